@@ -1,0 +1,51 @@
+# Everything here sets up what it needs first: a fresh machine needs Python 3.11 and make, no more.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types docs bench fuzz format setup clean coverage
+
+help:                 ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | sort
+
+setup: $(READY)       ## make the virtual environment and install oddwire and its tools
+$(READY): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --group dev
+	@touch $@
+
+demo: $(READY)        ## two processes talk over real BOLT 8 on loopback, and say what they sent
+	@$(BIN)/oddwire demo
+
+test: $(READY)        ## run every test that can run here
+	PYTHONASYNCIODEBUG=1 $(BIN)/python -m pytest
+
+lint: $(READY)        ## check style and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)       ## check types, mypy strict and pyright
+	$(BIN)/mypy
+	$(BIN)/pyright
+
+docs: $(READY)        ## run every code block of the README and the docs
+	$(BIN)/python -m pytest tests/docs
+
+bench: $(READY)       ## measure, as ratios taken in one run; writes benchmarks/results.json
+	$(BIN)/python -m benchmarks
+
+fuzz: $(READY)        ## a long fuzzing run; SECONDS_EACH=60 sets how long each target runs
+	$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS_EACH),60)
+
+coverage: $(READY)    ## the tests again, with line and branch coverage
+	$(BIN)/coverage run -m pytest && $(BIN)/coverage report --skip-covered --sort=cover
+
+format: $(READY)      ## rewrite to the house style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:                ## remove what the other targets made
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info tests/interop/node/node_modules

@@ -1,0 +1,1 @@
+"""Build Lightning Network peer protocols in Python."""

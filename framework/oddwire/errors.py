@@ -1,0 +1,285 @@
+"""Every exception oddwire raises on purpose.
+
+::
+
+    OddwireError
+    ├─ DefinitionError            something an author or operator wrote is wrong; raised at import or load
+    │  ├─ SchemaError             a message, field or CSV definition
+    │  ├─ TypeConflict            two claims on one type number          .type_id .owners
+    │  └─ ExtensionError          an extension, handler, option or plugin
+    ├─ CodecError                 a value or a payload                   .type_id .path
+    │  ├─ EncodeError             our own value does not fit its schema
+    │  │  ├─ ValueOutOfRange      outside what the field's type can hold
+    │  │  └─ PayloadTooLarge      more than 65535 bytes with its type
+    │  └─ DecodeError             bytes that are not a message we know   .offset
+    │     ├─ UnknownMessage       no schema for this type                .required
+    │     └─ MalformedMessage     a known type, but not a valid body
+    │        ├─ Truncated              ends before its schema does
+    │        ├─ TrailingBytes          goes on after its schema ends
+    │        ├─ NotMinimal             an integer in more bytes than it needs
+    │        ├─ OutOfOrder             TLV records descending or repeated
+    │        └─ UnknownRequiredRecord  an unknown TLV record of even type
+    ├─ ProtocolError              the rules of BOLT 1 or BOLT 8 were broken
+    │  ├─ LocalProtocolError      by us: a call that is not allowed now
+    │  └─ RemoteProtocolError     by the peer
+    │     └─ HandshakeFailed      BOLT 8 acts one to three               .act
+    │        └─ AuthenticationFailed   a MAC did not verify: wrong key or tampering
+    ├─ TransportError             the way to the peer
+    │  ├─ ConnectionClosed        it ended                               .reason
+    │  ├─ PeerNotConnected        there is none                          .node_id
+    │  └─ NodeRefused             the host node said no                  .code
+    └─ SessionError               the conversation with the peer
+       ├─ ReplyTimeout            no reply in time                       .timeout
+       ├─ RemoteFailure           the peer's handler failed              .code .text
+       ├─ QuotaExceeded           a limit was reached                    .limit
+       └─ NotSupported            the peer does not speak this           .feature
+
+Facts are attributes; the text is for people. Blame is in the type: ``EncodeError``, ``LocalProtocolError``
+and ``DefinitionError`` are ours to mend, ``DecodeError`` and ``RemoteProtocolError`` are the peer's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+__all__ = [
+    "AuthenticationFailed",
+    "CodecError",
+    "ConnectionClosed",
+    "DecodeError",
+    "DefinitionError",
+    "EncodeError",
+    "ExtensionError",
+    "HandshakeFailed",
+    "LocalProtocolError",
+    "MalformedMessage",
+    "NodeRefused",
+    "NotMinimal",
+    "NotSupported",
+    "OddwireError",
+    "OutOfOrder",
+    "PayloadTooLarge",
+    "PeerNotConnected",
+    "ProtocolError",
+    "QuotaExceeded",
+    "RemoteFailure",
+    "RemoteProtocolError",
+    "ReplyTimeout",
+    "SchemaError",
+    "SessionError",
+    "TrailingBytes",
+    "TransportError",
+    "Truncated",
+    "TypeConflict",
+    "UnknownMessage",
+    "UnknownRequiredRecord",
+    "ValueOutOfRange",
+]
+
+
+class OddwireError(Exception):
+    """Base of every exception oddwire raises on purpose."""
+
+
+# What an author or operator wrote -------------------------------------------------------------------
+
+
+class DefinitionError(OddwireError):
+    """A definition is wrong: raised while importing or loading, never while messages flow."""
+
+
+class SchemaError(DefinitionError):
+    """A message, field or CSV definition cannot be compiled; the text names module, class and field."""
+
+
+class TypeConflict(DefinitionError):
+    """Two owners claim one type number.
+
+    ``type_id`` is the number, ``owners`` the names of everyone who claims it, in the order they were loaded.
+    """
+
+    def __init__(self, text: str, *, type_id: int, owners: Sequence[str]) -> None:
+        super().__init__(text)
+        self.type_id = type_id
+        self.owners = tuple(owners)
+
+
+class ExtensionError(DefinitionError):
+    """An extension, handler, option, RPC method or plugin cannot be loaded."""
+
+
+# Values and payloads --------------------------------------------------------------------------------
+
+
+class CodecError(OddwireError):
+    """A value or a payload does not fit its schema.
+
+    ``type_id`` is the message's type number (None for a subtype or when the type itself is missing), ``path``
+    the place in the message, ``$`` being the whole: ``$.orders[2].price``.
+    """
+
+    def __init__(self, text: str, *, type_id: int | None = None, path: str = "$") -> None:
+        super().__init__(text)
+        self.type_id = type_id
+        self.path = path
+
+    def __str__(self) -> str:
+        where = [] if self.type_id is None else [f"type {self.type_id:#06x}"]
+        if self.path != "$":
+            where.append(self.path)
+        return ": ".join([", ".join(where), str(self.args[0])]) if where else str(self.args[0])
+
+
+class EncodeError(CodecError):
+    """Our own value cannot be encoded: nothing was sent."""
+
+
+class ValueOutOfRange(EncodeError):
+    """A value outside what its field's type can hold: too large, too long, or of the wrong fixed length."""
+
+
+class PayloadTooLarge(EncodeError):
+    """An encoded message is longer than BOLT 8's 65535 bytes, its two-byte type included."""
+
+
+class DecodeError(CodecError):
+    """Bytes from a peer are not a message we know. ``offset`` counts bytes from the payload's first."""
+
+    def __init__(self, text: str, *, type_id: int | None = None, path: str = "$", offset: int | None = None) -> None:
+        super().__init__(text, type_id=type_id, path=path)
+        self.offset = offset
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return text if self.offset is None else f"{text} (at byte {self.offset})"
+
+
+class UnknownMessage(DecodeError):
+    """No schema is registered for this type. ``required`` is true for an even type (BOLT 1, it's OK to be odd)."""
+
+    def __init__(self, text: str, *, type_id: int, required: bool) -> None:
+        super().__init__(text, type_id=type_id, offset=0)
+        self.required = required
+
+
+class MalformedMessage(DecodeError):
+    """The type is known, its body is not a valid one."""
+
+
+class Truncated(MalformedMessage):
+    """The body ends before its schema does."""
+
+
+class TrailingBytes(MalformedMessage):
+    """The body goes on after its schema has ended."""
+
+
+class NotMinimal(MalformedMessage):
+    """A BigSize or truncated integer uses more bytes than its value needs (BOLT 1)."""
+
+
+class OutOfOrder(MalformedMessage):
+    """TLV records are not strictly ascending by type (BOLT 1)."""
+
+
+class UnknownRequiredRecord(MalformedMessage):
+    """A TLV stream holds an unknown record of even type (BOLT 1)."""
+
+
+# The rules of the wire ------------------------------------------------------------------------------
+
+
+class ProtocolError(OddwireError):
+    """A rule of BOLT 1 or BOLT 8 was broken."""
+
+
+class LocalProtocolError(ProtocolError):
+    """We asked for something the protocol does not allow in this state; nothing was sent."""
+
+
+class RemoteProtocolError(ProtocolError):
+    """The peer did something the protocol does not allow; the connection is closed."""
+
+
+class HandshakeFailed(RemoteProtocolError):
+    """BOLT 8's handshake ended early. ``act`` is 1, 2 or 3; ``code`` is the BOLT's name, ``ACT2_BAD_TAG`` say."""
+
+    def __init__(self, text: str, *, act: int, code: str) -> None:
+        super().__init__(text)
+        self.act = act
+        self.code = code
+
+
+class AuthenticationFailed(HandshakeFailed):
+    """A MAC of the handshake did not verify: the peer holds another key than expected, or bytes were changed."""
+
+
+# The way to the peer --------------------------------------------------------------------------------
+
+
+class TransportError(OddwireError):
+    """The transport could not do what was asked."""
+
+
+class ConnectionClosed(TransportError):
+    """The connection ended. ``reason`` says how, in words."""
+
+    def __init__(self, reason: str = "connection closed") -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class PeerNotConnected(TransportError):
+    """There is no connection to this peer. ``node_id`` is its 33-byte public key in hex."""
+
+    def __init__(self, text: str, *, node_id: str) -> None:
+        super().__init__(text)
+        self.node_id = node_id
+
+
+class NodeRefused(TransportError):
+    """The host node answered with a JSON-RPC error; ``code`` is its number."""
+
+    def __init__(self, text: str, *, code: int) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+# The conversation with the peer ---------------------------------------------------------------------
+
+
+class SessionError(OddwireError):
+    """The conversation with a peer did not come to its end."""
+
+
+class ReplyTimeout(SessionError, TimeoutError):
+    """No reply arrived within ``timeout`` seconds."""
+
+    def __init__(self, text: str, *, timeout: float) -> None:
+        super().__init__(text)
+        self.timeout = timeout
+
+
+class RemoteFailure(SessionError):
+    """The peer's handler failed; ``code`` and ``text`` are what it chose to tell."""
+
+    def __init__(self, text: str, *, code: int = 0) -> None:
+        super().__init__(text)
+        self.code = code
+        self.text = text
+
+
+class QuotaExceeded(SessionError):
+    """A limit was reached; ``limit`` names it."""
+
+    def __init__(self, text: str, *, limit: str) -> None:
+        super().__init__(text)
+        self.limit = limit
+
+
+class NotSupported(SessionError):
+    """The peer has not shown that it knows this; ``feature`` names what is missing."""
+
+    def __init__(self, text: str, *, feature: str) -> None:
+        super().__init__(text)
+        self.feature = feature

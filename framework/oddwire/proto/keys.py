@@ -1,0 +1,240 @@
+"""Keys and identifiers: secp256k1 keys on coincurve, secrets, and short channel ids. Names as in pyln.proto."""
+
+from __future__ import annotations
+
+import hmac
+from typing import Final, SupportsBytes
+
+import coincurve
+
+__all__ = ["NodeId", "PrivateKey", "PublicKey", "Secret", "ShortChannelId"]
+
+
+class NodeId(bytes):
+    """A node's compressed public key, 33 bytes, as the cheap value that dicts and queues are keyed by.
+
+    Takes bytes, 66 hex digits or a `PublicKey`. Only the form is checked (length and first byte), not that the
+    point lies on the curve: `PublicKey` does that. Raises `ValueError` naming what was wrong.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, value: bytes | str | SupportsBytes) -> NodeId:  # noqa: D102 - the class says it
+        if isinstance(value, cls):
+            return value
+        if isinstance(value, str):
+            try:
+                raw = bytes.fromhex(value)
+            except ValueError:
+                raise ValueError(f"node id should be 66 hex digits, not {value!r}") from None
+        else:
+            raw = bytes(value)
+        if len(raw) != 33 or raw[0] not in (2, 3):
+            raise ValueError(f"node id should be 33 bytes starting with 02 or 03, not {raw.hex() or 'nothing'}")
+        return super().__new__(cls, raw)
+
+    def __str__(self) -> str:
+        return self.hex()
+
+    def __repr__(self) -> str:
+        return f"NodeId({self.hex()!r})"
+
+
+class PublicKey:
+    """A point on secp256k1, from its 33 compressed bytes (or a coincurve key). Raises `ValueError` if it is none."""
+
+    __slots__ = ("_raw", "key")
+
+    def __init__(self, innerkey: bytes | coincurve.PublicKey) -> None:
+        if isinstance(innerkey, coincurve.PublicKey):
+            self.key = innerkey
+        elif isinstance(innerkey, (bytes, bytearray, memoryview)):
+            raw = bytes(innerkey)
+            if len(raw) != 33 or raw[0] not in (2, 3):
+                raise ValueError(f"public key should be 33 bytes starting with 02 or 03, not {raw.hex() or 'nothing'}")
+            try:
+                self.key = coincurve.PublicKey(raw)
+            except ValueError:
+                raise ValueError(f"public key {raw.hex()} is not a point on secp256k1") from None
+        else:
+            raise TypeError(f"public key should be bytes or coincurve.PublicKey, not {type(innerkey).__name__}")
+        self._raw: Final[bytes] = self.key.format(compressed=True)
+
+    @classmethod
+    def from_hex(cls, text: str) -> PublicKey:
+        """Read 66 hex digits."""
+        return cls(NodeId(text))
+
+    def serializeCompressed(self) -> bytes:  # noqa: N802 - pyln.proto's name
+        """Give the 33 compressed bytes."""
+        return self._raw
+
+    to_bytes = serializeCompressed
+    __bytes__ = serializeCompressed
+
+    def hex(self) -> str:
+        """Give the 66 hex digits."""
+        return self._raw.hex()
+
+    def verify(self, signature: bytes, digest: bytes) -> bool:
+        """Check a 64-byte compact ECDSA signature of a 32-byte digest; only its low-S form is accepted."""
+        if len(signature) != 64 or len(digest) != 32:
+            return False
+        try:
+            der = coincurve.ecdsa.cdata_to_der(coincurve.ecdsa.deserialize_compact(signature))
+            return self.key.verify(der, digest, hasher=None)
+        except ValueError:
+            return False
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, PublicKey) and self._raw == other._raw
+
+    def __hash__(self) -> int:
+        return hash(self._raw)
+
+    def __str__(self) -> str:
+        return f"PublicKey[0x{self._raw.hex()}]"
+
+    def __repr__(self) -> str:
+        return f"PublicKey({self._raw.hex()!r})"
+
+
+class Secret:
+    """32 bytes that must not be seen: compared in constant time, never printed."""
+
+    __slots__ = ("data",)
+
+    def __init__(self, data: bytes) -> None:
+        if len(data) != 32:
+            raise ValueError(f"secret should be 32 bytes, not {len(data)}")
+        self.data: Final[bytes] = bytes(data)
+
+    def to_bytes(self) -> bytes:
+        """Give the 32 bytes."""
+        return self.data
+
+    __bytes__ = to_bytes
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and hmac.compare_digest(self.data, other.data)
+
+    def __hash__(self) -> int:
+        return hash(self.data)
+
+    def __repr__(self) -> str:
+        return "Secret[32 bytes]"
+
+
+class PrivateKey:
+    """A secp256k1 private key from its 32 bytes. Raises `ValueError` for zero or for the group order and above."""
+
+    __slots__ = ("_public", "key", "rawkey")
+
+    def __init__(self, rawkey: bytes) -> None:
+        if not isinstance(rawkey, (bytes, bytearray, memoryview)):
+            raise TypeError(f"private key should be bytes, not {type(rawkey).__name__}")
+        raw = bytes(rawkey)
+        if len(raw) != 32:
+            raise ValueError(f"private key should be 32 bytes, not {len(raw)}")
+        try:
+            self.key = coincurve.PrivateKey(raw)
+        except ValueError:
+            raise ValueError("private key should be from 1 to the order of secp256k1, less one") from None
+        self.rawkey: Final[bytes] = raw
+        self._public: PublicKey | None = None
+
+    def serializeCompressed(self) -> bytes:  # noqa: N802 - pyln.proto's name
+        """Give the 32 bytes."""
+        return self.rawkey
+
+    to_bytes = serializeCompressed
+    __bytes__ = serializeCompressed
+
+    def public_key(self) -> PublicKey:
+        """Give the public key; computed once."""
+        if self._public is None:
+            self._public = PublicKey(self.key.public_key)
+        return self._public
+
+    def ecdh(self, public_key: PublicKey) -> Secret:
+        """SHA-256 of the compressed shared point (BOLT 8, Handshake State)."""
+        return Secret(self.key.ecdh(public_key.serializeCompressed()))
+
+    def sign(self, digest: bytes) -> bytes:
+        """Sign a 32-byte digest: 64 bytes, compact, low S, deterministic (RFC 6979)."""
+        if len(digest) != 32:
+            raise ValueError(f"digest should be 32 bytes, not {len(digest)}")
+        return self.key.sign_recoverable(digest, hasher=None)[:64]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, PrivateKey) and hmac.compare_digest(self.rawkey, other.rawkey)
+
+    def __hash__(self) -> int:
+        return hash(self.public_key())
+
+    def __repr__(self) -> str:
+        return f"PrivateKey[of {self.public_key().hex()}]"
+
+
+class ShortChannelId:
+    """Where a channel's funding output is: block height, transaction index, output index (BOLT 7).
+
+    ``block`` and ``txnum`` are 24 bits, ``outnum`` 16. Written ``539268x845x1``; eight bytes big endian on the wire.
+    """
+
+    __slots__ = ("block", "outnum", "txnum")
+
+    def __init__(self, block: int, txnum: int, outnum: int) -> None:
+        for name, value, bits in (("block", block, 24), ("txnum", txnum, 24), ("outnum", outnum, 16)):
+            if not 0 <= value < 1 << bits:
+                raise ValueError(f"short channel id: {name} should be 0 to {(1 << bits) - 1}, not {value}")
+        self.block: Final[int] = block
+        self.txnum: Final[int] = txnum
+        self.outnum: Final[int] = outnum
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> ShortChannelId:
+        """Read eight bytes."""
+        if len(data) != 8:
+            raise ValueError(f"short channel id should be 8 bytes, not {len(data)}")
+        return cls.from_int(int.from_bytes(data, "big"))
+
+    @classmethod
+    def from_int(cls, number: int) -> ShortChannelId:
+        """Read a number of 64 bits."""
+        if not 0 <= number < 1 << 64:
+            raise ValueError(f"short channel id should be a number of 64 bits, not {number}")
+        return cls(number >> 40, number >> 16 & 0xFFFFFF, number & 0xFFFF)
+
+    @classmethod
+    def from_str(cls, text: str) -> ShortChannelId:
+        """Read ``539268x845x1``."""
+        parts = text.split("x")
+        if len(parts) != 3 or not all(part.isascii() and part.isdigit() for part in parts):
+            raise ValueError(f"short channel id should look like 539268x845x1, not {text!r}")
+        return cls(*map(int, parts))
+
+    def to_int(self) -> int:
+        """Give the number of 64 bits."""
+        return self.block << 40 | self.txnum << 16 | self.outnum
+
+    def to_bytes(self) -> bytes:
+        """Give the eight bytes."""
+        return self.to_int().to_bytes(8, "big")
+
+    __bytes__ = to_bytes
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ShortChannelId) and self.to_int() == other.to_int()
+
+    def __lt__(self, other: ShortChannelId) -> bool:
+        return self.to_int() < other.to_int()
+
+    def __hash__(self) -> int:
+        return hash(self.to_int())
+
+    def __str__(self) -> str:
+        return f"{self.block}x{self.txnum}x{self.outnum}"
+
+    def __repr__(self) -> str:
+        return f"ShortChannelId[{self}]"

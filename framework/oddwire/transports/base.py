@@ -1,0 +1,103 @@
+"""What a transport is: whole payloads to and from peers, in order per peer. It knows no schema.
+
+A third-party transport subclasses `Transport`, calls the `Sink` it was opened with, and runs the conformance kit
+of `oddwire.testing` over itself.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from oddwire.proto.keys import NodeId
+
+__all__ = ["MAX_PAYLOAD", "MIN_PAYLOAD", "Manifest", "NodeId", "PeerInfo", "Sink", "Transport"]
+
+# BOLT 8, Lightning Message Specification: a message is at most 65535 bytes; BOLT 1: it starts with a u16 type.
+MIN_PAYLOAD = 2
+MAX_PAYLOAD = 65535
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerInfo:
+    """What a transport knows of a peer when it connects.
+
+    ``features`` is the peer's feature map in BOLT 9's byte order (big endian, bit 0 in the last byte); empty if the
+    transport cannot see it. ``address`` is for people: ``127.0.0.1:9735``, or a transport's own wording.
+    """
+
+    node_id: NodeId
+    address: str = ""
+    direction: Literal["in", "out"] = "out"
+    features: bytes = b""
+
+    def has_feature(self, bit: int) -> bool:
+        """Say whether the peer offers ``bit`` or its pair: the odd and the even bit mean the same feature (BOLT 9)."""
+        offered = int.from_bytes(self.features, "big") >> (bit & ~1)
+        return bool(offered & 0b11)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """What the application tells its transport before any message flows; it does not change afterwards."""
+
+    type_ids: frozenset[int] = frozenset()
+    """Every message type with a handler or a schema."""
+    features: frozenset[int] = frozenset()
+    """Feature bits to announce in ``init``."""
+    rpc_methods: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+    even_ids: frozenset[int] = field(init=False)
+    """The even ones of `type_ids`: those a node must be told of, or it hangs up on them."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "even_ids", frozenset(t for t in self.type_ids if t % 2 == 0))
+
+
+class Sink(Protocol):
+    """Where a transport hands what happened. Called on the loop; every method returns at once and never raises."""
+
+    def peer_connected(self, peer: PeerInfo) -> None:
+        """Report a peer that is ready for messages; at most once until its `peer_disconnected`."""
+
+    def payload_received(self, peer: NodeId, payload: bytes) -> None:
+        """Hand on one whole payload, its two-byte type included, in the order it was received."""
+
+    def peer_disconnected(self, peer: NodeId, reason: str) -> None:
+        """Report that a peer is gone; nothing more comes from it until the next `peer_connected`."""
+
+
+class Transport(ABC):
+    """Whole payloads to and from peers, in order per peer."""
+
+    @abstractmethod
+    async def open(self, manifest: Manifest, sink: Sink) -> None:
+        """Start; from here on `sink` is called. Raises `TransportError` if it cannot, leaving nothing running."""
+
+    @abstractmethod
+    async def send(self, peer: NodeId, payload: bytes) -> None:
+        """Accept one payload of 2 to 65535 bytes for `peer`; waits while the peer's queue is full.
+
+        Accepted is not delivered. Cancelled while it waits, the payload is not sent. Raises `PeerNotConnected`
+        without a connection, `ConnectionClosed` if it ends during the wait, `PayloadTooLarge` or `EncodeError` for
+        a payload of a wrong length.
+        """
+
+    @abstractmethod
+    def pause(self, peer: NodeId) -> None:
+        """Stop handing on this peer's payloads, at once, until `resume`; nothing is lost. Unknown peers are ignored."""
+
+    @abstractmethod
+    def resume(self, peer: NodeId) -> None:
+        """Undo `pause`; what was held back comes first."""
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Send what was accepted as far as peers read it, close every connection, stop. Idempotent."""
+
+    async def disconnect(self, peer: NodeId, reason: str = "") -> None:  # noqa: B027 - optional
+        """End the connection to `peer`, if there is one. Transports that cannot, keep this: it does nothing."""
+
+    def warn(self, peer: NodeId, text: str) -> None:  # noqa: B027 - optional
+        """Tell `peer` what it did wrong by BOLT 1's `warning`, where the transport can; else nothing."""
