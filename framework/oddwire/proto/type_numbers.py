@@ -1,0 +1,241 @@
+"""Who owns which message type number: what nobody may send, what is known in the wild, what the BOLTs assign.
+
+The tables are literal. `check_claim` is asked when a message is declared or registered for sending, never when a
+schema is only loaded, so the BOLTs' own messages can be read and written by tools.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final, NamedTuple
+
+from oddwire.errors import SchemaError
+
+__all__ = ["BOLT_TYPES", "CUSTOM_TYPES", "KNOWN", "REFUSED", "KnownType", "check_claim", "known_owner", "refusal"]
+
+# BOLT 1, Lightning Message Format: the types left to applications.
+CUSTOM_TYPES: Final = range(32768, 65536)
+
+
+class KnownType(NamedTuple):
+    """A type in use outside the BOLTs' channel protocol: the protocol that uses it, and its message's name."""
+
+    protocol: str
+    name: str
+
+
+def check_claim(type_id: int, spec: bool = False, owner: str = "") -> None:
+    """Check that an application may call a message type its own.
+
+    It is a number of 32768 to 65535; with ``spec``, any that lightningd does not keep for itself (7 and 9, peer
+    storage, say). ``owner`` names the claimant in the error. Raises `SchemaError`.
+    """
+    where = f"{owner}: " if owner else ""
+    if not isinstance(type_id, int) or isinstance(type_id, bool):
+        raise SchemaError(f"{where}message type should be an integer, not {type_id!r}")
+    if not 0 <= type_id <= 0xFFFF:
+        raise SchemaError(f"{where}message type should be 0 to 65535, not {type_id}")
+    if type_id in REFUSED:
+        reason = f"message type {type_id} ({REFUSED[type_id]}) can never be sent: nodes handle it themselves"
+        raise SchemaError(f"{where}{reason}; choose one of 32768 to 65535")
+    if type_id not in CUSTOM_TYPES and not spec:
+        reason = f"message type {type_id} is kept for the BOLTs; choose one of 32768 to 65535, or say spec=True"
+        raise SchemaError(f"{where}{reason}")
+
+
+def known_owner(type_id: int) -> str | None:
+    """Say whose this type is in the wild, ``PeerSwap (swap_in_request)``; None if nobody's that we know of."""
+    known = KNOWN.get(type_id)
+    return None if known is None else f"{known.protocol} ({known.name})"
+
+
+def refusal(type_id: int) -> str | None:
+    """Give the text lightningd's ``sendcustommsg`` refuses this type with (code -32600); None if it sends it."""
+    name = REFUSED.get(type_id)
+    if name is None:
+        return None
+    return (
+        f"Cannot send messages of type {type_id} ({name}). It is not possible to send messages that have a type "
+        "managed internally since that might cause issues with the internal state tracking."
+    )
+
+
+# The types lightningd (v26.06.6) handles itself and refuses to send, by its own names.
+REFUSED: Final[Mapping[int, str]] = MappingProxyType(
+    {
+        0: "WIRE_PROTOCOL_BATCH_ELEMENT",
+        1: "WIRE_WARNING",
+        2: "WIRE_STFU",
+        16: "WIRE_INIT",
+        17: "WIRE_ERROR",
+        18: "WIRE_PING",
+        19: "WIRE_PONG",
+        32: "WIRE_OPEN_CHANNEL",
+        33: "WIRE_ACCEPT_CHANNEL",
+        34: "WIRE_FUNDING_CREATED",
+        35: "WIRE_FUNDING_SIGNED",
+        36: "WIRE_CHANNEL_READY",
+        38: "WIRE_SHUTDOWN",
+        39: "WIRE_CLOSING_SIGNED",
+        40: "WIRE_CLOSING_COMPLETE",
+        41: "WIRE_CLOSING_SIG",
+        64: "WIRE_OPEN_CHANNEL2",
+        65: "WIRE_ACCEPT_CHANNEL2",
+        66: "WIRE_TX_ADD_INPUT",
+        67: "WIRE_TX_ADD_OUTPUT",
+        68: "WIRE_TX_REMOVE_INPUT",
+        69: "WIRE_TX_REMOVE_OUTPUT",
+        70: "WIRE_TX_COMPLETE",
+        71: "WIRE_TX_SIGNATURES",
+        72: "WIRE_TX_INIT_RBF",
+        73: "WIRE_TX_ACK_RBF",
+        74: "WIRE_TX_ABORT",
+        77: "WIRE_SPLICE_LOCKED",
+        80: "WIRE_SPLICE",
+        81: "WIRE_SPLICE_ACK",
+        127: "WIRE_START_BATCH",
+        128: "WIRE_UPDATE_ADD_HTLC",
+        130: "WIRE_UPDATE_FULFILL_HTLC",
+        131: "WIRE_UPDATE_FAIL_HTLC",
+        132: "WIRE_COMMITMENT_SIGNED",
+        133: "WIRE_REVOKE_AND_ACK",
+        134: "WIRE_UPDATE_FEE",
+        135: "WIRE_UPDATE_FAIL_MALFORMED_HTLC",
+        136: "WIRE_CHANNEL_REESTABLISH",
+        137: "WIRE_UPDATE_BLOCKHEIGHT",
+        256: "WIRE_CHANNEL_ANNOUNCEMENT",
+        257: "WIRE_NODE_ANNOUNCEMENT",
+        258: "WIRE_CHANNEL_UPDATE",
+        259: "WIRE_ANNOUNCEMENT_SIGNATURES",
+        261: "WIRE_QUERY_SHORT_CHANNEL_IDS",
+        262: "WIRE_REPLY_SHORT_CHANNEL_IDS_END",
+        263: "WIRE_QUERY_CHANNEL_RANGE",
+        264: "WIRE_REPLY_CHANNEL_RANGE",
+        265: "WIRE_GOSSIP_TIMESTAMP_FILTER",
+        513: "WIRE_ONION_MESSAGE",
+    }
+)
+
+# The types the BOLTs assign to messages: BOLTs 1, 2 and 7, and onion_message of BOLT 4.
+BOLT_TYPES: Final[Mapping[int, str]] = MappingProxyType(
+    {
+        1: "warning",
+        2: "stfu",
+        7: "peer_storage",
+        9: "peer_storage_retrieval",
+        16: "init",
+        17: "error",
+        18: "ping",
+        19: "pong",
+        32: "open_channel",
+        33: "accept_channel",
+        34: "funding_created",
+        35: "funding_signed",
+        36: "channel_ready",
+        38: "shutdown",
+        39: "closing_signed",
+        40: "closing_complete",
+        41: "closing_sig",
+        64: "open_channel2",
+        65: "accept_channel2",
+        66: "tx_add_input",
+        67: "tx_add_output",
+        68: "tx_remove_input",
+        69: "tx_remove_output",
+        70: "tx_complete",
+        71: "tx_signatures",
+        72: "tx_init_rbf",
+        73: "tx_ack_rbf",
+        74: "tx_abort",
+        77: "splice_locked",
+        80: "splice_init",
+        81: "splice_ack",
+        127: "start_batch",
+        128: "update_add_htlc",
+        130: "update_fulfill_htlc",
+        131: "update_fail_htlc",
+        132: "commitment_signed",
+        133: "revoke_and_ack",
+        134: "update_fee",
+        135: "update_fail_malformed_htlc",
+        136: "channel_reestablish",
+        256: "channel_announcement",
+        257: "node_announcement",
+        258: "channel_update",
+        259: "announcement_signatures",
+        261: "query_short_channel_ids",
+        262: "reply_short_channel_ids_end",
+        263: "query_channel_range",
+        264: "reply_channel_range",
+        265: "gossip_timestamp_filter",
+        513: "onion_message",
+    }
+)
+
+# Types seen in use, from the sources and specifications of the protocols named.
+KNOWN: Final[Mapping[int, KnownType]] = MappingProxyType(
+    {
+        7: KnownType("peer storage", "peer_storage"),
+        9: KnownType("peer storage", "peer_storage_retrieval"),
+        19533: KnownType("commando", "cmd_continues"),
+        19535: KnownType("commando", "cmd_term"),
+        22859: KnownType("commando", "reply_continues"),
+        22861: KnownType("commando", "reply_term"),
+        33333: KnownType("RGB node", "file_transfer"),
+        33459: KnownType("Lightning Box", "lightning_box"),
+        37000: KnownType("Phoenix", "splice prototype"),
+        37002: KnownType("Phoenix", "splice prototype"),
+        37004: KnownType("Phoenix", "splice prototype"),
+        37913: KnownType("LSPS0", "lsps0_message_id"),
+        37915: KnownType("RGB async_order", "request"),
+        39409: KnownType("Phoenix", "recommended_feerates"),
+        41041: KnownType("Phoenix", "on-the-fly funding"),
+        41042: KnownType("Phoenix", "on-the-fly funding"),
+        41043: KnownType("Phoenix", "on-the-fly funding"),
+        41044: KnownType("Phoenix", "on-the-fly funding"),
+        41045: KnownType("Phoenix", "fee credit"),
+        41046: KnownType("Phoenix", "fee credit"),
+        42065: KnownType("PeerSwap Web", "broadcast"),
+        42069: KnownType("PeerSwap", "swap_in_request"),
+        42071: KnownType("PeerSwap", "swap_out_request"),
+        42073: KnownType("PeerSwap", "swap_in_agreement"),
+        42075: KnownType("PeerSwap", "swap_out_agreement"),
+        42077: KnownType("PeerSwap", "opening_tx_broadcasted"),
+        42079: KnownType("PeerSwap", "cancel"),
+        42081: KnownType("PeerSwap", "coop_close"),
+        42083: KnownType("PeerSwap", "poll"),
+        42085: KnownType("PeerSwap", "request_poll"),
+        42778: KnownType("DLC", "offer"),
+        42780: KnownType("DLC", "accept"),
+        42782: KnownType("DLC", "sign"),
+        42784: KnownType("DLC", "close"),
+        42900: KnownType("DLC", "segment_start"),
+        42902: KnownType("DLC", "segment_chunk"),
+        44203: KnownType("payment splitting", "announce"),
+        44205: KnownType("payment splitting", "fail"),
+        52884: KnownType("Taproot Assets", "rfq_request"),
+        52885: KnownType("Taproot Assets", "rfq_accept"),
+        52886: KnownType("Taproot Assets", "rfq_reject"),
+        53011: KnownType("Phoenix", "batch"),
+        53140: KnownType("Taproot Assets", "input_proof"),
+        53141: KnownType("Taproot Assets", "output_proof"),
+        53142: KnownType("Taproot Assets", "funding_created"),
+        53143: KnownType("Taproot Assets", "funding_ack"),
+        55330: KnownType("DLC", "oracle_announcement"),
+        55332: KnownType("DLC", "oracle_attestation"),
+        55400: KnownType("DLC", "oracle_metadata"),
+        63497: KnownType("hosted channels", "error"),
+        63499: KnownType("hosted channels", "update_fail_malformed_htlc"),
+        63501: KnownType("hosted channels", "update_fail_htlc"),
+        63503: KnownType("hosted channels", "update_fulfill_htlc"),
+        63505: KnownType("hosted channels", "update_add_htlc"),
+        65511: KnownType("hosted channels", "ask_branding_info"),
+        65525: KnownType("hosted channels", "hosted_channel_branding"),
+        65527: KnownType("hosted channels", "state_override"),
+        65529: KnownType("hosted channels", "state_update"),
+        65531: KnownType("hosted channels", "last_cross_signed_state"),
+        65533: KnownType("hosted channels", "init_hosted_channel"),
+        65535: KnownType("hosted channels", "invoke_hosted_channel"),
+    }
+)
