@@ -1,0 +1,54 @@
+"""Where nodes are: ``host:port`` and ``node_id@host:port``. No I/O."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from oddwire.proto.keys import NodeId
+
+__all__ = ["DEFAULT_PORT", "NodeUri", "join_address", "parse_address"]
+
+DEFAULT_PORT: Final = 9735
+
+
+def join_address(host: str, port: int) -> str:
+    """Write ``host:port``, an IPv6 host in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def parse_address(text: str, *, default_port: int = DEFAULT_PORT) -> tuple[str, int]:
+    """Read ``host``, ``host:port``, ``[v6]`` or ``[v6]:port``. Raises `ValueError` naming what is wrong."""
+    host, separator, port = text.rpartition(":")
+    if not separator or text.endswith("]") or (":" in host and not host.startswith("[")):
+        host, port = text, str(default_port)
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    if not host or any(char.isspace() or char in "@[]/" for char in host):
+        raise ValueError(f"address should be host:port, not {text!r}")
+    if not (port.isascii() and port.isdigit() and int(port) <= 65535):
+        raise ValueError(f"port should be 0 to 65535, not {port!r} (in {text!r})")
+    return host, int(port)
+
+
+class NodeUri(NamedTuple):
+    """Whom to dial and where: ``node_id@host:port``."""
+
+    node_id: NodeId
+    host: str
+    port: int = DEFAULT_PORT
+
+    @classmethod
+    def parse(cls, text: str) -> NodeUri:
+        """Read ``node_id@host[:port]``. Raises `ValueError` naming what is wrong."""
+        node_id, separator, address = text.strip().partition("@")
+        if not separator:
+            raise ValueError(f"URI should be node_id@host:port, not {text!r}")
+        return cls(NodeId(node_id), *parse_address(address))
+
+    @property
+    def address(self) -> str:
+        """The part after the @."""
+        return join_address(self.host, self.port)
+
+    def __str__(self) -> str:
+        return f"{self.node_id}@{self.address}"

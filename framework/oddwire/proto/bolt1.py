@@ -1,0 +1,375 @@
+"""BOLT 1 on one connection: init, error, warning, ping and pong, and what is ignored. No I/O, no clock.
+
+`Bolt1` is told what arrives and what time it is; it gives bytes to send and events::
+
+    rules = Bolt1(features={513}, networks=[CHAINS["regtest"]], now=now)
+    send(rules.start())
+    event = rules.receive(payload, now)      # for payloads with payload[:2] in rules.internal, and all before init
+    event = rules.tick(now, heard=True)      # now and then
+    send(*rules.outgoing()); close if rules.closed
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from oddwire.errors import LocalProtocolError, MalformedMessage, RemoteProtocolError, Truncated, UnknownRequiredRecord
+from oddwire.proto.features import check_features, feature_bytes
+from oddwire.proto.primitives import build_tlv_stream, parse_tlv_stream, uint_decode
+from oddwire.proto.type_numbers import BOLT_TYPES, REFUSED
+
+__all__ = [
+    "CHAINS",
+    "Bolt1",
+    "Init",
+    "Notice",
+    "Ping",
+    "Pong",
+    "encode_error",
+    "encode_warning",
+    "internal_prefixes",
+    "printable",
+]
+
+INIT, WARNING, ERROR, PING, PONG = 16, 1, 17, 18, 19
+OPEN_CHANNEL, OPEN_CHANNEL2 = 32, 64
+
+# BOLT 1, the ping message: from here on a ping is padding, and is not answered.
+NO_PONG: Final = 65532
+
+CHAINS: Final = {
+    name: bytes.fromhex(genesis)[::-1]
+    for name, genesis in {
+        "bitcoin": "000000000019d6689c085ae165831e934ff763ae46a2a6c172b3f1b60a8ce26f",
+        "testnet": "000000000933ea01ad0ee984209779baaec3ced90fa3f408719526f8d77f4943",
+        "testnet4": "00000000da84f2bafbbc53dee25a72ae507ff4914b867c565be350b0da8bf043",
+        "signet": "00000008819873e925422c1ff0f99f7cc9bbb232af63a077a480a3633bee1ef6",
+        "regtest": "0f9188f13cb7b2c71f2a335e3a4fc328bf5beb436012afca590b1a11466e2206",
+    }.items()
+}
+"""chain_hash by network: the hash of its genesis block in wire order (BOLT 0)."""
+
+
+def printable(text: bytes) -> str:
+    """Give a peer's text if it is printable ASCII, else its hex (BOLT 1: do not print it verbatim)."""
+    return text.decode("ascii") if all(32 <= byte <= 126 for byte in text) else text.hex()
+
+
+# Messages: each `encode` beside its `decode` ----------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Init:
+    """The first message of each side. ``features`` is both bitmaps of the wire, OR-ed.
+
+    ``networks`` are chain hashes, None if the peer did not say; ``remote_addr`` is where the peer sees us, as
+    ``host:port``.
+    """
+
+    features: bytes = b""
+    networks: tuple[bytes, ...] | None = None
+    remote_addr: str | None = None
+
+    def encode(self) -> bytes:
+        """Give the payload; the global bitmap stays empty, as none but its first 14 bits may be used."""
+        records = []
+        if self.networks is not None:
+            records.append((1, b"".join(self.networks)))
+        if self.remote_addr is not None:
+            records.append((3, _encode_address(self.remote_addr)))
+        head = INIT.to_bytes(2, "big") + b"\0\0" + len(self.features).to_bytes(2, "big")
+        return head + self.features + build_tlv_stream(records)
+
+    @classmethod
+    def decode(cls, payload: bytes) -> Init:
+        """Read a payload of type 16. Raises `MalformedMessage`."""
+        maps = []
+        offset = 2
+        for _ in range(2):
+            value, offset = _read_counted(payload, offset, "init")
+            maps.append(value)
+        length = max(map(len, maps))
+        features = int.from_bytes(maps[0], "big") | int.from_bytes(maps[1], "big")
+        networks = remote_addr = None
+        for record, start, stop in parse_tlv_stream(payload, offset):
+            if record == 1:
+                if (stop - start) % 32:
+                    raise MalformedMessage(
+                        f"init networks should be whole hashes of 32 bytes, not {stop - start} bytes",
+                        type_id=INIT,
+                        path="$.networks",
+                        offset=start,
+                    )
+                networks = tuple(payload[at : at + 32] for at in range(start, stop, 32))
+            elif record == 3:
+                remote_addr = _decode_address(payload[start:stop])
+            elif record % 2 == 0:
+                raise UnknownRequiredRecord(f"init has unknown even TLV record {record}", type_id=INIT, offset=start)
+        return cls(features=features.to_bytes(length, "big"), networks=networks, remote_addr=remote_addr)
+
+
+def _encode_address(address: str) -> bytes:
+    # BOLT 7, the node_announcement message: address descriptors
+    host, _, port = address.rpartition(":")
+    ip = ipaddress.ip_address(host.strip("[]"))
+    return bytes([1 if ip.version == 4 else 2]) + ip.packed + int(port).to_bytes(2, "big")
+
+
+def _decode_address(raw: bytes) -> str | None:
+    if len(raw) == 7 and raw[0] == 1:
+        return f"{ipaddress.IPv4Address(raw[1:5])}:{int.from_bytes(raw[5:], 'big')}"
+    if len(raw) == 19 and raw[0] == 2:
+        return f"[{ipaddress.IPv6Address(raw[1:17])}]:{int.from_bytes(raw[17:], 'big')}"
+    return None  # nothing depends on it: BOLT 1 only says we may use it
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A peer's ``warning`` or ``error``; ``text`` is safe to print."""
+
+    kind: Literal["warning", "error"]
+    text: str
+    channel_id: bytes = bytes(32)
+
+    def encode(self) -> bytes:
+        """Give the payload."""
+        type_id = WARNING if self.kind == "warning" else ERROR
+        data = self.text.encode("ascii", "replace")[: 65535 - 36]
+        return type_id.to_bytes(2, "big") + self.channel_id + len(data).to_bytes(2, "big") + data
+
+    @classmethod
+    def decode(cls, payload: bytes) -> Notice:
+        """Read a payload of type 1 or 17. Raises `Truncated`."""
+        kind: Literal["warning", "error"] = "warning" if payload[1] == WARNING else "error"
+        data, _ = _read_counted(payload, 34, kind)
+        return cls(kind, printable(data), payload[2:34])
+
+
+def encode_warning(text: str) -> bytes:
+    """Give a ``warning`` about no channel in particular."""
+    return Notice("warning", text).encode()
+
+
+def encode_error(text: str, channel_id: bytes = bytes(32)) -> bytes:
+    """Give an ``error``; all-zero ``channel_id`` means every channel."""
+    return Notice("error", text, channel_id).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """A ``ping`` that asks for ``num_pong_bytes`` and carries ``padding`` bytes of its own."""
+
+    num_pong_bytes: int = 0
+    padding: int = 0
+
+    def encode(self) -> bytes:
+        """Give the payload; the padding is zeros (BOLT 1)."""
+        head = PING.to_bytes(2, "big") + self.num_pong_bytes.to_bytes(2, "big")
+        return head + self.padding.to_bytes(2, "big") + bytes(self.padding)
+
+    @classmethod
+    def decode(cls, payload: bytes) -> Ping:
+        """Read a payload of type 18. Raises `Truncated`."""
+        wanted, offset = uint_decode(payload, 2, 2)
+        ignored, _ = _read_counted(payload, offset, "ping")
+        return cls(wanted, len(ignored))
+
+
+@dataclass(frozen=True, slots=True)
+class Pong:
+    """A ``pong`` of ``size`` bytes."""
+
+    size: int = 0
+
+    def encode(self) -> bytes:
+        """Give the payload; its bytes are zeros (BOLT 1)."""
+        return PONG.to_bytes(2, "big") + self.size.to_bytes(2, "big") + bytes(self.size)
+
+    @classmethod
+    def decode(cls, payload: bytes) -> Pong:
+        """Read a payload of type 19. Raises `Truncated`."""
+        ignored, _ = _read_counted(payload, 2, "pong")
+        return cls(len(ignored))
+
+
+def _read_counted(payload: bytes, offset: int, name: str) -> tuple[bytes, int]:
+    length, offset = uint_decode(payload, 2, offset)
+    if offset + length > len(payload):
+        raise Truncated(f"{name} says {length} bytes follow, {len(payload) - offset} do", offset=offset)
+    return payload[offset : offset + length], offset + length
+
+
+# The connection's rules -------------------------------------------------------------------------------
+
+
+def internal_prefixes(claimed: Collection[int] = ()) -> frozenset[bytes]:
+    """Give the first two bytes of every payload that is BOLT 1's own business or is ignored.
+
+    Those are the types the BOLTs assign and those lightningd handles itself, less 7 and 9 and what ``claimed`` says
+    an application wants; and payloads too short for a type.
+    """
+    types = (BOLT_TYPES.keys() | REFUSED.keys()) - {7, 9} - (set(claimed) - REFUSED.keys())
+    short = {b""} | {bytes([byte]) for byte in range(256)}
+    return frozenset(short | {type_id.to_bytes(2, "big") for type_id in types})
+
+
+_DEFAULT_INTERNAL: Final = internal_prefixes()
+
+
+class Bolt1:
+    """The rules of BOLT 1 for one connection.
+
+    ``features`` are the bits to announce, ``networks`` our chain hashes (none: do not say, do not check). Times are
+    in seconds on any clock that only goes forward: ``init_timeout`` for the peer's init, ``idle`` of silence before
+    a ping, ``patience`` for its pong.
+    """
+
+    __slots__ = (
+        "_deadline",
+        "_features",
+        "_idle",
+        "_networks",
+        "_outgoing",
+        "_patience",
+        "_pings",
+        "closed",
+        "init",
+        "internal",
+    )
+
+    def __init__(
+        self,
+        *,
+        features: Collection[int] = (),
+        networks: Collection[bytes] = (),
+        internal: frozenset[bytes] = _DEFAULT_INTERNAL,
+        now: float,
+        init_timeout: float = 30.0,
+        idle: float = 60.0,
+        patience: float = 30.0,
+    ) -> None:
+        self._features = features
+        self._networks = tuple(networks)
+        self._idle = idle
+        self._patience = patience
+        self._deadline = now + init_timeout
+        self._pings: list[tuple[int, float]] = []
+        self._outgoing: list[bytes] = []
+        self.internal = internal
+        self.init: Init | None = None
+        """The peer's init, once it has come."""
+        self.closed: str | None = None
+        """Why the connection must be closed, after sending what is outgoing."""
+
+    def start(self, remote_addr: str | None = None) -> bytes:
+        """Give our init, the first payload to send. ``remote_addr`` tells a dialer where we see it, if public."""
+        if remote_addr is not None and not ipaddress.ip_address(remote_addr.rpartition(":")[0].strip("[]")).is_global:
+            remote_addr = None  # BOLT 1: private addresses should not be told
+        # BOLT 9: every node supports var_onion_optin
+        return Init(
+            features=feature_bytes({9, *self._features}), networks=self._networks or None, remote_addr=remote_addr
+        ).encode()
+
+    def outgoing(self) -> list[bytes]:
+        """Give the payloads to send now, in order; they are then forgotten."""
+        out, self._outgoing = self._outgoing, []
+        return out
+
+    def receive(self, payload: bytes, now: float) -> Init | Notice | Pong | None:
+        """Take a payload that is BOLT 1's business; give what the caller may want to know.
+
+        Never raises for what a peer sent: a broken rule sets `closed` and leaves a warning to send.
+        """
+        if self.closed is not None:
+            return None
+        try:
+            return self._receive(payload, now)
+        except (MalformedMessage, RemoteProtocolError) as error:
+            self.fail(str(error))
+            return None
+
+    def _receive(self, payload: bytes, now: float) -> Init | Notice | Pong | None:
+        if len(payload) < 2:
+            self._outgoing.append(encode_warning(f"message of {len(payload)} bytes has no type"))
+            return None
+        type_id = payload[0] << 8 | payload[1]
+        if type_id in (WARNING, ERROR):
+            return Notice.decode(payload)
+        if self.init is None:
+            if type_id == INIT:
+                return self._receive_init(payload, now)
+            if type_id % 2:
+                return None
+            raise RemoteProtocolError(f"message of type {type_id} before init (BOLT 1: init comes first)")
+        if type_id == PING:
+            wanted = Ping.decode(payload).num_pong_bytes
+            if wanted < NO_PONG:
+                self._outgoing.append(Pong(wanted).encode())
+        elif type_id == PONG:
+            return self._receive_pong(Pong.decode(payload))
+        elif type_id == INIT:
+            raise RemoteProtocolError("init a second time (BOLT 1: it is the first message of a connection)")
+        elif type_id in (OPEN_CHANNEL, OPEN_CHANNEL2):
+            # BOLT 2: both start with the chain hash, then the temporary channel id
+            self._outgoing.append(encode_error("this node has no channels", payload[34:66].ljust(32, b"\0")))
+        return None
+
+    def _receive_init(self, payload: bytes, now: float) -> Init:
+        init = Init.decode(payload)
+        check_features(init.features, self._features)
+        if init.networks and self._networks and not set(init.networks) & set(self._networks):
+            theirs, ours = (", ".join(map(_network_name, chains)) for chains in (init.networks, self._networks))
+            raise RemoteProtocolError(f"no network in common: the peer is on {theirs}, we are on {ours}")
+        self.init = init
+        self._deadline = now + self._idle
+        return init
+
+    def _receive_pong(self, pong: Pong) -> Pong | None:
+        # BOLT 1: one that answers no ping of ours may close the connection; it harms no one, so it is ignored
+        for index, (wanted, _) in enumerate(self._pings):
+            if wanted == pong.size:
+                del self._pings[: index + 1]
+                return pong
+        return None
+
+    def ping(self, now: float, num_pong_bytes: int = 0, padding: int = 0) -> bytes:
+        """Give a ping to send; its pong is awaited for ``patience`` seconds. Raises `LocalProtocolError`."""
+        if self.init is None or self.closed is not None:
+            raise LocalProtocolError("a ping goes out after both inits and before the end")
+        if not 0 <= padding <= 65535 - 6 or not 0 <= num_pong_bytes <= 65535:
+            raise LocalProtocolError(
+                f"a ping carries 0 to 65529 bytes and asks for 0 to 65535, not {padding} and {num_pong_bytes}"
+            )
+        if num_pong_bytes < NO_PONG:
+            self._pings.append((num_pong_bytes, now + self._patience))
+        return Ping(num_pong_bytes, padding).encode()
+
+    def tick(self, now: float, *, heard: bool) -> None:
+        """Look at the time. ``heard``: something arrived since the last tick. May ping, or set `closed`."""
+        if self.closed is not None:
+            return
+        if self.init is None:
+            if now >= self._deadline:
+                self.fail("no init in time")
+        elif heard:
+            # Any traffic shows life: a pong may be queued behind it
+            self._deadline = now + self._idle
+            self._pings = [(wanted, max(deadline, now + self._patience)) for wanted, deadline in self._pings]
+        elif self._pings:
+            if now >= self._pings[0][1]:
+                self.closed = f"ping not answered in {self._patience:g} s"
+        elif now >= self._deadline:
+            self._outgoing.append(self.ping(now))
+            self._deadline = now + self._idle
+
+    def fail(self, reason: str) -> None:
+        """End the connection: a warning with ``reason`` is sent, then it closes."""
+        self._outgoing.append(encode_warning(reason))
+        self.closed = reason
+
+
+def _network_name(chain: bytes) -> str:
+    return next((name for name, known in CHAINS.items() if known == chain), chain.hex())

@@ -1,0 +1,437 @@
+"""One BOLT 8 connection on asyncio: the thin shell around `noise` and `framing`.
+
+Like pyln.proto's it carries whole messages and knows nothing of what is in them: no init, no ping.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from typing import Final, cast
+
+from oddwire.errors import ConnectionClosed, HandshakeFailed, OddwireError, PayloadTooLarge
+from oddwire.proto.addresses import join_address
+from oddwire.proto.framing import MAX_FRAME, MAX_MESSAGE, FrameReceiver, FrameSender
+from oddwire.proto.keys import PrivateKey, PublicKey
+from oddwire.proto.noise import Handshake
+
+__all__ = ["HANDSHAKE_TIMEOUT", "LightningConnection"]
+
+HANDSHAKE_TIMEOUT: Final = 10.0
+"""Seconds a handshake may take, from the TCP connection on."""
+
+_FLUSH_AT = 64 * 1024  # bytes sealed in one loop turn before they are written without waiting for its end
+_WRITE_HIGH, _WRITE_LOW = 256 * 1024, 64 * 1024
+_INBOX_HIGH, _INBOX_LOW = 1024 * 1024, 256 * 1024
+_LINGER = 5.0  # seconds to let the peer read our last words, as lightningd does
+
+# Sockets are read into one buffer a thread, as a chunk is parsed before the next is read: a connection that waits
+# for nothing holds no read buffer of its own.
+_READ_SIZE = max(256 * 1024, 2 * MAX_FRAME)
+_thread = threading.local()
+
+
+def _read_buffer() -> memoryview:
+    try:
+        return cast("memoryview", _thread.view)
+    except AttributeError:
+        _thread.view = view = memoryview(bytearray(_READ_SIZE))
+        return view
+
+
+class LightningConnection(asyncio.BufferedProtocol):
+    """An encrypted, authenticated connection to a peer. Comes from `connect` or `serve`.
+
+    Messages are pulled with `read_message` (or ``async for``), unless the owner takes them as they are parsed by
+    setting ``on_message`` in ``on_open``. Sent messages are sealed at once and written together, once a loop turn.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_frames",
+        "_handshake",
+        "_inbox",
+        "_inbox_size",
+        "_linger",
+        "_loop",
+        "_lost",
+        "_opened",
+        "_out",
+        "_out_size",
+        "_reader",
+        "_reason",
+        "_sealer",
+        "_timer",
+        "_transport",
+        "_view",
+        "_view_start",
+        "_write_paused",
+        "_writers",
+        "heard",
+        "is_initiator",
+        "local_privkey",
+        "on_close",
+        "on_open",
+        "remote_pubkey",
+    )
+
+    def __init__(
+        self,
+        local_privkey: PrivateKey,
+        remote_pubkey: PublicKey | None = None,
+        *,
+        on_open: Callable[[LightningConnection], object] | None = None,
+        on_close: Callable[[LightningConnection, str], object] | None = None,
+        handshake_timeout: float = HANDSHAKE_TIMEOUT,
+    ) -> None:
+        self.local_privkey = local_privkey
+        self.remote_pubkey = remote_pubkey
+        self.is_initiator = remote_pubkey is not None
+        self.on_open = on_open
+        self.on_close = on_close
+        self.heard = False
+        """Set whenever bytes arrive; for whoever watches for silence to clear."""
+        ephemeral = PrivateKey(os.urandom(32))
+        self._handshake: Handshake | None = Handshake(local_privkey, remote_pubkey, ephemeral)
+        self._frames: FrameReceiver | None = None
+        self._sealer: FrameSender | None = None
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._opened: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._linger = handshake_timeout
+        self._view: memoryview | None = None
+        self._view_start = 0
+        self._out: list[bytes] = []
+        self._out_size = 0
+        self._write_paused = False
+        self._writers: deque[asyncio.Future[None]] | None = None
+        self._inbox: deque[bytes] | None = None
+        self._inbox_size = 0
+        self._reader: asyncio.Future[None] | None = None
+        self._reason: str | None = None
+        self._lost: asyncio.Future[None] | None = None
+
+    # What its users call ------------------------------------------------------------------------------
+
+    @property
+    def closed(self) -> bool:
+        """Whether the connection has ended, or is ending."""
+        return self._reason is not None
+
+    @property
+    def close_reason(self) -> str | None:
+        """Why it ended, in words; None while it lives."""
+        return self._reason
+
+    @property
+    def peer_address(self) -> str:
+        """The other end as ``host:port``; empty if the socket does not say."""
+        name = self._transport.get_extra_info("peername") if self._transport is not None else None
+        return join_address(*name[:2]) if isinstance(name, tuple) else ""
+
+    @property
+    def congested(self) -> bool:
+        """Whether `send_message` would wait now: the peer does not read as fast as we write."""
+        return self._write_paused or bool(self._writers)
+
+    async def opened(self) -> None:
+        """Wait until the handshake is over. Raises what ended it: `HandshakeFailed`, `ConnectionClosed`."""
+        if self._sealer is None:
+            if self._opened is None:
+                self._opened = self._loop.create_future()
+            await self._opened
+
+    async def read_message(self) -> bytes:
+        """Wait for the next message, 0 to 65535 bytes. One reader at a time; cancelling loses nothing.
+
+        Raises `ConnectionClosed` once the connection has ended and every message before that was read.
+        """
+        if self._reader is not None:
+            raise RuntimeError("read_message: another task is reading this connection already")
+        if self._inbox is None:
+            raise RuntimeError("read_message: this connection's messages go to its on_message")
+        while not self._inbox:
+            if self._reason is not None:
+                raise ConnectionClosed(self._reason)
+            self._reader = self._loop.create_future()
+            try:
+                await self._reader
+            finally:
+                self._reader = None
+        message = self._inbox.popleft()
+        self._inbox_size -= len(message) + 64
+        if self._inbox_size <= _INBOX_LOW:
+            self.resume()
+        return message
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """Give every message until the connection ends."""
+        while True:
+            try:
+                message = await self.read_message()
+            except ConnectionClosed:
+                return
+            yield message
+
+    async def send_message(self, message: bytes) -> None:
+        """Send a message of 0 to 65535 bytes; wait first while the peer does not keep up.
+
+        Returns when it is accepted, in order, not when it has arrived. Cancelled while it waits, it was not sent.
+        Raises `PayloadTooLarge`, or `ConnectionClosed`.
+        """
+        if len(message) > MAX_MESSAGE:
+            raise PayloadTooLarge(f"message of {len(message)} bytes; BOLT 8 allows at most {MAX_MESSAGE}")
+        if self._write_paused or self._writers:
+            await self.writable()
+        self.send_nowait(message)
+
+    async def writable(self) -> None:
+        """Wait for this caller's turn to send: the next `send_nowait` must follow without an await between.
+
+        Raises `ConnectionClosed` if the connection ends first.
+        """
+        # First come, first served: each woken sender wakes the next, so none overtakes another
+        if self._writers is None:
+            self._writers = deque()
+        writer = self._loop.create_future()
+        self._writers.append(writer)
+        try:
+            await writer
+        finally:
+            if self._writers is not None and writer in self._writers:
+                self._writers.remove(writer)
+            if not self._write_paused:
+                self._loop.call_soon(self._wake_writer)
+
+    def send_nowait(self, message: bytes) -> None:
+        """Send without waiting, however much is queued: for short answers, and for callers that watch `congested`."""
+        sealer = self._sealer
+        if sealer is None or self._reason is not None:
+            raise ConnectionClosed(self._reason or "the handshake is not over")
+        size = self._out_size
+        if not size:
+            self._loop.call_soon(self._flush)
+        self._out_size = size = size + sealer.seal(message, self._out)
+        if size >= _FLUSH_AT:
+            self._flush()
+
+    def close(self, reason: str = "closed by us") -> None:
+        """End it: what was sent still goes out, then we stop writing and wait a little for the peer to do so too."""
+        if self._reason is not None or self._transport is None:
+            self._reason = self._reason or reason
+            return
+        if self._frames is None:
+            self.abort(reason)
+            return
+        self._flush()
+        self._end(reason)
+        # A socket closed with unread bytes is reset, and the peer may then never see our last words: half-close,
+        # read on without looking, and give up after a while.
+        self._cancel_timer()
+        self._timer = self._loop.call_later(_LINGER, self._transport.abort)
+        try:
+            self._transport.write_eof()
+            self._transport.resume_reading()
+        except (OSError, RuntimeError):
+            self._transport.abort()
+
+    async def aclose(self, reason: str = "closed by us") -> None:
+        """`close`, and wait until the socket is gone: at most 5 seconds. Idempotent."""
+        self.close(reason)
+        if self._transport is not None:
+            if self._lost is None:
+                self._lost = self._loop.create_future()
+            await asyncio.shield(self._lost)
+
+    def abort(self, reason: str, error: Exception | None = None) -> None:
+        """End it at once, dropping what has not been written. Whoever awaits `opened` gets ``error``."""
+        self._fail_open(error or ConnectionClosed(reason))
+        self._end(reason)
+        if self._transport is not None:
+            self._transport.abort()
+
+    def pause(self) -> None:
+        """Deliver nothing more, at once, and stop reading, until `resume`."""
+        if self._frames is not None and not self._frames.held:
+            self._frames.hold()
+            if self._transport is not None and self._reason is None:
+                self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """Undo `pause`; what was held back is delivered in a loop turn of its own."""
+        if self._frames is not None and self._frames.held and self._reason is None:
+            self._frames.release()
+            self._loop.call_soon(self._deliver_held)
+
+    def deliver_to(self, on_message: Callable[[bytes], object]) -> None:
+        """Hand every message to ``on_message`` as it is parsed, instead of keeping it for `read_message`.
+
+        Called in ``on_open``; ``on_message`` returns at once, and may call `pause`.
+        """
+        if self._frames is None:
+            raise RuntimeError("deliver_to: the handshake is not over")
+        self._frames.deliver = on_message
+        self._inbox = None
+
+    # What asyncio calls -------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:  # noqa: D102
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - narrows the type for checkers
+        self._transport = transport
+        if self._reason is not None:
+            transport.abort()
+            return
+        transport.set_write_buffer_limits(high=_WRITE_HIGH, low=_WRITE_LOW)
+        self._timer = self._loop.call_later(self._linger, self._handshake_expired)
+        if self.is_initiator and self._handshake is not None:
+            transport.write(self._handshake.start())
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: D102
+        self._view = view = _read_buffer()
+        frames = self._frames
+        if frames is None or not frames.rest:
+            self._view_start = 0
+            return view
+        rest = frames.rest
+        frames.rest = b""
+        self._view_start = size = len(rest)
+        if size >= _READ_SIZE // 2:  # only after a pause; too rare to be worth a larger buffer
+            self._view = view = memoryview(bytearray(size + _READ_SIZE))
+        view[:size] = rest
+        return view[size:]
+
+    def buffer_updated(self, nbytes: int) -> None:  # noqa: D102
+        view, self._view = self._view, None
+        if view is None or self._reason is not None:
+            return
+        self.heard = True
+        data = view[: self._view_start + nbytes]
+        try:
+            if self._frames is not None:
+                self._frames.feed(data)
+            else:
+                self._shake(data)
+        except OddwireError as error:
+            self.abort(str(error), error)
+
+    def eof_received(self) -> bool:  # noqa: D102
+        if self._handshake is not None:
+            error = self._handshake.receive_eof()
+            self.abort(str(error), error)
+        self._flush()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: D102
+        self._cancel_timer()
+        if self._handshake is not None and self._reason is None:
+            error = self._handshake.receive_eof()
+            self._fail_open(error)
+            self._end(str(error))
+        elif exc is not None and not isinstance(exc, ConnectionResetError):
+            self._end(f"connection lost: {exc}")
+        else:
+            self._end("connection reset by the peer" if exc is not None else "closed by the peer")
+        self._transport = None
+        if self._lost is not None and not self._lost.done():
+            self._lost.set_result(None)
+
+    def pause_writing(self) -> None:  # noqa: D102
+        self._write_paused = True
+
+    def resume_writing(self) -> None:  # noqa: D102
+        self._write_paused = False
+        self._wake_writer()
+
+    # Inside -------------------------------------------------------------------------------------------
+
+    def _shake(self, data: memoryview) -> None:
+        handshake, transport = self._handshake, self._transport
+        if handshake is None or transport is None:
+            return
+        answer = handshake.receive(data)
+        if answer:
+            transport.write(answer)
+        if handshake.sending is None or handshake.receiving is None:
+            return
+        self._cancel_timer()
+        self._handshake = None
+        self.remote_pubkey = handshake.remote_key
+        self._sealer = FrameSender(handshake.sending)
+        self._inbox = deque()
+        self._frames = FrameReceiver(handshake.receiving, self._enqueue)
+        if self._opened is not None and not self._opened.done():
+            self._opened.set_result(None)
+        if self.on_open is not None:
+            self.on_open(self)
+        if handshake.leftover:
+            self._frames.feed(handshake.leftover)
+
+    def _handshake_expired(self) -> None:
+        act = 2 if self.is_initiator else 1
+        text = f"handshake not over after {self._linger:g} s"
+        self.abort(text, HandshakeFailed(text, act=act, code=f"ACT{act}_READ_FAILED"))
+
+    def _enqueue(self, message: bytes) -> None:
+        assert self._inbox is not None  # noqa: S101 - narrows the type for checkers
+        self._inbox.append(message)
+        self._inbox_size += len(message) + 64  # an empty message occupies something, too
+        if self._inbox_size >= _INBOX_HIGH:
+            self.pause()
+        self._wake_reader()
+
+    def _deliver_held(self) -> None:
+        frames, transport = self._frames, self._transport
+        if frames is None or transport is None or self._reason is not None or frames.held:
+            return
+        try:
+            frames.feed(b"")
+        except OddwireError as error:
+            self.abort(str(error), error)
+            return
+        if not frames.held and not transport.is_closing():
+            transport.resume_reading()
+
+    def _flush(self) -> None:
+        if self._out_size and self._transport is not None:
+            out, self._out = self._out, []
+            self._out_size = 0
+            self._transport.write(b"".join(out))
+
+    def _wake_writer(self) -> None:
+        if self._writers and not self._write_paused:
+            writer = self._writers[0]
+            if not writer.done():
+                writer.set_result(None)
+
+    def _wake_reader(self) -> None:
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)
+
+    def _fail_open(self, error: Exception) -> None:
+        if self._opened is not None and not self._opened.done():
+            self._opened.set_exception(error)
+            self._opened.exception()  # a dialer that gave up does not look
+
+    def _end(self, reason: str) -> None:
+        if self._reason is not None:
+            return
+        self._reason = reason
+        self._handshake = None
+        if self._frames is not None:
+            self._frames.hold()
+        self._wake_reader()
+        for writer in self._writers or ():
+            if not writer.done():
+                writer.set_exception(ConnectionClosed(reason))
+        self._writers = None
+        if self.on_close is not None:
+            self.on_close(self, reason)
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

@@ -1,0 +1,142 @@
+"""Whole messages to encrypted frames and back (BOLT 8, Lightning Message Specification). No I/O.
+
+A frame is two packets: the length, sealed in 18 bytes, and the message, sealed in its length plus 16.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from cryptography.exceptions import InvalidTag
+
+from oddwire.errors import LocalProtocolError, PayloadTooLarge, RemoteProtocolError
+from oddwire.proto.noise import NONCES, ROTATE_AFTER, CipherState
+
+__all__ = ["HEADER_SIZE", "MAX_FRAME", "MAX_MESSAGE", "FrameReceiver", "FrameSender"]
+
+MAX_MESSAGE: Final = 65535
+"""Bytes in the longest message BOLT 8 allows."""
+HEADER_SIZE: Final = 2 + 16
+MAX_FRAME: Final = HEADER_SIZE + MAX_MESSAGE + 16
+
+_LENGTHS: Final = tuple(n.to_bytes(2, "big") for n in range(2048))
+
+
+class FrameSender:
+    """Seals messages, in the order they are to be sent."""
+
+    __slots__ = ("_cipher",)
+
+    def __init__(self, cipher: CipherState) -> None:
+        self._cipher = cipher
+
+    def seal(self, message: bytes, out: list[bytes]) -> int:
+        """Append the frame of ``message`` (0 to 65535 bytes) to ``out`` as two packets; give its size in bytes.
+
+        Raises `PayloadTooLarge`, having sealed nothing.
+        """
+        size = len(message)
+        if size > MAX_MESSAGE:
+            raise PayloadTooLarge(f"message of {size} bytes; BOLT 8 allows at most {MAX_MESSAGE}")
+        cipher = self._cipher
+        used = cipher.used
+        encrypt = cipher.encrypt
+        out.append(encrypt(NONCES[used], _LENGTHS[size] if size < 2048 else size.to_bytes(2, "big"), None))
+        out.append(encrypt(NONCES[used + 1], message, None))
+        cipher.used = used = used + 2
+        if used == ROTATE_AFTER:
+            cipher.rotate()
+        return size + 34
+
+    def frame(self, message: bytes) -> bytes:
+        """Give the frame of ``message`` in one piece."""
+        out: list[bytes] = []
+        self.seal(message, out)
+        return b"".join(out)
+
+
+class FrameReceiver:
+    """Opens frames from bytes that come in any portions.
+
+    `feed` hands each whole message to ``deliver`` before it opens the next, so a chunk is parsed without a task
+    switch and ``deliver`` may call `hold` to stop right there. What is not yet whole, or held, stays in `rest`.
+    """
+
+    __slots__ = ("_cipher", "_held", "_need", "deliver", "rest")
+
+    def __init__(self, cipher: CipherState, deliver: Callable[[bytes], object]) -> None:
+        self._cipher = cipher
+        self._need = 0  # bytes of the second packet, once the first is open
+        self._held = False
+        self.deliver = deliver
+        self.rest = b""
+
+    @property
+    def held(self) -> bool:
+        """Whether `hold` is in force."""
+        return self._held
+
+    def hold(self) -> None:
+        """Deliver nothing more until `release`, not even from the chunk being parsed."""
+        self._held = True
+
+    def release(self) -> None:
+        """Undo `hold`; the caller then feeds ``b""`` to deliver what was held back."""
+        self._held = False
+
+    def feed(self, data: bytes | memoryview) -> None:
+        """Open every whole frame in `rest` and ``data`` and deliver its message.
+
+        ``data`` is used only during the call. Raises `RemoteProtocolError` when a MAC does not verify: the
+        connection must be closed, and this receiver refuses to go on. Exceptions of ``deliver`` pass through and
+        lose nothing but the message it was given.
+        """
+        rest = self.rest
+        if rest:
+            data = b"".join((rest, data))
+            self.rest = b""
+        view = memoryview(data)
+        end = len(view)
+        position = 0
+        need = self._need
+        cipher = self._cipher
+        decrypt = cipher.decrypt
+        used = cipher.used
+        try:
+            while not self._held:
+                if not need:
+                    stop = position + HEADER_SIZE
+                    if stop > end:
+                        break
+                    header = decrypt(NONCES[used], view[position:stop], None)
+                    need = (header[0] << 8 | header[1]) + 16
+                    position = stop
+                    used += 1
+                stop = position + need
+                if stop > end:
+                    break
+                message = decrypt(NONCES[used], view[position:stop], None)
+                position = stop
+                need = 0
+                used += 1
+                if used == ROTATE_AFTER:
+                    cipher.rotate()
+                    decrypt = cipher.decrypt
+                    used = 0
+                self.deliver(message)  # read anew each time: it may have been replaced by the call before
+        except InvalidTag:
+            self._held = True
+            self.deliver = _broken
+            raise RemoteProtocolError(
+                "a frame's MAC does not verify: bytes were changed, lost or repeated on the way"
+            ) from None
+        finally:
+            cipher.used = used
+            self._need = need
+            if position < end:
+                self.rest = bytes(view[position:])
+
+
+def _broken(message: bytes) -> object:
+    raise LocalProtocolError("this connection failed a MAC and takes no more frames")
