@@ -1,0 +1,308 @@
+"""The BOLTs' CSV format as rows and definitions: what a line may say, and whether the lines agree.
+
+This is the half of `oddwire.schema.bolt_csv` that knows nothing of message classes. Every error is a `SchemaError`
+that starts with the line's number and ends with what would be right.
+"""
+
+from __future__ import annotations
+
+import keyword
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final, NoReturn
+
+from oddwire.errors import SchemaError
+
+__all__ = ["REST", "CsvDefinition", "CsvField", "CsvFile", "read_csv"]
+
+REST: Final = "..."
+LENGTH_TYPES: Final = ("byte", "u8", "u16", "u32", "u64", "bigsize")
+MAX_NESTING: Final = 32
+MAX_COUNT: Final = 65535
+
+# Per kind: the fewest and the most cells that follow it, and their names.
+_KINDS: Final = {
+    "msgtype": (2, 3, "name,number[,option]"),
+    "msgdata": (3, 5, "message,field,type[,count[,option]]"),
+    "subtype": (1, 1, "name"),
+    "subtypedata": (3, 4, "subtype,field,type[,count]"),
+    "tlvtype": (3, 3, "stream,record,number"),
+    "tlvdata": (4, 5, "stream,record,field,type[,count]"),
+}
+# BOLT 4, Failure Messages: the flags of failure codes, which the CSV writes by name.
+_FLAGS: Final = {"BADONION": 0x8000, "PERM": 0x4000, "NODE": 0x2000, "UPDATE": 0x1000}
+_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+_NUMBER: Final = re.compile(r"[0-9]{1,20}")
+
+
+@dataclass(frozen=True, slots=True)
+class CsvField:
+    """One data row. ``count`` is None for a single value, a number, the name of a length field, or `REST`."""
+
+    name: str
+    type: str
+    count: int | str | None
+    option: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class CsvDefinition:
+    """A message, a subtype (``number`` is None) or a TLV record, with its data rows by field name."""
+
+    name: str
+    number: int | None
+    option: str
+    line: int
+    fields: dict[str, CsvField] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class CsvFile:
+    """All definitions by name, in the order written. ``build_order`` lists subtypes and streams before their users."""
+
+    messages: dict[str, CsvDefinition] = field(default_factory=dict)
+    subtypes: dict[str, CsvDefinition] = field(default_factory=dict)
+    streams: dict[str, dict[str, CsvDefinition]] = field(default_factory=dict)
+    build_order: list[str] = field(default_factory=list)
+
+
+def read_csv(source: str | Iterable[str], fundamental: Mapping[str, bool]) -> CsvFile:
+    """Read CSV text or lines.
+
+    ``fundamental`` names the types that need no definition; the value says whether the type takes all that remains,
+    as truncated integers do. Raises `SchemaError`.
+    """
+    rows = list(_rows(source.splitlines() if isinstance(source, str) else source))
+    csv = CsvFile()
+    # Rows may refer to what is defined further down: names come first, then what they hold.
+    for row in rows:
+        if row.kind == "msgtype":
+            _add_message(csv, row)
+        elif row.kind == "subtype":
+            definition = CsvDefinition(row.name(0), None, "", row.line)
+            _add(csv.subtypes, definition, f"subtype {definition.name}")
+        elif row.kind == "tlvtype":
+            _add_record(csv, row)
+    _check_type_names(csv, fundamental)
+    for row in rows:
+        if row.kind.endswith("data"):
+            _add_field(csv, row, fundamental)
+    _Order(csv, fundamental).check()
+    return csv
+
+
+# Rows ----------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    line: int
+    kind: str
+    cells: list[str]
+
+    def fail(self, text: str) -> NoReturn:
+        _fail(self.line, text)
+
+    def name(self, index: int) -> str:
+        name = self.cells[index]
+        if not _NAME.fullmatch(name) or keyword.iskeyword(name):
+            self.fail(
+                f"name should be a letter, then letters, digits and underscores, and no Python keyword: not {name!r}"
+            )
+        return name
+
+    def number(self, index: int, most: int) -> int:
+        text = self.cells[index]
+        total = 0
+        for token in text.split("|"):
+            if token in _FLAGS:
+                total |= _FLAGS[token]
+            elif _NUMBER.fullmatch(token):
+                total |= int(token)
+            else:
+                self.fail(f"number should be 0 to {most}, not {text!r}")
+        if total > most:
+            self.fail(f"number should be 0 to {most}, not {total}")
+        return total
+
+
+def _fail(line: int, text: str) -> NoReturn:
+    raise SchemaError(f"line {line}: {text}")
+
+
+def _rows(lines: Iterable[str]) -> Iterator[_Row]:
+    for number, text in enumerate(lines, 1):
+        content = text.partition("#")[0].strip()
+        if not content:
+            continue
+        kind, *cells = (cell.strip() for cell in content.split(","))
+        if kind not in _KINDS:
+            _fail(number, f"first cell should be one of {', '.join(_KINDS)}, not {kind!r}")
+        fewest, most, names = _KINDS[kind]
+        if not fewest <= len(cells) <= most:
+            _fail(number, f"should be {kind},{names}, not {content!r}")
+        yield _Row(number, kind, cells + [""] * (most - len(cells)))
+
+
+# Definitions ---------------------------------------------------------------------------------------------------------
+
+
+def _add(table: dict[str, CsvDefinition], definition: CsvDefinition, what: str) -> None:
+    for other in table.values():
+        if other.name == definition.name:
+            _fail(definition.line, f"{what} is defined already, in line {other.line}")
+        if definition.number is not None and other.number == definition.number:
+            text = f"{what} has number {other.number}, which is that of {other.name} in line {other.line}"
+            _fail(definition.line, text)
+    table[definition.name] = definition
+
+
+def _add_message(csv: CsvFile, row: _Row) -> None:
+    definition = CsvDefinition(row.name(0), row.number(1, 0xFFFF), row.cells[2], row.line)
+    _add(csv.messages, definition, f"message {definition.name}")
+
+
+def _add_record(csv: CsvFile, row: _Row) -> None:
+    stream = row.name(0)
+    definition = CsvDefinition(row.name(1), row.number(2, (1 << 64) - 1), "", row.line)
+    _add(csv.streams.setdefault(stream, {}), definition, f"record {stream}.{definition.name}")
+
+
+def _check_type_names(csv: CsvFile, fundamental: Mapping[str, bool]) -> None:
+    """Subtypes, streams and fundamental types share one space of names."""
+    for name, definition in csv.subtypes.items():
+        if name in fundamental:
+            _fail(definition.line, f"subtype {name} should not have the name of a fundamental type")
+    for name, records in csv.streams.items():
+        first = next(iter(records.values()))
+        if name in fundamental:
+            _fail(first.line, f"TLV stream {name} should not have the name of a fundamental type")
+        if name in csv.subtypes:
+            _fail(
+                first.line,
+                f"TLV stream {name} should not have the name of the subtype in line {csv.subtypes[name].line}",
+            )
+
+
+# Fields --------------------------------------------------------------------------------------------------------------
+
+
+def _add_field(csv: CsvFile, row: _Row, fundamental: Mapping[str, bool]) -> None:
+    owner, cells = _owner(csv, row)
+    name, type_name, count_text = row.name(cells), row.cells[cells + 1], row.cells[cells + 2]
+    option = row.cells[4] if row.kind == "msgdata" else ""
+    if name in owner.fields:
+        row.fail(f"field {owner.name}.{name} is defined already, in line {owner.fields[name].line}")
+    if type_name not in fundamental and type_name not in csv.subtypes and type_name not in csv.streams:
+        row.fail(f"type of {owner.name}.{name} should be fundamental, a subtype or a TLV stream, not {type_name!r}")
+    count = _count(owner, row, name, count_text)
+    if isinstance(count, str) and count != REST and bool(owner.fields[count].option) != bool(option):
+        row.fail(f"{owner.name}.{name} and its count field {count} should both have an option, or neither")
+    if option == "" and any(other.option for other in owner.fields.values()) and type_name not in csv.streams:
+        row.fail(f"{owner.name}.{name} follows an optional field, so it should have an option too")
+    owner.fields[name] = CsvField(name, type_name, count, option, row.line)
+
+
+def _owner(csv: CsvFile, row: _Row) -> tuple[CsvDefinition, int]:
+    """Find whose field a row gives, and which cell has the field's name."""
+    if row.kind == "tlvdata":
+        stream, record = row.cells[:2]
+        owner = csv.streams.get(stream, {}).get(record)
+        if owner is None:
+            row.fail(f"there should be a tlvtype,{stream},{record},NUMBER")
+        return owner, 2
+    table, kind = (csv.messages, "msgtype") if row.kind == "msgdata" else (csv.subtypes, "subtype")
+    if row.cells[0] not in table:
+        row.fail(f"there should be a {kind},{row.cells[0]}{',NUMBER' if kind == 'msgtype' else ''}")
+    return table[row.cells[0]], 1
+
+
+def _count(owner: CsvDefinition, row: _Row, name: str, text: str) -> int | str | None:
+    if text in ("", REST):
+        return text or None
+    if _NUMBER.fullmatch(text):
+        if not 1 <= int(text) <= MAX_COUNT:
+            row.fail(f"count of {owner.name}.{name} should be 1 to {MAX_COUNT}, not {text}")
+        return int(text)
+    length = owner.fields.get(text)
+    if length is None:
+        row.fail(f"count of {owner.name}.{name} should be a number, {REST} or a field before it, not {text!r}")
+    if length.type not in LENGTH_TYPES or length.count is not None:
+        row.fail(f"count field {owner.name}.{text} should be one of {', '.join(LENGTH_TYPES)}, not {_shape(length)}")
+    return text
+
+
+def _shape(of: CsvField) -> str:
+    return of.type if of.count is None else f"{of.count}*{of.type}"
+
+
+# Order ---------------------------------------------------------------------------------------------------------------
+
+
+class _Order:
+    """Puts each type after those it is made of, and checks that what takes all that remains comes last."""
+
+    def __init__(self, csv: CsvFile, fundamental: Mapping[str, bool]) -> None:
+        self.csv = csv
+        self.takes_rest = dict(fundamental)
+        self.depth = dict.fromkeys(fundamental, 0)
+        self.path: list[str] = []
+
+    def check(self) -> None:
+        for name in (*self.csv.subtypes, *self.csv.streams):
+            if name not in self.depth:
+                self._visit(name)
+        for message in self.csv.messages.values():
+            self._check_last(message)
+
+    def _visit(self, name: str) -> None:
+        self.path.append(name)
+        subtype = self.csv.subtypes.get(name)
+        if subtype is not None:
+            if not subtype.fields:
+                _fail(subtype.line, f"subtype {name} should have at least one subtypedata row")
+            depth = self._visit_types(subtype)
+            self.takes_rest[name] = self._check_last(subtype)
+        else:
+            depth = 0
+            for record in self.csv.streams[name].values():
+                depth = max(depth, self._visit_types(record))
+                self._check_last(record)
+            self.takes_rest[name] = True
+        self.depth[name] = depth + 1
+        self.path.pop()
+        self.csv.build_order.append(name)
+
+    def _visit_types(self, definition: CsvDefinition) -> int:
+        """Visit the types of all fields; give how deep the deepest nests."""
+        deepest = 0
+        for entry in definition.fields.values():
+            if entry.type in self.path:
+                circle = " -> ".join([*self.path[self.path.index(entry.type) :], entry.type])
+                _fail(entry.line, f"{entry.type} should not contain itself: {circle}")
+            if entry.type not in self.depth and len(self.path) < MAX_NESTING:
+                self._visit(entry.type)
+            deepest = max(deepest, self.depth.get(entry.type, MAX_NESTING))
+            if deepest == MAX_NESTING:
+                _fail(entry.line, f"types should nest at most {MAX_NESTING} deep, {definition.name} nests deeper")
+        return deepest
+
+    def _check_last(self, definition: CsvDefinition) -> bool:
+        """Say whether the definition takes all that remains."""
+        last = None
+        for entry in definition.fields.values():
+            if last is not None:
+                text = (
+                    f"{_shape(last)} takes all that remains: {last.name} should be the last field of {definition.name}"
+                )
+                _fail(entry.line, f"{text}, not followed by {entry.name}")
+            if self.takes_rest[entry.type]:
+                if entry.count is not None:
+                    text = f"{definition.name}.{entry.name} should have no count: {entry.type} takes all that remains"
+                    _fail(entry.line, text)
+                last = entry
+            elif entry.count == REST:
+                last = entry
+        return last is not None

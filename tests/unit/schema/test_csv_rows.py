@@ -1,0 +1,199 @@
+"""oddwire.schema.csv_rows."""
+
+import importlib
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from oddwire.errors import SchemaError
+from oddwire.schema.csv_rows import MAX_NESTING, REST, CsvField, read_csv
+
+FUNDAMENTAL = {"byte": False, "u16": False, "u32": False, "point": False, "tu32": True}
+
+
+def read(*lines):
+    return read_csv(lines, FUNDAMENTAL)
+
+
+def test_rows_become_definitions_in_the_order_written():
+    csv = read(
+        "msgtype,hello,18,option_hello",
+        "msgdata,hello,len,u16,",
+        "msgdata,hello,names,name,len",
+        "msgdata,hello,key,byte,32",
+        "msgdata,hello,tlvs,hello_tlvs,",
+        "subtype,name",
+        "subtypedata,name,letter,byte,",
+        "tlvtype,hello_tlvs,fee,2",
+        "tlvdata,hello_tlvs,fee,amount,tu32,",
+        "tlvtype,hello_tlvs,rest,65537",
+        "tlvdata,hello_tlvs,rest,data,byte,...",
+        "msgtype,stop,0",
+    )
+    assert list(csv.messages) == ["hello", "stop"]
+    hello = csv.messages["hello"]
+    assert (hello.number, hello.option, hello.line) == (18, "option_hello", 1)
+    assert list(hello.fields.values()) == [
+        CsvField("len", "u16", None, "", 2),
+        CsvField("names", "name", "len", "", 3),
+        CsvField("key", "byte", 32, "", 4),
+        CsvField("tlvs", "hello_tlvs", None, "", 5),
+    ]
+    assert list(csv.subtypes) == ["name"]
+    assert {name: record.number for name, record in csv.streams["hello_tlvs"].items()} == {"fee": 2, "rest": 65537}
+    assert csv.streams["hello_tlvs"]["rest"].fields["data"].count == REST
+    assert csv.messages["stop"].fields == {}
+
+
+def test_comments_blank_lines_spaces_and_missing_empty_cells_do_not_matter():
+    plain = read("msgtype,hello,18", "msgdata,hello,len,u16,", "msgdata,hello,data,byte,len")
+    loose = read_csv(
+        "# a comment\n\nmsgtype, hello ,18 # another\r\n  msgdata,hello,len,u16\nmsgdata,hello,data,byte,len,\n",
+        FUNDAMENTAL,
+    )
+    assert [(f.name, f.type, f.count) for f in plain.messages["hello"].fields.values()] == [
+        (f.name, f.type, f.count) for f in loose.messages["hello"].fields.values()
+    ]
+
+
+def test_failure_codes_are_written_with_flags():
+    csv = read("msgtype,a,PERM|NODE|2", "msgtype,b,UPDATE|7", "msgtype,c,BADONION|PERM|4")
+    assert [message.number for message in csv.messages.values()] == [0x6002, 0x1007, 0xC004]
+
+
+def test_one_length_may_count_several_arrays_and_stand_anywhere_before():
+    csv = read(
+        "msgtype,a,1",
+        "msgdata,a,n,byte",
+        "msgdata,a,flag,byte",
+        "msgdata,a,x,point,n",
+        "msgdata,a,y,byte,n",
+    )
+    assert [f.count for f in csv.messages["a"].fields.values()] == [None, None, "n", "n"]
+
+
+def test_types_are_built_before_their_users():
+    csv = read(
+        "subtype,outer",
+        "subtypedata,outer,x,inner,3",
+        "tlvtype,stream,record,1",
+        "tlvdata,stream,record,y,outer,...",
+        "subtype,inner",
+        "subtypedata,inner,z,u16,",
+    )
+    assert csv.build_order == ["inner", "outer", "stream"]
+
+
+@pytest.mark.parametrize("bolt", ["bolt1", "bolt2", "bolt7"])
+def test_the_bolts_csv_is_read(bolt):
+    lines = importlib.import_module(f"pyln.spec.{bolt}").csv
+    names = {"chain_hash", "channel_id", "sha256", "short_channel_id", "signature", "u64", "bigsize"}
+    csv = read_csv(lines, FUNDAMENTAL | dict.fromkeys(names, False) | {"tu64": True})
+    assert sum(len(message.fields) for message in csv.messages.values()) == len(
+        [line for line in lines if line.startswith("msgdata,")]
+    )
+
+
+def chain(depth):
+    return [[f"subtype,t{i}", f"subtypedata,t{i},x,{f't{i + 1}' if i < depth - 1 else 'u16'}"] for i in range(depth)]
+
+
+@pytest.mark.parametrize(
+    ("lines", "error"),
+    [
+        (["msg,a,1"], r"line 1: first cell should be one of msgtype, .*, not 'msg'"),
+        (["msgtype,a"], r"line 1: should be msgtype,name,number\[,option\], not 'msgtype,a'"),
+        (["msgtype,a,1,b,c"], r"line 1: should be msgtype,name,number"),
+        (["subtype,a,b"], r"line 1: should be subtype,name, not"),
+        (["", "msgtype,2a,1"], r"line 2: name should be a letter, .*: not '2a'"),
+        (["msgtype,class,1"], r"no Python keyword: not 'class'"),
+        (["msgtype,_a,1"], r"not '_a'"),
+        (["msgtype,a,-1"], r"line 1: number should be 0 to 65535, not '-1'"),
+        (["msgtype,a,65536"], r"number should be 0 to 65535, not 65536"),
+        (["msgtype,a,PERM|"], r"number should be 0 to 65535, not 'PERM|'"),
+        (["msgtype,a," + "9" * 5000], r"number should be 0 to 65535, not '9"),
+        (["tlvtype,s,r,18446744073709551616"], r"number should be 0 to 18446744073709551615"),
+        (["msgtype,a,1", "msgtype,a,2"], r"line 2: message a is defined already, in line 1"),
+        (["msgtype,a,1", "msgtype,b,1"], r"line 2: message b has number 1, which is that of a in line 1"),
+        (["subtype,a", "subtype,a"], r"line 2: subtype a is defined already, in line 1"),
+        (["tlvtype,s,r,1", "tlvtype,s,r,2"], r"line 2: record s.r is defined already, in line 1"),
+        (["tlvtype,s,r,1", "tlvtype,s,q,1"], r"line 2: record s.q has number 1, which is that of r in line 1"),
+        (["subtype,u16"], r"subtype u16 should not have the name of a fundamental type"),
+        (["tlvtype,point,r,1"], r"TLV stream point should not have the name of a fundamental type"),
+        (["subtype,a", "tlvtype,a,r,1"], r"line 2: TLV stream a should not have the name of the subtype in line 1"),
+        (["msgdata,a,x,u16"], r"line 1: there should be a msgtype,a,NUMBER"),
+        (["subtypedata,a,x,u16"], r"line 1: there should be a subtype,a$"),
+        (["tlvdata,s,r,x,u16"], r"line 1: there should be a tlvtype,s,r,NUMBER"),
+        (
+            ["msgtype,a,1", "msgdata,a,x,u17"],
+            r"type of a.x should be fundamental, a subtype or a TLV stream, not 'u17'",
+        ),
+        (["msgtype,a,1", "msgdata,a,x,u16", "msgdata,a,x,u16"], r"line 3: field a.x is defined already, in line 2"),
+        (
+            ["msgtype,a,1", "msgdata,a,x,u16,n"],
+            r"count of a.x should be a number, \.\.\. or a field before it, not 'n'",
+        ),
+        (["msgtype,a,1", "msgdata,a,x,byte,n", "msgdata,a,n,u16"], r"line 2: count of a.x should be .* before it"),
+        (["msgtype,a,1", "msgdata,a,x,u16,0"], r"count of a.x should be 1 to 65535, not 0"),
+        (["msgtype,a,1", "msgdata,a,x,u16,65536"], r"count of a.x should be 1 to 65535, not 65536"),
+        (["msgtype,a,1", "msgdata,a,n,point", "msgdata,a,x,u16,n"], r"count field a.n should be one of .*, not point"),
+        (["msgtype,a,1", "msgdata,a,n,u16,2", "msgdata,a,x,u16,n"], r"count field a.n should be .*, not 2\*u16"),
+        (
+            ["msgtype,a,1", "msgdata,a,n,u16", "msgdata,a,x,u16,n,opt"],
+            r"a.x and its count field n should both have an option, or neither",
+        ),
+        (["msgtype,a,1", "msgdata,a,x,u16,,opt", "msgdata,a,y,u16"], r"line 3: a.y follows an optional field"),
+        (
+            ["msgtype,a,1", "msgdata,a,x,tu32", "msgdata,a,y,u16"],
+            r"line 3: tu32 takes .*: x should be the last field of a",
+        ),
+        (["msgtype,a,1", "msgdata,a,x,byte,...", "msgdata,a,y,u16"], r"line 3: \.\.\.\*byte takes all that remains"),
+        (["msgtype,a,1", "msgdata,a,x,tu32,3"], r"line 2: a.x should have no count: tu32 takes all that remains"),
+        (["msgtype,a,1", "msgdata,a,x,s,3", "tlvtype,s,r,1"], r"line 2: a.x should have no count: s takes all"),
+        (
+            ["msgtype,a,1", "msgdata,a,x,t,2", "subtype,t", "subtypedata,t,y,tu32"],
+            r"line 2: a.x should have no count: t takes all that remains",
+        ),
+        (["subtype,a"], r"line 1: subtype a should have at least one subtypedata row"),
+        (["subtype,a", "subtypedata,a,x,a"], r"line 2: a should not contain itself: a -> a"),
+        (
+            ["subtype,a", "subtypedata,a,x,s", "tlvtype,s,r,1", "tlvdata,s,r,y,a"],
+            r"line 4: a should not contain itself: a -> s -> a",
+        ),
+    ],
+)
+def test_errors_name_the_line_what_is_wrong_and_what_would_be_right(lines, error):
+    with pytest.raises(SchemaError, match=error):
+        read(*lines)
+
+
+@pytest.mark.parametrize("order", [1, -1], ids=["outermost first", "innermost first"])
+def test_types_nest_up_to_a_limit(order):
+    deepest = chain(MAX_NESTING)[::order]
+    assert len(read(*itertools.chain(*deepest)).build_order) == MAX_NESTING
+    for depth in (MAX_NESTING + 1, 5000):
+        with pytest.raises(SchemaError, match=r"line \d+: types should nest at most 32 deep, t\d+ nests deeper"):
+            read(*itertools.chain(*chain(depth)[::order]))
+
+
+kinds = st.sampled_from(["msgtype", "msgdata", "subtype", "subtypedata", "tlvtype", "tlvdata"])
+names = st.sampled_from(["a", "b", "s", "n", "u16", "byte", "tu32", "class", ""])
+numbers = st.sampled_from(
+    ["1", "2", "-1", "...", "PERM", "PERM|1", "99999999999999999999", "\N{ARABIC-INDIC DIGIT ONE}"]
+)
+rows = st.builds(
+    lambda *cells: ",".join(itertools.chain(*cells)), st.tuples(kinds), st.lists(names | numbers, max_size=5)
+)
+
+
+@given(st.lists(rows, max_size=12) | st.lists(st.text(max_size=30), max_size=5))
+def test_any_text_is_read_or_a_schema_error_with_a_line(lines):
+    try:
+        read_csv("\n".join(lines), FUNDAMENTAL)
+    except SchemaError as error:
+        text = str(error)
+    else:
+        return
+    assert text.startswith("line ")
