@@ -11,13 +11,17 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
 
 import pytest
+
+from oddwire.proto import PrivateKey
+from oddwire.transports.base import Manifest, NodeId, PeerInfo
+from oddwire.transports.bolt8 import Bolt8Transport
 
 HERE = Path(__file__).parent
 NODE_FOLDER = HERE / "node"
@@ -336,5 +340,40 @@ def start_lnmessage(node: list[str], peers: contextlib.AsyncExitStack) -> Callab
     async def start() -> LnmessagePeer:
         script = str(NODE_FOLDER / "lnmessage_peer.mjs")
         return await kept(peers, LnmessagePeer.start(*node, script, key=os.urandom(32).hex()))
+
+    return start
+
+
+# Our side ---------------------------------------------------------------------------------------------
+
+
+class Recorder:
+    """A sink that keeps what happened."""
+
+    def __init__(self) -> None:
+        self.connected: asyncio.Queue[PeerInfo] = asyncio.Queue()
+        self.payloads: asyncio.Queue[tuple[NodeId, bytes]] = asyncio.Queue()
+        self.disconnected: asyncio.Queue[tuple[NodeId, str]] = asyncio.Queue()
+
+    def peer_connected(self, peer: PeerInfo) -> None:
+        self.connected.put_nowait(peer)
+
+    def payload_received(self, peer: NodeId, payload: bytes) -> None:
+        self.payloads.put_nowait((peer, payload))
+
+    def peer_disconnected(self, peer: NodeId, reason: str) -> None:
+        self.disconnected.put_nowait((peer, reason))
+
+
+@pytest.fixture
+def start_ours(peers: contextlib.AsyncExitStack) -> Callable[..., Awaitable[tuple[Bolt8Transport, Recorder]]]:
+    """Open a transport that listens, and give it with its sink: ``await start_ours(features=[513])``."""
+
+    async def start(features: Collection[int] = (), **options: Any) -> tuple[Bolt8Transport, Recorder]:
+        transport = Bolt8Transport(PrivateKey(os.urandom(32)), listen=["127.0.0.1:0"], network="regtest", **options)
+        sink = Recorder()
+        await transport.open(Manifest(features=frozenset(features)), sink)
+        peers.push_async_callback(transport.aclose)
+        return transport, sink
 
     return start
