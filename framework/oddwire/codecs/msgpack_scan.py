@@ -1,0 +1,145 @@
+"""Read the structure of msgpack without building anything: refuse what is wrong with its place, find a value's offset."""
+
+from __future__ import annotations
+
+import re
+from typing import Final, Literal, NamedTuple
+
+from oddwire.errors import MalformedMessage, TrailingBytes, Truncated
+from oddwire.schema.kinds import Array, Kind, Maybe, Nested
+from oddwire.schema.record import Record
+
+__all__ = ["locate", "scan"]
+
+
+class _Item(NamedTuple):
+    """A value's header: its form, where what follows the header starts, and how much that is.
+
+    ``size`` counts bytes, in an array elements, in a map pairs.
+    """
+
+    form: Literal["scalar", "str", "bin", "array", "map"]
+    start: int
+    size: int
+
+
+# msgpack's format bytes: form, bytes of length that follow (0: none), and the size if it is fixed.
+_FORMATS: Final[dict[int, tuple[Literal["scalar", "str", "bin", "array", "map"], int, int]]] = {
+    **{byte: ("scalar", 0, 0) for byte in (*range(0x80), 0xC0, 0xC2, 0xC3, *range(0xE0, 0x100))},
+    **{byte: ("map", 0, byte & 0x0F) for byte in range(0x80, 0x90)},
+    **{byte: ("array", 0, byte & 0x0F) for byte in range(0x90, 0xA0)},
+    **{byte: ("str", 0, byte & 0x1F) for byte in range(0xA0, 0xC0)},
+    **{0xC4: ("bin", 1, 0), 0xC5: ("bin", 2, 0), 0xC6: ("bin", 4, 0)},
+    **{0xCA: ("scalar", 0, 4), 0xCB: ("scalar", 0, 8)},
+    **{0xCC: ("scalar", 0, 1), 0xCD: ("scalar", 0, 2), 0xCE: ("scalar", 0, 4), 0xCF: ("scalar", 0, 8)},
+    **{0xD0: ("scalar", 0, 1), 0xD1: ("scalar", 0, 2), 0xD2: ("scalar", 0, 4), 0xD3: ("scalar", 0, 8)},
+    **{0xD9: ("str", 1, 0), 0xDA: ("str", 2, 0), 0xDB: ("str", 4, 0)},
+    **{0xDC: ("array", 2, 0), 0xDD: ("array", 4, 0), 0xDE: ("map", 2, 0), 0xDF: ("map", 4, 0)},
+}
+_EXTENSIONS = frozenset((0xC7, 0xC8, 0xC9, *range(0xD4, 0xD9)))
+
+
+def scan(payload: bytes, at: int) -> None:
+    """Check that exactly one well-formed value fills ``payload`` from ``at``, with bytes for all it claims to hold.
+
+    Raises `Truncated`, `TrailingBytes` or `MalformedMessage`.
+    """
+    end = len(payload)
+    owed = 1  # values still to come, of every array and map that is open
+    while owed:
+        item = _item(payload, at, end)
+        at = item.start
+        owed -= 1
+        if item.form in ("array", "map"):
+            owed += item.size * (2 if item.form == "map" else 1)
+            if owed > end - at:
+                text = f"{item.form} of {item.size} cannot fit: {owed} values are still to come in {end - at} bytes"
+                raise Truncated(text, offset=at)
+            continue
+        at += item.size
+        if at > end:
+            raise Truncated(f"{item.form} needs {item.size} bytes, {end - item.start} remain", offset=item.start)
+        if item.form == "str":
+            _check_utf8(payload, item)
+    if at != end:
+        raise TrailingBytes(f"{end - at} bytes follow the value", offset=at)
+
+
+def _check_utf8(payload: bytes, item: _Item) -> None:
+    try:
+        payload[item.start : item.start + item.size].decode()
+    except UnicodeDecodeError as error:
+        raise MalformedMessage(f"str is not UTF-8: {error.reason}", offset=item.start + error.start) from None
+
+
+def _item(payload: bytes, at: int, end: int) -> _Item:
+    if at >= end:
+        raise Truncated("a value should follow, but the message ends", offset=at)
+    first = payload[at]
+    try:
+        form, width, size = _FORMATS[first]
+    except KeyError:
+        what = "extension types are refused" if first in _EXTENSIONS else "no value starts with this byte"
+        raise MalformedMessage(f"{what}: {first:02x}", offset=at) from None
+    start = at + 1 + width
+    if start > end:
+        raise Truncated(f"length of {width} bytes is cut off", offset=at)
+    return _Item(form, start, int.from_bytes(payload[at + 1 : start], "big") if width else size)
+
+
+# Where the value of a path is ----------------------------------------------------------------------------------------
+
+
+_STEP = re.compile(r"\.(\w+)|\[(\d+)\]")
+
+
+def locate(payload: bytes, record: Record, path: str) -> int:
+    """Find the offset of the value at ``path``, ``$.orders[2].price``, or of the innermost that is there and found.
+
+    ``payload`` from its third byte is msgpack that `scan` or the unpacker has accepted.
+    """
+    at = 2
+    kind: Kind = Nested(record)
+    for name, index in _STEP.findall(path):
+        while isinstance(kind, Maybe):
+            kind = kind.inner
+        item = _item(payload, at, len(payload))
+        found: int | None = None
+        if isinstance(kind, Nested) and name and item.form == "map":
+            field = kind.record.field(name)
+            if field is not None:
+                kind = field.kind
+                found = _value_of(payload, item, field.key)
+        elif isinstance(kind, Array) and index and item.form == "array":
+            kind = kind.element
+            found = _skip(payload, item.start, int(index))
+        if found is None:
+            break
+        at = found
+    return at
+
+
+def _value_of(payload: bytes, item: _Item, key: str) -> int | None:
+    """Find a map's value; the last one, should the key come twice."""
+    wanted, found, at = key.encode(), None, item.start
+    for _ in range(item.size):
+        inner = _item(payload, at, len(payload))
+        is_key = inner.form == "str" and payload[inner.start : inner.start + inner.size] == wanted
+        at = _skip(payload, at, 1)
+        found = at if is_key else found
+        at = _skip(payload, at, 1)
+    return found
+
+
+def _skip(payload: bytes, at: int, count: int) -> int:
+    while count:
+        item = _item(payload, at, len(payload))
+        count -= 1
+        at = item.start
+        if item.form == "array":
+            count += item.size
+        elif item.form == "map":
+            count += 2 * item.size
+        else:
+            at += item.size
+    return at

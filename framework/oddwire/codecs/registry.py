@@ -1,0 +1,177 @@
+"""Which type number means which message: two dicts, filled while loading and frozen before any message flows."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from oddwire.codecs.base import Codec, Plan
+from oddwire.codecs.bolt import BoltCodec
+from oddwire.codecs.json import JsonCodec
+from oddwire.codecs.msgpack import MsgpackCodec
+from oddwire.codecs.raw import RawCodec
+from oddwire.errors import DefinitionError, EncodeError, SchemaError, Truncated, TypeConflict, UnknownMessage
+from oddwire.proto.type_numbers import check_claim, known_owner
+from oddwire.schema.message import Message, schema_of
+from oddwire.schema.record import Schema
+
+__all__ = ["KnownTypeWarning", "Registry", "builtin_codecs"]
+
+
+class KnownTypeWarning(UserWarning):
+    """A message claims a type number that some protocol uses in the wild; the text names it.
+
+    Choose another number, or say ``spec=True`` if the message is that protocol's.
+    """
+
+
+def builtin_codecs() -> tuple[Codec, ...]:
+    """Make the codecs oddwire brings: bolt, json, msgpack and raw."""
+    return BoltCodec(), JsonCodec(), MsgpackCodec(), RawCodec()
+
+
+class Registry:
+    """Encodes and decodes every message it was given.
+
+    ``codecs`` are those messages can name, the built-in ones by default.
+    """
+
+    def __init__(self, codecs: Iterable[Codec] | None = None) -> None:
+        self._codecs: dict[str, Codec] = {}
+        self._schemas: dict[int, Schema] = {}
+        self._owners: dict[int, str] = {}
+        self._names: dict[str, Schema] = {}
+        self._plans: dict[bytes, Plan] = {}
+        self._encoders: dict[type[Any], Callable[[Any], bytes]] = {}
+        self._decoders: dict[bytes, Callable[[bytes], Any]] = {}
+        self._frozen = False
+        for codec in builtin_codecs() if codecs is None else codecs:
+            self.add_codec(codec)
+
+    # While loading ---------------------------------------------------------------------------------------------------
+
+    def add_codec(self, codec: Codec) -> None:
+        """Let messages name ``codec``. Raises `DefinitionError` if another has its name, or after `freeze`."""
+        self._check_open(f"codec {codec.name!r}")
+        taken = self._codecs.get(codec.name)
+        if taken is not None and taken is not codec:
+            both = f"{_class_name(type(taken))} and {_class_name(type(codec))}"
+            raise DefinitionError(f"codec name {codec.name!r} is claimed by both {both}; one should have another name")
+        self._codecs[codec.name] = codec
+
+    def register(self, message_cls: type[Message], owner: str = "") -> Schema:
+        """Take a message in, for ``owner``, an extension's name.
+
+        The same class again from the same owner changes nothing. Raises `TypeConflict` naming both sides if the type
+        number is taken, `SchemaError` if the message's codec is unknown or cannot carry it, or if its number is kept
+        for nodes, and `DefinitionError` after `freeze`. Warns with `KnownTypeWarning` of a number in use in the wild,
+        unless the message says ``spec=True``.
+        """
+        schema = schema_of(message_cls)
+        claimant = f"{owner} ({schema.qualified_name})" if owner else schema.qualified_name
+        self._check_open(f"message {claimant}")
+        check_claim(schema.type_id, schema.spec, claimant)
+        taken = self._owners.get(schema.type_id)
+        if taken is not None:
+            if taken == claimant and self._schemas[schema.type_id] is schema:
+                return schema
+            owners = (taken, claimant)
+            text = f"type {schema.type_id} ({schema.type_id:#06x}) is claimed by both {taken} and {claimant}"
+            raise TypeConflict(f"{text}; one should choose another number", type_id=schema.type_id, owners=owners)
+        name = f"{owner}.{schema.name}" if owner else schema.name
+        if name in self._names:
+            other = self._names[name].qualified_name
+            raise SchemaError(f"{claimant}: {other} is called {name!r} too; say @message(..., name=...)")
+        plan = self._compile(schema)
+        known = known_owner(schema.type_id)
+        if known is not None and not schema.spec:
+            text = (
+                f"{claimant}: type {schema.type_id} is used by {known}; choose another, or say spec=True if it is that"
+            )
+            warnings.warn(text, KnownTypeWarning, stacklevel=2)
+        key = schema.type_id.to_bytes(2, "big")
+        self._schemas[schema.type_id] = self._names[name] = schema
+        self._owners[schema.type_id] = claimant
+        self._plans[key] = plan
+        self._encoders[schema.cls] = plan.encode
+        self._decoders[key] = plan.decode
+        return schema
+
+    def freeze(self) -> None:
+        """Allow no more changes: hosts are told the types once, before messages flow. Idempotent."""
+        self._frozen = True
+
+    def _compile(self, schema: Schema) -> Plan:
+        codec = self._codecs.get(schema.codec)
+        if codec is None:
+            known = ", ".join(sorted(self._codecs))
+            raise SchemaError(f"{schema.qualified_name}: there is no codec {schema.codec!r}; there are {known}")
+        return codec.compile(schema)
+
+    def _check_open(self, what: str) -> None:
+        if self._frozen:
+            raise DefinitionError(f"{what} comes too late: register it before the application starts")
+
+    # While messages flow ---------------------------------------------------------------------------------------------
+
+    def encode(self, message: Message) -> bytes:
+        """Make the payload, two-byte type included. Raises `EncodeError`, also for a message not registered."""
+        try:
+            encode = self._encoders[message.__class__]
+        except KeyError:
+            raise EncodeError(f"{_class_name(type(message))} is not registered: nobody would know its type") from None
+        return encode(message)
+
+    def decode(self, payload: bytes) -> Message:
+        """Make the message. Raises `UnknownMessage` for a type not registered, else `MalformedMessage`."""
+        try:
+            decode = self._decoders[payload[:2]]
+        except KeyError:
+            raise _unknown(payload) from None
+        message: Message = decode(payload)
+        return message
+
+    # What there is ---------------------------------------------------------------------------------------------------
+
+    @property
+    def codecs(self) -> Mapping[str, Codec]:
+        """The codecs by name."""
+        return MappingProxyType(self._codecs)
+
+    @property
+    def plans(self) -> Mapping[bytes, Plan]:
+        """The plan of each message, by the two bytes its payloads start with."""
+        return MappingProxyType(self._plans)
+
+    @property
+    def type_ids(self) -> frozenset[int]:
+        """The numbers of all messages."""
+        return frozenset(self._schemas)
+
+    @property
+    def by_name(self) -> Mapping[str, Schema]:
+        """Schemas by ``owner.Name``, or ``Name`` where no owner was given."""
+        return MappingProxyType(self._names)
+
+    def lookup(self, type_id: int) -> Schema | None:
+        """Find the schema of a type number."""
+        return self._schemas.get(type_id)
+
+    def owner_of(self, type_id: int) -> str | None:
+        """Say who registered a type number: ``owner (module.Class)``."""
+        return self._owners.get(type_id)
+
+
+def _unknown(payload: bytes) -> UnknownMessage | Truncated:
+    if len(payload) < 2:
+        return Truncated(f"a message starts with a type of 2 bytes, not {len(payload)}", offset=0)
+    type_id = int.from_bytes(payload[:2], "big")
+    required = type_id % 2 == 0
+    text = "no message of this type is registered, and it is even: it must not be ignored" if required else ""
+    return UnknownMessage(text or "no message of this type is registered", type_id=type_id, required=required)
+
+
+def _class_name(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"

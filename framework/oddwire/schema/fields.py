@@ -1,0 +1,173 @@
+"""The words an author writes behind a field's colon: ``u64``, ``point``, ``Annotated[bytes, fixed(32)]``, ``field()``.
+
+The aliases are `Annotated` types: to a type checker ``nonce: u64`` is an ``int``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass
+from typing import Annotated, Any, Final, TypeAlias, TypeVar, overload
+
+from oddwire.proto.keys import PublicKey, ShortChannelId
+from oddwire.schema.kinds import Fixed, Integer, Octets, Opaque, Rest
+
+__all__ = [
+    "bigsize",
+    "bip340sig",
+    "byte",
+    "chain_hash",
+    "channel_id",
+    "counted",
+    "field",
+    "fixed",
+    "max_length",
+    "point",
+    "rest",
+    "s8",
+    "s16",
+    "s32",
+    "s64",
+    "sha256",
+    "short_channel_id",
+    "signature",
+    "tu16",
+    "tu32",
+    "tu64",
+    "u8",
+    "u16",
+    "u32",
+    "u64",
+]
+
+T = TypeVar("T")
+
+# BOLT 1, Fundamental Types ---------------------------------------------------------------------------------------
+
+u8: TypeAlias = Annotated[int, Integer("u8", 8)]
+u16: TypeAlias = Annotated[int, Integer("u16", 16)]
+u32: TypeAlias = Annotated[int, Integer("u32", 32)]
+u64: TypeAlias = Annotated[int, Integer("u64", 64)]
+byte: TypeAlias = u8
+s8: TypeAlias = Annotated[int, Integer("s8", 8, signed=True)]
+s16: TypeAlias = Annotated[int, Integer("s16", 16, signed=True)]
+s32: TypeAlias = Annotated[int, Integer("s32", 32, signed=True)]
+s64: TypeAlias = Annotated[int, Integer("s64", 64, signed=True)]
+tu16: TypeAlias = Annotated[int, Integer("tu16", 16, form="truncated")]
+tu32: TypeAlias = Annotated[int, Integer("tu32", 32, form="truncated")]
+tu64: TypeAlias = Annotated[int, Integer("tu64", 64, form="truncated")]
+bigsize: TypeAlias = Annotated[int, Integer("bigsize", 64, form="bigsize")]
+sha256: TypeAlias = Annotated[bytes, Octets(Fixed(32), name="sha256")]
+chain_hash: TypeAlias = Annotated[bytes, Octets(Fixed(32), name="chain_hash")]
+channel_id: TypeAlias = Annotated[bytes, Octets(Fixed(32), name="channel_id")]
+signature: TypeAlias = Annotated[bytes, Octets(Fixed(64), name="signature")]
+bip340sig: TypeAlias = Annotated[bytes, Octets(Fixed(64), name="bip340sig")]
+point: TypeAlias = Annotated[
+    PublicKey,
+    Opaque("point", 33, PublicKey, PublicKey, PublicKey.to_bytes, PublicKey.from_hex, PublicKey.hex),
+]
+short_channel_id: TypeAlias = Annotated[
+    ShortChannelId,
+    Opaque(
+        "short_channel_id",
+        8,
+        ShortChannelId,
+        ShortChannelId.from_bytes,
+        ShortChannelId.to_bytes,
+        ShortChannelId.from_str,
+        str,
+    ),
+]
+
+# What can stand beside a type in Annotated[...] ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """`counted` with the alias still unresolved."""
+
+    integer: object
+
+
+@dataclass(frozen=True, slots=True)
+class MaxLength:
+    """`max_length`, for `Annotated`."""
+
+    size: int
+
+
+rest: Final = Rest()
+"""``Annotated[bytes, rest]``: all there is up to the end of the message or TLV record, BOLT's ``...*byte``."""
+
+
+def fixed(size: int) -> Fixed:
+    """``Annotated[bytes, fixed(32)]``: exactly ``size`` bytes or elements; no codec takes any other number."""
+    return Fixed(size)
+
+
+def counted(integer: object) -> Counted:
+    """``Annotated[tuple[u8, ...], counted(bigsize)]``: the bolt codec writes their number first, as that type.
+
+    ``integer`` is one of ``u8`` to ``u64`` or ``bigsize``. Without it the bolt codec counts with a ``u16``.
+    """
+    return Counted(integer)
+
+
+def max_length(size: int) -> MaxLength:
+    """``Annotated[str, max_length(80)]``: at most ``size`` characters, bytes, elements or keys."""
+    return MaxLength(size)
+
+
+@dataclass(frozen=True, slots=True)
+class FieldSpec:
+    """What `field` was told; `dataclasses.MISSING` stands for no default."""
+
+    default: Any
+    default_factory: Any
+    tlv: int | None = None
+    count: object = None
+    max_length: int | None = None
+    key: str | None = None
+
+
+@overload
+def field(
+    *, tlv: int | None = None, count: object = None, max_length: int | None = None, key: str | None = None
+) -> Any: ...
+@overload
+def field(
+    *, default: T, tlv: int | None = None, count: object = None, max_length: int | None = None, key: str | None = None
+) -> T: ...
+@overload
+def field(
+    *,
+    default_factory: Callable[[], T],
+    tlv: int | None = None,
+    count: object = None,
+    max_length: int | None = None,
+    key: str | None = None,
+) -> T: ...
+def field(
+    *,
+    default: Any = MISSING,
+    default_factory: Any = MISSING,
+    tlv: int | None = None,
+    count: object = None,
+    max_length: int | None = None,
+    key: str | None = None,
+) -> Any:
+    """Say more of a field than its type: ``fee: tu64 = field(tlv=3, default=0)``.
+
+    - ``default``, or ``default_factory`` for one made anew each time: the value when none is given, and when a peer
+      leaves the field out (msgpack, json, and TLV records).
+    - ``tlv``: the type of the TLV record the bolt codec puts the field in, after the positional ones. Left out when
+      None.
+    - ``count``: how many bytes or elements. A number: exactly so many; ``u8`` to ``u64`` or ``bigsize``: their
+      number comes first, as that type; `rest` or ``...``: all there are; the name of an earlier integer field: as
+      many as it says.
+    - ``max_length``: at most so many characters, bytes, elements or keys.
+    - ``key``: the field's name in msgpack and json, if it is not its Python name.
+
+    What makes no sense is a `SchemaError` when the class is made.
+    """
+    return FieldSpec(default, default_factory, tlv, count, max_length, key)

@@ -1,0 +1,364 @@
+"""Values of fields to and from trees of plain objects (dict, list, str, int, ...): what msgpack and JSON carry.
+
+``dump`` and its inverse ``load`` are exact and slow, and say precisely what was wrong: ``dump`` raises `EncodeError` or
+`ValueOutOfRange`, ``load`` `MalformedMessage`, each with the path. Neither knows the message's type number; codecs add
+it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any, Final, NoReturn
+
+from oddwire.errors import EncodeError, MalformedMessage, ValueOutOfRange
+from oddwire.schema.kinds import (
+    Anything,
+    Array,
+    Boolean,
+    Choice,
+    Fixed,
+    Float,
+    Integer,
+    Kind,
+    Maybe,
+    Nested,
+    Octets,
+    Opaque,
+    Table,
+    Text,
+)
+from oddwire.schema.record import Record
+from oddwire.schema.text import show_value
+
+__all__ = [
+    "JSON",
+    "MAX_DEPTH",
+    "MSGPACK",
+    "Form",
+    "check_anything",
+    "check_array",
+    "check_fit",
+    "check_length",
+    "dump",
+    "dump_record",
+    "load",
+    "load_choice",
+    "load_record",
+]
+
+MAX_DEPTH: Final = 32
+"""How deep a value of kind `Anything` may nest."""
+
+_HEX = re.compile(r"(?:[0-9a-fA-F]{2})*")
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What a tree's format can carry: with ``hexed``, bytes are hex digits."""
+
+    name: str
+    hexed: bool
+
+
+MSGPACK: Final = Form("msgpack", hexed=False)
+JSON: Final = Form("json", hexed=True)
+
+
+# A whole record ------------------------------------------------------------------------------------------------------
+
+
+def dump_record(record: Record, instance: object, form: Form, path: str = "$") -> dict[str, Any]:
+    """Make the map that holds ``instance``. Fields that are None, and by default are None, are left out."""
+    if type(instance) is not record.cls:
+        raise EncodeError(f"should be {record.name}, not {_name(instance)}", path=path)
+    made = {}
+    for field in record.fields:
+        try:
+            value = getattr(instance, field.name)
+        except AttributeError:
+            raise EncodeError("has no value", path=f"{path}.{field.name}") from None
+        if value is None and field.omitted_if_none:
+            continue
+        made[field.key] = dump(field.kind, value, form, f"{path}.{field.name}")
+    return made
+
+
+def load_record(record: Record, plain: object, form: Form, path: str = "$") -> Any:
+    """Make an instance from the map that holds it. Unknown keys are ignored, missing ones take their defaults."""
+    if type(plain) is not dict:
+        raise MalformedMessage(f"should be a map, not {_name(plain)}", path=path)
+    values = {}
+    for field in record.fields:
+        if field.key in plain:
+            values[field.name] = load(field.kind, plain[field.key], form, f"{path}.{field.name}")
+        elif field.required:
+            raise MalformedMessage("is missing and has no default", path=f"{path}.{field.name}")
+        else:
+            values[field.name] = field.make_default()
+    return record.build(values)
+
+
+# One value: what may be sent -----------------------------------------------------------------------------------------
+
+
+def dump(kind: Kind, value: Any, form: Form, path: str = "$") -> Any:
+    """Check a value and make the plain object that holds it."""
+    match kind:
+        case Integer():
+            if not isinstance(value, int) or isinstance(value, bool):
+                _wrong(kind, value, path)
+            if not kind.low <= value <= kind.high:
+                raise ValueOutOfRange(f"{kind.name} should be {kind.low} to {kind.high}, not {value}", path=path)
+            return int.__index__(value)
+        case Boolean():
+            if not isinstance(value, bool):
+                _wrong(kind, value, path)
+            return value
+        case Float():
+            return _dump_float(kind, value, path)
+        case Text():
+            return _dump_text(kind, value, path)
+        case Octets():
+            if not isinstance(value, bytes):
+                _wrong(kind, value, path)
+            check_length(kind, len(value), path)
+            return value.hex() if form.hexed else bytes(memoryview(value))
+        case Opaque():
+            if not isinstance(value, kind.python):
+                _wrong(kind, value, path)
+            return kind.show(value) if form.hexed else kind.dump(value)
+        case Choice():
+            return dump(kind.base, check_choice(kind, value, path), form, path)
+        case Maybe():
+            return None if value is None else dump(kind.inner, value, form, path)
+        case Array():
+            check_array(kind, value, path)
+            check_length(kind, len(value), path)
+            return [dump(kind.element, element, form, f"{path}[{i}]") for i, element in enumerate(value)]
+        case Table():
+            return _dump_table(kind, value, form, path)
+        case Nested():
+            return dump_record(kind.record, value, form, path)
+        case Anything():
+            reason = check_anything(value, form)
+            if reason:
+                raise EncodeError(reason, path=path)
+            return value
+    raise NotImplementedError(kind)
+
+
+def check_length(kind: Octets | Text | Array | Table, length: int, path: str) -> None:
+    """Check a length we are about to send."""
+    reason = _bad_length(kind, length)
+    if reason:
+        raise ValueOutOfRange(reason, path=path)
+
+
+def check_array(kind: Array, value: object, path: str) -> None:
+    """Check that an array we are about to send is of the right class."""
+    if not isinstance(value, (tuple, list) if kind.loose else kind.python):
+        _wrong(kind, value, path)
+
+
+def check_choice(kind: Choice, value: Any, path: str) -> int | str:
+    """Check that a value we are about to send is among the choices; give what travels for it."""
+    if isinstance(value, kind.python) and not (isinstance(value, bool) and kind.python is int):
+        wire = kind.wire(value)
+        if wire in kind.members:
+            return wire
+    one_of = ", ".join(show_value(member) for member in kind.members.values())
+    raise ValueOutOfRange(f"{kind.name} should be one of {one_of}, not {value!r}", path=path)
+
+
+def _dump_float(kind: Float, value: Any, path: str) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        _wrong(kind, value, path)
+    try:
+        number = float(value)
+    except OverflowError:
+        number = float("inf")
+    if not isfinite(number) or number != value:
+        raise ValueOutOfRange(f"float should be a finite number of double precision, not {value!r}", path=path)
+    return number
+
+
+def _dump_text(kind: Text, value: Any, path: str) -> str:
+    if not isinstance(value, str):
+        _wrong(kind, value, path)
+    text = str.__str__(value)
+    check_length(kind, len(text), path)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueOutOfRange("str holds a lone surrogate, which UTF-8 cannot carry", path=path) from None
+    return text
+
+
+def _dump_table(kind: Table, value: Any, form: Form, path: str) -> dict[str, Any]:
+    if not isinstance(value, dict | Mapping):
+        _wrong(kind, value, path)
+    check_length(kind, len(value), path)
+    return {
+        _dump_text(Text(), key, f"{path}[{key!r}]"): dump(kind.value, inner, form, f"{path}[{key!r}]")
+        for key, inner in value.items()
+    }
+
+
+# One value: what may be received -------------------------------------------------------------------------------------
+
+
+def load(kind: Kind, plain: Any, form: Form, path: str = "$") -> Any:
+    """Check a plain object and make the value it holds."""
+    match kind:
+        case Integer():
+            if type(plain) is not int:
+                _malformed(kind, plain, path)
+            if not kind.low <= plain <= kind.high:
+                raise MalformedMessage(f"{kind.name} should be {kind.low} to {kind.high}, not {plain}", path=path)
+            return plain
+        case Boolean():
+            return plain if type(plain) is bool else _malformed(kind, plain, path)
+        case Float():
+            return _load_float(kind, plain, path)
+        case Text():
+            if type(plain) is not str:
+                _malformed(kind, plain, path)
+            check_fit(kind, len(plain), path)
+            return plain
+        case Octets():
+            data = _unhex(kind, plain, path) if form.hexed else plain
+            if type(data) is not bytes:
+                _malformed(kind, plain, path)
+            check_fit(kind, len(data), path)
+            return data
+        case Opaque():
+            return _load_opaque(kind, plain, form, path)
+        case Choice():
+            return load_choice(kind, load(kind.base, plain, form, path), path)
+        case Maybe():
+            return None if plain is None else load(kind.inner, plain, form, path)
+        case Array():
+            if type(plain) is not list:
+                _malformed(kind, plain, path)
+            check_fit(kind, len(plain), path)
+            return kind.python([load(kind.element, inner, form, f"{path}[{i}]") for i, inner in enumerate(plain)])
+        case Table():
+            return _load_table(kind, plain, form, path)
+        case Nested():
+            return load_record(kind.record, plain, form, path)
+        case Anything():
+            reason = check_anything(plain, form)
+            if reason:
+                raise MalformedMessage(reason, path=path)
+            return plain
+    raise NotImplementedError(kind)
+
+
+def load_choice(kind: Choice, wire: Any, path: str) -> Any:
+    """Find the choice a peer meant."""
+    try:
+        return kind.members[wire]
+    except KeyError:
+        one_of = ", ".join(repr(kind.wire(member)) for member in kind.members.values())
+        raise MalformedMessage(f"{kind.name} should be one of {one_of}, not {wire!r}", path=path) from None
+
+
+def check_fit(kind: Octets | Text | Array | Table, length: int, path: str) -> None:
+    """Check a length a peer sent."""
+    reason = _bad_length(kind, length)
+    if reason:
+        raise MalformedMessage(reason, path=path)
+
+
+def _bad_length(kind: Octets | Text | Array | Table, length: int) -> str:
+    unit = {Octets: "bytes", Text: "characters", Array: "elements", Table: "keys"}[type(kind)]
+    if isinstance(kind, Text) and isinstance(kind.count, Fixed):
+        return ""  # counts bytes: a matter of the bolt codec's
+    if not isinstance(kind, Table) and isinstance(kind.count, Fixed) and length != kind.count.size:
+        return f"{kind.label} should be {kind.count.size} {unit}, not {length}"
+    if kind.max_length is not None and length > kind.max_length:
+        return f"{kind.label} should be at most {kind.max_length} {unit}, not {length}"
+    return ""
+
+
+def _load_float(kind: Float, plain: Any, path: str) -> float:
+    if type(plain) is float and isfinite(plain):
+        return plain
+    if type(plain) is int:
+        try:
+            number = float(plain)
+        except OverflowError:
+            number = float("inf")
+        if number == plain:
+            return number
+    elif type(plain) is not float:
+        _malformed(kind, plain, path)
+    raise MalformedMessage(f"float should be a finite number of double precision, not {plain!r:.40}", path=path)
+
+
+def _load_opaque(kind: Opaque, plain: Any, form: Form, path: str) -> Any:
+    if type(plain) is not (str if form.hexed else bytes):
+        _malformed(kind, plain, path)
+    try:
+        return (kind.parse if form.hexed else kind.load)(plain)
+    except ValueError as error:
+        raise MalformedMessage(f"{error!s:.200}", path=path) from None
+
+
+def _load_table(kind: Table, plain: Any, form: Form, path: str) -> dict[str, Any]:
+    if type(plain) is not dict:
+        _malformed(kind, plain, path)
+    check_fit(kind, len(plain), path)
+    for key in plain:
+        if type(key) is not str:
+            raise MalformedMessage(f"keys should be str, not {_name(key)}", path=path)
+    return {key: load(kind.value, inner, form, f"{path}[{key!r}]") for key, inner in plain.items()}
+
+
+def _unhex(kind: Octets, plain: Any, path: str) -> bytes:
+    if type(plain) is not str or not _HEX.fullmatch(plain):
+        raise MalformedMessage(f"{kind.label} should be hex digits, not {plain!r:.40}", path=path)
+    return bytes.fromhex(plain)
+
+
+def check_anything(value: object, form: Form, depth: int = MAX_DEPTH) -> str:
+    """Say why ``value`` is nothing this format can carry by itself; the empty string if it can."""
+    match value:
+        case None | bool():
+            return ""
+        case int():
+            return "" if -(1 << 63) <= value < 1 << 64 else "whole numbers should have 64 bits at most"
+        case float():
+            return "" if isfinite(value) else "numbers should be finite"
+        case str():
+            return (
+                "" if value.isascii() or not any("\ud800" <= c <= "\udfff" for c in value) else "has a lone surrogate"
+            )
+        case bytes() if not form.hexed:
+            return ""
+        case list() | dict() if depth == 0:
+            return f"nests more than {MAX_DEPTH} levels deep"
+        case list():
+            reasons = (check_anything(inner, form, depth - 1) for inner in value)
+            return next(filter(None, reasons), "")
+        case dict():
+            if not all(type(key) is str for key in value):
+                return "keys should be str"
+            reasons = (check_anything(inner, form, depth - 1) for pair in value.items() for inner in pair)
+            return next(filter(None, reasons), "")
+    return f"{form.name} cannot carry {_name(value)}"
+
+
+def _name(value: object) -> str:
+    return "nil" if value is None else type(value).__name__
+
+
+def _wrong(kind: Kind, value: object, path: str) -> NoReturn:
+    raise EncodeError(f"should be {kind.label}, not {_name(value)}", path=path)
+
+
+def _malformed(kind: Kind, plain: object, path: str) -> NoReturn:
+    raise MalformedMessage(f"should be {kind.label}, not {_name(plain)}", path=path)
