@@ -14,10 +14,11 @@ from typing import Final, NoReturn
 
 from oddwire.errors import SchemaError
 
-__all__ = ["REST", "CsvDefinition", "CsvField", "CsvFile", "read_csv"]
+__all__ = ["LENGTH_TYPES", "NAME_RULE", "REST", "CsvDefinition", "CsvField", "CsvFile", "is_name", "read_csv"]
 
 REST: Final = "..."
 LENGTH_TYPES: Final = ("byte", "u8", "u16", "u32", "u64", "bigsize")
+NAME_RULE: Final = "a letter, then letters, digits and underscores, and no Python keyword"
 MAX_NESTING: Final = 32
 MAX_COUNT: Final = 65535
 
@@ -49,10 +50,10 @@ class CsvField:
 
 @dataclass(frozen=True, slots=True)
 class CsvDefinition:
-    """A message, a subtype (``number`` is None) or a TLV record, with its data rows by field name."""
+    """A message, a subtype (whose ``number`` is -1) or a TLV record, with its data rows by field name."""
 
     name: str
-    number: int | None
+    number: int
     option: str
     line: int
     fields: dict[str, CsvField] = field(default_factory=dict)
@@ -81,7 +82,7 @@ def read_csv(source: str | Iterable[str], fundamental: Mapping[str, bool]) -> Cs
         if row.kind == "msgtype":
             _add_message(csv, row)
         elif row.kind == "subtype":
-            definition = CsvDefinition(row.name(0), None, "", row.line)
+            definition = CsvDefinition(row.name(0), -1, "", row.line)
             _add(csv.subtypes, definition, f"subtype {definition.name}")
         elif row.kind == "tlvtype":
             _add_record(csv, row)
@@ -91,6 +92,11 @@ def read_csv(source: str | Iterable[str], fundamental: Mapping[str, bool]) -> Cs
             _add_field(csv, row, fundamental)
     _Order(csv, fundamental).check()
     return csv
+
+
+def is_name(name: str) -> bool:
+    """Say whether a message, type or field may have this name."""
+    return bool(_NAME.fullmatch(name)) and not keyword.iskeyword(name)
 
 
 # Rows ----------------------------------------------------------------------------------------------------------------
@@ -107,10 +113,8 @@ class _Row:
 
     def name(self, index: int) -> str:
         name = self.cells[index]
-        if not _NAME.fullmatch(name) or keyword.iskeyword(name):
-            self.fail(
-                f"name should be a letter, then letters, digits and underscores, and no Python keyword: not {name!r}"
-            )
+        if not is_name(name):
+            self.fail(f"name should be {NAME_RULE}, not {name!r}")
         return name
 
     def number(self, index: int, most: int) -> int:
@@ -153,7 +157,7 @@ def _add(table: dict[str, CsvDefinition], definition: CsvDefinition, what: str) 
     for other in table.values():
         if other.name == definition.name:
             _fail(definition.line, f"{what} is defined already, in line {other.line}")
-        if definition.number is not None and other.number == definition.number:
+        if other.number == definition.number >= 0:
             text = f"{what} has number {other.number}, which is that of {other.name} in line {other.line}"
             _fail(definition.line, text)
     table[definition.name] = definition
@@ -223,8 +227,8 @@ def _count(owner: CsvDefinition, row: _Row, name: str, text: str) -> int | str |
     if text in ("", REST):
         return text or None
     if _NUMBER.fullmatch(text):
-        if not 1 <= int(text) <= MAX_COUNT:
-            row.fail(f"count of {owner.name}.{name} should be 1 to {MAX_COUNT}, not {text}")
+        if int(text) > MAX_COUNT:
+            row.fail(f"count of {owner.name}.{name} should be 0 to {MAX_COUNT}, not {text}")
         return int(text)
     length = owner.fields.get(text)
     if length is None:

@@ -1,0 +1,331 @@
+"""oddwire.schema.bolt_csv. Against pyln-proto's codec: tests/properties/test_bolt_csv_against_pyln.py."""
+
+import importlib
+from enum import IntEnum
+from typing import Annotated
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from oddwire.errors import SchemaError
+from oddwire.proto.type_numbers import BOLT_TYPES
+from oddwire.schema import (
+    Message,
+    counted,
+    field,
+    fixed,
+    message,
+    point,
+    rest,
+    schema_of,
+    sha256,
+    subtype,
+    tu64,
+    u8,
+    u16,
+    u32,
+)
+from oddwire.schema.bolt_csv import Namespace, dump_csv, load_csv
+from oddwire.schema.kinds import Array, Fixed, Integer, Named, Nested, Octets, Opaque, Prefixed, Rest, Text
+
+BOLTS = ["bolt1", "bolt2", "bolt7"]
+
+
+def pyln_lines(bolt):
+    return importlib.import_module(f"pyln.spec.{bolt}").csv
+
+
+def kinds(cls):
+    return {field.name: field.kind for field in cls.__oddwire__.fields}
+
+
+ORDERS = """
+# An order book.
+msgtype,order_book,40001,option_orders
+msgdata,order_book,asset_len,byte,
+msgdata,order_book,asset,utf8,asset_len
+msgdata,order_book,key,byte,32
+msgdata,order_book,owner,point,
+msgdata,order_book,num_orders,bigsize,
+msgdata,order_book,orders,order,num_orders
+msgdata,order_book,tlvs,order_book_tlvs,
+subtype,order
+subtypedata,order,price,u32,
+subtypedata,order,memo,byte,4
+tlvtype,order_book_tlvs,fee,1
+tlvdata,order_book_tlvs,fee,amount_msat,tu64,
+tlvtype,order_book_tlvs,urgent,2
+tlvtype,order_book_tlvs,extra,65537
+tlvdata,order_book_tlvs,extra,best,order,
+tlvdata,order_book_tlvs,extra,data,byte,...
+"""
+
+
+def test_messages_subtypes_and_streams_become_classes():
+    loaded = load_csv(ORDERS, module="shop.orders")
+    book = loaded.messages["order_book"]
+    schema = schema_of(book)
+    assert (schema.type_id, schema.name, schema.codec, schema.spec) == (40001, "order_book", "bolt", True)
+    assert (book.__module__, book.__qualname__) == ("shop.orders", "OrderBook")
+    order, stream = loaded.subtypes["order"], loaded.tlv_streams["order_book_tlvs"]
+    u8_kind = Integer("u8", 8)
+    found = kinds(book)
+    assert isinstance(found.pop("owner"), Opaque)
+    assert found == {
+        "asset": Text(Prefixed(u8_kind)),
+        "key": Octets(Fixed(32)),
+        "orders": Array(Nested(order.__oddwire__), tuple, count=Prefixed(Integer("bigsize", 64, form="bigsize"))),
+        "tlvs": Nested(stream.__oddwire__),
+    }
+    assert kinds(order) == {"price": Integer("u32", 32), "memo": Octets(Fixed(4))}
+    assert {entry.name: entry.tlv for entry in stream.__oddwire__.fields} == {"fee": 1, "urgent": 2, "extra": 65537}
+    fee, urgent, extra = (entry.kind.inner.record for entry in stream.__oddwire__.fields)
+    assert kinds(fee.cls) == {"amount_msat": Integer("tu64", 64, form="truncated")}
+    assert urgent.fields == ()
+    assert kinds(extra.cls) == {"best": Nested(order.__oddwire__), "data": Octets(Rest())}
+    assert loaded.options == {"order_book": "option_orders"}
+    assert loaded.lengths == {"order_book.asset": "asset_len", "order_book.orders": "num_orders"}
+
+
+def test_streams_default_to_empty_and_records_to_none():
+    loaded = load_csv("msgtype,a,1\nmsgdata,a,x,u16,\nmsgdata,a,tlvs,s,\ntlvtype,s,r,1\ntlvdata,s,r,y,u16,")
+    made = loaded.messages["a"](x=1)
+    assert made.tlvs == loaded.tlv_streams["s"]()
+    assert made.tlvs.r is None
+    with pytest.raises(TypeError):
+        loaded.messages["a"]()
+
+
+def test_a_length_that_counts_several_arrays_or_stands_apart_is_a_field():
+    loaded = load_csv(
+        "msgtype,a,1\nmsgdata,a,n,u16\nmsgdata,a,x,u32,n\nmsgdata,a,y,byte,n\nmsgdata,a,m,byte\nmsgdata,a,z,byte\nmsgdata,a,w,u16,m"
+    )
+    assert kinds(loaded.messages["a"]) == {
+        "n": Integer("u16", 16),
+        "x": Array(Integer("u32", 32), tuple, count=Named("n")),
+        "y": Octets(Named("n")),
+        "m": Integer("u8", 8),
+        "z": Integer("u8", 8),
+        "w": Array(Integer("u16", 16), tuple, count=Named("m")),
+    }
+    assert loaded.lengths == {}
+    assert "msgdata,a,x,u32,n\nmsgdata,a,y,byte,n\n" in dump_csv(loaded)
+
+
+@pytest.mark.parametrize("bolt", BOLTS)
+def test_every_message_of_the_bolts_loads_under_its_number(bolt):
+    lines = pyln_lines(bolt)
+    loaded = load_csv(lines)
+    numbers = {name: schema_of(cls).type_id for name, cls in loaded.messages.items()}
+    assert numbers == {row[1]: int(row[2]) for line in lines if (row := line.split(","))[0] == "msgtype"}
+    assert all(BOLT_TYPES[number] == name for name, number in numbers.items())
+
+
+@pytest.mark.parametrize("bolt", BOLTS)
+def test_what_was_loaded_is_written_back_row_by_row(bolt):
+    lines = pyln_lines(bolt)
+    text = dump_csv(load_csv(lines))
+    assert sorted(text.splitlines()) == sorted(lines)
+    assert dump_csv(load_csv(text)) == text
+
+
+def test_writing_back_does_not_depend_on_how_the_rows_were_written():
+    lines = [line for line in ORDERS.splitlines() if line and line[0] != "#"]
+    text = dump_csv(load_csv(lines))
+    assert sorted(text.splitlines()) == sorted(lines)
+    data_first = sorted(lines, key=lambda line: "data," not in line)
+    again = dump_csv(load_csv([line.replace("byte", "u8").replace(",", " , ") + " # why" for line in data_first]))
+    assert sorted(again.splitlines()) == sorted(lines)
+    assert dump_csv(load_csv(again)) == again
+
+
+def test_rows_of_every_kind_are_written_back():
+    lines = [
+        "msgtype,a,32768",
+        "msgdata,a,b0,byte,",
+        "msgdata,a,n1,u32,",
+        "msgdata,a,flag,byte,",
+        "msgdata,a,x,s16,n1",
+        "msgdata,a,y,sha256,n1",
+        "msgdata,a,z,signature,2",
+        "msgdata,a,none,byte,0",
+        "msgdata,a,letter,utf8,1",
+        "msgdata,a,count,bigsize,",
+        "msgdata,a,pairs,pair,count",
+        "msgdata,a,tail,pair,...",
+        "subtype,pair",
+        "subtypedata,pair,left,short_channel_id,",
+        "subtypedata,pair,right,bip340sig,",
+        "tlvtype,unused,deep,0",
+        "tlvdata,unused,deep,inner,inner_tlvs,",
+        "tlvtype,inner_tlvs,text,18446744073709551615",
+        "tlvdata,inner_tlvs,text,words,utf8,...",
+    ]
+    assert dump_csv(load_csv(lines)).splitlines() == lines
+
+
+# What authors write themselves
+
+
+class Side(IntEnum):
+    BUY = 0
+    SELL = 1
+
+
+@subtype
+class Level:
+    price: u32
+    side: Annotated[Side, u8]
+
+
+@message(0x8C11, codec="bolt")
+class Book(Message):
+    asset: str
+    digest: sha256
+    levels: Annotated[tuple[Level, ...], counted(u8)]
+    blob: Annotated[bytes, fixed(3)]
+    live: bool
+    fee: tu64 = field(tlv=3, default=0)
+    best: Level | None = field(tlv=1, default=None)
+    note: bytes | None = field(tlv=5, default=None)
+
+
+@message(0x8C13, codec="bolt")
+class Tail(Message):
+    who: point
+    data: Annotated[bytes, rest]
+
+
+BOOK = """\
+msgtype,Book,35857
+msgdata,Book,asset_len,u16,
+msgdata,Book,asset,utf8,asset_len
+msgdata,Book,digest,sha256,
+msgdata,Book,levels_len,byte,
+msgdata,Book,levels,Level,levels_len
+msgdata,Book,blob,byte,3
+msgdata,Book,live,byte,
+msgdata,Book,tlvs,Book_tlvs,
+subtype,Level
+subtypedata,Level,price,u32,
+subtypedata,Level,side,byte,
+tlvtype,Book_tlvs,fee,3
+tlvdata,Book_tlvs,fee,fee,tu64,
+tlvtype,Book_tlvs,best,1
+tlvdata,Book_tlvs,best,price,u32,
+tlvdata,Book_tlvs,best,side,byte,
+tlvtype,Book_tlvs,note,5
+tlvdata,Book_tlvs,note,note,byte,...
+msgtype,Tail,35859
+msgdata,Tail,who,point,
+msgdata,Tail,data,byte,...
+"""
+
+
+def test_an_authors_own_messages_can_be_published_as_csv():
+    assert dump_csv([Book, Tail]) == BOOK
+    assert dump_csv(Namespace(messages={"Book": Book, "Tail": Tail})) == BOOK
+    assert dump_csv(load_csv(BOOK)) == BOOK
+
+
+def test_names_that_oddwire_makes_up_give_way_to_the_authors():
+    @message(0x8C15, codec="bolt")
+    class Crowded(Message):
+        data: bytes
+        data_len: u16
+        tlvs: u16
+        fee: tu64 = field(tlv=3, default=0)
+
+    assert dump_csv([Crowded]).splitlines()[1:] == [
+        "msgdata,Crowded,data_len_,u16,",
+        "msgdata,Crowded,data,byte,data_len_",
+        "msgdata,Crowded,data_len,u16,",
+        "msgdata,Crowded,tlvs,u16,",
+        "msgdata,Crowded,tlvs_,Crowded_tlvs,",
+        "tlvtype,Crowded_tlvs,fee,3",
+        "tlvdata,Crowded_tlvs,fee,fee,tu64,",
+    ]
+
+
+def test_what_csv_cannot_say_is_refused():
+    @message(0x8C17)
+    class Packed(Message):
+        text: str
+
+    with pytest.raises(SchemaError, match=r"Packed has codec 'msgpack': CSV can only say codec='bolt'"):
+        dump_csv([Packed])
+
+    @message(0x8C19, codec="bolt")
+    class Lines(Message):
+        lines: tuple[str, ...]
+
+    with pytest.raises(
+        SchemaError, match=r"Lines\.lines: CSV has no word for .*: put what it is made of into a @subtype"
+    ):
+        dump_csv([Lines])
+
+    @message(0x8C1B, codec="bolt", name="dotted.name")
+    class Dotted(Message):
+        x: u16
+
+    with pytest.raises(SchemaError, match=r"a name in CSV should be a letter, .*, not 'dotted\.name'"):
+        dump_csv([Dotted])
+
+    with pytest.raises(SchemaError, match="is not a message"):
+        dump_csv([Level])
+
+
+# Bad CSV
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("msgtype,a", r"line 1: should be msgtype,name,number"),
+        ("msgtype,a,1\nmsgdata,a,x,u17,", r"line 2: type of a\.x should be fundamental, .*, not 'u17'"),
+        ("msgtype,a,1\nmsgdata,a,x,byte,n", r"line 2: count of a\.x should be a number, \.\.\. or a field before it"),
+        ("\nmsgtype,a,1\nmsgdata,a,x,tu64,", r"line 2: .*A\.x: tu64 should be the last value of a TLV record"),
+    ],
+)
+def test_bad_csv_is_a_schema_error_with_its_line(text, error):
+    with pytest.raises(SchemaError, match=error):
+        load_csv(text)
+
+
+rows = st.one_of(
+    st.builds("msgtype,{},{}".format, st.sampled_from("abc"), st.integers(-1, 3)),
+    st.builds("subtype,{}".format, st.sampled_from("stu")),
+    st.builds("tlvtype,{},{},{}".format, st.sampled_from("vw"), st.sampled_from("pqr"), st.integers(0, 3)),
+    st.builds(
+        "{},{},{},{}".format,
+        st.sampled_from(["msgdata,a", "msgdata,b", "subtypedata,s", "subtypedata,t", "tlvdata,v,p", "tlvdata,w,q"]),
+        st.sampled_from(["x", "y", "z", "n", "import", ""]),
+        st.sampled_from(["byte", "u16", "tu32", "bigsize", "point", "utf8", "s", "t", "u", "v", "w", "nothing"]),
+        st.sampled_from(["", "", "", "...", "3", "n", "x", "70000"]),
+    ),
+)
+
+
+@given(st.lists(rows, max_size=14))
+def test_rows_load_and_come_back_or_are_a_schema_error(lines):
+    try:
+        loaded = load_csv(lines)
+    except SchemaError as error:
+        text = str(error)
+    else:
+        text = dump_csv(loaded)
+        assert dump_csv(load_csv(text)) == text
+        return
+    assert text.startswith("line ")
+
+
+@given(st.text() | st.text(alphabet="msgtypedaulv,0123456789.#\n ", max_size=200))
+def test_garbage_is_never_anything_but_a_schema_error(text):
+    try:
+        load_csv(text)
+    except SchemaError as error:
+        what = str(error)
+    else:
+        return
+    assert what.startswith("line ")
