@@ -10,9 +10,10 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from oddwire.errors import EncodeError, PayloadTooLarge
 from oddwire.proto.keys import NodeId
 
-__all__ = ["MAX_PAYLOAD", "MIN_PAYLOAD", "Manifest", "NodeId", "PeerInfo", "Sink", "Transport"]
+__all__ = ["MAX_PAYLOAD", "MIN_PAYLOAD", "Manifest", "NodeId", "PeerInfo", "Sink", "Transport", "wrong_length"]
 
 # BOLT 8, Lightning Message Specification: a message is at most 65535 bytes; BOLT 1: it starts with a u16 type.
 MIN_PAYLOAD = 2
@@ -101,3 +102,9 @@ class Transport(ABC):
 
     def warn(self, peer: NodeId, text: str) -> None:  # noqa: B027 - optional
         """Tell `peer` what it did wrong by BOLT 1's `warning`, where the transport can; else nothing."""
+
+
+def wrong_length(size: int) -> EncodeError:
+    """Give the error with which `Transport.send` refuses a payload of ``size`` bytes."""
+    text = f"payload of {size} bytes; it should have {MIN_PAYLOAD} to {MAX_PAYLOAD}, its two-byte type included"
+    return PayloadTooLarge(text) if size > MAX_PAYLOAD else EncodeError(text)

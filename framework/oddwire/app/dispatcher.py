@@ -1,0 +1,412 @@
+"""The transport's sink: decodes what arrives, queues it per peer, and awaits handlers in order.
+
+Every peer has a lane: a queue and one long-lived task that drains it. Payloads are decoded as they arrive, so what
+the policy does about a bad one happens in the order of arrival, and so a reply finds its request although the
+handler that asked holds the lane.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from oddwire.app.context import Context, Peer
+from oddwire.app.extension import Extension
+from oddwire.app.lane import HIGH_WATER, MESSAGE_WEIGHT, Lane, Run
+from oddwire.app.plugins import HookCall
+from oddwire.app.policy import POLICY, Outcome
+from oddwire.app.router import Route, Router, check_support, not_connected, unregistered
+from oddwire.app.trace import Tracer
+from oddwire.errors import (
+    ConnectionClosed,
+    DecodeError,
+    MalformedMessage,
+    OddwireError,
+    PeerNotConnected,
+    ReplyTimeout,
+    Truncated,
+)
+from oddwire.schema import Message
+from oddwire.transports.base import NodeId, PeerInfo, Transport
+
+if TYPE_CHECKING:
+    from oddwire.app.application import Application
+
+__all__ = ["Dispatcher"]
+
+logger = logging.getLogger("oddwire.app")
+
+M = TypeVar("M", bound=Message)
+TURNS: Final = 128  # messages of one peer handled before other peers get the loop
+MAX_CONCURRENT: Final = 32  # tasks of concurrent handlers, a peer
+
+
+class Dispatcher:
+    """The `Sink` an application opens its transport with, and the way its messages go out."""
+
+    def __init__(
+        self,
+        app: Application,
+        router: Router,
+        transport: Transport,
+        *,
+        on_connect: Sequence[HookCall] = (),
+        on_disconnect: Sequence[HookCall] = (),
+        on_failure: Sequence[HookCall] = (),
+        tracers: Sequence[HookCall] = (),
+    ) -> None:
+        self._app = app
+        self._router = router
+        self._transport = transport
+        self._on_connect = (*on_connect,)
+        self._on_disconnect = (*on_disconnect,)
+        self._on_failure = (*on_failure,)
+        self._tracer = Tracer(app, tracers) if tracers else None
+        self._loop = asyncio.get_running_loop()
+        self._routes = dict(router.incoming)
+        self._outgoing = dict(router.outgoing)
+        self._lanes: dict[NodeId, Lane] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()  # the loop holds tasks weakly
+        self._closing = False
+
+    # The sink ---------------------------------------------------------------------------------------
+
+    def peer_connected(self, peer: PeerInfo) -> None:
+        """Open the peer's lane, or its old one anew if that is not drained yet."""
+        lane = self._lanes.get(peer.node_id)
+        if lane is None:
+            handle = Peer(self, peer.node_id)
+            lane = Lane(handle, peer, 1 + len(self._router.owners), self._tracer is not None)
+            self._lanes[peer.node_id] = lane
+            lane.worker = self._spawn(self._work(lane))
+        lane.info = peer
+        lane.hung_up = False
+        if lane.paused:
+            self._transport.pause(peer.node_id)
+        self._enqueue(lane, self._greet, 0, None, MESSAGE_WEIGHT)
+
+    def payload_received(self, peer: NodeId, payload: bytes) -> None:
+        """Decode, and queue for the handler. Nothing here grows with peers, types or extensions."""
+        lane = self._lanes.get(peer)
+        route = self._routes.get(payload[:2])
+        if lane is None or route is None or lane.hung_up:
+            self._unrouted(lane, peer, payload)
+            return
+        decode, handler, owner, concurrent = route
+        try:
+            message = decode(payload)
+        except Exception as error:
+            self._malformed(lane, payload, error)
+            return
+        if concurrent or lane.attentive:
+            self._attend(lane, route, message, payload)
+            return
+        if handler is None:
+            return
+        # _enqueue, written out: this is the way of nearly every message.
+        weight = len(payload) + MESSAGE_WEIGHT
+        lane.queue.append((handler, owner, message, weight))
+        lane.held = held = lane.held + weight
+        if held > HIGH_WATER:
+            self._full(lane)
+        if lane.wake is not None:
+            self._wake(lane)
+
+    def peer_disconnected(self, peer: NodeId, reason: str) -> None:
+        """Fail the requests under way; what was received is still handled, then the hooks hear of it."""
+        lane = self._lanes.get(peer)
+        if lane is None or lane.info is None:
+            return
+        lane.info = None
+        lane.give_up(reason)
+        self._enqueue(lane, self._bid_farewell, 0, reason, MESSAGE_WEIGHT)
+
+    # Sending ----------------------------------------------------------------------------------------
+
+    async def send(self, node_id: NodeId, message: Message, force: bool = False, since: float | None = None) -> None:
+        """Encode and hand to the transport; see `Peer.send`. ``since`` is when what it answers was received."""
+        try:
+            encode, owners = self._outgoing[type(message)]
+        except KeyError:
+            raise unregistered(type(message)) from None
+        if owners is not None and not force:
+            check_support(message, owners, self.info(node_id), node_id)
+        payload = encode(message)
+        await self._transport.send(node_id, payload)
+        if self._tracer is not None:
+            self._tracer.trace("sent", node_id, payload, message, since=since)
+
+    async def request(self, node_id: NodeId, message: Message, reply: type[M], limit: float | None, force: bool) -> M:
+        """Send, and wait ``limit`` seconds for the next ``reply`` from this peer; see `Peer.request`."""
+        if reply not in self._outgoing:
+            raise unregistered(reply)
+        lane = self._lanes.get(node_id)
+        if lane is None or lane.info is None:
+            raise not_connected(node_id)
+        waiter: asyncio.Future[M] = self._loop.create_future()
+        entry = (waiter, time.monotonic())
+        lane.ask(reply, entry)
+        if lane.paused:
+            self._ebb(lane)
+        try:
+            async with asyncio.timeout(limit) as deadline:
+                await self.send(node_id, message, force)
+                return await waiter
+        except TimeoutError as error:
+            if limit is None or not deadline.expired():
+                raise
+            text = f"no {reply.__name__} from {node_id} within {limit:g} s of {type(message).__name__}"
+            raise ReplyTimeout(text, timeout=limit) from error
+        finally:
+            lane.leave(reply, entry)
+            if waiter.done() and not waiter.cancelled():
+                waiter.exception()  # seen: the send may have failed first
+
+    def info(self, node_id: NodeId) -> PeerInfo | None:
+        """Tell what is known of a connected peer, None of any other."""
+        lane = self._lanes.get(node_id)
+        return None if lane is None else lane.info
+
+    def peers(self) -> list[Peer]:
+        """Give the peers connected now, in the order of their first connecting."""
+        return [lane.peer for lane in self._lanes.values() if lane.info is not None]
+
+    def feature_of(self, extension: Extension | str) -> int | None:
+        """Give the feature bit of a loaded extension. Raises `ExtensionError`."""
+        return self._router.owner_of(extension if isinstance(extension, str) else extension.name).feature
+
+    async def aclose(self, grace: float, close: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Take no more messages, let handlers finish, ``close`` the transport, bid every peer farewell.
+
+        Handlers, and then farewells, have ``grace`` seconds; what still runs after them is cancelled.
+        """
+        self._closing = True
+        for lane in self._lanes.values():
+            lane.paused = True
+            self._transport.pause(lane.peer.node_id)
+            lane.give_up("the application is closing")
+            self._wake(lane)
+        try:
+            await self._settle(grace)
+        finally:
+            for lane in self._lanes.values():
+                lane.queue.clear()
+            try:
+                await close()
+            finally:
+                for node_id in list(self._lanes):
+                    self.peer_disconnected(node_id, "the application is closing")
+                await self._settle(grace)
+
+    async def _settle(self, grace: float) -> None:
+        """Wait for every task, then cancel the rest. The caller may be one of them."""
+        pending = self._tasks - {asyncio.current_task()}
+        try:
+            if pending:
+                _, pending = await asyncio.wait(pending, timeout=grace)
+        finally:
+            for task in pending:
+                task.cancel("the application is closing")
+            if pending:
+                await asyncio.wait(pending)
+
+    # The lanes --------------------------------------------------------------------------------------
+
+    async def _work(self, lane: Lane) -> None:
+        """Drain one lane for as long as its peer stays: handlers in order, and now and then a turn for other peers."""
+        queue, contexts, turns = lane.queue, lane.contexts, TURNS
+        while True:
+            while queue:
+                run, owner, message, weight = queue.popleft()
+                lane.held -= weight
+                if lane.paused:
+                    self._ebb(lane)
+                context = contexts[owner] or self._context(lane, owner)
+                try:
+                    reply = await run(context, message)
+                    if reply is not None:
+                        await self._reply(lane, reply)
+                except BaseException as error:
+                    self._failed(context, message, error)
+                turns -= 1
+                if not turns:
+                    turns = TURNS
+                    await asyncio.sleep(0)
+            if lane.info is None or self._closing:
+                break
+            lane.wake = self._loop.create_future()
+            await lane.wake
+        lane.worker = None
+        if lane.info is None:
+            self._lanes.pop(lane.peer.node_id, None)
+
+    def _enqueue(self, lane: Lane, run: Run, owner: int, argument: object, weight: int) -> None:
+        lane.queue.append((run, owner, argument, weight))
+        lane.held += weight
+        if lane.held > HIGH_WATER:
+            self._full(lane)
+        self._wake(lane)
+
+    def _wake(self, lane: Lane) -> None:
+        if lane.wake is not None:
+            if not lane.wake.done():
+                lane.wake.set_result(None)
+            lane.wake = None
+        elif lane.worker is None:
+            lane.worker = self._spawn(self._work(lane))
+
+    def _full(self, lane: Lane) -> None:
+        """Stop the transport, if it is not stopped."""
+        if not lane.paused and lane.is_full:
+            lane.paused = True
+            self._transport.pause(lane.peer.node_id)
+
+    def _ebb(self, lane: Lane) -> None:
+        """Let a paused transport go on, once there is room."""
+        if lane.has_room and not self._closing:
+            lane.paused = False
+            self._transport.resume(lane.peer.node_id)
+
+    def _context(self, lane: Lane, owner: int) -> Context:
+        name = self._router.owners[owner - 1].name if owner else ""
+        context = lane.contexts[owner] = Context(self._app, name, lane.peer)
+        return context
+
+    async def _greet(self, context: Context, _: object) -> None:
+        for call in self._on_connect:
+            await self._guarded(context, call, app=self._app, peer=context.peer)
+
+    async def _bid_farewell(self, context: Context, reason: str) -> None:
+        for call in self._on_disconnect:
+            await self._guarded(context, call, app=self._app, peer=context.peer, reason=reason)
+
+    async def _guarded(self, context: Context, call: HookCall, **parameters: Any) -> None:
+        try:
+            await call.finish(**parameters)
+        except BaseException as error:
+            self._failed(Context(self._app, call.plugin, context.peer), None, error)
+
+    async def _reply(self, lane: Lane, reply: Message, since: float | None = None) -> None:
+        try:
+            await self.send(lane.peer.node_id, reply, since=since)
+        except (PeerNotConnected, ConnectionClosed):
+            logger.debug("%s went before its reply: %s", lane.peer, type(reply).__name__)
+
+    # The longer way: concurrent handlers, requests and tracing --------------------------------------
+
+    def _attend(self, lane: Lane, route: Route, message: Message, payload: bytes) -> None:
+        asked = lane.answer(message)
+        run: Run | None = route.handler
+        if self._tracer is not None:
+            received = self._tracer.trace("received", lane.peer.node_id, payload, message, since=asked)
+            if run is not None:
+                run = functools.partial(self._timed, lane, run, received)
+        if asked is not None or run is None:
+            return
+        if route.concurrent:
+            run = functools.partial(self._detach, lane, run)
+        self._enqueue(lane, run, route.owner, message, len(payload) + MESSAGE_WEIGHT)
+
+    async def _timed(self, lane: Lane, run: Run, received: float, context: Context, message: Message) -> None:
+        reply = await run(context, message)
+        if reply is not None:
+            await self._reply(lane, reply, received)
+
+    async def _detach(self, lane: Lane, run: Run, context: Context, message: Message) -> None:
+        """Give one message a task of its own; with too many of them, the lane waits."""
+        while lane.running >= MAX_CONCURRENT:
+            lane.slot = self._loop.create_future()
+            await lane.slot
+        lane.running += 1
+        self._spawn(self._alone(lane, run, context, message))
+
+    async def _alone(self, lane: Lane, run: Run, context: Context, message: Message) -> None:
+        try:
+            reply = await run(context, message)
+            if reply is not None:
+                await self._reply(lane, reply)
+        except BaseException as error:
+            self._failed(context, message, error)
+        finally:
+            lane.running -= 1
+            if lane.slot is not None and not lane.slot.done():
+                lane.slot.set_result(None)
+
+    # What went wrong --------------------------------------------------------------------------------
+
+    def _unrouted(self, lane: Lane | None, peer: NodeId, payload: bytes) -> None:
+        if lane is None or lane.hung_up:
+            logger.debug("%d bytes from %s, which is not connected", len(payload), peer)
+            return
+        if len(payload) < 2:
+            self._malformed(lane, payload, Truncated(f"a payload of {len(payload)} bytes has no type", offset=0))
+            return
+        if self._tracer is not None:
+            self._tracer.trace("received", peer, payload, None)
+        type_id = int.from_bytes(payload[:2], "big")
+        self._apply(Outcome.UNKNOWN_ODD if type_id % 2 else Outcome.UNKNOWN_EVEN, lane, f"type {type_id:#06x}")
+
+    def _malformed(self, lane: Lane, payload: bytes, error: Exception) -> None:
+        if not isinstance(error, DecodeError):
+            type_id = int.from_bytes(payload[:2], "big")
+            logger.error("the codec of type %#06x raised what it should not", type_id, exc_info=error)
+            error = MalformedMessage("cannot be decoded", type_id=type_id)
+        if self._tracer is not None:
+            self._tracer.trace("received", lane.peer.node_id, payload, None, error=error)
+        self._apply(Outcome.MALFORMED, lane, str(error))
+
+    def _apply(self, outcome: Outcome, lane: Lane, text: str) -> None:
+        policy = POLICY[outcome]
+        logger.log(policy.log, "%s from %s: %s", outcome.value, lane.peer, text)
+        if policy.warn:
+            self._transport.warn(lane.peer.node_id, f"{outcome.value}: {text}")
+        if policy.disconnect:
+            lane.hung_up = True
+            self._spawn(self._hang_up(lane, f"{outcome.value}: {text}"))
+
+    async def _hang_up(self, lane: Lane, reason: str) -> None:
+        try:
+            await self._transport.disconnect(lane.peer.node_id, reason)
+        except OddwireError as error:
+            logger.warning("cannot hang up on %s: %s", lane.peer, error)
+        finally:
+            lane.hung_up = False  # a transport that cannot hang up goes on
+
+    def _failed(self, context: Context, message: object, error: BaseException) -> None:
+        """Do what the policy says of an exception of the author's code, or let it pass if it is ours to obey."""
+        task = asyncio.current_task()
+        stopping = isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling()
+        if stopping or isinstance(error, (GeneratorExit, KeyboardInterrupt, SystemExit)):
+            raise error
+        policy = POLICY[Outcome.HANDLER_RAISED]
+        gone = isinstance(error, (PeerNotConnected, ConnectionClosed)) and not context.peer.connected
+        what = f"handler of {type(message).__name__}" if isinstance(message, Message) else "peer hook"
+        logger.log(
+            logging.DEBUG if gone else policy.log,
+            "%s of %r failed, with %s",
+            what,
+            context.extension,
+            context.peer,
+            exc_info=error,
+        )
+        for call in self._on_failure if policy.report else ():
+            try:
+                call(
+                    app=self._app,
+                    peer=context.peer,
+                    extension=context.extension,
+                    message=message if isinstance(message, Message) else None,
+                    error=error,
+                )
+            except Exception:
+                logger.exception("handler_failed of %r failed", call.plugin)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task

@@ -1,0 +1,206 @@
+"""`Extension`: what an author writes, and a plugin as it stands, its methods being the hooks' implementations."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from oddwire.app.context import Context, Peer
+from oddwire.app.handler import Handler, RpcMethod, check_callback, place
+from oddwire.app.hookspecs import hookimpl
+from oddwire.errors import ExtensionError
+from oddwire.schema import Message, schema_of
+
+if TYPE_CHECKING:
+    from oddwire.app.application import Application
+
+__all__ = ["Extension"]
+
+M = TypeVar("M", bound=Message)
+R = TypeVar("R", bound=Message | None)
+F = TypeVar("F", bound=Callable[..., Coroutine[Any, Any, Any]])
+AppCallback = TypeVar("AppCallback", bound="Callable[[Application], Coroutine[Any, Any, None]]")
+ConnectCallback = TypeVar("ConnectCallback", bound=Callable[[Context], Coroutine[Any, Any, None]])
+DisconnectCallback = TypeVar("DisconnectCallback", bound=Callable[[Context, str], Coroutine[Any, Any, None]])
+
+_NAME = re.compile(r"[a-z][a-z0-9]*([_-][a-z0-9]+)*")
+_MAX_FEATURE = 32767  # a feature map of 4 KiB: BOLT 1's init holds far more, no node announces that much
+
+
+class Extension:
+    """A named set of messages and of async functions that answer them.
+
+    ``name`` is lower-case words joined by ``-`` or ``_``; ``feature`` the odd feature bit that tells peers we speak
+    this, announced in ``init``. Both must be the only ones of their kind in an application. Raises `ExtensionError`.
+
+    An author who wants more of the hooks subclasses it and adds methods marked ``@hookimpl``.
+    """
+
+    def __init__(self, name: str, *, version: str, feature: int | None = None) -> None:
+        self.name = name
+        self.version = version
+        self.feature = feature
+        self.module: str = sys._getframe(1).f_globals.get("__name__", "?")  # noqa: SLF001 - errors name both sides
+        self._messages: dict[type[Message], None] = {}
+        self._handlers: dict[type[Message], Handler] = {}
+        self._rpc_methods: dict[str, RpcMethod] = {}
+        self._startup: list[Callable[[Application], Coroutine[Any, Any, None]]] = []
+        self._shutdown: list[Callable[[Application], Coroutine[Any, Any, None]]] = []
+        self._connect: list[Callable[[Context], Coroutine[Any, Any, None]]] = []
+        self._disconnect: list[Callable[[Context, str], Coroutine[Any, Any, None]]] = []
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise ExtensionError(
+                f"{self.module}: an extension's name should be lower-case words joined by '-' or '_', not {name!r}"
+            )
+        if not isinstance(version, str) or not version:
+            raise ExtensionError(f"{self!r}: version should be a text such as '1.0', not {version!r}")
+        if feature is not None and not (type(feature) is int and feature % 2 and 0 < feature <= _MAX_FEATURE):
+            # BOLT 9: an even bit says that whoever does not know it must hang up.
+            raise ExtensionError(f"{self!r}: feature should be an odd bit from 1 to {_MAX_FEATURE}, not {feature!r}")
+
+    # What the author declares -----------------------------------------------------------------------
+
+    def on(
+        self, message: type[M], *, concurrent: bool = False
+    ) -> Callable[[Callable[[Context, M], Coroutine[Any, Any, R]]], Callable[[Context, M], Coroutine[Any, Any, R]]]:
+        """Make the decorated ``async def (context, message)`` the handler of ``message``; what it returns is the reply.
+
+        Messages of one peer are handled one after the other, in the order they came, whatever their class; with
+        ``concurrent`` each gets a task of its own, up to a limit a peer, and order is up to the handler. Raises
+        `ExtensionError`: a message has one handler, of the right shape.
+        """
+
+        def register(
+            function: Callable[[Context, M], Coroutine[Any, Any, R]],
+        ) -> Callable[[Context, M], Coroutine[Any, Any, R]]:
+            # A handler made inside a function, as tests do, names classes that are in no module.
+            local = "<locals>" in getattr(function, "__qualname__", "")
+            scope = dict(sys._getframe(1).f_locals) if local else {}  # noqa: SLF001 - as dataclasses do
+            handler = Handler(message=message, function=function, concurrent=concurrent, scope=scope)
+            before = self._handlers.get(message)
+            if before is not None:
+                raise ExtensionError(
+                    f"{self!r}: {message.__name__} has two handlers, {place(before.function)} and {place(function)}; "
+                    "it should have one"
+                )
+            self._handlers[message] = handler
+            return function
+
+        return register
+
+    def register(self, message: type[M]) -> type[M]:
+        """Declare a message class that no handler takes or returns: one that is sent, or waited for with `request`.
+
+        Works as a decorator above ``@message`` too.
+        """
+        if not (isinstance(message, type) and issubclass(message, Message)):
+            raise ExtensionError(f"{self!r}: register should be given a message class, not {message!r}")
+        schema_of(message)
+        self._messages[message] = None
+        return message
+
+    def rpc(self, name: str, *, usage: str = "", description: str = "") -> Callable[[F], F]:
+        """Make the decorated ``async def (context, ...)`` an RPC method of the host node; see `RpcMethod`."""
+
+        def register(function: F) -> F:
+            before = self._rpc_methods.get(name)
+            if before is not None:
+                raise ExtensionError(
+                    f"{self!r}: RPC method {name!r} is both {place(before.function)} and {place(function)}"
+                )
+            method = RpcMethod(name=name, function=function, usage=usage, description=description)
+            self._rpc_methods[name] = method
+            return function
+
+        return register
+
+    def on_startup(self, function: AppCallback) -> AppCallback:
+        """Await the decorated ``async def (app)`` before the transport opens; raising stops the start."""
+        check_callback(function, "called on startup", "app")
+        self._startup.append(function)
+        return function
+
+    def on_shutdown(self, function: AppCallback) -> AppCallback:
+        """Await the decorated ``async def (app)`` after the transport has closed; the last declared goes first."""
+        check_callback(function, "called on shutdown", "app")
+        self._shutdown.append(function)
+        return function
+
+    def on_connect(self, function: ConnectCallback) -> ConnectCallback:
+        """Await the decorated ``async def (context)`` for each new peer, before its first message is handled."""
+        check_callback(function, "called on connect", "context")
+        self._connect.append(function)
+        return function
+
+    def on_disconnect(self, function: DisconnectCallback) -> DisconnectCallback:
+        """Await the decorated ``async def (context, reason)`` once a peer is gone and its messages are handled."""
+        check_callback(function, "called on disconnect", "context", "reason")
+        self._disconnect.append(function)
+        return function
+
+    @property
+    def messages(self) -> tuple[type[Message], ...]:
+        """Every message class of the extension: handled, returned by a handler, or registered."""
+        found = dict.fromkeys(self._handlers)
+        for handler in self._handlers.values():
+            found.update(dict.fromkeys(handler.replies()))
+        return (*(found | self._messages),)
+
+    def run(self, argv: Sequence[str] | None = None) -> None:
+        """Run this extension as ``oddwire run`` does, with the options of ``argv`` (default ``sys.argv[1:]``)."""
+        # The one import that points up the floors: here, at call time, an author's script becomes the program.
+        from oddwire.cli.run import run_extension
+
+        run_extension(self, argv)
+
+    # What pluggy calls ------------------------------------------------------------------------------
+
+    @hookimpl
+    def register_messages(self) -> tuple[type[Message], ...]:
+        """Give `messages`."""
+        return self.messages
+
+    @hookimpl
+    def register_handlers(self) -> tuple[Handler, ...]:
+        """Give what `on` collected."""
+        return (*self._handlers.values(),)
+
+    @hookimpl
+    def register_rpc(self) -> tuple[RpcMethod, ...]:
+        """Give what `rpc` collected."""
+        return (*self._rpc_methods.values(),)
+
+    @hookimpl
+    async def startup(self, app: Application) -> None:
+        """Await what `on_startup` collected, in order."""
+        for function in self._startup:
+            await function(app)
+
+    @hookimpl
+    async def shutdown(self, app: Application) -> None:
+        """Await what `on_shutdown` collected, last first; every one runs, the first error is raised at the end."""
+        errors: list[Exception] = []
+        for function in reversed(self._shutdown):
+            try:
+                await function(app)
+            except Exception as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
+
+    @hookimpl
+    async def peer_connected(self, app: Application, peer: Peer) -> None:
+        """Await what `on_connect` collected, in order."""
+        for function in self._connect:
+            await function(Context(app, self.name, peer))
+
+    @hookimpl
+    async def peer_disconnected(self, app: Application, peer: Peer, reason: str) -> None:
+        """Await what `on_disconnect` collected, in order."""
+        for function in self._disconnect:
+            await function(Context(app, self.name, peer), reason)
+
+    def __repr__(self) -> str:
+        return f"<Extension {self.name!r} of {self.module}>"

@@ -1,0 +1,119 @@
+"""The hooks: all that a plugin can do, each with its signature.
+
+A plugin is any object, class instance or module, whose functions carry ``@hookimpl``; it takes as many of a hook's
+parameters as it wants, by name. `Extension` is one already. Hooks that say so may also be ``async def``.
+The ``register_`` hooks are called once, while the application is built; messages never pass through here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import pluggy
+
+from oddwire.app.handler import Handler, RpcMethod
+from oddwire.codecs.base import Codec
+from oddwire.errors import DecodeError
+from oddwire.schema import Message
+from oddwire.transports.base import NodeId, Transport
+
+if TYPE_CHECKING:
+    from oddwire.app.application import Application
+    from oddwire.app.context import Peer
+
+__all__ = ["Hooks", "TraceEvent", "hookimpl", "hookspec"]
+
+PROJECT = "oddwire"
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceEvent:
+    """One message that came or went.
+
+    ``message`` is None for a payload without a schema (``error`` None) or one that did not decode (``error`` says
+    why). ``time`` is `time.monotonic` in seconds. ``latency``, in seconds, is known for a received message that
+    answers a request (since that was sent) and for a sent message that a handler returned (since what it answers
+    was received); else it is None.
+    """
+
+    direction: Literal["received", "sent"]
+    peer: NodeId
+    type_id: int
+    payload: bytes
+    time: float
+    message: Message | None = None
+    error: DecodeError | None = None
+    latency: float | None = None
+
+    @property
+    def size(self) -> int:
+        """The payload's bytes, its two-byte type included."""
+        return len(self.payload)
+
+
+class Hooks:
+    """Every hook, in the order in which an application meets them."""
+
+    @hookspec
+    def register_codecs(self) -> Iterable[Codec]:  # type: ignore[empty-body]
+        """Give codecs; messages name one with ``@message(..., codec=name)``. Two of one name fail at load."""
+
+    @hookspec
+    def register_transports(self) -> Mapping[str, Callable[..., Transport]]:  # type: ignore[empty-body]
+        """Give transports by name: each a callable that takes options as keywords and returns an unopened one."""
+
+    @hookspec
+    def register_messages(self) -> Iterable[type[Message]]:  # type: ignore[empty-body]
+        """Give the message classes the plugin speaks, sent or received. Two claims on one type fail at load."""
+
+    @hookspec
+    def register_handlers(self) -> Iterable[Handler]:  # type: ignore[empty-body]
+        """Give handlers. Their messages and replies need not be registered again; one handler a message."""
+
+    @hookspec
+    def register_rpc(self) -> Iterable[RpcMethod]:  # type: ignore[empty-body]
+        """Give RPC methods: `Application.call` reaches them, and so does a host node that has JSON-RPC."""
+
+    @hookspec
+    def startup(self, app: Application) -> Awaitable[None] | None:
+        """Get ready, before the transport opens; may be async. In the order of loading.
+
+        Raising stops the start: the plugins that had started are shut down, last first, and the error goes on.
+        """
+
+    @hookspec
+    def peer_connected(self, app: Application, peer: Peer) -> Awaitable[None] | None:
+        """Greet a peer, before any message from it is handled; may be async.
+
+        What it raises goes to `handler_failed`, as from `peer_disconnected`.
+        """
+
+    @hookspec
+    def message_traced(self, app: Application, event: TraceEvent) -> None:
+        """See every message, received and sent. Not async. With no implementation loaded, tracing costs nothing."""
+
+    @hookspec
+    def handler_failed(
+        self, app: Application, peer: Peer, extension: str, message: Message | None, error: BaseException
+    ) -> None:
+        """Learn that a handler raised, returned what is no message, or returned one that could not be sent.
+
+        ``extension`` is the name of the plugin the handler belongs to; ``message`` is what it was handling, None
+        for a peer hook. Not async. The failure is logged as well, and the peer is told nothing of it.
+        """
+
+    @hookspec
+    def peer_disconnected(self, app: Application, peer: Peer, reason: str) -> Awaitable[None] | None:
+        """Take leave of a peer, after everything received from it was handled; may be async."""
+
+    @hookspec
+    def shutdown(self, app: Application) -> Awaitable[None] | None:
+        """Clean up, after the transport has closed; may be async. In the reverse order of loading.
+
+        Every plugin that started is shut down, whatever another one raises.
+        """

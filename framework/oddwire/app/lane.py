@@ -1,0 +1,109 @@
+"""A peer's lane: its queue of what waits for handlers, and the requests that wait for its replies."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+from oddwire.app.context import Context, Peer
+from oddwire.errors import ConnectionClosed
+from oddwire.schema import Message
+from oddwire.transports.base import PeerInfo
+
+__all__ = ["HIGH_WATER", "HIGH_WATER_ASKING", "LOW_WATER", "MESSAGE_WEIGHT", "Lane", "Run", "Waiter"]
+
+Run = Callable[[Context, Any], Coroutine[Any, Any, Message | None]]
+Waiter = tuple[asyncio.Future[Any], float]  # what a request waits for, and when it was made
+
+# A lane counts the bytes of what waits, and for each message a bit more: what its object takes at the least.
+MESSAGE_WEIGHT: Final = 256
+HIGH_WATER: Final = 1 << 20
+LOW_WATER: Final = 1 << 18
+# With a request under way the lane reads on, up to here: the reply is behind what waits.
+HIGH_WATER_ASKING: Final = 1 << 24
+
+
+class Lane:
+    """One peer: what waits, who works on it, who waits for a reply."""
+
+    __slots__ = (
+        "_tracing",
+        "attentive",
+        "contexts",
+        "held",
+        "hung_up",
+        "info",
+        "paused",
+        "peer",
+        "queue",
+        "running",
+        "slot",
+        "waiters",
+        "wake",
+        "worker",
+    )
+
+    def __init__(self, peer: Peer, info: PeerInfo, owners: int, tracing: bool) -> None:
+        self.peer = peer
+        self.info: PeerInfo | None = info  # None once the peer is gone, while the rest is being handled
+        self.queue: deque[tuple[Run, int, Any, int]] = deque()  # what to run, its owner, with what, its weight
+        self.held = 0
+        self.paused = False
+        self.hung_up = False
+        self._tracing = tracing
+        self.attentive = tracing  # there are tracers or waiters: take the longer way
+        self.waiters: dict[type[Message], deque[Waiter]] | None = None
+        self.contexts: list[Context | None] = [None] * owners
+        self.running = 0  # tasks of concurrent handlers
+        self.slot: asyncio.Future[None] | None = None  # set while the worker waits for one of them to end
+        self.wake: asyncio.Future[None] | None = None  # set while the worker sleeps
+        self.worker: asyncio.Task[None] | None = None
+
+    def ask(self, reply: type[Message], waiter: Waiter) -> None:
+        """Let a request wait for the next ``reply``, behind those that do already."""
+        if self.waiters is None:
+            self.waiters = {}
+            self.attentive = True
+        self.waiters.setdefault(reply, deque()).append(waiter)
+
+    def leave(self, reply: type[Message], waiter: Waiter) -> None:
+        """Take a request that has ended out."""
+        if self.waiters is None:
+            return
+        waiting = self.waiters.get(reply)
+        if waiting is not None and waiter in waiting:
+            waiting.remove(waiter)
+        if not waiting:
+            self.waiters.pop(reply, None)
+        if not self.waiters:
+            self.waiters = None
+            self.attentive = self._tracing
+
+    def answer(self, message: Message) -> float | None:
+        """Give a message to the first request that waits for its class; return when that was made, None if none."""
+        waiting = self.waiters.get(type(message)) if self.waiters else None
+        while waiting:
+            future, asked = waiting.popleft()
+            if not future.done():
+                future.set_result(message)
+                return asked
+        return None
+
+    def give_up(self, reason: str) -> None:
+        """Fail every request under way."""
+        for waiting in (self.waiters or {}).values():
+            for future, _ in waiting:
+                if not future.done():
+                    future.set_exception(ConnectionClosed(reason))
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no more should come, unless a request waits for what is behind."""
+        return self.held > (HIGH_WATER_ASKING if self.waiters else HIGH_WATER)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether more may come again."""
+        return self.held <= (HIGH_WATER_ASKING // 2 if self.waiters else LOW_WATER)

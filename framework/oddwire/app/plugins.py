@@ -1,0 +1,307 @@
+"""Finding, loading and registering plugins; each one's contribution is gathered when it registers."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+import inspect
+import itertools
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pluggy
+
+from oddwire.app.builtin import Builtins
+from oddwire.app.extension import Extension
+from oddwire.app.handler import Handler, RpcMethod
+from oddwire.app.hookspecs import PROJECT, Hooks
+from oddwire.codecs.base import Codec
+from oddwire.errors import DefinitionError, ExtensionError
+from oddwire.schema import Message
+from oddwire.transports.base import Transport
+
+__all__ = ["CODECS", "EXTENSIONS", "TRANSPORTS", "Contribution", "HookCall", "PluginManager"]
+
+# Entry-point groups: the entry's name is the extension's, transport's or codec's, its value a plugin that gives it.
+EXTENSIONS = "oddwire.extensions"
+TRANSPORTS = "oddwire.transports"
+CODECS = "oddwire.codecs"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contribution:
+    """What one plugin brings. ``name`` is how errors and contexts call it."""
+
+    name: str
+    plugin: object
+    feature: int | None = None
+    messages: tuple[type[Message], ...] = ()
+    handlers: tuple[Handler, ...] = ()
+    codecs: tuple[Codec, ...] = ()
+    transports: Mapping[str, Callable[..., Transport]] = field(default_factory=dict)
+    rpc_methods: tuple[RpcMethod, ...] = ()
+
+
+class HookCall:
+    """One plugin's implementation of one hook, called with the hook's parameters by name. ``plugin`` is its name."""
+
+    __slots__ = ("_function", "_names", "plugin")
+
+    def __init__(self, impl: pluggy.HookImpl) -> None:
+        self.plugin = impl.plugin_name
+        self._function = impl.function
+        self._names = impl.argnames
+
+    def __call__(self, **parameters: Any) -> Any:
+        """Call; an async implementation gives its coroutine."""
+        return self._function(*[parameters[name] for name in self._names])
+
+    async def finish(self, **parameters: Any) -> Any:
+        """Call, and await the result if it is to be awaited."""
+        result = self(**parameters)
+        return await result if inspect.isawaitable(result) else result
+
+
+class PluginManager:
+    """The plugins of one application, in the order of loading: oddwire's own first. Nothing is global.
+
+    Registering is all or nothing: a plugin that raises, or offers what does not fit, is not there afterwards.
+    """
+
+    def __init__(self) -> None:
+        self._pluggy = pluggy.PluginManager(PROJECT)
+        self._pluggy.add_hookspecs(Hooks)
+        self._contributions: dict[str, Contribution] = {}
+        self._frozen = False
+        self.register(Builtins())
+
+    @property
+    def contributions(self) -> tuple[Contribution, ...]:
+        """What each registered plugin brings, in the order of loading."""
+        return (*self._contributions.values(),)
+
+    def register(self, plugin: object, name: str | None = None) -> str:
+        """Register an extension, or any object or module with hookimpls; gives the name it goes by.
+
+        ``name`` defaults to the plugin's ``name`` attribute, its module name or its class name. Raises
+        `ExtensionError` (or another `DefinitionError` of a message it brings) and leaves nothing registered.
+        """
+        name = name or _name_of(plugin)
+        if self._frozen:
+            raise ExtensionError(f"plugin {name!r} should be registered before the application is built")
+        other = self._contributions.get(name)
+        if other is not None:
+            same = "twice" if other.plugin is plugin else f"by {_describe(other.plugin)} and {_describe(plugin)}"
+            raise ExtensionError(f"plugin {name!r} is registered {same}; it should be registered once")
+        try:
+            self._pluggy.register(plugin, name)
+        except (ValueError, pluggy.PluginValidationError) as error:
+            raise ExtensionError(f"plugin {name!r} ({_describe(plugin)}): {error}") from error
+        try:
+            self._contributions[name] = self._gather(name, plugin)
+        except BaseException:
+            self._pluggy.unregister(plugin)
+            raise
+        return name
+
+    def load(self, spec: str) -> str:
+        """Register the extension ``spec`` names: an installed one, or the path of a ``.py`` file; gives its name.
+
+        A file should hold one `Extension`, one of them called ``extension``, or hookimpls of its own. Its folder is
+        added to the end of ``sys.path``, so it can import its neighbours. Raises `ExtensionError`.
+        """
+        if spec.endswith(".py") or "/" in spec or "\\" in spec:
+            return self.register(_plugin_of(_import_file(Path(spec)), spec))
+        return self._load_entry_point(EXTENSIONS, spec)
+
+    def codec(self, name: str) -> Codec:
+        """Give a registered codec, loading the plugin of entry-point group ``oddwire.codecs`` if need be."""
+        codec: Codec = self._provided(CODECS, name, lambda c: {codec.name: codec for codec in c.codecs})
+        return codec
+
+    def transport(self, name: str) -> Callable[..., Transport]:
+        """Give a registered transport's maker, loading the plugin of ``oddwire.transports`` if need be."""
+        make: Callable[..., Transport] = self._provided(TRANSPORTS, name, lambda c: c.transports)
+        return make
+
+    def calls(self, hook: str) -> list[HookCall]:
+        """Give a hook's implementations to call with its parameters by name.
+
+        In the order of loading, those marked ``tryfirst`` before and ``trylast`` after all others.
+        """
+        order = {name: number for number, name in enumerate(self._contributions)}
+        found = getattr(self._pluggy.hook, hook).get_hookimpls()
+        found.sort(key=lambda impl: (impl.trylast - impl.tryfirst, order[impl.plugin_name]))
+        return [HookCall(impl) for impl in found]
+
+    def freeze(self) -> None:
+        """Refuse any plugin from now on: the application is built."""
+        self._frozen = True
+
+    def _gather(self, name: str, plugin: object) -> Contribution:
+        found: dict[str, list[Any]] = {}
+        callers = self._pluggy.get_hookcallers(plugin) or []
+        if not callers:
+            raise ExtensionError(
+                f"plugin {name!r} ({_describe(plugin)}) should have functions marked @hookimpl; it has none"
+            )
+        for caller in callers:
+            impl = next(impl for impl in caller.get_hookimpls() if impl.plugin is plugin)
+            if not caller.has_spec():
+                close = difflib.get_close_matches(caller.name, _HOOK_NAMES, 1)
+                hint = f"did you mean {close[0]!r}?" if close else f"they are: {', '.join(_HOOK_NAMES)}"
+                raise ExtensionError(f"plugin {name!r} ({_describe(plugin)}): there is no hook {caller.name!r}; {hint}")
+            if impl.wrapper or impl.hookwrapper:
+                raise ExtensionError(f"plugin {name!r} ({_describe(plugin)}): hook {caller.name!r} cannot be wrapped")
+            if caller.name in _GATHERED:
+                found[caller.name] = _checked(name, caller.name, impl.function)
+        feature = getattr(plugin, "feature", None)
+        return Contribution(
+            name=name,
+            plugin=plugin,
+            feature=feature if type(feature) is int else None,
+            messages=(*found.get("register_messages", ()),),
+            handlers=(*found.get("register_handlers", ()),),
+            codecs=(*found.get("register_codecs", ()),),
+            transports=dict(found.get("register_transports", ())),
+            rpc_methods=(*found.get("register_rpc", ()),),
+        )
+
+    def _provided(self, group: str, name: str, offers: Callable[[Contribution], Mapping[str, Any]]) -> Any:
+        for contribution in self.contributions:
+            if name in offers(contribution):
+                return offers(contribution)[name]
+        kind = group.rpartition(".")[2].removesuffix("s")
+        known = sorted({offer for contribution in self.contributions for offer in offers(contribution)})
+        plugin = self._load_entry_point(group, name, known)
+        found = offers(self._contributions[plugin])
+        if name not in found:
+            raise ExtensionError(
+                f"plugin {plugin!r} is installed as the {kind} {name!r}, but gives {', '.join(sorted(found)) or 'none'}"
+            )
+        return found[name]
+
+    def _load_entry_point(self, group: str, name: str, known: Iterable[str] = ()) -> str:
+        kind = group.rpartition(".")[2].removesuffix("s")
+        entries = list(entry_points(group=group, name=name))
+        if not entries:
+            names = sorted({*known, *entry_points(group=group).names})
+            close = difflib.get_close_matches(name, names, 1)
+            hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(names) or 'none'}"
+            raise ExtensionError(f"no {kind} is called {name!r}; {hint}")
+        sources = sorted({f"{entry.value} of {entry.dist.name if entry.dist else '?'}" for entry in entries})
+        if len(sources) > 1:
+            raise ExtensionError(f"two installed packages give the {kind} {name!r}: {' and '.join(sources)}")
+        try:
+            plugin = entries[0].load()
+        except DefinitionError:
+            raise
+        except Exception as error:
+            raise ExtensionError(f"{kind} {name!r} ({sources[0]}) cannot be imported: {_brief(error)}") from error
+        for contribution in self.contributions:  # one plugin may give a transport and a codec as well
+            if contribution.plugin is plugin and kind != "extension":
+                return contribution.name
+        return self.register(plugin)
+
+
+_HOOK_NAMES = [name for name in vars(Hooks) if not name.startswith("_")]
+_GATHERED: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "register_codecs": ("codecs", lambda item: isinstance(item, Codec)),
+    "register_messages": ("message classes", lambda item: isinstance(item, type) and issubclass(item, Message)),
+    "register_handlers": ("Handler objects", lambda item: isinstance(item, Handler)),
+    "register_rpc": ("RpcMethod objects", lambda item: isinstance(item, RpcMethod)),
+    "register_transports": (
+        "a mapping of names to callables",
+        lambda item: isinstance(item[0], str) and callable(item[1]),
+    ),
+}
+
+
+def _checked(plugin: str, hook: str, function: Callable[..., Any]) -> list[Any]:
+    """Call one ``register_`` hook and check what it gives."""
+    expected, fits = _GATHERED[hook]
+    try:
+        given = function()
+    except DefinitionError:
+        raise
+    except Exception as error:
+        raise ExtensionError(f"plugin {plugin!r}: {hook} raised {_brief(error)}") from error
+    if isinstance(given, Mapping) is not (hook == "register_transports") or not isinstance(given, Iterable):
+        raise ExtensionError(f"plugin {plugin!r}: {hook} should give {expected}, not {given!r}")
+    items = list(given.items() if isinstance(given, Mapping) else given)
+    for item in items:
+        if not fits(item):
+            raise ExtensionError(f"plugin {plugin!r}: {hook} should give {expected}, not {item!r}")
+    return items
+
+
+def _name_of(plugin: object) -> str:
+    if isinstance(plugin, ModuleType):
+        return plugin.__name__
+    name = getattr(plugin, "name", None)
+    return name if isinstance(name, str) and name else (plugin if isinstance(plugin, type) else type(plugin)).__name__
+
+
+def _describe(plugin: object) -> str:
+    if isinstance(plugin, Extension):
+        return f"an extension of {plugin.module}"
+    return f"module {plugin.__name__}" if isinstance(plugin, ModuleType) else repr(plugin)
+
+
+def _brief(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _import_file(path: Path) -> ModuleType:
+    """Import a file as a module named after it, or nearly so where another module has that name."""
+    path = path.resolve()
+    if not path.is_file():
+        raise ExtensionError(f"extension file {path} does not exist")
+    for module in sys.modules.values():
+        if getattr(module, "__oddwire_file__", None) == path:
+            return module
+    names = itertools.chain([path.stem], (f"{path.stem}_{number}" for number in itertools.count(2)))
+    name = next(name for name in names if _is_free(name, path))
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ExtensionError(f"extension file {path} should be Python source, named *.py")
+    module = importlib.util.module_from_spec(spec)
+    module.__dict__["__oddwire_file__"] = path
+    sys.modules[name] = module
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))
+    try:
+        spec.loader.exec_module(module)
+    except BaseException as error:
+        del sys.modules[name]
+        if isinstance(error, Exception) and not isinstance(error, DefinitionError):
+            raise ExtensionError(f"extension file {path} cannot be imported: {_brief(error)}") from error
+        raise
+    return module
+
+
+def _is_free(name: str, path: Path) -> bool:
+    if name in sys.modules:
+        return False
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        return False
+    return spec is None or spec.origin == str(path)
+
+
+def _plugin_of(module: ModuleType, spec: str) -> object:
+    """Find the plugin in a file: its ``extension``, its only `Extension`, or the module itself."""
+    named = getattr(module, "extension", None)
+    if isinstance(named, Extension):
+        return named
+    found = {id(item): item for item in vars(module).values() if isinstance(item, Extension)}
+    if len(found) > 1:
+        names = ", ".join(sorted(item.name for item in found.values()))
+        raise ExtensionError(f"{spec} holds several extensions ({names}); one should be called 'extension'")
+    return next(iter(found.values()), module)

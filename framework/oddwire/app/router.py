@@ -1,0 +1,189 @@
+"""From what plugins bring to the tables that messages are dispatched by: built once, then frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeVar
+
+from oddwire.app.handler import Handler, HandlerFunction, RpcMethod, place
+from oddwire.app.plugins import Contribution, PluginManager
+from oddwire.codecs.registry import Registry
+from oddwire.errors import EncodeError, ExtensionError, NotSupported, PeerNotConnected
+from oddwire.schema import Message, schema_of
+from oddwire.transports.base import Manifest, NodeId, PeerInfo
+
+__all__ = ["Outgoing", "Route", "Router", "build_router", "check_support", "not_connected", "unregistered"]
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+class Route(NamedTuple):
+    """Where a received type goes. ``owner`` counts from 1; ``handler`` is None for a type that is only known."""
+
+    decode: Callable[[bytes], Message]
+    handler: HandlerFunction | None
+    owner: int
+    concurrent: bool
+
+
+class Outgoing(NamedTuple):
+    """How a message class is sent. ``owners`` is None for an odd type: it may go to anyone (BOLT 1)."""
+
+    encode: Callable[[Any], bytes]
+    owners: tuple[Contribution, ...] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Router:
+    """The frozen tables: received types by their two bytes, sent messages by class, RPC methods by name."""
+
+    registry: Registry
+    manifest: Manifest
+    incoming: Mapping[bytes, Route]
+    outgoing: Mapping[type[Message], Outgoing]
+    rpc_methods: Mapping[str, tuple[Contribution, RpcMethod]]
+    owners: tuple[Contribution, ...]
+
+    def owner_of(self, name: str) -> Contribution:
+        """Find a plugin by name. Raises `ExtensionError`."""
+        for owner in self.owners:
+            if owner.name == name:
+                return owner
+        raise ExtensionError(f"no extension {name!r} is loaded; there are: {', '.join(o.name for o in self.owners)}")
+
+
+def build_router(plugins: PluginManager) -> Router:
+    """Check every plugin against the others and build the tables.
+
+    Raises `TypeConflict` for two claims on one type number; `ExtensionError` for two handlers of one message, and
+    two plugins with one feature bit, codec, transport or RPC method; `SchemaError` for what a codec cannot carry.
+    Each names both sides.
+    """
+    _load_codecs(plugins)
+    owners = plugins.contributions
+    codecs = _unique("codec", ((codec.name, owner, codec) for owner in owners for codec in owner.codecs))
+    claims = _claims(owners)
+    handlers = _handlers(owners)
+    registry = Registry(codecs.values())
+    for message, claimants in claims.items():
+        registry.register(message, owner=claimants[0].name)
+    registry.freeze()
+    numbers = {id(owner): number for number, owner in enumerate(owners, 1)}
+    incoming: dict[bytes, Route] = {}
+    outgoing: dict[type[Message], Outgoing] = {}
+    for message, claimants in claims.items():
+        type_id = schema_of(message).type_id
+        prefix = type_id.to_bytes(2, "big")
+        plan = registry.plans[prefix]
+        if message in handlers:
+            owner, handler = handlers[message]
+            incoming[prefix] = Route(plan.decode, handler.function, numbers[id(owner)], handler.concurrent)
+        else:
+            incoming[prefix] = Route(plan.decode, None, 0, False)
+        outgoing[message] = Outgoing(plan.encode, None if type_id % 2 else tuple(claimants))
+    features = _unique("feature bit", ((owner.feature, owner, owner) for owner in owners if owner.feature is not None))
+    rpc = _unique("RPC method", ((rpc.name, owner, (owner, rpc)) for owner in owners for rpc in owner.rpc_methods))
+    _unique("transport", ((name, owner, maker) for owner in owners for name, maker in owner.transports.items()))
+    manifest = Manifest(
+        type_ids=frozenset(int.from_bytes(prefix, "big") for prefix in incoming),
+        features=frozenset(features),
+        rpc_methods=(*rpc,),
+    )
+    return Router(
+        registry=registry,
+        manifest=manifest,
+        incoming=MappingProxyType(incoming),
+        outgoing=MappingProxyType(outgoing),
+        rpc_methods=MappingProxyType(rpc),
+        owners=owners,
+    )
+
+
+def check_support(message: Message, owners: tuple[Contribution, ...], info: PeerInfo | None, node_id: NodeId) -> None:
+    """Raise `NotSupported` unless a peer's features show that it knows one of the plugins a message belongs to.
+
+    ``info`` is what is known of the peer ``node_id``, None if it is not connected: then `PeerNotConnected`.
+    """
+    if info is None:
+        raise not_connected(node_id)
+    if any(owner.feature is not None and info.has_feature(owner.feature) for owner in owners):
+        return
+    schema = schema_of(message)
+    names = " or ".join(
+        f"{owner.name!r} ({'no feature bit' if owner.feature is None else f'feature bit {owner.feature}'})"
+        for owner in owners
+    )
+    raise NotSupported(
+        f"{schema.name} has the even type {schema.type_id:#06x}, and {node_id} does not show that it knows {names}; "
+        "it would hang up: force=True sends it all the same",
+        feature=owners[0].name,
+    )
+
+
+def not_connected(node_id: NodeId) -> PeerNotConnected:
+    """Give the error for a peer without a connection."""
+    return PeerNotConnected(f"no connection to {node_id}", node_id=str(node_id))
+
+
+def unregistered(message: type) -> EncodeError:
+    """Give the error for a class that no loaded plugin brought."""
+    return EncodeError(f"{message.__name__} should be a message that a loaded extension handles, returns or registers")
+
+
+def _load_codecs(plugins: PluginManager) -> None:
+    """Load the codecs that messages name, and those that the plugins loaded for that name in turn."""
+    seen = 0
+    while seen < len(plugins.contributions):
+        for message in _spoken(plugins.contributions[seen]):
+            plugins.codec(schema_of(message).codec)
+        seen += 1
+
+
+def _spoken(owner: Contribution) -> dict[type[Message], None]:
+    """Give every message class of a plugin, in order: registered, handled, returned. Checks handlers' annotations."""
+    found = dict.fromkeys(owner.messages)
+    for handler in owner.handlers:
+        found[handler.message] = None
+        for reply in handler.replies():
+            found[reply] = None
+            if owner.feature is None and schema_of(reply).type_id % 2 == 0:
+                raise ExtensionError(
+                    f"{place(handler.function)}, handler of {handler.message.__name__}: returns {reply.__name__} of "
+                    f"even type {schema_of(reply).type_id:#06x}, which is sent only to peers whose features show that "
+                    f"they know it; extension {owner.name!r} should have a feature bit, or the reply an odd type"
+                )
+    return found
+
+
+def _claims(owners: tuple[Contribution, ...]) -> dict[type[Message], list[Contribution]]:
+    claims: dict[type[Message], list[Contribution]] = {}
+    for owner in owners:
+        for message in _spoken(owner):
+            claims.setdefault(message, []).append(owner)
+    return claims
+
+
+def _handlers(owners: tuple[Contribution, ...]) -> dict[type[Message], tuple[Contribution, Handler]]:
+    found: dict[type[Message], tuple[Contribution, Handler]] = {}
+    for owner in owners:
+        for handler in owner.handlers:
+            other, before = found.setdefault(handler.message, (owner, handler))
+            if before is not handler:
+                raise ExtensionError(
+                    f"{handler.message.__name__} has two handlers: {place(before.function)} of {other.name!r} and "
+                    f"{place(handler.function)} of {owner.name!r}; it should have one"
+                )
+    return found
+
+
+def _unique(kind: str, offers: Iterable[tuple[K, Contribution, V]]) -> dict[K, V]:
+    """Make a dict of what plugins offer; two offers of one key are an error that names both plugins."""
+    found: dict[K, tuple[Contribution, V]] = {}
+    for key, owner, value in offers:
+        other, _ = found.setdefault(key, (owner, value))
+        if other is not owner:
+            raise ExtensionError(f"{kind} {key!r} is claimed by {other.name!r} and {owner.name!r}")
+    return {key: value for key, (_, value) in found.items()}

@@ -1,0 +1,58 @@
+"""Telling the `message_traced` hooks what came and went."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+from oddwire.app.hookspecs import TraceEvent
+from oddwire.app.plugins import HookCall
+from oddwire.errors import DecodeError
+from oddwire.schema import Message
+from oddwire.transports.base import NodeId
+
+if TYPE_CHECKING:
+    from oddwire.app.application import Application
+
+__all__ = ["Tracer"]
+
+logger = logging.getLogger("oddwire.app")
+
+
+class Tracer:
+    """Made only if some plugin traces: without one, nothing of this costs anything."""
+
+    def __init__(self, app: Application, calls: Sequence[HookCall]) -> None:
+        self._app = app
+        self._calls = (*calls,)
+
+    def trace(
+        self,
+        direction: Literal["received", "sent"],
+        node_id: NodeId,
+        payload: bytes,
+        message: Message | None,
+        *,
+        error: DecodeError | None = None,
+        since: float | None = None,
+    ) -> float:
+        """Tell of one message; ``since`` is the time its latency counts from. Returns the time now."""
+        now = time.monotonic()
+        event = TraceEvent(
+            direction=direction,
+            peer=node_id,
+            type_id=int.from_bytes(payload[:2], "big"),
+            payload=payload,
+            time=now,
+            message=message,
+            error=error,
+            latency=None if since is None else now - since,
+        )
+        for call in self._calls:
+            try:
+                call(app=self._app, event=event)
+            except Exception:
+                logger.exception("message_traced of %r failed", call.plugin)
+        return now

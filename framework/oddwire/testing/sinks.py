@@ -1,0 +1,90 @@
+"""`RecordingSink`: a sink that remembers what a transport told it, and lets a test wait for more."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from oddwire.transports.base import NodeId, PeerInfo
+
+__all__ = ["Connected", "Disconnected", "Received", "RecordingSink"]
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """`peer_connected` was called."""
+
+    info: PeerInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """`payload_received` was called."""
+
+    peer: NodeId
+    payload: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnected:
+    """`peer_disconnected` was called."""
+
+    peer: NodeId
+    reason: str
+
+
+class RecordingSink:
+    """Keeps every call, in order, in ``events``.
+
+    ``on_payload`` is called with each payload after it was recorded: to pause in the middle, or to raise.
+    """
+
+    def __init__(self, on_payload: Callable[[NodeId, bytes], None] | None = None) -> None:
+        self.events: list[Connected | Received | Disconnected] = []
+        self.on_payload = on_payload
+        self._changed = asyncio.Event()
+
+    def peer_connected(self, peer: PeerInfo) -> None:
+        """Record it."""
+        self._record(Connected(peer))
+
+    def payload_received(self, peer: NodeId, payload: bytes) -> None:
+        """Record it, then call ``on_payload``."""
+        self._record(Received(peer, payload))
+        if self.on_payload is not None:
+            self.on_payload(peer, payload)
+
+    def peer_disconnected(self, peer: NodeId, reason: str) -> None:
+        """Record it."""
+        self._record(Disconnected(peer, reason))
+
+    @property
+    def payloads(self) -> list[bytes]:
+        """Every payload, of whichever peer."""
+        return [event.payload for event in self.events if isinstance(event, Received)]
+
+    @property
+    def connected(self) -> list[PeerInfo]:
+        """What was told of every peer that connected, one entry each time it did."""
+        return [event.info for event in self.events if isinstance(event, Connected)]
+
+    @property
+    def disconnected(self) -> list[NodeId]:
+        """Every peer that disconnected, one entry each time it did."""
+        return [event.peer for event in self.events if isinstance(event, Disconnected)]
+
+    async def until(self, condition: Callable[[RecordingSink], object], *, timeout: float = 30.0) -> None:  # noqa: ASYNC109
+        """Wait until ``condition`` of this sink holds. Raises `TimeoutError`, saying what was recorded."""
+        try:
+            async with asyncio.timeout(timeout):
+                while not condition(self):
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            last = "; ".join(map(repr, self.events[-5:]))
+            raise TimeoutError(f"waited {timeout:g} s in vain; {len(self.events)} events, the last: {last}") from None
+
+    def _record(self, event: Connected | Received | Disconnected) -> None:
+        self.events.append(event)
+        self._changed.set()

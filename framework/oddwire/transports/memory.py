@@ -1,0 +1,310 @@
+"""Nodes joined in memory, on one loop: for tests, and for applications that live in one process.
+
+Behaves as `bolt8` does: whole payloads in order, accepted before they are delivered, bounded queues, the same errors.
+Nothing is sealed and nothing is opened. A network can be slow, and lose connections, when told to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from oddwire.errors import ConnectionClosed, PeerNotConnected, TransportError
+from oddwire.proto.features import feature_bytes
+from oddwire.proto.keys import NodeId, PrivateKey
+from oddwire.transports.base import MAX_PAYLOAD, MIN_PAYLOAD, Manifest, PeerInfo, Sink, Transport, wrong_length
+
+__all__ = ["MemoryNetwork", "MemoryTransport"]
+
+logger = logging.getLogger("oddwire.transports.memory")
+
+_BATCH: Final = 256  # payloads handed to one sink before other peers get the loop
+
+
+class MemoryNetwork:
+    """Where memory transports find each other.
+
+    ``delay`` is how many seconds every payload, and the end of every connection, is under way; ``queue_size`` how
+    many bytes may wait for a peer that does not read before `Transport.send` waits too. ``delay`` may be changed at
+    any time and holds for what is sent from then on.
+    """
+
+    def __init__(self, *, delay: float = 0.0, queue_size: int = 256 * 1024) -> None:
+        self.delay = delay
+        self.queue_size = queue_size
+        self.nodes: dict[NodeId, MemoryTransport] = {}
+        """The open transports."""
+        self._numbers = itertools.count(1)
+
+    def transport(self, key: PrivateKey | None = None) -> MemoryTransport:
+        """Make a transport of this network; ``key`` gives its node id, by default one made from a running number."""
+        return MemoryTransport(key, network=self)
+
+    def drop(self, one: NodeId, other: NodeId, reason: str = "connection lost") -> None:
+        """Lose the connection between two nodes, with all that is under way. Nothing happens if there is none."""
+        node = self.nodes.get(one)
+        if node is not None:
+            node.drop(other, reason)
+
+    def next_key(self) -> PrivateKey:
+        """Give the next running number as a private key: node ids of tests are the same in every run."""
+        return PrivateKey(next(self._numbers).to_bytes(32, "big"))
+
+
+class MemoryTransport(Transport):
+    """One node of a `MemoryNetwork`: of ``network``, or alone on one of its own.
+
+    ``node_id`` is made from ``key``; peers see the features of the manifest. ``warnings`` are the last ones that
+    peers sent, each with who sent it.
+    """
+
+    def __init__(self, key: PrivateKey | None = None, *, network: MemoryNetwork | None = None) -> None:
+        self.network = network if network is not None else MemoryNetwork()
+        self.node_id = NodeId((key or self.network.next_key()).public_key())
+        self.warnings: deque[tuple[NodeId, str]] = deque(maxlen=100)
+        self._ends: dict[NodeId, _End] = {}
+        self._sink: Sink | None = None
+        self._features = b""
+        self._closed = False
+
+    # Transport ----------------------------------------------------------------------------------------
+
+    async def open(self, manifest: Manifest, sink: Sink) -> None:
+        """Join the network. Raises `TransportError` if this node is on it already, or was closed."""
+        if self._sink is not None or self._closed:
+            raise TransportError("this transport was opened before; make a new one")
+        if self.node_id in self.network.nodes:
+            raise TransportError(f"node {self.node_id} is on this network already")
+        self._sink = sink
+        self._features = feature_bytes(manifest.features)
+        self.network.nodes[self.node_id] = self
+
+    async def send(self, peer: NodeId, payload: bytes) -> None:  # noqa: D102 - as the base says
+        end = self._ends.get(peer)
+        if end is None:
+            raise PeerNotConnected(f"no connection to {peer.hex()}", node_id=peer.hex())
+        if not MIN_PAYLOAD <= len(payload) <= MAX_PAYLOAD:
+            raise wrong_length(len(payload))
+        if end.other.congested:
+            await end.other.take_in_turn(payload)
+        else:
+            end.other.take(payload)
+
+    def pause(self, peer: NodeId) -> None:  # noqa: D102 - as the base says
+        end = self._ends.get(peer)
+        if end is not None:
+            end.paused = True
+
+    def resume(self, peer: NodeId) -> None:  # noqa: D102 - as the base says
+        end = self._ends.get(peer)
+        if end is not None:
+            end.paused = False
+            end.schedule()
+
+    async def disconnect(self, peer: NodeId, reason: str = "") -> None:
+        """End the connection; the peer still reads what was sent before."""
+        end = self._ends.get(peer)
+        if end is not None:
+            end.hang_up(reason or "disconnected by us")
+
+    def warn(self, peer: NodeId, text: str) -> None:
+        """Add to the peer's ``warnings``."""
+        if peer in self._ends:
+            node = self.network.nodes.get(peer)
+            if node is not None:
+                node.warnings.append((self.node_id, text))
+
+    async def aclose(self) -> None:
+        """Leave the network; peers still read what was sent before. Idempotent."""
+        self._closed = True
+        if self.network.nodes.get(self.node_id) is self:
+            del self.network.nodes[self.node_id]
+        for end in list(self._ends.values()):
+            end.hang_up("closed by us")
+
+    # Beyond Transport ---------------------------------------------------------------------------------
+
+    @property
+    def uris(self) -> list[str]:
+        """Where others on the network can dial this node: ``node_id@memory``, while it is open."""
+        return [f"{self.node_id}@memory"] if self.network.nodes.get(self.node_id) is self else []
+
+    @property
+    def peers(self) -> list[PeerInfo]:
+        """Every connected peer."""
+        return [end.info for end in self._ends.values()]
+
+    async def connect(self, uri: str) -> PeerInfo:
+        """Connect to a node of the network by its URI or node id; if it is connected already, just say so.
+
+        Raises `ValueError` for a bad URI, `TransportError` if no such node is open. Cancelling gives up.
+        """
+        node_id = NodeId(uri.partition("@")[0])
+        if node_id == self.node_id:
+            raise ValueError(f"{uri}: that is this node itself")
+        await asyncio.sleep(self.network.delay)
+        if self._sink is None or self._closed:
+            raise TransportError("open the transport before you connect")
+        if node_id not in self._ends:
+            other = self.network.nodes.get(node_id)
+            if other is None:
+                raise TransportError(f"no node {node_id} is on this network")
+            self._join(other)
+        end = self._ends.get(node_id)
+        if end is None:
+            raise ConnectionClosed("closed as soon as it was open")
+        return end.info
+
+    def drop(self, peer: NodeId, reason: str) -> None:
+        """Lose the connection to ``peer``; see `MemoryNetwork.drop`."""
+        end = self._ends.get(peer)
+        if end is not None:
+            end.close(reason)
+            end.other.close(reason)
+
+    def _join(self, other: MemoryTransport) -> None:
+        stale = other._ends.get(self.node_id)
+        if stale is not None:  # it has not read yet that the last one ended
+            stale.close("the peer connected anew")
+        assert self._sink is not None and other._sink is not None  # noqa: S101, PT018 - narrows for type checkers
+        them = PeerInfo(node_id=other.node_id, address="memory", features=other._features)
+        us = PeerInfo(node_id=self.node_id, address="memory", direction="in", features=self._features)
+        ours = self._ends[other.node_id] = _End(self.network, self._sink, self._ends, them)
+        theirs = other._ends[self.node_id] = _End(self.network, other._sink, other._ends, us)
+        ours.other, theirs.other = theirs, ours
+        for end in (theirs, ours):
+            if not end.closed:
+                _tell(end.sink.peer_connected, end.info)
+
+
+class _End:
+    """One side of a connection: what was sent to it and ``sink`` has not been handed yet.
+
+    ``ends`` are the ends of the same node, by peer; it takes itself out. None in the inbox ends the connection.
+    """
+
+    __slots__ = (
+        "_arrived",
+        "_ends",
+        "_inbox",
+        "_loop",
+        "_network",
+        "_scheduled",
+        "_size",
+        "_waiting",
+        "closed",
+        "info",
+        "other",
+        "paused",
+        "sink",
+    )
+
+    def __init__(self, network: MemoryNetwork, sink: Sink, ends: dict[NodeId, _End], info: PeerInfo) -> None:
+        self._network = network
+        self._ends = ends
+        self.sink = sink
+        self.info = info  # of the peer at the other side
+        self.other: _End = self
+        self.paused = False
+        self.closed = False
+        self._loop = asyncio.get_running_loop()
+        self._inbox: deque[bytes | None] = deque()
+        self._arrived = 0  # of the inbox; the rest is under way, on a network with a delay
+        self._size = 0  # bytes in the inbox
+        self._scheduled = False
+        self._waiting: deque[asyncio.Future[None]] = deque()  # those who send to us, in the order they came
+
+    @property
+    def congested(self) -> bool:
+        """Whether a sender has to wait: for room, or behind another one."""
+        return self._size >= self._network.queue_size or bool(self._waiting)
+
+    async def take_in_turn(self, payload: bytes) -> None:
+        """Wait for room, behind those who wait already, and `take`. Raises `ConnectionClosed`."""
+        turn = self._loop.create_future()
+        self._waiting.append(turn)
+        try:
+            await turn
+            if self.other.closed:
+                raise ConnectionClosed
+            self.take(payload)
+        finally:
+            self._waiting.remove(turn)
+            self._grant()  # cancelled, the turn was not used
+
+    def take(self, payload: bytes | None) -> None:
+        """Put a payload, or the end of the connection, on its way; lost if this side has closed already."""
+        if self.closed:
+            return
+        self._inbox.append(payload)
+        self._size += len(payload or b"")
+        delay = self._network.delay
+        if delay > 0:
+            self._loop.call_later(delay, self._arrive)
+        else:
+            self._arrive()
+
+    def schedule(self) -> None:
+        """Hand on what has arrived, in the loop's next turn."""
+        if self._arrived and not (self._scheduled or self.paused or self.closed):
+            self._scheduled = True
+            self._loop.call_soon(self._deliver)
+
+    def hang_up(self, reason: str) -> None:
+        """Close this side at once, the other one after what was sent to it."""
+        self.close(reason)
+        self.other.fail(reason)
+        self.other.take(None)
+
+    def close(self, reason: str) -> None:
+        """Close this side alone: what is in its inbox is lost."""
+        if self.closed:
+            return
+        self.closed = True
+        self._inbox.clear()
+        self._arrived = self._size = 0
+        del self._ends[self.info.node_id]
+        self.fail(reason)
+        _tell(self.sink.peer_disconnected, self.info.node_id, reason)
+
+    def fail(self, reason: str) -> None:
+        """Fail those who wait to send to this side."""
+        for turn in self._waiting:
+            if not turn.done():
+                turn.set_exception(ConnectionClosed(reason))
+
+    def _arrive(self) -> None:
+        if not self.closed:
+            self._arrived += 1
+            self.schedule()
+
+    def _deliver(self) -> None:
+        self._scheduled = False
+        node_id, received = self.info.node_id, self.sink.payload_received
+        for _ in range(_BATCH):
+            if self.paused or not self._arrived:
+                break
+            self._arrived -= 1
+            payload = self._inbox.popleft()
+            if payload is None:
+                self.close("closed by the peer")
+                return
+            self._size -= len(payload)
+            _tell(received, node_id, payload)
+        self._grant()
+        self.schedule()
+
+    def _grant(self) -> None:
+        if self._waiting and not self._waiting[0].done() and self._size < self._network.queue_size:
+            self._waiting[0].set_result(None)
+
+
+def _tell(method: Callable[..., None], *arguments: object) -> None:
+    try:
+        method(*arguments)
+    except Exception:  # a sink never raises; one that does should not take the others' messages with it
+        logger.exception("the sink raised in %s", method.__name__)
