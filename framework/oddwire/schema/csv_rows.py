@@ -78,14 +78,9 @@ def read_csv(source: str | Iterable[str], fundamental: Mapping[str, bool]) -> Cs
     rows = list(_rows(source.splitlines() if isinstance(source, str) else source))
     csv = CsvFile()
     # Rows may refer to what is defined further down: names come first, then what they hold.
+    names = _Names(csv)
     for row in rows:
-        if row.kind == "msgtype":
-            _add_message(csv, row)
-        elif row.kind == "subtype":
-            definition = CsvDefinition(row.name(0), -1, "", row.line)
-            _add(csv.subtypes, definition, f"subtype {definition.name}")
-        elif row.kind == "tlvtype":
-            _add_record(csv, row)
+        names.add(row)
     _check_type_names(csv, fundamental)
     for row in rows:
         if row.kind.endswith("data"):
@@ -153,25 +148,35 @@ def _rows(lines: Iterable[str]) -> Iterator[_Row]:
 # Definitions ---------------------------------------------------------------------------------------------------------
 
 
-def _add(table: dict[str, CsvDefinition], definition: CsvDefinition, what: str) -> None:
-    for other in table.values():
-        if other.name == definition.name:
-            _fail(definition.line, f"{what} is defined already, in line {other.line}")
-        if other.number == definition.number >= 0:
-            text = f"{what} has number {other.number}, which is that of {other.name} in line {other.line}"
-            _fail(definition.line, text)
-    table[definition.name] = definition
+class _Names:
+    """Takes definitions into their tables, and refuses a name or number that is there already."""
 
+    def __init__(self, csv: CsvFile) -> None:
+        self.csv = csv
+        self.numbers: dict[tuple[str, int], CsvDefinition] = {}
 
-def _add_message(csv: CsvFile, row: _Row) -> None:
-    definition = CsvDefinition(row.name(0), row.number(1, 0xFFFF), row.cells[2], row.line)
-    _add(csv.messages, definition, f"message {definition.name}")
+    def add(self, row: _Row) -> None:
+        match row.kind:
+            case "msgtype":
+                definition = CsvDefinition(row.name(0), row.number(1, 0xFFFF), row.cells[2], row.line)
+                self._add(self.csv.messages, definition, "message", "")
+            case "subtype":
+                self._add(self.csv.subtypes, CsvDefinition(row.name(0), -1, "", row.line), "subtype", "")
+            case "tlvtype":
+                definition = CsvDefinition(row.name(1), row.number(2, (1 << 64) - 1), "", row.line)
+                stream = row.name(0)
+                self._add(self.csv.streams.setdefault(stream, {}), definition, "record", f"{stream}.")
 
-
-def _add_record(csv: CsvFile, row: _Row) -> None:
-    stream = row.name(0)
-    definition = CsvDefinition(row.name(1), row.number(2, (1 << 64) - 1), "", row.line)
-    _add(csv.streams.setdefault(stream, {}), definition, f"record {stream}.{definition.name}")
+    def _add(self, table: dict[str, CsvDefinition], new: CsvDefinition, kind: str, scope: str) -> None:
+        what = f"{kind} {scope}{new.name}"
+        if new.name in table:
+            _fail(new.line, f"{what} is defined already, in line {table[new.name].line}")
+        if new.number >= 0:
+            other = self.numbers.setdefault((scope, new.number), new)
+            if other is not new:
+                text = f"{what} has number {new.number}, which is that of {other.name} in line {other.line}"
+                _fail(new.line, f"{text}: it should have another")
+        table[new.name] = new
 
 
 def _check_type_names(csv: CsvFile, fundamental: Mapping[str, bool]) -> None:

@@ -8,7 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from oddwire.codecs.bolt import BoltCodec
+from oddwire.codecs.registry import Registry
 from oddwire.errors import SchemaError
+from oddwire.proto.keys import PrivateKey
 from oddwire.proto.type_numbers import BOLT_TYPES
 from oddwire.schema import (
     Message,
@@ -27,8 +30,10 @@ from oddwire.schema import (
     u32,
 )
 from oddwire.schema.bolt_csv import Namespace, dump_csv, load_csv
+from oddwire.schema.csv_rows import MAX_NESTING
 from oddwire.schema.kinds import Array, Fixed, Integer, Named, Nested, Octets, Opaque, Prefixed, Rest, Text
 
+OWNER = PrivateKey(bytes(31) + b"\1").public_key()
 BOLTS = ["bolt1", "bolt2", "bolt7"]
 
 
@@ -163,6 +168,56 @@ def test_rows_of_every_kind_are_written_back():
         "tlvdata,inner_tlvs,text,words,utf8,...",
     ]
     assert dump_csv(load_csv(lines)).splitlines() == lines
+
+
+# What the classes are good for
+
+
+def test_loaded_messages_are_carried_by_the_bolt_codec():
+    loaded = load_csv(ORDERS)
+    order = loaded.subtypes["order"]
+    book = loaded.messages["order_book"](
+        asset="eur", key=bytes(32), owner=OWNER, orders=(order(price=7, memo=b"asap"), order(price=8, memo=b"late"))
+    )
+    plan = BoltCodec().compile(schema_of(book))
+    payload = plan.encode(book)
+    fixed_part = "9c4103657572" + "00" * 32 + OWNER.hex() + "020000000761736170000000086c617465"
+    assert payload.hex() == fixed_part
+    assert plan.decode(payload) == book
+    records = plan.decode(payload + bytes.fromhex("010204000200fe00010001090000000966617374ff")).tlvs
+    assert (records.fee.amount_msat, records.urgent is not None) == (1024, True)
+    assert (records.extra.best, records.extra.data) == (order(price=9, memo=b"fast"), b"\xff")
+
+
+def test_types_nested_as_deep_as_they_may_be_are_carried():
+    rows = ["msgtype,a,40001", "msgdata,a,x,level0,"]
+    for depth in range(MAX_NESTING):
+        inner = f"level{depth + 1}" if depth < MAX_NESTING - 1 else "u16"
+        rows += [f"tlvtype,level{depth},r,1", f"tlvdata,level{depth},r,x,{inner},"]
+    loaded = load_csv(rows)
+    plan = BoltCodec().compile(schema_of(loaded.messages["a"]))
+    value = 7
+    for depth in reversed(range(MAX_NESTING)):
+        stream = loaded.tlv_streams[f"level{depth}"]
+        record = stream.__oddwire__.fields[0].kind.inner.record.cls
+        value = stream(r=record(x=value))
+    message = loaded.messages["a"](x=value)
+    assert plan.decode(plan.encode(message)) == message
+
+
+def test_no_registry_takes_a_message_that_nodes_handle_themselves():
+    init = load_csv(pyln_lines("bolt1")).messages["init"]
+    assert BoltCodec().compile(schema_of(init)).decode(bytes.fromhex("00100000000108")).features == b"\x08"
+    with pytest.raises(SchemaError, match=r"message type 16 \(WIRE_INIT\) can never be sent"):
+        Registry().register(init)
+
+
+def test_a_registry_takes_other_loaded_messages():
+    registry = Registry()
+    book = load_csv(ORDERS).messages["order_book"]
+    registry.register(book, "orders")
+    message = book(asset="", key=bytes(32), owner=OWNER, orders=())
+    assert registry.decode(registry.encode(message)) == message
 
 
 # What authors write themselves

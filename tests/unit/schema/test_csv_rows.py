@@ -116,7 +116,10 @@ def chain(depth):
         (["msgtype,a," + "9" * 5000], r"number should be 0 to 65535, not '9"),
         (["tlvtype,s,r,18446744073709551616"], r"number should be 0 to 18446744073709551615"),
         (["msgtype,a,1", "msgtype,a,2"], r"line 2: message a is defined already, in line 1"),
-        (["msgtype,a,1", "msgtype,b,1"], r"line 2: message b has number 1, which is that of a in line 1"),
+        (
+            ["msgtype,a,1", "msgtype,b,1"],
+            r"line 2: message b has number 1, .* of a in line 1: it should have another",
+        ),
         (["subtype,a", "subtype,a"], r"line 2: subtype a is defined already, in line 1"),
         (["tlvtype,s,r,1", "tlvtype,s,r,2"], r"line 2: record s.r is defined already, in line 1"),
         (["tlvtype,s,r,1", "tlvtype,s,q,1"], r"line 2: record s.q has number 1, which is that of r in line 1"),
