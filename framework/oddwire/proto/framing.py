@@ -20,6 +20,8 @@ MAX_MESSAGE: Final = 65535
 HEADER_SIZE: Final = 2 + 16
 MAX_FRAME: Final = HEADER_SIZE + MAX_MESSAGE + 16
 
+_LARGE: Final = 4096  # bytes of a message from which on copying it is dearer than slicing a view
+_NONCE_PAIRS: Final = tuple(zip(NONCES[::2], NONCES[1::2], strict=True))
 _LENGTHS: Final = tuple(n.to_bytes(2, "big") for n in range(2048))
 
 
@@ -42,8 +44,9 @@ class FrameSender:
         cipher = self._cipher
         used = cipher.used
         encrypt = cipher.encrypt
-        out.append(encrypt(NONCES[used], _LENGTHS[size] if size < 2048 else size.to_bytes(2, "big"), None))
-        out.append(encrypt(NONCES[used + 1], message, None))
+        header_nonce, message_nonce = _NONCE_PAIRS[used >> 1]
+        out.append(encrypt(header_nonce, _LENGTHS[size] if size < 2048 else size.to_bytes(2, "big"), None))
+        out.append(encrypt(message_nonce, message, None))
         cipher.used = used = used + 2
         if used == ROTATE_AFTER:
             cipher.rotate()
@@ -63,12 +66,13 @@ class FrameReceiver:
     switch and ``deliver`` may call `hold` to stop right there. What is not yet whole, or held, stays in `rest`.
     """
 
-    __slots__ = ("_cipher", "_held", "_need", "deliver", "rest")
+    __slots__ = ("_cipher", "_held", "_large", "_need", "deliver", "rest")
 
     def __init__(self, cipher: CipherState, deliver: Callable[[bytes], object]) -> None:
         self._cipher = cipher
         self._need = 0  # bytes of the second packet, once the first is open
         self._held = False
+        self._large = False
         self.deliver = deliver
         self.rest = b""
 
@@ -92,38 +96,40 @@ class FrameReceiver:
         connection must be closed, and this receiver refuses to go on. Exceptions of ``deliver`` pass through and
         lose nothing but the message it was given.
         """
-        rest = self.rest
-        if rest:
-            data = b"".join((rest, data))
+        if self.rest:
+            data = b"".join((self.rest, data))
             self.rest = b""
-        view = memoryview(data)
-        end = len(view)
+        if not self._large:
+            # A slice of bytes costs less than one of a memoryview; copying large messages twice costs more
+            data = bytes(data)
+        end = len(data)
         position = 0
         need = self._need
         cipher = self._cipher
         decrypt = cipher.decrypt
-        used = cipher.used
+        pair = cipher.used >> 1
+        message = b""
         try:
             while not self._held:
+                header_nonce, message_nonce = _NONCE_PAIRS[pair]
                 if not need:
                     stop = position + HEADER_SIZE
                     if stop > end:
                         break
-                    header = decrypt(NONCES[used], view[position:stop], None)
+                    header = decrypt(header_nonce, data[position:stop], None)
                     need = (header[0] << 8 | header[1]) + 16
                     position = stop
-                    used += 1
                 stop = position + need
                 if stop > end:
                     break
-                message = decrypt(NONCES[used], view[position:stop], None)
+                message = decrypt(message_nonce, data[position:stop], None)
                 position = stop
                 need = 0
-                used += 1
-                if used == ROTATE_AFTER:
+                pair += 1
+                if pair == len(_NONCE_PAIRS):
                     cipher.rotate()
                     decrypt = cipher.decrypt
-                    used = 0
+                    pair = 0
                 self.deliver(message)  # read anew each time: it may have been replaced by the call before
         except InvalidTag:
             self._held = True
@@ -132,10 +138,11 @@ class FrameReceiver:
                 "a frame's MAC does not verify: bytes were changed, lost or repeated on the way"
             ) from None
         finally:
-            cipher.used = used
+            cipher.used = pair * 2
             self._need = need
+            self._large = need >= _LARGE or len(message) >= _LARGE
             if position < end:
-                self.rest = bytes(view[position:])
+                self.rest = bytes(data[position:])
 
 
 def _broken(message: bytes) -> object:

@@ -1,0 +1,469 @@
+"""The embedded node's transport: BOLT 8 connections of our own, with BOLT 1 spoken on them.
+
+Listens, dials, dials again with backoff, keeps connections alive, and keeps one connection a peer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+
+from oddwire.errors import (
+    ConnectionClosed,
+    EncodeError,
+    OddwireError,
+    PayloadTooLarge,
+    PeerNotConnected,
+    TransportError,
+)
+from oddwire.proto.addresses import NodeUri, join_address, parse_address
+from oddwire.proto.bolt1 import CHAINS, Bolt1, Init, Notice, encode_warning, internal_prefixes
+from oddwire.proto.connection import LightningConnection
+from oddwire.proto.keys import NodeId, PrivateKey, PublicKey
+from oddwire.proto.wire import LightningServer, connect, serve
+from oddwire.transports.base import MAX_PAYLOAD, MIN_PAYLOAD, Manifest, PeerInfo, Sink, Transport
+
+__all__ = ["Bolt8Limits", "Bolt8Transport"]
+
+logger = logging.getLogger(__name__)
+
+# Two nodes that dial each other at once end with two connections; both must give up the same one. Younger than this,
+# an older connection is taken to be such a twin and not one that the peer has lost.
+_TWIN_SECONDS = 5.0
+
+# BOLT 1: types from 32768 on are applications' own. One comparison of bytes tells them from all others.
+_FIRST_CUSTOM = b"\x80"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bolt8Limits:
+    """What a `Bolt8Transport` allows and how long it waits; times in seconds."""
+
+    max_peers: int = 4096
+    max_handshakes: int = 128
+    handshake_timeout: float = 10.0
+    init_timeout: float = 30.0
+    ping_after: float = 60.0
+    ping_patience: float = 30.0
+    redial_first: float = 1.0
+    redial_most: float = 60.0
+
+
+class _Peer:
+    """A connection past BOLT 8, from before its init until it closes."""
+
+    __slots__ = ("connection", "node_id", "ready", "rules", "since")
+
+    def __init__(self, connection: LightningConnection, node_id: NodeId, rules: Bolt1, since: float) -> None:
+        self.connection = connection
+        self.node_id = node_id
+        self.rules = rules
+        self.since = since
+        self.ready: asyncio.Future[PeerInfo] | None = None
+
+    def flush(self) -> None:
+        """Send what the rules have to say, and close if they say so."""
+        for payload in self.rules.outgoing():
+            with contextlib.suppress(ConnectionClosed):
+                self.connection.send_nowait(payload)
+        if self.rules.closed is not None:
+            self.connection.close(self.rules.closed)
+
+
+class Bolt8Transport(Transport):
+    """Real Lightning connections of a node that lives in this process.
+
+    ``listen`` are addresses (``host:port``, port 0 for any), ``connect`` URIs (``node_id@host:port``) to dial and to
+    dial again whenever they are lost; several URIs of one node are tried in turn. ``network`` is announced in init
+    (``bitcoin``, ``testnet``, ``testnet4``, ``signet``, ``regtest``), ``features`` beside those of the manifest;
+    ``proxy`` is a SOCKS5 proxy for every dial. Raises `ValueError` for what cannot be read.
+    """
+
+    def __init__(
+        self,
+        key: PrivateKey,
+        *,
+        listen: Sequence[str] = (),
+        connect: Sequence[str] = (),
+        network: str = "bitcoin",
+        proxy: str | None = None,
+        features: Collection[int] = (),
+        limits: Bolt8Limits | None = None,
+    ) -> None:
+        if network not in CHAINS:
+            raise ValueError(f"network should be one of {', '.join(CHAINS)}, not {network!r}")
+        self.node_id = NodeId(key.public_key())
+        self.network = network
+        self.limits = limits or Bolt8Limits()
+        self._key = key
+        self._listen = [parse_address(address) for address in listen]
+        self._wanted = [self._check_uri(uri) for uri in connect]
+        self._proxy = proxy
+        self._features = frozenset(features)
+        self._internal = internal_prefixes()
+        self._sink: Sink | None = None
+        self._servers: list[LightningServer] = []
+        self._peers: dict[NodeId, _Peer] = {}
+        self._infos: dict[NodeId, PeerInfo] = {}
+        self._all: dict[LightningConnection, _Peer] = {}
+        self._links: dict[NodeId, _Link] = {}
+        self._ticker: asyncio.Task[None] | None = None
+        self._closed = False
+
+    def _check_uri(self, uri: str | NodeUri) -> NodeUri:
+        parsed = uri if isinstance(uri, NodeUri) else NodeUri.parse(uri)
+        PublicKey(parsed.node_id)  # a point on the curve, or ValueError
+        if parsed.node_id == self.node_id:
+            raise ValueError(f"{parsed}: that is this node itself")
+        return parsed
+
+    # Transport ----------------------------------------------------------------------------------------
+
+    async def open(self, manifest: Manifest, sink: Sink) -> None:
+        """Listen, and start dialing. Raises `TransportError` if an address cannot be had; then nothing runs."""
+        if self._sink is not None or self._closed:
+            raise TransportError("this transport was opened before; make a new one")
+        self._sink = sink
+        self._features |= manifest.features
+        self._internal = internal_prefixes(manifest.type_ids)
+        try:
+            for host, port in self._listen:
+                server = await serve(
+                    None,
+                    self._key,
+                    host,
+                    port,
+                    handshake_timeout=self.limits.handshake_timeout,
+                    max_handshakes=self.limits.max_handshakes,
+                    on_open=self._opened,
+                    on_close=self._lost,
+                )
+                self._servers.append(server)
+        except BaseException:
+            await self.aclose()
+            raise
+        self._ticker = asyncio.create_task(self._tick(), name="bolt8 keepalive")
+        for uri in self._wanted:
+            self._link(uri).start()
+
+    async def send(self, peer: NodeId, payload: bytes) -> None:  # noqa: D102 - as the base says
+        entry = self._peers.get(peer)
+        if entry is None:
+            raise PeerNotConnected(f"no connection to {peer.hex()}", node_id=peer.hex())
+        if not MIN_PAYLOAD <= len(payload) <= MAX_PAYLOAD:
+            raise _wrong_length(len(payload))
+        connection = entry.connection
+        if connection.congested:
+            await connection.writable()
+        connection.send_nowait(payload)
+
+    def pause(self, peer: NodeId) -> None:  # noqa: D102 - as the base says
+        entry = self._peers.get(peer)
+        if entry is not None:
+            entry.connection.pause()
+
+    def resume(self, peer: NodeId) -> None:  # noqa: D102 - as the base says
+        entry = self._peers.get(peer)
+        if entry is not None:
+            entry.connection.resume()
+
+    async def disconnect(self, peer: NodeId, reason: str = "") -> None:
+        """End the connection, after what was sent. A peer of ``connect`` is dialed again; see `forget`."""
+        entry = self._peers.get(peer)
+        if entry is not None:
+            await entry.connection.aclose(reason or "disconnected by us")
+
+    def warn(self, peer: NodeId, text: str) -> None:
+        """Send BOLT 1's ``warning``, about no channel."""
+        entry = self._peers.get(peer)
+        if entry is not None:
+            with contextlib.suppress(ConnectionClosed):
+                entry.connection.send_nowait(encode_warning(text))
+
+    async def aclose(self) -> None:
+        """Stop dialing and listening, let peers read what was sent (5 seconds at most), close. Idempotent."""
+        self._closed = True
+        if self._ticker is not None:
+            self._ticker.cancel()
+        for link in self._links.values():
+            link.stop()
+        await asyncio.gather(
+            *(connection.aclose("closed by us") for connection in list(self._all)),
+            *(server.aclose() for server in self._servers),
+        )
+        self._servers.clear()
+
+    # Beyond Transport ---------------------------------------------------------------------------------
+
+    @property
+    def uris(self) -> list[str]:
+        """Where others can dial this node, ``node_id@host:port`` a listening socket."""
+        wildcards = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - shown as an address one can dial
+        return [
+            f"{self.node_id}@{join_address(wildcards.get(host, host), port)}"
+            for server in self._servers
+            for host, port in server.addresses
+        ]
+
+    @property
+    def peers(self) -> list[PeerInfo]:
+        """Every peer that is connected and has sent its init."""
+        return list(self._infos.values())
+
+    async def connect(self, uri: str | NodeUri, *, keep: bool = True) -> PeerInfo:
+        """Dial a peer and wait for its init; if it is connected already, just say so.
+
+        With ``keep`` it is dialed again when it is lost. Raises `ValueError` for a bad URI, `TransportError` or
+        `HandshakeFailed` if this attempt fails; then it is not tried again. Cancelling gives up.
+        """
+        parsed = self._check_uri(uri)
+        if self._sink is None or self._closed:
+            raise TransportError("open the transport before you connect")
+        info = self._infos.get(parsed.node_id)
+        if info is None:
+            info = await self._dial(parsed)
+        if keep:
+            self._link(parsed).start()
+        return info
+
+    async def forget(self, peer: NodeId, reason: str = "") -> None:
+        """Stop dialing this peer again, and disconnect."""
+        link = self._links.pop(peer, None)
+        if link is not None:
+            link.stop()
+        await self.disconnect(peer, reason)
+
+    def is_connected(self, peer: NodeId) -> bool:
+        """Whether `send` to this peer would find a connection."""
+        return peer in self._peers
+
+    # A connection's life ------------------------------------------------------------------------------
+
+    async def _dial(self, uri: NodeUri) -> PeerInfo:
+        ready: asyncio.Future[PeerInfo] = asyncio.get_running_loop().create_future()
+
+        def opened(connection: LightningConnection) -> None:
+            self._opened(connection).ready = ready
+
+        connection = await connect(
+            self._key,
+            uri.node_id,
+            uri.host,
+            uri.port,
+            proxy=self._proxy,
+            timeout=self.limits.handshake_timeout,
+            on_open=opened,
+            on_close=self._lost,
+        )
+        try:
+            return await ready
+        except asyncio.CancelledError:
+            connection.close("given up")
+            raise
+
+    def _opened(self, connection: LightningConnection) -> _Peer:
+        assert connection.remote_pubkey is not None  # noqa: S101 - narrows the type for checkers
+        now = asyncio.get_running_loop().time()
+        limits = self.limits
+        rules = Bolt1(
+            features=self._features,
+            networks=[CHAINS[self.network]],
+            internal=self._internal,
+            now=now,
+            init_timeout=limits.init_timeout,
+            idle=limits.ping_after,
+            patience=limits.ping_patience,
+        )
+        peer = _Peer(connection, NodeId(connection.remote_pubkey), rules, now)
+        self._all[connection] = peer
+
+        def before_init(payload: bytes) -> None:
+            self._control(peer, payload)
+
+        connection.deliver_to(before_init)
+        remote = connection.peer_address
+        connection.send_nowait(rules.start(remote if remote and not connection.is_initiator else None))
+        if self._closed:
+            connection.close("closed by us")
+        return peer
+
+    def _control(self, peer: _Peer, payload: bytes) -> None:
+        event = peer.rules.receive(payload, asyncio.get_running_loop().time())
+        if isinstance(event, Init):
+            self._initialised(peer, event)
+        elif isinstance(event, Notice):
+            logger.warning("%s sent %s: %s", peer.node_id, event.kind, event.text)
+        peer.flush()
+
+    def _initialised(self, peer: _Peer, init: Init) -> None:
+        other = self._peers.get(peer.node_id)
+        if other is not None and self._is_twin_to_drop(peer, other):
+            if peer.ready is not None and not peer.ready.done():
+                peer.ready.set_result(self._infos[peer.node_id])
+            peer.connection.close("connected already")
+            return
+        if other is None and len(self._peers) >= self.limits.max_peers:
+            peer.rules.fail(f"this node takes no more than {self.limits.max_peers} peers")
+            return
+        if other is not None:
+            self._forget_peer(other, "the peer connected anew")
+            other.connection.close("the peer connected anew")
+        connection = peer.connection
+        info = PeerInfo(
+            node_id=peer.node_id,
+            address=connection.peer_address,
+            direction="out" if connection.is_initiator else "in",
+            features=init.features,
+        )
+        self._peers[peer.node_id] = peer
+        self._infos[peer.node_id] = info
+        connection.deliver_to(self._deliverer(peer))
+        if peer.ready is not None and not peer.ready.done():
+            peer.ready.set_result(info)
+        if self._sink is not None:
+            self._sink.peer_connected(info)
+
+    def _is_twin_to_drop(self, new: _Peer, old: _Peer) -> bool:
+        if new.connection.is_initiator == old.connection.is_initiator or new.since - old.since >= _TWIN_SECONDS:
+            return False  # the peer dials again because it has lost the old one
+        # Keep the connection that the node with the greater id dialed: both sides decide alike
+        return new.connection.is_initiator != (self.node_id > new.node_id)
+
+    def _deliverer(self, peer: _Peer) -> Callable[[bytes], None]:
+        sink, node_id, internal = self._sink, peer.node_id, self._internal
+        assert sink is not None  # noqa: S101 - narrows the type for checkers
+        received = sink.payload_received
+
+        # A closure, not a method: it runs once a message
+        def deliver(payload: bytes) -> None:
+            if payload < _FIRST_CUSTOM and payload[:2] in internal:
+                self._control(peer, payload)
+            else:
+                received(node_id, payload)
+
+        return deliver
+
+    def _lost(self, connection: LightningConnection, reason: str) -> None:
+        peer = self._all.pop(connection, None)
+        if peer is None:
+            return
+        if peer.ready is not None and not peer.ready.done():
+            peer.ready.set_exception(ConnectionClosed(f"{peer.node_id}: {reason}"))
+            peer.ready.exception()  # a dialer that gave up does not look
+        self._forget_peer(peer, reason)
+
+    def _forget_peer(self, peer: _Peer, reason: str) -> None:
+        if self._peers.get(peer.node_id) is not peer:
+            return
+        del self._peers[peer.node_id], self._infos[peer.node_id]
+        if self._sink is not None:
+            self._sink.peer_disconnected(peer.node_id, reason)
+        link = self._links.get(peer.node_id)
+        if link is not None:
+            link.wake()
+
+    async def _tick(self) -> None:
+        loop = asyncio.get_running_loop()
+        limits = self.limits
+        pause = min(limits.init_timeout, limits.ping_after, limits.ping_patience) / 4
+        while True:
+            await asyncio.sleep(pause)
+            now = loop.time()
+            for connection, peer in list(self._all.items()):
+                # What a paused peer sends is not read, so its silence says nothing
+                heard, connection.heard = connection.heard or connection.paused, False
+                peer.rules.tick(now, heard=heard)
+                peer.flush()
+
+    # Dialing again ------------------------------------------------------------------------------------
+
+    def _link(self, uri: NodeUri) -> _Link:
+        link = self._links.get(uri.node_id)
+        if link is None:
+            link = self._links[uri.node_id] = _Link(self._dial_once, self.is_connected, uri.node_id, self.limits)
+        link.add(uri)
+        return link
+
+    async def _dial_once(self, uris: Iterable[NodeUri]) -> None:
+        errors = []
+        for uri in uris:
+            try:
+                await self._dial(uri)
+            except (OddwireError, ValueError) as error:
+                errors.append(str(error))
+            else:
+                return
+        raise TransportError("; ".join(errors))
+
+
+class _Link:
+    """A peer that is to stay connected: its addresses, and the task that dials them while it is not."""
+
+    __slots__ = ("_connected", "_dial", "_limits", "_node_id", "_task", "_uris", "_wake")
+
+    def __init__(
+        self,
+        dial: Callable[[Iterable[NodeUri]], Awaitable[None]],
+        connected: Callable[[NodeId], bool],
+        node_id: NodeId,
+        limits: Bolt8Limits,
+    ) -> None:
+        self._dial = dial
+        self._connected = connected
+        self._node_id = node_id
+        self._limits = limits
+        self._uris: list[NodeUri] = []
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def add(self, uri: NodeUri) -> None:
+        if uri not in self._uris:
+            self._uris.append(uri)
+        self._wake.set()
+
+    def start(self) -> None:
+        if self._task is None:
+            self._task = asyncio.create_task(self._run(), name=f"dial {self._node_id}")
+
+    def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    def wake(self) -> None:
+        self._wake.set()
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        failures = 0
+        while True:
+            if self._connected(self._node_id):
+                since = loop.time()
+                self._wake.clear()
+                await self._wake.wait()
+                if self._connected(self._node_id):
+                    continue  # only an address was added
+                # A connection that never lasts is backed off from like one that never comes
+                failures = 1 if loop.time() - since >= self._limits.redial_most else failures + 1
+                await asyncio.sleep(self.delay(failures))
+                continue
+            try:
+                await self._dial(list(self._uris))
+            except TransportError as error:
+                failures += 1
+                delay = self.delay(failures)
+                logger.info("%s; trying again in %.1f s", error, delay)
+                await asyncio.sleep(delay)
+
+    def delay(self, failures: int) -> float:
+        """Seconds before the next attempt: doubling, capped, and never the same for all."""
+        longest = min(self._limits.redial_most, self._limits.redial_first * 2.0 ** (min(failures, 30) - 1))
+        return longest * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
+
+
+def _wrong_length(size: int) -> EncodeError:
+    text = f"payload of {size} bytes; it should have {MIN_PAYLOAD} to {MAX_PAYLOAD}, its two-byte type included"
+    return PayloadTooLarge(text) if size > MAX_PAYLOAD else EncodeError(text)
