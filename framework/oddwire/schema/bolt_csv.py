@@ -221,11 +221,11 @@ def dump_csv(what: Namespace | Iterable[type[Message]]) -> str:
 class _Dumper:
     def __init__(self, namespace: Namespace) -> None:
         self.namespace = namespace
-        self.names: dict[type, str] = {}
+        given = {**namespace.tlv_streams, **namespace.subtypes}
+        self.names: dict[type, str] = {cls: name for name, cls in given.items()}
+        self.taken: set[str] = {*_KINDS, _UTF8, *given}
         self.waiting: list[tuple[str, Record]] = []
         self.written: set[str] = set()
-        for name, cls in (*namespace.tlv_streams.items(), *namespace.subtypes.items()):
-            self.names[cls] = name
 
     def dump(self) -> Iterator[str]:
         for name, cls in self.namespace.messages.items():
@@ -269,7 +269,7 @@ class _Dumper:
                 yield from self.field(owner, path, field, field.kind, taken)
         records = tuple(field for field in record.fields if field.tlv is not None)
         if records:
-            stream = _free(f"{path.replace('.', '_')}_tlvs", self.names.values())
+            stream = self.new_name(f"{path.replace('.', '_')}_tlvs")
             self.waiting.append((stream, dataclasses.replace(record, fields=records)))
             yield self.row(*owner, _free("tlvs", taken), stream, "")
 
@@ -319,8 +319,13 @@ class _Dumper:
             raise SchemaError(f"{record.qualified_name} has no fields: CSV needs at least one in a subtype")
         name = self.names.get(record.cls)
         if name is None:
-            name = self.names[record.cls] = _free(record.name, self.names.values())
+            name = self.names[record.cls] = self.new_name(record.name)
         self.waiting.append((name, record))
+        return name
+
+    def new_name(self, wanted: str) -> str:
+        name = _free(wanted, self.taken)
+        self.taken.add(name)
         return name
 
     def row(self, *cells: object, path: str = "") -> str:

@@ -209,7 +209,8 @@ def _add_field(csv: CsvFile, row: _Row, fundamental: Mapping[str, bool]) -> None
     count = _count(owner, row, name, count_text)
     if isinstance(count, str) and count != REST and bool(owner.fields[count].option) != bool(option):
         row.fail(f"{owner.name}.{name} and its count field {count} should both have an option, or neither")
-    if option == "" and any(other.option for other in owner.fields.values()) and type_name not in csv.streams:
+    before = next(reversed(owner.fields.values()), None)
+    if before is not None and before.option and not option and type_name not in csv.streams:
         row.fail(f"{owner.name}.{name} follows an optional field, so it should have an option too")
     owner.fields[name] = CsvField(name, type_name, count, option, row.line)
 

@@ -303,6 +303,36 @@ def test_names_that_oddwire_makes_up_give_way_to_the_authors():
     ]
 
 
+def test_two_types_of_one_name_are_written_as_two():
+    def another():
+        @subtype
+        class Level:
+            depth: u8
+
+        return Level
+
+    other = another()
+
+    @subtype
+    class u16:  # noqa: N801
+        x: u8
+
+    @message(0x8C1D, codec="bolt")
+    class Levels(Message):
+        first: Level
+        second: other  # type: ignore[valid-type]
+        third: u16
+
+    text = dump_csv([Levels])
+    assert text.splitlines()[:4] == [
+        "msgtype,Levels,35869",
+        "msgdata,Levels,first,Level,",
+        "msgdata,Levels,second,Level_,",
+        "msgdata,Levels,third,u16_,",
+    ]
+    assert dump_csv(load_csv(text)) == text
+
+
 def test_what_csv_cannot_say_is_refused():
     @message(0x8C17)
     class Packed(Message):
