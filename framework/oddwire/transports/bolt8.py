@@ -8,8 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import random
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from oddwire.errors import (
@@ -26,6 +25,7 @@ from oddwire.proto.connection import LightningConnection
 from oddwire.proto.keys import NodeId, PrivateKey, PublicKey
 from oddwire.proto.wire import LightningServer, connect, serve
 from oddwire.transports.base import MAX_PAYLOAD, MIN_PAYLOAD, Manifest, PeerInfo, Sink, Transport
+from oddwire.transports.redial import Redial
 
 __all__ = ["Bolt8Limits", "Bolt8Transport"]
 
@@ -110,7 +110,7 @@ class Bolt8Transport(Transport):
         self._peers: dict[NodeId, _Peer] = {}
         self._infos: dict[NodeId, PeerInfo] = {}
         self._all: dict[LightningConnection, _Peer] = {}
-        self._links: dict[NodeId, _Link] = {}
+        self._links: dict[NodeId, Redial] = {}
         self._ticker: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -381,10 +381,12 @@ class Bolt8Transport(Transport):
 
     # Dialing again ------------------------------------------------------------------------------------
 
-    def _link(self, uri: NodeUri) -> _Link:
+    def _link(self, uri: NodeUri) -> Redial:
         link = self._links.get(uri.node_id)
         if link is None:
-            link = self._links[uri.node_id] = _Link(self._dial_once, self.is_connected, uri.node_id, self.limits)
+            link = self._links[uri.node_id] = Redial(
+                uri.node_id, self._dial_once, self.is_connected, self.limits.redial_first, self.limits.redial_most
+            )
         link.add(uri)
         return link
 
@@ -398,70 +400,6 @@ class Bolt8Transport(Transport):
             else:
                 return
         raise TransportError("; ".join(errors))
-
-
-class _Link:
-    """A peer that is to stay connected: its addresses, and the task that dials them while it is not."""
-
-    __slots__ = ("_connected", "_dial", "_limits", "_node_id", "_task", "_uris", "_wake")
-
-    def __init__(
-        self,
-        dial: Callable[[Iterable[NodeUri]], Awaitable[None]],
-        connected: Callable[[NodeId], bool],
-        node_id: NodeId,
-        limits: Bolt8Limits,
-    ) -> None:
-        self._dial = dial
-        self._connected = connected
-        self._node_id = node_id
-        self._limits = limits
-        self._uris: list[NodeUri] = []
-        self._wake = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-
-    def add(self, uri: NodeUri) -> None:
-        if uri not in self._uris:
-            self._uris.append(uri)
-        self._wake.set()
-
-    def start(self) -> None:
-        if self._task is None:
-            self._task = asyncio.create_task(self._run(), name=f"dial {self._node_id}")
-
-    def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-
-    def wake(self) -> None:
-        self._wake.set()
-
-    async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
-        failures = 0
-        while True:
-            if self._connected(self._node_id):
-                since = loop.time()
-                self._wake.clear()
-                await self._wake.wait()
-                if self._connected(self._node_id):
-                    continue  # only an address was added
-                # A connection that never lasts is backed off from like one that never comes
-                failures = 1 if loop.time() - since >= self._limits.redial_most else failures + 1
-                await asyncio.sleep(self.delay(failures))
-                continue
-            try:
-                await self._dial(list(self._uris))
-            except TransportError as error:
-                failures += 1
-                delay = self.delay(failures)
-                logger.info("%s; trying again in %.1f s", error, delay)
-                await asyncio.sleep(delay)
-
-    def delay(self, failures: int) -> float:
-        """Seconds before the next attempt: doubling, capped, and never the same for all."""
-        longest = min(self._limits.redial_most, self._limits.redial_first * 2.0 ** (min(failures, 30) - 1))
-        return longest * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
 
 
 def _wrong_length(size: int) -> EncodeError:
