@@ -19,7 +19,8 @@ __all__ = ["LENGTH_TYPES", "NAME_RULE", "REST", "CsvDefinition", "CsvField", "Cs
 REST: Final = "..."
 LENGTH_TYPES: Final = ("byte", "u8", "u16", "u32", "u64", "bigsize")
 NAME_RULE: Final = "a letter, then letters, digits and underscores, and no Python keyword"
-MAX_NESTING: Final = 32
+MAX_NESTING: Final = 16
+MAX_FIELDS: Final = 4096
 MAX_COUNT: Final = 65535
 
 # Per kind: the fewest and the most cells that follow it, and their names.
@@ -252,12 +253,17 @@ def _shape(of: CsvField) -> str:
 
 
 class _Order:
-    """Puts each type after those it is made of, and checks that what takes all that remains comes last."""
+    """Puts each type after those it is made of, and checks that what takes all that remains comes last.
+
+    ``depth`` is how deep a type nests, ``size`` how many fields it has with those of the types in it written out: both
+    have limits, so that no few rows make classes without end.
+    """
 
     def __init__(self, csv: CsvFile, fundamental: Mapping[str, bool]) -> None:
         self.csv = csv
         self.takes_rest = dict(fundamental)
         self.depth = dict.fromkeys(fundamental, 0)
+        self.size = dict.fromkeys(fundamental, 1)
         self.path: list[str] = []
 
     def check(self) -> None:
@@ -265,6 +271,7 @@ class _Order:
             if name not in self.depth:
                 self._visit(name)
         for message in self.csv.messages.values():
+            self._visit_types(message)
             self._check_last(message)
 
     def _visit(self, name: str) -> None:
@@ -273,31 +280,36 @@ class _Order:
         if subtype is not None:
             if not subtype.fields:
                 _fail(subtype.line, f"subtype {name} should have at least one subtypedata row")
-            depth = self._visit_types(subtype)
+            depth, size = self._visit_types(subtype)
             self.takes_rest[name] = self._check_last(subtype)
         else:
-            depth = 0
+            depth = size = 0
             for record in self.csv.streams[name].values():
-                depth = max(depth, self._visit_types(record))
+                record_depth, record_size = self._visit_types(record)
+                depth, size = max(depth, record_depth), size + 1 + record_size
                 self._check_last(record)
             self.takes_rest[name] = True
-        self.depth[name] = depth + 1
+        self.depth[name], self.size[name] = depth + 1, size
         self.path.pop()
         self.csv.build_order.append(name)
 
-    def _visit_types(self, definition: CsvDefinition) -> int:
-        """Visit the types of all fields; give how deep the deepest nests."""
-        deepest = 0
+    def _visit_types(self, definition: CsvDefinition) -> tuple[int, int]:
+        """Visit the types of all fields; give how deep they nest and how many fields they have."""
+        depth = size = 0
         for entry in definition.fields.values():
             if entry.type in self.path:
                 circle = " -> ".join([*self.path[self.path.index(entry.type) :], entry.type])
                 _fail(entry.line, f"{entry.type} should not contain itself: {circle}")
             if entry.type not in self.depth and len(self.path) < MAX_NESTING:
                 self._visit(entry.type)
-            deepest = max(deepest, self.depth.get(entry.type, MAX_NESTING))
-            if deepest == MAX_NESTING:
+            depth = max(depth, self.depth.get(entry.type, MAX_NESTING))
+            if depth == MAX_NESTING and self.path:
                 _fail(entry.line, f"types should nest at most {MAX_NESTING} deep, {definition.name} nests deeper")
-        return deepest
+            size += self.size[entry.type]
+            if size > MAX_FIELDS:
+                text = f"{definition.name} should have at most {MAX_FIELDS} fields, those of its types written out"
+                _fail(entry.line, text)
+        return depth, size
 
     def _check_last(self, definition: CsvDefinition) -> bool:
         """Say whether the definition takes all that remains."""

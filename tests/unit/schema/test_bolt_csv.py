@@ -393,12 +393,14 @@ rows = st.one_of(
 
 
 @given(st.lists(rows, max_size=14))
-def test_rows_load_and_come_back_or_are_a_schema_error(lines):
+def test_rows_load_compile_and_come_back_or_are_a_schema_error(lines):
     try:
         loaded = load_csv(lines)
     except SchemaError as error:
         text = str(error)
     else:
+        for cls in loaded.messages.values():
+            BoltCodec().compile(schema_of(cls))
         text = dump_csv(loaded)
         assert dump_csv(load_csv(text)) == text
         return

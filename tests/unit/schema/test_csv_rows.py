@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oddwire.errors import SchemaError
-from oddwire.schema.csv_rows import MAX_NESTING, REST, CsvField, read_csv
+from oddwire.schema.csv_rows import MAX_FIELDS, MAX_NESTING, REST, CsvField, read_csv
 
 FUNDAMENTAL = {"byte": False, "u16": False, "u32": False, "point": False, "tu32": True}
 
@@ -176,8 +176,33 @@ def test_types_nest_up_to_a_limit(order):
     deepest = chain(MAX_NESTING)[::order]
     assert len(read(*itertools.chain(*deepest)).build_order) == MAX_NESTING
     for depth in (MAX_NESTING + 1, 5000):
-        with pytest.raises(SchemaError, match=r"line \d+: types should nest at most 32 deep, t\d+ nests deeper"):
+        with pytest.raises(SchemaError, match=r"line \d+: types should nest at most 16 deep, t\d+ nests deeper"):
             read(*itertools.chain(*chain(depth)[::order]))
+
+
+@pytest.mark.parametrize("kind", ["subtype", "tlv"])
+def test_few_rows_do_not_make_many_fields(kind):
+    rows = ["msgtype,a,1", "msgdata,a,x,t0,"]
+    for i in range(MAX_NESTING):
+        inner = f"t{i + 1}" if i < MAX_NESTING - 1 else "u16"
+        if kind == "subtype":
+            rows += [f"subtype,t{i}", f"subtypedata,t{i},x,{inner},", f"subtypedata,t{i},y,{inner},"]
+        else:
+            rows += [
+                f"tlvtype,t{i},x,1",
+                f"tlvdata,t{i},x,v,{inner},",
+                f"tlvtype,t{i},y,2",
+                f"tlvdata,t{i},y,v,{inner},",
+            ]
+    with pytest.raises(SchemaError, match=rf"line \d+: \w+ should have at most {MAX_FIELDS} fields"):
+        read(*rows)
+
+
+def test_a_message_has_many_fields_but_not_any_number():
+    rows = ["msgtype,a,1", *(f"msgdata,a,x{i},byte" for i in range(MAX_FIELDS))]
+    assert len(read(*rows).messages["a"].fields) == MAX_FIELDS
+    with pytest.raises(SchemaError, match=rf"line {MAX_FIELDS + 2}: a should have at most {MAX_FIELDS} fields"):
+        read(*rows, "msgdata,a,more,byte")
 
 
 kinds = st.sampled_from(["msgtype", "msgdata", "subtype", "subtypedata", "tlvtype", "tlvdata"])
