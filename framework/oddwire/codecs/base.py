@@ -41,8 +41,8 @@ class Codec(ABC):
         """Make the plan for one message. Raises `SchemaError` naming the field it cannot carry."""
 
 
-class Retry(Exception):  # noqa: N818 - not an error: the exact, slow way is to decide
-    """What the generated functions raise for anything out of the ordinary, right or wrong."""
+class Retry(Exception):
+    """What generated functions raise for anything out of the ordinary, right or wrong: the exact way shall decide."""
 
 
 def type_bytes(schema: Schema) -> bytes:

@@ -1,36 +1,90 @@
-"""``codec="bolt"``."""
+"""``codec="bolt"``: BOLT 1's wire types one after the other, then a TLV stream of the fields with ``tlv=N``.
+
+Integers are big endian. Bytes, strings and arrays are preceded by a u16 that counts them, unless their field says
+otherwise; alone in a TLV record they fill it. A bool is a byte, 00 or 01. Fields have no names on the wire, so a schema
+grows by TLV records only: an absent record gives its field's default, and unknown records of odd type are ignored.
+Every message may end in such records, a BOLT 1 extension, also one that declares none; unknown ones of even type are
+refused, as are records out of order, integers in more bytes than they need, and anything left over in a record.
+
+Each plan has two ways to do the same: the quick one generated for the schema, and the exact one of
+`oddwire.codecs.bolt_exact`, which decides whatever the quick one does not take, and finds the words for an error.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import struct
+from collections.abc import Callable
+from typing import Any, Final
 
-from oddwire.codecs.base import Codec, Plan, check_size, type_bytes, with_type
+from oddwire.codecs.base import Codec, Plan, Retry, check_size, type_bytes, with_type
 from oddwire.codecs.bolt_exact import read_message, write_message
+from oddwire.codecs.boltplan import dump_message, load_message
 from oddwire.errors import CodecError
+from oddwire.proto.framing import MAX_MESSAGE
 from oddwire.schema.record import Schema
+from oddwire.schema.source import Source
 
 __all__ = ["BoltCodec"]
 
+_UNUSUAL: Final = (
+    *(Retry, CodecError, struct.error),
+    *(AttributeError, LookupError, OverflowError, TypeError, ValueError),
+)
+
 
 class BoltCodec(Codec):
-    """BOLT 1's wire types, then a TLV stream."""
+    """``codec="bolt"``."""
 
     name = "bolt"
 
     def compile(self, schema: Schema) -> Plan:
         """Make the plan."""
-        prefix = type_bytes(schema)
+        return Plan(_compile_encode(schema), _compile_decode(schema))
 
-        def encode(message: object) -> bytes:
-            try:
-                return check_size(prefix + write_message(schema, message))
-            except CodecError as error:
-                raise with_type(error, schema)  # noqa: B904 - it is the same error
 
-        def decode(payload: bytes) -> Any:
-            try:
-                return read_message(schema, payload)
-            except CodecError as error:
-                raise with_type(error, schema)  # noqa: B904 - it is the same error
+def _compile_encode(schema: Schema) -> Callable[[Any], bytes]:
+    source = Source()
+    slow, unusual = source.bind(_slow_encode(schema), "slow"), source.bind(_UNUSUAL, "unusual")
+    with source.function("def encode(message):"):
+        with source.block("try:"):
+            source.line(f"payload = {dump_message(source, schema, 'message')}")
+            with source.block(f"if len(payload) <= {MAX_MESSAGE}:"):
+                source.line("return payload")
+        with source.block(f"except {unusual}:"):
+            source.line("pass")
+        source.line(f"return {slow}(message)")
+    return source.compile("encode", f"bolt encode {schema.qualified_name}")
 
-        return Plan(encode, decode)
+
+def _compile_decode(schema: Schema) -> Callable[[bytes], Any]:
+    source = Source()
+    slow, unusual = source.bind(_slow_decode(schema), "slow"), source.bind(_UNUSUAL, "unusual")
+    with source.function("def decode(payload):"):
+        with source.block("try:"):
+            source.line(f"return {load_message(source, schema, 'payload')}")
+        with source.block(f"except {unusual}:"):
+            source.line("pass")
+        source.line(f"return {slow}(payload)")
+    return source.compile("decode", f"bolt decode {schema.qualified_name}")
+
+
+def _slow_encode(schema: Schema) -> Callable[[Any], bytes]:
+    prefix = type_bytes(schema)
+
+    def encode(message: object) -> bytes:
+        try:
+            return check_size(prefix + write_message(schema, message))
+        except CodecError as error:
+            raise with_type(error, schema)  # noqa: B904 - it is the same error
+
+    return encode
+
+
+def _slow_decode(schema: Schema) -> Callable[[bytes], Any]:
+    def decode(payload: bytes) -> Any:
+        try:
+            return read_message(schema, payload)
+        except CodecError as error:
+            raise with_type(error, schema)  # noqa: B904 - it is the same error
+
+    return decode

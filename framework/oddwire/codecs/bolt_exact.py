@@ -1,15 +1,22 @@
 """BOLT 1's wire types, field by field: exact, slow, and precise about what was wrong and where.
 
-Each ``read_*`` stands beside its inverse ``write_*``. Readers take bytes from ``at``, never at or past ``end``, and give
-the value with the offset after it.
+Each ``read_*`` stands beside its inverse ``write_*``. Readers take bytes from ``at``, never at or past ``end``, and
+give the value with the offset after it.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from oddwire.errors import DecodeError, EncodeError, MalformedMessage, TrailingBytes, Truncated, UnknownRequiredRecord
-from oddwire.errors import ValueOutOfRange
+from oddwire.errors import (
+    DecodeError,
+    EncodeError,
+    MalformedMessage,
+    TrailingBytes,
+    Truncated,
+    UnknownRequiredRecord,
+    ValueOutOfRange,
+)
 from oddwire.proto import primitives
 from oddwire.schema.kinds import (
     Array,
@@ -31,7 +38,7 @@ from oddwire.schema.record import Field, Record
 from oddwire.schema.rules import count_of, least_size, takes_rest
 from oddwire.schema.tree import MSGPACK, check_array, check_fit, check_length, dump, load_choice
 
-__all__ = ["read_message", "write_message"]
+__all__ = ["check_extension", "read_message", "write_message"]
 
 
 # Messages and subtypes -----------------------------------------------------------------------------------------------
@@ -48,9 +55,18 @@ def read_message(record: Record, payload: bytes) -> Any:
     """Read everything after the type. Raises `MalformedMessage`."""
     values, at = _read_fields(record, payload, 2, len(payload), "$")
     # BOLT 1, Lightning Message Format: any message may end in an extension, unless a field took all there was.
-    if not takes_rest(record) and at < len(payload):
-        _read_stream(record, payload, at, len(payload), "$")
+    if not takes_rest(record):
+        check_extension(payload, at, len(payload))
     return record.build(values)
+
+
+def check_extension(buffer: bytes, at: int, end: int) -> None:
+    """Check a TLV stream no record of which is known: every type should be odd. Raises `MalformedMessage`."""
+    if at > end:
+        raise Truncated(f"needs {at - end} bytes more", offset=end)
+    for record_type, _, stop in primitives.parse_tlv_stream(buffer, at, end):
+        _check_ignorable(record_type, "$", at)
+        at = stop
 
 
 def _write_record(record: Record, instance: object, out: bytearray, path: str) -> None:
@@ -92,9 +108,8 @@ def _read_stream(record: Record, buffer: bytes, at: int, end: int, path: str) ->
         field = known.get(record_type)
         if field is not None:
             values[field.name] = _read_tlv(field, buffer, start, stop, f"{path}.{field.name}")
-        elif record_type % 2 == 0:
-            text = f"TLV record {record_type} is unknown and even, so it must not be ignored"
-            raise UnknownRequiredRecord(text, path=path, offset=at)
+        else:
+            _check_ignorable(record_type, path, at)
         at = stop
     for field in known.values():
         if field.name not in values:
@@ -102,6 +117,13 @@ def _read_stream(record: Record, buffer: bytes, at: int, end: int, path: str) ->
                 raise MalformedMessage(f"TLV record {field.tlv} is missing", path=f"{path}.{field.name}", offset=end)
             values[field.name] = field.make_default()
     return values
+
+
+def _check_ignorable(record_type: int, path: str, at: int) -> None:
+    # BOLT 1, Type-Length-Value Format: it's OK to be odd.
+    if record_type % 2 == 0:
+        text = f"TLV record {record_type} is unknown and even, so it must not be ignored"
+        raise UnknownRequiredRecord(text, path=path, offset=at)
 
 
 def _read_tlv(field: Field, buffer: bytes, start: int, stop: int, path: str) -> Any:
@@ -190,7 +212,7 @@ def _read_array(
             text = f"{count} elements of {kind.element.label} need {least} bytes, {end - start} remain"
             raise Truncated(text, path=path, offset=start)
         _placed_at(path, at, check_fit, kind, count, path)
-    values = []
+    values: list[Any] = []
     stop = start
     while stop < end if count is None else len(values) < count:
         value, stop = _read(kind.element, buffer, stop, end, f"{path}[{len(values)}]", {})
@@ -215,11 +237,13 @@ def _write_integer(kind: Integer, value: int, out: bytearray) -> None:
 def _read_integer(kind: Integer, buffer: bytes, at: int, end: int, path: str) -> tuple[int, int]:
     match kind.form:
         case "truncated":
-            return _placed(path, primitives.tu_decode, buffer, kind.bits // 8, at, end)
+            value, stop = _placed(path, primitives.tu_decode, buffer, kind.bits // 8, at, end)
         case "bigsize":
-            return _placed(path, primitives.bigsize_decode, buffer, at, end)
-    decode = primitives.sint_decode if kind.signed else primitives.uint_decode
-    return _placed(path, decode, buffer, kind.bits // 8, at, end)
+            value, stop = _placed(path, primitives.bigsize_decode, buffer, at, end)
+        case _:
+            decode = primitives.sint_decode if kind.signed else primitives.uint_decode
+            value, stop = _placed(path, decode, buffer, kind.bits // 8, at, end)
+    return value, stop
 
 
 def _write_count(count: Any, length: int, out: bytearray, path: str, unit: str, earlier: dict[str, Any]) -> None:

@@ -91,10 +91,11 @@ def _compile_decode(schema: Schema) -> Callable[[bytes], Any]:
 
 def _slow_encode(schema: Schema) -> Callable[[Any], bytes]:
     prefix = type_bytes(schema)
+    pack: Callable[[object], bytes] = msgpack.Packer().pack
 
     def encode(message: object) -> bytes:
         try:
-            return check_size(prefix + msgpack.packb(dump_record(schema, message, MSGPACK)))
+            return check_size(prefix + pack(dump_record(schema, message, MSGPACK)))
         except CodecError as error:
             raise with_type(error, schema)  # noqa: B904 - it is the same error
 

@@ -1,4 +1,4 @@
-"""Read the structure of msgpack without building anything: refuse what is wrong with its place, find a value's offset."""
+"""Read the structure of msgpack without building anything: refuse what is wrong, saying where; find a value's place."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from oddwire.schema.record import Record
 
 __all__ = ["locate", "scan"]
 
+_Form = Literal["scalar", "str", "bin", "array", "map"]
+
 
 class _Item(NamedTuple):
     """A value's header: its form, where what follows the header starts, and how much that is.
@@ -18,23 +20,23 @@ class _Item(NamedTuple):
     ``size`` counts bytes, in an array elements, in a map pairs.
     """
 
-    form: Literal["scalar", "str", "bin", "array", "map"]
+    form: _Form
     start: int
     size: int
 
 
-# msgpack's format bytes: form, bytes of length that follow (0: none), and the size if it is fixed.
-_FORMATS: Final[dict[int, tuple[Literal["scalar", "str", "bin", "array", "map"], int, int]]] = {
-    **{byte: ("scalar", 0, 0) for byte in (*range(0x80), 0xC0, 0xC2, 0xC3, *range(0xE0, 0x100))},
+# msgpack's format bytes: the form, how many bytes of length follow, and the size where the first byte says it.
+_FORMATS: Final[dict[int, tuple[_Form, int, int]]] = {
+    **{byte: ("scalar", 0, 0) for byte in range(256) if byte < 0x80 or byte in (0xC0, 0xC2, 0xC3) or byte >= 0xE0},
     **{byte: ("map", 0, byte & 0x0F) for byte in range(0x80, 0x90)},
     **{byte: ("array", 0, byte & 0x0F) for byte in range(0x90, 0xA0)},
     **{byte: ("str", 0, byte & 0x1F) for byte in range(0xA0, 0xC0)},
-    **{0xC4: ("bin", 1, 0), 0xC5: ("bin", 2, 0), 0xC6: ("bin", 4, 0)},
-    **{0xCA: ("scalar", 0, 4), 0xCB: ("scalar", 0, 8)},
-    **{0xCC: ("scalar", 0, 1), 0xCD: ("scalar", 0, 2), 0xCE: ("scalar", 0, 4), 0xCF: ("scalar", 0, 8)},
-    **{0xD0: ("scalar", 0, 1), 0xD1: ("scalar", 0, 2), 0xD2: ("scalar", 0, 4), 0xD3: ("scalar", 0, 8)},
-    **{0xD9: ("str", 1, 0), 0xDA: ("str", 2, 0), 0xDB: ("str", 4, 0)},
-    **{0xDC: ("array", 2, 0), 0xDD: ("array", 4, 0), 0xDE: ("map", 2, 0), 0xDF: ("map", 4, 0)},
+    **{byte: ("bin", 1 << byte - 0xC4, 0) for byte in range(0xC4, 0xC7)},
+    **{byte: ("scalar", 0, 4 << byte - 0xCA) for byte in range(0xCA, 0xCC)},  # floats
+    **{byte: ("scalar", 0, 1 << (byte & 3)) for byte in range(0xCC, 0xD4)},  # integers
+    **{byte: ("str", 1 << byte - 0xD9, 0) for byte in range(0xD9, 0xDC)},
+    **{byte: ("array", 2 << byte - 0xDC, 0) for byte in range(0xDC, 0xDE)},
+    **{byte: ("map", 2 << byte - 0xDE, 0) for byte in range(0xDE, 0xE0)},
 }
 _EXTENSIONS = frozenset((0xC7, 0xC8, 0xC9, *range(0xD4, 0xD9)))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import Enum
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from oddwire.codecs.base import Retry
 from oddwire.schema.kinds import (
@@ -257,4 +257,4 @@ class TreeWriter:
             self._source.line(f"raise {self._retry}")
 
 
-_TYPE_SETS: Final = {python: frozenset([python]) for python in (bool, bytes, int, str)}
+_TYPE_SETS: Final[dict[type, frozenset[type]]] = {python: frozenset([python]) for python in (bool, bytes, int, str)}

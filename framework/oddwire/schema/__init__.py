@@ -27,6 +27,7 @@ from oddwire.schema.fields import (
     u32,
     u64,
 )
+from oddwire.schema.inspect import from_dict, from_strings, to_dict
 from oddwire.schema.message import Message, declare, describe, message, replace, schema_of, subtype
 from oddwire.schema.record import Field, Record, Schema
 
@@ -45,6 +46,8 @@ __all__ = [
     "describe",
     "field",
     "fixed",
+    "from_dict",
+    "from_strings",
     "max_length",
     "message",
     "point",
@@ -59,6 +62,7 @@ __all__ = [
     "short_channel_id",
     "signature",
     "subtype",
+    "to_dict",
     "tu16",
     "tu32",
     "tu64",

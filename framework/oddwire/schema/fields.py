@@ -101,20 +101,26 @@ rest: Final = Rest()
 
 
 def fixed(size: int) -> Fixed:
-    """``Annotated[bytes, fixed(32)]``: exactly ``size`` bytes or elements; no codec takes any other number."""
+    """Demand exactly ``size`` bytes or elements, whatever the codec.
+
+    Stands beside a type: ``Annotated[bytes, fixed(32)]``.
+    """
     return Fixed(size)
 
 
 def counted(integer: object) -> Counted:
-    """``Annotated[tuple[u8, ...], counted(bigsize)]``: the bolt codec writes their number first, as that type.
+    """Have the bolt codec write the number of elements first, as ``integer``: one of ``u8`` to ``u64``, or ``bigsize``.
 
-    ``integer`` is one of ``u8`` to ``u64`` or ``bigsize``. Without it the bolt codec counts with a ``u16``.
+    Stands beside a type: ``Annotated[tuple[point, ...], counted(bigsize)]``. Without it a ``u16`` counts.
     """
     return Counted(integer)
 
 
 def max_length(size: int) -> MaxLength:
-    """``Annotated[str, max_length(80)]``: at most ``size`` characters, bytes, elements or keys."""
+    """Allow at most ``size`` characters, bytes, elements or keys.
+
+    Stands beside a type: ``Annotated[str, max_length(80)]``.
+    """
     return MaxLength(size)
 
 
@@ -156,7 +162,9 @@ def field(
     max_length: int | None = None,
     key: str | None = None,
 ) -> Any:
-    """Say more of a field than its type: ``fee: tu64 = field(tlv=3, default=0)``.
+    """Say more of a field than its type.
+
+    ``fee: tu64 = field(tlv=3, default=0)``:
 
     - ``default``, or ``default_factory`` for one made anew each time: the value when none is given, and when a peer
       leaves the field out (msgpack, json, and TLV records).

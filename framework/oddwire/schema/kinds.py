@@ -189,7 +189,7 @@ class Choice(Kind):
         return self.name
 
     def wire(self, value: Any) -> int | str:
-        """What travels for ``value``, a member."""
+        """Give what travels for ``value``, a member."""
         return value.value if isinstance(value, Enum) else value  # type: ignore[no-any-return]
 
 

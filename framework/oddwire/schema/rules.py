@@ -112,8 +112,8 @@ def _check_named_counts(record: Record) -> None:
             if field.tlv is not None:
                 _fail(record, field, f"count={count.field!r} is not for TLV records, which know their length")
             kind = earlier.get(count.field)
-            if not isinstance(kind, Integer):
-                _fail(record, field, f"count={count.field!r} should name an earlier integer field")
+            if not isinstance(kind, Integer) or kind.signed:
+                _fail(record, field, f"count={count.field!r} should name an earlier field of type u8 to u64 or bigsize")
         if field.tlv is None:
             earlier[field.name] = field.kind
 

@@ -8,7 +8,7 @@ it.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any, Final, NoReturn
@@ -302,8 +302,9 @@ def _load_float(kind: Float, plain: Any, path: str) -> float:
 def _load_opaque(kind: Opaque, plain: Any, form: Form, path: str) -> Any:
     if type(plain) is not (str if form.hexed else bytes):
         _malformed(kind, plain, path)
+    make: Callable[[Any], Any] = kind.parse if form.hexed else kind.load
     try:
-        return (kind.parse if form.hexed else kind.load)(plain)
+        return make(plain)
     except ValueError as error:
         raise MalformedMessage(f"{error!s:.200}", path=path) from None
 

@@ -1,0 +1,508 @@
+"""Generate the quick way between messages and BOLT 1's wire types: `struct` formats merged over neighbouring fields.
+
+The inverse of each ``dump`` stands beside it as ``load``. What they write does the same as `oddwire.codecs.bolt_exact`,
+or raises `Retry` (or what a failed operation raises) for anything that is not as it usually is.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from enum import Enum
+from typing import Final
+
+from oddwire.codecs.base import Retry
+from oddwire.codecs.bolt_exact import check_extension
+from oddwire.proto.primitives import bigsize_decode, bigsize_encode, tu_decode, tu_encode
+from oddwire.schema.kinds import (
+    Array,
+    Boolean,
+    Choice,
+    Count,
+    Fixed,
+    Integer,
+    Kind,
+    Maybe,
+    Named,
+    Nested,
+    Octets,
+    Opaque,
+    Prefixed,
+    Text,
+)
+from oddwire.schema.record import Field, Record, Schema
+from oddwire.schema.rules import count_of, least_size, takes_rest
+from oddwire.schema.source import Source
+
+__all__ = ["dump_message", "load_message"]
+
+_FORMATS: Final = {8: "B", 16: "H", 32: "I", 64: "Q"}
+_SMALL: Final = tuple(bigsize_encode(value) for value in range(0xFD))
+_MISSING: Final = object()
+
+
+def dump_message(source: Source, schema: Schema, name: str) -> str:
+    """Write statements that check the message ``name``; give the expression for its payload."""
+    parts = _Parts(source)
+    parts.fixed("H", 2, str(schema.type_id))
+    _Dumper(source).record(schema, name, parts)
+    return parts.expression()
+
+
+def load_message(source: Source, schema: Schema, buffer: str) -> str:
+    """Write statements that read the payload ``buffer``; give the name of the message they make."""
+    cursor = _Cursor(source, buffer)
+    cursor.skip(2)
+    source.line(f"size = len({buffer})")
+    loader = _Loader(source, buffer)
+    values = loader.fields(schema, cursor, "size")
+    cursor.flush()
+    if not takes_rest(schema):
+        with source.block(f"if size != {cursor.position}:"):
+            source.line(f"{source.bind(check_extension, 'check_extension')}({buffer}, {cursor.position}, size)")
+    elif not any(field.tlv is not None for field in schema.fields):
+        _unless(source, f"size == {cursor.position}")
+    loader.build(schema, values, "made")
+    return "made"
+
+
+def _format(kind: Integer) -> str:
+    letter = _FORMATS[kind.bits]
+    return letter.lower() if kind.signed else letter
+
+
+def _unless(source: Source, condition: str) -> None:
+    with source.block(f"if not ({condition}):"):
+        source.line(f"raise {source.bind(Retry, 'Retry')}")
+
+
+# Writing -------------------------------------------------------------------------------------------------------------
+
+
+class _Parts:
+    """Expressions for the pieces of what is being written; neighbours of fixed size share one `struct.Struct`."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._parts: list[str] = []
+        self._formats: list[str] = []
+        self._arguments: list[str] = []
+        self.size: int | None = 0
+        """How many bytes it is in all, if that is fixed."""
+
+    def fixed(self, code: str, size: int, argument: str) -> None:
+        """Add a value of fixed size."""
+        self._formats.append(code)
+        self._arguments.append(argument)
+        if self.size is not None:
+            self.size += size
+
+    def part(self, expression: str) -> None:
+        """Add bytes of any size."""
+        self._flush()
+        self._parts.append(expression)
+        self.size = None
+
+    def expression(self) -> str:
+        """Put everything together."""
+        self._flush()
+        if len(self._parts) <= 3:
+            return " + ".join(self._parts) or 'b""'
+        return f'b"".join(({", ".join(self._parts)}))'
+
+    def _flush(self) -> None:
+        if self._formats:
+            pack = self._source.bind(struct.Struct(">" + "".join(self._formats)).pack, "pack")
+            self._parts.append(f"{pack}({', '.join(self._arguments)})")
+            self._formats, self._arguments = [], []
+
+
+class _Dumper:
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    def record(self, record: Record, name: str, parts: _Parts) -> None:
+        source = self._source
+        _unless(source, f"{name}.__class__ is {source.bind(record.cls, record.cls.__name__)}")
+        values: dict[str, str] = {}
+        for field in record.fields:
+            values[field.name] = source.fresh("v")
+            source.line(f"{values[field.name]} = {name}.{field.name}")
+        for field in record.fields:
+            if field.tlv is None:
+                self._value(field.kind, values[field.name], parts, values)
+        records = [field for field in record.fields if field.tlv is not None]
+        for field in sorted(records, key=lambda field: field.tlv or 0):
+            self._tlv(field, values[field.name], parts)
+
+    def _tlv(self, field: Field, name: str, parts: _Parts) -> None:
+        source = self._source
+        if not isinstance(field.kind, Maybe):
+            parts.part(self._tlv_expression(field, field.kind, name))
+            return
+        made = source.fresh("record")
+        with source.block(f"if {name} is None:"):
+            source.line(f'{made} = b""')
+        with source.block("else:"):
+            source.line(f"{made} = {self._tlv_expression(field, field.kind.inner, name)}")
+        parts.part(made)
+
+    def _tlv_expression(self, field: Field, kind: Kind, name: str) -> str:
+        source = self._source
+        body = _Parts(source)
+        self._value(kind, name, body, {}, is_record=True)
+        header = bigsize_encode(field.tlv or 0)
+        if body.size is not None:
+            return f"{source.bind(header + bigsize_encode(body.size), 'header')} + {body.expression()}"
+        made = source.fresh("body")
+        source.line(f"{made} = {body.expression()}")
+        return f"{source.bind(header, 'header')} + {self._bigsize(f'len({made})')} + {made}"
+
+    def _value(self, kind: Kind, name: str, parts: _Parts, earlier: dict[str, str], *, is_record: bool = False) -> None:
+        source = self._source
+        match kind:
+            case Integer():
+                _unless(source, f"type({name}) is int")
+                self._integer(kind, name, parts)
+            case Boolean():
+                _unless(source, f"type({name}) is bool")
+                parts.fixed("B", 1, name)
+            case Opaque():
+                _unless(source, f"type({name}) is {source.bind(kind.python, kind.name)}")
+                parts.fixed(f"{kind.size}s", kind.size, f"{source.bind(kind.dump, f'dump_{kind.name}')}({name})")
+            case Choice():
+                wire = source.fresh("wire")
+                if issubclass(kind.python, Enum):
+                    _unless(source, f"type({name}) is {source.bind(kind.python, kind.python.__name__)}")
+                    source.line(f"{wire} = {name}._value_")
+                else:
+                    _unless(source, f"{name} in {source.bind(kind.members, 'members')}")
+                    source.line(f"{wire} = {name}")
+                self._value(kind.base, wire, parts, earlier, is_record=is_record)
+            case Octets() | Text():
+                self._data(kind, name, parts, earlier, is_record=is_record)
+            case Array():
+                self._array(kind, name, parts, earlier, is_record=is_record)
+            case Nested():
+                self.record(kind.record, name, parts)
+
+    def _integer(self, kind: Integer, name: str, parts: _Parts) -> None:
+        match kind.form:
+            case "fixed":
+                parts.fixed(_format(kind), kind.bits // 8, name)
+            case "bigsize":
+                parts.part(self._bigsize(name))
+            case _:
+                parts.part(f"{self._source.bind(tu_encode, 'tu_encode')}({name}, {kind.bits // 8})")
+
+    def _bigsize(self, name: str) -> str:
+        small, encode = self._source.bind(_SMALL, "small"), self._source.bind(bigsize_encode, "bigsize_encode")
+        return f"({small}[{name}] if 0 <= {name} < 253 else {encode}({name}))"
+
+    def _data(self, kind: Octets | Text, name: str, parts: _Parts, earlier: dict[str, str], *, is_record: bool) -> None:
+        source = self._source
+        _unless(source, f"type({name}) is {'str' if isinstance(kind, Text) else 'bytes'}")
+        if kind.max_length is not None:
+            _unless(source, f"len({name}) <= {kind.max_length}")
+        if isinstance(kind, Text):
+            encoded = source.fresh("encoded")
+            source.line(f"{encoded} = {name}.encode()")
+            name = encoded
+        count = count_of(kind, is_record=is_record)
+        self._count(count, name, parts, earlier)
+        if isinstance(count, Fixed):
+            parts.fixed(f"{count.size}s", count.size, name)
+        else:
+            parts.part(name)
+
+    def _array(self, kind: Array, name: str, parts: _Parts, earlier: dict[str, str], *, is_record: bool) -> None:
+        source, element = self._source, kind.element
+        _unless(source, f"type({name}) in (tuple, list)" if kind.loose else f"type({name}) is {kind.python.__name__}")
+        if kind.max_length is not None:
+            _unless(source, f"len({name}) <= {kind.max_length}")
+        self._count(count_of(kind, is_record=is_record), name, parts, earlier)
+        if isinstance(element, Integer) and element.form == "fixed":
+            _unless(source, f"not {name} or set(map(type, {name})) == {source.bind(frozenset([int]), 'only_int')}")
+            if element.name == "u8":
+                parts.part(f"bytes({name})")
+            else:
+                pack = source.bind(struct.pack, "pack")
+                parts.part(f'{pack}(f">{{len({name})}}{_format(element)}", *{name})')
+            return
+        helper = source.fresh("dump")
+        with source.function(f"def {helper}(value):"):
+            inner = _Parts(source)
+            self._value(element, "value", inner, {})
+            source.line(f"return {inner.expression()}")
+        parts.part(f'b"".join(map({helper}, {name}))')
+
+    def _count(self, count: Count, name: str, parts: _Parts, earlier: dict[str, str]) -> None:
+        match count:
+            case Prefixed(integer=integer):
+                self._integer(integer, f"len({name})", parts)
+            case Fixed(size=size):
+                _unless(self._source, f"len({name}) == {size}")
+            case Named(field=field):
+                _unless(self._source, f"len({name}) == {earlier[field]}")
+
+
+# Reading -------------------------------------------------------------------------------------------------------------
+
+
+class _Cursor:
+    """How far what is being read has come; neighbours of fixed size wait to be read by one `struct.Struct`."""
+
+    def __init__(self, source: Source, buffer: str, base: str = "", offset: int = 0) -> None:
+        self._source = source
+        self._buffer = buffer
+        self._base = base
+        self._offset = offset
+        self._formats: list[str] = []
+        self._locals: list[str] = []
+        self._afterwards: list[Callable[[], None]] = []
+        self._waiting = 0
+
+    @property
+    def position(self) -> str:
+        """Where the next byte is, as an expression; `flush` first."""
+        if self._base and self._offset:
+            return f"{self._base} + {self._offset}"
+        return self._base or str(self._offset)
+
+    def skip(self, size: int) -> None:
+        """Pass over bytes."""
+        self._formats.append(f"{size}x")
+        self._waiting += size
+
+    def take(self, code: str, size: int) -> str:
+        """Read a value of fixed size; give the name it has after `flush`."""
+        name = self._source.fresh("v")
+        self._formats.append(code)
+        self._locals.append(name)
+        self._waiting += size
+        return name
+
+    def afterwards(self, write: Callable[[], None]) -> None:
+        """Have ``write`` write its statements as soon as what was taken has been read."""
+        if self._waiting:
+            self._afterwards.append(write)
+        else:
+            write()
+
+    def move(self, name: str) -> None:
+        """Go on where the variable ``name`` says."""
+        self._base, self._offset = name, 0
+
+    def flush(self) -> None:
+        """Write the statement that reads what waits, and what is to come afterwards."""
+        if not self._waiting:
+            return
+        if self._locals:
+            unpack = self._source.bind(struct.Struct(">" + "".join(self._formats)).unpack_from, "unpack")
+            self._source.line(f"{', '.join(self._locals)}, = {unpack}({self._buffer}, {self.position})")
+        self._offset += self._waiting
+        self._waiting = 0
+        self._formats, self._locals = [], []
+        waiting, self._afterwards = self._afterwards, []
+        for write in waiting:
+            write()
+
+
+class _Loader:
+    def __init__(self, source: Source, buffer: str) -> None:
+        self._source = source
+        self._buffer = buffer
+
+    def build(self, record: Record, values: dict[str, str], made: str) -> None:
+        """Make an instance called ``made`` of its fields' values."""
+        source = self._source
+        source.line(f"{made} = {source.bind(record.blank, 'blank')}()")
+        for name, value in values.items():
+            source.line(f"{made}.{name} = {value}")
+        source.line(f"{made}.__class__ = {source.bind(record.cls, record.cls.__name__)}")
+
+    def fields(self, record: Record, cursor: _Cursor, end: str) -> dict[str, str]:
+        """Read a record's fields; give the names of their values, good after `_Cursor.flush`."""
+        values: dict[str, str] = {}
+        for field in record.fields:
+            if field.tlv is None:
+                values[field.name] = self._value(field.kind, cursor, end, values)
+        records = [field for field in record.fields if field.tlv is not None]
+        if records:
+            cursor.flush()
+            values |= self._stream(records, cursor, end)
+        return values
+
+    def _stream(self, records: list[Field], cursor: _Cursor, end: str) -> dict[str, str]:
+        source, buffer = self._source, self._buffer
+        values = {field.name: source.fresh("v") for field in records}
+        missing = source.bind(_MISSING, "missing")
+        for field in records:
+            simple = not field.required and field.default_factory is None
+            source.line(f"{values[field.name]} = {source.bind(field.default, 'default') if simple else missing}")
+        at, last, kind, size, start = (source.fresh(name) for name in ("at", "last", "kind", "size", "start"))
+        decode = source.bind(bigsize_decode, "bigsize_decode")
+        source.line(f"{at} = {cursor.position}")
+        source.line(f"{last} = -1")
+        with source.block(f"while {at} < {end}:"):
+            for name in (kind, size):
+                source.line(f"{name} = {buffer}[{at}]")
+                with source.block(f"if {name} < 253:"):
+                    source.line(f"{at} += 1")
+                with source.block("else:"):
+                    source.line(f"{name}, {at} = {decode}({buffer}, {at}, {end})")
+            source.line(f"{start} = {at}")
+            source.line(f"{at} += {size}")
+            _unless(source, f"{kind} > {last}")
+            source.line(f"{last} = {kind}")
+            word = "if"
+            for field in records:
+                with source.block(f"{word} {kind} == {field.tlv}:"):
+                    self._tlv(field, values[field.name], start, at)
+                word = "elif"
+            with source.block("else:"):
+                _unless(source, f"{kind} % 2")
+        _unless(source, f"{at} == {end}")
+        for field in records:
+            if field.default_factory is not None:
+                with source.block(f"if {values[field.name]} is {missing}:"):
+                    source.line(f"{values[field.name]} = {source.bind(field.default_factory, 'make')}()")
+            elif field.required:
+                _unless(source, f"{values[field.name]} is not {missing}")
+        cursor.move(end)
+        return values
+
+    def _tlv(self, field: Field, name: str, start: str, stop: str) -> None:
+        kind = field.kind.inner if isinstance(field.kind, Maybe) else field.kind
+        cursor = _Cursor(self._source, self._buffer, start)
+        value = self._value(kind, cursor, stop, {}, is_record=True)
+        cursor.flush()
+        _unless(self._source, f"{cursor.position} == {stop}")
+        self._source.line(f"{name} = {value}")
+
+    def _value(self, kind: Kind, cursor: _Cursor, end: str, earlier: dict[str, str], *, is_record: bool = False) -> str:
+        source = self._source
+        match kind:
+            case Integer():
+                return self._integer(kind, cursor, end)
+            case Boolean():
+                name = cursor.take("B", 1)
+                cursor.afterwards(lambda: _unless(source, f"{name} <= 1"))
+                cursor.afterwards(lambda: source.line(f"{name} = {name} == 1"))
+                return name
+            case Opaque():
+                name = cursor.take(f"{kind.size}s", kind.size)
+                load = source.bind(kind.load, f"load_{kind.name}")
+                cursor.afterwards(lambda: source.line(f"{name} = {load}({name})"))
+                return name
+            case Choice():
+                name = self._value(kind.base, cursor, end, earlier, is_record=is_record)
+                members = source.bind(kind.members, "members")
+                cursor.afterwards(lambda: source.line(f"{name} = {members}[{name}]"))
+                return name
+            case Octets() | Text():
+                return self._data(kind, cursor, end, earlier, is_record=is_record)
+            case Array():
+                return self._array(kind, cursor, end, earlier, is_record=is_record)
+            case Nested():
+                values, name = self.fields(kind.record, cursor, end), source.fresh("made")
+                cursor.afterwards(lambda: self.build(kind.record, values, name))
+                return name
+        raise NotImplementedError(kind)
+
+    def _integer(self, kind: Integer, cursor: _Cursor, end: str) -> str:
+        if kind.form == "fixed":
+            return cursor.take(_format(kind), kind.bits // 8)
+        source = self._source
+        cursor.flush()
+        name, at = source.fresh("v"), source.fresh("at")
+        if kind.form == "bigsize":
+            decode = source.bind(bigsize_decode, "bigsize_decode")
+            source.line(f"{name}, {at} = {decode}({self._buffer}, {cursor.position}, {end})")
+        else:
+            decode = source.bind(tu_decode, "tu_decode")
+            source.line(f"{name}, {at} = {decode}({self._buffer}, {kind.bits // 8}, {cursor.position}, {end})")
+        cursor.move(at)
+        return name
+
+    def _data(self, kind: Octets | Text, cursor: _Cursor, end: str, earlier: dict[str, str], *, is_record: bool) -> str:
+        source = self._source
+        count = count_of(kind, is_record=is_record)
+        if isinstance(count, Fixed):
+            name = cursor.take(f"{count.size}s", count.size)
+        else:
+            name = source.fresh("v")
+            start, stop = self._extent(count, 1, cursor, end, earlier)
+            source.line(f"{name} = {self._buffer}[{start}:{stop}]")
+        if isinstance(kind, Text):
+            cursor.afterwards(lambda: source.line(f"{name} = {name}.decode()"))
+        if kind.max_length is not None:
+            cursor.afterwards(lambda: _unless(source, f"len({name}) <= {kind.max_length}"))
+        return name
+
+    def _array(self, kind: Array, cursor: _Cursor, end: str, earlier: dict[str, str], *, is_record: bool) -> str:
+        source, buffer, element = self._source, self._buffer, kind.element
+        name, python = source.fresh("v"), kind.python.__name__
+        count = count_of(kind, is_record=is_record)
+        if isinstance(element, Integer) and element.form == "fixed":
+            size = element.bits // 8
+            start, stop = self._extent(count, size, cursor, end, earlier)
+            if size == 1 and not element.signed:
+                source.line(f"{name} = {python}({buffer}[{start}:{stop}])")
+            else:
+                unpack = source.bind(struct.unpack, "unpack")
+                number = f"({stop} - ({start})) // {size}"
+                made = f'{unpack}(f">{{{number}}}{_format(element)}", {buffer}[{start}:{stop}])'
+                source.line(f"{name} = {made if python == 'tuple' else f'list({made})'}")
+        else:
+            self._elements(kind, count, name, cursor, end, earlier)
+        if kind.max_length is not None:
+            _unless(source, f"len({name}) <= {kind.max_length}")
+        return name
+
+    def _elements(
+        self, kind: Array, count: Count, name: str, cursor: _Cursor, end: str, earlier: dict[str, str]
+    ) -> None:
+        source = self._source
+        helper, number, at = source.fresh("load"), self._number(count, cursor, end, earlier), source.fresh("at")
+        with source.function(f"def {helper}({self._buffer}, at, end):"):
+            inner = _Cursor(source, self._buffer, "at")
+            value = self._value(kind.element, inner, "end", {})
+            inner.flush()
+            source.line(f"return {value}, {inner.position}")
+        cursor.flush()
+        source.line(f"{at} = {cursor.position}")
+        if number:
+            _unless(source, f"{number} * {least_size(kind.element)} <= {end} - {at}")
+        source.line(f"{name} = []")
+        with source.block(f"for _ in range({number}):" if number else f"while {at} < {end}:"):
+            source.line(f"value, {at} = {helper}({self._buffer}, {at}, {end})")
+            source.line(f"{name}.append(value)")
+        if kind.python is tuple:
+            source.line(f"{name} = tuple({name})")
+        cursor.move(at)
+
+    def _extent(self, count: Count, size: int, cursor: _Cursor, end: str, earlier: dict[str, str]) -> tuple[str, str]:
+        """Write where elements of ``size`` bytes start and stop, and go on there."""
+        source = self._source
+        number = self._number(count, cursor, end, earlier)
+        cursor.flush()
+        start, stop = cursor.position, source.fresh("at")
+        if not number:
+            _unless(source, f"{start} <= {end}")
+            source.line(f"{stop} = {end}")
+        else:
+            source.line(f"{stop} = {start} + {number}{'' if size == 1 else f' * {size}'}")
+        cursor.move(stop)
+        return start, stop
+
+    def _number(self, count: Count, cursor: _Cursor, end: str, earlier: dict[str, str]) -> str:
+        """Read how many there are: an expression, empty for all the rest."""
+        match count:
+            case Prefixed(integer=integer):
+                return self._integer(integer, cursor, end)
+            case Fixed(size=size):
+                return str(size)
+            case Named(field=name):
+                return earlier[name]
+        return ""

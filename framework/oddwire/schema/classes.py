@@ -1,0 +1,316 @@
+"""How message and subtype classes are made: annotations become slots and fields, mistakes `SchemaError`s."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, FrozenInstanceError
+from keyword import iskeyword
+from operator import attrgetter
+from typing import Any, ClassVar, TypeVar, cast, get_origin
+
+from oddwire.errors import CodecError, SchemaError
+from oddwire.schema import fields, tree
+from oddwire.schema.annotations import apply_count, apply_max_length, evaluate, kind_of
+from oddwire.schema.kinds import Kind
+from oddwire.schema.record import Field, Record
+from oddwire.schema.source import compile_function
+from oddwire.schema.text import show_fields
+
+__all__ = ["Frozen", "RecordType", "complete", "qualified_name", "record_of", "remake", "replace"]
+
+T = TypeVar("T")
+
+_OURS = ("oddwire.schema.classes", "oddwire.schema.message")
+_RESERVED = ("__init__", "__new__", "__post_init__", "__slots__", "__setattr__", "__delattr__", "__eq__", "__hash__")
+
+
+class RecordType(type):
+    """Makes the classes.
+
+    ``__oddwire__`` is the class's own `Record` or `Schema` once it is decorated, ``__oddwire_fields__`` its fields.
+    """
+
+    __oddwire__: Record | None
+    __oddwire_fields__: tuple[Field, ...]
+
+    def __new__(  # noqa: D102 - the class says it
+        mcs,
+        name: str,
+        bases: tuple[type, ...],
+        namespace: dict[str, Any],
+        *,
+        local_names: Mapping[str, Any] | None = None,
+    ) -> RecordType:
+        if namespace["__module__"] in _OURS:  # Frozen and Message
+            return super().__new__(mcs, name, bases, namespace)
+        where = f"{namespace['__module__']}.{namespace['__qualname__']}"
+        for reserved in _RESERVED:
+            if reserved in namespace:
+                raise SchemaError(f"{where}: {reserved} is oddwire's; a class has fields, methods and properties")
+        if local_names is None:
+            local_names = sys._getframe(1).f_locals  # noqa: SLF001 - where the class statement stands
+        inherited = _inherited(where, bases)
+        own = _own_fields(where, namespace, inherited, local_names)
+        names = tuple(field.name for field in own)
+        namespace = {key: value for key, value in namespace.items() if key not in names}
+        namespace["__slots__"] = names
+        namespace["__oddwire__"] = None
+        namespace["__oddwire_fields__"] = inherited + own
+        namespace["__new__"] = _undecorated
+        try:
+            return super().__new__(mcs, name, bases, namespace)
+        except TypeError as error:  # two bases that both have fields
+            raise SchemaError(f"{where}: {error}") from error
+
+    def __init__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **_: Any) -> None:
+        super().__init__(name, bases, namespace)
+
+
+class Frozen(metaclass=RecordType):
+    """What messages and subtypes have in common."""
+
+    __slots__ = ()
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise FrozenInstanceError(f"cannot assign to {name!r}: messages are frozen, use oddwire.replace")
+
+    def __delattr__(self, name: str) -> None:
+        raise FrozenInstanceError(f"cannot delete {name!r}: messages are frozen")
+
+    def __eq__(self, other: object) -> bool:
+        if other.__class__ is not self.__class__:
+            return NotImplemented
+        values = record_of(self).values
+        return values(self) == values(other)
+
+    def __hash__(self) -> int:
+        return hash((self.__class__, record_of(self).values(self)))
+
+    def __repr__(self) -> str:
+        record = record_of(self)
+        return f"{record.name}({show_fields(record, self, ', ')})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (self.__class__, record_of(self).values(self))
+
+    def __replace__(self: T, /, **changes: Any) -> T:
+        return replace(self, **changes)
+
+
+def record_of(instance: object) -> Record:
+    """Give the record of a message's or subtype's class. Raises `TypeError` for anything else."""
+    record = getattr(type(instance), "__oddwire__", None)
+    if not isinstance(record, Record):
+        raise TypeError(f"{qualified_name(type(instance))} is neither a message nor a subtype")
+    return record
+
+
+def replace(instance: T, /, **changes: Any) -> T:
+    """Give a copy of a message or subtype with some fields changed. Raises `TypeError` for a name it does not have."""
+    record = record_of(instance)
+    values = {field.name: getattr(instance, field.name) for field in record.fields}
+    return cast("T", record.cls(**{**values, **changes}))
+
+
+def qualified_name(cls: type) -> str:
+    """Name a class for an error."""
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _rebuild(cls: RecordType, values: tuple[Any, ...]) -> object:
+    """Unpickle and copy."""
+    names = (field.name for field in cls.__oddwire_fields__)
+    return cast("Record", cls.__oddwire__).build(dict(zip(names, values, strict=True)))
+
+
+def _undecorated(cls: type, *_: Any, **__: Any) -> Any:
+    raise TypeError(f"{qualified_name(cls)} has no instances: decorate it with @message(type_id) or @subtype")
+
+
+# From a class statement to fields ------------------------------------------------------------------------------------
+
+
+def _inherited(where: str, bases: tuple[type, ...]) -> tuple[Field, ...]:
+    found: dict[str, Field] = {}
+    for base in bases:
+        found |= {field.name: field for field in getattr(base, "__oddwire_fields__", ())}
+        for ancestor in base.__mro__[:-1]:
+            if not isinstance(ancestor, RecordType) and (
+                "__slots__" not in vars(ancestor) or inspect.get_annotations(ancestor)
+            ):
+                text = f"its base {ancestor.__qualname__} should be a message or subtype, or have __slots__ = ()"
+                raise SchemaError(f"{where}: {text} and no fields")
+    return tuple(found.values())
+
+
+def _own_fields(
+    where: str, namespace: dict[str, Any], inherited: tuple[Field, ...], local_names: Mapping[str, Any]
+) -> tuple[Field, ...]:
+    made: list[Field] = []
+    names = {field.name for field in inherited}
+    keys = {field.key: field.name for field in inherited}
+    for name, annotation in _annotations(namespace).items():
+        try:
+            field = _field(name, annotation, namespace, local_names)
+            if field is None:
+                continue
+            if name in names:
+                raise SchemaError("is a field of the base class already; declare it once")
+            if field.key in keys:
+                raise SchemaError(f"the key {field.key!r} is that of {keys[field.key]!r} already")
+        except SchemaError as error:
+            raise SchemaError(f"{where}.{name}: {error}") from None
+        made.append(field)
+        names.add(name)
+        keys[field.key] = name
+    for name, value in namespace.items():
+        if isinstance(value, fields.FieldSpec) and name not in names:
+            raise SchemaError(f"{where}.{name}: a field needs a type: {name}: u64 = field(...)")
+    return tuple(made)
+
+
+def _annotations(namespace: dict[str, Any]) -> Mapping[str, Any]:
+    if sys.version_info >= (3, 14):  # PEP 649: a class body no longer has its annotations, but a function that does
+        import annotationlib
+
+        if annotate := annotationlib.get_annotate_from_class_namespace(namespace):
+            return annotationlib.call_annotate_function(annotate, annotationlib.Format.FORWARDREF)
+    return cast("Mapping[str, Any]", namespace.get("__annotations__", {}))
+
+
+def _field(name: str, annotation: Any, namespace: dict[str, Any], local_names: Mapping[str, Any]) -> Field | None:
+    evaluated = _evaluate(annotation, namespace, local_names)
+    if evaluated is ClassVar or get_origin(evaluated) is ClassVar:
+        return None
+    if isinstance(evaluated, fields.FieldSpec):
+        raise SchemaError(f"the field hides the type of its name: write the annotation as a string, {name!r}")
+    if name.startswith("_") or iskeyword(name):
+        raise SchemaError("a field's name should not start with an underscore, nor be a Python keyword")
+    told = namespace.get(name, MISSING)
+    spec = told if isinstance(told, fields.FieldSpec) else fields.FieldSpec(told, MISSING)
+    return _make_field(name, kind_of(evaluated), spec)
+
+
+def _evaluate(annotation: Any, namespace: dict[str, Any], local_names: Mapping[str, Any]) -> Any:
+    module = sys.modules.get(namespace["__module__"])
+    annotated = _annotations(namespace)  # what a field is called is not what an annotation means
+    visible = {name: value for name, value in namespace.items() if name not in annotated}
+    try:
+        return evaluate(annotation, vars(module) if module else {}, {**local_names, **visible})
+    except NameError as error:
+        if error.name == namespace["__qualname__"].rpartition(".")[2]:
+            raise SchemaError(f"{annotation!r}: a class cannot be part of itself") from None
+        text = f"{annotation!r} names {error.name!r}, which is not known here when the class is made"
+        raise SchemaError(f"{text}: define or import it before, at module level, not under TYPE_CHECKING") from None
+    except Exception as error:  # an author's annotation can raise anything
+        raise SchemaError(f"the annotation {annotation!r} cannot be evaluated: {error}") from error
+
+
+def _make_field(name: str, kind: Kind, spec: fields.FieldSpec) -> Field:
+    if spec.count is not None:
+        kind = apply_count(kind, spec.count)
+    if spec.max_length is not None:
+        kind = apply_max_length(kind, spec.max_length)
+    if spec.tlv is not None and not (type(spec.tlv) is int and 0 <= spec.tlv < 1 << 64):
+        raise SchemaError(f"tlv={spec.tlv!r} should be a number from 0 to 2**64 - 1")
+    if spec.key is not None and not (isinstance(spec.key, str) and spec.key):
+        raise SchemaError(f"key={spec.key!r} should be a string")
+    factory = None if spec.default_factory is MISSING else spec.default_factory
+    if factory is not None and (spec.default is not MISSING or not callable(factory)):
+        raise SchemaError("should have a default, or a default_factory that can be called, not both")
+    if isinstance(spec.default, list | dict | set | bytearray):
+        raise SchemaError(f"the default {spec.default!r} can change under its users: write field(default_factory=...)")
+    field = Field(name, kind, spec.key or name, spec.default, factory, spec.tlv)
+    if not field.required:
+        try:
+            tree.dump(kind, field.make_default(), tree.MSGPACK)
+        except CodecError as error:
+            raise SchemaError(f"the default does not fit: {error}") from None
+    return field
+
+
+# What the decorators do ----------------------------------------------------------------------------------------------
+
+
+def complete(cls: RecordType, name: str | None) -> Record:
+    """Give a class its constructor and its twin, and make its `Record`."""
+    if vars(cls)["__oddwire__"] is not None:
+        raise SchemaError(f"{qualified_name(cls)} is decorated already")
+    own = cls.__oddwire_fields__
+    blank, values = _make_twin(cls), _values_of([field.name for field in own])
+    record = Record(cls, name or cls.__name__, cls.__module__, own, blank, values)
+    cls.__new__ = staticmethod(_constructor(record))  # type: ignore[method-assign]
+    return record
+
+
+def remake(cls: type[T], local_names: Mapping[str, Any]) -> RecordType:
+    """Make a `RecordType` of a plain class, for `subtype`."""
+    if cls.__bases__ != (object,):
+        raise SchemaError(f"{qualified_name(cls)}: a @subtype is a plain class, or a subclass of other subtypes only")
+    namespace = {key: value for key, value in vars(cls).items() if key not in ("__dict__", "__weakref__")}
+    namespace["__qualname__"] = cls.__qualname__
+    made = RecordType(cls.__name__, (Frozen,), namespace, local_names=local_names)
+    _point_cells(cls, made)
+    return made
+
+
+def _point_cells(old: type, new: type) -> None:
+    """Make ``super()`` in the methods mean the class that was made, not the one it was made from."""
+    for value in vars(new).values():
+        function = getattr(value, "fget", None) or getattr(value, "__func__", value)
+        for cell in getattr(function, "__closure__", None) or ():
+            try:
+                if cell.cell_contents is old:
+                    cell.cell_contents = new
+            except ValueError:  # a name that is not bound yet
+                continue
+
+
+def _values_of(names: list[str]) -> Callable[[Any], tuple[Any, ...]]:
+    if not names:
+        return lambda _: ()
+    if len(names) == 1:
+        only = attrgetter(names[0])
+        return lambda instance: (only(instance),)
+    return attrgetter(*names)
+
+
+def _make_twin(cls: RecordType) -> Callable[[], Any]:
+    """Make the class that `Record.blank` instantiates: of the same layout, so that its instances can become ``cls``'s.
+
+    Assigning ``__class__`` is allowed between classes of the same bases and the same slots.
+    """
+    namespace = {
+        "__slots__": cls.__dict__["__slots__"],
+        "__module__": cls.__module__,
+        "__qualname__": cls.__qualname__,
+        "__new__": object.__new__,
+        "__setattr__": object.__setattr__,
+        "__delattr__": object.__delattr__,
+    }
+    return cast("Callable[[], Any]", type.__new__(RecordType, cls.__name__, cls.__bases__, namespace))
+
+
+def _constructor(record: Record) -> Callable[..., Any]:
+    names: dict[str, Any] = {"_blank": record.blank, "_missing": MISSING}
+    parameters, lines = ["_cls"], ["    _self = _blank()"]
+    if record.fields:
+        parameters.append("*")
+    for field in record.fields:
+        name = value = field.name
+        if field.default_factory is not None:
+            names[f"_make_{name}"] = field.default_factory
+            value = f"_make_{name}() if {name} is _missing else {name}"
+            parameters.append(f"{name}=_missing")
+        elif field.default is not MISSING:
+            names[f"_default_{name}"] = field.default
+            parameters.append(f"{name}=_default_{name}")
+        else:
+            parameters.append(name)
+        lines.append(f"    _self.{name} = {value}")
+    source = "\n".join(
+        [f"def __new__({', '.join(parameters)}):", *lines, "    _self.__class__ = _cls", "    return _self"]
+    )
+    return compile_function(source, "__new__", names, f"new {record.qualified_name}")

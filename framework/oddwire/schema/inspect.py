@@ -1,0 +1,160 @@
+"""Messages as what people and JSON can read and write: for traces, logs and the command line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from enum import Enum
+from typing import Any, TypeVar
+
+from oddwire.errors import CodecError, EncodeError, MalformedMessage
+from oddwire.schema.classes import record_of
+from oddwire.schema.kinds import Array, Boolean, Choice, Float, Integer, Kind, Maybe, Octets, Opaque, Text
+from oddwire.schema.message import Message, schema_of
+from oddwire.schema.record import Field, Record
+from oddwire.schema.tree import JSON, dump_record, load
+
+__all__ = ["from_dict", "from_strings", "to_dict"]
+
+M = TypeVar("M", bound=Message)
+_Reader = Callable[[Field, Any, str], Any]
+
+_WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
+def to_dict(message: object) -> dict[str, Any]:
+    """Make a dict that `json` can write, by field name; bytes and points are hex digits, enums their values.
+
+    The inverse is `from_dict`. Raises `EncodeError` if the message, or subtype, holds what its fields cannot.
+    """
+    record = record_of(message)
+    plain = dump_record(record, message, JSON)
+    return {field.name: plain.get(field.key) for field in record.fields}
+
+
+def from_dict(cls: type[M], data: Mapping[str, Any]) -> M:
+    """Make a message from what `to_dict` gave. Fields with a default may be left out.
+
+    Raises `EncodeError` naming the field for what does not fit, and for a name the message does not have.
+    """
+    return _make(cls, data, lambda field, value, path: load(field.kind, value, JSON, path))
+
+
+def from_strings(cls: type[M], texts: Mapping[str, str]) -> M:
+    """Make a message from text a person typed: ``from_strings(Say, {"text": "hello", "volume": "0x0b"})``.
+
+    Integers may be decimal or ``0x...``; bool is true or false; bytes and points are hex digits; channels look like
+    ``539268x845x1``; enums take the member's name or value; None is ``none`` (for text, leave the field out); lists,
+    dicts and subtypes are JSON. Raises `EncodeError` naming the field, what was wrong and what would be right.
+    """
+    return _make(cls, texts, lambda field, text, path: _parse(field.kind, text, path))
+
+
+def _make(cls: type[M], given: Mapping[str, Any], read: _Reader) -> M:
+    schema = schema_of(cls)
+    try:
+        unknown = sorted(set(given) - {field.name for field in schema.fields})
+        if unknown:
+            raise EncodeError(f"{schema.name} has no field {unknown[0]!r}; {_fields_of(schema)}")
+        values: dict[str, Any] = {}
+        for field in schema.fields:
+            path = f"$.{field.name}"
+            if field.name in given:
+                values[field.name] = _told(read, field, given[field.name], path)
+            elif field.required:
+                raise EncodeError(f"{schema.name} needs a value for {field.name!r}: {_hint(field.kind)}", path=path)
+        message: M = schema.cls(**values)
+    except CodecError as error:
+        error.type_id = schema.type_id
+        raise
+    return message
+
+
+def _told(read: _Reader, field: Field, value: Any, path: str) -> Any:
+    """Read one value; what is wrong with it is our user's fault, not a peer's."""
+    try:
+        return read(field, value, path)
+    except MalformedMessage as error:
+        raise EncodeError(str(error.args[0]), path=error.path) from None
+
+
+def _parse(kind: Kind, text: str, path: str) -> Any:
+    match kind:
+        case Maybe():
+            return None if text == "none" and not isinstance(kind.inner, Text) else _parse(kind.inner, text, path)
+        case Text():
+            plain: Any = text
+        case Octets() | Opaque():
+            plain = text.lower() if isinstance(kind, Octets) else text
+        case Boolean():
+            plain = _WORDS.get(text.lower(), text)
+        case Integer():
+            plain = _number(text)
+        case Float():
+            plain = _float(text)
+        case Choice():
+            return _choice(kind, text, path)
+        case _:
+            try:
+                plain = json.loads(text)
+            except (ValueError, RecursionError):
+                raise EncodeError(f"should be {_hint(kind)}, not {text!r}", path=path) from None
+    try:
+        return load(kind, plain, JSON, path)
+    except MalformedMessage as error:
+        if error.path == path and plain is text:
+            raise EncodeError(f"should be {_hint(kind)}, not {text!r}", path=path) from None
+        raise
+
+
+def _number(text: str) -> int | str:
+    try:
+        return int(text, 0 if text.lower().startswith(("0x", "-0x")) else 10)
+    except ValueError:
+        return text
+
+
+def _float(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _choice(kind: Choice, text: str, path: str) -> Any:
+    for member in kind.members.values():
+        names = [str(kind.wire(member)), *([member.name] if isinstance(member, Enum) else [])]
+        if text in names:
+            return member
+    raise EncodeError(f"should be {_hint(kind)}, not {text!r}", path=path)
+
+
+def _fields_of(record: Record) -> str:
+    return f"its fields are {', '.join(field.name for field in record.fields)}" if record.fields else "it has none"
+
+
+def _hint(kind: Kind) -> str:
+    """Say what one may type."""
+    match kind:
+        case Integer():
+            return f"a number from {kind.low} to {kind.high}"
+        case Boolean():
+            return "true or false"
+        case Float():
+            return "a number"
+        case Text():
+            return "text"
+        case Octets():
+            return f"{kind.label} in hex digits"
+        case Opaque(name="short_channel_id"):
+            return "a short channel id, 539268x845x1"
+        case Opaque():
+            return f"a {kind.name}, {2 * kind.size} hex digits"
+        case Choice():
+            members = kind.members.values()
+            return "one of " + ", ".join(m.name if isinstance(m, Enum) else str(m) for m in members)
+        case Maybe():
+            return f"{_hint(kind.inner)}, or none"
+        case Array():
+            return "a JSON array"
+    return "JSON"
