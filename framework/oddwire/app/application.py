@@ -15,7 +15,7 @@ from oddwire.app.dispatcher import Dispatcher
 from oddwire.app.plugins import PluginManager
 from oddwire.app.router import build_router
 from oddwire.codecs.registry import Registry
-from oddwire.errors import ExtensionError, LocalProtocolError, NotSupported
+from oddwire.errors import ExtensionError, LocalProtocolError, TransportError
 from oddwire.transports.base import Manifest, NodeId, PeerInfo, Transport
 
 __all__ = ["Application"]
@@ -202,12 +202,12 @@ class Application:
     async def connect(self, uri: str) -> Peer:
         """Connect to the node of a URI, in the transport's own form, and give its handle.
 
-        Raises `NotSupported` if the transport does not dial, and what its own ``connect`` raises.
+        Raises `TransportError` if the transport does not dial, and what its own ``connect`` raises.
         """
         self._running()
         if not isinstance(self.transport, _Dials):
             name = type(self.transport).__name__
-            raise NotSupported(f"{name} does not connect on request", feature="connect")
+            raise TransportError(f"{name} does not connect on request")
         return self.peer((await self.transport.connect(uri)).node_id)
 
     async def disconnect(self, node_id: NodeId | bytes | str, reason: str = "") -> None:

@@ -82,10 +82,10 @@ class Dispatcher:
             handle = Peer(self, peer.node_id)
             lane = Lane(handle, peer, 1 + len(self._router.owners), self._tracer is not None)
             self._lanes[peer.node_id] = lane
-            lane.worker = self._spawn(self._work(lane))
         lane.info = peer
         lane.hung_up = False
-        if lane.paused:
+        if lane.paused or self._closing:
+            lane.paused = True
             self._transport.pause(peer.node_id)
         self._enqueue(lane, self._greet, 0, None, MESSAGE_WEIGHT)
 
@@ -194,12 +194,13 @@ class Dispatcher:
             await self._settle(grace)
         finally:
             for lane in self._lanes.values():
-                lane.queue.clear()
+                lane.drop_messages()
             try:
                 await close()
             finally:
-                for node_id in list(self._lanes):
-                    self.peer_disconnected(node_id, "the application is closing")
+                for lane in self._lanes.values():
+                    self.peer_disconnected(lane.peer.node_id, "the application is closing")
+                    self._wake(lane)
                 await self._settle(grace)
 
     async def _settle(self, grace: float) -> None:
@@ -240,7 +241,6 @@ class Dispatcher:
                 break
             lane.wake = self._loop.create_future()
             await lane.wake
-        lane.worker = None
         if lane.info is None:
             self._lanes.pop(lane.peer.node_id, None)
 
@@ -252,11 +252,10 @@ class Dispatcher:
         self._wake(lane)
 
     def _wake(self, lane: Lane) -> None:
-        if lane.wake is not None:
-            if not lane.wake.done():
-                lane.wake.set_result(None)
+        if lane.wake is not None and not lane.wake.done():
+            lane.wake.set_result(None)
             lane.wake = None
-        elif lane.worker is None:
+        elif lane.worker is None or lane.worker.done():
             lane.worker = self._spawn(self._work(lane))
 
     def _full(self, lane: Lane) -> None:

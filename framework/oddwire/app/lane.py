@@ -61,6 +61,12 @@ class Lane:
         self.wake: asyncio.Future[None] | None = None  # set while the worker sleeps
         self.worker: asyncio.Task[None] | None = None
 
+    def drop_messages(self) -> None:
+        """Forget the messages that wait; greetings and farewells, which are nobody's, stay."""
+        kept = [entry for entry in self.queue if entry[1] == 0]
+        self.queue.clear()
+        self.queue.extend(kept)
+
     def ask(self, reply: type[Message], waiter: Waiter) -> None:
         """Let a request wait for the next ``reply``, behind those that do already."""
         if self.waiters is None:

@@ -1,1 +1,40 @@
-"""To be written."""
+"""For tests of extensions, transports and codecs: conformance kits, strategies, doubles.
+
+The fixtures come by themselves, with pytest's plugin (`oddwire.testing.plugin`). Names are imported when they are
+first used: every pytest run loads this package, and `CodecConformance` and `messages` need hypothesis.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from oddwire.testing.codecs import CodecConformance
+    from oddwire.testing.sinks import Connected, Disconnected, Received, RecordingSink
+    from oddwire.testing.strategies import messages
+    from oddwire.testing.transports import Pair, Side, TransportConformance
+
+__all__ = [
+    "CodecConformance",
+    "Connected",
+    "Disconnected",
+    "Pair",
+    "Received",
+    "RecordingSink",
+    "Side",
+    "TransportConformance",
+    "messages",
+]
+
+_MODULES = {
+    "codecs": ("CodecConformance",),
+    "sinks": ("Connected", "Disconnected", "Received", "RecordingSink"),
+    "strategies": ("messages",),
+    "transports": ("Pair", "Side", "TransportConformance"),
+}
+_WHERE = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)
