@@ -82,7 +82,9 @@ def _write_record(record: Record, instance: object, out: bytearray, path: str) -
             raise EncodeError("has no value", path=inner) from None
         if field.tlv is None:
             _write(field.kind, value, out, inner, values)
-        elif not (value is None and isinstance(field.kind, Maybe)):
+        elif not (value is None and field.none_is_absent):
+            if value is None and isinstance(field.kind, Maybe):
+                raise ValueOutOfRange("None cannot be sent: an absent record means the default", path=inner)
             kind = field.kind.inner if isinstance(field.kind, Maybe) else field.kind
             body = bytearray()
             _write(kind, value, body, inner, values, is_record=True)
@@ -113,9 +115,12 @@ def _read_stream(record: Record, buffer: bytes, at: int, end: int, path: str) ->
         at = stop
     for field in known.values():
         if field.name not in values:
-            if field.required:
+            if not field.required:
+                values[field.name] = field.make_default()
+            elif field.none_is_absent:
+                values[field.name] = None
+            else:
                 raise MalformedMessage(f"TLV record {field.tlv} is missing", path=f"{path}.{field.name}", offset=end)
-            values[field.name] = field.make_default()
     return values
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from dataclasses import MISSING
 from enum import Enum
 from typing import Final
 
@@ -137,14 +138,15 @@ class _Dumper:
 
     def _tlv(self, field: Field, name: str, parts: _Parts) -> None:
         source = self._source
-        if not isinstance(field.kind, Maybe):
-            parts.part(self._tlv_expression(field, field.kind, name))
+        kind = field.kind.inner if isinstance(field.kind, Maybe) else field.kind
+        if not field.none_is_absent:
+            parts.part(self._tlv_expression(field, kind, name))
             return
         made = source.fresh("record")
         with source.block(f"if {name} is None:"):
             source.line(f'{made} = b""')
         with source.block("else:"):
-            source.line(f"{made} = {self._tlv_expression(field, field.kind.inner, name)}")
+            source.line(f"{made} = {self._tlv_expression(field, kind, name)}")
         parts.part(made)
 
     def _tlv_expression(self, field: Field, kind: Kind, name: str) -> str:
@@ -338,8 +340,8 @@ class _Loader:
         values = {field.name: source.fresh("v") for field in records}
         missing = source.bind(_MISSING, "missing")
         for field in records:
-            simple = not field.required and field.default_factory is None
-            source.line(f"{values[field.name]} = {source.bind(field.default, 'default') if simple else missing}")
+            default = missing if field.default is MISSING else source.bind(field.default, "default")
+            source.line(f"{values[field.name]} = {'None' if field.none_is_absent else default}")
         at, last, kind, size, start = (source.fresh(name) for name in ("at", "last", "kind", "size", "start"))
         decode = source.bind(bigsize_decode, "bigsize_decode")
         source.line(f"{at} = {cursor.position}")
@@ -367,7 +369,7 @@ class _Loader:
             if field.default_factory is not None:
                 with source.block(f"if {values[field.name]} is {missing}:"):
                     source.line(f"{values[field.name]} = {source.bind(field.default_factory, 'make')}()")
-            elif field.required:
+            elif field.required and not field.none_is_absent:
                 _unless(source, f"{values[field.name]} is not {missing}")
         cursor.move(end)
         return values

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import MISSING, dataclass
 from typing import Any
 
-from oddwire.schema.kinds import Kind
+from oddwire.schema.kinds import Kind, Maybe
 
 __all__ = ["Field", "Record", "Schema"]
 
@@ -35,6 +35,11 @@ class Field:
     def omitted_if_none(self) -> bool:
         """Whether msgpack and json leave the field out when it is None: reading that gives None again."""
         return self.default is None
+
+    @property
+    def none_is_absent(self) -> bool:
+        """Whether the bolt codec leaves the field's TLV record out when it is None: its absence means None again."""
+        return isinstance(self.kind, Maybe) and (self.required or self.default is None)
 
     def make_default(self) -> Any:
         """Give the default; only for a field that is not `required`."""
