@@ -209,8 +209,8 @@ def dump_csv(what: Namespace | Iterable[type[Message]]) -> str:
     """Write message classes of the bolt codec, and all they are made of, as CSV.
 
     What `load_csv` makes of the text encodes to the same bytes. Classes that were loaded come out as the rows they
-    came from: all of them, comments excepted, though not always in the same order. CSV knows no enums, defaults or
-    length limits, so these are left out; ``u8``, bool and enums of u8 are written ``byte``. Raises `SchemaError` naming
+    came from, all but the comments, though not always in the same order. CSV knows no enums, defaults or length
+    limits, so these are left out; ``u8``, bool and enums of u8 are written ``byte``. Raises `SchemaError` naming
     message and field for what CSV cannot say.
     """
     if not isinstance(what, Namespace):
@@ -289,7 +289,7 @@ class _Dumper:
                     count = name
                 case Prefixed(integer):
                     count = self.namespace.lengths.get(where) or _free(f"{field.name}_len", taken)
-                    yield self.row(*owner, count, self.type(where, integer), "", path=where)
+                    yield self.row(*owner, count, self.type(where, integer), "", path=f"{path}.{count}")
         yield self.row(*owner, field.name, self.type(where, kind), count, path=where)
 
     def type(self, where: str, kind: Kind) -> str:

@@ -272,7 +272,8 @@ class _Order:
                 self._visit(name)
         for message in self.csv.messages.values():
             self._visit_types(message)
-            self._check_last(message)
+            if self._check_last(message):
+                self._check_no_truncated(message)
 
     def _visit(self, name: str) -> None:
         self.path.append(name)
@@ -310,6 +311,15 @@ class _Order:
                 text = f"{definition.name} should have at most {MAX_FIELDS} fields, those of its types written out"
                 _fail(entry.line, text)
         return depth, size
+
+    def _check_no_truncated(self, message: CsvDefinition) -> None:
+        """Check that a message does not end in a truncated integer: an extension may follow (BOLT 1)."""
+        entry = last = next(reversed(message.fields.values()))
+        while entry.count is None and entry.type in self.csv.subtypes:
+            entry = next(reversed(self.csv.subtypes[entry.type].fields.values()))
+        if entry.count is None and entry.type not in self.csv.streams:
+            text = f"{message.name}.{last.name} should not be a {entry.type}: that is for the end of a TLV record"
+            _fail(last.line, f"{text}, and messages may go on (BOLT 1)")
 
     def _check_last(self, definition: CsvDefinition) -> bool:
         """Say whether the definition takes all that remains."""

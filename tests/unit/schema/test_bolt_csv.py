@@ -158,7 +158,9 @@ def test_rows_of_every_kind_are_written_back():
         "msgdata,a,letter,utf8,1",
         "msgdata,a,count,bigsize,",
         "msgdata,a,pairs,pair,count",
-        "msgdata,a,tail,pair,...",
+        "msgdata,a,len,u16,,opt_len",
+        "msgdata,a,text,utf8,len,opt_text",
+        "msgdata,a,tail,pair,...,opt_tail",
         "subtype,pair",
         "subtypedata,pair,left,short_channel_id,",
         "subtypedata,pair,right,bip340sig,",
@@ -370,7 +372,10 @@ def test_what_csv_cannot_say_is_refused():
         ("msgtype,a", r"line 1: should be msgtype,name,number"),
         ("msgtype,a,1\nmsgdata,a,x,u17,", r"line 2: type of a\.x should be fundamental, .*, not 'u17'"),
         ("msgtype,a,1\nmsgdata,a,x,byte,n", r"line 2: count of a\.x should be a number, \.\.\. or a field before it"),
-        ("\nmsgtype,a,1\nmsgdata,a,x,tu64,", r"line 2: .*A\.x: tu64 should be the last value of a TLV record"),
+        (
+            "msgtype,a,1\nmsgdata,a,x,byte,0\nmsgdata,a,y,s,2\nsubtype,s\nsubtypedata,s,z,u16,0",
+            r"line 1: .*A\.y: .*no bytes",
+        ),
     ],
 )
 def test_bad_csv_is_a_schema_error_with_its_line(text, error):

@@ -158,6 +158,11 @@ def chain(depth):
             ["msgtype,a,1", "msgdata,a,x,t,2", "subtype,t", "subtypedata,t,y,tu32"],
             r"line 2: a.x should have no count: t takes all that remains",
         ),
+        (["msgtype,a,1", "msgdata,a,x,tu32"], r"line 2: a.x should not be a tu32: that is for the end of a TLV record"),
+        (
+            ["msgtype,a,1", "msgdata,a,x,t", "subtype,t", "subtypedata,t,y,tu32"],
+            r"line 2: a.x should not be a tu32: that is for the end of a TLV record, and messages may go on",
+        ),
         (["subtype,a"], r"line 1: subtype a should have at least one subtypedata row"),
         (["subtype,a", "subtypedata,a,x,a"], r"line 2: a should not contain itself: a -> a"),
         (
