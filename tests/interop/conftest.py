@@ -11,8 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
@@ -88,6 +87,24 @@ def node() -> list[str]:
 # Peers ------------------------------------------------------------------------------------------------
 
 
+class Flood(Sequence[bytes]):
+    """Many payloads of one type and size (type included), all different, as the peers' ``flood`` makes them."""
+
+    def __init__(self, type_id: int, count: int, size: int) -> None:
+        self.type_id = type_id
+        self.count = count
+        self.size = size
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> bytes:
+        if not 0 <= index < self.count:
+            raise IndexError(index)
+        body = index.to_bytes(4, "little") * (self.size // 4 + 1)
+        return self.type_id.to_bytes(2, "big") + body[: self.size - 2]
+
+
 class PeerProcess:
     """A peer in a process of its own, driven over JSON lines; `node/json_lines.mjs` describes them."""
 
@@ -161,6 +178,23 @@ class PeerProcess:
 
     async def send(self, peer: str, payload: bytes) -> None:
         await self.command("send", peer=peer, payload=payload.hex())
+
+    async def flood(self, peer: str, payloads: Flood) -> None:
+        """Send them all; returns when the peer's socket has taken them."""
+        await self.command("flood", peer=peer, type=payloads.type_id, count=payloads.count, size=payloads.size)
+
+    @contextlib.asynccontextmanager
+    async def collecting(self, payloads: Sequence[bytes]) -> AsyncIterator[None]:
+        """See to it that these, all of one type, arrive whole and in order because of what the block does."""
+        type_id = int.from_bytes(payloads[0][:2], "big")
+        await self.command("collect", type=type_id, count=len(payloads))
+        yield
+        digest = hashlib.sha256()
+        for payload in payloads:
+            digest.update(len(payload).to_bytes(4, "big") + payload)
+        collected = await self.event("collected", type=type_id)
+        assert (collected["count"], collected["bytes"]) == (len(payloads), sum(map(len, payloads)))
+        assert collected["digest"] == digest.hexdigest()
 
     async def received(self) -> bytes:
         """Take the next payload that arrived."""
@@ -251,41 +285,6 @@ class PylnPeer(PeerProcess):
 
 class LnmessagePeer(PeerProcess):
     """lnmessage: dials only."""
-
-
-@dataclass(frozen=True)
-class Flood:
-    """Many payloads of one type and size (type included), all different, as the peers' ``flood`` makes them."""
-
-    type_id: int
-    count: int
-    size: int
-
-    def __iter__(self) -> Iterator[bytes]:
-        head = self.type_id.to_bytes(2, "big")
-        for index in range(self.count):
-            yield head + (index.to_bytes(4, "little") * (self.size // 4 + 1))[: self.size - 2]
-
-    async def sent_by(self, source: PeerProcess, peer: str) -> None:
-        """Have `source` send them to `peer`."""
-        await source.command("flood", peer=peer, type=self.type_id, count=self.count, size=self.size)
-
-    @contextlib.asynccontextmanager
-    async def collected_by(self, target: PeerProcess) -> AsyncIterator[None]:
-        """See to it that `target` receives each of them, whole and in order, because of what the block does."""
-        await target.command("collect", type=self.type_id, count=self.count)
-        yield
-        digest = hashlib.sha256()
-        for payload in self:
-            digest.update(len(payload).to_bytes(4, "big") + payload)
-        collected = await target.event("collected", type=self.type_id)
-        assert collected == {
-            "event": "collected",
-            "type": self.type_id,
-            "count": self.count,
-            "bytes": self.count * self.size,
-            "digest": digest.hexdigest(),
-        }
 
 
 @pytest.fixture

@@ -86,8 +86,8 @@ async def test_2500_messages_each_way_over_five_key_rotations(link, ours, flood)
         for payload in there:
             await connection.send_message(payload)
 
-    async with there.collected_by(pyln):
-        _, received, _ = await asyncio.gather(send(), receive(connection, back.count), back.sent_by(pyln, ours.node_id))
+    async with pyln.collecting(there):
+        _, received, _ = await asyncio.gather(send(), receive(connection, back.count), pyln.flood(ours.node_id, back))
     assert received == list(back)
 
 
@@ -99,8 +99,8 @@ async def test_large_messages_cross_without_stalling(link, ours, flood):
         for payload in there:
             await connection.send_message(payload)
 
-    async with there.collected_by(pyln):
-        _, received, _ = await asyncio.gather(send(), receive(connection, back.count), back.sent_by(pyln, ours.node_id))
+    async with pyln.collecting(there):
+        _, received, _ = await asyncio.gather(send(), receive(connection, back.count), pyln.flood(ours.node_id, back))
     assert received == list(back)
 
 
