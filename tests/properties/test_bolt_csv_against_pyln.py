@@ -16,7 +16,7 @@ from pyln.spec import bolt1, bolt2, bolt7
 from oddwire.codecs.bolt import BoltCodec
 from oddwire.errors import MalformedMessage, NotMinimal, OutOfOrder, TrailingBytes, Truncated, UnknownRequiredRecord
 from oddwire.proto.keys import ShortChannelId
-from oddwire.schema import replace, schema_of
+from oddwire.schema import schema_of
 from oddwire.schema.bolt_csv import load_csv
 from oddwire.schema.kinds import Array, Maybe, Named, Nested, Octets, Opaque
 from oddwire.testing import messages
@@ -141,9 +141,11 @@ def test_the_same_values_are_the_same_bytes(bolt, name, data):
 
 @pytest.mark.parametrize("size", [0, 1, 252, 253, 254, 60000])
 def test_records_of_every_length_are_the_same_bytes(size):
-    init = LOADED["bolt1"].messages["init"](globalfeatures=b"", features=bytes(size % 4096))
-    record = type(init.tlvs).__oddwire__.field("remote_addr").kind.inner.record.cls
-    init = replace(init, tlvs=replace(init.tlvs, remote_addr=record(data=bytes(size))))
+    loaded = LOADED["bolt1"]
+    address = loaded.tlv_records["init_tlvs.remote_addr"](data=bytes(size))
+    init = loaded.messages["init"](
+        globalfeatures=b"", features=bytes(size % 4096), tlvs=loaded.tlv_streams["init_tlvs"](remote_addr=address)
+    )
     payload = PLANS["bolt1", "init"].encode(init)
     assert payload == pyln_write("bolt1", "init", pyln_fields(schema_of(init), init))
     assert PLANS["bolt1", "init"].decode(payload) == init
@@ -152,13 +154,12 @@ def test_records_of_every_length_are_the_same_bytes(size):
 @pytest.mark.parametrize("number", [0, 1, 252, 253, 65535, 65536, 0xFFFFFFFF, 0x100000000, (1 << 64) - 1])
 def test_bigsizes_are_the_same_bytes(number):
     loaded = LOADED["bolt7"]
-    stream = loaded.tlv_streams["query_channel_range_tlvs"]
-    record = stream.__oddwire__.field("query_option").kind.inner.record.cls
+    option = loaded.tlv_records["query_channel_range_tlvs.query_option"](query_option_flags=number)
     query = loaded.messages["query_channel_range"](
         chain_hash=bytes(32),
         first_blocknum=0,
         number_of_blocks=1,
-        tlvs=stream(query_option=record(query_option_flags=number)),
+        tlvs=loaded.tlv_streams["query_channel_range_tlvs"](query_option=option),
     )
     payload = PLANS["bolt7", "query_channel_range"].encode(query)
     assert payload == pyln_write("bolt7", "query_channel_range", pyln_fields(schema_of(query), query))

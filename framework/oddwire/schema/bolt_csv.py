@@ -69,14 +69,15 @@ _TAKES_REST: Final = {name: isinstance(kind, Integer) and kind.form == "truncate
 class Namespace:
     """Message classes, and the classes they are made of, by the names the CSV gives them.
 
-    ``options`` has the feature a message or field belongs to, ``lengths`` the name of the length field of an array
-    where the class has none; both by dotted path: ``query_channel_range``, ``init.features``,
-    ``init_tlvs.networks.chains``.
+    ``tlv_records`` has the classes of the values in TLV streams by dotted path: ``init_tlvs.networks``. ``options`` has
+    the feature a message or field belongs to, and ``lengths`` the name of an array's length field where the class has
+    none, by path too: ``query_channel_range``, ``init.features``, ``init_tlvs.networks.chains``.
     """
 
     messages: Mapping[str, type[Message]] = dataclasses.field(default_factory=dict)
     subtypes: Mapping[str, type] = dataclasses.field(default_factory=dict)
     tlv_streams: Mapping[str, type] = dataclasses.field(default_factory=dict)
+    tlv_records: Mapping[str, type] = dataclasses.field(default_factory=dict)
     options: Mapping[str, str] = dataclasses.field(default_factory=dict)
     lengths: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
@@ -98,6 +99,7 @@ class _Loader:
         self.csv = csv
         self.module = module
         self.classes: dict[str, type] = {}
+        self.records: dict[str, type] = {}
         self.options: dict[str, str] = {}
         self.lengths: dict[str, str] = {}
 
@@ -110,6 +112,7 @@ class _Loader:
             messages=MappingProxyType(messages),
             subtypes=MappingProxyType({name: self.classes[name] for name in self.csv.subtypes}),
             tlv_streams=MappingProxyType({name: self.classes[name] for name in self.csv.streams}),
+            tlv_records=MappingProxyType(self.records),
             options=MappingProxyType(self.options),
             lengths=MappingProxyType(self.lengths),
         )
@@ -129,8 +132,9 @@ class _Loader:
     def stream(self, name: str) -> type:
         contents: dict[str, tuple[Kind, Any]] = {}
         for record in self.csv.streams[name].values():
-            kind = Maybe(kind_of(self.subtype(f"{name}.{record.name}", record)))
-            contents[record.name] = (kind, fields.field(default=None, tlv=record.number))
+            path = f"{name}.{record.name}"
+            self.records[path] = self.subtype(path, record)
+            contents[record.name] = (Maybe(kind_of(self.records[path])), fields.field(default=None, tlv=record.number))
         return subtype(self.make_class(name, contents))
 
     def make_class(self, path: str, contents: Mapping[str, tuple[Kind, Any]], *bases: type) -> Any:

@@ -31,7 +31,7 @@ from oddwire.schema import (
 )
 from oddwire.schema.bolt_csv import Namespace, dump_csv, load_csv
 from oddwire.schema.csv_rows import MAX_NESTING
-from oddwire.schema.kinds import Array, Fixed, Integer, Named, Nested, Octets, Opaque, Prefixed, Rest, Text
+from oddwire.schema.kinds import Array, Fixed, Integer, Maybe, Named, Nested, Octets, Opaque, Prefixed, Rest, Text
 
 OWNER = PrivateKey(bytes(31) + b"\1").public_key()
 BOLTS = ["bolt1", "bolt2", "bolt7"]
@@ -85,10 +85,13 @@ def test_messages_subtypes_and_streams_become_classes():
     }
     assert kinds(order) == {"price": Integer("u32", 32), "memo": Octets(Fixed(4))}
     assert {entry.name: entry.tlv for entry in stream.__oddwire__.fields} == {"fee": 1, "urgent": 2, "extra": 65537}
-    fee, urgent, extra = (entry.kind.inner.record for entry in stream.__oddwire__.fields)
-    assert kinds(fee.cls) == {"amount_msat": Integer("tu64", 64, form="truncated")}
-    assert urgent.fields == ()
-    assert kinds(extra.cls) == {"best": Nested(order.__oddwire__), "data": Octets(Rest())}
+    fee, urgent, extra = (loaded.tlv_records[f"order_book_tlvs.{name}"] for name in ("fee", "urgent", "extra"))
+    assert [entry.kind for entry in stream.__oddwire__.fields] == [
+        Maybe(Nested(cls.__oddwire__)) for cls in (fee, urgent, extra)
+    ]
+    assert kinds(fee) == {"amount_msat": Integer("tu64", 64, form="truncated")}
+    assert kinds(urgent) == {}
+    assert kinds(extra) == {"best": Nested(order.__oddwire__), "data": Octets(Rest())}
     assert loaded.options == {"order_book": "option_orders"}
     assert loaded.lengths == {"order_book.asset": "asset_len", "order_book.orders": "num_orders"}
 
@@ -201,8 +204,7 @@ def test_types_nested_as_deep_as_they_may_be_are_carried():
     value = 7
     for depth in reversed(range(MAX_NESTING)):
         stream = loaded.tlv_streams[f"level{depth}"]
-        record = stream.__oddwire__.fields[0].kind.inner.record.cls
-        value = stream(r=record(x=value))
+        value = stream(r=loaded.tlv_records[f"level{depth}.r"](x=value))
     message = loaded.messages["a"](x=value)
     assert plan.decode(plan.encode(message)) == message
 
