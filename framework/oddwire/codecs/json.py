@@ -15,7 +15,8 @@ from typing import Any, Final, NoReturn
 
 from oddwire.codecs.base import Codec, Plan, check_size, type_bytes, with_type
 from oddwire.errors import CodecError, MalformedMessage
-from oddwire.schema.record import Schema
+from oddwire.schema.kinds import Array, Kind, Maybe, Nested
+from oddwire.schema.record import Record, Schema
 from oddwire.schema.tree import JSON, MAX_DEPTH, dump_record, load_record
 
 __all__ = ["JsonCodec"]
@@ -23,7 +24,8 @@ __all__ = ["JsonCodec"]
 LONGEST_NUMBER: Final = 1000
 """Digits a number may have: turning more into an int takes Python time that grows with their square."""
 
-_TOKENS = re.compile(r'"(?:[^"\\]|\\.)*"?|[\[{]|[\]}]', re.DOTALL)
+_TOKENS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[{]|[\]}]', re.DOTALL)
+_STEPS = re.compile(r"\.(\w+)|\[(\d+)\]")
 
 
 class JsonCodec(Codec):
@@ -52,25 +54,37 @@ def _compile_encode(schema: Schema) -> Callable[[Any], bytes]:
 def _compile_decode(schema: Schema) -> Callable[[bytes], Any]:
     def decode(payload: bytes) -> object:
         try:
-            return load_record(schema, _parse(payload), JSON)
+            text = _text(payload)
+            tree = _parse(text)
+            try:
+                return load_record(schema, tree, JSON)
+            except MalformedMessage as error:
+                error.offset = _offset(text, _locate(text, schema, error.path))
+                raise
         except CodecError as error:
             raise with_type(error, schema)  # noqa: B904 - it is the same error
 
     return decode
 
 
-def _parse(payload: bytes) -> object:
-    """Read the JSON after the type. Raises `MalformedMessage` only."""
+def _text(payload: bytes) -> str:
     try:
-        text = payload[2:].decode()
+        return payload[2:].decode()
     except UnicodeDecodeError as error:
         raise MalformedMessage(f"is not UTF-8: {error.reason}", offset=2 + error.start) from None
+
+
+def _offset(text: str, position: int) -> int:
+    """Turn a place in the text into one in the payload."""
+    return 2 + len(text[:position].encode())
+
+
+def _parse(text: str) -> object:
     _check_depth(text)
     try:
         return _DECODER.decode(text)
     except json.JSONDecodeError as error:
-        offset = 2 + len(text[: error.pos].encode())
-        raise MalformedMessage(f"is not JSON: {error.msg}", offset=offset) from None
+        raise MalformedMessage(f"is not JSON: {error.msg}", offset=_offset(text, error.pos)) from None
 
 
 def _check_depth(text: str) -> None:
@@ -81,8 +95,8 @@ def _check_depth(text: str) -> None:
         if first in "[{":
             depth += 1
             if depth > MAX_DEPTH:
-                offset = 2 + len(text[: token.start()].encode())
-                raise MalformedMessage(f"nests more than {MAX_DEPTH} levels deep", offset=offset)
+                where = _offset(text, token.start())
+                raise MalformedMessage(f"nests more than {MAX_DEPTH} levels deep", offset=where)
         elif first in "]}":
             depth -= 1
 
@@ -107,3 +121,51 @@ def _constant(name: str) -> NoReturn:
 
 
 _DECODER: Final = json.JSONDecoder(object_pairs_hook=_pairs, parse_int=_integer, parse_constant=_constant)
+
+
+# Where the value of a path is ----------------------------------------------------------------------------------------
+
+
+def _locate(text: str, record: Record, path: str) -> int:
+    """Find the value at ``path`` in JSON that has been parsed, or the innermost around it."""
+    at = _next(text, 0)
+    kind: Kind = Nested(record)
+    for name, index in _STEPS.findall(path):
+        while isinstance(kind, Maybe):
+            kind = kind.inner
+        places = _places(text, at)
+        wanted: str | int | None = None
+        if isinstance(kind, Nested) and name:
+            field = kind.record.field(name)
+            if field is not None:
+                wanted, kind = field.key, field.kind
+        elif isinstance(kind, Array) and index:
+            wanted, kind = int(index), kind.element
+        if wanted not in places:
+            break
+        at = places[wanted]
+    return at
+
+
+def _places(text: str, at: int) -> dict[str | int | None, int]:
+    """Say where the values of the object or array at ``at`` are, by key or index."""
+    found: dict[str | int | None, int] = {}
+    closing = {"{": "}", "[": "]"}.get(text[at], "")
+    place = _next(text, at + 1)
+    while closing and text[place] != closing:
+        key: str | int = len(found)
+        if closing == "}":
+            key, place = _DECODER.raw_decode(text, place)
+            place = _next(text, _next(text, place) + 1)
+        found[key] = place
+        place = _next(text, _DECODER.raw_decode(text, place)[1])
+        if text[place] == ",":
+            place = _next(text, place + 1)
+    return found
+
+
+def _next(text: str, at: int) -> int:
+    """Pass over white space."""
+    while text[at : at + 1] in (" ", "\t", "\r", "\n"):
+        at += 1
+    return at

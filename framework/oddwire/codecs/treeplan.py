@@ -80,6 +80,8 @@ class TreeWriter:
         """Write statements that check the map ``name`` and make the instance; give its name."""
         source = self._source
         values: list[tuple[str, str]] = []
+        if not any(field.required for field in record.fields):  # else looking one up fails for all but maps
+            self._unless(f"type({name}) is dict")
         for field in record.fields:
             local = source.fresh("v")
             if field.required:

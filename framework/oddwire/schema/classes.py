@@ -43,16 +43,16 @@ class RecordType(type):
         *,
         local_names: Mapping[str, Any] | None = None,
     ) -> RecordType:
+        frame = sys._getframe(1)  # noqa: SLF001 - where the class statement stands
+        namespace = {"__module__": frame.f_globals["__name__"], "__qualname__": name, **namespace}
         if namespace["__module__"] in _OURS:  # Frozen and Message
             return super().__new__(mcs, name, bases, namespace)
         where = f"{namespace['__module__']}.{namespace['__qualname__']}"
         for reserved in _RESERVED:
             if reserved in namespace:
                 raise SchemaError(f"{where}: {reserved} is oddwire's; a class has fields, methods and properties")
-        if local_names is None:
-            local_names = sys._getframe(1).f_locals  # noqa: SLF001 - where the class statement stands
         inherited = _inherited(where, bases)
-        own = _own_fields(where, namespace, inherited, local_names)
+        own = _own_fields(where, namespace, inherited, frame.f_locals if local_names is None else local_names)
         names = tuple(field.name for field in own)
         namespace = {key: value for key, value in namespace.items() if key not in names}
         namespace["__slots__"] = names

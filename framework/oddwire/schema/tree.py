@@ -71,11 +71,14 @@ JSON: Final = Form("json", hexed=True)
 
 
 def dump_record(record: Record, instance: object, form: Form, path: str = "$") -> dict[str, Any]:
-    """Make the map that holds ``instance``. Fields that are None, and by default are None, are left out."""
+    """Make the map that holds ``instance``.
+
+    Fields that are None, and by default are None, are left out; the others of that kind come last.
+    """
     if type(instance) is not record.cls:
         raise EncodeError(f"should be {record.name}, not {_name(instance)}", path=path)
     made = {}
-    for field in record.fields:
+    for field in sorted(record.fields, key=lambda field: field.omitted_if_none):
         try:
             value = getattr(instance, field.name)
         except AttributeError:
@@ -190,10 +193,8 @@ def _dump_text(kind: Text, value: Any, path: str) -> str:
         _wrong(kind, value, path)
     text = str.__str__(value)
     check_length(kind, len(text), path)
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ValueOutOfRange("str holds a lone surrogate, which UTF-8 cannot carry", path=path) from None
+    if _has_surrogates(text):
+        raise ValueOutOfRange("str holds a lone surrogate, which UTF-8 cannot carry", path=path)
     return text
 
 
@@ -226,6 +227,7 @@ def load(kind: Kind, plain: Any, form: Form, path: str = "$") -> Any:
         case Text():
             if type(plain) is not str:
                 _malformed(kind, plain, path)
+            _check_surrogates(plain, form, path)
             check_fit(kind, len(plain), path)
             return plain
         case Octets():
@@ -316,7 +318,18 @@ def _load_table(kind: Table, plain: Any, form: Form, path: str) -> dict[str, Any
     for key in plain:
         if type(key) is not str:
             raise MalformedMessage(f"keys should be str, not {_name(key)}", path=path)
+        _check_surrogates(key, form, path)
     return {key: load(kind.value, inner, form, f"{path}[{key!r}]") for key, inner in plain.items()}
+
+
+def _check_surrogates(text: str, form: Form, path: str) -> None:
+    # JSON can write half a surrogate pair, \ud800 alone; UTF-8, and so msgpack, cannot.
+    if form.hexed and _has_surrogates(text):
+        raise MalformedMessage("str holds a lone surrogate", path=path)
+
+
+def _has_surrogates(text: str) -> bool:
+    return not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _unhex(kind: Octets, plain: Any, path: str) -> bytes:
@@ -335,9 +348,7 @@ def check_anything(value: object, form: Form, depth: int = MAX_DEPTH) -> str:
         case float():
             return "" if isfinite(value) else "numbers should be finite"
         case str():
-            return (
-                "" if value.isascii() or not any("\ud800" <= c <= "\udfff" for c in value) else "has a lone surrogate"
-            )
+            return "str holds a lone surrogate" if _has_surrogates(value) else ""
         case bytes() if not form.hexed:
             return ""
         case list() | dict() if depth == 0:
