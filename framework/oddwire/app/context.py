@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from oddwire.app.application import Application
     from oddwire.app.extension import Extension
 
-__all__ = ["Context", "Peer"]
+__all__ = ["Context", "Messenger", "Peer"]
 
 M = TypeVar("M", bound=Message)
 

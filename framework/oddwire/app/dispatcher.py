@@ -41,8 +41,8 @@ __all__ = ["Dispatcher"]
 logger = logging.getLogger("oddwire.app")
 
 M = TypeVar("M", bound=Message)
-TURNS: Final = 128  # messages of one peer handled before other peers get the loop
-MAX_CONCURRENT: Final = 32  # tasks of concurrent handlers, a peer
+_TURNS: Final = 128  # messages of one peer handled before other peers get the loop
+_MAX_CONCURRENT: Final = 32  # tasks of concurrent handlers, a peer
 
 
 class Dispatcher:
@@ -219,7 +219,7 @@ class Dispatcher:
 
     async def _work(self, lane: Lane) -> None:
         """Drain one lane for as long as its peer stays: handlers in order, and now and then a turn for other peers."""
-        queue, contexts, turns = lane.queue, lane.contexts, TURNS
+        queue, contexts, turns = lane.queue, lane.contexts, _TURNS
         while True:
             while queue:
                 run, owner, message, weight = queue.popleft()
@@ -235,7 +235,7 @@ class Dispatcher:
                     self._failed(context, message, error)
                 turns -= 1
                 if not turns:
-                    turns = TURNS
+                    turns = _TURNS
                     await asyncio.sleep(0)
             if lane.info is None or self._closing:
                 break
@@ -317,7 +317,7 @@ class Dispatcher:
 
     async def _detach(self, lane: Lane, run: Run, context: Context, message: Message) -> None:
         """Give one message a task of its own; with too many of them, the lane waits."""
-        while lane.running >= MAX_CONCURRENT:
+        while lane.running >= _MAX_CONCURRENT:
             lane.slot = self._loop.create_future()
             await lane.slot
         lane.running += 1

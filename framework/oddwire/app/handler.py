@@ -17,7 +17,7 @@ from oddwire.schema import Message, schema_of
 if TYPE_CHECKING:
     from oddwire.app.context import Context
 
-__all__ = ["Handler", "HandlerFunction", "RpcMethod"]
+__all__ = ["Handler", "HandlerFunction", "RpcMethod", "check_callback", "is_async", "place"]
 
 HandlerFunction = Callable[["Context", Any], Coroutine[Any, Any, Message | None]]
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from oddwire.app.application import Application
     from oddwire.app.context import Peer
 
-__all__ = ["Hooks", "TraceEvent", "hookimpl", "hookspec"]
+__all__ = ["PROJECT", "Hooks", "TraceEvent", "hookimpl", "hookspec"]
 
 PROJECT = "oddwire"
 

@@ -16,8 +16,8 @@ from oddwire.transports.base import Manifest, NodeId, PeerInfo, Transport
 
 __all__ = ["Pair", "Side", "TransportConformance"]
 
-MANIFEST = Manifest(type_ids=frozenset({0x8C01, 0x8C02}), features=frozenset({513}))
-STRANGER = NodeId("02" + "11" * 32)
+_MANIFEST = Manifest(type_ids=frozenset({0x8C01, 0x8C02}), features=frozenset({513}))
+_STRANGER = NodeId("02" + "11" * 32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,12 +156,12 @@ class TransportConformance:
     async def test_does_not_know_a_stranger(self, pair: Pair) -> None:
         transport = pair.left.transport
         with _raises(PeerNotConnected) as caught:
-            await transport.send(STRANGER, _payload(0))
-        assert caught[0].node_id == STRANGER.hex()
-        transport.pause(STRANGER)
-        transport.resume(STRANGER)
-        transport.warn(STRANGER, "who are you?")
-        await transport.disconnect(STRANGER, "who are you?")
+            await transport.send(_STRANGER, _payload(0))
+        assert caught[0].node_id == _STRANGER.hex()
+        transport.pause(_STRANGER)
+        transport.resume(_STRANGER)
+        transport.warn(_STRANGER, "who are you?")
+        await transport.disconnect(_STRANGER, "who are you?")
         await self._still_works(pair)
 
     @_on_pair
@@ -327,7 +327,7 @@ class TransportConformance:
         left, right = await self.make()
         before = asyncio.all_tasks()
         sink = RecordingSink()
-        opening = asyncio.create_task(right.open(MANIFEST, sink))
+        opening = asyncio.create_task(right.open(_MANIFEST, sink))
         await asyncio.sleep(0)
         opening.cancel()
         await asyncio.wait([opening])
@@ -353,8 +353,8 @@ class TransportConformance:
         left, right = await self.make()
         sinks = RecordingSink(), RecordingSink()
         try:
-            await right.open(MANIFEST, sinks[1])
-            await left.open(MANIFEST, sinks[0])
+            await right.open(_MANIFEST, sinks[1])
+            await left.open(_MANIFEST, sinks[0])
             await self.connect(left, right)
             for sink in sinks:
                 await sink.until(lambda sink: sink.connected, timeout=self.patience)

@@ -1,0 +1,144 @@
+"""Imports point down: the floors of docs/architecture.md, checked on the source."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+FRAMEWORK = ROOT / "framework"
+EXTENSIONS = ROOT / "extensions"
+
+# The longest prefix of a module's name says on which floor it is.
+FLOORS = {
+    "oddwire.errors": 0,
+    "oddwire.proto": 1,
+    "oddwire.proto.connection": 2,
+    "oddwire.proto.wire": 2,
+    "oddwire.jsonrpc": 2,
+    "oddwire.schema": 2,
+    "oddwire.codecs": 3,
+    "oddwire.transports": 3,
+    "oddwire.session": 4,
+    "oddwire.node": 4,
+    "oddwire.app": 5,
+    "oddwire.testing": 6,
+    "oddwire.cli": 6,
+    "oddwire": 7,
+}
+FRONTS = {"oddwire.proto"}  # the package itself shows all of its floors, its modules lie on theirs
+PURE = ("oddwire.errors", "oddwire.proto", "oddwire.schema", "oddwire.codecs")
+IMPURE = ("oddwire.proto.connection", "oddwire.proto.wire")
+WORLDLY = {"asyncio", "datetime", "os", "random", "secrets", "select", "selectors", "socket", "subprocess", "threading"}
+WORLDLY |= {"time", "uuid"}
+APART = {
+    ("oddwire.transports", "oddwire.schema"),
+    ("oddwire.transports", "oddwire.codecs"),
+    ("oddwire.app", "oddwire.node"),
+}
+# extension.run() turns an author's script into the program: it imports the command line when it is called.
+ALLOWED = {("oddwire.app.extension", "oddwire.cli.run")}
+
+
+def module_name(path: Path, root: Path) -> str:
+    parts = path.relative_to(root).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+SOURCES = {module_name(path, FRAMEWORK): path for path in FRAMEWORK.rglob("*.py")}
+
+
+def imports(path: Path) -> Iterator[tuple[str, bool]]:
+    """Give every module a file imports, and whether only type checkers follow it there."""
+    tree = ast.parse(path.read_text())
+    checking = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, id(node) in checking) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                yield (inner if inner in SOURCES else node.module or "", id(node) in checking)
+
+
+def floor(module: str) -> int:
+    if module in FRONTS:
+        return 2
+    return FLOORS[max((name for name in FLOORS if in_package(module, name)), key=len)]
+
+
+def in_package(module: str, *packages: str) -> bool:
+    return any(module == package or module.startswith(f"{package}.") for package in packages)
+
+
+def package(module: str) -> str:
+    return ".".join(module.split(".")[:2])
+
+
+def is_pure(module: str) -> bool:
+    return in_package(module, *PURE) and not in_package(module, *IMPURE) and module not in FRONTS
+
+
+@pytest.mark.parametrize("module", sorted(SOURCES))
+def test_imports_point_down(module: str) -> None:
+    for target, _ in imports(SOURCES[module]):
+        if not in_package(target, "oddwire") or (module, target) in ALLOWED:
+            continue
+        if package(target) == package(module):
+            low_enough = floor(target) <= floor(module)
+        else:
+            low_enough = floor(target) < floor(module)
+        assert low_enough, f"{module} (floor {floor(module)}) imports {target} (floor {floor(target)})"
+        assert (package(module), package(target)) not in APART, f"{module} should not know {target}"
+        if package(module) == "oddwire.proto":
+            assert package(target) in ("oddwire.proto", "oddwire.errors"), f"{module} imports {target}"
+
+
+@pytest.mark.parametrize("module", sorted(module for module in SOURCES if is_pure(module)))
+def test_the_pure_floors_know_nothing_of_the_world(module: str) -> None:
+    for target, checking in imports(SOURCES[module]):
+        assert target.partition(".")[0] not in WORLDLY, f"{module} imports {target}"
+        assert checking or not in_package(target, "oddwire") or is_pure(target), f"{module} imports {target}"
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    graph = {
+        module: {target for target, checking in imports(path) if not checking and target in SOURCES} - {module}
+        for module, path in SOURCES.items()
+    }
+    for module, target in ALLOWED:
+        graph[module].discard(target)
+    done: set[str] = set()
+
+    def visit(module: str, way: tuple[str, ...]) -> None:
+        assert module not in way, " -> ".join((*way[way.index(module) :], module))
+        if module not in done:
+            for target in sorted(graph[module]):
+                visit(target, (*way, module))
+            done.add(module)
+
+    for module in sorted(graph):
+        visit(module, ())
+
+
+def test_extensions_import_oddwire_alone() -> None:
+    for path in EXTENSIONS.rglob("*.py"):
+        own = path.relative_to(EXTENSIONS).parts[0].removesuffix(".py")
+        for target, _ in imports(path):
+            top = target.partition(".")[0]
+            assert top in ("oddwire", own) or top in sys.stdlib_module_names, f"{path}: imports {target}"
+
+
+def test_every_exception_is_still_needed() -> None:
+    for module, target in ALLOWED:
+        assert target in {name for name, _ in imports(SOURCES[module])}
