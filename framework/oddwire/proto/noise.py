@@ -87,7 +87,6 @@ class Handshake:
         "_ephemeral",
         "_h",
         "_local_key",
-        "_remote_ephemeral",
         "_temp_k2",
         "is_initiator",
         "receiving",
@@ -102,7 +101,6 @@ class Handshake:
         self.receiving: CipherState | None = None
         self._local_key = local_key
         self._ephemeral = ephemeral
-        self._remote_ephemeral: PublicKey | None = None
         self._temp_k2 = b""
         self._buffer = b""
         self._ck = _PROTOCOL
@@ -140,7 +138,8 @@ class Handshake:
         # BOLT 8, Act One
         ephemeral = self._ephemeral.public_key().to_bytes()
         self._mix(ephemeral)
-        return b"\0" + ephemeral + self._seal_empty(self._mix_key(self._ephemeral, self.remote_key))
+        temp_k1 = self._mix_key(self._ephemeral, self.remote_key.to_bytes(), act=1)
+        return b"\0" + ephemeral + self._seal_empty(temp_k1)
 
     def receive(self, data: bytes | memoryview) -> bytes:
         """Take the next bytes from the peer; give those to send in answer, or none.
@@ -182,26 +181,26 @@ class Handshake:
 
     def _act_one(self, packet: bytes) -> bytes:
         # BOLT 8, Act One, receiver
-        self._remote_ephemeral = self._public_key(packet[1:34], act=1)
-        self._mix(packet[1:34])
-        self._open_empty(self._mix_key(self._local_key, self._remote_ephemeral), packet[34:], act=1)
+        remote_ephemeral = packet[1:34]
+        self._mix(remote_ephemeral)
+        self._open_empty(self._mix_key(self._local_key, remote_ephemeral, act=1), packet[34:], act=1)
         # BOLT 8, Act Two, sender
         ephemeral = self._ephemeral.public_key().to_bytes()
         self._mix(ephemeral)
-        self._temp_k2 = self._mix_key(self._ephemeral, self._remote_ephemeral)
+        self._temp_k2 = self._mix_key(self._ephemeral, remote_ephemeral, act=1)
         self._act = 3
         return b"\0" + ephemeral + self._seal_empty(self._temp_k2)
 
     def _act_two(self, packet: bytes) -> bytes:
         # BOLT 8, Act Two, receiver
-        remote_ephemeral = self._public_key(packet[1:34], act=2)
-        self._mix(packet[1:34])
-        temp_k2 = self._mix_key(self._ephemeral, remote_ephemeral)
+        remote_ephemeral = packet[1:34]
+        self._mix(remote_ephemeral)
+        temp_k2 = self._mix_key(self._ephemeral, remote_ephemeral, act=2)
         self._open_empty(temp_k2, packet[34:], act=2)
         # BOLT 8, Act Three, sender
         sealed = ChaCha20Poly1305(temp_k2).encrypt(NONCES[1], self._local_key.public_key().to_bytes(), self._h)
         self._mix(sealed)
-        tag = self._seal_empty(self._mix_key(self._local_key, remote_ephemeral))
+        tag = self._seal_empty(self._mix_key(self._local_key, remote_ephemeral, act=2))
         sending, receiving = _hkdf(self._ck, b"")
         self._finish(sending, receiving)
         return b"\0" + sealed + tag
@@ -215,9 +214,9 @@ class Handshake:
             raise AuthenticationFailed(
                 "act 3: the peer's static key does not verify", act=3, code="ACT3_BAD_CIPHERTEXT"
             ) from None
-        self.remote_key = self._public_key(static, act=3)
         self._mix(sealed)
-        self._open_empty(self._mix_key(self._ephemeral, self.remote_key), packet[50:], act=3)
+        self._open_empty(self._mix_key(self._ephemeral, static, act=3), packet[50:], act=3)
+        self.remote_key = PublicKey(static)
         receiving, sending = _hkdf(self._ck, b"")
         self._finish(sending, receiving)
 
@@ -226,8 +225,16 @@ class Handshake:
     def _mix(self, data: bytes) -> None:
         self._h = sha256(self._h + data).digest()
 
-    def _mix_key(self, private: PrivateKey, public: PublicKey) -> bytes:
-        self._ck, temp = _hkdf(self._ck, private.ecdh(public).data)
+    def _mix_key(self, private: PrivateKey, public: bytes, *, act: int) -> bytes:
+        try:
+            shared = private.key.ecdh(public)  # reads the point itself: the peer's keys are parsed once
+        except ValueError:
+            raise HandshakeFailed(
+                f"act {act}: public key {public.hex()} is not a compressed point on secp256k1",
+                act=act,
+                code=f"ACT{act}_BAD_PUBKEY",
+            ) from None
+        self._ck, temp = _hkdf(self._ck, shared)
         return temp
 
     def _seal_empty(self, key: bytes) -> bytes:
@@ -250,13 +257,6 @@ class Handshake:
                 code=f"ACT{act}_BAD_TAG",
             ) from None
         self._mix(tag)
-
-    @staticmethod
-    def _public_key(raw: bytes, *, act: int) -> PublicKey:
-        try:
-            return PublicKey(raw)
-        except ValueError as error:
-            raise HandshakeFailed(f"act {act}: {error}", act=act, code=f"ACT{act}_BAD_PUBKEY") from None
 
     def _finish(self, sending: bytes, receiving: bytes) -> None:
         # BOLT 8: both directions start from one chaining key and rotate each on its own from here

@@ -1,0 +1,1 @@
+"""What oddwire promises of its speed, measured: ``python -m benchmarks`` (``make bench``)."""

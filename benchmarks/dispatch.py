@@ -1,0 +1,70 @@
+"""Payload to handler with 10 000 registered types against 10: dispatch must not grow with types."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import warnings
+
+from benchmarks.harness import ROUNDS, Row, median_ratio, run_async
+from benchmarks.payloads import rates
+from oddwire.app import Application, Context, Extension
+from oddwire.schema import Message, message, u64
+from oddwire.testing import MemoryNetwork
+
+MESSAGES = 60_000
+
+
+def build(types: int) -> tuple[Extension, list[Message], list[int]]:
+    extension = Extension("bench", version="1.0")
+    classes: list[type[Message]] = []
+    seen = [0]
+    for index in range(types):
+        namespace = {"__annotations__": {"number": u64}, "__module__": __name__, "__qualname__": f"Type{index}"}
+        classes.append(message(0x8001 + 2 * index)(type(f"Type{index}", (Message,), namespace)))
+
+    async def handle(context: Context, received) -> None:  # type: ignore[no-untyped-def]  # any of them
+        seen[0] += 1
+
+    for cls in classes:
+        extension.on(cls)(handle)
+    # Ten types carry the traffic in both cases, spread over all there are
+    step = max(1, types // 10)
+    return extension, [cls(number=7) for cls in classes[::step][:10]], seen  # type: ignore[call-arg]
+
+
+def measure(types: int) -> float:
+    async def main() -> float:
+        network = MemoryNetwork()
+        extension, samples, seen = build(types)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # ten thousand types meet those known in the wild
+            app = Application(extension, transport=network.transport())
+            other = Application(transport=network.transport())
+        async with app, other:
+            await other.connect(app.uris[0])
+            while not app.peers:
+                await asyncio.sleep(0)
+            peer = app.peers[0].node_id
+            payloads = [app.registry.encode(sample) for sample in samples]
+            sink = app.sink
+            start = time.perf_counter()
+            for _ in range(MESSAGES // 1000):
+                for _ in range(100):
+                    for payload in payloads:
+                        sink.payload_received(peer, payload)
+                await asyncio.sleep(0)
+            while seen[0] < MESSAGES:
+                await asyncio.sleep(0)
+            return MESSAGES / (time.perf_counter() - start)
+
+    return float(run_async(main()))
+
+
+def rows() -> list[Row]:
+    measure(10)  # warm
+    few, many = [], []
+    for _ in range(ROUNDS):
+        few.append(measure(10))
+        many.append(measure(10_000))
+    return [Row("dispatch, 10 000 types, against 10", median_ratio(many, few), "ratio", ">= 0.95", rates(many, few))]
