@@ -75,7 +75,7 @@ def check_features(features: bytes, understood: Collection[int] = ()) -> None:
     known = sum(1 << pair for pair in FEATURES.keys() | {bit & ~1 for bit in understood})
     unknown = bits & int.from_bytes(b"\x55" * len(features), "big") & ~known
     if unknown:
-        names = []
+        names: list[str] = []
         while unknown and len(names) < 8:
             lowest = unknown & -unknown
             names.append(str(lowest.bit_length() - 1))
