@@ -10,7 +10,7 @@ from typing import Final
 
 from cryptography.exceptions import InvalidTag
 
-from oddwire.errors import LocalProtocolError, PayloadTooLarge, RemoteProtocolError
+from oddwire.errors import PayloadTooLarge, RemoteProtocolError
 from oddwire.proto.noise import NONCES, ROTATE_AFTER, CipherState
 
 __all__ = ["HEADER_SIZE", "MAX_FRAME", "MAX_MESSAGE", "FrameReceiver", "FrameSender"]
@@ -92,9 +92,9 @@ class FrameReceiver:
     def feed(self, data: bytes | memoryview) -> None:
         """Open every whole frame in `rest` and ``data`` and deliver its message.
 
-        ``data`` is used only during the call. Raises `RemoteProtocolError` when a MAC does not verify: the
-        connection must be closed, and this receiver refuses to go on. Exceptions of ``deliver`` pass through and
-        lose nothing but the message it was given.
+        ``data`` is used only during the call. Raises `RemoteProtocolError` when a MAC does not verify, and at every
+        later call: the connection must be closed. Exceptions of ``deliver`` pass through and lose nothing but the
+        message it was given.
         """
         if self.rest:
             data = b"".join((self.rest, data))
@@ -132,8 +132,7 @@ class FrameReceiver:
                     pair = 0
                 self.deliver(message)  # read anew each time: it may have been replaced by the call before
         except InvalidTag:
-            self._held = True
-            self.deliver = _broken
+            # What failed stays first in `rest`, and fails again
             raise RemoteProtocolError(
                 "a frame's MAC does not verify: bytes were changed, lost or repeated on the way"
             ) from None
@@ -143,7 +142,3 @@ class FrameReceiver:
             self._large = need >= _LARGE or len(message) >= _LARGE
             if position < end:
                 self.rest = bytes(data[position:])
-
-
-def _broken(message: bytes) -> object:
-    raise LocalProtocolError("this connection failed a MAC and takes no more frames")
