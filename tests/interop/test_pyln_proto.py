@@ -121,7 +121,7 @@ async def test_our_hanging_up_ends_it_after_our_last_message(link, ours):
     await pyln.event("disconnected", peer=ours.node_id)
 
 
-async def test_both_sides_connect_again(link, ours, request):
+async def test_both_sides_connect_again(link, ours):
     connection, pyln = link
     await connection.aclose()
     await pyln.event("disconnected", peer=ours.node_id)

@@ -1,7 +1,7 @@
 // A Lightning node of LDK's, driven over JSON lines (json_lines.mjs). The one argument is a JSON object:
 //     {"seed": 64 hex digits, "types": [message types it knows], "features": [bits it offers besides LDK's own]}
 // Commands: listen connect disconnect send flood collect tick stats quit. Events: ready connected disconnected
-// received collected log.
+// received collected log. With LDK_LOG in the environment, LDK's whole log goes to stderr.
 //
 // The bindings hold weak references to what they call back: everything handed to them is kept here as well. An
 // exception in a callback kills the WebAssembly instance: callbacks only note what happened.
@@ -166,7 +166,7 @@ const handler = {
 const logger = ldk.Logger.new_impl({
   log(record) {
     const text = record.get_args();
-    if (process.env.DEBUG) console.error(text);
+    if (process.env.LDK_LOG) console.error(text);
     // What a peer made of our messages shows nowhere else.
     if (/\b(Ping|Pong|warning|error)\b/i.test(text)) event("log", { text });
   },
