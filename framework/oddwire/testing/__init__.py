@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from oddwire.testing.codecs import CodecConformance
+    from oddwire.testing.doubles import ScriptedTransport
     from oddwire.testing.sinks import Connected, Disconnected, Received, RecordingSink
     from oddwire.testing.strategies import messages
     from oddwire.testing.transports import Pair, Side, TransportConformance
@@ -20,6 +21,7 @@ __all__ = [
     "Pair",
     "Received",
     "RecordingSink",
+    "ScriptedTransport",
     "Side",
     "TransportConformance",
     "messages",
@@ -27,6 +29,7 @@ __all__ = [
 
 _MODULES = {
     "codecs": ("CodecConformance",),
+    "doubles": ("ScriptedTransport",),
     "sinks": ("Connected", "Disconnected", "Received", "RecordingSink"),
     "strategies": ("messages",),
     "transports": ("Pair", "Side", "TransportConformance"),

@@ -1,0 +1,239 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from oddwire.app import Application, Context, Extension, Handler, RpcMethod
+from oddwire.errors import ExtensionError, SchemaError
+from oddwire.schema import Message, message
+from oddwire.transports.memory import MemoryNetwork
+
+
+@message(0x8C01)
+class Ask(Message):
+    text: str
+
+
+@message(0x8C03)
+class Answer(Message):
+    text: str
+
+
+@message(0x8C05)
+class Note(Message):
+    text: str
+
+
+@message(0x8C07)
+class Gossip(Message):
+    text: str
+
+
+@pytest.fixture
+def extension() -> Extension:
+    return Extension("quote", version="1.0", feature=513)
+
+
+def test_knows_who_it_is(extension: Extension) -> None:
+    assert (extension.name, extension.version, extension.feature) == ("quote", "1.0", 513)
+    assert extension.module == __name__
+    assert repr(extension) == f"<Extension 'quote' of {__name__}>"
+
+
+@pytest.mark.parametrize("name", ["Quote", "", "two words", "a.b", "-a", "a-", 7, None])
+def test_refuses_other_names(name: Any) -> None:
+    with pytest.raises(ExtensionError, match="name should be lower-case words joined by"):
+        Extension(name, version="1.0")
+
+
+@pytest.mark.parametrize("name", ["quote", "quote-2", "my_quote", "a"])
+def test_takes_names(name: str) -> None:
+    assert Extension(name, version="1.0").name == name
+
+
+@pytest.mark.parametrize("version", ["", None, 1.0])
+def test_refuses_other_versions(version: Any) -> None:
+    with pytest.raises(ExtensionError, match=r"version should be a text such as '1\.0'"):
+        Extension("quote", version=version)
+
+
+@pytest.mark.parametrize("feature", [512, 0, -1, 32769, "513", True, 1.0])
+def test_refuses_features_that_are_no_odd_bit(feature: Any) -> None:
+    with pytest.raises(ExtensionError, match="feature should be an odd bit from 1 to 32767, not"):
+        Extension("quote", version="1.0", feature=feature)
+
+
+def test_collects_handlers_in_order_and_gives_the_function_back(extension: Extension) -> None:
+    async def ask(context: Context, request: Ask) -> Answer: ...
+
+    assert extension.on(Ask)(ask) is ask
+
+    @extension.on(Note, concurrent=True)
+    async def note(context: Context, request: Note) -> None: ...
+
+    assert extension.register_handlers() == (
+        Handler(message=Ask, function=ask),
+        Handler(message=Note, function=note, concurrent=True),
+    )
+
+
+def test_one_function_may_handle_several_messages(extension: Extension) -> None:
+    @extension.on(Ask)
+    @extension.on(Note)
+    async def both(context: Context, request: Ask | Note) -> None: ...
+
+    assert {handler.message for handler in extension.register_handlers()} == {Ask, Note}
+
+
+def test_knows_all_its_messages_once(extension: Extension) -> None:
+    @extension.on(Ask)
+    async def ask(context: Context, request: Ask) -> Answer: ...
+
+    @extension.on(Note)
+    async def note(context: Context, request: Note) -> Answer | Note: ...
+
+    assert extension.register(Gossip) is Gossip
+    extension.register(Ask)
+    assert extension.messages == (Ask, Note, Answer, Gossip)
+    assert extension.register_messages() == extension.messages
+
+
+def test_register_decorates(extension: Extension) -> None:
+    @extension.register
+    @message(0x8C09)
+    class Extra(Message): ...
+
+    assert extension.messages == (Extra,)
+
+
+def test_register_takes_messages_alone(extension: Extension) -> None:
+    with pytest.raises(ExtensionError, match="register should be given a message class, not 7"):
+        extension.register(7)  # type: ignore[arg-type]
+    with pytest.raises(SchemaError, match="is not a message"):
+        extension.register(Message)
+
+
+def test_refuses_two_handlers_of_one_message(extension: Extension) -> None:
+    @extension.on(Ask)
+    async def first(context: Context, request: Ask) -> None: ...
+
+    with pytest.raises(ExtensionError) as caught:
+
+        @extension.on(Ask)
+        async def second(context: Context, request: Ask) -> None: ...
+
+    place = f"{__name__}.test_refuses_two_handlers_of_one_message.<locals>"
+    assert str(caught.value) == (
+        f"{extension!r}: Ask has two handlers, {place}.first and {place}.second; it should have one"
+    )
+
+
+def test_refuses_a_wrong_handler_where_it_stands(extension: Extension) -> None:
+    with pytest.raises(ExtensionError, match="handler of Ask 0x8c01: should be 'async def'"):
+
+        @extension.on(Ask)  # type: ignore[arg-type]
+        def ask(context: Context, request: Ask) -> None: ...
+
+
+def test_collects_rpc_methods(extension: Extension) -> None:
+    @extension.rpc("quote-ask", description="Ask for a quote.")
+    async def ask(context: Context, node_id: str) -> dict[str, str]: ...
+
+    assert extension.register_rpc() == (RpcMethod(name="quote-ask", function=ask, description="Ask for a quote."),)
+    with pytest.raises(ExtensionError, match=r"RPC method 'quote-ask' is both .*\.ask and .*\.again"):
+
+        @extension.rpc("quote-ask")
+        async def again(context: Context) -> None: ...
+
+
+async def test_callbacks_run_in_order_and_shutdown_backwards(extension: Extension) -> None:
+    calls: list[str] = []
+
+    @extension.on_startup
+    async def first(app: Application) -> None:
+        calls.append("startup 1")
+
+    @extension.on_startup
+    async def second(app: Application) -> None:
+        calls.append("startup 2")
+
+    @extension.on_connect
+    async def greet(context: Context) -> None:
+        calls.append(f"connect {context.peer.connected} {context.extension}")
+
+    @extension.on_disconnect
+    async def bye(context: Context, reason: str) -> None:
+        calls.append(f"disconnect {context.peer.connected} {reason}")
+
+    @extension.on_shutdown
+    async def undo_first(app: Application) -> None:
+        calls.append("shutdown 1")
+
+    @extension.on_shutdown
+    async def undo_second(app: Application) -> None:
+        calls.append("shutdown 2")
+
+    network = MemoryNetwork()
+    async with Application(extension, transport=network.transport()) as left:
+        async with Application(transport=network.transport()) as right:
+            await right.connect(left.uris[0])
+            while len(calls) < 3:
+                await right.connect(left.uris[0])  # gives the loop a turn
+        while len(calls) < 4:
+            await left.transport.disconnect(left.peers[0].node_id) if left.peers else await _turn()
+    assert calls == [
+        "startup 1",
+        "startup 2",
+        "connect True quote",
+        "disconnect False closed by the peer",
+        "shutdown 2",
+        "shutdown 1",
+    ]
+
+
+async def test_every_shutdown_callback_runs_and_the_first_error_is_raised(extension: Extension) -> None:
+    calls: list[int] = []
+
+    @extension.on_shutdown
+    async def last(app: Application) -> None:
+        calls.append(1)
+
+    @extension.on_shutdown
+    async def middle(app: Application) -> None:
+        raise RuntimeError("middle")
+
+    @extension.on_shutdown
+    async def first(app: Application) -> None:
+        raise RuntimeError("first")
+
+    app = Application(extension, transport="memory")
+    await app.start()
+    with pytest.raises(RuntimeError, match="first"):
+        await app.aclose()
+    assert calls == [1]
+
+
+@pytest.mark.parametrize(
+    ("decorator", "parameters"),
+    [
+        ("on_startup", "app"),
+        ("on_shutdown", "app"),
+        ("on_connect", "context"),
+        ("on_disconnect", "context, reason"),
+    ],
+)
+def test_refuses_callbacks_of_another_shape(extension: Extension, decorator: str, parameters: str) -> None:
+    async def none() -> None: ...
+
+    def plain(*arguments: object) -> None: ...
+
+    for wrong in (none, plain):
+        with pytest.raises(ExtensionError, match=rf"should be 'async def' with \({parameters}\), not"):
+            getattr(extension, decorator)(wrong)
+
+
+async def _turn() -> None:
+    import asyncio
+
+    await asyncio.sleep(0)

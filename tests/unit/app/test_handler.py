@@ -1,0 +1,255 @@
+from __future__ import annotations
+
+import functools
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING, Any, Optional
+
+import pytest
+
+from oddwire.app import Context, Handler, RpcMethod
+from oddwire.app.handler import check_callback, is_async, place
+from oddwire.errors import ExtensionError, SchemaError
+from oddwire.schema import Message, message
+
+if TYPE_CHECKING:
+    from somewhere import Unknown
+
+
+@message(0x8C01)
+class Ask(Message):
+    text: str
+
+
+@message(0x8C03)
+class Answer(Message):
+    text: str
+
+
+@message(0x8C05)
+class Refusal(Message):
+    text: str
+
+
+class Bare(Message):
+    text: str
+
+
+async def good(context: Context, ask: Ask) -> Answer | Refusal | None: ...
+
+
+async def old_style(context: Context, ask: Ask) -> Optional[Answer]: ...  # noqa: UP045
+
+
+async def silent(context: Context, ask: Ask) -> None: ...
+
+
+async def bare(context, ask): ...
+
+
+async def wide(context: Context, ask: Ask | Answer) -> Message | None: ...
+
+
+async def any_message(context: Context, ask: Message) -> Any: ...
+
+
+async def hidden_context(context: Unknown, ask: Ask) -> Answer: ...
+
+
+async def more_defaults(context: Context, ask: Ask, times: int = 1) -> None: ...
+
+
+class Handlers:
+    async def method(self, context: Context, ask: Ask) -> Answer: ...
+
+    async def __call__(self, context: Context, ask: Ask) -> Answer: ...
+
+
+async def three(extra: int, context: Context, ask: Ask) -> Answer: ...
+
+
+def decorated(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    async def wrapper(*arguments: Any) -> Any:
+        return await function(*arguments)
+
+    return wrapper
+
+
+@pytest.mark.parametrize(
+    ("function", "replies"),
+    [
+        (good, (Answer, Refusal)),
+        (old_style, (Answer,)),
+        (silent, ()),
+        (bare, ()),
+        (wide, ()),
+        (any_message, ()),
+        (hidden_context, (Answer,)),
+        (more_defaults, ()),
+        (Handlers().method, (Answer,)),
+        (Handlers(), (Answer,)),
+        (functools.partial(three, 1), (Answer,)),
+        (decorated(good), (Answer, Refusal)),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_takes_async_functions_of_context_and_message(function: Any, replies: tuple[type[Message], ...]) -> None:
+    handler = Handler(message=Ask, function=function)
+    assert handler.replies() == replies
+    assert not handler.concurrent
+
+
+def plain(context: Context, ask: Ask) -> Answer: ...
+
+
+async def generator(context: Context, ask: Ask) -> AsyncIterator[Answer]:
+    yield Answer(text="")
+
+
+async def lonely(ask: Ask) -> Answer: ...
+
+
+async def crowded(context: Context, ask: Ask, more: int) -> Answer: ...
+
+
+async def keyword(context: Context, *, ask: Ask) -> Answer: ...
+
+
+@pytest.mark.parametrize(
+    ("function", "told"),
+    [
+        (plain, "should be 'async def', not a plain function"),
+        (generator, "should be 'async def', not an async generator (it has a 'yield')"),
+        (lonely, "should take two parameters, (context, message), not (ask)"),
+        (crowded, "should take two parameters, (context, message), not (context, ask, more)"),
+        (keyword, "should take two parameters, (context, message), not (context, ask)"),
+        (None, "should be 'async def', not None"),
+    ],
+)
+def test_refuses_other_functions_at_once(function: Any, told: str) -> None:
+    with pytest.raises(ExtensionError) as caught:
+        Handler(message=Ask, function=function)
+    name = place(function)
+    assert str(caught.value) == f"{name}, handler of Ask 0x8c01: {told}"
+    if function is not None:
+        assert name == f"{__name__}.{function.__name__}"
+
+
+async def other_message(context: Context, ask: Answer) -> None: ...
+
+
+async def no_message(context: Context, ask: int) -> None: ...
+
+
+async def returns_text(context: Context, ask: Ask) -> str: ...
+
+
+async def returns_either(context: Context, ask: Ask) -> Answer | int: ...
+
+
+async def unknown_reply(context: Context, ask: Ask) -> Unknown: ...
+
+
+@pytest.mark.parametrize(
+    ("function", "told"),
+    [
+        (other_message, "parameter 'ask' should be Ask, not Answer"),
+        (no_message, "parameter 'ask' should be Ask, not int"),
+        (returns_text, "should return a message class or None, not str"),
+        (returns_either, "should return a message class or None, not int"),
+        (
+            unknown_reply,
+            "the annotation 'Unknown' of 'return' should be known at run time (name 'Unknown' is not defined)",
+        ),
+    ],
+)
+def test_refuses_annotations_that_do_not_match(function: Any, told: str) -> None:
+    handler = Handler(message=Ask, function=function)
+    with pytest.raises(ExtensionError) as caught:
+        handler.replies()
+    assert str(caught.value) == f"{__name__}.{function.__name__}, handler of Ask 0x8c01: {told}"
+
+
+def test_refuses_what_is_no_message() -> None:
+    for wrong in (int, "Ask", Ask(text="")):
+        with pytest.raises(ExtensionError, match="should be given a message class, not"):
+            Handler(message=wrong, function=silent)  # type: ignore[arg-type]
+    with pytest.raises(SchemaError, match="Bare is not a message"):
+        Handler(message=Bare, function=silent)
+
+    async def returns_bare(context: Context, ask: Ask) -> Bare: ...
+
+    with pytest.raises(SchemaError, match="Bare is not a message"):
+        Handler(message=Ask, function=returns_bare).replies()
+
+
+def test_names_of_a_surrounding_function_are_found_with_a_scope() -> None:
+    @message(0x8C07)
+    class Inner(Message): ...
+
+    async def handle(context: Context, inner: Inner) -> Inner: ...
+
+    with pytest.raises(ExtensionError, match="'Inner' of 'inner' should be known at run time"):
+        Handler(message=Inner, function=handle).replies()
+    assert Handler(message=Inner, function=handle, scope=locals()).replies() == (Inner,)
+
+
+async def ask_price(context: Context, node_id: str, asset: str = "eur", *, loud: bool = False) -> dict[str, int]:
+    """Ask a peer for its price.
+
+    It may take a while.
+    """
+    return {}
+
+
+def test_an_rpc_method_tells_of_itself() -> None:
+    method = RpcMethod(name="ask-price", function=ask_price)
+    assert method.usage == "node_id [asset] [loud]"
+    assert method.description == "Ask a peer for its price."
+    told = RpcMethod(name="ask-price", function=ask_price, usage="peer", description="Ask.")
+    assert (told.usage, told.description) == ("peer", "Ask.")
+
+
+async def takes_any(context: Context, *nodes: str) -> None: ...
+
+
+async def by_place(context: Context, node: str, /) -> None: ...
+
+
+async def nothing() -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("name", "function", "told"),
+    [
+        ("Ask", ask_price, "the name should be lower-case words joined by '-', 'quote-ask' say"),
+        ("ask--price", ask_price, "the name should be lower-case words joined by '-', 'quote-ask' say"),
+        (7, ask_price, "the name should be lower-case words joined by '-', 'quote-ask' say"),
+        ("ask", plain, "should be 'async def', not a plain function"),
+        ("ask", nothing, "its first parameter should be the context"),
+        ("ask", takes_any, "parameter 'nodes' should be one that can be given by name"),
+        ("ask", by_place, "parameter 'node' should be one that can be given by name"),
+    ],
+)
+def test_refuses_other_rpc_methods(name: Any, function: Any, told: str) -> None:
+    with pytest.raises(ExtensionError) as caught:
+        RpcMethod(name=name, function=function)
+    assert str(caught.value) == f"{__name__}.{function.__name__}, RPC method {name!r}: {told}"
+
+
+def test_is_async_knows_every_way_to_be() -> None:
+    assert is_async(good)
+    assert is_async(Handlers())
+    assert is_async(functools.partial(three, 1))
+    assert not is_async(plain)
+    assert not is_async(generator)
+    assert not is_async(7)
+
+
+def test_a_callback_is_checked_against_its_parameters() -> None:
+    check_callback(nothing, "called now")
+    with pytest.raises(ExtensionError) as caught:
+        check_callback(nothing, "called on connect", "context")
+    assert str(caught.value) == f"{__name__}.nothing, called on connect: should be 'async def' with (context), not ()"
+    with pytest.raises(ExtensionError, match="not a plain function"):
+        check_callback(plain, "called on connect", "context")
