@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Final, NamedTuple
 
 from oddwire.proto.keys import NodeId
@@ -23,11 +24,19 @@ def parse_address(text: str, *, default_port: int = DEFAULT_PORT) -> tuple[str, 
         host, port = text, str(default_port)
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
-    if not host or any(char.isspace() or char in "@[]/" for char in host):
+    if not host or any(char.isspace() or char in "@[]/" for char in host) or (":" in host and not _is_ipv6(host)):
         raise ValueError(f"address should be host:port, not {text!r}")
     if not (port.isascii() and port.isdigit() and int(port) <= 65535):
         raise ValueError(f"port should be 0 to 65535, not {port!r} (in {text!r})")
     return host, int(port)
+
+
+def _is_ipv6(host: str) -> bool:
+    try:
+        ipaddress.IPv6Address(host)
+    except ValueError:
+        return False
+    return True
 
 
 class NodeUri(NamedTuple):

@@ -24,9 +24,11 @@ class NodeId(bytes):
             return value
         if isinstance(value, str):
             try:
-                raw = bytes.fromhex(value)
+                raw = bytes.fromhex(value) if len(value) == 66 else b""  # fromhex would overlook spaces
             except ValueError:
-                raise ValueError(f"node id should be 66 hex digits, not {value!r}") from None
+                raw = b""
+            if not raw:
+                raise ValueError(f"node id should be 66 hex digits, not {value!r}")
         else:
             raw = bytes(value)
         if len(raw) != 33 or raw[0] not in (2, 3):
@@ -227,8 +229,8 @@ class ShortChannelId:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ShortChannelId) and self.to_int() == other.to_int()
 
-    def __lt__(self, other: ShortChannelId) -> bool:
-        return self.to_int() < other.to_int()
+    def __lt__(self, other: object) -> bool:
+        return self.to_int() < other.to_int() if isinstance(other, ShortChannelId) else NotImplemented
 
     def __hash__(self) -> int:
         return hash(self.to_int())

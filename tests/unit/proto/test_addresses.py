@@ -1,0 +1,85 @@
+"""oddwire.proto.addresses."""
+
+import pytest
+
+from oddwire.proto.addresses import DEFAULT_PORT, NodeUri, join_address, parse_address
+from oddwire.proto.keys import NodeId
+
+ID = "02" + "11" * 32
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("127.0.0.1:1234", ("127.0.0.1", 1234)),
+        ("127.0.0.1", ("127.0.0.1", 9735)),
+        ("localhost:0", ("localhost", 0)),
+        ("node.example.org:65535", ("node.example.org", 65535)),
+        ("[::1]:9736", ("::1", 9736)),
+        ("[::1]", ("::1", 9735)),
+        ("::1", ("::1", 9735)),
+        ("fe80::1%eth0", ("fe80::1%eth0", 9735)),
+        ("abcdefghijklmnop.onion:9735", ("abcdefghijklmnop.onion", 9735)),
+    ],
+)
+def test_an_address_is_read(text, address):
+    assert parse_address(text) == address
+    assert parse_address(join_address(*address)) == address
+
+
+def test_the_default_port_may_be_another():
+    assert DEFAULT_PORT == 9735
+    assert parse_address("host", default_port=1) == ("host", 1)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", ":1", "[]:1", "a b:1", "a\n:1", "a@b:1", "[::1", "::1]:2", "http://a:1", "a:b:c", "1.2.3.4:5:6", "[a:b]:1"],
+)
+def test_what_is_no_address_is_refused(text):
+    with pytest.raises(ValueError, match="address should be host:port, not"):
+        parse_address(text)
+
+
+@pytest.mark.parametrize("port", ["", "-1", "65536", "x", "1.5", "٣", " 1", "99999999999999999999"])
+def test_what_is_no_port_is_refused(port):
+    with pytest.raises(ValueError, match="port should be 0 to 65535, not"):
+        parse_address(f"host:{port}")
+
+
+def test_an_ipv6_host_is_written_in_brackets():
+    assert join_address("::1", 1) == "[::1]:1"
+    assert join_address("127.0.0.1", 1) == "127.0.0.1:1"
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:9735", "[2001:db8::1]:1", "node.example.org:42"])
+def test_a_uri_is_read_and_written(address):
+    uri = NodeUri.parse(f"  {ID}@{address}\n")
+    assert type(uri.node_id) is NodeId
+    assert uri.node_id.hex() == ID
+    assert uri.address == address
+    assert str(uri) == f"{ID}@{address}"
+    assert NodeUri.parse(str(uri)) == uri
+
+
+def test_a_uri_without_a_port_has_the_default():
+    assert NodeUri.parse(f"{ID}@host") == (bytes.fromhex(ID), "host", 9735)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (ID, "URI should be node_id@host:port"),
+        ("", "URI should be node_id@host:port"),
+        ("@host:1", "node id should be 66 hex digits, not ''"),
+        (f"{ID[:-1]}@host:1", "node id should be 66 hex digits"),
+        (f"zz{ID[2:]}@host:1", "node id should be 66 hex digits"),
+        (f"04{ID[2:]}@host:1", "node id should be 33 bytes starting with 02 or 03"),
+        (f"{ID}@", "address should be host:port, not ''"),
+        (f"{ID}@host:x", "port should be 0 to 65535, not 'x'"),
+        (f"{ID}@a@b:1", "address should be host:port, not 'a@b:1'"),
+    ],
+)
+def test_what_is_no_uri_is_refused_naming_the_part(text, why):
+    with pytest.raises(ValueError, match=why):
+        NodeUri.parse(text)
