@@ -9,10 +9,30 @@ import warnings
 from benchmarks.harness import ROUNDS, Row, median_ratio, run_async
 from benchmarks.payloads import rates
 from oddwire.app import Application, Context, Extension
+from oddwire.proto import NodeId, PrivateKey
 from oddwire.schema import Message, message, u64
-from oddwire.testing import MemoryNetwork
+from oddwire.transports.base import Manifest, PeerInfo, Sink, Transport
 
 MESSAGES = 60_000
+PEER = NodeId(PrivateKey(b"\x07" * 32).public_key())
+
+
+class Feed(Transport):
+    """A transport that is fed by hand: what is measured is what comes after it."""
+
+    sink: Sink
+
+    async def open(self, manifest: Manifest, sink: Sink) -> None:
+        self.sink = sink
+        sink.peer_connected(PeerInfo(node_id=PEER))
+
+    async def send(self, peer: NodeId, payload: bytes) -> None: ...
+
+    def pause(self, peer: NodeId) -> None: ...
+
+    def resume(self, peer: NodeId) -> None: ...
+
+    async def aclose(self) -> None: ...
 
 
 def build(types: int) -> tuple[Extension, list[Message], list[int]]:
@@ -35,24 +55,19 @@ def build(types: int) -> tuple[Extension, list[Message], list[int]]:
 
 def measure(types: int) -> float:
     async def main() -> float:
-        network = MemoryNetwork()
         extension, samples, seen = build(types)
+        feed = Feed()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # ten thousand types meet those known in the wild
-            app = Application(extension, transport=network.transport())
-            other = Application(transport=network.transport())
-        async with app, other:
-            await other.connect(app.uris[0])
-            while not app.peers:
-                await asyncio.sleep(0)
-            peer = app.peers[0].node_id
+            app = Application(extension, transport=feed)
+        async with app:
             payloads = [app.registry.encode(sample) for sample in samples]
-            sink = app.sink
+            received = feed.sink.payload_received
             start = time.perf_counter()
             for _ in range(MESSAGES // 1000):
                 for _ in range(100):
                     for payload in payloads:
-                        sink.payload_received(peer, payload)
+                        received(PEER, payload)
                 await asyncio.sleep(0)
             while seen[0] < MESSAGES:
                 await asyncio.sleep(0)
