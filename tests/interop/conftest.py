@@ -323,11 +323,12 @@ def start_ldk(node: list[str], peers: contextlib.AsyncExitStack) -> Callable[...
 
 
 @pytest.fixture
-def start_pyln(peers: contextlib.AsyncExitStack) -> Callable[[], Awaitable[PylnPeer]]:
-    """Start a pyln-proto peer: ``await start_pyln()``."""
+def start_pyln(peers: contextlib.AsyncExitStack) -> Callable[..., Awaitable[PylnPeer]]:
+    """Start a pyln-proto peer: ``await start_pyln()``; two of one ``key`` are one node with two connections."""
 
-    async def start() -> PylnPeer:
-        return await kept(peers, PylnPeer.start(sys.executable, str(HERE / "pyln_peer.py"), key=os.urandom(32).hex()))
+    async def start(key: str | None = None) -> PylnPeer:
+        script = str(HERE / "pyln_peer.py")
+        return await kept(peers, PylnPeer.start(sys.executable, script, key=key or os.urandom(32).hex()))
 
     return start
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+
 import pytest
 
 from oddwire.proto import NodeId
@@ -114,3 +117,19 @@ async def test_another_network_ends_it_with_a_warning(link):
 async def test_an_even_message_before_init_ends_it_with_a_warning(link):
     await link.send(make(32768))
     assert "init" in await link.closed_with_warning()
+
+
+async def test_connect_gives_the_connection_that_came_in_while_its_own_was_refused(start_pyln, start_ours):
+    key = os.urandom(32).hex()
+    dialed, dialing = await start_pyln(key), await start_pyln(key)  # one node
+    await dialed.listen()
+    transport, sink = await start_ours()
+    us = str(transport.node_id)
+    connecting = asyncio.create_task(transport.connect(dialed.uri, keep=False))
+    await dialed.event("connected", peer=us)
+    await dialing.connect(transport.uris[0])
+    await dialing.event("connected", peer=us)
+    await dialing.send(us, make_init())
+    info = await sink.connected.get()
+    await dialed.disconnect(us)
+    assert await connecting == info
