@@ -4,8 +4,8 @@
 
     rules = Bolt1(features={513}, networks=[CHAINS["regtest"]], now=now)
     send(rules.start())
-    event = rules.receive(payload, now)      # for payloads with payload[:2] in rules.internal, and all before init
-    event = rules.tick(now, heard=True)      # now and then
+    event = rules.receive(payload, now)      # for payloads with payload[:2] in INTERNAL, and all before init
+    rules.tick(now, heard=True)              # now and then
     send(*rules.outgoing()); close if rules.closed
 """
 
@@ -23,6 +23,7 @@ from oddwire.proto.type_numbers import BOLT_TYPES, REFUSED
 
 __all__ = [
     "CHAINS",
+    "INTERNAL",
     "Bolt1",
     "Init",
     "Notice",
@@ -30,7 +31,6 @@ __all__ = [
     "Pong",
     "encode_error",
     "encode_warning",
-    "internal_prefixes",
     "printable",
 ]
 
@@ -205,18 +205,15 @@ def _read_counted(payload: bytes, offset: int, name: str) -> tuple[bytes, int]:
 # The connection's rules -------------------------------------------------------------------------------
 
 
-def internal_prefixes(claimed: Collection[int] = ()) -> frozenset[bytes]:
-    """Give the first two bytes of every payload that is BOLT 1's own business or is ignored.
+INTERNAL: Final = frozenset(
+    [b"", *(bytes([byte]) for byte in range(256))]
+    + [type_id.to_bytes(2, "big") for type_id in (BOLT_TYPES.keys() | REFUSED.keys()) - {7, 9}]
+)
+"""The first two bytes of every payload that is `Bolt1`'s to judge, not an application's.
 
-    Those are the types the BOLTs assign and those lightningd handles itself, less 7 and 9 and what ``claimed`` says
-    an application wants; and payloads too short for a type.
-    """
-    types = (BOLT_TYPES.keys() | REFUSED.keys()) - {7, 9} - (set(claimed) - REFUSED.keys())
-    short = {b""} | {bytes([byte]) for byte in range(256)}
-    return frozenset(short | {type_id.to_bytes(2, "big") for type_id in types})
-
-
-_DEFAULT_INTERNAL: Final = internal_prefixes()
+Those are the types the BOLTs assign and those lightningd handles itself, less peer storage (7 and 9), which applications
+may speak; and payloads too short for a type.
+"""
 
 
 class Bolt1:
@@ -237,7 +234,6 @@ class Bolt1:
         "_pings",
         "closed",
         "init",
-        "internal",
     )
 
     def __init__(
@@ -245,7 +241,6 @@ class Bolt1:
         *,
         features: Collection[int] = (),
         networks: Collection[bytes] = (),
-        internal: frozenset[bytes] = _DEFAULT_INTERNAL,
         now: float,
         init_timeout: float = 30.0,
         idle: float = 60.0,
@@ -258,7 +253,6 @@ class Bolt1:
         self._deadline = now + init_timeout
         self._pings: list[tuple[int, float]] = []
         self._outgoing: list[bytes] = []
-        self.internal = internal
         self.init: Init | None = None
         """The peer's init, once it has come."""
         self.closed: str | None = None
@@ -268,10 +262,10 @@ class Bolt1:
         """Give our init, the first payload to send. ``remote_addr`` tells a dialer where we see it, if public."""
         if remote_addr is not None and not ipaddress.ip_address(remote_addr.rpartition(":")[0].strip("[]")).is_global:
             remote_addr = None  # BOLT 1: private addresses should not be told
-        # BOLT 9: every node supports var_onion_optin
-        return Init(
-            features=feature_bytes({9, *self._features}), networks=self._networks or None, remote_addr=remote_addr
-        ).encode()
+        # BOLT 9: every node supports var_onion_optin, and never both bits of a pair are set: the even one counts
+        bits = {9, *self._features}
+        features = feature_bytes(bit for bit in bits if bit % 2 == 0 or bit - 1 not in bits)
+        return Init(features=features, networks=self._networks or None, remote_addr=remote_addr).encode()
 
     def outgoing(self) -> list[bytes]:
         """Give the payloads to send now, in order; they are then forgotten."""

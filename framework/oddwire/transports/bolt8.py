@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from oddwire.errors import (
     ConnectionClosed,
     EncodeError,
+    HandshakeFailed,
     OddwireError,
     PayloadTooLarge,
     PeerNotConnected,
     TransportError,
 )
 from oddwire.proto.addresses import NodeUri, join_address, parse_address
-from oddwire.proto.bolt1 import CHAINS, Bolt1, Init, Notice, encode_warning, internal_prefixes
+from oddwire.proto.bolt1 import CHAINS, INTERNAL, Bolt1, Init, Notice, encode_warning
 from oddwire.proto.connection import LightningConnection
 from oddwire.proto.keys import NodeId, PrivateKey, PublicKey
 from oddwire.proto.wire import LightningServer, connect, serve
@@ -104,7 +105,6 @@ class Bolt8Transport(Transport):
         self._wanted = [self._check_uri(uri) for uri in connect]
         self._proxy = proxy
         self._features = frozenset(features)
-        self._internal = internal_prefixes()
         self._sink: Sink | None = None
         self._servers: list[LightningServer] = []
         self._peers: dict[NodeId, _Peer] = {}
@@ -129,7 +129,6 @@ class Bolt8Transport(Transport):
             raise TransportError("this transport was opened before; make a new one")
         self._sink = sink
         self._features |= manifest.features
-        self._internal = internal_prefixes(manifest.type_ids)
         try:
             for host, port in self._listen:
                 server = await serve(
@@ -225,7 +224,13 @@ class Bolt8Transport(Transport):
             raise TransportError("open the transport before you connect")
         info = self._infos.get(parsed.node_id)
         if info is None:
-            info = await self._dial(parsed)
+            try:
+                info = await self._dial(parsed)
+            except (TransportError, HandshakeFailed):
+                # The peer dialed us meanwhile, and gave up this one of two connections
+                info = self._infos.get(parsed.node_id)
+                if info is None:
+                    raise
         if keep:
             self._link(parsed).start()
         return info
@@ -272,7 +277,6 @@ class Bolt8Transport(Transport):
         rules = Bolt1(
             features=self._features,
             networks=[CHAINS[self.network]],
-            internal=self._internal,
             now=now,
             init_timeout=limits.init_timeout,
             idle=limits.ping_after,
@@ -334,13 +338,13 @@ class Bolt8Transport(Transport):
         return new.connection.is_initiator != (self.node_id > new.node_id)
 
     def _deliverer(self, peer: _Peer) -> Callable[[bytes], None]:
-        sink, node_id, internal = self._sink, peer.node_id, self._internal
+        sink, node_id, internal = self._sink, peer.node_id, INTERNAL
         assert sink is not None  # noqa: S101 - narrows the type for checkers
         received = sink.payload_received
 
         # A closure, not a method: it runs once a message
         def deliver(payload: bytes) -> None:
-            if payload < _FIRST_CUSTOM and payload[:2] in internal:
+            if (payload < _FIRST_CUSTOM or len(payload) < MIN_PAYLOAD) and payload[:2] in internal:
                 self._control(peer, payload)
             else:
                 received(node_id, payload)
