@@ -207,7 +207,8 @@ def _read_counted(payload: bytes, offset: int, name: str) -> tuple[bytes, int]:
 
 INTERNAL: Final = frozenset(
     [b"", *(bytes([byte]) for byte in range(256))]
-    + [type_id.to_bytes(2, "big") for type_id in (BOLT_TYPES.keys() | REFUSED.keys()) - {7, 9}]
+    # 260 is gossip's too, in older drafts of BOLT 7: what comes in that range after init is no cause to hang up
+    + [type_id.to_bytes(2, "big") for type_id in (BOLT_TYPES.keys() | REFUSED.keys() | {260}) - {7, 9}]
 )
 """The first two bytes of every payload that is `Bolt1`'s to judge, not an application's.
 
