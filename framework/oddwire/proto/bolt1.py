@@ -212,8 +212,8 @@ INTERNAL: Final = frozenset(
 )
 """The first two bytes of every payload that is `Bolt1`'s to judge, not an application's.
 
-Those are the types the BOLTs assign and those lightningd handles itself, less peer storage (7 and 9), which applications
-may speak; and payloads too short for a type.
+Those are the types the BOLTs assign and those lightningd handles itself, less peer storage (7 and 9), which
+applications may speak; and payloads too short for a type.
 """
 
 
