@@ -1,1 +1,83 @@
-"""To be written."""
+"""chat: lines of text between peers, each with a receipt. A whole small protocol to read and to copy.
+
+::
+
+    Say     35857  0x8c11  msgpack   text, number    one line; ``number`` is the sender's count
+    Heard   35859  0x8c13  bolt      number          its receipt, from whoever runs chat
+
+A peer that connects is greeted. What you type is said to every connected peer, since the RPC method ``chat-say`` is
+the only one there is and so needs no name::
+
+    oddwire run chat --listen 127.0.0.1:9735
+    oddwire run chat --connect URI
+    oddwire send URI chat.Say text=hello
+
+Both types are odd, so a peer that does not run chat ignores them: it's OK to be odd.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+from oddwire import Context, Extension, Message, TransportError, field, message, u32
+
+__all__ = ["Heard", "Say", "extension"]
+
+MAX_LENGTH = 2000
+"""Characters in a line."""
+
+extension = Extension("chat", version="1.0")
+numbers = itertools.count(1)
+
+
+@message(0x8C11)
+class Say(Message):
+    """One line of text."""
+
+    text: str = field(max_length=MAX_LENGTH)
+    number: u32 = 0
+
+
+@message(0x8C13, codec="bolt")
+class Heard(Message):
+    """The receipt of the line with the same number."""
+
+    number: u32
+
+
+@extension.on_connect
+async def greet(context: Context) -> None:
+    """Say hello to every new peer."""
+    await context.peer.send(Say(text="hello", number=next(numbers)))
+
+
+@extension.on(Say)
+async def hear(context: Context, line: Say) -> Heard:
+    """Log the line and return the receipt."""
+    context.logger.info("%.8s says: %s", context.peer, line.text)
+    return Heard(number=line.number)
+
+
+@extension.on(Heard)
+async def note_receipt(context: Context, receipt: Heard) -> None:
+    """Log that a line has arrived."""
+    context.logger.debug("%.8s has heard line %d", context.peer, receipt.number)
+
+
+@extension.rpc("chat-say")
+async def say(context: Context, text: str) -> dict[str, int]:
+    """Say a line to every connected peer; gives its number and how many it went to."""
+    line = Say(text=text, number=next(numbers))
+    reached = 0
+    for peer in context.app.peers:
+        try:
+            await peer.send(line)
+        except TransportError as error:
+            context.logger.info("%.8s has left: %s", peer, error)
+        else:
+            reached += 1
+    return {"number": line.number, "peers": reached}
+
+
+if __name__ == "__main__":
+    extension.run()

@@ -1,1 +1,109 @@
-"""To be written."""
+"""echo: what you send comes back. The first thing to run against a node one is not sure of.
+
+Two messages with their replies, one pair in each codec::
+
+    Request       35841  0x8c01  msgpack   text, number        ->  Reply       35843  0x8c03
+    BoltRequest   35845  0x8c05  bolt      number, data, note  ->  BoltReply   35847  0x8c07
+
+A node that runs ``echo`` answers each with the same values, in the order they came::
+
+    oddwire run echo --listen 127.0.0.1:9735
+    oddwire send URI echo.Request text=hello
+
+It also bounces what it does not understand: a payload of an odd type from 32768 on that no loaded extension knows
+goes back unchanged. So any protocol can be tried on it before its other half is written. Only peers that dialed us
+are bounced to, or two echo nodes would play ball for ever; at most 64 payloads are on their way back at a time, and
+what comes on top is dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+
+from oddwire import Application, Context, Extension, Message, OddwireError, TraceEvent, field, hookimpl, message, u64
+
+__all__ = ["BoltReply", "BoltRequest", "Reply", "Request", "extension"]
+
+logger = logging.getLogger("oddwire.extension.echo")
+_MOST_BOUNCING = 64
+
+
+@message(0x8C01)
+class Request(Message):
+    """Asks for `Reply`. ``number`` tells several apart."""
+
+    text: str
+    number: u64 = 0
+
+
+@message(0x8C03)
+class Reply(Message):
+    """Says what `Request` said."""
+
+    text: str
+    number: u64 = 0
+
+
+@message(0x8C05, codec="bolt")
+class BoltRequest(Message):
+    """Asks for `BoltReply`: BOLT 1's wire types, and a note in a TLV record of odd type."""
+
+    number: u64 = 0
+    data: bytes = b""
+    note: str | None = field(tlv=1, default=None)
+
+
+@message(0x8C07, codec="bolt")
+class BoltReply(Message):
+    """Says what `BoltRequest` said."""
+
+    number: u64 = 0
+    data: bytes = b""
+    note: str | None = field(tlv=1, default=None)
+
+
+class Echo(Extension):
+    """An `Extension` with one hook more: it sees every message, also those without a schema."""
+
+    def __init__(self) -> None:
+        super().__init__("echo", version="1.0")
+        self._bouncing: set[asyncio.Task[None]] = set()
+
+    @hookimpl
+    def message_traced(self, app: Application, event: TraceEvent) -> None:
+        """Bounce a payload that no loaded extension knows."""
+        known = app.registry.lookup(event.type_id) is not None
+        if event.direction == "sent" or known or event.type_id < 32768 or event.type_id % 2 == 0:
+            return
+        info = app.peer(event.peer).info
+        if info is None or info.direction == "out" or len(self._bouncing) >= _MOST_BOUNCING:
+            return
+        task = asyncio.get_running_loop().create_task(self._bounce(app, event))
+        self._bouncing.add(task)
+        task.add_done_callback(self._bouncing.discard)
+
+    async def _bounce(self, app: Application, event: TraceEvent) -> None:
+        with contextlib.suppress(OddwireError):  # the peer may have left without waiting for it
+            await app.transport.send(event.peer, event.payload)
+            logger.info("bounced %#06x [%d bytes] to %.8s", event.type_id, event.size, event.peer)
+
+
+extension = Echo()
+
+
+@extension.on(Request)
+async def echo(context: Context, request: Request) -> Reply:
+    """Answer with the same values."""
+    return Reply(text=request.text, number=request.number)
+
+
+@extension.on(BoltRequest)
+async def bolt_echo(context: Context, request: BoltRequest) -> BoltReply:
+    """Answer with the same values."""
+    return BoltReply(number=request.number, data=request.data, note=request.note)
+
+
+if __name__ == "__main__":
+    extension.run()

@@ -1,1 +1,1 @@
-"""To be written."""
+"""The command line: `oddwire run`, `send` and `demo`, one module a command."""

@@ -1,0 +1,100 @@
+"""What is typed at a running node goes to the RPC methods of its extensions."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import inspect
+import json
+import os
+import sys
+import threading
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from oddwire.app import RpcMethod
+from oddwire.cli.events import Printer
+from oddwire.errors import OddwireError
+
+if TYPE_CHECKING:
+    from oddwire.app import Application
+
+__all__ = ["Console"]
+
+_CHUNK = 4096
+
+
+class Console:
+    """Reads lines, ``method parameter ...``, and calls RPC methods; with one loaded, its name may be left out.
+
+    The last parameter takes the rest of the line. Without RPC methods, in the background, or with stdin closed it
+    reads nothing. The end of a terminal's input stops the application, that of a pipe or file only the reading.
+    """
+
+    def __init__(self, app: Application, printer: Printer) -> None:
+        self._app = app
+        self._printer = printer
+        self._methods: Mapping[str, RpcMethod] = {
+            method.name: method for contribution in app.plugins.contributions for method in contribution.rpc_methods
+        }
+
+    def start(self) -> None:
+        """Read from now on, in a thread of its own: a read of stdin can be neither awaited nor cancelled."""
+        descriptor = _stdin()
+        if descriptor is not None and self._methods:
+            loop = asyncio.get_running_loop()
+            threading.Thread(target=self._read, args=(descriptor, loop), name="console", daemon=True).start()
+
+    async def enter(self, line: str) -> None:
+        """Carry out one line. What goes wrong is printed, never raised."""
+        if not line.strip():
+            return
+        word, _, rest = line.strip().partition(" ")
+        method = self._methods.get(word)
+        if method is None and len(self._methods) == 1:
+            (method,), rest = self._methods.values(), line.strip()
+        if method is None:
+            self._printer.remark(f"there is no method {word!r}; there are: {', '.join(sorted(self._methods))}")
+            return
+        # The context, and then as many as the method takes: the last one may hold spaces
+        most = max(len(inspect.signature(method.function).parameters) - 2, 0)
+        try:
+            result = await self._app.call(method.name, *rest.split(None, most))
+        except Exception as error:
+            kind = "" if isinstance(error, OddwireError) else f"{type(error).__name__}: "
+            self._printer.remark(f"{method.name} {method.usage}: {kind}{error}")
+            return
+        if result is not None:
+            self._printer.remark(json.dumps(result, default=str))
+
+    def _read(self, descriptor: int, loop: asyncio.AbstractEventLoop) -> None:
+        # os.read, as sys.stdin would hold a lock that the ending interpreter wants
+        rest = b""
+        with contextlib.suppress(OSError, RuntimeError, concurrent.futures.CancelledError):
+            while chunk := os.read(descriptor, _CHUNK):
+                *lines, rest = (rest + chunk).split(b"\n")
+                self._hand_over(lines, loop)
+            self._hand_over([rest], loop)
+            if os.isatty(descriptor):
+                loop.call_soon_threadsafe(self._app.stop)
+
+    def _hand_over(self, lines: list[bytes], loop: asyncio.AbstractEventLoop) -> None:
+        for line in lines:
+            entering = self.enter(line.decode(errors="replace"))
+            try:
+                asyncio.run_coroutine_threadsafe(entering, loop).result()
+            except RuntimeError:  # the loop has ended
+                entering.close()
+                raise
+
+
+def _stdin() -> int | None:
+    """Give stdin's descriptor, if it is ours to read: a terminal belongs to its foreground job."""
+    try:
+        descriptor = sys.stdin.fileno()
+        if os.isatty(descriptor) and os.tcgetpgrp(descriptor) != os.getpgrp():
+            return None
+    except (AttributeError, OSError, ValueError):
+        return None
+    return descriptor

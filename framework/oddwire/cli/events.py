@@ -1,0 +1,143 @@
+"""What the commands print: events, as JSON for programs or as a trace for people."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal, TextIO
+
+from oddwire.cli.values import to_plain
+from oddwire.proto.keys import NodeId
+from oddwire.schema import Message, schema_of
+from oddwire.schema.text import show_fields
+
+__all__ = ["Event", "Printer", "short_id"]
+
+_COLOURS = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
+_NO_COLOUR = dict.fromkeys(_COLOURS, "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One thing that happened. ``time`` is seconds since 1970; ``latency`` seconds; ``text`` a reason or an error.
+
+    ``schema`` is the dotted name, ``chat.Say``; None for a payload of a type no loaded extension knows.
+    """
+
+    event: Literal["listening", "connected", "disconnected", "received", "sent", "error"]
+    time: float = field(default_factory=time.time)
+    uri: str | None = None
+    peer: NodeId | None = None
+    address: str | None = None
+    type_id: int | None = None
+    schema: str | None = None
+    message: Message | None = None
+    payload: bytes | None = None
+    latency: float | None = None
+    text: str | None = None
+
+    def to_json(self) -> str:
+        """Write one line of JSON, with the keys that apply."""
+        values: dict[str, Any] = {
+            "event": self.event,
+            "time": round(self.time, 6),
+            "uri": self.uri,
+            "peer": None if self.peer is None else str(self.peer),
+            "address": self.address,
+            "type": self.type_id,
+            "schema": self.schema,
+            "message": None if self.message is None else to_plain(self.message),
+            "payload": None if self.payload is None else self.payload.hex(),
+            "latency": None if self.latency is None else round(self.latency, 6),
+            ("message" if self.event == "error" else "reason"): self.text,
+        }
+        return json.dumps({key: value for key, value in values.items() if value is not None})
+
+    def to_text(self, colour: bool = False) -> str:
+        """Write one line for people."""
+        codes = _COLOURS if colour else _NO_COLOUR
+
+        def paint(name: str, text: str) -> str:
+            return f"\x1b[{codes[name]}m{text}\x1b[0m" if codes[name] else text
+
+        peer = "" if self.peer is None else short_id(self.peer)
+        match self.event:
+            case "listening":
+                return f"{paint('green', 'listening')}     {paint('bold', self.uri or '')}"
+            case "connected":
+                return f"{paint('green', 'connected')}     {peer}  {self.address or ''}".rstrip()
+            case "disconnected":
+                return f"{paint('yellow', 'disconnected')}  {peer}  {self.text or ''}".rstrip()
+            case "error":
+                return f"{paint('red', 'error')}         {peer + '  ' if peer else ''}{self.text}"
+        arrow = paint("cyan", "<-") if self.event == "received" else paint("green", "->")
+        latency = "" if self.latency is None else paint("dim", f"  {self.latency * 1000:.2f} ms")
+        return f"{arrow} {peer}  {self._content(paint)}{latency}"
+
+    def _content(self, paint: Callable[[str, str], str]) -> str:
+        payload = self.payload or b""
+        number = f"{self.type_id or 0:#06x}"
+        size = f"[{len(payload)} byte{'' if len(payload) == 1 else 's'}]"
+        if self.message is None:
+            what = f"{number} {size}"
+            return f"{what} {payload[2:34].hex()}{'...' if len(payload) > 34 else ''}".rstrip()
+        values = show_fields(schema_of(self.message), self.message, " ")
+        return f"{paint('bold', self.schema or '')} {number} {size} {values}".rstrip()
+
+
+class Printer:
+    """Prints events on stdout, each line at once, and remarks on stderr.
+
+    ``as_json`` chooses the form. When nobody reads stdout any more, ``on_broken`` is called, once, and nothing more is
+    printed there.
+    """
+
+    def __init__(self, as_json: bool = False, *, stdout: TextIO | None = None, stderr: TextIO | None = None) -> None:
+        self.as_json = as_json
+        self.on_broken: Callable[[], None] | None = None
+        self.broken = False
+        self._stdout = sys.stdout if stdout is None else stdout
+        self._stderr = sys.stderr if stderr is None else stderr
+        self._colour = not as_json and self._stdout.isatty() and not os.environ.get("NO_COLOR")
+
+    def event(self, event: Event) -> None:
+        """Print one event."""
+        self.line(event.to_json() if self.as_json else event.to_text(self._colour))
+
+    def failure(self, text: str) -> None:
+        """Print why the command ends: on stderr, and with JSON as an event too."""
+        if self.as_json:
+            self.event(Event(event="error", text=text))
+        self.remark(f"oddwire: {text}")
+
+    def remark(self, text: str) -> None:
+        """Print a line on stderr."""
+        print(text, file=self._stderr, flush=True)
+
+    def line(self, text: str) -> None:
+        """Print a line on stdout."""
+        if self.broken:
+            return
+        try:
+            try:
+                self._stdout.write(text + "\n")
+            except UnicodeEncodeError:
+                encoding = self._stdout.encoding
+                self._stdout.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+            self._stdout.flush()
+        except BrokenPipeError:
+            self.broken = True
+            # The interpreter flushes stdout once more as it ends
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stdout.fileno())
+            if self.on_broken is not None:
+                self.on_broken()
+
+
+def short_id(node_id: NodeId) -> str:
+    """Shorten a node id for people: ``02a1b2c3...9f3e``."""
+    text = str(node_id)
+    return f"{text[:8]}...{text[-4:]}"

@@ -1,0 +1,120 @@
+"""From what the application and the transports tell to the events a command prints."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING
+
+from oddwire.app import TraceEvent, hookimpl
+from oddwire.cli.events import Event, Printer
+from oddwire.proto.keys import NodeId
+from oddwire.schema import Message
+
+if TYPE_CHECKING:
+    from oddwire.app import Application, Peer
+
+__all__ = ["Reporter", "log_to"]
+
+
+class Reporter:
+    """A plugin that prints connections, messages and failures. Load it first: it then reports before others act."""
+
+    name = "oddwire.cli"
+
+    def __init__(self, printer: Printer) -> None:
+        self._printer = printer
+        self._names: dict[int, str] = {}
+        self._shown: set[NodeId] = set()
+
+    @hookimpl
+    def startup(self, app: Application) -> None:
+        """Learn what the messages are called."""
+        self._names = {schema.type_id: name for name, schema in app.registry.by_name.items()}
+
+    @hookimpl
+    def peer_connected(self, peer: Peer) -> None:
+        """Print it, unless a message came first and told already."""
+        if peer.node_id not in self._shown:
+            self._connected(peer)
+
+    @hookimpl
+    def peer_disconnected(self, peer: Peer, reason: str) -> None:
+        """Print it."""
+        self._shown.discard(peer.node_id)
+        self._printer.event(Event(event="disconnected", peer=peer.node_id, text=reason))
+
+    @hookimpl
+    def message_traced(self, app: Application, event: TraceEvent) -> None:
+        """Print it; a message that does not decode is printed as received, and what is wrong with it as an error."""
+        if event.peer not in self._shown:
+            self._connected(app.peer(event.peer))
+        shown = Event(
+            event=event.direction,
+            time=event.time + time.time() - time.monotonic(),
+            peer=event.peer,
+            type_id=event.type_id,
+            schema=self._names.get(event.type_id),
+            message=event.message,
+            payload=event.payload,
+            latency=event.latency,
+        )
+        self._printer.event(shown)
+        if event.error is not None:
+            self._printer.event(
+                Event(
+                    event="error",
+                    peer=event.peer,
+                    type_id=event.type_id,
+                    schema=shown.schema,
+                    payload=event.payload,
+                    text=str(event.error),
+                )
+            )
+
+    @hookimpl
+    def handler_failed(self, peer: Peer, extension: str, message: Message | None, error: BaseException) -> None:
+        """Print it; the log has the traceback."""
+        what = "a peer hook" if message is None else f"the handler of {type(message).__name__}"
+        text = f"{what} of {extension!r} failed: {type(error).__name__}: {error}"
+        self._printer.event(Event(event="error", peer=peer.node_id, text=text))
+
+    def _connected(self, peer: Peer) -> None:
+        info = peer.info
+        self._shown.add(peer.node_id)
+        address = "" if info is None else info.address
+        uri = f"{peer.node_id}@{address}" if info is not None and info.direction == "out" and address else None
+        self._printer.event(Event(event="connected", peer=peer.node_id, address=address or None, uri=uri))
+
+
+class _Lines(logging.Handler):
+    """The log, on stderr."""
+
+    def __init__(self, printer: Printer) -> None:
+        super().__init__()
+        self._printer = printer
+        self.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._printer.remark(self.format(record))
+
+
+class _Errors(logging.Handler):
+    """What the transports log has gone wrong, as events: a dial that failed, an error a peer sent."""
+
+    def __init__(self, printer: Printer) -> None:
+        super().__init__(logging.INFO)
+        self._printer = printer
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._printer.event(Event(event="error", text=record.getMessage()))
+
+
+def log_to(printer: Printer, level: int = logging.INFO) -> None:
+    """Send oddwire's log to stderr, and, with JSON, the transports' troubles to stdout as events too."""
+    logger = logging.getLogger("oddwire")
+    logger.setLevel(level)
+    logger.propagate = False
+    logger.addHandler(_Lines(printer))
+    if printer.as_json:
+        logging.getLogger("oddwire.transports").addHandler(_Errors(printer))

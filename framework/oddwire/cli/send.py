@@ -1,0 +1,159 @@
+"""`oddwire send`: one message to a node, and what comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Iterable, Sequence
+from typing import Annotated
+
+import typer
+
+from oddwire.app import PluginManager, hookimpl
+from oddwire.app.plugins import Contribution
+from oddwire.cli.events import Printer
+from oddwire.cli.failure import FAILED, USAGE, Failure
+from oddwire.cli.options import DataDir, Json, Network, Proxy, Verbose
+from oddwire.cli.reporter import Reporter, log_to
+from oddwire.cli.session import execute, make_app, make_transport, start
+from oddwire.cli.values import from_strings
+from oddwire.codecs.base import Codec
+from oddwire.errors import DefinitionError, EncodeError, NotSupported, OddwireError
+from oddwire.proto.addresses import NodeUri
+from oddwire.schema import Message, Schema, schema_of
+from oddwire.transports.bolt8 import Bolt8Limits, Bolt8Transport
+
+__all__ = ["command"]
+
+
+class _Vocabulary:
+    """An extension's messages without its handlers: what it can say, not what it does."""
+
+    def __init__(self, contribution: Contribution) -> None:
+        self.name = contribution.name
+        self.feature = contribution.feature
+        self._codecs = contribution.codecs
+        found = dict.fromkeys(contribution.messages)
+        for handler in contribution.handlers:
+            found.update(dict.fromkeys((handler.message, *handler.replies())))
+        self.messages: tuple[type[Message], ...] = (*found,)
+
+    @hookimpl
+    def register_messages(self) -> Iterable[type[Message]]:
+        return self.messages
+
+    @hookimpl
+    def register_codecs(self) -> Iterable[Codec]:
+        return self._codecs
+
+
+class _Farewell:
+    """Learns that the peer is gone, and whether it had said anything."""
+
+    name = "oddwire.cli.send"
+
+    def __init__(self) -> None:
+        self.gone = asyncio.Event()
+
+    @hookimpl
+    def peer_disconnected(self) -> None:
+        self.gone.set()
+
+
+def command(
+    uri: Annotated[str, typer.Argument(metavar="NODE_ID@HOST:PORT", help="The node to send to.")],
+    message: Annotated[str, typer.Argument(metavar="EXT.MESSAGE", help="Extension, dot, message: chat.Say.")],
+    fields: Annotated[list[str] | None, typer.Argument(metavar="FIELD=VALUE...", help="The message's fields.")] = None,
+    wait: Annotated[
+        float, typer.Option("--wait", min=0.0, metavar="SECONDS", help="Print what comes back for so long.")
+    ] = 1.0,
+    extension: Annotated[
+        list[str] | None,
+        typer.Option("--extension", metavar="EXT", help="Know this extension's messages too: a name or a .py file."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Send an even type though the peer may hang up.")] = False,
+    data_dir: DataDir = None,
+    network: Network = "bitcoin",
+    proxy: Proxy = None,
+    json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Send one message to a node, and print what comes back."""
+    printer = Printer(json)
+    log_to(printer, logging.DEBUG if verbose else logging.INFO)
+
+    async def main() -> int:
+        vocabularies = _load(extension or (), message)
+        made = from_strings(_find(vocabularies, message), message, fields or ())
+        transport = make_transport(
+            data_dir=data_dir,
+            network=network,
+            proxy=proxy,
+            limits=Bolt8Limits(init_timeout=10.0),
+        )
+        return await _send(uri, made, vocabularies, transport, printer, wait, force)
+
+    raise typer.Exit(execute(main, printer))
+
+
+async def _send(
+    uri: str,
+    message: Message,
+    vocabularies: Sequence[_Vocabulary],
+    transport: Bolt8Transport,
+    printer: Printer,
+    wait: float,
+    force: bool,
+) -> int:
+    try:
+        to = NodeUri.parse(uri)
+    except ValueError as error:
+        raise Failure(str(error), USAGE) from error
+    farewell = _Farewell()
+    app = make_app(printer, Reporter(printer), *vocabularies, farewell, transport=transport)
+    printer.on_broken = farewell.gone.set
+    await start(app)
+    try:
+        try:
+            await transport.connect(to, keep=False)
+            await app.peer(to.node_id).send(message, force=force)
+        except ValueError as error:
+            raise Failure(str(error), USAGE) from error
+        except EncodeError as error:
+            raise Failure(str(error), USAGE) from error
+        except NotSupported as error:
+            raise Failure(f"{error}; --force sends it all the same", FAILED) from error
+        except OddwireError as error:
+            raise Failure(str(error), FAILED) from error
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait):
+                await farewell.gone.wait()
+    finally:
+        await app.aclose()
+    return 0
+
+
+def _load(extensions: Sequence[str], message: str) -> list[_Vocabulary]:
+    """Load the extensions asked for, and the one ``message`` names, in a manager that nothing is run from."""
+    owner, dot, _ = message.partition(".")
+    if not dot:
+        raise Failure(f"message should be extension, dot, message, chat.Say for one; not {message!r}", USAGE)
+    plugins = PluginManager()
+    try:
+        loaded = [plugins.load(extension) for extension in dict.fromkeys(extensions)]
+        if owner not in loaded:
+            loaded.append(plugins.load(owner))
+    except DefinitionError as error:
+        raise Failure(str(error), USAGE) from error
+    return [_Vocabulary(contribution) for contribution in plugins.contributions if contribution.name in loaded]
+
+
+def _find(vocabularies: Sequence[_Vocabulary], name: str) -> Schema:
+    owner, _, short = name.partition(".")
+    vocabulary = next(vocabulary for vocabulary in vocabularies if vocabulary.name == owner)
+    schemas = {schema_of(message).name: schema_of(message) for message in vocabulary.messages}
+    if short not in schemas:
+        there = ", ".join(f"{owner}.{schema}" for schema in sorted(schemas)) or "none"
+        raise Failure(f"extension {owner!r} has no message {short!r}; there are: {there}", USAGE)
+    return schemas[short]

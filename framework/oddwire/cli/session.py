@@ -1,0 +1,91 @@
+"""What the commands that run a node share: its transport, its application, and the ways it can end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import warnings
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import Any
+
+from oddwire.app import Application
+from oddwire.cli.events import Printer
+from oddwire.cli.failure import FAILED, USAGE, Failure
+from oddwire.cli.keyfile import ephemeral_key, load_key
+from oddwire.errors import DefinitionError, OddwireError
+from oddwire.proto.addresses import parse_address
+from oddwire.transports.bolt8 import Bolt8Limits, Bolt8Transport
+
+__all__ = ["execute", "make_app", "make_transport", "start"]
+
+logger = logging.getLogger("oddwire.cli")
+
+
+def execute(main: Callable[[], Coroutine[Any, Any, int]], printer: Printer, *, uvloop: bool = False) -> int:
+    """Run a command to its end and give its exit code. A `Failure` is printed; so is what else can be foreseen."""
+    try:
+        with asyncio.Runner(loop_factory=_uvloop() if uvloop else None) as runner:
+            return runner.run(main())
+    except Failure as failure:
+        printer.failure(str(failure))
+        return failure.code
+    except OddwireError as error:
+        logger.debug("the whole story:", exc_info=True)
+        printer.failure(str(error))
+        return FAILED
+    except KeyboardInterrupt:
+        return 130  # as a shell reports the death by SIGINT
+
+
+def make_transport(
+    *,
+    data_dir: Path | None,
+    listen: Sequence[str] = (),
+    connect: Sequence[str] = (),
+    network: str,
+    proxy: str | None,
+    limits: Bolt8Limits | None = None,
+) -> Bolt8Transport:
+    """Make the embedded node's transport. Raises `Failure`."""
+    key = ephemeral_key() if data_dir is None else load_key(data_dir)
+    try:
+        if proxy is not None and "://" not in proxy:
+            parse_address(proxy, default_port=9050)
+        return Bolt8Transport(key, listen=listen, connect=connect, network=network, proxy=proxy, limits=limits)
+    except ValueError as error:
+        raise Failure(str(error), USAGE) from error
+
+
+def make_app(printer: Printer, *plugins: object, transport: Bolt8Transport) -> Application:
+    """Put the application together; warnings become one line each. Raises `Failure`."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        try:
+            return Application(*plugins, transport=transport)
+        except DefinitionError as error:
+            logger.debug("the whole story:", exc_info=True)
+            raise Failure(str(error), USAGE) from error
+        finally:
+            for warning in caught:
+                printer.remark(f"warning: {warning.message}")
+
+
+async def start(app: Application) -> None:
+    """Start the application. Raises `Failure`, also for what an extension's startup raises."""
+    try:
+        await app.start()
+    except OddwireError as error:
+        raise Failure(str(error)) from error
+    except Exception as error:
+        logger.debug("the whole story:", exc_info=True)
+        text = f"an extension could not start: {type(error).__name__}: {error} (--verbose tells more)"
+        raise Failure(text) from error
+
+
+def _uvloop() -> Callable[[], asyncio.AbstractEventLoop]:
+    try:
+        import uvloop
+    except ImportError:
+        raise Failure("--uvloop needs uvloop: pip install 'oddwire[uvloop]'", USAGE) from None
+    return uvloop.new_event_loop
