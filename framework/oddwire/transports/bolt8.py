@@ -344,7 +344,7 @@ class Bolt8Transport(Transport):
 
         # A closure, not a method: it runs once a message
         def deliver(payload: bytes) -> None:
-            if (payload < _FIRST_CUSTOM or len(payload) < MIN_PAYLOAD) and payload[:2] in internal:
+            if (payload < _FIRST_CUSTOM or len(payload) < 2) and payload[:2] in internal:
                 self._control(peer, payload)
             else:
                 received(node_id, payload)
