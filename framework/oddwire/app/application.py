@@ -113,17 +113,23 @@ class Application:
         """Stop: no more messages, handlers finish, the transport closes, peers are bid farewell, shutdown hooks run.
 
         Idempotent. Handlers get ``grace`` seconds, farewells as many; cancelled, it waits for neither and cleans up
-        all the same. Raises the first error of a shutdown hook, at the end.
+        all the same. Raises the first error of a shutdown hook, at the end, and `LocalProtocolError` in a handler,
+        which it would wait for: that calls `stop`.
         """
         if self._state is _State.BUILT:
             self._state = _State.CLOSED
             return
+        if self._dispatcher is not None and self._dispatcher.is_working_on(asyncio.current_task()):
+            raise LocalProtocolError("aclose would wait for the handler that called it: call stop() instead")
         if self._closing is None:
             self._closing = asyncio.get_running_loop().create_task(self._close(self._grace))
+        if self._closing is asyncio.current_task():
+            return  # a hook asks for what is under way
         try:
             await asyncio.shield(self._closing)
         except asyncio.CancelledError:
-            self._closing.cancel()
+            if self._dispatcher is not None:
+                self._dispatcher.hurry()
             await asyncio.wait([self._closing])
             raise
 

@@ -72,6 +72,7 @@ class Dispatcher:
         self._lanes: dict[NodeId, Lane] = {}
         self._tasks: set[asyncio.Task[Any]] = set()  # the loop holds tasks weakly
         self._closing = False
+        self._hurry = self._loop.create_future()  # done: closing waits for nobody
 
     # The sink ---------------------------------------------------------------------------------------
 
@@ -203,17 +204,25 @@ class Dispatcher:
                     self._wake(lane)
                 await self._settle(grace)
 
+    def hurry(self) -> None:
+        """Let `aclose` wait for nobody any more."""
+        if not self._hurry.done():
+            self._hurry.set_result(None)
+
+    def is_working_on(self, task: asyncio.Task[Any] | None) -> bool:
+        """Whether a task is one of ours: a handler, or a peer hook."""
+        return task in self._tasks
+
     async def _settle(self, grace: float) -> None:
-        """Wait for every task, then cancel the rest. The caller may be one of them."""
-        pending = self._tasks - {asyncio.current_task()}
+        """Wait for every task, then cancel the rest."""
+        tasks = set(self._tasks)
+        everyone = asyncio.gather(*tasks, return_exceptions=True)
         try:
-            if pending:
-                _, pending = await asyncio.wait(pending, timeout=grace)
+            await asyncio.wait([everyone, self._hurry], timeout=grace, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in pending:
+            for task in tasks:
                 task.cancel("the application is closing")
-            if pending:
-                await asyncio.wait(pending)
+            await asyncio.wait([everyone])
 
     # The lanes --------------------------------------------------------------------------------------
 

@@ -1,0 +1,397 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from typing import Any
+
+import pytest
+
+from oddwire.app import Application, Context, Extension, Peer, PluginManager, hookimpl
+from oddwire.errors import ExtensionError, LocalProtocolError, TransportError
+from oddwire.schema import Message, message
+from oddwire.testing import ScriptedTransport
+from oddwire.transports.base import Manifest, NodeId, Sink
+from oddwire.transports.memory import MemoryNetwork, MemoryTransport
+
+ALICE = NodeId("02" + "aa" * 32)
+
+
+@message(0x8C01)
+class Ask(Message):
+    text: str
+
+
+@message(0x8C03)
+class Answer(Message):
+    text: str
+
+
+@pytest.fixture
+def extension() -> Extension:
+    extension = Extension("test", version="1.0", feature=513)
+
+    @extension.on(Ask)
+    async def ask(context: Context, request: Ask) -> Answer:
+        return Answer(text=request.text.upper())
+
+    @extension.rpc("shout")
+    async def shout(context: Context, node_id: str, text: str = "hey") -> str:
+        with pytest.raises(LocalProtocolError, match=r"take one with context\.app\.peer\(node_id\)"):
+            _ = context.peer
+        return (await context.app.peer(node_id).request(Ask(text=text), Answer)).text
+
+    return extension
+
+
+class Step:
+    """A plugin that writes down its startup and shutdown, and fails when told."""
+
+    def __init__(self, name: str, log: list[str], *, fail: str = "", startup: bool = True) -> None:
+        self.name = name
+        self._log = log
+        self._fail = fail
+
+    @hookimpl
+    async def startup(self, app: Application) -> None:
+        self._log.append(f"start {self.name}")
+        if self._fail == "startup":
+            raise RuntimeError(f"{self.name} cannot start")
+        if self._fail == "hang":
+            await asyncio.Event().wait()
+
+    @hookimpl
+    def shutdown(self, app: Application) -> None:
+        self._log.append(f"stop {self.name}")
+        if self._fail == "shutdown":
+            raise RuntimeError(f"{self.name} cannot stop")
+
+
+class OnlyShutdown:
+    name = "only-shutdown"
+
+    def __init__(self, log: list[str]) -> None:
+        self._log = log
+
+    @hookimpl
+    async def shutdown(self) -> None:
+        self._log.append("stop only-shutdown")
+
+
+class LoggingTransport(ScriptedTransport):
+    def __init__(self, log: list[str], error: Exception | None = None) -> None:
+        super().__init__()
+        self._log = log
+        self._error = error
+
+    async def open(self, manifest: Manifest, sink: Sink) -> None:
+        self._log.append("open")
+        if self._error is not None:
+            raise self._error
+        await super().open(manifest, sink)
+
+    async def aclose(self) -> None:
+        self._log.append("close")
+        await super().aclose()
+
+
+async def test_two_applications_talk(extension: Extension) -> None:
+    network = MemoryNetwork()
+    async with (
+        Application(extension, transport=network.transport()) as left,
+        Application(extension, transport=network.transport()) as right,
+    ):
+        assert left.node_id == left.transport.node_id  # type: ignore[attr-defined]
+        assert left.uris == (f"{left.node_id}@memory",)
+        peer = await right.connect(left.uris[0])
+        assert isinstance(peer, Peer)
+        assert peer == right.peer(str(left.node_id)) == right.peer(bytes(left.node_id or b""))
+        assert await peer.request(Ask(text="hello"), Answer) == Answer(text="HELLO")
+        assert peer.supports(extension)
+        assert right.peers == [peer]
+        assert await right.call("shout", str(left.node_id)) == "HEY"
+        assert await right.call("shout", node_id=str(left.node_id), text="you") == "YOU"
+        await right.disconnect(peer.node_id)
+        assert right.peers == []
+    assert left.uris == ()
+
+
+async def test_what_the_transport_is_told_is_frozen_before_it_opens(extension: Extension) -> None:
+    transport = ScriptedTransport()
+    app = Application(extension, transport=transport)
+    assert transport.manifest is None
+    async with app:
+        assert transport.manifest is app.manifest
+        assert app.manifest.type_ids == {0x8C01, 0x8C03}
+        assert app.manifest.features == {513}
+        assert app.manifest.rpc_methods == ("shout",)
+    assert app.registry.lookup(0x8C01) is not None
+    with pytest.raises(ExtensionError, match="before the application is built"):
+        app.plugins.register(Extension("late", version="1.0"))
+
+
+async def test_hooks_start_in_order_and_stop_backwards() -> None:
+    log: list[str] = []
+    plugins = [Step("one", log), OnlyShutdown(log), Step("two", log)]
+    async with Application(*plugins, transport=LoggingTransport(log)):
+        log.append("run")
+    assert log == [
+        "start one",
+        "start two",
+        "open",
+        "run",
+        "close",
+        "stop two",
+        "stop only-shutdown",
+        "stop one",
+    ]
+
+
+async def test_a_startup_that_fails_is_rolled_back() -> None:
+    log: list[str] = []
+    plugins = [Step("one", log), Step("two", log), Step("three", log, fail="startup"), Step("four", log)]
+    app = Application(*plugins, transport=LoggingTransport(log))
+    with pytest.raises(RuntimeError, match="three cannot start"):
+        await app.start()
+    assert log == ["start one", "start two", "start three", "stop two", "stop one"]
+    await app.aclose()
+    with pytest.raises(LocalProtocolError, match="starts once; this one is closed"):
+        await app.start()
+
+
+async def test_a_startup_that_is_cancelled_is_rolled_back() -> None:
+    log: list[str] = []
+    app = Application(Step("one", log), Step("two", log, fail="hang"), transport=LoggingTransport(log))
+    task = asyncio.create_task(app.start())
+    while len(log) < 2:
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert log == ["start one", "start two", "stop one"]
+
+
+async def test_a_transport_that_does_not_open_is_rolled_back() -> None:
+    log: list[str] = []
+    app = Application(Step("one", log), transport=LoggingTransport(log, TransportError("port is taken")))
+    with pytest.raises(TransportError, match="port is taken"):
+        await app.start()
+    assert log == ["start one", "open", "close", "stop one"]
+
+
+async def test_every_shutdown_runs_and_the_first_error_is_raised(caplog: pytest.LogCaptureFixture) -> None:
+    log: list[str] = []
+    plugins = [Step("one", log), Step("two", log, fail="shutdown"), Step("three", log, fail="shutdown")]
+    app = Application(*plugins, transport=LoggingTransport(log))
+    await app.start()
+    with pytest.raises(RuntimeError, match="three cannot stop"):
+        await app.aclose()
+    assert log[-3:] == ["stop three", "stop two", "stop one"]
+    assert "shutdown of 'two' failed" in caplog.text
+
+
+async def test_starts_once_and_closes_any_number_of_times(extension: Extension) -> None:
+    log: list[str] = []
+    app = Application(Step("one", log), transport=LoggingTransport(log))
+    await app.start()
+    with pytest.raises(LocalProtocolError, match="starts once; this one is running"):
+        await app.start()
+    await asyncio.gather(app.aclose(), app.aclose())
+    await app.aclose()
+    assert log == ["start one", "open", "close", "stop one"]
+
+
+async def test_one_that_never_started_closes_and_then_does_not_start() -> None:
+    log: list[str] = []
+    app = Application(Step("one", log), transport=LoggingTransport(log))
+    await app.aclose()
+    assert log == []
+    with pytest.raises(LocalProtocolError):
+        await app.start()
+
+
+async def test_a_cancelled_close_waits_for_nothing_and_cleans_up() -> None:
+    log: list[str] = []
+    extension = Extension("slow", version="1.0")
+
+    @extension.on(Ask)
+    async def hang(context: Context, request: Ask) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            log.append("handler ended")
+
+    transport = LoggingTransport(log)
+    app = Application(extension, Step("one", log), transport=transport, grace=3600)
+    await app.start()
+    transport.connect_peer(ALICE)
+    transport.receive(ALICE, app.registry.encode(Ask(text="")))
+    await asyncio.sleep(0.01)
+    task = asyncio.create_task(app.aclose())
+    await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert log == ["start one", "open", "handler ended", "close", "stop one"]
+
+
+async def test_nothing_can_be_asked_of_an_application_that_does_not_run(extension: Extension) -> None:
+    app = Application(extension, transport="memory")
+    for ask in (lambda: app.peer(ALICE), lambda: app.peers):
+        with pytest.raises(LocalProtocolError, match="the application is not started"):
+            ask()
+    for later in (app.connect("x"), app.disconnect(ALICE), app.call("shout")):
+        with pytest.raises(LocalProtocolError, match="the application is not started"):
+            await later
+
+
+async def test_peers_are_named_by_a_node_id(extension: Extension) -> None:
+    async with Application(extension, transport="memory") as app:
+        with pytest.raises(ValueError, match="node id should be 66 hex digits"):
+            app.peer("alice")
+        with pytest.raises(ExtensionError, match="no RPC method 'whisper' is loaded; there are: shout"):
+            await app.call("whisper")
+
+
+async def test_a_transport_that_does_not_dial_says_so(extension: Extension) -> None:
+    async with Application(extension, transport=ScriptedTransport()) as app:
+        with pytest.raises(TransportError, match="ScriptedTransport does not connect on request"):
+            await app.connect("somewhere")
+        assert app.node_id is None
+        assert app.uris == ()
+
+
+def test_transports_are_made_by_name() -> None:
+    network = MemoryNetwork()
+    app = Application(transport="memory", transport_options={"network": network})
+    assert isinstance(app.transport, MemoryTransport)
+    assert app.transport.network is network
+    with pytest.raises(ExtensionError, match=r"transport 'memory' does not take these options: .*unexpected keyword"):
+        Application(transport="memory", transport_options={"speed": 9})
+    with pytest.raises(ExtensionError, match="transport_options are for a transport given by name"):
+        Application(transport=MemoryTransport(), transport_options={})
+
+    class Plugin:
+        @hookimpl
+        def register_transports(self) -> dict[str, Any]:
+            return {"odd": dict}
+
+    with pytest.raises(ExtensionError, match=r"transport 'odd' should make a Transport, not \{\}"):
+        Application(Plugin(), transport="odd")
+
+
+def test_extensions_are_objects_names_or_a_manager_of_them(extension: Extension, tmp_path: Any) -> None:
+    manager = PluginManager()
+    manager.register(Extension("before", version="1.0"))
+    file = tmp_path / "from_a_file.py"
+    file.write_text("from oddwire.app import Extension\nextension = Extension('filed', version='1.0')\n")
+    app = Application(extension, str(file), transport="memory", plugins=manager)
+    assert [contribution.name for contribution in app.plugins.contributions] == ["oddwire", "before", "test", "filed"]
+    assert app.plugins is manager
+
+
+async def test_runs_until_it_is_stopped(extension: Extension) -> None:
+    log: list[str] = []
+
+    @extension.on_startup
+    async def started(app: Application) -> None:
+        log.append("start")
+        asyncio.get_running_loop().call_later(0.01, app.stop)
+
+    @extension.on_shutdown
+    async def stopped(app: Application) -> None:
+        log.append("stop")
+
+    await Application(extension, transport="memory").run_until_stopped()
+    assert log == ["start", "stop"]
+    async with Application(extension, transport="memory") as app:
+        await app.run_until_stopped()
+    assert log == ["start", "stop"] * 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_runs_until_a_signal(extension: Extension, number: signal.Signals) -> None:
+    log: list[str] = []
+
+    @extension.on_startup
+    async def started(app: Application) -> None:
+        asyncio.get_running_loop().call_later(0.01, os.kill, os.getpid(), number)
+
+    @extension.on_shutdown
+    async def stopped(app: Application) -> None:
+        log.append("stop")
+
+    before = signal.getsignal(number)
+    try:
+        await Application(extension, transport="memory").run_until_stopped()
+        assert log == ["stop"]
+        assert signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler)
+    finally:
+        signal.signal(number, before)
+
+
+async def test_closing_from_elsewhere_ends_a_run(extension: Extension) -> None:
+    app = Application(extension, transport="memory")
+    run = asyncio.create_task(app.run_until_stopped())
+    await asyncio.sleep(0.01)
+    await app.aclose()
+    await run
+
+
+async def test_a_handler_may_stop_the_application() -> None:
+    extension = Extension("stopper", version="1.0")
+
+    @extension.on(Ask)
+    async def ask(context: Context, request: Ask) -> None:
+        context.app.stop()
+
+    transport = ScriptedTransport()
+    app = Application(extension, transport=transport)
+    run = asyncio.create_task(app.run_until_stopped())
+    await asyncio.sleep(0.01)
+    transport.connect_peer(ALICE)
+    transport.receive(ALICE, app.registry.encode(Ask(text="")))
+    await run
+    assert transport.closed
+
+
+async def test_a_handler_cannot_wait_for_its_own_end() -> None:
+    extension = Extension("closer", version="1.0")
+    errors: list[LocalProtocolError] = []
+
+    @extension.on(Ask)
+    async def ask(context: Context, request: Ask) -> None:
+        try:
+            await context.app.aclose()
+        except LocalProtocolError as error:
+            errors.append(error)
+
+    @extension.on_shutdown
+    async def close_again(app: Application) -> None:
+        await app.aclose()
+
+    transport = ScriptedTransport()
+    async with Application(extension, transport=transport) as app:
+        transport.connect_peer(ALICE)
+        transport.receive(ALICE, app.registry.encode(Ask(text="")))
+    assert [str(error) for error in errors] == ["aclose would wait for the handler that called it: call stop() instead"]
+
+
+async def test_one_cancelled_close_does_not_cancel_another() -> None:
+    extension = Extension("slow", version="1.0")
+
+    @extension.on(Ask)
+    async def hang(context: Context, request: Ask) -> None:
+        await asyncio.Event().wait()
+
+    transport = ScriptedTransport()
+    app = Application(extension, transport=transport, grace=3600)
+    await app.start()
+    transport.connect_peer(ALICE)
+    transport.receive(ALICE, app.registry.encode(Ask(text="")))
+    impatient, patient = (asyncio.create_task(app.aclose()) for _ in range(2))
+    await asyncio.sleep(0.01)
+    impatient.cancel()
+    await patient
+    with pytest.raises(asyncio.CancelledError):
+        await impatient
