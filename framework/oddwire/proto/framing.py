@@ -22,6 +22,7 @@ MAX_FRAME: Final = HEADER_SIZE + MAX_MESSAGE + 16
 
 _LARGE: Final = 4096  # bytes of a message from which on copying it is dearer than slicing a view
 _NONCE_PAIRS: Final = tuple(zip(NONCES[::2], NONCES[1::2], strict=True))
+_PAIRS_A_KEY: Final = len(_NONCE_PAIRS)
 _LENGTHS: Final = tuple(n.to_bytes(2, "big") for n in range(2048))
 
 
@@ -113,12 +114,12 @@ class FrameReceiver:
             while not self._held:
                 header_nonce, message_nonce = _NONCE_PAIRS[pair]
                 if not need:
-                    stop = position + HEADER_SIZE
-                    if stop > end:
+                    start = position + HEADER_SIZE
+                    if start > end:
                         break
-                    header = decrypt(header_nonce, data[position:stop], None)
+                    header = decrypt(header_nonce, data[position:start], None)
+                    position = start
                     need = (header[0] << 8 | header[1]) + 16
-                    position = stop
                 stop = position + need
                 if stop > end:
                     break
@@ -126,7 +127,7 @@ class FrameReceiver:
                 position = stop
                 need = 0
                 pair += 1
-                if pair == len(_NONCE_PAIRS):
+                if pair == _PAIRS_A_KEY:
                     cipher.rotate()
                     decrypt = cipher.decrypt
                     pair = 0
