@@ -29,10 +29,10 @@ from oddwire.schema.tree import MSGPACK, dump_record, load_record
 
 __all__ = ["MAX_QUICK_ARRAY", "MsgpackCodec"]
 
-MAX_QUICK_ARRAY: Final = 256
+MAX_QUICK_ARRAY: Final = 128
 """The longest array the unpacker is trusted with unseen.
 
-It allocates an array's claimed length at once, and nests 511 deep, so claims of 65535 could cost 267 MB. At 256 they
+It allocates an array's claimed length at once, and nests 1024 deep, so claims of 65535 could cost 537 MB. At 128 they
 cost 1 MB. Longer arrays are unpacked only if a payload has few headers of long arrays, or after `scan` has seen that
 there are enough bytes for everything claimed.
 """

@@ -112,7 +112,7 @@ def locate(payload: bytes, record: Record, path: str) -> int:
             if field is not None:
                 kind = field.kind
                 found = _value_of(payload, item, field.key)
-        elif isinstance(kind, Array) and index and item.form == "array":
+        elif isinstance(kind, Array) and index and item.form == "array" and int(index) < item.size:
             kind = kind.element
             found = _skip(payload, item.start, int(index))
         if found is None:

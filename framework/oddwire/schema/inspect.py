@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Any, TypeVar
@@ -19,6 +20,7 @@ __all__ = ["from_dict", "from_strings", "to_dict"]
 M = TypeVar("M", bound=Message)
 _Reader = Callable[[Field, Any, str], Any]
 
+_NUMBER = re.compile(r"-?(?:\d{1,40}|0[xX][0-9a-fA-F]{1,40})", re.ASCII)
 _WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
@@ -82,10 +84,8 @@ def _parse(kind: Kind, text: str, path: str) -> Any:
     match kind:
         case Maybe():
             return None if text == "none" and not isinstance(kind.inner, Text) else _parse(kind.inner, text, path)
-        case Text():
+        case Text() | Octets() | Opaque():
             plain: Any = text
-        case Octets() | Opaque():
-            plain = text.lower() if isinstance(kind, Octets) else text
         case Boolean():
             plain = _WORDS.get(text.lower(), text)
         case Integer():
@@ -101,17 +101,16 @@ def _parse(kind: Kind, text: str, path: str) -> Any:
                 raise EncodeError(f"should be {_hint(kind)}, not {text!r}", path=path) from None
     try:
         return load(kind, plain, JSON, path)
-    except MalformedMessage as error:
-        if error.path == path and plain is text:
+    except MalformedMessage:
+        if plain is text and not isinstance(kind, Text | Octets):  # those know best what is wrong
             raise EncodeError(f"should be {_hint(kind)}, not {text!r}", path=path) from None
         raise
 
 
 def _number(text: str) -> int | str:
-    try:
-        return int(text, 0 if text.lower().startswith(("0x", "-0x")) else 10)
-    except ValueError:
+    if not _NUMBER.fullmatch(text):
         return text
+    return int(text, 16 if "x" in text.lower() else 10)
 
 
 def _float(text: str) -> float | str:

@@ -1,0 +1,126 @@
+"""The JSON codec: its text, as bLIP-50 and PeerSwap have it, and its strictness."""
+
+from typing import Any
+
+import pytest
+
+from oddwire.codecs.json import LONGEST_NUMBER, JsonCodec
+from oddwire.errors import EncodeError, MalformedMessage, PayloadTooLarge, ValueOutOfRange
+from oddwire.proto.keys import PrivateKey, ShortChannelId
+from oddwire.schema import Message, field, message, point, schema_of, short_channel_id, subtype, u8, u64
+
+KEY = PrivateKey(b"\1" * 32).public_key()
+
+
+@message(37913, codec="json", spec=True)
+class Lsps0(Message):
+    """bLIP-50: JSON-RPC 2.0, a request or an answer."""
+
+    jsonrpc: str = "2.0"
+    id: str | None = None
+    method: str | None = None
+    params: dict[str, Any] | None = None
+    result: dict[str, Any] | None = None
+
+
+@subtype
+class Order:
+    price: u8
+
+
+@message(0x8C01, codec="json")
+class Whole(Message):
+    name: str = field(key="the name")
+    amount: u64 = 0
+    key: point | None = None
+    place: short_channel_id | None = field(default=None, key="scid")
+    data: bytes = b""
+    rate: float = 1.0
+    orders: tuple[Order, ...] = ()
+
+
+LSPS0, PLAN = JsonCodec().compile(schema_of(Lsps0)), JsonCodec().compile(schema_of(Whole))
+
+
+def test_a_request_of_blip_50():
+    request = Lsps0(id="df3", method="lsps0.list_protocols", params={})
+    text = '{"jsonrpc":"2.0","id":"df3","method":"lsps0.list_protocols","params":{}}'
+    assert LSPS0.encode(request) == b"\x94\x19" + text.encode()
+    assert LSPS0.decode(LSPS0.encode(request)) == request
+    answer = b'\x94\x19 {"result": {"protocols": [1, 2]}, "id": "df3", "jsonrpc": "2.0"} \n'
+    assert LSPS0.decode(answer) == Lsps0(id="df3", result={"protocols": [1, 2]})
+
+
+def test_text_is_compact_and_utf8():
+    whole = Whole(name="é\n", amount=2**64 - 1, key=KEY, place=ShortChannelId(1, 2, 3), data=b"\xff", rate=0.5)
+    text = (
+        '{"the name":"é\\n","amount":18446744073709551615,"data":"ff","rate":0.5,"orders":[],'
+        f'"key":"{KEY.hex()}","scid":"1x2x3"}}'
+    )
+    assert PLAN.encode(whole) == b"\x8c\x01" + text.encode()
+    assert PLAN.decode(PLAN.encode(whole)) == whole
+
+
+def test_unknown_keys_are_ignored():
+    assert PLAN.decode(b'\x8c\x01{"the name":"x","name":7,"more":[{}]}') == Whole(name="x")
+
+
+BROKEN = {
+    "nothing": (b"", "$", 2, "is not JSON: Expecting value"),
+    "no object": (b"[]", "$", 2, "should be a map, not list"),
+    "cut off": (b'{"the name":"x', "$", 14, "is not JSON: Unterminated string"),
+    "more": (b'{"the name":"x"}{}', "$", 18, "is not JSON: Extra data"),
+    "not UTF-8": (b'{"the name":"\xff"}', "$", 15, "is not UTF-8"),
+    "byte order mark": (b'\xef\xbb\xbf{"the name":"x"}', "$", 2, "is not JSON"),
+    "missing": (b"{}", "$.name", 2, "is missing and has no default"),
+    "wrong type": (b'{ "the name" : 7}', "$.name", 17, "should be str, not int"),
+    "deep inside": (
+        '{"é":[1,{"a":[]}],"the name":"x","orders":[{"price":1}, {"price":300}]}'.encode(),
+        "$.orders[1].price",
+        68,
+        "0 to 255",
+    ),
+    "key twice": (b'{"the name":"x","the name":"y"}', "$", None, "the key 'the name' comes twice"),
+    "key twice inside": (b'{"the name":"x","z":[{"a":1,"a":1}]}', "$", None, "the key 'a' comes twice"),
+    "NaN": (b'{"the name":"x","rate":NaN}', "$", None, "NaN is not JSON"),
+    "infinity": (b'{"the name":"x","rate":-Infinity}', "$", None, "-Infinity is not JSON"),
+    "huge float": (b'{"the name":"x","rate":1e999}', "$.rate", 25, "finite"),
+    "large int": (b'{"the name":"x","amount":18446744073709551616}', "$.amount", 27, "u64 should be 0 to"),
+    "huge int": (
+        b'{"the name":"x","amount":' + b"1" * (LONGEST_NUMBER + 1) + b"}",
+        "$",
+        None,
+        "a number of 1001 digits",
+    ),
+    "enormous int": (b'{"the name":"x","z":-' + b"1" * 60_000 + b"}", "$", None, "a number of 60001 digits"),
+    "float for int": (b'{"the name":"x","amount":1.0}', "$.amount", 27, "should be u64, not float"),
+    "bool for int": (b'{"the name":"x","amount":true}', "$.amount", 27, "should be u64, not bool"),
+    "surrogate": (b'{"the name":"\\ud800"}', "$.name", 14, "lone surrogate"),
+    "hex": (b'{"the name":"x","data":"0g"}', "$.data", 25, "should be hex digits"),
+    "deep": (b'{"the name":"x","z":' + b"[" * 60_000, "$", 53, "nests more than 32 levels deep"),
+    "deep objects": (b'{"a":' * 10_000, "$", 162, "nests more than 32 levels deep"),
+}
+
+
+@pytest.mark.parametrize(("body", "path", "offset", "text"), BROKEN.values(), ids=BROKEN)
+def test_broken_payloads(body, path, offset, text):
+    with pytest.raises(MalformedMessage) as caught:
+        PLAN.decode(b"\x8c\x01" + body)
+    assert text in str(caught.value)
+    assert (caught.value.type_id, caught.value.path, caught.value.offset) == (0x8C01, path, offset)
+
+
+def test_brackets_in_strings_do_not_nest():
+    name = '[{"' * 40 + "\\"
+    assert PLAN.decode(PLAN.encode(Whole(name=name))) == Whole(name=name)
+
+
+def test_what_cannot_be_sent():
+    with pytest.raises(ValueOutOfRange, match=r"type 0x8c01, \$.amount: u64 should be 0 to"):
+        PLAN.encode(Whole(name="x", amount=-1))
+    with pytest.raises(EncodeError, match=r"\$.params\['a'\]: json cannot carry bytes"):
+        LSPS0.encode(Lsps0(params={"a": b"x"}))
+    with pytest.raises(ValueOutOfRange, match="lone surrogate"):
+        PLAN.encode(Whole(name="\udfff"))
+    with pytest.raises(PayloadTooLarge):
+        PLAN.encode(Whole(name="x", data=bytes(33_000)))

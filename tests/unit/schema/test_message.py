@@ -1,0 +1,114 @@
+"""`message`, `declare`, `subtype`, `schema_of` and `describe`."""
+
+import pytest
+
+from oddwire.errors import SchemaError
+from oddwire.schema import Message, declare, describe, field, message, schema_of, sha256, subtype, u8, u64
+
+
+@message(0x8C01)
+class QuoteRequest(Message):
+    asset: str
+    nonce: u64
+
+
+@message(0x8C03, codec="bolt", name="Digest", spec=True)
+class LongName(Message):
+    digest: sha256
+    more: u8 | None = field(tlv=1, default=None)
+
+
+@message(0x8C05)
+class Empty(Message):
+    pass
+
+
+def test_schema_of_a_class_and_of_an_instance():
+    schema = schema_of(QuoteRequest)
+    assert schema is schema_of(QuoteRequest(asset="eur", nonce=7))
+    assert (schema.type_id, schema.name, schema.codec, schema.spec) == (0x8C01, "QuoteRequest", "msgpack", False)
+    schema = schema_of(LongName)
+    assert (schema.type_id, schema.name, schema.codec, schema.spec) == (0x8C03, "Digest", "bolt", True)
+
+
+@pytest.mark.parametrize("thing", [Message, object, int, 7, "text"])
+def test_schema_of_what_is_no_message(thing):
+    with pytest.raises(SchemaError, match="is not a message"):
+        schema_of(thing)
+
+
+def test_describing():
+    request = QuoteRequest(asset="eur", nonce=7)
+    assert describe(request) == repr(request) == "QuoteRequest 0x8c01 asset='eur' nonce=7"
+    assert describe(request, 23) == "QuoteRequest 0x8c01 [23 bytes] asset='eur' nonce=7"
+    assert describe(Empty(), 1) == "Empty 0x8c05 [1 byte]"
+    assert repr(LongName(digest=b"\xab" * 32)) == f"Digest 0x8c03 digest={'ab' * 32} more=None"
+
+
+@pytest.mark.parametrize(
+    ("type_id", "spec", "text"),
+    [
+        (-1, False, "should be 0 to 65535"),
+        (65536, True, "should be 0 to 65535"),
+        ("0x8c01", False, "should be an integer"),
+        (True, True, "should be an integer"),
+        (32767, False, "choose one of 32768 to 65535, or say spec=True"),
+        (16, True, "16 (WIRE_INIT) can never be sent"),
+        (513, True, "513 (WIRE_ONION_MESSAGE) can never be sent"),
+    ],
+)
+def test_type_numbers_nobody_can_have(type_id, spec, text):
+    with pytest.raises(SchemaError) as caught:
+
+        @message(type_id, spec=spec)
+        class Wrong(Message):
+            pass
+
+    assert text in str(caught.value)
+    assert str(caught.value).startswith(f"{__name__}.test_type_numbers_nobody_can_have.<locals>.Wrong: ")
+
+
+@pytest.mark.parametrize("type_id", [7, 9, 32767])
+def test_a_specification_may_use_lower_numbers(type_id):
+    @message(type_id, spec=True)
+    class Stored(Message):
+        blob: bytes
+
+    assert schema_of(Stored).type_id == type_id
+
+
+def test_the_bolts_own_messages_can_be_declared():
+    class Ping(Message):
+        num_pong_bytes: u8
+        ignored: bytes
+
+    assert schema_of(declare(Ping, 18)).codec == "bolt"
+
+
+def test_decorators_on_the_wrong_classes():
+    class Plain:
+        value: u8
+
+    with pytest.raises(SchemaError, match="Plain: @message is for subclasses of Message; use @subtype"):
+        message(0x8C01)(Plain)
+    with pytest.raises(SchemaError, match="QuoteRequest: a subclass of Message takes @message"):
+        subtype(QuoteRequest)
+
+    class Derived(Plain):
+        pass
+
+    with pytest.raises(SchemaError, match="Derived: a @subtype is a plain class"):
+        subtype(Derived)
+
+
+def test_subtypes_look_like_dataclasses():
+    @subtype
+    class Order:
+        """What somebody wants."""
+
+        price: u64
+        note: str = ""
+
+    assert repr(Order(price=3)) == "Order(price=3, note='')"
+    assert Order.__doc__ == "What somebody wants."
+    assert Order(price=3) == Order(price=3, note="")
