@@ -1,0 +1,87 @@
+"""What type checkers accept and reject of handlers. A line that both must reject ends in ``# error``; no other may.
+
+Read by test_checkers.py; never run.
+"""
+# pyright: strict
+
+from oddwire import Context, Extension, Message, message, u64
+
+extension = Extension("quote", version="1.0", feature=513)
+
+
+@message(0x8C01)
+class Request(Message):
+    asset: str
+    nonce: u64
+
+
+@message(0x8C03, codec="bolt")
+class Quote(Message):
+    nonce: u64
+    millisats: u64
+
+
+@message(0x8C05)
+class Say(Message):
+    text: str
+
+
+@extension.on(Request)
+async def answers(context: Context, request: Request) -> Quote:
+    return Quote(nonce=request.nonce, millisats=7)
+
+
+@extension.on(Say, concurrent=True)
+async def answers_nothing(context: Context, say: Say) -> None:
+    await context.peer.send(Say(text=say.text))
+
+
+@extension.on(Quote)
+async def answers_perhaps(context: Context, quote: Quote) -> Say | None:
+    return None if quote.nonce else Say(text="zero")
+
+
+@extension.on(Quote)
+async def takes_any_message(context: Context, quote: Message) -> None:
+    return None
+
+
+@extension.on(Request)  # error
+async def of_another_message(context: Context, request: Quote) -> None:
+    return None
+
+
+@extension.on(Request)  # error
+async def without_a_context(request: Request) -> None:
+    return None
+
+
+@extension.on(Request)  # error
+async def with_one_more(context: Context, request: Request, more: int) -> None:
+    return None
+
+
+@extension.on(Request)  # error
+async def in_another_order(request: Request, context: Context) -> None:
+    return None
+
+
+@extension.on(Request)  # error
+def not_async(context: Context, request: Request) -> None:
+    return None
+
+
+@extension.on(Request)  # error
+async def answering_no_message(context: Context, request: Request) -> int:
+    return 7
+
+
+@extension.on(int)  # error
+async def of_no_message(context: Context, request: int) -> None:
+    return None
+
+
+async def sends(context: Context) -> None:
+    await context.peer.send(Say(text="x"))
+    await context.peer.send("x")  # error
+    await context.peer.send(Say)  # error
