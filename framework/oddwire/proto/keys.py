@@ -184,29 +184,44 @@ class ShortChannelId:
     ``block`` and ``txnum`` are 24 bits, ``outnum`` 16. Written ``539268x845x1``; eight bytes big endian on the wire.
     """
 
-    __slots__ = ("block", "outnum", "txnum")
+    __slots__ = ("_number",)
 
     def __init__(self, block: int, txnum: int, outnum: int) -> None:
         for name, value, bits in (("block", block, 24), ("txnum", txnum, 24), ("outnum", outnum, 16)):
             if not 0 <= value < 1 << bits:
                 raise ValueError(f"short channel id: {name} should be 0 to {(1 << bits) - 1}, not {value}")
-        self.block: Final[int] = block
-        self.txnum: Final[int] = txnum
-        self.outnum: Final[int] = outnum
+        self._number = block << 40 | txnum << 16 | outnum
+
+    @property
+    def block(self) -> int:
+        """The height of the block the funding transaction is in."""
+        return self._number >> 40
+
+    @property
+    def txnum(self) -> int:
+        """The transaction's index in its block."""
+        return self._number >> 16 & 0xFFFFFF
+
+    @property
+    def outnum(self) -> int:
+        """The output's index in its transaction."""
+        return self._number & 0xFFFF
 
     @classmethod
     def from_bytes(cls, data: bytes) -> ShortChannelId:
         """Read eight bytes."""
         if len(data) != 8:
             raise ValueError(f"short channel id should be 8 bytes, not {len(data)}")
-        return cls.from_int(int.from_bytes(data, "big"))
+        made = cls.__new__(cls)
+        made._number = int.from_bytes(data, "big")  # every number of 64 bits is one
+        return made
 
     @classmethod
     def from_int(cls, number: int) -> ShortChannelId:
         """Read a number of 64 bits."""
         if not 0 <= number < 1 << 64:
             raise ValueError(f"short channel id should be a number of 64 bits, not {number}")
-        return cls(number >> 40, number >> 16 & 0xFFFFFF, number & 0xFFFF)
+        return cls.from_bytes(number.to_bytes(8, "big"))
 
     @classmethod
     def from_str(cls, text: str) -> ShortChannelId:
@@ -218,22 +233,22 @@ class ShortChannelId:
 
     def to_int(self) -> int:
         """Give the number of 64 bits."""
-        return self.block << 40 | self.txnum << 16 | self.outnum
+        return self._number
 
     def to_bytes(self) -> bytes:
         """Give the eight bytes."""
-        return self.to_int().to_bytes(8, "big")
+        return self._number.to_bytes(8, "big")
 
     __bytes__ = to_bytes
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, ShortChannelId) and self.to_int() == other.to_int()
+        return isinstance(other, ShortChannelId) and self._number == other._number
 
     def __lt__(self, other: object) -> bool:
-        return self.to_int() < other.to_int() if isinstance(other, ShortChannelId) else NotImplemented
+        return self._number < other._number if isinstance(other, ShortChannelId) else NotImplemented
 
     def __hash__(self) -> int:
-        return hash(self.to_int())
+        return hash(self._number)
 
     def __str__(self) -> str:
         return f"{self.block}x{self.txnum}x{self.outnum}"
