@@ -213,7 +213,7 @@ class ShortChannelId:
         if len(data) != 8:
             raise ValueError(f"short channel id should be 8 bytes, not {len(data)}")
         made = cls.__new__(cls)
-        made._number = int.from_bytes(data, "big")  # every number of 64 bits is one
+        made._number = int.from_bytes(data, "big")  # noqa: SLF001 - every number of 64 bits is one
         return made
 
     @classmethod
