@@ -38,11 +38,13 @@ class RecordingSink:
     """Keeps every call, in order, in ``events``.
 
     ``on_payload`` is called with each payload after it was recorded: to pause in the middle, or to raise.
+    ``patience`` is how many seconds `until` waits.
     """
 
-    def __init__(self, on_payload: Callable[[NodeId, bytes], None] | None = None) -> None:
+    def __init__(self, on_payload: Callable[[NodeId, bytes], None] | None = None, *, patience: float = 30.0) -> None:
         self.events: list[Connected | Received | Disconnected] = []
         self.on_payload = on_payload
+        self.patience = patience
         self._changed = asyncio.Event()
 
     def peer_connected(self, peer: PeerInfo) -> None:
@@ -74,16 +76,18 @@ class RecordingSink:
         """Every peer that disconnected, one entry each time it did."""
         return [event.peer for event in self.events if isinstance(event, Disconnected)]
 
-    async def until(self, condition: Callable[[RecordingSink], object], *, timeout: float = 30.0) -> None:  # noqa: ASYNC109
+    async def until(self, condition: Callable[[RecordingSink], object]) -> None:
         """Wait until ``condition`` of this sink holds. Raises `TimeoutError`, saying what was recorded."""
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(self.patience):
                 while not condition(self):
                     self._changed.clear()
                     await self._changed.wait()
         except TimeoutError:
             last = "; ".join(map(repr, self.events[-5:]))
-            raise TimeoutError(f"waited {timeout:g} s in vain; {len(self.events)} events, the last: {last}") from None
+            raise TimeoutError(
+                f"waited {self.patience:g} s in vain; {len(self.events)} events, the last: {last}"
+            ) from None
 
     def _record(self, event: Connected | Received | Disconnected) -> None:
         self.events.append(event)

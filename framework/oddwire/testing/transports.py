@@ -351,13 +351,13 @@ class TransportConformance:
     async def with_pair(self, test: Callable[[Pair], Coroutine[Any, Any, None]]) -> None:
         """Make, open and connect a pair, run ``test`` on it, close both."""
         left, right = await self.make()
-        sinks = RecordingSink(), RecordingSink()
+        sinks = RecordingSink(patience=self.patience), RecordingSink(patience=self.patience)
         try:
             await right.open(_MANIFEST, sinks[1])
             await left.open(_MANIFEST, sinks[0])
             await self.connect(left, right)
             for sink in sinks:
-                await sink.until(lambda sink: sink.connected, timeout=self.patience)
+                await sink.until(lambda sink: sink.connected)
             us, them = (sink.connected[0].node_id for sink in reversed(sinks))
             await test(Pair(Side(left, sinks[0], them), Side(right, sinks[1], us)))
         finally:
