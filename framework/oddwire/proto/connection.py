@@ -55,9 +55,9 @@ class LightningConnection(asyncio.BufferedProtocol):
         "__weakref__",
         "_frames",
         "_handshake",
+        "_handshake_timeout",
         "_inbox",
         "_inbox_size",
-        "_linger",
         "_loop",
         "_lost",
         "_opened",
@@ -104,7 +104,7 @@ class LightningConnection(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport | None = None
         self._opened: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._linger = handshake_timeout
+        self._handshake_timeout = handshake_timeout
         self._view: memoryview | None = None
         self._view_start = 0
         self._out: list[bytes] = []
@@ -149,8 +149,10 @@ class LightningConnection(asyncio.BufferedProtocol):
         """Wait until the handshake is over. Raises what ended it: `HandshakeFailed`, `ConnectionClosed`."""
         if self._sealer is None:
             if self._opened is None:
+                if self._reason is not None:
+                    raise ConnectionClosed(self._reason)
                 self._opened = self._loop.create_future()
-            await self._opened
+            await asyncio.shield(self._opened)
 
     async def read_message(self) -> bytes:
         """Wait for the next message, 0 to 65535 bytes. One reader at a time; cancelling loses nothing.
@@ -199,8 +201,12 @@ class LightningConnection(asyncio.BufferedProtocol):
     async def writable(self) -> None:
         """Wait for this caller's turn to send: the next `send_nowait` must follow without an await between.
 
-        Raises `ConnectionClosed` if the connection ends first.
+        Returns at once unless `congested`. Raises `ConnectionClosed` if the connection has ended, or ends first.
         """
+        if self._reason is not None:
+            raise ConnectionClosed(self._reason)
+        if not self.congested:
+            return
         # First come, first served: each woken sender wakes the next, so none overtakes another
         if self._writers is None:
             self._writers = deque()
@@ -228,23 +234,22 @@ class LightningConnection(asyncio.BufferedProtocol):
 
     def close(self, reason: str = "closed by us") -> None:
         """End it: what was sent still goes out, then we stop writing and wait a little for the peer to do so too."""
-        if self._reason is not None or self._transport is None:
-            self._reason = self._reason or reason
+        if self._reason is not None:
             return
-        if self._frames is None:
+        transport = self._transport
+        if self._frames is None or transport is None:
             self.abort(reason)
             return
         self._flush()
         self._end(reason)
         # A socket closed with unread bytes is reset, and the peer may then never see our last words: half-close,
         # read on without looking, and give up after a while.
-        self._cancel_timer()
-        self._timer = self._loop.call_later(_LINGER, self._transport.abort)
+        self._abort_after_linger(transport)
         try:
-            self._transport.write_eof()
-            self._transport.resume_reading()
+            transport.write_eof()
+            transport.resume_reading()
         except (OSError, RuntimeError):
-            self._transport.abort()
+            transport.abort()
 
     async def aclose(self, reason: str = "closed by us") -> None:
         """`close`, and wait until the socket is gone: at most 5 seconds. Idempotent."""
@@ -293,7 +298,7 @@ class LightningConnection(asyncio.BufferedProtocol):
             transport.abort()
             return
         transport.set_write_buffer_limits(high=_WRITE_HIGH, low=_WRITE_LOW)
-        self._timer = self._loop.call_later(self._linger, self._handshake_expired)
+        self._timer = self._loop.call_later(self._handshake_timeout, self._handshake_expired)
         if self.is_initiator and self._handshake is not None:
             transport.write(self._handshake.start())
 
@@ -303,8 +308,7 @@ class LightningConnection(asyncio.BufferedProtocol):
         if frames is None or not frames.rest:
             self._view_start = 0
             return view
-        rest = frames.rest
-        frames.rest = b""
+        rest = frames.rest  # kept until `buffer_updated`: a read that finds nothing does not call it
         self._view_start = size = len(rest)
         if size >= _READ_SIZE // 2:  # only after a pause; too rare to be worth a larger buffer
             self._view = view = memoryview(bytearray(size + _READ_SIZE))
@@ -318,8 +322,10 @@ class LightningConnection(asyncio.BufferedProtocol):
         self.heard = True
         data = view[: self._view_start + nbytes]
         try:
-            if self._frames is not None:
-                self._frames.feed(data)
+            frames = self._frames
+            if frames is not None:
+                frames.rest = b""  # it is at the front of data
+                frames.feed(data)
             else:
                 self._shake(data)
         except OddwireError as error:
@@ -329,7 +335,11 @@ class LightningConnection(asyncio.BufferedProtocol):
         if self._handshake is not None:
             error = self._handshake.receive_eof()
             self.abort(str(error), error)
-        self._flush()
+        elif self._reason is None and self._transport is not None:
+            # The transport closes once it has written what it holds, which a peer that does not read could put off
+            self._flush()
+            self._end("closed by the peer")
+            self._abort_after_linger(self._transport)
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: D102
@@ -378,9 +388,10 @@ class LightningConnection(asyncio.BufferedProtocol):
             self._frames.feed(handshake.leftover)
 
     def _handshake_expired(self) -> None:
-        act = 2 if self.is_initiator else 1
-        text = f"handshake not over after {self._linger:g} s"
-        self.abort(text, HandshakeFailed(text, act=act, code=f"ACT{act}_READ_FAILED"))
+        if self._handshake is not None:
+            error = self._handshake.receive_eof()
+            text = f"handshake not over after {self._handshake_timeout:g} s"
+            self.abort(text, HandshakeFailed(text, act=error.act, code=error.code))
 
     def _enqueue(self, message: bytes) -> None:
         assert self._inbox is not None  # noqa: S101 - narrows the type for checkers
@@ -399,6 +410,9 @@ class LightningConnection(asyncio.BufferedProtocol):
         except OddwireError as error:
             self.abort(str(error), error)
             return
+        except BaseException:
+            self.abort("on_message failed")  # as the loop does when it fails on what was just read
+            raise
         if not frames.held and not transport.is_closing():
             transport.resume_reading()
 
@@ -419,6 +433,8 @@ class LightningConnection(asyncio.BufferedProtocol):
             self._reader.set_result(None)
 
     def _fail_open(self, error: Exception) -> None:
+        if self._opened is None and self._sealer is None:
+            self._opened = self._loop.create_future()
         if self._opened is not None and not self._opened.done():
             self._opened.set_exception(error)
             self._opened.exception()  # a dialer that gave up does not look
@@ -437,6 +453,10 @@ class LightningConnection(asyncio.BufferedProtocol):
         self._writers = None
         if self.on_close is not None:
             self.on_close(self, reason)
+
+    def _abort_after_linger(self, transport: asyncio.Transport) -> None:
+        self._cancel_timer()
+        self._timer = self._loop.call_later(_LINGER, transport.abort)
 
     def _cancel_timer(self) -> None:
         if self._timer is not None:
