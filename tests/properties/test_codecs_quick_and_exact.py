@@ -4,6 +4,7 @@ The exact codecs, which share no code with what is generated, are the oracle: sa
 error with the same words. And generated code alone takes every ordinary value, or it would be there for nothing.
 """
 
+import json
 import types
 from enum import Enum
 from typing import Annotated
@@ -16,10 +17,11 @@ from hypothesis import strategies as st
 from oddwire.codecs import boltplan, treeplan
 from oddwire.codecs.bolt import BoltCodec
 from oddwire.codecs.bolt_exact import read_message, write_message
+from oddwire.codecs.json import JsonCodec
 from oddwire.codecs.msgpack import MsgpackCodec, unpack
 from oddwire.codecs.msgpack_scan import locate
 from oddwire.errors import CodecError, EncodeError, MalformedMessage
-from oddwire.schema import Message, declare, field, fields, schema_of, subtype
+from oddwire.schema import Message, declare, field, fields, from_dict, schema_of, subtype, to_dict
 from oddwire.schema.annotations import kind_of
 from oddwire.schema.kinds import (
     Anything,
@@ -38,7 +40,7 @@ from oddwire.schema.kinds import (
     Text,
 )
 from oddwire.schema.source import Source
-from oddwire.schema.tree import MSGPACK, dump_record, load_record
+from oddwire.schema.tree import JSON, MSGPACK, dump_record, load_record
 from oddwire.testing.strategies import messages
 
 TYPE = 0x8C01
@@ -283,6 +285,19 @@ def test_changed_bytes(codec, declared, quick, exact, data):
     assert found == outcome(exact(schema_of(cls))[1], changed)
     if isinstance(found, Message):
         assert repr(found)
+
+
+@QUICKLY
+@given(data=st.data())
+def test_json(data):
+    cls = declare(class_of(data.draw(tree_fields(2)), Message), TYPE, codec="json")
+    message = data.draw(messages(cls, max_size=5))
+    plan = JsonCodec().compile(schema_of(cls))
+    payload = plan.encode(message)
+    assert json.loads(payload[2:]) == dump_record(schema_of(cls), message, JSON)
+    assert plan.decode(payload) == message
+    assert from_dict(cls, json.loads(json.dumps(to_dict(message)))) == message
+    assert plan.decode(payload[:2] + json.dumps(json.loads(payload[2:]), indent=1).encode()) == message
 
 
 ODD_VALUES = st.one_of(
