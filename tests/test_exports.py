@@ -51,19 +51,25 @@ def test_all_is_sorted_complete_and_there(module: str) -> None:
 
 @pytest.mark.parametrize("module", [name for name, path in MODULES.items() if path.name == "__init__.py"])
 def test_a_package_offers_all_that_it_imports(module: str) -> None:
-    tree = ast.parse(MODULES[module].read_text())
     imported = {
         alias.asname or alias.name
-        for node in tree.body
+        for node in ast.walk(ast.parse(MODULES[module].read_text()))
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("oddwire")
         for alias in node.names
     }
     assert imported <= set(getattr(importlib.import_module(module), "__all__", ()))
 
 
-def test_oddwire_itself_holds_public_names_and_nothing_else() -> None:
-    import oddwire
+def test_oddwire_itself_tells_type_checkers_what_it_gives() -> None:
+    told = {
+        alias.name
+        for node in ast.walk(ast.parse(MODULES["oddwire"].read_text()))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("oddwire.")
+        for alias in node.names
+    }
+    assert told == set(importlib.import_module("oddwire").__all__)
 
-    public = {name for name in vars(oddwire) if not name.startswith("_")}
-    packages = {name.split(".")[1] for name in MODULES if name.count(".") >= 1}
-    assert public - packages <= set(getattr(oddwire, "__all__", ()))
+
+def test_oddwire_itself_has_every_error() -> None:
+    oddwire, errors = importlib.import_module("oddwire"), importlib.import_module("oddwire.errors")
+    assert set(errors.__all__) <= set(oddwire.__all__)

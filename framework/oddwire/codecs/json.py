@@ -19,7 +19,7 @@ from oddwire.schema.kinds import Array, Kind, Maybe, Nested
 from oddwire.schema.record import Record, Schema
 from oddwire.schema.tree import JSON, MAX_DEPTH, dump_record, load_record
 
-__all__ = ["JsonCodec"]
+__all__ = ["LONGEST_NUMBER", "JsonCodec"]
 
 LONGEST_NUMBER: Final = 1000
 """Digits a number may have: turning more into an int takes Python time that grows with their square."""

@@ -27,7 +27,7 @@ from oddwire.schema.record import Schema
 from oddwire.schema.source import Source
 from oddwire.schema.tree import MSGPACK, dump_record, load_record
 
-__all__ = ["MAX_QUICK_ARRAY", "MsgpackCodec"]
+__all__ = ["MAX_QUICK_ARRAY", "MsgpackCodec", "unpack"]
 
 MAX_QUICK_ARRAY: Final = 128
 """The longest array the unpacker is trusted with unseen.

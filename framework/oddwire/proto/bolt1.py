@@ -24,6 +24,7 @@ from oddwire.proto.type_numbers import BOLT_TYPES, REFUSED
 __all__ = [
     "CHAINS",
     "INTERNAL",
+    "NO_PONG",
     "Bolt1",
     "Init",
     "Notice",

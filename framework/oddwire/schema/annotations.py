@@ -33,7 +33,7 @@ from oddwire.schema.kinds import (
 )
 from oddwire.schema.record import Record, Schema
 
-__all__ = ["apply_count", "apply_max_length", "evaluate", "kind_of"]
+__all__ = ["LARGEST", "apply_count", "apply_max_length", "evaluate", "kind_of"]
 
 LARGEST = 65535
 """No message has more bytes (BOLT 8), so no field has more elements."""

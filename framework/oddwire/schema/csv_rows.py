@@ -14,7 +14,19 @@ from typing import Final, NoReturn
 
 from oddwire.errors import SchemaError
 
-__all__ = ["LENGTH_TYPES", "NAME_RULE", "REST", "CsvDefinition", "CsvField", "CsvFile", "is_name", "read_csv"]
+__all__ = [
+    "LENGTH_TYPES",
+    "MAX_COUNT",
+    "MAX_FIELDS",
+    "MAX_NESTING",
+    "NAME_RULE",
+    "REST",
+    "CsvDefinition",
+    "CsvField",
+    "CsvFile",
+    "is_name",
+    "read_csv",
+]
 
 REST: Final = "..."
 LENGTH_TYPES: Final = ("byte", "u8", "u16", "u32", "u64", "bigsize")

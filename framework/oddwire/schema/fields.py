@@ -13,6 +13,9 @@ from oddwire.proto.keys import PublicKey, ShortChannelId
 from oddwire.schema.kinds import Fixed, Integer, Octets, Opaque, Rest
 
 __all__ = [
+    "Counted",
+    "FieldSpec",
+    "MaxLength",
     "bigsize",
     "bip340sig",
     "byte",

@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # record.py holds kinds: the other way round this is only a n
     from oddwire.schema.record import Record
 
 __all__ = [
+    "PLAIN_INT",
     "Anything",
     "Array",
     "Boolean",

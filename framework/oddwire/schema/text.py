@@ -8,7 +8,7 @@ from typing import Any
 from oddwire.proto.keys import PublicKey
 from oddwire.schema.record import Record
 
-__all__ = ["show_fields", "show_value"]
+__all__ = ["LONGEST", "show_fields", "show_value"]
 
 LONGEST = 40
 """How many bytes, characters or elements are shown before the rest is only counted."""

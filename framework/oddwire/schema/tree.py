@@ -40,6 +40,7 @@ __all__ = [
     "Form",
     "check_anything",
     "check_array",
+    "check_choice",
     "check_fit",
     "check_length",
     "dump",
