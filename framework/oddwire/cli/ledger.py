@@ -11,7 +11,7 @@ from oddwire.cli.failure import Failure
 __all__ = ["PATIENCE", "Delivery", "Direction", "Ledger"]
 
 PATIENCE: Final = 10.0
-"""Seconds a delivery may take."""
+"""Seconds a delivery may take, if nothing else is said."""
 
 Direction = Literal["alice → bob", "bob → alice"]
 
@@ -25,9 +25,13 @@ class Delivery:
 
 
 class Ledger:
-    """What each side says it sent, and what the other says it received, in order."""
+    """What each side says it sent, and what the other says it received, in order.
 
-    def __init__(self) -> None:
+    ``patience`` is how many seconds a delivery may take.
+    """
+
+    def __init__(self, patience: float = PATIENCE) -> None:
+        self._patience = patience
         self.sent: dict[Direction, list[Delivery]] = {"alice → bob": [], "bob → alice": []}
         self.received: dict[Direction, list[Delivery]] = {"alice → bob": [], "bob → alice": []}
         self.errors: list[str] = []
@@ -70,9 +74,9 @@ class Ledger:
     async def settle(self, count: int) -> None:
         """Wait until ``count`` messages were delivered, in all. Raises `Failure`."""
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(self._patience):
                 while self.settled < count:
                     self._changed.clear()
                     await self._changed.wait()
         except TimeoutError:
-            raise Failure(f"only {self.settled} of {count} messages arrived within {PATIENCE:g} s") from None
+            raise Failure(f"only {self.settled} of {count} messages arrived within {self._patience:g} s") from None

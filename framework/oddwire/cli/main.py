@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from oddwire.cli import demo, run, send
+from oddwire.cli import run, send
 
 __all__ = ["main"]
 
@@ -37,7 +37,14 @@ def _options(
 
 program.command("run")(run.command)
 program.command("send")(send.command)
-program.command("demo")(demo.command)
+
+
+@program.command("demo")
+def _demo() -> None:
+    """Watch two processes talk over BOLT 8: echo and chat, in both codecs."""
+    from oddwire.cli.demo import command  # rich takes longer to import than a command to run
+
+    command()
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from oddwire.cli.failure import FAILED, USAGE, Failure
 from oddwire.cli.options import DataDir, Json, Network, Proxy, Verbose
 from oddwire.cli.reporter import Reporter, log_to
 from oddwire.cli.session import execute, make_app, make_transport, start
-from oddwire.cli.values import from_strings
+from oddwire.cli.values import from_assignments
 from oddwire.codecs.base import Codec
 from oddwire.errors import DefinitionError, EncodeError, NotSupported, OddwireError
 from oddwire.proto.addresses import NodeUri
@@ -85,7 +85,7 @@ def command(
 
     async def main() -> int:
         vocabularies = _load(extension or (), message)
-        made = from_strings(_find(vocabularies, message), message, fields or ())
+        made = from_assignments(_find(vocabularies, message), message, fields or ())
         transport = make_transport(
             data_dir=data_dir,
             network=network,

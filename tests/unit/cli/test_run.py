@@ -1,0 +1,262 @@
+import asyncio
+import json
+import os
+import re
+import signal
+import stat
+from pathlib import Path
+
+import pytest
+
+QUOTE = """
+from oddwire import Context, Extension, Message, message, u64
+
+extension = Extension("quote", version="1.0", feature=513)
+
+@message(0x8D01)
+class Ask(Message):
+    asset: str
+
+@message(0x8D03, codec="bolt")
+class Quote(Message):
+    millisats: u64
+
+@extension.on(Ask)
+async def quote(context: Context, ask: Ask) -> Quote:
+    if ask.asset == "fail":
+        raise RuntimeError("no such asset")
+    return Quote(millisats=len(ask.asset))
+
+if __name__ == "__main__":
+    extension.run()
+"""
+LOCAL = ("--listen", "127.0.0.1:0")
+NOBODY = "02083710ef6acf2cf1cd85254dcea01cbe1b9e78f41411d952b40171b5023d0797@127.0.0.1:1"
+
+
+async def test_prints_its_uri_and_ends_cleanly(start) -> None:
+    node = await start("run", "echo", *LOCAL)
+    line = await node.line("listening")
+    assert re.search(r"\b0[23][0-9a-f]{64}@127\.0\.0\.1:[1-9]\d*$", line)
+    code, out, err = await node.interrupt()
+    assert (code, out, err) == (0, line + "\n", "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_a_signal_ends_it_with_peers_connected(start, number: signal.Signals) -> None:
+    echo = await start("run", "echo", *LOCAL, "--json")
+    uri = (await echo.event("listening"))["uri"]
+    chat = await start("run", "chat", "--connect", uri, "--json")
+    node_id = (await echo.event("connected"))["peer"]
+    assert (await chat.event("connected"))["uri"] == uri
+    code, _, err = await echo.interrupt(number)
+    assert code == 0
+    assert "Traceback" not in err
+    assert (await chat.event("disconnected"))["peer"] == uri.partition("@")[0]
+    assert node_id != uri.partition("@")[0]
+    assert (await chat.interrupt(number))[0] == 0
+
+
+async def test_chat_talks_with_an_echo_node(start) -> None:
+    echo = await start("run", "echo", *LOCAL)
+    uri = (await echo.line("listening")).split()[-1]
+    chat = await start("run", "chat", "--connect", uri, stdin=asyncio.subprocess.PIPE)
+    await chat.line("-> ", "chat.Say 0x8c11", "text='hello'")
+    await chat.line("<- ", "chat.Say 0x8c11", "text='hello'")
+    await chat.type("how are you?\n")
+    await chat.line("-> ", "text='how are you?'")
+    await chat.line("<- ", "text='how are you?'")
+    await chat.line("-> ", "chat.Heard 0x8c13 [6 bytes] number=2", " ms")
+    await echo.line("<- ", "0x8c13 [6 bytes] 00000002")
+    assert (await chat.interrupt())[0] == 0
+    await echo.line("disconnected")
+
+
+async def test_two_chats_hear_each_other(start) -> None:
+    first = await start("run", "chat", *LOCAL, "--json")
+    second = await start(
+        "run", "chat", "--connect", (await first.event("listening"))["uri"], "--json", stdin=asyncio.subprocess.PIPE
+    )
+    await first.event("received", schema="chat.Say", message={"text": "hello", "number": 1})
+    await second.event("received", schema="chat.Heard", message={"number": 1})
+    await second.type("it's OK to be odd\n")
+    said = await first.event("received", schema="chat.Say", message={"text": "it's OK to be odd", "number": 2})
+    assert said["type"] == 0x8C11
+    assert bytes.fromhex(said["payload"])[:2] == b"\x8c\x11"
+
+
+async def test_several_extensions_by_name_and_by_file(start, oddwire, tmp_path: Path) -> None:
+    (tmp_path / "quote.py").write_text(QUOTE)
+    node = await start("run", "echo", "chat", "quote.py", *LOCAL, "--json")
+    uri = (await node.event("listening"))["uri"]
+    code, out, err = await oddwire("send", uri, "quote.Ask", "asset=eur", "--extension", "./quote.py", "--wait", "0.5")
+    assert (code, err) == (0, "")
+    assert re.search(r"<- .*quote\.Quote 0x8d03 \[10 bytes\] millisats=3", out)
+    received = await node.event("received", schema="quote.Ask")
+    assert received["message"] == {"asset": "eur"}
+    assert (await node.event("sent", schema="quote.Quote"))["message"] == {"millisats": 3}
+
+
+async def test_a_script_runs_itself(start, oddwire, tmp_path: Path) -> None:
+    (tmp_path / "quote.py").write_text(QUOTE)
+    node = await start(*LOCAL, "--json", program=tmp_path / "quote.py")
+    uri = (await node.event("listening"))["uri"]
+    code, out, _ = await oddwire("send", uri, "quote.Ask", "asset=dollar", "--extension", "quote.py", "--wait", "0.5")
+    assert code == 0
+    assert "millisats=6" in out
+    assert (await node.interrupt())[0] == 0
+    helped = await start("--help", program=tmp_path / "quote.py")
+    code, out, _ = await helped.end()
+    assert code == 0
+    assert out.startswith("Usage: quote.py [OPTIONS]")
+    assert "Run quote 1.0" in out
+
+
+async def test_a_failing_handler_is_an_error_and_nothing_ends(start, oddwire, tmp_path: Path) -> None:
+    (tmp_path / "quote.py").write_text(QUOTE)
+    node = await start("run", "./quote.py", *LOCAL, "--json")
+    uri = (await node.event("listening"))["uri"]
+    await oddwire("send", uri, "quote.Ask", "asset=fail", "--extension", "quote.py", "--wait", "0")
+    assert "RuntimeError: no such asset" in (await node.event("error"))["message"]
+    code, out, _ = await oddwire("send", uri, "quote.Ask", "asset=eur", "--extension", "quote.py", "--wait", "0.5")
+    assert code == 0
+    assert "millisats=3" in out
+    assert (await node.interrupt())[0] == 0
+
+
+async def test_the_key_lives_in_the_data_dir(start, tmp_path: Path) -> None:
+    data_dir = tmp_path / "node"
+    ids = set()
+    for _ in range(2):
+        node = await start("run", "echo", *LOCAL, "--data-dir", data_dir, "--json")
+        ids.add((await node.event("listening"))["uri"].partition("@")[0])
+        await node.interrupt()
+    assert len(ids) == 1
+    (key,) = data_dir.iterdir()
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+
+
+async def test_without_data_dir_the_key_is_new_and_nothing_is_written(start, tmp_path: Path) -> None:
+    ids = set()
+    for _ in range(2):
+        node = await start("run", "echo", *LOCAL, "--json")
+        ids.add((await node.event("listening"))["uri"].partition("@")[0])
+        await node.interrupt()
+    assert len(ids) == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_key_others_can_read_is_refused(oddwire, start, tmp_path: Path) -> None:
+    node = await start("run", "echo", *LOCAL, "--data-dir", tmp_path)
+    await node.line("listening")
+    await node.interrupt()
+    (key,) = tmp_path.iterdir()
+    key.chmod(0o644)
+    code, out, err = await oddwire("run", "echo", *LOCAL, "--data-dir", tmp_path)
+    assert (code, out) == (1, "")
+    assert re.fullmatch(r"oddwire: key file .* has mode 0644: .*chmod 600 .*\n", err)
+    key.chmod(0o600)
+    key.write_text(key.read_text()[:-10])
+    code, out, err = await oddwire("run", "echo", *LOCAL, "--data-dir", tmp_path)
+    assert (code, out) == (1, "")
+    assert re.fullmatch(r"oddwire: key file .* should hold 64 hex digits, not 55 bytes; .*\n", err)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "reason"),
+    [
+        (["nosuch", *LOCAL], 2, "no extension is called 'nosuch'; there are: .*chat, echo"),
+        (["./nosuch.py", *LOCAL], 2, "extension file .*nosuch.py does not exist"),
+        (["./broken.py", *LOCAL], 2, "broken.py cannot be imported: ModuleNotFoundError: No module named 'nope'"),
+        (["./typo.py", *LOCAL], 2, r"typo.py cannot be imported: SyntaxError: .*typo.py, line 2"),
+        (["./unready.py", *LOCAL], 1, "could not start: ValueError: no password"),
+        (["echo", "echo", *LOCAL], 2, "'echo' is registered twice"),
+        (["echo", "./clash.py", *LOCAL], 2, r"type 35841 \(0x8c01\) is claimed by both echo .* and clash"),
+        (["echo", "--connect", "nobody"], 2, "URI should be node_id@host:port, not 'nobody'"),
+        (["echo", "--connect", "02ab@127.0.0.1:1"], 2, "node id should be"),
+        (["echo", "--connect", f"02{'00' * 32}@127.0.0.1:1"], 2, "is not a point on secp256k1"),
+        (["echo", "--listen", "127.0.0.1:web"], 2, "port should be 0 to 65535, not 'web'"),
+        (["echo", "--listen", "192.0.2.1:9"], 1, "cannot listen on 192.0.2.1:9"),
+        (["echo", *LOCAL, "--network", "fakenet"], 2, "network should be one of bitcoin, .*regtest, not 'fakenet'"),
+        (["echo", *LOCAL, "--proxy", "tor:x"], 2, "port should be 0 to 65535, not 'x'"),
+    ],
+)
+async def test_a_mistake_is_one_line_and_an_exit_code(
+    oddwire, tmp_path: Path, arguments: list[str], code: int, reason: str
+) -> None:
+    (tmp_path / "broken.py").write_text("import nope\n")
+    (tmp_path / "typo.py").write_text("\ndef\n")
+    (tmp_path / "clash.py").write_text(QUOTE.replace("0x8D01", "0x8C01").replace('"quote"', '"clash"'))
+    (tmp_path / "unready.py").write_text(
+        "from oddwire import Extension\nextension = Extension('unready', version='1')\n"
+        "@extension.on_startup\nasync def start(app):\n    raise ValueError('no password')\n"
+    )
+    found, out, err = await oddwire("run", *arguments, "--json")
+    assert found == code
+    assert re.fullmatch(rf"oddwire: .*{reason}.*\n", err), err
+    event = json.loads(out)
+    assert (event["event"], f"oddwire: {event['message']}\n") == ("error", err)
+
+
+async def test_a_port_in_use_is_an_error(oddwire, start) -> None:
+    node = await start("run", "echo", *LOCAL, "--json")
+    address = (await node.event("listening"))["uri"].partition("@")[2]
+    code, out, err = await oddwire("run", "echo", "--listen", address)
+    assert (code, out) == (1, "")
+    assert re.fullmatch(rf"oddwire: cannot listen on {address}: .*address already in use\n", err)
+
+
+async def test_it_listens_on_several_addresses(start) -> None:
+    node = await start("run", "echo", *LOCAL, *LOCAL, "--json")
+    first, second = await node.event("listening"), await node.event("listening")
+    assert first["uri"] != second["uri"]
+    assert first["uri"].partition("@")[0] == second["uri"].partition("@")[0]
+
+
+async def test_a_peer_that_does_not_answer_shows(start) -> None:
+    node = await start("run", "chat", "--connect", NOBODY, "--json")
+    assert "127.0.0.1:1" in (await node.event("error"))["message"]
+    code, _, err = await node.interrupt()
+    assert code == 0
+    assert "127.0.0.1:1" in err
+    assert "Traceback" not in err
+
+
+async def test_a_type_in_use_in_the_wild_is_warned_of_in_one_line(start, tmp_path: Path) -> None:
+    (tmp_path / "swap.py").write_text(QUOTE.replace("0x8D01", "42069").replace('"quote"', '"swap"'))
+    node = await start("run", "swap.py", *LOCAL)
+    await node.line("listening")
+    code, _, err = await node.interrupt()
+    assert code == 0
+    assert re.fullmatch(r"warning: swap .* type 42069 is used by PeerSwap .*\n", err)
+
+
+@pytest.mark.parametrize("as_json", [[], ["--json"]])
+async def test_a_reader_that_leaves_ends_it_quietly(start, oddwire, as_json: list[str]) -> None:
+    node = await start("run", "echo", *LOCAL, *as_json)
+    uri = re.search(r"0[23]\w{64}@[\d.:]+", await node.line("listening")).group()
+    node.process.stdout._transport.close()  # there is no public way to stop reading
+    await oddwire("send", uri, "echo.Request", "text=x")
+    assert await asyncio.wait_for(node.process.wait(), 30) == 0
+    _, _, err = await node.end()
+    assert err == ""
+
+
+async def test_through_a_proxy_that_is_not_there(start) -> None:
+    node = await start("run", "chat", "--connect", NOBODY, "--proxy", "127.0.0.1:2", "--json")
+    assert "proxy 127.0.0.1:2" in (await node.event("error"))["message"]
+
+
+async def test_stdin_at_its_end_does_not_matter(start) -> None:
+    node = await start("run", "chat", *LOCAL, stdin=os.open(os.devnull, os.O_RDONLY))
+    await node.line("listening")
+    assert (await node.interrupt())[0] == 0
+
+
+async def test_uvloop_does_the_same(start, oddwire) -> None:
+    pytest.importorskip("uvloop")
+    node = await start("run", "echo", *LOCAL, "--uvloop", "--json")
+    uri = (await node.event("listening"))["uri"]
+    _, out, _ = await oddwire("send", uri, "echo.Request", "text=x", "--wait", "0.5")
+    assert "echo.Reply" in out
+    assert (await node.interrupt())[0] == 0

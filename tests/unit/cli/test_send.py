@@ -1,0 +1,107 @@
+import json
+import re
+
+import pytest
+
+NOBODY = "02083710ef6acf2cf1cd85254dcea01cbe1b9e78f41411d952b40171b5023d0797@127.0.0.1:1"
+SAY = r"its fields are: text: str, number: u32 = 0"
+
+
+@pytest.fixture
+async def uri(start) -> str:
+    node = await start("run", "echo", "chat", "--listen", "127.0.0.1:0", "--json")
+    return (await node.event("listening"))["uri"]
+
+
+async def test_sends_one_message_and_prints_what_comes_back(oddwire, uri: str) -> None:
+    code, out, err = await oddwire("send", uri, "chat.Say", "text=hello", "number=7", "--wait", "0.5")
+    assert (code, err) == (0, "")
+    assert re.search(r"^-> \S+  chat\.Say 0x8c11 \[\d+ bytes\] text='hello' number=7$", out, re.MULTILINE)
+    assert re.search(r"^<- \S+  chat\.Heard 0x8c13 \[6 bytes\] number=7$", out, re.MULTILINE)
+    assert not re.search(r"^-> .*chat\.Heard", out, re.MULTILINE)  # the vocabulary of chat, not its manners
+
+
+async def test_prints_events_as_json(oddwire, uri: str) -> None:
+    code, out, _ = await oddwire("send", uri, "echo.BoltRequest", "data=c0ffee", "note=hi", "--wait", "0.5", "--json")
+    assert code == 0
+    events = [json.loads(line) for line in out.splitlines()]
+    assert events[0]["event"] == "connected"
+    assert events[0]["uri"] == uri
+    sent, reply = (event for event in events if event.get("type") in (0x8C05, 0x8C07))
+    assert (sent["event"], sent["schema"]) == ("sent", "echo.BoltRequest")
+    assert (reply["event"], reply["schema"]) == ("received", "echo.BoltReply")
+    assert sent["message"] == reply["message"] == {"number": 0, "data": "c0ffee", "note": "hi"}
+    assert bytes.fromhex(reply["payload"])[2:] == bytes.fromhex(sent["payload"])[2:]
+    assert events[-1]["event"] == "disconnected"
+
+
+async def test_what_no_extension_here_knows_is_shown_as_bytes(oddwire, uri: str) -> None:
+    code, out, _ = await oddwire("send", uri, "echo.Request", "text=hi", "--wait", "0.5", "--json")
+    assert code == 0
+    greeting = next(e for e in map(json.loads, out.splitlines()) if e.get("type") == 0x8C11)
+    assert greeting["event"] == "received"
+    assert "message" not in greeting
+
+
+async def test_with_a_data_dir_the_node_knows_us_again(oddwire, start, tmp_path) -> None:
+    node = await start("run", "echo", "--listen", "127.0.0.1:0", "--json")
+    uri = (await node.event("listening"))["uri"]
+    for _ in range(2):
+        await oddwire("send", uri, "echo.Request", "text=x", "--data-dir", tmp_path / "me", "--wait", "0")
+    assert (await node.event("connected"))["peer"] == (await node.event("connected"))["peer"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "reason"),
+    [
+        (["nobody", "chat.Say", "text=x"], 2, "URI should be node_id@host:port, not 'nobody'"),
+        ([NOBODY, "chat", "text=x"], 2, "message should be extension, dot, message, chat.Say for one; not 'chat'"),
+        ([NOBODY, "nosuch.Say"], 2, "no extension is called 'nosuch'; there are: .*chat, echo"),
+        ([NOBODY, "chat.Shout"], 2, "'chat' has no message 'Shout'; there are: chat.Heard, chat.Say"),
+        ([NOBODY, "chat.Say"], 2, f"chat.Say: text should be given; {SAY}"),
+        ([NOBODY, "chat.Say", "words=x"], 2, f"chat.Say: there is no field 'words'; {SAY}"),
+        ([NOBODY, "chat.Say", "text=x", "number=many"], 2, f"chat.Say: number .*'many'; {SAY}"),
+        ([NOBODY, "chat.Say", "text=x", "--network", "fakenet"], 2, "network should be one of"),
+        ([NOBODY, "chat.Say", "text=x", "--extension", "./nosuch.py"], 2, "nosuch.py does not exist"),
+        ([NOBODY, "chat.Say", "text=x"], 1, "127.0.0.1:1"),
+    ],
+)
+async def test_a_mistake_is_one_line_and_an_exit_code(oddwire, arguments: list[str], code: int, reason: str) -> None:
+    found, out, err = await oddwire("send", *arguments)
+    assert (found, out) == (code, "")
+    assert re.fullmatch(rf"oddwire: .*{reason}.*\n", err), err
+
+
+async def test_another_nodes_key_does_not_answer(oddwire, uri: str) -> None:
+    other = NOBODY.partition("@")[0] + "@" + uri.partition("@")[2]
+    code, out, err = await oddwire("send", other, "chat.Say", "text=x")
+    assert (code, out) == (1, "")
+    assert re.fullmatch(r"oddwire: .*\n", err)
+
+
+EVEN = """
+from oddwire import Extension, Message, message
+extension = Extension("even", version="1.0", feature=515)
+
+@extension.register
+@message(0x8E02)
+class Must(Message):
+    text: str = ""
+"""
+
+
+async def test_an_even_type_is_kept_from_a_peer_that_hangs_up_on_it(oddwire, start, uri: str, tmp_path) -> None:
+    (tmp_path / "even.py").write_text(EVEN)
+    code, _, err = await oddwire("send", uri, "even.Must", "--extension", "even.py")
+    assert code == 1
+    assert re.fullmatch(r"oddwire: .*0x8e02.*--force sends it all the same\n", err), err
+    code, out, err = await oddwire("send", uri, "even.Must", "--extension", "even.py", "--force", "--wait", "5")
+    assert code == 0
+    assert "even.Must 0x8e02" in out
+    assert "disconnected" in out
+    assert "warning" in err  # BOLT 1's, which the peer sends before it hangs up
+    node = await start("run", "even.py", "--listen", "127.0.0.1:0", "--json")
+    knowing = (await node.event("listening"))["uri"]
+    code, _, _ = await oddwire("send", knowing, "even.Must", "text=x", "--extension", "even.py", "--wait", "0")
+    assert code == 0
+    assert (await node.event("received"))["message"] == {"text": "x"}
