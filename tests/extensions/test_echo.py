@@ -1,0 +1,77 @@
+import asyncio
+
+import pytest
+
+import echo
+from oddwire import DecodeError, describe, schema_of
+
+
+@pytest.mark.parametrize(
+    ("request_", "reply"),
+    [
+        (echo.Request(text="ahoy"), echo.Reply(text="ahoy")),
+        (echo.Request(text="señor ⚡" * 1000, number=2**64 - 1), echo.Reply(text="señor ⚡" * 1000, number=2**64 - 1)),
+        (echo.BoltRequest(), echo.BoltReply()),
+        (
+            echo.BoltRequest(number=7, data=bytes(60_000), note="in a TLV record"),
+            echo.BoltReply(number=7, data=bytes(60_000), note="in a TLV record"),
+        ),
+    ],
+    ids=describe,
+)
+async def test_what_was_said_comes_back(pair, request_, reply) -> None:
+    async with pair(("echo",), ("echo",)) as (_, dialer):
+        assert await dialer.peers[0].request(request_, type(reply)) == reply
+
+
+async def test_replies_come_in_the_order_of_requests(pair) -> None:
+    async with pair(("echo",), ("echo",)) as (_, dialer):
+        peer = dialer.peers[0]
+        requests = [peer.request(echo.BoltRequest(number=number), echo.BoltReply) for number in range(1000)]
+        assert [reply.number for reply in await asyncio.gather(*requests)] == list(range(1000))
+
+
+async def test_an_unknown_odd_payload_is_bounced_to_who_dialed(pair, recorder) -> None:
+    async with pair(("echo",), ("chat", recorder)) as (_, dialer):
+        payload = b"\xee\xffwhatever this is"
+        await dialer.transport.send(dialer.peers[0].node_id, payload)
+        (bounced,) = await recorder.until("received", 0xEEFF)
+        assert bounced.payload == payload
+
+
+async def test_two_echo_nodes_do_not_play_ball(pair, recorder) -> None:
+    async with pair(("echo", recorder), ("echo",)) as (listener, dialer):
+        to_dialer = listener.peers[0].node_id
+        await dialer.transport.send(dialer.peers[0].node_id, b"\xee\xff")
+        await listener.transport.send(to_dialer, b"\xee\xfd")
+        await dialer.peers[0].request(echo.Request(text="done?"), echo.Reply)
+        await listener.peers[0].request(echo.Request(text="done?"), echo.Reply)
+        await dialer.peers[0].request(echo.Request(text="really?"), echo.Reply)
+        received = [event.type_id for event in recorder.events if event.direction == "received"]
+        assert received.count(0xEEFF) == 1
+        assert received.count(0xEEFD) == 0
+
+
+@pytest.mark.parametrize("payload", [b"\x7f\xffbelow 32768", b"\x8c\x01\xffmalformed", b"\x8c\x05"])
+async def test_nothing_else_is_bounced(pair, recorder, payload: bytes) -> None:
+    async with pair(("echo",), (recorder, "echo")) as (_, dialer):
+        peer = dialer.peers[0]
+        await dialer.transport.send(peer.node_id, payload)
+        await peer.request(echo.Request(text="done?"), echo.Reply)
+        await peer.request(echo.Request(text="really?"), echo.Reply)
+        received = [event.payload for event in recorder.events if event.direction == "received"]
+        assert payload not in received
+
+
+async def test_a_malformed_request_is_answered_by_nothing_and_ends_nothing(pair, recorder) -> None:
+    async with pair((recorder, "echo"), ("echo",)) as (_, dialer):
+        peer = dialer.peers[0]
+        await dialer.transport.send(peer.node_id, b"\x8c\x01\xc0")
+        assert await peer.request(echo.Request(text="still there?"), echo.Reply) == echo.Reply(text="still there?")
+        assert isinstance(recorder.events[0].error, DecodeError)
+
+
+def test_both_codecs_are_used() -> None:
+    codecs = {message.__name__: schema_of(message).codec for message in echo.extension.messages}
+    assert codecs == {"Request": "msgpack", "Reply": "msgpack", "BoltRequest": "bolt", "BoltReply": "bolt"}
+    assert all(schema_of(message).type_id % 2 for message in echo.extension.messages)
