@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import Awaitable, Callable
 
-from python_socks import ProxyError, ProxyTimeoutError
+from python_socks import ProxyConnectionError, ProxyError
 from python_socks.async_.asyncio import Proxy
 
 from oddwire.errors import ConnectionClosed, TransportError
@@ -37,6 +38,7 @@ async def connect(
     or `AuthenticationFailed` if the other end is not that node, `ValueError` for a bad address. Cancelling closes.
     """
     remote = node_id if isinstance(node_id, PublicKey) else PublicKey(NodeId(node_id))
+    _check_port(port)
     connection = LightningConnection(
         local_privkey, remote, on_open=on_open, on_close=on_close, handshake_timeout=timeout
     )
@@ -55,14 +57,23 @@ async def connect(
     except TimeoutError:
         connection.abort("timed out")
         raise TransportError(f"{where}: no connection within {timeout:g} s") from None
-    except OSError as error:
-        raise TransportError(f"{where}: {error.strerror or error}") from error
+    except ProxyConnectionError as error:
+        raise TransportError(f"{where}: {error.strerror}") from error
     except ProxyError as error:
-        raise TransportError(f"{where}: proxy {proxy}: {error}") from error
+        raise TransportError(f"{where}: the proxy says: {error}") from error
+    except OSError as error:
+        # asyncio's own text repeats the address; name lookups have numbers below zero, several addresses none
+        text = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or error
+        raise TransportError(f"{where}: {text}") from error
     except BaseException:
         connection.abort("given up")
         raise
     return connection
+
+
+def _check_port(port: int) -> None:
+    if not 0 <= port <= 65535:
+        raise ValueError(f"port should be 0 to 65535, not {port}")
 
 
 async def _dial_proxy(proxy: str, host: str, port: int) -> socket.socket:
@@ -70,11 +81,10 @@ async def _dial_proxy(proxy: str, host: str, port: int) -> socket.socket:
     try:
         dialer = Proxy.from_url(url, rdns=True)
     except ValueError as error:
-        raise ValueError(f"proxy should be host:port or socks5://host:port, not {proxy!r}: {error}") from None
-    try:
-        sock: socket.socket = await dialer.connect(dest_host=host, dest_port=port)
-    except ProxyTimeoutError as error:
-        raise TimeoutError from error
+        # Not shown: it may hold a password
+        raise ValueError(f"proxy should be host:port or socks5://user:password@host:port: {error}") from None
+    sock: socket.socket = await dialer.connect(dest_host=host, dest_port=port)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # asyncio sets it on sockets of its own only
     return sock
 
 
@@ -132,12 +142,13 @@ class LightningServer:
             return
         server, self._server = self._server, None
         server.close()
-        for task in self._tasks:
+        tasks = self._tasks - {asyncio.current_task()}  # a handler may be who stops the server
+        for task in tasks:
             task.cancel()
         for connection in list(self._pending):
             connection.close("server closed")
         await asyncio.gather(*(connection.aclose("server closed") for connection in list(self._connections)))
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def __aenter__(self) -> LightningServer:
         return self
@@ -154,7 +165,10 @@ class LightningServer:
             on_close=self._closed,
             handshake_timeout=self._handshake_timeout,
         )
-        self._pending[connection] = None
+        if self._server is None:
+            connection.close("server closed")  # accepted before, set up after
+        else:
+            self._pending[connection] = None
         return connection
 
     def _opened(self, connection: LightningConnection) -> None:
@@ -199,8 +213,10 @@ async def serve(
     """Listen on ``host`` (None: every interface) and ``port`` (0: any free one), and shake hands with who dials.
 
     ``handler(connection)`` runs as a task a connection; when it returns, the connection is closed. Pass None and
-    ``on_open`` to take connections without a task. Raises `TransportError` if the address cannot be had.
+    ``on_open`` to take connections without a task. Raises `TransportError` if the address cannot be had,
+    `ValueError` for a bad port.
     """
+    _check_port(port)
     server = LightningServer(
         local_privkey,
         handler,
