@@ -35,6 +35,7 @@ class _State(Enum):
 class _Dials(Protocol):
     async def connect(self, uri: str) -> PeerInfo:
         """Connect to the node of a URI."""
+        raise NotImplementedError
 
 
 class Application:

@@ -24,11 +24,13 @@ class Messenger(Protocol):
 
     def send(self, node_id: NodeId, message: Message, force: bool = False) -> Coroutine[Any, Any, None]:
         """Send one message."""
+        raise NotImplementedError
 
     def request(
         self, node_id: NodeId, message: Message, reply: type[M], limit: float | None, force: bool
     ) -> Coroutine[Any, Any, M]:
-        """Send one message and wait for the next one of class ``reply``."""
+        """Send one message and wait ``limit`` seconds for the next one of class ``reply``."""
+        raise NotImplementedError
 
     def info(self, node_id: NodeId) -> PeerInfo | None:
         """Tell what is known of a connected peer."""

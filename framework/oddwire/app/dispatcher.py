@@ -18,14 +18,13 @@ from oddwire.app.context import Context, Peer
 from oddwire.app.extension import Extension
 from oddwire.app.lane import HIGH_WATER, MESSAGE_WEIGHT, Lane, Run
 from oddwire.app.plugins import HookCall
-from oddwire.app.policy import POLICY, Outcome
+from oddwire.app.policy import Enforcer, Outcome
 from oddwire.app.router import Route, Router, check_support, not_connected, unregistered
 from oddwire.app.trace import Tracer
 from oddwire.errors import (
     ConnectionClosed,
     DecodeError,
     MalformedMessage,
-    OddwireError,
     PeerNotConnected,
     ReplyTimeout,
     Truncated,
@@ -64,13 +63,13 @@ class Dispatcher:
         self._transport = transport
         self._on_connect = (*on_connect,)
         self._on_disconnect = (*on_disconnect,)
-        self._on_failure = (*on_failure,)
         self._tracer = Tracer(app, tracers) if tracers else None
         self._loop = asyncio.get_running_loop()
         self._routes = dict(router.incoming)
         self._outgoing = dict(router.outgoing)
         self._lanes: dict[NodeId, Lane] = {}
         self._tasks: set[asyncio.Task[Any]] = set()  # the loop holds tasks weakly
+        self._enforcer = Enforcer(app, transport, on_failure, self._spawn)
         self._closing = False
         self._hurry = self._loop.create_future()  # done: closing waits for nobody
 
@@ -153,8 +152,9 @@ class Dispatcher:
         lane.ask(reply, entry)
         if lane.paused:
             self._ebb(lane)
+        deadline = asyncio.timeout(limit)
         try:
-            async with asyncio.timeout(limit) as deadline:
+            async with deadline:
                 await self.send(node_id, message, force)
                 return await waiter
         except TimeoutError as error:
@@ -241,7 +241,7 @@ class Dispatcher:
                     if reply is not None:
                         await self._reply(lane, reply)
                 except BaseException as error:
-                    self._failed(context, message, error)
+                    self._enforcer.failed(context, message, error)
                 turns -= 1
                 if not turns:
                     turns = _TURNS
@@ -296,7 +296,7 @@ class Dispatcher:
         try:
             await call.finish(**parameters)
         except BaseException as error:
-            self._failed(Context(self._app, call.plugin, context.peer), None, error)
+            self._enforcer.failed(Context(self._app, call.plugin, context.peer), None, error)
 
     async def _reply(self, lane: Lane, reply: Message, since: float | None = None) -> None:
         try:
@@ -338,7 +338,7 @@ class Dispatcher:
             if reply is not None:
                 await self._reply(lane, reply)
         except BaseException as error:
-            self._failed(context, message, error)
+            self._enforcer.failed(context, message, error)
         finally:
             lane.running -= 1
             if lane.slot is not None and not lane.slot.done():
@@ -356,7 +356,7 @@ class Dispatcher:
         if self._tracer is not None:
             self._tracer.trace("received", peer, payload, None)
         type_id = int.from_bytes(payload[:2], "big")
-        self._apply(Outcome.UNKNOWN_ODD if type_id % 2 else Outcome.UNKNOWN_EVEN, lane, f"type {type_id:#06x}")
+        self._enforcer.apply(Outcome.UNKNOWN_ODD if type_id % 2 else Outcome.UNKNOWN_EVEN, lane, f"type {type_id:#06x}")
 
     def _malformed(self, lane: Lane, payload: bytes, error: Exception) -> None:
         if not isinstance(error, DecodeError):
@@ -365,53 +365,7 @@ class Dispatcher:
             error = MalformedMessage("cannot be decoded", type_id=type_id)
         if self._tracer is not None:
             self._tracer.trace("received", lane.peer.node_id, payload, None, error=error)
-        self._apply(Outcome.MALFORMED, lane, str(error))
-
-    def _apply(self, outcome: Outcome, lane: Lane, text: str) -> None:
-        policy = POLICY[outcome]
-        logger.log(policy.log, "%s from %s: %s", outcome.value, lane.peer, text)
-        if policy.warn:
-            self._transport.warn(lane.peer.node_id, f"{outcome.value}: {text}")
-        if policy.disconnect:
-            lane.hung_up = True
-            self._spawn(self._hang_up(lane, f"{outcome.value}: {text}"))
-
-    async def _hang_up(self, lane: Lane, reason: str) -> None:
-        try:
-            await self._transport.disconnect(lane.peer.node_id, reason)
-        except OddwireError as error:
-            logger.warning("cannot hang up on %s: %s", lane.peer, error)
-        finally:
-            lane.hung_up = False  # a transport that cannot hang up goes on
-
-    def _failed(self, context: Context, message: object, error: BaseException) -> None:
-        """Do what the policy says of an exception of the author's code, or let it pass if it is ours to obey."""
-        task = asyncio.current_task()
-        stopping = isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling()
-        if stopping or isinstance(error, (GeneratorExit, KeyboardInterrupt, SystemExit)):
-            raise error
-        policy = POLICY[Outcome.HANDLER_RAISED]
-        gone = isinstance(error, (PeerNotConnected, ConnectionClosed)) and not context.peer.connected
-        what = f"handler of {type(message).__name__}" if isinstance(message, Message) else "peer hook"
-        logger.log(
-            logging.DEBUG if gone else policy.log,
-            "%s of %r failed, with %s",
-            what,
-            context.extension,
-            context.peer,
-            exc_info=error,
-        )
-        for call in self._on_failure if policy.report else ():
-            try:
-                call(
-                    app=self._app,
-                    peer=context.peer,
-                    extension=context.extension,
-                    message=message if isinstance(message, Message) else None,
-                    error=error,
-                )
-            except Exception:
-                logger.exception("handler_failed of %r failed", call.plugin)
+        self._enforcer.apply(Outcome.MALFORMED, lane, str(error))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self._loop.create_task(work)

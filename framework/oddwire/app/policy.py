@@ -1,12 +1,26 @@
-"""What happens when a message cannot be handled: one table."""
+"""What happens when a message cannot be handled: one table, and what carries it out."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections.abc import Callable, Coroutine, Sequence
 from enum import Enum
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-__all__ = ["POLICY", "Outcome", "Policy"]
+from oddwire.app.context import Context
+from oddwire.app.lane import Lane
+from oddwire.app.plugins import HookCall
+from oddwire.errors import ConnectionClosed, OddwireError, PeerNotConnected
+from oddwire.schema import Message
+from oddwire.transports.base import Transport
+
+if TYPE_CHECKING:
+    from oddwire.app.application import Application
+
+__all__ = ["POLICY", "Enforcer", "Outcome", "Policy"]
+
+logger = logging.getLogger("oddwire.app")
 
 
 class Outcome(Enum):
@@ -34,3 +48,61 @@ POLICY: Final = {
     Outcome.MALFORMED: Policy(logging.INFO, warn=True),
     Outcome.HANDLER_RAISED: Policy(logging.ERROR, report=True),  # the peer is told nothing
 }
+
+
+class Enforcer:
+    """Does what the table says."""
+
+    def __init__(
+        self,
+        app: Application,
+        transport: Transport,
+        on_failure: Sequence[HookCall],
+        spawn: Callable[[Coroutine[Any, Any, None]], object],
+    ) -> None:
+        self._app = app
+        self._transport = transport
+        self._on_failure = (*on_failure,)
+        self._spawn = spawn
+
+    def apply(self, outcome: Outcome, lane: Lane, text: str) -> None:
+        """Deal with a payload that no handler will see; ``text`` says what is wrong with it."""
+        policy = POLICY[outcome]
+        told = f"{outcome.value}: {text}"
+        logger.log(policy.log, "%s from %s", told, lane.peer)
+        if policy.warn:
+            self._transport.warn(lane.peer.node_id, told)
+        if policy.disconnect:
+            lane.hung_up = True
+            self._spawn(self._hang_up(lane, told))
+
+    def failed(self, context: Context, message: object, error: BaseException) -> None:
+        """Deal with an exception of the author's code, or let it pass if it is ours to obey."""
+        task = asyncio.current_task()
+        stopping = isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling()
+        if stopping or isinstance(error, (GeneratorExit, KeyboardInterrupt, SystemExit)):
+            raise error
+        policy = POLICY[Outcome.HANDLER_RAISED]
+        handled = message if isinstance(message, Message) else None
+        gone = isinstance(error, (PeerNotConnected, ConnectionClosed)) and not context.peer.connected
+        logger.log(
+            logging.DEBUG if gone else policy.log,
+            "%s of %r failed, with %s",
+            "peer hook" if handled is None else f"handler of {type(handled).__name__}",
+            context.extension,
+            context.peer,
+            exc_info=error,
+        )
+        for call in self._on_failure if policy.report else ():
+            try:
+                call(app=self._app, peer=context.peer, extension=context.extension, message=handled, error=error)
+            except Exception:
+                logger.exception("handler_failed of %r failed", call.plugin)
+
+    async def _hang_up(self, lane: Lane, reason: str) -> None:
+        try:
+            await self._transport.disconnect(lane.peer.node_id, reason)
+        except OddwireError as error:
+            logger.warning("cannot hang up on %s: %s", lane.peer, error)
+        finally:
+            lane.hung_up = False  # a transport that cannot hang up goes on

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from oddwire.testing.codecs import CodecConformance
     from oddwire.testing.doubles import ScriptedTransport
+    from oddwire.testing.pairs import Pair, Side
     from oddwire.testing.sinks import Connected, Disconnected, Received, RecordingSink
     from oddwire.testing.strategies import messages
-    from oddwire.testing.transports import Pair, Side, TransportConformance
+    from oddwire.testing.transports import TransportConformance
 
 __all__ = [
     "CodecConformance",
@@ -30,9 +31,10 @@ __all__ = [
 _MODULES = {
     "codecs": ("CodecConformance",),
     "doubles": ("ScriptedTransport",),
+    "pairs": ("Pair", "Side"),
     "sinks": ("Connected", "Disconnected", "Received", "RecordingSink"),
     "strategies": ("messages",),
-    "transports": ("Pair", "Side", "TransportConformance"),
+    "transports": ("TransportConformance",),
 }
 _WHERE = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -7,43 +7,17 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from typing import Any
 
 from oddwire.errors import ConnectionClosed, EncodeError, PayloadTooLarge, PeerNotConnected
+from oddwire.testing.pairs import Flood, Pair, Side, has_more_than, payload_of, raises
 from oddwire.testing.sinks import Connected, Disconnected, Received, RecordingSink
 from oddwire.transports.base import Manifest, NodeId, PeerInfo, Transport
 
-__all__ = ["Pair", "Side", "TransportConformance"]
+__all__ = ["TransportConformance"]
 
 _MANIFEST = Manifest(type_ids=frozenset({0x8C01, 0x8C02}), features=frozenset({513}))
 _STRANGER = NodeId("02" + "11" * 32)
-
-
-@dataclass(frozen=True, slots=True)
-class Side:
-    """One end: its transport, what that told, and the node id it knows the other end by."""
-
-    transport: Transport
-    sink: RecordingSink
-    peer: NodeId
-
-    async def send(self, payload: bytes) -> None:
-        """Send to the other end."""
-        await self.transport.send(self.peer, payload)
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """Two opened transports, connected with each other."""
-
-    left: Side
-    right: Side
-
-    @property
-    def ways(self) -> tuple[tuple[Side, Side], ...]:
-        """Both directions, each as (sender, receiver)."""
-        return (self.left, self.right), (self.right, self.left)
 
 
 def _on_pair(test: Callable[[Any, Pair], Coroutine[Any, Any, None]]) -> Callable[[Any], None]:
@@ -88,7 +62,7 @@ class TransportConformance:
     @_on_pair
     async def test_each_side_hears_once_that_the_other_connected(self, pair: Pair) -> None:
         for sender, receiver in pair.ways:
-            await sender.send(_payload(0))
+            await sender.send(payload_of(0))
             await receiver.sink.until(lambda sink: sink.payloads)
             first, *others = receiver.sink.events
             assert isinstance(first, Connected)
@@ -105,7 +79,7 @@ class TransportConformance:
     async def test_carries_payloads_of_every_size_unchanged(self, pair: Pair) -> None:
         sizes = (2, 3, 102, 65533, 65534, 65535)
         for sender, receiver in pair.ways:
-            sent = [_payload(number, size) for number, size in enumerate(sizes)]
+            sent = [payload_of(number, size) for number, size in enumerate(sizes)]
             for payload in sent:
                 await sender.send(payload)
             await receiver.sink.until(lambda sink: len(sink.payloads) >= len(sizes))
@@ -116,16 +90,16 @@ class TransportConformance:
     @_on_pair
     async def test_refuses_wrong_lengths_and_goes_on(self, pair: Pair) -> None:
         for size, error in ((0, EncodeError), (1, EncodeError), (65536, PayloadTooLarge), (200_000, PayloadTooLarge)):
-            with _raises(error) as caught:
+            with raises(error) as caught:
                 await pair.left.send(bytes(size))
             assert isinstance(caught[0], PayloadTooLarge) is (error is PayloadTooLarge)
-        await pair.left.send(_payload(1))
+        await pair.left.send(payload_of(1))
         await pair.right.sink.until(lambda sink: sink.payloads)
-        assert pair.right.sink.payloads == [_payload(1)]
+        assert pair.right.sink.payloads == [payload_of(1)]
 
     @_on_pair
     async def test_keeps_the_order_of_2500_messages_each_way_at_once(self, pair: Pair) -> None:
-        sent = [_payload(number, 2 + number * 7 % 300) for number in range(2500)]
+        sent = [payload_of(number, 2 + number * 7 % 300) for number in range(2500)]
 
         async def pump(side: Side) -> None:
             for payload in sent:
@@ -155,8 +129,8 @@ class TransportConformance:
     @_on_pair
     async def test_does_not_know_a_stranger(self, pair: Pair) -> None:
         transport = pair.left.transport
-        with _raises(PeerNotConnected) as caught:
-            await transport.send(_STRANGER, _payload(0))
+        with raises(PeerNotConnected) as caught:
+            await transport.send(_STRANGER, payload_of(0))
         assert caught[0].node_id == _STRANGER.hex()
         transport.pause(_STRANGER)
         transport.resume(_STRANGER)
@@ -173,7 +147,7 @@ class TransportConformance:
                 right.transport.pause(peer)
 
         right.sink.on_payload = pause_at_third
-        sent = [_payload(number) for number in range(100)]
+        sent = [payload_of(number) for number in range(100)]
         for payload in sent:
             await pair.left.send(payload)
         await right.sink.until(lambda sink: len(sink.payloads) >= 3)
@@ -196,7 +170,7 @@ class TransportConformance:
                 asyncio.get_running_loop().call_soon(right.transport.resume, peer)
 
         right.sink.on_payload = stop_and_go
-        sent = [_payload(number) for number in range(200)]
+        sent = [payload_of(number) for number in range(200)]
         for payload in sent:
             await pair.left.send(payload)
         await right.sink.until(lambda sink: len(sink.payloads) >= 200)
@@ -205,48 +179,48 @@ class TransportConformance:
     @_on_pair
     async def test_a_paused_side_can_send(self, pair: Pair) -> None:
         pair.right.transport.pause(pair.right.peer)
-        await pair.right.send(_payload(5))
+        await pair.right.send(payload_of(5))
         await pair.left.sink.until(lambda sink: sink.payloads)
-        assert pair.left.sink.payloads == [_payload(5)]
+        assert pair.left.sink.payloads == [payload_of(5)]
 
     @_on_pair
     async def test_a_send_waits_for_a_peer_that_does_not_read_and_cancelled_is_not_sent(self, pair: Pair) -> None:
         pair.right.transport.pause(pair.right.peer)
-        flood = _Flood(pair.left)
+        flood = Flood(pair.left)
         assert await self._stalls(flood), "64 MiB were accepted for a peer that does not read"
         await flood.cancel()
         pair.right.transport.resume(pair.right.peer)
         await pair.left.send(b"\x8c\x01last")
         await pair.right.sink.until(lambda sink: sink.payloads[-1:] == [b"\x8c\x01last"])
         assert [payload[:6] for payload in pair.right.sink.payloads[:-1]] == [
-            _payload(number, 6) for number in range(flood.accepted)
+            payload_of(number, 6) for number in range(flood.accepted)
         ]
 
     @_on_pair
     async def test_a_waiting_send_goes_on_when_the_peer_reads_again(self, pair: Pair) -> None:
         pair.right.transport.pause(pair.right.peer)
-        flood = _Flood(pair.left, total=20_000_000)
+        flood = Flood(pair.left, total=20_000_000)
         assert await self._stalls(flood), "20 MB were accepted for a peer that does not read"
         pair.right.transport.resume(pair.right.peer)
         await flood.task
         await pair.right.sink.until(lambda sink: len(sink.payloads) >= flood.accepted)
         assert [payload[:6] for payload in pair.right.sink.payloads] == [
-            _payload(number, 6) for number in range(flood.accepted)
+            payload_of(number, 6) for number in range(flood.accepted)
         ]
 
     @_on_pair
     async def test_a_waiting_send_ends_with_the_connection(self, pair: Pair) -> None:
         pair.right.transport.pause(pair.right.peer)
-        flood = _Flood(pair.left)
+        flood = Flood(pair.left)
         assert await self._stalls(flood), "64 MiB were accepted for a peer that does not read"
         await pair.right.transport.disconnect(pair.right.peer, "enough")
-        with _raises(ConnectionClosed):
+        with raises(ConnectionClosed):
             async with asyncio.timeout(self.patience):
                 await flood.task
 
     @_on_pair
     async def test_what_was_sent_before_a_disconnect_arrives_before_it(self, pair: Pair) -> None:
-        sent = [_payload(number, 1000) for number in range(100)]
+        sent = [payload_of(number, 1000) for number in range(100)]
         for payload in sent:
             await pair.left.send(payload)
         await pair.left.transport.disconnect(pair.left.peer, "done")
@@ -267,8 +241,8 @@ class TransportConformance:
             assert last.peer == side.peer
             assert isinstance(last.reason, str)
             assert last.reason
-            with _raises(PeerNotConnected):
-                await side.send(_payload(0))
+            with raises(PeerNotConnected):
+                await side.send(payload_of(0))
 
     @_on_pair
     async def test_connects_again(self, pair: Pair) -> None:
@@ -290,19 +264,19 @@ class TransportConformance:
     @_on_pair
     async def test_aclose_is_idempotent_and_final(self, pair: Pair) -> None:
         left = pair.left.transport
-        await pair.left.send(_payload(1))
+        await pair.left.send(payload_of(1))
         await asyncio.gather(left.aclose(), left.aclose())
         await left.aclose()
         await pair.right.sink.until(lambda sink: sink.disconnected)
-        assert pair.right.sink.payloads == [_payload(1)]
+        assert pair.right.sink.payloads == [payload_of(1)]
         assert pair.left.sink.disconnected == [pair.left.peer]
-        with _raises(PeerNotConnected):
-            await pair.left.send(_payload(0))
+        with raises(PeerNotConnected):
+            await pair.left.send(payload_of(0))
         await pair.right.transport.aclose()
         assert pair.right.sink.disconnected == [pair.right.peer]
 
     @_on_pair
-    async def test_a_sink_that_raises_does_not_take_the_transport_with_it(self, pair: Pair) -> None:
+    async def test_a_sink_thatraises_does_not_take_the_transport_with_it(self, pair: Pair) -> None:
         def fail(*_: object) -> None:
             pair.right.sink.on_payload = None
             raise RuntimeError("this sink raises, to see what comes of it")
@@ -310,7 +284,7 @@ class TransportConformance:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda *_: None)  # a transport may leave this error to the loop
         pair.right.sink.on_payload = fail
-        await pair.left.send(_payload(0))
+        await pair.left.send(payload_of(0))
         await pair.right.sink.until(lambda sink: sink.payloads)
         await asyncio.sleep(self.quiet)
         if pair.right.sink.disconnected:
@@ -368,10 +342,10 @@ class TransportConformance:
         for sender, receiver in pair.ways:
             before = len(receiver.sink.payloads)
             await sender.send(b"\x8c\x01still there?")
-            await receiver.sink.until(functools.partial(_has_more_than, before))
+            await receiver.sink.until(functools.partial(has_more_than, before))
             assert receiver.sink.payloads[-1] == b"\x8c\x01still there?"
 
-    async def _stalls(self, flood: _Flood) -> bool:
+    async def _stalls(self, flood: Flood) -> bool:
         """Wait until a flood stands still; false if it was accepted as a whole."""
         while not flood.task.done():
             before = flood.accepted
@@ -384,48 +358,3 @@ class TransportConformance:
         for _ in range(10):  # cancelled tasks end in the loop's next turns
             await asyncio.sleep(0)
         assert asyncio.all_tasks() - before == set()
-
-
-class _Flood:
-    """A task that sends numbered payloads of 60 000 bytes until it has sent ``total`` bytes."""
-
-    def __init__(self, side: Side, total: int = 1 << 26) -> None:
-        self.accepted = 0
-        self._side = side
-        self._total = total
-        self.task = asyncio.ensure_future(self._run())
-
-    async def _run(self) -> None:
-        while self.accepted * 60_000 < self._total:
-            await self._side.send(_payload(self.accepted, 60_000))
-            self.accepted += 1
-
-    async def cancel(self) -> None:
-        """Give up the send that waits."""
-        self.task.cancel()
-        await asyncio.wait([self.task])
-
-
-class _raises:  # noqa: N801 - reads as pytest.raises, which a kit for any runner does without
-    """A context that expects one exception and keeps it."""
-
-    def __init__(self, error: type[BaseException]) -> None:
-        self._error = error
-        self._caught: list[Any] = []
-
-    def __enter__(self) -> list[Any]:
-        return self._caught
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> bool:
-        assert kind is not None, f"{self._error.__name__} should have been raised"
-        self._caught.append(error)
-        return issubclass(kind, self._error)
-
-
-def _has_more_than(count: int, sink: RecordingSink) -> bool:
-    return len(sink.payloads) > count
-
-
-def _payload(number: int, size: int = 100) -> bytes:
-    """Make a payload that says its number, as far as its size allows: an odd type of ours, number, filling."""
-    return (b"\x8c\x01" + number.to_bytes(4, "big") + bytes(range(256)) * (size // 256 + 1))[:size]

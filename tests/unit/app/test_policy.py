@@ -1,6 +1,61 @@
-import logging
+from __future__ import annotations
 
-from oddwire.app.policy import POLICY, Outcome, Policy
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any
+
+import pytest
+
+from oddwire.app import Application, Context, PluginManager, hookimpl
+from oddwire.app.lane import Lane
+from oddwire.app.policy import POLICY, Enforcer, Outcome, Policy
+from oddwire.errors import ConnectionClosed, PeerNotConnected, TransportError
+from oddwire.schema import Message, message
+from oddwire.testing import ScriptedTransport
+from oddwire.transports.base import NodeId, PeerInfo
+
+ALICE = NodeId("02" + "aa" * 32)
+
+
+@message(0x8C01)
+class Ask(Message): ...
+
+
+class Failures:
+    def __init__(self) -> None:
+        self.seen: list[tuple[Any, ...]] = []
+
+    @hookimpl
+    def handler_failed(self, peer: Any, extension: str, message: Any, error: BaseException) -> None:
+        self.seen.append((peer.node_id, extension, message, error))
+
+
+class Setting:
+    """An enforcer, a lane and a transport, with everything they do to be seen."""
+
+    def __init__(self, transport: ScriptedTransport) -> None:
+        self.failures = Failures()
+        plugins = PluginManager()
+        plugins.register(self.failures)
+        self.transport = transport
+        self.app = Application(transport=transport)
+        self.tasks: list[Coroutine[Any, Any, None]] = []
+        calls = plugins.calls("handler_failed")
+        self.enforcer = Enforcer(self.app, transport, calls, self.tasks.append)
+
+    async def start(self) -> Setting:
+        await self.app.start()
+        self.transport.connect_peer(ALICE)
+        self.peer = self.app.peer(ALICE)
+        self.lane = Lane(self.peer, PeerInfo(node_id=ALICE), 1, tracing=False)
+        self.context = Context(self.app, "test", self.peer)
+        return self
+
+
+@pytest.fixture
+def transport() -> ScriptedTransport:
+    return ScriptedTransport()
 
 
 def test_every_outcome_has_its_policy() -> None:
@@ -13,7 +68,85 @@ def test_every_outcome_has_its_policy() -> None:
     assert set(POLICY) == set(Outcome)
 
 
-def test_no_policy_tells_the_peer_of_a_handlers_failure() -> None:
-    policy = POLICY[Outcome.HANDLER_RAISED]
-    assert not policy.warn
-    assert not policy.disconnect
+@pytest.mark.parametrize("outcome", [Outcome.UNKNOWN_ODD, Outcome.UNKNOWN_EVEN, Outcome.MALFORMED])
+async def test_does_to_a_payload_what_the_table_says(
+    transport: ScriptedTransport, outcome: Outcome, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "oddwire.app")
+    setting = await Setting(transport).start()
+    policy = POLICY[outcome]
+    setting.enforcer.apply(outcome, setting.lane, "details")
+    told = f"{outcome.value}: details"
+    assert (caplog.records[-1].levelno, caplog.records[-1].message) == (policy.log, f"{told} from {ALICE}")
+    assert transport.warnings == ([(ALICE, told)] if policy.warn else [])
+    assert setting.lane.hung_up is policy.disconnect
+    assert len(setting.tasks) == policy.disconnect
+    for task in setting.tasks:
+        await task
+    assert transport.hangups == ([(ALICE, told)] if policy.disconnect else [])
+    assert not setting.lane.hung_up
+
+
+async def test_a_hang_up_that_fails_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    class Stubborn(ScriptedTransport):
+        async def disconnect(self, peer: NodeId, reason: str = "") -> None:
+            raise TransportError("no way")
+
+    setting = await Setting(Stubborn()).start()
+    setting.enforcer.apply(Outcome.UNKNOWN_EVEN, setting.lane, "details")
+    await setting.tasks[0]
+    assert f"cannot hang up on {ALICE}: no way" in caplog.text
+    assert not setting.lane.hung_up
+
+
+async def test_reports_what_a_handler_raised(transport: ScriptedTransport, caplog: pytest.LogCaptureFixture) -> None:
+    setting = await Setting(transport).start()
+    error = ZeroDivisionError("oops")
+    setting.enforcer.failed(setting.context, Ask(), error)
+    setting.enforcer.failed(setting.context, "the reason of a farewell", error)
+    assert setting.failures.seen == [(ALICE, "test", Ask(), error), (ALICE, "test", None, error)]
+    assert [record.message for record in caplog.records] == [
+        f"handler of Ask of 'test' failed, with {ALICE}",
+        f"peer hook of 'test' failed, with {ALICE}",
+    ]
+    assert {record.levelno for record in caplog.records} == {logging.ERROR}
+
+
+@pytest.mark.parametrize("error", [ConnectionClosed("gone"), PeerNotConnected("gone", node_id=str(ALICE))])
+async def test_is_quiet_about_a_peer_that_went(
+    transport: ScriptedTransport, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    caplog.set_level(logging.DEBUG, "oddwire.app")
+    setting = await Setting(transport).start()
+    setting.enforcer.failed(setting.context, Ask(), error)
+    transport.lose_peer(ALICE)
+    setting.enforcer.failed(setting.context, Ask(), error)
+    assert [record.levelno for record in caplog.records] == [logging.ERROR, logging.DEBUG]
+    assert len(setting.failures.seen) == 2
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(1), GeneratorExit()])
+async def test_lets_pass_what_ends_the_program(transport: ScriptedTransport, error: BaseException) -> None:
+    setting = await Setting(transport).start()
+    with pytest.raises(type(error)):
+        setting.enforcer.failed(setting.context, Ask(), error)
+    assert setting.failures.seen == []
+
+
+async def test_tells_our_own_cancelling_from_the_handlers(transport: ScriptedTransport) -> None:
+    setting = await Setting(transport).start()
+
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError as error:
+            setting.enforcer.failed(setting.context, Ask(), error)
+
+    task = asyncio.create_task(work())
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
+    assert setting.failures.seen == []
+    setting.enforcer.failed(setting.context, Ask(), asyncio.CancelledError())
+    assert len(setting.failures.seen) == 1
