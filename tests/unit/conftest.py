@@ -43,5 +43,5 @@ def pytest_asyncio_loop_factories(config, item):
     marker = item.get_closest_marker("asyncio")
     if marker is not None and "loop_factories" in marker.kwargs:
         return LOOPS
-    names = getattr(item.module, "LOOPS", None)
-    return {name: LOOPS[name] for name in names if name in LOOPS} if names else None
+    names = getattr(item.module, "LOOPS", ("asyncio",))
+    return {name: LOOPS[name] for name in names if name in LOOPS}
