@@ -1,85 +1,88 @@
-"""The plugin host: which plugins run, what they announced, and who hears of what."""
+"""The plugin host: starts and stops plugins, and hands them what happens."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import asyncio
+import itertools
+import os
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from oddwire.errors import ExtensionError, NodeRefused
+from oddwire.node.plugins.calls import CustommsgCall, call_peer_connected
+from oddwire.node.plugins.hooks import names_plugin
+from oddwire.node.plugins.locate import checksum, is_program, program, programs_below, programs_in, resolved
+from oddwire.node.plugins.manifest import FEATURE_CONTEXTS, parse_manifest
+from oddwire.node.plugins.options import OptionSpec
+from oddwire.node.plugins.plugin import PLUGIN_ERROR, Plugin, PluginState, id_prefix
+from oddwire.node.plugins.process import PluginLimits
+from oddwire.node.plugins.roster import Roster
 from oddwire.node.plugins.services import Services
 
 __all__ = ["PluginHost"]
+
+INVALID_PARAMS: Final = -32602
 
 
 class PluginHost:
     """Runs plugins and hands them what happens.
 
-    ``features`` are plugins' feature bits as hex by context (init, node, channel, invoice, ...), ``custommessages``
-    the types any running plugin lists: both live.
+    A plugin that answers wrongly, writes garbage, does not read, does not answer in time or dies is ended and logged by
+    name and reason; nothing else stops (lightningd does, for wrong answers to hooks), unless the plugin was started as
+    important. ``reserved_options`` are the node's own options, which no plugin may have; ``plugin_dir`` is where
+    ``rescan`` looks and ``start`` finds relative names, by default ``plugins`` beside the network's folder.
     """
 
-    features: dict[str, str]
-    custommessages: frozenset[int]
-
-    def __init__(self, services: Services) -> None:
-        self.services = services
-
-    async def load(
+    def __init__(
         self,
-        paths: Sequence[Path],
-        options: Sequence[tuple[str, str | None]] = (),
+        services: Services,
         *,
-        directories: Sequence[Path] = (),
-        disabled: Sequence[str] = (),
-        important: Sequence[Path] = (),
+        limits: PluginLimits | None = None,
+        reserved_options: Collection[str] = (),
+        plugin_dir: Path | None = None,
     ) -> None:
-        """Start plugins and read their manifests: afterwards `features`, `custommessages`, `options` are known.
+        self._services = services
+        self._limits = limits or PluginLimits()
+        self._plugin_dir = plugin_dir or services.lightning_dir.parent / "plugins"
+        self._roster = Roster(services, reserved_options)
+        self._disabled: tuple[str, ...] = ()
+        self._startup = True
+        self._closing = False
+        self._ids = itertools.count(1)
+        self._indexes = itertools.count()
+        self._tasks: set[asyncio.Task[None]] = set()
 
-        ``options`` are the command line's, name without dashes and value (None for ``--flag`` alone), in order; one
-        that no plugin has raises `ExtensionError`. A plugin that fails is reported and left out.
-        """
-        raise NotImplementedError
+    # What plugins announced --------------------------------------------------------------------------
 
-    async def initialize(self) -> None:
-        """Send every loaded plugin its ``init``; call it when JSON-RPC listens, for plugins call back at once."""
-        raise NotImplementedError
+    @property
+    def features(self) -> dict[str, str]:
+        """Plugins' feature bits: hex by context (init, node, ...), for those contexts where there are some."""
+        return self._roster.features()
 
-    async def start(self, paths: Sequence[Path], options: Sequence[tuple[str, str | None]] = ()) -> None:
-        """Do `load` and `initialize`."""
-        raise NotImplementedError
+    @property
+    def custommessages(self) -> frozenset[int]:
+        """The message types that any active plugin lists: even ones among them are welcome."""
+        return self._roster.custommessages
 
-    # The RPC method ``plugin``: results as it answers, `NodeRefused` as it fails
-
-    async def plugin_start(self, path: str, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        raise NotImplementedError
-
-    async def plugin_stop(self, name: str) -> dict[str, Any]:
-        raise NotImplementedError
-
-    async def plugin_startdir(self, directory: str) -> dict[str, Any]:
-        raise NotImplementedError
-
-    async def plugin_rescan(self) -> dict[str, Any]:
-        raise NotImplementedError
-
-    def plugin_list(self) -> dict[str, Any]:
-        raise NotImplementedError
-
-    # Options
+    @property
+    def options(self) -> Sequence[tuple[str, OptionSpec]]:
+        """Every plugin's options, each with the plugin's path: for ``--help``."""
+        return self._roster.options.specs
 
     def listconfigs(self, name: str | None = None) -> dict[str, dict[str, Any]]:
-        """Give plugins' options as ``listconfigs`` shows them in ``configs``, by name."""
-        raise NotImplementedError
+        """Give plugins' options as ``listconfigs`` shows them in ``configs``, by name; with ``name`` only that one."""
+        return self._roster.options.listconfigs(name)
 
-    async def setconfig(self, name: str, value: str | None) -> dict[str, Any]:
-        """Change a dynamic option in its plugin and give its entry of `listconfigs`; `NodeRefused` if it can't."""
-        raise NotImplementedError
+    # What happens ------------------------------------------------------------------------------------
 
-    # What happens
+    def wants(self, topic: str) -> bool:
+        """Say whether anybody hears of ``topic``: making a payload that nobody reads can be spared."""
+        return bool(self._roster.subscriptions.of(topic))
 
     def notify(self, topic: str, payload: Mapping[str, Any]) -> None:
         """Tell the subscribers of ``topic``: ``{"method": topic, "params": {topic: payload}}``. Returns at once."""
-        raise NotImplementedError
+        self._roster.notify(topic, {topic: payload})
 
     def custommsg(self, peer_id: str, payload: bytes, done: Callable[[], None]) -> bool:
         """Notify of a message and run the hook chain for it.
@@ -87,19 +90,287 @@ class PluginHost:
         True if nobody has to answer (``done`` is never called); else False, and ``done()`` is called once, later, on
         the loop, when the chain is through: `Transport.pause` the peer until then. No task is made.
         """
-        raise NotImplementedError
+        if self._closing:
+            return True
+        text = payload.hex()
+        if subscribers := self._roster.subscriptions.of("custommsg"):
+            # Written out, for it happens for every message: the same bytes as `notify` would send
+            data = (
+                '{"jsonrpc":"2.0","method":"custommsg","params":{"custommsg":'
+                f'{{"peer_id":"{peer_id}","payload":"{text}"}}}}}}\n\n'
+            ).encode()
+            for plugin in subscribers:
+                if plugin.active:
+                    plugin.send(data)
+        chain = self._roster.hooks.chain("custommsg", int.from_bytes(payload[:2], "big"))
+        return not chain or CustommsgCall(chain, peer_id, text, done).step()
 
-    async def peer_connected(self, peer: Mapping[str, Any]) -> str | None:
+    async def peer_connected(self, peer: Mapping[str, Any], *, command_id: Any = None) -> str | None:
         """Run the ``peer_connected`` hook with ``{"peer": peer}`` (id, direction, addr, features).
 
-        None to continue; else the error message to disconnect with, empty if the plugin gave none.
+        ``command_id`` is the id of the ``connect`` request that led to it. None to continue; else the text of the
+        warning to disconnect with, empty for a disconnect without one.
         """
-        raise NotImplementedError
+        chain = () if self._closing else self._roster.hooks.chain("peer_connected")
+        return await call_peer_connected(chain, peer, command_id)
 
-    async def call_hook(self, name: str, params: Mapping[str, Any]) -> dict[str, Any]:
-        """Run the chain of any hook and give the last answer: ``{"result": "continue"}`` or what ended the chain."""
-        raise NotImplementedError
+    # At startup and at the end -----------------------------------------------------------------------
+
+    async def load(
+        self,
+        paths: Sequence[str | Path],
+        options: Sequence[tuple[str, str | None]] = (),
+        *,
+        directories: Sequence[str | Path] = (),
+        important: Sequence[str | Path] = (),
+        disabled: Sequence[str] = (),
+    ) -> None:
+        """Start plugins and read their manifests: afterwards `features` and `options` are known.
+
+        ``directories`` hold plugins, as do ``plugin_dir`` and its folders; ``disabled`` are names or paths not to
+        start. ``options`` are the command line's, name without dashes and value (None for ``--flag`` alone), in order.
+        A plugin that fails is reported and left out. Raises `ExtensionError` for what the operator got wrong: a
+        path that is no program, an option that no plugin has.
+        """
+        self._disabled = tuple(disabled)
+        found = [(path, False) for path in programs_below(self._plugin_dir)]
+        found += [(path, False) for directory in directories for path in programs_in(directory)]
+        found += [(program(path), True) for path in important]
+        found += [(program(path), False) for path in paths]
+        for path, is_important in found:
+            if not self._is_disabled(path):
+                plugin = self._roster.find(path) or self._add(path)
+                plugin.important |= is_important
+        await self._read_manifests(list(self._roster.plugins))
+        self._roster.options.set_from_command_line(options)
+
+    async def initialize(self) -> None:
+        """Send every loaded plugin its ``init``; call it when JSON-RPC listens, for plugins call back at once.
+
+        Afterwards they are active, and `custommessages` known.
+        """
+        await asyncio.gather(*map(self._initialize, self._roster.plugins))
+        self._startup = False
+
+    async def start(self, paths: Sequence[str | Path], options: Sequence[tuple[str, str | None]] = ()) -> None:
+        """Do `load` and `initialize`."""
+        await self.load(paths, options)
+        await self.initialize()
 
     async def aclose(self) -> None:
-        """Send ``shutdown`` to its subscribers, wait a little, end every plugin. Idempotent."""
-        raise NotImplementedError
+        """Send ``shutdown`` to its subscribers, wait as long as they may take, end every plugin. Idempotent."""
+        self._closing = True
+        await asyncio.gather(*(self._end(plugin, "the node stops") for plugin in list(self._roster.plugins)))
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # The RPC methods plugin and setconfig ------------------------------------------------------------
+
+    async def plugin_start(
+        self, path: str, options: Mapping[str, Any] | None = None, *, command_id: Any = None
+    ) -> dict[str, Any]:
+        """Start one plugin, with values for its options. Gives the list of all; raises `NodeRefused`.
+
+        Cancelled, the start goes on.
+        """
+        found = next((p for p in (path, self._plugin_dir / path) if is_program(p)), None)
+        if found is None:
+            where = self._plugin_dir / path
+            problem = "No such file or directory" if not where.exists() else "Permission denied"
+            raise NodeRefused(f"{where} is not executable: {problem}", code=INVALID_PARAMS)
+        path = resolved(found)
+        self._end_if_changed(path)
+        if self._roster.find(path) is not None:
+            raise NodeRefused(f"{path}: already registered", code=INVALID_PARAMS)
+        plugin = self._add(path)
+        await self._finish(self._bring_up([plugin], options or {}, id_prefix(command_id)))
+        if not plugin.active:
+            raise NodeRefused(f"{path}: {plugin.end_reason}", code=PLUGIN_ERROR)
+        return self._listed("start")
+
+    async def plugin_stop(self, name: str) -> dict[str, Any]:
+        """Stop a dynamic plugin, by file name or path: after ``shutdown`` if it hears of that. Raises `NodeRefused`."""
+        wanted = resolved(name) if "/" in name else name
+        plugin = next((plugin for plugin in self._roster.plugins if names_plugin(wanted, plugin.path)), None)
+        if plugin is None:
+            raise NodeRefused(f"Could not find plugin {name}", code=INVALID_PARAMS)
+        if not plugin.manifest.dynamic:
+            raise NodeRefused(f"{name} cannot be managed when lightningd is up", code=INVALID_PARAMS)
+        plugin.important = False
+        await self._finish(self._end(plugin, "stopped by lightningd via RPC"))
+        return {"command": "stop", "result": f"Successfully stopped {plugin.name}."}
+
+    async def plugin_startdir(self, directory: str, *, command_id: Any = None) -> dict[str, Any]:
+        """Start every plugin in a directory. Gives the list of all, when each has started or failed."""
+        try:
+            found = programs_in(directory)
+        except ExtensionError:
+            raise NodeRefused(f"Could not open {directory}", code=INVALID_PARAMS) from None
+        return await self._start_found("startdir", found, command_id)
+
+    async def plugin_rescan(self, *, command_id: Any = None) -> dict[str, Any]:
+        """Start what is new in the plugin directory and its folders. Gives the list of all."""
+        return await self._start_found("rescan", programs_below(self._plugin_dir), command_id)
+
+    def plugin_list(self) -> dict[str, Any]:
+        """Give the list of all plugins."""
+        return self._listed("list")
+
+    async def setconfig(self, name: str, value: str | None) -> dict[str, Any]:
+        """Change a dynamic option for as long as the node runs, if its plugin agrees.
+
+        Gives what ``setconfig`` shows in ``config``; raises `NodeRefused`.
+        """
+        options = self._roster.options
+        plugin = self._roster.find(options.dynamic(name, value))
+        if plugin is not None:
+            await plugin.request("setconfig", {"config": name} if value is None else {"config": name, "val": value})
+            options.set_transient(name, value)
+        return {"config": name, **options.listconfigs(name)[name]}
+
+    def _listed(self, command: str) -> dict[str, Any]:
+        rows = [
+            {"name": plugin.path, "active": plugin.active, "dynamic": plugin.manifest.dynamic}
+            for plugin in self._roster.plugins
+        ]
+        return {"command": command, "plugins": rows}
+
+    async def _start_found(self, command: str, paths: Iterable[str], command_id: Any) -> dict[str, Any]:
+        new = []
+        for path in paths:
+            self._end_if_changed(path)
+            if self._roster.find(path) is None and not self._is_disabled(path):
+                new.append(self._add(path))
+        await self._finish(self._bring_up(new, {}, id_prefix(command_id)))
+        return self._listed(command)
+
+    # From start to end -------------------------------------------------------------------------------
+
+    def _is_disabled(self, path: str) -> bool:
+        if any(names_plugin(name, path) for name in self._disabled):
+            self._services.log("info", f"{path}: disabled via disable-plugin", "plugin-manager")
+            return True
+        return False
+
+    def _end_if_changed(self, path: str) -> None:
+        plugin = self._roster.find(path)
+        if plugin is not None and not plugin.important and plugin.checksum != checksum(path):
+            plugin.kill("Plugin changed, needs restart.", "info")
+
+    def _add(self, path: str) -> Plugin:
+        index = next(self._indexes)
+        plugin = Plugin(path, index=index, services=self._services, owner=self, limits=self._limits, ids=self._ids)
+        plugin.checksum = checksum(path)
+        self._roster.plugins.append(plugin)
+        return plugin
+
+    async def _bring_up(self, plugins: Sequence[Plugin], options: Mapping[str, Any], prefix: str | None) -> None:
+        await self._read_manifests(plugins, prefix)
+        for plugin in plugins:
+            if plugin.state is PluginState.LOADED:
+                try:
+                    self._roster.options.set_from_start(plugin.path, options)
+                except ExtensionError as error:
+                    plugin.kill(str(error))
+        await asyncio.gather(*map(self._initialize, plugins))
+
+    async def _read_manifests(self, plugins: Sequence[Plugin], prefix: str | None = None) -> None:
+        answers = await asyncio.gather(*(self._get_manifest(plugin, prefix) for plugin in plugins))
+        for plugin, answer in zip(plugins, answers, strict=True):
+            if plugin.state is PluginState.MANIFEST:
+                self._take_manifest(plugin, answer)
+        self._roster.order_hooks(plugins)
+        for plugin in plugins:
+            if plugin.state is PluginState.LOADED:
+                self._roster.remark(plugin)
+
+    async def _get_manifest(self, plugin: Plugin, prefix: str | None) -> Any:
+        environment = {**os.environ, "LIGHTNINGD_PLUGIN": "1", "LIGHTNINGD_VERSION": self._services.version}
+        params = {"allow-deprecated-apis": False}
+        try:
+            plugin.spawn(environment)
+            return await plugin.request("getmanifest", params, prefix=prefix, seconds=self._limits.manifest)
+        except ExtensionError as error:
+            plugin.kill(str(error))
+        except NodeRefused as error:
+            plugin.kill(f"answered getmanifest with an error: {error}")
+        return None
+
+    def _take_manifest(self, plugin: Plugin, answer: Any) -> None:
+        try:
+            manifest = parse_manifest(answer)
+            if manifest.disable is not None:
+                plugin.important = False
+                plugin.kill(f"disabled itself: {manifest.disable}", "info")
+            elif not self._startup and not manifest.dynamic:
+                plugin.kill("Not a dynamic plugin", "info")
+            else:
+                self._roster.register(plugin, manifest)
+        except ExtensionError as error:
+            plugin.kill(str(error))
+
+    async def _initialize(self, plugin: Plugin) -> None:
+        if plugin.state is not PluginState.LOADED:
+            return
+        plugin.state = PluginState.INIT
+        try:
+            answer = await plugin.request("init", self._init_params(plugin), seconds=self._limits.init)
+        except NodeRefused as error:
+            plugin.kill(f"answered init with an error: {error}")
+            return
+        if isinstance(answer, dict) and "disable" in answer:
+            plugin.important = False
+            plugin.kill(f"disabled itself at init: {answer['disable']}", "debug")
+        elif plugin.state is PluginState.INIT:
+            self._roster.activate(plugin)
+
+    def _init_params(self, plugin: Plugin) -> dict[str, Any]:
+        services = self._services
+        configuration: dict[str, Any] = {
+            "lightning-dir": str(services.lightning_dir),
+            "rpc-file": services.rpc_file,
+            "startup": self._startup,
+            "network": services.network,
+        }
+        if services.proxy is not None:
+            host, _, port = services.proxy.rpartition(":")
+            host = host.strip("[]")
+            kind = "ipv6" if ":" in host else "ipv4" if host.replace(".", "").isdigit() else "dns"
+            configuration["proxy"] = {"type": kind, "address": host, "port": int(port)}
+            configuration["torv3-enabled"] = configuration["always_use_proxy"] = True
+        features = services.feature_set()
+        configuration["feature_set"] = {context: features.get(context, "") for context in FEATURE_CONTEXTS}
+        return {"options": self._roster.options.values_for(plugin.path), "configuration": configuration}
+
+    async def _end(self, plugin: Plugin, reason: str) -> None:
+        if plugin.active and plugin in self._roster.subscriptions.of("shutdown"):
+            plugin.shutdown()
+            try:
+                async with asyncio.timeout(self._limits.shutdown):
+                    await asyncio.shield(plugin.ended)
+            except TimeoutError:
+                plugin.log("unusual", "Timeout on shutdown: killing anyway")
+        plugin.kill(reason, "info")
+        await plugin.reaped()
+
+    async def _finish(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do work to its end, though the client that asked for it be gone."""
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        await asyncio.shield(task)
+
+    # What plugins tell -------------------------------------------------------------------------------
+
+    def plugin_ended(self, plugin: Plugin, reason: str, level: str) -> None:
+        """Remove what an ended plugin had registered, then say that and why it ended."""
+        self._roster.remove(plugin)
+        plugin.log("debug" if self._closing else level, f"Killing plugin: {reason}")
+        if plugin.important and not self._closing:
+            plugin.log("broken", "Plugin marked as important, shutting down lightningd!")
+            self._services.stop(f"important plugin {plugin.name} ended: {reason}")
+
+    def plugin_notified(self, plugin: Plugin, topic: str, params: Any) -> None:
+        """Hand a plugin's notification to those who subscribed to its topic."""
+        self._roster.notify(topic, params, origin=plugin.name)

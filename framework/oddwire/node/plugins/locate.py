@@ -1,0 +1,58 @@
+"""Where plugins are: programs in directories, found as lightningd finds them."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from pathlib import Path
+
+from oddwire.errors import ExtensionError
+
+__all__ = ["checksum", "is_program", "program", "programs_below", "programs_in", "resolved"]
+
+
+def resolved(path: str | Path) -> str:
+    """Give the path that a plugin is known by: absolute, without links."""
+    return str(Path(path).resolve())
+
+
+def is_program(path: str | Path) -> bool:
+    """Say whether ``path`` is a file that may be run."""
+    return Path(path).is_file() and os.access(path, os.X_OK)
+
+
+def program(path: str | Path) -> str:
+    """Give the resolved path of a plugin the operator named. Raises `ExtensionError` if it is no program."""
+    if not is_program(path):
+        raise ExtensionError(f"plugin {path} should be an executable file")
+    return resolved(path)
+
+
+def programs_in(directory: str | Path) -> list[str]:
+    """Give the resolved paths of a directory's programs, by name. Raises `ExtensionError` if it cannot be read."""
+    try:
+        files = sorted(Path(directory).iterdir())
+    except OSError as error:
+        raise ExtensionError(f"plugin directory {directory} could not be read: {error.strerror}") from error
+    return [resolved(file) for file in files if _is_sane(file.name) and is_program(file)]
+
+
+def programs_below(directory: Path) -> list[str]:
+    """Give the programs in a directory and in the directories in it; none if it does not exist."""
+    if not directory.is_dir():
+        return []
+    folders = [directory, *sorted(entry for entry in directory.iterdir() if entry.is_dir())]
+    return [path for folder in folders for path in programs_in(folder)]
+
+
+def checksum(path: str) -> int:
+    """Give a number that changes with the file's contents; 0 if it cannot be read."""
+    try:
+        return zlib.crc32(Path(path).read_bytes())
+    except OSError:
+        return 0
+
+
+def _is_sane(name: str) -> bool:
+    # As lightningd: no punctuation but these three; and on some file systems everything seems to be executable
+    return name != "README.md" and all(c in "-_." or not c.isascii() or c.isalnum() for c in name)

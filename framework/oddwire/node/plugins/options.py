@@ -1,0 +1,266 @@
+"""Plugins' options: what a manifest declares, what the command line and ``plugin start`` set. No I/O."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal, cast, get_args
+
+from oddwire.errors import ExtensionError, NodeRefused
+
+__all__ = ["OptionSpec", "OptionTable", "OptionType", "OptionValue", "is_deprecated", "parse_option"]
+
+OptionType = Literal["string", "string-conceal", "int", "bool", "flag"]
+OptionValue = str | int | bool
+
+INVALID_PARAMS: Final = -32602
+_NAME: Final = re.compile(r"[0-9a-z_-]+")
+_TYPES: Final = get_args(OptionType)
+_TRUE: Final = {"yes": True, "true": True, "no": False, "false": False}
+_FIELD: Final = {"int": "int", "bool": "bool"}
+_MISSING: Final = object()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptionSpec:
+    """One option of a manifest. ``default`` is already a value of the option's type; None if there is none."""
+
+    name: str
+    type: OptionType
+    description: str = ""
+    default: OptionValue | None = None
+    multi: bool = False
+    dynamic: bool = False
+    deprecated: bool = False
+
+    def parse(self, text: str) -> OptionValue:
+        """Read a value as the command line has it. Raises `ExtensionError` saying what it should look like."""
+        if self.type == "int":
+            return _parse_int(text)
+        if self.type in ("bool", "flag"):
+            if (value := _TRUE.get(text.lower())) is None:
+                raise ExtensionError(f"{text!r} should be true or false (or yes or no)")
+            return value
+        return text
+
+
+def _parse_int(text: str) -> int:
+    match = re.fullmatch(r"\s*([+-]?)(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)", text)
+    if match is None:
+        raise ExtensionError(f"{text!r} should be an integer")
+    sign, digits = match.groups()
+    base = 16 if digits[:2] in ("0x", "0X") else 8 if digits[0] == "0" else 10
+    value = int(sign + digits, base)
+    if not -(1 << 63) <= value < 1 << 63:
+        raise ExtensionError(f"{text!r} should fit into 64 bits")
+    return value
+
+
+def _text_of(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def is_deprecated(where: str, value: Any) -> bool:
+    """Read a ``deprecated`` field: a bool, or the version it starts in and perhaps the one it ends in."""
+    if value is None or isinstance(value, bool):
+        return bool(value)
+    if isinstance(value, list) and 1 <= len(value) <= 2 and all(isinstance(version, str) for version in value):
+        return True
+    raise ExtensionError(f"{where}.deprecated should be true, false, or one or two versions as strings, not {value!r}")
+
+
+def parse_option(where: str, item: Any) -> OptionSpec:
+    """Check one entry of a manifest's ``options``; ``where`` names it in errors. Raises `ExtensionError`."""
+    if not isinstance(item, dict):
+        raise ExtensionError(f"{where} should be an object, not {item!r}")
+    for field in ("name", "type", "description"):
+        if field not in item:
+            raise ExtensionError(f'{where} has no "{field}"; an option needs name, type and description')
+    name, kind = item["name"], item["type"]
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ExtensionError(f"{where}.name should be of lower-case letters, digits, _ and -, not {name!r}")
+    where = f"option {name}"
+    if kind not in _TYPES:
+        raise ExtensionError(f"{where}: type should be one of {', '.join(_TYPES)}, not {kind!r}")
+    flags = {}
+    for field in ("multi", "dynamic"):
+        flags[field] = value = item.get(field, False)
+        if not isinstance(value, bool):
+            raise ExtensionError(f"{where}: {field} should be true or false, not {value!r}")
+    if flags["multi"] and kind in ("flag", "bool"):
+        raise ExtensionError(f"{where}: an option of type {kind} cannot be multi")
+    spec = OptionSpec(
+        name=name,
+        type=cast("OptionType", kind),
+        description="" if item["description"] is None else _text_of(item["description"]),
+        deprecated=is_deprecated(where, item.get("deprecated")),
+        **flags,
+    )
+    default = item.get("default", _MISSING)
+    if default is _MISSING or (default is None and kind != "flag"):
+        return spec
+    if kind == "flag":
+        if default not in (False, "false"):
+            raise ExtensionError(f"{where}: a flag's default can only be false, not {default!r}")
+        return spec
+    try:
+        value = spec.parse(_text_of(default))
+    except ExtensionError as error:
+        raise ExtensionError(f"{where}: default {error}") from None
+    return OptionSpec(**{**{f: getattr(spec, f) for f in spec.__slots__}, "default": value})
+
+
+@dataclass(slots=True)
+class _Option:
+    spec: OptionSpec
+    owner: str
+    values: list[tuple[OptionValue, str]]  # with the source of each
+
+
+class OptionTable:
+    """Every running plugin's options and their values; owners are plugins' paths.
+
+    ``reserved`` are the names of the node's own options, which no plugin may have.
+    """
+
+    def __init__(self, reserved: Iterable[str] = ()) -> None:
+        self._reserved = frozenset(reserved)
+        self._options: dict[str, _Option] = {}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._options
+
+    @property
+    def specs(self) -> Sequence[tuple[str, OptionSpec]]:
+        """Every option with its plugin's path, in the order they were added: for ``--help``."""
+        return [(option.owner, option.spec) for option in self._options.values()]
+
+    def add(self, owner: str, specs: Iterable[OptionSpec]) -> None:
+        """Add a plugin's options. Raises `ExtensionError`, adding none, if a name is taken."""
+        added: dict[str, _Option] = {}
+        for spec in specs:
+            if spec.name in self._reserved:
+                raise ExtensionError(f"option {spec.name}: the node itself has an option of this name")
+            if spec.name in added:
+                raise ExtensionError(f"option {spec.name} is declared twice")
+            if (other := self._options.get(spec.name)) is not None:
+                raise ExtensionError(f"option {spec.name} is already registered by plugin {other.owner}")
+            added[spec.name] = _Option(spec, owner, [])
+        self._options.update(added)
+
+    def remove(self, owner: str) -> None:
+        """Remove a plugin's options, with their values."""
+        for name in [name for name, option in self._options.items() if option.owner == owner]:
+            del self._options[name]
+
+    def set_from_command_line(self, given: Sequence[tuple[str, str | None]]) -> None:
+        """Set what the command line says; a later value replaces an earlier one unless the option is multi.
+
+        Raises `ExtensionError` for an option that no plugin has, or a value that does not fit.
+        """
+        for name, text in given:
+            if (option := self._options.get(name)) is None:
+                raise ExtensionError(f"unrecognized option --{name}: no plugin that runs has it")
+            try:
+                self._set(option, text, "cmdline")
+            except ExtensionError as error:
+                raise ExtensionError(f"--{name}: {error}") from None
+
+    def set_from_start(self, owner: str, given: Mapping[str, Any]) -> None:
+        """Set what ``plugin start`` says, only for this plugin's own options. Raises `ExtensionError`."""
+        for name, value in given.items():
+            option = self._options.get(name)
+            if option is None or option.owner != owner:
+                raise ExtensionError(f"unknown parameter {name}: it is no option of this plugin")
+            values = value if option.spec.multi and isinstance(value, list) else [value]
+            for one in values:
+                try:
+                    self._set(option, None if one is None else _text_of(one), "pluginstart")
+                except ExtensionError as error:
+                    raise ExtensionError(f"parameter {name}: {error}") from None
+
+    def set_transient(self, name: str, text: str | None) -> None:
+        """Set the value that its plugin took by ``setconfig``."""
+        option = self._options[name]
+        option.values.clear()
+        self._set(option, text, "setconfig transient")
+
+    def _set(self, option: _Option, text: str | None, source: str) -> None:
+        spec = option.spec
+        if spec.type == "flag":
+            value: OptionValue = True if text is None else spec.parse(text)
+        elif text is None:
+            raise ExtensionError(f"requires an argument of type {spec.type}")
+        else:
+            value = spec.parse(text)
+        if not spec.multi:
+            option.values.clear()
+        if not (spec.type == "flag" and value is False):
+            option.values.append((value, source))
+
+    def values_for(self, owner: str) -> dict[str, Any]:
+        """Give what ``init`` tells a plugin: no entry for an option without value and default."""
+        told: dict[str, Any] = {}
+        for name, option in self._options.items():
+            if option.owner != owner:
+                continue
+            values = [value for value, _ in option.values]
+            if not values and option.spec.default is not None:
+                values = [option.spec.default]
+            if values:
+                told[name] = values if option.spec.multi else values[-1]
+        return told
+
+    def dynamic(self, name: str, text: str | None) -> str:
+        """Check a ``setconfig`` before its plugin is asked; give the plugin's path. Raises `NodeRefused`."""
+        option = self._options.get(name)
+        if option is None:
+            raise NodeRefused(f"config: Unknown config option: {name}", code=INVALID_PARAMS)
+        if not option.spec.dynamic:
+            raise NodeRefused(f"config: Not a dynamic config option: {name}", code=INVALID_PARAMS)
+        try:
+            if text is not None:
+                option.spec.parse(text)
+            elif option.spec.type != "flag":
+                raise ExtensionError(f"requires a value of type {option.spec.type}")
+        except ExtensionError as error:
+            raise NodeRefused(f"val: {error}", code=INVALID_PARAMS) from None
+        return option.owner
+
+    def listconfigs(self, name: str | None = None) -> dict[str, dict[str, Any]]:
+        """Give entries as ``listconfigs`` shows them; with ``name``, that one only (or none)."""
+        shown: dict[str, dict[str, Any]] = {}
+        for key, option in self._options.items():
+            if name is not None and key != name:
+                continue
+            if name is None and option.spec.deprecated and not option.values:
+                continue
+            if (entry := _entry(option)) is not None:
+                shown[key] = entry
+        return shown
+
+
+def _entry(option: _Option) -> dict[str, Any] | None:
+    spec = option.spec
+    sources = [source for _, source in option.values]
+    entry: dict[str, Any]
+    if spec.type == "flag":
+        entry = {"set": bool(option.values), "source": sources[-1] if sources else "default"}
+    else:
+        kind = _FIELD.get(spec.type, "str")
+        values = ["..." if spec.type == "string-conceal" else value for value, _ in option.values]
+        if spec.multi:
+            entry = {f"values_{kind}": values, "sources": sources}
+        elif values:
+            entry = {f"value_{kind}": values[-1], "source": sources[-1]}
+        elif spec.default is not None:
+            default = "..." if spec.type == "string-conceal" else spec.default
+            entry = {f"value_{kind}": default, "source": "default"}
+        else:
+            return None
+    entry["plugin"] = option.owner
+    if spec.dynamic:
+        entry["dynamic"] = True
+    return entry

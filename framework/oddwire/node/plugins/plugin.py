@@ -1,0 +1,266 @@
+"""One plugin as the node knows it: its state, what it was asked, and what it says unasked."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import json
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final, Protocol
+
+from oddwire.errors import NodeRefused
+from oddwire.jsonrpc.framing import encode
+from oddwire.node.plugins.manifest import Manifest
+from oddwire.node.plugins.process import PluginLimits, PluginProcess
+from oddwire.node.plugins.services import MethodCall, Services
+
+__all__ = ["Plugin", "PluginState"]
+
+# Core Lightning's jsonrpc_errcode
+PLUGIN_ERROR: Final = -3
+PLUGIN_TERMINATED: Final = -4
+
+_LEVELS: Final = {"trace": "trace", "debug": "debug", "info": "info", "warn": "unusual", "error": "broken"}
+_SHOWN: Final = 200
+
+
+class PluginState(enum.Enum):
+    """Where a plugin is in its life; the value ends sentences on how it died."""
+
+    MANIFEST = "before replying to getmanifest"
+    LOADED = "before we sent init"
+    INIT = "before replying to init"
+    ACTIVE = "during normal operation"
+    ENDED = "after its end"
+
+
+class Owner(Protocol):
+    """What a plugin tells its host."""
+
+    def plugin_ended(self, plugin: Plugin, reason: str, level: str) -> None: ...
+    def plugin_notified(self, plugin: Plugin, topic: str, params: Any) -> None: ...
+
+
+class Plugin:
+    """A plugin and its process. ``index`` is its place in load order; ``name`` the file name, as in logs."""
+
+    def __init__(
+        self, path: str, *, index: int, services: Services, owner: Owner, limits: PluginLimits, ids: Iterator[int]
+    ) -> None:
+        self.path = path
+        self.name = path.rpartition("/")[2]
+        self.index = index
+        self.important = False
+        self.state = PluginState.MANIFEST
+        self.manifest = Manifest(features={})
+        self.checksum = 0
+        self.end_reason = ""
+        self._source = f"plugin-{self.name}"
+        self._services = services
+        self._owner = owner
+        self._limits = limits
+        self._ids = ids
+        self._kill_level = "unusual"
+        self._expects_end = False
+        # Called with the whole answer; None means that the plugin ended first
+        self._pending: dict[str, Callable[[dict[str, Any] | None], None]] = {}
+        self._forward: dict[str, Callable[[str, dict[str, Any]], None]] = {}
+        self._process: PluginProcess | None = None
+        self.ended = asyncio.get_running_loop().create_future()
+        self.send: Callable[[bytes], None] = lambda data: None
+        """Queue whole documents for the plugin's stdin; after its end they are dropped."""
+
+    def __repr__(self) -> str:
+        return f"<Plugin {self.name} {self.state.name.lower()}>"
+
+    @property
+    def active(self) -> bool:
+        """True from the answer to ``init`` to the end."""
+        return self.state is PluginState.ACTIVE
+
+    def spawn(self, environment: Mapping[str, str]) -> None:
+        """Start the process. Raises `ExtensionError`."""
+        self._process = PluginProcess(
+            self.path,
+            directory=self._services.lightning_dir,
+            environment=environment,
+            limits=self._limits,
+            on_document=self._document,
+            on_stderr=lambda line: self.log("info", line),
+            on_end=self._end,
+        )
+        self.send = self._process.send
+        self._services.log("debug", f"started({self._process.pid}) {self.path}", "plugin-manager")
+
+    def log(self, level: str, text: str) -> None:
+        """Write a line under this plugin's name."""
+        self._services.log(level, text, self._source)
+
+    # The end -----------------------------------------------------------------------------------------
+
+    def kill(self, reason: str, level: str = "unusual") -> None:
+        """End the plugin; its host removes what it had registered. Idempotent."""
+        if self.state is PluginState.ENDED:
+            return
+        self._kill_level = level
+        if self._process is None:
+            self._end(reason)
+        else:
+            self._process.kill(reason)
+
+    def _end(self, reason: str) -> None:
+        if self._process is not None and self._process.ended_itself:
+            reason = f"{reason} {self.state.value}"
+        level = "info" if self._expects_end else self._kill_level
+        self.state = PluginState.ENDED
+        self.end_reason = reason
+        self._forward.clear()
+        pending, self._pending = list(self._pending.values()), {}
+        self._owner.plugin_ended(self, reason, level)
+        for answered in pending:
+            answered(None)
+        self.ended.set_result(None)
+
+    def shutdown(self) -> None:
+        """Tell the plugin to exit."""
+        self._expects_end = True
+        self.send(encode({"jsonrpc": "2.0", "method": "shutdown", "params": {"shutdown": {}}}))
+
+    async def reaped(self) -> None:
+        """Wait until the killed process has left the process table."""
+        if self._process is not None:
+            await asyncio.shield(self._process.reaped)
+
+    # Questions ---------------------------------------------------------------------------------------
+
+    def new_id(self, method: str, prefix: str | None = None) -> str:
+        """Make a request's id as lightningd does; ``prefix`` is the id of the command that caused it."""
+        own = f"cln:{method}#{next(self._ids)}"
+        return own if prefix is None else f"{prefix}/{own}"
+
+    def ask(self, request_id: str, data: bytes, answered: Callable[[dict[str, Any] | None], None]) -> None:
+        """Send a request that is already written; ``answered`` gets the answer, None if the plugin ends first."""
+        self._pending[request_id] = answered
+        self.send(data)
+
+    async def request(
+        self,
+        method: str,
+        params: Any,
+        *,
+        prefix: str | None = None,
+        seconds: float | None = None,
+        notify: Callable[[str, dict[str, Any]], None] | None = None,
+    ) -> Any:
+        """Ask and give the result; ``notify`` gets what the plugin says meanwhile about this request.
+
+        Raises `NodeRefused` with the plugin's error, or if the plugin ends first. One that takes longer than
+        ``seconds`` is killed. Cancelled, the question stands, and its answer is ignored.
+        """
+        future: asyncio.Future[dict[str, Any] | None] = asyncio.get_running_loop().create_future()
+        request_id = self.new_id(method, prefix)
+        if notify is not None:
+            self._forward[request_id] = notify
+        data = encode({"jsonrpc": "2.0", "id": request_id, "method": method, "params": params})
+        self.ask(request_id, data, lambda answer: None if future.done() else future.set_result(answer))
+        try:
+            async with asyncio.timeout(seconds):
+                answer = await future
+        except TimeoutError:
+            self.kill(f"did not reply to {method} within {seconds:g} seconds")
+            answer = None
+        finally:
+            self._pending.pop(request_id, None)
+            self._forward.pop(request_id, None)
+        return self._result(method, answer)
+
+    def _result(self, method: str, answer: dict[str, Any] | None) -> Any:
+        if answer is None:
+            raise NodeRefused("Plugin terminated before replying to RPC call.", code=PLUGIN_TERMINATED)
+        if "error" in answer:
+            error = answer["error"]
+            if not isinstance(error, dict) or not isinstance(error.get("code"), int):
+                error = {"code": PLUGIN_ERROR, "message": f"{self.name} answered {method} with error {brief(error)}"}
+            refused = NodeRefused(str(error.get("message", "")), code=error["code"])
+            refused.data = error.get("data")
+            raise refused
+        if "result" not in answer:
+            self.kill(f"answered {method} with neither result nor error: {brief(answer)}")
+            raise NodeRefused("Plugin terminated before replying to RPC call.", code=PLUGIN_TERMINATED)
+        return answer["result"]
+
+    async def call(self, call: MethodCall) -> Any:
+        """Pass on a client's call of one of this plugin's methods. Raises `NodeRefused`."""
+        method = call.method
+        if call.checking:
+            if not self.manifest.can_check:
+                self.log("unusual", f"Plugin does not support check command for {method} (id {call.id})")
+                return {"command_to_check": method}
+            method = "check"
+        return await self.request(method, call.params, prefix=id_prefix(call.id), notify=call.notify)
+
+    # What comes --------------------------------------------------------------------------------------
+
+    def _document(self, document: Any) -> None:
+        if type(document) is not dict or "jsonrpc" not in document:
+            self.kill(f'wrote something else than JSON-RPC (an object with a "jsonrpc" field): {brief(document)}')
+        elif "id" not in document:
+            self._notification(document)
+        else:
+            request_id = document["id"]
+            answered = self._pending.pop(request_id, None) if type(request_id) is str else None
+            if answered is not None:
+                answered(document)
+            # An answer to nothing we asked is ignored, as lightningd does: the question may have been given up
+
+    def _notification(self, document: dict[str, Any]) -> None:
+        method, params = document.get("method"), document.get("params")
+        if not isinstance(method, str) or "params" not in document:
+            self.kill(f'wrote neither an answer ("id") nor a notification ("method", "params"): {brief(document)}')
+        elif method == "log":
+            self._log(params)
+        elif method in ("message", "progress"):
+            self._to_caller(method, params)
+        elif method in self.manifest.notifications:
+            self._owner.plugin_notified(self, method, params)
+        else:
+            self.log(
+                "unusual",
+                f'Plugin attempted to send a notification to topic "{method}" it hasn\'t declared in its manifest,'
+                " not forwarding to subscribers.",
+            )
+
+    def _log(self, params: Any) -> None:
+        message = params.get("message") if isinstance(params, dict) else None
+        if not isinstance(message, str):
+            self.kill(f'sent a log notification without a string "message": {brief(params)}')
+            return
+        level = params.get("level", "info")
+        if level not in _LEVELS:
+            self.kill(f"sent a log notification of level {brief(level)}; there are {', '.join(_LEVELS)}")
+            return
+        for line in message.split("\n"):
+            self.log(_LEVELS[level], line)
+
+    def _to_caller(self, method: str, params: Any) -> None:
+        if not isinstance(params, dict) or "id" not in params:
+            self.kill(f'sent a {method} notification without the "id" of the request it belongs to: {brief(params)}')
+            return
+        forward = self._forward.get(params["id"]) if isinstance(params["id"], str) else None
+        if forward is not None:
+            forward(method, {key: value for key, value in params.items() if key != "id"})
+
+
+def id_prefix(client_id: Any) -> str | None:
+    """Give the part of a plugin's request id that names the client's: its string; what would need escaping doesn't."""
+    if client_id is None:
+        return None
+    text = client_id if isinstance(client_id, str) else json.dumps(client_id)
+    plain = text.isascii() and text.isprintable() and '"' not in text and "\\" not in text
+    return text if plain else "weird-id"
+
+
+def brief(value: Any) -> str:
+    """Show a JSON value in a line of log, cut to a readable length."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

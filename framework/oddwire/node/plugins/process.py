@@ -1,0 +1,295 @@
+"""A plugin's process and its three pipes: whole JSON documents in, bytes out, bounded both ways."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from oddwire.errors import ExtensionError, RemoteProtocolError
+from oddwire.jsonrpc.framing import MAX_DOCUMENT, JsonSplitter
+
+__all__ = ["PluginLimits", "PluginProcess"]
+
+_CHUNK: Final = 64 * 1024  # what a pipe holds
+_SHOWN: Final = 80
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PluginLimits:
+    """What a plugin may take before it is killed: seconds, and bytes."""
+
+    manifest: float = 60
+    """Seconds to answer ``getmanifest``."""
+    init: float = 60
+    """Seconds to answer ``init``."""
+    shutdown: float = 30
+    """Seconds to exit after the ``shutdown`` notification."""
+    hook: float | None = None
+    """Seconds to answer a hook; None, as in Core Lightning, waits for ever."""
+    unread: int = 32 * 1024 * 1024
+    """Bytes that may wait for a plugin that does not read its stdin."""
+    document: int = MAX_DOCUMENT
+    """Bytes of one JSON document from a plugin."""
+    line: int = 4096
+    """Bytes of one line on stderr; the rest of a longer one is logged as a line of its own."""
+
+
+class PluginProcess:
+    """One running plugin: starts at once, and ends once, by itself or by `kill`.
+
+    ``on_document`` takes each JSON document from stdout, ``on_stderr`` each line, ``on_end`` the reason, once: the
+    plugin exited, closed its stdout, broke the framing or a limit. All are called on the loop. Raises
+    `ExtensionError` if the program cannot be started.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        directory: Path,
+        environment: Mapping[str, str],
+        limits: PluginLimits,
+        on_document: Callable[[Any], None],
+        on_stderr: Callable[[str], None],
+        on_end: Callable[[str], None],
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._limits = limits
+        self._on_document = on_document
+        self._on_stderr = on_stderr
+        self._on_end = on_end
+        self._documents = JsonSplitter(max_size=limits.document)
+        self._partial = False
+        self._line = b""
+        self._out: deque[bytes] = deque()
+        self._queued = 0
+        self._flushing = False
+        self._ended = False
+        self.ended_itself = False
+        """True if it exited or closed its stdout before anybody killed it."""
+        self.reaped: asyncio.Future[int] = self._loop.create_future()
+        try:
+            # A group of its own: Ctrl-C at a terminal is the node's, and what the plugin started ends with it
+            self._process = subprocess.Popen(  # noqa: S603 - running the program that the operator named is the point
+                [path],
+                cwd=directory,
+                env=dict(environment),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                bufsize=0,
+                process_group=0,
+            )
+        except OSError as error:
+            raise ExtensionError(f"could not be started: {error.strerror or error}") from error
+        pipes = (self._process.stdin, self._process.stdout, self._process.stderr)
+        self._stdin, self._stdout, self._stderr = (pipe.fileno() for pipe in pipes if pipe is not None)
+        for fd in (self._stdin, self._stdout, self._stderr):
+            os.set_blocking(fd, False)
+        self._loop.add_reader(self._stdout, self._read_stdout)
+        self._loop.add_reader(self._stderr, self._read_stderr)
+        self._pidfd = self._watch()
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self._process.pid
+
+    # Out ---------------------------------------------------------------------------------------------
+
+    def send(self, data: bytes) -> None:
+        """Queue bytes for the plugin's stdin: one write takes all that is queued in a turn of the loop."""
+        if self._ended:
+            return
+        self._out.append(data)
+        self._queued += len(data)
+        if not self._flushing:
+            self._flushing = True
+            self._loop.call_soon(self._flush)
+        elif self._queued > self._limits.unread:
+            self.kill(f"does not read its stdin: {self._queued} bytes wait, {self._limits.unread} may")
+
+    def _flush(self) -> None:
+        if self._ended:
+            return
+        data = self._gather()
+        try:
+            written = os.write(self._stdin, data)
+        except BlockingIOError:
+            written = 0
+        except OSError:
+            # It closed its stdin, or is gone: then its stdout says so, in its own time
+            self._out.clear()
+            self._queued = 0
+            self._stop_waiting()
+            self._flushing = False
+            return
+        self._queued -= written
+        if written < len(data):
+            self._out.appendleft(data[written:])
+        if self._out:
+            self._loop.add_writer(self._stdin, self._flush)
+        else:
+            self._stop_waiting()
+            self._flushing = False
+
+    def _gather(self) -> bytes:
+        out = self._out
+        if len(out) == 1:
+            return out.popleft()
+        taken, size = [], 0
+        while out and size < _CHUNK:
+            piece = out.popleft()
+            taken.append(piece)
+            size += len(piece)
+        return b"".join(taken)
+
+    def _stop_waiting(self) -> None:
+        self._loop.remove_writer(self._stdin)
+
+    # In ----------------------------------------------------------------------------------------------
+
+    def _read_stdout(self) -> None:
+        try:
+            data = os.read(self._stdout, _CHUNK)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if data:
+            self._take(data)
+        else:
+            self._end_itself()
+
+    def _take(self, data: bytes) -> None:
+        documents = self._documents
+        documents.push(data)
+        found = False
+        try:
+            for document in documents:
+                found = True
+                self._on_document(document)
+                if self._ended:
+                    return
+        except RemoteProtocolError as error:
+            self.kill(f"its stdout is not JSON: {error}: {_shown(documents.rest)}")
+            return
+        if found or not self._partial:
+            rest = documents.rest.lstrip()
+            self._partial = bool(rest)
+            if rest and rest[0] not in b"{[":
+                # Waiting for more would not mend it
+                self.kill(f"its stdout is not JSON: {_shown(rest)}")
+
+    def _read_stderr(self) -> None:
+        try:
+            data = os.read(self._stderr, _CHUNK)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._loop.remove_reader(self._stderr)
+        limit = self._limits.line
+        *lines, rest = (self._line + data).split(b"\n")
+        if not data and rest:
+            lines, rest = [rest], b""
+        while len(rest) > limit:
+            lines.append(rest[:limit])
+            rest = rest[limit:]
+        self._line = rest
+        for line in lines:
+            for start in range(0, max(len(line), 1), limit):
+                self._on_stderr(line[start : start + limit].decode(errors="replace").rstrip("\r"))
+
+    # The end -----------------------------------------------------------------------------------------
+
+    def _watch(self) -> int | None:
+        """Learn of the exit even while a child of the plugin holds its stdout."""
+        try:
+            pidfd = os.pidfd_open(self._process.pid)
+        except (AttributeError, OSError):
+            return None
+        self._loop.add_reader(pidfd, self._exited)
+        return pidfd
+
+    def _exited(self) -> None:
+        self._process.wait()  # at once: it is a zombie
+        while not self._ended:
+            # What it said last counts
+            try:
+                data = os.read(self._stdout, _CHUNK)
+            except OSError:
+                data = b""
+            if not data:
+                self._end_itself()
+            else:
+                self._take(data)
+        self._reap()
+
+    def _end_itself(self) -> None:
+        self.ended_itself = not self._ended
+        status = self._process.poll()
+        if status is None:
+            text = "exited or closed its stdout"
+        elif status < 0:
+            try:
+                text = f"was ended by {signal.Signals(-status).name}"
+            except ValueError:
+                text = f"was ended by signal {-status}"
+        else:
+            text = f"exited with status {status}" if status else "exited"
+        self.kill(f"{text} in the middle of a JSON document" if self._partial else text)
+
+    def kill(self, reason: str) -> None:
+        """End the process and everything it started, and report ``reason``. Idempotent."""
+        if self._ended:
+            return
+        self._ended = True
+        self._stop_waiting()
+        self._loop.remove_reader(self._stdout)
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # all of it may be gone
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._read_last_stderr()
+        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
+            if pipe is not None:
+                pipe.close()
+        self._out.clear()
+        if self._pidfd is None:
+            # No pidfd on this system: a thread waits, as long as a killed process takes to vanish
+            waiting = self._loop.run_in_executor(None, self._process.wait)
+            waiting.add_done_callback(lambda _: self._reap())
+        elif self._process.returncode is not None:
+            self._reap()
+        self._on_end(reason)
+
+    def _read_last_stderr(self) -> None:
+        # Why a plugin died stands in its last words
+        try:
+            data = os.read(self._stderr, _CHUNK)
+        except OSError:
+            data = b""
+        self._loop.remove_reader(self._stderr)
+        for line in (self._line + data).splitlines():
+            self._on_stderr(line[: self._limits.line].decode(errors="replace"))
+
+    def _reap(self) -> None:
+        if self._pidfd is not None:
+            self._loop.remove_reader(self._pidfd)
+            os.close(self._pidfd)
+            self._pidfd = None
+        if not self.reaped.done():
+            self.reaped.set_result(self._process.returncode or 0)
+
+
+def _shown(data: bytes) -> str:
+    text = data[:_SHOWN].decode(errors="replace")
+    return repr(text) if len(data) <= _SHOWN else f"{text!r}..."
