@@ -193,7 +193,7 @@ def tree_messages(draw):
 def bolt_quick(schema):
     source = Source()
     with source.function("def encode(message):"):
-        source.line(f"return {boltplan.dump_message(source, schema, 'message')}")
+        source.line(f"return {boltplan.dump_message(source, schema, 'message')[0]}")
     with source.function("def decode(payload):"):
         source.line(f"return {boltplan.load_message(source, schema, 'payload')}")
     return source.compile("encode", "test"), source.compile("decode", "test")

@@ -47,9 +47,13 @@ def _compile_encode(schema: Schema) -> Callable[[Any], bytes]:
     slow, unusual = source.bind(_slow_encode(schema), "slow"), source.bind(_UNUSUAL, "unusual")
     with source.function("def encode(message):"):
         with source.block("try:"):
-            source.line(f"payload = {dump_message(source, schema, 'message')}")
-            with source.block(f"if len(payload) <= {MAX_MESSAGE}:"):
-                source.line("return payload")
+            expression, size = dump_message(source, schema, "message")
+            if size is not None and size <= MAX_MESSAGE:
+                source.line(f"return {expression}")
+            else:
+                source.line(f"payload = {expression}")
+                with source.block(f"if len(payload) <= {MAX_MESSAGE}:"):
+                    source.line("return payload")
         with source.block(f"except {unusual}:"):
             source.line("pass")
         source.line(f"return {slow}(message)")

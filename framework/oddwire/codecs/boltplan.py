@@ -1,19 +1,20 @@
 """Generate the quick way between messages and BOLT 1's wire types: `struct` formats merged over neighbouring fields.
 
-The inverse of each ``dump`` stands beside it as ``load``. What they write does the same as `oddwire.codecs.bolt_exact`,
-or raises `Retry` (or what a failed operation raises) for anything that is not as it usually is.
+What they write does the same as `oddwire.codecs.bolt_exact`,
+or raises `Retry` (or what a failed operation raises) for anything that is not as it usually is. A long module, so that
+what is written and what is read stay under one eye.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
 from dataclasses import MISSING
 from enum import Enum
 from typing import Final
 
 from oddwire.codecs.base import Retry
 from oddwire.codecs.bolt_exact import check_extension
+from oddwire.codecs.structrun import Cursor, Parts, is_flat, struct_format
 from oddwire.proto.primitives import bigsize_decode, bigsize_encode, tu_decode, tu_encode
 from oddwire.schema.kinds import (
     Array,
@@ -37,22 +38,23 @@ from oddwire.schema.source import Source
 
 __all__ = ["dump_message", "load_message"]
 
-_FORMATS: Final = {8: "B", 16: "H", 32: "I", 64: "Q"}
 _SMALL: Final = tuple(bigsize_encode(value) for value in range(0xFD))
 _MISSING: Final = object()
+_ONLY_BYTES: Final = frozenset([bytes])
+_ONLY_INT: Final = frozenset([int])
 
 
-def dump_message(source: Source, schema: Schema, name: str) -> str:
-    """Write statements that check the message ``name``; give the expression for its payload."""
-    parts = _Parts(source)
+def dump_message(source: Source, schema: Schema, name: str) -> tuple[str, int | None]:
+    """Write statements that check the message ``name``; give the expression for its payload, and its size if fixed."""
+    parts = Parts(source)
     parts.fixed("H", 2, str(schema.type_id))
     _Dumper(source).record(schema, name, parts)
-    return parts.expression()
+    return parts.expression(), parts.size
 
 
 def load_message(source: Source, schema: Schema, buffer: str) -> str:
     """Write statements that read the payload ``buffer``; give the name of the message they make."""
-    cursor = _Cursor(source, buffer)
+    cursor = Cursor(source, buffer)
     cursor.skip(2)
     source.line(f"size = len({buffer})")
     loader = _Loader(source, buffer)
@@ -67,11 +69,6 @@ def load_message(source: Source, schema: Schema, buffer: str) -> str:
     return "made"
 
 
-def _format(kind: Integer) -> str:
-    letter = _FORMATS[kind.bits]
-    return letter.lower() if kind.signed else letter
-
-
 def _unless(source: Source, condition: str) -> None:
     with source.block(f"if not ({condition}):"):
         source.line(f"raise {source.bind(Retry, 'Retry')}")
@@ -80,51 +77,13 @@ def _unless(source: Source, condition: str) -> None:
 # Writing -------------------------------------------------------------------------------------------------------------
 
 
-class _Parts:
-    """Expressions for the pieces of what is being written; neighbours of fixed size share one `struct.Struct`."""
-
-    def __init__(self, source: Source) -> None:
-        self._source = source
-        self._parts: list[str] = []
-        self._formats: list[str] = []
-        self._arguments: list[str] = []
-        self.size: int | None = 0
-        """How many bytes it is in all, if that is fixed."""
-
-    def fixed(self, code: str, size: int, argument: str) -> None:
-        """Add a value of fixed size."""
-        self._formats.append(code)
-        self._arguments.append(argument)
-        if self.size is not None:
-            self.size += size
-
-    def part(self, expression: str) -> None:
-        """Add bytes of any size."""
-        self._flush()
-        self._parts.append(expression)
-        self.size = None
-
-    def expression(self) -> str:
-        """Put everything together."""
-        self._flush()
-        if len(self._parts) <= 3:
-            return " + ".join(self._parts) or 'b""'
-        return f'b"".join(({", ".join(self._parts)}))'
-
-    def _flush(self) -> None:
-        if self._formats:
-            pack = self._source.bind(struct.Struct(">" + "".join(self._formats)).pack, "pack")
-            self._parts.append(f"{pack}({', '.join(self._arguments)})")
-            self._formats, self._arguments = [], []
-
-
 class _Dumper:
     def __init__(self, source: Source) -> None:
         self._source = source
 
-    def record(self, record: Record, name: str, parts: _Parts) -> None:
+    def record(self, record: Record, name: str, parts: Parts) -> None:
         source = self._source
-        _unless(source, f"{name}.__class__ is {source.bind(record.cls, record.cls.__name__)}")
+        _unless(source, f"type({name}) is {source.bind(record.cls, record.cls.__name__)}")
         values: dict[str, str] = {}
         for field in record.fields:
             values[field.name] = source.fresh("v")
@@ -136,7 +95,7 @@ class _Dumper:
         for field in sorted(records, key=lambda field: field.tlv or 0):
             self._tlv(field, values[field.name], parts)
 
-    def _tlv(self, field: Field, name: str, parts: _Parts) -> None:
+    def _tlv(self, field: Field, name: str, parts: Parts) -> None:
         source = self._source
         kind = field.kind.inner if isinstance(field.kind, Maybe) else field.kind
         if not field.none_is_absent:
@@ -151,18 +110,22 @@ class _Dumper:
 
     def _tlv_expression(self, field: Field, kind: Kind, name: str) -> str:
         source = self._source
-        body = _Parts(source)
+        body = Parts(source)
         self._value(kind, name, body, {}, is_record=True)
         header = bigsize_encode(field.tlv or 0)
         if body.size is not None:
             return f"{source.bind(header + bigsize_encode(body.size), 'header')} + {body.expression()}"
         made = source.fresh("body")
         source.line(f"{made} = {body.expression()}")
-        return f"{source.bind(header, 'header')} + {self._bigsize(f'len({made})')} + {made}"
+        return f"{source.bind(header, 'header')} + {self._length(made)} + {made}"
 
-    def _value(self, kind: Kind, name: str, parts: _Parts, earlier: dict[str, str], *, is_record: bool = False) -> None:
+    def _value(self, kind: Kind, name: str, parts: Parts, earlier: dict[str, str], *, is_record: bool = False) -> None:
         source = self._source
         match kind:
+            case Integer(form="fixed"):  # struct checks the range, and that it is an integer; a bool is one too
+                with source.block(f"if {name} is True or {name} is False:"):
+                    source.line(f"raise {source.bind(Retry, 'Retry')}")
+                self._integer(kind, name, parts)
             case Integer():
                 _unless(source, f"type({name}) is int")
                 self._integer(kind, name, parts)
@@ -171,7 +134,9 @@ class _Dumper:
                 parts.fixed("B", 1, name)
             case Opaque():
                 _unless(source, f"type({name}) is {source.bind(kind.python, kind.name)}")
-                parts.fixed(f"{kind.size}s", kind.size, f"{source.bind(kind.dump, f'dump_{kind.name}')}({name})")
+                code = f"{kind.size}s" if kind.number is None else "Q"
+                dump = source.bind(kind.number or kind.dump, f"dump_{kind.name}")
+                parts.fixed(code, kind.size, f"{dump}({name})")
             case Choice():
                 wire = source.fresh("wire")
                 if issubclass(kind.python, Enum):
@@ -188,10 +153,10 @@ class _Dumper:
             case Nested():
                 self.record(kind.record, name, parts)
 
-    def _integer(self, kind: Integer, name: str, parts: _Parts) -> None:
+    def _integer(self, kind: Integer, name: str, parts: Parts) -> None:
         match kind.form:
             case "fixed":
-                parts.fixed(_format(kind), kind.bits // 8, name)
+                parts.fixed(struct_format(kind), kind.bits // 8, name)
             case "bigsize":
                 parts.part(self._bigsize(name))
             case _:
@@ -201,44 +166,57 @@ class _Dumper:
         small, encode = self._source.bind(_SMALL, "small"), self._source.bind(bigsize_encode, "bigsize_encode")
         return f"({small}[{name}] if 0 <= {name} < 253 else {encode}({name}))"
 
-    def _data(self, kind: Octets | Text, name: str, parts: _Parts, earlier: dict[str, str], *, is_record: bool) -> None:
+    def _length(self, name: str) -> str:
+        small, encode = self._source.bind(_SMALL, "small"), self._source.bind(bigsize_encode, "bigsize_encode")
+        length = self._source.fresh("length")
+        return f"({small}[{length}] if ({length} := len({name})) < 253 else {encode}({length}))"
+
+    def _data(self, kind: Octets | Text, name: str, parts: Parts, earlier: dict[str, str], *, is_record: bool) -> None:
         source = self._source
-        _unless(source, f"type({name}) is {'str' if isinstance(kind, Text) else 'bytes'}")
+        count = count_of(kind, is_record=is_record)
+        if isinstance(kind, Text):
+            _unless(source, f"type({name}) is str")
+        elif not isinstance(count, Fixed):  # else struct takes nothing but bytes
+            _unless(source, f"type({name}) is bytes")
         if kind.max_length is not None:
             _unless(source, f"len({name}) <= {kind.max_length}")
         if isinstance(kind, Text):
             encoded = source.fresh("encoded")
             source.line(f"{encoded} = {name}.encode()")
             name = encoded
-        count = count_of(kind, is_record=is_record)
         self._count(count, name, parts, earlier)
         if isinstance(count, Fixed):
             parts.fixed(f"{count.size}s", count.size, name)
         else:
             parts.part(name)
 
-    def _array(self, kind: Array, name: str, parts: _Parts, earlier: dict[str, str], *, is_record: bool) -> None:
+    def _array(self, kind: Array, name: str, parts: Parts, earlier: dict[str, str], *, is_record: bool) -> None:
         source, element = self._source, kind.element
         _unless(source, f"type({name}) in (tuple, list)" if kind.loose else f"type({name}) is {kind.python.__name__}")
         if kind.max_length is not None:
             _unless(source, f"len({name}) <= {kind.max_length}")
         self._count(count_of(kind, is_record=is_record), name, parts, earlier)
         if isinstance(element, Integer) and element.form == "fixed":
-            _unless(source, f"not {name} or set(map(type, {name})) == {source.bind(frozenset([int]), 'only_int')}")
+            _unless(source, f"not {name} or set(map(type, {name})) == {source.bind(_ONLY_INT, 'only_int')}")
             if element.name == "u8":
                 parts.part(f"bytes({name})")
             else:
                 pack = source.bind(struct.pack, "pack")
-                parts.part(f'{pack}(f">{{len({name})}}{_format(element)}", *{name})')
+                parts.part(f'{pack}(f">{{len({name})}}{struct_format(element)}", *{name})')
+            return
+        if isinstance(element, Octets) and isinstance(element.count, Fixed) and element.max_length is None:
+            only, sizes = source.bind(_ONLY_BYTES, "only_bytes"), source.bind(frozenset([element.count.size]), "sizes")
+            _unless(source, f"not {name} or (set(map(type, {name})) == {only} and set(map(len, {name})) == {sizes})")
+            parts.part(f'b"".join({name})')
             return
         helper = source.fresh("dump")
         with source.function(f"def {helper}(value):"):
-            inner = _Parts(source)
+            inner = Parts(source)
             self._value(element, "value", inner, {})
             source.line(f"return {inner.expression()}")
         parts.part(f'b"".join(map({helper}, {name}))')
 
-    def _count(self, count: Count, name: str, parts: _Parts, earlier: dict[str, str]) -> None:
+    def _count(self, count: Count, name: str, parts: Parts, earlier: dict[str, str]) -> None:
         match count:
             case Prefixed(integer=integer):
                 self._integer(integer, f"len({name})", parts)
@@ -249,65 +227,6 @@ class _Dumper:
 
 
 # Reading -------------------------------------------------------------------------------------------------------------
-
-
-class _Cursor:
-    """How far what is being read has come; neighbours of fixed size wait to be read by one `struct.Struct`."""
-
-    def __init__(self, source: Source, buffer: str, base: str = "", offset: int = 0) -> None:
-        self._source = source
-        self._buffer = buffer
-        self._base = base
-        self._offset = offset
-        self._formats: list[str] = []
-        self._locals: list[str] = []
-        self._afterwards: list[Callable[[], None]] = []
-        self._waiting = 0
-
-    @property
-    def position(self) -> str:
-        """Where the next byte is, as an expression; `flush` first."""
-        if self._base and self._offset:
-            return f"{self._base} + {self._offset}"
-        return self._base or str(self._offset)
-
-    def skip(self, size: int) -> None:
-        """Pass over bytes."""
-        self._formats.append(f"{size}x")
-        self._waiting += size
-
-    def take(self, code: str, size: int) -> str:
-        """Read a value of fixed size; give the name it has after `flush`."""
-        name = self._source.fresh("v")
-        self._formats.append(code)
-        self._locals.append(name)
-        self._waiting += size
-        return name
-
-    def afterwards(self, write: Callable[[], None]) -> None:
-        """Have ``write`` write its statements as soon as what was taken has been read."""
-        if self._waiting:
-            self._afterwards.append(write)
-        else:
-            write()
-
-    def move(self, name: str) -> None:
-        """Go on where the variable ``name`` says."""
-        self._base, self._offset = name, 0
-
-    def flush(self) -> None:
-        """Write the statement that reads what waits, and what is to come afterwards."""
-        if not self._waiting:
-            return
-        if self._locals:
-            unpack = self._source.bind(struct.Struct(">" + "".join(self._formats)).unpack_from, "unpack")
-            self._source.line(f"{', '.join(self._locals)}, = {unpack}({self._buffer}, {self.position})")
-        self._offset += self._waiting
-        self._waiting = 0
-        self._formats, self._locals = [], []
-        waiting, self._afterwards = self._afterwards, []
-        for write in waiting:
-            write()
 
 
 class _Loader:
@@ -323,8 +242,8 @@ class _Loader:
             source.line(f"{made}.{name} = {value}")
         source.line(f"{made}.__class__ = {source.bind(record.cls, record.cls.__name__)}")
 
-    def fields(self, record: Record, cursor: _Cursor, end: str) -> dict[str, str]:
-        """Read a record's fields; give the names of their values, good after `_Cursor.flush`."""
+    def fields(self, record: Record, cursor: Cursor, end: str) -> dict[str, str]:
+        """Read a record's fields; give the names of their values, good after `Cursor.flush`."""
         values: dict[str, str] = {}
         for field in record.fields:
             if field.tlv is None:
@@ -335,7 +254,7 @@ class _Loader:
             values |= self._stream(records, cursor, end)
         return values
 
-    def _stream(self, records: list[Field], cursor: _Cursor, end: str) -> dict[str, str]:
+    def _stream(self, records: list[Field], cursor: Cursor, end: str) -> dict[str, str]:
         source, buffer = self._source, self._buffer
         values = {field.name: source.fresh("v") for field in records}
         missing = source.bind(_MISSING, "missing")
@@ -376,13 +295,13 @@ class _Loader:
 
     def _tlv(self, field: Field, name: str, start: str, stop: str) -> None:
         kind = field.kind.inner if isinstance(field.kind, Maybe) else field.kind
-        cursor = _Cursor(self._source, self._buffer, start)
+        cursor = Cursor(self._source, self._buffer, start)
         value = self._value(kind, cursor, stop, {}, is_record=True)
         cursor.flush()
         _unless(self._source, f"{cursor.position} == {stop}")
         self._source.line(f"{name} = {value}")
 
-    def _value(self, kind: Kind, cursor: _Cursor, end: str, earlier: dict[str, str], *, is_record: bool = False) -> str:
+    def _value(self, kind: Kind, cursor: Cursor, end: str, earlier: dict[str, str], *, is_record: bool = False) -> str:
         source = self._source
         match kind:
             case Integer():
@@ -412,9 +331,9 @@ class _Loader:
                 return name
         raise NotImplementedError(kind)
 
-    def _integer(self, kind: Integer, cursor: _Cursor, end: str) -> str:
+    def _integer(self, kind: Integer, cursor: Cursor, end: str) -> str:
         if kind.form == "fixed":
-            return cursor.take(_format(kind), kind.bits // 8)
+            return cursor.take(struct_format(kind), kind.bits // 8)
         source = self._source
         cursor.flush()
         name, at = source.fresh("v"), source.fresh("at")
@@ -427,7 +346,7 @@ class _Loader:
         cursor.move(at)
         return name
 
-    def _data(self, kind: Octets | Text, cursor: _Cursor, end: str, earlier: dict[str, str], *, is_record: bool) -> str:
+    def _data(self, kind: Octets | Text, cursor: Cursor, end: str, earlier: dict[str, str], *, is_record: bool) -> str:
         source = self._source
         count = count_of(kind, is_record=is_record)
         if isinstance(count, Fixed):
@@ -442,7 +361,7 @@ class _Loader:
             cursor.afterwards(lambda: _unless(source, f"len({name}) <= {kind.max_length}"))
         return name
 
-    def _array(self, kind: Array, cursor: _Cursor, end: str, earlier: dict[str, str], *, is_record: bool) -> str:
+    def _array(self, kind: Array, cursor: Cursor, end: str, earlier: dict[str, str], *, is_record: bool) -> str:
         source, buffer, element = self._source, self._buffer, kind.element
         name, python = source.fresh("v"), kind.python.__name__
         count = count_of(kind, is_record=is_record)
@@ -454,21 +373,42 @@ class _Loader:
             else:
                 unpack = source.bind(struct.unpack, "unpack")
                 number = f"({stop} - ({start})) // {size}"
-                made = f'{unpack}(f">{{{number}}}{_format(element)}", {buffer}[{start}:{stop}])'
+                made = f'{unpack}(f">{{{number}}}{struct_format(element)}", {buffer}[{start}:{stop}])'
                 source.line(f"{name} = {made if python == 'tuple' else f'list({made})'}")
+        elif is_flat(element):
+            extent = self._extent(count, least_size(element), cursor, end, earlier)
+            self._flat_elements(kind, name, extent)
         else:
             self._elements(kind, count, name, cursor, end, earlier)
         if kind.max_length is not None:
             _unless(source, f"len({name}) <= {kind.max_length}")
         return name
 
+    def _flat_elements(self, kind: Array, name: str, extent: tuple[str, str]) -> None:
+        """Read elements of fixed size, each by the same `struct.Struct`."""
+        source = self._source
+        inner = Cursor(source, self._buffer)
+        value = self._value(kind.element, inner, "", {})
+        iter_unpack, names, afterwards = inner.iterate()
+        items = f"{names} in {iter_unpack}({self._buffer}[{extent[0]}:{extent[1]}])"
+        if not afterwards:
+            source.line(f"{name} = [{value} for {items}]")
+        else:
+            source.line(f"{name} = []")
+            with source.block(f"for {items}:"):
+                for write in afterwards:
+                    write()
+                source.line(f"{name}.append({value})")
+        if kind.python is tuple:
+            source.line(f"{name} = tuple({name})")
+
     def _elements(
-        self, kind: Array, count: Count, name: str, cursor: _Cursor, end: str, earlier: dict[str, str]
+        self, kind: Array, count: Count, name: str, cursor: Cursor, end: str, earlier: dict[str, str]
     ) -> None:
         source = self._source
         helper, number, at = source.fresh("load"), self._number(count, cursor, end, earlier), source.fresh("at")
         with source.function(f"def {helper}({self._buffer}, at, end):"):
-            inner = _Cursor(source, self._buffer, "at")
+            inner = Cursor(source, self._buffer, "at")
             value = self._value(kind.element, inner, "end", {})
             inner.flush()
             source.line(f"return {value}, {inner.position}")
@@ -484,7 +424,7 @@ class _Loader:
             source.line(f"{name} = tuple({name})")
         cursor.move(at)
 
-    def _extent(self, count: Count, size: int, cursor: _Cursor, end: str, earlier: dict[str, str]) -> tuple[str, str]:
+    def _extent(self, count: Count, size: int, cursor: Cursor, end: str, earlier: dict[str, str]) -> tuple[str, str]:
         """Write where elements of ``size`` bytes start and stop, and go on there."""
         source = self._source
         number = self._number(count, cursor, end, earlier)
@@ -498,7 +438,7 @@ class _Loader:
         cursor.move(stop)
         return start, stop
 
-    def _number(self, count: Count, cursor: _Cursor, end: str, earlier: dict[str, str]) -> str:
+    def _number(self, count: Count, cursor: Cursor, end: str, earlier: dict[str, str]) -> str:
         """Read how many there are: an expression, empty for all the rest."""
         match count:
             case Prefixed(integer=integer):

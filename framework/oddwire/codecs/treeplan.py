@@ -55,7 +55,7 @@ class TreeWriter:
     def dump_record(self, record: Record, name: str) -> str:
         """Write statements that check the fields of the instance ``name``; give the expression for its map."""
         source = self._source
-        self._unless(f"{name}.__class__ is {source.bind(record.cls, record.cls.__name__)}")
+        self._unless(f"type({name}) is {source.bind(record.cls, record.cls.__name__)}")
         always: list[str] = []
         sometimes: list[tuple[Field, str]] = []
         for field in record.fields:

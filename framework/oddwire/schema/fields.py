@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass
+from functools import lru_cache
 from typing import Annotated, Any, Final, TypeAlias, TypeVar, overload
 
 from oddwire.proto.keys import PublicKey, ShortChannelId
@@ -45,6 +46,10 @@ __all__ = [
 
 T = TypeVar("T")
 
+_SEEN: Final = 4096
+"""How many points and channel ids are remembered: checking that a point lies on the curve costs 100 times as much as
+finding it again, and a peer names the same keys and channels over and over. A few hundred bytes each."""
+
 # BOLT 1, Fundamental Types ---------------------------------------------------------------------------------------
 
 u8: TypeAlias = Annotated[int, Integer("u8", 8)]
@@ -67,7 +72,7 @@ signature: TypeAlias = Annotated[bytes, Octets(Fixed(64), name="signature")]
 bip340sig: TypeAlias = Annotated[bytes, Octets(Fixed(64), name="bip340sig")]
 point: TypeAlias = Annotated[
     PublicKey,
-    Opaque("point", 33, PublicKey, PublicKey, PublicKey.to_bytes, PublicKey.from_hex, PublicKey.hex),
+    Opaque("point", 33, PublicKey, lru_cache(_SEEN)(PublicKey), PublicKey.to_bytes, PublicKey.from_hex, PublicKey.hex),
 ]
 short_channel_id: TypeAlias = Annotated[
     ShortChannelId,
@@ -75,10 +80,11 @@ short_channel_id: TypeAlias = Annotated[
         "short_channel_id",
         8,
         ShortChannelId,
-        ShortChannelId.from_bytes,
+        lru_cache(_SEEN)(ShortChannelId.from_bytes),
         ShortChannelId.to_bytes,
         ShortChannelId.from_str,
         str,
+        ShortChannelId.to_int,
     ),
 ]
 

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import isfinite
+from operator import index
 from typing import Any, Final, NoReturn
 
 from oddwire.errors import EncodeError, MalformedMessage, ValueOutOfRange
@@ -112,11 +113,15 @@ def dump(kind: Kind, value: Any, form: Form, path: str = "$") -> Any:
     """Check a value and make the plain object that holds it."""
     match kind:
         case Integer():
-            if not isinstance(value, int) or isinstance(value, bool):
+            try:
+                number = index(value)
+            except TypeError:
                 _wrong(kind, value, path)
-            if not kind.low <= value <= kind.high:
-                raise ValueOutOfRange(f"{kind.name} should be {kind.low} to {kind.high}, not {value}", path=path)
-            return int.__index__(value)
+            if isinstance(value, bool):
+                _wrong(kind, value, path)
+            if not kind.low <= number <= kind.high:
+                raise ValueOutOfRange(f"{kind.name} should be {kind.low} to {kind.high}, not {number}", path=path)
+            return number
         case Boolean():
             if not isinstance(value, bool):
                 _wrong(kind, value, path)
@@ -126,7 +131,7 @@ def dump(kind: Kind, value: Any, form: Form, path: str = "$") -> Any:
         case Text():
             return _dump_text(kind, value, path)
         case Octets():
-            if not isinstance(value, bytes):
+            if not isinstance(value, bytes | bytearray):
                 _wrong(kind, value, path)
             check_length(kind, len(value), path)
             return value.hex() if form.hexed else bytes(memoryview(value))

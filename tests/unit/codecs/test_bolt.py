@@ -358,6 +358,9 @@ def test_what_cannot_be_sent(annotation, value, error, text):
 def test_subclasses_travel_as_what_they_are():
     cls = one(u8)
     assert plan_of(cls).encode(cls(x=Level.HIGH)) == b"\x8c\x01\x02"
+    for annotation in (sha256, bytes):
+        cls = one(annotation)
+        assert plan_of(cls).encode(cls(x=bytearray(32))) == plan_of(cls).encode(cls(x=bytes(32)))
 
 
 def test_a_message_of_another_class():

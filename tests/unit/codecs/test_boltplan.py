@@ -4,13 +4,15 @@ That it does the same as the exact way is shown for random schemas in tests/prop
 """
 
 import linecache
+import struct
 
 import pytest
 
 from oddwire.codecs.base import Retry
 from oddwire.codecs.bolt import BoltCodec
 from oddwire.codecs.boltplan import dump_message, load_message
-from oddwire.proto.keys import PrivateKey, PublicKey, ShortChannelId
+from oddwire.errors import CodecError
+from oddwire.proto.keys import PrivateKey, ShortChannelId
 from oddwire.schema import (
     Message,
     bigsize,
@@ -70,10 +72,13 @@ WHOLE = Whole(
 )
 
 
+HANDED_ON = (Retry, CodecError, struct.error, AttributeError, LookupError, OverflowError, TypeError, ValueError)
+
+
 def generated(schema):
     source = Source()
     with source.function("def encode(message):"):
-        source.line(f"return {dump_message(source, schema, 'message')}")
+        source.line(f"return {dump_message(source, schema, 'message')[0]}")
     with source.function("def decode(payload):"):
         source.line(f"return {load_message(source, schema, 'payload')}")
     title = f"{schema.name} for test_boltplan"
@@ -90,12 +95,10 @@ def test_ordinary_messages_need_nothing_else():
 
 
 def test_neighbours_of_fixed_size_are_read_and_written_together():
-    # The type, a u64, a subtype of u8 and u16, a hash, a point, a channel, a bool, and the length of the text.
-    first = schema_of(Whole)
-    assert SOURCE.count("pack_") + SOURCE.count("unpack_") > 0
-    head = next(line for line in SOURCE.splitlines() if "= _unpack" in line and "payload, 0" in line)
-    assert len(head.split("=")[0].strip(" ,").split(",")) == 8
-    assert first.fields[0].name == "number"
+    # A u64, a subtype of u8 and u16, a hash, a point, a channel, a bool, and the length of the text that follows.
+    first = next(line for line in SOURCE.splitlines() if "= _unpack" in line and "payload, 0" in line)
+    assert len(first.split("=")[0].strip(" ,").split(",")) == 8
+    assert SOURCE.count("(payload, ") < len(schema_of(Whole).fields)
 
 
 def test_a_message_of_fixed_size_is_one_struct():
@@ -135,9 +138,8 @@ def test_a_message_of_fixed_size_is_one_struct():
 )
 def test_anything_else_is_handed_on(change):
     values = {f.name: getattr(WHOLE, f.name) for f in schema_of(Whole).fields} | change
-    with pytest.raises(Exception) as caught:
+    with pytest.raises(HANDED_ON):
         ENCODE(Whole(**values))
-    assert isinstance(caught.value, _handled())
 
 
 def test_every_cut_is_handed_on():
@@ -147,13 +149,5 @@ def test_every_cut_is_handed_on():
         if size in (whole_stream, whole_stream + 3):  # between records: what follows is absent
             assert DECODE(payload[:size]).data is None
             continue
-        with pytest.raises(_handled()):
+        with pytest.raises(HANDED_ON):
             DECODE(payload[:size])
-    assert isinstance(WHOLE.key, PublicKey)
-
-
-def _handled():
-    from oddwire.codecs.bolt import _UNUSUAL
-
-    assert Retry in _UNUSUAL
-    return _UNUSUAL

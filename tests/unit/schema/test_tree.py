@@ -38,6 +38,13 @@ class Side(StrEnum):
     BUY = "buy"
 
 
+class Number:
+    """An integer of some other library."""
+
+    def __index__(self):
+        return 7
+
+
 class Colour(Enum):
     RED = 1
 
@@ -96,6 +103,8 @@ def test_there_and_back(annotation, value, packed, text):
         (u8, Level.LOW, 1, int),
         (str, Side.BUY, "buy", str),
         (bytes, NodeId(KEY.to_bytes()), KEY.to_bytes(), bytes),
+        (bytes, bytearray(b"x"), b"x", bytes),
+        (u8, Number(), 7, int),
         (float, 3, 3.0, float),
         (Sequence[u8], [1], [1], list),
         (dict[str, u8], MappingProxyType({"a": 1}), {"a": 1}, dict),
@@ -125,7 +134,8 @@ CANNOT_BE_SENT = [
     (str, b"x", EncodeError, "should be str, not bytes"),
     (str, "\ud800", ValueOutOfRange, "lone surrogate"),
     (Annotated[str, max_length(2)], "abc", ValueOutOfRange, "str should be at most 2 characters, not 3"),
-    (bytes, bytearray(b"x"), EncodeError, "should be bytes, not bytearray"),
+    (bytes, [1, 2], EncodeError, "should be bytes, not list"),
+    (u8, int, EncodeError, "should be u8, not type"),
     (sha256, bytes(31), ValueOutOfRange, "sha256 should be 32 bytes, not 31"),
     (point, KEY.to_bytes(), EncodeError, "should be point, not bytes"),
     (Colour, 1, ValueOutOfRange, "Colour should be one of RED, not 1"),
