@@ -15,13 +15,14 @@ from oddwire.errors import (
     ConnectionClosed,
     EncodeError,
     HandshakeFailed,
+    LocalProtocolError,
     OddwireError,
     PayloadTooLarge,
     PeerNotConnected,
     TransportError,
 )
 from oddwire.proto.addresses import NodeUri, join_address, parse_address
-from oddwire.proto.bolt1 import CHAINS, INTERNAL, Bolt1, Init, Notice, encode_warning
+from oddwire.proto.bolt1 import CHAINS, INTERNAL, NO_PONG, Bolt1, Init, Notice, Pong, encode_warning
 from oddwire.proto.connection import LightningConnection
 from oddwire.proto.keys import NodeId, PrivateKey, PublicKey
 from oddwire.proto.wire import LightningServer, connect, serve
@@ -57,7 +58,7 @@ class Bolt8Limits:
 class _Peer:
     """A connection past BOLT 8, from before its init until it closes."""
 
-    __slots__ = ("connection", "node_id", "ready", "rules", "since")
+    __slots__ = ("connection", "node_id", "pong", "ready", "rules", "since")
 
     def __init__(self, connection: LightningConnection, node_id: NodeId, rules: Bolt1, since: float) -> None:
         self.connection = connection
@@ -65,6 +66,7 @@ class _Peer:
         self.rules = rules
         self.since = since
         self.ready: asyncio.Future[PeerInfo] | None = None
+        self.pong: tuple[int, asyncio.Future[None]] | None = None
 
     def flush(self) -> None:
         """Send what the rules have to say, and close if they say so."""
@@ -160,6 +162,18 @@ class Bolt8Transport(Transport):
             await connection.writable()
         connection.send_nowait(payload)
 
+    def send_nowait(self, peer: NodeId, payload: bytes) -> bool:
+        """Do what `send` does, or give False, and send nothing, if it would have to wait."""
+        entry = self._peers.get(peer)
+        if entry is None:
+            raise PeerNotConnected(f"no connection to {peer.hex()}", node_id=peer.hex())
+        if not MIN_PAYLOAD <= len(payload) <= MAX_PAYLOAD:
+            raise _wrong_length(len(payload))
+        if entry.connection.congested:
+            return False
+        entry.connection.send_nowait(payload)
+        return True
+
     def pause(self, peer: NodeId) -> None:  # noqa: D102 - as the base says
         entry = self._peers.get(peer)
         if entry is not None:
@@ -246,6 +260,27 @@ class Bolt8Transport(Transport):
         """Whether `send` to this peer would find a connection."""
         return peer in self._peers
 
+    async def ping(self, peer: NodeId, *, padding: int = 0, num_pong_bytes: int = 0) -> int:
+        """Send a ping and wait for its pong; give the size of that message, 0 if none was asked for (65532 and above).
+
+        One at a time a peer. Raises `PeerNotConnected`, `LocalProtocolError`, or `ConnectionClosed` while it waits.
+        """
+        entry = self._peers.get(peer)
+        if entry is None:
+            raise PeerNotConnected(f"no connection to {peer.hex()}", node_id=peer.hex())
+        if entry.pong is not None:
+            raise LocalProtocolError("a ping to this peer is under way already")
+        loop = asyncio.get_running_loop()
+        entry.connection.send_nowait(entry.rules.ping(loop.time(), num_pong_bytes, padding))
+        if num_pong_bytes >= NO_PONG:
+            return 0
+        entry.pong = num_pong_bytes, loop.create_future()
+        try:
+            await entry.pong[1]
+        finally:
+            entry.pong = None
+        return 4 + num_pong_bytes
+
     # A connection's life ------------------------------------------------------------------------------
 
     async def _dial(self, uri: NodeUri) -> PeerInfo:
@@ -301,6 +336,9 @@ class Bolt8Transport(Transport):
             self._initialised(peer, event)
         elif isinstance(event, Notice):
             logger.warning("%s sent %s: %s", peer.node_id, event.kind, event.text)
+        elif isinstance(event, Pong) and peer.pong is not None and peer.pong[0] == event.size:
+            if not peer.pong[1].done():
+                peer.pong[1].set_result(None)
         peer.flush()
 
     def _initialised(self, peer: _Peer, init: Init) -> None:
@@ -358,6 +396,8 @@ class Bolt8Transport(Transport):
         if peer.ready is not None and not peer.ready.done():
             peer.ready.set_exception(ConnectionClosed(f"{peer.node_id}: {reason}"))
             peer.ready.exception()  # a dialer that gave up does not look
+        if peer.pong is not None and not peer.pong[1].done():
+            peer.pong[1].set_exception(ConnectionClosed(f"{peer.node_id}: {reason}"))
         self._forget_peer(peer, reason)
 
     def _forget_peer(self, peer: _Peer, reason: str) -> None:
