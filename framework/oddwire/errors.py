@@ -27,7 +27,7 @@
     ├─ TransportError             the way to the peer
     │  ├─ ConnectionClosed        it ended                               .reason
     │  ├─ PeerNotConnected        there is none                          .node_id
-    │  └─ NodeRefused             the host node said no                  .code
+    │  └─ NodeRefused             the host node said no                  .code .data
     └─ SessionError               the conversation with the peer
        ├─ ReplyTimeout            no reply in time                       .timeout
        ├─ RemoteFailure           the peer's handler failed              .code .text
@@ -238,11 +238,12 @@ class PeerNotConnected(TransportError):
 
 
 class NodeRefused(TransportError):
-    """The host node answered with a JSON-RPC error; ``code`` is its number."""
+    """The host node answered with a JSON-RPC error: ``code`` is its number, ``data`` what it adds, None if nothing."""
 
-    def __init__(self, text: str, *, code: int) -> None:
+    def __init__(self, text: str, *, code: int, data: object = None) -> None:
         super().__init__(text)
         self.code = code
+        self.data = data
 
 
 # The conversation with the peer ---------------------------------------------------------------------

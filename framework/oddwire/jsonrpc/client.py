@@ -1,0 +1,224 @@
+"""A JSON-RPC client for lightningd's socket: one connection, any number of calls under way."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self, cast
+
+from oddwire.errors import ConnectionClosed, NodeRefused, OddwireError
+from oddwire.jsonrpc.address import socket_address
+from oddwire.jsonrpc.framing import MAX_DOCUMENT, JsonSplitter, encode
+
+__all__ = ["JsonRpcClient"]
+
+_WRITE_HIGH = 256 * 1024
+
+
+class JsonRpcClient:
+    """Calls the methods of a node through its unix socket at ``path``.
+
+    The connection is made by the first call, is shared by all, and is made anew by the first call after it was lost.
+    Calls may be made side by side; answers are matched by id. ``on_notification`` takes method and parameters of what
+    the node says unasked, once ``notifications`` is enabled. Answers are at most ``max_document`` bytes.
+
+    An async context manager; leaving it closes the connection.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        on_notification: Callable[[str, Any], object] | None = None,
+        max_document: int = MAX_DOCUMENT,
+    ) -> None:
+        self.path = os.fspath(path)
+        self._on_notification = on_notification
+        self._max_document = max_document
+        self._wire: _Wire | None = None
+        self._opening: asyncio.Lock = asyncio.Lock()
+        self._next_id = 0
+        self._closed = False
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection now."""
+        return self._wire is not None and self._wire.reason is None
+
+    async def call(
+        self,
+        method: str,
+        params: Mapping[str, Any] | Sequence[Any] | None = None,
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109 - the answer is dropped, the request stands
+        result_filter: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Call one method and give its result.
+
+        ``params`` by name or by position; ``result_filter`` has the node leave out of the result what it does not name.
+        Raises `NodeRefused` with the node's error; `ConnectionClosed` if there is no node at the socket or the
+        connection is lost, when the node may or may not have done it; `TimeoutError` after ``timeout`` seconds.
+        Cancelled, the answer is dropped when it comes.
+        """
+        async with asyncio.timeout(timeout):
+            wire = self._wire
+            if wire is None or wire.reason is not None:
+                wire = await self._connect()
+            while wire.congested:
+                await wire.writable()
+            self._next_id += 1
+            key = f"oddwire:{method}#{self._next_id}"
+            request: dict[str, Any] = {"jsonrpc": "2.0", "id": key, "method": method, "params": params or {}}
+            if result_filter is not None:
+                request["filter"] = result_filter
+            return await wire.ask(key, encode(request))
+
+    async def connect(self) -> None:
+        """Connect now instead of with the first call. Raises `ConnectionClosed`."""
+        if not self.connected:
+            await self._connect()
+
+    async def _connect(self) -> _Wire:
+        async with self._opening:
+            if self._closed:
+                raise ConnectionClosed("this client was closed")
+            if self._wire is not None and self._wire.reason is None:
+                return self._wire
+            loop = asyncio.get_running_loop()
+            try:
+                with socket_address(self.path) as address:
+                    _, self._wire = await loop.create_unix_connection(
+                        lambda: _Wire(loop, self._max_document, self._on_notification), address
+                    )
+            except OSError as error:
+                raise ConnectionClosed(f"no node answers at {self.path}: {error.strerror or error}") from error
+            return self._wire
+
+    async def aclose(self) -> None:
+        """Close the connection; calls under way raise `ConnectionClosed`. Idempotent."""
+        self._closed = True
+        if self._wire is not None:
+            await self._wire.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+
+class _Wire(asyncio.Protocol):
+    """One connection of a client."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        max_document: int,
+        on_notification: Callable[[str, Any], object] | None,
+    ) -> None:
+        self.reason: str | None = None
+        self.congested = False
+        self._loop = loop
+        self._splitter = JsonSplitter(max_size=max_document)
+        self._on_notification = on_notification
+        self._answers: dict[str, asyncio.Future[Any]] = {}
+        self._waiters: list[asyncio.Future[None]] = []
+        self._out: list[bytes] = []
+        self._transport: asyncio.Transport | None = None
+        self._lost = loop.create_future()
+
+    async def ask(self, key: str, request: bytes) -> Any:
+        if self.reason is not None:
+            raise ConnectionClosed(self.reason)
+        answer = self._answers[key] = self._loop.create_future()
+        if not self._out:
+            self._loop.call_soon(self._flush)  # what one loop turn asks goes out in one write
+        self._out.append(request)
+        try:
+            return await answer
+        finally:
+            self._answers.pop(key, None)
+
+    async def writable(self) -> None:
+        waiter = self._loop.create_future()
+        self._waiters.append(waiter)
+        await waiter
+
+    async def aclose(self) -> None:
+        if self._transport is not None:
+            self._end("closed by us")
+            await asyncio.shield(self._lost)
+
+    def _flush(self) -> None:
+        if self._transport is not None and self.reason is None:
+            self._transport.write(b"".join(self._out))
+        self._out.clear()
+
+    def _end(self, reason: str) -> None:
+        if self.reason is None:
+            self.reason = reason
+        for future in [*self._answers.values(), *self._waiters]:
+            if not future.done():
+                future.set_exception(ConnectionClosed(self.reason))
+        self._answers.clear()
+        self._waiters.clear()
+        if self._transport is not None:
+            self._transport.abort()
+
+    # What asyncio calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is one without being derived from it
+        self._transport.set_write_buffer_limits(high=_WRITE_HIGH)
+
+    def data_received(self, data: bytes) -> None:
+        self._splitter.push(data)
+        try:
+            for document in self._splitter:
+                self._take(document)
+        except OddwireError as error:
+            self._end(f"the node's answer is not JSON-RPC: {error}")
+
+    def _take(self, document: Any) -> None:
+        if not isinstance(document, dict):
+            self._end("the node's answer is not JSON-RPC: an array")
+            return
+        key = document.get("id")
+        if key is None:
+            if "method" in document:
+                if self._on_notification is not None:
+                    self._on_notification(document["method"], document.get("params"))
+            elif "error" in document:
+                # It could not read what we sent, and will not say which call that was
+                self._end(f"the node did not understand us: {document['error']}")
+            return
+        answer = self._answers.get(key) if isinstance(key, str) else None
+        if answer is None or answer.done():
+            return
+        error = document.get("error")
+        if error is None:
+            answer.set_result(document.get("result"))
+        elif isinstance(error, dict) and isinstance(error.get("code"), int):
+            text = str(error.get("message", ""))
+            answer.set_exception(NodeRefused(text, code=error["code"], data=error.get("data")))
+        else:
+            answer.set_exception(NodeRefused(str(error), code=-1))
+
+    def pause_writing(self) -> None:
+        self.congested = True
+
+    def resume_writing(self) -> None:
+        self.congested = False
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+        self._waiters.clear()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end("the node closed the connection" if exc is None else f"connection to the node lost: {exc}")
+        if not self._lost.done():
+            self._lost.set_result(None)

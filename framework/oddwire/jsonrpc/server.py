@@ -1,0 +1,245 @@
+"""A JSON-RPC server on a unix socket: it splits requests and writes answers, and knows nothing of what they mean."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
+from typing import Any, Final, cast
+
+from oddwire.errors import OddwireError, TransportError
+from oddwire.jsonrpc.address import socket_address
+from oddwire.jsonrpc.framing import JsonSplitter, encode
+
+__all__ = ["INVALID_REQUEST", "Handler", "JsonRpcServer", "RpcConnection"]
+
+logger = logging.getLogger(__name__)
+
+INVALID_REQUEST: Final = -32600
+
+Handler = Callable[[Any, "RpcConnection"], "bytes | Coroutine[Any, Any, bytes] | None"]
+"""Takes a parsed document and its connection; gives the bytes of the answer, or a coroutine that will. Never raises."""
+
+# As lightningd: a client that sends without end lets others have their turn after this many requests
+_TURN: Final = 100
+_MOST_UNDER_WAY: Final = 1024
+_WRITE_HIGH: Final = 256 * 1024
+_FLUSH_AT: Final = 64 * 1024
+_QUOTED: Final = 1000
+_FAREWELL: Final = 1.0
+_LAST_ANSWERS: Final = 60.0  # seconds a client that says nothing more may wait for what it has asked
+
+
+class RpcConnection(asyncio.Protocol):
+    """One client. Requests are answered as they are done, which need not be in order.
+
+    Nothing more of it is read, nor looked at, while it does not read its answers (256 KiB) or has 1024 requests under
+    way. After bytes that are not JSON it gets one error with id null, as lightningd gives; then it is closed, once what
+    it asked before is answered (lightningd leaves such a connection open and deaf: its client waits for ever).
+    """
+
+    def __init__(self, server: JsonRpcServer) -> None:
+        self.notifications = False
+        """Whether this client wants ``message`` and ``progress`` notifications of what it called."""
+        self._server = server
+        self._loop = asyncio.get_running_loop()
+        self._splitter = JsonSplitter(max_size=server.max_document)
+        self._transport: asyncio.Transport | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._out: list[bytes] = []
+        self._out_size = 0
+        self._congested = False
+        self._reading = True
+        self._deaf = False
+        self._going_on = False
+        self._ended = False
+        self._lost: asyncio.Future[None] = self._loop.create_future()
+
+    @property
+    def closed(self) -> bool:
+        """Whether the client is gone."""
+        return self._transport is None
+
+    def send(self, data: bytes) -> None:
+        """Write to the client; what one loop turn writes goes out together. Dropped if it is gone."""
+        if self._transport is None:
+            return
+        if not self._out:
+            self._loop.call_soon(self._flush)
+        self._out.append(data)
+        self._out_size += len(data)
+        if self._out_size >= _FLUSH_AT:
+            self._flush()
+
+    def abort(self) -> None:
+        """Close at once; requests under way are done nevertheless, for nobody."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    async def finish(self) -> None:
+        """Close once what is under way is answered and has gone out, or two seconds have passed."""
+        self._deaf = True
+        self._gate()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=_FAREWELL)
+        self._hang_up()
+        if self._transport is not None:
+            await asyncio.wait([self._lost], timeout=_FAREWELL)
+            self.abort()
+
+    # What asyncio calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:  # noqa: D102
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is one without being derived from it
+        self._transport.set_write_buffer_limits(high=_WRITE_HIGH)
+        self._server.connections.add(self)
+
+    def data_received(self, data: bytes) -> None:  # noqa: D102
+        if not self._deaf:
+            self._splitter.push(data)
+            if not self._going_on:
+                self._work()
+
+    def eof_received(self) -> bool:  # noqa: D102
+        # A client may close its half and still read its answers
+        self._ended = True
+        self._flush()
+        unfinished = bool(self._tasks or self._going_on or self._congested)
+        if unfinished:
+            self._loop.call_later(_LAST_ANSWERS, self.abort)
+        return unfinished
+
+    def pause_writing(self) -> None:  # noqa: D102
+        self._congested = True
+
+    def resume_writing(self) -> None:  # noqa: D102
+        self._congested = False
+        self._work()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: D102
+        self._transport = None
+        self._deaf = True
+        self._out.clear()
+        self._server.connections.discard(self)
+        if not self._lost.done():
+            self._lost.set_result(None)
+
+    # Inside
+
+    def _work(self) -> None:
+        """Handle what has come, until something must be waited for."""
+        self._going_on = False
+        handler = self._server.handler
+        for _ in range(_TURN):
+            if self._deaf or self._congested or len(self._tasks) >= _MOST_UNDER_WAY:
+                break
+            try:
+                document = next(self._splitter, None)
+            except OddwireError:
+                self._garbage()
+                break
+            if document is None:
+                if self._ended and not self._tasks:
+                    self._hang_up()
+                break
+            answer = handler(document, self)
+            if isinstance(answer, bytes):
+                self.send(answer)
+            elif answer is not None:
+                task = self._loop.create_task(self._answer_later(answer))
+                self._tasks.add(task)
+                task.add_done_callback(self._done)
+        else:
+            self._going_on = True
+            self._loop.call_soon(self._work)
+        self._gate()
+
+    def _gate(self) -> None:
+        transport = self._transport
+        if transport is None:
+            return
+        reading = not (self._deaf or self._congested or self._going_on or len(self._tasks) >= _MOST_UNDER_WAY)
+        if reading != self._reading and not transport.is_closing():
+            self._reading = reading
+            if reading:
+                transport.resume_reading()
+            else:
+                transport.pause_reading()
+
+    async def _answer_later(self, answer: Awaitable[bytes]) -> None:
+        self.send(await answer)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if self._deaf and not self._tasks:
+            self._hang_up()
+        elif self._ended or len(self._tasks) == _MOST_UNDER_WAY - 1:
+            self._work()
+
+    def _garbage(self) -> None:
+        quoted = self._splitter.rest[:_QUOTED].decode(errors="replace")
+        text = f"Failed to parse RPC JSON response '{quoted}'"
+        logger.info("JSON-RPC client: %s", text)
+        self.send(encode({"jsonrpc": "2.0", "id": None, "error": {"code": INVALID_REQUEST, "message": text}}))
+        self._deaf = True
+        if not self._tasks:
+            self._loop.call_soon(self._hang_up)
+
+    def _hang_up(self) -> None:
+        self._flush()
+        if self._transport is not None:
+            self._transport.close()
+
+    def _flush(self) -> None:
+        if self._out and self._transport is not None:
+            data = b"".join(self._out)
+            self._out.clear()
+            self._out_size = 0
+            self._transport.write(data)
+
+
+class JsonRpcServer:
+    """Listens at ``path``, readable and writable by its owner alone, and has ``handler`` answer every request.
+
+    A request is at most ``max_document`` bytes.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], handler: Handler, *, max_document: int = 4 * 1024 * 1024) -> None:
+        self.path = Path(path)
+        self.handler = handler
+        self.max_document = max_document
+        self.connections: set[RpcConnection] = set()
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        """Listen. A socket left behind by another is replaced. Raises `TransportError`."""
+        loop = asyncio.get_running_loop()
+        listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            self.path.unlink(missing_ok=True)
+            before = os.umask(0o177)
+            try:
+                with socket_address(self.path) as address:
+                    listening.bind(address)
+            finally:
+                os.umask(before)
+            listening.setblocking(False)
+            self._server = await loop.create_unix_server(lambda: RpcConnection(self), sock=listening)
+        except OSError as error:
+            listening.close()
+            raise TransportError(f"cannot listen at {self.path}: {error.strerror or error}") from error
+
+    def stop_listening(self) -> None:
+        """Remove the socket; clients that are connected stay. Idempotent."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+            self.path.unlink(missing_ok=True)
+
+    async def aclose(self) -> None:
+        """Stop listening, and close every client once it has its answers (it has a second to read them)."""
+        self.stop_listening()
+        await asyncio.gather(*(connection.finish() for connection in list(self.connections)))
