@@ -1,0 +1,333 @@
+"""The table of JSON-RPC methods: who answers what, how parameters are read, and how a request becomes its answer."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Final
+
+from oddwire.errors import ExtensionError, NodeRefused
+from oddwire.jsonrpc.framing import encode
+from oddwire.jsonrpc.server import INVALID_REQUEST, RpcConnection
+from oddwire.node.filter import apply_filter, check_filter
+from oddwire.node.parameters import Parameter
+from oddwire.node.plugins.services import MethodCall, PluginMethod
+
+__all__ = ["BUILT_IN", "INVALID_PARAMS", "LIGHTNINGD", "METHOD_NOT_FOUND", "Command", "Commands", "Request"]
+
+logger = logging.getLogger(__name__)
+
+BUILT_IN: Final = "lightningd"
+"""The owner of the node's own methods, by the name plugins know."""
+
+# lightningd's codes
+METHOD_NOT_FOUND: Final = -32601
+INVALID_PARAMS: Final = -32602
+LIGHTNINGD: Final = -1
+_SHUTTING_DOWN: Final = -5
+
+
+@dataclass(slots=True, eq=False)
+class Request:
+    """A request under way. ``params`` is as the client sent it; ``checking`` if only ``check`` asks."""
+
+    id: Any
+    method: str
+    params: Any
+    connection: RpcConnection | None = None
+    checking: bool = False
+
+    def notify(self, method: str, params: dict[str, Any]) -> None:
+        """Tell the client of progress, if it has enabled notifications."""
+        if self.connection is not None and self.connection.notifications:
+            body = {"jsonrpc": "2.0", "method": method, "params": {"id": self.id, **params}}
+            self.connection.send(encode(body))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """One method.
+
+    ``handler(request, *values)`` gets one value a parameter and gives the result, now or as an awaitable; it raises
+    `NodeRefused`. With ``checks`` it is called for ``check``, too, and then raises the same errors and changes nothing;
+    else ``check`` ends once the parameters are read. ``parameters`` None leaves them to the handler, which finds them
+    in the request.
+    """
+
+    name: str
+    handler: Callable[..., Any | Awaitable[Any]]
+    parameters: tuple[Parameter, ...] | None = ()
+    description: str = ""
+    owner: str = BUILT_IN
+    usage: str = ""
+    checks: bool = False
+    deprecated: bool = False
+
+    @property
+    def help(self) -> str:
+        """The line of ``help``: name and parameters."""
+        usage = self.usage or " ".join(parameter.usage for parameter in self.parameters or ())
+        return f"{self.name}{' (DEPRECATED!)' if self.deprecated else ''} {usage}"
+
+
+class Commands:
+    """Every method by name, and `dispatch`. ``log`` takes level and text."""
+
+    def __init__(self, log: Callable[[str, str], None] | None = None) -> None:
+        self._commands: dict[str, Command] = {}
+        self._log = log or (lambda level, text: logger.debug("%s %s", level, text))
+        self.closing = False
+        """Set when the node ends: nothing is done any more."""
+
+    # The table
+
+    def __iter__(self) -> Any:
+        return iter(sorted(self._commands.values(), key=lambda command: command.name))
+
+    def get(self, name: str) -> Command | None:
+        """Give the method of this name."""
+        return self._commands.get(name)
+
+    def owner_of(self, name: str) -> str | None:
+        """Say who answers ``name``: a plugin's name, ``lightningd`` for one of the node's own, None if nobody does."""
+        command = self._commands.get(name)
+        return None if command is None else command.owner
+
+    def register(self, command: Command) -> None:
+        """Add a method. Raises `ExtensionError` if its name is taken."""
+        owner = self.owner_of(command.name)
+        if owner is not None:
+            raise ExtensionError(f"method {command.name!r} of {command.owner} is one of {owner}'s already")
+        self._commands[command.name] = command
+
+    def register_plugin_method(self, method: PluginMethod) -> None:
+        """Add a plugin's method. Raises `ExtensionError` if its name is taken."""
+
+        def handler(request: Request) -> Awaitable[Any]:
+            # What check is asked with is passed on whole, so that a plugin can answer it itself
+            call = MethodCall(
+                id=request.id,
+                method=method.name,
+                params=request.params,
+                checking=request.checking,
+                notify=request.notify if request.connection is not None and request.connection.notifications else None,
+            )
+            return method.call(call)
+
+        self.register(
+            Command(
+                name=method.name,
+                handler=handler,
+                parameters=None,
+                description=method.description,
+                owner=method.owner,
+                usage=method.usage,
+                checks=True,
+                deprecated=method.deprecated,
+            )
+        )
+
+    def unregister(self, owner: str) -> None:
+        """Remove every method of ``owner``; there may be none."""
+        for name in [name for name, command in self._commands.items() if command.owner == owner]:
+            del self._commands[name]
+
+    # Requests
+
+    def dispatch(self, document: Any, connection: RpcConnection | None = None) -> bytes | Coroutine[Any, Any, bytes]:
+        """Answer one request: with bytes, or with a coroutine that gives them. Never raises."""
+        # In lightningd's order, so that a request with two faults gets the same answer
+        if type(document) is not dict or "jsonrpc" not in document:
+            quoted = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+            return _malformed(f"JSON-RPC message does not contain \"jsonrpc\" field: '{quoted}'")
+        if "id" not in document:
+            return _malformed("No id")
+        key = document["id"]
+        if isinstance(key, (dict, list)):
+            return _malformed("Expected string/primitive for id")
+        if document["jsonrpc"] != "2.0":
+            return _malformed('jsonrpc: "2.0" must be specified in the request')
+        try:
+            if "method" not in document or "params" not in document:
+                raise NodeRefused("No params" if "method" in document else "No method", code=INVALID_REQUEST)
+            if self.closing:
+                raise NodeRefused("lightningd is shutting down", code=_SHUTTING_DOWN)
+            method = document["method"]
+            if type(method) is not str:
+                raise NodeRefused("Expected string for method", code=INVALID_REQUEST)
+            command = self._commands.get(method)
+            if command is None:
+                raise NodeRefused(f"Unknown command '{method}'", code=METHOD_NOT_FOUND)
+            wanted = document.get("filter")
+            if "filter" in document:
+                self._check_filter(method, wanted)
+            request = Request(key, method, document["params"], connection)
+            result = self._run(command, request)
+        except NodeRefused as error:
+            return _refused(key, error)
+        except Exception as error:
+            return self._broken(key, error)
+        if inspect.isawaitable(result):
+            return self._answer_later(key, result, wanted)
+        return _succeeded(key, result, wanted)
+
+    def _run(self, command: Command, request: Request) -> Any:
+        if command.parameters is None:
+            if not isinstance(request.params, (dict, list)):
+                raise NodeRefused("Expected array or object for params", code=INVALID_PARAMS)
+            return command.handler(request)
+        values = self._read(command, request, request.params)
+        if request.checking and not command.checks:
+            return None
+        return command.handler(request, *values)
+
+    async def _answer_later(self, key: Any, result: Awaitable[Any], wanted: Any) -> bytes:
+        try:
+            return _succeeded(key, await result, wanted)
+        except NodeRefused as error:
+            return _refused(key, error)
+        except Exception as error:
+            return self._broken(key, error)
+
+    def _broken(self, key: Any, error: Exception) -> bytes:
+        # A fault of ours: the client is told, the log has the rest, the node goes on
+        logger.error("a JSON-RPC method failed", exc_info=error)
+        return _refused(key, NodeRefused(f"internal error: {type(error).__name__}: {error}", code=LIGHTNINGD))
+
+    # Parameters
+
+    def _read(self, command: Command, request: Request, params: Any) -> list[Any]:
+        parameters = command.parameters or ()
+        values = [parameter.default for parameter in parameters]
+        given = [False] * len(parameters)
+        if type(params) is dict:
+            positions = {parameter.name: index for index, parameter in enumerate(parameters)}
+            for name, value in params.items():
+                index = positions.get(name, -1)
+                if index < 0:
+                    raise NodeRefused(
+                        f"unknown parameter: {name}, this may be caused by a failure to autodetect key=value-style "
+                        "parameters. Please try using the -k flag and explicit key=value pairs of parameters.",
+                        code=INVALID_PARAMS,
+                    )
+                values[index] = self._parse(parameters[index], value, request)
+                given[index] = True
+        elif type(params) is list:
+            for index, value in enumerate(params):
+                if index == len(parameters):
+                    raise NodeRefused(
+                        f"too many parameters: got {len(params)}, expected {len(parameters)}", code=INVALID_PARAMS
+                    )
+                if value is not None:
+                    values[index] = self._parse(parameters[index], value, request)
+                    given[index] = True
+        else:
+            raise NodeRefused("Expected array or object for params", code=INVALID_PARAMS)
+        for index, parameter in enumerate(parameters):
+            if parameter.required and not given[index]:
+                raise NodeRefused(f"missing required parameter: {parameter.name}", code=INVALID_PARAMS)
+        return values
+
+    def _parse(self, parameter: Parameter, value: Any, request: Request) -> Any:
+        try:
+            return parameter.parse(value)
+        except ValueError as error:
+            raise self.bad_parameter(request, parameter.name, value, str(error)) from None
+
+    def bad_parameter(self, request: Request, name: str, value: Any, text: str, *, tell: bool = True) -> NodeRefused:
+        """Give lightningd's error for a parameter that is not what it should be; what it was is logged, not told.
+
+        ``check`` does tell, unless ``tell`` is false.
+        """
+        token = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        if request.checking and tell:
+            return NodeRefused(f"{name}: {text}: invalid token '{token}'", code=INVALID_PARAMS)
+        shown = token if len(token) <= 200 else f"{token[:200]}... ({len(token)} characters)"
+        self._log("info", f"JSON COMMAND {request.method}: Invalid parameter {name} ({text}): token '{shown}'")
+        return NodeRefused(f"{name}: {text}: invalid token (see logs for details)", code=INVALID_PARAMS)
+
+    def _check_filter(self, method: str, wanted: Any) -> None:
+        try:
+            check_filter(wanted)
+        except ValueError as error:
+            raise self.bad_parameter(Request(None, method, None), "filter", wanted, str(error)) from None
+
+    # check and help
+
+    def install(self) -> None:
+        """Add ``check`` and ``help``, the methods about methods."""
+        self.register(
+            Command(
+                name="check",
+                handler=self._check,
+                parameters=None,
+                usage="command_to_check",
+                description="Say whether a method would take these parameters, without doing anything",
+            )
+        )
+        self.register(
+            Command(
+                name="help",
+                handler=self._help,
+                parameters=(Parameter("command", str, required=False),),
+                description="List the methods and their parameters",
+                checks=True,
+            )
+        )
+
+    def _check(self, request: Request) -> Any:
+        params = request.params
+        if isinstance(params, dict):
+            inner: Any = {name: value for name, value in params.items() if name != "command_to_check"}
+            given = "command_to_check" in params
+            name = params.get("command_to_check")
+        else:
+            inner = params[1:]
+            given = bool(params) and params[0] is not None
+            name = params[0] if params else None
+        if not given:
+            raise NodeRefused("missing required parameter: command_to_check", code=INVALID_PARAMS)
+        command = self._commands.get(name) if isinstance(name, str) else None
+        if command is None:
+            token = json.dumps(name, ensure_ascii=False, separators=(",", ":")).strip('"')
+            raise NodeRefused(f"Unknown command '{token}'", code=METHOD_NOT_FOUND)
+        if command.name != "check":
+            whole = params if command.parameters is None else inner
+            result = self._run(command, Request(request.id, command.name, whole, request.connection, checking=True))
+            if inspect.isawaitable(result):
+                return self._checked_later(command.name, result)
+        return {"command_to_check": command.name}
+
+    async def _checked_later(self, name: str, result: Awaitable[Any]) -> dict[str, Any]:
+        answer = await result
+        return answer if isinstance(answer, dict) and answer else {"command_to_check": name}
+
+    def _help(self, request: Request, name: str | None) -> Any:
+        if name is not None and name not in self._commands:
+            raise NodeRefused(f"Unknown command {name}", code=METHOD_NOT_FOUND)
+        if request.checking:
+            return None
+        commands = [self._commands[name]] if name is not None else list(self)
+        return {"help": [{"command": command.help} for command in commands], "format-hint": "simple"}
+
+
+def _succeeded(key: Any, result: Any, wanted: Any) -> bytes:
+    if result is None:
+        result = {}
+    if wanted is not None and isinstance(result, dict):
+        result = apply_filter(result, wanted)
+    return encode({"jsonrpc": "2.0", "id": key, "result": result})
+
+
+def _refused(key: Any, error: NodeRefused) -> bytes:
+    body: dict[str, Any] = {"code": error.code, "message": str(error)}
+    if error.data is not None:
+        body["data"] = error.data
+    return encode({"jsonrpc": "2.0", "id": key, "error": body})
+
+
+def _malformed(text: str) -> bytes:
+    return _refused(None, NodeRefused(text, code=INVALID_REQUEST))

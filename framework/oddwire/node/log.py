@@ -1,0 +1,142 @@
+"""The node's log: lightningd's levels and lines, kept in memory for ``getlog``, written to files or stderr."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final, TextIO
+
+__all__ = ["LEVELS", "Line", "Log", "LogHandler", "level_number"]
+
+LEVELS: Final = ("io", "trace", "debug", "info", "unusual", "broken")
+"""lightningd's levels, least first."""
+_NUMBERS: Final = dict(zip(LEVELS, range(len(LEVELS)), strict=True))
+_ALIASES: Final = {"warn": "unusual", "error": "broken"}
+_TYPES: Final = {
+    "io": "IO",
+    "trace": "TRACE",
+    "debug": "DEBUG",
+    "info": "INFO",
+    "unusual": "UNUSUAL",
+    "broken": "BROKEN",
+}
+_UNPRINTABLE: Final = dict.fromkeys((*range(32), *range(127, 160)), "?")
+
+
+def level_number(name: str) -> int:
+    """Give a level's number, 0 for io. ``warn`` and ``error`` mean unusual and broken. Raises `ValueError`."""
+    number = _NUMBERS.get(_ALIASES.get(name, name))
+    if number is None:
+        raise ValueError("should be 'io', 'debug', 'info', or 'unusual'")
+    return number
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line. ``time`` is seconds since 1970; ``node_id`` the peer it is about, in hex."""
+
+    time: float
+    level: str
+    source: str
+    text: str
+    node_id: str | None = None
+
+    @property
+    def timestamp(self) -> str:
+        """The time as ISO 8601 with milliseconds, UTC."""
+        moment = datetime.fromtimestamp(self.time, UTC)
+        return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
+
+    def __str__(self) -> str:
+        return f"{self.timestamp} {_TYPES[self.level]:<7} {self.source}: {self.text}"
+
+    def size(self) -> int:
+        """About how many bytes it occupies."""
+        return len(self.text) + len(self.source) + 100
+
+
+class Log:
+    """Takes lines of every level.
+
+    Those of ``level`` and above are written to ``out``, and told to ``on_line``; the last ``max_bytes`` of debug and
+    above are kept.
+    """
+
+    def __init__(self, *, level: str = "info", out: TextIO | None = None, max_bytes: int = 4 * 1024 * 1024) -> None:
+        self.level = level_number(level)
+        self.created = time.time()
+        self.max_bytes = max_bytes
+        self.bytes_used = 0
+        self.on_line: Callable[[Line], object] | None = None
+        self._keep = min(self.level, _NUMBERS["debug"])
+        self._out = out
+        self._lines: deque[Line] = deque()
+        self._skipped = 0
+        self._telling = False
+
+    def wants(self, level: str) -> bool:
+        """Say whether a line of this level would be kept or written; else making it is wasted."""
+        return _NUMBERS[level] >= self._keep
+
+    def __call__(self, level: str, text: str, source: str = "lightningd", node_id: str | None = None) -> None:
+        """Write one line. Control characters become ``?``. Raises `ValueError` for no level."""
+        number = level_number(level)
+        if number < self._keep:
+            return
+        line = Line(time.time(), LEVELS[number], source, text.translate(_UNPRINTABLE), node_id)
+        self._lines.append(line)
+        self.bytes_used += line.size()
+        while self.bytes_used > self.max_bytes:
+            self.bytes_used -= self._lines.popleft().size()
+            self._skipped += 1
+        if number < self.level:
+            return
+        if self._out is not None:
+            try:
+                self._out.write(f"{line}\n")
+                self._out.flush()
+            except (OSError, ValueError):
+                self._out = None  # nobody reads it any more, or the disk is full: the node goes on
+        if self.on_line is not None and not self._telling:
+            self._telling = True  # what telling it logs is not told
+            try:
+                self.on_line(line)
+            finally:
+                self._telling = False
+
+    def lines(self, level: str = "info", node_id: str | None = None) -> Iterator[dict[str, Any]]:
+        """Give what is kept of ``level`` and above as ``getlog`` shows it; only about one peer, if it is named."""
+        least = level_number(level)
+        if self._skipped:
+            yield {"type": "SKIPPED", "num_skipped": self._skipped}
+        for line in self._lines:
+            if _NUMBERS[line.level] < least or (node_id is not None and line.node_id != node_id):
+                continue
+            entry = {"type": _TYPES[line.level], "time": f"{line.time - self.created:.9f}"}
+            if line.node_id is not None:
+                entry["node_id"] = line.node_id
+            yield {**entry, "source": line.source, "log": line.text}
+
+
+class LogHandler(logging.Handler):
+    """Brings what oddwire's modules log by way of `logging` into a `Log`."""
+
+    _NAMES: Final = ((logging.ERROR, "broken"), (logging.WARNING, "unusual"), (logging.INFO, "info"))
+
+    def __init__(self, log: Log) -> None:
+        super().__init__()
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record; a traceback becomes lines of debug level."""
+        level = next((name for number, name in self._NAMES if record.levelno >= number), "debug")
+        source = record.name.removeprefix("oddwire.")
+        self._log(level, record.getMessage(), source)
+        if record.exc_info:
+            formatted = logging.Formatter().formatException(record.exc_info)
+            for line in formatted.splitlines():
+                self._log("debug", line, source)

@@ -1,0 +1,90 @@
+"""``plugin``: start, stop, list and find plugins while the node runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from oddwire.errors import NodeRefused
+from oddwire.node.commands import INVALID_PARAMS, Command, Request
+from oddwire.node.parameters import text_of
+
+if TYPE_CHECKING:
+    from oddwire.node.node import Node
+
+__all__ = ["commands"]
+
+# The parameter each subcommand takes
+_SUBCOMMANDS: Final = {"start": "plugin", "stop": "plugin", "startdir": "directory", "rescan": None, "list": None}
+
+
+def commands(node: Node) -> list[Command]:
+    """Give the methods of this module for ``node``."""
+
+    def plugin(request: Request) -> Any:
+        subcommand, values = _read(request.params)
+        if request.checking:
+            return None
+        host = node.plugins
+        match subcommand:
+            case "start":
+                path, options = values
+                return host.plugin_start(path, options, command_id=request.id)
+            case "stop":
+                return host.plugin_stop(values[0])
+            case "startdir":
+                return host.plugin_startdir(values[0], command_id=request.id)
+            case "rescan":
+                return host.plugin_rescan(command_id=request.id)
+        return host.plugin_list()
+
+    return [
+        Command(
+            name="plugin",
+            handler=plugin,
+            parameters=None,
+            usage="subcommand=start|stop|startdir|rescan|list",
+            description="Start, stop, list or find plugins",
+            checks=True,
+        )
+    ]
+
+
+def _read(params: Any) -> tuple[str, list[Any]]:
+    """Give the subcommand and the values of its parameters; ``start`` has options besides."""
+    if isinstance(params, list):
+        named: dict[str, Any] = {}
+        rest = [value for value in params[1:] if value is not None]
+        subcommand = text_of(params[0]) if params and params[0] is not None else None
+    else:
+        named = {name: value for name, value in params.items() if name not in ("subcommand", "command_to_check")}
+        rest = []
+        subcommand = text_of(params["subcommand"]) if "subcommand" in params else None
+    if subcommand is None:
+        raise NodeRefused("missing required parameter: subcommand", code=INVALID_PARAMS)
+    if subcommand not in _SUBCOMMANDS:
+        raise NodeRefused(f"Unknown subcommand '{subcommand}'", code=INVALID_PARAMS)
+    wanted = _SUBCOMMANDS[subcommand]
+    if wanted is None:
+        if rest or named:
+            raise NodeRefused(f"too many parameters: got {1 + len(rest) + len(named)}, expected 1", code=INVALID_PARAMS)
+        return subcommand, []
+    value = rest.pop(0) if rest else named.pop(wanted, None)
+    if value is None:
+        raise NodeRefused(f"missing required parameter: {wanted}", code=INVALID_PARAMS)
+    if subcommand == "start":
+        return subcommand, [text_of(value), _options(rest, named)]
+    if rest or named:
+        raise NodeRefused(f"too many parameters: got {2 + len(rest) + len(named)}, expected 2", code=INVALID_PARAMS)
+    return subcommand, [text_of(value)]
+
+
+def _options(rest: list[Any], named: dict[str, Any]) -> dict[str, Any]:
+    """Give the options that ``plugin start`` hands on: ``name=value`` or ``name`` by position, or by name."""
+    options = named.pop("options", [])
+    if not isinstance(options, list):
+        raise NodeRefused("options: should be an array", code=INVALID_PARAMS)
+    found = dict(named)
+    for item in [*(rest[0] if len(rest) == 1 and isinstance(rest[0], list) else rest), *options]:
+        name, _, value = text_of(item).partition("=")
+        found[name] = value
+    return found

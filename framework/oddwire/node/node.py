@@ -1,0 +1,235 @@
+"""The embedded node: a BOLT 8 node that carries custom messages, lightningd's JSON-RPC, and its plugins."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from oddwire.errors import TransportError
+from oddwire.jsonrpc.server import JsonRpcServer
+from oddwire.node.commands import Commands
+from oddwire.node.lock import DirectoryLock
+from oddwire.node.log import Line, Log
+from oddwire.node.methods import install
+from oddwire.node.outbox import MAX_QUEUED
+from oddwire.node.peers import Peers
+from oddwire.node.plugins.host import PluginHost
+from oddwire.node.secret import NodeSecret, load_secret
+from oddwire.node.store import Store
+from oddwire.proto.addresses import NodeUri
+from oddwire.proto.bolt1 import CHAINS
+from oddwire.proto.features import feature_bits, feature_bytes
+from oddwire.transports.base import Manifest
+from oddwire.transports.bolt8 import Bolt8Limits, Bolt8Transport
+
+__all__ = ["COMPATIBLE_VERSION", "Node"]
+
+COMPATIBLE_VERSION: Final = "v26.06.6"
+"""The lightningd whose behaviour this node has; plugins that look at the version see it."""
+
+_DATABASE: Final = "oddwire.sqlite3"
+_RPC_FILE: Final = "lightning-rpc"
+_CONTEXTS: Final = ("init", "node", "channel", "invoice", "bolt12_offer", "bolt12_invreq", "bolt12_invoice")
+_VAR_ONION_OPTIN: Final = 9  # what `Bolt1` announces of itself
+
+
+class Node:
+    """A node in ``lightning_dir``, laid out as lightningd does: the network's folder holds key, database and socket.
+
+    ``listen`` are addresses for peers (``host:port``, port 0 for any), ``connect`` URIs of nodes to keep connected to,
+    ``plugins`` paths, ``plugin_options`` their options (name without dashes; None for a flag), ``disabled`` plugin
+    names not to start. ``limits`` are the transport's, ``max_queued`` the bytes that may wait for one peer.
+
+    An async context manager, or `start` and `aclose`. `run_until_stopped` waits for `stop`, or the RPC method of
+    that name.
+    """
+
+    def __init__(
+        self,
+        lightning_dir: Path,
+        *,
+        network: str = "regtest",
+        listen: Sequence[str] = (),
+        connect: Sequence[str] = (),
+        alias: str | None = None,
+        plugins: Sequence[Path] = (),
+        plugin_options: Sequence[tuple[str, str | None]] = (),
+        disabled: Sequence[str] = (),
+        proxy: str | None = None,
+        log: Log | None = None,
+        limits: Bolt8Limits | None = None,
+        max_queued: int = MAX_QUEUED,
+    ) -> None:
+        if network not in CHAINS:
+            raise ValueError(f"network should be one of {', '.join(CHAINS)}, not {network!r}")
+        self.base_dir = lightning_dir.absolute()
+        self.lightning_dir = self.base_dir / network
+        self.network = network
+        self.rpc_file = _RPC_FILE
+        self.version = f"{COMPATIBLE_VERSION}-oddwire-{version('oddwire')}"
+        self.proxy = proxy
+        self.log = log or Log()
+        self.log.on_line = self._tell_line
+        self.commands = Commands(self.log)
+        self.plugins = PluginHost(self)
+        self.options: Mapping[str, object] = {
+            "lightning-dir": str(self.base_dir),
+            "network": network,
+            "rpc-file": _RPC_FILE,
+            "addr": list(listen),
+            "connect": list(connect),
+            "alias": alias,
+            "proxy": proxy,
+            "plugin": [str(path) for path in plugins],
+            "disable-plugin": list(disabled),
+        }
+        """What the node was started with, by lightningd's names, for ``listconfigs``."""
+        self._alias = alias
+        self._listen = listen
+        self._connect = [NodeUri.parse(uri) for uri in connect]
+        self._plugin_paths = plugins
+        self._plugin_options = plugin_options
+        self._disabled = disabled
+        self._limits = limits
+        self._max_queued = max_queued
+        self._stopped = asyncio.Event()
+        self._ended = asyncio.Event()
+        self._lock: DirectoryLock | None = None
+        self.secret: NodeSecret
+        self.store: Store
+        self.transport: Bolt8Transport
+        self.peers: Peers
+        self.rpc: JsonRpcServer
+
+    # What others may know
+
+    @property
+    def node_id(self) -> str:
+        """The node's public key in hex."""
+        return self.secret.node_key.public_key().hex()
+
+    @property
+    def alias(self) -> str:
+        """The node's name for people; made of its id unless one was given."""
+        return self._alias or f"oddwire-{self.node_id[2:10]}"
+
+    @property
+    def rpc_path(self) -> Path:
+        """The JSON-RPC socket."""
+        return self.lightning_dir / self.rpc_file
+
+    @property
+    def uris(self) -> list[str]:
+        """Where others can dial this node."""
+        return self.transport.uris
+
+    def feature_set(self) -> dict[str, str]:
+        """Give the feature maps in hex by context, plugins' bits included."""
+        own = feature_bytes([_VAR_ONION_OPTIN])
+        maps = {context: own if context in ("init", "node") else b"" for context in _CONTEXTS}
+        for context, bits in self.plugins.features.items():
+            merged = feature_bits(maps.get(context, b"")) | feature_bits(bytes.fromhex(bits))
+            maps[context] = feature_bytes(merged)
+        return {context: bits.hex() for context, bits in maps.items()}
+
+    # Its life
+
+    async def start(self) -> None:
+        """Start everything; when it returns, the node is ready.
+
+        Raises `TransportError` if the directory is in use or an address cannot be had, `DefinitionError` for a bad
+        key file, database or plugin option. Then nothing is left running.
+        """
+        try:
+            await self._start()
+        except BaseException:
+            await self.aclose()
+            raise
+
+    async def _start(self) -> None:
+        try:
+            self.lightning_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock = DirectoryLock(self.base_dir, self.network)
+            self.secret = load_secret(self.lightning_dir)
+        except OSError as error:
+            raise TransportError(f"{self.lightning_dir}: {error.strerror}: {error.filename}") from error
+        self.store = Store(self.lightning_dir / _DATABASE)
+        self.commands.install()
+        install(self)
+        await self.plugins.load(self._plugin_paths, self._plugin_options, disabled=self._disabled)
+        self.transport = Bolt8Transport(
+            self.secret.node_key,
+            listen=self._listen,
+            connect=[str(uri) for uri in self._connect],
+            network=self.network,
+            proxy=self.proxy,
+            limits=self._limits,
+        )
+        self.peers = Peers(self.transport, self.plugins, self.store, self.log, self._max_queued)
+        self.peers.kept.update(uri.node_id for uri in self._connect)
+        # Plugins call back during their init; peers come when all are ready for them
+        self.rpc = JsonRpcServer(self.rpc_path, self.commands.dispatch)
+        await self.rpc.start()
+        await self.plugins.initialize()
+        await self.transport.open(Manifest(features=self._plugin_features()), self.peers)
+        self.log("info", f"Server started with public key {self.node_id}, alias {self.alias}")
+
+    def _plugin_features(self) -> frozenset[int]:
+        return frozenset(feature_bits(bytes.fromhex(self.plugins.features.get("init", ""))))
+
+    async def run_until_stopped(self) -> None:
+        """Wait until somebody stops the node."""
+        await self._stopped.wait()
+
+    def stop(self, reason: str) -> None:
+        """Ask for the end; who waits in `run_until_stopped` goes on and closes."""
+        if not self._stopped.is_set():
+            self.log("unusual", reason)
+            self._stopped.set()
+
+    async def wait_ended(self) -> None:
+        """Wait until all is stopped and stored, and the directory is free for the next node."""
+        await self._ended.wait()
+
+    async def aclose(self) -> None:
+        """Stop: plugins are told, peers disconnected, what is stored is on disk. Idempotent."""
+        self._stopped.set()
+        self.commands.closing = True
+        if hasattr(self, "rpc"):
+            self.rpc.stop_listening()
+        await self.plugins.aclose()
+        if hasattr(self, "transport"):
+            await self.peers.aclose()
+            await self.transport.aclose()
+        if hasattr(self, "store"):
+            self.store.close()
+        if self._lock is not None:
+            self._lock.release()
+        self._ended.set()
+        if hasattr(self, "rpc"):
+            await self.rpc.aclose()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def _tell_line(self, line: Line) -> None:
+        entry = {
+            "level": line.level,
+            "time": f"{line.time:.9f}",
+            "timestamp": line.timestamp,
+            "source": line.source,
+            "log": line.text,
+        }
+        self.plugins.notify("log", entry)
+        if line.level in ("unusual", "broken"):
+            self.plugins.notify("warning", {**entry, "level": "error" if line.level == "broken" else "warn"})

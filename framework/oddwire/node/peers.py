@@ -1,0 +1,200 @@
+"""The node's peers: who is connected, what goes to them, and what plugins hear of them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator
+from typing import Any, Final, Literal
+
+from oddwire.errors import HandshakeFailed, NodeRefused, TransportError
+from oddwire.node.addresses import address_fields
+from oddwire.node.log import Log
+from oddwire.node.outbox import MAX_QUEUED, Outbox
+from oddwire.node.plugins.host import PluginHost
+from oddwire.node.store import Store
+from oddwire.proto.addresses import NodeUri
+from oddwire.proto.keys import NodeId
+from oddwire.transports.base import PeerInfo
+from oddwire.transports.bolt8 import Bolt8Transport
+
+__all__ = ["Peer", "Peers"]
+
+# lightningd's codes
+_NO_KNOWN_ADDRESS: Final = 400
+_ALL_ADDRESSES_FAILED: Final = 401
+_DISCONNECTED_DURING: Final = 402
+
+
+class Peer:
+    """A connected peer. ``accepted`` resolves once plugins' ``peer_connected`` hooks have let it in, or not."""
+
+    __slots__ = ("accepted", "hex", "info", "outbox")
+
+    def __init__(self, info: PeerInfo, outbox: Outbox, accepted: asyncio.Future[bool]) -> None:
+        self.info = info
+        self.hex = str(info.node_id)
+        self.outbox = outbox
+        self.accepted = accepted
+
+    @property
+    def state(self) -> Literal["connecting", "connected"]:
+        """``connecting`` while the hooks are asked: it can be sent to, but is not shown as connected."""
+        return "connected" if self.accepted.done() else "connecting"
+
+
+class Peers:
+    """Every peer by node id; the transport's sink.
+
+    ``kept`` are the nodes that the operator wants connected at all times: they are known even while they are not
+    there, as lightningd's channel partners are.
+    """
+
+    def __init__(
+        self, transport: Bolt8Transport, plugins: PluginHost, store: Store, log: Log, max_queued: int = MAX_QUEUED
+    ) -> None:
+        self.kept: set[NodeId] = set()
+        self._transport = transport
+        self._plugins = plugins
+        self._store = store
+        self._log = log
+        self._max_queued = max_queued
+        self._peers: dict[NodeId, Peer] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def __iter__(self) -> Iterator[Peer]:
+        return iter(self._peers.values())
+
+    def __len__(self) -> int:
+        return len(self._peers)
+
+    def get(self, node_id: NodeId) -> Peer | None:
+        """Give a peer that is connected, or just connecting."""
+        return self._peers.get(node_id)
+
+    def is_known(self, node_id: NodeId) -> bool:
+        """Say whether this node is connected, or kept."""
+        return node_id in self._peers or node_id in self.kept
+
+    # What RPC methods do
+
+    async def connect(self, node_id: NodeId, host: str | None = None, port: int | None = None) -> Peer:
+        """Connect to a node, unless it is connected, and wait for the hooks. Raises `NodeRefused`."""
+        peer = self._peers.get(node_id)
+        if peer is None:
+            uri = (
+                NodeUri(node_id, host, port) if host is not None and port is not None else self._store.address(node_id)
+            )
+            if uri is None:
+                raise NodeRefused("Unable to connect, no address known for peer", code=_NO_KNOWN_ADDRESS)
+            try:
+                await self._transport.connect(uri, keep=False)
+            except (TransportError, HandshakeFailed) as error:
+                text = f"All addresses failed: {uri.address}: {_why(error)}. "
+                raise NodeRefused(text, code=_ALL_ADDRESSES_FAILED) from error
+            except ValueError as error:
+                raise NodeRefused(str(error), code=-1) from error
+            self._store.remember(uri)
+            peer = self._peers.get(node_id)
+        if peer is None or not await asyncio.shield(peer.accepted):
+            raise NodeRefused("disconnected during connection", code=_DISCONNECTED_DURING)
+        return peer
+
+    async def disconnect(self, peer: Peer) -> None:
+        """End a connection, and the wish to keep it."""
+        self.kept.discard(peer.info.node_id)
+        await self._transport.forget(peer.info.node_id, "disconnect command")
+
+    async def aclose(self) -> None:
+        """Drop what waits for peers, and stop asking hooks."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for peer in self._peers.values():
+            peer.outbox.close()
+
+    # What the transport tells: a Sink
+
+    def peer_connected(self, info: PeerInfo) -> None:
+        """Take a new connection in: it can be sent to at once, plugins are asked next."""
+        loop = asyncio.get_running_loop()
+        outbox = Outbox(self._transport, info.node_id, self._max_queued)
+        peer = self._peers[info.node_id] = Peer(info, outbox, loop.create_future())
+        self._log("debug", f"Connect {info.direction.upper()}", f"{peer.hex}-connectd", peer.hex)
+        task = loop.create_task(self._admit(peer), name=f"admit {peer.hex}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _admit(self, peer: Peer) -> None:
+        info = peer.info
+        shown = {
+            "id": peer.hex,
+            "direction": info.direction,
+            "addr": info.address,
+            "features": info.features.hex(),
+        }
+        error = await self._plugins.peer_connected(shown)
+        if self._peers.get(info.node_id) is not peer:
+            return  # it has gone meanwhile
+        if error is not None:
+            self._log("debug", f"peer_connected hook rejects and says '{error}'", node_id=peer.hex)
+            if error:
+                self._transport.warn(info.node_id, error)
+            await self._transport.disconnect(info.node_id, "refused by a plugin")
+            return
+        peer.accepted.set_result(True)
+        self._plugins.notify(
+            "connect", {"id": peer.hex, "direction": info.direction, "address": _address(info.address)}
+        )
+
+    def payload_received(self, node_id: NodeId, payload: bytes) -> None:
+        """Hand a message to plugins; nothing more is read from this peer until they have all answered."""
+        peer = self._peers.get(node_id)
+        if peer is None:
+            return
+        plugins = self._plugins
+        if not payload[1] & 1 and int.from_bytes(payload[:2], "big") not in plugins.custommessages:
+            self._refuse_even(peer, payload)
+        elif not plugins.custommsg(peer.hex, payload, lambda: self._go_on(peer)):
+            self._transport.pause(node_id)
+
+    def _go_on(self, peer: Peer) -> None:
+        if self._peers.get(peer.info.node_id) is peer:
+            self._transport.resume(peer.info.node_id)
+
+    def _refuse_even(self, peer: Peer, payload: bytes) -> None:
+        # BOLT 1, it's OK to be odd
+        node_id = peer.info.node_id
+        text = f"Invalid unknown even msg {payload.hex()}"
+        self._log("unusual", text, "connectd", peer.hex)
+        # A warning is a message, too: with its two-byte type, channel id and length it holds 65499 bytes of text
+        self._transport.warn(node_id, text[:65499])
+        self._transport.pause(node_id)
+        task = asyncio.get_running_loop().create_task(self._transport.disconnect(node_id, text[:200]))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def peer_disconnected(self, node_id: NodeId, reason: str) -> None:
+        """Forget a connection, and what waited for it."""
+        peer = self._peers.pop(node_id, None)
+        if peer is None:
+            return
+        peer.outbox.close()
+        if not peer.accepted.done():
+            peer.accepted.set_result(False)
+        self._log("debug", f"disconnected: {reason}", f"{peer.hex}-connectd", peer.hex)
+        self._plugins.notify("disconnect", {"id": peer.hex})
+
+
+def _address(address: str) -> dict[str, Any]:
+    return address_fields(address) if address else {"type": "local socket", "socket": ""}
+
+
+def _why(error: TransportError | HandshakeFailed) -> str:
+    if isinstance(error, HandshakeFailed):
+        closed = error.code == "ACT2_READ_FAILED"
+        return f"Cryptographic handshake: {'peer closed connection (wrong key?)' if closed else error}"
+    cause = error.__cause__
+    if isinstance(cause, OSError) and cause.errno is not None and cause.errno > 0:
+        return f"Connection establishment: {os.strerror(cause.errno)}"
+    return str(error)

@@ -1,0 +1,97 @@
+"""``hsm_secret``, the node's one secret, and what is derived from it, as lightningd derives it.
+
+The file holds 32 bytes, lightningd's plain form: the same file gives the same node id and the same secrets there and
+here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import hmac
+import os
+import secrets
+import stat
+from pathlib import Path
+from typing import Final
+
+from oddwire.errors import DefinitionError
+from oddwire.proto.keys import PrivateKey, Secret
+
+__all__ = ["SECRET_FILE", "NodeSecret", "load_secret", "make_once"]
+
+SECRET_FILE: Final = "hsm_secret"  # noqa: S105 - its name
+
+
+class NodeSecret:
+    """What a node's 32-byte seed gives: its key, and secrets by name."""
+
+    def __init__(self, seed: bytes) -> None:
+        if len(seed) != 32:
+            raise ValueError(f"seed should be 32 bytes, not {len(seed)}")
+        self._derived = _hkdf(b"", seed, b"derived secrets")
+        salt = 0
+        while True:
+            with contextlib.suppress(ValueError):  # zero, or the group's order and above: once in 2**128
+                self.node_key = PrivateKey(_hkdf(salt.to_bytes(4, "little"), seed, b"nodeid"))
+                break
+            salt += 1
+
+    def derive(self, info: bytes) -> Secret:
+        """Derive the secret of this name, ``makesecret``'s."""
+        return Secret(_hkdf(b"", self._derived, info))
+
+
+def _hkdf(salt: bytes, key: bytes, info: bytes) -> bytes:
+    # RFC 5869 with SHA-256, for the first 32 bytes
+    extracted = hmac.digest(salt or bytes(32), key, hashlib.sha256)
+    return hmac.digest(extracted, info + b"\x01", hashlib.sha256)
+
+
+def load_secret(folder: Path) -> NodeSecret:
+    """Read ``hsm_secret`` in ``folder``; the first time, make it, for its owner's eyes only.
+
+    Raises `DefinitionError` saying what is wrong with it and what to do, `OSError` if it cannot be read or made.
+    """
+    path = folder / SECRET_FILE
+    if not os.path.lexists(path):
+        make_once(path, secrets.token_bytes(32))
+    remedy = "restore it from a backup, or move it away and a new one, with a new node id, is made"
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    with os.fdopen(handle, "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise DefinitionError(f"{path} should be a regular file; {remedy}")
+        mode = stat.S_IMODE(status.st_mode)
+        if mode & 0o077:
+            raise DefinitionError(
+                f"{path} has mode {mode:04o}: others than its owner may use it; "
+                f"if nobody has read it, run: chmod 600 {path}"
+            )
+        seed = file.read(1024)
+    if len(seed) != 32:
+        raise DefinitionError(
+            f"{path} should be 32 bytes, lightningd's plain form, not {len(seed)} "
+            f"(encrypted and mnemonic ones are not read); {remedy}"
+        )
+    return NodeSecret(seed)
+
+
+def make_once(path: Path, content: bytes) -> None:
+    """Make a file with mode 0600 whole and on disk, or not at all; one that is there already stays as it is."""
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileExistsError):
+            os.link(draft, path)
+    finally:
+        draft.unlink()
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
