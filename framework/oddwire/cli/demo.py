@@ -34,7 +34,7 @@ from oddwire.schema.text import show_fields
 
 __all__ = ["command"]
 
-BURST: Final = 1000
+_BURST: Final = 1000
 """Requests sent in one go at the end, and as many replies: more than one key rotation each way (BOLT 8)."""
 _BOB: Final = ("run", "echo", "chat", "--listen", "127.0.0.1:0", "--json")
 _LINE_LIMIT: Final = 1 << 20  # an event with a payload of 65535 bytes in hex fits
@@ -220,7 +220,7 @@ class _Show:
             f"handshake and init {self.handshake * 1000:.1f} ms · medians: "
             f"one way {statistics.median(self.latencies) * 1000:.2f} ms, "
             f"round trip {statistics.median(self.round_trips) * 1000:.2f} ms\n"
-            f"{BURST:,} requests and replies in {self.burst_seconds:.2f} s, with both sides writing a trace"
+            f"{_BURST:,} requests and replies in {self.burst_seconds:.2f} s, with both sides writing a trace"
         )
         table.caption_justify = "left"
         return table
@@ -291,7 +291,7 @@ async def _converse(show: _Show, app: Application, alice: _Alice, bob: _Bob, uri
     show.round_trips = list(alice.round_trips)
 
     async def burst() -> None:
-        requests = (bolt_request(number=number, data=bytes(64)) for number in range(BURST))
+        requests = (bolt_request(number=number, data=bytes(64)) for number in range(_BURST))
         await asyncio.gather(*(peer.request(one, bolt_reply, timeout=PATIENCE) for one in requests))
 
-    await show.burst(f"{BURST:,} requests in one go: keys rotate every 500 messages each way", 2 * BURST, burst)
+    await show.burst(f"{_BURST:,} requests in one go: keys rotate every 500 messages each way", 2 * _BURST, burst)

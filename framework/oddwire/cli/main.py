@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from oddwire.cli import run, send
+from oddwire.cli import call, node, run, send
 
 __all__ = ["main"]
 
-program = typer.Typer(
+_program = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -26,20 +26,23 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@program.callback()
+@_program.callback()
 def _options(
     _version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Build Lightning peer protocols: run extensions, send messages, watch a demonstration."""
+    """Build Lightning peer protocols: run extensions and nodes, send messages, watch a demonstration."""
 
 
-program.command("run")(run.command)
-program.command("send")(send.command)
+_program.command("run")(run.command)
+_program.command("send")(send.command)
+# What it does not know may be an option of a plugin
+_program.command("node", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(node.command)
+_program.command("call", context_settings={"ignore_unknown_options": True})(call.command)
 
 
-@program.command("demo")
+@_program.command("demo")
 def _demo() -> None:
     """Watch two processes talk over BOLT 8: echo and chat, in both codecs."""
     from oddwire.cli.demo import command  # rich takes longer to import than a command to run
@@ -49,7 +52,7 @@ def _demo() -> None:
 
 def main() -> None:
     """Run the command line and exit: 0 if all went well, 1 if something failed, 2 if the command made no sense."""
-    program(prog_name="oddwire")
+    _program(prog_name="oddwire")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,162 @@
+"""`oddwire node`: the embedded node as a daemon, which does for custom messages what lightningd does."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import signal
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, TextIO
+
+import typer
+
+from oddwire.cli.events import Printer
+from oddwire.cli.failure import USAGE, Failure
+from oddwire.cli.options import Json, Proxy, Uvloop
+from oddwire.cli.session import execute
+from oddwire.errors import DefinitionError
+from oddwire.node.log import Log, LogHandler
+from oddwire.node.node import Node
+
+__all__ = ["DEFAULT_DIR", "LightningDir", "NodeNetwork", "command", "read_plugin_options"]
+
+DEFAULT_DIR = Path("~/.oddwire")
+
+LightningDir = Annotated[
+    Path, typer.Option("--lightning-dir", metavar="DIR", help="Where the node keeps its files, a folder a network.")
+]
+NodeNetwork = Annotated[str, typer.Option("--network", help="bitcoin, testnet, testnet4, signet or regtest.")]
+
+
+def command(
+    context: typer.Context,
+    lightning_dir: LightningDir = DEFAULT_DIR,
+    network: NodeNetwork = "regtest",
+    addr: Annotated[
+        list[str] | None, typer.Option("--addr", metavar="HOST:PORT", help="Listen here; port 0 takes a free one.")
+    ] = None,
+    connect: Annotated[
+        list[str] | None,
+        typer.Option("--connect", metavar="NODE_ID@HOST:PORT", help="Keep a connection to this node."),
+    ] = None,
+    alias: Annotated[str | None, typer.Option("--alias", help="The node's name in getinfo.")] = None,
+    plugin: Annotated[list[str] | None, typer.Option("--plugin", metavar="PATH", help="Run this plugin.")] = None,
+    plugin_dir: Annotated[
+        list[str] | None, typer.Option("--plugin-dir", metavar="DIR", help="Run every plugin in this folder.")
+    ] = None,
+    important_plugin: Annotated[
+        list[str] | None, typer.Option("--important-plugin", metavar="PATH", help="Run it, and end when it ends.")
+    ] = None,
+    disable_plugin: Annotated[
+        list[str] | None, typer.Option("--disable-plugin", metavar="NAME", help="Do not run this plugin.")
+    ] = None,
+    proxy: Proxy = None,
+    log_level: Annotated[
+        str, typer.Option("--log-level", metavar="LEVEL", help="io, trace, debug, info, unusual or broken.")
+    ] = "info",
+    log_file: Annotated[
+        Path | None, typer.Option("--log-file", metavar="FILE", help="Log here instead of on stderr.")
+    ] = None,
+    as_json: Json = False,
+    uvloop: Uvloop = False,
+) -> None:
+    """Run a node for custom messages: lightningd's RPC and plugins, without bitcoind. Plugins' own options go along."""
+    printer = Printer(as_json)
+
+    async def serve() -> int:
+        with _log(log_level, log_file) as log:
+            try:
+                node = Node(
+                    lightning_dir.expanduser(),
+                    network=network,
+                    listen=addr or (),
+                    connect=connect or (),
+                    alias=alias,
+                    plugins=plugin or (),
+                    plugin_dirs=plugin_dir or (),
+                    important_plugins=important_plugin or (),
+                    disabled_plugins=disable_plugin or (),
+                    plugin_options=read_plugin_options(context.args),
+                    proxy=proxy,
+                    log=log,
+                )
+            except ValueError as error:
+                raise Failure(str(error), USAGE) from error
+            return await _serve(node, printer)
+
+    raise typer.Exit(execute(serve, printer, uvloop=uvloop))
+
+
+async def _serve(node: Node, printer: Printer) -> int:
+    loop = asyncio.get_running_loop()
+    starting: asyncio.Task[None] | None = asyncio.create_task(node.start())
+
+    def ask_to_stop(name: str) -> None:
+        node.stop(f"{name}: shutting down")
+        if starting is not None:
+            starting.cancel()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ask_to_stop, number.name)
+    try:
+        await starting
+    except asyncio.CancelledError:
+        return 0  # it has closed itself
+    except DefinitionError as error:
+        raise Failure(str(error), USAGE) from error
+    starting = None
+    try:
+        if printer.as_json:
+            uris = node.uris
+            ready = {"event": "ready", "uri": uris[0] if uris else None, "rpc_file": str(node.rpc_path)}
+            printer.line(json.dumps({**ready, "node_id": node.node_id, "uris": uris}))
+        else:
+            for uri in node.uris or [node.node_id]:
+                printer.line(uri)
+        await node.run_until_stopped()
+    finally:
+        await node.aclose()
+    return 0
+
+
+@contextlib.contextmanager
+def _log(level: str, path: Path | None) -> Iterator[Log]:
+    """Open the log, and bring what oddwire's modules log into it."""
+    with contextlib.ExitStack() as stack:
+        out: TextIO | None = typer.get_text_stream("stderr")
+        if path is not None:
+            try:
+                out = stack.enter_context(path.open("a", encoding="utf-8", errors="replace"))
+            except OSError as error:
+                raise Failure(f"--log-file {path}: {error.strerror}") from error
+        try:
+            log = Log(level=level, out=out)
+        except ValueError as error:
+            raise Failure(f"--log-level {level!r} {error}", USAGE) from error
+        handler = LogHandler(log)
+        root = logging.getLogger("oddwire")
+        root.addHandler(handler)
+        root.setLevel(logging.DEBUG)
+        stack.callback(root.removeHandler, handler)
+        yield log
+
+
+def read_plugin_options(arguments: Sequence[str]) -> list[tuple[str, str | None]]:
+    """Read what is left of the command line: ``--name=value``, ``--name value`` or ``--name``. Raises `Failure`."""
+    found: list[tuple[str, str | None]] = []
+    waiting = list(arguments)
+    while waiting:
+        argument = waiting.pop(0)
+        name, has_value, value = argument.removeprefix("--").partition("=")
+        if not argument.startswith("--") or not name:
+            raise Failure(f"{argument!r}: an option of a plugin should look like --name=value", USAGE)
+        if has_value:
+            found.append((name, value))
+        elif waiting and not waiting[0].startswith("--"):
+            found.append((name, waiting.pop(0)))
+        else:
+            found.append((name, None))
+    return found
