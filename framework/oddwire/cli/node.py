@@ -92,12 +92,11 @@ def command(
 
 async def _serve(node: Node, printer: Printer) -> int:
     loop = asyncio.get_running_loop()
-    starting: asyncio.Task[None] | None = asyncio.create_task(node.start())
+    starting = asyncio.create_task(node.start())
 
     def ask_to_stop(name: str) -> None:
         node.stop(f"{name}: shutting down")
-        if starting is not None:
-            starting.cancel()
+        starting.cancel()  # if it is still under way
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ask_to_stop, number.name)
@@ -107,7 +106,6 @@ async def _serve(node: Node, printer: Printer) -> int:
         return 0  # it has closed itself
     except DefinitionError as error:
         raise Failure(str(error), USAGE) from error
-    starting = None
     try:
         if printer.as_json:
             uris = node.uris

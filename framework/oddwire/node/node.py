@@ -13,7 +13,7 @@ from oddwire.errors import TransportError
 from oddwire.jsonrpc.server import JsonRpcServer
 from oddwire.node.commands import Commands
 from oddwire.node.lock import DirectoryLock
-from oddwire.node.log import Line, Log
+from oddwire.node.log import LEVELS, Line, Log
 from oddwire.node.methods import install
 from oddwire.node.outbox import MAX_QUEUED
 from oddwire.node.peers import Peers
@@ -41,8 +41,9 @@ class Node:
     """A node in ``lightning_dir``, laid out as lightningd does: the network's folder holds key, database and socket.
 
     ``listen`` are addresses for peers (``host:port``, port 0 for any), ``connect`` URIs of nodes to keep connected to,
-    ``plugins`` paths, ``plugin_options`` their options (name without dashes; None for a flag), ``disabled`` plugin
-    names not to start. ``limits`` are the transport's, ``max_queued`` the bytes that may wait for one peer.
+    ``plugins`` paths, ``plugin_dirs`` folders of them, ``important_plugins`` those without which the node ends,
+    ``disabled_plugins`` names or paths not to start, ``plugin_options`` their options (name without dashes; None for a
+    flag). ``limits`` are the transport's, ``max_queued`` the bytes that may wait for one peer.
 
     An async context manager, or `start` and `aclose`. `run_until_stopped` waits for `stop`, or the RPC method of
     that name.
@@ -56,9 +57,11 @@ class Node:
         listen: Sequence[str] = (),
         connect: Sequence[str] = (),
         alias: str | None = None,
-        plugins: Sequence[Path] = (),
+        plugins: Sequence[str | Path] = (),
+        plugin_dirs: Sequence[str | Path] = (),
+        important_plugins: Sequence[str | Path] = (),
+        disabled_plugins: Sequence[str] = (),
         plugin_options: Sequence[tuple[str, str | None]] = (),
-        disabled: Sequence[str] = (),
         proxy: str | None = None,
         log: Log | None = None,
         limits: Bolt8Limits | None = None,
@@ -75,7 +78,6 @@ class Node:
         self.log = log or Log()
         self.log.on_line = self._tell_line
         self.commands = Commands(self.log)
-        self.plugins = PluginHost(self)
         self.options: Mapping[str, object] = {
             "lightning-dir": str(self.base_dir),
             "network": network,
@@ -85,15 +87,17 @@ class Node:
             "alias": alias,
             "proxy": proxy,
             "plugin": [str(path) for path in plugins],
-            "disable-plugin": list(disabled),
+            "plugin-dir": [str(path) for path in plugin_dirs],
+            "important-plugin": [str(path) for path in important_plugins],
+            "disable-plugin": list(disabled_plugins),
+            "log-level": LEVELS[self.log.level],
         }
         """What the node was started with, by lightningd's names, for ``listconfigs``."""
+        self.plugins = PluginHost(self, reserved_options=[*self.options, "log-file", "json", "uvloop", "help"])
         self._alias = alias
         self._listen = listen
         self._connect = [NodeUri.parse(uri) for uri in connect]
-        self._plugin_paths = plugins
         self._plugin_options = plugin_options
-        self._disabled = disabled
         self._limits = limits
         self._max_queued = max_queued
         self._stopped = asyncio.Event()
@@ -160,7 +164,13 @@ class Node:
         self.store = Store(self.lightning_dir / _DATABASE)
         self.commands.install()
         install(self)
-        await self.plugins.load(self._plugin_paths, self._plugin_options, disabled=self._disabled)
+        await self.plugins.load(
+            self._texts("plugin"),
+            self._plugin_options,
+            directories=self._texts("plugin-dir"),
+            important=self._texts("important-plugin"),
+            disabled=self._texts("disable-plugin"),
+        )
         self.transport = Bolt8Transport(
             self.secret.node_key,
             listen=self._listen,
@@ -177,6 +187,10 @@ class Node:
         await self.plugins.initialize()
         await self.transport.open(Manifest(features=self._plugin_features()), self.peers)
         self.log("info", f"Server started with public key {self.node_id}, alias {self.alias}")
+
+    def _texts(self, option: str) -> list[str]:
+        values = self.options[option]
+        return values if isinstance(values, list) else []
 
     def _plugin_features(self) -> frozenset[int]:
         return frozenset(feature_bits(bytes.fromhex(self.plugins.features.get("init", ""))))
@@ -223,6 +237,9 @@ class Node:
         await self.aclose()
 
     def _tell_line(self, line: Line) -> None:
+        important = line.level in ("unusual", "broken")
+        if not self.plugins.wants("log") and not (important and self.plugins.wants("warning")):
+            return
         entry = {
             "level": line.level,
             "time": f"{line.time:.9f}",
@@ -231,5 +248,5 @@ class Node:
             "log": line.text,
         }
         self.plugins.notify("log", entry)
-        if line.level in ("unusual", "broken"):
+        if important:
             self.plugins.notify("warning", {**entry, "level": "error" if line.level == "broken" else "warn"})
