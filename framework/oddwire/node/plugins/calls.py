@@ -2,50 +2,137 @@
 
 from __future__ import annotations
 
+import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from oddwire.errors import NodeRefused
+from oddwire.node.plugins.hooks import HookTable
 from oddwire.node.plugins.plugin import Plugin, brief, id_prefix
 
-__all__ = ["CustommsgCall", "call_peer_connected"]
+__all__ = ["MessageCalls", "call_peer_connected"]
+
+_PROMPT: Final = 0.005
+"""Seconds within which an answer counts as prompt."""
+_PROVEN: Final = 16
+"""Prompt answers in a row after which a plugin is handed messages ahead."""
 
 
-class CustommsgCall:
-    """The ``custommsg`` chain for one message, walked by callbacks: no task, no future, the payload written once.
+class MessageCalls:
+    """The ``custommsg`` hook: every message's way along its chain, by callbacks. No task, no future a message.
+
+    Peers go side by side. Of one peer, the next message waits until the chain has answered for the last, as with Core
+    Lightning since v26.04. One thing is quicker: a plugin that is alone in its chain and keeps answering promptly is
+    handed up to ``ahead`` messages of a peer before it answers the first, so that it never waits for the node.
 
     A plugin that answers anything but ``{"result": "continue"}`` is killed, and the chain goes on, as it does past a
     plugin that ends before it has answered.
     """
 
-    __slots__ = ("_chain", "_done", "_next", "_plugin", "_tail")
+    def __init__(self, hooks: HookTable, *, ahead: int) -> None:
+        self._hooks = hooks
+        self._ahead = ahead
+        self._lanes: dict[str, _Lane] = {}
 
-    def __init__(self, chain: Sequence[Plugin], peer_id: str, payload: str, done: Callable[[], None]) -> None:
-        self._chain = chain
-        self._done = done
+    def start(self, peer_id: str, type_id: int, payload: str, done: Callable[[], None]) -> bool:
+        """Run the chain for a message; ``payload`` is hex. True if the peer's next one may come at once.
+
+        Else ``done`` is called when it may.
+        """
+        chain: tuple[Plugin, ...] = self._hooks.chain("custommsg", type_id)
+        if not chain:
+            return True
+        lane = self._lanes.get(peer_id)
+        call = _Call(self, chain, peer_id, payload)
+        if lane is None:
+            if call.step():
+                return True
+            self._lanes[peer_id] = lane = _Lane(chain)
+        elif lane.held or lane.chain is not chain or len(chain) > 1:
+            # Whoever hears of both has to hear of the earlier one first
+            lane.held.append(call)
+            lane.waiting.append(done)
+            return False
+        elif call.step():
+            return True
+        lane.open += 1
+        if self._may_send_ahead(lane):
+            return True
+        lane.waiting.append(done)
+        return False
+
+    def finished(self, peer_id: str) -> None:
+        """Take note that a chain is through."""
+        lane = self._lanes[peer_id]
+        lane.open -= 1
+        while lane.held and not lane.open:
+            call = lane.held.popleft()
+            lane.chain = call.chain
+            lane.open = 0 if call.step() else 1
+        if not lane.open:
+            del self._lanes[peer_id]
+        elif lane.held or not self._may_send_ahead(lane):
+            return
+        waiting, lane.waiting = lane.waiting, []
+        for done in waiting:
+            done()
+
+    def _may_send_ahead(self, lane: _Lane) -> bool:
+        return lane.open < self._ahead and len(lane.chain) == 1 and lane.chain[0].prompt_answers >= _PROVEN
+
+
+class _Lane:
+    """One peer's messages on their way: ``open`` of them are with a plugin, those ``held`` are behind them."""
+
+    __slots__ = ("chain", "held", "open", "waiting")
+
+    def __init__(self, chain: tuple[Plugin, ...]) -> None:
+        self.chain = chain
+        self.open = 0
+        self.held: deque[_Call] = deque()
+        self.waiting: list[Callable[[], None]] = []
+
+
+class _Call:
+    """One message on its way along a chain. The payload is written once for all plugins of the chain."""
+
+    __slots__ = ("_calls", "_next", "_peer_id", "_plugin", "_since", "_tail", "chain")
+
+    def __init__(self, calls: MessageCalls, chain: tuple[Plugin, ...], peer_id: str, payload: str) -> None:
+        self.chain = chain
+        self._calls = calls
+        self._peer_id = peer_id
         self._next = 0
         self._plugin = chain[0]
+        self._since = 0.0
         self._tail = f'","method":"custommsg","params":{{"payload":"{payload}","peer_id":"{peer_id}"}}}}\n\n'
 
     def step(self) -> bool:
-        """Ask the next plugin that runs; True if there is none left."""
-        chain = self._chain
+        """Ask the next plugin that is active; True if there is none left."""
+        chain = self.chain
         while self._next < len(chain):
             plugin = self._plugin = chain[self._next]
             self._next += 1
             if plugin.active:
                 request_id = plugin.new_id("custommsg")
+                self._since = time.monotonic()
                 plugin.ask(request_id, f'{{"jsonrpc":"2.0","id":"{request_id}{self._tail}'.encode(), self._answered)
                 return False
         return True
 
     def _answered(self, answer: dict[str, Any] | None) -> None:
+        plugin = self._plugin
         if answer is not None:
             result = answer.get("result")
             if type(result) is not dict or result.get("result") != "continue":
-                self._plugin.kill(wrong_answer("custommsg", answer, '{"result": "continue"}'))
+                plugin.kill(wrong_answer("custommsg", answer, '{"result": "continue"}'))
+            elif time.monotonic() - self._since < _PROMPT:
+                plugin.prompt_answers += 1
+            else:
+                plugin.prompt_answers = 0
         if self.step():
-            self._done()
+            self._calls.finished(self._peer_id)
 
 
 async def call_peer_connected(chain: Sequence[Plugin], peer: Mapping[str, Any], command_id: Any) -> str | None:

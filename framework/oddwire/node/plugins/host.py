@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from oddwire.errors import ExtensionError, NodeRefused
-from oddwire.node.plugins.calls import CustommsgCall, call_peer_connected
+from oddwire.node.plugins.calls import MessageCalls, call_peer_connected
 from oddwire.node.plugins.hooks import names_plugin
 from oddwire.node.plugins.locate import checksum, is_program, program, programs_below, programs_in, resolved
 from oddwire.node.plugins.manifest import FEATURE_CONTEXTS, parse_manifest
@@ -46,6 +46,7 @@ class PluginHost:
         self._limits = limits or PluginLimits()
         self._plugin_dir = plugin_dir or services.lightning_dir.parent / "plugins"
         self._roster = Roster(services, reserved_options)
+        self._calls = MessageCalls(self._roster.hooks, ahead=self._limits.ahead)
         self._disabled: tuple[str, ...] = ()
         self._startup = True
         self._closing = False
@@ -85,10 +86,10 @@ class PluginHost:
         self._roster.notify(topic, {topic: payload})
 
     def custommsg(self, peer_id: str, payload: bytes, done: Callable[[], None]) -> bool:
-        """Notify of a message and run the hook chain for it.
+        """Notify of a message and run the hook chain for it. ``peer_id`` is hex.
 
-        True if nobody has to answer (``done`` is never called); else False, and ``done()`` is called once, later, on
-        the loop, when the chain is through: `Transport.pause` the peer until then. No task is made.
+        True if the peer's next message may come at once (``done`` is never called); else False, and ``done()`` is
+        called once, later, on the loop, when it may: `Transport.pause` the peer until then.
         """
         if self._closing:
             return True
@@ -102,8 +103,7 @@ class PluginHost:
             for plugin in subscribers:
                 if plugin.active:
                     plugin.send(data)
-        chain = self._roster.hooks.chain("custommsg", int.from_bytes(payload[:2], "big"))
-        return not chain or CustommsgCall(chain, peer_id, text, done).step()
+        return self._calls.start(peer_id, int.from_bytes(payload[:2], "big"), text, done)
 
     async def peer_connected(self, peer: Mapping[str, Any], *, command_id: Any = None) -> str | None:
         """Run the ``peer_connected`` hook with ``{"peer": peer}`` (id, direction, addr, features).

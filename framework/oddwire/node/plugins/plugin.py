@@ -55,6 +55,8 @@ class Plugin:
         self.manifest = Manifest(features={})
         self.checksum = 0
         self.end_reason = ""
+        self.prompt_answers = 0
+        """Prompt answers to hooks in a row."""
         self._source = f"plugin-{self.name}"
         self._services = services
         self._owner = owner

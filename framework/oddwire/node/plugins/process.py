@@ -24,7 +24,7 @@ _SHOWN: Final = 80
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PluginLimits:
-    """What a plugin may take before it is killed: seconds, and bytes."""
+    """What a plugin may take, in seconds and bytes, before it is killed."""
 
     manifest: float = 60
     """Seconds to answer ``getmanifest``."""
@@ -32,8 +32,8 @@ class PluginLimits:
     """Seconds to answer ``init``."""
     shutdown: float = 30
     """Seconds to exit after the ``shutdown`` notification."""
-    hook: float | None = None
-    """Seconds to answer a hook; None, as in Core Lightning, waits for ever."""
+    ahead: int = 8
+    """Messages of one peer that a plugin may be handed before it answers the first, if it answers promptly."""
     unread: int = 32 * 1024 * 1024
     """Bytes that may wait for a plugin that does not read its stdin."""
     document: int = MAX_DOCUMENT
@@ -72,6 +72,7 @@ class PluginProcess:
         self._out: deque[bytes] = deque()
         self._queued = 0
         self._flushing = False
+        self._overrun = False
         self._ended = False
         self.ended_itself = False
         """True if it exited or closed its stdout before anybody killed it."""
@@ -114,8 +115,10 @@ class PluginProcess:
         if not self._flushing:
             self._flushing = True
             self._loop.call_soon(self._flush)
-        elif self._queued > self._limits.unread:
-            self.kill(f"does not read its stdin: {self._queued} bytes wait, {self._limits.unread} may")
+        elif self._queued > self._limits.unread and not self._overrun:
+            # Not here and now: whoever sends does not expect the plugin to end meanwhile
+            self._overrun = True
+            self._loop.call_soon(self.kill, f"does not read its stdin: more than {self._limits.unread} bytes wait")
 
     def _flush(self) -> None:
         if self._ended:
