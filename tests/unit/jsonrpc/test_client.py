@@ -1,0 +1,108 @@
+"""The client: one connection for all calls, errors as exceptions, and a new connection when it is lost."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from oddwire.errors import ConnectionClosed, NodeRefused
+from oddwire.jsonrpc import JsonRpcClient, JsonRpcServer
+
+
+@pytest.fixture
+async def client(server: JsonRpcServer):
+    async with JsonRpcClient(server.path) as client:
+        yield client
+
+
+async def test_results(client: JsonRpcClient, methods) -> None:
+    assert await client.call("echo", {"a": [1, "ü"]}) == {"a": [1, "ü"]}
+    assert await client.call("echo", [2]) == [2]
+    assert await client.call("echo") == {}
+    assert [document["jsonrpc"] for document in methods.seen] == ["2.0"] * 3
+
+
+async def test_calls_side_by_side_share_a_connection(client: JsonRpcClient, server: JsonRpcServer) -> None:
+    results = await asyncio.gather(*(client.call("echo", [number]) for number in range(500)))
+    assert results == [[number] for number in range(500)]
+    assert len(server.connections) == 1
+
+
+async def test_a_quick_answer_overtakes(client: JsonRpcClient, methods) -> None:
+    slow = asyncio.create_task(client.call("wait"))
+    assert await client.call("echo", [1]) == [1]
+    assert not slow.done()
+    methods.gate.set()
+    assert await slow == "waited"
+
+
+async def test_an_error(client: JsonRpcClient) -> None:
+    with pytest.raises(NodeRefused, match="^no$") as caught:
+        await client.call("fail")
+    assert (caught.value.code, caught.value.data) == (-7, {"why": 1})
+
+
+async def test_giving_up_on_an_answer(client: JsonRpcClient, methods) -> None:
+    with pytest.raises(TimeoutError):
+        await client.call("wait", timeout=0.01)
+    methods.gate.set()
+    assert await client.call("echo", [3]) == [3]
+
+
+async def test_notifications(server: JsonRpcServer) -> None:
+    heard = []
+    async with JsonRpcClient(server.path, on_notification=lambda *told: heard.append(told)) as client:
+        await client.call("tell")
+    [(method, params)] = heard
+    assert method == "message"
+    assert params["level"] == "info"
+
+
+async def test_a_lost_connection_fails_the_call_and_is_made_anew(client: JsonRpcClient, server: JsonRpcServer) -> None:
+    await client.connect()
+    waiting = asyncio.create_task(client.call("wait"))
+    with pytest.raises(ConnectionClosed):
+        await client.call("hang up")
+    with pytest.raises(ConnectionClosed):
+        await waiting
+    assert not client.connected
+    assert await client.call("echo", [4]) == [4]
+    assert client.connected
+
+
+async def test_more_is_sent_than_the_node_reads_at_once(client: JsonRpcClient) -> None:
+    results = await asyncio.gather(*(client.call("echo", ["x" * 100_000]) for _ in range(100)))
+    assert all(result == ["x" * 100_000] for result in results)
+
+
+async def test_no_node_there(tmp_path: Path) -> None:
+    async with JsonRpcClient(tmp_path / "rpc") as client:
+        with pytest.raises(ConnectionClosed, match="no node answers at .*rpc: No such file"):
+            await client.call("echo")
+
+
+async def test_a_closed_client(client: JsonRpcClient) -> None:
+    waiting = asyncio.create_task(client.call("wait"))
+    await asyncio.sleep(0.01)
+    await client.aclose()
+    await client.aclose()
+    with pytest.raises(ConnectionClosed):
+        await waiting
+    with pytest.raises(ConnectionClosed, match="closed"):
+        await client.call("echo")
+
+
+@pytest.mark.parametrize("said", [b"garbage}", b"[1]", b'{"jsonrpc":"2.0","id":null,"error":{"code":-32600}}'])
+async def test_a_node_that_does_not_speak_json_rpc(tmp_path: Path, said: bytes) -> None:
+    async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(said)
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_unix_server(speak, str(tmp_path / "rpc"))
+    async with server, JsonRpcClient(tmp_path / "rpc") as client:
+        with pytest.raises(ConnectionClosed, match="node"):
+            await client.call("echo")

@@ -1,0 +1,175 @@
+"""The server's shell: what clients may do to it, and that no other client suffers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from oddwire.errors import TransportError
+from oddwire.jsonrpc import JsonRpcServer, encode
+
+LIMIT = 30  # seconds; reached only by what hangs
+
+
+def request(key: Any, method: str = "echo", params: Any = ()) -> bytes:
+    return encode({"jsonrpc": "2.0", "id": key, "method": method, "params": list(params)})
+
+
+async def answer(reader: asyncio.StreamReader) -> Any:
+    async with asyncio.timeout(LIMIT):
+        return json.loads((await reader.readuntil(b"\n\n")).decode())
+
+
+async def until(condition: Any) -> None:
+    async with asyncio.timeout(LIMIT):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+async def test_the_socket_is_its_owners_alone(server: JsonRpcServer) -> None:
+    assert stat.S_IMODE(server.path.stat().st_mode) == 0o600
+
+
+async def test_requests_joined_and_cut_anywhere(dial) -> None:
+    reader, writer = await dial()
+    data = b"".join(request(number, params=["ü"]) for number in range(20))
+    for byte in data:
+        writer.write(bytes([byte]))
+        await asyncio.sleep(0)
+    writer.write(data)
+    keys = [(await answer(reader))["id"] for _ in range(40)]
+    assert keys == [*range(20), *range(20)]
+
+
+async def test_answers_come_as_they_are_done(dial, methods) -> None:
+    reader, writer = await dial()
+    writer.write(request("slow", "wait") + request("quick"))
+    assert (await answer(reader))["id"] == "quick"
+    methods.gate.set()
+    assert (await answer(reader))["id"] == "slow"
+
+
+async def test_garbage_is_answered_once_then_the_connection_closes(dial, methods) -> None:
+    reader, writer = await dial()
+    writer.write(request("first", "wait"))
+    writer.write(b"garbage}" + request("never"))
+    told = await answer(reader)
+    assert told["id"] is None
+    assert told["error"]["code"] == -32600
+    assert told["error"]["message"].startswith("Failed to parse RPC JSON response 'garbage}")
+    methods.gate.set()
+    assert (await answer(reader))["id"] == "first"  # what was asked before is answered
+    assert await reader.read() == b""
+    assert [document["id"] for document in methods.seen] == ["first"]
+
+
+@pytest.mark.parametrize("data", [b"[" * 10_000_000, b'{"a":"' + b"x" * 10_000_000])
+async def test_bombs_and_huge_documents_are_refused_before_they_end(dial, server: JsonRpcServer, data: bytes) -> None:
+    reader, writer = await dial()
+    other, other_writer = await dial()
+    writer.write(data)
+    told = await answer(reader)
+    assert (told["id"], told["error"]["code"]) == (None, -32600)
+    assert len(told["error"]["message"]) < 2000
+    other_writer.write(request("alive"))
+    assert (await answer(other))["id"] == "alive"
+
+
+async def test_half_a_request_harms_nobody(dial) -> None:
+    _, writer = await dial()
+    writer.write(request("half")[:20])
+    reader, other = await dial()
+    other.write(request("whole"))
+    assert (await answer(reader))["id"] == "whole"
+
+
+async def test_ten_thousand_requests_without_reading(dial, methods) -> None:
+    """Its answers wait in its own socket, and then its requests do; others are answered all the while."""
+    reader, writer = await dial()
+    writer.transport.pause_reading()
+    count, size = 10_000, 1000
+    writer.write(b"".join(request(number, "big", [size]) for number in range(count)))
+    other, other_writer = await dial()
+    for number in range(50):
+        other_writer.write(request(f"other {number}"))
+        assert (await answer(other))["id"] == f"other {number}"
+    bulk = [document for document in methods.seen if document["method"] == "big"]
+    assert len(bulk) < count, "all were answered into memory"
+    writer.transport.resume_reading()
+    for number in range(count):
+        assert (await answer(reader))["id"] == number
+
+
+async def test_a_client_with_too_much_under_way_is_not_read(dial, methods) -> None:
+    reader, writer = await dial()
+    count = 5000
+    writer.write(b"".join(request(number, "wait") for number in range(count)))
+    await until(lambda: methods.waiting == 1024)
+    other, other_writer = await dial()
+    other_writer.write(request("other"))
+    assert (await answer(other))["id"] == "other"
+    assert methods.waiting == 1024
+    methods.gate.set()
+    assert {(await answer(reader))["id"] for _ in range(count)} == set(range(count))
+
+
+async def test_a_client_that_never_stops_lets_others_have_their_turn(dial, methods) -> None:
+    reader, writer = await dial()
+    other, other_writer = await dial()
+    writer.write(b"".join(map(request, range(2000))))
+    other_writer.write(request("other"))
+    await answer(other)
+    for number in range(2000):
+        assert (await answer(reader))["id"] == number
+
+
+async def test_a_half_closed_client_gets_its_answers(dial, methods) -> None:
+    reader, writer = await dial()
+    writer.write(request(0, "wait") + b"".join(map(request, range(1, 500))))
+    writer.write_eof()
+    await until(lambda: methods.waiting)
+    methods.gate.set()
+    async with asyncio.timeout(LIMIT):
+        answers = (await reader.read()).decode().split("\n\n")[:-1]
+    assert sorted(json.loads(text)["id"] for text in answers) == [*range(500)]
+
+
+async def test_a_client_that_leaves_is_forgotten(dial, server: JsonRpcServer, methods) -> None:
+    _, writer = await dial()
+    writer.write(request("gone", "wait"))
+    await until(lambda: methods.waiting)
+    writer.transport.abort()
+    methods.gate.set()
+    await until(lambda: not server.connections)
+
+
+async def test_closing_lets_clients_read_what_they_asked_for(dial, server: JsonRpcServer, methods) -> None:
+    reader, writer = await dial()
+    writer.write(request("last", "wait"))
+    await until(lambda: methods.waiting)
+    closing = asyncio.create_task(server.aclose())
+    await asyncio.sleep(0)
+    methods.gate.set()
+    assert (await answer(reader))["id"] == "last"
+    assert await reader.read() == b""
+    await closing
+    assert not server.path.exists()
+
+
+async def test_a_dead_socket_is_replaced(tmp_path: Path, methods) -> None:
+    (tmp_path / "rpc").touch()
+    server = JsonRpcServer(tmp_path / "rpc", methods)
+    await server.start()
+    assert server.path.is_socket()
+    await server.aclose()
+    await server.aclose()
+
+
+async def test_a_folder_that_is_not_there(tmp_path: Path, methods) -> None:
+    with pytest.raises(TransportError, match="cannot listen at .*/none/rpc"):
+        await JsonRpcServer(tmp_path / "none" / "rpc", methods).start()
