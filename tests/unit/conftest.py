@@ -32,7 +32,30 @@ class HurriedLoop(asyncio.SelectorEventLoop):
         return super().time() * HURRY
 
 
-LOOPS = {"asyncio": asyncio.new_event_loop, "hurried": HurriedLoop}
+class _JumpingSelector(selectors.DefaultSelector):
+    """Does not wait: when nothing is ready, the time has come."""
+
+    now = 0.0
+
+    def select(self, timeout=None):
+        events = super().select(timeout and 0)
+        if not events and timeout:
+            self.now += timeout
+        return events
+
+
+class JumpingLoop(asyncio.SelectorEventLoop):
+    """A loop whose clock jumps to the next timer whenever there is nothing to do; for tests without sockets."""
+
+    def __init__(self):
+        self._clock = _JumpingSelector()
+        super().__init__(self._clock)
+
+    def time(self):
+        return self._clock.now
+
+
+LOOPS = {"asyncio": asyncio.new_event_loop, "hurried": HurriedLoop, "jumping": JumpingLoop}
 if uvloop is not None:
     LOOPS["uvloop"] = uvloop.new_event_loop
 

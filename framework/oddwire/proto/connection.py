@@ -53,6 +53,7 @@ class LightningConnection(asyncio.BufferedProtocol):
 
     __slots__ = (
         "__weakref__",
+        "_choked",
         "_frames",
         "_handshake",
         "_handshake_timeout",
@@ -63,6 +64,7 @@ class LightningConnection(asyncio.BufferedProtocol):
         "_opened",
         "_out",
         "_out_size",
+        "_paused",
         "_reader",
         "_reason",
         "_sealer",
@@ -110,6 +112,8 @@ class LightningConnection(asyncio.BufferedProtocol):
         self._out: list[bytes] = []
         self._out_size = 0
         self._write_paused = False
+        self._paused = False  # by `pause`
+        self._choked = False  # by `answer`
         self._writers: deque[asyncio.Future[None]] | None = None
         self._inbox: deque[bytes] | None = None
         self._inbox_size = 0
@@ -138,7 +142,7 @@ class LightningConnection(asyncio.BufferedProtocol):
     @property
     def paused(self) -> bool:
         """Whether `pause` is in force."""
-        return self._frames is not None and self._frames.held
+        return self._paused
 
     @property
     def congested(self) -> bool:
@@ -232,6 +236,13 @@ class LightningConnection(asyncio.BufferedProtocol):
         if size >= _FLUSH_AT:
             self._flush()
 
+    def answer(self, message: bytes) -> None:
+        """Send what the peer made us say, as `send_nowait` does; read no more from it while it does not read that."""
+        self.send_nowait(message)
+        if self._write_paused and not self._choked:
+            self._choked = True
+            self._hold()
+
     def close(self, reason: str = "closed by us") -> None:
         """End it: what was sent still goes out, then we stop writing and wait a little for the peer to do so too."""
         if self._reason is not None:
@@ -268,16 +279,15 @@ class LightningConnection(asyncio.BufferedProtocol):
 
     def pause(self) -> None:
         """Deliver nothing more, at once, and stop reading, until `resume`."""
-        if self._frames is not None and not self._frames.held:
-            self._frames.hold()
-            if self._transport is not None and self._reason is None:
-                self._transport.pause_reading()
+        if self._frames is not None and not self._paused:
+            self._paused = True
+            self._hold()
 
     def resume(self) -> None:
         """Undo `pause`; what was held back is delivered in a loop turn of its own."""
-        if self._frames is not None and self._frames.held and self._reason is None:
-            self._frames.release()
-            self._loop.call_soon(self._deliver_held)
+        if self._paused:
+            self._paused = False
+            self._release()
 
     def deliver_to(self, on_message: Callable[[bytes], object]) -> None:
         """Hand every message to ``on_message`` as it is parsed, instead of keeping it for `read_message`.
@@ -362,6 +372,9 @@ class LightningConnection(asyncio.BufferedProtocol):
     def resume_writing(self) -> None:  # noqa: D102
         self._write_paused = False
         self._wake_writer()
+        if self._choked:
+            self._choked = False
+            self._release()
 
     # Inside -------------------------------------------------------------------------------------------
 
@@ -400,6 +413,16 @@ class LightningConnection(asyncio.BufferedProtocol):
         if self._inbox_size >= _INBOX_HIGH:
             self.pause()
         self._wake_reader()
+
+    def _hold(self) -> None:
+        if self._frames is not None and self._transport is not None and self._reason is None:
+            self._frames.hold()
+            self._transport.pause_reading()
+
+    def _release(self) -> None:
+        if self._frames is not None and self._reason is None and not (self._paused or self._choked):
+            self._frames.release()
+            self._loop.call_soon(self._deliver_held)
 
     def _deliver_held(self) -> None:
         frames, transport = self._frames, self._transport

@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 from collections.abc import Awaitable, Callable
+from weakref import WeakSet
 
 from python_socks import ProxyConnectionError, ProxyError
 from python_socks.async_.asyncio import Proxy
@@ -115,6 +116,7 @@ class LightningServer:
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._connections: set[LightningConnection] = set()
+        self._closing: WeakSet[LightningConnection] = WeakSet()
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
@@ -147,7 +149,8 @@ class LightningServer:
             task.cancel()
         for connection in list(self._pending):
             connection.close("server closed")
-        await asyncio.gather(*(connection.aclose("server closed") for connection in list(self._connections)))
+        connections = [*self._connections, *self._closing]
+        await asyncio.gather(*(connection.aclose("server closed") for connection in connections))
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def __aenter__(self) -> LightningServer:
@@ -195,6 +198,7 @@ class LightningServer:
         opened = connection in self._connections
         self._pending.pop(connection, None)
         self._connections.discard(connection)
+        self._closing.add(connection)
         if opened and self._on_close is not None:
             self._on_close(connection, reason)
 

@@ -10,14 +10,13 @@ import contextlib
 import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from weakref import WeakSet, WeakValueDictionary
 
 from oddwire.errors import (
     ConnectionClosed,
-    EncodeError,
     HandshakeFailed,
     LocalProtocolError,
     OddwireError,
-    PayloadTooLarge,
     PeerNotConnected,
     TransportError,
 )
@@ -26,7 +25,7 @@ from oddwire.proto.bolt1 import CHAINS, INTERNAL, NO_PONG, Bolt1, Init, Notice, 
 from oddwire.proto.connection import LightningConnection
 from oddwire.proto.keys import NodeId, PrivateKey, PublicKey
 from oddwire.proto.wire import LightningServer, connect, serve
-from oddwire.transports.base import MAX_PAYLOAD, MIN_PAYLOAD, Manifest, PeerInfo, Sink, Transport
+from oddwire.transports.base import MAX_PAYLOAD, MIN_PAYLOAD, Manifest, PeerInfo, Sink, Transport, wrong_length
 from oddwire.transports.redial import Redial
 
 __all__ = ["Bolt8Limits", "Bolt8Transport"]
@@ -58,7 +57,7 @@ class Bolt8Limits:
 class _Peer:
     """A connection past BOLT 8, from before its init until it closes."""
 
-    __slots__ = ("connection", "node_id", "pong", "ready", "rules", "since")
+    __slots__ = ("address", "connection", "node_id", "pong", "ready", "rules", "since")
 
     def __init__(self, connection: LightningConnection, node_id: NodeId, rules: Bolt1, since: float) -> None:
         self.connection = connection
@@ -66,13 +65,14 @@ class _Peer:
         self.rules = rules
         self.since = since
         self.ready: asyncio.Future[PeerInfo] | None = None
+        self.address = connection.peer_address
         self.pong: tuple[int, asyncio.Future[None]] | None = None
 
     def flush(self) -> None:
         """Send what the rules have to say, and close if they say so."""
         for payload in self.rules.outgoing():
             with contextlib.suppress(ConnectionClosed):
-                self.connection.send_nowait(payload)
+                self.connection.answer(payload)
         if self.rules.closed is not None:
             self.connection.close(self.rules.closed)
 
@@ -112,7 +112,10 @@ class Bolt8Transport(Transport):
         self._peers: dict[NodeId, _Peer] = {}
         self._infos: dict[NodeId, PeerInfo] = {}
         self._all: dict[LightningConnection, _Peer] = {}
+        self._closing: WeakSet[LightningConnection] = WeakSet()
         self._links: dict[NodeId, Redial] = {}
+        self._dials: set[asyncio.Task[PeerInfo]] = set()
+        self._dial_locks: WeakValueDictionary[NodeId, asyncio.Lock] = WeakValueDictionary()
         self._ticker: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -156,7 +159,7 @@ class Bolt8Transport(Transport):
         if entry is None:
             raise PeerNotConnected(f"no connection to {peer.hex()}", node_id=peer.hex())
         if not MIN_PAYLOAD <= len(payload) <= MAX_PAYLOAD:
-            raise _wrong_length(len(payload))
+            raise wrong_length(len(payload))
         connection = entry.connection
         if connection.congested:
             await connection.writable()
@@ -168,7 +171,7 @@ class Bolt8Transport(Transport):
         if entry is None:
             raise PeerNotConnected(f"no connection to {peer.hex()}", node_id=peer.hex())
         if not MIN_PAYLOAD <= len(payload) <= MAX_PAYLOAD:
-            raise _wrong_length(len(payload))
+            raise wrong_length(len(payload))
         if entry.connection.congested:
             return False
         entry.connection.send_nowait(payload)
@@ -195,19 +198,21 @@ class Bolt8Transport(Transport):
         entry = self._peers.get(peer)
         if entry is not None:
             with contextlib.suppress(ConnectionClosed):
-                entry.connection.send_nowait(encode_warning(text))
+                entry.connection.answer(encode_warning(text))
 
     async def aclose(self) -> None:
         """Stop dialing and listening, let peers read what was sent (5 seconds at most), close. Idempotent."""
         self._closed = True
         if self._ticker is not None:
             self._ticker.cancel()
-        for link in self._links.values():
-            link.stop()
+        for dial in self._dials:
+            dial.cancel()
         await asyncio.gather(
-            *(connection.aclose("closed by us") for connection in list(self._all)),
+            *(link.aclose() for link in self._links.values()),
+            *(connection.aclose("closed by us") for connection in [*self._all, *self._closing]),
             *(server.aclose() for server in self._servers),
         )
+        await asyncio.gather(*filter(None, (self._ticker, *self._dials)), return_exceptions=True)
         self._servers.clear()
 
     # Beyond Transport ---------------------------------------------------------------------------------
@@ -231,7 +236,8 @@ class Bolt8Transport(Transport):
         """Dial a peer and wait for its init; if it is connected already, just say so.
 
         With ``keep`` it is dialed again when it is lost. Raises `ValueError` for a bad URI, `TransportError` or
-        `HandshakeFailed` if this attempt fails; then it is not tried again. Cancelling gives up.
+        `HandshakeFailed` if this attempt fails; then it is not tried again. Cancelling gives up; a connection that
+        has come about in that moment stays.
         """
         parsed = self._check_uri(uri)
         if self._sink is None or self._closed:
@@ -253,7 +259,7 @@ class Bolt8Transport(Transport):
         """Stop dialing this peer again, and disconnect."""
         link = self._links.pop(peer, None)
         if link is not None:
-            link.stop()
+            await link.aclose()
         await self.disconnect(peer, reason)
 
     def is_connected(self, peer: NodeId) -> bool:
@@ -284,10 +290,32 @@ class Bolt8Transport(Transport):
     # A connection's life ------------------------------------------------------------------------------
 
     async def _dial(self, uri: NodeUri) -> PeerInfo:
+        # One dial at a time a peer: of two connections from here, each end might give up another one
+        lock = self._dial_locks.setdefault(uri.node_id, asyncio.Lock())
+        async with lock:
+            info = self._infos.get(uri.node_id)
+            if info is not None:
+                return info
+            if self._closed:
+                raise ConnectionClosed("closed by us")
+            dial = asyncio.create_task(self._dial_now(uri), name=f"dial {uri}")
+            self._dials.add(dial)
+            dial.add_done_callback(self._dials.discard)
+            try:
+                return await dial
+            except asyncio.CancelledError:
+                caller = asyncio.current_task()
+                if caller is not None and caller.cancelling():
+                    raise
+                raise ConnectionClosed("closed by us") from None  # `aclose` cancelled the dial alone
+
+    async def _dial_now(self, uri: NodeUri) -> PeerInfo:
         ready: asyncio.Future[PeerInfo] = asyncio.get_running_loop().create_future()
 
         def opened(connection: LightningConnection) -> None:
-            self._opened(connection).ready = ready
+            peer = self._opened(connection, ready)
+            if self._proxy is not None:
+                peer.address = uri.address  # the socket's is the proxy's
 
         connection = await connect(
             self._key,
@@ -302,10 +330,10 @@ class Bolt8Transport(Transport):
         try:
             return await ready
         except asyncio.CancelledError:
-            connection.close("given up")
+            connection.abort("given up")
             raise
 
-    def _opened(self, connection: LightningConnection) -> _Peer:
+    def _opened(self, connection: LightningConnection, ready: asyncio.Future[PeerInfo] | None = None) -> _Peer:
         assert connection.remote_pubkey is not None  # noqa: S101 - narrows the type for checkers
         now = asyncio.get_running_loop().time()
         limits = self.limits
@@ -318,16 +346,20 @@ class Bolt8Transport(Transport):
             patience=limits.ping_patience,
         )
         peer = _Peer(connection, NodeId(connection.remote_pubkey), rules, now)
+        peer.ready = ready
         self._all[connection] = peer
 
         def before_init(payload: bytes) -> None:
             self._control(peer, payload)
 
         connection.deliver_to(before_init)
-        remote = connection.peer_address
-        connection.send_nowait(rules.start(remote if remote and not connection.is_initiator else None))
         if self._closed:
             connection.close("closed by us")
+        elif len(self._all) > limits.max_peers + limits.max_handshakes and not connection.is_initiator:
+            connection.close("too many connections without init")
+        else:
+            told = peer.address if peer.address and not connection.is_initiator else None
+            connection.send_nowait(rules.start(told))
         return peer
 
     def _control(self, peer: _Peer, payload: bytes) -> None:
@@ -336,9 +368,10 @@ class Bolt8Transport(Transport):
             self._initialised(peer, event)
         elif isinstance(event, Notice):
             logger.warning("%s sent %s: %s", peer.node_id, event.kind, event.text)
-        elif isinstance(event, Pong) and peer.pong is not None and peer.pong[0] == event.size:
-            if not peer.pong[1].done():
-                peer.pong[1].set_result(None)
+        elif (
+            isinstance(event, Pong) and peer.pong is not None and peer.pong[0] == event.size and not peer.pong[1].done()
+        ):
+            peer.pong[1].set_result(None)
         peer.flush()
 
     def _initialised(self, peer: _Peer, init: Init) -> None:
@@ -357,7 +390,7 @@ class Bolt8Transport(Transport):
         connection = peer.connection
         info = PeerInfo(
             node_id=peer.node_id,
-            address=connection.peer_address,
+            address=peer.address,
             direction="out" if connection.is_initiator else "in",
             features=init.features,
         )
@@ -393,6 +426,7 @@ class Bolt8Transport(Transport):
         peer = self._all.pop(connection, None)
         if peer is None:
             return
+        self._closing.add(connection)
         if peer.ready is not None and not peer.ready.done():
             peer.ready.set_exception(ConnectionClosed(f"{peer.node_id}: {reason}"))
             peer.ready.exception()  # a dialer that gave up does not look
@@ -444,8 +478,3 @@ class Bolt8Transport(Transport):
             else:
                 return
         raise TransportError("; ".join(errors))
-
-
-def _wrong_length(size: int) -> EncodeError:
-    text = f"payload of {size} bytes; it should have {MIN_PAYLOAD} to {MAX_PAYLOAD}, its two-byte type included"
-    return PayloadTooLarge(text) if size > MAX_PAYLOAD else EncodeError(text)

@@ -53,10 +53,11 @@ class Redial:
         if self._task is None:
             self._task = asyncio.create_task(self._run(), name=f"dial {self._node_id}")
 
-    def stop(self) -> None:
-        """Stop for good."""
+    async def aclose(self) -> None:
+        """Stop for good; a dial that is under way is cancelled."""
         if self._task is not None:
             self._task.cancel()
+            await asyncio.wait([self._task])
 
     def wake(self) -> None:
         """Look again: the connection has come or gone."""
