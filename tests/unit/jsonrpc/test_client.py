@@ -39,7 +39,7 @@ async def test_a_quick_answer_overtakes(client: JsonRpcClient, methods) -> None:
 
 
 async def test_an_error(client: JsonRpcClient) -> None:
-    with pytest.raises(NodeRefused, match="^no$") as caught:
+    with pytest.raises(NodeRefused, match=r"^no$") as caught:
         await client.call("fail")
     assert (caught.value.code, caught.value.data) == (-7, {"why": 1})
 
@@ -79,7 +79,7 @@ async def test_more_is_sent_than_the_node_reads_at_once(client: JsonRpcClient) -
 
 async def test_no_node_there(tmp_path: Path) -> None:
     async with JsonRpcClient(tmp_path / "rpc") as client:
-        with pytest.raises(ConnectionClosed, match="no node answers at .*rpc: No such file"):
+        with pytest.raises(ConnectionClosed, match=r"no node answers at .*rpc: No such file"):
             await client.call("echo")
 
 

@@ -171,5 +171,5 @@ async def test_a_dead_socket_is_replaced(tmp_path: Path, methods) -> None:
 
 
 async def test_a_folder_that_is_not_there(tmp_path: Path, methods) -> None:
-    with pytest.raises(TransportError, match="cannot listen at .*/none/rpc"):
+    with pytest.raises(TransportError, match=r"cannot listen at .*/none/rpc"):
         await JsonRpcServer(tmp_path / "none" / "rpc", methods).start()
