@@ -14,8 +14,6 @@ from oddwire.jsonrpc.framing import MAX_DOCUMENT, JsonSplitter, encode
 
 __all__ = ["JsonRpcClient"]
 
-_WRITE_HIGH = 256 * 1024
-
 
 class JsonRpcClient:
     """Calls the methods of a node through its unix socket at ``path``.
@@ -38,14 +36,14 @@ class JsonRpcClient:
         self._on_notification = on_notification
         self._max_document = max_document
         self._wire: _Wire | None = None
-        self._opening: asyncio.Lock = asyncio.Lock()
+        self._opening: asyncio.Task[None] | None = None
         self._next_id = 0
         self._closed = False
 
     @property
     def connected(self) -> bool:
         """Whether there is a connection now."""
-        return self._wire is not None and self._wire.reason is None
+        return self._wire is not None and self._wire.is_open
 
     async def call(
         self,
@@ -63,11 +61,7 @@ class JsonRpcClient:
         Cancelled, the answer is dropped when it comes.
         """
         async with asyncio.timeout(timeout):
-            wire = self._wire
-            if wire is None or wire.reason is not None:
-                wire = await self._connect()
-            while wire.congested:
-                await wire.writable()
+            wire = self._current()
             self._next_id += 1
             key = f"oddwire:{method}#{self._next_id}"
             request: dict[str, Any] = {"jsonrpc": "2.0", "id": key, "method": method, "params": params or {}}
@@ -77,28 +71,34 @@ class JsonRpcClient:
 
     async def connect(self) -> None:
         """Connect now instead of with the first call. Raises `ConnectionClosed`."""
-        if not self.connected:
-            await self._connect()
+        wire = self._current()
+        if self._opening is not None:
+            await asyncio.shield(self._opening)
+        if wire.reason is not None:
+            raise ConnectionClosed(wire.reason)
 
-    async def _connect(self) -> _Wire:
-        async with self._opening:
-            if self._closed:
-                raise ConnectionClosed("this client was closed")
-            if self._wire is not None and self._wire.reason is None:
-                return self._wire
+    def _current(self) -> _Wire:
+        """Give the connection that is there, or is being made: what is asked meanwhile goes out in order."""
+        if self._closed:
+            raise ConnectionClosed("this client was closed")
+        if self._wire is None or self._wire.reason is not None:
             loop = asyncio.get_running_loop()
-            try:
-                with socket_address(self.path) as address:
-                    _, self._wire = await loop.create_unix_connection(
-                        lambda: _Wire(loop, self._max_document, self._on_notification), address
-                    )
-            except OSError as error:
-                raise ConnectionClosed(f"no node answers at {self.path}: {error.strerror or error}") from error
-            return self._wire
+            self._wire = _Wire(loop, self._max_document, self._on_notification)
+            self._opening = loop.create_task(self._open(self._wire))
+        return self._wire
+
+    async def _open(self, wire: _Wire) -> None:
+        try:
+            with socket_address(self.path) as address:
+                await asyncio.get_running_loop().create_unix_connection(lambda: wire, address)
+        except OSError as error:
+            wire.end(f"no node answers at {self.path}: {error.strerror or error}")
 
     async def aclose(self) -> None:
         """Close the connection; calls under way raise `ConnectionClosed`. Idempotent."""
         self._closed = True
+        if self._opening is not None:
+            await asyncio.shield(self._opening)
         if self._wire is not None:
             await self._wire.aclose()
 
@@ -121,12 +121,10 @@ class _Wire(asyncio.Protocol):
         on_notification: Callable[[str, Any], object] | None,
     ) -> None:
         self.reason: str | None = None
-        self.congested = False
         self._loop = loop
         self._splitter = JsonSplitter(max_size=max_document)
         self._on_notification = on_notification
         self._answers: dict[str, asyncio.Future[Any]] = {}
-        self._waiters: list[asyncio.Future[None]] = []
         self._out: list[bytes] = []
         self._transport: asyncio.Transport | None = None
         self._lost = loop.create_future()
@@ -143,29 +141,28 @@ class _Wire(asyncio.Protocol):
         finally:
             self._answers.pop(key, None)
 
-    async def writable(self) -> None:
-        waiter = self._loop.create_future()
-        self._waiters.append(waiter)
-        await waiter
-
     async def aclose(self) -> None:
         if self._transport is not None:
-            self._end("closed by us")
+            self.end("closed by us")
             await asyncio.shield(self._lost)
 
-    def _flush(self) -> None:
-        if self._transport is not None and self.reason is None:
-            self._transport.write(b"".join(self._out))
-        self._out.clear()
+    @property
+    def is_open(self) -> bool:
+        return self._transport is not None and self.reason is None
 
-    def _end(self, reason: str) -> None:
+    def _flush(self) -> None:
+        # Nothing holds a caller back: what waits here is one request for each that waits for its answer
+        if self._transport is not None and self._out:
+            self._transport.write(b"".join(self._out))
+            self._out.clear()
+
+    def end(self, reason: str) -> None:
         if self.reason is None:
             self.reason = reason
-        for future in [*self._answers.values(), *self._waiters]:
+        for future in self._answers.values():
             if not future.done():
                 future.set_exception(ConnectionClosed(self.reason))
         self._answers.clear()
-        self._waiters.clear()
         if self._transport is not None:
             self._transport.abort()
 
@@ -173,7 +170,7 @@ class _Wire(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is one without being derived from it
-        self._transport.set_write_buffer_limits(high=_WRITE_HIGH)
+        self._flush()
 
     def data_received(self, data: bytes) -> None:
         self._splitter.push(data)
@@ -181,11 +178,11 @@ class _Wire(asyncio.Protocol):
             for document in self._splitter:
                 self._take(document)
         except OddwireError as error:
-            self._end(f"the node's answer is not JSON-RPC: {error}")
+            self.end(f"the node's answer is not JSON-RPC: {error}")
 
     def _take(self, document: Any) -> None:
         if not isinstance(document, dict):
-            self._end("the node's answer is not JSON-RPC: an array")
+            self.end("the node's answer is not JSON-RPC: an array")
             return
         key = document.get("id")
         if key is None:
@@ -194,7 +191,7 @@ class _Wire(asyncio.Protocol):
                     self._on_notification(document["method"], document.get("params"))
             elif "error" in document:
                 # It could not read what we sent, and will not say which call that was
-                self._end(f"the node did not understand us: {document['error']}")
+                self.end(f"the node did not understand us: {document['error']}")
             return
         answer = self._answers.get(key) if isinstance(key, str) else None
         if answer is None or answer.done():
@@ -208,17 +205,7 @@ class _Wire(asyncio.Protocol):
         else:
             answer.set_exception(NodeRefused(str(error), code=-1))
 
-    def pause_writing(self) -> None:
-        self.congested = True
-
-    def resume_writing(self) -> None:
-        self.congested = False
-        for waiter in self._waiters:
-            if not waiter.done():
-                waiter.set_result(None)
-        self._waiters.clear()
-
     def connection_lost(self, exc: Exception | None) -> None:
-        self._end("the node closed the connection" if exc is None else f"connection to the node lost: {exc}")
+        self.end("the node closed the connection" if exc is None else f"connection to the node lost: {exc}")
         if not self._lost.done():
             self._lost.set_result(None)

@@ -30,6 +30,21 @@ async def test_calls_side_by_side_share_a_connection(client: JsonRpcClient, serv
     assert len(server.connections) == 1
 
 
+async def test_calls_go_out_in_the_order_they_are_made(server: JsonRpcServer, methods) -> None:
+    """Also those made before there is a connection."""
+    order = []
+
+    async def call(client: JsonRpcClient, names) -> None:
+        for name in names:
+            order.append(name)
+            await client.call("echo", [name])
+
+    async with JsonRpcClient(server.path) as client:
+        names = iter(range(200))
+        await asyncio.gather(*(call(client, names) for _ in range(20)))
+    assert [document["params"] for document in methods.seen] == [[name] for name in order]
+
+
 async def test_a_quick_answer_overtakes(client: JsonRpcClient, methods) -> None:
     slow = asyncio.create_task(client.call("wait"))
     assert await client.call("echo", [1]) == [1]
