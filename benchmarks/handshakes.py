@@ -8,7 +8,7 @@ import time
 
 from benchmarks.harness import ROUNDS, Channel, Row, median_ratio, pair, run_async
 from benchmarks.payloads import rates
-from oddwire.proto import LightningConnection, PrivateKey, connect, serve
+from oddwire.proto import PrivateKey, connect, serve
 
 COUNT = 1500
 AT_ONCE = 16
@@ -18,12 +18,7 @@ PYLN_COUNT = 500
 def listen(channel: Channel) -> None:
     async def main() -> None:
         key = PrivateKey(os.urandom(32))
-
-        async def stay(connection: LightningConnection) -> None:
-            async for _ in connection:
-                pass
-
-        async with await serve(stay, key, "127.0.0.1", 0) as server:
+        async with await serve(None, key, "127.0.0.1", 0) as server:
             channel.put((key.public_key().to_bytes(), server.port))
             await channel.aget()
 

@@ -127,6 +127,15 @@ class Secret:
         return "Secret[32 bytes]"
 
 
+class _EcdsaKey(coincurve.PrivateKey):
+    """A coincurve key without the x-only public key of BIP 340, which costs as much to make as the other one."""
+
+    def __init__(self, secret: bytes) -> None:
+        self.public_key = coincurve.PublicKey.from_secret(secret)
+        self.secret = secret
+        self.context = coincurve.GLOBAL_CONTEXT
+
+
 class PrivateKey:
     """A secp256k1 private key from its 32 bytes. Raises `ValueError` for zero or for the group order and above."""
 
@@ -139,7 +148,7 @@ class PrivateKey:
         if len(raw) != 32:
             raise ValueError(f"private key should be 32 bytes, not {len(raw)}")
         try:
-            self.key = coincurve.PrivateKey(raw)
+            self.key = _EcdsaKey(raw)
         except ValueError:
             raise ValueError("private key should be from 1 to the order of secp256k1, less one") from None
         self.rawkey: Final[bytes] = raw
