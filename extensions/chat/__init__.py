@@ -76,6 +76,8 @@ async def say(context: Context, text: str) -> dict[str, int]:
             context.logger.info("%.8s has left: %s", peer, error)
         else:
             reached += 1
+    if not reached:
+        context.logger.warning("nobody is connected, so nobody heard: %s", text)
     return {"number": line.number, "peers": reached}
 
 

@@ -31,12 +31,13 @@ async def test_a_line_reaches_the_peer_and_its_receipt_comes_back(pair, recorder
         assert heard.message == chat.Heard(number=result["number"])
 
 
-async def test_with_nobody_there_nobody_hears(pair) -> None:
+async def test_with_nobody_there_nobody_hears(pair, caplog) -> None:
     async with pair(("chat",), ("chat",)) as (_, dialer):
         await dialer.disconnect(dialer.peers[0].node_id)
         while dialer.peers:
             await asyncio.sleep(0)
         assert (await dialer.call("chat-say", "anyone?"))["peers"] == 0
+        assert "nobody is connected, so nobody heard: anyone?" in caplog.text
 
 
 async def test_a_line_too_long_is_not_sent(pair) -> None:

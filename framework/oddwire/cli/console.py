@@ -28,8 +28,9 @@ _CHUNK = 4096
 class Console:
     """Reads lines, ``method parameter ...``, and calls RPC methods; with one loaded, its name may be left out.
 
-    The last parameter takes the rest of the line. Without RPC methods, in the background, or with stdin closed it
-    reads nothing. The end of a terminal's input stops the application, that of a pipe or file only the reading.
+    The last parameter takes the rest of the line; the result is printed if the method was named. Without RPC methods, in
+    the background, or with stdin closed it reads nothing. The end of a terminal's input stops the application, that of a
+    pipe or file only the reading.
     """
 
     def __init__(self, app: Application, printer: Printer) -> None:
@@ -51,7 +52,7 @@ class Console:
         if not line.strip():
             return
         word, _, rest = line.strip().partition(" ")
-        method = self._methods.get(word)
+        method = named = self._methods.get(word)
         if method is None and len(self._methods) == 1:
             (method,), rest = self._methods.values(), line.strip()
         if method is None:
@@ -65,7 +66,7 @@ class Console:
             kind = "" if isinstance(error, OddwireError) else f"{type(error).__name__}: "
             self._printer.remark(f"{method.name} {method.usage}: {kind}{error}")
             return
-        if result is not None:
+        if named and result is not None:
             self._printer.remark(json.dumps(result, default=str))
 
     def _read(self, descriptor: int, loop: asyncio.AbstractEventLoop) -> None:

@@ -277,15 +277,15 @@ async def _converse(show: _Show, app: Application, alice: _Alice, bob: _Bob, uri
     await show.step("echo, carried by msgpack", 4, echo)
 
     async def bolt_echo() -> None:
-        for number, note in ((1, None), (2, "tlv")):
-            asked = bolt_request(number=number, data=b"\xca\xfe", note=note)
+        for number, note in ((1, "a"), (2, "b")):
+            asked = bolt_request(number=number, data=b"\xff", note=note)
             await peer.request(asked, bolt_reply, timeout=PATIENCE)
 
     await show.step("echo, in BOLT 1's own wire format", 4, bolt_echo)
 
     async def talk() -> None:
         await app.call("chat-say", "hear me?")
-        bob.say("loud, clear")
+        bob.say("I do.")
 
     await show.step("chat: a line and its receipt, from either side", 4, talk)
     show.round_trips = list(alice.round_trips)

@@ -1,26 +1,11 @@
 import asyncio
 import io
-from typing import Any
 
 import pytest
 
 from oddwire import Application, Context, Extension, MemoryTransport
 from oddwire.cli.console import Console
 from oddwire.cli.events import Printer
-
-
-def speaker(*methods: str) -> tuple[Extension, list[tuple[Any, ...]]]:
-    extension = Extension("speaker", version="1")
-    heard: list[tuple[Any, ...]] = []
-
-    for name in methods:
-
-        @extension.rpc(name)
-        async def hear(context: Context, text: str, _name: str = name) -> dict[str, str]:
-            heard.append((_name, text))
-            return {"heard": text}
-
-    return extension, heard
 
 
 async def enter(extension: Extension, *lines: str) -> str:
@@ -37,10 +22,12 @@ async def test_the_only_method_needs_no_name() -> None:
     heard = []
 
     @extension.rpc("say")
-    async def say(context: Context, text: str) -> None:
+    async def say(context: Context, text: str) -> int:
         heard.append(text)
+        return len(heard)
 
-    assert await enter(extension, "hello there, it's  me", "say what", "", "   ") == ""
+    # The result is for who calls a method by its name
+    assert await enter(extension, "hello there, it's  me", "say what", "", "   ") == "2\n"
     assert heard == ["hello there, it's  me", "what"]
 
 
