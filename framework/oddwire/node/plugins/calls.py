@@ -126,7 +126,7 @@ class _Call:
         if answer is not None:
             result = answer.get("result")
             if type(result) is not dict or result.get("result") != "continue":
-                plugin.kill(wrong_answer("custommsg", answer, '{"result": "continue"}'))
+                plugin.kill(_wrong_answer("custommsg", answer, '{"result": "continue"}'))
             elif time.monotonic() - self._since < _PROMPT:
                 plugin.prompt_answers += 1
             else:
@@ -152,11 +152,11 @@ async def call_peer_connected(chain: Sequence[Plugin], peer: Mapping[str, Any], 
             return "" if text is None else text if isinstance(text, str) else brief(text)
         if verdict != "continue":
             right = '{"result": "continue"} or {"result": "disconnect", "error_message": "why"}'
-            plugin.kill(wrong_answer("peer_connected", {"result": answer}, right))
+            plugin.kill(_wrong_answer("peer_connected", {"result": answer}, right))
     return None
 
 
-def wrong_answer(hook: str, answer: dict[str, Any], right: str) -> str:
+def _wrong_answer(hook: str, answer: dict[str, Any], right: str) -> str:
     """Say why a plugin is killed over its answer to a hook."""
     said = {key: answer[key] for key in ("result", "error") if key in answer}
     return f"answered the {hook} hook with {brief(said)}; its result should be {right}"

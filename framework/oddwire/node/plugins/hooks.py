@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, Final, Protocol
 
-__all__ = ["HOOKS", "HookClaim", "HookTable", "NodeHook", "names_plugin"]
+__all__ = ["HOOKS", "Claimant", "HookClaim", "HookTable", "NodeHook", "names_plugin"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,22 +7,20 @@ import itertools
 import os
 from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from oddwire.errors import ExtensionError, NodeRefused
 from oddwire.node.plugins.calls import MessageCalls, call_peer_connected
 from oddwire.node.plugins.hooks import names_plugin
 from oddwire.node.plugins.locate import checksum, is_program, program, programs_below, programs_in, resolved
 from oddwire.node.plugins.manifest import FEATURE_CONTEXTS, parse_manifest
-from oddwire.node.plugins.options import OptionSpec
+from oddwire.node.plugins.options import INVALID_PARAMS, OptionSpec
 from oddwire.node.plugins.plugin import PLUGIN_ERROR, Plugin, PluginState, id_prefix
 from oddwire.node.plugins.process import PluginLimits
 from oddwire.node.plugins.roster import Roster
 from oddwire.node.plugins.services import Services
 
 __all__ = ["PluginHost"]
-
-INVALID_PARAMS: Final = -32602
 
 
 class PluginHost:

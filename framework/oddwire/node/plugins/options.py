@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, cast, get_args
 
 from oddwire.errors import ExtensionError, NodeRefused
 
-__all__ = ["OptionSpec", "OptionTable", "OptionType", "OptionValue", "is_deprecated", "parse_option"]
+__all__ = ["INVALID_PARAMS", "OptionSpec", "OptionTable", "OptionType", "OptionValue", "is_deprecated", "parse_option"]
 
 OptionType = Literal["string", "string-conceal", "int", "bool", "flag"]
 OptionValue = str | int | bool

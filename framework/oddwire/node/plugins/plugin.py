@@ -14,7 +14,7 @@ from oddwire.node.plugins.manifest import Manifest
 from oddwire.node.plugins.process import PluginLimits, PluginProcess
 from oddwire.node.plugins.services import MethodCall, Services
 
-__all__ = ["Plugin", "PluginState"]
+__all__ = ["PLUGIN_ERROR", "PLUGIN_TERMINATED", "Plugin", "PluginOwner", "PluginState", "brief", "id_prefix"]
 
 # Core Lightning's jsonrpc_errcode
 PLUGIN_ERROR: Final = -3
@@ -34,18 +34,21 @@ class PluginState(enum.Enum):
     ENDED = "after its end"
 
 
-class Owner(Protocol):
+class PluginOwner(Protocol):
     """What a plugin tells its host."""
 
-    def plugin_ended(self, plugin: Plugin, reason: str, level: str) -> None: ...
-    def plugin_notified(self, plugin: Plugin, topic: str, params: Any) -> None: ...
+    def plugin_ended(self, plugin: Plugin, reason: str, level: str) -> None:
+        """Take note of a plugin's end; ``level`` is that of the line the log should have about it."""
+
+    def plugin_notified(self, plugin: Plugin, topic: str, params: Any) -> None:
+        """Take a notification of a topic that the plugin has declared."""
 
 
 class Plugin:
     """A plugin and its process. ``index`` is its place in load order; ``name`` the file name, as in logs."""
 
     def __init__(
-        self, path: str, *, index: int, services: Services, owner: Owner, limits: PluginLimits, ids: Iterator[int]
+        self, path: str, *, index: int, services: Services, owner: PluginOwner, limits: PluginLimits, ids: Iterator[int]
     ) -> None:
         self.path = path
         self.name = path.rpartition("/")[2]

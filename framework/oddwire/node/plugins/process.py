@@ -20,6 +20,7 @@ __all__ = ["PluginLimits", "PluginProcess"]
 
 _CHUNK: Final = 64 * 1024  # what a pipe holds
 _SHOWN: Final = 80
+_MOMENT: Final = 0.2  # seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,7 +171,9 @@ class PluginProcess:
         if data:
             self._take(data)
         else:
-            self._end_itself()
+            # Most likely it is exiting: then its status comes within a moment, and says more
+            self._loop.remove_reader(self._stdout)
+            self._loop.call_later(_MOMENT, self._end_itself)
 
     def _take(self, data: bytes) -> None:
         documents = self._documents
@@ -239,10 +242,12 @@ class PluginProcess:
         self._reap()
 
     def _end_itself(self) -> None:
-        self.ended_itself = not self._ended
+        if self._ended:
+            return
+        self.ended_itself = True
         status = self._process.poll()
         if status is None:
-            text = "exited or closed its stdout"
+            text = "closed its stdout"
         elif status < 0:
             try:
                 text = f"was ended by {signal.Signals(-status).name}"

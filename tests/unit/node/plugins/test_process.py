@@ -1,0 +1,227 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from oddwire.errors import ExtensionError
+from oddwire.node.plugins.process import PluginLimits, PluginProcess
+
+LOOPS = ("asyncio", "uvloop")
+
+
+class Run:
+    """A process, and what it said."""
+
+    def __init__(self, path: Path, limits: PluginLimits, environment: dict[str, str]) -> None:
+        self.documents: asyncio.Queue[Any] = asyncio.Queue()
+        self.lines: list[str] = []
+        self.end: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.process = PluginProcess(
+            str(path),
+            directory=path.parent,
+            environment={**os.environ, **environment},
+            limits=limits,
+            on_document=self.documents.put_nowait,
+            on_stderr=self.lines.append,
+            on_end=self.end.set_result,
+        )
+
+
+@pytest_asyncio.fixture
+async def run(tmp_path: Path) -> AsyncIterator[Callable[..., Run]]:
+    runs: list[Run] = []
+
+    def start(code: str, *, environment: dict[str, str] | None = None, **limits: Any) -> Run:
+        path = tmp_path / "program"
+        path.write_text(f"#!{sys.executable} -IS\nimport os, signal, sys, time\n{code}")
+        path.chmod(0o755)
+        runs.append(Run(path, PluginLimits(**limits), environment or {}))
+        return runs[-1]
+
+    yield start
+    for one in runs:
+        one.process.kill("the test is over")
+        await one.process.reaped
+
+
+ECHO = "for line in sys.stdin: sys.stdout.write(line); sys.stdout.flush()"
+WAIT = "sys.stdin.read()"
+
+
+async def test_documents_go_in_and_out(run: Callable[..., Run]) -> None:
+    echo = run(ECHO)
+    echo.process.send(b'{"a":1}\n\n')
+    assert await echo.documents.get() == {"a": 1}
+    echo.process.send(b'{"b":[2]}\n')
+    echo.process.send(b"[3]\n")
+    assert [await echo.documents.get(), await echo.documents.get()] == [{"b": [2]}, [3]]
+
+
+async def test_documents_may_come_in_pieces_and_joined(run: Callable[..., Run]) -> None:
+    one = run("""
+for piece in ('{"a": "x', '\\\\"}y', 'é"}{"b"', ':\\n\\n2}  [', ']'):
+    os.write(1, piece.encode()); time.sleep(0.02)
+sys.stdin.read()
+""")
+    assert [await one.documents.get() for _ in range(3)] == [{"a": 'x"}yé'}, {"b": 2}, []]
+
+
+async def test_what_is_sent_is_whole_however_much_it_is(run: Callable[..., Run]) -> None:
+    echo = run(ECHO)
+    sent = [f'{{"n":{n},"filling":"{"x" * (n % 7) * 10_000}"}}\n'.encode() for n in range(200)]
+    for document in sent:
+        echo.process.send(document)
+    for n in range(200):
+        assert (await echo.documents.get())["n"] == n
+
+
+async def test_environment_directory_and_process_group(run: Callable[..., Run], tmp_path: Path) -> None:
+    one = run(
+        """
+import json
+print(json.dumps({"cwd": os.getcwd(), "it": os.environ["IT"], "group": os.getpgid(0), "pid": os.getpid()}), flush=True)
+sys.stdin.read()""",
+        environment={"IT": "is here"},
+    )
+    document = await one.documents.get()
+    assert document == {
+        "cwd": str(tmp_path.resolve()),
+        "it": "is here",
+        "group": one.process.pid,
+        "pid": one.process.pid,
+    }
+    assert document["group"] != os.getpgid(0)
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("", "exited"),
+        ("sys.exit(3)", "exited with status 3"),
+        ("os.kill(os.getpid(), signal.SIGTERM)", "was ended by SIGTERM"),
+        ("os.write(1, b'{\"half\": ')", "exited in the middle of a JSON document"),
+        ("os.write(1, b'hello world\\n'); sys.stdin.read()", "its stdout is not JSON: 'hello world\\n'"),
+        ("os.write(1, b'}\\n\\n'); sys.stdin.read()", "its stdout is not JSON:"),
+        ("os.write(1, b'{\"a\": }\\n\\n'); sys.stdin.read()", "its stdout is not JSON:"),
+        ("os.write(1, b'\\xff\\xfe'); sys.stdin.read()", "its stdout is not JSON:"),
+        ("os.write(1, b'[' * 1000 + b'}'); sys.stdin.read()", "its stdout is not JSON: nested deeper"),
+        ("os.write(1, b'{}\\n\\n123'); sys.stdin.read()", "its stdout is not JSON: '123'"),
+    ],
+)
+async def test_how_it_ends(run: Callable[..., Run], code: str, reason: str) -> None:
+    one = run(code)
+    assert (await one.end).startswith(reason)
+    await one.process.reaped
+    with pytest.raises(ProcessLookupError):
+        os.kill(one.process.pid, 0)
+
+
+async def test_a_closed_stdout_is_an_end(run: Callable[..., Run]) -> None:
+    one = run("os.close(1); sys.stdin.read()")
+    assert await one.end == "closed its stdout"
+    assert one.process.ended_itself
+
+
+async def test_the_last_document_counts_though_the_program_has_exited(run: Callable[..., Run]) -> None:
+    one = run("os.write(1, b'{\"last\": 1}' * 5000)")
+    assert (await one.end).startswith("exited")
+    assert one.documents.qsize() == 5000
+
+
+async def test_an_exit_is_noticed_while_a_child_holds_stdout(run: Callable[..., Run]) -> None:
+    one = run("if os.fork(): os._exit(0)\ntime.sleep(600)")
+    assert await one.end == "exited"
+    await one.process.reaped
+
+
+async def test_kill_ends_what_the_program_started(run: Callable[..., Run]) -> None:
+    one = run("""
+child = os.fork()
+if child: print('{"child": %d}' % child, flush=True)
+time.sleep(600)
+""")
+    child = (await one.documents.get())["child"]
+    one.process.kill("enough")
+    assert await one.end == "enough"
+    assert not one.process.ended_itself
+    while Path(f"/proc/{child}").exists() and ") Z " not in Path(f"/proc/{child}/stat").read_text():
+        await asyncio.sleep(0.01)
+
+
+async def test_the_end_comes_once(run: Callable[..., Run]) -> None:
+    one = run(WAIT)
+    one.process.kill("first")
+    one.process.kill("second")
+    one.process.send(b"{}")
+    assert await one.end == "first"
+    assert await one.process.reaped == -9
+
+
+async def test_who_does_not_read_is_killed(run: Callable[..., Run]) -> None:
+    one = run("time.sleep(600)", unread=100_000)
+    for _ in range(40):
+        one.process.send(b"x" * 10_000)
+    assert not one.end.done()
+    assert await one.end == "does not read its stdin: more than 100000 bytes wait"
+
+
+async def test_who_closes_stdin_lives_on(run: Callable[..., Run]) -> None:
+    one = run("os.close(0); print('{}', flush=True); time.sleep(0.2); print('[]', flush=True); time.sleep(600)")
+    assert await one.documents.get() == {}
+    for _ in range(100):
+        one.process.send(b"x" * 10_000)
+    assert await one.documents.get() == []
+    assert not one.end.done()
+
+
+async def test_a_huge_document_is_refused_before_it_is_whole(run: Callable[..., Run]) -> None:
+    one = run(
+        """
+os.write(1, b'{"a": "')
+while True: os.write(1, b'x' * 65536)
+""",
+        document=1_000_000,
+    )
+    assert "more than 1000000 bytes" in await one.end
+
+
+async def test_stderr_by_lines(run: Callable[..., Run]) -> None:
+    one = run("os.write(2, b'one\\ntwo\\r\\n' + b'x' * 25 + b'\\n\\xff\\nlast')", line=10)
+    await one.end
+    assert one.lines == ["one", "two", "x" * 10, "x" * 10, "x" * 5, "\ufffd", "last"]
+
+
+async def test_a_flood_without_line_ends_stays_bounded(run: Callable[..., Run]) -> None:
+    one = run("os.write(2, b'y' * 1_000_000); print('{}', flush=True); sys.stdin.read()", line=1000)
+    await one.documents.get()
+    one.process.kill("enough")
+    assert max(map(len, one.lines)) == 1000
+    assert sum(map(len, one.lines)) > 900_000
+
+
+@pytest.mark.parametrize("content", [None, "#!/no/such/interpreter\n", "neither script nor program"])
+async def test_what_cannot_be_started(tmp_path: Path, content: str | None) -> None:
+    path = tmp_path / "program"
+    if content is not None:
+        path.write_text(content)
+        path.chmod(0o755)
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(ExtensionError, match="could not be started: "):
+        Run(path, PluginLimits(), {})
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+async def test_nothing_stays_open(run: Callable[..., Run]) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    one = run(WAIT)
+    assert len(os.listdir("/proc/self/fd")) > before
+    one.process.kill("enough")
+    await one.process.reaped
+    assert len(os.listdir("/proc/self/fd")) == before
