@@ -153,8 +153,6 @@ class LightningConnection(asyncio.BufferedProtocol):
         """Wait until the handshake is over. Raises what ended it: `HandshakeFailed`, `ConnectionClosed`."""
         if self._sealer is None:
             if self._opened is None:
-                if self._reason is not None:
-                    raise ConnectionClosed(self._reason)
                 self._opened = self._loop.create_future()
             await asyncio.shield(self._opened)
 
@@ -380,8 +378,7 @@ class LightningConnection(asyncio.BufferedProtocol):
 
     def _shake(self, data: memoryview) -> None:
         handshake, transport = self._handshake, self._transport
-        if handshake is None or transport is None:
-            return
+        assert handshake is not None and transport is not None  # noqa: PT018, S101 - narrows the types for checkers
         answer = handshake.receive(data)
         if answer:
             transport.write(answer)

@@ -583,25 +583,57 @@ async def test_a_half_closed_peer_that_does_not_read_has_five_seconds():
         assert connection._transport is None
 
 
-async def test_an_exception_of_on_message_ends_the_connection(connected):
+@pytest.mark.parametrize("held", [False, True])
+async def test_an_exception_of_on_message_ends_the_connection(held):
     """Whether it fails on what was just read or on what was held, it does not stay half alive."""
     reported = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context["exception"]))
 
     def on_message(message):
-        raise RuntimeError("on_message failed")
+        if message == b"pause":
+            connection.pause()
+        else:
+            raise RuntimeError("on_message failed")
 
-    for held in (False, True):
-        async with connected(on_open=lambda opened: opened.deliver_to(on_message)) as (dialer, listener):
-            if held:
-                listener.pause()
-            dialer.send_nowait(b"x")
-            if held:
-                await asyncio.sleep(QUIET)
-                listener.resume()
-            await until(lambda listener=listener: listener.closed)
-            await until(lambda dialer=dialer: dialer.closed)
-    assert [str(error) for error in reported] == ["on_message failed"] * 2
+    async with raw(on_open=lambda opened: opened.deliver_to(on_message)) as (connection, peer):
+        await peer.send((peer.frames.frame(b"pause") if held else b"") + peer.frames.frame(b"fail"))
+        if held:
+            await until(lambda: connection.paused)
+            connection.resume()
+        await until(lambda: connection.closed)
+        with contextlib.suppress(ConnectionResetError):
+            await peer.read_on()
+    assert [str(error) for error in reported] == ["on_message failed"]
+
+
+async def test_a_tampered_frame_that_was_held_ends_the_connection():
+    received = []
+
+    def on_message(message):
+        received.append(message)
+        connection.pause()
+
+    async with raw(on_open=lambda opened: opened.deliver_to(on_message)) as (connection, peer):
+        good, bad = peer.frames.frame(b"good"), bytearray(peer.frames.frame(b"bad"))
+        bad[-1] ^= 1
+        await peer.send(good + bad)
+        await until(lambda: received)
+        assert not connection.closed
+        connection.resume()
+        await until(lambda: connection.closed)
+        assert "MAC does not verify" in connection.close_reason
+        assert received == [b"good"]
+
+
+async def test_closing_what_the_peer_has_reset_behind_our_back():
+    """A paused connection does not notice; the socket then cannot even be half-closed."""
+    async with raw() as (connection, peer):
+        connection.pause()
+        peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        peer.sock.close()
+        await asyncio.sleep(0.01)
+        await connection.aclose("enough")
+        assert connection.close_reason == "enough"
 
 
 async def test_nothing_is_left_behind(connected):
