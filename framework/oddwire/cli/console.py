@@ -28,9 +28,9 @@ _CHUNK = 4096
 class Console:
     """Reads lines, ``method parameter ...``, and calls RPC methods; with one loaded, its name may be left out.
 
-    The last parameter takes the rest of the line; the result is printed if the method was named. Without RPC methods, in
-    the background, or with stdin closed it reads nothing. The end of a terminal's input stops the application, that of a
-    pipe or file only the reading.
+    The last parameter takes the rest of the line; the result is printed if the method was named. Without RPC methods,
+    in the background, or with stdin closed it reads nothing. The end of a terminal's input stops the application, that
+    of a pipe or file only the reading.
     """
 
     def __init__(self, app: Application, printer: Printer) -> None:

@@ -75,7 +75,8 @@ Start = Callable[..., Coroutine[Any, Any, Program]]
 async def start(tmp_path: Path) -> AsyncIterator[Start]:
     """Start ``oddwire`` with arguments, or with ``program`` another Python program; ended with the test."""
     programs: list[Program] = []
-    environment = {**os.environ, "XDG_DATA_HOME": str(tmp_path / "xdg"), "HOME": str(tmp_path / "home")}
+    environment = {**os.environ, "HOME": str(tmp_path / "home")}
+    environment.pop("PYTHONASYNCIODEBUG", None)  # it reports what was slow on stderr, and a busy machine is slow
 
     async def begin(*arguments: str | Path, program: Path | None = None, stdin: int | None = None) -> Program:
         process = await asyncio.create_subprocess_exec(
