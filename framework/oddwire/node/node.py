@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from oddwire.errors import TransportError
+from oddwire.errors import DefinitionError, TransportError
 from oddwire.jsonrpc.server import JsonRpcServer
 from oddwire.node.commands import Commands
 from oddwire.node.lock import DirectoryLock
@@ -20,7 +20,7 @@ from oddwire.node.peers import Peers
 from oddwire.node.plugins.host import PluginHost
 from oddwire.node.secret import NodeSecret, load_secret
 from oddwire.node.store import Store
-from oddwire.proto.addresses import NodeUri
+from oddwire.proto.addresses import NodeUri, parse_address
 from oddwire.proto.bolt1 import CHAINS
 from oddwire.proto.features import feature_bits, feature_bytes
 from oddwire.transports.base import Manifest
@@ -46,7 +46,7 @@ class Node:
     flag). ``limits`` are the transport's, ``max_queued`` the bytes that may wait for one peer.
 
     An async context manager, or `start` and `aclose`. `run_until_stopped` waits for `stop`, or the RPC method of
-    that name.
+    that name. Raises `ValueError` for an address, URI or network that cannot be one.
     """
 
     def __init__(
@@ -96,6 +96,8 @@ class Node:
         self.plugins = PluginHost(self, reserved_options=[*self.options, "log-file", "json", "uvloop", "help"])
         self._alias = alias
         self._listen = listen
+        for address in listen:
+            parse_address(address)  # now, not when the node is half started
         self._connect = [NodeUri.parse(uri) for uri in connect]
         self._plugin_options = plugin_options
         self._limits = limits
@@ -171,14 +173,17 @@ class Node:
             important=self._texts("important-plugin"),
             disabled=self._texts("disable-plugin"),
         )
-        self.transport = Bolt8Transport(
-            self.secret.node_key,
-            listen=self._listen,
-            connect=[str(uri) for uri in self._connect],
-            network=self.network,
-            proxy=self.proxy,
-            limits=self._limits,
-        )
+        try:
+            self.transport = Bolt8Transport(
+                self.secret.node_key,
+                listen=self._listen,
+                connect=[str(uri) for uri in self._connect],
+                network=self.network,
+                proxy=self.proxy,
+                limits=self._limits,
+            )
+        except ValueError as error:
+            raise DefinitionError(str(error)) from error
         self.peers = Peers(self.transport, self.plugins, self.store, self.log, self._max_queued)
         self.peers.kept.update(uri.node_id for uri in self._connect)
         # Plugins call back during their init; peers come when all are ready for them
