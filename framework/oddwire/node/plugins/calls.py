@@ -49,7 +49,7 @@ class MessageCalls:
             if call.step():
                 return True
             self._lanes[peer_id] = lane = _Lane(chain)
-        elif lane.held or lane.chain is not chain or len(chain) > 1:
+        elif lane.waiting or lane.chain is not chain or len(chain) > 1:
             # Whoever hears of both has to hear of the earlier one first
             lane.held.append(call)
             lane.waiting.append(done)

@@ -51,6 +51,7 @@ class PluginHost:
         self._ids = itertools.count(1)
         self._indexes = itertools.count()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._ended: set[Plugin] = set()  # and not yet reaped
 
     # What plugins announced --------------------------------------------------------------------------
 
@@ -162,6 +163,7 @@ class PluginHost:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*(plugin.reaped() for plugin in self._ended))
 
     # The RPC methods plugin and setconfig ------------------------------------------------------------
 
@@ -364,6 +366,8 @@ class PluginHost:
     def plugin_ended(self, plugin: Plugin, reason: str, level: str) -> None:
         """Remove what an ended plugin had registered, then say that and why it ended."""
         self._roster.remove(plugin)
+        self._ended.add(plugin)
+        plugin.when_reaped(self._ended.discard)
         plugin.log("debug" if self._closing else level, f"Killing plugin: {reason}")
         if plugin.important and not self._closing:
             plugin.log("broken", "Plugin marked as important, shutting down lightningd!")

@@ -131,6 +131,11 @@ class Plugin:
         self._expects_end = True
         self.send(encode({"jsonrpc": "2.0", "method": "shutdown", "params": {"shutdown": {}}}))
 
+    def when_reaped(self, call: Callable[[Plugin], None]) -> None:
+        """Call ``call`` with this plugin once its process is gone; never if it has not started."""
+        if self._process is not None:
+            self._process.reaped.add_done_callback(lambda _: call(self))
+
     async def reaped(self) -> None:
         """Wait until the killed process has left the process table."""
         if self._process is not None:

@@ -21,6 +21,7 @@ __all__ = ["PluginLimits", "PluginProcess"]
 _CHUNK: Final = 64 * 1024  # what a pipe holds
 _SHOWN: Final = 80
 _MOMENT: Final = 0.2  # seconds
+_LAST_READS: Final = 16  # more than a pipe holds: what comes after those, a child of the plugin has written
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,16 +230,16 @@ class PluginProcess:
 
     def _exited(self) -> None:
         self._process.wait()  # at once: it is a zombie
-        while not self._ended:
+        for _ in range(_LAST_READS):
             # What it said last counts
             try:
-                data = os.read(self._stdout, _CHUNK)
+                data = os.read(self._stdout, _CHUNK) if not self._ended else b""
             except OSError:
                 data = b""
             if not data:
-                self._end_itself()
-            else:
-                self._take(data)
+                break
+            self._take(data)
+        self._end_itself()
         self._reap()
 
     def _end_itself(self) -> None:

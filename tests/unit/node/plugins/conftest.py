@@ -55,18 +55,18 @@ def seen(request):
 
 {body}
 
-for line in sys.stdin:
-    if line == "\\n":
+for _line in sys.stdin:
+    if _line == "\\n":
         continue
-    request = json.loads(line)
-    SEEN.append(line + "\\n")
-    name = request["method"].partition("-")[0]
-    if "id" in request:
-        answer = globals()[name](request)
-        if answer is not ...:
-            send(id=request["id"], result=answer)
-    elif "on_" + name in globals():
-        globals()["on_" + name](request["params"])
+    SEEN.append(_line + "\\n")
+    _request = json.loads(_line)
+    _name = _request["method"].partition("-")[0]
+    if "id" in _request:
+        _result = globals()[_name](_request)
+        if _result is not ...:
+            send(id=_request["id"], result=_result)
+    elif "on_" + _name in globals():
+        globals()["on_" + _name](_request["params"])
 """
 
 
