@@ -14,7 +14,7 @@ from oddwire.jsonrpc.server import JsonRpcServer
 from oddwire.node.commands import Commands
 from oddwire.node.lock import DirectoryLock
 from oddwire.node.log import LEVELS, Line, Log
-from oddwire.node.methods import install
+from oddwire.node.methods.table import install
 from oddwire.node.outbox import MAX_QUEUED
 from oddwire.node.peers import Peers
 from oddwire.node.plugins.host import PluginHost

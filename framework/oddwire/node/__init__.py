@@ -1,0 +1,1 @@
+"""The embedded node: what lightningd does for custom messages, its RPC and plugins included, without bitcoind."""
