@@ -240,8 +240,8 @@ class Node:
                 sock.shutdown(socket.SHUT_WR)
                 while await self.loop.sock_recv(sock, 1 << 20):
                     pass
-            except OSError:  # reset, or not connected any more
-                pass  # as the node hangs up without a word when a MAC fails
+            except OSError:
+                pass  # reset: the node hangs up without a word when a MAC fails
             for _ in range(1000):
                 if not (self.transport._all or self.transport._servers[0].pending):
                     return
