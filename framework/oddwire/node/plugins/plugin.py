@@ -246,7 +246,7 @@ class Plugin:
             self.kill(f'sent a log notification without a string "message": {brief(params)}')
             return
         level = params.get("level", "info")
-        if level not in _LEVELS:
+        if not isinstance(level, str) or level not in _LEVELS:
             self.kill(f"sent a log notification of level {brief(level)}; there are {', '.join(_LEVELS)}")
             return
         for line in message.split("\n"):

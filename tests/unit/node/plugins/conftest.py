@@ -142,7 +142,7 @@ def bare(tmp_path: Path) -> Callable[..., str]:
         }
         whole["rpcmethods"] = [{"name": f"seen-{name}", "usage": ""}, *whole["rpcmethods"]]
         path = tmp_path / folder / name
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(BARE.format(python=sys.executable, manifest=repr(whole), body=body))
         path.chmod(0o755)
         return str(path.resolve())

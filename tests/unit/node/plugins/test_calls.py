@@ -43,7 +43,11 @@ def answering(name: str, **fields: Any) -> dict[str, Any]:
 async def test_a_message_goes_along_the_chain_in_order(
     host: PluginHost, services: Any, bare: Any, messages: Any
 ) -> None:
-    note = "def custommsg(request):\n    log(MANIFEST['rpcmethods'][0]['name'])\n    return {'result': 'continue', 'more': 1}"
+    note = """
+def custommsg(request):
+    log(MANIFEST["rpcmethods"][0]["name"])
+    return {"result": "continue", "more": 1}
+"""
     late = bare("late", note, hooks=HOOK)
     early = bare("early", note, hooks=[{"name": "custommsg", "before": ["late"]}])
     await host.start([late, early])
@@ -107,7 +111,11 @@ async def test_a_prompt_plugin_is_handed_messages_ahead(
     host = make_host(ahead=4)
     body = (
         LATER
-        + "\nOWN = custommsg\ndef custommsg(request): return OWN(request) if request['params']['payload'][4:] else {'result': 'continue'}"
+        + """
+LATER = custommsg
+def custommsg(request):
+    return LATER(request) if len(request["params"]["payload"]) > 4 else {"result": "continue"}
+"""
     )
     await host.start([bare("slow", body, **answering("slow"))])
     ready = asyncio.Event()
@@ -227,7 +235,11 @@ async def test_answers_to_nothing_we_asked_are_ignored(
 
 
 async def test_a_second_answer_is_ignored(host: PluginHost, services: Any, bare: Any, messages: Any) -> None:
-    body = "def custommsg(request):\n    send(id=request['id'], result={'result': 'continue'})\n    return {'result': 'continue'}"
+    body = """
+def custommsg(request):
+    send(id=request["id"], result={"result": "continue"})
+    return {"result": "continue"}
+"""
     await host.start([bare(body=body, hooks=HOOK)])
     await messages.deliver(*(["c0df00"] * 20))
     assert len(payloads(await services.seen("bare"))) == 20

@@ -51,6 +51,10 @@ async def run(tmp_path: Path) -> AsyncIterator[Callable[..., Run]]:
         await one.process.reaped
 
 
+def open_files() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
 ECHO = "for line in sys.stdin: sys.stdout.write(line); sys.stdout.flush()"
 WAIT = "sys.stdin.read()"
 
@@ -212,16 +216,16 @@ async def test_what_cannot_be_started(tmp_path: Path, content: str | None) -> No
     if content is not None:
         path.write_text(content)
         path.chmod(0o755)
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_files()
     with pytest.raises(ExtensionError, match="could not be started: "):
         Run(path, PluginLimits(), {})
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_files() == before
 
 
 async def test_nothing_stays_open(run: Callable[..., Run]) -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_files()
     one = run(WAIT)
-    assert len(os.listdir("/proc/self/fd")) > before
+    assert open_files() > before
     one.process.kill("enough")
     await one.process.reaped
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_files() == before
