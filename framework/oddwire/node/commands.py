@@ -107,7 +107,6 @@ class Commands:
         """Add a plugin's method. Raises `ExtensionError` if its name is taken."""
 
         def handler(request: Request) -> Awaitable[Any]:
-            # What check is asked with is passed on whole, so that a plugin can answer it itself
             call = MethodCall(
                 id=request.id,
                 method=method.name,
@@ -295,8 +294,9 @@ class Commands:
             token = json.dumps(name, ensure_ascii=False, separators=(",", ":")).strip('"')
             raise NodeRefused(f"Unknown command '{token}'", code=METHOD_NOT_FOUND)
         if command.name != "check":
-            whole = params if command.parameters is None else inner
-            result = self._run(command, Request(request.id, command.name, whole, request.connection, checking=True))
+            # A plugin is asked with all that came, as lightningd hands ``check`` on
+            seen = inner if command.owner == BUILT_IN else params
+            result = self._run(command, Request(request.id, command.name, seen, request.connection, checking=True))
             if inspect.isawaitable(result):
                 return self._checked_later(command.name, result)
         return {"command_to_check": command.name}

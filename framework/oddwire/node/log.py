@@ -14,7 +14,7 @@ __all__ = ["LEVELS", "Line", "Log", "LogHandler", "level_number"]
 
 LEVELS: Final = ("io", "trace", "debug", "info", "unusual", "broken")
 """lightningd's levels, least first."""
-_NUMBERS: Final = dict(zip(LEVELS, range(len(LEVELS)), strict=True))
+_NUMBERS: Final[dict[str, int]] = dict(zip(LEVELS, range(len(LEVELS)), strict=True))
 _ALIASES: Final = {"warn": "unusual", "error": "broken"}
 _TYPES: Final = {
     "io": "IO",

@@ -115,13 +115,13 @@ class Peers:
 
     # What the transport tells: a Sink
 
-    def peer_connected(self, info: PeerInfo) -> None:
+    def peer_connected(self, peer: PeerInfo) -> None:
         """Take a new connection in: it can be sent to at once, plugins are asked next."""
         loop = asyncio.get_running_loop()
-        outbox = Outbox(self._transport, info.node_id, self._max_queued)
-        peer = self._peers[info.node_id] = Peer(info, outbox, loop.create_future())
-        self._log("debug", f"Connect {info.direction.upper()}", f"{peer.hex}-connectd", peer.hex)
-        task = loop.create_task(self._admit(peer), name=f"admit {peer.hex}")
+        outbox = Outbox(self._transport, peer.node_id, self._max_queued)
+        entry = self._peers[peer.node_id] = Peer(peer, outbox, loop.create_future())
+        self._log("debug", f"Connect {peer.direction.upper()}", f"{entry.hex}-connectd", entry.hex)
+        task = loop.create_task(self._admit(entry), name=f"admit {entry.hex}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -147,16 +147,16 @@ class Peers:
             "connect", {"id": peer.hex, "direction": info.direction, "address": _address(info.address)}
         )
 
-    def payload_received(self, node_id: NodeId, payload: bytes) -> None:
+    def payload_received(self, peer: NodeId, payload: bytes) -> None:
         """Hand a message to plugins; nothing more is read from this peer until they have all answered."""
-        peer = self._peers.get(node_id)
-        if peer is None:
+        entry = self._peers.get(peer)
+        if entry is None:
             return
         plugins = self._plugins
         if not payload[1] & 1 and int.from_bytes(payload[:2], "big") not in plugins.custommessages:
-            self._refuse_even(peer, payload)
-        elif not plugins.custommsg(peer.hex, payload, lambda: self._go_on(peer)):
-            self._transport.pause(node_id)
+            self._refuse_even(entry, payload)
+        elif not plugins.custommsg(entry.hex, payload, lambda: self._go_on(entry)):
+            self._transport.pause(peer)
 
     def _go_on(self, peer: Peer) -> None:
         if self._peers.get(peer.info.node_id) is peer:
@@ -174,16 +174,16 @@ class Peers:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def peer_disconnected(self, node_id: NodeId, reason: str) -> None:
+    def peer_disconnected(self, peer: NodeId, reason: str) -> None:
         """Forget a connection, and what waited for it."""
-        peer = self._peers.pop(node_id, None)
-        if peer is None:
+        entry = self._peers.pop(peer, None)
+        if entry is None:
             return
-        peer.outbox.close()
-        if not peer.accepted.done():
-            peer.accepted.set_result(False)
-        self._log("debug", f"disconnected: {reason}", f"{peer.hex}-connectd", peer.hex)
-        self._plugins.notify("disconnect", {"id": peer.hex})
+        entry.outbox.close()
+        if not entry.accepted.done():
+            entry.accepted.set_result(False)
+        self._log("debug", f"disconnected: {reason}", f"{entry.hex}-connectd", entry.hex)
+        self._plugins.notify("disconnect", {"id": entry.hex})
 
 
 def _address(address: str) -> dict[str, Any]:
