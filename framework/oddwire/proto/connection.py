@@ -55,6 +55,7 @@ class LightningConnection(asyncio.BufferedProtocol):
         "__weakref__",
         "_choked",
         "_frames",
+        "_full",
         "_handshake",
         "_handshake_timeout",
         "_inbox",
@@ -114,6 +115,7 @@ class LightningConnection(asyncio.BufferedProtocol):
         self._write_paused = False
         self._paused = False  # by `pause`
         self._choked = False  # by `answer`
+        self._full = False  # by messages that nobody reads
         self._writers: deque[asyncio.Future[None]] | None = None
         self._inbox: deque[bytes] | None = None
         self._inbox_size = 0
@@ -175,8 +177,9 @@ class LightningConnection(asyncio.BufferedProtocol):
                 self._reader = None
         message = self._inbox.popleft()
         self._inbox_size -= len(message) + 64
-        if self._inbox_size <= _INBOX_LOW:
-            self.resume()
+        if self._full and self._inbox_size <= _INBOX_LOW:
+            self._full = False
+            self._release()
         return message
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -407,8 +410,9 @@ class LightningConnection(asyncio.BufferedProtocol):
         assert self._inbox is not None  # noqa: S101 - narrows the type for checkers
         self._inbox.append(message)
         self._inbox_size += len(message) + 64  # an empty message occupies something, too
-        if self._inbox_size >= _INBOX_HIGH:
-            self.pause()
+        if self._inbox_size >= _INBOX_HIGH and not self._full:
+            self._full = True
+            self._hold()
         self._wake_reader()
 
     def _hold(self) -> None:
@@ -417,7 +421,7 @@ class LightningConnection(asyncio.BufferedProtocol):
             self._transport.pause_reading()
 
     def _release(self) -> None:
-        if self._frames is not None and self._reason is None and not (self._paused or self._choked):
+        if self._frames is not None and self._reason is None and not (self._paused or self._choked or self._full):
             self._frames.release()
             self._loop.call_soon(self._deliver_held)
 
@@ -472,7 +476,10 @@ class LightningConnection(asyncio.BufferedProtocol):
                 writer.set_exception(ConnectionClosed(reason))
         self._writers = None
         if self.on_close is not None:
-            self.on_close(self, reason)
+            try:
+                self.on_close(self, reason)
+            except Exception as error:
+                self._loop.call_exception_handler({"message": "on_close failed", "exception": error, "protocol": self})
 
     def _abort_after_linger(self, transport: asyncio.Transport) -> None:
         self._cancel_timer()

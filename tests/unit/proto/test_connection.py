@@ -299,7 +299,8 @@ async def fill(connection):
 async def test_a_sender_waits_for_a_peer_that_does_not_read(connected):
     async with connected() as (dialer, listener):
         accepted, flood = await fill(dialer)
-        assert listener.paused, "the reader's own queue is bounded, too"
+        assert listener._frames.held, "the reader's own queue is bounded, too"
+        assert not listener.paused, "nobody asked for that"
         flood.cancel()
         await asyncio.wait([flood])
         for number in range(accepted):
@@ -315,9 +316,9 @@ async def test_an_inbox_of_empty_messages_is_bounded_too(connected):
             for _ in range(100):
                 dialer.send_nowait(b"")
             await asyncio.sleep(0)
-            if listener.paused:
+            if listener._frames.held:
                 break
-        assert listener.paused
+        assert listener._frames.held
         assert len(listener._inbox) < 40_000
 
 
@@ -415,6 +416,20 @@ async def test_pause_right_after_resume_holds(connected):
         listener.resume()
         await until(lambda: received)
         assert received == [b"held"]
+
+
+async def test_reading_what_came_before_a_pause_does_not_undo_it(connected):
+    async with connected() as (dialer, listener):
+        await dialer.send_message(b"before")
+        await until(lambda: listener._inbox)
+        listener.pause()
+        await dialer.send_message(b"after")
+        assert await listener.read_message() == b"before"
+        reading = asyncio.create_task(listener.read_message())
+        await asyncio.sleep(QUIET)
+        assert not reading.done()
+        listener.resume()
+        assert await reading == b"after"
 
 
 async def test_a_paused_connection_sends(connected):
@@ -525,6 +540,22 @@ async def test_on_close_is_called_once_with_the_first_reason():
         await settle()
         assert reasons == ["first"]
         assert connection.close_reason == "first"
+
+
+@pytest.mark.parametrize("how", ["close", "abort"])
+async def test_an_on_close_that_fails_is_reported_and_the_socket_is_closed(how):
+    reported = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(str(context["exception"])))
+
+    def fail(connection, reason):
+        raise RuntimeError("on_close failed")
+
+    async with raw(on_close=fail) as (connection, peer):
+        getattr(connection, how)("enough")
+        await peer.read_on()
+        peer.sock.close()
+        await until(lambda: connection._transport is None)
+    assert reported == ["on_close failed"]
 
 
 @pytest.mark.parametrize("at", [0, 17, 18, 40])
