@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, TextIO
 
+from oddwire.cli.outlet import Outlet
 from oddwire.cli.values import to_plain
 from oddwire.proto.keys import NodeId
 from oddwire.schema import Message, schema_of
@@ -92,17 +93,17 @@ class Event:
 class Printer:
     """Prints events on stdout, each line at once, and remarks on stderr.
 
-    ``as_json`` chooses the form. When nobody reads stdout any more, ``on_broken`` is called, once, and nothing more is
-    printed there.
+    ``as_json`` chooses the form. When nobody reads stdout any more, ``on_broken`` is called, once and from any thread,
+    and nothing more is printed there.
     """
 
     def __init__(self, as_json: bool = False, *, stdout: TextIO | None = None, stderr: TextIO | None = None) -> None:
         self.as_json = as_json
         self.on_broken: Callable[[], None] | None = None
-        self.broken = False
         self._stdout = sys.stdout if stdout is None else stdout
         self._stderr = sys.stderr if stderr is None else stderr
         self._colour = not as_json and self._stdout.isatty() and not os.environ.get("NO_COLOR")
+        self._outlet: Outlet | None = None
 
     def event(self, event: Event) -> None:
         """Print one event."""
@@ -119,22 +120,23 @@ class Printer:
         print(text, file=self._stderr, flush=True)
 
     def line(self, text: str) -> None:
-        """Print a line on stdout."""
-        if self.broken:
-            return
-        try:
+        """Print a line on stdout; does not wait for who reads it, unless that one is far behind."""
+        if self._outlet is None:
             try:
+                self._outlet = Outlet(self._stdout.fileno(), self._broken)
+            except OSError:  # no file: a text in memory
                 self._stdout.write(text + "\n")
-            except UnicodeEncodeError:
-                encoding = self._stdout.encoding
-                self._stdout.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
-            self._stdout.flush()
-        except BrokenPipeError:
-            self.broken = True
-            # The interpreter flushes stdout once more as it ends
-            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stdout.fileno())
-            if self.on_broken is not None:
-                self.on_broken()
+                return
+        self._outlet.put(f"{text}\n".encode(self._stdout.encoding, "backslashreplace"))
+
+    def close(self, seconds: float = 5.0) -> None:
+        """Wait until all is printed; a reader who is behind has so many seconds."""
+        if self._outlet is not None:
+            self._outlet.drain(seconds)
+
+    def _broken(self) -> None:
+        if self.on_broken is not None:
+            self.on_broken()
 
 
 def short_id(node_id: NodeId) -> str:

@@ -17,7 +17,7 @@ from oddwire.cli.console import Console
 from oddwire.cli.events import Event, Printer
 from oddwire.cli.options import Connect, DataDir, Json, Listen, Network, Proxy, Uvloop, Verbose
 from oddwire.cli.reporter import Reporter, log_to
-from oddwire.cli.session import execute, make_app, make_transport, start
+from oddwire.cli.session import call_when_broken, execute, make_app, make_transport, start
 
 __all__ = ["command", "run_extension"]
 
@@ -106,7 +106,7 @@ async def _serve(extensions: Sequence[object], options: _Options, printer: Print
     )
     waiting = [_WhenConnected(printer)] if options.connect else []
     app = make_app(printer, Reporter(printer), *extensions, *waiting, transport=transport)
-    printer.on_broken = app.stop
+    call_when_broken(printer, app.stop)
     await start(app)
     if not waiting:
         Console(app, printer).start()

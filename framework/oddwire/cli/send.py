@@ -16,7 +16,7 @@ from oddwire.cli.events import Printer
 from oddwire.cli.failure import FAILED, USAGE, Failure
 from oddwire.cli.options import DataDir, Json, Network, Proxy, Verbose
 from oddwire.cli.reporter import Reporter, log_to
-from oddwire.cli.session import execute, make_app, make_transport, start
+from oddwire.cli.session import call_when_broken, execute, make_app, make_transport, start
 from oddwire.cli.values import from_assignments
 from oddwire.codecs.base import Codec
 from oddwire.errors import DefinitionError, EncodeError, NotSupported, OddwireError
@@ -112,7 +112,7 @@ async def _send(
         raise Failure(str(error), USAGE) from error
     farewell = _Farewell()
     app = make_app(printer, Reporter(printer), *vocabularies, farewell, transport=transport)
-    printer.on_broken = farewell.gone.set
+    call_when_broken(printer, farewell.gone.set)
     await start(app)
     try:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import warnings
 from collections.abc import Callable, Coroutine, Sequence
@@ -17,7 +18,7 @@ from oddwire.errors import DefinitionError, OddwireError
 from oddwire.proto.addresses import parse_address
 from oddwire.transports.bolt8 import Bolt8Limits, Bolt8Transport
 
-__all__ = ["execute", "make_app", "make_transport", "start"]
+__all__ = ["call_when_broken", "execute", "make_app", "make_transport", "start"]
 
 logger = logging.getLogger("oddwire.cli")
 
@@ -36,6 +37,8 @@ def execute(main: Callable[[], Coroutine[Any, Any, int]], printer: Printer, *, u
         return FAILED
     except KeyboardInterrupt:
         return 130  # as a shell reports the death by SIGINT
+    finally:
+        printer.close()
 
 
 def make_transport(
@@ -69,6 +72,17 @@ def make_app(printer: Printer, *plugins: object, transport: Bolt8Transport) -> A
         finally:
             for warning in caught:
                 printer.remark(f"warning: {warning.message}")
+
+
+def call_when_broken(printer: Printer, action: Callable[[], object]) -> None:
+    """Have ``action`` called on the running loop when nobody reads what is printed any more."""
+    loop = asyncio.get_running_loop()
+
+    def tell() -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(action)
+
+    printer.on_broken = tell
 
 
 async def start(app: Application) -> None:

@@ -20,7 +20,6 @@ class Program:
     """A running command. Every wait ends in a failure that tells what was printed."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
-        assert process.stdout is not None
         assert process.stderr is not None
         self.process = process
         self.lines: list[str] = []
@@ -55,7 +54,7 @@ class Program:
         """Wait for the end: exit code, all of stdout, all of stderr."""
         try:
             async with asyncio.timeout(PATIENCE):
-                rest = await self.process.stdout.read()
+                rest = await self.process.stdout.read() if self.process.stdout is not None else b""
                 code = await self.process.wait()
         except TimeoutError:
             raise AssertionError(f"did not end; there came {self.lines}") from None
@@ -78,13 +77,15 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
     environment = {**os.environ, "HOME": str(tmp_path / "home")}
     environment.pop("PYTHONASYNCIODEBUG", None)  # it reports what was slow on stderr, and a busy machine is slow
 
-    async def begin(*arguments: str | Path, program: Path | None = None, stdin: int | None = None) -> Program:
+    async def begin(
+        *arguments: str | Path, program: Path | None = None, stdin: int | None = None, stdout: int | None = None
+    ) -> Program:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             *(["-m", "oddwire.cli.main"] if program is None else [str(program)]),
             *map(str, arguments),
             stdin=asyncio.subprocess.DEVNULL if stdin is None else stdin,
-            stdout=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE if stdout is None else stdout,
             stderr=asyncio.subprocess.PIPE,
             env=environment,
             cwd=tmp_path,

@@ -1,6 +1,7 @@
 import io
 import json
 import os
+import queue
 
 import pytest
 
@@ -108,19 +109,22 @@ def test_a_failure_goes_to_stderr_and_as_json_to_stdout_too() -> None:
 
 def test_a_reader_that_leaves_is_told_of_once() -> None:
     reading, writing = os.pipe()
-    told = []
+    told: queue.Queue[bool] = queue.Queue()
     with os.fdopen(writing, "w") as stdout:
         printer = Printer(stdout=stdout)
-        printer.on_broken = lambda: told.append(True)
+        printer.on_broken = lambda: told.put(True)
         os.close(reading)
         for _ in range(3):
             printer.line("anyone?")
-        assert printer.broken
-        assert told == [True]
+        assert told.get(timeout=30)
+        printer.line("anyone?")
+        printer.close()
+        assert told.empty()
 
 
-def test_what_the_terminal_cannot_show_is_spelled() -> None:
-    raw = io.BytesIO()
-    stdout = io.TextIOWrapper(raw, encoding="ascii")
-    Printer(stdout=stdout).line("señor")
-    assert raw.getvalue() == b"se\\xf1or\n"
+def test_what_the_terminal_cannot_show_is_spelled(tmp_path) -> None:
+    with (tmp_path / "out").open("w", encoding="ascii") as stdout:
+        printer = Printer(stdout=stdout)
+        printer.line("señor")
+        printer.close()
+    assert (tmp_path / "out").read_bytes() == b"se\\xf1or\n"

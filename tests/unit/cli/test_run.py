@@ -242,6 +242,18 @@ async def test_a_reader_that_leaves_ends_it_quietly(start, oddwire, as_json: lis
     assert err == ""
 
 
+async def test_a_reader_that_is_behind_does_not_stop_the_node(start, oddwire) -> None:
+    reading, writing = os.pipe()
+    await start("run", "echo", *LOCAL, "--json", stdout=writing)
+    os.close(writing)
+    with os.fdopen(reading) as unread:
+        uri = json.loads(unread.readline())["uri"]
+        # Each makes two events of 120 000 bytes, a pipe holds 65 536
+        for _ in range(3):
+            _, out, _ = await oddwire("send", uri, "echo.BoltRequest", f"data={'00' * 60_000}", "--wait", "0.5")
+            assert "<- " in out
+
+
 async def test_through_a_proxy_that_is_not_there(start) -> None:
     node = await start("run", "chat", "--connect", NOBODY, "--proxy", "127.0.0.1:2", "--json")
     assert "proxy 127.0.0.1:2" in (await node.event("error"))["message"]
