@@ -56,6 +56,7 @@ class RpcConnection(asyncio.Protocol):
         self._deaf = False
         self._going_on = False
         self._ended = False
+        self._working = False
         self._lost: asyncio.Future[None] = self._loop.create_future()
 
     @property
@@ -67,7 +68,7 @@ class RpcConnection(asyncio.Protocol):
         """Write to the client; what one loop turn writes goes out together. Dropped if it is gone."""
         if self._transport is None:
             return
-        if not self._out:
+        if not self._out and not self._working:
             self._loop.call_soon(self._flush)
         self._out.append(data)
         self._out_size += len(data)
@@ -132,6 +133,7 @@ class RpcConnection(asyncio.Protocol):
     def _work(self) -> None:
         """Handle what has come, until something must be waited for."""
         self._going_on = False
+        self._working = True
         handler = self._server.handler
         for _ in range(_TURN):
             if self._deaf or self._congested or len(self._tasks) >= _MOST_UNDER_WAY:
@@ -155,6 +157,8 @@ class RpcConnection(asyncio.Protocol):
         else:
             self._going_on = True
             self._loop.call_soon(self._work)
+        self._working = False
+        self._flush()
         self._gate()
 
     def _gate(self) -> None:
