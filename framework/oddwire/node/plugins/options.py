@@ -190,7 +190,7 @@ class OptionTable:
     def _set(self, option: _Option, text: str | None, source: str) -> None:
         spec = option.spec
         if spec.type == "flag":
-            value: OptionValue = True if text is None else spec.parse(text)
+            value: OptionValue = spec.parse(text) if text else True
         elif text is None:
             raise ExtensionError(f"requires an argument of type {spec.type}")
         else:

@@ -190,7 +190,7 @@ async def test_a_failing_plugin_is_left_out(host: PluginHost, services: Any, bar
             ),
             bare("disabled", "def getmanifest(request): return {'disable': 'not here'}"),
             bare("disabled-late", "def init(request): return {'disable': 'not now'}"),
-            bare("garbage", "write('hello')"),
+            bare("garbage", "write('hello'); time.sleep(600)"),
             bare("good"),
         ]
     )
