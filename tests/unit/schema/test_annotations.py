@@ -123,7 +123,6 @@ class Whole(Message):
         (Annotated[str | None, max_length(3)], Maybe(Text(max_length=3))),
         (Annotated[Colour | None, u16], Maybe(Choice("Colour", U16, {1: Colour.RED, 300: Colour.BLUE}, Colour))),
     ],
-    ids=str,
 )
 def test_kinds(annotation, kind):
     assert kind_of(annotation) == kind
@@ -166,7 +165,6 @@ def test_kinds(annotation, kind):
         (3, "3 is not a field type"),
         ([], "[] is not a field type"),
     ],
-    ids=str,
 )
 def test_what_is_no_field_type(annotation, text):
     with pytest.raises(SchemaError) as caught:

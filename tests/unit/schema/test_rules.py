@@ -68,7 +68,6 @@ Plain = made("subtype", number=int)
         {"a": Annotated[tuple[Annotated[bytes, fixed(3)], ...], counted(u32)]},
         {},
     ],
-    ids=str,
 )
 def test_what_bolt_can_carry(contents):
     made("bolt", **contents)
@@ -104,7 +103,6 @@ def test_what_bolt_can_carry(contents):
         ({"a": u8, "b": (bytes, field(count="a", tlv=1))}, "Wrong.b: count='a' is not for TLV records"),
         ({"a": (u8, field(tlv=1)), "b": (bytes, field(count="a"))}, "Wrong.b: count='a' should name an earlier field"),
     ],
-    ids=str,
 )
 def test_what_bolt_cannot_carry(contents, text):
     with pytest.raises(SchemaError) as caught:
@@ -139,7 +137,6 @@ def test_another_codec_has_rules_of_its_own():
         *[(tuple[u64, ...], 2), (Annotated[tuple[u64, ...], fixed(3)], 24), (Annotated[Colour, u16], 2)],
         *[(Closed, 1), (Empty, 0), (Records, 0), (Truncated, 1)],
     ],
-    ids=str,
 )
 def test_the_least_bytes_a_value_takes(annotation, size):
     assert least_size(kind_of(annotation)) == size
