@@ -130,7 +130,6 @@ def one(annotation, default=None):
         (Records, Records(size=7), "010107"),
         (Records, Records(), ""),
     ],
-    ids=str,
 )
 def test_the_bytes(annotation, value, written):
     cls = one(annotation)

@@ -134,7 +134,6 @@ def test_a_message_of_fixed_size_is_one_struct():
         {"amount": 1 << 64},
         {"data": "x"},
     ],
-    ids=str,
 )
 def test_anything_else_is_handed_on(change):
     values = {f.name: getattr(WHOLE, f.name) for f in schema_of(Whole).fields} | change

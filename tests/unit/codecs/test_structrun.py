@@ -28,7 +28,6 @@ class Open:
         *[(bigsize, False), (tu64, False), (bytes, False), (str, False), (tuple[u8, ...], False)],
         *[(Flat, True), (Open, False)],
     ],
-    ids=str,
 )
 def test_what_always_takes_the_same_bytes(annotation, flat):
     assert is_flat(kind_of(annotation)) is flat

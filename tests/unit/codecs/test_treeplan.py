@@ -128,7 +128,6 @@ def test_defaults():
         {"note": 3},
         {"made": ("x",)},
     ],
-    ids=str,
 )
 def test_anything_else_is_handed_on(change):
     handed_on = (Retry, KeyError, TypeError, ValueError)
