@@ -385,8 +385,7 @@ class Bolt8Transport(Transport):
             peer.rules.fail(f"this node takes no more than {self.limits.max_peers} peers")
             return
         if other is not None:
-            self._forget_peer(other, "the peer connected anew")
-            other.connection.close("the peer connected anew")
+            other.connection.close("the peer connected anew")  # which tells the sink
         connection = peer.connection
         info = PeerInfo(
             node_id=peer.node_id,

@@ -512,6 +512,7 @@ async def test_our_last_words_arrive_though_the_peer_had_sent_bytes_we_never_rea
         await asyncio.sleep(QUIET)
         connection.send_nowait(b"last words")
         connection.close("enough")
+        assert connection._transport.is_reading(), "or the peer's own end would not be noticed"
         for _ in range(50):
             await peer.send(peer.frames.frame(bytes(1000)))
         await peer.read_on()

@@ -784,10 +784,11 @@ async def test_cancelling_connect_after_any_turn_leaves_nothing(turns):
         await heard.until(lambda sink: len(sink.connected) > len(sink.disconnected))
 
 
-async def test_aclose_while_a_silent_listener_is_dialed():
+@pytest.mark.parametrize("kept", [False, True], ids=["once", "kept"])
+async def test_aclose_while_a_silent_listener_is_dialed(kept):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         uri = f"{LOW.public_key().hex()}@127.0.0.1:{silent.getsockname()[1]}"
-        async with transport(HIGH, connect=[uri]) as (node, told):
+        async with transport(HIGH, connect=[uri] * kept) as (node, told):
             dialing = asyncio.create_task(node.connect(uri))
             await asyncio.sleep(0.02)
             await node.aclose()
