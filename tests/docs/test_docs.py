@@ -3,8 +3,9 @@
 A document is a story, run from top to bottom in a folder of its own:
 
 - ``python NAME`` blocks are written to the file NAME; other ``python`` blocks run, with ``await`` at their top.
-- ``sh`` blocks are run line by line. What listens or connects stays up; ``URI`` stands for what the last of those
-  printed. ``make``, ``git`` and ``pip`` are not run, but what they are told to make should be there.
+- ``sh`` blocks are run line by line. What listens or connects stays up, and so does a node; ``URI`` stands for what
+  the last of those printed, ``NODE_ID`` for the first part of that. ``make``, ``git`` and ``pip`` are not run, but what
+  they are told to make should be there.
 - A ``text`` block right after is what should be printed: every line of it, in that order, whatever else there is.
 """
 
@@ -14,6 +15,7 @@ import ast
 import asyncio
 import contextlib
 import inspect
+import os
 import re
 import shlex
 import sys
@@ -135,6 +137,8 @@ class Story:
         match block.language:
             case "python" if block.name:
                 (self.folder / block.name).write_text(block.text)
+                if block.text.startswith("#!"):
+                    (self.folder / block.name).chmod(0o755)
             case "python":
                 await self._python(block)
             case "sh":
@@ -156,13 +160,14 @@ class Story:
             await result
 
     async def _command(self, line: str) -> None:
-        words = shlex.split(line.replace("URI", self.uri), comments=True)
+        line = line.replace("URI", self.uri).replace("NODE_ID", self.uri.partition("@")[0])
+        words = shlex.split(line, comments=True)
         if not words:
             return
         if words[0] in ("make", "git", "pip", "cd"):
             self._check(words)
             return
-        stays = bool({"--listen", "--connect"} & set(words))
+        stays = words[1] == "node" or bool({"--listen", "--connect"} & set(words))
         # The port of the document may be taken here
         words = [re.sub(r"^127\.0\.0\.1:\d+$", "127.0.0.1:0", word) for word in words]
         programs = {"oddwire": ["-m", "oddwire.cli.main"], "python": [], "pytest": ["-m", "pytest"]}
@@ -172,6 +177,7 @@ class Story:
             *programs[words[0]],
             *words[1:],
             cwd=self.folder,
+            env={**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"},
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
@@ -182,9 +188,11 @@ class Story:
             assert await self.last.end() == 0, f"{line}\n" + "\n".join(self.last.lines)
             return
         self.running.append(self.last)
-        if "--listen" in words:
+        if {"--listen", "--addr"} & set(words):
             pattern = re.compile(r"0[23][0-9a-f]{64}@[\d.:]+")
             self.uri = (await self.last.until(lambda lines: pattern.search("\n".join(lines)), "a URI"))[0]
+        elif words[1] == "node":
+            await self.last.until(lambda lines: "".join(lines) or None, "its node id")
 
     @staticmethod
     def _check(words: list[str]) -> None:
