@@ -120,7 +120,7 @@ async def test_methods(start: Start) -> None:
     assert await host.call("greeter-ask", what="getinfo") == {"answer": await host.call("getinfo")}
     assert (await host.call("greeter-ask", what="nosuch"))["error"]["code"] == -32601
     commands = [row["command"] for row in (await host.call("help"))["help"]]
-    assert "greeter-add a [b]" in commands
+    assert "greeter-add a [b]  \n Add two numbers." in commands  # pyln-client puts the docstring into the usage
 
 
 async def test_what_a_method_says_meanwhile_reaches_pyln_client(start: Start) -> None:
@@ -152,10 +152,7 @@ async def test_a_plugin_that_exits_takes_only_its_call_with_it(start: Start) -> 
 async def test_setconfig_changes_a_dynamic_option(start: Start) -> None:
     one, two = await start("one", "gossiper"), await start("two", "greeter")
     await connected(one, two)
-    if "setconfig" not in {row["command"].split()[0] for row in (await two.call("help"))["help"]}:
-        await two.node.plugins.setconfig("greet-count", "3")
-    else:
-        await two.call("setconfig", config="greet-count", val="3", transient=True)
+    await two.call("setconfig", config="greet-count", val="3", transient=True)
     await one.call("sendcustommsg", node_id=two.node.node_id, msg="8801")
 
     async def greeting() -> list[str]:

@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from oddwire.errors import NodeRefused
 from oddwire.node.plugins.hooks import HookTable
-from oddwire.node.plugins.plugin import Plugin, brief, id_prefix
+from oddwire.node.plugins.plugin import Plugin
+from oddwire.node.plugins.texts import brief, id_prefix
 
 __all__ = ["MessageCalls", "call_peer_connected"]
 

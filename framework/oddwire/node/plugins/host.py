@@ -15,10 +15,11 @@ from oddwire.node.plugins.hooks import names_plugin
 from oddwire.node.plugins.locate import checksum, is_program, program, programs_below, programs_in, resolved
 from oddwire.node.plugins.manifest import FEATURE_CONTEXTS, parse_manifest
 from oddwire.node.plugins.options import INVALID_PARAMS, OptionSpec
-from oddwire.node.plugins.plugin import PLUGIN_ERROR, Plugin, PluginState, id_prefix
+from oddwire.node.plugins.plugin import PLUGIN_ERROR, Plugin, PluginState
 from oddwire.node.plugins.process import PluginLimits
 from oddwire.node.plugins.roster import Roster
 from oddwire.node.plugins.services import Services
+from oddwire.node.plugins.texts import id_prefix, plain
 
 __all__ = ["PluginHost"]
 
@@ -317,11 +318,13 @@ class PluginHost:
         try:
             answer = await plugin.request("init", self._init_params(plugin), seconds=self._limits.init)
         except NodeRefused as error:
-            plugin.kill(f"answered init with an error: {error}")
-            return
+            answer = None
+            if plugin.state is PluginState.INIT:
+                # It may work all the same, and lightningd lets it
+                plugin.log("unusual", f"answered init with an error: {error}")
         if isinstance(answer, dict) and "disable" in answer:
             plugin.important = False
-            plugin.kill(f"disabled itself at init: {answer['disable']}", "debug")
+            plugin.kill(f"disabled itself at init: {plain(answer['disable'])}", "debug")
         elif plugin.state is PluginState.INIT:
             self._roster.activate(plugin)
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 from oddwire.errors import ExtensionError
 from oddwire.node.plugins.hooks import HOOKS, HookClaim, NodeHook
 from oddwire.node.plugins.options import OptionSpec, is_deprecated, parse_option
+from oddwire.node.plugins.texts import brief, plain
 from oddwire.node.plugins.topics import NATIVE_TOPICS
 
 __all__ = ["FEATURE_CONTEXTS", "Manifest", "MethodSpec", "parse_manifest"]
@@ -58,9 +59,9 @@ class Manifest:
 def parse_manifest(answer: Any) -> Manifest:
     """Check the result of ``getmanifest``. Raises `ExtensionError` naming the field and what it should be."""
     if not isinstance(answer, dict):
-        raise ExtensionError(f"the answer to getmanifest should be an object, not {answer!r}")
+        raise ExtensionError(f"the answer to getmanifest should be an object, not {brief(answer)}")
     if "disable" in answer:
-        return Manifest(disable=str(answer["disable"]), features={})
+        return Manifest(disable=plain(answer["disable"]), features={})
     dynamic = _flag(answer, "dynamic")
     if not _flag(answer, "nonnumericids", default=True):
         raise ExtensionError("nonnumericids should be true: ids are strings here")
@@ -83,14 +84,14 @@ def parse_manifest(answer: Any) -> Manifest:
 def _flag(answer: dict[str, Any], field: str, *, default: bool = False) -> bool:
     value = answer.get(field, default)
     if not isinstance(value, bool):
-        raise ExtensionError(f"{field} should be true or false, not {value!r}")
+        raise ExtensionError(f"{field} should be true or false, not {brief(value)}")
     return value
 
 
 def _array(answer: dict[str, Any], field: str, where: str = "") -> list[Any]:
     value = answer.get(field, [])
     if not isinstance(value, list):
-        raise ExtensionError(f"{where}{field} should be an array, not {value!r}")
+        raise ExtensionError(f"{where}{field} should be an array, not {brief(value)}")
     return value
 
 
@@ -98,7 +99,7 @@ def _strings(answer: dict[str, Any], field: str, where: str = "") -> tuple[str, 
     values = _array(answer, field, where)
     for i, value in enumerate(values):
         if not isinstance(value, str):
-            raise ExtensionError(f"{where}{field}[{i}] should be a string, not {value!r}")
+            raise ExtensionError(f"{where}{field}[{i}] should be a string, not {brief(value)}")
     return tuple(values)
 
 
@@ -113,15 +114,15 @@ def _integer(value: Any, bits: int) -> int | None:
 
 def _method(where: str, item: Any) -> MethodSpec:
     if not isinstance(item, dict):
-        raise ExtensionError(f"{where} should be an object, not {item!r}")
+        raise ExtensionError(f"{where} should be an object, not {brief(item)}")
     name = item.get("name")
     if not isinstance(name, str) or not name:
-        raise ExtensionError(f"{where}.name should be a string, not {name!r}")
+        raise ExtensionError(f"{where}.name should be a string, not {brief(name)}")
     where = f"rpcmethod {name}"
     if "usage" not in item:
         raise ExtensionError(f'{where}: usage is missing; for a method without parameters it is ""')
     if not isinstance(item["usage"], str):
-        raise ExtensionError(f"{where}: usage should be a string, not {item['usage']!r}")
+        raise ExtensionError(f"{where}: usage should be a string, not {brief(item['usage'])}")
     texts = {}
     for field in ("description", "long_description", "category"):
         if isinstance(text := item.get(field), str) and text:
@@ -148,12 +149,14 @@ def _hook(where: str, item: Any) -> HookClaim:
     if isinstance(item, str):
         item = {"name": item}
     if not isinstance(item, dict):
-        raise ExtensionError(f"{where} should be a hook's name or an object, not {item!r}")
+        raise ExtensionError(f"{where} should be a hook's name or an object, not {brief(item)}")
+    # Some libraries write null for what was not given
+    item = {key: value for key, value in item.items() if value is not None or key == "filters"}
     name = item.get("name")
     if not isinstance(name, str):
-        raise ExtensionError(f"{where}.name should be a string, not {name!r}")
+        raise ExtensionError(f"{where}.name should be a string, not {brief(name)}")
     if (hook := HOOKS.get(name)) is None:
-        raise ExtensionError(f"{where}: there is no hook {name!r}; there are {', '.join(sorted(HOOKS))}")
+        raise ExtensionError(f"{where}: there is no hook {brief(name)}; there are {', '.join(sorted(HOOKS))}")
     where = f"hook {name}: "
     return HookClaim(
         name=name,
@@ -173,7 +176,7 @@ def _filters(hook: NodeHook, item: dict[str, Any], where: str) -> frozenset[int 
     filters: set[int | str] = set()
     for i, value in enumerate(_array(item, "filters", where)):
         if (number := _integer(value, 64)) is None:
-            raise ExtensionError(f"{where}filters[{i}] should be a message type, not {value!r}")
+            raise ExtensionError(f"{where}filters[{i}] should be a message type, not {brief(value)}")
         filters.add(number)
     return frozenset(filters)
 
@@ -183,9 +186,9 @@ def _notifications(answer: dict[str, Any]) -> frozenset[str]:
     for i, item in enumerate(_array(answer, "notifications")):
         topic = item.get("method") if isinstance(item, dict) else None
         if not isinstance(topic, str):
-            raise ExtensionError(f'notifications[{i}] should be {{"method": "a topic"}}, not {item!r}')
+            raise ExtensionError(f'notifications[{i}] should be {{"method": "a topic"}}, not {brief(item)}')
         if topic in NATIVE_TOPICS:
-            raise ExtensionError(f"notifications[{i}]: only the node itself can send notifications of {topic!r}")
+            raise ExtensionError(f"notifications[{i}]: only the node itself can send notifications of {brief(topic)}")
         topics.add(topic)
     return frozenset(topics)
 
@@ -194,7 +197,7 @@ def _custommessages(answer: dict[str, Any]) -> frozenset[int]:
     types: set[int] = set()
     for i, value in enumerate(_array(answer, "custommessages")):
         if (number := _integer(value, 16)) is None:
-            raise ExtensionError(f"custommessages[{i}] should be a message type from 0 to 65535, not {value!r}")
+            raise ExtensionError(f"custommessages[{i}] should be a message type from 0 to 65535, not {brief(value)}")
         types.add(number)
     return frozenset(types)
 
@@ -202,14 +205,14 @@ def _custommessages(answer: dict[str, Any]) -> frozenset[int]:
 def _features(answer: dict[str, Any], *, dynamic: bool) -> dict[str, int]:
     value = answer.get("featurebits", {})
     if not isinstance(value, dict):
-        raise ExtensionError(f"featurebits should be an object, not {value!r}")
+        raise ExtensionError(f"featurebits should be an object, not {brief(value)}")
     features: dict[str, int] = {}
     for context in FEATURE_CONTEXTS:
         text = value.get(context, "")
         try:
             features[context] = int.from_bytes(bytes.fromhex(_no_spaces(text)), "big")
         except (TypeError, ValueError):
-            raise ExtensionError(f"featurebits.{context} should be a feature map in hex, not {text!r}") from None
+            raise ExtensionError(f"featurebits.{context} should be a feature map in hex, not {brief(text)}") from None
     features = {context: bits for context, bits in features.items() if bits}
     if dynamic and features:
         names = ", ".join(f"{context} {bits:x}" for context, bits in features.items())

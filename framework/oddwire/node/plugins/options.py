@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, cast, get_args
 
 from oddwire.errors import ExtensionError, NodeRefused
+from oddwire.node.plugins.texts import brief, plain
 
 __all__ = ["INVALID_PARAMS", "OptionSpec", "OptionTable", "OptionType", "OptionValue", "is_deprecated", "parse_option"]
 
@@ -41,7 +41,7 @@ class OptionSpec:
             return _parse_int(text)
         if self.type in ("bool", "flag"):
             if (value := _TRUE.get(text.lower())) is None:
-                raise ExtensionError(f"{text!r} should be true or false (or yes or no)")
+                raise ExtensionError(f"{brief(text)} should be true or false (or yes or no)")
             return value
         return text
 
@@ -49,17 +49,13 @@ class OptionSpec:
 def _parse_int(text: str) -> int:
     match = re.fullmatch(r"\s*([+-]?)(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)", text)
     if match is None:
-        raise ExtensionError(f"{text!r} should be an integer")
+        raise ExtensionError(f"{brief(text)} should be an integer")
     sign, digits = match.groups()
     base = 16 if digits[:2] in ("0x", "0X") else 8 if digits[0] == "0" else 10
     value = int(sign + digits, base)
     if not -(1 << 63) <= value < 1 << 63:
-        raise ExtensionError(f"{text!r} should fit into 64 bits")
+        raise ExtensionError(f"{brief(text)} should fit into 64 bits")
     return value
-
-
-def _text_of(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def is_deprecated(where: str, value: Any) -> bool:
@@ -68,33 +64,35 @@ def is_deprecated(where: str, value: Any) -> bool:
         return bool(value)
     if isinstance(value, list) and 1 <= len(value) <= 2 and all(isinstance(version, str) for version in value):
         return True
-    raise ExtensionError(f"{where}.deprecated should be true, false, or one or two versions as strings, not {value!r}")
+    raise ExtensionError(
+        f"{where}.deprecated should be true, false, or one or two versions as strings, not {brief(value)}"
+    )
 
 
 def parse_option(where: str, item: Any) -> OptionSpec:
     """Check one entry of a manifest's ``options``; ``where`` names it in errors. Raises `ExtensionError`."""
     if not isinstance(item, dict):
-        raise ExtensionError(f"{where} should be an object, not {item!r}")
+        raise ExtensionError(f"{where} should be an object, not {brief(item)}")
     for field in ("name", "type", "description"):
         if field not in item:
             raise ExtensionError(f'{where} has no "{field}"; an option needs name, type and description')
     name, kind = item["name"], item["type"]
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise ExtensionError(f"{where}.name should be of lower-case letters, digits, _ and -, not {name!r}")
+        raise ExtensionError(f"{where}.name should be of lower-case letters, digits, _ and -, not {brief(name)}")
     where = f"option {name}"
     if kind not in _TYPES:
-        raise ExtensionError(f"{where}: type should be one of {', '.join(_TYPES)}, not {kind!r}")
+        raise ExtensionError(f"{where}: type should be one of {', '.join(_TYPES)}, not {brief(kind)}")
     flags = {}
     for field in ("multi", "dynamic"):
         flags[field] = value = item.get(field, False)
         if not isinstance(value, bool):
-            raise ExtensionError(f"{where}: {field} should be true or false, not {value!r}")
+            raise ExtensionError(f"{where}: {field} should be true or false, not {brief(value)}")
     if flags["multi"] and kind in ("flag", "bool"):
         raise ExtensionError(f"{where}: an option of type {kind} cannot be multi")
     spec = OptionSpec(
         name=name,
         type=cast("OptionType", kind),
-        description="" if item["description"] is None else _text_of(item["description"]),
+        description="" if item["description"] is None else plain(item["description"]),
         deprecated=is_deprecated(where, item.get("deprecated")),
         **flags,
     )
@@ -103,10 +101,10 @@ def parse_option(where: str, item: Any) -> OptionSpec:
         return spec
     if kind == "flag":
         if default not in (False, "false"):
-            raise ExtensionError(f"{where}: a flag's default can only be false, not {default!r}")
+            raise ExtensionError(f"{where}: a flag's default can only be false, not {brief(default)}")
         return spec
     try:
-        value = spec.parse(_text_of(default))
+        value = spec.parse(plain(default))
     except ExtensionError as error:
         raise ExtensionError(f"{where}: default {error}") from None
     return OptionSpec(**{**{f: getattr(spec, f) for f in spec.__slots__}, "default": value})
@@ -177,7 +175,7 @@ class OptionTable:
             values = value if option.spec.multi and isinstance(value, list) else [value]
             for one in values:
                 try:
-                    self._set(option, None if one is None else _text_of(one), "pluginstart")
+                    self._set(option, None if one is None else plain(one), "pluginstart")
                 except ExtensionError as error:
                     raise ExtensionError(f"parameter {name}: {error}") from None
 

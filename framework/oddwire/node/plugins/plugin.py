@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import enum
-import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, Protocol
 
@@ -13,15 +12,23 @@ from oddwire.jsonrpc.framing import encode
 from oddwire.node.plugins.manifest import Manifest
 from oddwire.node.plugins.process import PluginLimits, PluginProcess
 from oddwire.node.plugins.services import MethodCall, Services
+from oddwire.node.plugins.texts import brief, id_prefix
 
-__all__ = ["PLUGIN_ERROR", "PLUGIN_TERMINATED", "Plugin", "PluginOwner", "PluginState", "brief", "id_prefix"]
+__all__ = ["PLUGIN_ERROR", "PLUGIN_TERMINATED", "Plugin", "PluginOwner", "PluginState"]
 
 # Core Lightning's jsonrpc_errcode
 PLUGIN_ERROR: Final = -3
 PLUGIN_TERMINATED: Final = -4
 
-_LEVELS: Final = {"trace": "trace", "debug": "debug", "info": "info", "warn": "unusual", "error": "broken"}
-_SHOWN: Final = 200
+_LEVELS: Final = {
+    "trace": "trace",
+    "debug": "debug",
+    "info": "info",
+    "warn": "unusual",
+    "error": "broken",
+    "unusual": "unusual",
+    "broken": "broken",
+}
 
 
 class PluginState(enum.Enum):
@@ -245,12 +252,13 @@ class Plugin:
         if not isinstance(message, str):
             self.kill(f'sent a log notification without a string "message": {brief(params)}')
             return
-        level = params.get("level", "info")
-        if not isinstance(level, str) or level not in _LEVELS:
-            self.kill(f"sent a log notification of level {brief(level)}; there are {', '.join(_LEVELS)}")
+        given = params.get("level", "info")
+        level = _LEVELS.get(given.lower()) if isinstance(given, str) else None
+        if level is None:
+            self.kill(f"sent a log notification of level {brief(given)}; there are {', '.join(_LEVELS)}")
             return
         for line in message.split("\n"):
-            self.log(_LEVELS[level], line)
+            self.log(level, line)
 
     def _to_caller(self, method: str, params: Any) -> None:
         if not isinstance(params, dict) or "id" not in params:
@@ -259,18 +267,3 @@ class Plugin:
         forward = self._forward.get(params["id"]) if isinstance(params["id"], str) else None
         if forward is not None:
             forward(method, {key: value for key, value in params.items() if key != "id"})
-
-
-def id_prefix(client_id: Any) -> str | None:
-    """Give the part of a plugin's request id that names the client's: its string; what would need escaping doesn't."""
-    if client_id is None:
-        return None
-    text = client_id if isinstance(client_id, str) else json.dumps(client_id)
-    plain = text.isascii() and text.isprintable() and '"' not in text and "\\" not in text
-    return text if plain else "weird-id"
-
-
-def brief(value: Any) -> str:
-    """Show a JSON value in a line of log, cut to a readable length."""
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

@@ -194,12 +194,11 @@ async def test_a_failing_plugin_is_left_out(host: PluginHost, services: Any, bar
             bare("good"),
         ]
     )
-    assert names(host) == ["good"]
+    assert names(host) == ["refuses-late", "good"]
     for source, reason in {
         "dies": "exited with status 2 before replying to getmanifest",
         "dies-late": "exited with status 2 before replying to init",
         "refuses": "answered getmanifest with an error: no!",
-        "refuses-late": "answered init with an error: no!",
         "disabled": "disabled itself: not here",
         "disabled-late": "disabled itself at init: not now",
         "garbage": "its stdout is not JSON: 'hello'",
@@ -207,6 +206,12 @@ async def test_a_failing_plugin_is_left_out(host: PluginHost, services: Any, bar
         assert [line.partition(" ")[2] for line in services.logged(f"Killing plugin: {reason}")] == [
             f"plugin-{source}: Killing plugin: {reason}"
         ]
+
+
+async def test_a_plugin_that_refuses_its_init_runs_all_the_same(host: PluginHost, services: Any, bare: Any) -> None:
+    await host.start([bare(body=f"def init(request):{REFUSES}")])
+    assert host.plugin_list()["plugins"][0]["active"]
+    assert services.logged("no!") == ["unusual plugin-bare: answered init with an error: no!"]
 
 
 @pytest.mark.parametrize("step", ["getmanifest", "init"])

@@ -111,7 +111,7 @@ def test_what_has_to_be_there(field: str) -> None:
         ("options", [1], r"options\[0\] should be an object, not 1"),
         ("rpcmethods", "none", "rpcmethods should be an array"),
         ("rpcmethods", ["x"], r"rpcmethods\[0\] should be an object"),
-        ("rpcmethods", [{"usage": ""}], r"rpcmethods\[0\].name should be a string, not None"),
+        ("rpcmethods", [{"usage": ""}], r"rpcmethods\[0\].name should be a string, not null"),
         ("rpcmethods", [{"name": "", "usage": ""}], r"rpcmethods\[0\].name should be a string"),
         ("rpcmethods", [{"name": "x"}], r'rpcmethod x: usage is missing; for a method without parameters it is ""'),
         ("rpcmethods", [{"name": "x", "usage": 1}], "rpcmethod x: usage should be a string, not 1"),
@@ -123,18 +123,18 @@ def test_what_has_to_be_there(field: str) -> None:
         ("hooks", [1], r"hooks\[0\] should be a hook's name or an object"),
         ("hooks", [{}], r"hooks\[0\].name should be a string"),
         ("hooks", ["custommsg", {"name": "custommsg"}], r"hooks\[1\]: hook custommsg is registered twice"),
-        ("hooks", ["nosuchhook"], "there is no hook 'nosuchhook'; there are commitment_revocation, custommsg"),
+        ("hooks", ["nosuchhook"], 'there is no hook "nosuchhook"; there are commitment_revocation, custommsg'),
         ("hooks", [{"name": "custommsg", "before": "x"}], "hook custommsg: before should be an array"),
         ("hooks", [{"name": "custommsg", "after": [1]}], r"hook custommsg: after\[0\] should be a string"),
         ("hooks", [{"name": "custommsg", "filters": 1}], "hook custommsg: filters should be an array"),
         ("hooks", [{"name": "custommsg", "filters": [-1]}], r"filters\[0\] should be a message type, not -1"),
-        ("hooks", [{"name": "custommsg", "filters": [True]}], r"filters\[0\] should be a message type, not True"),
+        ("hooks", [{"name": "custommsg", "filters": [True]}], r"filters\[0\] should be a message type, not true"),
         ("hooks", [{"name": "custommsg", "filters": [1 << 64]}], r"filters\[0\] should be a message type"),
         ("hooks", [{"name": "peer_connected", "filters": []}], "hook peer_connected: it takes no filters"),
         ("hooks", [{"name": "rpc_command", "filters": [1]}], r"hook rpc_command: filters\[0\] should be a string"),
-        ("notifications", ["topic"], r'notifications\[0\] should be {"method": "a topic"}, not \'topic\''),
+        ("notifications", ["topic"], r'notifications\[0\] should be {"method": "a topic"}, not "topic"'),
         ("notifications", [{"method": 1}], r"notifications\[0\] should be"),
-        ("notifications", [{"method": "connect"}], "only the node itself can send notifications of 'connect'"),
+        ("notifications", [{"method": "connect"}], 'only the node itself can send notifications of "connect"'),
         ("custommessages", [1.5], r"custommessages\[0\] should be a message type from 0 to 65535, not 1.5"),
         ("custommessages", [False], r"custommessages\[0\] should be"),
         ("custommessages", ["0x10"], r"custommessages\[0\] should be"),
@@ -145,7 +145,7 @@ def test_what_has_to_be_there(field: str) -> None:
         ("featurebits", {"init": "02 00"}, "featurebits.init should be a feature map in hex"),
         ("featurebits", {"invoice": "020"}, "featurebits.invoice should be a feature map in hex"),
         ("featurebits", {"init": "02"}, '"dynamic": false would be right'),
-        ("dynamic", "yes", "dynamic should be true or false, not 'yes'"),
+        ("dynamic", "yes", 'dynamic should be true or false, not "yes"'),
         ("nonnumericids", 1, "nonnumericids should be true or false"),
         ("cancheck", None, "cancheck should be true or false"),
     ],
@@ -158,6 +158,11 @@ def test_every_wrong_field_is_named(field: str, value: object, text: str) -> Non
 def test_feature_bits_of_all_contexts() -> None:
     features = parse(dynamic=False, featurebits=dict.fromkeys(FEATURE_CONTEXTS, "02")).features
     assert features == dict.fromkeys(FEATURE_CONTEXTS, 2)
+
+
+def test_null_wishes_are_none() -> None:
+    (claim,) = parse(hooks=[{"name": "custommsg", "before": None, "after": None}]).hooks
+    assert (claim.before, claim.after) == ((), ())
 
 
 def test_rpc_command_filters_are_names() -> None:

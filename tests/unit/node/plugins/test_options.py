@@ -39,19 +39,19 @@ def test_defaults_have_the_type_of_their_option(fields: dict[str, object], defau
 @pytest.mark.parametrize(
     ("fields", "text"),
     [
-        ({"name": "Opt"}, r"options\[0\].name should be of lower-case letters, digits, _ and -, not 'Opt'"),
+        ({"name": "Opt"}, r'options\[0\].name should be of lower-case letters, digits, _ and -, not "Opt"'),
         ({"name": ""}, "name should be"),
         ({"name": 1}, "name should be"),
-        ({"type": "float"}, "option opt: type should be one of string, string-conceal, int, bool, flag, not 'float'"),
+        ({"type": "float"}, 'option opt: type should be one of string, string-conceal, int, bool, flag, not "float"'),
         ({"multi": 1}, "option opt: multi should be true or false, not 1"),
         ({"dynamic": "no"}, "option opt: dynamic should be true or false"),
         ({"type": "flag", "multi": True}, "option opt: an option of type flag cannot be multi"),
         ({"type": "bool", "multi": True}, "option opt: an option of type bool cannot be multi"),
-        ({"type": "flag", "default": True}, "option opt: a flag's default can only be false, not True"),
+        ({"type": "flag", "default": True}, "option opt: a flag's default can only be false, not true"),
         ({"type": "flag", "default": None}, "a flag's default can only be false"),
-        ({"type": "int", "default": "five"}, "option opt: default 'five' should be an integer"),
+        ({"type": "int", "default": "five"}, 'option opt: default "five" should be an integer'),
         ({"type": "int", "default": 1 << 63}, "should fit into 64 bits"),
-        ({"type": "bool", "default": 1}, "default '1' should be true or false"),
+        ({"type": "bool", "default": 1}, 'default "1" should be true or false'),
         ({"deprecated": 1}, "option opt.deprecated should be true, false, or one or two versions"),
         ({"deprecated": ["a", "b", "c"]}, "option opt.deprecated"),
     ],
@@ -137,9 +137,9 @@ def test_init_is_told_values_and_defaults() -> None:
     ("given_options", "text"),
     [
         ([("nope", "1")], "unrecognized option --nope: no plugin that runs has it"),
-        ([("count", "many")], "--count: 'many' should be an integer"),
+        ([("count", "many")], '--count: "many" should be an integer'),
         ([("count", None)], "--count: requires an argument of type int"),
-        ([("really", "maybe")], "--really: 'maybe' should be true or false"),
+        ([("really", "maybe")], '--really: "maybe" should be true or false'),
     ],
 )
 def test_a_wrong_command_line(given_options: list[tuple[str, str | None]], text: str) -> None:
@@ -161,7 +161,7 @@ def test_plugin_start_sets_only_options_of_that_plugin() -> None:
     }
     with pytest.raises(ExtensionError, match="unknown parameter two: it is no option of this plugin"):
         table.set_from_start("/p/one", {"two": "x"})
-    with pytest.raises(ExtensionError, match="parameter count: 'x' should be an integer"):
+    with pytest.raises(ExtensionError, match='parameter count: "x" should be an integer'):
         table.set_from_start("/p/one", {"count": "x"})
 
 
@@ -220,7 +220,7 @@ def test_dynamic_options() -> None:
     [
         ("nope", "1", "Unknown config option"),
         ("word", "1", "Not a dynamic config option"),
-        ("count", "x", "'x' should be an integer"),
+        ("count", "x", '"x" should be an integer'),
         ("count", None, "requires a value of type int"),
     ],
 )
