@@ -6,6 +6,7 @@ import hmac
 from typing import Final, SupportsBytes
 
 import coincurve
+from coincurve.ecdsa import cdata_to_der, deserialize_compact
 
 __all__ = ["NodeId", "PrivateKey", "PublicKey", "Secret", "ShortChannelId"]
 
@@ -83,7 +84,7 @@ class PublicKey:
         if len(signature) != 64 or len(digest) != 32:
             return False
         try:
-            der = coincurve.ecdsa.cdata_to_der(coincurve.ecdsa.deserialize_compact(signature))
+            der = cdata_to_der(deserialize_compact(signature))
             return self.key.verify(der, digest, hasher=None)
         except ValueError:
             return False

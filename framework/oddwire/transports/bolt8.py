@@ -10,6 +10,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 from weakref import WeakSet, WeakValueDictionary
 
 from oddwire.errors import (
@@ -212,7 +213,8 @@ class Bolt8Transport(Transport):
             *(connection.aclose("closed by us") for connection in [*self._all, *self._closing]),
             *(server.aclose() for server in self._servers),
         )
-        await asyncio.gather(*filter(None, (self._ticker, *self._dials)), return_exceptions=True)
+        ended: list[asyncio.Task[Any]] = [*self._dials, *([self._ticker] if self._ticker is not None else [])]
+        await asyncio.gather(*ended, return_exceptions=True)
         self._servers.clear()
 
     # Beyond Transport ---------------------------------------------------------------------------------
