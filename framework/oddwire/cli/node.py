@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import resource
 import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -91,6 +92,9 @@ def command(
 
 
 async def _serve(node: Node, printer: Printer) -> int:
+    # As lightningd: a peer is a socket, and the usual 1024 are few
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     loop = asyncio.get_running_loop()
     starting = asyncio.create_task(node.start())
 

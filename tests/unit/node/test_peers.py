@@ -1,0 +1,80 @@
+"""The node as the transport's sink: coming, going, and what is not welcome."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+import pytest
+
+from oddwire.errors import ConnectionClosed
+from oddwire.proto import PrivateKey
+from oddwire.proto.keys import NodeId
+
+
+async def test_coming_and_going(node, dial, until) -> None:
+    peer = await dial(node)
+    known = node.peers.get(NodeId(peer.id))
+    assert (known.hex, known.state, known.info.direction) == (peer.id, "connected", "in")
+    assert len(node.peers) == 1
+    await peer.connection.aclose()
+    await until(lambda: len(node.peers) == 0)
+    assert node.peers.get(NodeId(peer.id)) is None
+    assert not node.peers.is_known(NodeId(peer.id))
+
+
+async def test_before_its_init_nobody_is_a_peer(node, dial) -> None:
+    await dial(node, introduce=False)
+    assert len(node.peers) == 0
+
+
+@pytest.mark.parametrize("payload", ["8002", "8002" + "ab" * 1000, "fffe"])
+async def test_unknown_even_types_get_a_warning_and_the_end(node, dial, until, payload: str) -> None:
+    peer = await dial(node)
+    await peer.send(bytes.fromhex(payload))
+    warning = await peer.read()
+    text = f"Invalid unknown even msg {payload}".encode()
+    assert warning == b"\x00\x01" + bytes(32) + len(text).to_bytes(2, "big") + text
+    with pytest.raises(ConnectionClosed):
+        await peer.read()
+    await until(lambda: len(node.peers) == 0)
+    assert any(line["log"] == text.decode() for line in node.log.lines("unusual"))
+
+
+async def test_the_longest_even_message_has_a_warning_that_fits(node, dial) -> None:
+    peer = await dial(node)
+    await peer.send(b"\x80\x02" + bytes(65533))
+    warning = await peer.read()
+    assert len(warning) == 65535
+    assert warning[36:60] == b"Invalid unknown even msg"[:24]
+
+
+async def test_odd_types_and_peer_storage_are_taken_silently(node, dial, until) -> None:
+    peer = await dial(node)
+    for payload in ("8001", "ffff", "0007", "0009", "4c4f00"):
+        await peer.send(bytes.fromhex(payload))
+    await peer.send(b"\x80\x02")
+    assert (await peer.read())[:2] == b"\x00\x01"  # only the even one was answered
+    assert [line["log"] for line in node.log.lines("unusual")] == ["Invalid unknown even msg 8002"]
+
+
+async def test_a_peer_that_connects_anew_starts_anew(node, dial, until) -> None:
+    key = PrivateKey(os.urandom(32))
+    first = await dial(node, key)
+    before = node.peers.get(NodeId(first.id))
+    await dial(node, key)
+    await until(lambda: node.peers.get(NodeId(first.id)) is not before)
+    assert len(node.peers) == 1
+
+
+async def test_what_waits_for_a_peer_goes_with_it(start_node, dial, until) -> None:
+    node = await start_node("crowded", max_queued=1_000_000)
+    peer = await dial(node)
+    peer.connection.pause()
+    outbox = node.peers.get(NodeId(peer.id)).outbox
+    while not outbox.queued:
+        outbox.send(b"\x80\x01" + bytes(60_000))
+        await asyncio.sleep(0)
+    peer.connection.abort("gone")
+    await until(lambda: len(node.peers) == 0)
+    assert outbox.queued == 0
