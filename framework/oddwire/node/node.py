@@ -44,7 +44,8 @@ class Node:
     ``listen`` are addresses for peers (``host:port``, port 0 for any), ``connect`` URIs of nodes to keep connected to,
     ``plugins`` paths, ``plugin_dirs`` folders of them, ``important_plugins`` those without which the node ends,
     ``disabled_plugins`` names or paths not to start, ``plugin_options`` their options (name without dashes; None for a
-    flag), ``proxy`` the ``host:port`` of a SOCKS5 proxy for every dial. ``limits`` are the transport's, ``max_queued`` the bytes that may wait for one peer.
+    flag), ``proxy`` the ``host:port`` of a SOCKS5 proxy for every dial. ``limits`` are the transport's, ``max_queued``
+    the bytes that may wait for one peer.
 
     An async context manager, or `start` and `aclose`. `run_until_stopped` waits for `stop`, or the RPC method of
     that name. Raises `ValueError` for an address, URI or network that cannot be one.
