@@ -29,6 +29,8 @@ INVALID_PARAMS: Final = -32602
 LIGHTNINGD: Final = -1
 _SHUTTING_DOWN: Final = -5
 
+_QUOTED: Final = 1000
+
 
 @dataclass(slots=True, eq=False)
 class Request:
@@ -140,7 +142,7 @@ class Commands:
         """Answer one request: with bytes, or with a coroutine that gives them. Never raises."""
         # In lightningd's order, so that a request with two faults gets the same answer
         if type(document) is not dict or "jsonrpc" not in document:
-            quoted = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+            quoted = json.dumps(document, ensure_ascii=False, separators=(",", ":"))[:_QUOTED]
             return _malformed(f"JSON-RPC message does not contain \"jsonrpc\" field: '{quoted}'")
         if "id" not in document:
             return _malformed("No id")
@@ -165,13 +167,13 @@ class Commands:
                 self._check_filter(method, wanted)
             request = Request(key, method, document["params"], connection)
             result = self._run(command, request)
+            if inspect.isawaitable(result):
+                return self._answer_later(key, result, wanted)
+            return _succeeded(key, result, wanted)
         except NodeRefused as error:
             return _refused(key, error)
         except Exception as error:
             return self._broken(key, error)
-        if inspect.isawaitable(result):
-            return self._answer_later(key, result, wanted)
-        return _succeeded(key, result, wanted)
 
     def _run(self, command: Command, request: Request) -> Any:
         if command.parameters is None:

@@ -91,6 +91,7 @@ class TestGarbage:
             b'{"a" 1}',
             b'{"a":NaN}',
             b'{"a":Infinity}',
+            b'{"a":1e400}',
             b"{'a':1}",
             b'{"a":"\x80"}',
             b'{"a":"tab\there"}',
