@@ -73,7 +73,8 @@ class MessageCalls:
             lane.open = 0 if call.step() else 1
         if not lane.open:
             del self._lanes[peer_id]
-        elif lane.held or not self._may_send_ahead(lane):
+        elif lane.held or lane.open > self._ahead // 2 or not self._may_send_ahead(lane):
+            # Several at a time: what a turn of the loop sends is one write
             return
         waiting, lane.waiting = lane.waiting, []
         for done in waiting:

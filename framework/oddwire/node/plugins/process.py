@@ -34,7 +34,7 @@ class PluginLimits:
     """Seconds to answer ``init``."""
     shutdown: float = 30
     """Seconds to exit after the ``shutdown`` notification."""
-    ahead: int = 8
+    ahead: int = 16
     """Messages of one peer that a plugin may be handed before it answers the first, if it answers promptly."""
     unread: int = 32 * 1024 * 1024
     """Bytes that may wait for a plugin that does not read its stdin."""

@@ -134,6 +134,8 @@ def custommsg(request):
     assert sent == 4
     assert resumed == []
     await services.call("answer-slow", [1])
+    assert resumed == []
+    await services.call("answer-slow", [1])
     assert resumed == [0]
 
 
