@@ -73,7 +73,8 @@ class PluginProcess:
         self._line = b""
         self._out: deque[bytes] = deque()
         self._queued = 0
-        self._flushing = False
+        self._flushing = False  # soon or when the pipe has room
+        self._waiting = False  # for room in the pipe
         self._overrun = False
         self._ended = False
         self.ended_itself = False
@@ -141,7 +142,9 @@ class PluginProcess:
         if written < len(data):
             self._out.appendleft(data[written:])
         if self._out:
-            self._loop.add_writer(self._stdin, self._flush)
+            if not self._waiting:
+                self._waiting = True
+                self._loop.add_writer(self._stdin, self._flush)
         else:
             self._stop_waiting()
             self._flushing = False
@@ -158,7 +161,9 @@ class PluginProcess:
         return b"".join(taken)
 
     def _stop_waiting(self) -> None:
-        self._loop.remove_writer(self._stdin)
+        if self._waiting:
+            self._waiting = False
+            self._loop.remove_writer(self._stdin)
 
     # In ----------------------------------------------------------------------------------------------
 

@@ -139,6 +139,36 @@ def custommsg(request):
     assert resumed == [0]
 
 
+async def test_a_wrong_answer_amid_messages_handed_ahead(
+    make_host: Callable[..., PluginHost], services: Any, bare: Any
+) -> None:
+    host = make_host(ahead=4)
+    body = """
+OPEN = []
+def custommsg(request):
+    if len(request["params"]["payload"]) == 4:
+        return {"result": "continue"}
+    OPEN.append(request["id"])
+    if len(OPEN) == 4:
+        send(id=OPEN[1], result={"result": "no"})
+    return ...
+"""
+    await host.start([bare("wrong", body, hooks=HOOK)])
+    ready = asyncio.Event()
+    while not host.custommsg(PEER, b"\xc0\xdf", ready.set):
+        await ready.wait()
+        ready.clear()
+    await services.seen("wrong")
+    done = asyncio.get_running_loop().create_future()
+    sent = 1
+    while host.custommsg(PEER, b"\xc0\xdf\x00", lambda: done.set_result(None)):
+        sent += 1
+    assert sent == 4
+    await done
+    assert len(services.logged("answered the custommsg hook with")) == 1
+    assert host.custommsg(PEER, b"\xc0\xdf\x01", pytest.fail)
+
+
 async def test_ahead_only_where_a_plugin_is_alone(
     make_host: Callable[..., PluginHost], services: Any, bare: Any
 ) -> None:
