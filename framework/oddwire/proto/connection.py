@@ -1,6 +1,7 @@
 """One BOLT 8 connection on asyncio: the thin shell around `noise` and `framing`.
 
 Like pyln.proto's it carries whole messages and knows nothing of what is in them: no init, no ping.
+The module is long because a connection is one object: reading, writing and ending share nearly all of its state.
 """
 
 from __future__ import annotations
@@ -75,6 +76,7 @@ class LightningConnection(asyncio.BufferedProtocol):
         "_view_start",
         "_write_paused",
         "_writers",
+        "congested",
         "heard",
         "is_initiator",
         "local_privkey",
@@ -99,6 +101,8 @@ class LightningConnection(asyncio.BufferedProtocol):
         self.on_close = on_close
         self.heard = False
         """Set whenever bytes arrive; for whoever watches for silence to clear."""
+        self.congested = False
+        """Whether `send_message` would wait now: the peer does not read as fast as we write. To be read only."""
         ephemeral = PrivateKey(os.urandom(32))
         self._handshake: Handshake | None = Handshake(local_privkey, remote_pubkey, ephemeral)
         self._frames: FrameReceiver | None = None
@@ -145,11 +149,6 @@ class LightningConnection(asyncio.BufferedProtocol):
     def paused(self) -> bool:
         """Whether `pause` is in force."""
         return self._paused
-
-    @property
-    def congested(self) -> bool:
-        """Whether `send_message` would wait now: the peer does not read as fast as we write."""
-        return self._write_paused or bool(self._writers)
 
     async def opened(self) -> None:
         """Wait until the handshake is over. Raises what ended it: `HandshakeFailed`, `ConnectionClosed`."""
@@ -199,7 +198,7 @@ class LightningConnection(asyncio.BufferedProtocol):
         """
         if len(message) > MAX_MESSAGE:
             raise PayloadTooLarge(f"message of {len(message)} bytes; BOLT 8 allows at most {MAX_MESSAGE}")
-        if self._write_paused or self._writers:
+        if self.congested:
             await self.writable()
         self.send_nowait(message)
 
@@ -222,6 +221,7 @@ class LightningConnection(asyncio.BufferedProtocol):
         finally:
             if self._writers is not None and writer in self._writers:
                 self._writers.remove(writer)
+            self.congested = self._write_paused or bool(self._writers)
             if not self._write_paused:
                 self._loop.call_soon(self._wake_writer)
 
@@ -368,10 +368,11 @@ class LightningConnection(asyncio.BufferedProtocol):
             self._lost.set_result(None)
 
     def pause_writing(self) -> None:  # noqa: D102
-        self._write_paused = True
+        self._write_paused = self.congested = True
 
     def resume_writing(self) -> None:  # noqa: D102
         self._write_paused = False
+        self.congested = bool(self._writers)
         self._wake_writer()
         if self._choked:
             self._choked = False

@@ -1,6 +1,7 @@
 """The embedded node's transport: BOLT 8 connections of our own, with BOLT 1 spoken on them.
 
-Listens, dials, dials again with backoff, keeps connections alive, and keeps one connection a peer.
+Listens, dials, dials again with backoff, keeps connections alive, and keeps one connection a peer. What concerns one
+connection alone is in `bolt8_peer`, dialing again in `redial`; what is left decides among connections.
 """
 
 from __future__ import annotations
@@ -9,24 +10,23 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 from weakref import WeakSet, WeakValueDictionary
 
 from oddwire.errors import (
     ConnectionClosed,
     HandshakeFailed,
-    LocalProtocolError,
     OddwireError,
     PeerNotConnected,
     TransportError,
 )
 from oddwire.proto.addresses import NodeUri, join_address, parse_address
-from oddwire.proto.bolt1 import CHAINS, INTERNAL, NO_PONG, Bolt1, Init, Notice, Pong, encode_warning
+from oddwire.proto.bolt1 import CHAINS, INTERNAL, Bolt1, Init, encode_warning
 from oddwire.proto.connection import LightningConnection
 from oddwire.proto.keys import NodeId, PrivateKey, PublicKey
 from oddwire.proto.wire import LightningServer, connect, serve
 from oddwire.transports.base import MAX_PAYLOAD, MIN_PAYLOAD, Manifest, PeerInfo, Sink, Transport, wrong_length
+from oddwire.transports.bolt8_peer import Bolt8Limits, Bolt8Peer
 from oddwire.transports.redial import Redial
 
 __all__ = ["Bolt8Limits", "Bolt8Transport"]
@@ -39,43 +39,6 @@ _TWIN_SECONDS = 5.0
 
 # BOLT 1: types from 32768 on are applications' own. One comparison of bytes tells them from all others.
 _FIRST_CUSTOM = b"\x80"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bolt8Limits:
-    """What a `Bolt8Transport` allows and how long it waits; times in seconds."""
-
-    max_peers: int = 4096
-    max_handshakes: int = 128
-    handshake_timeout: float = 10.0
-    init_timeout: float = 30.0
-    ping_after: float = 60.0
-    ping_patience: float = 30.0
-    redial_first: float = 1.0
-    redial_most: float = 60.0
-
-
-class _Peer:
-    """A connection past BOLT 8, from before its init until it closes."""
-
-    __slots__ = ("address", "connection", "node_id", "pong", "ready", "rules", "since")
-
-    def __init__(self, connection: LightningConnection, node_id: NodeId, rules: Bolt1, since: float) -> None:
-        self.connection = connection
-        self.node_id = node_id
-        self.rules = rules
-        self.since = since
-        self.ready: asyncio.Future[PeerInfo] | None = None
-        self.address = connection.peer_address
-        self.pong: tuple[int, asyncio.Future[None]] | None = None
-
-    def flush(self) -> None:
-        """Send what the rules have to say, and close if they say so."""
-        for payload in self.rules.outgoing():
-            with contextlib.suppress(ConnectionClosed):
-                self.connection.answer(payload)
-        if self.rules.closed is not None:
-            self.connection.close(self.rules.closed)
 
 
 class Bolt8Transport(Transport):
@@ -110,9 +73,9 @@ class Bolt8Transport(Transport):
         self._features = frozenset(features)
         self._sink: Sink | None = None
         self._servers: list[LightningServer] = []
-        self._peers: dict[NodeId, _Peer] = {}
+        self._peers: dict[NodeId, Bolt8Peer] = {}
         self._infos: dict[NodeId, PeerInfo] = {}
-        self._all: dict[LightningConnection, _Peer] = {}
+        self._all: dict[LightningConnection, Bolt8Peer] = {}
         self._closing: WeakSet[LightningConnection] = WeakSet()
         self._links: dict[NodeId, Redial] = {}
         self._dials: set[asyncio.Task[PeerInfo]] = set()
@@ -276,18 +239,7 @@ class Bolt8Transport(Transport):
         entry = self._peers.get(peer)
         if entry is None:
             raise PeerNotConnected(f"no connection to {peer.hex()}", node_id=peer.hex())
-        if entry.pong is not None:
-            raise LocalProtocolError("a ping to this peer is under way already")
-        loop = asyncio.get_running_loop()
-        entry.connection.send_nowait(entry.rules.ping(loop.time(), num_pong_bytes, padding))
-        if num_pong_bytes >= NO_PONG:
-            return 0
-        entry.pong = num_pong_bytes, loop.create_future()
-        try:
-            await entry.pong[1]
-        finally:
-            entry.pong = None
-        return 4 + num_pong_bytes
+        return await entry.ping(padding, num_pong_bytes)
 
     # A connection's life ------------------------------------------------------------------------------
 
@@ -335,7 +287,7 @@ class Bolt8Transport(Transport):
             connection.abort("given up")
             raise
 
-    def _opened(self, connection: LightningConnection, ready: asyncio.Future[PeerInfo] | None = None) -> _Peer:
+    def _opened(self, connection: LightningConnection, ready: asyncio.Future[PeerInfo] | None = None) -> Bolt8Peer:
         assert connection.remote_pubkey is not None  # noqa: S101 - narrows the type for checkers
         now = asyncio.get_running_loop().time()
         limits = self.limits
@@ -347,8 +299,7 @@ class Bolt8Transport(Transport):
             idle=limits.ping_after,
             patience=limits.ping_patience,
         )
-        peer = _Peer(connection, NodeId(connection.remote_pubkey), rules, now)
-        peer.ready = ready
+        peer = Bolt8Peer(connection, NodeId(connection.remote_pubkey), rules, now, ready)
         self._all[connection] = peer
 
         def before_init(payload: bytes) -> None:
@@ -364,23 +315,16 @@ class Bolt8Transport(Transport):
             connection.send_nowait(rules.start(told))
         return peer
 
-    def _control(self, peer: _Peer, payload: bytes) -> None:
-        event = peer.rules.receive(payload, asyncio.get_running_loop().time())
-        if isinstance(event, Init):
-            self._initialised(peer, event)
-        elif isinstance(event, Notice):
-            logger.warning("%s sent %s: %s", peer.node_id, event.kind, event.text)
-        elif (
-            isinstance(event, Pong) and peer.pong is not None and peer.pong[0] == event.size and not peer.pong[1].done()
-        ):
-            peer.pong[1].set_result(None)
+    def _control(self, peer: Bolt8Peer, payload: bytes) -> None:
+        init = peer.control(payload)
+        if init is not None:
+            self._initialised(peer, init)
         peer.flush()
 
-    def _initialised(self, peer: _Peer, init: Init) -> None:
+    def _initialised(self, peer: Bolt8Peer, init: Init) -> None:
         other = self._peers.get(peer.node_id)
         if other is not None and self._is_twin_to_drop(peer, other):
-            if peer.ready is not None and not peer.ready.done():
-                peer.ready.set_result(self._infos[peer.node_id])
+            peer.is_ready(self._infos[peer.node_id])
             peer.connection.close("connected already")
             return
         if other is None and len(self._peers) >= self.limits.max_peers:
@@ -398,18 +342,17 @@ class Bolt8Transport(Transport):
         self._peers[peer.node_id] = peer
         self._infos[peer.node_id] = info
         connection.deliver_to(self._deliverer(peer))
-        if peer.ready is not None and not peer.ready.done():
-            peer.ready.set_result(info)
+        peer.is_ready(info)
         if self._sink is not None:
             self._sink.peer_connected(info)
 
-    def _is_twin_to_drop(self, new: _Peer, old: _Peer) -> bool:
+    def _is_twin_to_drop(self, new: Bolt8Peer, old: Bolt8Peer) -> bool:
         if new.connection.is_initiator == old.connection.is_initiator or new.since - old.since >= _TWIN_SECONDS:
             return False  # the peer dials again because it has lost the old one
         # Keep the connection that the node with the greater id dialed: both sides decide alike
         return new.connection.is_initiator != (self.node_id > new.node_id)
 
-    def _deliverer(self, peer: _Peer) -> Callable[[bytes], None]:
+    def _deliverer(self, peer: Bolt8Peer) -> Callable[[bytes], None]:
         sink, node_id, internal = self._sink, peer.node_id, INTERNAL
         assert sink is not None  # noqa: S101 - narrows the type for checkers
         received = sink.payload_received
@@ -428,14 +371,10 @@ class Bolt8Transport(Transport):
         if peer is None:
             return
         self._closing.add(connection)
-        if peer.ready is not None and not peer.ready.done():
-            peer.ready.set_exception(ConnectionClosed(f"{peer.node_id}: {reason}"))
-            peer.ready.exception()  # a dialer that gave up does not look
-        if peer.pong is not None and not peer.pong[1].done():
-            peer.pong[1].set_exception(ConnectionClosed(f"{peer.node_id}: {reason}"))
+        peer.is_gone(reason)
         self._forget_peer(peer, reason)
 
-    def _forget_peer(self, peer: _Peer, reason: str) -> None:
+    def _forget_peer(self, peer: Bolt8Peer, reason: str) -> None:
         if self._peers.get(peer.node_id) is not peer:
             return
         del self._peers[peer.node_id], self._infos[peer.node_id]
