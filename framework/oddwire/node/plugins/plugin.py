@@ -139,8 +139,10 @@ class Plugin:
         self.send(encode({"jsonrpc": "2.0", "method": "shutdown", "params": {"shutdown": {}}}))
 
     def when_reaped(self, call: Callable[[Plugin], None]) -> None:
-        """Call ``call`` with this plugin once its process is gone; never if it has not started."""
-        if self._process is not None:
+        """Call ``call`` with this plugin once its process is gone; at once if it could not be started."""
+        if self._process is None:
+            call(self)
+        else:
             self._process.reaped.add_done_callback(lambda _: call(self))
 
     async def reaped(self) -> None:
