@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types docs bench fuzz format setup clean coverage
+.PHONY: help demo test lint types docs bench fuzz soak format setup clean coverage
 
 help:                 ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | sort
@@ -39,6 +39,9 @@ bench: $(READY)       ## measure, as ratios taken in one run; writes benchmarks/
 
 fuzz: $(READY)        ## a long fuzzing run; SECONDS_EACH=60 sets how long each target runs
 	$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS_EACH),60)
+
+soak: $(READY)        ## ten rough minutes for the embedded node; SECONDS_ALL=60 makes it one
+	$(BIN)/python -m tests.soak --seconds $(or $(SECONDS_ALL),600)
 
 coverage: $(READY)    ## the tests again, with line and branch coverage
 	$(BIN)/coverage run -m pytest && $(BIN)/coverage report --skip-covered --sort=cover

@@ -1,0 +1,16 @@
+"""The soak itself, for a moment: that it does what it is about, and finds nothing."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+
+import pytest
+
+
+@pytest.mark.interop
+async def test_a_few_rough_seconds() -> None:
+    soak = runpy.run_path(str(Path(__file__).with_name("__main__.py")), run_name="soak")["soak"]
+    done = await soak(8, seed=1)
+    for what in ("connections", "messages from peers", "messages to peers", "clients misbehaved", "plugins killed"):
+        assert done[what], f"no {what}"
