@@ -14,7 +14,7 @@ setup: $(READY)       ## make the virtual environment and install oddwire and it
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --group dev
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --editable . --group dev
 	@touch $@
 
 demo: $(READY)        ## two processes talk over real BOLT 8 on loopback, and say what they sent
