@@ -56,6 +56,22 @@ def test_load_order_unless_bent() -> None:
     assert paths(hooks) == ["/c", "/d", "/b", "/a"]
 
 
+def test_a_chain_that_lightningd_ordered() -> None:
+    hooks = table(
+        ("/pa", custommsg()),
+        ("/pb", custommsg(before=("pa",))),
+        ("/pc", custommsg(after=("pb",), filters=frozenset({0x8801}))),
+        ("/pd", custommsg(before=("pa",), after=("pc",))),
+        ("/pe", custommsg(before=("ghost",))),
+        ("/pf", custommsg(filters=frozenset())),
+        ("/pg", custommsg(before=("pb",), filters=frozenset({0x8801, 0x8803}))),
+    )
+    assert hooks.reorder() == []
+    assert paths(hooks, 0x8801) == ["/pe", "/pg", "/pb", "/pc", "/pd", "/pa"]
+    assert paths(hooks, 0x8803) == ["/pe", "/pg", "/pb", "/pd", "/pa"]
+    assert paths(hooks, 0x8805) == ["/pe", "/pb", "/pd", "/pa"]
+
+
 def test_after() -> None:
     hooks = table(("/a", custommsg(after=("c", "b"))), ("/b", custommsg()), ("/c", custommsg()))
     assert hooks.reorder() == []
