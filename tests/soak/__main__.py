@@ -13,6 +13,7 @@ import contextlib
 import json
 import os
 import random
+import socket
 import sys
 import tempfile
 import time
@@ -148,12 +149,14 @@ class Soak:
         await asyncio.sleep(self.random.uniform(0, most))
 
     async def peer(self) -> None:
-        """Connect, send, read, leave in one of several ways; again and again."""
+        """Connect, send, leave in one of several ways; again and again."""
         uri = NodeUri.parse(self.hub.uri)
         key = PrivateKey(os.urandom(32))
         while True:
-            with contextlib.suppress(OddwireError):
+            async with contextlib.AsyncExitStack() as stack:
+                stack.enter_context(contextlib.suppress(OddwireError))
                 connection = await connect(key, PublicKey(uri.node_id), uri.host, uri.port)
+                stack.push_async_callback(connection.aclose)
                 await connection.send_message(Init(networks=(CHAINS["regtest"],)).encode())
                 for _ in range(self.random.randrange(50)):
                     size = self.random.choice([2, 100, 100, 100, 20_000])
@@ -168,7 +171,6 @@ class Soak:
                     case 2:
                         await connection.send_message(b"\x00\x10")  # init again, and not a whole one
                 await self.pause(1)
-                await connection.aclose()
                 self.done["connections"] += 1
             await self.pause(1)
 
@@ -227,16 +229,14 @@ class Soak:
         """Do to the RPC socket what no client should."""
         nonsense = [b"garbage}", b'{"half":', b"[" * 100_000, b"\xff" * 1000, b"{}" * 1000, b""]
         while True:
-            reader, writer = await asyncio.open_unix_connection(self.hub.rpc.path)
-            writer.write(self.random.choice(nonsense))
-            await self.pause(0.2)
-            if self.random.random() < 0.3:
-                with contextlib.suppress(ConnectionError):
-                    writer.write(b'{"jsonrpc":"2.0","id":1,"method":"help","params":[]}' * 1000)  # and does not read
+            with socket.socket(socket.AF_UNIX) as client, contextlib.suppress(ConnectionError, BlockingIOError):
+                client.connect(self.hub.rpc.path)
+                client.setblocking(False)
+                client.send(self.random.choice(nonsense))
+                await self.pause(0.2)
+                if self.random.random() < 0.3:
+                    client.send(b'{"jsonrpc":"2.0","id":1,"method":"help","params":[]}' * 1000)  # and does not read
                     await self.pause(0.5)
-            writer.transport.abort()
-            with contextlib.suppress(ConnectionError):
-                await reader.read()
             self.done["clients misbehaved"] += 1
 
     async def watch_memory(self, seconds: float) -> None:
