@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,8 @@ for line in sys.stdin:
         sys.exit()
     else:
         heard.append([method if key is None else "hook " + method, params])
+        if method == "peer_connected":
+            params["hook id"] = key
         if key is not None:
             if method == "peer_connected" and {refuse!r}:
                 say({{"id": key, "result": {{"result": "disconnect", "error_message": "not you"}}}})
@@ -183,6 +186,7 @@ async def test_a_plugin_may_refuse_a_peer(start, write_plugin) -> None:
     await one_rpc.call("connect", [two.uris[0]])
     [[name, params]] = await events(two_rpc, 1)
     assert name == "hook peer_connected"
+    assert params.pop("hook id").startswith("cln:peer_connected#")
     address = params["peer"].pop("addr")
     assert address.startswith("127.0.0.1:")
     assert params == {"peer": {"id": one.node_id, "direction": "in", "features": "0200"}}
@@ -191,6 +195,9 @@ async def test_a_plugin_may_refuse_a_peer(start, write_plugin) -> None:
     with pytest.raises(Exception, match="disconnected during connection") as caught:
         await two_rpc.call("connect", [one.uris[0]])
     assert caught.value.code == 402
+    [[name, params]] = await events(two_rpc, 1)
+    assert params["peer"]["direction"] == "out"
+    assert re.fullmatch(r"oddwire:connect#\d+/cln:peer_connected#\d+", params["hook id"])
 
 
 async def test_while_the_hook_is_asked_a_peer_can_be_sent_to(start, write_plugin) -> None:

@@ -60,6 +60,7 @@ class Peers:
         self._log = log
         self._max_queued = max_queued
         self._peers: dict[NodeId, Peer] = {}
+        self._asked: dict[NodeId, Any] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     def __iter__(self) -> Iterator[Peer]:
@@ -78,8 +79,13 @@ class Peers:
 
     # What RPC methods do
 
-    async def connect(self, node_id: NodeId, host: str | None = None, port: int | None = None) -> Peer:
-        """Connect to a node, unless it is connected, and wait for the hooks. Raises `NodeRefused`."""
+    async def connect(
+        self, node_id: NodeId, host: str | None = None, port: int | None = None, *, command_id: Any = None
+    ) -> Peer:
+        """Connect to a node, unless it is connected, and wait for the hooks. Raises `NodeRefused`.
+
+        ``command_id`` is the id of the request that asks for it; plugins see it in those of their hooks.
+        """
         peer = self._peers.get(node_id)
         if peer is None:
             uri = (
@@ -87,6 +93,7 @@ class Peers:
             )
             if uri is None:
                 raise NodeRefused("Unable to connect, no address known for peer", code=_NO_KNOWN_ADDRESS)
+            self._asked[node_id] = command_id
             try:
                 await self._transport.connect(uri, keep=False)
             except (TransportError, HandshakeFailed) as error:
@@ -94,6 +101,8 @@ class Peers:
                 raise NodeRefused(text, code=_ALL_ADDRESSES_FAILED) from error
             except ValueError as error:
                 raise NodeRefused(str(error), code=-1) from error
+            finally:
+                self._asked.pop(node_id, None)
             self._store.remember(uri)
             peer = self._peers.get(node_id)
         if peer is None or not await asyncio.shield(peer.accepted):
@@ -121,11 +130,12 @@ class Peers:
         outbox = Outbox(self._transport, peer.node_id, self._max_queued)
         entry = self._peers[peer.node_id] = Peer(peer, outbox, loop.create_future())
         self._log("debug", f"Connect {peer.direction.upper()}", f"{entry.hex}-connectd", entry.hex)
-        task = loop.create_task(self._admit(entry), name=f"admit {entry.hex}")
+        asked = self._asked.get(peer.node_id) if peer.direction == "out" else None
+        task = loop.create_task(self._admit(entry, asked), name=f"admit {entry.hex}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _admit(self, peer: Peer) -> None:
+    async def _admit(self, peer: Peer, command_id: Any) -> None:
         info = peer.info
         shown = {
             "id": peer.hex,
@@ -133,7 +143,7 @@ class Peers:
             "addr": info.address,
             "features": info.features.hex(),
         }
-        error = await self._plugins.peer_connected(shown)
+        error = await self._plugins.peer_connected(shown, command_id=command_id)
         if self._peers.get(info.node_id) is not peer:
             return  # it has gone meanwhile
         if error is not None:

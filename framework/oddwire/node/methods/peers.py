@@ -50,7 +50,8 @@ def commands(node: Node) -> list[Command]:
             raise NodeRefused("Can't specify port without host", code=INVALID_PARAMS)
         if request.checking:
             return None
-        return _connected(await node.peers.connect(node_id, host, port or _PORTS[node.network]))
+        port = port or _PORTS[node.network]
+        return _connected(await node.peers.connect(node_id, host, port, command_id=request.id))
 
     async def disconnect(request: Request, target: Any, force: bool) -> Any:
         try:
