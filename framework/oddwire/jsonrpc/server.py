@@ -165,7 +165,8 @@ class RpcConnection(asyncio.Protocol):
         transport = self._transport
         if transport is None:
             return
-        reading = not (self._deaf or self._congested or self._going_on or len(self._tasks) >= _MOST_UNDER_WAY)
+        busy = self._congested or self._going_on or len(self._tasks) >= _MOST_UNDER_WAY
+        reading = not (busy or self._deaf or self._ended)
         if reading != self._reading and not transport.is_closing():
             self._reading = reading
             if reading:

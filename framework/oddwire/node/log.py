@@ -55,8 +55,8 @@ class Line:
         return f"{self.timestamp} {_TYPES[self.level]:<7} {self.source}: {self.text}"
 
     def size(self) -> int:
-        """About how many bytes it occupies."""
-        return len(self.text) + len(self.source) + 100
+        """About how many bytes it occupies: its texts, and what Python needs around them."""
+        return len(self.text) + len(self.source) + 300
 
 
 class Log:
@@ -66,7 +66,7 @@ class Log:
     above are kept.
     """
 
-    def __init__(self, *, level: str = "info", out: TextIO | None = None, max_bytes: int = 4 * 1024 * 1024) -> None:
+    def __init__(self, *, level: str = "info", out: TextIO | None = None, max_bytes: int = 2 * 1024 * 1024) -> None:
         self.level = level_number(level)
         self.created = time.time()
         self.max_bytes = max_bytes
