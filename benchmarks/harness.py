@@ -20,6 +20,8 @@ from typing import Any
 
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
+from oddwire.app import relax_collector
+
 __all__ = ["Channel", "Row", "bound", "median_ratio", "pair", "run_async"]
 
 ROUNDS = 5
@@ -117,6 +119,8 @@ def pair(first: Callable[..., Any], second: Callable[..., Any], *arguments: Any)
 
 
 def run_async(main: Coroutine[Any, Any, Any]) -> Any:
+    """Run as ``oddwire run`` does: in a process whose collector is relaxed."""
+    relax_collector()
     return asyncio.run(main)
 
 

@@ -1,6 +1,7 @@
 """Extensions, the hooks of plugins, and the application that runs them over a transport."""
 
 from oddwire.app.application import Application
+from oddwire.app.collector import relax_collector
 from oddwire.app.context import Context, Peer
 from oddwire.app.extension import Extension
 from oddwire.app.handler import Handler, RpcMethod
@@ -18,4 +19,5 @@ __all__ = [
     "RpcMethod",
     "TraceEvent",
     "hookimpl",
+    "relax_collector",
 ]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
-from oddwire.app import Application
+from oddwire.app import Application, relax_collector
 from oddwire.cli.events import Printer
 from oddwire.cli.failure import FAILED, USAGE, Failure
 from oddwire.cli.keyfile import ephemeral_key, load_key
@@ -25,6 +25,7 @@ logger = logging.getLogger("oddwire.cli")
 
 def execute(main: Callable[[], Coroutine[Any, Any, int]], printer: Printer, *, uvloop: bool = False) -> int:
     """Run a command to its end and give its exit code. A `Failure` is printed; so is what else can be foreseen."""
+    relax_collector()  # the process is ours
     try:
         with asyncio.Runner(loop_factory=_uvloop() if uvloop else None) as runner:
             return runner.run(main())
