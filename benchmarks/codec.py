@@ -73,6 +73,7 @@ def rows() -> list[Row]:
         for _ in range(ROUNDS):
             theirs.append(rate(pyln))
             mine.append(rate(ours))
+        # Decoded points are remembered: in this row the same one comes again, as node ids do
         text = f"codec, {name}, against pyln-proto"
         results.append(Row(text, median_ratio(mine, theirs), "ratio", ">= 20", rates(mine, theirs)))
     middle = statistics.median(row.value for row in results)

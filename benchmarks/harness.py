@@ -118,9 +118,13 @@ def pair(first: Callable[..., Any], second: Callable[..., Any], *arguments: Any)
     return values[0], values[1]
 
 
-def run_async(main: Coroutine[Any, Any, Any]) -> Any:
-    """Run as ``oddwire run`` does: in a process whose collector is relaxed."""
+def run_async(main: Coroutine[Any, Any, Any], loop: str = "asyncio") -> Any:
+    """Run as ``oddwire run`` does, in a process whose collector is relaxed, or as ``oddwire run --uvloop``."""
     relax_collector()
+    if loop == "uvloop":
+        import uvloop
+
+        return uvloop.run(main)
     return asyncio.run(main)
 
 
