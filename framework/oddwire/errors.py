@@ -40,7 +40,8 @@ and ``DefinitionError`` are ours to mend, ``DecodeError`` and ``RemoteProtocolEr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
 
 __all__ = [
     "AuthenticationFailed",
@@ -238,12 +239,27 @@ class PeerNotConnected(TransportError):
 
 
 class NodeRefused(TransportError):
-    """The host node answered with a JSON-RPC error: ``code`` is its number, ``data`` what it adds, None if nothing."""
+    """The host node answered with a JSON-RPC error: ``code`` is its number, ``data`` what it adds, None if nothing.
 
-    def __init__(self, text: str, *, code: int, data: object = None) -> None:
+    ``extra`` are members that JSON-RPC does not know, such as the ``traceback`` of a plugin written with pyln-client.
+    """
+
+    def __init__(self, text: str, *, code: int, data: object = None, extra: Mapping[str, object] | None = None) -> None:
         super().__init__(text)
         self.code = code
         self.data = data
+        self.extra: Mapping[str, object] = extra or {}
+
+    @classmethod
+    def from_json(cls, error: Mapping[str, Any]) -> Self:
+        """Read an error object; its ``code`` has to be an integer."""
+        extra = {name: value for name, value in error.items() if name not in ("code", "message", "data")}
+        return cls(str(error.get("message", "")), code=error["code"], data=error.get("data"), extra=extra)
+
+    def to_json(self) -> dict[str, object]:
+        """Give the error object."""
+        data = {} if self.data is None else {"data": self.data}
+        return {"code": self.code, "message": str(self), **data, **self.extra}
 
 
 # The conversation with the peer ---------------------------------------------------------------------

@@ -50,10 +50,7 @@ def command(
     try:
         result = asyncio.run(_call(path, method, parameters, timeout))
     except NodeRefused as error:
-        body: dict[str, Any] = {"code": error.code, "message": str(error)}
-        if error.data is not None:
-            body["data"] = error.data
-        _print(body, raw)
+        _print(error.to_json(), raw)
         raise typer.Exit(FAILED) from None
     except TransportError as error:
         typer.echo(f"oddwire: {error}", err=True)

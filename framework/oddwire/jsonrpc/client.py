@@ -200,8 +200,7 @@ class _Wire(asyncio.Protocol):
         if error is None:
             answer.set_result(document.get("result"))
         elif isinstance(error, dict) and isinstance(error.get("code"), int):
-            text = str(error.get("message", ""))
-            answer.set_exception(NodeRefused(text, code=error["code"], data=error.get("data")))
+            answer.set_exception(NodeRefused.from_json(error))
         else:
             answer.set_exception(NodeRefused(str(error), code=-1))
 

@@ -325,10 +325,7 @@ def _succeeded(key: Any, result: Any, wanted: Any) -> bytes:
 
 
 def _refused(key: Any, error: NodeRefused) -> bytes:
-    body: dict[str, Any] = {"code": error.code, "message": str(error)}
-    if error.data is not None:
-        body["data"] = error.data
-    return encode({"jsonrpc": "2.0", "id": key, "error": body})
+    return encode({"jsonrpc": "2.0", "id": key, "error": error.to_json()})
 
 
 def _malformed(text: str) -> bytes:

@@ -27,7 +27,7 @@ class Methods:
             case "wait":
                 return self._wait(key)
             case "fail":
-                error = {"code": -7, "message": "no", "data": {"why": 1}}
+                error = {"code": -7, "message": "no", "data": {"why": 1}, "where": "here"}
                 return encode({"jsonrpc": "2.0", "id": key, "error": error})
             case "big":
                 return encode({"jsonrpc": "2.0", "id": key, "result": "x" * document["params"][0]})

@@ -56,7 +56,9 @@ async def test_a_quick_answer_overtakes(client: JsonRpcClient, methods) -> None:
 async def test_an_error(client: JsonRpcClient) -> None:
     with pytest.raises(NodeRefused, match=r"^no$") as caught:
         await client.call("fail")
-    assert (caught.value.code, caught.value.data) == (-7, {"why": 1})
+    error = caught.value
+    assert (error.code, error.data, error.extra) == (-7, {"why": 1}, {"where": "here"})
+    assert error.to_json() == {"code": -7, "message": "no", "data": {"why": 1}, "where": "here"}
 
 
 async def test_giving_up_on_an_answer(client: JsonRpcClient, methods) -> None:

@@ -200,9 +200,7 @@ class Plugin:
             error = answer["error"]
             if not isinstance(error, dict) or not isinstance(error.get("code"), int):
                 error = {"code": PLUGIN_ERROR, "message": f"{self.name} answered {method} with error {brief(error)}"}
-            refused = NodeRefused(str(error.get("message", "")), code=error["code"])
-            refused.data = error.get("data")
-            raise refused
+            raise NodeRefused.from_json(error)
         if "result" not in answer:
             self.kill(f"answered {method} with neither result nor error: {brief(answer)}")
             raise NodeRefused("Plugin terminated before replying to RPC call.", code=PLUGIN_TERMINATED)

@@ -35,6 +35,10 @@ async def test_results_come_back(host: PluginHost, services: Any, bare: Any, res
     [
         ({"code": 7, "message": "no"}, {"code": 7, "message": "no"}),
         ({"code": -1, "message": "no", "data": {"x": [1]}}, {"code": -1, "message": "no", "data": {"x": [1]}}),
+        (
+            {"code": -1, "message": "no", "traceback": "line 1"},  # pyln-client's
+            {"code": -1, "message": "no", "traceback": "line 1"},
+        ),
         ({"code": 7}, {"code": 7, "message": ""}),
         ("no", {"code": -3, "message": 'bare answered give with error "no"'}),
         ({"message": "no"}, {"code": -3, "message": 'bare answered give with error {"message": "no"}'}),
