@@ -6,10 +6,11 @@ import contextlib
 import os
 import re
 import secrets
-import stat
 from pathlib import Path
 
 from oddwire.cli.failure import Failure
+from oddwire.errors import DefinitionError
+from oddwire.node.secret import make_once, read_private
 from oddwire.proto.keys import PrivateKey
 
 __all__ = ["KEY_FILE", "ephemeral_key", "load_key"]
@@ -36,46 +37,18 @@ def load_key(data_dir: Path) -> PrivateKey:
     try:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not os.path.lexists(path):
-            _make(path)
+            make_once(path, ephemeral_key().to_bytes().hex().encode() + b"\n")
         return _read(path)
     except OSError as error:
         raise Failure(f"data directory {data_dir}: {error.strerror}: {error.filename}") from error
 
 
-def _make(path: Path) -> None:
-    # A link appears with its whole content or not at all, and never replaces another one's key
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(ephemeral_key().to_bytes().hex().encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        with contextlib.suppress(FileExistsError):
-            os.link(draft, path)
-    finally:
-        draft.unlink()
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
 def _read(path: Path) -> PrivateKey:
     remedy = "restore it from a backup, or move it away and a new key, with a new node id, is made"
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    with os.fdopen(handle, "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise Failure(f"key file {path} should be a regular file; {remedy}")
-        mode = stat.S_IMODE(status.st_mode)
-        if mode & 0o077:
-            raise Failure(
-                f"key file {path} has mode {mode:04o}: others than its owner may use it; "
-                f"if nobody has read it, run: chmod 600 {path}"
-            )
-        content = file.read(1024)
+    try:
+        content = read_private(path, remedy)
+    except DefinitionError as error:
+        raise Failure(f"key file {error}") from None
     if len(content.strip()) != 64:
         raise Failure(f"key file {path} should hold 64 hex digits, not {len(content.strip())} bytes; {remedy}")
     if not _TEXT.fullmatch(content):

@@ -18,7 +18,7 @@ from typing import Final
 from oddwire.errors import DefinitionError
 from oddwire.proto.keys import PrivateKey, Secret
 
-__all__ = ["SECRET_FILE", "NodeSecret", "load_secret", "make_once"]
+__all__ = ["SECRET_FILE", "NodeSecret", "load_secret", "make_once", "read_private"]
 
 SECRET_FILE: Final = "hsm_secret"  # noqa: S105 - its name
 
@@ -57,7 +57,21 @@ def load_secret(folder: Path) -> NodeSecret:
     if not os.path.lexists(path):
         make_once(path, secrets.token_bytes(32))
     remedy = "restore it from a backup, or move it away and a new one, with a new node id, is made"
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    seed = read_private(path, remedy)
+    if len(seed) != 32:
+        raise DefinitionError(
+            f"{path} should be 32 bytes, lightningd's plain form, not {len(seed)} "
+            f"(encrypted and mnemonic ones are not read); {remedy}"
+        )
+    return NodeSecret(seed)
+
+
+def read_private(path: Path, remedy: str) -> bytes:
+    """Read the first KB of a regular file that is its owner's alone.
+
+    Raises `DefinitionError` saying what is wrong, with ``remedy`` or the command that mends it; `OSError`.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe put in its place must not hang us
     with os.fdopen(handle, "rb") as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
@@ -68,13 +82,7 @@ def load_secret(folder: Path) -> NodeSecret:
                 f"{path} has mode {mode:04o}: others than its owner may use it; "
                 f"if nobody has read it, run: chmod 600 {path}"
             )
-        seed = file.read(1024)
-    if len(seed) != 32:
-        raise DefinitionError(
-            f"{path} should be 32 bytes, lightningd's plain form, not {len(seed)} "
-            f"(encrypted and mnemonic ones are not read); {remedy}"
-        )
-    return NodeSecret(seed)
+        return file.read(1024)
 
 
 def make_once(path: Path, content: bytes) -> None:
