@@ -147,6 +147,7 @@ def _a_mode(value: Any) -> str:
 
 def _shown(entry: Entry) -> dict[str, Any]:
     shown: dict[str, Any] = {"key": list(entry.key), "generation": entry.generation, "hex": entry.data.hex()}
-    with contextlib.suppress(UnicodeDecodeError):
-        shown["string"] = entry.data.decode()
+    if b"\0" not in entry.data:  # which lightningd's strings cannot hold
+        with contextlib.suppress(UnicodeDecodeError):
+            shown["string"] = entry.data.decode()
     return shown

@@ -78,6 +78,12 @@ async def test_what_makes_no_sense(client, params: dict[str, Any], text: str) ->
     assert (await client.call("listdatastore"))["datastore"] == []
 
 
+async def test_bytes_that_are_no_string_of_lightningds_are_shown_in_hex_alone(client) -> None:
+    for data in ("ff", "7800"):
+        shown = await client.call("datastore", {"key": "k", "hex": data, "mode": "create-or-replace"})
+        assert (shown["hex"], "string" in shown) == (data, False)
+
+
 async def test_check_changes_nothing(client) -> None:
     await client.call("check", {"command_to_check": "datastore", "key": "k", "string": "x"})
     assert (await client.call("listdatastore"))["datastore"] == []
