@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import json
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
@@ -281,11 +282,13 @@ class Commands:
 
     def _check(self, request: Request) -> Any:
         params = request.params
+        # As lightningd: the check of a check is what that one checks; by name, there is no place for a second method
         if isinstance(params, dict):
             inner: Any = {name: value for name, value in params.items() if name != "command_to_check"}
-            given = "command_to_check" in params
             name = params.get("command_to_check")
+            given = "command_to_check" in params and name != "check"
         else:
+            params = list(itertools.dropwhile(lambda value: value == "check", params))
             inner = params[1:]
             given = bool(params) and params[0] is not None
             name = params[0] if params else None
@@ -295,12 +298,11 @@ class Commands:
         if command is None:
             token = json.dumps(name, ensure_ascii=False, separators=(",", ":")).strip('"')
             raise NodeRefused(f"Unknown command '{token}'", code=METHOD_NOT_FOUND)
-        if command.name != "check":
-            # A plugin is asked with all that came, as lightningd hands ``check`` on
-            seen = inner if command.owner == BUILT_IN else params
-            result = self._run(command, Request(request.id, command.name, seen, request.connection, checking=True))
-            if inspect.isawaitable(result):
-                return self._checked_later(command.name, result)
+        # A plugin is asked with all that came, as lightningd hands ``check`` on
+        seen = inner if command.owner == BUILT_IN else params
+        result = self._run(command, Request(request.id, command.name, seen, request.connection, checking=True))
+        if inspect.isawaitable(result):
+            return self._checked_later(command.name, result)
         return {"command_to_check": command.name}
 
     async def _checked_later(self, name: str, result: Awaitable[Any]) -> dict[str, Any]:

@@ -176,7 +176,13 @@ class TestCheck:
             assert await error(commands, "check", params) == (-32602, text)
         assert await error(commands, "check", ["nothing"]) == (-32601, "Unknown command 'nothing'")
         assert await error(commands, "check", [5]) == (-32601, "Unknown command '5'")
-        assert await result(commands, "check", ["check"]) == {"command_to_check": "check"}
+
+    async def test_a_check_of_a_check_is_that_one(self, commands: Commands) -> None:
+        assert await result(commands, "check", ["check", "check", "add", 1]) == {"command_to_check": "add"}
+        assert await error(commands, "check", ["check", "add", 101]) == (-9, "too much")
+        for params in (["check"], {"command_to_check": "check"}):
+            text = "missing required parameter: command_to_check"
+            assert await error(commands, "check", params) == (-32602, text)
 
 
 class TestTable:
