@@ -17,7 +17,16 @@ from oddwire.node.filter import apply_filter, check_filter
 from oddwire.node.parameters import Parameter
 from oddwire.node.plugins.services import MethodCall, PluginMethod
 
-__all__ = ["BUILT_IN", "INVALID_PARAMS", "LIGHTNINGD", "METHOD_NOT_FOUND", "Command", "Commands", "Request"]
+__all__ = [
+    "BUILT_IN",
+    "INVALID_PARAMS",
+    "LIGHTNINGD",
+    "METHOD_NOT_FOUND",
+    "Command",
+    "Commands",
+    "Request",
+    "unknown_parameter",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +83,15 @@ class Command:
         """The line of ``help``: name and parameters."""
         usage = self.usage or " ".join(parameter.usage for parameter in self.parameters or ())
         return f"{self.name}{' (DEPRECATED!)' if self.deprecated else ''} {usage}"
+
+
+def unknown_parameter(name: str) -> NodeRefused:
+    """Give lightningd's error for a parameter that a method does not have."""
+    return NodeRefused(
+        f"unknown parameter: {name}, this may be caused by a failure to autodetect key=value-style "
+        "parameters. Please try using the -k flag and explicit key=value pairs of parameters.",
+        code=INVALID_PARAMS,
+    )
 
 
 class Commands:
@@ -210,11 +228,7 @@ class Commands:
             for name, value in params.items():
                 index = positions.get(name, -1)
                 if index < 0:
-                    raise NodeRefused(
-                        f"unknown parameter: {name}, this may be caused by a failure to autodetect key=value-style "
-                        "parameters. Please try using the -k flag and explicit key=value pairs of parameters.",
-                        code=INVALID_PARAMS,
-                    )
+                    raise unknown_parameter(name)
                 values[index] = self._parse(parameters[index], value, request)
                 given[index] = True
         elif type(params) is list:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from oddwire.errors import NodeRefused
-from oddwire.node.commands import INVALID_PARAMS, Command, Request
+from oddwire.node.commands import INVALID_PARAMS, Command, Request, unknown_parameter
 from oddwire.node.parameters import text_of
 
 if TYPE_CHECKING:
@@ -22,9 +22,13 @@ def commands(node: Node) -> list[Command]:
 
     def plugin(request: Request) -> Any:
         subcommand, values = _read(request.params)
-        if request.checking:
-            return None
         host = node.plugins
+        if request.checking:
+            if subcommand == "start":
+                host.find_program(values[0])
+            elif subcommand == "startdir":
+                host.find_programs(values[0])
+            return None
         match subcommand:
             case "start":
                 path, options = values
@@ -65,17 +69,22 @@ def _read(params: Any) -> tuple[str, list[Any]]:
         raise NodeRefused(f"Unknown subcommand '{subcommand}'", code=INVALID_PARAMS)
     wanted = _SUBCOMMANDS[subcommand]
     if wanted is None:
-        if rest or named:
-            raise NodeRefused(f"too many parameters: got {1 + len(rest) + len(named)}, expected 1", code=INVALID_PARAMS)
+        _check_no_more(1, rest, named)
         return subcommand, []
     value = rest.pop(0) if rest else named.pop(wanted, None)
     if value is None:
         raise NodeRefused(f"missing required parameter: {wanted}", code=INVALID_PARAMS)
     if subcommand == "start":
         return subcommand, [text_of(value), _options(rest, named)]
-    if rest or named:
-        raise NodeRefused(f"too many parameters: got {2 + len(rest) + len(named)}, expected 2", code=INVALID_PARAMS)
+    _check_no_more(2, rest, named)
     return subcommand, [text_of(value)]
+
+
+def _check_no_more(expected: int, rest: list[Any], named: dict[str, Any]) -> None:
+    if named:
+        raise unknown_parameter(next(iter(named)))
+    if rest:
+        raise NodeRefused(f"too many parameters: got {expected + len(rest)}, expected {expected}", code=INVALID_PARAMS)
 
 
 def _options(rest: list[Any], named: dict[str, Any]) -> dict[str, Any]:

@@ -175,12 +175,7 @@ class PluginHost:
 
         Cancelled, the start goes on.
         """
-        found = next((p for p in (path, self._plugin_dir / path) if is_program(p)), None)
-        if found is None:
-            where = self._plugin_dir / path
-            problem = "No such file or directory" if not where.exists() else "Permission denied"
-            raise NodeRefused(f"{where} is not executable: {problem}", code=INVALID_PARAMS)
-        path = resolved(found)
+        path = self.find_program(path)
         self._end_if_changed(path)
         if self._roster.find(path) is not None:
             raise NodeRefused(f"{path}: already registered", code=INVALID_PARAMS)
@@ -189,6 +184,15 @@ class PluginHost:
         if not plugin.active:
             raise NodeRefused(f"{path}: {plugin.end_reason}", code=PLUGIN_ERROR)
         return self._listed("start")
+
+    def find_program(self, path: str) -> str:
+        """Give the whole path of what ``plugin start`` would start. Raises `NodeRefused`."""
+        found = next((p for p in (path, self._plugin_dir / path) if is_program(p)), None)
+        if found is None:
+            where = self._plugin_dir / path
+            problem = "No such file or directory" if not where.exists() else "Permission denied"
+            raise NodeRefused(f"{where} is not executable: {problem}", code=INVALID_PARAMS)
+        return resolved(found)
 
     async def plugin_stop(self, name: str) -> dict[str, Any]:
         """Stop a dynamic plugin, by file name or path: after ``shutdown`` if it hears of that. Raises `NodeRefused`."""
@@ -204,11 +208,14 @@ class PluginHost:
 
     async def plugin_startdir(self, directory: str, *, command_id: Any = None) -> dict[str, Any]:
         """Start every plugin in a directory. Gives the list of all, when each has started or failed."""
+        return await self._start_found("startdir", self.find_programs(directory), command_id)
+
+    def find_programs(self, directory: str) -> Iterable[str]:
+        """Give the paths of what ``plugin startdir`` would start. Raises `NodeRefused`."""
         try:
-            found = programs_in(directory)
+            return programs_in(directory)
         except ExtensionError:
             raise NodeRefused(f"Could not open {directory}", code=INVALID_PARAMS) from None
-        return await self._start_found("startdir", found, command_id)
 
     async def plugin_rescan(self, *, command_id: Any = None) -> dict[str, Any]:
         """Start what is new in the plugin directory and its folders. Gives the list of all."""

@@ -40,7 +40,11 @@ def test_read(params: Any, read: Any) -> None:
         ({"subcommand": "startdir", "plugin": "x"}, "missing required parameter: directory"),
         (["list", "x"], "too many parameters: got 2, expected 1"),
         (["stop", "x", "y"], "too many parameters: got 3, expected 2"),
+        ({"subcommand": "list", "more": 1}, "unknown parameter: more, this may be caused"),
+        ({"subcommand": "stop", "plugin": "x", "more": 1}, "unknown parameter: more, this may be caused"),
         ({"subcommand": "start", "plugin": "/p", "options": "a=1"}, "options: should be an array"),
+        (["start", "/nowhere/p"], "/nowhere/p is not executable: No such file or directory"),
+        (["startdir", "/nowhere"], "Could not open /nowhere"),
     ],
 )
 async def test_refused(client, params: Any, text: str) -> None:
