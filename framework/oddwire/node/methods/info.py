@@ -53,10 +53,10 @@ def commands(node: Node) -> list[Command]:
         return {"configs": {config: configs[config]}}
 
     async def setconfig(request: Request, config: str, val: str | None, transient: bool) -> Any:
-        if config in node.options:
-            raise node.commands.bad_parameter(request, "config", config, "Not a dynamic config option")
-        if config not in node.plugins.listconfigs(config):
-            raise node.commands.bad_parameter(request, "config", config, "Unknown config option")
+        dynamic = False if config in node.options else node.plugins.is_dynamic(config)
+        if not dynamic:
+            text = "Unknown config option" if dynamic is None else "Not a dynamic config option"
+            raise node.commands.bad_parameter(request, "config", config, text)
         if not transient:
             text = "this node has no configuration file: only transient=true can be done"
             raise NodeRefused(text, code=INVALID_PARAMS)

@@ -225,6 +225,10 @@ class PluginHost:
         """Give the list of all plugins."""
         return self._listed("list")
 
+    def is_dynamic(self, name: str) -> bool | None:
+        """Say whether `setconfig` can change this option; None if no plugin has it."""
+        return self._roster.options.is_dynamic(name)
+
     async def setconfig(self, name: str, value: str | None) -> dict[str, Any]:
         """Change a dynamic option for as long as the node runs, if its plugin agrees.
 

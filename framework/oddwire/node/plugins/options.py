@@ -211,6 +211,11 @@ class OptionTable:
                 told[name] = values if option.spec.multi else values[-1]
         return told
 
+    def is_dynamic(self, name: str) -> bool | None:
+        """Say whether an option may change while its plugin runs; None if nobody has it."""
+        option = self._options.get(name)
+        return None if option is None else option.spec.dynamic
+
     def dynamic(self, name: str, text: str | None) -> str:
         """Check a ``setconfig`` before its plugin is asked; give the plugin's path. Raises `NodeRefused`."""
         option = self._options.get(name)

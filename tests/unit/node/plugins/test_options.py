@@ -213,6 +213,7 @@ def test_dynamic_options() -> None:
     assert table.values_for("/p/one")["count"] == 5
     assert table.listconfigs("count")["count"]["source"] == "setconfig transient"
     assert table.dynamic("flag", None) == "/p/one"
+    assert [table.is_dynamic(name) for name in ("count", "word", "nope")] == [True, False, None]
 
 
 @pytest.mark.parametrize(
