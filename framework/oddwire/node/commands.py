@@ -335,7 +335,7 @@ class Commands:
 def _succeeded(key: Any, result: Any, wanted: Any) -> bytes:
     if result is None:
         result = {}
-    if wanted and isinstance(result, dict):  # as lightningd: an empty filter keeps everything
+    if wanted is not None and isinstance(result, dict):
         result = apply_filter(result, wanted)
     return encode({"jsonrpc": "2.0", "id": key, "result": result})
 
