@@ -190,8 +190,14 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Starter]:
 
 
 @pytest.fixture(scope="session")
-def lightningd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """One Core Lightning node with the plugin `collector`, for every test whose other end is new each time."""
+def starter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Starter]:
+    """Start nodes that stay until the last test."""
     starter = Starter(tmp_path_factory)
-    yield starter.lightningd("collector")
+    yield starter
     starter.end()
+
+
+@pytest.fixture(scope="session")
+def lightningd(starter: Starter) -> Daemon:
+    """One Core Lightning node with the plugin `collector`, for every test whose other end is new each time."""
+    return starter.lightningd("collector")
