@@ -75,6 +75,7 @@ class Bolt8Transport(Transport):
         self._servers: list[LightningServer] = []
         self._peers: dict[NodeId, Bolt8Peer] = {}
         self._infos: dict[NodeId, PeerInfo] = {}
+        self._aside: dict[NodeId, Bolt8Peer] = {}
         self._all: dict[LightningConnection, Bolt8Peer] = {}
         self._closing: WeakSet[LightningConnection] = WeakSet()
         self._links: dict[NodeId, Redial] = {}
@@ -142,17 +143,18 @@ class Bolt8Transport(Transport):
         return True
 
     def pause(self, peer: NodeId) -> None:  # noqa: D102 - as the base says
-        entry = self._peers.get(peer)
-        if entry is not None:
-            entry.connection.pause()
+        for entry in (self._peers.get(peer), self._aside.get(peer)):
+            if entry is not None:
+                entry.connection.pause()
 
     def resume(self, peer: NodeId) -> None:  # noqa: D102 - as the base says
-        entry = self._peers.get(peer)
-        if entry is not None:
-            entry.connection.resume()
+        for entry in (self._aside.get(peer), self._peers.get(peer)):
+            if entry is not None:
+                entry.connection.resume()
 
     async def disconnect(self, peer: NodeId, reason: str = "") -> None:
         """End the connection, after what was sent. A peer of ``connect`` is dialed again; see `forget`."""
+        self._drop_twin(peer)
         entry = self._peers.get(peer)
         if entry is not None:
             await entry.connection.aclose(reason or "disconnected by us")
@@ -323,34 +325,58 @@ class Bolt8Transport(Transport):
 
     def _initialised(self, peer: Bolt8Peer, init: Init) -> None:
         other = self._peers.get(peer.node_id)
-        if other is not None and self._is_twin_to_drop(peer, other):
-            peer.is_ready(self._infos[peer.node_id])
-            peer.connection.close("connected already")
-            return
         if other is None and len(self._peers) >= self.limits.max_peers:
             peer.rules.fail(f"this node takes no more than {self.limits.max_peers} peers")
             return
-        if other is not None:
-            other.connection.close("the peer connected anew")  # which tells the sink
         connection = peer.connection
-        info = PeerInfo(
+        peer.info = PeerInfo(
             node_id=peer.node_id,
             address=peer.address,
             direction="out" if connection.is_initiator else "in",
             features=init.features,
         )
+        connection.deliver_to(self._deliverer(peer))
+        if other is not None:
+            self._drop_twin(peer.node_id)
+            if not self._are_twins(peer, other):
+                other.connection.close("the peer connected anew")  # which tells the sink
+            # Keep the connection that the node with the greater id dialed: both sides decide alike
+            elif connection.is_initiator != (self.node_id > peer.node_id):
+                self._set_aside(peer)
+                peer.is_ready(self._infos[peer.node_id])
+                return
+            else:
+                self._forget_peer(other, "the peer connected anew")
+                self._set_aside(other)
+        self._establish(peer, peer.info)
+
+    def _establish(self, peer: Bolt8Peer, info: PeerInfo) -> None:
         self._peers[peer.node_id] = peer
         self._infos[peer.node_id] = info
-        connection.deliver_to(self._deliverer(peer))
         peer.is_ready(info)
         if self._sink is not None:
             self._sink.peer_connected(info)
 
-    def _is_twin_to_drop(self, new: Bolt8Peer, old: Bolt8Peer) -> bool:
-        if new.connection.is_initiator == old.connection.is_initiator or new.since - old.since >= _TWIN_SECONDS:
-            return False  # the peer dials again because it has lost the old one
-        # Keep the connection that the node with the greater id dialed: both sides decide alike
-        return new.connection.is_initiator != (self.node_id > new.node_id)
+    @staticmethod
+    def _are_twins(new: Bolt8Peer, old: Bolt8Peer) -> bool:
+        # Else the peer dials again because it has lost the old one
+        return new.connection.is_initiator != old.connection.is_initiator and new.since - old.since < _TWIN_SECONDS
+
+    def _set_aside(self, peer: Bolt8Peer) -> None:
+        # lightningd keeps the newest of twins, whoever dialed it. So the lesser one is not closed at once: what comes
+        # on it counts, and it stays if the peer closes the other one.
+        self._aside[peer.node_id] = peer
+
+        def drop() -> None:
+            if self._aside.get(peer.node_id) is peer:
+                self._drop_twin(peer.node_id)
+
+        asyncio.get_running_loop().call_later(self.limits.twin_patience, drop)
+
+    def _drop_twin(self, node_id: NodeId) -> None:
+        twin = self._aside.pop(node_id, None)
+        if twin is not None:
+            twin.connection.close("connected already")
 
     def _deliverer(self, peer: Bolt8Peer) -> Callable[[bytes], None]:
         sink, node_id, internal = self._sink, peer.node_id, INTERNAL
@@ -372,7 +398,13 @@ class Bolt8Transport(Transport):
             return
         self._closing.add(connection)
         peer.is_gone(reason)
+        if self._aside.get(peer.node_id) is peer:
+            del self._aside[peer.node_id]
+            return
         self._forget_peer(peer, reason)
+        twin = self._aside.pop(peer.node_id, None) if peer.node_id not in self._peers else None
+        if twin is not None and twin.info is not None and not self._closed:
+            self._establish(twin, twin.info)  # the peer has kept the other one of the two
 
     def _forget_peer(self, peer: Bolt8Peer, reason: str) -> None:
         if self._peers.get(peer.node_id) is not peer:

@@ -28,6 +28,8 @@ class Bolt8Limits:
     init_timeout: float = 30.0
     ping_after: float = 60.0
     ping_patience: float = 30.0
+    twin_patience: float = 1.0
+    """How long to see which of two connections, dialed crosswise, the peer closes."""
     redial_first: float = 1.0
     redial_most: float = 60.0
 
@@ -35,7 +37,7 @@ class Bolt8Limits:
 class Bolt8Peer:
     """A connection past BOLT 8, from before its init until it closes. ``ready`` is who dialed it and waits."""
 
-    __slots__ = ("_pong", "_ready", "address", "connection", "node_id", "rules", "since")
+    __slots__ = ("_pong", "_ready", "address", "connection", "info", "node_id", "rules", "since")
 
     def __init__(
         self,
@@ -50,6 +52,7 @@ class Bolt8Peer:
         self.rules = rules
         self.since = since
         self.address = connection.peer_address
+        self.info: PeerInfo | None = None  # once it has sent its init
         self._ready = ready
         self._pong: tuple[int, asyncio.Future[None]] | None = None
 

@@ -411,7 +411,8 @@ async def test_choked_and_paused_are_two_things():
 
 @pytest.mark.parametrize("turn", range(20))
 async def test_dialing_each_other_at_once_leaves_one_connection_and_it_is_the_same(turn):
-    async with transport(LOW) as (left, heard), transport(HIGH) as (right, told):
+    limits = Bolt8Limits(twin_patience=0.05)
+    async with transport(LOW, limits=limits) as (left, heard), transport(HIGH, limits=limits) as (right, told):
         dials = [left.connect(right.uris[0], keep=False), right.connect(left.uris[0], keep=False)]
         first = asyncio.create_task(dials[turn % 2])
         await settle(turn // 2)
@@ -433,6 +434,68 @@ def assert_in_order(sink):
     """Connected, then disconnected, then connected: never two of a kind in a row."""
     kinds = [type(event) for event in sink.events if isinstance(event, (Connected, Disconnected))]
     assert kinds == [Connected, Disconnected] * (len(kinds) // 2) + [Connected] * (len(kinds) % 2)
+
+
+@contextlib.asynccontextmanager
+async def twins(key, peer_key):
+    """A node, its sink, and both ends that a raw peer has of two connections dialed crosswise: (theirs, ours)."""
+    ours = []
+
+    async def answer(peer):
+        ours.append(peer)
+        await peer.send_message(INIT)
+        await asyncio.Event().wait()
+
+    async with transport(key) as (node, sink), raw_listener(answer, key=peer_key) as uri:
+        await node.connect(uri, keep=False)
+        async with dialed(node, key=peer_key) as theirs:
+            await until(lambda: len(node._all) == 2 and node._aside)
+            yield node, sink, theirs, ours[0]
+
+
+@pytest.mark.parametrize(("key", "peer_key"), [(LOW, HIGH), (HIGH, LOW)], ids=["lesser id", "greater id"])
+@pytest.mark.parametrize("kept", ["theirs", "ours"])
+async def test_of_twins_the_one_stays_that_the_peer_keeps(key, peer_key, kept):
+    """As lightningd does, which keeps the newest: whatever the ids say, what the peer closes is gone."""
+    async with twins(key, peer_key) as (node, sink, theirs, ours):
+        keeps, closes = (theirs, ours) if kept == "theirs" else (ours, theirs)
+        await closes.aclose()
+        await until(lambda: len(node._all) == 1 and not node._aside and node.peers)
+        await node.send(node.peers[0].node_id, message(0x8C01, b"still there"))
+        while await keeps.read_message() != message(0x8C01, b"still there"):
+            pass  # its init came first
+        assert_in_order(sink)
+        assert isinstance([e for e in sink.events if isinstance(e, (Connected, Disconnected))][-1], Connected)
+
+
+async def test_what_comes_on_a_twin_counts_and_waits_while_paused():
+    async with twins(LOW, HIGH) as (node, sink, theirs, ours):
+        peer = node.peers[0].node_id
+        for end, text in ((theirs, b"one"), (ours, b"two")):
+            await end.send_message(message(0x8C01, text))
+            await sink.until(lambda sink, text=text: sink.payloads and sink.payloads[-1].endswith(text))
+        node.pause(peer)
+        await asyncio.gather(*(end.send_message(message(0x8C01, b"three")) for end in (theirs, ours)))
+        await asyncio.sleep(0.05)
+        assert len(sink.payloads) == 2
+        node.resume(peer)
+        await sink.until(lambda sink: len(sink.payloads) == 4)
+
+
+async def test_to_disconnect_ends_both_twins():
+    async with twins(LOW, HIGH) as (node, _, theirs, ours):
+        await node.disconnect(node.peers[0].node_id)
+        assert not node.peers
+        for end in (theirs, ours):
+            await rest_of(end)
+
+
+@pytest.mark.asyncio(loop_factories=["hurried"])
+async def test_a_twin_that_nobody_closes_is_closed_after_a_second():
+    async with twins(LOW, HIGH) as (node, sink, *_):
+        await until(lambda: len(node._all) == 1, 120)
+        assert len(node.peers) == 1
+        assert_in_order(sink)
 
 
 async def test_dialing_one_peer_many_times_at_once_makes_one_connection():
