@@ -19,7 +19,7 @@ from oddwire.app.extension import Extension
 from oddwire.app.lane import HIGH_WATER, MESSAGE_WEIGHT, Lane, Run
 from oddwire.app.plugins import HookCall
 from oddwire.app.policy import Enforcer, Outcome
-from oddwire.app.router import Route, Router, check_support, not_connected, unregistered
+from oddwire.app.router import Route, Router, check_support, unregistered
 from oddwire.app.trace import Tracer
 from oddwire.errors import (
     ConnectionClosed,
@@ -30,7 +30,7 @@ from oddwire.errors import (
     Truncated,
 )
 from oddwire.schema import Message
-from oddwire.transports.base import NodeId, PeerInfo, Transport
+from oddwire.transports.base import NodeId, PeerInfo, Transport, not_connected
 
 if TYPE_CHECKING:
     from oddwire.app.application import Application

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple, TypeVar
 from oddwire.app.handler import Handler, HandlerFunction, RpcMethod, place
 from oddwire.app.plugins import Contribution, PluginManager
 from oddwire.codecs.registry import Registry
-from oddwire.errors import EncodeError, ExtensionError, NotSupported, PeerNotConnected
+from oddwire.errors import EncodeError, ExtensionError, NotSupported
 from oddwire.schema import Message, schema_of
-from oddwire.transports.base import Manifest, NodeId, PeerInfo
+from oddwire.transports.base import Manifest, NodeId, PeerInfo, not_connected
 
-__all__ = ["Outgoing", "Route", "Router", "build_router", "check_support", "not_connected", "unregistered"]
+__all__ = ["Outgoing", "Route", "Router", "build_router", "check_support", "unregistered"]
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -121,11 +121,6 @@ def check_support(message: Message, owners: tuple[Contribution, ...], info: Peer
         "it would hang up: force=True sends it all the same",
         feature=owners[0].name,
     )
-
-
-def not_connected(node_id: NodeId) -> PeerNotConnected:
-    """Give the error for a peer without a connection."""
-    return PeerNotConnected(f"no connection to {node_id}", node_id=str(node_id))
 
 
 def unregistered(message: type) -> EncodeError:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from oddwire.errors import LocalProtocolError, MalformedMessage, RemoteProtocolError, Truncated, UnknownRequiredRecord
+from oddwire.proto.addresses import join_address, parse_address
 from oddwire.proto.features import check_features, feature_bytes
 from oddwire.proto.primitives import build_tlv_stream, parse_tlv_stream, uint_decode
 from oddwire.proto.type_numbers import BOLT_TYPES, REFUSED
@@ -114,16 +115,16 @@ class Init:
 
 def _encode_address(address: str) -> bytes:
     # BOLT 7, the node_announcement message: address descriptors
-    host, _, port = address.rpartition(":")
-    ip = ipaddress.ip_address(host.strip("[]"))
-    return bytes([1 if ip.version == 4 else 2]) + ip.packed + int(port).to_bytes(2, "big")
+    host, port = parse_address(address)
+    ip = ipaddress.ip_address(host)
+    return bytes([1 if ip.version == 4 else 2]) + ip.packed + port.to_bytes(2, "big")
 
 
 def _decode_address(raw: bytes) -> str | None:
     if len(raw) == 7 and raw[0] == 1:
-        return f"{ipaddress.IPv4Address(raw[1:5])}:{int.from_bytes(raw[5:], 'big')}"
+        return join_address(str(ipaddress.IPv4Address(raw[1:5])), int.from_bytes(raw[5:], "big"))
     if len(raw) == 19 and raw[0] == 2:
-        return f"[{ipaddress.IPv6Address(raw[1:17])}]:{int.from_bytes(raw[17:], 'big')}"
+        return join_address(str(ipaddress.IPv6Address(raw[1:17])), int.from_bytes(raw[17:], "big"))
     return None  # nothing depends on it: BOLT 1 only says we may use it
 
 
@@ -262,7 +263,7 @@ class Bolt1:
 
     def start(self, remote_addr: str | None = None) -> bytes:
         """Give our init, the first payload to send. ``remote_addr`` tells a dialer where we see it, if public."""
-        if remote_addr is not None and not ipaddress.ip_address(remote_addr.rpartition(":")[0].strip("[]")).is_global:
+        if remote_addr is not None and not ipaddress.ip_address(parse_address(remote_addr)[0]).is_global:
             remote_addr = None  # BOLT 1: private addresses should not be told
         # BOLT 9: every node supports var_onion_optin, and never both bits of a pair are set: the even one counts
         bits = {9, *self._features}

@@ -10,10 +10,21 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from oddwire.errors import EncodeError, PayloadTooLarge
+from oddwire.errors import EncodeError, PayloadTooLarge, PeerNotConnected
+from oddwire.proto.features import offers
 from oddwire.proto.keys import NodeId
 
-__all__ = ["MAX_PAYLOAD", "MIN_PAYLOAD", "Manifest", "NodeId", "PeerInfo", "Sink", "Transport", "wrong_length"]
+__all__ = [
+    "MAX_PAYLOAD",
+    "MIN_PAYLOAD",
+    "Manifest",
+    "NodeId",
+    "PeerInfo",
+    "Sink",
+    "Transport",
+    "not_connected",
+    "wrong_length",
+]
 
 # BOLT 8, Lightning Message Specification: a message is at most 65535 bytes; BOLT 1: it starts with a u16 type.
 MIN_PAYLOAD = 2
@@ -35,8 +46,7 @@ class PeerInfo:
 
     def has_feature(self, bit: int) -> bool:
         """Say whether the peer offers ``bit`` or its pair: the odd and the even bit mean the same feature (BOLT 9)."""
-        offered = int.from_bytes(self.features, "big") >> (bit & ~1)
-        return bool(offered & 0b11)
+        return offers(self.features, bit)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +112,11 @@ class Transport(ABC):
 
     def warn(self, peer: NodeId, text: str) -> None:  # noqa: B027 - optional
         """Tell `peer` what it did wrong by BOLT 1's `warning`, where the transport can; else nothing."""
+
+
+def not_connected(node_id: NodeId) -> PeerNotConnected:
+    """Give the error for a peer without a connection."""
+    return PeerNotConnected(f"no connection to {node_id}", node_id=str(node_id))
 
 
 def wrong_length(size: int) -> EncodeError:

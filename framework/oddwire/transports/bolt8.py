@@ -17,7 +17,6 @@ from oddwire.errors import (
     ConnectionClosed,
     HandshakeFailed,
     OddwireError,
-    PeerNotConnected,
     TransportError,
 )
 from oddwire.proto.addresses import NodeUri, join_address, parse_address
@@ -25,7 +24,16 @@ from oddwire.proto.bolt1 import CHAINS, INTERNAL, Bolt1, Init, encode_warning
 from oddwire.proto.connection import LightningConnection
 from oddwire.proto.keys import NodeId, PrivateKey, PublicKey
 from oddwire.proto.wire import LightningServer, connect, serve
-from oddwire.transports.base import MAX_PAYLOAD, MIN_PAYLOAD, Manifest, PeerInfo, Sink, Transport, wrong_length
+from oddwire.transports.base import (
+    MAX_PAYLOAD,
+    MIN_PAYLOAD,
+    Manifest,
+    PeerInfo,
+    Sink,
+    Transport,
+    not_connected,
+    wrong_length,
+)
 from oddwire.transports.bolt8_peer import Bolt8Limits, Bolt8Peer
 from oddwire.transports.redial import Redial
 
@@ -122,7 +130,7 @@ class Bolt8Transport(Transport):
     async def send(self, peer: NodeId, payload: bytes) -> None:  # noqa: D102 - as the base says
         entry = self._peers.get(peer)
         if entry is None:
-            raise PeerNotConnected(f"no connection to {peer.hex()}", node_id=peer.hex())
+            raise not_connected(peer)
         if not MIN_PAYLOAD <= len(payload) <= MAX_PAYLOAD:
             raise wrong_length(len(payload))
         connection = entry.connection
@@ -134,7 +142,7 @@ class Bolt8Transport(Transport):
         """Do what `send` does, or give False, and send nothing, if it would have to wait."""
         entry = self._peers.get(peer)
         if entry is None:
-            raise PeerNotConnected(f"no connection to {peer.hex()}", node_id=peer.hex())
+            raise not_connected(peer)
         if not MIN_PAYLOAD <= len(payload) <= MAX_PAYLOAD:
             raise wrong_length(len(payload))
         if entry.connection.congested:
@@ -240,7 +248,7 @@ class Bolt8Transport(Transport):
         """
         entry = self._peers.get(peer)
         if entry is None:
-            raise PeerNotConnected(f"no connection to {peer.hex()}", node_id=peer.hex())
+            raise not_connected(peer)
         return await entry.ping(padding, num_pong_bytes)
 
     # A connection's life ------------------------------------------------------------------------------

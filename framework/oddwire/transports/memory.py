@@ -13,10 +13,19 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from oddwire.errors import ConnectionClosed, PeerNotConnected, TransportError
+from oddwire.errors import ConnectionClosed, TransportError
 from oddwire.proto.features import feature_bytes
 from oddwire.proto.keys import NodeId, PrivateKey
-from oddwire.transports.base import MAX_PAYLOAD, MIN_PAYLOAD, Manifest, PeerInfo, Sink, Transport, wrong_length
+from oddwire.transports.base import (
+    MAX_PAYLOAD,
+    MIN_PAYLOAD,
+    Manifest,
+    PeerInfo,
+    Sink,
+    Transport,
+    not_connected,
+    wrong_length,
+)
 
 __all__ = ["MemoryNetwork", "MemoryTransport"]
 
@@ -86,7 +95,7 @@ class MemoryTransport(Transport):
     async def send(self, peer: NodeId, payload: bytes) -> None:  # noqa: D102 - as the base says
         end = self._ends.get(peer)
         if end is None:
-            raise PeerNotConnected(f"no connection to {peer.hex()}", node_id=peer.hex())
+            raise not_connected(peer)
         if not MIN_PAYLOAD <= len(payload) <= MAX_PAYLOAD:
             raise wrong_length(len(payload))
         if end.other.congested:

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from oddwire.app import Context, Extension, PluginManager, RpcMethod, hookimpl
-from oddwire.app.router import Router, build_router, check_support, not_connected, unregistered
+from oddwire.app.router import Router, build_router, check_support, unregistered
 from oddwire.errors import EncodeError, ExtensionError, NotSupported, PeerNotConnected, TypeConflict
 from oddwire.schema import Message, message
-from oddwire.transports.base import NodeId, PeerInfo
+from oddwire.transports.base import NodeId, PeerInfo, not_connected
 
 ALICE = NodeId("02" + "aa" * 32)
 
