@@ -125,6 +125,11 @@ class Dispatcher:
         lane.give_up(reason)
         self._enqueue(lane, self._bid_farewell, 0, reason, MESSAGE_WEIGHT)
 
+    def host_stopping(self, reason: str) -> None:
+        """Stop the application: its host ends, or wants it to."""
+        logger.info("stopping: %s", reason)
+        self._app.stop()
+
     # Sending ----------------------------------------------------------------------------------------
 
     async def send(self, node_id: NodeId, message: Message, force: bool = False, since: float | None = None) -> None:

@@ -90,7 +90,7 @@ def build_router(plugins: PluginManager) -> Router:
     manifest = Manifest(
         type_ids=frozenset(int.from_bytes(prefix, "big") for prefix in incoming),
         features=frozenset(features),
-        rpc_methods=(*rpc,),
+        rpc_methods=(),
     )
     return Router(
         registry=registry,

@@ -35,7 +35,7 @@ class Disconnected:
 
 
 class RecordingSink:
-    """Keeps every call, in order, in ``events``.
+    """Keeps every call about peers, in order, in ``events``; in ``stopped`` why the host stops.
 
     ``on_payload`` is called with each payload after it was recorded: to pause in the middle, or to raise.
     ``patience`` is how many seconds `until` waits.
@@ -43,6 +43,7 @@ class RecordingSink:
 
     def __init__(self, on_payload: Callable[[NodeId, bytes], None] | None = None, *, patience: float = 30.0) -> None:
         self.events: list[Connected | Received | Disconnected] = []
+        self.stopped: list[str] = []
         self.on_payload = on_payload
         self.patience = patience
         self._changed = asyncio.Event()
@@ -60,6 +61,11 @@ class RecordingSink:
     def peer_disconnected(self, peer: NodeId, reason: str) -> None:
         """Record it."""
         self._record(Disconnected(peer, reason))
+
+    def host_stopping(self, reason: str) -> None:
+        """Record it, in ``stopped``."""
+        self.stopped.append(reason)
+        self._changed.set()
 
     @property
     def payloads(self) -> list[bytes]:

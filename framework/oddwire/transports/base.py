@@ -7,16 +7,19 @@ of `oddwire.testing` over itself.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
-from oddwire.errors import EncodeError, PayloadTooLarge, PeerNotConnected
+from oddwire.errors import EncodeError, PayloadTooLarge, PeerNotConnected, TransportError
 from oddwire.proto.features import offers
 from oddwire.proto.keys import NodeId
 
 __all__ = [
     "MAX_PAYLOAD",
     "MIN_PAYLOAD",
+    "HostMethod",
+    "HostOption",
     "Manifest",
     "NodeId",
     "PeerInfo",
@@ -50,6 +53,39 @@ class PeerInfo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HostMethod:
+    """A method of ours that a host node with JSON-RPC offers under its own roof.
+
+    ``usage`` spells the parameters as lightningd's help does (``node_id [asset]``). ``call`` and ``check`` take the
+    caller's parameters verbatim, by position or by name; both raise nothing but `NodeRefused`, whose code and text are
+    the caller's answer. ``call`` gives what JSON can hold; ``check`` only looks at the parameters.
+    """
+
+    name: str
+    usage: str
+    description: str
+    call: Callable[[Sequence[Any] | Mapping[str, Any]], Coroutine[Any, Any, Any]]
+    check: Callable[[Sequence[Any] | Mapping[str, Any]], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostOption:
+    """An option of ours that a host node takes on its command line or in its configuration.
+
+    ``type`` is lightningd's: a ``flag`` takes no value. ``multi`` gives a list. A ``dynamic`` one may change while the
+    node runs: ``set`` takes the new value, and raises `ValueError` for one that will not do.
+    """
+
+    name: str
+    type: Literal["string", "int", "bool", "flag"]
+    description: str
+    default: str | int | bool | Sequence[str | int] | None = None
+    multi: bool = False
+    dynamic: bool = False
+    set: Callable[[Any], None] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
     """What the application tells its transport before any message flows; it does not change afterwards."""
 
@@ -57,8 +93,8 @@ class Manifest:
     """Every message type with a handler or a schema."""
     features: frozenset[int] = frozenset()
     """Feature bits to announce in ``init``."""
-    rpc_methods: tuple[str, ...] = ()
-    options: tuple[str, ...] = ()
+    rpc_methods: tuple[HostMethod, ...] = ()
+    options: tuple[HostOption, ...] = ()
     even_ids: frozenset[int] = field(init=False)
     """The even ones of `type_ids`: those a node must be told of, or it hangs up on them."""
 
@@ -77,6 +113,9 @@ class Sink(Protocol):
 
     def peer_disconnected(self, peer: NodeId, reason: str) -> None:
         """Report that a peer is gone; nothing more comes from it until the next `peer_connected`."""
+
+    def host_stopping(self, reason: str) -> None:
+        """Report that the host node ends, or wants us to: the application should stop."""
 
 
 class Transport(ABC):
@@ -109,6 +148,31 @@ class Transport(ABC):
 
     async def disconnect(self, peer: NodeId, reason: str = "") -> None:  # noqa: B027 - optional
         """End the connection to `peer`, if there is one. Transports that cannot, keep this: it does nothing."""
+
+    async def configure(self, manifest: Manifest) -> Mapping[str, Any]:
+        """Tell the host node what the application is, and give the values the host has for our options, by name.
+
+        Called once, before startup hooks and `open`. Transports without a host keep this: there are no values.
+        Raises `TransportError` if the host is gone; cancelled or failed, `aclose` still has to be called.
+        """
+        return {}
+
+    def refuse(self, reason: str) -> None:  # noqa: B027 - optional
+        """Tell the host node why the application cannot start; `aclose` follows."""
+
+    async def call(
+        self,
+        method: str,
+        params: Sequence[Any] | Mapping[str, Any] | None = None,
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109 - the answer is dropped, the request stands
+    ) -> Any:
+        """Call a JSON-RPC method of the host node and give its result.
+
+        Raises `NodeRefused` with the node's error; `ConnectionClosed` if the node is gone, when it may or may not have
+        done it; `TimeoutError` after ``timeout`` seconds; `TransportError` where there is no host node, as here.
+        """
+        raise TransportError(f"{type(self).__name__} has no host node to call {method!r} on")
 
     def warn(self, peer: NodeId, text: str) -> None:  # noqa: B027 - optional
         """Tell `peer` what it did wrong by BOLT 1's `warning`, where the transport can; else nothing."""
