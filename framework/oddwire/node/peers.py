@@ -195,6 +195,9 @@ class Peers:
         self._log("debug", f"disconnected: {reason}", f"{entry.hex}-connectd", entry.hex)
         self._plugins.notify("disconnect", {"id": entry.hex})
 
+    def host_stopping(self, reason: str) -> None:
+        """Do nothing: this node has no host."""
+
 
 def _address(address: str) -> dict[str, Any]:
     return address_fields(address) if address else {"type": "local socket", "socket": ""}
