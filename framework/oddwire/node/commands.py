@@ -12,32 +12,19 @@ from typing import Any, Final
 
 from oddwire.errors import ExtensionError, NodeRefused
 from oddwire.jsonrpc.framing import encode
+from oddwire.jsonrpc.parameters import INVALID_PARAMS, LIGHTNINGD, METHOD_NOT_FOUND, Parameter, bind
 from oddwire.jsonrpc.server import INVALID_REQUEST, RpcConnection
 from oddwire.node.filter import apply_filter, check_filter
-from oddwire.node.parameters import Parameter
 from oddwire.node.plugins.services import MethodCall, PluginMethod
 
-__all__ = [
-    "BUILT_IN",
-    "INVALID_PARAMS",
-    "LIGHTNINGD",
-    "METHOD_NOT_FOUND",
-    "Command",
-    "Commands",
-    "Request",
-    "unknown_parameter",
-]
+__all__ = ["BUILT_IN", "Command", "Commands", "Request"]
 
 logger = logging.getLogger(__name__)
 
 BUILT_IN: Final = "lightningd"
 """The owner of the node's own methods, by the name plugins know."""
 
-# lightningd's codes
-METHOD_NOT_FOUND: Final = -32601
-INVALID_PARAMS: Final = -32602
-LIGHTNINGD: Final = -1
-_SHUTTING_DOWN: Final = -5
+_SHUTTING_DOWN: Final = -5  # lightningd's code
 
 _QUOTED: Final = 1000
 
@@ -83,15 +70,6 @@ class Command:
         """The line of ``help``: name and parameters."""
         usage = self.usage or " ".join(parameter.usage for parameter in self.parameters or ())
         return f"{self.name}{' (DEPRECATED!)' if self.deprecated else ''} {usage}"
-
-
-def unknown_parameter(name: str) -> NodeRefused:
-    """Give lightningd's error for a parameter that a method does not have."""
-    return NodeRefused(
-        f"unknown parameter: {name}, this may be caused by a failure to autodetect key=value-style "
-        "parameters. Please try using the -k flag and explicit key=value pairs of parameters.",
-        code=INVALID_PARAMS,
-    )
 
 
 class Commands:
@@ -220,32 +198,7 @@ class Commands:
     # Parameters
 
     def _read(self, command: Command, request: Request, params: Any) -> list[Any]:
-        parameters = command.parameters or ()
-        values = [parameter.default for parameter in parameters]
-        given = [False] * len(parameters)
-        if type(params) is dict:
-            positions = {parameter.name: index for index, parameter in enumerate(parameters)}
-            for name, value in params.items():
-                index = positions.get(name, -1)
-                if index < 0:
-                    raise unknown_parameter(name)
-                values[index] = self._parse(parameters[index], value, request)
-                given[index] = True
-        elif type(params) is list:
-            for index, value in enumerate(params):
-                if index == len(parameters):
-                    raise NodeRefused(
-                        f"too many parameters: got {len(params)}, expected {len(parameters)}", code=INVALID_PARAMS
-                    )
-                if value is not None:
-                    values[index] = self._parse(parameters[index], value, request)
-                    given[index] = True
-        else:
-            raise NodeRefused("Expected array or object for params", code=INVALID_PARAMS)
-        for index, parameter in enumerate(parameters):
-            if parameter.required and not given[index]:
-                raise NodeRefused(f"missing required parameter: {parameter.name}", code=INVALID_PARAMS)
-        return values
+        return bind(command.parameters or (), params, lambda parameter, value: self._parse(parameter, value, request))
 
     def _parse(self, parameter: Parameter, value: Any, request: Request) -> Any:
         try:

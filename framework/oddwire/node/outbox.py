@@ -8,6 +8,7 @@ from collections import deque
 from typing import Final
 
 from oddwire.errors import NodeRefused, TransportError
+from oddwire.jsonrpc.parameters import LIGHTNINGD
 from oddwire.proto.keys import NodeId
 from oddwire.transports.bolt8 import Bolt8Transport
 
@@ -17,7 +18,6 @@ MAX_QUEUED: Final = 8 * 1024 * 1024
 """Bytes that wait for one peer before `Outbox.send` refuses more."""
 
 _OVERHEAD: Final = 64  # what a message costs besides its bytes
-_LIGHTNINGD: Final = -1
 
 
 class Outbox:
@@ -43,7 +43,7 @@ class Outbox:
             raise NodeRefused(
                 f"Peer {self._node_id} does not read: {self.queued} bytes are queued for it, of at most "
                 f"{self._max_queued}; nothing was sent, try again later",
-                code=_LIGHTNINGD,
+                code=LIGHTNINGD,
             )
         self._queue.append(payload)
         self.queued += size

@@ -1,114 +1,12 @@
-"""Parameters of JSON-RPC methods: what each kind takes, and lightningd's words for what it does not.
-
-A parser takes the JSON value and gives ours, or raises `ValueError` saying what it should be.
-"""
+"""Parameters that only the node's own methods have, in lightningd's words; the common ones are jsonrpc's."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
-from oddwire.proto.keys import NodeId, PublicKey
+from oddwire.jsonrpc.parameters import is_unicode, text_of
 
-__all__ = [
-    "Parameter",
-    "a_bool",
-    "a_hex",
-    "a_key",
-    "a_node_id",
-    "a_number",
-    "a_port",
-    "a_pubkey",
-    "a_string",
-    "a_u64",
-    "anything",
-    "text_of",
-]
-
-
-@dataclass(frozen=True, slots=True)
-class Parameter:
-    """One parameter: its name, what reads it, and whether it must be there; else it is ``default``."""
-
-    name: str
-    parse: Callable[[Any], Any]
-    required: bool = True
-    default: Any = None
-
-    @property
-    def usage(self) -> str:
-        """The name as ``help`` shows it, in brackets if optional."""
-        return self.name if self.required else f"[{self.name}]"
-
-
-def text_of(value: Any) -> str:
-    """Give a value as the text it had: a string without its quotes, anything else as JSON."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-
-
-def anything(value: Any) -> Any:
-    """Take any value as it is."""
-    return value
-
-
-def a_string(value: Any) -> str:
-    """Take any value as text, as lightningd does."""
-    text = text_of(value)
-    if not _is_unicode(text):
-        raise ValueError("should be a string")
-    return text
-
-
-def a_bool(value: Any) -> bool:
-    """Take true and false, as JSON or as text."""
-    text = text_of(value)
-    if text not in ("true", "false"):
-        raise ValueError("should be 'true' or 'false'")
-    return text == "true"
-
-
-# Whether a node id is a point costs a square root; the same few are asked for again and again
-_known_points: dict[str, NodeId] = {}
-_MOST_KNOWN = 4096
-
-
-def a_node_id(value: Any) -> NodeId:
-    """Take 66 hex digits that are a point on the curve."""
-    try:
-        return _known_points[value]
-    except (KeyError, TypeError):
-        pass
-    try:
-        node_id = NodeId(text_of(value))
-        PublicKey(node_id)
-    except ValueError:
-        raise ValueError("should be a node id") from None
-    if len(_known_points) >= _MOST_KNOWN:
-        _known_points.clear()
-    _known_points[value] = node_id
-    return node_id
-
-
-def a_pubkey(value: Any) -> PublicKey:
-    """Take a public key, 66 hex digits."""
-    try:
-        return PublicKey.from_hex(text_of(value))
-    except ValueError:
-        raise ValueError("should be a compressed pubkey") from None
-
-
-def a_hex(value: Any) -> bytes:
-    """Take bytes in hex."""
-    text = text_of(value)
-    try:
-        data = bytes.fromhex(text)
-    except ValueError:
-        data = b""
-    if len(data) * 2 != len(text):  # fromhex overlooks spaces
-        raise ValueError("should be a hex value")
-    return data
+__all__ = ["a_key", "a_number", "a_port", "a_u64"]
 
 
 def _an_integer(value: Any, bits: int, text: str) -> int:
@@ -151,14 +49,6 @@ def a_key(value: Any) -> tuple[str, ...]:
 
 def _a_part(value: Any) -> str:
     text = text_of(value)
-    if "\0" in text or not _is_unicode(text):
+    if "\0" in text or not is_unicode(text):
         raise ValueError("should be string")
     return text
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False  # half of a surrogate pair
-    return True

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from oddwire.errors import ExtensionError, NodeRefused
+from oddwire.jsonrpc.parameters import Parameter, a_string
 from oddwire.node.commands import BUILT_IN, Command, Commands, Request
-from oddwire.node.parameters import Parameter, a_number, a_string
+from oddwire.node.parameters import a_number
 from oddwire.node.plugins.services import MethodCall, PluginMethod
 
 

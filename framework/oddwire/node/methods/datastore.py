@@ -6,8 +6,9 @@ import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
 from oddwire.errors import NodeRefused
-from oddwire.node.commands import INVALID_PARAMS, Command, Request
-from oddwire.node.parameters import Parameter, a_hex, a_key, a_string, a_u64, text_of
+from oddwire.jsonrpc.parameters import INVALID_PARAMS, Parameter, a_hex, a_string, text_of
+from oddwire.node.commands import Command, Request
+from oddwire.node.parameters import a_key, a_u64
 from oddwire.node.store import Entry
 
 if TYPE_CHECKING:

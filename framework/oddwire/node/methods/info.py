@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from oddwire.errors import NodeRefused
+from oddwire.jsonrpc.parameters import INVALID_PARAMS, Parameter, a_bool, a_string
 from oddwire.node.addresses import address_fields
-from oddwire.node.commands import INVALID_PARAMS, Command, Request
+from oddwire.node.commands import Command, Request
 from oddwire.node.methods.peers import a_level
-from oddwire.node.parameters import Parameter, a_bool, a_string
 
 if TYPE_CHECKING:
     from oddwire.node.node import Node

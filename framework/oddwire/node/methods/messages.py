@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from oddwire.errors import ConnectionClosed, LocalProtocolError, NodeRefused, TransportError
+from oddwire.jsonrpc.parameters import INVALID_PARAMS, LIGHTNINGD, Parameter, a_node_id, anything, text_of
 from oddwire.jsonrpc.server import INVALID_REQUEST
-from oddwire.node.commands import INVALID_PARAMS, LIGHTNINGD, Command, Request
-from oddwire.node.parameters import Parameter, a_node_id, a_number, anything, text_of
+from oddwire.node.commands import Command, Request
+from oddwire.node.parameters import a_number
 from oddwire.proto.keys import NodeId
 from oddwire.proto.type_numbers import refusal
 from oddwire.transports.base import MAX_PAYLOAD, MIN_PAYLOAD

@@ -5,10 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from oddwire.errors import NodeRefused
+from oddwire.jsonrpc.parameters import (
+    INVALID_PARAMS,
+    LIGHTNINGD,
+    Parameter,
+    a_bool,
+    a_node_id,
+    a_string,
+    anything,
+    text_of,
+)
 from oddwire.node.addresses import address_fields
-from oddwire.node.commands import INVALID_PARAMS, LIGHTNINGD, Command, Request
+from oddwire.node.commands import Command, Request
 from oddwire.node.log import LEVELS, level_number
-from oddwire.node.parameters import Parameter, a_bool, a_node_id, a_port, a_string, anything, text_of
+from oddwire.node.parameters import a_port
 from oddwire.node.peers import Peer
 from oddwire.proto.addresses import parse_address
 from oddwire.proto.keys import NodeId

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from oddwire.errors import NodeRefused
-from oddwire.node.commands import INVALID_PARAMS, Command, Request, unknown_parameter
-from oddwire.node.parameters import text_of
+from oddwire.jsonrpc.parameters import INVALID_PARAMS, text_of, unknown_parameter
+from oddwire.node.commands import Command, Request
 
 if TYPE_CHECKING:
     from oddwire.node.node import Node

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 import coincurve
 
 from oddwire.errors import NodeRefused
-from oddwire.node.commands import INVALID_PARAMS, Command, Request
-from oddwire.node.parameters import Parameter, a_hex, a_pubkey, a_string
+from oddwire.jsonrpc.parameters import INVALID_PARAMS, Parameter, a_hex, a_pubkey, a_string
+from oddwire.node.commands import Command, Request
 from oddwire.proto.keys import NodeId, PublicKey
 
 if TYPE_CHECKING:

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from oddwire.errors import ExtensionError, NodeRefused
+from oddwire.jsonrpc.parameters import INVALID_PARAMS
 from oddwire.node.plugins.calls import MessageCalls, call_peer_connected
 from oddwire.node.plugins.hooks import names_plugin
 from oddwire.node.plugins.locate import checksum, is_program, program, programs_below, programs_in, resolved
 from oddwire.node.plugins.manifest import FEATURE_CONTEXTS, parse_manifest
-from oddwire.node.plugins.options import INVALID_PARAMS, OptionSpec
+from oddwire.node.plugins.options import OptionSpec
 from oddwire.node.plugins.plugin import PLUGIN_ERROR, Plugin, PluginState
 from oddwire.node.plugins.process import PluginLimits
 from oddwire.node.plugins.roster import Roster

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, cast, get_args
 
 from oddwire.errors import ExtensionError, NodeRefused
+from oddwire.jsonrpc.parameters import INVALID_PARAMS
 from oddwire.node.plugins.texts import brief, plain
 
-__all__ = ["INVALID_PARAMS", "OptionSpec", "OptionTable", "OptionType", "OptionValue", "is_deprecated", "parse_option"]
+__all__ = ["OptionSpec", "OptionTable", "OptionType", "OptionValue", "is_deprecated", "parse_option"]
 
 OptionType = Literal["string", "string-conceal", "int", "bool", "flag"]
 OptionValue = str | int | bool
 
-INVALID_PARAMS: Final = -32602
 _NAME: Final = re.compile(r"[0-9a-z_-]+")
 _TYPES: Final = get_args(OptionType)
 _TRUE: Final = {"yes": True, "true": True, "no": False, "false": False}
