@@ -31,6 +31,7 @@
     └─ SessionError               the conversation with the peer
        ├─ ReplyTimeout            no reply in time                       .timeout
        ├─ RemoteFailure           the peer's handler failed              .code .text
+       ├─ Refuse                  a handler of ours says no              .code .text
        ├─ QuotaExceeded           a limit was reached                    .limit
        └─ NotSupported            the peer does not speak this           .feature
 
@@ -63,6 +64,7 @@ __all__ = [
     "PeerNotConnected",
     "ProtocolError",
     "QuotaExceeded",
+    "Refuse",
     "RemoteFailure",
     "RemoteProtocolError",
     "ReplyTimeout",
@@ -282,6 +284,21 @@ class RemoteFailure(SessionError):
 
     def __init__(self, text: str, *, code: int = 0) -> None:
         super().__init__(text)
+        self.code = code
+        self.text = text
+
+
+class Refuse(SessionError):
+    """What a handler raises to say no: the peer's request fails with `RemoteFailure`, which has ``code`` and ``text``.
+
+    ``code`` is 4, refused, or one of the application's own, from 1000 to 65535; ``text`` is for the peer's people, at
+    most 1000 bytes of UTF-8 are sent. Where no reply is due the peer is told nothing.
+    """
+
+    def __init__(self, text: str, *, code: int = 4) -> None:
+        super().__init__(text)
+        if not 0 < code <= 0xFFFF:
+            raise ValueError(f"a failure's code should be from 1 to 65535, not {code}")
         self.code = code
         self.text = text
 
