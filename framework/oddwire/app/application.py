@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import signal
 from collections.abc import Mapping
@@ -10,12 +11,14 @@ from enum import Enum
 from types import TracebackType
 from typing import Any, Protocol, runtime_checkable
 
-from oddwire.app.context import Context, Peer
+from oddwire.app.context import HostNode, Peer
 from oddwire.app.dispatcher import Dispatcher
+from oddwire.app.methods import Methods
+from oddwire.app.options import Options
 from oddwire.app.plugins import PluginManager
 from oddwire.app.router import build_router
 from oddwire.codecs.registry import Registry
-from oddwire.errors import ExtensionError, LocalProtocolError, TransportError
+from oddwire.errors import ExtensionError, LocalProtocolError, OddwireError, TransportError
 from oddwire.transports.base import Manifest, NodeId, PeerInfo, Transport
 
 __all__ = ["Application"]
@@ -43,8 +46,9 @@ class Application:
 
     ``extensions`` are `Extension` objects, other plugins, or texts: names of installed extensions and paths of
     ``.py`` files. ``transport`` is an unopened `Transport`, or the name of a registered or installed one, made with
-    ``transport_options``. ``plugins`` brings a `PluginManager` with plugins of its own. ``grace`` is how many
-    seconds handlers get to finish when the application closes.
+    ``transport_options``. ``options`` are values of the extensions' options by name. ``plugins`` brings a
+    `PluginManager` with plugins of its own. ``grace`` is how many seconds handlers get to finish when the application
+    closes.
 
     Everything is checked here, before anything runs: raises the `DefinitionError` that names both sides. Starts
     once, with ``async with app:`` or `start` and `aclose`.
@@ -55,6 +59,7 @@ class Application:
         *extensions: object,
         transport: Transport | str,
         transport_options: Mapping[str, Any] | None = None,
+        options: Mapping[str, Any] | None = None,
         plugins: PluginManager | None = None,
         grace: float = 5.0,
     ) -> None:
@@ -71,6 +76,12 @@ class Application:
         self.transport: Transport = transport
         self._router = build_router(self.plugins)
         self.plugins.freeze()
+        self._methods = Methods(self, self._router.rpc_methods)
+        self._options = Options(self._router.settings, options or {})
+        self._manifest = dataclasses.replace(
+            self._router.manifest, rpc_methods=self._methods.for_host(), options=self._options.for_host()
+        )
+        self._node = HostNode(transport)
         self._grace = grace
         self._state = _State.BUILT
         self._dispatcher: Dispatcher | None = None
@@ -81,18 +92,20 @@ class Application:
     # Running ----------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Run the startup hooks, then open the transport.
+        """Ask the host node, if there is one, for the options; run the startup hooks; open the transport.
 
-        Raises what a hook raises, or the transport's `TransportError`; cancelled or failed, all that was started is
-        shut down again and the application is closed.
+        Raises `ExtensionError` for an option's value, what a hook raises, or the transport's `TransportError`;
+        cancelled or failed, all that was started is shut down again, the host is told, the application is closed.
         """
         if self._state is not _State.BUILT:
             raise LocalProtocolError(f"an application starts once; this one {self._state.value}")
         self._state = _State.RUNNING
         calls = self.plugins.calls
         silent = {call.plugin for call in calls("shutdown")} - {call.plugin for call in calls("startup")}
-        self._started |= silent
+        opening = False
         try:
+            self._options.read(await self.transport.configure(self._manifest))
+            self._started |= silent
             for call in calls("startup"):
                 await call.finish(app=self)
                 self._started.add(call.plugin)
@@ -105,9 +118,13 @@ class Application:
                 on_failure=calls("handler_failed"),
                 tracers=calls("message_traced"),
             )
-            await self.transport.open(self._router.manifest, self._dispatcher)
-        except BaseException:
-            await self._close(grace=0.0)
+            opening = True
+            await self.transport.open(self._manifest, self._dispatcher)
+        except BaseException as error:
+            if not opening:
+                self.transport.refuse(_reason(error))
+            self._closing = asyncio.create_task(self._close(grace=0.0))
+            await self._closed(self._closing)
             raise
 
     async def aclose(self) -> None:
@@ -120,18 +137,23 @@ class Application:
         if self._state is _State.BUILT:
             self._state = _State.CLOSED
             return
-        if self._dispatcher is not None and self._dispatcher.is_working_on(asyncio.current_task()):
+        task = asyncio.current_task()
+        working = self._dispatcher is not None and self._dispatcher.is_working_on(task)
+        if working or self._methods.is_working_on(task):
             raise LocalProtocolError("aclose would wait for the handler that called it: call stop() instead")
         if self._closing is None:
             self._closing = asyncio.get_running_loop().create_task(self._close(self._grace))
         if self._closing is asyncio.current_task():
             return  # a hook asks for what is under way
+        await self._closed(self._closing)
+
+    async def _closed(self, closing: asyncio.Task[None]) -> None:
         try:
-            await asyncio.shield(self._closing)
+            await asyncio.shield(closing)
         except asyncio.CancelledError:
             if self._dispatcher is not None:
                 self._dispatcher.hurry()
-            await asyncio.wait([self._closing])
+            await asyncio.wait([closing])
             raise
 
     async def _close(self, grace: float) -> None:
@@ -140,6 +162,8 @@ class Application:
         try:
             if self._dispatcher is not None:
                 await self._dispatcher.aclose(grace, self.transport.aclose)
+            else:
+                await self.transport.aclose()
         finally:
             await self._shut_down()
 
@@ -168,8 +192,11 @@ class Application:
         """End `run_until_stopped`. For handlers and signals: it returns at once."""
         self._stopped.set()
 
-    async def run_until_stopped(self) -> None:
-        """Start if need be, run until `stop`, SIGINT or SIGTERM, then close. A second signal is not caught."""
+    async def run_until_stopped(self, *, signals: bool = True) -> None:
+        """Start if need be, run until `stop`, SIGINT or SIGTERM, then close. A second signal is not caught.
+
+        Stopped while it starts, it starts no further. Without ``signals`` they are left to the program.
+        """
         loop = asyncio.get_running_loop()
         caught: list[signal.Signals] = []
 
@@ -181,7 +208,7 @@ class Application:
             while caught:
                 loop.remove_signal_handler(caught.pop())
 
-        for number in _SIGNALS:
+        for number in _SIGNALS if signals else ():
             try:
                 loop.add_signal_handler(number, signalled)
             except (NotImplementedError, RuntimeError, ValueError):
@@ -189,11 +216,25 @@ class Application:
             caught.append(number)
         try:
             if self._state is _State.BUILT:
-                await self.start()
+                await self._start_unless_stopped()
             await self._stopped.wait()
         finally:
             release()
             await self.aclose()
+
+    async def _start_unless_stopped(self) -> None:
+        starting = asyncio.create_task(self.start())
+        stopped = asyncio.create_task(self._stopped.wait())
+        try:
+            await asyncio.wait([starting, stopped], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopped.cancel()
+            was_stopped = self._stopped.is_set() and not starting.done()
+            if not starting.done():
+                starting.cancel("the application was stopped")
+            await asyncio.wait([starting])
+        if not (was_stopped and starting.cancelled()):
+            starting.result()
 
     # Peers and the rest of the world ----------------------------------------------------------------
 
@@ -223,14 +264,26 @@ class Application:
         await self.transport.disconnect(NodeId(node_id), reason)
 
     async def call(self, method: str, *arguments: Any, **parameters: Any) -> Any:
-        """Call an extension's RPC method as its host node would. Raises `ExtensionError` for an unknown one."""
+        """Call an extension's RPC method, its parameters read as its host node's would be, and give what it returns.
+
+        Raises `ExtensionError` for an unknown method, `NodeRefused` (code -32602) for parameters that do not fit, and
+        whatever the method raises.
+        """
         self._running()
-        try:
-            owner, rpc = self._router.rpc_methods[method]
-        except KeyError:
-            known = ", ".join(sorted(self._router.rpc_methods)) or "none"
-            raise ExtensionError(f"no RPC method {method!r} is loaded; there are: {known}") from None
-        return await rpc.function(Context(self, owner.name), *arguments, **parameters)
+        return await self._methods.call(method, arguments, parameters)
+
+    @property
+    def node(self) -> HostNode:
+        """The node the application runs inside; its calls raise `TransportError` if there is none."""
+        return self._node
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """The values of the extensions' options by name, there once it starts and before the startup hooks run.
+
+        A dynamic option has its new value as soon as it is given one. Raises `LocalProtocolError` before.
+        """
+        return self._options
 
     @property
     def node_id(self) -> NodeId | None:
@@ -250,7 +303,7 @@ class Application:
     @property
     def manifest(self) -> Manifest:
         """What the transport is told of the application."""
-        return self._router.manifest
+        return self._manifest
 
     def _running(self) -> Dispatcher:
         if self._dispatcher is None:
@@ -265,3 +318,10 @@ class Application:
         if not isinstance(made, Transport):
             raise ExtensionError(f"transport {name!r} should make a Transport, not {made!r}")
         return made
+
+
+def _reason(error: BaseException) -> str:
+    """Say why an application cannot start."""
+    if isinstance(error, asyncio.CancelledError):
+        return "stopped before it had started"
+    return str(error) if isinstance(error, OddwireError) else f"{type(error).__name__}: {error}".removesuffix(": ")

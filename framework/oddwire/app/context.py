@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from oddwire.app.plain import to_plain
 from oddwire.errors import LocalProtocolError
 from oddwire.schema import Message
-from oddwire.transports.base import NodeId, PeerInfo
+from oddwire.transports.base import NodeId, PeerInfo, Transport
 
 if TYPE_CHECKING:
     from oddwire.app.application import Application
     from oddwire.app.extension import Extension
 
-__all__ = ["Context", "Messenger", "Peer"]
+__all__ = ["Context", "HostNode", "Messenger", "Peer"]
 
 M = TypeVar("M", bound=Message)
 
@@ -108,6 +109,41 @@ class Peer:
         return f"<Peer {self.node_id} {'connected' if self.connected else 'not connected'}>"
 
 
+class HostNode:
+    """The node that an application runs inside, where its transport has one: lightningd, say."""
+
+    __slots__ = ("_transport",)
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    async def call(
+        self,
+        method: str,
+        params: Sequence[Any] | Mapping[str, Any] | None = None,
+        /,
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109 - the answer is dropped, the request stands
+        **named: Any,
+    ) -> Any:
+        """Call a JSON-RPC method of the node and give its result: ``call("connect", [uri])``, ``call("ping", id=...)``.
+
+        Parameters go by position or by name, in ``params`` or as keywords; node ids, bytes and the like are written as
+        JSON has them. ``timeout`` is in seconds, None waits for ever; a parameter of that name goes in ``params``.
+        Cancelled, the answer is dropped, the request stands. Raises `NodeRefused` with the node's error,
+        `ConnectionClosed` if the node is gone, when it may or may not have done it, `TimeoutError`, and
+        `TransportError` where there is no host node.
+        """
+        if params is not None and named:
+            raise TypeError(
+                f"call({method!r}) should have its parameters in one place, params or keywords, not in both"
+            )
+        return await self._transport.call(method, to_plain(named if params is None else params), timeout=timeout)
+
+    def __repr__(self) -> str:
+        return f"<HostNode behind {type(self._transport).__name__}>"
+
+
 class Context:
     """Handed to every handler: one a peer and extension, kept while the peer is connected.
 
@@ -127,6 +163,16 @@ class Context:
         if self._peer is None:
             raise LocalProtocolError("an RPC method has no peer of its own: take one with context.app.peer(node_id)")
         return self._peer
+
+    @property
+    def node(self) -> HostNode:
+        """The node the application runs inside: `Application.node`."""
+        return self.app.node
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """The values of all loaded extensions' options, by name: `Application.options`."""
+        return self.app.options
 
     @property
     def logger(self) -> logging.Logger:

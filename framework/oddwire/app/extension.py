@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Coroutine, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar
 
 from oddwire.app.context import Context, Peer
-from oddwire.app.handler import Handler, RpcMethod, check_callback, place
+from oddwire.app.handler import Handler, check_callback, place, scope_of
 from oddwire.app.hookspecs import hookimpl
+from oddwire.app.options import Option
+from oddwire.app.rpc import RpcMethod
 from oddwire.errors import ExtensionError
 from oddwire.schema import Message, schema_of
 
@@ -20,7 +22,9 @@ __all__ = ["Extension"]
 
 M = TypeVar("M", bound=Message)
 R = TypeVar("R", bound=Message | None)
-F = TypeVar("F", bound=Callable[..., Coroutine[Any, Any, Any]])
+P = ParamSpec("P")
+T = TypeVar("T")
+OptionFunction = TypeVar("OptionFunction", bound=Callable[[Any], Any])
 AppCallback = TypeVar("AppCallback", bound="Callable[[Application], Coroutine[Any, Any, None]]")
 ConnectCallback = TypeVar("ConnectCallback", bound=Callable[[Context], Coroutine[Any, Any, None]])
 DisconnectCallback = TypeVar("DisconnectCallback", bound=Callable[[Context, str], Coroutine[Any, Any, None]])
@@ -46,6 +50,7 @@ class Extension:
         self._messages: dict[type[Message], None] = {}
         self._handlers: dict[type[Message], Handler] = {}
         self._rpc_methods: dict[str, RpcMethod] = {}
+        self._options: dict[str, Option] = {}
         self._startup: list[Callable[[Application], Coroutine[Any, Any, None]]] = []
         self._shutdown: list[Callable[[Application], Coroutine[Any, Any, None]]] = []
         self._connect: list[Callable[[Context], Coroutine[Any, Any, None]]] = []
@@ -75,9 +80,7 @@ class Extension:
         def register(
             function: Callable[[Context, M], Coroutine[Any, Any, R]],
         ) -> Callable[[Context, M], Coroutine[Any, Any, R]]:
-            # A handler made inside a function, as tests do, names classes that are in no module.
-            local = "<locals>" in getattr(function, "__qualname__", "")
-            scope = dict(sys._getframe(1).f_locals) if local else {}  # noqa: SLF001 - as dataclasses do
+            scope = scope_of(function, sys._getframe(1))  # noqa: SLF001 - as dataclasses do
             handler = Handler(message=message, function=function, concurrent=concurrent, scope=scope)
             before = self._handlers.get(message)
             if before is not None:
@@ -101,17 +104,50 @@ class Extension:
         self._messages[message] = None
         return message
 
-    def rpc(self, name: str, *, usage: str = "", description: str = "") -> Callable[[F], F]:
-        """Make the decorated ``async def (context, ...)`` an RPC method of the host node; see `RpcMethod`."""
+    def rpc(
+        self, name: str, *, usage: str = "", description: str = ""
+    ) -> Callable[
+        [Callable[Concatenate[Context, P], Coroutine[Any, Any, T]]],
+        Callable[Concatenate[Context, P], Coroutine[Any, Any, T]],
+    ]:
+        """Make the decorated ``async def (context, ...)`` an RPC method of the host node; see `RpcMethod`.
 
-        def register(function: F) -> F:
+        Usage and help are made from its signature and docstring. What it raises is the caller's error: `NodeRefused`
+        with its code, other errors of oddwire and `ValueError` with their text, and of all else only that it happened.
+        """
+
+        def register(
+            function: Callable[Concatenate[Context, P], Coroutine[Any, Any, T]],
+        ) -> Callable[Concatenate[Context, P], Coroutine[Any, Any, T]]:
             before = self._rpc_methods.get(name)
             if before is not None:
                 raise ExtensionError(
                     f"{self!r}: RPC method {name!r} is both {place(before.function)} and {place(function)}"
                 )
-            method = RpcMethod(name=name, function=function, usage=usage, description=description)
+            scope = scope_of(function, sys._getframe(1))  # noqa: SLF001 - as dataclasses do
+            method = RpcMethod(name=name, function=function, usage=usage, description=description, scope=scope)
             self._rpc_methods[name] = method
+            return function
+
+        return register
+
+    def option(
+        self, name: str, *, dynamic: bool = False, description: str = ""
+    ) -> Callable[[OptionFunction], OptionFunction]:
+        """Make the decorated ``def (value: T = default)`` an option of the host node and of ``oddwire run``.
+
+        What it returns is the option's value, in ``app.options[name]`` and ``context.options[name]``; see `Option`.
+        """
+
+        def register(function: OptionFunction) -> OptionFunction:
+            before = self._options.get(name)
+            if before is not None:
+                raise ExtensionError(
+                    f"{self!r}: option {name!r} is both {place(before.function)} and {place(function)}"
+                )
+            scope = scope_of(function, sys._getframe(1))  # noqa: SLF001 - as dataclasses do
+            option = Option(name=name, function=function, dynamic=dynamic, description=description, scope=scope)
+            self._options[name] = option
             return function
 
         return register
@@ -148,8 +184,16 @@ class Extension:
             found.update(dict.fromkeys(handler.replies()))
         return (*(found | self._messages),)
 
-    def run(self, argv: Sequence[str] | None = None) -> None:
-        """Run this extension as ``oddwire run`` does, with the options of ``argv`` (default ``sys.argv[1:]``)."""
+    def run(self, argv: Sequence[str] | None = None, *, receive: Literal["hook", "notification"] = "hook") -> None:
+        """Run this extension, as a plugin if lightningd started us, else as ``oddwire run`` does; then exit.
+
+        ``argv`` are the options of ``oddwire run`` (default ``sys.argv[1:]``). ``receive`` is how lightningd is to
+        hand over messages: by its hook, or by its notification, which v24.02 and later have.
+        """
+        from oddwire.app.hosted import is_hosted, run_hosted
+
+        if is_hosted():
+            run_hosted(self, receive=receive)
         # The one import that points up the floors: here, at call time, an author's script becomes the program.
         from oddwire.cli.run import run_extension
 
@@ -171,6 +215,11 @@ class Extension:
     def register_rpc(self) -> tuple[RpcMethod, ...]:
         """Give what `rpc` collected."""
         return (*self._rpc_methods.values(),)
+
+    @hookimpl
+    def register_options(self) -> tuple[Option, ...]:
+        """Give what `option` collected."""
+        return (*self._options.values(),)
 
     @hookimpl
     async def startup(self, app: Application) -> None:

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Literal
 
 import pluggy
 
-from oddwire.app.handler import Handler, RpcMethod
+from oddwire.app.handler import Handler
+from oddwire.app.options import Option
+from oddwire.app.rpc import RpcMethod
 from oddwire.codecs.base import Codec
 from oddwire.errors import DecodeError
 from oddwire.schema import Message
@@ -80,8 +82,12 @@ class Hooks:
         """Give RPC methods: `Application.call` reaches them, and so does a host node that has JSON-RPC."""
 
     @hookspec
+    def register_options(self) -> Iterable[Option]:  # type: ignore[empty-body]
+        """Give options, for the host node and for ``oddwire run``. Two of one name fail at load."""
+
+    @hookspec
     def startup(self, app: Application) -> Awaitable[None] | None:
-        """Get ready, before the transport opens; may be async. In the order of loading.
+        """Get ready, before the transport opens; may be async. In the order of loading. Options have their values.
 
         Raising stops the start: the plugins that had started are shut down, last first, and the error goes on.
         """

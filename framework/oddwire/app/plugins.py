@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
 import inspect
 import itertools
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,8 +16,10 @@ import pluggy
 
 from oddwire.app.builtin import Builtins
 from oddwire.app.extension import Extension
-from oddwire.app.handler import Handler, RpcMethod
+from oddwire.app.handler import Handler
 from oddwire.app.hookspecs import PROJECT, Hooks
+from oddwire.app.options import Option
+from oddwire.app.rpc import RpcMethod
 from oddwire.codecs.base import Codec
 from oddwire.errors import DefinitionError, ExtensionError
 from oddwire.schema import Message
@@ -45,6 +45,7 @@ class Contribution:
     codecs: tuple[Codec, ...] = ()
     transports: Mapping[str, Callable[..., Transport]] = field(default_factory=dict)
     rpc_methods: tuple[RpcMethod, ...] = ()
+    options: tuple[Option, ...] = ()
 
 
 class HookCall:
@@ -153,8 +154,7 @@ class PluginManager:
         for caller in callers:
             impl = next(impl for impl in caller.get_hookimpls() if impl.plugin is plugin)
             if not caller.has_spec():
-                close = difflib.get_close_matches(caller.name, _HOOK_NAMES, 1)
-                hint = f"did you mean {close[0]!r}?" if close else f"they are: {', '.join(_HOOK_NAMES)}"
+                hint = _closest(caller.name, _HOOK_NAMES) or f"they are: {', '.join(_HOOK_NAMES)}"
                 raise ExtensionError(f"plugin {name!r} ({_describe(plugin)}): there is no hook {caller.name!r}; {hint}")
             if impl.wrapper or impl.hookwrapper:
                 raise ExtensionError(f"plugin {name!r} ({_describe(plugin)}): hook {caller.name!r} cannot be wrapped")
@@ -170,6 +170,7 @@ class PluginManager:
             codecs=(*found.get("register_codecs", ()),),
             transports=dict(found.get("register_transports", ())),
             rpc_methods=(*found.get("register_rpc", ()),),
+            options=(*found.get("register_options", ()),),
         )
 
     def _provided(self, group: str, name: str, offers: Callable[[Contribution], Mapping[str, Any]]) -> Any:
@@ -187,12 +188,13 @@ class PluginManager:
         return found[name]
 
     def _load_entry_point(self, group: str, name: str, known: Iterable[str] = ()) -> str:
+        from importlib.metadata import entry_points  # reads mail headers, and imports all it takes for that
+
         kind = group.rpartition(".")[2].removesuffix("s")
         entries = list(entry_points(group=group, name=name))
         if not entries:
             names = sorted({*known, *entry_points(group=group).names})
-            close = difflib.get_close_matches(name, names, 1)
-            hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(names) or 'none'}"
+            hint = _closest(name, names) or f"there are: {', '.join(names) or 'none'}"
             raise ExtensionError(f"no {kind} is called {name!r}; {hint}")
         sources = sorted({f"{entry.value} of {entry.dist.name if entry.dist else '?'}" for entry in entries})
         if len(sources) > 1:
@@ -215,6 +217,7 @@ _GATHERED: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "register_messages": ("message classes", lambda item: isinstance(item, type) and issubclass(item, Message)),
     "register_handlers": ("Handler objects", lambda item: isinstance(item, Handler)),
     "register_rpc": ("RpcMethod objects", lambda item: isinstance(item, RpcMethod)),
+    "register_options": ("Option objects", lambda item: isinstance(item, Option)),
     "register_transports": (
         "a mapping of names to callables",
         lambda item: isinstance(item[0], str) and callable(item[1]),
@@ -251,6 +254,14 @@ def _describe(plugin: object) -> str:
     if isinstance(plugin, Extension):
         return f"an extension of {plugin.module}"
     return f"module {plugin.__name__}" if isinstance(plugin, ModuleType) else repr(plugin)
+
+
+def _closest(name: str, names: Sequence[str]) -> str:
+    """Ask after a misspelt name; an empty text if none is near."""
+    import difflib  # not before somebody misspells one
+
+    close = difflib.get_close_matches(name, names, 1)
+    return f"did you mean {close[0]!r}?" if close else ""
 
 
 def _brief(error: Exception) -> str:

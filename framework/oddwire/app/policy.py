@@ -49,6 +49,8 @@ POLICY: Final = {
     Outcome.HANDLER_RAISED: Policy(logging.ERROR, report=True),  # the peer is told nothing
 }
 
+_EXITING: Final = "; to end the application, it should call context.app.stop()"
+
 
 class Enforcer:
     """Does what the table says."""
@@ -77,17 +79,20 @@ class Enforcer:
             self._spawn(self._hang_up(lane, told))
 
     def failed(self, context: Context, message: object, error: BaseException) -> None:
-        """Deal with an exception of the author's code, or let it pass if it is ours to obey."""
+        """Deal with an exception of the author's code, or let it pass if it is ours to obey.
+
+        `SystemExit` is not: a message must not be able to end the application.
+        """
         task = asyncio.current_task()
         stopping = isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling()
-        if stopping or isinstance(error, (GeneratorExit, KeyboardInterrupt, SystemExit)):
+        if stopping or isinstance(error, (GeneratorExit, KeyboardInterrupt)):
             raise error
         policy = POLICY[Outcome.HANDLER_RAISED]
         handled = message if isinstance(message, Message) else None
         gone = isinstance(error, (PeerNotConnected, ConnectionClosed)) and not context.peer.connected
         logger.log(
             logging.DEBUG if gone else policy.log,
-            "%s of %r failed, with %s",
+            "%s of %r failed, with %s" + (_EXITING if isinstance(error, SystemExit) else ""),
             "peer hook" if handled is None else f"handler of {type(handled).__name__}",
             context.extension,
             context.peer,

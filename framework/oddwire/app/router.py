@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
-from oddwire.app.handler import Handler, HandlerFunction, RpcMethod, place
+from oddwire.app.handler import Handler, HandlerFunction, place
+from oddwire.app.methods import BoundMethod
+from oddwire.app.options import Setting
 from oddwire.app.plugins import Contribution, PluginManager
 from oddwire.codecs.registry import Registry
 from oddwire.errors import EncodeError, ExtensionError, NotSupported
@@ -38,13 +40,17 @@ class Outgoing(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Router:
-    """The frozen tables: received types by their two bytes, sent messages by class, RPC methods by name."""
+    """The frozen tables: received types by their two bytes, sent messages by class, methods and options by name.
+
+    ``manifest`` has no RPC methods and options: the application adds them, bound to itself.
+    """
 
     registry: Registry
     manifest: Manifest
     incoming: Mapping[bytes, Route]
     outgoing: Mapping[type[Message], Outgoing]
-    rpc_methods: Mapping[str, tuple[Contribution, RpcMethod]]
+    rpc_methods: Mapping[str, BoundMethod]
+    settings: Mapping[str, Setting]
     owners: tuple[Contribution, ...]
 
     def owner_of(self, name: str) -> Contribution:
@@ -59,15 +65,15 @@ def build_router(plugins: PluginManager) -> Router:
     """Check every plugin against the others and build the tables.
 
     Raises `TypeConflict` for two claims on one type number; `ExtensionError` for two handlers of one message, and
-    two plugins with one feature bit, codec, transport or RPC method; `SchemaError` for what a codec cannot carry.
-    Each names both sides.
+    two plugins with one feature bit, codec, transport, RPC method or option; `SchemaError` for what a codec cannot
+    carry. Each names both sides.
     """
     _load_codecs(plugins)
     owners = plugins.contributions
     codecs = _unique("codec", ((codec.name, owner, codec) for owner in owners for codec in owner.codecs))
     claims = _claims(owners)
     handlers = _handlers(owners)
-    registry = Registry(codecs.values())
+    registry = Registry(codec for _, codec in codecs.values())
     for message, claimants in claims.items():
         registry.register(message, owner=claimants[0].name)
     registry.freeze()
@@ -85,19 +91,22 @@ def build_router(plugins: PluginManager) -> Router:
             incoming[prefix] = Route(plan.decode, None, 0, False)
         outgoing[message] = Outgoing(plan.encode, None if type_id % 2 else tuple(claimants))
     features = _unique("feature bit", ((owner.feature, owner, owner) for owner in owners if owner.feature is not None))
-    rpc = _unique("RPC method", ((rpc.name, owner, (owner, rpc)) for owner in owners for rpc in owner.rpc_methods))
+    rpc = _unique("RPC method", ((rpc.name, owner, rpc) for owner in owners for rpc in owner.rpc_methods))
+    options = _unique("option", ((option.name, owner, option) for owner in owners for option in owner.options))
     _unique("transport", ((name, owner, maker) for owner in owners for name, maker in owner.transports.items()))
     manifest = Manifest(
         type_ids=frozenset(int.from_bytes(prefix, "big") for prefix in incoming),
         features=frozenset(features),
-        rpc_methods=(),
     )
     return Router(
         registry=registry,
         manifest=manifest,
         incoming=MappingProxyType(incoming),
         outgoing=MappingProxyType(outgoing),
-        rpc_methods=MappingProxyType(rpc),
+        rpc_methods=MappingProxyType(
+            {name: BoundMethod(owner.name, method, method.parameters()) for name, (owner, method) in rpc.items()}
+        ),
+        settings=MappingProxyType({name: option.setting(owner.name) for name, (owner, option) in options.items()}),
         owners=owners,
     )
 
@@ -174,11 +183,11 @@ def _handlers(owners: tuple[Contribution, ...]) -> dict[type[Message], tuple[Con
     return found
 
 
-def _unique(kind: str, offers: Iterable[tuple[K, Contribution, V]]) -> dict[K, V]:
-    """Make a dict of what plugins offer; two offers of one key are an error that names both plugins."""
+def _unique(kind: str, offers: Iterable[tuple[K, Contribution, V]]) -> dict[K, tuple[Contribution, V]]:
+    """Make a dict of what plugins offer, and which; two offers of one key are an error that names both plugins."""
     found: dict[K, tuple[Contribution, V]] = {}
     for key, owner, value in offers:
         other, _ = found.setdefault(key, (owner, value))
         if other is not owner:
             raise ExtensionError(f"{kind} {key!r} is claimed by {other.name!r} and {owner.name!r}")
-    return {key: value for key, (_, value) in found.items()}
+    return found

@@ -124,7 +124,7 @@ async def test_what_the_transport_is_told_is_frozen_before_it_opens(extension: E
         assert transport.manifest is app.manifest
         assert app.manifest.type_ids == {0x8C01, 0x8C03}
         assert app.manifest.features == {513}
-        assert app.manifest.rpc_methods == ("shout",)
+        assert [method.name for method in app.manifest.rpc_methods] == ["shout"]
     assert app.registry.lookup(0x8C01) is not None
     with pytest.raises(ExtensionError, match="before the application is built"):
         app.plugins.register(Extension("late", version="1.0"))
@@ -153,7 +153,7 @@ async def test_a_startup_that_fails_is_rolled_back() -> None:
     app = Application(*plugins, transport=LoggingTransport(log))
     with pytest.raises(RuntimeError, match="three cannot start"):
         await app.start()
-    assert log == ["start one", "start two", "start three", "stop two", "stop one"]
+    assert log == ["start one", "start two", "start three", "close", "stop two", "stop one"]
     await app.aclose()
     with pytest.raises(LocalProtocolError, match="starts once; this one is closed"):
         await app.start()
@@ -168,7 +168,7 @@ async def test_a_startup_that_is_cancelled_is_rolled_back() -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert log == ["start one", "start two", "stop one"]
+    assert log == ["start one", "start two", "close", "stop one"]
 
 
 async def test_a_transport_that_does_not_open_is_rolled_back() -> None:

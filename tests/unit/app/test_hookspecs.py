@@ -18,6 +18,7 @@ def test_the_hooks_are_those_of_the_design() -> None:
         "register_codecs",
         "register_handlers",
         "register_messages",
+        "register_options",
         "register_rpc",
         "register_transports",
         "shutdown",

@@ -125,12 +125,24 @@ async def test_is_quiet_about_a_peer_that_went(
     assert len(setting.failures.seen) == 2
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(1), GeneratorExit()])
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), GeneratorExit()])
 async def test_lets_pass_what_ends_the_program(transport: ScriptedTransport, error: BaseException) -> None:
     setting = await Setting(transport).start()
     with pytest.raises(type(error)):
         setting.enforcer.failed(setting.context, Ask(), error)
     assert setting.failures.seen == []
+
+
+async def test_a_handler_cannot_end_the_program(
+    transport: ScriptedTransport, caplog: pytest.LogCaptureFixture
+) -> None:
+    setting = await Setting(transport).start()
+    error = SystemExit(1)
+    setting.enforcer.failed(setting.context, Ask(), error)
+    assert setting.failures.seen == [(ALICE, "test", Ask(), error)]
+    assert caplog.records[-1].message == (
+        f"handler of Ask of 'test' failed, with {ALICE}; to end the application, it should call context.app.stop()"
+    )
 
 
 async def test_tells_our_own_cancelling_from_the_handlers(transport: ScriptedTransport) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from oddwire.app import Context, Extension, PluginManager, RpcMethod, hookimpl
+from oddwire.app.methods import BoundMethod
 from oddwire.app.router import Router, build_router, check_support, unregistered
 from oddwire.errors import EncodeError, ExtensionError, NotSupported, PeerNotConnected, TypeConflict
 from oddwire.schema import Message, message
@@ -71,7 +72,7 @@ def test_makes_the_tables_and_the_manifest(one: Extension, two: Extension) -> No
     assert router.manifest.type_ids == {0x8C01, 0x8C03, 0x8C06}
     assert router.manifest.even_ids == {0x8C06}
     assert router.manifest.features == {513, 515}
-    assert router.manifest.rpc_methods == ("one-do",)
+    assert router.manifest.rpc_methods == ()  # the application binds them
     assert router.registry.by_name.keys() == {"one.Ask", "one.Answer", "two.Even"}
     assert set(router.incoming) == {b"\x8c\x01", b"\x8c\x03", b"\x8c\x06"}
     route = router.incoming[b"\x8c\x01"]
@@ -83,7 +84,7 @@ def test_makes_the_tables_and_the_manifest(one: Extension, two: Extension) -> No
         assert router.incoming[payload[:2]].decode(payload) == cls(text=text)
     assert router.outgoing[Ask].owners is None
     assert [owner.name for owner in router.outgoing[Even].owners or ()] == ["two"]
-    assert router.rpc_methods["one-do"][1] == RpcMethod(name="one-do", function=do)
+    assert router.rpc_methods == {"one-do": BoundMethod("one", RpcMethod(name="one-do", function=do), ())}
 
 
 def test_the_tables_cannot_be_changed(one: Extension) -> None:

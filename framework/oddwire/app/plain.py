@@ -1,0 +1,58 @@
+"""From our values to what JSON can hold."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
+from enum import Enum
+from typing import Any
+
+from oddwire.errors import EncodeError
+from oddwire.proto.keys import PublicKey, ShortChannelId
+from oddwire.schema import Message, schema_of, to_dict
+
+__all__ = ["to_plain"]
+
+# Whose values are written as the text they are read from; named, since few programs need them all
+_TEXTS = {"datetime", "decimal", "fractions", "ipaddress", "pathlib", "uuid"}
+
+
+def to_plain(value: object, default: Callable[[object], Any] | None = None) -> Any:
+    """Give a value as JSON has it: bytes and keys as hex digits, enums as their values, messages as objects.
+
+    What else there is goes to ``default``; without one it raises `TypeError` naming it, as do numbers that are not
+    finite.
+    """
+    if isinstance(value, Enum):
+        return to_plain(value.value, default)
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return value
+    if isinstance(value, (bytes, bytearray, memoryview, PublicKey)):
+        return value.hex()
+    if isinstance(value, ShortChannelId) or any(cls.__module__ in _TEXTS for cls in type(value).__mro__):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {_key(key): to_plain(inner, default) for key, inner in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [to_plain(inner, default) for inner in value]
+    if isinstance(value, Message):
+        return _message(value, default)
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: to_plain(getattr(value, field.name), default) for field in fields(value)}
+    if default is not None:
+        return default(value)
+    raise TypeError(f"JSON cannot hold {value!r}, a {type(value).__name__}")
+
+
+def _message(message: Message, default: Callable[[object], Any] | None) -> dict[str, Any]:
+    try:
+        return to_dict(message)
+    except EncodeError:  # bytes in a field of any kind: msgpack carries them, JSON does not
+        return {field.name: to_plain(getattr(message, field.name), default) for field in schema_of(message).fields}
+
+
+def _key(key: object) -> str:
+    return key if type(key) is str else str(to_plain(key, str))
