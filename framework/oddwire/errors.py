@@ -33,6 +33,7 @@
        ├─ RemoteFailure           the peer's handler failed              .code .text
        ├─ Refuse                  a handler of ours says no              .code .text
        ├─ QuotaExceeded           a limit was reached                    .limit
+       ├─ StoreError              what must be kept cannot be            .path .reason
        └─ NotSupported            the peer does not speak this           .feature
 
 Facts are attributes; the text is for people. Blame is in the type: ``EncodeError``, ``LocalProtocolError``
@@ -70,6 +71,7 @@ __all__ = [
     "ReplyTimeout",
     "SchemaError",
     "SessionError",
+    "StoreError",
     "TrailingBytes",
     "TransportError",
     "Truncated",
@@ -309,6 +311,20 @@ class QuotaExceeded(SessionError):
     def __init__(self, text: str, *, limit: str) -> None:
         super().__init__(text)
         self.limit = limit
+
+
+class StoreError(SessionError):
+    """What must outlive the process cannot be kept, or not be read: nothing of the failed call has taken effect.
+
+    ``path`` is the database. ``reason`` is one of ``full``, ``read-only``, ``corrupt``, ``foreign`` (no database of
+    ours), ``newer`` (of a later oddwire), ``locked`` (by another process), ``io`` (anything else the disk says),
+    ``closed``. After the first two and ``io`` the same call may succeed later, without a restart.
+    """
+
+    def __init__(self, text: str, *, path: str, reason: str) -> None:
+        super().__init__(text)
+        self.path = path
+        self.reason = reason
 
 
 class NotSupported(SessionError):
