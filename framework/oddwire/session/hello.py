@@ -1,13 +1,148 @@
-"""What two hellos have in common: the version of the session protocol, and those of the extensions. No I/O."""
+"""Hello: its bytes, and what two of them have in common (docs/session-protocol.md). No I/O."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import NamedTuple
+import re
+from collections.abc import Collection, Iterable, Mapping
+from itertools import pairwise
+from struct import Struct
+from struct import error as StructError  # noqa: N812 - an exception's name
+from typing import Final, NamedTuple
 
-from oddwire.session.frames import Hello
+from oddwire.errors import PayloadTooLarge
+from oddwire.proto.primitives import build_tlv_stream, tu_encode
+from oddwire.session.kinds import MAX_EXTENSIONS, MAX_HELLO, Hello, Kind, Spoken
+from oddwire.session.layout import malformed, pack, records, truncated, unfit, unpack
 
-__all__ = ["Agreement", "highest_common", "negotiate", "version_key"]
+__all__ = ["Agreement", "decode_hello", "encode_hello", "highest_common", "negotiate", "version_key"]
+
+_HELLO = Struct(">HBBBBQI")
+
+# Numbers joined by dots, written in one way only, so that equal versions are equal texts
+_VERSION = re.compile(r"(?:0|[1-9][0-9]{0,8})(?:\.(?:0|[1-9][0-9]{0,8}))*", re.ASCII)
+_NAME = re.compile(rb"[\x21-\x7e]{1,255}")
+
+_ASSEMBLES, _REQUESTS = 1, 3
+_RECORDS: Final[Mapping[int, int]] = {_ASSEMBLES: 8, _REQUESTS: 4}
+
+
+def encode_hello(
+    flags: int,
+    lowest: int,
+    highest: int,
+    instance: int,
+    extensions: Iterable[Spoken] = (),
+    assembles: int | None = None,
+    requests: int | None = None,
+) -> bytes:
+    """Give a hello's payload. Raises `ValueOutOfRange`, also for extensions or types that do not ascend."""
+    if not 1 <= lowest <= highest:
+        raise unfit(f"hello speaks versions from 1 on, the lowest first, not {lowest} to {highest}")
+    content = bytearray()
+    last, count = b"", 0
+    for count, (text, versions, types) in enumerate(extensions, 1):  # noqa: B007 - counted
+        name = text.encode("utf-8", "replace")
+        if not _NAME.fullmatch(name):
+            raise unfit(f"extension's name should be 1 to 255 printable ASCII characters without space, not {text!r}")
+        if name <= last:
+            raise unfit(f"extensions should ascend by name: {text!r} follows {last.decode()!r}")
+        last = name
+        if not 1 <= len(versions) <= 255:
+            raise unfit(f"extension {text!r} should have 1 to 255 versions, not {len(versions)}")
+        content += bytes([len(name)]) + name + bytes([len(versions)])
+        for version in versions:
+            if len(version) > 255 or not _VERSION.fullmatch(version):
+                raise unfit(f"version of {text!r} should be numbers joined by dots such as '1.0', not {version!r}")
+            content += bytes([len(version)]) + version.encode()
+        if not _ascend(types):
+            raise unfit(f"types of {text!r} should ascend: {types}")
+        try:
+            content += Struct(f">H{len(types)}H").pack(len(types), *types)
+        except StructError:
+            raise unfit(f"types of {text!r} should be 0 to 65535, and fewer than 65536: {types}") from None
+    if count > MAX_EXTENSIONS:
+        raise unfit(f"hello should have at most {MAX_EXTENSIONS} extensions, not {count}")
+    if len(content) > MAX_HELLO:
+        raise PayloadTooLarge(f"hello's extensions take {len(content)} bytes; {MAX_HELLO} are allowed")
+    records = []
+    if assembles is not None:
+        records.append((_ASSEMBLES, tu_encode(assembles, 8)))
+    if requests is not None:
+        records.append((_REQUESTS, tu_encode(requests, 4)))
+    head = pack(_HELLO, Kind.HELLO, flags, lowest, highest, instance, len(content))
+    return head + content + build_tlv_stream(records)
+
+
+def decode_hello(payload: bytes) -> Hello:
+    """Read a hello's payload. Raises `MalformedMessage`."""
+    _, _, flags, lowest, highest, instance, length = unpack(_HELLO, payload)
+    stop = _HELLO.size + length
+    told = records(payload, stop, _RECORDS)
+    if not 1 <= lowest <= highest:
+        raise malformed(f"hello's versions should be 1 or more, the lowest first, not {lowest} to {highest}", 4)
+    if length > MAX_HELLO:
+        raise malformed(f"hello's extensions take {length} bytes; {MAX_HELLO} are allowed", _HELLO.size - 4)
+    extensions: list[Spoken] = []
+    at, last = _HELLO.size, b""
+    while at < stop:
+        start = at
+        name, at = _counted(payload, at, stop)
+        if not _NAME.fullmatch(name):
+            raise malformed("extension's name should be 1 or more printable ASCII characters without space", start)
+        if name <= last:
+            raise malformed(f"extensions should ascend by name: {name!r} follows {last!r}", start)
+        last = name
+        versions, at = _decode_versions(payload, at, stop)
+        types, at = _decode_types(payload, at, stop)
+        extensions.append(Spoken(name.decode(), versions, types))
+    if len(extensions) > MAX_EXTENSIONS:
+        raise malformed(f"hello has {len(extensions)} extensions; {MAX_EXTENSIONS} are allowed", _HELLO.size)
+    return Hello(flags, lowest, highest, instance, tuple(extensions), told.get(_ASSEMBLES), told.get(_REQUESTS))
+
+
+def _decode_versions(payload: bytes, at: int, stop: int) -> tuple[tuple[str, ...], int]:
+    if at >= stop:
+        raise truncated("extension's number of versions is missing", at)
+    count = payload[at]
+    if not count:
+        raise malformed("extension should have a version", at)
+    at += 1
+    versions: list[str] = []
+    for _ in range(count):
+        start = at
+        raw, at = _counted(payload, at, stop)
+        version = raw.decode("ascii", "replace")
+        if not _VERSION.fullmatch(version):
+            raise malformed(f"version should be numbers joined by dots such as '1.0', not {raw!r}", start)
+        versions.append(version)
+    return tuple(versions), at
+
+
+def _decode_types(payload: bytes, at: int, stop: int) -> tuple[tuple[int, ...], int]:
+    end = at + 2
+    if end > stop:
+        raise truncated("extension's number of types is missing", at)
+    count = int.from_bytes(payload[at:end], "big")
+    if end + 2 * count > stop:
+        raise truncated(f"extension has {count} types by their number, {stop - end} bytes remain", at)
+    types = Struct(f">{count}H").unpack_from(payload, end)
+    if not _ascend(types):
+        raise malformed("extension's types should ascend", end)
+    return types, end + 2 * count
+
+
+def _counted(payload: bytes, at: int, stop: int) -> tuple[bytes, int]:
+    end = at + 1 + payload[at] if at < stop else stop + 1
+    if end > stop:
+        raise truncated("text goes on after the hello's content", at)
+    return payload[at + 1 : end], end
+
+
+def _ascend(numbers: tuple[int, ...]) -> bool:
+    return all(a < b for a, b in pairwise(numbers))
+
+
+# What is in common ------------------------------------------------------------------------------------
 
 
 class Agreement(NamedTuple):
