@@ -1,0 +1,225 @@
+"""Payloads too long for one message: cut into fragments, and put together again.
+
+Pieces may come in any order and more than once. Memory is spent on what has come, not on what is announced, and putting
+a payload together costs one join.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final
+
+from oddwire.errors import MalformedMessage, QuotaExceeded
+from oddwire.proto.primitives import MAX_MESSAGE, Buffer
+from oddwire.session.frames import FRAGMENT_OVERHEAD, MIN_PIECE, SESSION_TYPE, Fragment, Kind, encode_fragment
+from oddwire.session.limits import Limits
+
+__all__ = ["MAX_PIECE", "PIECE_WEIGHT", "Assembler", "AssemblyBudget", "split"]
+
+MAX_PIECE: Final = MAX_MESSAGE - FRAGMENT_OVERHEAD
+"""Bytes in the largest piece: what a message holds beside a fragment's header."""
+PIECE_WEIGHT: Final = 128
+"""What a piece that waits is counted for beside its bytes: about what its objects take."""
+
+# Session protocol, Fragments: where the payload inside begins, for the kinds of frames that hold one.
+_INNER: Final[Mapping[int, int]] = {Kind.REQUEST: 19, Kind.REPLY: 16, Kind.DATA: 39}
+_ENVELOPE: Final = 1024
+"""Bytes around a payload in a frame, at most: its header, and its TLV records if there are any."""
+
+
+def split(payload: bytes, size: int, transfer: int) -> Iterator[bytes]:
+    """Give the fragments of ``payload`` as payloads of their own, each made when it is asked for.
+
+    All pieces have ``size`` bytes, but for the last, which has what is left. Raises `ValueError` for a size that is not
+    `MIN_PIECE` to `MAX_PIECE`, or for a payload that needs no cutting.
+    """
+    total = len(payload)
+    if not MIN_PIECE <= size <= MAX_PIECE or size >= total:
+        text = f"{MIN_PIECE} to {MAX_PIECE} bytes, and fewer than the payload's {total}"
+        raise ValueError(f"a piece should have {text}, not {size}")
+    view = memoryview(payload)
+    return (
+        encode_fragment(transfer, total, size, piece, view[start : start + size])
+        for piece, start in enumerate(range(0, total, size))
+    )
+
+
+class AssemblyBudget:
+    """What the pieces of all peers take together, in bytes; ``limit`` is `Limits.total_reassembly_bytes`."""
+
+    __slots__ = ("held", "limit")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.held = 0
+
+
+class _Transfer:
+    """A payload being put together: its pieces up to the first that is missing, and those beyond."""
+
+    __slots__ = ("ahead", "count", "held", "pieces", "size", "total", "touched")
+
+    def __init__(self, total: int, size: int) -> None:
+        self.total = total
+        self.size = size
+        self.count = -(-total // size)
+        self.pieces: list[Buffer] = []
+        self.ahead: dict[int, Buffer] = {}
+        self.held = 0
+        self.touched = 0.0
+
+
+class Assembler:
+    """Puts one peer's fragmented payloads together; made anew with each connection.
+
+    ``max_size_of(type_id)`` says how long a message of a type may be, 0 for one that nobody takes: a payload that is
+    too long fails with its first piece.
+    """
+
+    def __init__(self, limits: Limits, max_size_of: Callable[[int], int], budget: AssemblyBudget) -> None:
+        self._limits = limits
+        self._max_size_of = max_size_of
+        self._budget = budget
+        self._transfers: dict[int, _Transfer] = {}
+        self._highest = -1
+        self.promised = 0
+        """Bytes of all payloads under way, in full; at most ``limits.reassembly_bytes``."""
+        self.held = 0
+        """Bytes of the pieces that wait, each counted with `PIECE_WEIGHT`."""
+        self.ignored = 0
+        """Pieces that came twice, or for a transfer that had ended."""
+
+    def __len__(self) -> int:
+        """Give the number of transfers under way."""
+        return len(self._transfers)
+
+    def push(self, fragment: Fragment, now: float) -> bytes | None:
+        """Take one piece; give the whole payload if it was the last one missing, else None.
+
+        ``now`` is in seconds, of any clock that does not go back. Raises `MalformedMessage` for a piece that fits
+        neither itself nor its transfer, and `QuotaExceeded` with ``limit`` ``transfers``, ``reassembly_bytes``,
+        ``total_reassembly_bytes`` or ``max_size``: the transfer has failed then, and what still comes of it is ignored.
+        """
+        transfer = self._transfers.get(fragment.transfer)
+        try:
+            if transfer is None:
+                transfer = self._begin(fragment)
+                if transfer is None:
+                    self.ignored += 1
+                    return None
+            elif fragment.total != transfer.total or fragment.size != transfer.size:
+                text = f"{transfer.total} bytes in pieces of {transfer.size}"
+                raise _malformed(fragment, f"should be of {text}, as before, not {fragment.total} of {fragment.size}")
+            return self._add(transfer, fragment, now)
+        except (MalformedMessage, QuotaExceeded):
+            self._end(fragment.transfer)
+            raise
+
+    def cancel(self, transfer: int) -> bool:
+        """Forget a transfer that its sender gave up; what still comes of it is ignored. Tell whether it was there."""
+        known = transfer in self._transfers
+        self._end(transfer)
+        return known
+
+    @property
+    def deadline(self) -> float | None:
+        """When `expire` has something to do at the earliest, None if nothing is under way."""
+        if not self._transfers:
+            return None
+        return min(transfer.touched for transfer in self._transfers.values()) + self._limits.transfer_seconds
+
+    def expire(self, now: float) -> list[int]:
+        """Give up the transfers of which nothing has come for ``limits.transfer_seconds``; give their ids."""
+        latest = now - self._limits.transfer_seconds
+        expired = [number for number, transfer in self._transfers.items() if transfer.touched <= latest]
+        for number in expired:
+            self._end(number)
+        return expired
+
+    def clear(self) -> None:
+        """Forget everything: the connection has ended, or the peer's process has."""
+        for number in list(self._transfers):
+            self._end(number)
+        self._highest = -1
+
+    def _begin(self, fragment: Fragment) -> _Transfer | None:
+        """Start a transfer with whichever of its pieces comes first; None if it has ended already."""
+        number, total, size = fragment.transfer, fragment.total, fragment.size
+        if number <= self._highest:
+            return None
+        self._highest = number
+        if not MIN_PIECE <= size < total:
+            text = f"{MIN_PIECE} bytes or more, and fewer than the payload's {total}"
+            raise _malformed(fragment, f"should be of a size of {text}, not {size}")
+        limits = self._limits
+        if len(self._transfers) >= limits.transfers:
+            raise QuotaExceeded(f"more than {limits.transfers} transfers at once", limit="transfers")
+        if self.promised + total > limits.reassembly_bytes:
+            text = f"{total} bytes beside {self.promised} under way; at most {limits.reassembly_bytes} at once"
+            raise QuotaExceeded(text, limit="reassembly_bytes")
+        self._transfers[number] = transfer = _Transfer(total, size)
+        self.promised += total
+        return transfer
+
+    def _add(self, transfer: _Transfer, fragment: Fragment, now: float) -> bytes | None:
+        number, total, size, piece, content = fragment
+        count, pieces, ahead = transfer.count, transfer.pieces, transfer.ahead
+        if piece >= count:
+            raise _malformed(fragment, f"is beyond the last of {count}")
+        length = len(content)
+        if length != (size if piece < count - 1 else total - size * (count - 1)):
+            raise _malformed(fragment, f"should have {min(size, total - size * piece)} bytes, not {length}")
+        have = len(pieces)
+        if piece < have or piece in ahead:
+            self.ignored += 1
+            return None
+        if piece == 0:
+            self._check_length(total, content)
+        if have + len(ahead) + 1 == count:
+            ahead[piece] = content
+            pieces.extend([ahead[place] for place in range(have, count)])
+            self._end(number)
+            return b"".join(pieces)
+        weight = length + PIECE_WEIGHT
+        budget = self._budget
+        if budget.held + weight > budget.limit:
+            text = f"more than {budget.limit} bytes of all peers wait for the rest of their payloads"
+            raise QuotaExceeded(text, limit="total_reassembly_bytes")
+        budget.held += weight
+        self.held += weight
+        transfer.held += weight
+        transfer.touched = now
+        if piece > have:
+            ahead[piece] = content
+        else:
+            pieces.append(content)
+            while ahead and (following := ahead.pop(len(pieces), None)) is not None:
+                pieces.append(following)
+        return None
+
+    def _check_length(self, total: int, content: Buffer) -> None:
+        """Refuse a payload too long for its type, once its beginning shows which that is."""
+        type_id, spare = int.from_bytes(content[:2], "big"), 0
+        if type_id == SESSION_TYPE:
+            kind = content[2]
+            if kind == Kind.FRAGMENT:
+                raise MalformedMessage("a fragment is made of fragments", type_id=SESSION_TYPE)
+            if kind not in _INNER:
+                return
+            inner = _INNER[kind]
+            type_id, spare = int.from_bytes(content[inner : inner + 2], "big"), _ENVELOPE
+        most = self._max_size_of(type_id)
+        if total > most + spare:
+            text = f"type {type_id:#06x} has at most {most} bytes" if most else f"nobody takes type {type_id:#06x}"
+            raise QuotaExceeded(f"payload of {total} bytes: {text}", limit="max_size")
+
+    def _end(self, number: int) -> None:
+        transfer = self._transfers.pop(number, None)
+        if transfer is not None:
+            self.promised -= transfer.total
+            self.held -= transfer.held
+            self._budget.held -= transfer.held
+
+
+def _malformed(fragment: Fragment, text: str) -> MalformedMessage:
+    return MalformedMessage(f"piece {fragment.piece} of transfer {fragment.transfer} {text}", type_id=SESSION_TYPE)

@@ -1,0 +1,117 @@
+"""What a peer, and an extension with a peer, may use: limits, what meters rates, what counts those who went too far."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass, fields
+from typing import Final
+
+__all__ = ["Counters", "Limits", "TokenBucket"]
+
+_MIB: Final = 1 << 20
+_DAY: Final = 24 * 60 * 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How much one peer may use; in an extension, how much of that it may have of that extension.
+
+    Each is named as in `QuotaExceeded.limit` and in `Counters`. Raises `ValueError` naming one that cannot be.
+    """
+
+    messages_per_second: float = math.inf
+    """Messages a second from a peer, with a second's worth at once; one that sends more is read later, nothing is lost.
+
+    There is no limit unless one is set: a peer that sends faster than handlers take it is held back by its queue.
+    """
+    bytes_per_second: float = math.inf
+    """Payload bytes a second from a peer, with a second's worth at once; as `messages_per_second`."""
+    faults_per_second: float = 100.0
+    """Frames a second of which nothing comes (refused, malformed, not asked for), with ten seconds' worth at once.
+
+    A peer that sends more is read later: refusing is work, and a peer that makes much of it slows down nobody else.
+    """
+    requests: int = 64
+    """Requests of a peer being handled at once; one more is answered with a failure. The peer is told in our hello."""
+    open_requests: int = 1024
+    """Requests of ours to a peer, streams included, that wait for replies at once."""
+    stream_credit: int = 16
+    """Parts of a stream that may be on their way to us, or wait here, before we have used those before them."""
+    transfers: int = 16
+    """Fragmented payloads of a peer being put together at once."""
+    transfer_seconds: float = 60.0
+    """Seconds without a new piece after which a fragmented payload is given up."""
+    reassembly_bytes: int = 32 * _MIB
+    """Bytes of all payloads of a peer being put together, in full, whether they have come yet or not."""
+    total_reassembly_bytes: int = 256 * _MIB
+    """Bytes of pieces of all peers that wait for the rest of their payloads."""
+    outbox_messages: int = 100_000
+    """Reliable messages to a peer that it has not acknowledged."""
+    outbox_bytes: int = 256 * _MIB
+    """Payload bytes of the reliable messages to a peer that it has not acknowledged."""
+    outbox_seconds: float = 14 * _DAY
+    """Seconds after which a reliable message that was not acknowledged is given up."""
+    window_messages: int = 256
+    """Reliable messages to a peer and extension sent ahead of its acknowledgement."""
+    window_bytes: int = _MIB
+    """Payload bytes of the reliable messages sent ahead of a peer's acknowledgement; a single one may be larger."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            whole = field.type == "int"
+            if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)) or not value > 0:
+                kind = "a whole number" if whole else "a number"
+                raise ValueError(f"{field.name} should be {kind} greater than 0, not {value!r}")
+
+
+class TokenBucket:
+    """Meters a rate: ``rate`` tokens a second flow in, a finite number, up to ``burst``, which it starts with.
+
+    What is taken has happened already, so it is always granted, on credit if need be; whoever took it then pauses until
+    the bucket has made up for it.
+    """
+
+    __slots__ = ("_burst", "_level", "_rate", "_then")
+
+    def __init__(self, rate: float, burst: float, now: float) -> None:
+        self._rate = rate
+        self._burst = burst
+        self._level = burst
+        self._then = now
+
+    def take(self, amount: float, now: float) -> float:
+        """Take ``amount`` tokens; give the seconds to pause, 0.0 for none."""
+        level = self._level + (now - self._then) * self._rate
+        if level > self._burst:
+            level = self._burst
+        self._then = now
+        self._level = level = level - amount
+        return 0.0 if level >= 0 else -level / self._rate
+
+
+class Counters:
+    """How often each limit took effect, by its name in `Limits`: always few names, whatever a peer does.
+
+    ``refused`` are a peer's requests, messages and transfers answered with a failure; ``dropped`` what was ignored
+    without one; ``throttled`` how often a peer was read later; ``exceeded`` calls of ours that raised `QuotaExceeded`.
+    """
+
+    __slots__ = ("dropped", "exceeded", "refused", "throttled")
+
+    def __init__(self) -> None:
+        self.dropped: Counter[str] = Counter()
+        self.exceeded: Counter[str] = Counter()
+        self.refused: Counter[str] = Counter()
+        self.throttled: Counter[str] = Counter()
+
+    def add(self, other: Counters) -> None:
+        """Add what another has counted: a peer's to those of all."""
+        for name in self.__slots__:
+            getattr(self, name).update(getattr(other, name))
+
+    def to_json(self) -> dict[str, dict[str, int]]:
+        """Give the counts that are not zero, for people and their tools."""
+        counts = {name: {key: count for key, count in getattr(self, name).items() if count} for name in self.__slots__}
+        return {name: found for name, found in counts.items() if found}
