@@ -16,6 +16,8 @@ EXTENSIONS = ROOT / "extensions"
 # The longest prefix of a module's name says on which floor it is.
 FLOORS = {
     "oddwire.errors": 0,
+    "oddwire.files": 0,
+    "oddwire.values": 0,
     "oddwire.proto": 1,
     "oddwire.proto.connection": 2,
     "oddwire.proto.wire": 2,
@@ -32,7 +34,7 @@ FLOORS = {
 }
 FRONTS = {"oddwire.proto"}  # the package itself shows all of its floors, its modules lie on theirs
 PURE_OF_SESSION = ("fragments", "frames", "hello", "kinds", "layout", "limits", "reliable", "requests")
-PURE = ("oddwire.errors", "oddwire.proto", "oddwire.schema", "oddwire.codecs")
+PURE = ("oddwire.errors", "oddwire.values", "oddwire.proto", "oddwire.schema", "oddwire.codecs")
 PURE += tuple(f"oddwire.session.{name}" for name in PURE_OF_SESSION)
 IMPURE = ("oddwire.proto.connection", "oddwire.proto.wire")
 WORLDLY = {"asyncio", "datetime", "os", "random", "secrets", "select", "selectors", "socket", "subprocess", "threading"}
@@ -42,8 +44,9 @@ APART = {
     ("oddwire.transports", "oddwire.codecs"),
     ("oddwire.app", "oddwire.node"),
 }
-# extension.run() turns an author's script into the program: it imports the command line when it is called.
-ALLOWED = {("oddwire.app.extension", "oddwire.cli.run")}
+# extension.run() turns an author's script into the program: it imports the command line, or what runs under lightningd,
+# when it is called.
+ALLOWED = {("oddwire.app.extension", "oddwire.cli.run"), ("oddwire.app.extension", "oddwire.app.hosted")}
 
 
 def module_name(path: Path, root: Path) -> str:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 from pathlib import Path
 
 from oddwire.errors import TransportError
+from oddwire.files import FileLock
 
 __all__ = ["DirectoryLock"]
 
@@ -18,24 +17,15 @@ class DirectoryLock:
     """
 
     def __init__(self, folder: Path, network: str) -> None:
-        self.path = folder / f"lightningd-{network}.pid"
-        self._handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o640)
+        path = folder / f"lightningd-{network}.pid"
         try:
-            # Two kinds: lightningd takes the second, which does not tell apart two nodes of one process
-            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            fcntl.lockf(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            holder = os.read(self._handle, 32).decode(errors="replace").strip() or "unknown"
-            os.close(self._handle)
+            self._lock = FileLock(path, 0o640)
+        except BlockingIOError as error:
             raise TransportError(
-                f"{folder} ({network}) is in use by process {holder}, which holds {self.path.name}; "
+                f"{folder} ({network}) is in use by process {error.strerror}, which holds {path.name}; "
                 "stop it, or choose another --lightning-dir"
             ) from None
-        os.ftruncate(self._handle, 0)
-        os.write(self._handle, f"{os.getpid()}\n".encode())
 
     def release(self) -> None:
         """Let others have the directory. Idempotent."""
-        if self._handle >= 0:
-            os.close(self._handle)
-            self._handle = -1
+        self._lock.release()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from oddwire.errors import DefinitionError
+from oddwire.files import open_database
 from oddwire.proto.addresses import NodeUri
 from oddwire.proto.keys import NodeId
 
@@ -37,11 +37,11 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # what plugins keep may be secret
-        self._db = sqlite3.connect(path, isolation_level=None)
         try:
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = FULL")
+            self._db = open_database(path)
+        except sqlite3.DatabaseError as error:
+            raise _not_ours(path, error) from error
+        try:
             (version,) = self._db.execute("PRAGMA user_version").fetchone()
             if version == 0:
                 self._db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")
@@ -49,7 +49,7 @@ class Store:
                 raise DefinitionError(f"{path} is of version {version}; this oddwire reads version {_VERSION}")
         except sqlite3.DatabaseError as error:
             self._db.close()
-            raise DefinitionError(f"{path} is not a database of this node: {error}") from error
+            raise _not_ours(path, error) from error
         except BaseException:
             self._db.close()
             raise
@@ -111,3 +111,7 @@ class Store:
 
 def _join(key: tuple[str, ...]) -> bytes:
     return "\0".join(key).encode()
+
+
+def _not_ours(path: Path, error: sqlite3.DatabaseError) -> DefinitionError:
+    return DefinitionError(f"{path} is not a database of this node: {error}")
