@@ -60,14 +60,30 @@ class JsonRpcClient:
         connection is lost, when the node may or may not have done it; `TimeoutError` after ``timeout`` seconds.
         Cancelled, the answer is dropped when it comes.
         """
-        async with asyncio.timeout(timeout):
-            wire = self._current()
-            self._next_id += 1
-            key = f"oddwire:{method}#{self._next_id}"
-            request: dict[str, Any] = {"jsonrpc": "2.0", "id": key, "method": method, "params": params or {}}
-            if result_filter is not None:
-                request["filter"] = result_filter
-            return await wire.ask(key, encode(request))
+        text = encode(params or {})[:-2]
+        if result_filter is not None:
+            text += b',"filter":' + encode(result_filter)[:-2]
+        wire, key = self._current(), self._new_key(method)
+        answer = wire.ask(key, method, text)
+        try:
+            if timeout is None:
+                return await answer
+            async with asyncio.timeout(timeout):
+                return await answer
+        finally:
+            wire.forget(key)
+
+    def begin(self, method: str, params: bytes) -> asyncio.Future[Any]:
+        """Make a call with parameters that are JSON already; the future is that of its answer, as `call` gives it.
+
+        What one turn of the loop begins goes out in one write. Cancelled, the answer is dropped when it comes, and the
+        request, too, if it has not gone out. Raises `ConnectionClosed` once the client is closed.
+        """
+        return self._current().ask(self._new_key(method), method, params)
+
+    def _new_key(self, method: str) -> str:
+        self._next_id += 1
+        return f"oddwire:{method}#{self._next_id}"
 
     async def connect(self) -> None:
         """Connect now instead of with the first call. Raises `ConnectionClosed`."""
@@ -125,21 +141,24 @@ class _Wire(asyncio.Protocol):
         self._splitter = JsonSplitter(max_size=max_document)
         self._on_notification = on_notification
         self._answers: dict[str, asyncio.Future[Any]] = {}
-        self._out: list[bytes] = []
+        self._out: list[tuple[str, bytes]] = []
         self._transport: asyncio.Transport | None = None
         self._lost = loop.create_future()
 
-    async def ask(self, key: str, request: bytes) -> Any:
+    def ask(self, key: str, method: str, params: bytes) -> asyncio.Future[Any]:
+        answer: asyncio.Future[Any] = self._loop.create_future()
         if self.reason is not None:
-            raise ConnectionClosed(self.reason)
-        answer = self._answers[key] = self._loop.create_future()
+            answer.set_exception(ConnectionClosed(self.reason))
+            return answer
+        self._answers[key] = answer
         if not self._out:
-            self._loop.call_soon(self._flush)  # what one loop turn asks goes out in one write
-        self._out.append(request)
-        try:
-            return await answer
-        finally:
-            self._answers.pop(key, None)
+            self._loop.call_soon(self._flush)
+        request = b'{"jsonrpc":"2.0","id":%b,"method":%b,"params":%b}\n\n' % (_quoted(key), _quoted(method), params)
+        self._out.append((key, request))
+        return answer
+
+    def forget(self, key: str) -> None:
+        self._answers.pop(key, None)
 
     async def aclose(self) -> None:
         if self._transport is not None:
@@ -153,8 +172,15 @@ class _Wire(asyncio.Protocol):
     def _flush(self) -> None:
         # Nothing holds a caller back: what waits here is one request for each that waits for its answer
         if self._transport is not None and self._out:
-            self._transport.write(b"".join(self._out))
+            requests = []
+            for key, request in self._out:
+                answer = self._answers.get(key)
+                if answer is None or answer.done():
+                    self.forget(key)  # nobody waits for it any more
+                else:
+                    requests.append(request)
             self._out.clear()
+            self._transport.write(b"".join(requests))
 
     def end(self, reason: str) -> None:
         if self.reason is None:
@@ -193,7 +219,7 @@ class _Wire(asyncio.Protocol):
                 # It could not read what we sent, and will not say which call that was
                 self.end(f"the node did not understand us: {document['error']}")
             return
-        answer = self._answers.get(key) if isinstance(key, str) else None
+        answer = self._answers.pop(key, None) if isinstance(key, str) else None
         if answer is None or answer.done():
             return
         error = document.get("error")
@@ -208,3 +234,7 @@ class _Wire(asyncio.Protocol):
         self.end("the node closed the connection" if exc is None else f"connection to the node lost: {exc}")
         if not self._lost.done():
             self._lost.set_result(None)
+
+
+def _quoted(text: str) -> bytes:
+    return encode(text)[:-2]

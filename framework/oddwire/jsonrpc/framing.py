@@ -82,6 +82,11 @@ class JsonSplitter:
         """What has been pushed and not given out yet."""
         return self._text[self._at :].encode() if self._text else bytes(self._rest)
 
+    @property
+    def is_partial(self) -> bool:
+        """Whether, once it was iterated to its end, more than white space waits for the rest of a document."""
+        return bool(self._rest) or self._at < len(self._text)
+
     def feed(self, data: bytes) -> list[Any]:
         """Take bytes; give every document that is whole now. Raises `RemoteProtocolError`."""
         self.push(data)

@@ -1,0 +1,55 @@
+"""Keeping stdin and stdout to ourselves: whatever else is written to stdout would have lightningd end the plugin."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import sys
+from dataclasses import dataclass
+from typing import Final
+
+__all__ = ["Stdio", "take_stdio"]
+
+_ROOM: Final = 1 << 20  # what code may print before anybody reads
+
+
+@dataclass(frozen=True, slots=True)
+class Stdio:
+    """File descriptors: ``stdin`` and ``stdout`` as they were, and ``foreign`` with what is printed from now on."""
+
+    stdin: int
+    stdout: int
+    foreign: int
+
+    def release(self) -> None:
+        """Point stdout at stderr: for what is printed when nobody reads ``foreign`` any more."""
+        _flush()
+        os.dup2(2, 1)
+
+
+def take_stdio() -> Stdio:
+    """Move the process's stdin and stdout to descriptors of our own, which children do not inherit.
+
+    In their place, stdin is empty and stdout a pipe to ``foreign``: ``print``, C libraries and child processes write
+    there, and never to the node. So does what was printed before and is still in Python's buffer. Call it once, before
+    the first byte has left the buffer.
+    """
+    stdin, stdout = os.dup(0), os.dup(1)
+    foreign, printed = os.pipe()
+    with contextlib.suppress(AttributeError, OSError):  # Linux has it; elsewhere a pipe holds 64 KiB
+        fcntl.fcntl(printed, fcntl.F_SETPIPE_SZ, _ROOM)
+    empty = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(empty, 0)
+    os.dup2(printed, 1)
+    os.close(empty)
+    os.close(printed)
+    _flush()
+    with contextlib.suppress(AttributeError):  # something else stands for stdout
+        sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    return Stdio(stdin, stdout, foreign)
+
+
+def _flush() -> None:
+    with contextlib.suppress(AttributeError, OSError, ValueError):  # there is none, or it is closed
+        sys.stdout.flush()
