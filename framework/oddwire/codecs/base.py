@@ -8,18 +8,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from oddwire.errors import CodecError, PayloadTooLarge
-from oddwire.proto.framing import MAX_MESSAGE
+from oddwire.proto.primitives import MAX_MESSAGE
 from oddwire.schema.record import Schema
+from oddwire.values import Value
 
 __all__ = ["Codec", "Plan", "Retry", "check_size", "type_bytes", "with_type"]
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Value):
     """How one message becomes a payload and back. Both functions deal in whole payloads, two-byte type included.
 
     ``encode(message)`` raises `EncodeError` and its kinds; ``decode(payload)``, given bytes whose type is the

@@ -20,7 +20,7 @@ from oddwire.codecs.base import Codec, Plan, Retry, check_size, type_bytes, with
 from oddwire.codecs.bolt_exact import read_message, write_message
 from oddwire.codecs.boltplan import dump_message, load_message
 from oddwire.errors import CodecError
-from oddwire.proto.framing import MAX_MESSAGE
+from oddwire.proto.primitives import MAX_MESSAGE
 from oddwire.schema.record import Schema
 from oddwire.schema.source import Source
 

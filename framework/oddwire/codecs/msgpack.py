@@ -22,7 +22,7 @@ from oddwire.codecs.base import Codec, Plan, Retry, check_size, type_bytes, with
 from oddwire.codecs.msgpack_scan import locate, scan
 from oddwire.codecs.treeplan import TreeWriter
 from oddwire.errors import CodecError, MalformedMessage
-from oddwire.proto.framing import MAX_MESSAGE
+from oddwire.proto.primitives import MAX_MESSAGE
 from oddwire.schema.record import Schema
 from oddwire.schema.source import Source
 from oddwire.schema.tree import MSGPACK, dump_record, load_record

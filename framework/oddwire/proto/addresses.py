@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Final, NamedTuple
 
 from oddwire.proto.keys import NodeId
@@ -32,6 +31,8 @@ def parse_address(text: str, *, default_port: int = DEFAULT_PORT) -> tuple[str, 
 
 
 def _is_ipv6(host: str) -> bool:
+    import ipaddress  # which few programs need, and none at its start
+
     try:
         ipaddress.IPv6Address(host)
     except ValueError:

@@ -15,9 +15,10 @@ from typing import Final, cast
 
 from oddwire.errors import ConnectionClosed, HandshakeFailed, OddwireError, PayloadTooLarge
 from oddwire.proto.addresses import join_address
-from oddwire.proto.framing import MAX_FRAME, MAX_MESSAGE, FrameReceiver, FrameSender
+from oddwire.proto.framing import MAX_FRAME, FrameReceiver, FrameSender
 from oddwire.proto.keys import PrivateKey, PublicKey
 from oddwire.proto.noise import Handshake
+from oddwire.proto.primitives import MAX_MESSAGE
 
 __all__ = ["HANDSHAKE_TIMEOUT", "LightningConnection"]
 

@@ -12,11 +12,10 @@ from cryptography.exceptions import InvalidTag
 
 from oddwire.errors import PayloadTooLarge, RemoteProtocolError
 from oddwire.proto.noise import NONCES, ROTATE_AFTER, CipherState
+from oddwire.proto.primitives import MAX_MESSAGE
 
-__all__ = ["HEADER_SIZE", "MAX_FRAME", "MAX_MESSAGE", "FrameReceiver", "FrameSender"]
+__all__ = ["HEADER_SIZE", "MAX_FRAME", "FrameReceiver", "FrameSender"]
 
-MAX_MESSAGE: Final = 65535
-"""Bytes in the longest message BOLT 8 allows."""
 HEADER_SIZE: Final = 2 + 16
 MAX_FRAME: Final = HEADER_SIZE + MAX_MESSAGE + 16
 

@@ -1,12 +1,15 @@
-"""Keys and identifiers: secp256k1 keys on coincurve, secrets, and short channel ids. Names as in pyln.proto."""
+"""Keys and identifiers: secp256k1 keys on coincurve, secrets, and short channel ids. Names as in pyln.proto.
+
+coincurve is imported when the first point or private key is made: programs that only tell nodes apart need no curve.
+"""
 
 from __future__ import annotations
 
 import hmac
-from typing import Final, SupportsBytes
+from typing import TYPE_CHECKING, Final, SupportsBytes
 
-import coincurve
-from coincurve.ecdsa import cdata_to_der, deserialize_compact
+if TYPE_CHECKING:
+    import coincurve
 
 __all__ = ["NodeId", "PrivateKey", "PublicKey", "Secret", "ShortChannelId"]
 
@@ -49,6 +52,8 @@ class PublicKey:
     __slots__ = ("_raw", "key")
 
     def __init__(self, innerkey: bytes | coincurve.PublicKey) -> None:
+        import coincurve
+
         if isinstance(innerkey, coincurve.PublicKey):
             self.key = innerkey
         elif isinstance(innerkey, (bytes, bytearray, memoryview)):
@@ -83,11 +88,9 @@ class PublicKey:
         """Check a 64-byte compact ECDSA signature of a 32-byte digest; only its low-S form is accepted."""
         if len(signature) != 64 or len(digest) != 32:
             return False
-        try:
-            der = cdata_to_der(deserialize_compact(signature))
-            return self.key.verify(der, digest, hasher=None)
-        except ValueError:
-            return False
+        from oddwire.proto.ecdsa import verify
+
+        return verify(self.key, signature, digest)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, PublicKey) and self._raw == other._raw
@@ -128,15 +131,6 @@ class Secret:
         return "Secret[32 bytes]"
 
 
-class _EcdsaKey(coincurve.PrivateKey):
-    """A coincurve key without the x-only public key of BIP 340, which costs as much to make as the other one."""
-
-    def __init__(self, secret: bytes) -> None:
-        self.public_key = coincurve.PublicKey.from_secret(secret)
-        self.secret = secret
-        self.context = coincurve.GLOBAL_CONTEXT
-
-
 class PrivateKey:
     """A secp256k1 private key from its 32 bytes. Raises `ValueError` for zero or for the group order and above."""
 
@@ -148,8 +142,10 @@ class PrivateKey:
         raw = bytes(rawkey)
         if len(raw) != 32:
             raise ValueError(f"private key should be 32 bytes, not {len(raw)}")
+        from oddwire.proto.ecdsa import EcdsaKey
+
         try:
-            self.key = _EcdsaKey(raw)
+            self.key: coincurve.PrivateKey = EcdsaKey(raw)
         except ValueError:
             raise ValueError("private key should be from 1 to the order of secp256k1, less one") from None
         self.rawkey: Final[bytes] = raw

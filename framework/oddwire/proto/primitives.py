@@ -9,10 +9,12 @@ let anyone write are refused with a `MalformedMessage` that says where. Callers 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from oddwire.errors import EncodeError, NotMinimal, OutOfOrder, TrailingBytes, Truncated, ValueOutOfRange
 
 __all__ = [
+    "MAX_MESSAGE",
     "Buffer",
     "bigsize_decode",
     "bigsize_encode",
@@ -27,6 +29,9 @@ __all__ = [
 ]
 
 Buffer = bytes | bytearray | memoryview
+
+MAX_MESSAGE: Final = 65535
+"""Bytes in the longest message BOLT 8 allows, its two-byte type included."""
 
 # BOLT 1, Appendix A: the first byte, the bytes that follow it, and the smallest value that needs them.
 _BIGSIZE = {0xFD: (2, 0xFD), 0xFE: (4, 0x1_0000), 0xFF: (8, 0x1_0000_0000)}

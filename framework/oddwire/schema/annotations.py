@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import types
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from enum import Enum, Flag
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -32,6 +31,7 @@ from oddwire.schema.kinds import (
     Text,
 )
 from oddwire.schema.record import Record, Schema
+from oddwire.values import replace
 
 __all__ = ["LARGEST", "apply_count", "apply_max_length", "evaluate", "kind_of"]
 

@@ -50,6 +50,7 @@ from oddwire.schema.kinds import (
 from oddwire.schema.message import Message, declare, schema_of, subtype
 from oddwire.schema.record import Field, Record
 from oddwire.schema.rules import count_of
+from oddwire.values import replace
 
 __all__ = ["Namespace", "dump_csv", "load_csv"]
 
@@ -274,7 +275,7 @@ class _Dumper:
         records = tuple(field for field in record.fields if field.tlv is not None)
         if records:
             stream = self.new_name(f"{path.replace('.', '_')}_tlvs")
-            self.waiting.append((stream, dataclasses.replace(record, fields=records)))
+            self.waiting.append((stream, replace(record, fields=records)))
             yield self.row(*owner, _free("tlvs", taken), stream, "")
 
     def field(

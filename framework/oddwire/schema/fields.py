@@ -6,12 +6,13 @@ The aliases are `Annotated` types: to a type checker ``nonce: u64`` is an ``int`
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import MISSING, dataclass
+from dataclasses import MISSING
 from functools import lru_cache
 from typing import Annotated, Any, Final, TypeAlias, TypeVar, overload
 
 from oddwire.proto.keys import PublicKey, ShortChannelId
 from oddwire.schema.kinds import Fixed, Integer, Octets, Opaque, Rest
+from oddwire.values import Value
 
 __all__ = [
     "Counted",
@@ -91,15 +92,13 @@ short_channel_id: TypeAlias = Annotated[
 # What can stand beside a type in Annotated[...] ---------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Counted:
+class Counted(Value):
     """`counted` with the alias still unresolved."""
 
     integer: object
 
 
-@dataclass(frozen=True, slots=True)
-class MaxLength:
+class MaxLength(Value):
     """`max_length`, for `Annotated`."""
 
     size: int
@@ -133,8 +132,7 @@ def max_length(size: int) -> MaxLength:
     return MaxLength(size)
 
 
-@dataclass(frozen=True, slots=True)
-class FieldSpec:
+class FieldSpec(Value):
     """What `field` was told; `dataclasses.MISSING` stands for no default."""
 
     default: Any

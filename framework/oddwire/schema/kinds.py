@@ -6,9 +6,10 @@ A kind says which Python values are right and what the wire may carry; how each 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, Literal
+
+from oddwire.values import Value
 
 if TYPE_CHECKING:  # record.py holds kinds: the other way round this is only a name for the checkers
     from oddwire.schema.record import Record
@@ -36,8 +37,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
+class Kind(Value):
     """Base of all kinds."""
 
     @property
@@ -46,7 +46,6 @@ class Kind:
         return type(self).__name__.lower()
 
 
-@dataclass(frozen=True, slots=True)
 class Integer(Kind):
     """A whole number from ``low`` to ``high``.
 
@@ -75,7 +74,6 @@ class Integer(Kind):
         return (1 << 64) - 1 if self.form == "plain" else (1 << self.bits - self.signed) - 1
 
 
-@dataclass(frozen=True, slots=True)
 class Boolean(Kind):
     """True or False."""
 
@@ -85,7 +83,6 @@ class Boolean(Kind):
         return "bool"
 
 
-@dataclass(frozen=True, slots=True)
 class Float(Kind):
     """A finite number of double precision. An ``int`` that it can hold exactly is as good."""
 
@@ -93,27 +90,23 @@ class Float(Kind):
 # How many elements or bytes: where the bolt codec finds the number ---------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Fixed:
+class Fixed(Value):
     """Always ``size``, so nothing is written; every codec checks it."""
 
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class Prefixed:
+class Prefixed(Value):
     """Written before the elements, as this kind of integer."""
 
     integer: Integer
 
 
-@dataclass(frozen=True, slots=True)
-class Rest:
+class Rest(Value):
     """As many as there are up to the end of the message or the TLV record: BOLT's ``...*byte``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Named:
+class Named(Value):
     """The value of an earlier integer field of the same class, which may stand anywhere before."""
 
     field: str
@@ -122,7 +115,6 @@ class Named:
 Count = Fixed | Prefixed | Rest | Named
 
 
-@dataclass(frozen=True, slots=True)
 class Octets(Kind):
     """Bytes. ``count`` None leaves it to the codec (bolt: a u16 before them, or the rest of a TLV record)."""
 
@@ -136,7 +128,6 @@ class Octets(Kind):
         return self.name
 
 
-@dataclass(frozen=True, slots=True)
 class Text(Kind):
     """A string, UTF-8 on the wire. ``count`` counts bytes, ``max_length`` characters."""
 
@@ -149,7 +140,6 @@ class Text(Kind):
         return "str"
 
 
-@dataclass(frozen=True, slots=True)
 class Opaque(Kind):
     """``size`` bytes on the wire that are a ``python`` object in a message.
 
@@ -173,7 +163,6 @@ class Opaque(Kind):
         return self.name
 
 
-@dataclass(frozen=True, slots=True)
 class Choice(Kind):
     """One of a few values: an `Enum` class, or a `Literal`.
 
@@ -196,7 +185,6 @@ class Choice(Kind):
         return value.value if isinstance(value, Enum) else value  # type: ignore[no-any-return]
 
 
-@dataclass(frozen=True, slots=True)
 class Maybe(Kind):
     """``X | None``."""
 
@@ -208,7 +196,6 @@ class Maybe(Kind):
         return f"{self.inner.label} or None"
 
 
-@dataclass(frozen=True, slots=True)
 class Array(Kind):
     """Elements of one kind. ``python`` is what decoding makes: `tuple` (also for ``Sequence[X]``) or `list`.
 
@@ -227,7 +214,6 @@ class Array(Kind):
         return "tuple or list" if self.loose else self.python.__name__
 
 
-@dataclass(frozen=True, slots=True)
 class Table(Kind):
     """``dict[str, X]``; msgpack and json only."""
 
@@ -240,7 +226,6 @@ class Table(Kind):
         return "dict"
 
 
-@dataclass(frozen=True, slots=True)
 class Nested(Kind):
     """A ``@subtype`` class."""
 
@@ -252,7 +237,6 @@ class Nested(Kind):
         return self.record.name
 
 
-@dataclass(frozen=True, slots=True)
 class Anything(Kind):
     """``Any`` or ``object``: whatever the codec carries by itself; msgpack and json only.
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import MISSING, dataclass
+from dataclasses import MISSING
 from typing import Any
 
 from oddwire.schema.kinds import Kind, Maybe
+from oddwire.values import Value
 
 __all__ = ["Field", "Record", "Schema"]
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(Value):
     """One field.
 
     ``key`` is its name in msgpack and json, ``tlv`` its TLV record's type with bolt, or None. Without a default,
@@ -46,8 +46,7 @@ class Field:
         return self.default if self.default_factory is None else self.default_factory()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Record:
+class Record(Value):
     """The fields of a class, inherited ones first.
 
     ``blank`` makes an instance with no field set, of a twin class that is not frozen: codecs set the fields and then
@@ -61,6 +60,12 @@ class Record:
     fields: tuple[Field, ...]
     blank: Callable[[], Any]
     values: Callable[[Any], tuple[Any, ...]]
+
+    def __eq__(self, other: object) -> bool:
+        return self is other  # a class has one record
+
+    def __hash__(self) -> int:
+        return id(self)
 
     @property
     def qualified_name(self) -> str:
@@ -80,7 +85,6 @@ class Record:
         return blank
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class Schema(Record):
     """A message: its `Record`, its number, and the name of its codec.
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from math import isfinite
 from operator import index
 from typing import Any, Final, NoReturn
@@ -33,6 +32,7 @@ from oddwire.schema.kinds import (
 )
 from oddwire.schema.record import Record
 from oddwire.schema.text import show_value
+from oddwire.values import Value
 
 __all__ = [
     "JSON",
@@ -57,8 +57,7 @@ MAX_DEPTH: Final = 32
 _HEX = re.compile(r"(?:[0-9a-fA-F]{2})*")
 
 
-@dataclass(frozen=True, slots=True)
-class Form:
+class Form(Value):
     """What a tree's format can carry: with ``hexed``, bytes are hex digits."""
 
     name: str

@@ -5,8 +5,9 @@ import random
 import pytest
 
 from oddwire.errors import PayloadTooLarge, RemoteProtocolError
-from oddwire.proto.framing import HEADER_SIZE, MAX_FRAME, MAX_MESSAGE, FrameReceiver, FrameSender
+from oddwire.proto.framing import HEADER_SIZE, MAX_FRAME, FrameReceiver, FrameSender
 from oddwire.proto.noise import CipherState
+from oddwire.proto.primitives import MAX_MESSAGE
 
 KEYS = b"k" * 32, b"c" * 32
 
