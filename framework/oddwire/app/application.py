@@ -21,7 +21,7 @@ from oddwire.codecs.registry import Registry
 from oddwire.errors import ExtensionError, LocalProtocolError, OddwireError, TransportError
 from oddwire.transports.base import Manifest, NodeId, PeerInfo, Transport
 
-__all__ = ["Application"]
+__all__ = ["Application", "reason_of"]
 
 logger = logging.getLogger("oddwire.app")
 
@@ -122,7 +122,7 @@ class Application:
             await self.transport.open(self._manifest, self._dispatcher)
         except BaseException as error:
             if not opening:
-                self.transport.refuse(_reason(error))
+                self.transport.refuse(reason_of(error))
             self._closing = asyncio.create_task(self._close(grace=0.0))
             await self._closed(self._closing)
             raise
@@ -320,8 +320,8 @@ class Application:
         return made
 
 
-def _reason(error: BaseException) -> str:
-    """Say why an application cannot start."""
+def reason_of(error: BaseException) -> str:
+    """Say why an application cannot start, in a line."""
     if isinstance(error, asyncio.CancelledError):
         return "stopped before it had started"
     return str(error) if isinstance(error, OddwireError) else f"{type(error).__name__}: {error}".removesuffix(": ")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
-import inspect
 import json
 import os
 import sys
@@ -14,6 +13,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from oddwire.app import RpcMethod
+from oddwire.app.plain import to_plain
 from oddwire.cli.events import Printer
 from oddwire.errors import OddwireError
 
@@ -58,16 +58,16 @@ class Console:
         if method is None:
             self._printer.remark(f"there is no method {word!r}; there are: {', '.join(sorted(self._methods))}")
             return
-        # The context, and then as many as the method takes: the last one may hold spaces
-        most = max(len(inspect.signature(method.function).parameters) - 2, 0)
+        # As many as the method takes: the last one may hold spaces
+        most = max(len(method.names) - 1, 0)
         try:
             result = await self._app.call(method.name, *rest.split(None, most))
         except Exception as error:
             kind = "" if isinstance(error, OddwireError) else f"{type(error).__name__}: "
-            self._printer.remark(f"{method.name} {method.usage}: {kind}{error}")
+            self._printer.remark(f"{f'{method.name} {method.usage}'.rstrip()}: {kind}{error}")
             return
         if named and result is not None:
-            self._printer.remark(json.dumps(result, default=str))
+            self._printer.remark(json.dumps(to_plain(result, str)))
 
     def _read(self, descriptor: int, loop: asyncio.AbstractEventLoop) -> None:
         # os.read, as sys.stdin would hold a lock that the ending interpreter wants

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, TextIO
 
+from oddwire.app.plain import to_plain
 from oddwire.cli.outlet import Outlet
-from oddwire.cli.values import to_plain
 from oddwire.proto.keys import NodeId
 from oddwire.schema import Message, schema_of
-from oddwire.schema.text import show_fields
+from oddwire.schema.text import show_fields, show_value
 
 __all__ = ["Event", "Printer", "short_id"]
 
@@ -51,7 +51,7 @@ class Event:
             "address": self.address,
             "type": self.type_id,
             "schema": self.schema,
-            "message": None if self.message is None else to_plain(self.message),
+            "message": None if self.message is None else to_plain(self.message, show_value),
             "payload": None if self.payload is None else self.payload.hex(),
             "latency": None if self.latency is None else round(self.latency, 6),
             ("message" if self.event == "error" else "reason"): self.text,

@@ -35,7 +35,7 @@ def _options(
     """Build Lightning peer protocols: run extensions and nodes, send messages, watch a demonstration."""
 
 
-_program.command("run")(run.command)
+_program.command("run", context_settings=run.SETTINGS)(run.command)
 _program.command("send")(send.command)
 # What it does not know may be an option of a plugin
 _program.command("node", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(node.command)

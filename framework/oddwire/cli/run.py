@@ -5,21 +5,26 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
-from oddwire.app import Application, Extension, hookimpl
+from oddwire.app import Application, Extension, PluginManager, hookimpl
 from oddwire.cli.console import Console
 from oddwire.cli.events import Event, Printer
+from oddwire.cli.extras import describe_options, own_options, read_extras
 from oddwire.cli.options import Connect, DataDir, Json, Listen, Network, Proxy, Uvloop, Verbose
 from oddwire.cli.reporter import Reporter, log_to
-from oddwire.cli.session import call_when_broken, execute, make_app, make_transport, start
+from oddwire.cli.session import call_when_broken, execute, loading, make_app, make_transport, start
+from oddwire.errors import DefinitionError
 
-__all__ = ["command", "run_extension"]
+__all__ = ["SETTINGS", "command", "run_extension"]
+
+SETTINGS: Final = {"allow_extra_args": True, "ignore_unknown_options": True}
+"""For typer: what the command does not know may be an option of an extension."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +34,15 @@ class _Options:
     data_dir: Path | None
     network: str
     proxy: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Program:
+    """What is run: an extension, or those that the arguments name; the arguments have their options, too."""
+
+    extension: Extension | None = None
+    arguments: Sequence[str]
+    own: Collection[str]
 
 
 class _WhenConnected:
@@ -48,8 +62,13 @@ class _WhenConnected:
 
 
 def command(
+    context: typer.Context,
     extensions: Annotated[
-        list[str], typer.Argument(metavar="EXT...", help="Names of installed extensions, or paths of .py files.")
+        list[str],
+        typer.Argument(
+            metavar="EXT... [--OPTION VALUE]...",
+            help="Names of installed extensions, or paths of .py files, and then options that these have.",
+        ),
     ],
     listen: Listen = None,
     connect: Connect = None,
@@ -62,7 +81,8 @@ def command(
 ) -> None:
     """Run extensions on a Lightning node of their own, until Ctrl-C."""
     options = _Options(listen=listen or (), connect=connect or (), data_dir=data_dir, network=network, proxy=proxy)
-    raise typer.Exit(_run(extensions, options, json, verbose, uvloop))
+    program = _Program(arguments=extensions, own=own_options(context.command.params))
+    raise typer.Exit(_run(program, options, json, verbose, uvloop))
 
 
 def run_extension(extension: Extension, argv: Sequence[str] | None = None) -> None:
@@ -70,9 +90,10 @@ def run_extension(extension: Extension, argv: Sequence[str] | None = None) -> No
 
     ``argv`` is what follows the program's name, by default that of the command line.
     """
-    program = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+    typed = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
     def alone(
+        context: typer.Context,
         listen: Listen = None,
         connect: Connect = None,
         data_dir: DataDir = None,
@@ -83,20 +104,30 @@ def run_extension(extension: Extension, argv: Sequence[str] | None = None) -> No
         uvloop: Uvloop = False,
     ) -> None:
         options = _Options(listen=listen or (), connect=connect or (), data_dir=data_dir, network=network, proxy=proxy)
-        raise typer.Exit(_run([extension], options, json, verbose, uvloop))
+        program = _Program(extension=extension, arguments=context.args, own=own_options(context.command.params))
+        raise typer.Exit(_run(program, options, json, verbose, uvloop))
 
     alone.__doc__ = f"Run {extension.name} {extension.version} on a Lightning node of its own, until Ctrl-C."
-    program.command()(alone)
-    program(args=None if argv is None else list(argv), prog_name=Path(sys.argv[0]).name)
+    typed.command(context_settings=SETTINGS, epilog=_epilog(extension))(alone)
+    typed(args=None if argv is None else list(argv), prog_name=Path(sys.argv[0]).name)
 
 
-def _run(extensions: Sequence[object], options: _Options, as_json: bool, verbose: bool, uvloop: bool) -> int:
+def _epilog(extension: Extension) -> str:
+    plugins = PluginManager()
+    try:
+        plugins.register(extension)
+        return describe_options(plugins)
+    except DefinitionError:
+        return ""  # running it tells
+
+
+def _run(program: _Program, options: _Options, as_json: bool, verbose: bool, uvloop: bool) -> int:
     printer = Printer(as_json)
     log_to(printer, logging.DEBUG if verbose else logging.INFO)
-    return execute(lambda: _serve(extensions, options, printer), printer, uvloop=uvloop)
+    return execute(lambda: _serve(program, options, printer), printer, uvloop=uvloop)
 
 
-async def _serve(extensions: Sequence[object], options: _Options, printer: Printer) -> int:
+async def _serve(program: _Program, options: _Options, printer: Printer) -> int:
     transport = make_transport(
         data_dir=options.data_dir,
         listen=options.listen,
@@ -105,7 +136,13 @@ async def _serve(extensions: Sequence[object], options: _Options, printer: Print
         proxy=options.proxy,
     )
     waiting = [_WhenConnected(printer)] if options.connect else []
-    app = make_app(printer, Reporter(printer), *extensions, *waiting, transport=transport)
+    plugins = PluginManager()
+    plugins.register(Reporter(printer))
+    with loading(printer):
+        if program.extension is not None:
+            plugins.register(program.extension)
+        given = read_extras(program.arguments, plugins, program.own, loads=program.extension is None)
+    app = make_app(printer, *waiting, transport=transport, plugins=plugins, options=given)
     call_when_broken(printer, app.stop)
     await start(app)
     if not waiting:

@@ -6,11 +6,11 @@ import asyncio
 import contextlib
 import logging
 import warnings
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from oddwire.app import Application, relax_collector
+from oddwire.app import Application, PluginManager, relax_collector
 from oddwire.cli.events import Printer
 from oddwire.cli.failure import FAILED, USAGE, Failure
 from oddwire.cli.keyfile import ephemeral_key, load_key
@@ -18,7 +18,7 @@ from oddwire.errors import DefinitionError, OddwireError
 from oddwire.proto.addresses import parse_address
 from oddwire.transports.bolt8 import Bolt8Limits, Bolt8Transport
 
-__all__ = ["call_when_broken", "execute", "make_app", "make_transport", "start"]
+__all__ = ["call_when_broken", "execute", "loading", "make_app", "make_transport", "start"]
 
 logger = logging.getLogger("oddwire.cli")
 
@@ -61,12 +61,25 @@ def make_transport(
         raise Failure(str(error), USAGE) from error
 
 
-def make_app(printer: Printer, *plugins: object, transport: Bolt8Transport) -> Application:
-    """Put the application together; warnings become one line each. Raises `Failure`."""
+def make_app(
+    printer: Printer,
+    *extensions: object,
+    transport: Bolt8Transport,
+    plugins: PluginManager | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> Application:
+    """Put the application together, as `loading` does. Raises `Failure`."""
+    with loading(printer):
+        return Application(*extensions, transport=transport, plugins=plugins, options=options)
+
+
+@contextlib.contextmanager
+def loading(printer: Printer) -> Iterator[None]:
+    """Load extensions within: warnings become one line each, and a `DefinitionError` a `Failure`."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("default")
         try:
-            return Application(*plugins, transport=transport)
+            yield
         except DefinitionError as error:
             logger.debug("the whole story:", exc_info=True)
             raise Failure(str(error), USAGE) from error
@@ -90,6 +103,8 @@ async def start(app: Application) -> None:
     """Start the application. Raises `Failure`, also for what an extension's startup raises."""
     try:
         await app.start()
+    except DefinitionError as error:
+        raise Failure(str(error), USAGE) from error
     except OddwireError as error:
         raise Failure(str(error)) from error
     except Exception as error:

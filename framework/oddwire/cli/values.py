@@ -1,33 +1,15 @@
-"""Messages as people type them, ``field=value ...``, and as the events of ``--json`` show them."""
+"""Messages as people type them: ``field=value ...``."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from oddwire.cli.failure import USAGE, Failure
 from oddwire.errors import EncodeError
-from oddwire.schema import Field, Message, Schema, from_strings, schema_of, to_dict
+from oddwire.schema import Field, Message, Schema, from_strings
 from oddwire.schema.text import show_value
 
-__all__ = ["from_assignments", "spell_fields", "to_plain"]
-
-
-def to_plain(message: Message) -> dict[str, Any]:
-    """Give a message's fields as JSON has them: bytes and points as hex digits, enums as what travels for them."""
-    try:
-        return to_dict(message)
-    except EncodeError:  # bytes in a field of any kind: msgpack carries them, JSON does not
-        values = {field.name: getattr(message, field.name) for field in schema_of(message).fields}
-        return {name: _without_bytes(value) for name, value in values.items()}
-
-
-def _without_bytes(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_without_bytes(inner) for inner in value]
-    if isinstance(value, dict):
-        return {str(key): _without_bytes(inner) for key, inner in value.items()}
-    return value if isinstance(value, bool | int | float | str | None) else show_value(value)
+__all__ = ["from_assignments", "spell_fields"]
 
 
 def from_assignments(schema: Schema, name: str, assignments: Sequence[str]) -> Message:

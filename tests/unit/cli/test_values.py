@@ -19,8 +19,9 @@ from oddwire import (
     u16,
     u64,
 )
+from oddwire.app.plain import to_plain
 from oddwire.cli.failure import USAGE, Failure
-from oddwire.cli.values import from_assignments, spell_fields, to_plain
+from oddwire.cli.values import from_assignments, spell_fields
 from oddwire.testing import messages
 
 
