@@ -20,7 +20,7 @@ _HELLO = Struct(">HBBBBQI")
 
 # Numbers joined by dots, written in one way only, so that equal versions are equal texts
 _VERSION = re.compile(r"(?:0|[1-9][0-9]{0,8})(?:\.(?:0|[1-9][0-9]{0,8}))*", re.ASCII)
-_NAME = re.compile(rb"[\x21-\x7e]{1,255}")
+_NAME = re.compile(r"[\x21-\x7e]{1,255}")
 
 _ASSEMBLES, _REQUESTS = 1, 3
 _RECORDS: Final[Mapping[int, int]] = {_ASSEMBLES: 8, _REQUESTS: 4}
@@ -39,27 +39,26 @@ def encode_hello(
     if not 1 <= lowest <= highest:
         raise unfit(f"hello speaks versions from 1 on, the lowest first, not {lowest} to {highest}")
     content = bytearray()
-    last, count = b"", 0
-    for count, (text, versions, types) in enumerate(extensions, 1):  # noqa: B007 - counted
-        name = text.encode("utf-8", "replace")
+    last, count = "", 0
+    for count, (name, versions, types) in enumerate(extensions, 1):  # noqa: B007 - counted
         if not _NAME.fullmatch(name):
-            raise unfit(f"extension's name should be 1 to 255 printable ASCII characters without space, not {text!r}")
+            raise unfit(f"extension's name should be 1 to 255 printable ASCII characters without space, not {name!r}")
         if name <= last:
-            raise unfit(f"extensions should ascend by name: {text!r} follows {last.decode()!r}")
+            raise unfit(f"extensions should ascend by name: {name!r} follows {last!r}")
         last = name
         if not 1 <= len(versions) <= 255:
-            raise unfit(f"extension {text!r} should have 1 to 255 versions, not {len(versions)}")
-        content += bytes([len(name)]) + name + bytes([len(versions)])
+            raise unfit(f"extension {name!r} should have 1 to 255 versions, not {len(versions)}")
+        content += bytes([len(name)]) + name.encode() + bytes([len(versions)])
         for version in versions:
             if len(version) > 255 or not _VERSION.fullmatch(version):
-                raise unfit(f"version of {text!r} should be numbers joined by dots such as '1.0', not {version!r}")
+                raise unfit(f"version of {name!r} should be numbers joined by dots such as '1.0', not {version!r}")
             content += bytes([len(version)]) + version.encode()
         if not _ascend(types):
-            raise unfit(f"types of {text!r} should ascend: {types}")
+            raise unfit(f"types of {name!r} should ascend: {types}")
         try:
             content += Struct(f">H{len(types)}H").pack(len(types), *types)
         except StructError:
-            raise unfit(f"types of {text!r} should be 0 to 65535, and fewer than 65536: {types}") from None
+            raise unfit(f"types of {name!r} should be 0 to 65535, and fewer than 65536: {types}") from None
     if count > MAX_EXTENSIONS:
         raise unfit(f"hello should have at most {MAX_EXTENSIONS} extensions, not {count}")
     if len(content) > MAX_HELLO:
@@ -83,10 +82,11 @@ def decode_hello(payload: bytes) -> Hello:
     if length > MAX_HELLO:
         raise malformed(f"hello's extensions take {length} bytes; {MAX_HELLO} are allowed", _HELLO.size - 4)
     extensions: list[Spoken] = []
-    at, last = _HELLO.size, b""
+    at, last = _HELLO.size, ""
     while at < stop:
         start = at
-        name, at = _counted(payload, at, stop)
+        raw, at = _counted(payload, at, stop)
+        name = raw.decode("latin-1")
         if not _NAME.fullmatch(name):
             raise malformed("extension's name should be 1 or more printable ASCII characters without space", start)
         if name <= last:
@@ -94,7 +94,7 @@ def decode_hello(payload: bytes) -> Hello:
         last = name
         versions, at = _decode_versions(payload, at, stop)
         types, at = _decode_types(payload, at, stop)
-        extensions.append(Spoken(name.decode(), versions, types))
+        extensions.append(Spoken(name, versions, types))
     if len(extensions) > MAX_EXTENSIONS:
         raise malformed(f"hello has {len(extensions)} extensions; {MAX_EXTENSIONS} are allowed", _HELLO.size)
     return Hello(flags, lowest, highest, instance, tuple(extensions), told.get(_ASSEMBLES), told.get(_REQUESTS))

@@ -1,0 +1,167 @@
+"""Hello: its bytes, and what two of them have in common."""
+
+import pytest
+
+from oddwire.errors import MalformedMessage, PayloadTooLarge, Truncated, ValueOutOfRange
+from oddwire.session.frames import MAX_EXTENSIONS, MAX_HELLO, Hello, Spoken, decode, encode
+from oddwire.session.hello import Agreement, decode_hello, highest_common, negotiate, version_key
+
+BARE = Hello(1, 1, 1, 0x0102030405060708)
+
+
+def hello(*extensions, lowest=1, highest=1):
+    return Hello(1, lowest, highest, 7, tuple(Spoken(name, tuple(versions), ()) for name, *versions in extensions))
+
+
+def with_content(content):
+    return encode(BARE)[:-4] + len(content).to_bytes(4, "big") + content
+
+
+# Bytes ------------------------------------------------------------------------------------------------
+
+
+def test_a_hello_byte_by_byte():
+    spoken = (Spoken("a", ("1.0", "2"), (0x8001, 0xFFFF)), Spoken("b", ("0",), ()))
+    payload = encode(Hello(1, 1, 2, 0x0102030405060708, spoken, 65536, 0))
+    content = "01610203312e30013200028001ffff01620101300000"
+    length = f"{len(content) // 2:08x}"
+    assert payload.hex() == "c0dd010101020102030405060708" + length + content + "01030100000300"
+    assert decode_hello(payload) == Hello(1, 1, 2, 0x0102030405060708, spoken, 65536, 0)
+
+
+def test_what_is_not_said_is_none():
+    assert decode(encode(BARE)) == BARE
+    assert (BARE.extensions, BARE.assembles, BARE.requests) == ((), None, None)
+
+
+def test_the_largest_hello_comes_back():
+    types = tuple(range(15))
+    most = hello(*((f"{n:03}{'x' * 85}", "1.0") for n in range(MAX_EXTENSIONS)))
+    most = most._replace(extensions=tuple(spoken._replace(types=types) for spoken in most.extensions))
+    payload = encode(most)
+    assert MAX_HELLO - 1000 < len(payload) < MAX_HELLO
+    assert decode(payload) == most
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        (hello(("b", "1"), ("a", "1")), "ascend"),
+        (hello(("a", "1"), ("a", "1")), "ascend"),
+        (hello(("", "1")), "name"),
+        (hello(("two words", "1")), "name"),
+        (hello(("é", "1")), "name"),
+        (hello(("\ud800", "1")), "name"),
+        (hello(("x" * 256, "1")), "name"),
+        (hello(("a",)), "versions"),
+        (hello(("a", *map(str, range(256)))), "versions"),
+        (hello(("a", "1.0rc1")), "version"),
+        (hello(("a", "01")), "version"),
+        (hello(("a", "1.")), "version"),
+        (hello(("a", "")), "version"),
+        (hello(("a", "1" * 10)), "version"),
+        (hello(("a", "1." * 128 + "1")), "version"),
+        (hello(("a", "1\n")), "version"),
+        (hello(("a", "\u0663")), "version"),
+        (Hello(1, 1, 1, 7, (Spoken("a", ("1",), (5, 5)),)), "ascend"),
+        (Hello(1, 1, 1, 7, (Spoken("a", ("1",), (65536,)),)), "65535"),
+        (hello(*((f"{n:03}", "1") for n in range(256))), "255"),
+        (hello(lowest=0), "1 on"),
+        (hello(lowest=2), "1 on"),
+        (BARE._replace(highest=256), "header"),
+        (BARE._replace(instance=2**64), "header"),
+        (BARE._replace(assembles=2**64), "tu64"),
+        (BARE._replace(requests=2**32), "tu32"),
+    ],
+)
+def test_what_no_peer_would_take_is_not_written(wrong, says):
+    with pytest.raises(ValueOutOfRange, match=says):
+        encode(wrong)
+
+
+def test_a_hello_too_long_is_not_written():
+    with pytest.raises(PayloadTooLarge, match="32768"):
+        encode(Hello(1, 1, 1, 7, (Spoken("a", ("1",), tuple(range(16384))),)))
+
+
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [
+        ("000101310000", MalformedMessage),  # no name
+        ("01200101310000", MalformedMessage),  # a space
+        ("0161000000", MalformedMessage),  # no version
+        ("016101000000", MalformedMessage),  # an empty one
+        ("01610103312e2e0000", MalformedMessage),
+        ("01610102ff310000", MalformedMessage),
+        ("0161010131000001610101310000", MalformedMessage),  # twice
+        ("0162010131000001610101310000", MalformedMessage),  # descending
+        ("0161010131000200050005", MalformedMessage),
+        ("01", Truncated),
+        ("0161", Truncated),
+        ("016101", Truncated),
+        ("0161020131", Truncated),
+        ("016101013100", Truncated),
+        ("016101013100020005", Truncated),
+    ],
+)
+def test_content_that_is_wrong_is_refused(content, error):
+    with pytest.raises(MalformedMessage) as caught:
+        decode(with_content(bytes.fromhex(content)))
+    assert type(caught.value) is error
+    assert 18 <= caught.value.offset <= 18 + len(content) // 2
+
+
+def test_a_text_does_not_run_into_the_records():
+    with pytest.raises(Truncated):
+        decode(with_content(b"\5a") + b"\1\1\1\3\1\1")
+
+
+def test_too_many_extensions_are_refused():
+    one = [b"\3%03d\1\0011\0\0" % n for n in range(256)]
+    assert len(decode(with_content(b"".join(one[:255]))).extensions) == 255
+    with pytest.raises(MalformedMessage, match="255"):
+        decode(with_content(b"".join(one)))
+
+
+def test_too_much_content_is_refused():
+    with pytest.raises(MalformedMessage, match="32768"):
+        decode(
+            with_content(
+                b"\1a\1\0011" + (16384).to_bytes(2, "big") + b"".join(n.to_bytes(2, "big") for n in range(16384))
+            )
+        )
+
+
+@pytest.mark.parametrize(("lowest", "highest"), [(0, 1), (2, 1), (0, 0)])
+def test_versions_that_are_none_are_refused(lowest, highest):
+    payload = bytearray(encode(BARE))
+    payload[4:6] = lowest, highest
+    with pytest.raises(MalformedMessage, match="versions"):
+        decode(bytes(payload))
+
+
+# What is in common ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "version"),
+    [((1, 1), (1, 1), 1), ((1, 3), (2, 5), 3), ((1, 5), (2, 4), 4), ((2, 3), (3, 9), 3), ((1, 1), (2, 2), None)],
+)
+def test_the_protocols_version_is_the_highest_both_speak(ours, theirs, version):
+    ends = [hello(lowest=ours[0], highest=ours[1]), hello(lowest=theirs[0], highest=theirs[1])]
+    for found in (negotiate(*ends), negotiate(*reversed(ends))):
+        assert found == (None if version is None else Agreement(version, {}))
+
+
+def test_extensions_are_common_if_a_version_is():
+    ours = hello(("chat", "1.0", "2.0"), ("echo", "1"), ("mine", "1"), ("quote", "1", "2"))
+    theirs = hello(("chat", "2.0", "1.0", "3"), ("echo", "1.0"), ("quote", "10", "9", "2", "1"), ("theirs", "1"))
+    expected = Agreement(1, {"chat": "2.0", "quote": "2"})
+    assert negotiate(ours, theirs) == negotiate(theirs, ours) == expected
+
+
+def test_versions_compare_number_by_number():
+    ascending = ["0", "0.0", "0.9", "0.10", "1", "1.0", "1.0.0", "1.2", "1.10", "2", "10", "999999999"]
+    assert sorted(set(ascending), key=version_key) == ascending
+    assert highest_common(ascending, ascending[:-2]) == "2"
+    assert highest_common(["1"], ["1.0"]) is None
