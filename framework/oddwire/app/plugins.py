@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
-import itertools
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -117,7 +113,9 @@ class PluginManager:
         added to the end of ``sys.path``, so it can import its neighbours. Raises `ExtensionError`.
         """
         if spec.endswith(".py") or "/" in spec or "\\" in spec:
-            return self.register(_plugin_of(_import_file(Path(spec)), spec))
+            from oddwire.app.extension_file import plugin_of_file  # not needed by a script that runs its own
+
+            return self.register(plugin_of_file(spec))
         return self._load_entry_point(EXTENSIONS, spec)
 
     def codec(self, name: str) -> Codec:
@@ -266,53 +264,3 @@ def _closest(name: str, names: Sequence[str]) -> str:
 
 def _brief(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
-
-
-def _import_file(path: Path) -> ModuleType:
-    """Import a file as a module named after it, or nearly so where another module has that name."""
-    path = path.resolve()
-    if not path.is_file():
-        raise ExtensionError(f"extension file {path} does not exist")
-    for module in sys.modules.values():
-        if getattr(module, "__oddwire_file__", None) == path:
-            return module
-    names = itertools.chain([path.stem], (f"{path.stem}_{number}" for number in itertools.count(2)))
-    name = next(name for name in names if _is_free(name, path))
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise ExtensionError(f"extension file {path} should be Python source, named *.py")
-    module = importlib.util.module_from_spec(spec)
-    module.__dict__["__oddwire_file__"] = path
-    sys.modules[name] = module
-    if str(path.parent) not in sys.path:
-        sys.path.append(str(path.parent))
-    try:
-        spec.loader.exec_module(module)
-    except BaseException as error:
-        del sys.modules[name]
-        if isinstance(error, Exception) and not isinstance(error, DefinitionError):
-            raise ExtensionError(f"extension file {path} cannot be imported: {_brief(error)}") from error
-        raise
-    return module
-
-
-def _is_free(name: str, path: Path) -> bool:
-    if name in sys.modules:
-        return False
-    try:
-        spec = importlib.util.find_spec(name)
-    except (ImportError, ValueError):
-        return False
-    return spec is None or spec.origin == str(path)
-
-
-def _plugin_of(module: ModuleType, spec: str) -> object:
-    """Find the plugin in a file: its ``extension``, its only `Extension`, or the module itself."""
-    named = getattr(module, "extension", None)
-    if isinstance(named, Extension):
-        return named
-    found = {id(item): item for item in vars(module).values() if isinstance(item, Extension)}
-    if len(found) > 1:
-        names = ", ".join(sorted(item.name for item in found.values()))
-        raise ExtensionError(f"{spec} holds several extensions ({names}); one should be called 'extension'")
-    return next(iter(found.values()), module)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
 
 __all__ = ["socket_address"]
@@ -21,8 +20,9 @@ def socket_address(path: str | os.PathLike[str]) -> Iterator[str]:
     if len(os.fsencode(text)) <= _LONGEST:
         yield text
         return
-    folder = os.open(Path(text).parent, os.O_RDONLY | os.O_DIRECTORY)
+    parent, name = os.path.split(text)
+    folder = os.open(parent or ".", os.O_RDONLY | os.O_DIRECTORY)
     try:
-        yield f"/proc/self/fd/{folder}/{Path(text).name}"
+        yield f"/proc/self/fd/{folder}/{name}"
     finally:
         os.close(folder)

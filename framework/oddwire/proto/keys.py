@@ -1,17 +1,24 @@
 """Keys and identifiers: secp256k1 keys on coincurve, secrets, and short channel ids. Names as in pyln.proto.
 
-coincurve is imported when the first point or private key is made: programs that only tell nodes apart need no curve.
+coincurve, and hmac, which loads OpenSSL, are imported when a key is made or compared: programs that only tell nodes
+apart start without them.
 """
 
 from __future__ import annotations
 
-import hmac
 from typing import TYPE_CHECKING, Final, SupportsBytes
 
 if TYPE_CHECKING:
     import coincurve
 
 __all__ = ["NodeId", "PrivateKey", "PublicKey", "Secret", "ShortChannelId"]
+
+
+def _same(secret: bytes, other: bytes) -> bool:
+    """Compare in constant time."""
+    import hmac
+
+    return hmac.compare_digest(secret, other)
 
 
 class NodeId(bytes):
@@ -122,7 +129,7 @@ class Secret:
     __bytes__ = to_bytes
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and hmac.compare_digest(self.data, other.data)
+        return isinstance(other, Secret) and _same(self.data, other.data)
 
     def __hash__(self) -> int:
         return hash(self.data)
@@ -175,7 +182,7 @@ class PrivateKey:
         return self.key.sign_recoverable(digest, hasher=None)[:64]
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, PrivateKey) and hmac.compare_digest(self.rawkey, other.rawkey)
+        return isinstance(other, PrivateKey) and _same(self.rawkey, other.rawkey)
 
     def __hash__(self) -> int:
         return hash(self.public_key())
