@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from oddwire.cli import call, node, run, send
+from oddwire.cli import call, node, plugin, run, send
 
 __all__ = ["main"]
 
@@ -37,6 +37,7 @@ def _options(
 
 _program.command("run", context_settings=run.SETTINGS)(run.command)
 _program.command("send")(send.command)
+_program.command("plugin")(plugin.command)
 # What it does not know may be an option of a plugin
 _program.command("node", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(node.command)
 _program.command("call", context_settings={"ignore_unknown_options": True})(call.command)
