@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import logging
 import signal
 from collections.abc import Mapping
@@ -20,6 +19,7 @@ from oddwire.app.router import build_router
 from oddwire.codecs.registry import Registry
 from oddwire.errors import ExtensionError, LocalProtocolError, OddwireError, TransportError
 from oddwire.transports.base import Manifest, NodeId, PeerInfo, Transport
+from oddwire.values import replace
 
 __all__ = ["Application", "reason_of"]
 
@@ -78,7 +78,7 @@ class Application:
         self.plugins.freeze()
         self._methods = Methods(self, self._router.rpc_methods)
         self._options = Options(self._router.settings, options or {})
-        self._manifest = dataclasses.replace(
+        self._manifest = replace(
             self._router.manifest, rpc_methods=self._methods.for_host(), options=self._options.for_host()
         )
         self._node = HostNode(transport)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from oddwire.errors import EncodeError, PayloadTooLarge, PeerNotConnected, TransportError
 from oddwire.proto.features import offers
 from oddwire.proto.keys import NodeId
+from oddwire.values import Value
 
 __all__ = [
     "MAX_PAYLOAD",
@@ -34,8 +34,7 @@ MIN_PAYLOAD = 2
 MAX_PAYLOAD = 65535
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PeerInfo:
+class PeerInfo(Value, kw_only=True):
     """What a transport knows of a peer when it connects.
 
     ``features`` is the peer's feature map in BOLT 9's byte order (big endian, bit 0 in the last byte); empty if the
@@ -52,8 +51,7 @@ class PeerInfo:
         return offers(self.features, bit)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostMethod:
+class HostMethod(Value, kw_only=True):
     """A method of ours that a host node with JSON-RPC offers under its own roof.
 
     ``usage`` spells the parameters as lightningd's help does (``node_id [asset]``). ``call`` and ``check`` take the
@@ -68,8 +66,7 @@ class HostMethod:
     check: Callable[[Sequence[Any] | Mapping[str, Any]], None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostOption:
+class HostOption(Value, kw_only=True):
     """An option of ours that a host node takes on its command line or in its configuration.
 
     ``type`` is lightningd's: a ``flag`` takes no value. ``multi`` gives a list. A ``dynamic`` one may change while the
@@ -85,8 +82,7 @@ class HostOption:
     set: Callable[[Any], None] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Manifest:
+class Manifest(Value, kw_only=True):
     """What the application tells its transport before any message flows; it does not change afterwards."""
 
     type_ids: frozenset[int] = frozenset()
@@ -95,11 +91,11 @@ class Manifest:
     """Feature bits to announce in ``init``."""
     rpc_methods: tuple[HostMethod, ...] = ()
     options: tuple[HostOption, ...] = ()
-    even_ids: frozenset[int] = field(init=False)
-    """The even ones of `type_ids`: those a node must be told of, or it hangs up on them."""
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "even_ids", frozenset(t for t in self.type_ids if t % 2 == 0))
+    @property
+    def even_ids(self) -> frozenset[int]:
+        """The even ones of `type_ids`: those a node must be told of, or it hangs up on them."""
+        return frozenset(type_id for type_id in self.type_ids if type_id % 2 == 0)
 
 
 class Sink(Protocol):
