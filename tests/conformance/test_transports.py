@@ -1,15 +1,22 @@
 """The transport kit, run over every transport of ours."""
 
 import asyncio
-from collections.abc import Coroutine
+import socket
+import stat
+import sys
+import tempfile
+from collections.abc import Coroutine, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from oddwire.proto.keys import PrivateKey
+from oddwire.node.node import Node
+from oddwire.proto.keys import NodeId, PrivateKey
 from oddwire.testing.transports import TransportConformance
-from oddwire.transports.base import Transport
+from oddwire.transports.base import Manifest, PeerInfo, Sink, Transport
 from oddwire.transports.bolt8 import Bolt8Transport
+from oddwire.transports.cln import ClnLimits, ClnTransport, Dropped
 from oddwire.transports.memory import MemoryNetwork
 
 try:
@@ -47,3 +54,88 @@ class TestBolt8OnUvloop(TestBolt8):
     def run(self, test: Coroutine[Any, Any, None]) -> None:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(test)
+
+
+class Relayed(Transport):
+    """A `ClnTransport` and the embedded node that it belongs to, both of this process; relay.py is between them."""
+
+    def __init__(self, folder: Path, **options: Any) -> None:
+        self.folder = folder
+        self._options = options
+        plugin = folder / "relay.py"
+        plugin.write_text(f"#!{sys.executable} -IS\n{(Path(__file__).parent / 'relay.py').read_text()}")
+        plugin.chmod(stat.S_IRWXU)
+        self.node = Node(folder, listen=["127.0.0.1:0"], plugins=[plugin])
+        self._cln: ClnTransport | None = None
+        self._starting: asyncio.Task[None] | None = None
+
+    @property
+    def cln(self) -> ClnTransport:
+        assert self._cln is not None
+        return self._cln
+
+    @property
+    def dropped(self) -> Dropped:
+        return self.cln.dropped
+
+    @property
+    def uris(self) -> list[str]:
+        return self.node.uris
+
+    async def open(self, manifest: Manifest, sink: Sink) -> None:
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(str(self.folder / "relay"))
+            listening.listen()
+            listening.setblocking(False)
+            self._starting = asyncio.create_task(self.node.start())
+            way, _ = await asyncio.get_running_loop().sock_accept(listening)
+        fd = way.detach()
+        self._cln = ClnTransport(stdin=fd, stdout=fd, version=self.node.version, **self._options)
+        await self._cln.open(manifest, sink)
+        await self._starting
+
+    async def send(self, peer: NodeId, payload: bytes) -> None:
+        await self.cln.send(peer, payload)
+
+    def pause(self, peer: NodeId) -> None:
+        self.cln.pause(peer)
+
+    def resume(self, peer: NodeId) -> None:
+        self.cln.resume(peer)
+
+    async def connect(self, uri: str) -> PeerInfo:
+        return await self.cln.connect(uri)
+
+    async def disconnect(self, peer: NodeId, reason: str = "") -> None:
+        await self.cln.disconnect(peer, reason)
+
+    async def aclose(self) -> None:
+        if self._cln is not None:
+            await self._cln.aclose()
+        if self._starting is not None:
+            self._starting.cancel()
+            await asyncio.wait([self._starting])
+        await self.node.aclose()
+
+
+class TestCln(TransportConformance):
+    pushes_back = False
+    hangs_up_on_close = False
+    options: Mapping[str, Any] = {"limits": ClnLimits(rate=None, held=4_000_000)}
+
+    @pytest.fixture(autouse=True)
+    def _folders(self) -> Iterator[None]:
+        with tempfile.TemporaryDirectory() as folder:  # a socket's path has to be short
+            self.folder = Path(folder)
+            yield
+
+    async def make(self) -> tuple[Transport, Transport]:
+        folders = self.folder / "left", self.folder / "right"
+        for folder in folders:
+            folder.mkdir()
+        left, right = (Relayed(folder, **self.options) for folder in folders)
+        return left, right
+
+
+class TestClnByNotification(TestCln):
+    options: Mapping[str, Any] = {**TestCln.options, "receive": "notification"}

@@ -42,6 +42,11 @@ class TransportConformance:
     """Seconds without progress that are taken to mean that a sender waits."""
     shows_features: bool = True
     """Whether peers see the feature bits of the manifest."""
+    pushes_back: bool = True
+    """Whether a receiver that is paused makes the sender wait. If not, it keeps what it has room for and counts the
+    rest in its ``dropped.total``: then the tests are that what it keeps is in order, and the count exact."""
+    hangs_up_on_close: bool = True
+    """Whether `Transport.aclose` ends the connections; if not, peers hear nothing of it."""
 
     # What a subclass says ---------------------------------------------------------------------------
 
@@ -185,6 +190,9 @@ class TransportConformance:
 
     @_on_pair
     async def test_a_send_waits_for_a_peer_that_does_not_read_and_cancelled_is_not_sent(self, pair: Pair) -> None:
+        if not self.pushes_back:
+            await self._counts_what_it_drops(pair)
+            return
         pair.right.transport.pause(pair.right.peer)
         flood = Flood(pair.left)
         assert await self._stalls(flood), "64 MiB were accepted for a peer that does not read"
@@ -198,6 +206,10 @@ class TransportConformance:
 
     @_on_pair
     async def test_a_waiting_send_goes_on_when_the_peer_reads_again(self, pair: Pair) -> None:
+        if not self.pushes_back:
+            await self._counts_what_it_drops(pair)
+            await self._still_works(pair)
+            return
         pair.right.transport.pause(pair.right.peer)
         flood = Flood(pair.left, total=20_000_000)
         assert await self._stalls(flood), "20 MB were accepted for a peer that does not read"
@@ -210,6 +222,9 @@ class TransportConformance:
 
     @_on_pair
     async def test_a_waiting_send_ends_with_the_connection(self, pair: Pair) -> None:
+        if not self.pushes_back:
+            await self._says_farewell_last(pair)
+            return
         pair.right.transport.pause(pair.right.peer)
         flood = Flood(pair.left)
         assert await self._stalls(flood), "64 MiB were accepted for a peer that does not read"
@@ -267,7 +282,7 @@ class TransportConformance:
         await pair.left.send(payload_of(1))
         await asyncio.gather(left.aclose(), left.aclose())
         await left.aclose()
-        await pair.right.sink.until(lambda sink: sink.disconnected)
+        await pair.right.sink.until(lambda sink: sink.disconnected if self.hangs_up_on_close else sink.payloads)
         assert pair.right.sink.payloads == [payload_of(1)]
         assert pair.left.sink.disconnected == [pair.left.peer]
         with raises(PeerNotConnected):
@@ -353,6 +368,40 @@ class TransportConformance:
             if flood.accepted == before:
                 return not flood.task.done()
         return False
+
+    async def _counts_what_it_drops(self, pair: Pair) -> None:
+        pair.right.transport.pause(pair.right.peer)
+        sent = [payload_of(number, 60_000) for number in range(300)]
+        for payload in sent:
+            await pair.left.send(payload)
+        dropped = pair.right.transport.dropped  # type: ignore[attr-defined]
+        before = -1
+        async with asyncio.timeout(self.patience):
+            while not dropped.total or dropped.total > before:
+                before = dropped.total
+                await asyncio.sleep(self.quiet)
+        pair.right.transport.resume(pair.right.peer)
+        await pair.left.send(b"\x8c\x01last")
+        await pair.right.sink.until(lambda sink: sink.payloads[-1:] == [b"\x8c\x01last"])
+        kept = pair.right.sink.payloads[:-1]
+        numbers = [int.from_bytes(payload[2:6], "big") for payload in kept]
+        assert kept == [sent[number] for number in numbers]
+        assert numbers == sorted(set(numbers))
+        assert len(kept) + dropped.total == len(sent)
+        assert numbers[0] == 0
+
+    async def _says_farewell_last(self, pair: Pair) -> None:
+        pair.right.transport.pause(pair.right.peer)
+        sent = [payload_of(number) for number in range(10)]
+        for payload in sent:
+            await pair.left.send(payload)
+        await pair.left.transport.disconnect(pair.left.peer, "enough")
+        await pair.left.sink.until(lambda sink: sink.disconnected)
+        await asyncio.sleep(self.quiet)
+        assert pair.right.sink.payloads == []
+        pair.right.transport.resume(pair.right.peer)
+        await pair.right.sink.until(lambda sink: sink.disconnected)
+        assert pair.right.sink.payloads == sent
 
     async def _no_tasks_but(self, before: set[asyncio.Task[Any]]) -> None:
         for _ in range(10):  # cancelled tasks end in the loop's next turns
