@@ -7,6 +7,7 @@ one. Here all classes share their functions.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import FrozenInstanceError
 from typing import Any, ClassVar, TypeVar, dataclass_transform
 
@@ -20,15 +21,17 @@ class Value:
     """An immutable record: the annotations of a subclass are its fields, what is assigned to them their defaults.
 
     Fields are given by position or by name, those of a base class first; with ``kw_only`` by name alone. Two are equal
-    if they are of one class and their fields are. `replace` makes a changed copy. A subclass may check its fields in
-    ``__post_init__``.
+    if they are of one class and their fields are, except ``hidden`` ones, which ``repr`` leaves out as well. `replace`
+    makes a changed copy. A subclass may check its fields in ``__post_init__``.
     """
 
     __match_args__: ClassVar[tuple[str, ...]] = ()
     _fields: ClassVar[tuple[str, ...]] = ()
+    _shown: ClassVar[tuple[str, ...]] = ()
 
-    def __init_subclass__(cls, *, kw_only: bool = False) -> None:
+    def __init_subclass__(cls, *, kw_only: bool = False, hidden: Collection[str] = ()) -> None:
         cls._fields = tuple(dict.fromkeys((*cls._fields, *vars(cls).get("__annotations__", ()))))
+        cls._shown = tuple(name for name in cls._fields if name not in hidden)
         cls.__match_args__ = () if kw_only else cls._fields  # type: ignore[misc] # mypy has its own idea of it
 
     def __init__(self, *values: Any, **named: Any) -> None:
@@ -53,7 +56,7 @@ class Value:
         """Check the fields; here there is nothing to check."""
 
     def _values(self) -> tuple[Any, ...]:
-        return tuple([getattr(self, name) for name in self._fields])
+        return tuple([getattr(self, name) for name in self._shown])
 
     def __setattr__(self, name: str, value: object) -> None:
         raise FrozenInstanceError(f"cannot assign to {name!r}: a {type(self).__name__} does not change")
@@ -70,7 +73,7 @@ class Value:
         return hash((type(self), self._values()))
 
     def __repr__(self) -> str:
-        fields = ", ".join(f"{name}={getattr(self, name)!r}" for name in self._fields)
+        fields = ", ".join(f"{name}={getattr(self, name)!r}" for name in self._shown)
         return f"{type(self).__qualname__}({fields})"
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import pickle
+from collections.abc import Mapping
 from dataclasses import FrozenInstanceError
+from types import MappingProxyType
 
 import pytest
 
@@ -36,6 +38,10 @@ class Named(Value, kw_only=True):
             raise ValueError(f"low should be at most {self.high}, not {self.low}")
 
 
+class Scoped(Base, hidden=("scope",)):
+    scope: Mapping[str, int] = MappingProxyType({})
+
+
 def test_fields_are_given_in_order_or_by_name() -> None:
     assert Size("a", 1) == Size(name="a", bytes_=1, limit=None) == Size("a", bytes_=1)
     assert Size("a", 1, 2).limit == 2
@@ -62,6 +68,13 @@ def test_nothing_changes() -> None:
 
 def test_shows_its_fields() -> None:
     assert repr(Size("a", 1)) == "Size(name='a', bytes_=1, limit=None)"
+
+
+def test_hidden_fields_do_not_count() -> None:
+    assert Scoped("a", {"b": 1}) == Scoped("a")
+    assert hash(Scoped("a", {"b": 1})) == hash(Scoped("a"))
+    assert repr(Scoped("a", {"b": 1})) == "Scoped(name='a')"
+    assert replace(Scoped("a", {"b": 1}), name="c").scope == {"b": 1}
 
 
 def test_matches_patterns() -> None:
