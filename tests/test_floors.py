@@ -33,7 +33,7 @@ FLOORS = {
     "oddwire": 7,
 }
 FRONTS = {"oddwire.proto"}  # the package itself shows all of its floors, its modules lie on theirs
-PURE_OF_SESSION = ("fragments", "frames", "hello", "kinds", "layout", "limits", "reliable", "requests")
+PURE_OF_SESSION = ("basics", "fragments", "frames", "hello", "kinds", "layout", "limits", "reliable", "requests")
 PURE = ("oddwire.errors", "oddwire.values", "oddwire.proto", "oddwire.schema", "oddwire.codecs")
 PURE += tuple(f"oddwire.session.{name}" for name in PURE_OF_SESSION)
 IMPURE = ("oddwire.proto.connection", "oddwire.proto.wire")

@@ -8,18 +8,22 @@ import signal
 from collections.abc import Mapping
 from enum import Enum
 from types import TracebackType
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from oddwire.app.context import HostNode, Peer
-from oddwire.app.dispatcher import Dispatcher
 from oddwire.app.methods import Methods
 from oddwire.app.options import Options
 from oddwire.app.plugins import PluginManager
 from oddwire.app.router import build_router
 from oddwire.codecs.registry import Registry
 from oddwire.errors import ExtensionError, LocalProtocolError, OddwireError, TransportError
+from oddwire.session.basics import SESSION_TYPE
 from oddwire.transports.base import Manifest, NodeId, PeerInfo, Transport
 from oddwire.values import replace
+
+if TYPE_CHECKING:
+    from oddwire.app.dispatcher import Dispatcher
+    from oddwire.session.limits import Limits
 
 __all__ = ["Application", "reason_of"]
 
@@ -47,8 +51,9 @@ class Application:
     ``extensions`` are `Extension` objects, other plugins, or texts: names of installed extensions and paths of
     ``.py`` files. ``transport`` is an unopened `Transport`, or the name of a registered or installed one, made with
     ``transport_options``. ``options`` are values of the extensions' options by name. ``plugins`` brings a
-    `PluginManager` with plugins of its own. ``grace`` is how many seconds handlers get to finish when the application
-    closes.
+    `PluginManager` with plugins of its own. ``limits`` are how much each peer may use. Without ``session`` peers hear
+    nothing of the session layer: plain messages are all there is. ``grace`` is how many seconds handlers get to finish
+    when the application closes.
 
     Everything is checked here, before anything runs: raises the `DefinitionError` that names both sides. Starts
     once, with ``async with app:`` or `start` and `aclose`.
@@ -61,6 +66,8 @@ class Application:
         transport_options: Mapping[str, Any] | None = None,
         options: Mapping[str, Any] | None = None,
         plugins: PluginManager | None = None,
+        limits: Limits | None = None,
+        session: bool = True,
         grace: float = 5.0,
     ) -> None:
         self.plugins = plugins if plugins is not None else PluginManager()
@@ -78,8 +85,14 @@ class Application:
         self.plugins.freeze()
         self._methods = Methods(self, self._router.rpc_methods)
         self._options = Options(self._router.settings, options or {})
+        self._limits = limits
+        self._has_session = session
+        manifest = self._router.manifest
         self._manifest = replace(
-            self._router.manifest, rpc_methods=self._methods.for_host(), options=self._options.for_host()
+            manifest,
+            type_ids=manifest.type_ids | {SESSION_TYPE} if session else manifest.type_ids,
+            rpc_methods=self._methods.for_host(),
+            options=self._options.for_host(),
         )
         self._node = HostNode(transport)
         self._grace = grace
@@ -109,6 +122,8 @@ class Application:
             for call in calls("startup"):
                 await call.finish(app=self)
                 self._started.add(call.plugin)
+            from oddwire.app.dispatcher import Dispatcher  # a host need not wait for it to hear what we are
+
             self._dispatcher = Dispatcher(
                 self,
                 self._router,
@@ -117,6 +132,8 @@ class Application:
                 on_disconnect=calls("peer_disconnected"),
                 on_failure=calls("handler_failed"),
                 tracers=calls("message_traced"),
+                session=self._has_session,
+                limits=self._limits,
             )
             opening = True
             await self.transport.open(self._manifest, self._dispatcher)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from oddwire.app.plain import to_plain
@@ -14,6 +14,10 @@ from oddwire.transports.base import NodeId, PeerInfo, Transport
 if TYPE_CHECKING:
     from oddwire.app.application import Application
     from oddwire.app.extension import Extension
+    from oddwire.app.plugins import Contribution
+    from oddwire.app.requests import Requests
+    from oddwire.session.large import Progress
+    from oddwire.session.link import Link
 
 __all__ = ["Context", "HostNode", "Messenger", "Peer"]
 
@@ -23,21 +27,26 @@ M = TypeVar("M", bound=Message)
 class Messenger(Protocol):
     """What a `Peer` needs of the dispatcher."""
 
-    def send(self, node_id: NodeId, message: Message, force: bool = False) -> Coroutine[Any, Any, None]:
-        """Send one message."""
+    @property
+    def requests(self) -> Requests:
+        """What asks."""
         raise NotImplementedError
 
-    def request(
-        self, node_id: NodeId, message: Message, reply: type[M], limit: float | None, force: bool
-    ) -> Coroutine[Any, Any, M]:
-        """Send one message and wait ``limit`` seconds for the next one of class ``reply``."""
+    def send(
+        self, node_id: NodeId, message: Message, force: bool = False, progress: Progress | None = None
+    ) -> Coroutine[Any, Any, None]:
+        """Send one message."""
         raise NotImplementedError
 
     def info(self, node_id: NodeId) -> PeerInfo | None:
         """Tell what is known of a connected peer."""
 
-    def feature_of(self, extension: Extension | str) -> int | None:
-        """Give the feature bit of a loaded extension."""
+    def link(self, node_id: NodeId) -> Link | None:
+        """Give a connected peer's part of the session."""
+
+    def owner_of(self, extension: Extension | str) -> Contribution:
+        """Find a loaded extension."""
+        raise NotImplementedError
 
 
 class Peer:
@@ -62,39 +71,96 @@ class Peer:
         """Whether there is a connection now."""
         return self._messenger.info(self.node_id) is not None
 
-    def supports(self, extension: Extension | str) -> bool:
-        """Say whether the peer's feature bits show that it speaks ``extension``, one loaded here or its name.
+    @property
+    def extensions(self) -> Mapping[str, tuple[str, ...]]:
+        """The extensions the peer says it speaks, loaded here or not: by name, the versions. Empty before its hello."""
+        link = self._messenger.link(self.node_id)
+        return {} if link is None else {spoken.name: spoken.versions for spoken in link.spoken.values()}
 
-        False for a peer that is not connected and for an extension without a feature bit. Raises `ExtensionError`
-        for a name that is not loaded.
+    def version_of(self, extension: Extension | str) -> str | None:
+        """Give the version of ``extension`` to speak with the peer: the highest both list, compared as numbers.
+
+        None if there is none, or the peer has not said hello. Raises `ExtensionError` for one that is not loaded.
         """
-        feature = self._messenger.feature_of(extension)
-        info = self._messenger.info(self.node_id)
-        return feature is not None and info is not None and info.has_feature(feature)
+        name = self._messenger.owner_of(extension).name
+        link = self._messenger.link(self.node_id)
+        return None if link is None else link.agreed.get(name)
 
-    def send(self, message: Message, *, force: bool = False) -> Coroutine[Any, Any, None]:
+    def supports(self, extension: Extension | str) -> bool:
+        """Say whether the peer shows that it speaks ``extension``, one loaded here or its name.
+
+        Its feature bits show it, or its hello, by a version that both speak. False for a peer that is not connected,
+        and before its hello; `introduced` waits for that. Raises `ExtensionError` for a name that is not loaded.
+        """
+        owner = self._messenger.owner_of(extension)
+        info = self._messenger.info(self.node_id)
+        if owner.feature is not None and info is not None and info.has_feature(owner.feature):
+            return True
+        link = self._messenger.link(self.node_id)
+        return link is not None and owner.name in link.agreed
+
+    async def introduced(self) -> bool:
+        """Wait until the peer has said which extensions it speaks, and give True; False if it has no session.
+
+        That is known a second after it connected, or as soon as it goes.
+        """
+        link = self._messenger.link(self.node_id)
+        return link is not None and await link.meet()
+
+    def send(
+        self, message: Message, *, force: bool = False, progress: Progress | None = None
+    ) -> Coroutine[Any, Any, None]:
         """Send one message; returns once the transport has accepted it, which is not delivery.
 
-        Waits while the peer's queue is full; cancelled meanwhile, nothing is sent. Raises `EncodeError` for a value
-        that does not fit or a message that no loaded extension registers; `NotSupported` for a message of even type
-        if the peer's features do not show its extension, since a peer that does not know an even type hangs up
-        (``force`` sends it all the same); `PeerNotConnected`; `ConnectionClosed` if that happens during the wait.
+        Waits while the peer's queue is full; cancelled meanwhile, nothing is sent. One of more than 65535 bytes goes in
+        fragments, to a peer with a session, and waits for others of its kind; ``progress`` is called with the bytes
+        accepted so far and the bytes in all. Cancelled, the peer is told to forget it.
+
+        Raises `EncodeError` for a value that does not fit or a message that no loaded extension registers;
+        `NotSupported` for a message of even type if neither the peer's features nor its hello show its extension,
+        since a peer that does not know an even type hangs up (``force`` sends it all the same), and for one that is
+        too long for a peer without a session; `QuotaExceeded` for one longer than the peer puts together, and
+        `RemoteFailure` if it refuses it on the way; `PeerNotConnected`; `ConnectionClosed` if that happens meanwhile.
         """
-        return self._messenger.send(self.node_id, message, force)
+        return self._messenger.send(self.node_id, message, force, progress)
 
     def request(
         self, message: Message, reply: type[M], *, timeout: float | None = 5.0, force: bool = False
     ) -> Coroutine[Any, Any, M]:
-        """Send one message and return the next message of class ``reply`` from this same peer.
+        """Send one message and return the ``reply`` that the peer's handler returns for it.
 
-        There are no ids on the wire: requests that wait for one class are answered in the order they were made, and
-        a reply that comes after its request gave up is taken for the next one's. What a request takes is not handed
-        to a handler. ``timeout`` is in seconds, None waits for ever. Cancelled, it gives up its place.
+        ``timeout`` is in seconds, None waits for ever. Requests have ids: replies come in any order, only from this
+        peer, and are handed to nobody else. More requests than the peer handles at once wait for their turn here.
+        Cancelled or timed out, the peer cancels its handler.
 
-        Raises `ReplyTimeout`; `ConnectionClosed` if the peer goes first; `EncodeError` if no loaded extension
-        registers ``reply``; and whatever `send` raises.
+        A peer without a session is asked in the plain way, a second after it connected at the latest: the next message
+        of class ``reply`` from it is the answer, for requests of one class in the order they were made, and one that
+        comes after its request gave up is taken for the next one's.
+
+        Raises `ReplyTimeout`; `RemoteFailure` if the peer's handler refuses, fails or answers with something else;
+        `ConnectionClosed` if the peer goes first; `QuotaExceeded` if too many wait already; `DecodeError` for a reply
+        that is malformed; `EncodeError` if no loaded extension registers ``reply``; and whatever `send` raises.
         """
-        return self._messenger.request(self.node_id, message, reply, timeout, force)
+        return self._messenger.requests.request(self.node_id, message, reply, timeout, force)
+
+    def stream(
+        self,
+        message: Message,
+        part: type[M],
+        *,
+        timeout: float | None = 5.0,
+        credit: int | None = None,
+        force: bool = False,
+    ) -> AsyncGenerator[M, None]:
+        """Send one message and iterate over what the peer's handler yields for it, each a ``part``.
+
+        ``timeout`` is for each part, in seconds. The peer sends ``credit`` parts ahead of the one in use, at most and
+        by default what the limits say, so a slow reader slows it down. Leave the iteration and the peer's handler is
+        cancelled; ``aclose`` does so at once.
+
+        Raises as `request` does, after the parts that had come; `NotSupported` for a peer without a session.
+        """
+        return self._messenger.requests.stream(self.node_id, message, part, timeout, credit, force)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Peer) and self.node_id == other.node_id

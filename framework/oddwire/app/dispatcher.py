@@ -10,15 +10,16 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from oddwire.app.context import Context, Peer
+from oddwire.app.conversation import Conversation
 from oddwire.app.extension import Extension
 from oddwire.app.lane import HIGH_WATER, MESSAGE_WEIGHT, Lane, Run
-from oddwire.app.plugins import HookCall
+from oddwire.app.plugins import Contribution, HookCall
 from oddwire.app.policy import Enforcer, Outcome
+from oddwire.app.requests import Requests
 from oddwire.app.router import Route, Router, check_support, unregistered
 from oddwire.app.trace import Tracer
 from oddwire.errors import (
@@ -26,11 +27,14 @@ from oddwire.errors import (
     DecodeError,
     MalformedMessage,
     PeerNotConnected,
-    ReplyTimeout,
     Truncated,
 )
 from oddwire.schema import Message
-from oddwire.transports.base import NodeId, PeerInfo, Transport, not_connected
+from oddwire.session.kinds import SESSION_TYPE_BYTES
+from oddwire.session.large import Progress
+from oddwire.session.limits import Limits
+from oddwire.session.link import Link
+from oddwire.transports.base import MAX_PAYLOAD, NodeId, PeerInfo, Transport
 
 if TYPE_CHECKING:
     from oddwire.app.application import Application
@@ -57,50 +61,56 @@ class Dispatcher:
         on_disconnect: Sequence[HookCall] = (),
         on_failure: Sequence[HookCall] = (),
         tracers: Sequence[HookCall] = (),
+        session: bool = True,
+        limits: Limits | None = None,
     ) -> None:
-        self._app = app
-        self._router = router
-        self._transport = transport
+        self.app = app
+        self.router = router
+        self.transport = transport
         self._on_connect = (*on_connect,)
         self._on_disconnect = (*on_disconnect,)
-        self._tracer = Tracer(app, tracers) if tracers else None
-        self._loop = asyncio.get_running_loop()
-        self._routes = dict(router.incoming)
-        self._outgoing = dict(router.outgoing)
-        self._lanes: dict[NodeId, Lane] = {}
+        self.tracer = Tracer(app, tracers) if tracers else None
+        self.loop = asyncio.get_running_loop()
+        self.routes = dict(router.incoming)
+        self.outgoing = dict(router.outgoing)
+        self.lanes: dict[NodeId, Lane] = {}
         self._tasks: set[asyncio.Task[Any]] = set()  # the loop holds tasks weakly
-        self._enforcer = Enforcer(app, transport, on_failure, self._spawn)
-        self._closing = False
-        self._hurry = self._loop.create_future()  # done: closing waits for nobody
+        self.enforcer = Enforcer(app, transport, on_failure, self.spawn)
+        self.closing = False
+        self.requests = Requests(self)
+        self.conversation = Conversation(self, limits) if session else None
+        self._hurry = self.loop.create_future()  # done: closing waits for nobody
 
     # The sink ---------------------------------------------------------------------------------------
 
     def peer_connected(self, peer: PeerInfo) -> None:
         """Open the peer's lane, or its old one anew if that is not drained yet."""
-        lane = self._lanes.get(peer.node_id)
+        lane = self.lanes.get(peer.node_id)
         if lane is None:
             handle = Peer(self, peer.node_id)
-            lane = Lane(handle, peer, 1 + len(self._router.owners), self._tracer is not None)
-            self._lanes[peer.node_id] = lane
+            lane = Lane(handle, peer, 1 + len(self.router.owners), self.tracer is not None)
+            self.lanes[peer.node_id] = lane
         lane.info = peer
         lane.hung_up = False
-        if lane.paused or self._closing:
+        if lane.paused or self.closing:
             lane.paused = True
-            self._transport.pause(peer.node_id)
+            self.transport.pause(peer.node_id)
         self._enqueue(lane, self._greet, 0, None, MESSAGE_WEIGHT)
+        if self.conversation is not None:
+            self.conversation.session.peer_connected(peer.node_id)
 
     def payload_received(self, peer: NodeId, payload: bytes) -> None:
         """Decode, and queue for the handler. Nothing here grows with peers, types or extensions."""
-        lane = self._lanes.get(peer)
-        route = self._routes.get(payload[:2])
+        lane = self.lanes.get(peer)
+        route = self.routes.get(payload[:2])
         if lane is None or route is None or lane.hung_up:
             self._unrouted(lane, peer, payload)
             return
-        decode, handler, owner, concurrent = route
+        decode, handler, owner, concurrent, _ = route
         try:
             message = decode(payload)
         except Exception as error:
-            self._malformed(lane, payload, error)
+            self.malformed(lane, payload, error)
             return
         if concurrent or lane.attentive:
             self._attend(lane, route, message, payload)
@@ -118,95 +128,90 @@ class Dispatcher:
 
     def peer_disconnected(self, peer: NodeId, reason: str) -> None:
         """Fail the requests under way; what was received is still handled, then the hooks hear of it."""
-        lane = self._lanes.get(peer)
+        lane = self.lanes.get(peer)
         if lane is None or lane.info is None:
             return
         lane.info = None
         lane.give_up(reason)
+        lane.calm()
+        if self.conversation is not None:
+            self.conversation.session.peer_disconnected(peer, reason)
         self._enqueue(lane, self._bid_farewell, 0, reason, MESSAGE_WEIGHT)
 
     def host_stopping(self, reason: str) -> None:
         """Stop the application: its host ends, or wants it to."""
         logger.info("stopping: %s", reason)
-        self._app.stop()
+        self.app.stop()
 
     # Sending ----------------------------------------------------------------------------------------
 
-    async def send(self, node_id: NodeId, message: Message, force: bool = False, since: float | None = None) -> None:
+    async def send(
+        self,
+        node_id: NodeId,
+        message: Message,
+        force: bool = False,
+        progress: Progress | None = None,
+        since: float | None = None,
+    ) -> None:
         """Encode and hand to the transport; see `Peer.send`. ``since`` is when what it answers was received."""
         try:
-            encode, owners = self._outgoing[type(message)]
+            encode, owners = self.outgoing[type(message)]
         except KeyError:
             raise unregistered(type(message)) from None
         if owners is not None and not force:
-            check_support(message, owners, self.info(node_id), node_id)
+            check_support(message, owners, self.info(node_id), node_id, self.link(node_id))
         payload = encode(message)
-        await self._transport.send(node_id, payload)
-        if self._tracer is not None:
-            self._tracer.trace("sent", node_id, payload, message, since=since)
-
-    async def request(self, node_id: NodeId, message: Message, reply: type[M], limit: float | None, force: bool) -> M:
-        """Send, and wait ``limit`` seconds for the next ``reply`` from this peer; see `Peer.request`."""
-        if reply not in self._outgoing:
-            raise unregistered(reply)
-        lane = self._lanes.get(node_id)
-        if lane is None or lane.info is None:
-            raise not_connected(node_id)
-        waiter: asyncio.Future[M] = self._loop.create_future()
-        entry = (waiter, time.monotonic())
-        lane.ask(reply, entry)
-        if lane.paused:
-            self._ebb(lane)
-        deadline = asyncio.timeout(limit)
-        try:
-            async with deadline:
-                await self.send(node_id, message, force)
-                return await waiter
-        except TimeoutError as error:
-            if limit is None or not deadline.expired():
-                raise
-            text = f"no {reply.__name__} from {node_id} within {limit:g} s of {type(message).__name__}"
-            raise ReplyTimeout(text, timeout=limit) from error
-        finally:
-            lane.leave(reply, entry)
-            if waiter.done() and not waiter.cancelled():
-                waiter.exception()  # seen: the send may have failed first
+        if len(payload) > MAX_PAYLOAD or progress is not None:
+            await self.requests.send_large(node_id, message, payload, progress)
+        else:
+            await self.transport.send(node_id, payload)
+        if self.tracer is not None:
+            self.tracer.trace("sent", node_id, payload, message, since=since)
 
     def info(self, node_id: NodeId) -> PeerInfo | None:
         """Tell what is known of a connected peer, None of any other."""
-        lane = self._lanes.get(node_id)
+        lane = self.lanes.get(node_id)
         return None if lane is None else lane.info
+
+    def link(self, node_id: NodeId) -> Link | None:
+        """Give a connected peer's part of the session; None without one."""
+        return None if self.conversation is None else self.conversation.session.links.get(node_id)
 
     def peers(self) -> list[Peer]:
         """Give the peers connected now, in the order of their first connecting."""
-        return [lane.peer for lane in self._lanes.values() if lane.info is not None]
+        return [lane.peer for lane in self.lanes.values() if lane.info is not None]
 
-    def feature_of(self, extension: Extension | str) -> int | None:
-        """Give the feature bit of a loaded extension. Raises `ExtensionError`."""
-        return self._router.owner_of(extension if isinstance(extension, str) else extension.name).feature
+    def owner_of(self, extension: Extension | str) -> Contribution:
+        """Find a loaded extension. Raises `ExtensionError`."""
+        return self.router.owner_of(extension if isinstance(extension, str) else extension.name)
 
     async def aclose(self, grace: float, close: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Take no more messages, let handlers finish, ``close`` the transport, bid every peer farewell.
 
         Handlers, and then farewells, have ``grace`` seconds; what still runs after them is cancelled.
         """
-        self._closing = True
-        for lane in self._lanes.values():
+        self.closing = True
+        reason = "the application is closing"
+        for lane in self.lanes.values():
             lane.paused = True
-            self._transport.pause(lane.peer.node_id)
-            lane.give_up("the application is closing")
+            self.transport.pause(lane.peer.node_id)
+            lane.give_up(reason)
             self._wake(lane)
+        if self.conversation is not None:
+            self.conversation.session.give_up(reason)
         try:
             await self._settle(grace)
         finally:
-            for lane in self._lanes.values():
+            for lane in self.lanes.values():
                 lane.drop_messages()
             try:
                 await close()
             finally:
-                for lane in self._lanes.values():
-                    self.peer_disconnected(lane.peer.node_id, "the application is closing")
+                for lane in self.lanes.values():
+                    self.peer_disconnected(lane.peer.node_id, reason)
                     self._wake(lane)
+                if self.conversation is not None:
+                    self.conversation.session.close()
                 await self._settle(grace)
 
     def hurry(self) -> None:
@@ -239,24 +244,24 @@ class Dispatcher:
                 run, owner, message, weight = queue.popleft()
                 lane.held -= weight
                 if lane.paused:
-                    self._ebb(lane)
-                context = contexts[owner] or self._context(lane, owner)
+                    self.ebb(lane)
+                context = contexts[owner] or self.context(lane, owner)
                 try:
                     reply = await run(context, message)
                     if reply is not None:
                         await self._reply(lane, reply)
                 except BaseException as error:
-                    self._enforcer.failed(context, message, error)
+                    self.enforcer.failed(context, message, error)
                 turns -= 1
                 if not turns:
                     turns = _TURNS
                     await asyncio.sleep(0)
-            if lane.info is None or self._closing:
+            if lane.info is None or self.closing:
                 break
-            lane.wake = self._loop.create_future()
+            lane.wake = self.loop.create_future()
             await lane.wake
         if lane.info is None:
-            self._lanes.pop(lane.peer.node_id, None)
+            self.lanes.pop(lane.peer.node_id, None)
 
     def _enqueue(self, lane: Lane, run: Run, owner: int, argument: object, weight: int) -> None:
         lane.queue.append((run, owner, argument, weight))
@@ -270,38 +275,55 @@ class Dispatcher:
             lane.wake.set_result(None)
             lane.wake = None
         elif lane.worker is None or lane.worker.done():
-            lane.worker = self._spawn(self._work(lane))
+            lane.worker = self.spawn(self._work(lane))
 
     def _full(self, lane: Lane) -> None:
         """Stop the transport, if it is not stopped."""
         if not lane.paused and lane.is_full:
             lane.paused = True
-            self._transport.pause(lane.peer.node_id)
+            self.transport.pause(lane.peer.node_id)
 
-    def _ebb(self, lane: Lane) -> None:
+    def ebb(self, lane: Lane) -> None:
         """Let a paused transport go on, once there is room."""
-        if lane.has_room and not self._closing:
+        if lane.has_room and not self.closing:
             lane.paused = False
-            self._transport.resume(lane.peer.node_id)
+            self.transport.resume(lane.peer.node_id)
 
-    def _context(self, lane: Lane, owner: int) -> Context:
-        name = self._router.owners[owner - 1].name if owner else ""
-        context = lane.contexts[owner] = Context(self._app, name, lane.peer)
+    def throttle(self, lane: Lane, seconds: float) -> None:
+        """Read a peer so much later, whatever room its lane has; longer, if it is to be read later already."""
+        until = self.loop.time() + seconds
+        if lane.throttle is not None:
+            until = max(until, lane.throttle.when())
+            lane.throttle.cancel()
+        lane.throttle = self.loop.call_at(until, self._relent, lane)
+        if not lane.paused:
+            lane.paused = True
+            self.transport.pause(lane.peer.node_id)
+
+    def _relent(self, lane: Lane) -> None:
+        lane.throttle = None
+        if lane.paused:
+            self.ebb(lane)
+
+    def context(self, lane: Lane, owner: int) -> Context:
+        """Make the context that an owner's handlers get for this peer."""
+        name = self.router.owners[owner - 1].name if owner else ""
+        context = lane.contexts[owner] = Context(self.app, name, lane.peer)
         return context
 
     async def _greet(self, context: Context, _: object) -> None:
         for call in self._on_connect:
-            await self._guarded(context, call, app=self._app, peer=context.peer)
+            await self._guarded(context, call, app=self.app, peer=context.peer)
 
     async def _bid_farewell(self, context: Context, reason: str) -> None:
         for call in self._on_disconnect:
-            await self._guarded(context, call, app=self._app, peer=context.peer, reason=reason)
+            await self._guarded(context, call, app=self.app, peer=context.peer, reason=reason)
 
     async def _guarded(self, context: Context, call: HookCall, **parameters: Any) -> None:
         try:
             await call.finish(**parameters)
         except BaseException as error:
-            self._enforcer.failed(Context(self._app, call.plugin, context.peer), None, error)
+            self.enforcer.failed(Context(self.app, call.plugin, context.peer), None, error)
 
     async def _reply(self, lane: Lane, reply: Message, since: float | None = None) -> None:
         try:
@@ -314,8 +336,8 @@ class Dispatcher:
     def _attend(self, lane: Lane, route: Route, message: Message, payload: bytes) -> None:
         asked = lane.answer(message)
         run: Run | None = route.handler
-        if self._tracer is not None:
-            received = self._tracer.trace("received", lane.peer.node_id, payload, message, since=asked)
+        if self.tracer is not None:
+            received = self.tracer.trace("received", lane.peer.node_id, payload, message, since=asked)
             if run is not None:
                 run = functools.partial(self._timed, lane, run, received)
         if asked is not None or run is None:
@@ -332,10 +354,10 @@ class Dispatcher:
     async def _detach(self, lane: Lane, run: Run, context: Context, message: Message) -> None:
         """Give one message a task of its own; with too many of them, the lane waits."""
         while lane.running >= _MAX_CONCURRENT:
-            lane.slot = self._loop.create_future()
+            lane.slot = self.loop.create_future()
             await lane.slot
         lane.running += 1
-        self._spawn(self._alone(lane, run, context, message))
+        self.spawn(self._alone(lane, run, context, message))
 
     async def _alone(self, lane: Lane, run: Run, context: Context, message: Message) -> None:
         try:
@@ -343,7 +365,7 @@ class Dispatcher:
             if reply is not None:
                 await self._reply(lane, reply)
         except BaseException as error:
-            self._enforcer.failed(context, message, error)
+            self.enforcer.failed(context, message, error)
         finally:
             lane.running -= 1
             if lane.slot is not None and not lane.slot.done():
@@ -355,25 +377,36 @@ class Dispatcher:
         if lane is None or lane.hung_up:
             logger.debug("%d bytes from %s, which is not connected", len(payload), peer)
             return
-        if len(payload) < 2:
-            self._malformed(lane, payload, Truncated(f"a payload of {len(payload)} bytes has no type", offset=0))
+        link = self.link(peer)
+        if link is not None and payload.startswith(SESSION_TYPE_BYTES):
+            link.receive(payload)
             return
-        if self._tracer is not None:
-            self._tracer.trace("received", peer, payload, None)
+        if len(payload) < 2:
+            self.malformed(lane, payload, Truncated(f"a payload of {len(payload)} bytes has no type", offset=0))
+            return
+        if self.tracer is not None:
+            self.tracer.trace("received", peer, payload, None)
         type_id = int.from_bytes(payload[:2], "big")
-        self._enforcer.apply(Outcome.UNKNOWN_ODD if type_id % 2 else Outcome.UNKNOWN_EVEN, lane, f"type {type_id:#06x}")
+        self.enforcer.apply(Outcome.UNKNOWN_ODD if type_id % 2 else Outcome.UNKNOWN_EVEN, lane, f"type {type_id:#06x}")
 
-    def _malformed(self, lane: Lane, payload: bytes, error: Exception) -> None:
-        if not isinstance(error, DecodeError):
-            type_id = int.from_bytes(payload[:2], "big")
-            logger.error("the codec of type %#06x raised what it should not", type_id, exc_info=error)
-            error = MalformedMessage("cannot be decoded", type_id=type_id)
-        if self._tracer is not None:
-            self._tracer.trace("received", lane.peer.node_id, payload, None, error=error)
-        self._enforcer.apply(Outcome.MALFORMED, lane, str(error))
+    def decode_error(self, payload: bytes, error: Exception) -> DecodeError:
+        """Give what a codec should have raised in the place of ``error``."""
+        if isinstance(error, DecodeError):
+            return error
+        type_id = int.from_bytes(payload[:2], "big")
+        logger.error("the codec of type %#06x raised what it should not", type_id, exc_info=error)
+        return MalformedMessage("cannot be decoded", type_id=type_id)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = self._loop.create_task(work)
+    def malformed(self, lane: Lane, payload: bytes, error: Exception) -> None:
+        """Deal with a payload that does not decode."""
+        error = self.decode_error(payload, error)
+        if self.tracer is not None:
+            self.tracer.trace("received", lane.peer.node_id, payload, None, error=error)
+        self.enforcer.apply(Outcome.MALFORMED, lane, str(error))
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run a task that is waited for, or cancelled, when the application closes."""
+        task = self.loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task

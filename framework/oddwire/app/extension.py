@@ -14,6 +14,7 @@ from oddwire.app.options import Option
 from oddwire.app.rpc import RpcMethod
 from oddwire.errors import ExtensionError
 from oddwire.schema import Message, schema_of
+from oddwire.session.basics import is_version
 
 if TYPE_CHECKING:
     from oddwire.app.application import Application
@@ -37,14 +38,19 @@ class Extension:
     """A named set of messages and of async functions that answer them.
 
     ``name`` is lower-case words joined by ``-`` or ``_``; ``feature`` the odd feature bit that tells peers we speak
-    this, announced in ``init``. Both must be the only ones of their kind in an application. Raises `ExtensionError`.
+    this, announced in ``init``. Both must be the only ones of their kind in an application. ``versions`` are those of
+    its protocol that it speaks, numbers joined by dots; by default ``version`` is the only one. Peers that list none of
+    them do not support it, for `Peer.supports`. Raises `ExtensionError`.
 
     An author who wants more of the hooks subclasses it and adds methods marked ``@hookimpl``.
     """
 
-    def __init__(self, name: str, *, version: str, feature: int | None = None) -> None:
+    def __init__(
+        self, name: str, *, version: str, feature: int | None = None, versions: Sequence[str] | None = None
+    ) -> None:
         self.name = name
         self.version = version
+        self.versions: tuple[str, ...] = (version,) if versions is None else (*versions,)
         self.feature = feature
         self.module: str = sys._getframe(1).f_globals.get("__name__", "?")  # noqa: SLF001 - errors name both sides
         self._messages: dict[type[Message], None] = {}
@@ -61,6 +67,11 @@ class Extension:
             )
         if not isinstance(version, str) or not version:
             raise ExtensionError(f"{self!r}: version should be a text such as '1.0', not {version!r}")
+        for spoken in self.versions:
+            if not isinstance(spoken, str) or not is_version(spoken):
+                where = "version" if versions is None else "versions"
+                hint = "; versions=(...) lists those of its protocol" if versions is None else ""
+                raise ExtensionError(f"{self!r}: {where} should be numbers joined by dots, not {spoken!r}{hint}")
         if feature is not None and not (type(feature) is int and feature % 2 and 0 < feature <= _MAX_FEATURE):
             # BOLT 9: an even bit says that whoever does not know it must hang up.
             raise ExtensionError(f"{self!r}: feature should be an odd bit from 1 to {_MAX_FEATURE}, not {feature!r}")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import inspect
 import types
-from collections.abc import Callable, Coroutine, Mapping
+import typing
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from oddwire.app.parameters import alternatives, evaluate
 from oddwire.errors import ExtensionError
@@ -18,27 +20,31 @@ if TYPE_CHECKING:
 __all__ = [
     "Handler",
     "HandlerFunction",
+    "StreamFunction",
     "check_callback",
     "is_async",
     "kind_of",
     "parameters_of",
     "place",
     "scope_of",
+    "yields",
 ]
 
 HandlerFunction = Callable[["Context", Any], Coroutine[Any, Any, Message | None]]
+StreamFunction = Callable[["Context", Any], AsyncGenerator[Message, None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handler:
     """One async function that receives every message of one class; a message it returns is the reply.
 
-    ``function`` is awaited with a `Context` and the message. ``concurrent`` gives each message a task of its own
-    instead of the peer's turn. Raises `ExtensionError` naming module, function, message and what was expected.
+    ``function`` is called with a `Context` and the message. One with a ``yield`` answers with a stream. ``concurrent``
+    gives each message a task of its own instead of the peer's turn; requests always have one. Raises `ExtensionError`
+    naming module, function, message and what was expected.
     """
 
     message: type[Message]
-    function: HandlerFunction
+    function: HandlerFunction | StreamFunction
     concurrent: bool = False
     scope: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
     """Names that annotations may use besides the function's globals, for a handler made inside another function."""
@@ -49,7 +55,7 @@ class Handler:
                 f"{place(self.function)}: a handler should be given a message class, not {self.message!r}"
             )
         schema_of(self.message)
-        if not is_async(self.function):
+        if not is_async(self.function) and not yields(self.function):
             raise self._wrong(f"should be 'async def', not {kind_of(self.function)}")
         if not _takes(self.function, 2):
             found = f"({', '.join(parameters_of(self.function))})"
@@ -67,14 +73,29 @@ class Handler:
         if not any(_covers(option, self.message) for option in alternatives(accepted)):
             raise self._wrong(f"parameter {name!r} should be {self.message.__name__}, not {_spell(accepted)}")
         found: list[type[Message]] = []
-        for option in alternatives(hints.get("return", Any)):
+        given = hints.get("return", Any)
+        for option in _yielded(given) if yields(self.function) else alternatives(given):
             if option in (types.NoneType, Any, Message):
                 continue
             if not (isinstance(option, type) and issubclass(option, Message)):
-                raise self._wrong(f"should return a message class or None, not {_spell(option)}")
+                text = "yield a message class" if yields(self.function) else "return a message class or None"
+                raise self._wrong(f"should {text}, not {_spell(option)}")
             schema_of(option)
             found.append(option)
         return tuple(found)
+
+    def runs(self) -> tuple[HandlerFunction, StreamFunction | None]:
+        """Give what to await for a message alone, and, for a handler that yields, what to iterate for a request."""
+        if not yields(self.function):
+            return cast("HandlerFunction", self.function), None
+        stream = cast("StreamFunction", self.function)
+
+        async def send_each(context: Context, message: Message) -> None:
+            async with aclosing(stream(context, message)) as parts:
+                async for part in parts:
+                    await context.peer.send(part)
+
+        return send_each, stream
 
     def _hints(self, parameter: str) -> dict[str, Any]:
         try:
@@ -102,6 +123,11 @@ def scope_of(function: object, frame: types.FrameType) -> dict[str, Any]:
 def is_async(function: object) -> bool:
     """Say whether calling ``function`` gives something to await: an ``async def``, or an object whose call is one."""
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
+
+
+def yields(function: object) -> bool:
+    """Say whether calling ``function`` gives an asynchronous generator."""
+    return inspect.isasyncgenfunction(function) or inspect.isasyncgenfunction(getattr(function, "__call__", None))  # noqa: B004
 
 
 def check_callback(function: object, kind: str, *parameters: str) -> None:
@@ -133,6 +159,14 @@ def kind_of(function: object) -> str:
     if inspect.isasyncgenfunction(function):
         return "an async generator (it has a 'yield')"
     return "a plain function" if callable(function) else repr(function)
+
+
+def _yielded(annotation: Any) -> tuple[Any, ...]:
+    """Give what ``AsyncIterator[X]``, or another annotation of an asynchronous generator, says it yields."""
+    if annotation is Any:
+        return (Any,)
+    given = typing.get_args(annotation)
+    return alternatives(given[0]) if given else (annotation,)
 
 
 def _covers(annotation: Any, message: type[Message]) -> bool:

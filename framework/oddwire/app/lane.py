@@ -30,6 +30,7 @@ class Lane:
 
     __slots__ = (
         "_tracing",
+        "asking",
         "attentive",
         "contexts",
         "held",
@@ -40,6 +41,7 @@ class Lane:
         "queue",
         "running",
         "slot",
+        "throttle",
         "waiters",
         "wake",
         "worker",
@@ -55,7 +57,9 @@ class Lane:
         self._tracing = tracing
         self.attentive = tracing  # there are tracers or waiters: take the longer way
         self.waiters: dict[type[Message], deque[Waiter]] | None = None
+        self.asking = 0  # requests of ours with ids that wait for replies
         self.contexts: list[Context | None] = [None] * owners
+        self.throttle: asyncio.TimerHandle | None = None  # set while the peer is read later, whatever room there is
         self.running = 0  # tasks of concurrent handlers
         self.slot: asyncio.Future[None] | None = None  # set while the worker waits for one of them to end
         self.wake: asyncio.Future[None] | None = None  # set while the worker sleeps
@@ -104,12 +108,20 @@ class Lane:
                 if not future.done():
                     future.set_exception(ConnectionClosed(reason))
 
+    def calm(self) -> None:
+        """Stop the timer of a peer that is read later."""
+        if self.throttle is not None:
+            self.throttle.cancel()
+            self.throttle = None
+
     @property
     def is_full(self) -> bool:
         """Whether no more should come, unless a request waits for what is behind."""
-        return self.held > (HIGH_WATER_ASKING if self.waiters else HIGH_WATER)
+        return self.held > (HIGH_WATER_ASKING if self.waiters or self.asking else HIGH_WATER)
 
     @property
     def has_room(self) -> bool:
         """Whether more may come again."""
-        return self.held <= (HIGH_WATER_ASKING // 2 if self.waiters else LOW_WATER)
+        if self.throttle is not None:
+            return False
+        return self.held <= (HIGH_WATER_ASKING // 2 if self.waiters or self.asking else LOW_WATER)

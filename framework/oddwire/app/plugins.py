@@ -36,6 +36,8 @@ class Contribution:
     name: str
     plugin: object
     feature: int | None = None
+    versions: tuple[str, ...] = ()
+    """Versions of its protocol, for our hello; one without is not mentioned there."""
     messages: tuple[type[Message], ...] = ()
     handlers: tuple[Handler, ...] = ()
     codecs: tuple[Codec, ...] = ()
@@ -163,6 +165,7 @@ class PluginManager:
             name=name,
             plugin=plugin,
             feature=feature if type(feature) is int else None,
+            versions=plugin.versions if isinstance(plugin, Extension) else (),
             messages=(*found.get("register_messages", ()),),
             handlers=(*found.get("register_handlers", ()),),
             codecs=(*found.get("register_codecs", ()),),

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from oddwire.app.handler import Handler, HandlerFunction, place
+from oddwire.app.handler import Handler, HandlerFunction, StreamFunction, place
 from oddwire.app.methods import BoundMethod
 from oddwire.app.options import Setting
 from oddwire.app.plugins import Contribution, PluginManager
@@ -16,19 +16,26 @@ from oddwire.errors import EncodeError, ExtensionError, NotSupported
 from oddwire.schema import Message, schema_of
 from oddwire.transports.base import Manifest, NodeId, PeerInfo, not_connected
 
-__all__ = ["Outgoing", "Route", "Router", "build_router", "check_support", "unregistered"]
+if TYPE_CHECKING:
+    from oddwire.session.link import Link
+
+__all__ = ["Outgoing", "Route", "Router", "build_router", "check_support", "unregistered", "vocabulary"]
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
 class Route(NamedTuple):
-    """Where a received type goes. ``owner`` counts from 1; ``handler`` is None for a type that is only known."""
+    """Where a received type goes. ``owner`` counts from 1; ``handler`` is None for a type that is only known.
+
+    ``stream`` is the handler itself, if it yields its replies; ``handler`` then sends each of them.
+    """
 
     decode: Callable[[bytes], Message]
     handler: HandlerFunction | None
     owner: int
     concurrent: bool
+    stream: StreamFunction | None = None
 
 
 class Outgoing(NamedTuple):
@@ -86,7 +93,8 @@ def build_router(plugins: PluginManager) -> Router:
         plan = registry.plans[prefix]
         if message in handlers:
             owner, handler = handlers[message]
-            incoming[prefix] = Route(plan.decode, handler.function, numbers[id(owner)], handler.concurrent)
+            run, stream = handler.runs()
+            incoming[prefix] = Route(plan.decode, run, numbers[id(owner)], handler.concurrent, stream)
         else:
             incoming[prefix] = Route(plan.decode, None, 0, False)
         outgoing[message] = Outgoing(plan.encode, None if type_id % 2 else tuple(claimants))
@@ -111,8 +119,14 @@ def build_router(plugins: PluginManager) -> Router:
     )
 
 
-def check_support(message: Message, owners: tuple[Contribution, ...], info: PeerInfo | None, node_id: NodeId) -> None:
-    """Raise `NotSupported` unless a peer's features show that it knows one of the plugins a message belongs to.
+def check_support(
+    message: Message,
+    owners: tuple[Contribution, ...],
+    info: PeerInfo | None,
+    node_id: NodeId,
+    link: Link | None = None,
+) -> None:
+    """Raise `NotSupported` unless a peer's features or hello show that it knows one of the plugins a message is of.
 
     ``info`` is what is known of the peer ``node_id``, None if it is not connected: then `PeerNotConnected`.
     """
@@ -121,6 +135,10 @@ def check_support(message: Message, owners: tuple[Contribution, ...], info: Peer
     if any(owner.feature is not None and info.has_feature(owner.feature) for owner in owners):
         return
     schema = schema_of(message)
+    if link is not None and any(
+        owner.name in link.agreed and schema.type_id in link.spoken[owner.name].types for owner in owners
+    ):
+        return
     names = " or ".join(
         f"{owner.name!r} ({'no feature bit' if owner.feature is None else f'feature bit {owner.feature}'})"
         for owner in owners
@@ -141,12 +159,12 @@ def _load_codecs(plugins: PluginManager) -> None:
     """Load the codecs that messages name, and those that the plugins loaded for that name in turn."""
     seen = 0
     while seen < len(plugins.contributions):
-        for message in _spoken(plugins.contributions[seen]):
+        for message in vocabulary(plugins.contributions[seen]):
             plugins.codec(schema_of(message).codec)
         seen += 1
 
 
-def _spoken(owner: Contribution) -> dict[type[Message], None]:
+def vocabulary(owner: Contribution) -> dict[type[Message], None]:
     """Give every message class of a plugin, in order: registered, handled, returned. Checks handlers' annotations."""
     found = dict.fromkeys(owner.messages)
     for handler in owner.handlers:
@@ -165,7 +183,7 @@ def _spoken(owner: Contribution) -> dict[type[Message], None]:
 def _claims(owners: tuple[Contribution, ...]) -> dict[type[Message], list[Contribution]]:
     claims: dict[type[Message], list[Contribution]] = {}
     for owner in owners:
-        for message in _spoken(owner):
+        for message in vocabulary(owner):
             claims.setdefault(message, []).append(owner)
     return claims
 

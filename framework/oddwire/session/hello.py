@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 from oddwire.errors import PayloadTooLarge
 from oddwire.proto.primitives import build_tlv_stream, tu_encode
+from oddwire.session.basics import is_version
 from oddwire.session.kinds import MAX_EXTENSIONS, MAX_HELLO, Hello, Kind, Spoken
 from oddwire.session.layout import malformed, pack, records, truncated, unfit, unpack
 
@@ -18,8 +19,6 @@ __all__ = ["Agreement", "decode_hello", "encode_hello", "highest_common", "negot
 
 _HELLO = Struct(">HBBBBQI")
 
-# Numbers joined by dots, written in one way only, so that equal versions are equal texts
-_VERSION = re.compile(r"(?:0|[1-9][0-9]{0,8})(?:\.(?:0|[1-9][0-9]{0,8}))*", re.ASCII)
 _NAME = re.compile(r"[\x21-\x7e]{1,255}")
 
 _ASSEMBLES, _REQUESTS = 1, 3
@@ -50,7 +49,7 @@ def encode_hello(
             raise unfit(f"extension {name!r} should have 1 to 255 versions, not {len(versions)}")
         content += bytes([len(name)]) + name.encode() + bytes([len(versions)])
         for version in versions:
-            if len(version) > 255 or not _VERSION.fullmatch(version):
+            if not is_version(version):
                 raise unfit(f"version of {name!r} should be numbers joined by dots such as '1.0', not {version!r}")
             content += bytes([len(version)]) + version.encode()
         if not _ascend(types):
@@ -112,7 +111,7 @@ def _decode_versions(payload: bytes, at: int, stop: int) -> tuple[tuple[str, ...
         start = at
         raw, at = _counted(payload, at, stop)
         version = raw.decode("ascii", "replace")
-        if not _VERSION.fullmatch(version):
+        if not is_version(version):
             raise malformed(f"version should be numbers joined by dots such as '1.0', not {raw!r}", start)
         versions.append(version)
     return tuple(versions), at

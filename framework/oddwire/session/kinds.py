@@ -6,6 +6,7 @@ from enum import IntEnum
 from typing import Final, NamedTuple, TypeAlias
 
 from oddwire.proto.primitives import Buffer
+from oddwire.session.basics import SESSION_TYPE, SESSION_TYPE_BYTES
 
 __all__ = [
     "DEFAULT_REQUESTS",
@@ -37,9 +38,6 @@ __all__ = [
     "Spoken",
     "UnknownFrame",
 ]
-
-SESSION_TYPE: Final = 0xC0DD
-SESSION_TYPE_BYTES: Final = b"\xc0\xdd"
 
 MAX_HELLO: Final = 32768
 """Bytes in the longest content of a hello."""

@@ -10,6 +10,7 @@ import pytest
 from oddwire.app import Application, Context, Extension, Peer, PluginManager, hookimpl
 from oddwire.errors import ExtensionError, LocalProtocolError, TransportError
 from oddwire.schema import Message, message
+from oddwire.session.kinds import SESSION_TYPE
 from oddwire.testing import ScriptedTransport
 from oddwire.transports.base import Manifest, NodeId, Sink
 from oddwire.transports.memory import MemoryNetwork, MemoryTransport
@@ -122,7 +123,7 @@ async def test_what_the_transport_is_told_is_frozen_before_it_opens(extension: E
     assert transport.manifest is None
     async with app:
         assert transport.manifest is app.manifest
-        assert app.manifest.type_ids == {0x8C01, 0x8C03}
+        assert app.manifest.type_ids == {0x8C01, 0x8C03, SESSION_TYPE}
         assert app.manifest.features == {513}
         assert [method.name for method in app.manifest.rpc_methods] == ["shout"]
     assert app.registry.lookup(0x8C01) is not None

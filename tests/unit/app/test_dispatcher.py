@@ -76,7 +76,7 @@ def transport() -> ScriptedTransport:
 
 @asynccontextmanager
 async def running(*extensions: object, transport: ScriptedTransport, grace: float = 5.0) -> AsyncIterator[Application]:
-    async with Application(*extensions, transport=transport, grace=grace) as app:
+    async with Application(*extensions, transport=transport, session=False, grace=grace) as app:
         transport.connect_peer(ALICE)
         transport.connect_peer(BOB, [513])
         yield app
@@ -529,7 +529,7 @@ async def test_events_keep_their_place_among_messages(extension: Extension, tran
     async def disconnected(context: Context, reason: str) -> None:
         log.append(reason)
 
-    async with Application(extension, transport=transport):
+    async with Application(extension, transport=transport, session=False):
         transport.connect_peer(ALICE)
         transport.receive(ALICE, ask(1))
         transport.receive(ALICE, ask(2))
@@ -545,7 +545,7 @@ async def test_events_keep_their_place_among_messages(extension: Extension, tran
 async def test_a_peer_stands_for_the_node_not_for_the_connection(
     extension: Extension, transport: ScriptedTransport
 ) -> None:
-    async with Application(extension, transport=transport) as app:
+    async with Application(extension, transport=transport, session=False) as app:
         peer = app.peer(ALICE)
         assert not peer.connected
         assert peer.info is None
@@ -568,7 +568,7 @@ async def test_a_peer_stands_for_the_node_not_for_the_connection(
 
 
 async def test_a_lane_ends_with_its_peer(extension: Extension, transport: ScriptedTransport) -> None:
-    async with Application(extension, transport=transport):
+    async with Application(extension, transport=transport, session=False):
         await idle()
         before = len(asyncio.all_tasks())
         for number in range(100):
@@ -582,7 +582,7 @@ async def test_a_lane_ends_with_its_peer(extension: Extension, transport: Script
 
 
 async def test_payloads_of_strangers_are_dropped(extension: Extension, transport: ScriptedTransport) -> None:
-    async with Application(extension, transport=transport) as app:
+    async with Application(extension, transport=transport, session=False) as app:
         transport.connect_peer(ALICE)
         transport._sink.payload_received(BOB, ask(1))  # type: ignore[union-attr]
         transport._sink.peer_disconnected(BOB, "who?")  # type: ignore[union-attr]
@@ -631,7 +631,7 @@ async def test_a_peer_that_comes_back_to_a_full_lane_is_paused_again(
         await gate.wait()
         handled.append(request.number)
 
-    async with Application(extension, transport=transport):
+    async with Application(extension, transport=transport, session=False):
         transport.connect_peer(ALICE)
         while transport.flow != [("pause", ALICE)]:
             transport.receive(ALICE, ask(0))
@@ -1036,7 +1036,7 @@ async def test_a_peer_that_connects_while_closing_is_kept_quiet(
         await idle()
 
     watcher = Watcher()
-    async with Application(extension, watcher, transport=transport):
+    async with Application(extension, watcher, transport=transport, session=False):
         transport.connect_peer(ALICE)
         await idle()
         transport.receive(ALICE, ask(1))
@@ -1058,7 +1058,7 @@ async def test_a_connected_peer_takes_little_memory(extension: Extension, transp
     @extension.on(Ask)
     async def handle(context: Context, request: Ask) -> None: ...
 
-    async with Application(extension, transport=transport):
+    async with Application(extension, transport=transport, session=False):
         nodes = [NodeId(b"\x02" + number.to_bytes(32, "big")) for number in range(500)]
         gc.collect()
         tracemalloc.start()

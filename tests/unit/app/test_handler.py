@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Optional
 
 import pytest
 
-from oddwire.app import Context, Handler, RpcMethod
+from oddwire.app import Context, Handler
 from oddwire.app.handler import check_callback, is_async, place
 from oddwire.errors import ExtensionError, SchemaError
 from oddwire.schema import Message, message
@@ -119,7 +119,6 @@ async def keyword(context: Context, *, ask: Ask) -> Answer: ...
     ("function", "told"),
     [
         (plain, "should be 'async def', not a plain function"),
-        (generator, "should be 'async def', not an async generator (it has a 'yield')"),
         (lonely, "should take two parameters, (context, message), not (ask)"),
         (crowded, "should take two parameters, (context, message), not (context, ask, more)"),
         (keyword, "should take two parameters, (context, message), not (context, ask)"),
@@ -194,47 +193,7 @@ def test_names_of_a_surrounding_function_are_found_with_a_scope() -> None:
     assert Handler(message=Inner, function=handle, scope=locals()).replies() == (Inner,)
 
 
-async def ask_price(context: Context, node_id: str, asset: str = "eur", *, loud: bool = False) -> dict[str, int]:
-    """Ask a peer for its price.
-
-    It may take a while.
-    """
-    return {}
-
-
-def test_an_rpc_method_tells_of_itself() -> None:
-    method = RpcMethod(name="ask-price", function=ask_price)
-    assert method.usage == "node_id [asset] [loud]"
-    assert method.description == "Ask a peer for its price."
-    told = RpcMethod(name="ask-price", function=ask_price, usage="peer", description="Ask.")
-    assert (told.usage, told.description) == ("peer", "Ask.")
-
-
-async def takes_any(context: Context, *nodes: str) -> None: ...
-
-
-async def by_place(context: Context, node: str, /) -> None: ...
-
-
 async def nothing() -> None: ...
-
-
-@pytest.mark.parametrize(
-    ("name", "function", "told"),
-    [
-        ("Ask", ask_price, "the name should be lower-case words joined by '-', 'quote-ask' say"),
-        ("ask--price", ask_price, "the name should be lower-case words joined by '-', 'quote-ask' say"),
-        (7, ask_price, "the name should be lower-case words joined by '-', 'quote-ask' say"),
-        ("ask", plain, "should be 'async def', not a plain function"),
-        ("ask", nothing, "its first parameter should be the context"),
-        ("ask", takes_any, "parameter 'nodes' should be one that can be given by name"),
-        ("ask", by_place, "parameter 'node' should be one that can be given by name"),
-    ],
-)
-def test_refuses_other_rpc_methods(name: Any, function: Any, told: str) -> None:
-    with pytest.raises(ExtensionError) as caught:
-        RpcMethod(name=name, function=function)
-    assert str(caught.value) == f"{__name__}.{function.__name__}, RPC method {name!r}: {told}"
 
 
 def test_is_async_knows_every_way_to_be() -> None:

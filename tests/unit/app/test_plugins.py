@@ -46,6 +46,7 @@ def test_gathers_what_an_extension_brings(plugins: PluginManager) -> None:
         name="quote",
         plugin=extension,
         feature=513,
+        versions=("1.0",),
         messages=(Ask,),
         handlers=(Handler(message=Ask, function=ask),),
         rpc_methods=extension.register_rpc(),

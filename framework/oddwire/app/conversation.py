@@ -1,0 +1,244 @@
+"""The application's side of the session: what peers say of themselves, and the requests of theirs that are handled."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncGenerator, Coroutine, Sequence
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+from oddwire.app.context import Context
+from oddwire.app.plugins import Contribution
+from oddwire.app.router import Route, unregistered, vocabulary
+from oddwire.errors import (
+    ConnectionClosed,
+    MalformedMessage,
+    PeerNotConnected,
+    Refuse,
+    RemoteFailure,
+    SessionError,
+)
+from oddwire.schema import Message, schema_of
+from oddwire.session.frames import encode_failure, encode_reply
+from oddwire.session.kinds import Ack, Code, Data, Failure, ReplyFlag, Request, Scope, Spoken
+from oddwire.session.layout import clip
+from oddwire.session.limits import Limits
+from oddwire.session.link import Answering, Link
+from oddwire.session.requests import Handling
+from oddwire.session.session import Session
+from oddwire.transports.base import MAX_PAYLOAD, NodeId
+
+if TYPE_CHECKING:
+    from oddwire.app.dispatcher import Dispatcher
+
+__all__ = ["Conversation", "spoken"]
+
+logger = logging.getLogger("oddwire.app")
+
+
+def spoken(owners: Sequence[Contribution]) -> tuple[Spoken, ...]:
+    """Give what our hello says of the loaded extensions."""
+    return tuple(
+        Spoken(owner.name, owner.versions, (*sorted({schema_of(message).type_id for message in vocabulary(owner)}),))
+        for owner in owners
+        if owner.versions
+    )
+
+
+class Conversation:
+    """The `Host` of a session: it has peers' requests handled, and hands their other messages to the dispatcher."""
+
+    def __init__(self, dispatcher: Dispatcher, limits: Limits | None) -> None:
+        self._dispatcher = dispatcher
+        self.session = Session(
+            self,
+            dispatcher.transport,
+            instance=int.from_bytes(os.urandom(8), "big") >> 1,
+            spoken=spoken(dispatcher.router.owners),
+            limits=limits,
+        )
+
+    # The host ---------------------------------------------------------------------------------------
+
+    def hello_received(self, link: Link) -> None:
+        """Note it."""
+        logger.debug("%s speaks %s", link.node_id, dict(link.agreed) or "no extension of ours")
+
+    def message_received(self, node_id: NodeId, payload: bytes) -> None:
+        """Take a message that came in fragments as if it had come whole."""
+        self._dispatcher.payload_received(node_id, payload)
+
+    def data_received(self, link: Link, data: Data) -> None:
+        """Take a reliable message."""
+
+    def ack_received(self, link: Link, ack: Ack) -> None:
+        """Take what a peer says of our reliable messages."""
+
+    def malformed(self, node_id: NodeId, payload: bytes, error: MalformedMessage) -> None:
+        """Deal with a frame that breaks the protocol's rules as with any malformed message."""
+        lane = self._dispatcher.lanes.get(node_id)
+        if lane is not None:
+            self._dispatcher.malformed(lane, payload, error)
+
+    def throttle(self, node_id: NodeId, seconds: float) -> None:
+        """Read a peer later."""
+        lane = self._dispatcher.lanes.get(node_id)
+        if lane is not None:
+            self._dispatcher.throttle(lane, seconds)
+
+    def max_size_of(self, type_id: int) -> int:
+        """Tell how long a message may be: as its schema says; nobody takes one without."""
+        schema = self._dispatcher.router.registry.lookup(type_id)
+        return 0 if schema is None else getattr(schema, "max_size", MAX_PAYLOAD)
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run a task of the application's."""
+        return self._dispatcher.spawn(work)
+
+    def request_received(self, link: Link, handling: Handling[Answering], request: Request) -> None:
+        """Decode a request and give it a task, or refuse it."""
+        dispatcher, content = self._dispatcher, request.content
+        lane = dispatcher.lanes.get(link.node_id)
+        route = dispatcher.routes.get(content[:2])
+        if lane is None or lane.hung_up:
+            link.asking.close(handling)
+            return
+        if route is None or route.handler is None:
+            self._unknown(link, handling, content)
+            return
+        try:
+            message = route.decode(content)
+        except Exception as error:
+            link.asking.close(handling)
+            error = dispatcher.decode_error(content, error)
+            if dispatcher.tracer is not None:
+                dispatcher.tracer.trace("received", link.node_id, content, None, error=error)
+            link.refuse(Scope.REQUEST, request.id, Code.MALFORMED, str(error))
+            return
+        since = None
+        if dispatcher.tracer is not None:
+            since = dispatcher.tracer.trace("received", link.node_id, content, message)
+        context = lane.contexts[route.owner] or dispatcher.context(lane, route.owner)
+        task = dispatcher.spawn(self._answer(link, handling, route, context, message, since))
+        handling.handle = Answering(task)
+        if request.wait_ms is not None:
+            timer = dispatcher.loop.call_later(request.wait_ms / 1000, task.cancel)
+            task.add_done_callback(lambda _: timer.cancel())
+
+    def _unknown(self, link: Link, handling: Handling[Answering], content: bytes) -> None:
+        link.asking.close(handling)
+        if self._dispatcher.tracer is not None:
+            self._dispatcher.tracer.trace("received", link.node_id, content, None)
+        type_id = int.from_bytes(content[:2], "big")
+        link.refuse(Scope.REQUEST, handling.id, Code.UNKNOWN_MESSAGE, f"type {type_id:#06x} is not handled here")
+
+    # Answering --------------------------------------------------------------------------------------
+
+    async def _answer(
+        self,
+        link: Link,
+        handling: Handling[Answering],
+        route: Route,
+        context: Context,
+        message: Message,
+        since: float | None,
+    ) -> None:
+        link.working += 1
+        try:
+            if handling.streams:
+                await self._answer_stream(link, handling, route, context, message, since)
+                return
+            if route.stream is not None:
+                text = f"{type(message).__name__} is answered by a stream: ask for one"
+                await self._fail(link, handling, Code.UNSUPPORTED, text)
+                return
+            assert route.handler is not None  # noqa: S101 - narrows the type for checkers
+            reply = await route.handler(context, message)
+            if reply is None:
+                await self._fail(link, handling, Code.NO_REPLY, "")
+                return
+            payload = self._encode(reply)
+            if await self._send(link, encode_reply(handling.id, 0, payload), handling) and since is not None:
+                self._trace(link, payload, reply, since)
+        except Refuse as error:
+            await self._fail(link, handling, error.code, error.text)
+        except BaseException as error:
+            self._dispatcher.enforcer.failed(context, message, error)
+            await self._fail(link, handling, Code.INTERNAL, "")
+        finally:
+            link.working -= 1
+            link.asking.close(handling)
+
+    async def _answer_stream(
+        self,
+        link: Link,
+        handling: Handling[Answering],
+        route: Route,
+        context: Context,
+        message: Message,
+        since: float | None,
+    ) -> None:
+        """Send what a handler yields as the credit allows; what one that does not yield returns is the only part."""
+        async with aclosing(_parts(route, context, message)) as parts:
+            async for part in parts:
+                payload = self._encode(part)
+                while handling.sent >= handling.allowed:
+                    assert handling.handle is not None  # noqa: S101 - narrows the type for checkers
+                    handling.handle.credit = self._dispatcher.loop.create_future()
+                    await handling.handle.credit
+                handling.sent += 1
+                if not await self._send(link, encode_reply(handling.id, ReplyFlag.PART, payload), handling):
+                    return
+                if since is not None:
+                    self._trace(link, payload, part, since)
+        await self._send(link, encode_reply(handling.id, ReplyFlag.END, b""), handling)
+
+    def _encode(self, reply: Message) -> bytes:
+        try:
+            return self._dispatcher.outgoing[type(reply)].encode(reply)
+        except KeyError:
+            raise unregistered(type(reply)) from None
+
+    async def _send(self, link: Link, frame: bytes, handling: Handling[Answering]) -> bool:
+        """Send a reply of any length; False if it will not arrive."""
+        try:
+            if len(frame) <= MAX_PAYLOAD:
+                await self._dispatcher.transport.send(link.node_id, frame)
+                return True
+
+            def refused(failure: Failure) -> None:
+                link.refuse(Scope.REQUEST, handling.id, Code.TOO_LARGE, f"the reply: {failure.text}")
+
+            await link.large.send(frame, failed=refused)
+            return True
+        except RemoteFailure:
+            return False  # and told
+        except (PeerNotConnected, ConnectionClosed):
+            logger.debug("%s went before its reply", link.node_id)
+        except SessionError as error:
+            await self._fail(link, handling, Code.TOO_LARGE, f"the reply: {error}")
+        return False
+
+    async def _fail(self, link: Link, handling: Handling[Answering], code: int, text: str) -> None:
+        try:
+            frame = encode_failure(Scope.REQUEST, handling.id, code, clip(text))
+            await self._dispatcher.transport.send(link.node_id, frame)
+        except (PeerNotConnected, ConnectionClosed):
+            logger.debug("%s went before it heard of a failure", link.node_id)
+
+    def _trace(self, link: Link, payload: bytes, message: Message, since: float) -> None:
+        if self._dispatcher.tracer is not None:
+            self._dispatcher.tracer.trace("sent", link.node_id, payload, message, since=since)
+
+
+async def _parts(route: Route, context: Context, message: Message) -> AsyncGenerator[Message, None]:
+    if route.stream is not None:
+        async with aclosing(route.stream(context, message)) as parts:
+            async for part in parts:
+                yield part
+    elif route.handler is not None:
+        reply = await route.handler(context, message)
+        if reply is not None:
+            yield reply

@@ -1,0 +1,180 @@
+"""Our side of requests: by the session's ids, or, with peers that have none, by the class of what comes next."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import time
+from collections.abc import AsyncGenerator
+from typing import TYPE_CHECKING, TypeVar
+
+from oddwire.app.lane import Lane
+from oddwire.app.router import check_support, unregistered
+from oddwire.errors import DecodeError, NotSupported, RemoteFailure, ReplyTimeout
+from oddwire.schema import Message, schema_of
+from oddwire.session.kinds import Code
+from oddwire.session.large import Progress
+from oddwire.session.link import Link
+from oddwire.transports.base import MAX_PAYLOAD, NodeId, not_connected
+
+if TYPE_CHECKING:
+    from oddwire.app.dispatcher import Dispatcher
+
+__all__ = ["Requests"]
+
+M = TypeVar("M", bound=Message)
+
+
+class Requests:
+    """What handlers and applications ask of peers."""
+
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self._dispatcher = dispatcher
+
+    async def request(self, node_id: NodeId, message: Message, reply: type[M], limit: float | None, force: bool) -> M:
+        """Send a request and wait ``limit`` seconds for its reply; see `Peer.request`."""
+        lane = self._lane(node_id, reply)
+        link = self._dispatcher.link(node_id)
+        if link is None or not link.ready:
+            start = time.monotonic()
+            if link is None or not await self._meet(link, message, reply, limit):
+                left = None if limit is None else max(0.0, limit - (time.monotonic() - start))
+                return await self._next_of_class(lane, message, reply, left, limit, force)
+        payload = self._encode(lane, link, message, force)
+        trace = self._tracing(node_id, message, payload)
+        asked = time.monotonic()
+        lane.asking += 1
+        if lane.paused:
+            self._dispatcher.ebb(lane)
+        try:
+            content = await link.calls.ask(payload, limit, trace)
+        except ReplyTimeout:
+            raise _too_late(node_id, message, reply, limit or 0.0) from None
+        finally:
+            lane.asking -= 1
+        return self._read(node_id, message, content, reply, asked)
+
+    async def stream(
+        self, node_id: NodeId, message: Message, part: type[M], limit: float | None, credit: int | None, force: bool
+    ) -> AsyncGenerator[M, None]:
+        """Send a request for a stream and give its parts; see `Peer.stream`."""
+        lane = self._lane(node_id, part)
+        link = self._dispatcher.link(node_id)
+        if link is None or not await self._meet(link, message, part, limit):
+            raise NotSupported(f"{node_id} has no session: streams need one", feature="session")
+        payload = self._encode(lane, link, message, force)
+        trace = self._tracing(node_id, message, payload)
+        asked = time.monotonic()
+        most = link.session.limits.stream_credit
+        parts = link.calls.stream(payload, most if credit is None else min(credit, most), limit, trace)
+        lane.asking += 1
+        if lane.paused:
+            self._dispatcher.ebb(lane)
+        try:
+            async for content in parts:
+                yield self._read(node_id, message, content, part, asked)
+        except ReplyTimeout:
+            raise _too_late(node_id, message, part, limit or 0.0) from None
+        finally:
+            lane.asking -= 1
+            await parts.aclose()
+
+    async def send_large(
+        self, node_id: NodeId, message: Message, payload: bytes, progress: Progress | None = None
+    ) -> None:
+        """Send a message that is too long for one payload, or whose progress is to be told."""
+        link = self._dispatcher.link(node_id)
+        if len(payload) > MAX_PAYLOAD and (link is None or not await link.meet()):
+            if self._dispatcher.info(node_id) is None:
+                raise not_connected(node_id)
+            text = f"{schema_of(message).name} has {len(payload)} bytes here, and {node_id} has no session"
+            raise NotSupported(f"{text}: it takes {MAX_PAYLOAD} at most", feature="session")
+        if link is not None:
+            await link.send(payload, progress=progress)
+            return
+        await self._dispatcher.transport.send(node_id, payload)
+        if progress is not None:
+            progress(len(payload), len(payload))
+
+    def _lane(self, node_id: NodeId, reply: type[Message]) -> Lane:
+        if reply not in self._dispatcher.outgoing:
+            raise unregistered(reply)
+        lane = self._dispatcher.lanes.get(node_id)
+        if lane is None or lane.info is None:
+            raise not_connected(node_id)
+        return lane
+
+    async def _meet(self, link: Link, message: Message, reply: type[Message], limit: float | None) -> bool:
+        """Wait until it is known whether the peer has a session."""
+        if link.settled:
+            return link.ready
+        deadline = asyncio.timeout(limit)
+        try:
+            async with deadline:
+                return await link.meet()
+        except TimeoutError:
+            if limit is None or not deadline.expired():
+                raise
+            raise _too_late(link.node_id, message, reply, limit) from None
+
+    def _encode(self, lane: Lane, link: Link, message: Message, force: bool) -> bytes:
+        try:
+            encode, owners = self._dispatcher.outgoing[type(message)]
+        except KeyError:
+            raise unregistered(type(message)) from None
+        if owners is not None and not force:
+            check_support(message, owners, lane.info, link.node_id, link)
+        return encode(message)
+
+    def _tracing(self, node_id: NodeId, message: Message, payload: bytes) -> functools.partial[float] | None:
+        tracer = self._dispatcher.tracer
+        return None if tracer is None else functools.partial(tracer.trace, "sent", node_id, payload, message)
+
+    def _read(self, node_id: NodeId, message: Message, content: bytes, reply: type[M], asked: float) -> M:
+        """Decode a reply, which has to be of the class that was asked for."""
+        route, tracer = self._dispatcher.routes.get(content[:2]), self._dispatcher.tracer
+        try:
+            found = None if route is None else route.decode(content)
+        except DecodeError as error:
+            if tracer is not None:
+                tracer.trace("received", node_id, content, None, error=error, since=asked)
+            raise
+        if tracer is not None:
+            tracer.trace("received", node_id, content, found, since=asked)
+        if type(found) is reply:
+            return found
+        type_id = int.from_bytes(content[:2], "big")
+        what = f"type {type_id:#06x}" if found is None else schema_of(found).name
+        text = f"{node_id} should have answered {type(message).__name__} with {reply.__name__}, not with {what}"
+        raise RemoteFailure(text, code=Code.UNSUPPORTED)
+
+    # Peers without a session ------------------------------------------------------------------------
+
+    async def _next_of_class(
+        self, lane: Lane, message: Message, reply: type[M], left: float | None, limit: float | None, force: bool
+    ) -> M:
+        """Send, and wait ``left`` seconds for the next ``reply`` from this peer."""
+        dispatcher, node_id = self._dispatcher, lane.peer.node_id
+        waiter: asyncio.Future[M] = dispatcher.loop.create_future()
+        entry = (waiter, time.monotonic())
+        lane.ask(reply, entry)
+        if lane.paused:
+            dispatcher.ebb(lane)
+        deadline = asyncio.timeout(left)
+        try:
+            async with deadline:
+                await dispatcher.send(node_id, message, force)
+                return await waiter
+        except TimeoutError as error:
+            if limit is None or not deadline.expired():
+                raise
+            raise _too_late(node_id, message, reply, limit) from error
+        finally:
+            lane.leave(reply, entry)
+            if waiter.done() and not waiter.cancelled():
+                waiter.exception()  # seen: the send may have failed first
+
+
+def _too_late(node_id: NodeId, message: Message, reply: type[Message], limit: float) -> ReplyTimeout:
+    text = f"no {reply.__name__} from {node_id} within {limit:g} s of {type(message).__name__}"
+    return ReplyTimeout(text, timeout=limit)

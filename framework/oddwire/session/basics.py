@@ -1,0 +1,23 @@
+"""What those need to know of the session protocol who do not speak it. Imports nothing."""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ["MAX_VERSION", "SESSION_TYPE", "SESSION_TYPE_BYTES", "is_version"]
+
+SESSION_TYPE: Final = 0xC0DD
+"""The one message type of the session protocol."""
+SESSION_TYPE_BYTES: Final = b"\xc0\xdd"
+MAX_VERSION: Final = 255
+"""Characters in the longest version of an extension."""
+
+_MOST_DIGITS = 9
+
+
+def is_version(text: str) -> bool:
+    """Say whether a text can be an extension's version: numbers joined by dots, without leading zeros."""
+    return len(text) <= MAX_VERSION and all(
+        part.isascii() and part.isdigit() and len(part) <= _MOST_DIGITS and (part == "0" or part[0] != "0")
+        for part in text.split(".")
+    )

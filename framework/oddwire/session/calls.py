@@ -1,0 +1,238 @@
+"""What we ask of one peer: requests and streams, from the caller's await to the frames and back."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Mapping
+from typing import TYPE_CHECKING, Final
+
+from oddwire.errors import RemoteFailure, RemoteProtocolError, ReplyTimeout
+from oddwire.session.frames import encode_ack, encode_cancel, encode_request
+from oddwire.session.kinds import Code, Failure, Reply, ReplyFlag, Scope
+from oddwire.session.requests import Asked
+from oddwire.transports.base import MAX_PAYLOAD
+
+if TYPE_CHECKING:
+    from oddwire.session.link import Link
+
+__all__ = ["Calls"]
+
+_NEVER: Final = math.inf
+
+
+class _Call:
+    """Who waits: for its turn or for the transport while ``task`` is set, afterwards for ``future``."""
+
+    __slots__ = ("_cancelling", "ended", "error", "flying", "future", "limit", "task")
+
+    def __init__(self, future: asyncio.Future[bytes], task: asyncio.Task[object], limit: float | None) -> None:
+        self.future = future
+        self.limit = limit  # seconds
+        self.task: asyncio.Task[object] | None = task
+        self.error: Exception | None = None
+        self.ended = False  # a stream's end has come
+        self.flying = False  # it may have reached the peer
+        self._cancelling = task.cancelling()
+
+    def fail(self, error: Exception) -> None:
+        """Have the caller raise ``error``; one of a stream's, after the parts that came before."""
+        if self.error is None:
+            self.error = error
+        if self.task is not None:
+            self.task.cancel()
+        elif not self.future.done():
+            self.future.set_exception(error)
+
+    def cancelled_by_us(self, task: asyncio.Task[object] | None) -> bool:
+        """Say whether a cancellation of the task that called was `fail`'s, and undo it then; as `asyncio.timeout`."""
+        return self.error is not None and task is not None and task.uncancel() <= self._cancelling
+
+
+class Calls:
+    """The requests and streams of ours at one peer; made with the first of them.
+
+    ``allowed`` is how many the peer handles at once: more wait here for their turn, in order.
+    """
+
+    __slots__ = ("_flying", "_link", "_turns", "allowed", "asked")
+
+    def __init__(self, link: Link, allowed: int) -> None:
+        self._link = link
+        first_id = int.from_bytes(os.urandom(8), "big") >> 1
+        self.asked: Asked[_Call, bytes] = Asked(first_id, link.session.limits.open_requests)
+        self.allowed = allowed
+        self._flying = 0
+        self._turns: deque[asyncio.Future[None]] = deque()
+
+    # Calling ----------------------------------------------------------------------------------------
+
+    async def ask(self, payload: bytes, limit: float | None, sent: Callable[[], object] | None = None) -> bytes:
+        """Send a request and give the payload of its reply. ``sent`` is called once the transport has the request.
+
+        Raises `ReplyTimeout` after ``limit`` seconds, `RemoteFailure`, `ConnectionClosed`, `QuotaExceeded`
+        (``open_requests``), and what sending raises. Cancelled or timed out, the peer is told.
+        """
+        loop = self._link.session.loop
+        call = _Call(loop.create_future(), asyncio.current_task(), limit)  # type: ignore[arg-type]  # we are in one
+        number = self.asked.open(call, self._deadline(limit))
+        try:
+            await self._send(call, number, encode_request(number, 0, payload))
+            if sent is not None:
+                sent()
+            return await call.future
+        except asyncio.CancelledError:
+            if call.cancelled_by_us(asyncio.current_task()) and call.error is not None:
+                raise call.error from None
+            raise
+        finally:
+            self._leave(call, number)
+
+    async def stream(
+        self, payload: bytes, credit: int, limit: float | None, sent: Callable[[], object] | None = None
+    ) -> AsyncGenerator[bytes, None]:
+        """Send a request for a stream and give the payloads of its parts; ``credit`` of them may come ahead of us.
+
+        ``limit`` is the time to wait for each part. Raises as `ask` does; closed early, the peer is told.
+        """
+        link, asked = self._link, self.asked
+        loop = link.session.loop
+        call = _Call(loop.create_future(), asyncio.current_task(), limit)  # type: ignore[arg-type]
+        stream = asked.open_stream(call, credit, self._deadline(limit))
+        number = stream.id
+        try:
+            try:
+                await self._send(call, number, encode_request(number, credit, payload))
+            except asyncio.CancelledError:
+                if call.cancelled_by_us(asyncio.current_task()) and call.error is not None:
+                    raise call.error from None
+                raise
+            if sent is not None:
+                sent()
+            while True:
+                if stream:
+                    asked.wait(stream)
+                    part = stream.pop()
+                    granted = None if call.ended or call.error is not None else stream.grant()
+                    if granted is not None:
+                        link.post(encode_ack(Scope.REQUEST, 0, number, 0, granted))
+                    yield part
+                elif call.error is not None:
+                    raise call.error
+                elif call.ended:
+                    return
+                else:
+                    asked.wait(stream, self._deadline(limit))
+                    call.future = loop.create_future()
+                    await call.future
+        finally:
+            self._leave(call, number)
+
+    def _deadline(self, limit: float | None) -> float:
+        if limit is None:
+            return _NEVER
+        link = self._link
+        deadline = link.session.loop.time() + limit
+        if deadline < link.due:
+            link.session.wake(link, deadline)
+        return deadline
+
+    async def _send(self, call: _Call, number: int, frame: bytes) -> None:
+        link = self._link
+        if self._flying >= self.allowed or self._turns:
+            await self._turn()
+        self._flying += 1
+        call.flying = True
+        if self._turns:
+            self._next_turn()
+        if len(frame) <= MAX_PAYLOAD:
+            await link.session.transport.send(link.node_id, frame)
+        else:
+            await link.large.send(frame, failed=lambda failure: self.failure(failure._replace(id=number)))
+        call.task = None
+
+    async def _turn(self) -> None:
+        turn = self._link.session.loop.create_future()
+        self._turns.append(turn)
+        try:
+            await turn
+        except BaseException:
+            self._turns.remove(turn)
+            self._next_turn()  # this one may have been woken
+            raise
+        self._turns.remove(turn)
+
+    def _next_turn(self) -> None:
+        if self._turns and self._flying < self.allowed and not self._turns[0].done():
+            self._turns[0].set_result(None)
+
+    def _leave(self, call: _Call, number: int) -> None:
+        if call.flying:
+            self._flying -= 1
+            if self._turns:
+                self._next_turn()
+        if self.asked.close(number) is not None and call.flying:
+            self._link.post(encode_cancel(Scope.REQUEST, number))
+        if call.future.done() and not call.future.cancelled():
+            call.future.exception()  # seen: something else may have failed first
+
+    # What the peer says -----------------------------------------------------------------------------
+
+    def reply(self, reply: Reply) -> bool:
+        """Take a reply, or a part or the end of a stream; False if nothing waits for it."""
+        number, flags, content = reply
+        if not flags:
+            call = self.asked.take(number)
+            if call is None:
+                return False
+            if not call.future.done():
+                call.future.set_result(content)
+            return True
+        stream = self.asked.stream(number)
+        if stream is None:
+            return False
+        call = stream.entry
+        if call.ended or call.error is not None:
+            return False
+        if flags & ReplyFlag.END:
+            call.ended = True
+            self.asked.close(number)
+        elif not stream.push(content):
+            self._link.post(encode_cancel(Scope.REQUEST, number))
+            self.asked.close(number)
+            call.fail(RemoteProtocolError(f"{self._link.node_id} sent more parts of a stream than it was allowed"))
+            return False
+        if not call.future.done():
+            call.future.set_result(b"")
+        return True
+
+    def failure(self, failure: Failure) -> bool:
+        """Take a failure; False if nothing waits for it."""
+        call = self.asked.fail(failure.id)
+        if call is None:
+            return False
+        call.fail(RemoteFailure(failure.text or _TEXTS.get(failure.code, "the peer failed"), code=failure.code))
+        return True
+
+    def expire(self, now: float) -> None:
+        """Fail what has waited for too long."""
+        for number, call in self.asked.expire(now):
+            if call.flying:
+                self._link.post(encode_cancel(Scope.REQUEST, number))
+            limit = call.limit or 0.0
+            call.fail(ReplyTimeout(f"no reply from {self._link.node_id} within {limit:g} s", timeout=limit))
+
+    def give_up(self, error: Exception) -> None:
+        """Fail everything."""
+        for call in self.asked.clear():
+            call.fail(error)
+
+
+# What a failure without a text says
+_TEXTS: Final[Mapping[int, str]] = {
+    Code.INTERNAL: "the peer's handler failed",
+    Code.UNKNOWN_MESSAGE: "the peer does not handle this message",
+    Code.NO_REPLY: "the peer's handler gave no reply",
+}

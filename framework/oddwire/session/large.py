@@ -1,0 +1,125 @@
+"""Sending what is too long for one message: in fragments, no more of them under way than the peer puts together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from oddwire.errors import NotSupported, QuotaExceeded, RemoteFailure
+from oddwire.session.fragments import MAX_PIECE, split
+from oddwire.session.frames import encode_cancel
+from oddwire.session.kinds import Failure, Scope
+
+if TYPE_CHECKING:
+    from oddwire.session.link import Link
+
+__all__ = ["LargeSends", "Progress"]
+
+Progress = Callable[[int, int], object]
+"""Called with the bytes that the transport has accepted so far, and the bytes in all."""
+
+_REMEMBERED: Final = 64  # transfers of which a failure that comes late still finds its sender
+
+
+class _Transfer:
+    __slots__ = ("failed", "failure")
+
+    def __init__(self, failed: Callable[[Failure], object] | None) -> None:
+        self.failed = failed
+        self.failure: Failure | None = None
+
+
+class LargeSends:
+    """The fragmented payloads that go to one peer.
+
+    Together they are never larger than ``most``, the largest payload the peer puts together: a sender that stays below
+    it is within the peer's limits. None, and it takes no fragments.
+    """
+
+    __slots__ = ("_flying", "_link", "_next", "_transfers", "_turns", "most")
+
+    def __init__(self, link: Link, most: int | None) -> None:
+        self.most = most
+        self._link = link
+        self._next = 0
+        self._flying = 0  # bytes of the payloads being sent
+        self._transfers: dict[int, _Transfer] = {}
+        self._turns: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    async def send(
+        self,
+        payload: bytes,
+        *,
+        progress: Progress | None = None,
+        failed: Callable[[Failure], object] | None = None,
+    ) -> None:
+        """Send a payload in fragments; waits for others that are under way, and while the peer's queue is full.
+
+        ``failed`` is called if the peer refuses it, also when it says so after the last piece was sent. Raises
+        `NotSupported`, `QuotaExceeded` (``assembles``), `RemoteFailure` if it is refused meanwhile, and what the
+        transport raises. Cancelled, or with an error of ``progress``, the peer is told to forget it.
+        """
+        link, total = self._link, len(payload)
+        if self.most is None:
+            raise NotSupported(f"{link.node_id} takes no message of more than 65535 bytes", feature="fragments")
+        if total > self.most:
+            raise QuotaExceeded(
+                f"message of {total} bytes; {link.node_id} puts together {self.most} at most", limit="assembles"
+            )
+        if self._turns or self._flying + total > self.most:
+            await self._turn(total)
+        self._flying += total
+        self._next_turn()
+        number, self._next = self._next, self._next + 1
+        transfer = self._remember(number, failed)
+        try:
+            sent = 0
+            for piece in split(payload, MAX_PIECE, number):
+                await link.session.transport.send(link.node_id, piece)
+                if transfer.failure is not None:
+                    raise RemoteFailure(transfer.failure.text, code=transfer.failure.code)
+                if progress is not None:
+                    sent = min(sent + MAX_PIECE, total)
+                    progress(sent, total)
+        except BaseException:
+            if transfer.failure is None:
+                link.post(encode_cancel(Scope.TRANSFER, number))
+            raise
+        finally:
+            self._flying -= total
+            self._next_turn()
+
+    def failure(self, failure: Failure) -> bool:
+        """Take the peer's refusal of a transfer; False if it is of none."""
+        transfer = self._transfers.get(failure.id)
+        if transfer is None or transfer.failure is not None:
+            return False
+        transfer.failure = failure
+        if transfer.failed is not None:
+            transfer.failed(failure)
+        return True
+
+    def _remember(self, number: int, failed: Callable[[Failure], object] | None) -> _Transfer:
+        self._transfers[number] = transfer = _Transfer(failed)
+        self._transfers.pop(number - _REMEMBERED, None)
+        return transfer
+
+    async def _turn(self, total: int) -> None:
+        turn = self._link.session.loop.create_future()
+        entry = (total, turn)
+        self._turns.append(entry)
+        try:
+            await turn
+        except BaseException:
+            self._turns.remove(entry)
+            self._next_turn()
+            raise
+        self._turns.remove(entry)
+
+    def _next_turn(self) -> None:
+        if self._turns and not self._turns[0][1].done():
+            total, turn = self._turns[0]
+            if self._flying + total <= (self.most or 0):
+                turn.set_result(None)

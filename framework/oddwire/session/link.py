@@ -1,0 +1,373 @@
+"""One connected peer: what it said of itself, and all that is under way with it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections import deque
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+from oddwire.errors import ConnectionClosed, MalformedMessage, QuotaExceeded, TransportError, UnknownRequiredRecord
+from oddwire.session.calls import Calls
+from oddwire.session.fragments import Assembler
+from oddwire.session.frames import decode, encode_failure, subject
+from oddwire.session.hello import negotiate
+from oddwire.session.kinds import (
+    DEFAULT_REQUESTS,
+    SESSION_TYPE_BYTES,
+    Ack,
+    Cancel,
+    Code,
+    Data,
+    Failure,
+    Fragment,
+    Hello,
+    HelloFlag,
+    Reply,
+    Request,
+    Scope,
+    Spoken,
+    UnknownFrame,
+)
+from oddwire.session.large import LargeSends, Progress
+from oddwire.session.layout import clip
+from oddwire.session.limits import TokenBucket
+from oddwire.session.requests import Asking
+from oddwire.transports.base import MAX_PAYLOAD, NodeId
+
+if TYPE_CHECKING:
+    from oddwire.session.session import Session
+
+__all__ = ["Answering", "Link"]
+
+logger = logging.getLogger("oddwire.session")
+
+_NEVER: Final = math.inf
+_MOST_POSTED: Final = 1024  # refusals waiting for a peer that does not read; what comes on top is dropped
+_HELLOS: Final = 8  # of one connection that are not faults: its own, its answers to ours, a restart or two
+_BURST: Final = 10.0  # seconds' worth of faults at once
+_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
+
+
+class Answering:
+    """Who handles a peer's request: a task, which may wait for credit."""
+
+    __slots__ = ("credit", "task")
+
+    def __init__(self, task: asyncio.Task[None]) -> None:
+        self.task = task
+        self.credit: asyncio.Future[None] | None = None
+
+    def wake(self) -> None:
+        """Tell the task that there is more credit."""
+        if self.credit is not None and not self.credit.done():
+            self.credit.set_result(None)
+
+
+class Link:
+    """A peer's part of the session, from its connecting to its going."""
+
+    __slots__ = (
+        "_assembler",
+        "_calls",
+        "_faults",
+        "_hello",
+        "_hellos",
+        "_large",
+        "_met",
+        "_posted",
+        "_poster",
+        "agreed",
+        "asking",
+        "closed",
+        "due",
+        "node_id",
+        "ready",
+        "session",
+        "settled",
+        "since",
+        "spoken",
+        "working",
+    )
+
+    def __init__(self, session: Session, node_id: NodeId) -> None:
+        self.session = session
+        self.node_id = node_id
+        self.since = session.loop.time()
+        self.due = _NEVER
+        """When `tick` is to be called, on the loop's clock; kept by `Session.wake`."""
+        self.ready = False
+        """Whether the peer has a session."""
+        self.settled = False
+        """Whether that is known: it said hello, or was silent for long enough, or is gone."""
+        self.closed = False
+        self.spoken: Mapping[str, Spoken] = _NOTHING
+        """The extensions of its hello, by name."""
+        self.agreed: Mapping[str, str] = _NOTHING
+        """The version to be spoken of each extension that both have."""
+        self.asking: Asking[Answering] = Asking(session.limits.requests)
+        self.working = 0
+        """Tasks that handle requests of the peer; kept by the host."""
+        self._assembler: Assembler | None = None
+        self._calls: Calls | None = None
+        self._faults: TokenBucket | None = None
+        self._hello: Hello | None = None
+        self._hellos = 0
+        self._large: LargeSends | None = None
+        self._met: asyncio.Event | None = None
+        self._posted: deque[bytes] = deque()
+        self._poster: asyncio.Task[None] | None = None
+
+    # What we send -----------------------------------------------------------------------------------
+
+    @property
+    def calls(self) -> Calls:
+        """What we ask of the peer."""
+        if self._calls is None:
+            told = self._hello.requests if self._hello is not None else None
+            self._calls = Calls(self, DEFAULT_REQUESTS if told is None else told)
+        return self._calls
+
+    @property
+    def large(self) -> LargeSends:
+        """What goes to the peer in fragments."""
+        if self._large is None:
+            self._large = LargeSends(self, self._hello.assembles if self._hello is not None else None)
+        return self._large
+
+    async def meet(self) -> bool:
+        """Wait until it is known whether the peer has a session, and say so."""
+        if not self.settled:
+            if self._met is None:
+                self._met = asyncio.Event()
+            await self._met.wait()
+        return self.ready
+
+    async def send(
+        self,
+        payload: bytes,
+        *,
+        progress: Progress | None = None,
+        failed: Callable[[Failure], object] | None = None,
+    ) -> None:
+        """Send a payload of any length, in fragments if need be; see `LargeSends.send`."""
+        if len(payload) > MAX_PAYLOAD:
+            await self.large.send(payload, progress=progress, failed=failed)
+            return
+        await self.session.transport.send(self.node_id, payload)
+        if progress is not None:
+            progress(len(payload), len(payload))
+
+    def post(self, frame: bytes) -> None:
+        """Send a short frame, in order with other such, without waiting for it; dropped if the peer is gone."""
+        if self.closed:
+            return
+        self._posted.append(frame)
+        if self._poster is None:
+            self._poster = self.session.host.spawn(self._post())
+
+    def refuse(self, scope: Scope, number: int, code: Code | int, text: str, limit: str | None = None) -> None:
+        """Tell the peer that a request or a transfer of its has failed; ``limit`` names the one that it reached."""
+        if limit is not None:
+            self.session.counters.refused[limit] += 1
+        if len(self._posted) < _MOST_POSTED:
+            self.post(encode_failure(scope, number, code, clip(text)))
+        else:
+            self.session.counters.dropped["failures"] += 1
+        self._fault()
+
+    async def _post(self) -> None:
+        posted, send = self._posted, self.session.transport.send
+        try:
+            while posted:
+                await send(self.node_id, posted.popleft())
+        except TransportError:
+            posted.clear()  # it has gone, or is going
+        finally:
+            self._poster = None
+
+    # What the peer sends ----------------------------------------------------------------------------
+
+    def receive(self, payload: bytes) -> None:
+        """Take a frame."""
+        try:
+            frame = decode(payload)
+        except MalformedMessage as error:
+            self._unreadable(payload, error)
+            return
+        _ACTIONS[type(frame)](self, frame)
+
+    def _unreadable(self, payload: bytes, error: MalformedMessage) -> None:
+        about = subject(payload)
+        unsupported = isinstance(error, UnknownRequiredRecord)  # of later days: the frame is ignored
+        if about is not None:
+            self.refuse(*about, Code.UNSUPPORTED if unsupported else Code.MALFORMED, str(error.args[0]))
+        else:
+            self._fault()
+        if not unsupported:
+            self.session.host.malformed(self.node_id, payload, error)
+
+    def _take_hello(self, hello: Hello) -> None:
+        self._hellos += 1
+        if self._hellos > _HELLOS:
+            self._fault()
+        before, self._hello = self._hello, hello
+        if before is not None and before.instance != hello.instance:
+            self._restart()
+        agreement = negotiate(self.session.hello, hello)
+        self.ready = agreement is not None
+        self.agreed = _NOTHING if agreement is None else agreement.extensions
+        self.spoken = {spoken.name: spoken for spoken in hello.extensions}
+        if self._calls is not None:
+            self._calls.allowed = DEFAULT_REQUESTS if hello.requests is None else hello.requests
+        if self._large is not None:
+            self._large.most = hello.assembles
+        if hello.flags & HelloFlag.ANSWER and len(self._posted) < _MOST_POSTED:
+            self.session.answer_hello(self)
+        self._settle()
+        self.session.host.hello_received(self)
+
+    def _take_fragment(self, fragment: Fragment) -> None:
+        session, assembler = self.session, self._assembler
+        if assembler is None:
+            assembler = self._assembler = Assembler(session.limits, session.host.max_size_of, session.budget)
+        now = session.loop.time()
+        try:
+            payload = assembler.push(fragment, now)
+        except QuotaExceeded as error:
+            code = Code.TOO_LARGE if error.limit == "max_size" else Code.QUOTA
+            self.refuse(Scope.TRANSFER, fragment.transfer, code, str(error), error.limit)
+        except MalformedMessage as error:
+            self.refuse(Scope.TRANSFER, fragment.transfer, Code.MALFORMED, str(error.args[0]))
+        else:
+            if payload is None:
+                session.wake(self, now + session.limits.transfer_seconds)
+            elif payload.startswith(SESSION_TYPE_BYTES):
+                self.receive(payload)
+            else:
+                session.host.message_received(self.node_id, payload)
+
+    def _take_request(self, request: Request) -> None:
+        most = self.session.limits.requests
+        # A handler that was cancelled may take its time to end: of those there are not more than of the others
+        handling = self.asking.open(request.id, request.credit) if self.working < 2 * most else Code.QUOTA
+        if handling is None:
+            self._fault()  # the first one with this id stands, and a failure would end it
+        elif isinstance(handling, Code):
+            self.refuse(Scope.REQUEST, request.id, handling, f"{most} requests are handled at once", "requests")
+        else:
+            self.session.host.request_received(self, handling, request)
+
+    def _take_reply(self, reply: Reply) -> None:
+        if self._calls is None or not self._calls.reply(reply):
+            self._fault()
+
+    def _take_failure(self, failure: Failure) -> None:
+        found = self._calls if failure.scope is Scope.REQUEST else self._large
+        if found is None or not found.failure(failure):
+            self._fault()
+
+    def _take_cancel(self, cancel: Cancel) -> None:
+        if cancel.scope is Scope.TRANSFER:
+            known = self._assembler is not None and self._assembler.cancel(cancel.id)
+        else:
+            handling = self.asking.cancel(cancel.id)
+            known = handling is not None
+            if handling is not None and handling.handle is not None:
+                handling.handle.task.cancel()
+        if not known:
+            self._fault()
+
+    def _take_ack(self, ack: Ack) -> None:
+        if ack.scope is Scope.LANE:
+            self.session.host.ack_received(self, ack)
+            return
+        handling = self.asking.grant(ack.id, ack.value)
+        if handling is not None and handling.handle is not None:
+            handling.handle.wake()
+        elif handling is None:
+            self._fault()
+
+    def _take_data(self, data: Data) -> None:
+        self.session.host.data_received(self, data)
+
+    def _take_unknown(self, frame: UnknownFrame) -> None:
+        self.session.counters.dropped["kinds"] += 1
+        self._fault()
+
+    def _fault(self) -> None:
+        """Count a frame of which nothing comes; who sends many of them is read later."""
+        session = self.session
+        now, rate = session.loop.time(), session.limits.faults_per_second
+        if self._faults is None:
+            self._faults = TokenBucket(rate, rate * _BURST, now)
+        seconds = self._faults.take(1, now)
+        if seconds:
+            session.counters.throttled["faults_per_second"] += 1
+            session.host.throttle(self.node_id, seconds)
+
+    # Its life ---------------------------------------------------------------------------------------
+
+    def tick(self, now: float) -> None:
+        """Do what is due by ``now``, and say when there will be more."""
+        session = self.session
+        if not self.settled and now >= self.since + session.hello_wait:
+            self._settle()
+        if not self.settled:
+            session.wake(self, self.since + session.hello_wait)
+        calls, assembler = self._calls, self._assembler
+        if calls is not None:
+            if calls.asked.deadline <= now:
+                calls.expire(now)
+            session.wake(self, calls.asked.deadline)
+        if assembler is not None:
+            for number in assembler.expire(now):
+                self.refuse(Scope.TRANSFER, number, Code.EXPIRED, "no new piece for too long", "transfer_seconds")
+            if assembler.deadline is not None:
+                session.wake(self, assembler.deadline)
+
+    def give_up(self, error: Exception) -> None:
+        """Fail what we asked of the peer."""
+        if self._calls is not None:
+            self._calls.give_up(error)
+
+    def close(self, reason: str) -> None:
+        """End everything: the connection has ended."""
+        self.closed = True
+        self.ready = False
+        self.due = _NEVER
+        self._stop(ConnectionClosed(reason))
+        self._settle()
+
+    def _restart(self) -> None:
+        logger.info("%s has restarted: what was under way with it is over", self.node_id)
+        self._stop(ConnectionClosed("the peer has restarted"))
+
+    def _stop(self, error: ConnectionClosed) -> None:
+        self.give_up(error)
+        for handling in self.asking.clear():
+            if handling.handle is not None:
+                handling.handle.task.cancel()
+        if self._assembler is not None:
+            self._assembler.clear()
+
+    def _settle(self) -> None:
+        self.settled = True
+        if self._met is not None:
+            self._met.set()
+
+
+_ACTIONS: Final[Mapping[type, Callable[[Link, Any], None]]] = {
+    Hello: Link._take_hello,  # noqa: SLF001 - its own
+    Fragment: Link._take_fragment,  # noqa: SLF001
+    Request: Link._take_request,  # noqa: SLF001
+    Reply: Link._take_reply,  # noqa: SLF001
+    Failure: Link._take_failure,  # noqa: SLF001
+    Cancel: Link._take_cancel,  # noqa: SLF001
+    Data: Link._take_data,  # noqa: SLF001
+    Ack: Link._take_ack,  # noqa: SLF001
+    UnknownFrame: Link._take_unknown,  # noqa: SLF001
+}

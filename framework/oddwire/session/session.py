@@ -1,0 +1,159 @@
+"""The conversation with every peer: who has a session, what is under way, and one timer for all of it."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import math
+from collections.abc import Coroutine, Sequence
+from typing import Any, Final, Protocol
+
+from oddwire.errors import ConnectionClosed, MalformedMessage
+from oddwire.session.fragments import AssemblyBudget
+from oddwire.session.frames import encode
+from oddwire.session.kinds import Ack, Data, Hello, HelloFlag, Request, Spoken
+from oddwire.session.limits import Counters, Limits
+from oddwire.session.link import Answering, Link
+from oddwire.session.requests import Handling
+from oddwire.transports.base import NodeId, Transport
+
+__all__ = ["HELLO_WAIT", "VERSION", "Host", "Session"]
+
+VERSION: Final = 1
+"""The one version of the session protocol spoken here."""
+HELLO_WAIT: Final = 1.0
+"""Seconds from a peer's connecting until it is taken for one without oddwire, if it has said no hello."""
+
+
+class Host(Protocol):
+    """What a session needs of the application. Everything is called on the loop, and returns at once."""
+
+    def message_received(self, node_id: NodeId, payload: bytes) -> None:
+        """Take a message that came in fragments."""
+
+    def hello_received(self, link: Link) -> None:
+        """Learn that a peer has said hello, for the first time or again: it may be another process by now."""
+
+    def request_received(self, link: Link, handling: Handling[Answering], request: Request) -> None:
+        """Have a request handled; its place within the limits is taken until ``link.asking`` is told of its end."""
+
+    def data_received(self, link: Link, data: Data) -> None:
+        """Take a reliable message."""
+
+    def ack_received(self, link: Link, ack: Ack) -> None:
+        """Take what a peer says of our reliable messages."""
+
+    def malformed(self, node_id: NodeId, payload: bytes, error: MalformedMessage) -> None:
+        """Deal with a frame that breaks the protocol's rules."""
+
+    def throttle(self, node_id: NodeId, seconds: float) -> None:
+        """Read a peer's messages so much later."""
+
+    def max_size_of(self, type_id: int) -> int:
+        """Tell how long a payload of a type may be, 0 for one that nobody takes."""
+        raise NotImplementedError
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run a task that ends with the application at the latest."""
+        raise NotImplementedError
+
+
+class Session:
+    """What is shared by the links to all peers.
+
+    ``instance`` is a number nobody used before, u64: peers learn from a new one that this process is another.
+    ``spoken`` are our extensions. ``limits`` hold for every peer. ``hello_wait`` is how many seconds after its
+    connecting a peer that has said no hello is taken for one without a session.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        transport: Transport,
+        *,
+        instance: int,
+        spoken: Sequence[Spoken] = (),
+        limits: Limits | None = None,
+        hello_wait: float = HELLO_WAIT,
+    ) -> None:
+        self.host = host
+        self.transport = transport
+        self.limits = limits or Limits()
+        self.counters = Counters()
+        self.budget = AssemblyBudget(self.limits.total_reassembly_bytes)
+        self.loop = asyncio.get_running_loop()
+        self.links: dict[NodeId, Link] = {}
+        self.hello_wait = hello_wait
+        self.hello = Hello(
+            flags=0,
+            lowest=VERSION,
+            highest=VERSION,
+            instance=instance,
+            extensions=(*sorted(spoken),),
+            assembles=self.limits.reassembly_bytes,
+            requests=self.limits.requests,
+        )
+        self._greeting = encode(self.hello._replace(flags=HelloFlag.ANSWER))
+        self._answer = encode(self.hello)
+        self._due: list[tuple[float, int, Link]] = []
+        self._numbers = itertools.count()
+        self._timer: asyncio.TimerHandle | None = None
+
+    # Peers come and go ------------------------------------------------------------------------------
+
+    def peer_connected(self, node_id: NodeId) -> Link:
+        """Say hello, and give the link to the peer."""
+        link = self.links[node_id] = Link(self, node_id)
+        link.post(self._greeting)
+        self.wake(link, link.since + self.hello_wait)
+        return link
+
+    def peer_disconnected(self, node_id: NodeId, reason: str) -> None:
+        """Fail all that is under way with a peer, and cancel what it asked for."""
+        link = self.links.pop(node_id, None)
+        if link is not None:
+            link.close(reason)
+
+    def give_up(self, reason: str) -> None:
+        """Fail what we ask of peers; what they ask for goes on."""
+        for link in self.links.values():
+            link.give_up(ConnectionClosed(reason))
+
+    def close(self) -> None:
+        """Stop the timer. Every peer should be gone."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None
+        self._due.clear()
+
+    def answer_hello(self, link: Link) -> None:
+        """Say hello to a peer that asked for it."""
+        link.post(self._answer)
+
+    # One timer --------------------------------------------------------------------------------------
+
+    def wake(self, link: Link, when: float) -> None:
+        """Have a link's `Link.tick` called at ``when`` at the latest, on the loop's clock."""
+        if when >= link.due:
+            return
+        link.due = when
+        heapq.heappush(self._due, (when, next(self._numbers), link))
+        if self._due[0][0] == when:
+            self._arm()
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self.loop.call_at(self._due[0][0], self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        now = self.loop.time()
+        while self._due and self._due[0][0] <= now:
+            when, _, link = heapq.heappop(self._due)
+            if when == link.due:  # else it was woken earlier, or has closed
+                link.due = math.inf
+                link.tick(now)
+        if self._due and self._timer is None:
+            self._arm()
