@@ -16,6 +16,7 @@ from typing import Final, Literal, NoReturn
 
 from oddwire.app.application import Application, reason_of
 from oddwire.app.collector import relax_collector
+from oddwire.app.hookspecs import hookimpl
 from oddwire.errors import OddwireError
 from oddwire.transports.base import Transport
 
@@ -92,6 +93,17 @@ class _NodeLog(logging.Handler):
         self._log(next(name for level, name in _LEVELS if record.levelno >= level), text)
 
 
+class _Settled:
+    """A plugin that looks after the garbage collector once the node has our manifest: it waits for that."""
+
+    name = "oddwire.hosted"
+
+    @hookimpl
+    def startup(self) -> None:
+        """Do it."""
+        relax_collector()
+
+
 class _Host:
     """One run of an application, with the two ways to its end: it is asked to stop, or the time is over."""
 
@@ -108,11 +120,10 @@ class _Host:
         # Not asyncio's: these run while a handler sleeps, too
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda number, _: self.stop(signal.Signals(number).name))
-        relax_collector()
         with asyncio.Runner() as runner:
             self._loop = loop = runner.get_loop()
             try:
-                self._app = Application(*extensions, transport=transport, grace=GRACE)
+                self._app = Application(_Settled(), *extensions, transport=transport, grace=GRACE)
             except (Exception, SystemExit) as error:
                 main = loop.create_task(self._refuse(transport, error))
             else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple, get_args, get_origin
 
 from oddwire.app.handler import is_async, kind_of, parameters_of, place
@@ -14,6 +14,7 @@ from oddwire.app.plain import to_plain
 from oddwire.app.rpc import WORDS
 from oddwire.errors import ExtensionError, LocalProtocolError, OddwireError
 from oddwire.transports.base import HostOption
+from oddwire.values import Value
 
 __all__ = ["Option", "Options", "Setting"]
 
@@ -23,8 +24,7 @@ _EMPTY: Final = inspect.Parameter.empty
 _TYPES: Final[dict[Any, Literal["int", "bool"]]] = {int: "int", bool: "bool"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Option:
+class Option(Value, kw_only=True):
     """One option: ``--name value`` of the host node or of ``oddwire run``.
 
     ``function`` is called with the value it was given, of its one parameter's type, and returns what the option's value
@@ -40,7 +40,7 @@ class Option:
     function: Callable[[Any], Any]
     dynamic: bool = False
     description: str = ""
-    scope: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    scope: Mapping[str, Any] = MappingProxyType({})
     """Names that the annotation may use besides the function's globals, for an option made inside a function."""
 
     def __post_init__(self) -> None:
@@ -55,7 +55,7 @@ class Option:
             raise self._wrong(f"should take one parameter, the value, not ({found})")
         if not self.description:
             text = (inspect.getdoc(self.function) or "").partition("\n\n")[0]
-            object.__setattr__(self, "description", " ".join(text.split()))
+            vars(self)["description"] = " ".join(text.split())
 
     def setting(self, owner: str) -> Setting:
         """Read the annotation, now that all its names are known. Raises `ExtensionError`."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from oddwire.errors import EncodeError
 from oddwire.proto.keys import PublicKey, ShortChannelId
-from oddwire.schema import Message, schema_of, to_dict
+from oddwire.schema import Record, to_dict
 
 __all__ = ["to_plain"]
 
@@ -38,8 +38,9 @@ def to_plain(value: object, default: Callable[[object], Any] | None = None) -> A
         return {_key(key): to_plain(inner, default) for key, inner in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [to_plain(inner, default) for inner in value]
-    if isinstance(value, Message):
-        return _message(value, default)
+    record = getattr(type(value), "__oddwire__", None)
+    if isinstance(record, Record):
+        return _fields(record, value, default)
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: to_plain(getattr(value, field.name), default) for field in fields(value)}
     if default is not None:
@@ -47,11 +48,12 @@ def to_plain(value: object, default: Callable[[object], Any] | None = None) -> A
     raise TypeError(f"JSON cannot hold {value!r}, a {type(value).__name__}")
 
 
-def _message(message: Message, default: Callable[[object], Any] | None) -> dict[str, Any]:
+def _fields(record: Record, value: object, default: Callable[[object], Any] | None) -> dict[str, Any]:
+    """Give the fields of a message or subtype."""
     try:
-        return to_dict(message)
+        return to_dict(value)
     except EncodeError:  # bytes in a field of any kind: msgpack carries them, JSON does not
-        return {field.name: to_plain(getattr(message, field.name), default) for field in schema_of(message).fields}
+        return {field.name: to_plain(getattr(value, field.name), default) for field in record.fields}
 
 
 def _key(key: object) -> str:

@@ -6,7 +6,7 @@ import inspect
 import json
 import re
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Final
 
 from oddwire.app.handler import is_async, kind_of, parameters_of, place
@@ -14,6 +14,7 @@ from oddwire.app.parameters import evaluate, reader_of
 from oddwire.app.reserved import LIGHTNINGD_METHODS
 from oddwire.errors import ExtensionError, NodeRefused
 from oddwire.jsonrpc.parameters import INVALID_PARAMS, Parameter, bind
+from oddwire.values import Value
 
 __all__ = ["WORDS", "RpcMethod", "bind_parameters"]
 
@@ -26,8 +27,7 @@ _POSITIONAL: Final = inspect.Parameter.POSITIONAL_OR_KEYWORD
 _KEYWORD_ONLY: Final = inspect.Parameter.KEYWORD_ONLY
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RpcMethod:
+class RpcMethod(Value, kw_only=True):
     """One method for people and programs beside the node, where the transport's host has JSON-RPC.
 
     ``function`` is awaited with a `Context` that has no peer, then the caller's parameters, read by their annotations;
@@ -39,7 +39,7 @@ class RpcMethod:
     function: Callable[..., Coroutine[Any, Any, Any]]
     usage: str = ""
     description: str = ""
-    scope: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    scope: Mapping[str, Any] = MappingProxyType({})
     """Names that annotations may use besides the function's globals, for a method made inside another function."""
 
     def __post_init__(self) -> None:
@@ -57,10 +57,10 @@ class RpcMethod:
                 raise self._wrong(f"parameter {parameter.name!r} should be one that can be given by name")
         if not self.usage:
             spelled = (p.name if p.default is p.empty else f"[{p.name}]" for p in parameters[1:])
-            object.__setattr__(self, "usage", " ".join(spelled))
+            vars(self)["usage"] = " ".join(spelled)
         if not self.description:
             text = (inspect.getdoc(self.function) or "").partition("\n\n")[0]
-            object.__setattr__(self, "description", " ".join(text.split()))
+            vars(self)["description"] = " ".join(text.split())
 
     @property
     def names(self) -> tuple[str, ...]:

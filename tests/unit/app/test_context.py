@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pytest
 
-from oddwire.app import Application, Context, Extension
+from oddwire.app import Application, Context, Extension, HostNode
 from oddwire.errors import LocalProtocolError
 from oddwire.testing import ScriptedTransport
 from oddwire.transports.base import NodeId
@@ -64,3 +66,53 @@ async def test_a_context_without_a_peer_says_how_to_get_one() -> None:
     with pytest.raises(LocalProtocolError, match="an RPC method has no peer of its own"):
         _ = context.peer
     assert repr(context) == "<Context of 'test' with no peer>"
+
+
+async def test_a_context_has_the_applications_node_and_options() -> None:
+    extension = Extension("test", version="1.0")
+
+    @extension.option("test-volume")
+    def volume(value: int = 7) -> int:
+        return value
+
+    async with Application(extension, transport=ScriptedTransport()) as app:
+        context = Context(app, "test")
+        assert context.node is app.node
+        assert context.options is app.options
+        assert context.options["test-volume"] == 7
+
+
+class Hosted(ScriptedTransport):
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[Any] = []
+
+    async def call(
+        self,
+        method: str,
+        params: Sequence[Any] | Mapping[str, Any] | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> Any:
+        self.calls.append((method, params, timeout))
+        return {"id": 7}
+
+
+async def test_a_host_node_is_called_by_position_or_by_name() -> None:
+    transport = Hosted()
+    node = HostNode(transport)
+    assert await node.call("getinfo") == {"id": 7}
+    await node.call("connect", ["x@y"], timeout=3)
+    await node.call("listpeerchannels", id=ALICE)
+    await node.call("pay", {"timeout": 5, "label": b"\xff"})
+    assert transport.calls == [
+        ("getinfo", {}, None),
+        ("connect", ["x@y"], 3),
+        ("listpeerchannels", {"id": str(ALICE)}, None),
+        ("pay", {"timeout": 5, "label": "ff"}, None),
+    ]
+    with pytest.raises(TypeError, match="parameters in one place, params or keywords"):
+        await node.call("pay", [1], label="x")
+    with pytest.raises(TypeError, match="JSON cannot hold"):
+        await node.call("pay", [object()])
+    assert repr(node) == "<HostNode behind Hosted>"

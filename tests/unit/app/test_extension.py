@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from oddwire.app import Application, Context, Extension, Handler, RpcMethod
+from oddwire.app import Application, Context, Extension, Handler
 from oddwire.errors import ExtensionError, SchemaError
 from oddwire.schema import Message, message
 from oddwire.transports.memory import MemoryNetwork
@@ -140,11 +140,39 @@ def test_collects_rpc_methods(extension: Extension) -> None:
     @extension.rpc("quote-ask", description="Ask for a quote.")
     async def ask(context: Context, node_id: str) -> dict[str, str]: ...
 
-    assert extension.register_rpc() == (RpcMethod(name="quote-ask", function=ask, description="Ask for a quote."),)
+    (method,) = extension.register_rpc()
+    assert (method.name, method.function, method.description) == ("quote-ask", ask, "Ask for a quote.")
     with pytest.raises(ExtensionError, match=r"RPC method 'quote-ask' is both .*\.ask and .*\.again"):
 
         @extension.rpc("quote-ask")
         async def again(context: Context) -> None: ...
+
+
+def test_collects_options(extension: Extension) -> None:
+    class Asset(str): ...
+
+    @extension.option("quote-asset", dynamic=True, description="What to quote.")
+    def asset(value: Asset) -> Asset:
+        return value
+
+    (option,) = extension.register_options()
+    assert (option.name, option.function, option.dynamic) == ("quote-asset", asset, True)
+    assert option.description == "What to quote."
+    assert type(option.setting("quote").read("eur")) is Asset
+    with pytest.raises(ExtensionError, match=r"option 'quote-asset' is both .*\.asset and .*\.again"):
+
+        @extension.option("quote-asset")
+        def again(value: str) -> None: ...
+
+
+def test_methods_find_the_names_around_them(extension: Extension) -> None:
+    class Asset(str): ...
+
+    @extension.rpc("quote-ask")
+    async def ask(context: Context, asset: Asset) -> None: ...
+
+    ((parameter,),) = (method.parameters() for method in extension.register_rpc())
+    assert type(parameter.parse("eur")) is Asset
 
 
 async def test_callbacks_run_in_order_and_shutdown_backwards(extension: Extension) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from oddwire.app import Context, Extension, PluginManager, RpcMethod, hookimpl
+from oddwire.app import Context, Extension, PluginManager, hookimpl
 from oddwire.app.methods import BoundMethod
 from oddwire.app.router import Router, build_router, check_support, unregistered
 from oddwire.errors import EncodeError, ExtensionError, NotSupported, PeerNotConnected, TypeConflict
@@ -65,6 +65,10 @@ def test_makes_the_tables_and_the_manifest(one: Extension, two: Extension) -> No
     @one.rpc("one-do")
     async def do(context: Context) -> None: ...
 
+    @one.option("one-volume")
+    def volume(value: int) -> int:
+        return value
+
     @two.on(Even, concurrent=True)
     async def even(context: Context, request: Even) -> None: ...
 
@@ -84,7 +88,8 @@ def test_makes_the_tables_and_the_manifest(one: Extension, two: Extension) -> No
         assert router.incoming[payload[:2]].decode(payload) == cls(text=text)
     assert router.outgoing[Ask].owners is None
     assert [owner.name for owner in router.outgoing[Even].owners or ()] == ["two"]
-    assert router.rpc_methods == {"one-do": BoundMethod("one", RpcMethod(name="one-do", function=do), ())}
+    assert router.rpc_methods == {"one-do": BoundMethod("one", one.register_rpc()[0], ())}
+    assert router.settings["one-volume"].read("11") == 11
 
 
 def test_the_tables_cannot_be_changed(one: Extension) -> None:
@@ -144,6 +149,30 @@ def test_one_rpc_method_belongs_to_one_extension(one: Extension, two: Extension)
     two.rpc("do")(method)
     with pytest.raises(ExtensionError, match="RPC method 'do' is claimed by 'one' and 'two'"):
         built(one, two)
+
+
+def test_one_option_belongs_to_one_extension(one: Extension, two: Extension) -> None:
+    def option(value: str) -> str:
+        return value
+
+    one.option("volume")(option)
+    two.option("volume")(option)
+    with pytest.raises(ExtensionError, match="option 'volume' is claimed by 'one' and 'two'"):
+        built(one, two)
+
+
+def test_annotations_of_methods_and_options_are_read_at_load(one: Extension, two: Extension) -> None:
+    async def method(context: Context, later: Later) -> None: ...  # noqa: F821
+
+    one.rpc("do")(method)
+    with pytest.raises(ExtensionError, match=r"RPC method 'do': the annotation 'Later' of 'later' should be known"):
+        built(one)
+
+    @two.option("volume")
+    def option(value: complex) -> None: ...
+
+    with pytest.raises(ExtensionError, match="option 'volume': complex cannot be read from JSON; it should be str, "):
+        built(two)
 
 
 def test_one_codec_or_transport_belongs_to_one_plugin() -> None:
