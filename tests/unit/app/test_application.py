@@ -396,3 +396,160 @@ async def test_one_cancelled_close_does_not_cancel_another() -> None:
     await patient
     with pytest.raises(asyncio.CancelledError):
         await impatient
+
+
+class HostedTransport(LoggingTransport):
+    """Has a host, whose values for options are ``values``; `configure` waits until ``configured`` is set."""
+
+    def __init__(self, log: list[str], values: dict[str, Any] | None = None) -> None:
+        super().__init__(log)
+        self.values = values or {}
+        self.configured = asyncio.Event()
+        self.configured.set()
+        self.refusals: list[str] = []
+
+    async def configure(self, manifest: Manifest) -> dict[str, Any]:
+        self._log.append("configure")
+        self.manifest = manifest
+        await self.configured.wait()
+        return self.values
+
+    def refuse(self, reason: str) -> None:
+        self._log.append("refuse")
+        self.refusals.append(reason)
+
+
+@pytest.fixture
+def optional() -> Extension:
+    extension = Extension("quote", version="1.0")
+
+    @extension.option("quote-asset")
+    def asset(value: str = "eur") -> str:
+        if value not in ("eur", "usd"):
+            raise ValueError("should be eur or usd")
+        return value.upper()
+
+    return extension
+
+
+async def test_the_host_is_asked_for_options_before_the_startup_hooks_run(optional: Extension) -> None:
+    log: list[str] = []
+
+    @optional.on_startup
+    async def started(app: Application) -> None:
+        log.append(f"start with {app.options['quote-asset']}")
+
+    transport = HostedTransport(log, {"quote-asset": "usd"})
+    app = Application(optional, transport=transport)
+    with pytest.raises(LocalProtocolError, match="options are read when the application starts"):
+        _ = app.options["quote-asset"]
+    async with app:
+        assert transport.manifest is app.manifest
+        assert [option.name for option in app.manifest.options] == ["quote-asset"]
+    assert log == ["configure", "start with USD", "open", "close"]
+
+
+async def test_options_are_the_hosts_or_the_programs_or_defaults(optional: Extension) -> None:
+    for values, options, expected in [
+        ({}, None, "EUR"),
+        ({}, {"quote-asset": "usd"}, "USD"),
+        ({"quote-asset": "eur"}, {"quote-asset": "usd"}, "EUR"),
+    ]:
+        async with Application(optional, transport=HostedTransport([], values), options=options) as app:
+            assert dict(app.options) == {"quote-asset": expected}
+    with pytest.raises(ExtensionError, match="no loaded extension has an option 'aset'; there are: quote-asset"):
+        Application(optional, transport="memory", options={"aset": "eur"})
+
+
+async def test_an_option_that_will_not_do_stops_the_start(optional: Extension) -> None:
+    log: list[str] = []
+    transport = HostedTransport(log, {"quote-asset": "gbp"})
+    app = Application(optional, Step("one", log), transport=transport)
+    with pytest.raises(ExtensionError, match="option 'quote-asset' of 'quote' cannot be 'gbp': should be eur or usd"):
+        await app.start()
+    assert log == ["configure", "refuse", "close"]
+    assert transport.refusals == ["option 'quote-asset' of 'quote' cannot be 'gbp': should be eur or usd"]
+
+
+async def test_the_host_is_told_why_a_startup_failed() -> None:
+    log: list[str] = []
+    transport = HostedTransport(log)
+    app = Application(Step("one", log), Step("two", log, fail="startup"), transport=transport)
+    with pytest.raises(RuntimeError, match="two cannot start"):
+        await app.start()
+    await app.aclose()
+    assert log == ["configure", "start one", "start two", "refuse", "close", "stop one"]
+    assert transport.refusals == ["RuntimeError: two cannot start"]
+
+
+async def test_a_start_cancelled_while_the_host_is_asked_is_refused() -> None:
+    log: list[str] = []
+    transport = HostedTransport(log)
+    transport.configured.clear()
+    task = asyncio.create_task(Application(Step("one", log), transport=transport).start())
+    while not log:
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert log == ["configure", "refuse", "close"]
+    assert transport.refusals == ["stopped before it had started"]
+
+
+async def test_stopped_while_it_starts_it_starts_no_further() -> None:
+    log: list[str] = []
+    app = Application(Step("one", log), Step("two", log, fail="hang"), transport=HostedTransport(log))
+    run = asyncio.create_task(app.run_until_stopped())
+    while "start two" not in log:
+        await asyncio.sleep(0)
+    app.stop()
+    await run
+    assert log == ["configure", "start one", "start two", "refuse", "close", "stop one"]
+
+
+async def test_a_run_tells_what_the_start_raised() -> None:
+    log: list[str] = []
+    app = Application(Step("one", log, fail="startup"), transport=HostedTransport(log))
+    with pytest.raises(RuntimeError, match="one cannot start"):
+        await app.run_until_stopped()
+    assert log == ["configure", "start one", "refuse", "close"]
+
+
+async def test_a_cancelled_run_that_starts_cleans_up() -> None:
+    log: list[str] = []
+    app = Application(Step("one", log), Step("two", log, fail="hang"), transport=HostedTransport(log))
+    run = asyncio.create_task(app.run_until_stopped())
+    while "start two" not in log:
+        await asyncio.sleep(0)
+    run.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await run
+    assert log == ["configure", "start one", "start two", "refuse", "close", "stop one"]
+
+
+async def test_signals_may_be_left_to_the_program(extension: Extension) -> None:
+    seen: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: seen.append(number))
+    try:
+        app = Application(extension, transport="memory")
+
+        @extension.on_startup
+        async def started(app: Application) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+            asyncio.get_running_loop().call_later(0.01, app.stop)
+
+        await app.run_until_stopped(signals=False)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert seen == [signal.SIGTERM]
+
+
+async def test_a_host_that_ends_stops_the_application(extension: Extension, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    transport = ScriptedTransport()
+    run = asyncio.create_task(Application(extension, transport=transport).run_until_stopped())
+    await asyncio.sleep(0.01)
+    transport._opened.host_stopping("the node is gone")
+    await run
+    assert transport.closed
+    assert "stopping: the node is gone" in caplog.text
