@@ -237,4 +237,6 @@ class _Wire(asyncio.Protocol):
 
 
 def _quoted(text: str) -> bytes:
+    if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
+        return b'"%b"' % text.encode()
     return encode(text)[:-2]

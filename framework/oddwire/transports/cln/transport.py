@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from oddwire.errors import ConnectionClosed, EncodeError, NodeRefused, OddwireError, TransportError
+from oddwire.errors import ConnectionClosed, EncodeError, NodeRefused, TransportError
 from oddwire.jsonrpc.client import JsonRpcClient
 from oddwire.jsonrpc.framing import encode
 from oddwire.proto.type_numbers import REFUSED
@@ -31,14 +31,13 @@ from oddwire.transports.cln.channel import Channel, Level
 from oddwire.transports.cln.flow import ClnLimits, Dropped, Inbox
 from oddwire.transports.cln.hooks import Item, Receive
 from oddwire.transports.cln.manifest import getmanifest_result, has_custommsg_notification, option_values
-from oddwire.transports.cln.outlets import Outlet
-from oddwire.transports.cln.peers import Event, PeerTable, Question, read_address
+from oddwire.transports.cln.peers import read_address
+from oddwire.transports.cln.roster import Roster
 
 __all__ = ["ClnTransport"]
 
 logger = logging.getLogger("oddwire.transports.cln")
 
-_PATIENCE: Final = 10.0  # seconds for an answer of listpeers
 _REFUSED_TYPES: Final = {type_id.to_bytes(2, "big"): type_id for type_id in REFUSED}
 _GONE: Final = ("No such peer", "Peer is not connected", "Peer not connected")
 _CLOSED: Final = "closed by us"
@@ -50,10 +49,10 @@ class ClnTransport(Transport):
     ``stdin`` and ``stdout`` are descriptors of the way to lightningd, which the transport takes over (one socket for
     both will do), ``foreign`` one whose lines go to the node's log: see `take_stdio`. ``receive`` says how messages
     come: by the ``custommsg`` hook, or from v24.02 on by the notification, which cannot hold up the node's reading.
-    Hooks are answered in a thread, whatever the loop is doing. ``on_stop`` is called in that thread, once, when lightningd wants
-    the plugin to end or is gone; the sink is told, too. With ``linger``, hooks are answered after `aclose` as well, and
-    log lines written, until `finish` or the process's end. ``version`` is lightningd's, by default what it put into
-    the environment.
+    Hooks are answered in a thread, whatever the loop is doing. ``on_stop`` is called in that thread, once, when
+    lightningd wants the plugin to end or is gone; the sink is told, too. With ``linger``, hooks are answered after
+    `aclose` as well, and log lines written, until `finish` or the process's end. ``version`` is lightningd's, by
+    default what it put into the environment.
 
     After `open`: ``node_id`` and ``uris`` are the node's. ``dropped`` counts messages that the application did not take
     in time.
@@ -85,13 +84,9 @@ class ClnTransport(Transport):
         )
         self._linger = linger
         self._calls = HostCalls(self._channel.send)
-        self._peers = PeerTable()
-        self._outlets: dict[NodeId, Outlet] = {}
-        self._awaited: dict[NodeId, list[asyncio.Future[PeerInfo]]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
         self._manifest: Manifest | None = None
         self._sink: Sink | None = None
-        self._inbox: Inbox | None = None
+        self._roster: Roster | None = None
         self._early: list[Item] = []
         self._lagging: set[NodeId] = set()
         self._rpc: JsonRpcClient | None = None
@@ -147,11 +142,11 @@ class ClnTransport(Transport):
                 await self.configure(manifest)
             if self._rpc is None:
                 raise TransportError("the transport is opened before configure() has ended")
-            self._inbox = Inbox(sink, self.limits, self.dropped)
+            self._roster = Roster(self._rpc, Inbox(sink, self.limits, self.dropped), self.limits)
             self._answer_init({})
             early, self._early = self._early, []
             self._take(early, {})
-            await self._meet_node(self._rpc)
+            await self._meet_node(self._rpc, self._roster)
         except BaseException:
             await self.aclose()
             raise
@@ -161,18 +156,15 @@ class ClnTransport(Transport):
         if self._channel.end_reason is not None:
             self._host_ends(self._channel.end_reason)
 
-    async def _meet_node(self, rpc: JsonRpcClient) -> None:
+    async def _meet_node(self, rpc: JsonRpcClient, roster: Roster) -> None:
         try:
             info = await rpc.call("getinfo")
             self.node_id = NodeId(info["id"])
             addresses = [*info.get("address", ()), *info.get("binding", ())]
             self.uris = list(dict.fromkeys(f"{self.node_id}@{read_address(a)}" for a in addresses if "port" in a))
-            number = self._peers.asking_for_all()
-            listed = (await rpc.call("listpeers"))["peers"]
+            await roster.list_peers()
         except (NodeRefused, KeyError, TypeError, ValueError) as error:
             raise TransportError(f"the node does not say who it is, and who its peers are: {error!r}") from error
-        if not self._closed:
-            self._tell(self._peers.listed(number, listed))
 
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
         if not self._channel.is_running:
@@ -187,22 +179,22 @@ class ClnTransport(Transport):
 
     def _take(self, items: list[Item], dropped: Mapping[NodeId, int]) -> None:
         """Take what the channel hands on, in order."""
-        inbox = self._inbox
-        if inbox is None or self._closed:
+        roster = self._roster
+        if roster is None or self._closed:
             for item in items:
                 self._take_early(item)
             return
-        lanes, received = inbox.lanes, inbox.sink.payload_received
+        lanes, received = roster.inbox.lanes, roster.inbox.sink.payload_received
         for item in items:
             if type(item) is tuple:
                 peer, payload = item
                 lane = lanes.get(peer)
                 if lane is None or not lane.clear:
-                    self._take_payload(inbox, peer, payload)
+                    roster.take_payload(peer, payload)
                     continue
                 try:
                     received(peer, payload)
-                except Exception:
+                except (Exception, SystemExit):
                     logger.exception("the sink raised over a payload of %s", peer)
             elif type(item) is dict:
                 self._document(item)
@@ -210,7 +202,7 @@ class ClnTransport(Transport):
                 self._host_ends(str(item))
         if dropped or self._lagging:
             self._count(dropped)
-        self._ask()
+        roster.ask()
 
     def _take_early(self, item: Item) -> None:
         """Take what comes before `open`, when messages wait, or after `aclose`, when they are nobody's any more."""
@@ -220,13 +212,6 @@ class ClnTransport(Transport):
             self._document(item)
         elif not self._closed:
             self._early.append(item)
-
-    def _take_payload(self, inbox: Inbox, peer: NodeId, payload: bytes) -> None:
-        if self._peers.info(peer) is None:
-            inbox.stage(peer, payload)
-            self._peers.heard(peer)
-        elif inbox.push(peer, payload):
-            self._drain_soon(peer)
 
     def _count(self, dropped: Mapping[NodeId, int]) -> None:
         """Count what was dropped while the loop was busy elsewhere."""
@@ -245,10 +230,10 @@ class ClnTransport(Transport):
                 self._take_init(document)
             elif method is not None:
                 self._calls.take(document)
-        elif method in ("connect", "disconnect"):
+        elif method in ("connect", "disconnect") and self._roster is not None:
             try:
-                self._notified(method, document["params"])
-            except (KeyError, TypeError, ValueError) as error:
+                self._roster.take_notification(method, document["params"])
+            except (AttributeError, KeyError, TypeError, ValueError) as error:
                 logger.warning("a %s notification that cannot be read: %r: %.200s", method, error, document)
 
     def _answer_getmanifest(self, request: dict[str, Any]) -> None:
@@ -272,81 +257,13 @@ class ClnTransport(Transport):
         if self._init is not None and not self._init.done():
             self._init.set_exception(error)
 
-    def _notified(self, method: str, params: dict[str, Any]) -> None:
-        told = params.get(method, params)  # flat in old versions
-        node_id = NodeId(str(told["id"]))
-        if method == "connect":
-            direction = told.get("direction")
-            known = direction if direction in ("in", "out") else None
-            self._peers.connected(node_id, known, read_address(told.get("address")))
-        else:
-            self._tell(self._peers.disconnected(node_id, "disconnected"))
-            self._disappoint(node_id, "disconnected")
-
     def _host_ends(self, reason: str) -> None:
         self._fail_init(ConnectionClosed(reason))
         if self._sink is not None and not self._closed:
             try:
                 self._sink.host_stopping(reason)
-            except Exception:
+            except (Exception, SystemExit):
                 logger.exception("the sink raised")
-
-    # Peers --------------------------------------------------------------------------------------------
-
-    def _tell(self, events: Sequence[Event]) -> None:
-        inbox = self._inbox
-        if inbox is None or self._closed:
-            return
-        for node_id, event in events:
-            if isinstance(event, PeerInfo):
-                head = b'{"node_id":"%b","msg":"' % hexlify(node_id)
-                self._outlets[node_id] = Outlet(head, self.limits, asyncio.get_running_loop())
-                for future in self._awaited.pop(node_id, ()):
-                    if not future.done():
-                        future.set_result(event)
-            else:
-                outlet = self._outlets.pop(node_id, None)
-                if outlet is not None:
-                    outlet.close(event)
-            if inbox.push(node_id, event):
-                self._drain_soon(node_id)
-
-    def _drain_soon(self, peer: NodeId) -> None:
-        asyncio.get_running_loop().call_soon(self._drain, peer)
-
-    def _drain(self, peer: NodeId) -> None:
-        if self._inbox is not None and not self._closed and self._inbox.drain(peer):
-            self._drain_soon(peer)
-
-    def _ask(self) -> None:
-        for question in self._peers.questions:
-            if question.delay:
-                asyncio.get_running_loop().call_later(question.delay, self._look_up, question)
-            else:
-                self._look_up(question)
-
-    def _look_up(self, question: Question) -> None:
-        if not self._closed and self._rpc is not None:
-            task = asyncio.get_running_loop().create_task(self._find(self._rpc, question.node_id))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-
-    async def _find(self, rpc: JsonRpcClient, node_id: NodeId) -> None:
-        number = self._peers.asking()
-        try:
-            peers = (await rpc.call("listpeers", [str(node_id)], timeout=_PATIENCE))["peers"]
-            entry = next((peer for peer in peers if peer["id"] == str(node_id)), None)
-            events = self._peers.answered(number, node_id, entry)
-        except (OddwireError, TimeoutError, KeyError, TypeError, ValueError) as error:
-            logger.debug("listpeers does not tell of %s: %r", node_id, error)
-            events = self._peers.unanswered(number, node_id)
-        self._tell(events)
-        self._ask()
-
-    def _disappoint(self, node_id: NodeId, reason: str) -> None:
-        for future in self._awaited.pop(node_id, ()):
-            if not future.done():
-                future.set_exception(ConnectionClosed(reason))
 
     # What the application does ------------------------------------------------------------------------
 
@@ -356,7 +273,7 @@ class ClnTransport(Transport):
         Besides the base's errors, raises `EncodeError` for a type that lightningd keeps for itself, `NodeRefused` with
         its error, and `ConnectionClosed` if the way to the node is lost, when the payload may or may not have gone.
         """
-        outlet = self._outlets.get(peer)
+        outlet = None if self._roster is None else self._roster.outlets.get(peer)
         if outlet is None or self._rpc is None:
             raise not_connected(peer)
         size = len(payload)
@@ -377,12 +294,12 @@ class ClnTransport(Transport):
             outlet.done()
 
     def pause(self, peer: NodeId) -> None:  # noqa: D102 - as the base says
-        if self._inbox is not None:
-            self._inbox.pause(peer)
+        if self._roster is not None:
+            self._roster.inbox.pause(peer)
 
     def resume(self, peer: NodeId) -> None:  # noqa: D102 - as the base says
-        if self._inbox is not None and self._inbox.resume(peer):
-            self._drain_soon(peer)
+        if self._roster is not None:
+            self._roster.resume(peer)
 
     async def call(
         self,
@@ -402,19 +319,9 @@ class ClnTransport(Transport):
         Raises `NodeRefused` with the node's reason; `ConnectionClosed` if the connection ends at once.
         """
         answer = await self.call("connect", [uri])
-        node_id = NodeId(str(answer["id"]))
-        info = self._peers.info(node_id)
-        if info is not None:
-            return info
-        future: asyncio.Future[PeerInfo] = asyncio.get_running_loop().create_future()
-        self._awaited.setdefault(node_id, []).append(future)
-        self._peers.connected(node_id, answer.get("direction"), read_address(answer.get("address")))
-        self._ask()
-        try:
-            async with asyncio.timeout(_PATIENCE):
-                return await future
-        except TimeoutError:
-            raise ConnectionClosed(f"{node_id} connected, and was gone") from None
+        if self._roster is None:
+            raise TransportError("the transport is not open")
+        return await self._roster.expect(NodeId(str(answer["id"])), answer)
 
     async def disconnect(self, peer: NodeId, reason: str = "") -> None:
         """Have the node disconnect, though there be channels. Nothing happens without a connection, or a node."""
@@ -447,18 +354,9 @@ class ClnTransport(Transport):
             await self._answered.wait()
         self._answer_init({"disable": self._refusal or _CLOSED})
         self._fail_init(ConnectionClosed(_CLOSED))
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
         await self._calls.aclose()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        for outlet in self._outlets.values():
-            outlet.close(_CLOSED)
-        self._outlets.clear()
-        for node_id in list(self._awaited):
-            self._disappoint(node_id, _CLOSED)
-        if self._inbox is not None:
-            self._inbox.close(_CLOSED)
+        if self._roster is not None:
+            await self._roster.aclose(_CLOSED)
         if self._rpc is not None:
             await self._rpc.aclose()
         if not self._linger and self._channel.is_running:
