@@ -101,6 +101,7 @@ class Application:
         self._started: set[str] = set()
         self._closing: asyncio.Task[None] | None = None
         self._stopped = asyncio.Event()
+        self._failed = False  # to start
 
     # Running ----------------------------------------------------------------------------------------
 
@@ -138,6 +139,7 @@ class Application:
             opening = True
             await self.transport.open(self._manifest, self._dispatcher)
         except BaseException as error:
+            self._failed = True
             if not opening:
                 self.transport.refuse(reason_of(error))
             self._closing = asyncio.create_task(self._close(grace=0.0))
@@ -244,12 +246,16 @@ class Application:
         stopped = asyncio.create_task(self._stopped.wait())
         try:
             await asyncio.wait([starting, stopped], return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            stopped.cancel()
-            was_stopped = self._stopped.is_set() and not starting.done()
-            if not starting.done():
+            was_stopped = not starting.done() and not self._failed
+            if was_stopped:
                 starting.cancel("the application was stopped")
             await asyncio.wait([starting])
+        except asyncio.CancelledError:
+            starting.cancel()
+            await asyncio.wait([starting])
+            raise
+        finally:
+            stopped.cancel()
         if not (was_stopped and starting.cancelled()):
             starting.result()
 

@@ -408,6 +408,10 @@ class HostedTransport(LoggingTransport):
         self.configured.set()
         self.refusals: list[str] = []
 
+    async def aclose(self) -> None:
+        await asyncio.sleep(0)  # as a host takes its time
+        await super().aclose()
+
     async def configure(self, manifest: Manifest) -> dict[str, Any]:
         self._log.append("configure")
         self.manifest = manifest

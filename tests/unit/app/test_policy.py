@@ -133,9 +133,7 @@ async def test_lets_pass_what_ends_the_program(transport: ScriptedTransport, err
     assert setting.failures.seen == []
 
 
-async def test_a_handler_cannot_end_the_program(
-    transport: ScriptedTransport, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_handler_cannot_end_the_program(transport: ScriptedTransport, caplog: pytest.LogCaptureFixture) -> None:
     setting = await Setting(transport).start()
     error = SystemExit(1)
     setting.enforcer.failed(setting.context, Ask(), error)

@@ -1,0 +1,372 @@
+"""A process under something that speaks as lightningd does."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from oddwire.app.hosted import is_hosted
+from oddwire.jsonrpc.framing import JsonSplitter, encode
+from oddwire.jsonrpc.server import JsonRpcServer
+
+PATIENCE = 30.0
+G = "0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798"
+PEER = "02c6047f9441ed7d6d3045406e95c07cd85c778e4b8cef3ca7abac09b95c709ee5"
+
+QUOTE = """
+import asyncio, logging, os, sys, time, warnings
+from oddwire import Context, Extension, Message, message
+
+print("printed at import")
+extension = Extension("quote", version="1.0", feature=513)
+
+@message(0x8D01)
+class Ask(Message):
+    what: str
+
+@message(0x8D03, codec="raw")
+class Answer(Message):
+    text: bytes
+
+@extension.option("quote-asset")
+def asset(value: str = "eur") -> str:
+    if value not in ("eur", "usd"):
+        raise ValueError("should be eur or usd")
+    return value.upper()
+
+@extension.on_startup
+async def start(app):
+    if app.options["quote-asset"] == "USD":
+        sys.exit("no dollars")
+    logging.getLogger("somebody").warning("starting\\nin two lines")
+    logging.getLogger("somebody").debug("nobody wants to know")
+
+@extension.on_shutdown
+async def stop(app):
+    with open("saved", "w") as file:
+        file.write("all of it")
+
+@extension.on(Ask)
+async def ask(context: Context, ask: Ask) -> Answer:
+    match ask.what:
+        case "exit":
+            sys.exit(3)
+        case "exit in a task":
+            asyncio.get_running_loop().create_task(leave())
+        case "print":
+            os.write(1, b"printed in a handler\\n")
+        case "block":
+            context.logger.info("blocking")
+            time.sleep(3600)
+        case "hang":
+            context.logger.info("hanging")
+            await asyncio.Event().wait()
+        case "stop":
+            context.app.stop()
+        case "warn":
+            warnings.warn("this is odd", stacklevel=1)
+    return Answer(text=ask.what.encode())
+
+async def leave():
+    sys.exit(4)
+
+@extension.rpc("quote-show")
+async def show(context: Context, what: str = "options") -> object:
+    match what:
+        case "modules":
+            return sorted(sys.modules)
+        case "node":
+            return {"id": (await context.node.call("getinfo"))["id"], "peers": context.app.peers[0].node_id}
+    return dict(context.options)
+
+if __name__ == "__main__":
+    extension.run()
+"""
+
+
+class Lightningd:
+    """What a plugin sees of lightningd: the other ends of its stdin and stdout, and the RPC socket."""
+
+    def __init__(self, process: asyncio.subprocess.Process, folder: Path) -> None:
+        self.process = process
+        self.logs: list[str] = []
+        self.calls: list[dict[str, Any]] = []
+        self.folder = folder
+        self.raw = b""
+        self._splitter = JsonSplitter()
+        self._documents: list[Any] = []
+        self._errors = asyncio.ensure_future(process.stderr.read())
+        self._server = JsonRpcServer(folder / "lightning-rpc", self._called)
+
+    def _called(self, request: Any, connection: Any) -> bytes:
+        self.calls.append(request)
+        result = {
+            "getinfo": {"id": G, "address": [], "binding": []},
+            "listpeers": {"peers": [{"id": PEER, "connected": True, "netaddr": ["127.0.0.1:1"], "features": ""}]},
+            "sendcustommsg": {"status": "Message sent to connectd for delivery"},
+        }[request["method"]]
+        return encode({"jsonrpc": "2.0", "id": request["id"], "result": result})
+
+    async def document(self, wanted: Callable[[Any], bool]) -> Any:
+        """Read what the plugin writes, up to what is wanted."""
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while True:
+                    for document in self._documents:
+                        if wanted(document):
+                            self._documents.remove(document)
+                            return document
+                    chunk = await self.process.stdout.read(65536)
+                    if not chunk:
+                        raise AssertionError(f"it ended: {self.logs}, {(await self._errors).decode()}")
+                    self.raw += chunk
+                    self._splitter.push(chunk)
+                    for document in self._splitter:
+                        self._documents.append(document)
+                        if document.get("method") == "log":
+                            self.logs.append("{level} {message}".format(**document["params"]))
+        except TimeoutError:
+            raise AssertionError(f"waited in vain; logged: {self.logs}") from None
+
+    async def logged(self, text: str) -> str:
+        """Read up to a line of log that is ``text``."""
+        await self.document(lambda document: document.get("params", {}).get("message") == text)
+        return next(line for line in self.logs if line.endswith(text))
+
+    def write(self, method: str, params: Any, key: str | None = None) -> None:
+        request = {"jsonrpc": "2.0", "method": method, "params": params}
+        self.process.stdin.write(encode(request | ({} if key is None else {"id": key})))
+
+    async def call(self, method: str, params: Any) -> Any:
+        self.write(method, params, f"cln:{method}#1")
+        answer = await self.document(lambda document: document.get("id") == f"cln:{method}#1")
+        return answer["result"] if "result" in answer else answer["error"]
+
+    async def start(self, **options: Any) -> Any:
+        """Ask for the manifest, and have it start."""
+        await self._server.start()
+        manifest = await self.call("getmanifest", {"allow-deprecated-apis": False})
+        if "disable" in manifest:
+            return manifest
+        configuration = {"lightning-dir": str(self.folder), "rpc-file": "lightning-rpc", "network": "regtest"}
+        return await self.call("init", {"options": options, "configuration": configuration})
+
+    async def say(self, what: str) -> None:
+        """Bring a message, by the hook; it is answered whatever becomes of it."""
+        payload = (0x8D01).to_bytes(2, "big") + b"\x81\xa4what" + bytes([0xA0 + len(what)]) + what.encode()
+        assert await self.call("custommsg", {"peer_id": PEER, "payload": payload.hex()}) == {"result": "continue"}
+
+    async def answered(self, text: str) -> None:
+        """Wait until the peer has its answer."""
+        payload = (b"\x8d\x03" + text.encode()).hex()
+        async with asyncio.timeout(PATIENCE):
+            while not any(c["params"].get("msg") == payload for c in self.calls if c["method"] == "sendcustommsg"):
+                await asyncio.sleep(0.01)
+
+    async def end(self) -> int:
+        async with asyncio.timeout(PATIENCE):
+            while chunk := await self.process.stdout.read(65536):
+                self._splitter.push(chunk)
+                for document in self._splitter:
+                    if document.get("method") == "log":
+                        self.logs.append("{level} {message}".format(**document["params"]))
+            return await self.process.wait()
+
+    async def aclose(self) -> None:
+        if self.process.returncode is None:
+            self.process.kill()
+        await self.process.wait()
+        await self._server.aclose()
+        self.stderr = (await self._errors).decode()
+
+
+Run = Callable[..., Coroutine[Any, Any, Lightningd]]
+
+
+@pytest.fixture
+async def run(tmp_path: Path) -> AsyncIterator[Run]:
+    """Start a Python program, by default the one above, as a plugin."""
+    nodes: list[Lightningd] = []
+    hidden = ("PYTHONASYNCIODEBUG", "PYTHONUNBUFFERED")  # the first logs what is slow; of the second, see the docs
+    environment = {name: value for name, value in os.environ.items() if name not in hidden}
+    environment |= {"LIGHTNINGD_PLUGIN": "1", "LIGHTNINGD_VERSION": "v26.06"}
+
+    async def begin(program: str = QUOTE) -> Lightningd:
+        (tmp_path / "quote.py").write_text(program)
+        pipe = asyncio.subprocess.PIPE
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            str(tmp_path / "quote.py"),
+            stdin=pipe,
+            stdout=pipe,
+            stderr=pipe,
+            env=environment,
+            cwd=tmp_path,
+        )
+        nodes.append(Lightningd(process, tmp_path))
+        return nodes[-1]
+
+    yield begin
+    for node in nodes:
+        await node.aclose()
+
+
+async def test_an_extension_is_a_plugin_as_it_stands(run: Run) -> None:
+    node = await run()
+    assert await node.start(**{"quote-asset": "eur"}) == {}
+    assert await node.call("quote-show", []) == {"quote-asset": "EUR"}
+    assert await node.call("quote-show", {"what": "node"}) == {"id": G, "peers": PEER}
+    assert await node.call("quote-show", {"waht": 1}) | {"message": ""} == {"code": -32602, "message": ""}
+    assert await node.call("check", ["quote-show"]) == {"command_to_check": "quote-show"}
+    await node.say("hello")
+    await node.answered("hello")
+
+
+async def test_all_that_is_printed_and_logged_goes_to_the_nodes_log(run: Run) -> None:
+    node = await run()
+    await node.start()
+    await node.say("print")
+    await node.say("warn")
+    assert await node.logged("printed at import") == "info printed at import"
+    assert await node.logged("printed in a handler") == "info printed in a handler"
+    assert await node.logged("somebody: starting") == "unusual somebody: starting"
+    assert await node.logged("in two lines") == "unusual in two lines"
+    await node.document(lambda document: "UserWarning: this is odd" in document.get("params", {}).get("message", ""))
+    assert not any("nobody wants to know" in line for line in node.logs)
+    assert node.raw.startswith(b'{"jsonrpc":"2.0"')
+
+
+@pytest.mark.parametrize("way", ["shutdown", "end of stdin", "SIGTERM", "SIGTERM twice", "SIGINT"])
+async def test_every_way_to_the_end_saves_and_exits_with_0(run: Run, tmp_path: Path, way: str) -> None:
+    node = await run()
+    await node.start()
+    if way == "SIGTERM":
+        await node.say("hang")
+        await node.logged("oddwire.extension.quote: hanging")
+    match way:
+        case "shutdown":
+            node.write("shutdown", {})
+        case "end of stdin":
+            node.process.stdin.close()
+        case "SIGTERM twice":
+            for _ in range(2):
+                node.process.send_signal(signal.SIGTERM)
+        case _:
+            node.process.send_signal(signal.Signals[way])
+    assert await node.end() == 0
+    assert (tmp_path / "saved").read_text() == "all of it"
+
+
+async def test_a_handler_that_blocks_cannot_keep_the_process(run: Run, tmp_path: Path) -> None:
+    node = await run()
+    await node.start()
+    await node.say("block")
+    await node.logged("oddwire.extension.quote: blocking")
+    await node.say("hello")  # answered all the same
+    node.write("shutdown", {})
+    assert await node.end() == -signal.SIGALRM
+    assert not (tmp_path / "saved").exists()
+
+
+@pytest.mark.parametrize("what", ["exit", "exit in a task"])
+async def test_sys_exit_ends_nothing(run: Run, what: str) -> None:
+    node = await run()
+    await node.start()
+    await node.say(what)
+    await node.document(lambda document: "app.stop()" in document.get("params", {}).get("message", ""))
+    await node.say("hello")
+    await node.answered("hello")
+
+
+async def test_stop_ends_it(run: Run) -> None:
+    node = await run()
+    await node.start()
+    await node.say("stop")
+    assert await node.end() == 0
+
+
+async def test_an_option_that_will_not_do_disables_the_plugin(run: Run) -> None:
+    node = await run()
+    text = "option 'quote-asset' of 'quote' cannot be 'gbp': should be eur or usd"
+    assert await node.start(**{"quote-asset": "gbp"}) == {"disable": text}
+    assert await node.end() == 1
+    assert f"broken oddwire.app: cannot run: {text}" in node.logs
+
+
+async def test_a_startup_that_fails_disables_the_plugin(run: Run) -> None:
+    node = await run()
+    assert await node.start(**{"quote-asset": "usd"}) == {"disable": "SystemExit: no dollars"}
+    assert await node.end() == 1
+    assert "broken oddwire.app: cannot run: SystemExit: no dollars" in node.logs
+
+
+LOAD = "from oddwire.app.hosted import run_hosted\nrun_hosted({})"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ("'nosuch'", "no extension is called 'nosuch'; there are: chat, echo"),
+        ("'echo', 'echo'", "plugin 'echo' is registered twice; it should be registered once"),
+        ("'./leaving.py'", "SystemExit: 5"),
+        ("'./broken.py'", "extension file .*broken.py cannot be imported: ModuleNotFoundError: No module named 'nope'"),
+    ],
+)
+async def test_what_cannot_be_loaded_disables_the_plugin(run: Run, tmp_path: Path, arguments: str, reason: str) -> None:
+    (tmp_path / "leaving.py").write_text("import sys\nsys.exit(5)\n")
+    (tmp_path / "broken.py").write_text("import nope\n")
+    node = await run(LOAD.format(arguments))
+    answer = await node.start()
+    assert re.fullmatch(reason, answer["disable"])
+    assert await node.end() == 1
+    assert any(re.fullmatch(f"broken oddwire.app: cannot load: {reason}", line) for line in node.logs)
+
+
+async def test_several_extensions_share_a_process(run: Run) -> None:
+    node = await run(LOAD.format("'echo', 'chat', receive='notification'"))
+    await node._server.start()
+    manifest = await node.call("getmanifest", {})
+    assert [method["name"] for method in manifest["rpcmethods"]] == ["chat-say"]
+    assert "custommsg" in manifest["subscriptions"]
+
+
+async def test_nothing_is_imported_that_a_plugin_does_not_need(run: Run) -> None:
+    node = await run()
+    await node.start()
+    modules = set(await node.call("quote-show", ["modules"]))
+    assert "oddwire.app.hosted" in modules
+    unwanted = {
+        "typer",
+        "rich",
+        "cryptography",
+        "python_socks",
+        "oddwire.cli",
+        "oddwire.transports.bolt8",
+        "oddwire.node",
+    }
+    assert not {module for module in modules if module in unwanted}
+
+
+async def test_without_lightningd_it_says_so(tmp_path: Path) -> None:
+    (tmp_path / "quote.py").write_text(LOAD.format("'echo'"))
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "quote.py", stderr=asyncio.subprocess.PIPE, stdin=asyncio.subprocess.DEVNULL, cwd=tmp_path
+    )
+    _, errors = await process.communicate()
+    assert process.returncode == 1
+    assert errors.decode() == f"quote.py is a plugin: lightningd --plugin={tmp_path}/quote.py runs it\n"
+
+
+def test_the_environment_tells_who_started_us(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LIGHTNINGD_PLUGIN", raising=False)
+    assert not is_hosted()
+    monkeypatch.setenv("LIGHTNINGD_PLUGIN", "1")
+    assert is_hosted()
