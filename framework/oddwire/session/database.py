@@ -1,0 +1,140 @@
+"""The session layer's SQLite database: opened for one process, recognised, and what its errors mean."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from pathlib import Path
+from typing import Final
+
+from oddwire.errors import StoreError
+from oddwire.files import FileLock, open_database
+from oddwire.session.guard import SqlGuard
+
+__all__ = ["MEMORY", "Database", "explain"]
+
+MEMORY: Final = ":memory:"
+"""The path of a database that lasts as long as the process."""
+
+_APPLICATION_ID: Final = 0x0DD_C0DD
+_VERSION: Final = 1
+# `next` and `base` are numbers as in oddwire.session.reliable; lanes are 8 bytes, as SQLite has no unsigned integers
+_SCHEMA: Final = """
+CREATE TABLE oddwire_state (clean INTEGER NOT NULL);
+INSERT INTO oddwire_state VALUES (1);
+CREATE TABLE oddwire_routes (
+    id INTEGER PRIMARY KEY, peer BLOB NOT NULL, lane BLOB NOT NULL, epoch INTEGER NOT NULL, start INTEGER NOT NULL,
+    base INTEGER NOT NULL, next INTEGER NOT NULL, UNIQUE (peer, lane)
+);
+CREATE TABLE oddwire_outbox (
+    route INTEGER NOT NULL, number INTEGER NOT NULL, made REAL NOT NULL, payload BLOB NOT NULL,
+    PRIMARY KEY (route, number)
+) WITHOUT ROWID;
+CREATE TABLE oddwire_inbox (
+    peer BLOB NOT NULL, lane BLOB NOT NULL, epoch INTEGER NOT NULL, last INTEGER NOT NULL, tries INTEGER NOT NULL,
+    PRIMARY KEY (peer, lane)
+) WITHOUT ROWID;
+CREATE TABLE oddwire_refusals (
+    peer BLOB NOT NULL, lane BLOB NOT NULL, epoch INTEGER NOT NULL, sequence INTEGER NOT NULL,
+    code INTEGER NOT NULL, text TEXT NOT NULL, PRIMARY KEY (peer, lane, epoch, sequence)
+) WITHOUT ROWID;
+CREATE TABLE oddwire_values (
+    extension TEXT NOT NULL, key BLOB NOT NULL, value NOT NULL, PRIMARY KEY (extension, key)
+) WITHOUT ROWID;
+"""
+
+
+class Database:
+    """An open database. Raises `StoreError` saying what is wrong with it.
+
+    ``writer`` changes it, ``reader`` sees what is committed, also while a commit is under way, ``guard`` runs what
+    authors write. ``clean`` says whether the process that had it before closed it.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._lock: FileLock | None = None
+        try:
+            if path == MEMORY:
+                self.writer = self.reader = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+                self._prepare()
+                return
+            place = Path(path)
+            self._lock = FileLock(place.with_name(place.name + ".lock"))
+            self.writer = open_database(place)
+            try:
+                self._prepare()
+                self.reader = sqlite3.connect(
+                    f"{place.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
+                )
+            except BaseException:
+                self.writer.close()
+                raise
+        except (sqlite3.Error, OSError) as error:
+            self._unlock()
+            raise explain(error, path) from error
+        except BaseException:
+            self._unlock()
+            raise
+
+    def _prepare(self) -> None:
+        writer, path = self.writer, self.path
+        writer.execute("PRAGMA busy_timeout = 100")  # somebody looks into it: nobody should wait long
+        (application,) = writer.execute("PRAGMA application_id").fetchone()
+        (version,) = writer.execute("PRAGMA user_version").fetchone()
+        (tables,) = writer.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if application != _APPLICATION_ID and (application or version or tables):
+            raise StoreError(
+                f"{path} is a database of another program; choose another file", path=path, reason="foreign"
+            )
+        if version > _VERSION:
+            text = f"{path} is of version {version}, which a later oddwire wrote; this one reads up to {_VERSION}"
+            raise StoreError(text, path=path, reason="newer")
+        if version == 0:
+            writer.executescript(
+                f"BEGIN; {_SCHEMA} PRAGMA application_id = {_APPLICATION_ID}; PRAGMA user_version = {_VERSION}; COMMIT;"
+            )
+        (self.clean,) = writer.execute("SELECT clean FROM oddwire_state").fetchone()
+        writer.execute("UPDATE oddwire_state SET clean = 0")
+        self.guard = SqlGuard(writer)
+
+    def close(self) -> None:
+        """Close it in good order; what is not committed is lost."""
+        with contextlib.suppress(sqlite3.Error):  # a disk that is full: the next start is a careful one
+            if self.writer.in_transaction:
+                self.writer.execute("ROLLBACK")
+            self.writer.execute("UPDATE oddwire_state SET clean = 1")
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Close it as it is."""
+        self.reader.close()
+        self.writer.close()
+        self._unlock()
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
+
+
+_REASONS: Final = {
+    sqlite3.SQLITE_FULL: ("full", "has no room: its disk is full, or its size limited; make room and try again"),
+    sqlite3.SQLITE_READONLY: ("read-only", "cannot be written: it, its folder or its disk is read-only"),
+    sqlite3.SQLITE_CORRUPT: ("corrupt", "is damaged; move it away, or restore it from a backup"),
+    sqlite3.SQLITE_NOTADB: ("foreign", "is no database; choose another file"),
+    sqlite3.SQLITE_BUSY: ("locked", "is locked by another program that looks into it; let it finish"),
+}
+
+
+def explain(error: Exception, path: str) -> StoreError:
+    """Give the error that says what an error of the database or its file means for whoever uses the store."""
+    if isinstance(error, StoreError):
+        return StoreError(str(error), path=error.path, reason=error.reason)
+    if isinstance(error, BlockingIOError):
+        text = f"{path} is in use by process {error.strerror}; stop it, or choose another file"
+        return StoreError(text, path=path, reason="locked")
+    if isinstance(error, OSError):
+        return StoreError(f"{path} cannot be opened: {error.strerror}", path=path, reason="io")
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    reason, text = _REASONS.get(code, ("io", "cannot be used"))
+    return StoreError(f"{path} {text} ({error})", path=path, reason=reason)

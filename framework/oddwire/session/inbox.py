@@ -1,0 +1,332 @@
+"""Reliable messages on their way in: each handled once, in its lane's order, and acknowledged once that is on disk."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Final, NamedTuple, Protocol
+
+from oddwire.errors import Refuse, StoreError
+from oddwire.proto.keys import NodeId
+from oddwire.session.database import Database
+from oddwire.session.frames import Ack, AckFlag, Code, Data, Refusal, clip
+from oddwire.session.reliable import GREATEST, Receiver, Verdict
+from oddwire.session.store import Store
+
+__all__ = ["ATTEMPTS", "MAX_LANES", "Inbox", "InboxHost"]
+
+logger = logging.getLogger("oddwire.session")
+
+ATTEMPTS: Final = 5
+"""How often a message is handled in vain until it is refused for good."""
+MAX_LANES: Final = 256
+"""Lanes of one peer: an honest one has no more than extensions."""
+_HELD: Final = 8 << 20  # bytes of a peer's messages that wait for those before them; a single one may be larger
+
+
+class InboxHost(Protocol):
+    """What an inbox needs of the session. Everything is called on the loop."""
+
+    def handler_of(self, node_id: NodeId, payload: bytes) -> tuple[str, Callable[[], Awaitable[object]]]:
+        """Give the extension that handles a message, and what to call to have it done, once for each attempt.
+
+        Raises `Refuse` for one that nobody takes, is malformed, or may not come from this peer: refused for good.
+        """
+
+    def acknowledge(self, node_id: NodeId, ack: Ack) -> None:
+        """Send an ack, if the peer is connected."""
+
+    def attempt_failed(self, node_id: NodeId, payload: bytes, error: Exception, attempt: int) -> None:
+        """Learn that a handler raised what is no `Refuse`; after attempt `ATTEMPTS` the message is refused."""
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run a task that ends with the application at the latest."""
+        raise NotImplementedError
+
+
+class _Waiting(NamedTuple):
+    epoch: int
+    sequence: int
+    payload: bytes
+
+
+class _Lane:
+    """One lane from one peer: what waits for its handler."""
+
+    __slots__ = ("busy", "number", "peer", "receiver", "skipped", "waiting")
+
+    def __init__(self, peer: _Peer, number: int, receiver: Receiver) -> None:
+        self.peer = peer
+        self.number = number
+        self.receiver = receiver
+        self.waiting: deque[_Waiting] = deque()
+        self.busy = False
+        self.skipped = False  # something was not taken, for want of room: ask for it again
+
+    @property
+    def key(self) -> tuple[bytes, bytes]:
+        return bytes(self.peer.node_id), self.number.to_bytes(8)
+
+
+class _Peer:
+    """One peer: its lanes, and how many bytes wait in them."""
+
+    __slots__ = ("gone", "held", "lanes", "node_id")
+
+    def __init__(self, node_id: NodeId) -> None:
+        self.node_id = node_id
+        self.gone = False
+        self.held = 0
+        self.lanes: dict[int, _Lane] = {}
+
+
+class _Share:
+    """What one commit writes."""
+
+    __slots__ = ("lanes", "refusals")
+
+    def __init__(self) -> None:
+        self.lanes: dict[_Lane, tuple[int, int, int]] = {}  # epoch, last, tries
+        self.refusals: dict[_Lane, list[Refusal]] = {}
+
+
+class _Superseded(Exception):
+    """What a handler did is not wanted any more; its message has come, or will come, again."""
+
+
+class Inbox:
+    """Every peer's reliable messages, as a part of the store.
+
+    The session hands data frames to `receive`, and tells when a peer is gone with `disconnected`; the rest comes back
+    through ``host``. Lanes do not wait for each other. A handler that fails is tried again after ``pause`` seconds,
+    twice as long each time.
+    """
+
+    def __init__(self, store: Store, host: InboxHost, *, pause: float = 1.0) -> None:
+        self._store = store
+        self._host = host
+        self._pause = pause
+        self._peers: dict[NodeId, _Peer] = {}
+        self._gathered = _Share()
+        self._writing = _Share()
+        self._database: Database | None = None
+        self._opening: asyncio.Task[None] | None = None
+        self._seen: set[tuple[bytes, bytes]] = set()  # lanes that are careful for what happened before this process
+        store.add(self)
+
+    def receive(self, node_id: NodeId, data: Data, now: float) -> bool:
+        """Take a data frame, whatever becomes of it; say whether it was one that could be expected."""
+        if self._database is None:
+            self._reopen()
+            return True  # not acknowledged: it will come again
+        lane = self._lane(node_id, data.lane)
+        if lane is None or max(data.epoch, data.sequence) > GREATEST:
+            return False
+        receiver = lane.receiver
+        verdict = receiver.receive(data.epoch, data.base, data.sequence, now)
+        if verdict is Verdict.HANDLE:
+            peer, size = lane.peer, len(data.content)
+            if peer.held and peer.held + size > _HELD:
+                receiver.taken -= 1
+                lane.skipped = True
+                return True
+            peer.held += size
+            lane.waiting.append(_Waiting(data.epoch, data.sequence, data.content))
+            if not lane.busy:
+                lane.busy = True
+                self._host.spawn(self._work(lane))
+        elif verdict is Verdict.ACK:
+            self._host.acknowledge(node_id, receiver.ack(data.lane))
+        elif verdict is Verdict.AGAIN:
+            self._host.acknowledge(node_id, receiver.ack(data.lane, AckFlag.AGAIN))
+        return True
+
+    def disconnected(self, node_id: NodeId) -> None:
+        """Forget what the disk remembers better; what is being handled goes on."""
+        peer = self._peers.get(node_id)
+        if peer is not None:
+            peer.gone = True
+            for lane in list(peer.lanes.values()):
+                if not lane.busy and lane not in self._gathered.lanes and lane not in self._writing.lanes:
+                    del peer.lanes[lane.number]
+            if not peer.lanes:
+                del self._peers[node_id]
+
+    def _reopen(self) -> None:
+        if self._opening is None:
+            self._opening = self._host.spawn(self._try_to_open())
+
+    async def _try_to_open(self) -> None:
+        try:
+            await self._store.ready()
+        except StoreError as error:
+            logger.debug("reliable messages are not taken: %s", error)
+        finally:
+            self._opening = None
+
+    def _lane(self, node_id: NodeId, number: int) -> _Lane | None:
+        peer = self._peers.get(node_id)
+        lane = None if peer is None else peer.lanes.get(number)
+        if lane is not None:
+            lane.peer.gone = False
+            return lane
+        if self._database is None:
+            return None
+        key = (bytes(node_id), number.to_bytes(8))
+        careful = not self._database.clean and key not in self._seen
+        reader = self._database.reader
+        try:
+            query = "SELECT epoch, last, tries FROM oddwire_inbox WHERE peer = ? AND lane = ?"
+            row = reader.execute(query, key).fetchone()
+            if row is None:
+                (lanes,) = reader.execute("SELECT count(*) FROM oddwire_inbox WHERE peer = ?", key[:1]).fetchone()
+                if max(lanes, 0 if peer is None else len(peer.lanes)) >= MAX_LANES:
+                    return None
+                receiver = Receiver(careful=careful)
+            else:
+                epoch, last, tries = row
+                found = reader.execute(
+                    "SELECT sequence, code, text FROM oddwire_refusals WHERE peer = ? AND lane = ? AND epoch = ? "
+                    "ORDER BY sequence",
+                    (*key, epoch),
+                )
+                refusals = [Refusal(*refusal) for refusal in found.fetchall()]
+                receiver = Receiver(epoch=epoch, last=last, tries=tries, refusals=refusals, careful=careful)
+        except sqlite3.Error:
+            logger.exception("the inbox from %s cannot be read", node_id)
+            return None
+        if peer is None:
+            peer = self._peers[node_id] = _Peer(node_id)
+        if careful:
+            self._seen.add(key)
+        lane = peer.lanes[number] = _Lane(peer, number, receiver)
+        return lane
+
+    # Handling ---------------------------------------------------------------------------------------
+
+    async def _work(self, lane: _Lane) -> None:
+        """Handle what waits in a lane, one after the other."""
+        waiting, peer = lane.waiting, lane.peer
+        try:
+            while waiting:
+                message = waiting.popleft()
+                try:
+                    await self._handle(lane, message)
+                finally:
+                    peer.held -= len(message.payload)
+        finally:
+            lane.busy = False
+            lane.receiver.dropped()
+            while waiting:
+                peer.held -= len(waiting.popleft().payload)
+            if peer.gone:
+                self.disconnected(peer.node_id)
+
+    async def _handle(self, lane: _Lane, message: _Waiting) -> None:
+        receiver, node_id = lane.receiver, lane.peer.node_id
+        epoch, sequence, payload = message
+        try:
+            while receiver.is_next(epoch, sequence):
+                if receiver.tries >= ATTEMPTS:
+                    self._refuse(lane, Refusal(sequence, Code.INTERNAL, ""))
+                    return
+                counted = receiver.careful > 0
+                if counted:
+                    # The process ended badly. If that was this handler's work, it has to be known the next time
+                    receiver.tries += 1
+                    self._note(lane)
+                    await self._store.touch().durable()
+                try:
+                    extension, run = self._host.handler_of(node_id, payload)
+                    async with self._store.unit(extension) as unit:
+                        await _run(run)
+                        if not receiver.is_next(epoch, sequence):
+                            raise _Superseded
+                        unit.at_end(lambda: self._finish(lane, sequence))
+                except Refuse as refusal:
+                    if receiver.is_next(epoch, sequence):
+                        self._refuse(lane, Refusal(sequence, refusal.code, clip(refusal.text)))
+                except (StoreError, _Superseded):
+                    raise
+                except Exception as error:
+                    if not counted:
+                        receiver.tries += 1
+                    self._note(lane)
+                    self._store.touch()
+                    self._host.attempt_failed(node_id, payload, error, receiver.tries)
+                    if receiver.tries < ATTEMPTS:
+                        await asyncio.sleep(self._pause * 2 ** (receiver.tries - 1))
+        except StoreError as error:
+            logger.warning("a reliable message from %s is not taken, it will come again: %s", node_id, error)
+            receiver.dropped()
+        except _Superseded:
+            pass
+
+    def _finish(self, lane: _Lane, sequence: int) -> None:
+        lane.receiver.finished(sequence)
+        self._note(lane)
+
+    def _refuse(self, lane: _Lane, refusal: Refusal) -> None:
+        self._gathered.refusals.setdefault(lane, []).append(refusal)
+        self._finish(lane, refusal.sequence)
+        self._store.touch()
+
+    def _note(self, lane: _Lane) -> None:
+        receiver = lane.receiver
+        self._gathered.lanes[lane] = (receiver.epoch, receiver.handled, receiver.tries)
+
+    # As `oddwire.session.store.Part` ----------------------------------------------------------------
+
+    def load(self, database: Database) -> None:
+        """Read from it, lane by lane as they are used."""
+        self._database = database
+
+    def begin(self) -> None:
+        """Take what was gathered for the commit."""
+        self._writing, self._gathered = self._gathered, _Share()
+
+    def write(self, writer: sqlite3.Connection) -> None:
+        """Write it."""
+        share = self._writing
+        if not share.lanes:
+            return
+        rows = [(*lane.key, *state) for lane, state in share.lanes.items()]
+        writer.executemany("INSERT OR REPLACE INTO oddwire_inbox VALUES (?, ?, ?, ?, ?)", rows)
+        for lane, refusals in share.refusals.items():
+            epoch = share.lanes[lane][0]
+            told = [(*lane.key, epoch, *refusal) for refusal in refusals]
+            writer.executemany("INSERT OR REPLACE INTO oddwire_refusals VALUES (?, ?, ?, ?, ?, ?)", told)
+        known = [(*lane.key, lane.receiver.epoch, lane.receiver.base) for lane in share.lanes if lane.receiver.forgot]
+        if known:
+            query = "DELETE FROM oddwire_refusals WHERE peer = ? AND lane = ? AND (epoch <> ? OR sequence < ?)"
+            writer.executemany(query, known)
+            for lane in share.lanes:
+                lane.receiver.forgot = False
+
+    def end(self, error: StoreError | None) -> None:
+        """Acknowledge what is on disk now; or take back what is not."""
+        share, self._writing = self._writing, _Share()
+        for lane, (epoch, last, _) in share.lanes.items():
+            receiver = lane.receiver
+            if error is not None:
+                receiver.failed()
+                continue
+            if receiver.stored(epoch, last, share.refusals.get(lane, ())):
+                again = lane.skipped and not lane.waiting
+                lane.skipped = lane.skipped and not again
+                self._host.acknowledge(lane.peer.node_id, receiver.ack(lane.number, AckFlag.AGAIN if again else 0))
+            if lane.peer.gone:
+                self.disconnected(lane.peer.node_id)
+
+
+async def _run(handler: Callable[[], Awaitable[object]]) -> None:
+    try:
+        await handler()
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        raise RuntimeError("the handler awaited something that was cancelled") from error

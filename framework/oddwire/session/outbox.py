@@ -1,0 +1,460 @@
+"""Reliable messages on their way out: on disk until the peer has acknowledged them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+import time
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Final, NamedTuple
+from weakref import WeakValueDictionary
+
+from oddwire.errors import ConnectionClosed, LocalProtocolError, OddwireError, QuotaExceeded, RemoteFailure, StoreError
+from oddwire.proto.keys import NodeId
+from oddwire.session.database import Database
+from oddwire.session.frames import Ack, encode_data
+from oddwire.session.limits import Limits
+from oddwire.session.reliable import Sender
+from oddwire.session.store import Store
+
+__all__ = ["Outbox", "Receipt"]
+
+logger = logging.getLogger("oddwire.session")
+
+_Failure = Callable[[], OddwireError]
+
+
+class Receipt:
+    """What becomes of one reliable message."""
+
+    __slots__ = ("__weakref__", "_failure", "_owner", "_settled", "_waiters")
+
+    def __init__(self, owner: asyncio.Task[object] | None = None) -> None:
+        self._owner = owner  # whose handler has to end before the message goes out
+        self._settled = False
+        self._failure: _Failure | None = None
+        self._waiters: list[asyncio.Future[None]] = []
+
+    async def delivered(self) -> None:
+        """Wait until what the peer's handler did is on the peer's disk. Cancelling it changes nothing.
+
+        Raises `RemoteFailure` if the peer refused the message for good; `QuotaExceeded`, of ``outbox_seconds``, if it
+        was given up, as no word came for too long, whether the peer has handled it or not; `ConnectionClosed` if the
+        application is closed first, when the message stays in the outbox.
+        """
+        if not self._settled:
+            if self._owner is not None and self._owner is asyncio.current_task():
+                raise LocalProtocolError(
+                    "a message sent in a handler goes out when the handler ends: do not wait for it there"
+                )
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            try:
+                await waiter
+            finally:
+                self._waiters.remove(waiter)
+        if self._failure is not None:
+            raise self._failure()
+
+    def settle(self, failure: _Failure | None) -> None:
+        """Say what has become of it: delivered, or failed with what ``failure`` makes."""
+        self._settled, self._failure, self._owner = True, failure, None
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def sent(self) -> None:
+        """Note that the handler which sent it has ended."""
+        self._owner = None
+
+
+class _Route:
+    """One lane to one peer."""
+
+    __slots__ = ("id", "lane", "next", "peer", "receipts", "sender", "sizes")
+
+    def __init__(self, id: int, peer: _Peer, lane: int, sender: Sender) -> None:  # noqa: A002
+        self.id = id
+        self.peer = peer
+        self.lane = lane
+        self.sender = sender
+        self.next = sender.stop
+        self.sizes: deque[int] = deque()  # of the payloads that are not settled
+        self.receipts: WeakValueDictionary[int, Receipt] = WeakValueDictionary()
+
+
+class _Peer:
+    """What is on its way to one peer, all lanes together."""
+
+    __slots__ = ("bytes", "linked", "messages", "node_id", "routes")
+
+    def __init__(self, node_id: NodeId) -> None:
+        self.node_id = node_id
+        self.linked = False
+        self.messages = 0
+        self.bytes = 0
+        self.routes: dict[int, _Route] = {}
+
+
+class _Row(NamedTuple):
+    route: _Route
+    number: int
+    made: float
+    payload: bytes
+    receipt: Receipt
+
+
+class _Share:
+    """What one commit writes."""
+
+    __slots__ = ("renumbered", "rows", "settled", "touched")
+
+    def __init__(self) -> None:
+        self.rows: list[_Row] = []
+        self.touched: dict[_Route, None] = {}
+        self.settled: dict[_Route, int] = {}
+        self.renumbered: dict[_Route, tuple[int, int]] = {}
+
+
+class Outbox:
+    """Every peer's reliable messages, as a part of the store.
+
+    ``ready`` is called with a linked peer for which `outgoing` may have something. How the session uses it:
+
+    - A peer has said hello: `connected`; it is gone: `disconnected`.
+    - An ack has come: `acknowledged`. It is `deadline`: `tick`. Once a minute or so: `expire`.
+    - After each of these, and when ``ready`` is called: send what `outgoing` gives.
+    """
+
+    def __init__(
+        self, store: Store, *, limits: Limits, ready: Callable[[NodeId], None], clock: Callable[[], float] = time.time
+    ) -> None:
+        self._store = store
+        self._limits = limits
+        self._ready = ready
+        self._clock = clock
+        self._peers: dict[NodeId, _Peer] = {}
+        self._ids = 0
+        self._gathered = _Share()
+        self._writing = _Share()
+        self._reader: sqlite3.Connection | None = None
+        self._closed = ""
+        store.add(self)
+
+    # For authors ------------------------------------------------------------------------------------
+
+    async def send(self, node_id: NodeId, lane: int, payload: bytes) -> Receipt:
+        """Keep a message for a peer; return when it is on disk.
+
+        In a unit of work it is part of that: it returns at once, and goes out if the unit ends well. Raises
+        `QuotaExceeded` if there is too much for the peer already, `StoreError` if it cannot be kept. Cancelled, it may
+        go out or not.
+        """
+        await self._store.ready()
+        if self._closed:
+            raise ConnectionClosed(self._closed)
+        route = self._accept(node_id, lane, len(payload))
+        unit = self._store.current()
+        if unit is not None:
+            receipt = Receipt(asyncio.current_task())
+            unit.at_end(
+                partial(self._gather, route, payload, receipt), partial(self._withdraw, route, payload, receipt)
+            )
+            return receipt
+        receipt = Receipt()
+        self._gather(route, payload, receipt)
+        await self._store.touch().durable()
+        return receipt
+
+    def _accept(self, node_id: NodeId, lane: int, size: int) -> _Route:
+        peer = self._peer(node_id)
+        limits = self._limits
+        if peer.messages >= limits.outbox_messages:
+            text = f"{peer.messages} reliable messages to {node_id} are not acknowledged yet; no more are kept"
+            raise QuotaExceeded(text, limit="outbox_messages")
+        if peer.bytes + size > limits.outbox_bytes:
+            text = f"reliable messages to {node_id} not acknowledged yet would be {peer.bytes + size} bytes; "
+            raise QuotaExceeded(f"{text}at most {limits.outbox_bytes} are kept", limit="outbox_bytes")
+        route = peer.routes.get(lane)
+        if route is None:
+            self._ids += 1
+            epoch = int(self._clock() * 1e6)
+            route = peer.routes[lane] = self._route(self._ids, peer, lane, (epoch, 0, 1, 1))
+        peer.messages += 1
+        peer.bytes += size
+        return route
+
+    def _gather(self, route: _Route, payload: bytes, receipt: Receipt) -> None:
+        number = route.next
+        route.next = number + 1
+        route.sizes.append(len(payload))
+        route.receipts[number] = receipt
+        receipt.sent()
+        share = self._gathered
+        share.touched[route] = None
+        share.rows.append(_Row(route, number, self._clock(), payload, receipt))
+
+    @staticmethod
+    def _withdraw(route: _Route, payload: bytes, receipt: Receipt) -> None:
+        route.peer.messages -= 1
+        route.peer.bytes -= len(payload)
+        text = "the handler that sent it failed, or could not be committed: it was not sent"
+        receipt.settle(lambda: LocalProtocolError(text))
+
+    # For the session --------------------------------------------------------------------------------
+
+    def connected(self, node_id: NodeId) -> None:
+        """Begin to send to a peer."""
+        peer = self._peer(node_id)
+        peer.linked = True
+        for route in peer.routes.values():
+            route.sender.connected()
+
+    def disconnected(self, node_id: NodeId) -> None:
+        """Send nothing to a peer until it comes back."""
+        peer = self._peers.get(node_id)
+        if peer is not None:
+            peer.linked = False
+            for route in peer.routes.values():
+                route.sender.disconnected()
+            if not peer.routes:
+                del self._peers[node_id]
+
+    def outgoing(self, node_id: NodeId, now: float) -> list[bytes]:
+        """Give the data frames to send to a peer now, each lane's in order; they count as sent."""
+        peer = self._peers.get(node_id)
+        if peer is None or not peer.linked:
+            return []
+        frames: list[bytes] = []
+        for route in peer.routes.values():
+            sender = route.sender
+            first, count = sender.wanted()
+            if count:
+                sender.load(self._read(route, first, count))
+            taken = sender.take(now)
+            if taken:
+                lane, epoch, base = route.lane, sender.epoch, sender.base - sender.offset
+                frames += [encode_data(lane, epoch, base, sequence, payload) for sequence, payload in taken]
+        return frames
+
+    def _read(self, route: _Route, first: int, count: int) -> list[bytes]:
+        if self._reader is None:
+            return []
+        query = "SELECT number, payload FROM oddwire_outbox WHERE route = ? AND number >= ? ORDER BY number LIMIT ?"
+        try:
+            rows = self._reader.execute(query, (route.id, first, count)).fetchall()
+        except sqlite3.Error:
+            logger.exception("the outbox for %s cannot be read", route.peer.node_id)
+            return []
+        return [payload for place, (number, payload) in enumerate(rows, first) if number == place]
+
+    def acknowledged(self, node_id: NodeId, ack: Ack, now: float) -> bool:
+        """Take a peer's ack of a lane; say whether there is such a lane."""
+        peer = self._peers.get(node_id)
+        route = None if peer is None else peer.routes.get(ack.id)
+        if route is None:
+            return False
+        first, stop, failures, epoch = route.sender.acknowledged(ack, now)
+        if epoch:
+            logger.warning(
+                "%s knows more of lane %016x than the outbox: it was put back, or made anew; what is in it goes again",
+                node_id,
+                ack.id,
+            )
+            self._gathered.touched[route] = None
+            self._gathered.renumbered[route] = (epoch, 0)
+            self._store.touch()
+        if stop > first:
+            self._settle(route, first, stop, {n: partial(_refused, *reason) for n, reason in failures.items()})
+            if failures:
+                self._store.touch()  # the peer remembers them until our base on disk is past them
+        return True
+
+    def give_up(self, node_id: NodeId, lane: int, sequence: int, code: int, text: str) -> None:
+        """Give up a message that the peer cannot take, too large say; its receipt raises `RemoteFailure`."""
+        peer = self._peers.get(node_id)
+        route = None if peer is None else peer.routes.get(lane)
+        if route is not None:
+            first, stop, failures, _ = route.sender.give_up(sequence + route.sender.offset, code, text)
+            if stop > first:
+                self._settle(route, first, stop, {n: partial(_refused, *reason) for n, reason in failures.items()})
+                self._store.touch()  # what follows is sent once that is on disk
+
+    def _settle(self, route: _Route, first: int, stop: int, failures: dict[int, _Failure]) -> None:
+        peer = route.peer
+        for number in range(first, stop):
+            peer.bytes -= route.sizes.popleft()
+            receipt = route.receipts.pop(number, None)
+            if receipt is not None:
+                receipt.settle(failures.get(number))
+        peer.messages -= stop - first
+        self._gathered.touched[route] = None
+        self._store.touch_later()
+
+    def deadline(self, node_id: NodeId) -> float:
+        """Give when `tick` is due for a peer, in the time that the others are told; infinity for never."""
+        peer = self._peers.get(node_id)
+        return min((route.sender.deadline for route in peer.routes.values()), default=_NEVER) if peer else _NEVER
+
+    def tick(self, node_id: NodeId, now: float) -> None:
+        """Have what was not acknowledged for too long sent again."""
+        peer = self._peers.get(node_id)
+        if peer is not None:
+            for route in peer.routes.values():
+                route.sender.tick(now)
+
+    def waiting(self, node_id: NodeId) -> tuple[int, int]:
+        """Give how many messages to a peer are not settled, and their bytes."""
+        peer = self._peers.get(node_id)
+        return (peer.messages, peer.bytes) if peer else (0, 0)
+
+    def expire(self) -> int:
+        """Give up what is too old, and say how many that were. Raises `StoreError` if the outbox cannot be read."""
+        if self._reader is None:
+            return 0
+        seconds = self._limits.outbox_seconds
+        cutoff, count = self._clock() - seconds, 0
+        text = f"the message was not acknowledged within {seconds:g} seconds and is given up"
+        failure = partial(QuotaExceeded, text, limit="outbox_seconds")
+        for peer in self._peers.values():
+            for route in peer.routes.values():
+                first = route.sender.settled
+                stop = self._first_younger(route, first, cutoff)
+                if stop > first:
+                    route.sender.expire(stop)
+                    self._settle(route, first, stop, dict.fromkeys(range(first, stop), failure))
+                    self._store.touch()
+                    count += stop - first
+        return count
+
+    def _first_younger(self, route: _Route, first: int, cutoff: float) -> int:
+        if first == route.sender.stop or self._reader is None:
+            return first
+        try:
+            query = "SELECT number, made FROM oddwire_outbox WHERE route = ? AND number >= ? ORDER BY number"
+            for number, made in self._reader.execute(query, (route.id, first)):
+                if made >= cutoff:
+                    return int(number)
+        except sqlite3.Error:
+            logger.exception("the outbox for %s cannot be read", route.peer.node_id)
+            return first
+        return route.sender.stop
+
+    def close(self) -> None:
+        """Tell all who wait for a receipt that they will not hear; what is in the outbox stays."""
+        self._closed = "the application is closed; what is in the outbox goes out once it runs again"
+        failure = partial(ConnectionClosed, self._closed)
+        for peer in self._peers.values():
+            for route in peer.routes.values():
+                for receipt in list(route.receipts.values()):
+                    receipt.settle(failure)
+
+    # As `oddwire.session.store.Part` ----------------------------------------------------------------
+
+    def load(self, database: Database) -> None:
+        """Read what was left over."""
+        self._reader = database.reader
+        routes: dict[int, _Route] = {}
+        query = "SELECT id, peer, lane, epoch, start, base, next FROM oddwire_routes"
+        for id_, node_id, lane, *numbers in database.reader.execute(query).fetchall():
+            peer, number = self._peer(NodeId(node_id)), int.from_bytes(lane)
+            routes[id_] = peer.routes[number] = self._route(id_, peer, number, tuple(numbers))
+            self._ids = max(self._ids, id_)
+        sizes = database.reader.execute("SELECT route, length(payload) FROM oddwire_outbox ORDER BY route, number")
+        for id_, size in sizes:
+            route = routes[id_]
+            route.sizes.append(size)
+            route.peer.messages += 1
+            route.peer.bytes += size
+
+    def begin(self) -> None:
+        """Take what was gathered for the commit."""
+        share, self._writing, self._gathered = self._gathered, self._gathered, _Share()
+        share.settled = {route: route.sender.settled for route in share.touched}
+        for route, (epoch, _) in share.renumbered.items():
+            sender = route.sender
+            epoch = max(int(self._clock() * 1e6), epoch + 1, sender.epoch + 1)
+            share.renumbered[route] = (epoch, sender.settled - 1)
+
+    def write(self, writer: sqlite3.Connection) -> None:
+        """Write it."""
+        share = self._writing
+        routes, done = [], []
+        for route in share.touched:
+            sender = route.sender
+            epoch, start = share.renumbered.get(route, (sender.epoch, sender.offset))
+            base = share.settled[route]
+            lane = route.lane.to_bytes(8)
+            routes.append((route.id, route.peer.node_id, lane, epoch, start, base, route.next))
+            if base > sender.base:
+                done.append((route.id, base))
+        if routes:
+            writer.executemany(
+                "INSERT INTO oddwire_routes VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE "
+                "SET epoch = excluded.epoch, start = excluded.start, base = excluded.base, next = excluded.next",
+                routes,
+            )
+        if share.rows:
+            rows = [(route.id, number, made, payload) for route, number, made, payload, _ in share.rows]
+            writer.executemany("INSERT INTO oddwire_outbox VALUES (?, ?, ?, ?)", rows)
+        if done:
+            writer.executemany("DELETE FROM oddwire_outbox WHERE route = ? AND number < ?", done)
+
+    def end(self, error: StoreError | None) -> None:
+        """Send what is on disk now; or take back what is not."""
+        share, self._writing = self._writing, _Share()
+        if error is not None:
+            self._take_back(share)
+            return
+        for route, _, _, payload, _ in share.rows:
+            route.sender.added(payload)
+        for route in share.touched:
+            route.sender.stored(share.settled[route])
+        for route, (epoch, start) in share.renumbered.items():
+            route.sender.renumbered(epoch, start)
+        for peer in {route.peer: None for route in share.touched}:
+            if peer.linked:
+                self._ready(peer.node_id)
+
+    def _take_back(self, share: _Share) -> None:
+        for route, _, _, payload, receipt in share.rows:
+            route.sizes.pop()
+            self._withdraw(route, payload, receipt)
+            route.next = route.sender.stop
+        for route in share.renumbered:
+            route.sender.not_renumbered()
+        for route in share.touched:
+            if route.sender.settled > route.sender.base:
+                self._gathered.touched[route] = None  # with the next commit
+
+    # What they share --------------------------------------------------------------------------------
+
+    def _peer(self, node_id: NodeId) -> _Peer:
+        peer = self._peers.get(node_id)
+        if peer is None:
+            peer = self._peers[node_id] = _Peer(node_id)
+        return peer
+
+    def _route(self, id_: int, peer: _Peer, lane: int, numbers: tuple[int, ...]) -> _Route:
+        epoch, offset, base, stop = numbers
+        sender = Sender(
+            epoch=epoch,
+            offset=offset,
+            base=base,
+            stop=stop,
+            window=self._limits.window_messages,
+            window_bytes=self._limits.window_bytes,
+        )
+        if peer.linked:
+            sender.connected()
+        return _Route(id_, peer, lane, sender)
+
+
+_NEVER: Final = float("inf")
+
+
+def _refused(code: int, text: str) -> RemoteFailure:
+    return RemoteFailure(text, code=code)
