@@ -10,7 +10,7 @@
     ├─ CodecError                 a value or a payload                   .type_id .path
     │  ├─ EncodeError             our own value does not fit its schema
     │  │  ├─ ValueOutOfRange      outside what the field's type can hold
-    │  │  └─ PayloadTooLarge      more than 65535 bytes with its type
+    │  │  └─ PayloadTooLarge      more bytes than it may have
     │  └─ DecodeError             bytes that are not a message we know   .offset
     │     ├─ UnknownMessage       no schema for this type                .required
     │     └─ MalformedMessage     a known type, but not a valid body
@@ -144,7 +144,10 @@ class ValueOutOfRange(EncodeError):
 
 
 class PayloadTooLarge(EncodeError):
-    """An encoded message is longer than BOLT 8's 65535 bytes, its two-byte type included."""
+    """An encoded message is longer than it may be, or than BOLT 8's 65535 bytes where it cannot be sent in fragments.
+
+    Its two-byte type is counted. A long one is also refused for holding more values than peers take.
+    """
 
 
 class DecodeError(CodecError):

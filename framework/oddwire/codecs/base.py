@@ -8,21 +8,40 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
-from oddwire.errors import CodecError, PayloadTooLarge
+from oddwire.errors import CodecError, MalformedMessage, PayloadTooLarge
 from oddwire.proto.primitives import MAX_MESSAGE
 from oddwire.schema.record import Schema
 from oddwire.values import Value
 
-__all__ = ["Codec", "Plan", "Retry", "check_size", "type_bytes", "with_type"]
+__all__ = [
+    "MAX_VALUES",
+    "Codec",
+    "Plan",
+    "Retry",
+    "check_received",
+    "check_size",
+    "quick_size",
+    "too_many_values",
+    "type_bytes",
+    "with_type",
+]
+
+MAX_VALUES: Final = 1 << 18
+"""How many values a payload may hold, maps, arrays and what is in them all counted: 262144.
+
+A payload of one message cannot hold as many. One of 16 MiB could hold millions in a byte or two each, and take
+gigabytes of memory and many seconds: bulk data belongs into bytes.
+"""
 
 
 class Plan(Value):
     """How one message becomes a payload and back. Both functions deal in whole payloads, two-byte type included.
 
     ``encode(message)`` raises `EncodeError` and its kinds; ``decode(payload)``, given bytes whose type is the
-    schema's, `MalformedMessage` and its kinds. Neither raises anything else, whatever it is given.
+    schema's, `MalformedMessage` and its kinds. Neither raises anything else, whatever it is given. Both keep to
+    `Schema.max_size`.
     """
 
     encode: Callable[[Any], bytes]
@@ -49,12 +68,31 @@ def type_bytes(schema: Schema) -> bytes:
     return schema.type_id.to_bytes(2, "big")
 
 
-def check_size(payload: bytes) -> bytes:
-    """Refuse what no frame can hold. Raises `PayloadTooLarge`."""
-    # BOLT 8, Lightning Message Specification
-    if len(payload) > MAX_MESSAGE:
-        raise PayloadTooLarge(f"{len(payload)} bytes; a message has at most {MAX_MESSAGE}, its type included")
+def quick_size(schema: Schema) -> int:
+    """Say up to which size a payload needs no second look: it is allowed, and can hold no more than it should."""
+    return min(schema.max_size, MAX_MESSAGE)
+
+
+def check_size(payload: bytes, schema: Schema) -> bytes:
+    """Refuse to send a payload that is longer than its message may be. Raises `PayloadTooLarge`."""
+    if len(payload) > schema.max_size:
+        raise PayloadTooLarge(_too_long(payload, schema), type_id=schema.type_id)
     return payload
+
+
+def check_received(payload: bytes, schema: Schema) -> None:
+    """Refuse a received payload that is longer than its message may be. Raises `MalformedMessage`."""
+    if len(payload) > schema.max_size:
+        raise MalformedMessage(_too_long(payload, schema), type_id=schema.type_id, offset=schema.max_size)
+
+
+def too_many_values(path: str = "$", offset: int | None = None) -> MalformedMessage:
+    """Give the error for a payload with more than `MAX_VALUES`."""
+    return MalformedMessage(f"holds more than {MAX_VALUES} values; bulk data should be bytes", path=path, offset=offset)
+
+
+def _too_long(payload: bytes, schema: Schema) -> str:
+    return f"{len(payload)} bytes; {schema.name} has at most {schema.max_size}, its type included"
 
 
 def with_type(error: CodecError, schema: Schema) -> CodecError:

@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
-from oddwire.codecs.base import Codec, Plan, Retry, check_size, type_bytes, with_type
+from oddwire.codecs.base import Codec, Plan, Retry, check_received, check_size, quick_size, type_bytes, with_type
 from oddwire.codecs.bolt_exact import read_message, write_message
 from oddwire.codecs.boltplan import dump_message, load_message
-from oddwire.errors import CodecError
-from oddwire.proto.primitives import MAX_MESSAGE
+from oddwire.errors import CodecError, MalformedMessage, PayloadTooLarge
 from oddwire.schema.record import Schema
 from oddwire.schema.source import Source
 
@@ -48,15 +48,16 @@ def _compile_encode(schema: Schema) -> Callable[[Any], bytes]:
     with source.function("def encode(message):"):
         with source.block("try:"):
             expression, size = dump_message(source, schema, "message")
-            if size is not None and size <= MAX_MESSAGE:
+            if size is not None and size <= quick_size(schema):
                 source.line(f"return {expression}")
             else:
                 source.line(f"payload = {expression}")
-                with source.block(f"if len(payload) <= {MAX_MESSAGE}:"):
+                with source.block(f"if len(payload) <= {quick_size(schema)}:"):
                     source.line("return payload")
         with source.block(f"except {unusual}:"):
-            source.line("pass")
-        source.line(f"return {slow}(message)")
+            source.line(f"return {slow}(message)")
+        if size is None or size > quick_size(schema):
+            source.line(f"return {source.bind(partial(_check_long, schema), 'check_long')}(payload)")
     return source.compile("encode", f"bolt encode {schema.qualified_name}")
 
 
@@ -64,12 +65,24 @@ def _compile_decode(schema: Schema) -> Callable[[bytes], Any]:
     source = Source()
     slow, unusual = source.bind(_slow_decode(schema), "slow"), source.bind(_UNUSUAL, "unusual")
     with source.function("def decode(payload):"):
-        with source.block("try:"):
-            source.line(f"return {load_message(source, schema, 'payload')}")
-        with source.block(f"except {unusual}:"):
-            source.line("pass")
+        with source.block(f"if len(payload) <= {quick_size(schema)}:"):
+            with source.block("try:"):
+                source.line(f"return {load_message(source, schema, 'payload')}")
+            with source.block(f"except {unusual}:"):
+                source.line("pass")
         source.line(f"return {slow}(payload)")
     return source.compile("decode", f"bolt decode {schema.qualified_name}")
+
+
+def _check_long(schema: Schema, payload: bytes) -> bytes:
+    """Refuse to send what is too long, or holds more than a peer would take."""
+    check_size(payload, schema)
+    if len(payload) > quick_size(schema):
+        try:
+            read_message(schema, payload)
+        except MalformedMessage as error:
+            raise PayloadTooLarge(error.args[0], type_id=schema.type_id, path=error.path) from None
+    return payload
 
 
 def _slow_encode(schema: Schema) -> Callable[[Any], bytes]:
@@ -77,7 +90,7 @@ def _slow_encode(schema: Schema) -> Callable[[Any], bytes]:
 
     def encode(message: object) -> bytes:
         try:
-            return check_size(prefix + write_message(schema, message))
+            return _check_long(schema, prefix + write_message(schema, message))
         except CodecError as error:
             raise with_type(error, schema)  # noqa: B904 - it is the same error
 
@@ -87,6 +100,7 @@ def _slow_encode(schema: Schema) -> Callable[[Any], bytes]:
 def _slow_decode(schema: Schema) -> Callable[[bytes], Any]:
     def decode(payload: bytes) -> Any:
         try:
+            check_received(payload, schema)
             return read_message(schema, payload)
         except CodecError as error:
             raise with_type(error, schema)  # noqa: B904 - it is the same error

@@ -1,13 +1,14 @@
 """BOLT 1's wire types, field by field: exact, slow, and precise about what was wrong and where.
 
-Each ``read_*`` stands beside its inverse ``write_*``. Readers take bytes from ``at``, never at or past ``end``, and
-give the value with the offset after it.
+What is written comes first, and how it is read stands below in the same order. Readers take bytes from ``at``, never at
+or past ``end``, and give the value with the offset after it.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from oddwire.codecs.base import MAX_VALUES, too_many_values
 from oddwire.errors import (
     DecodeError,
     EncodeError,
@@ -53,7 +54,7 @@ def write_message(record: Record, message: object) -> bytes:
 
 def read_message(record: Record, payload: bytes) -> Any:
     """Read everything after the type. Raises `MalformedMessage`."""
-    values, at = _read_fields(record, payload, 2, len(payload), "$")
+    values, at = _Reader(payload).fields(record, 2, len(payload), "$")
     # BOLT 1, Lightning Message Format: any message may end in an extension, unless a field took all there was.
     if not takes_rest(record):
         check_extension(payload, at, len(payload))
@@ -92,52 +93,11 @@ def _write_record(record: Record, instance: object, out: bytearray, path: str) -
     out += primitives.build_tlv_stream(sorted(records))
 
 
-def _read_fields(record: Record, buffer: bytes, at: int, end: int, path: str) -> tuple[dict[str, Any], int]:
-    values: dict[str, Any] = {}
-    for field in record.fields:
-        if field.tlv is None:
-            values[field.name], at = _read(field.kind, buffer, at, end, f"{path}.{field.name}", values)
-    if any(field.tlv is not None for field in record.fields):
-        values |= _read_stream(record, buffer, at, end, path)
-        at = end
-    return values, at
-
-
-def _read_stream(record: Record, buffer: bytes, at: int, end: int, path: str) -> dict[str, Any]:
-    known = {field.tlv: field for field in record.fields if field.tlv is not None}
-    values: dict[str, Any] = {}
-    for record_type, start, stop in _placed(path, primitives.parse_tlv_stream, buffer, at, end):
-        field = known.get(record_type)
-        if field is not None:
-            values[field.name] = _read_tlv(field, buffer, start, stop, f"{path}.{field.name}")
-        else:
-            _check_ignorable(record_type, path, at)
-        at = stop
-    for field in known.values():
-        if field.name not in values:
-            if not field.required:
-                values[field.name] = field.make_default()
-            elif field.none_is_absent:
-                values[field.name] = None
-            else:
-                raise MalformedMessage(f"TLV record {field.tlv} is missing", path=f"{path}.{field.name}", offset=end)
-    return values
-
-
 def _check_ignorable(record_type: int, path: str, at: int) -> None:
     # BOLT 1, Type-Length-Value Format: it's OK to be odd.
     if record_type % 2 == 0:
         text = f"TLV record {record_type} is unknown and even, so it must not be ignored"
         raise UnknownRequiredRecord(text, path=path, offset=at)
-
-
-def _read_tlv(field: Field, buffer: bytes, start: int, stop: int, path: str) -> Any:
-    kind = field.kind.inner if isinstance(field.kind, Maybe) else field.kind
-    value, at = _read(kind, buffer, start, stop, path, {}, is_record=True)
-    if at != stop:
-        text = f"TLV record {field.tlv} has {stop - at} bytes more than {kind.label} takes"
-        raise TrailingBytes(text, path=path, offset=at)
-    return value
 
 
 # One value -----------------------------------------------------------------------------------------------------------
@@ -173,59 +133,6 @@ def _write(
             raise NotImplementedError(kind)
 
 
-def _read(
-    kind: Kind, buffer: bytes, at: int, end: int, path: str, earlier: dict[str, Any], *, is_record: bool = False
-) -> tuple[Any, int]:
-    match kind:
-        case Integer():
-            return _read_integer(kind, buffer, at, end, path)
-        case Boolean():
-            data, stop = _take(buffer, at, end, 1, kind.label, path)
-            if data[0] > 1:
-                raise MalformedMessage(f"bool should be 00 or 01, not {data.hex()}", path=path, offset=at)
-            return data[0] == 1, stop
-        case Opaque():
-            data, stop = _take(buffer, at, end, kind.size, kind.name, path)
-            try:
-                return kind.load(data), stop
-            except ValueError as error:
-                raise MalformedMessage(str(error), path=path, offset=at) from None
-        case Choice():
-            wire, stop = _read(kind.base, buffer, at, end, path, earlier, is_record=is_record)
-            return _placed_at(path, at, load_choice, kind, wire, path), stop
-        case Octets() | Text():
-            count, start = _read_count(count_of(kind, is_record=is_record), buffer, at, end, path, earlier)
-            data, stop = _take(buffer, start, end, end - start if count is None else count, kind.label, path)
-            text = _decode(data, start, path) if isinstance(kind, Text) else data
-            _placed_at(path, at, check_fit, kind, len(text), path)
-            return text, stop
-        case Array():
-            return _read_array(kind, buffer, at, end, path, earlier, is_record=is_record)
-        case Nested():
-            values, stop = _read_fields(kind.record, buffer, at, end, path)
-            return kind.record.build(values), stop
-    raise NotImplementedError(kind)
-
-
-def _read_array(
-    kind: Array, buffer: bytes, at: int, end: int, path: str, earlier: dict[str, Any], *, is_record: bool
-) -> tuple[Any, int]:
-    count, start = _read_count(count_of(kind, is_record=is_record), buffer, at, end, path, earlier)
-    if count is not None:
-        least = count * least_size(kind.element)
-        if least > end - start:
-            text = f"{count} elements of {kind.element.label} need {least} bytes, {end - start} remain"
-            raise Truncated(text, path=path, offset=start)
-        _placed_at(path, at, check_fit, kind, count, path)
-    values: list[Any] = []
-    stop = start
-    while stop < end if count is None else len(values) < count:
-        value, stop = _read(kind.element, buffer, stop, end, f"{path}[{len(values)}]", {})
-        values.append(value)
-    _placed_at(path, at, check_fit, kind, len(values), path)
-    return kind.python(values), stop
-
-
 # Integers, counts and bytes ------------------------------------------------------------------------------------------
 
 
@@ -239,18 +146,6 @@ def _write_integer(kind: Integer, value: int, out: bytearray) -> None:
             out += value.to_bytes(kind.bits // 8, "big", signed=kind.signed)
 
 
-def _read_integer(kind: Integer, buffer: bytes, at: int, end: int, path: str) -> tuple[int, int]:
-    match kind.form:
-        case "truncated":
-            value, stop = _placed(path, primitives.tu_decode, buffer, kind.bits // 8, at, end)
-        case "bigsize":
-            value, stop = _placed(path, primitives.bigsize_decode, buffer, at, end)
-        case _:
-            decode = primitives.sint_decode if kind.signed else primitives.uint_decode
-            value, stop = _placed(path, decode, buffer, kind.bits // 8, at, end)
-    return value, stop
-
-
 def _write_count(count: Any, length: int, out: bytearray, path: str, unit: str, earlier: dict[str, Any]) -> None:
     match count:
         case Prefixed(integer=integer):
@@ -262,28 +157,6 @@ def _write_count(count: Any, length: int, out: bytearray, path: str, unit: str, 
             raise ValueOutOfRange(f"should be {size} {unit}, not {length}", path=path)
         case Named(field=name) if length != earlier[name]:
             raise ValueOutOfRange(f"should be {earlier[name]} {unit}, as {name!r} says, not {length}", path=path)
-
-
-def _read_count(
-    count: Any, buffer: bytes, at: int, end: int, path: str, earlier: dict[str, Any]
-) -> tuple[int | None, int]:
-    """Find how many there are (None: the rest) and where they start."""
-    match count:
-        case Prefixed(integer=integer):
-            return _read_integer(integer, buffer, at, end, path)
-        case Fixed(size=size):
-            return size, at
-        case Named(field=name):
-            return earlier[name], at
-        case Rest():
-            return None, at
-    raise NotImplementedError(count)
-
-
-def _take(buffer: bytes, at: int, end: int, size: int, label: str, path: str) -> tuple[bytes, int]:
-    if size > end - at:
-        raise Truncated(f"{label} needs {size} bytes, {end - at} remain", path=path, offset=at)
-    return buffer[at : at + size], at + size
 
 
 def _decode(data: bytes, at: int, path: str) -> str:
@@ -309,3 +182,146 @@ def _placed_at(path: str, offset: int, function: Any, *arguments: Any) -> Any:
     except DecodeError as error:
         error.offset = offset
         raise
+
+
+# Reading -------------------------------------------------------------------------------------------------------------
+
+
+class _Reader:
+    """Reads one payload; no more than `MAX_VALUES` elements are in all its arrays."""
+
+    __slots__ = ("_left", "buffer")
+
+    def __init__(self, buffer: bytes) -> None:
+        self.buffer = buffer
+        self._left = MAX_VALUES
+
+    def fields(self, record: Record, at: int, end: int, path: str) -> tuple[dict[str, Any], int]:
+        """Give the values of a record's fields by name, and the offset after them."""
+        values: dict[str, Any] = {}
+        for field in record.fields:
+            if field.tlv is None:
+                values[field.name], at = self.value(field.kind, at, end, f"{path}.{field.name}", values)
+        if any(field.tlv is not None for field in record.fields):
+            values |= self.stream(record, at, end, path)
+            at = end
+        return values, at
+
+    def stream(self, record: Record, at: int, end: int, path: str) -> dict[str, Any]:
+        """Give the values of the fields in TLV records."""
+        known = {field.tlv: field for field in record.fields if field.tlv is not None}
+        values: dict[str, Any] = {}
+        for record_type, start, stop in _placed(path, primitives.parse_tlv_stream, self.buffer, at, end):
+            field = known.get(record_type)
+            if field is not None:
+                values[field.name] = self.tlv(field, start, stop, f"{path}.{field.name}")
+            else:
+                _check_ignorable(record_type, path, at)
+            at = stop
+        for field in known.values():
+            if field.name not in values:
+                if not field.required:
+                    values[field.name] = field.make_default()
+                elif field.none_is_absent:
+                    values[field.name] = None
+                else:
+                    raise MalformedMessage(
+                        f"TLV record {field.tlv} is missing", path=f"{path}.{field.name}", offset=end
+                    )
+        return values
+
+    def tlv(self, field: Field, start: int, stop: int, path: str) -> Any:
+        """Give the value of one TLV record."""
+        kind = field.kind.inner if isinstance(field.kind, Maybe) else field.kind
+        value, at = self.value(kind, start, stop, path, {}, is_record=True)
+        if at != stop:
+            text = f"TLV record {field.tlv} has {stop - at} bytes more than {kind.label} takes"
+            raise TrailingBytes(text, path=path, offset=at)
+        return value
+
+    def value(
+        self, kind: Kind, at: int, end: int, path: str, earlier: dict[str, Any], *, is_record: bool = False
+    ) -> tuple[Any, int]:
+        """Give one value."""
+        match kind:
+            case Integer():
+                return self.integer(kind, at, end, path)
+            case Boolean():
+                data, stop = self.take(at, end, 1, kind.label, path)
+                if data[0] > 1:
+                    raise MalformedMessage(f"bool should be 00 or 01, not {data.hex()}", path=path, offset=at)
+                return data[0] == 1, stop
+            case Opaque():
+                data, stop = self.take(at, end, kind.size, kind.name, path)
+                try:
+                    return kind.load(data), stop
+                except ValueError as error:
+                    raise MalformedMessage(str(error), path=path, offset=at) from None
+            case Choice():
+                wire, stop = self.value(kind.base, at, end, path, earlier, is_record=is_record)
+                return _placed_at(path, at, load_choice, kind, wire, path), stop
+            case Octets() | Text():
+                count, start = self.count(count_of(kind, is_record=is_record), at, end, path, earlier)
+                data, stop = self.take(start, end, end - start if count is None else count, kind.label, path)
+                text = _decode(data, start, path) if isinstance(kind, Text) else data
+                _placed_at(path, at, check_fit, kind, len(text), path)
+                return text, stop
+            case Array():
+                return self.array(kind, at, end, path, earlier, is_record=is_record)
+            case Nested():
+                values, stop = self.fields(kind.record, at, end, path)
+                return kind.record.build(values), stop
+        raise NotImplementedError(kind)
+
+    def array(
+        self, kind: Array, at: int, end: int, path: str, earlier: dict[str, Any], *, is_record: bool
+    ) -> tuple[Any, int]:
+        """Give an array's elements."""
+        count, start = self.count(count_of(kind, is_record=is_record), at, end, path, earlier)
+        if count is not None:
+            least = count * least_size(kind.element)
+            if least > end - start:
+                text = f"{count} elements of {kind.element.label} need {least} bytes, {end - start} remain"
+                raise Truncated(text, path=path, offset=start)
+            _placed_at(path, at, check_fit, kind, count, path)
+        values: list[Any] = []
+        stop = start
+        while stop < end if count is None else len(values) < count:
+            self._left -= 1
+            if self._left < 0:
+                raise too_many_values(path, stop)
+            value, stop = self.value(kind.element, stop, end, f"{path}[{len(values)}]", {})
+            values.append(value)
+        _placed_at(path, at, check_fit, kind, len(values), path)
+        return kind.python(values), stop
+
+    def integer(self, kind: Integer, at: int, end: int, path: str) -> tuple[int, int]:
+        """Give an integer of any form."""
+        match kind.form:
+            case "truncated":
+                value, stop = _placed(path, primitives.tu_decode, self.buffer, kind.bits // 8, at, end)
+            case "bigsize":
+                value, stop = _placed(path, primitives.bigsize_decode, self.buffer, at, end)
+            case _:
+                decode = primitives.sint_decode if kind.signed else primitives.uint_decode
+                value, stop = _placed(path, decode, self.buffer, kind.bits // 8, at, end)
+        return value, stop
+
+    def count(self, count: Any, at: int, end: int, path: str, earlier: dict[str, Any]) -> tuple[int | None, int]:
+        """Find how many there are (None: the rest) and where they start."""
+        match count:
+            case Prefixed(integer=integer):
+                return self.integer(integer, at, end, path)
+            case Fixed(size=size):
+                return size, at
+            case Named(field=name):
+                return earlier[name], at
+            case Rest():
+                return None, at
+        raise NotImplementedError(count)
+
+    def take(self, at: int, end: int, size: int, label: str, path: str) -> tuple[bytes, int]:
+        """Give so many bytes."""
+        if size > end - at:
+            raise Truncated(f"{label} needs {size} bytes, {end - at} remain", path=path, offset=at)
+        return self.buffer[at : at + size], at + size

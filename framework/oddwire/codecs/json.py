@@ -3,18 +3,29 @@
 Keys are the fields' ``key``. Bytes, hashes, signatures and points are hex digits, short channel ids are text
 (``539268x845x1``). A field that is None, and None by default, is left out; unknown keys are ignored. Refused in what a
 peer sends: a key that comes twice, NaN and infinities, numbers of more than 64 bits in an integer field, lone
-surrogates, nesting more than 32 deep, anything after the object.
+surrogates, nesting more than 32 deep, anything after the object, more than `MAX_VALUES` values.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final, NoReturn
 
-from oddwire.codecs.base import Codec, Plan, check_size, type_bytes, with_type
-from oddwire.errors import CodecError, MalformedMessage
+from oddwire.codecs.base import (
+    MAX_VALUES,
+    Codec,
+    Plan,
+    check_received,
+    check_size,
+    too_many_values,
+    type_bytes,
+    with_type,
+)
+from oddwire.errors import CodecError, MalformedMessage, PayloadTooLarge
+from oddwire.proto.primitives import MAX_MESSAGE
 from oddwire.schema.kinds import Array, Kind, Maybe, Nested
 from oddwire.schema.record import Record, Schema
 from oddwire.schema.tree import JSON, MAX_DEPTH, dump_record, load_record
@@ -24,7 +35,9 @@ __all__ = ["LONGEST_NUMBER", "JsonCodec"]
 LONGEST_NUMBER: Final = 1000
 """Digits a number may have: turning more into an int takes Python time that grows with their square."""
 
-_TOKENS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[{]|[\]}]', re.DOTALL)
+_STRING = r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?'  # possessive: a long one is matched without notes for the way back
+_BRACKETS = re.compile(rf"{_STRING}|[\[{{]|[\]}}]", re.DOTALL)
+_BRACKETS_AND_COMMAS = re.compile(rf"{_STRING}|[\[{{]|[\]}},]", re.DOTALL)
 _STEPS = re.compile(r"\.(\w+)|\[(\d+)\]")
 
 
@@ -44,7 +57,13 @@ def _compile_encode(schema: Schema) -> Callable[[Any], bytes]:
 
     def encode(message: object) -> bytes:
         try:
-            return check_size(prefix + write(dump_record(schema, message, JSON)).encode())
+            text = write(dump_record(schema, message, JSON))
+            payload = check_size(prefix + text.encode(), schema)
+            if len(payload) > MAX_MESSAGE:
+                _check_shape(text)
+            return payload
+        except MalformedMessage as error:
+            raise PayloadTooLarge(error.args[0], type_id=schema.type_id) from None
         except CodecError as error:
             raise with_type(error, schema)  # noqa: B904 - it is the same error
 
@@ -54,6 +73,7 @@ def _compile_encode(schema: Schema) -> Callable[[Any], bytes]:
 def _compile_decode(schema: Schema) -> Callable[[bytes], Any]:
     def decode(payload: bytes) -> object:
         try:
+            check_received(payload, schema)
             text = _text(payload)
             tree = _parse(text)
             try:
@@ -80,32 +100,39 @@ def _offset(text: str, position: int) -> int:
 
 
 def _parse(text: str) -> object:
-    _check_depth(text)
+    _check_shape(text)
     try:
         return _DECODER.decode(text)
     except json.JSONDecodeError as error:
         raise MalformedMessage(f"is not JSON: {error.msg}", offset=_offset(text, error.pos)) from None
 
 
-def _check_depth(text: str) -> None:
-    """Refuse deep nesting before the parser, which recurses, sees it."""
-    depth = 0
-    for token in _TOKENS.finditer(text):
-        first = token[0][0]
-        if first in "[{":
+def _check_shape(text: str) -> None:
+    """Refuse deep nesting, and too many values, before the parser, which recurses, sees them."""
+    depth = values = 0
+    for count, token in enumerate((_BRACKETS if len(text) <= MAX_VALUES else _BRACKETS_AND_COMMAS).finditer(text)):
+        first = text[token.start()]
+        if first in "[{,":
+            values += 1
+            if values > MAX_VALUES:
+                raise too_many_values(offset=_offset(text, token.start()))
+            if first == ",":
+                continue
             depth += 1
             if depth > MAX_DEPTH:
                 where = _offset(text, token.start())
                 raise MalformedMessage(f"nests more than {MAX_DEPTH} levels deep", offset=where)
         elif first in "]}":
             depth -= 1
+        elif count > 5 * MAX_VALUES:  # strings that nothing parts: it is not even JSON
+            raise too_many_values(offset=_offset(text, token.start()))
 
 
 def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) != len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
+        keys = Counter(key for key, _ in pairs)
+        twice = next(key for key, count in keys.items() if count > 1)
         raise MalformedMessage(f"the key {twice!r:.60} comes twice")
     return made
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final, Literal, NamedTuple
 
+from oddwire.codecs.base import too_many_values
 from oddwire.errors import MalformedMessage, TrailingBytes, Truncated
 from oddwire.schema.kinds import Array, Kind, Maybe, Nested
 from oddwire.schema.record import Record
@@ -41,22 +42,26 @@ _FORMATS: Final[dict[int, tuple[_Form, int, int]]] = {
 _EXTENSIONS = frozenset((0xC7, 0xC8, 0xC9, *range(0xD4, 0xD9)))
 
 
-def scan(payload: bytes, at: int) -> None:
+def scan(payload: bytes, at: int, most: int | None = None) -> None:
     """Check that exactly one well-formed value fills ``payload`` from ``at``, with bytes for all it claims to hold.
 
-    Raises `Truncated`, `TrailingBytes` or `MalformedMessage`.
+    Raises `Truncated`, `TrailingBytes` or `MalformedMessage`, the last also if it holds more than ``most`` values.
     """
     end = len(payload)
+    left = end if most is None else most
     owed = 1  # values still to come, of every array and map that is open
     while owed:
         item = _item(payload, at, end)
         at = item.start
         owed -= 1
+        left -= 1
         if item.form in ("array", "map"):
             owed += item.size * (2 if item.form == "map" else 1)
             if owed > end - at:
                 text = f"{item.form} of {item.size} cannot fit: {owed} values are still to come in {end - at} bytes"
                 raise Truncated(text, offset=at)
+            if owed > left:
+                raise too_many_values(offset=at)
             continue
         at += item.size
         if at > end:

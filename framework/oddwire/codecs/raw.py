@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from oddwire.codecs.base import Codec, Plan, check_size, type_bytes, with_type
+from oddwire.codecs.base import Codec, Plan, check_received, check_size, type_bytes, with_type
 from oddwire.errors import CodecError, MalformedMessage
 from oddwire.schema.record import Schema
 from oddwire.schema.tree import MSGPACK, dump_record, load_record
@@ -25,11 +25,12 @@ class RawCodec(Codec):
         def encode(message: object) -> bytes:
             try:
                 data: bytes = dump_record(schema, message, MSGPACK)[key]
-                return check_size(prefix + data)
+                return check_size(prefix + data, schema)
             except CodecError as error:
                 raise with_type(error, schema)  # noqa: B904 - it is the same error
 
         def decode(payload: bytes) -> Any:
+            check_received(payload, schema)
             try:
                 return load_record(schema, {key: payload[2:]}, MSGPACK)
             except MalformedMessage as error:

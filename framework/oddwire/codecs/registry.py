@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from importlib import import_module
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
-from oddwire.codecs.base import Codec, Plan
-from oddwire.codecs.bolt import BoltCodec
-from oddwire.codecs.json import JsonCodec
-from oddwire.codecs.msgpack import MsgpackCodec
-from oddwire.codecs.raw import RawCodec
+from oddwire.codecs.base import Codec, Plan, type_bytes
 from oddwire.errors import DefinitionError, EncodeError, SchemaError, Truncated, TypeConflict, UnknownMessage
 from oddwire.proto.type_numbers import check_claim, known_owner
 from oddwire.schema.message import Message, schema_of
@@ -27,9 +24,26 @@ class KnownTypeWarning(UserWarning):
     """
 
 
+class _Builtin(Codec):
+    """A codec of ours, imported when it compiles its first plan: a program seldom needs them all, or at its start.
+
+    All that they cannot carry is a `SchemaError` when a class is made, so their plans can wait.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def compile(self, schema: Schema) -> Plan:
+        codec: Codec = getattr(import_module(f"oddwire.codecs.{self.name}"), _BUILTINS[self.name])()
+        return codec.compile(schema)
+
+
+_BUILTINS: Final = {"bolt": "BoltCodec", "json": "JsonCodec", "msgpack": "MsgpackCodec", "raw": "RawCodec"}
+
+
 def builtin_codecs() -> tuple[Codec, ...]:
     """Make the codecs oddwire brings: bolt, json, msgpack and raw."""
-    return BoltCodec(), JsonCodec(), MsgpackCodec(), RawCodec()
+    return (*map(_Builtin, _BUILTINS),)
 
 
 class Registry:
@@ -84,31 +98,42 @@ class Registry:
         if name in self._names:
             other = self._names[name].qualified_name
             raise SchemaError(f"{claimant}: {other} is called {name!r} too; say @message(..., name=...)")
-        plan = self._compile(schema)
+        codec = self._codec_of(schema)
+        plan = None if isinstance(codec, _Builtin) else codec.compile(schema)
         known = known_owner(schema.type_id)
         if known is not None and not schema.spec:
             text = (
                 f"{claimant}: type {schema.type_id} is used by {known}; choose another, or say spec=True if it is that"
             )
             warnings.warn(text, KnownTypeWarning, stacklevel=2)
-        key = schema.type_id.to_bytes(2, "big")
         self._schemas[schema.type_id] = self._names[name] = schema
         self._owners[schema.type_id] = claimant
-        self._plans[key] = plan
-        self._encoders[schema.cls] = plan.encode
-        self._decoders[key] = plan.decode
+        if plan is not None:
+            self._add_plan(schema, plan)
         return schema
 
     def freeze(self) -> None:
         """Allow no more changes: hosts are told the types once, before messages flow. Idempotent."""
         self._frozen = True
 
-    def _compile(self, schema: Schema) -> Plan:
+    def _codec_of(self, schema: Schema) -> Codec:
         codec = self._codecs.get(schema.codec)
         if codec is None:
             known = ", ".join(sorted(self._codecs))
             raise SchemaError(f"{schema.qualified_name}: there is no codec {schema.codec!r}; there are {known}")
-        return codec.compile(schema)
+        return codec
+
+    def _plan(self, schema: Schema) -> Plan:
+        """Give the plan of a registered message, compiled when it is first needed."""
+        plan = self._plans.get(type_bytes(schema))
+        return self._add_plan(schema, self._codec_of(schema).compile(schema)) if plan is None else plan
+
+    def _add_plan(self, schema: Schema, plan: Plan) -> Plan:
+        key = type_bytes(schema)
+        self._plans[key] = plan
+        self._encoders[schema.cls] = plan.encode
+        self._decoders[key] = plan.decode
+        return plan
 
     def _check_open(self, what: str) -> None:
         if self._frozen:
@@ -121,7 +146,7 @@ class Registry:
         try:
             encode = self._encoders[message.__class__]
         except KeyError:
-            raise EncodeError(f"{_class_name(type(message))} is not registered: nobody would know its type") from None
+            encode = self._plan(self._registered(message.__class__)).encode
         return encode(message)
 
     def decode(self, payload: bytes) -> Message:
@@ -129,9 +154,18 @@ class Registry:
         try:
             decode = self._decoders[payload[:2]]
         except KeyError:
-            raise _unknown(payload) from None
+            schema = self._schemas.get(int.from_bytes(payload[:2], "big"))
+            if schema is None or len(payload) < 2:
+                raise _unknown(payload) from None
+            decode = self._plan(schema).decode
         message: Message = decode(payload)
         return message
+
+    def _registered(self, cls: type[Any]) -> Schema:
+        schema = getattr(cls, "__oddwire__", None)
+        if not isinstance(schema, Schema) or self._schemas.get(schema.type_id) is not schema:
+            raise EncodeError(f"{_class_name(cls)} is not registered: nobody would know its type")
+        return schema
 
     # What there is ---------------------------------------------------------------------------------------------------
 
@@ -143,6 +177,8 @@ class Registry:
     @property
     def plans(self) -> Mapping[bytes, Plan]:
         """The plan of each message, by the two bytes its payloads start with."""
+        for schema in self._schemas.values():
+            self._plan(schema)
         return MappingProxyType(self._plans)
 
     @property

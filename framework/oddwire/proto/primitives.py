@@ -11,10 +11,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from oddwire.errors import EncodeError, NotMinimal, OutOfOrder, TrailingBytes, Truncated, ValueOutOfRange
+from oddwire.errors import (
+    EncodeError,
+    MalformedMessage,
+    NotMinimal,
+    OutOfOrder,
+    TrailingBytes,
+    Truncated,
+    ValueOutOfRange,
+)
 
 __all__ = [
     "MAX_MESSAGE",
+    "MAX_RECORDS",
     "Buffer",
     "bigsize_decode",
     "bigsize_encode",
@@ -32,6 +41,9 @@ Buffer = bytes | bytearray | memoryview
 
 MAX_MESSAGE: Final = 65535
 """Bytes in the longest message BOLT 8 allows, its two-byte type included."""
+
+MAX_RECORDS: Final = 32768
+"""Records in the longest TLV stream that is read: twice of what a message can hold, but payloads may be longer."""
 
 # BOLT 1, Appendix A: the first byte, the bytes that follow it, and the smallest value that needs them.
 _BIGSIZE = {0xFD: (2, 0xFD), 0xFE: (4, 0x1_0000), 0xFF: (8, 0x1_0000_0000)}
@@ -162,8 +174,8 @@ def build_tlv_stream(records: Iterable[tuple[int, bytes]]) -> bytes:
 def parse_tlv_stream(buffer: Buffer, offset: int = 0, end: int | None = None) -> list[tuple[int, int, int]]:
     """Find the records up to ``end``: for each its type, and where in ``buffer`` its value starts and stops.
 
-    Whether a type is known is the caller's to judge. Raises `Truncated`, `NotMinimal`, or `OutOfOrder` for types that
-    descend or repeat.
+    Whether a type is known is the caller's to judge. Raises `Truncated`, `NotMinimal`, `OutOfOrder` for types that
+    descend or repeat, and `MalformedMessage` for more than `MAX_RECORDS`.
     """
     if end is None:
         end = len(buffer)
@@ -181,4 +193,6 @@ def parse_tlv_stream(buffer: Buffer, offset: int = 0, end: int | None = None) ->
             text = f"TLV record {record_type} has {length} bytes by its length, {end - start} remain"
             raise Truncated(text, offset=length_at)
         records.append((record_type, start, offset))
+        if len(records) > MAX_RECORDS:
+            raise MalformedMessage(f"TLV stream holds more than {MAX_RECORDS} records", offset=length_at)
     return records

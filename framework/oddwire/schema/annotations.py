@@ -35,8 +35,8 @@ from oddwire.values import replace
 
 __all__ = ["LARGEST", "apply_count", "apply_max_length", "evaluate", "kind_of"]
 
-LARGEST = 65535
-"""No message has more bytes (BOLT 8), so no field has more elements."""
+LARGEST = (1 << 32) - 1
+"""No payload has more bytes, so no field has more elements."""
 
 _PLAIN: Mapping[Any, Kind] = {
     int: PLAIN_INT,
@@ -179,7 +179,7 @@ def _count(told: Any) -> Count:
         told = Fixed(told)
     if isinstance(told, Fixed):
         if not 0 <= told.size <= LARGEST:
-            raise SchemaError(f"fixed({told.size}) should be 0 to {LARGEST}: a message has no more bytes")
+            raise SchemaError(f"fixed({told.size}) should be 0 to {LARGEST}: a payload has no more bytes")
         return told
     if told is ... or isinstance(told, Rest):
         return Rest()

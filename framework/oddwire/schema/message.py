@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import TypeVar, cast, dataclass_transform
+from typing import Final, TypeVar, cast, dataclass_transform
 
 from oddwire.errors import SchemaError
+from oddwire.proto.primitives import MAX_MESSAGE
 from oddwire.proto.type_numbers import check_claim
 from oddwire.schema import fields, rules
 from oddwire.schema.classes import Frozen, RecordType, complete, qualified_name, remake, replace
 from oddwire.schema.record import Schema
 from oddwire.schema.text import show_fields
 
-__all__ = ["Message", "declare", "describe", "message", "replace", "schema_of", "subtype"]
+__all__ = ["DEFAULT_MAX_SIZE", "Message", "declare", "describe", "message", "replace", "schema_of", "subtype"]
 
 T = TypeVar("T")
 M = TypeVar("M", bound="Message")
+
+DEFAULT_MAX_SIZE: Final = 16 << 20
+"""Bytes a message's payload may have if it does not say otherwise, `MAX_MESSAGE` for those of a specification."""
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(fields.field,))
@@ -38,25 +42,40 @@ class Message(Frozen):
 
 
 def message(
-    type_id: int, *, codec: str = "msgpack", spec: bool = False, name: str | None = None
+    type_id: int,
+    *,
+    codec: str = "msgpack",
+    spec: bool = False,
+    name: str | None = None,
+    max_size: int | None = None,
 ) -> Callable[[type[M]], type[M]]:
     """Declare a message: its two-byte type, and the codec that writes it.
 
     ``type_id`` is 32768 to 65535; others only with ``spec=True``, which says that a specification gave the message its
     number; never one that lightningd keeps for itself. ``codec`` is ``msgpack``, ``bolt``, ``json``, ``raw``, or one
     that a plugin brings. ``name`` is what traces and the command line call it: by default the class's name.
+    ``max_size`` is how many bytes its payload may have, its type included: 16 MiB if nothing is said, 65535 with
+    ``spec=True``. Payloads of more than 65535 bytes are sent in fragments, to peers that put them together.
 
     Raises `SchemaError` naming module, class and field for anything that cannot work.
     """
 
     def decorate(cls: type[M]) -> type[M]:
         check_claim(type_id, spec, qualified_name(cls))
-        return declare(cls, type_id, codec=codec, spec=spec, name=name)
+        return declare(cls, type_id, codec=codec, spec=spec, name=name, max_size=max_size)
 
     return decorate
 
 
-def declare(cls: type[M], type_id: int, *, codec: str = "bolt", spec: bool = True, name: str | None = None) -> type[M]:
+def declare(
+    cls: type[M],
+    type_id: int,
+    *,
+    codec: str = "bolt",
+    spec: bool = True,
+    name: str | None = None,
+    max_size: int | None = None,
+) -> type[M]:
     """Do what `message` does without asking whose the type number is: for the BOLTs' own messages.
 
     They can be encoded and decoded, but a `Registry` takes none that lightningd keeps for itself. Raises `SchemaError`.
@@ -64,9 +83,10 @@ def declare(cls: type[M], type_id: int, *, codec: str = "bolt", spec: bool = Tru
     if not _is_message(cls):
         text = "@message is for subclasses of Message; use @subtype for what is part of one"
         raise SchemaError(f"{qualified_name(cls)}: {text}")
+    most = _check_max_size(cls, spec, max_size)
     record = complete(cls, name)
     schema = Schema(
-        record.cls, record.name, record.module, record.fields, record.blank, record.values, type_id, codec, spec
+        record.cls, record.name, record.module, record.fields, record.blank, record.values, type_id, codec, spec, most
     )
     rules.check(schema)
     cls.__oddwire__ = schema
@@ -108,6 +128,16 @@ def describe(message: Message, size: int | None = None) -> str:
     if size is not None:
         parts.append(f"[{size} byte{'' if size == 1 else 's'}]")
     return " ".join([*parts, show_fields(schema, message, " ")]).rstrip()
+
+
+def _check_max_size(cls: type, spec: bool, max_size: int | None) -> int:
+    if max_size is None:
+        return MAX_MESSAGE if spec else DEFAULT_MAX_SIZE
+    most = MAX_MESSAGE if spec else (1 << 32) - 1  # what a frame of the session protocol can count
+    if type(max_size) is not int or not 2 <= max_size <= most:
+        why = ", as messages of a specification are not sent in fragments" if spec else ""
+        raise SchemaError(f"{qualified_name(cls)}: max_size should be 2 to {most} bytes{why}, not {max_size!r}")
+    return max_size
 
 
 def _is_message(cls: type) -> bool:

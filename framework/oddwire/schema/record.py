@@ -89,9 +89,10 @@ class Schema(Record):
     """A message: its `Record`, its number, and the name of its codec.
 
     ``spec`` says that the type number is the message's by a specification, so it may lie below 32768 or be in use in
-    the wild.
+    the wild. ``max_size`` is how many bytes a payload may have, its type included.
     """
 
     type_id: int
     codec: str
     spec: bool
+    max_size: int

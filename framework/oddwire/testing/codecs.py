@@ -17,6 +17,7 @@ from oddwire.errors import DecodeError, EncodeError, PayloadTooLarge
 from oddwire.schema import Message, schema_of
 from oddwire.testing.strategies import messages
 from oddwire.transports.base import MAX_PAYLOAD
+from oddwire.values import replace
 
 __all__ = ["CodecConformance"]
 
@@ -43,7 +44,7 @@ class CodecConformance:
             payload = plan.encode(message)
             assert type(payload) is bytes
             assert payload[:2] == schema_of(message).type_id.to_bytes(2, "big")
-            assert len(payload) <= MAX_PAYLOAD
+            assert len(payload) <= schema_of(message).max_size
             again = plan.decode(payload)
             assert type(again) is type(message)
             assert again == message
@@ -57,6 +58,18 @@ class CodecConformance:
             assert plan.encode(plan.decode(payload)) == payload
 
         self._for_each(check)
+
+    def test_no_payload_is_longer_than_its_message_may_be(self) -> None:
+        def check(plan: Plan, message: Message) -> None:
+            payload, schema = plan.encode(message), schema_of(message)
+            tight = self.codec.compile(replace(schema, max_size=len(payload)))
+            assert tight.encode(message) == payload
+            assert tight.decode(payload) == message
+            tighter = self.codec.compile(replace(schema, max_size=len(payload) - 1))
+            _raises(PayloadTooLarge, tighter.encode, message)
+            _raises(DecodeError, tighter.decode, payload)
+
+        self._for_each(check, self.examples // 5)
 
     def test_a_payload_cut_short_is_read_or_refused(self) -> None:
         def check(plan: Plan, message: Message) -> None:
@@ -91,19 +104,18 @@ class CodecConformance:
             opening * 60_000 for opening in (b"\x91", b"\x81\xa1a", b"[", b'{"a":', b"\xff", b"\x00", b"\xdd\xff")
         ]
         for message in self.messages:
-            plan = self.codec.compile(schema_of(message))
+            schema = schema_of(message)
+            plan = self.codec.compile(schema)
             for body in bodies:
-                self._read(plan, (schema_of(message).type_id.to_bytes(2, "big") + body)[:MAX_PAYLOAD])
+                payload = schema.type_id.to_bytes(2, "big") + body
+                self._read(plan, payload[:MAX_PAYLOAD])
+                self._read(plan, (payload * 10)[: schema.max_size])
 
     def test_what_is_no_message_of_the_class_is_not_written(self) -> None:
         for message in self.messages:
             plan = self.codec.compile(schema_of(message))
             for wrong in (None, 7, "text", b"bytes", object()):
-                try:
-                    plan.encode(wrong)
-                except EncodeError:
-                    continue
-                raise AssertionError(f"{message.__name__}: {wrong!r} was encoded; it should raise EncodeError")
+                _raises(EncodeError, plan.encode, wrong)
 
     # What the tests share ---------------------------------------------------------------------------
 
@@ -128,6 +140,14 @@ class CodecConformance:
             return
         assert isinstance(message, Message)
         repr(message)
+
+
+def _raises(error: type[Exception], function: Callable[[Any], object], argument: object) -> None:
+    try:
+        function(argument)
+    except error:
+        return
+    raise AssertionError(f"{argument!r:.200} was taken; it should raise {error.__name__}")
 
 
 def _holds(check: Callable[..., None], plan: Plan, drawn: tuple[Any, ...]) -> None:

@@ -6,7 +6,9 @@ from typing import Annotated, Literal
 
 import pytest
 
+from oddwire.codecs.base import MAX_VALUES
 from oddwire.codecs.bolt import BoltCodec
+from oddwire.codecs.bolt_exact import write_message
 from oddwire.errors import (
     EncodeError,
     MalformedMessage,
@@ -19,6 +21,7 @@ from oddwire.errors import (
     ValueOutOfRange,
 )
 from oddwire.proto.keys import PrivateKey, ShortChannelId
+from oddwire.proto.primitives import MAX_RECORDS, build_tlv_stream
 from oddwire.schema import (
     Message,
     bigsize,
@@ -41,6 +44,7 @@ from oddwire.schema import (
     u32,
     u64,
 )
+from oddwire.values import replace
 
 KEY = PrivateKey(b"\1" * 32).public_key()
 
@@ -367,12 +371,67 @@ def test_a_message_of_another_class():
         CLOSED.encode(Stream(number=1))
 
 
-def test_the_largest_payload():
-    plan = plan_of(Open)
-    assert len(plan.encode(Open(number=1, data=bytes(65532)))) == 65535
+@pytest.mark.parametrize("most", [100, 65534, 65535, 65536, 200_000])
+def test_the_largest_payload(most):
+    plan = BoltCodec().compile(replace(schema_of(Open), max_size=most))
+    largest = Open(number=1, data=bytes(most - 3))
+    assert len(plan.encode(largest)) == most
+    assert plan.decode(plan.encode(largest)) == largest
     with pytest.raises(PayloadTooLarge) as caught:
-        plan.encode(Open(number=1, data=bytes(65533)))
-    assert caught.value.type_id == 0x8C07
+        plan.encode(Open(number=1, data=bytes(most - 2)))
+    assert str(caught.value) == f"type 0x8c07: {most + 1} bytes; Open has at most {most}, its type included"
+    with pytest.raises(MalformedMessage, match=f"{most + 1} bytes; Open has at most {most}"):
+        plan.decode(plan.encode(largest) + b"x")
+
+
+def test_a_message_that_is_always_too_large():
+    cls = one(Annotated[bytes, fixed(100)])
+    plan = BoltCodec().compile(replace(schema_of(cls), max_size=101))
+    with pytest.raises(PayloadTooLarge, match=r"102 bytes; \w+ has at most 101"):
+        plan.encode(cls(x=bytes(100)))
+
+
+@message(0x8C31, codec="bolt")
+class Bulk(Message):
+    sizes: tuple[bigsize, ...] = field(tlv=1, default=())
+    numbers: tuple[u32, ...] = field(tlv=3, default=())
+    lists: tuple[Annotated[tuple[u8, ...], counted(u32)], ...] = field(tlv=5, default=())
+
+
+@message(0x8C33, codec="bolt")
+class Bare(Message):
+    number: u8
+
+
+@pytest.mark.parametrize(
+    ("fits", "message", "path"),
+    [
+        (Bulk(sizes=(1,) * MAX_VALUES), Bulk(sizes=(1,) * (MAX_VALUES + 1)), "$.sizes"),
+        (Bulk(numbers=(1,) * MAX_VALUES), Bulk(numbers=(1,) * (MAX_VALUES + 1)), "$.numbers"),
+        (Bulk(lists=((1,) * (MAX_VALUES - 1),)), Bulk(lists=((1,) * MAX_VALUES,)), "$.lists[0]"),
+        (Bulk(sizes=(1,) * MAX_VALUES), Bulk(sizes=(1,) * MAX_VALUES, numbers=(1,)), "$.numbers"),
+    ],
+    ids=["quick elements", "fixed elements", "nested", "of several arrays"],
+)
+def test_a_long_payload_holds_so_many_values_at_most(fits, message, path):
+    plan = plan_of(Bulk)
+    assert plan.decode(plan.encode(fits)) == fits
+    with pytest.raises(PayloadTooLarge, match="holds more than 262144 values; bulk data should be bytes") as caught:
+        plan.encode(message)
+    assert (caught.value.type_id, caught.value.path) == (0x8C31, path)
+    payload = b"\x8c\x31" + write_message(schema_of(Bulk), message)
+    with pytest.raises(MalformedMessage, match="holds more than 262144 values") as refused:
+        plan.decode(payload)
+    assert (refused.value.type_id, refused.value.path) == (0x8C31, path)
+
+
+@pytest.mark.parametrize("start", [b"\x8c\x31", b"\x8c\x33\x05"], ids=["a stream of its own", "an extension"])
+def test_a_long_payload_holds_so_many_records_at_most(start):
+    payload = start + build_tlv_stream([(2 * number + 101, b"") for number in range(MAX_RECORDS + 1)])
+    plan = plan_of(Bulk if start == b"\x8c\x31" else Bare)
+    plan.decode(payload[:-6])
+    with pytest.raises(MalformedMessage, match="TLV stream holds more than 32768 records"):
+        plan.decode(payload)
 
 
 def test_tu_in_subtypes():

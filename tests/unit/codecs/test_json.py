@@ -1,13 +1,18 @@
 """The JSON codec: its text, as bLIP-50 and PeerSwap have it, and its strictness."""
 
+import contextlib
+import json
+import tracemalloc
 from typing import Any
 
 import pytest
 
+from oddwire.codecs.base import MAX_VALUES
 from oddwire.codecs.json import LONGEST_NUMBER, JsonCodec
 from oddwire.errors import EncodeError, MalformedMessage, PayloadTooLarge, ValueOutOfRange
 from oddwire.proto.keys import PrivateKey, ShortChannelId
 from oddwire.schema import Message, field, message, point, schema_of, short_channel_id, subtype, u8, u64
+from oddwire.values import replace
 
 KEY = PrivateKey(b"\1" * 32).public_key()
 
@@ -115,6 +120,64 @@ def test_brackets_in_strings_do_not_nest():
     assert PLAN.decode(PLAN.encode(Whole(name=name))) == Whole(name=name)
 
 
+@pytest.mark.parametrize("most", [100, 65534, 65535, 65536, 200_000])
+def test_the_largest_payload(most):
+    plan = JsonCodec().compile(replace(schema_of(Whole), max_size=most))
+    spare = most - len(PLAN.encode(Whole(name="")))
+    largest = Whole(name="x" * spare)
+    assert len(plan.encode(largest)) == most
+    assert plan.decode(plan.encode(largest)) == largest
+    with pytest.raises(PayloadTooLarge) as caught:
+        plan.encode(Whole(name="x" * (spare + 1)))
+    assert str(caught.value) == f"type 0x8c01: {most + 1} bytes; Whole has at most {most}, its type included"
+    with pytest.raises(MalformedMessage, match=f"{most + 1} bytes; Whole has at most {most}"):
+        plan.decode(plan.encode(largest) + b" ")
+
+
+def test_a_long_payload_holds_so_many_values_at_most():
+    plan = JsonCodec().compile(replace(schema_of(Lsps0), max_size=1 << 30))
+    fits = Lsps0(params={"a": [1] * (MAX_VALUES - 8)})
+    assert plan.decode(plan.encode(fits)) == fits
+    with pytest.raises(PayloadTooLarge, match="type 0x9419: holds more than 262144 values; bulk data should be bytes"):
+        plan.encode(Lsps0(params={"a": [1] * MAX_VALUES}))
+    for tree in (b"1," * MAX_VALUES + b"1", b"{}," * (MAX_VALUES // 2) + b"{}"):
+        with pytest.raises(MalformedMessage, match="holds more than 262144 values"):
+            plan.decode(b'\x94\x19{"params":{"a":[' + tree + b"]}}")
+
+
+BOMBS = {
+    "commas in a string": b'{"params":{"a":"' + b"," * 4_000_000 + b'"}}',
+    "backslashes": b'{"params":{"a":"' + b"\\" * 4_000_000,
+    "empty objects": b'{"params":{"a":[' + b"{}," * 2_000_000,
+    "keys that come twice": b"{" + b",".join(b'"%d":1' % number for number in range(130_000)) + b',"129999":1}',
+    "hex digits": b'{"params":{"a":"' + b"ab" * 4_000_000 + b'"}}',
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS.values(), ids=BOMBS)
+def test_bombs(bomb):
+    plan = JsonCodec().compile(replace(schema_of(Lsps0), max_size=1 << 25))
+    tracemalloc.start()
+    try:
+        with contextlib.suppress(MalformedMessage):
+            plan.decode(b"\x94\x19" + bomb)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 5 * len(bomb) + 30_000_000
+
+
+def test_strings_side_by_side_are_not_counted_forever():
+    with pytest.raises(MalformedMessage, match="holds more than 262144 values"):
+        JsonCodec().compile(replace(schema_of(Lsps0), max_size=1 << 25)).decode(b"\x94\x19" + b'"' * 4_000_000)
+
+
+def test_bytes_are_hex_digits_and_nothing_else():
+    for text in ("0 0 ", " 00", "0\u0660", "\u0660\u0660", "0x00"):
+        with pytest.raises(MalformedMessage, match=r"\$.data: bytes should be hex digits"):
+            PLAN.decode(b"\x8c\x01" + json.dumps({"the name": "x", "data": text}).encode())
+
+
 def test_what_cannot_be_sent():
     with pytest.raises(ValueOutOfRange, match=r"type 0x8c01, \$.amount: u64 should be 0 to"):
         PLAN.encode(Whole(name="x", amount=-1))
@@ -122,5 +185,3 @@ def test_what_cannot_be_sent():
         LSPS0.encode(Lsps0(params={"a": b"x"}))
     with pytest.raises(ValueOutOfRange, match="lone surrogate"):
         PLAN.encode(Whole(name="\udfff"))
-    with pytest.raises(PayloadTooLarge):
-        PLAN.encode(Whole(name="x", data=bytes(33_000)))

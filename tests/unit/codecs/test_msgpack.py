@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import msgpack
 import pytest
 
+from oddwire.codecs.base import MAX_VALUES
 from oddwire.codecs.msgpack import MAX_QUICK_ARRAY, MsgpackCodec
 from oddwire.errors import (
     DecodeError,
@@ -141,17 +142,41 @@ def test_what_cannot_be_sent():
     assert PLAN.decode(PLAN.encode(Whole(name="fine"))) == Whole(name="fine")  # a failure leaves nothing behind
 
 
-def test_the_largest_payload():
-    @message(0x8C03)
+@pytest.mark.parametrize("most", [1000, 65534, 65535, 65600, 200_000])
+def test_the_largest_payload(most):
+    @message(0x8C03, max_size=most)
     class Blob(Message):
         data: bytes
 
     plan = MsgpackCodec().compile(schema_of(Blob))
-    most = 65535 - 2 - len(msgpack.packb({"data": b""})) - 1  # a length of two bytes, not one
-    assert len(plan.encode(Blob(data=bytes(most)))) == 65535
+    spare = most - 2 - len(msgpack.packb({"data": bytes(most)})) + most
+    largest = Blob(data=bytes(spare))
+    assert len(plan.encode(largest)) == most
+    assert plan.decode(plan.encode(largest)) == largest
     with pytest.raises(PayloadTooLarge) as caught:
-        plan.encode(Blob(data=bytes(most + 1)))
-    assert caught.value.type_id == 0x8C03
+        plan.encode(Blob(data=bytes(spare + 1)))
+    assert str(caught.value) == f"type 0x8c03: {most + 1} bytes; Blob has at most {most}, its type included"
+    with pytest.raises(MalformedMessage, match=f"{most + 1} bytes; Blob has at most {most}"):
+        plan.decode(plan.encode(largest) + b"x")
+
+
+def test_a_long_payload_holds_so_many_values_at_most():
+    room = MAX_VALUES - 11  # the map, five keys, and the other values count too
+    fits = Whole(name="x", extra=[0] * room)
+    assert PLAN.decode(PLAN.encode(fits)) == fits
+    with pytest.raises(PayloadTooLarge, match="type 0x8c01: holds more than 262144 values; bulk data should be bytes"):
+        PLAN.encode(Whole(name="x", extra=[0] * (room + 1)))
+    with pytest.raises(MalformedMessage, match="holds more than 262144 values"):
+        decode({"name": "x", "extra": [0] * (room + 7)})
+    with pytest.raises(MalformedMessage, match="holds more than 262144 values"):
+        decode({"name": "x", "unknown": [[0] * 1000] * 300})
+
+
+def test_one_wrong_element_among_many_is_found():
+    numbers = [1] * 200_000 + [-1]
+    with pytest.raises(MalformedMessage, match=r"\$.numbers\[200000\]: u16 should be 0 to 65535, not -1") as caught:
+        decode({"name": "x", "numbers": numbers})
+    assert caught.value.offset == len(TYPE + msgpack.packb({"name": "x", "numbers": numbers})) - 1
 
 
 @pytest.mark.parametrize("size", [MAX_QUICK_ARRAY, MAX_QUICK_ARRAY + 1, 20_000])
@@ -197,6 +222,32 @@ def test_bombs(bomb, place):
         tracemalloc.stop()
     assert isinstance(caught.value, MalformedMessage)
     assert peak < 3_000_000
+
+
+LONG_BOMBS = {
+    "huge array": b"\xdd\xff\xff\xff\xff",
+    "arrays in arrays": b"\xdd\x00\xff\xff\xff" * 1020,
+    "array of much": b"\xdd\x00\xff\x00\x00",
+    "empty maps": b"\xdd\x00\x7f\xff\xff" + b"\x80" * 0x7FFFFF,
+    "maps in maps": b"\x81\xa1a" * 300_000,
+    "deep": b"\x91" * 300_000,
+    "strings": b"\xdb\xff\xff\xff\xff",
+}
+
+
+@pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
+@pytest.mark.parametrize("bomb", LONG_BOMBS.values(), ids=LONG_BOMBS)
+def test_bombs_longer_than_a_message(bomb, place):
+    payload = TYPE + place + bomb
+    payload += b"\xc0" * (schema_of(Whole).max_size - len(payload))
+    tracemalloc.start()
+    try:
+        with pytest.raises(MalformedMessage):
+            PLAN.decode(payload)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < len(payload) + 3_000_000, "its body, and what a message can cost"
 
 
 def test_what_a_payload_can_really_hold_costs_no_more_than_it_must():

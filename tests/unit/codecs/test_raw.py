@@ -7,6 +7,7 @@ import pytest
 from oddwire.codecs.raw import RawCodec
 from oddwire.errors import EncodeError, MalformedMessage, PayloadTooLarge
 from oddwire.schema import Message, max_length, message, schema_of
+from oddwire.values import replace
 
 
 @message(0x8C01, codec="raw")
@@ -23,17 +24,26 @@ PLAN = RawCodec().compile(schema_of(Blob))
 SHORT = RawCodec().compile(schema_of(Short))
 
 
-@pytest.mark.parametrize("data", [b"", b"\x00", bytes(range(256)), bytes(65533)], ids=len)
+@pytest.mark.parametrize("data", [b"", b"\x00", bytes(range(256)), bytes(65533), bytes(65534), bytes(70_000)], ids=len)
 def test_there_and_back(data):
     payload = PLAN.encode(Blob(data=data))
     assert payload == b"\x8c\x01" + data
     assert PLAN.decode(payload) == Blob(data=data)
 
 
-def test_what_cannot_be_sent():
+@pytest.mark.parametrize("most", [2, 100, 65535, 65536, 69_000])
+def test_the_largest_payload(most):
+    plan = RawCodec().compile(replace(schema_of(Blob), max_size=most))
+    largest = Blob(data=bytes(most - 2))
+    assert plan.decode(plan.encode(largest)) == largest
     with pytest.raises(PayloadTooLarge) as caught:
-        PLAN.encode(Blob(data=bytes(65534)))
-    assert caught.value.type_id == 0x8C01
+        plan.encode(Blob(data=bytes(most - 1)))
+    assert str(caught.value) == f"type 0x8c01: {most + 1} bytes; Blob has at most {most}, its type included"
+    with pytest.raises(MalformedMessage, match=f"{most + 1} bytes; Blob has at most {most}"):
+        plan.decode(PLAN.encode(Blob(data=bytes(most - 1))))
+
+
+def test_what_cannot_be_sent():
     for wrong in ("text", None, [1, 2, 3]):
         with pytest.raises(EncodeError, match=r"type 0x8c01, \$.data: should be bytes"):
             PLAN.encode(Blob(data=wrong))

@@ -85,6 +85,39 @@ def test_the_bolts_own_messages_can_be_declared():
     assert schema_of(declare(Ping, 18)).codec == "bolt"
 
 
+@pytest.mark.parametrize(
+    ("told", "max_size"),
+    [({}, 16 << 20), ({"spec": True}, 65535), ({"max_size": 2}, 2), ({"max_size": (1 << 32) - 1}, (1 << 32) - 1)],
+)
+def test_how_large_a_message_may_be(told, max_size):
+    @message(0x8C01, **told)
+    class Blob(Message):
+        data: bytes
+
+    assert schema_of(Blob).max_size == max_size
+
+
+@pytest.mark.parametrize(
+    ("spec", "max_size", "text"),
+    [
+        (False, 1, "max_size should be 2 to 4294967295 bytes, not 1"),
+        (False, 1 << 32, "max_size should be 2 to 4294967295 bytes, not 4294967296"),
+        (False, 100.0, "not 100.0"),
+        (False, True, "not True"),
+        (True, 65536, "2 to 65535 bytes, as messages of a specification are not sent in fragments, not 65536"),
+    ],
+)
+def test_sizes_no_message_can_have(spec, max_size, text):
+    with pytest.raises(SchemaError) as caught:
+
+        @message(0x8C01, spec=spec, max_size=max_size)
+        class Wrong(Message):
+            pass
+
+    assert str(caught.value).endswith(text)
+    assert str(caught.value).startswith(f"{__name__}.test_sizes_no_message_can_have.<locals>.Wrong: ")
+
+
 def test_decorators_on_the_wrong_classes():
     class Plain:
         value: u8

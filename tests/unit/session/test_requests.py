@@ -157,6 +157,14 @@ def test_deadlines_are_never_missed(steps: list[tuple[str, float]]) -> None:
         assert asked.deadline <= min(deadlines.values(), default=math.inf)
 
 
+def test_a_stream_can_be_looked_for() -> None:
+    asked = make_asked()
+    stream = asked.open_stream("s", 4)
+    assert asked.find(stream.id) is asked.stream(stream.id) is stream
+    assert asked.find(asked.open("one")) is None
+    assert (asked.late, asked.unasked) == (0, 0)
+
+
 # Streams -------------------------------------------------------------------------------------------------------------
 
 

@@ -6,7 +6,7 @@ import codecs
 from collections.abc import Iterable
 
 from oddwire.app import hookimpl
-from oddwire.codecs.base import Codec, Plan, check_size, type_bytes
+from oddwire.codecs.base import Codec, Plan, check_received, check_size, type_bytes
 from oddwire.errors import EncodeError, MalformedMessage, SchemaError
 from oddwire.schema import Message, Schema
 from oddwire.schema.kinds import Text
@@ -33,11 +33,13 @@ class Rot13Codec(Codec):
             if any(not isinstance(line, str) or "\n" in line for line in lines):
                 raise EncodeError("should hold texts of one line", type_id=schema.type_id)
             try:
-                return check_size(prefix + "\n".join(codecs.encode(line, "rot13") for line in lines).encode())
+                payload = prefix + "\n".join(codecs.encode(line, "rot13") for line in lines).encode()
             except UnicodeEncodeError:
                 raise EncodeError("holds a lone surrogate", type_id=schema.type_id) from None
+            return check_size(payload, schema)
 
         def decode(payload: bytes) -> Message:
+            check_received(payload, schema)
             try:
                 lines = payload[2:].decode().split("\n")
             except UnicodeDecodeError as error:
