@@ -131,6 +131,10 @@ class Asked(Generic[E, P]):
             self._count(number)
         return found
 
+    def find(self, number: int) -> AskedStream[E, P] | None:
+        """Find a stream; not counted if there is none."""
+        return self._streams.get(number)
+
     def close(self, number: int) -> E | None:
         """End a request or stream that failed, ended or is given up; None, not counted, if it had ended before."""
         stream = self._streams.pop(number, None)
