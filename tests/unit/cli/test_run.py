@@ -162,6 +162,65 @@ async def test_a_key_others_can_read_is_refused(oddwire, start, tmp_path: Path) 
     assert re.fullmatch(r"oddwire: key file .* should hold 64 hex digits, not 55 bytes; .*\n", err)
 
 
+OPTIONS = """
+from oddwire import Context, Extension
+extension = Extension("quote", version="1.0")
+@extension.option("quote-asset")
+def asset(value: str = "eur") -> str:
+    \"\"\"What to quote.\"\"\"
+    if value not in ("eur", "usd"):
+        raise ValueError("should be eur or usd")
+    return value.upper()
+@extension.option("quote-loud")
+def loud(value: bool = False) -> bool:
+    return value
+@extension.rpc("quote-show")
+async def show(context: Context) -> dict:
+    return dict(context.options)
+if __name__ == "__main__":
+    extension.run()
+"""
+
+
+async def test_options_of_extensions_are_flags(start, tmp_path: Path) -> None:
+    (tmp_path / "quote.py").write_text(OPTIONS)
+    given = ["--quote-asset", "usd", *LOCAL, "--quote-loud"]
+    for arguments, program in [(["run", "quote.py", *given], None), (given, tmp_path / "quote.py")]:
+        node = await start(*arguments, program=program, stdin=asyncio.subprocess.PIPE)
+        await node.line("listening")
+        await node.type("quote-show\n")
+        node.process.stdin.close()
+        await asyncio.sleep(0.5)  # the console reads in a thread, and says nothing when it has
+        code, _, err = await node.interrupt()
+        assert (code, err) == (0, '{"quote-asset": "USD", "quote-loud": true}\n')
+
+
+async def test_a_script_shows_its_options(start, tmp_path: Path) -> None:
+    (tmp_path / "quote.py").write_text(OPTIONS)
+    code, out, _ = await (await start("--help", program=tmp_path / "quote.py")).end()
+    assert code == 0
+    assert (
+        "Options of the extension:\n    --quote-asset TEXT  What to quote.  [default: eur]\n    --quote-loud\n" in out
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--quote-asset", "gbp"], "option 'quote-asset' of 'quote' cannot be 'gbp': should be eur or usd"),
+        (["--quote-aset", "usd"], "no such option: --quote-aset; did you mean --quote-asset?"),
+        (["--lisen", "x"], "no such option: --lisen; did you mean --listen?"),
+        (["--quote-loud=1"], "--quote-loud is a flag and takes no value; not '1'"),
+    ],
+)
+async def test_an_option_that_will_not_do_is_one_line(
+    oddwire, tmp_path: Path, arguments: list[str], reason: str
+) -> None:
+    (tmp_path / "quote.py").write_text(OPTIONS)
+    assert await oddwire("run", "quote.py", *LOCAL, *arguments) == (2, "", f"oddwire: {reason}\n")
+    assert await oddwire(*LOCAL, *arguments, program=tmp_path / "quote.py") == (2, "", f"oddwire: {reason}\n")
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "reason"),
     [
