@@ -148,9 +148,10 @@ class Conversation:
         link.working += 1
         try:
             if handling.streams:
-                await self._answer_stream(link, handling, route, context, message, since)
-                return
-            if route.stream is not None:
+                if route.stream is not None:
+                    await self._answer_stream(link, handling, route.stream(context, message), since)
+                    return
+            elif route.stream is not None:
                 text = f"{type(message).__name__} is answered by a stream: ask for one"
                 await self._fail(link, handling, Code.UNSUPPORTED, text)
                 return
@@ -175,14 +176,12 @@ class Conversation:
         self,
         link: Link,
         handling: Handling[Answering],
-        route: Route,
-        context: Context,
-        message: Message,
+        stream: AsyncGenerator[Message, None],
         since: float | None,
     ) -> None:
-        """Send what a handler yields as the credit allows; what one that does not yield returns is the only part."""
-        async with aclosing(_parts(route, context, message)) as parts:
-            async for part in parts:
+        """Send what a handler yields as the credit allows."""
+        async with aclosing(stream):
+            async for part in stream:
                 payload = self._encode(part)
                 while handling.sent >= handling.allowed:
                     assert handling.handle is not None  # noqa: S101 - narrows the type for checkers
@@ -209,7 +208,9 @@ class Conversation:
                 return True
 
             def refused(failure: Failure) -> None:
-                link.refuse(Scope.REQUEST, handling.id, Code.TOO_LARGE, f"the reply: {failure.text}")
+                link.refuse(Scope.REQUEST, handling.id, failure.code, f"the reply: {failure.text}")
+                if link.asking.close(handling) and handling.handle is not None:
+                    handling.handle.task.cancel()
 
             await link.large.send(frame, failed=refused)
             return True
@@ -231,14 +232,3 @@ class Conversation:
     def _trace(self, link: Link, payload: bytes, message: Message, since: float) -> None:
         if self._dispatcher.tracer is not None:
             self._dispatcher.tracer.trace("sent", link.node_id, payload, message, since=since)
-
-
-async def _parts(route: Route, context: Context, message: Message) -> AsyncGenerator[Message, None]:
-    if route.stream is not None:
-        async with aclosing(route.stream(context, message)) as parts:
-            async for part in parts:
-                yield part
-    elif route.handler is not None:
-        reply = await route.handler(context, message)
-        if reply is not None:
-            yield reply

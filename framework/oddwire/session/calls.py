@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Calls"]
 
 _NEVER: Final = math.inf
+_STREAM: Final = ReplyFlag.PART | ReplyFlag.END
 
 
 class _Call:
@@ -183,30 +184,35 @@ class Calls:
     def reply(self, reply: Reply) -> bool:
         """Take a reply, or a part or the end of a stream; False if nothing waits for it."""
         number, flags, content = reply
-        if not flags:
-            call = self.asked.take(number)
-            if call is None:
-                return False
+        if not flags & _STREAM and (call := self.asked.take(number)) is not None:
             if not call.future.done():
                 call.future.set_result(content)
             return True
-        stream = self.asked.stream(number)
+        stream = self.asked.find(number)
         if stream is None:
-            return False
+            return self._out_of_place(number, flags) if flags & _STREAM else False
         call = stream.entry
-        if call.ended or call.error is not None:
-            return False
-        if flags & ReplyFlag.END:
+        if not flags & ReplyFlag.END and not stream.push(content):
+            return self._wrong(number, "sent more parts of a stream than it was allowed")
+        if not flags & ReplyFlag.PART:
             call.ended = True
             self.asked.close(number)
-        elif not stream.push(content):
-            self._link.post(encode_cancel(Scope.REQUEST, number))
-            self.asked.close(number)
-            call.fail(RemoteProtocolError(f"{self._link.node_id} sent more parts of a stream than it was allowed"))
-            return False
         if not call.future.done():
             call.future.set_result(b"")
         return True
+
+    def _out_of_place(self, number: int, flags: int) -> bool:
+        """Take a part or the end of a stream for a request that should have one reply."""
+        if not flags & ReplyFlag.END:
+            return self._wrong(number, "answered a request for one reply with a stream")
+        return self.failure(Failure(Scope.REQUEST, number, Code.NO_REPLY, ""))
+
+    def _wrong(self, number: int, text: str) -> bool:
+        call = self.asked.fail(number)
+        if call is not None:
+            self._link.post(encode_cancel(Scope.REQUEST, number))
+            call.fail(RemoteProtocolError(f"{self._link.node_id} {text}"))
+        return False
 
     def failure(self, failure: Failure) -> bool:
         """Take a failure; False if nothing waits for it."""

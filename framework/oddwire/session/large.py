@@ -20,6 +20,7 @@ __all__ = ["LargeSends", "Progress"]
 Progress = Callable[[int, int], object]
 """Called with the bytes that the transport has accepted so far, and the bytes in all."""
 
+_AT_ONCE: Final = 4  # transfers to one peer, so that a large one does not keep the others waiting to its end
 _REMEMBERED: Final = 64  # transfers of which a failure that comes late still finds its sender
 
 
@@ -38,13 +39,14 @@ class LargeSends:
     it is within the peer's limits. None, and it takes no fragments.
     """
 
-    __slots__ = ("_flying", "_link", "_next", "_transfers", "_turns", "most")
+    __slots__ = ("_count", "_flying", "_link", "_next", "_transfers", "_turns", "most")
 
     def __init__(self, link: Link, most: int | None) -> None:
         self.most = most
         self._link = link
         self._next = 0
         self._flying = 0  # bytes of the payloads being sent
+        self._count = 0
         self._transfers: dict[int, _Transfer] = {}
         self._turns: deque[tuple[int, asyncio.Future[None]]] = deque()
 
@@ -68,9 +70,10 @@ class LargeSends:
             raise QuotaExceeded(
                 f"message of {total} bytes; {link.node_id} puts together {self.most} at most", limit="assembles"
             )
-        if self._turns or self._flying + total > self.most:
+        if self._turns or not self._has_room(total):
             await self._turn(total)
         self._flying += total
+        self._count += 1
         self._next_turn()
         number, self._next = self._next, self._next + 1
         transfer = self._remember(number, failed)
@@ -89,6 +92,7 @@ class LargeSends:
             raise
         finally:
             self._flying -= total
+            self._count -= 1
             self._next_turn()
 
     def failure(self, failure: Failure) -> bool:
@@ -118,8 +122,11 @@ class LargeSends:
             raise
         self._turns.remove(entry)
 
+    def _has_room(self, total: int) -> bool:
+        return not self._flying or (self._count < _AT_ONCE and self._flying + total <= (self.most or 0))
+
     def _next_turn(self) -> None:
         if self._turns and not self._turns[0][1].done():
             total, turn = self._turns[0]
-            if self._flying + total <= (self.most or 0):
+            if self._has_room(total):
                 turn.set_result(None)

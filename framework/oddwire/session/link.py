@@ -198,7 +198,10 @@ class Link:
         except MalformedMessage as error:
             self._unreadable(payload, error)
             return
-        _ACTIONS[type(frame)](self, frame)
+        if self.ready or type(frame) is Hello:
+            _ACTIONS[type(frame)](self, frame)
+        else:
+            self._fault()  # there is no session before a hello, nor without a version in common
 
     def _unreadable(self, payload: bytes, error: MalformedMessage) -> None:
         about = subject(payload)
@@ -238,7 +241,8 @@ class Link:
         try:
             payload = assembler.push(fragment, now)
         except QuotaExceeded as error:
-            code = Code.TOO_LARGE if error.limit == "max_size" else Code.QUOTA
+            never = error.limit == "max_size" or fragment.total > session.limits.reassembly_bytes
+            code = Code.TOO_LARGE if never else Code.QUOTA
             self.refuse(Scope.TRANSFER, fragment.transfer, code, str(error), error.limit)
         except MalformedMessage as error:
             self.refuse(Scope.TRANSFER, fragment.transfer, Code.MALFORMED, str(error.args[0]))
