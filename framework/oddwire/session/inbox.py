@@ -278,7 +278,7 @@ class Inbox:
         receiver = lane.receiver
         self._gathered.lanes[lane] = (receiver.epoch, receiver.handled, receiver.tries)
 
-    # As `oddwire.session.store.Part` ----------------------------------------------------------------
+    # As `oddwire.session.commit.Part` ---------------------------------------------------------------
 
     def load(self, database: Database) -> None:
         """Read from it, lane by lane as they are used."""

@@ -12,63 +12,18 @@ from functools import partial
 from typing import Final, NamedTuple
 from weakref import WeakValueDictionary
 
-from oddwire.errors import ConnectionClosed, LocalProtocolError, OddwireError, QuotaExceeded, RemoteFailure, StoreError
+from oddwire.errors import ConnectionClosed, LocalProtocolError, QuotaExceeded, RemoteFailure, StoreError
 from oddwire.proto.keys import NodeId
 from oddwire.session.database import Database
 from oddwire.session.frames import Ack, encode_data
 from oddwire.session.limits import Limits
+from oddwire.session.receipt import Failure, Receipt
 from oddwire.session.reliable import Sender
 from oddwire.session.store import Store
 
-__all__ = ["Outbox", "Receipt"]
+__all__ = ["Outbox"]
 
 logger = logging.getLogger("oddwire.session")
-
-_Failure = Callable[[], OddwireError]
-
-
-class Receipt:
-    """What becomes of one reliable message."""
-
-    __slots__ = ("__weakref__", "_failure", "_owner", "_settled", "_waiters")
-
-    def __init__(self, owner: asyncio.Task[object] | None = None) -> None:
-        self._owner = owner  # whose handler has to end before the message goes out
-        self._settled = False
-        self._failure: _Failure | None = None
-        self._waiters: list[asyncio.Future[None]] = []
-
-    async def delivered(self) -> None:
-        """Wait until what the peer's handler did is on the peer's disk. Cancelling it changes nothing.
-
-        Raises `RemoteFailure` if the peer refused the message for good; `QuotaExceeded`, of ``outbox_seconds``, if it
-        was given up, as no word came for too long, whether the peer has handled it or not; `ConnectionClosed` if the
-        application is closed first, when the message stays in the outbox.
-        """
-        if not self._settled:
-            if self._owner is not None and self._owner is asyncio.current_task():
-                raise LocalProtocolError(
-                    "a message sent in a handler goes out when the handler ends: do not wait for it there"
-                )
-            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiters.append(waiter)
-            try:
-                await waiter
-            finally:
-                self._waiters.remove(waiter)
-        if self._failure is not None:
-            raise self._failure()
-
-    def settle(self, failure: _Failure | None) -> None:
-        """Say what has become of it: delivered, or failed with what ``failure`` makes."""
-        self._settled, self._failure, self._owner = True, failure, None
-        for waiter in self._waiters:
-            if not waiter.done():
-                waiter.set_result(None)
-
-    def sent(self) -> None:
-        """Note that the handler which sent it has ended."""
-        self._owner = None
 
 
 class _Route:
@@ -283,7 +238,7 @@ class Outbox:
                 self._settle(route, first, stop, {n: partial(_refused, *reason) for n, reason in failures.items()})
                 self._store.touch()  # what follows is sent once that is on disk
 
-    def _settle(self, route: _Route, first: int, stop: int, failures: dict[int, _Failure]) -> None:
+    def _settle(self, route: _Route, first: int, stop: int, failures: dict[int, Failure]) -> None:
         peer = route.peer
         for number in range(first, stop):
             peer.bytes -= route.sizes.popleft()
@@ -352,7 +307,7 @@ class Outbox:
                 for receipt in list(route.receipts.values()):
                     receipt.settle(failure)
 
-    # As `oddwire.session.store.Part` ----------------------------------------------------------------
+    # As `oddwire.session.commit.Part` ---------------------------------------------------------------
 
     def load(self, database: Database) -> None:
         """Read what was left over."""

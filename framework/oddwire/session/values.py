@@ -26,7 +26,7 @@ class Values:
         self._gathered: _Share = {}
         self._writing: _Share = {}
 
-    # As `oddwire.session.store.Part` ----------------------------------------------------------------
+    # As `oddwire.session.commit.Part` ---------------------------------------------------------------
 
     def load(self, database: Database) -> None:
         """Read from it from now on."""

@@ -1,0 +1,58 @@
+"""What an author holds of a reliable message that is on its way."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TypeAlias
+
+from oddwire.errors import LocalProtocolError, OddwireError
+
+__all__ = ["Failure", "Receipt"]
+
+Failure: TypeAlias = Callable[[], OddwireError]
+"""Makes the exception that tells what has gone wrong."""
+
+
+class Receipt:
+    """What becomes of one reliable message."""
+
+    __slots__ = ("__weakref__", "_failure", "_owner", "_settled", "_waiters")
+
+    def __init__(self, owner: asyncio.Task[object] | None = None) -> None:
+        self._owner = owner  # whose handler has to end before the message goes out
+        self._settled = False
+        self._failure: Failure | None = None
+        self._waiters: list[asyncio.Future[None]] = []
+
+    async def delivered(self) -> None:
+        """Wait until what the peer's handler did is on the peer's disk. Cancelling it changes nothing.
+
+        Raises `RemoteFailure` if the peer refused the message for good; `QuotaExceeded`, of ``outbox_seconds``, if it
+        was given up, as no word came for too long, whether the peer has handled it or not; `ConnectionClosed` if the
+        application is closed first, when the message stays in the outbox.
+        """
+        if not self._settled:
+            if self._owner is not None and self._owner is asyncio.current_task():
+                raise LocalProtocolError(
+                    "a message sent in a handler goes out when the handler ends: do not wait for it there"
+                )
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            try:
+                await waiter
+            finally:
+                self._waiters.remove(waiter)
+        if self._failure is not None:
+            raise self._failure()
+
+    def settle(self, failure: Failure | None) -> None:
+        """Say what has become of it: delivered, or failed with what ``failure`` makes."""
+        self._settled, self._failure, self._owner = True, failure, None
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def sent(self) -> None:
+        """Note that the handler which sent it has ended."""
+        self._owner = None
