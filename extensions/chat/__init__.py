@@ -5,12 +5,17 @@
     Say     35857  0x8c11  msgpack   text, number    one line; ``number`` is the sender's count
     Heard   35859  0x8c13  bolt      number          its receipt, from whoever runs chat
 
-A peer that connects is greeted. What you type is said to every connected peer, since the RPC method ``chat-say`` is
-the only one there is and so needs no name::
+A peer that connects is greeted, with the text of the option ``--chat-greeting``. What you type is said to every
+connected peer, since the RPC method ``chat-say`` is the only one there is and so needs no name::
 
     oddwire run chat --listen 127.0.0.1:9735
     oddwire run chat --connect URI
     oddwire send URI chat.Say text=hello
+
+It runs inside Core Lightning as well, where ``chat-say`` is a command of lightning-cli::
+
+    oddwire plugin chat -o chat-plugin
+    lightningd --plugin=$PWD/chat-plugin --chat-greeting=ahoy
 
 Both types are odd, so a peer that does not run chat ignores them: it's OK to be odd.
 """
@@ -45,10 +50,19 @@ class Heard(Message):
     number: u32
 
 
+@extension.option("chat-greeting")
+def greeting(value: str = "hello") -> str:
+    """Greet every new peer with this; with nothing if it is empty."""
+    if len(value) > MAX_LENGTH:
+        raise ValueError(f"should have at most {MAX_LENGTH} characters, not {len(value)}")
+    return value
+
+
 @extension.on_connect
 async def greet(context: Context) -> None:
-    """Say hello to every new peer."""
-    await context.peer.send(Say(text="hello", number=next(numbers)))
+    """Greet every new peer."""
+    if text := context.options["chat-greeting"]:
+        await context.peer.send(Say(text=text, number=next(numbers)))
 
 
 @extension.on(Say)

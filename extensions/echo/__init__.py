@@ -13,7 +13,8 @@ A node that runs ``echo`` answers each with the same values, in the order they c
 It also bounces what it does not understand: a payload of an odd type from 32768 on that no loaded extension knows
 goes back unchanged. So any protocol can be tried on it before its other half is written. Only peers that dialed us
 are bounced to, or two echo nodes would play ball for ever; at most 64 payloads are on their way back at a time, and
-what comes on top is dropped.
+what comes on top is dropped. Inside Core Lightning nothing is bounced: there, a plugin is given the types alone that
+its extensions have declared.
 """
 
 from __future__ import annotations

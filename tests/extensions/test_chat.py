@@ -3,7 +3,7 @@ import asyncio
 import pytest
 
 import chat
-from oddwire import ValueOutOfRange, schema_of
+from oddwire import Application, ExtensionError, MemoryNetwork, ValueOutOfRange, schema_of
 
 SAY, HEARD = 0x8C11, 0x8C13
 
@@ -52,6 +52,22 @@ async def test_a_peer_without_chat_is_not_disturbed(pair, recorder) -> None:
         assert greeting.message is None
         assert greeting.error is None
         assert listener.peers[0].connected
+
+
+async def test_the_greeting_is_an_option(recorder) -> None:
+    network = MemoryNetwork()
+    async with (
+        Application("chat", transport=network.transport(), options={"chat-greeting": "ahoy"}) as loud,
+        Application(recorder, "chat", transport=network.transport(), options={"chat-greeting": ""}) as silent,
+    ):
+        await silent.connect(loud.uris[0])
+        (greeting,) = await recorder.until("received", SAY)
+        await recorder.until("sent", HEARD)
+        assert greeting.message.text == "ahoy"
+        assert [event.type_id for event in recorder.events if event.direction == "sent"].count(SAY) == 0
+    app = Application("chat", transport="memory", options={"chat-greeting": "x" * 2001})
+    with pytest.raises(ExtensionError, match="should have at most 2000 characters, not 2001"):
+        await app.start()
 
 
 def test_its_types_are_odd_and_use_both_codecs() -> None:

@@ -204,6 +204,8 @@ class HostNode:
             raise TypeError(
                 f"call({method!r}) should have its parameters in one place, params or keywords, not in both"
             )
+        if isinstance(params, (str, bytes)):
+            raise TypeError(f"call({method!r}): params should be a list or a dict, not {params!r}")
         return await self._transport.call(method, to_plain(named if params is None else params), timeout=timeout)
 
     def __repr__(self) -> str:

@@ -113,6 +113,8 @@ async def test_a_host_node_is_called_by_position_or_by_name() -> None:
     ]
     with pytest.raises(TypeError, match="parameters in one place, params or keywords"):
         await node.call("pay", [1], label="x")
+    with pytest.raises(TypeError, match="params should be a list or a dict, not 'x@y'"):
+        await node.call("connect", "x@y")
     with pytest.raises(TypeError, match="JSON cannot hold"):
         await node.call("pay", [object()])
     assert repr(node) == "<HostNode behind Hosted>"
