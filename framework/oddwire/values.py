@@ -58,6 +58,9 @@ class Value:
     def _values(self) -> tuple[Any, ...]:
         return tuple([getattr(self, name) for name in self._shown])
 
+    def __replace__(self: V, /, **changes: Any) -> V:
+        return type(self)(**{**{name: getattr(self, name) for name in self._fields}, **changes})
+
     def __setattr__(self, name: str, value: object) -> None:
         raise FrozenInstanceError(f"cannot assign to {name!r}: a {type(self).__name__} does not change")
 
@@ -79,4 +82,4 @@ class Value:
 
 def replace(value: V, /, **changes: Any) -> V:
     """Give a copy with some fields changed. Raises `TypeError` for a field it does not have."""
-    return type(value)(**{**vars(value), **changes})
+    return value.__replace__(**changes)

@@ -6,6 +6,7 @@ import copy
 import pickle
 from collections.abc import Mapping
 from dataclasses import FrozenInstanceError
+from functools import cached_property
 from types import MappingProxyType
 
 import pytest
@@ -40,6 +41,14 @@ class Named(Value, kw_only=True):
 
 class Scoped(Base, hidden=("scope",)):
     scope: Mapping[str, int] = MappingProxyType({})
+
+
+class Sides(Value):
+    length: int
+
+    @cached_property
+    def area(self) -> int:
+        return self.length**2
 
 
 def test_fields_are_given_in_order_or_by_name() -> None:
@@ -100,6 +109,12 @@ def test_matches_patterns() -> None:
 def test_refuses_what_does_not_fit(make, text: str) -> None:
     with pytest.raises(TypeError, match=text):
         make()
+
+
+def test_a_copy_works_out_anew_what_was_worked_out() -> None:
+    sides = Sides(2)
+    assert sides.area == 4
+    assert replace(sides, length=3).area == 9
 
 
 def test_a_copy_is_checked_as_well() -> None:

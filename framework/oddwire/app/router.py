@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -15,6 +15,7 @@ from oddwire.codecs.registry import Registry
 from oddwire.errors import EncodeError, ExtensionError, NotSupported
 from oddwire.schema import Message, schema_of
 from oddwire.transports.base import Manifest, NodeId, PeerInfo, not_connected
+from oddwire.values import Value
 
 if TYPE_CHECKING:
     from oddwire.session.link import Link
@@ -45,20 +46,50 @@ class Outgoing(NamedTuple):
     owners: tuple[Contribution, ...] | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Router:
+class Router(Value, kw_only=True):
     """The frozen tables: received types by their two bytes, sent messages by class, methods and options by name.
 
-    ``manifest`` has no RPC methods and options: the application adds them, bound to itself.
+    ``claims`` are the plugins that speak each message, ``handlers`` the one that handles it. ``manifest`` has no RPC
+    methods and options: the application adds them, bound to itself.
     """
 
     registry: Registry
     manifest: Manifest
-    incoming: Mapping[bytes, Route]
-    outgoing: Mapping[type[Message], Outgoing]
+    claims: Mapping[type[Message], list[Contribution]]
+    handlers: Mapping[type[Message], tuple[Contribution, Handler]]
     rpc_methods: Mapping[str, BoundMethod]
     settings: Mapping[str, Setting]
     owners: tuple[Contribution, ...]
+
+    # The plans of messages are compiled for these two: not before the host node has heard what we are.
+
+    @cached_property
+    def incoming(self) -> Mapping[bytes, Route]:
+        """Where received types go, by their two bytes."""
+        numbers = {id(owner): number for number, owner in enumerate(self.owners, 1)}
+        plans = self.registry.plans
+        routes: dict[bytes, Route] = {}
+        for message in self.claims:
+            prefix = schema_of(message).type_id.to_bytes(2, "big")
+            decode = plans[prefix].decode
+            if message in self.handlers:
+                owner, handler = self.handlers[message]
+                run, stream = handler.runs()
+                routes[prefix] = Route(decode, run, numbers[id(owner)], handler.concurrent, stream)
+            else:
+                routes[prefix] = Route(decode, None, 0, False)
+        return MappingProxyType(routes)
+
+    @cached_property
+    def outgoing(self) -> Mapping[type[Message], Outgoing]:
+        """How messages are sent, by their class."""
+        plans = self.registry.plans
+        found: dict[type[Message], Outgoing] = {}
+        for message, claimants in self.claims.items():
+            type_id = schema_of(message).type_id
+            encode = plans[type_id.to_bytes(2, "big")].encode
+            found[message] = Outgoing(encode, None if type_id % 2 else tuple(claimants))
+        return MappingProxyType(found)
 
     def owner_of(self, name: str) -> Contribution:
         """Find a plugin by name. Raises `ExtensionError`."""
@@ -84,33 +115,19 @@ def build_router(plugins: PluginManager) -> Router:
     for message, claimants in claims.items():
         registry.register(message, owner=claimants[0].name)
     registry.freeze()
-    numbers = {id(owner): number for number, owner in enumerate(owners, 1)}
-    incoming: dict[bytes, Route] = {}
-    outgoing: dict[type[Message], Outgoing] = {}
-    for message, claimants in claims.items():
-        type_id = schema_of(message).type_id
-        prefix = type_id.to_bytes(2, "big")
-        plan = registry.plans[prefix]
-        if message in handlers:
-            owner, handler = handlers[message]
-            run, stream = handler.runs()
-            incoming[prefix] = Route(plan.decode, run, numbers[id(owner)], handler.concurrent, stream)
-        else:
-            incoming[prefix] = Route(plan.decode, None, 0, False)
-        outgoing[message] = Outgoing(plan.encode, None if type_id % 2 else tuple(claimants))
     features = _unique("feature bit", ((owner.feature, owner, owner) for owner in owners if owner.feature is not None))
     rpc = _unique("RPC method", ((rpc.name, owner, rpc) for owner in owners for rpc in owner.rpc_methods))
     options = _unique("option", ((option.name, owner, option) for owner in owners for option in owner.options))
     _unique("transport", ((name, owner, maker) for owner in owners for name, maker in owner.transports.items()))
     manifest = Manifest(
-        type_ids=frozenset(int.from_bytes(prefix, "big") for prefix in incoming),
+        type_ids=frozenset(schema_of(message).type_id for message in claims),
         features=frozenset(features),
     )
     return Router(
         registry=registry,
         manifest=manifest,
-        incoming=MappingProxyType(incoming),
-        outgoing=MappingProxyType(outgoing),
+        claims=MappingProxyType(claims),
+        handlers=MappingProxyType(handlers),
         rpc_methods=MappingProxyType(
             {name: BoundMethod(owner.name, method, method.parameters()) for name, (owner, method) in rpc.items()}
         ),
