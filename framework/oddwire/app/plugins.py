@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any
 
 import pluggy
@@ -20,6 +19,7 @@ from oddwire.codecs.base import Codec
 from oddwire.errors import DefinitionError, ExtensionError
 from oddwire.schema import Message
 from oddwire.transports.base import Transport
+from oddwire.values import Value
 
 __all__ = ["CODECS", "EXTENSIONS", "TRANSPORTS", "Contribution", "HookCall", "PluginManager"]
 
@@ -29,8 +29,7 @@ TRANSPORTS = "oddwire.transports"
 CODECS = "oddwire.codecs"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Contribution:
+class Contribution(Value, kw_only=True):
     """What one plugin brings. ``name`` is how errors and contexts call it."""
 
     name: str
@@ -41,7 +40,7 @@ class Contribution:
     messages: tuple[type[Message], ...] = ()
     handlers: tuple[Handler, ...] = ()
     codecs: tuple[Codec, ...] = ()
-    transports: Mapping[str, Callable[..., Transport]] = field(default_factory=dict)
+    transports: Mapping[str, Callable[..., Transport]] = MappingProxyType({})
     rpc_methods: tuple[RpcMethod, ...] = ()
     options: tuple[Option, ...] = ()
 
