@@ -332,6 +332,17 @@ def start_ldk(node: list[str], peers: contextlib.AsyncExitStack) -> Callable[...
 
 
 @pytest.fixture
+def start_ldk_session(node: list[str], peers: contextlib.AsyncExitStack) -> Callable[[], Awaitable[LdkPeer]]:
+    """Start an LDK node that speaks the session protocol: ``await start_ldk_session()``."""
+
+    async def start() -> LdkPeer:
+        script = str(NODE_FOLDER / "session_peer.mjs")
+        return await kept(peers, LdkPeer.start(*node, script, seed=os.urandom(32).hex()))
+
+    return start
+
+
+@pytest.fixture
 def start_pyln(peers: contextlib.AsyncExitStack) -> Callable[..., Awaitable[PylnPeer]]:
     """Start a pyln-proto peer: ``await start_pyln()``; two of one ``key`` are one node with two connections."""
 
@@ -558,6 +569,8 @@ class Starter:
         # The plugins say `env python3`: that has to be the one with pyln-client
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         self._environment = {**os.environ, "PATH": path}
+        # With it, what a script prints before it says that it is a plugin is out before anybody can help
+        self._environment.pop("PYTHONUNBUFFERED", None)
         self.end = self._stack.close
 
     def lightningd(self, *plugins: str, options: Sequence[str] = ()) -> Daemon:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from oddwire.testing.codecs import CodecConformance
+    from oddwire.testing.conversations import Stage
     from oddwire.testing.doubles import ScriptedTransport
     from oddwire.testing.pairs import Pair, Side
     from oddwire.testing.sinks import Connected, Disconnected, Received, RecordingSink
@@ -24,12 +25,14 @@ __all__ = [
     "RecordingSink",
     "ScriptedTransport",
     "Side",
+    "Stage",
     "TransportConformance",
     "messages",
 ]
 
 _MODULES = {
     "codecs": ("CodecConformance",),
+    "conversations": ("Stage",),
     "doubles": ("ScriptedTransport",),
     "pairs": ("Pair", "Side"),
     "sinks": ("Connected", "Disconnected", "Received", "RecordingSink"),

@@ -1,0 +1,247 @@
+"""Conversations of the session protocol, played with an implementation of it.
+
+``tests/vectors/session.json`` has them; the README beside it tells how they are written. An implementation in any
+language takes part by way of a `Stage`.
+"""
+
+# ruff: noqa: S101 - a kit judges by assertions
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from oddwire.errors import MalformedMessage
+from oddwire.proto.primitives import MAX_MESSAGE
+from oddwire.session import kinds
+from oddwire.session.fragments import split
+from oddwire.session.frames import (
+    MIN_PIECE,
+    Ack,
+    Fragment,
+    Frame,
+    Kind,
+    Refusal,
+    Scope,
+    Spoken,
+    decode,
+    encode,
+)
+
+__all__ = ["Json", "Stage", "expand", "frame_from_json", "frame_to_json", "play"]
+
+Json = Mapping[str, Any]
+"""A step, a frame, or a part of one, as the vectors write it."""
+
+_LONG = {"instance", "assembles", "transfer", "total", "id", "lane", "epoch", "base", "sequence", "value"}
+_ROW = bytes(range(251))
+
+
+class Stage(ABC):
+    """Where an implementation of the session protocol plays its part; it runs the application of the vectors.
+
+    Payloads are whole messages with their types. What does not come in time should fail by itself.
+    """
+
+    @abstractmethod
+    async def connect(self) -> None:
+        """Connect the implementation with us."""
+
+    @abstractmethod
+    async def disconnect(self) -> None:
+        """End the connection; returns when both sides know."""
+
+    @abstractmethod
+    async def send(self, payload: bytes) -> None:
+        """Send a payload to the implementation."""
+
+    @abstractmethod
+    async def receive(self) -> bytes:
+        """Give the next payload that came from it."""
+
+    @abstractmethod
+    async def begin(self, what: str, payload: bytes, step: Json) -> None:
+        """Have it do a thing: ``request``, ``stream``, ``send reliably``; ``give up`` the request or stream under way.
+
+        ``step`` may have a stream's ``credit``, and in ``used`` how many parts to use before `result` is called.
+        """
+
+    @abstractmethod
+    async def result(self) -> object:
+        """Give what became of the request or stream, as the vectors write it."""
+
+    @abstractmethod
+    async def happened(self, what: str, payload: bytes) -> Json:
+        """Wait until a payload was ``handled``, ``cancelled`` or ``delivered``; or ``failed``, which gives facts."""
+
+
+async def play(talk: Json, preamble: Sequence[Json], closing: Sequence[Json], stage: Stage) -> None:
+    """Play one conversation. Raises `AssertionError`, with a note, where it goes otherwise than it should."""
+    told: dict[str, str] = {}
+    player = _Player(stage, told)
+    await stage.connect()
+    for number, step in enumerate([*(preamble if talk.get("preamble", True) else ()), *talk["steps"], *closing]):
+        try:
+            await player.play(step)
+        except Exception as error:
+            error.add_note(f"in the conversation {talk['name']!r}, step {number}: {str(step)[:500]}")
+            raise
+
+
+class _Player:
+    def __init__(self, stage: Stage, told: dict[str, str]) -> None:
+        self._stage = stage
+        self._told = told  # what the implementation chose, by name
+
+    async def play(self, step: Json) -> None:
+        stage = self._stage
+        match step:
+            case {"peer": sent}:
+                for payload in self._payloads(sent, step.get("cut")):
+                    await stage.send(payload)
+            case {"you": wanted}:
+                await self._expect(wanted, step.get("cut"))
+                for name, least in step.get("greater", {}).items():
+                    assert int(self._told[name]) > int(self._told.get(least, least)), f"{name} should be above {least}"
+            case {"do": what}:
+                await stage.begin(what, expand(step.get("payload", "")), step)
+            case {"result": wanted}:
+                found = await stage.result()
+                assert self._fits(found, wanted), f"the result is {str(found)[:300]}"
+            case {"failed": payload, "code": code, "text": text}:
+                found = await stage.happened("failed", expand(payload))
+                assert self._fits(found, {"code": code, "text": text}), f"it failed with {found}"
+            case {"reconnect": True}:
+                await stage.disconnect()
+                await stage.connect()
+            case {"connect": True}:
+                await stage.connect()
+            case {"disconnect": True}:
+                await stage.disconnect()
+            case _:
+                ((what, payload),) = step.items()
+                await stage.happened(what, expand(payload))
+
+    def _payloads(self, sent: Json, cut: Json | None) -> list[bytes]:
+        payload = expand(sent["payload"]) if "payload" in sent else encode(frame_from_json(self._filled(sent)))
+        if cut is None:
+            return [payload]
+        pieces = list(split(payload, cut["size"], int(cut["transfer"])))
+        return [pieces[number] for number in cut["pieces"]]
+
+    def _filled(self, fields: Json) -> Json:
+        return {
+            name: self._told.get(value, value) if isinstance(value, str) else value for name, value in fields.items()
+        }
+
+    async def _expect(self, wanted: Json, cut: str | None) -> None:
+        while True:
+            payload = await self._stage.receive()
+            if cut is not None:
+                payload = await self._assemble(payload, cut)
+            frame = _read(payload)
+            if isinstance(frame, Ack) and frame.scope is Scope.REQUEST and wanted["kind"] != "ack":
+                continue  # credit may be raised at any time
+            break
+        found = frame_to_json(frame)
+        assert self._fits(found, {**wanted}), f"there came {str(found)[:500]}"
+
+    async def _assemble(self, payload: bytes, name: str) -> bytes:
+        pieces: dict[int, bytes] = {}
+        first: Fragment | None = None
+        while True:
+            fragment = _read(payload)
+            assert isinstance(fragment, Fragment), f"a fragment should come, not {fragment}"
+            first = first or fragment
+            transfer, total, size, piece, content = fragment
+            assert (transfer, total, size) == first[:3], "pieces of one transfer should have the same header"
+            count = -(-total // size)
+            assert total > size >= MIN_PIECE
+            assert piece < count
+            assert len(content) == min(size, total - piece * size)
+            assert piece not in pieces
+            pieces[piece] = bytes(content)
+            if len(pieces) == count:
+                break
+            payload = await self._stage.receive()
+        self._told[name] = str(first.transfer)
+        return b"".join(pieces[number] for number in range(count))
+
+    def _fits(self, found: object, wanted: object) -> bool:
+        """Say whether ``found`` is as ``wanted``: ``*`` is anything, or nothing, ``$name`` what it stood for before."""
+        if wanted == "*":
+            return True
+        if isinstance(wanted, str) and wanted.startswith("$"):
+            return isinstance(found, str) and self._told.setdefault(wanted, found) == found
+        if isinstance(wanted, Mapping):
+            return (
+                isinstance(found, Mapping)
+                and all(self._fits(found.get(name), value) for name, value in wanted.items())
+                and found.keys() <= wanted.keys()
+            )
+        if isinstance(wanted, list):
+            return isinstance(found, list) and len(found) == len(wanted) and all(map(self._fits, found, wanted))
+        if isinstance(wanted, str) and isinstance(found, str) and "*" in wanted:
+            return expand(wanted).hex() == found
+        return found == wanted
+
+
+def _read(payload: bytes) -> Frame:
+    assert len(payload) <= MAX_MESSAGE or payload[2] != Kind.FRAGMENT
+    try:
+        return decode(payload)
+    except MalformedMessage as error:
+        raise AssertionError(f"it sent a frame that is wrong: {error}") from error
+
+
+def expand(text: str) -> bytes:
+    """Give the bytes of hexadecimal digits; ``8ca1*3000`` are 3000, counting from 0 to 250 after the first ones."""
+    head, _, size = text.partition("*")
+    start = bytes.fromhex(head)
+    if not size:
+        return start
+    rest = int(size) - len(start)
+    return start + (_ROW * (rest // len(_ROW) + 1))[:rest]
+
+
+def frame_to_json(frame: Frame) -> dict[str, Any]:
+    """Give a frame as the vectors write it: 64-bit numbers as decimal texts, bytes as hexadecimal ones."""
+    written: dict[str, Any] = {"kind": type(frame).__name__.lower()}
+    for name, value in zip(frame._fields, frame, strict=True):
+        if value is not None:
+            written[name.removesuffix("_ms")] = _to_json(name, value)
+    return written
+
+
+def _to_json(name: str, value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, int):
+        return str(value) if name in _LONG else int(value)
+    if isinstance(value, Spoken | Refusal):
+        return {key: _to_json(key, item) for key, item in zip(value._fields, value, strict=True)}
+    if isinstance(value, tuple):
+        return [_to_json("", item) for item in value]
+    return value
+
+
+def frame_from_json(written: Json) -> Frame:
+    """Give the frame that the vectors write so."""
+    cls = vars(kinds)[written["kind"].capitalize()]
+    fields: dict[str, Any] = {
+        name + "_ms" * (name == "wait"): value for name, value in written.items() if name != "kind"
+    }
+    for name, value in fields.items():
+        if name in _LONG:
+            fields[name] = int(value)
+        elif name == "content":
+            fields[name] = expand(value)
+        elif name == "scope":
+            fields[name] = Scope(value)
+        elif name == "extensions":
+            fields[name] = tuple(Spoken(one["name"], tuple(one["versions"]), tuple(one["types"])) for one in value)
+        elif name == "failures":
+            fields[name] = tuple(Refusal(int(one["sequence"]), one["code"], one["text"]) for one in value)
+    frame: Frame = cls(**fields)
+    return frame

@@ -1,0 +1,160 @@
+// An LDK node that speaks the session protocol (session.mjs), driven over JSON lines (json_lines.mjs). The one argument
+// is a JSON object: {"seed": 64 hex digits}. It runs the application of tests/vectors/session.json.
+// Commands: listen connect disconnect request stream give_up result send_reliably decode quit. Events: ready connected
+// disconnected handled cancelled delivered failed.
+
+import { event, hex, serve } from "./json_lines.mjs";
+import { FrameError, SESSION_TYPE, compareVersions, decode, encode, inCommon, subject } from "./frames.mjs";
+import { connect, connectedPeers, disconnect, flushed, listen, send, start } from "./ldk_node.mjs";
+import { Refuse, Session, TooLong } from "./session.mjs";
+
+const APPLICATION = "vectors";
+const ASK = 0x8ca1, ANSWER = 0x8ca3, COUNT = 0x8ca5, NUMBER = 0x8ca7, REFUSE = 0x8ca9, FAIL = 0x8cab, HANG = 0x8cad, NOTE = 0x8caf;
+
+const withType = (type, body) => Buffer.concat([Buffer.of(type >> 8, type & 0xff), body]);
+const refuse = () => {
+  throw new Refuse("not today", 1000);
+};
+
+const handlers = {
+  [ASK]: { reply: (payload) => withType(ANSWER, payload.subarray(2)) },
+  [COUNT]: {
+    async *stream(payload) {
+      const count = payload.readUInt16BE(2);
+      for (let number = 0; number < count; number++) yield withType(NUMBER, Buffer.of(number >> 8, number & 0xff));
+    },
+  },
+  [REFUSE]: { reply: refuse, take: refuse },
+  [FAIL]: {
+    reply() {
+      throw new Error("a bug, of which nobody else should hear");
+    },
+  },
+  [HANG]: {
+    reply(payload, signal) {
+      event("handled", { payload: hex(payload) });
+      return new Promise((_, reject) => {
+        signal.addEventListener("abort", () => {
+          event("cancelled", { payload: hex(payload) });
+          reject(new Error("cancelled"));
+        });
+      });
+    },
+  },
+  [NOTE]: { take: (payload) => event("handled", { payload: hex(payload) }) },
+};
+
+const session = new Session({
+  send: (peer, payload) => connectedPeers().includes(peer) && send(peer, [payload]),
+  async room(peer) {
+    if (connectedPeers().includes(peer)) await flushed(peer);
+    await new Promise(setImmediate); // let what arrived meanwhile be read
+  },
+  handlers,
+  extensions: [{ name: APPLICATION, versions: ["1.0"], types: Object.keys(handlers).map(Number) }],
+});
+
+const nodeId = start({
+  ...JSON.parse(process.argv[2]),
+  types: [SESSION_TYPE, ...Object.keys(handlers).map(Number)],
+  on: {
+    connected(peer, fields) {
+      event("connected", { peer, ...fields });
+      session.connected(peer);
+    },
+    disconnected(peer, fields) {
+      session.disconnected(peer);
+      event("disconnected", { peer, ...fields });
+    },
+    received: (peer, payload) => session.receive(peer, payload),
+  },
+});
+
+// The one request or stream under way
+let asking = { giveUp: new AbortController(), result: null };
+
+function begin(run) {
+  asking = { giveUp: new AbortController(), read: null };
+  asking.result = run(asking.giveUp.signal).catch((error) => {
+    if (error instanceof TooLong) return "not supported";
+    return error.code === null ? "lost" : { code: error.code, text: error.message, parts: asking.parts };
+  });
+}
+
+async function readStream(parts, used) {
+  asking.parts = [];
+  const readOn = new Promise((resolve) => (asking.readOn = resolve));
+  for (;;) {
+    if (asking.parts.length === used) await readOn;
+    const { done, value } = await parts.next();
+    if (done) return { parts: asking.parts };
+    asking.parts.push(hex(value));
+  }
+}
+
+// JSON has no u64 and no bytes: those are decimal and hexadecimal texts
+const U64 = ["instance", "assembles", "transfer", "total", "id", "lane", "epoch", "base", "sequence", "value"];
+const plain = (_, value) => (typeof value === "bigint" ? String(value) : value);
+const toJson = (frame) => JSON.parse(JSON.stringify({ ...frame, ...(frame.content && { content: hex(frame.content) }) }, plain));
+
+function fromJson(fields) {
+  const frame = { ...fields };
+  for (const name of U64) if (name in frame) frame[name] = BigInt(frame[name]);
+  if ("content" in frame) frame.content = Buffer.from(frame.content, "hex");
+  frame.failures = frame.failures?.map((refusal) => ({ ...refusal, sequence: BigInt(refusal.sequence) }));
+  return frame;
+}
+
+serve({
+  listen,
+  connect,
+  disconnect,
+
+  request({ peer, payload }) {
+    begin(async (signal) => ({ reply: hex(await session.request(peer, Buffer.from(payload, "hex"), { signal })) }));
+  },
+
+  /** Ask for a stream and read `used` parts of it at once, the others when `result` is wanted; all at once by default. */
+  stream({ peer, payload, credit, used = -1 }) {
+    begin((signal) => readStream(session.stream(peer, Buffer.from(payload, "hex"), { credit, signal }), used));
+  },
+
+  give_up: () => asking.giveUp.abort(),
+
+  result() {
+    asking.readOn?.();
+    return asking.result;
+  },
+
+  send_reliably({ peer, payload }) {
+    session.sendReliably(peer, APPLICATION, Buffer.from(payload, "hex")).then(
+      () => event("delivered", { payload }),
+      ({ code, message }) => event("failed", { payload, code, text: message }),
+    );
+  },
+
+  /** What a payload of type 49373 is: the frame and how it is written, or why it is none. */
+  decode({ payload }) {
+    const bytes = Buffer.from(payload, "hex");
+    try {
+      const frame = decode(bytes);
+      return frame === null ? { reason: "unknown" } : { frame: toJson(frame), bytes: hex(encode(frame)) };
+    } catch (error) {
+      if (!(error instanceof FrameError)) throw error;
+      const about = subject(bytes);
+      return { reason: error.reason, ...(about && { subject: { ...about, id: String(about.id) } }) };
+    }
+  },
+
+  encode: ({ frame }) => hex(encode(fromJson(frame))),
+
+  compare: ({ versions: [left, right] }) => Math.sign(compareVersions(left, right)),
+
+  in_common: ({ hellos }) => inCommon(...hellos.map((payload) => decode(Buffer.from(payload, "hex")))),
+
+  quit() {
+    setImmediate(() => process.exit(0));
+  },
+});
+
+event("ready", { node_id: nodeId });
