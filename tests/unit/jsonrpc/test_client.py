@@ -45,6 +45,35 @@ async def test_calls_go_out_in_the_order_they_are_made(server: JsonRpcServer, me
     assert [document["params"] for document in methods.seen] == [[name] for name in order]
 
 
+async def test_calls_with_parameters_that_are_json_already(client: JsonRpcClient, methods) -> None:
+    """Their futures can be had in any order; a cancelled one is not sent if it has not gone out."""
+    answers = [client.begin("echo", b"[%d]" % number) for number in range(100)]
+    for number in (3, 50):
+        answers[number].cancel()
+    assert await answers[99] == [99]
+    assert [await answer for answer in answers if not answer.cancelled()] == [
+        [n] for n in range(100) if n not in (3, 50)
+    ]
+    assert [document["params"] for document in methods.seen] == [[n] for n in range(100) if n not in (3, 50)]
+    with pytest.raises(NodeRefused, match=r"^no$"):
+        await client.begin("fail", b"{}")
+
+
+async def test_an_answer_to_a_cancelled_call_is_dropped(client: JsonRpcClient, methods) -> None:
+    answer = client.begin("wait", b"{}")
+    assert await client.call("echo", [1]) == [1]
+    answer.cancel()
+    methods.gate.set()
+    assert await client.call("echo", [2]) == [2]
+    assert answer.cancelled()
+
+
+async def test_methods_of_any_name(client: JsonRpcClient, methods) -> None:
+    for name in ('no "such" method\\', "ü", "two\nlines", "\ud800"):
+        assert await client.call(name, [1]) == [1]
+        assert methods.seen[-1]["method"] == name
+
+
 async def test_a_quick_answer_overtakes(client: JsonRpcClient, methods) -> None:
     slow = asyncio.create_task(client.call("wait"))
     assert await client.call("echo", [1]) == [1]

@@ -164,6 +164,19 @@ class TestLimits:
         with pytest.raises(RemoteProtocolError, match="more than 1000 bytes"):
             splitter.feed(b"1" * 1000)
 
+    @pytest.mark.parametrize("data", [b'{"a"', b"[1,", b'{"a":"\xc3', b"x"])
+    def test_knows_whether_more_has_to_come(self, data: bytes) -> None:
+        splitter = JsonSplitter()
+        assert not splitter.is_partial
+        assert splitter.feed(b"{} [1]\n\n") == [{}, [1]]
+        assert not splitter.is_partial
+        splitter.push(b"{}")
+        assert splitter.is_partial
+        assert list(splitter) == [{}]
+        assert not splitter.is_partial
+        assert splitter.feed(b"{}" + data) == [{}]
+        assert splitter.is_partial
+
 
 class TestEncoding:
     def test_compact_and_ended_by_two_newlines(self) -> None:

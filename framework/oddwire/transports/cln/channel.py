@@ -255,13 +255,13 @@ class Channel:
     def _end(self, reason: str) -> None:
         if self.end_reason is None:
             self.end_reason = reason
-            self._handed.append(([reason], {}, 0))
-            self._call_soon()
             if self._on_end is not None:
                 try:
                     self._on_end(reason)
                 except Exception:
                     logger.exception("on_stop raised")
+            self._handed.append(([reason], {}, 0))
+            self._call_soon()
 
     def _flush(self) -> bool:
         """Write what the node takes; true if something is left."""

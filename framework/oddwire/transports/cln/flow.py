@@ -21,6 +21,7 @@ __all__ = ["ClnLimits", "Dropped", "Event", "Inbox", "Pace"]
 logger = logging.getLogger("oddwire.transports.cln")
 
 _OVERHEAD: Final = 64  # what a payload costs besides its bytes
+_ROUNDING: Final = 1e-3  # of a byte, and more than sums of floating point numbers are off
 _TURN: Final = 256  # payloads of one peer handed on before others have their turn
 
 Event = PeerInfo | bytes | str
@@ -64,7 +65,7 @@ class Pace:
             if self._tokens < size:
                 self._tokens = min(self._burst, self._tokens + (now - self._since) * self._rate)
                 self._since = now
-                if self._tokens < size:
+                if self._tokens < size - _ROUNDING:
                     return False
             self._tokens -= size
         self._open += 1

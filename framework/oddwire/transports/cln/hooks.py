@@ -104,7 +104,7 @@ class HostReader:
                     # An empty line within a document
                     self._scan(b"\n\n".join([*pieces[index + 1 :], rest]), batch, answers)
                     return
-        if len(rest) > _LONG or rest.endswith(b"}"):
+        if len(rest) > _LONG or rest.rstrip().endswith(b"}"):
             self._scan(rest, batch, answers)
         else:
             self._rest = rest
