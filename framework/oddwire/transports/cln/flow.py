@@ -16,7 +16,7 @@ from typing import Final
 
 from oddwire.transports.base import NodeId, PeerInfo, Sink
 
-__all__ = ["ClnLimits", "Dropped", "Event", "Inbox", "Pace"]
+__all__ = ["ClnLimits", "Dropped", "Event", "Inbox", "Lane", "Pace"]
 
 logger = logging.getLogger("oddwire.transports.cln")
 
