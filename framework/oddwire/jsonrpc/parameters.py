@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from oddwire.errors import NodeRefused
 from oddwire.proto.keys import NodeId, PublicKey
@@ -38,8 +37,7 @@ INTERNAL_ERROR: Final = -32603
 LIGHTNINGD: Final = -1
 
 
-@dataclass(frozen=True, slots=True)
-class Parameter:
+class Parameter(NamedTuple):
     """One parameter: its name, what reads it, and whether it must be there; else it is ``default``."""
 
     name: str
