@@ -8,7 +8,6 @@ The ``register_`` hooks are called once, while the application is built; message
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import pluggy
@@ -20,6 +19,7 @@ from oddwire.codecs.base import Codec
 from oddwire.errors import DecodeError
 from oddwire.schema import Message
 from oddwire.transports.base import NodeId, Transport
+from oddwire.values import Value
 
 if TYPE_CHECKING:
     from oddwire.app.application import Application
@@ -33,8 +33,7 @@ hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TraceEvent:
+class TraceEvent(Value, kw_only=True):
     """One message that came or went.
 
     ``message`` is None for a payload without a schema (``error`` None) or one that did not decode (``error`` says

@@ -10,11 +10,11 @@ import logging
 import math
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
 from oddwire.transports.base import NodeId, PeerInfo, Sink
+from oddwire.values import Value
 
 __all__ = ["ClnLimits", "Dropped", "Event", "Inbox", "Lane", "Pace"]
 
@@ -28,8 +28,7 @@ Event = PeerInfo | bytes | str
 """What happens to a peer: it connects, sends a payload, disconnects for a reason."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClnLimits:
+class ClnLimits(Value, kw_only=True):
     """What a `ClnTransport` does at most, a peer where nothing else is said."""
 
     rate: float | None = 1_000_000

@@ -6,16 +6,14 @@ import contextlib
 import fcntl
 import os
 import sys
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 __all__ = ["Stdio", "take_stdio"]
 
 _ROOM: Final = 1 << 20  # what code may print before anybody reads
 
 
-@dataclass(frozen=True, slots=True)
-class Stdio:
+class Stdio(NamedTuple):
     """File descriptors: ``stdin`` and ``stdout`` as they were, and ``foreign`` with what is printed from now on."""
 
     stdin: int

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from binascii import unhexlify
-from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from oddwire.jsonrpc.framing import JsonSplitter, encode
@@ -34,19 +33,21 @@ _MOST_PEERS: Final = 4096  # remembered in bytes as they are written
 _LONG: Final = 1 << 18  # of a document that is not whole, before it goes to where it is scanned once only
 
 
-@dataclass(slots=True)
 class Batch:
-    """What a chunk of bytes held: ``items`` in the order they came."""
+    """What a chunk of bytes held: ``items`` in the order they came.
 
-    answers: bytes = b""
-    """The answers to the hook calls among them, to be written at once."""
-    items: list[Item] = field(default_factory=list)
-    size: int = 0
-    """Bytes of the payloads in ``items``."""
-    shutdown: bool = False
-    """Whether the node wants us to end."""
-    remarks: list[str] = field(default_factory=list)
-    """What was wrong with what came, in words."""
+    ``answers`` are those to the hook calls among them, to be written at once; ``size`` is the payloads' bytes,
+    ``shutdown`` whether the node wants us to end, ``remarks`` what was wrong with what came, in words.
+    """
+
+    __slots__ = ("answers", "items", "remarks", "shutdown", "size")
+
+    def __init__(self) -> None:
+        self.answers = b""
+        self.items: list[Item] = []
+        self.size = 0
+        self.shutdown = False
+        self.remarks: list[str] = []
 
 
 class HostReader:

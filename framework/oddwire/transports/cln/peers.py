@@ -7,10 +7,10 @@ it was asked for. Messages have an order of their own, too: one may come before 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from oddwire.transports.base import NodeId, PeerInfo
+from oddwire.values import Value
 
 __all__ = ["Event", "PeerTable", "Question", "read_address"]
 
@@ -22,27 +22,24 @@ _AGAIN: Final = (0.02, 0.05, 0.1, 0.2, 0.4)
 _REMEMBERED: Final = 1000  # peers that are gone
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(Value):
     """That ``listpeers`` should be asked for ``node_id`` in ``delay`` seconds."""
 
     node_id: NodeId
     delay: float = 0.0
 
 
-@dataclass(slots=True)
 class _Peer:
-    since: int
-    """When the last notification of it came."""
-    notified: bool = False
-    """``connect`` has come, for what we know of it."""
-    heard: bool = False
-    """A message of it waits."""
-    tries: int = 0
-    direction: Literal["in", "out"] | None = None
-    address: str = ""
-    info: PeerInfo | None = None
-    """What was told of it; None until then."""
+    __slots__ = ("address", "direction", "heard", "info", "notified", "since", "tries")
+
+    def __init__(self, since: int) -> None:
+        self.since = since  # when the last notification of it came
+        self.notified = False  # connect has come, for what we know of it
+        self.heard = False  # a message of it waits
+        self.tries = 0
+        self.direction: Literal["in", "out"] | None = None
+        self.address = ""
+        self.info: PeerInfo | None = None  # what was told of it; None until then
 
 
 class PeerTable:

@@ -8,7 +8,6 @@ import logging
 import os
 from binascii import hexlify
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Final
 
 from oddwire.errors import ConnectionClosed, EncodeError, NodeRefused, TransportError
@@ -119,6 +118,8 @@ class ClnTransport(Transport):
         params = params if isinstance(params, dict) else {}
         configuration = params.get("configuration")
         configuration = configuration if isinstance(configuration, dict) else {}
+        from pathlib import Path  # the node waits for the manifest, no longer for this
+
         path = Path(str(configuration.get("lightning-dir", ".")), str(configuration.get("rpc-file", "lightning-rpc")))
         self._rpc = JsonRpcClient(path)
         return option_values(manifest, params)
