@@ -7,12 +7,12 @@ import types
 import typing
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 from oddwire.app.parameters import alternatives, evaluate
 from oddwire.errors import ExtensionError
 from oddwire.schema import Message, schema_of
+from oddwire.values import Value
 
 if TYPE_CHECKING:
     from oddwire.app.context import Context
@@ -34,8 +34,7 @@ HandlerFunction = Callable[["Context", Any], Coroutine[Any, Any, Message | None]
 StreamFunction = Callable[["Context", Any], AsyncGenerator[Message, None]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Handler:
+class Handler(Value, kw_only=True, hidden=("scope",)):
     """One async function that receives every message of one class; a message it returns is the reply.
 
     ``function`` is called with a `Context` and the message. One with a ``yield`` answers with a stream. ``concurrent``
@@ -46,7 +45,7 @@ class Handler:
     message: type[Message]
     function: HandlerFunction | StreamFunction
     concurrent: bool = False
-    scope: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    scope: Mapping[str, Any] = types.MappingProxyType({})
     """Names that annotations may use besides the function's globals, for a handler made inside another function."""
 
     def __post_init__(self) -> None:
