@@ -96,6 +96,7 @@ class Channel:
                 self._poll.register(fd, select.POLLIN)
         self._thread = threading.Thread(target=self._run, name="oddwire cln channel", daemon=True)
         self._thread.start()
+        self._wake()  # for what was sent before
 
     @property
     def is_running(self) -> bool:

@@ -250,11 +250,11 @@ class Inbox:
     def _sink_payload(self, peer: NodeId, payload: bytes) -> None:
         try:
             self.sink.payload_received(peer, payload)
-        except Exception:
+        except (Exception, SystemExit):
             logger.exception("the sink raised over a payload of %s", peer)
 
     def _call(self, function: object, *arguments: object) -> None:
         try:
             function(*arguments)  # type: ignore[operator]
-        except Exception:
+        except (Exception, SystemExit):
             logger.exception("the sink raised")

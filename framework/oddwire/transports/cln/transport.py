@@ -40,6 +40,7 @@ logger = logging.getLogger("oddwire.transports.cln")
 _REFUSED_TYPES: Final = {type_id.to_bytes(2, "big"): type_id for type_id in REFUSED}
 _GONE: Final = ("No such peer", "Peer is not connected", "Peer not connected")
 _CLOSED: Final = "closed by us"
+_EVERYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104 - what a node listens at, not where it is found
 
 
 class ClnTransport(Transport):
@@ -118,10 +119,8 @@ class ClnTransport(Transport):
         params = params if isinstance(params, dict) else {}
         configuration = params.get("configuration")
         configuration = configuration if isinstance(configuration, dict) else {}
-        from pathlib import Path  # the node waits for the manifest, no longer for this
-
-        path = Path(str(configuration.get("lightning-dir", ".")), str(configuration.get("rpc-file", "lightning-rpc")))
-        self._rpc = JsonRpcClient(path)
+        folder, name = configuration.get("lightning-dir", "."), configuration.get("rpc-file", "lightning-rpc")
+        self._rpc = JsonRpcClient(os.path.join(str(folder), str(name)))  # noqa: PTH118 - pathlib is slow to import
         return option_values(manifest, params)
 
     def refuse(self, reason: str) -> None:
@@ -162,7 +161,7 @@ class ClnTransport(Transport):
             info = await rpc.call("getinfo")
             self.node_id = NodeId(info["id"])
             addresses = [*info.get("address", ()), *info.get("binding", ())]
-            self.uris = list(dict.fromkeys(f"{self.node_id}@{read_address(a)}" for a in addresses if "port" in a))
+            self.uris = list(dict.fromkeys(f"{self.node_id}@{read_address(a)}" for a in addresses if _can_be_dialed(a)))
             await roster.list_peers()
         except (NodeRefused, KeyError, TypeError, ValueError) as error:
             raise TransportError(f"the node does not say who it is, and who its peers are: {error!r}") from error
@@ -364,3 +363,7 @@ class ClnTransport(Transport):
             ended = asyncio.Event()
             self._channel.stop(on_done=lambda: loop.call_soon_threadsafe(ended.set))
             await ended.wait()
+
+
+def _can_be_dialed(address: Mapping[str, Any]) -> bool:
+    return "port" in address and address.get("address") not in _EVERYWHERE

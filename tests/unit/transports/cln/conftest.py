@@ -150,7 +150,12 @@ class FakeNode:
         if method in self.methods:
             return self.methods[method](params)
         if method == "getinfo":
-            return {"id": NODE_ID, "address": [], "binding": [{"type": "ipv4", "address": "127.0.0.1", "port": 9}]}
+            here = {"type": "ipv4", "address": "127.0.0.1", "port": 9}
+            return {
+                "id": NODE_ID,
+                "address": [here],
+                "binding": [{**here, "address": "0.0.0.0"}, here, {"socket": "/x"}],
+            }
         if method == "listpeers":
             wanted = params[0] if params else None
             return {"peers": [peer for key, peer in self.peers.items() if wanted in (None, key)]}

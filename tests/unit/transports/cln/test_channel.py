@@ -128,6 +128,14 @@ async def test_log_lines(ends: Ends) -> None:
     assert len(told[3][1]) == 16384
 
 
+async def test_what_is_logged_before_it_starts_is_not_lost() -> None:
+    ends = Ends()
+    ends.channel.log("info", "early")
+    ends.start(asyncio.get_running_loop())
+    assert ends.read()["params"]["message"] == "early"
+    ends.close()
+
+
 async def test_log_lines_that_nobody_reads_are_counted(ends: Ends) -> None:
     for number in range(20_000):
         ends.channel.log("info", f"{number} {'x' * 100}")
