@@ -1,0 +1,102 @@
+"""What a plugin imports before it has told lightningd what it is: the node waits for it, so it should not be much."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import oddwire
+
+PLUGIN = """
+import sys
+sys.path += {path!r}
+import atexit
+atexit.register(lambda: print(*sys.modules, sep="\\n", file=sys.stderr))
+from oddwire import Context, Extension, Message, message, point, u64
+
+extension = Extension("quote", version="1.0", feature=513)
+
+@message(0x8C01)
+class Ask(Message):
+    asset: str
+
+@message(0x8C03, codec="bolt")
+class Price(Message):
+    node: point
+    millisats: u64
+
+@message(0x8C05, codec="json")
+class Refused(Message):
+    reason: str | None = None
+
+@extension.on(Ask)
+async def ask(context: Context, ask: Ask) -> Price | Refused | None: ...
+
+@extension.option("quote-asset")
+def asset(value: str = "eur") -> str:
+    return value
+
+@extension.rpc("quote-ask")
+async def rpc(context: Context, node_id: str, asset: str = "eur") -> dict[str, str]: ...
+
+extension.run()
+"""
+NOT_YET = {
+    # command line
+    *("argparse", "click", "rich", "typer", "oddwire.cli", "oddwire.testing"),
+    # cryptography, and the embedded node's network
+    *("coincurve", "cryptography", "hashlib", "hmac", "python_socks", "oddwire.node"),
+    *("oddwire.proto.bolt1", "oddwire.proto.connection", "oddwire.proto.ecdsa", "oddwire.proto.noise"),
+    *("oddwire.transports.bolt8", "oddwire.transports.memory", "oddwire.jsonrpc.server"),
+    # installed plugins, and what reads files
+    *("email", "importlib.metadata", "pathlib", "oddwire.app.extension_file", "oddwire.schema.bolt_csv"),
+    *("shutil", "sqlite3", "tempfile", "zipfile"),
+    # what messages are written with, and sent by
+    *("datetime", "msgpack", "oddwire.app.dispatcher"),
+    *("oddwire.codecs.bolt", "oddwire.codecs.json", "oddwire.codecs.msgpack"),
+    # for errors alone
+    *("difflib", "ipaddress", "pprint"),
+}
+
+
+@pytest.fixture(scope="module")
+def imported(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
+    """The modules of a plugin's process that has answered ``getmanifest``; afterwards its node goes away."""
+    path = [str(Path(oddwire.__file__).parents[1]), *(entry for entry in sys.path if entry.endswith("site-packages"))]
+    script = tmp_path_factory.mktemp("plugin") / "quote.py"
+    script.write_text(PLUGIN.format(path=path))
+    request = {"jsonrpc": "2.0", "id": "cln:getmanifest#1", "method": "getmanifest", "params": {}}
+    # -S: what site-packages has *.pth files for, such as oddwire installed in place, imports a lot by itself
+    process = subprocess.Popen(
+        [sys.executable, "-S", script],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "LIGHTNINGD_PLUGIN": "1"},
+    )
+    with process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdin.write(json.dumps(request).encode())
+        process.stdin.flush()
+        manifest = json.loads(process.stdout.readline())["result"]
+        process.stdin.close()
+        process.stdout.read()
+        modules = process.stderr.read().decode().splitlines()
+    assert [method["name"] for method in manifest["rpcmethods"]] == ["quote-ask"]
+    return set(modules)
+
+
+def test_what_is_needed_is_there(imported: set[str]) -> None:
+    assert {"asyncio", "oddwire.app.application", "oddwire.transports.cln.transport"} <= imported
+
+
+@pytest.mark.parametrize("module", sorted(NOT_YET))
+def test_the_node_does_not_wait_for(module: str, imported: set[str]) -> None:
+    assert module not in imported
