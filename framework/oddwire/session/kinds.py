@@ -43,8 +43,8 @@ MAX_HELLO: Final = 32768
 """Bytes in the longest content of a hello."""
 MAX_EXTENSIONS: Final = 255
 """Extensions in a hello."""
-MAX_NUMBER: Final = 2**63 - 1
-"""The greatest epoch, sequence, credit and ack: databases and most languages hold them as they are."""
+MAX_NUMBER: Final = 2**62 - 1
+"""The greatest epoch, sequence, credit and ack: the sum of two fits 63 bits, as databases and languages have them."""
 MAX_TEXT: Final = 1000
 """Bytes in the longest text of a failure or refusal, in UTF-8."""
 MAX_WINDOW: Final = 1024

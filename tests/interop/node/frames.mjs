@@ -3,7 +3,7 @@
 
 export const SESSION_TYPE = 49373;
 export const LONGEST_PAYLOAD = 65535;
-const MOST = (1n << 63n) - 1n;
+const MOST = (1n << 62n) - 1n;
 
 export const Kind = { hello: 1, fragment: 2, request: 3, reply: 4, failure: 5, cancel: 6, data: 7, ack: 8 };
 export const Scope = { request: 1, transfer: 2, lane: 3 };

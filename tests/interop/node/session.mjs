@@ -500,7 +500,7 @@ class OutgoingLane {
   }
 
   #renumber(epoch) {
-    if (epoch === (1n << 63n) - 1n) return;
+    if (epoch === (1n << 62n) - 1n) return;
     const messages = [...this.messages.values()];
     this.epoch = [epoch + 1n, BigInt(Date.now()) * 1000n].reduce((a, b) => (a > b ? a : b));
     this.messages = new Map(messages.map((message, index) => [BigInt(index + 1), message]));

@@ -1,0 +1,213 @@
+"""The application of tests/vectors/session.json, on oddwire."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+
+import pytest
+
+from oddwire import (
+    Application,
+    ConnectionClosed,
+    Context,
+    Extension,
+    Message,
+    NodeId,
+    NotSupported,
+    PeerNotConnected,
+    QuotaExceeded,
+    Refuse,
+    RemoteFailure,
+    RemoteProtocolError,
+    message,
+    schema_of,
+)
+from oddwire.session.frames import Code
+
+DEADLINE = 30  # seconds; reached only where something does not happen at all
+
+
+@message(0x8CA1, codec="raw")
+class Ask(Message):
+    data: bytes
+
+
+@message(0x8CA3, codec="raw")
+class Answer(Message):
+    data: bytes
+
+
+@message(0x8CA5, codec="raw")
+class Count(Message):
+    data: bytes
+
+
+@message(0x8CA7, codec="raw")
+class Number(Message):
+    data: bytes
+
+
+@message(0x8CA9, codec="raw")
+class RefuseMe(Message):
+    data: bytes
+
+
+@message(0x8CAB, codec="raw")
+class FailMe(Message):
+    data: bytes
+
+
+@message(0x8CAD, codec="raw")
+class Hang(Message):
+    data: bytes
+
+
+@message(0x8CAF, codec="raw")
+class Note(Message):
+    data: bytes
+
+
+CLASSES = {schema_of(cls).type_id: cls for cls in (Ask, Count, RefuseMe, FailMe, Hang, Note)}
+ANSWERS = {Ask: Answer, Count: Number}
+
+
+def read(payload: bytes) -> Message:
+    return CLASSES[int.from_bytes(payload[:2], "big")](data=payload[2:])
+
+
+def written(message: Message) -> bytes:
+    return schema_of(message).type_id.to_bytes(2, "big") + message.data
+
+
+class VectorApplication:
+    """An extension that does what the vectors want; what happens to it; and what it can be told to do."""
+
+    def __init__(self) -> None:
+        self.extension = extension = Extension("vectors", version="1.0")
+        self.app: Application | None = None
+        self._happened: list[tuple[str, bytes, Mapping[str, object]]] = []
+        self._changed = asyncio.Event()
+        self._asking: asyncio.Task[object] | None = None
+        self._read_on = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+        @extension.on(Ask)
+        async def answer(context: Context, message: Ask) -> Answer:
+            return Answer(data=message.data)
+
+        @extension.on(Count)
+        async def count(context: Context, message: Count) -> AsyncIterator[Number]:
+            for number in range(struct.unpack(">H", message.data)[0]):
+                yield Number(data=struct.pack(">H", number))
+
+        @extension.on(RefuseMe, reliable=True)
+        async def refuse(context: Context, message: RefuseMe) -> None:
+            raise Refuse("not today", code=1000)
+
+        @extension.on(FailMe)
+        async def fail(context: Context, message: FailMe) -> None:
+            raise RuntimeError("a bug, of which nobody else should hear")
+
+        @extension.on(Hang)
+        async def hang(context: Context, message: Hang) -> None:
+            self.note("handled", message)
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                self.note("cancelled", message)
+                raise
+
+        @extension.on(Note, reliable=True)
+        async def take(context: Context, message: Note) -> None:
+            self.note("handled", message)
+
+    def note(self, what: str, message: Message, **facts: object) -> None:
+        self._happened.append((what, written(message), facts))
+        self._changed.set()
+
+    async def happened(self, what: str, payload: bytes) -> Mapping[str, object]:
+        async with asyncio.timeout(DEADLINE):
+            while True:
+                for index, (name, of, facts) in enumerate(self._happened):
+                    if (name, of) == (what, payload):
+                        del self._happened[index]
+                        return facts
+                self._changed.clear()
+                await self._changed.wait()
+
+    async def begin(self, node_id: NodeId, what: str, payload: bytes, step: Mapping[str, object]) -> None:
+        """Do what a step says, for or with a peer."""
+        peer = self.app.peer(node_id)
+        match what:
+            case "give up":
+                self._asking.cancel()
+                return
+            case "request":
+                doing: Awaitable[object] = self._request(peer, read(payload))
+            case "stream":
+                self._read_on.clear()
+                doing = self._stream(peer, read(payload), step["credit"], step.get("used"))
+            case "send reliably":
+                note = read(payload)
+                receipt = await peer.send(note, reliable=True)
+                task = asyncio.create_task(self._deliver(note, receipt))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+                return
+        self._asking = asyncio.create_task(doing)
+
+    async def result(self) -> object:
+        """What became of the request or stream, as the vectors write it."""
+        self._read_on.set()
+        async with asyncio.timeout(DEADLINE):
+            return await self._asking
+
+    async def _request(self, peer, message) -> object:
+        try:
+            return {"reply": written(await peer.request(message, ANSWERS[type(message)], timeout=DEADLINE)).hex()}
+        except Exception as error:
+            return outcome(error)
+
+    async def _stream(self, peer, message, credit, used) -> object:
+        parts: list[str] = []
+        try:
+            stream = peer.stream(message, ANSWERS[type(message)], timeout=DEADLINE, credit=credit)
+            if used == 0:
+                first = asyncio.ensure_future(anext(stream))
+                await self._read_on.wait()
+                parts.append(written(await first).hex())
+            async for part in stream:
+                parts.append(written(part).hex())  # noqa: PERF401 - those before a failure are kept
+        except Exception as error:
+            found = outcome(error)
+            return {"parts": parts, **found} if isinstance(found, dict) else found
+        return {"parts": parts}
+
+    async def _deliver(self, note, receipt) -> None:
+        try:
+            await receipt.delivered()
+        except RemoteFailure as error:
+            self.note("failed", note, code=error.code, text=error.text)
+        else:
+            self.note("delivered", note)
+
+
+def outcome(error: Exception) -> object:
+    match error:
+        case RemoteFailure():
+            return {"code": error.code, "text": error.text}
+        case ConnectionClosed() | PeerNotConnected():
+            return "lost"
+        case NotSupported() | QuotaExceeded():
+            return "not supported"
+        case RemoteProtocolError():
+            return {"code": Code.MALFORMED, "text": str(error)}
+    raise error
+
+
+@pytest.fixture
+def make_vector_application() -> Callable[[], VectorApplication]:
+    """Make what runs as the application of the vectors; its ``app`` has to be set."""
+    return VectorApplication
