@@ -131,7 +131,9 @@ def dump(kind: Kind, value: Any, form: Form, path: str = "$") -> Any:
             if not isinstance(value, bytes | bytearray):
                 _wrong(kind, value, path)
             check_length(kind, len(value), path)
-            return value.hex() if form.hexed else bytes(memoryview(value))
+            if form.hexed:
+                return value.hex()
+            return value if type(value) is bytes else bytes(memoryview(value))
         case Opaque():
             if not isinstance(value, kind.python):
                 _wrong(kind, value, path)

@@ -195,10 +195,12 @@ class Asked(Generic[E, P]):
 class Handling(Generic[H]):
     """A peer's request being handled. ``handle`` is the caller's: what is to be cancelled, or woken by credit."""
 
-    __slots__ = ("allowed", "handle", "id", "sent", "streams")
+    __slots__ = ("allowed", "deadline", "handle", "id", "sent", "streams")
 
-    def __init__(self, number: int, credit: int) -> None:
+    def __init__(self, number: int, credit: int, deadline: float) -> None:
         self.id = number
+        self.deadline = deadline
+        """When `Asking.expire` gives it up, as its caller will have; change it with `Asking.wait`."""
         self.streams = credit > 0
         """Whether the peer wants a stream of parts, or else one reply."""
         self.allowed = credit
@@ -214,11 +216,13 @@ class Asking(Generic[H]):
     Ids are the peer's business: one that comes again after its request has ended is a new request.
     """
 
-    __slots__ = ("_limit", "_open", "late", "repeated")
+    __slots__ = ("_limit", "_open", "deadline", "late", "repeated")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._open: dict[int, Handling[H]] = {}
+        self.deadline = math.inf
+        """When `expire` may have something to do: never too late, sometimes too early."""
         self.repeated = 0
         """Requests under an id that was open."""
         self.late = 0
@@ -228,7 +232,7 @@ class Asking(Generic[H]):
         """Give the number of requests that are open."""
         return len(self._open)
 
-    def open(self, number: int, credit: int = 0) -> Handling[H] | Code | None:
+    def open(self, number: int, credit: int = 0, deadline: float = math.inf) -> Handling[H] | Code | None:
         """Add a request, for a stream if it brings credit. `Code.QUOTA`, to refuse it with, if too many are open.
 
         None, counted, if the id is open already: this one is to be ignored, as a failure would end the first.
@@ -239,8 +243,10 @@ class Asking(Generic[H]):
             return None
         if len(waiting) >= self._limit:
             return Code.QUOTA
-        handling: Handling[H] = Handling(number, credit)
+        handling: Handling[H] = Handling(number, credit, deadline)
         waiting[number] = handling
+        if deadline < self.deadline:
+            self.deadline = deadline
         return handling
 
     def close(self, handling: Handling[H]) -> bool:
@@ -271,8 +277,23 @@ class Asking(Generic[H]):
         found.allowed = value
         return found
 
+    def wait(self, handling: Handling[H], deadline: float = math.inf) -> None:
+        """Set until when the caller of a request waits: for the next part, if it is a stream's."""
+        handling.deadline = deadline
+        if deadline < self.deadline:
+            self.deadline = deadline
+
+    def expire(self, now: float) -> list[Handling[H]]:
+        """End what its caller does not wait for any more, and give it to be cancelled; see `Asked.expire`."""
+        expired = [handling for handling in self._open.values() if handling.deadline <= now]
+        for handling in expired:
+            del self._open[handling.id]
+        self.deadline = min((handling.deadline for handling in self._open.values()), default=math.inf)
+        return expired
+
     def clear(self) -> list[Handling[H]]:
         """End everything; give what is to be cancelled."""
         found = list(self._open.values())
         self._open.clear()
+        self.deadline = math.inf
         return found

@@ -303,6 +303,25 @@ def test_clear_gives_everything() -> None:
     assert not asking.close(both[0])
 
 
+def test_what_its_caller_does_not_wait_for_ends() -> None:
+    asking: Asking[str] = Asking(5)
+    handlings = [asking.open(number, 0, deadline) for number, deadline in [(1, 20.0), (2, 10.0), (3, math.inf)]]
+    stream = asking.open(4, 16, 15.0)
+    assert isinstance(stream, Handling)
+    assert asking.deadline == 10.0
+    assert asking.expire(9.9) == []
+    assert asking.expire(10.0) == [handlings[1]]
+    assert asking.deadline == 15.0
+    asking.wait(stream, 25.0)
+    assert asking.expire(15.0) == []
+    assert asking.deadline == 20.0
+    asking.wait(stream, 18.0)
+    assert asking.deadline == 18.0
+    assert asking.expire(30.0) == [handlings[0], stream]
+    assert (asking.deadline, len(asking)) == (math.inf, 1)
+    assert not asking.close(stream)
+
+
 def test_a_million_requests_take_no_more_than_the_limit() -> None:
     asking: Asking[str] = Asking(64)
     for number in range(64):
