@@ -13,7 +13,7 @@ from oddwire.errors import Refuse, StoreError
 from oddwire.proto.keys import NodeId
 from oddwire.session.database import Database
 from oddwire.session.frames import Ack, AckFlag, Code, Data, Refusal, clip
-from oddwire.session.reliable import GREATEST, Receiver, Verdict
+from oddwire.session.reliable import Receiver, Verdict
 from oddwire.session.store import Store
 
 __all__ = ["ATTEMPTS", "MAX_LANES", "Inbox", "InboxHost"]
@@ -123,7 +123,7 @@ class Inbox:
             self._reopen()
             return True  # not acknowledged: it will come again
         lane = self._lane(node_id, data.lane)
-        if lane is None or max(data.epoch, data.sequence) > GREATEST:
+        if lane is None:
             return False
         receiver = lane.receiver
         verdict = receiver.receive(data.epoch, data.base, data.sequence, now)

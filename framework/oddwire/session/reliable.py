@@ -14,12 +14,9 @@ from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import Final, NamedTuple
 
-from oddwire.session.frames import MAX_WINDOW, Ack, AckFlag, Refusal, Scope, fit_refusals
+from oddwire.session.frames import MAX_NUMBER, MAX_WINDOW, Ack, AckFlag, Refusal, Scope, fit_refusals
 
-__all__ = ["GREATEST", "Receiver", "Sender", "Settled", "Verdict"]
-
-GREATEST: Final = (1 << 62) - 1
-"""The greatest epoch and sequence taken from a peer: twice as much would not fit the database."""
+__all__ = ["Receiver", "Sender", "Settled", "Verdict"]
 
 _FIRST_PAUSE: Final = 5.0  # seconds without an ack until what is on its way is sent again; doubles each time
 _LAST_PAUSE: Final = 60.0
@@ -161,7 +158,7 @@ class Sender:
         """
         first = self.settled
         nothing = Settled(first, first, {})
-        if ack.epoch < self.epoch or ack.epoch > GREATEST or ack.value > GREATEST or self._frozen:
+        if ack.epoch < self.epoch or ack.epoch == MAX_NUMBER or self._frozen:  # there is no greater epoch to go to
             return nothing
         if ack.epoch > self.epoch or ack.value + self.offset >= self.stop:
             # It knows of what we do not: our database is an older copy of itself
@@ -294,7 +291,7 @@ class Receiver:
         if epoch != self.epoch:
             if epoch < self.epoch:
                 return Verdict.ACK
-            if max(epoch, sequence) > GREATEST or self.taken > self.last:
+            if self.taken > self.last:
                 return Verdict.IGNORE  # what is under way ends first: it may be the same message
             self.epoch = epoch
             self.last = self.handled = self.taken = base - 1
@@ -302,8 +299,6 @@ class Receiver:
             self.forgot = True
             self.tries = self.base = 0
         elif base > self.last + 1:
-            if sequence > GREATEST:
-                return Verdict.IGNORE
             # The sender has given up what is between, or our database is an older copy of itself
             self.last = base - 1
             if self.last > self.handled:
