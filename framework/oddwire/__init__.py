@@ -88,6 +88,10 @@ if TYPE_CHECKING:
         u32,
         u64,
     )
+    from oddwire.session.door import ExtensionStore
+    from oddwire.session.kinds import Code
+    from oddwire.session.limits import Counters, Limits
+    from oddwire.session.receipt import Receipt
     from oddwire.transports.base import Manifest, PeerInfo, Sink, Transport
     from oddwire.transports.bolt8 import Bolt8Limits, Bolt8Transport
     from oddwire.transports.memory import MemoryNetwork, MemoryTransport
@@ -97,16 +101,20 @@ __all__ = [
     "AuthenticationFailed",
     "Bolt8Limits",
     "Bolt8Transport",
+    "Code",
     "CodecError",
     "ConnectionClosed",
     "Context",
+    "Counters",
     "DecodeError",
     "DefinitionError",
     "EncodeError",
     "Extension",
     "ExtensionError",
+    "ExtensionStore",
     "Handler",
     "HandshakeFailed",
+    "Limits",
     "LocalProtocolError",
     "MalformedMessage",
     "Manifest",
@@ -128,6 +136,7 @@ __all__ = [
     "ProtocolError",
     "PublicKey",
     "QuotaExceeded",
+    "Receipt",
     "Refuse",
     "RemoteFailure",
     "RemoteProtocolError",
@@ -268,6 +277,13 @@ _HOMES = {
         "u32",
         "u64",
     ),
+    "oddwire.session.door": ("ExtensionStore",),
+    "oddwire.session.kinds": ("Code",),
+    "oddwire.session.limits": (
+        "Counters",
+        "Limits",
+    ),
+    "oddwire.session.receipt": ("Receipt",),
     "oddwire.transports.base": (
         "Manifest",
         "PeerInfo",

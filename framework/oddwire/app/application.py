@@ -7,6 +7,7 @@ import logging
 import signal
 from collections.abc import Mapping
 from enum import Enum
+from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -15,6 +16,7 @@ from oddwire.app.methods import Methods
 from oddwire.app.options import Options
 from oddwire.app.plugins import PluginManager
 from oddwire.app.router import build_router
+from oddwire.app.services import Services
 from oddwire.codecs.registry import Registry
 from oddwire.errors import ExtensionError, LocalProtocolError, OddwireError, TransportError
 from oddwire.session.basics import SESSION_TYPE
@@ -23,7 +25,8 @@ from oddwire.values import replace
 
 if TYPE_CHECKING:
     from oddwire.app.dispatcher import Dispatcher
-    from oddwire.session.limits import Limits
+    from oddwire.session.door import ExtensionStore
+    from oddwire.session.limits import Counters, Limits
 
 __all__ = ["Application", "reason_of"]
 
@@ -51,9 +54,10 @@ class Application:
     ``extensions`` are `Extension` objects, other plugins, or texts: names of installed extensions and paths of
     ``.py`` files. ``transport`` is an unopened `Transport`, or the name of a registered or installed one, made with
     ``transport_options``. ``options`` are values of the extensions' options by name. ``plugins`` brings a
-    `PluginManager` with plugins of its own. ``limits`` are how much each peer may use. Without ``session`` peers hear
-    nothing of the session layer: plain messages are all there is. ``grace`` is how many seconds handlers get to finish
-    when the application closes.
+    `PluginManager` with plugins of its own. ``store`` is the path of the database for reliable messages and what
+    extensions keep, for this application alone, or ``":memory:"``. ``limits`` are how much each peer may use. Without
+    ``session`` peers hear nothing of the session layer: plain messages are all there is. ``grace`` is how many seconds
+    handlers get to finish when the application closes.
 
     Everything is checked here, before anything runs: raises the `DefinitionError` that names both sides. Starts
     once, with ``async with app:`` or `start` and `aclose`.
@@ -66,6 +70,7 @@ class Application:
         transport_options: Mapping[str, Any] | None = None,
         options: Mapping[str, Any] | None = None,
         plugins: PluginManager | None = None,
+        store: str | PathLike[str] | None = None,
         limits: Limits | None = None,
         session: bool = True,
         grace: float = 5.0,
@@ -87,6 +92,7 @@ class Application:
         self._options = Options(self._router.settings, options or {})
         self._limits = limits
         self._has_session = session
+        self.services = Services(self._router, transport, store, limits, session)
         manifest = self._router.manifest
         self._manifest = replace(
             manifest,
@@ -119,6 +125,7 @@ class Application:
         opening = False
         try:
             self._options.read(await self.transport.configure(self._manifest))
+            guards = await self.services.prepare()
             self._started |= silent
             for call in calls("startup"):
                 await call.finish(app=self)
@@ -133,9 +140,11 @@ class Application:
                 on_disconnect=calls("peer_disconnected"),
                 on_failure=calls("handler_failed"),
                 tracers=calls("message_traced"),
+                guards=guards,
                 session=self._has_session,
                 limits=self._limits,
             )
+            self.services.attach(self._dispatcher)
             opening = True
             await self.transport.open(self._manifest, self._dispatcher)
         except BaseException as error:
@@ -184,7 +193,10 @@ class Application:
             else:
                 await self.transport.aclose()
         finally:
-            await self._shut_down()
+            try:
+                await self._shut_down()
+            finally:
+                await self.services.aclose()
 
     async def _shut_down(self) -> None:
         errors: list[Exception] = []
@@ -307,6 +319,15 @@ class Application:
         A dynamic option has its new value as soon as it is given one. Raises `LocalProtocolError` before.
         """
         return self._options
+
+    def store(self, extension: str) -> ExtensionStore:
+        """Give what an extension keeps on disk: `Context.store`. Raises `LocalProtocolError` without a store."""
+        return self.services.store(extension)
+
+    @property
+    def counters(self) -> Counters:
+        """How often limits took effect, those of all extensions together."""
+        return self._running().counters()
 
     @property
     def node_id(self) -> NodeId | None:

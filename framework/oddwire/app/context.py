@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, overload
 
 from oddwire.app.plain import to_plain
 from oddwire.errors import LocalProtocolError
@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from oddwire.app.extension import Extension
     from oddwire.app.plugins import Contribution
     from oddwire.app.requests import Requests
+    from oddwire.session.door import ExtensionStore
     from oddwire.session.large import Progress
     from oddwire.session.link import Link
+    from oddwire.session.receipt import Receipt
 
 __all__ = ["Context", "HostNode", "Messenger", "Peer"]
 
@@ -36,6 +38,10 @@ class Messenger(Protocol):
         self, node_id: NodeId, message: Message, force: bool = False, progress: Progress | None = None
     ) -> Coroutine[Any, Any, None]:
         """Send one message."""
+        raise NotImplementedError
+
+    def deliver(self, node_id: NodeId, message: Message) -> Coroutine[Any, Any, Receipt]:
+        """Keep one message until the peer has it."""
         raise NotImplementedError
 
     def info(self, node_id: NodeId) -> PeerInfo | None:
@@ -107,9 +113,27 @@ class Peer:
         link = self._messenger.link(self.node_id)
         return link is not None and await link.meet()
 
+    @overload
     def send(
-        self, message: Message, *, force: bool = False, progress: Progress | None = None
-    ) -> Coroutine[Any, Any, None]:
+        self,
+        message: Message,
+        *,
+        force: bool = False,
+        progress: Progress | None = None,
+        reliable: Literal[False] = False,
+    ) -> Coroutine[Any, Any, None]: ...
+
+    @overload
+    def send(self, message: Message, *, reliable: Literal[True]) -> Coroutine[Any, Any, Receipt]: ...
+
+    def send(
+        self,
+        message: Message,
+        *,
+        force: bool = False,
+        progress: Progress | None = None,
+        reliable: bool = False,
+    ) -> Coroutine[Any, Any, Any]:
         """Send one message; returns once the transport has accepted it, which is not delivery.
 
         Waits while the peer's queue is full; cancelled meanwhile, nothing is sent. One of more than 65535 bytes goes in
@@ -121,7 +145,15 @@ class Peer:
         since a peer that does not know an even type hangs up (``force`` sends it all the same), and for one that is
         too long for a peer without a session; `QuotaExceeded` for one longer than the peer puts together, and
         `RemoteFailure` if it refuses it on the way; `PeerNotConnected`; `ConnectionClosed` if that happens meanwhile.
+
+        With ``reliable`` it returns a `Receipt` once the message is safe on disk, connected or not: it goes out, again
+        if need be, also after restarts of either side, and takes effect once, in the order in which an extension's
+        messages to the peer were sent. In a reliable handler it goes out if the handler ends well. Raises
+        `QuotaExceeded` if too much waits for the peer already, `StoreError` if the disk does not take it, and
+        `LocalProtocolError` without a store.
         """
+        if reliable:
+            return self._messenger.deliver(self.node_id, message)
         return self._messenger.send(self.node_id, message, force, progress)
 
     def request(
@@ -241,6 +273,11 @@ class Context:
     def options(self) -> Mapping[str, Any]:
         """The values of all loaded extensions' options, by name: `Application.options`."""
         return self.app.options
+
+    @property
+    def store(self) -> ExtensionStore:
+        """What the extension keeps on disk. Raises `LocalProtocolError` if the application has no store."""
+        return self.app.store(self.extension)
 
     @property
     def logger(self) -> logging.Logger:

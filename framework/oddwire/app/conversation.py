@@ -21,8 +21,8 @@ from oddwire.errors import (
     SessionError,
 )
 from oddwire.schema import Message, schema_of
-from oddwire.session.frames import encode_failure, encode_reply
-from oddwire.session.kinds import Ack, Code, Data, Failure, ReplyFlag, Request, Scope, Spoken
+from oddwire.session.frames import encode_ack, encode_failure, encode_reply
+from oddwire.session.kinds import Ack, Code, Data, Failure, Refusal, ReplyFlag, Request, Scope, Spoken
 from oddwire.session.layout import clip
 from oddwire.session.limits import Limits
 from oddwire.session.link import Answering, Link
@@ -32,6 +32,7 @@ from oddwire.transports.base import MAX_PAYLOAD, NodeId
 
 if TYPE_CHECKING:
     from oddwire.app.dispatcher import Dispatcher
+    from oddwire.app.guard import Guard
 
 __all__ = ["Conversation", "spoken"]
 
@@ -45,6 +46,14 @@ def spoken(owners: Sequence[Contribution]) -> tuple[Spoken, ...]:
         for owner in owners
         if owner.versions
     )
+
+
+def _refuse_data(link: Link, data: Data) -> None:
+    """Answer a reliable message where there is no store: what came up to it was refused for good, and is forgotten."""
+    text = "no reliable messages are taken here"
+    failures = [Refusal(data.sequence, Code.UNSUPPORTED, text)]
+    failures[:0] = [Refusal(before, Code.UNSUPPORTED, "") for before in range(data.base, data.sequence)]
+    link.post(encode_ack(Scope.LANE, 0, data.lane, data.epoch, data.sequence, failures))
 
 
 class Conversation:
@@ -62,19 +71,33 @@ class Conversation:
 
     # The host ---------------------------------------------------------------------------------------
 
-    def hello_received(self, link: Link) -> None:
-        """Note it."""
+    def hello_received(self, link: Link, new: bool) -> None:
+        """Send a new process of a peer what waits for it."""
         logger.debug("%s speaks %s", link.node_id, dict(link.agreed) or "no extension of ours")
+        if self._dispatcher.deliveries is not None:
+            self._dispatcher.deliveries.hello_received(link, new)
 
     def message_received(self, node_id: NodeId, payload: bytes) -> None:
         """Take a message that came in fragments as if it had come whole."""
         self._dispatcher.payload_received(node_id, payload)
 
-    def data_received(self, link: Link, data: Data) -> None:
-        """Take a reliable message."""
+    def data_received(self, link: Link, data: Data) -> bool:
+        """Take a reliable message, or refuse it for want of a store."""
+        deliveries = self._dispatcher.deliveries
+        if deliveries is not None:
+            return deliveries.received(link, data)
+        _refuse_data(link, data)
+        return True
 
-    def ack_received(self, link: Link, ack: Ack) -> None:
+    def ack_received(self, link: Link, ack: Ack) -> bool:
         """Take what a peer says of our reliable messages."""
+        deliveries = self._dispatcher.deliveries
+        return deliveries is not None and deliveries.acknowledged(link, ack)
+
+    def ticked(self, link: Link, now: float) -> None:
+        """Do what is due for a peer."""
+        if self._dispatcher.deliveries is not None:
+            self._dispatcher.deliveries.tick(link, now)
 
     def malformed(self, node_id: NodeId, payload: bytes, error: MalformedMessage) -> None:
         """Deal with a frame that breaks the protocol's rules as with any malformed message."""
@@ -108,24 +131,35 @@ class Conversation:
         if route is None or route.handler is None:
             self._unknown(link, handling, content)
             return
-        try:
-            message = route.decode(content)
-        except Exception as error:
-            link.asking.close(handling)
-            error = dispatcher.decode_error(content, error)
-            if dispatcher.tracer is not None:
-                dispatcher.tracer.trace("received", link.node_id, content, None, error=error)
-            link.refuse(Scope.REQUEST, request.id, Code.MALFORMED, str(error))
-            return
-        since = None
-        if dispatcher.tracer is not None:
-            since = dispatcher.tracer.trace("received", link.node_id, content, message)
         context = lane.contexts[route.owner] or dispatcher.context(lane, route.owner)
-        task = dispatcher.spawn(self._answer(link, handling, route, context, message, since))
+        if route.guard is not None:
+            work = self._guarded(route.guard, link, handling, route, context, content)
+        else:
+            message = self._decode(link, handling, route, content)
+            if message is None:
+                return
+            work = self._answer(link, handling, route, context, *message)
+        task = dispatcher.spawn(work)
         handling.handle = Answering(task)
         if request.wait_ms is not None:
             timer = dispatcher.loop.call_later(request.wait_ms / 1000, task.cancel)
             task.add_done_callback(lambda _: timer.cancel())
+
+    def _decode(
+        self, link: Link, handling: Handling[Answering], route: Route, content: bytes
+    ) -> tuple[Message, float | None] | None:
+        """Give a request's message and, if it is traced, when it came; refuse one that is malformed."""
+        tracer = self._dispatcher.tracer
+        try:
+            message = route.decode(content)
+        except Exception as error:
+            link.asking.close(handling)
+            error = self._dispatcher.decode_error(content, error)
+            if tracer is not None:
+                tracer.trace("received", link.node_id, content, None, error=error)
+            link.refuse(Scope.REQUEST, handling.id, Code.MALFORMED, str(error))
+            return None
+        return message, None if tracer is None else tracer.trace("received", link.node_id, content, message)
 
     def _unknown(self, link: Link, handling: Handling[Answering], content: bytes) -> None:
         link.asking.close(handling)
@@ -133,6 +167,24 @@ class Conversation:
             self._dispatcher.tracer.trace("received", link.node_id, content, None)
         type_id = int.from_bytes(content[:2], "big")
         link.refuse(Scope.REQUEST, handling.id, Code.UNKNOWN_MESSAGE, f"type {type_id:#06x} is not handled here")
+
+    async def _guarded(
+        self, guard: Guard, link: Link, handling: Handling[Answering], route: Route, context: Context, content: bytes
+    ) -> None:
+        """Handle a request if the extension's guard lets it through."""
+        try:
+            with guard.handling(link.node_id):
+                await guard.admit(context.peer, len(content))
+                message = self._decode(link, handling, route, content)
+                if message is not None:
+                    await self._answer(link, handling, route, context, *message)
+        except Refuse as refusal:
+            link.refuse(Scope.REQUEST, handling.id, refusal.code, refusal.text)
+        except Exception as error:  # of the function that says who may
+            self._dispatcher.enforcer.failed(context, None, error)
+            link.refuse(Scope.REQUEST, handling.id, Code.INTERNAL, "")
+        finally:
+            link.asking.close(handling)
 
     # Answering --------------------------------------------------------------------------------------
 

@@ -8,19 +8,21 @@ handler that asked holds the lane.
 from __future__ import annotations
 
 import asyncio
-import functools
+import contextvars
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from oddwire.app.context import Context, Peer
 from oddwire.app.conversation import Conversation
 from oddwire.app.extension import Extension
 from oddwire.app.lane import HIGH_WATER, MESSAGE_WEIGHT, Lane, Run
+from oddwire.app.longer import LongerWay
 from oddwire.app.plugins import Contribution, HookCall
 from oddwire.app.policy import Enforcer, Outcome
 from oddwire.app.requests import Requests
-from oddwire.app.router import Route, Router, check_support, unregistered
+from oddwire.app.router import Router, check_support, unregistered
 from oddwire.app.trace import Tracer
 from oddwire.errors import (
     ConnectionClosed,
@@ -32,12 +34,15 @@ from oddwire.errors import (
 from oddwire.schema import Message
 from oddwire.session.kinds import SESSION_TYPE_BYTES
 from oddwire.session.large import Progress
-from oddwire.session.limits import Limits
+from oddwire.session.limits import Counters, Limits
 from oddwire.session.link import Link
 from oddwire.transports.base import MAX_PAYLOAD, NodeId, PeerInfo, Transport
 
 if TYPE_CHECKING:
     from oddwire.app.application import Application
+    from oddwire.app.deliveries import Deliveries
+    from oddwire.app.guard import Guard
+    from oddwire.session.receipt import Receipt
 
 __all__ = ["Dispatcher"]
 
@@ -45,7 +50,6 @@ logger = logging.getLogger("oddwire.app")
 
 M = TypeVar("M", bound=Message)
 _TURNS: Final = 128  # messages of one peer handled before other peers get the loop
-_MAX_CONCURRENT: Final = 32  # tasks of concurrent handlers, a peer
 
 
 class Dispatcher:
@@ -61,6 +65,7 @@ class Dispatcher:
         on_disconnect: Sequence[HookCall] = (),
         on_failure: Sequence[HookCall] = (),
         tracers: Sequence[HookCall] = (),
+        guards: Mapping[str, Guard] = MappingProxyType({}),
         session: bool = True,
         limits: Limits | None = None,
     ) -> None:
@@ -71,9 +76,13 @@ class Dispatcher:
         self._on_disconnect = (*on_disconnect,)
         self.tracer = Tracer(app, tracers) if tracers else None
         self.loop = asyncio.get_running_loop()
-        self.routes = dict(router.incoming)
+        self.guards = guards
+        self.deliveries: Deliveries | None = None
+        self._longer = LongerWay(self)
+        self.routes = {prefix: self._longer.equipped(route) for prefix, route in router.incoming.items()}
         self.outgoing = dict(router.outgoing)
         self.lanes: dict[NodeId, Lane] = {}
+        self._base = contextvars.copy_context()  # a task of ours is no part of what its maker is doing
         self._tasks: set[asyncio.Task[Any]] = set()  # the loop holds tasks weakly
         self.enforcer = Enforcer(app, transport, on_failure, self.spawn)
         self.closing = False
@@ -95,7 +104,7 @@ class Dispatcher:
         if lane.paused or self.closing:
             lane.paused = True
             self.transport.pause(peer.node_id)
-        self._enqueue(lane, self._greet, 0, None, MESSAGE_WEIGHT)
+        self.enqueue(lane, self._greet, 0, None, MESSAGE_WEIGHT)
         if self.conversation is not None:
             self.conversation.session.peer_connected(peer.node_id)
 
@@ -106,18 +115,18 @@ class Dispatcher:
         if lane is None or route is None or lane.hung_up:
             self._unrouted(lane, peer, payload)
             return
-        decode, handler, owner, concurrent, _ = route
+        decode, handler, owner, longer, _, _, _, _ = route
         try:
             message = decode(payload)
         except Exception as error:
             self.malformed(lane, payload, error)
             return
-        if concurrent or lane.attentive:
-            self._attend(lane, route, message, payload)
+        if longer or lane.attentive:
+            self._longer.attend(lane, route, message, payload)
             return
         if handler is None:
             return
-        # _enqueue, written out: this is the way of nearly every message.
+        # enqueue, written out: this is the way of nearly every message.
         weight = len(payload) + MESSAGE_WEIGHT
         lane.queue.append((handler, owner, message, weight))
         lane.held = held = lane.held + weight
@@ -136,7 +145,11 @@ class Dispatcher:
         lane.calm()
         if self.conversation is not None:
             self.conversation.session.peer_disconnected(peer, reason)
-        self._enqueue(lane, self._bid_farewell, 0, reason, MESSAGE_WEIGHT)
+        if self.deliveries is not None:
+            self.deliveries.peer_disconnected(peer)
+        for guard in self.guards.values():
+            guard.forget(peer)
+        self.enqueue(lane, self._bid_farewell, 0, reason, MESSAGE_WEIGHT)
 
     def host_stopping(self, reason: str) -> None:
         """Stop the application: its host ends, or wants it to."""
@@ -168,6 +181,17 @@ class Dispatcher:
         if self.tracer is not None:
             self.tracer.trace("sent", node_id, payload, message, since=since)
 
+    async def deliver(self, node_id: NodeId, message: Message) -> Receipt:
+        """Keep a message until the peer has it; see `Peer.send`."""
+        try:
+            payload = self.outgoing[type(message)].encode(message)
+        except KeyError:
+            raise unregistered(type(message)) from None
+        receipt = await self.app.services.deliveries().send(node_id, self.router.claims[type(message)][0].name, payload)
+        if self.tracer is not None:
+            self.tracer.trace("sent", node_id, payload, message)
+        return receipt
+
     def info(self, node_id: NodeId) -> PeerInfo | None:
         """Tell what is known of a connected peer, None of any other."""
         lane = self.lanes.get(node_id)
@@ -185,6 +209,15 @@ class Dispatcher:
         """Find a loaded extension. Raises `ExtensionError`."""
         return self.router.owner_of(extension if isinstance(extension, str) else extension.name)
 
+    def counters(self) -> Counters:
+        """Give how often limits took effect, those of all extensions together."""
+        counters = Counters()
+        if self.conversation is not None:
+            counters.add(self.conversation.session.counters)
+        for guard in self.guards.values():
+            counters.add(guard.counters)
+        return counters
+
     async def aclose(self, grace: float, close: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Take no more messages, let handlers finish, ``close`` the transport, bid every peer farewell.
 
@@ -199,6 +232,8 @@ class Dispatcher:
             self._wake(lane)
         if self.conversation is not None:
             self.conversation.session.give_up(reason)
+        if self.deliveries is not None:
+            self.deliveries.give_up()
         try:
             await self._settle(grace)
         finally:
@@ -249,7 +284,7 @@ class Dispatcher:
                 try:
                     reply = await run(context, message)
                     if reply is not None:
-                        await self._reply(lane, reply)
+                        await self.reply(lane, reply)
                 except BaseException as error:
                     self.enforcer.failed(context, message, error)
                 turns -= 1
@@ -263,7 +298,8 @@ class Dispatcher:
         if lane.info is None:
             self.lanes.pop(lane.peer.node_id, None)
 
-    def _enqueue(self, lane: Lane, run: Run, owner: int, argument: object, weight: int) -> None:
+    def enqueue(self, lane: Lane, run: Run, owner: int, argument: object, weight: int) -> None:
+        """Have something done when its turn in the lane comes."""
         lane.queue.append((run, owner, argument, weight))
         lane.held += weight
         if lane.held > HIGH_WATER:
@@ -325,51 +361,12 @@ class Dispatcher:
         except BaseException as error:
             self.enforcer.failed(Context(self.app, call.plugin, context.peer), None, error)
 
-    async def _reply(self, lane: Lane, reply: Message, since: float | None = None) -> None:
+    async def reply(self, lane: Lane, reply: Message, since: float | None = None) -> None:
+        """Send what a handler returned."""
         try:
             await self.send(lane.peer.node_id, reply, since=since)
         except (PeerNotConnected, ConnectionClosed):
             logger.debug("%s went before its reply: %s", lane.peer, type(reply).__name__)
-
-    # The longer way: concurrent handlers, requests and tracing --------------------------------------
-
-    def _attend(self, lane: Lane, route: Route, message: Message, payload: bytes) -> None:
-        asked = lane.answer(message)
-        run: Run | None = route.handler
-        if self.tracer is not None:
-            received = self.tracer.trace("received", lane.peer.node_id, payload, message, since=asked)
-            if run is not None:
-                run = functools.partial(self._timed, lane, run, received)
-        if asked is not None or run is None:
-            return
-        if route.concurrent:
-            run = functools.partial(self._detach, lane, run)
-        self._enqueue(lane, run, route.owner, message, len(payload) + MESSAGE_WEIGHT)
-
-    async def _timed(self, lane: Lane, run: Run, received: float, context: Context, message: Message) -> None:
-        reply = await run(context, message)
-        if reply is not None:
-            await self._reply(lane, reply, received)
-
-    async def _detach(self, lane: Lane, run: Run, context: Context, message: Message) -> None:
-        """Give one message a task of its own; with too many of them, the lane waits."""
-        while lane.running >= _MAX_CONCURRENT:
-            lane.slot = self.loop.create_future()
-            await lane.slot
-        lane.running += 1
-        self.spawn(self._alone(lane, run, context, message))
-
-    async def _alone(self, lane: Lane, run: Run, context: Context, message: Message) -> None:
-        try:
-            reply = await run(context, message)
-            if reply is not None:
-                await self._reply(lane, reply)
-        except BaseException as error:
-            self.enforcer.failed(context, message, error)
-        finally:
-            lane.running -= 1
-            if lane.slot is not None and not lane.slot.done():
-                lane.slot.set_result(None)
 
     # What went wrong --------------------------------------------------------------------------------
 
@@ -406,7 +403,7 @@ class Dispatcher:
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a task that is waited for, or cancelled, when the application closes."""
-        task = self.loop.create_task(work)
+        task = self.loop.create_task(work, context=self._base.copy())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Coroutine, Sequence
-from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeAlias, TypeVar, cast
 
 from oddwire.app.context import Context, Peer
 from oddwire.app.handler import Handler, check_callback, place, scope_of
@@ -18,11 +18,14 @@ from oddwire.session.basics import is_version
 
 if TYPE_CHECKING:
     from oddwire.app.application import Application
+    from oddwire.app.guard import Allow
+    from oddwire.session.limits import Limits
 
 __all__ = ["Extension"]
 
 M = TypeVar("M", bound=Message)
-R = TypeVar("R", bound=Message | None)
+H = TypeVar("H", bound=Coroutine[Any, Any, Message | None] | AsyncIterator[Message])
+_HandlerOf: TypeAlias = Callable[[Context, M], H]
 P = ParamSpec("P")
 T = TypeVar("T")
 OptionFunction = TypeVar("OptionFunction", bound=Callable[[Any], Any])
@@ -40,18 +43,33 @@ class Extension:
     ``name`` is lower-case words joined by ``-`` or ``_``; ``feature`` the odd feature bit that tells peers we speak
     this, announced in ``init``. Both must be the only ones of their kind in an application. ``versions`` are those of
     its protocol that it speaks, numbers joined by dots; by default ``version`` is the only one. Peers that list none of
-    them do not support it, for `Peer.supports`. Raises `ExtensionError`.
+    them do not support it, for `Peer.supports`.
+
+    ``allow`` says who may talk to it, everyone by default: node ids; a function of the `Peer`, async or not, whose
+    answer holds for a minute; or ``"channels"``, peers with a channel, where the host node knows. Others are
+    refused, or ignored where no reply is due. ``limits`` are what one peer may have of it: the rates, and ``requests``
+    at once.
+    Raises `ExtensionError`.
 
     An author who wants more of the hooks subclasses it and adds methods marked ``@hookimpl``.
     """
 
     def __init__(
-        self, name: str, *, version: str, feature: int | None = None, versions: Sequence[str] | None = None
+        self,
+        name: str,
+        *,
+        version: str,
+        feature: int | None = None,
+        versions: Sequence[str] | None = None,
+        allow: Allow | None = None,
+        limits: Limits | None = None,
     ) -> None:
         self.name = name
         self.version = version
         self.versions: tuple[str, ...] = (version,) if versions is None else (*versions,)
         self.feature = feature
+        self.allow = allow
+        self.limits = limits
         self.module: str = sys._getframe(1).f_globals.get("__name__", "?")  # noqa: SLF001 - errors name both sides
         self._messages: dict[type[Message], None] = {}
         self._handlers: dict[type[Message], Handler] = {}
@@ -72,6 +90,10 @@ class Extension:
                 where = "version" if versions is None else "versions"
                 hint = "; versions=(...) lists those of its protocol" if versions is None else ""
                 raise ExtensionError(f"{self!r}: {where} should be numbers joined by dots, not {spoken!r}{hint}")
+        if allow is not None:
+            from oddwire.app.guard import check_allow
+
+            check_allow(repr(self), allow)
         if feature is not None and not (type(feature) is int and feature % 2 and 0 < feature <= _MAX_FEATURE):
             # BOLT 9: an even bit says that whoever does not know it must hang up.
             raise ExtensionError(f"{self!r}: feature should be an odd bit from 1 to {_MAX_FEATURE}, not {feature!r}")
@@ -79,20 +101,28 @@ class Extension:
     # What the author declares -----------------------------------------------------------------------
 
     def on(
-        self, message: type[M], *, concurrent: bool = False
-    ) -> Callable[[Callable[[Context, M], Coroutine[Any, Any, R]]], Callable[[Context, M], Coroutine[Any, Any, R]]]:
+        self, message: type[M], *, concurrent: bool = False, reliable: bool = False
+    ) -> Callable[[_HandlerOf[M, H]], _HandlerOf[M, H]]:
         """Make the decorated ``async def (context, message)`` the handler of ``message``; what it returns is the reply.
 
         Messages of one peer are handled one after the other, in the order they came, whatever their class; with
-        ``concurrent`` each gets a task of its own, up to a limit a peer, and order is up to the handler. Raises
-        `ExtensionError`: a message has one handler, of the right shape.
+        ``concurrent`` each gets a task of its own, up to a limit a peer, and order is up to the handler. Requests,
+        messages sent with `Peer.request`, get a task of their own in any case; a handler may raise `Refuse`. One that
+        yields answers `Peer.stream`.
+
+        With ``reliable`` it takes messages that are sent so, in the order they were sent: each takes effect once, as
+        what the handler writes to ``context.store`` and sends reliably is kept together with the record that it was
+        handled, or not at all. After an exception it is called again, up to five times in all. What it returns goes
+        back reliably. Messages sent in other ways are units of work of their own.
+
+        Raises `ExtensionError`: a message has one handler, of the right shape.
         """
 
-        def register(
-            function: Callable[[Context, M], Coroutine[Any, Any, R]],
-        ) -> Callable[[Context, M], Coroutine[Any, Any, R]]:
+        def register(function: _HandlerOf[M, H]) -> _HandlerOf[M, H]:
             scope = scope_of(function, sys._getframe(1))  # noqa: SLF001 - as dataclasses do
-            handler = Handler(message=message, function=function, concurrent=concurrent, scope=scope)
+            handler = Handler(
+                message=message, function=cast("Any", function), concurrent=concurrent, reliable=reliable, scope=scope
+            )
             before = self._handlers.get(message)
             if before is not None:
                 raise ExtensionError(

@@ -38,13 +38,15 @@ class Handler(Value, kw_only=True, hidden=("scope",)):
     """One async function that receives every message of one class; a message it returns is the reply.
 
     ``function`` is called with a `Context` and the message. One with a ``yield`` answers with a stream. ``concurrent``
-    gives each message a task of its own instead of the peer's turn; requests always have one. Raises `ExtensionError`
-    naming module, function, message and what was expected.
+    gives each message a task of its own instead of the peer's turn; requests always have one. ``reliable`` takes
+    messages that are sent so: each takes effect once, with what the handler writes to its store. Raises
+    `ExtensionError` naming module, function, message and what was expected.
     """
 
     message: type[Message]
     function: HandlerFunction | StreamFunction
     concurrent: bool = False
+    reliable: bool = False
     scope: Mapping[str, Any] = types.MappingProxyType({})
     """Names that annotations may use besides the function's globals, for a handler made inside another function."""
 
@@ -56,6 +58,8 @@ class Handler(Value, kw_only=True, hidden=("scope",)):
         schema_of(self.message)
         if not is_async(self.function) and not yields(self.function):
             raise self._wrong(f"should be 'async def', not {kind_of(self.function)}")
+        if self.reliable and yields(self.function):
+            raise self._wrong("should return its reply and not yield, to be reliable")
         if not _takes(self.function, 2):
             found = f"({', '.join(parameters_of(self.function))})"
             raise self._wrong(f"should take two parameters, (context, message), not {found}")

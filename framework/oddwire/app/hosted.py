@@ -20,7 +20,7 @@ from oddwire.app.hookspecs import hookimpl
 from oddwire.errors import OddwireError
 from oddwire.transports.base import Transport
 
-__all__ = ["GRACE", "WATCHDOG", "is_hosted", "run_hosted"]
+__all__ = ["GRACE", "WATCHDOG", "is_hosted", "run_hosted", "store_name"]
 
 logger = logging.getLogger("oddwire.app")
 
@@ -76,6 +76,11 @@ def run_hosted(*extensions: object, receive: Literal["hook", "notification"] = "
     sys.exit(host.code)
 
 
+def store_name(program: str) -> str:
+    """Give the name of a plugin's store, a file in the node's directory, where lightningd starts its plugins."""
+    return f"oddwire-{os.path.basename(program).removesuffix('.py')}.sqlite3"  # noqa: PTH119 - pathlib takes its time to load
+
+
 class _NodeLog(logging.Handler):
     """Writes what is logged to the node's log."""
 
@@ -123,7 +128,9 @@ class _Host:
         with asyncio.Runner() as runner:
             self._loop = loop = runner.get_loop()
             try:
-                self._app = Application(_Settled(), *extensions, transport=transport, grace=GRACE)
+                self._app = Application(
+                    _Settled(), *extensions, transport=transport, store=store_name(sys.argv[0]), grace=GRACE
+                )
             except (Exception, SystemExit) as error:
                 main = loop.create_task(self._refuse(transport, error))
             else:

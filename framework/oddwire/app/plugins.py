@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType, ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pluggy
 
@@ -20,6 +20,10 @@ from oddwire.errors import DefinitionError, ExtensionError
 from oddwire.schema import Message
 from oddwire.transports.base import Transport
 from oddwire.values import Value
+
+if TYPE_CHECKING:
+    from oddwire.app.guard import Allow
+    from oddwire.session.limits import Limits
 
 __all__ = ["CODECS", "EXTENSIONS", "TRANSPORTS", "Contribution", "HookCall", "PluginManager"]
 
@@ -37,6 +41,8 @@ class Contribution(Value, kw_only=True):
     feature: int | None = None
     versions: tuple[str, ...] = ()
     """Versions of its protocol, for our hello; one without is not mentioned there."""
+    allow: Allow | None = None
+    limits: Limits | None = None
     messages: tuple[type[Message], ...] = ()
     handlers: tuple[Handler, ...] = ()
     codecs: tuple[Codec, ...] = ()
@@ -165,6 +171,8 @@ class PluginManager:
             plugin=plugin,
             feature=feature if type(feature) is int else None,
             versions=plugin.versions if isinstance(plugin, Extension) else (),
+            allow=plugin.allow if isinstance(plugin, Extension) else None,
+            limits=plugin.limits if isinstance(plugin, Extension) else None,
             messages=(*found.get("register_messages", ()),),
             handlers=(*found.get("register_handlers", ()),),
             codecs=(*found.get("register_codecs", ()),),

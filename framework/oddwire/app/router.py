@@ -18,6 +18,7 @@ from oddwire.transports.base import Manifest, NodeId, PeerInfo, not_connected
 from oddwire.values import Value
 
 if TYPE_CHECKING:
+    from oddwire.app.guard import Guard
     from oddwire.session.link import Link
 
 __all__ = ["Outgoing", "Route", "Router", "build_router", "check_support", "unregistered", "vocabulary"]
@@ -29,14 +30,19 @@ V = TypeVar("V")
 class Route(NamedTuple):
     """Where a received type goes. ``owner`` counts from 1; ``handler`` is None for a type that is only known.
 
-    ``stream`` is the handler itself, if it yields its replies; ``handler`` then sends each of them.
+    ``longer`` is true where more is to be done than to queue the message: it is handled concurrently, or guarded.
+    ``stream`` is the handler itself, if it yields its replies; ``handler`` then sends each of them. ``reliable`` is the
+    handler itself, if it takes reliable messages.
     """
 
     decode: Callable[[bytes], Message]
     handler: HandlerFunction | None
     owner: int
-    concurrent: bool
+    longer: bool
+    concurrent: bool = False
     stream: StreamFunction | None = None
+    reliable: HandlerFunction | None = None
+    guard: Guard | None = None
 
 
 class Outgoing(NamedTuple):
@@ -75,7 +81,8 @@ class Router(Value, kw_only=True):
             if message in self.handlers:
                 owner, handler = self.handlers[message]
                 run, stream = handler.runs()
-                routes[prefix] = Route(decode, run, numbers[id(owner)], handler.concurrent, stream)
+                concurrent, reliable = handler.concurrent, run if handler.reliable else None
+                routes[prefix] = Route(decode, run, numbers[id(owner)], concurrent, concurrent, stream, reliable)
             else:
                 routes[prefix] = Route(decode, None, 0, False)
         return MappingProxyType(routes)
@@ -90,6 +97,11 @@ class Router(Value, kw_only=True):
             encode = plans[type_id.to_bytes(2, "big")].encode
             found[message] = Outgoing(encode, None if type_id % 2 else tuple(claimants))
         return MappingProxyType(found)
+
+    @cached_property
+    def reliable(self) -> tuple[type[Message], ...]:
+        """The messages that are taken reliably."""
+        return tuple(message for message, (_, handler) in self.handlers.items() if handler.reliable)
 
     def owner_of(self, name: str) -> Contribution:
         """Find a plugin by name. Raises `ExtensionError`."""

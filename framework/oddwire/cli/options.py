@@ -18,7 +18,7 @@ Connect = Annotated[
 ]
 DataDir = Annotated[
     Path | None,
-    typer.Option("--data-dir", metavar="DIR", help="Keep the node's key here. Without it, the key is a new one."),
+    typer.Option("--data-dir", metavar="DIR", help="Keep the node's key and store here. Without it, both are new."),
 ]
 Network = Annotated[
     str, typer.Option("--network", help="Announced to peers: bitcoin, testnet, testnet4, signet or regtest.")

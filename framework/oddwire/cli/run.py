@@ -21,7 +21,10 @@ from oddwire.cli.reporter import Reporter, log_to
 from oddwire.cli.session import call_when_broken, execute, loading, make_app, make_transport, start
 from oddwire.errors import DefinitionError
 
-__all__ = ["SETTINGS", "command", "run_extension"]
+__all__ = ["SETTINGS", "STORE_FILE", "command", "run_extension"]
+
+STORE_FILE = "oddwire.sqlite3"
+"""What extensions keep, in the node's directory."""
 
 SETTINGS: Final = {"allow_extra_args": True, "ignore_unknown_options": True}
 """For typer: what the command does not know may be an option of an extension."""
@@ -142,7 +145,9 @@ async def _serve(program: _Program, options: _Options, printer: Printer) -> int:
         if program.extension is not None:
             plugins.register(program.extension)
         given = read_extras(program.arguments, plugins, program.own, loads=program.extension is None)
-    app = make_app(printer, *waiting, transport=transport, plugins=plugins, options=given)
+    # A node without a directory is a new one each time: what it keeps need not outlive it either
+    store = ":memory:" if options.data_dir is None else options.data_dir / STORE_FILE
+    app = make_app(printer, *waiting, transport=transport, plugins=plugins, options=given, store=store)
     call_when_broken(printer, app.stop)
     await start(app)
     if not waiting:

@@ -67,10 +67,11 @@ def make_app(
     transport: Bolt8Transport,
     plugins: PluginManager | None = None,
     options: Mapping[str, Any] | None = None,
+    store: Path | str | None = None,
 ) -> Application:
     """Put the application together, as `loading` does. Raises `Failure`."""
     with loading(printer):
-        return Application(*extensions, transport=transport, plugins=plugins, options=options)
+        return Application(*extensions, transport=transport, plugins=plugins, options=options, store=store)
 
 
 @contextlib.contextmanager

@@ -218,7 +218,8 @@ class Link:
         if self._hellos > _HELLOS:
             self._fault()
         before, self._hello = self._hello, hello
-        if before is not None and before.instance != hello.instance:
+        new = before is None or before.instance != hello.instance
+        if before is not None and new:
             self._restart()
         agreement = negotiate(self.session.hello, hello)
         self.ready = agreement is not None
@@ -231,7 +232,7 @@ class Link:
         if hello.flags & HelloFlag.ANSWER and len(self._posted) < _MOST_POSTED:
             self.session.answer_hello(self)
         self._settle()
-        self.session.host.hello_received(self)
+        self.session.host.hello_received(self, new)
 
     def _take_fragment(self, fragment: Fragment) -> None:
         session, assembler = self.session, self._assembler
@@ -287,7 +288,8 @@ class Link:
 
     def _take_ack(self, ack: Ack) -> None:
         if ack.scope is Scope.LANE:
-            self.session.host.ack_received(self, ack)
+            if not self.session.host.ack_received(self, ack):
+                self._fault()
             return
         handling = self.asking.grant(ack.id, ack.value)
         if handling is not None and handling.handle is not None:
@@ -296,7 +298,8 @@ class Link:
             self._fault()
 
     def _take_data(self, data: Data) -> None:
-        self.session.host.data_received(self, data)
+        if not self.session.host.data_received(self, data):
+            self._fault()
 
     def _take_unknown(self, frame: UnknownFrame) -> None:
         self.session.counters.dropped["kinds"] += 1
@@ -332,6 +335,7 @@ class Link:
                 self.refuse(Scope.TRANSFER, number, Code.EXPIRED, "no new piece for too long", "transfer_seconds")
             if assembler.deadline is not None:
                 session.wake(self, assembler.deadline)
+        session.host.ticked(self, now)
 
     def give_up(self, error: Exception) -> None:
         """Fail what we asked of the peer."""

@@ -32,17 +32,22 @@ class Host(Protocol):
     def message_received(self, node_id: NodeId, payload: bytes) -> None:
         """Take a message that came in fragments."""
 
-    def hello_received(self, link: Link) -> None:
-        """Learn that a peer has said hello, for the first time or again: it may be another process by now."""
+    def hello_received(self, link: Link, new: bool) -> None:
+        """Learn that a peer has said hello; ``new`` if for the first time, or from another process than before."""
 
     def request_received(self, link: Link, handling: Handling[Answering], request: Request) -> None:
         """Have a request handled; its place within the limits is taken until ``link.asking`` is told of its end."""
 
-    def data_received(self, link: Link, data: Data) -> None:
-        """Take a reliable message."""
+    def data_received(self, link: Link, data: Data) -> bool:
+        """Take a reliable message; False if an honest peer would not have sent it."""
+        raise NotImplementedError
 
-    def ack_received(self, link: Link, ack: Ack) -> None:
-        """Take what a peer says of our reliable messages."""
+    def ack_received(self, link: Link, ack: Ack) -> bool:
+        """Take what a peer says of our reliable messages; False if an honest peer would not have said it."""
+        raise NotImplementedError
+
+    def ticked(self, link: Link, now: float) -> None:
+        """Do what is due for a peer, and say with `Session.wake` when there is more."""
 
     def malformed(self, node_id: NodeId, payload: bytes, error: MalformedMessage) -> None:
         """Deal with a frame that breaks the protocol's rules."""

@@ -16,7 +16,7 @@ def run_app(network: MemoryNetwork) -> Callable[..., AbstractAsyncContextManager
 
     @asynccontextmanager
     async def run(*extensions: object) -> AsyncIterator[Application]:
-        async with Application(*extensions, transport=network.transport()) as app:
+        async with Application(*extensions, transport=network.transport(), store=":memory:") as app:
             yield app
 
     return run
@@ -31,8 +31,8 @@ def app_pair(
     async def run(left: object, right: object | None = None) -> AsyncIterator[tuple[Application, Application]]:
         both = [_listed(left), _listed(left if right is None else right)]
         async with (
-            Application(*both[0], transport=network.transport()) as first,
-            Application(*both[1], transport=network.transport()) as second,
+            Application(*both[0], transport=network.transport(), store=":memory:") as first,
+            Application(*both[1], transport=network.transport(), store=":memory:") as second,
         ):
             await second.connect(first.uris[0])
             yield first, second

@@ -1,0 +1,87 @@
+"""The longer way of a message to its handler: traced, guarded, handled concurrently, or waited for by a request."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Final
+
+from oddwire.app.context import Context
+from oddwire.app.guard import Guard
+from oddwire.app.lane import MESSAGE_WEIGHT, Lane, Run
+from oddwire.app.router import Route
+from oddwire.schema import Message
+
+if TYPE_CHECKING:
+    from oddwire.app.dispatcher import Dispatcher
+
+__all__ = ["LongerWay"]
+
+_MAX_CONCURRENT: Final = 32  # tasks of concurrent handlers, a peer
+
+
+class LongerWay:
+    """What the dispatcher does for messages that are not just queued."""
+
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self._dispatcher = dispatcher
+
+    def equipped(self, route: Route) -> Route:
+        """Put the extension's guard before a handler; give one of reliable messages a unit of work for others."""
+        owner = self._dispatcher.router.owners[route.owner - 1].name if route.owner else ""
+        guard = self._dispatcher.guards.get(owner)
+        if guard is not None:
+            route = route._replace(longer=True, guard=guard)
+        if route.reliable is not None:
+            route = route._replace(handler=functools.partial(self._in_a_unit, owner, route.reliable))
+        return route
+
+    async def _in_a_unit(self, owner: str, run: Run, context: Context, message: Message) -> Message | None:
+        return await self._dispatcher.app.services.deliveries().alone(owner, run, context, message)
+
+    async def _let_in(self, guard: Guard, run: Run, context: Context, message: Message) -> Message | None:
+        return await run(context, message) if await guard.allows(context.peer) else None
+
+    def attend(self, lane: Lane, route: Route, message: Message, payload: bytes) -> None:
+        """Take a message that has come: for a request that waits for it, or for its handler."""
+        asked = lane.answer(message)
+        run: Run | None = route.handler
+        if self._dispatcher.tracer is not None:
+            received = self._dispatcher.tracer.trace("received", lane.peer.node_id, payload, message, since=asked)
+            if run is not None:
+                run = functools.partial(self._timed, lane, run, received)
+        if asked is not None or run is None:
+            return
+        if route.guard is not None:
+            run = functools.partial(self._let_in, route.guard, run)
+            seconds, limit = route.guard.take(lane.peer.node_id, len(payload))
+            if seconds:
+                route.guard.counters.throttled[limit] += 1
+                self._dispatcher.throttle(lane, seconds)
+        if route.concurrent:
+            run = functools.partial(self._detach, lane, run)
+        self._dispatcher.enqueue(lane, run, route.owner, message, len(payload) + MESSAGE_WEIGHT)
+
+    async def _timed(self, lane: Lane, run: Run, received: float, context: Context, message: Message) -> None:
+        reply = await run(context, message)
+        if reply is not None:
+            await self._dispatcher.reply(lane, reply, received)
+
+    async def _detach(self, lane: Lane, run: Run, context: Context, message: Message) -> None:
+        """Give one message a task of its own; with too many of them, the lane waits."""
+        while lane.running >= _MAX_CONCURRENT:
+            lane.slot = self._dispatcher.loop.create_future()
+            await lane.slot
+        lane.running += 1
+        self._dispatcher.spawn(self._alone(lane, run, context, message))
+
+    async def _alone(self, lane: Lane, run: Run, context: Context, message: Message) -> None:
+        try:
+            reply = await run(context, message)
+            if reply is not None:
+                await self._dispatcher.reply(lane, reply)
+        except BaseException as error:
+            self._dispatcher.enforcer.failed(context, message, error)
+        finally:
+            lane.running -= 1
+            if lane.slot is not None and not lane.slot.done():
+                lane.slot.set_result(None)

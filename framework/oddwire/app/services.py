@@ -1,0 +1,100 @@
+"""What an application keeps beside its messages: the store, the guards of its extensions. Made when they are needed."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from oddwire.app.router import Router
+from oddwire.errors import ExtensionError, LocalProtocolError
+from oddwire.transports.base import Transport
+
+if TYPE_CHECKING:
+    from oddwire.app.deliveries import Deliveries
+    from oddwire.app.dispatcher import Dispatcher
+    from oddwire.app.guard import Guard
+    from oddwire.session.door import ExtensionStore
+    from oddwire.session.limits import Limits
+
+__all__ = ["Services"]
+
+_MEMORY = ":memory:"
+
+
+class Services:
+    """The store and the guards. Raises `ExtensionError` if there are reliable handlers and no store for them."""
+
+    def __init__(
+        self,
+        router: Router,
+        transport: Transport,
+        store: str | os.PathLike[str] | None,
+        limits: Limits | None,
+        session: bool,
+    ) -> None:
+        self._router = router
+        self._transport = transport
+        self._path = None if store is None else os.fspath(store)
+        self._limits = limits
+        self._deliveries: Deliveries | None = None
+        self._dispatcher: Dispatcher | None = None
+        self._running = False
+        if router.reliable and (store is None or not session):
+            names = ", ".join(message.__name__ for message in router.reliable)
+            needed = "a session" if not session else "a store: Application(store=path)"
+            raise ExtensionError(f"handlers of reliable messages ({names}) need {needed}")
+
+    async def prepare(self) -> dict[str, Guard]:
+        """Open the store, if it is sure to be needed, and give the guards, by extension.
+
+        Raises `StoreError`, and `ExtensionError` for a guard that the transport has no answers for.
+        """
+        guarded = [owner for owner in self._router.owners if owner.allow is not None or owner.limits is not None]
+        guards: dict[str, Guard] = {}
+        if guarded:
+            from oddwire.app.guard import Guard
+
+            guards = {owner.name: Guard(owner.name, owner.allow, owner.limits, self._transport) for owner in guarded}
+            for guard in guards.values():
+                await guard.start()
+        self._running = True
+        if self._path is not None and (self._router.reliable or self._is_there(self._path)):
+            await self.deliveries().open()
+        return guards
+
+    @staticmethod
+    def _is_there(path: str) -> bool:
+        """Say whether there is a store already: messages may wait in it."""
+        return path == _MEMORY or os.path.exists(path)  # noqa: PTH110 - pathlib takes its time to load
+
+    def attach(self, dispatcher: Dispatcher) -> None:
+        """Let reliable messages come and go."""
+        self._dispatcher = dispatcher
+        if self._deliveries is not None:
+            self._deliveries.attach(dispatcher)
+
+    async def aclose(self) -> None:
+        """Close the store."""
+        if self._deliveries is not None:
+            await self._deliveries.aclose()
+
+    def deliveries(self) -> Deliveries:
+        """Give what keeps reliable messages. Raises `LocalProtocolError` without a store, or before the start."""
+        if self._path is None:
+            raise LocalProtocolError("this application has no store: give it one, Application(store=path)")
+        if not self._running:
+            raise LocalProtocolError("the application is not started")
+        if self._deliveries is None:
+            from oddwire.app.deliveries import Deliveries  # and SQLite, which few need
+            from oddwire.session.limits import Limits
+
+            self._deliveries = Deliveries(self._path, self._limits or Limits())
+            if self._dispatcher is not None:
+                self._deliveries.attach(self._dispatcher)
+        return self._deliveries
+
+    def store(self, extension: str) -> ExtensionStore:
+        """Give what an extension keeps on disk. Raises as `deliveries` does."""
+        from oddwire.session.door import ExtensionStore
+
+        return ExtensionStore(self.deliveries().store, self._router.owner_of(extension).name)
