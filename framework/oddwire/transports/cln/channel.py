@@ -71,8 +71,10 @@ class Channel:
         # To the node
         self._out: deque[bytes] = deque()
         self._unsent = memoryview(b"")
+        self._blocked = False  # stdout is full
         self._lost_lines = 0
         self._printed = b""
+        self._printing = True  # foreign has not ended
         self._awake = False
         self._stop_at: float | None = None
         self._on_done: Callable[[], object] | None = None
@@ -121,10 +123,6 @@ class Channel:
             self._out.append(encode({"jsonrpc": "2.0", "method": "log", "params": {"level": level, "message": line}}))
         self._wake()
 
-    def detach(self) -> None:
-        """Hand nothing more to the loop; hooks are answered as ever."""
-        self._take = None
-
     def stop(self, patience: float = 1.0, *, on_done: Callable[[], object] | None = None) -> None:
         """Have the thread end once all is written, or ``patience`` seconds have passed. Returns at once. Idempotent.
 
@@ -148,16 +146,21 @@ class Channel:
     # On the loop --------------------------------------------------------------------------------------
 
     def _deliver(self) -> None:
-        self._delivering = False
         handed = self._handed
-        if handed:
-            items, dropped, size = handed.popleft()
+        try:
             if handed:
-                # Others on the loop have their turn between chunks
-                self._call_soon()
-            if self._take is not None:
-                self._take(items, dropped)
-            self._bytes_taken += size
+                items, dropped, size = handed.popleft()
+                if self._take is not None:
+                    self._take(items, dropped)
+                self._bytes_taken += size
+        finally:
+            # Others on the loop have their turn between chunks. What the thread adds meanwhile needs no other wake-up
+            if handed and self._loop is not None:
+                self._loop.call_soon(self._deliver)
+            else:
+                self._delivering = False
+                if handed:
+                    self._call_soon()
 
     # In the thread ------------------------------------------------------------------------------------
 
@@ -283,7 +286,9 @@ class Channel:
             try:
                 written = os.write(self._stdout, self._unsent)
             except BlockingIOError:
-                self._poll.register(self._stdout, select.POLLOUT)
+                if not self._blocked:
+                    self._blocked = True
+                    self._poll.register(self._stdout, select.POLLOUT)
                 return True
             except OSError:
                 # Nobody will read it; stdin tells the end
@@ -291,12 +296,10 @@ class Channel:
                 self._unsent = memoryview(b"")
                 break
             self._unsent = self._unsent[written:]
-        self._stop_polling(self._stdout)
+        if self._blocked:
+            self._blocked = False
+            self._poll.unregister(self._stdout)
         return False
-
-    def _stop_polling(self, fd: int) -> None:
-        with contextlib.suppress(KeyError):
-            self._poll.unregister(fd)
 
     def _read_foreign(self) -> bool:
         if self._foreign is None:
@@ -308,7 +311,9 @@ class Channel:
         except OSError:
             data = b""
         if not data:
-            self._stop_polling(self._foreign)
+            if self._printing:
+                self._printing = False
+                self._poll.unregister(self._foreign)
             return False
         self._log_printed(data)
         return True
