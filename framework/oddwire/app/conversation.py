@@ -141,9 +141,6 @@ class Conversation:
             work = self._answer(link, handling, route, context, *message)
         task = dispatcher.spawn(work)
         handling.handle = Answering(task)
-        if request.wait_ms is not None:
-            timer = dispatcher.loop.call_later(request.wait_ms / 1000, task.cancel)
-            task.add_done_callback(lambda _: timer.cancel())
 
     def _decode(
         self, link: Link, handling: Handling[Answering], route: Route, content: bytes

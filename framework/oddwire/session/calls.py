@@ -35,7 +35,7 @@ class _Call:
         self.task: asyncio.Task[object] | None = task
         self.error: Exception | None = None
         self.ended = False  # a stream's end has come
-        self.flying = False  # it may have reached the peer
+        self.flying = False  # it takes one of the places there are
         self._cancelling = task.cancelling()
 
     def fail(self, error: Exception) -> None:
@@ -174,7 +174,7 @@ class Calls:
             self._flying -= 1
             if self._turns:
                 self._next_turn()
-        if self.asked.close(number) is not None and call.flying:
+        if self.asked.close(number) is not None and call.task is None:
             self._link.post(encode_cancel(Scope.REQUEST, number))
         if call.future.done() and not call.future.cancelled():
             call.future.exception()  # seen: something else may have failed first
@@ -225,7 +225,7 @@ class Calls:
     def expire(self, now: float) -> None:
         """Fail what has waited for too long."""
         for number, call in self.asked.expire(now):
-            if call.flying:
+            if call.task is None:
                 self._link.post(encode_cancel(Scope.REQUEST, number))
             limit = call.limit or 0.0
             call.fail(ReplyTimeout(f"no reply from {self._link.node_id} within {limit:g} s", timeout=limit))

@@ -35,7 +35,7 @@ from oddwire.session.kinds import (
 from oddwire.session.large import LargeSends, Progress
 from oddwire.session.layout import clip
 from oddwire.session.limits import TokenBucket
-from oddwire.session.requests import Asking
+from oddwire.session.requests import Asking, Handling
 from oddwire.transports.base import MAX_PAYLOAD, NodeId
 
 if TYPE_CHECKING:
@@ -206,7 +206,7 @@ class Link:
     def _unreadable(self, payload: bytes, error: MalformedMessage) -> None:
         about = subject(payload)
         unsupported = isinstance(error, UnknownRequiredRecord)  # of later days: the frame is ignored
-        if about is not None:
+        if about is not None and not (about[0] is Scope.REQUEST and self.asking.is_open(about[1])):
             self.refuse(*about, Code.UNSUPPORTED if unsupported else Code.MALFORMED, str(error.args[0]))
         else:
             self._fault()
@@ -258,13 +258,24 @@ class Link:
     def _take_request(self, request: Request) -> None:
         most = self.session.limits.requests
         # A handler that was cancelled may take its time to end: of those there are not more than of the others
-        handling = self.asking.open(request.id, request.credit) if self.working < 2 * most else Code.QUOTA
+        if self.working >= 2 * most and not self.asking.is_open(request.id):
+            handling: Handling[Answering] | Code | None = Code.QUOTA
+        else:
+            handling = self.asking.open(request.id, request.credit, self._deadline(request))
         if handling is None:
             self._fault()  # the first one with this id stands, and a failure would end it
         elif isinstance(handling, Code):
             self.refuse(Scope.REQUEST, request.id, handling, f"{most} requests are handled at once", "requests")
         else:
             self.session.host.request_received(self, handling, request)
+
+    def _deadline(self, request: Request) -> float:
+        """Give when the caller of a request will have given up; a stream's waits for each part anew, and says when."""
+        if request.wait_ms is None or request.credit:
+            return _NEVER
+        deadline = self.session.loop.time() + request.wait_ms / 1000
+        self.session.wake(self, deadline)
+        return deadline
 
     def _take_reply(self, reply: Reply) -> None:
         if self._calls is None or not self._calls.reply(reply):
@@ -330,6 +341,11 @@ class Link:
             if calls.asked.deadline <= now:
                 calls.expire(now)
             session.wake(self, calls.asked.deadline)
+        if self.asking.deadline <= now:
+            for handling in self.asking.expire(now):
+                if handling.handle is not None:
+                    handling.handle.task.cancel()
+        session.wake(self, self.asking.deadline)
         if assembler is not None:
             for number in assembler.expire(now):
                 self.refuse(Scope.TRANSFER, number, Code.EXPIRED, "no new piece for too long", "transfer_seconds")

@@ -249,6 +249,10 @@ class Asking(Generic[H]):
             self.deadline = deadline
         return handling
 
+    def is_open(self, number: int) -> bool:
+        """Say whether a request with this id is being handled."""
+        return number in self._open
+
     def close(self, handling: Handling[H]) -> bool:
         """End a request that was handled; False if it had ended before, cancelled, and nothing is to be answered."""
         if self._open.get(handling.id) is not handling:
