@@ -82,9 +82,14 @@ def written(message: Message) -> bytes:
 
 
 class VectorApplication:
-    """An extension that does what the vectors want; what happens to it; and what it can be told to do."""
+    """An extension that does what the vectors want; what happens to it; and what it can be told to do.
 
-    def __init__(self) -> None:
+    ``on_note`` is awaited, if there is one, with the context and body of each note, in its handler.
+    """
+
+    Ask, Answer, Count, Number, RefuseMe, Hang, Note = Ask, Answer, Count, Number, RefuseMe, Hang, Note
+
+    def __init__(self, on_note: Callable[[Context, bytes], Awaitable[None]] | None = None) -> None:
         self.extension = extension = Extension("vectors", version="1.0")
         self.app: Application | None = None
         self._happened: list[tuple[str, bytes, Mapping[str, object]]] = []
@@ -121,6 +126,8 @@ class VectorApplication:
 
         @extension.on(Note, reliable=True)
         async def take(context: Context, message: Note) -> None:
+            if on_note is not None:
+                await on_note(context, message.data)
             self.note("handled", message)
 
     def note(self, what: str, message: Message, **facts: object) -> None:
@@ -208,6 +215,6 @@ def outcome(error: Exception) -> object:
 
 
 @pytest.fixture
-def make_vector_application() -> Callable[[], VectorApplication]:
+def make_vector_application() -> Callable[..., VectorApplication]:
     """Make what runs as the application of the vectors; its ``app`` has to be set."""
     return VectorApplication

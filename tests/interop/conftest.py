@@ -421,6 +421,7 @@ class Daemon:
         self.rpc = LightningRpc(str(self.network_folder / "lightning-rpc"))
         self.address = f"127.0.0.1:{free_port()}"
         self.node_id = ""
+        self.process: subprocess.Popen[bytes] | None = None
         self._command = [
             *command,
             f"--lightning-dir={folder}",
@@ -531,6 +532,8 @@ class Daemon:
 
     def end(self) -> None:
         """End it, and whatever it has started."""
+        if self.process is None:
+            return
         self.process.terminate()
         try:
             self.process.wait(LIMIT)
@@ -550,8 +553,10 @@ async def until(probe: Callable[[], Any]) -> Any:
         return answer
 
 
-def program(name: str) -> Path:
-    """Give the path of a plugin or an extension of the tests."""
+def program(name: str | Path) -> Path:
+    """Give the path of a plugin or an extension of the tests; a path is itself."""
+    if isinstance(name, Path):
+        return name
     return next(path for folder in ("plugins", "extensions") if (path := HERE / folder / f"{name}.py").exists())
 
 
@@ -573,19 +578,26 @@ class Starter:
         self._environment.pop("PYTHONUNBUFFERED", None)
         self.end = self._stack.close
 
-    def lightningd(self, *plugins: str, options: Sequence[str] = ()) -> Daemon:
-        """Start Core Lightning with plugins or extensions of the tests, by name."""
-        return self._start(["lightningd"], ["no_chain", *plugins], ["--disable-plugin=bcli", *options])
+    def lightningd(self, *plugins: str | Path, options: Sequence[str] = ()) -> Daemon:
+        """Start Core Lightning with plugins or extensions of the tests, by name, or with others by their path."""
+        daemon = self.lightningd_to_be(*plugins, options=options)
+        daemon.start()
+        return daemon
 
-    def node(self, *plugins: str, options: Sequence[str] = ()) -> Daemon:
-        """Start an embedded node with plugins or extensions of the tests, by name."""
-        return self._start([sys.executable, "-m", "oddwire.cli.main", "node"], plugins, options)
+    def lightningd_to_be(self, *plugins: str | Path, options: Sequence[str] = ()) -> Daemon:
+        """Make what `lightningd` starts, and do not start it yet."""
+        return self._make(["lightningd"], ["no_chain", *plugins], ["--disable-plugin=bcli", *options])
 
-    def _start(self, command: Sequence[str], plugins: Sequence[str], options: Sequence[str]) -> Daemon:
+    def node(self, *plugins: str | Path, options: Sequence[str] = ()) -> Daemon:
+        """Start an embedded node with plugins or extensions of the tests, by name, or with others by their path."""
+        daemon = self._make([sys.executable, "-m", "oddwire.cli.main", "node"], plugins, options)
+        daemon.start()
+        return daemon
+
+    def _make(self, command: Sequence[str], plugins: Sequence[str | Path], options: Sequence[str]) -> Daemon:
         paths = [f"--plugin={program(plugin)}" for plugin in plugins]
         daemon = Daemon(self._folders.mktemp("n"), [*command, *paths, *options], self._environment)
         self._stack.callback(daemon.end)
-        daemon.start()
         return daemon
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from pathlib import Path
 
 import pytest
 
-from oddwire.proto import NodeId
-from oddwire.testing.conversations import Stage, play
+from oddwire import Application, RemoteFailure
+from oddwire.proto import NodeId, PrivateKey
+from oddwire.testing.conversations import Stage, expand, play
+from oddwire.transports.bolt8 import Bolt8Transport
 
 pytestmark = pytest.mark.interop
 
@@ -60,14 +63,6 @@ class LdkStage(Stage):
         return {name: event[name] for name in ("code", "text") if name in event}
 
 
-@pytest.fixture
-async def stage(start_ldk_session, start_ours):
-    ldk = await start_ldk_session()
-    await ldk.listen()
-    transport, sink = await start_ours()
-    return LdkStage(ldk, transport, sink)
-
-
 async def test_javascript_plays_every_conversation(start_ldk_session, start_ours):
     ldk = await start_ldk_session()
     await ldk.listen()
@@ -107,3 +102,196 @@ async def test_javascript_finds_what_hellos_have_in_common(start_ldk_session):
         assert await ldk.command("compare", versions=[lower, higher]) == -1
         assert await ldk.command("compare", versions=[higher, lower]) == 1
         assert await ldk.command("compare", versions=[higher, higher]) == 0
+
+
+# With an application of ours --------------------------------------------------------------------------
+
+
+class Both:
+    """The JavaScript peer and an application of ours, which may be started again."""
+
+    def __init__(self, ldk, vectors, path):
+        self.ldk = ldk
+        self.vectors = vectors
+        self.key = PrivateKey(os.urandom(32))
+        self.path = path
+        self.app = None
+        self.us = str(NodeId(self.key.public_key()))
+        self.ldk_id = NodeId(ldk.node_id)
+
+    async def start(self):
+        transport = Bolt8Transport(self.key, listen=["127.0.0.1:0"], network="regtest")
+        self.app = Application(self.vectors.extension, transport=transport, store=self.path, grace=0)
+        await self.app.start()
+        self.vectors.app = self.app
+
+    async def connect(self):
+        await self.ldk.connect(self.app.uris[0])
+        await self.ldk.event("connected", peer=self.us)
+
+    async def reconnect(self):
+        await self.ldk.disconnect(self.us)
+        await self.ldk.event("disconnected", peer=self.us)
+        await self.connect()
+
+    async def restart(self):
+        await self.app.aclose()
+        await self.ldk.event("disconnected", peer=self.us)
+        await self.start()
+        await self.connect()
+
+    @property
+    def peer(self):
+        return self.app.peer(self.ldk_id)
+
+
+@pytest.fixture
+def start_both(start_ldk_session, make_vector_application, peers, tmp_path):
+    async def start(on_note=None):
+        both = Both(await start_ldk_session(), make_vector_application(on_note), tmp_path / "ours.sqlite")
+        await both.start()
+        peers.push_async_callback(lambda: both.app.aclose())
+        await both.connect()
+        assert await both.peer.introduced()
+        return both
+
+    return start
+
+
+def body(number, size=4):
+    return expand(f"{number:08x}*{size}")
+
+
+async def test_both_know_what_the_other_speaks(start_both):
+    both = await start_both()
+    assert both.peer.extensions == {"vectors": ("1.0",)}
+    assert both.peer.version_of("vectors") == "1.0"
+    assert both.peer.supports("vectors")
+
+
+async def test_requests_cross_in_both_directions(start_both):
+    both = await start_both()
+    vectors = both.vectors
+
+    async def ask(number):
+        answer = await both.peer.request(vectors.Ask(data=body(number)), vectors.Answer, timeout=DEADLINE)
+        return answer.data
+
+    numbers = range(200)
+    payloads = ["8ca1" + body(number).hex() for number in numbers]
+    ours, theirs = await asyncio.gather(
+        asyncio.gather(*map(ask, numbers)),
+        both.ldk.command("requests", peer=both.us, payloads=payloads[:16]),
+    )
+    assert ours == [body(number) for number in numbers]
+    assert theirs == ["8ca3" + body(number).hex() for number in numbers[:16]]
+
+
+async def test_requests_and_replies_of_any_length_cross_in_both_directions(start_both):
+    both = await start_both()
+    vectors = both.vectors
+    large = body(7, 3_000_000)
+    ours, theirs = await asyncio.gather(
+        both.peer.request(vectors.Ask(data=large), vectors.Answer, timeout=DEADLINE),
+        both.ldk.command("requests", peer=both.us, payloads=["8ca1" + large[:400_000].hex()]),
+    )
+    assert ours.data == large
+    assert theirs == ["8ca3" + large[:400_000].hex()]
+
+
+async def test_refusals_cross_in_both_directions(start_both):
+    both = await start_both()
+    vectors = both.vectors
+    with pytest.raises(RemoteFailure) as caught:
+        await both.peer.request(vectors.RefuseMe(data=b""), vectors.Answer, timeout=DEADLINE)
+    assert (caught.value.code, caught.value.text) == (1000, "not today")
+    await both.ldk.command("request", peer=both.us, payload="8ca9")
+    assert await both.ldk.command("result") == {"code": 1000, "text": "not today"}
+
+
+async def test_who_gives_up_cancels_the_others_handler(start_both):
+    both = await start_both()
+    vectors = both.vectors
+    asking = asyncio.create_task(both.peer.request(vectors.Hang(data=b"a"), vectors.Answer, timeout=DEADLINE))
+    await both.ldk.event("handled", payload="8cad61")
+    asking.cancel()
+    await both.ldk.event("cancelled", payload="8cad61")
+    await both.ldk.command("request", peer=both.us, payload="8cad62")
+    await vectors.happened("handled", b"\x8c\xadb")
+    await both.ldk.command("give_up")
+    await vectors.happened("cancelled", b"\x8c\xadb")
+
+
+async def test_streams_cross_in_both_directions(start_both):
+    both = await start_both()
+    vectors = both.vectors
+    count = 1000
+    numbers = [number.to_bytes(2, "big") for number in range(count)]
+
+    async def read():
+        stream = both.peer.stream(vectors.Count(data=count.to_bytes(2, "big")), vectors.Number, timeout=DEADLINE)
+        return [part.data async for part in stream]
+
+    await both.ldk.command("stream", peer=both.us, payload="8ca5" + count.to_bytes(2, "big").hex(), credit=7)
+    ours, theirs = await asyncio.gather(read(), both.ldk.command("result"))
+    assert ours == numbers
+    assert theirs == {"parts": ["8ca7" + number.hex() for number in numbers]}
+
+
+async def test_reliable_messages_take_effect_once_whatever_gets_lost(start_both):
+    """Frames are lost and doubled, connections break, our side starts again: in order, once, nothing missing."""
+
+    async def keep(context, data):
+        await context.store.execute("INSERT INTO vectors_notes (data) VALUES (?)", (data,))
+
+    both = await start_both(keep)
+    vectors = both.vectors
+    await both.app.store("vectors").execute("CREATE TABLE vectors_notes (number INTEGER PRIMARY KEY, data BLOB)")
+    await both.ldk.command("disturb", lost=0.1, twice=0.1)
+    count, rounds = 300, 10
+    refused = 150
+    expected = [body(number) for number in range(count)]
+    for start in range(0, count, count // rounds):
+        for number in range(start, start + count // rounds):
+            message = vectors.RefuseMe if number == refused else vectors.Note
+            await both.peer.send(message(data=body(number)), reliable=True)
+            await both.ldk.command("send_reliably", peer=both.us, payload="8caf" + body(number).hex())
+        await (both.restart() if start == count // 2 else both.reconnect())
+    counts = await both.ldk.command("disturb")
+    assert min(counts.values()) > 50
+    await both.reconnect()
+    last = await both.peer.send(vectors.Note(data=b"last"), reliable=True)
+    await both.ldk.command("send_reliably", peer=both.us, payload="8caf" + b"last".hex())
+
+    for number in range(count):
+        await both.ldk.event("delivered", payload="8caf" + body(number).hex())
+    await both.ldk.event("delivered", payload="8caf" + b"last".hex())
+    kept = await both.app.store("vectors").execute("SELECT data FROM vectors_notes ORDER BY number")
+    assert [data for (data,) in kept] == [*expected, b"last"]
+
+    await last.delivered()
+    handled = [bytes.fromhex(event["payload"])[2:] for event in both.ldk.waiting("handled")]
+    assert handled == [*expected[:refused], *expected[refused + 1 :], b"last"]
+
+
+async def test_large_reliable_messages_cross_in_both_directions(start_both):
+    both = await start_both()
+    vectors = both.vectors
+    large = body(9, 300_000)
+    receipt = await both.peer.send(vectors.Note(data=large), reliable=True)
+    await both.ldk.command("send_reliably", peer=both.us, payload="8caf" + large.hex())
+    await both.ldk.event("delivered", payload="8caf" + large.hex())
+    await vectors.happened("handled", b"\x8c\xaf" + large)
+    await receipt.delivered()
+    await both.ldk.event("handled", payload="8caf" + large.hex())
+
+
+async def test_a_refused_reliable_message_is_told(start_both):
+    both = await start_both()
+    vectors = both.vectors
+    receipt = await both.peer.send(vectors.RefuseMe(data=b"x"), reliable=True)
+    with pytest.raises(RemoteFailure) as caught:
+        await receipt.delivered()
+    assert (caught.value.code, caught.value.text) == (1000, "not today")
+    await both.ldk.command("send_reliably", peer=both.us, payload="8ca978")
+    assert (await both.ldk.event("failed", payload="8ca978", code=1000))["text"] == "not today"

@@ -1,15 +1,16 @@
 // An LDK node that speaks the session protocol (session.mjs), driven over JSON lines (json_lines.mjs). The one argument
 // is a JSON object: {"seed": 64 hex digits}. It runs the application of tests/vectors/session.json.
-// Commands: listen connect disconnect request stream give_up result send_reliably decode quit. Events: ready connected
-// disconnected handled cancelled delivered failed.
+// Commands: listen connect disconnect request requests stream give_up result send_reliably disturb decode encode compare
+// in_common quit. Events: ready connected disconnected handled cancelled delivered failed.
 
 import { event, hex, serve } from "./json_lines.mjs";
-import { FrameError, SESSION_TYPE, compareVersions, decode, encode, inCommon, subject } from "./frames.mjs";
+import { FrameError, Kind, SESSION_TYPE, compareVersions, decode, encode, inCommon, subject } from "./frames.mjs";
 import { connect, connectedPeers, disconnect, flushed, listen, send, start } from "./ldk_node.mjs";
 import { Refuse, Session, TooLong } from "./session.mjs";
 
 const APPLICATION = "vectors";
-const ASK = 0x8ca1, ANSWER = 0x8ca3, COUNT = 0x8ca5, NUMBER = 0x8ca7, REFUSE = 0x8ca9, FAIL = 0x8cab, HANG = 0x8cad, NOTE = 0x8caf;
+const ASK = 0x8ca1, ANSWER = 0x8ca3, COUNT = 0x8ca5, NUMBER = 0x8ca7;
+const REFUSE = 0x8ca9, FAIL = 0x8cab, HANG = 0x8cad, NOTE = 0x8caf;
 
 const withType = (type, body) => Buffer.concat([Buffer.of(type >> 8, type & 0xff), body]);
 const refuse = () => {
@@ -44,8 +45,25 @@ const handlers = {
   [NOTE]: { take: (payload) => event("handled", { payload: hex(payload) }) },
 };
 
+/** How often a frame of reliable delivery gets lost, or goes twice, by dice that fall the same way every time. */
+const disturbance = { lost: 0, twice: 0, state: 1 };
+const counts = { lost: 0, twice: 0 };
+
+function disturbed(payload) {
+  if (payload.readUInt16BE() !== SESSION_TYPE || ![Kind.data, Kind.ack].includes(payload[2])) return [payload];
+  disturbance.state = (disturbance.state * 48271) % 0x7fffffff;
+  const dice = disturbance.state / 0x7fffffff;
+  if (dice < disturbance.lost) {
+    counts.lost += 1;
+    return [];
+  }
+  if (dice >= disturbance.lost + disturbance.twice) return [payload];
+  counts.twice += 1;
+  return [payload, payload];
+}
+
 const session = new Session({
-  send: (peer, payload) => connectedPeers().includes(peer) && send(peer, [payload]),
+  send: (peer, payload) => connectedPeers().includes(peer) && send(peer, disturbed(payload)),
   async room(peer) {
     if (connectedPeers().includes(peer)) await flushed(peer);
     await new Promise(setImmediate); // let what arrived meanwhile be read
@@ -66,7 +84,9 @@ const nodeId = start({
       session.disconnected(peer);
       event("disconnected", { peer, ...fields });
     },
-    received: (peer, payload) => session.receive(peer, payload),
+    received(peer, payload) {
+      for (const one of disturbed(payload)) session.receive(peer, one);
+    },
   },
 });
 
@@ -95,7 +115,11 @@ async function readStream(parts, used) {
 // JSON has no u64 and no bytes: those are decimal and hexadecimal texts
 const U64 = ["instance", "assembles", "transfer", "total", "id", "lane", "epoch", "base", "sequence", "value"];
 const plain = (_, value) => (typeof value === "bigint" ? String(value) : value);
-const toJson = (frame) => JSON.parse(JSON.stringify({ ...frame, ...(frame.content && { content: hex(frame.content) }) }, plain));
+
+function toJson(frame) {
+  const content = frame.content && { content: hex(frame.content) };
+  return JSON.parse(JSON.stringify({ ...frame, ...content }, plain));
+}
 
 function fromJson(fields) {
   const frame = { ...fields };
@@ -114,7 +138,13 @@ serve({
     begin(async (signal) => ({ reply: hex(await session.request(peer, Buffer.from(payload, "hex"), { signal })) }));
   },
 
-  /** Ask for a stream and read `used` parts of it at once, the others when `result` is wanted; all at once by default. */
+  /** Ask for all of these at once; gives the replies. */
+  requests({ peer, payloads }) {
+    const replies = payloads.map((payload) => session.request(peer, Buffer.from(payload, "hex")));
+    return Promise.all(replies.map(async (reply) => hex(await reply)));
+  },
+
+  /** Ask for a stream and read `used` parts of it at once, the others when `result` is wanted; else all at once. */
   stream({ peer, payload, credit, used = -1 }) {
     begin((signal) => readStream(session.stream(peer, Buffer.from(payload, "hex"), { credit, signal }), used));
   },
@@ -131,6 +161,12 @@ serve({
       () => event("delivered", { payload }),
       ({ code, message }) => event("failed", { payload, code, text: message }),
     );
+  },
+
+  /** From now on lose one share of the frames of reliable delivery, both ways, and double another; gives counts. */
+  disturb({ lost = 0, twice = 0 }) {
+    Object.assign(disturbance, { lost, twice });
+    return counts;
   },
 
   /** What a payload of type 49373 is: the frame and how it is written, or why it is none. */
