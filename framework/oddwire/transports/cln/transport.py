@@ -90,12 +90,12 @@ class ClnTransport(Transport):
         self._early: list[Item] = []
         self._lagging: set[NodeId] = set()
         self._rpc: JsonRpcClient | None = None
-        self._getmanifest: dict[str, Any] | None = None
         self._init: asyncio.Future[dict[str, Any]] | None = None
         self._init_id: Any = None
         self._init_due = False
         self._refusal: str | None = None
         self._answered = asyncio.Event()
+        self._stopping = False
         self._closing: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -259,7 +259,8 @@ class ClnTransport(Transport):
 
     def _host_ends(self, reason: str) -> None:
         self._fail_init(ConnectionClosed(reason))
-        if self._sink is not None and not self._closed:
+        if self._sink is not None and not self._stopping and not self._closed:
+            self._stopping = True
             try:
                 self._sink.host_stopping(reason)
             except (Exception, SystemExit):

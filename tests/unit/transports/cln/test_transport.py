@@ -444,6 +444,22 @@ async def test_the_node_wants_us_to_end(node, opened, how: str) -> None:
     assert len(reasons) == 1
 
 
+async def test_the_node_wants_us_to_end_while_we_open(node) -> None:
+    transport = ClnTransport(stdin=node.fd, stdout=node.fd)
+    introduced = asyncio.create_task(node.introduce())
+    await transport.configure(MANIFEST)
+    await introduced
+    await node.tell("shutdown", {})
+    await node.write(custommsg(1, "8c01"))
+    await node.answer_to("cln:custommsg#1")
+    sink = RecordingSink()
+    node.has_peer()
+    await transport.open(MANIFEST, sink)
+    await sink.until(lambda sink: sink.payloads)
+    assert sink.stopped == ["the node shuts us down"]
+    await transport.aclose()
+
+
 async def test_hooks_are_answered_after_aclose_if_it_lingers(node, opened) -> None:
     transport, sink = await up(node, opened, linger=True)
     await transport.aclose()
