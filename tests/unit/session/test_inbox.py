@@ -1,0 +1,307 @@
+"""The inbox: every message's handler takes effect once, in order, and is acknowledged once that is on disk."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from oddwire.errors import Refuse, RemoteFailure
+from oddwire.session.frames import MAX_WINDOW, Ack, AckFlag, Code, Data
+from oddwire.session.inbox import ATTEMPTS, MAX_LANES
+
+LANE = 7
+
+
+def acks(end: Any) -> list[Ack]:
+    return [frame for frame in end.sent if isinstance(frame, Ack)]
+
+
+def receive(end: Any, sequence: int, payload: bytes = b"", *, base: int = 1, lane: int = LANE, epoch: int = 1) -> bool:
+    found: bool = end.inbox.receive(end.peer.node_id, Data(lane, epoch, base, sequence, b"\x80\x01" + payload), end.now)
+    return found
+
+
+async def test_acks_come_after_the_commit_and_not_for_each_message(pair: Any) -> None:
+    pair.link()
+    for sequence in range(1, 101):
+        assert receive(pair.bob, sequence)
+    assert acks(pair.bob) == []
+    await pair.settle()
+    assert acks(pair.bob)[-1].value == 100
+    assert len(acks(pair.bob)) < 20
+    assert await pair.bob.door.get("count") == 100
+
+
+async def test_nothing_is_acknowledged_that_is_not_on_disk(pair: Any) -> None:
+    pair.link()
+    writer = pair.bob.store._database.writer
+    writer.execute("PRAGMA query_only = 1")
+    receipts = [await pair.alice.send(b"%d" % number) for number in range(3)]
+    await pair.settle()
+    assert all(ack.value == 0 for ack in acks(pair.bob))
+    assert pair.alice.outbox.waiting(pair.bob.node_id)[0] == 3
+    writer.execute("PRAGMA query_only = 0")
+    for _ in range(3):
+        pair.alice.wait(100)
+        await pair.settle()
+    await asyncio.gather(*(receipt.delivered() for receipt in receipts))
+    assert await pair.bob.door.get("count") == 3
+
+
+async def test_a_full_disk_at_the_receiver(pair: Any) -> None:
+    async def keep(payload: bytes) -> None:
+        await pair.bob.door.set(payload[2:].decode(), bytes(5000))
+
+    pair.bob.handler = keep
+    pair.link()
+    writer = pair.bob.store._database.writer
+    writer.execute("PRAGMA max_page_count = 40")
+    receipts = [await pair.alice.send(b"%d" % number) for number in range(50)]
+    await pair.settle()
+    kept = {key for key, _ in await pair.bob.door.items()}
+    assert 0 <= len(kept) < 50
+    assert max((ack.value for ack in acks(pair.bob)), default=0) == len(kept)
+    writer.execute("PRAGMA max_page_count = 100000")
+    while pair.alice.outbox.waiting(pair.bob.node_id)[0]:
+        pair.alice.wait(100)
+        await pair.settle()
+    await asyncio.gather(*(receipt.delivered() for receipt in receipts))
+    assert {key for key, _ in await pair.bob.door.items()} == {f"{number}" for number in range(50)}
+
+
+async def test_a_crash_of_the_receiver_repeats_what_was_not_committed(pair: Any) -> None:
+    hang = asyncio.Event()
+
+    async def handle(payload: bytes) -> None:
+        await pair.bob.count(payload)
+        if payload.endswith(b"5"):
+            await hang.wait()
+
+    pair.bob.handler = handle
+    pair.link()
+    receipts = [await pair.alice.send(b"%d" % number) for number in range(8)]
+    while not acks(pair.bob) or acks(pair.bob)[-1].value < 5:
+        await asyncio.sleep(0)
+    await pair.bob.restart(crash=True)
+    assert await pair.bob.door.get("count") == 5
+    hang.set()
+    pair.link()
+    await asyncio.gather(*(receipt.delivered() for receipt in receipts))
+    assert await pair.bob.door.get("count") == 8
+
+
+async def test_refusals_reach_the_sender_even_after_crashes(pair: Any) -> None:
+    async def handle(payload: bytes) -> None:
+        await pair.bob.door.set("seen", payload)
+        if payload.endswith(b"no"):
+            raise Refuse("not this one" * 100, code=1234)
+
+    pair.bob.handler = handle
+    pair.link()
+    pair.bob.lost = set(range(100))  # nobody hears Bob
+    bad, good = await pair.alice.send(b"no"), await pair.alice.send(b"yes")
+    await pair.settle()
+    await pair.bob.restart(crash=True)
+    pair.bob.lost = set()
+    pair.link()
+    with pytest.raises(RemoteFailure) as caught:
+        await bad.delivered()
+    assert caught.value.code == 1234
+    assert caught.value.text == ("not this one" * 100)[:1000]
+    await good.delivered()
+    assert await pair.bob.door.get("seen") == b"\x80\x01yes"
+    await (await pair.alice.send(b"later")).delivered()
+    await pair.settle()
+    await (await pair.alice.send(b"later")).delivered()
+    reader = pair.bob.store._database.reader
+    assert reader.execute("SELECT count(*) FROM oddwire_refusals").fetchone() == (0,), "its sender knows"
+
+
+async def test_a_handler_that_fails_is_tried_again_then_refused_and_the_lane_goes_on(pair: Any) -> None:
+    async def handle(payload: bytes) -> None:
+        await pair.bob.count(payload)
+        if payload.endswith(b"bad"):
+            raise ValueError("a mistake")
+
+    pair.bob.handler = handle
+    pair.link()
+    bad, good = await pair.alice.send(b"bad"), await pair.alice.send(b"good")
+    with pytest.raises(RemoteFailure) as caught:
+        await bad.delivered()
+    assert (caught.value.code, caught.value.text) == (Code.INTERNAL, ""), "no word of ours reaches the peer"
+    await good.delivered()
+    assert pair.bob.failed == [("a mistake", attempt) for attempt in range(1, ATTEMPTS + 1)]
+    assert await pair.bob.door.get("count") == 1
+
+
+async def test_a_handler_that_recovers(pair: Any) -> None:
+    async def handle(payload: bytes) -> None:
+        await pair.bob.count(payload)
+        if len(pair.bob.failed) < ATTEMPTS - 1:
+            raise ValueError
+
+    pair.bob.handler = handle
+    pair.link()
+    await (await pair.alice.send(b"1")).delivered()
+    assert await pair.bob.door.get("count") == 1
+
+
+async def test_attempts_are_counted_across_restarts(pair: Any) -> None:
+    async def handle(payload: bytes) -> None:
+        raise ValueError
+
+    pair.bob.handler = handle
+    pair.bob.inbox._pause = 3600
+    pair.link()
+    receipt = await pair.alice.send(b"bad")
+    for attempt in range(1, ATTEMPTS):
+        while len(pair.bob.failed) < attempt:
+            await asyncio.sleep(0)
+        await pair.bob.store.touch().durable()
+        await pair.bob.restart()
+        pair.bob.inbox._pause = 3600
+        pair.link()
+    with pytest.raises(RemoteFailure):
+        await receipt.delivered()
+    assert [attempt for _, attempt in pair.bob.failed] == [1, 2, 3, 4, 5]
+
+
+async def test_a_handler_that_kills_the_process_is_given_up_too(pair: Any) -> None:
+    deaths = []
+
+    async def handle(payload: bytes) -> None:
+        await pair.bob.count(payload)
+        if payload.endswith(b"deadly"):
+            deaths.append(payload)
+            await asyncio.Event().wait()  # as far as the process comes
+
+    pair.bob.handler = handle
+    pair.link()
+    await (await pair.alice.send(b"before")).delivered()
+    receipts = [await pair.alice.send(name) for name in (b"good", b"deadly", b"after")]
+    # The first time is not counted: nobody knew yet that it would be deadly
+    for death in range(1, ATTEMPTS + 2):
+        while len(deaths) < death:
+            await asyncio.sleep(0)
+        await pair.bob.restart(crash=True)
+        pair.link()
+    await receipts[0].delivered()
+    with pytest.raises(RemoteFailure) as caught:
+        await receipts[1].delivered()
+    assert caught.value.code == Code.INTERNAL
+    await receipts[2].delivered()
+    assert len(deaths) == ATTEMPTS + 1
+    assert await pair.bob.door.get("count") == 3
+
+
+async def test_lanes_do_not_wait_for_each_other(pair: Any) -> None:
+    hang = asyncio.Event()
+
+    async def handle(payload: bytes) -> None:
+        if payload.endswith(b"slow"):
+            await hang.wait()
+
+    pair.bob.handler = handle
+    pair.link()
+    slow = [await pair.alice.send(name) for name in (b"slow", b"behind")]
+    other = await pair.alice.outbox.send(pair.bob.node_id, LANE + 1, b"\x80\x01other")
+    await other.delivered()
+    assert pair.bob.handled == [b"\x80\x01other"]
+    hang.set()
+    await slow[1].delivered()
+    assert pair.bob.handled[1:] == [b"\x80\x01slow", b"\x80\x01behind"]
+
+
+async def test_a_handler_that_awaits_what_was_cancelled_has_failed(pair: Any) -> None:
+    async def handle(payload: bytes) -> None:
+        if not pair.bob.failed:
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            future.cancel()
+            await future
+
+    pair.bob.handler = handle
+    pair.link()
+    await (await pair.alice.send(b"1")).delivered()
+    assert pair.bob.failed == [("the handler awaited something that was cancelled", 1)]
+
+
+async def test_who_has_no_handler_refuses(pair: Any) -> None:
+    def handler_of(node_id: object, payload: bytes) -> Any:
+        raise Refuse("what is this", code=Code.UNKNOWN_MESSAGE)
+
+    pair.bob.handler_of = handler_of
+    pair.link()
+    with pytest.raises(RemoteFailure, match="what is this") as caught:
+        await (await pair.alice.send(b"1")).delivered()
+    assert caught.value.code == Code.UNKNOWN_MESSAGE
+
+
+async def test_a_peer_has_only_so_many_lanes(pair: Any) -> None:
+    pair.link()
+    for lane in range(MAX_LANES):
+        assert receive(pair.bob, 1, lane=lane)
+    assert not receive(pair.bob, 1, lane=MAX_LANES)
+    await pair.settle()
+    pair.bob.unlink()
+    pair.bob.link()
+    assert not receive(pair.bob, 1, lane=MAX_LANES), "the disk remembers them"
+    assert receive(pair.bob, 1, lane=5)
+
+
+async def test_what_waits_for_a_slow_handler_is_bounded(pair: Any) -> None:
+    hang = asyncio.Event()
+
+    async def handle(payload: bytes) -> None:
+        await hang.wait()
+
+    pair.bob.handler = handle
+    pair.link()
+    for sequence in range(1, MAX_WINDOW + 1):
+        assert receive(pair.bob, sequence, bytes(65_000))
+    held = pair.bob.inbox._peers[pair.alice.node_id].held
+    assert 8_000_000 < held <= 8 << 20
+    hang.set()
+    await pair.settle()
+    last = acks(pair.bob)[-1]
+    assert last.value == held // 65_002
+    assert last.flags == AckFlag.AGAIN, "what there was no room for is wanted now"
+    assert pair.bob.inbox._peers[pair.alice.node_id].held == 0
+
+
+async def test_peers_that_are_gone_leave_nothing_in_memory(pair: Any) -> None:
+    pair.link()
+    await (await pair.alice.send(b"1")).delivered()
+    await pair.settle()
+    pair.bob.unlink()
+    assert pair.bob.inbox._peers == {}
+    pair.link()
+    hang = asyncio.Event()
+
+    async def handle(payload: bytes) -> None:
+        await hang.wait()
+
+    pair.bob.handler = handle
+    await pair.alice.send(b"2")
+    await asyncio.sleep(0.01)
+    pair.bob.unlink()
+    hang.set()
+    await pair.settle()
+    assert pair.bob.handled == [b"\x80\x011", b"\x80\x012"], "what was begun ends"
+    assert pair.bob.inbox._peers == {}
+
+
+async def test_while_the_store_cannot_be_opened_nothing_is_taken(pair: Any) -> None:
+    await pair.bob.stop()
+    pair.bob.path = pair.bob.path.parent / "missing" / "bob"
+    with pytest.raises(Exception, match="cannot be opened"):
+        await pair.bob.start()
+    pair.link()
+    receipt = await pair.alice.send(b"1")
+    await pair.settle()
+    assert acks(pair.bob) == []
+    pair.bob.path.parent.mkdir()
+    await pair.bob.store.open()
+    pair.alice.wait(5)
+    await receipt.delivered()
