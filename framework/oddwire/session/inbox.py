@@ -35,6 +35,7 @@ class InboxHost(Protocol):
 
         Raises `Refuse` for one that nobody takes, is malformed, or may not come from this peer: refused for good.
         """
+        raise NotImplementedError
 
     def acknowledge(self, node_id: NodeId, ack: Ack) -> None:
         """Send an ack, if the peer is connected."""
