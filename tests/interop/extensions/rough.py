@@ -60,19 +60,6 @@ async def raise_an_error(context: Context) -> None:
 
 
 @trouble
-async def raise_no_exception(context: Context) -> None:
-    raise GeneratorExit("raised on purpose, too")
-
-
-@trouble
-async def cancel_itself(context: Context) -> None:
-    task = asyncio.current_task()
-    assert task is not None
-    task.cancel()
-    await asyncio.sleep(0)
-
-
-@trouble
 async def wait_for_what_is_cancelled(context: Context) -> None:
     task = asyncio.create_task(asyncio.sleep(60))
     task.cancel()

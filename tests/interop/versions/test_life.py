@@ -105,7 +105,7 @@ async def test_what_a_child_process_inherits_keeps_nobody_waiting(start):
 async def test_an_extension_that_cannot_be_loaded_says_so(spawn, habits):
     host = await spawn("unwilling", habits, UNWILLING="to load")
     manifest = await host.load()
-    for text in ("0x8d11", "'unwilling'"):
+    for text in ("0x8d11", "unwilling (__main__.AskAgain)"):
         assert text in manifest["disable"]
     await host.gone(WITHIN)
 
