@@ -25,9 +25,11 @@ __all__ = ["HANDSHAKE_TIMEOUT", "LightningConnection"]
 HANDSHAKE_TIMEOUT: Final = 10.0
 """Seconds a handshake may take, from the TCP connection on."""
 
-# Bytes sealed in one loop turn before they are written without waiting for its end. Batches of over 64 KB cost the
-# allocator, which then gives memory back to the kernel and faults it in again, twice what they save.
-_FLUSH_AT = 32 * 1024
+# Bytes sealed in one loop turn before they are written without waiting for its end: few at first, so that the peer
+# works on them while we work on the rest, then twice as many each time. Else one of two that ask and answer each other
+# would always wait for the other. Batches of over 64 KB cost the allocator, which then gives memory back to the kernel
+# and faults it in again, twice what they save.
+_FIRST_FLUSH, _FLUSH_AT = 2 * 1024, 32 * 1024
 _WRITE_HIGH, _WRITE_LOW = 256 * 1024, 64 * 1024
 _INBOX_HIGH, _INBOX_LOW = 1024 * 1024, 256 * 1024
 _LINGER = 5.0  # seconds to let the peer read our last words, as lightningd does
@@ -50,12 +52,14 @@ class LightningConnection(asyncio.BufferedProtocol):
     """An encrypted, authenticated connection to a peer. Comes from `connect` or `serve`.
 
     Messages are pulled with `read_message` (or ``async for``), unless the owner takes them as they are parsed by
-    setting ``on_message`` in ``on_open``. Sent messages are sealed at once and written together, once a loop turn.
+    setting ``on_message`` in ``on_open``. Sent messages are sealed at once and written together, in a few
+    batches a loop turn.
     """
 
     __slots__ = (
         "__weakref__",
         "_choked",
+        "_flush_at",
         "_frames",
         "_full",
         "_handshake",
@@ -117,6 +121,7 @@ class LightningConnection(asyncio.BufferedProtocol):
         self._view_start = 0
         self._out: list[bytes] = []
         self._out_size = 0
+        self._flush_at = _FIRST_FLUSH
         self._write_paused = False
         self._paused = False  # by `pause`
         self._choked = False  # by `answer`
@@ -233,9 +238,10 @@ class LightningConnection(asyncio.BufferedProtocol):
             raise ConnectionClosed(self._reason or "the handshake is not over")
         size = self._out_size
         if not size:
-            self._loop.call_soon(self._flush)
+            self._loop.call_soon(self._end_turn)
         self._out_size = size = size + sealer.seal(message, self._out)
-        if size >= _FLUSH_AT:
+        if size >= self._flush_at:
+            self._flush_at = min(2 * self._flush_at, _FLUSH_AT)
             self._flush()
 
     def answer(self, message: bytes) -> None:
@@ -441,6 +447,12 @@ class LightningConnection(asyncio.BufferedProtocol):
             raise
         if not frames.held and not transport.is_closing():
             transport.resume_reading()
+
+    def _end_turn(self) -> None:
+        self._flush()
+        # A peer that has not even taken what is written already is not waiting for more
+        behind = self._transport is not None and self._transport.get_write_buffer_size()
+        self._flush_at = _FLUSH_AT if behind else _FIRST_FLUSH
 
     def _flush(self) -> None:
         if self._out_size and self._transport is not None:

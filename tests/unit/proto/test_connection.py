@@ -137,6 +137,36 @@ async def test_a_message_that_is_too_long_is_refused_and_the_connection_lives(co
         assert await listener.read_message() == b"next"
 
 
+async def test_a_peer_can_begin_while_we_go_on():
+    async with raw() as (connection, peer):
+        for _ in range(2):
+            for _ in range(300):
+                connection.send_nowait(bytes(66))  # frames of 100 bytes
+            peer.sock.settimeout(10)  # there are no loop turns while this waits
+            early = b""
+            while len(early) < 2100 + 4100 + 8200:
+                early += peer.sock.recv(65536)
+            assert len(early) == 2100 + 4100 + 8200
+            peer.sock.setblocking(False)
+            late = b""
+            while len(late) < 15_600:
+                late += await peer.loop.sock_recv(peer.sock, 65536)
+            assert len(late) == 15_600
+
+
+async def test_a_peer_that_is_behind_is_not_hurried():
+    async with raw(receive_buffer=4096) as (connection, peer):
+        while not connection.congested:
+            connection.send_nowait(CHUNK)
+        await settle()
+        behind = connection._transport.get_write_buffer_size()
+        for _ in range(30):
+            connection.send_nowait(bytes(66))
+        assert connection._transport.get_write_buffer_size() == behind
+        await settle()
+        assert connection._transport.get_write_buffer_size() == behind + 3000
+
+
 async def test_what_one_loop_turn_sends_arrives_in_one_piece():
     """One write a turn: a message a write costs a system call and a packet each."""
     async with raw() as (connection, peer):
