@@ -1,14 +1,21 @@
-"""Extensions, the hooks of plugins, and the application that runs them over a transport."""
+"""Extensions, the hooks of plugins, and the application that runs them over a transport.
 
-from oddwire.app.application import Application
-from oddwire.app.collector import relax_collector
-from oddwire.app.context import Context, HostNode, Peer
-from oddwire.app.extension import Extension
-from oddwire.app.handler import Handler
-from oddwire.app.hookspecs import Hooks, TraceEvent, hookimpl
-from oddwire.app.options import Option, Options
-from oddwire.app.plugins import PluginManager
-from oddwire.app.rpc import RpcMethod
+Each name is imported when it is first used: a script declares its extension without what will run it.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from oddwire.app.application import Application
+    from oddwire.app.collector import relax_collector
+    from oddwire.app.context import Context, HostNode, Peer
+    from oddwire.app.extension import Extension
+    from oddwire.app.handler import Handler
+    from oddwire.app.hookspecs import Hooks, TraceEvent, hookimpl
+    from oddwire.app.options import Option, Options
+    from oddwire.app.plugins import PluginManager
+    from oddwire.app.rpc import RpcMethod
 
 __all__ = [
     "Application",
@@ -26,3 +33,31 @@ __all__ = [
     "hookimpl",
     "relax_collector",
 ]
+
+_HOMES = {
+    "Application": "application",
+    "Context": "context",
+    "Extension": "extension",
+    "Handler": "handler",
+    "Hooks": "hookspecs",
+    "HostNode": "context",
+    "Option": "options",
+    "Options": "options",
+    "Peer": "context",
+    "PluginManager": "plugins",
+    "RpcMethod": "rpc",
+    "TraceEvent": "hookspecs",
+    "hookimpl": "hookspecs",
+    "relax_collector": "collector",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

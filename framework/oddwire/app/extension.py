@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeAlias, TypeVar, cast
 
+from oddwire.app.collector import hold_collector
 from oddwire.app.context import Context, Peer
 from oddwire.app.handler import Handler, check_callback, place, scope_of
 from oddwire.app.hookspecs import hookimpl
@@ -231,6 +232,7 @@ class Extension:
         ``argv`` are the options of ``oddwire run`` (default ``sys.argv[1:]``). ``receive`` is how lightningd is to
         hand over messages: by its hook, or by its notification, which v24.02 and later have.
         """
+        hold_collector()
         from oddwire.app.hosted import is_hosted, run_hosted
 
         if is_hosted():

@@ -29,8 +29,8 @@ __all__ = ["PROJECT", "Hooks", "TraceEvent", "hookimpl", "hookspec"]
 
 PROJECT = "oddwire"
 
-hookspec = pluggy.HookspecMarker(PROJECT)
-hookimpl = pluggy.HookimplMarker(PROJECT)
+hookspec: pluggy.HookspecMarker = pluggy.HookspecMarker(PROJECT)
+hookimpl: pluggy.HookimplMarker = pluggy.HookimplMarker(PROJECT)
 
 
 class TraceEvent(Value, kw_only=True):

@@ -8,7 +8,7 @@ import sys
 # In a process of its own: it changes the whole process
 PROGRAM = """
 import gc
-from oddwire.app import relax_collector
+from oddwire.app import Application, relax_collector
 second, third = gc.get_threshold()[1:]
 relax_collector()
 assert gc.isenabled()
@@ -28,3 +28,21 @@ assert gc.get_stats()[0]["collected"] > 0, "cycles are still found"
 
 def test_it_looks_seldom_and_still_finds_cycles():
     subprocess.run([sys.executable, "-c", PROGRAM], check=True, timeout=60)
+
+
+START = """
+import gc
+from oddwire.app.collector import hold_collector
+second, third = gc.get_threshold()[1:]
+hold_collector()
+assert gc.isenabled()
+assert gc.get_threshold() == (50_000, second, third), gc.get_threshold()
+before = [generation["collections"] for generation in gc.get_stats()]
+import oddwire.app.application
+assert [generation["collections"] for generation in gc.get_stats()] == before
+assert gc.get_freeze_count() == 0
+"""
+
+
+def test_it_waits_while_a_program_is_imported():
+    subprocess.run([sys.executable, "-c", START], check=True, timeout=60)
