@@ -31,6 +31,8 @@ _WRITE: Final = 1 << 18
 _LINE: Final = 16 * 1024  # characters of a log line
 _MOST_LINES: Final = 4096  # that wait for a node that does not read
 _OVERHEAD: Final = 128  # what a payload costs besides its bytes
+_DENSE: Final = 0.0004  # seconds: chunks that come closer than this on average are handed on several at once
+_GATHER: Final = 0.002  # seconds from one such wake-up of the loop to the next
 _FOREIGN_READS: Final = 64  # at the end, of what others have printed
 
 Handed = Callable[[list[Item], dict[NodeId, int]], None]
@@ -68,6 +70,10 @@ class Channel:
         self._bytes_handed = 0
         self._bytes_taken = 0
         self._delivering = False
+        self._late = False  # something was handed on, and the loop was not waked for it
+        self._waked = 0.0
+        self._came = 0.0
+        self._gap = 1.0
         # To the node
         self._out: deque[bytes] = deque()
         self._unsent = memoryview(b"")
@@ -192,7 +198,10 @@ class Channel:
 
     def _step(self) -> None:
         timeout = None if self._stop_at is None else max(self._stop_at - time.monotonic(), 0.0) * 1000
-        for fd, _ in self._poll.poll(timeout):
+        ready = self._poll.poll(1 if self._late else timeout)
+        if self._late and not ready:
+            self._call_soon()
+        for fd, _ in ready:
             if fd == self._wake_in:
                 os.read(fd, 4096)
             elif fd == self._stdin:
@@ -243,9 +252,19 @@ class Channel:
             items, size = [item for item in items if type(item) is not tuple], 0
         self._bytes_handed += size
         self._handed.append((items, dropped, size))
-        self._call_soon()
+        # A message that comes alone is handed on at once; in a stream of them, waking the loop for each costs more than
+        # all the rest
+        now = time.monotonic()
+        self._gap += (min(now - self._came, 0.01) - self._gap) / 4
+        self._came = now
+        if self._gap < _DENSE and now - self._waked < _GATHER:
+            self._late = True
+        else:
+            self._call_soon()
 
     def _call_soon(self) -> None:
+        self._late = False
+        self._waked = self._came
         if not self._delivering and self._loop is not None:
             self._delivering = True
             try:
