@@ -144,6 +144,10 @@ class VectorApplication:
                 self._changed.clear()
                 await self._changed.wait()
 
+    def unexpected(self) -> list[tuple[str, bytes]]:
+        """What happened and was not waited for, but for what was cancelled."""
+        return [(what, payload) for what, payload, _ in self._happened if what != "cancelled"]
+
     async def begin(self, node_id: NodeId, what: str, payload: bytes, step: Mapping[str, object]) -> None:
         """Do what a step says, for or with a peer."""
         peer = self.app.peer(node_id)

@@ -62,6 +62,10 @@ class LdkStage(Stage):
         event = await self.ldk.event(what, payload=payload.hex())
         return {name: event[name] for name in ("code", "text") if name in event}
 
+    async def unexpected(self):
+        await self.ldk.command("give_up")  # what it told before that is read by now
+        return [event for what in ("handled", "delivered", "failed") for event in self.ldk.waiting(what)]
+
 
 async def test_javascript_plays_every_conversation(start_ldk_session, start_ours):
     ldk = await start_ldk_session()

@@ -50,6 +50,9 @@ class OurStage(Stage):
     async def happened(self, what, payload):
         return await self.vectors.happened(what, payload)
 
+    async def unexpected(self):
+        return self.vectors.unexpected()
+
     async def _next(self, cls):
         while True:
             await self.sink.until(lambda sink: len(sink.events) > self.seen)

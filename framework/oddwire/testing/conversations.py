@@ -75,6 +75,10 @@ class Stage(ABC):
     async def happened(self, what: str, payload: bytes) -> Json:
         """Wait until a payload was ``handled``, ``cancelled`` or ``delivered``; or ``failed``, which gives facts."""
 
+    @abstractmethod
+    async def unexpected(self) -> Sequence[object]:
+        """Tell what was handled, delivered or has failed without being waited for by `happened`."""
+
 
 async def play(talk: Json, preamble: Sequence[Json], closing: Sequence[Json], stage: Stage) -> None:
     """Play one conversation. Raises `AssertionError`, with a note, where it goes otherwise than it should."""
@@ -87,6 +91,8 @@ async def play(talk: Json, preamble: Sequence[Json], closing: Sequence[Json], st
         except Exception as error:
             error.add_note(f"in the conversation {talk['name']!r}, step {number}: {str(step)[:500]}")
             raise
+    more = await stage.unexpected()
+    assert not more, f"in the conversation {talk['name']!r} there happened besides: {more}"
 
 
 class _Player:

@@ -14,6 +14,7 @@ class Script(Stage):
         self.payloads = list(payloads)
         self.told = result
         self.happening = dict(happened)
+        self.more = []
         self.sent = []
         self.calls = []
 
@@ -37,6 +38,9 @@ class Script(Stage):
 
     async def happened(self, what, payload):
         return self.happening[what, payload]
+
+    async def unexpected(self):
+        return self.more
 
 
 async def run(stage, *steps, preamble=(), closing=(), **options):
@@ -193,6 +197,13 @@ async def test_preamble_and_closing_are_played_too():
     bare = Script()
     await play({"name": "bare", "steps": [], "preamble": False}, [before], [after], bare)
     assert bare.sent == [b"\x8c\xaf\2"]
+
+
+async def test_what_happens_besides_is_noticed():
+    stage = Script()
+    stage.more = [("handled", b"\x8c\xaf")]
+    with pytest.raises(AssertionError, match="besides"):
+        await run(stage)
 
 
 def test_bytes_are_written_short():
