@@ -146,7 +146,7 @@ class Application:
             )
             self.services.attach(self._dispatcher)
             opening = True
-            await self.transport.open(self._manifest, self._dispatcher)
+            await self.transport.open(self._manifest, self._dispatcher.metered(self._limits))
         except BaseException as error:
             self._failed = True
             if not opening:

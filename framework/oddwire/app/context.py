@@ -40,10 +40,6 @@ class Messenger(Protocol):
         """Send one message."""
         raise NotImplementedError
 
-    def deliver(self, node_id: NodeId, message: Message) -> Coroutine[Any, Any, Receipt]:
-        """Keep one message until the peer has it."""
-        raise NotImplementedError
-
     def info(self, node_id: NodeId) -> PeerInfo | None:
         """Tell what is known of a connected peer."""
 
@@ -153,7 +149,7 @@ class Peer:
         `LocalProtocolError` without a store.
         """
         if reliable:
-            return self._messenger.deliver(self.node_id, message)
+            return self._messenger.requests.deliver(self.node_id, message)
         return self._messenger.send(self.node_id, message, force, progress)
 
     def request(

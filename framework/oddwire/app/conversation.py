@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from oddwire.app.context import Context
 from oddwire.app.plugins import Contribution
+from oddwire.app.policy import decode_error
 from oddwire.app.router import Route, unregistered, vocabulary
 from oddwire.errors import (
     ConnectionClosed,
@@ -151,7 +152,7 @@ class Conversation:
             message = route.decode(content)
         except Exception as error:
             link.asking.close(handling)
-            error = self._dispatcher.decode_error(content, error)
+            error = decode_error(content, error)
             if tracer is not None:
                 tracer.trace("received", link.node_id, content, None, error=error)
             link.refuse(Scope.REQUEST, handling.id, Code.MALFORMED, str(error))

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final
 
 from oddwire.app.context import Context
+from oddwire.app.policy import decode_error
 from oddwire.app.router import Route
 from oddwire.errors import ConnectionClosed, LocalProtocolError, PeerNotConnected, Refuse, SessionError, StoreError
 from oddwire.schema import Message
@@ -215,7 +216,7 @@ class Deliveries:
         try:
             return dispatcher, route, route.decode(payload)
         except Exception as error:
-            raise Refuse(str(dispatcher.decode_error(payload, error)), code=Code.MALFORMED) from error
+            raise Refuse(str(decode_error(payload, error)), code=Code.MALFORMED) from error
 
     async def _handle(self, route: Route, context: Context, message: Message, size: int) -> None:
         if route.guard is not None:

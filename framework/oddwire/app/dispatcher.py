@@ -12,22 +12,22 @@ import contextvars
 import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 from oddwire.app.context import Context, Peer
 from oddwire.app.conversation import Conversation
 from oddwire.app.extension import Extension
+from oddwire.app.guard import Meter
 from oddwire.app.lane import HIGH_WATER, MESSAGE_WEIGHT, Lane, Run
 from oddwire.app.longer import LongerWay
+from oddwire.app.metered import MeteredSink
 from oddwire.app.plugins import Contribution, HookCall
-from oddwire.app.policy import Enforcer, Outcome
+from oddwire.app.policy import Enforcer, Outcome, decode_error
 from oddwire.app.requests import Requests
 from oddwire.app.router import Router, check_support, unregistered
 from oddwire.app.trace import Tracer
 from oddwire.errors import (
     ConnectionClosed,
-    DecodeError,
-    MalformedMessage,
     PeerNotConnected,
     Truncated,
 )
@@ -36,19 +36,17 @@ from oddwire.session.kinds import SESSION_TYPE_BYTES
 from oddwire.session.large import Progress
 from oddwire.session.limits import Counters, Limits
 from oddwire.session.link import Link
-from oddwire.transports.base import MAX_PAYLOAD, NodeId, PeerInfo, Transport
+from oddwire.transports.base import MAX_PAYLOAD, NodeId, PeerInfo, Sink, Transport
 
 if TYPE_CHECKING:
     from oddwire.app.application import Application
     from oddwire.app.deliveries import Deliveries
     from oddwire.app.guard import Guard
-    from oddwire.session.receipt import Receipt
 
 __all__ = ["Dispatcher"]
 
 logger = logging.getLogger("oddwire.app")
 
-M = TypeVar("M", bound=Message)
 _TURNS: Final = 128  # messages of one peer handled before other peers get the loop
 
 
@@ -77,6 +75,7 @@ class Dispatcher:
         self.tracer = Tracer(app, tracers) if tracers else None
         self.loop = asyncio.get_running_loop()
         self.guards = guards
+        self._counters = Counters()
         self.deliveries: Deliveries | None = None
         self._longer = LongerWay(self)
         self.routes = {prefix: self._longer.equipped(route) for prefix, route in router.incoming.items()}
@@ -151,6 +150,12 @@ class Dispatcher:
             guard.forget(peer)
         self.enqueue(lane, self._bid_farewell, 0, reason, MESSAGE_WEIGHT)
 
+    def metered(self, limits: Limits | None) -> Sink:
+        """Give what the transport is to be opened with: ourselves, behind a meter where there are rates to keep."""
+        if limits is None or not Meter.measures(limits):
+            return self
+        return MeteredSink(self, limits, self._counters)
+
     def host_stopping(self, reason: str) -> None:
         """Stop the application: its host ends, or wants it to."""
         logger.info("stopping: %s", reason)
@@ -181,17 +186,6 @@ class Dispatcher:
         if self.tracer is not None:
             self.tracer.trace("sent", node_id, payload, message, since=since)
 
-    async def deliver(self, node_id: NodeId, message: Message) -> Receipt:
-        """Keep a message until the peer has it; see `Peer.send`."""
-        try:
-            payload = self.outgoing[type(message)].encode(message)
-        except KeyError:
-            raise unregistered(type(message)) from None
-        receipt = await self.app.services.deliveries().send(node_id, self.router.claims[type(message)][0].name, payload)
-        if self.tracer is not None:
-            self.tracer.trace("sent", node_id, payload, message)
-        return receipt
-
     def info(self, node_id: NodeId) -> PeerInfo | None:
         """Tell what is known of a connected peer, None of any other."""
         lane = self.lanes.get(node_id)
@@ -212,6 +206,7 @@ class Dispatcher:
     def counters(self) -> Counters:
         """Give how often limits took effect, those of all extensions together."""
         counters = Counters()
+        counters.add(self._counters)
         if self.conversation is not None:
             counters.add(self.conversation.session.counters)
         for guard in self.guards.values():
@@ -386,17 +381,9 @@ class Dispatcher:
         type_id = int.from_bytes(payload[:2], "big")
         self.enforcer.apply(Outcome.UNKNOWN_ODD if type_id % 2 else Outcome.UNKNOWN_EVEN, lane, f"type {type_id:#06x}")
 
-    def decode_error(self, payload: bytes, error: Exception) -> DecodeError:
-        """Give what a codec should have raised in the place of ``error``."""
-        if isinstance(error, DecodeError):
-            return error
-        type_id = int.from_bytes(payload[:2], "big")
-        logger.error("the codec of type %#06x raised what it should not", type_id, exc_info=error)
-        return MalformedMessage("cannot be decoded", type_id=type_id)
-
     def malformed(self, lane: Lane, payload: bytes, error: Exception) -> None:
         """Deal with a payload that does not decode."""
-        error = self.decode_error(payload, error)
+        error = decode_error(payload, error)
         if self.tracer is not None:
             self.tracer.trace("received", lane.peer.node_id, payload, None, error=error)
         self.enforcer.apply(Outcome.MALFORMED, lane, str(error))

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from oddwire.app.context import Context
 from oddwire.app.lane import Lane
 from oddwire.app.plugins import HookCall
-from oddwire.errors import ConnectionClosed, OddwireError, PeerNotConnected
+from oddwire.errors import ConnectionClosed, DecodeError, MalformedMessage, OddwireError, PeerNotConnected, Refuse
 from oddwire.schema import Message
 from oddwire.transports.base import Transport
 
 if TYPE_CHECKING:
     from oddwire.app.application import Application
 
-__all__ = ["POLICY", "Enforcer", "Outcome", "Policy"]
+__all__ = ["POLICY", "Enforcer", "Outcome", "Policy", "decode_error"]
 
 logger = logging.getLogger("oddwire.app")
 
@@ -52,6 +52,15 @@ POLICY: Final = {
 _EXITING: Final = "; to end the application, it should call context.app.stop()"
 
 
+def decode_error(payload: bytes, error: Exception) -> DecodeError:
+    """Give ``error`` if a codec may raise it, or else what it should have raised."""
+    if isinstance(error, DecodeError):
+        return error
+    type_id = int.from_bytes(payload[:2], "big")
+    logger.error("the codec of type %#06x raised what it should not", type_id, exc_info=error)
+    return MalformedMessage("cannot be decoded", type_id=type_id)
+
+
 class Enforcer:
     """Does what the table says."""
 
@@ -81,12 +90,15 @@ class Enforcer:
     def failed(self, context: Context, message: object, error: BaseException) -> None:
         """Deal with an exception of the author's code, or let it pass if it is ours to obey.
 
-        `SystemExit` is not: a message must not be able to end the application.
+        `SystemExit` is not: a message must not be able to end the application. `Refuse` is no failure.
         """
         task = asyncio.current_task()
         stopping = isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling()
         if stopping or isinstance(error, (GeneratorExit, KeyboardInterrupt)):
             raise error
+        if isinstance(error, Refuse):
+            logger.debug("%r refuses what %s sent: %s", context.extension, context.peer, error)
+            return
         policy = POLICY[Outcome.HANDLER_RAISED]
         handled = message if isinstance(message, Message) else None
         gone = isinstance(error, (PeerNotConnected, ConnectionClosed)) and not context.peer.connected

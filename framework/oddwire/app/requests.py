@@ -19,6 +19,7 @@ from oddwire.transports.base import MAX_PAYLOAD, NodeId, not_connected
 
 if TYPE_CHECKING:
     from oddwire.app.dispatcher import Dispatcher
+    from oddwire.session.receipt import Receipt
 
 __all__ = ["Requests"]
 
@@ -78,6 +79,19 @@ class Requests:
         finally:
             lane.asking -= 1
             await parts.aclose()
+
+    async def deliver(self, node_id: NodeId, message: Message) -> Receipt:
+        """Keep a message until the peer has it; see `Peer.send`."""
+        dispatcher = self._dispatcher
+        try:
+            payload = dispatcher.outgoing[type(message)].encode(message)
+        except KeyError:
+            raise unregistered(type(message)) from None
+        owner = dispatcher.router.claims[type(message)][0].name
+        receipt = await dispatcher.app.services.deliveries().send(node_id, owner, payload)
+        if dispatcher.tracer is not None:
+            dispatcher.tracer.trace("sent", node_id, payload, message)
+        return receipt
 
     async def send_large(
         self, node_id: NodeId, message: Message, payload: bytes, progress: Progress | None = None

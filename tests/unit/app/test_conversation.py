@@ -1,0 +1,541 @@
+"""Peers that speak the session's protocol by hand, well and badly, to a real application."""
+
+from __future__ import annotations
+
+import asyncio
+import tracemalloc
+from collections.abc import AsyncIterator
+
+import pytest
+
+from oddwire.app import Application, Context, Extension, Peer
+from oddwire.app.conversation import spoken
+from oddwire.errors import ConnectionClosed, NotSupported, RemoteProtocolError
+from oddwire.schema import Message, message, u64
+from oddwire.session.frames import (
+    SESSION_TYPE,
+    Ack,
+    Cancel,
+    Code,
+    Data,
+    Failure,
+    Fragment,
+    Frame,
+    Hello,
+    Reply,
+    ReplyFlag,
+    Request,
+    Scope,
+    Spoken,
+    decode,
+    encode,
+)
+from oddwire.session.limits import Limits
+from oddwire.testing import RecordingSink, ScriptedTransport
+from oddwire.transports.base import Manifest, NodeId, PeerInfo
+from oddwire.transports.memory import MemoryNetwork, MemoryTransport
+
+ALICE = NodeId("02" + "aa" * 32)
+
+
+@message(0x8C01, codec="bolt")
+class Ask(Message):
+    number: u64
+
+
+@message(0x8C03, codec="bolt")
+class Answer(Message):
+    number: u64
+
+
+@message(0x8C06, codec="bolt")
+class Even(Message):
+    number: u64
+
+
+@message(0x8C07)
+class Note(Message):
+    text: bytes
+
+
+def ask(number: int) -> bytes:
+    return b"\x8c\x01" + number.to_bytes(8, "big")
+
+
+def answer(number: int) -> bytes:
+    return b"\x8c\x03" + number.to_bytes(8, "big")
+
+
+def hello(instance: int = 1, flags: int = 0, extensions: tuple[Spoken, ...] = (), **more: int) -> Hello:
+    return Hello(flags, more.pop("lowest", 1), more.pop("highest", 1), instance, extensions, **more)  # type: ignore[arg-type]
+
+
+class Server:
+    def __init__(self, versions: tuple[str, ...] = ("1.0", "1.2")) -> None:
+        self.extension = extension = Extension("test", version="1.2", versions=versions)
+        self.gate = asyncio.Event()
+        self.begun: list[int] = []
+        self.cancelled: list[int] = []
+        self.notes: list[bytes] = []
+        for known in (Answer, Even):
+            extension.register(known)
+
+        @extension.on(Ask)
+        async def handle(context: Context, request: Ask) -> Answer:
+            self.begun.append(request.number)
+            if request.number >= 1000:
+                try:
+                    await self.gate.wait()
+                except asyncio.CancelledError:
+                    self.cancelled.append(request.number)
+                    raise
+            return Answer(number=request.number)
+
+        @extension.on(Note)
+        async def note(context: Context, request: Note) -> None:
+            self.notes.append(request.text)
+
+
+class Scene:
+    """An application and one peer of it, played by the test."""
+
+    def __init__(self, app: Application, transport: ScriptedTransport) -> None:
+        self.app = app
+        self.transport = transport
+        self._seen = 0
+
+    @property
+    def peer(self) -> Peer:
+        return self.app.peer(ALICE)
+
+    def say(self, frame: Frame) -> None:
+        self.transport.receive(ALICE, encode(frame))
+
+    async def hears(self) -> list[Frame]:
+        """Give what the peer was told since the last call, once there is nothing more to come."""
+        for _ in range(30):
+            await asyncio.sleep(0)
+        told = [payload for peer, payload in self.transport.sent[self._seen :] if peer == ALICE]
+        self._seen = len(self.transport.sent)
+        return [decode(payload) for payload in told if payload[:2] == SESSION_TYPE.to_bytes(2, "big")]
+
+
+@pytest.fixture
+def server() -> Server:
+    return Server()
+
+
+@pytest.fixture
+async def scene(server: Server) -> AsyncIterator[Scene]:
+    transport = ScriptedTransport()
+    limits = Limits(requests=4, transfers=2, reassembly_bytes=200_000, faults_per_second=1e6)
+    async with Application(server.extension, transport=transport, limits=limits, grace=0.0) as app:
+        transport.connect_peer(ALICE)
+        yield Scene(app, transport)
+
+
+# Hello ----------------------------------------------------------------------------------------------
+
+
+async def test_says_hello_with_all_it_speaks(scene: Scene) -> None:
+    [told] = await scene.hears()
+    assert isinstance(told, Hello)
+    assert (told.flags, told.lowest, told.highest) == (1, 1, 1)
+    assert told.extensions == (Spoken("test", ("1.0", "1.2"), (0x8C01, 0x8C03, 0x8C06, 0x8C07)),)
+    assert (told.assembles, told.requests) == (200_000, 4)
+    scene.say(hello(flags=1))
+    assert await scene.hears() == [told._replace(flags=0)]
+    scene.say(hello(flags=0))
+    assert await scene.hears() == []
+
+
+async def test_each_application_is_an_instance_of_its_own(server: Server) -> None:
+    instances = set()
+    for _ in range(3):
+        transport = ScriptedTransport()
+        async with Application(server.extension, transport=transport) as app:
+            transport.connect_peer(ALICE)
+            [told] = await Scene(app, transport).hears()
+            assert isinstance(told, Hello)
+            instances.add(told.instance)
+    assert len(instances) == 3
+
+
+def test_only_extensions_with_versions_are_spoken_of(server: Server) -> None:
+    app = Application(server.extension, transport="memory")
+    assert [entry.name for entry in spoken(app.plugins.contributions)] == ["test"]
+
+
+async def test_knows_what_a_peer_speaks_from_its_hello(scene: Scene) -> None:
+    peer = scene.peer
+    assert (peer.extensions, peer.version_of("test"), peer.supports("test")) == ({}, None, False)
+    with pytest.raises(NotSupported):
+        await peer.send(Even(number=1))
+    introduced = asyncio.create_task(peer.introduced())
+    await asyncio.sleep(0)
+    scene.say(hello(extensions=(Spoken("other", ("3",), ()), Spoken("test", ("1.1", "1.2", "2.0"), (0x8C06,)))))
+    assert await introduced
+    assert peer.extensions == {"other": ("3",), "test": ("1.1", "1.2", "2.0")}
+    assert (peer.version_of("test"), peer.supports("test")) == ("1.2", True)
+    await peer.send(Even(number=1))
+    assert scene.transport.sent[-1] == (ALICE, b"\x8c\x06" + bytes(7) + b"\x01")
+    scene.transport.lose_peer(ALICE)
+    assert (peer.extensions, peer.version_of("test"), peer.supports("test")) == ({}, None, False)
+
+
+async def test_without_a_version_in_common_an_extension_is_not_supported(scene: Scene) -> None:
+    scene.say(hello(extensions=(Spoken("test", ("1.1", "2.0"), (0x8C06,)),)))
+    assert not scene.peer.supports("test")
+    with pytest.raises(NotSupported):
+        await scene.peer.send(Even(number=1))
+
+
+async def test_an_even_type_that_the_peer_does_not_list_is_not_sent(scene: Scene) -> None:
+    scene.say(hello(extensions=(Spoken("test", ("1.2",), (0x8C01,)),)))
+    assert scene.peer.supports("test")
+    with pytest.raises(NotSupported):
+        await scene.peer.send(Even(number=1))
+
+
+async def test_without_a_version_of_the_protocol_in_common_there_is_no_session(scene: Scene, server: Server) -> None:
+    scene.say(hello(lowest=2, highest=3))
+    assert not await scene.peer.introduced()
+    scene.say(Request(1, 0, ask(1)))
+    await scene.hears()
+    assert server.begun == []
+
+
+async def test_frames_before_a_hello_are_ignored(scene: Scene, server: Server) -> None:
+    scene.say(Request(1, 0, ask(1)))
+    await scene.hears()
+    assert server.begun == []
+
+
+async def test_a_peer_that_restarts_begins_anew(scene: Scene, server: Server) -> None:
+    scene.say(hello(instance=1))
+    asked = asyncio.create_task(scene.peer.request(Ask(number=1), Answer, timeout=None))
+    scene.say(Request(7, 0, ask(1000)))
+    await scene.hears()
+    assert server.begun == [1000]
+    scene.say(hello(instance=1))  # the same again changes nothing
+    await scene.hears()
+    assert server.cancelled == []
+    scene.say(hello(instance=2))
+    with pytest.raises(ConnectionClosed, match="the peer has restarted"):
+        await asked
+    await scene.hears()
+    assert server.cancelled == [1000]
+    scene.say(Request(7, 0, ask(2)))
+    assert await scene.hears() == [Reply(7, 0, answer(2))]
+
+
+# Requests by hand -----------------------------------------------------------------------------------
+
+
+async def test_too_many_requests_at_once_are_refused(scene: Scene, server: Server) -> None:
+    scene.say(hello())
+    for number in range(6):
+        scene.say(Request(number, 0, ask(1000 + number)))
+    told = await scene.hears()
+    assert [(frame.id, frame.code) for frame in told if isinstance(frame, Failure)] == [
+        (4, Code.QUOTA),
+        (5, Code.QUOTA),
+    ]
+    assert scene.app.counters.refused == {"requests": 2}
+    server.gate.set()
+    assert sorted(frame.id for frame in await scene.hears() if isinstance(frame, Reply)) == [0, 1, 2, 3]
+    scene.say(Request(6, 0, ask(1)))
+    assert await scene.hears() == [Reply(6, 0, answer(1))]
+
+
+async def test_an_id_that_is_open_stays_with_its_request(scene: Scene, server: Server) -> None:
+    scene.say(hello())
+    await scene.hears()
+    scene.say(Request(1, 0, ask(1000)))
+    scene.say(Request(1, 0, ask(1001)))
+    assert await scene.hears() == []
+    server.gate.set()
+    assert await scene.hears() == [Reply(1, 0, answer(1000))]
+    assert server.begun == [1000]
+
+
+async def test_a_cancelled_request_is_not_answered(scene: Scene, server: Server) -> None:
+    scene.say(hello())
+    scene.say(Request(1, 0, ask(1000)))
+    await scene.hears()
+    scene.say(Cancel(Scope.REQUEST, 1))
+    assert await scene.hears() == []
+    assert server.cancelled == [1000]
+    scene.say(Cancel(Scope.REQUEST, 1))  # late
+    assert await scene.hears() == []
+
+
+async def test_a_request_has_as_long_as_it_says(scene: Scene, server: Server) -> None:
+    scene.say(hello())
+    scene.say(Request(1, 0, ask(1000), wait_ms=1))
+    async with asyncio.timeout(30):
+        while not server.cancelled:
+            await asyncio.sleep(0.001)
+    assert [frame for frame in await scene.hears() if not isinstance(frame, Hello)] == []
+
+
+async def test_a_malformed_request_is_told_so(scene: Scene) -> None:
+    scene.say(hello())
+    await scene.hears()
+    scene.say(Request(1, 0, b"\x8c\x01\0"))
+    [failure] = await scene.hears()
+    assert isinstance(failure, Failure)
+    assert (failure.id, failure.code) == (1, Code.MALFORMED)
+
+
+async def test_requests_of_peers_do_not_mix(scene: Scene, server: Server) -> None:
+    bob = NodeId("03" + "bb" * 32)
+    scene.transport.connect_peer(bob)
+    scene.say(hello())
+    scene.transport.receive(bob, encode(hello()))
+    task = asyncio.create_task(scene.peer.request(Ask(number=1), Answer, timeout=None))
+    [request] = [frame for frame in await scene.hears() if isinstance(frame, Request)]
+    scene.transport.receive(bob, encode(Reply(request.id, 0, answer(666))))
+    scene.transport.receive(bob, encode(Failure(Scope.REQUEST, request.id, 1, "")))
+    await scene.hears()
+    assert not task.done()
+    scene.say(Reply(request.id + 1, 0, answer(666)))  # nothing we asked
+    scene.say(Reply(request.id, 0, answer(1)))
+    assert await task == Answer(number=1)
+    scene.say(Reply(request.id, 0, answer(2)))  # late
+    await scene.hears()
+
+
+async def test_a_stream_beyond_its_credit_is_ended(scene: Scene) -> None:
+    scene.say(hello())
+    stream = scene.peer.stream(Ask(number=1), Answer, credit=2)
+    first = asyncio.ensure_future(anext(stream))
+    [request] = [frame for frame in await scene.hears() if isinstance(frame, Request)]
+    assert request.credit == 2
+    for number in range(3):
+        scene.say(Reply(request.id, ReplyFlag.PART, answer(number)))
+    assert [frame for frame in await scene.hears() if isinstance(frame, Cancel)] == [Cancel(Scope.REQUEST, request.id)]
+    assert await first == Answer(number=0)
+    assert await anext(stream) == Answer(number=1)
+    with pytest.raises(RemoteProtocolError, match="more parts of a stream than it was allowed"):
+        await anext(stream)
+
+
+async def test_a_stream_where_one_reply_is_due_fails_the_request(scene: Scene) -> None:
+    scene.say(hello())
+    task = asyncio.create_task(scene.peer.request(Ask(number=1), Answer))
+    [request] = [frame for frame in await scene.hears() if isinstance(frame, Request)]
+    scene.say(Reply(request.id, ReplyFlag.PART, answer(1)))
+    with pytest.raises(RemoteProtocolError, match="answered a request for one reply with a stream"):
+        await task
+
+
+async def test_credit_lets_a_stream_go_on(server: Server) -> None:
+    @server.extension.on(Even)
+    async def count(context: Context, request: Even) -> AsyncIterator[Answer]:
+        for number in range(request.number):
+            yield Answer(number=number)
+
+    transport = ScriptedTransport()
+    async with Application(server.extension, transport=transport, grace=0.0) as app:
+        transport.connect_peer(ALICE)
+        scene = Scene(app, transport)
+        scene.say(hello())
+        await scene.hears()
+        scene.say(Request(1, 2, b"\x8c\x06" + bytes(7) + b"\x05"))
+        assert await scene.hears() == [Reply(1, ReplyFlag.PART, answer(number)) for number in (0, 1)]
+        scene.say(Ack(Scope.REQUEST, 0, 1, 0, 2))  # no more than before
+        assert await scene.hears() == []
+        scene.say(Ack(Scope.REQUEST, 0, 1, 0, 9))
+        assert await scene.hears() == [
+            *(Reply(1, ReplyFlag.PART, answer(number)) for number in (2, 3, 4)),
+            Reply(1, ReplyFlag.END, b""),
+        ]
+
+
+# Fragments by hand ----------------------------------------------------------------------------------
+
+
+def pieces(transfer: int, payload: bytes, size: int = 1024) -> list[Fragment]:
+    return [
+        Fragment(transfer, len(payload), size, number, payload[start : start + size])
+        for number, start in enumerate(range(0, len(payload), size))
+    ]
+
+
+async def test_pieces_in_any_order_make_a_message(scene: Scene, server: Server) -> None:
+    scene.say(hello())
+    payload = b"\x8c\x07" + b"\x81\xa4text\xc5\x10\x00" + bytes(4096)
+    for piece in reversed(pieces(0, payload)):
+        scene.say(piece)
+    await scene.hears()
+    assert server.notes == [bytes(4096)]
+
+
+async def test_bad_transfers_are_refused_and_harm_no_other(scene: Scene, server: Server) -> None:
+    scene.say(hello())
+    await scene.hears()
+    payload = b"\x8c\x07" + b"\x81\xa4text\xc5\x10\x00" + bytes(4096)
+    good = pieces(9, payload)
+    scene.say(good[0])
+    scene.say(pieces(10, bytes(3000))[0])  # type 0: nobody takes it
+    scene.say(pieces(11, b"\x8c\x07" + bytes(3000))[0]._replace(total=250_000))  # more than our hello says
+    scene.say(pieces(12, b"\x8c\x07" + bytes(3000))[2])
+    scene.say(pieces(13, b"\x8c\x07" + bytes(3000))[2])  # a third at once
+    scene.say(pieces(12, b"\x8c\x07" + bytes(4000))[0])  # another length than before
+    for piece in good[1:]:
+        scene.say(piece)
+    told = await scene.hears()
+    assert [(frame.scope, frame.id, frame.code) for frame in told if isinstance(frame, Failure)] == [
+        (Scope.TRANSFER, 10, Code.TOO_LARGE),
+        (Scope.TRANSFER, 11, Code.TOO_LARGE),
+        (Scope.TRANSFER, 13, Code.QUOTA),
+        (Scope.TRANSFER, 12, Code.MALFORMED),
+    ]
+    assert server.notes == [bytes(4096)]
+    assert scene.app.counters.refused == {"max_size": 1, "reassembly_bytes": 1, "transfers": 1}
+
+
+async def test_a_cancelled_transfer_is_forgotten(scene: Scene) -> None:
+    scene.say(hello())
+    scene.say(pieces(1, b"\x8c\x07" + bytes(150_000))[0])
+    scene.say(Cancel(Scope.TRANSFER, 1))
+    scene.say(pieces(2, b"\x8c\x07" + bytes(150_000))[0])
+    assert not [frame for frame in await scene.hears() if isinstance(frame, Failure)]
+
+
+async def test_transfers_that_stand_still_are_given_up(server: Server) -> None:
+    transport = ScriptedTransport()
+    limits = Limits(transfer_seconds=0.01)
+    async with Application(server.extension, transport=transport, limits=limits) as app:
+        transport.connect_peer(ALICE)
+        scene = Scene(app, transport)
+        scene.say(hello())
+        scene.say(pieces(1, b"\x8c\x07" + bytes(150_000))[0])
+        async with asyncio.timeout(30):
+            while not app.counters.refused:
+                await asyncio.sleep(0.001)
+        [failure] = [frame for frame in await scene.hears() if isinstance(frame, Failure)]
+        assert (failure.scope, failure.id, failure.code) == (Scope.TRANSFER, 1, Code.EXPIRED)
+
+
+async def test_reliable_messages_are_refused_without_a_store(scene: Scene) -> None:
+    scene.say(hello())
+    await scene.hears()
+    scene.say(Data(5, 9, 3, 4, ask(1)))
+    [ack] = await scene.hears()
+    assert isinstance(ack, Ack)
+    assert (ack.scope, ack.id, ack.epoch, ack.value) == (Scope.LANE, 5, 9, 4)
+    assert [(refusal.sequence, refusal.code) for refusal in ack.failures] == [
+        (3, Code.UNSUPPORTED),
+        (4, Code.UNSUPPORTED),
+    ]
+
+
+async def test_frames_that_break_the_rules_are_treated_as_any_malformed_message(scene: Scene) -> None:
+    scene.transport.receive(ALICE, b"\xc0\xdd\x01short")
+    assert [text.partition(":")[0] for _, text in scene.transport.warnings] == ["malformed message"]
+    scene.say(hello())
+    scene.transport.receive(ALICE, b"\xc0\xdd\x63of later days")
+    await scene.hears()
+    assert len(scene.transport.warnings) == 1
+    assert scene.app.counters.dropped == {"kinds": 1}
+
+
+# Hostile peers --------------------------------------------------------------------------------------
+
+
+class Mallory:
+    """A peer without manners, on a network with others."""
+
+    def __init__(self, network: MemoryNetwork) -> None:
+        self.transport: MemoryTransport = network.transport()
+        self.sink = RecordingSink()
+        self.to: NodeId | None = None
+
+    async def connect(self, app: Application) -> None:
+        await self.transport.open(Manifest(), self.sink)
+        self.to = (await self.transport.connect(app.uris[0])).node_id
+        await self.say(hello())
+
+    async def say(self, frame: Frame) -> None:
+        assert self.to is not None
+        await self.transport.send(self.to, encode(frame))
+
+    @property
+    def heard(self) -> list[Frame]:
+        return [decode(event.payload) for event in self.sink.events if hasattr(event, "payload")]
+
+
+def attacks() -> dict[str, list[Frame]]:
+    beginning = b"\x8c\x07" + bytes(1022)
+    return {
+        "fragments never completed": [Fragment(n, 1_000_000, 1024, 0, beginning) for n in range(3000)],
+        "fragments that overlap": [
+            Fragment(n // 3, 100_000, 1024 + n % 3, 0, beginning + bytes(n % 3)) for n in range(3000)
+        ],
+        "one id again and again": [Request(1, 0, ask(1000)) for _ in range(3000)],
+        "requests without end": [Request(n, 0, ask(1000)) for n in range(3000)],
+        "requests taken back at once": [
+            frame for n in range(1500) for frame in (Request(n, 0, ask(1000)), Cancel(Scope.REQUEST, n))
+        ],
+        "streams without credit": [Ack(Scope.REQUEST, 0, n, 0, 2**61) for n in range(3000)],
+        "acks of what was never sent": [Ack(Scope.LANE, 0, n, 1, 2**61) for n in range(3000)],
+        "replies nobody waits for": [Reply(n, n % 3, b"" if n % 3 == 2 else answer(n)) for n in range(3000)],
+        "another process each time": [hello(instance=n, flags=1) for n in range(3000)],
+        "what nobody takes": [Request(n, 0, b"\x8d\x01") for n in range(3000)],
+    }
+
+
+@pytest.mark.parametrize("attack", attacks())
+async def test_a_hostile_peer_is_bounded_and_others_are_not_affected(server: Server, attack: str) -> None:
+    frames = attacks()[attack]
+    network = MemoryNetwork()
+    limits = Limits(faults_per_second=100.0)
+    async with (
+        Application(server.extension, transport=network.transport(), limits=limits, grace=0.0) as left,
+        Application(Server().extension, transport=network.transport()) as right,
+    ):
+        mallory = Mallory(network)
+        await mallory.connect(left)
+        friend = await right.connect(left.uris[0])
+        await friend.request(Ask(number=0), Answer)
+        before = len(asyncio.all_tasks())
+
+        async def flood() -> None:
+            for frame in frames:
+                await mallory.say(frame)
+
+        tracemalloc.start()
+        try:
+            flooding = asyncio.create_task(flood())
+            for number in range(200):
+                assert await friend.request(Ask(number=number), Answer, timeout=30) == Answer(number=number)
+            held = tracemalloc.get_traced_memory()[0]
+        finally:
+            tracemalloc.stop()
+        assert held < 24 << 20
+        assert len(asyncio.all_tasks()) - before < 2 * limits.requests + 10
+        flooding.cancel()
+        await asyncio.wait([flooding])
+        assert left.peer(mallory.transport.node_id).connected  # slow, not thrown out
+        await mallory.transport.aclose()
+
+
+async def test_who_only_makes_trouble_is_read_later(server: Server) -> None:
+    transport = ScriptedTransport()
+    limits = Limits(faults_per_second=1.0)
+    async with Application(server.extension, transport=transport, limits=limits) as app:
+        transport.connect_peer(ALICE)
+        scene = Scene(app, transport)
+        scene.say(hello())
+        await scene.hears()
+        for number in range(12):
+            scene.say(Reply(number, 0, answer(1)))
+        assert transport.flow == [("pause", ALICE)]
+        assert app.counters.throttled == {"faults_per_second": 1}  # what came after is not read yet
+        scene.say(Request(1, 0, ask(1)))
+        assert await scene.hears() == []
+        transport.lose_peer(ALICE)
+        transport._sink.peer_connected(PeerInfo(node_id=ALICE))  # type: ignore[union-attr]
+        await scene.hears()
