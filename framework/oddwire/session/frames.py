@@ -121,6 +121,10 @@ _U64 = Struct(">Q")
 
 _REQUEST_HEAD, _REPLY_HEAD, _DATA_HEAD = _REQUEST.size, _REPLY.size, _DATA.size
 
+# Members of an enum, looked up for every frame
+_IS_REQUEST, _IS_REPLY = int(Kind.REQUEST), int(Kind.REPLY)
+_PART, _END = int(ReplyFlag.PART), int(ReplyFlag.END)
+
 _WAIT = 1  # record of a request
 _REQUEST_RECORDS: Final[Mapping[int, int]] = {_WAIT: 4}
 
@@ -155,7 +159,10 @@ def encode_request(id: int, credit: int, content: bytes, wait_ms: int | None = N
     """Give a request's payload. Raises `ValueOutOfRange`, also if ``content`` is no message with its type."""
     if len(content) < 2 or content[:2] == SESSION_TYPE_BYTES:
         raise _no_message(content)
-    head = pack(_REQUEST, Kind.REQUEST, id, credit, len(content))
+    try:
+        head = _REQUEST.pack(SESSION_TYPE, _IS_REQUEST, id, credit, len(content))
+    except StructError:
+        head = pack(_REQUEST, Kind.REQUEST, id, credit, len(content))  # says what is wrong
     if wait_ms is None:
         return head + content
     return head + content + build_tlv_stream([(_WAIT, tu_encode(wait_ms, 4))])
@@ -166,6 +173,9 @@ def _decode_request(payload: bytes) -> Request:
         _, _, number, credit, length = _REQUEST.unpack_from(payload)
     except StructError:
         raise header_too_short(_REQUEST, payload) from None
+    content = payload[_REQUEST_HEAD:]
+    if len(content) == length >= 2 and content[:2] != SESSION_TYPE_BYTES:
+        return Request(number, credit, content)
     stop = _REQUEST_HEAD + length
     told = records(payload, stop, _REQUEST_RECORDS) if stop != len(payload) else NO_RECORDS
     _check_inner(payload, _REQUEST_HEAD, stop)
@@ -174,12 +184,15 @@ def _decode_request(payload: bytes) -> Request:
 
 def encode_reply(id: int, flags: int, content: bytes) -> bytes:  # noqa: A002
     """Give a reply's payload; that of a stream's end has no content. Raises `ValueOutOfRange`."""
-    if flags & ReplyFlag.END:
-        if flags & ReplyFlag.PART or content:
+    if flags & _END:
+        if flags & _PART or content:
             raise unfit("stream's end is no part and has no content")
     elif len(content) < 2 or content[:2] == SESSION_TYPE_BYTES:
         raise _no_message(content)
-    return pack(_REPLY, Kind.REPLY, id, flags, len(content)) + content
+    try:
+        return _REPLY.pack(SESSION_TYPE, _IS_REPLY, id, flags, len(content)) + content
+    except StructError:
+        return pack(_REPLY, Kind.REPLY, id, flags, len(content))  # says what is wrong
 
 
 def _decode_reply(payload: bytes) -> Reply:
@@ -187,11 +200,14 @@ def _decode_reply(payload: bytes) -> Reply:
         _, _, number, flags, length = _REPLY.unpack_from(payload)
     except StructError:
         raise header_too_short(_REPLY, payload) from None
+    content = payload[_REPLY_HEAD:]
+    if len(content) == length >= 2 and not flags & _END and content[:2] != SESSION_TYPE_BYTES:
+        return Reply(number, flags, content)
     stop = _REPLY_HEAD + length
     if stop != len(payload):
         records(payload, stop, NO_RECORDS)
-    if flags & ReplyFlag.END:
-        if flags & ReplyFlag.PART or length:
+    if flags & _END:
+        if flags & _PART or length:
             raise malformed("stream's end should be no part and have no content", 11)
     else:
         _check_inner(payload, _REPLY_HEAD, stop)
