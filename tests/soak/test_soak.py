@@ -14,3 +14,11 @@ async def test_a_few_rough_seconds() -> None:
     done = await soak(8, seed=1)
     for what in ("connections", "messages from peers", "messages to peers", "clients misbehaved", "plugins killed"):
         assert done[what], f"no {what}"
+
+
+@pytest.mark.interop
+async def test_reliable_messages_survive_a_few_kills(tmp_path: Path) -> None:
+    rough_day = runpy.run_path(str(Path(__file__).with_name("reliable.py")), run_name="soak")["rough_day"]
+    done = await rough_day(tmp_path, 400, 6, seed=1, say=print)
+    assert done["delivered"] == 400
+    assert done["killed"] == 6
