@@ -6,6 +6,7 @@ What it does on one node is in `../test_hosted.py`.
 from __future__ import annotations
 
 import asyncio
+import json
 
 import pytest
 
@@ -82,6 +83,34 @@ async def test_many_messages_each_way_at_once_come_whole_and_in_order(pair, even
     for here, _ in pair.ways:
         await until_came(here, kind, before[here] + MANY)
         assert (await here.call("quote-came"))[kind][before[here] :] == list(range(MANY))
+
+
+async def test_lightning_cli_asks_by_name(pair):
+    for here, there in pair.ways:
+
+        async def run(*arguments, folder=here.folder):
+            process = await asyncio.create_subprocess_exec(
+                "lightning-cli",
+                f"--lightning-dir={folder}",
+                "--network=regtest",
+                *arguments,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+            )
+            output, _ = await process.communicate()
+            return process.returncode, output.decode()
+
+        code, output = await run("quote-ask", f"node_id={there.node_id}", "asset=eur", "nonce=12")
+        assert (code, json.loads(output)) == (0, {"nonce": 12, "millisats": 7})
+        code, output = await run("quote-order", there.node_id, "3")
+        assert (code, json.loads(output)) == (0, {"nonce": 2, "total": 21})
+        code, output = await run("quote-ask", "node_id=nobody")
+        assert (code, json.loads(output)["code"]) == (1, -32602)
+        code, output = await run("check", "command_to_check=quote-ask", f"node_id={there.node_id}")
+        assert (code, json.loads(output)) == (0, {"command_to_check": "quote-ask"})
+        code, output = await run("help", "quote-ask")
+        assert code == 0
+        assert "quote-ask node_id [asset] [nonce]" in " ".join(output.split())
 
 
 async def until_came(here, kind, count):

@@ -11,6 +11,8 @@ from typing import ClassVar
 
 import pytest
 
+from oddwire.errors import NodeRefused
+from oddwire.proto.type_numbers import REFUSED
 from oddwire.testing.transports import TransportConformance
 from oddwire.transports.base import Transport
 from oddwire.transports.cln import ClnLimits, ClnTransport
@@ -90,6 +92,20 @@ class TestCln(TransportConformance):
     async def make(self):
         left, right = (Relayed(self.start, self.folders.mktemp("r"), **self.options) for _ in range(2))
         return left, right
+
+    def test_what_lightningd_handles_itself_is_refused_before_it_hears_of_it(self):
+        """It has died of less; the refusal has its code."""
+
+        async def test(pair):
+            calls = len(pair.left.transport.daemon.log("sendcustommsg"))
+            for type_id in REFUSED:
+                with pytest.raises(NodeRefused) as caught:
+                    await pair.left.send(type_id.to_bytes(2, "big") + b"body")
+                assert caught.value.code == -32600
+            assert len(pair.left.transport.daemon.log("sendcustommsg")) == calls
+            await self._still_works(pair)
+
+        self.run(self.with_pair(test))
 
 
 class TestClnByNotification(TestCln):

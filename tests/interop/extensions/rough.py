@@ -148,6 +148,12 @@ async def have_a_child_print(context: Context) -> None:
 
 
 @trouble
+async def leave_a_child(context: Context) -> None:
+    kept.append(subprocess.Popen(["/bin/sleep", "60"], close_fds=False, stderr=subprocess.DEVNULL))
+    context.logger.info("left a child")
+
+
+@trouble
 async def read_what_is_not_there(context: Context) -> None:
     print(f"read {sys.stdin.read()!r} and {os.read(0, 100)!r}")
 

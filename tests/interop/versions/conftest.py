@@ -52,7 +52,6 @@ class Habits:
     tells_of_messages: bool = True
     """Whether there is a ``custommsg`` notification."""
     numeric_ids: bool = False
-    hands_on_check: bool = True
     write: Callable[[Any], str] = compact
     chunk: int = 1 << 30
     """How many bytes are written at a time."""
@@ -64,21 +63,11 @@ VERSIONS = (
         params="flat",
         filters=False,
         tells_of_messages=False,
-        hands_on_check=False,
         numeric_ids=True,
         write=spacious,
     ),
-    Habits(
-        version="v23.11.2",
-        params="both",
-        filters=False,
-        tells_of_messages=False,
-        hands_on_check=False,
-        write=as_the_cli_writes,
-    ),
-    Habits(version="v24.02", params="both", filters=False, hands_on_check=False, chunk=1),
-    Habits(version="v24.11.1-modded", filters=False, write=as_the_cli_writes, chunk=7),
-    Habits(version="v25.09", filters=False),
+    Habits(version="v24.02", params="both", filters=False, write=as_the_cli_writes, chunk=1),
+    Habits(version="v25.09.3-modded", filters=False, chunk=7),
     Habits(version="v26.06", chunk=100),
 )
 
@@ -163,6 +152,11 @@ class ScriptedHost:
         """Wait until the process has ended, and give its exit code."""
         async with self._deadline("its end", within):
             return await self.process.wait()
+
+    async def end_of_output(self, within: float) -> None:
+        """Wait until nobody is left who could write on the plugin's stdout."""
+        async with self._deadline("the end of its output", within):
+            await asyncio.shield(self._tasks[0])
 
     @property
     def running(self) -> bool:
@@ -464,9 +458,11 @@ def habits(request: pytest.FixtureRequest) -> Habits:
     return habits
 
 
-@pytest.fixture
-def newest() -> Habits:
-    return VERSIONS[-1]
+@pytest.fixture(params=[VERSIONS[0], VERSIONS[-1]], ids=lambda habits: habits.version)
+def extreme(request: pytest.FixtureRequest) -> Habits:
+    """The oldest version and the newest."""
+    habits: Habits = request.param
+    return habits
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import struct
-from pathlib import Path
 
 import msgpack
 import pytest
@@ -30,8 +29,8 @@ def end(request):
     return request.param
 
 
-async def test_an_idle_plugin_ends_with_its_shutdown_hooks_run(start, habits, end):
-    host = await start("quote", habits, options={"quote-file": "saved"})
+async def test_an_idle_plugin_ends_with_its_shutdown_hooks_run(start, extreme, end):
+    host = await start("quote", extreme, options={"quote-file": "saved"})
     host.connect(PEER)
     await host.custommsg(PEER, struct.pack(">HQI", 0x8C02, 1, 1))
     await host.result("quote-journal")
@@ -50,21 +49,22 @@ async def test_handlers_are_cancelled_and_shutdown_hooks_run(start, end):
     assert (host.folder / "rough-ended").exists()
 
 
-async def test_a_handler_that_does_not_give_up_ends_with_the_process(start, end):
+async def test_a_handler_that_does_not_give_up_ends_with_the_process(start):
     host = await start("rough")
     host.connect(PEER)
     await host.custommsg(PEER, trouble("hang-on"))
     await host.result("rough-told")
-    end(host)
+    host.shut_down()
     await host.gone(WITHIN)
 
 
-async def test_a_loop_that_is_blocked_ends_with_the_process(start, end):
+@pytest.mark.parametrize("way", ["shutdown", "eof", "sigterm"])
+async def test_a_loop_that_is_blocked_ends_with_the_process(start, way):
     host = await start("rough")
     host.connect(PEER)
     await host.custommsg(PEER, trouble("block"))
     await host.logged("blocking the loop")
-    end(host)
+    ENDS[way](host)
     await host.gone(WITHIN)
 
 
@@ -78,8 +78,8 @@ async def test_sigterm_ignored_by_the_extension_leaves_the_other_ways(start):
 
 
 @pytest.mark.parametrize("state", ["before getmanifest", "before init"])
-async def test_a_plugin_that_was_never_started_ends(spawn, habits, end, state):
-    host = await spawn("quote", habits)
+async def test_a_plugin_that_was_never_started_ends(spawn, extreme, end, state):
+    host = await spawn("quote", extreme)
     if state == "before init":
         await host.load()
     elif end is ENDS["shutdown"] or end is ENDS["all-at-once"]:
@@ -89,29 +89,29 @@ async def test_a_plugin_that_was_never_started_ends(spawn, habits, end, state):
     assert not (host.folder / "quote-ended").exists()
 
 
-async def test_what_a_child_process_inherits_keeps_nobody_waiting(start):
-    """The pipes are the plugin's alone: a child that outlives it holds neither."""
+async def test_a_child_that_outlives_the_plugin_holds_none_of_its_pipes(start):
     host = await start("rough")
     host.connect(PEER)
-    pid = (await host.result("rough-told"))["pid"]
-    assert pid == host.process.pid
-    links = {str(Path(f"/proc/{pid}/fd/{number}").readlink()) for number in (0, 1)}
-    assert "/dev/null" in links
+    await host.custommsg(PEER, trouble("leave-a-child"))
+    await host.logged("left a child")
+    host.shut_down()
+    await host.gone(WITHIN)
+    await host.end_of_output(WITHIN)
 
 
 # Not starting ----------------------------------------------------------------------------------------
 
 
-async def test_an_extension_that_cannot_be_loaded_says_so(spawn, habits):
-    host = await spawn("unwilling", habits, UNWILLING="to load")
+async def test_an_extension_that_cannot_be_loaded_says_so(spawn, extreme):
+    host = await spawn("unwilling", extreme, UNWILLING="to load")
     manifest = await host.load()
     for text in ("0x8d11", "unwilling (__main__.AskAgain)"):
         assert text in manifest["disable"]
     await host.gone(WITHIN)
 
 
-async def test_an_option_that_will_not_do_disables_the_plugin(spawn, habits):
-    host = await spawn("unwilling", habits)
+async def test_an_option_that_will_not_do_disables_the_plugin(spawn, extreme):
+    host = await spawn("unwilling", extreme)
     await host.load()
     answer = await host.init({"unwilling-word": "now"})
     assert answer == {"disable": answer["disable"]}
@@ -120,8 +120,8 @@ async def test_an_option_that_will_not_do_disables_the_plugin(spawn, habits):
     await host.gone(WITHIN)
 
 
-async def test_a_startup_hook_that_raises_disables_the_plugin(spawn, habits):
-    host = await spawn("unwilling", habits)
+async def test_a_startup_hook_that_raises_disables_the_plugin(spawn, extreme):
+    host = await spawn("unwilling", extreme)
     await host.load()
     answer = await host.init()
     assert answer == {"disable": answer["disable"]}
@@ -129,8 +129,8 @@ async def test_a_startup_hook_that_raises_disables_the_plugin(spawn, habits):
     await host.gone(WITHIN)
 
 
-async def test_a_host_whose_rpc_is_not_there_disables_the_plugin(spawn, habits):
-    host = await spawn("quote", habits)
+async def test_a_host_whose_rpc_is_not_there_disables_the_plugin(spawn, extreme):
+    host = await spawn("quote", extreme)
     await host.load()
     (host.folder / "lightning-rpc").unlink()
     answer = await host.init()
@@ -139,8 +139,8 @@ async def test_a_host_whose_rpc_is_not_there_disables_the_plugin(spawn, habits):
     await host.gone(WITHIN)
 
 
-async def test_startup_sees_the_options_and_the_host(start, habits):
-    host = await start("quote", habits, options={"quote-asset": "USD", "quote-closed": True, "quote-also": ["chf"]})
+async def test_startup_sees_the_options_and_the_host(start, extreme):
+    host = await start("quote", extreme, options={"quote-asset": "USD", "quote-closed": True, "quote-also": ["chf"]})
     told = await host.result("quote-journal")
     assert told["journal"] == [["startup", (await host.result("quote-host", ["getinfo"]))["id"], "usd"]]
     assert told["options"] == {

@@ -41,8 +41,8 @@ def answer(number: int) -> bytes:
 
 
 @pytest.fixture
-async def host(start, newest):
-    host = await start("rough", newest)
+async def host(start):
+    host = await start("rough")
     host.connect(PEER)
     host.connect(OTHER)
     return host
@@ -66,11 +66,11 @@ async def test_the_plugin_goes_on(host, how, words):
     assert host.running
 
 
-@pytest.mark.parametrize(("how", "words"), PASSING.items())
-async def test_a_method_that_does_the_same_gets_an_answer(host, how, words):
-    reply = await host.request("rough-do", {"how": how})
-    assert ("result" in reply) != ("error" in reply)
-    await works(host)
+async def test_a_method_that_does_the_same_gets_an_answer(host):
+    for how in PASSING:
+        reply = await host.request("rough-do", {"how": how})
+        assert ("result" in reply) != ("error" in reply), how
+        await works(host)
 
 
 async def test_prints_are_lines_of_the_log(host):
