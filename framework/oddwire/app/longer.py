@@ -39,7 +39,10 @@ class LongerWay:
         return await self._dispatcher.app.services.deliveries().alone(owner, run, context, message)
 
     async def _let_in(self, guard: Guard, run: Run, context: Context, message: Message) -> Message | None:
-        return await run(context, message) if await guard.allows(context.peer) else None
+        if await guard.allows(context.peer):
+            return await run(context, message)
+        guard.counters.dropped["allow"] += 1
+        return None
 
     def attend(self, lane: Lane, route: Route, message: Message, payload: bytes) -> None:
         """Take a message that has come: for a request that waits for it, or for its handler."""

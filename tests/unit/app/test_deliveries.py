@@ -1,0 +1,396 @@
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from oddwire.app import Application, Context, Extension, TraceEvent, hookimpl
+from oddwire.app.deliveries import lane_of
+from oddwire.errors import (
+    ConnectionClosed,
+    ExtensionError,
+    LocalProtocolError,
+    QuotaExceeded,
+    Refuse,
+    RemoteFailure,
+    StoreError,
+)
+from oddwire.proto.keys import PrivateKey
+from oddwire.schema import Message, message, u64
+from oddwire.session.frames import Code, Data, Hello, decode, encode
+from oddwire.session.limits import Limits
+from oddwire.testing import ScriptedTransport
+from oddwire.transports.base import NodeId
+from oddwire.transports.memory import MemoryNetwork
+
+ALICE = NodeId("02" + "aa" * 32)
+SERVER, CLIENT = (PrivateKey(bytes(31) + bytes([number])) for number in (1, 2))
+
+
+@message(0x8C01)
+class Order(Message):
+    number: u64
+    filling: bytes = b""
+
+
+@message(0x8C03)
+class Done(Message):
+    number: u64
+
+
+@message(0x8C05)
+class Plain(Message):
+    number: u64
+
+
+class Shop:
+    """An extension that keeps orders, and what its handlers saw."""
+
+    def __init__(self, **options: Any) -> None:
+        self.extension = extension = Extension("shop", version="1.0", **options)
+        self.orders: list[int] = []
+        self.done: list[int] = []
+        self.fail = 0
+        self.before: Callable[[], Awaitable[None]] | None = None
+        extension.register(Plain)
+
+        @extension.on(Order, reliable=True)
+        async def order(context: Context, order: Order) -> Done | None:
+            self.orders.append(order.number)
+            total = await context.store.get("total", 0)
+            assert isinstance(total, int)
+            await context.store.set("total", total + 1)
+            if order.number == 400:
+                raise Refuse("not for sale", code=1400)
+            if self.fail:
+                self.fail -= 1
+                raise ZeroDivisionError("a secret")
+            if self.before is not None:
+                await self.before()
+            return Done(number=order.number) if order.number >= 1000 else None
+
+        @extension.on(Done, reliable=True)
+        async def done(context: Context, done: Done) -> None:
+            self.done.append(done.number)
+
+
+class Both:
+    """A shop and its customer on one network, each started and stopped as a test wants."""
+
+    def __init__(self, folder: Path) -> None:
+        self.network = MemoryNetwork()
+        self.server, self.client = Shop(), Shop()
+        self._folder = folder
+
+    def left(self, **options: Any) -> Application:
+        options = {"store": self._folder / "left.sqlite3", "grace": 0.0, **options}
+        return Application(self.server.extension, transport=self.network.transport(SERVER), **options)
+
+    def right(self, **options: Any) -> Application:
+        options = {"store": self._folder / "right.sqlite3", "grace": 0.0, **options}
+        return Application(self.client.extension, transport=self.network.transport(CLIENT), **options)
+
+
+@pytest.fixture
+def both(tmp_path: Path) -> Both:
+    return Both(tmp_path)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+async def test_a_message_takes_effect_once_and_its_sender_hears_of_it(both: Both) -> None:
+    async with both.left() as left, both.right() as right:
+        peer = await right.connect(left.uris[0])
+        for number in range(3):
+            receipt = await peer.send(Order(number=number), reliable=True)
+        await receipt.delivered()
+        assert both.server.orders == [0, 1, 2]
+        assert await left.store("shop").get("total") == 3
+
+
+async def test_it_waits_for_a_peer_that_is_not_there_and_for_both_to_come_back(both: Both) -> None:
+    async with both.right() as right:
+        receipt = await right.peer(SERVER.public_key()).send(Order(number=1), reliable=True)
+    with pytest.raises(ConnectionClosed, match="goes out once it runs again"):
+        await receipt.delivered()
+    async with both.left() as left:
+        async with both.right() as right:
+            second = await right.peer(SERVER.public_key()).send(Order(number=2), reliable=True)
+            await right.connect(left.uris[0])
+            await second.delivered()
+        assert both.server.orders == [1, 2]
+    async with both.left() as left:
+        assert await left.store("shop").get("total") == 2
+        async with both.right() as right:
+            peer = await right.connect(left.uris[0])
+            await (await peer.send(Order(number=3), reliable=True)).delivered()
+    assert both.server.orders == [1, 2, 3]
+
+
+async def test_what_a_handler_returns_goes_back_reliably(both: Both) -> None:
+    async with both.left() as left, both.right() as right:
+        peer = await right.connect(left.uris[0])
+        await (await peer.send(Order(number=1000), reliable=True)).delivered()
+        await until(lambda: both.client.done == [1000])
+
+
+async def test_a_refusal_is_final_and_leaves_nothing(both: Both) -> None:
+    async with both.left() as left, both.right() as right:
+        peer = await right.connect(left.uris[0])
+        receipt = await peer.send(Order(number=400), reliable=True)
+        with pytest.raises(RemoteFailure, match="not for sale") as caught:
+            await receipt.delivered()
+        assert caught.value.code == 1400
+        assert await left.store("shop").get("total") is None
+
+
+class Failures:
+    name = "failures"
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, Message | None, type]] = []
+
+    @hookimpl
+    def handler_failed(self, extension: str, message: Message | None, error: BaseException) -> None:
+        self.seen.append((extension, message, type(error)))
+
+
+async def test_a_handler_that_fails_is_called_again_and_reported(both: Both) -> None:
+    failures = Failures()
+    both.server.fail = 1
+    left = Application(
+        both.server.extension, failures, transport=both.network.transport(SERVER), store=":memory:", grace=0.0
+    )
+    async with left, both.right() as right:
+        peer = await right.connect(left.uris[0])
+        await (await peer.send(Order(number=7), reliable=True)).delivered()
+        assert both.server.orders == [7, 7]
+        assert await left.store("shop").get("total") == 1
+    assert failures.seen == [("shop", Order(number=7), ZeroDivisionError)]
+
+
+async def test_large_messages_are_delivered_too(both: Both) -> None:
+    async with both.left() as left, both.right() as right:
+        peer = await right.connect(left.uris[0])
+        first = await peer.send(Order(number=1, filling=bytes(500_000)), reliable=True)
+        second = await peer.send(Order(number=2), reliable=True)
+        await asyncio.gather(first.delivered(), second.delivered())
+        assert both.server.orders == [1, 2]
+
+
+async def test_one_that_is_too_large_for_the_peer_is_given_up_and_the_next_arrives(both: Both) -> None:
+    async with both.left(limits=Limits(reassembly_bytes=100_000)) as left, both.right() as right:
+        peer = await right.connect(left.uris[0])
+        large = await peer.send(Order(number=1, filling=bytes(200_000)), reliable=True)
+        small = await peer.send(Order(number=2), reliable=True)
+        with pytest.raises(RemoteFailure) as caught:
+            await large.delivered()
+        assert caught.value.code == Code.TOO_LARGE
+        await small.delivered()
+        assert both.server.orders == [2]
+
+
+async def test_only_reliable_handlers_take_reliable_messages(both: Both) -> None:
+    plain = Extension("shop", version="1.0")
+
+    @plain.on(Plain)
+    async def handle(context: Context, request: Plain) -> None:
+        raise AssertionError("not asked to be called more than once")
+
+    left = Application(plain, transport=both.network.transport(SERVER), store=":memory:")
+    async with left, both.right() as right:
+        peer = await right.connect(left.uris[0])
+        for request, code in ((Plain(number=1), Code.UNSUPPORTED), (Order(number=1), Code.UNKNOWN_MESSAGE)):
+            with pytest.raises(RemoteFailure) as caught:
+                await (await peer.send(request, reliable=True)).delivered()
+            assert caught.value.code == code
+
+
+async def test_a_peer_that_keeps_nothing_refuses(both: Both) -> None:
+    left = Application(transport=both.network.transport(SERVER))
+    async with left, both.right() as right:
+        peer = await right.connect(left.uris[0])
+        with pytest.raises(RemoteFailure, match="no reliable messages are taken here") as caught:
+            await (await peer.send(Order(number=1), reliable=True)).delivered()
+        assert caught.value.code == Code.UNSUPPORTED
+
+
+async def test_who_is_not_allowed_is_refused(tmp_path: Path) -> None:
+    both = Both(tmp_path)
+    both.server = Shop(allow=[ALICE])
+    async with both.left() as left, both.right() as right:
+        peer = await right.connect(left.uris[0])
+        with pytest.raises(RemoteFailure) as caught:
+            await (await peer.send(Order(number=1), reliable=True)).delivered()
+        assert caught.value.code == Code.NOT_ALLOWED
+        assert both.server.orders == []
+
+
+async def test_above_the_rate_messages_are_acknowledged_later(tmp_path: Path) -> None:
+    both = Both(tmp_path)
+    both.server = Shop(limits=Limits(messages_per_second=20))
+    async with both.left() as left, both.right() as right:
+        peer = await right.connect(left.uris[0])
+        receipts = [await peer.send(Order(number=number), reliable=True) for number in range(25)]
+        for receipt in receipts:
+            await receipt.delivered()
+        assert both.server.orders == list(range(25))
+        assert left.counters.throttled["messages_per_second"] > 0
+
+
+async def test_a_message_sent_in_another_way_is_a_unit_of_its_own(both: Both) -> None:
+    async with both.left() as left, both.right() as right:
+        peer = await right.connect(left.uris[0])
+        await peer.introduced()
+        await peer.send(Order(number=1))
+        await until(lambda: both.server.orders == [1])
+        assert await peer.request(Order(number=1000), Done) == Done(number=1000)
+        with pytest.raises(RemoteFailure):
+            await peer.request(Order(number=400), Done)
+        assert await left.store("shop").get("total") == 2
+
+
+async def test_the_outbox_is_limited(both: Both) -> None:
+    async with both.right(limits=Limits(outbox_messages=2)) as right:
+        peer = right.peer(SERVER.public_key())
+        for number in range(2):
+            await peer.send(Order(number=number), reliable=True)
+        with pytest.raises(QuotaExceeded) as caught:
+            await peer.send(Order(number=2), reliable=True)
+        assert caught.value.limit == "outbox_messages"
+
+
+async def test_messages_are_traced_as_they_are_kept_and_handled(both: Both) -> None:
+    events: list[TraceEvent] = []
+
+    class Tracer:
+        @hookimpl
+        def message_traced(self, event: TraceEvent) -> None:
+            events.append(event)
+
+    left = Application(
+        both.server.extension, Tracer(), transport=both.network.transport(SERVER), store=":memory:", grace=0.0
+    )
+    async with left, both.right() as right:
+        peer = await right.connect(left.uris[0])
+        await (await peer.send(Order(number=1000), reliable=True)).delivered()
+        await until(lambda: both.client.done)
+    assert [(event.direction, event.message) for event in events] == [
+        ("received", Order(number=1000)),
+        ("sent", Done(number=1000)),
+    ]
+
+
+async def test_what_is_not_acknowledged_goes_again() -> None:
+    transport, shop = ScriptedTransport(), Shop()
+    async with Application(shop.extension, transport=transport, store=":memory:", grace=0.0) as app:
+
+        def data() -> list[Data]:
+            found = [decode(payload) for _, payload in transport.sent if payload[:2] == b"\xc0\xdd"]
+            return [frame for frame in found if isinstance(frame, Data)]
+
+        await app.peer(ALICE).send(Order(number=1), reliable=True)
+        transport.connect_peer(ALICE)
+        transport.receive(ALICE, encode(Hello(0, 1, 1, instance=1)))
+        await until(lambda: len(data()) == 1)
+        transport.receive(ALICE, encode(Hello(0, 1, 1, instance=1)))  # the same process: nothing is in doubt
+        await asyncio.sleep(0.01)
+        assert len(data()) == 1
+        transport.receive(ALICE, encode(Hello(0, 1, 1, instance=2)))
+        await until(lambda: len(data()) == 2)
+        transport.lose_peer(ALICE)
+        transport.connect_peer(ALICE)
+        transport.receive(ALICE, encode(Hello(0, 1, 1, instance=2)))
+        await until(lambda: len(data()) == 3)
+        assert {(frame.lane, frame.sequence) for frame in data()} == {(lane_of("shop"), 1)}
+
+
+# The store ------------------------------------------------------------------------------------------
+
+
+def test_reliable_handlers_need_a_store_and_a_session() -> None:
+    with pytest.raises(ExtensionError, match=r"handlers of reliable messages \(Order, Done\) need a store"):
+        Application(Shop().extension, transport="memory")
+    with pytest.raises(ExtensionError, match="need a session"):
+        Application(Shop().extension, transport="memory", store=":memory:", session=False)
+
+
+async def test_without_a_store_nothing_is_kept() -> None:
+    extension = Extension("test", version="1.0")
+    extension.register(Plain)
+    async with Application(extension, transport="memory") as app:
+        with pytest.raises(LocalProtocolError, match=r"no store: give it one, Application\(store=path\)"):
+            await app.peer(ALICE).send(Plain(number=1), reliable=True)
+        with pytest.raises(LocalProtocolError, match="no store"):
+            app.store("test")
+
+
+async def test_a_store_is_made_when_something_needs_it(tmp_path: Path) -> None:
+    extension = Extension("test", version="1.0")
+    seen: list[Any] = []
+
+    @extension.on_startup
+    async def startup(app: Application) -> None:
+        seen.append(await app.store("test").get("key", "nothing"))
+
+    path = tmp_path / "store.sqlite3"
+    idle = Application(transport="memory", store=path)
+    async with idle:
+        assert not path.exists()
+    for _ in range(2):
+        async with Application(extension, transport="memory", store=path) as app:
+            await app.store("test").set("key", "something")
+            with pytest.raises(ExtensionError, match="no extension 'other' is loaded"):
+                app.store("other")
+    assert seen == ["nothing", "something"]
+
+
+async def test_a_store_in_use_stops_the_start(both: Both) -> None:
+    async with both.left():
+        other = both.left()
+        with pytest.raises(StoreError) as caught:
+            await other.start()
+        assert caught.value.reason == "locked"
+
+
+async def test_what_is_no_store_of_ours_stops_the_start(both: Both, tmp_path: Path) -> None:
+    (tmp_path / "left.sqlite3").write_bytes(os.urandom(10_000))
+    with pytest.raises(StoreError) as caught:
+        await both.left().start()
+    assert caught.value.reason == "foreign"
+
+
+async def test_a_broken_store_stops_nothing_that_does_without(
+    both: Both, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with both.left():
+        pass
+    path = tmp_path / "left.sqlite3"
+    path.write_bytes(path.read_bytes()[:100] + os.urandom(10_000))
+    async with both.left() as left, both.right() as right:
+        assert "there is no reliable delivery for now" in caplog.text
+        with pytest.raises(StoreError) as caught:
+            await left.peer(ALICE).send(Order(number=1), reliable=True)
+        assert caught.value.reason == "corrupt"
+        peer = await right.connect(left.uris[0])
+        receipt = await peer.send(Order(number=1), reliable=True)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await receipt.delivered()  # nothing is acknowledged that is not safe
+        with pytest.raises(RemoteFailure) as refused:
+            await peer.request(Plain(number=1), Done)
+        assert refused.value.code == Code.UNKNOWN_MESSAGE  # all else works
+
+
+async def test_nothing_can_be_kept_before_the_start() -> None:
+    app = Application(Shop().extension, transport="memory", store=":memory:")
+    with pytest.raises(LocalProtocolError, match="the application is not started"):
+        app.store("shop")
