@@ -1,9 +1,10 @@
-// The session protocol, written from docs/session-protocol.md. It knows no LDK: payloads come in by `receive`, go out by
-// the `send` it was made with. What has to be on disk by the page is in this object's memory: its `outbox` and `inbox`
-// stand for a database, and live as long as the process.
+// The session protocol, written from docs/session-protocol.md. It knows no LDK: payloads come in by `receive`, and go
+// out by the `send` it was made with. What has to be on disk by the page is in memory here: `outbox` and `inbox` stand
+// for a database, and live as long as the process.
 
 import { createHash, randomBytes } from "node:crypto";
-import { Code, FrameError, LONGEST_PAYLOAD, SESSION_TYPE, Scope, decode, encode, inCommon, subject } from "./frames.mjs";
+import { Code, FrameError, LONGEST_PAYLOAD, SESSION_TYPE, Scope } from "./frames.mjs";
+import { decode, encode, inCommon, subject } from "./frames.mjs";
 
 const PIECE = 60000;
 const WINDOW = 256n;
@@ -194,8 +195,8 @@ class Link {
   // Fragments
 
   /**
-   * Send a frame, in fragments if need be; resolves when all of it is queued or its transfer was stopped. `failed(error)`
-   * is called if the peer refuses the transfer.
+   * Send a frame, in fragments if need be; resolves when all of it is queued or its transfer was stopped.
+   * `failed(error)` is called if the peer refuses the transfer.
    */
   async transmit(frame, failed = () => {}) {
     const payload = encode(frame);
@@ -203,7 +204,9 @@ class Link {
       this.session.send(this.peer, payload);
       return;
     }
-    if ((this.hello.assembles ?? 0n) < BigInt(payload.length)) throw new TooLong("longer than the peer takes", Code.TOO_LARGE);
+    if ((this.hello.assembles ?? 0n) < BigInt(payload.length)) {
+      throw new TooLong("longer than the peer takes", Code.TOO_LARGE);
+    }
     const number = this.nextTransfer++;
     const transfer = { stopped: false, failed };
     this.outgoing.set(number, transfer);
@@ -448,7 +451,8 @@ class OutgoingLane {
         if (message.givenUp) continue;
         const { number: lane, epoch, base } = this;
         const failed = (error) => this.#refused(epoch, sequence, error);
-        await link.transmit({ kind: "data", lane, epoch, base, sequence, content: message.content }, failed).catch(failed);
+        const frame = { kind: "data", lane, epoch, base, sequence, content: message.content };
+        await link.transmit(frame, failed).catch(failed);
       }
     } finally {
       this.sending = false;
@@ -579,7 +583,8 @@ class IncomingLane {
     const frame = { kind: "ack", scope: Scope.lane, flags, id, epoch, value, failures };
     let payload = encode(frame);
     for (let length = 512; payload.length > LONGEST_PAYLOAD; length = Math.floor(length / 2)) {
-      payload = encode({ ...frame, failures: failures.map((one) => ({ ...one, text: one.text.slice(0, length / 4) })) });
+      const shorter = failures.map((one) => ({ ...one, text: one.text.slice(0, length / 4) }));
+      payload = encode({ ...frame, failures: shorter });
     }
     this.session.send(this.peer, payload);
   }

@@ -1,7 +1,7 @@
 // An LDK node that speaks the session protocol (session.mjs), driven over JSON lines (json_lines.mjs). The one argument
 // is a JSON object: {"seed": 64 hex digits}. It runs the application of tests/vectors/session.json.
-// Commands: listen connect disconnect request requests stream give_up result send_reliably disturb decode encode compare
-// in_common quit. Events: ready connected disconnected handled cancelled delivered failed.
+// Commands: listen connect disconnect request requests stream give_up result send_reliably disturb decode encode
+// compare in_common quit. Events: ready connected disconnected handled cancelled delivered failed.
 
 import { event, hex, serve } from "./json_lines.mjs";
 import { FrameError, Kind, SESSION_TYPE, compareVersions, decode, encode, inCommon, subject } from "./frames.mjs";
