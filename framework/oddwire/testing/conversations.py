@@ -17,10 +17,12 @@ from oddwire.proto.primitives import MAX_MESSAGE
 from oddwire.session import kinds
 from oddwire.session.fragments import split
 from oddwire.session.frames import (
+    DEFAULT_REQUESTS,
     MIN_PIECE,
     Ack,
     Fragment,
     Frame,
+    Hello,
     Kind,
     Refusal,
     Scope,
@@ -101,6 +103,16 @@ class _Player:
         self._told = told  # what the implementation chose, by name
 
     async def play(self, step: Json) -> None:
+        """Play a step, as often as it says: ``#`` in it is the number of the turn, from 1 on."""
+        if "times" not in step:
+            await self._play(step)
+            return
+        once = {name: value for name, value in step.items() if name != "times"}
+        for turn in range(1, int(self._told[step["times"]]) + 1):
+            self._told["#"] = str(turn)
+            await self._play(once)
+
+    async def _play(self, step: Json) -> None:
         stage = self._stage
         match step:
             case {"peer": sent}:
@@ -152,6 +164,8 @@ class _Player:
                 continue  # credit may be raised at any time
             break
         found = frame_to_json(frame)
+        if isinstance(frame, Hello):
+            found.setdefault("requests", DEFAULT_REQUESTS)
         assert self._fits(found, {**wanted}), f"there came {str(found)[:500]}"
 
     async def _assemble(self, payload: bytes, name: str) -> bytes:
@@ -180,7 +194,7 @@ class _Player:
         if wanted == "*":
             return True
         if isinstance(wanted, str) and wanted.startswith("$"):
-            return isinstance(found, str) and self._told.setdefault(wanted, found) == found
+            return isinstance(found, str | int) and self._told.setdefault(wanted, str(found)) == str(found)
         if isinstance(wanted, Mapping):
             return (
                 isinstance(found, Mapping)

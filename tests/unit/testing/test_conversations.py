@@ -159,6 +159,18 @@ async def test_fragments_that_are_wrong_are_noticed(change):
         await run(Script(*change(pieces, other)), {"you": REPLY | {"content": "8ca3*5000"}, "cut": "$transfer"})
 
 
+async def test_a_step_is_taken_as_often_as_it_says():
+    hello = {"kind": "hello", "flags": 1, "lowest": 1, "highest": 1, "instance": "*", "extensions": []}
+    steps = (
+        {"you": hello | {"requests": "$requests"}},
+        {"peer": {"kind": "request", "id": "#", "credit": 0, "content": ASK}, "times": "$requests"},
+    )
+    for requests, count in ((3, 3), (None, 16)):  # 16 is what a hello means that does not say
+        stage = Script(encode(Hello(1, 1, 1, 7, (), None, requests)))
+        await run(stage, *steps)
+        assert stage.sent == [encode_request(number, 0, b"\x8c\xa1") for number in range(1, count + 1)]
+
+
 async def test_results_are_compared():
     result = {"code": 3, "text": "no", "parts": ["8ca7"]}
     await run(Script(result=result), {"result": {"code": 3, "text": "*", "parts": ["8ca7"]}})
