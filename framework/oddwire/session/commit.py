@@ -170,12 +170,12 @@ class GroupCommit:
         await self._writing.acquire()
         try:
             writer = self._open_database().writer
-            await self._in_thread(lambda: _begin_unit(writer))
-        except BaseException as failure:
+            if not writer.in_transaction:
+                writer.execute("BEGIN IMMEDIATE")
+            writer.execute("SAVEPOINT unit")
+        except (sqlite3.Error, StoreError) as failure:
             self._writing.release()
-            if isinstance(failure, sqlite3.Error):
-                raise explain(failure, self.path) from failure
-            raise
+            raise explain(failure, self.path) from failure
 
     async def work(self, work: Callable[[Database], _Result]) -> _Result:
         """Run ``work`` in the thread while holding the database. Raises `StoreError` for what the disk says."""
@@ -219,10 +219,10 @@ class GroupCommit:
             self._committer = asyncio.get_running_loop().create_task(self._commit_all())
         return self._group
 
-    def touch_later(self) -> None:
+    def touch_later(self, seconds: float = _LATER) -> None:
         """Have what was gathered committed with the next commit, or in a while."""
         if self._timer is None and not self._dirty:
-            self._timer = asyncio.get_running_loop().call_later(_LATER, self.touch)
+            self._timer = asyncio.get_running_loop().call_later(seconds, self.touch)
 
     async def _commit_all(self) -> None:
         try:
@@ -307,9 +307,3 @@ _DISK: Final = {
     sqlite3.SQLITE_CANTOPEN,
     sqlite3.SQLITE_BUSY,
 }
-
-
-def _begin_unit(writer: sqlite3.Connection) -> None:
-    if not writer.in_transaction:
-        writer.execute("BEGIN IMMEDIATE")
-    writer.execute("SAVEPOINT unit")

@@ -80,6 +80,7 @@ class Database:
     def _prepare(self) -> None:
         writer, path = self.writer, self.path
         writer.execute("PRAGMA busy_timeout = 100")  # somebody looks into it: nobody should wait long
+        writer.execute("PRAGMA journal_size_limit = 16777216")  # what a rush has made of it is given back
         (application,) = writer.execute("PRAGMA application_id").fetchone()
         (version,) = writer.execute("PRAGMA user_version").fetchone()
         (tables,) = writer.execute("SELECT count(*) FROM sqlite_master").fetchone()

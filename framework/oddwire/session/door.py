@@ -23,7 +23,8 @@ class ExtensionStore:
     In a handler of reliable messages all that it writes here, and every reliable message it sends, takes effect
     together with the record that its message was handled: once, and only if the handler ends well. From its first look
     at the store until it ends, other handlers of the extension wait when they come to theirs; one that uses SQL keeps
-    everybody's commits waiting. So what takes long, another peer's answer say, is best awaited before.
+    everybody's commits waiting, and fails with `TimeoutError` after 30 seconds. So what takes long, another peer's
+    answer say, is best awaited before.
 
     Elsewhere each call is on disk when it returns; `transaction` makes several of them take effect together.
 

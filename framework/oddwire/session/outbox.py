@@ -6,11 +6,9 @@ import asyncio
 import logging
 import sqlite3
 import time
-from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Final, NamedTuple
-from weakref import WeakValueDictionary
+from typing import Final
 
 from oddwire.errors import ConnectionClosed, LocalProtocolError, QuotaExceeded, RemoteFailure, StoreError
 from oddwire.proto.keys import NodeId
@@ -19,59 +17,12 @@ from oddwire.session.frames import Ack, encode_data
 from oddwire.session.limits import Limits
 from oddwire.session.receipt import Failure, Receipt
 from oddwire.session.reliable import Sender
+from oddwire.session.routes import Peer, Route, Row, Share
 from oddwire.session.store import Store
 
 __all__ = ["Outbox"]
 
 logger = logging.getLogger("oddwire.session")
-
-
-class _Route:
-    """One lane to one peer."""
-
-    __slots__ = ("id", "lane", "next", "peer", "receipts", "sender", "sizes")
-
-    def __init__(self, id: int, peer: _Peer, lane: int, sender: Sender) -> None:  # noqa: A002
-        self.id = id
-        self.peer = peer
-        self.lane = lane
-        self.sender = sender
-        self.next = sender.stop
-        self.sizes: deque[int] = deque()  # of the payloads that are not settled
-        self.receipts: WeakValueDictionary[int, Receipt] = WeakValueDictionary()
-
-
-class _Peer:
-    """What is on its way to one peer, all lanes together."""
-
-    __slots__ = ("bytes", "linked", "messages", "node_id", "routes")
-
-    def __init__(self, node_id: NodeId) -> None:
-        self.node_id = node_id
-        self.linked = False
-        self.messages = 0
-        self.bytes = 0
-        self.routes: dict[int, _Route] = {}
-
-
-class _Row(NamedTuple):
-    route: _Route
-    number: int
-    made: float
-    payload: bytes
-    receipt: Receipt
-
-
-class _Share:
-    """What one commit writes."""
-
-    __slots__ = ("renumbered", "rows", "settled", "touched")
-
-    def __init__(self) -> None:
-        self.rows: list[_Row] = []
-        self.touched: dict[_Route, None] = {}
-        self.settled: dict[_Route, int] = {}
-        self.renumbered: dict[_Route, tuple[int, int]] = {}
 
 
 class Outbox:
@@ -91,10 +42,10 @@ class Outbox:
         self._limits = limits
         self._ready = ready
         self._clock = clock
-        self._peers: dict[NodeId, _Peer] = {}
+        self._peers: dict[NodeId, Peer] = {}
         self._ids = 0
-        self._gathered = _Share()
-        self._writing = _Share()
+        self._gathered = Share()
+        self._writing = Share()
         self._reader: sqlite3.Connection | None = None
         self._closed = ""
         store.add(self)
@@ -124,7 +75,7 @@ class Outbox:
         await self._store.touch().durable()
         return receipt
 
-    def _accept(self, node_id: NodeId, lane: int, size: int) -> _Route:
+    def _accept(self, node_id: NodeId, lane: int, size: int) -> Route:
         peer = self._peer(node_id)
         limits = self._limits
         if peer.messages >= limits.outbox_messages:
@@ -142,7 +93,7 @@ class Outbox:
         peer.bytes += size
         return route
 
-    def _gather(self, route: _Route, payload: bytes, receipt: Receipt) -> None:
+    def _gather(self, route: Route, payload: bytes, receipt: Receipt) -> None:
         number = route.next
         route.next = number + 1
         route.sizes.append(len(payload))
@@ -150,10 +101,10 @@ class Outbox:
         receipt.sent()
         share = self._gathered
         share.touched[route] = None
-        share.rows.append(_Row(route, number, self._clock(), payload, receipt))
+        share.rows.append(Row(route, number, self._clock(), payload, receipt))
 
     @staticmethod
-    def _withdraw(route: _Route, payload: bytes, receipt: Receipt) -> None:
+    def _withdraw(route: Route, payload: bytes, receipt: Receipt) -> None:
         route.peer.messages -= 1
         route.peer.bytes -= len(payload)
         text = "the handler that sent it failed, or could not be committed: it was not sent"
@@ -195,7 +146,7 @@ class Outbox:
                 frames += [encode_data(lane, epoch, base, sequence, payload) for sequence, payload in taken]
         return frames
 
-    def _read(self, route: _Route, first: int, count: int) -> list[bytes]:
+    def _read(self, route: Route, first: int, count: int) -> list[bytes]:
         if self._reader is None:
             return []
         query = "SELECT number, payload FROM oddwire_outbox WHERE route = ? AND number >= ? ORDER BY number LIMIT ?"
@@ -238,7 +189,7 @@ class Outbox:
                 self._settle(route, first, stop, {n: partial(_refused, *reason) for n, reason in failures.items()})
                 self._store.touch()  # what follows is sent once that is on disk
 
-    def _settle(self, route: _Route, first: int, stop: int, failures: dict[int, Failure]) -> None:
+    def _settle(self, route: Route, first: int, stop: int, failures: dict[int, Failure]) -> None:
         peer = route.peer
         for number in range(first, stop):
             peer.bytes -= route.sizes.popleft()
@@ -285,7 +236,7 @@ class Outbox:
                     count += stop - first
         return count
 
-    def _first_younger(self, route: _Route, first: int, cutoff: float) -> int:
+    def _first_younger(self, route: Route, first: int, cutoff: float) -> int:
         if first == route.sender.stop or self._reader is None:
             return first
         try:
@@ -312,7 +263,7 @@ class Outbox:
     def load(self, database: Database) -> None:
         """Read what was left over."""
         self._reader = database.reader
-        routes: dict[int, _Route] = {}
+        routes: dict[int, Route] = {}
         query = "SELECT id, peer, lane, epoch, start, base, next FROM oddwire_routes"
         for id_, node_id, lane, *numbers in database.reader.execute(query).fetchall():
             peer, number = self._peer(NodeId(node_id)), int.from_bytes(lane)
@@ -324,10 +275,13 @@ class Outbox:
             route.sizes.append(size)
             route.peer.messages += 1
             route.peer.bytes += size
+        for peer in self._peers.values():
+            if peer.linked:
+                self._ready(peer.node_id)
 
     def begin(self) -> None:
         """Take what was gathered for the commit."""
-        share, self._writing, self._gathered = self._gathered, self._gathered, _Share()
+        share, self._writing, self._gathered = self._gathered, self._gathered, Share()
         share.settled = {route: route.sender.settled for route in share.touched}
         for route, (epoch, _) in share.renumbered.items():
             sender = route.sender
@@ -352,15 +306,15 @@ class Outbox:
                 "SET epoch = excluded.epoch, start = excluded.start, base = excluded.base, next = excluded.next",
                 routes,
             )
+        if done:  # first: what they leave is room for the others
+            writer.executemany("DELETE FROM oddwire_outbox WHERE route = ? AND number < ?", done)
         if share.rows:
             rows = [(route.id, number, made, payload) for route, number, made, payload, _ in share.rows]
             writer.executemany("INSERT INTO oddwire_outbox VALUES (?, ?, ?, ?)", rows)
-        if done:
-            writer.executemany("DELETE FROM oddwire_outbox WHERE route = ? AND number < ?", done)
 
     def end(self, error: StoreError | None) -> None:
         """Send what is on disk now; or take back what is not."""
-        share, self._writing = self._writing, _Share()
+        share, self._writing = self._writing, Share()
         if error is not None:
             self._take_back(share)
             return
@@ -374,7 +328,7 @@ class Outbox:
             if peer.linked:
                 self._ready(peer.node_id)
 
-    def _take_back(self, share: _Share) -> None:
+    def _take_back(self, share: Share) -> None:
         for route, _, _, payload, receipt in share.rows:
             route.sizes.pop()
             self._withdraw(route, payload, receipt)
@@ -383,17 +337,18 @@ class Outbox:
             route.sender.not_renumbered()
         for route in share.touched:
             if route.sender.settled > route.sender.base:
-                self._gathered.touched[route] = None  # with the next commit
+                self._gathered.touched[route] = None
+                self._store.touch_later(_RETRY)
 
     # What they share --------------------------------------------------------------------------------
 
-    def _peer(self, node_id: NodeId) -> _Peer:
+    def _peer(self, node_id: NodeId) -> Peer:
         peer = self._peers.get(node_id)
         if peer is None:
-            peer = self._peers[node_id] = _Peer(node_id)
+            peer = self._peers[node_id] = Peer(node_id)
         return peer
 
-    def _route(self, id_: int, peer: _Peer, lane: int, numbers: tuple[int, ...]) -> _Route:
+    def _route(self, id_: int, peer: Peer, lane: int, numbers: tuple[int, ...]) -> Route:
         epoch, offset, base, stop = numbers
         sender = Sender(
             epoch=epoch,
@@ -405,10 +360,11 @@ class Outbox:
         )
         if peer.linked:
             sender.connected()
-        return _Route(id_, peer, lane, sender)
+        return Route(id_, peer, lane, sender)
 
 
 _NEVER: Final = float("inf")
+_RETRY: Final = 5.0  # seconds until what could not be deleted is tried again, if nothing else is committed
 
 
 def _refused(code: int, text: str) -> RemoteFailure:

@@ -315,9 +315,9 @@ class Receiver:
         if sequence == self.taken + 1:
             self.taken = sequence
             return Verdict.HANDLE
-        return self.complain(now)
+        return self._complain(now)
 
-    def complain(self, now: float) -> Verdict:
+    def _complain(self, now: float) -> Verdict:
         """Decide whether to ask for what is missing: once for each gap, and again after a second."""
         if self._told == self.taken and now < self._told_at + _HASTE:
             return Verdict.IGNORE

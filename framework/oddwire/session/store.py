@@ -19,19 +19,25 @@ Who runs a handler whose effects have to be a unit, as `oddwire.session.inbox` d
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from contextvars import ContextVar, Token
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
+from oddwire.errors import StoreError
 from oddwire.session.commit import Group, GroupCommit
 from oddwire.session.database import MEMORY, Database
 from oddwire.session.values import Values
 
-__all__ = ["Store", "Unit"]
+__all__ = ["MOST_HELD", "Store", "Unit"]
 
 _Result = TypeVar("_Result")
+
+MOST_HELD: Final = 30.0
+"""Seconds from a handler's first SQL until it has to have ended."""
+_AGAIN: Final = 1.0
 
 
 class Unit:
@@ -41,11 +47,13 @@ class Unit:
         "_ends",
         "_entering",
         "_failed",
+        "_limit",
         "_token",
         "closed",
         "extension",
         "generation",
         "group",
+        "late",
         "sql",
         "store",
         "values",
@@ -64,8 +72,11 @@ class Unit:
         """Whether it has the database to itself."""
         self.wrote = False
         """Whether its SQL has changed anything."""
+        self.late = False
+        """Whether it had the database for too long, and what it did there was undone."""
         self.closed = False
         self._entering = asyncio.Lock()
+        self._limit: asyncio.TimerHandle | None = None
         self._ends: list[Callable[[], None]] = []
         self._failed: list[Callable[[], None]] = []
 
@@ -113,12 +124,26 @@ class Unit:
         async with self._entering:  # one statement of a unit at a time
             if self.closed:
                 raise self.store.over()
+            if self.late:
+                raise _too_long()
             if self.generation != self.store.generation:
                 raise self.store.lost()
             if not self.sql:
                 await self.store.hold()
                 self.sql = True
+                self._limit = asyncio.get_running_loop().call_later(self.store.most_held, self._give_way)
             return await self.store.work(work)
+
+    def _give_way(self) -> None:
+        """Let the others commit at last: whoever holds the database, and awaits something else, may do so for ever."""
+        if self.closed or not self.sql:
+            return
+        if self._entering.locked():  # a statement is running
+            self._limit = asyncio.get_running_loop().call_later(_AGAIN, self._give_way)
+            return
+        self.late, self.sql = True, False
+        with contextlib.suppress(StoreError):  # all is undone anyway
+            self.store.release(keep=False, wrote=self.wrote)
 
     async def durable(self) -> None:
         """Wait until the unit, which has ended, is on disk. Raises `StoreError` if it cannot be."""
@@ -128,10 +153,14 @@ class Unit:
     def _close(self, success: bool) -> None:
         self.closed = True
         store, kept = self.store, False
+        if self._limit is not None:
+            self._limit.cancel()
         try:
             if self.sql:
                 store.release(keep=success and self.generation == store.generation, wrote=self.wrote)
             if success:
+                if self.late:
+                    raise _too_long()
                 if self.generation != store.generation:
                     raise store.lost()
                 if self.values:
@@ -149,6 +178,13 @@ class Unit:
                 store.lock_of(self.extension).release()
 
 
+def _too_long() -> TimeoutError:
+    return TimeoutError(
+        "SQL keeps everybody's commits waiting until the handler ends: this one took too long, and was undone; "
+        "await what takes long before the first statement"
+    )
+
+
 _current: ContextVar[Unit | None] = ContextVar("oddwire.session.unit", default=None)
 
 
@@ -161,6 +197,7 @@ class Store(GroupCommit):
 
     def __init__(self, path: str | Path = MEMORY) -> None:
         super().__init__(path)
+        self.most_held = MOST_HELD
         self.values = Values()
         self.add(self.values)
         self._locks: dict[str, asyncio.Lock] = {}

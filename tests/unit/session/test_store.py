@@ -204,3 +204,27 @@ async def test_a_key_is_its_extensions_own(store: Store, door: ExtensionStore) -
         await other.set("b", 3)  # not this unit's extension: on disk at once
         assert await door.items() == [("a", 1)]
     assert await other.items() == [("a", 2), ("b", 3)]
+
+
+async def test_a_handler_that_keeps_the_database_for_too_long_fails(store: Store, door: ExtensionStore) -> None:
+    store.most_held = 0.01
+    await door.execute("CREATE TABLE quote_t (x)")
+    go_on = asyncio.Event()
+
+    async def handle(again: bool) -> None:
+        async with store.unit("quote"):
+            await door.execute("INSERT INTO quote_t VALUES (1)")
+            await go_on.wait()
+            if again:
+                await door.execute("INSERT INTO quote_t VALUES (2)")
+
+    other = ExtensionStore(store, "other")
+    for again in (False, True):
+        task = asyncio.create_task(handle(again))
+        await asyncio.sleep(0)
+        await other.set("goes on", again)  # once the handler has lost its place
+        go_on.set()
+        with pytest.raises(TimeoutError, match="took too long, and was undone"):
+            await task
+        go_on.clear()
+    assert await door.execute("SELECT * FROM quote_t") == []

@@ -1,0 +1,63 @@
+"""What the outbox knows of each peer and lane."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import NamedTuple
+from weakref import WeakValueDictionary
+
+from oddwire.proto.keys import NodeId
+from oddwire.session.receipt import Receipt
+from oddwire.session.reliable import Sender
+
+__all__ = ["Peer", "Route", "Row", "Share"]
+
+
+class Route:
+    """One lane to one peer."""
+
+    __slots__ = ("id", "lane", "next", "peer", "receipts", "sender", "sizes")
+
+    def __init__(self, id: int, peer: Peer, lane: int, sender: Sender) -> None:  # noqa: A002
+        self.id = id
+        self.peer = peer
+        self.lane = lane
+        self.sender = sender
+        self.next = sender.stop
+        self.sizes: deque[int] = deque()  # of the payloads that are not settled
+        self.receipts: WeakValueDictionary[int, Receipt] = WeakValueDictionary()  # by number, while somebody has one
+
+
+class Peer:
+    """What is on its way to one peer, all lanes together."""
+
+    __slots__ = ("bytes", "linked", "messages", "node_id", "routes")
+
+    def __init__(self, node_id: NodeId) -> None:
+        self.node_id = node_id
+        self.linked = False
+        self.messages = 0
+        self.bytes = 0
+        self.routes: dict[int, Route] = {}
+
+
+class Row(NamedTuple):
+    """One message: its number, when it was made in seconds since 1970, and whose receipt hears of it."""
+
+    route: Route
+    number: int
+    made: float
+    payload: bytes
+    receipt: Receipt
+
+
+class Share:
+    """What one commit writes."""
+
+    __slots__ = ("renumbered", "rows", "settled", "touched")
+
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+        self.touched: dict[Route, None] = {}
+        self.settled: dict[Route, int] = {}
+        self.renumbered: dict[Route, tuple[int, int]] = {}

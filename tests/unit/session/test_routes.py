@@ -1,0 +1,18 @@
+"""What the outbox remembers of a lane."""
+
+from __future__ import annotations
+
+from oddwire.proto.keys import NodeId
+from oddwire.session.receipt import Receipt
+from oddwire.session.reliable import Sender
+from oddwire.session.routes import Peer, Route
+
+
+def test_a_receipt_that_nobody_keeps_is_not_kept_here_either() -> None:
+    sender = Sender(epoch=1, offset=0, base=3, stop=5)
+    route = Route(1, Peer(NodeId(b"\x02" * 33)), 7, sender)
+    assert route.next == 5
+    kept = Receipt()
+    route.receipts[5] = kept
+    route.receipts[6] = Receipt()
+    assert dict(route.receipts) == {5: kept}
