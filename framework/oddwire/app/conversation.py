@@ -140,8 +140,8 @@ class Conversation:
             if message is None:
                 return
             work = self._answer(link, handling, route, context, *message)
-        task = dispatcher.spawn(work)
-        handling.handle = Answering(task)
+        # Nobody has to be called when it ends, as it says so itself: that costs a turn of the loop
+        handling.handle = Answering(dispatcher.spawn_briefly(work), dispatcher.forget)
 
     def _decode(
         self, link: Link, handling: Handling[Answering], route: Route, content: bytes
@@ -183,6 +183,8 @@ class Conversation:
             link.refuse(Scope.REQUEST, handling.id, Code.INTERNAL, "")
         finally:
             link.asking.close(handling)
+            if handling.handle is not None:
+                self._dispatcher.forget(handling.handle.task)
 
     # Answering --------------------------------------------------------------------------------------
 
@@ -221,6 +223,8 @@ class Conversation:
         finally:
             link.working -= 1
             link.asking.close(handling)
+            if handling.handle is not None:
+                self._dispatcher.forget(handling.handle.task)
 
     async def _answer_stream(
         self,
@@ -260,7 +264,7 @@ class Conversation:
             def refused(failure: Failure) -> None:
                 link.refuse(Scope.REQUEST, handling.id, failure.code, f"the reply: {failure.text}")
                 if link.asking.close(handling) and handling.handle is not None:
-                    handling.handle.task.cancel()
+                    handling.handle.cancel()
 
             await link.large.send(frame, failed=refused)
             return True

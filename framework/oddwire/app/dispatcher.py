@@ -83,6 +83,7 @@ class Dispatcher:
         self.lanes: dict[NodeId, Lane] = {}
         self._base = contextvars.copy_context()  # a task of ours is no part of what its maker is doing
         self._tasks: set[asyncio.Task[Any]] = set()  # the loop holds tasks weakly
+        self.forget = self._tasks.discard
         self.enforcer = Enforcer(app, transport, on_failure, self.spawn)
         self.closing = False
         self.requests = Requests(self)
@@ -105,7 +106,7 @@ class Dispatcher:
             self.transport.pause(peer.node_id)
         self.enqueue(lane, self._greet, 0, None, MESSAGE_WEIGHT)
         if self.conversation is not None:
-            self.conversation.session.peer_connected(peer.node_id)
+            lane.link = self.conversation.session.peer_connected(peer.node_id)
 
     def payload_received(self, peer: NodeId, payload: bytes) -> None:
         """Decode, and queue for the handler. Nothing here grows with peers, types or extensions."""
@@ -139,7 +140,7 @@ class Dispatcher:
         lane = self.lanes.get(peer)
         if lane is None or lane.info is None:
             return
-        lane.info = None
+        lane.info = lane.link = None
         lane.give_up(reason)
         lane.calm()
         if self.conversation is not None:
@@ -193,7 +194,8 @@ class Dispatcher:
 
     def link(self, node_id: NodeId) -> Link | None:
         """Give a connected peer's part of the session; None without one."""
-        return None if self.conversation is None else self.conversation.session.links.get(node_id)
+        lane = self.lanes.get(node_id)
+        return None if lane is None else lane.link
 
     def peers(self) -> list[Peer]:
         """Give the peers connected now, in the order of their first connecting."""
@@ -369,9 +371,8 @@ class Dispatcher:
         if lane is None or lane.hung_up:
             logger.debug("%d bytes from %s, which is not connected", len(payload), peer)
             return
-        link = self.link(peer)
-        if link is not None and payload.startswith(SESSION_TYPE_BYTES):
-            link.receive(payload)
+        if lane.link is not None and payload[:2] == SESSION_TYPE_BYTES:
+            lane.link.receive(payload)
             return
         if len(payload) < 2:
             self.malformed(lane, payload, Truncated(f"a payload of {len(payload)} bytes has no type", offset=0))
@@ -390,7 +391,12 @@ class Dispatcher:
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a task that is waited for, or cancelled, when the application closes."""
+        task = self.spawn_briefly(work)
+        task.add_done_callback(self.forget)
+        return task
+
+    def spawn_briefly(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Do as `spawn` does, but without noticing its end: `forget` has to be told of that."""
         task = self.loop.create_task(work, context=self._base.copy())
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
         return task

@@ -10,6 +10,7 @@ from typing import Any, Final
 from oddwire.app.context import Context, Peer
 from oddwire.errors import ConnectionClosed
 from oddwire.schema import Message
+from oddwire.session.link import Link
 from oddwire.transports.base import PeerInfo
 
 __all__ = ["HIGH_WATER", "HIGH_WATER_ASKING", "LOW_WATER", "MESSAGE_WEIGHT", "Lane", "Run", "Waiter"]
@@ -36,6 +37,7 @@ class Lane:
         "held",
         "hung_up",
         "info",
+        "link",
         "paused",
         "peer",
         "queue",
@@ -50,6 +52,7 @@ class Lane:
     def __init__(self, peer: Peer, info: PeerInfo, owners: int, tracing: bool) -> None:
         self.peer = peer
         self.info: PeerInfo | None = info  # None once the peer is gone, while the rest is being handled
+        self.link: Link | None = None  # its part of the session, while it is connected
         self.queue: deque[tuple[Run, int, Any, int]] = deque()  # what to run, its owner, with what, its weight
         self.held = 0
         self.paused = False

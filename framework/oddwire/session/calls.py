@@ -76,11 +76,19 @@ class Calls:
         Raises `ReplyTimeout` after ``limit`` seconds, `RemoteFailure`, `ConnectionClosed`, `QuotaExceeded`
         (``open_requests``), and what sending raises. Cancelled or timed out, the peer is told.
         """
-        loop = self._link.session.loop
+        link = self._link
+        session, loop = link.session, link.session.loop
         call = _Call(loop.create_future(), asyncio.current_task(), limit)  # type: ignore[arg-type]  # we are in one
-        number = self.asked.open(call, self._deadline(limit))
+        number = self.asked.open(call, _NEVER if limit is None else self._deadline(limit))
         try:
-            await self._send(call, number, encode_request(number, 0, payload))
+            frame = encode_request(number, 0, payload)
+            if self._turns or self._flying >= self.allowed or len(frame) > MAX_PAYLOAD:
+                await self._send(call, number, frame)
+            else:  # the same, for most of them
+                self._flying += 1
+                call.flying = True
+                await session.transport.send(link.node_id, frame)
+                call.task = None
             if sent is not None:
                 sent()
             return await call.future

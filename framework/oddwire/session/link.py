@@ -53,13 +53,19 @@ _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 class Answering:
-    """Who handles a peer's request: a task, which may wait for credit."""
+    """Who handles a peer's request: a task, which may wait for credit. ``ended`` is told when it was cancelled."""
 
-    __slots__ = ("credit", "task")
+    __slots__ = ("_ended", "credit", "task")
 
-    def __init__(self, task: asyncio.Task[None]) -> None:
+    def __init__(self, task: asyncio.Task[None], ended: Callable[[asyncio.Task[None]], None]) -> None:
         self.task = task
+        self._ended = ended
         self.credit: asyncio.Future[None] | None = None
+
+    def cancel(self) -> None:
+        """Cancel the task, which may not even have begun."""
+        self.task.add_done_callback(self._ended)
+        self.task.cancel()
 
     def wake(self) -> None:
         """Tell the task that there is more credit."""
@@ -293,7 +299,7 @@ class Link:
             handling = self.asking.cancel(cancel.id)
             known = handling is not None
             if handling is not None and handling.handle is not None:
-                handling.handle.task.cancel()
+                handling.handle.cancel()
         if not known:
             self._fault()
 
@@ -344,7 +350,7 @@ class Link:
         if self.asking.deadline <= now:
             for handling in self.asking.expire(now):
                 if handling.handle is not None:
-                    handling.handle.task.cancel()
+                    handling.handle.cancel()
         session.wake(self, self.asking.deadline)
         if assembler is not None:
             for number in assembler.expire(now):
@@ -374,7 +380,7 @@ class Link:
         self.give_up(error)
         for handling in self.asking.clear():
             if handling.handle is not None:
-                handling.handle.task.cancel()
+                handling.handle.cancel()
         if self._assembler is not None:
             self._assembler.clear()
 
