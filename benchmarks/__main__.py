@@ -16,7 +16,7 @@ from rich.table import Table
 
 from benchmarks.harness import Row
 
-GROUPS = ("payloads", "typed", "handshakes", "roundtrip", "codec", "peers", "dispatch", "node", "startup")
+GROUPS = ("payloads", "typed", "handshakes", "roundtrip", "codec", "peers", "dispatch", "node", "hosted", "startup")
 
 
 def main() -> int:
