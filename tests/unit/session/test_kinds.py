@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from oddwire.session import kinds
+from oddwire.session.frames import decode
 from oddwire.session.kinds import Code, Kind, Refusal, Request, Scope
 
 PAGE = (Path(__file__).parents[3] / "docs" / "session-protocol.md").read_text()
@@ -36,6 +37,11 @@ def test_the_page_has_every_fixed_number():
         kinds.SESSION_TYPE,
     ):
         assert re.search(rf"\b{number}\b", PAGE), number
+
+
+def test_the_page_shows_a_frame_as_it_is():
+    shown = bytes.fromhex(re.search(r"^c0dd .*$", PAGE, re.MULTILINE)[0])
+    assert decode(shown) == Request(7, 0, b"\x8c\xa1hello", 5000)
 
 
 def test_what_a_frame_carries_is_not_printed():
