@@ -16,7 +16,10 @@ from rich.table import Table
 
 from benchmarks.harness import Row
 
-GROUPS = ("payloads", "typed", "handshakes", "roundtrip", "codec", "peers", "dispatch", "node", "hosted", "startup")
+GROUPS = (
+    *("payloads", "typed", "handshakes", "roundtrip", "codec", "peers", "dispatch", "session", "reliable"),
+    *("node", "hosted", "startup"),
+)
 
 
 def main() -> int:

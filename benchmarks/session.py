@@ -1,0 +1,242 @@
+"""The session layer against plain sends: requests, large messages, streams, and what it costs who does not use it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import statistics
+import sys
+import time
+from collections.abc import AsyncGenerator
+
+from benchmarks.harness import ROUNDS, Channel, Row, median_ratio, pair, run_async
+from benchmarks.payloads import rates
+from oddwire.app import Application, Context, Extension, Peer
+from oddwire.codecs import Registry
+from oddwire.proto import PrivateKey
+from oddwire.schema import Message, message, u64
+from oddwire.transports.bolt8 import Bolt8Transport
+
+REQUESTS = 30_000
+PLAIN = 120_000
+IN_FLIGHT = 64
+BULK = 100_000_000
+SMALL, WHOLE, PART = 60_000, 10_000_000, 1_000_000
+IDLE_ROUNDS = 15
+
+
+@message(0x9021)
+class Ask(Message):
+    number: u64
+    note: str
+
+
+@message(0x9023)
+class Answer(Message):
+    number: u64
+    note: str
+
+
+@message(0x9025)
+class Plain(Message):
+    number: u64
+    note: str
+
+
+@message(0x9027, codec="raw")
+class Bulk(Message):
+    data: bytes
+
+
+@message(0x9029)
+class Fetch(Message):
+    size: u64
+
+
+NOTE = "x" * 72  # payloads of 100 bytes
+
+
+class Receiver:
+    """What the other side sends is counted, from the first to the last."""
+
+    def __init__(self) -> None:
+        self.extension = Extension("bench", version="1.0")
+        self.wanted = self.count = 0
+        self.first = 0.0
+        self.done: asyncio.Future[float] | None = None
+        self.extension.register(Answer)
+
+        @self.extension.on(Plain)
+        async def plain(context: Context, plain: Plain) -> None:
+            self.add(1)
+
+        @self.extension.on(Bulk)
+        async def bulk(context: Context, bulk: Bulk) -> None:
+            self.add(len(bulk.data))
+
+        @self.extension.on(Ask)
+        async def answer(context: Context, ask: Ask) -> Answer:
+            return Answer(number=ask.number, note=ask.note)
+
+        @self.extension.on(Fetch)
+        async def fetch(context: Context, fetch: Fetch) -> AsyncGenerator[Bulk, None]:
+            for _ in range(fetch.size // PART):
+                yield Bulk(data=bytes(PART))
+
+    def expect(self, amount: int) -> asyncio.Future[float]:
+        """Give what becomes the amount a second, without that of the first message, which starts the clock."""
+        self.wanted, self.count = amount, 0
+        self.done = asyncio.get_running_loop().create_future()
+        return self.done
+
+    def add(self, amount: int) -> None:
+        if not self.count:
+            self.first = time.perf_counter()
+            self.wanted -= amount
+        self.count += amount
+        if self.count >= self.wanted + amount and self.done is not None and not self.done.done():
+            self.done.set_result(self.wanted / (time.perf_counter() - self.first))
+
+
+def peak() -> float:
+    """Give the most memory this process has held, in MB."""
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most / (1e6 if sys.platform == "darwin" else 1e3)
+
+
+def serve(channel: Channel, *works: str) -> list[float]:
+    """Receive what `use` sends, and measure that; the work ``fetch`` is the peer's to measure."""
+
+    async def main() -> list[float]:
+        receiver = Receiver()
+        transport = Bolt8Transport(PrivateKey(os.urandom(32)), listen=["127.0.0.1:0"])
+        session = "without" not in works
+        measured = []
+        async with Application(receiver.extension, transport=transport, session=session):
+            channel.put(transport.uris[0])
+            for work in works[not session :]:
+                if work in ("plain", "small", "whole"):
+                    done = receiver.expect({"plain": PLAIN}.get(work, BULK))
+                    channel.put("ready")
+                    measured.append(await done)
+                    channel.put("done")
+                else:
+                    await channel.aget()
+                    measured.append(peak())
+        return measured
+
+    return list(run_async(main()))
+
+
+def use(channel: Channel, *works: str) -> list[float]:
+    """Do the works with the peer that `serve` is, and measure requests a second, bytes a second, and memory."""
+
+    async def main() -> list[float]:
+        receiver = Receiver()
+        transport = Bolt8Transport(PrivateKey(os.urandom(32)))
+        session = "without" not in works
+        measured = []
+        async with Application(receiver.extension, transport=transport, session=session) as app:
+            peer = await app.connect(await channel.aget())
+            await peer.introduced()
+            for work in works[not session :]:
+                if work in ("plain", "small", "whole"):
+                    await channel.aget()
+                    await send(peer, work)
+                    await channel.aget()
+                elif work == "ask":
+                    measured.append(await ask(peer))
+                    channel.put("done")
+                else:
+                    start = time.perf_counter()
+                    size = BULK if work == "fetch" else int(work)
+                    got = 0
+                    async for part in peer.stream(Fetch(size=size), Bulk):
+                        got += len(part.data)
+                    if got != size:
+                        raise RuntimeError(f"{got} bytes came of {size}")
+                    measured.append(peak() if work != "fetch" else got / (time.perf_counter() - start))
+                    channel.put("done")
+        return measured
+
+    return list(run_async(main()))
+
+
+async def send(peer: Peer, work: str) -> None:
+    if work == "plain":
+        for number in range(PLAIN):
+            await peer.send(Plain(number=2**40 + number, note=NOTE))
+        return
+    bulk = Bulk(data=bytes(SMALL if work == "small" else WHOLE))
+    for _ in range(-(-BULK // len(bulk.data))):
+        await peer.send(bulk)
+
+
+async def ask(peer: Peer) -> float:
+    """Make requests, so many at once; give how many a second."""
+    numbers = iter(range(REQUESTS))
+
+    async def caller() -> None:
+        for number in numbers:
+            reply = await peer.request(Ask(number=2**40 + number, note=NOTE), Answer)
+            if reply.number != 2**40 + number:
+                raise RuntimeError("a wrong reply")
+
+    start = time.perf_counter()
+    await asyncio.gather(*(caller() for _ in range(IN_FLIGHT)))
+    return REQUESTS / (time.perf_counter() - start)
+
+
+def requests() -> list[Row]:
+    plain, asked = [], []
+    for _ in range(ROUNDS):
+        plain.append(pair(serve, use, "plain")[0][0])
+        asked.append(pair(serve, use, "ask")[1][0])
+    registry = Registry()
+    registry.register(Ask, owner="bench")
+    size = len(registry.encode(Ask(number=2**40, note=NOTE)))
+    name = f"requests and replies, {size} B, {IN_FLIGHT} at once, against plain sends one way"
+    return [Row(name, median_ratio(asked, plain), "ratio", ">= 0.3", rates(asked, plain))]
+
+
+def bulk() -> list[Row]:
+    small, whole, fetched = [], [], []
+    for _ in range(ROUNDS):
+        received, measured = pair(serve, use, "small", "whole", "fetch")
+        small.append(received[0] / 1e6)
+        whole.append(received[1] / 1e6)
+        fetched.append(measured[0] / 1e6)
+    named = ((f"messages of {WHOLE // 10**6} MB", whole), (f"a stream in parts of {PART // 10**6} MB", fetched))
+    return [
+        Row(
+            f"{BULK // 10**6} MB in fragments, {name}, against plain sends of {SMALL // 1000} KB",
+            median_ratio(ours, small),
+            "ratio",
+            ">= 0.6",
+            f"{statistics.median(ours):,.0f} MB/s against {statistics.median(small):,.0f} MB/s",
+        )
+        for name, ours in named
+    ]
+
+
+def memory() -> list[Row]:
+    short, long = 20_000_000, 200_000_000
+    server, client = pair(serve, use, str(short), str(long))
+    grown = [after - before for before, after in (server, client)]
+    note = f"{client[0]:.0f} MB to {client[1]:.0f} MB where parts are received, {server[0]:.0f} to {server[1]:.0f} sent"
+    name = f"memory that a stream of {long // 10**6} MB needs more than one of {short // 10**6} MB"
+    return [Row(name, max(grown), "MB", "<= 8", note)]
+
+
+def idle() -> list[Row]:
+    with_session, without = [], []
+    for number in range(IDLE_ROUNDS):
+        for kind, measured in ((["plain"], with_session), (["without", "plain"], without))[:: -1 if number % 2 else 1]:
+            measured.append(pair(serve, use, *kind)[0][0])
+    lost = (1 - median_ratio(with_session, without)) * 100
+    return [Row("plain messages with the session layer idle, lost", lost, "%", "<= 2", rates(with_session, without))]
+
+
+def rows() -> list[Row]:
+    return [*requests(), *bulk(), *memory(), *idle()]
