@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from oddwire.errors import NodeRefused
@@ -30,11 +30,13 @@ class HostCalls:
         self._methods: dict[str, HostMethod] = {}
         self._options: dict[str, Callable[[Any], None] | None] = {}
         self._early: list[dict[str, Any]] | None = []
+        self._ready: Callable[[], Awaitable[None]] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
 
-    def begin(self, manifest: Manifest) -> None:
-        """Take requests from now on, and those that have waited."""
+    def begin(self, manifest: Manifest, ready: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Take requests from now on, and those that have waited; each call of a method awaits ``ready`` first."""
+        self._ready = ready
         self._methods = {method.name: method for method in manifest.rpc_methods}
         self._options = {option.name: option.set if option.dynamic else None for option in manifest.options}
         early, self._early = self._early or [], None
@@ -72,6 +74,8 @@ class HostCalls:
 
     async def _run(self, method: HostMethod, request: dict[str, Any]) -> None:
         try:
+            if self._ready is not None:
+                await self._ready()
             result = await method.call(_params(request))
             answer = _document(request, "result", result)
         except NodeRefused as error:
@@ -119,20 +123,20 @@ class HostCalls:
         return {"command_to_check": name}
 
     def _set(self, params: list[Any] | dict[str, Any]) -> dict[str, Any]:
-        setter, value = self._setter(params)
+        name, setter, value = self._setter(params)
         try:
             setter(value)
         except ValueError as error:
-            raise NodeRefused(str(error), code=_INVALID_PARAMS) from error
+            raise NodeRefused(f"{name}: {error}", code=_INVALID_PARAMS) from error
         return {}
 
-    def _setter(self, params: list[Any] | dict[str, Any]) -> tuple[Callable[[Any], None], Any]:
+    def _setter(self, params: list[Any] | dict[str, Any]) -> tuple[str, Callable[[Any], None], Any]:
         named = params if isinstance(params, dict) else dict(zip(("config", "val"), params, strict=False))
         name = named.get("config")
         setter = self._options.get(name) if isinstance(name, str) else None
-        if setter is None:
+        if not isinstance(name, str) or setter is None:
             raise NodeRefused(f"{name} is no option of ours that can be set while running", code=_INVALID_PARAMS)
-        return setter, named.get("val")
+        return name, setter, named.get("val")
 
     def _refuse(self, request: dict[str, Any], code: int, text: str) -> None:
         self._send(_document(request, "error", _error(code, text)))

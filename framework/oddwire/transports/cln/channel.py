@@ -44,6 +44,7 @@ class Channel:
 
     ``on_end`` is called in the thread, once, with the reason: the node wants us to end, or has closed stdin. While the
     loop takes nothing, payloads of up to ``backlog`` bytes are kept for it; what exceeds them is dropped and counted.
+    Once the loop has caught up after that, it is handed nothing, which says that no more was dropped.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Channel:
         self._bytes_handed = 0
         self._bytes_taken = 0
         self._delivering = False
+        self._lossy = False  # of what the loop has taken since it last caught up, something was dropped
         self._late = False  # something was handed on, and the loop was not waked for it
         self._waked = 0.0
         self._came = 0.0
@@ -124,8 +126,10 @@ class Channel:
             if len(self._out) >= _MOST_LINES:
                 self._lost_lines += 1
                 continue
+            if len(line) > _LINE:
+                line = f"{line[:_LINE]}... ({len(line)} characters)"
             # lightningd prints a message as it came if it holds escapes that it does not know
-            line = line[:_LINE].replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
+            line = line.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
             self._out.append(encode({"jsonrpc": "2.0", "method": "log", "params": {"level": level, "message": line}}))
         self._wake()
 
@@ -158,6 +162,10 @@ class Channel:
                 items, dropped, size = handed.popleft()
                 if self._take is not None:
                     self._take(items, dropped)
+                    self._lossy = self._lossy or bool(dropped)
+                    if self._lossy and not handed:
+                        self._lossy = False
+                        self._take([], {})
                 self._bytes_taken += size
         finally:
             # Others on the loop have their turn between chunks. What the thread adds meanwhile needs no other wake-up

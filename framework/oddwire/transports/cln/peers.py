@@ -51,6 +51,8 @@ class PeerTable:
 
     def __init__(self) -> None:
         self._peers: dict[NodeId, _Peer] = {}
+        self.awaited: set[NodeId] = set()
+        """Whose ``connect`` has come, and who are not told of yet."""
         self._clock = 0
         self._listing = False
         self._left: dict[NodeId, int] = {}  # who disconnected while the first list is under way
@@ -83,6 +85,8 @@ class PeerTable:
             peer = self._peers[node_id] = _Peer(self._clock)
         peer.since, peer.notified, peer.tries = self._clock, True, 0
         peer.direction, peer.address = direction, address
+        if peer.info is None:
+            self.awaited.add(node_id)
         self._questions.append(Question(node_id))
 
     def disconnected(self, node_id: NodeId, reason: str) -> list[Event]:
@@ -90,6 +94,7 @@ class PeerTable:
         self._clock += 1
         if self._listing:
             self._left[node_id] = self._clock
+        self.awaited.discard(node_id)
         peer = self._peers.pop(node_id, None)
         if peer is None:
             return []
@@ -156,6 +161,7 @@ class PeerTable:
     # Inside -------------------------------------------------------------------------------------------
 
     def _found(self, node_id: NodeId, peer: _Peer, entry: Mapping[str, Any]) -> list[Event]:
+        self.awaited.discard(node_id)
         before, info = peer.info, self._read(node_id, peer, entry)
         peer.info, peer.heard, peer.tries = info, False, 0
         if before is None:
@@ -174,6 +180,7 @@ class PeerTable:
     def _give_up(self, node_id: NodeId, peer: _Peer) -> list[Event]:
         if peer.info is not None:
             return []  # lightningd will tell
+        self.awaited.discard(node_id)
         del self._peers[node_id]
         return self._brief(node_id, peer, "disconnected") if peer.heard else []
 

@@ -20,6 +20,7 @@ __all__ = ["Roster"]
 logger = logging.getLogger("oddwire.transports.cln")
 
 _PATIENCE: Final = 10.0  # seconds for an answer of listpeers
+_MOMENT: Final = 1.0  # seconds that others wait for it
 
 
 class Roster:
@@ -59,6 +60,19 @@ class Roster:
                 return await future
         except TimeoutError:
             raise ConnectionClosed(f"{node_id} connected, and was gone") from None
+
+    async def catch_up(self) -> None:
+        """Wait until all whose ``connect`` has come are told of; a moment at most, for some may be gone again."""
+        if self._table.awaited:
+            futures: list[asyncio.Future[PeerInfo]] = [self._loop.create_future() for _ in self._table.awaited]
+            for node_id, future in zip(self._table.awaited, futures, strict=True):
+                self._expected.setdefault(node_id, []).append(future)
+            try:
+                await asyncio.wait(futures, timeout=_MOMENT)
+            finally:
+                for future in futures:
+                    if not future.cancel() and not future.cancelled():
+                        future.exception()  # seen, and of no interest
 
     def take_payload(self, peer: NodeId, payload: bytes) -> None:
         """Hand a payload on, or keep it: behind what waits, or until the peer was told of."""

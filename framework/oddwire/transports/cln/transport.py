@@ -152,7 +152,7 @@ class ClnTransport(Transport):
             raise
         if self._closed:
             raise ConnectionClosed(_CLOSED)
-        self._calls.begin(manifest)
+        self._calls.begin(manifest, self._roster.catch_up)
         if self._channel.end_reason is not None:
             self._host_ends(self._channel.end_reason)
 

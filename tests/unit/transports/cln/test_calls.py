@@ -122,7 +122,7 @@ async def test_setconfig(host: Host) -> None:
     assert (await host.ask("setconfig", {"config": "asset"}))["result"] == {}
     assert host.values == ["usd", "eur", None]
     bad = await host.ask("setconfig", {"config": "asset", "val": "bad"})
-    assert bad["error"] == {"code": -32602, "message": "not bad, please"}
+    assert bad["error"] == {"code": -32602, "message": "asset: not bad, please"}
     for name in ("fixed", "other", None, []):
         assert (await host.ask("setconfig", {"config": name, "val": 1}))["error"]["code"] == -32602
 
@@ -136,6 +136,24 @@ async def test_early_calls_wait() -> None:
     host.calls.begin(host.manifest)
     assert (await host.ask("quote", [9]))["result"] == {"params": [9]}
     assert [answer["id"] for answer in host.answers] == [0, 1, 2, "1"]
+
+
+async def test_each_call_waits_until_we_are_ready_for_it() -> None:
+    host = Host()
+    gate = asyncio.Event()
+
+    async def ready() -> None:
+        await gate.wait()
+
+    host.calls.begin(host.manifest, ready)
+    assert (await host.ask("setconfig", ["asset", "usd"]))["result"] == {}  # which needs no peers
+    host.calls.take({"id": 1, "method": "quote", "params": []})
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert len(host.answers) == 1
+    gate.set()
+    assert (await host.ask("quote", [9]))["result"] == {"params": [9]}
+    assert [answer["id"] for answer in host.answers[1:]] == [1, "1"]
 
 
 async def test_the_end_answers_everybody() -> None:

@@ -42,6 +42,28 @@ def test_a_peer_is_told_of_with_its_features(table: PeerTable) -> None:
     assert table.questions == []
 
 
+def test_who_is_awaited(table: PeerTable) -> None:
+    assert table.awaited == set()
+    table.heard(OTHER)
+    table.connected(ONE)
+    assert table.awaited == {ONE}
+    number = table.asking()
+    table.answered(number, ONE, entry())
+    assert table.awaited == set()
+    table.connected(ONE)  # look again: it is known meanwhile
+    assert table.awaited == set()
+    table.disconnected(ONE, "gone")
+    table.connected(ONE)
+    assert table.awaited == {ONE}
+    table.disconnected(ONE, "gone")
+    assert table.awaited == set()
+    table.connected(ONE)
+    number = table.asking()
+    for _ in range(10):
+        table.answered(number, ONE, None)
+    assert table.awaited == set()
+
+
 def test_who_is_there_at_the_start(table: PeerTable) -> None:
     number = table.asking_for_all()
     assert table.listed(number, [entry(), entry(OTHER, connected=False)]) == [(ONE, info())]

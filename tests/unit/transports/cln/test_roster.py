@@ -70,6 +70,39 @@ async def test_comings_and_goings_faster_than_answers(node, roster: Roster, sink
     assert sink.connected[-1].features == b"\x80"
 
 
+async def test_catching_up_with_whose_connect_has_come(node, roster: Roster, sink: RecordingSink) -> None:
+    node.has_peer()
+    node.gate.clear()
+    await roster.catch_up()  # with nobody
+    roster.take_notification("connect", CONNECT)
+    roster.ask()
+    catching_up = asyncio.create_task(roster.catch_up())
+    await asyncio.sleep(0)
+    assert not catching_up.done()
+    node.gate.set()
+    await catching_up
+    assert [info.node_id for info in sink.connected] == [PEER_ID]
+    roster.take_notification("connect", CONNECT)  # once more, of a peer that is known
+    await roster.catch_up()
+
+
+async def test_catching_up_waits_for_nobody_who_is_gone(node, roster: Roster) -> None:
+    node.gate.clear()
+    roster.take_notification("connect", CONNECT)
+    catching_up = asyncio.create_task(roster.catch_up())
+    await asyncio.sleep(0)
+    roster.take_notification("disconnect", {"disconnect": {"id": PEER}})
+    await catching_up
+    roster.take_notification("connect", CONNECT)
+    catching_up = asyncio.create_task(roster.catch_up())
+    await asyncio.sleep(0)
+    catching_up.cancel()
+    await asyncio.wait([catching_up])
+    assert catching_up.cancelled()
+    await roster.aclose("over")
+    node.gate.set()
+
+
 async def test_a_node_that_does_not_tell_of_a_peer(node, roster: Roster, sink: RecordingSink) -> None:
     def refuse(params: object) -> None:
         raise NodeRefused("busy", code=-1)

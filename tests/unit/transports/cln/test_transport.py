@@ -454,7 +454,7 @@ async def test_the_node_wants_us_to_end_while_we_open(node) -> None:
     sink = RecordingSink()
     node.has_peer()
     await transport.open(MANIFEST, sink)
-    await sink.until(lambda sink: sink.payloads)
+    await sink.until(lambda sink: sink.payloads and sink.stopped)
     assert sink.stopped == ["the node shuts us down"]
     await transport.aclose()
 
