@@ -77,13 +77,17 @@ async def test_sigterm_ignored_by_the_extension_leaves_the_other_ways(start):
     assert await host.gone(WITHIN) == 0
 
 
-@pytest.mark.parametrize("state", ["before getmanifest", "before init"])
-async def test_a_plugin_that_was_never_started_ends(spawn, extreme, end, state):
+@pytest.mark.parametrize("way", ["eof", "sigterm", "sigint"])
+async def test_a_plugin_that_was_asked_nothing_yet_ends(spawn, way):
+    host = await spawn("quote")
+    ENDS[way](host)
+    await host.gone(WITHIN)
+    assert not (host.folder / "quote-ended").exists()
+
+
+async def test_a_plugin_that_waits_for_init_ends(spawn, extreme, end):
     host = await spawn("quote", extreme)
-    if state == "before init":
-        await host.load()
-    elif end is ENDS["shutdown"] or end is ENDS["all-at-once"]:
-        pytest.skip("lightningd notifies nobody whose manifest it has not read")
+    await host.load()
     end(host)
     await host.gone(WITHIN)
     assert not (host.folder / "quote-ended").exists()
