@@ -22,11 +22,12 @@ from oddwire.errors import (
     SessionError,
 )
 from oddwire.schema import Message, schema_of
+from oddwire.session.answering import Answering
 from oddwire.session.frames import encode_ack, encode_failure, encode_reply
 from oddwire.session.kinds import Ack, Code, Data, Failure, Refusal, ReplyFlag, Request, Scope, Spoken
 from oddwire.session.layout import clip
 from oddwire.session.limits import Limits
-from oddwire.session.link import Answering, Link
+from oddwire.session.link import Link
 from oddwire.session.requests import Handling
 from oddwire.session.session import Session
 from oddwire.transports.base import MAX_PAYLOAD, NodeId

@@ -96,9 +96,8 @@ class Dispatcher:
         """Open the peer's lane, or its old one anew if that is not drained yet."""
         lane = self.lanes.get(peer.node_id)
         if lane is None:
-            handle = Peer(self, peer.node_id)
-            lane = Lane(handle, peer, 1 + len(self.router.owners), self.tracer is not None)
-            self.lanes[peer.node_id] = lane
+            handle, owners = Peer(self, peer.node_id), 1 + len(self.router.owners)
+            lane = self.lanes[peer.node_id] = Lane(handle, peer, owners, self.tracer is not None)
         lane.info = peer
         lane.hung_up = False
         if lane.paused or self.closing:
@@ -207,12 +206,11 @@ class Dispatcher:
 
     def counters(self) -> Counters:
         """Give how often limits took effect, those of all extensions together."""
+        parts = [self._counters, *(guard.counters for guard in self.guards.values())]
+        parts += [] if self.conversation is None else [self.conversation.session.counters]
         counters = Counters()
-        counters.add(self._counters)
-        if self.conversation is not None:
-            counters.add(self.conversation.session.counters)
-        for guard in self.guards.values():
-            counters.add(guard.counters)
+        for part in parts:
+            counters.add(part)
         return counters
 
     async def aclose(self, grace: float, close: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -25,11 +25,11 @@ _REMEMBERED: Final = 64  # transfers of which a failure that comes late still fi
 
 
 class _Transfer:
-    __slots__ = ("failed", "failure")
+    __slots__ = ("error", "failed")
 
     def __init__(self, failed: Callable[[Failure], object] | None) -> None:
         self.failed = failed
-        self.failure: Failure | None = None
+        self.error: Exception | None = None  # what its sender is to raise
 
 
 class LargeSends:
@@ -81,13 +81,13 @@ class LargeSends:
             sent = 0
             for piece in split(payload, MAX_PIECE, number):
                 await link.session.transport.send(link.node_id, piece)
-                if transfer.failure is not None:
-                    raise RemoteFailure(transfer.failure.text, code=transfer.failure.code)
+                if transfer.error is not None:
+                    raise transfer.error
                 if progress is not None:
                     sent = min(sent + MAX_PIECE, total)
                     progress(sent, total)
         except BaseException:
-            if transfer.failure is None:
+            if transfer.error is None:
                 link.post(encode_cancel(Scope.TRANSFER, number))
             raise
         finally:
@@ -98,12 +98,17 @@ class LargeSends:
     def failure(self, failure: Failure) -> bool:
         """Take the peer's refusal of a transfer; False if it is of none."""
         transfer = self._transfers.get(failure.id)
-        if transfer is None or transfer.failure is not None:
+        if transfer is None or transfer.error is not None:
             return False
-        transfer.failure = failure
+        transfer.error = RemoteFailure(failure.text, code=failure.code)
         if transfer.failed is not None:
             transfer.failed(failure)
         return True
+
+    def give_up(self, error: Exception) -> None:
+        """Send no more of what is under way: the peer's process is another, which has not seen the beginning."""
+        for transfer in self._transfers.values():
+            transfer.error = transfer.error or error
 
     def _remember(self, number: int, failed: Callable[[Failure], object] | None) -> _Transfer:
         self._transfers[number] = transfer = _Transfer(failed)

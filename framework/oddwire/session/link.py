@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from oddwire.errors import ConnectionClosed, MalformedMessage, QuotaExceeded, TransportError, UnknownRequiredRecord
+from oddwire.session.answering import Answering
 from oddwire.session.calls import Calls
 from oddwire.session.fragments import Assembler
 from oddwire.session.frames import decode, encode_failure, subject
@@ -41,7 +42,7 @@ from oddwire.transports.base import MAX_PAYLOAD, NodeId
 if TYPE_CHECKING:
     from oddwire.session.session import Session
 
-__all__ = ["Answering", "Link"]
+__all__ = ["Link"]
 
 logger = logging.getLogger("oddwire.session")
 
@@ -50,27 +51,6 @@ _MOST_POSTED: Final = 1024  # refusals waiting for a peer that does not read; wh
 _HELLOS: Final = 8  # of one connection that are not faults: its own, its answers to ours, a restart or two
 _BURST: Final = 10.0  # seconds' worth of faults at once
 _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
-
-
-class Answering:
-    """Who handles a peer's request: a task, which may wait for credit. ``ended`` is told when it was cancelled."""
-
-    __slots__ = ("_ended", "credit", "task")
-
-    def __init__(self, task: asyncio.Task[None], ended: Callable[[asyncio.Task[None]], None]) -> None:
-        self.task = task
-        self._ended = ended
-        self.credit: asyncio.Future[None] | None = None
-
-    def cancel(self) -> None:
-        """Cancel the task, which may not even have begun."""
-        self.task.add_done_callback(self._ended)
-        self.task.cancel()
-
-    def wake(self) -> None:
-        """Tell the task that there is more credit."""
-        if self.credit is not None and not self.credit.done():
-            self.credit.set_result(None)
 
 
 class Link:
@@ -210,9 +190,11 @@ class Link:
             self._fault()  # there is no session before a hello, nor without a version in common
 
     def _unreadable(self, payload: bytes, error: MalformedMessage) -> None:
-        about = subject(payload)
+        about = subject(payload) if self.ready else None
         unsupported = isinstance(error, UnknownRequiredRecord)  # of later days: the frame is ignored
-        if about is not None and not (about[0] is Scope.REQUEST and self.asking.is_open(about[1])):
+        if about is None or (about[0] is Scope.REQUEST and self.asking.is_open(about[1])):
+            self._fault()
+        elif about[0] is Scope.REQUEST or self._assembling().fail(about[1]):
             self.refuse(*about, Code.UNSUPPORTED if unsupported else Code.MALFORMED, str(error.args[0]))
         else:
             self._fault()
@@ -240,10 +222,14 @@ class Link:
         self._settle()
         self.session.host.hello_received(self, new)
 
+    def _assembling(self) -> Assembler:
+        if self._assembler is None:
+            session = self.session
+            self._assembler = Assembler(session.limits, session.host.max_size_of, session.budget)
+        return self._assembler
+
     def _take_fragment(self, fragment: Fragment) -> None:
-        session, assembler = self.session, self._assembler
-        if assembler is None:
-            assembler = self._assembler = Assembler(session.limits, session.host.max_size_of, session.budget)
+        session, assembler = self.session, self._assembling()
         now = session.loop.time()
         try:
             payload = assembler.push(fragment, now)
@@ -383,6 +369,8 @@ class Link:
                 handling.handle.cancel()
         if self._assembler is not None:
             self._assembler.clear()
+        if self._large is not None:
+            self._large.give_up(error)
 
     def _settle(self) -> None:
         self.settled = True

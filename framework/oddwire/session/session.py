@@ -10,11 +10,12 @@ from collections.abc import Coroutine, Sequence
 from typing import Any, Final, Protocol
 
 from oddwire.errors import ConnectionClosed, MalformedMessage
+from oddwire.session.answering import Answering
 from oddwire.session.fragments import AssemblyBudget
 from oddwire.session.frames import encode
 from oddwire.session.kinds import Ack, Data, Hello, HelloFlag, Request, Spoken
 from oddwire.session.limits import Counters, Limits
-from oddwire.session.link import Answering, Link
+from oddwire.session.link import Link
 from oddwire.session.requests import Handling
 from oddwire.transports.base import NodeId, Transport
 
