@@ -130,18 +130,6 @@ class Assembler:
         self._end(transfer)
         return True
 
-    def fail(self, transfer: int) -> bool:
-        """End a transfer of which there came a fragment that cannot be read; what still comes of it is ignored.
-
-        Tell whether it had not ended before, and its sender is to be told.
-        """
-        if transfer not in self._transfers and transfer <= self._highest:
-            self.ignored += 1
-            return False
-        self._highest = max(self._highest, transfer)
-        self._end(transfer)
-        return True
-
     @property
     def deadline(self) -> float | None:
         """When `expire` has something to do at the earliest, None if nothing is under way."""
