@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import struct
+import subprocess
+import sys
 
 import msgpack
 import pytest
@@ -26,6 +29,15 @@ PASSING = {
     "close-the-standard-streams": None,
     "wait-for-what-is-cancelled": None,
 }
+
+NOISY = """
+import os
+from oddwire import Extension
+print("printed while loading")
+os.write(1, b"written while loading\\n")
+os.system("echo said by a child while loading")
+extension = Extension("noisy", version="1.0")
+"""
 
 
 def trouble(how: str) -> bytes:
@@ -86,6 +98,19 @@ async def test_prints_are_lines_of_the_log(host):
     long = [line for line in lines if "x" * 1000 in line]
     assert long
     assert all(line.endswith(" characters)") for line in long if line.count("x") >= 16384)
+
+
+async def test_a_plugin_file_catches_what_is_written_while_it_loads(spawn, tmp_path):
+    noisy, file = tmp_path / "noisy.py", tmp_path / "plugin"
+    noisy.write_text(NOISY)
+    command = [sys.executable, "-m", "oddwire.cli.main", "plugin", str(noisy), "-o", str(file)]
+    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0, done.stderr
+    host = await spawn(file, PYTHONUNBUFFERED="1")
+    await host.load()
+    for text in ("printed", "written", "said by a child"):
+        assert await host.logged(f"{text} while loading") == ("info", f"{text} while loading")
+    assert await host.init() == {}
 
 
 @pytest.mark.parametrize("how", ["hang", "hang-on"])
