@@ -284,6 +284,26 @@ def test_a_cancelled_transfer_is_forgotten() -> None:
     assert push_all(assembler, pieces) == []
 
 
+def test_a_fragment_that_cannot_be_read_fails_its_transfer_once() -> None:
+    payload = make_payload(3000)
+    assembler = make_assembler()
+    pieces = make_pieces(payload, transfer=5)
+    push_all(assembler, pieces[:2])
+    assert assembler.fail(5)
+    assert not assembler.fail(5)
+    assert (len(assembler), assembler.held, assembler.promised) == (0, 0, 0)
+    assert push_all(assembler, pieces) == []
+
+
+def test_a_transfer_can_fail_before_it_begins() -> None:
+    payload = make_payload(3000)
+    assembler = make_assembler()
+    assert assembler.fail(5)
+    assert not assembler.fail(4)
+    assert push_all(assembler, make_pieces(payload, transfer=5)) == []
+    assert push_all(assembler, make_pieces(payload, transfer=6)) == [payload]
+
+
 def test_after_clear_ids_start_again() -> None:
     assembler = make_assembler()
     push_all(assembler, make_pieces(make_payload(3000), transfer=9)[:2])
