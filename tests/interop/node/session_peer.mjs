@@ -129,6 +129,18 @@ function fromJson(fields) {
   return frame;
 }
 
+function decoded(payload) {
+  const bytes = Buffer.from(payload, "hex");
+  try {
+    const frame = decode(bytes);
+    return frame === null ? { reason: "unknown" } : { frame: toJson(frame), bytes: hex(encode(frame)) };
+  } catch (error) {
+    if (!(error instanceof FrameError)) throw error;
+    const about = subject(bytes);
+    return { reason: error.reason, ...(about && { subject: { ...about, id: String(about.id) } }) };
+  }
+}
+
 serve({
   listen,
   connect,
@@ -169,18 +181,8 @@ serve({
     return counts;
   },
 
-  /** What a payload of type 49373 is: the frame and how it is written, or why it is none. */
-  decode({ payload }) {
-    const bytes = Buffer.from(payload, "hex");
-    try {
-      const frame = decode(bytes);
-      return frame === null ? { reason: "unknown" } : { frame: toJson(frame), bytes: hex(encode(frame)) };
-    } catch (error) {
-      if (!(error instanceof FrameError)) throw error;
-      const about = subject(bytes);
-      return { reason: error.reason, ...(about && { subject: { ...about, id: String(about.id) } }) };
-    }
-  },
+  /** What each payload of type 49373 is: the frame and how it is written, or why it is none. */
+  decode: ({ payloads }) => payloads.map(decoded),
 
   encode: ({ frame }) => hex(encode(fromJson(frame))),
 
