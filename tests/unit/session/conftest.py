@@ -1,4 +1,4 @@
-"""Two ends of reliable delivery, with a link between them that a test has in its hand."""
+"""Two ends of reliable delivery, with a link between them that a test has in its hand; and a session by itself."""
 
 from __future__ import annotations
 
@@ -9,13 +9,20 @@ from typing import Any
 
 import pytest
 
+from oddwire.errors import MalformedMessage
 from oddwire.proto.keys import NodeId
+from oddwire.session.answering import Answering
 from oddwire.session.door import ExtensionStore
-from oddwire.session.frames import Ack, Data, decode, encode
+from oddwire.session.frames import Ack, Data, Hello, Request, decode, encode
 from oddwire.session.inbox import Inbox
 from oddwire.session.limits import Limits
+from oddwire.session.link import Link
 from oddwire.session.outbox import Outbox
+from oddwire.session.requests import Handling
+from oddwire.session.session import Session
 from oddwire.session.store import Store
+from oddwire.testing import RecordingSink, ScriptedTransport
+from oddwire.transports.base import Manifest
 
 LANE = 7
 
@@ -176,3 +183,88 @@ async def pair(tmp_path: Path, limits: Limits) -> AsyncIterator[Pair]:
     for end in (pair.alice, pair.bob):
         end.unlink()
         await end.stop()
+
+
+# A session with nothing above it but what writes down what it is told --------------------------------------------
+
+ALICE = NodeId("02" + "aa" * 32)
+
+
+class RecordingHost:
+    """A host that writes down what it is told, and says no to nothing."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[Any, ...]] = []
+        self.ticks: list[tuple[NodeId, float]] = []
+        self.tasks: set[asyncio.Task[None]] = set()
+
+    def message_received(self, node_id: NodeId, payload: bytes) -> None:
+        self.told.append(("message", node_id, payload))
+
+    def hello_received(self, link: Link, new: bool) -> None:
+        self.told.append(("hello", link.node_id, new))
+
+    def request_received(self, link: Link, handling: Handling[Answering], request: Request) -> None:
+        self.told.append(("request", link.node_id, request))
+
+    def data_received(self, link: Link, data: Data) -> bool:
+        return True
+
+    def ack_received(self, link: Link, ack: Ack) -> bool:
+        return True
+
+    def ticked(self, link: Link, now: float) -> None:
+        self.ticks.append((link.node_id, now))
+
+    def malformed(self, node_id: NodeId, payload: bytes, error: MalformedMessage) -> None:
+        self.told.append(("malformed", node_id, payload))
+
+    def throttle(self, node_id: NodeId, seconds: float) -> None:
+        self.told.append(("throttle", node_id))
+
+    def max_size_of(self, type_id: int) -> int:
+        return 1 << 20
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+        return task
+
+
+class Stage:
+    """A session over a scripted transport; what it sends can be read frame by frame."""
+
+    def __init__(self, **options: Any) -> None:
+        self.host = RecordingHost()
+        self.transport = ScriptedTransport()
+        self.session = Session(self.host, self.transport, instance=7, **options)
+
+    async def connect(self, node_id: NodeId = ALICE) -> Link:
+        if self.transport.manifest is None:
+            await self.transport.open(Manifest(), RecordingSink())
+        self.transport.connect_peer(node_id)
+        link = self.session.peer_connected(node_id)
+        await self.idle()
+        return link
+
+    async def idle(self) -> None:
+        for _ in range(10):
+            await asyncio.sleep(0)
+
+    def sent(self, node_id: NodeId = ALICE) -> list[Any]:
+        return [decode(payload) for peer, payload in self.transport.sent if peer == node_id]
+
+    async def meet(self, **more: Any) -> Link:
+        """Connect the first peer, which says hello."""
+        link = await self.connect()
+        link.receive(encode(Hello(0, 1, 1, instance=1, **more)))
+        await self.idle()
+        self.transport.sent.clear()
+        return link
+
+
+@pytest.fixture
+def stage() -> Callable[..., Stage]:
+    """Make a stage, with the options of a session."""
+    return Stage

@@ -1,0 +1,134 @@
+"""What a link does with frames one by one; tests/unit/app/test_conversation.py has what comes of them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from oddwire.errors import ConnectionClosed
+from oddwire.session.frames import (
+    Cancel,
+    Code,
+    Failure,
+    Fragment,
+    Hello,
+    Reply,
+    Request,
+    Scope,
+    encode,
+)
+from oddwire.session.limits import Limits
+from oddwire.transports.base import NodeId
+
+ALICE = NodeId("02" + "aa" * 32)
+
+
+async def test_frames_sent_without_waiting_keep_their_order(stage: Any) -> None:
+    stage = stage()
+    link = await stage.meet()
+    stage.transport.stick()
+    for number in range(50):
+        link.post(encode(Cancel(Scope.REQUEST, number)))
+    await stage.idle()
+    stage.transport.stuck.set()
+    await stage.idle()
+    assert stage.sent() == [Cancel(Scope.REQUEST, number) for number in range(50)]
+    assert stage.host.tasks == set()
+    stage.session.close()
+
+
+async def test_frames_for_a_peer_that_goes_are_dropped(stage: Any) -> None:
+    stage = stage()
+    link = await stage.meet()
+    stage.transport.lose_peer(ALICE)  # before the session hears of it
+    link.post(encode(Cancel(Scope.REQUEST, 1)))
+    await stage.idle()
+    assert stage.host.tasks == set()
+    stage.session.close()
+
+
+async def test_a_request_goes_to_the_host_with_its_place(stage: Any) -> None:
+    stage = stage(limits=Limits(requests=1))
+    link = await stage.meet()
+    link.receive(encode(Request(1, 0, b"\x8c\x01one")))
+    link.receive(encode(Request(2, 0, b"\x8c\x01two")))
+    await stage.idle()
+    assert [what[2].content for what in stage.host.told if what[0] == "request"] == [b"\x8c\x01one"]
+    [refusal] = stage.sent()
+    assert (refusal.scope, refusal.id, refusal.code) == (Scope.REQUEST, 2, Code.QUOTA)
+    assert refusal.text == "1 requests are handled at once"
+    stage.session.close()
+
+
+async def test_handlers_that_take_their_time_to_end_count_too(stage: Any) -> None:
+    stage = stage(limits=Limits(requests=2))
+    link = await stage.meet()
+    link.working = 4  # as the host says: cancelled, all of them, and not over
+    link.receive(encode(Request(1, 0, b"\x8c\x01")))
+    await stage.idle()
+    assert [frame.code for frame in stage.sent()] == [Code.QUOTA]
+    link.working = 3
+    link.receive(encode(Request(1, 0, b"\x8c\x01")))
+    assert [what for what in stage.host.told if what[0] == "request"] != []
+    stage.session.close()
+
+
+async def test_whole_messages_and_frames_come_out_of_fragments(stage: Any) -> None:
+    stage = stage()
+    link = await stage.meet()
+    for transfer, payload in enumerate((b"\x8c\x01" + bytes(2000), encode(Request(5, 0, b"\x8c\x01" + bytes(2000))))):
+        for piece, start in enumerate(range(0, len(payload), 1024)):
+            link.receive(encode(Fragment(transfer, len(payload), 1024, piece, payload[start : start + 1024])))
+    assert [what[0] for what in stage.host.told[1:]] == ["message", "request"]
+    assert stage.host.told[1][2] == b"\x8c\x01" + bytes(2000)
+    assert stage.host.told[2][2].content == b"\x8c\x01" + bytes(2000)
+    assert stage.session.budget.held == 0
+    stage.session.close()
+
+
+async def test_a_peer_that_goes_leaves_nothing_behind(stage: Any) -> None:
+    stage = stage()
+    link = await stage.meet(assembles=1 << 20)
+    link.receive(encode(Fragment(0, 3000, 1024, 0, b"\x8c\x01" + bytes(1022))))
+    assert stage.session.budget.held > 0
+    asked = asyncio.create_task(link.calls.ask(b"\x8c\x01", None))
+    await stage.idle()
+    stage.session.peer_disconnected(ALICE, "cable cut")
+    with pytest.raises(ConnectionClosed, match="cable cut"):
+        await asked
+    assert stage.session.budget.held == 0
+    stage.session.close()
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        Reply(1, 0, b"\x8c\x01"),
+        Failure(Scope.REQUEST, 1, 1, ""),
+        Failure(Scope.TRANSFER, 1, 1, ""),
+        Cancel(Scope.REQUEST, 1),
+        Cancel(Scope.TRANSFER, 1),
+    ],
+    ids=lambda frame: repr(frame)[:40],
+)
+async def test_who_sends_much_of_what_is_good_for_nothing_is_read_later(stage: Any, frame: Any) -> None:
+    stage = stage(limits=Limits(faults_per_second=1))
+    link = await stage.meet()
+    for _ in range(10):
+        link.receive(encode(frame))
+    assert ("throttle", ALICE) not in stage.host.told
+    link.receive(encode(frame))
+    assert ("throttle", ALICE) in stage.host.told
+    assert stage.session.counters.throttled == {"faults_per_second": 1}
+    stage.session.close()
+
+
+async def test_many_hellos_are_too_many(stage: Any) -> None:
+    stage = stage(limits=Limits(faults_per_second=1))
+    link = await stage.meet()
+    for number in range(30):
+        link.receive(encode(Hello(0, 1, 1, instance=number)))
+    assert ("throttle", ALICE) in stage.host.told
+    stage.session.close()

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from oddwire.session.frames import Hello, HelloFlag, Request, Spoken, encode
+from oddwire.session.limits import Limits
+from oddwire.session.session import HELLO_WAIT
+from oddwire.transports.base import NodeId
+
+ALICE = NodeId("02" + "aa" * 32)
+BOB = NodeId("03" + "bb" * 32)
+
+
+async def test_greets_whoever_connects_and_answers_who_wants_an_answer(stage: Any) -> None:
+    stage = stage(spoken=[Spoken("b", ("1",), ()), Spoken("a", ("2",), (5,))], limits=Limits(requests=9))
+    link = await stage.connect()
+    [greeting] = stage.sent()
+    assert greeting == Hello(
+        flags=HelloFlag.ANSWER,
+        lowest=1,
+        highest=1,
+        instance=7,
+        extensions=(Spoken("a", ("2",), (5,)), Spoken("b", ("1",), ())),
+        assembles=Limits().reassembly_bytes,
+        requests=9,
+    )
+    link.receive(encode(Hello(HelloFlag.ANSWER, 1, 1, instance=1)))
+    await stage.idle()
+    assert stage.sent() == [greeting, greeting._replace(flags=0)]
+    link.receive(encode(Hello(0, 1, 1, instance=1)))
+    await stage.idle()
+    assert len(stage.sent()) == 2
+    assert [what for what in stage.host.told if what[0] == "hello"] == [("hello", ALICE, True), ("hello", ALICE, False)]
+    stage.session.close()
+
+
+async def test_who_says_no_hello_is_known_after_a_wait_and_may_still_come(stage: Any) -> None:
+    stage = stage(hello_wait=0.01)
+    link = await stage.connect()
+    assert not link.settled
+    assert not await link.meet()
+    assert link.settled
+    link.receive(encode(Hello(0, 1, 1, instance=1)))
+    assert await link.meet()
+    stage.session.close()
+
+
+def test_the_wait_is_short() -> None:
+    assert HELLO_WAIT == 1.0
+
+
+async def test_all_who_wait_for_a_peer_hear_when_it_goes(stage: Any) -> None:
+    stage = stage()
+    link = await stage.connect()
+    waiting = [asyncio.create_task(link.meet()) for _ in range(3)]
+    await stage.idle()
+    stage.session.peer_disconnected(ALICE, "gone")
+    assert await asyncio.gather(*waiting) == [False, False, False]
+    assert link.closed
+    assert stage.session.links == {}
+    stage.session.peer_disconnected(ALICE, "gone again")
+    link.post(b"\xc0\xdd")  # to nobody
+    await stage.idle()
+    assert len(stage.transport.sent) == 1
+    stage.session.close()
+
+
+async def test_one_timer_wakes_every_link_when_it_is_due(stage: Any) -> None:
+    stage = stage(hello_wait=1000)
+    alice, bob = await stage.connect(ALICE), await stage.connect(BOB)
+    now = stage.session.loop.time()
+    for link, seconds in ((bob, 0.02), (alice, 0.03), (bob, 0.01), (bob, 500)):
+        stage.session.wake(link, now + seconds)
+    async with asyncio.timeout(30):
+        while len(stage.host.ticks) < 2:
+            await asyncio.sleep(0.001)
+    assert [node_id for node_id, _ in stage.host.ticks] == [BOB, ALICE]
+    for (_, when), seconds in zip(stage.host.ticks, (0.01, 0.03), strict=True):
+        assert when >= now + seconds
+    assert alice.due == alice.since + 1000  # for its hello
+    stage.session.close()
+
+
+async def test_a_link_that_has_closed_is_not_woken(stage: Any) -> None:
+    stage = stage(hello_wait=0.01)
+    await stage.connect()
+    stage.session.peer_disconnected(ALICE, "gone")
+    await asyncio.sleep(0.03)
+    assert stage.host.ticks == []
+    stage.session.close()
+
+
+async def test_closed_it_leaves_no_timer(stage: Any) -> None:
+    stage = stage(hello_wait=0.01)
+    await stage.connect()
+    stage.session.close()
+    await asyncio.sleep(0.03)
+    assert stage.host.ticks == []
+    stage.session.close()
+
+
+@pytest.mark.parametrize("payload", [b"\xc0\xdd", b"\xc0\xdd\x01", b"\xc0\xdd\x03\0"])
+async def test_a_frame_that_cannot_be_read_is_the_hosts_to_judge(stage: Any, payload: bytes) -> None:
+    stage = stage()
+    link = await stage.connect()
+    link.receive(payload)
+    assert stage.host.told == [("malformed", ALICE, payload)]
+    stage.session.close()
+
+
+async def test_a_peer_that_does_not_read_is_not_told_without_end(stage: Any) -> None:
+    stage = stage(limits=Limits(faults_per_second=1e9))
+    link = await stage.connect()
+    link.receive(encode(Hello(0, 1, 1, instance=1)))
+    stage.transport.stick()
+    for number in range(5000):
+        link.receive(encode(Request(number, 0, b"\x8c\x01")))  # the first 64 are handled, the rest refused
+    assert stage.session.counters.refused["requests"] == 5000 - 64
+    assert 0 < 5000 - 64 - stage.session.counters.dropped["failures"] <= 1025
+    stage.transport.stuck.set()
+    async with asyncio.timeout(30):
+        while stage.host.tasks:
+            await asyncio.sleep(0)
+    stage.session.close()
