@@ -24,6 +24,7 @@ ATTEMPTS: Final = 5
 """How often a message is handled in vain until it is refused for good."""
 MAX_LANES: Final = 256
 """Lanes of one peer: an honest one has no more than extensions."""
+_STRANGE: Final = 16  # lanes of one peer of which all was refused so far: they are kept in memory only
 _HELD: Final = 8 << 20  # bytes of a peer's messages that wait for those before them; a single one may be larger
 
 
@@ -57,15 +58,22 @@ class _Waiting(NamedTuple):
 class _Lane:
     """One lane from one peer: what waits for its handler."""
 
-    __slots__ = ("busy", "number", "peer", "receiver", "skipped", "waiting")
+    __slots__ = ("busy", "kept", "number", "peer", "receiver", "skipped", "waiting", "written")
 
-    def __init__(self, peer: _Peer, number: int, receiver: Receiver) -> None:
+    def __init__(self, peer: _Peer, number: int, receiver: Receiver, kept: bool) -> None:
         self.peer = peer
         self.number = number
         self.receiver = receiver
+        self.kept = kept  # on disk, as something was handled, not all refused: else a stranger costs no disk
+        self.written = kept
         self.waiting: deque[_Waiting] = deque()
         self.busy = False
         self.skipped = False  # something was not taken, for want of room: ask for it again
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether all that was taken is done, and acknowledged."""
+        return not self.busy and self.receiver.taken == self.receiver.last
 
     @property
     def key(self) -> tuple[bytes, bytes]:
@@ -151,7 +159,7 @@ class Inbox:
         if peer is not None:
             peer.gone = True
             for lane in list(peer.lanes.values()):
-                if not lane.busy and lane not in self._gathered.lanes and lane not in self._writing.lanes:
+                if lane.is_idle:
                     del peer.lanes[lane.number]
             if not peer.lanes:
                 del self._peers[node_id]
@@ -184,7 +192,7 @@ class Inbox:
             row = reader.execute(query, key).fetchone()
             if row is None:
                 (lanes,) = reader.execute("SELECT count(*) FROM oddwire_inbox WHERE peer = ?", key[:1]).fetchone()
-                if max(lanes, 0 if peer is None else len(peer.lanes)) >= MAX_LANES:
+                if lanes >= MAX_LANES or (peer is not None and not self._make_room(peer)):
                     return None
                 receiver = Receiver(careful=careful)
             else:
@@ -201,10 +209,22 @@ class Inbox:
             return None
         if peer is None:
             peer = self._peers[node_id] = _Peer(node_id)
-        if careful:
+        if careful and row is not None:
             self._seen.add(key)
-        lane = peer.lanes[number] = _Lane(peer, number, receiver)
+        lane = peer.lanes[number] = _Lane(peer, number, receiver, row is not None)
         return lane
+
+    @staticmethod
+    def _make_room(peer: _Peer) -> bool:
+        """Forget the oldest of too many lanes that are in memory only: their sender may begin again."""
+        strange = [lane for lane in peer.lanes.values() if not lane.kept]
+        if len(strange) < _STRANGE:
+            return True
+        for lane in strange:
+            if lane.is_idle:
+                del peer.lanes[lane.number]
+                return True
+        return False
 
     # Handling ---------------------------------------------------------------------------------------
 
@@ -235,13 +255,13 @@ class Inbox:
                     self._refuse(lane, Refusal(sequence, Code.INTERNAL, ""))
                     return
                 counted = receiver.careful > 0
-                if counted:
-                    # The process ended badly. If that was this handler's work, it has to be known the next time
-                    receiver.tries += 1
-                    self._note(lane)
-                    await self._store.touch().durable()
                 try:
                     extension, run = self._host.handler_of(node_id, payload)
+                    if counted:
+                        # The process ended badly. If that was this handler's work, it has to be known the next time
+                        receiver.tries += 1
+                        self._note(lane)
+                        await self._store.touch().durable()
                     async with self._store.unit(extension) as unit:
                         await _run(run)
                         if not receiver.is_next(epoch, sequence):
@@ -272,11 +292,13 @@ class Inbox:
 
     def _refuse(self, lane: _Lane, refusal: Refusal) -> None:
         self._gathered.refusals.setdefault(lane, []).append(refusal)
-        self._finish(lane, refusal.sequence)
+        lane.receiver.finished(refusal.sequence)
+        self._note(lane, keep=lane.kept)
         self._store.touch()
 
-    def _note(self, lane: _Lane) -> None:
+    def _note(self, lane: _Lane, keep: bool = True) -> None:
         receiver = lane.receiver
+        lane.kept = keep
         self._gathered.lanes[lane] = (receiver.epoch, receiver.handled, receiver.tries)
 
     # As `oddwire.session.commit.Part` ---------------------------------------------------------------
@@ -292,19 +314,23 @@ class Inbox:
     def write(self, writer: sqlite3.Connection) -> None:
         """Write it."""
         share = self._writing
-        if not share.lanes:
+        lanes = [lane for lane in share.lanes if lane.kept]
+        if not lanes:
             return
-        rows = [(*lane.key, *state) for lane, state in share.lanes.items()]
+        rows = [(*lane.key, *share.lanes[lane]) for lane in lanes]
         writer.executemany("INSERT OR REPLACE INTO oddwire_inbox VALUES (?, ?, ?, ?, ?)", rows)
-        for lane, refusals in share.refusals.items():
-            epoch = share.lanes[lane][0]
-            told = [(*lane.key, epoch, *refusal) for refusal in refusals]
-            writer.executemany("INSERT OR REPLACE INTO oddwire_refusals VALUES (?, ?, ?, ?, ?, ?)", told)
-        known = [(*lane.key, lane.receiver.epoch, lane.receiver.base) for lane in share.lanes if lane.receiver.forgot]
+        for lane in lanes:
+            refusals = share.refusals.get(lane, [])
+            if not lane.written:
+                refusals = [*lane.receiver.refusals.values(), *refusals]
+            if refusals:
+                told = [(*lane.key, share.lanes[lane][0], *refusal) for refusal in refusals]
+                writer.executemany("INSERT OR REPLACE INTO oddwire_refusals VALUES (?, ?, ?, ?, ?, ?)", told)
+        known = [(*lane.key, lane.receiver.epoch, lane.receiver.base) for lane in lanes if lane.receiver.forgot]
         if known:
             query = "DELETE FROM oddwire_refusals WHERE peer = ? AND lane = ? AND (epoch <> ? OR sequence < ?)"
             writer.executemany(query, known)
-            for lane in share.lanes:
+            for lane in lanes:
                 lane.receiver.forgot = False
 
     def end(self, error: StoreError | None) -> None:
@@ -315,6 +341,7 @@ class Inbox:
             if error is not None:
                 receiver.failed()
                 continue
+            lane.written = lane.kept
             if receiver.stored(epoch, last, share.refusals.get(lane, ())):
                 again = lane.skipped and not lane.waiting
                 lane.skipped = lane.skipped and not again

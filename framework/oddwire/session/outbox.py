@@ -194,8 +194,12 @@ class Outbox:
         for number in range(first, stop):
             peer.bytes -= route.sizes.popleft()
             receipt = route.receipts.pop(number, None)
-            if receipt is not None:
-                receipt.settle(failures.get(number))
+            if receipt is None:
+                continue
+            if number in failures:  # told once it is on disk: a message that was given up does not go out after all
+                self._gathered.failed.append((receipt, failures[number]))
+            else:
+                receipt.settle(None)
         peer.messages -= stop - first
         self._gathered.touched[route] = None
         self._store.touch_later()
@@ -324,6 +328,8 @@ class Outbox:
             route.sender.stored(share.settled[route])
         for route, (epoch, start) in share.renumbered.items():
             route.sender.renumbered(epoch, start)
+        for receipt, failure in share.failed:
+            receipt.settle(failure)
         for peer in {route.peer: None for route in share.touched}:
             if peer.linked:
                 self._ready(peer.node_id)
@@ -335,6 +341,7 @@ class Outbox:
             route.next = route.sender.stop
         for route in share.renumbered:
             route.sender.not_renumbered()
+        self._gathered.failed += share.failed
         for route in share.touched:
             if route.sender.settled > route.sender.base:
                 self._gathered.touched[route] = None

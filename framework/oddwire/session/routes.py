@@ -7,7 +7,7 @@ from typing import NamedTuple
 from weakref import WeakValueDictionary
 
 from oddwire.proto.keys import NodeId
-from oddwire.session.receipt import Receipt
+from oddwire.session.receipt import Failure, Receipt
 from oddwire.session.reliable import Sender
 
 __all__ = ["Peer", "Route", "Row", "Share"]
@@ -54,10 +54,11 @@ class Row(NamedTuple):
 class Share:
     """What one commit writes."""
 
-    __slots__ = ("renumbered", "rows", "settled", "touched")
+    __slots__ = ("failed", "renumbered", "rows", "settled", "touched")
 
     def __init__(self) -> None:
         self.rows: list[Row] = []
+        self.failed: list[tuple[Receipt, Failure]] = []
         self.touched: dict[Route, None] = {}
         self.settled: dict[Route, int] = {}
         self.renumbered: dict[Route, tuple[int, int]] = {}

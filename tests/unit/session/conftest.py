@@ -93,9 +93,9 @@ class End:
         if not self.linked:
             return
         if isinstance(frame, Data):
-            assert self.inbox.receive(self.peer.node_id, frame, self.now)
+            self.inbox.receive(self.peer.node_id, frame, self.now)
         elif isinstance(frame, Ack):
-            assert self.outbox.acknowledged(self.peer.node_id, frame, self.now)
+            self.outbox.acknowledged(self.peer.node_id, frame, self.now)
             self.pump(self.peer.node_id)
 
     # The test's

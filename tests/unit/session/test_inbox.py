@@ -238,12 +238,57 @@ async def test_who_has_no_handler_refuses(pair: Any) -> None:
     assert caught.value.code == Code.UNKNOWN_MESSAGE
 
 
+async def test_a_stranger_costs_no_disk_and_little_memory(pair: Any) -> None:
+    async def refuse(payload: bytes) -> None:
+        raise Refuse("who are you", code=Code.NOT_ALLOWED)
+
+    pair.bob.handler = refuse
+    pair.link()
+    for lane in range(3 * MAX_LANES):
+        assert receive(pair.bob, 1, lane=lane)
+        assert receive(pair.bob, 2, lane=lane)
+        await pair.settle()
+        ack = acks(pair.bob)[-1]
+        assert (ack.id, ack.value, len(ack.failures)) == (lane, 2, 2)
+    assert len(pair.bob.inbox._peers[pair.alice.node_id].lanes) == 16
+    reader = pair.bob.store._database.reader
+    assert reader.execute("SELECT count(*) FROM oddwire_inbox").fetchone() == (0,)
+    assert reader.execute("SELECT count(*) FROM oddwire_refusals").fetchone() == (0,)
+    # One that was forgotten begins again
+    assert receive(pair.bob, 3, lane=0, base=3)
+    await pair.settle()
+    assert acks(pair.bob)[-1].value == 3
+
+
+async def test_what_was_refused_before_the_first_was_handled_is_remembered_with_it(pair: Any) -> None:
+    async def handle(payload: bytes) -> None:
+        if payload.endswith(b"no"):
+            raise Refuse("no")
+
+    pair.bob.handler = handle
+    pair.link()
+    pair.bob.lost = set(range(100))
+    receipt = await pair.alice.send(b"no")
+    await pair.settle()
+    await pair.alice.send(b"yes")
+    await pair.settle()
+    await pair.bob.restart(crash=True)
+    pair.bob.handler = pair.bob.count
+    pair.bob.lost = set()
+    pair.link()
+    with pytest.raises(RemoteFailure, match="no"):
+        await receipt.delivered()
+    assert await pair.bob.door.get("count") is None, "it was not asked again"
+
+
 async def test_a_peer_has_only_so_many_lanes(pair: Any) -> None:
     pair.link()
     for lane in range(MAX_LANES):
         assert receive(pair.bob, 1, lane=lane)
-    assert not receive(pair.bob, 1, lane=MAX_LANES)
+        if lane % 8 == 0:
+            await pair.settle()
     await pair.settle()
+    assert not receive(pair.bob, 1, lane=MAX_LANES)
     pair.bob.unlink()
     pair.bob.link()
     assert not receive(pair.bob, 1, lane=MAX_LANES), "the disk remembers them"

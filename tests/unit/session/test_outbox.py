@@ -168,6 +168,23 @@ async def test_what_a_peer_cannot_take_is_given_up(pair: Any) -> None:
     pair.alice.outbox.give_up(pair.bob.node_id, 99, 1, Code.TOO_LARGE, "")
 
 
+async def test_what_is_given_up_is_told_once_that_is_on_disk(pair: Any) -> None:
+    pair.link()
+    pair.bob.linked = False
+    receipt = await pair.alice.send(b"1")
+    writer = pair.alice.store._database.writer
+    writer.execute("PRAGMA query_only = 1")
+    pair.alice.outbox.give_up(pair.bob.node_id, LANE, 1, Code.TOO_LARGE, "too large")
+    await pair.settle()
+    task = asyncio.create_task(receipt.delivered())
+    await asyncio.sleep(0)
+    assert not task.done()
+    writer.execute("PRAGMA query_only = 0")
+    await pair.alice.send(b"2")
+    with pytest.raises(RemoteFailure, match="too large"):
+        await task
+
+
 async def test_messages_of_a_handler_go_out_if_it_ends_well(pair: Any) -> None:
     pair.link()
     got: list[Any] = []
