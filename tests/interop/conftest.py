@@ -389,8 +389,11 @@ class Recorder:
 def start_ours(peers: contextlib.AsyncExitStack) -> Callable[..., Awaitable[tuple[Bolt8Transport, Recorder]]]:
     """Open a transport that listens, and give it with its sink: ``await start_ours(features=[513])``."""
 
-    async def start(features: Collection[int] = (), **options: Any) -> tuple[Bolt8Transport, Recorder]:
-        transport = Bolt8Transport(PrivateKey(os.urandom(32)), listen=["127.0.0.1:0"], network="regtest", **options)
+    async def start(
+        features: Collection[int] = (), key: bytes | None = None, **options: Any
+    ) -> tuple[Bolt8Transport, Recorder]:
+        private_key = PrivateKey(key or os.urandom(32))
+        transport = Bolt8Transport(private_key, listen=["127.0.0.1:0"], network="regtest", **options)
         sink = Recorder()
         await transport.open(Manifest(features=frozenset(features)), sink)
         peers.push_async_callback(transport.aclose)

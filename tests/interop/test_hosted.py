@@ -89,8 +89,8 @@ class Peer:
 def meet(start_ours):
     """Connect a new peer with a daemon: ``await meet(host, features=[513])``."""
 
-    async def meet(daemon, features=()):
-        peer = Peer(*await start_ours(features=features), daemon)
+    async def meet(daemon, features=(), key=None):
+        peer = Peer(*await start_ours(features=features, key=key), daemon)
         await peer.connect()
         return peer
 
@@ -190,6 +190,17 @@ async def test_messages_of_odd_and_even_types_come_in_and_are_answered(host, mee
     peer = await meet(host, features=[513])
     await peer.send(quote_request("gbp", 1), order(2, 3), b"\x8c\x05not ours", quote_request("chf", (1 << 64) - 1))
     assert await peer.received(3) == [quote(1, 7), receipt(2, 21), quote((1 << 64) - 1, 0)]
+
+
+async def test_a_peer_that_comes_again_before_it_has_gone(host, meet):
+    """Two connections of one node: the newest stays, and the extension hears of an end before each beginning."""
+    key = os.urandom(32)
+    for nonce in range(5):
+        peer = await meet(host, features=[513], key=key)
+        await peer.send(quote_request("usd", nonce))
+        assert await peer.received() == [quote(nonce, 7)]
+    events = [what for what, who, _ in (await host.call("quote-journal"))["journal"] if who == peer.node_id]
+    assert [what for what in events if what != "quote"] == ["connected", "disconnected"] * 4 + ["connected"]
 
 
 async def test_what_cannot_be_read_harms_nobody(host, meet):

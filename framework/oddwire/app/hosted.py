@@ -61,7 +61,7 @@ def run_hosted(*extensions: object, receive: Literal["hook", "notification"] = "
         stdout=stdio.stdout,
         foreign=stdio.foreign,
         receive=receive,
-        on_stop=host.stop,
+        on_stop=lambda _: host.stop(),  # the transport tells the application why
         linger=True,
     )
     logging.captureWarnings(True)
@@ -124,7 +124,7 @@ class _Host:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
         # Not asyncio's: these run while a handler sleeps, too
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda number, _: self.stop(signal.Signals(number).name))
+            signal.signal(number, lambda number, _: self.stop(f"stopping: {signal.Signals(number).name}"))
         with asyncio.Runner() as runner:
             self._loop = loop = runner.get_loop()
             try:
@@ -144,17 +144,18 @@ class _Host:
                     logger.error(text, exc_info=error)
             self._watch()
 
-    def stop(self, reason: str) -> None:
-        """Have the application stop. Called by the channel's thread, and by signal handlers, which may not wait."""
+    def stop(self, remark: str = "") -> None:
+        """Have the application stop, and log a remark. Called in the channel's thread and by signal handlers."""
         self._watch()
         if self._stopping or self._loop is None:
             return
         self._stopping = True
         with contextlib.suppress(RuntimeError):  # the loop has ended
-            self._loop.call_soon_threadsafe(self._stop_app, reason)
+            self._loop.call_soon_threadsafe(self._stop_app, remark)
 
-    def _stop_app(self, reason: str) -> None:
-        logger.info("stopping: %s", reason)
+    def _stop_app(self, remark: str) -> None:
+        if remark:
+            logger.info(remark)
         if self._app is not None:
             self._app.stop()
 

@@ -29,7 +29,7 @@ def end(request):
     return request.param
 
 
-async def test_an_idle_plugin_ends_with_its_shutdown_hooks_run(start, extreme, end):
+async def test_an_idle_plugin_ends_with_its_shutdown_hooks_run_and_says_once_why(start, extreme, end):
     host = await start("quote", extreme, options={"quote-file": "saved"})
     host.connect(PEER)
     await host.custommsg(PEER, struct.pack(">HQI", 0x8C02, 1, 1))
@@ -37,6 +37,8 @@ async def test_an_idle_plugin_ends_with_its_shutdown_hooks_run(start, extreme, e
     end(host)
     assert await host.gone(WITHIN) == 0
     assert (host.folder / "saved").read_text() == "4\n"
+    told = [line for _, line in host.log if "stopping" in line]
+    assert len(told) == 1 or (told and end is ENDS["all-at-once"])
 
 
 async def test_handlers_are_cancelled_and_shutdown_hooks_run(start, end):
