@@ -95,9 +95,10 @@ class _Peer:
 class _Share:
     """What one commit writes."""
 
-    __slots__ = ("lanes", "refusals")
+    __slots__ = ("kept", "lanes", "refusals")
 
     def __init__(self) -> None:
+        self.kept: set[_Lane] = set()  # those that were written
         self.lanes: dict[_Lane, tuple[int, int, int]] = {}  # epoch, last, tries
         self.refusals: dict[_Lane, list[Refusal]] = {}
 
@@ -315,6 +316,7 @@ class Inbox:
         """Write it."""
         share = self._writing
         lanes = [lane for lane in share.lanes if lane.kept]
+        share.kept.update(lanes)
         if not lanes:
             return
         rows = [(*lane.key, *share.lanes[lane]) for lane in lanes]
@@ -341,7 +343,7 @@ class Inbox:
             if error is not None:
                 receiver.failed()
                 continue
-            lane.written = lane.kept
+            lane.written = lane.written or lane in share.kept
             if receiver.stored(epoch, last, share.refusals.get(lane, ())):
                 again = lane.skipped and not lane.waiting
                 lane.skipped = lane.skipped and not again

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import random
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -350,3 +352,68 @@ async def test_while_the_store_cannot_be_opened_nothing_is_taken(pair: Any) -> N
     await pair.bob.store.open()
     pair.alice.wait(5)
     await receipt.delivered()
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_a_rough_day(pair: Any, seed: int) -> None:
+    """Either end crashes, frames are lost, handlers refuse or fail: each message takes effect once, in its order."""
+    chance = random.Random(seed)
+    alice, bob = pair.alice, pair.bob
+    attempts: Counter[bytes] = Counter()
+
+    async def handle(payload: bytes) -> None:
+        number = int(payload[2:])
+        if number % 5 == 0:
+            raise Refuse("not this one", code=1000)
+        seen = await bob.door.get("seen", "")
+        assert isinstance(seen, str)
+        await bob.door.set("seen", f"{seen} {number}")
+        await bob.outbox.send(alice.node_id, LANE, b"\x80\x01%d" % number)
+        if chance.random() < 0.3:
+            await asyncio.sleep(0)
+        attempts[payload] += 1
+        if number % 7 == 0 and attempts[payload] == 1:
+            raise ValueError("at first")
+
+    async def note(payload: bytes) -> None:
+        seen = await alice.door.get("seen", "")
+        assert isinstance(seen, str)
+        await alice.door.set("seen", f"{seen} {payload[2:].decode()}")
+
+    bob.handler, alice.handler = handle, note
+    sent, receipts = 0, dict[int, Any]()
+    while sent < 120:
+        match chance.randrange(12):
+            case 0:
+                await chance.choice((alice, bob)).restart(crash=chance.random() < 0.7)
+                receipts.clear()  # those of a process that is gone are of no use
+            case 1 | 2:
+                for end in (alice, bob):
+                    end.lost = {chance.randrange(30) for _ in range(chance.randrange(4))}
+                pair.link()
+            case 3:
+                for end in (alice, bob):
+                    end.wait(chance.choice((1, 10, 100)))
+            case 4:
+                await pair.settle()
+            case 5:
+                await asyncio.sleep(0.002)
+            case _:
+                for _ in range(chance.randrange(1, 5)):
+                    sent += 1
+                    receipts[sent] = await alice.send(b"%d" % sent)
+    for _ in range(50):
+        for end in (alice, bob):
+            end.lost = set()
+        pair.link()
+        await pair.settle()
+    assert alice.outbox.waiting(bob.node_id) == bob.outbox.waiting(alice.node_id) == (0, 0)
+    expected = "".join(f" {number}" for number in range(1, sent + 1) if number % 5)
+    assert await bob.door.get("seen") == expected
+    assert await alice.door.get("seen") == expected
+    for number, receipt in receipts.items():
+        if number % 5:
+            await receipt.delivered()
+        else:
+            with pytest.raises(RemoteFailure, match="not this one"):
+                await receipt.delivered()
