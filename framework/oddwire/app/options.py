@@ -33,7 +33,7 @@ class Option(Value, kw_only=True):
     tuple of str or int for an option that may be given several times, else a class whose text it reads. The parameter's
     default is the option's. Without one, an option that is not given is None, and the function is not called.
 
-    A ``dynamic`` option may be given anew while the node runs. Raises `ExtensionError`.
+    A ``dynamic`` option may be given anew while the node runs; it takes one value. Raises `ExtensionError`.
     """
 
     name: str
@@ -65,6 +65,9 @@ class Option(Value, kw_only=True):
             kind = _kind(annotation, parameter.default)
         except (NameError, TypeError) as error:
             raise self._wrong(str(error)) from None
+        if kind.multi and self.dynamic:
+            # setconfig of such a one crashes every lightningd before v26.06
+            raise self._wrong("an option that may be given several times should not be dynamic")
         if parameter.default in (_EMPTY, None):
             return Setting(self, owner, kind, None)
         try:

@@ -264,6 +264,13 @@ def test_refuses_what_is_no_function() -> None:
         Option(name="it", function=5)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("function", [texts, numbers, maybe_many])
+def test_what_takes_several_values_is_not_dynamic(function: Callable[[Any], Any]) -> None:
+    option = Option(name="it", function=function, dynamic=True)
+    with pytest.raises(ExtensionError, match="option 'it': an option that may be given several times should not be"):
+        option.setting("quote")
+
+
 def wave(value: complex): ...
 def unknown(value: Unknown): ...
 def truths(value: list[bool]): ...
