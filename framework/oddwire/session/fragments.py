@@ -7,6 +7,7 @@ a payload together costs one join.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from typing import Final
 
 from oddwire.errors import MalformedMessage, QuotaExceeded
@@ -37,6 +38,7 @@ def split(payload: bytes, size: int, transfer: int) -> Iterator[bytes]:
     if not MIN_PIECE <= size <= MAX_PIECE or size >= total:
         text = f"{MIN_PIECE} to {MAX_PIECE} bytes, and fewer than the payload's {total}"
         raise ValueError(f"a piece should have {text}, not {size}")
+    _keep_memory()
     view = memoryview(payload)
     return (
         encode_fragment(transfer, total, size, piece, view[start : start + size])
@@ -166,6 +168,7 @@ class Assembler:
         if self.promised + total > limits.reassembly_bytes:
             text = f"{total} bytes beside {self.promised} under way; at most {limits.reassembly_bytes} at once"
             raise QuotaExceeded(text, limit="reassembly_bytes")
+        _keep_memory()
         self._transfers[number] = transfer = _Transfer(total, size)
         self.promised += total
         return transfer
@@ -228,6 +231,17 @@ class Assembler:
             self.promised -= transfer.total
             self.held -= transfer.held
             self._budget.held -= transfer.held
+
+
+@cache
+def _keep_memory() -> None:
+    """Have the allocator keep what large payloads leave, as the next ones need it again: up to 32 MiB.
+
+    glibc gives free memory back to the kernel, which has to clear it, page by page, before the next payload fills it:
+    that can take longer than all else. It keeps twice the size of the largest block that it had from the kernel and
+    gave back; this one is never touched, so it costs nothing.
+    """
+    bytes(16 << 20)
 
 
 def _malformed(fragment: Fragment, text: str) -> MalformedMessage:
