@@ -4,6 +4,8 @@ Read by test_checkers.py; never run.
 """
 # pyright: strict
 
+from collections.abc import AsyncIterator
+
 from oddwire import Context, Extension, Message, message, u64
 
 extension = Extension("quote", version="1.0", feature=513)
@@ -46,6 +48,22 @@ async def takes_any_message(context: Context, quote: Message) -> None:
     return None
 
 
+@extension.on(Request)
+async def yields(context: Context, request: Request) -> AsyncIterator[Quote]:
+    yield Quote(nonce=request.nonce, millisats=7)
+
+
+@extension.on(Request, reliable=True)
+async def keeps(context: Context, request: Request) -> None:
+    await context.store.set("asset", request.asset)
+    await context.store.set("asset", request)  # error
+
+
+@extension.on(Request)  # error
+async def yields_no_message(context: Context, request: Request) -> AsyncIterator[int]:
+    yield 7
+
+
 @extension.on(Request)  # error
 async def of_another_message(context: Context, request: Quote) -> None:
     return None
@@ -85,3 +103,20 @@ async def sends(context: Context) -> None:
     await context.peer.send(Say(text="x"))
     await context.peer.send("x")  # error
     await context.peer.send(Say)  # error
+
+
+async def asks(context: Context) -> None:
+    quote = await context.peer.request(Request(asset="eur", nonce=1), Quote)
+    print(quote.millisats)
+    print(quote.asset)  # error
+    async for part in context.peer.stream(Request(asset="eur", nonce=1), Quote):
+        print(part.millisats)
+        print(part.asset)  # error
+    await context.peer.request(Request(asset="eur", nonce=1), int)  # error
+
+
+async def delivers(context: Context) -> None:
+    receipt = await context.peer.send(Say(text="x"), reliable=True)
+    await receipt.delivered()
+    await context.peer.send(Say(text="x"), progress=lambda sent, total: print(sent + total))
+    await context.peer.send(Say(text="x"), reliable=True, force=True)  # error

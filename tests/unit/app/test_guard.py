@@ -231,24 +231,6 @@ async def test_messages_above_the_rate_are_read_later_and_none_is_lost(limits: L
         await until(lambda: transport.flow[-1] == ("resume", ALICE))
 
 
-async def test_an_application_limits_all_that_a_peer_sends() -> None:
-    server = Server()
-    transport = ScriptedTransport()
-    async with Application(server.extension, transport=transport, limits=Limits(messages_per_second=50)) as app:
-        for node_id in (ALICE, BOB):
-            transport.connect_peer(node_id)
-        for number in range(60):
-            transport.receive(ALICE, note(number))
-        transport.receive(BOB, note(1))
-        await until(lambda: len(server.notes) == 61)
-        assert ("pause", BOB) not in transport.flow
-        assert app.counters.throttled["messages_per_second"] > 0
-        transport.lose_peer(ALICE)
-        transport.connect_peer(ALICE)
-        transport.receive(ALICE, note(99))
-        await until(lambda: (ALICE, 99) in server.notes)
-
-
 def test_a_meter_is_there_for_rates_alone() -> None:
     assert not Meter.measures(Limits())
     assert Meter.measures(Limits(messages_per_second=1))
