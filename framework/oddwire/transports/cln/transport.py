@@ -26,12 +26,13 @@ from oddwire.transports.base import (
     wrong_length,
 )
 from oddwire.transports.cln.calls import HostCalls
-from oddwire.transports.cln.channel import Channel, Level
+from oddwire.transports.cln.channel import Channel
 from oddwire.transports.cln.flow import ClnLimits, Dropped, Inbox
 from oddwire.transports.cln.hooks import Item, Receive
 from oddwire.transports.cln.manifest import getmanifest_result, has_custommsg_notification, option_values
 from oddwire.transports.cln.peers import read_address
 from oddwire.transports.cln.roster import Roster
+from oddwire.transports.cln.writer import Level
 
 __all__ = ["ClnTransport"]
 
@@ -49,10 +50,10 @@ class ClnTransport(Transport):
     ``stdin`` and ``stdout`` are descriptors of the way to lightningd, which the transport takes over (one socket for
     both will do), ``foreign`` one whose lines go to the node's log: see `take_stdio`. ``receive`` says how messages
     come: by the ``custommsg`` hook, or from v24.02 on by the notification, which cannot hold up the node's reading.
-    Hooks are answered in a thread, whatever the loop is doing. ``on_stop`` is called in that thread, once, when
-    lightningd wants the plugin to end or is gone; the sink is told, too. With ``linger``, hooks are answered after
-    `aclose` as well, and log lines written, until `finish` or the process's end. ``version`` is lightningd's, by
-    default what it put into the environment.
+    Hooks are answered before they are looked at, and by a thread where the loop does not come to it. ``on_stop`` is
+    called, once and in either, when lightningd wants the plugin to end or is gone; the sink is told, too. With
+    ``linger``, hooks are answered after `aclose` as well, and log lines written, until `finish` or the process's end.
+    ``version`` is lightningd's, by default what it put into the environment.
 
     After `open`: ``node_id`` and ``uris`` are the node's. ``dropped`` counts messages that the application did not take
     in time.
@@ -360,6 +361,7 @@ class ClnTransport(Transport):
             await self._roster.aclose(_CLOSED)
         if self._rpc is not None:
             await self._rpc.aclose()
+        self._channel.detach()
         if not self._linger and self._channel.is_running:
             ended = asyncio.Event()
             self._channel.stop(on_done=lambda: loop.call_soon_threadsafe(ended.set))

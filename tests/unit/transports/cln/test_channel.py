@@ -1,4 +1,7 @@
-"""The thread: what it reads, writes, hands on and logs, with the test at the other ends of its pipes."""
+"""The way to the node: what is read, written, handed on and logged, with the test at the other ends of the pipes.
+
+Tests that read stdout without awaiting block the loop: then it is the thread that answers.
+"""
 
 from __future__ import annotations
 
@@ -67,6 +70,8 @@ class Ends:
         return json.loads(text)
 
     def close(self) -> None:
+        if self.channel._loop is not None and not self.channel._loop.is_closed():
+            self.channel.detach()
         self.channel.stop(0.1)
         assert self.channel.join(DEADLINE)
         for fd in (self.to_stdin, self.from_stdout, self.printed):
@@ -93,6 +98,63 @@ async def test_calls_are_answered_and_handed_on(ends: Ends) -> None:
         assert ends.read() == {"jsonrpc": "2.0", "id": f"cln:custommsg#{number}", "result": {"result": "continue"}}
     await ends.until(lambda: ends.items)
     assert ends.items == [(NodeId(PEER), b"\x8c\x01\xaa")]
+
+
+async def test_the_loop_answers_by_itself_and_before_it_hands_on(ends: Ends) -> None:
+    answered_before = []
+    ends.channel._take = lambda items, dropped: (answered_before.append(ends.read()["id"]), ends.take(items, dropped))
+    for number in range(50):
+        os.write(ends.to_stdin, custommsg(number, f"8c01{number:02x}"))
+        await ends.until(lambda: len(ends.items) > number)  # noqa: B023 - awaited here
+    assert answered_before == [f"cln:custommsg#{number}" for number in range(50)]
+    assert not ends.channel._in_charge
+
+
+async def test_the_thread_takes_over_and_gives_back_and_nothing_is_lost_or_reordered(ends: Ends) -> None:
+    sent = 0
+    for round_ in range(6):
+        for _ in range(20):
+            os.write(ends.to_stdin, custommsg(sent, f"8c01{sent:04x}"))
+            sent += 1
+            if round_ % 2:
+                await asyncio.sleep(0)
+            else:
+                assert ends.read()["id"] == f"cln:custommsg#{sent - 1}"  # blocks the loop until it is answered
+        await ends.until(lambda: len(ends.items) >= sent)  # noqa: B023 - awaited here
+        for _ in range(20 if round_ % 2 else 0):
+            ends.read()
+    assert [int.from_bytes(payload[2:], "big") for _, payload in ends.items] == list(range(sent))
+
+
+async def test_after_silence_it_is_all_as_before(ends: Ends) -> None:
+    """The thread sleeps after a second without messages, and wakes for the first."""
+    async with asyncio.timeout(DEADLINE):
+        while not ends.channel._polls_stdin:
+            await asyncio.sleep(0.05)
+    for number in range(3):
+        os.write(ends.to_stdin, custommsg(number, "8c01"))
+        assert ends.read()["id"] == f"cln:custommsg#{number}"
+    await ends.until(lambda: len(ends.items) >= 3)
+
+
+async def test_stdin_may_be_a_file(tmp_path) -> None:
+    path = tmp_path / "requests"
+    path.write_bytes(b"".join(custommsg(number, "8c01") for number in range(5)))
+    from_stdout, stdout = os.pipe()
+    items: list[Any] = []
+    changed = asyncio.Event()
+    channel = Channel(os.open(path, os.O_RDONLY), stdout)
+    channel.reader.type_ids = frozenset({0x8C01})
+    channel.start(asyncio.get_running_loop(), lambda more, dropped: (items.extend(more), changed.set()))
+    async with asyncio.timeout(DEADLINE):
+        while "the node is gone" not in items:
+            changed.clear()
+            await changed.wait()
+    assert items[:-1] == [(NodeId(PEER), b"\x8c\x01")] * 5
+    channel.stop()
+    assert channel.join(DEADLINE)
+    assert os.read(from_stdout, 65536).count(b"continue") == 5
+    os.close(from_stdout)
 
 
 async def test_the_order_of_what_is_sent_from_several_threads_is_each_ones_own(ends: Ends) -> None:
