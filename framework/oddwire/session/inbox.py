@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from oddwire.errors import Refuse, StoreError
 from oddwire.proto.keys import NodeId
-from oddwire.session.database import Database
+from oddwire.session.database import Database, explain
 from oddwire.session.frames import Ack, AckFlag, Code, Data, Refusal, clip
 from oddwire.session.reliable import Receiver, Verdict
 from oddwire.session.store import Store
@@ -124,6 +124,7 @@ class Inbox:
         self._writing = _Share()
         self._database: Database | None = None
         self._opening: asyncio.Task[None] | None = None
+        self._readable = True
         self._seen: set[tuple[bytes, bytes]] = set()  # lanes that are careful for what happened before this process
         store.add(self)
 
@@ -132,7 +133,13 @@ class Inbox:
         if self._database is None:
             self._reopen()
             return True  # not acknowledged: it will come again
-        lane = self._lane(node_id, data.lane)
+        try:
+            lane = self._lane(node_id, data.lane)
+        except sqlite3.Error as error:
+            if self._readable:
+                logger.error("no reliable messages are taken: %s", explain(error, self._store.path))
+            self._readable = False
+            return True
         if lane is None:
             return False
         receiver = lane.receiver
@@ -178,36 +185,33 @@ class Inbox:
             self._opening = None
 
     def _lane(self, node_id: NodeId, number: int) -> _Lane | None:
+        """Give a lane, None for one too many. Raises `sqlite3.Error`."""
         peer = self._peers.get(node_id)
         lane = None if peer is None else peer.lanes.get(number)
         if lane is not None:
             lane.peer.gone = False
             return lane
-        if self._database is None:
-            return None
+        assert self._database is not None  # noqa: S101 - narrows the type for checkers
         key = (bytes(node_id), number.to_bytes(8))
         careful = not self._database.clean and key not in self._seen
         reader = self._database.reader
-        try:
-            query = "SELECT epoch, last, tries FROM oddwire_inbox WHERE peer = ? AND lane = ?"
-            row = reader.execute(query, key).fetchone()
-            if row is None:
-                (lanes,) = reader.execute("SELECT count(*) FROM oddwire_inbox WHERE peer = ?", key[:1]).fetchone()
-                if lanes >= MAX_LANES or (peer is not None and not self._make_room(peer)):
-                    return None
-                receiver = Receiver(careful=careful)
-            else:
-                epoch, last, tries = row
-                found = reader.execute(
-                    "SELECT sequence, code, text FROM oddwire_refusals WHERE peer = ? AND lane = ? AND epoch = ? "
-                    "ORDER BY sequence",
-                    (*key, epoch),
-                )
-                refusals = [Refusal(*refusal) for refusal in found.fetchall()]
-                receiver = Receiver(epoch=epoch, last=last, tries=tries, refusals=refusals, careful=careful)
-        except sqlite3.Error:
-            logger.exception("the inbox from %s cannot be read", node_id)
-            return None
+        query = "SELECT epoch, last, tries FROM oddwire_inbox WHERE peer = ? AND lane = ?"
+        row = reader.execute(query, key).fetchone()
+        if row is None:
+            (lanes,) = reader.execute("SELECT count(*) FROM oddwire_inbox WHERE peer = ?", key[:1]).fetchone()
+            if lanes >= MAX_LANES or (peer is not None and not self._make_room(peer)):
+                return None
+            receiver = Receiver(careful=careful)
+        else:
+            epoch, last, tries = row
+            found = reader.execute(
+                "SELECT sequence, code, text FROM oddwire_refusals WHERE peer = ? AND lane = ? AND epoch = ? "
+                "ORDER BY sequence",
+                (*key, epoch),
+            )
+            refusals = [Refusal(*refusal) for refusal in found.fetchall()]
+            receiver = Receiver(epoch=epoch, last=last, tries=tries, refusals=refusals, careful=careful)
+        self._readable = True
         if peer is None:
             peer = self._peers[node_id] = _Peer(node_id)
         if careful and row is not None:

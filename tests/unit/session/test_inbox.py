@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sqlite3
 from collections import Counter
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -352,6 +354,24 @@ async def test_while_the_store_cannot_be_opened_nothing_is_taken(pair: Any) -> N
     await pair.bob.store.open()
     pair.alice.wait(5)
     await receipt.delivered()
+
+
+async def test_an_inbox_that_cannot_be_read_is_told_of_once_and_no_fault_of_the_peers(
+    pair: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    reader = pair.bob.store._database.reader
+    pair.link()
+    with closing(sqlite3.connect(pair.bob.path)) as other:
+        other.execute("ALTER TABLE oddwire_inbox RENAME TO somewhere_else")
+        for sequence in (1, 2, 3):
+            assert receive(pair.bob, sequence)
+        assert caplog.text.count("no reliable messages are taken") == 1
+        assert acks(pair.bob) == []
+        other.execute("ALTER TABLE somewhere_else RENAME TO oddwire_inbox")
+    assert reader.execute("SELECT count(*) FROM oddwire_inbox").fetchone() == (0,)
+    assert receive(pair.bob, 1)
+    await pair.settle()
+    assert acks(pair.bob)[-1].value == 1
 
 
 @pytest.mark.parametrize("seed", range(6))
