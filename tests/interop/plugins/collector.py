@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""A pyln-client plugin that keeps what every peer sends, in order, until somebody takes it."""
+"""A pyln-client plugin that keeps what every peer sends, in order, until somebody takes it; greetings it does not."""
 
 from pyln.client import Plugin
 
 EVEN = 40000
+GREETING = "c0dd"  # the type with which applications of oddwire begin
 
 plugin = Plugin(custom_msgs=[EVEN])
 plugin.add_option("collector-greeting", "", "The message, in hex, to send to each peer as soon as it is connected")
@@ -13,8 +14,9 @@ asked = []
 
 @plugin.hook("custommsg")
 def custommsg(peer_id, payload, plugin, **kwargs):
-    came.setdefault(peer_id, []).append(payload)
-    answer_asked()
+    if not payload.startswith(GREETING):
+        came.setdefault(peer_id, []).append(payload)
+        answer_asked()
     return {"result": "continue"}
 
 
