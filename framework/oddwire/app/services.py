@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Services"]
 
-_MEMORY = ":memory:"
-
 
 class Services:
     """The store and the guards. Raises `ExtensionError` if there are reliable handlers and no store for them."""
@@ -58,14 +56,12 @@ class Services:
             for guard in guards.values():
                 await guard.start()
         self._running = True
-        if self._path is not None and (self._router.reliable or self._is_there(self._path)):
+        if self._router.reliable or self._may_hold_messages():
             await self.deliveries().open()
         return guards
 
-    @staticmethod
-    def _is_there(path: str) -> bool:
-        """Say whether there is a store already: messages may wait in it."""
-        return path == _MEMORY or os.path.exists(path)  # noqa: PTH110 - pathlib takes its time to load
+    def _may_hold_messages(self) -> bool:
+        return self._path is not None and os.path.exists(self._path)  # noqa: PTH110 - pathlib takes its time to load
 
     def attach(self, dispatcher: Dispatcher) -> None:
         """Let reliable messages come and go."""

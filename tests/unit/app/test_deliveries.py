@@ -197,6 +197,9 @@ async def test_one_that_is_too_large_for_the_peer_is_given_up_and_the_next_arriv
 async def test_only_reliable_handlers_take_reliable_messages(both: Both) -> None:
     plain = Extension("shop", version="1.0")
 
+    @plain.on(Done, reliable=True)
+    async def done(context: Context, done: Done) -> None: ...
+
     @plain.on(Plain)
     async def handle(context: Context, request: Plain) -> None:
         raise AssertionError("not asked to be called more than once")

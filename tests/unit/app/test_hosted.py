@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from oddwire.app.hosted import is_hosted
+from oddwire.app.hosted import is_hosted, store_name
 from oddwire.jsonrpc.framing import JsonSplitter, encode
 from oddwire.jsonrpc.server import JsonRpcServer
 
@@ -370,3 +370,8 @@ def test_the_environment_tells_who_started_us(monkeypatch: pytest.MonkeyPatch) -
     assert not is_hosted()
     monkeypatch.setenv("LIGHTNINGD_PLUGIN", "1")
     assert is_hosted()
+
+
+def test_each_plugin_has_a_store_of_its_own() -> None:
+    assert store_name("/home/node/plugins/market.py") == "oddwire-market.sqlite3"
+    assert store_name("market") == "oddwire-market.sqlite3"

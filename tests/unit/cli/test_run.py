@@ -136,6 +136,50 @@ async def test_the_key_lives_in_the_data_dir(start, tmp_path: Path) -> None:
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
 
 
+SHOP = """
+from oddwire import Context, Extension, Message, message
+
+extension = Extension("shop", version="1.0")
+
+@message(0x8D05)
+class Order(Message):
+    text: str = ""
+
+@extension.on(Order, reliable=True)
+async def order(context: Context, order: Order) -> None: ...
+
+@extension.rpc("shop-count")
+async def count(context: Context) -> int:
+    count = await context.store.get("count", 0) + 1
+    await context.store.set("count", count)
+    print("counted", count, flush=True)
+    return count
+"""
+
+
+async def test_what_extensions_keep_lives_in_the_data_dir(start, tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(SHOP)
+    data_dir = tmp_path / "node"
+    for count in (1, 2):
+        node = await start("run", tmp_path / "shop.py", *LOCAL, "--data-dir", data_dir, stdin=asyncio.subprocess.PIPE)
+        await node.line("listening")
+        await node.type("shop-count\n")
+        await node.line(f"counted {count}")
+        await node.interrupt()
+    assert (data_dir / "oddwire.sqlite3").exists()
+
+
+async def test_without_data_dir_it_lives_in_memory(start, tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(SHOP)
+    for _ in range(2):
+        node = await start("run", tmp_path / "shop.py", *LOCAL, stdin=asyncio.subprocess.PIPE)
+        await node.line("listening")
+        await node.type("shop-count\n")
+        await node.line("counted 1")
+        await node.interrupt()
+    assert [path.name for path in tmp_path.iterdir() if path.name != "__pycache__"] == ["shop.py"]
+
+
 async def test_without_data_dir_the_key_is_new_and_nothing_is_written(start, tmp_path: Path) -> None:
     ids = set()
     for _ in range(2):
