@@ -35,7 +35,12 @@ class Messenger(Protocol):
         raise NotImplementedError
 
     def send(
-        self, node_id: NodeId, message: Message, force: bool = False, progress: Progress | None = None
+        self,
+        node_id: NodeId,
+        message: Message,
+        force: bool = False,
+        since: float | None = None,
+        progress: Progress | None = None,
     ) -> Coroutine[Any, Any, None]:
         """Send one message."""
         raise NotImplementedError
@@ -150,7 +155,9 @@ class Peer:
         """
         if reliable:
             return self._messenger.requests.deliver(self.node_id, message)
-        return self._messenger.send(self.node_id, message, force, progress)
+        if progress is not None:
+            return self._messenger.send(self.node_id, message, force, None, progress)
+        return self._messenger.send(self.node_id, message, force)
 
     def request(
         self, message: Message, reply: type[M], *, timeout: float | None = 5.0, force: bool = False

@@ -145,7 +145,9 @@ class Deliveries:
             logger.debug("%s went; what is in the outbox waits", node_id)
         finally:
             del self._pumps[node_id]
-        if not link.closed:
+        if link.closed:
+            self._ready(node_id)  # it may have come back meanwhile
+        else:
             link.session.wake(link, self._outbox.deadline(node_id))
 
     async def _send(self, link: Link, frame: bytes) -> None:

@@ -79,6 +79,7 @@ class Dispatcher:
         self.deliveries: Deliveries | None = None
         self._longer = LongerWay(self)
         self.routes = {prefix: self._longer.equipped(route) for prefix, route in router.incoming.items()}
+        self._shorter = {prefix: route[:4] for prefix, route in self.routes.items()}
         self.outgoing = dict(router.outgoing)
         self.lanes: dict[NodeId, Lane] = {}
         self._base = contextvars.copy_context()  # a task of ours is no part of what its maker is doing
@@ -110,18 +111,18 @@ class Dispatcher:
     def payload_received(self, peer: NodeId, payload: bytes) -> None:
         """Decode, and queue for the handler. Nothing here grows with peers, types or extensions."""
         lane = self.lanes.get(peer)
-        route = self.routes.get(payload[:2])
-        if lane is None or route is None or lane.hung_up:
+        short = self._shorter.get(payload[:2])
+        if lane is None or short is None or lane.hung_up:
             self._unrouted(lane, peer, payload)
             return
-        decode, handler, owner, longer, _, _, _, _ = route
+        decode, handler, owner, longer = short
         try:
             message = decode(payload)
         except Exception as error:
             self.malformed(lane, payload, error)
             return
         if longer or lane.attentive:
-            self._longer.attend(lane, route, message, payload)
+            self._longer.attend(lane, self.routes[payload[:2]], message, payload)
             return
         if handler is None:
             return
@@ -168,8 +169,8 @@ class Dispatcher:
         node_id: NodeId,
         message: Message,
         force: bool = False,
-        progress: Progress | None = None,
         since: float | None = None,
+        progress: Progress | None = None,
     ) -> None:
         """Encode and hand to the transport; see `Peer.send`. ``since`` is when what it answers was received."""
         try:
@@ -179,10 +180,10 @@ class Dispatcher:
         if owners is not None and not force:
             check_support(message, owners, self.info(node_id), node_id, self.link(node_id))
         payload = encode(message)
-        if len(payload) > MAX_PAYLOAD or progress is not None:
-            await self.requests.send_large(node_id, message, payload, progress)
-        else:
+        if progress is None and len(payload) <= MAX_PAYLOAD:
             await self.transport.send(node_id, payload)
+        else:
+            await self.requests.send_large(node_id, message, payload, progress)
         if self.tracer is not None:
             self.tracer.trace("sent", node_id, payload, message, since=since)
 
@@ -206,10 +207,9 @@ class Dispatcher:
 
     def counters(self) -> Counters:
         """Give how often limits took effect, those of all extensions together."""
-        parts = [self._counters, *(guard.counters for guard in self.guards.values())]
-        parts += [] if self.conversation is None else [self.conversation.session.counters]
         counters = Counters()
-        for part in parts:
+        session = [] if self.conversation is None else [self.conversation.session.counters]
+        for part in (self._counters, *(guard.counters for guard in self.guards.values()), *session):
             counters.add(part)
         return counters
 
