@@ -155,7 +155,7 @@ async def test_a_peer_can_begin_while_we_go_on():
 
 
 async def test_a_peer_that_is_behind_is_not_hurried():
-    async with raw(receive_buffer=4096) as (connection, peer):
+    async with raw(receive_buffer=4096) as (connection, _):
         while not connection.congested:
             connection.send_nowait(CHUNK)
         await settle()

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from oddwire.errors import (
     EncodeError,
+    MalformedMessage,
     NotMinimal,
     OutOfOrder,
     TrailingBytes,
@@ -13,6 +14,7 @@ from oddwire.errors import (
     ValueOutOfRange,
 )
 from oddwire.proto.primitives import (
+    MAX_RECORDS,
     bigsize_decode,
     bigsize_encode,
     build_tlv_stream,
@@ -209,3 +211,12 @@ def test_building_refuses_what_parsing_would():
         build_tlv_stream([(3, b""), (1, b"")])
     with pytest.raises(ValueOutOfRange):
         build_tlv_stream([(1 << 64, b"")])
+
+
+def test_a_stream_has_so_many_records_at_most():
+    """A message cannot hold as many, but what comes in fragments could hold millions."""
+    records = [(number, b"") for number in range(MAX_RECORDS + 1)]
+    assert len(build_tlv_stream(records[: MAX_RECORDS // 2 + 200])) > 65535
+    assert len(parse_tlv_stream(build_tlv_stream(records[:-1]))) == MAX_RECORDS
+    with pytest.raises(MalformedMessage, match="TLV stream holds more than 32768 records"):
+        parse_tlv_stream(build_tlv_stream(records))
