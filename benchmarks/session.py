@@ -1,8 +1,9 @@
-"""The session layer against plain sends: requests, large messages, streams, and what it costs who does not use it."""
+"""The session layer against plain sends: requests, large messages, streams; what it costs who does not use it."""
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import resource
 import statistics
@@ -16,6 +17,7 @@ from oddwire.app import Application, Context, Extension, Peer
 from oddwire.codecs import Registry
 from oddwire.proto import PrivateKey
 from oddwire.schema import Message, message, u64
+from oddwire.session.frames import encode_cancel, encode_data, encode_fragment, encode_reply, encode_request
 from oddwire.transports.bolt8 import Bolt8Transport
 
 REQUESTS = 30_000
@@ -103,6 +105,26 @@ def peak() -> float:
     """Give the most memory this process has held, in MB."""
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most / (1e6 if sys.platform == "darwin" else 1e3)
+
+
+HOSTILE = [
+    encode_reply(1, 0, b"\x90\x23" + bytes(90)),  # nobody asked
+    encode_request(2, 0, b"\x90\x71" + bytes(90)),  # of a type that nobody takes
+    encode_request(3, 0, b"\x90\x21" + b"\xc1" * 90),  # malformed
+    encode_fragment(4, 1 << 40, 60_000, 0, bytes(60_000)),  # too large
+    encode_fragment(5, 1000, 10, 0, bytes(10)),  # too small a piece
+    encode_cancel(1, 6),
+    encode_data(7, 1, 1, 1, b"\x90\x25" + bytes(90)),  # to an application without a store
+    b"\xc0\xdd\x63" + bytes(90),  # of no kind we know
+]
+"""Frames of which nothing comes."""
+
+
+async def flood(transport: Bolt8Transport, peer: Peer) -> None:
+    """Send what is wrong, as fast as it is read."""
+    for frame in itertools.cycle(HOSTILE):
+        await transport.send(peer.node_id, frame)
+        await asyncio.sleep(0)
 
 
 def serve(channel: Channel, *works: str) -> list[float]:
@@ -194,6 +216,44 @@ async def ask(peer: Peer) -> float:
     return REQUESTS / (time.perf_counter() - start)
 
 
+def use_beside(channel: Channel, hostile: bool) -> None:
+    """Send plain messages, while another peer, which does not share our connection, is idle or hostile."""
+
+    async def main() -> None:
+        receiver, other = Receiver(), Bolt8Transport(PrivateKey(os.urandom(32)))
+        async with (
+            Application(Receiver().extension, transport=other) as beside,
+            Application(receiver.extension, transport=Bolt8Transport(PrivateKey(os.urandom(32)))) as app,
+        ):
+            uri = await channel.aget()
+            peer, victim = await app.connect(uri), await beside.connect(uri)
+            await asyncio.gather(peer.introduced(), victim.introduced())
+            await channel.aget()
+            flooding = asyncio.create_task(flood(other, victim)) if hostile else None
+            await asyncio.sleep(0.5)
+            await send(peer, "plain")
+            await channel.aget()
+            if flooding is not None:
+                if flooding.done():
+                    flooding.result()
+                flooding.cancel()
+
+    run_async(main())
+
+
+def serve_beside(channel: Channel, hostile: bool) -> float:
+    return serve(channel, "plain")[0]
+
+
+def beside() -> list[Row]:
+    with_idle, with_hostile = [], []
+    for _ in range(ROUNDS):
+        with_idle.append(pair(serve_beside, use_beside, False)[0])
+        with_hostile.append(pair(serve_beside, use_beside, True)[0])
+    name = "plain messages beside a hostile peer, against beside an idle one"
+    return [Row(name, median_ratio(with_hostile, with_idle), "ratio", ">= 0.9", rates(with_hostile, with_idle))]
+
+
 def requests() -> list[Row]:
     plain, asked = [], []
     for _ in range(ROUNDS):
@@ -248,4 +308,4 @@ def idle() -> list[Row]:
 
 
 def rows() -> list[Row]:
-    return [*requests(), *bulk(), *memory(), *idle()]
+    return [*requests(), *bulk(), *memory(), *idle(), *beside()]
