@@ -231,6 +231,27 @@ async def test_a_handler_that_awaits_what_was_cancelled_has_failed(pair: Any) ->
     assert pair.bob.failed == [("the handler awaited something that was cancelled", 1)]
 
 
+async def test_what_is_given_up_while_it_is_handled_leaves_nothing(pair: Any) -> None:
+    hang = asyncio.Event()
+
+    async def handle(payload: bytes) -> None:
+        await pair.bob.count(payload)
+        if payload.endswith(b"slow"):
+            await hang.wait()
+
+    pair.bob.handler = handle
+    pair.link()
+    slow = await pair.alice.send(b"slow")
+    await asyncio.sleep(0.01)
+    pair.alice.outbox.give_up(pair.bob.node_id, LANE, 1, Code.TOO_LARGE, "")
+    with pytest.raises(RemoteFailure):
+        await slow.delivered()
+    receipt = await pair.alice.send(b"next")
+    hang.set()
+    await receipt.delivered()
+    assert await pair.bob.door.get("count") == 1
+
+
 async def test_who_has_no_handler_refuses(pair: Any) -> None:
     def handler_of(node_id: object, payload: bytes) -> Any:
         raise Refuse("what is this", code=Code.UNKNOWN_MESSAGE)

@@ -103,6 +103,31 @@ async def test_frames_that_are_lost_go_again_in_time(pair: Any) -> None:
     assert await pair.bob.door.get("count") == 4
 
 
+async def test_frames_carry_the_base_that_is_on_disk(pair: Any) -> None:
+    pair.link()
+    pair.alice.lost = {1, 2}
+    for number in range(3):
+        await pair.alice.send(b"%d" % number)
+    await pair.settle()
+    assert waiting(pair.alice)[0] == 2
+    writer = pair.alice.store._database.writer
+    await pair.alice.store.touch().durable()
+    pair.alice.lost = set(range(3, 100))
+    pair.alice.wait(5)
+    assert pair.alice.sent[3].base == 2
+    writer.execute("PRAGMA query_only = 1")
+    pair.alice.outbox.acknowledged(pair.bob.node_id, Ack(Scope.LANE, 0, LANE, pair.alice.sent[3].epoch, 2), 6.0)
+    with pytest.raises(StoreError, match="read-only"):
+        await pair.alice.send(b"more")
+    count = len(pair.alice.sent)
+    pair.alice.wait(100)
+    assert [(frame.base, frame.sequence) for frame in pair.alice.sent[count:]] == [(2, 3)], "2 is settled, not on disk"
+    writer.execute("PRAGMA query_only = 0")
+    await pair.alice.store.touch().durable()
+    pair.alice.wait(100)
+    assert pair.alice.sent[-1][2:4] == (3, 3)
+
+
 async def test_a_quota_of_messages(pair: Any) -> None:
     await asyncio.gather(*(pair.alice.send(b"") for _ in range(2000)))
     with pytest.raises(QuotaExceeded, match=r"2000 reliable messages to .* are not acknowledged yet") as caught:
