@@ -56,7 +56,7 @@ async def test_what_would_not_come_back_is_refused_at_once(door: ExtensionStore,
     assert await door.get("key") is None
 
 
-@pytest.mark.parametrize("value", [None, [1], {"a": 1}, object()], ids=repr)
+@pytest.mark.parametrize("value", [None, [1], {"a": 1}, pytest.param(object(), id="object")], ids=repr)
 async def test_other_kinds_are_refused(door: ExtensionStore, value: Any) -> None:
     with pytest.raises(TypeError, match="should be bytes, str, int or float"):
         await door.set("key", value)
