@@ -29,7 +29,7 @@ HANDSHAKE_TIMEOUT: Final = 10.0
 # works on them while we work on the rest, then twice as many each time. Else one of two that ask and answer each other
 # would always wait for the other. Batches of over 64 KB cost the allocator, which then gives memory back to the kernel
 # and faults it in again, twice what they save.
-_FIRST_FLUSH, _FLUSH_AT = 2 * 1024, 32 * 1024
+_FIRST_FLUSH, _FLUSH_AT = 4 * 1024, 32 * 1024
 _WRITE_HIGH, _WRITE_LOW = 256 * 1024, 64 * 1024
 _INBOX_HIGH, _INBOX_LOW = 1024 * 1024, 256 * 1024
 _LINGER = 5.0  # seconds to let the peer read our last words, as lightningd does
