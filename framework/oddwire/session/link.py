@@ -59,6 +59,7 @@ class Link:
     __slots__ = (
         "_assembler",
         "_calls",
+        "_early",
         "_faults",
         "_hello",
         "_hellos",
@@ -99,6 +100,7 @@ class Link:
         """Tasks that handle requests of the peer; kept by the host."""
         self._assembler: Assembler | None = None
         self._calls: Calls | None = None
+        self._early: list[Hello] | None = []  # the peer's, until ours goes out
         self._faults: TokenBucket | None = None
         self._hello: Hello | None = None
         self._hellos = 0
@@ -169,7 +171,13 @@ class Link:
         posted, send = self._posted, self.session.transport.send
         try:
             while posted:
-                await send(self.node_id, posted.popleft())
+                frame = posted.popleft()
+                if self._early is not None:
+                    # The first is our hello. What the peer's wakes up comes to its turn when ours is on its way
+                    early, self._early = self._early, None
+                    for hello in early:
+                        self._take_hello(hello)
+                await send(self.node_id, frame)
         except TransportError:
             posted.clear()  # it has gone, or is going
         finally:
@@ -202,6 +210,9 @@ class Link:
             self.session.host.malformed(self.node_id, payload, error)
 
     def _take_hello(self, hello: Hello) -> None:
+        if self._early is not None:
+            self._early.append(hello)  # nothing that it allows may overtake ours
+            return
         self._hellos += 1
         if self._hellos > _HELLOS:
             self._fault()

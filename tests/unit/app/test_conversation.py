@@ -411,6 +411,7 @@ async def test_transfers_that_stand_still_are_given_up(server: Server) -> None:
         transport.connect_peer(ALICE)
         scene = Scene(app, transport)
         scene.say(hello())
+        await scene.hears()
         scene.say(pieces(1, b"\x8c\x07" + bytes(150_000))[0])
         async with asyncio.timeout(30):
             while not app.counters.refused:

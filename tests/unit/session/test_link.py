@@ -14,13 +14,15 @@ from oddwire.session.frames import (
     Failure,
     Fragment,
     Hello,
+    HelloFlag,
     Reply,
     Request,
     Scope,
     encode,
 )
 from oddwire.session.limits import Limits
-from oddwire.transports.base import NodeId
+from oddwire.testing import RecordingSink
+from oddwire.transports.base import Manifest, NodeId
 
 ALICE = NodeId("02" + "aa" * 32)
 
@@ -36,6 +38,29 @@ async def test_frames_sent_without_waiting_keep_their_order(stage: Any) -> None:
     await stage.idle()
     assert stage.sent() == [Cancel(Scope.REQUEST, number) for number in range(50)]
     assert stage.host.tasks == set()
+    stage.session.close()
+
+
+async def test_whoever_waits_for_a_session_sends_after_our_hello(stage: Any) -> None:
+    """Though the peer's hello be there first: a peer ignores all that comes before ours."""
+    stage = stage()
+    await stage.transport.open(Manifest(), RecordingSink())
+    stage.transport.connect_peer(ALICE)
+
+    async def ask() -> None:
+        async with asyncio.timeout(30):
+            while ALICE not in stage.session.links or not stage.session.links[ALICE].ready:
+                await asyncio.sleep(0)
+        await stage.session.links[ALICE].send(encode(Cancel(Scope.REQUEST, 1)))
+
+    asking = asyncio.create_task(ask())
+    await stage.idle()
+    link = stage.session.peer_connected(ALICE)
+    link.receive(encode(Hello(HelloFlag.ANSWER, 1, 1, instance=1)))
+    await asking
+    await stage.idle()
+    assert [type(frame) for frame in stage.sent()] in ([Hello, Cancel, Hello], [Hello, Hello, Cancel])
+    assert link.spoken == {}
     stage.session.close()
 
 
