@@ -109,7 +109,8 @@ class Hooks:
         """Learn that a handler raised, returned what is no message, or returned one that could not be sent.
 
         ``extension`` is the name of the plugin the handler belongs to; ``message`` is what it was handling, None
-        for a peer hook. Not async. The failure is logged as well, and the peer is told nothing of it.
+        for a peer hook. Not async. The failure is logged as well. The peer is told nothing of it, but that there
+        was one, if it had sent a request.
         """
 
     @hookspec

@@ -46,7 +46,7 @@ POLICY: Final = {
     Outcome.UNKNOWN_ODD: Policy(logging.DEBUG),  # BOLT 1: it's OK to be odd
     Outcome.UNKNOWN_EVEN: Policy(logging.INFO, warn=True, disconnect=True),  # BOLT 1: must close the connection
     Outcome.MALFORMED: Policy(logging.INFO, warn=True),
-    Outcome.HANDLER_RAISED: Policy(logging.ERROR, report=True),  # the peer is told nothing
+    Outcome.HANDLER_RAISED: Policy(logging.ERROR, report=True),  # the peer is told nothing; a request has failed
 }
 
 _EXITING: Final = "; to end the application, it should call context.app.stop()"

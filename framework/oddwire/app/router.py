@@ -12,8 +12,9 @@ from oddwire.app.methods import BoundMethod
 from oddwire.app.options import Setting
 from oddwire.app.plugins import Contribution, PluginManager
 from oddwire.codecs.registry import Registry
-from oddwire.errors import EncodeError, ExtensionError, NotSupported
+from oddwire.errors import EncodeError, ExtensionError, NotSupported, TypeConflict
 from oddwire.schema import Message, schema_of
+from oddwire.session.basics import SESSION_TYPE
 from oddwire.transports.base import Manifest, NodeId, PeerInfo, not_connected
 from oddwire.values import Value
 
@@ -125,6 +126,10 @@ def build_router(plugins: PluginManager) -> Router:
     handlers = _handlers(owners)
     registry = Registry(codec for _, codec in codecs.values())
     for message, claimants in claims.items():
+        if schema_of(message).type_id == SESSION_TYPE:
+            names = ("oddwire", claimants[0].name)
+            text = f"type {SESSION_TYPE} ({SESSION_TYPE:#06x}) is that of sessions; {names[1]!r} should choose another"
+            raise TypeConflict(text, type_id=SESSION_TYPE, owners=names)
         registry.register(message, owner=claimants[0].name)
     registry.freeze()
     features = _unique("feature bit", ((owner.feature, owner, owner) for owner in owners if owner.feature is not None))

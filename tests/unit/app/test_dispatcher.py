@@ -255,6 +255,30 @@ async def test_handlers_run_in_real_tasks(extension: Extension, transport: Scrip
     assert variable.get() == 0
 
 
+async def test_what_one_handler_does_is_no_context_of_anothers(
+    extension: Extension, transport: ScriptedTransport
+) -> None:
+    variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="nobody's")
+    variable.set("the application's")
+    seen: list[tuple[NodeId, str]] = []
+
+    @extension.on(Ask)
+    async def handle(context: Context, request: Ask) -> None:
+        seen.append((context.peer.node_id, variable.get()))
+        variable.set("a handler's")
+        transport.connect_peer(NodeId("03" + "cc" * 32))  # whose lane is made here and now
+        transport.receive(NodeId("03" + "cc" * 32), note(1))
+
+    @extension.on(Note)
+    async def noted(context: Context, request: Note) -> None:
+        seen.append((context.peer.node_id, variable.get()))
+
+    async with running(extension, transport=transport):
+        transport.receive(ALICE, ask(1))
+        await idle()
+    assert seen == [(ALICE, "the application's"), (NodeId("03" + "cc" * 32), "the application's")]
+
+
 async def test_a_message_that_is_known_without_a_handler_is_ignored(
     extension: Extension, transport: ScriptedTransport
 ) -> None:
@@ -1052,13 +1076,16 @@ async def test_a_peer_that_connects_while_closing_is_kept_quiet(
 # What it costs --------------------------------------------------------------------------------------
 
 
-async def test_a_connected_peer_takes_little_memory(extension: Extension, transport: ScriptedTransport) -> None:
+@pytest.mark.parametrize("session", [False, True])
+async def test_a_connected_peer_takes_little_memory(
+    extension: Extension, transport: ScriptedTransport, session: bool
+) -> None:
     import tracemalloc
 
     @extension.on(Ask)
     async def handle(context: Context, request: Ask) -> None: ...
 
-    async with Application(extension, transport=transport, session=False):
+    async with Application(extension, transport=transport, session=session):
         nodes = [NodeId(b"\x02" + number.to_bytes(32, "big")) for number in range(500)]
         gc.collect()
         tracemalloc.start()

@@ -122,6 +122,16 @@ def test_two_claims_on_a_type_name_both(one: Extension, two: Extension) -> None:
     assert "0x8c01" in str(caught.value)
 
 
+def test_the_type_of_sessions_is_not_to_be_had(one: Extension) -> None:
+    @message(0xC0DD)
+    class Frame(Message): ...
+
+    one.register(Frame)
+    with pytest.raises(TypeConflict, match=r"type 49373 \(0xc0dd\) is that of sessions; 'one' should choose") as caught:
+        built(one)
+    assert caught.value.owners == ("oddwire", "one")
+
+
 def test_two_handlers_of_a_message_name_both(one: Extension, two: Extension) -> None:
     async def first(context: Context, request: Ask) -> None: ...
 
