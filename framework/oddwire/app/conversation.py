@@ -256,7 +256,9 @@ class Conversation:
             raise unregistered(type(reply)) from None
 
     async def _send(self, link: Link, frame: bytes, handling: Handling[Answering]) -> bool:
-        """Send a reply of any length; False if it will not arrive."""
+        """Send a reply of any length; False if it will not arrive, or nobody waits for it any more."""
+        if not link.asking.has(handling):
+            return False
         try:
             if len(frame) <= MAX_PAYLOAD:
                 await self._dispatcher.transport.send(link.node_id, frame)
@@ -278,6 +280,8 @@ class Conversation:
         return False
 
     async def _fail(self, link: Link, handling: Handling[Answering], code: int, text: str) -> None:
+        if not link.asking.has(handling):
+            return
         try:
             frame = encode_failure(Scope.REQUEST, handling.id, code, clip(text))
             await self._dispatcher.transport.send(link.node_id, frame)

@@ -366,6 +366,7 @@ class Link:
         self.closed = True
         self.ready = False
         self.due = _NEVER
+        self._posted.clear()  # not for the next connection
         self._stop(ConnectionClosed(reason))
         self._settle()
 

@@ -249,6 +249,10 @@ class Asking(Generic[H]):
             self.deadline = deadline
         return handling
 
+    def has(self, handling: Handling[H]) -> bool:
+        """Say whether a request is still to be answered: it is not once it was cancelled, or its connection ended."""
+        return self._open.get(handling.id) is handling
+
     def is_open(self, number: int) -> bool:
         """Say whether a request with this id is being handled."""
         return number in self._open

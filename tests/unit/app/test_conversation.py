@@ -10,7 +10,7 @@ import pytest
 
 from oddwire.app import Application, Context, Extension, Peer
 from oddwire.app.conversation import spoken
-from oddwire.errors import ConnectionClosed, NotSupported, RemoteProtocolError
+from oddwire.errors import ConnectionClosed, NotSupported, Refuse, RemoteProtocolError
 from oddwire.schema import Message, message, u64
 from oddwire.session.frames import (
     SESSION_TYPE,
@@ -268,6 +268,34 @@ async def test_a_cancelled_request_is_not_answered(scene: Scene, server: Server)
     assert server.cancelled == [1000]
     scene.say(Cancel(Scope.REQUEST, 1))  # late
     assert await scene.hears() == []
+
+
+async def test_a_handler_that_goes_on_when_cancelled_answers_nobody(server: Server) -> None:
+    @server.extension.on(Even)
+    async def stubborn(context: Context, request: Even) -> Answer:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            await asyncio.sleep(0)
+        if request.number:
+            raise Refuse("too late")
+        return Answer(number=1)
+
+    transport = ScriptedTransport()
+    async with Application(server.extension, transport=transport, grace=0.0) as app:
+        transport.connect_peer(ALICE)
+        scene = Scene(app, transport)
+        await scene.hears()
+        scene.say(hello())
+        for number in (0, 1):
+            scene.say(Request(number, 0, b"\x8c\x06" + number.to_bytes(8, "big")))
+        await scene.hears()
+        scene.say(Cancel(Scope.REQUEST, 0))
+        assert await scene.hears() == []
+        transport.lose_peer(ALICE)
+        transport.connect_peer(ALICE)  # what was asked before is not answered on this connection
+        assert [type(frame) for frame in await scene.hears()] == [Hello]
+        assert transport.warnings == []
 
 
 async def test_a_request_has_as_long_as_it_says(scene: Scene, server: Server) -> None:

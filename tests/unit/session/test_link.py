@@ -74,6 +74,24 @@ async def test_frames_for_a_peer_that_goes_are_dropped(stage: Any) -> None:
     stage.session.close()
 
 
+async def test_frames_of_one_connection_do_not_go_out_on_the_next(stage: Any) -> None:
+    stage = stage()
+    link = await stage.meet()
+    stage.transport.stick()
+    for number in range(3):
+        link.post(encode(Cancel(Scope.REQUEST, number)))
+    await stage.idle()
+    stage.transport.lose_peer(ALICE)
+    stage.session.peer_disconnected(ALICE, "gone")
+    stage.transport.connect_peer(ALICE)
+    stage.session.peer_connected(ALICE)
+    stage.transport.stuck.set()
+    await stage.idle()
+    late = [frame for frame in stage.sent() if isinstance(frame, Cancel)]
+    assert late in ([], [Cancel(Scope.REQUEST, 0)])  # one was the transport's already
+    stage.session.close()
+
+
 async def test_a_request_goes_to_the_host_with_its_place(stage: Any) -> None:
     stage = stage(limits=Limits(requests=1))
     link = await stage.meet()
