@@ -89,7 +89,7 @@ async def test_errors(host: Host) -> None:
     assert (await host.ask("quote", ["exit"]))["error"] == {"code": -32603, "message": "quote: SystemExit"}
     error = (await host.ask("quote", ["object"]))["error"]
     assert error["code"] == -32603
-    assert "not JSON serializable" in error["message"]
+    assert error["message"].startswith("quote: TypeError: ")  # the rest is json's, which pyln-client changes
     assert (await host.ask("other"))["error"] == {"code": -32601, "message": "Unknown command 'other'"}
     assert (await host.ask({}))["error"]["code"] == -32601
 
