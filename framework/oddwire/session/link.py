@@ -219,7 +219,8 @@ class Link:
         before, self._hello = self._hello, hello
         new = before is None or before.instance != hello.instance
         if before is not None and new:
-            self._restart()
+            logger.info("%s has restarted: what was under way with it is over", self.node_id)
+            self._stop(ConnectionClosed("the peer has restarted"))
         agreement = negotiate(self.session.hello, hello)
         self.ready = agreement is not None
         self.agreed = _NOTHING if agreement is None else agreement.extensions
@@ -315,7 +316,7 @@ class Link:
         if not self.session.host.data_received(self, data):
             self._fault()
 
-    def _take_unknown(self, frame: UnknownFrame) -> None:
+    def _take_unknown(self, _: UnknownFrame) -> None:
         self.session.counters.dropped["kinds"] += 1
         self._fault()
 
@@ -335,10 +336,10 @@ class Link:
     def tick(self, now: float) -> None:
         """Do what is due by ``now``, and say when there will be more."""
         session = self.session
-        if not self.settled and now >= self.since + session.hello_wait:
-            self._settle()
-        if not self.settled:
+        if now < self.since + session.hello_wait:
             session.wake(self, self.since + session.hello_wait)
+        else:
+            self._settle()
         calls, assembler = self._calls, self._assembler
         if calls is not None:
             if calls.asked.deadline <= now:
@@ -363,16 +364,10 @@ class Link:
 
     def close(self, reason: str) -> None:
         """End everything: the connection has ended."""
-        self.closed = True
-        self.ready = False
-        self.due = _NEVER
+        self.closed, self.ready, self.due = True, False, _NEVER
         self._posted.clear()  # not for the next connection
         self._stop(ConnectionClosed(reason))
         self._settle()
-
-    def _restart(self) -> None:
-        logger.info("%s has restarted: what was under way with it is over", self.node_id)
-        self._stop(ConnectionClosed("the peer has restarted"))
 
     def _stop(self, error: ConnectionClosed) -> None:
         self.give_up(error)
