@@ -82,7 +82,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(installed: Path, *arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(installed)}
+    # In debug mode asyncio tells on stderr what took its time: importing does, on a busy machine
+    environment = {**os.environ, "PYTHONPATH": str(installed), "PYTHONASYNCIODEBUG": ""}
     command = [sys.executable, "-W", "error", *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, cwd=cwd, timeout=120)
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import oddwire
+
 EXTENSION = """
 from oddwire import Context, Extension
 extension = Extension("quote", version="1.0")
@@ -84,7 +86,9 @@ async def test_a_python_with_a_space_in_its_path_runs_it(tmp_path: Path) -> None
     path = tmp_path / "market"
     path.write_text(text)
     path.chmod(0o755)
-    environment = {**os.environ, "PYTHONPATH": ":".join(sys.path)}
+    # The link is in no virtual environment: what is installed there has to be named
+    places = [*sys.path, str(Path(oddwire.__file__).parents[1])]
+    environment = {**os.environ, "PYTHONPATH": ":".join(places)}
     run = subprocess.run([path], capture_output=True, text=True, check=False, env=environment)
     assert run.returncode == 1
     assert "is a plugin: lightningd --plugin=" in run.stderr
