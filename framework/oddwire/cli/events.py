@@ -117,7 +117,7 @@ class Printer:
 
     def remark(self, text: str) -> None:
         """Print a line on stderr."""
-        print(text, file=self._stderr, flush=True)
+        print(f"{text}\n", end="", file=self._stderr, flush=True)  # in one write: stdout's lines come from a thread
 
     def line(self, text: str) -> None:
         """Print a line on stdout; does not wait for who reads it, unless that one is far behind."""
