@@ -133,6 +133,7 @@ class Peers:
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         self._all: list[LightningConnection] = []
+        self._readers: list[asyncio.Task[None]] = []
 
     def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(180)
@@ -148,8 +149,7 @@ class Peers:
         # As much as lightningd wants of a peer: var_onion_optin, static_remotekey, payment_secret (BOLT 9)
         await connection.send_message(Init(features=bytes.fromhex("5200"), networks=(CHAINS["regtest"],)).encode())
         self._all.append(connection)
-        task = self._loop.create_task(self._read(connection))
-        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        self._readers.append(self._loop.create_task(self._read(connection)))
         return connection, str(NodeId(key.public_key()))
 
     async def _read(self, connection: LightningConnection) -> None:
@@ -168,11 +168,15 @@ class Peers:
         await asyncio.gather(*(one(*way) for way in ways))
 
     def close(self) -> None:
-        for connection in self._all:
-            self._loop.call_soon_threadsafe(connection.abort, "done")
+        self._run(self._close())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+    async def _close(self) -> None:
+        for connection in self._all:
+            connection.abort("done")
+        await asyncio.gather(*self._readers, return_exceptions=True)
 
 
 class Receiver:
