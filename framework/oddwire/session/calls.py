@@ -91,13 +91,17 @@ class Calls:
                 call.task = None
             if sent is not None:
                 sent()
-            return await call.future
-        except asyncio.CancelledError:
-            if call.cancelled_by_us(asyncio.current_task()) and call.error is not None:
+            content = await call.future
+        except BaseException as error:
+            self._leave(call, number)
+            cancelled = isinstance(error, asyncio.CancelledError)
+            if cancelled and call.cancelled_by_us(asyncio.current_task()) and call.error is not None:
                 raise call.error from None
             raise
-        finally:
-            self._leave(call, number)
+        self._flying -= 1
+        if self._turns:
+            self._next_turn()
+        return content
 
     async def stream(
         self, payload: bytes, credit: int, limit: float | None, sent: Callable[[], object] | None = None
