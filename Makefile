@@ -40,9 +40,10 @@ bench: $(READY)       ## measure, as ratios taken in one run; writes benchmarks/
 fuzz: $(READY)        ## a long fuzzing run; SECONDS_EACH=60 sets how long each target runs
 	$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS_EACH),60)
 
-soak: $(READY)        ## ten rough minutes for the embedded node, 200 kills for reliable messages; SECONDS_ALL=60, KILLS=20
+soak: $(READY)        ## ten rough minutes for the embedded node, 200 kills for reliable messages, 36 through lightningds; SECONDS_ALL, KILLS, ROUNDS
 	$(BIN)/python -m tests.soak --seconds $(or $(SECONDS_ALL),600)
 	$(BIN)/python -m tests.soak.reliable --kills $(or $(KILLS),200) --messages $(or $(MESSAGES),20000)
+	$(BIN)/python -m tests.soak.lightningds --rounds $(or $(ROUNDS),12)
 
 coverage: $(READY)    ## the tests again, with line and branch coverage
 	$(BIN)/coverage run -m pytest && $(BIN)/coverage report --skip-covered --sort=cover

@@ -14,7 +14,6 @@ import contextlib
 import logging
 import random
 import socket
-import sqlite3
 import sys
 import tempfile
 import time
@@ -23,64 +22,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from oddwire import (
-    Application,
-    Bolt8Transport,
-    Context,
-    Extension,
-    Message,
-    NodeId,
-    OddwireError,
-    PrivateKey,
-    message,
-    u64,
-)
+from tests.soak.orders import compare, soak
+
+from oddwire import Application, Bolt8Transport, NodeId, OddwireError, PrivateKey
 from oddwire.session.frames import SESSION_TYPE_BYTES
 from oddwire.session.kinds import Kind
 
 PATIENCE: Final = 60.0  # seconds without progress until it counts as stuck
 KEYS: Final = {"alice": PrivateKey(b"\1" * 32), "bob": PrivateKey(b"\2" * 32)}
-BUNCH: Final = 10  # orders in one transaction
-AHEAD: Final = 200  # orders that wait for an answer at once
-
-
-@message(0x9A01)
-class Order(Message):
-    number: u64
-
-
-@message(0x9A03)
-class Done(Message):
-    number: u64
+ROOT: Final = Path(__file__).parents[2]
 
 
 # A node ---------------------------------------------------------------------------------------------
-
-soak = Extension("soak", version="1.0")
-
-
-@soak.on_startup
-async def make_table(app: Application) -> None:
-    await app.store("soak").execute("CREATE TABLE IF NOT EXISTS soak_seen (id INTEGER PRIMARY KEY, number INTEGER)")
-
-
-@soak.on(Order, reliable=True)
-async def order(context: Context, order: Order) -> Done:
-    """Write it down, half of them in two steps with a pause between."""
-    seen = await context.store.get("seen", 0)
-    assert isinstance(seen, int)
-    await context.store.set("seen", seen + 1)
-    if order.number % 2:
-        await asyncio.sleep(0)
-    await context.store.execute("INSERT INTO soak_seen (number) VALUES (?)", (order.number,))
-    return Done(number=order.number)
-
-
-@soak.on(Done, reliable=True)
-async def done(context: Context, done: Done) -> None:
-    """Write it down, and say how far we are."""
-    await context.store.execute("INSERT INTO soak_seen (number) VALUES (?)", (done.number,))
-    await context.store.set("done", done.number + 1)
 
 
 class RoughTransport(Bolt8Transport):
@@ -111,29 +64,13 @@ async def node(name: str, folder: Path, uri: str, count: int) -> None:
         print("ready", flush=True)
         if name == "bob":
             await asyncio.Event().wait()
-        asyncio.get_running_loop().create_task(produce(app, count))
+        await app.call("soak-send", str(NodeId(KEYS["bob"].public_key())), count)
         while True:
             with contextlib.suppress(OddwireError, OSError, TimeoutError):
                 if not app.peers:
                     await app.connect(uri)
-            print(await app.store("soak").get("done", 0), flush=True)
+            print((await app.call("soak-told"))["done"], flush=True)
             await asyncio.sleep(0.05)
-
-
-async def produce(app: Application, count: int) -> None:
-    store, bob = app.store("soak"), app.peer(NodeId(KEYS["bob"].public_key()))
-    while True:
-        async with store.transaction():
-            first, answered = await store.get("next", 0), await store.get("done", 0)
-            assert isinstance(first, int)
-            assert isinstance(answered, int)
-            stop = min(first + BUNCH, count, answered + AHEAD)
-            for number in range(first, stop):
-                await bob.send(Order(number=number), reliable=True)
-            await store.set("next", stop)
-        if stop == count:
-            return
-        await asyncio.sleep(0 if stop > first else 0.005)
 
 
 # The day --------------------------------------------------------------------------------------------
@@ -151,7 +88,7 @@ class Process:
 
     async def start(self) -> None:
         self.process = await asyncio.create_subprocess_exec(
-            sys.executable, __file__, *self.arguments, stdout=asyncio.subprocess.PIPE
+            sys.executable, "-m", "tests.soak.reliable", *self.arguments, cwd=ROOT, stdout=asyncio.subprocess.PIPE
         )
         assert self.process.stdout is not None
         line = await asyncio.wait_for(self.process.stdout.readline(), PATIENCE)
@@ -244,21 +181,10 @@ async def rough_day(folder: Path, messages: int, kills: int, seed: int, say: Cal
             for process in (alice, bob):
                 with contextlib.suppress(AttributeError, ProcessLookupError, AssertionError):
                     await process.kill()
-    for name in ("alice", "bob"):
-        check(folder / name, messages)
+    compare(folder / "alice", folder / "bob", Order=messages)
+    compare(folder / "bob", folder / "alice", Done=messages)
     counts["delivered"] = messages
     return counts
-
-
-def check(path: Path, messages: int) -> None:
-    with contextlib.closing(sqlite3.connect(path)) as database:
-        seen = [number for (number,) in database.execute("SELECT number FROM soak_seen ORDER BY id")]
-        (left,) = database.execute("SELECT count(*) FROM oddwire_refusals").fetchone()
-    lost, twice = set(range(messages)) - set(seen), [number for number, times in Counter(seen).items() if times > 1]
-    assert not lost, f"{path.name} has lost {sorted(lost)[:10]}"
-    assert not twice, f"{path.name} has twice {twice[:10]}"
-    assert seen == list(range(messages)), f"{path.name} has them out of order"
-    assert not left, f"{path.name} has refused {left}"
 
 
 def main() -> None:

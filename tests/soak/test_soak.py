@@ -6,6 +6,7 @@ import runpy
 from pathlib import Path
 
 import pytest
+from tests.soak.reliable import rough_day
 
 
 @pytest.mark.interop
@@ -18,7 +19,6 @@ async def test_a_few_rough_seconds() -> None:
 
 @pytest.mark.interop
 async def test_reliable_messages_survive_a_few_kills(tmp_path: Path) -> None:
-    rough_day = runpy.run_path(str(Path(__file__).with_name("reliable.py")), run_name="soak")["rough_day"]
     done = await rough_day(tmp_path, 400, 6, seed=1, say=print)
     assert done["delivered"] == 400
     assert done["killed"] == 6
