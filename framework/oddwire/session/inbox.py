@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import sqlite3
 from collections import deque
@@ -125,11 +126,14 @@ class Inbox:
         self._database: Database | None = None
         self._opening: asyncio.Task[None] | None = None
         self._readable = True
+        self._closed = asyncio.Event()
         self._seen: set[tuple[bytes, bytes]] = set()  # lanes that are careful for what happened before this process
         store.add(self)
 
     def receive(self, node_id: NodeId, data: Data, now: float) -> bool:
         """Take a data frame, whatever becomes of it; say whether it was one that could be expected."""
+        if self._closed.is_set():
+            return True
         if self._database is None:
             self._reopen()
             return True  # not acknowledged: it will come again
@@ -171,6 +175,10 @@ class Inbox:
                     del peer.lanes[lane.number]
             if not peer.lanes:
                 del self._peers[node_id]
+
+    def close(self) -> None:
+        """Begin nothing more: what is being handled goes on, all else will come again to the next process."""
+        self._closed.set()
 
     def _reopen(self) -> None:
         if self._opening is None:
@@ -237,7 +245,7 @@ class Inbox:
         """Handle what waits in a lane, one after the other."""
         waiting, peer = lane.waiting, lane.peer
         try:
-            while waiting:
+            while waiting and not self._closed.is_set():
                 message = waiting.popleft()
                 try:
                     await self._handle(lane, message)
@@ -255,7 +263,7 @@ class Inbox:
         receiver, node_id = lane.receiver, lane.peer.node_id
         epoch, sequence, payload = message
         try:
-            while receiver.is_next(epoch, sequence):
+            while receiver.is_next(epoch, sequence) and not self._closed.is_set():
                 if receiver.tries >= ATTEMPTS:
                     self._refuse(lane, Refusal(sequence, Code.INTERNAL, ""))
                     return
@@ -284,7 +292,9 @@ class Inbox:
                     self._store.touch()
                     self._host.attempt_failed(node_id, payload, error, receiver.tries)
                     if receiver.tries < ATTEMPTS:
-                        await asyncio.sleep(self._pause * 2 ** (receiver.tries - 1))
+                        with contextlib.suppress(TimeoutError):
+                            async with asyncio.timeout(self._pause * 2 ** (receiver.tries - 1)):
+                                await self._closed.wait()
         except StoreError as error:
             logger.warning("a reliable message from %s is not taken, it will come again: %s", node_id, error)
             receiver.dropped()

@@ -55,13 +55,11 @@ class Outbox:
     async def send(self, node_id: NodeId, lane: int, payload: bytes) -> Receipt:
         """Keep a message for a peer; return when it is on disk.
 
-        In a unit of work it is part of that: it returns at once, and goes out if the unit ends well. Raises
-        `QuotaExceeded` if there is too much for the peer already, `StoreError` if it cannot be kept. Cancelled, it may
-        go out or not.
+        In a unit of work it is part of that: it returns at once, and goes out if the unit ends well. After `close` it
+        is kept all the same, for as long as the store is open. Raises `QuotaExceeded` if there is too much for the peer
+        already, `StoreError` if it cannot be kept. Cancelled, it may go out or not.
         """
         await self._store.ready()
-        if self._closed:
-            raise ConnectionClosed(self._closed)
         route = self._accept(node_id, lane, len(payload))
         unit = self._store.current()
         if unit is not None:
@@ -99,6 +97,8 @@ class Outbox:
         route.sizes.append(len(payload))
         route.receipts[number] = receipt
         receipt.sent()
+        if self._closed:
+            receipt.settle(partial(ConnectionClosed, self._closed))
         share = self._gathered
         share.touched[route] = None
         share.rows.append(Row(route, number, self._clock(), payload, receipt))
@@ -254,7 +254,7 @@ class Outbox:
         return route.sender.stop
 
     def close(self) -> None:
-        """Tell all who wait for a receipt that they will not hear; what is in the outbox stays."""
+        """Tell all who wait for a receipt, now or later, that they will not hear; what is in the outbox stays."""
         self._closed = "the application is closed; what is in the outbox goes out once it runs again"
         failure = partial(ConnectionClosed, self._closed)
         for peer in self._peers.values():

@@ -80,14 +80,14 @@ class Both:
     def __init__(self, folder: Path) -> None:
         self.network = MemoryNetwork()
         self.server, self.client = Shop(), Shop()
-        self._folder = folder
+        self.folder = folder
 
     def left(self, **options: Any) -> Application:
-        options = {"store": self._folder / "left.sqlite3", "grace": 0.0, **options}
+        options = {"store": self.folder / "left.sqlite3", "grace": 0.0, **options}
         return Application(self.server.extension, transport=self.network.transport(SERVER), **options)
 
     def right(self, **options: Any) -> Application:
-        options = {"store": self._folder / "right.sqlite3", "grace": 0.0, **options}
+        options = {"store": self.folder / "right.sqlite3", "grace": 0.0, **options}
         return Application(self.client.extension, transport=self.network.transport(CLIENT), **options)
 
 
@@ -136,6 +136,40 @@ async def test_what_a_handler_returns_goes_back_reliably(both: Both) -> None:
         peer = await right.connect(left.uris[0])
         await (await peer.send(Order(number=1000), reliable=True)).delivered()
         await until(lambda: both.client.done == [1000])
+
+
+async def test_what_a_handler_returns_while_its_application_closes_goes_out_when_it_runs_again(both: Both) -> None:
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def wait() -> None:
+        begun.set()
+        await go_on.wait()
+
+    failures = Failures()
+    both.server.before = wait
+    left = Application(
+        both.server.extension,
+        failures,
+        transport=both.network.transport(SERVER),
+        store=both.folder / "left.sqlite3",
+        grace=30.0,
+    )
+    async with both.right() as right:
+        await left.start()
+        await (await right.connect(left.uris[0])).send(Order(number=1000), reliable=True)
+        await begun.wait()
+        closing = asyncio.create_task(left.aclose())
+        await asyncio.sleep(0)
+        go_on.set()
+        await closing
+    assert both.client.done == []
+    async with both.left() as left, both.right() as right:
+        await right.connect(left.uris[0])
+        await until(lambda: both.client.done)
+        assert await left.store("shop").get("total") == 1
+    assert both.server.orders == [1000]
+    assert both.client.done == [1000]
+    assert failures.seen == []
 
 
 async def test_a_refusal_is_final_and_leaves_nothing(both: Both) -> None:

@@ -152,6 +152,50 @@ async def test_a_handler_that_recovers(pair: Any) -> None:
     assert await pair.bob.door.get("count") == 1
 
 
+async def test_closing_ends_what_is_being_handled_and_begins_nothing_more(pair: Any) -> None:
+    going, go_on = asyncio.Event(), asyncio.Event()
+
+    async def handle(payload: bytes) -> None:
+        await pair.bob.count(payload)
+        going.set()
+        await go_on.wait()
+
+    pair.bob.handler = handle
+    pair.link()
+    receipts = [await pair.alice.send(b"%d" % number) for number in range(3)]
+    await going.wait()
+    pair.bob.inbox.close()
+    go_on.set()
+    receipts.append(await pair.alice.send(b"3"))
+    await pair.settle()
+    assert pair.bob.handled == [b"\x80\x010"]
+    assert acks(pair.bob)[-1].value == 1
+    await pair.bob.restart()
+    pair.link()
+    await asyncio.gather(*(receipt.delivered() for receipt in receipts))
+    assert await pair.bob.door.get("count") == 4
+    assert pair.bob.failed == []
+
+
+async def test_closing_waits_for_no_other_attempt(pair: Any) -> None:
+    async def fail(payload: bytes) -> None:
+        raise ValueError("a mistake")
+
+    pair.bob.handler, handler = fail, pair.bob.handler
+    pair.bob.inbox._pause = 1e9
+    pair.link()
+    receipt = await pair.alice.send(b"1")
+    while not pair.bob.failed:
+        await asyncio.sleep(0)
+    pair.bob.inbox.close()
+    await pair.settle()
+    assert pair.bob.failed == [("a mistake", 1)]
+    await pair.bob.restart()
+    pair.bob.handler = handler
+    pair.link()
+    await receipt.delivered()
+
+
 async def test_attempts_are_counted_across_restarts(pair: Any) -> None:
     async def handle(payload: bytes) -> None:
         raise ValueError

@@ -276,9 +276,23 @@ async def test_closing_tells_who_waits(pair: Any) -> None:
     pair.alice.outbox.close()
     with pytest.raises(ConnectionClosed, match="goes out once it runs again"):
         await task
-    with pytest.raises(ConnectionClosed):
-        await pair.alice.send(b"2")
     assert rows(pair.alice) == 1
+
+
+async def test_what_is_sent_while_closing_is_kept(pair: Any) -> None:
+    pair.alice.outbox.close()
+    receipts = [await pair.alice.send(b"1")]
+    async with pair.alice.store.unit("test") as unit:
+        receipts.append(await pair.alice.send(b"2"))
+        await pair.alice.door.set("key", "value")
+    await unit.durable()
+    for receipt in receipts:
+        with pytest.raises(ConnectionClosed, match="goes out once it runs again"):
+            await receipt.delivered()
+    await pair.alice.restart()
+    pair.link()
+    await (await pair.alice.send(b"3")).delivered()
+    assert pair.bob.handled == [b"\x80\x01%d" % number for number in (1, 2, 3)]
 
 
 async def test_a_window_is_all_that_is_on_its_way(pair: Any) -> None:
