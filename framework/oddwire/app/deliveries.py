@@ -6,6 +6,7 @@ import asyncio
 import functools
 import hashlib
 import logging
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final
 
@@ -31,6 +32,7 @@ __all__ = ["Deliveries", "lane_of"]
 
 logger = logging.getLogger("oddwire.app")
 
+_POLL: Final = 0.05  # seconds between two looks whether the store is free
 _EXPIRING: Final = 60.0  # seconds between two looks for messages that are too old
 # What keeps a store from being opened and is the operator's to mend before anything runs
 _MISTAKES: Final = ("foreign", "newer", "locked")
@@ -57,18 +59,24 @@ class Deliveries:
         self._pumps: dict[NodeId, asyncio.Task[None]] = {}
         self._timer: asyncio.TimerHandle | None = None
 
-    async def open(self) -> None:
-        """Open the store. Raises `StoreError` for a mistake of the operator's: it is in use, or is something else.
+    async def open(self, patience: float) -> None:
+        """Open the store, waiting up to ``patience`` seconds for another process to be done with it.
 
-        A store that is out of order otherwise is told of in the log; it is tried again when it is needed, and all that
-        does not need it works.
+        Raises `StoreError` for a mistake of the operator's: it is in use, or is something else. A store that is out of
+        order otherwise is told of in the log; it is tried again when it is needed, and all that does not need it works.
         """
-        try:
-            await self.store.open()
-        except StoreError as error:
-            if error.reason in _MISTAKES:
-                raise
-            logger.error("there is no reliable delivery for now: %s", error)
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                await self.store.open()
+            except StoreError as error:
+                if error.reason == "locked" and time.monotonic() < deadline:
+                    await asyncio.sleep(_POLL)
+                    continue
+                if error.reason in _MISTAKES:
+                    raise
+                logger.error("there is no reliable delivery for now: %s", error)
+            return
 
     def attach(self, dispatcher: Dispatcher) -> None:
         """Begin: peers will come."""
@@ -81,7 +89,8 @@ class Deliveries:
                 self.hello_received(link, new=True)
 
     def give_up(self) -> None:
-        """Tell all who wait for a receipt that they will not hear."""
+        """Begin to handle nothing more, and tell all who wait for a receipt that they will not hear."""
+        self._inbox.close()
         self._outbox.close()
         if self._timer is not None:
             self._timer.cancel()

@@ -29,6 +29,7 @@ GRACE: Final = 2.0
 WATCHDOG: Final = 4.5
 """Seconds from then on to the end of the process, whatever its code is doing: lightningd waits for five."""
 
+_SUCCESSION: Final = WATCHDOG + 1.0  # seconds until a plugin whose node has died has surely let go of the store
 _SWITCH: Final = 0.0005  # seconds; Python's own are 0.005
 
 # By lightningd's names: at unusual and broken its operator is warned
@@ -138,6 +139,7 @@ class _Host:
             except (Exception, SystemExit) as error:
                 main = loop.create_task(self._refuse(transport, error))
             else:
+                self._app.services.patience = _SUCCESSION
                 main = loop.create_task(self._serve(self._app))
             while not main.done():
                 try:

@@ -37,6 +37,8 @@ class Services:
         self._deliveries: Deliveries | None = None
         self._dispatcher: Dispatcher | None = None
         self._running = False
+        self.patience = 0.0
+        """Seconds to wait at the start for a store that another process has: one that is about to end, say."""
         if router.reliable and (store is None or not session):
             names = ", ".join(message.__name__ for message in router.reliable)
             needed = "a session" if not session else "a store: Application(store=path)"
@@ -57,7 +59,7 @@ class Services:
                 await guard.start()
         self._running = True
         if self._router.reliable or self._may_hold_messages():
-            await self.deliveries().open()
+            await self.deliveries().open(self.patience)
         return guards
 
     def _may_hold_messages(self) -> bool:

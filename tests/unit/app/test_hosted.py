@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from oddwire.app.hosted import is_hosted, store_name
+from oddwire.files import FileLock
 from oddwire.jsonrpc.framing import JsonSplitter, encode
 from oddwire.jsonrpc.server import JsonRpcServer
 
@@ -86,6 +87,22 @@ async def show(context: Context, what: str = "options") -> object:
         case "node":
             return {"id": (await context.node.call("getinfo"))["id"], "peers": context.app.peers[0].node_id}
     return dict(context.options)
+
+if __name__ == "__main__":
+    extension.run()
+"""
+
+RELIABLE = """
+from oddwire import Context, Extension, Message, message
+
+extension = Extension("quote", version="1.0")
+
+@message(0x8D01)
+class Ask(Message):
+    what: str
+
+@extension.on(Ask, reliable=True)
+async def ask(context: Context, ask: Ask) -> None: ...
 
 if __name__ == "__main__":
     extension.run()
@@ -291,6 +308,16 @@ async def test_stop_ends_it(run: Run) -> None:
     await node.start()
     await node.say("stop")
     assert await node.end() == 0
+
+
+async def test_it_waits_for_the_end_of_a_plugin_whose_node_has_died(run: Run, tmp_path: Path) -> None:
+    predecessor = FileLock(tmp_path / (store_name("quote.py") + ".lock"))
+    node = await run(RELIABLE)
+    starting = asyncio.create_task(node.start())
+    await asyncio.sleep(0.5)
+    assert not starting.done()
+    predecessor.release()
+    assert await starting == {}
 
 
 async def test_an_option_that_will_not_do_disables_the_plugin(run: Run) -> None:

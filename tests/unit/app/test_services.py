@@ -109,6 +109,17 @@ async def test_a_store_in_use_stops_the_start(both: Both) -> None:
         assert caught.value.reason == "locked"
 
 
+async def test_a_store_in_use_may_be_waited_for(both: Both) -> None:
+    other = both.left()
+    other.services.patience = 30.0
+    async with both.left():
+        starting = asyncio.create_task(other.start())
+        await asyncio.sleep(0.1)
+        assert not starting.done()
+    await starting
+    await other.aclose()
+
+
 async def test_what_is_no_store_of_ours_stops_the_start(both: Both, tmp_path: Path) -> None:
     (tmp_path / "left.sqlite3").write_bytes(os.urandom(10_000))
     with pytest.raises(StoreError) as caught:
