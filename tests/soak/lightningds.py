@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import os
 import random
 import shutil
@@ -55,10 +56,17 @@ class Side:
         return told
 
     async def connect(self) -> None:
-        """Connect to the other; it may take some attempts while one of them still thinks that they are connected."""
-        await persist(lambda: self.daemon.connect(self.other.daemon.uri))
-        for side in (self, self.other):
-            await side.daemon.until_connected(side.other.daemon.node_id)
+        """Connect to the other: again, if one of them took a connection that is about to end for good."""
+        end = time.monotonic() + PATIENCE
+        while not all([await side.is_connected() for side in (self, self.other)]):
+            assert time.monotonic() < end, "they do not connect"
+            with contextlib.suppress(RpcError):
+                await self.daemon.connect(self.other.daemon.uri)
+            await asyncio.sleep(0.02)
+
+    async def is_connected(self) -> bool:
+        peer = await self.daemon.peer(self.other.daemon.node_id)
+        return peer is not None and peer["connected"]
 
     async def kill_plugin(self) -> None:
         os.kill(self.pid, signal.SIGKILL)
@@ -92,6 +100,7 @@ class Side:
 
     async def cut(self) -> None:
         await self.daemon.call("disconnect", self.other.daemon.node_id, True)
+        await self.daemon.until_gone(self.other.daemon.node_id)
 
 
 EVENTS: Final = {
@@ -101,20 +110,6 @@ EVENTS: Final = {
     "plugin stopped": Side.stop_plugin,
     "link cut": Side.cut,
 }
-
-
-async def persist(attempt: Callable[[], Any]) -> None:
-    """Try until lightningd does not refuse it."""
-    end = time.monotonic() + PATIENCE
-    while True:
-        try:
-            await attempt()
-        except RpcError:
-            if time.monotonic() > end:
-                raise
-            await asyncio.sleep(0.05)
-        else:
-            return
 
 
 async def rough_day(
