@@ -6,13 +6,15 @@ import asyncio
 import os
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, Final, Self, cast
 
 from oddwire.errors import ConnectionClosed, NodeRefused, OddwireError
 from oddwire.jsonrpc.address import socket_address
 from oddwire.jsonrpc.framing import MAX_DOCUMENT, JsonSplitter, encode
 
 __all__ = ["JsonRpcClient"]
+
+_EARLY: Final = 2048  # bytes: the node works on so many requests while we write more, instead of after all of them
 
 
 class JsonRpcClient:
@@ -76,7 +78,7 @@ class JsonRpcClient:
     def begin(self, method: str, params: bytes) -> asyncio.Future[Any]:
         """Make a call with parameters that are JSON already; the future is that of its answer, as `call` gives it.
 
-        What one turn of the loop begins goes out in one write. Cancelled, the answer is dropped when it comes, and the
+        What one turn of the loop begins goes out in few writes. Cancelled, the answer is dropped when it comes, and the
         request, too, if it has not gone out. Raises `ConnectionClosed` once the client is closed.
         """
         return self._current().ask(self._new_key(method), method, params)
@@ -142,6 +144,7 @@ class _Wire(asyncio.Protocol):
         self._on_notification = on_notification
         self._answers: dict[str, asyncio.Future[Any]] = {}
         self._out: list[tuple[str, bytes]] = []
+        self._queued = 0
         self._transport: asyncio.Transport | None = None
         self._lost = loop.create_future()
 
@@ -155,6 +158,9 @@ class _Wire(asyncio.Protocol):
             self._loop.call_soon(self._flush)
         request = b'{"jsonrpc":"2.0","id":%b,"method":%b,"params":%b}\n\n' % (_quoted(key), _quoted(method), params)
         self._out.append((key, request))
+        self._queued += len(request)
+        if self._queued >= _EARLY and self._transport is not None and not self._transport.get_write_buffer_size():
+            self._flush()
         return answer
 
     def forget(self, key: str) -> None:
@@ -180,6 +186,7 @@ class _Wire(asyncio.Protocol):
                 else:
                     requests.append(request)
             self._out.clear()
+            self._queued = 0
             self._transport.write(b"".join(requests))
 
     def end(self, reason: str) -> None:
