@@ -21,7 +21,7 @@ demo: $(READY)        ## two processes talk over real BOLT 8 on loopback, and sa
 	@$(BIN)/oddwire demo
 
 test: $(READY)        ## run every test that can run here
-	PYTHONASYNCIODEBUG=1 $(BIN)/python -m pytest -n auto
+	PYTHONASYNCIODEBUG=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: $(READY)        ## check style and format
 	$(BIN)/ruff check .
