@@ -12,6 +12,7 @@ from benchmarks.payloads import rates
 from oddwire.app import Application, Context, Extension
 from oddwire.proto import NodeId, PrivateKey
 from oddwire.schema import Message, message, u64
+from oddwire.session.basics import SESSION_TYPE
 from oddwire.transports.base import Manifest, PeerInfo, Sink, Transport
 
 MESSAGES = 60_000
@@ -40,9 +41,10 @@ def build(types: int) -> tuple[Extension, list[Message], list[int]]:
     extension = Extension("bench", version="1.0")
     classes: list[type[Message]] = []
     seen = [0]
-    for index in range(types):
+    odd = [type_id for type_id in range(0x8001, 0x10000, 2) if type_id != SESSION_TYPE]
+    for index, type_id in enumerate(odd[:types]):
         namespace = {"__annotations__": {"number": u64}, "__module__": __name__, "__qualname__": f"Type{index}"}
-        classes.append(message(0x8001 + 2 * index)(type(f"Type{index}", (Message,), namespace)))
+        classes.append(message(type_id)(type(f"Type{index}", (Message,), namespace)))
 
     async def handle(context: Context, received) -> None:  # type: ignore[no-untyped-def]  # any of them
         seen[0] += 1
