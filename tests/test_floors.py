@@ -17,6 +17,7 @@ EXTENSIONS = ROOT / "extensions"
 FLOORS = {
     "oddwire.errors": 0,
     "oddwire.files": 0,
+    "oddwire.lazy": 0,
     "oddwire.values": 0,
     "oddwire.proto": 1,
     "oddwire.proto.connection": 2,

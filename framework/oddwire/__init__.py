@@ -4,8 +4,9 @@ The names most authors need, gathered from their homes. Each is imported when it
 wants `oddwire.proto` alone loads no more than that.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+import oddwire.lazy as _lazy
 
 if TYPE_CHECKING:
     from oddwire.app import (
@@ -299,15 +300,4 @@ _HOMES = {
         "MemoryTransport",
     ),
 }
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
-
-
-def __getattr__(name: str) -> object:
-    if name not in _HOME_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(_HOME_OF[name]), name)
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = _lazy.lazy(__name__, {name: home for home, names in _HOMES.items() for name in names})

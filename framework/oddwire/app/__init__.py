@@ -3,8 +3,9 @@
 Each name is imported when it is first used: a script declares its extension without what will run it.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+import oddwire.lazy as _lazy
 
 if TYPE_CHECKING:
     from oddwire.app.application import Application
@@ -35,29 +36,20 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Application": "application",
-    "Context": "context",
-    "Extension": "extension",
-    "Handler": "handler",
-    "Hooks": "hookspecs",
-    "HostNode": "context",
-    "Option": "options",
-    "Options": "options",
-    "Peer": "context",
-    "PluginManager": "plugins",
-    "RpcMethod": "rpc",
-    "TraceEvent": "hookspecs",
-    "hookimpl": "hookspecs",
-    "relax_collector": "collector",
+    "Application": ".application",
+    "Context": ".context",
+    "Extension": ".extension",
+    "Handler": ".handler",
+    "Hooks": ".hookspecs",
+    "HostNode": ".context",
+    "Option": ".options",
+    "Options": ".options",
+    "Peer": ".context",
+    "PluginManager": ".plugins",
+    "RpcMethod": ".rpc",
+    "TraceEvent": ".hookspecs",
+    "hookimpl": ".hookspecs",
+    "relax_collector": ".collector",
 }
 
-
-def __getattr__(name: str) -> object:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = _lazy.lazy(__name__, _HOMES)

@@ -3,9 +3,9 @@
 Client and server are imported when they are first used: hardly any program needs both.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
+import oddwire.lazy as _lazy
 from oddwire.jsonrpc.framing import MAX_DEPTH, MAX_DOCUMENT, JsonSplitter, encode
 
 if TYPE_CHECKING:
@@ -20,13 +20,4 @@ _HOMES = {
     "RpcConnection": "oddwire.jsonrpc.server",
 }
 
-
-def __getattr__(name: str) -> object:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(_HOMES[name]), name)
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = _lazy.lazy(__name__, _HOMES)

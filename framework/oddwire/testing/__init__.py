@@ -4,8 +4,9 @@ The fixtures come by themselves, with pytest's plugin (`oddwire.testing.plugin`)
 first used: every pytest run loads this package, and `CodecConformance` and `messages` need hypothesis.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+import oddwire.lazy as _lazy
 
 if TYPE_CHECKING:
     from oddwire.testing.codecs import CodecConformance
@@ -39,10 +40,7 @@ _MODULES = {
     "strategies": ("messages",),
     "transports": ("TransportConformance",),
 }
-_WHERE = {name: module for module, names in _MODULES.items() for name in names}
 
-
-def __getattr__(name: str) -> object:
-    if name not in _WHERE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)
+__getattr__, __dir__ = _lazy.lazy(
+    __name__, {name: f".{module}" for module, names in _MODULES.items() for name in names}
+)
