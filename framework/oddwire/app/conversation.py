@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from oddwire.app.context import Context
 from oddwire.app.plugins import Contribution
 from oddwire.app.policy import decode_error
-from oddwire.app.router import Route, unregistered, vocabulary
+from oddwire.app.router import Route, vocabulary
 from oddwire.errors import (
     ConnectionClosed,
     MalformedMessage,
@@ -213,7 +213,7 @@ class Conversation:
             if reply is None:
                 await self._fail(link, handling, Code.NO_REPLY, "")
                 return
-            payload = self._encode(reply)
+            payload = self._dispatcher.outgoing[type(reply)].encode(reply)
             if await self._send(link, encode_reply(handling.id, 0, payload), handling) and since is not None:
                 self._trace(link, payload, reply, since)
         except Refuse as error:
@@ -237,7 +237,7 @@ class Conversation:
         """Send what a handler yields as the credit allows."""
         async with aclosing(stream):
             async for part in stream:
-                payload = self._encode(part)
+                payload = self._dispatcher.outgoing[type(part)].encode(part)
                 while handling.sent >= handling.allowed:
                     assert handling.handle is not None  # noqa: S101 - narrows the type for checkers
                     handling.handle.credit = self._dispatcher.loop.create_future()
@@ -248,12 +248,6 @@ class Conversation:
                 if since is not None:
                     self._trace(link, payload, part, since)
         await self._send(link, encode_reply(handling.id, ReplyFlag.END, b""), handling)
-
-    def _encode(self, reply: Message) -> bytes:
-        try:
-            return self._dispatcher.outgoing[type(reply)].encode(reply)
-        except KeyError:
-            raise unregistered(type(reply)) from None
 
     async def _send(self, link: Link, frame: bytes, handling: Handling[Answering]) -> bool:
         """Send a reply of any length; False if it will not arrive, or nobody waits for it any more."""

@@ -24,7 +24,7 @@ from oddwire.app.metered import MeteredSink
 from oddwire.app.plugins import Contribution, HookCall
 from oddwire.app.policy import Enforcer, Outcome, decode_error
 from oddwire.app.requests import Requests
-from oddwire.app.router import Router, check_support, unregistered
+from oddwire.app.router import OutgoingTable, Router, check_support
 from oddwire.app.trace import Tracer
 from oddwire.errors import (
     ConnectionClosed,
@@ -80,7 +80,7 @@ class Dispatcher:
         self._longer = LongerWay(self)
         self.routes = {prefix: self._longer.equipped(route) for prefix, route in router.incoming.items()}
         self._shorter = {prefix: route[:4] for prefix, route in self.routes.items()}
-        self.outgoing = dict(router.outgoing)
+        self.outgoing = OutgoingTable(router.outgoing)
         self.lanes: dict[NodeId, Lane] = {}
         self._base = contextvars.copy_context()  # a task of ours is no part of what its maker is doing
         self._tasks: set[asyncio.Task[Any]] = set()  # the loop holds tasks weakly
@@ -173,10 +173,7 @@ class Dispatcher:
         progress: Progress | None = None,
     ) -> None:
         """Encode and hand to the transport; see `Peer.send`. ``since`` is when what it answers was received."""
-        try:
-            encode, owners = self.outgoing[type(message)]
-        except KeyError:
-            raise unregistered(type(message)) from None
+        encode, owners = self.outgoing[type(message)]
         if owners is not None and not force:
             check_support(message, owners, self.info(node_id), node_id, self.link(node_id))
         payload = encode(message)

@@ -89,10 +89,7 @@ class Requests:
     async def deliver(self, node_id: NodeId, message: Message) -> Receipt:
         """Keep a message until the peer has it; see `Peer.send`."""
         dispatcher = self._dispatcher
-        try:
-            payload = dispatcher.outgoing[type(message)].encode(message)
-        except KeyError:
-            raise unregistered(type(message)) from None
+        payload = dispatcher.outgoing[type(message)].encode(message)
         owner = dispatcher.router.claims[type(message)][0].name
         receipt = await dispatcher.app.services.deliveries().send(node_id, owner, payload)
         if dispatcher.tracer is not None:
@@ -138,10 +135,7 @@ class Requests:
             raise _too_late(link.node_id, message, reply, limit) from None
 
     def _encode(self, lane: Lane, link: Link, message: Message, force: bool) -> bytes:
-        try:
-            encode, owners = self._dispatcher.outgoing[type(message)]
-        except KeyError:
-            raise unregistered(type(message)) from None
+        encode, owners = self._dispatcher.outgoing[type(message)]
         if owners is not None and not force:
             check_support(message, owners, lane.info, link.node_id, link)
         return encode(message)

@@ -22,7 +22,16 @@ if TYPE_CHECKING:
     from oddwire.app.guard import Guard
     from oddwire.session.link import Link
 
-__all__ = ["Outgoing", "Route", "Router", "build_router", "check_support", "unregistered", "vocabulary"]
+__all__ = [
+    "Outgoing",
+    "OutgoingTable",
+    "Route",
+    "Router",
+    "build_router",
+    "check_support",
+    "unregistered",
+    "vocabulary",
+]
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -51,6 +60,13 @@ class Outgoing(NamedTuple):
 
     encode: Callable[[Any], bytes]
     owners: tuple[Contribution, ...] | None
+
+
+class OutgoingTable(dict[type[Message], Outgoing]):
+    """How messages are sent, by their class; a class that is not there raises `EncodeError` when it is looked up."""
+
+    def __missing__(self, message: type[Message]) -> Outgoing:
+        raise unregistered(message)
 
 
 class Router(Value, kw_only=True):
@@ -92,7 +108,7 @@ class Router(Value, kw_only=True):
     def outgoing(self) -> Mapping[type[Message], Outgoing]:
         """How messages are sent, by their class."""
         plans = self.registry.plans
-        found: dict[type[Message], Outgoing] = {}
+        found = OutgoingTable()
         for message, claimants in self.claims.items():
             type_id = schema_of(message).type_id
             encode = plans[type_id.to_bytes(2, "big")].encode
