@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from oddwire.app.context import Context
+from oddwire.app.interrupts import must_pass
 from oddwire.app.plain import to_plain
 from oddwire.app.rpc import RpcMethod, bind_parameters
 from oddwire.errors import ExtensionError, NodeRefused, OddwireError
@@ -89,8 +90,7 @@ class Methods:
             logger.info("RPC method %s of %r: %s: %s", method.rpc.name, method.owner, type(error).__name__, error)
             raise NodeRefused(str(error) or type(error).__name__, code=LIGHTNINGD) from error
         except BaseException as error:
-            stopping = isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling()
-            if stopping or isinstance(error, (GeneratorExit, KeyboardInterrupt)):
+            if must_pass(error):
                 raise
             logger.exception("RPC method %s of %r failed", method.rpc.name, method.owner)
             raise NodeRefused(f"{method.rpc.name}: internal error (see logs)", code=INTERNAL_ERROR) from error

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from oddwire.app.context import Context
+from oddwire.app.interrupts import must_pass
 from oddwire.app.lane import Lane
 from oddwire.app.plugins import HookCall
 from oddwire.errors import ConnectionClosed, DecodeError, MalformedMessage, OddwireError, PeerNotConnected, Refuse
@@ -92,9 +92,7 @@ class Enforcer:
 
         `SystemExit` is not: a message must not be able to end the application. `Refuse` is no failure.
         """
-        task = asyncio.current_task()
-        stopping = isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling()
-        if stopping or isinstance(error, (GeneratorExit, KeyboardInterrupt)):
+        if must_pass(error):
             raise error
         if isinstance(error, Refuse):
             logger.debug("%r refuses what %s sent: %s", context.extension, context.peer, error)
