@@ -15,7 +15,7 @@ from oddwire.app.policy import decode_error
 from oddwire.app.router import Route
 from oddwire.errors import ConnectionClosed, LocalProtocolError, PeerNotConnected, Refuse, SessionError, StoreError
 from oddwire.schema import Message
-from oddwire.session.frames import encode_ack
+from oddwire.session.frames import decode, encode_ack
 from oddwire.session.inbox import Inbox
 from oddwire.session.kinds import Ack, Code, Data, Failure
 from oddwire.session.limits import Limits
@@ -171,9 +171,10 @@ class Deliveries:
                 self._too_large(link, frame, str(error))  # and if not, it goes again later
 
     def _too_large(self, link: Link, frame: bytes, text: str) -> None:
-        lane, sequence = int.from_bytes(frame[3:11], "big"), int.from_bytes(frame[27:35], "big")
-        self._outbox.give_up(link.node_id, lane, sequence, Code.TOO_LARGE, text)
-        self._ready(link.node_id)
+        data = decode(frame)
+        if isinstance(data, Data):
+            self._outbox.give_up(link.node_id, data.lane, data.sequence, Code.TOO_LARGE, text)
+            self._ready(link.node_id)
 
     def acknowledged(self, link: Link, ack: Ack) -> bool:
         """Take a peer's ack; False for one of nothing that was sent."""
