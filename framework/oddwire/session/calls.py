@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import math
 import os
-from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
@@ -13,6 +12,7 @@ from oddwire.errors import RemoteFailure, RemoteProtocolError, ReplyTimeout
 from oddwire.session.frames import encode_ack, encode_cancel, encode_request
 from oddwire.session.kinds import Code, Failure, Reply, ReplyFlag, Scope
 from oddwire.session.requests import Asked
+from oddwire.session.turns import Turns
 from oddwire.transports.base import MAX_PAYLOAD
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Calls:
         self.asked: Asked[_Call, bytes] = Asked(first_id, link.session.limits.open_requests)
         self.allowed = allowed
         self._flying = 0
-        self._turns: deque[asyncio.Future[None]] = deque()
+        self._turns = Turns(lambda _: self._flying < self.allowed)
 
     # Calling ----------------------------------------------------------------------------------------
 
@@ -100,7 +100,7 @@ class Calls:
             raise
         self._flying -= 1
         if self._turns:
-            self._next_turn()
+            self._turns.next()
         return content
 
     async def stream(
@@ -155,37 +155,22 @@ class Calls:
     async def _send(self, call: _Call, number: int, frame: bytes) -> None:
         link = self._link
         if self._flying >= self.allowed or self._turns:
-            await self._turn()
+            await self._turns.wait(link.session.loop)
         self._flying += 1
         call.flying = True
         if self._turns:
-            self._next_turn()
+            self._turns.next()
         if len(frame) <= MAX_PAYLOAD:
             await link.session.transport.send(link.node_id, frame)
         else:
             await link.large.send(frame, failed=lambda failure: self.failure(failure._replace(id=number)))
         call.task = None
 
-    async def _turn(self) -> None:
-        turn = self._link.session.loop.create_future()
-        self._turns.append(turn)
-        try:
-            await turn
-        except BaseException:
-            self._turns.remove(turn)
-            self._next_turn()  # this one may have been woken
-            raise
-        self._turns.remove(turn)
-
-    def _next_turn(self) -> None:
-        if self._turns and self._flying < self.allowed and not self._turns[0].done():
-            self._turns[0].set_result(None)
-
     def _leave(self, call: _Call, number: int) -> None:
         if call.flying:
             self._flying -= 1
             if self._turns:
-                self._next_turn()
+                self._turns.next()
         if self.asked.close(number) is not None and call.task is None:
             self._link.post(encode_cancel(Scope.REQUEST, number))
         if call.future.done() and not call.future.cancelled():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
@@ -11,6 +9,7 @@ from oddwire.errors import NotSupported, QuotaExceeded, RemoteFailure
 from oddwire.session.fragments import MAX_PIECE, split
 from oddwire.session.frames import encode_cancel
 from oddwire.session.kinds import Failure, Scope
+from oddwire.session.turns import Turns
 
 if TYPE_CHECKING:
     from oddwire.session.link import Link
@@ -48,7 +47,7 @@ class LargeSends:
         self._flying = 0  # bytes of the payloads being sent
         self._count = 0
         self._transfers: dict[int, _Transfer] = {}
-        self._turns: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._turns = Turns(self._has_room)
 
     async def send(
         self,
@@ -71,10 +70,10 @@ class LargeSends:
                 f"message of {total} bytes; {link.node_id} puts together {self.most} at most", limit="assembles"
             )
         if self._turns or not self._has_room(total):
-            await self._turn(total)
+            await self._turns.wait(link.session.loop, total)
         self._flying += total
         self._count += 1
-        self._next_turn()
+        self._turns.next()
         number, self._next = self._next, self._next + 1
         transfer = self._remember(number, failed)
         try:
@@ -93,7 +92,7 @@ class LargeSends:
         finally:
             self._flying -= total
             self._count -= 1
-            self._next_turn()
+            self._turns.next()
 
     def failure(self, failure: Failure) -> bool:
         """Take the peer's refusal of a transfer; False if it is of none."""
@@ -115,23 +114,5 @@ class LargeSends:
         self._transfers.pop(number - _REMEMBERED, None)
         return transfer
 
-    async def _turn(self, total: int) -> None:
-        turn = self._link.session.loop.create_future()
-        entry = (total, turn)
-        self._turns.append(entry)
-        try:
-            await turn
-        except BaseException:
-            self._turns.remove(entry)
-            self._next_turn()
-            raise
-        self._turns.remove(entry)
-
     def _has_room(self, total: int) -> bool:
         return not self._flying or (self._count < _AT_ONCE and self._flying + total <= (self.most or 0))
-
-    def _next_turn(self) -> None:
-        if self._turns and not self._turns[0][1].done():
-            total, turn = self._turns[0]
-            if self._has_room(total):
-                turn.set_result(None)
