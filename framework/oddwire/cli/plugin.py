@@ -48,7 +48,7 @@ def command(
     try:
         specs = [_absolute(spec) for spec in extensions]
         with loading(printer):
-            Application(*specs, transport=MemoryTransport())
+            Application(*specs, transport=MemoryTransport(), store=":memory:")
         _write(output, _text(specs, receive), replace=force)
     except Failure as failure:
         printer.failure(str(failure))
