@@ -10,7 +10,7 @@ import pytest
 
 from oddwire import Application, Bolt8Transport, MemoryNetwork, PrivateKey, TraceEvent, hookimpl
 
-Pair = Callable[[tuple[object, ...], tuple[object, ...]], AbstractAsyncContextManager[tuple[Application, Application]]]
+Pair = Callable[..., AbstractAsyncContextManager[tuple[Application, Application]]]
 
 
 def key(number: int) -> PrivateKey:
@@ -19,11 +19,11 @@ def key(number: int) -> PrivateKey:
 
 @pytest.fixture(params=["memory", "bolt8"])
 def pair(request: pytest.FixtureRequest) -> Pair:
-    """Run two applications; the right one has dialed the left one."""
+    """Run two applications; the right one has dialed the left one, which has the options."""
 
     @asynccontextmanager
     async def run(
-        left: tuple[object, ...], right: tuple[object, ...]
+        left: tuple[object, ...], right: tuple[object, ...], options: dict[str, str] | None = None
     ) -> AsyncIterator[tuple[Application, Application]]:
         if request.param == "memory":
             network = MemoryNetwork()
@@ -31,8 +31,8 @@ def pair(request: pytest.FixtureRequest) -> Pair:
         else:
             transports = Bolt8Transport(key(1), listen=["127.0.0.1:0"]), Bolt8Transport(key(2))
         async with (
-            Application(*left, transport=transports[0]) as listener,
-            Application(*right, transport=transports[1]) as dialer,
+            Application(*left, transport=transports[0], store=":memory:", options=options) as listener,
+            Application(*right, transport=transports[1], store=":memory:") as dialer,
         ):
             await dialer.connect(listener.uris[0])
             yield listener, dialer

@@ -523,6 +523,30 @@ async def test_several_extensions_in_one_file(launch, meet, tmp_path):
     await reached
 
 
+async def test_files_travel_between_two_nodes(launch, tmp_path):
+    """The sample extension courier on both: a parcel sent before the other is there, and a file fetched in a stream."""
+    plugin, letter, shelf = tmp_path / "courier-plugin", tmp_path / "letter", tmp_path / "shelf"
+    done = pack("courier", "-o", plugin)
+    assert done.returncode == 0, done.stderr
+    letter.write_bytes(os.urandom(200_000))
+    shelf.mkdir()
+    (shelf / "map").write_bytes(os.urandom(700_000))
+    sender, keeper = launch(plugin), launch(plugin, options=[f"--courier-folder={shelf}"])
+    sent = await sender.call("courier-send", keeper.node_id, str(letter))
+    assert sent == {"name": "letter", "size": 200_000}
+    assert await keeper.call("courier-inbox") == []
+    await sender.call("connect", keeper.uri)
+    await sender.call("courier-send", keeper.node_id, str(letter), True)
+    assert [(parcel["from"], parcel["size"]) for parcel in await keeper.call("courier-inbox")] == [
+        (sender.node_id, 200_000)
+    ] * 2
+    await keeper.call("courier-save", 1, "letter")
+    assert (keeper.network_folder / "letter").read_bytes() == letter.read_bytes()
+    assert await sender.call("courier-list", keeper.node_id) == [{"name": "map", "size": 700_000}]
+    await sender.call("courier-fetch", keeper.node_id, "map", str(tmp_path / "fetched"))
+    assert (tmp_path / "fetched").read_bytes() == (shelf / "map").read_bytes()
+
+
 async def test_a_plugin_that_listens_by_notification(launch, meet, tmp_path):
     file = tmp_path / "by-notification.py"
     done = pack(EXTENSIONS / "rough.py", "-o", file, "--receive", "notification")

@@ -341,7 +341,7 @@ LOAD = "from oddwire.app.hosted import run_hosted\nrun_hosted({})"
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        ("'nosuch'", "no extension is called 'nosuch'; there are: chat, echo"),
+        ("'nosuch'", "no extension is called 'nosuch'; there are: chat, courier, echo"),
         ("'echo', 'echo'", "plugin 'echo' is registered twice; it should be registered once"),
         ("'./leaving.py'", "SystemExit: 5"),
         ("'./broken.py'", "extension file .*broken.py cannot be imported: ModuleNotFoundError: No module named 'nope'"),

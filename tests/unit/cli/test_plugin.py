@@ -51,6 +51,12 @@ async def test_it_may_ask_for_the_notification(oddwire, tmp_path: Path) -> None:
     assert manifest["result"]["hooks"] == []
 
 
+async def test_handlers_of_reliable_messages_have_their_store_in_the_node(oddwire, tmp_path: Path) -> None:
+    code, _, err = await oddwire("plugin", "courier", "-o", "market")
+    assert code == 0, err
+    assert '"name":"courier-send"' in started(tmp_path / "market", tmp_path)
+
+
 async def test_a_file_is_replaced_only_by_force(oddwire, tmp_path: Path) -> None:
     (tmp_path / "market").write_text("precious")
     code, _, err = await oddwire("plugin", "echo", "-o", "market")
@@ -65,7 +71,7 @@ async def test_a_file_is_replaced_only_by_force(oddwire, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("arguments", "code", "reason"),
     [
-        (["nosuch", "-o", "market"], 2, "no extension is called 'nosuch'; there are: chat, echo"),
+        (["nosuch", "-o", "market"], 2, "no extension is called 'nosuch'; there are: chat, courier, echo"),
         (["echo", "echo", "-o", "market"], 2, "plugin 'echo' is registered twice; it should be registered once"),
         (["echo", "-o", "nowhere/market"], 1, "nowhere/market cannot be written: No such file or directory"),
     ],

@@ -266,7 +266,7 @@ async def test_an_option_that_will_not_do_is_one_line(
 @pytest.mark.parametrize(
     ("arguments", "code", "reason"),
     [
-        (["nosuch", *LOCAL], 2, "no extension is called 'nosuch'; there are: .*chat, echo"),
+        (["nosuch", *LOCAL], 2, "no extension is called 'nosuch'; there are: .*chat, courier, echo"),
         (["./nosuch.py", *LOCAL], 2, "extension file .*nosuch.py does not exist"),
         (["./broken.py", *LOCAL], 2, "broken.py cannot be imported: ModuleNotFoundError: No module named 'nope'"),
         (["./typo.py", *LOCAL], 2, r"typo.py cannot be imported: SyntaxError: .*typo.py, line 2"),

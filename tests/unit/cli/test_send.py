@@ -56,7 +56,7 @@ async def test_with_a_data_dir_the_node_knows_us_again(oddwire, start, tmp_path)
     [
         (["nobody", "chat.Say", "text=x"], 2, "URI should be node_id@host:port, not 'nobody'"),
         ([NOBODY, "chat", "text=x"], 2, "message should be extension, dot, message, chat.Say for one; not 'chat'"),
-        ([NOBODY, "nosuch.Say"], 2, "no extension is called 'nosuch'; there are: .*chat, echo"),
+        ([NOBODY, "nosuch.Say"], 2, "no extension is called 'nosuch'; there are: .*chat, courier, echo"),
         ([NOBODY, "chat.Shout"], 2, "'chat' has no message 'Shout'; there are: chat.Heard, chat.Say"),
         ([NOBODY, "chat.Say"], 2, f"chat.Say: text should be given; {SAY}"),
         ([NOBODY, "chat.Say", "words=x"], 2, f"chat.Say: there is no field 'words'; {SAY}"),

@@ -1,0 +1,224 @@
+"""courier: files between peers. Shows what a session adds: reliable messages with a store, requests, and streams.
+
+::
+
+    Parcel     35873  0x8c21  msgpack   name, data      a file, brought once and kept, whatever happens on the way
+    Contents   35875  0x8c23  msgpack                   asks for  Listing  35877  0x8c25  files
+    Fetch      35879  0x8c27  msgpack   name            asks for a stream of  Chunk  35881  0x8c29  raw
+
+Send a file to a peer, connected or not; it sees what came, and saves it::
+
+    courier-send NODE_ID report.pdf
+    courier-inbox
+    courier-save 1 report.pdf
+
+Let peers have the files of a folder, and get one of theirs::
+
+    oddwire run courier --courier-folder ~/shared --listen 127.0.0.1:9735 --data-dir data
+    courier-list NODE_ID
+    courier-fetch NODE_ID map.png map.png
+
+Inside Core Lightning these are commands of lightning-cli, and paths are relative to the folder of its network.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from oddwire import Application, Context, Extension, Limits, Message, NodeId, Refuse, field, message, subtype, u64
+
+__all__ = ["Chunk", "Contents", "Fetch", "File", "Listing", "Parcel", "extension"]
+
+MAX_PARCEL = 8 << 20
+"""Bytes of a parcel. A file that is fetched may have any size."""
+CHUNK = 256 << 10
+"""Bytes of a chunk."""
+MAX_FILES = 10_000
+"""Files in a listing."""
+MAX_INBOX = 256 << 20
+"""Bytes of the parcels of one sender that are kept at once."""
+
+extension = Extension("courier", version="1.0", limits=Limits(requests=4))
+
+
+@message(0x8C21, max_size=MAX_PARCEL + 4096)
+class Parcel(Message):
+    """A file."""
+
+    name: str = field(max_length=255)
+    data: bytes = field(max_length=MAX_PARCEL)
+
+
+@message(0x8C23)
+class Contents(Message):
+    """Asks what there is to be fetched."""
+
+
+@subtype
+class File:
+    """A file that may be fetched; ``size`` is in bytes."""
+
+    name: str
+    size: u64
+
+
+@message(0x8C25)
+class Listing(Message):
+    """What there is, by name."""
+
+    files: tuple[File, ...] = field(max_length=MAX_FILES)
+
+
+@message(0x8C27)
+class Fetch(Message):
+    """Asks for a file."""
+
+    name: str
+
+
+@message(0x8C29, codec="raw")
+class Chunk(Message):
+    """The next bytes of a file."""
+
+    data: bytes
+
+
+@extension.option("courier-folder")
+def folder(value: str = "") -> Path | None:
+    """Let peers fetch the files of this folder; without it there are none."""
+    if not value:
+        return None
+    path = Path(value).expanduser().resolve()
+    if not path.is_dir():
+        raise ValueError(f"should be a folder, not {value!r}")
+    return path
+
+
+@extension.on_startup
+async def prepare(app: Application) -> None:
+    """Make the table of parcels. Its name begins with the extension's, as that of every table of its own."""
+    await app.store("courier").execute(
+        "CREATE TABLE IF NOT EXISTS courier_parcels (number INTEGER PRIMARY KEY, sender TEXT, name TEXT, data BLOB)"
+    )
+
+
+# What peers ask for ----------------------------------------------------------------------------------
+
+
+@extension.on(Parcel, reliable=True)
+async def receive(context: Context, parcel: Parcel) -> None:
+    """Keep a parcel. The row and the record that it came are committed together, so there are never two of it."""
+    if not _is_name(parcel.name):
+        raise Refuse(f"{parcel.name!r} is no name of a file")
+    sender = str(context.peer)
+    kept = await context.store.execute("SELECT sum(length(data)) FROM courier_parcels WHERE sender = ?", (sender,))
+    if (kept[0][0] or 0) + len(parcel.data) > MAX_INBOX:
+        raise Refuse("the inbox is full")
+    row = (sender, parcel.name, parcel.data)
+    await context.store.execute("INSERT INTO courier_parcels (sender, name, data) VALUES (?, ?, ?)", row)
+    context.logger.info("%.8s brought %s, %d bytes", context.peer, parcel.name, len(parcel.data))
+
+
+@extension.on(Contents)
+async def contents(context: Context, request: Contents) -> Listing:
+    """Answer with the files of the folder, not of those in it."""
+    path = context.options["courier-folder"]
+    return Listing(files=() if path is None else tuple(await asyncio.to_thread(_files, path)))
+
+
+@extension.on(Fetch)
+async def fetch(context: Context, request: Fetch) -> AsyncIterator[Chunk]:
+    """Answer with a stream: a peer that writes slowly has us read slowly."""
+    path = context.options["courier-folder"]
+    # Names, not paths: nobody leaves the folder, by dots or by links
+    if path is None or not _is_name(request.name) or not await asyncio.to_thread(_is_file, path / request.name):
+        raise Refuse(f"there is no file {request.name!r} here")
+    with await asyncio.to_thread(open, path / request.name, "rb") as file:
+        while data := await asyncio.to_thread(file.read, CHUNK):
+            yield Chunk(data=data)
+
+
+# What people ask for ---------------------------------------------------------------------------------
+
+
+@extension.rpc("courier-send")
+async def send(context: Context, node_id: NodeId, path: Path, wait: bool = False) -> dict[str, object]:
+    """Send a file to a peer: now, or once it is connected.
+
+    Returns when it is safe here; with wait, when it is safe there.
+    """
+    size = (await asyncio.to_thread(path.stat)).st_size
+    if size > MAX_PARCEL:
+        raise ValueError(f"{path} has {size} bytes; a parcel has at most {MAX_PARCEL}: let it be fetched")
+    data = await asyncio.to_thread(path.read_bytes)
+    receipt = await context.app.peer(node_id).send(Parcel(name=path.name, data=data), reliable=True)
+    if wait:
+        await receipt.delivered()
+    return {"name": path.name, "size": len(data)}
+
+
+@extension.rpc("courier-inbox")
+async def inbox(context: Context) -> list[dict[str, object]]:
+    """Show the parcels that came."""
+    rows = await context.store.execute("SELECT number, sender, name, length(data) FROM courier_parcels ORDER BY number")
+    return [{"number": number, "from": sender, "name": name, "size": size} for number, sender, name, size in rows]
+
+
+@extension.rpc("courier-save")
+async def save(context: Context, number: int, path: Path) -> dict[str, object]:
+    """Write a parcel to a new file, and remove it from the inbox."""
+    rows = await context.store.execute("SELECT data FROM courier_parcels WHERE number = ?", (number,))
+    if not rows:
+        raise ValueError(f"there is no parcel {number}; courier-inbox shows those there are")
+    (data,) = rows[0]
+    await asyncio.to_thread(_write_new, path, data)
+    await context.store.execute("DELETE FROM courier_parcels WHERE number = ?", (number,))
+    return {"path": str(path), "size": len(data)}
+
+
+@extension.rpc("courier-list")
+async def list_files(context: Context, node_id: NodeId) -> list[dict[str, object]]:
+    """Show the files that a peer lets us fetch."""
+    listing = await context.app.peer(node_id).request(Contents(), Listing, timeout=30)
+    return [{"name": file.name, "size": file.size} for file in listing.files]
+
+
+@extension.rpc("courier-fetch")
+async def fetch_file(context: Context, node_id: NodeId, name: str, path: Path) -> dict[str, object]:
+    """Fetch a file of a peer's into a new one."""
+    size = 0
+    with await asyncio.to_thread(open, path, "xb") as file:
+        try:
+            stream = context.app.peer(node_id).stream(Fetch(name=name), Chunk, timeout=30)
+            async with contextlib.aclosing(stream):  # whatever ends us tells the peer to stop
+                async for chunk in stream:
+                    size += await asyncio.to_thread(file.write, chunk.data)
+        except BaseException:
+            await asyncio.to_thread(path.unlink, missing_ok=True)  # half a file is none
+            raise
+    return {"path": str(path), "size": size}
+
+
+def _is_name(name: str) -> bool:
+    return 0 < len(name) <= 255 and name.isprintable() and name not in (".", "..") and not set(name) & set("/\\")
+
+
+def _is_file(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()
+
+
+def _files(path: Path) -> list[File]:
+    found = [File(name=entry.name, size=entry.stat().st_size) for entry in path.iterdir() if _is_file(entry)]
+    return sorted(found, key=lambda file: file.name)[:MAX_FILES]
+
+
+def _write_new(path: Path, data: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(data)
+
+
+if __name__ == "__main__":
+    extension.run()
