@@ -32,7 +32,7 @@ def to_plain(value: object, default: Callable[[object], Any] | None = None) -> A
         return value
     if isinstance(value, (bytes, bytearray, memoryview, PublicKey)):
         return value.hex()
-    if isinstance(value, ShortChannelId) or any(cls.__module__ in _TEXTS for cls in type(value).__mro__):
+    if isinstance(value, ShortChannelId) or any(_module(cls) in _TEXTS for cls in type(value).__mro__):
         return str(value)
     if isinstance(value, Mapping):
         return {_key(key): to_plain(inner, default) for key, inner in value.items()}
@@ -46,6 +46,11 @@ def to_plain(value: object, default: Callable[[object], Any] | None = None) -> A
     if default is not None:
         return default(value)
     raise TypeError(f"JSON cannot hold {value!r}, a {type(value).__name__}")
+
+
+def _module(cls: type) -> str:
+    """Name the module a class is known by: from Python 3.13 on Path is one of pathlib._local."""
+    return cls.__module__.partition(".")[0]
 
 
 def _fields(record: Record, value: object, default: Callable[[object], Any] | None) -> dict[str, Any]:

@@ -48,6 +48,15 @@ class Report:
     when: datetime.date
 
 
+class PathOfPython313:
+    """As pathlib has them there: in a module of its package."""
+
+    __module__ = "pathlib._local"
+
+    def __str__(self) -> str:
+        return "/tmp/x"
+
+
 @pytest.mark.parametrize(
     ("value", "plain"),
     [
@@ -65,6 +74,7 @@ class Report:
         (Unit.SATS, "sat"),
         (Decimal("1.50"), "1.50"),
         (Path("/tmp/x"), "/tmp/x"),
+        (PathOfPython313(), "/tmp/x"),
         ((1, [b"\x02"], {"a": Unit.SATS}), [1, ["02"], {"a": "sat"}]),
         ({3}, [3]),
         ({NodeId(G): 1, 5: 2, "text": 3, Unit.SATS: 4}, {G: 1, "5": 2, "text": 3, "sat": 4}),
