@@ -12,9 +12,9 @@ A node that runs ``echo`` answers each with the same values, in the order they c
 
 It also bounces what it does not understand: a payload of an odd type from 32768 on that no loaded extension knows
 goes back unchanged. So any protocol can be tried on it before its other half is written. Only peers that dialed us
-are bounced to, or two echo nodes would play ball for ever; at most 64 payloads are on their way back at a time, and
-what comes on top is dropped. Inside Core Lightning nothing is bounced: there, a plugin is given the types alone that
-its extensions have declared.
+are bounced to, or two echo nodes would play ball for ever; up to 4 MiB wait for a peer that does not read, and what
+comes on top is dropped. Inside Core Lightning nothing is bounced: there, a plugin is given the types alone that its
+extensions have declared.
 """
 
 from __future__ import annotations
@@ -22,13 +22,28 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections import deque
 
-from oddwire import Application, Context, Extension, Message, OddwireError, TraceEvent, field, hookimpl, message, u64
+from oddwire import (
+    Application,
+    Context,
+    Extension,
+    Message,
+    NodeId,
+    OddwireError,
+    Peer,
+    TraceEvent,
+    field,
+    hookimpl,
+    message,
+    u64,
+)
 
 __all__ = ["BoltReply", "BoltRequest", "Reply", "Request", "extension"]
 
 logger = logging.getLogger("oddwire.extension.echo")
-_MOST_BOUNCING = 64
+_MOST_WAITING = 4 * 1024 * 1024
+_OVERHEAD = 64  # what a payload takes in memory beside its bytes, so that empty ones count too
 
 
 @message(0x8C01)
@@ -65,12 +80,36 @@ class BoltReply(Message):
     note: str | None = field(tlv=1, default=None)
 
 
+class Bouncing:
+    """The payloads that wait for one peer, and the task that sends them back in order."""
+
+    def __init__(self, app: Application, peer: NodeId) -> None:
+        self._queue: deque[bytes] = deque()
+        self._size = 0
+        self.task = asyncio.get_running_loop().create_task(self._send(app, peer))
+
+    def add(self, payload: bytes) -> None:
+        """Send this one too, or drop it if too many wait."""
+        size = len(payload) + _OVERHEAD
+        if self._size + size <= _MOST_WAITING:
+            self._size += size
+            self._queue.append(payload)
+
+    async def _send(self, app: Application, peer: NodeId) -> None:
+        with contextlib.suppress(OddwireError):  # the peer may have left without waiting for it
+            while self._queue:
+                payload = self._queue.popleft()
+                await app.transport.send(peer, payload)
+                self._size -= len(payload) + _OVERHEAD
+                logger.info("bounced 0x%s [%d bytes] to %.8s", payload[:2].hex(), len(payload), peer)
+
+
 class Echo(Extension):
     """An `Extension` with one hook more: it sees every message, also those without a schema."""
 
     def __init__(self) -> None:
         super().__init__("echo", version="1.0")
-        self._bouncing: set[asyncio.Task[None]] = set()
+        self._bouncing: dict[NodeId, Bouncing] = {}
 
     @hookimpl
     def message_traced(self, app: Application, event: TraceEvent) -> None:
@@ -79,16 +118,17 @@ class Echo(Extension):
         if event.direction == "sent" or known or event.type_id < 32768 or event.type_id % 2 == 0:
             return
         info = app.peer(event.peer).info
-        if info is None or info.direction == "out" or len(self._bouncing) >= _MOST_BOUNCING:
+        if info is None or info.direction == "out":
             return
-        task = asyncio.get_running_loop().create_task(self._bounce(app, event))
-        self._bouncing.add(task)
-        task.add_done_callback(self._bouncing.discard)
+        bouncing = self._bouncing.get(event.peer)
+        if bouncing is None or bouncing.task.done():
+            bouncing = self._bouncing[event.peer] = Bouncing(app, event.peer)
+        bouncing.add(event.payload)
 
-    async def _bounce(self, app: Application, event: TraceEvent) -> None:
-        with contextlib.suppress(OddwireError):  # the peer may have left without waiting for it
-            await app.transport.send(event.peer, event.payload)
-            logger.info("bounced %#06x [%d bytes] to %.8s", event.type_id, event.size, event.peer)
+    @hookimpl
+    def peer_disconnected(self, peer: Peer) -> None:
+        """Forget what waits for it."""
+        self._bouncing.pop(peer.node_id, None)
 
 
 extension = Echo()

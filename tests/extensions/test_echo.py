@@ -39,6 +39,29 @@ async def test_an_unknown_odd_payload_is_bounced_to_who_dialed(pair, recorder) -
         assert bounced.payload == payload
 
 
+async def test_many_unknown_payloads_are_bounced_in_order(pair, recorder) -> None:
+    async with pair(("echo",), ("chat", recorder)) as (_, dialer):
+        payloads = [b"\xee\xff" + number.to_bytes(2, "big") for number in range(1000)]
+        for payload in payloads:
+            await dialer.transport.send(dialer.peers[0].node_id, payload)
+        await dialer.transport.send(dialer.peers[0].node_id, b"\xee\xfd")
+        bounced = await recorder.until("received", 0xEEFF, 0xEEFD)
+        assert [event.payload for event in bounced] == [*payloads, b"\xee\xfd"]
+
+
+async def test_what_waits_for_a_peer_that_does_not_read_is_limited(pair, recorder) -> None:
+    async with pair(("echo",), ("chat", recorder)) as (_, dialer):
+        there = dialer.peers[0].node_id
+        dialer.transport.pause(there)
+        for _ in range(600):
+            await dialer.transport.send(there, b"\xee\xff" + bytes(65_533))
+        await dialer.transport.send(there, b"\xee\xfd")  # there is room for a short one
+        dialer.transport.resume(there)
+        await recorder.until("received", 0xEEFD)
+        received = [event.type_id for event in recorder.events if event.direction == "received"]
+        assert 60 < received.count(0xEEFF) < 600
+
+
 async def test_two_echo_nodes_do_not_play_ball(pair, recorder) -> None:
     async with pair(("echo", recorder), ("echo",)) as (listener, dialer):
         to_dialer = listener.peers[0].node_id
