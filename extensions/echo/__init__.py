@@ -31,7 +31,6 @@ from oddwire import (
     Message,
     NodeId,
     OddwireError,
-    Peer,
     TraceEvent,
     field,
     hookimpl,
@@ -125,10 +124,9 @@ class Echo(Extension):
             bouncing = self._bouncing[event.peer] = Bouncing(app, event.peer)
         bouncing.add(event.payload)
 
-    @hookimpl
-    def peer_disconnected(self, peer: Peer) -> None:
-        """Forget what waits for it."""
-        self._bouncing.pop(peer.node_id, None)
+    def forget(self, peer: NodeId) -> None:
+        """Drop what waits for a peer that has left."""
+        self._bouncing.pop(peer, None)
 
 
 extension = Echo()
@@ -144,6 +142,12 @@ async def echo(context: Context, request: Request) -> Reply:
 async def bolt_echo(context: Context, request: BoltRequest) -> BoltReply:
     """Answer with the same values."""
     return BoltReply(number=request.number, data=request.data, note=request.note)
+
+
+@extension.on_disconnect
+async def left(context: Context, reason: str) -> None:
+    """Keep nothing of a peer that has left."""
+    extension.forget(context.peer.node_id)
 
 
 if __name__ == "__main__":
