@@ -38,9 +38,10 @@ hold_collector()
 assert gc.isenabled()
 assert gc.get_threshold() == (50_000, second, third), gc.get_threshold()
 before = [generation["collections"] for generation in gc.get_stats()]
+frozen = gc.get_freeze_count()  # Python 3.12 starts with some
 import oddwire.app.application
 assert [generation["collections"] for generation in gc.get_stats()] == before
-assert gc.get_freeze_count() == 0
+assert gc.get_freeze_count() == frozen
 """
 
 
