@@ -34,18 +34,22 @@ _WRITE_HIGH, _WRITE_LOW = 256 * 1024, 64 * 1024
 _INBOX_HIGH, _INBOX_LOW = 1024 * 1024, 256 * 1024
 _LINGER = 5.0  # seconds to let the peer read our last words, as lightningd does
 
-# Sockets are read into one buffer a thread, as a chunk is parsed before the next is read: a connection that waits
-# for nothing holds no read buffer of its own.
 _READ_SIZE = max(256 * 1024, 2 * MAX_FRAME)
-_thread = threading.local()
 
 
-def _read_buffer() -> memoryview:
-    try:
-        return cast("memoryview", _thread.view)
-    except AttributeError:
-        _thread.view = view = memoryview(bytearray(_READ_SIZE))
-        return view
+class _Buffers(threading.local):
+    """What the connections of one thread share, so that one which is idle holds no buffer of its own.
+
+    Sockets are read into ``read``, as a chunk is parsed before the next is read. A message that fills a batch by itself
+    is sealed into ``write``, behind what waits to go before it, and written from there.
+    """
+
+    def __init__(self) -> None:
+        self.read = memoryview(bytearray(_READ_SIZE))
+        self.write: memoryview | None = None
+
+
+_buffers = _Buffers()
 
 
 class LightningConnection(asyncio.BufferedProtocol):
@@ -236,6 +240,10 @@ class LightningConnection(asyncio.BufferedProtocol):
         sealer = self._sealer
         if sealer is None or self._reason is not None:
             raise ConnectionClosed(self._reason or "the handshake is not over")
+        transport = self._transport
+        if len(message) >= _FLUSH_AT and transport is not None and not transport.get_write_buffer_size():
+            self._write_large(sealer, message, transport)
+            return
         size = self._out_size
         if not size:
             self._loop.call_soon(self._end_turn)
@@ -321,7 +329,7 @@ class LightningConnection(asyncio.BufferedProtocol):
             transport.write(self._handshake.start())
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: D102
-        self._view = view = _read_buffer()
+        self._view = view = _buffers.read
         frames = self._frames
         if frames is None or not frames.rest:
             self._view_start = 0
@@ -459,6 +467,19 @@ class LightningConnection(asyncio.BufferedProtocol):
             out, self._out = self._out, []
             self._out_size = 0
             self._transport.write(b"".join(out))
+
+    def _write_large(self, sealer: FrameSender, message: bytes, transport: asyncio.Transport) -> None:
+        room, start = _buffers.write, self._out_size
+        if room is None:
+            room = _buffers.write = memoryview(bytearray(_FLUSH_AT + MAX_FRAME))
+        stop = start + sealer.seal_into(message, room[start:])
+        if start:
+            room[:start] = b"".join(self._out)
+            self._out.clear()
+            self._out_size = 0
+        transport.write(room[:stop])
+        if transport.get_write_buffer_size():
+            _buffers.write = None  # it may still send from there
 
     def _wake_writer(self) -> None:
         if self._writers and not self._write_paused:

@@ -49,11 +49,12 @@ def _hkdf(salt: bytes, ikm: bytes) -> tuple[bytes, bytes]:
 class CipherState:
     """One direction of a connection: a key, the chaining key it is rotated with, and how often it was used.
 
-    ``encrypt(nonce, data, None)`` and ``decrypt`` are the current key's own bound methods: one cipher object a key.
-    Whoever uses them counts in `used` and calls `rotate` when it reaches `ROTATE_AFTER`.
+    ``encrypt(nonce, data, None)``, ``encrypt_into(nonce, data, None, room)`` and ``decrypt`` are the current key's own
+    bound methods: one cipher object a key. Whoever uses them counts in `used` and calls `rotate` when it reaches
+    `ROTATE_AFTER`.
     """
 
-    __slots__ = ("_chaining_key", "_key", "decrypt", "encrypt", "used")
+    __slots__ = ("_chaining_key", "_key", "decrypt", "encrypt", "encrypt_into", "used")
 
     def __init__(self, key: bytes, chaining_key: bytes) -> None:
         self._chaining_key = chaining_key
@@ -63,6 +64,7 @@ class CipherState:
         self._key = key
         cipher = ChaCha20Poly1305(key)
         self.encrypt = cipher.encrypt
+        self.encrypt_into = cipher.encrypt_into
         self.decrypt = cipher.decrypt
         self.used = 0
 

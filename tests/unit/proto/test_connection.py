@@ -179,6 +179,27 @@ async def test_what_one_loop_turn_sends_arrives_in_one_piece():
         assert peer.received == [bytes([number]) for number in range(50)]
 
 
+async def test_large_messages_leave_in_order_with_small_ones_though_their_buffer_is_shared():
+    """Some are written at once from a buffer that all connections use, some wait for a peer that does not read yet."""
+    mixed = [3, 60_000, 4, 5, 65_535, 40_000, 3, 60_000, 32_768, 100, 32_767, 60_000]
+    sent = [], []
+    async with raw(receive_buffer=4096) as (one, peer), raw(receive_buffer=4096) as (other, other_peer):
+        for number in range(240):
+            if number % 24 == 0:
+                await settle()
+            size = mixed[number // 2 % len(mixed)]
+            message = (number.to_bytes(3, "big") * (size // 3 + 1))[:size]
+            (one, other)[number % 2].send_nowait(message)
+            sent[number % 2].append(message)
+        assert one.congested
+        reading = asyncio.gather(peer.read_on(), other_peer.read_on())
+        await until(lambda: len(peer.received) + len(other_peer.received) == 240)
+        assert (peer.received, other_peer.received) == sent
+        one.abort("test over")
+        other.abort("test over")
+        await reading
+
+
 async def test_small_messages_do_not_wait_for_nagle(connected):
     """pyln-proto sets no TCP_NODELAY: 88 ms a round trip."""
     async with connected() as (dialer, listener):

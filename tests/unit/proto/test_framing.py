@@ -65,6 +65,31 @@ def test_a_message_that_is_too_long_is_refused_and_spoils_nothing():
     assert frames.frame(b"next") == sender().frame(b"next")
 
 
+@pytest.mark.parametrize("size", [0, 1, 2048, MAX_MESSAGE])
+def test_seal_into_writes_what_frame_gives_and_nothing_behind_it(size):
+    message = random.Random(size).randbytes(size)
+    room = bytearray(b"\xee" * (MAX_FRAME + 1))
+    assert sender().seal_into(message, memoryview(room)) == size + 34
+    assert room[: size + 34] == sender().frame(message)
+    assert room[size + 34 :] == b"\xee" * (MAX_FRAME + 1 - size - 34)
+
+
+def test_both_ways_of_sealing_count_as_one_and_rotate():
+    messages = numbered(1501)
+    frames, data, room = sender(), b"", memoryview(bytearray(MAX_FRAME))
+    for number, message in enumerate(messages):
+        data += room[: frames.seal_into(message, room)] if number % 3 else frames.frame(message)
+    assert data == sealed(messages)
+
+
+def test_a_message_that_is_too_long_is_not_written():
+    frames, room = sender(), bytearray(2 * MAX_FRAME)
+    with pytest.raises(PayloadTooLarge, match="65536 bytes; BOLT 8 allows at most 65535"):
+        frames.seal_into(bytes(MAX_MESSAGE + 1), memoryview(room))
+    assert not any(room)
+    assert frames.frame(b"next") == sender().frame(b"next")
+
+
 def test_equal_messages_look_different_each_time():
     frames = sender()
     assert len({frames.frame(b"same") for _ in range(2000)}) == 2000
