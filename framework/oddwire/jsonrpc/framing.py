@@ -8,17 +8,23 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final, NoReturn
 
 from oddwire.errors import RemoteProtocolError
 
-__all__ = ["MAX_DEPTH", "MAX_DOCUMENT", "JsonSplitter", "encode"]
+__all__ = ["MAX_DEPTH", "MAX_DOCUMENT", "JsonSplitter", "Shortcut", "encode"]
 
 MAX_DOCUMENT: Final = 16 * 1024 * 1024
 """Bytes of the largest document that is taken, unless a splitter is told otherwise."""
 MAX_DEPTH: Final = 100
 """How deep arrays and objects may be nested, unless a splitter is told otherwise."""
+
+Shortcut = Callable[[str, int], "tuple[Any, int] | None"]
+"""Knows some documents at first sight: takes text and where a document starts, gives what stands for it and its end.
+
+None for all others. What it knows must be one whole valid document, perhaps with white space before it.
+"""
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -62,13 +68,32 @@ class JsonSplitter:
     `RemoteProtocolError`, then and ever after: there is no telling where the next one starts. As lightningd does,
     garbage is judged once a ``}`` has come. A document larger than ``max_size`` bytes, or nested deeper than
     ``max_depth``, is refused before it has been read to its end.
+
+    Where nearly all documents are alike, a ``shortcut`` spares parsing them: what it gives for one is given out as it
+    is. What it does not know, or what came in pieces, is parsed.
     """
 
-    __slots__ = ("_at", "_depth", "_error", "_in_string", "_max_depth", "_max_size", "_rest", "_scanned", "_text")
+    __slots__ = (
+        "_at",
+        "_depth",
+        "_error",
+        "_in_string",
+        "_known",
+        "_max_depth",
+        "_max_size",
+        "_rest",
+        "_scanned",
+        "_shortcut",
+        "_text",
+    )
 
-    def __init__(self, *, max_size: int = MAX_DOCUMENT, max_depth: int = MAX_DEPTH) -> None:
+    def __init__(
+        self, *, max_size: int = MAX_DOCUMENT, max_depth: int = MAX_DEPTH, shortcut: Shortcut | None = None
+    ) -> None:
         self._max_size = max_size
         self._max_depth = max_depth
+        self._shortcut = shortcut
+        self._known: Shortcut | None = None  # the shortcut, where no document can be too large
         self._text = ""  # whole chunks are walked here, by the C scanner
         self._at = 0
         self._rest = bytearray()  # a document that is not whole is kept here, scanned as far as it goes
@@ -111,6 +136,11 @@ class JsonSplitter:
             raise RemoteProtocolError(self._error)
         text = self._text
         if text:
+            if self._known is not None:
+                known = self._known(text, self._at)
+                if known is not None:
+                    document, self._at = known
+                    return document
             at = _SPACE.match(text, self._at).end()  # type: ignore[union-attr]  # it matches nothing, too
             if at == len(text):
                 self._text = ""
@@ -134,8 +164,9 @@ class JsonSplitter:
 
     def _walk(self, data: bytes | bytearray) -> None:
         try:
-            self._text = str(data, "utf-8")
+            self._text = text = str(data, "utf-8")
             self._at = 0
+            self._known = self._shortcut if len(text) * 4 <= self._max_size else None
         except UnicodeDecodeError:
             self._rest += data
 

@@ -12,7 +12,7 @@ from typing import Any, Final, cast
 
 from oddwire.errors import OddwireError, TransportError
 from oddwire.jsonrpc.address import socket_address
-from oddwire.jsonrpc.framing import JsonSplitter, encode
+from oddwire.jsonrpc.framing import JsonSplitter, Shortcut, encode
 
 __all__ = ["INVALID_REQUEST", "Handler", "JsonRpcServer", "RpcConnection"]
 
@@ -46,7 +46,7 @@ class RpcConnection(asyncio.Protocol):
         """Whether this client wants ``message`` and ``progress`` notifications of what it called."""
         self._server = server
         self._loop = asyncio.get_running_loop()
-        self._splitter = JsonSplitter(max_size=server.max_document)
+        self._splitter = JsonSplitter(max_size=server.max_document, shortcut=server.shortcut)
         self._transport: asyncio.Transport | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._out: list[bytes] = []
@@ -147,7 +147,7 @@ class RpcConnection(asyncio.Protocol):
                 if self._ended and not self._tasks:
                     self._hang_up()
                 break
-            answer = handler(document, self)
+            answer = document if isinstance(document, bytes) else handler(document, self)
             if isinstance(answer, bytes):
                 self.send(answer)
             elif answer is not None:
@@ -209,13 +209,22 @@ class RpcConnection(asyncio.Protocol):
 class JsonRpcServer:
     """Listens at ``path``, readable and writable by its owner alone, and has ``handler`` answer every request.
 
-    A request is at most ``max_document`` bytes.
+    A request is at most ``max_document`` bytes. ``shortcut`` may answer requests without their being parsed: it gives
+    the bytes of the answer and where the request ends, or None, and then has done nothing.
     """
 
-    def __init__(self, path: str | os.PathLike[str], handler: Handler, *, max_document: int = 4 * 1024 * 1024) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        handler: Handler,
+        *,
+        max_document: int = 4 * 1024 * 1024,
+        shortcut: Shortcut | None = None,
+    ) -> None:
         self.path = Path(path)
         self.handler = handler
         self.max_document = max_document
+        self.shortcut = shortcut
         self.connections: set[RpcConnection] = set()
         self._server: asyncio.Server | None = None
 

@@ -14,6 +14,7 @@ from oddwire.jsonrpc.server import JsonRpcServer
 from oddwire.node.commands import Commands
 from oddwire.node.lock import DirectoryLock
 from oddwire.node.log import LEVELS, Line, Log
+from oddwire.node.methods.messages import shortcut
 from oddwire.node.methods.table import install
 from oddwire.node.outbox import MAX_QUEUED
 from oddwire.node.peers import Peers
@@ -189,7 +190,7 @@ class Node:
         self.peers = Peers(self.transport, self.plugins, self.store, self.log, self._max_queued)
         self.peers.kept.update(uri.node_id for uri in self._connect)
         # Plugins call back during their init; peers come when all are ready for them
-        self.rpc = JsonRpcServer(self.rpc_path, self.commands.dispatch)
+        self.rpc = JsonRpcServer(self.rpc_path, self.commands.dispatch, shortcut=shortcut(self))
         await self.rpc.start()
         await self.plugins.initialize()
         await self.transport.open(Manifest(features=self._plugin_features()), self.peers)

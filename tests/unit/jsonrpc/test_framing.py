@@ -190,3 +190,29 @@ class TestEncoding:
             encode(float("nan"))
         with pytest.raises(TypeError):
             encode(b"bytes")
+
+
+class TestShortcut:
+    def known(self, text: str, at: int) -> tuple[str, int] | None:
+        end = at + len('{"usual":1}')
+        return ("usual", end) if text[at:end] == '{"usual":1}' else None
+
+    def test_what_it_gives_is_given_out(self) -> None:
+        splitter = JsonSplitter(shortcut=self.known)
+        data = b'{"usual":1}{"usual":2}{"usual":1}{"usual":1}\n\n{"usual":1} {"usual":'
+        assert splitter.feed(data) == ["usual", {"usual": 2}, "usual", "usual", {"usual": 1}]
+        assert splitter.is_partial
+        assert splitter.feed(b'1}{"usual":1}') == [{"usual": 1}, "usual"]
+        assert not splitter.is_partial
+
+    def test_it_is_not_asked_where_a_document_could_be_too_large(self) -> None:
+        splitter = JsonSplitter(shortcut=self.known, max_size=20)
+        assert splitter.feed(b'{"usual":1}') == [{"usual": 1}]
+
+    def test_garbage_behind_it(self) -> None:
+        splitter = JsonSplitter(shortcut=self.known)
+        splitter.push(b'{"usual":1}garbage}{"usual":1}')
+        assert next(splitter) == "usual"
+        for _ in range(2):
+            with pytest.raises(RemoteProtocolError):
+                next(splitter)

@@ -54,6 +54,22 @@ async def test_answers_come_as_they_are_done(dial, methods) -> None:
     assert (await answer(reader))["id"] == "slow"
 
 
+async def test_a_shortcut_answers_in_turn(tmp_path: Path, methods: Any) -> None:
+    usual = encode({"usual": 1})
+
+    def shortcut(text: str, at: int) -> tuple[bytes, int] | None:
+        return (encode({"id": "usual"}), at + len(usual)) if text.startswith(usual.decode(), at) else None
+
+    server = JsonRpcServer(tmp_path / "shortcut", methods, shortcut=shortcut)
+    await server.start()
+    reader, writer = await asyncio.open_unix_connection(str(server.path))
+    writer.write(usual + request("first").strip() + usual + usual + request("second"))
+    assert [(await answer(reader))["id"] for _ in range(5)] == ["usual", "first", "usual", "usual", "second"]
+    assert [document["id"] for document in methods.seen] == ["first", "second"]
+    writer.transport.abort()
+    await server.aclose()
+
+
 async def test_garbage_is_answered_once_then_the_connection_closes(dial, methods) -> None:
     reader, writer = await dial()
     writer.write(request("first", "wait"))

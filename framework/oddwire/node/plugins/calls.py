@@ -18,6 +18,8 @@ _PROMPT: Final = 0.005
 """Seconds within which an answer counts as prompt."""
 _PROVEN: Final = 16
 """Prompt answers in a row after which a plugin is handed messages ahead."""
+_MOST_DIGITS: Final = 2 * 64 * 1024
+"""Hex digits of a peer's messages that a plugin is handed before it answers the first, if there are several."""
 
 
 class MessageCalls:
@@ -25,7 +27,8 @@ class MessageCalls:
 
     Peers go side by side. Of one peer, the next message waits until the chain has answered for the last, as with Core
     Lightning since v26.04. One thing is quicker: a plugin that is alone in its chain and keeps answering promptly is
-    handed up to ``ahead`` messages of a peer before it answers the first, so that it never waits for the node.
+    handed up to ``ahead`` messages of a peer before it answers the first, 64 KiB of them at most, so that it never
+    waits for the node, and the node works on many at a time.
 
     A plugin that answers anything but ``{"result": "continue"}`` is killed, and the chain goes on, as it does past a
     plugin that ends before it has answered.
@@ -45,34 +48,39 @@ class MessageCalls:
         if not chain:
             return True
         lane = self._lanes.get(peer_id)
-        call = _Call(self, chain, peer_id, payload)
         if lane is None:
-            if call.step():
+            lane = _Lane(peer_id, chain)
+            if _Call(self, lane, chain, payload).step():
                 return True
-            self._lanes[peer_id] = lane = _Lane(chain)
+            self._lanes[peer_id] = lane
         elif lane.waiting or lane.chain is not chain or len(chain) > 1:
             # Whoever hears of both has to hear of the earlier one first
-            lane.held.append(call)
+            lane.held.append(_Call(self, lane, chain, payload))
             lane.waiting.append(done)
             return False
-        elif call.step():
+        elif _Call(self, lane, chain, payload).step():
             return True
         lane.open += 1
+        lane.digits += len(payload)
         if self._may_send_ahead(lane):
             return True
         lane.waiting.append(done)
         return False
 
-    def finished(self, peer_id: str) -> None:
-        """Take note that a chain is through."""
-        lane = self._lanes[peer_id]
+    def finished(self, lane: _Lane, payload: str) -> None:
+        """Take note that a message's chain is through."""
         lane.open -= 1
+        lane.digits -= len(payload)
+        if not lane.waiting and lane.open:
+            return
         while lane.held and not lane.open:
             call = lane.held.popleft()
             lane.chain = call.chain
-            lane.open = 0 if call.step() else 1
+            if not call.step():
+                lane.open = 1
+                lane.digits = len(call.payload)
         if not lane.open:
-            del self._lanes[peer_id]
+            del self._lanes[lane.peer_id]
         elif lane.held or lane.open > self._ahead // 2 or not self._may_send_ahead(lane):
             # Several at a time: what a turn of the loop sends is one write
             return
@@ -81,34 +89,40 @@ class MessageCalls:
             done()
 
     def _may_send_ahead(self, lane: _Lane) -> bool:
-        return lane.open < self._ahead and len(lane.chain) == 1 and lane.chain[0].prompt_answers >= _PROVEN
+        chain = lane.chain
+        return (
+            lane.open < self._ahead
+            and lane.digits < _MOST_DIGITS
+            and len(chain) == 1
+            and chain[0].prompt_answers >= _PROVEN
+        )
 
 
 class _Lane:
     """One peer's messages on their way: ``open`` of them are with a plugin, those ``held`` are behind them."""
 
-    __slots__ = ("chain", "held", "open", "waiting")
+    __slots__ = ("chain", "digits", "held", "open", "peer_id", "waiting")
 
-    def __init__(self, chain: tuple[Plugin, ...]) -> None:
+    def __init__(self, peer_id: str, chain: tuple[Plugin, ...]) -> None:
+        self.peer_id = peer_id
         self.chain = chain
         self.open = 0
+        self.digits = 0  # of the payloads that are open
         self.held: deque[_Call] = deque()
         self.waiting: list[Callable[[], None]] = []
 
 
 class _Call:
-    """One message on its way along a chain. The payload is written once for all plugins of the chain."""
+    """One message on its way along a chain."""
 
-    __slots__ = ("_calls", "_next", "_peer_id", "_plugin", "_since", "_tail", "chain")
+    __slots__ = ("_calls", "_lane", "_next", "_plugin", "_since", "chain", "payload")
 
-    def __init__(self, calls: MessageCalls, chain: tuple[Plugin, ...], peer_id: str, payload: str) -> None:
+    def __init__(self, calls: MessageCalls, lane: _Lane, chain: tuple[Plugin, ...], payload: str) -> None:
         self.chain = chain
+        self.payload = payload
         self._calls = calls
-        self._peer_id = peer_id
+        self._lane = lane
         self._next = 0
-        self._plugin = chain[0]
-        self._since = 0.0
-        self._tail = f'","method":"custommsg","params":{{"payload":"{payload}","peer_id":"{peer_id}"}}}}\n\n'
 
     def step(self) -> bool:
         """Ask the next plugin that is active; True if there is none left."""
@@ -118,8 +132,13 @@ class _Call:
             self._next += 1
             if plugin.active:
                 request_id = plugin.new_id("custommsg")
+                # Written out, for it happens for every message
+                request = (
+                    f'{{"jsonrpc":"2.0","id":"{request_id}","method":"custommsg","params":'
+                    f'{{"payload":"{self.payload}","peer_id":"{self._lane.peer_id}"}}}}\n\n'
+                )
                 self._since = time.monotonic()
-                plugin.ask(request_id, f'{{"jsonrpc":"2.0","id":"{request_id}{self._tail}'.encode(), self._answered)
+                plugin.ask(request_id, request.encode(), self._answered)
                 return False
         return True
 
@@ -133,8 +152,8 @@ class _Call:
                 plugin.prompt_answers += 1
             else:
                 plugin.prompt_answers = 0
-        if self.step():
-            self._calls.finished(self._peer_id)
+        if self._next == len(self.chain) or self.step():
+            self._calls.finished(self._lane, self.payload)
 
 
 async def call_peer_connected(chain: Sequence[Plugin], peer: Mapping[str, Any], command_id: Any) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, Protocol
 
@@ -29,6 +30,13 @@ _LEVELS: Final = {
     "unusual": "unusual",
     "broken": "broken",
 }
+
+# What nearly every answer of a hook is, as json.dumps and serde write it; the id is one of ours, so it is plain
+_ID: Final = r'"id": ?"([^"\\\x00-\x1f]++)"'
+_VERSION: Final = r'"jsonrpc": ?"2\.0"'
+_CONTINUE: Final = re.compile(
+    rf'[ \t\n\r]*+\{{(?:{_VERSION}, ?{_ID}|{_ID}, ?{_VERSION}), ?"result": ?\{{"result": ?"continue"\}}\}}'
+).match
 
 
 class PluginState(enum.Enum):
@@ -98,6 +106,7 @@ class Plugin:
             environment=environment,
             limits=self._limits,
             on_document=self._document,
+            shortcut=_read_continue,
             on_stderr=lambda line: self.log("info", line),
             on_end=self._end,
         )
@@ -219,7 +228,11 @@ class Plugin:
     # What comes --------------------------------------------------------------------------------------
 
     def _document(self, document: Any) -> None:
-        if type(document) is not dict or "jsonrpc" not in document:
+        if type(document) is str:  # by the shortcut
+            answered = self._pending.pop(document, None)
+            if answered is not None:
+                answered({"result": {"result": "continue"}})
+        elif type(document) is not dict or "jsonrpc" not in document:
             self.kill(f'wrote something else than JSON-RPC (an object with a "jsonrpc" field): {brief(document)}')
         elif "id" not in document:
             self._notification(document)
@@ -267,3 +280,9 @@ class Plugin:
         forward = self._forward.get(params["id"]) if isinstance(params["id"], str) else None
         if forward is not None:
             forward(method, {key: value for key, value in params.items() if key != "id"})
+
+
+def _read_continue(text: str, at: int) -> tuple[str, int] | None:
+    """Read an answer that says ``continue`` without parsing it; what stands for it is its id."""
+    match = _CONTINUE(text, at)
+    return None if match is None else (match[1] or match[2], match.end())

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from oddwire.errors import ExtensionError, RemoteProtocolError
-from oddwire.jsonrpc.framing import MAX_DOCUMENT, JsonSplitter
+from oddwire.jsonrpc.framing import MAX_DOCUMENT, JsonSplitter, Shortcut
 
 __all__ = ["PluginLimits", "PluginProcess"]
 
@@ -34,7 +34,7 @@ class PluginLimits:
     """Seconds to answer ``init``."""
     shutdown: float = 30
     """Seconds to exit after the ``shutdown`` notification."""
-    ahead: int = 16
+    ahead: int = 64
     """Messages of one peer that a plugin may be handed before it answers the first, if it answers promptly."""
     unread: int = 32 * 1024 * 1024
     """Bytes that may wait for a plugin that does not read its stdin."""
@@ -47,9 +47,9 @@ class PluginLimits:
 class PluginProcess:
     """One running plugin: starts at once, and ends once, by itself or by `kill`.
 
-    ``on_document`` takes each JSON document from stdout, ``on_stderr`` each line, ``on_end`` the reason, once: the
-    plugin exited, closed its stdout, broke the framing or a limit. All are called on the loop. Raises
-    `ExtensionError` if the program cannot be started.
+    ``on_document`` takes each JSON document from stdout, or what ``shortcut`` gives for it (see `JsonSplitter`),
+    ``on_stderr`` each line, ``on_end`` the reason, once: the plugin exited, closed its stdout, broke the framing or a
+    limit. All are called on the loop. Raises `ExtensionError` if the program cannot be started.
     """
 
     def __init__(
@@ -62,13 +62,14 @@ class PluginProcess:
         on_document: Callable[[Any], None],
         on_stderr: Callable[[str], None],
         on_end: Callable[[str], None],
+        shortcut: Shortcut | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._limits = limits
         self._on_document = on_document
         self._on_stderr = on_stderr
         self._on_end = on_end
-        self._documents = JsonSplitter(max_size=limits.document)
+        self._documents = JsonSplitter(max_size=limits.document, shortcut=shortcut)
         self._partial = False
         self._line = b""
         self._out: deque[bytes] = deque()

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from oddwire.errors import NodeRefused
+from oddwire.node.methods.messages import shortcut
 from oddwire.proto import PrivateKey
 
 VECTORS = Path(__file__).parents[3] / "vectors"
@@ -125,7 +126,70 @@ async def test_what_is_sent_arrives_as_it_was(lab) -> None:
     assert [await peer.read() for _ in sent] == sent
 
 
-async def test_all_types(client, node, dial) -> None:
+# Texts of requests around the usual one; NODE and MSG stand for what is given in it
+USUAL = '{"jsonrpc":"2.0","id":"a#1","method":"sendcustommsg","params":{"node_id":"NODE","msg":"MSG"}}'
+UNUSUAL = [
+    USUAL,
+    USUAL.replace(":", ": ").replace(",", ", "),
+    USUAL.replace(":", " : "),
+    USUAL.replace('"id":"a#1",', "").replace("}}", '},"id":"a#1"}'),
+    USUAL.replace('"id":"a#1",', ""),
+    USUAL.replace("}}", '},"id":"b"}'),
+    USUAL.replace("}}", '},"filter":{"status":true}}'),
+    USUAL.replace("}}", '},"filter":{}}'),
+    USUAL.replace("}}", '},"filter":5}'),
+    USUAL.replace("}}", ',"more":1}}'),
+    USUAL.replace("}}", '},"params":[]}'),
+    USUAL.replace('"2.0"', '"1.0"'),
+    USUAL.replace("sendcustommsg", "getlog"),
+    USUAL.replace('"node_id":"NODE","msg":"MSG"', '"msg":"MSG","node_id":"NODE"'),
+    USUAL.replace('"node_id"', '"nodeid"'),
+    USUAL.replace("{", "[").replace("}", "]"),
+    *(USUAL.replace('"a#1"', key) for key in ("0", "7", "-1", "00", "1.5", "1e3", "1" * 20, "null", "true", "[]")),
+    *(USUAL.replace('"a#1"', key) for key in ('""', '"é\U0001f600"', '"\n"', '"' + "x" * 3000 + '"')),
+    *(USUAL.replace('"a#1"', key) for key in (r'"\""', r'"\\"', r'"\u00e9"')),
+    *(USUAL.replace("MSG", msg) for msg in ("", "80", "8001a", "80 01", "8001 ", "ABcd01", "8000", "0010", "ffff")),
+    *(USUAL.replace("MSG", msg) for msg in ("c0df" + "00" * 65533, "c0df" + "00" * 65534, r"80\"01", "80\t01")),
+    *(USUAL.replace("NODE", node_id) for node_id in ("02" * 33, "é" * 66, "NODE ", "NODE\\")),
+]
+
+
+@pytest.mark.parametrize("text", UNUSUAL, ids=lambda text: text[:150])
+async def test_answers_of_the_shortcut_are_those_without_it(node, dial, text: str) -> None:
+    peer = await dial(node)
+    for node_id in (peer.id, peer.id.upper()):
+        request = text.replace("NODE", node_id).replace("MSG", "8001aa")
+        by_shortcut = shortcut(node)("\n" + request + request, 0)
+        try:
+            document = json.loads(request)
+        except ValueError:
+            assert by_shortcut is None
+            continue
+        answer = node.commands.dispatch(document)
+        if by_shortcut is not None:
+            assert by_shortcut == (answer, 1 + len(request))
+            assert await peer.read() == await peer.read() == bytes.fromhex(document["params"]["msg"])
+        elif b"Message sent" in answer:
+            assert await peer.read()  # only once: what the shortcut does not answer, it does not send
+
+
+async def test_the_shortcut_takes_the_requests_of_usual_clients(node, dial) -> None:
+    peer = await dial(node)
+    usual = shortcut(node)
+    for text in UNUSUAL[:2] + UNUSUAL[3:4]:
+        answer, _ = usual(text.replace("NODE", peer.id).replace("MSG", "8001aa"), 0)
+        assert json.loads(answer)["result"] == {"status": "Message sent to connectd for delivery"}
+        assert await peer.read() == bytes.fromhex("8001aa")
+
+
+async def test_the_shortcut_is_closed_with_the_node(node, dial) -> None:
+    peer = await dial(node)
+    node.commands.closing = True
+    assert shortcut(node)(USUAL.replace("NODE", peer.id).replace("MSG", "8001aa"), 0) is None
+
+
+@pytest.mark.parametrize("by_name", [False, True])
+async def test_all_types(client, node, dial, by_name: bool) -> None:
     """Fifty are refused, with lightningd's words; the others arrive, in order."""
     peer = await dial(node)
 
@@ -139,7 +203,8 @@ async def test_all_types(client, node, dial) -> None:
     async def send_some() -> None:
         for type_id in todo:
             try:
-                await client.call("sendcustommsg", [peer.id, f"{type_id:04x}"])
+                params = {"node_id": peer.id, "msg": f"{type_id:04x}"}
+                await client.call("sendcustommsg", params if by_name else list(params.values()))
             except NodeRefused as error:
                 refused[str(type_id)] = (error.code, str(error))
 

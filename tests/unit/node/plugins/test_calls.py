@@ -139,6 +139,26 @@ def custommsg(request):
     assert resumed == [0]
 
 
+async def test_of_large_messages_few_are_handed_ahead(
+    make_host: Callable[..., PluginHost], services: Any, bare: Any
+) -> None:
+    host = make_host()
+    await host.start([bare(hooks=HOOK)])
+    ready = asyncio.Event()
+    while not host.custommsg(PEER, b"\xc0\xdf", ready.set):
+        await ready.wait()
+        ready.clear()
+    await services.seen("bare")
+    sent = [1, 1]
+    for count, size in enumerate((1000, 30_000)):
+        done = asyncio.get_running_loop().create_future()
+        while host.custommsg(PEER, b"\xc0\xdf" + bytes(size), lambda done=done: done.set_result(None)):
+            sent[count] += 1
+        await done
+        await services.seen("bare")
+    assert sent == [64, 3]
+
+
 async def test_a_wrong_answer_amid_messages_handed_ahead(
     make_host: Callable[..., PluginHost], services: Any, bare: Any
 ) -> None:
@@ -202,6 +222,28 @@ async def test_no_overtaking_when_the_chain_changes(
     await services.call("answer-later", [1])
     while "c0df02" not in payloads(await services.seen("one")):
         await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"jsonrpc":"2.0","id":ID,"result":{"result":"continue"}}',
+        '{"jsonrpc": "2.0", "id": ID, "result": {"result": "continue"}}\\n\\n',
+        '{"id":ID,"jsonrpc":"2.0","result":{"result":"continue"}}\\r\\n',
+        '\\n {"result": {"result": "continue"}, "id": ID, "jsonrpc": "2.0"}',
+        '{"jsonrpc": "2.0", "id": ID, "result": {"result": "continue", "more": [1]}}',
+        '{"jsonrpc":"2.0","id":"","result":{"result":"continue"}}{"jsonrpc":"2.0","id":ID,"result":{"result":"continue"}}',
+        '{"jsonrpc":"2.0","id":ID,"result":{"result":"continue"}}{"jsonrpc":"2.0","id":ID,"result":{"result":"no"}}',
+    ],
+)
+async def test_answers_that_continue_however_they_are_written(
+    host: PluginHost, services: Any, bare: Any, messages: Any, text: str
+) -> None:
+    body = f"def custommsg(request):\n    write('{text}'.replace('ID', json.dumps(request['id'])))\n    return ..."
+    await host.start([bare("odd", body, hooks=HOOK), bare("last", hooks=HOOK)])
+    await messages.deliver("c0df00", "c0df01")
+    assert payloads(await services.seen("odd")) == payloads(await services.seen("last")) == ["c0df00", "c0df01"]
+    assert services.logged("Killing plugin") == []
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,9 @@ async def test_params_are_passed_as_they_are(host: PluginHost, services: Any, ba
     assert own.startswith("cln:echo#")
 
 
-@pytest.mark.parametrize("result", [{}, [], None, "text", 7, {"deep": [[{"é": None}]]}], ids=repr)
+@pytest.mark.parametrize(
+    "result", [{}, [], None, "text", 7, {"result": "continue"}, {"deep": [[{"é": None}]]}], ids=repr
+)
 async def test_results_come_back(host: PluginHost, services: Any, bare: Any, result: Any) -> None:
     await host.start([bare(body=f"def give(request): return {result!r}", rpcmethods=[{"name": "give", "usage": ""}])])
     assert await services.call("give") == ({} if result is None else result)
