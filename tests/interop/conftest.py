@@ -117,6 +117,9 @@ class Flood(Sequence[bytes]):
 class PeerProcess:
     """A peer in a process of its own, driven over JSON lines; `node/json_lines.mjs` describes them."""
 
+    class Ended(AssertionError):
+        """What a command raises whose answer does not come, as the process has ended."""
+
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
         self._answers: dict[int, asyncio.Future[Any]] = {}
@@ -125,6 +128,7 @@ class PeerProcess:
         self._errors: list[str] = []
         self._ended = False
         self._next_id = 0
+        self._status = 0
         self._tasks = [asyncio.create_task(self._read()), asyncio.create_task(self._read_errors())]
         self.node_id = ""
         self.port = 0
@@ -154,7 +158,7 @@ class PeerProcess:
     async def command(self, command: str, **parameters: Any) -> Any:
         """Have one command done; gives its result, or raises `RuntimeError` with the peer's error."""
         if self._ended:
-            raise AssertionError(self._report(f"ended before the command {command}"))
+            raise self.Ended(self._report(f"ended before the command {command}"))
         self._next_id += 1
         answer = self._answers[self._next_id] = asyncio.get_running_loop().create_future()
         line = {"id": self._next_id, "command": command, **parameters}
@@ -220,6 +224,17 @@ class PeerProcess:
                 self._changed.clear()
                 await self._changed.wait()
 
+    async def kill(self) -> None:
+        """Kill the process."""
+        self._process.kill()
+        await self.killed()
+
+    async def killed(self) -> None:
+        """Wait for the process to be killed, by itself perhaps."""
+        async with self._deadline("being killed"):
+            self._status = await self._process.wait()
+        assert self._status == -signal.SIGKILL, self._report(f"exited with {self._status}")
+
     async def aclose(self) -> None:
         """End the process; fails if it had crashed."""
         process = self._process
@@ -236,7 +251,7 @@ class PeerProcess:
             await asyncio.gather(*self._tasks)
             with contextlib.suppress(ConnectionError):
                 await process.stdin.wait_closed()
-        assert process.returncode == 0, self._report(f"exited with {process.returncode}")
+        assert process.returncode == self._status, self._report(f"exited with {process.returncode}")
 
     async def _read(self) -> None:
         assert self._process.stdout is not None
@@ -254,7 +269,7 @@ class PeerProcess:
         self._changed.set()
         for answer in self._answers.values():
             if not answer.done():
-                answer.set_exception(AssertionError(self._report("ended before it answered")))
+                answer.set_exception(self.Ended(self._report("ended before it answered")))
 
     async def _read_errors(self) -> None:
         assert self._process.stderr is not None
@@ -269,7 +284,7 @@ class PeerProcess:
         except TimeoutError:
             raise AssertionError(self._report(f"{DEADLINE} s passed without {what}")) from None
         except ConnectionError:
-            raise AssertionError(self._report(f"ended before {what}")) from None
+            raise self.Ended(self._report(f"ended before {what}")) from None
 
     def _report(self, what: str) -> str:
         events = "\n".join(f"  {json.dumps(event)[:200]}" for event in self._events[-20:]) or "  none"
@@ -332,12 +347,15 @@ def start_ldk(node: list[str], peers: contextlib.AsyncExitStack) -> Callable[...
 
 
 @pytest.fixture
-def start_ldk_session(node: list[str], peers: contextlib.AsyncExitStack) -> Callable[[], Awaitable[LdkPeer]]:
-    """Start an LDK node that speaks the session protocol: ``await start_ldk_session()``."""
+def start_ldk_session(
+    node: list[str], peers: contextlib.AsyncExitStack, tmp_path: Path
+) -> Callable[[], Awaitable[LdkPeer]]:
+    """Start an LDK node that speaks the session protocol, or the same one again: ``await start_ldk_session()``."""
+    seed = os.urandom(32).hex()
 
     async def start() -> LdkPeer:
         script = str(NODE_FOLDER / "session_peer.mjs")
-        return await kept(peers, LdkPeer.start(*node, script, seed=os.urandom(32).hex()))
+        return await kept(peers, LdkPeer.start(*node, script, seed=seed, disk=str(tmp_path / "ldk_disk")))
 
     return start
 

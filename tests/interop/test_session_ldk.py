@@ -1,4 +1,7 @@
-"""The session protocol in JavaScript on LDK: written from the document alone, judged by its test vectors."""
+"""The session protocol in JavaScript on LDK: written from the document alone, judged by its test vectors.
+
+It keeps on a disk of its own what the document says, is killed, and goes on.
+"""
 
 from __future__ import annotations
 
@@ -161,9 +164,10 @@ async def test_javascript_finds_what_hellos_have_in_common(start_ldk_session):
 
 
 class Both:
-    """The JavaScript peer and an application of ours, which may be started again."""
+    """The JavaScript peer and an application of ours; both may be started again."""
 
-    def __init__(self, ldk, vectors, path):
+    def __init__(self, start_ldk, ldk, vectors, path):
+        self._start_ldk = start_ldk
         self.ldk = ldk
         self.vectors = vectors
         self.key = PrivateKey(os.urandom(32))
@@ -187,6 +191,10 @@ class Both:
         await self.ldk.event("disconnected", peer=self.us)
         await self.connect()
 
+    async def start_ldk(self):
+        self.ldk = await self._start_ldk()
+        assert self.ldk.node_id == str(self.ldk_id)
+
     async def restart(self):
         await self.app.aclose()
         await self.ldk.event("disconnected", peer=self.us)
@@ -201,7 +209,8 @@ class Both:
 @pytest.fixture
 def start_both(start_ldk_session, make_vector_application, peers, tmp_path):
     async def start(on_note=None):
-        both = Both(await start_ldk_session(), make_vector_application(on_note), tmp_path / "ours.sqlite")
+        ldk, vectors = await start_ldk_session(), make_vector_application(on_note)
+        both = Both(start_ldk_session, ldk, vectors, tmp_path / "ours.sqlite")
         await both.start()
         peers.push_async_callback(lambda: both.app.aclose())
         await both.connect()
@@ -291,15 +300,34 @@ async def test_streams_cross_in_both_directions(start_both):
     assert theirs == {"parts": ["8ca7" + number.hex() for number in numbers]}
 
 
-async def test_reliable_messages_take_effect_once_whatever_gets_lost(start_both):
-    """Frames are lost and doubled, connections break, our side starts again: in order, once, nothing missing."""
+@pytest.fixture
+def start_keeping(start_both):
+    """Start both; our side keeps the notes it takes, as the other one does: ``await kept_by_us(both)``."""
 
     async def keep(context, data):
         await context.store.execute("INSERT INTO vectors_notes (data) VALUES (?)", (data,))
 
-    both = await start_both(keep)
+    async def start():
+        both = await start_both(keep)
+        await both.app.store("vectors").execute("CREATE TABLE vectors_notes (number INTEGER PRIMARY KEY, data BLOB)")
+        return both
+
+    return start
+
+
+async def kept_by_us(both):
+    rows = await both.app.store("vectors").execute("SELECT data FROM vectors_notes ORDER BY number")
+    return [data for (data,) in rows]
+
+
+async def kept_by_them(both):
+    return [bytes.fromhex(note)[2:] for note in await both.ldk.command("notes")]
+
+
+async def test_reliable_messages_take_effect_once_whatever_gets_lost(start_keeping):
+    """Frames are lost and doubled, connections break, our side starts again: in order, once, nothing missing."""
+    both = await start_keeping()
     vectors = both.vectors
-    await both.app.store("vectors").execute("CREATE TABLE vectors_notes (number INTEGER PRIMARY KEY, data BLOB)")
     await both.ldk.command("disturb", lost=0.1, twice=0.1)
     count, rounds = 300, 10
     refused = 150
@@ -319,12 +347,92 @@ async def test_reliable_messages_take_effect_once_whatever_gets_lost(start_both)
     for number in range(count):
         await both.ldk.event("delivered", payload="8caf" + body(number).hex())
     await both.ldk.event("delivered", payload="8caf" + b"last".hex())
-    kept = await both.app.store("vectors").execute("SELECT data FROM vectors_notes ORDER BY number")
-    assert [data for (data,) in kept] == [*expected, b"last"]
+    assert await kept_by_us(both) == [*expected, b"last"]
 
     await last.delivered()
     handled = [bytes.fromhex(event["payload"])[2:] for event in both.ldk.waiting("handled")]
-    assert handled == [*expected[:refused], *expected[refused + 1 :], b"last"]
+    assert handled == await kept_by_them(both) == [*expected[:refused], *expected[refused + 1 :], b"last"]
+
+
+async def test_reliable_messages_take_effect_once_though_both_sides_are_killed_or_started_again(start_keeping):
+    """It is killed while messages go both ways, and while it is away our side may start again."""
+    both = await start_keeping()
+    vectors = both.vectors
+    batch, at_once, dice = 60, 20, random.Random("killed")
+    ours, theirs, doubtful = [], [], set()
+    interrupted = {"ours": 0, "theirs": 0}
+
+    async def we_send(bodies):
+        for data in bodies:
+            await both.peer.send(vectors.Note(data=data), reliable=True)
+            ours.append(data)
+
+    async def they_send(bodies):
+        for start in range(0, batch, at_once):
+            some = bodies[start : start + at_once]
+            theirs.extend(some)
+            try:
+                await both.ldk.command("send_reliably", peer=both.us, payloads=["8caf" + data.hex() for data in some])
+            except both.ldk.Ended:
+                doubtful.update(some)  # they may have been accepted
+                return
+
+    for turn in range(4):
+        bodies = [body(turn * batch + index) for index in range(batch)]
+        async with asyncio.TaskGroup() as group:
+            group.create_task(we_send(bodies))
+            group.create_task(they_send(bodies))
+            await vectors.happened("handled", b"\x8c\xaf" + bodies[dice.randrange(batch // 2)])
+            await both.ldk.kill()
+        if turn % 2:
+            await both.app.aclose()
+            await both.start()
+        await both.start_ldk()
+        interrupted["ours"] += len(await kept_by_them(both)) < len(ours)
+        interrupted["theirs"] += await both.ldk.command("unsettled") > 0
+        await both.connect()
+    assert min(interrupted.values()) > 0
+    receipt = await both.peer.send(vectors.Note(data=b"last"), reliable=True)
+    await both.ldk.command("send_reliably", peer=both.us, payload="8caf" + b"last".hex())
+    await receipt.delivered()
+    await vectors.happened("handled", b"\x8c\xaflast")
+
+    assert await kept_by_them(both) == [*ours, b"last"]
+    kept = await kept_by_us(both)
+    assert kept == [data for data in [*theirs, b"last"] if data not in doubtful or data in kept]
+
+
+@pytest.mark.parametrize("when", ["before", "midst", "after"])
+async def test_a_kill_around_any_write_to_the_disk_loses_and_doubles_nothing(start_keeping, when):
+    """It dies before, in the midst of or after what it writes: a message handled, accepted, and one settled."""
+    both = await start_keeping()
+    vectors = both.vectors
+
+    async def again():
+        await both.ldk.killed()
+        await both.start_ldk()
+
+    await both.ldk.command("die", count=2, when=when)
+    receipts = [await both.peer.send(vectors.Note(data=body(number)), reliable=True) for number in range(3)]
+    await again()
+    assert await kept_by_them(both) == [body(number) for number in range(2 if when == "after" else 1)]
+    await both.connect()
+    await asyncio.gather(*(receipt.delivered() for receipt in receipts))
+    assert await kept_by_them(both) == [body(number) for number in range(3)]
+
+    await both.ldk.command("die", count=1, when=when)
+    with pytest.raises(both.ldk.Ended):
+        await both.ldk.command("send_reliably", peer=both.us, payload="8caf" + b"accepted".hex())
+    await again()
+    await both.ldk.command("send_reliably", peer=both.us, payload="8caf" + b"settled".hex())
+    await both.ldk.command("die", count=1, when=when)
+    await both.connect()
+    await again()
+    await both.connect()
+    await both.ldk.command("send_reliably", peer=both.us, payload="8caf" + b"last".hex())
+    await vectors.happened("handled", b"\x8c\xaflast")
+    accepted = [b"accepted"] if when == "after" else []
+    assert await kept_by_us(both) == [*accepted, b"settled", b"last"]
 
 
 async def test_large_reliable_messages_cross_in_both_directions(start_both):

@@ -1,6 +1,9 @@
 // The session protocol, written from docs/session-protocol.md. It knows no LDK: payloads come in by `receive`, and go
-// out by the `send` it was made with. What has to be on disk by the page is in memory here: `outbox` and `inbox` stand
-// for a database, and live as long as the process.
+// out by the `send` it was made with. What has to be on disk by the page is on the `disk` it was made with (disk.mjs):
+//     out/PEER/LANE           {epoch, base, next}
+//     out/PEER/LANE/SEQUENCE  a message that is not settled
+//     in/PEER/LANE            {epoch, last, refusals}
+// and what handlers write down.
 
 import { createHash, randomBytes } from "node:crypto";
 import { Code, FrameError, LONGEST_PAYLOAD, SESSION_TYPE, Scope } from "./frames.mjs";
@@ -34,19 +37,32 @@ export class TooLong extends Failed {}
 
 const random64 = () => randomBytes(8).readBigUInt64BE();
 const typeOf = (payload) => payload.readUInt16BE();
+const hex = (bytes) => bytes.toString("hex");
 
 export class Session {
   /**
    * `send(peer, payload)` queues a payload; `room(peer)` resolves when more should be queued. `handlers` are by message
-   * type: `reply(payload, signal)`, `stream(payload, signal)` (an async generator) or `take(payload)`, which a plain or
-   * reliable message needs. `assembles`: the longest payload to put together.
+   * type: `reply(payload, signal)`, `stream(payload, signal)` (an async generator) or `take(payload, peer, changes)`,
+   * which a plain or reliable message needs; what it puts into `changes` gets on the disk when it ends well.
+   * `settled(payload, error)` tells what became of a reliable message, maybe of another process: handled, or `Failed`.
+   * `assembles`: the longest payload to put together.
    */
-  constructor({ send, room, handlers, assembles = 16n << 20n, extensions = [] }) {
-    Object.assign(this, { send, room, handlers, assembles, extensions });
+  constructor({ send, room, handlers, disk, settled, assembles = 16n << 20n, extensions = [] }) {
+    Object.assign(this, { send, room, handlers, disk, settled, assembles, extensions });
     this.instance = random64();
     this.links = new Map();
     this.outbox = new Map(); // by peer and lane
     this.inbox = new Map(); // by peer and lane
+    for (const [name, value] of disk.under("out/")) {
+      const [, peer, lane, sequence] = name.split("/");
+      const outgoing = this.#outgoingLane(peer, BigInt(lane));
+      if (sequence === undefined) outgoing.restore(value);
+      else outgoing.messages.set(BigInt(sequence), { content: Buffer.from(value, "hex"), givenUp: null });
+    }
+    for (const [name, value] of disk.under("in/")) {
+      const [, peer, lane] = name.split("/");
+      this.incomingLane(peer, BigInt(lane)).restore(value);
+    }
   }
 
   connected(peer) {
@@ -77,12 +93,10 @@ export class Session {
     return this.#link(peer).askStream(payload, credit, signal);
   }
 
-  /** Resolves when the peer has handled the message; works while it is away. */
+  /** Accept a message: it is on disk when this returns, and `settled` tells the rest. The peer may be away. */
   sendReliably(peer, application, payload) {
     const lane = createHash("sha256").update(application).digest().readBigUInt64BE();
-    const key = `${peer}/${lane}`;
-    if (!this.outbox.has(key)) this.outbox.set(key, new OutgoingLane(this, peer, lane));
-    return this.outbox.get(key).add(payload);
+    this.#outgoingLane(peer, lane).add(payload);
   }
 
   outgoingLanes(peer) {
@@ -95,14 +109,29 @@ export class Session {
     return this.inbox.get(key);
   }
 
+  /** Have a handler take a message that is not reliable. */
+  take(handler, payload, peer) {
+    const changes = {};
+    const answer = handler.take(payload, peer, changes);
+    this.disk.commit(changes);
+    return answer;
+  }
+
   established(peer) {
     const link = this.links.get(peer);
     return link?.common ? link : null;
   }
 
+  #outgoingLane(peer, lane) {
+    const key = `${peer}/${lane}`;
+    if (!this.outbox.has(key)) this.outbox.set(key, new OutgoingLane(this, peer, lane));
+    return this.outbox.get(key);
+  }
+
   #plain(peer, payload) {
+    const handler = this.handlers[typeOf(payload)];
     try {
-      this.handlers[typeOf(payload)]?.take?.(payload, peer);
+      if (handler?.take) this.take(handler, payload, peer);
     } catch (error) {
       if (!(error instanceof Refuse)) throw error; // nobody waits for an answer
     }
@@ -370,7 +399,8 @@ class Link {
       if (this.#handled(request)) this.#send({ kind: "reply", id, flags: 2, content: Buffer.alloc(0) });
       return;
     }
-    const answer = handler.reply ? await handler.reply(content, abort.signal) : handler.take(content, this.peer);
+    const { session, peer } = this;
+    const answer = handler.reply ? await handler.reply(content, abort.signal) : session.take(handler, content, peer);
     if (!answer) throw new Failed("", Code.NO_REPLY);
     if (this.#handled(request)) await this.transmit({ kind: "reply", id, flags: 0, content: answer }, failed);
   }
@@ -425,11 +455,24 @@ class OutgoingLane {
     this.timer = null;
   }
 
+  /** What the process before had written; the messages come besides. */
+  restore({ epoch, base, next }) {
+    Object.assign(this, { epoch: BigInt(epoch), base: BigInt(base), next: BigInt(next) });
+  }
+
   add(content) {
-    return new Promise((resolve, reject) => {
-      this.messages.set(this.next++, { content, resolve, reject, givenUp: null });
-      this.#pump();
-    });
+    const sequence = this.next++;
+    this.messages.set(sequence, { content, givenUp: null });
+    this.#commit({ [sequence]: hex(content) });
+    this.#pump();
+  }
+
+  /** Write the lane's record, and what has changed of its messages. */
+  #commit(messages) {
+    const name = `out/${this.peer}/${this.number}`;
+    const changes = Object.entries(messages).map(([sequence, content]) => [`${name}/${sequence}`, content]);
+    const record = { epoch: String(this.epoch), base: String(this.base), next: String(this.next) };
+    this.session.disk.commit({ [name]: record, ...Object.fromEntries(changes) });
   }
 
   /** Start again from base: a session has begun, or patience has ended. */
@@ -474,42 +517,43 @@ class OutgoingLane {
     const message = this.messages.get(sequence);
     if (epoch !== this.epoch || message === undefined || error.code !== Code.TOO_LARGE) return;
     message.givenUp = error;
-    this.#settle();
+    this.#settle(this.base - 1n);
   }
 
-  /** What was given up settles once all before it are settled. */
-  #settle() {
-    for (let message; (message = this.messages.get(this.base))?.givenUp; this.base++) {
-      message.reject(message.givenUp);
+  /** Settle all up to `value`, and what was given up next to it: on disk first, then it is told. */
+  #settle(value, refused = new Map()) {
+    const settled = [];
+    for (let message; (message = this.messages.get(this.base)); this.base++) {
+      if (this.base > value && !message.givenUp) break;
+      const failed = this.base > value ? message.givenUp : refused.get(this.base);
+      settled.push([this.base, message.content, failed]);
       this.messages.delete(this.base);
     }
+    if (settled.length === 0) return;
     if (this.cursor < this.base) this.cursor = this.base;
+    this.#commit(Object.fromEntries(settled.map(([sequence]) => [sequence, null])));
+    for (const [, content, failed] of settled) this.session.settled(content, failed);
   }
 
   ack({ flags, epoch, value, failures }) {
     if (epoch < this.epoch) return;
     if (epoch > this.epoch || value >= this.next) return this.#renumber(epoch);
-    const refused = new Map(failures.map((refusal) => [refusal.sequence, refusal]));
-    for (; this.base <= value; this.base++) {
-      const { resolve, reject } = this.messages.get(this.base);
-      const refusal = refused.get(this.base);
-      if (refusal) reject(new Failed(refusal.text, refusal.code));
-      else resolve();
-      this.messages.delete(this.base);
-      this.patience = PATIENCE[0];
-    }
-    this.#settle();
+    if (value >= this.base) this.patience = PATIENCE[0];
+    this.#settle(value, new Map(failures.map(({ sequence, code, text }) => [sequence, new Failed(text, code)])));
     if (flags & 1) this.cursor = this.base;
     this.#pump();
   }
 
   #renumber(epoch) {
     if (epoch === (1n << 62n) - 1n) return;
+    const before = [...this.messages.keys()].map((sequence) => [sequence, null]);
     const messages = [...this.messages.values()];
     this.epoch = [epoch + 1n, BigInt(Date.now()) * 1000n].reduce((a, b) => (a > b ? a : b));
     this.messages = new Map(messages.map((message, index) => [BigInt(index + 1), message]));
     this.base = 1n;
     this.next = BigInt(messages.length + 1);
+    const after = [...this.messages].map(([sequence, { content }]) => [sequence, hex(content)]);
+    this.#commit(Object.fromEntries([...before, ...after]));
     this.restart();
   }
 }
@@ -522,9 +566,25 @@ class IncomingLane {
     this.last = 0n;
     this.taken = 0n;
     this.refusals = new Map();
+    this.kept = false; // on disk, as something was handled, not all refused
     this.queue = [];
     this.working = false;
     this.gapTold = { taken: null, at: 0 };
+  }
+
+  /** What the process before had written. */
+  restore({ epoch, last, refusals }) {
+    Object.assign(this, { epoch: BigInt(epoch), last: BigInt(last), taken: BigInt(last), kept: true });
+    for (const [sequence, code, text] of refusals) {
+      this.refusals.set(BigInt(sequence), { sequence: BigInt(sequence), code, text });
+    }
+  }
+
+  /** One transaction: the lane's record, and what a handler has changed. */
+  #commit(changes) {
+    const refusals = [...this.refusals.values()].map(({ sequence, code, text }) => [String(sequence), code, text]);
+    const record = { epoch: String(this.epoch), last: String(this.last), refusals };
+    this.session.disk.commit({ ...changes, [`in/${this.peer}/${this.number}`]: record });
   }
 
   data({ epoch, base, sequence, content }) {
@@ -552,11 +612,13 @@ class IncomingLane {
     for (let item; (item = this.queue.shift()); ) {
       const [sequence, content] = item;
       const handler = this.session.handlers[typeOf(content)];
-      // The transaction: what `take` did and `last` change together, as nothing else runs between
+      let changes = {};
       try {
         if (handler?.take === undefined) throw new Refuse("nobody takes this", Code.UNKNOWN_MESSAGE);
-        handler.take(content, this.peer);
+        handler.take(content, this.peer, changes);
+        this.kept = true;
       } catch (error) {
+        changes = {};
         const told = error instanceof Refuse;
         this.refusals.set(sequence, {
           sequence,
@@ -565,6 +627,7 @@ class IncomingLane {
         });
       }
       if (this.last < sequence) this.last = sequence;
+      if (this.kept) this.#commit(changes);
       this.#ack();
     }
     this.working = false;

@@ -1,8 +1,10 @@
 // An LDK node that speaks the session protocol (session.mjs), driven over JSON lines (json_lines.mjs). The one argument
-// is a JSON object: {"seed": 64 hex digits}. It runs the application of tests/vectors/session.json.
-// Commands: listen connect disconnect request requests stream give_up result send_reliably disturb decode encode
-// compare in_common quit. Events: ready connected disconnected handled cancelled delivered failed.
+// is a JSON object: {"seed": 64 hex digits, "disk": path of the file to go on with}. It runs the application of
+// tests/vectors/session.json, and keeps the notes it takes.
+// Commands: listen connect disconnect request requests stream give_up result send_reliably unsettled notes disturb die decode
+// encode compare in_common quit. Events: ready connected disconnected handled cancelled delivered failed.
 
+import { Disk } from "./disk.mjs";
 import { event, hex, serve } from "./json_lines.mjs";
 import { FrameError, Kind, SESSION_TYPE, compareVersions, decode, encode, inCommon, subject } from "./frames.mjs";
 import { connect, connectedPeers, disconnect, flushed, listen, send, start } from "./ldk_node.mjs";
@@ -42,8 +44,33 @@ const handlers = {
       });
     },
   },
-  [NOTE]: { take: (payload) => event("handled", { payload: hex(payload) }) },
+  [NOTE]: {
+    take(payload, peer, changes) {
+      changes[`note/${disk.under("note/").length}`] = hex(payload);
+      event("handled", { payload: hex(payload) });
+    },
+  },
 };
+
+/** A disk whose process can be killed at a transaction of choice: before it is written, in its midst, or after it. */
+class FatalDisk extends Disk {
+  #left = 0;
+  #when = "";
+
+  /** Die at the `count`th transaction from now on. */
+  die({ count, when }) {
+    this.#left = count;
+    this.#when = when;
+  }
+
+  write(text) {
+    if (this.#left === 0 || --this.#left > 0) return super.write(text);
+    if (this.#when === "midst") super.write(text.slice(0, text.length / 2));
+    if (this.#when === "after") super.write(text);
+    process.kill(process.pid, "SIGKILL");
+    for (;;); // until it comes
+  }
+}
 
 /** How often a frame of reliable delivery gets lost, or goes twice, by dice that fall the same way every time. */
 const disturbance = { lost: 0, twice: 0, state: 1 };
@@ -62,6 +89,9 @@ function disturbed(payload) {
   return [payload, payload];
 }
 
+const { seed, disk: path } = JSON.parse(process.argv[2]);
+const disk = new FatalDisk(path);
+
 const session = new Session({
   send: (peer, payload) => connectedPeers().includes(peer) && send(peer, disturbed(payload)),
   async room(peer) {
@@ -69,11 +99,17 @@ const session = new Session({
     await new Promise(setImmediate); // let what arrived meanwhile be read
   },
   handlers,
+  disk,
+  settled(content, error) {
+    const payload = hex(content);
+    if (error) event("failed", { payload, code: error.code, text: error.message });
+    else event("delivered", { payload });
+  },
   extensions: [{ name: APPLICATION, versions: ["1.0"], types: Object.keys(handlers).map(Number) }],
 });
 
 const nodeId = start({
-  ...JSON.parse(process.argv[2]),
+  seed,
   types: [SESSION_TYPE, ...Object.keys(handlers).map(Number)],
   on: {
     connected(peer, fields) {
@@ -168,18 +204,23 @@ serve({
     return asking.result;
   },
 
-  send_reliably({ peer, payload }) {
-    session.sendReliably(peer, APPLICATION, Buffer.from(payload, "hex")).then(
-      () => event("delivered", { payload }),
-      ({ code, message }) => event("failed", { payload, code, text: message }),
-    );
+  send_reliably({ peer, payload, payloads = [payload] }) {
+    for (const one of payloads) session.sendReliably(peer, APPLICATION, Buffer.from(one, "hex"));
   },
+
+  /** How many messages on the disk are not settled. */
+  unsettled: () => disk.under("out/").filter(([name]) => name.split("/").length === 4).length,
+
+  /** The notes that were taken. */
+  notes: () => disk.under("note/").map(([, payload]) => payload),
 
   /** From now on lose one share of the frames of reliable delivery, both ways, and double another; gives counts. */
   disturb({ lost = 0, twice = 0 }) {
     Object.assign(disturbance, { lost, twice });
     return counts;
   },
+
+  die: (how) => disk.die(how),
 
   /** What each payload of type 49373 is: the frame and how it is written, or why it is none. */
   decode: ({ payloads }) => payloads.map(decoded),
