@@ -32,7 +32,7 @@
        ├─ ReplyTimeout            no reply in time                       .timeout
        ├─ RemoteFailure           the peer's handler failed              .code .text
        ├─ Refuse                  a handler of ours says no              .code .text
-       ├─ QuotaExceeded           a limit was reached                    .limit
+       ├─ QuotaExceeded           a limit was reached                    .limit .extension
        ├─ StoreError              what must be kept cannot be            .path .reason
        └─ NotSupported            the peer does not speak this           .feature
 
@@ -309,11 +309,12 @@ class Refuse(SessionError):
 
 
 class QuotaExceeded(SessionError):
-    """A limit was reached; ``limit`` names it."""
+    """A limit was reached; ``limit`` names it, ``extension`` whose it is, None for the application's or the peer's."""
 
-    def __init__(self, text: str, *, limit: str) -> None:
+    def __init__(self, text: str, *, limit: str, extension: str | None = None) -> None:
         super().__init__(text)
         self.limit = limit
+        self.extension = extension
 
 
 class StoreError(SessionError):

@@ -25,6 +25,7 @@ from oddwire.values import replace
 
 if TYPE_CHECKING:
     from oddwire.app.dispatcher import Dispatcher
+    from oddwire.app.extension import Extension
     from oddwire.session.door import ExtensionStore
     from oddwire.session.limits import Counters, Limits
 
@@ -326,8 +327,13 @@ class Application:
 
     @property
     def counters(self) -> Counters:
-        """How often limits took effect, those of all extensions together."""
+        """How often limits took effect, the application's and those of all extensions together."""
         return self._running().counters()
+
+    def counters_of(self, extension: Extension | str) -> Counters:
+        """Give how often the limits that an extension has of its own took effect. Raises `ExtensionError`."""
+        dispatcher = self._running()
+        return dispatcher.counters(dispatcher.owner_of(extension).name)
 
     @property
     def node_id(self) -> NodeId | None:

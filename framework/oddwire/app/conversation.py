@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncGenerator, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from oddwire.app.context import Context
 from oddwire.app.plugins import Contribution
 from oddwire.app.policy import decode_error
-from oddwire.app.router import Route, vocabulary
+from oddwire.app.router import Route, Router, vocabulary
 from oddwire.errors import (
     ConnectionClosed,
     MalformedMessage,
@@ -26,7 +26,7 @@ from oddwire.session.answering import Answering
 from oddwire.session.frames import encode_ack, encode_failure, encode_reply
 from oddwire.session.kinds import Ack, Code, Data, Failure, Refusal, ReplyFlag, Request, Scope, Spoken
 from oddwire.session.layout import clip
-from oddwire.session.limits import Limits
+from oddwire.session.limits import Allowance, Counters, Limits
 from oddwire.session.link import Link
 from oddwire.session.requests import Handling
 from oddwire.session.session import Session
@@ -50,6 +50,17 @@ def spoken(owners: Sequence[Contribution]) -> tuple[Spoken, ...]:
     )
 
 
+def _by_type(router: Router, allowances: Mapping[str, Allowance]) -> dict[int, Allowance]:
+    """Give what holds for long messages: that of the extension which handles a type, or else claimed it first."""
+    found: dict[int, Allowance] = {}
+    for message, claimants in router.claims.items():
+        owner = router.handlers[message][0] if message in router.handlers else claimants[0]
+        allowance = allowances.get(owner.name)
+        if allowance is not None and allowance.has("transfers", "reassembly_bytes", "transfer_seconds"):
+            found[schema_of(message).type_id] = allowance
+    return found
+
+
 def _refuse_data(link: Link, data: Data) -> None:
     """Answer a reliable message where there is no store: what came up to it was refused for good, and is forgotten."""
     text = "no reliable messages are taken here"
@@ -69,7 +80,14 @@ class Conversation:
             instance=int.from_bytes(os.urandom(8), "big") >> 1,
             spoken=spoken(dispatcher.router.owners),
             limits=limits,
+            allowances={name: guard.allowance for name, guard in dispatcher.guards.items()},
         )
+        self._allowances = _by_type(dispatcher.router, self.session.allowances)
+
+    @property
+    def counters(self) -> Counters:
+        """How often the application's limits of the session took effect."""
+        return self.session.counters
 
     # The host ---------------------------------------------------------------------------------------
 
@@ -117,6 +135,10 @@ class Conversation:
         """Tell how long a message may be: as its schema says; nobody takes one without."""
         schema = self._dispatcher.router.registry.lookup(type_id)
         return 0 if schema is None else getattr(schema, "max_size", MAX_PAYLOAD)
+
+    def allowance_of(self, type_id: int) -> Allowance | None:
+        """Give what its extension lets a peer have of a long message's type."""
+        return self._allowances.get(type_id)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a task of the application's."""

@@ -7,7 +7,7 @@ import functools
 import hashlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from oddwire.app.context import Context
@@ -18,7 +18,7 @@ from oddwire.schema import Message
 from oddwire.session.frames import decode, encode_ack
 from oddwire.session.inbox import Inbox
 from oddwire.session.kinds import Ack, Code, Data, Failure
-from oddwire.session.limits import Limits
+from oddwire.session.limits import Allowance, Counters, Limits
 from oddwire.session.link import Link
 from oddwire.session.outbox import Outbox
 from oddwire.session.receipt import Receipt
@@ -47,17 +47,23 @@ def lane_of(extension: str) -> int:
 class Deliveries:
     """An application's reliable messages, in both directions, and the store they share with the extensions.
 
-    ``path`` is where the store is. It works without a dispatcher, `attach` gives it one: until then, nothing comes
-    and nothing goes.
+    ``path`` is where the store is, ``limits`` are the application's, ``allowances`` its extensions'. It works without a
+    dispatcher, `attach` gives it one: until then, nothing comes and nothing goes.
     """
 
-    def __init__(self, path: str, limits: Limits) -> None:
+    def __init__(self, path: str, limits: Limits, allowances: Iterable[Allowance] = ()) -> None:
         self.store = Store(path)
-        self._outbox = Outbox(self.store, limits=limits, ready=self._ready)
+        by_lane = {lane_of(allowance.extension): allowance for allowance in allowances}
+        self._outbox = Outbox(self.store, limits=limits, allowances=by_lane, ready=self._ready)
         self._inbox = Inbox(self.store, self)
         self._dispatcher: Dispatcher | None = None
         self._pumps: dict[NodeId, asyncio.Task[None]] = {}
         self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def counters(self) -> Counters:
+        """How often the application's limits of what is kept took effect."""
+        return self._outbox.counters
 
     async def open(self, patience: float) -> None:
         """Open the store, waiting up to ``patience`` seconds for another process to be done with it.

@@ -23,7 +23,7 @@ from oddwire.app.longer import LongerWay
 from oddwire.app.metered import MeteredSink
 from oddwire.app.plugins import Contribution, HookCall
 from oddwire.app.policy import Enforcer, Outcome, decode_error
-from oddwire.app.requests import Requests
+from oddwire.app.rationed import requests_of
 from oddwire.app.router import OutgoingTable, Router, check_support
 from oddwire.app.trace import Tracer
 from oddwire.errors import (
@@ -87,7 +87,7 @@ class Dispatcher:
         self.forget = self._tasks.discard
         self.enforcer = Enforcer(app, transport, on_failure, self.spawn)
         self.closing = False
-        self.requests = Requests(self)
+        self.requests = requests_of(self)
         self.conversation = Conversation(self, limits) if session else None
         self._hurry = self.loop.create_future()  # done: closing waits for nobody
 
@@ -202,11 +202,14 @@ class Dispatcher:
         """Find a loaded extension. Raises `ExtensionError`."""
         return self.router.owner_of(extension if isinstance(extension, str) else extension.name)
 
-    def counters(self) -> Counters:
-        """Give how often limits took effect, those of all extensions together."""
+    def counters(self, extension: str | None = None) -> Counters:
+        """Give how often limits took effect: an extension's own, or all together."""
+        parts = [guard.counters for name, guard in self.guards.items() if extension in (None, name)]
+        if extension is None:
+            others = (self.conversation, self.deliveries)
+            parts += [self._counters, *(other.counters for other in others if other is not None)]
         counters = Counters()
-        session = [] if self.conversation is None else [self.conversation.session.counters]
-        for part in (self._counters, *(guard.counters for guard in self.guards.values()), *session):
+        for part in parts:
             counters.add(part)
         return counters
 

@@ -48,9 +48,9 @@ class Extension:
 
     ``allow`` says who may talk to it, everyone by default: node ids; a function of the `Peer`, async or not, whose
     answer holds for a minute; or ``"channels"``, peers with a channel, where the host node knows. Others are
-    refused, or ignored where no reply is due. ``limits`` are what one peer may have of it: the rates, and ``requests``
-    at once.
-    Raises `ExtensionError`.
+    refused, or ignored where no reply is due. ``limits`` are what one peer may have of it, within what the application
+    allows each peer: those that are given, the others are the application's alone, as are ``faults_per_second`` and
+    ``total_reassembly_bytes`` in any case. Raises `ExtensionError`.
 
     An author who wants more of the hooks subclasses it and adds methods marked ``@hookimpl``.
     """
@@ -95,6 +95,10 @@ class Extension:
             from oddwire.app.guard import check_allow
 
             check_allow(repr(self), allow)
+        if limits is not None:
+            from oddwire.app.guard import check_limits
+
+            check_limits(repr(self), limits)
         if feature is not None and not (type(feature) is int and feature % 2 and 0 < feature <= _MAX_FEATURE):
             # BOLT 9: an even bit says that whoever does not know it must hang up.
             raise ExtensionError(f"{self!r}: feature should be an odd bit from 1 to {_MAX_FEATURE}, not {feature!r}")

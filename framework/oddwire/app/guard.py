@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import math
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -12,13 +13,13 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from oddwire.errors import ExtensionError, NodeRefused, Refuse, TransportError
 from oddwire.proto.keys import NodeId
 from oddwire.session.kinds import Code
-from oddwire.session.limits import Counters, Limits, TokenBucket
+from oddwire.session.limits import OF_ALL, Allowance, Counters, Limits, TokenBucket
 
 if TYPE_CHECKING:
     from oddwire.app.context import Peer
     from oddwire.transports.base import Transport
 
-__all__ = ["Allow", "Guard", "Meter", "check_allow"]
+__all__ = ["Allow", "Guard", "Meter", "check_allow", "check_limits"]
 
 Allow = Literal["channels"] | Collection[NodeId | bytes | str] | Callable[["Peer"], bool | Awaitable[bool]]
 """Who may talk to an extension: peers with a channel, those of a list, or those a function says yes to."""
@@ -74,17 +75,27 @@ class _Share:
 
 
 class Guard:
-    """Stands before one extension's handlers. ``counters`` are the application's."""
+    """Stands before one extension's handlers, and knows what it allows each peer."""
 
     def __init__(self, extension: str, allow: Allow | None, limits: Limits | None, transport: Transport) -> None:
         self.extension = extension
-        self.counters = Counters()
+        self.allowance = Allowance(extension, limits)
         self._allow = allow if allow is None or allow == "channels" or callable(allow) else _node_ids(allow)
-        self._limits = limits or Limits()
-        self._requests = math.inf if limits is None else limits.requests
-        self._metered = Meter.measures(self._limits)
+        self._requests = self.allowance.most("requests")
+        self._metered = Meter.measures(self.allowance.limits)
         self._transport = transport
         self._peers: dict[NodeId, _Share] = {}
+        self._asking: Counter[NodeId] = Counter()
+
+    @property
+    def counters(self) -> Counters:
+        """How often the extension's limits took effect."""
+        return self.allowance.counters
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether messages have to pass it: who may is said, or how many."""
+        return self._allow is not None or self._metered or self.allowance.has("requests")
 
     async def start(self) -> None:
         """Raise `ExtensionError` if it is to ask for channels where nobody knows of any."""
@@ -134,7 +145,7 @@ class Guard:
             return 0.0, ""
         share, now = self._share(node_id), _now()
         if share.meter is None:
-            share.meter = Meter(self._limits, now)
+            share.meter = Meter(self.allowance.limits, now)
         return share.meter.take(size, now)
 
     def _give_back(self, node_id: NodeId, size: int) -> None:
@@ -155,6 +166,21 @@ class Guard:
         finally:
             share.requests -= 1
 
+    @contextmanager
+    def asking(self, node_id: NodeId) -> Iterator[None]:
+        """Count a request of ours while it is open. Raises `QuotaExceeded` (``open_requests``) for one too many."""
+        most = self.allowance.most("open_requests")
+        if self._asking[node_id] >= most:
+            text = f"{most} requests to this peer wait for replies already"
+            raise self.allowance.exceeded("open_requests", text)
+        self._asking[node_id] += 1
+        try:
+            yield
+        finally:
+            self._asking[node_id] -= 1
+            if not self._asking[node_id]:
+                del self._asking[node_id]
+
     async def _check(self, peer: Peer) -> None:
         if not await self.allows(peer):
             self.counters.refused["allow"] += 1
@@ -162,7 +188,7 @@ class Guard:
 
     def _too_much(self, limit: str) -> Refuse:
         self.counters.refused[limit] += 1
-        value = getattr(self._limits, limit)
+        value = self.allowance.most(limit)
         return Refuse(f"{self.extension} takes no more from this node: {limit} is {value:g}", code=Code.QUOTA)
 
     async def _ask(self, peer: Peer) -> bool:
@@ -197,6 +223,17 @@ def check_allow(where: str, allow: Any) -> None:
         _node_ids(allow)
     except (TypeError, ValueError) as error:
         raise ExtensionError(f"{where}: allow: {error}") from error
+
+
+def check_limits(where: str, limits: Any) -> None:
+    """Raise `ExtensionError` for what an extension's limits cannot be."""
+    if not isinstance(limits, Limits):
+        raise ExtensionError(f"{where}: limits should be Limits, not {limits!r}")
+    for name in limits.given:
+        if name in OF_ALL:
+            raise ExtensionError(
+                f"{where}: limits: {name} holds for all extensions together; set it in Application(limits=Limits(...))"
+            )
 
 
 def _node_ids(allow: Collection[NodeId | bytes | str]) -> frozenset[NodeId]:

@@ -29,7 +29,7 @@ class LongerWay:
         """Put the extension's guard before a handler; give one of reliable messages a unit of work for others."""
         owner = self._dispatcher.router.owners[route.owner - 1].name if route.owner else ""
         guard = self._dispatcher.guards.get(owner)
-        if guard is not None:
+        if guard is not None and guard.is_needed:
             route = route._replace(longer=True, guard=guard)
         if route.reliable is not None:
             route = route._replace(handler=functools.partial(self._in_a_unit, owner, route.reliable))

@@ -37,6 +37,7 @@ class Services:
         self._deliveries: Deliveries | None = None
         self._dispatcher: Dispatcher | None = None
         self._running = False
+        self._guards: dict[str, Guard] = {}
         self.patience = 0.0
         """Seconds to wait at the start for a store that another process has: one that is about to end, say."""
         if router.reliable and (store is None or not session):
@@ -57,6 +58,7 @@ class Services:
             guards = {owner.name: Guard(owner.name, owner.allow, owner.limits, self._transport) for owner in guarded}
             for guard in guards.values():
                 await guard.start()
+        self._guards = guards
         self._running = True
         if self._router.reliable or self._may_hold_messages():
             await self.deliveries().open(self.patience)
@@ -86,7 +88,8 @@ class Services:
             from oddwire.app.deliveries import Deliveries  # and SQLite, which few need
             from oddwire.session.limits import Limits
 
-            self._deliveries = Deliveries(self._path, self._limits or Limits())
+            allowances = [guard.allowance for guard in self._guards.values()]
+            self._deliveries = Deliveries(self._path, self._limits or Limits(), allowances)
             if self._dispatcher is not None:
                 self._deliveries.attach(self._dispatcher)
         return self._deliveries

@@ -63,7 +63,8 @@ class Calls:
     def __init__(self, link: Link, allowed: int) -> None:
         self._link = link
         first_id = int.from_bytes(os.urandom(8), "big") >> 1
-        self.asked: Asked[_Call, bytes] = Asked(first_id, link.session.limits.open_requests)
+        session = link.session
+        self.asked: Asked[_Call, bytes] = Asked(first_id, session.limits.open_requests, session.counters)
         self.allowed = allowed
         self._flying = 0
         self._turns = Turns(lambda _: self._flying < self.allowed)

@@ -13,7 +13,7 @@ from typing import Final
 from oddwire.errors import MalformedMessage, QuotaExceeded
 from oddwire.proto.primitives import MAX_MESSAGE, Buffer
 from oddwire.session.frames import FRAGMENT_OVERHEAD, MIN_PIECE, SESSION_TYPE, Fragment, Kind, encode_fragment
-from oddwire.session.limits import Limits
+from oddwire.session.limits import Allowance, Limits
 
 __all__ = ["MAX_PIECE", "PIECE_WEIGHT", "Assembler", "AssemblyBudget", "split"]
 
@@ -56,12 +56,53 @@ class AssemblyBudget:
         self.held = 0
 
 
+class _Tally:
+    """The transfers under way of a peer, or those among them that are one extension's: no more than there may be."""
+
+    __slots__ = ("_allowance", "_limits", "_most_bytes", "_most_transfers", "promised", "seconds", "transfers")
+
+    def __init__(self, limits: Limits, allowance: Allowance | None = None) -> None:
+        self._limits = limits
+        self._allowance = allowance
+        self._most_transfers: float = limits.transfers
+        self._most_bytes: float = limits.reassembly_bytes
+        self.seconds = limits.transfer_seconds
+        if allowance is not None:
+            self._most_transfers = allowance.most("transfers")
+            self._most_bytes = allowance.most("reassembly_bytes")
+            self.seconds = min(self.seconds, allowance.most("transfer_seconds"))
+        self.transfers = 0
+        self.promised = 0
+
+    def add(self, total: int) -> None:
+        """Count one more transfer. Raises `QuotaExceeded`."""
+        if self.transfers >= self._most_transfers:
+            raise self.error("transfers", f"more than {self._most_transfers} transfers at once")
+        if self.promised + total > self._most_bytes:
+            text = f"{total} bytes beside {self.promised} under way; at most {self._most_bytes} at once"
+            raise self.error("reassembly_bytes", text)
+        self.transfers += 1
+        self.promised += total
+
+    def remove(self, total: int) -> None:
+        """Count one less."""
+        self.transfers -= 1
+        self.promised -= total
+
+    def error(self, limit: str, text: str) -> QuotaExceeded:
+        """Give the error for a transfer that has reached a limit, whosever it is."""
+        if self._allowance is not None and self._allowance.narrows(limit, self._limits):
+            return self._allowance.error(limit, text)
+        return QuotaExceeded(text, limit=limit)
+
+
 class _Transfer:
     """A payload being put together: its pieces up to the first that is missing, and those beyond."""
 
-    __slots__ = ("ahead", "count", "held", "pieces", "size", "total", "touched")
+    __slots__ = ("ahead", "count", "held", "pieces", "size", "tally", "total", "touched")
 
-    def __init__(self, total: int, size: int) -> None:
+    def __init__(self, total: int, size: int, tally: _Tally) -> None:
+        self.tally = tally  # its extension's, once its first piece has shown whose it is, if that has limits
         self.total = total
         self.size = size
         self.count = -(-total // size)
@@ -75,32 +116,48 @@ class Assembler:
     """Puts one peer's fragmented payloads together; made anew with each connection.
 
     ``max_size_of(type_id)`` says how long a message of a type may be, 0 for one that nobody takes: a payload that is
-    too long fails with its first piece.
+    too long fails with its first piece. ``allowance_of(type_id)`` gives what an extension allows for its messages, None
+    for one that has no limits of its own: from its first piece on, a payload counts for its extension too.
     """
 
-    def __init__(self, limits: Limits, max_size_of: Callable[[int], int], budget: AssemblyBudget) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        max_size_of: Callable[[int], int],
+        budget: AssemblyBudget,
+        allowance_of: Callable[[int], Allowance | None] = lambda _: None,
+    ) -> None:
         self._limits = limits
         self._max_size_of = max_size_of
+        self._allowance_of = allowance_of
         self._budget = budget
+        self._all = _Tally(limits)
+        self._tallies: dict[str, _Tally] = {}  # by extension; there are never more of them
         self._transfers: dict[int, _Transfer] = {}
         self._highest = -1
-        self.promised = 0
-        """Bytes of all payloads under way, in full; at most ``limits.reassembly_bytes``."""
         self.held = 0
         """Bytes of the pieces that wait, each counted with `PIECE_WEIGHT`."""
         self.ignored = 0
         """Pieces that came twice, or for a transfer that had ended."""
+        self.patience = limits.transfer_seconds
+        """Seconds without a new piece after which, at the earliest, `expire` gives a transfer up."""
 
     def __len__(self) -> int:
         """Give the number of transfers under way."""
         return len(self._transfers)
+
+    @property
+    def promised(self) -> int:
+        """Bytes of all payloads under way, in full; at most ``limits.reassembly_bytes``."""
+        return self._all.promised
 
     def push(self, fragment: Fragment, now: float) -> bytes | None:
         """Take one piece; give the whole payload if it was the last one missing, else None.
 
         ``now`` is in seconds, of any clock that does not go back. Raises `MalformedMessage` for a piece that fits
         neither itself nor its transfer, and `QuotaExceeded` with ``limit`` ``transfers``, ``reassembly_bytes``,
-        ``total_reassembly_bytes`` or ``max_size``: the transfer has failed then, and what still comes of it is ignored.
+        ``total_reassembly_bytes`` or ``max_size``, and ``extension`` if the limit is an extension's: the transfer has
+        failed then, and what still comes of it is ignored.
         """
         transfer = self._transfers.get(fragment.transfer)
         try:
@@ -135,16 +192,17 @@ class Assembler:
     @property
     def deadline(self) -> float | None:
         """When `expire` has something to do at the earliest, None if nothing is under way."""
-        if not self._transfers:
-            return None
-        return min(transfer.touched for transfer in self._transfers.values()) + self._limits.transfer_seconds
+        return min((transfer.touched + transfer.tally.seconds for transfer in self._transfers.values()), default=None)
 
-    def expire(self, now: float) -> list[int]:
-        """Give up the transfers of which nothing has come for ``limits.transfer_seconds``; give their ids."""
-        latest = now - self._limits.transfer_seconds
-        expired = [number for number, transfer in self._transfers.items() if transfer.touched <= latest]
-        for number in expired:
-            self._end(number)
+    def expire(self, now: float) -> list[tuple[int, QuotaExceeded]]:
+        """Give up the transfers of which nothing has come for ``transfer_seconds``; give their ids, and why."""
+        expired: list[tuple[int, QuotaExceeded]] = []
+        for number, transfer in list(self._transfers.items()):
+            tally = transfer.tally
+            if transfer.touched + tally.seconds <= now:
+                error = tally.error("transfer_seconds", f"no new piece for {tally.seconds:g} seconds")
+                expired.append((number, error))
+                self._end(number)
         return expired
 
     def clear(self) -> None:
@@ -162,15 +220,9 @@ class Assembler:
         if not MIN_PIECE <= size < total:
             text = f"{MIN_PIECE} bytes or more, and fewer than the payload's {total}"
             raise _malformed(fragment, f"should be of a size of {text}, not {size}")
-        limits = self._limits
-        if len(self._transfers) >= limits.transfers:
-            raise QuotaExceeded(f"more than {limits.transfers} transfers at once", limit="transfers")
-        if self.promised + total > limits.reassembly_bytes:
-            text = f"{total} bytes beside {self.promised} under way; at most {limits.reassembly_bytes} at once"
-            raise QuotaExceeded(text, limit="reassembly_bytes")
+        self._all.add(total)
         _keep_memory()
-        self._transfers[number] = transfer = _Transfer(total, size)
-        self.promised += total
+        self._transfers[number] = transfer = _Transfer(total, size, self._all)
         return transfer
 
     def _add(self, transfer: _Transfer, fragment: Fragment, now: float) -> bytes | None:
@@ -186,7 +238,7 @@ class Assembler:
             self.ignored += 1
             return None
         if piece == 0:
-            self._check_length(total, content)
+            self._look_inside(transfer, content)
         if have + len(ahead) + 1 == count:
             ahead[piece] = content
             pieces.extend([ahead[place] for place in range(have, count)])
@@ -209,8 +261,9 @@ class Assembler:
                 pieces.append(following)
         return None
 
-    def _check_length(self, total: int, content: Buffer) -> None:
-        """Refuse a payload too long for its type, once its beginning shows which that is."""
+    def _look_inside(self, transfer: _Transfer, content: Buffer) -> None:
+        """Refuse a payload too long for its type, or for its extension, once its beginning shows which that is."""
+        total = transfer.total
         type_id, spare = int.from_bytes(content[:2], "big"), 0
         if type_id == SESSION_TYPE:
             kind = content[2]
@@ -224,11 +277,21 @@ class Assembler:
         if total > most + spare:
             text = f"type {type_id:#06x} has at most {most} bytes" if most else f"nobody takes type {type_id:#06x}"
             raise QuotaExceeded(f"payload of {total} bytes: {text}", limit="max_size")
+        allowance = self._allowance_of(type_id)
+        if allowance is not None:
+            tally = self._tallies.get(allowance.extension)
+            if tally is None:
+                tally = self._tallies[allowance.extension] = _Tally(self._limits, allowance)
+                self.patience = min(self.patience, tally.seconds)
+            tally.add(total)
+            transfer.tally = tally
 
     def _end(self, number: int) -> None:
         transfer = self._transfers.pop(number, None)
         if transfer is not None:
-            self.promised -= transfer.total
+            self._all.remove(transfer.total)
+            if transfer.tally is not self._all:
+                transfer.tally.remove(transfer.total)
             self.held -= transfer.held
             self._budget.held -= transfer.held
 

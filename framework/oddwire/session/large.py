@@ -66,6 +66,7 @@ class LargeSends:
         if self.most is None:
             raise NotSupported(f"{link.node_id} takes no message of more than 65535 bytes", feature="fragments")
         if total > self.most:
+            link.session.counters.exceeded["assembles"] += 1
             raise QuotaExceeded(
                 f"message of {total} bytes; {link.node_id} puts together {self.most} at most", limit="assembles"
             )

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass, fields
-from typing import Final
+from typing import Any, Final
 
-__all__ = ["Counters", "Limits", "TokenBucket"]
+from oddwire.errors import QuotaExceeded
+from oddwire.values import Value
+
+__all__ = ["OF_ALL", "Allowance", "Counters", "Limits", "TokenBucket"]
 
 _MIB: Final = 1 << 20
 _DAY: Final = 24 * 60 * 60.0
 
+OF_ALL: Final = ("faults_per_second", "total_reassembly_bytes")
+"""The limits that cannot be an extension's: of faults nobody knows whose they are, and one is of all peers."""
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+
+class Limits(Value, kw_only=True):
     """How much one peer may use; in an extension, how much of that it may have of that extension.
 
-    Each is named as in `QuotaExceeded.limit` and in `Counters`. Raises `ValueError` naming one that cannot be.
+    An extension's hold within the application's, which hold in any case; those it was not given, it does not have.
+    `OF_ALL` are the application's alone. Each is named as in `QuotaExceeded.limit` and in `Counters`. Raises
+    `ValueError` naming one that cannot be.
     """
 
     messages_per_second: float = math.inf
@@ -58,12 +64,54 @@ class Limits:
     """Payload bytes of the reliable messages sent ahead of a peer's acknowledgement; a single one may be larger."""
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            whole = field.type == "int"
+        """Check those that were given."""
+        for name, value in vars(self).items():
+            whole = Limits.__annotations__[name] == "int"
             if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)) or not value > 0:
                 kind = "a whole number" if whole else "a number"
-                raise ValueError(f"{field.name} should be {kind} greater than 0, not {value!r}")
+                raise ValueError(f"{name} should be {kind} greater than 0, not {value!r}")
+
+    def __replace__(self, /, **changes: Any) -> Limits:
+        return Limits(**{**vars(self), **changes})
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """The names of those that were given, be it their defaults."""
+        return (*vars(self),)
+
+
+class Allowance:
+    """What one extension lets each peer have of it, within the application's limits; and how often that took effect."""
+
+    __slots__ = ("_given", "counters", "extension", "limits")
+
+    def __init__(self, extension: str, limits: Limits | None = None) -> None:
+        self.extension = extension
+        self.limits = limits or Limits()
+        self.counters = Counters()
+        self._given: dict[str, float] = {name: getattr(self.limits, name) for name in self.limits.given}
+
+    def has(self, *names: str) -> bool:
+        """Say whether the extension was given one of these limits."""
+        return not self._given.keys().isdisjoint(names)
+
+    def most(self, name: str) -> float:
+        """Give a limit of the extension's own; infinity for one that it does not have."""
+        return self._given.get(name, math.inf)
+
+    def narrows(self, name: str, limits: Limits) -> bool:
+        """Say whether the extension has a limit of its own, and a narrower one than the application's ``limits``."""
+        most: float = getattr(limits, name)
+        return self.most(name) < most
+
+    def exceeded(self, name: str, text: str) -> QuotaExceeded:
+        """Count a call of ours that goes too far, and give the error for it."""
+        self.counters.exceeded[name] += 1
+        return self.error(name, text)
+
+    def error(self, name: str, text: str) -> QuotaExceeded:
+        """Give the error that tells of a limit of the extension's."""
+        return QuotaExceeded(f"extension {self.extension!r}: {text}", limit=name, extension=self.extension)
 
 
 class TokenBucket:

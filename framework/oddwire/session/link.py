@@ -236,8 +236,8 @@ class Link:
 
     def _assembling(self) -> Assembler:
         if self._assembler is None:
-            session = self.session
-            self._assembler = Assembler(session.limits, session.host.max_size_of, session.budget)
+            session, host = self.session, self.session.host
+            self._assembler = Assembler(session.limits, host.max_size_of, session.budget, host.allowance_of)
         return self._assembler
 
     def _take_fragment(self, fragment: Fragment) -> None:
@@ -246,14 +246,12 @@ class Link:
         try:
             payload = assembler.push(fragment, now)
         except QuotaExceeded as error:
-            never = error.limit == "max_size" or fragment.total > session.limits.reassembly_bytes
-            code = Code.TOO_LARGE if never else Code.QUOTA
-            self.refuse(Scope.TRANSFER, fragment.transfer, code, str(error), error.limit)
+            self.refuse(Scope.TRANSFER, fragment.transfer, session.overrun(error, fragment.total), str(error))
         except MalformedMessage as error:
             self.refuse(Scope.TRANSFER, fragment.transfer, Code.MALFORMED, str(error.args[0]))
         else:
             if payload is None:
-                session.wake(self, now + session.limits.transfer_seconds)
+                session.wake(self, now + assembler.patience)
             elif payload.startswith(SESSION_TYPE_BYTES):
                 self.receive(payload)
             else:
@@ -351,8 +349,9 @@ class Link:
                     handling.handle.cancel()
         session.wake(self, self.asking.deadline)
         if assembler is not None:
-            for number in assembler.expire(now):
-                self.refuse(Scope.TRANSFER, number, Code.EXPIRED, "no new piece for too long", "transfer_seconds")
+            for number, error in assembler.expire(now):
+                session.overrun(error)
+                self.refuse(Scope.TRANSFER, number, Code.EXPIRED, str(error))
             if assembler.deadline is not None:
                 session.wake(self, assembler.deadline)
         session.host.ticked(self, now)

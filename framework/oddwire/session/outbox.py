@@ -6,15 +6,17 @@ import asyncio
 import logging
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import Final
 
-from oddwire.errors import ConnectionClosed, LocalProtocolError, QuotaExceeded, RemoteFailure, StoreError
+from oddwire.errors import ConnectionClosed, LocalProtocolError, RemoteFailure, StoreError
 from oddwire.proto.keys import NodeId
 from oddwire.session.database import Database
 from oddwire.session.frames import Ack, encode_data
-from oddwire.session.limits import Limits
+from oddwire.session.limits import Allowance, Counters, Limits
+from oddwire.session.quotas import OutboxQuotas
 from oddwire.session.receipt import Failure, Receipt
 from oddwire.session.reliable import Sender
 from oddwire.session.routes import Peer, Route, Row, Share
@@ -28,7 +30,9 @@ logger = logging.getLogger("oddwire.session")
 class Outbox:
     """Every peer's reliable messages, as a part of the store.
 
-    ``ready`` is called with a linked peer for which `outgoing` may have something. How the session uses it:
+    ``limits`` hold for each peer, ``allowances``, by lane, for each peer within that: those of the extensions whose
+    lanes they are. ``ready`` is called with a linked peer for which `outgoing` may have something. How the session uses
+    it:
 
     - A peer has said hello: `connected`; it is gone: `disconnected`.
     - An ack has come: `acknowledged`. It is `deadline`: `tick`. Once a minute or so: `expire`.
@@ -36,10 +40,16 @@ class Outbox:
     """
 
     def __init__(
-        self, store: Store, *, limits: Limits, ready: Callable[[NodeId], None], clock: Callable[[], float] = time.time
+        self,
+        store: Store,
+        *,
+        limits: Limits,
+        ready: Callable[[NodeId], None],
+        allowances: Mapping[int, Allowance] = MappingProxyType({}),
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
-        self._limits = limits
+        self._quotas = OutboxQuotas(limits, allowances)
         self._ready = ready
         self._clock = clock
         self._peers: dict[NodeId, Peer] = {}
@@ -49,6 +59,11 @@ class Outbox:
         self._reader: sqlite3.Connection | None = None
         self._closed = ""
         store.add(self)
+
+    @property
+    def counters(self) -> Counters:
+        """How often ``limits`` took effect; of those of extensions, their allowances tell."""
+        return self._quotas.counters
 
     # For authors ------------------------------------------------------------------------------------
 
@@ -75,20 +90,13 @@ class Outbox:
 
     def _accept(self, node_id: NodeId, lane: int, size: int) -> Route:
         peer = self._peer(node_id)
-        limits = self._limits
-        if peer.messages >= limits.outbox_messages:
-            text = f"{peer.messages} reliable messages to {node_id} are not acknowledged yet; no more are kept"
-            raise QuotaExceeded(text, limit="outbox_messages")
-        if peer.bytes + size > limits.outbox_bytes:
-            text = f"reliable messages to {node_id} not acknowledged yet would be {peer.bytes + size} bytes; "
-            raise QuotaExceeded(f"{text}at most {limits.outbox_bytes} are kept", limit="outbox_bytes")
         route = peer.routes.get(lane)
+        self._quotas.admit(peer, lane, size)
         if route is None:
             self._ids += 1
             epoch = int(self._clock() * 1e6)
             route = peer.routes[lane] = self._route(self._ids, peer, lane, (epoch, 0, 1, 1))
-        peer.messages += 1
-        peer.bytes += size
+        route.add(1, size)
         return route
 
     def _gather(self, route: Route, payload: bytes, receipt: Receipt) -> None:
@@ -105,8 +113,7 @@ class Outbox:
 
     @staticmethod
     def _withdraw(route: Route, payload: bytes, receipt: Receipt) -> None:
-        route.peer.messages -= 1
-        route.peer.bytes -= len(payload)
+        route.add(-1, -len(payload))
         text = "the handler that sent it failed, or could not be committed: it was not sent"
         receipt.settle(lambda: LocalProtocolError(text))
 
@@ -190,9 +197,9 @@ class Outbox:
                 self._store.touch()  # what follows is sent once that is on disk
 
     def _settle(self, route: Route, first: int, stop: int, failures: dict[int, Failure]) -> None:
-        peer = route.peer
+        size = 0
         for number in range(first, stop):
-            peer.bytes -= route.sizes.popleft()
+            size += route.sizes.popleft()
             receipt = route.receipts.pop(number, None)
             if receipt is None:
                 continue
@@ -200,7 +207,7 @@ class Outbox:
                 self._gathered.failed.append((receipt, failures[number]))
             else:
                 receipt.settle(None)
-        peer.messages -= stop - first
+        route.add(first - stop, -size)
         self._gathered.touched[route] = None
         self._store.touch_later()
 
@@ -219,21 +226,19 @@ class Outbox:
     def waiting(self, node_id: NodeId) -> tuple[int, int]:
         """Give how many messages to a peer are not settled, and their bytes."""
         peer = self._peers.get(node_id)
-        return (peer.messages, peer.bytes) if peer else (0, 0)
+        return (peer.load.messages, peer.load.bytes) if peer else (0, 0)
 
     def expire(self) -> int:
         """Give up what is too old, and say how many that were. Raises `StoreError` if the outbox cannot be read."""
         if self._reader is None:
             return 0
-        seconds = self._limits.outbox_seconds
-        cutoff, count = self._clock() - seconds, 0
-        text = f"the message was not acknowledged within {seconds:g} seconds and is given up"
-        failure = partial(QuotaExceeded, text, limit="outbox_seconds")
+        now, count = self._clock(), 0
         for peer in self._peers.values():
             for route in peer.routes.values():
-                first = route.sender.settled
-                stop = self._first_younger(route, first, cutoff)
+                first, seconds = route.sender.settled, self._quotas.least("outbox_seconds", route.lane)
+                stop = self._first_younger(route, first, now - seconds)
                 if stop > first:
+                    failure = self._quotas.too_old(route.lane, seconds, stop - first)
                     route.sender.expire(stop)
                     self._settle(route, first, stop, dict.fromkeys(range(first, stop), failure))
                     self._store.touch()
@@ -277,8 +282,7 @@ class Outbox:
         for id_, size in sizes:
             route = routes[id_]
             route.sizes.append(size)
-            route.peer.messages += 1
-            route.peer.bytes += size
+            route.add(1, size)
         for peer in self._peers.values():
             if peer.linked:
                 self._ready(peer.node_id)
@@ -362,8 +366,8 @@ class Outbox:
             offset=offset,
             base=base,
             stop=stop,
-            window=self._limits.window_messages,
-            window_bytes=self._limits.window_bytes,
+            window=int(self._quotas.least("window_messages", lane)),
+            window_bytes=int(self._quotas.least("window_bytes", lane)),
         )
         if peer.linked:
             sender.connected()

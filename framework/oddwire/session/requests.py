@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 
 from oddwire.errors import QuotaExceeded
 from oddwire.session.frames import Code
+from oddwire.session.limits import Counters
 
 __all__ = ["Asked", "AskedStream", "Asking", "Handling"]
 
@@ -72,12 +73,13 @@ class Asked(Generic[E, P]):
     """The requests we have sent to one peer, under ids that only go up; made anew with each connection.
 
     A request costs an entry in a dict, and no timer: ask `deadline` when to call `expire`, after each `open` or so.
-    ``first_id`` should be random, below 2**63.
+    ``first_id`` should be random, below 2**63. ``counters`` count those that are one too many.
     """
 
-    __slots__ = ("_first", "_limit", "_next", "_open", "_streams", "deadline", "late", "unasked")
+    __slots__ = ("_counters", "_first", "_limit", "_next", "_open", "_streams", "deadline", "late", "unasked")
 
-    def __init__(self, first_id: int, limit: int) -> None:
+    def __init__(self, first_id: int, limit: int, counters: Counters | None = None) -> None:
+        self._counters = counters or Counters()
         self._first = self._next = first_id
         self._limit = limit
         self._open: dict[int, tuple[E, float]] = {}
@@ -186,6 +188,7 @@ class Asked(Generic[E, P]):
             self.unasked += 1
 
     def _full(self) -> QuotaExceeded:
+        self._counters.exceeded["open_requests"] += 1
         return QuotaExceeded(f"{self._limit} requests to this peer wait for replies already", limit="open_requests")
 
 

@@ -10,13 +10,28 @@ from oddwire.proto.keys import NodeId
 from oddwire.session.receipt import Failure, Receipt
 from oddwire.session.reliable import Sender
 
-__all__ = ["Peer", "Route", "Row", "Share"]
+__all__ = ["Load", "Peer", "Route", "Row", "Share"]
+
+
+class Load:
+    """How much is on its way and not settled."""
+
+    __slots__ = ("bytes", "messages")
+
+    def __init__(self) -> None:
+        self.messages = 0
+        self.bytes = 0
+
+    def add(self, messages: int, size: int) -> None:
+        """Count so much more."""
+        self.messages += messages
+        self.bytes += size
 
 
 class Route:
     """One lane to one peer."""
 
-    __slots__ = ("id", "lane", "next", "peer", "receipts", "sender", "sizes")
+    __slots__ = ("id", "lane", "load", "next", "peer", "receipts", "sender", "sizes")
 
     def __init__(self, id: int, peer: Peer, lane: int, sender: Sender) -> None:  # noqa: A002
         self.id = id
@@ -26,18 +41,23 @@ class Route:
         self.next = sender.stop
         self.sizes: deque[int] = deque()  # of the payloads that are not settled
         self.receipts: WeakValueDictionary[int, Receipt] = WeakValueDictionary()  # by number, while somebody has one
+        self.load = Load()
+
+    def add(self, messages: int, size: int) -> None:
+        """Count so much more, for the lane and for the peer."""
+        self.load.add(messages, size)
+        self.peer.load.add(messages, size)
 
 
 class Peer:
     """What is on its way to one peer, all lanes together."""
 
-    __slots__ = ("bytes", "linked", "messages", "node_id", "routes")
+    __slots__ = ("linked", "load", "node_id", "routes")
 
     def __init__(self, node_id: NodeId) -> None:
         self.node_id = node_id
         self.linked = False
-        self.messages = 0
-        self.bytes = 0
+        self.load = Load()
         self.routes: dict[int, Route] = {}
 
 

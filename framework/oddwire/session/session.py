@@ -6,15 +6,16 @@ import asyncio
 import heapq
 import itertools
 import math
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final, Protocol
 
-from oddwire.errors import ConnectionClosed, MalformedMessage
+from oddwire.errors import ConnectionClosed, MalformedMessage, QuotaExceeded
 from oddwire.session.answering import Answering
 from oddwire.session.fragments import AssemblyBudget
 from oddwire.session.frames import encode
-from oddwire.session.kinds import Ack, Data, Hello, HelloFlag, Request, Spoken
-from oddwire.session.limits import Counters, Limits
+from oddwire.session.kinds import Ack, Code, Data, Hello, HelloFlag, Request, Spoken
+from oddwire.session.limits import Allowance, Counters, Limits
 from oddwire.session.link import Link
 from oddwire.session.requests import Handling
 from oddwire.transports.base import NodeId, Transport
@@ -60,6 +61,9 @@ class Host(Protocol):
         """Tell how long a payload of a type may be, 0 for one that nobody takes."""
         raise NotImplementedError
 
+    def allowance_of(self, type_id: int) -> Allowance | None:
+        """Give what the extension that a type is of lets a peer have; None without limits of its own."""
+
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a task that ends with the application at the latest."""
         raise NotImplementedError
@@ -69,8 +73,9 @@ class Session:
     """What is shared by the links to all peers.
 
     ``instance`` is a number nobody used before, u64: peers learn from a new one that this process is another.
-    ``spoken`` are our extensions. ``limits`` hold for every peer. ``hello_wait`` is how many seconds after its
-    connecting a peer that has said no hello is taken for one without a session.
+    ``spoken`` are our extensions. ``limits`` hold for every peer, ``allowances`` within them for extensions, by name.
+    ``hello_wait`` is how many seconds after its connecting a peer that has said no hello is taken for one without a
+    session.
     """
 
     def __init__(
@@ -81,11 +86,13 @@ class Session:
         instance: int,
         spoken: Sequence[Spoken] = (),
         limits: Limits | None = None,
+        allowances: Mapping[str, Allowance] = MappingProxyType({}),
         hello_wait: float = HELLO_WAIT,
     ) -> None:
         self.host = host
         self.transport = transport
         self.limits = limits or Limits()
+        self.allowances = allowances
         self.counters = Counters()
         self.budget = AssemblyBudget(self.limits.total_reassembly_bytes)
         self.loop = asyncio.get_running_loop()
@@ -136,6 +143,18 @@ class Session:
     def answer_hello(self, link: Link) -> None:
         """Say hello to a peer that asked for it."""
         link.post(self._answer)
+
+    def overrun(self, error: QuotaExceeded, total: int = 0) -> Code:
+        """Count a transfer of ``total`` bytes that has reached a limit, the application's or an extension's.
+
+        Gives the code for it: a transfer is too large for ever, or too much for now.
+        """
+        counters, most = self.counters, float(self.limits.reassembly_bytes)
+        if error.extension is not None:
+            allowance = self.allowances[error.extension]
+            counters, most = allowance.counters, allowance.most("reassembly_bytes")
+        counters.refused[error.limit] += 1
+        return Code.TOO_LARGE if error.limit == "max_size" or total > most else Code.QUOTA
 
     # One timer --------------------------------------------------------------------------------------
 

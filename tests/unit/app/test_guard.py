@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from oddwire.app import Application, Context, Extension, Peer
-from oddwire.app.guard import Guard, Meter, check_allow
-from oddwire.errors import ExtensionError, NodeRefused, RemoteFailure
+from oddwire.app.guard import Guard, Meter, check_allow, check_limits
+from oddwire.errors import ExtensionError, NodeRefused, QuotaExceeded, RemoteFailure
 from oddwire.schema import Message, message, u64
 from oddwire.session.frames import Code
 from oddwire.session.limits import Limits
@@ -249,3 +249,64 @@ async def test_what_a_peer_has_used_is_forgotten_with_it() -> None:
     assert guard.take(ALICE, 1)[0] > 0
     guard.forget(ALICE)
     assert guard.take(ALICE, 1)[0] == 0
+
+
+# Which limits an extension has ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["faults_per_second", "total_reassembly_bytes"])
+def test_a_limit_of_all_extensions_together_is_refused_in_one(name: str) -> None:
+    text = rf"^<Extension 'test' .*>: limits: {name} holds .*; set it in Application\(limits=Limits\(\.\.\.\)\)$"
+    with pytest.raises(ExtensionError, match=text):
+        Extension("test", version="1.0", limits=Limits(**{name: 5}))
+
+
+def test_every_other_limit_is_taken() -> None:
+    for name in Limits._fields:
+        if name not in ("faults_per_second", "total_reassembly_bytes"):
+            check_limits("here", Limits(**{name: 5}))
+
+
+def test_limits_should_be_limits() -> None:
+    with pytest.raises(ExtensionError, match=r"limits should be Limits, not \{'requests': 5\}"):
+        Extension("test", version="1.0", limits={"requests": 5})  # type: ignore[arg-type]
+
+
+async def test_limits_that_were_not_given_are_the_application_s() -> None:
+    server = Server(limits=Limits(transfers=3))
+    network = MemoryNetwork()
+    async with (
+        Application(server.extension, transport=network.transport(), limits=Limits(requests=200), grace=0.0) as left,
+        Application(Server().extension, transport=network.transport()) as right,
+    ):
+        peer = await right.connect(left.uris[0])
+        tasks = [asyncio.create_task(peer.request(Ask(number=n), Answer)) for n in range(1, 101)]
+        await asyncio.sleep(0.01)
+        server.gate.set()
+        assert len(await asyncio.gather(*tasks)) == 100
+        assert left.counters.to_json() == {}
+
+
+@pytest.mark.parametrize(
+    ("options", "is_needed"),
+    [
+        ({"allow": [ALICE]}, True),
+        ({"limits": Limits(requests=3)}, True),
+        ({"limits": Limits(bytes_per_second=3)}, True),
+        ({"limits": Limits(transfers=3, outbox_messages=3, open_requests=3)}, False),
+    ],
+)
+def test_messages_pass_a_guard_only_where_it_has_something_to_say(options: dict[str, Any], is_needed: bool) -> None:
+    guard = Guard("test", options.get("allow"), options.get("limits"), ScriptedTransport())
+    assert guard.is_needed is is_needed
+
+
+def test_requests_of_ours_are_counted_while_they_are_open() -> None:
+    guard = Guard("test", None, Limits(open_requests=2), ScriptedTransport())
+    with guard.asking(ALICE), guard.asking(ALICE), guard.asking(BOB):
+        with pytest.raises(QuotaExceeded, match="extension 'test': 2 requests to this peer wait") as caught:
+            guard.asking(ALICE).__enter__()
+        assert (caught.value.limit, caught.value.extension) == ("open_requests", "test")
+    assert guard.counters.exceeded == {"open_requests": 1}
+    with guard.asking(ALICE):
+        assert len(guard._asking) == 1, "nothing is left of those that ended"

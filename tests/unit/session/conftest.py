@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from oddwire.session.answering import Answering
 from oddwire.session.door import ExtensionStore
 from oddwire.session.frames import Ack, Data, Hello, Request, decode, encode
 from oddwire.session.inbox import Inbox
-from oddwire.session.limits import Limits
+from oddwire.session.limits import Allowance, Limits
 from oddwire.session.link import Link
 from oddwire.session.outbox import Outbox
 from oddwire.session.requests import Handling
@@ -30,8 +30,9 @@ LANE = 7
 class End:
     """One end: its store, and what its handler does. ``handled`` are the payloads whose handlers have ended well."""
 
-    def __init__(self, path: Path, name: bytes, limits: Limits) -> None:
+    def __init__(self, path: Path, name: bytes, limits: Limits, allowances: Mapping[int, Allowance]) -> None:
         self.path = path
+        self.allowances = allowances
         self.node_id = NodeId(b"\x02" + name * 32)
         self.limits = limits
         self.peer: End
@@ -47,7 +48,9 @@ class End:
 
     async def start(self) -> None:
         self.store = Store(self.path)
-        self.outbox = Outbox(self.store, limits=self.limits, ready=self.pump, clock=lambda: self.wall)
+        self.outbox = Outbox(
+            self.store, limits=self.limits, allowances=self.allowances, ready=self.pump, clock=lambda: self.wall
+        )
         self.inbox = Inbox(self.store, self, pause=0.001)
         self.door = ExtensionStore(self.store, "test")
         await self.store.open()
@@ -100,8 +103,8 @@ class End:
 
     # The test's
 
-    async def send(self, payload: bytes) -> Any:
-        return await self.outbox.send(self.peer.node_id, LANE, b"\x80\x01" + payload)
+    async def send(self, payload: bytes, lane: int = LANE) -> Any:
+        return await self.outbox.send(self.peer.node_id, lane, b"\x80\x01" + payload)
 
     def wait(self, seconds: float) -> None:
         """Let time pass, for this end."""
@@ -143,9 +146,9 @@ class End:
 class Pair:
     """Alice and Bob."""
 
-    def __init__(self, folder: Path, limits: Limits) -> None:
-        self.alice = End(folder / "alice", b"a", limits)
-        self.bob = End(folder / "bob", b"b", limits)
+    def __init__(self, folder: Path, limits: Limits, allowances: Mapping[int, Allowance]) -> None:
+        self.alice = End(folder / "alice", b"a", limits, allowances)
+        self.bob = End(folder / "bob", b"b", limits, allowances)
         self.alice.peer, self.bob.peer = self.bob, self.alice
 
     def link(self) -> None:
@@ -175,8 +178,14 @@ def limits() -> Limits:
 
 
 @pytest.fixture
-async def pair(tmp_path: Path, limits: Limits) -> AsyncIterator[Pair]:
-    pair = Pair(tmp_path, limits)
+def allowances() -> Mapping[int, Allowance]:
+    """What extensions allow, by their lanes."""
+    return {}
+
+
+@pytest.fixture
+async def pair(tmp_path: Path, limits: Limits, allowances: Mapping[int, Allowance]) -> AsyncIterator[Pair]:
+    pair = Pair(tmp_path, limits, allowances)
     for end in (pair.alice, pair.bob):
         await end.start()
     yield pair
@@ -196,6 +205,7 @@ class RecordingHost:
     def __init__(self) -> None:
         self.told: list[tuple[Any, ...]] = []
         self.ticks: list[tuple[NodeId, float]] = []
+        self.allowances: dict[int, Allowance] = {}
         self.tasks: set[asyncio.Task[None]] = set()
 
     def message_received(self, node_id: NodeId, payload: bytes) -> None:
@@ -224,6 +234,9 @@ class RecordingHost:
 
     def max_size_of(self, type_id: int) -> int:
         return 1 << 20
+
+    def allowance_of(self, type_id: int) -> Allowance | None:
+        return self.allowances.get(type_id)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import itertools
 import random
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,7 +25,7 @@ from oddwire.session.frames import (
     encode_reply,
     encode_request,
 )
-from oddwire.session.limits import Limits
+from oddwire.session.limits import Allowance, Limits
 
 TYPE = b"\x8c\x01"
 BIG = 1 << 40
@@ -45,8 +45,10 @@ def make_assembler(
     max_size_of: Callable[[int], int] = lambda _: BIG,
     budget: AssemblyBudget | None = None,
     limits: Limits | None = None,
+    allowances: Mapping[int, Allowance] | None = None,
 ) -> Assembler:
-    return Assembler(limits or Limits(), max_size_of, budget or AssemblyBudget(BIG))
+    own = (allowances or {}).get
+    return Assembler(limits or Limits(), max_size_of, budget or AssemblyBudget(BIG), own)
 
 
 def push_all(assembler: Assembler, pieces: list[Fragment]) -> list[bytes]:
@@ -226,7 +228,7 @@ def test_the_last_piece_needs_no_room() -> None:
     assert len(push_all(make_assembler(budget=budget), make_pieces(make_payload(2048)))) == 1
 
 
-@pytest.mark.parametrize(
+wrapped = pytest.mark.parametrize(
     "wrap",
     [
         lambda payload: payload,
@@ -237,6 +239,9 @@ def test_the_last_piece_needs_no_room() -> None:
     ],
     ids=["plain", "request", "request with records", "reply", "data"],
 )
+
+
+@wrapped
 def test_a_payload_too_long_for_its_type_fails_with_its_first_piece(wrap: Callable[[bytes], bytes]) -> None:
     sizes = {0x8C01: 10_000}
     assembler = make_assembler(max_size_of=lambda type_id: sizes.get(type_id, 0))
@@ -266,11 +271,12 @@ def test_a_transfer_of_which_nothing_new_comes_is_given_up() -> None:
     assembler.push(fast[1], 130.0)
     assembler.push(slow[0], 140.0)  # nothing new
     assert assembler.expire(159.0) == []
-    assert assembler.expire(160.0) == [1]
+    [(number, error)] = assembler.expire(160.0)
+    assert (number, error.limit, str(error)) == (1, "transfer_seconds", "no new piece for 60 seconds")
     assert assembler.deadline == 190.0
     assert assembler.push(slow[1], 161.0) is None
     assert len(assembler) == 1
-    assert assembler.expire(1000.0) == [2]
+    assert [number for number, _ in assembler.expire(1000.0)] == [2]
     assert (assembler.held, assembler.promised) == (0, 0)
     assert assembler.deadline is None
 
@@ -342,9 +348,126 @@ def test_held_counts_about_what_is_held() -> None:
     assert taken < assembler.held * 1.1
 
 
+# Limits of extensions ------------------------------------------------------------------------------------------------
+
+SHOP, CHAT = 0x8C01, 0x8C03
+
+
+def begin(assembler: Assembler, transfer: int, size: int = 3000, type_id: int = SHOP) -> list[Fragment]:
+    """Push the first piece of a payload; give the others."""
+    pieces = make_pieces(type_id.to_bytes(2, "big") + bytes(size - 2), transfer=transfer)
+    assert assembler.push(pieces[0], 0.0) is None
+    return pieces[1:]
+
+
+@wrapped
+def test_an_extension_has_no_more_transfers_than_it_allows(wrap: Callable[[bytes], bytes]) -> None:
+    assembler = make_assembler(allowances={SHOP: Allowance("shop", Limits(transfers=2))})
+    for transfer in (1, 2):
+        begin(assembler, transfer)
+    first, second, *rest = make_pieces(wrap(make_payload(3000)), transfer=3)
+    assert assembler.push(second, 0.0) is None, "nobody knows yet whose it is"
+    with pytest.raises(QuotaExceeded, match=r"^extension 'shop': more than 2 transfers at once$") as caught:
+        assembler.push(first, 0.0)
+    assert (caught.value.limit, caught.value.extension) == ("transfers", "shop")
+    assert len(assembler) == 2
+    assert push_all(assembler, rest) == [], "it has failed"
+    begin(assembler, 4, type_id=CHAT)  # that is another's
+
+
+def test_an_extension_has_no_more_bytes_than_it_allows() -> None:
+    assembler = make_assembler(allowances={SHOP: Allowance("shop", Limits(reassembly_bytes=10_000))})
+    begin(assembler, 1, 6000)
+    text = r"^extension 'shop': 5000 bytes beside 6000 under way; at most 10000 at once$"
+    with pytest.raises(QuotaExceeded, match=text) as caught:
+        begin(assembler, 2, 5000)
+    assert (caught.value.limit, caught.value.extension) == ("reassembly_bytes", "shop")
+    assert assembler.promised == 6000
+    begin(assembler, 3, 4000)
+    begin(assembler, 4, 5000, CHAT)
+    assert assembler.promised == 15_000
+
+
+def test_extensions_count_apart_and_their_types_together() -> None:
+    shop, chat = Allowance("shop", Limits(transfers=1)), Allowance("chat", Limits(transfers=1))
+    assembler = make_assembler(allowances={SHOP: shop, 0x8C05: shop, CHAT: chat})
+    begin(assembler, 1)
+    begin(assembler, 2, type_id=CHAT)
+    with pytest.raises(QuotaExceeded, match="'shop'"):
+        begin(assembler, 3, type_id=0x8C05)
+
+
+def test_the_application_s_limits_hold_for_extensions_that_allow_more() -> None:
+    assembler = make_assembler(
+        limits=Limits(transfers=1, transfer_seconds=5), allowances={SHOP: Allowance("shop", Limits(transfers=9))}
+    )
+    begin(assembler, 1)
+    with pytest.raises(QuotaExceeded, match=r"^more than 1 transfers at once$") as caught:
+        begin(assembler, 2)
+    assert caught.value.extension is None
+    [(_, error)] = assembler.expire(5.0)
+    assert error.extension is None
+
+
+def test_a_first_piece_that_comes_last_is_counted_too() -> None:
+    assembler = make_assembler(allowances={SHOP: Allowance("shop", Limits(reassembly_bytes=5000))})
+    first, second, third = make_pieces(make_payload(3000), transfer=1)
+    begin(assembler, 2)
+    push_all(assembler, [second, third])  # ignored: an older transfer's
+    first, second, third = make_pieces(make_payload(3000), transfer=3)
+    assert push_all(assembler, [third, second]) == []
+    with pytest.raises(QuotaExceeded, match="3000 bytes beside 3000"):
+        assembler.push(first, 0.0)
+
+
+def test_what_ends_makes_room_in_its_extension_however_it_ends() -> None:
+    assembler = make_assembler(allowances={SHOP: Allowance("shop", Limits(transfers=1, reassembly_bytes=3000))})
+    assert len(push_all(assembler, begin(assembler, 1))) == 1
+    begin(assembler, 2)
+    assembler.cancel(2)
+    begin(assembler, 3)
+    assembler.fail(3)
+    rest = begin(assembler, 4)
+    with pytest.raises(MalformedMessage):
+        assembler.push(rest[0]._replace(total=5000), 0.0)
+    begin(assembler, 5)
+    assert [number for number, _ in assembler.expire(60.0)] == [5]
+    begin(assembler, 6)
+    assembler.clear()
+    begin(assembler, 7)
+    with pytest.raises(QuotaExceeded):
+        begin(assembler, 8)
+
+
+def test_an_extension_may_have_less_patience() -> None:
+    assembler = make_assembler(
+        limits=Limits(transfer_seconds=60), allowances={SHOP: Allowance("shop", Limits(transfer_seconds=5))}
+    )
+    assert assembler.patience == 60
+    begin(assembler, 1, type_id=CHAT)
+    second = make_pieces(make_payload(3000), transfer=2)[1]
+    assembler.push(second, 0.0)
+    assert (assembler.patience, assembler.deadline) == (60, 60)
+    begin(assembler, 3)
+    assert (assembler.patience, assembler.deadline) == (5, 5)
+    [(number, error)] = assembler.expire(5.0)
+    assert (number, error.limit, error.extension) == (3, "transfer_seconds", "shop")
+    assert str(error) == "extension 'shop': no new piece for 5 seconds"
+    assert [number for number, _ in assembler.expire(60.0)] == [1, 2]
+
+
+def test_a_stranger_s_types_leave_no_trace() -> None:
+    assembler = make_assembler(allowances={SHOP: Allowance("shop", Limits(transfers=1))})
+    for number in range(300):
+        begin(assembler, number, type_id=0x9001 + 2 * number)
+        assembler.cancel(number)
+    assert assembler._tallies == {}
+
+
 # A hostile peer ------------------------------------------------------------------------------------------------------
 
 LIMITS = Limits(transfers=3, reassembly_bytes=20_000, transfer_seconds=10)
+OWN = Limits(transfers=2, reassembly_bytes=11_000, transfer_seconds=5)
 numbers = st.sampled_from([0, 1, 2, 3, 4, 5, 1 << 63, (1 << 64) - 1])
 
 
@@ -361,7 +484,9 @@ class HostilePeer(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.budget = AssemblyBudget(12_000)
-        self.assembler = make_assembler(budget=self.budget, limits=LIMITS)
+        self.assembler = make_assembler(
+            budget=self.budget, limits=LIMITS, allowances={SHOP: Allowance("shop", OWN), 0: Allowance("zero", OWN)}
+        )
         self.sending: dict[int, Sending] = {}
         self.next = 0
         self.now = 0.0
@@ -409,7 +534,7 @@ class HostilePeer(RuleBasedStateMachine):
     @rule(seconds=st.floats(0, 11))
     def wait(self, seconds: float) -> None:
         self.now += seconds
-        for number in self.assembler.expire(self.now):
+        for number, _ in self.assembler.expire(self.now):
             self.sending.pop(number, None)
         deadline = self.assembler.deadline
         assert deadline is None or deadline > self.now
@@ -427,6 +552,13 @@ class HostilePeer(RuleBasedStateMachine):
         assert self.assembler.promised <= LIMITS.reassembly_bytes
         assert 0 <= self.assembler.held == self.budget.held <= self.budget.limit
         assert (len(self.assembler) == 0) is (self.assembler.promised == 0)
+        tallies = self.assembler._tallies
+        assert tallies.keys() <= {"shop", "zero"}
+        for tally in tallies.values():
+            assert 0 <= tally.transfers <= OWN.transfers
+            assert 0 <= tally.promised <= OWN.reassembly_bytes
+            assert (tally.transfers == 0) is (tally.promised == 0)
+        assert sum(tally.transfers for tally in tallies.values()) <= len(self.assembler)
 
 
 TestHostilePeer = HostilePeer.TestCase

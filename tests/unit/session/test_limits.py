@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+import copy
 import math
-from dataclasses import fields
+import pickle
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oddwire.session.limits import Counters, Limits, TokenBucket
+from oddwire.session.limits import OF_ALL, Allowance, Counters, Limits, TokenBucket
+from oddwire.values import replace
 
 
 def test_the_defaults_are_sane() -> None:
@@ -20,7 +22,7 @@ def test_the_defaults_are_sane() -> None:
     assert limits.messages_per_second == limits.bytes_per_second == math.inf
 
 
-@pytest.mark.parametrize("name", [field.name for field in fields(Limits)])
+@pytest.mark.parametrize("name", Limits._fields)
 def test_a_limit_is_a_positive_number(name: str) -> None:
     assert getattr(Limits(**{name: 3}), name) == 3
     values: list[Any] = [0, -1, "3", None, True, math.nan]
@@ -33,6 +35,45 @@ def test_counts_are_whole() -> None:
     with pytest.raises(ValueError, match=r"^requests should be a whole number greater than 0, not 2\.5$"):
         Limits(requests=2.5)  # type: ignore[arg-type]
     assert Limits(messages_per_second=2.5).messages_per_second == 2.5
+
+
+def test_limits_know_which_of_them_were_given() -> None:
+    assert Limits().given == ()
+    limits = Limits(transfers=16, requests=3)
+    assert limits.given == ("transfers", "requests"), "though one of them is as it would be anyway"
+    assert limits == Limits(requests=3)
+    assert copy.copy(limits).given == pickle.loads(pickle.dumps(limits)).given == limits.given
+    changed = replace(limits, requests=4, outbox_messages=7)
+    assert (changed.given, changed.requests) == (("transfers", "requests", "outbox_messages"), 4)
+
+
+def test_an_allowance_has_what_was_given_and_no_more() -> None:
+    allowance = Allowance("shop", Limits(transfers=16, outbox_seconds=5.0))
+    assert (allowance.most("transfers"), allowance.most("outbox_seconds")) == (16, 5.0)
+    assert allowance.most("reassembly_bytes") == math.inf
+    assert allowance.has("requests", "transfers")
+    assert not allowance.has("requests", "reassembly_bytes")
+    assert allowance.narrows("transfers", Limits(transfers=17))
+    assert not allowance.narrows("transfers", Limits())
+    assert not allowance.narrows("requests", Limits(requests=1000))
+    assert not Allowance("shop").has(*Limits._fields)
+
+
+def test_an_allowance_names_its_extension_and_counts_what_we_may_not() -> None:
+    allowance = Allowance("shop", Limits(transfers=1))
+    error = allowance.error("transfers", "more than 1 transfers at once")
+    assert (str(error), error.limit, error.extension) == (
+        "extension 'shop': more than 1 transfers at once",
+        "transfers",
+        "shop",
+    )
+    assert allowance.counters.to_json() == {}
+    assert allowance.exceeded("outbox_messages", "too many").extension == "shop"
+    assert allowance.counters.to_json() == {"exceeded": {"outbox_messages": 1}}
+
+
+def test_what_is_of_all_is_a_limit() -> None:
+    assert set(OF_ALL) < set(Limits._fields)
 
 
 def test_a_bucket_lets_a_burst_pass_and_then_its_rate() -> None:

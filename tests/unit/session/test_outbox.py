@@ -12,7 +12,7 @@ import pytest
 from oddwire.errors import ConnectionClosed, LocalProtocolError, QuotaExceeded, RemoteFailure, StoreError
 from oddwire.proto.keys import NodeId
 from oddwire.session.frames import Ack, Code, Data, Scope
-from oddwire.session.limits import Limits
+from oddwire.session.limits import Allowance, Limits
 
 LANE = 7
 
@@ -132,7 +132,8 @@ async def test_a_quota_of_messages(pair: Any) -> None:
     await asyncio.gather(*(pair.alice.send(b"") for _ in range(2000)))
     with pytest.raises(QuotaExceeded, match=r"2000 reliable messages to .* are not acknowledged yet") as caught:
         await pair.alice.send(b"")
-    assert caught.value.limit == "outbox_messages"
+    assert (caught.value.limit, caught.value.extension) == ("outbox_messages", None)
+    assert pair.alice.outbox.counters.to_json() == {"exceeded": {"outbox_messages": 1}}
     pair.link()
     await pair.settle()
     await pair.alice.send(b"")
@@ -159,7 +160,8 @@ async def test_what_is_too_old_is_given_up_and_the_rest_goes_on(pair: Any) -> No
     for receipt in old:
         with pytest.raises(QuotaExceeded, match="not acknowledged within 100 seconds") as caught:
             await receipt.delivered()
-        assert caught.value.limit == "outbox_seconds"
+        assert (caught.value.limit, caught.value.extension) == ("outbox_seconds", None)
+    assert alice.outbox.counters.to_json() == {"exceeded": {"outbox_seconds": 3}}
     await pair.settle()
     assert rows(alice) == 1
     pair.link()
@@ -175,6 +177,120 @@ async def test_what_is_too_old_is_given_up_and_the_rest_goes_on(pair: Any) -> No
     alice.outbox.expire()
     with pytest.raises(QuotaExceeded):
         await last.delivered()
+
+
+def allow(**limits: Any) -> Any:
+    """Let the extension of `LANE` have these limits."""
+    allowance = Allowance("shop", Limits(**limits))
+    return pytest.mark.parametrize("allowances", [{LANE: allowance}], ids=["shop"])
+
+
+@allow(outbox_messages=3)
+async def test_a_quota_of_an_extension_s_messages(pair: Any, allowances: Any) -> None:
+    alice, own = pair.alice, allowances[LANE]
+    for number in range(3):
+        await alice.send(b"%d" % number)
+    with pytest.raises(
+        QuotaExceeded, match=r"^extension 'shop': 3 reliable messages to .* no more are kept$"
+    ) as caught:
+        await alice.send(b"3")
+    assert (caught.value.limit, caught.value.extension) == ("outbox_messages", "shop")
+    assert own.counters.exceeded["outbox_messages"] == 1
+    assert alice.outbox.counters.to_json() == {}
+    await alice.send(b"another's", lane=8)
+    await alice.outbox.send(NodeId(b"\x03" + b"o" * 32), LANE, b"\x80\x01 another peer's")
+    assert waiting(alice)[0] == 4
+
+
+@allow(outbox_messages=3, outbox_bytes=20)
+async def test_an_extension_s_quotas_survive_restarts(pair: Any) -> None:
+    alice = pair.alice
+    await alice.send(b"12345678")
+    await alice.send(b"another's", lane=8)
+    await alice.restart(crash=True)
+    with pytest.raises(QuotaExceeded, match=r"'shop'.* would be 21 bytes; at most 20 are kept") as caught:
+        await alice.send(b"123456789")
+    assert caught.value.limit == "outbox_bytes"
+    await alice.send(b"2")
+    await alice.restart()
+    await alice.send(b"3")
+    with pytest.raises(QuotaExceeded) as caught:
+        await alice.send(b"")
+    assert caught.value.limit == "outbox_messages"
+    pair.link()
+    await pair.settle()
+    for number in range(3):
+        await alice.send(b"%d" % number)
+
+
+@allow(outbox_bytes=10)
+async def test_a_message_larger_than_an_extension_keeps_is_not_kept(pair: Any) -> None:
+    with pytest.raises(QuotaExceeded, match="would be 11 bytes; at most 10 are kept"):
+        await pair.alice.send(b"123456789")
+    assert waiting(pair.alice) == (0, 0)
+    await pair.alice.send(b"12345678")
+
+
+@allow(outbox_messages=1)
+async def test_what_a_handler_did_not_send_after_all_does_not_count(pair: Any) -> None:
+    alice = pair.alice
+
+    async def handle() -> None:
+        async with alice.store.unit("shop"):
+            await alice.send(b"1")
+            await alice.send(b"2")
+
+    with pytest.raises(QuotaExceeded):
+        await handle()
+    await alice.send(b"3")
+    with pytest.raises(QuotaExceeded):
+        await alice.send(b"4")
+
+
+@allow(outbox_messages=1)
+async def test_what_the_disk_did_not_take_does_not_count(pair: Any) -> None:
+    writer = pair.alice.store._database.writer
+    writer.execute("PRAGMA query_only = 1")
+    with pytest.raises(StoreError, match="read-only"):
+        await pair.alice.send(b"1")
+    writer.execute("PRAGMA query_only = 0")
+    await pair.alice.send(b"2")
+
+
+@allow(outbox_seconds=50)
+async def test_an_extension_s_messages_may_be_too_old_sooner(pair: Any, allowances: Any) -> None:
+    alice = pair.alice
+    ours, others = await alice.send(b"1"), await alice.send(b"2", lane=8)
+    alice.wall += 51
+    assert alice.outbox.expire() == 1
+    text = "^extension 'shop': the message was not acknowledged within 50 seconds and is given up$"
+    with pytest.raises(QuotaExceeded, match=text) as caught:
+        await ours.delivered()
+    assert (caught.value.limit, caught.value.extension) == ("outbox_seconds", "shop")
+    assert allowances[LANE].counters.exceeded["outbox_seconds"] == 1
+    assert alice.outbox.counters.to_json() == {}
+    pair.link()
+    await others.delivered()
+
+
+@allow(window_messages=3)
+async def test_an_extension_s_window_is_its_own(pair: Any) -> None:
+    pair.link()
+    pair.bob.linked = False
+    for _ in range(20):
+        await pair.alice.send(b"1")
+        await pair.alice.send(b"2", lane=8)
+    sent = [(frame.lane, frame.sequence) for frame in pair.alice.sent if isinstance(frame, Data)]
+    assert sorted(sent) == [(LANE, n) for n in range(1, 4)] + [(8, n) for n in range(1, 9)]
+
+
+@allow(window_bytes=100)
+async def test_an_extension_s_window_has_its_own_bytes(pair: Any) -> None:
+    pair.link()
+    pair.bob.linked = False
+    for _ in range(20):
+        await pair.alice.send(bytes(58))
+    assert [frame.sequence for frame in pair.alice.sent if isinstance(frame, Data)] == [1, 2]
 
 
 async def test_what_a_peer_cannot_take_is_given_up(pair: Any) -> None:

@@ -16,3 +16,12 @@ def test_a_receipt_that_nobody_keeps_is_not_kept_here_either() -> None:
     route.receipts[5] = kept
     route.receipts[6] = Receipt()
     assert dict(route.receipts) == {5: kept}
+
+
+def test_what_waits_counts_for_its_lane_and_its_peer() -> None:
+    peer = Peer(NodeId(b"\x02" * 33))
+    one, two = (Route(n, peer, n, Sender(epoch=1, offset=0, base=1, stop=1)) for n in (1, 2))
+    one.add(2, 30)
+    two.add(1, 5)
+    one.add(-1, -10)
+    assert [(load.messages, load.bytes) for load in (one.load, two.load, peer.load)] == [(1, 20), (1, 5), (2, 25)]

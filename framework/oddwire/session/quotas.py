@@ -1,0 +1,69 @@
+"""How much may wait in the outbox, for a peer and for one extension of it, and for how long."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+from oddwire.errors import QuotaExceeded
+from oddwire.proto.keys import NodeId
+from oddwire.session.limits import Allowance, Counters, Limits
+from oddwire.session.receipt import Failure
+from oddwire.session.routes import Load, Peer
+
+__all__ = ["OutboxQuotas"]
+
+_NOTHING = Load()
+
+
+class OutboxQuotas:
+    """``limits`` hold for each peer, ``allowances``, by lane, for what extensions have of that; both are counted."""
+
+    def __init__(self, limits: Limits, allowances: Mapping[int, Allowance]) -> None:
+        self.counters = Counters()
+        self._limits = limits
+        self._allowances = allowances
+
+    def admit(self, peer: Peer, lane: int, size: int) -> None:
+        """Let one more message wait for a peer. Raises `QuotaExceeded`; costs the same however many there are."""
+        limits = self._limits
+        excess = _excess(peer.node_id, peer.load, size, limits.outbox_messages, limits.outbox_bytes)
+        if excess is not None:
+            limit, text = excess
+            self.counters.exceeded[limit] += 1
+            raise QuotaExceeded(text, limit=limit)
+        allowance = self._allowances.get(lane)
+        if allowance is None:
+            return
+        route = peer.routes.get(lane)
+        load = _NOTHING if route is None else route.load
+        excess = _excess(peer.node_id, load, size, allowance.most("outbox_messages"), allowance.most("outbox_bytes"))
+        if excess is not None:
+            raise allowance.exceeded(*excess)
+
+    def least(self, limit: str, lane: int) -> float:
+        """Give what holds for a lane: the application's limit, or its extension's if that is narrower."""
+        most: float = getattr(self._limits, limit)
+        allowance = self._allowances.get(lane)
+        return most if allowance is None else min(most, allowance.most(limit))
+
+    def too_old(self, lane: int, seconds: float, count: int) -> Failure:
+        """Count messages of a lane that are given up, and give what their receipts raise."""
+        limit, allowance = "outbox_seconds", self._allowances.get(lane)
+        text = f"the message was not acknowledged within {seconds:g} seconds and is given up"
+        if allowance is not None and allowance.narrows(limit, self._limits):
+            allowance.counters.exceeded[limit] += count
+            return partial(allowance.error, limit, text)
+        self.counters.exceeded[limit] += count
+        return partial(QuotaExceeded, text, limit=limit)
+
+
+def _excess(node_id: NodeId, load: Load, size: int, messages: float, most: float) -> tuple[str, str] | None:
+    """Give the limit that one more message would go beyond, and in words by how much; None if it would not."""
+    if load.messages >= messages:
+        text = f"{load.messages} reliable messages to {node_id} are not acknowledged yet; no more are kept"
+        return "outbox_messages", text
+    if load.bytes + size > most:
+        text = f"reliable messages to {node_id} not acknowledged yet would be {load.bytes + size} bytes; "
+        return "outbox_bytes", f"{text}at most {most} are kept"
+    return None

@@ -1,0 +1,77 @@
+"""What may wait in the outbox, for a peer and for an extension; test_outbox.py has what comes of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from oddwire.errors import QuotaExceeded
+from oddwire.proto.keys import NodeId
+from oddwire.session.limits import Allowance, Limits
+from oddwire.session.quotas import OutboxQuotas
+from oddwire.session.reliable import Sender
+from oddwire.session.routes import Peer, Route
+
+LANE = 7
+
+
+@pytest.fixture
+def peer() -> Peer:
+    """A peer with 2 messages of 10 bytes on one lane, 3 on another."""
+    peer = Peer(NodeId(b"\x02" * 33))
+    for lane, count in ((LANE, 2), (8, 3)):
+        route = peer.routes[lane] = Route(lane, peer, lane, Sender(epoch=1, offset=0, base=1, stop=1))
+        route.add(count, 10 * count)
+    return peer
+
+
+def make(limits: Limits, own: Limits | None = None) -> OutboxQuotas:
+    return OutboxQuotas(limits, {LANE: Allowance("shop", own)} if own is not None else {})
+
+
+@pytest.mark.parametrize(
+    ("limits", "own", "lane", "size", "told"),
+    [
+        (Limits(outbox_messages=6), None, LANE, 1, ""),
+        (Limits(outbox_messages=5), None, LANE, 1, "outbox_messages"),
+        (Limits(outbox_bytes=60), None, LANE, 10, ""),
+        (Limits(outbox_bytes=60), None, LANE, 11, "outbox_bytes"),
+        (Limits(), Limits(), LANE, 1, ""),
+        (Limits(), Limits(outbox_messages=3), LANE, 1, ""),
+        (Limits(), Limits(outbox_messages=2), LANE, 1, "shop outbox_messages"),
+        (Limits(), Limits(outbox_messages=2), 8, 1, ""),
+        (Limits(), Limits(outbox_bytes=30), LANE, 10, ""),
+        (Limits(), Limits(outbox_bytes=30), LANE, 11, "shop outbox_bytes"),
+        (Limits(), Limits(outbox_bytes=30), 9, 31, ""),
+        (Limits(outbox_messages=5), Limits(outbox_messages=2), LANE, 1, "outbox_messages"),
+    ],
+)
+def test_admits_what_is_within_both(
+    peer: Peer, limits: Limits, own: Limits | None, lane: int, size: int, told: str
+) -> None:
+    quotas = make(limits, own)
+    if not told:
+        quotas.admit(peer, lane, size)
+        return
+    with pytest.raises(QuotaExceeded) as caught:
+        quotas.admit(peer, lane, size)
+    extension, _, limit = told.rpartition(" ")
+    assert (caught.value.extension or "", caught.value.limit) == (extension, limit)
+    assert quotas.counters.exceeded[limit] == (0 if extension else 1)
+
+
+def test_a_lane_without_messages_may_be_full_already(peer: Peer) -> None:
+    del peer.routes[LANE]
+    quotas = make(Limits(), Limits(outbox_bytes=10))
+    quotas.admit(peer, LANE, 10)
+    with pytest.raises(QuotaExceeded, match="would be 11 bytes; at most 10 are kept"):
+        quotas.admit(peer, LANE, 11)
+
+
+def test_the_narrower_limit_holds() -> None:
+    quotas = make(Limits(window_messages=100, outbox_seconds=100), Limits(window_messages=5, outbox_seconds=1000))
+    assert [quotas.least("window_messages", lane) for lane in (LANE, 8)] == [5, 100]
+    assert [quotas.least("outbox_seconds", lane) for lane in (LANE, 8)] == [100, 100]
+    error = quotas.too_old(LANE, 100, 4)()
+    assert isinstance(error, QuotaExceeded)
+    assert (error.limit, error.extension) == ("outbox_seconds", None)
+    assert quotas.counters.exceeded["outbox_seconds"] == 4
