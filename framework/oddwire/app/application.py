@@ -11,17 +11,13 @@ from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from oddwire.app.assembly import Assembly
 from oddwire.app.context import HostNode, Peer
-from oddwire.app.methods import Methods
-from oddwire.app.options import Options
 from oddwire.app.plugins import PluginManager
-from oddwire.app.router import build_router
 from oddwire.app.services import Services
 from oddwire.codecs.registry import Registry
 from oddwire.errors import ExtensionError, LocalProtocolError, OddwireError, TransportError
-from oddwire.session.basics import SESSION_TYPE
 from oddwire.transports.base import Manifest, NodeId, PeerInfo, Transport
-from oddwire.values import replace
 
 if TYPE_CHECKING:
     from oddwire.app.dispatcher import Dispatcher
@@ -58,7 +54,8 @@ class Application:
     `PluginManager` with plugins of its own. ``store`` is the path of the database for reliable messages and what
     extensions keep, for this application alone, or ``":memory:"``. ``limits`` are how much each peer may use. Without
     ``session`` peers hear nothing of the session layer: plain messages are all there is. ``grace`` is how many seconds
-    handlers get to finish when the application closes.
+    handlers get to finish when the application closes. ``assembly`` stands for ``extensions``, ``options``, ``plugins``
+    and ``session``, if they were put together before.
 
     Everything is checked here, before anything runs: raises the `DefinitionError` that names both sides. Starts
     once, with ``async with app:`` or `start` and `aclose`.
@@ -75,32 +72,31 @@ class Application:
         limits: Limits | None = None,
         session: bool = True,
         grace: float = 5.0,
+        assembly: Assembly | None = None,
     ) -> None:
-        self.plugins = plugins if plugins is not None else PluginManager()
-        for extension in extensions:
-            if isinstance(extension, str):
-                self.plugins.load(extension)
-            else:
-                self.plugins.register(extension)
+        if assembly is not None:
+            if extensions or options or plugins is not None:
+                raise ExtensionError("an assembly has its extensions, plugins and options; none should come with it")
+            self.plugins = assembly.plugins
+        else:
+            self.plugins = plugins if plugins is not None else PluginManager()
+            for extension in extensions:
+                self.plugins.add(extension)
         if isinstance(transport, str):
             transport = self._make_transport(transport, transport_options or {})
         elif transport_options is not None:
             raise ExtensionError("transport_options are for a transport given by name")
         self.transport: Transport = transport
-        self._router = build_router(self.plugins)
-        self.plugins.freeze()
-        self._methods = Methods(self, self._router.rpc_methods)
-        self._options = Options(self._router.settings, options or {})
+        if assembly is None:
+            assembly = Assembly(self.plugins, options, session)
+        self._router = assembly.router
+        self._methods = assembly.methods
+        self._methods.app = self
+        self._options = assembly.options
+        self._manifest = assembly.manifest
         self._limits = limits
-        self._has_session = session
-        self.services = Services(self._router, transport, store, limits, session)
-        manifest = self._router.manifest
-        self._manifest = replace(
-            manifest,
-            type_ids=manifest.type_ids | {SESSION_TYPE} if session else manifest.type_ids,
-            rpc_methods=self._methods.for_host(),
-            options=self._options.for_host(),
-        )
+        self._has_session = assembly.session
+        self.services = Services(self._router, transport, store, limits, assembly.session)
         self._node = HostNode(transport)
         self._grace = grace
         self._state = _State.BUILT

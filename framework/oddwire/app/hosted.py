@@ -1,24 +1,30 @@
 """Running extensions as a plugin of lightningd: what this process does from its first moment to its last.
 
-Imported when the node waits for an answer, so it imports no command line, and no transport but the one it needs.
+Imported when the node waits for an answer. So it imports no command line, and what runs the application, asyncio above
+all, only once the node has been told what the application is.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from typing import Final, Literal, NoReturn
+from typing import TYPE_CHECKING, Final, Literal, NoReturn
 
-from oddwire.app.application import Application, reason_of
+from oddwire.app.assembly import Assembly
 from oddwire.app.collector import relax_collector
 from oddwire.app.hookspecs import hookimpl
+from oddwire.app.plugins import PluginManager
 from oddwire.errors import OddwireError
-from oddwire.transports.base import Transport
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from oddwire.app.application import Application
+    from oddwire.transports.base import Transport
 
 __all__ = ["GRACE", "WATCHDOG", "is_hosted", "run_hosted", "store_name"]
 
@@ -55,24 +61,31 @@ def run_hosted(*extensions: object, receive: Literal["hook", "notification"] = "
     if not is_hosted():
         sys.exit(f"{sys.argv[0]} is a plugin: lightningd --plugin={os.path.abspath(sys.argv[0])} runs it")  # noqa: PTH100
     from oddwire.transports.cln.guard import take_stdio
-    from oddwire.transports.cln.transport import ClnTransport
+    from oddwire.transports.cln.opening import Opening
 
     stdio = take_stdio()
-    host = _Host()
-    transport = ClnTransport(
-        stdin=stdio.stdin,
-        stdout=stdio.stdout,
-        foreign=stdio.foreign,
-        receive=receive,
-        on_stop=lambda _: host.stop(),  # the transport tells the application why
-        linger=True,
-    )
+    opening = Opening(stdio.stdin, stdio.stdout, receive=receive)
+    log = _NodeLog(opening.log)
     logging.captureWarnings(True)
     root = logging.getLogger()
     root.setLevel(logging.INFO)
-    root.addHandler(_NodeLog(transport.log))
+    root.addHandler(log)
+    host = _Host()
+    host.prepare()
+    loaded = _load(extensions)
+    if isinstance(loaded, Assembly):
+        opening.tell(loaded.manifest)
+    from oddwire.transports.cln.transport import ClnTransport
+
+    transport = ClnTransport(
+        opening=opening,
+        foreign=stdio.foreign,
+        on_stop=lambda _: host.stop(),  # the transport tells the application why
+        linger=True,
+    )
+    log.write = transport.log
     try:
-        host.run(extensions, transport)
+        host.run(loaded, transport)
     finally:
         transport.finish()
         stdio.release()
@@ -87,9 +100,9 @@ def store_name(program: str) -> str:
 class _NodeLog(logging.Handler):
     """Writes what is logged to the node's log."""
 
-    def __init__(self, log: Callable[[str, str], None]) -> None:
+    def __init__(self, write: Callable[[str, str], None]) -> None:
         super().__init__(logging.INFO)
-        self._log = log
+        self.write = write
         self.setFormatter(logging.Formatter("%(name)s: %(message)s"))
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -98,7 +111,18 @@ class _NodeLog(logging.Handler):
         except Exception:
             self.handleError(record)
             return
-        self._log(next(name for level, name in _LEVELS if record.levelno >= level), text)
+        self.write(next(name for level, name in _LEVELS if record.levelno >= level), text)
+
+
+def _load(extensions: Sequence[object]) -> Assembly | Exception | SystemExit:
+    """Give the extensions put together, or why they cannot be."""
+    try:
+        plugins = PluginManager()
+        for plugin in (_Settled(), *extensions):
+            plugins.add(plugin)
+        return Assembly(plugins)
+    except (Exception, SystemExit) as error:
+        return error
 
 
 class _Settled:
@@ -120,9 +144,10 @@ class _Host:
         self._app: Application | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = False
+        self._remark = ""
 
-    def run(self, extensions: Sequence[object], transport: Transport) -> None:
-        """Load, run, close."""
+    def prepare(self) -> None:
+        """Take note of signals from now on."""
         # Where a handler computes without end, the transport's thread waits that long for each step of an answer
         sys.setswitchinterval(_SWITCH)
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
@@ -130,17 +155,25 @@ class _Host:
         # Not asyncio's: these run while a handler sleeps, too
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda number, _: self.stop(f"stopping: {signal.Signals(number).name}"))
+
+    def run(self, loaded: Assembly | Exception | SystemExit, transport: Transport) -> None:
+        """Run, close."""
+        import asyncio
+
+        from oddwire.app.application import Application
+
         with asyncio.Runner() as runner:
-            self._loop = loop = runner.get_loop()
-            try:
-                self._app = Application(
-                    _Settled(), *extensions, transport=transport, store=store_name(sys.argv[0]), grace=GRACE
-                )
-            except (Exception, SystemExit) as error:
-                main = loop.create_task(self._refuse(transport, error))
-            else:
+            loop = runner.get_loop()
+            if isinstance(loaded, Assembly):
+                store = store_name(sys.argv[0])
+                self._app = Application(assembly=loaded, transport=transport, store=store, grace=GRACE)
                 self._app.services.patience = _SUCCESSION
                 main = loop.create_task(self._serve(self._app))
+            else:
+                main = loop.create_task(self._refuse(transport, loaded))
+            self._loop = loop
+            if self._stopping:
+                self._stop_soon()
             while not main.done():
                 try:
                     loop.run_until_complete(main)
@@ -153,13 +186,17 @@ class _Host:
     def stop(self, remark: str = "") -> None:
         """Have the application stop, and log a remark. Called in the channel's thread and by signal handlers."""
         self._watch()
-        if self._stopping or self._loop is None:
-            return
-        self._stopping = True
-        with contextlib.suppress(RuntimeError):  # the loop has ended
-            self._loop.call_soon_threadsafe(self._stop_app, remark)
+        if not self._stopping:
+            self._stopping, self._remark = True, remark
+            self._stop_soon()
 
-    def _stop_app(self, remark: str) -> None:
+    def _stop_soon(self) -> None:
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                self._loop.call_soon_threadsafe(self._stop_app)
+
+    def _stop_app(self) -> None:
+        remark, self._remark = self._remark, ""
         if remark:
             logger.info(remark)
         if self._app is not None:
@@ -178,11 +215,14 @@ class _Host:
                 self._failed("cannot run", error)
 
     async def _refuse(self, transport: Transport, error: BaseException) -> None:
-        self._failed("cannot load", error)
-        transport.refuse(reason_of(error))
+        transport.refuse(self._failed("cannot load", error))
         await transport.aclose()
 
-    def _failed(self, what: str, error: BaseException) -> None:
+    def _failed(self, what: str, error: BaseException) -> str:
+        from oddwire.app.application import reason_of
+
         self.code = 1
+        reason = reason_of(error)
         foreseen = isinstance(error, OddwireError)
-        logger.error("%s: %s", what, reason_of(error), exc_info=None if foreseen else error)
+        logger.error("%s: %s", what, reason, exc_info=None if foreseen else error)
+        return reason

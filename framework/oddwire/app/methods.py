@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import logging
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,8 @@ from oddwire.jsonrpc.parameters import INTERNAL_ERROR, INVALID_PARAMS, LIGHTNING
 from oddwire.transports.base import HostMethod
 
 if TYPE_CHECKING:
+    import asyncio
+
     from oddwire.app.application import Application
 
 __all__ = ["BoundMethod", "Methods"]
@@ -33,10 +34,11 @@ class BoundMethod(NamedTuple):
 
 
 class Methods:
-    """The RPC methods of one application."""
+    """The RPC methods of one application, ``app``: to be set before the first is called."""
 
-    def __init__(self, app: Application, table: Mapping[str, BoundMethod]) -> None:
-        self._app = app
+    app: Application
+
+    def __init__(self, table: Mapping[str, BoundMethod]) -> None:
         self._table = table
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -75,11 +77,13 @@ class Methods:
         return task in self._tasks
 
     async def _run(self, method: BoundMethod, values: Mapping[str, Any]) -> Any:
-        return await method.rpc.function(Context(self._app, method.owner), **values)
+        return await method.rpc.function(Context(self.app, method.owner), **values)
 
     async def _answer(self, method: BoundMethod, params: Sequence[Any] | Mapping[str, Any]) -> Any:
+        from asyncio import current_task  # not at the top: a host need not wait for it to hear what we are
+
         values = bind_parameters(method.parameters, params)
-        task = asyncio.current_task()
+        task = current_task()
         if task is not None:
             self._tasks.add(task)
         try:

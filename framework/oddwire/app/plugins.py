@@ -113,6 +113,10 @@ class PluginManager:
             raise
         return name
 
+    def add(self, plugin: object) -> str:
+        """Register a plugin, or load the one that a text names: see `register` and `load`."""
+        return self.load(plugin) if isinstance(plugin, str) else self.register(plugin)
+
     def load(self, spec: str) -> str:
         """Register the extension ``spec`` names: an installed one, or the path of a ``.py`` file; gives its name.
 

@@ -357,6 +357,26 @@ async def test_what_cannot_be_loaded_disables_the_plugin(run: Run, tmp_path: Pat
     assert any(re.fullmatch(f"broken oddwire.app: cannot load: {reason}", line) for line in node.logs)
 
 
+async def test_a_signal_while_it_loads_ends_it(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "signalled.py").write_text(f"import os, signal\nos.kill(os.getpid(), signal.SIGTERM)\n{QUOTE}")
+    node = await run(LOAD.format("'./signalled.py'"))
+    node.write("getmanifest", {}, "cln:getmanifest#1")
+    assert await node.end() == 0
+    assert "info oddwire.app: stopping: SIGTERM" in node.logs
+
+
+async def test_what_comes_with_getmanifest_is_done_as_well(run: Run) -> None:
+    node = await run()
+    await node._server.start()
+    node.write("getmanifest", {}, "cln:getmanifest#1")
+    configuration = {"lightning-dir": str(node.folder), "rpc-file": "lightning-rpc", "network": "regtest"}
+    node.write("init", {"options": {}, "configuration": configuration}, "cln:init#2")
+    await node.say("hello")
+    await node.answered("hello")
+    for key in ("cln:getmanifest#1", "cln:init#2"):
+        assert "result" in await node.document(lambda document, key=key: document.get("id") == key)
+
+
 async def test_several_extensions_share_a_process(run: Run) -> None:
     node = await run(LOAD.format("'echo', 'chat', receive='notification'"))
     await node._server.start()

@@ -1,7 +1,27 @@
-"""Core Lightning: an application as lightningd's plugin."""
+"""Core Lightning: an application as lightningd's plugin.
 
-from oddwire.transports.cln.flow import ClnLimits, Dropped
-from oddwire.transports.cln.guard import Stdio, take_stdio
-from oddwire.transports.cln.transport import ClnTransport
+Each name is imported when it is first used: a plugin tells its node what it is before it has a loop.
+"""
 
-__all__ = ["ClnLimits", "ClnTransport", "Dropped", "Stdio", "take_stdio"]
+from typing import TYPE_CHECKING
+
+import oddwire.lazy as _lazy
+
+if TYPE_CHECKING:
+    from oddwire.transports.cln.flow import ClnLimits, Dropped
+    from oddwire.transports.cln.guard import Stdio, take_stdio
+    from oddwire.transports.cln.opening import Opening
+    from oddwire.transports.cln.transport import ClnTransport
+
+__all__ = ["ClnLimits", "ClnTransport", "Dropped", "Opening", "Stdio", "take_stdio"]
+
+_HOMES = {
+    "ClnLimits": ".flow",
+    "ClnTransport": ".transport",
+    "Dropped": ".flow",
+    "Opening": ".opening",
+    "Stdio": ".guard",
+    "take_stdio": ".guard",
+}
+
+__getattr__, __dir__ = _lazy.lazy(__name__, _HOMES)

@@ -40,18 +40,19 @@ Handed = Callable[[list[Item], dict[NodeId, int]], None]
 class Channel:
     """Reads ``stdin``, answers hooks at once, and hands the rest to a loop; writes ``stdout``; logs ``foreign``.
 
-    ``on_end`` is called once, in whichever thread notices, with the reason: the node wants us to end, or has closed
-    stdin. While the loop takes nothing, payloads of up to ``backlog`` bytes are kept for it; what exceeds them is
-    dropped and counted. Once the loop has caught up after that, it is handed nothing, which says that no more was
-    dropped.
+    ``begun`` is what was read of stdin before. ``on_end`` is called once, in whichever thread notices, with the reason:
+    the node wants us to end, or has closed stdin. While the loop takes nothing, payloads of up to ``backlog`` bytes are
+    kept for it; what exceeds them is dropped and counted. Once the loop has caught up after that, it is handed nothing,
+    which says that no more was dropped.
     """
 
     def __init__(
         self,
         stdin: int,
-        stdout: int,
+        stdout: int | Writer,
         foreign: int | None = None,
         *,
+        begun: bytes = b"",
         receive: Receive = "hook",
         backlog: int = 64 * 1024 * 1024,
         on_end: Callable[[str], None] | None = None,
@@ -60,7 +61,8 @@ class Channel:
         self.end_reason: str | None = None
         """Why nothing more is to be done for the node; None while there is."""
         self._stdin, self._foreign = stdin, foreign
-        self._writer = Writer(stdout)
+        self._writer = stdout if isinstance(stdout, Writer) else Writer(stdout)
+        self._begun = begun
         self._backlog = backlog
         self._on_end = on_end
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -114,6 +116,8 @@ class Channel:
             self._attached = True
         except (OSError, NotImplementedError):  # a file, say, or a loop that cannot
             self._in_charge = True
+        self._take_in(self._begun)
+        self._call_soon()
         self._poll_stdin()
         self._thread = threading.Thread(target=self._run, name="oddwire cln channel", daemon=True)
         self._thread.start()
@@ -220,6 +224,9 @@ class Channel:
             whole = self.reader.is_between_documents
             self._end("the node is gone" if whole else "the node is gone, in the middle of what it wrote")
             return
+        self._take_in(data)
+
+    def _take_in(self, data: bytes) -> None:
         try:
             batch = self.reader.feed(data)
         except RemoteProtocolError as error:

@@ -29,7 +29,8 @@ from oddwire.transports.cln.calls import HostCalls
 from oddwire.transports.cln.channel import Channel
 from oddwire.transports.cln.flow import ClnLimits, Dropped, Inbox
 from oddwire.transports.cln.hooks import Item, Receive
-from oddwire.transports.cln.manifest import getmanifest_result, has_custommsg_notification, option_values
+from oddwire.transports.cln.manifest import option_values
+from oddwire.transports.cln.opening import Opening
 from oddwire.transports.cln.peers import read_address
 from oddwire.transports.cln.roster import Roster
 from oddwire.transports.cln.writer import Level
@@ -53,7 +54,8 @@ class ClnTransport(Transport):
     Hooks are answered before they are looked at, and by a thread where the loop does not come to it. ``on_stop`` is
     called, once and in either, when lightningd wants the plugin to end or is gone; the sink is told, too. With
     ``linger``, hooks are answered after `aclose` as well, and log lines written, until `finish` or the process's end.
-    ``version`` is lightningd's, by default what it put into the environment.
+    ``version`` is lightningd's, by default what it put into the environment. An ``opening`` that has begun to talk with
+    the node stands for ``stdin``, ``stdout``, ``receive`` and ``version``.
 
     After `open`: ``node_id`` and ``uris`` are the node's. ``dropped`` counts messages that the application did not take
     in time.
@@ -70,18 +72,26 @@ class ClnTransport(Transport):
         on_stop: Callable[[str], None] | None = None,
         linger: bool = False,
         version: str | None = None,
+        opening: Opening | None = None,
     ) -> None:
         self.limits = limits or ClnLimits()
-        self.version = os.environ.get("LIGHTNINGD_VERSION") if version is None else version
         self.node_id: NodeId | None = None
         self.uris: list[str] = []
         self.dropped = Dropped()
-        by_hook = receive == "hook" or not has_custommsg_notification(self.version)
-        self.receive: Receive = "hook" if by_hook else "notification"
+        if opening is None:
+            opening = Opening(stdin, stdout, receive=receive, version=version)
+        self.version = opening.version
+        self.receive: Receive = opening.receive
         """How messages come: the hook if this lightningd does not know the notification."""
-        self._fell_back = by_hook and receive == "notification"
+        self._opening = opening
         self._channel = Channel(
-            stdin, stdout, foreign, receive=self.receive, backlog=self.limits.held_total, on_end=on_stop
+            opening.stdin,
+            opening.writer,
+            foreign,
+            begun=opening.unread,
+            receive=self.receive,
+            backlog=self.limits.held_total,
+            on_end=on_stop,
         )
         self._linger = linger
         self._calls = HostCalls(self._channel.send)
@@ -114,7 +124,7 @@ class ClnTransport(Transport):
         self._init = loop.create_future()
         self._channel.reader.type_ids = manifest.type_ids
         self._start(loop)
-        if self._fell_back:
+        if self._opening.fell_back:
             self.log("unusual", f"messages come by the hook: {self.version} has no custommsg notification")
         params = (await self._init).get("params")
         params = params if isinstance(params, dict) else {}
@@ -127,7 +137,7 @@ class ClnTransport(Transport):
     def refuse(self, reason: str) -> None:
         """Answer ``init``, or ``getmanifest`` if it was not answered, with why the application cannot start.
 
-        Before `configure`, it is `aclose` that then waits for ``getmanifest``.
+        Before `configure`, it is `aclose` that then waits for the one or the other.
         """
         self._refusal = reason
         if self._init_due:
@@ -239,17 +249,17 @@ class ClnTransport(Transport):
 
     def _answer_getmanifest(self, request: dict[str, Any]) -> None:
         if self._refusal is not None or self._manifest is None:
-            result: dict[str, Any] = {"disable": self._refusal or _CLOSED}
+            reason = self._refusal or _CLOSED
+            self._channel.send(encode({"jsonrpc": "2.0", "id": request["id"], "result": {"disable": reason}}))
+            self._fail_init(TransportError(f"refused: {reason}"))
         else:
-            result = getmanifest_result(self._manifest, self.receive)
-        self._channel.send(encode({"jsonrpc": "2.0", "id": request["id"], "result": result}))
-        if "disable" in result:
-            self._fail_init(TransportError(f"refused: {result['disable']}"))
+            self._channel.send(self._opening.manifest_answer(request, self._manifest))
 
     def _take_init(self, request: dict[str, Any]) -> None:
         self._init_id, self._init_due = request["id"], True
         if self._refusal is not None or self._closed:
             self._answer_init({"disable": self._refusal or _CLOSED})
+            self._answered.set()
         if self._init is not None and not self._init.done():
             self._init.set_result(request)
 
