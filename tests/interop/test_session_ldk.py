@@ -77,6 +77,7 @@ async def test_javascript_plays_every_conversation(start_ldk_session, start_ours
     ldk = await start_ldk_session()
     await ldk.listen()
     for talk in VECTORS["conversations"]:
+        await ldk.command("limit", **talk.get("limits", {}))
         transport, sink = await start_ours()
         await play(talk, VECTORS["preamble"], VECTORS["closing"], LdkStage(ldk, transport, sink))
         await transport.aclose()

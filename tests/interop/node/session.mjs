@@ -14,7 +14,11 @@ const WINDOW = 256n;
 const AGAIN_AFTER = 1000; // ms until a gap is told again
 const PATIENCE = [5000, 60000]; // ms until messages are sent again: at first, and at most
 const REMEMBERED = 64; // transfers sent in full that may still fail
-const QUOTA = { requests: 16, transfers: 8, bytes: 32 << 20 };
+const LONGEST_TIMER = 2 ** 31 - 1; // ms
+const REQUESTS = 16; // of one peer at once
+
+/** What one peer may have in transfers: how many, their bytes, and seconds without a new piece. */
+export const LIMITS = { transfers: 8, reassembly_bytes: 32 << 20, transfer_seconds: 60 };
 
 /** Thrown by a handler to refuse. */
 export class Refuse extends Error {
@@ -45,11 +49,12 @@ export class Session {
    * type: `reply(payload, signal)`, `stream(payload, signal)` (an async generator) or `take(payload, peer, changes)`,
    * which a plain or reliable message needs; what it puts into `changes` gets on the disk when it ends well.
    * `settled(payload, error)` tells what became of a reliable message, maybe of another process: handled, or `Failed`.
-   * `assembles`: the longest payload to put together.
+   * `assembles`: the longest payload to put together. `limits`, as `LIMITS`, hold for connections made afterwards.
    */
   constructor({ send, room, handlers, disk, settled, assembles = 16n << 20n, extensions = [] }) {
     Object.assign(this, { send, room, handlers, disk, settled, assembles, extensions });
     this.instance = random64();
+    this.limits = LIMITS;
     this.links = new Map();
     this.outbox = new Map(); // by peer and lane
     this.inbox = new Map(); // by peer and lane
@@ -147,7 +152,7 @@ export class Session {
 /** What there is to know of one connection. */
 class Link {
   constructor(session, peer) {
-    Object.assign(this, { session, peer });
+    Object.assign(this, { session, peer, limits: session.limits });
     this.hello = null;
     this.common = null;
     this.#begin();
@@ -155,8 +160,8 @@ class Link {
 
   #begin() {
     this.asked = new Map(); // by id: {credit, sent, resolve, reject} or a stream's parts
-    this.handling = new Map(); // by id: {abort, allowed, sent, wake}
-    this.incoming = new Map(); // transfers: {total, size, pieces}
+    this.handling = new Map(); // by id: {abort, allowed, sent, wake, timer}
+    this.incoming = new Map(); // transfers: {total, size, pieces, timer}
     this.highest = -1n;
     this.outgoing = new Map(); // transfers: {stopped, failed}
     this.nextTransfer = 0n;
@@ -165,17 +170,17 @@ class Link {
 
   /** The connection has ended, or the peer's program has: everything under way is over. */
   end() {
-    const { asked, handling, outgoing } = this;
+    const { asked, handling, incoming, outgoing } = this;
     this.#begin();
     for (const transfer of outgoing.values()) transfer.stopped = true;
+    for (const { timer } of [...incoming.values(), ...handling.values()]) clearTimeout(timer);
     for (const request of handling.values()) request.abort.abort();
     for (const request of asked.values()) request.reject(new Failed("the peer is gone"));
   }
 
   sayHello(flags) {
     const { instance, extensions, assembles } = this.session;
-    const requests = QUOTA.requests;
-    this.#send({ kind: "hello", flags, lowest: 1, highest: 1, instance, extensions, assembles, requests });
+    this.#send({ kind: "hello", flags, lowest: 1, highest: 1, instance, extensions, assembles, requests: REQUESTS });
   }
 
   receive(payload) {
@@ -258,7 +263,8 @@ class Link {
       if (total > this.session.assembles) return this.#failTransfer(number, Code.TOO_LARGE);
       const others = [...this.incoming.values()];
       const bytes = others.reduce((sum, { total }) => sum + Number(total), Number(total));
-      if (others.length >= QUOTA.transfers || bytes > QUOTA.bytes) return this.#failTransfer(number, Code.QUOTA);
+      const { transfers, reassembly_bytes: most } = this.limits;
+      if (others.length >= transfers || bytes > most) return this.#failTransfer(number, Code.QUOTA);
       this.highest = number;
       transfer = { total, size, pieces: new Map() };
       this.incoming.set(number, transfer);
@@ -273,14 +279,27 @@ class Link {
       return this.#failTransfer(number, Code.MALFORMED);
     }
     transfer.pieces.set(piece, Buffer.from(content));
-    if (transfer.pieces.size < count) return undefined;
-    this.incoming.delete(number);
+    if (transfer.pieces.size < count) return this.#await(number, transfer);
+    this.#forget(number);
     const payload = Buffer.concat(Array.from({ length: count }, (_, index) => transfer.pieces.get(index)));
     return this.session.receive(this.peer, payload);
   }
 
+  /** Give the next piece its time. */
+  #await(number, transfer) {
+    clearTimeout(transfer.timer);
+    const expire = () => this.#failTransfer(number, Code.EXPIRED);
+    transfer.timer = setTimeout(expire, this.limits.transfer_seconds * 1000).unref();
+  }
+
+  /** Drop a transfer; false if it is not under way. */
+  #forget(number) {
+    clearTimeout(this.incoming.get(number)?.timer);
+    return this.incoming.delete(number);
+  }
+
   #failTransfer(number, code) {
-    if (!this.incoming.delete(number) && number <= this.highest) return;
+    if (!this.#forget(number) && number <= this.highest) return;
     if (number > this.highest) this.highest = number;
     this.#fail(Scope.transfer, number, code);
   }
@@ -373,14 +392,18 @@ class Link {
 
   // Requests: the handler's side
 
-  request({ id, credit, content }) {
+  request({ id, credit, content, wait }) {
     if (this.handling.has(id)) return;
-    if (this.handling.size >= QUOTA.requests) return this.#fail(Scope.request, id, Code.QUOTA);
+    if (this.handling.size >= REQUESTS) return this.#fail(Scope.request, id, Code.QUOTA);
     const handler = this.session.handlers[typeOf(content)];
     if (handler === undefined) return this.#fail(Scope.request, id, Code.UNKNOWN_MESSAGE);
     if (handler.stream && credit === 0) return this.#fail(Scope.request, id, Code.UNSUPPORTED);
     const request = { id, abort: new AbortController(), allowed: BigInt(credit), sent: 0n, wake: () => {} };
     this.handling.set(id, request);
+    if (wait !== undefined && !handler.stream) {
+      const expire = () => this.#failRequest(request, new Failed("", Code.EXPIRED));
+      request.timer = setTimeout(expire, Math.min(wait, LONGEST_TIMER)).unref();
+    }
     this.#handle(request, handler, content).catch((error) => this.#failRequest(request, error));
   }
 
@@ -407,6 +430,7 @@ class Link {
 
   /** End a request of the peer's; false if it had ended before. */
   #handled(request) {
+    clearTimeout(request.timer);
     return this.handling.get(request.id) === request && this.handling.delete(request.id);
   }
 
@@ -418,10 +442,10 @@ class Link {
   }
 
   cancel({ scope, id }) {
-    if (scope === Scope.transfer) return void this.incoming.delete(id);
+    if (scope === Scope.transfer) return void this.#forget(id);
     const request = this.handling.get(id);
     if (request === undefined) return;
-    this.handling.delete(id);
+    this.#handled(request);
     request.abort.abort();
     request.wake();
   }

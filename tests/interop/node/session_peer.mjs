@@ -1,22 +1,25 @@
 // An LDK node that speaks the session protocol (session.mjs), driven over JSON lines (json_lines.mjs). The one argument
 // is a JSON object: {"seed": 64 hex digits, "disk": path of the file to go on with}. It runs the application of
 // tests/vectors/session.json, and keeps the notes it takes.
-// Commands: listen connect disconnect request requests stream give_up result send_reliably unsettled notes disturb die decode
-// encode compare in_common quit. Events: ready connected disconnected handled cancelled delivered failed.
+// Commands: listen connect disconnect request requests stream give_up result send_reliably unsettled notes disturb die
+// limit decode encode compare in_common quit. Events: ready connected disconnected handled cancelled delivered failed.
 
 import { Disk } from "./disk.mjs";
 import { event, hex, serve } from "./json_lines.mjs";
-import { FrameError, Kind, SESSION_TYPE, compareVersions, decode, encode, inCommon, subject } from "./frames.mjs";
+import { Code, FrameError, Kind, SESSION_TYPE, compareVersions, decode, encode, inCommon, subject } from "./frames.mjs";
 import { connect, connectedPeers, disconnect, flushed, listen, send, start } from "./ldk_node.mjs";
-import { Refuse, Session, TooLong } from "./session.mjs";
+import { LIMITS, Refuse, Session, TooLong } from "./session.mjs";
 
 const APPLICATION = "vectors";
 const ASK = 0x8ca1, ANSWER = 0x8ca3, COUNT = 0x8ca5, NUMBER = 0x8ca7;
-const REFUSE = 0x8ca9, FAIL = 0x8cab, HANG = 0x8cad, NOTE = 0x8caf;
+const REFUSE = 0x8ca9, FAIL = 0x8cab, HANG = 0x8cad, NOTE = 0x8caf, NOT_YOURS = 0x8cb3;
 
 const withType = (type, body) => Buffer.concat([Buffer.of(type >> 8, type & 0xff), body]);
 const refuse = () => {
   throw new Refuse("not today", 1000);
+};
+const turnAway = () => {
+  throw new Refuse("not for you", Code.NOT_ALLOWED);
 };
 
 const handlers = {
@@ -50,6 +53,7 @@ const handlers = {
       event("handled", { payload: hex(payload) });
     },
   },
+  [NOT_YOURS]: { reply: turnAway, take: turnAway },
 };
 
 /** A disk whose process can be killed at a transaction of choice: before it is written, in its midst, or after it. */
@@ -218,6 +222,11 @@ serve({
   disturb({ lost = 0, twice = 0 }) {
     Object.assign(disturbance, { lost, twice });
     return counts;
+  },
+
+  /** For connections made from now on; what is not given is as at first. */
+  limit(limits) {
+    session.limits = { ...LIMITS, ...limits };
   },
 
   die: (how) => disk.die(how),
