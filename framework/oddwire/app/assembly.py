@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 from oddwire.app.methods import Methods
 from oddwire.app.options import Options
 from oddwire.app.plugins import PluginManager
-from oddwire.app.router import build_router
-from oddwire.session.basics import SESSION_TYPE
+from oddwire.app.router import Router, build_router
+from oddwire.errors import ExtensionError
+from oddwire.session.basics import MAX_EXTENSIONS, MAX_HELLO, SESSION_TYPE
 from oddwire.values import replace
 
 __all__ = ["Assembly"]
@@ -27,6 +29,8 @@ class Assembly:
         self.plugins = plugins
         self.session = session
         self.router = build_router(plugins)
+        if session:
+            _check_hello(self.router)
         plugins.freeze()
         self.methods = Methods(self.router.rpc_methods)
         self.options = Options(self.router.settings, options or {})
@@ -37,3 +41,24 @@ class Assembly:
             rpc_methods=self.methods.for_host(),
             options=self.options.for_host(),
         )
+
+
+def _check_hello(router: Router) -> None:
+    """Refuse more than a hello can tell peers. What writes hellos is not loaded before there are peers."""
+    types = Counter(owner.name for claimants in router.claims.values() for owner in claimants)
+    spoken = [owner for owner in router.owners if owner.versions]
+    advice = "spread them over several applications, or do without sessions: Application(session=False)"
+    if len(spoken) > MAX_EXTENSIONS:
+        text = f"peers can be told of {MAX_EXTENSIONS} extensions at most (session protocol, Hello)"
+        raise ExtensionError(f"{text}, and these are {len(spoken)}: {advice}")
+    # Name and versions each with their length before them, two numbers, and 2 bytes a type
+    sizes = {
+        owner.name: 4 + len(owner.name) + sum(1 + len(version) for version in owner.versions) + 2 * types[owner.name]
+        for owner in spoken
+    }
+    size = sum(sizes.values())
+    if size > MAX_HELLO:
+        most = max(sizes, key=sizes.__getitem__)
+        text = f"what peers are told of extensions takes {MAX_HELLO} bytes at most (session protocol, Hello)"
+        whose = f"{most!r} takes {sizes[most]} of them, 2 for each of its {types[most]} message types"
+        raise ExtensionError(f"{text}, and this would be {size}; {whose}: {advice}")

@@ -15,7 +15,7 @@ from oddwire.app.options import Option
 from oddwire.app.rpc import RpcMethod
 from oddwire.errors import ExtensionError
 from oddwire.schema import Message, schema_of
-from oddwire.session.basics import is_version
+from oddwire.session.basics import MAX_NAME, MAX_VERSIONS, is_version
 
 if TYPE_CHECKING:
     from oddwire.app.application import Application
@@ -80,12 +80,13 @@ class Extension:
         self._shutdown: list[Callable[[Application], Coroutine[Any, Any, None]]] = []
         self._connect: list[Callable[[Context], Coroutine[Any, Any, None]]] = []
         self._disconnect: list[Callable[[Context, str], Coroutine[Any, Any, None]]] = []
-        if not isinstance(name, str) or not _NAME.fullmatch(name):
-            raise ExtensionError(
-                f"{self.module}: an extension's name should be lower-case words joined by '-' or '_', not {name!r}"
-            )
+        if not isinstance(name, str) or not _NAME.fullmatch(name) or len(name) > MAX_NAME:
+            text = f"lower-case words joined by '-' or '_', {MAX_NAME} characters at most"
+            raise ExtensionError(f"{self.module}: an extension's name should be {text}, not {name!r}")
         if not isinstance(version, str) or not version:
             raise ExtensionError(f"{self!r}: version should be a text such as '1.0', not {version!r}")
+        if len(self.versions) > MAX_VERSIONS:
+            raise ExtensionError(f"{self!r}: versions should be {MAX_VERSIONS} at most, not {len(self.versions)}")
         for spoken in self.versions:
             if not isinstance(spoken, str) or not is_version(spoken):
                 where = "version" if versions is None else "versions"

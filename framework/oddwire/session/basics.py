@@ -4,11 +4,28 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["MAX_VERSION", "SESSION_TYPE", "SESSION_TYPE_BYTES", "is_version"]
+__all__ = [
+    "MAX_EXTENSIONS",
+    "MAX_HELLO",
+    "MAX_NAME",
+    "MAX_VERSION",
+    "MAX_VERSIONS",
+    "SESSION_TYPE",
+    "SESSION_TYPE_BYTES",
+    "is_version",
+]
 
 SESSION_TYPE: Final = 0xC0DD
 """The one message type of the session protocol."""
 SESSION_TYPE_BYTES: Final = b"\xc0\xdd"
+MAX_HELLO: Final = 32768
+"""Bytes in the longest content of a hello."""
+MAX_EXTENSIONS: Final = 255
+"""Extensions in a hello."""
+MAX_NAME: Final = 255
+"""Characters in the longest name of an extension."""
+MAX_VERSIONS: Final = 255
+"""Versions of an extension."""
 MAX_VERSION: Final = 255
 """Characters in the longest version of an extension."""
 

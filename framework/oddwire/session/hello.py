@@ -11,8 +11,8 @@ from typing import Final, NamedTuple
 
 from oddwire.errors import PayloadTooLarge
 from oddwire.proto.primitives import build_tlv_stream, tu_encode
-from oddwire.session.basics import is_version
-from oddwire.session.kinds import MAX_EXTENSIONS, MAX_HELLO, Hello, Kind, Spoken
+from oddwire.session.basics import MAX_EXTENSIONS, MAX_HELLO, MAX_VERSIONS, is_version
+from oddwire.session.kinds import Hello, Kind, Spoken
 from oddwire.session.layout import malformed, pack, records, truncated, unfit, unpack
 
 __all__ = ["Agreement", "decode_hello", "encode_hello", "highest_common", "negotiate", "version_key"]
@@ -45,8 +45,8 @@ def encode_hello(
         if name <= last:
             raise unfit(f"extensions should ascend by name: {name!r} follows {last!r}")
         last = name
-        if not 1 <= len(versions) <= 255:
-            raise unfit(f"extension {name!r} should have 1 to 255 versions, not {len(versions)}")
+        if not 1 <= len(versions) <= MAX_VERSIONS:
+            raise unfit(f"extension {name!r} should have 1 to {MAX_VERSIONS} versions, not {len(versions)}")
         content += bytes([len(name)]) + name.encode() + bytes([len(versions)])
         for version in versions:
             if not is_version(version):

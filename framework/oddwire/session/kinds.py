@@ -6,7 +6,7 @@ from enum import IntEnum
 from typing import Final, NamedTuple, TypeAlias
 
 from oddwire.proto.primitives import Buffer
-from oddwire.session.basics import SESSION_TYPE, SESSION_TYPE_BYTES
+from oddwire.session.basics import MAX_EXTENSIONS, MAX_HELLO, SESSION_TYPE, SESSION_TYPE_BYTES
 
 __all__ = [
     "DEFAULT_REQUESTS",
@@ -39,10 +39,6 @@ __all__ = [
     "UnknownFrame",
 ]
 
-MAX_HELLO: Final = 32768
-"""Bytes in the longest content of a hello."""
-MAX_EXTENSIONS: Final = 255
-"""Extensions in a hello."""
 MAX_NUMBER: Final = 2**62 - 1
 """The greatest epoch, sequence, credit and ack: the sum of two fits 63 bits, as databases and languages have them."""
 MAX_TEXT: Final = 1000

@@ -7,7 +7,8 @@ from oddwire.app.assembly import Assembly
 from oddwire.app.plugins import PluginManager
 from oddwire.errors import ExtensionError
 from oddwire.schema import Message, message
-from oddwire.session.basics import SESSION_TYPE
+from oddwire.session.basics import MAX_EXTENSIONS, MAX_HELLO, MAX_VERSION, SESSION_TYPE
+from oddwire.session.kinds import Hello
 from oddwire.testing import ScriptedTransport
 
 
@@ -69,3 +70,45 @@ def test_nothing_is_added_to_it() -> None:
             Application(assembly=assembly(), transport=ScriptedTransport(), **more)
     with pytest.raises(ExtensionError, match="an assembly has"):
         Application(extension(), assembly=assembly(), transport=ScriptedTransport())
+
+
+# What peers can be told -----------------------------------------------------------------------------
+
+
+def version(length: int) -> str:
+    return "1" * (2 - length % 2) + ".1" * ((length - 1) // 2)
+
+
+def talkative(size: int) -> Extension:
+    """Give an extension that takes so many bytes of a hello, most of them for its versions."""
+    whole, rest = divmod(size - 4 - len("talkative") - 2, 1 + MAX_VERSION)
+    versions = [version(MAX_VERSION)] * whole + [version(rest - 1)]
+    extension = Extension("talkative", version="1", versions=versions)
+    extension.register(Ask)
+    return extension
+
+
+async def test_peers_are_told_as_much_as_a_hello_holds() -> None:
+    app = Application(talkative(MAX_HELLO), transport=ScriptedTransport())
+    async with app:
+        hello = app._running().conversation.session.hello  # type: ignore[union-attr]
+        assert isinstance(hello, Hello)
+        assert [len(spoken.types) for spoken in hello.extensions] == [1]
+
+
+def test_more_than_a_hello_holds_fails_when_the_application_is_made() -> None:
+    with pytest.raises(ExtensionError) as caught:
+        Application(talkative(MAX_HELLO + 1), transport=ScriptedTransport())
+    assert str(caught.value) == (
+        "what peers are told of extensions takes 32768 bytes at most (session protocol, Hello), and this would be "
+        "32769; 'talkative' takes 32769 of them, 2 for each of its 1 message types: spread them over several applications, or "
+        "do without sessions: Application(session=False)"
+    )
+    Application(talkative(MAX_HELLO + 1), transport=ScriptedTransport(), session=False)
+
+
+def test_more_extensions_than_a_hello_holds_fail_when_the_application_is_made() -> None:
+    many = [Extension(f"number-{number}", version="1") for number in range(MAX_EXTENSIONS + 1)]
+    Application(*many[1:], transport=ScriptedTransport())
+    with pytest.raises(ExtensionError, match=r"told of 255 extensions at most .*, and these are 256: spread them"):
+        Application(*many, transport=ScriptedTransport())

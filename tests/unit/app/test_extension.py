@@ -41,7 +41,7 @@ def test_knows_who_it_is(extension: Extension) -> None:
     assert repr(extension) == f"<Extension 'quote' of {__name__}>"
 
 
-@pytest.mark.parametrize("name", ["Quote", "", "two words", "a.b", "-a", "a-", 7, None])
+@pytest.mark.parametrize("name", ["Quote", "", "two words", "a.b", "-a", "a-", 7, None, 256 * "a"])
 def test_refuses_other_names(name: Any) -> None:
     with pytest.raises(ExtensionError, match="name should be lower-case words joined by"):
         Extension(name, version="1.0")
@@ -50,6 +50,11 @@ def test_refuses_other_names(name: Any) -> None:
 @pytest.mark.parametrize("name", ["quote", "quote-2", "my_quote", "a"])
 def test_takes_names(name: str) -> None:
     assert Extension(name, version="1.0").name == name
+
+
+def test_refuses_more_versions_than_peers_can_be_told_of() -> None:
+    with pytest.raises(ExtensionError, match="versions should be 255 at most, not 256"):
+        Extension("quote", version="1.0", versions=["1.0"] * 256)
 
 
 @pytest.mark.parametrize("version", ["", None, 1.0])
