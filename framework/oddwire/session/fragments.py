@@ -76,11 +76,11 @@ class _Tally:
 
     def add(self, total: int) -> None:
         """Count one more transfer. Raises `QuotaExceeded`."""
-        if self.transfers >= self._most_transfers:
-            raise self.error("transfers", f"more than {self._most_transfers} transfers at once")
         if self.promised + total > self._most_bytes:
             text = f"{total} bytes beside {self.promised} under way; at most {self._most_bytes} at once"
             raise self.error("reassembly_bytes", text)
+        if self.transfers >= self._most_transfers:
+            raise self.error("transfers", f"more than {self._most_transfers} transfers at once")
         self.transfers += 1
         self.promised += total
 

@@ -49,6 +49,7 @@ logger = logging.getLogger("oddwire.session")
 _NEVER: Final = math.inf
 _MOST_POSTED: Final = 1024  # refusals waiting for a peer that does not read; what comes on top is dropped
 _HELLOS: Final = 8  # of one connection that are not faults: its own, its answers to ours, a restart or two
+_GRACE: Final = 0.5  # seconds in which the cancel of a caller that does not wait any more should have come
 _BURST: Final = 10.0  # seconds' worth of faults at once
 _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
@@ -272,10 +273,10 @@ class Link:
             self.session.host.request_received(self, handling, request)
 
     def _deadline(self, request: Request) -> float:
-        """Give when the caller of a request will have given up; a stream's waits for each part anew, and says when."""
+        """Give when the caller of a request will have given up, and said so; a stream's waits for each part anew."""
         if request.wait_ms is None or request.credit:
             return _NEVER
-        deadline = self.session.loop.time() + request.wait_ms / 1000
+        deadline = self.session.loop.time() + request.wait_ms / 1000 + _GRACE
         self.session.wake(self, deadline)
         return deadline
 
@@ -347,6 +348,7 @@ class Link:
             for handling in self.asking.expire(now):
                 if handling.handle is not None:
                     handling.handle.cancel()
+                self.post(encode_failure(Scope.REQUEST, handling.id, Code.EXPIRED, "its caller's wait is over"))
         session.wake(self, self.asking.deadline)
         if assembler is not None:
             for number, error in assembler.expire(now):

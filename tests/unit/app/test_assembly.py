@@ -101,8 +101,8 @@ def test_more_than_a_hello_holds_fails_when_the_application_is_made() -> None:
         Application(talkative(MAX_HELLO + 1), transport=ScriptedTransport())
     assert str(caught.value) == (
         "what peers are told of extensions takes 32768 bytes at most (session protocol, Hello), and this would be "
-        "32769; 'talkative' takes 32769 of them, 2 for each of its 1 message types: spread them over several applications, or "
-        "do without sessions: Application(session=False)"
+        "32769; 'talkative' takes 32769 of them, 2 for each of its 1 message types: spread them over several "
+        "applications, or do without sessions: Application(session=False)"
     )
     Application(talkative(MAX_HELLO + 1), transport=ScriptedTransport(), session=False)
 

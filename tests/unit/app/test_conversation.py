@@ -71,8 +71,8 @@ def hello(instance: int = 1, flags: int = 0, extensions: tuple[Spoken, ...] = ()
 
 
 class Server:
-    def __init__(self, versions: tuple[str, ...] = ("1.0", "1.2")) -> None:
-        self.extension = extension = Extension("test", version="1.2", versions=versions)
+    def __init__(self, versions: tuple[str, ...] = ("1.0", "1.2"), limits: Limits | None = None) -> None:
+        self.extension = extension = Extension("test", version="1.2", versions=versions, limits=limits)
         self.gate = asyncio.Event()
         self.begun: list[int] = []
         self.cancelled: list[int] = []
@@ -304,7 +304,22 @@ async def test_a_request_has_as_long_as_it_says(scene: Scene, server: Server) ->
     async with asyncio.timeout(30):
         while not server.cancelled:
             await asyncio.sleep(0.001)
-    assert [frame for frame in await scene.hears() if not isinstance(frame, Hello)] == []
+    [told] = [frame for frame in await scene.hears() if not isinstance(frame, Hello)]
+    assert isinstance(told, Failure)
+    assert (told.scope, told.id, told.code) == (Scope.REQUEST, 1, Code.EXPIRED)
+    assert scene.app.counters.to_json() == {}
+
+
+async def test_a_caller_that_cancels_in_time_hears_no_more_of_it(scene: Scene, server: Server) -> None:
+    scene.say(hello())
+    scene.say(Request(1, 0, ask(1000), wait_ms=1))
+    scene.say(Request(2, 0, ask(1001), wait_ms=1))
+    await scene.hears()
+    scene.say(Cancel(Scope.REQUEST, 1))
+    async with asyncio.timeout(30):
+        while len(server.cancelled) < 2:
+            await asyncio.sleep(0.001)
+    assert [frame.id for frame in await scene.hears() if isinstance(frame, Failure)] == [2]
 
 
 async def test_a_malformed_request_is_told_so(scene: Scene) -> None:
@@ -446,6 +461,57 @@ async def test_transfers_that_stand_still_are_given_up(server: Server) -> None:
                 await asyncio.sleep(0.001)
         [failure] = [frame for frame in await scene.hears() if isinstance(frame, Failure)]
         assert (failure.scope, failure.id, failure.code) == (Scope.TRANSFER, 1, Code.EXPIRED)
+
+
+async def test_transfers_count_for_their_extension_whatever_they_are_in() -> None:
+    server, transport = Server(limits=Limits(transfers=1, reassembly_bytes=100_000)), ScriptedTransport()
+    async with Application(server.extension, transport=transport, grace=0.0) as app:
+        transport.connect_peer(ALICE)
+        scene = Scene(app, transport)
+        scene.say(hello())
+        await scene.hears()
+        scene.say(pieces(1, b"\x8c\x07" + bytes(5000))[0])
+        for number, frame in enumerate(
+            (Request(1, 0, ask(1) + bytes(2000)), Reply(1, 0, b"\x8c\x03" + bytes(2000))), 2
+        ):
+            scene.say(pieces(number, encode(frame))[0])
+        scene.say(pieces(4, b"\x8c\x07" + bytes(100_000))[0])
+        scene.say(Cancel(Scope.TRANSFER, 1))
+        scene.say(pieces(5, b"\x8c\x07" + bytes(100_000))[0])
+        told = [frame for frame in await scene.hears() if isinstance(frame, Failure)]
+        too_large = "extension 'test': 100002 bytes beside {} under way; at most 100000 at once"
+        assert [(frame.scope, frame.id, frame.code, frame.text) for frame in told] == [
+            (Scope.TRANSFER, 2, Code.QUOTA, "extension 'test': more than 1 transfers at once"),
+            (Scope.TRANSFER, 3, Code.QUOTA, "extension 'test': more than 1 transfers at once"),
+            (Scope.TRANSFER, 4, Code.TOO_LARGE, too_large.format(5002)),
+            (Scope.TRANSFER, 5, Code.TOO_LARGE, too_large.format(0)),
+        ]
+        assert app.counters_of("test").to_json() == {"refused": {"reassembly_bytes": 2, "transfers": 2}}
+        scene.say(pieces(6, b"\x8c\x07" + bytes(5000))[0])
+        transport.lose_peer(ALICE)
+        transport.connect_peer(ALICE)  # what the connection had is gone with it
+        scene.say(hello())
+        scene.say(pieces(1, b"\x8c\x07" + bytes(5000))[0])
+        assert not [frame for frame in await scene.hears() if isinstance(frame, Failure)]
+
+
+async def test_an_extension_s_transfers_are_given_up_when_it_says() -> None:
+    server, transport = Server(limits=Limits(transfer_seconds=0.01)), ScriptedTransport()
+    async with Application(server.extension, transport=transport, grace=0.0) as app:
+        transport.connect_peer(ALICE)
+        scene = Scene(app, transport)
+        scene.say(hello())
+        await scene.hears()
+        first, second, *_ = pieces(2, b"\x8c\x07" + bytes(5000))
+        scene.say(pieces(1, b"\x8c\x07" + bytes(5000))[1])  # nobody knows whose it is
+        scene.say(second)
+        scene.say(first)
+        async with asyncio.timeout(30):
+            while not app.counters.refused:
+                await asyncio.sleep(0.001)
+        told = [frame for frame in await scene.hears() if isinstance(frame, Failure)]
+        assert [(frame.id, frame.code) for frame in told] == [(2, Code.EXPIRED)]
+        assert app.counters_of("test").to_json() == {"refused": {"transfer_seconds": 1}}
 
 
 async def test_reliable_messages_are_refused_without_a_store(scene: Scene) -> None:
