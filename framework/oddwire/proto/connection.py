@@ -57,7 +57,7 @@ class LightningConnection(asyncio.BufferedProtocol):
 
     Messages are pulled with `read_message` (or ``async for``), unless the owner takes them as they are parsed by
     setting ``on_message`` in ``on_open``. Sent messages are sealed at once and written together, in a few
-    batches a loop turn.
+    batches a loop turn. With a ``handshake_timeout`` of None, the owner ends a handshake that takes too long.
     """
 
     __slots__ = (
@@ -72,7 +72,8 @@ class LightningConnection(asyncio.BufferedProtocol):
         "_inbox_size",
         "_loop",
         "_lost",
-        "_opened",
+        "_open_error",
+        "_openers",
         "_out",
         "_out_size",
         "_paused",
@@ -101,7 +102,7 @@ class LightningConnection(asyncio.BufferedProtocol):
         *,
         on_open: Callable[[LightningConnection], object] | None = None,
         on_close: Callable[[LightningConnection, str], object] | None = None,
-        handshake_timeout: float = HANDSHAKE_TIMEOUT,
+        handshake_timeout: float | None = HANDSHAKE_TIMEOUT,
     ) -> None:
         self.local_privkey = local_privkey
         self.remote_pubkey = remote_pubkey
@@ -118,7 +119,8 @@ class LightningConnection(asyncio.BufferedProtocol):
         self._sealer: FrameSender | None = None
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
-        self._opened: asyncio.Future[None] | None = None
+        self._openers: list[asyncio.Future[None]] = []
+        self._open_error: Exception | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._handshake_timeout = handshake_timeout
         self._view: memoryview | None = None
@@ -162,10 +164,13 @@ class LightningConnection(asyncio.BufferedProtocol):
 
     async def opened(self) -> None:
         """Wait until the handshake is over. Raises what ended it: `HandshakeFailed`, `ConnectionClosed`."""
-        if self._sealer is None:
-            if self._opened is None:
-                self._opened = self._loop.create_future()
-            await asyncio.shield(self._opened)
+        if self._sealer is not None:
+            return
+        if self._open_error is not None:
+            raise self._open_error
+        opener = self._loop.create_future()  # its own, so that cancelling one who waits disturbs no other
+        self._openers.append(opener)
+        await opener
 
     async def read_message(self) -> bytes:
         """Wait for the next message, 0 to 65535 bytes. One reader at a time; cancelling loses nothing.
@@ -324,7 +329,8 @@ class LightningConnection(asyncio.BufferedProtocol):
             transport.abort()
             return
         transport.set_write_buffer_limits(high=_WRITE_HIGH, low=_WRITE_LOW)
-        self._timer = self._loop.call_later(self._handshake_timeout, self._handshake_expired)
+        if self._handshake_timeout is not None:
+            self._timer = self._loop.call_later(self._handshake_timeout, self._handshake_expired)
         if self.is_initiator and self._handshake is not None:
             transport.write(self._handshake.start())
 
@@ -365,7 +371,8 @@ class LightningConnection(asyncio.BufferedProtocol):
             # The transport closes once it has written what it holds, which a peer that does not read could put off
             self._flush()
             self._end("closed by the peer")
-            self._abort_after_linger(self._transport)
+            if self._transport.get_write_buffer_size():
+                self._abort_after_linger(self._transport)
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: D102
@@ -409,8 +416,7 @@ class LightningConnection(asyncio.BufferedProtocol):
         self._sealer = FrameSender(handshake.sending)
         self._inbox = deque()
         self._frames = FrameReceiver(handshake.receiving, self._enqueue)
-        if self._opened is not None and not self._opened.done():
-            self._opened.set_result(None)
+        self._wake_openers(None)
         if self.on_open is not None:
             self.on_open(self)
         if handshake.leftover:
@@ -492,11 +498,19 @@ class LightningConnection(asyncio.BufferedProtocol):
             self._reader.set_result(None)
 
     def _fail_open(self, error: Exception) -> None:
-        if self._opened is None and self._sealer is None:
-            self._opened = self._loop.create_future()
-        if self._opened is not None and not self._opened.done():
-            self._opened.set_exception(error)
-            self._opened.exception()  # a dialer that gave up does not look
+        if self._sealer is None and self._open_error is None:
+            self._open_error = error
+            self._wake_openers(error)
+
+    def _wake_openers(self, error: Exception | None) -> None:
+        for opener in self._openers:
+            if opener.done():
+                continue  # cancelled
+            if error is None:
+                opener.set_result(None)
+            else:
+                opener.set_exception(error)
+        self._openers.clear()
 
     def _end(self, reason: str) -> None:
         if self._reason is not None:

@@ -63,6 +63,7 @@ class PublicKey:
 
         if isinstance(innerkey, coincurve.PublicKey):
             self.key = innerkey
+            raw = innerkey.format(compressed=True)
         elif isinstance(innerkey, (bytes, bytearray, memoryview)):
             raw = bytes(innerkey)
             if len(raw) != 33 or raw[0] not in (2, 3):
@@ -73,7 +74,7 @@ class PublicKey:
                 raise ValueError(f"public key {raw.hex()} is not a point on secp256k1") from None
         else:
             raise TypeError(f"public key should be bytes or coincurve.PublicKey, not {type(innerkey).__name__}")
-        self._raw: Final[bytes] = self.key.format(compressed=True)
+        self._raw: Final[bytes] = raw
 
     @classmethod
     def from_hex(cls, text: str) -> PublicKey:
@@ -173,7 +174,8 @@ class PrivateKey:
 
     def ecdh(self, public_key: PublicKey) -> Secret:
         """SHA-256 of the compressed shared point (BOLT 8, Handshake State)."""
-        return Secret(self.key.ecdh(public_key.serializeCompressed()))
+        # The point as libsecp256k1 holds it: from its bytes it would be computed anew, an eighth of the work
+        return Secret(self.key.ecdh(public_key.key.public_key))
 
     def sign(self, digest: bytes) -> bytes:
         """Sign a 32-byte digest: 64 bytes, compact, low S, deterministic (RFC 6979)."""

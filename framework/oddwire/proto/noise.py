@@ -46,6 +46,17 @@ def _hkdf(salt: bytes, ikm: bytes) -> tuple[bytes, bytes]:
     return okm[:32], okm[32:]
 
 
+def _read_point(data: bytes, *, act: int) -> PublicKey:
+    try:
+        return PublicKey(data)
+    except ValueError:
+        raise HandshakeFailed(
+            f"act {act}: public key {data.hex()} is not a compressed point on secp256k1",
+            act=act,
+            code=f"ACT{act}_BAD_PUBKEY",
+        ) from None
+
+
 class CipherState:
     """One direction of a connection: a key, the chaining key it is rotated with, and how often it was used.
 
@@ -140,7 +151,7 @@ class Handshake:
         # BOLT 8, Act One
         ephemeral = self._ephemeral.public_key().to_bytes()
         self._mix(ephemeral)
-        temp_k1 = self._mix_key(self._ephemeral, self.remote_key.to_bytes(), act=1)
+        temp_k1 = self._mix_key(self._ephemeral, self.remote_key)
         return b"\0" + ephemeral + self._seal_empty(temp_k1)
 
     def receive(self, data: bytes | memoryview) -> bytes:
@@ -183,26 +194,24 @@ class Handshake:
 
     def _act_one(self, packet: bytes) -> bytes:
         # BOLT 8, Act One, receiver
-        remote_ephemeral = packet[1:34]
-        self._mix(remote_ephemeral)
-        self._open_empty(self._mix_key(self._local_key, remote_ephemeral, act=1), packet[34:], act=1)
+        remote_ephemeral = self._read_ephemeral(packet, act=1)
+        self._open_empty(self._mix_key(self._local_key, remote_ephemeral), packet[34:], act=1)
         # BOLT 8, Act Two, sender
         ephemeral = self._ephemeral.public_key().to_bytes()
         self._mix(ephemeral)
-        self._temp_k2 = self._mix_key(self._ephemeral, remote_ephemeral, act=1)
+        self._temp_k2 = self._mix_key(self._ephemeral, remote_ephemeral)
         self._act = 3
         return b"\0" + ephemeral + self._seal_empty(self._temp_k2)
 
     def _act_two(self, packet: bytes) -> bytes:
         # BOLT 8, Act Two, receiver
-        remote_ephemeral = packet[1:34]
-        self._mix(remote_ephemeral)
-        temp_k2 = self._mix_key(self._ephemeral, remote_ephemeral, act=2)
+        remote_ephemeral = self._read_ephemeral(packet, act=2)
+        temp_k2 = self._mix_key(self._ephemeral, remote_ephemeral)
         self._open_empty(temp_k2, packet[34:], act=2)
         # BOLT 8, Act Three, sender
         sealed = ChaCha20Poly1305(temp_k2).encrypt(NONCES[1], self._local_key.public_key().to_bytes(), self._h)
         self._mix(sealed)
-        tag = self._seal_empty(self._mix_key(self._local_key, remote_ephemeral, act=2))
+        tag = self._seal_empty(self._mix_key(self._local_key, remote_ephemeral))
         sending, receiving = _hkdf(self._ck, b"")
         self._finish(sending, receiving)
         return b"\0" + sealed + tag
@@ -217,8 +226,9 @@ class Handshake:
                 "act 3: the peer's static key does not verify", act=3, code="ACT3_BAD_CIPHERTEXT"
             ) from None
         self._mix(sealed)
-        self._open_empty(self._mix_key(self._ephemeral, static, act=3), packet[50:], act=3)
-        self.remote_key = PublicKey(static)
+        remote_key = _read_point(static, act=3)
+        self._open_empty(self._mix_key(self._ephemeral, remote_key), packet[50:], act=3)
+        self.remote_key = remote_key
         receiving, sending = _hkdf(self._ck, b"")
         self._finish(sending, receiving)
 
@@ -227,17 +237,13 @@ class Handshake:
     def _mix(self, data: bytes) -> None:
         self._h = sha256(self._h + data).digest()
 
-    def _mix_key(self, private: PrivateKey, public: bytes, *, act: int) -> bytes:
-        try:
-            shared = private.key.ecdh(public)  # reads the point itself: the peer's keys are parsed once
-        except ValueError:
-            raise HandshakeFailed(
-                f"act {act}: public key {public.hex()} is not a compressed point on secp256k1",
-                act=act,
-                code=f"ACT{act}_BAD_PUBKEY",
-            ) from None
-        self._ck, temp = _hkdf(self._ck, shared)
+    def _mix_key(self, private: PrivateKey, public: PublicKey) -> bytes:
+        self._ck, temp = _hkdf(self._ck, private.ecdh(public).data)
         return temp
+
+    def _read_ephemeral(self, packet: bytes, *, act: int) -> PublicKey:
+        self._mix(packet[1:34])
+        return _read_point(packet[1:34], act=act)
 
     def _seal_empty(self, key: bytes) -> bytes:
         tag = ChaCha20Poly1305(key).encrypt(NONCES[0], b"", self._h)

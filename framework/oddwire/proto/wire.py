@@ -40,9 +40,7 @@ async def connect(
     """
     remote = node_id if isinstance(node_id, PublicKey) else PublicKey(NodeId(node_id))
     _check_port(port)
-    connection = LightningConnection(
-        local_privkey, remote, on_open=on_open, on_close=on_close, handshake_timeout=timeout
-    )
+    connection = LightningConnection(local_privkey, remote, on_open=on_open, on_close=on_close, handshake_timeout=None)
     loop = asyncio.get_running_loop()
     where = join_address(host, port)
     try:
