@@ -69,6 +69,11 @@ class Note(Message):
     data: bytes
 
 
+@message(0x8CB3, codec="raw")
+class NotYours(Message):
+    data: bytes
+
+
 CLASSES = {schema_of(cls).type_id: cls for cls in (Ask, Count, RefuseMe, FailMe, Hang, Note)}
 ANSWERS = {Ask: Answer, Count: Number}
 
@@ -82,7 +87,7 @@ def written(message: Message) -> bytes:
 
 
 class VectorApplication:
-    """An extension that does what the vectors want; what happens to it; and what it can be told to do.
+    """Extensions that do what the vectors want; what happens to them; and what they can be told to do.
 
     ``on_note`` is awaited, if there is one, with the context and body of each note, in its handler.
     """
@@ -91,6 +96,8 @@ class VectorApplication:
 
     def __init__(self, on_note: Callable[[Context, bytes], Awaitable[None]] | None = None) -> None:
         self.extension = extension = Extension("vectors", version="1.0")
+        private = Extension("private", version="1.0", allow=[])
+        self.extensions = (extension, private)
         self.app: Application | None = None
         self._happened: list[tuple[str, bytes, Mapping[str, object]]] = []
         self._changed = asyncio.Event()
@@ -128,6 +135,10 @@ class VectorApplication:
         async def take(context: Context, message: Note) -> None:
             if on_note is not None:
                 await on_note(context, message.data)
+            self.note("handled", message)
+
+        @private.on(NotYours, reliable=True)
+        async def not_yours(context: Context, message: NotYours) -> None:
             self.note("handled", message)
 
     def note(self, what: str, message: Message, **facts: object) -> None:

@@ -179,7 +179,7 @@ class Both:
 
     async def start(self):
         transport = Bolt8Transport(self.key, listen=["127.0.0.1:0"], network="regtest")
-        self.app = Application(self.vectors.extension, transport=transport, store=self.path, grace=0)
+        self.app = Application(*self.vectors.extensions, transport=transport, store=self.path, grace=0)
         await self.app.start()
         self.vectors.app = self.app
 

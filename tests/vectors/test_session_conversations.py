@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from oddwire import Application
+from oddwire import Application, Limits
 from oddwire.testing.conversations import Stage, play
 from oddwire.testing.sinks import Connected, Disconnected, Received, RecordingSink
 from oddwire.transports.base import Manifest
@@ -69,6 +69,9 @@ async def test_an_application_plays_its_part(talk, make_vector_application):
     vectors = make_vector_application()
     transport, sink = network.transport(), RecordingSink()
     await transport.open(Manifest(), sink)
-    async with Application(vectors.extension, transport=network.transport(), store=":memory:", grace=0) as vectors.app:
+    limits = Limits(**talk.get("limits", {}))
+    async with Application(
+        *vectors.extensions, transport=network.transport(), store=":memory:", limits=limits, grace=0
+    ) as vectors.app:
         await play(talk, VECTORS["preamble"], VECTORS["closing"], OurStage(vectors, network, transport, sink))
     await transport.aclose()

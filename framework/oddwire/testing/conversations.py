@@ -83,7 +83,10 @@ class Stage(ABC):
 
 
 async def play(talk: Json, preamble: Sequence[Json], closing: Sequence[Json], stage: Stage) -> None:
-    """Play one conversation. Raises `AssertionError`, with a note, where it goes otherwise than it should."""
+    """Play one conversation. Raises `AssertionError`, with a note, where it goes otherwise than it should.
+
+    One with ``limits`` is to be played with an implementation that was set to them.
+    """
     told: dict[str, str] = {}
     player = _Player(stage, told)
     await stage.connect()
