@@ -219,9 +219,10 @@ class _Wire(asyncio.Protocol):
             return
         key = document.get("id")
         if key is None:
-            if "method" in document:
+            method = document.get("method")
+            if isinstance(method, str):
                 if self._on_notification is not None:
-                    self._on_notification(document["method"], document.get("params"))
+                    self._on_notification(method, document.get("params"))
             elif "error" in document:
                 # It could not read what we sent, and will not say which call that was
                 self.end(f"the node did not understand us: {document['error']}")
@@ -232,7 +233,7 @@ class _Wire(asyncio.Protocol):
         error = document.get("error")
         if error is None:
             answer.set_result(document.get("result"))
-        elif isinstance(error, dict) and isinstance(error.get("code"), int):
+        elif isinstance(error, dict) and type(error.get("code")) is int:
             answer.set_exception(NodeRefused.from_json(error))
         else:
             answer.set_exception(NodeRefused(str(error), code=-1))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from oddwire.errors import ConnectionClosed, NodeRefused
-from oddwire.jsonrpc import JsonRpcClient, JsonRpcServer
+from oddwire.jsonrpc import JsonRpcClient, JsonRpcServer, encode
 
 
 @pytest.fixture
@@ -152,3 +152,23 @@ async def test_a_node_that_does_not_speak_json_rpc(tmp_path: Path, said: bytes) 
     async with server, JsonRpcClient(tmp_path / "rpc") as client:
         with pytest.raises(ConnectionClosed, match="node"):
             await client.call("echo")
+
+
+async def test_a_method_that_is_no_name_is_not_told_and_a_code_that_is_no_number_is_none(tmp_path: Path) -> None:
+    async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\n\n")
+        said = [{"method": []}, {"method": "heard"}, {"id": "oddwire:echo#1", "error": {"code": True, "message": "no"}}]
+        writer.write(b"".join(map(encode, said)))
+        await reader.read()
+        writer.close()
+
+    heard: list[str] = []
+    server = await asyncio.start_unix_server(speak, str(tmp_path / "rpc"))
+    async with (
+        server,
+        JsonRpcClient(tmp_path / "rpc", on_notification=lambda method, _: heard.append(method)) as client,
+    ):
+        with pytest.raises(NodeRefused) as caught:
+            await client.call("echo")
+    assert (type(caught.value.code), caught.value.code) == (int, -1)
+    assert heard == ["heard"]

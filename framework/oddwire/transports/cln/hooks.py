@@ -167,7 +167,7 @@ class HostReader:
             peer = NodeId(_text(params["peer_id"]))
             payload = unhexlify(_text(params["payload"]))
         except (KeyError, TypeError, ValueError) as error:
-            batch.remarks.append(f"a custommsg call without peer_id or payload: {error}: {str(params)[:200]}")
+            batch.remarks.append(f"a custommsg call without peer_id or payload: {error!s:.200}: {params!s:.200}")
             return
         if payload[:2] in self._wanted:
             batch.items.append((peer, payload))

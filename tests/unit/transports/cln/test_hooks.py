@@ -87,6 +87,7 @@ def test_an_id_may_be_anything(call_id: object) -> None:
         {"peer_id": PEERS[0], "payload": None},
         {"peer_id": PEERS[0], "payload": "8c01é"},
         {"peer_id": "zz", "payload": "8c01"},
+        {"peer_id": "z" * 100_000, "payload": "8c01"},
         {"peer_id": 10**12, "payload": "8c01"},
         {"peer_id": "04" + "11" * 32, "payload": "8c01"},
     ],
@@ -95,7 +96,8 @@ def test_what_cannot_be_read_is_answered_all_the_same(params: object) -> None:
     batch = reader_for(0x8C01).feed(encode({"jsonrpc": "2.0", "id": "x", "method": "custommsg", "params": params}))
     assert answered(batch) == ["x"]
     assert batch.items == []
-    assert len(batch.remarks) == 1
+    [remark] = batch.remarks
+    assert len(remark) < 500
 
 
 def test_other_documents_come_in_between_in_order() -> None:
