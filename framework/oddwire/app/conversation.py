@@ -194,7 +194,7 @@ class Conversation:
     ) -> None:
         """Handle a request if the extension's guard lets it through."""
         try:
-            with guard.handling(link.node_id):
+            with guard.handling(context.peer):
                 await guard.admit(context.peer, len(content))
                 message = self._decode(link, handling, route, content)
                 if message is not None:

@@ -117,7 +117,7 @@ class Guard:
             return True
         if isinstance(self._allow, frozenset):
             return peer.node_id in self._allow
-        share, now = self._share(peer.node_id), _now()
+        share, now = self._share(peer), _now()
         if now >= share.asked_at + _LASTS:
             share.allowed = await self._ask(peer)
             share.asked_at = now
@@ -126,38 +126,38 @@ class Guard:
     async def admit(self, peer: Peer, size: int) -> None:
         """Let a request through. Raises `Refuse`: not allowed, or too much at once."""
         await self._check(peer)
-        seconds, limit = self.take(peer.node_id, size)
+        seconds, limit = self.take(peer, size)
         if seconds:
-            self._give_back(peer.node_id, size)
+            self._give_back(peer, size)
             raise self._too_much(limit)
 
     async def admit_later(self, peer: Peer, size: int) -> None:
         """Let a message through when it is time. Raises `Refuse` if it is not allowed."""
         await self._check(peer)
-        seconds, limit = self.take(peer.node_id, size)
+        seconds, limit = self.take(peer, size)
         if seconds:
             self.counters.throttled[limit] += 1
             await asyncio.sleep(seconds)
 
-    def take(self, node_id: NodeId, size: int) -> tuple[float, str]:
+    def take(self, peer: Peer, size: int) -> tuple[float, str]:
         """Meter a message; give the seconds to wait, and the limit that says so."""
         if not self._metered:
             return 0.0, ""
-        share, now = self._share(node_id), _now()
+        share, now = self._share(peer), _now()
         if share.meter is None:
             share.meter = Meter(self.allowance.limits, now)
         return share.meter.take(size, now)
 
-    def _give_back(self, node_id: NodeId, size: int) -> None:
+    def _give_back(self, peer: Peer, size: int) -> None:
         """Undo `take`: what is refused does not count."""
-        meter = self._share(node_id).meter
+        meter = self._share(peer).meter
         if meter is not None:
             meter.give_back(size, _now())
 
     @contextmanager
-    def handling(self, node_id: NodeId) -> Iterator[None]:
+    def handling(self, peer: Peer) -> Iterator[None]:
         """Count a request while it is being handled. Raises `Refuse` if there are too many."""
-        share = self._share(node_id)
+        share = self._share(peer)
         if share.requests >= self._requests:
             raise self._too_much("requests")
         share.requests += 1
@@ -206,10 +206,12 @@ class Guard:
         found = await self._transport.call("listpeerchannels", {"id": node_id})
         return any(channel.get("state") in _CHANNEL_STATES for channel in found["channels"])
 
-    def _share(self, node_id: NodeId) -> _Share:
-        share = self._peers.get(node_id)
+    def _share(self, peer: Peer) -> _Share:
+        share = self._peers.get(peer.node_id)
         if share is None:
-            share = self._peers[node_id] = _Share()
+            share = _Share()
+            if peer.connected:  # what one that is gone had sent is still handled, and nobody would forget it then
+                self._peers[peer.node_id] = share
         return share
 
 

@@ -56,7 +56,7 @@ class LongerWay:
             return
         if route.guard is not None:
             run = functools.partial(self._let_in, route.guard, run)
-            seconds, limit = route.guard.take(lane.peer.node_id, len(payload))
+            seconds, limit = route.guard.take(lane.peer, len(payload))
             if seconds:
                 route.guard.counters.throttled[limit] += 1
                 self._dispatcher.throttle(lane, seconds)

@@ -244,11 +244,41 @@ def test_a_meter_is_there_for_rates_alone() -> None:
 
 
 async def test_what_a_peer_has_used_is_forgotten_with_it() -> None:
-    guard = Guard("test", None, Limits(messages_per_second=1), ScriptedTransport())
-    assert guard.take(ALICE, 1)[0] == 0
-    assert guard.take(ALICE, 1)[0] > 0
-    guard.forget(ALICE)
-    assert guard.take(ALICE, 1)[0] == 0
+    transport = ScriptedTransport()
+    async with Application(Server().extension, transport=transport, session=False, grace=0.0) as app:
+        guard = Guard("test", None, Limits(messages_per_second=1), transport)
+        transport.connect_peer(ALICE)
+        peer = app.peer(ALICE)
+        assert guard.take(peer, 1)[0] == 0
+        assert guard.take(peer, 1)[0] > 0
+        guard.forget(ALICE)
+        assert guard.take(peer, 1)[0] == 0
+
+
+async def test_what_a_peer_had_sent_before_it_went_leaves_nothing_behind() -> None:
+    handled, gate = 0, asyncio.Event()
+
+    async def slow(peer: Peer) -> bool:
+        nonlocal handled
+        handled += 1
+        await gate.wait()
+        return True
+
+    server, transport = Server(allow=slow), ScriptedTransport()
+    async with Application(server.extension, transport=transport, session=False, grace=0.0) as app:
+        guard = app._running().guards["test"]
+        for number in range(10):
+            stranger = NodeId("02" + f"{number:02x}" * 32)
+            transport.connect_peer(stranger)
+            transport.receive(stranger, note(1))
+            transport.receive(stranger, note(2))
+        await until(lambda: handled == 10)
+        assert len(guard._peers) == 10
+        for number in range(10):
+            transport.lose_peer(NodeId("02" + f"{number:02x}" * 32))
+        gate.set()
+        await until(lambda: len(server.notes) == 20)
+        assert guard._peers == {}
 
 
 # Which limits an extension has ----------------------------------------------------------------------
