@@ -286,8 +286,6 @@ class Commands:
 
 
 def _succeeded(key: Any, result: Any, wanted: Any) -> bytes:
-    if result is None:
-        result = {}
     if wanted is not None and isinstance(result, dict):
         result = apply_filter(result, wanted)
     return encode({"jsonrpc": "2.0", "id": key, "result": result})

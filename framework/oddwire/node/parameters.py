@@ -6,7 +6,7 @@ from typing import Any
 
 from oddwire.jsonrpc.parameters import is_unicode, text_of
 
-__all__ = ["a_key", "a_number", "a_port", "a_u64"]
+__all__ = ["a_flag", "a_key", "a_number", "a_port", "a_u64"]
 
 
 def _an_integer(value: Any, bits: int, text: str) -> int:
@@ -14,6 +14,13 @@ def _an_integer(value: Any, bits: int, text: str) -> int:
     if not (digits.isascii() and digits.isdigit() and len(digits) <= 20 and int(digits) < 1 << bits):
         raise ValueError(text)
     return int(digits)
+
+
+def a_flag(value: Any) -> bool:
+    """Take true and false, not as text."""
+    if type(value) is not bool:
+        raise ValueError("should be 'true' or 'false'")
+    return value
 
 
 def a_number(value: Any) -> int:

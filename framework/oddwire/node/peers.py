@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from collections.abc import Iterator
 from typing import Any, Final, Literal
 
 from oddwire.errors import HandshakeFailed, NodeRefused, TransportError
+from oddwire.jsonrpc.parameters import LIGHTNINGD
 from oddwire.node.addresses import address_fields
 from oddwire.node.log import Log
 from oddwire.node.outbox import MAX_QUEUED, Outbox
@@ -96,11 +98,15 @@ class Peers:
             self._asked[node_id] = command_id
             try:
                 await self._transport.connect(uri, keep=False)
+            except UnicodeError as error:  # a name with empty or too long parts, which cannot even be looked up
+                raise _not_valid(uri, str(error)) from error
             except (TransportError, HandshakeFailed) as error:
+                if isinstance(error.__cause__, socket.gaierror):
+                    raise _not_valid(uri, error.__cause__.strerror) from error
                 text = f"All addresses failed: {uri.address}: {_why(error)}. "
                 raise NodeRefused(text, code=_ALL_ADDRESSES_FAILED) from error
             except ValueError as error:
-                raise NodeRefused(str(error), code=-1) from error
+                raise NodeRefused(str(error), code=LIGHTNINGD) from error
             finally:
                 self._asked.pop(node_id, None)
             self._store.remember(uri)
@@ -201,6 +207,10 @@ class Peers:
 
 def _address(address: str) -> dict[str, Any]:
     return address_fields(address) if address else {"type": "local socket", "socket": ""}
+
+
+def _not_valid(uri: NodeUri, why: str | None) -> NodeRefused:
+    return NodeRefused(f"Host {uri.address} not valid: {why}", code=LIGHTNINGD)
 
 
 def _why(error: TransportError | HandshakeFailed) -> str:

@@ -65,6 +65,11 @@ def later(request, plugin, seconds=0.01):
     request.set_result({"later": True})
 
 
+@plugin.method("greeter-nothing")
+def nothing(plugin):
+    """Give no result, which is a null."""
+
+
 @plugin.method("greeter-ask")
 def ask(plugin, what, params=None):
     """Call a method of the node: what it answers, or its error."""

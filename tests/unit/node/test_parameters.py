@@ -12,6 +12,8 @@ from oddwire.node import parameters
 @pytest.mark.parametrize(
     ("name", "value", "parsed"),
     [
+        ("a_flag", True, True),
+        ("a_flag", False, False),
         ("a_number", 5, 5),
         ("a_number", "4294967295", 2**32 - 1),
         ("a_u64", str(2**64 - 1), 2**64 - 1),
@@ -30,6 +32,7 @@ def test_taken(name: str, value: Any, parsed: Any) -> None:
     ("name", "values", "text"),
     [
         ("a_number", [-1, 1.5, "x", "", "٣", 2**32, "9" * 5000, True, None], "should be an integer"),
+        ("a_flag", ["true", "false", 0, 1, None, []], "should be 'true' or 'false'"),
         ("a_u64", [-1, 2**64], "should be an unsigned 64 bit integer"),
         ("a_port", [65536, "x"], "should be a 16-bit integer"),
         ("a_port", [0], "should be non-zero"),

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from oddwire.errors import NodeRefused
-from oddwire.jsonrpc.parameters import INVALID_PARAMS, Parameter, a_bool, a_string
+from oddwire.jsonrpc.parameters import INVALID_PARAMS, Parameter, a_string
 from oddwire.node.addresses import address_fields
 from oddwire.node.commands import Command, Request
 from oddwire.node.methods.peers import a_level
+from oddwire.node.parameters import a_flag
 
 if TYPE_CHECKING:
     from oddwire.node.node import Node
@@ -44,6 +45,8 @@ def commands(node: Node) -> list[Command]:
             **{name: _shown(value) for name, value in node.options.items() if value is not None},
             **node.plugins.listconfigs(),
         }
+        configs["rpc-file"]["source"] = "default"
+        configs.setdefault("alias", {"value_str": node.alias, "source": "default"})
         if config is None:
             return {"configs": configs}
         if config not in configs:
@@ -87,6 +90,7 @@ def commands(node: Node) -> list[Command]:
             handler=listconfigs,
             parameters=(Parameter("config", a_string, required=False),),
             description="Show the options that are set, those of plugins included",
+            checks=True,
         ),
         Command(
             name="setconfig",
@@ -94,7 +98,7 @@ def commands(node: Node) -> list[Command]:
             parameters=(
                 Parameter("config", a_string),
                 Parameter("val", a_string, required=False),
-                Parameter("transient", a_bool, required=False, default=False),
+                Parameter("transient", a_flag, required=False, default=False),
             ),
             description="Change a dynamic option of a plugin until the node ends",
             checks=True,
@@ -108,7 +112,7 @@ def commands(node: Node) -> list[Command]:
         Command(
             name="notifications",
             handler=notifications,
-            parameters=(Parameter("enable", a_bool),),
+            parameters=(Parameter("enable", a_flag),),
             description="Say whether this connection wants to hear how its calls get on",
         ),
         Command(name="stop", handler=stop, description="End the node; answers when it has ended"),

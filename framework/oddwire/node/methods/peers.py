@@ -9,7 +9,6 @@ from oddwire.jsonrpc.parameters import (
     INVALID_PARAMS,
     LIGHTNINGD,
     Parameter,
-    a_bool,
     a_node_id,
     a_string,
     anything,
@@ -18,7 +17,7 @@ from oddwire.jsonrpc.parameters import (
 from oddwire.node.addresses import address_fields
 from oddwire.node.commands import Command, Request
 from oddwire.node.log import LEVELS, level_number
-from oddwire.node.parameters import a_port
+from oddwire.node.parameters import a_flag, a_port
 from oddwire.node.peers import Peer
 from oddwire.proto.addresses import parse_address
 from oddwire.proto.keys import NodeId
@@ -50,13 +49,19 @@ def commands(node: Node) -> list[Command]:
             if host is not None:
                 raise NodeRefused("Can't specify host as both xxx@yyy and separate argument", code=INVALID_PARAMS)
             try:
-                host, found = parse_address(address, default_port=0)
+                host, found = _host_and_port(address)
             except ValueError:
                 raise NodeRefused("malformed host @part", code=INVALID_PARAMS) from None
-            if found and port is not None:
+            if found is not None and port is not None:
                 raise NodeRefused("Can't specify port as both xxx@yyy:port and separate argument", code=INVALID_PARAMS)
             port = found or port
-        if host is None and port is not None:
+        elif host is not None:
+            try:
+                host, found = _host_and_port(host)
+            except ValueError as error:
+                raise node.commands.bad_parameter(request, "host", host, str(error)) from None
+            port = found or port
+        elif port is not None:
             raise NodeRefused("Can't specify port without host", code=INVALID_PARAMS)
         if request.checking:
             return None
@@ -98,7 +103,7 @@ def commands(node: Node) -> list[Command]:
         Command(
             name="disconnect",
             handler=disconnect,
-            parameters=(Parameter("id", anything), Parameter("force", a_bool, required=False, default=False)),
+            parameters=(Parameter("id", anything), Parameter("force", a_flag, required=False, default=False)),
             description="Disconnect from a peer",
             checks=True,
         ),
@@ -109,6 +114,14 @@ def commands(node: Node) -> list[Command]:
             description="Show the peers, or one; with a level, what the log says of them",
         ),
     ]
+
+
+def _host_and_port(address: str) -> tuple[str, int | None]:
+    """Read what may have a port, 1 to 65535; None if it has none. Raises `ValueError`."""
+    host, port = parse_address(address, default_port=0)
+    if not port and not parse_address(address, default_port=1)[1]:
+        raise ValueError(f"port should be 1 to 65535, not 0 (in {address!r})")
+    return host, port or None
 
 
 def _connected(peer: Peer) -> dict[str, Any]:

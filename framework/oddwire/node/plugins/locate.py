@@ -30,6 +30,8 @@ def program(path: str | Path) -> str:
 
 def programs_in(directory: str | Path) -> list[str]:
     """Give the resolved paths of a directory's programs, by name. Raises `ExtensionError` if it cannot be read."""
+    if not str(directory):
+        raise ExtensionError("plugin directory should be a path, not empty")  # which pathlib takes for "."
     try:
         files = sorted(Path(directory).iterdir())
     except OSError as error:

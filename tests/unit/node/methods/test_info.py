@@ -27,6 +27,10 @@ async def test_listconfigs(start_node, client_of) -> None:
     assert "proxy" not in configs
     assert await client.call("listconfigs", ["alias"]) == {"configs": {"alias": configs["alias"]}}
     assert await client.call("listconfigs", ["proxy"]) == {"configs": {}}
+    assert configs["rpc-file"] == {"value_str": "lightning-rpc", "source": "default"}
+    assert await client.call("check", ["listconfigs", "alias"]) == {"command_to_check": "listconfigs"}
+    with pytest.raises(NodeRefused, match="config: Unknown config option"):
+        await client.call("check", ["listconfigs", "nothing"])
     with pytest.raises(NodeRefused, match="config: Unknown config option"):
         await client.call("listconfigs", ["nothing"])
 
@@ -41,6 +45,12 @@ async def test_listconfigs(start_node, client_of) -> None:
 async def test_what_cannot_be_set(client, params: list[str], text: str) -> None:
     with pytest.raises(NodeRefused, match=text):
         await client.call("setconfig", params)
+
+
+async def test_listconfigs_shows_the_name_that_was_made(client, node) -> None:
+    assert await client.call("listconfigs", ["alias"]) == {
+        "configs": {"alias": {"value_str": node.alias, "source": "default"}}
+    }
 
 
 async def test_getlog(client, node) -> None:
@@ -58,7 +68,7 @@ async def test_notifications_are_each_connections_own(client, node, client_of) -
     await client.call("notifications", [True])
     await other.call("getinfo")
     assert sorted(connection.notifications for connection in node.rpc.connections) == [False, True]
-    await client.call("notifications", {"enable": "false"})
+    await client.call("notifications", {"enable": False})
     assert {connection.notifications for connection in node.rpc.connections} == {False}
 
 

@@ -32,6 +32,8 @@ async def test_every_way_to_name_a_node(client, two) -> None:
         {"id": two.node_id, "host": host, "port": int(port)},
         [two.node_id, host, port],
         [two.uris[0]],
+        [two.node_id, f"{host}:{port}"],
+        [two.node_id, f"{host}:{port}", 1],  # as lightningd: that port is the one of a host without
         [two.node_id],
     ):
         assert await client.call("connect", params) == expected  # connected already, or again
@@ -67,6 +69,8 @@ async def test_where_nobody_is(client, two) -> None:
         ([], "missing required parameter: id"),
         (["x"], "id: should be a node id: invalid token (see logs for details)"),
         ([f"{STRANGER}@"], "malformed host @part"),
+        ([f"{STRANGER}@127.0.0.1:0"], "malformed host @part"),
+        ([f"{STRANGER}@[::1]:00"], "malformed host @part"),
         ([f"{STRANGER}@h", "h"], "Can't specify host as both xxx@yyy and separate argument"),
         ([f"{STRANGER}@h:1", None, 2], "Can't specify port as both xxx@yyy:port and separate argument"),
         ([STRANGER, None, 2], "Can't specify port without host"),
@@ -76,6 +80,20 @@ async def test_where_nobody_is(client, two) -> None:
 )
 async def test_what_makes_no_sense(client, params: list[Any], text: str) -> None:
     assert await refusal(client, "connect", params) == (-32602, text)
+
+
+@pytest.mark.parametrize("host", ["", " ", "a b", "127.0.0.1:0", "127.0.0.1:65536", "127.0.0.1:x", "[::1", "::1:x"])
+async def test_a_host_that_is_none(client, host: str) -> None:
+    code, text = await refusal(client, "connect", [STRANGER, host])
+    assert code == -32602
+    assert text.startswith("host: ")
+
+
+@pytest.mark.parametrize("host", ["a..b", "a" * 64])
+async def test_a_name_that_cannot_be_resolved(client, host: str) -> None:
+    code, text = await refusal(client, "connect", [f"{STRANGER}@{host}:1"])
+    assert code == -1
+    assert text.startswith(f"Host {host}:1 not valid: ")
 
 
 async def test_oneself(client, node) -> None:
@@ -89,6 +107,10 @@ async def test_disconnect(client, two) -> None:
     assert (await refusal(client, "disconnect", ["x"]))[1].startswith("id: invalid peer id: ")
     await client.call("connect", [two.uris[0]])
     await client.call("check", ["disconnect", two.node_id])
+    # As lightningd: a text is no boolean
+    assert (await refusal(client, "disconnect", [two.node_id, "true"]))[1].startswith(
+        "force: should be 'true' or 'false'"
+    )
     assert len((await client.call("listpeers"))["peers"]) == 1
     assert await client.call("disconnect", [two.node_id, True]) == {}
     assert await client.call("listpeers") == {"peers": []}

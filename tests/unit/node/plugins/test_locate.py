@@ -29,6 +29,12 @@ def test_programs_of_a_directory(tmp_path: Path) -> None:
     assert programs_below(tmp_path) == [a, b, accented, inner]
 
 
+def test_no_directory() -> None:
+    for directory in ("", "/nowhere"):
+        with pytest.raises(ExtensionError, match="plugin directory"):
+            programs_in(directory)
+
+
 def test_a_link_is_what_it_points_to(tmp_path: Path) -> None:
     real = write(tmp_path / "real" / "plugin.py")
     links = tmp_path / "links"
