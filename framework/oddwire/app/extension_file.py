@@ -35,7 +35,8 @@ def _import_file(path: Path) -> ModuleType:
     """Import a file as a module named after it, or nearly so where another module has that name."""
     path = path.resolve()
     if not path.is_file():
-        raise ExtensionError(f"extension file {path} does not exist")
+        wrong = "should be a file" if path.exists() else "does not exist"
+        raise ExtensionError(f"extension file {path} {wrong}")
     for module in sys.modules.values():
         if getattr(module, "__oddwire_file__", None) == path:
             return module

@@ -157,8 +157,9 @@ class PluginManager:
         found: dict[str, list[Any]] = {}
         callers = self._pluggy.get_hookcallers(plugin) or []
         if not callers:
+            should = "an Extension, or functions" if isinstance(plugin, ModuleType) else "functions"
             raise ExtensionError(
-                f"plugin {name!r} ({_describe(plugin)}) should have functions marked @hookimpl; it has none"
+                f"plugin {name!r} ({_describe(plugin)}) should have {should} marked @hookimpl; it has none"
             )
         for caller in callers:
             impl = next(impl for impl in caller.get_hookimpls() if impl.plugin is plugin)

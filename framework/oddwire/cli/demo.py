@@ -112,6 +112,7 @@ class _Bob:
 
     async def stop(self) -> int:
         """Press its Ctrl-C, and give its exit code."""
+        self._uri.cancel()  # nobody waits for it any more
         with contextlib.suppress(ProcessLookupError):
             self._process.send_signal(signal.SIGINT)
         try:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, TextIO
 
 from oddwire.app.plain import to_plain
@@ -94,14 +96,15 @@ class Printer:
     """Prints events on stdout, each line at once, and remarks on stderr.
 
     ``as_json`` chooses the form. When nobody reads stdout any more, ``on_broken`` is called, once and from any thread,
-    and nothing more is printed there.
+    and nothing more is printed there; ``lost`` says whether that was an error, a full disk say, and no closed pipe.
     """
 
     def __init__(self, as_json: bool = False, *, stdout: TextIO | None = None, stderr: TextIO | None = None) -> None:
         self.as_json = as_json
         self.on_broken: Callable[[], None] | None = None
-        self._stdout = sys.stdout if stdout is None else stdout
-        self._stderr = sys.stderr if stderr is None else stderr
+        self.lost = False
+        self._stdout = stdout or sys.stdout or _nowhere()
+        self._stderr = stderr or sys.stderr or _nowhere()
         self._colour = not as_json and self._stdout.isatty() and not os.environ.get("NO_COLOR")
         self._outlet: Outlet | None = None
 
@@ -134,9 +137,17 @@ class Printer:
         if self._outlet is not None:
             self._outlet.drain(seconds)
 
-    def _broken(self) -> None:
+    def _broken(self, error: OSError) -> None:
+        if error.errno != errno.EPIPE:
+            self.lost = True
+            self.remark(f"oddwire: stdout: {error.strerror}")
         if self.on_broken is not None:
             self.on_broken()
+
+
+def _nowhere() -> TextIO:
+    """Open what to print to where the shell has closed stdout, ``>&-``: Python then has none."""
+    return Path(os.devnull).open("w")
 
 
 def short_id(node_id: NodeId) -> str:

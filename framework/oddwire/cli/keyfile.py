@@ -39,8 +39,11 @@ def load_key(data_dir: Path) -> PrivateKey:
         if not os.path.lexists(path):
             make_once(path, ephemeral_key().to_bytes().hex().encode() + b"\n")
         return _read(path)
+    except FileExistsError:
+        raise Failure(f"data directory {data_dir} should be a folder; it is a file") from None
     except OSError as error:
-        raise Failure(f"data directory {data_dir}: {error.strerror}: {error.filename}") from error
+        where = "" if error.filename == str(data_dir) else f": {error.filename}"
+        raise Failure(f"data directory {data_dir}: {error.strerror}{where}") from error
 
 
 def _read(path: Path) -> PrivateKey:

@@ -16,10 +16,11 @@ PENDING: Final = 64 << 20
 class Outlet:
     """Writes to a descriptor in a thread of its own: a slow reader, or a terminal that is held, does not stop a node.
 
-    When nobody reads any more, ``on_broken`` is called, in that thread, and what is put from then on is dropped.
+    When nobody reads any more, ``on_broken`` is called with the error, in that thread, and what is put from then on is
+    dropped.
     """
 
-    def __init__(self, descriptor: int, on_broken: Callable[[], None], pending: int = PENDING) -> None:
+    def __init__(self, descriptor: int, on_broken: Callable[[OSError], None], pending: int = PENDING) -> None:
         self.broken = False
         self._descriptor = descriptor
         self._on_broken = on_broken
@@ -56,9 +57,9 @@ class Outlet:
                     with self._changed:
                         self._size -= written
                         self._changed.notify_all()
-            except OSError:
+            except OSError as error:
                 with self._changed:
                     self.broken = True
                     self._changed.notify_all()
-                self._on_broken()
+                self._on_broken(error)
                 return

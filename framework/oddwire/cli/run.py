@@ -150,6 +150,8 @@ async def _serve(program: _Program, options: _Options, printer: Printer) -> int:
     app = make_app(printer, *waiting, transport=transport, plugins=plugins, options=given, store=store)
     call_when_broken(printer, app.stop)
     await start(app)
+    if not options.listen and not options.connect:
+        printer.remark("neither --listen nor --connect: nobody is reached but whom an extension dials")
     if not waiting:
         Console(app, printer).start()
     # Called when signals are taken care of: who reads the URI may send one at once

@@ -15,7 +15,6 @@ from oddwire.cli.events import Printer
 from oddwire.cli.failure import FAILED, USAGE, Failure
 from oddwire.cli.keyfile import ephemeral_key, load_key
 from oddwire.errors import DefinitionError, OddwireError
-from oddwire.proto.addresses import parse_address
 from oddwire.transports.bolt8 import Bolt8Limits, Bolt8Transport
 
 __all__ = ["call_when_broken", "execute", "loading", "make_app", "make_transport", "start"]
@@ -26,6 +25,12 @@ logger = logging.getLogger("oddwire.cli")
 def execute(main: Callable[[], Coroutine[Any, Any, int]], printer: Printer, *, uvloop: bool = False) -> int:
     """Run a command to its end and give its exit code. A `Failure` is printed; so is what else can be foreseen."""
     relax_collector()  # the process is ours
+    code = _run(main, printer, uvloop)
+    printer.close()
+    return code or (FAILED if printer.lost else 0)
+
+
+def _run(main: Callable[[], Coroutine[Any, Any, int]], printer: Printer, uvloop: bool) -> int:
     try:
         with asyncio.Runner(loop_factory=_uvloop() if uvloop else None) as runner:
             return runner.run(main())
@@ -38,8 +43,6 @@ def execute(main: Callable[[], Coroutine[Any, Any, int]], printer: Printer, *, u
         return FAILED
     except KeyboardInterrupt:
         return 130  # as a shell reports the death by SIGINT
-    finally:
-        printer.close()
 
 
 def make_transport(
@@ -54,8 +57,6 @@ def make_transport(
     """Make the embedded node's transport. Raises `Failure`."""
     key = ephemeral_key() if data_dir is None else load_key(data_dir)
     try:
-        if proxy is not None and "://" not in proxy:
-            parse_address(proxy, default_port=9050)
         return Bolt8Transport(key, listen=listen, connect=connect, network=network, proxy=proxy, limits=limits)
     except ValueError as error:
         raise Failure(str(error), USAGE) from error

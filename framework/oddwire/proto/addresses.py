@@ -6,9 +6,11 @@ from typing import Final, NamedTuple
 
 from oddwire.proto.keys import NodeId
 
-__all__ = ["DEFAULT_PORT", "NodeUri", "join_address", "parse_address"]
+__all__ = ["DEFAULT_PORT", "NodeUri", "join_address", "parse_address", "proxy_url"]
 
 DEFAULT_PORT: Final = 9735
+_TOR_PORT: Final = 9050
+_PROXY_SCHEMES: Final = ("socks5", "socks4", "http")
 
 
 def join_address(host: str, port: int) -> str:
@@ -28,6 +30,29 @@ def parse_address(text: str, *, default_port: int = DEFAULT_PORT) -> tuple[str, 
     if not (port.isascii() and port.isdigit() and int(port) <= 65535):
         raise ValueError(f"port should be 0 to 65535, not {port!r} (in {text!r})")
     return host, int(port)
+
+
+def proxy_url(text: str) -> str:
+    """Give the URL of a SOCKS5 proxy: that of ``host[:port]``, by default Tor's port, or a URL as it stands.
+
+    Raises `ValueError` naming what is wrong; a URL is not shown, as it may hold a password.
+    """
+    if "://" not in text:
+        try:
+            host, port = parse_address(text, default_port=_TOR_PORT)
+        except ValueError as error:
+            raise ValueError(f"proxy: {error}") from None
+        return f"socks5://{join_address(host, port)}"
+    import urllib.parse  # which few programs need, and none at its start
+
+    try:
+        url = urllib.parse.urlsplit(text)
+        complete = url.scheme in _PROXY_SCHEMES and url.hostname and url.port
+    except ValueError:
+        complete = False
+    if not complete:
+        raise ValueError("proxy should be host:port or socks5://user:password@host:port")
+    return text
 
 
 def _is_ipv6(host: str) -> bool:

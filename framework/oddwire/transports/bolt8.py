@@ -19,7 +19,7 @@ from oddwire.errors import (
     OddwireError,
     TransportError,
 )
-from oddwire.proto.addresses import NodeUri, join_address, parse_address
+from oddwire.proto.addresses import NodeUri, join_address, parse_address, proxy_url
 from oddwire.proto.bolt1 import CHAINS, INTERNAL, Bolt1, Init, encode_warning
 from oddwire.proto.connection import LightningConnection
 from oddwire.proto.keys import NodeId, PrivateKey, PublicKey
@@ -77,7 +77,7 @@ class Bolt8Transport(Transport):
         self._key = key
         self._listen = [parse_address(address) for address in listen]
         self._wanted = [self._check_uri(uri) for uri in connect]
-        self._proxy = proxy
+        self._proxy = None if proxy is None else proxy_url(proxy)
         self._features = frozenset(features)
         self._sink: Sink | None = None
         self._servers: list[LightningServer] = []
@@ -281,16 +281,21 @@ class Bolt8Transport(Transport):
             if self._proxy is not None:
                 peer.address = uri.address  # the socket's is the proxy's
 
-        connection = await connect(
-            self._key,
-            uri.node_id,
-            uri.host,
-            uri.port,
-            proxy=self._proxy,
-            timeout=self.limits.handshake_timeout,
-            on_open=opened,
-            on_close=self._lost,
-        )
+        try:
+            connection = await connect(
+                self._key,
+                uri.node_id,
+                uri.host,
+                uri.port,
+                proxy=self._proxy,
+                timeout=self.limits.handshake_timeout,
+                on_open=opened,
+                on_close=self._lost,
+            )
+        except HandshakeFailed as error:
+            # Whoever has another key cannot read act one, and BOLT 8 has nothing to say so but to hang up
+            text = f"{uri.address}: {error}; is {uri.node_id} the node there?"
+            raise type(error)(text, act=error.act, code=error.code) from error
         try:
             return await ready
         except asyncio.CancelledError:

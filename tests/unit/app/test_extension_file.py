@@ -82,7 +82,7 @@ def test_the_same_file_is_one_module(folder: Path) -> None:
         ("syntax error", "cannot be imported: SyntaxError: invalid syntax"),
         ("1 / 0", "cannot be imported: ZeroDivisionError: division by zero"),
         ("import not_there_at_all", "cannot be imported: ModuleNotFoundError: No module named 'not_there_at_all'"),
-        ("x = 1", "should have functions marked @hookimpl; it has none"),
+        ("x = 1", "should have an Extension, or functions marked @hookimpl; it has none"),
         (
             "from oddwire.app import Extension\na = Extension('a', version='1')\nb = Extension('b', version='1')",
             "holds several extensions (a, b); one should be called 'extension'",

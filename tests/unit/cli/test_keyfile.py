@@ -100,6 +100,12 @@ def test_a_link_to_nowhere_is_refused(tmp_path: Path) -> None:
         load_key(tmp_path)
 
 
+def test_a_data_directory_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(Failure, match=r"data directory .*/file should be a folder; it is a file"):
+        load_key(tmp_path / "file")
+
+
 def test_a_data_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(Failure, match=r"data directory .*file/node"):

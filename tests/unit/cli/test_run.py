@@ -2,8 +2,10 @@ import asyncio
 import json
 import os
 import re
+import shlex
 import signal
 import stat
+import sys
 from pathlib import Path
 
 import pytest
@@ -279,6 +281,13 @@ async def test_an_option_that_will_not_do_is_one_line(
         (["echo", "--listen", "127.0.0.1:web"], 2, "port should be 0 to 65535, not 'web'"),
         (["echo", "--listen", "192.0.2.1:9"], 1, "cannot listen on 192.0.2.1:9"),
         (["echo", *LOCAL, "--network", "fakenet"], 2, "network should be one of bitcoin, .*regtest, not 'fakenet'"),
+        (["./empty.py", *LOCAL], 2, "'empty' .* should have an Extension, or functions marked @hookimpl"),
+        (["./folder.py", *LOCAL], 2, "extension file .*folder.py should be a file"),
+        (
+            ["echo", *LOCAL, "--proxy", "socks5://a:b@tor"],
+            2,
+            "proxy should be host:port or socks5://user:password@host",
+        ),
         (["echo", *LOCAL, "--proxy", "tor:x"], 2, "port should be 0 to 65535, not 'x'"),
     ],
 )
@@ -286,6 +295,8 @@ async def test_a_mistake_is_one_line_and_an_exit_code(
     oddwire, tmp_path: Path, arguments: list[str], code: int, reason: str
 ) -> None:
     (tmp_path / "broken.py").write_text("import nope\n")
+    (tmp_path / "empty.py").write_text("x = 1\n")
+    (tmp_path / "folder.py").mkdir()
     (tmp_path / "typo.py").write_text("\ndef\n")
     (tmp_path / "clash.py").write_text(QUOTE.replace("0x8D01", "0x8C01").replace('"quote"', '"clash"'))
     (tmp_path / "unready.py").write_text(
@@ -341,6 +352,40 @@ async def test_a_reader_that_leaves_ends_it_quietly(start, oddwire, as_json: lis
     assert await asyncio.wait_for(node.process.wait(), 30) == 0
     _, _, err = await node.end()
     assert err == ""
+
+
+async def test_a_full_disk_ends_it_with_an_error(start) -> None:
+    with Path("/dev/full").open("wb") as full:
+        node = await start("run", "echo", *LOCAL, stdout=full)
+    code = await asyncio.wait_for(node.process.wait(), 30)
+    assert (code, (await node.end())[2]) == (1, "oddwire: stdout: No space left on device\n")
+
+
+async def test_without_stdout_it_says_what_is_wrong_all_the_same() -> None:
+    command = f"{shlex.quote(sys.executable)} -m oddwire.cli.main run nosuch >&-"
+    process = await asyncio.create_subprocess_exec("/bin/sh", "-c", command, stderr=asyncio.subprocess.PIPE)
+    _, err = await process.communicate()
+    assert (process.returncode, err.count(b"\n")) == (2, 1)
+    assert err.startswith(b"oddwire: no extension is called 'nosuch'")
+
+
+BRIEF = """
+import asyncio
+from oddwire import Extension
+
+extension = Extension("brief", version="1")
+
+@extension.on_startup
+async def start(app):
+    asyncio.get_running_loop().call_later(0.1, app.stop)
+"""
+
+
+async def test_it_says_when_nobody_can_be_reached(oddwire, tmp_path: Path) -> None:
+    (tmp_path / "brief.py").write_text(BRIEF)
+    remark = "neither --listen nor --connect: nobody is reached but whom an extension dials\n"
+    assert await oddwire("run", "./brief.py") == (0, "", remark)
+    assert (await oddwire("run", "./brief.py", *LOCAL))[2] == ""
 
 
 async def test_a_reader_that_is_behind_does_not_stop_the_node(start, oddwire) -> None:

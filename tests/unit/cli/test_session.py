@@ -81,7 +81,13 @@ def test_the_transport_gets_a_key_of_its_own_or_that_of_the_data_dir(tmp_path) -
 
 @pytest.mark.parametrize(
     "options",
-    [{"listen": ["nowhere:x"]}, {"connect": ["nobody"]}, {"network": "fakenet"}, {"proxy": "tor:x"}, {"proxy": "a b"}],
+    [
+        {"listen": ["nowhere:x"]},
+        {"connect": ["nobody"]},
+        {"network": "fakenet"},
+        {"proxy": "tor:x"},
+        {"proxy": "socks5://"},
+    ],
 )
 def test_what_cannot_be_read_is_a_mistake(options) -> None:
     with pytest.raises(Failure) as caught:

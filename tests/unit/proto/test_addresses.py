@@ -2,7 +2,7 @@
 
 import pytest
 
-from oddwire.proto.addresses import DEFAULT_PORT, NodeUri, join_address, parse_address
+from oddwire.proto.addresses import DEFAULT_PORT, NodeUri, join_address, parse_address, proxy_url
 from oddwire.proto.keys import NodeId
 
 ID = "02" + "11" * 32
@@ -83,3 +83,31 @@ def test_a_uri_without_a_port_has_the_default():
 def test_what_is_no_uri_is_refused_naming_the_part(text, why):
     with pytest.raises(ValueError, match=why):
         NodeUri.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("127.0.0.1:9050", "socks5://127.0.0.1:9050"),
+        ("tor", "socks5://tor:9050"),
+        ("[::1]:1080", "socks5://[::1]:1080"),
+        ("socks5://a:b@tor:1", "socks5://a:b@tor:1"),
+    ],
+)
+def test_a_proxy_has_a_url(text, url):
+    assert proxy_url(text) == url
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("tor:x", r"proxy: port should be 0 to 65535, not 'x' \(in 'tor:x'\)"),
+        ("", "proxy: address should be host:port, not ''"),
+        ("socks5://tor", "proxy should be host:port or socks5://user:password@host:port"),
+        ("socks5://a:b@tor:x", "proxy should be host:port or socks5://user:password@host:port"),
+        ("tor://a:sesame@tor:1", "proxy should be host:port or socks5://user:password@host:port"),
+    ],
+)
+def test_what_is_no_proxy_is_refused_without_its_password(text, why):
+    with pytest.raises(ValueError, match=f"^{why}$"):
+        proxy_url(text)

@@ -725,8 +725,11 @@ async def test_an_attempt_that_fails_is_told_and_not_repeated():
 
 async def test_another_node_at_the_address_is_no_connection():
     async with transport(LOW) as (left, heard), transport(HIGH) as (right, told):
-        with pytest.raises(HandshakeFailed):
-            await right.connect(f"{RAW_ID}@{left.uris[0].partition('@')[2]}")
+        address = left.uris[0].partition("@")[2]
+        with pytest.raises(HandshakeFailed) as caught:
+            await right.connect(f"{RAW_ID}@{address}")
+        assert str(caught.value).startswith(f"{address}: ")
+        assert str(caught.value).endswith(f"; is {RAW_ID} the node there?")
         assert (told.events, heard.events) == ([], [])
 
 
