@@ -26,20 +26,18 @@ class OutboxQuotas:
 
     def admit(self, peer: Peer, lane: int, size: int) -> None:
         """Let one more message wait for a peer. Raises `QuotaExceeded`; costs the same however many there are."""
-        limits = self._limits
-        excess = _excess(peer.node_id, peer.load, size, limits.outbox_messages, limits.outbox_bytes)
-        if excess is not None:
-            limit, text = excess
+        load, limits = peer.load, self._limits
+        if load.messages >= limits.outbox_messages or load.bytes + size > limits.outbox_bytes:
+            limit, text = _excess(peer.node_id, load, size, limits.outbox_messages, limits.outbox_bytes)
             self.counters.exceeded[limit] += 1
             raise QuotaExceeded(text, limit=limit)
         allowance = self._allowances.get(lane)
         if allowance is None:
             return
-        route = peer.routes.get(lane)
-        load = _NOTHING if route is None else route.load
-        excess = _excess(peer.node_id, load, size, allowance.most("outbox_messages"), allowance.most("outbox_bytes"))
-        if excess is not None:
-            raise allowance.exceeded(*excess)
+        messages, most = allowance.most("outbox_messages"), allowance.most("outbox_bytes")
+        load = peer.routes[lane].load if lane in peer.routes else _NOTHING
+        if load.messages >= messages or load.bytes + size > most:
+            raise allowance.exceeded(*_excess(peer.node_id, load, size, messages, most))
 
     def least(self, limit: str, lane: int) -> float:
         """Give what holds for a lane: the application's limit, or its extension's if that is narrower."""
@@ -58,12 +56,10 @@ class OutboxQuotas:
         return partial(QuotaExceeded, text, limit=limit)
 
 
-def _excess(node_id: NodeId, load: Load, size: int, messages: float, most: float) -> tuple[str, str] | None:
-    """Give the limit that one more message would go beyond, and in words by how much; None if it would not."""
+def _excess(node_id: NodeId, load: Load, size: int, messages: float, most: float) -> tuple[str, str]:
+    """Give the limit that one more message goes beyond, and in words by how much."""
     if load.messages >= messages:
         text = f"{load.messages} reliable messages to {node_id} are not acknowledged yet; no more are kept"
         return "outbox_messages", text
-    if load.bytes + size > most:
-        text = f"reliable messages to {node_id} not acknowledged yet would be {load.bytes + size} bytes; "
-        return "outbox_bytes", f"{text}at most {most} are kept"
-    return None
+    text = f"reliable messages to {node_id} not acknowledged yet would be {load.bytes + size} bytes; "
+    return "outbox_bytes", f"{text}at most {most} are kept"

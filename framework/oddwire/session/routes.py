@@ -22,11 +22,6 @@ class Load:
         self.messages = 0
         self.bytes = 0
 
-    def add(self, messages: int, size: int) -> None:
-        """Count so much more."""
-        self.messages += messages
-        self.bytes += size
-
 
 class Route:
     """One lane to one peer."""
@@ -45,8 +40,9 @@ class Route:
 
     def add(self, messages: int, size: int) -> None:
         """Count so much more, for the lane and for the peer."""
-        self.load.add(messages, size)
-        self.peer.load.add(messages, size)
+        for load in (self.load, self.peer.load):
+            load.messages += messages
+            load.bytes += size
 
 
 class Peer:
