@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import AbstractContextManager, aclosing, nullcontext
 from typing import TYPE_CHECKING, TypeVar
 
 from oddwire.app.guard import Guard
@@ -26,12 +26,13 @@ class RationedRequests(Requests):
         super().__init__(dispatcher)
         self._guards = guards
 
+    def _counted(self, node_id: NodeId, message: Message) -> AbstractContextManager[None]:
+        guard = self._guards.get(type(message))
+        return nullcontext() if guard is None else guard.asking(node_id)
+
     async def request(self, node_id: NodeId, message: Message, reply: type[M], limit: float | None, force: bool) -> M:
         """Do as `Requests.request` does. Raises `QuotaExceeded` for one too many of an extension's."""
-        guard = self._guards.get(type(message))
-        if guard is None:
-            return await super().request(node_id, message, reply, limit, force)
-        with guard.asking(node_id):
+        with self._counted(node_id, message):
             return await super().request(node_id, message, reply, limit, force)
 
     async def stream(
@@ -39,15 +40,10 @@ class RationedRequests(Requests):
     ) -> AsyncGenerator[M, None]:
         """Do as `Requests.stream` does, with no more credit than the extension has. Raises as `request` does."""
         guard = self._guards.get(type(message))
-        if guard is None:
-            async with aclosing(super().stream(node_id, message, part, limit, credit, force)) as parts:
-                async for found in parts:
-                    yield found
-            return
-        own = guard.allowance
-        if own.has("stream_credit"):
-            credit = own.limits.stream_credit if credit is None else min(credit, own.limits.stream_credit)
-        with guard.asking(node_id):
+        if guard is not None and guard.allowance.has("stream_credit"):
+            most = guard.allowance.limits.stream_credit
+            credit = most if credit is None else min(credit, most)
+        with self._counted(node_id, message):
             async with aclosing(super().stream(node_id, message, part, limit, credit, force)) as parts:
                 async for found in parts:
                     yield found
