@@ -65,12 +65,10 @@ def _compile_decode(schema: Schema) -> Callable[[bytes], Any]:
     source = Source()
     slow, unusual = source.bind(_slow_decode(schema), "slow"), source.bind(_UNUSUAL, "unusual")
     with source.function("def decode(payload):"):
-        with source.block(f"if len(payload) <= {quick_size(schema)}:"):
-            with source.block("try:"):
-                source.line(f"return {load_message(source, schema, 'payload')}")
-            with source.block(f"except {unusual}:"):
-                source.line("pass")
-        source.line(f"return {slow}(payload)")
+        with source.block("try:"):
+            source.line(f"return {load_message(source, schema, 'payload')}")
+        with source.block(f"except {unusual}:"):
+            source.line(f"return {slow}(payload)")
     return source.compile("decode", f"bolt decode {schema.qualified_name}")
 
 

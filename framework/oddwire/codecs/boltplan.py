@@ -8,13 +8,12 @@ what is written and what is read stay under one eye.
 from __future__ import annotations
 
 import struct
-from dataclasses import MISSING
 from enum import Enum
 from typing import Final
 
-from oddwire.codecs.base import Retry
+from oddwire.codecs.base import Retry, quick_size
 from oddwire.codecs.bolt_exact import check_extension
-from oddwire.codecs.structrun import Cursor, Parts, is_flat, struct_format
+from oddwire.codecs.structrun import FEW, Cursor, Parts, is_flat, struct_format
 from oddwire.proto.primitives import bigsize_decode, bigsize_encode, tu_decode, tu_encode
 from oddwire.schema.kinds import (
     Array,
@@ -39,9 +38,7 @@ from oddwire.schema.source import Source
 __all__ = ["dump_message", "load_message"]
 
 _SMALL: Final = tuple(bigsize_encode(value) for value in range(0xFD))
-_MISSING: Final = object()
-_ONLY_BYTES: Final = frozenset([bytes])
-_ONLY_INT: Final = frozenset([int])
+_BOOLS: Final = (False, True)
 
 
 def dump_message(source: Source, schema: Schema, name: str) -> tuple[str, int | None]:
@@ -57,13 +54,14 @@ def load_message(source: Source, schema: Schema, buffer: str) -> str:
     cursor = Cursor(source, buffer)
     cursor.skip(2)
     source.line(f"size = len({buffer})")
+    _unless(source, f"size <= {quick_size(schema)}")
     loader = _Loader(source, buffer)
     values = loader.fields(schema, cursor, "size")
     cursor.flush()
     if not takes_rest(schema):
         with source.block(f"if size != {cursor.position}:"):
             source.line(f"{source.bind(check_extension, 'check_extension')}({buffer}, {cursor.position}, size)")
-    elif not any(field.tlv is not None for field in schema.fields):
+    elif cursor.position != "size":
         _unless(source, f"size == {cursor.position}")
     loader.build(schema, values, "made")
     return "made"
@@ -71,7 +69,21 @@ def load_message(source: Source, schema: Schema, buffer: str) -> str:
 
 def _unless(source: Source, condition: str) -> None:
     with source.block(f"if not ({condition}):"):
-        source.line(f"raise {source.bind(Retry, 'Retry')}")
+        _retry(source)
+
+
+def _retry(source: Source) -> None:
+    source.line(f"raise {source.bind(Retry, 'Retry')}")
+
+
+def _check_unknown(buffer: bytes, at: int, end: int, last: int) -> None:
+    """Check that the records left of a stream, whose known ones go up to the type ``last``, are to be ignored.
+
+    A known one among them did not come where it should, or after one that is not known: the exact way shall see.
+    """
+    if bigsize_decode(buffer, at, end)[0] <= last:
+        raise Retry
+    check_extension(buffer, at, end)
 
 
 # Writing -------------------------------------------------------------------------------------------------------------
@@ -114,7 +126,8 @@ class _Dumper:
         self._value(kind, name, body, {}, is_record=True)
         header = bigsize_encode(field.tlv or 0)
         if body.size is not None:
-            return f"{source.bind(header + bigsize_encode(body.size), 'header')} + {body.expression()}"
+            body.lead(header + bigsize_encode(body.size))
+            return body.expression()
         made = source.fresh("body")
         source.line(f"{made} = {body.expression()}")
         return f"{source.bind(header, 'header')} + {self._length(made)} + {made}"
@@ -124,7 +137,7 @@ class _Dumper:
         match kind:
             case Integer(form="fixed"):  # struct checks the range, and that it is an integer; a bool is one too
                 with source.block(f"if {name} is True or {name} is False:"):
-                    source.line(f"raise {source.bind(Retry, 'Retry')}")
+                    _retry(source)
                 self._integer(kind, name, parts)
             case Integer():
                 _unless(source, f"type({name}) is int")
@@ -134,9 +147,9 @@ class _Dumper:
                 parts.fixed("B", 1, name)
             case Opaque():
                 _unless(source, f"type({name}) is {source.bind(kind.python, kind.name)}")
-                code = f"{kind.size}s" if kind.number is None else "Q"
-                dump = source.bind(kind.number or kind.dump, f"dump_{kind.name}")
-                parts.fixed(code, kind.size, f"{dump}({name})")
+                stored = kind.stored and f"{name}.{kind.stored}"  # to call a method would take as long as to write it
+                written = stored or f"{source.bind(kind.dump, f'dump_{kind.name}')}({name})"
+                parts.fixed("Q" if kind.numeric else f"{kind.size}s", kind.size, written)
             case Choice():
                 wire = source.fresh("wire")
                 if issubclass(kind.python, Enum):
@@ -197,7 +210,7 @@ class _Dumper:
             _unless(source, f"len({name}) <= {kind.max_length}")
         self._count(count_of(kind, is_record=is_record), name, parts, earlier)
         if isinstance(element, Integer) and element.form == "fixed":
-            _unless(source, f"not {name} or set(map(type, {name})) == {source.bind(_ONLY_INT, 'only_int')}")
+            self._each(name, "type({}) is int")
             if element.name == "u8":
                 parts.part(f"bytes({name})")
             else:
@@ -205,8 +218,7 @@ class _Dumper:
                 parts.part(f'{pack}(f">{{len({name})}}{struct_format(element)}", *{name})')
             return
         if isinstance(element, Octets) and isinstance(element.count, Fixed) and element.max_length is None:
-            only, sizes = source.bind(_ONLY_BYTES, "only_bytes"), source.bind(frozenset([element.count.size]), "sizes")
-            _unless(source, f"not {name} or (set(map(type, {name})) == {only} and set(map(len, {name})) == {sizes})")
+            self._each(name, f"type({{0}}) is bytes and len({{0}}) == {element.count.size}")
             parts.part(f'b"".join({name})')
             return
         helper = source.fresh("dump")
@@ -215,6 +227,12 @@ class _Dumper:
             self._value(element, "value", inner, {})
             source.line(f"return {inner.expression()}")
         parts.part(f'b"".join(map({helper}, {name}))')
+
+    def _each(self, name: str, condition: str) -> None:
+        """Check all elements; of a few, this is quicker than to make sets of their types and lengths."""
+        element = self._source.fresh("element")
+        with self._source.block(f"for {element} in {name}:"):
+            _unless(self._source, condition.format(element))
 
     def _count(self, count: Count, name: str, parts: Parts, earlier: dict[str, str]) -> None:
         match count:
@@ -233,6 +251,7 @@ class _Loader:
     def __init__(self, source: Source, buffer: str) -> None:
         self._source = source
         self._buffer = buffer
+        self._starts: set[str] = set()  # where records start: never past where they end
 
     def build(self, record: Record, values: dict[str, str], made: str) -> None:
         """Make an instance called ``made`` of its fields' values."""
@@ -255,51 +274,80 @@ class _Loader:
         return values
 
     def _stream(self, records: list[Field], cursor: Cursor, end: str) -> dict[str, str]:
+        """Look for each record where it should be: the known ones ascend, and what is not known mostly comes later."""
         source, buffer = self._source, self._buffer
-        values = {field.name: source.fresh("v") for field in records}
-        missing = source.bind(_MISSING, "missing")
-        for field in records:
-            default = missing if field.default is MISSING else source.bind(field.default, "default")
-            source.line(f"{values[field.name]} = {'None' if field.none_is_absent else default}")
-        at, last, kind, size, start = (source.fresh(name) for name in ("at", "last", "kind", "size", "start"))
-        decode = source.bind(bigsize_decode, "bigsize_decode")
+        values: dict[str, str] = {}
+        at, last = source.fresh("at"), 0
         source.line(f"{at} = {cursor.position}")
-        source.line(f"{last} = -1")
-        with source.block(f"while {at} < {end}:"):
-            for name in (kind, size):
-                source.line(f"{name} = {buffer}[{at}]")
-                with source.block(f"if {name} < 253:"):
-                    source.line(f"{at} += 1")
-                with source.block("else:"):
-                    source.line(f"{name}, {at} = {decode}({buffer}, {at}, {end})")
-            source.line(f"{start} = {at}")
-            source.line(f"{at} += {size}")
-            _unless(source, f"{kind} > {last}")
-            source.line(f"{last} = {kind}")
-            word = "if"
-            for field in records:
-                with source.block(f"{word} {kind} == {field.tlv}:"):
-                    self._tlv(field, values[field.name], start, at)
-                word = "elif"
+        place = cursor.copy()
+        for field in sorted(records, key=lambda field: field.tlv or 0):
+            values[field.name] = name = source.fresh("v")
+            last = field.tlv or 0
+            header = bigsize_encode(last)
+            where = place.position
+            if len(header) == 1:
+                found = f"{buffer}[{where}] == {last}"
+            else:
+                found = f"{buffer}.startswith({source.bind(header, 'header')}, {where})"
+            with source.block(f"if {where} < {end} and {found}:"):
+                place.skip(len(header))
+                self._tlv(field, name, place, end)
+                source.line(f"{at} = {place.position}")
             with source.block("else:"):
-                _unless(source, f"{kind} % 2")
-        _unless(source, f"{at} == {end}")
-        for field in records:
-            if field.default_factory is not None:
-                with source.block(f"if {values[field.name]} is {missing}:"):
-                    source.line(f"{values[field.name]} = {source.bind(field.default_factory, 'make')}()")
-            elif field.required and not field.none_is_absent:
-                _unless(source, f"{values[field.name]} is not {missing}")
+                self._absent(field, name)
+            place.move(at)
+        with source.block(f"if {at} != {end}:"):
+            check = source.bind(_check_unknown, "check_unknown")
+            source.line(f"{check}({buffer}, {at}, {end}, {last})")
         cursor.move(end)
         return values
 
-    def _tlv(self, field: Field, name: str, start: str, stop: str) -> None:
+    def _absent(self, field: Field, name: str) -> None:
+        source = self._source
+        if field.none_is_absent:
+            source.line(f"{name} = None")
+        elif field.required:
+            _retry(source)
+        elif field.default_factory is not None:
+            source.line(f"{name} = {source.bind(field.default_factory, 'make')}()")
+        else:
+            source.line(f"{name} = {source.bind(field.default, 'default')}")
+
+    def _read_bigsize(self, name: str, after: str, cursor: Cursor, end: str) -> None:
+        """Read a BigSize into ``name``, and go on ``after`` it; mostly it is a byte.
+
+        A byte at ``end`` or past it is read too: what is found after it will not end where it should.
+        """
+        source, at = self._source, cursor.position
+        source.line(f"{name} = {self._buffer}[{at}]")
+        with source.block(f"if {name} < 253:"):
+            cursor.skip(1)
+            source.line(f"{after} = {cursor.position}")
+        with source.block("else:"):
+            decode = source.bind(bigsize_decode, "bigsize_decode")
+            source.line(f"{name}, {after} = {decode}({self._buffer}, {at}, {end})")
+        cursor.move(after)
+
+    def _tlv(self, field: Field, name: str, cursor: Cursor, end: str) -> None:
+        """Read the length and the value of a record, the latter into ``name``."""
+        source = self._source
         kind = field.kind.inner if isinstance(field.kind, Maybe) else field.kind
-        cursor = Cursor(self._source, self._buffer, start)
-        value = self._value(kind, cursor, stop, {}, is_record=True)
-        cursor.flush()
-        _unless(self._source, f"{cursor.position} == {stop}")
-        self._source.line(f"{name} = {value}")
+        size = least_size(kind)
+        if is_flat(kind) and size < 253:
+            _unless(source, f"{self._buffer}[{cursor.position}] == {size}")
+            cursor.skip(1)
+            value = self._value(kind, cursor, "", {})
+            cursor.flush()
+        else:
+            length, start, stop = source.fresh("length"), source.fresh("start"), source.fresh("stop")
+            self._read_bigsize(length, start, cursor, end)
+            self._starts.add(start)
+            source.line(f"{stop} = {start} + {length}")
+            value = self._value(kind, cursor, stop, {}, is_record=True)
+            cursor.flush()
+            if cursor.position != stop:
+                _unless(source, f"{cursor.position} == {stop}")
+        source.line(f"{name} = {value}")
 
     def _value(self, kind: Kind, cursor: Cursor, end: str, earlier: dict[str, str], *, is_record: bool = False) -> str:
         source = self._source
@@ -308,8 +356,8 @@ class _Loader:
                 return self._integer(kind, cursor, end)
             case Boolean():
                 name = cursor.take("B", 1)
-                cursor.afterwards(lambda: _unless(source, f"{name} <= 1"))
-                cursor.afterwards(lambda: source.line(f"{name} = {name} == 1"))
+                bools = source.bind(_BOOLS, "bools")
+                cursor.afterwards(lambda: source.line(f"{name} = {bools}[{name}]"))
                 return name
             case Opaque():
                 name = cursor.take(f"{kind.size}s", kind.size)
@@ -338,25 +386,25 @@ class _Loader:
         cursor.flush()
         name, at = source.fresh("v"), source.fresh("at")
         if kind.form == "bigsize":
-            decode = source.bind(bigsize_decode, "bigsize_decode")
-            source.line(f"{name}, {at} = {decode}({self._buffer}, {cursor.position}, {end})")
+            self._read_bigsize(name, at, cursor, end)
         else:
             decode = source.bind(tu_decode, "tu_decode")
             source.line(f"{name}, {at} = {decode}({self._buffer}, {kind.bits // 8}, {cursor.position}, {end})")
-        cursor.move(at)
+            cursor.move(at)
         return name
 
     def _data(self, kind: Octets | Text, cursor: Cursor, end: str, earlier: dict[str, str], *, is_record: bool) -> str:
         source = self._source
         count = count_of(kind, is_record=is_record)
+        decode = ".decode()" if isinstance(kind, Text) else ""
         if isinstance(count, Fixed):
             name = cursor.take(f"{count.size}s", count.size)
+            if decode:
+                cursor.afterwards(lambda: source.line(f"{name} = {name}{decode}"))
         else:
             name = source.fresh("v")
-            start, stop = self._extent(count, 1, cursor, end, earlier)
-            source.line(f"{name} = {self._buffer}[{start}:{stop}]")
-        if isinstance(kind, Text):
-            cursor.afterwards(lambda: source.line(f"{name} = {name}.decode()"))
+            start, stop, _ = self._extent(count, 1, cursor, end, earlier)
+            source.line(f"{name} = {self._buffer}[{start}:{stop}]{decode}")
         if kind.max_length is not None:
             cursor.afterwards(lambda: _unless(source, f"len({name}) <= {kind.max_length}"))
         return name
@@ -367,12 +415,11 @@ class _Loader:
         count = count_of(kind, is_record=is_record)
         if isinstance(element, Integer) and element.form == "fixed":
             size = element.bits // 8
-            start, stop = self._extent(count, size, cursor, end, earlier)
+            start, stop, number = self._extent(count, size, cursor, end, earlier)
             if size == 1 and not element.signed:
                 source.line(f"{name} = {python}({buffer}[{start}:{stop}])")
             else:
                 unpack = source.bind(struct.unpack, "unpack")
-                number = f"({stop} - ({start})) // {size}"
                 made = f'{unpack}(f">{{{number}}}{struct_format(element)}", {buffer}[{start}:{stop}])'
                 source.line(f"{name} = {made if python == 'tuple' else f'list({made})'}")
         elif is_flat(element):
@@ -384,23 +431,29 @@ class _Loader:
             _unless(source, f"len({name}) <= {kind.max_length}")
         return name
 
-    def _flat_elements(self, kind: Array, name: str, extent: tuple[str, str]) -> None:
-        """Read elements of fixed size, each by the same `struct.Struct`."""
-        source = self._source
-        inner = Cursor(source, self._buffer)
+    def _flat_elements(self, kind: Array, name: str, extent: tuple[str, str, str]) -> None:
+        """Read elements of fixed size, each by the same `struct.Struct`; a few of one value each by one together."""
+        source, buffer = self._source, self._buffer
+        start, stop, number = extent
+        inner = Cursor(source, buffer)
         value = self._value(kind.element, inner, "", {})
         iter_unpack, names, afterwards = inner.iterate()
-        items = f"{names} in {iter_unpack}({self._buffer}[{extent[0]}:{extent[1]}])"
-        if not afterwards:
-            source.line(f"{name} = [{value} for {items}]")
-        else:
+        items = f"{names} in {iter_unpack}({buffer}[{start}:{stop}])"
+        if afterwards:
             source.line(f"{name} = []")
             with source.block(f"for {items}:"):
                 for write in afterwards:
                     write()
                 source.line(f"{name}.append({value})")
-        if kind.python is tuple:
-            source.line(f"{name} = tuple({name})")
+            if kind.python is tuple:
+                source.line(f"{name} = tuple({name})")
+            return
+        few, many = f"{inner.few()}[{number}]({buffer}, {start})", f"[{value} for {items}]"
+        few, many = (f"list({few})", many) if kind.python is list else (few, f"tuple({many})")
+        with source.block(f"if {number} < {FEW}:"):
+            source.line(f"{name} = {few}")
+        with source.block("else:"):
+            source.line(f"{name} = {many}")
 
     def _elements(
         self, kind: Array, count: Count, name: str, cursor: Cursor, end: str, earlier: dict[str, str]
@@ -424,19 +477,25 @@ class _Loader:
             source.line(f"{name} = tuple({name})")
         cursor.move(at)
 
-    def _extent(self, count: Count, size: int, cursor: Cursor, end: str, earlier: dict[str, str]) -> tuple[str, str]:
-        """Write where elements of ``size`` bytes start and stop, and go on there."""
+    def _extent(
+        self, count: Count, size: int, cursor: Cursor, end: str, earlier: dict[str, str]
+    ) -> tuple[str, str, str]:
+        """Write where elements of ``size`` bytes start and stop, and go on there; give both, and how many they are."""
         source = self._source
         number = self._number(count, cursor, end, earlier)
         cursor.flush()
         start, stop = cursor.position, source.fresh("at")
         if not number:
-            _unless(source, f"{start} <= {end}")
-            source.line(f"{stop} = {end}")
-        else:
-            source.line(f"{stop} = {start} + {number}{'' if size == 1 else f' * {size}'}")
+            if start not in self._starts:
+                _unless(source, f"{start} <= {end}")
+            if size == 1:
+                cursor.move(end)
+                return start, end, f"({end} - ({start}))"
+            number = source.fresh("number")  # bytes too few for one more are left over, and found to be
+            source.line(f"{number} = ({end} - ({start})) // {size}")
+        source.line(f"{stop} = {start} + {number}{'' if size == 1 else f' * {size}'}")
         cursor.move(stop)
-        return start, stop
+        return start, stop, number
 
     def _number(self, count: Count, cursor: Cursor, end: str, earlier: dict[str, str]) -> str:
         """Read how many there are: an expression, empty for all the rest."""

@@ -9,7 +9,10 @@ from typing import Final
 from oddwire.schema.kinds import Boolean, Choice, Fixed, Integer, Kind, Nested, Octets, Opaque, Text
 from oddwire.schema.source import Source
 
-__all__ = ["Cursor", "Parts", "is_flat", "struct_format"]
+__all__ = ["FEW", "Cursor", "Parts", "is_flat", "struct_format"]
+
+FEW: Final = 16
+"""Elements fewer than so many, as arrays mostly have, are read by a `struct.Struct` made for their number."""
 
 _FORMATS: Final = {8: "B", 16: "H", 32: "I", 64: "Q"}
 
@@ -54,6 +57,12 @@ class Parts:
         if self.size is not None:
             self.size += size
 
+    def lead(self, data: bytes) -> None:
+        """Put ``data`` before everything, which is of fixed size."""
+        self._formats.insert(0, f"{len(data)}s")
+        self._arguments.insert(0, self._source.bind(data, "lead"))
+        self.size = (self.size or 0) + len(data)
+
     def part(self, expression: str) -> None:
         """Add bytes of any size."""
         self._flush()
@@ -94,10 +103,13 @@ class Cursor:
             return f"{self._base} + {self._offset}"
         return self._base or str(self._offset)
 
+    def copy(self) -> Cursor:
+        """Give another one at the same place; `flush` first."""
+        return Cursor(self._source, self._buffer, self._base, self._offset)
+
     def skip(self, size: int) -> None:
-        """Pass over bytes."""
-        self._formats.append(f"{size}x")
-        self._waiting += size
+        """Pass over bytes; `flush` first."""
+        self._offset += size
 
     def take(self, code: str, size: int) -> str:
         """Read a value of fixed size; give the name it has after `flush`."""
@@ -123,15 +135,24 @@ class Cursor:
         iter_unpack = self._source.bind(struct.Struct(">" + "".join(self._formats)).iter_unpack, "iter_unpack")
         return iter_unpack, f"{', '.join(self._locals)},", self._afterwards
 
+    def few(self) -> str:
+        """Give the name of the functions that read what waits no times, once, twice, and so on."""
+        code = "".join(self._formats)
+        return self._source.bind([struct.Struct(">" + code * number).unpack_from for number in range(FEW)], "few")
+
     def flush(self) -> None:
         """Write the statement that reads what waits, and what is to come afterwards."""
         if not self._waiting:
             return
-        if self._locals:
-            unpack = self._source.bind(struct.Struct(">" + "".join(self._formats)).unpack_from, "unpack")
-            self._source.line(f"{', '.join(self._locals)}, = {unpack}({self._buffer}, {self.position})")
+        buffer, start = self._buffer, self.position
         self._offset += self._waiting
         self._waiting = 0
+        if self._formats == ["H"]:  # mostly a length: subscripts are twice as quick as a struct
+            last = Cursor(self._source, buffer, self._base, self._offset - 1).position
+            self._source.line(f"{self._locals[0]} = {buffer}[{start}] << 8 | {buffer}[{last}]")
+        elif self._locals:
+            unpack = self._source.bind(struct.Struct(">" + "".join(self._formats)).unpack_from, "unpack")
+            self._source.line(f"{', '.join(self._locals)}, = {unpack}({buffer}, {start})")
         self._formats, self._locals = [], []
         waiting, self._afterwards = self._afterwards, []
         for write in waiting:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import MISSING
-from functools import lru_cache
 from typing import Annotated, Any, Final, TypeAlias, TypeVar, overload
 
 from oddwire.proto.keys import PublicKey, ShortChannelId
@@ -51,6 +50,21 @@ _SEEN: Final = 4096
 """How many points and channel ids are remembered: checking that a point lies on the curve costs 100 times as much as
 finding it again, and a peer names the same keys and channels over and over. A few hundred bytes each."""
 
+
+class _Seen(dict[bytes, T]):
+    """What was made of bytes. When it is full it starts anew: to know the oldest would cost more at each look-up."""
+
+    def __init__(self, make: Callable[[bytes], T]) -> None:
+        self._make = make
+
+    def __missing__(self, data: bytes) -> T:
+        made = self._make(data)
+        if len(self) >= _SEEN:
+            self.clear()
+        self[data] = made
+        return made
+
+
 # BOLT 1, Fundamental Types ---------------------------------------------------------------------------------------
 
 u8: TypeAlias = Annotated[int, Integer("u8", 8)]
@@ -73,7 +87,16 @@ signature: TypeAlias = Annotated[bytes, Octets(Fixed(64), name="signature")]
 bip340sig: TypeAlias = Annotated[bytes, Octets(Fixed(64), name="bip340sig")]
 point: TypeAlias = Annotated[
     PublicKey,
-    Opaque("point", 33, PublicKey, lru_cache(_SEEN)(PublicKey), PublicKey.to_bytes, PublicKey.from_hex, PublicKey.hex),
+    Opaque(
+        "point",
+        33,
+        PublicKey,
+        _Seen(PublicKey).__getitem__,
+        PublicKey.to_bytes,
+        PublicKey.from_hex,
+        PublicKey.hex,
+        stored="_raw",
+    ),
 ]
 short_channel_id: TypeAlias = Annotated[
     ShortChannelId,
@@ -81,11 +104,12 @@ short_channel_id: TypeAlias = Annotated[
         "short_channel_id",
         8,
         ShortChannelId,
-        lru_cache(_SEEN)(ShortChannelId.from_bytes),
+        _Seen(ShortChannelId.from_bytes).__getitem__,
         ShortChannelId.to_bytes,
         ShortChannelId.from_str,
         str,
-        ShortChannelId.to_int,
+        stored="_number",
+        numeric=True,
     ),
 ]
 

@@ -145,7 +145,8 @@ class Opaque(Kind):
 
     ``load`` makes the object from the bytes and raises `ValueError` if it cannot; ``dump`` gives the bytes back.
     ``parse`` and ``show`` do the same for the text people write: hex for a point, ``539268x845x1`` for a channel.
-    ``number``, if there is one, gives the object's eight bytes as an integer, which is quicker to write.
+    ``stored``, if it is told, names the attribute where objects of exactly that class keep what ``dump`` gives, or,
+    if they are ``numeric``, those eight bytes as an integer: quicker to read than a method is to call.
     """
 
     name: str
@@ -155,7 +156,8 @@ class Opaque(Kind):
     dump: Callable[[Any], bytes]
     parse: Callable[[str], Any]
     show: Callable[[Any], str]
-    number: Callable[[Any], int] | None = None
+    stored: str | None = None
+    numeric: bool = False
 
     @property
     def label(self) -> str:

@@ -1,10 +1,11 @@
 """Runs of fixed-size values: what is merged into one struct, and when it is not."""
 
+import struct
 from typing import Annotated
 
 import pytest
 
-from oddwire.codecs.structrun import Cursor, Parts, is_flat, struct_format
+from oddwire.codecs.structrun import FEW, Cursor, Parts, is_flat, struct_format
 from oddwire.schema import bigsize, field, fixed, point, s32, sha256, subtype, tu64, u8, u16, u64
 from oddwire.schema.annotations import kind_of
 from oddwire.schema.source import Source
@@ -95,3 +96,44 @@ def test_reading_over_and_over():
         source.line(f"return [{value} for {names} in {items}(data)]")
     assert afterwards == []
     assert source.compile("read", "test_structrun")(b"\x00\x01\x00\x02") == [1, 2]
+
+
+def test_what_is_put_before_is_written_together_with_the_rest():
+    source = Source()
+    with source.function("def write(a):"):
+        parts = Parts(source)
+        parts.fixed("H", 2, "a")
+        parts.lead(b"\x01\x02")
+        assert parts.size == 4
+        expression = parts.expression()
+        source.line(f"return {expression}")
+    assert expression.count("pack") == 1
+    assert source.compile("write", "test_structrun")(3) == b"\x01\x02\x00\x03"
+
+
+@pytest.mark.parametrize("base", ["", "at"])
+def test_a_length_alone_is_read_without_a_struct(base):
+    source = Source()
+    with source.function("def read(data, at):"):
+        cursor = Cursor(source, "data", base, 2)
+        number = cursor.take("H", 2)
+        cursor.flush()
+        source.line(f"return {number}, {cursor.position}")
+    read = source.compile("read", "test_structrun")
+    assert read(b"??\x12\x34", 0) == (0x1234, 4)
+    with pytest.raises(IndexError):
+        read(b"??\x12", 0)
+
+
+def test_reading_a_few():
+    source = Source()
+    with source.function("def read(data, number):"):
+        cursor = Cursor(source, "data")
+        cursor.take("H", 2)
+        source.line(f"return {cursor.few()}[number](data, 1)")
+    read = source.compile("read", "test_structrun")
+    data = b"?" + bytes(range(2 * FEW))
+    assert [len(read(data, number)) for number in range(FEW)] == list(range(FEW))
+    assert read(data, 2) == (0x0001, 0x0203)
+    with pytest.raises(struct.error):
+        read(data[:-4], FEW - 1)

@@ -54,6 +54,29 @@ def test_points_and_channels_are_objects():
     assert channel.show(place) == "539268x845x1"
 
 
+@pytest.mark.parametrize("name", ["point", "short_channel_id"])
+def test_what_travels_can_be_read_without_a_call(name):
+    kind = kind_of(getattr(fields, name))
+    sample = PrivateKey(b"\1" * 32).public_key() if name == "point" else ShortChannelId(539268, 845, 1)
+    stored = getattr(sample, kind.stored)
+    assert (stored.to_bytes(8, "big") if kind.numeric else stored) == kind.dump(sample)
+
+
+def test_points_are_remembered_and_no_more_than_so_many_channels():
+    point, channel = kind_of(fields.point), kind_of(fields.short_channel_id)
+    raw = PrivateKey(b"\1" * 32).public_key().to_bytes()
+    assert point.load(raw) is point.load(raw)
+    for _ in range(2):  # what is no point is not remembered either
+        with pytest.raises(ValueError, match="not a point"):
+            point.load(b"\x02" + b"\xff" * 32)
+    first = channel.load(bytes(8))
+    assert channel.load(bytes(8)) is first
+    for number in range(1, 4097):
+        assert channel.load(number.to_bytes(8, "big")).to_int() == number
+    assert channel.load(bytes(8)) is not first
+    assert channel.load(bytes(8)) == first
+
+
 def test_what_stands_beside_a_type():
     assert fields.fixed(3) == Fixed(3)
     assert fields.rest == Rest()
