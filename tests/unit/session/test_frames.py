@@ -196,6 +196,13 @@ def test_what_is_carried_is_a_message_and_no_frame(content):
             decode(head + len(content).to_bytes(4, "big") + content)
 
 
+@pytest.mark.parametrize("content", [SESSION_TYPE_BYTES[:1] + b"\xdc", SESSION_TYPE_BYTES[:1] + b"\xde\0"])
+def test_a_message_may_begin_nearly_as_a_frame_does(content):
+    for frame in (Request(7, 0, content), Reply(7, 0, content), Reply(7, ReplyFlag.PART, content)):
+        assert decode(encode(frame)) == frame
+        assert type(decode(encode(frame))) is type(frame)
+
+
 def test_a_streams_end_is_bare():
     for flags, content in ((3, b""), (2, INNER), (3, INNER)):
         with pytest.raises(ValueOutOfRange):
