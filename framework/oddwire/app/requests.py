@@ -35,14 +35,22 @@ class Requests:
     async def request(self, node_id: NodeId, message: Message, reply: type[M], limit: float | None, force: bool) -> M:
         """Send a request and wait ``limit`` seconds for its reply; see `Peer.request`."""
         dispatcher = self._dispatcher
-        lane, tracer = self._lane(node_id, reply), dispatcher.tracer
+        # `_lane`, and below `_encode`, written out: every request goes this way
+        if reply not in dispatcher.outgoing:
+            raise unregistered(reply)
+        lane, tracer = dispatcher.lanes.get(node_id), dispatcher.tracer
+        if lane is None or lane.info is None:
+            raise not_connected(node_id)
         link = lane.link
         if link is None or not link.ready:
             start = time.monotonic()
             if link is None or not await self._meet(link, message, reply, limit):
                 left = None if limit is None else max(0.0, limit - (time.monotonic() - start))
                 return await self._next_of_class(lane, message, reply, left, limit, force)
-        payload = self._encode(lane, link, message, force)
+        encode, owners = dispatcher.outgoing[type(message)]
+        if owners is not None and not force:
+            check_support(message, owners, lane.info, node_id, link)
+        payload = encode(message)
         trace = None if tracer is None else self._tracing(node_id, message, payload)
         asked = 0.0 if tracer is None else time.monotonic()
         lane.asking += 1

@@ -29,13 +29,18 @@ class _Call:
 
     __slots__ = ("_cancelling", "ended", "error", "flying", "future", "limit", "task")
 
-    def __init__(self, future: asyncio.Future[bytes], task: asyncio.Task[object], limit: float | None) -> None:
+    def __init__(self, future: asyncio.Future[bytes], limit: float | None) -> None:
         self.future = future
         self.limit = limit  # seconds
-        self.task: asyncio.Task[object] | None = task
+        self.task: asyncio.Task[object] | None = None
         self.error: Exception | None = None
         self.ended = False  # a stream's end has come
         self.flying = False  # it takes one of the places there are
+
+    def wait(self) -> None:
+        """Note which task is to be cancelled if the request fails before it is sent."""
+        self.task = task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - we are in one; narrows the type for checkers
         self._cancelling = task.cancelling()
 
     def fail(self, error: Exception) -> None:
@@ -58,10 +63,12 @@ class Calls:
     ``allowed`` is how many the peer handles at once: more wait here for their turn, in order.
     """
 
-    __slots__ = ("_flying", "_link", "_turns", "allowed", "asked")
+    __slots__ = ("_flying", "_link", "_loop", "_send_nowait", "_turns", "allowed", "asked")
 
     def __init__(self, link: Link, allowed: int) -> None:
         self._link = link
+        self._loop = link.session.loop
+        self._send_nowait = link.session.transport.send_nowait
         first_id = int.from_bytes(os.urandom(8), "big") >> 1
         session = link.session
         self.asked: Asked[_Call, bytes] = Asked(first_id, session.limits.open_requests, session.counters)
@@ -77,19 +84,20 @@ class Calls:
         Raises `ReplyTimeout` after ``limit`` seconds, `RemoteFailure`, `ConnectionClosed`, `QuotaExceeded`
         (``open_requests``), and what sending raises. Cancelled or timed out, the peer is told.
         """
-        link = self._link
-        session, loop = link.session, link.session.loop
-        call = _Call(loop.create_future(), asyncio.current_task(), limit)  # type: ignore[arg-type]  # we are in one
+        call = _Call(self._loop.create_future(), limit)
         number = self.asked.open(call, _NEVER if limit is None else self._deadline(limit))
         try:
             frame = encode_request(number, 0, payload)
-            if self._turns or self._flying >= self.allowed or len(frame) > MAX_PAYLOAD:
+            if (
+                self._turns
+                or self._flying >= self.allowed
+                or len(frame) > MAX_PAYLOAD
+                or not self._send_nowait(self._link.node_id, frame)
+            ):
                 await self._send(call, number, frame)
-            else:  # the same, for most of them
+            else:  # it is sent, as most are
                 self._flying += 1
                 call.flying = True
-                await session.transport.send(link.node_id, frame)
-                call.task = None
             if sent is not None:
                 sent()
             content = await call.future
@@ -112,8 +120,7 @@ class Calls:
         ``limit`` is the time to wait for each part. Raises as `ask` does; closed early, the peer is told.
         """
         link, asked = self._link, self.asked
-        loop = link.session.loop
-        call = _Call(loop.create_future(), asyncio.current_task(), limit)  # type: ignore[arg-type]
+        call = _Call(self._loop.create_future(), limit)
         stream = asked.open_stream(call, credit, self._deadline(limit))
         number = stream.id
         try:
@@ -139,7 +146,7 @@ class Calls:
                     return
                 else:
                     asked.wait(stream, self._deadline(limit))
-                    call.future = loop.create_future()
+                    call.future = self._loop.create_future()
                     await call.future
         finally:
             self._leave(call, number)
@@ -148,15 +155,16 @@ class Calls:
         if limit is None:
             return _NEVER
         link = self._link
-        deadline = link.session.loop.time() + limit
+        deadline = self._loop.time() + limit
         if deadline < link.due:
             link.session.wake(link, deadline)
         return deadline
 
     async def _send(self, call: _Call, number: int, frame: bytes) -> None:
         link = self._link
+        call.wait()
         if self._flying >= self.allowed or self._turns:
-            await self._turns.wait(link.session.loop)
+            await self._turns.wait(self._loop)
         self._flying += 1
         call.flying = True
         if self._turns:
@@ -172,7 +180,7 @@ class Calls:
             self._flying -= 1
             if self._turns:
                 self._turns.next()
-        if self.asked.close(number) is not None and call.task is None:
+        if self.asked.close(number) is not None and call.flying and call.task is None:
             self._link.post(encode_cancel(Scope.REQUEST, number))
         if call.future.done() and not call.future.cancelled():
             call.future.exception()  # seen: something else may have failed first

@@ -264,7 +264,8 @@ class Link:
         if self.working >= 2 * most and not self.asking.is_open(request.id):
             handling: Handling[Answering] | Code | None = Code.QUOTA
         else:
-            handling = self.asking.open(request.id, request.credit, self._deadline(request))
+            deadline = _NEVER if request.wait_ms is None else self._deadline(request)
+            handling = self.asking.open(request.id, request.credit, deadline)
         if handling is None:
             self._fault()  # the first one with this id stands, and a failure would end it
         elif isinstance(handling, Code):

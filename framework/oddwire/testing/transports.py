@@ -132,6 +132,24 @@ class TransportConformance:
             assert mine == list(range(200))
 
     @_on_pair
+    async def test_what_is_sent_without_waiting_keeps_its_place(self, pair: Pair) -> None:
+        left, right = pair.left, pair.right
+        right.transport.pause(right.peer)
+        sent = [payload_of(number, 1000) for number in range(2500)]
+
+        async def pump() -> None:
+            for number, payload in enumerate(sent):
+                if number % 3 == 0 or not left.transport.send_nowait(left.peer, payload):
+                    await left.send(payload)
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(pump())
+            await asyncio.sleep(self.quiet)
+            right.transport.resume(right.peer)
+        await right.sink.until(lambda sink: len(sink.payloads) >= len(sent))
+        assert right.sink.payloads == sent
+
+    @_on_pair
     async def test_does_not_know_a_stranger(self, pair: Pair) -> None:
         transport = pair.left.transport
         with raises(PeerNotConnected) as caught:

@@ -130,6 +130,18 @@ class Transport(ABC):
         a payload of a wrong length.
         """
 
+    def send_nowait(self, peer: NodeId, payload: bytes) -> bool:
+        """Do what `send` does, or give False, and send nothing, if it would have to wait.
+
+        Optional: this one always gives False, as does that of a class that overrides `send` alone. Raises as `send`.
+        """
+        return False
+
+    def __init_subclass__(cls, **parameters: Any) -> None:
+        super().__init_subclass__(**parameters)
+        if "send" in vars(cls) and "send_nowait" not in vars(cls):
+            cls.send_nowait = Transport.send_nowait  # type: ignore[method-assign]  # an inherited one would go around it
+
     @abstractmethod
     def pause(self, peer: NodeId) -> None:
         """Stop handing on this peer's payloads, at once, until `resume`; nothing is lost. Unknown peers are ignored."""

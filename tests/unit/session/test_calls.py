@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from oddwire.errors import ConnectionClosed, QuotaExceeded, RemoteFailure, ReplyTimeout
-from oddwire.session.frames import Cancel, Code, Failure, Reply, Request, Scope, encode
+from oddwire.errors import ConnectionClosed, QuotaExceeded, RemoteFailure, ReplyTimeout, ValueOutOfRange
+from oddwire.session.frames import Cancel, Code, Failure, Reply, Request, Scope, decode, encode
 from oddwire.session.limits import Limits
+from oddwire.testing import ScriptedTransport
 from oddwire.transports.base import NodeId
 
 ALICE = NodeId("02" + "aa" * 32)
@@ -47,6 +48,38 @@ async def test_a_request_that_cannot_be_sent_in_time_gives_up_and_is_not_cancell
     await stage.idle()
     assert stage.sent() == []
     stage.session.close()
+
+
+async def test_what_cannot_be_sent_is_not_cancelled_at_the_peer(stage: Any) -> None:
+    stage = stage()
+    link = await stage.meet()
+    with pytest.raises(ValueOutOfRange, match="content should be a message"):
+        await link.calls.ask(b"", None)
+    await stage.idle()
+    assert stage.sent() == []
+    assert len(link.calls.asked) == 0
+    stage.session.close()
+
+
+async def test_what_can_be_sent_at_once_does_not_wait_but_for_its_turn(stage: Any) -> None:
+    class Quick(ScriptedTransport):
+        async def send(self, peer: NodeId, payload: bytes) -> None:
+            raise AssertionError("it should have been sent at once")
+
+        def send_nowait(self, peer: NodeId, payload: bytes) -> bool:
+            self.sent.append((peer, payload))
+            return True
+
+    link = await stage().meet()
+    link.session.transport = quick = Quick()
+    tasks = [asyncio.create_task(link.calls.ask(b"\x8c\x01", None)) for _ in range(3)]
+    await asyncio.sleep(0)
+    numbers = [frame.id for frame in map(decode, (payload for _, payload in quick.sent)) if isinstance(frame, Request)]
+    assert len(numbers) == 3
+    for number in numbers:
+        link.receive(encode(Reply(number, 0, b"\x8c\x03")))
+    assert await asyncio.gather(*tasks) == [b"\x8c\x03"] * 3
+    link.session.close()
 
 
 async def test_a_cancellation_of_the_callers_own_goes_on(stage: Any) -> None:

@@ -71,3 +71,29 @@ def test_a_transport_without_one_of_its_five_methods_cannot_be_made(missing):
 async def test_what_a_transport_cannot_do_is_left_out_quietly():
     await Least().disconnect(PEER, "why")
     Least().warn(PEER, "what")
+
+
+async def test_what_cannot_be_sent_without_waiting_is_not_sent():
+    assert not Least().send_nowait(PEER, b"\x8c\x01")
+
+
+def test_a_send_of_a_subclass_is_not_gone_around():
+    class Quick(Least):
+        def send_nowait(self, peer, payload):
+            return True
+
+    class Noisy(Quick):
+        async def send(self, peer, payload):
+            """Do nothing, noisily."""
+
+    class Named(Noisy):
+        """As it was."""
+
+    class Both(Noisy):
+        send_nowait = Quick.send_nowait
+
+        async def send(self, peer, payload):
+            """Do nothing again."""
+
+    quick = [kind().send_nowait(PEER, b"\x8c\x01") for kind in (Quick, Noisy, Named, Both)]
+    assert quick == [True, False, False, True]
