@@ -163,7 +163,7 @@ class Application:
             self._state = _State.CLOSED
             return
         task = asyncio.current_task()
-        working = self._dispatcher is not None and self._dispatcher.is_working_on(task)
+        working = self._dispatcher is not None and task in self._dispatcher.tasks
         if working or self._methods.is_working_on(task):
             raise LocalProtocolError("aclose would wait for the handler that called it: call stop() instead")
         if self._closing is None:
@@ -177,7 +177,7 @@ class Application:
             await asyncio.shield(closing)
         except asyncio.CancelledError:
             if self._dispatcher is not None:
-                self._dispatcher.hurry()
+                self._dispatcher.tasks.hurry()
             await asyncio.wait([closing])
             raise
 

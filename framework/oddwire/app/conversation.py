@@ -22,7 +22,7 @@ from oddwire.errors import (
     SessionError,
 )
 from oddwire.schema import Message, schema_of
-from oddwire.session.answering import Answering
+from oddwire.session.answering import Answerers, Answering
 from oddwire.session.frames import encode_ack, encode_failure, encode_reply
 from oddwire.session.kinds import Ack, Code, Data, Failure, Refusal, ReplyFlag, Request, Scope, Spoken
 from oddwire.session.layout import clip
@@ -74,6 +74,8 @@ class Conversation:
 
     def __init__(self, dispatcher: Dispatcher, limits: Limits | None) -> None:
         self._dispatcher = dispatcher
+        # Nobody has to be called when a task ends, as it says so itself: that costs a turn of the loop
+        self._answerers = Answerers(dispatcher.tasks.spawn_briefly, dispatcher.tasks.forget)
         self.session = Session(
             self,
             dispatcher.transport,
@@ -157,14 +159,14 @@ class Conversation:
             return
         context = lane.contexts[route.owner] or dispatcher.context(lane, route.owner)
         if route.guard is not None:
-            work = self._guarded(route.guard, link, handling, route, context, content)
+            answering = Answering(self._guarded, route.guard, link, handling, route, context, content)
         else:
             message = self._decode(link, handling, route, content)
             if message is None:
                 return
-            work = self._answer(link, handling, route, context, *message)
-        # Nobody has to be called when it ends, as it says so itself: that costs a turn of the loop
-        handling.handle = Answering(dispatcher.spawn_briefly(work), dispatcher.forget)
+            answering = Answering(self._answer, link, handling, route, context, *message)
+        handling.handle = answering
+        self._answerers.handle(answering)
 
     def _decode(
         self, link: Link, handling: Handling[Answering], route: Route, content: bytes
@@ -206,8 +208,6 @@ class Conversation:
             link.refuse(Scope.REQUEST, handling.id, Code.INTERNAL, "")
         finally:
             link.asking.close(handling)
-            if handling.handle is not None:
-                self._dispatcher.forget(handling.handle.task)
 
     # Answering --------------------------------------------------------------------------------------
 
@@ -246,8 +246,6 @@ class Conversation:
         finally:
             link.working -= 1
             link.asking.close(handling)
-            if handling.handle is not None:
-                self._dispatcher.forget(handling.handle.task)
 
     async def _answer_stream(
         self,
@@ -277,7 +275,8 @@ class Conversation:
             return False
         try:
             if len(frame) <= MAX_PAYLOAD:
-                await self._dispatcher.transport.send(link.node_id, frame)
+                if not self._dispatcher.send_nowait(link.node_id, frame):
+                    await self._dispatcher.transport.send(link.node_id, frame)
                 return True
 
             def refused(failure: Failure) -> None:

@@ -8,7 +8,6 @@ handler that asked holds the lane.
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from types import MappingProxyType
@@ -25,6 +24,7 @@ from oddwire.app.plugins import Contribution, HookCall
 from oddwire.app.policy import Enforcer, Outcome, decode_error
 from oddwire.app.rationed import requests_of
 from oddwire.app.router import OutgoingTable, Router, check_support
+from oddwire.app.tasks import Tasks
 from oddwire.app.trace import Tracer
 from oddwire.errors import (
     ConnectionClosed,
@@ -70,6 +70,7 @@ class Dispatcher:
         self.app = app
         self.router = router
         self.transport = transport
+        self.send_nowait = transport.send_nowait
         self._on_connect = (*on_connect,)
         self._on_disconnect = (*on_disconnect,)
         self.tracer = Tracer(app, tracers) if tracers else None
@@ -82,14 +83,12 @@ class Dispatcher:
         self._shorter = {prefix: route[:4] for prefix, route in self.routes.items()}
         self.outgoing = OutgoingTable(router.outgoing)
         self.lanes: dict[NodeId, Lane] = {}
-        self._base = contextvars.copy_context()  # a task of ours is no part of what its maker is doing
-        self._tasks: set[asyncio.Task[Any]] = set()  # the loop holds tasks weakly
-        self.forget = self._tasks.discard
+        self.tasks = Tasks()
+        self.spawn = self.tasks.spawn
         self.enforcer = Enforcer(app, transport, on_failure, self.spawn)
         self.closing = False
         self.requests = requests_of(self)
         self.conversation = Conversation(self, limits) if session else None
-        self._hurry = self.loop.create_future()  # done: closing waits for nobody
 
     # The sink ---------------------------------------------------------------------------------------
 
@@ -110,10 +109,14 @@ class Dispatcher:
 
     def payload_received(self, peer: NodeId, payload: bytes) -> None:
         """Decode, and queue for the handler. Nothing here grows with peers, types or extensions."""
+        prefix = payload[:2]
         lane = self.lanes.get(peer)
-        short = self._shorter.get(payload[:2])
+        short = self._shorter.get(prefix)
         if lane is None or short is None or lane.hung_up:
-            self._unrouted(lane, peer, payload)
+            if prefix == SESSION_TYPE_BYTES and lane is not None and lane.link is not None and not lane.hung_up:
+                lane.link.receive(payload)
+            else:
+                self._unrouted(lane, peer, payload)
             return
         decode, handler, owner, longer = short
         try:
@@ -178,7 +181,8 @@ class Dispatcher:
             check_support(message, owners, self.info(node_id), node_id, self.link(node_id))
         payload = encode(message)
         if progress is None and len(payload) <= MAX_PAYLOAD:
-            await self.transport.send(node_id, payload)
+            if not self.send_nowait(node_id, payload):
+                await self.transport.send(node_id, payload)
         else:
             await self.requests.send_large(node_id, message, payload, progress)
         if self.tracer is not None:
@@ -230,7 +234,7 @@ class Dispatcher:
         if self.deliveries is not None:
             self.deliveries.give_up()
         try:
-            await self._settle(grace)
+            await self.tasks.settle(grace)
         finally:
             for lane in self.lanes.values():
                 lane.drop_messages()
@@ -242,27 +246,7 @@ class Dispatcher:
                     self._wake(lane)
                 if self.conversation is not None:
                     self.conversation.session.close()
-                await self._settle(grace)
-
-    def hurry(self) -> None:
-        """Let `aclose` wait for nobody any more."""
-        if not self._hurry.done():
-            self._hurry.set_result(None)
-
-    def is_working_on(self, task: asyncio.Task[Any] | None) -> bool:
-        """Whether a task is one of ours: a handler, or a peer hook."""
-        return task in self._tasks
-
-    async def _settle(self, grace: float) -> None:
-        """Wait for every task, then cancel the rest."""
-        tasks = set(self._tasks)
-        everyone = asyncio.gather(*tasks, return_exceptions=True)
-        try:
-            await asyncio.wait([everyone, self._hurry], timeout=grace, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in tasks:
-                task.cancel("the application is closing")
-            await asyncio.wait([everyone])
+                await self.tasks.settle(grace)
 
     # The lanes --------------------------------------------------------------------------------------
 
@@ -369,9 +353,6 @@ class Dispatcher:
         if lane is None or lane.hung_up:
             logger.debug("%d bytes from %s, which is not connected", len(payload), peer)
             return
-        if lane.link is not None and payload[:2] == SESSION_TYPE_BYTES:
-            lane.link.receive(payload)
-            return
         if len(payload) < 2:
             self.malformed(lane, payload, Truncated(f"a payload of {len(payload)} bytes has no type", offset=0))
             return
@@ -386,15 +367,3 @@ class Dispatcher:
         if self.tracer is not None:
             self.tracer.trace("received", lane.peer.node_id, payload, None, error=error)
         self.enforcer.apply(Outcome.MALFORMED, lane, str(error))
-
-    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run a task that is waited for, or cancelled, when the application closes."""
-        task = self.spawn_briefly(work)
-        task.add_done_callback(self.forget)
-        return task
-
-    def spawn_briefly(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Do as `spawn` does, but without noticing its end: `forget` has to be told of that."""
-        task = self.loop.create_task(work, context=self._base.copy())
-        self._tasks.add(task)
-        return task

@@ -1,29 +1,94 @@
-"""Who handles a request of a peer's."""
+"""Who handles the requests of peers: tasks, and no more of them than it takes."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import contextvars
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Any
 
-__all__ = ["Answering"]
+__all__ = ["Answerers", "Answering"]
 
 
 class Answering:
-    """The task that handles a request, which may wait for credit. ``ended`` is told when it was cancelled."""
+    """A request that waits for a task or is handled by one: ``await work(*arguments)``. It may wait for credit, too."""
 
-    __slots__ = ("_ended", "credit", "task")
+    __slots__ = ("arguments", "cancelled", "credit", "task", "work")
 
-    def __init__(self, task: asyncio.Task[None], ended: Callable[[asyncio.Task[None]], None]) -> None:
-        self.task = task
-        self._ended = ended
+    def __init__(self, work: Callable[..., Coroutine[Any, Any, None]], *arguments: Any) -> None:
+        self.work = work
+        self.arguments = arguments
+        self.task: asyncio.Task[None] | None = None  # set while it is handled
+        self.cancelled = False
         self.credit: asyncio.Future[None] | None = None
 
     def cancel(self) -> None:
-        """Cancel the task, which may not even have begun."""
-        self.task.add_done_callback(self._ended)
-        self.task.cancel()
+        """Cancel the task, or see to it that the work is not even begun."""
+        self.cancelled = True
+        if self.task is not None:
+            self.task.cancel()
 
     def wake(self) -> None:
         """Tell the task that there is more credit."""
         if self.credit is not None and not self.credit.done():
             self.credit.set_result(None)
+
+
+class Answerers:
+    """The tasks that handle requests. Each handler is alone in its task from its first wait on, as if it had its own.
+
+    To make a task costs more than many a handler does. So one task goes on from a handler that waited for nothing to
+    the next request. Another one is always ready to begin as soon as a handler does wait: it takes what comes next,
+    and the first task ends with its handler. It ends, too, after a handler that left something behind in its task: a
+    cancellation, or context variables.
+
+    ``spawn`` starts a task, and ``ended`` is told when one that has begun has ended.
+    """
+
+    def __init__(
+        self,
+        spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
+        ended: Callable[[asyncio.Task[None]], object],
+    ) -> None:
+        self._spawn = spawn
+        self._ended = ended
+        self._waiting: deque[Answering] = deque()
+        self._called = False  # a task will begin in the loop's next turn
+        self._going: asyncio.Task[None] | None = None  # the last that began; None if its handler waits
+
+    def handle(self, answering: Answering) -> None:
+        """Have a request handled, from the loop's next turn on."""
+        self._waiting.append(answering)
+        if not self._called:
+            self._going = None
+            self._call()
+
+    def _call(self) -> None:
+        self._called = True
+        self._spawn(self._work())
+
+    async def _work(self) -> None:
+        waiting, context = self._waiting, contextvars.copy_context()
+        me = asyncio.current_task()
+        assert me is not None  # noqa: S101 - narrows the type for checkers
+        self._called, self._going = False, me
+        try:
+            while waiting:
+                answering = waiting.popleft()
+                if waiting and not self._called:
+                    self._call()
+                if answering.cancelled:
+                    continue
+                answering.task = me
+                await answering.work(*answering.arguments)
+                answering.task = None
+                if self._going is not me or me.cancelling():
+                    break
+                try:
+                    if contextvars.copy_context() != context:  # cheap, where nothing was set: they share all they have
+                        break
+                except Exception:  # of a value in it that does not compare
+                    break
+        finally:
+            self._ended(me)

@@ -270,6 +270,52 @@ async def test_a_cancelled_request_is_not_answered(scene: Scene, server: Server)
     assert await scene.hears() == []
 
 
+async def test_one_of_many_that_came_at_once_can_be_cancelled(scene: Scene, server: Server) -> None:
+    scene.say(hello())
+    for number in range(3):
+        scene.say(Request(number, 0, ask(1000 + number)))
+    scene.say(Cancel(Scope.REQUEST, 1))  # before it has begun
+    await scene.hears()
+    scene.say(Cancel(Scope.REQUEST, 0))
+    scene.say(Request(3, 0, ask(1003)))
+    await scene.hears()
+    assert server.begun == [1000, 1002, 1003]
+    assert server.cancelled == [1000]
+    server.gate.set()
+    assert await scene.hears() == [Reply(2, 0, answer(1002)), Reply(3, 0, answer(1003))]
+
+
+async def test_closing_waits_for_requests_that_have_not_begun(server: Server) -> None:
+    @server.extension.on(Even)
+    async def slow(context: Context, request: Even) -> Answer:
+        for _ in range(5):
+            await asyncio.sleep(0)
+        return Answer(number=request.number)
+
+    transport = ScriptedTransport()
+    async with Application(server.extension, transport=transport) as app:
+        transport.connect_peer(ALICE)
+        scene = Scene(app, transport)
+        scene.say(hello())
+        await scene.hears()
+        for number in range(10):
+            scene.say(Request(number, 0, b"\x8c\x06" + number.to_bytes(8, "big")))
+    assert [reply.id for reply in await scene.hears() if isinstance(reply, Reply)] == list(range(10))
+
+
+async def test_closing_cancels_requests_that_begin_meanwhile(server: Server) -> None:
+    transport = ScriptedTransport()
+    async with Application(server.extension, transport=transport, grace=0.0) as app:
+        transport.connect_peer(ALICE)
+        scene = Scene(app, transport)
+        scene.say(hello())
+        await scene.hears()
+        for number in range(10):
+            scene.say(Request(number, 0, ask(1000 + number)))
+    assert sorted(server.cancelled) == server.begun
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
 async def test_a_handler_that_goes_on_when_cancelled_answers_nobody(server: Server) -> None:
     @server.extension.on(Even)
     async def stubborn(context: Context, request: Even) -> Answer:
