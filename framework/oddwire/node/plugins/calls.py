@@ -31,7 +31,7 @@ class MessageCalls:
     waits for the node, and the node works on many at a time.
 
     A plugin that answers anything but ``{"result": "continue"}`` is killed, and the chain goes on, as it does past a
-    plugin that ends before it has answered.
+    plugin that ends before it has answered. One that has much to read yet is asked when it has read half of that.
     """
 
     def __init__(self, hooks: HookTable, *, ahead: int) -> None:
@@ -129,6 +129,10 @@ class _Call:
         chain = self.chain
         while self._next < len(chain):
             plugin = self._plugin = chain[self._next]
+            if plugin.crowded and plugin.active:
+                # Many peers at once may send more than it may leave unread, which is not its fault
+                plugin.when_there_is_room(self._go_on)
+                return False
             self._next += 1
             if plugin.active:
                 request_id = plugin.new_id("custommsg")
@@ -141,6 +145,10 @@ class _Call:
                 plugin.ask(request_id, request.encode(), self._answered)
                 return False
         return True
+
+    def _go_on(self) -> None:
+        if self.step():
+            self._calls.finished(self._lane, self.payload)
 
     def _answered(self, answer: dict[str, Any] | None) -> None:
         plugin = self._plugin

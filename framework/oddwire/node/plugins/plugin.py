@@ -75,6 +75,8 @@ class Plugin:
         self.end_reason = ""
         self.prompt_answers = 0
         """Prompt answers to hooks in a row."""
+        self.crowded = False
+        """Whether so much waits for it that it should rather be sent no more; see `when_there_is_room`."""
         self._source = f"plugin-{self.name}"
         self._services = services
         self._owner = owner
@@ -85,6 +87,7 @@ class Plugin:
         # Called with the whole answer; None means that the plugin ended first
         self._pending: dict[str, Callable[[dict[str, Any] | None], None]] = {}
         self._forward: dict[str, Callable[[str, dict[str, Any]], None]] = {}
+        self._for_room: list[Callable[[], None]] = []
         self._process: PluginProcess | None = None
         self.ended = asyncio.get_running_loop().create_future()
         self.send: Callable[[bytes], None] = lambda data: None
@@ -109,6 +112,7 @@ class Plugin:
             shortcut=_read_continue,
             on_stderr=lambda line: self.log("info", line),
             on_end=self._end,
+            on_crowded=self._set_crowded,
         )
         self.send = self._process.send
         self._services.log("debug", f"started({self._process.pid}) {self.path}", "plugin-manager")
@@ -140,6 +144,7 @@ class Plugin:
         self._owner.plugin_ended(self, reason, level)
         for answered in pending:
             answered(None)
+        self._set_crowded(False)
         self.ended.set_result(None)
 
     def shutdown(self) -> None:
@@ -170,6 +175,17 @@ class Plugin:
         """Send a request that is already written; ``answered`` gets the answer, None if the plugin ends first."""
         self._pending[request_id] = answered
         self.send(data)
+
+    def when_there_is_room(self, call: Callable[[], None]) -> None:
+        """Call ``call`` once, when this plugin is `crowded` no more, or has ended."""
+        self._for_room.append(call)
+
+    def _set_crowded(self, crowded: bool) -> None:
+        self.crowded = crowded
+        if not crowded:
+            calls, self._for_room = self._for_room, []
+            for call in calls:
+                call()
 
     async def request(
         self,

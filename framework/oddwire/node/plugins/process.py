@@ -49,7 +49,8 @@ class PluginProcess:
 
     ``on_document`` takes each JSON document from stdout, or what ``shortcut`` gives for it (see `JsonSplitter`),
     ``on_stderr`` each line, ``on_end`` the reason, once: the plugin exited, closed its stdout, broke the framing or a
-    limit. All are called on the loop. Raises `ExtensionError` if the program cannot be started.
+    limit. ``on_crowded`` hears when a quarter of what may wait for the plugin does, and when half of that is gone. All
+    are called on the loop. Raises `ExtensionError` if the program cannot be started.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class PluginProcess:
         on_document: Callable[[Any], None],
         on_stderr: Callable[[str], None],
         on_end: Callable[[str], None],
+        on_crowded: Callable[[bool], None] = lambda crowded: None,
         shortcut: Shortcut | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
@@ -69,6 +71,7 @@ class PluginProcess:
         self._on_document = on_document
         self._on_stderr = on_stderr
         self._on_end = on_end
+        self._on_crowded = on_crowded
         self._documents = JsonSplitter(max_size=limits.document, shortcut=shortcut)
         self._partial = False
         self._line = b""
@@ -76,6 +79,8 @@ class PluginProcess:
         self._queued = 0
         self._flushing = False  # soon or when the pipe has room
         self._waiting = False  # for room in the pipe
+        self._high = limits.unread // 4
+        self._crowded = False
         self._overrun = False
         self._ended = False
         self.ended_itself = False
@@ -119,10 +124,14 @@ class PluginProcess:
         if not self._flushing:
             self._flushing = True
             self._loop.call_soon(self._flush)
-        elif self._queued > self._limits.unread and not self._overrun:
-            # Not here and now: whoever sends does not expect the plugin to end meanwhile
-            self._overrun = True
-            self._loop.call_soon(self.kill, f"does not read its stdin: more than {self._limits.unread} bytes wait")
+        elif self._queued > self._high:
+            if not self._crowded:
+                self._crowded = True
+                self._on_crowded(True)
+            if self._queued > self._limits.unread and not self._overrun:
+                # Not here and now: whoever sends does not expect the plugin to end meanwhile
+                self._overrun = True
+                self._loop.call_soon(self.kill, f"does not read its stdin: more than {self._limits.unread} bytes wait")
 
     def _flush(self) -> None:
         if self._ended:
@@ -149,6 +158,9 @@ class PluginProcess:
         else:
             self._stop_waiting()
             self._flushing = False
+        if self._crowded and self._queued <= self._high // 2:
+            self._crowded = False
+            self._on_crowded(False)
 
     def _gather(self) -> bytes:
         out = self._out

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -157,6 +158,45 @@ async def test_of_large_messages_few_are_handed_ahead(
         await done
         await services.seen("bare")
     assert sent == [64, 3]
+
+
+async def test_many_peers_at_once_do_not_get_a_plugin_ended(
+    make_host: Callable[..., PluginHost], services: Any, bare: Any, tmp_path: Path
+) -> None:
+    """It has eight times as much to read as it may leave unread."""
+    host = make_host(unread=1024 * 1024)
+    body = f"""
+def custommsg(request):
+    while not os.path.exists({str(tmp_path / "go")!r}):
+        time.sleep(0.001)
+    return {{"result": "continue"}}
+"""
+    await host.start([bare("slow", body, hooks=HOOK)])
+    loop = asyncio.get_running_loop()
+    done = [loop.create_future() for _ in range(70)]
+    for number, future in enumerate(done):
+        payload = b"\xc0\xdf" + bytes([number]) + bytes(60_000)
+        assert not host.custommsg(f"02{number:064x}", payload, lambda future=future: future.set_result(None))
+    await asyncio.sleep(0)
+    (tmp_path / "go").touch()
+    await asyncio.gather(*done)
+    assert sorted(payload[4:6] for payload in payloads(await services.seen("slow"))) == [f"{n:02x}" for n in range(70)]
+    assert services.logged("Killing") == []
+
+
+async def test_who_waits_for_a_plugin_that_ends_goes_on(
+    make_host: Callable[..., PluginHost], services: Any, bare: Any
+) -> None:
+    host = make_host(unread=1024 * 1024)
+    await host.start([bare("deaf", "def custommsg(request): time.sleep(600)", hooks=HOOK), bare("last", hooks=HOOK)])
+    loop = asyncio.get_running_loop()
+    done = [loop.create_future() for _ in range(20)]
+    for number, future in enumerate(done):
+        payload = b"\xc0\xdf" + bytes([number]) + bytes(60_000)
+        assert not host.custommsg(f"02{number:064x}", payload, lambda future=future: future.set_result(None))
+    await host.plugin_stop("deaf")
+    await asyncio.gather(*done)
+    assert sorted(payload[4:6] for payload in payloads(await services.seen("last"))) == [f"{n:02x}" for n in range(20)]
 
 
 async def test_a_wrong_answer_amid_messages_handed_ahead(
