@@ -482,6 +482,14 @@ class Daemon:
         async with asyncio.timeout(LIMIT):
             return await asyncio.to_thread(self.rpc.call, method, named or list(params))
 
+    async def until(self, is_so: Callable[[Any], object], method: str, /, *params: Any) -> None:
+        """Call a method again and again until ``is_so`` says yes to its result."""
+
+        async def asked() -> object:
+            return is_so(await self.call(method, *params))
+
+        await until(asked)
+
     async def refusal(self, method: str, /, *params: Any, **named: Any) -> tuple[int, str]:
         """Call a method that must fail; give the error's code and text."""
         with pytest.raises(RpcError) as caught:
@@ -599,15 +607,18 @@ class Starter:
         self._environment.pop("PYTHONUNBUFFERED", None)
         self.end = self._stack.close
 
-    def lightningd(self, *plugins: str | Path, options: Sequence[str] = ()) -> Daemon:
-        """Start Core Lightning with plugins or extensions of the tests, by name, or with others by their path."""
-        daemon = self.lightningd_to_be(*plugins, options=options)
+    def lightningd(self, *plugins: str | Path, chain: str = "no_chain", options: Sequence[str] = ()) -> Daemon:
+        """Start Core Lightning with plugins or extensions of the tests, by name, or with others by their path.
+
+        ``chain`` is the plugin in place of bitcoind.
+        """
+        daemon = self.lightningd_to_be(*plugins, chain=chain, options=options)
         daemon.start()
         return daemon
 
-    def lightningd_to_be(self, *plugins: str | Path, options: Sequence[str] = ()) -> Daemon:
+    def lightningd_to_be(self, *plugins: str | Path, chain: str = "no_chain", options: Sequence[str] = ()) -> Daemon:
         """Make what `lightningd` starts, and do not start it yet."""
-        return self._make(["lightningd"], ["no_chain", *plugins], ["--disable-plugin=bcli", *options])
+        return self._make(["lightningd"], [chain, *plugins], ["--disable-plugin=bcli", *options])
 
     def node(self, *plugins: str | Path, options: Sequence[str] = ()) -> Daemon:
         """Start an embedded node with plugins or extensions of the tests, by name, or with others by their path."""

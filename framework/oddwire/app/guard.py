@@ -25,6 +25,8 @@ Allow = Literal["channels"] | Collection[NodeId | bytes | str] | Callable[["Peer
 """Who may talk to an extension: peers with a channel, those of a list, or those a function says yes to."""
 
 _LASTS: Final = 60.0  # seconds that an answer to "may this peer?" holds
+# Where lightningd lets a payment begin: not those that are being closed, nor those that are not open yet, which cost a
+# stranger nothing
 _CHANNEL_STATES: Final = ("CHANNELD_NORMAL", "CHANNELD_AWAITING_SPLICE")
 # Asks the host whether it knows channels at all: secp256k1's generator is nobody's node id
 _NOBODY: Final = "0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798"

@@ -34,21 +34,24 @@ METHODS = {
     "estimatefees": lambda params: FEES,
     "getutxout": lambda params: {"amount": None, "script": None},
     "sendrawtransaction": lambda params: {"success": False, "errmsg": "there is no chain to send it to"},
-    "getmanifest": lambda params: {
-        "options": [],
-        "rpcmethods": [
-            {"name": name, "usage": "", "description": ""} for name in METHODS if name not in ("getmanifest", "init")
-        ],
-        "hooks": [],
-        "subscriptions": [],
-        "dynamic": False,
-    },
     "init": lambda params: {},
 }
 
-# lightningd sends one document after the other, an empty line after each, none within
-for line in sys.stdin:
-    if line.strip():
-        request = json.loads(line)
-        answer = METHODS[request["method"]](request["params"])
-        print(json.dumps({"jsonrpc": "2.0", "id": request["id"], "result": answer}), end="\n\n", flush=True)
+
+def serve(methods, options=()):
+    """Answer as a plugin with these methods and options until stdin ends."""
+    own = [
+        {"name": name, "usage": "[...]", "description": "of a chain for tests"} for name in methods if name != "init"
+    ]
+    manifest = {"options": list(options), "rpcmethods": own, "hooks": [], "subscriptions": [], "dynamic": False}
+    methods = {**methods, "getmanifest": lambda params: manifest}
+    # lightningd sends one document after the other, an empty line after each, none within
+    for line in sys.stdin:
+        if line.strip():
+            request = json.loads(line)
+            answer = methods[request["method"]](request["params"])
+            print(json.dumps({"jsonrpc": "2.0", "id": request["id"], "result": answer}), end="\n\n", flush=True)
+
+
+if __name__ == "__main__":
+    serve(METHODS)

@@ -151,8 +151,27 @@ class WithChannels(MemoryTransport):
         return {"channels": [{"state": state} for node, state in self.states.items() if str(node) == params["id"]]}
 
 
+OPEN = ["CHANNELD_NORMAL", "CHANNELD_AWAITING_SPLICE"]
+NOT_OPEN = [  # all other states that lightningd has
+    "OPENINGD",
+    "DUALOPEND_OPEN_INIT",
+    "DUALOPEND_OPEN_COMMIT_READY",
+    "DUALOPEND_OPEN_COMMITTED",
+    "DUALOPEND_AWAITING_LOCKIN",
+    "CHANNELD_AWAITING_LOCKIN",
+    "CHANNELD_SHUTTING_DOWN",
+    "CLOSINGD_SIGEXCHANGE",
+    "CLOSINGD_COMPLETE",
+    "AWAITING_UNILATERAL",
+    "FUNDING_SPEND_SEEN",
+    "ONCHAIN",
+    "CLOSED",
+]
+
+
 @pytest.mark.parametrize(
-    ("state", "allowed"), [("CHANNELD_NORMAL", True), ("ONCHAIN", False), (None, False), ("broken", False)]
+    ("state", "allowed"),
+    [*((state, True) for state in OPEN), *((state, False) for state in (*NOT_OPEN, None, "broken"))],
 )
 async def test_peers_with_a_channel_are_let_through_where_the_host_knows(state: str | None, allowed: bool) -> None:
     network = MemoryNetwork()
@@ -165,6 +184,27 @@ async def test_peers_with_a_channel_are_let_through_where_the_host_knows(state: 
         else:
             with pytest.raises(RemoteFailure, match="not for this node"):
                 await peer.request(Ask(number=0), Answer)
+
+
+async def test_one_open_channel_of_several_is_enough() -> None:
+    class Several(WithChannels):
+        async def call(self, *args: Any, **named: Any) -> Any:
+            return {"channels": [{"state": state} for state in ("ONCHAIN", "CHANNELD_NORMAL", "AWAITING_UNILATERAL")]}
+
+    async with connected(Server(allow="channels"), Several(MemoryNetwork(), {})) as (_, peer):
+        assert await peer.request(Ask(number=0), Answer) == Answer(number=0)
+
+
+async def test_under_a_node_older_than_the_method_it_does_not_start() -> None:
+    class Older(WithChannels):
+        async def call(self, *args: Any, **named: Any) -> Any:
+            raise NodeRefused("Unknown command 'listpeerchannels'", code=-32601)
+
+    app = Application(Server(allow="channels").extension, transport=Older(MemoryNetwork(), {}))
+    with pytest.raises(
+        ExtensionError, match="needs a node that knows its channels: Unknown command 'listpeerchannels'"
+    ):
+        await app.start()
 
 
 async def test_without_a_host_that_knows_channels_it_does_not_start() -> None:
