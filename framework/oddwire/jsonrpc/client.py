@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import itertools
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Self, cast
 
@@ -15,6 +17,8 @@ from oddwire.jsonrpc.framing import MAX_DOCUMENT, JsonSplitter, encode
 __all__ = ["JsonRpcClient"]
 
 _EARLY: Final = 2048  # bytes: the node works on so many requests while we write more, instead of after all of them
+_HEAD: Final = '{"jsonrpc":"2.0","id":"'  # of an answer, as lightningd writes it
+_LONGEST: Final = 64  # characters of an id in an answer that is known at sight
 
 
 class JsonRpcClient:
@@ -22,7 +26,8 @@ class JsonRpcClient:
 
     The connection is made by the first call, is shared by all, and is made anew by the first call after it was lost.
     Calls may be made side by side; answers are matched by id. ``on_notification`` takes method and parameters of what
-    the node says unasked, once ``notifications`` is enabled. Answers are at most ``max_document`` bytes.
+    the node says unasked, once ``notifications`` is enabled. Answers are at most ``max_document`` bytes. ``usual`` is a
+    flat result that nearly all calls get: as lightningd writes it, it is known at sight, and not parsed.
 
     An async context manager; leaving it closes the connection.
     """
@@ -33,13 +38,15 @@ class JsonRpcClient:
         *,
         on_notification: Callable[[str, Any], object] | None = None,
         max_document: int = MAX_DOCUMENT,
+        usual: Mapping[str, str] | None = None,
     ) -> None:
         self.path = os.fspath(path)
+        self._usual = usual
         self._on_notification = on_notification
         self._max_document = max_document
         self._wire: _Wire | None = None
         self._opening: asyncio.Task[None] | None = None
-        self._next_id = 0
+        self._numbers = itertools.count(1)  # of calls
         self._closed = False
 
     @property
@@ -65,8 +72,8 @@ class JsonRpcClient:
         text = encode(params or {})[:-2]
         if result_filter is not None:
             text += b',"filter":' + encode(result_filter)[:-2]
-        wire, key = self._current(), self._new_key(method)
-        answer = wire.ask(key, method, text)
+        wire = self._current()
+        key, answer = wire.ask(method, text)
         try:
             if timeout is None:
                 return await answer
@@ -81,11 +88,8 @@ class JsonRpcClient:
         What one turn of the loop begins goes out in few writes. Cancelled, the answer is dropped when it comes, and the
         request, too, if it has not gone out. Raises `ConnectionClosed` once the client is closed.
         """
-        return self._current().ask(self._new_key(method), method, params)
-
-    def _new_key(self, method: str) -> str:
-        self._next_id += 1
-        return f"oddwire:{method}#{self._next_id}"
+        _, answer = self._current().ask(method, params)
+        return answer
 
     async def connect(self) -> None:
         """Connect now instead of with the first call. Raises `ConnectionClosed`."""
@@ -101,7 +105,7 @@ class JsonRpcClient:
             raise ConnectionClosed("this client was closed")
         if self._wire is None or self._wire.reason is not None:
             loop = asyncio.get_running_loop()
-            self._wire = _Wire(loop, self._max_document, self._on_notification)
+            self._wire = _Wire(loop, self._max_document, self._on_notification, self._usual, self._numbers)
             self._opening = loop.create_task(self._open(self._wire))
         return self._wire
 
@@ -137,31 +141,40 @@ class _Wire(asyncio.Protocol):
         loop: asyncio.AbstractEventLoop,
         max_document: int,
         on_notification: Callable[[str, Any], object] | None,
+        usual: Mapping[str, str] | None,
+        numbers: Iterator[int],
     ) -> None:
         self.reason: str | None = None
         self._loop = loop
-        self._splitter = JsonSplitter(max_size=max_document)
+        self._usual = dict(usual or {})
+        self._tail = f'","result":{encode(self._usual).decode()[:-2]}}}\n\n'
+        self._reach = _LONGEST + len(self._tail)
+        self._splitter = JsonSplitter(max_size=max_document, shortcut=None if usual is None else self._see_usual)
+        self._numbers = numbers
         self._on_notification = on_notification
         self._answers: dict[str, asyncio.Future[Any]] = {}
-        self._out: list[tuple[str, bytes]] = []
+        self._out: list[tuple[str, asyncio.Future[Any], bytes]] = []
         self._queued = 0
         self._transport: asyncio.Transport | None = None
         self._lost = loop.create_future()
 
-    def ask(self, key: str, method: str, params: bytes) -> asyncio.Future[Any]:
+    def ask(self, method: str, params: bytes) -> tuple[str, asyncio.Future[Any]]:
+        """Make a call; give its id, and the future of its answer."""
+        name, after = _parts(method)
+        key = f"{name}{next(self._numbers)}"
         answer: asyncio.Future[Any] = self._loop.create_future()
         if self.reason is not None:
             answer.set_exception(ConnectionClosed(self.reason))
-            return answer
+            return key, answer
         self._answers[key] = answer
         if not self._out:
             self._loop.call_soon(self._flush)
-        request = b'{"jsonrpc":"2.0","id":%b,"method":%b,"params":%b}\n\n' % (_quoted(key), _quoted(method), params)
-        self._out.append((key, request))
+        request = b'{"jsonrpc":"2.0","id":"%b%b%b}\n\n' % (key.encode(), after, params)
+        self._out.append((key, answer, request))
         self._queued += len(request)
         if self._queued >= _EARLY and self._transport is not None and not self._transport.get_write_buffer_size():
             self._flush()
-        return answer
+        return key, answer
 
     def forget(self, key: str) -> None:
         self._answers.pop(key, None)
@@ -179,9 +192,8 @@ class _Wire(asyncio.Protocol):
         # Nothing holds a caller back: what waits here is one request for each that waits for its answer
         if self._transport is not None and self._out:
             requests = []
-            for key, request in self._out:
-                answer = self._answers.get(key)
-                if answer is None or answer.done():
+            for key, answer, request in self._out:
+                if answer.done():
                     self.forget(key)  # nobody waits for it any more
                 else:
                     requests.append(request)
@@ -213,7 +225,23 @@ class _Wire(asyncio.Protocol):
         except OddwireError as error:
             self.end(f"the node's answer is not JSON-RPC: {error}")
 
+    def _see_usual(self, text: str, at: int) -> tuple[str, int] | None:
+        """See whether a document is the usual result, and give it to the call with that id."""
+        start = at + len(_HEAD)
+        end = text.find(self._tail, start, start + self._reach)
+        if end < 0 or not text.startswith(_HEAD, at):
+            return None
+        key = text[start:end]
+        answer = self._answers.pop(key, None)
+        if answer is None:
+            return None
+        if not answer.done():
+            answer.set_result(self._usual.copy())
+        return key, end + len(self._tail)
+
     def _take(self, document: Any) -> None:
+        if type(document) is str:
+            return  # it was seen, and given to its call
         if not isinstance(document, dict):
             self.end("the node's answer is not JSON-RPC: an array")
             return
@@ -244,7 +272,8 @@ class _Wire(asyncio.Protocol):
             self._lost.set_result(None)
 
 
-def _quoted(text: str) -> bytes:
-    if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
-        return b'"%b"' % text.encode()
-    return encode(text)[:-2]
+@functools.lru_cache(64)
+def _parts(method: str) -> tuple[str, bytes]:
+    """Give how the id of a call begins, and what stands between its number and the parameters."""
+    name = method if method.replace("-", "_").isidentifier() and method.isascii() else "call"
+    return f"oddwire:{name}#", b'","method":%b,"params":' % encode(method)[:-2]

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from oddwire.errors import ConnectionClosed, NodeRefused
-from oddwire.jsonrpc import JsonRpcClient, JsonRpcServer, encode
+from oddwire.jsonrpc import JsonRpcClient, JsonRpcServer, JsonSplitter, encode
 
 
 @pytest.fixture
@@ -172,3 +177,89 @@ async def test_a_method_that_is_no_name_is_not_told_and_a_code_that_is_no_number
             await client.call("echo")
     assert (type(caught.value.code), caught.value.code) == (int, -1)
     assert heard == ["heard"]
+
+
+SENT = {"status": "sent"}
+
+
+def usual(request: Any) -> bytes:
+    """The usual result as lightningd writes it."""
+    return b'{"jsonrpc":"2.0","id":"%b","result":{"status":"sent"}}\n\n' % request["id"].encode()
+
+
+@pytest.fixture
+def answering(tmp_path: Path) -> Callable[..., AbstractAsyncContextManager[JsonRpcClient]]:
+    """Make a client of a node that collects some requests, then writes what ``answer`` makes of them, in pieces."""
+
+    @contextlib.asynccontextmanager
+    async def make(collected: int, answer: Callable[[list[Any]], list[bytes]]) -> AsyncIterator[JsonRpcClient]:
+        async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            splitter = JsonSplitter()
+            requests: list[Any] = []
+            while data := await reader.read(1 << 16):
+                requests += splitter.feed(data)
+                if len(requests) == collected:
+                    for piece in answer(requests):
+                        writer.write(piece)
+                        await writer.drain()
+                        await asyncio.sleep(0)
+                    requests.clear()
+            writer.close()
+
+        async with (
+            await asyncio.start_unix_server(speak, str(tmp_path / "rpc")),
+            JsonRpcClient(tmp_path / "rpc", usual=SENT) as client,
+            asyncio.timeout(20),
+        ):
+            yield client
+
+    return make
+
+
+async def test_the_usual_result_is_each_callers_own(answering) -> None:
+    async with answering(3, lambda requests: [b"".join(map(usual, requests))]) as client:
+        results = await asyncio.gather(*(client.call("send-it", [number]) for number in range(3)))
+    assert results == [SENT] * 3
+    results[0]["status"] = "changed"
+    assert results[1:] == [SENT] * 2
+
+
+@pytest.mark.parametrize("cut", range(0, 420, 7))
+async def test_the_usual_result_among_others_split_anywhere(answering, cut: int) -> None:
+    def answer(requests: list[Any]) -> list[bytes]:
+        first, other, spaced, refused, last = requests
+        data = usual(first)
+        data += encode({"jsonrpc": "2.0", "id": other["id"], "result": {"status": "sent", "to": "all"}})
+        data += json.dumps({"jsonrpc": "2.0", "id": spaced["id"], "result": SENT}).encode()
+        data += encode({"jsonrpc": "2.0", "id": refused["id"], "error": {"code": -1, "message": "sent"}})
+        data += usual(last)
+        return [data[:cut], data[cut:]]
+
+    async with answering(5, answer) as client:
+        calls = [client.begin("send", b"{}") for _ in range(5)]
+        results = await asyncio.gather(*calls, return_exceptions=True)
+    assert results[:3] == [SENT, {"status": "sent", "to": "all"}, SENT]
+    assert isinstance(results[3], NodeRefused)
+    assert results[4] == SENT
+
+
+async def test_the_usual_result_is_dropped_where_nobody_waits_for_it(answering) -> None:
+    def answer(requests: list[Any]) -> list[bytes]:
+        cancelled, wanted = requests
+        calls[0].cancel()
+        return [usual({"id": "oddwire:send#77"}) + usual(cancelled) + usual(cancelled) + usual(wanted)]
+
+    async with answering(2, answer) as client:
+        calls = [client.begin("send", b"{}") for _ in range(2)]
+        assert await calls[1] == SENT
+        assert calls[0].cancelled()
+
+
+async def test_an_odd_id_before_the_usual_result_is_parsed(answering) -> None:
+    def answer(requests: list[Any]) -> list[bytes]:
+        first, second = (request["id"] for request in requests)
+        twice, escaped = f'x","id":"{first}', second.replace("o", "\\u006f", 1)
+        return [usual({"id": twice}) + usual({"id": escaped}) + usual({"id": "long" * 99})]
+
+    async with answering(2, answer) as client:
+        assert await asyncio.gather(client.call("send"), client.call("send")) == [SENT] * 2

@@ -41,6 +41,7 @@ logger = logging.getLogger("oddwire.transports.cln")
 
 _REFUSED_TYPES: Final = {type_id.to_bytes(2, "big"): type_id for type_id in REFUSED}
 _GONE: Final = ("No such peer", "Peer is not connected", "Peer not connected")
+_SENT: Final = {"status": "Message sent to connectd for delivery"}  # the result of sendcustommsg
 _CLOSED: Final = "closed by us"
 _EVERYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104 - what a node listens at, not where it is found
 
@@ -131,7 +132,8 @@ class ClnTransport(Transport):
         configuration = params.get("configuration")
         configuration = configuration if isinstance(configuration, dict) else {}
         folder, name = configuration.get("lightning-dir", "."), configuration.get("rpc-file", "lightning-rpc")
-        self._rpc = JsonRpcClient(os.path.join(str(folder), str(name)))  # noqa: PTH118 - pathlib is slow to import
+        path = os.path.join(str(folder), str(name))  # noqa: PTH118 - pathlib is slow to import
+        self._rpc = JsonRpcClient(path, usual=_SENT)
         return option_values(manifest, params)
 
     def refuse(self, reason: str) -> None:
