@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeAlias, TypeVar, cast
 
 from oddwire.app.collector import hold_collector
@@ -123,6 +124,7 @@ class Extension:
 
         Raises `ExtensionError`: a message has one handler, of the right shape.
         """
+        _check_told(message, "on", "Ask")
 
         def register(function: _HandlerOf[M, H]) -> _HandlerOf[M, H]:
             scope = scope_of(function, sys._getframe(1))  # noqa: SLF001 - as dataclasses do
@@ -162,6 +164,7 @@ class Extension:
         Usage and help are made from its signature and docstring. What it raises is the caller's error: `NodeRefused`
         with its code, other errors of oddwire and `ValueError` with their text, and of all else only that it happened.
         """
+        _check_told(name, "rpc", '"quote-ask"')
 
         def register(
             function: Callable[Concatenate[Context, P], Coroutine[Any, Any, T]],
@@ -185,6 +188,7 @@ class Extension:
 
         What it returns is the option's value, in ``app.options[name]`` and ``context.options[name]``; see `Option`.
         """
+        _check_told(name, "option", '"quote-asset"')
 
         def register(function: OptionFunction) -> OptionFunction:
             before = self._options.get(name)
@@ -301,3 +305,9 @@ class Extension:
 
     def __repr__(self) -> str:
         return f"<Extension {self.name!r} of {self.module}>"
+
+
+def _check_told(told: object, decorator: str, example: str) -> None:
+    """Refuse a decorator without parentheses: it would take the function for its parameter, and drop it."""
+    if isinstance(told, FunctionType):
+        raise ExtensionError(f"{place(told)}: @{decorator} should be told more: @extension.{decorator}({example})")

@@ -203,6 +203,14 @@ def apply_max_length(kind: Kind, size: int) -> Kind:
 
 
 def _show(annotation: Any) -> str:
-    if isinstance(annotation, type) and get_origin(annotation) is None:
-        return annotation.__qualname__
-    return str(annotation).replace("typing.", "").replace("collections.abc.", "")
+    """Write an annotation as its author did: ``tuple[u8, str]``."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return next((extra.label for extra in annotation.__metadata__ if isinstance(extra, Kind)), _show(arguments[0]))
+    if origin in (Union, types.UnionType):
+        return " | ".join(map(_show, arguments))
+    if isinstance(origin, type):
+        return f"{origin.__name__}[{', '.join(map(_show, arguments))}]"
+    if isinstance(annotation, type):
+        return "None" if annotation is type(None) else annotation.__qualname__
+    return "..." if annotation is ... else str(annotation).replace("typing.", "").replace("collections.abc.", "")

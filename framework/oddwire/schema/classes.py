@@ -313,4 +313,6 @@ def _constructor(record: Record) -> Callable[..., Any]:
     source = "\n".join(
         [f"def __new__({', '.join(parameters)}):", *lines, "    _self.__class__ = _cls", "    return _self"]
     )
-    return compile_function(source, "__new__", names, f"new {record.qualified_name}")
+    made = compile_function(source, "__new__", names, f"new {record.qualified_name}")
+    made.__qualname__ = record.cls.__qualname__  # which Python names when an argument is wrong or missing
+    return made

@@ -270,3 +270,12 @@ async def _turn() -> None:
     import asyncio
 
     await asyncio.sleep(0)
+
+
+def test_refuses_decorators_without_parentheses(extension: Extension) -> None:
+    async def ask(context: Context) -> None: ...
+
+    for decorator, example in ((extension.on, "on(Ask)"), (extension.rpc, "rpc("), (extension.option, "option(")):
+        with pytest.raises(ExtensionError) as caught:
+            decorator(ask)  # type: ignore[operator]
+        assert f"ask: @{decorator.__name__} should be told more: @extension.{example}" in str(caught.value)

@@ -131,8 +131,11 @@ def test_kinds(annotation, kind):
 @pytest.mark.parametrize(
     ("annotation", "text"),
     [
-        (u8 | str, "should be one type, or X | None"),
-        (tuple[u8, str], "should be tuple[X, ...], or a @subtype"),
+        (u8 | str, "u8 | str should be one type, or X | None"),
+        (u8 | str | None, "u8 | str | None should be one type, or X | None"),
+        (tuple[u8, str], "tuple[u8, str] should be tuple[X, ...], or a @subtype"),
+        (set[Annotated[str, max_length(3)]], "set[str] is not a field type"),
+        (frozenset[tuple[point, ...]], "frozenset[tuple[point, ...]] is not a field type"),
         (tuple, "tuple is not a field type; write tuple[X, ...]"),
         (list, "write list[X]"),
         (dict, "write dict[str, X]"),

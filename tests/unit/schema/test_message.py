@@ -124,6 +124,8 @@ def test_decorators_on_the_wrong_classes():
 
     with pytest.raises(SchemaError, match="Plain: @message is for subclasses of Message; use @subtype"):
         message(0x8C01)(Plain)
+    with pytest.raises(SchemaError, match=r"Plain: @message should have a type number: @message\(0x8c01\)"):
+        message(Plain)  # type: ignore[type-var]
     with pytest.raises(SchemaError, match="QuoteRequest: a subclass of Message takes @message"):
         subtype(QuoteRequest)
 
@@ -145,3 +147,8 @@ def test_subtypes_look_like_dataclasses():
     assert repr(Order(price=3)) == "Order(price=3, note='')"
     assert Order.__doc__ == "What somebody wants."
     assert Order(price=3) == Order(price=3, note="")
+
+
+def test_wrong_arguments_name_the_class():
+    with pytest.raises(TypeError, match=r"^QuoteRequest\(\) missing 1 required keyword-only argument: 'nonce'"):
+        QuoteRequest(asset="eur")
