@@ -579,3 +579,12 @@ async def test_dropped_messages_are_counted_and_logged(start, meet):
     await peer.send(question(1))
     assert await peer.received() == [answer(1)]
     assert (await daemon.call("rough-told"))["questions"].count(7) == 250 - dropped
+
+
+async def test_an_extension_for_peers_with_a_channel_does_not_start_where_the_node_knows_of_none(start):
+    """On the embedded node alone: lightningd has listpeerchannels since v23.02, and one without it would answer the same."""
+    daemon = start.node("members")
+    why = (
+        "extension 'members': allow='channels' needs a node that knows its channels: Unknown command 'listpeerchannels'"
+    )
+    await daemon.logged("members.py", f"disabled itself at init: {why}")
