@@ -582,7 +582,7 @@ async def test_dropped_messages_are_counted_and_logged(start, meet):
 
 
 async def test_an_extension_for_peers_with_a_channel_does_not_start_where_the_node_knows_of_none(start):
-    """On the embedded node alone: lightningd has listpeerchannels since v23.02, and one without it would answer the same."""
+    """On the embedded node alone. A lightningd before v23.02 has no listpeerchannels either, and answers the same."""
     daemon = start.node("members")
     why = (
         "extension 'members': allow='channels' needs a node that knows its channels: Unknown command 'listpeerchannels'"
