@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from oddwire.cli.failure import USAGE, Failure
 from oddwire.errors import EncodeError
 from oddwire.schema import Field, Message, Schema, from_strings
+from oddwire.schema.kinds import Array, Kind, Maybe, Nested
 from oddwire.schema.text import show_value
 
 __all__ = ["from_assignments", "spell_fields"]
@@ -48,5 +49,16 @@ def spell_fields(schema: Schema) -> str:
 
 
 def _spell(field: Field) -> str:
-    text = f"{field.name}: {field.kind.label}"
+    text = f"{field.name}: {_type(field.kind)}"
     return text if field.required else f"{text} = {show_value(field.make_default())}"
+
+
+def _type(kind: Kind) -> str:
+    match kind:
+        case Maybe():
+            return f"{_type(kind.inner)} or None"
+        case Array():
+            return f"list of {_type(kind.element)}"
+        case Nested():
+            return f"{kind.label}({', '.join(f'{field.key}: {_type(field.kind)}' for field in kind.record.fields)})"
+    return kind.label

@@ -10,7 +10,20 @@ from typing import Any, TypeVar
 
 from oddwire.errors import CodecError, EncodeError, MalformedMessage
 from oddwire.schema.classes import record_of
-from oddwire.schema.kinds import Array, Boolean, Choice, Float, Integer, Kind, Maybe, Octets, Opaque, Text
+from oddwire.schema.kinds import (
+    Array,
+    Boolean,
+    Choice,
+    Float,
+    Integer,
+    Kind,
+    Maybe,
+    Nested,
+    Octets,
+    Opaque,
+    Table,
+    Text,
+)
 from oddwire.schema.message import Message, schema_of
 from oddwire.schema.record import Field, Record
 from oddwire.schema.tree import JSON, dump_record, load
@@ -47,7 +60,8 @@ def from_strings(cls: type[M], texts: Mapping[str, str]) -> M:
 
     Integers may be decimal or ``0x...``; bool is true or false; bytes and points are hex digits; channels look like
     ``539268x845x1``; enums take the member's name or value; None is ``none`` (for text, leave the field out); lists,
-    dicts and subtypes are JSON. Raises `EncodeError` naming the field, what was wrong and what would be right.
+    dicts and subtypes are JSON, in which enums may have names too. Raises `EncodeError` naming the field, what was
+    wrong and what would be right.
     """
     return _make(cls, texts, lambda field, text, path: _parse(field.kind, text, path))
 
@@ -99,12 +113,33 @@ def _parse(kind: Kind, text: str, path: str) -> Any:
                 plain = json.loads(text)
             except (ValueError, RecursionError):
                 raise EncodeError(f"should be {_hint(kind)}, not {text!r}", path=path) from None
+            plain = _spelled(kind, plain, path)
     try:
         return load(kind, plain, JSON, path)
     except MalformedMessage:
         if plain is text and not isinstance(kind, Text | Octets):  # those know best what is wrong
             raise EncodeError(f"should be {_hint(kind)}, not {text!r}", path=path) from None
         raise
+
+
+def _spelled(kind: Kind, plain: Any, path: str) -> Any:
+    """Take enums by name within JSON too, and refuse names that a subtype does not have: they are mistyped."""
+    match kind:
+        case Maybe() if plain is not None:
+            return _spelled(kind.inner, plain, path)
+        case Array() if isinstance(plain, list):
+            return [_spelled(kind.element, item, f"{path}[{number}]") for number, item in enumerate(plain)]
+        case Table() if isinstance(plain, dict):
+            return {key: _spelled(kind.value, item, f"{path}[{key!r}]") for key, item in plain.items()}
+        case Nested() if isinstance(plain, dict):
+            kinds = {field.key: field.kind for field in kind.record.fields}
+            unknown = sorted(plain.keys() - kinds)
+            if unknown:
+                raise EncodeError(f"has no field {unknown[0]!r}; {_fields_of(kind.record)}", path=path)
+            return {key: _spelled(kinds[key], item, f"{path}.{key}") for key, item in plain.items()}
+        case Choice() if isinstance(plain, str):
+            return kind.wire(_choice(kind, plain, path))
+    return plain
 
 
 def _number(text: str) -> int | str:

@@ -99,7 +99,10 @@ def test_names_what_is_wrong_and_lists_the_fields(assignments: list[str], reason
 
 
 def test_lists_fields_with_types_and_defaults() -> None:
-    assert spell_fields(SCHEMA).startswith("asset: str, nonce: u64 = 0, small: u16 = 7, fee: float = 0.5")
+    spelled = spell_fields(SCHEMA)
+    assert spelled.startswith("asset: str, nonce: u64 = 0, small: u16 = 7, fee: float = 0.5")
+    order = "Order(price: u64, tags: list of str)"
+    assert f", order: {order} or None = None, orders: list of {order} = []" in spelled
 
 
 @given(messages(Everything, anything=st.none() | st.integers(0, 9) | st.lists(st.booleans())))

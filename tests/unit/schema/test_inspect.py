@@ -53,6 +53,19 @@ class Say(Message):
     alias: str | None = None
 
 
+@subtype
+class Leg:
+    side: Side
+    more: tuple[Side | None, ...] = ()
+    order: Order | None = None
+
+
+@message(0x8C05)
+class Route(Message):
+    legs: tuple[Leg, ...] = ()
+    ends: dict[str, Side] = field(default_factory=dict)
+
+
 @message(0x8C03, codec="bolt")
 class Bolt(Message):
     number: u8
@@ -187,3 +200,29 @@ def test_what_is_wrong_in_a_dict_is_our_own_fault():
         to_dict({"text": "x"})
     with pytest.raises(SchemaError, match="is not a message"):
         from_dict(Order, {"price": 1})
+
+
+def test_names_of_enums_within_json():
+    legs = '[{"side": "SELL", "more": ["BUY", 2, null], "order": {"price": 3}}, {"side": 1}]'
+    assert from_strings(Route, {"legs": legs, "ends": '{"a": "SELL", "b": 1}'}) == Route(
+        legs=(
+            Leg(side=Side.SELL, more=(Side.BUY, Side.SELL, None), order=Order(price=3)),
+            Leg(side=Side.BUY),
+        ),
+        ends={"a": Side.SELL, "b": Side.BUY},
+    )
+
+
+@pytest.mark.parametrize(
+    ("legs", "path", "words"),
+    [
+        ('[{"side": "KEEP"}]', "$.legs[0].side", "should be one of BUY, SELL, not 'KEEP'"),
+        ('[{"side": 1, "sid": 2}]', "$.legs[0]", "has no field 'sid'; its fields are side, more, order"),
+        ('[{"side": 1, "order": {"prize": 2}}]', "$.legs[0].order", "has no field 'prize'; its fields are price, data"),
+        ("[[]]", "$.legs[0]", "should be a map, not list"),
+    ],
+)
+def test_what_is_mistyped_within_json_is_named(legs, path, words):
+    with pytest.raises(EncodeError) as caught:
+        from_strings(Route, {"legs": legs})
+    assert (caught.value.path, words in str(caught.value)) == (path, True), caught.value
