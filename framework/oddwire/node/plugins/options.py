@@ -161,6 +161,8 @@ class OptionTable:
         for name, text in given:
             if (option := self._options.get(name)) is None:
                 raise ExtensionError(f"unrecognized option --{name}: no plugin that runs has it")
+            if option.spec.type == "flag" and text is not None:
+                raise ExtensionError(f"--{name}={text}: doesn't allow an argument")
             try:
                 self._set(option, text, "cmdline")
             except ExtensionError as error:

@@ -139,6 +139,8 @@ def test_init_is_told_values_and_defaults() -> None:
         ([("nope", "1")], "unrecognized option --nope: no plugin that runs has it"),
         ([("count", "many")], '--count: "many" should be an integer'),
         ([("count", None)], "--count: requires an argument of type int"),
+        ([("flag", "true")], "--flag=true: doesn't allow an argument"),
+        ([("flag", "")], "--flag=: doesn't allow an argument"),
         ([("really", "maybe")], '--really: "maybe" should be true or false'),
     ],
 )
