@@ -241,7 +241,8 @@ class Conversation:
         except Refuse as error:
             await self._fail(link, handling, error.code, error.text)
         except BaseException as error:
-            self._dispatcher.enforcer.failed(context, message, error)
+            given_up = handling.handle is None or handling.handle.cancelled
+            self._dispatcher.enforcer.failed(context, message, error, given_up or self._dispatcher.tasks.ending)
             await self._fail(link, handling, Code.INTERNAL, "")
         finally:
             link.working -= 1

@@ -253,6 +253,8 @@ class Dispatcher:
     async def _work(self, lane: Lane) -> None:
         """Drain one lane for as long as its peer stays: handlers in order, and now and then a turn for other peers."""
         queue, contexts, turns = lane.queue, lane.contexts, _TURNS
+        me = asyncio.current_task()
+        assert me is not None  # noqa: S101 - narrows the type for checkers
         while True:
             while queue:
                 run, owner, message, weight = queue.popleft()
@@ -265,7 +267,10 @@ class Dispatcher:
                     if reply is not None:
                         await self.reply(lane, reply)
                 except BaseException as error:
-                    self.enforcer.failed(context, message, error)
+                    self.enforcer.failed(context, message, error, self.tasks.ending)
+                if me.cancelling():  # a handler has cancelled its own task, or still will have: no other's
+                    lane.worker = self.spawn(self._work(lane))
+                    return
                 turns -= 1
                 if not turns:
                     turns = _TURNS
@@ -338,7 +343,8 @@ class Dispatcher:
         try:
             await call.finish(**parameters)
         except BaseException as error:
-            self.enforcer.failed(Context(self.app, call.plugin, context.peer), None, error)
+            hooked = Context(self.app, call.plugin, context.peer)
+            self.enforcer.failed(hooked, None, error, self.tasks.ending)
 
     async def reply(self, lane: Lane, reply: Message, since: float | None = None) -> None:
         """Send what a handler returned."""

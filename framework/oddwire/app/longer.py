@@ -83,7 +83,7 @@ class LongerWay:
             if reply is not None:
                 await self._dispatcher.reply(lane, reply)
         except BaseException as error:
-            self._dispatcher.enforcer.failed(context, message, error)
+            self._dispatcher.enforcer.failed(context, message, error, self._dispatcher.tasks.ending)
         finally:
             lane.running -= 1
             if lane.slot is not None and not lane.slot.done():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
 from enum import Enum
@@ -87,12 +88,13 @@ class Enforcer:
             lane.hung_up = True
             self._spawn(self._hang_up(lane, told))
 
-    def failed(self, context: Context, message: object, error: BaseException) -> None:
+    def failed(self, context: Context, message: object, error: BaseException, ending: bool = True) -> None:
         """Deal with an exception of the author's code, or let it pass if it is ours to obey.
 
-        `SystemExit` is not: a message must not be able to end the application. `Refuse` is no failure.
+        `SystemExit` is not: a message must not be able to end the application; nor is the cancellation of a task that
+        is not ``ending``, as then a handler has cancelled its own. `Refuse` is no failure.
         """
-        if must_pass(error):
+        if must_pass(error) and (ending or not isinstance(error, asyncio.CancelledError)):
             raise error
         if isinstance(error, Refuse):
             logger.debug("%r refuses what %s sent: %s", context.extension, context.peer, error)

@@ -18,6 +18,8 @@ class Tasks:
         self._base = contextvars.copy_context()  # a task of ours is no part of what its maker is doing
         self._running: set[asyncio.Task[Any]] = set()  # the loop holds tasks weakly
         self._hurry = self._loop.create_future()  # done: closing waits for nobody
+        self.ending = False
+        """Whether tasks are cancelled, or were: a cancellation is ours, and no handler's own."""
         self.forget = self._running.discard
         """Tell that a task of `spawn_briefly` has ended."""
 
@@ -53,6 +55,7 @@ class Tasks:
                 if not everyone.done():
                     break
         finally:
+            self.ending = True
             while tasks := self._unfinished():
                 for task in tasks:
                     task.cancel("the application is closing")

@@ -276,7 +276,7 @@ class Inbox:
                         self._note(lane)
                         await self._store.touch().durable()
                     async with self._store.unit(extension) as unit:
-                        await _run(run)
+                        await self._run(run)
                         if not receiver.is_next(epoch, sequence):
                             raise _Superseded
                         unit.at_end(lambda: self._finish(lane, sequence))
@@ -300,6 +300,24 @@ class Inbox:
             receiver.dropped()
         except _Superseded:
             pass
+
+    async def _run(self, handler: Callable[[], Awaitable[object]]) -> None:
+        """Await a handler; what it does to its own task, which is ours, is its failure."""
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - narrows the type for checkers
+        try:
+            await handler()
+        except asyncio.CancelledError as error:
+            if not task.cancelling():
+                raise RuntimeError("the handler awaited something that was cancelled") from error
+            if self._closed.is_set():
+                raise
+        if task.cancelling() and not self._closed.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(0)  # where it comes, if it has not yet
+            while task.uncancel():
+                pass
+            raise RuntimeError("the handler cancelled its own task")
 
     def _finish(self, lane: _Lane, sequence: int) -> None:
         lane.receiver.finished(sequence)
@@ -364,13 +382,3 @@ class Inbox:
                 self._host.acknowledge(lane.peer.node_id, receiver.ack(lane.number, AckFlag.AGAIN if again else 0))
             if lane.peer.gone:
                 self.disconnected(lane.peer.node_id)
-
-
-async def _run(handler: Callable[[], Awaitable[object]]) -> None:
-    try:
-        await handler()
-    except asyncio.CancelledError as error:
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            raise
-        raise RuntimeError("the handler awaited something that was cancelled") from error

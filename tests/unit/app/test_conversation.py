@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from oddwire.app import Application, Context, Extension, Peer
+from oddwire.app import Application, Context, Extension, Peer, hookimpl
 from oddwire.app.conversation import spoken
 from oddwire.errors import ConnectionClosed, NotSupported, Refuse, RemoteProtocolError
 from oddwire.schema import Message, message, u64
@@ -283,6 +283,44 @@ async def test_one_of_many_that_came_at_once_can_be_cancelled(scene: Scene, serv
     assert server.cancelled == [1000]
     server.gate.set()
     assert await scene.hears() == [Reply(2, 0, answer(1002)), Reply(3, 0, answer(1003))]
+
+
+@pytest.mark.parametrize("waits", [True, False])
+async def test_a_handler_that_cancels_its_own_task_fails_its_request_alone(server: Server, waits: bool) -> None:
+    @server.extension.on(Even)
+    async def cancel(context: Context, request: Even) -> Answer:
+        task = asyncio.current_task()
+        assert task is not None
+        assert task.cancelling() == 0
+        if request.number == 1:
+            task.cancel()
+            if waits:
+                await asyncio.sleep(0)
+        return Answer(number=request.number)
+
+    failures: list[object] = []
+
+    class Watcher:
+        @hookimpl
+        def handler_failed(self, message: object, error: BaseException) -> None:
+            failures.append((message, type(error)))
+
+    transport = ScriptedTransport()
+    async with Application(server.extension, Watcher(), transport=transport) as app:
+        transport.connect_peer(ALICE)
+        scene = Scene(app, transport)
+        scene.say(hello())
+        await scene.hears()
+        for number in range(3):
+            scene.say(Request(number, 0, b"\x8c\x06" + number.to_bytes(8, "big")))
+        told = {frame.id: frame for frame in await scene.hears() if isinstance(frame, (Reply, Failure))}
+    failed = Failure(Scope.REQUEST, 1, Code.INTERNAL, "")
+    assert told == {
+        0: Reply(0, 0, answer(0)),
+        1: failed if waits else Reply(1, 0, answer(1)),
+        2: Reply(2, 0, answer(2)),
+    }
+    assert failures == ([(Even(number=1), asyncio.CancelledError)] if waits else [])
 
 
 async def test_closing_waits_for_requests_that_have_not_begun(server: Server) -> None:

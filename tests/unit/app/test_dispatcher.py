@@ -467,6 +467,61 @@ async def test_a_handler_whose_own_task_was_cancelled_failed(
     assert isinstance(watcher.failures[0][3], asyncio.CancelledError)
 
 
+@pytest.mark.parametrize("concurrent", [False, True])
+async def test_a_handler_that_cancels_its_own_task_ends_alone(
+    extension: Extension, transport: ScriptedTransport, concurrent: bool
+) -> None:
+    handled: list[int] = []
+
+    @extension.on(Ask, concurrent=concurrent)
+    async def handle(context: Context, request: Ask) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        assert task.cancelling() == 0
+        await asyncio.sleep(0)
+        handled.append(request.number)
+        if request.number % 3:
+            task.cancel()
+        if request.number % 3 == 1:
+            await asyncio.sleep(0)
+
+    watcher = Watcher()
+    async with running(extension, watcher, transport=transport):
+        for number in range(6):
+            transport.receive(ALICE, ask(number))
+        await idle()
+        transport.receive(ALICE, ask(6))  # to a lane that has come to rest
+        await idle()
+        assert sorted(handled) == list(range(7))
+    assert [(failure[2], type(failure[3])) for failure in watcher.failures] == [
+        (Ask(number=number), asyncio.CancelledError) for number in (1, 4)
+    ]
+    assert [reason for reason, _ in watcher.connections] == ["connected", "connected", "closed by us", "closed by us"]
+
+
+async def test_a_hook_that_cancels_its_own_task_ends_alone(extension: Extension, transport: ScriptedTransport) -> None:
+    handled: list[int] = []
+
+    @extension.on_connect
+    async def greet(context: Context) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await asyncio.sleep(0)
+
+    @extension.on(Ask)
+    async def handle(context: Context, request: Ask) -> None:
+        await asyncio.sleep(0)
+        handled.append(request.number)
+
+    watcher = Watcher()
+    async with running(extension, watcher, transport=transport):
+        transport.receive(ALICE, ask(1))
+        await idle()
+        assert handled == [1]
+    assert [(failure[0].node_id, failure[2]) for failure in watcher.failures] == [(ALICE, None), (BOB, None)]
+
+
 async def test_hooks_that_raise_are_reported_and_stop_nothing(
     extension: Extension, transport: ScriptedTransport, caplog: pytest.LogCaptureFixture
 ) -> None:

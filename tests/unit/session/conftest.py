@@ -122,6 +122,7 @@ class End:
 
     async def stop(self, crash: bool = False) -> None:
         self.outbox.close()
+        self.inbox.close()  # as applications do before they cancel anything
         for task in list(self.tasks):
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)

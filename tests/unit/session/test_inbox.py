@@ -275,6 +275,28 @@ async def test_a_handler_that_awaits_what_was_cancelled_has_failed(pair: Any) ->
     assert pair.bob.failed == [("the handler awaited something that was cancelled", 1)]
 
 
+@pytest.mark.parametrize("waits", [True, False])
+async def test_a_handler_that_cancels_its_own_task_has_failed(pair: Any, waits: bool) -> None:
+    async def handle(payload: bytes) -> None:
+        await pair.bob.count(payload)
+        task = asyncio.current_task()
+        assert task is not None
+        assert task.cancelling() == 0
+        if payload.endswith(b"1") and len(pair.bob.failed) < 2:
+            task.cancel()
+            if waits:
+                await asyncio.Event().wait()
+
+    pair.bob.handler = handle
+    pair.link()
+    receipts = [await pair.alice.send(name) for name in (b"1", b"2", b"3")]
+    for receipt in receipts:
+        await receipt.delivered()
+    assert pair.bob.failed == [("the handler cancelled its own task", number) for number in (1, 2)]
+    assert list(dict.fromkeys(pair.bob.handled)) == [b"\x80\x011", b"\x80\x012", b"\x80\x013"]
+    assert await pair.bob.door.get("count") == 3  # what failed has left nothing
+
+
 async def test_what_is_given_up_while_it_is_handled_leaves_nothing(pair: Any) -> None:
     hang = asyncio.Event()
 
