@@ -378,7 +378,7 @@ async def test_reliable_messages_take_effect_once_though_both_sides_are_killed_o
                 doubtful.update(some)  # they may have been accepted
                 return
 
-    for turn in range(4):
+    for turn in range(3):
         bodies = [body(turn * batch + index) for index in range(batch)]
         async with asyncio.TaskGroup() as group:
             group.create_task(we_send(bodies))
