@@ -17,6 +17,7 @@ from oddwire.jsonrpc.framing import MAX_DOCUMENT, JsonSplitter, encode
 __all__ = ["JsonRpcClient"]
 
 _EARLY: Final = 2048  # bytes: the node works on so many requests while we write more, instead of after all of them
+_READ: Final = 1 << 16
 _HEAD: Final = '{"jsonrpc":"2.0","id":"'  # of an answer, as lightningd writes it
 _LONGEST: Final = 64  # characters of an id in an answer that is known at sight
 
@@ -133,8 +134,8 @@ class JsonRpcClient:
         await self.aclose()
 
 
-class _Wire(asyncio.Protocol):
-    """One connection of a client."""
+class _Wire(asyncio.BufferedProtocol):
+    """One connection of a client. It is read into one buffer: asyncio would get memory for each read."""
 
     def __init__(
         self,
@@ -150,6 +151,7 @@ class _Wire(asyncio.Protocol):
         self._tail = f'","result":{encode(self._usual).decode()[:-2]}}}\n\n'
         self._reach = _LONGEST + len(self._tail)
         self._splitter = JsonSplitter(max_size=max_document, shortcut=None if usual is None else self._see_usual)
+        self._buffer = memoryview(bytearray(_READ))
         self._numbers = numbers
         self._on_notification = on_notification
         self._answers: dict[str, asyncio.Future[Any]] = {}
@@ -217,8 +219,11 @@ class _Wire(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is one without being derived from it
         self._flush()
 
-    def data_received(self, data: bytes) -> None:
-        self._splitter.push(data)
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._splitter.push(self._buffer[:nbytes].tobytes())
         try:
             for document in self._splitter:
                 self._take(document)

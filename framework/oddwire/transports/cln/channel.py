@@ -26,7 +26,7 @@ __all__ = ["Channel", "Handed"]
 
 logger = logging.getLogger("oddwire.transports.cln")
 
-_READ: Final = 1 << 18
+_READ: Final = 1 << 16  # all that a pipe holds; memory for more costs as much to get as all else a message does
 _OVERHEAD: Final = 128  # what a payload costs besides its bytes
 _PRINTED: Final = 16 * 1024  # bytes of a printed line that has no end
 _FOREIGN_READS: Final = 64  # at the end, of what others have printed
