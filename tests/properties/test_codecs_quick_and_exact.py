@@ -61,7 +61,9 @@ INTEGERS = [
     kind_of(getattr(fields, name)) for name in ("u8", "u16", "u32", "u64", "s8", "s16", "s32", "s64", "bigsize")
 ]
 TRUNCATED = [kind_of(fields.tu16), kind_of(fields.tu32), kind_of(fields.tu64)]
-NAMED_BYTES = [kind_of(fields.sha256), kind_of(fields.signature), kind_of(fields.short_channel_id)]
+NAMED_BYTES = [
+    kind_of(getattr(fields, name)) for name in ("sha256", "signature", "short_channel_id", "sciddir_or_pubkey")
+]
 COUNTS = [None, *(Prefixed(integer) for integer in INTEGERS if not integer.signed)]
 LIMITS = st.sampled_from([None, None, 2, 300])
 

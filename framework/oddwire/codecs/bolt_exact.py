@@ -26,6 +26,7 @@ from oddwire.schema.kinds import (
     Fixed,
     Integer,
     Kind,
+    Led,
     Maybe,
     Named,
     Nested,
@@ -261,7 +262,7 @@ class _Reader:
                 wire, stop = self.value(kind.base, at, end, path, earlier, is_record=is_record)
                 return _placed_at(path, at, load_choice, kind, wire, path), stop
             case Octets() | Text():
-                count, start = self.count(count_of(kind, is_record=is_record), at, end, path, earlier)
+                count, start = self.count(count_of(kind, is_record=is_record), kind.label, at, end, path, earlier)
                 data, stop = self.take(start, end, end - start if count is None else count, kind.label, path)
                 text = _decode(data, start, path) if isinstance(kind, Text) else data
                 _placed_at(path, at, check_fit, kind, len(text), path)
@@ -277,7 +278,7 @@ class _Reader:
         self, kind: Array, at: int, end: int, path: str, earlier: dict[str, Any], *, is_record: bool
     ) -> tuple[Any, int]:
         """Give an array's elements."""
-        count, start = self.count(count_of(kind, is_record=is_record), at, end, path, earlier)
+        count, start = self.count(count_of(kind, is_record=is_record), kind.label, at, end, path, earlier)
         if count is not None:
             least = count * least_size(kind.element)
             if least > end - start:
@@ -307,7 +308,9 @@ class _Reader:
                 value, stop = _placed(path, decode, self.buffer, kind.bits // 8, at, end)
         return value, stop
 
-    def count(self, count: Any, at: int, end: int, path: str, earlier: dict[str, Any]) -> tuple[int | None, int]:
+    def count(
+        self, count: Any, label: str, at: int, end: int, path: str, earlier: dict[str, Any]
+    ) -> tuple[int | None, int]:
         """Find how many there are (None: the rest) and where they start."""
         match count:
             case Prefixed(integer=integer):
@@ -318,6 +321,12 @@ class _Reader:
                 return earlier[name], at
             case Rest():
                 return None, at
+            case Led(sizes=sizes):
+                first, _ = self.take(at, end, 1, label, path)
+                if first[0] >= len(sizes):
+                    text = f"{label} should start with 00 to {len(sizes) - 1:02x}, not {first.hex()}"
+                    raise MalformedMessage(text, path=path, offset=at)
+                return sizes[first[0]], at
         raise NotImplementedError(count)
 
     def take(self, at: int, end: int, size: int, label: str, path: str) -> tuple[bytes, int]:

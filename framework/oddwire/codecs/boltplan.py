@@ -23,6 +23,7 @@ from oddwire.schema.kinds import (
     Fixed,
     Integer,
     Kind,
+    Led,
     Maybe,
     Named,
     Nested,
@@ -242,6 +243,8 @@ class _Dumper:
                 _unless(self._source, f"len({name}) == {size}")
             case Named(field=field):
                 _unless(self._source, f"len({name}) == {earlier[field]}")
+            case Led(sizes=sizes):
+                _unless(self._source, f"len({name}) == {self._source.bind(sizes, 'sizes')}[{name}[0]]")
 
 
 # Reading -------------------------------------------------------------------------------------------------------------
@@ -506,4 +509,10 @@ class _Loader:
                 return str(size)
             case Named(field=name):
                 return earlier[name]
+            case Led(sizes=sizes):
+                cursor.flush()
+                number = self._source.fresh("number")
+                first = f"{self._buffer}[{cursor.position}]"
+                self._source.line(f"{number} = {self._source.bind(sizes, 'sizes')}[{first}]")
+                return number
         return ""

@@ -21,6 +21,7 @@ from oddwire.schema.kinds import (
     Float,
     Integer,
     Kind,
+    Led,
     Maybe,
     Nested,
     Octets,
@@ -190,6 +191,8 @@ class TreeWriter:
         """Check all elements at once, at the speed of C, if they are plain; False if they are not."""
         if type(kind) not in (Boolean, Integer, Octets, Text) or getattr(kind, "max_length", None) is not None:
             return False
+        if isinstance(kind, Octets) and isinstance(kind.count, Led):
+            return False
         conditions = [f"set(map(type, {names})) == {self._types(_PLAIN[type(kind)])}"]
         if isinstance(kind, Integer) and kind.low > _WIDEST[0]:
             conditions.append(f"min({names}) >= {kind.low}")
@@ -222,6 +225,8 @@ class TreeWriter:
     def _check_length(self, kind: Octets | Text | Array | Table, name: str) -> None:
         if not isinstance(kind, Table | Text) and isinstance(kind.count, Fixed):
             self._unless(f"len({name}) == {kind.count.size}")
+        elif not isinstance(kind, Table) and isinstance(kind.count, Led):
+            self._unless(f"len({name}) == {self._source.bind(kind.count.sizes, 'sizes')}[{name}[0]]")
         if kind.max_length is not None:
             self._unless(f"len({name}) <= {kind.max_length}")
 

@@ -60,6 +60,7 @@ _KINDS: Final[Mapping[str, Kind]] = {
     for name in (
         *("byte", "u8", "u16", "u32", "u64", "s8", "s16", "s32", "s64", "tu16", "tu32", "tu64", "bigsize"),
         *("chain_hash", "channel_id", "sha256", "point", "short_channel_id", "signature", "bip340sig"),
+        "sciddir_or_pubkey",
     )
 }
 _LENGTHS: Final = {name: kind for name, kind in _KINDS.items() if isinstance(kind, Integer) and name in LENGTH_TYPES}

@@ -10,7 +10,7 @@ from dataclasses import MISSING
 from typing import Annotated, Any, Final, TypeAlias, TypeVar, overload
 
 from oddwire.proto.keys import PublicKey, ShortChannelId
-from oddwire.schema.kinds import Fixed, Integer, Octets, Opaque, Rest
+from oddwire.schema.kinds import Fixed, Integer, Led, Octets, Opaque, Rest
 from oddwire.values import Value
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "s16",
     "s32",
     "s64",
+    "sciddir_or_pubkey",
     "sha256",
     "short_channel_id",
     "signature",
@@ -85,6 +86,7 @@ chain_hash: TypeAlias = Annotated[bytes, Octets(Fixed(32), name="chain_hash")]
 channel_id: TypeAlias = Annotated[bytes, Octets(Fixed(32), name="channel_id")]
 signature: TypeAlias = Annotated[bytes, Octets(Fixed(64), name="signature")]
 bip340sig: TypeAlias = Annotated[bytes, Octets(Fixed(64), name="bip340sig")]
+sciddir_or_pubkey: TypeAlias = Annotated[bytes, Octets(Led((9, 9, 33, 33)), name="sciddir_or_pubkey")]
 point: TypeAlias = Annotated[
     PublicKey,
     Opaque(

@@ -25,6 +25,7 @@ __all__ = [
     "Float",
     "Integer",
     "Kind",
+    "Led",
     "Maybe",
     "Named",
     "Nested",
@@ -112,7 +113,13 @@ class Named(Value):
     field: str
 
 
-Count = Fixed | Prefixed | Rest | Named
+class Led(Value):
+    """``sizes`` has how many there are by the first of them, as with BOLT 1's sciddir_or_pubkey. For bytes only."""
+
+    sizes: tuple[int, ...]
+
+
+Count = Fixed | Prefixed | Rest | Named | Led
 
 
 class Octets(Kind):

@@ -14,6 +14,7 @@ from oddwire.schema.kinds import (
     Float,
     Integer,
     Kind,
+    Led,
     Maybe,
     Named,
     Nested,
@@ -72,6 +73,8 @@ def least_size(kind: Kind) -> int:
         case Octets() | Text() | Array():
             if isinstance(kind.count, Fixed):
                 return kind.count.size * (least_size(kind.element) if isinstance(kind, Array) else 1)
+            if isinstance(kind.count, Led):
+                return min(kind.count.sizes)
             if isinstance(kind.count, Rest | Named):
                 return 0
             return least_size((kind.count or DEFAULT_COUNT).integer)

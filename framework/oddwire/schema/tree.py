@@ -23,6 +23,7 @@ from oddwire.schema.kinds import (
     Float,
     Integer,
     Kind,
+    Led,
     Maybe,
     Nested,
     Octets,
@@ -131,6 +132,8 @@ def dump(kind: Kind, value: Any, form: Form, path: str = "$") -> Any:
             if not isinstance(value, bytes | bytearray):
                 _wrong(kind, value, path)
             check_length(kind, len(value), path)
+            if reason := _badly_led(kind, value):
+                raise ValueOutOfRange(reason, path=path)
             if form.hexed:
                 return value.hex()
             return value if type(value) is bytes else bytes(memoryview(value))
@@ -240,6 +243,8 @@ def load(kind: Kind, plain: Any, form: Form, path: str = "$") -> Any:
             if type(data) is not bytes:
                 _malformed(kind, plain, path)
             check_fit(kind, len(data), path)
+            if reason := _badly_led(kind, data):
+                raise MalformedMessage(reason, path=path)
             return data
         case Opaque():
             return _load_opaque(kind, plain, form, path)
@@ -289,6 +294,16 @@ def _bad_length(kind: Octets | Text | Array | Table, length: int) -> str:
     if kind.max_length is not None and length > kind.max_length:
         return f"{kind.label} should be at most {kind.max_length} {unit}, not {length}"
     return ""
+
+
+def _badly_led(kind: Octets, data: bytes | bytearray) -> str:
+    if not isinstance(kind.count, Led):
+        return ""
+    sizes = kind.count.sizes
+    if not data or data[0] >= len(sizes):
+        return f"{kind.label} should start with 00 to {len(sizes) - 1:02x}, not {data[:1].hex() or 'end there'}"
+    size = sizes[data[0]]
+    return "" if len(data) == size else f"{kind.label} should be {size} bytes after {data[:1].hex()}, not {len(data)}"
 
 
 def _load_float(kind: Float, plain: Any, path: str) -> float:

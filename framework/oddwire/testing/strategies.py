@@ -18,6 +18,7 @@ from oddwire.schema.kinds import (
     Float,
     Integer,
     Kind,
+    Led,
     Maybe,
     Named,
     Nested,
@@ -58,6 +59,13 @@ def values(kind: Kind, *, codec: str = "msgpack", max_size: int = 8) -> st.Searc
             return st.booleans()
         case Float():
             return st.floats(allow_nan=False, allow_infinity=False)
+        case Octets(count=Led(sizes=sizes)):
+            firsts = st.integers(0, len(sizes) - 1)
+            return firsts.flatmap(
+                lambda first: st.binary(min_size=sizes[first] - 1, max_size=sizes[first] - 1).map(
+                    lambda rest: bytes([first]) + rest
+                )
+            )
         case Octets():
             low, high = _lengths(kind, max_size)
             return st.binary(min_size=low, max_size=high)

@@ -157,6 +157,7 @@ def test_rows_of_every_kind_are_written_back():
         "msgdata,a,x,s16,n1",
         "msgdata,a,y,sha256,n1",
         "msgdata,a,z,signature,2",
+        "msgdata,a,first_node_id,sciddir_or_pubkey,",
         "msgdata,a,none,byte,0",
         "msgdata,a,letter,utf8,1",
         "msgdata,a,count,bigsize,",

@@ -7,7 +7,7 @@ import pytest
 from oddwire.proto.keys import PrivateKey, PublicKey, ShortChannelId
 from oddwire.schema import fields
 from oddwire.schema.annotations import kind_of
-from oddwire.schema.kinds import Fixed, Integer, Octets, Opaque, Rest
+from oddwire.schema.kinds import Fixed, Integer, Led, Octets, Opaque, Rest
 
 # BOLT 1, Fundamental Types
 RANGES = {
@@ -39,6 +39,10 @@ def test_integers(name, bounds):
 @pytest.mark.parametrize(("name", "size"), SIZES.items())
 def test_bytes_of_fixed_size(name, size):
     assert kind_of(getattr(fields, name)) == Octets(Fixed(size), name=name)
+
+
+def test_a_node_or_a_channel_with_its_direction():
+    assert kind_of(fields.sciddir_or_pubkey) == Octets(Led((9, 9, 33, 33)), name="sciddir_or_pubkey")
 
 
 def test_points_and_channels_are_objects():
