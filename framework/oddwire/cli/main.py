@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from importlib.metadata import version
 from typing import Annotated
 
-import typer
+try:
+    import typer
 
-from oddwire.cli import call, node, plugin, run, send
+    from oddwire.cli import call, node, plugin, run, send
+except KeyboardInterrupt:  # which is most of the time a command takes to start
+    sys.exit(130)
 
 __all__ = ["main"]
 

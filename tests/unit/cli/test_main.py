@@ -1,4 +1,5 @@
 from importlib.metadata import entry_points, version
+from pathlib import Path
 
 from oddwire.cli.main import main
 
@@ -7,6 +8,11 @@ async def test_without_arguments_it_tells_what_there_is(oddwire) -> None:
     code, out, err = await oddwire()
     assert code == 2
     assert all(command in out + err for command in ("run ", "send ", "demo "))
+
+
+async def test_ctrl_c_while_it_loads_is_quiet(oddwire, tmp_path: Path) -> None:
+    (tmp_path / "typer.py").write_text("raise KeyboardInterrupt\n")  # where the commands load it from
+    assert await oddwire("run", "echo") == (130, "", "")
 
 
 async def test_help_and_version(oddwire) -> None:
