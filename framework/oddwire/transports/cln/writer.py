@@ -27,7 +27,7 @@ class Writer:
     def __init__(self, fd: int) -> None:
         self.fd = fd
         self._queue: deque[bytes] = deque()
-        self._unsent = memoryview(b"")
+        self._unsent: bytes | memoryview = b""
         self._lost_lines = 0
         self._writing = threading.Lock()
 
@@ -85,7 +85,7 @@ class Writer:
                 while queue and size < _CHUNK:
                     pieces.append(queue.popleft())
                     size += len(pieces[-1])
-                self._unsent = memoryview(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+                self._unsent = pieces[0] if len(pieces) == 1 else b"".join(pieces)
             try:
                 written = os.write(self.fd, self._unsent)
             except BlockingIOError:
@@ -93,7 +93,7 @@ class Writer:
             except OSError:
                 # Nobody will read it; stdin tells the end
                 queue.clear()
-                self._unsent = memoryview(b"")
+                self._unsent = b""
                 self._lost_lines = 0
                 return False
-            self._unsent = self._unsent[written:]
+            self._unsent = memoryview(self._unsent)[written:] if written < len(self._unsent) else b""
