@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from importlib.metadata import version
-from typing import Annotated
 
 try:
+    from importlib.metadata import version
+    from typing import Annotated
+
     import typer
 
     from oddwire.cli import call, node, plugin, run, send
