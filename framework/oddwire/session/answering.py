@@ -41,7 +41,7 @@ class Answerers:
     To make a task costs more than many a handler does. So one task goes on from a handler that waited for nothing to
     the next request. Another one is always ready to begin as soon as a handler does wait: it takes what comes next,
     and the first task ends with its handler. It ends, too, after a handler that left something behind in its task: a
-    cancellation, or context variables.
+    cancellation, or context variables. Where handlers wait, each request is given a task at once, until one does not.
 
     ``spawn`` starts a task, and ``ended`` is told when one that has begun has ended.
     """
@@ -54,29 +54,36 @@ class Answerers:
         self._spawn = spawn
         self._ended = ended
         self._waiting: deque[Answering] = deque()
-        self._called = False  # a task will begin in the loop's next turn
-        self._going: asyncio.Task[None] | None = None  # the last that began; None if its handler waits
+        self._called = 0  # tasks that will begin in the loop's next turn
+        self._going: asyncio.Task[None] | None = None  # the last that began, if it may go on after its handler
+        self._patient = False  # handlers wait, as far as is known
 
     def handle(self, answering: Answering) -> None:
         """Have a request handled, from the loop's next turn on."""
         self._waiting.append(answering)
-        if not self._called:
-            self._going = None
+        if self._going is not None:  # it waits, as the loop is elsewhere
+            self._going, self._patient = None, True
+        if self._patient or not self._called:
             self._call()
 
     def _call(self) -> None:
-        self._called = True
-        self._spawn(self._work())
+        wanted = len(self._waiting) if self._patient else 1
+        for _ in range(wanted - self._called):
+            self._called += 1
+            self._spawn(self._work())
 
     async def _work(self) -> None:
         waiting, context = self._waiting, contextvars.copy_context()
         me = asyncio.current_task()
         assert me is not None  # noqa: S101 - narrows the type for checkers
-        self._called, self._going = False, me
+        self._called -= 1
+        if self._going is not None:  # the one before waits
+            self._patient = True
+        self._going = me
         try:
             while waiting:
                 answering = waiting.popleft()
-                if waiting and not self._called:
+                if waiting and (self._patient or not self._called):
                     self._call()
                 if answering.cancelled:
                     continue
@@ -90,5 +97,9 @@ class Answerers:
                         break
                 except Exception:  # of a value in it that does not compare
                     break
+                if waiting:
+                    self._patient = False
         finally:
+            if self._going is me:
+                self._going = None
             self._ended(me)

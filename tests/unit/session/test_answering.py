@@ -87,6 +87,30 @@ async def test_handlers_that_wait_do_so_at_the_same_time_each_in_its_own_task(cr
     assert sorted(crew.numbers[5:]) == list(range(50))
 
 
+async def test_where_handlers_wait_all_begin_at_once_and_share_again_when_they_do_not(crew: Crew) -> None:
+    async def wait_a_turn(number: int) -> None:
+        begun.append(number)
+        await asyncio.sleep(0)
+        await crew.count(number)
+
+    begun: list[int] = []
+    for first, turns in ((0, 3), (20, 1), (40, 1)):  # at first it is not known
+        for number in range(first, first + 20):
+            crew.handle(wait_a_turn, number)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        assert begun == list(range(first + 20))
+        await crew.idle()
+    for first, most in ((60, 20), (80, 2), (100, 2)):
+        before = crew.made
+        for number in range(first, first + 20):
+            crew.handle(crew.count, number)
+        await crew.idle()
+        assert len({task for _, task in crew.done[first:]}) == 1
+        assert crew.made - before <= most
+    assert crew.numbers == list(range(120))
+
+
 async def test_a_task_whose_handler_has_waited_takes_no_other(crew: Crew) -> None:
     async def wait_a_turn(number: int) -> None:
         await asyncio.sleep(0)
