@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import re
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 
 from oddwire.cli.failure import Failure
@@ -13,7 +15,7 @@ from oddwire.errors import DefinitionError
 from oddwire.node.secret import make_once, read_private
 from oddwire.proto.keys import PrivateKey
 
-__all__ = ["KEY_FILE", "ephemeral_key", "load_key"]
+__all__ = ["KEY_FILE", "ephemeral_key", "load_key", "sole_use"]
 
 KEY_FILE = "node_key"
 
@@ -44,6 +46,24 @@ def load_key(data_dir: Path) -> PrivateKey:
     except OSError as error:
         where = "" if error.filename == str(data_dir) else f": {error.filename}"
         raise Failure(f"data directory {data_dir}: {error.strerror}{where}") from error
+
+
+@contextlib.contextmanager
+def sole_use(data_dir: Path) -> Iterator[None]:
+    """Keep other processes from running a node with the key of `load_key`: peers would know one of the two at a time.
+
+    It ends with the process, however that ends. Raises `Failure` if there is such a process.
+    """
+    handle = os.open(data_dir / KEY_FILE, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            text = f"data directory {data_dir} is in use by another node; stop that, or choose another --data-dir"
+            raise Failure(text) from None
+        yield
+    finally:
+        os.close(handle)
 
 
 def _read(path: Path) -> PrivateKey:

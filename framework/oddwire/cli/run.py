@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import sys
 from collections.abc import Collection, Sequence
@@ -16,10 +17,12 @@ from oddwire.app import Application, Extension, PluginManager, hookimpl
 from oddwire.cli.console import Console
 from oddwire.cli.events import Event, Printer
 from oddwire.cli.extras import describe_options, own_options, read_extras
+from oddwire.cli.keyfile import sole_use
 from oddwire.cli.options import Connect, DataDir, Json, Listen, Network, Proxy, Uvloop, Verbose
 from oddwire.cli.reporter import Reporter, log_to
 from oddwire.cli.session import call_when_broken, execute, loading, make_app, make_transport, start
 from oddwire.errors import DefinitionError
+from oddwire.transports.bolt8 import Bolt8Transport
 
 __all__ = ["SETTINGS", "STORE_FILE", "command", "run_extension"]
 
@@ -138,6 +141,12 @@ async def _serve(program: _Program, options: _Options, printer: Printer) -> int:
         network=options.network,
         proxy=options.proxy,
     )
+    with contextlib.nullcontext() if options.data_dir is None else sole_use(options.data_dir):
+        await _serve_on(transport, program, options, printer)
+    return 0
+
+
+async def _serve_on(transport: Bolt8Transport, program: _Program, options: _Options, printer: Printer) -> None:
     waiting = [_WhenConnected(printer)] if options.connect else []
     plugins = PluginManager()
     plugins.register(Reporter(printer))
@@ -157,7 +166,6 @@ async def _serve(program: _Program, options: _Options, printer: Printer) -> int:
     # Called when signals are taken care of: who reads the URI may send one at once
     asyncio.get_running_loop().call_soon(_announce, app, printer)
     await app.run_until_stopped()
-    return 0
 
 
 def _announce(app: Application, printer: Printer) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from oddwire import PrivateKey
 from oddwire.cli.failure import Failure
-from oddwire.cli.keyfile import KEY_FILE, ephemeral_key, load_key
+from oddwire.cli.keyfile import KEY_FILE, ephemeral_key, load_key, sole_use
 
 
 def test_makes_a_key_that_only_its_owner_may_read(tmp_path: Path) -> None:
@@ -114,3 +114,14 @@ def test_a_data_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 
 def test_ephemeral_keys_differ() -> None:
     assert ephemeral_key() != ephemeral_key()
+
+
+def test_one_has_a_key_in_use_at_a_time(tmp_path: Path) -> None:
+    load_key(tmp_path)
+    with sole_use(tmp_path):
+        refused = pytest.raises(Failure, match=r"is in use by another node; stop that, or choose another --data-dir$")
+        with refused, sole_use(tmp_path):
+            pass
+        load_key(tmp_path)  # to send a message in its name
+    with sole_use(tmp_path):
+        pass

@@ -138,6 +138,21 @@ async def test_the_key_lives_in_the_data_dir(start, tmp_path: Path) -> None:
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
 
 
+async def test_one_node_runs_with_a_data_dir_at_a_time(oddwire, start, tmp_path: Path) -> None:
+    node = await start("run", "echo", *LOCAL, "--data-dir", tmp_path)
+    await node.line("listening")
+    code, out, err = await oddwire("run", "chat", *LOCAL, "--data-dir", tmp_path)
+    assert (code, out) == (1, "")
+    assert (
+        err
+        == f"oddwire: data directory {tmp_path} is in use by another node; stop that, or choose another --data-dir\n"
+    )
+    await node.interrupt(signal.SIGKILL)
+    again = await start("run", "chat", *LOCAL, "--data-dir", tmp_path)
+    await again.line("listening")
+    await again.interrupt()
+
+
 SHOP = """
 from oddwire import Context, Extension, Message, message
 
