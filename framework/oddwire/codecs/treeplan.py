@@ -226,7 +226,8 @@ class TreeWriter:
         if not isinstance(kind, Table | Text) and isinstance(kind.count, Fixed):
             self._unless(f"len({name}) == {kind.count.size}")
         elif not isinstance(kind, Table) and isinstance(kind.count, Led):
-            self._unless(f"len({name}) == {self._source.bind(kind.count.sizes, 'sizes')}[{name}[0]]")
+            sizes = {bytes([first]): size for first, size in enumerate(kind.count.sizes)}
+            self._unless(f"len({name}) == {self._source.bind(sizes.get, 'size_after')}({name}[:1])")
         if kind.max_length is not None:
             self._unless(f"len({name}) <= {kind.max_length}")
 

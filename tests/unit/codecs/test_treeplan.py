@@ -13,7 +13,21 @@ import pytest
 from oddwire.codecs.base import Retry
 from oddwire.codecs.treeplan import TreeWriter
 from oddwire.proto.keys import PrivateKey
-from oddwire.schema import Message, field, fixed, max_length, message, point, s8, schema_of, sha256, subtype, u8, u64
+from oddwire.schema import (
+    Message,
+    field,
+    fixed,
+    max_length,
+    message,
+    point,
+    s8,
+    schema_of,
+    sciddir_or_pubkey,
+    sha256,
+    subtype,
+    u8,
+    u64,
+)
 from oddwire.schema.source import Source
 from oddwire.schema.tree import MSGPACK, dump_record, load_record
 
@@ -37,6 +51,7 @@ class Whole(Message):
     text: Annotated[str, max_length(3)]
     digest: sha256
     key: point
+    node: sciddir_or_pubkey
     word: Literal["yes", "no"]
     order: Order
     orders: tuple[Order, ...] = field(key="the orders")
@@ -59,6 +74,7 @@ WHOLE = Whole(
     text="abc",
     digest=bytes(32),
     key=KEY,
+    node=bytes(9),
     word="yes",
     order=Order(price=1),
     orders=(Order(price=2),),
@@ -114,6 +130,9 @@ def test_defaults():
         {"text": b"x"},
         {"digest": bytes(31)},
         {"key": "02"},
+        {"node": b""},
+        {"node": b"\4" * 33},
+        {"node": bytes(33)},
         {"word": "maybe"},
         {"order": None},
         {"orders": [1]},
