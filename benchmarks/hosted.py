@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.harness import ROUNDS, Row, median_ratio
-from benchmarks.node import BARE, Caller, Daemon, script
+from benchmarks.node import BARE, PYLN_TELLS, Caller, Daemon, script
 from oddwire import Message, message
 from oddwire.codecs.registry import Registry
 from oddwire.proto import PrivateKey, connect
@@ -88,7 +88,8 @@ async def send(context: Context, node_id: str, text: str, count: int, depth: int
 extension.run({arguments})
 """
 
-PYLN = """#!{python}
+PYLN = (
+    """#!{python}
 import time
 import msgpack
 from pyln.client import Plugin
@@ -107,16 +108,9 @@ def custommsg(peer_id, payload, plugin, **kwargs):
     if sleep:
         time.sleep(sleep)
     return {{"result": "continue"}}
-
-@plugin.async_method("seen")
-def how_many(request, least=0):
-    if seen >= least:
-        request.set_result({{"seen": seen}})
-    else:
-        waiting.append((least, request))
-
-plugin.run()
 """
+    + PYLN_TELLS
+)
 
 
 @message(0x8001)

@@ -35,7 +35,20 @@ DEPTH = 16
 PLUGINS = 100
 PEERS = 1000
 
-PYLN = """#!{python}
+PYLN_TELLS = """
+@plugin.async_method("seen")
+def how_many(request, least=0):
+    if seen >= least:
+        request.set_result({{"seen": seen}})
+    else:
+        waiting.append((least, request))
+
+plugin.run()
+"""
+"""How a plugin made with pyln-client tells what it has seen, once that is enough."""
+
+PYLN = (
+    """#!{python}
 from pyln.client import Plugin
 plugin = Plugin()
 seen = 0
@@ -49,16 +62,9 @@ def custommsg(peer_id, payload, plugin, **kwargs):
     if waiting and seen >= waiting[0][0]:
         waiting.pop()[1].set_result({{"seen": seen}})
     return {{"result": "continue"}}
-
-@plugin.async_method("seen")
-def how_many(request, least=0):
-    if seen >= least:
-        request.set_result({{"seen": seen}})
-    else:
-        waiting.append((least, request))
-
-plugin.run()
 """
+    + PYLN_TELLS
+)
 
 BARE = """#!{python} -IS
 import json, sys
