@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, Literal, NoReturn
 
 from oddwire.app.assembly import Assembly
-from oddwire.app.collector import relax_collector
+from oddwire.app.collector import hold_collector, relax_collector
 from oddwire.app.hookspecs import hookimpl
 from oddwire.app.plugins import PluginManager
 from oddwire.errors import OddwireError
@@ -58,6 +58,7 @@ def run_hosted(*extensions: object, receive: Literal["hook", "notification"] = "
     SIGTERM, SIGINT, ``plugin stop`` and the end of the node stop the application: handlers have two seconds. After
     4.5 seconds the kernel ends the process, even if a handler blocks it.
     """
+    hold_collector()  # plugin files come here at once
     if not is_hosted():
         sys.exit(f"{sys.argv[0]} is a plugin: lightningd --plugin={os.path.abspath(sys.argv[0])} runs it")  # noqa: PTH100
     from oddwire.transports.cln.guard import take_stdio
