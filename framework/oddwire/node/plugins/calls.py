@@ -14,8 +14,6 @@ from oddwire.node.plugins.texts import brief, id_prefix
 
 __all__ = ["MessageCalls", "call_peer_connected"]
 
-_PROMPT: Final = 0.005
-"""Seconds within which an answer counts as prompt."""
 _PROVEN: Final = 16
 """Prompt answers in a row after which a plugin is handed messages ahead."""
 _MOST_DIGITS: Final = 2 * 64 * 1024
@@ -34,9 +32,10 @@ class MessageCalls:
     plugin that ends before it has answered. One that has much to read yet is asked when it has read half of that.
     """
 
-    def __init__(self, hooks: HookTable, *, ahead: int) -> None:
+    def __init__(self, hooks: HookTable, *, ahead: int, prompt: float) -> None:
         self._hooks = hooks
         self._ahead = ahead
+        self.prompt = prompt
         self._lanes: dict[str, _Lane] = {}
 
     def start(self, peer_id: str, type_id: int, payload: str, done: Callable[[], None]) -> bool:
@@ -156,7 +155,7 @@ class _Call:
             result = answer.get("result")
             if type(result) is not dict or result.get("result") != "continue":
                 plugin.kill(_wrong_answer("custommsg", answer, '{"result": "continue"}'))
-            elif time.monotonic() - self._since < _PROMPT:
+            elif time.monotonic() - self._since < self._calls.prompt:
                 plugin.prompt_answers += 1
             else:
                 plugin.prompt_answers = 0

@@ -46,7 +46,7 @@ class PluginHost:
         self._limits = limits or PluginLimits()
         self._plugin_dir = plugin_dir or services.lightning_dir.parent / "plugins"
         self._roster = Roster(services, reserved_options)
-        self._calls = MessageCalls(self._roster.hooks, ahead=self._limits.ahead)
+        self._calls = MessageCalls(self._roster.hooks, ahead=self._limits.ahead, prompt=self._limits.prompt)
         self._disabled: tuple[str, ...] = ()
         self._startup = True
         self._closing = False

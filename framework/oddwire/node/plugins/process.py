@@ -36,6 +36,8 @@ class PluginLimits:
     """Seconds to exit after the ``shutdown`` notification."""
     ahead: int = 64
     """Messages of one peer that a plugin may be handed before it answers the first, if it answers promptly."""
+    prompt: float = 0.005
+    """Seconds within which an answer counts as prompt."""
     unread: int = 32 * 1024 * 1024
     """Bytes that may wait for a plugin that does not read its stdin."""
     document: int = MAX_DOCUMENT

@@ -109,7 +109,7 @@ async def test_one_message_of_a_peer_at_a_time_and_peers_side_by_side(
 async def test_a_prompt_plugin_is_handed_messages_ahead(
     make_host: Callable[..., PluginHost], services: Any, bare: Any
 ) -> None:
-    host = make_host(ahead=4)
+    host = make_host(ahead=4, prompt=60)  # whatever else the machine does
     body = (
         LATER
         + """
@@ -143,7 +143,7 @@ def custommsg(request):
 async def test_of_large_messages_few_are_handed_ahead(
     make_host: Callable[..., PluginHost], services: Any, bare: Any
 ) -> None:
-    host = make_host()
+    host = make_host(prompt=60)
     await host.start([bare(hooks=HOOK)])
     ready = asyncio.Event()
     while not host.custommsg(PEER, b"\xc0\xdf", ready.set):
@@ -202,7 +202,7 @@ async def test_who_waits_for_a_plugin_that_ends_goes_on(
 async def test_a_wrong_answer_amid_messages_handed_ahead(
     make_host: Callable[..., PluginHost], services: Any, bare: Any
 ) -> None:
-    host = make_host(ahead=4)
+    host = make_host(ahead=4, prompt=60)  # whatever else the machine does
     body = """
 OPEN = []
 def custommsg(request):
@@ -232,7 +232,7 @@ def custommsg(request):
 async def test_ahead_only_where_a_plugin_is_alone(
     make_host: Callable[..., PluginHost], services: Any, bare: Any
 ) -> None:
-    host = make_host(ahead=4)
+    host = make_host(ahead=4, prompt=60)  # whatever else the machine does
     await host.start([bare("one", hooks=HOOK), bare("two", hooks=HOOK)])
     loop = asyncio.get_running_loop()
     for _ in range(50):
@@ -244,7 +244,7 @@ async def test_ahead_only_where_a_plugin_is_alone(
 async def test_no_overtaking_when_the_chain_changes(
     make_host: Callable[..., PluginHost], services: Any, bare: Any
 ) -> None:
-    host = make_host(ahead=4)
+    host = make_host(ahead=4, prompt=60)  # whatever else the machine does
     await host.start([bare("one", hooks=HOOK)])
     ready = asyncio.Event()
     while not host.custommsg(PEER, b"\xc0\xdf", ready.set):
