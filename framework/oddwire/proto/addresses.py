@@ -18,8 +18,11 @@ def join_address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def parse_address(text: str, *, default_port: int = DEFAULT_PORT) -> tuple[str, int]:
-    """Read ``host``, ``host:port``, ``[v6]`` or ``[v6]:port``. Raises `ValueError` naming what is wrong."""
+def parse_address(text: str, *, default_port: int = DEFAULT_PORT, any_name: bool = False) -> tuple[str, int]:
+    """Read ``host``, ``host:port``, ``[v6]`` or ``[v6]:port``. Raises `ValueError` naming what is wrong.
+
+    ``any_name`` takes a host that no resolver would look up, too: ``a..b``, or parts of more than 63 characters.
+    """
     host, separator, port = text.rpartition(":")
     if not separator or text.endswith("]") or (":" in host and not host.startswith("[")):
         host, port = text, str(default_port)
@@ -27,6 +30,8 @@ def parse_address(text: str, *, default_port: int = DEFAULT_PORT) -> tuple[str, 
         host = host[1:-1]
     if not host or any(char.isspace() or char in "@[]/" for char in host) or (":" in host and not _is_ipv6(host)):
         raise ValueError(f"address should be host:port, not {text!r}")
+    if not any_name and not _is_name(host):
+        raise ValueError(f"host should be an address, or a name in parts of 1 to 63 characters, not {host!r}")
     if not (port.isascii() and port.isdigit() and int(port) <= 65535):
         raise ValueError(f"port should be 0 to 65535, not {port!r} (in {text!r})")
     return host, int(port)
@@ -61,6 +66,14 @@ def _is_ipv6(host: str) -> bool:
     try:
         ipaddress.IPv6Address(host)
     except ValueError:
+        return False
+    return True
+
+
+def _is_name(host: str) -> bool:
+    try:
+        host.encode("idna")  # as who looks it up does
+    except UnicodeError:
         return False
     return True
 

@@ -41,6 +41,18 @@ def test_what_is_no_address_is_refused(text):
         parse_address(text)
 
 
+@pytest.mark.parametrize("host", ["a..b", ".a", "x" * 64, f"{'x' * 64}.onion", "."])
+def test_a_name_that_nobody_could_look_up_is_refused(host):
+    with pytest.raises(ValueError, match=r"^host should be an address, or a name in parts of 1 to 63 characters, not "):
+        parse_address(f"{host}:1")
+    assert parse_address(f"{host}:1", any_name=True) == (host, 1)
+
+
+@pytest.mark.parametrize("host", ["x" * 63, "host.", "münchen.example", "a_b"])
+def test_other_names_are_taken(host):
+    assert parse_address(f"{host}:1") == (host, 1)
+
+
 @pytest.mark.parametrize("port", ["", "-1", "65536", "x", "1.5", "٣", " 1", "99999999999999999999"])
 def test_what_is_no_port_is_refused(port):
     with pytest.raises(ValueError, match="port should be 0 to 65535, not"):

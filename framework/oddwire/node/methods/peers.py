@@ -118,8 +118,8 @@ def commands(node: Node) -> list[Command]:
 
 def _host_and_port(address: str) -> tuple[str, int | None]:
     """Read what may have a port, 1 to 65535; None if it has none. Raises `ValueError`."""
-    host, port = parse_address(address, default_port=0)
-    if not port and not parse_address(address, default_port=1)[1]:
+    host, port = parse_address(address, default_port=0, any_name=True)
+    if not port and not parse_address(address, default_port=1, any_name=True)[1]:
         raise ValueError(f"port should be 1 to 65535, not 0 (in {address!r})")
     return host, port or None
 
