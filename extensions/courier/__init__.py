@@ -27,6 +27,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import BinaryIO
 
 from oddwire import Application, Context, Extension, Limits, Message, NodeId, Refuse, field, message, subtype, u64
 
@@ -174,7 +175,8 @@ async def save(context: Context, number: int, path: Path) -> dict[str, object]:
     if not rows:
         raise ValueError(f"there is no parcel {number}; courier-inbox shows those there are")
     (data,) = rows[0]
-    await asyncio.to_thread(_write_new, path, data)
+    async with _new_file(path) as file:
+        await asyncio.to_thread(file.write, data)
     await context.store.execute("DELETE FROM courier_parcels WHERE number = ?", (number,))
     return {"path": str(path), "size": len(data)}
 
@@ -190,15 +192,11 @@ async def list_files(context: Context, node_id: NodeId) -> list[dict[str, object
 async def fetch_file(context: Context, node_id: NodeId, name: str, path: Path) -> dict[str, object]:
     """Fetch a file of a peer's into a new one."""
     size = 0
-    with await asyncio.to_thread(open, path, "xb") as file:
-        try:
-            stream = context.app.peer(node_id).stream(Fetch(name=name), Chunk, timeout=30)
-            async with contextlib.aclosing(stream):  # whatever ends us tells the peer to stop
-                async for chunk in stream:
-                    size += await asyncio.to_thread(file.write, chunk.data)
-        except BaseException:
-            await asyncio.to_thread(path.unlink, missing_ok=True)  # half a file is none
-            raise
+    async with _new_file(path) as file:
+        stream = context.app.peer(node_id).stream(Fetch(name=name), Chunk, timeout=30)
+        async with contextlib.aclosing(stream):  # whatever ends us tells the peer to stop
+            async for chunk in stream:
+                size += await asyncio.to_thread(file.write, chunk.data)
     return {"path": str(path), "size": size}
 
 
@@ -211,13 +209,24 @@ def _is_file(path: Path) -> bool:
 
 
 def _files(path: Path) -> list[File]:
-    found = [File(name=entry.name, size=entry.stat().st_size) for entry in path.iterdir() if _is_file(entry)]
+    found = [
+        File(name=entry.name, size=entry.stat().st_size)
+        for entry in path.iterdir()
+        if _is_name(entry.name) and _is_file(entry)
+    ]
     return sorted(found, key=lambda file: file.name)[:MAX_FILES]
 
 
-def _write_new(path: Path, data: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(data)
+@contextlib.asynccontextmanager
+async def _new_file(path: Path) -> AsyncIterator[BinaryIO]:
+    """Make a file. If the block fails it is gone again: half a file is none."""
+    with await asyncio.to_thread(open, path, "xb") as file:
+        try:
+            yield file
+            await asyncio.to_thread(file.flush)
+        except BaseException:
+            await asyncio.to_thread(path.unlink, missing_ok=True)
+            raise
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 import asyncio
 import os
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +19,8 @@ def shelf(tmp_path):
     (folder / "map.bin").write_bytes(bytes(range(256)) * 4096)
     (folder / "empty").touch()
     (folder / "link.txt").symlink_to(tmp_path / "secret.txt")
+    (folder / "a\nb").touch()
+    Path(os.fsdecode(bytes(folder) + b"/\xff")).touch()  # a name that is no text
     (folder / "deeper").mkdir()
     (folder / "deeper" / "file.txt").write_text("deep")
     return folder
@@ -112,7 +115,9 @@ async def test_files_are_listed_and_fetched(pair, shelf, tmp_path) -> None:
             await dialer.call("courier-fetch", node_id, "map.bin", str(tmp_path / "map.bin"))
 
 
-@pytest.mark.parametrize("name", ["../secret.txt", "link.txt", "deeper", "deeper/file.txt", "..", "", "none", "a\0b"])
+@pytest.mark.parametrize(
+    "name", ["../secret.txt", "link.txt", "deeper", "deeper/file.txt", "..", "", "none", "a\0b", "a\nb"]
+)
 async def test_nothing_else_is_fetched(pair, shelf, tmp_path, name: str) -> None:
     async with pair(("courier",), ("courier",), {"courier-folder": str(shelf)}) as (listener, dialer):
         target = tmp_path / "target"
