@@ -18,6 +18,7 @@ FLOORS = {
     "oddwire.errors": 0,
     "oddwire.files": 0,
     "oddwire.lazy": 0,
+    "oddwire.printable": 0,
     "oddwire.values": 0,
     "oddwire.proto": 1,
     "oddwire.proto.connection": 2,
@@ -35,7 +36,7 @@ FLOORS = {
 }
 FRONTS = {"oddwire.proto"}  # the package itself shows all of its floors, its modules lie on theirs
 PURE_OF_SESSION = ("basics", "fragments", "frames", "hello", "kinds", "layout", "limits", "reliable", "requests")
-PURE = ("oddwire.errors", "oddwire.values", "oddwire.proto", "oddwire.schema", "oddwire.codecs")
+PURE = ("oddwire.errors", "oddwire.printable", "oddwire.values", "oddwire.proto", "oddwire.schema", "oddwire.codecs")
 PURE += tuple(f"oddwire.session.{name}" for name in PURE_OF_SESSION)
 IMPURE = ("oddwire.proto.connection", "oddwire.proto.wire")
 WORLDLY = {"asyncio", "datetime", "os", "random", "secrets", "select", "selectors", "socket", "subprocess", "threading"}
