@@ -15,7 +15,7 @@ from oddwire.app.policy import decode_error
 from oddwire.app.router import Route
 from oddwire.errors import ConnectionClosed, LocalProtocolError, PeerNotConnected, Refuse, SessionError, StoreError
 from oddwire.schema import Message
-from oddwire.session.frames import decode, encode_ack
+from oddwire.session.frames import data_place, encode_ack
 from oddwire.session.inbox import Inbox
 from oddwire.session.kinds import Ack, Code, Data, Failure
 from oddwire.session.limits import Allowance, Counters, Limits
@@ -166,21 +166,21 @@ class Deliveries:
             link.session.wake(link, self._outbox.deadline(node_id))
 
     async def _send(self, link: Link, frame: bytes) -> None:
-        def failed(failure: Failure) -> None:
+        lane, sequence = data_place(frame)
+
+        def failed(failure: Failure) -> None:  # is kept for long: a refusal may come late. The frame is not
             if failure.code == Code.TOO_LARGE:
-                self._too_large(link, frame, failure.text)
+                self._too_large(link, lane, sequence, failure.text)
 
         try:
             await link.send(frame, failed=failed)
         except SessionError as error:
             if getattr(error, "code", Code.TOO_LARGE) == Code.TOO_LARGE:
-                self._too_large(link, frame, str(error))  # and if not, it goes again later
+                self._too_large(link, lane, sequence, str(error))  # and if not, it goes again later
 
-    def _too_large(self, link: Link, frame: bytes, text: str) -> None:
-        data = decode(frame)
-        if isinstance(data, Data):
-            self._outbox.give_up(link.node_id, data.lane, data.sequence, Code.TOO_LARGE, text)
-            self._ready(link.node_id)
+    def _too_large(self, link: Link, lane: int, sequence: int, text: str) -> None:
+        self._outbox.give_up(link.node_id, lane, sequence, Code.TOO_LARGE, text)
+        self._ready(link.node_id)
 
     def acknowledged(self, link: Link, ack: Ack) -> bool:
         """Take a peer's ack; False for one of nothing that was sent."""

@@ -277,6 +277,7 @@ class Dispatcher:
                     await asyncio.sleep(0)
             if lane.info is None or self.closing:
                 break
+            run = context = message = reply = None  # type: ignore[assignment]  # not kept while nothing comes
             lane.wake = self.loop.create_future()
             await lane.wake
         if lane.info is None:

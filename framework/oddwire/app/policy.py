@@ -95,7 +95,10 @@ class Enforcer:
         is not ``ending``, as then a handler has cancelled its own. `Refuse` is no failure.
         """
         if must_pass(error) and (ending or not isinstance(error, asyncio.CancelledError)):
-            raise error
+            try:
+                raise error
+            finally:
+                del error  # its traceback holds this frame, which would hold it
         if isinstance(error, Refuse):
             logger.debug("%r refuses what %s sent: %s", context.extension, context.peer, error)
             return

@@ -195,6 +195,7 @@ class Requests:
             lane.leave(reply, entry)
             if waiter.done() and not waiter.cancelled():
                 waiter.exception()  # seen: the send may have failed first
+            del waiter, entry, deadline  # an error's traceback holds this frame
 
 
 def _too_late(node_id: NodeId, message: Message, reply: type[Message], limit: float) -> ReplyTimeout:

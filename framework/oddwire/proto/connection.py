@@ -167,10 +167,13 @@ class LightningConnection(asyncio.BufferedProtocol):
         if self._sealer is not None:
             return
         if self._open_error is not None:
-            raise self._open_error
+            raise _copy(self._open_error)
         opener = self._loop.create_future()  # its own, so that cancelling one who waits disturbs no other
         self._openers.append(opener)
-        await opener
+        try:
+            await opener
+        finally:
+            del opener  # whose error's traceback holds this frame
 
     async def read_message(self) -> bytes:
         """Wait for the next message, 0 to 65535 bytes. One reader at a time; cancelling loses nothing.
@@ -236,6 +239,7 @@ class LightningConnection(asyncio.BufferedProtocol):
         finally:
             if self._writers is not None and writer in self._writers:
                 self._writers.remove(writer)
+            del writer  # whose error's traceback holds this frame
             self.congested = self._write_paused or bool(self._writers)
             if not self._write_paused:
                 self._loop.call_soon(self._wake_writer)
@@ -386,6 +390,8 @@ class LightningConnection(asyncio.BufferedProtocol):
         else:
             self._end("connection reset by the peer" if exc is not None else "closed by the peer")
         self._transport = None
+        # What hears of us mostly knows us, too: without these a connection is free as soon as nobody has it
+        self._frames = self.on_open = self.on_close = None
         if self._lost is not None and not self._lost.done():
             self._lost.set_result(None)
 
@@ -499,7 +505,7 @@ class LightningConnection(asyncio.BufferedProtocol):
 
     def _fail_open(self, error: Exception) -> None:
         if self._sealer is None and self._open_error is None:
-            self._open_error = error
+            self._open_error = _copy(error)
             self._wake_openers(error)
 
     def _wake_openers(self, error: Exception | None) -> None:
@@ -509,7 +515,7 @@ class LightningConnection(asyncio.BufferedProtocol):
             if error is None:
                 opener.set_result(None)
             else:
-                opener.set_exception(error)
+                opener.set_exception(_copy(error))
         self._openers.clear()
 
     def _end(self, reason: str) -> None:
@@ -538,3 +544,11 @@ class LightningConnection(asyncio.BufferedProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def _copy(error: Exception) -> Exception:
+    """Return an error without its traceback: that leads to frames which have the connection that would keep it."""
+    copy = type(error).__new__(type(error), *error.args)
+    copy.__dict__.update(error.__dict__)
+    copy.__cause__, copy.__suppress_context__ = error.__cause__, error.__suppress_context__
+    return copy

@@ -87,9 +87,14 @@ class Answerers:
                     self._call()
                 if answering.cancelled:
                     continue
+                # A request refers to its answering, and the arguments to the request: what would be a circle is opened
+                # here, so that all of it is free as soon as the work is done, however that ends
+                arguments, answering.arguments = answering.arguments, ()
                 answering.task = me
-                await answering.work(*answering.arguments)
-                answering.task = None
+                try:
+                    await answering.work(*arguments)
+                finally:
+                    answering.task = None
                 if self._going is not me or me.cancelling():
                     break
                 try:
@@ -103,3 +108,4 @@ class Answerers:
             if self._going is me:
                 self._going = None
             self._ended(me)
+            del me  # a task that ends by an exception keeps this frame

@@ -52,6 +52,11 @@ class _Call:
         elif not self.future.done():
             self.future.set_exception(error)
 
+    def drop(self) -> None:
+        """Let go of how it ended: the error's traceback leads to the frame that has the call."""
+        self.error = None
+        del self.future
+
     def cancelled_by_us(self, task: asyncio.Task[object] | None) -> bool:
         """Say whether a cancellation of the task that called was `fail`'s, and undo it then; as `asyncio.timeout`."""
         return self.error is not None and task is not None and task.uncancel() <= self._cancelling
@@ -104,9 +109,14 @@ class Calls:
         except BaseException as error:
             self._leave(call, number)
             cancelled = isinstance(error, asyncio.CancelledError)
-            if cancelled and call.cancelled_by_us(asyncio.current_task()) and call.error is not None:
-                raise call.error from None
-            raise
+            failure = call.error if cancelled and call.cancelled_by_us(asyncio.current_task()) else None
+            call.drop()
+            if failure is None:
+                raise
+            try:
+                raise failure from None
+            finally:
+                del failure  # or it would be held by this frame, which its traceback holds
         self._flying -= 1
         if self._turns:
             self._turns.next()
@@ -150,6 +160,7 @@ class Calls:
                     await call.future
         finally:
             self._leave(call, number)
+            call.drop()
 
     def _deadline(self, limit: float | None) -> float:
         if limit is None:
@@ -240,6 +251,10 @@ class Calls:
         """Fail everything."""
         for call in self.asked.clear():
             call.fail(error)
+
+    def close(self) -> None:
+        """Let go: the connection has ended, and everything was given up."""
+        self._turns.close()
 
 
 # What a failure without a text says

@@ -95,6 +95,7 @@ __all__ = [
     "Spoken",
     "UnknownFrame",
     "clip",
+    "data_place",
     "decode",
     "encode",
     "encode_ack",
@@ -268,6 +269,12 @@ def encode_data(lane: int, epoch: int, base: int, sequence: int, content: bytes)
     if len(content) < 2 or content[:2] == SESSION_TYPE_BYTES:
         raise _no_message(content)
     return pack(_DATA, Kind.DATA, lane, epoch, base, sequence, len(content)) + content
+
+
+def data_place(frame: bytes) -> tuple[int, int]:
+    """Return the lane and the sequence of a frame that `encode_data` made."""
+    _, _, lane, _, _, sequence, _ = _DATA.unpack_from(frame)
+    return lane, sequence
 
 
 def _decode_data(payload: bytes) -> Data:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from oddwire.errors import NotSupported, QuotaExceeded, RemoteFailure
+from oddwire.errors import ConnectionClosed, NotSupported, QuotaExceeded, RemoteFailure
 from oddwire.session.fragments import MAX_PIECE, split
 from oddwire.session.frames import encode_cancel
 from oddwire.session.kinds import Failure, Scope
@@ -24,11 +24,22 @@ _REMEMBERED: Final = 64  # transfers of which a failure that comes late still fi
 
 
 class _Transfer:
-    __slots__ = ("error", "failed")
+    __slots__ = ("error", "failed", "over")
 
     def __init__(self, failed: Callable[[Failure], object] | None) -> None:
         self.failed = failed
         self.error: Exception | None = None  # what its sender is to raise
+        self.over = False  # refused or given up
+
+    def fail(self, error: Exception) -> None:
+        """Have its sender raise ``error``."""
+        if not self.over:
+            self.over, self.error = True, error
+
+    def take(self) -> Exception:
+        """Return the error, which nobody else keeps then: its traceback holds the payload."""
+        error, self.error = self.error, None
+        return error or ConnectionClosed("given up")
 
 
 class LargeSends:
@@ -72,6 +83,8 @@ class LargeSends:
             )
         if self._turns or not self._has_room(total):
             await self._turns.wait(link.session.loop, total)
+            if link.closed:  # the peer may have come back: its transfers are none of ours
+                raise ConnectionClosed(f"{link.node_id} went before the message was sent")
         self._flying += total
         self._count += 1
         self._turns.next()
@@ -81,13 +94,13 @@ class LargeSends:
             sent = 0
             for piece in split(payload, MAX_PIECE, number):
                 await link.session.transport.send(link.node_id, piece)
-                if transfer.error is not None:
-                    raise transfer.error
+                if transfer.over:
+                    raise transfer.take()
                 if progress is not None:
                     sent = min(sent + MAX_PIECE, total)
                     progress(sent, total)
         except BaseException:
-            if transfer.error is None:
+            if not transfer.over:
                 link.post(encode_cancel(Scope.TRANSFER, number))
             raise
         finally:
@@ -98,9 +111,9 @@ class LargeSends:
     def failure(self, failure: Failure) -> bool:
         """Take the peer's refusal of a transfer; False if it is of none."""
         transfer = self._transfers.get(failure.id)
-        if transfer is None or transfer.error is not None:
+        if transfer is None or transfer.over:
             return False
-        transfer.error = RemoteFailure(failure.text, code=failure.code)
+        transfer.fail(RemoteFailure(failure.text, code=failure.code))
         if transfer.failed is not None:
             transfer.failed(failure)
         return True
@@ -108,7 +121,12 @@ class LargeSends:
     def give_up(self, error: Exception) -> None:
         """Send no more of what is under way: the peer's process is another, which has not seen the beginning."""
         for transfer in self._transfers.values():
-            transfer.error = transfer.error or error
+            transfer.fail(error)
+
+    def close(self) -> None:
+        """Let go: the connection has ended, and everything was given up."""
+        self._turns.close()
+        self._transfers.clear()
 
     def _remember(self, number: int, failed: Callable[[Failure], object] | None) -> _Transfer:
         self._transfers[number] = transfer = _Transfer(failed)

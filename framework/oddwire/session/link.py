@@ -370,6 +370,12 @@ class Link:
         self._posted.clear()  # not for the next connection
         self._stop(ConnectionClosed(reason))
         self._settle()
+        # Whoever still has the link, a handler say, keeps no more than the link
+        for part in (self._calls, self._large):
+            if part is not None:
+                part.close()
+        self._assembler = self._calls = self._early = self._hello = self._large = None
+        self.agreed = self.spoken = _NOTHING
 
     def _stop(self, error: ConnectionClosed) -> None:
         self.give_up(error)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-import itertools
 import math
 from collections.abc import Coroutine, Mapping, Sequence
 from types import MappingProxyType
@@ -26,6 +25,7 @@ VERSION: Final = 1
 """The one version of the session protocol spoken here."""
 HELLO_WAIT: Final = 1.0
 """Seconds from a peer's connecting until it is taken for one without oddwire, if it has said no hello."""
+_SPARE: Final = 64  # entries of the timer's heap beside two for each peer, before it is made anew
 
 
 class Host(Protocol):
@@ -109,8 +109,7 @@ class Session:
         )
         self._greeting = encode(self.hello._replace(flags=HelloFlag.ANSWER))
         self._answer = encode(self.hello)
-        self._due: list[tuple[float, int, Link]] = []
-        self._numbers = itertools.count()
+        self._due: list[tuple[float, NodeId]] = []  # a heap, which outlives no peer: it names links, and holds none
         self._timer: asyncio.TimerHandle | None = None
 
     # Peers come and go ------------------------------------------------------------------------------
@@ -160,11 +159,15 @@ class Session:
 
     def wake(self, link: Link, when: float) -> None:
         """Have a link's `Link.tick` called at ``when`` at the latest, on the loop's clock."""
-        if when >= link.due:
+        if when >= link.due or link.closed:
             return
         link.due = when
-        heapq.heappush(self._due, (when, next(self._numbers), link))
-        if self._due[0][0] == when:
+        due = self._due
+        if len(due) > 2 * len(self.links) + _SPARE:  # most are of earlier days: a peer can have them made
+            due[:] = [(other.due, node_id) for node_id, other in self.links.items() if other.due < math.inf]
+            heapq.heapify(due)
+        heapq.heappush(due, (when, link.node_id))
+        if due[0][0] == when:
             self._arm()
 
     def _arm(self) -> None:
@@ -176,8 +179,9 @@ class Session:
         self._timer = None
         now = self.loop.time()
         while self._due and self._due[0][0] <= now:
-            when, _, link = heapq.heappop(self._due)
-            if when == link.due:  # else it was woken earlier, or has closed
+            when, node_id = heapq.heappop(self._due)
+            link = self.links.get(node_id)
+            if link is not None and when == link.due:  # else it was woken earlier, or has closed
                 link.due = math.inf
                 link.tick(now)
         if self._due and self._timer is None:

@@ -31,9 +31,20 @@ class Turns(deque[tuple[int, "asyncio.Future[None]"]]):
             raise
         self.remove(entry)
 
+    def close(self) -> None:
+        """Let everybody go, now and later: there is nothing to wait for any more, and nobody to ask."""
+        self._fits = _always
+        for _, turn in self:
+            if not turn.done():
+                turn.set_result(None)
+
     def next(self) -> None:
         """Wake the first, if it may go."""
         if self:
             size, turn = self[0]
             if not turn.done() and self._fits(size):
                 turn.set_result(None)
+
+
+def _always(_: int) -> bool:
+    return True

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
@@ -272,15 +273,11 @@ class Bolt8Transport(Transport):
                 if caller is not None and caller.cancelling():
                     raise
                 raise ConnectionClosed("closed by us") from None  # `aclose` cancelled the dial alone
+            finally:
+                del dial  # whose error's traceback holds this frame
 
     async def _dial_now(self, uri: NodeUri) -> PeerInfo:
         ready: asyncio.Future[PeerInfo] = asyncio.get_running_loop().create_future()
-
-        def opened(connection: LightningConnection) -> None:
-            peer = self._opened(connection, ready)
-            if self._proxy is not None:
-                peer.address = uri.address  # the socket's is the proxy's
-
         try:
             connection = await connect(
                 self._key,
@@ -289,7 +286,7 @@ class Bolt8Transport(Transport):
                 uri.port,
                 proxy=self._proxy,
                 timeout=self.limits.handshake_timeout,
-                on_open=opened,
+                on_open=functools.partial(self._dialed, uri, ready),
                 on_close=self._lost,
             )
         except HandshakeFailed as error:
@@ -301,6 +298,13 @@ class Bolt8Transport(Transport):
         except asyncio.CancelledError:
             connection.abort("given up")
             raise
+        finally:
+            del ready  # whose error's traceback holds this frame
+
+    def _dialed(self, uri: NodeUri, ready: asyncio.Future[PeerInfo], connection: LightningConnection) -> None:
+        peer = self._opened(connection, ready)
+        if self._proxy is not None:
+            peer.address = uri.address  # the socket's is the proxy's
 
     def _opened(self, connection: LightningConnection, ready: asyncio.Future[PeerInfo] | None = None) -> Bolt8Peer:
         assert connection.remote_pubkey is not None  # noqa: S101 - narrows the type for checkers

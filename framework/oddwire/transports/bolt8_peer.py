@@ -91,6 +91,7 @@ class Bolt8Peer:
             await waiter
         finally:
             self._pong = None
+            del waiter  # whose error's traceback holds this frame
         return 4 + num_pong_bytes
 
     def is_ready(self, info: PeerInfo) -> None:

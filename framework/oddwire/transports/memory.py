@@ -247,6 +247,7 @@ class _End:
             self.take(payload)
         finally:
             self._waiting.remove(turn)
+            del turn  # whose error's traceback holds this frame
             self._grant()  # cancelled, the turn was not used
 
     def take(self, payload: bytes | None) -> None:

@@ -33,6 +33,7 @@ from oddwire.session.frames import (
     Scope,
     Spoken,
     UnknownFrame,
+    data_place,
     decode,
     encode,
     encode_ack,
@@ -237,6 +238,10 @@ def test_data_has_numbers_that_can_be(epoch, base, sequence):
 def test_data_may_be_as_far_above_its_base_as_the_window_is_wide():
     frame = Data(1, 1, 1, MAX_WINDOW, INNER)
     assert decode(encode(frame)) == frame
+
+
+def test_a_data_frame_tells_its_place():
+    assert data_place(encode_data(7, 1, 2, 3, INNER)) == (7, 3)
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,31 @@ async def test_a_link_that_has_closed_is_not_woken(stage: Any) -> None:
     stage.session.close()
 
 
+async def test_a_peer_that_is_gone_leaves_the_timer_and_drops_what_it_said(stage: Any) -> None:
+    stage = stage(hello_wait=1000)
+    link = await stage.connect()
+    link.receive(encode(Hello(0, 1, 1, instance=1, extensions=(Spoken("a", ("1",), (5,)),))))
+    await stage.idle()
+    assert link.spoken
+    link.receive(encode(Request(1, 0, b"\x8c\x01", 2**32 - 1)))  # its caller waits for 49 days
+    stage.session.peer_disconnected(ALICE, "gone")
+    assert not link.spoken
+    assert all(link not in entry for entry in stage.session._due)
+    stage.session.close()
+
+
+async def test_what_waits_in_the_timer_is_bounded_whatever_peers_wait_for(stage: Any) -> None:
+    stage = stage(hello_wait=1e6)
+    link = await stage.connect()
+    now = stage.session.loop.time()
+    for seconds in range(100_000, 1_000, -1):  # each earlier than the one before
+        stage.session.wake(link, now + seconds)
+    assert len(stage.session._due) < 200
+    assert link.due == now + 1001
+    assert min(stage.session._due)[0] == link.due
+    stage.session.close()
+
+
 async def test_closed_it_leaves_no_timer(stage: Any) -> None:
     stage = stage(hello_wait=0.01)
     await stage.connect()

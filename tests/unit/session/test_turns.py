@@ -68,3 +68,12 @@ async def test_who_is_cancelled_while_it_waits_is_forgotten() -> None:
     room.turns.next()
     await second
     assert not room.turns
+
+
+async def test_closed_nobody_waits_any_more() -> None:
+    room = Room()
+    tasks = [room.come(size) for size in (5, 1)]
+    await settle()
+    room.turns.close()
+    await asyncio.gather(*tasks)
+    assert room.went == [5, 1]

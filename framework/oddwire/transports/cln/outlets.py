@@ -45,6 +45,8 @@ class Outlet:
             else:
                 self._go_on()
             raise
+        finally:
+            del future  # whose error's traceback holds this frame
         self._turns -= 1
 
     def done(self) -> None:

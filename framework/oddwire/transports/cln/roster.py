@@ -60,6 +60,8 @@ class Roster:
                 return await future
         except TimeoutError:
             raise ConnectionClosed(f"{node_id} connected, and was gone") from None
+        finally:
+            del future  # whose error's traceback holds this frame
 
     async def catch_up(self) -> None:
         """Wait until all whose ``connect`` has come are told of; a moment at most, for some may be gone again."""
