@@ -1,0 +1,133 @@
+"""How much memory decoded messages take: what few bytes of a payload say can become many objects.
+
+A payload of 64 KB that lists empty subtypes decodes to 4 MB. Whoever counts what waits counts that: about what CPython
+needs, taken too high rather than too low, and without a look at each element where all are alike.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from oddwire.schema.kinds import (
+    Anything,
+    Array,
+    Boolean,
+    Choice,
+    Float,
+    Integer,
+    Kind,
+    Maybe,
+    Nested,
+    Octets,
+    Opaque,
+    Table,
+    Text,
+)
+from oddwire.schema.record import Record
+
+__all__ = ["weigher"]
+
+_Weigh = Callable[[Any], int]
+
+_SLOT: Final = 8  # a reference, in an object or a list
+_OBJECT: Final = 32  # an object without its slots, with what the collector adds
+_INTEGER: Final = 32
+_SMALL: Final = 8  # bits of an integer that CPython has made already
+_FLOAT: Final = 24
+_OPAQUE: Final = 256  # a point, a channel's id
+_LIST: Final = 72
+_TABLE: Final = 256
+_ENTRY: Final = 112  # of a dict, beside key and value
+_KEY: Final = 56  # a short text
+
+
+def weigher(record: Record) -> _Weigh | None:
+    """Return what tells how many bytes an instance takes; None if that is about as many as its payload has.
+
+    That is so for all but classes which hold lists, dicts or plain values.
+    """
+    if not any(_grows(field.kind) for field in record.fields):
+        return None
+    size, function = _of_record(record)
+    return (lambda _: size) if function is None else (lambda instance: size + function(instance))
+
+
+def _grows(kind: Kind) -> bool:
+    match kind:
+        case Maybe():
+            return _grows(kind.inner)
+        case Nested():
+            return any(_grows(field.kind) for field in kind.record.fields)
+    return isinstance(kind, Array | Table | Anything)
+
+
+def _of(kind: Kind) -> tuple[int, _Weigh | None]:
+    """Return what any value of a kind takes, and, if they differ, what tells how much more a value does."""
+    match kind:
+        case Integer():
+            return (0 if kind.form == "fixed" and kind.bits <= _SMALL and not kind.signed else _INTEGER), None
+        case Boolean() | Choice():
+            return 0, None
+        case Float():
+            return _FLOAT, None
+        case Opaque():
+            return _OPAQUE, None
+        case Octets() | Text():
+            return 0, _size
+        case Maybe():
+            size, function = _of(kind.inner)
+            return size, None if function is None else _or_none(function)
+        case Nested():
+            return _of_record(kind.record)
+        case Array():
+            return _LIST, _of_elements(*_of(kind.element))
+        case Table():
+            return _TABLE, _of_entries(*_of(kind.value))
+        case Anything():
+            return 0, _anything
+    raise TypeError(f"{kind.label} has no weight")  # a kind that was added, and forgotten here
+
+
+def _of_record(record: Record) -> tuple[int, _Weigh | None]:
+    fixed = _OBJECT + _SLOT * len(record.fields)
+    weigh = []
+    for field in record.fields:
+        size, function = _of(field.kind)
+        fixed += size
+        if function is not None:
+            weigh.append((field.name, function))
+    if not weigh:
+        return fixed, None
+    return fixed, lambda instance: sum([function(getattr(instance, name)) for name, function in weigh])
+
+
+def _size(value: Any) -> int:
+    return sys.getsizeof(value)
+
+
+def _or_none(function: _Weigh) -> _Weigh:
+    return lambda value: 0 if value is None else function(value)
+
+
+def _of_elements(size: int, function: _Weigh | None) -> _Weigh:
+    size += _SLOT
+    if function is None:
+        return lambda elements: size * len(elements)
+    return lambda elements: size * len(elements) + sum(map(function, elements))
+
+
+def _of_entries(size: int, function: _Weigh | None) -> _Weigh:
+    size += _ENTRY + _KEY
+    if function is None:
+        return lambda table: size * len(table) + sum(map(len, table))
+    return lambda table: size * len(table) + sum(map(len, table)) + sum(map(function, table.values()))
+
+
+def _anything(value: Any) -> int:
+    if isinstance(value, Mapping):
+        return _TABLE + sum([_ENTRY + _KEY + len(key) + _anything(inner) for key, inner in value.items()])
+    if isinstance(value, list | tuple):
+        return _LIST + _SLOT * len(value) + sum(map(_anything, value))
+    return sys.getsizeof(value)
