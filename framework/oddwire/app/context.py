@@ -80,7 +80,10 @@ class Peer:
 
     @property
     def extensions(self) -> Mapping[str, tuple[str, ...]]:
-        """The extensions the peer says it speaks, loaded here or not: by name, the versions. Empty before its hello."""
+        """The extensions the peer says it speaks, loaded here or not: by name, the versions. Empty before its hello.
+
+        Of those not loaded here the first 32 are kept, and of each extension the first 16 versions.
+        """
         link = self._messenger.link(self.node_id)
         return {} if link is None else {spoken.name: spoken.versions for spoken in link.spoken.values()}
 

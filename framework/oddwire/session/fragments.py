@@ -6,6 +6,7 @@ a payload together costs one join.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import Final
@@ -15,12 +16,14 @@ from oddwire.proto.primitives import MAX_MESSAGE, Buffer
 from oddwire.session.frames import FRAGMENT_OVERHEAD, MIN_PIECE, SESSION_TYPE, Fragment, Kind, encode_fragment
 from oddwire.session.limits import Allowance, Limits
 
-__all__ = ["MAX_PIECE", "PIECE_WEIGHT", "Assembler", "AssemblyBudget", "split"]
+__all__ = ["MAX_PIECE", "PIECE_WEIGHT", "STANDSTILL", "Assembler", "AssemblyBudget", "split"]
 
 MAX_PIECE: Final = MAX_MESSAGE - FRAGMENT_OVERHEAD
 """Bytes in the largest piece: what a message holds beside a fragment's header."""
 PIECE_WEIGHT: Final = 128
 """What a piece that waits is counted for beside its bytes: about what its objects take."""
+STANDSTILL: Final = 5.0
+"""Seconds without a new piece after which a transfer makes room for others, if there is none left."""
 
 # Session protocol, Fragments: where the payload inside begins, for the kinds of frames that hold one.
 _INNER: Final[Mapping[int, int]] = {Kind.REQUEST: 19, Kind.REPLY: 16, Kind.DATA: 39}
@@ -47,13 +50,47 @@ def split(payload: bytes, size: int, transfer: int) -> Iterator[bytes]:
 
 
 class AssemblyBudget:
-    """What the pieces of all peers take together, in bytes; ``limit`` is `Limits.total_reassembly_bytes`."""
+    """What the pieces of all peers take together, in bytes; ``limit`` is `Limits.total_reassembly_bytes`.
 
-    __slots__ = ("held", "limit")
+    It is not first come, first served, as node ids are free to make: when it is used up, who needs room takes it from the
+    peer that has the most, if that has more than its own share would be then, else from a transfer that stands still.
+    """
+
+    __slots__ = ("_holders", "held", "limit")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.held = 0
+        self._holders: set[Assembler] = set()
+
+    def take(self, assembler: Assembler, weight: int, now: float) -> None:
+        """Count bytes of a piece for its peer. Raises `QuotaExceeded` if there is no room, nor any to be made."""
+        while self.held + weight > self.limit:
+            if not self._make_room(assembler, weight, now):
+                text = f"more than {self.limit} bytes of all peers wait for the rest of their payloads"
+                raise QuotaExceeded(text, limit="total_reassembly_bytes")
+        self.held += weight
+        self._holders.add(assembler)
+
+    def give_back(self, assembler: Assembler, weight: int) -> None:
+        """Count them no more; ``assembler`` has taken them off what it holds itself."""
+        self.held -= weight
+        if not assembler.held:
+            self._holders.discard(assembler)
+
+    def _make_room(self, assembler: Assembler, weight: int, now: float) -> bool:
+        others = [other for other in self._holders if other is not assembler]
+        if not others:
+            return False
+        largest = max(others, key=lambda other: other.held)
+        if largest.held > assembler.held + weight:
+            largest.evict()
+            return True
+        stalest = min(others, key=lambda other: other.stalest)
+        if stalest.stalest + STANDSTILL > now:
+            return False
+        stalest.evict()
+        return True
 
 
 class _Tally:
@@ -118,6 +155,7 @@ class Assembler:
     ``max_size_of(type_id)`` says how long a message of a type may be, 0 for one that nobody takes: a payload that is
     too long fails with its first piece. ``allowance_of(type_id)`` gives what an extension allows for its messages, None
     for one that has no limits of its own: from its first piece on, a payload counts for its extension too.
+    ``evicted(transfer, error)`` is called when one is given up to make room for those of other peers.
     """
 
     def __init__(
@@ -126,10 +164,12 @@ class Assembler:
         max_size_of: Callable[[int], int],
         budget: AssemblyBudget,
         allowance_of: Callable[[int], Allowance | None] = lambda _: None,
+        evicted: Callable[[int, QuotaExceeded], object] = lambda *_: None,
     ) -> None:
         self._limits = limits
         self._max_size_of = max_size_of
         self._allowance_of = allowance_of
+        self._evicted = evicted
         self._budget = budget
         self._all = _Tally(limits)
         self._tallies: dict[str, _Tally] = {}  # by extension; there are never more of them
@@ -205,6 +245,21 @@ class Assembler:
                 self._end(number)
         return expired
 
+    @property
+    def stalest(self) -> float:
+        """When the last piece came of the transfer that has waited longest for one; infinity without transfers."""
+        return min((transfer.touched for transfer in self._transfers.values() if transfer.held), default=math.inf)
+
+    def evict(self) -> None:
+        """Give up the transfer that has waited longest for a piece, to make room for others; tell who sends it."""
+        number = min(
+            (number for number, transfer in self._transfers.items() if transfer.held),
+            key=lambda number: self._transfers[number].touched,
+        )
+        self._end(number)
+        text = f"{self._budget.limit} bytes of all peers wait for the rest of their payloads: others need the room"
+        self._evicted(number, QuotaExceeded(text, limit="total_reassembly_bytes"))
+
     def clear(self) -> None:
         """Forget everything: the connection has ended, or the peer's process has."""
         for number in list(self._transfers):
@@ -245,11 +300,7 @@ class Assembler:
             self._end(number)
             return b"".join(pieces)
         weight = length + PIECE_WEIGHT
-        budget = self._budget
-        if budget.held + weight > budget.limit:
-            text = f"more than {budget.limit} bytes of all peers wait for the rest of their payloads"
-            raise QuotaExceeded(text, limit="total_reassembly_bytes")
-        budget.held += weight
+        self._budget.take(self, weight, now)
         self.held += weight
         transfer.held += weight
         transfer.touched = now
@@ -293,7 +344,7 @@ class Assembler:
             if transfer.tally is not self._all:
                 transfer.tally.remove(transfer.total)
             self.held -= transfer.held
-            self._budget.held -= transfer.held
+            self._budget.give_back(self, transfer.held)
 
 
 @cache

@@ -15,7 +15,22 @@ from oddwire.session.basics import MAX_EXTENSIONS, MAX_HELLO, MAX_VERSIONS, is_v
 from oddwire.session.kinds import Hello, Kind, Spoken
 from oddwire.session.layout import malformed, pack, records, truncated, unfit, unpack
 
-__all__ = ["Agreement", "decode_hello", "encode_hello", "highest_common", "negotiate", "version_key"]
+__all__ = [
+    "MAX_KEPT_VERSIONS",
+    "MAX_STRANGE",
+    "Agreement",
+    "decode_hello",
+    "digest",
+    "encode_hello",
+    "highest_common",
+    "negotiate",
+    "version_key",
+]
+
+MAX_STRANGE: Final = 32
+"""Extensions of a peer that nobody here speaks, of which is kept that the peer does."""
+MAX_KEPT_VERSIONS: Final = 16
+"""Versions that are kept of an extension of a peer; the highest one in common is found among all."""
 
 _HELLO = Struct(">HBBBBQI")
 
@@ -163,6 +178,27 @@ def negotiate(ours: Hello, theirs: Hello) -> Agreement | None:
     told = {spoken.name: spoken.versions for spoken in theirs.extensions}
     common = ((own.name, highest_common(own.versions, told.get(own.name, ()))) for own in ours.extensions)
     return Agreement(version, {name: found for name, found in common if found is not None})
+
+
+def digest(ours: Hello, theirs: Hello) -> Mapping[str, Spoken]:
+    """Return what to keep of a peer's extensions while it is connected, by name: a hello can say far more than is used.
+
+    That is, of extensions that we speak, the types that we know; of others up to `MAX_STRANGE` without their types; of
+    all of them up to `MAX_KEPT_VERSIONS` versions.
+    """
+    known = {spoken.name: frozenset(spoken.types) for spoken in ours.extensions}
+    kept: dict[str, Spoken] = {}
+    strange = 0
+    for name, versions, types in theirs.extensions:
+        if name in known:
+            common = known[name]
+            kept[name] = Spoken(
+                name, versions[:MAX_KEPT_VERSIONS], (*(number for number in types if number in common),)
+            )
+        elif strange < MAX_STRANGE:
+            strange += 1
+            kept[name] = Spoken(name, versions[:MAX_KEPT_VERSIONS], ())
+    return kept
 
 
 def highest_common(ours: Collection[str], theirs: Collection[str]) -> str | None:

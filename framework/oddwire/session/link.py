@@ -15,7 +15,7 @@ from oddwire.session.answering import Answering
 from oddwire.session.calls import Calls
 from oddwire.session.fragments import Assembler
 from oddwire.session.frames import decode, encode_failure, subject
-from oddwire.session.hello import negotiate
+from oddwire.session.hello import digest, negotiate
 from oddwire.session.kinds import (
     DEFAULT_REQUESTS,
     SESSION_TYPE_BYTES,
@@ -59,11 +59,13 @@ class Link:
 
     __slots__ = (
         "_assembler",
+        "_assembles",
         "_calls",
         "_early",
         "_faults",
-        "_hello",
+        "_handles",
         "_hellos",
+        "_instance",
         "_large",
         "_met",
         "_posted",
@@ -93,7 +95,7 @@ class Link:
         """Whether that is known: it said hello, or was silent for long enough, or is gone."""
         self.closed = False
         self.spoken: Mapping[str, Spoken] = _NOTHING
-        """The extensions of its hello, by name."""
+        """What is kept of the extensions of its hello, by name; see `digest`."""
         self.agreed: Mapping[str, str] = _NOTHING
         """The version to be spoken of each extension that both have."""
         self.asking: Asking[Answering] = Asking(session.limits.requests)
@@ -103,7 +105,9 @@ class Link:
         self._calls: Calls | None = None
         self._early: list[Hello] | None = []  # the peer's, until ours goes out
         self._faults: TokenBucket | None = None
-        self._hello: Hello | None = None
+        self._handles = DEFAULT_REQUESTS  # requests at once, and bytes it puts together, as its hello said
+        self._assembles: int | None = None
+        self._instance: int | None = None
         self._hellos = 0
         self._large: LargeSends | None = None
         self._met: asyncio.Event | None = None
@@ -116,15 +120,14 @@ class Link:
     def calls(self) -> Calls:
         """What we ask of the peer."""
         if self._calls is None:
-            told = self._hello.requests if self._hello is not None else None
-            self._calls = Calls(self, DEFAULT_REQUESTS if told is None else told)
+            self._calls = Calls(self, self._handles)
         return self._calls
 
     @property
     def large(self) -> LargeSends:
         """What goes to the peer in fragments."""
         if self._large is None:
-            self._large = LargeSends(self, self._hello.assembles if self._hello is not None else None)
+            self._large = LargeSends(self, self._assembles)
         return self._large
 
     async def meet(self) -> bool:
@@ -211,25 +214,30 @@ class Link:
             self.session.host.malformed(self.node_id, payload, error)
 
     def _take_hello(self, hello: Hello) -> None:
-        if self._early is not None:
-            self._early.append(hello)  # nothing that it allows may overtake ours
+        if self._early is not None:  # nothing that it allows may overtake ours
+            if len(self._early) < _HELLOS:
+                self._early.append(hello)
+            else:
+                self._fault()
             return
         self._hellos += 1
         if self._hellos > _HELLOS:
             self._fault()
-        before, self._hello = self._hello, hello
-        new = before is None or before.instance != hello.instance
+        before, self._instance = self._instance, hello.instance
+        new = before != hello.instance
         if before is not None and new:
             logger.info("%s has restarted: what was under way with it is over", self.node_id)
             self._stop(ConnectionClosed("the peer has restarted"))
         agreement = negotiate(self.session.hello, hello)
         self.ready = agreement is not None
         self.agreed = _NOTHING if agreement is None else agreement.extensions
-        self.spoken = {spoken.name: spoken for spoken in hello.extensions}
+        self.spoken = digest(self.session.hello, hello)
+        self._handles = DEFAULT_REQUESTS if hello.requests is None else hello.requests
+        self._assembles = hello.assembles
         if self._calls is not None:
-            self._calls.allowed = DEFAULT_REQUESTS if hello.requests is None else hello.requests
+            self._calls.allowed = self._handles
         if self._large is not None:
-            self._large.most = hello.assembles
+            self._large.most = self._assembles
         if hello.flags & HelloFlag.ANSWER and len(self._posted) < _MOST_POSTED:
             self.session.answer_hello(self)
         self._settle()
@@ -238,8 +246,16 @@ class Link:
     def _assembling(self) -> Assembler:
         if self._assembler is None:
             session, host = self.session, self.session.host
-            self._assembler = Assembler(session.limits, host.max_size_of, session.budget, host.allowance_of)
+            self._assembler = Assembler(
+                session.limits, host.max_size_of, session.budget, host.allowance_of, self._evicted
+            )
         return self._assembler
+
+    def _evicted(self, transfer: int, error: QuotaExceeded) -> None:
+        """Tell the peer of a transfer that made room for others'; it is no fault of its."""
+        session = self.session
+        if len(self._posted) < _MOST_POSTED:
+            self.post(encode_failure(Scope.TRANSFER, transfer, session.overrun(error), clip(str(error))))
 
     def _take_fragment(self, fragment: Fragment) -> None:
         session, assembler = self.session, self._assembling()
@@ -374,7 +390,7 @@ class Link:
         for part in (self._calls, self._large):
             if part is not None:
                 part.close()
-        self._assembler = self._calls = self._early = self._hello = self._large = None
+        self._assembler = self._calls = self._early = self._large = None
         self.agreed = self.spoken = _NOTHING
 
     def _stop(self, error: ConnectionClosed) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from oddwire.errors import MalformedMessage, QuotaExceeded
-from oddwire.session.fragments import MAX_PIECE, PIECE_WEIGHT, Assembler, AssemblyBudget, split
+from oddwire.session.fragments import MAX_PIECE, PIECE_WEIGHT, STANDSTILL, Assembler, AssemblyBudget, split
 from oddwire.session.frames import (
     MIN_PIECE,
     SESSION_TYPE,
@@ -46,9 +46,10 @@ def make_assembler(
     budget: AssemblyBudget | None = None,
     limits: Limits | None = None,
     allowances: Mapping[int, Allowance] | None = None,
+    evicted: Callable[[int, QuotaExceeded], object] = lambda *_: None,
 ) -> Assembler:
     own = (allowances or {}).get
-    return Assembler(limits or Limits(), max_size_of, budget or AssemblyBudget(BIG), own)
+    return Assembler(limits or Limits(), max_size_of, budget or AssemblyBudget(BIG), own, evicted)
 
 
 def push_all(assembler: Assembler, pieces: list[Fragment]) -> list[bytes]:
@@ -221,6 +222,54 @@ def test_all_peers_together_hold_no_more_than_allowed() -> None:
     assert (one.held, two.held, budget.held) == (2 * (1024 + PIECE_WEIGHT), 0, 2 * (1024 + PIECE_WEIGHT))
     one.clear()
     assert budget.held == 0
+
+
+PIECE = 1024 + PIECE_WEIGHT
+
+
+def holding(budget: AssemblyBudget, pieces: int, told: list[int] | None = None, now: float = 0.0) -> Assembler:
+    """Make a peer that holds so many pieces, each of a transfer of its own."""
+    assembler = make_assembler(budget=budget, evicted=lambda number, _: told is None or told.append(number))
+    for number in range(pieces):
+        assembler.push(make_pieces(make_payload(4000), transfer=number)[0], now + number / 10)
+    return assembler
+
+
+def test_who_has_little_takes_room_from_who_has_most() -> None:
+    budget, told = AssemblyBudget(6 * PIECE), [list[int](), list[int]()]
+    large, larger = holding(budget, 2, told[0]), holding(budget, 4, told[1])
+    new = holding(budget, 2)
+    assert (large.held, larger.held, new.held) == (2 * PIECE, 2 * PIECE, 2 * PIECE)
+    assert told == [[], [0, 1]]  # those that waited longest
+    assert budget.held == budget.limit
+    with pytest.raises(QuotaExceeded) as caught:  # all have the same now
+        new.push(make_pieces(make_payload(4000), transfer=9)[0], 0.5)
+    assert caught.value.limit == "total_reassembly_bytes"
+    assert (large.held, larger.held) == (2 * PIECE, 2 * PIECE)
+
+
+def test_many_who_stand_still_do_not_keep_out_who_goes_on() -> None:
+    budget = AssemblyBudget(4 * PIECE)
+    told: list[int] = []
+    still = [holding(budget, 1, told) for _ in range(4)]
+    payload = make_payload(4000)
+    pieces = make_pieces(payload)
+    new = make_assembler(budget=budget)
+    with pytest.raises(QuotaExceeded):
+        new.push(pieces[0], STANDSTILL / 2)
+    again = make_pieces(payload, transfer=2)
+    made = [new.push(piece, STANDSTILL + number / 100) for number, piece in enumerate(again)]
+    assert made[-1] == payload
+    assert sum(one.held for one in still) == budget.held == PIECE
+    assert told == [0, 0, 0]
+
+
+def test_a_transfer_that_made_room_is_over() -> None:
+    budget = AssemblyBudget(2 * PIECE)
+    one, _ = holding(budget, 2), holding(budget, 1)
+    pieces = make_pieces(make_payload(4000), transfer=0)
+    assert [one.push(piece, 1.0) for piece in pieces] == [None] * len(pieces)
+    assert (len(one), one.ignored, one.promised) == (1, len(pieces), 4000)
 
 
 def test_the_last_piece_needs_no_room() -> None:

@@ -4,7 +4,16 @@ import pytest
 
 from oddwire.errors import MalformedMessage, PayloadTooLarge, Truncated, ValueOutOfRange
 from oddwire.session.frames import MAX_EXTENSIONS, MAX_HELLO, Hello, Spoken, decode, encode
-from oddwire.session.hello import Agreement, decode_hello, highest_common, negotiate, version_key
+from oddwire.session.hello import (
+    MAX_KEPT_VERSIONS,
+    MAX_STRANGE,
+    Agreement,
+    decode_hello,
+    digest,
+    highest_common,
+    negotiate,
+    version_key,
+)
 
 BARE = Hello(1, 1, 1, 0x0102030405060708)
 
@@ -165,3 +174,17 @@ def test_versions_compare_number_by_number():
     assert sorted(set(ascending), key=version_key) == ascending
     assert highest_common(ascending, ascending[:-2]) == "2"
     assert highest_common(["1"], ["1.0"]) is None
+
+
+def test_of_a_hello_is_kept_what_can_be_of_use() -> None:
+    many = tuple(f"1.{number}" for number in range(100))
+    ours = Hello(0, 1, 1, 1, (Spoken("market", ("1.99",), (3, 5)),))
+    others = [Spoken(f"other{number:03}", many, (1, 2, 3)) for number in range(100)]
+    theirs = Hello(0, 1, 1, 2, tuple(sorted([Spoken("market", many, (1, 3, 4, 5, 7)), *others])))
+    kept = digest(ours, theirs)
+    assert kept["market"] == Spoken("market", many[:MAX_KEPT_VERSIONS], (3, 5))
+    assert len(kept) == 1 + MAX_STRANGE
+    assert kept["other000"] == Spoken("other000", many[:MAX_KEPT_VERSIONS], ())
+    agreement = negotiate(ours, theirs)
+    assert agreement is not None
+    assert agreement.extensions == {"market": "1.99"}
