@@ -52,8 +52,8 @@ def split(payload: bytes, size: int, transfer: int) -> Iterator[bytes]:
 class AssemblyBudget:
     """What the pieces of all peers take together, in bytes; ``limit`` is `Limits.total_reassembly_bytes`.
 
-    It is not first come, first served, as node ids are free to make: when it is used up, who needs room takes it from the
-    peer that has the most, if that has more than its own share would be then, else from a transfer that stands still.
+    It is not first come, first served, as node ids are free to make: when it is used up, who needs room takes it from
+    the peer that has the most, if that is more than its own would be then, else from a transfer that stands still.
     """
 
     __slots__ = ("_holders", "held", "limit")
