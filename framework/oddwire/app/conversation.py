@@ -262,7 +262,9 @@ class Conversation:
                 while handling.sent >= handling.allowed:
                     assert handling.handle is not None  # noqa: S101 - narrows the type for checkers
                     handling.handle.credit = self._dispatcher.loop.create_future()
+                    link.wait_for_credit(handling)
                     await handling.handle.credit
+                    link.asking.wait(handling)
                 handling.sent += 1
                 if not await self._send(link, encode_reply(handling.id, ReplyFlag.PART, payload), handling):
                     return

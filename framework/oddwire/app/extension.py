@@ -50,8 +50,8 @@ class Extension:
     ``allow`` says who may talk to it, everyone by default: node ids; a function of the `Peer`, async or not, whose
     answer holds for a minute; or ``"channels"``, peers with a channel, where the host node knows. Others are
     refused, or ignored where no reply is due. ``limits`` are what one peer may have of it, within what the application
-    allows each peer: those that are given, the others are the application's alone, as are ``faults_per_second`` and
-    ``total_reassembly_bytes`` in any case. Raises `ExtensionError`.
+    allows each peer: those that are given, the others are the application's alone, as are in any case those of
+    `oddwire.session.limits.OF_ALL`. Raises `ExtensionError`.
 
     An author who wants more of the hooks subclasses it and adds methods marked ``@hookimpl``.
     """

@@ -14,7 +14,7 @@ __all__ = ["OF_ALL", "Allowance", "Counters", "Limits", "TokenBucket"]
 _MIB: Final = 1 << 20
 _DAY: Final = 24 * 60 * 60.0
 
-OF_ALL: Final = ("faults_per_second", "total_reassembly_bytes")
+OF_ALL: Final = ("faults_per_second", "stream_seconds", "total_reassembly_bytes")
 """The limits that cannot be an extension's: of faults nobody knows whose they are, and one is of all peers."""
 
 
@@ -44,6 +44,8 @@ class Limits(Value, kw_only=True):
     """Requests of ours to a peer, streams included, that wait for replies at once."""
     stream_credit: int = 16
     """Parts of a stream that may be on their way to us, or wait here, before we have used those before them."""
+    stream_seconds: float = 60.0
+    """Seconds that a stream to a peer waits for it to take more; then it is given up, and its handler cancelled."""
     transfers: int = 16
     """Fragmented payloads of a peer being put together at once."""
     transfer_seconds: float = 60.0

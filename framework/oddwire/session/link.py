@@ -297,6 +297,12 @@ class Link:
         self.session.wake(self, deadline)
         return deadline
 
+    def wait_for_credit(self, handling: Handling[Answering]) -> None:
+        """Let a stream wait for its caller to take more, but not for ever: what its handler has opened stays open."""
+        deadline = self.session.loop.time() + self.session.limits.stream_seconds
+        self.asking.wait(handling, deadline)
+        self.session.wake(self, deadline)
+
     def _take_reply(self, reply: Reply) -> None:
         if self._calls is None or not self._calls.reply(reply):
             self._fault()
@@ -365,7 +371,10 @@ class Link:
             for handling in self.asking.expire(now):
                 if handling.handle is not None:
                     handling.handle.cancel()
-                self.post(encode_failure(Scope.REQUEST, handling.id, Code.EXPIRED, "its caller's wait is over"))
+                text = "its caller takes no more" if handling.streams else "its caller's wait is over"
+                if handling.streams:
+                    session.counters.refused["stream_seconds"] += 1
+                self.post(encode_failure(Scope.REQUEST, handling.id, Code.EXPIRED, text))
         session.wake(self, self.asking.deadline)
         if assembler is not None:
             for number, error in assembler.expire(now):

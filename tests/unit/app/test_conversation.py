@@ -457,6 +457,32 @@ async def test_a_stream_where_one_reply_is_due_fails_the_request(scene: Scene) -
         await task
 
 
+async def test_a_stream_whose_caller_takes_no_more_is_given_up(server: Server) -> None:
+    ended: list[str] = []
+
+    @server.extension.on(Even)
+    async def count(context: Context, request: Even) -> AsyncIterator[Answer]:
+        try:
+            for number in range(request.number):
+                yield Answer(number=number)
+        finally:
+            ended.append("closed")
+
+    transport = ScriptedTransport()
+    limits = Limits(stream_seconds=0.05)
+    async with Application(server.extension, transport=transport, limits=limits, grace=0.0) as app:
+        transport.connect_peer(ALICE)
+        scene = Scene(app, transport)
+        scene.say(hello())
+        await scene.hears()
+        scene.say(Request(1, 2, b"\x8c\x06" + bytes(7) + b"\x05"))
+        async with asyncio.timeout(30):
+            while not ended:
+                await asyncio.sleep(0.01)
+        assert (await scene.hears())[-1] == Failure(Scope.REQUEST, 1, Code.EXPIRED, "its caller takes no more")
+        assert app.counters.refused == {"stream_seconds": 1}
+
+
 async def test_credit_lets_a_stream_go_on(server: Server) -> None:
     @server.extension.on(Even)
     async def count(context: Context, request: Even) -> AsyncIterator[Answer]:

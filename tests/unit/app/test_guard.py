@@ -12,7 +12,7 @@ from oddwire.app.guard import Guard, Meter, check_allow, check_limits
 from oddwire.errors import ExtensionError, NodeRefused, QuotaExceeded, RemoteFailure
 from oddwire.schema import Message, message, u64
 from oddwire.session.frames import Code
-from oddwire.session.limits import Limits
+from oddwire.session.limits import OF_ALL, Limits
 from oddwire.testing import ScriptedTransport
 from oddwire.transports.base import NodeId
 from oddwire.transports.memory import MemoryNetwork, MemoryTransport
@@ -324,7 +324,7 @@ async def test_what_a_peer_had_sent_before_it_went_leaves_nothing_behind() -> No
 # Which limits an extension has ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["faults_per_second", "total_reassembly_bytes"])
+@pytest.mark.parametrize("name", OF_ALL)
 def test_a_limit_of_all_extensions_together_is_refused_in_one(name: str) -> None:
     text = rf"^<Extension 'test' .*>: limits: {name} holds .*; set it in Application\(limits=Limits\(\.\.\.\)\)$"
     with pytest.raises(ExtensionError, match=text):
@@ -333,7 +333,7 @@ def test_a_limit_of_all_extensions_together_is_refused_in_one(name: str) -> None
 
 def test_every_other_limit_is_taken() -> None:
     for name in Limits._fields:
-        if name not in ("faults_per_second", "total_reassembly_bytes"):
+        if name not in OF_ALL:
             check_limits("here", Limits(**{name: 5}))
 
 
