@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FRAMEWORK = ROOT / "framework"
 EXTENSIONS = ROOT / "extensions"
+SAMPLES = EXTENSIONS / "oddwire_extensions"
 
 # The longest prefix of a module's name says on which floor it is.
 FLOORS = {
@@ -140,10 +142,21 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
 
 def test_extensions_import_oddwire_alone() -> None:
     for path in EXTENSIONS.rglob("*.py"):
-        own = path.relative_to(EXTENSIONS).parts[0].removesuffix(".py")
+        module = module_name(path, EXTENSIONS)
         for target, _ in imports(path):
-            top = target.partition(".")[0]
-            assert top in ("oddwire", own) or top in sys.stdlib_module_names, f"{path}: imports {target}"
+            allowed = target == "oddwire" or in_package(target, package(module))
+            assert allowed or target.partition(".")[0] in sys.stdlib_module_names, f"{path}: imports {target}"
+
+
+def test_there_are_two_packages_and_each_sample_is_one_in_the_second() -> None:
+    """What else lay at the top of the wheel would hide users' own modules of that name."""
+    packages = {path.parent for root in (FRAMEWORK, EXTENSIONS) for path in root.glob("*/__init__.py")}
+    assert packages == {FRAMEWORK / "oddwire", SAMPLES}
+    modules = [*FRAMEWORK.glob("*.py"), *EXTENSIONS.glob("*.py"), *SAMPLES.glob("*.py")]
+    assert modules == [SAMPLES / "__init__.py"]
+    entries = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]["oddwire.extensions"]
+    names = sorted(path.parent.name for path in SAMPLES.glob("*/__init__.py"))
+    assert entries == {name: f"oddwire_extensions.{name}:extension" for name in names}
 
 
 def test_every_exception_is_still_needed() -> None:

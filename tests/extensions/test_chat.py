@@ -2,8 +2,8 @@ import asyncio
 
 import pytest
 
-import chat
 from oddwire import Application, ExtensionError, MemoryNetwork, ValueOutOfRange, schema_of
+from oddwire_extensions import chat
 
 SAY, HEARD = 0x8C11, 0x8C13
 

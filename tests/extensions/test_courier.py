@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-import courier
 from oddwire import Application, MemoryNetwork, NodeId, PrivateKey, RemoteFailure, schema_of
+from oddwire_extensions import courier
 
 PARCEL = 0x8C21
 

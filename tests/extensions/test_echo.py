@@ -2,8 +2,8 @@ import asyncio
 
 import pytest
 
-import echo
 from oddwire import DecodeError, describe, schema_of
+from oddwire_extensions import echo
 
 
 @pytest.mark.parametrize(
