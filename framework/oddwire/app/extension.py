@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
@@ -72,7 +73,8 @@ class Extension:
         self.feature = feature
         self.allow = allow
         self.limits = limits
-        self.module: str = sys._getframe(1).f_globals.get("__name__", "?")  # noqa: SLF001 - errors name both sides
+        made_in = sys._getframe(1).f_globals  # noqa: SLF001 - errors name both sides
+        self.module: str = made_in.get("__name__", "?")
         self._messages: dict[type[Message], None] = {}
         self._handlers: dict[type[Message], Handler] = {}
         self._rpc_methods: dict[str, RpcMethod] = {}
@@ -104,6 +106,8 @@ class Extension:
         if feature is not None and not (type(feature) is int and feature % 2 and 0 < feature <= _MAX_FEATURE):
             # BOLT 9: an even bit says that whoever does not know it must hang up.
             raise ExtensionError(f"{self!r}: feature should be an odd bit from 1 to {_MAX_FEATURE}, not {feature!r}")
+        if self.module == "__main__":
+            _name_program(made_in)
 
     # What the author declares -----------------------------------------------------------------------
 
@@ -235,6 +239,12 @@ class Extension:
             found.update(dict.fromkeys(handler.replies()))
         return (*(found | self._messages),)
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether it would do nothing by itself: no handler, RPC method or callback, and no hooks of a subclass's."""
+        calls = (self._startup, self._shutdown, self._connect, self._disconnect)
+        return type(self) is Extension and not (self._handlers or self._rpc_methods or any(calls))
+
     def run(self, argv: Sequence[str] | None = None, *, receive: Literal["hook", "notification"] = "hook") -> None:
         """Run this extension, as a plugin if lightningd started us, else as ``oddwire run`` does; then exit.
 
@@ -305,6 +315,32 @@ class Extension:
 
     def __repr__(self) -> str:
         return f"<Extension {self.name!r} of {self.module}>"
+
+
+def _name_program(program: dict[str, Any]) -> None:
+    """Let ``import market`` give ``python market.py`` itself: Python would run the file again, as another module.
+
+    The handlers in a second file would then be those of another extension, and the one that runs would have none.
+    Raises `ExtensionError` where that has happened already.
+    """
+    main, file = sys.modules.get("__main__"), program.get("__file__")
+    if main is None or vars(main) is not program or not isinstance(file, str):
+        return
+    if main.__spec__ is not None:  # python -m market
+        name = main.__spec__.name
+    else:
+        folder, base = os.path.split(os.path.realpath(file))
+        name = base.removesuffix(".py")
+        is_package = os.path.exists(f"{folder}/{name}/__init__.py")  # noqa: PTH110
+        if name == base or is_package or not sys.path or os.path.realpath(sys.path[0]) != folder:
+            return  # `import` would not find this file by its name
+    other = sys.modules.setdefault(name, main)
+    where = getattr(other, "__file__", None)
+    if other is not main and isinstance(where, str) and os.path.realpath(where) == os.path.realpath(file):
+        raise ExtensionError(
+            f"{file} runs twice, as the program and as module {name!r}, so it makes two extensions, each with a part "
+            f"of the handlers: what imports {name!r} should be imported below the line that makes the extension"
+        )
 
 
 def _check_told(told: object, decorator: str, example: str) -> None:

@@ -1,71 +1,169 @@
-"""Finding the plugin in a Python file."""
+"""Finding the plugin that a text names by its place: a file, a package, or an attribute of a module."""
 
 from __future__ import annotations
 
-import importlib.util
-import itertools
-import sys
-from pathlib import Path
+import os
+import re
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from oddwire.app.extension import Extension
+from oddwire.app.neighbours import import_file, root_of
 from oddwire.errors import DefinitionError, ExtensionError
 
-__all__ = ["plugin_of_file"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["absolute", "place_nearby", "plugin_at"]
+
+_MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
-def plugin_of_file(path: str) -> object:
-    """Import the file; give its ``extension``, its only `Extension`, or the module itself.
+def plugin_at(spec: str) -> object:
+    """Import what ``spec`` names and return the plugin there.
 
-    The file's folder is added to the end of ``sys.path``. Raises `ExtensionError`, or the `DefinitionError` of what
-    the file defines.
+    ``spec`` is the path of a ``.py`` file or of a package's folder, or a module in the current folder or an installed
+    one, ``market.offers``. Behind a colon stands the attribute meant, ``./market.py:extension`` or
+    ``market:shop.extension``, which a module needs; without, it is the one called ``extension``, the only `Extension`
+    there, or the module itself. A file imports its neighbours first; see `oddwire.app.neighbours`. Raises
+    `ExtensionError`, or the `DefinitionError` of what is defined there.
     """
-    module = _import_file(Path(path))
+    place, attribute = _parts(spec)
+    module = _file(place) if _is_path(place) else _module(place)
+    return _attribute(module, place, attribute) if attribute else _only(module, place)
+
+
+def absolute(spec: str) -> str:
+    """Return a text that names the same plugin in any working directory."""
+    if not _is_path(spec) and ":" not in spec:
+        return spec  # an installed extension's name
+    place, attribute = _parts(spec)
+    if not _is_path(place):
+        file = _file_in(_here(), place)
+        if file is None:
+            return spec
+        place = file
+    path = _real(place)
+    return f"{path}:{attribute}" if attribute else path
+
+
+def place_nearby(name: str) -> str | None:
+    """Return the spec of a file or package of that name in the current folder, for who forgot that it is one."""
+    if not name or "\0" in name:
+        return None
+    if "." in name and _MODULE.fullmatch(name) and _file_in("", name) is not None:
+        return f"{name}:extension"
+    if os.path.isfile(f"{name}.py"):
+        return f"./{name}.py"
+    return f"./{name}/" if os.path.isfile(os.path.join(name, "__init__.py")) else None
+
+
+def _is_path(spec: str) -> bool:
+    return "/" in spec or spec.endswith(".py")
+
+
+def _parts(spec: str) -> tuple[str, str]:
+    """Part a text at the colon before its attribute, if there is one. Raises `ExtensionError`."""
+    if _is_path(spec) and os.path.exists(spec):
+        return spec, ""
+    place, colon, attribute = spec.rpartition(":")
+    if not colon or "/" in attribute or attribute.endswith(".py"):
+        return spec, ""
+    if not place or not _MODULE.fullmatch(attribute) or not (_is_path(place) or _MODULE.fullmatch(place)):
+        raise _wrong(f"{spec!r} should be MODULE:NAME or FILE:NAME, market:extension for one")
+    return place, attribute
+
+
+def _file(place: str) -> ModuleType:
+    if "\0" in place:
+        raise _wrong(f"extension file {place} does not exist: no path has a NUL in it")
+    path = _real(place)
+    if os.path.isdir(path):
+        if not os.path.isfile(os.path.join(path, "__init__.py")):
+            hint = next((f"; name a file in it, {place.rstrip('/')}/{name}" for name in _sources(path)), "")
+            raise _wrong(f"extension file {place} is a folder without __init__.py{hint}")
+        if os.path.dirname(path) == path:
+            raise _wrong(f"extension file {place} should be in a folder that has a name")
+    elif not os.path.isfile(path):
+        wrong = "should be a file" if os.path.exists(path) else "does not exist"
+        raise _wrong(f"extension file {place} {wrong}")
+    elif not path.endswith(".py"):
+        raise _wrong(f"extension file {place} should be Python source, named *.py")
+    return _imported(f"extension file {place}", lambda: import_file(path))
+
+
+def _module(place: str) -> ModuleType:
+    def load() -> ModuleType:
+        try:
+            return root_of(_here()).import_module(place)
+        except ModuleNotFoundError as error:
+            if error.name is not None and f"{place}.".startswith(f"{error.name}."):
+                where = "is neither in the current folder nor installed"
+                raise _wrong(f"there is no module {place}: {error.name} {where}") from None
+            raise
+
+    return _imported(f"module {place}", load)
+
+
+def _imported(what: str, load: Callable[[], ModuleType]) -> ModuleType:
+    try:
+        return load()
+    except DefinitionError:
+        raise
+    except Exception as error:
+        told = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        raise _wrong(f"{what} cannot be imported: {told}") from error
+
+
+def _only(module: ModuleType, place: str) -> object:
     named = getattr(module, "extension", None)
     if isinstance(named, Extension):
         return named
-    found = {id(item): item for item in vars(module).values() if isinstance(item, Extension)}
+    found = {id(item): name for name, item in vars(module).items() if isinstance(item, Extension)}
     if len(found) > 1:
-        names = ", ".join(sorted(item.name for item in found.values()))
-        raise ExtensionError(f"{path} holds several extensions ({names}); one should be called 'extension'")
-    return next(iter(found.values()), module)
+        names = ", ".join(sorted(getattr(module, name).name for name in found.values()))
+        one = f"{place}:{next(iter(found.values()))}"
+        text = f"{place} holds several extensions ({names}); one should be called 'extension', or be named: {one}"
+        raise _wrong(text)
+    return next((getattr(module, name) for name in found.values()), module)
 
 
-def _import_file(path: Path) -> ModuleType:
-    """Import a file as a module named after it, or nearly so where another module has that name."""
-    path = path.resolve()
-    if not path.is_file():
-        wrong = "should be a file" if path.exists() else "does not exist"
-        raise ExtensionError(f"extension file {path} {wrong}")
-    for module in sys.modules.values():
-        if getattr(module, "__oddwire_file__", None) == path:
-            return module
-    names = itertools.chain([path.stem], (f"{path.stem}_{number}" for number in itertools.count(2)))
-    name = next(name for name in names if _is_free(name, path))
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise ExtensionError(f"extension file {path} should be Python source, named *.py")
-    module = importlib.util.module_from_spec(spec)
-    module.__dict__["__oddwire_file__"] = path
-    sys.modules[name] = module
-    if str(path.parent) not in sys.path:
-        sys.path.append(str(path.parent))
+def _attribute(module: ModuleType, place: str, attribute: str) -> object:
+    found: object = module
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            names = [name for name, item in vars(module).items() if isinstance(item, Extension)]
+            there = f"; extensions there: {', '.join(names)}" if names else ""
+            raise _wrong(f"{place} has no {attribute!r}{there}")
+        found = getattr(found, part)
+    return found
+
+
+def _wrong(text: str) -> ExtensionError:
+    from oddwire.printable import printable  # for errors alone
+
+    return ExtensionError(printable(text))
+
+
+def _here() -> str:
+    return _real(".")
+
+
+def _real(path: str) -> str:
     try:
-        spec.loader.exec_module(module)
-    except BaseException as error:
-        del sys.modules[name]
-        if isinstance(error, Exception) and not isinstance(error, DefinitionError):
-            told = f"{type(error).__name__}: {error}"
-            raise ExtensionError(f"extension file {path} cannot be imported: {told}") from error
-        raise
-    return module
+        return os.path.realpath(path)
+    except FileNotFoundError:
+        raise _wrong(f"{path}: the current folder is gone") from None
 
 
-def _is_free(name: str, path: Path) -> bool:
-    if name in sys.modules:
-        return False
+def _file_in(folder: str, module: str) -> str | None:
+    """Return the file of a dotted name below a folder."""
+    path = os.path.join(folder, *module.split("."))
+    return next((file for file in (os.path.join(path, "__init__.py"), f"{path}.py") if os.path.isfile(file)), None)
+
+
+def _sources(folder: str) -> list[str]:
     try:
-        spec = importlib.util.find_spec(name)
-    except (ImportError, ValueError):
-        return False
-    return spec is None or spec.origin == str(path)
+        return sorted(name for name in os.listdir(folder) if name.endswith(".py"))
+    except OSError:
+        return []

@@ -121,7 +121,10 @@ def _load(extensions: Sequence[object]) -> Assembly | Exception | SystemExit:
         plugins = PluginManager()
         for plugin in (_Settled(), *extensions):
             plugins.add(plugin)
-        return Assembly(plugins)
+        assembly = Assembly(plugins)
+        for text in plugins.warnings():
+            logger.warning(text)
+        return assembly
     except (Exception, SystemExit) as error:
         return error
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import os
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any
@@ -114,20 +116,35 @@ class PluginManager:
         return name
 
     def add(self, plugin: object) -> str:
-        """Register a plugin, or load the one that a text names: see `register` and `load`."""
+        """Register a plugin, or load the one that a text or a path names: see `register` and `load`."""
+        if isinstance(plugin, os.PathLike):
+            return self.load(os.path.join(".", os.fsdecode(plugin)))  # noqa: PTH118 - a path, though it may have no slash
         return self.load(plugin) if isinstance(plugin, str) else self.register(plugin)
 
     def load(self, spec: str) -> str:
-        """Register the extension ``spec`` names: an installed one, or the path of a ``.py`` file; gives its name.
+        """Register the extension ``spec`` names; return its name.
 
-        A file should hold one `Extension`, one of them called ``extension``, or hookimpls of its own. Its folder is
-        added to the end of ``sys.path``, so it can import its neighbours. Raises `ExtensionError`.
+        ``spec`` is the name of an installed extension; the path of a ``.py`` file or of a package's folder, with a
+        ``/`` or ending in ``.py``; or ``MODULE:NAME``, an attribute of a module in the current folder or an installed
+        one, and likewise ``FILE:NAME``. A file should hold one `Extension`, one of them called ``extension``, or
+        hookimpls of its own. It imports the modules of its folder before all others of their names, and those of other
+        folders not at all. Raises `ExtensionError`.
         """
-        if spec.endswith(".py") or "/" in spec or "\\" in spec:
-            from oddwire.app.extension_file import plugin_of_file  # not needed by a script that runs its own
+        if "/" in spec or ":" in spec or spec.endswith(".py"):
+            from oddwire.app.extension_file import plugin_at  # not needed by a script that runs its own
 
-            return self.register(plugin_of_file(spec))
+            return self.register(plugin_at(spec))
         return self._load_entry_point(EXTENSIONS, spec)
+
+    def warnings(self) -> list[str]:
+        """Return what is surely not meant where the plugins are all of a program: extensions that do nothing."""
+        extensions = [item.plugin for item in self.contributions if isinstance(item.plugin, Extension)]
+        return [
+            f"extension {plugin.name!r} ({_describe(plugin)}) does nothing: it has no handlers, RPC methods or "
+            "callbacks; is the module that has them imported?"
+            for plugin in extensions
+            if plugin.is_idle
+        ]
 
     def codec(self, name: str) -> Codec:
         """Give a registered codec, loading the plugin of entry-point group ``oddwire.codecs`` if need be."""
@@ -208,6 +225,11 @@ class PluginManager:
         if not entries:
             names = sorted({*known, *entry_points(group=group).names})
             hint = _closest(name, names) or f"there are: {', '.join(names) or 'none'}"
+            if group == EXTENSIONS:
+                from oddwire.app.extension_file import place_nearby
+
+                place = place_nearby(name)
+                hint = hint if place is None else f"did you mean {place}?"
             raise ExtensionError(f"no {kind} is called {name!r}; {hint}")
         sources = sorted({f"{entry.value} of {entry.dist.name if entry.dist else '?'}" for entry in entries})
         if len(sources) > 1:
@@ -265,7 +287,13 @@ def _name_of(plugin: object) -> str:
 
 def _describe(plugin: object) -> str:
     if isinstance(plugin, Extension):
-        return f"an extension of {plugin.module}"
+        neighbours = sys.modules.get("oddwire.app.neighbours")  # if files have been loaded
+        file = None if neighbours is None else neighbours.file_of(plugin.module)
+        if file is None:
+            return f"an extension of {plugin.module}"
+        from oddwire.printable import printable  # for errors alone
+
+        return f"an extension of {printable(file)}"
     return f"module {plugin.__name__}" if isinstance(plugin, ModuleType) else repr(plugin)
 
 

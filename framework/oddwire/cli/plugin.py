@@ -1,30 +1,33 @@
-"""`oddwire plugin`: write a file that lightningd runs as its plugin, for extensions by name or file."""
+"""`oddwire plugin`: write a file that lightningd runs as its plugin, for extensions by name, file or module."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
 import typer
 
-from oddwire.app import Application
+from oddwire.app import Application, PluginManager
+from oddwire.app.extension_file import absolute
 from oddwire.cli.events import Printer
 from oddwire.cli.failure import USAGE, Failure
 from oddwire.cli.session import loading
+from oddwire.printable import printable
 from oddwire.transports.memory import MemoryTransport
 
 __all__ = ["command"]
 
 _LONGEST_SHEBANG: Final = 127  # of older Linux kernels
 
+# All of it but the path of Python is ASCII, as file names need not be text
 _TEXT: Final = '''\
-{shebang}
-"""{names}: a plugin for Core Lightning, written by ``oddwire plugin``. Start it with lightningd --plugin=FILE."""
+{names}: a plugin for Core Lightning, written by ``oddwire plugin``. Start it with lightningd --plugin=FILE."""
 
 from oddwire.app.hosted import run_hosted
 
@@ -34,7 +37,8 @@ run_hosted({arguments})
 
 def command(
     extensions: Annotated[
-        list[str], typer.Argument(metavar="EXT...", help="Names of installed extensions, or paths of .py files.")
+        list[str],
+        typer.Argument(metavar="EXT...", help="Installed extensions, paths of .py files or packages, or MODULE:NAME."),
     ],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="Write the plugin here.")],
     receive: Annotated[
@@ -46,61 +50,113 @@ def command(
     """Write an executable plugin file for lightningd: these extensions, in one process, run by this Python."""
     printer = Printer()
     try:
-        specs = [_absolute(spec) for spec in extensions]
         with loading(printer):
-            Application(*specs, transport=MemoryTransport(), store=":memory:")
-        _write(output, _text(specs, receive), replace=force)
+            specs = [absolute(spec) for spec in extensions]
+            plugins = PluginManager()
+            for spec in specs:
+                plugins.load(spec)
+            warnings = plugins.warnings()
+            Application(plugins=plugins, transport=MemoryTransport(), store=":memory:")
+        for text in warnings:
+            printer.remark(f"warning: {text}")
+        _spare_sources(output, specs)
+        _write(output, _content(specs, receive), replace=force)
     except Failure as failure:
         printer.failure(str(failure))
         raise typer.Exit(failure.code) from None
-    printer.remark(f"written; start it with: lightningd --plugin={output.absolute()}")
+    printer.remark(f"written; start it with: lightningd --plugin={printable(shlex.quote(str(output.absolute())))}")
 
 
-def _absolute(spec: str) -> str:
-    """Make a path good for any working directory: lightningd has another one."""
-    is_path = spec.endswith(".py") or "/" in spec or "\\" in spec
-    return str(Path(spec).resolve()) if is_path else spec
+def _spare_sources(output: Path, specs: Sequence[str]) -> None:
+    """Refuse to write over an extension. Raises `Failure`."""
+    for spec in specs:
+        path = spec if os.path.exists(spec) else spec.rpartition(":")[0]  # noqa: PTH110
+        with contextlib.suppress(OSError):
+            if path and output.samefile(path):
+                raise Failure(
+                    f"{printable(str(output))} is an extension itself; the plugin should be another file", USAGE
+                )
 
 
-def _text(specs: Sequence[str], receive: str) -> str:
-    arguments = ", ".join([*map(repr, specs), *([f"receive={receive!r}"] if receive != "hook" else [])])
-    names = ", ".join(Path(spec).stem for spec in specs).replace("\\", "/").replace('"', "'")
-    return _TEXT.format(shebang=_shebang(sys.executable), names=names, arguments=arguments)
+def _content(specs: Sequence[str], receive: str) -> bytes:
+    arguments = ", ".join([*map(ascii, specs), *([f"receive={receive!r}"] if receive != "hook" else [])])
+    names = ", ".join(_name(spec) for spec in specs)
+    return _head(sys.executable) + _TEXT.format(names=names, arguments=arguments).encode("ascii")
 
 
-def _shebang(python: str) -> str:
-    """Give the first line, or where the kernel would not take that, lines that are good for sh and for Python."""
-    if len(python) < _LONGEST_SHEBANG - 2 and not any(character.isspace() for character in python):
-        return f"#!{python}"
-    if "'" in python or '"' in python or "\\" in python:
-        raise Failure(f"{python}: Python should lie at a path without quotes and backslashes", USAGE)
-    return f"""#!/bin/sh
-'''exec' "{python}" "$0" "$@"
-' '''"""
+def _name(spec: str) -> str:
+    """Give a word for an extension that may stand in a docstring."""
+    named = Path(spec).stem if "/" in spec else spec
+    return ascii(named)[1:-1].replace("\\", "/").replace('"', "'")
 
 
-def _write(path: Path, text: str, *, replace: bool) -> None:
-    """Write an executable file, all of it or nothing. Raises `Failure`."""
+def _head(python: str) -> bytes:
+    """Give all up to the text of the docstring: lines that have the kernel run the file with this Python.
+
+    Where the kernel would not take its path they are for sh, and good for Python as well. ``-P`` keeps what lies beside
+    the plugin from hiding the modules of Python's library. Raises `Failure`.
+    """
+    if not python:
+        raise Failure("this Python does not know its own path, so no plugin can name it", USAGE)
+    raw = os.fsencode(python)
     try:
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        raw.decode()
+        coding = b""
+    except UnicodeDecodeError:
+        coding = b"# -*- coding: latin-1 -*-\n"  # takes any byte, from the next line on
+    if not coding and len(raw) < _LONGEST_SHEBANG - 5 and not set(raw) & set(b" \t\n\r"):
+        return b"#!" + raw + b' -P\n"""'
+    if b"\\" in raw:
+        raise Failure(f"{printable(python)}: Python should lie at a path without backslashes", USAGE)
+    # For sh the second line is the empty word and `:`, which does nothing; for Python the docstring begins
+    return b"#!/bin/sh\n" + coding + b'""":"\nexec ' + b"".join(_quoted(raw)) + b' -P "$0" "$@"\n'
+
+
+def _quoted(raw: bytes) -> Iterator[bytes]:
+    """Quote for sh, in a way that does not end Python's docstring: no three double quotes in a row."""
+    yield b"'"
+    for byte in raw:
+        yield {0x27: b"'\"'\"'", 0x22: b"\"''"}.get(byte, bytes([byte]))
+    yield b"'"
+
+
+def _write(path: Path, content: bytes, *, replace: bool) -> None:
+    """Write an executable file, all of it or nothing. Raises `Failure`."""
+    shown = printable(str(path))
+    if path.is_dir():
+        raise Failure(f"{shown} is a folder; -o should be the plugin's file", USAGE)
+    try:
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".oddwire-")
         try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
-                os.fchmod(file.fileno(), 0o777 & ~_umask())
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+                # Whoever can write to a plugin is the node; and what its owner cannot run is none
+                os.fchmod(file.fileno(), (0o755 & ~_umask()) | 0o700)
             if replace:
                 os.replace(temporary, path)  # noqa: PTH105 - beside os.link, which pathlib has under another name
             else:
-                os.link(temporary, path)
+                _put(temporary, path)
         finally:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary)  # noqa: PTH108
     except FileExistsError:
-        raise Failure(f"{path} is there already; --force replaces it", USAGE) from None
+        raise Failure(f"{shown} is there already; --force replaces it", USAGE) from None
     except OSError as error:
-        raise Failure(f"{path} cannot be written: {error.strerror or error}") from error
+        raise Failure(f"{shown} cannot be written: {error.strerror or error}") from error
+
+
+def _put(temporary: str, path: Path) -> None:
+    """Give a file its name, if nothing has it."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError:  # not all file systems have links
+        path.touch(exist_ok=False)
+        os.replace(temporary, path)  # noqa: PTH105
 
 
 def _umask() -> int:
-    umask = os.umask(0)
+    umask = os.umask(0o077)
     os.umask(umask)
     return umask

@@ -154,6 +154,8 @@ async def _serve_on(transport: Bolt8Transport, program: _Program, options: _Opti
         if program.extension is not None:
             plugins.register(program.extension)
         given = read_extras(program.arguments, plugins, program.own, loads=program.extension is None)
+    for text in plugins.warnings():
+        printer.remark(f"warning: {text}")
     # A node without a directory is a new one each time: what it keeps need not outlive it either
     store = ":memory:" if options.data_dir is None else options.data_dir / STORE_FILE
     app = make_app(printer, *waiting, transport=transport, plugins=plugins, options=given, store=store)

@@ -20,6 +20,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     path = list(sys.path)
     yield tmp_path
     for name, module in list(sys.modules.items()):
-        if (getattr(module, "__file__", None) or "").startswith(str(tmp_path)):
+        places = [getattr(module, "__file__", None), *getattr(module, "__path__", ())]
+        if any(str(place).startswith(str(tmp_path)) for place in places):
             del sys.modules[name]
     sys.path[:] = path

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -279,3 +282,95 @@ def test_refuses_decorators_without_parentheses(extension: Extension) -> None:
         with pytest.raises(ExtensionError) as caught:
             decorator(ask)  # type: ignore[operator]
         assert f"ask: @{decorator.__name__} should be told more: @extension.{example}" in str(caught.value)
+
+
+MARKET = "from oddwire import Extension\nextension = Extension('market', version='1.0')\nimport handlers\n"
+HANDLERS = """
+from {market} import extension
+from oddwire import Context
+@extension.rpc("market-ask")
+async def ask(context: Context): ...
+"""
+SHOW = "if __name__ == '__main__':\n    print(extension is handlers.extension, len(extension.register_rpc()))\n"
+
+
+def run(folder: Path, *arguments: str) -> tuple[int, str, str]:
+    command = [sys.executable, *arguments]
+    run = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    return run.returncode, run.stdout, run.stderr
+
+
+@pytest.mark.parametrize("how", ["script", "path", "link", "module", "package"])
+def test_a_program_in_two_files_has_one_extension(tmp_path: Path, how: str) -> None:
+    folder = tmp_path / "market" if how == "package" else tmp_path
+    folder.mkdir(exist_ok=True)
+    package = "market." if how == "package" else ""
+    market = MARKET.replace("import handlers", "from market import handlers") if package else MARKET
+    (folder / "market.py").write_text(market + SHOW)
+    (folder / "handlers.py").write_text(HANDLERS.format(market=f"{package}market"))
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "linked").symlink_to(folder / "market.py")
+    arguments = {
+        "script": ["market.py"],
+        "path": [str(folder / "market.py")],
+        "link": ["elsewhere/linked"],
+        "module": ["-m", "market"],
+        "package": ["-m", "market.market"],
+    }[how]
+    assert run(tmp_path, *arguments) == (0, "True 1\n", "")
+
+
+def test_a_program_that_is_imported_before_it_has_its_extension_says_so(tmp_path: Path) -> None:
+    (tmp_path / "market.py").write_text("import handlers\n" + MARKET + SHOW)
+    (tmp_path / "handlers.py").write_text(HANDLERS.format(market="market"))
+    code, out, err = run(tmp_path, "market.py")
+    assert (code, out) == (1, "")
+    assert "market.py runs twice, as the program and as module 'market', so it makes two extensions" in err
+    assert "what imports 'market' should be imported below the line that makes the extension" in err
+
+
+def test_a_program_takes_nobodys_name(tmp_path: Path) -> None:
+    (tmp_path / "market").mkdir()
+    (tmp_path / "market" / "__init__.py").write_text("NAME = 'the package'\n")
+    (tmp_path / "market.py").write_text(
+        "from oddwire import Extension\nextension = Extension('market', version='1.0')\n"
+        "from market import NAME\nprint(NAME)\n"
+    )
+    assert run(tmp_path, "market.py") == (0, "the package\n", "")
+    code, _, err = run(tmp_path, "-P", "market.py")  # Python is told not to look beside the program
+    assert (code, err.splitlines()[-1]) == (1, "ModuleNotFoundError: No module named 'market'")
+
+
+def test_one_that_does_nothing_knows() -> None:
+    extension = Extension("idle", version="1.0")
+    assert extension.is_idle
+    extension.register(Memo)
+    assert extension.is_idle  # who only declares messages does nothing by itself
+    for declare in (
+        lambda extension: extension.on(Memo)(note),
+        lambda extension: extension.rpc("a-b")(rpc),
+        lambda extension: extension.on_startup(with_app),
+        lambda extension: extension.on_shutdown(with_app),
+        lambda extension: extension.on_connect(with_context),
+        lambda extension: extension.on_disconnect(with_reason),
+    ):
+        extension = Extension("busy", version="1.0")
+        declare(extension)
+        assert not extension.is_idle
+
+    class Hooked(Extension):
+        pass
+
+    assert not Hooked("hooked", version="1.0").is_idle
+
+
+@message(0x8CF5)
+class Memo(Message):
+    text: str = ""
+
+
+async def note(context: Context, message: Memo) -> None: ...
+async def rpc(context: Context) -> None: ...
+async def with_app(app: Application) -> None: ...
+async def with_context(context: Context) -> None: ...
+async def with_reason(context: Context, reason: str) -> None: ...

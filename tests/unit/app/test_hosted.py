@@ -357,6 +357,17 @@ async def test_what_cannot_be_loaded_disables_the_plugin(run: Run, tmp_path: Pat
     assert any(re.fullmatch(f"broken oddwire.app: cannot load: {reason}", line) for line in node.logs)
 
 
+async def test_an_extension_that_does_nothing_is_in_the_log(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "idle.py").write_text("from oddwire import Extension\nextension = Extension('idle', version='1.0')\n")
+    node = await run(LOAD.format("'./idle.py', 'echo'"))
+    assert "disable" not in await node.start()
+    node.write("shutdown", {})
+    assert await node.end() == 0
+    [line] = [line for line in node.logs if line.startswith("unusual oddwire.app: extension")]
+    assert "'idle'" in line
+    assert "does nothing" in line
+
+
 async def test_a_signal_while_it_loads_ends_it(run: Run, tmp_path: Path) -> None:
     (tmp_path / "signalled.py").write_text(f"import os, signal\nos.kill(os.getpid(), signal.SIGTERM)\n{QUOTE}")
     node = await run(LOAD.format("'./signalled.py'"))

@@ -316,3 +316,14 @@ def test_an_installed_codec_must_be_the_one_it_is_called(plugins: PluginManager,
     assert plugins.codec("mine") is plugins.codec("mine")
     with pytest.raises(ExtensionError, match="is installed as the codec 'yours', but gives mine"):
         plugins.codec("yours")
+
+
+def test_warns_of_extensions_that_do_nothing(plugins: PluginManager, folder: Path) -> None:
+    (folder / "market.py").write_text("from oddwire import Extension\nextension = Extension('market', version='1.0')\n")
+    plugins.load(str(folder / "market.py"))
+    plugins.load("echo")
+    [warning] = plugins.warnings()
+    assert warning == (
+        f"extension 'market' (an extension of {folder}/market.py) does nothing: it has no handlers, RPC methods or "
+        "callbacks; is the module that has them imported?"
+    )

@@ -297,7 +297,7 @@ async def test_an_option_that_will_not_do_is_one_line(
         (["echo", "--listen", "192.0.2.1:9"], 1, "cannot listen on 192.0.2.1:9"),
         (["echo", *LOCAL, "--network", "fakenet"], 2, "network should be one of bitcoin, .*regtest, not 'fakenet'"),
         (["./empty.py", *LOCAL], 2, "'empty' .* should have an Extension, or functions marked @hookimpl"),
-        (["./folder.py", *LOCAL], 2, "extension file .*folder.py should be a file"),
+        (["./folder.py", *LOCAL], 2, "extension file ./folder.py is a folder without __init__.py"),
         (
             ["echo", *LOCAL, "--proxy", "socks5://a:b@tor"],
             2,
@@ -433,3 +433,14 @@ async def test_uvloop_does_the_same(start, oddwire) -> None:
     _, out, _ = await oddwire("send", uri, "echo.Request", "text=x", "--wait", "0.5")
     assert "echo.Reply" in out
     assert (await node.interrupt())[0] == 0
+
+
+async def test_an_extension_that_does_nothing_is_told_of(start, tmp_path: Path) -> None:
+    text = "from oddwire import Extension\nextension = Extension('idle', version='1.0')\n"
+    (tmp_path / "idle.py").write_text(text)
+    (tmp_path / "program.py").write_text(text + "extension.run()\n")
+    for program in (await start("run", "./idle.py", "echo", *LOCAL), await start(*LOCAL, program=Path("program.py"))):
+        await program.line("listening")
+        _, _, err = await program.interrupt()
+        assert re.search(r"^warning: extension 'idle' \(.*\) does nothing: it has no handlers", err, re.MULTILINE)
+        assert "'echo'" not in err

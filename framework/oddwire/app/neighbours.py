@@ -1,0 +1,364 @@
+"""What extension files import: each sees the modules of its own folder first, and no other folder's.
+
+Python knows a module by its name alone, in one table for the whole process, ``sys.modules``. There is one ``messages``
+in it, so two folders cannot both have theirs, and no ``types`` but the library's. So a folder's modules get names that
+are free: their own where nothing else has it, else with a number behind. What maps the names in a file to these is the
+``__import__`` among the builtins that its module has instead of the usual ones; import statements look it up there, at
+whatever time they run. Nothing is patched, ``sys.path`` stays as it is, and whoever else imports sees nothing of it.
+
+A folder is a `Root`. For a file inside packages that is the folder of the outermost one, as relative imports need it.
+"""
+
+from __future__ import annotations
+
+import builtins
+import importlib
+import itertools
+import os
+import re
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib.machinery import (
+    BYTECODE_SUFFIXES,
+    EXTENSION_SUFFIXES,
+    SOURCE_SUFFIXES,
+    ExtensionFileLoader,
+    FileFinder,
+    ModuleSpec,
+    SourceFileLoader,
+    SourcelessFileLoader,
+)
+from importlib.util import spec_from_file_location
+from types import ModuleType
+from typing import Any, Final
+
+__all__ = ["Root", "file_of", "import_file"]
+
+_RESERVED: Final = frozenset(("__future__", "__main__", "builtins", "oddwire", "sys"))
+"""Names that are nobody's neighbours: a file called ``oddwire.py`` still has to import oddwire."""
+
+_lock = threading.RLock()
+_roots: dict[str, Root] = {}
+_entries: dict[str, _Entry] = {}
+
+
+def import_file(path: str) -> ModuleType:
+    """Import a source file, or the package that a folder is, unless that was done already; return the module.
+
+    ``path`` is absolute and without symlinks. Raises what the import raises.
+    """
+    stem = os.path.splitext(os.path.basename(path))[0]
+    if os.path.isdir(path):
+        path, stem, folder = os.path.join(path, "__init__.py"), os.path.basename(path), os.path.dirname(path)
+    else:
+        folder = os.path.dirname(path)
+        if stem == "__init__":
+            stem, folder = os.path.basename(folder), os.path.dirname(folder)
+    with _lock:
+        name = _loaded(path)
+    if name is None:
+        packages: list[str] = []
+        while os.path.isfile(os.path.join(folder, "__init__.py")) and os.path.dirname(folder) != folder:
+            packages.insert(0, os.path.basename(folder))
+            folder = os.path.dirname(folder)
+        name = root_of(folder).claim_inside(packages, stem, path)
+    return importlib.import_module(name)
+
+
+def root_of(folder: str) -> Root:
+    """Return the one root of a folder; the path is absolute and without symlinks."""
+    with _lock:
+        if _FINDER not in sys.meta_path:
+            sys.meta_path.insert(0, _FINDER)
+        root = _roots.get(folder)
+        if root is None:
+            root = _roots[folder] = Root(folder)
+        else:
+            root.refresh()
+        return root
+
+
+def file_of(module: str) -> str | None:
+    """Return the file of a module that was imported here, None for others."""
+    entry = _entries.get(module)
+    return entry.path if entry is not None and entry.is_there(module) else None
+
+
+class Root:
+    """The folder of extension files, and the names that its modules have in ``sys.modules``. Made by `root_of`."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        self.builtins = {**vars(builtins), "__import__": self._import}
+        self._names: dict[str, str] = {}
+        self._finder = self.finder(folder)
+        self._importlib = _Importlib(self)
+
+    def loader(self, name: str, path: str) -> SourceFileLoader:
+        """Return what loads a source file of this folder."""
+        return _Loader(name, path, self.builtins)
+
+    def finder(self, folder: str) -> FileFinder:
+        """Return what finds modules in a folder, this one or one below it."""
+        by_suffix: list[tuple[Any, list[str]]] = [
+            (ExtensionFileLoader, EXTENSION_SUFFIXES),
+            (self.loader, SOURCE_SUFFIXES),
+            (SourcelessFileLoader, BYTECODE_SUFFIXES),
+        ]
+        return FileFinder(folder, *by_suffix)
+
+    def refresh(self) -> None:
+        """Look the folder's files up anew: some may have come."""
+        self._finder.invalidate_caches()
+
+    def import_module(self, name: str, package: str | None = None) -> ModuleType:
+        """Do as ``importlib.import_module`` does for a module of this folder."""
+        if name.startswith("."):
+            return importlib.import_module(name, None if package is None else self._known_as(package))
+        return importlib.import_module(self._known_as(name))
+
+    def claim_inside(self, packages: Sequence[str], stem: str, path: str) -> str:
+        """Return the name that the module of a file has from now on; ``packages`` are the folders above it."""
+        is_package = os.path.basename(path) == "__init__.py"
+        if not packages:
+            return self._claim(stem, path, [os.path.dirname(path)] if is_package else None)
+        top = os.path.join(self.folder, packages[0])
+        above = ".".join([self._claim(packages[0], os.path.join(top, "__init__.py"), [top]), *packages[1:]])
+        name = f"{above}.{stem}"
+        if not is_package and _identifier(stem) != stem:  # no import statement could name it, so no finder finds it
+            name = f"{above}.{_identifier(stem)}"
+            while os.path.exists(os.path.join(os.path.dirname(path), f"{name.rpartition('.')[2]}.py")):
+                name += "_"
+            _entries[name] = _Entry(self, path, None)
+        return name
+
+    def _import(
+        self,
+        name: str,
+        globals: Mapping[str, Any] | None = None,  # noqa: A002 - the names are those of the builtin
+        locals: Mapping[str, Any] | None = None,  # noqa: A002
+        fromlist: Sequence[str] | None = (),
+        level: int = 0,
+    ) -> ModuleType:
+        """Do as the builtin ``__import__``, for the modules of this folder."""
+        # C code that imports something by itself, datetime say, calls what the frame above it has, with an empty list;
+        # import statements give a tuple or None. It means Python's modules.
+        if level or (type(fromlist) is list and not fromlist):
+            return builtins.__import__(name, globals, locals, fromlist or (), level)
+        top, dot, rest = name.partition(".")
+        own = self._own(top, name, globals or {})
+        if own is None:
+            module = builtins.__import__(name, globals, locals, fromlist or ())
+            return self._importlib if module is importlib else module
+        module = builtins.__import__(own + dot + rest, globals, locals, fromlist or ())
+        return module if fromlist else sys.modules[own]
+
+    def _known_as(self, name: str) -> str:
+        top, dot, rest = name.partition(".")
+        return (self._own(top, name, {}) or top) + dot + rest
+
+    def _own(self, top: str, name: str, importer: Mapping[str, Any]) -> str | None:
+        """Return the name in ``sys.modules`` of what a file here calls ``top``; None for what Python is to find."""
+        own = self._names.get(top)
+        module = None if own is None else sys.modules.get(own)
+        if module is None or own == importer.get("__name__") or not self._loaded_it(module):
+            own = self._look_up(top, name, importer)
+        return own
+
+    def _loaded_it(self, module: ModuleType) -> bool:
+        return getattr(module, "__builtins__", None) is self.builtins
+
+    def _look_up(self, top: str, name: str, importer: Mapping[str, Any]) -> str | None:
+        if top in _RESERVED or "/" in top:
+            return None
+        spec = self._finder.find_spec(top)
+        if spec is None and top not in sys.modules:
+            self.refresh()  # the folder's own time may not show yet that a file came
+            spec = self._finder.find_spec(top)
+        folders = None if spec is None else spec.submodule_search_locations
+        if spec is not None and spec.origin is not None and spec.loader is not None:
+            own = self._claim(top, spec.origin, folders)
+            # A module that imports its own name means another: json.py that goes on from the library's json
+            itself = own == importer.get("__name__") and folders is None
+            return None if itself and _ordinary(top, unlike=spec.origin) else own
+        is_others = _is_entry_of_another(top, self)
+        if (top in sys.modules and not is_others) or _ordinary(top):
+            return None
+        if folders is not None:  # a folder of modules without __init__.py counts last, as Python has it
+            return self._claim(top, None, folders)
+        beside = self._beside(top, importer)
+        if beside is None and is_others:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        return beside
+
+    def _beside(self, top: str, importer: Mapping[str, Any]) -> str | None:
+        """Find a module by the file that imports it, inside a package: relative imports are meant for that."""
+        package, file = importer.get("__package__"), importer.get("__file__")
+        if not package or not isinstance(file, str):
+            return None
+        spec = self.finder(os.path.dirname(file)).find_spec(top)
+        return None if spec is None or spec.loader is None else f"{package}.{top}"
+
+    def _claim(self, top: str, path: str | None, folders: Sequence[str] | None) -> str:
+        """Return the name of the module at ``path``, a free one if it is not loaded yet."""
+        with _lock:
+            name = self._names.get(top)
+            if name is not None and (_is_of(name, self, path) or _is_free(name, path)):
+                return name
+            name = None if path is None else _loaded(path)
+            if name is None:
+                base = _identifier(top)
+                numbered = itertools.chain([base], (f"{base}_{number}" for number in itertools.count(2)))
+                name = next(name for name in numbered if _is_free(name, path))
+                _entries[name] = _Entry(self, path, folders)
+            self._names[top] = name
+            return name
+
+
+class _Entry:
+    """A module as it is to be loaded: of a file, or with ``path`` None a folder without ``__init__.py``."""
+
+    def __init__(self, root: Root, path: str | None, folders: Sequence[str] | None) -> None:
+        self.root = root
+        self.path = path
+        self.begun = False
+        self._folders = folders
+        self._spec: ModuleSpec | None = None
+
+    def spec(self, name: str) -> ModuleSpec | None:
+        if self.path is None:
+            self._spec = ModuleSpec(name, None, is_package=True)
+            self._spec.submodule_search_locations = [*(self._folders or ())]
+        else:
+            loader = self.root.loader(name, self.path) if self.path.endswith((*SOURCE_SUFFIXES,)) else None
+            folders = None if self._folders is None else [*self._folders]
+            self._spec = spec_from_file_location(name, self.path, loader=loader, submodule_search_locations=folders)
+        self.begun = True
+        return self._spec
+
+    def is_there(self, name: str) -> bool:
+        """Say whether the module of that name is the one made of this."""
+        spec = getattr(sys.modules.get(name), "__spec__", None)
+        return spec is not None and spec is self._spec
+
+
+class _Loader(SourceFileLoader):
+    """Loads a source file with the builtins of its root."""
+
+    def __init__(self, name: str, path: str, its_builtins: dict[str, Any]) -> None:
+        super().__init__(name, path)
+        self._builtins = its_builtins
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__dict__["__builtins__"] = self._builtins
+        super().exec_module(module)
+
+
+class _Again(SourceFileLoader):
+    """Gives the module that was made of a file before, under another name."""
+
+    def __init__(self, name: str, path: str, before: ModuleType) -> None:
+        super().__init__(name, path)
+        self._before = before
+
+    def exec_module(self, module: ModuleType) -> None:
+        sys.modules[module.__name__] = self._before
+
+
+class _Finder:
+    """Finds what a root has claimed a name for, and the submodules of that."""
+
+    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+        entry = _entries.get(name)
+        if entry is not None and (path is not None or not _ordinary(name, unlike=entry.path)):
+            return entry.spec(name)
+        top = name.partition(".")[0]
+        above = _entries.get(top)
+        if above is None or path is None or not above.is_there(top):
+            return None
+        for folder in path:
+            spec = above.root.finder(folder).find_spec(name)
+            if spec is not None and spec.loader is not None:
+                before = None if spec.origin is None else _loaded(spec.origin)
+                if spec.origin is not None and before is not None:
+                    spec.loader = _Again(name, spec.origin, sys.modules[before])
+                return spec
+        return None
+
+
+class _Importlib(ModuleType):
+    """The module importlib for the files of one root: ``import_module`` finds what their import statements find."""
+
+    def __init__(self, root: Root) -> None:
+        super().__init__("importlib", importlib.__doc__)
+        self.import_module: Callable[..., ModuleType] = root.import_module
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(importlib, name)
+
+
+_FINDER: Final = _Finder()
+
+
+def _loaded(path: str) -> str | None:
+    """Return the name of a module that was made of this file, by whomever."""
+    base = os.path.basename(path)
+    for name, module in [*sys.modules.items()]:
+        try:
+            file = vars(module).get("__file__")
+        except TypeError:  # anything may be put there
+            continue
+        if isinstance(file, str) and file.endswith(base) and (file == path or _same(file, path)):
+            return name
+    return None
+
+
+def _is_of(name: str, root: Root, path: str | None) -> bool:
+    """Say whether the module of that name is there, and of the file ``path``, or the folder that ``root`` claimed."""
+    entry = _entries.get(name)
+    if entry is not None and entry.is_there(name):
+        return entry.root is root and entry.path == path
+    file = getattr(sys.modules.get(name), "__file__", None)
+    return isinstance(file, str) and path is not None and _same(file, path)
+
+
+def _same(one: str, other: str) -> bool:
+    try:
+        return os.path.samefile(one, other)
+    except (OSError, ValueError):
+        return False
+
+
+def _is_free(name: str, path: str | None) -> bool:
+    entry = _entries.get(name)
+    waiting = entry is not None and not entry.begun and entry.path != path
+    return not waiting and name not in sys.modules and name not in _RESERVED and not _ordinary(name, unlike=path)
+
+
+def _is_entry_of_another(name: str, root: Root) -> bool:
+    entry = _entries.get(name)
+    return entry is not None and entry.root is not root and entry.is_there(name)
+
+
+def _ordinary(name: str, unlike: str | None = None) -> bool:
+    """Say whether Python itself finds a module of that name, which is not of the file ``unlike``."""
+    for spec in _ordinary_specs(name):
+        return unlike is None or spec.origin is None or not (spec.origin == unlike or _same(spec.origin, unlike))
+    return False
+
+
+def _ordinary_specs(name: str) -> Iterator[ModuleSpec]:
+    for finder in sys.meta_path:
+        if finder is not _FINDER:
+            try:
+                spec = finder.find_spec(name, None)
+            except (ImportError, ValueError, AttributeError):
+                continue
+            if spec is not None:
+                yield spec
+
+
+def _identifier(stem: str) -> str:
+    """Make a name of any file's: a dot in it would make it a module in a package."""
+    return re.sub(r"\W", "_", stem) or "_"
