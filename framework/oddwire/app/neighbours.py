@@ -33,7 +33,7 @@ from importlib.util import spec_from_file_location
 from types import ModuleType
 from typing import Any, Final
 
-__all__ = ["Root", "file_of", "import_file"]
+__all__ = ["Root", "file_of", "import_file", "root_of"]
 
 _RESERVED: Final = frozenset(("__future__", "__main__", "builtins", "oddwire", "sys"))
 """Names that are nobody's neighbours: a file called ``oddwire.py`` still has to import oddwire."""

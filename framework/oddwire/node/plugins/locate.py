@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import zlib
 from pathlib import Path
 
@@ -24,7 +25,11 @@ def is_program(path: str | Path) -> bool:
 def program(path: str | Path) -> str:
     """Give the resolved path of a plugin the operator named. Raises `ExtensionError` if it is no program."""
     if not is_program(path):
-        raise ExtensionError(f"plugin {path} should be an executable file")
+        found = Path(path)
+        hint = "it is none" if found.exists() else "there is none"
+        if found.is_file():
+            hint = f"chmod +x {shlex.quote(str(path))} makes it one"
+        raise ExtensionError(f"plugin {path} should be an executable file; {hint}")
     return resolved(path)
 
 

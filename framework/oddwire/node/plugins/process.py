@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from typing import Any, Final
 
 from oddwire.errors import ExtensionError, RemoteProtocolError
 from oddwire.jsonrpc.framing import MAX_DOCUMENT, JsonSplitter, Shortcut
+from oddwire.printable import printable
 
 __all__ = ["PluginLimits", "PluginProcess"]
 
@@ -101,7 +103,7 @@ class PluginProcess:
                 process_group=0,
             )
         except OSError as error:
-            raise ExtensionError(f"could not be started: {error.strerror or error}") from error
+            raise ExtensionError(f"could not be started: {_why_not(path, error)}") from error
         pipes = (self._process.stdin, self._process.stdout, self._process.stderr)
         self._stdin, self._stdout, self._stderr = (pipe.fileno() for pipe in pipes if pipe is not None)
         for fd in (self._stdin, self._stdout, self._stderr):
@@ -322,3 +324,21 @@ class PluginProcess:
 def _shown(data: bytes) -> str:
     text = data[:_SHOWN].decode(errors="replace")
     return repr(text) if len(data) <= _SHOWN else f"{text!r}..."
+
+
+def _why_not(path: str, error: OSError) -> str:
+    """Say why the kernel did not run a program; its own words leave out the file's first line, which it goes by."""
+    reason = error.strerror or str(error)
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123
+            first = file.readline(256)
+    except OSError:
+        return reason
+    if not first.startswith(b"#!"):
+        if error.errno == errno.ENOEXEC:
+            return f"{reason}: a script's first line should name what runs it, #!/usr/bin/env python3 for one"
+        return reason
+    interpreter = printable(os.fsdecode(first[2:].strip(b" \t\n").split(b" ")[0]))
+    if error.errno == errno.ENOENT:
+        return f"{reason}: its first line names '{interpreter}', which is not there"
+    return f"{reason}: its first line names '{interpreter}'"

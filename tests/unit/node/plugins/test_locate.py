@@ -54,9 +54,11 @@ def test_what_the_operator_names_has_to_run(tmp_path: Path) -> None:
     path = write(tmp_path / "plugin")
     assert program(path) == path
     assert is_program(path)
-    for wrong in (tmp_path, tmp_path / "none", write(tmp_path / "text", runs=False)):
+    text = write(tmp_path / "a text", runs=False)
+    hints = {tmp_path: "it is none", tmp_path / "none": "there is none", text: f"chmod \\+x '{text}' makes it one"}
+    for wrong, hint in hints.items():
         assert not is_program(wrong)
-        with pytest.raises(ExtensionError, match="should be an executable file"):
+        with pytest.raises(ExtensionError, match=f"should be an executable file; {hint}"):
             program(wrong)
 
 

@@ -210,15 +210,27 @@ async def test_a_flood_without_line_ends_stays_bounded(run: Callable[..., Run]) 
     assert sum(map(len, one.lines)) > 900_000
 
 
-@pytest.mark.parametrize("content", [None, "#!/no/such/interpreter\n", "neither script nor program"])
-async def test_what_cannot_be_started(tmp_path: Path, content: str | None) -> None:
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "No such file or directory"),
+        ("#!/no/such/interpreter -u\nimport os", "names '/no/such/interpreter', which is not there"),
+        ("#! /no/such/interpreter\r\n", r"names '/no/such/interpreter\r', which is not there"),
+        ("#!/etc\n", "Permission denied: its first line names '/etc'"),
+        ("neither script nor program", "a script's first line should name what runs it, #!/usr/bin/env python3"),
+        ("import os\n", "a script's first line should name what runs it, #!/usr/bin/env python3"),
+        ("", "a script's first line should name what runs it, #!/usr/bin/env python3"),
+    ],
+)
+async def test_what_cannot_be_started(tmp_path: Path, content: str | None, reason: str) -> None:
     path = tmp_path / "program"
     if content is not None:
         path.write_text(content)
         path.chmod(0o755)
     before = open_files()
-    with pytest.raises(ExtensionError, match="could not be started: "):
+    with pytest.raises(ExtensionError, match="could not be started: ") as caught:
         Run(path, PluginLimits(), {})
+    assert reason in str(caught.value)
     assert open_files() == before
 
 
