@@ -12,9 +12,10 @@ help:                 ## list the targets
 
 setup: $(READY)       ## make the virtual environment and install oddwire and its tools
 $(READY): pyproject.toml
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install -qq --disable-pip-version-check --editable . --group dev
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --group peers
 	@touch $@
 
 demo: $(READY)        ## two processes talk over real BOLT 8 on loopback, and say what they sent

@@ -1,0 +1,93 @@
+"""The wheel as users get it: what it puts where; its commands and entry points work in a fresh environment."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+NEIGHBOUR = "from oddwire import Extension\nfrom echo import NAME\nextension = Extension(NAME, version='1.0')\n"
+
+
+def run(*command: str | Path, cwd: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    result = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    assert result.returncode == code, result.stdout + result.stderr
+    return result
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    for name in ("framework", "extensions"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    run(*pip, "wheel", "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", target, source, cwd=target)
+    [made] = target.glob("*.whl")
+    return made
+
+
+@pytest.fixture(scope="module")
+def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A virtual environment with the wheel; what it depends on is taken from the one of the tests."""
+    folder = tmp_path_factory.mktemp("environment") / "venv"
+    run(sys.executable, "-m", "venv", "--without-pip", folder, cwd=wheel.parent)
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "--python", folder / "bin" / "python"]
+    run(*pip, "install", "--no-deps", "--no-index", wheel, cwd=wheel.parent)
+    [packages] = folder.glob("lib/python*/site-packages")
+    # A line in a .pth file adds the folder, and does not read the .pth files in it, of which one is oddwire in place
+    (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return folder
+
+
+def test_there_are_two_packages_in_it(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {name.partition("/")[0] for name in names} == {
+        "oddwire",
+        "oddwire_extensions",
+        wheel.name.rpartition("-py3")[0] + ".dist-info",
+    }
+    for name in ("chat", "courier", "echo"):
+        assert f"oddwire_extensions/{name}/__init__.py" in names
+    assert "oddwire/py.typed" in names
+    data = {
+        path.relative_to(ROOT / "framework").as_posix()
+        for path in (ROOT / "framework").rglob("*.*")
+        if path.suffix in (".csv", ".json")
+    }
+    assert data <= {*names}
+
+
+def test_its_commands_and_entry_points_work(environment: Path, tmp_path: Path) -> None:
+    python, oddwire = environment / "bin" / "python", environment / "bin" / "oddwire"
+    where = "import oddwire, oddwire_extensions.echo as echo; print(oddwire.__file__, echo.__file__)"
+    for place in run(python, "-c", where, cwd=tmp_path).stdout.split():
+        assert Path(place).is_relative_to(environment)
+    run(oddwire, "plugin", "chat", "courier", "echo", "-o", "all", cwd=tmp_path)
+    assert (tmp_path / "all").read_text().startswith(f"#!{python} -P\n")
+    names = "from importlib.metadata import entry_points as e; print(sorted(e(group='oddwire.extensions').names))"
+    assert run(python, "-c", names, cwd=tmp_path).stdout == "['chat', 'courier', 'echo']\n"
+
+
+def test_it_takes_nobodys_names(environment: Path, tmp_path: Path) -> None:
+    for name in ("chat", "courier", "echo"):
+        err = run(environment / "bin" / "python", "-c", f"import {name}", cwd=tmp_path, code=1).stderr
+        assert f"No module named '{name}'" in err
+    (tmp_path / "echo.py").write_text("NAME = 'mine'\n")
+    (tmp_path / "uses.py").write_text(NEIGHBOUR)
+    run(environment / "bin" / "oddwire", "plugin", "./uses.py", "echo", "-o", "plugin", cwd=tmp_path)
+
+
+def test_one_package_brings_coincurve() -> None:
+    """pyln-proto asks for a copy of it under another name, which would be written over it."""
+    assert packages_distributions()["coincurve"] == ["coincurve"]
