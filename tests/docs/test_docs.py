@@ -1,25 +1,26 @@
 """The README and the docs are true: every Python block runs, every command is run, what is shown is what comes.
 
-A document is a story, run from top to bottom in a folder of its own:
+A document is a story, run from top to bottom in a folder of its own, word for word, as who copies it would:
 
-- ``python NAME`` blocks are written to the file NAME; other ``python`` blocks run, with ``await`` at their top.
-- ``sh`` blocks are run line by line. What listens or connects stays up, and so does a node; ``URI`` stands for what
-  the last of those printed, ``NODE_ID`` for the first part of that. ``make``, ``git`` and ``pip`` are not run, but what
-  they are told to make should be there.
-- A ``text`` block right after is what should be printed: every line of it, in that order, whatever else there is.
+- ``python NAME`` and ``toml NAME`` blocks are written to the file NAME; other ``python`` blocks are programs, and run
+  as such.
+- ``sh`` blocks are run line by line, by sh. What listens or connects stays up, and so does a node; ``URI`` stands for
+  what the last of those printed, ``NODE_ID`` for the first part of that, ports 9735 and 9736 for free ones. ``make``,
+  ``git``, ``pip`` and ``.`` are not run, but what they are told to make should be there.
+- ``text typed`` blocks are typed at the command that was started last, when it is connected.
+- A ``text`` block right after one of these is what should be printed: every line of it, in that order, whatever else
+  there is.
 """
 
 from __future__ import annotations
 
-import ast
 import asyncio
 import contextlib
-import inspect
 import os
 import re
 import shlex
+import subprocess
 import sys
-import types
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,9 @@ from oddwire.app import Hooks
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = sorted({*ROOT.glob("*.md"), *DOCUMENTS})
+PLACEHOLDERS = ("framework/oddwire/a/b.py", "tests/unit/a/test_b.py")
+COMMANDS = ("oddwire", "python", "pytest", "chmod", "mkdir", "cp")
 PATIENCE = 60.0
 FENCE = re.compile(r"^```(\w*) ?(.*?)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 CHANGING = [
@@ -65,7 +69,7 @@ def blocks_of(document: Path) -> Iterator[Block]:
         line = text.count("\n", 0, match.start()) + 1
         follows = before if not text[end : match.start()].strip() else ""
         yield Block(document, line, match[1], match[2], match[3], follows)
-        end, before = match.end(), match[1]
+        end, before = match.end(), "typed" if match[2] == "typed" else match[1]
 
 
 def plain(text: str) -> str:
@@ -126,25 +130,28 @@ class Command:
 class Story:
     """Runs the blocks of one document in ``folder``."""
 
-    def __init__(self, folder: Path, module: types.ModuleType) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.module = module
         self.running: list[Command] = []
         self.last: Command | None = None
         self.uri = "URI"
 
     async def tell(self, block: Block) -> None:
         match block.language:
-            case "python" if block.name:
+            case "python" | "toml" if block.name:
                 (self.folder / block.name).write_text(block.text)
-                if block.text.startswith("#!"):
-                    (self.folder / block.name).chmod(0o755)
             case "python":
-                await self._python(block)
+                self.last = await self._start(sys.executable, "-W", "error", "-c", block.text)
+                assert await self.last.end() == 0, "\n".join(self.last.lines)
             case "sh":
                 for line in block.text.splitlines():
                     await self._command(line)
-            case "text" if block.follows == "sh":
+            case "text" if block.name == "typed":
+                assert self.last is not None
+                await self.last.until(lambda lines: any("connected" in line for line in lines) or None, "a peer")
+                for line in block.text.splitlines():
+                    self.last.process.stdin.write(f"{self._filled(line)}\n".encode())
+            case "text" if block.follows in ("sh", "typed"):
                 assert self.last is not None
                 await self.last.shows(block.text.strip().splitlines())
             case "text" | "toml" | "json":
@@ -152,38 +159,35 @@ class Story:
             case language:
                 raise AssertionError(f"{block}: a block should be python, sh or text, not {language!r}")
 
-    async def _python(self, block: Block) -> None:
-        source = "\n" * block.line + block.text
-        code = compile(source, str(block.document), "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-        result = eval(code, vars(self.module))
-        if inspect.iscoroutine(result):
-            await result
+    def _filled(self, line: str) -> str:
+        return line.replace("URI", self.uri).replace("NODE_ID", self.uri.partition("@")[0])
 
-    async def _command(self, line: str) -> None:
-        line = line.replace("URI", self.uri).replace("NODE_ID", self.uri.partition("@")[0])
-        words = shlex.split(line, comments=True)
-        if not words:
-            return
-        if words[0] in ("make", "git", "pip", "cd"):
-            self._check(words)
-            return
-        stays = words[1] == "node" or bool({"--listen", "--connect"} & set(words))
-        # The port of the document may be taken here
-        words = [re.sub(r"^127\.0\.0\.1:\d+$", "127.0.0.1:0", word) for word in words]
-        programs = {"oddwire": ["-m", "oddwire.cli.main"], "python": [], "pytest": ["-m", "pytest"]}
-        assert words[0] in programs, f"{words[0]!r} is no command that the docs should need"
+    async def _start(self, *command: str) -> Command:
         process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *programs[words[0]],
-            *words[1:],
+            *command,
             cwd=self.folder,
             env={**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"},
-            stdin=asyncio.subprocess.DEVNULL,
+            stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             limit=1 << 20,
         )
-        self.last = Command(process)
+        return Command(process)
+
+    async def _command(self, line: str) -> None:
+        line = self._filled(line)
+        words = shlex.split(line, comments=True)
+        if not words:
+            return
+        if words[0] in ("make", "git", "pip", "."):
+            self._check(words)
+            return
+        assert words[0] in COMMANDS, f"{words[0]!r} is no command that the docs should need"
+        stays = words[0] == "oddwire" and (words[1] == "node" or bool({"--listen", "--connect"} & set(words)))
+        # The port of the document may be taken here
+        self.last = await self._start(
+            "/bin/sh", "-c", "exec " + re.sub(r" 127\.0\.0\.1:973[56]\b", " 127.0.0.1:0", line)
+        )
         if not stays:
             assert await self.last.end() == 0, f"{line}\n" + "\n".join(self.last.lines)
             return
@@ -202,20 +206,12 @@ class Story:
 
 
 @pytest.fixture
-async def story(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Story]:
-    """A story in a folder of its own, whose files can be imported; what it started and imported is gone afterwards."""
-    module = types.ModuleType(f"story_of_{request.node.callspec.id}".replace(".", "_"))
-    before = set(sys.modules)
-    sys.modules[module.__name__] = module
-    sys.path.insert(0, str(tmp_path))
-    story = Story(tmp_path, module)
+async def story(tmp_path: Path) -> AsyncIterator[Story]:
+    """A story in a folder of its own; what it started is ended afterwards."""
+    story = Story(tmp_path)
     yield story
     for command in story.running:
         await command.stop()
-    sys.path.remove(str(tmp_path))
-    for name in set(sys.modules) - before:
-        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)) or name == module.__name__:
-            del sys.modules[name]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
@@ -227,12 +223,62 @@ async def test_everything_shown_runs(document: Path, story: Story) -> None:
             raise AssertionError(f"{block}: {error!r}") from error
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
+def anchors(document: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    found: list[str] = []
+    for heading in re.findall(r"^#+ +(.+?) *$", FENCE.sub("", document.read_text()), re.MULTILINE):
+        shown = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading)
+        anchor = re.sub(r"[^\w\- ]", "", shown.lower()).replace(" ", "-")
+        number = sum(re.sub(r"-\d+$", "", other) == anchor for other in found)
+        found.append(f"{anchor}-{number}" if number else anchor)
+    return {*found}
+
+
+@pytest.mark.parametrize("document", PAGES, ids=lambda document: document.name)
 def test_links_lead_somewhere(document: Path) -> None:
     text = FENCE.sub("", document.read_text())
-    for target in re.findall(r"\]\(([^)]+)\)", text):
-        if "://" not in target:
-            assert (document.parent / target.partition("#")[0]).exists(), f"{document.name} links to {target}"
+    targets = re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r"^\[[^]]+\]: *(\S+)", text, re.MULTILINE)
+    for target in targets:
+        if "://" in target or target.startswith("mailto:"):
+            continue
+        path, _, anchor = target.partition("#")
+        there = (document.parent / path) if path else document
+        assert there.exists(), f"{document.name} links to {target}"
+        if anchor:
+            assert anchor in anchors(there), f"{document.name} links to {target}; there are {sorted(anchors(there))}"
+
+
+def test_pages_name_files_that_are_there() -> None:
+    """What is named by its place in the repository, in backticks, is there."""
+    for document in PAGES:
+        for name in re.findall(r"`((?:framework|extensions|tests|docs|benchmarks)/[\w./-]*)`", document.read_text()):
+            assert name in PLACEHOLDERS or (ROOT / name).exists(), f"{document.name} names {name}"
+
+
+def test_files_of_one_name_are_one_file() -> None:
+    """Who follows two pages in one folder overwrites nothing of the first by something else."""
+    files: dict[str, Block] = {}
+    for document in DOCUMENTS:
+        for block in blocks_of(document):
+            if block.language == "python" and block.name:
+                other = files.setdefault(block.name, block)
+                assert other.text == block.text, f"{block.name} is one thing in {other} and another in {block}"
+
+
+UNTYPED = pytest.mark.xfail(reason="store.get gives one of all the types there are", strict=True)
+
+
+@pytest.mark.parametrize("page", ["README.md", pytest.param("docs/tutorial.md", marks=UNTYPED)])
+def test_what_is_shown_first_passes_strict_type_checks(page: str, tmp_path: Path) -> None:
+    files = []
+    for block in blocks_of(ROOT / page):
+        if block.language == "python" and block.name and not block.name.startswith("test_"):
+            files.append(tmp_path / block.name)
+            files[-1].write_text(block.text)
+    assert files
+    command = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", *map(str, files)]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stdout + run.stderr) == (0, "")
 
 
 def test_the_tree_in_the_readme_is_there() -> None:

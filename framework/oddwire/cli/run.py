@@ -73,7 +73,7 @@ def command(
         list[str],
         typer.Argument(
             metavar="EXT... [--OPTION VALUE]...",
-            help="Names of installed extensions, or paths of .py files, and then options that these have.",
+            help="Installed extensions, paths of .py files or packages, or MODULE:NAME; then options these have.",
         ),
     ],
     listen: Listen = None,

@@ -70,7 +70,7 @@ def command(
     ] = 1.0,
     extension: Annotated[
         list[str] | None,
-        typer.Option("--extension", metavar="EXT", help="Know this extension's messages too: a name or a .py file."),
+        typer.Option("--extension", metavar="EXT", help="Know this extension's messages too: an EXT as of run."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Send an even type though the peer may hang up.")] = False,
     data_dir: DataDir = None,
