@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -15,8 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = ["absolute", "place_nearby", "plugin_at"]
-
-_MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
 def plugin_at(spec: str) -> object:
@@ -51,7 +48,7 @@ def place_nearby(name: str) -> str | None:
     """Return the spec of a file or package of that name in the current folder, for who forgot that it is one."""
     if not name or "\0" in name:
         return None
-    if "." in name and _MODULE.fullmatch(name) and _file_in("", name) is not None:
+    if "." in name and _is_dotted(name) and _file_in("", name) is not None:
         return f"{name}:extension"
     if os.path.isfile(f"{name}.py"):
         return f"./{name}.py"
@@ -62,6 +59,10 @@ def _is_path(spec: str) -> bool:
     return "/" in spec or spec.endswith(".py")
 
 
+def _is_dotted(name: str) -> bool:
+    return all(part.isidentifier() for part in name.split("."))
+
+
 def _parts(spec: str) -> tuple[str, str]:
     """Part a text at the colon before its attribute, if there is one. Raises `ExtensionError`."""
     if _is_path(spec) and os.path.exists(spec):
@@ -69,7 +70,7 @@ def _parts(spec: str) -> tuple[str, str]:
     place, colon, attribute = spec.rpartition(":")
     if not colon or "/" in attribute or attribute.endswith(".py"):
         return spec, ""
-    if not place or not _MODULE.fullmatch(attribute) or not (_is_path(place) or _MODULE.fullmatch(place)):
+    if not _is_dotted(attribute) or not (_is_path(place) or _is_dotted(place)):
         raise _wrong(f"{spec!r} should be MODULE:NAME or FILE:NAME, market:extension for one")
     return place, attribute
 

@@ -15,7 +15,6 @@ import builtins
 import importlib
 import itertools
 import os
-import re
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -119,10 +118,10 @@ class Root:
         return importlib.import_module(self._known_as(name))
 
     def claim_inside(self, packages: Sequence[str], stem: str, path: str) -> str:
-        """Return the name that the module of a file has from now on; ``packages`` are the folders above it."""
+        """Return the name that the module of a new file has from now on; ``packages`` are the folders above it."""
         is_package = os.path.basename(path) == "__init__.py"
         if not packages:
-            return self._claim(stem, path, [os.path.dirname(path)] if is_package else None)
+            return self._claim(stem, path, [os.path.dirname(path)] if is_package else None, is_new=True)
         top = os.path.join(self.folder, packages[0])
         above = ".".join([self._claim(packages[0], os.path.join(top, "__init__.py"), [top]), *packages[1:]])
         name = f"{above}.{stem}"
@@ -200,13 +199,13 @@ class Root:
         spec = self.finder(os.path.dirname(file)).find_spec(top)
         return None if spec is None or spec.loader is None else f"{package}.{top}"
 
-    def _claim(self, top: str, path: str | None, folders: Sequence[str] | None) -> str:
-        """Return the name of the module at ``path``, a free one if it is not loaded yet."""
+    def _claim(self, top: str, path: str | None, folders: Sequence[str] | None, *, is_new: bool = False) -> str:
+        """Return the name of the module at ``path``, a free one if it is not loaded yet, or ``is_new``."""
         with _lock:
             name = self._names.get(top)
             if name is not None and (_is_of(name, self, path) or _is_free(name, path)):
                 return name
-            name = None if path is None else _loaded(path)
+            name = None if path is None or is_new else _loaded(path)
             if name is None:
                 base = _identifier(top)
                 numbered = itertools.chain([base], (f"{base}_{number}" for number in itertools.count(2)))
@@ -303,13 +302,13 @@ _FINDER: Final = _Finder()
 
 def _loaded(path: str) -> str | None:
     """Return the name of a module that was made of this file, by whomever."""
-    base = os.path.basename(path)
+    end = os.sep + os.path.basename(path)
     for name, module in [*sys.modules.items()]:
         try:
-            file = vars(module).get("__file__")
-        except TypeError:  # anything may be put there
+            file = module.__dict__.get("__file__")
+        except AttributeError:  # anything may be put there
             continue
-        if isinstance(file, str) and file.endswith(base) and (file == path or _same(file, path)):
+        if file is not None and (file == path or (str(file).endswith(end) and _same(file, path))):
             return name
     return None
 
@@ -361,4 +360,4 @@ def _ordinary_specs(name: str) -> Iterator[ModuleSpec]:
 
 def _identifier(stem: str) -> str:
     """Make a name of any file's: a dot in it would make it a module in a package."""
-    return re.sub(r"\W", "_", stem) or "_"
+    return "".join(character if character.isalnum() else "_" for character in stem) or "_"

@@ -125,6 +125,8 @@ def _write(path: Path, content: bytes, *, replace: bool) -> None:
     shown = printable(str(path))
     if path.is_dir():
         raise Failure(f"{shown} is a folder; -o should be the plugin's file", USAGE)
+    if path.exists() and not path.is_file():  # /dev/null is not to be replaced by a plugin
+        raise Failure(f"{shown} is no regular file; -o should be the plugin's file", USAGE)
     try:
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".oddwire-")
         try:

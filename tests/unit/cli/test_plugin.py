@@ -179,6 +179,11 @@ async def test_what_is_in_the_way_is_named(oddwire, tmp_path: Path) -> None:
     }.items():
         code, _, err = await oddwire("plugin", "./quote.py", "-o", output)
         assert (code, err) == (2 if "cannot" not in reason else 1, f"oddwire: {reason}\n")
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "null").symlink_to("/dev/null")
+    for output in ("fifo", "null"):
+        code, _, err = await oddwire("plugin", "./quote.py", "-o", output, "--force")
+        assert (code, err) == (2, f"oddwire: {output} is no regular file; -o should be the plugin's file\n")
     code, _, err = await oddwire("plugin", "./quote.py:extension", "-o", "quote.py", "--force")
     assert (code, err) == (2, "oddwire: quote.py is an extension itself; the plugin should be another file\n")
     assert (tmp_path / "quote.py").read_text() == EXTENSION
