@@ -329,6 +329,19 @@ def test_a_program_that_is_imported_before_it_has_its_extension_says_so(tmp_path
     assert "what imports 'market' should be imported below the line that makes the extension" in err
 
 
+def test_a_program_may_name_itself_as_an_extension(tmp_path: Path) -> None:
+    (tmp_path / "market.py").write_text(
+        "from oddwire import Application, Extension, MemoryTransport\n"
+        "extension = Extension('market', version='1.0')\n"
+        "for place in ('./market.py', 'market:extension', './handlers.py'):\n"
+        "    app = Application(place, transport=MemoryTransport())\n"
+        "    assert app.plugins.contributions[1].plugin is extension, place\n"
+        "    print(len(extension.register_rpc()))\n"
+    )
+    (tmp_path / "handlers.py").write_text(HANDLERS.format(market="market"))
+    assert run(tmp_path, "market.py") == (0, "0\n0\n1\n", "")
+
+
 def test_a_program_takes_nobodys_name(tmp_path: Path) -> None:
     (tmp_path / "market").mkdir()
     (tmp_path / "market" / "__init__.py").write_text("NAME = 'the package'\n")
