@@ -10,6 +10,8 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from oddwire.app.context import Context
+from oddwire.app.greetings import Excuse
+from oddwire.app.lane import MESSAGE_WEIGHT, Lane
 from oddwire.app.plugins import Contribution
 from oddwire.app.policy import decode_error
 from oddwire.app.router import Route, Router, vocabulary
@@ -166,7 +168,29 @@ class Conversation:
                 return
             answering = Answering(self._answer, link, handling, route, context, *message)
         handling.handle = answering
+        if lane.greeting is not None:
+            excuse = Excuse.URGENT if request.urgent else Excuse.NONE
+            if lane.greeting.holds(route.owner, excuse):
+                self._set_aside(link, lane, route.owner, answering, len(content), excuse)
+                return
         self._answerers.handle(answering)
+
+    def _set_aside(self, link: Link, lane: Lane, owner: int, answering: Answering, size: int, excuse: Excuse) -> None:
+        """Have a request wait for a greeting: it counts as one that is handled, and as what its lane holds."""
+        assert lane.greeting is not None  # noqa: S101 - narrows the type for checkers
+        dispatcher, weight = self._dispatcher, size + MESSAGE_WEIGHT
+
+        def release() -> None:
+            link.working -= 1
+            lane.held -= weight
+            if lane.paused:
+                dispatcher.ebb(lane)
+            if not dispatcher.tasks.ending:
+                self._answerers.handle(answering)
+
+        link.working += 1
+        dispatcher.hold(lane, weight)
+        lane.greeting.hold(owner, release, excuse)
 
     def _decode(
         self, link: Link, handling: Handling[Answering], route: Route, content: bytes

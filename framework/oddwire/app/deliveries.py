@@ -195,6 +195,14 @@ class Deliveries:
         """Take a reliable message; False for one that an honest peer would not send."""
         return self._inbox.receive(link.node_id, data, link.session.loop.time())
 
+    async def admit(self, node_id: NodeId, payload: bytes) -> None:
+        """Have a message wait for its extension's on_connect."""
+        dispatcher = self._dispatcher
+        if dispatcher is not None:
+            lane, route = dispatcher.lanes.get(node_id), dispatcher.routes.get(payload[:2])
+            if lane is not None and route is not None and lane.greeting is not None:
+                await dispatcher.greeter.until(lane, route.owner)
+
     def handler_of(self, node_id: NodeId, payload: bytes) -> tuple[str, Callable[[], Awaitable[object]]]:
         """Find who handles a message. Raises `Refuse`."""
         dispatcher, route, message = self._read(payload)

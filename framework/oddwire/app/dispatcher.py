@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from oddwire.app.context import Context, Peer
 from oddwire.app.conversation import Conversation
 from oddwire.app.extension import Extension
+from oddwire.app.greetings import Greeter, Greeting
 from oddwire.app.guard import Meter
 from oddwire.app.lane import HIGH_WATER, MESSAGE_WEIGHT, Lane, Run
 from oddwire.app.longer import LongerWay
@@ -71,8 +72,6 @@ class Dispatcher:
         self.router = router
         self.transport = transport
         self.send_nowait = transport.send_nowait
-        self._on_connect = (*on_connect,)
-        self._on_disconnect = (*on_disconnect,)
         self.tracer = Tracer(app, tracers) if tracers else None
         self.loop = asyncio.get_running_loop()
         self.guards = guards
@@ -87,6 +86,7 @@ class Dispatcher:
         self.spawn = self.tasks.spawn
         self.enforcer = Enforcer(app, transport, on_failure, self.spawn)
         self.closing = False
+        self.greeter = Greeter(self, on_connect, on_disconnect)
         self.requests = requests_of(self)
         self.conversation = Conversation(self, limits) if session else None
 
@@ -103,7 +103,7 @@ class Dispatcher:
         if lane.paused or self.closing:
             lane.paused = True
             self.transport.pause(peer.node_id)
-        self.enqueue(lane, self._greet, 0, None, MESSAGE_WEIGHT)
+        self.greeter.connected(lane)
         if self.conversation is not None:
             lane.link = self.conversation.session.peer_connected(peer.node_id)
 
@@ -136,7 +136,7 @@ class Dispatcher:
         if held > HIGH_WATER:
             self._full(lane)
         if lane.wake is not None:
-            self._wake(lane)
+            self.wake(lane)
 
     def peer_disconnected(self, peer: NodeId, reason: str) -> None:
         """Fail the requests under way; what was received is still handled, then the hooks hear of it."""
@@ -152,7 +152,8 @@ class Dispatcher:
             self.deliveries.peer_disconnected(peer)
         for guard in self.guards.values():
             guard.forget(peer)
-        self.enqueue(lane, self._bid_farewell, 0, reason, MESSAGE_WEIGHT)
+        self.greeter.disconnected(lane, reason)
+        self.wake(lane)
 
     def metered(self, limits: Limits | None) -> Sink:
         """Give what the transport is to be opened with: ourselves, behind a meter where there are rates to keep."""
@@ -228,7 +229,7 @@ class Dispatcher:
             lane.paused = True
             self.transport.pause(lane.peer.node_id)
             lane.give_up(reason)
-            self._wake(lane)
+            self.wake(lane)
         if self.conversation is not None:
             self.conversation.session.give_up(reason)
         if self.deliveries is not None:
@@ -243,7 +244,7 @@ class Dispatcher:
             finally:
                 for lane in self.lanes.values():
                     self.peer_disconnected(lane.peer.node_id, reason)
-                    self._wake(lane)
+                    self.wake(lane)
                 if self.conversation is not None:
                     self.conversation.session.close()
                 await self.tasks.settle(grace)
@@ -275,12 +276,12 @@ class Dispatcher:
                 if not turns:
                     turns = _TURNS
                     await asyncio.sleep(0)
-            if lane.info is None or self.closing:
+            if self.closing or (lane.info is None and not lane.hooks):
                 break
             run = context = message = reply = None  # type: ignore[assignment]  # not kept while nothing comes
             lane.wake = self.loop.create_future()
             await lane.wake
-        if lane.info is None:
+        if lane.info is None and not lane.hooks:
             self.lanes.pop(lane.peer.node_id, None)
 
     def enqueue(self, lane: Lane, run: Run, owner: int, argument: object, weight: int) -> None:
@@ -289,9 +290,30 @@ class Dispatcher:
         lane.held += weight
         if lane.held > HIGH_WATER:
             self._full(lane)
-        self._wake(lane)
+        self.wake(lane)
 
-    def _wake(self, lane: Lane) -> None:
+    def set_aside(self, lane: Lane, greeting: Greeting, owner: int, message: tuple[Run, Any, int]) -> None:
+        """Have a message wait for a greeting; what waits counts as what is queued."""
+        run, argument, weight = message
+
+        def release() -> None:
+            if not self.tasks.ending:
+                lane.queue.append((run, owner, argument, weight))
+                self.wake(lane)
+
+        self.hold(lane, weight)
+        greeting.hold(owner, release)
+
+    def hold(self, lane: Lane, weight: int) -> None:
+        """Count what waits for a greeting."""
+        lane.held += weight
+        if lane.held > HIGH_WATER:
+            self._full(lane)
+
+    def wake(self, lane: Lane) -> None:
+        """Have a lane's worker look what there is to do."""
+        if self.tasks.cancelling:
+            return  # `aclose` has all of them look once that is over
         if lane.wake is not None and not lane.wake.done():
             lane.wake.set_result(None)
             lane.wake = None
@@ -331,21 +353,6 @@ class Dispatcher:
         name = self.router.owners[owner - 1].name if owner else ""
         context = lane.contexts[owner] = Context(self.app, name, lane.peer)
         return context
-
-    async def _greet(self, context: Context, _: object) -> None:
-        for call in self._on_connect:
-            await self._guarded(context, call, app=self.app, peer=context.peer)
-
-    async def _bid_farewell(self, context: Context, reason: str) -> None:
-        for call in self._on_disconnect:
-            await self._guarded(context, call, app=self.app, peer=context.peer, reason=reason)
-
-    async def _guarded(self, context: Context, call: HookCall, **parameters: Any) -> None:
-        try:
-            await call.finish(**parameters)
-        except BaseException as error:
-            hooked = Context(self.app, call.plugin, context.peer)
-            self.enforcer.failed(hooked, None, error, self.tasks.ending)
 
     async def reply(self, lane: Lane, reply: Message, since: float | None = None) -> None:
         """Send what a handler returned."""

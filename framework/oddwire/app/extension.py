@@ -220,7 +220,12 @@ class Extension:
         return function
 
     def on_connect(self, function: ConnectCallback) -> ConnectCallback:
-        """Await the decorated ``async def (context)`` for each new peer, before its first message is handled."""
+        """Await the decorated ``async def (context)`` for each new peer, before anything it sends is handled.
+
+        Messages, requests, streams and reliable messages of the peer for this extension wait for its end, in memory, up
+        to the limits there are; what other extensions take does not. It may ask the peer for something, both sides at
+        once: answers do not wait. One that has not ended after ten seconds is named in the log.
+        """
         check_callback(function, "called on connect", "context")
         self._connect.append(function)
         return function
@@ -260,6 +265,11 @@ class Extension:
         from oddwire.cli.run import run_extension
 
         run_extension(self, argv)
+
+    def has_hook(self, name: str) -> bool:
+        """Say whether there is anything to be done by ``peer_connected`` or ``peer_disconnected``."""
+        declared = self._connect if name == "peer_connected" else self._disconnect
+        return bool(declared) or getattr(type(self), name) is not getattr(Extension, name)
 
     # What pluggy calls ------------------------------------------------------------------------------
 

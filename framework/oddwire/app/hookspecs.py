@@ -93,9 +93,11 @@ class Hooks:
 
     @hookspec
     def peer_connected(self, app: Application, peer: Peer) -> Awaitable[None] | None:
-        """Greet a peer, before any message from it is handled; may be async.
+        """Greet a peer, before any message from it for the plugin is handled; may be async.
 
-        What it raises goes to `handler_failed`, as from `peer_disconnected`.
+        Begun in the order of loading; plugins do not wait for each other's. That of a plugin which is no `Extension` and
+        handles no messages is waited for by all that the peer sends. One that has not ended after ten seconds is named
+        in the log. What it raises goes to `handler_failed`, as from `peer_disconnected`.
         """
 
     @hookspec
@@ -115,7 +117,10 @@ class Hooks:
 
     @hookspec
     def peer_disconnected(self, app: Application, peer: Peer, reason: str) -> Awaitable[None] | None:
-        """Take leave of a peer, after everything received from it was handled; may be async."""
+        """Take leave of a peer, after everything received from it was handled; may be async.
+
+        The plugin's next `peer_connected` for the peer waits for it.
+        """
 
     @hookspec
     def shutdown(self, app: Application) -> Awaitable[None] | None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from oddwire.app.context import Context, Peer
 from oddwire.errors import ConnectionClosed
 from oddwire.schema import Message
 from oddwire.session.link import Link
 from oddwire.transports.base import PeerInfo
+
+if TYPE_CHECKING:
+    from oddwire.app.greetings import Greeting, Hook
 
 __all__ = ["HIGH_WATER", "HIGH_WATER_ASKING", "LOW_WATER", "MESSAGE_WEIGHT", "Lane", "Run", "Waiter"]
 
@@ -34,7 +37,9 @@ class Lane:
         "asking",
         "attentive",
         "contexts",
+        "greeting",
         "held",
+        "hooks",
         "hung_up",
         "info",
         "link",
@@ -58,7 +63,9 @@ class Lane:
         self.paused = False
         self.hung_up = False
         self._tracing = tracing
-        self.attentive = tracing  # there are tracers or waiters: take the longer way
+        self.attentive = tracing  # there are tracers, waiters or a greeting: take the longer way
+        self.greeting: Greeting | None = None  # set while on_connect hooks of its connection have not ended
+        self.hooks: dict[int, Hook] = {}  # the last one that has not ended, by owner
         self.waiters: dict[type[Message], deque[Waiter]] | None = None
         self.asking = 0  # requests of ours with ids that wait for replies
         self.contexts: list[Context | None] = [None] * owners
@@ -73,6 +80,14 @@ class Lane:
         kept = [entry for entry in self.queue if entry[1] == 0]
         self.queue.clear()
         self.queue.extend(kept)
+
+    def greet(self, greeting: Greeting | None) -> None:
+        """Begin to greet a connection, or end it."""
+        self.greeting = greeting
+        self._look()
+
+    def _look(self) -> None:
+        self.attentive = self._tracing or self.waiters is not None or self.greeting is not None
 
     def ask(self, reply: type[Message], waiter: Waiter) -> None:
         """Let a request wait for the next ``reply``, behind those that do already."""
@@ -92,7 +107,7 @@ class Lane:
             self.waiters.pop(reply, None)
         if not self.waiters:
             self.waiters = None
-            self.attentive = self._tracing
+            self._look()
 
     def answer(self, message: Message) -> float | None:
         """Give a message to the first request that waits for its class; return when that was made, None if none."""

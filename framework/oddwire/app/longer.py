@@ -62,7 +62,11 @@ class LongerWay:
                 self._dispatcher.throttle(lane, seconds)
         if route.concurrent:
             run = functools.partial(self._detach, lane, run)
-        self._dispatcher.enqueue(lane, run, route.owner, message, len(payload) + MESSAGE_WEIGHT)
+        weight, greeting = len(payload) + MESSAGE_WEIGHT, lane.greeting
+        if greeting is not None and greeting.holds(route.owner):
+            self._dispatcher.set_aside(lane, greeting, route.owner, (run, message, weight))
+        else:
+            self._dispatcher.enqueue(lane, run, route.owner, message, weight)
 
     async def _timed(self, lane: Lane, run: Run, received: float, context: Context, message: Message) -> None:
         reply = await run(context, message)

@@ -54,18 +54,27 @@ class Contribution(Value, kw_only=True):
 
 
 class HookCall:
-    """One plugin's implementation of one hook, called with the hook's parameters by name. ``plugin`` is its name."""
+    """One plugin's implementation of one hook, called with the hook's parameters by name.
 
-    __slots__ = ("_function", "_names", "plugin")
+    ``plugin`` is the plugin's name, ``hook`` the hook's.
+    """
 
-    def __init__(self, impl: pluggy.HookImpl) -> None:
+    __slots__ = ("_function", "_names", "hook", "plugin")
+
+    def __init__(self, impl: pluggy.HookImpl, hook: str) -> None:
         self.plugin = impl.plugin_name
+        self.hook = hook
         self._function = impl.function
         self._names = impl.argnames
 
     def __call__(self, **parameters: Any) -> Any:
         """Call; an async implementation gives its coroutine."""
         return self._function(*[parameters[name] for name in self._names])
+
+    @property
+    def is_async(self) -> bool:
+        """Whether it is an ``async def``: to call it runs nothing of it yet."""
+        return inspect.iscoroutinefunction(self._function)
 
     async def finish(self, **parameters: Any) -> Any:
         """Call, and await the result if it is to be awaited."""
@@ -164,7 +173,7 @@ class PluginManager:
         order = {name: number for number, name in enumerate(self._contributions)}
         found = getattr(self._pluggy.hook, hook).get_hookimpls()
         found.sort(key=lambda impl: (impl.trylast - impl.tryfirst, order[impl.plugin_name]))
-        return [HookCall(impl) for impl in found]
+        return [HookCall(impl, hook) for impl in found]
 
     def freeze(self) -> None:
         """Refuse any plugin from now on: the application is built."""

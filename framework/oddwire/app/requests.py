@@ -6,8 +6,10 @@ import asyncio
 import functools
 import time
 from collections.abc import AsyncGenerator
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, TypeVar
 
+from oddwire.app.greetings import hook_of
 from oddwire.app.lane import Lane
 from oddwire.app.router import check_support, unregistered
 from oddwire.errors import DecodeError, NotSupported, RemoteFailure, ReplyTimeout
@@ -57,7 +59,11 @@ class Requests:
         if lane.paused:
             dispatcher.ebb(lane)
         try:
-            content = await link.calls.ask(payload, limit, trace)
+            if lane.greeting is not None and (hook := hook_of(lane)) is not None:
+                with hook.asks():
+                    content = await link.calls.ask(payload, limit, trace, True)
+            else:
+                content = await link.calls.ask(payload, limit, trace)
         except ReplyTimeout:
             raise _too_late(node_id, message, reply, limit or 0.0) from None
         finally:
@@ -81,13 +87,16 @@ class Requests:
         trace = self._tracing(node_id, message, payload)
         asked = time.monotonic()
         most = link.session.limits.stream_credit
-        parts = link.calls.stream(payload, most if credit is None else min(credit, most), limit, trace)
+        hook = None if lane.greeting is None else hook_of(lane)
+        credit = most if credit is None else min(credit, most)
+        parts = link.calls.stream(payload, credit, limit, trace, hook is not None)
         lane.asking += 1
         if lane.paused:
             self._dispatcher.ebb(lane)
         try:
-            async for content in parts:
-                yield self._read(node_id, message, content, part, asked)
+            with nullcontext() if hook is None else hook.asks():
+                async for content in parts:
+                    yield self._read(node_id, message, content, part, asked)
         except ReplyTimeout:
             raise _too_late(node_id, message, part, limit or 0.0) from None
         finally:

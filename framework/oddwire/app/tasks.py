@@ -20,6 +20,8 @@ class Tasks:
         self._hurry = self._loop.create_future()  # done: closing waits for nobody
         self.ending = False
         """Whether tasks are cancelled, or were: a cancellation is ours, and no handler's own."""
+        self.cancelling = False
+        """Whether they are being cancelled: what is started now would end before it has begun."""
         self.forget = self._running.discard
         """Tell that a task of `spawn_briefly` has ended."""
 
@@ -55,11 +57,14 @@ class Tasks:
                 if not everyone.done():
                     break
         finally:
-            self.ending = True
-            while tasks := self._unfinished():
-                for task in tasks:
-                    task.cancel("the application is closing")
-                await asyncio.wait(tasks)
+            self.ending = self.cancelling = True
+            try:
+                while tasks := self._unfinished():
+                    for task in tasks:
+                        task.cancel("the application is closing")
+                    await asyncio.wait(tasks)
+            finally:
+                self.cancelling = False
 
     def _unfinished(self) -> list[asyncio.Task[Any]]:
         return [task for task in self._running if not task.done()]

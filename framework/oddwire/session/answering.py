@@ -28,6 +28,8 @@ class Answering:
         self.cancelled = True
         if self.task is not None:
             self.task.cancel()
+        else:
+            self.arguments = ()  # it may stay with those that wait for a while
 
     def wake(self) -> None:
         """Tell the task that there is more credit."""

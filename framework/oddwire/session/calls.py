@@ -83,8 +83,12 @@ class Calls:
 
     # Calling ----------------------------------------------------------------------------------------
 
-    async def ask(self, payload: bytes, limit: float | None, sent: Callable[[], object] | None = None) -> bytes:
+    async def ask(
+        self, payload: bytes, limit: float | None, sent: Callable[[], object] | None = None, urgent: bool = False
+    ) -> bytes:
         """Send a request and give the payload of its reply. ``sent`` is called once the transport has the request.
+
+        ``urgent`` tells the peer that nothing of its own is handled here before it has answered.
 
         Raises `ReplyTimeout` after ``limit`` seconds, `RemoteFailure`, `ConnectionClosed`, `QuotaExceeded`
         (``open_requests``), and what sending raises. Cancelled or timed out, the peer is told.
@@ -92,7 +96,7 @@ class Calls:
         call = _Call(self._loop.create_future(), limit)
         number = self.asked.open(call, _NEVER if limit is None else self._deadline(limit))
         try:
-            frame = encode_request(number, 0, payload)
+            frame = encode_request(number, 0, payload) if not urgent else encode_request(number, 0, payload, None, True)
             if (
                 self._turns
                 or self._flying >= self.allowed
@@ -123,7 +127,12 @@ class Calls:
         return content
 
     async def stream(
-        self, payload: bytes, credit: int, limit: float | None, sent: Callable[[], object] | None = None
+        self,
+        payload: bytes,
+        credit: int,
+        limit: float | None,
+        sent: Callable[[], object] | None = None,
+        urgent: bool = False,
     ) -> AsyncGenerator[bytes, None]:
         """Send a request for a stream and give the payloads of its parts; ``credit`` of them may come ahead of us.
 
@@ -135,7 +144,7 @@ class Calls:
         number = stream.id
         try:
             try:
-                await self._send(call, number, encode_request(number, credit, payload))
+                await self._send(call, number, encode_request(number, credit, payload, None, urgent))
             except asyncio.CancelledError:
                 if call.cancelled_by_us(asyncio.current_task()) and call.error is not None:
                     raise call.error from None

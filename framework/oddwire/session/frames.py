@@ -133,8 +133,8 @@ _PART, _END = int(ReplyFlag.PART), int(ReplyFlag.END)
 _FRAMES_BEGIN = SESSION_TYPE_BYTES[0]
 _new = tuple.__new__  # a named tuple's own constructor takes nearly twice as long
 
-_WAIT = 1  # record of a request
-_REQUEST_RECORDS: Final[Mapping[int, int]] = {_WAIT: 4}
+_WAIT, _URGENT = 1, 3  # records of a request
+_REQUEST_RECORDS: Final[Mapping[int, int]] = {_WAIT: 4, _URGENT: 0}
 
 _SCOPES: Final[Mapping[int, Scope]] = {1: Scope.REQUEST, 2: Scope.TRANSFER}
 _SUBJECTS: Final[Mapping[int, Scope]] = {Kind.REQUEST: Scope.REQUEST, Kind.FRAGMENT: Scope.TRANSFER}
@@ -163,7 +163,13 @@ def _decode_fragment(payload: bytes) -> Fragment:
 # Requests ---------------------------------------------------------------------------------------------
 
 
-def encode_request(id: int, credit: int, content: bytes, wait_ms: int | None = None) -> bytes:  # noqa: A002
+def encode_request(
+    id: int,  # noqa: A002
+    credit: int,
+    content: bytes,
+    wait_ms: int | None = None,
+    urgent: bool = False,
+) -> bytes:
     """Give a request's payload. Raises `ValueOutOfRange`, also if ``content`` is no message with its type."""
     if len(content) < 2 or content[:2] == SESSION_TYPE_BYTES:
         raise _no_message(content)
@@ -171,9 +177,12 @@ def encode_request(id: int, credit: int, content: bytes, wait_ms: int | None = N
         head = _REQUEST.pack(SESSION_TYPE, _IS_REQUEST, id, credit, len(content))
     except StructError:
         head = pack(_REQUEST, Kind.REQUEST, id, credit, len(content))  # says what is wrong
-    if wait_ms is None:
+    if wait_ms is None and not urgent:
         return head + content
-    return head + content + build_tlv_stream([(_WAIT, tu_encode(wait_ms, 4))])
+    told = [] if wait_ms is None else [(_WAIT, tu_encode(wait_ms, 4))]
+    if urgent:
+        told.append((_URGENT, b""))
+    return head + content + build_tlv_stream(told)
 
 
 def _decode_request(payload: bytes) -> Request:
@@ -183,11 +192,11 @@ def _decode_request(payload: bytes) -> Request:
         raise header_too_short(_REQUEST, payload) from None
     content = payload[_REQUEST_HEAD:]
     if len(content) == length >= 2 and content[0] != _FRAMES_BEGIN:
-        return _new(Request, (number, credit, content, None))
+        return _new(Request, (number, credit, content, None, False))
     stop = _REQUEST_HEAD + length
     told = records(payload, stop, _REQUEST_RECORDS) if stop != len(payload) else NO_RECORDS
     _check_inner(payload, _REQUEST_HEAD, stop)
-    return Request(number, credit, payload[_REQUEST_HEAD:stop], told.get(_WAIT))
+    return Request(number, credit, payload[_REQUEST_HEAD:stop], told.get(_WAIT), _URGENT in told)
 
 
 def encode_reply(id: int, flags: int, content: bytes) -> bytes:  # noqa: A002

@@ -32,6 +32,9 @@ _HELD: Final = 8 << 20  # bytes of a peer's messages that wait for those before 
 class InboxHost(Protocol):
     """What an inbox needs of the session. Everything is called on the loop."""
 
+    async def admit(self, node_id: NodeId, payload: bytes) -> None:
+        """Wait until a message may be handled: something else may have to end before it."""
+
     def handler_of(self, node_id: NodeId, payload: bytes) -> tuple[str, Callable[[], Awaitable[object]]]:
         """Give the extension that handles a message, and what to call to have it done, once for each attempt.
 
@@ -264,6 +267,9 @@ class Inbox:
         epoch, sequence, payload = message
         try:
             while receiver.is_next(epoch, sequence) and not self._closed.is_set():
+                await self._host.admit(node_id, payload)
+                if not receiver.is_next(epoch, sequence) or self._closed.is_set():
+                    break
                 if receiver.tries >= ATTEMPTS:
                     self._refuse(lane, Refusal(sequence, Code.INTERNAL, ""))
                     return

@@ -163,13 +163,15 @@ class Fragment(NamedTuple):
 class Request(NamedTuple):
     """A payload to answer: by one reply if ``credit`` is 0, else by a stream of which ``credit`` parts may come.
 
-    ``wait_ms`` is how many milliseconds the caller waits, if it says so.
+    ``wait_ms`` is how many milliseconds the caller waits, if it says so. ``urgent`` if the caller handles nothing
+    of the peer's before it has the answer.
     """
 
     id: int
     credit: int
     content: bytes
     wait_ms: int | None = None
+    urgent: bool = False
 
     def __repr__(self) -> str:
         return _brief(self)

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TypeAlias
+from contextlib import AbstractContextManager, nullcontext
+from contextvars import ContextVar
+from typing import Final, TypeAlias
 
 from oddwire.errors import LocalProtocolError, OddwireError
 
-__all__ = ["Failure", "Receipt"]
+__all__ = ["WAITING", "Failure", "Receipt"]
 
 Failure: TypeAlias = Callable[[], OddwireError]
 """Makes the exception that tells what has gone wrong."""
+WAITING: Final[ContextVar[Callable[[], AbstractContextManager[None]]]] = ContextVar(
+    "oddwire_waiting", default=nullcontext
+)
+"""Entered while somebody waits for a receipt: an on_connect, whose end others wait for, has to be known to do so."""
 
 
 class Receipt:
@@ -40,7 +46,8 @@ class Receipt:
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiters.append(waiter)
             try:
-                await waiter
+                with WAITING.get()():
+                    await waiter
             finally:
                 self._waiters.remove(waiter)
         if self._failure is not None:

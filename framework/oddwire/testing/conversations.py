@@ -233,7 +233,9 @@ def frame_to_json(frame: Frame) -> dict[str, Any]:
     """Give a frame as the vectors write it: 64-bit numbers as decimal texts, bytes as hexadecimal ones."""
     written: dict[str, Any] = {"kind": type(frame).__name__.lower()}
     for name, value in zip(frame._fields, frame, strict=True):
-        if value is not None:
+        if name == "urgent":
+            written |= {name: 0} if value else {}  # as the integer that the record's empty value is
+        elif value is not None:
             written[name.removesuffix("_ms")] = _to_json(name, value)
     return written
 
@@ -263,6 +265,8 @@ def frame_from_json(written: Json) -> Frame:
             fields[name] = expand(value)
         elif name == "scope":
             fields[name] = Scope(value)
+        elif name == "urgent":
+            fields[name] = True
         elif name == "extensions":
             fields[name] = tuple(Spoken(one["name"], tuple(one["versions"]), tuple(one["types"])) for one in value)
         elif name == "failures":

@@ -24,7 +24,7 @@ const HEADERS = {
 };
 const NAMES = Object.fromEntries(Object.entries(Kind).map(([name, number]) => [number, name]));
 const SCOPES = { failure: [1, 2], cancel: [1, 2], ack: [1, 3] };
-const RECORDS = { hello: { 1: ["assembles", 8], 3: ["requests", 4] }, request: { 1: ["wait", 4] } };
+const RECORDS = { hello: { 1: ["assembles", 8], 3: ["requests", 4] }, request: { 1: ["wait", 4], 3: ["urgent", 0] } };
 const VERSION = /^(0|[1-9][0-9]{0,8})(\.(0|[1-9][0-9]{0,8}))*$/;
 const NAME = /^[!-~]+$/;
 

@@ -62,6 +62,8 @@ class End:
 
     # The session's part
 
+    async def admit(self, node_id: NodeId, payload: bytes) -> None: ...
+
     def handler_of(self, node_id: NodeId, payload: bytes) -> tuple[str, Callable[[], Awaitable[object]]]:
         async def run() -> None:
             await self.handler(payload)

@@ -320,6 +320,8 @@ def test_nothing_else_is_answered():
 
 
 def test_frames_print_without_what_they_carry():
-    assert repr(Request(7, 0, bytes(3000))) == "Request(id=7, credit=0, content=<3000 bytes>, wait_ms=None)"
+    assert (
+        repr(Request(7, 0, bytes(3000))) == "Request(id=7, credit=0, content=<3000 bytes>, wait_ms=None, urgent=False)"
+    )
     for frame in FRAMES:
         assert len(repr(frame)) < 200

@@ -45,5 +45,5 @@ def test_the_page_shows_a_frame_as_it_is():
 
 
 def test_what_a_frame_carries_is_not_printed():
-    assert repr(Request(7, 0, b"secret")) == "Request(id=7, credit=0, content=<6 bytes>, wait_ms=None)"
+    assert repr(Request(7, 0, b"secret")) == "Request(id=7, credit=0, content=<6 bytes>, wait_ms=None, urgent=False)"
     assert repr(Refusal(7, 4, "no")) == "Refusal(sequence=7, code=4, text='no')"
