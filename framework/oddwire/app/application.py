@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from enum import Enum
 from os import PathLike
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
 from oddwire.app.assembly import Assembly
 from oddwire.app.context import HostNode, Peer
@@ -21,11 +21,12 @@ from oddwire.transports.base import Manifest, NodeId, PeerInfo, Transport
 
 if TYPE_CHECKING:
     from oddwire.app.dispatcher import Dispatcher
+    from oddwire.app.early import EarlyMessenger
     from oddwire.app.extension import Extension
     from oddwire.session.door import ExtensionStore
     from oddwire.session.limits import Counters, Limits
 
-__all__ = ["Application", "reason_of"]
+__all__ = ["STARTING", "Application", "reason_of"]
 
 logger = logging.getLogger("oddwire.app")
 
@@ -34,8 +35,17 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 class _State(Enum):
     BUILT = "is not started"
+    STARTING = "is starting"
     RUNNING = "is running"
+    CLOSING = "is closing"
     CLOSED = "is closed"
+
+
+STARTING: Final = (
+    "the application is still starting: there are no peers before its on_startup hooks have ended and its transport is "
+    "open. Do this in on_connect, or once start() has returned; what is sent with reliable=True may be sent now"
+)
+_NOT_STARTED: Final = "the application is not started: 'async with app:' or 'await app.start()' starts it"
 
 
 @runtime_checkable
@@ -101,6 +111,7 @@ class Application:
         self._grace = grace
         self._state = _State.BUILT
         self._dispatcher: Dispatcher | None = None
+        self._early: EarlyMessenger | None = None
         self._started: set[str] = set()
         self._closing: asyncio.Task[None] | None = None
         self._stopped = asyncio.Event()
@@ -115,8 +126,8 @@ class Application:
         cancelled or failed, all that was started is shut down again, the host is told, the application is closed.
         """
         if self._state is not _State.BUILT:
-            raise LocalProtocolError(f"an application starts once; this one {self._state.value}")
-        self._state = _State.RUNNING
+            raise LocalProtocolError(f"an application starts once; this one {self._state.value}: make another one")
+        self._state = _State.STARTING
         calls = self.plugins.calls
         silent = {call.plugin for call in calls("shutdown")} - {call.plugin for call in calls("startup")}
         opening = False
@@ -141,9 +152,13 @@ class Application:
                 session=self._has_session,
                 limits=self._limits,
             )
+            if self._early is not None:
+                self._early.dispatcher = self._dispatcher
             self.services.attach(self._dispatcher)
             opening = True
             await self.transport.open(self._manifest, self._dispatcher.metered(self._limits))
+            if self._state is _State.STARTING:
+                self._state = _State.RUNNING
         except BaseException as error:
             self._failed = True
             if not opening:
@@ -182,7 +197,7 @@ class Application:
             raise
 
     async def _close(self, grace: float) -> None:
-        self._state = _State.CLOSED
+        self._state = _State.CLOSING
         self._stopped.set()
         try:
             if self._dispatcher is not None:
@@ -193,6 +208,7 @@ class Application:
             try:
                 await self._shut_down()
             finally:
+                self._state = _State.CLOSED
                 await self.services.aclose()
 
     async def _shut_down(self) -> None:
@@ -271,20 +287,36 @@ class Application:
     # Peers and the rest of the world ----------------------------------------------------------------
 
     def peer(self, node_id: NodeId | bytes | str) -> Peer:
-        """Give the handle of a node, connected or not. Raises `ValueError` for what is no node id."""
+        """Give the handle of a node, connected or not. Raises `ValueError` for what is no node id.
+
+        While the application starts, in ``on_startup``, it sends reliably and nothing else. Raises `LocalProtocolError`
+        before that.
+        """
+        if self._dispatcher is None and self._state is _State.STARTING:
+            if self._early is None:
+                from oddwire.app.early import EarlyMessenger  # few send before there are peers
+
+                self._early = EarlyMessenger(self, self._router)
+            return Peer(self._early, NodeId(node_id))
         return Peer(self._running(), NodeId(node_id))
 
     @property
     def peers(self) -> list[Peer]:
-        """The peers connected now, in the order in which they connected."""
+        """The peers connected now, in the order in which they connected.
+
+        Raises `LocalProtocolError` before the application has opened its transport, as all that needs peers does.
+        """
         return self._running().peers()
 
     async def connect(self, uri: str) -> Peer:
         """Connect to the node of a URI, in the transport's own form, and give its handle.
 
-        Raises `TransportError` if the transport does not dial, and what its own ``connect`` raises.
+        Raises `TransportError` if the transport does not dial, and what its own ``connect`` raises; `LocalProtocolError`
+        before the application has opened it, or while it closes.
         """
         self._running()
+        if self._state in (_State.CLOSING, _State.CLOSED):
+            raise LocalProtocolError(f"the application {self._state.value}: it connects to nobody any more")
         if not isinstance(self.transport, _Dials):
             name = type(self.transport).__name__
             raise TransportError(f"{name} does not connect on request")
@@ -302,6 +334,8 @@ class Application:
         whatever the method raises.
         """
         self._running()
+        if self._state is _State.CLOSED:
+            raise LocalProtocolError("the application is closed")
         return await self._methods.call(method, arguments, parameters)
 
     @property
@@ -353,7 +387,8 @@ class Application:
 
     def _running(self) -> Dispatcher:
         if self._dispatcher is None:
-            raise LocalProtocolError(f"the application {self._state.value}")
+            told = {_State.BUILT: _NOT_STARTED, _State.STARTING: STARTING}
+            raise LocalProtocolError(told.get(self._state, f"the application {self._state.value}"))
         return self._dispatcher
 
     def _make_transport(self, name: str, options: Mapping[str, Any]) -> Transport:

@@ -1,0 +1,81 @@
+"""Handles of peers while an application starts: there is no connection yet, but what is sent reliably can wait."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+from oddwire.app.application import STARTING
+from oddwire.app.requests import Requests
+from oddwire.errors import LocalProtocolError
+from oddwire.schema import Message
+
+if TYPE_CHECKING:
+    from oddwire.app.application import Application
+    from oddwire.app.dispatcher import Dispatcher
+    from oddwire.app.extension import Extension
+    from oddwire.app.plugins import Contribution
+    from oddwire.app.router import Router
+    from oddwire.session.link import Link
+    from oddwire.session.receipt import Receipt
+    from oddwire.transports.base import NodeId, PeerInfo
+
+__all__ = ["EarlyMessenger"]
+
+M = TypeVar("M", bound=Message)
+
+
+class _EarlyRequests(Requests):
+    """Refuses what needs a connection."""
+
+    def __init__(self, app: Application, router: Router) -> None:
+        self._app = app
+        self._router = router
+
+    async def request(self, *_: Any) -> NoReturn:
+        """Say that it is too early."""
+        raise LocalProtocolError(STARTING)
+
+    async def stream(self, *_: Any) -> AsyncGenerator[Any, None]:
+        """Say that it is too early."""
+        raise LocalProtocolError(STARTING)
+        yield
+
+    async def deliver(self, node_id: NodeId, message: Message) -> Receipt:
+        """Keep a message until the peer is there and has it."""
+        payload = self._router.outgoing[type(message)].encode(message)
+        owner = self._router.claims[type(message)][0].name
+        return await self._app.services.deliveries().send(node_id, owner, payload)
+
+
+class EarlyMessenger:
+    """What handles that were made meanwhile go to: the application's dispatcher, once there is one."""
+
+    def __init__(self, app: Application, router: Router) -> None:
+        self._app = app
+        self._router = router
+        self._requests = _EarlyRequests(app, router)
+        self.dispatcher: Dispatcher | None = None
+
+    @property
+    def requests(self) -> Requests:
+        """What asks."""
+        return self._requests if self.dispatcher is None else self.dispatcher.requests
+
+    async def send(self, *arguments: Any) -> None:
+        """Send one message, if it is not too early."""
+        if self.dispatcher is None:
+            raise LocalProtocolError(STARTING)
+        await self.dispatcher.send(*arguments)
+
+    def info(self, node_id: NodeId) -> PeerInfo | None:
+        """Tell what is known of a connected peer."""
+        return None if self.dispatcher is None else self.dispatcher.info(node_id)
+
+    def link(self, node_id: NodeId) -> Link | None:
+        """Give a connected peer's part of the session."""
+        return None if self.dispatcher is None else self.dispatcher.link(node_id)
+
+    def owner_of(self, extension: Extension | str) -> Contribution:
+        """Find a loaded extension."""
+        return self._router.owner_of(extension if isinstance(extension, str) else extension.name)
