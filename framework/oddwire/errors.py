@@ -120,16 +120,18 @@ class CodecError(OddwireError):
     """A value or a payload does not fit its schema.
 
     ``type_id`` is the message's type number (None for a subtype or when the type itself is missing), ``path``
-    the place in the message, ``$`` being the whole: ``$.orders[2].price``.
+    the place in the message, ``$`` being the whole: ``$.orders[2].price``. ``name`` is what the message is called, its
+    extension's name before it where that is known, empty if there is no message of the type: ``market.Quote``.
     """
 
-    def __init__(self, text: str, *, type_id: int | None = None, path: str = "$") -> None:
+    def __init__(self, text: str, *, type_id: int | None = None, path: str = "$", name: str = "") -> None:
         super().__init__(text)
         self.type_id = type_id
         self.path = path
+        self.name = name
 
     def __str__(self) -> str:
-        where = [] if self.type_id is None else [f"type {self.type_id:#06x}"]
+        where = [] if self.type_id is None else [f"{self.name or 'type'} {self.type_id:#06x}"]
         if self.path != "$":
             where.append(self.path)
         return ": ".join([", ".join(where), str(self.args[0])]) if where else str(self.args[0])

@@ -311,8 +311,8 @@ class Application:
     async def connect(self, uri: str) -> Peer:
         """Connect to the node of a URI, in the transport's own form, and give its handle.
 
-        Raises `TransportError` if the transport does not dial, and what its own ``connect`` raises; `LocalProtocolError`
-        before the application has opened it, or while it closes.
+        Raises `TransportError` if the transport does not dial, and what its own ``connect`` raises;
+        `LocalProtocolError` before the application has opened it, or while it closes.
         """
         self._running()
         if self._state in (_State.CLOSING, _State.CLOSED):

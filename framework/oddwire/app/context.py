@@ -12,6 +12,8 @@ from oddwire.schema import Message
 from oddwire.transports.base import NodeId, PeerInfo, Transport
 
 if TYPE_CHECKING:
+    from typing_extensions import TypeForm
+
     from oddwire.app.application import Application
     from oddwire.app.extension import Extension
     from oddwire.app.plugins import Contribution
@@ -145,10 +147,11 @@ class Peer:
         accepted so far and the bytes in all. Cancelled, the peer is told to forget it.
 
         Raises `EncodeError` for a value that does not fit or a message that no loaded extension registers;
-        `NotSupported` for a message of even type if neither the peer's features nor its hello show its extension,
-        since a peer that does not know an even type hangs up (``force`` sends it all the same), and for one that is
-        too long for a peer without a session; `QuotaExceeded` for one longer than the peer puts together, and
-        `RemoteFailure` if it refuses it on the way; `PeerNotConnected`; `ConnectionClosed` if that happens meanwhile.
+        `NotSupported` for a message of even type if neither the peer's features nor its hello, which is waited for up
+        to a second after it connected, show its extension, since a peer that does not know an even type hangs up
+        (``force`` sends it all the same), and for one that is too long for a peer without a session; `QuotaExceeded`
+        for one longer than the peer puts together, and `RemoteFailure` if it refuses it on the way; `PeerNotConnected`;
+        `ConnectionClosed` if that happens meanwhile.
 
         With ``reliable`` it returns a `Receipt` once the message is safe on disk, connected or not: it goes out, again
         if need be, also after restarts of either side, and takes effect once, in the order in which an extension's
@@ -162,11 +165,22 @@ class Peer:
             return self._messenger.send(self.node_id, message, force, None, progress)
         return self._messenger.send(self.node_id, message, force)
 
+    @overload
     def request(
         self, message: Message, reply: type[M], *, timeout: float | None = 5.0, force: bool = False
-    ) -> Coroutine[Any, Any, M]:
+    ) -> Coroutine[Any, Any, M]: ...
+
+    @overload
+    def request(
+        self, message: Message, reply: TypeForm[M], *, timeout: float | None = 5.0, force: bool = False
+    ) -> Coroutine[Any, Any, M]: ...
+
+    def request(
+        self, message: Message, reply: Any, *, timeout: float | None = 5.0, force: bool = False
+    ) -> Coroutine[Any, Any, Any]:
         """Send one message and return the ``reply`` that the peer's handler returns for it.
 
+        ``reply`` is a message class, or several of which the reply is one: ``Quote | NoQuote``.
         ``timeout`` is in seconds, None waits for ever. Requests have ids: replies come in any order, only from this
         peer, and are handed to nobody else. More requests than the peer handles at once wait for their turn here.
         Cancelled or timed out, the peer cancels its handler.
@@ -177,10 +191,12 @@ class Peer:
 
         Raises `ReplyTimeout`; `RemoteFailure` if the peer's handler refuses, fails or answers with something else;
         `ConnectionClosed` if the peer goes first; `QuotaExceeded` if too many wait already; `DecodeError` for a reply
-        that is malformed; `EncodeError` if no loaded extension registers ``reply``; and whatever `send` raises.
+        that is malformed; `EncodeError` if ``reply`` is something else, or a class that no loaded extension registers;
+        and whatever `send` raises.
         """
         return self._messenger.requests.request(self.node_id, message, reply, timeout, force)
 
+    @overload
     def stream(
         self,
         message: Message,
@@ -189,12 +205,33 @@ class Peer:
         timeout: float | None = 5.0,
         credit: int | None = None,
         force: bool = False,
-    ) -> AsyncGenerator[M, None]:
+    ) -> AsyncGenerator[M, None]: ...
+
+    @overload
+    def stream(
+        self,
+        message: Message,
+        part: TypeForm[M],
+        *,
+        timeout: float | None = 5.0,
+        credit: int | None = None,
+        force: bool = False,
+    ) -> AsyncGenerator[M, None]: ...
+
+    def stream(
+        self,
+        message: Message,
+        part: Any,
+        *,
+        timeout: float | None = 5.0,
+        credit: int | None = None,
+        force: bool = False,
+    ) -> AsyncGenerator[Any, None]:
         """Send one message and iterate over what the peer's handler yields for it, each a ``part``.
 
-        ``timeout`` is for each part, in seconds. The peer sends ``credit`` parts ahead of the one in use, at most and
-        by default what the limits say, so a slow reader slows it down. Leave the iteration and the peer's handler is
-        cancelled; ``aclose`` does so at once.
+        ``part`` may be several classes, as with `request`. ``timeout`` is for each part, in seconds. The peer sends
+        ``credit`` parts ahead of the one in use, at most and by default what the limits say, so a slow reader slows it
+        down. Leave the iteration and the peer's handler is cancelled; ``aclose`` does so at once.
 
         Raises as `request` does, after the parts that had come; `NotSupported` for a peer without a session.
         """

@@ -140,6 +140,10 @@ class Conversation:
         schema = self._dispatcher.router.registry.lookup(type_id)
         return 0 if schema is None else getattr(schema, "max_size", MAX_PAYLOAD)
 
+    def title_of(self, type_id: int) -> str:
+        """Tell what a type is called."""
+        return self._dispatcher.router.registry.title_of(type_id)
+
     def allowance_of(self, type_id: int) -> Allowance | None:
         """Give what its extension lets a peer have of a long message's type."""
         return self._allowances.get(type_id)
@@ -201,7 +205,7 @@ class Conversation:
             message = route.decode(content)
         except Exception as error:
             link.asking.close(handling)
-            error = decode_error(content, error)
+            error = decode_error(content, error, self._dispatcher.router.registry)
             if tracer is not None:
                 tracer.trace("received", link.node_id, content, None, error=error)
             link.refuse(Scope.REQUEST, handling.id, Code.MALFORMED, str(error))
@@ -212,8 +216,8 @@ class Conversation:
         link.asking.close(handling)
         if self._dispatcher.tracer is not None:
             self._dispatcher.tracer.trace("received", link.node_id, content, None)
-        type_id = int.from_bytes(content[:2], "big")
-        link.refuse(Scope.REQUEST, handling.id, Code.UNKNOWN_MESSAGE, f"type {type_id:#06x} is not handled here")
+        title = self.title_of(int.from_bytes(content[:2], "big"))
+        link.refuse(Scope.REQUEST, handling.id, Code.UNKNOWN_MESSAGE, f"{title} is not handled here")
 
     async def _guarded(
         self, guard: Guard, link: Link, handling: Handling[Answering], route: Route, context: Context, content: bytes

@@ -236,13 +236,15 @@ class Deliveries:
         route = None if dispatcher is None else dispatcher.routes.get(payload[:2])
         type_id = int.from_bytes(payload[:2], "big")
         if dispatcher is None or route is None or route.handler is None:
-            raise Refuse(f"type {type_id:#06x} is not handled here", code=Code.UNKNOWN_MESSAGE)
+            title = f"type {type_id:#06x}" if dispatcher is None else dispatcher.router.registry.title_of(type_id)
+            raise Refuse(f"{title} is not handled here", code=Code.UNKNOWN_MESSAGE)
+        registry = dispatcher.router.registry
         if route.reliable is None:
-            raise Refuse(f"type {type_id:#06x} is not taken reliably here", code=Code.UNSUPPORTED)
+            raise Refuse(f"{registry.title_of(type_id)} is not taken reliably here", code=Code.UNSUPPORTED)
         try:
             return dispatcher, route, route.decode(payload)
         except Exception as error:
-            raise Refuse(str(decode_error(payload, error)), code=Code.MALFORMED) from error
+            raise Refuse(str(decode_error(payload, error, registry)), code=Code.MALFORMED) from error
 
     async def _handle(self, route: Route, context: Context, message: Message, size: int) -> None:
         if route.guard is not None:

@@ -24,7 +24,7 @@ from oddwire.app.metered import MeteredSink
 from oddwire.app.plugins import Contribution, HookCall
 from oddwire.app.policy import Enforcer, Outcome, decode_error
 from oddwire.app.rationed import requests_of
-from oddwire.app.router import OutgoingTable, Router, check_support
+from oddwire.app.router import OutgoingTable, Router
 from oddwire.app.tasks import Tasks
 from oddwire.app.trace import Tracer
 from oddwire.errors import (
@@ -179,7 +179,7 @@ class Dispatcher:
         """Encode and hand to the transport; see `Peer.send`. ``since`` is when what it answers was received."""
         encode, owners = self.outgoing[type(message)]
         if owners is not None and not force:
-            check_support(message, owners, self.info(node_id), node_id, self.link(node_id))
+            await self.requests.check_support(node_id, message, owners)
         payload = encode(message)
         if progress is None and len(payload) <= MAX_PAYLOAD:
             if not self.send_nowait(node_id, payload):
@@ -373,11 +373,12 @@ class Dispatcher:
         if self.tracer is not None:
             self.tracer.trace("received", peer, payload, None)
         type_id = int.from_bytes(payload[:2], "big")
-        self.enforcer.apply(Outcome.UNKNOWN_ODD if type_id % 2 else Outcome.UNKNOWN_EVEN, lane, f"type {type_id:#06x}")
+        outcome = Outcome.UNKNOWN_ODD if type_id % 2 else Outcome.UNKNOWN_EVEN
+        self.enforcer.apply(outcome, lane, self.router.registry.title_of(type_id))
 
     def malformed(self, lane: Lane, payload: bytes, error: Exception) -> None:
         """Deal with a payload that does not decode."""
-        error = decode_error(payload, error)
+        error = decode_error(payload, error, self.router.registry)
         if self.tracer is not None:
             self.tracer.trace("received", lane.peer.node_id, payload, None, error=error)
         self.enforcer.apply(Outcome.MALFORMED, lane, str(error))

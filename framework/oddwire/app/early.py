@@ -38,8 +38,10 @@ class _EarlyRequests(Requests):
 
     async def stream(self, *_: Any) -> AsyncGenerator[Any, None]:
         """Say that it is too early."""
+        none: tuple[Any, ...] = ()
+        for part in none:
+            yield part
         raise LocalProtocolError(STARTING)
-        yield
 
     async def deliver(self, node_id: NodeId, message: Message) -> Receipt:
         """Keep a message until the peer is there and has it."""

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, cast
 
-from oddwire.app.parameters import alternatives, evaluate
+from oddwire.app.parameters import alternatives, evaluate, own_signature, peel, signature_of
 from oddwire.errors import ExtensionError
 from oddwire.schema import Message, schema_of
 from oddwire.values import Value
@@ -61,8 +61,8 @@ class Handler(Value, kw_only=True, hidden=("scope",)):
         if self.reliable and yields(self.function):
             raise self._wrong("should return its reply and not yield, to be reliable")
         if not _takes(self.function, 2):
-            found = f"({', '.join(parameters_of(self.function))})"
-            raise self._wrong(f"should take two parameters, (context, message), not {found}")
+            found = ", ".join(own_signature(self.function).parameters)
+            raise self._wrong(f"should take two parameters, (context, message), not ({found})")
 
     def replies(self) -> tuple[type[Message], ...]:
         """Check the annotations against the message, and give the message classes the handler says it returns.
@@ -70,9 +70,11 @@ class Handler(Value, kw_only=True, hidden=("scope",)):
         Names are looked up now, so a handler may be written above the reply it returns. An annotation left out is
         not checked. Raises `ExtensionError`.
         """
-        name = list(parameters_of(self.function))[1]
+        name = next(iter(list(parameters_of(self.function))[1:2]), "")
         hints = self._hints(name)
         accepted = hints.get(name, Any)
+        if yields(self.function) is not yields(inspect.unwrap(peel(self.function))):
+            hints.pop("return", None)  # a decorator makes something else of what it wraps: what, is not told
         if not any(_covers(option, self.message) for option in alternatives(accepted)):
             raise self._wrong(f"parameter {name!r} should be {self.message.__name__}, not {_spell(accepted)}")
         found: list[type[Message]] = []
@@ -104,7 +106,7 @@ class Handler(Value, kw_only=True, hidden=("scope",)):
         try:
             return evaluate(self.function, (parameter, "return"), self.scope)
         except NameError as error:
-            raise self._wrong(str(error)) from error
+            raise self._wrong(str(error)) from None
 
     def _wrong(self, text: str) -> ExtensionError:
         schema = schema_of(self.message)
@@ -125,11 +127,13 @@ def scope_of(function: object, frame: types.FrameType) -> dict[str, Any]:
 
 def is_async(function: object) -> bool:
     """Say whether calling ``function`` gives something to await: an ``async def``, or an object whose call is one."""
+    function = peel(function)
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
 
 
 def yields(function: object) -> bool:
     """Say whether calling ``function`` gives an asynchronous generator."""
+    function = peel(function)
     return inspect.isasyncgenfunction(function) or inspect.isasyncgenfunction(getattr(function, "__call__", None))  # noqa: B004
 
 
@@ -139,27 +143,29 @@ def check_callback(function: object, kind: str, *parameters: str) -> None:
     if not is_async(function):
         raise ExtensionError(f"{expected}, not {kind_of(function)}")
     if not _takes(function, len(parameters)):
-        raise ExtensionError(f"{expected}, not ({', '.join(parameters_of(function))})")
+        raise ExtensionError(f"{expected}, not ({', '.join(own_signature(function).parameters)})")
 
 
 def _takes(function: Any, count: int) -> bool:
     try:
-        inspect.signature(function).bind(*[None] * count)
+        own_signature(function).bind(*[None] * count)
     except (TypeError, ValueError):
         return False
     return True
 
 
 def parameters_of(function: Any) -> types.MappingProxyType[str, inspect.Parameter]:
-    """Give a function's parameters by name."""
-    return inspect.signature(function).parameters
+    """Give a function's parameters by name; of a decorator that takes anything, those of what it wraps."""
+    return signature_of(function).parameters
 
 
 def kind_of(function: object) -> str:
     """Say what a function is that should be another, for an error's text."""
     if is_async(function):
         return "an async function"
-    if inspect.isasyncgenfunction(function):
+    if isinstance(function, classmethod):
+        return "a classmethod, which cannot be called before there is its class"
+    if yields(function):
         return "an async generator (it has a 'yield')"
     return "a plain function" if callable(function) else repr(function)
 

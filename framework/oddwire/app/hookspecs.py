@@ -95,9 +95,9 @@ class Hooks:
     def peer_connected(self, app: Application, peer: Peer) -> Awaitable[None] | None:
         """Greet a peer, before any message from it for the plugin is handled; may be async.
 
-        Begun in the order of loading; plugins do not wait for each other's. That of a plugin which is no `Extension` and
-        handles no messages is waited for by all that the peer sends. One that has not ended after ten seconds is named
-        in the log. What it raises goes to `handler_failed`, as from `peer_disconnected`.
+        Begun in the order of loading; plugins do not wait for each other's. That of a plugin which is no `Extension`
+        and handles no messages is waited for by all that the peer sends. One that has not ended after ten seconds is
+        named in the log. What it raises goes to `handler_failed`, as from `peer_disconnected`.
         """
 
     @hookspec

@@ -13,7 +13,7 @@ import math
 import re
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum
 from typing import Any, Final, Literal
 
@@ -21,10 +21,11 @@ from oddwire.errors import OddwireError
 from oddwire.jsonrpc.parameters import a_bool, a_hex, a_node_id, a_pubkey, anything, is_unicode, text_of
 from oddwire.proto.keys import NodeId, PublicKey, ShortChannelId
 
-__all__ = ["Reader", "alternatives", "evaluate", "reader_of"]
+__all__ = ["Reader", "alternatives", "evaluate", "own_signature", "peel", "reader_of", "signature_of"]
 
 Reader = Callable[[Any], Any]
 
+_ANYTHING: Final = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,40}")
 _NUMBER: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?")
 
@@ -32,17 +33,19 @@ _NUMBER: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4
 def evaluate(function: Any, names: Sequence[str], scope: Mapping[str, Any]) -> dict[str, Any]:
     """Evaluate some of a function's annotations, and no others: type checkers alone may know those.
 
-    They are found behind partials, methods, decorators and callable objects. ``scope`` are names they may use besides
-    the function's globals. Raises `NameError`, whatever is wrong with one, telling which.
+    They are found behind partials, methods, decorators and callable objects; of a wrapper that has none of its own, at
+    what it wraps. ``scope`` are names they may use besides the function's globals. Raises `NameError`, whatever is wrong
+    with one, telling which.
     """
-    while isinstance(function, functools.partial):
-        function = function.func
-    function = inspect.unwrap(function if inspect.isroutine(function) else type(function).__call__)
-    written = getattr(function, "__annotations__", {})
-    known = {**getattr(function, "__globals__", {}), **scope}
-    hints = {}
-    for name in names:
-        if name in written:
+    hints: dict[str, Any] = {}
+    for layer in _layers(function):
+        written = getattr(layer, "__annotations__", {})
+        if hasattr(layer, "__wrapped__") and written == getattr(layer.__wrapped__, "__annotations__", None):
+            continue  # `functools.wraps` has copied them, and what they name is known where they were written
+        known = {**getattr(layer, "__globals__", {}), **scope}
+        for name in names:
+            if name in hints or name not in written:
+                continue
             one = types.SimpleNamespace(__annotations__={name: written[name]})
             try:
                 hints.update(typing.get_type_hints(one, known))
@@ -50,6 +53,46 @@ def evaluate(function: Any, names: Sequence[str], scope: Mapping[str, Any]) -> d
                 text = f"the annotation {written[name]!r} of {name!r} should be known at run time ({error})"
                 raise NameError(text) from error
     return hints
+
+
+def peel(function: Any) -> Any:
+    """Give what a partial or a static method calls."""
+    while isinstance(function, functools.partial | staticmethod):
+        function = function.func if isinstance(function, functools.partial) else function.__func__
+    return function
+
+
+def _layers(function: Any) -> Iterator[Any]:
+    """Give the function that is called, and what it says it wraps, from the outside in."""
+    function = peel(function)
+    seen: set[int] = set()
+    while function is not None and id(function) not in seen:
+        seen.add(id(function))
+        yield function if inspect.isroutine(function) else type(function).__call__
+        function = peel(getattr(function, "__wrapped__", None))
+
+
+def signature_of(function: Any) -> inspect.Signature:
+    """Give what a call takes: a decorator's own signature; where it takes anything, that of what it wraps.
+
+    Raises `TypeError` or `ValueError` for what has none.
+    """
+    if isinstance(function, staticmethod):
+        return signature_of(function.__func__)
+    if isinstance(function, types.MethodType):
+        inner = signature_of(function.__func__)
+        return inner.replace(parameters=list(inner.parameters.values())[1:])
+    own = own_signature(function)
+    wrapped = getattr(function, "__wrapped__", None)
+    anything = any(parameter.kind in _ANYTHING for parameter in own.parameters.values())
+    return own if wrapped is None or not anything else signature_of(wrapped)
+
+
+def own_signature(function: Any) -> inspect.Signature:
+    """Give what is really called takes, whatever it says it wraps. Raises as `signature_of` does."""
+    if isinstance(function, staticmethod):
+        function = function.__func__
+    return inspect.signature(function, follow_wrapped=False)
 
 
 def alternatives(annotation: Any) -> tuple[Any, ...]:

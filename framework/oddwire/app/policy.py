@@ -12,6 +12,7 @@ from oddwire.app.context import Context
 from oddwire.app.interrupts import must_pass
 from oddwire.app.lane import Lane
 from oddwire.app.plugins import HookCall
+from oddwire.codecs.registry import Registry
 from oddwire.errors import ConnectionClosed, DecodeError, MalformedMessage, OddwireError, PeerNotConnected, Refuse
 from oddwire.schema import Message
 from oddwire.transports.base import Transport
@@ -53,13 +54,16 @@ POLICY: Final = {
 _EXITING: Final = "; to end the application, it should call context.app.stop()"
 
 
-def decode_error(payload: bytes, error: Exception) -> DecodeError:
-    """Give ``error`` if a codec may raise it, or else what it should have raised."""
-    if isinstance(error, DecodeError):
-        return error
+def decode_error(payload: bytes, error: Exception, registry: Registry) -> DecodeError:
+    """Give ``error`` if a codec may raise it, or else what it should have raised, told what the message is called."""
     type_id = int.from_bytes(payload[:2], "big")
-    logger.error("the codec of type %#06x raised what it should not", type_id, exc_info=error)
-    return MalformedMessage("cannot be decoded", type_id=type_id)
+    title = registry.title_of(type_id)
+    if not isinstance(error, DecodeError):
+        logger.error("the codec of %s raised what it should not", title, exc_info=error)
+        error = MalformedMessage("cannot be decoded", type_id=type_id)
+    if not error.name and error.type_id == type_id and registry.lookup(type_id) is not None:
+        error.name = title.rpartition(" ")[0]  # a codec that is not ours may not have said it
+    return error
 
 
 class Enforcer:

@@ -7,12 +7,14 @@ import functools
 import time
 from collections.abc import AsyncGenerator
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from oddwire.app.greetings import hook_of
 from oddwire.app.lane import Lane
-from oddwire.app.router import check_support, unregistered
-from oddwire.errors import DecodeError, NotSupported, RemoteFailure, ReplyTimeout
+from oddwire.app.parameters import alternatives
+from oddwire.app.plugins import Contribution
+from oddwire.app.router import check_support, shows_support, unregistered
+from oddwire.errors import DecodeError, EncodeError, NotSupported, RemoteFailure, ReplyTimeout
 from oddwire.schema import Message, schema_of
 from oddwire.session.kinds import Code
 from oddwire.session.large import Progress
@@ -38,8 +40,7 @@ class Requests:
         """Send a request and wait ``limit`` seconds for its reply; see `Peer.request`."""
         dispatcher = self._dispatcher
         # `_lane`, and below `_encode`, written out: every request goes this way
-        if reply not in dispatcher.outgoing:
-            raise unregistered(reply)
+        several = None if reply in dispatcher.outgoing else self._accepted(reply)
         lane, tracer = dispatcher.lanes.get(node_id), dispatcher.tracer
         if lane is None or lane.info is None:
             raise not_connected(node_id)
@@ -48,7 +49,7 @@ class Requests:
             start = time.monotonic()
             if link is None or not await self._meet(link, message, reply, limit):
                 left = None if limit is None else max(0.0, limit - (time.monotonic() - start))
-                return await self._next_of_class(lane, message, reply, left, limit, force)
+                return await self._next_of_class(lane, message, several or (reply,), left, limit, force)
         encode, owners = dispatcher.outgoing[type(message)]
         if owners is not None and not force:
             check_support(message, owners, lane.info, node_id, link)
@@ -73,13 +74,14 @@ class Requests:
             found = route.decode(content)
             if type(found) is reply:  # as it should be, and nobody looks on
                 return found
-        return self._read(node_id, message, content, reply, asked)
+        return self._read(node_id, message, content, several or (reply,), asked)
 
     async def stream(
         self, node_id: NodeId, message: Message, part: type[M], limit: float | None, credit: int | None, force: bool
     ) -> AsyncGenerator[M, None]:
         """Send a request for a stream and give its parts; see `Peer.stream`."""
-        lane = self._lane(node_id, part)
+        accepted = (part,) if part in self._dispatcher.outgoing else self._accepted(part)
+        lane = self._lane(node_id)
         link = self._dispatcher.link(node_id)
         if link is None or not await self._meet(link, message, part, limit):
             raise NotSupported(f"{node_id} has no session: streams need one", feature="session")
@@ -96,7 +98,7 @@ class Requests:
         try:
             with nullcontext() if hook is None else hook.asks():
                 async for content in parts:
-                    yield self._read(node_id, message, content, part, asked)
+                    yield self._read(node_id, message, content, accepted, asked)
         except ReplyTimeout:
             raise _too_late(node_id, message, part, limit or 0.0) from None
         finally:
@@ -130,9 +132,27 @@ class Requests:
         if progress is not None:
             progress(len(payload), len(payload))
 
-    def _lane(self, node_id: NodeId, reply: type[Message]) -> Lane:
-        if reply not in self._dispatcher.outgoing:
-            raise unregistered(reply)
+    async def check_support(self, node_id: NodeId, message: Message, owners: tuple[Contribution, ...]) -> None:
+        """Raise `NotSupported` as `router.check_support` does, but not before the peer has had time to say hello."""
+        info, link = self._dispatcher.info(node_id), self._dispatcher.link(node_id)
+        if info is not None and link is not None and not link.settled:
+            if not shows_support(message, owners, info, link):
+                await link.meet()
+            info, link = self._dispatcher.info(node_id), self._dispatcher.link(node_id)
+        check_support(message, owners, info, node_id, link)
+
+    def _accepted(self, reply: object) -> tuple[type[Any], ...]:
+        """Give the classes that a reply may be of. Raises `EncodeError` for what is not some, or is not registered."""
+        classes = alternatives(reply)
+        for cls in classes:
+            if not (isinstance(cls, type) and issubclass(cls, Message)):
+                should = "a message class, or several as in 'Quote | NoQuote'"
+                raise EncodeError(f"what is asked for should be {should}, not {_shown(cls)}")
+            if cls not in self._dispatcher.outgoing:
+                raise unregistered(cls)
+        return classes
+
+    def _lane(self, node_id: NodeId) -> Lane:
         lane = self._dispatcher.lanes.get(node_id)
         if lane is None or lane.info is None:
             raise not_connected(node_id)
@@ -161,8 +181,10 @@ class Requests:
         tracer = self._dispatcher.tracer
         return None if tracer is None else functools.partial(tracer.trace, "sent", node_id, payload, message)
 
-    def _read(self, node_id: NodeId, message: Message, content: bytes, reply: type[M], asked: float) -> M:
-        """Decode a reply, which has to be of the class that was asked for."""
+    def _read(
+        self, node_id: NodeId, message: Message, content: bytes, accepted: tuple[type[M], ...], asked: float
+    ) -> M:
+        """Decode a reply, which has to be of a class that was asked for."""
         route, tracer = self._dispatcher.routes.get(content[:2]), self._dispatcher.tracer
         try:
             found = None if route is None else route.decode(content)
@@ -172,23 +194,31 @@ class Requests:
             raise
         if tracer is not None:
             tracer.trace("received", node_id, content, found, since=asked)
-        if type(found) is reply:
-            return found
-        type_id = int.from_bytes(content[:2], "big")
-        what = f"type {type_id:#06x}" if found is None else schema_of(found).name
-        text = f"{node_id} should have answered {type(message).__name__} with {reply.__name__}, not with {what}"
+        for cls in accepted:
+            if type(found) is cls:
+                return found
+        what = self._dispatcher.router.registry.title_of(int.from_bytes(content[:2], "big"))
+        wanted = _names(accepted)
+        text = f"{node_id} should have answered {type(message).__name__} with {wanted}, not with {what}"
         raise RemoteFailure(text, code=Code.UNSUPPORTED)
 
     # Peers without a session ------------------------------------------------------------------------
 
     async def _next_of_class(
-        self, lane: Lane, message: Message, reply: type[M], left: float | None, limit: float | None, force: bool
+        self,
+        lane: Lane,
+        message: Message,
+        accepted: tuple[type[M], ...],
+        left: float | None,
+        limit: float | None,
+        force: bool,
     ) -> M:
-        """Send, and wait ``left`` seconds for the next ``reply`` from this peer."""
+        """Send, and wait ``left`` seconds for the next message of an accepted class from this peer."""
         dispatcher, node_id = self._dispatcher, lane.peer.node_id
         waiter: asyncio.Future[M] = dispatcher.loop.create_future()
         entry = (waiter, time.monotonic())
-        lane.ask(reply, entry)
+        for cls in accepted:
+            lane.ask(cls, entry)
         if lane.paused:
             dispatcher.ebb(lane)
         deadline = asyncio.timeout(left)
@@ -196,17 +226,27 @@ class Requests:
             async with deadline:
                 await dispatcher.send(node_id, message, force)
                 return await waiter
-        except TimeoutError as error:
+        except TimeoutError:
             if limit is None or not deadline.expired():
                 raise
-            raise _too_late(node_id, message, reply, limit) from error
+            raise _too_late(node_id, message, accepted, limit) from None
         finally:
-            lane.leave(reply, entry)
+            for cls in accepted:
+                lane.leave(cls, entry)
             if waiter.done() and not waiter.cancelled():
                 waiter.exception()  # seen: the send may have failed first
             del waiter, entry, deadline  # an error's traceback holds this frame
 
 
-def _too_late(node_id: NodeId, message: Message, reply: type[Message], limit: float) -> ReplyTimeout:
-    text = f"no {reply.__name__} from {node_id} within {limit:g} s of {type(message).__name__}"
+def _names(classes: tuple[type, ...]) -> str:
+    return " or ".join(cls.__name__ for cls in classes)
+
+
+def _shown(given: object) -> str:
+    return given.__name__ if isinstance(given, type) else f"{given!r:.100}"
+
+
+def _too_late(node_id: NodeId, message: Message, reply: object, limit: float) -> ReplyTimeout:
+    wanted = _names(reply if isinstance(reply, tuple) else alternatives(reply))
+    text = f"no {wanted} from {node_id} within {limit:g} s of {type(message).__name__}"
     return ReplyTimeout(text, timeout=limit)

@@ -29,6 +29,7 @@ __all__ = [
     "Router",
     "build_router",
     "check_support",
+    "shows_support",
     "unregistered",
     "vocabulary",
 ]
@@ -169,6 +170,16 @@ def build_router(plugins: PluginManager) -> Router:
     )
 
 
+def shows_support(message: Message, owners: tuple[Contribution, ...], info: PeerInfo, link: Link | None) -> bool:
+    """Say whether a peer's features or hello show that it knows one of the plugins a message is of."""
+    if any(owner.feature is not None and info.has_feature(owner.feature) for owner in owners):
+        return True
+    type_id = schema_of(message).type_id
+    return link is not None and any(
+        owner.name in link.agreed and type_id in link.spoken[owner.name].types for owner in owners
+    )
+
+
 def check_support(
     message: Message,
     owners: tuple[Contribution, ...],
@@ -182,13 +193,9 @@ def check_support(
     """
     if info is None:
         raise not_connected(node_id)
-    if any(owner.feature is not None and info.has_feature(owner.feature) for owner in owners):
+    if shows_support(message, owners, info, link):
         return
     schema = schema_of(message)
-    if link is not None and any(
-        owner.name in link.agreed and schema.type_id in link.spoken[owner.name].types for owner in owners
-    ):
-        return
     names = " or ".join(
         f"{owner.name!r} ({'no feature bit' if owner.feature is None else f'feature bit {owner.feature}'})"
         for owner in owners
@@ -202,6 +209,8 @@ def check_support(
 
 def unregistered(message: type) -> EncodeError:
     """Give the error for a class that no loaded plugin brought."""
+    if issubclass(message, type):
+        return EncodeError("what is sent should be a message, Quote(price=7) say, not a class")
     return EncodeError(f"{message.__name__} should be a message that a loaded extension handles, returns or registers")
 
 
@@ -210,7 +219,13 @@ def _load_codecs(plugins: PluginManager) -> None:
     seen = 0
     while seen < len(plugins.contributions):
         for message in vocabulary(plugins.contributions[seen]):
-            plugins.codec(schema_of(message).codec)
+            schema = schema_of(message)
+            try:
+                plugins.codec(schema.codec)
+            except ExtensionError as error:
+                raise ExtensionError(
+                    f"{schema.qualified_name}, @message(..., codec={schema.codec!r}): {error}"
+                ) from error
         seen += 1
 
 

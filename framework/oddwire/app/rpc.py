@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from oddwire.app.handler import is_async, kind_of, parameters_of, place
-from oddwire.app.parameters import evaluate, reader_of
+from oddwire.app.parameters import evaluate, own_signature, reader_of
 from oddwire.app.reserved import LIGHTNINGD_METHODS
 from oddwire.errors import ExtensionError, NodeRefused
 from oddwire.jsonrpc.parameters import INVALID_PARAMS, Parameter, bind
@@ -55,6 +55,10 @@ class RpcMethod(Value, kw_only=True):
         for parameter in parameters[1:]:
             if parameter.kind not in (_POSITIONAL, _KEYWORD_ONLY):
                 raise self._wrong(f"parameter {parameter.name!r} should be one that can be given by name")
+        try:
+            own_signature(self.function).bind(None, **dict.fromkeys(self.names))
+        except TypeError as error:
+            raise self._wrong(f"its decorator should take what it wraps takes, by name: {error}") from None
         if not self.usage:
             spelled = (p.name if p.default is p.empty else f"[{p.name}]" for p in parameters[1:])
             vars(self)["usage"] = " ".join(spelled)
@@ -77,7 +81,7 @@ class RpcMethod(Value, kw_only=True):
         try:
             hints = evaluate(self.function, self.names, self.scope)
         except NameError as error:
-            raise self._wrong(str(error)) from error
+            raise self._wrong(str(error)) from None
         for name in self.names:
             default = parameters_of(self.function)[name].default
             required = default is inspect.Parameter.empty

@@ -76,14 +76,14 @@ def quick_size(schema: Schema) -> int:
 def check_size(payload: bytes, schema: Schema) -> bytes:
     """Refuse to send a payload that is longer than its message may be. Raises `PayloadTooLarge`."""
     if len(payload) > schema.max_size:
-        raise PayloadTooLarge(_too_long(payload, schema), type_id=schema.type_id)
+        raise with_type(PayloadTooLarge(_too_long(payload, schema)), schema)
     return payload
 
 
 def check_received(payload: bytes, schema: Schema) -> None:
     """Refuse a received payload that is longer than its message may be. Raises `MalformedMessage`."""
     if len(payload) > schema.max_size:
-        raise MalformedMessage(_too_long(payload, schema), type_id=schema.type_id, offset=schema.max_size)
+        raise with_type(MalformedMessage(_too_long(payload, schema), offset=schema.max_size), schema)
 
 
 def too_many_values(path: str = "$", offset: int | None = None) -> MalformedMessage:
@@ -97,5 +97,5 @@ def _too_long(payload: bytes, schema: Schema) -> str:
 
 def with_type(error: CodecError, schema: Schema) -> CodecError:
     """Say in an error which message it is about."""
-    error.type_id = schema.type_id
+    error.type_id, error.name = schema.type_id, schema.full_name
     return error

@@ -55,9 +55,12 @@ def _compile_encode(schema: Schema) -> Callable[[Any], bytes]:
                 with source.block(f"if len(payload) <= {quick_size(schema)}:"):
                     source.line("return payload")
         with source.block(f"except {unusual}:"):
-            source.line(f"return {slow}(message)")
+            source.line("payload = None")  # what the exact way raises should not name this
         if size is None or size > quick_size(schema):
-            source.line(f"return {source.bind(partial(_check_long, schema), 'check_long')}(payload)")
+            check = source.bind(partial(_check_long, schema), "check_long")
+            source.line(f"return {slow}(message) if payload is None else {check}(payload)")
+        else:
+            source.line(f"return {slow}(message)")
     return source.compile("encode", f"bolt encode {schema.qualified_name}")
 
 
@@ -68,7 +71,8 @@ def _compile_decode(schema: Schema) -> Callable[[bytes], Any]:
         with source.block("try:"):
             source.line(f"return {load_message(source, schema, 'payload')}")
         with source.block(f"except {unusual}:"):
-            source.line(f"return {slow}(payload)")
+            source.line("pass")  # what the exact way raises should not name this
+        source.line(f"return {slow}(payload)")
     return source.compile("decode", f"bolt decode {schema.qualified_name}")
 
 
@@ -79,7 +83,7 @@ def _check_long(schema: Schema, payload: bytes) -> bytes:
         try:
             read_message(schema, payload)
         except MalformedMessage as error:
-            raise PayloadTooLarge(error.args[0], type_id=schema.type_id, path=error.path) from None
+            raise with_type(PayloadTooLarge(error.args[0], path=error.path), schema) from None
     return payload
 
 

@@ -63,7 +63,7 @@ def _compile_encode(schema: Schema) -> Callable[[Any], bytes]:
                 _check_shape(text)
             return payload
         except MalformedMessage as error:
-            raise PayloadTooLarge(error.args[0], type_id=schema.type_id) from None
+            raise with_type(PayloadTooLarge(error.args[0]), schema) from None
         except CodecError as error:
             raise with_type(error, schema)  # noqa: B904 - it is the same error
 

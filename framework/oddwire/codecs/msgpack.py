@@ -78,8 +78,9 @@ def _compile_encode(schema: Schema) -> Callable[[Any], bytes]:
             with source.block(f"if len(payload) <= {quick_size(schema)}:"):
                 source.line("return payload")
         with source.block(f"except {unusual}:"):
-            source.line(f"return {slow}(message)")
-        source.line(f"return {source.bind(partial(_check_long, schema), 'check_long')}(payload)")
+            source.line("payload = None")  # what the exact way raises should not name this
+        check = source.bind(partial(_check_long, schema), "check_long")
+        source.line(f"return {slow}(message) if payload is None else {check}(payload)")
     return source.compile("encode", f"msgpack encode {schema.qualified_name}")
 
 
@@ -114,7 +115,7 @@ def _check_long(schema: Schema, payload: bytes) -> bytes:
         try:
             scan(payload, 2, MAX_VALUES)
         except MalformedMessage as error:
-            raise PayloadTooLarge(error.args[0], type_id=schema.type_id) from None
+            raise with_type(PayloadTooLarge(error.args[0]), schema) from None
     return payload
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
@@ -13,6 +14,7 @@ from oddwire.errors import DefinitionError, EncodeError, SchemaError, Truncated,
 from oddwire.proto.type_numbers import check_claim, known_owner
 from oddwire.schema.message import Message, schema_of
 from oddwire.schema.record import Schema
+from oddwire.values import replace
 
 __all__ = ["KnownTypeWarning", "Registry", "builtin_codecs"]
 
@@ -56,6 +58,7 @@ class Registry:
         self._codecs: dict[str, Codec] = {}
         self._schemas: dict[int, Schema] = {}
         self._owners: dict[int, str] = {}
+        self._owner_names: dict[int, str] = {}
         self._names: dict[str, Schema] = {}
         self._plans: dict[bytes, Plan] = {}
         self._encoders: dict[type[Any], Callable[[Any], bytes]] = {}
@@ -99,15 +102,16 @@ class Registry:
             other = self._names[name].qualified_name
             raise SchemaError(f"{claimant}: {other} is called {name!r} too; say @message(..., name=...)")
         codec = self._codec_of(schema)
-        plan = None if isinstance(codec, _Builtin) else codec.compile(schema)
+        plan = None if isinstance(codec, _Builtin) else codec.compile(replace(schema, owner=owner))
         known = known_owner(schema.type_id)
         if known is not None and not schema.spec:
             text = (
                 f"{claimant}: type {schema.type_id} is used by {known}; choose another, or say spec=True if it is that"
             )
-            warnings.warn(text, KnownTypeWarning, stacklevel=2)
+            _warn(text, message_cls)
         self._schemas[schema.type_id] = self._names[name] = schema
         self._owners[schema.type_id] = claimant
+        self._owner_names[schema.type_id] = owner
         if plan is not None:
             self._add_plan(schema, plan)
         return schema
@@ -126,7 +130,10 @@ class Registry:
     def _plan(self, schema: Schema) -> Plan:
         """Give the plan of a registered message, compiled when it is first needed."""
         plan = self._plans.get(type_bytes(schema))
-        return self._add_plan(schema, self._codec_of(schema).compile(schema)) if plan is None else plan
+        if plan is not None:
+            return plan
+        owned = replace(schema, owner=self._owner_names[schema.type_id])  # so that errors name it in full
+        return self._add_plan(schema, self._codec_of(schema).compile(owned))
 
     def _add_plan(self, schema: Schema, plan: Plan) -> Plan:
         key = type_bytes(schema)
@@ -195,6 +202,11 @@ class Registry:
         """Find the schema of a type number."""
         return self._schemas.get(type_id)
 
+    def title_of(self, type_id: int) -> str:
+        """Give what errors and logs call a type: ``market.Quote 0x8c03``, ``type 0x8c03`` if it is not registered."""
+        schema = self._schemas.get(type_id)
+        return f"type {type_id:#06x}" if schema is None else replace(schema, owner=self._owner_names[type_id]).title
+
     def owner_of(self, type_id: int) -> str | None:
         """Say who registered a type number: ``owner (module.Class)``."""
         return self._owners.get(type_id)
@@ -207,6 +219,21 @@ def _unknown(payload: bytes) -> UnknownMessage | Truncated:
     required = type_id % 2 == 0
     text = "no message of this type is registered, and it is even: it must not be ignored" if required else ""
     return UnknownMessage(text or "no message of this type is registered", type_id=type_id, required=required)
+
+
+def _warn(text: str, message_cls: type[Message]) -> None:
+    """Warn where the class is written: what registered it is not to be changed."""
+    import contextlib
+    import inspect
+
+    module = sys.modules.get(message_cls.__module__)
+    filename, line = getattr(module, "__file__", None) or f"<{message_cls.__module__}>", 1
+    with contextlib.suppress(Exception):  # there is no source to be found
+        filename, (_, line) = inspect.getsourcefile(message_cls) or filename, inspect.findsource(message_cls)
+        line += 1
+    known: dict[str, Any] = {} if module is None else vars(module)
+    seen = known.setdefault("__warningregistry__", {})
+    warnings.warn_explicit(text, KnownTypeWarning, filename, line, message_cls.__module__, seen)
 
 
 def _class_name(cls: type) -> str:

@@ -89,10 +89,22 @@ class Schema(Record):
     """A message: its `Record`, its number, and the name of its codec.
 
     ``spec`` says that the type number is the message's by a specification, so it may lie below 32768 or be in use in
-    the wild. ``max_size`` is how many bytes a payload may have, its type included.
+    the wild. ``max_size`` is how many bytes a payload may have, its type included. ``owner`` is the extension in whose
+    name a registry has it, empty outside of one.
     """
 
     type_id: int
     codec: str
     spec: bool
     max_size: int
+    owner: str = ""
+
+    @property
+    def full_name(self) -> str:
+        """``owner.Name``, or ``Name`` without an owner."""
+        return f"{self.owner}.{self.name}" if self.owner else self.name
+
+    @property
+    def title(self) -> str:
+        """The full name and the type number, for errors and logs: ``market.Quote 0x8c03``."""
+        return f"{self.full_name} {self.type_id:#06x}"

@@ -165,11 +165,13 @@ class Assembler:
         budget: AssemblyBudget,
         allowance_of: Callable[[int], Allowance | None] = lambda _: None,
         evicted: Callable[[int, QuotaExceeded], object] = lambda *_: None,
+        title_of: Callable[[int], str] = "type {:#06x}".format,
     ) -> None:
         self._limits = limits
         self._max_size_of = max_size_of
         self._allowance_of = allowance_of
         self._evicted = evicted
+        self._title_of = title_of
         self._budget = budget
         self._all = _Tally(limits)
         self._tallies: dict[str, _Tally] = {}  # by extension; there are never more of them
@@ -326,7 +328,8 @@ class Assembler:
             type_id, spare = int.from_bytes(content[inner : inner + 2], "big"), _ENVELOPE
         most = self._max_size_of(type_id)
         if total > most + spare:
-            text = f"type {type_id:#06x} has at most {most} bytes" if most else f"nobody takes type {type_id:#06x}"
+            title = self._title_of(type_id)
+            text = f"{title} has at most {most} bytes" if most else f"nobody takes {title}"
             raise QuotaExceeded(f"payload of {total} bytes: {text}", limit="max_size")
         allowance = self._allowance_of(type_id)
         if allowance is not None:

@@ -247,7 +247,12 @@ class Link:
         if self._assembler is None:
             session, host = self.session, self.session.host
             self._assembler = Assembler(
-                session.limits, host.max_size_of, session.budget, host.allowance_of, self._evicted
+                session.limits,
+                host.max_size_of,
+                session.budget,
+                host.allowance_of,
+                self._evicted,
+                host.title_of,
             )
         return self._assembler
 

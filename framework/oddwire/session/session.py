@@ -61,6 +61,10 @@ class Host(Protocol):
         """Tell how long a payload of a type may be, 0 for one that nobody takes."""
         raise NotImplementedError
 
+    def title_of(self, type_id: int) -> str:
+        """Tell what a type is called, for people."""
+        raise NotImplementedError
+
     def allowance_of(self, type_id: int) -> Allowance | None:
         """Give what the extension that a type is of lets a peer have; None without limits of its own."""
 

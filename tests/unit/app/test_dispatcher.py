@@ -346,8 +346,8 @@ async def test_a_transport_that_cannot_hang_up_goes_on(extension: Extension) -> 
 @pytest.mark.parametrize(
     ("payload", "told"),
     [
-        (b"\x8c\x01\0\0", "malformed message: type 0x8c01, $.number: "),
-        (ask(1) + b"more", "malformed message: type 0x8c01: "),
+        (b"\x8c\x01\0\0", "malformed message: test.Ask 0x8c01, $.number: "),
+        (ask(1) + b"more", "malformed message: test.Ask 0x8c01: "),
         (b"\x8c", "malformed message: a payload of 1 bytes has no type"),
         (b"", "malformed message: a payload of 0 bytes has no type"),
     ],
@@ -400,7 +400,7 @@ async def test_a_codec_that_breaks_its_word_does_not_break_the_lane(
     tracer = Tracer()
     async with running(extension, Plugin(), tracer, transport=transport):
         transport.receive(ALICE, b"\x8c\x07")
-        assert transport.warnings == [(ALICE, "malformed message: type 0x8c07: cannot be decoded")]
+        assert transport.warnings == [(ALICE, "malformed message: trouble.Trouble 0x8c07: cannot be decoded")]
         assert isinstance(tracer.events[-1].error, MalformedMessage)
     assert "raised what it should not" in caplog.text
 

@@ -96,7 +96,7 @@ async def test_what_needs_peers_says_where_it_stands(name: str) -> None:
         told.append(str(caught.value))
 
     app = Application(extension, transport=MemoryNetwork().transport())
-    with pytest.raises(LocalProtocolError, match="not started: 'async with app:' or 'await app.start.*' starts it"):
+    with pytest.raises(LocalProtocolError, match=r"not started: 'async with app:' or 'await app.start\(\)' starts"):
         await use(app)
     async with app:
         pass

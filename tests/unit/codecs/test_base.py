@@ -45,7 +45,7 @@ def test_a_payload_has_its_messages_size_at_most():
         check_size(bytes(101), schema)
     with pytest.raises(MalformedMessage) as received:
         check_received(bytes(101), schema)
-    assert str(sent.value) == "type 0x8c03: 101 bytes; Small has at most 100, its type included"
+    assert str(sent.value) == f"Small 0x8c03: 101 bytes; Small has at most 100, its type included"
     assert str(received.value) == f"{sent.value} (at byte 100)"
 
 
@@ -65,4 +65,4 @@ def test_what_a_payload_starts_with():
 
 def test_errors_learn_their_type():
     error = with_type(EncodeError("wrong", path="$.x"), schema_of(Sample))
-    assert str(error) == "type 0x8c01, $.x: wrong"
+    assert str(error) == "Sample 0x8c01, $.x: wrong"

@@ -389,7 +389,7 @@ def test_the_largest_payload(most):
     assert plan.decode(plan.encode(largest)) == largest
     with pytest.raises(PayloadTooLarge) as caught:
         plan.encode(Open(number=1, data=bytes(most - 2)))
-    assert str(caught.value) == f"type 0x8c07: {most + 1} bytes; Open has at most {most}, its type included"
+    assert str(caught.value) == f"Open 0x8c07: {most + 1} bytes; Open has at most {most}, its type included"
     with pytest.raises(MalformedMessage, match=f"{most + 1} bytes; Open has at most {most}"):
         plan.decode(plan.encode(largest) + b"x")
 

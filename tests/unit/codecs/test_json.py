@@ -129,7 +129,7 @@ def test_the_largest_payload(most):
     assert plan.decode(plan.encode(largest)) == largest
     with pytest.raises(PayloadTooLarge) as caught:
         plan.encode(Whole(name="x" * (spare + 1)))
-    assert str(caught.value) == f"type 0x8c01: {most + 1} bytes; Whole has at most {most}, its type included"
+    assert str(caught.value) == f"Whole 0x8c01: {most + 1} bytes; Whole has at most {most}, its type included"
     with pytest.raises(MalformedMessage, match=f"{most + 1} bytes; Whole has at most {most}"):
         plan.decode(plan.encode(largest) + b" ")
 
@@ -138,7 +138,7 @@ def test_a_long_payload_holds_so_many_values_at_most():
     plan = JsonCodec().compile(replace(schema_of(Lsps0), max_size=1 << 30))
     fits = Lsps0(params={"a": [1] * (MAX_VALUES - 8)})
     assert plan.decode(plan.encode(fits)) == fits
-    with pytest.raises(PayloadTooLarge, match="type 0x9419: holds more than 262144 values; bulk data should be bytes"):
+    with pytest.raises(PayloadTooLarge, match=r"\w+ 0x9419: holds more than 262144 values; bulk data should be bytes"):
         plan.encode(Lsps0(params={"a": [1] * MAX_VALUES}))
     for tree in (b"1," * MAX_VALUES + b"1", b"{}," * (MAX_VALUES // 2) + b"{}"):
         with pytest.raises(MalformedMessage, match="holds more than 262144 values"):
@@ -179,7 +179,7 @@ def test_bytes_are_hex_digits_and_nothing_else():
 
 
 def test_what_cannot_be_sent():
-    with pytest.raises(ValueOutOfRange, match=r"type 0x8c01, \$.amount: u64 should be 0 to"):
+    with pytest.raises(ValueOutOfRange, match=r"\w+ 0x8c01, \$.amount: u64 should be 0 to"):
         PLAN.encode(Whole(name="x", amount=-1))
     with pytest.raises(EncodeError, match=r"\$.params\['a'\]: json cannot carry bytes"):
         LSPS0.encode(Lsps0(params={"a": b"x"}))

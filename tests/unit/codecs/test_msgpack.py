@@ -56,7 +56,7 @@ def test_the_bytes():
 def test_schemas_can_grow():
     assert decode({"name": "eur", "unknown": [{"deep": b"\x00"}]}) == Whole(name="eur")
     assert decode({"r": 2.0, "name": "eur"}) == Whole(name="eur", rate=2.0)
-    with pytest.raises(MalformedMessage, match=r"type 0x8c01, \$.name: is missing and has no default"):
+    with pytest.raises(MalformedMessage, match=r"\w+ 0x8c01, \$.name: is missing and has no default"):
         decode({"nam": "eur"})
 
 
@@ -131,7 +131,7 @@ def test_broken_payloads(body, error, path, offset, text):
 
 
 def test_what_cannot_be_sent():
-    with pytest.raises(ValueOutOfRange, match=r"type 0x8c01, \$.orders\[1\].price: u8 should be 0 to 255, not 256"):
+    with pytest.raises(ValueOutOfRange, match=r"\w+ 0x8c01, \$.orders\[1\].price: u8 should be 0 to 255, not 256"):
         PLAN.encode(Whole(name="x", orders=(Order(price=1), Order(price=256))))
     with pytest.raises(EncodeError, match=r"\$.name: should be str, not int"):
         PLAN.encode(Whole(name=7))
@@ -155,7 +155,7 @@ def test_the_largest_payload(most):
     assert plan.decode(plan.encode(largest)) == largest
     with pytest.raises(PayloadTooLarge) as caught:
         plan.encode(Blob(data=bytes(spare + 1)))
-    assert str(caught.value) == f"type 0x8c03: {most + 1} bytes; Blob has at most {most}, its type included"
+    assert str(caught.value) == f"Blob 0x8c03: {most + 1} bytes; Blob has at most {most}, its type included"
     with pytest.raises(MalformedMessage, match=f"{most + 1} bytes; Blob has at most {most}"):
         plan.decode(plan.encode(largest) + b"x")
 
@@ -164,7 +164,7 @@ def test_a_long_payload_holds_so_many_values_at_most():
     room = MAX_VALUES - 11  # the map, five keys, and the other values count too
     fits = Whole(name="x", extra=[0] * room)
     assert PLAN.decode(PLAN.encode(fits)) == fits
-    with pytest.raises(PayloadTooLarge, match="type 0x8c01: holds more than 262144 values; bulk data should be bytes"):
+    with pytest.raises(PayloadTooLarge, match=r"\w+ 0x8c01: holds more than 262144 values; bulk data should be bytes"):
         PLAN.encode(Whole(name="x", extra=[0] * (room + 1)))
     with pytest.raises(MalformedMessage, match="holds more than 262144 values"):
         decode({"name": "x", "extra": [0] * (room + 7)})

@@ -38,18 +38,18 @@ def test_the_largest_payload(most):
     assert plan.decode(plan.encode(largest)) == largest
     with pytest.raises(PayloadTooLarge) as caught:
         plan.encode(Blob(data=bytes(most - 1)))
-    assert str(caught.value) == f"type 0x8c01: {most + 1} bytes; Blob has at most {most}, its type included"
+    assert str(caught.value) == f"Blob 0x8c01: {most + 1} bytes; Blob has at most {most}, its type included"
     with pytest.raises(MalformedMessage, match=f"{most + 1} bytes; Blob has at most {most}"):
         plan.decode(PLAN.encode(Blob(data=bytes(most - 1))))
 
 
 def test_what_cannot_be_sent():
     for wrong in ("text", None, [1, 2, 3]):
-        with pytest.raises(EncodeError, match=r"type 0x8c01, \$.data: should be bytes"):
+        with pytest.raises(EncodeError, match=r"\w+ 0x8c01, \$.data: should be bytes"):
             PLAN.encode(Blob(data=wrong))
 
 
 def test_what_cannot_be_read():
     with pytest.raises(MalformedMessage) as caught:
         SHORT.decode(b"\x8c\x03four")
-    assert str(caught.value) == "type 0x8c03, $.data: bytes should be at most 3 bytes, not 4 (at byte 2)"
+    assert str(caught.value) == "Short 0x8c03, $.data: bytes should be at most 3 bytes, not 4 (at byte 2)"

@@ -235,6 +235,9 @@ class RecordingHost:
     def throttle(self, node_id: NodeId, seconds: float) -> None:
         self.told.append(("throttle", node_id))
 
+    def title_of(self, type_id: int) -> str:
+        return f"type {type_id:#06x}"
+
     def max_size_of(self, type_id: int) -> int:
         return 1 << 20
 
