@@ -11,6 +11,7 @@ from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
+from oddwire.app.arguments import check_arguments, make_transport
 from oddwire.app.assembly import Assembly
 from oddwire.app.context import HostNode, Peer
 from oddwire.app.plugins import PluginManager
@@ -84,6 +85,7 @@ class Application:
         grace: float = 5.0,
         assembly: Assembly | None = None,
     ) -> None:
+        check_arguments(transport, transport_options, options, plugins, store, limits, grace, assembly)
         if assembly is not None:
             if extensions or options or plugins is not None:
                 raise ExtensionError("an assembly has its extensions, plugins and options; none should come with it")
@@ -93,7 +95,7 @@ class Application:
             for extension in extensions:
                 self.plugins.add(extension)
         if isinstance(transport, str):
-            transport = self._make_transport(transport, transport_options or {})
+            transport = make_transport(self.plugins, transport, transport_options or {})
         elif transport_options is not None:
             raise ExtensionError("transport_options are for a transport given by name")
         self.transport: Transport = transport
@@ -390,15 +392,6 @@ class Application:
             told = {_State.BUILT: _NOT_STARTED, _State.STARTING: STARTING}
             raise LocalProtocolError(told.get(self._state, f"the application {self._state.value}"))
         return self._dispatcher
-
-    def _make_transport(self, name: str, options: Mapping[str, Any]) -> Transport:
-        try:
-            made: object = self.plugins.transport(name)(**options)
-        except TypeError as error:
-            raise ExtensionError(f"transport {name!r} does not take these options: {error}") from error
-        if not isinstance(made, Transport):
-            raise ExtensionError(f"transport {name!r} should make a Transport, not {made!r}")
-        return made
 
 
 def reason_of(error: BaseException) -> str:

@@ -34,8 +34,8 @@ def evaluate(function: Any, names: Sequence[str], scope: Mapping[str, Any]) -> d
     """Evaluate some of a function's annotations, and no others: type checkers alone may know those.
 
     They are found behind partials, methods, decorators and callable objects; of a wrapper that has none of its own, at
-    what it wraps. ``scope`` are names they may use besides the function's globals. Raises `NameError`, whatever is wrong
-    with one, telling which.
+    what it wraps. ``scope`` are names they may use besides the function's globals. Raises `NameError`, whatever is
+    wrong with one, telling which.
     """
     hints: dict[str, Any] = {}
     for layer in _layers(function):

@@ -6,7 +6,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from types import MappingProxyType, ModuleType
+from types import FunctionType, MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pluggy
@@ -20,6 +20,7 @@ from oddwire.app.rpc import RpcMethod
 from oddwire.codecs.base import Codec
 from oddwire.errors import DefinitionError, ExtensionError
 from oddwire.schema import Message
+from oddwire.session.basics import is_version
 from oddwire.transports.base import Transport
 from oddwire.values import Value
 
@@ -106,6 +107,7 @@ class PluginManager:
         ``name`` defaults to the plugin's ``name`` attribute, its module name or its class name. Raises
         `ExtensionError` (or another `DefinitionError` of a message it brings) and leaves nothing registered.
         """
+        plugin = _plugin_of(plugin)
         name = name or _name_of(plugin)
         if self._frozen:
             raise ExtensionError(f"plugin {name!r} should be registered before the application is built")
@@ -115,8 +117,8 @@ class PluginManager:
             raise ExtensionError(f"plugin {name!r} is registered {same}; it should be registered once")
         try:
             self._pluggy.register(plugin, name)
-        except (ValueError, pluggy.PluginValidationError) as error:
-            raise ExtensionError(f"plugin {name!r} ({_describe(plugin)}): {error}") from error
+        except (TypeError, ValueError, pluggy.PluginValidationError) as error:
+            raise ExtensionError(f"plugin {name!r} ({_describe(plugin)}): {error}") from None
         try:
             self._contributions[name] = self._gather(name, plugin)
         except BaseException:
@@ -201,7 +203,7 @@ class PluginManager:
             name=name,
             plugin=plugin,
             feature=feature if type(feature) is int else None,
-            versions=plugin.versions if isinstance(plugin, Extension) else (),
+            versions=_versions_of(plugin),
             allow=plugin.allow if isinstance(plugin, Extension) else None,
             limits=plugin.limits if isinstance(plugin, Extension) else None,
             messages=(*found.get("register_messages", ()),),
@@ -255,6 +257,7 @@ class PluginManager:
         return self.register(plugin)
 
 
+_MARK = f"{PROJECT}_impl"  # what `hookimpl` sets
 _HOOK_NAMES = [name for name in vars(Hooks) if not name.startswith("_")]
 _GATHERED: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "register_codecs": ("codecs", lambda item: isinstance(item, Codec)),
@@ -285,6 +288,54 @@ def _checked(plugin: str, hook: str, function: Callable[..., Any]) -> list[Any]:
         if not fits(item):
             raise ExtensionError(f"plugin {plugin!r}: {hook} should give {expected}, not {item!r}")
     return items
+
+
+def _plugin_of(given: object) -> object:
+    """Give what is to be registered: of a module, the `Extension` in it if that is all it has for us.
+
+    Raises `ExtensionError` for what is no plugin, saying what would be.
+    """
+    if isinstance(given, ModuleType):
+        return _plugin_in(given)
+    if isinstance(given, type) and any(_is_unbound(given, name) for name in dir(given)):
+        hint = f"give an instance, {given.__name__}(...)"
+    elif isinstance(given, type) and issubclass(given, Message):
+        hint = "messages come with the extension that handles or registers them: give that"
+    elif isinstance(given, Transport) or (isinstance(given, type) and issubclass(given, Transport)):
+        hint = "it should be given as transport=..."
+    elif isinstance(given, (list, tuple, set, frozenset, Mapping)):
+        hint = "give what is in it one by one, Application(*extensions)"
+    elif given is None or isinstance(given, (bool, int, float, str, bytes, Message)):
+        hint = "it should be an Extension, an object with functions marked @hookimpl, or the name or path of one"
+    else:
+        return given
+    raise ExtensionError(f"{_describe(given)} is no extension or plugin: {hint}")
+
+
+def _plugin_in(module: ModuleType) -> object:
+    if any(hasattr(item, _MARK) for item in vars(module).values()):
+        return module
+    named = getattr(module, "extension", None)
+    if isinstance(named, Extension):
+        return named
+    found = list({id(item): item for item in vars(module).values() if isinstance(item, Extension)}.values())
+    if len(found) > 1:
+        names = ", ".join(sorted(extension.name for extension in found))
+        raise ExtensionError(f"module {module.__name__} holds several extensions ({names}): give those themselves")
+    return found[0] if found else module
+
+
+def _is_unbound(cls: type, name: str) -> bool:
+    found = inspect.getattr_static(cls, name, None)
+    return isinstance(found, FunctionType) and hasattr(found, _MARK)
+
+
+def _versions_of(plugin: object) -> tuple[str, ...]:
+    """Give the versions that an extension, or a plugin which does as one, says it speaks."""
+    versions = getattr(plugin, "versions", ())
+    if not isinstance(versions, tuple) or not all(isinstance(one, str) and is_version(one) for one in versions):
+        return ()
+    return versions
 
 
 def _name_of(plugin: object) -> str:

@@ -33,6 +33,7 @@ class _Vocabulary:
     def __init__(self, contribution: Contribution) -> None:
         self.name = contribution.name
         self.feature = contribution.feature
+        self.versions = contribution.versions  # a peer that speaks one of them shows so that it knows even types
         self._codecs = contribution.codecs
         found = dict.fromkeys(contribution.messages)
         for handler in contribution.handlers:
@@ -123,7 +124,7 @@ async def _send(
         except EncodeError as error:
             raise Failure(str(error), USAGE) from error
         except NotSupported as error:
-            raise Failure(f"{error}; --force sends it all the same", FAILED) from error
+            raise Failure(str(error).replace("force=True", "--force"), FAILED) from error
         except OddwireError as error:
             raise Failure(str(error), FAILED) from error
         with contextlib.suppress(TimeoutError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import types
 from collections.abc import Mapping, Sequence
 from enum import Enum, Flag
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin, get_type_hints
 
 from oddwire.errors import SchemaError
 from oddwire.proto.keys import PublicKey, ShortChannelId
@@ -72,6 +72,10 @@ def kind_of(annotation: Any) -> Kind:
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return _annotated(arguments[0], arguments[1:])
+    if origin is Final or annotation is Final:
+        inside = _show(arguments[0]) if arguments else "u64"
+        text = f"fields never change: write {inside}; ClassVar[{inside}] is what all instances share"
+        raise SchemaError(f"{_show(annotation)} is not a field type; {text}")
     if origin in (Union, types.UnionType):
         inner = [argument for argument in arguments if argument is not type(None)]
         if len(inner) != 1:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import inspect
 import sys
+from abc import ABCMeta
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, FrozenInstanceError
+from dataclasses import KW_ONLY, MISSING, FrozenInstanceError
+from dataclasses import Field as DataclassField
+from enum import Enum
 from keyword import iskeyword
 from operator import attrgetter
-from typing import Any, ClassVar, TypeVar, cast, get_origin
+from types import ModuleType
+from typing import Any, ClassVar, Generic, TypeVar, cast, get_origin
 
 from oddwire.errors import CodecError, SchemaError
 from oddwire.schema import fields, tree
@@ -23,11 +27,12 @@ __all__ = ["Frozen", "RecordType", "complete", "qualified_name", "record_of", "r
 T = TypeVar("T")
 
 _OURS = ("oddwire.schema.classes", "oddwire.schema.message")
+_MADE = ("__dict__", "__weakref__", "__abstractmethods__", "_abc_impl")  # of a class, by Python
 _RESERVED = ("__init__", "__new__", "__post_init__", "__slots__", "__setattr__", "__delattr__", "__eq__", "__hash__")
 
 
-class RecordType(type):
-    """Makes the classes.
+class RecordType(ABCMeta):
+    """Makes the classes; an `ABCMeta`, so that a class may have abstract ones among its bases.
 
     ``__oddwire__`` is the class's own `Record` or `Schema` once it is decorated, ``__oddwire_fields__`` its fields.
     """
@@ -42,6 +47,7 @@ class RecordType(type):
         namespace: dict[str, Any],
         *,
         local_names: Mapping[str, Any] | None = None,
+        **parameters: Any,
     ) -> RecordType:
         frame = sys._getframe(1)  # noqa: SLF001 - where the class statement stands
         namespace = {"__module__": frame.f_globals["__name__"], "__qualname__": name, **namespace}
@@ -51,21 +57,30 @@ class RecordType(type):
         for reserved in _RESERVED:
             if reserved in namespace:
                 raise SchemaError(f"{where}: {reserved} is oddwire's; a class has fields, methods and properties")
+        if Generic in bases:
+            raise SchemaError(f"{where}: should not be Generic: a field has one type, so declare a class for each")
         inherited = _inherited(where, bases)
         own = _own_fields(where, namespace, inherited, frame.f_locals if local_names is None else local_names)
         names = tuple(field.name for field in own)
+        _check_attributes(where, namespace, {field.name for field in inherited})
         namespace = {key: value for key, value in namespace.items() if key not in names}
         namespace["__slots__"] = names
         namespace["__oddwire__"] = None
         namespace["__oddwire_fields__"] = inherited + own
         namespace["__new__"] = _undecorated
         try:
-            return super().__new__(mcs, name, bases, namespace)
+            return super().__new__(mcs, name, bases, namespace, **parameters)
         except TypeError as error:  # two bases that both have fields
-            raise SchemaError(f"{where}: {error}") from error
+            raise SchemaError(f"{where}: {error}") from None
 
     def __init__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **_: Any) -> None:
         super().__init__(name, bases, namespace)
+
+    def __setattr__(cls, name: str, value: object) -> None:
+        if name in ("__dataclass_fields__", "__dataclass_params__"):
+            text = "it is frozen, slotted and keyword-only without"
+            raise SchemaError(f"{qualified_name(cls)}: should have no @dataclass: {text}")
+        super().__setattr__(name, value)
 
 
 class Frozen(metaclass=RecordType):
@@ -142,7 +157,35 @@ def _inherited(where: str, bases: tuple[type, ...]) -> tuple[Field, ...]:
             ):
                 text = f"its base {ancestor.__qualname__} should be a message or subtype, or have __slots__ = ()"
                 raise SchemaError(f"{where}: {text} and no fields")
+            if not isinstance(ancestor, RecordType):
+                _check_attributes(f"{where}: its base {ancestor.__qualname__}", vars(ancestor), set(), cached_only=True)
     return tuple(found.values())
+
+
+def _check_attributes(where: str, namespace: Mapping[str, Any], inherited: set[str], cached_only: bool = False) -> None:
+    """Refuse what is no field and would not do what it looks like."""
+    annotated = _annotations(dict(namespace))
+    for name, value in namespace.items():
+        if type(value).__name__ == "cached_property":
+            text = "there is no place to keep it, as instances have fields and nothing else: write @property"
+            raise SchemaError(f"{where}.{name}: a cached_property cannot be: {text}")
+        if name in annotated or name.startswith("_") or cached_only:
+            continue
+        if name in inherited:
+            raise SchemaError(f"{where}.{name}: is a field of the base class already, and cannot be another thing")
+        if not _is_useful(value):
+            example = (
+                f"{name}: str | None = None" if value is None else f"{name}: {type(value).__name__} = {value!r:.40}"
+            )
+            text = f"write '{example}' for a field, '{name}: ClassVar = ...' for what all instances share"
+            raise SchemaError(f"{where}.{name}: has no type, so it is no field: {text}")
+
+
+def _is_useful(value: object) -> bool:
+    """Say whether something without an annotation is what a class has besides fields: a method, a name for a type."""
+    if callable(value) or hasattr(type(value), "__get__") or isinstance(value, fields.FieldSpec | ModuleType):
+        return True
+    return get_origin(value) is not None or type(value).__module__ in ("types", "typing", "typing_extensions")
 
 
 def _own_fields(
@@ -187,8 +230,12 @@ def _field(name: str, annotation: Any, namespace: dict[str, Any], local_names: M
     if isinstance(evaluated, fields.FieldSpec):
         raise SchemaError(f"the field hides the type of its name: write the annotation as a string, {name!r}")
     if name.startswith("_") or iskeyword(name):
+        if evaluated is KW_ONLY:
+            raise SchemaError("all fields are keyword-only already: leave KW_ONLY away")
         raise SchemaError("a field's name should not start with an underscore, nor be a Python keyword")
     told = namespace.get(name, MISSING)
+    if isinstance(told, DataclassField):
+        raise SchemaError("dataclasses.field is for dataclasses: write oddwire.field(...)")
     spec = told if isinstance(told, fields.FieldSpec) else fields.FieldSpec(told, MISSING)
     return _make_field(name, kind_of(evaluated), spec)
 
@@ -238,6 +285,9 @@ def complete(cls: RecordType, name: str | None) -> Record:
     """Give a class its constructor and its twin, and make its `Record`."""
     if vars(cls)["__oddwire__"] is not None:
         raise SchemaError(f"{qualified_name(cls)} is decorated already")
+    if cls.__abstractmethods__:
+        missing = ", ".join(sorted(cls.__abstractmethods__))
+        raise SchemaError(f"{qualified_name(cls)}: should have what is abstract in its bases: {missing}")
     own = cls.__oddwire_fields__
     blank, values = _make_twin(cls), _values_of([field.name for field in own])
     record = Record(cls, name or cls.__name__, cls.__module__, own, blank, values)
@@ -247,11 +297,19 @@ def complete(cls: RecordType, name: str | None) -> Record:
 
 def remake(cls: type[T], local_names: Mapping[str, Any]) -> RecordType:
     """Make a `RecordType` of a plain class, for `subtype`."""
-    if cls.__bases__ != (object,):
-        raise SchemaError(f"{qualified_name(cls)}: a @subtype is a plain class, or a subclass of other subtypes only")
-    namespace = {key: value for key, value in vars(cls).items() if key not in ("__dict__", "__weakref__")}
+    if type(cls) not in (type, ABCMeta) or (type(cls) is type and cls.__module__ == "builtins"):
+        hint = ": an Enum is a field's type as it is" if issubclass(cls, Enum) else ""
+        raise SchemaError(
+            f"{qualified_name(cls)}: a @subtype is a plain class, or a subclass of other subtypes only{hint}"
+        )
+    for base in cls.__mro__[1:-1]:
+        if base is not Generic and "__slots__" not in vars(base):
+            text = "a @subtype is a plain class, or a subclass of other subtypes only; a mixin has __slots__ = ()"
+            raise SchemaError(f"{qualified_name(cls)}: {text}")
+    namespace = {key: value for key, value in vars(cls).items() if key not in _MADE}
     namespace["__qualname__"] = cls.__qualname__
-    made = RecordType(cls.__name__, (Frozen,), namespace, local_names=local_names)
+    bases = (*(base for base in cls.__bases__ if base is not object), Frozen)
+    made = RecordType(cls.__name__, bases, namespace, local_names=local_names)
     _point_cells(cls, made)
     return made
 
@@ -290,7 +348,9 @@ def _make_twin(cls: RecordType) -> Callable[[], Any]:
         "__setattr__": object.__setattr__,
         "__delattr__": object.__delattr__,
     }
-    return cast("Callable[[], Any]", type.__new__(RecordType, cls.__name__, cls.__bases__, namespace))
+    twin = ABCMeta.__new__(RecordType, cls.__name__, cls.__bases__, namespace)
+    twin.__abstractmethods__ = frozenset()  # it has none of the methods, but instances
+    return cast("Callable[[], Any]", twin)
 
 
 def _constructor(record: Record) -> Callable[..., Any]:

@@ -64,6 +64,9 @@ def message(
         raise SchemaError(f"{qualified_name(told)}: @message should have a type number: @message(0x8c01)")
 
     def decorate(cls: type[M]) -> type[M]:
+        given: object = cls
+        if not isinstance(given, type):
+            raise SchemaError(f"@message is for subclasses of Message, not {given!r}")
         check_claim(type_id, spec, qualified_name(cls))
         return declare(cls, type_id, codec=codec, spec=spec, name=name, max_size=max_size)
 
@@ -103,6 +106,8 @@ def subtype(cls: type[T]) -> type[T]:
     It is frozen, slotted and keyword-only, as messages are, and may inherit from other subtypes. Any codec can carry
     it. Raises `SchemaError` naming module, class and field for anything that cannot work.
     """
+    if not isinstance(cls, type):
+        raise SchemaError(f"@subtype is for classes, not {cls!r}")
     if _is_message(cls):
         raise SchemaError(f"{qualified_name(cls)}: a subclass of Message takes @message(type_id), not @subtype")
     made = cls if isinstance(cls, RecordType) else remake(cls, sys._getframe(1).f_locals)  # noqa: SLF001 - no other way

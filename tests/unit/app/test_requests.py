@@ -205,12 +205,12 @@ async def test_a_handler_has_to_give_the_reply_that_was_asked_for(pair: Pair) ->
     with pytest.raises(RemoteFailure, match="gave no reply") as caught:
         await pair.peer.request(Ask(number=204), Answer)
     assert caught.value.code == Code.NO_REPLY
-    with pytest.raises(RemoteFailure, match="should have answered Ask with Answer, not with test.Other 0x8c0b"):
+    with pytest.raises(RemoteFailure, match=r"should have answered Ask with Answer, not with test\.Other 0x8c0b"):
         await pair.peer.request(Ask(number=300), Answer)
 
 
 async def test_a_request_nobody_handles_is_refused(pair: Pair) -> None:
-    with pytest.raises(RemoteFailure, match="test.Other 0x8c0b is not handled here") as caught:
+    with pytest.raises(RemoteFailure, match=r"test\.Other 0x8c0b is not handled here") as caught:
         await pair.peer.request(Other(), Answer)
     assert caught.value.code == Code.UNKNOWN_MESSAGE
 

@@ -45,7 +45,7 @@ def test_a_payload_has_its_messages_size_at_most():
         check_size(bytes(101), schema)
     with pytest.raises(MalformedMessage) as received:
         check_received(bytes(101), schema)
-    assert str(sent.value) == f"Small 0x8c03: 101 bytes; Small has at most 100, its type included"
+    assert str(sent.value) == "Small 0x8c03: 101 bytes; Small has at most 100, its type included"
     assert str(received.value) == f"{sent.value} (at byte 100)"
 
 

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import copy
+import functools
 import inspect
 import pickle
 import subprocess
 import sys
 import textwrap
 import types
-from abc import ABCMeta
+from abc import ABC, abstractmethod
 from dataclasses import FrozenInstanceError
 from enum import Enum
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import pytest
 
 from oddwire import schema as ow
+from oddwire.codecs import Registry
 from oddwire.errors import SchemaError
 from oddwire.schema import Message, field, message, replace, schema_of, subtype, u8, u64
 from oddwire.schema.classes import record_of
@@ -338,4 +340,173 @@ def test_decorating_twice():
 
 def test_a_metaclass_of_someone_else():
     with pytest.raises(TypeError, match="metaclass conflict"):
-        ABCMeta("Abstract", (Message,), {"__module__": MODULE, "__qualname__": "Abstract"})
+        type("Other", (type,), {})("Strange", (Message,), {"__module__": MODULE, "__qualname__": "Strange"})
+
+
+# What a class has besides fields -------------------------------------------------------------------------------------
+
+BODIES = [
+    (
+        "x: u64\n@functools.cached_property\ndef y(self): ...",
+        "A.y: a cached_property cannot be: there is no place to keep it, as instances have fields and nothing else:",
+    ),
+    ("x: u64\na = 5", "A.a: has no type, so it is no field: write 'a: int = 5' for a field, 'a: ClassVar = ...' for"),
+    ("a = []", "A.a: has no type, so it is no field: write 'a: list = []' for a field"),
+    ("a = None", "A.a: has no type, so it is no field: write 'a: str | None = None' for a field"),
+    ("MOST = 5", "A.MOST: has no type, so it is no field: write 'MOST: int = 5' for a field, 'MOST: ClassVar = ...'"),
+    ("a = Colour.RED", "A.a: has no type, so it is no field"),
+    ("a: Final = 5", "A.a: Final is not a field type; fields never change: write u64; ClassVar[u64] is what all"),
+    ("a: Final[int] = 5", "A.a: Final[int] is not a field type; fields never change: write int"),
+    ("_: dataclasses.KW_ONLY\na: u64", "A._: all fields are keyword-only already: leave KW_ONLY away"),
+    ("a: u64 = dataclasses.field(default=1)", "A.a: dataclasses.field is for dataclasses: write oddwire.field(...)"),
+    ("__slots__ = ('a',)", "A: __slots__ is oddwire's"),
+    ("a: u64\n@abc.abstractmethod\ndef y(self): ...", "A: should have what is abstract in its bases: y"),
+]
+NAMES = """
+import abc, dataclasses, enum, functools
+from typing import *
+from oddwire import *
+Colour = enum.Enum('Colour', 'RED')
+"""
+HEADS = {"message": "@message(0x8c01)\nclass A(Message):", "subtype": "@subtype\nclass A:"}
+
+
+def written(head: str, body: str) -> type:
+    namespace = {"__name__": "authors"}
+    source = f"{NAMES}{head}\n{textwrap.indent(body, '    ')}"
+    exec(source, namespace)
+    return namespace["A"]
+
+
+@pytest.mark.parametrize(
+    "head", ["@message(0x8c01)\nclass A(Message):", "@subtype\nclass A:"], ids=["message", "subtype"]
+)
+@pytest.mark.parametrize(("body", "told"), BODIES)
+def test_what_looks_like_something_it_cannot_be_is_refused_with_the_remedy(head, body, told):
+    with pytest.raises(SchemaError) as caught:
+        written(head, body)
+    assert str(caught.value).startswith(f"authors.{told}")
+    assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    "head", ["@message(0x8c01)\nclass A(Message):", "@subtype\nclass A:"], ids=["message", "subtype"]
+)
+@pytest.mark.parametrize(
+    "body",
+    [
+        "@property\ndef y(self): return 7",
+        "@staticmethod\ndef f(): return 7\ny = property(lambda self: self.f())",
+        "@classmethod\ndef f(cls): return 7\ny = property(lambda self: self.f())",
+        "y: ClassVar[int] = 7",
+        "y: ClassVar = 7",
+        "class Inner:\n    z = 7\n@property\ndef y(self): return self.Inner.z",
+        "Alias = Annotated[bytes, fixed(32)]\nz: Alias = bytes(32)\ny: ClassVar = 7",
+        "Alias = int | None\nz: Alias = None\ny: ClassVar = 7",
+        "Alias = list[int]\nz: Alias = field(default_factory=list)\ny: ClassVar = 7",
+        "_y = 7\n@property\ndef y(self): return self._y",
+        "__version__ = 7\n@property\ndef y(self): return self.__version__",
+        "async def f(self): ...\ng = f\ny: ClassVar = 7",
+        "def f(self, n): return n\nh = functools.partialmethod(f, 7)\ny = property(lambda self: self.h())",
+        "import os\ny: ClassVar = 7",
+    ],
+)
+def test_methods_properties_classes_and_names_of_types_are_no_fields(head, body):
+    cls = written(head, f"x: u64\n{body}")
+    assert cls(x=1).y == 7
+    assert cls.__oddwire__.fields[0].name == "x"
+
+
+class Shouts(ABC):
+    __slots__ = ()
+
+    @abstractmethod
+    def text(self) -> str: ...
+
+    def shout(self) -> str:
+        return self.text().upper()
+
+
+def test_abstract_classes_may_be_mixed_in():
+    @message(0x8C01)
+    class Spoken(Shouts, Message):
+        what: str
+
+        def text(self) -> str:
+            return self.what
+
+    @subtype
+    class Part(Shouts):
+        what: str
+
+        def text(self) -> str:
+            return self.what
+
+    for made in (Spoken(what="no"), Part(what="no")):
+        assert made.shout() == "NO"
+        assert isinstance(made, Shouts)
+        assert not isinstance(made, Order)
+        assert copy.copy(made) == made
+    assert isinstance(Spoken(what="no"), Message)
+    assert not isinstance(Part(what="no"), Message)
+    registry = Registry()
+    registry.register(Spoken)
+    assert registry.decode(registry.encode(Spoken(what="x"))) == Spoken(what="x")
+
+
+def test_what_is_abstract_has_to_be_there():
+    with pytest.raises(SchemaError, match="Mute: should have what is abstract in its bases: text"):
+
+        @message(0x8C01)
+        class Mute(Shouts, Message):
+            what: str
+
+
+def test_mixins_without_slots_are_refused_with_the_remedy():
+    class Careless:
+        pass
+
+    class Cached:
+        __slots__ = ()
+
+        @functools.cached_property
+        def y(self) -> int: ...
+
+    for bases in ((Careless, Message), (Message, Careless)):
+        with pytest.raises(SchemaError, match=r"its base .*Careless should be a message or subtype, or have __slots__"):
+            type(Message)("A", bases, {"__module__": MODULE, "__qualname__": "A"})
+    with pytest.raises(SchemaError, match=r"its base .*Cached\.y: a cached_property cannot be"):
+        type(Message)("A", (Cached, Message), {"__module__": MODULE, "__qualname__": "A"})
+    with pytest.raises(SchemaError, match=r"only; a mixin has __slots__ = \(\)"):
+        subtype(type("A", (Careless,), {}))
+
+
+T = TypeVar("T")
+
+
+def test_generic_classes_enums_and_dataclasses_are_refused():
+    with pytest.raises(SchemaError, match="A: should not be Generic: a field has one type"):
+
+        class A(Message, Generic[T]):
+            x: u64
+
+    with pytest.raises(SchemaError, match="should not be Generic"):
+        written("@subtype\nclass A(Generic[TypeVar('T')]):", "x: u64")
+    with pytest.raises(SchemaError, match="an Enum is a field's type as it is"):
+        subtype(Enum("Colour", "RED"))
+    for head in ("@message(0x8c01)\n@dataclasses.dataclass", "@dataclasses.dataclass\n@message(0x8c01)"):
+        with pytest.raises(SchemaError, match="A: should have no @dataclass: it is frozen, slotted and keyword-only"):
+            written(f"{head}\nclass A(Message):", "x: u64")
+    with pytest.raises(SchemaError, match=r"A: .* takes no keyword arguments"):
+        written("@message(0x8c01)\nclass A(Message, frozen=True):", "x: u64")
+    for wrong in (5, lambda: 1):
+        with pytest.raises(SchemaError, match="@subtype is for classes, not"):
+            subtype(wrong)
+        with pytest.raises(SchemaError, match="@message is for subclasses of Message, not"):
+            message(0x8C01)(wrong)
+
+
+@pytest.mark.parametrize("body", ["asset = 'usd'", "def asset(self): ...", "asset = property(len)", "class asset: ..."])
+def test_a_field_of_the_base_cannot_be_made_something_else(body):
+    with pytest.raises(SchemaError, match=r"B\.asset: is a field of the base class already, and cannot be"):
+        exec(f"class B(Request):\n    {body}", {"Request": Request, "__name__": MODULE})
