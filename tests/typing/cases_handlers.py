@@ -109,10 +109,18 @@ async def asks(context: Context) -> None:
     quote = await context.peer.request(Request(asset="eur", nonce=1), Quote)
     print(quote.millisats)
     print(quote.asset)  # error
+    either = await context.peer.request(Request(asset="eur", nonce=1), Quote | Say)
+    print(either.millisats)  # error
+    print(either.text if isinstance(either, Say) else either.millisats)
+    print(either.asset if isinstance(either, Say) else either.millisats)  # error
+    async for one in context.peer.stream(Request(asset="eur", nonce=1), Quote | Say):
+        print(one.text if isinstance(one, Say) else one.millisats)
+        print(one.millisats)  # error
     async for part in context.peer.stream(Request(asset="eur", nonce=1), Quote):
         print(part.millisats)
         print(part.asset)  # error
     await context.peer.request(Request(asset="eur", nonce=1), int)  # error
+    await context.peer.request(Request(asset="eur", nonce=1), Quote | int)  # error
 
 
 async def delivers(context: Context) -> None:

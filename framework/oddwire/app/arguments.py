@@ -30,15 +30,14 @@ def check_arguments(
 ) -> None:
     """Raise `ExtensionError` for one of another kind than `Application` takes, saying which would be right."""
     if not isinstance(transport, (Transport, str)):
-        is_class = isinstance(transport, type) and issubclass(transport, Transport)
-        hint = f": give an instance, {transport.__name__}(...)" if is_class else ""
+        hint = ""
+        if isinstance(transport, type) and issubclass(transport, Transport):
+            hint = f": give an instance, {transport.__name__}(...)"
         _fail("transport", "a Transport, or the name of one", transport, hint)
     _check_mapping("transport_options", transport_options)
     _check_mapping("options", options)
     if plugins is not None and not isinstance(plugins, PluginManager):
-        _fail(
-            "plugins", "a PluginManager; extensions and other plugins come first, Application(extension, ...)", plugins
-        )
+        _fail("plugins", "a PluginManager (extensions come first: Application(extension, ...))", plugins)
     if store is not None and not (
         isinstance(store, (str, os.PathLike)) and isinstance(os.fspath(store), str) and store
     ):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from oddwire.app.application import STARTING
 from oddwire.app.requests import Requests
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from oddwire.app.extension import Extension
     from oddwire.app.plugins import Contribution
     from oddwire.app.router import Router
+    from oddwire.session.large import Progress
     from oddwire.session.link import Link
     from oddwire.session.receipt import Receipt
     from oddwire.transports.base import NodeId, PeerInfo
@@ -32,15 +33,17 @@ class _EarlyRequests(Requests):
         self._app = app
         self._router = router
 
-    async def request(self, *_: Any) -> NoReturn:
+    async def request(self, node_id: NodeId, message: Message, reply: type[M], limit: float | None, force: bool) -> M:
         """Say that it is too early."""
         raise LocalProtocolError(STARTING)
 
-    async def stream(self, *_: Any) -> AsyncGenerator[Any, None]:
+    async def stream(
+        self, node_id: NodeId, message: Message, part: type[M], limit: float | None, credit: int | None, force: bool
+    ) -> AsyncGenerator[M, None]:
         """Say that it is too early."""
-        none: tuple[Any, ...] = ()
-        for part in none:
-            yield part
+        none: tuple[M, ...] = ()
+        for one in none:
+            yield one
         raise LocalProtocolError(STARTING)
 
     async def deliver(self, node_id: NodeId, message: Message) -> Receipt:
@@ -64,11 +67,18 @@ class EarlyMessenger:
         """What asks."""
         return self._requests if self.dispatcher is None else self.dispatcher.requests
 
-    async def send(self, *arguments: Any) -> None:
+    async def send(
+        self,
+        node_id: NodeId,
+        message: Message,
+        force: bool = False,
+        since: float | None = None,
+        progress: Progress | None = None,
+    ) -> None:
         """Send one message, if it is not too early."""
         if self.dispatcher is None:
             raise LocalProtocolError(STARTING)
-        await self.dispatcher.send(*arguments)
+        await self.dispatcher.send(node_id, message, force, since, progress)
 
     def info(self, node_id: NodeId) -> PeerInfo | None:
         """Tell what is known of a connected peer."""

@@ -44,8 +44,8 @@ def evaluate(function: Any, names: Sequence[str], scope: Mapping[str, Any]) -> d
             continue  # `functools.wraps` has copied them, and what they name is known where they were written
         known = {**getattr(layer, "__globals__", {}), **scope}
         for name in names:
-            if name in hints or name not in written:
-                continue
+            if name not in written or hints.get(name, Any) is not Any:
+                continue  # a decorator that says Any says nothing
             one = types.SimpleNamespace(__annotations__={name: written[name]})
             try:
                 hints.update(typing.get_type_hints(one, known))

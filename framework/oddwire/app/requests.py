@@ -40,7 +40,10 @@ class Requests:
         """Send a request and wait ``limit`` seconds for its reply; see `Peer.request`."""
         dispatcher = self._dispatcher
         # `_lane`, and below `_encode`, written out: every request goes this way
-        several = None if reply in dispatcher.outgoing else self._accepted(reply)
+        try:
+            several = None if reply in dispatcher.outgoing else self._accepted(reply)
+        except TypeError:  # it cannot be hashed
+            several = self._accepted(reply)
         lane, tracer = dispatcher.lanes.get(node_id), dispatcher.tracer
         if lane is None or lane.info is None:
             raise not_connected(node_id)
@@ -74,13 +77,14 @@ class Requests:
             found = route.decode(content)
             if type(found) is reply:  # as it should be, and nobody looks on
                 return found
-        return self._read(node_id, message, content, several or (reply,), asked)
+        accepted: tuple[type[M], ...] = several or (reply,)
+        return self._read(node_id, message, content, accepted, asked)
 
     async def stream(
         self, node_id: NodeId, message: Message, part: type[M], limit: float | None, credit: int | None, force: bool
     ) -> AsyncGenerator[M, None]:
         """Send a request for a stream and give its parts; see `Peer.stream`."""
-        accepted = (part,) if part in self._dispatcher.outgoing else self._accepted(part)
+        accepted = self._accepted(part)
         lane = self._lane(node_id)
         link = self._dispatcher.link(node_id)
         if link is None or not await self._meet(link, message, part, limit):

@@ -168,7 +168,8 @@ def unpack(payload: bytes) -> object:
         except msgpack.StackError:
             raise MalformedMessage("nests too deep", offset=2) from None
         except ValueError:
-            scan(payload, 2)
+            pass  # what `scan` raises should not name this
+        scan(payload, 2)
     try:
         return msgpack.unpackb(body, max_array_len=len(body), max_ext_len=0)
     except msgpack.StackError:

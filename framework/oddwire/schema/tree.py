@@ -392,8 +392,8 @@ def _name(value: object) -> str:
 
 
 def _wrong(kind: Kind, value: object, path: str) -> NoReturn:
-    raise EncodeError(f"should be {kind.label}, not {_name(value)}", path=path)
+    raise EncodeError(f"should be {kind.label}, not {_name(value)}", path=path) from None
 
 
 def _malformed(kind: Kind, plain: object, path: str) -> NoReturn:
-    raise MalformedMessage(f"should be {kind.label}, not {_name(plain)}", path=path)
+    raise MalformedMessage(f"should be {kind.label}, not {_name(plain)}", path=path) from None

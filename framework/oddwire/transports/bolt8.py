@@ -70,6 +70,10 @@ class Bolt8Transport(Transport):
         features: Collection[int] = (),
         limits: Bolt8Limits | None = None,
     ) -> None:
+        if not isinstance(key, PrivateKey):
+            raise TypeError(f"key should be a PrivateKey, not {type(key).__name__}")
+        if isinstance(listen, str) or isinstance(connect, str):
+            raise TypeError("listen and connect should be lists of addresses and of URIs, not one text")
         if network not in CHAINS:
             raise ValueError(f"network should be one of {', '.join(CHAINS)}, not {network!r}")
         self.node_id = NodeId(key.public_key())

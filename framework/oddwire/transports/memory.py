@@ -72,6 +72,8 @@ class MemoryTransport(Transport):
     """
 
     def __init__(self, key: PrivateKey | None = None, *, network: MemoryNetwork | None = None) -> None:
+        if network is not None and not isinstance(network, MemoryNetwork):
+            raise TypeError(f"network should be a MemoryNetwork, not {type(network).__name__}")
         self.network = network if network is not None else MemoryNetwork()
         self.node_id = NodeId((key or self.network.next_key()).public_key())
         self.warnings: deque[tuple[NodeId, str]] = deque(maxlen=100)

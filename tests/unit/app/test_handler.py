@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any, Optional
 
 import pytest
 
-from oddwire.app import Context, Handler
+from oddwire.app import Application, Context, Extension, Handler
 from oddwire.app.handler import check_callback, is_async, place
 from oddwire.errors import ExtensionError, SchemaError
 from oddwire.schema import Message, message
+from oddwire.transports.memory import MemoryNetwork
 
 if TYPE_CHECKING:
     from somewhere import Unknown
@@ -212,3 +213,180 @@ def test_a_callback_is_checked_against_its_parameters() -> None:
     assert str(caught.value) == f"{__name__}.nothing, called on connect: should be 'async def' with (context), not ()"
     with pytest.raises(ExtensionError, match="not a plain function"):
         check_callback(plain, "called on connect", "context")
+
+
+# Decorators: what counts is what is really called -------------------------------------------------------------------
+
+
+def with_database(function: Any) -> Any:
+    """Give the handler one more argument than it is called with."""
+
+    @functools.wraps(function)
+    async def wrapper(context: Context, message: Any) -> Any:
+        return await function(context, message, "database")
+
+    return wrapper
+
+
+def without_context(function: Any) -> Any:
+    @functools.wraps(function)
+    async def wrapper(context: Context, message: Any) -> Any:
+        return await function(message)
+
+    return wrapper
+
+
+def takes_too_much(function: Any) -> Any:
+    @functools.wraps(function)
+    async def wrapper(context: Context, message: Any, more: Any) -> Any:
+        return await function(context, message)
+
+    return wrapper
+
+
+def not_async(function: Any) -> Any:
+    @functools.wraps(function)
+    def wrapper(*arguments: Any) -> Any:
+        return function(*arguments)
+
+    return wrapper
+
+
+def annotated(function: Any) -> Any:
+    """A decorator whose own annotations stand, as it copies nothing."""
+
+    async def wrapper(context: Context, message: Ask) -> Refusal: ...
+
+    wrapper.__wrapped__ = function  # type: ignore[attr-defined]
+    return wrapper
+
+
+def last_part(function: Any) -> Any:
+    """Make one reply of a stream."""
+
+    @functools.wraps(function)
+    async def wrapper(context: Context, message: Any) -> Any:
+        return [part async for part in function(context, message)][-1]
+
+    return wrapper
+
+
+class Middleware:
+    def __init__(self, function: Any) -> None:
+        functools.update_wrapper(self, function)
+        self.function = function
+
+    async def __call__(self, context: Context, message: Any) -> Any:
+        return await self.function(context, message)
+
+
+class Decorated:
+    @decorated
+    async def method(self, context: Context, ask: Ask) -> Answer: ...
+
+    @staticmethod
+    async def static(context: Context, ask: Ask) -> Answer: ...
+
+    @classmethod
+    async def of_class(cls, context: Context, ask: Ask) -> Answer: ...
+
+
+async def needs_database(context: Context, ask: Ask, database: str) -> Answer: ...
+
+
+async def of_ask_alone(ask: Ask) -> Answer: ...
+
+
+@pytest.mark.parametrize(
+    ("function", "replies"),
+    [
+        (with_database(needs_database), (Answer,)),
+        (without_context(of_ask_alone), (Answer,)),
+        (decorated(decorated(good)), (Answer, Refusal)),
+        (with_database(decorated(needs_database)), (Answer,)),
+        (annotated(good), (Refusal,)),
+        (last_part(generator), ()),
+        (Middleware(good), (Answer, Refusal)),
+        (Decorated().method, (Answer,)),
+        (Decorated.static, (Answer,)),
+        (Decorated.of_class, (Answer,)),
+        (vars(Decorated)["static"], (Answer,)),
+        (functools.partial(with_database(needs_database)), (Answer,)),
+        (functools.partial(Handlers()), (Answer,)),
+    ],
+)
+def test_decorated_functions_are_taken_by_what_is_called(function: Any, replies: tuple[type[Message], ...]) -> None:
+    handler = Handler(message=Ask, function=function)
+    assert handler.replies() == replies
+
+
+@pytest.mark.parametrize(
+    ("function", "told"),
+    [
+        (takes_too_much(good), "should take two parameters, (context, message), not (context, message, more)"),
+        (not_async(good), "should be 'async def', not a plain function"),
+        (
+            vars(Decorated)["of_class"],
+            "should be 'async def', not a classmethod, which cannot be called before there is its class",
+        ),
+    ],
+)
+def test_decorators_that_cannot_be_called_so_are_refused(function: Any, told: str) -> None:
+    with pytest.raises(ExtensionError) as caught:
+        Handler(message=Ask, function=function)
+    assert str(caught.value).endswith(told)
+
+
+def test_annotations_of_what_is_wrapped_are_still_checked() -> None:
+    with pytest.raises(ExtensionError, match="parameter 'ask' should be Ask, not Answer"):
+        Handler(message=Ask, function=decorated(other_message)).replies()
+    for wrap in (decorated, Middleware):
+        with pytest.raises(ExtensionError, match="should return a message class or None, not str"):
+            Handler(message=Ask, function=wrap(returns_text)).replies()
+
+
+async def of_three(context: Context, extra: int) -> None: ...
+
+
+def test_hooks_are_checked_by_what_is_called_too() -> None:
+    @functools.wraps(of_three)
+    async def connected(context: Context) -> None: ...
+
+    check_callback(connected, "called on connect", "context")
+    check_callback(vars(Decorated)["static"], "called on disconnect", "context", "reason")
+    check_callback(functools.partial(three, 1), "called on disconnect", "context", "reason")
+    with pytest.raises(ExtensionError, match=r"should be 'async def' with \(context\), not \(context, ask\)"):
+        check_callback(vars(Decorated)["static"], "called on connect", "context")
+
+
+async def test_a_decorated_handler_handles() -> None:
+    network = MemoryNetwork()
+    extension = Extension("test", version="1.0")
+    log: list[str] = []
+
+    def middleware(function: Any) -> Any:
+        @functools.wraps(function)
+        async def wrapper(context: Context, message: Any) -> Any:
+            log.append(type(message).__name__)
+            return await function(context, message, log)
+
+        return wrapper
+
+    @extension.on(Ask)
+    @middleware
+    async def answer(context: Context, ask: Ask, log: list[str]) -> Answer:
+        return Answer(text=f"{ask.text} {len(log)}")
+
+    @extension.rpc("test-count")
+    @middleware
+    async def count(context: Context, message: int, log: list[str]) -> int:
+        return message + len(log)
+
+    async with (
+        Application(extension, transport=network.transport()) as server,
+        Application(extension, transport=network.transport()) as client,
+    ):
+        peer = await client.connect(server.uris[0])
+        assert await peer.request(Ask(text="one"), Answer) == Answer(text="one 1")
+        assert await client.call("test-count", "5") == 7
+    assert log == ["Ask", "int"]

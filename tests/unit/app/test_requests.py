@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, Union
 
 import pytest
 
@@ -571,3 +571,167 @@ async def test_a_malformed_reply_is_traced_and_raised() -> None:
             await task
         assert isinstance(traces.events[-1].error, MalformedMessage)
         assert not [frame for frame in frames(transport) if isinstance(frame, Reply)]
+
+
+# Replies of several classes -----------------------------------------------------------------------------------------
+
+
+def decider() -> Extension:
+    extension = Extension("decider", version="1.0")
+
+    @extension.on(Ask)
+    async def decide(context: Context, request: Ask) -> Answer | Note | Other:
+        return (Answer(number=1), Note(text=b"no"), Other())[request.number]
+
+    @extension.on(Count)
+    async def count(context: Context, request: Count) -> AsyncIterator[Answer | Note]:
+        for number in range(request.parts):
+            yield Answer(number=number) if number % 2 else Note(text=b"even")
+
+    return extension
+
+
+@pytest.mark.parametrize("session", [True, False])
+async def test_a_reply_may_be_of_one_of_several_classes(session: bool) -> None:
+    network = MemoryNetwork()
+    async with (
+        Application(decider(), transport=network.transport(), session=session) as left,
+        Application(decider(), transport=network.transport(), session=session) as right,
+    ):
+        peer = await right.connect(left.uris[0])
+        assert await peer.request(Ask(number=0), Answer | Note) == Answer(number=1)
+        assert await peer.request(Ask(number=1), Answer | Note) == Note(text=b"no")
+        assert await peer.request(Ask(number=1), Union[Answer, Note]) == Note(text=b"no")  # noqa: UP007
+        several = await asyncio.gather(*(peer.request(Ask(number=n % 2), Answer | Note) for n in range(10)))
+        assert [type(found) for found in several] == [Answer, Note] * 5
+        lane = right._running().lanes[peer.node_id]
+        assert lane.waiters is None
+        if session:
+            with pytest.raises(RemoteFailure, match=r"Answer or Note, not with decider\.Other 0x8c0b"):
+                await peer.request(Ask(number=2), Answer | Note)
+            parts = [type(part) async for part in peer.stream(Count(parts=3), Answer | Note)]
+            assert parts == [Note, Answer, Note]
+        else:
+            with pytest.raises(ReplyTimeout, match="no Answer or Note from") as caught:
+                await peer.request(Ask(number=2), Answer | Note, timeout=0.01)
+            assert caught.value.__cause__ is None
+            assert caught.value.__suppress_context__
+            assert lane.waiters is None
+
+
+class Strange(Message):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("reply", "told"),
+    [
+        (int, "what is asked for should be a message class, or several as in 'Quote | NoQuote', not int"),
+        (Answer | None, "should be a message class, or several as in 'Quote | NoQuote', not NoneType"),
+        (Answer | int, "not int"),
+        ((Answer, Note), "should be a message class, or several as in 'Quote | NoQuote', not (<class"),
+        ([Answer], "not [<class"),
+        (Answer(number=1), "not Answer 0x8c03 number=1"),
+        ("Answer", "not 'Answer'"),
+        (None, "not None"),
+        (Strange, "Strange should be a message that a loaded extension handles, returns or registers"),
+        (Answer | Strange, "Strange should be a message that a loaded extension"),
+    ],
+)
+async def test_what_no_reply_can_be_is_refused(pair: Pair, reply: Any, told: str) -> None:
+    with pytest.raises(EncodeError) as caught:
+        await pair.peer.request(Ask(number=1), reply)
+    assert told in str(caught.value)
+    with pytest.raises(EncodeError) as caught:
+        async for _ in pair.peer.stream(Count(parts=1), reply):
+            pass
+    assert told in str(caught.value)
+    assert pair.open_calls() == 0
+
+
+async def test_a_class_cannot_be_sent(pair: Pair) -> None:
+    for doing in (pair.peer.send(Ask), pair.peer.request(Ask, Answer), pair.peer.send(Ask, reliable=True)):  # type: ignore
+        with pytest.raises(EncodeError, match=r"should be a message, Quote.* say, not a class"):
+            await doing
+
+
+# Even types: whether the peer knows them is in its hello ------------------------------------------------------------
+
+
+@message(0x8C0E)
+class EvenAsk(Message):
+    number: u64
+
+
+@message(0x8C10)
+class EvenAnswer(Message):
+    number: u64
+
+
+def even() -> Extension:
+    extension = Extension("even", version="1.0")
+    extension.register(EvenAnswer)
+    extension.register(Count)
+
+    @extension.on(EvenAsk)
+    async def answer(context: Context, request: EvenAsk) -> Answer:
+        return Answer(number=request.number)
+
+    @extension.on(Note)
+    async def echo(context: Context, note: Note) -> None:
+        await context.peer.send(EvenAsk(number=9))
+
+    return extension
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.02])
+async def test_an_even_type_waits_for_the_hello(delay: float) -> None:
+    network = MemoryNetwork(delay=delay)
+    left_side, right_side = even(), even()
+    taken: asyncio.Queue[int] = asyncio.Queue()
+
+    @left_side.on_connect
+    async def greet(context: Context) -> None:
+        await context.peer.send(EvenAnswer(number=5))
+
+    @right_side.on(EvenAnswer)
+    async def take(context: Context, message: EvenAnswer) -> None:
+        taken.put_nowait(message.number)
+
+    async with (
+        Application(left_side, transport=network.transport(), store=":memory:") as left,
+        Application(right_side, transport=network.transport(), store=":memory:") as right,
+    ):
+        peer = await right.connect(left.uris[0])
+        await peer.send(EvenAsk(number=1))  # at once: no hello has come
+        assert (await right.peer(peer.node_id).request(EvenAsk(number=2), Answer)).number == 2
+        assert await taken.get() == 5
+
+
+async def test_an_even_type_is_refused_once_the_hello_shows_nothing_or_does_not_come() -> None:
+    network = MemoryNetwork()
+    for other in (
+        Application(Extension("other", version="1.0"), transport=network.transport()),
+        Application(Extension("other", version="1.0"), transport=network.transport(), session=False),
+    ):
+        async with other, Application(even(), transport=network.transport()) as app:
+            peer = await app.connect(other.uris[0])
+            started = asyncio.get_running_loop().time()
+            with pytest.raises(NotSupported, match=r"EvenAsk has the even type 0x8c0e, .* force=True sends it"):
+                await peer.send(EvenAsk(number=1))
+            if other._has_session:
+                assert asyncio.get_running_loop().time() - started < 1.0
+            with pytest.raises(NotSupported):
+                await peer.send(EvenAsk(number=1))
+            await peer.send(EvenAsk(number=1), force=True)
+
+
+async def test_an_even_type_to_a_peer_that_goes_meanwhile_says_that_it_went() -> None:
+    transport = ScriptedTransport()
+    async with Application(even(), transport=transport) as app:
+        transport.connect_peer(ALICE)
+        sending = asyncio.create_task(app.peer(ALICE).send(EvenAsk(number=1)))
+        await asyncio.sleep(0)
+        transport.lose_peer(ALICE)
+        with pytest.raises(PeerNotConnected):
+            await sending

@@ -94,7 +94,8 @@ async def test_an_even_type_is_kept_from_a_peer_that_hangs_up_on_it(oddwire, sta
     (tmp_path / "even.py").write_text(EVEN)
     code, _, err = await oddwire("send", uri, "even.Must", "--extension", "even.py")
     assert code == 1
-    assert re.fullmatch(r"oddwire: .*0x8e02.*--force sends it all the same\n", err), err
+    assert re.fullmatch(r"oddwire: .*0x8e02.*hang up: --force sends it all the same\n", err), err
+    assert "force=True" not in err
     code, out, err = await oddwire("send", uri, "even.Must", "--extension", "even.py", "--force", "--wait", "5")
     assert code == 0
     assert "even.Must 0x8e02" in out
@@ -105,3 +106,23 @@ async def test_an_even_type_is_kept_from_a_peer_that_hangs_up_on_it(oddwire, sta
     code, _, _ = await oddwire("send", knowing, "even.Must", "text=x", "--extension", "even.py", "--wait", "0")
     assert code == 0
     assert (await node.event("received"))["message"] == {"text": "x"}
+
+
+SPOKEN = (
+    EVEN.replace(", feature=515", "").replace("@extension.register", "")
+    + """
+@extension.on(Must)
+async def must(context, message: Must) -> None: ...
+"""
+)
+
+
+async def test_an_even_type_goes_to_a_peer_whose_hello_shows_that_it_speaks_the_extension(
+    oddwire, start, tmp_path
+) -> None:
+    (tmp_path / "even.py").write_text(SPOKEN)
+    node = await start("run", "even.py", "--listen", "127.0.0.1:0", "--json")
+    uri = (await node.event("listening"))["uri"]
+    code, out, err = await oddwire("send", uri, "even.Must", "text=x", "--extension", "even.py", "--wait", "0.2")
+    assert (code, err) == (0, "")
+    assert "even.Must 0x8e02" in out

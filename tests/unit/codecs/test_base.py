@@ -1,7 +1,11 @@
 """What codecs share."""
 
+import traceback
+from typing import Annotated
+
 import pytest
 
+from oddwire.codecs import Registry
 from oddwire.codecs.base import (
     Codec,
     Plan,
@@ -13,7 +17,7 @@ from oddwire.codecs.base import (
     with_type,
 )
 from oddwire.errors import EncodeError, MalformedMessage, PayloadTooLarge
-from oddwire.schema import Message, message, schema_of
+from oddwire.schema import Message, max_length, message, schema_of, subtype, u8
 
 
 @message(0x8C01)
@@ -66,3 +70,94 @@ def test_what_a_payload_starts_with():
 def test_errors_learn_their_type():
     error = with_type(EncodeError("wrong", path="$.x"), schema_of(Sample))
     assert str(error) == "Sample 0x8c01, $.x: wrong"
+
+
+@subtype
+class Inner:
+    small: u8 = 0
+
+
+@message(0x8C05, codec="msgpack")
+class Msgpack(Message):
+    number: u8 = 0
+    text: Annotated[str, max_length(3)] = ""
+    inner: tuple[Inner, ...] = ()
+
+
+@message(0x8C07, codec="json")
+class Json(Message):
+    number: u8 = 0
+    text: Annotated[str, max_length(3)] = ""
+    inner: tuple[Inner, ...] = ()
+
+
+@message(0x8C09, codec="bolt")
+class Bolt(Message):
+    number: u8 = 0
+    text: Annotated[str, max_length(3)] = ""
+    inner: tuple[Inner, ...] = ()
+
+
+@message(0x8C0B, codec="raw")
+class Raw(Message):
+    number: Annotated[bytes, max_length(3)]
+
+
+def shown(error):
+    return "".join(traceback.format_exception(error))
+
+
+@pytest.mark.parametrize("cls", [Msgpack, Json, Bolt, Raw])
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"number": 256},
+        {"number": "x"},
+        {"number": None},
+        {"number": b"1234"},
+        {"text": "1234"},
+        {"text": 5},
+        {"inner": (Inner(small=300),)},
+        {"inner": 5},
+    ],
+    ids=str,
+)
+def test_an_error_shows_nothing_of_the_codecs_inside(cls, values):
+    fits = {name: value for name, value in values.items() if schema_of(cls).field(name) is not None}
+    if cls is Raw:
+        fits = {"number": fits.get("number", 5)}
+        if fits["number"] == b"1234":
+            fits = {"number": b"12345"}
+    registry = Registry()
+    registry.register(cls, "hive")
+    with pytest.raises(EncodeError) as caught:
+        registry.encode(cls(**fits))
+    text = shown(caught.value)
+    assert "Retry" not in text
+    assert "During handling" not in text
+    assert "direct cause" not in text
+    assert str(caught.value).startswith(f"hive.{cls.__name__} {schema_of(cls).type_id:#06x}, $.")
+
+
+@pytest.mark.parametrize("cls", [Msgpack, Json, Bolt])
+@pytest.mark.parametrize(
+    "body", [b"", b"\xff", b"\0\0", b"{}x", b"\x81\xa6number\xcd\x01\0", b"\x80" * 9, b"\0\0\1x\0\5"]
+)
+def test_an_error_of_decoding_shows_nothing_of_it_either(cls, body):
+    registry = Registry()
+    registry.register(cls, "hive")
+    with pytest.raises(MalformedMessage) as caught:
+        registry.decode(type_bytes(schema_of(cls)) + body)
+    text = shown(caught.value)
+    assert "Retry" not in text
+    assert "During handling" not in text
+    assert str(caught.value).startswith(f"hive.{cls.__name__} {schema_of(cls).type_id:#06x}")
+
+
+def test_a_message_is_named_by_its_owner_where_it_is_registered():
+    registry = Registry()
+    registry.register(Sample, "hive")
+    registry.register(Small)
+    assert registry.title_of(0x8C01) == "hive.Sample 0x8c01"
+    assert registry.title_of(0x8C03) == "Small 0x8c03"
+    assert registry.title_of(0x8C7F) == "type 0x8c7f"

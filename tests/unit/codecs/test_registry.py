@@ -1,5 +1,7 @@
 """The registry: who claims what, and what happens to a type nobody claims."""
 
+import importlib.util
+import sys
 import warnings
 
 import pytest
@@ -196,3 +198,31 @@ def test_only_the_codecs_asked_for():
 def test_what_is_no_message():
     with pytest.raises(SchemaError, match="is not a message"):
         Registry().register(int)
+
+
+def test_a_known_type_is_warned_of_where_its_class_is_written(tmp_path):
+    path = tmp_path / "author_of_lsps.py"
+    path.write_text(
+        "from oddwire import Message, message\n\n\n"
+        "def make():\n"
+        "    @message(37913)\n"
+        "    class Lsps(Message):\n"
+        "        text: str\n\n"
+        "    return Lsps\n"
+    )
+    spec = importlib.util.spec_from_file_location("author_of_lsps", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["author_of_lsps"] = module
+    try:
+        spec.loader.exec_module(module)
+        with pytest.warns(KnownTypeWarning) as caught:
+            Registry().register(module.make(), "lsps")
+    finally:
+        del sys.modules["author_of_lsps"]
+    [warning] = caught
+    assert warning.filename == str(path)
+    assert "class Lsps" in path.read_text().splitlines()[warning.lineno - 1] or warning.lineno == 5
+    made = type(Message)("Nowhere", (Message,), {"__module__": "nowhere", "__qualname__": "Nowhere"})
+    with pytest.warns(KnownTypeWarning) as caught:
+        Registry().register(message(37913)(made))
+    assert caught[0].filename == "<nowhere>"
