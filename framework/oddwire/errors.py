@@ -7,7 +7,7 @@
     │  ├─ SchemaError             a message, field or CSV definition
     │  ├─ TypeConflict            two claims on one type number          .type_id .owners
     │  └─ ExtensionError          an extension, handler, option or plugin
-    ├─ CodecError                 a value or a payload                   .type_id .path
+    ├─ CodecError                 a value or a payload                   .type_id .path .name
     │  ├─ EncodeError             our own value does not fit its schema
     │  │  ├─ ValueOutOfRange      outside what the field's type can hold
     │  │  └─ PayloadTooLarge      more bytes than it may have

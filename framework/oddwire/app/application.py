@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
 from oddwire.app.arguments import check_arguments, make_transport
 from oddwire.app.assembly import Assembly
-from oddwire.app.context import HostNode, Peer
+from oddwire.app.context import STARTING, HostNode, Peer
 from oddwire.app.plugins import PluginManager
 from oddwire.app.services import Services
 from oddwire.codecs.registry import Registry
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from oddwire.session.door import ExtensionStore
     from oddwire.session.limits import Counters, Limits
 
-__all__ = ["STARTING", "Application", "reason_of"]
+__all__ = ["Application", "reason_of"]
 
 logger = logging.getLogger("oddwire.app")
 
@@ -42,10 +42,6 @@ class _State(Enum):
     CLOSED = "is closed"
 
 
-STARTING: Final = (
-    "the application is still starting: there are no peers before its on_startup hooks have ended and its transport is "
-    "open. Do this in on_connect, or once start() has returned; what is sent with reliable=True may be sent now"
-)
 _NOT_STARTED: Final = "the application is not started: 'async with app:' or 'await app.start()' starts it"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar, overload
 
 from oddwire.app.plain import to_plain
 from oddwire.errors import LocalProtocolError
@@ -23,9 +23,15 @@ if TYPE_CHECKING:
     from oddwire.session.link import Link
     from oddwire.session.receipt import Receipt
 
-__all__ = ["Context", "HostNode", "Messenger", "Peer"]
+__all__ = ["STARTING", "Context", "HostNode", "Messenger", "Peer"]
 
 M = TypeVar("M", bound=Message)
+
+STARTING: Final = (
+    "the application is still starting: there are no peers before its on_startup hooks have ended and its transport is "
+    "open. Do this in on_connect, or once start() has returned; what is sent with reliable=True may be sent now"
+)
+"""What is told who wants of peers what has to wait for connections."""
 
 
 class Messenger(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, TypeVar
 
-from oddwire.app.application import STARTING
+from oddwire.app.context import STARTING
 from oddwire.app.requests import Requests
 from oddwire.errors import LocalProtocolError
 from oddwire.schema import Message
