@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from oddwire.app.context import Context
-from oddwire.app.greetings import Excuse
+from oddwire.app.greetings import Excuse, urgently
 from oddwire.app.lane import MESSAGE_WEIGHT, Lane
 from oddwire.app.plugins import Contribution
 from oddwire.app.policy import decode_error
@@ -171,13 +171,19 @@ class Conversation:
             if message is None:
                 return
             answering = Answering(self._answer, link, handling, route, context, *message)
+        if request.urgent:
+            answering.work, answering.arguments = self._hasten, (lane, answering.work, answering.arguments)
         handling.handle = answering
         if lane.greeting is not None:
-            excuse = Excuse.URGENT if request.urgent else Excuse.NONE
+            excuse = Excuse.URGENT if request.urgent else Excuse.DELIVERY
             if lane.greeting.holds(route.owner, excuse):
                 self._set_aside(link, lane, route.owner, answering, len(content), excuse)
                 return
         self._answerers.handle(answering)
+
+    async def _hasten(self, lane: Lane, work: Callable[..., Coroutine[Any, Any, None]], arguments: Any) -> None:
+        with urgently(lane):
+            await work(*arguments)
 
     def _set_aside(self, link: Link, lane: Lane, owner: int, answering: Answering, size: int, excuse: Excuse) -> None:
         """Have a request wait for a greeting: it counts as one that is handled, and as what its lane holds."""

@@ -12,7 +12,7 @@ import functools
 import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -26,7 +26,7 @@ from oddwire.session.receipt import WAITING
 if TYPE_CHECKING:
     from oddwire.app.dispatcher import Dispatcher
 
-__all__ = ["Excuse", "Greeter", "Greeting", "Hook", "hook_of"]
+__all__ = ["Excuse", "Greeter", "Greeting", "Hook", "asking", "hook_of", "is_urgent", "urgently"]
 
 logger = logging.getLogger("oddwire.app")
 
@@ -35,16 +35,17 @@ _GROWTH: Final = 3.0  # so many times as long until it is again
 _LONGEST: Final = 3600.0
 
 _current: ContextVar[Hook | None] = ContextVar("oddwire_hook", default=None)
+_urgent: ContextVar[Lane | None] = ContextVar("oddwire_urgent", default=None)
 
 
 class Excuse(Enum):
     """Why something need not wait for a hook that itself waits for the peer: each could wait for the other for ever."""
 
     NONE = 0
-    URGENT = 1
-    """It is a request out of the peer's own on_connect, which waits for the answer."""
-    RELIABLE = 2
-    """It is a reliable message, and the hook waits until one of ours is delivered: the peer may do the same."""
+    DELIVERY = 1
+    """It is a request or a reliable message: what the hook waits for to be delivered may wait for that at the peer."""
+    URGENT = 2
+    """It is a request that says so: the peer's on_connect waits for the answer, or what our own asked waits for it."""
 
 
 class Hook:
@@ -109,9 +110,32 @@ class Hook:
 
     def excuses(self, excuse: Excuse) -> bool:
         """Say whether something with this excuse need not wait for it."""
-        if excuse is Excuse.URGENT:
-            return bool(self.asking or self.delivering)
-        return excuse is Excuse.RELIABLE and bool(self.delivering)
+        if excuse is Excuse.NONE:
+            return False
+        return self.delivering > 0 or (excuse is Excuse.URGENT and self.asking > 0)
+
+
+@contextmanager
+def urgently(lane: Lane) -> Iterator[None]:
+    """Handle an urgent request: what its handler asks of the peer is urgent, too, as the answer waits for it."""
+    lane.hurry(1)
+    token = _urgent.set(lane)
+    try:
+        yield
+    finally:
+        _urgent.reset(token)
+        lane.hurry(-1)
+
+
+def asking(lane: Lane) -> AbstractContextManager[None]:
+    """Note that the running code asks the peer for something, if it is part of a hook."""
+    hook = hook_of(lane)
+    return nullcontext() if hook is None else hook.asks()
+
+
+def is_urgent(lane: Lane) -> bool:
+    """Say whether what the running code asks of a peer is waited for by an on_connect, of ours or of the peer's."""
+    return _urgent.get() is lane or hook_of(lane) is not None
 
 
 def hook_of(lane: Lane) -> Hook | None:
@@ -219,9 +243,9 @@ class Greeter:
     async def until(self, lane: Lane, owner: int) -> None:
         """Wait until a reliable message for an owner may be handled."""
         greeting = lane.greeting
-        while greeting is not None and greeting.holds(owner, Excuse.RELIABLE):
+        while greeting is not None and greeting.holds(owner, Excuse.DELIVERY):
             free: asyncio.Future[None] = self._dispatcher.loop.create_future()
-            greeting.hold(owner, functools.partial(_settle, free), Excuse.RELIABLE)
+            greeting.hold(owner, functools.partial(_settle, free), Excuse.DELIVERY)
             await free
             greeting = lane.greeting  # it may have come back meanwhile
 

@@ -34,10 +34,12 @@ class Lane:
 
     __slots__ = (
         "_tracing",
+        "_urgent",
         "asking",
         "attentive",
         "contexts",
         "greeting",
+        "hasty",
         "held",
         "hooks",
         "hung_up",
@@ -65,6 +67,8 @@ class Lane:
         self._tracing = tracing
         self.attentive = tracing  # there are tracers, waiters or a greeting: take the longer way
         self.greeting: Greeting | None = None  # set while on_connect hooks of its connection have not ended
+        self.hasty = False  # there is a greeting, or an urgent request is handled: what is asked may be urgent
+        self._urgent = 0
         self.hooks: dict[int, Hook] = {}  # the last one that has not ended, by owner
         self.waiters: dict[type[Message], deque[Waiter]] | None = None
         self.asking = 0  # requests of ours with ids that wait for replies
@@ -84,7 +88,13 @@ class Lane:
     def greet(self, greeting: Greeting | None) -> None:
         """Begin to greet a connection, or end it."""
         self.greeting = greeting
+        self.hurry(0)
         self._look()
+
+    def hurry(self, urgent: int) -> None:
+        """Begin to handle so many urgent requests more."""
+        self._urgent += urgent
+        self.hasty = self._urgent > 0 or self.greeting is not None
 
     def _look(self) -> None:
         self.attentive = self._tracing or self.waiters is not None or self.greeting is not None

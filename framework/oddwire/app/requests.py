@@ -6,10 +6,9 @@ import asyncio
 import functools
 import time
 from collections.abc import AsyncGenerator
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from oddwire.app.greetings import hook_of
+from oddwire.app.greetings import asking, is_urgent
 from oddwire.app.lane import Lane
 from oddwire.app.parameters import alternatives
 from oddwire.app.plugins import Contribution
@@ -63,9 +62,9 @@ class Requests:
         if lane.paused:
             dispatcher.ebb(lane)
         try:
-            if lane.greeting is not None and (hook := hook_of(lane)) is not None:
-                with hook.asks():
-                    content = await link.calls.ask(payload, limit, trace, True)
+            if lane.hasty:
+                with asking(lane):
+                    content = await link.calls.ask(payload, limit, trace, is_urgent(lane))
             else:
                 content = await link.calls.ask(payload, limit, trace)
         except ReplyTimeout:
@@ -93,14 +92,13 @@ class Requests:
         trace = self._tracing(node_id, message, payload)
         asked = time.monotonic()
         most = link.session.limits.stream_credit
-        hook = None if lane.greeting is None else hook_of(lane)
         credit = most if credit is None else min(credit, most)
-        parts = link.calls.stream(payload, credit, limit, trace, hook is not None)
+        parts = link.calls.stream(payload, credit, limit, trace, lane.hasty and is_urgent(lane))
         lane.asking += 1
         if lane.paused:
             self._dispatcher.ebb(lane)
         try:
-            with nullcontext() if hook is None else hook.asks():
+            with asking(lane):
                 async for content in parts:
                     yield self._read(node_id, message, content, accepted, asked)
         except ReplyTimeout:

@@ -222,6 +222,53 @@ async def test_one_side_asks_the_other_delivers() -> None:
             assert {await done.get(), await done.get()} == {"asks", "delivers"}
 
 
+@pytest.mark.parametrize("way", ["request", "stream", "delivered"])
+async def test_what_an_on_connect_asks_may_ask_back(way: str) -> None:
+    server_side, client_side = Extension("test", version="1.0"), Extension("test", version="1.0")
+    done: asyncio.Queue[object] = asyncio.Queue()
+
+    @server_side.on_connect
+    async def login(context: Context) -> None:
+        if way == "delivered":
+            await (await context.peer.send(Note(number=1), reliable=True)).delivered()
+            done.put_nowait(1)
+        elif way == "request":
+            done.put_nowait((await context.peer.request(Ask(number=1), Answer, timeout=None)).number)
+        else:
+            stream = context.peer.stream(Count(number=1), Answer, timeout=None)
+            done.put_nowait([part.number async for part in stream])
+
+    @server_side.on(Answer)
+    async def challenge(context: Context, request: Answer) -> Answer:
+        return Answer(number=request.number + 1)
+
+    @client_side.on(Ask)
+    async def answer(context: Context, request: Ask) -> Answer:
+        return await context.peer.request(Answer(number=5), Answer, timeout=None)
+
+    @client_side.on(Count)
+    async def count(context: Context, request: Count) -> AsyncIterator[Answer]:
+        yield await context.peer.request(Answer(number=5), Answer, timeout=None)
+
+    @client_side.on(Note, reliable=True)
+    async def note(context: Context, request: Note) -> None:
+        await context.peer.request(Answer(number=5), Answer, timeout=None)
+
+    for known in (Ask, Count, Note):
+        server_side.register(known)
+    network = MemoryNetwork()
+    async with (
+        Application(server_side, transport=network.transport(), store=":memory:") as server,
+        Application(client_side, transport=network.transport(), store=":memory:") as client,
+    ):
+        await client.connect(server.uris[0])
+        async with asyncio.timeout(30):
+            assert await done.get() == {"request": 6, "stream": [6], "delivered": 1}[way]
+        lanes = [*server._running().lanes.values(), *client._running().lanes.values()]
+        await idle()
+        assert not any(lane.hasty for lane in lanes)
+
+
 async def test_an_on_connect_that_asks_ends_before_the_peers_own_requests() -> None:
     names: dict[Peer, int] = {}
     server_side, client_side = Extension("test", version="1.0"), Extension("test", version="1.0")
