@@ -17,6 +17,7 @@ SAMPLES = EXTENSIONS / "oddwire_extensions"
 
 # The longest prefix of a module's name says on which floor it is.
 FLOORS = {
+    "oddwire.durations": 0,
     "oddwire.errors": 0,
     "oddwire.files": 0,
     "oddwire.lazy": 0,
@@ -38,7 +39,7 @@ FLOORS = {
 }
 FRONTS = {"oddwire.proto"}  # the package itself shows all of its floors, its modules lie on theirs
 PURE_OF_SESSION = ("basics", "fragments", "frames", "hello", "kinds", "layout", "limits", "reliable", "requests")
-PURE = ("oddwire.errors", "oddwire.printable", "oddwire.values", "oddwire.proto", "oddwire.schema", "oddwire.codecs")
+PURE = ("oddwire.durations", "oddwire.errors", "oddwire.printable", "oddwire.values", "oddwire.proto", "oddwire.schema", "oddwire.codecs")
 PURE += tuple(f"oddwire.session.{name}" for name in PURE_OF_SESSION)
 IMPURE = ("oddwire.proto.connection", "oddwire.proto.wire")
 WORLDLY = {"asyncio", "datetime", "os", "random", "secrets", "select", "selectors", "socket", "subprocess", "threading"}

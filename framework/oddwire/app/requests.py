@@ -13,6 +13,7 @@ from oddwire.app.lane import Lane
 from oddwire.app.parameters import alternatives
 from oddwire.app.plugins import Contribution
 from oddwire.app.router import check_support, shows_support, unregistered
+from oddwire.durations import duration
 from oddwire.errors import DecodeError, EncodeError, NotSupported, RemoteFailure, ReplyTimeout
 from oddwire.schema import Message, schema_of
 from oddwire.session.kinds import Code
@@ -250,5 +251,5 @@ def _shown(given: object) -> str:
 
 def _too_late(node_id: NodeId, message: Message, reply: object, limit: float) -> ReplyTimeout:
     wanted = _names(reply if isinstance(reply, tuple) else alternatives(reply))
-    text = f"no {wanted} from {node_id} within {limit:g} s of {type(message).__name__}"
+    text = f"no {wanted} from {node_id} within {duration(limit)} of {type(message).__name__}"
     return ReplyTimeout(text, timeout=limit)

@@ -12,6 +12,7 @@ import typer
 
 from oddwire.cli.failure import FAILED, USAGE
 from oddwire.cli.node import DEFAULT_DIR, LightningDir, NodeNetwork
+from oddwire.durations import duration
 from oddwire.errors import NodeRefused, TransportError
 from oddwire.jsonrpc import JsonRpcClient
 
@@ -56,7 +57,7 @@ def command(
         typer.echo(f"oddwire: {error}", err=True)
         raise typer.Exit(USAGE) from None
     except TimeoutError:
-        typer.echo(f"oddwire: no answer in {timeout:g} s", err=True)
+        typer.echo(f"oddwire: no answer in {duration(timeout)}", err=True)
         raise typer.Exit(FAILED) from None
     _print(result, raw)
 

@@ -29,6 +29,7 @@ from oddwire.cli.failure import Failure
 from oddwire.cli.ledger import PATIENCE, Delivery, Direction, Ledger
 from oddwire.cli.reporter import log_to
 from oddwire.cli.session import execute, make_app, make_transport, start
+from oddwire.durations import duration
 from oddwire.schema import Schema
 from oddwire.schema.text import show_fields
 
@@ -103,7 +104,7 @@ class _Bob:
             async with asyncio.timeout(PATIENCE):
                 return await asyncio.shield(self._uri)
         except TimeoutError:
-            raise Failure(f"bob does not listen after {PATIENCE:g} s") from None
+            raise Failure(f"bob does not listen after {duration(PATIENCE)}") from None
 
     def say(self, text: str) -> None:
         """Type a line at its console."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from oddwire.cli.failure import Failure
+from oddwire.durations import duration
 
 __all__ = ["PATIENCE", "Delivery", "Direction", "Ledger"]
 
@@ -79,4 +80,4 @@ class Ledger:
                     self._changed.clear()
                     await self._changed.wait()
         except TimeoutError:
-            raise Failure(f"only {self.settled} of {count} messages arrived within {self._patience:g} s") from None
+            raise Failure(f"only {self.settled} of {count} messages arrived within {duration(self._patience)}") from None

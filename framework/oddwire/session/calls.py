@@ -8,6 +8,7 @@ import os
 from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
+from oddwire.durations import duration
 from oddwire.errors import RemoteFailure, RemoteProtocolError, ReplyTimeout
 from oddwire.session.frames import encode_ack, encode_cancel, encode_request
 from oddwire.session.kinds import Code, Failure, Reply, ReplyFlag, Scope
@@ -254,7 +255,7 @@ class Calls:
             if call.task is None:
                 self._link.post(encode_cancel(Scope.REQUEST, number))
             limit = call.limit or 0.0
-            call.fail(ReplyTimeout(f"no reply from {self._link.node_id} within {limit:g} s", timeout=limit))
+            call.fail(ReplyTimeout(f"no reply from {self._link.node_id} within {duration(limit)}", timeout=limit))
 
     def give_up(self, error: Exception) -> None:
         """Fail everything."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import Final
 
+from oddwire.durations import duration
 from oddwire.errors import MalformedMessage, QuotaExceeded
 from oddwire.proto.primitives import MAX_MESSAGE, Buffer
 from oddwire.session.frames import FRAGMENT_OVERHEAD, MIN_PIECE, SESSION_TYPE, Fragment, Kind, encode_fragment
@@ -242,7 +243,7 @@ class Assembler:
         for number, transfer in list(self._transfers.items()):
             tally = transfer.tally
             if transfer.touched + tally.seconds <= now:
-                error = tally.error("transfer_seconds", f"no new piece for {tally.seconds:g} seconds")
+                error = tally.error("transfer_seconds", f"no new piece for {duration(tally.seconds)}")
                 expired.append((number, error))
                 self._end(number)
         return expired

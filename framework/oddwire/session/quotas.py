@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 
+from oddwire.durations import duration
 from oddwire.errors import QuotaExceeded
 from oddwire.proto.keys import NodeId
 from oddwire.session.limits import Allowance, Counters, Limits
@@ -48,7 +49,7 @@ class OutboxQuotas:
     def too_old(self, lane: int, seconds: float, count: int) -> Failure:
         """Count messages of a lane that are given up, and give what their receipts raise."""
         limit, allowance = "outbox_seconds", self._allowances.get(lane)
-        text = f"the message was not acknowledged within {seconds:g} seconds and is given up"
+        text = f"the message was not acknowledged within {duration(seconds)} and is given up"
         if allowance is not None and allowance.narrows(limit, self._limits):
             allowance.counters.exceeded[limit] += count
             return partial(allowance.error, limit, text)

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from oddwire.durations import duration
 from oddwire.transports.base import NodeId, PeerInfo
 
 __all__ = ["Connected", "Disconnected", "Received", "RecordingSink"]
@@ -92,7 +93,7 @@ class RecordingSink:
         except TimeoutError:
             last = "; ".join(map(repr, self.events[-5:]))
             raise TimeoutError(
-                f"waited {self.patience:g} s in vain; {len(self.events)} events, the last: {last}"
+                f"waited {duration(self.patience)} in vain; {len(self.events)} events, the last: {last}"
             ) from None
 
     def _record(self, event: Connected | Received | Disconnected) -> None:

@@ -321,7 +321,7 @@ def test_a_transfer_of_which_nothing_new_comes_is_given_up() -> None:
     assembler.push(slow[0], 140.0)  # nothing new
     assert assembler.expire(159.0) == []
     [(number, error)] = assembler.expire(160.0)
-    assert (number, error.limit, str(error)) == (1, "transfer_seconds", "no new piece for 60 seconds")
+    assert (number, error.limit, str(error)) == (1, "transfer_seconds", "no new piece for 60 s")
     assert assembler.deadline == 190.0
     assert assembler.push(slow[1], 161.0) is None
     assert len(assembler) == 1
@@ -501,7 +501,7 @@ def test_an_extension_may_have_less_patience() -> None:
     assert (assembler.patience, assembler.deadline) == (5, 5)
     [(number, error)] = assembler.expire(5.0)
     assert (number, error.limit, error.extension) == (3, "transfer_seconds", "shop")
-    assert str(error) == "extension 'shop': no new piece for 5 seconds"
+    assert str(error) == "extension 'shop': no new piece for 5 s"
     assert [number for number, _ in assembler.expire(60.0)] == [1, 2]
 
 

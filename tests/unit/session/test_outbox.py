@@ -158,7 +158,7 @@ async def test_what_is_too_old_is_given_up_and_the_rest_goes_on(pair: Any) -> No
     assert alice.outbox.expire() == 3
     assert alice.outbox.expire() == 0
     for receipt in old:
-        with pytest.raises(QuotaExceeded, match="not acknowledged within 100 seconds") as caught:
+        with pytest.raises(QuotaExceeded, match="not acknowledged within 100 s") as caught:
             await receipt.delivered()
         assert (caught.value.limit, caught.value.extension) == ("outbox_seconds", None)
     assert alice.outbox.counters.to_json() == {"exceeded": {"outbox_seconds": 3}}
@@ -263,7 +263,7 @@ async def test_an_extension_s_messages_may_be_too_old_sooner(pair: Any, allowanc
     ours, others = await alice.send(b"1"), await alice.send(b"2", lane=8)
     alice.wall += 51
     assert alice.outbox.expire() == 1
-    text = "^extension 'shop': the message was not acknowledged within 50 seconds and is given up$"
+    text = "^extension 'shop': the message was not acknowledged within 50 s and is given up$"
     with pytest.raises(QuotaExceeded, match=text) as caught:
         await ours.delivered()
     assert (caught.value.limit, caught.value.extension) == ("outbox_seconds", "shop")

@@ -1,0 +1,31 @@
+"""How long something is, for people: ``5 s``, ``90 minutes``, ``14 days``."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+__all__ = ["duration"]
+
+# From so many of the smaller unit on, the larger one says more
+_UNITS: Final = ((120.0, 1.0, "s"), (7200.0, 60.0, "minutes"), (172800.0, 3600.0, "hours"))
+_DAY: Final = 86400.0
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as people say them, in the unit that fits and with three digits at most where they matter.
+
+    Less than two minutes are told in seconds (``0.25 s``, ``90 s``), less than two hours in minutes, less than two days
+    in hours, all else in days; infinity is ``for ever``, and what is negative is none at all, ``0 s``.
+    """
+    if math.isinf(seconds):
+        return "for ever" if seconds > 0 else "0 s"
+    seconds = max(seconds, 0.0)
+    for limit, unit, name in _UNITS:
+        if seconds < limit:
+            return f"{_short(seconds / unit)} {name}"
+    return f"{_short(seconds / _DAY)} days"
+
+
+def _short(number: float) -> str:
+    return f"{number:.0f}" if number >= 100 else f"{number:.3g}"
