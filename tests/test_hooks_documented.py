@@ -21,6 +21,10 @@ class Poke(Message):
     hard: bool
 
 
+@message(0x8C03)
+class Gift(Message): ...
+
+
 @pytest.mark.parametrize("name", HOOKS)
 def test_it_is_documented_and_typed(name: str) -> None:
     hook = HOOKS[name]
@@ -59,20 +63,27 @@ async def test_an_application_calls_every_one() -> None:
     async def poke(context: Context, request: Poke) -> None:
         raise RuntimeError("ouch")
 
+    extension.register(Gift)
+
     network = MemoryNetwork()
     async with (
-        Application(extension, plugin, transport=network.transport()) as left,
+        Application(extension, plugin, transport=network.transport(), store=":memory:") as left,
         Application(extension, transport=network.transport()) as right,
     ):
         await (await right.connect(left.uris[0])).send(Poke(hard=True))
         while "handler_failed" not in calls:
             await right.transport.connect(left.uris[0])  # gives the loop a turn
+        await left.peer(right.node_id).send(Gift(), reliable=True)  # who keeps nothing refuses it
+        while "delivery_failed" not in calls:
+            await right.transport.connect(left.uris[0])
     assert set(calls) == set(HOOKS)
     assert [name for name in calls if not name.startswith("register_")] == [
         "startup",
         "peer_connected",
         "message_traced",
         "handler_failed",
+        "message_traced",
+        "delivery_failed",
         "peer_disconnected",
         "shutdown",
     ]

@@ -114,7 +114,7 @@ class Echo(Extension):
     def message_traced(self, app: Application, event: TraceEvent) -> None:
         """Bounce a payload that no loaded extension knows."""
         known = app.registry.lookup(event.type_id) is not None
-        if event.direction == "sent" or known or event.type_id < 32768 or event.type_id % 2 == 0:
+        if event.direction != "received" or known or event.type_id < 32768 or event.type_id % 2 == 0:
             return
         info = app.peer(event.peer).info
         if info is None or info.direction == "out":

@@ -145,6 +145,7 @@ class Application:
                 on_connect=calls("peer_connected"),
                 on_disconnect=calls("peer_disconnected"),
                 on_failure=calls("handler_failed"),
+                on_loss=calls("delivery_failed"),
                 tracers=calls("message_traced"),
                 guards=guards,
                 session=self._has_session,

@@ -13,7 +13,7 @@ from oddwire.app.context import Context
 from oddwire.app.greetings import Excuse, urgently
 from oddwire.app.lane import MESSAGE_WEIGHT, Lane
 from oddwire.app.plugins import Contribution
-from oddwire.app.policy import decode_error
+from oddwire.app.policy import Outcome, decode_error
 from oddwire.app.router import Route, Router, vocabulary
 from oddwire.errors import (
     ConnectionClosed,
@@ -111,6 +111,9 @@ class Conversation:
         if deliveries is not None:
             return deliveries.received(link, data)
         _refuse_data(link, data)
+        self.counters.declined["unsupported"] += 1
+        refusal = Refuse("there is no store here for reliable messages", code=Code.UNSUPPORTED)
+        self._dispatcher.enforcer.refused(Outcome.DECLINED, link.node_id, refusal, data.content)
         return True
 
     def ack_received(self, link: Link, ack: Ack) -> bool:
@@ -213,7 +216,7 @@ class Conversation:
             link.asking.close(handling)
             error = decode_error(content, error, self._dispatcher.router.registry)
             if tracer is not None:
-                tracer.trace("received", link.node_id, content, None, error=error)
+                tracer.trace("received", link.node_id, content, None, error=error, handled=False)
             link.refuse(Scope.REQUEST, handling.id, Code.MALFORMED, str(error))
             return None
         return message, None if tracer is None else tracer.trace("received", link.node_id, content, message)
@@ -221,7 +224,7 @@ class Conversation:
     def _unknown(self, link: Link, handling: Handling[Answering], content: bytes) -> None:
         link.asking.close(handling)
         if self._dispatcher.tracer is not None:
-            self._dispatcher.tracer.trace("received", link.node_id, content, None)
+            self._dispatcher.tracer.trace("received", link.node_id, content, None, handled=False)
         title = self.title_of(int.from_bytes(content[:2], "big"))
         link.refuse(Scope.REQUEST, handling.id, Code.UNKNOWN_MESSAGE, f"{title} is not handled here")
 
@@ -237,6 +240,9 @@ class Conversation:
                     await self._answer(link, handling, route, context, *message)
         except Refuse as refusal:
             link.refuse(Scope.REQUEST, handling.id, refusal.code, refusal.text)
+            outcome = Outcome.NOT_ALLOWED if refusal.code == Code.NOT_ALLOWED else Outcome.REFUSED
+            extension = context.extension
+            self._dispatcher.enforcer.refused(outcome, link.node_id, refusal, content, extension=extension)
         except Exception as error:  # of the function that says who may
             self._dispatcher.enforcer.failed(context, None, error)
             link.refuse(Scope.REQUEST, handling.id, Code.INTERNAL, "")
@@ -273,6 +279,7 @@ class Conversation:
             if await self._send(link, encode_reply(handling.id, 0, payload), handling) and since is not None:
                 self._trace(link, payload, reply, since)
         except Refuse as error:
+            self._dispatcher.enforcer.failed(context, message, error)
             await self._fail(link, handling, error.code, error.text)
         except BaseException as error:
             given_up = handling.handle is None or handling.handle.cancelled

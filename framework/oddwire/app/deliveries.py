@@ -11,17 +11,18 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from oddwire.app.context import Context
-from oddwire.app.policy import decode_error
+from oddwire.app.policy import Outcome, decode_error
 from oddwire.app.router import Route
 from oddwire.errors import ConnectionClosed, LocalProtocolError, PeerNotConnected, Refuse, SessionError, StoreError
 from oddwire.schema import Message
 from oddwire.session.frames import data_place, encode_ack
-from oddwire.session.inbox import Inbox
-from oddwire.session.kinds import Ack, Code, Data, Failure
+from oddwire.session.inbox import ATTEMPTS, Inbox
+from oddwire.session.kinds import Ack, Code, Data, Failure, Refusal, count_as
 from oddwire.session.limits import Allowance, Counters, Limits
 from oddwire.session.link import Link
 from oddwire.session.outbox import Outbox
 from oddwire.session.receipt import Receipt
+from oddwire.session.routes import Loss
 from oddwire.session.store import Store
 from oddwire.transports.base import NodeId
 
@@ -34,6 +35,7 @@ logger = logging.getLogger("oddwire.app")
 
 _POLL: Final = 0.05  # seconds between two looks whether the store is free
 _EXPIRING: Final = 60.0  # seconds between two looks for messages that are too old
+_MORE: Final = 0.05  # seconds until the next look, if some were: not all are given up in one go
 # What keeps a store from being opened and is the operator's to mend before anything runs
 _MISTAKES: Final = ("foreign", "newer", "locked")
 
@@ -42,6 +44,11 @@ _MISTAKES: Final = ("foreign", "newer", "locked")
 def lane_of(extension: str) -> int:
     """Give the lane of an extension's reliable messages."""
     return int.from_bytes(hashlib.sha256(extension.encode()).digest()[:8], "big")
+
+
+def _title_of(dispatcher: Dispatcher | None, payload: bytes) -> str:
+    type_id = int.from_bytes(payload[:2], "big")
+    return f"type {type_id:#06x}" if dispatcher is None else dispatcher.router.registry.title_of(type_id)
 
 
 class Deliveries:
@@ -54,7 +61,7 @@ class Deliveries:
     def __init__(self, path: str, limits: Limits, allowances: Iterable[Allowance] = ()) -> None:
         self.store = Store(path)
         by_lane = {lane_of(allowance.extension): allowance for allowance in allowances}
-        self._outbox = Outbox(self.store, limits=limits, allowances=by_lane, ready=self._ready)
+        self._outbox = Outbox(self.store, limits=limits, allowances=by_lane, ready=self._ready, lost=self._lost)
         self._inbox = Inbox(self.store, self)
         self._dispatcher: Dispatcher | None = None
         self._pumps: dict[NodeId, asyncio.Task[None]] = {}
@@ -62,7 +69,7 @@ class Deliveries:
 
     @property
     def counters(self) -> Counters:
-        """How often the application's limits of what is kept took effect."""
+        """How often the application's limits of what is kept took effect, and how many messages were lost."""
         return self._outbox.counters
 
     async def open(self, patience: float) -> None:
@@ -131,11 +138,8 @@ class Deliveries:
             link.session.wake(link, deadline)
 
     def _expire(self) -> None:
-        try:
-            self._outbox.expire()
-        except StoreError as error:
-            logger.warning("old messages stay in the outbox: %s", error)
-        self._timer = asyncio.get_running_loop().call_later(_EXPIRING, self._expire)
+        found = self._outbox.expire()
+        self._timer = asyncio.get_running_loop().call_later(_MORE if found else _EXPIRING, self._expire)
 
     # Going out --------------------------------------------------------------------------------------
 
@@ -189,6 +193,12 @@ class Deliveries:
             self._ready(link.node_id)
         return known
 
+    def _lost(self, loss: Loss) -> None:
+        dispatcher = self._dispatcher
+        if dispatcher is not None:  # without one nothing was sent, nor looked at for its age
+            names = {lane_of(owner.name): owner.name for owner in dispatcher.router.owners}
+            dispatcher.enforcer.undelivered(loss, names.get(loss.lane, ""))
+
     # Coming in: the inbox's host --------------------------------------------------------------------
 
     def received(self, link: Link, data: Data) -> bool:
@@ -225,6 +235,18 @@ class Deliveries:
         owner = dispatcher.router.owners[route.owner - 1].name
         dispatcher.enforcer.failed(Context(dispatcher.app, owner, dispatcher.app.peer(node_id)), message, error)
 
+    def refused(self, node_id: NodeId, payload: bytes, refusal: Refusal) -> None:
+        """Tell of a message that is refused for good, and count it."""
+        self.counters.declined[count_as(refusal.code)] += 1
+        dispatcher = self._dispatcher
+        if dispatcher is None:
+            return
+        route = dispatcher.routes.get(payload[:2])
+        owner = dispatcher.router.owners[route.owner - 1].name if route is not None and route.owner else ""
+        text = refusal.text or (f"its handler failed {ATTEMPTS} times" if refusal.code == Code.INTERNAL else "")
+        error = Refuse(text, code=refusal.code)
+        dispatcher.enforcer.refused(Outcome.DECLINED, node_id, error, payload, extension=owner)
+
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a task of the application's."""
         if self._dispatcher is None:
@@ -234,13 +256,14 @@ class Deliveries:
     def _read(self, payload: bytes) -> tuple[Dispatcher, Route, Message]:
         dispatcher = self._dispatcher
         route = None if dispatcher is None else dispatcher.routes.get(payload[:2])
-        type_id = int.from_bytes(payload[:2], "big")
         if dispatcher is None or route is None or route.handler is None:
-            title = f"type {type_id:#06x}" if dispatcher is None else dispatcher.router.registry.title_of(type_id)
+            title = _title_of(dispatcher, payload)
             raise Refuse(f"{title} is not handled here", code=Code.UNKNOWN_MESSAGE)
-        registry = dispatcher.router.registry
         if route.reliable is None:
-            raise Refuse(f"{registry.title_of(type_id)} is not taken reliably here", code=Code.UNSUPPORTED)
+            title = _title_of(dispatcher, payload)
+            text = f"{title} is not taken reliably here: its handler is not one of reliable messages"
+            raise Refuse(text, code=Code.UNSUPPORTED)
+        registry = dispatcher.router.registry
         try:
             return dispatcher, route, route.decode(payload)
         except Exception as error:

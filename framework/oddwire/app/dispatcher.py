@@ -63,6 +63,7 @@ class Dispatcher:
         on_connect: Sequence[HookCall] = (),
         on_disconnect: Sequence[HookCall] = (),
         on_failure: Sequence[HookCall] = (),
+        on_loss: Sequence[HookCall] = (),
         tracers: Sequence[HookCall] = (),
         guards: Mapping[str, Guard] = MappingProxyType({}),
         session: bool = True,
@@ -84,7 +85,7 @@ class Dispatcher:
         self.lanes: dict[NodeId, Lane] = {}
         self.tasks = Tasks()
         self.spawn = self.tasks.spawn
-        self.enforcer = Enforcer(app, transport, on_failure, self.spawn)
+        self.enforcer = Enforcer(app, transport, on_failure, self.spawn, on_loss=on_loss, tracer=self.tracer)
         self.closing = False
         self.greeter = Greeter(self, on_connect, on_disconnect)
         self.requests = requests_of(self)
@@ -128,6 +129,7 @@ class Dispatcher:
             self._longer.attend(lane, self.routes[payload[:2]], message, payload)
             return
         if handler is None:
+            self.enforcer.apply(Outcome.UNHANDLED, lane, self.enforcer.describe(payload))
             return
         # enqueue, written out: this is the way of nearly every message.
         weight = len(payload) + MESSAGE_WEIGHT
@@ -238,7 +240,9 @@ class Dispatcher:
             await self.tasks.settle(grace)
         finally:
             for lane in self.lanes.values():
-                lane.drop_messages()
+                if dropped := lane.drop_messages():
+                    self._counters.dropped["closing"] += dropped
+                    self.enforcer.dropped(lane.peer.node_id, dropped)
             try:
                 await close()
             finally:
@@ -365,13 +369,14 @@ class Dispatcher:
 
     def _unrouted(self, lane: Lane | None, peer: NodeId, payload: bytes) -> None:
         if lane is None or lane.hung_up:
+            self._counters.dropped["not_connected"] += 1
             logger.debug("%d bytes from %s, which is not connected", len(payload), peer)
             return
         if len(payload) < 2:
             self.malformed(lane, payload, Truncated(f"a payload of {len(payload)} bytes has no type", offset=0))
             return
         if self.tracer is not None:
-            self.tracer.trace("received", peer, payload, None)
+            self.tracer.trace("received", peer, payload, None, handled=False)
         type_id = int.from_bytes(payload[:2], "big")
         outcome = Outcome.UNKNOWN_ODD if type_id % 2 else Outcome.UNKNOWN_EVEN
         self.enforcer.apply(outcome, lane, self.router.registry.title_of(type_id))
@@ -380,5 +385,5 @@ class Dispatcher:
         """Deal with a payload that does not decode."""
         error = decode_error(payload, error, self.router.registry)
         if self.tracer is not None:
-            self.tracer.trace("received", lane.peer.node_id, payload, None, error=error)
+            self.tracer.trace("received", lane.peer.node_id, payload, None, error=error, handled=False)
         self.enforcer.apply(Outcome.MALFORMED, lane, str(error))

@@ -15,7 +15,7 @@ from oddwire.app.handler import Handler, check_callback, place, scope_of
 from oddwire.app.hookspecs import hookimpl
 from oddwire.app.options import Option
 from oddwire.app.rpc import RpcMethod
-from oddwire.errors import ExtensionError
+from oddwire.errors import ExtensionError, OddwireError
 from oddwire.schema import Message, schema_of
 from oddwire.session.basics import MAX_NAME, MAX_VERSIONS, is_version
 
@@ -35,6 +35,9 @@ OptionFunction = TypeVar("OptionFunction", bound=Callable[[Any], Any])
 AppCallback = TypeVar("AppCallback", bound="Callable[[Application], Coroutine[Any, Any, None]]")
 ConnectCallback = TypeVar("ConnectCallback", bound=Callable[[Context], Coroutine[Any, Any, None]])
 DisconnectCallback = TypeVar("DisconnectCallback", bound=Callable[[Context, str], Coroutine[Any, Any, None]])
+UndeliveredCallback = TypeVar(
+    "UndeliveredCallback", bound=Callable[[Context, Message | None, OddwireError], Coroutine[Any, Any, None]]
+)
 
 _NAME = re.compile(r"[a-z][a-z0-9]*([_-][a-z0-9]+)*")
 _MAX_FEATURE = 32767  # a feature map of 4 KiB: BOLT 1's init holds far more, no node announces that much
@@ -83,6 +86,7 @@ class Extension:
         self._shutdown: list[Callable[[Application], Coroutine[Any, Any, None]]] = []
         self._connect: list[Callable[[Context], Coroutine[Any, Any, None]]] = []
         self._disconnect: list[Callable[[Context, str], Coroutine[Any, Any, None]]] = []
+        self._undelivered: list[Callable[[Context, Message | None, OddwireError], Coroutine[Any, Any, None]]] = []
         if not isinstance(name, str) or not _NAME.fullmatch(name) or len(name) > MAX_NAME:
             text = f"lower-case words joined by '-' or '_', {MAX_NAME} characters at most"
             raise ExtensionError(f"{self.module}: an extension's name should be {text}, not {name!r}")
@@ -236,6 +240,17 @@ class Extension:
         self._disconnect.append(function)
         return function
 
+    def on_undelivered(self, function: UndeliveredCallback) -> UndeliveredCallback:
+        """Await the decorated ``async def (context, message, error)`` for a reliable message of ours that is lost.
+
+        The peer has refused it for good (``error`` is the `RemoteFailure`), or it was given up (`QuotaExceeded` of
+        ``outbox_seconds``), whichever process sent it. ``message`` is None if its bytes cannot be read any more. Called
+        once for each, and once more if the process ends before that is on disk.
+        """
+        check_callback(function, "called for lost messages", "context", "message", "error")
+        self._undelivered.append(function)
+        return function
+
     @property
     def messages(self) -> tuple[type[Message], ...]:
         """Every message class of the extension: handled, returned by a handler, or registered."""
@@ -316,6 +331,15 @@ class Extension:
         """Await what `on_connect` collected, in order."""
         for function in self._connect:
             await function(Context(app, self.name, peer))
+
+    @hookimpl
+    async def delivery_failed(
+        self, app: Application, peer: Peer, extension: str, message: Message | None, error: OddwireError
+    ) -> None:
+        """Await what `on_undelivered` collected, in order, for a message of this extension's."""
+        if extension == self.name:
+            for function in self._undelivered:
+                await function(Context(app, self.name, peer), message, error)
 
     @hookimpl
     async def peer_disconnected(self, app: Application, peer: Peer, reason: str) -> None:

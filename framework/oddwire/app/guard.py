@@ -186,7 +186,11 @@ class Guard:
     async def _check(self, peer: Peer) -> None:
         if not await self.allows(peer):
             self.counters.refused["allow"] += 1
-            raise Refuse(f"{self.extension} is not for this node", code=Code.NOT_ALLOWED)
+            raise self.not_allowed()
+
+    def not_allowed(self) -> Refuse:
+        """Return what a peer is told that may not talk to the extension."""
+        return Refuse(f"{self.extension} is not for this node", code=Code.NOT_ALLOWED)
 
     def _too_much(self, limit: str) -> Refuse:
         self.counters.refused[limit] += 1

@@ -16,7 +16,7 @@ from oddwire.app.handler import Handler
 from oddwire.app.options import Option
 from oddwire.app.rpc import RpcMethod
 from oddwire.codecs.base import Codec
-from oddwire.errors import DecodeError
+from oddwire.errors import DecodeError, OddwireError, Refuse
 from oddwire.schema import Message
 from oddwire.transports.base import NodeId, Transport
 from oddwire.values import Value
@@ -34,22 +34,24 @@ hookimpl: pluggy.HookimplMarker = pluggy.HookimplMarker(PROJECT)
 
 
 class TraceEvent(Value, kw_only=True):
-    """One message that came or went.
+    """One message that came or went, or one that had come and was refused, by its handler or on the way to it.
 
     ``message`` is None for a payload without a schema (``error`` None) or one that did not decode (``error`` says
-    why). ``time`` is `time.monotonic` in seconds. ``latency``, in seconds, is known for a received message that
+    why). ``error`` of a refused one is the `Refuse`, its code and text. ``handled`` is False for one received that
+    nobody takes: no handler, and no request that waits for it. ``time`` is `time.monotonic` in seconds. ``latency``, in seconds, is known for a received message that
     answers a request (since that was sent) and for a sent message that a handler returned (since what it answers
     was received); else it is None.
     """
 
-    direction: Literal["received", "sent"]
+    direction: Literal["received", "sent", "refused"]
     peer: NodeId
     type_id: int
     payload: bytes
     time: float
     message: Message | None = None
-    error: DecodeError | None = None
+    error: DecodeError | Refuse | None = None
     latency: float | None = None
+    handled: bool = True
 
     @property
     def size(self) -> int:
@@ -102,7 +104,10 @@ class Hooks:
 
     @hookspec
     def message_traced(self, app: Application, event: TraceEvent) -> None:
-        """See every message, received and sent. Not async. With no implementation loaded, tracing costs nothing."""
+        """See every message, received and sent, and again if it is refused.
+
+        Not async. With no implementation loaded, tracing costs nothing.
+        """
 
     @hookspec
     def handler_failed(
@@ -113,6 +118,18 @@ class Hooks:
         ``extension`` is the name of the plugin the handler belongs to; ``message`` is what it was handling, None
         for a peer hook. Not async. The failure is logged as well. The peer is told nothing of it, but that there
         was one, if it had sent a request.
+        """
+
+    @hookspec
+    def delivery_failed(
+        self, app: Application, peer: Peer, extension: str, message: Message | None, error: OddwireError
+    ) -> Awaitable[None] | None:
+        """Learn that a reliable message to a peer is lost: refused for good, or given up; may be async.
+
+        ``error`` is what its receipt raises: `RemoteFailure` with the peer's code and text, or `QuotaExceeded` of
+        ``outbox_seconds``. ``extension`` is the name of the plugin that sent it, in this process or an earlier one,
+        empty if it is not loaded; ``message`` is None if its bytes cannot be read any more. Called once for each, and
+        once more if the process ends before that is on disk. The loss is logged as well, as a warning.
         """
 
     @hookspec

@@ -79,11 +79,13 @@ class Lane:
         self.wake: asyncio.Future[None] | None = None  # set while the worker sleeps
         self.worker: asyncio.Task[None] | None = None
 
-    def drop_messages(self) -> None:
-        """Forget the messages that wait; greetings and farewells, which are nobody's, stay."""
+    def drop_messages(self) -> int:
+        """Forget the messages that wait, and return how many; greetings and farewells, which are nobody's, stay."""
         kept = [entry for entry in self.queue if entry[1] == 0]
+        dropped = len(self.queue) - len(kept)
         self.queue.clear()
         self.queue.extend(kept)
+        return dropped
 
     def greet(self, greeting: Greeting | None) -> None:
         """Begin to greet a connection, or end it."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from oddwire.app.context import Context
 from oddwire.app.guard import Guard
 from oddwire.app.lane import MESSAGE_WEIGHT, Lane, Run
+from oddwire.app.policy import Outcome
 from oddwire.app.router import Route
 from oddwire.schema import Message
 
@@ -42,16 +43,26 @@ class LongerWay:
         if await guard.allows(context.peer):
             return await run(context, message)
         guard.counters.dropped["allow"] += 1
+        refusal = guard.not_allowed()
+        self._dispatcher.enforcer.refused(
+            Outcome.NOT_ALLOWED, context.peer.node_id, refusal, message=message, extension=guard.extension
+        )
         return None
 
     def attend(self, lane: Lane, route: Route, message: Message, payload: bytes) -> None:
         """Take a message that has come: for a request that waits for it, or for its handler."""
         asked = lane.answer(message)
         run: Run | None = route.handler
+        taken = asked is not None or run is not None
         if self._dispatcher.tracer is not None:
-            received = self._dispatcher.tracer.trace("received", lane.peer.node_id, payload, message, since=asked)
+            received = self._dispatcher.tracer.trace(
+                "received", lane.peer.node_id, payload, message, since=asked, handled=taken
+            )
             if run is not None:
                 run = functools.partial(self._timed, lane, run, received)
+        if not taken:
+            enforcer = self._dispatcher.enforcer
+            enforcer.apply(Outcome.UNHANDLED, lane, enforcer.describe(payload))
         if asked is not None or run is None:
             return
         if route.guard is not None:

@@ -6,19 +6,33 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
 from enum import Enum
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from oddwire.app.context import Context
+from oddwire.app.context import Context, Peer
 from oddwire.app.interrupts import must_pass
 from oddwire.app.lane import Lane
 from oddwire.app.plugins import HookCall
 from oddwire.codecs.registry import Registry
-from oddwire.errors import ConnectionClosed, DecodeError, MalformedMessage, OddwireError, PeerNotConnected, Refuse
+from oddwire.durations import duration
+from oddwire.errors import (
+    CodecError,
+    ConnectionClosed,
+    DecodeError,
+    MalformedMessage,
+    OddwireError,
+    PeerNotConnected,
+    Refuse,
+)
+from oddwire.printable import printable
 from oddwire.schema import Message
-from oddwire.transports.base import Transport
+from oddwire.session.kinds import describe_code
+from oddwire.transports.base import NodeId, Transport
 
 if TYPE_CHECKING:
     from oddwire.app.application import Application
+    from oddwire.app.trace import Tracer
+    from oddwire.session.routes import Loss
 
 __all__ = ["POLICY", "Enforcer", "Outcome", "Policy", "decode_error"]
 
@@ -31,11 +45,20 @@ class Outcome(Enum):
     UNKNOWN_ODD = "unknown odd type"
     UNKNOWN_EVEN = "unknown even type"
     MALFORMED = "malformed message"
+    UNHANDLED = "message without a handler"
+    NOT_ALLOWED = "message not allowed"
+    REFUSED = "message refused"
+    DECLINED = "reliable message refused for good"
+    UNDELIVERED = "reliable message not delivered"
+    DROPPED = "messages not handled"
     HANDLER_RAISED = "handler failed"
 
 
 class Policy(NamedTuple):
-    """What to do about it: how loud to log, and whether to warn the peer, to hang up, to call `handler_failed`."""
+    """What to do about it: how loud to log, and whether to warn the peer, to hang up, to call the hook that is for it.
+
+    That is `handler_failed`, and `delivery_failed` for what was not delivered.
+    """
 
     log: int
     warn: bool = False
@@ -48,6 +71,12 @@ POLICY: Final = {
     Outcome.UNKNOWN_ODD: Policy(logging.DEBUG),  # BOLT 1: it's OK to be odd
     Outcome.UNKNOWN_EVEN: Policy(logging.INFO, warn=True, disconnect=True),  # BOLT 1: must close the connection
     Outcome.MALFORMED: Policy(logging.INFO, warn=True),
+    Outcome.UNHANDLED: Policy(logging.DEBUG),  # of a type that is known: what a request waits for may come too late
+    Outcome.NOT_ALLOWED: Policy(logging.DEBUG),
+    Outcome.REFUSED: Policy(logging.INFO),  # the peer is told, if it has asked
+    Outcome.DECLINED: Policy(logging.INFO),  # the peer is told, and it is lost
+    Outcome.UNDELIVERED: Policy(logging.WARNING, report=True),  # ours: nobody may be left to wait for its receipt
+    Outcome.DROPPED: Policy(logging.WARNING),  # the application has closed before
     Outcome.HANDLER_RAISED: Policy(logging.ERROR, report=True),  # the peer is told nothing; a request has failed
 }
 
@@ -75,11 +104,27 @@ class Enforcer:
         transport: Transport,
         on_failure: Sequence[HookCall],
         spawn: Callable[[Coroutine[Any, Any, None]], object],
+        *,
+        on_loss: Sequence[HookCall] = (),
+        tracer: Tracer | None = None,
     ) -> None:
         self._app = app
         self._transport = transport
         self._on_failure = (*on_failure,)
+        self._on_loss = (*on_loss,)
         self._spawn = spawn
+        self._tracer = tracer
+
+    @cached_property
+    def _names(self) -> dict[int, str]:
+        return {schema.type_id: name for name, schema in self._app.registry.by_name.items()}
+
+    def describe(self, payload: bytes) -> str:
+        """Return what a message is called: ``shop.Order 0x8c01``, or ``type 0x8c01`` if nobody here knows it."""
+        if len(payload) < 2:
+            return "a message that is not there any more"
+        type_id = int.from_bytes(payload[:2], "big")
+        return f"{self._names.get(type_id, 'type')} {type_id:#06x}"
 
     def apply(self, outcome: Outcome, lane: Lane, text: str) -> None:
         """Deal with a payload that no handler will see; ``text`` says what is wrong with it."""
@@ -91,6 +136,60 @@ class Enforcer:
         if policy.disconnect:
             lane.hung_up = True
             self._spawn(self._hang_up(lane, told))
+
+    def refused(
+        self,
+        outcome: Outcome,
+        node_id: NodeId,
+        refusal: Refuse,
+        payload: bytes = b"",
+        message: Message | None = None,
+        extension: str = "",
+    ) -> None:
+        """Tell of a message that is known and was not taken; ``payload`` may be left out where there is its message."""
+        policy = POLICY[outcome]
+        if not payload and message is not None and (self._tracer is not None or logger.isEnabledFor(policy.log)):
+            payload = _encoded(self._app, message)
+        if logger.isEnabledFor(policy.log):
+            by = f" by {extension!r}" if extension else ""
+            what, why = self.describe(payload), printable(str(refusal)) or "without a word"
+            code = describe_code(refusal.code)
+            logger.log(policy.log, "%s%s: %s from %s, with %s: %s", outcome.value, by, what, node_id, code, why)
+        if self._tracer is not None:
+            self._tracer.trace("refused", node_id, payload, message, error=refusal)
+
+    def undelivered(self, loss: Loss, extension: str) -> None:
+        """Tell of a reliable message of ours that is lost; ``extension`` is whose it was, empty for one not loaded."""
+        policy, error = POLICY[Outcome.UNDELIVERED], loss.failure()
+        logger.log(
+            policy.log,
+            "%s: %s%s to %s, with %s: %s; it was %s old",
+            Outcome.UNDELIVERED.value,
+            self.describe(loss.payload),
+            f" of {extension!r}" if extension else "",
+            loss.node_id,
+            describe_code(loss.code),
+            printable(str(error)) or "without a word",
+            "nobody knows how" if loss.age is None else duration(round(loss.age, 2)),
+        )
+        if self._on_loss and policy.report:
+            try:
+                message = self._app.registry.decode(loss.payload)
+            except DecodeError:
+                message = None  # of a class that has changed, or is not there any more
+            peer = self._app.peer(loss.node_id)
+            self._spawn(self._report(peer, extension, message, error))
+
+    async def _report(self, peer: Peer, extension: str, message: Message | None, error: OddwireError) -> None:
+        for call in self._on_loss:
+            try:
+                await call.finish(app=self._app, peer=peer, extension=extension, message=message, error=error)
+            except BaseException as failure:
+                self.failed(Context(self._app, call.plugin, peer), None, failure)
+
+    def dropped(self, node_id: NodeId, count: int) -> None:
+        """Tell how many messages of a peer were not handled before the end."""
+        logger.log(POLICY[Outcome.DROPPED].log, "%d %s before the end, from %s", count, Outcome.DROPPED.value, node_id)
 
     def failed(self, context: Context, message: object, error: BaseException, ending: bool = True) -> None:
         """Deal with an exception of the author's code, or let it pass if it is ours to obey.
@@ -104,7 +203,10 @@ class Enforcer:
             finally:
                 del error  # its traceback holds this frame, which would hold it
         if isinstance(error, Refuse):
-            logger.debug("%r refuses what %s sent: %s", context.extension, context.peer, error)
+            handled = message if isinstance(message, Message) else None
+            self.refused(
+                Outcome.REFUSED, context.peer.node_id, error, message=handled, extension=context.extension
+            )
             return
         policy = POLICY[Outcome.HANDLER_RAISED]
         handled = message if isinstance(message, Message) else None
@@ -130,3 +232,11 @@ class Enforcer:
             logger.warning("cannot hang up on %s: %s", lane.peer, error)
         finally:
             lane.hung_up = False  # a transport that cannot hang up goes on
+
+
+def _encoded(app: Application, message: Message) -> bytes:
+    """Give a message's payload again, where only the message is at hand."""
+    try:
+        return app.registry.encode(message)
+    except CodecError:  # the handler has changed what it was given
+        return b""

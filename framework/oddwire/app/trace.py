@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from oddwire.app.hookspecs import TraceEvent
 from oddwire.app.plugins import HookCall
-from oddwire.errors import DecodeError
+from oddwire.errors import DecodeError, Refuse
 from oddwire.schema import Message
 from oddwire.transports.base import NodeId
 
@@ -30,13 +30,14 @@ class Tracer:
 
     def trace(
         self,
-        direction: Literal["received", "sent"],
+        direction: Literal["received", "sent", "refused"],
         node_id: NodeId,
         payload: bytes,
         message: Message | None,
         *,
-        error: DecodeError | None = None,
+        error: DecodeError | Refuse | None = None,
         since: float | None = None,
+        handled: bool = True,
     ) -> float:
         """Tell of one message; ``since`` is the time its latency counts from. Returns the time now."""
         now = time.monotonic()
@@ -49,6 +50,7 @@ class Tracer:
             message=message,
             error=error,
             latency=None if since is None else now - since,
+            handled=handled,
         )
         for call in self._calls:
             try:

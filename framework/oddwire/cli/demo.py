@@ -60,6 +60,9 @@ class _Alice:
     @hookimpl
     def message_traced(self, event: TraceEvent) -> None:
         """Enter it."""
+        if event.direction == "refused":
+            self._ledger.fail(f"alice: {event.error}")
+            return
         delivery = Delivery(event.payload, event.time + time.time() - time.monotonic())
         direction: Direction = "alice → bob" if event.direction == "sent" else "bob → alice"
         self._ledger.write(direction, event.direction, delivery)

@@ -79,7 +79,8 @@ class Event:
                 return f"{paint('red', 'error')}         {peer + '  ' if peer else ''}{self.text}"
         arrow = paint("cyan", "<-") if self.event == "received" else paint("green", "->")
         latency = "" if self.latency is None else paint("dim", f"  {self.latency * 1000:.2f} ms")
-        return f"{arrow} {peer}  {self._content(paint)}{latency}"
+        remark = "" if self.text is None else paint("dim", f"  ({self.text})")
+        return f"{arrow} {peer}  {self._content(paint)}{latency}{remark}"
 
     def _content(self, paint: Callable[[str, str], str]) -> str:
         payload = self.payload or b""

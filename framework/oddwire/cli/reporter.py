@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from oddwire.app import TraceEvent, hookimpl
 from oddwire.cli.events import Event, Printer
+from oddwire.errors import OddwireError
 from oddwire.proto.keys import NodeId
-from oddwire.schema import Message
+from oddwire.schema import Message, schema_of
 
 if TYPE_CHECKING:
     from oddwire.app import Application, Peer
@@ -49,8 +50,13 @@ class Reporter:
         """Print it; a message that does not decode is printed as received, and what is wrong with it as an error."""
         if event.peer not in self._shown:
             self._connected(app.peer(event.peer))
+        if event.direction == "refused":
+            what = f"{self._names.get(event.type_id, 'type')} {event.type_id:#06x}"
+            self._printer.event(self._error(event, f"{what} refused: {event.error}"))
+            return
         shown = Event(
             event=event.direction,
+            text=None if event.handled or event.message is None else "nobody here handles it",
             time=event.time + time.time() - time.monotonic(),
             peer=event.peer,
             type_id=event.type_id,
@@ -61,16 +67,17 @@ class Reporter:
         )
         self._printer.event(shown)
         if event.error is not None:
-            self._printer.event(
-                Event(
-                    event="error",
-                    peer=event.peer,
-                    type_id=event.type_id,
-                    schema=shown.schema,
-                    payload=event.payload,
-                    text=str(event.error),
-                )
-            )
+            self._printer.event(self._error(event, str(event.error)))
+
+    def _error(self, event: TraceEvent, text: str) -> Event:
+        return Event(
+            event="error",
+            peer=event.peer,
+            type_id=event.type_id,
+            schema=self._names.get(event.type_id),
+            payload=event.payload,
+            text=text,
+        )
 
     @hookimpl
     def handler_failed(self, peer: Peer, extension: str, message: Message | None, error: BaseException) -> None:
@@ -78,6 +85,15 @@ class Reporter:
         what = "a peer hook" if message is None else f"the handler of {type(message).__name__}"
         text = f"{what} of {extension!r} failed: {type(error).__name__}: {error}"
         self._printer.event(Event(event="error", peer=peer.node_id, text=text))
+
+    @hookimpl
+    def delivery_failed(self, peer: Peer, extension: str, message: Message | None, error: OddwireError) -> None:
+        """Print it; the log has its code and age."""
+        what = f"a message of {extension or 'an extension that is not loaded'}"
+        if message is not None:
+            type_id = schema_of(message).type_id
+            what = f"{self._names.get(type_id, type(message).__name__)} {type_id:#06x}"
+        self._printer.event(Event(event="error", peer=peer.node_id, text=f"{what} was not delivered: {error}"))
 
     def _connected(self, peer: Peer) -> None:
         info = peer.info

@@ -9,6 +9,7 @@ from typing import Final
 
 from oddwire.errors import StoreError
 from oddwire.files import FileLock, open_database
+from oddwire.session.ages import MOST_ABSENT
 from oddwire.session.guard import SqlGuard
 
 __all__ = ["MEMORY", "Database", "explain"]
@@ -17,7 +18,7 @@ MEMORY: Final = ":memory:"
 """The path of a database that lasts as long as the process."""
 
 _APPLICATION_ID: Final = 0x0DD_C0DD
-_VERSION: Final = 1
+_VERSION: Final = 2
 # `next` and `base` are numbers as in oddwire.session.reliable; lanes are 8 bytes, as SQLite has no unsigned integers
 _SCHEMA: Final = """
 CREATE TABLE oddwire_state (clean INTEGER NOT NULL);
@@ -42,6 +43,18 @@ CREATE TABLE oddwire_values (
     extension TEXT NOT NULL, key BLOB NOT NULL, value NOT NULL, PRIMARY KEY (extension, key)
 ) WITHOUT ROWID;
 """
+# What has changed since a version, by version; a new database goes the same way. In 1 messages were made when the clock
+# on the wall said so: those older than one absence may count (see oddwire.session.ages) were not, if it was wrong
+_CHANGES: Final = {
+    1: f"""
+CREATE TABLE oddwire_clock (
+    id INTEGER PRIMARY KEY CHECK (id = 1), seconds REAL NOT NULL, wall REAL NOT NULL, boot TEXT NOT NULL,
+    uptime REAL NOT NULL
+);
+ALTER TABLE oddwire_values ADD COLUMN form INTEGER NOT NULL DEFAULT 0;
+UPDATE oddwire_outbox SET made = max(made, (SELECT max(made) FROM oddwire_outbox) - {MOST_ABSENT});
+""",
+}
 
 
 class Database:
@@ -91,10 +104,10 @@ class Database:
         if version > _VERSION:
             text = f"{path} is of version {version}, which a later oddwire wrote; this one reads up to {_VERSION}"
             raise StoreError(text, path=path, reason="newer")
-        if version == 0:
-            writer.executescript(
-                f"BEGIN; {_SCHEMA} PRAGMA application_id = {_APPLICATION_ID}; PRAGMA user_version = {_VERSION}; COMMIT;"
-            )
+        if version < _VERSION:
+            made = "" if version else f"{_SCHEMA} PRAGMA application_id = {_APPLICATION_ID};"
+            changes = "".join(_CHANGES[number] for number in range(version or 1, _VERSION))
+            writer.executescript(f"BEGIN IMMEDIATE; {made} {changes} PRAGMA user_version = {_VERSION}; COMMIT;")
         (self.clean,) = writer.execute("SELECT clean FROM oddwire_state").fetchone()
         writer.execute("UPDATE oddwire_state SET clean = 0")
         self.guard = SqlGuard(writer)

@@ -48,6 +48,9 @@ class InboxHost(Protocol):
     def attempt_failed(self, node_id: NodeId, payload: bytes, error: Exception, attempt: int) -> None:
         """Learn that a handler raised what is no `Refuse`; after attempt `ATTEMPTS` the message is refused."""
 
+    def refused(self, node_id: NodeId, payload: bytes, refusal: Refusal) -> None:
+        """Learn that a message is refused for good."""
+
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a task that ends with the application at the latest."""
         raise NotImplementedError
@@ -271,7 +274,7 @@ class Inbox:
                 if not receiver.is_next(epoch, sequence) or self._closed.is_set():
                     break
                 if receiver.tries >= ATTEMPTS:
-                    self._refuse(lane, Refusal(sequence, Code.INTERNAL, ""))
+                    self._refuse(lane, payload, Refusal(sequence, Code.INTERNAL, ""))
                     return
                 counted = receiver.careful > 0
                 try:
@@ -288,7 +291,7 @@ class Inbox:
                         unit.at_end(lambda: self._finish(lane, sequence))
                 except Refuse as refusal:
                     if receiver.is_next(epoch, sequence):
-                        self._refuse(lane, Refusal(sequence, refusal.code, clip(refusal.text)))
+                        self._refuse(lane, payload, Refusal(sequence, refusal.code, clip(refusal.text)))
                 except (StoreError, _Superseded):
                     raise
                 except Exception as error:
@@ -329,11 +332,12 @@ class Inbox:
         lane.receiver.finished(sequence)
         self._note(lane)
 
-    def _refuse(self, lane: _Lane, refusal: Refusal) -> None:
+    def _refuse(self, lane: _Lane, payload: bytes, refusal: Refusal) -> None:
         self._gathered.refusals.setdefault(lane, []).append(refusal)
         lane.receiver.finished(refusal.sequence)
         self._note(lane, keep=lane.kept)
         self._store.touch()
+        self._host.refused(lane.peer.node_id, payload, refusal)
 
     def _note(self, lane: _Lane, keep: bool = True) -> None:
         receiver = lane.receiver

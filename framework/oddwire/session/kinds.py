@@ -37,6 +37,8 @@ __all__ = [
     "Scope",
     "Spoken",
     "UnknownFrame",
+    "count_as",
+    "describe_code",
 ]
 
 MAX_NUMBER: Final = 2**62 - 1
@@ -87,6 +89,20 @@ class Code(IntEnum):
     UNSUPPORTED = 8
     TOO_LARGE = 9
     EXPIRED = 10
+
+
+def describe_code(code: int) -> str:
+    """Return a code as people read it, with its name if it is one of ours: ``code 9 (TOO_LARGE)``, ``code 1400``."""
+    return f"code {code} ({Code(code).name})" if code in _CODES else f"code {code}"
+
+
+def count_as(code: int) -> str:
+    """Return what failures with a code are counted as: one of few names, whatever codes a peer makes up."""
+    return Code(code).name.lower() if code in _CODES else "application" if code >= _APPLICATION else "unknown"
+
+
+_CODES: Final = frozenset(Code)
+_APPLICATION: Final = 1000  # from here on they are the application's own
 
 
 class HelloFlag(IntEnum):

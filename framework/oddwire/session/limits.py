@@ -146,14 +146,19 @@ class Counters:
 
     ``refused`` are a peer's requests, messages and transfers answered with a failure; ``dropped`` what was ignored
     without one; ``throttled`` how often a peer was read later; ``exceeded`` calls of ours that raised `QuotaExceeded`.
+    ``undelivered`` are reliable messages of ours that a peer refused for good, or that were given up, and ``declined``
+    those of peers that were refused for good here, both by the name of their `Code` in lower case: ``expired``,
+    ``refused``, ``unsupported``; ``application`` for all codes that are an application's own.
     """
 
-    __slots__ = ("dropped", "exceeded", "refused", "throttled")
+    __slots__ = ("declined", "dropped", "exceeded", "refused", "throttled", "undelivered")
 
     def __init__(self) -> None:
+        self.declined: Counter[str] = Counter()
         self.dropped: Counter[str] = Counter()
         self.exceeded: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
+        self.undelivered: Counter[str] = Counter()
         self.throttled: Counter[str] = Counter()
 
     def add(self, other: Counters) -> None:

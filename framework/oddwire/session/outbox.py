@@ -5,37 +5,43 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-import time
 from collections.abc import Callable, Mapping
 from functools import partial
+from itertools import accumulate, islice
 from types import MappingProxyType
-from typing import Final
+from typing import Final, TypeAlias
 
 from oddwire.errors import ConnectionClosed, LocalProtocolError, RemoteFailure, StoreError
 from oddwire.proto.keys import NodeId
+from oddwire.session.ages import Ages
 from oddwire.session.database import Database
-from oddwire.session.frames import Ack, encode_data
+from oddwire.session.frames import MAX_NUMBER, Ack, Code, encode_data
+from oddwire.session.kinds import count_as
 from oddwire.session.limits import Allowance, Counters, Limits
 from oddwire.session.quotas import OutboxQuotas
 from oddwire.session.receipt import Failure, Receipt
 from oddwire.session.reliable import Sender
-from oddwire.session.routes import Peer, Route, Row, Share
+from oddwire.session.routes import Loss, Peer, Route, Row, Share
 from oddwire.session.store import Store
+from oddwire.session.table import OutboxTable
 
 __all__ = ["Outbox"]
 
 logger = logging.getLogger("oddwire.session")
+
+_Failures: TypeAlias = dict[int, tuple[int, Failure]]  # by number: the code, and what makes the error
 
 
 class Outbox:
     """Every peer's reliable messages, as a part of the store.
 
     ``limits`` hold for each peer, ``allowances``, by lane, for each peer within that: those of the extensions whose
-    lanes they are. ``ready`` is called with a linked peer for which `outgoing` may have something. How the session uses
-    it:
+    lanes they are. ``ready`` is called with a linked peer for which `outgoing` may have something, ``lost`` with each
+    message that is refused for good or given up: once, and once more if the process ends before that is on disk, as
+    it then goes out again. How the session uses it:
 
     - A peer has said hello: `connected`; it is gone: `disconnected`.
-    - An ack has come: `acknowledged`. It is `deadline`: `tick`. Once a minute or so: `expire`.
+    - An ack has come: `acknowledged`. It is `deadline`: `tick`. Once a minute or so: `expire`, again while it finds any.
     - After each of these, and when ``ready`` is called: send what `outgoing` gives.
     """
 
@@ -45,18 +51,20 @@ class Outbox:
         *,
         limits: Limits,
         ready: Callable[[NodeId], None],
+        lost: Callable[[Loss], object],
         allowances: Mapping[int, Allowance] = MappingProxyType({}),
-        clock: Callable[[], float] = time.time,
+        ages: Ages | None = None,
     ) -> None:
         self._store = store
         self._quotas = OutboxQuotas(limits, allowances)
         self._ready = ready
-        self._clock = clock
+        self._lost = lost
+        self._ages = ages or Ages()
         self._peers: dict[NodeId, Peer] = {}
         self._ids = 0
         self._gathered = Share()
         self._writing = Share()
-        self._reader: sqlite3.Connection | None = None
+        self._table = OutboxTable()
         self._closed = ""
         store.add(self)
 
@@ -94,10 +102,13 @@ class Outbox:
         self._quotas.admit(peer, lane, size)
         if route is None:
             self._ids += 1
-            epoch = int(self._clock() * 1e6)
-            route = peer.routes[lane] = self._route(self._ids, peer, lane, (epoch, 0, 1, 1))
+            route = peer.routes[lane] = self._route(self._ids, peer, lane, (self._epoch(), 0, 1, 1))
         route.add(1, size)
         return route
+
+    def _epoch(self) -> int:
+        # Greater than those before, as a rule; where not, the peer says so, and the lane is numbered anew
+        return min(max(int(self._ages.wall() * 1e6), 1), MAX_NUMBER - 1)
 
     def _gather(self, route: Route, payload: bytes, receipt: Receipt) -> None:
         number = route.next
@@ -109,7 +120,7 @@ class Outbox:
             receipt.settle(partial(ConnectionClosed, self._closed))
         share = self._gathered
         share.touched[route] = None
-        share.rows.append(Row(route, number, self._clock(), payload, receipt))
+        share.rows.append(Row(route, number, self._ages(), payload, receipt))
 
     @staticmethod
     def _withdraw(route: Route, payload: bytes, receipt: Receipt) -> None:
@@ -146,23 +157,12 @@ class Outbox:
             sender = route.sender
             first, count = sender.wanted()
             if count:
-                sender.load(self._read(route, first, count))
+                sender.load(self._table.payloads(route, first, count))
             taken = sender.take(now)
             if taken:
                 lane, epoch, base = route.lane, sender.epoch, sender.base - sender.offset
                 frames += [encode_data(lane, epoch, base, sequence, payload) for sequence, payload in taken]
         return frames
-
-    def _read(self, route: Route, first: int, count: int) -> list[bytes]:
-        if self._reader is None:
-            return []
-        query = "SELECT number, payload FROM oddwire_outbox WHERE route = ? AND number >= ? ORDER BY number LIMIT ?"
-        try:
-            rows = self._reader.execute(query, (route.id, first, count)).fetchall()
-        except sqlite3.Error:
-            logger.exception("the outbox for %s cannot be read", route.peer.node_id)
-            return []
-        return [payload for place, (number, payload) in enumerate(rows, first) if number == place]
 
     def acknowledged(self, node_id: NodeId, ack: Ack, now: float) -> bool:
         """Take a peer's ack of a lane; say whether there is such a lane."""
@@ -181,7 +181,7 @@ class Outbox:
             self._gathered.renumbered[route] = (epoch, 0)
             self._store.touch()
         if stop > first:
-            self._settle(route, first, stop, {n: partial(_refused, *reason) for n, reason in failures.items()})
+            self._settle(route, first, stop, _refused(failures))
             if failures:
                 self._store.touch()  # the peer remembers them until our base on disk is past them
         return True
@@ -193,10 +193,12 @@ class Outbox:
         if route is not None:
             first, stop, failures, _ = route.sender.give_up(sequence + route.sender.offset, code, text)
             if stop > first:
-                self._settle(route, first, stop, {n: partial(_refused, *reason) for n, reason in failures.items()})
+                self._settle(route, first, stop, _refused(failures))
                 self._store.touch()  # what follows is sent once that is on disk
 
-    def _settle(self, route: Route, first: int, stop: int, failures: dict[int, Failure]) -> None:
+    def _settle(self, route: Route, first: int, stop: int, failures: _Failures) -> None:
+        if failures:
+            self._report(route, failures)
         size = 0
         for number in range(first, stop):
             size += route.sizes.popleft()
@@ -204,12 +206,20 @@ class Outbox:
             if receipt is None:
                 continue
             if number in failures:  # told once it is on disk: a message that was given up does not go out after all
-                self._gathered.failed.append((receipt, failures[number]))
+                self._gathered.failed.append((receipt, failures[number][1]))
             else:
                 receipt.settle(None)
         route.add(first - stop, -size)
         self._gathered.touched[route] = None
         self._store.touch_later()
+
+    def _report(self, route: Route, failures: _Failures) -> None:
+        now, kept = self._ages(), self._table.kept(route, min(failures), max(failures) + 1)
+        for number, (code, failure) in failures.items():
+            self.counters.undelivered[count_as(code)] += 1
+            made, payload = kept.get(number, (None, b""))
+            age = None if made is None else now - made
+            self._lost(Loss(route.peer.node_id, route.lane, payload, code, failure, age))
 
     def deadline(self, node_id: NodeId) -> float:
         """Give when `tick` is due for a peer, in the time that the others are told; infinity for never."""
@@ -229,37 +239,29 @@ class Outbox:
         return (peer.load.messages, peer.load.bytes) if peer else (0, 0)
 
     def expire(self) -> int:
-        """Give up what is too old, and say how many that were. Raises `StoreError` if the outbox cannot be read."""
-        if self._reader is None:
-            return 0
-        now, count = self._clock(), 0
+        """Give up what is too old, and return how many that were: some of them, if they are many."""
+        now, count, waits = self._ages(), 0, False
         for peer in self._peers.values():
             for route in peer.routes.values():
                 first, seconds = route.sender.settled, self._quotas.least("outbox_seconds", route.lane)
-                stop = self._first_younger(route, first, now - seconds)
+                some = sum(total <= _AT_ONCE for total in accumulate(islice(route.sizes, _MOST))) or 1
+                end = min(first + some, route.sender.stop)
+                waits = waits or end > first
+                stop = self._table.first_younger(route, first, end, now - seconds)
                 if stop > first:
                     failure = self._quotas.too_old(route.lane, seconds, stop - first)
                     route.sender.expire(stop)
-                    self._settle(route, first, stop, dict.fromkeys(range(first, stop), failure))
+                    self._settle(route, first, stop, dict.fromkeys(range(first, stop), (Code.EXPIRED, failure)))
                     self._store.touch()
                     count += stop - first
+        if waits and self._ages.is_due(_MARKED):
+            self._store.touch_later()
         return count
-
-    def _first_younger(self, route: Route, first: int, cutoff: float) -> int:
-        if first == route.sender.stop or self._reader is None:
-            return first
-        try:
-            query = "SELECT number, made FROM oddwire_outbox WHERE route = ? AND number >= ? ORDER BY number"
-            for number, made in self._reader.execute(query, (route.id, first)):
-                if made >= cutoff:
-                    return int(number)
-        except sqlite3.Error:
-            logger.exception("the outbox for %s cannot be read", route.peer.node_id)
-            return first
-        return route.sender.stop
 
     def close(self) -> None:
         """Tell all who wait for a receipt, now or later, that they will not hear; what is in the outbox stays."""
+        if not self._closed and any(peer.load.messages for peer in self._peers.values()):
+            self._store.touch_later()  # for the clocks to be written down
         self._closed = "the application is closed; what is in the outbox goes out once it runs again"
         failure = partial(ConnectionClosed, self._closed)
         for peer in self._peers.values():
@@ -271,15 +273,14 @@ class Outbox:
 
     def load(self, database: Database) -> None:
         """Read what was left over."""
-        self._reader = database.reader
-        routes: dict[int, Route] = {}
-        query = "SELECT id, peer, lane, epoch, start, base, next FROM oddwire_routes"
-        for id_, node_id, lane, *numbers in database.reader.execute(query).fetchall():
-            peer, number = self._peer(NodeId(node_id)), int.from_bytes(lane)
-            routes[id_] = peer.routes[number] = self._route(id_, peer, number, tuple(numbers))
+        table, routes = self._table, dict[int, Route]()
+        table.load(database.reader)
+        self._ages.resume(*table.mark())
+        for id_, node_id, lane, numbers in table.routes():
+            peer = self._peer(node_id)
+            routes[id_] = peer.routes[lane] = self._route(id_, peer, lane, numbers)
             self._ids = max(self._ids, id_)
-        sizes = database.reader.execute("SELECT route, length(payload) FROM oddwire_outbox ORDER BY route, number")
-        for id_, size in sizes:
+        for id_, size in table.sizes():
             route = routes[id_]
             route.sizes.append(size)
             route.add(1, size)
@@ -291,34 +292,16 @@ class Outbox:
         """Take what was gathered for the commit."""
         share, self._writing, self._gathered = self._gathered, self._gathered, Share()
         share.settled = {route: route.sender.settled for route in share.touched}
+        if self._ages.is_due() and any(peer.load.messages for peer in self._peers.values()):
+            share.mark = self._ages.mark()
         for route, (epoch, _) in share.renumbered.items():
             sender = route.sender
-            epoch = max(int(self._clock() * 1e6), epoch + 1, sender.epoch + 1)
+            epoch = max(self._epoch(), epoch + 1, sender.epoch + 1)
             share.renumbered[route] = (epoch, sender.settled - 1)
 
     def write(self, writer: sqlite3.Connection) -> None:
         """Write it."""
-        share = self._writing
-        routes, done = [], []
-        for route in share.touched:
-            sender = route.sender
-            epoch, start = share.renumbered.get(route, (sender.epoch, sender.offset))
-            base = share.settled[route]
-            lane = route.lane.to_bytes(8)
-            routes.append((route.id, route.peer.node_id, lane, epoch, start, base, route.next))
-            if base > sender.base:
-                done.append((route.id, base))
-        if routes:
-            writer.executemany(
-                "INSERT INTO oddwire_routes VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE "
-                "SET epoch = excluded.epoch, start = excluded.start, base = excluded.base, next = excluded.next",
-                routes,
-            )
-        if done:  # first: what they leave is room for the others
-            writer.executemany("DELETE FROM oddwire_outbox WHERE route = ? AND number < ?", done)
-        if share.rows:
-            rows = [(route.id, number, made, payload) for route, number, made, payload, _ in share.rows]
-            writer.executemany("INSERT INTO oddwire_outbox VALUES (?, ?, ?, ?)", rows)
+        self._table.write(writer, self._writing)
 
     def end(self, error: StoreError | None) -> None:
         """Send what is on disk now; or take back what is not."""
@@ -378,5 +361,11 @@ _NEVER: Final = float("inf")
 _RETRY: Final = 5.0  # seconds until what could not be deleted is tried again, if nothing else is committed
 
 
-def _refused(code: int, text: str) -> RemoteFailure:
-    return RemoteFailure(text, code=code)
+_MARKED: Final = 3600.0  # seconds between two marks of the clocks, if nothing else is committed
+# What is given up in one go: each is reported, and others have to have their turn
+_MOST: Final = 256
+_AT_ONCE: Final = 1 << 20  # bytes
+
+
+def _refused(failures: Mapping[int, tuple[int, str]]) -> _Failures:
+    return {number: (code, partial(RemoteFailure, text, code=code)) for number, (code, text) in failures.items()}

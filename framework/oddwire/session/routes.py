@@ -7,10 +7,11 @@ from typing import NamedTuple
 from weakref import WeakValueDictionary
 
 from oddwire.proto.keys import NodeId
+from oddwire.session.ages import Mark
 from oddwire.session.receipt import Failure, Receipt
 from oddwire.session.reliable import Sender
 
-__all__ = ["Load", "Peer", "Route", "Row", "Share"]
+__all__ = ["Load", "Loss", "Peer", "Route", "Row", "Share"]
 
 
 class Load:
@@ -58,7 +59,7 @@ class Peer:
 
 
 class Row(NamedTuple):
-    """One message: its number, when it was made in seconds since 1970, and whose receipt hears of it."""
+    """One message: its number, when it was made by the clock of `Ages`, and whose receipt hears of it."""
 
     route: Route
     number: int
@@ -67,12 +68,27 @@ class Row(NamedTuple):
     receipt: Receipt
 
 
+class Loss(NamedTuple):
+    """A message that will not be delivered: why, by ``code`` and what its receipt raises, and how old it is in seconds.
+
+    ``payload`` is empty, and ``age`` None, if the database does not give them any more.
+    """
+
+    node_id: NodeId
+    lane: int
+    payload: bytes
+    code: int
+    failure: Failure
+    age: float | None
+
+
 class Share:
     """What one commit writes."""
 
-    __slots__ = ("failed", "renumbered", "rows", "settled", "touched")
+    __slots__ = ("failed", "mark", "renumbered", "rows", "settled", "touched")
 
     def __init__(self) -> None:
+        self.mark: Mark | None = None
         self.rows: list[Row] = []
         self.failed: list[tuple[Receipt, Failure]] = []
         self.touched: dict[Route, None] = {}

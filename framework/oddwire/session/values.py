@@ -43,7 +43,7 @@ class Values:
         kept = [(*place, value) for place, value in self._writing.items() if value is not None]
         deleted = [place for place, value in self._writing.items() if value is None]
         if kept:
-            writer.executemany("INSERT OR REPLACE INTO oddwire_values VALUES (?, ?, ?)", kept)
+            writer.executemany("INSERT OR REPLACE INTO oddwire_values (extension, key, value) VALUES (?, ?, ?)", kept)
         if deleted:
             writer.executemany("DELETE FROM oddwire_values WHERE extension = ? AND key = ?", deleted)
 

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
+import re
+import sqlite3
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -344,3 +348,237 @@ async def test_what_is_not_acknowledged_goes_again() -> None:
         transport.receive(ALICE, encode(Hello(0, 1, 1, instance=2)))
         await until(lambda: len(data()) == 3)
         assert {(frame.lane, frame.sequence) for frame in data()} == {(lane_of("shop"), 1)}
+
+
+# What is lost is told, counted, and given to hooks ------------------------------------------------------------
+
+
+class Losses:
+    """What `delivery_failed` is called with."""
+
+    name = "losses"
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[NodeId, str, Message | None, Exception]] = []
+
+    @hookimpl
+    async def delivery_failed(self, peer: Any, extension: str, message: Message | None, error: Exception) -> None:
+        self.seen.append((peer.node_id, extension, message, error))
+
+
+def lines(caplog: pytest.LogCaptureFixture, level: int) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno == level]
+
+
+async def test_a_message_that_is_refused_for_good_is_told_on_both_sides(
+    both: Both, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "oddwire")
+    losses = Losses()
+    heard: list[tuple[str, Message | None, Exception]] = []
+
+    @both.client.extension.on_undelivered
+    async def lost(context: Context, message: Message | None, error: Exception) -> None:
+        await context.store.set("lost", 1)
+        heard.append((context.extension, message, error))
+
+    other = Extension("other", version="1.0")
+
+    @other.on_undelivered
+    async def not_ours(context: Context, message: Message | None, error: Exception) -> None:
+        raise AssertionError("it was the shop's")
+
+    right = Application(
+        both.client.extension, other, losses, transport=both.network.transport(CLIENT), store=":memory:", grace=0.0
+    )
+    async with both.left() as left, right:
+        peer = await right.connect(left.uris[0])
+        with pytest.raises(RemoteFailure):
+            await (await peer.send(Order(number=400), reliable=True)).delivered()
+        await until(lambda: heard)
+        assert await right.store("shop").get("lost") == 1
+        assert right.counters.to_json() == {"undelivered": {"application": 1}}
+        assert left.counters.to_json() == {"declined": {"application": 1}}
+    [warning] = lines(caplog, logging.WARNING)
+    assert re.fullmatch(
+        rf"reliable message not delivered: shop\.Order 0x8c01 of 'shop' to {SERVER.public_key().hex()}, with code 1400: "
+        r"not for sale; it was [0-9.e-]+ s old",
+        warning,
+    )
+    assert (
+        f"reliable message refused for good by 'shop': shop.Order 0x8c01 from {CLIENT.public_key().hex()}, with code "
+        "1400: not for sale"
+    ) in lines(caplog, logging.INFO)
+    [(extension, message, error)] = heard
+    assert (extension, message) == ("shop", Order(number=400))
+    assert isinstance(error, RemoteFailure)
+    assert (error.code, error.text) == (1400, "not for sale")
+    assert losses.seen == [(SERVER.public_key().serializeCompressed(), "shop", Order(number=400), losses.seen[0][3])]
+
+
+@pytest.mark.parametrize(
+    ("request_", "code", "counted"),
+    [
+        (Plain(number=1), "code 8 (UNSUPPORTED): type 0x8c05 is not taken reliably here", "unsupported"),
+        (Done(number=1), "code 2 (UNKNOWN_MESSAGE): type 0x8c03 is not handled here", "unknown_message"),
+        (Order(number=1, filling=bytes(200_000)), "code 9 (TOO_LARGE): ", "too_large"),
+    ],
+    ids=["plain", "unknown", "large"],
+)
+async def test_whatever_it_is_refused_for(
+    both: Both, caplog: pytest.LogCaptureFixture, request_: Message, code: str, counted: str
+) -> None:
+    caplog.set_level(logging.INFO, "oddwire")
+    plain = Extension("shop", version="1.0")
+
+    @plain.on(Plain)
+    async def handle(context: Context, request: Plain) -> None:
+        raise AssertionError("not asked to be called more than once")
+
+    @plain.on(Order, reliable=True)
+    async def order(context: Context, order: Order) -> None: ...
+
+    left = Application(
+        plain,
+        transport=both.network.transport(SERVER),
+        store=":memory:",
+        limits=Limits(reassembly_bytes=100_000),
+    )
+    async with left, both.right() as right:
+        peer = await right.connect(left.uris[0])
+        with pytest.raises(RemoteFailure):
+            await (await peer.send(request_, reliable=True)).delivered()
+        assert right.counters.undelivered == {counted: 1}
+        if counted != "too_large":  # that one never comes in whole
+            assert left.counters.declined == {counted: 1}
+            assert any(code in line and line.startswith("reliable message refused") for line in lines(caplog, 20))
+    [warning] = lines(caplog, logging.WARNING)
+    assert f"shop.{type(request_).__name__} 0x" in warning
+    assert f"with {code}" in warning
+
+
+async def test_a_peer_without_a_store_tells_what_it_refuses(both: Both, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "oddwire")
+    plain = Extension("shop", version="1.0")
+    plain.register(Order)
+    async with Application(plain, transport=both.network.transport(SERVER)) as left, both.right() as right:
+        peer = await right.connect(left.uris[0])
+        with pytest.raises(RemoteFailure):
+            await (await peer.send(Order(number=1), reliable=True)).delivered()
+        assert left.counters.to_json() == {"declined": {"unsupported": 1}}
+    assert (
+        f"reliable message refused for good: shop.Order 0x8c01 from {CLIENT.public_key().hex()}, with code 8 "
+        "(UNSUPPORTED): there is no store here for reliable messages"
+    ) in lines(caplog, logging.INFO)
+
+
+async def test_a_handler_that_never_succeeds_is_told_of_at_last(
+    both: Both, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "oddwire")
+    both.server.fail = 100
+    async with both.left() as left, both.right() as right:
+        assert left.services.deliveries()._inbox._pause == 1.0
+        left.services.deliveries()._inbox._pause = 0.0
+        peer = await right.connect(left.uris[0])
+        with pytest.raises(RemoteFailure):
+            await (await peer.send(Order(number=1), reliable=True)).delivered()
+        assert (left.counters.declined, right.counters.undelivered) == ({"internal": 1}, {"internal": 1})
+    told = [line for line in lines(caplog, logging.INFO) if line.startswith("reliable message refused")]
+    assert [line.partition(", with ")[2] for line in told] == ["code 1 (INTERNAL): its handler failed 5 times"]
+    assert ", with code 1 (INTERNAL): without a word; it was" in lines(caplog, logging.WARNING)[0]
+
+
+async def test_it_is_told_to_a_later_process_and_to_one_that_does_not_know_the_message_any_more(
+    both: Both, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with both.right() as right:
+        for number in (400, 1):
+            await right.peer(SERVER.public_key()).send(Order(number=number), reliable=True)
+    losses = Losses()
+    later = Application(losses, transport=both.network.transport(CLIENT), store=both.folder / "right.sqlite3")
+    async with both.left() as left, later:
+        await later.connect(left.uris[0])
+        await until(lambda: losses.seen)
+        assert later.counters.undelivered == {"application": 1}
+    [(node_id, extension, message, error)] = losses.seen
+    assert (node_id, extension, message) == (SERVER.public_key().serializeCompressed(), "", None)
+    assert isinstance(error, RemoteFailure)
+    [warning] = lines(caplog, logging.WARNING)
+    assert f"reliable message not delivered: type 0x8c01 to {SERVER.public_key().hex()}, with code 1400" in warning
+
+
+async def test_one_that_expires_is_told_in_days(both: Both, caplog: pytest.LogCaptureFixture) -> None:
+    async with both.right() as right:
+        await right.peer(SERVER.public_key()).send(Order(number=1), reliable=True)
+    with contextlib.closing(sqlite3.connect(both.folder / "right.sqlite3")) as database:
+        database.execute(f"UPDATE oddwire_outbox SET made = made - {15 * 86400}")
+        database.commit()
+    losses = Losses()
+    later = Application(
+        both.client.extension, losses, transport=both.network.transport(CLIENT), store=both.folder / "right.sqlite3"
+    )
+    async with later:
+        await until(lambda: losses.seen)
+        assert later.counters.to_json() == {"exceeded": {"outbox_seconds": 1}, "undelivered": {"expired": 1}}
+    [(_, extension, message, error)] = losses.seen
+    assert (extension, message) == ("shop", Order(number=1))
+    assert isinstance(error, QuotaExceeded)
+    [warning] = lines(caplog, logging.WARNING)
+    assert warning == (
+        f"reliable message not delivered: shop.Order 0x8c01 of 'shop' to {SERVER.public_key().hex()}, with code 10 "
+        "(EXPIRED): the message was not acknowledged within 14 days and is given up; it was 15 days old"
+    )
+
+
+async def test_many_that_expire_leave_others_their_turn_and_are_all_told(
+    both: Both, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with both.right() as right:
+        peer = right.peer(SERVER.public_key())
+        await asyncio.gather(*(peer.send(Order(number=number), reliable=True) for number in range(1000)))
+    with contextlib.closing(sqlite3.connect(both.folder / "right.sqlite3")) as database:
+        database.execute(f"UPDATE oddwire_outbox SET made = made - {15 * 86400}")
+        database.commit()
+    losses = Losses()
+    later = Application(
+        both.client.extension, losses, transport=both.network.transport(CLIENT), store=both.folder / "right.sqlite3"
+    )
+    async with later:
+        await until(lambda: losses.seen)
+        assert later.counters.undelivered["expired"] < 1000
+        await until(lambda: len(losses.seen) == 1000)
+    assert sorted(message.number for _, _, message, _ in losses.seen) == [*range(1000)]  # type: ignore[union-attr]
+
+
+async def test_a_peers_text_cannot_forge_a_line(both: Both, caplog: pytest.LogCaptureFixture) -> None:
+    nasty = Extension("shop", version="1.0")
+
+    @nasty.on(Order, reliable=True)
+    async def order(context: Context, order: Order) -> None:
+        raise Refuse("no\nERROR forged\x1b[2J\u202e")
+
+    left = Application(nasty, transport=both.network.transport(SERVER), store=":memory:")
+    async with left, both.right() as right:
+        peer = await right.connect(left.uris[0])
+        with pytest.raises(RemoteFailure):
+            await (await peer.send(Order(number=1), reliable=True)).delivered()
+    [warning] = lines(caplog, logging.WARNING)
+    assert r"with code 4 (REFUSED): no\nERROR forged\x1b[2J\u202e; it was" in warning
+
+
+async def test_a_refusal_of_a_reliable_message_is_traced(both: Both) -> None:
+    events: list[TraceEvent] = []
+
+    class Tracer:
+        @hookimpl
+        def message_traced(self, event: TraceEvent) -> None:
+            events.append(event)
+
+    left = Application(both.server.extension, Tracer(), transport=both.network.transport(SERVER), store=":memory:")
+    async with left, both.right() as right:
+        peer = await right.connect(left.uris[0])
+        with pytest.raises(RemoteFailure):
+            await (await peer.send(Order(number=400), reliable=True)).delivered()
+    assert [(event.direction, event.type_id) for event in events] == [("received", 0x8C01), ("refused", 0x8C01)]
+    assert isinstance(events[1].error, Refuse)

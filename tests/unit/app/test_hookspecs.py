@@ -11,6 +11,7 @@ def test_the_hooks_are_those_of_the_design() -> None:
     manager = pluggy.PluginManager(PROJECT)
     manager.add_hookspecs(Hooks)
     assert {name for name in vars(manager.hook) if not name.startswith("_")} == {
+        "delivery_failed",
         "handler_failed",
         "message_traced",
         "peer_connected",

@@ -4,7 +4,9 @@ import asyncio
 from collections.abc import Callable
 
 from oddwire.app import Application, Context, Extension, Peer, TraceEvent, hookimpl
+from oddwire.errors import Refuse
 from oddwire.schema import Message, message, u64
+from oddwire.session.kinds import Code
 from oddwire.testing import ScriptedTransport
 from oddwire.transports.base import NodeId
 
@@ -69,12 +71,14 @@ async def test_a_concurrent_handler_that_is_guarded_and_traced_answers_those_it_
         gate.set()
         await until(lambda: app.counters.dropped == {"allow": 1})
         await until(lambda: transport.sent == [(ALICE, answer(1))])
-    assert [(event.direction, event.peer) for event in tracer.events] == [
-        ("received", ALICE),
-        ("received", BOB),
-        ("sent", ALICE),
-    ]
-    assert tracer.events[-1].latency is not None
+    received, others = tracer.events[:2], {event.direction: event for event in tracer.events[2:]}
+    assert [(event.direction, event.peer) for event in received] == [("received", ALICE), ("received", BOB)]
+    sent, refused = others.pop("sent"), others.pop("refused")
+    assert (sent.peer, refused.peer, others) == (ALICE, BOB, {})
+    assert sent.latency is not None
+    assert (refused.message, refused.payload) == (Ask(number=1), ask(1))
+    assert isinstance(refused.error, Refuse)
+    assert (refused.error.code, refused.error.text) == (Code.NOT_ALLOWED, "test is not for this node")
 
 
 async def test_what_a_request_waits_for_is_not_guarded() -> None:

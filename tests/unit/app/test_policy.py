@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from oddwire.app import Application, Context, PluginManager, hookimpl
+from oddwire.app import Application, Context, Extension, PluginManager, TraceEvent, hookimpl
 from oddwire.app.lane import Lane
 from oddwire.app.policy import POLICY, Enforcer, Outcome, Policy
-from oddwire.errors import ConnectionClosed, PeerNotConnected, TransportError
+from oddwire.errors import ConnectionClosed, PeerNotConnected, Refuse, RemoteFailure, TransportError
 from oddwire.schema import Message, message
 from oddwire.testing import ScriptedTransport
 from oddwire.transports.base import NodeId, PeerInfo
+from oddwire.transports.memory import MemoryNetwork
 
 ALICE = NodeId("02" + "aa" * 32)
 
@@ -63,6 +64,12 @@ def test_every_outcome_has_its_policy() -> None:
         Outcome.UNKNOWN_ODD: Policy(log=logging.DEBUG, warn=False, disconnect=False, report=False),
         Outcome.UNKNOWN_EVEN: Policy(log=logging.INFO, warn=True, disconnect=True, report=False),
         Outcome.MALFORMED: Policy(log=logging.INFO, warn=True, disconnect=False, report=False),
+        Outcome.UNHANDLED: Policy(log=logging.DEBUG, warn=False, disconnect=False, report=False),
+        Outcome.NOT_ALLOWED: Policy(log=logging.DEBUG, warn=False, disconnect=False, report=False),
+        Outcome.REFUSED: Policy(log=logging.INFO, warn=False, disconnect=False, report=False),
+        Outcome.DECLINED: Policy(log=logging.INFO, warn=False, disconnect=False, report=False),
+        Outcome.UNDELIVERED: Policy(log=logging.WARNING, warn=False, disconnect=False, report=True),
+        Outcome.DROPPED: Policy(log=logging.WARNING, warn=False, disconnect=False, report=False),
         Outcome.HANDLER_RAISED: Policy(log=logging.ERROR, warn=False, disconnect=False, report=True),
     } == POLICY
     assert set(POLICY) == set(Outcome)
@@ -160,3 +167,107 @@ async def test_tells_our_own_cancelling_from_the_handlers(transport: ScriptedTra
     assert setting.failures.seen == []
     setting.enforcer.failed(setting.context, Ask(), asyncio.CancelledError())
     assert len(setting.failures.seen) == 1
+
+
+# What is not handled, seen from outside ------------------------------------------------------------------------
+
+
+@message(0x8C03)
+class Known(Message): ...
+
+
+class Watching:
+    def __init__(self) -> None:
+        self.events: list[TraceEvent] = []
+
+    @hookimpl
+    def message_traced(self, event: TraceEvent) -> None:
+        self.events.append(event)
+
+
+def refusing() -> Extension:
+    extension = Extension("test", version="1.0")
+    extension.register(Known)
+
+    @extension.on(Ask)
+    async def ask(context: Context, request: Ask) -> None:
+        raise Refuse("not today\x1b[2J", code=1234)
+
+    return extension
+
+
+@pytest.mark.parametrize("traced", [True, False])
+async def test_a_plain_message_that_is_refused_is_told_and_traced(
+    transport: ScriptedTransport, caplog: pytest.LogCaptureFixture, traced: bool
+) -> None:
+    caplog.set_level(logging.INFO, "oddwire.app")
+    watching, failures = Watching(), Failures()
+    plugins = [refusing(), failures, *([watching] if traced else [])]
+    async with Application(*plugins, transport=transport, session=False):
+        transport.connect_peer(ALICE)
+        transport.receive(ALICE, b"\x8c\x01\x80")
+        while not caplog.records:
+            await asyncio.sleep(0)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"message refused by 'test': test.Ask 0x8c01 from {ALICE}, with code 1234: not today\\x1b[2J"
+    ]
+    assert failures.seen == []
+    if traced:
+        received, refused = watching.events
+        assert (received.direction, received.handled) == ("received", True)
+        assert (refused.direction, refused.message, refused.payload) == ("refused", Ask(), b"\x8c\x01\x80")
+        assert isinstance(refused.error, Refuse)
+        assert (refused.error.code, refused.error.text) == (1234, "not today\x1b[2J")
+
+
+@pytest.mark.parametrize("traced", [True, False])
+async def test_a_message_without_a_handler_is_told_and_traced(
+    transport: ScriptedTransport, caplog: pytest.LogCaptureFixture, traced: bool
+) -> None:
+    caplog.set_level(logging.DEBUG, "oddwire.app")
+    watching = Watching()
+    async with Application(refusing(), *([watching] if traced else []), transport=transport, session=False):
+        transport.connect_peer(ALICE)
+        transport.receive(ALICE, b"\x8c\x03\x80")
+    told = [record.getMessage() for record in caplog.records if "without a handler" in record.getMessage()]
+    assert told == [f"message without a handler: test.Known 0x8c03 from {ALICE}"]
+    if traced:
+        [event] = watching.events
+        assert (event.direction, event.message, event.handled, event.error) == ("received", Known(), False, None)
+
+
+async def test_what_was_not_handled_before_the_end_is_told_and_counted(
+    transport: ScriptedTransport, caplog: pytest.LogCaptureFixture
+) -> None:
+    extension, begun = Extension("slow", version="1.0"), asyncio.Event()
+
+    @extension.on(Ask)
+    async def ask(context: Context, request: Ask) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    app = Application(extension, transport=transport, session=False, grace=0.0)
+    async with app:
+        transport.connect_peer(ALICE)
+        for _ in range(5):
+            transport.receive(ALICE, b"\x8c\x01\x80")
+        await begun.wait()
+    assert app.counters.dropped == {"closing": 4}
+    assert f"4 messages not handled before the end, from {ALICE}" in [r.getMessage() for r in caplog.records]
+
+
+async def test_a_request_that_is_refused_is_told_once(
+    transport: ScriptedTransport, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "oddwire.app")
+    network, watching = MemoryNetwork(), Watching()
+    async with (
+        Application(refusing(), watching, transport=network.transport()) as left,
+        Application(refusing(), transport=network.transport()) as right,
+    ):
+        peer = await right.connect(left.uris[0])
+        with pytest.raises(RemoteFailure, match="not today"):
+            await peer.request(Ask(), Known)
+    told = [record.getMessage() for record in caplog.records if "refused" in record.getMessage()]
+    assert told == [f"message refused by 'test': test.Ask 0x8c01 from {right.node_id}, with code 1234: not today\\x1b[2J"]
+    assert [event.direction for event in watching.events] == ["received", "refused"]

@@ -11,14 +11,16 @@ import pytest
 
 from oddwire.errors import MalformedMessage
 from oddwire.proto.keys import NodeId
+from oddwire.session.ages import Ages
 from oddwire.session.answering import Answering
 from oddwire.session.door import ExtensionStore
-from oddwire.session.frames import Ack, Data, Hello, Request, decode, encode
+from oddwire.session.frames import Ack, Data, Hello, Refusal, Request, decode, encode
 from oddwire.session.inbox import Inbox
 from oddwire.session.limits import Allowance, Limits
 from oddwire.session.link import Link
 from oddwire.session.outbox import Outbox
 from oddwire.session.requests import Handling
+from oddwire.session.routes import Loss
 from oddwire.session.session import Session
 from oddwire.session.store import Store
 from oddwire.testing import RecordingSink, ScriptedTransport
@@ -42,14 +44,23 @@ class End:
         self.handled: list[bytes] = []
         self.failed: list[tuple[str, int]] = []
         self.now = 0.0
-        self.wall = 1000.0
+        self.wall = 1_795_000_000.0
+        self.uptime = 1000.0
+        self.boot = "first"
+        self.losses: list[Loss] = []
+        self.refusals: list[tuple[bytes, Refusal]] = []
         self.handler: Callable[[bytes], Awaitable[object]] = self.count
         self.tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         self.store = Store(self.path)
         self.outbox = Outbox(
-            self.store, limits=self.limits, allowances=self.allowances, ready=self.pump, clock=lambda: self.wall
+            self.store,
+            limits=self.limits,
+            allowances=self.allowances,
+            ready=self.pump,
+            lost=self.losses.append,
+            ages=Ages(wall=lambda: self.wall, uptime=lambda: self.uptime, boot=lambda: self.boot),
         )
         self.inbox = Inbox(self.store, self, pause=0.001)
         self.door = ExtensionStore(self.store, "test")
@@ -76,6 +87,9 @@ class End:
 
     def attempt_failed(self, node_id: NodeId, payload: bytes, error: Exception, attempt: int) -> None:
         self.failed.append((str(error), attempt))
+
+    def refused(self, node_id: NodeId, payload: bytes, refusal: Refusal) -> None:
+        self.refusals.append((payload, refusal))
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
@@ -114,6 +128,11 @@ class End:
         if self.outbox.deadline(self.peer.node_id) <= self.now:
             self.outbox.tick(self.peer.node_id, self.now)
             self.pump(self.peer.node_id)
+
+    def grow_old(self, seconds: float) -> None:
+        """Let time pass, for what waits at this end."""
+        self.wall += seconds
+        self.uptime += seconds
 
     async def restart(self, crash: bool = False) -> None:
         """End and begin again; after a crash with what is on disk."""

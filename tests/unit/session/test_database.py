@@ -37,7 +37,7 @@ def test_it_is_clean_if_it_was_closed(tmp_path: Path) -> None:
 def test_what_was_not_committed_is_not_there(tmp_path: Path) -> None:
     database = Database(str(tmp_path / "store"))
     database.writer.execute("BEGIN")
-    database.writer.execute("INSERT INTO oddwire_values VALUES ('a', x'00', 1)")
+    database.writer.execute("INSERT INTO oddwire_values VALUES ('a', x'00', 1, 0)")
     assert database.reader.execute("SELECT count(*) FROM oddwire_values").fetchone() == (0,)
     database.close()
     database = Database(str(tmp_path / "store"))
@@ -85,8 +85,8 @@ def test_a_later_version(tmp_path: Path) -> None:
     path = tmp_path / "store"
     Database(str(path)).close()
     with closing(sqlite3.connect(path)) as other:
-        other.execute("PRAGMA user_version = 2")
-    assert reason(path, "is of version 2, which a later oddwire wrote; this one reads up to 1") == "newer"
+        other.execute("PRAGMA user_version = 3")
+    assert reason(path, "is of version 3, which a later oddwire wrote; this one reads up to 2") == "newer"
 
 
 def test_a_damaged_one(tmp_path: Path) -> None:

@@ -152,28 +152,31 @@ async def test_a_quota_of_bytes(pair: Any) -> None:
 async def test_what_is_too_old_is_given_up_and_the_rest_goes_on(pair: Any) -> None:
     alice = pair.alice
     old = [await alice.send(b"old") for _ in range(3)]
-    alice.wall += 60
+    alice.grow_old(60)
     young = await alice.send(b"young")
-    alice.wall += 60
+    alice.grow_old(60)
     assert alice.outbox.expire() == 3
     assert alice.outbox.expire() == 0
     for receipt in old:
         with pytest.raises(QuotaExceeded, match="not acknowledged within 100 s") as caught:
             await receipt.delivered()
         assert (caught.value.limit, caught.value.extension) == ("outbox_seconds", None)
-    assert alice.outbox.counters.to_json() == {"exceeded": {"outbox_seconds": 3}}
+    assert alice.outbox.counters.to_json() == {
+        "exceeded": {"outbox_seconds": 3},
+        "undelivered": {"expired": 3},
+    }
     await pair.settle()
     assert rows(alice) == 1
     pair.link()
     await young.delivered()
     assert pair.bob.handled == [b"\x80\x01young"]
-    alice.wall += 1000
+    alice.grow_old(1000)
     await alice.send(b"left")
     assert alice.outbox.expire() == 0
-    alice.wall += 1000
+    alice.grow_old(1000)
     pair.alice.unlink()
     last = await alice.send(b"x")
-    alice.wall += 101
+    alice.grow_old(101)
     alice.outbox.expire()
     with pytest.raises(QuotaExceeded):
         await last.delivered()
@@ -261,14 +264,14 @@ async def test_what_the_disk_did_not_take_does_not_count(pair: Any) -> None:
 async def test_an_extension_s_messages_may_be_too_old_sooner(pair: Any, allowances: Any) -> None:
     alice = pair.alice
     ours, others = await alice.send(b"1"), await alice.send(b"2", lane=8)
-    alice.wall += 51
+    alice.grow_old(51)
     assert alice.outbox.expire() == 1
     text = "^extension 'shop': the message was not acknowledged within 50 s and is given up$"
     with pytest.raises(QuotaExceeded, match=text) as caught:
         await ours.delivered()
     assert (caught.value.limit, caught.value.extension) == ("outbox_seconds", "shop")
     assert allowances[LANE].counters.exceeded["outbox_seconds"] == 1
-    assert alice.outbox.counters.to_json() == {}
+    assert alice.outbox.counters.to_json() == {"undelivered": {"expired": 1}}
     pair.link()
     await others.delivered()
 
