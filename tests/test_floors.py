@@ -23,6 +23,7 @@ FLOORS = {
     "oddwire.lazy": 0,
     "oddwire.printable": 0,
     "oddwire.values": 0,
+    "oddwire.databases": 1,
     "oddwire.proto": 1,
     "oddwire.proto.connection": 2,
     "oddwire.proto.wire": 2,

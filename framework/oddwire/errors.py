@@ -323,8 +323,9 @@ class StoreError(SessionError):
     """What must outlive the process cannot be kept, or not be read: nothing of the failed call has taken effect.
 
     ``path`` is the database. ``reason`` is one of ``full``, ``read-only``, ``corrupt``, ``foreign`` (no database of
-    ours), ``newer`` (of a later oddwire), ``locked`` (by another process), ``io`` (anything else the disk says),
-    ``closed``. After the first two and ``io`` the same call may succeed later, without a restart.
+    ours), ``newer`` (of a later oddwire), ``locked`` (by another process), ``moved`` (its file was moved, deleted or
+    replaced while it was in use), ``io`` (anything else the disk says), ``closed``. After ``full``, ``read-only``,
+    ``locked``, ``moved`` and ``io`` the same call may succeed later, without a restart.
     """
 
     def __init__(self, text: str, *, path: str, reason: str) -> None:

@@ -12,8 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
+from oddwire.databases import explain, is_busy
 from oddwire.errors import StoreError
-from oddwire.session.database import MEMORY, Database, explain
+from oddwire.session.database import MEMORY, Database
 
 __all__ = ["Group", "GroupCommit", "Part"]
 
@@ -23,6 +24,9 @@ _Result = TypeVar("_Result")
 
 _LATER: Final = 0.2  # seconds that what nobody waits for may wait for a commit
 _REOPEN: Final = 5.0  # seconds between two attempts to open a database that cannot be opened
+_PATIENCE: Final = 5.0  # seconds that a commit waits for another program to be done with the database
+_AT_END: Final = 1.0  # the same, of the last one
+_POLL: Final = 0.05  # seconds between two looks whether it is
 
 
 class Part(Protocol):
@@ -90,6 +94,7 @@ class GroupCommit:
         self._kept = 0  # how often `release` has kept something that is not committed yet
         self._group = Group()
         self._dirty = False
+        self._trouble = ""  # why the last commit failed, if it did
         self._committer: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
@@ -171,11 +176,28 @@ class GroupCommit:
         try:
             writer = self._open_database().writer
             if not writer.in_transaction:
-                writer.execute("BEGIN IMMEDIATE")
+                await self._begin(writer)
             writer.execute("SAVEPOINT unit")
         except (sqlite3.Error, StoreError) as failure:
             self._writing.release()
             raise explain(failure, self.path) from failure
+        except BaseException:
+            self._writing.release()
+            raise
+
+    async def _begin(self, writer: sqlite3.Connection) -> None:
+        """Begin to write, if the database is where it was; wait a while for another program that does."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        while True:
+            self._open_database().check()
+            try:
+                writer.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as failure:
+                if not is_busy(failure) or loop.time() >= began + (_AT_END if self._closed else _PATIENCE):
+                    raise
+            await asyncio.sleep(_POLL)
 
     async def work(self, work: Callable[[Database], _Result]) -> _Result:
         """Run ``work`` in the thread while holding the database. Raises `StoreError` for what the disk says."""
@@ -233,11 +255,12 @@ class GroupCommit:
             self._committer = None
 
     async def _commit(self) -> None:
-        group = self._gathered()
+        group = None
         try:
             writer = self._open_database().writer
             if not writer.in_transaction:
-                writer.execute("BEGIN IMMEDIATE")
+                await self._begin(writer)
+            group = self._gathered()
             for part in self._parts:
                 part.write(writer)
             await self._in_thread(lambda: writer.execute("COMMIT"))
@@ -245,11 +268,19 @@ class GroupCommit:
             if not isinstance(failure, sqlite3.Error | StoreError):
                 logger.exception("%s: what was gathered cannot be written", self.path)
             error = explain(failure, self.path)
+            if group is None:
+                group = self._gathered()
+            if self._trouble != error.reason:
+                self._trouble = error.reason
+                logger.error("nothing can be kept for now, and what was to be is given up: %s", error)
             for part in self._parts:
                 part.end(error)
             group.end(error)
             self._fail(error)
         else:
+            if self._trouble:
+                self._trouble = ""
+                logger.warning("%s is written again", self.path)
             self._kept = 0
             for part in self._parts:
                 part.end(None)

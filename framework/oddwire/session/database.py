@@ -1,4 +1,4 @@
-"""The session layer's SQLite database: opened for one process, recognised, and what its errors mean."""
+"""The session layer's SQLite database: opened for one process, recognised, and brought up to date."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import sqlite3
 from pathlib import Path
 from typing import Final
 
+from oddwire.databases import Place, explain
 from oddwire.errors import StoreError
 from oddwire.files import FileLock, open_database
 from oddwire.session.ages import MOST_ABSENT
 from oddwire.session.guard import SqlGuard
 
-__all__ = ["MEMORY", "Database", "explain"]
+__all__ = ["MEMORY", "Database"]
 
 MEMORY: Final = ":memory:"
 """The path of a database that lasts as long as the process."""
@@ -67,6 +68,7 @@ class Database:
     def __init__(self, path: str) -> None:
         self.path = path
         self._lock: FileLock | None = None
+        self._place: Place | None = None
         try:
             if path == MEMORY:
                 self.writer = self.reader = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
@@ -80,6 +82,7 @@ class Database:
                 self.reader = sqlite3.connect(
                     f"{place.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
                 )
+                self._place = Place(place.absolute())
             except BaseException:
                 self.writer.close()
                 raise
@@ -92,7 +95,6 @@ class Database:
 
     def _prepare(self) -> None:
         writer, path = self.writer, self.path
-        writer.execute("PRAGMA busy_timeout = 100")  # somebody looks into it: nobody should wait long
         writer.execute("PRAGMA journal_size_limit = 16777216")  # what a rush has made of it is given back
         (application,) = writer.execute("PRAGMA application_id").fetchone()
         (version,) = writer.execute("PRAGMA user_version").fetchone()
@@ -110,7 +112,13 @@ class Database:
             writer.executescript(f"BEGIN IMMEDIATE; {made} {changes} PRAGMA user_version = {_VERSION}; COMMIT;")
         (self.clean,) = writer.execute("SELECT clean FROM oddwire_state").fetchone()
         writer.execute("UPDATE oddwire_state SET clean = 0")
+        writer.execute("PRAGMA busy_timeout = 0")  # who waits for others from now on does so on the loop
         self.guard = SqlGuard(writer)
+
+    def check(self) -> None:
+        """Raise `StoreError` if its file was moved, deleted or replaced."""
+        if self._place is not None:
+            self._place.check()
 
     def close(self) -> None:
         """Close it in good order; what is not committed is lost."""
@@ -129,26 +137,3 @@ class Database:
     def _unlock(self) -> None:
         if self._lock is not None:
             self._lock.release()
-
-
-_REASONS: Final = {
-    sqlite3.SQLITE_FULL: ("full", "has no room: its disk is full, or its size limited; make room and try again"),
-    sqlite3.SQLITE_READONLY: ("read-only", "cannot be written: it, its folder or its disk is read-only"),
-    sqlite3.SQLITE_CORRUPT: ("corrupt", "is damaged; move it away, or restore it from a backup"),
-    sqlite3.SQLITE_NOTADB: ("foreign", "is no database; choose another file"),
-    sqlite3.SQLITE_BUSY: ("locked", "is locked by another program that looks into it; let it finish"),
-}
-
-
-def explain(error: Exception, path: str) -> StoreError:
-    """Give the error that says what an error of the database or its file means for whoever uses the store."""
-    if isinstance(error, StoreError):
-        return StoreError(str(error), path=error.path, reason=error.reason)
-    if isinstance(error, BlockingIOError):
-        text = f"{path} is in use by process {error.strerror}; stop it, or choose another file"
-        return StoreError(text, path=path, reason="locked")
-    if isinstance(error, OSError):
-        return StoreError(f"{path} cannot be opened: {error.strerror}", path=path, reason="io")
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    reason, text = _REASONS.get(code, ("io", "cannot be used"))
-    return StoreError(f"{path} {text} ({error})", path=path, reason=reason)

@@ -7,8 +7,8 @@ import sqlite3
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final
 
+from oddwire.databases import explain
 from oddwire.errors import ValueOutOfRange
-from oddwire.session.database import explain
 from oddwire.session.store import Store, Unit
 from oddwire.session.values import Value
 

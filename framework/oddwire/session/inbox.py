@@ -10,9 +10,10 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final, NamedTuple, Protocol
 
+from oddwire.databases import explain
 from oddwire.errors import Refuse, StoreError
 from oddwire.proto.keys import NodeId
-from oddwire.session.database import Database, explain
+from oddwire.session.database import Database
 from oddwire.session.frames import Ack, AckFlag, Code, Data, Refusal, clip
 from oddwire.session.reliable import Receiver, Verdict
 from oddwire.session.store import Store

@@ -1,4 +1,7 @@
-"""One connected peer: what it said of itself, and all that is under way with it."""
+"""One connected peer: what it said of itself, and all that is under way with it.
+
+Longer than other modules: each kind of frame has its method here, and all of them share what is known of the peer.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from oddwire.errors import ConnectionClosed, MalformedMessage, QuotaExceeded, TransportError, UnknownRequiredRecord
+from oddwire.printable import printable
 from oddwire.session.answering import Answering
 from oddwire.session.calls import Calls
 from oddwire.session.fragments import Assembler
@@ -169,6 +173,7 @@ class Link:
             self.post(encode_failure(scope, number, code, clip(text)))
         else:
             self.session.counters.dropped["failures"] += 1
+        logger.debug("a %s of %s fails here: %s", scope.name.lower(), self.node_id, printable(text))
         self._fault()
 
     async def _post(self) -> None:
@@ -199,17 +204,17 @@ class Link:
         if self.ready or type(frame) is Hello:
             _ACTIONS[type(frame)](self, frame)
         else:
-            self._fault()  # there is no session before a hello, nor without a version in common
+            self._fault("a frame outside of a session")  # before a hello, or without a version in common
 
     def _unreadable(self, payload: bytes, error: MalformedMessage) -> None:
         about = subject(payload) if self.ready else None
         unsupported = isinstance(error, UnknownRequiredRecord)  # of later days: the frame is ignored
         if about is None or (about[0] is Scope.REQUEST and self.asking.is_open(about[1])):
-            self._fault()
+            self._fault("an unreadable frame")
         elif about[0] is Scope.REQUEST or self._assembling().fail(about[1]):
             self.refuse(*about, Code.UNSUPPORTED if unsupported else Code.MALFORMED, str(error.args[0]))
         else:
-            self._fault()
+            self._fault("an unreadable piece of no transfer")
         if not unsupported:
             self.session.host.malformed(self.node_id, payload, error)
 
@@ -222,7 +227,7 @@ class Link:
             return
         self._hellos += 1
         if self._hellos > _HELLOS:
-            self._fault()
+            self._fault("one hello too many")
         before, self._instance = self._instance, hello.instance
         new = before != hello.instance
         if before is not None and new:
@@ -288,7 +293,7 @@ class Link:
             deadline = _NEVER if request.wait_ms is None else self._deadline(request)
             handling = self.asking.open(request.id, request.credit, deadline)
         if handling is None:
-            self._fault()  # the first one with this id stands, and a failure would end it
+            self._fault("a request with an id in use")  # the first one stands, and a failure would end it
         elif isinstance(handling, Code):
             self.refuse(Scope.REQUEST, request.id, handling, f"{most} requests are handled at once", "requests")
         else:
@@ -310,12 +315,12 @@ class Link:
 
     def _take_reply(self, reply: Reply) -> None:
         if self._calls is None or not self._calls.reply(reply):
-            self._fault()
+            self._fault("a reply that nobody waits for")
 
     def _take_failure(self, failure: Failure) -> None:
         found = self._calls if failure.scope is Scope.REQUEST else self._large
         if found is None or not found.failure(failure):
-            self._fault()
+            self._fault("a failure of nothing that is under way")
 
     def _take_cancel(self, cancel: Cancel) -> None:
         if cancel.scope is Scope.TRANSFER:
@@ -326,30 +331,33 @@ class Link:
             if handling is not None and handling.handle is not None:
                 handling.handle.cancel()
         if not known:
-            self._fault()
+            self._fault("a cancel of nothing that is under way")
 
     def _take_ack(self, ack: Ack) -> None:
         if ack.scope is Scope.LANE:
             if not self.session.host.ack_received(self, ack):
-                self._fault()
+                self._fault("an ack of nothing that was sent")
             return
         handling = self.asking.grant(ack.id, ack.value)
         if handling is not None and handling.handle is not None:
             handling.handle.wake()
         elif handling is None:
-            self._fault()
+            self._fault("credit for no stream")
 
     def _take_data(self, data: Data) -> None:
         if not self.session.host.data_received(self, data):
-            self._fault()
+            self._fault("a reliable message of one lane too many")
 
     def _take_unknown(self, _: UnknownFrame) -> None:
         self.session.counters.dropped["kinds"] += 1
         self._fault()
 
-    def _fault(self) -> None:
-        """Count a frame of which nothing comes; who sends many of them is read later."""
+    def _fault(self, what: str = "") -> None:
+        """Count a frame of which nothing comes; who sends many of them is read later. ``what`` it was, if ignored."""
         session = self.session
+        if what:
+            session.counters.dropped["frames"] += 1
+            logger.debug("%s from %s is ignored", what, self.node_id)
         now, rate = session.loop.time(), session.limits.faults_per_second
         if self._faults is None:
             self._faults = TokenBucket(rate, rate * _BURST, now)
@@ -377,8 +385,8 @@ class Link:
                 if handling.handle is not None:
                     handling.handle.cancel()
                 text = "its caller takes no more" if handling.streams else "its caller's wait is over"
-                if handling.streams:
-                    session.counters.refused["stream_seconds"] += 1
+                session.counters.refused["stream_seconds" if handling.streams else "expired"] += 1
+                logger.debug("a request of %s is given up: %s", self.node_id, text)
                 self.post(encode_failure(Scope.REQUEST, handling.id, Code.EXPIRED, text))
         session.wake(self, self.asking.deadline)
         if assembler is not None:
@@ -409,7 +417,11 @@ class Link:
 
     def _stop(self, error: ConnectionClosed) -> None:
         self.give_up(error)
-        for handling in self.asking.clear():
+        left = self.asking.clear()
+        if left:
+            self.session.counters.dropped["abandoned"] += len(left)
+            logger.debug("%d requests of %s are given up: %s", len(left), self.node_id, printable(error.reason))
+        for handling in left:
             if handling.handle is not None:
                 handling.handle.cancel()
         if self._assembler is not None:

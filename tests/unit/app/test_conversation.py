@@ -391,7 +391,7 @@ async def test_a_request_has_as_long_as_it_says(scene: Scene, server: Server) ->
     [told] = [frame for frame in await scene.hears() if not isinstance(frame, Hello)]
     assert isinstance(told, Failure)
     assert (told.scope, told.id, told.code) == (Scope.REQUEST, 1, Code.EXPIRED)
-    assert scene.app.counters.to_json() == {}
+    assert scene.app.counters.to_json() == {"refused": {"expired": 1}}
 
 
 async def test_a_caller_that_cancels_in_time_hears_no_more_of_it(scene: Scene, server: Server) -> None:
@@ -644,7 +644,7 @@ async def test_frames_that_break_the_rules_are_treated_as_any_malformed_message(
     scene.transport.receive(ALICE, b"\xc0\xdd\x63of later days")
     await scene.hears()
     assert len(scene.transport.warnings) == 1
-    assert scene.app.counters.dropped == {"kinds": 1}
+    assert scene.app.counters.dropped == {"kinds": 1, "frames": 1}
 
 
 # Hostile peers --------------------------------------------------------------------------------------

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 import stat
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from oddwire.errors import DefinitionError
+from oddwire.errors import DefinitionError, StoreError
 from oddwire.node.store import Entry, Store
 from oddwire.proto.addresses import NodeUri
 from oddwire.proto.keys import NodeId
@@ -85,3 +86,45 @@ def test_a_database_of_the_future(tmp_path: Path) -> None:
     other.close()
     with pytest.raises(DefinitionError, match="is of version 99; this oddwire reads version 1"):
         Store(tmp_path / "db")
+
+
+def test_a_database_that_another_program_has_is_told_of_at_once(store: Store) -> None:
+    with closing(sqlite3.connect(store.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        for change in (lambda: store.put(Entry(("k",), b"v", 0)), lambda: store.delete(("k",))):
+            with pytest.raises(StoreError, match="is locked by") as caught:
+                change()
+            assert (caught.value.reason, caught.value.path) == ("locked", str(store.path))
+        assert store.get(("k",)) is None
+        other.execute("ROLLBACK")
+    store.put(Entry(("k",), b"v", 0))
+
+
+def test_an_address_that_cannot_be_written_is_known_and_written_later(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    uri = NodeUri(PEER, "127.0.0.1", 9735)
+    with closing(sqlite3.connect(store.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        store.remember(uri)
+        assert "is not kept for now" in caplog.text
+        assert store.address(PEER) == uri
+        other.execute("ROLLBACK")
+        store.remember(uri)
+        assert other.execute("SELECT host, port FROM addresses").fetchall() == [("127.0.0.1", 9735)]
+
+
+def test_a_database_that_was_moved_is_not_written(store: Store) -> None:
+    away = store.path.rename(store.path.with_name("away"))
+    with pytest.raises(StoreError, match="was moved, deleted or replaced"):
+        store.put(Entry(("k",), b"v", 0))
+    away.rename(store.path)
+    store.put(Entry(("k",), b"v", 0))
+
+
+def test_what_keeps_it_from_being_opened_is_told(tmp_path: Path) -> None:
+    with pytest.raises(DefinitionError, match="cannot be opened: No such file or directory"):
+        Store(tmp_path / "missing" / "db")
+    (tmp_path / "text").write_text("remember the milk" * 1000)
+    with pytest.raises(DefinitionError, match="is not a database of this node"):
+        Store(tmp_path / "text")

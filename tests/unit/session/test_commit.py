@@ -206,6 +206,59 @@ async def test_another_program_that_keeps_it_locked(store: Store, door: Extensio
     await door.execute("CREATE TABLE quote_t (x)")
 
 
+async def test_work_goes_on_when_it_is_free_again_and_the_loop_does_meanwhile(
+    store: Store, door: ExtensionStore
+) -> None:
+    turns = 0
+    with closing(sqlite3.connect(store.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        tasks = [asyncio.create_task(door.set(f"{number}", number)) for number in range(10)]
+        tasks.append(asyncio.create_task(door.execute("CREATE TABLE quote_t (x)")))
+        for turns in range(100):
+            await asyncio.sleep(0.001)
+        assert not any(task.done() for task in tasks)
+        other.execute("ROLLBACK")
+    await asyncio.gather(*tasks)
+    assert turns == 99
+    assert len(await door.items()) == 10
+
+
+async def test_trouble_is_told_once_and_so_is_its_end(
+    store: Store, door: ExtensionStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(2):
+        writer(store).execute("PRAGMA query_only = 1")
+        for _ in range(3):
+            with pytest.raises(StoreError):
+                await door.set("a", 1)
+        writer(store).execute("PRAGMA query_only = 0")
+        await door.set("a", 1)
+    told = [record.getMessage() for record in caplog.records]
+    assert [text.startswith("nothing can be kept for now, and what was to be is given up: ") for text in told] == [
+        True,
+        False,
+    ] * 2
+    assert told[1] == f"{store.path} is written again"
+
+
+@pytest.mark.parametrize("how", ["moved", "replaced"])
+async def test_nothing_is_written_where_nobody_finds_it(store: Store, door: ExtensionStore, how: str) -> None:
+    await door.set("a", 1)
+    assert await door.get("a") == 1
+    path = Path(store.path)
+    path.rename(path.with_name("away"))
+    if how == "replaced":
+        path.write_bytes(b"")
+    for call in (door.set("a", 2), door.execute("CREATE TABLE quote_t (x)")):
+        with pytest.raises(StoreError, match="was moved, deleted or replaced while it was in use") as caught:
+            await call
+        assert caught.value.reason == "moved"
+    assert await door.get("a") == 1
+    path.with_name("away").rename(path)
+    await door.set("a", 3)
+    assert await door.get("a") == 3
+
+
 async def test_one_that_is_damaged_while_it_is_used(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     door = ExtensionStore(store, "quote")

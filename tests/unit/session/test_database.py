@@ -11,7 +11,7 @@ import pytest
 
 from oddwire.errors import StoreError
 from oddwire.node.store import Store as NodeStore
-from oddwire.session.database import MEMORY, Database, explain
+from oddwire.session.database import MEMORY, Database
 
 
 def reason(path: Path, match: str) -> str:
@@ -112,8 +112,3 @@ def test_a_failure_lets_others_have_it(tmp_path: Path) -> None:
     reason(path, "is no database")
     path.unlink()
     Database(str(path)).close()
-
-
-def test_what_nobody_foresaw_is_told_as_it_is() -> None:
-    error = explain(RuntimeError("surprise"), "place")
-    assert (error.reason, str(error)) == ("io", "place cannot be used (surprise)")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
 import pytest
 
 from oddwire.errors import ConnectionClosed
 from oddwire.session.frames import (
+    Ack,
     Cancel,
     Code,
     Failure,
@@ -175,3 +177,29 @@ async def test_many_hellos_are_too_many(stage: Any) -> None:
         link.receive(encode(Hello(0, 1, 1, instance=number)))
     assert ("throttle", ALICE) in stage.host.told
     stage.session.close()
+
+
+async def test_what_is_ignored_is_counted_and_told(stage: Any, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "oddwire.session")
+    stage = stage()
+    link = await stage.connect()
+    link.receive(encode(Cancel(Scope.REQUEST, 1)))
+    link.receive(encode(Hello(0, 1, 1, instance=1)))
+    await stage.idle()
+    for frame in (Cancel(Scope.REQUEST, 1), Reply(5, 0, b"\x80\x01"), Ack(Scope.REQUEST, 0, 9, 0, 1)):
+        link.receive(encode(frame))
+    assert link.session.counters.dropped == {"frames": 4}
+    assert [r.getMessage() for r in caplog.records if "is ignored" in r.getMessage()] == [
+        f"a frame outside of a session from {link.node_id} is ignored",
+        f"a cancel of nothing that is under way from {link.node_id} is ignored",
+        f"a reply that nobody waits for from {link.node_id} is ignored",
+        f"credit for no stream from {link.node_id} is ignored",
+    ]
+
+
+async def test_requests_whose_caller_goes_are_counted(stage: Any) -> None:
+    scene = stage()
+    link = await scene.meet()
+    link.receive(encode(Request(1, 0, b"\x80\x01")))
+    scene.session.peer_disconnected(link.node_id, "gone")
+    assert scene.session.counters.dropped == {"abandoned": 1}

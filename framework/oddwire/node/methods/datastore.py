@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from oddwire.errors import NodeRefused
-from oddwire.jsonrpc.parameters import INVALID_PARAMS, Parameter, a_hex, a_string, text_of
+from oddwire.errors import NodeRefused, StoreError
+from oddwire.jsonrpc.parameters import INVALID_PARAMS, LIGHTNINGD, Parameter, a_hex, a_string, text_of
 from oddwire.node.commands import Command, Request
 from oddwire.node.parameters import a_key, a_u64
 from oddwire.node.store import Entry
@@ -25,6 +28,9 @@ _WRONG_GENERATION: Final = 1204
 _HAS_CHILDREN: Final = 1205
 _NO_CHILDREN: Final = 1206
 
+_PATIENCE: Final = 5.0  # seconds that a call waits for another program to be done with the database
+_POLL: Final = 0.05
+
 # What each mode asks of the key: True that it exists, False that it does not, None either; and whether data is appended
 _MODES: Final = {
     "must-create": (False, False),
@@ -37,6 +43,7 @@ _MODES: Final = {
 
 def commands(node: Node) -> list[Command]:
     """Give the methods of this module for ``node``."""
+    turns = _Turns()
 
     def datastore(
         request: Request,
@@ -105,7 +112,7 @@ def commands(node: Node) -> list[Command]:
     return [
         Command(
             name="datastore",
-            handler=datastore,
+            handler=partial(turns.take, datastore),
             parameters=(
                 Parameter("key", a_key),
                 Parameter("string", _a_text, required=False),
@@ -118,18 +125,52 @@ def commands(node: Node) -> list[Command]:
         ),
         Command(
             name="listdatastore",
-            handler=listdatastore,
+            handler=partial(turns.take, listdatastore),
             parameters=(Parameter("key", a_key, required=False, default=()),),
             description="Show what is kept, all of it or under a key",
         ),
         Command(
             name="deldatastore",
-            handler=deldatastore,
+            handler=partial(turns.take, deldatastore),
             parameters=(Parameter("key", a_key), Parameter("generation", a_u64, required=False)),
             description="Remove a key",
             checks=True,
         ),
     ]
+
+
+class _Turns:
+    """Does each call at once, if the database is free; else when it is, in the order in which they came."""
+
+    def __init__(self) -> None:
+        self._waiting = 0
+        self._turn = asyncio.Lock()
+
+    def take(self, call: Callable[..., Any], *parameters: Any) -> Any:
+        """Return what a call returns, or what to await for it. Raises `NodeRefused` for what the disk says."""
+        if not self._waiting:
+            try:
+                return call(*parameters)
+            except StoreError as error:
+                if error.reason != "locked":
+                    raise NodeRefused(str(error), code=LIGHTNINGD) from error
+        self._waiting += 1
+        return self._later(partial(call, *parameters))
+
+    async def _later(self, call: Callable[[], Any]) -> Any:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + _PATIENCE
+        try:
+            async with self._turn:
+                while True:
+                    try:
+                        return call()
+                    except StoreError as error:
+                        if error.reason != "locked" or loop.time() >= deadline:
+                            raise NodeRefused(str(error), code=LIGHTNINGD) from error
+                    await asyncio.sleep(_POLL)
+        finally:
+            self._waiting -= 1
 
 
 def _a_text(value: Any) -> str:

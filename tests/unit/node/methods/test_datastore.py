@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import sqlite3
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -101,3 +104,27 @@ async def test_deleting(client) -> None:
     deleted = {"key": ["a", "b"], "generation": 0, "hex": "78", "string": "x"}
     assert await client.call("deldatastore", [["a", "b"], 0]) == deleted
     assert (await client.call("listdatastore"))["datastore"] == []
+
+
+async def test_calls_wait_in_order_for_a_program_that_has_the_database(client, node) -> None:
+    with closing(sqlite3.connect(node.store.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        calls = [
+            {"key": "k", "string": "1"},
+            {"key": "k", "string": "2", "mode": "must-append"},
+            {"key": "k", "string": "3", "mode": "must-append"},
+        ]
+        tasks = [asyncio.create_task(client.call("datastore", call)) for call in calls]
+        await client.call("getinfo")
+        assert not any(task.done() for task in tasks)
+        other.execute("ROLLBACK")
+    found = await asyncio.gather(*tasks)
+    assert [entry["string"] for entry in found] == ["1", "12", "123"]
+
+
+async def test_a_program_that_keeps_the_database_is_named(client, node) -> None:
+    with closing(sqlite3.connect(node.store.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        code, text = await refusal(client, "datastore", {"key": "k", "string": "1"})
+    assert code == -1
+    assert text.startswith(f"{node.store.path} is locked by ")
