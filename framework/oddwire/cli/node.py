@@ -10,7 +10,7 @@ import resource
 import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, TextIO
+from typing import Annotated
 
 import typer
 
@@ -19,7 +19,8 @@ from oddwire.cli.failure import USAGE, Failure
 from oddwire.cli.options import Json, Proxy, Uvloop
 from oddwire.cli.session import execute
 from oddwire.errors import DefinitionError
-from oddwire.node.log import Log, LogHandler
+from oddwire.node.log import Log, LogHandler, Out
+from oddwire.node.logfile import LogFile
 from oddwire.node.node import Node
 
 __all__ = ["DEFAULT_DIR", "LightningDir", "NodeNetwork", "command", "read_plugin_options"]
@@ -128,10 +129,10 @@ async def _serve(node: Node, printer: Printer) -> int:
 def _log(level: str, path: Path | None) -> Iterator[Log]:
     """Open the log, and bring what oddwire's modules log into it."""
     with contextlib.ExitStack() as stack:
-        out: TextIO | None = typer.get_text_stream("stderr")
+        out: Out = typer.get_text_stream("stderr")
         if path is not None:
             try:
-                out = stack.enter_context(path.open("a", encoding="utf-8", errors="replace"))
+                out = stack.enter_context(contextlib.closing(LogFile(path)))
             except OSError as error:
                 raise Failure(f"--log-file {path}: {error.strerror}") from error
         try:

@@ -8,9 +8,9 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, TextIO
+from typing import Any, Final, Protocol
 
-__all__ = ["LEVELS", "Line", "Log", "LogHandler", "level_number"]
+__all__ = ["LEVELS", "Line", "Log", "LogHandler", "Out", "level_number"]
 
 LEVELS: Final = ("io", "trace", "debug", "info", "unusual", "broken")
 """lightningd's levels, least first."""
@@ -37,13 +37,17 @@ def level_number(name: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line. ``time`` is seconds since 1970; ``node_id`` the peer it is about, in hex."""
+    """One line. ``time`` is seconds since 1970; ``node_id`` the peer it is about, in hex.
+
+    ``elapsed`` is seconds since the log began, whatever was done to the clock meanwhile.
+    """
 
     time: float
     level: str
     source: str
     text: str
     node_id: str | None = None
+    elapsed: float = 0.0
 
     @property
     def timestamp(self) -> str:
@@ -59,16 +63,27 @@ class Line:
         return len(self.text) + len(self.source) + 300
 
 
+class Out(Protocol):
+    """Where lines are written: a text file, say, or a `LogFile`."""
+
+    def write(self, text: str, /) -> object:
+        """Write a line. Raises `OSError`, or `ValueError` once it is closed."""
+
+    def flush(self) -> object:
+        """Have it out of this process."""
+
+
 class Log:
     """Takes lines of every level.
 
     Those of ``level`` and above are written to ``out``, and told to ``on_line``; the last ``max_bytes`` of debug and
-    above are kept.
+    above are kept. What cannot be written is counted, and told as soon as something can.
     """
 
-    def __init__(self, *, level: str = "info", out: TextIO | None = None, max_bytes: int = 2 * 1024 * 1024) -> None:
+    def __init__(self, *, level: str = "info", out: Out | None = None, max_bytes: int = 2 * 1024 * 1024) -> None:
         self.level = level_number(level)
         self.created = time.time()
+        self._began = time.monotonic()
         self.max_bytes = max_bytes
         self.bytes_used = 0
         self.on_line: Callable[[Line], object] | None = None
@@ -77,6 +92,8 @@ class Log:
         self._lines: deque[Line] = deque()
         self._skipped = 0
         self._telling = False
+        self._lost = 0  # lines that could not be written
+        self._why = ""
 
     def wants(self, level: str) -> bool:
         """Say whether a line of this level would be kept or written; else making it is wasted."""
@@ -87,20 +104,61 @@ class Log:
         number = level_number(level)
         if number < self._keep:
             return
-        line = Line(time.time(), LEVELS[number], source, text.translate(_UNPRINTABLE), node_id)
+        elapsed = time.monotonic() - self._began
+        line = Line(time.time(), LEVELS[number], source, text.translate(_UNPRINTABLE), node_id, elapsed)
+        self._keep_line(line)
+        if number < self.level:
+            return
+        if self._out is not None:
+            self._write(self._out, line)
+        self._tell(line)
+
+    def reopen(self) -> None:
+        """Open the file of the log anew, if it has one: what rotates it has moved it away. What is wrong is logged."""
+        reopen: Callable[[], None] | None = getattr(self._out, "reopen", None)
+        if reopen is None:
+            return
+        self("info", "Ending log due to SIGHUP")
+        try:
+            reopen()
+        except OSError as error:
+            self("broken", f"The log cannot be opened anew, and stays where it is: {error.strerror}")
+        else:
+            self("info", "Started log due to SIGHUP")
+
+    def _keep_line(self, line: Line) -> None:
         self._lines.append(line)
         self.bytes_used += line.size()
         while self.bytes_used > self.max_bytes:
             self.bytes_used -= self._lines.popleft().size()
             self._skipped += 1
-        if number < self.level:
-            return
-        if self._out is not None:
-            try:
-                self._out.write(f"{line}\n")
-                self._out.flush()
-            except (OSError, ValueError):
-                self._out = None  # nobody reads it any more, or the disk is full: the node goes on
+
+    def _write(self, out: Out, line: Line) -> None:
+        """Write it, behind word of those that could not be; a disk may be full for a while, and the node goes on."""
+        try:
+            if self._lost:
+                lines = "line was" if self._lost == 1 else "lines were"
+                self._remark(out, line, f"{self._lost} {lines} not written here: {self._why}")
+                self._lost = 0
+            out.write(f"{line}\n")
+            out.flush()
+        except (OSError, ValueError) as error:
+            self._lost += 1
+            why = getattr(error, "strerror", None) or str(error)
+            if self._lost == 1 or why != self._why:
+                self._why = why
+                self._remark(None, line, f"The log is not written until this is mended: {why}")
+
+    def _remark(self, out: Out | None, about: Line, text: str) -> None:
+        """Note something about the log itself; it is written if it can be."""
+        line = Line(about.time, "unusual", "log", text, None, about.elapsed)
+        if out is not None:
+            out.write(f"{line}\n")
+            out.flush()
+        self._keep_line(line)
+        self._tell(line)
+
+    def _tell(self, line: Line) -> None:
         if self.on_line is not None and not self._telling:
             self._telling = True  # what telling it logs is not told
             try:
@@ -116,7 +174,7 @@ class Log:
         for line in self._lines:
             if _NUMBERS[line.level] < least or (node_id is not None and line.node_id != node_id):
                 continue
-            entry = {"type": _TYPES[line.level], "time": f"{line.time - self.created:.9f}"}
+            entry = {"type": _TYPES[line.level], "time": f"{line.elapsed:.9f}"}
             if line.node_id is not None:
                 entry["node_id"] = line.node_id
             yield {**entry, "source": line.source, "log": line.text}

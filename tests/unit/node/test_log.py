@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import logging
+from pathlib import Path
 
 import pytest
 
 from oddwire.node.log import LEVELS, Line, Log, LogHandler, level_number
+from oddwire.node.logfile import LogFile
 
 PEER = "02" + "ab" * 32
 
@@ -85,15 +88,86 @@ def test_a_listener_that_logs_is_not_told_of_that() -> None:
     assert texts(log) == ["below the level", "first", "told"]
 
 
-def test_nobody_reads_it_any_more() -> None:
-    class Broken(io.StringIO):
-        def write(self, text: str) -> int:
-            raise BrokenPipeError
+class Disk(io.StringIO):
+    """A file whose disk can be full."""
 
-    log = Log(out=Broken())
+    full: OSError | ValueError | None = None
+
+    def write(self, text: str) -> int:
+        if self.full is not None:
+            raise self.full
+        return super().write(text)
+
+
+def test_what_cannot_be_written_is_counted_and_told_once_there_is_room() -> None:
+    told: list[str] = []
+    out = Disk()
+    log = Log(out=out)
+    log.on_line = lambda line: told.append(line.text)
+    log("info", "one")
+    out.full = OSError(errno.ENOSPC, "No space left on device")
+    for text in ("two", "three", "four"):
+        log("info", text)
+    remark = "The log is not written until this is mended: No space left on device"
+    assert texts(log) == ["one", "two", remark, "three", "four"], "getlog has them all"
+    out.full = None
+    log("info", "five")
+    written = [line.partition(" ")[2] for line in out.getvalue().splitlines()]
+    assert written == [
+        "INFO    lightningd: one",
+        "UNUSUAL log: 3 lines were not written here: No space left on device",
+        "INFO    lightningd: five",
+    ]
+    assert told == ["one", remark, "two", "three", "four", written[1].removeprefix("UNUSUAL log: "), "five"]
+    out.full = OSError(errno.ENOSPC, "No space left on device")
+    log("info", "six")
+    out.full = None
+    log("info", "seven")
+    assert "1 line was not written here: No space left on device" in out.getvalue()
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError(errno.EPIPE, "Broken pipe"), ValueError("it is closed")])
+def test_nobody_reads_it_any_more(error: OSError | ValueError) -> None:
+    out = Disk()
+    out.full = error
+    log = Log(out=out)
     log("info", "one")
     log("info", "two")
-    assert texts(log) == ["one", "two"]
+    assert [text for text in texts(log) if "mended" not in text] == ["one", "two"]
+
+
+def test_a_clock_that_is_set_moves_no_time_since_the_start() -> None:
+    log = Log()
+    log.created += 1e9  # as if the log had begun when the clock was wrong by years
+    log("info", "now")
+    [entry] = log.lines()
+    assert 0 <= float(entry["time"]) < 1e6
+
+
+def test_opening_the_file_anew(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    file = LogFile(path)
+    log = Log(out=file)
+    log("info", "one")
+    path.rename(tmp_path / "log.1")
+    log.reopen()
+    log("info", "two")
+    file.close()
+    before, after = (place.read_text().splitlines() for place in (tmp_path / "log.1", path))
+    assert [line.rpartition(": ")[2] for line in before] == ["one", "Ending log due to SIGHUP"]
+    assert [line.rpartition(": ")[2] for line in after] == ["Started log due to SIGHUP", "two"]
+    Log(out=io.StringIO()).reopen()  # there is no file
+
+
+def test_a_file_that_cannot_be_opened_anew_is_told_in_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    file = LogFile(path)
+    log = Log(out=file)
+    path.rename(tmp_path / "log.1")
+    path.mkdir()
+    log.reopen()
+    file.close()
+    assert "The log cannot be opened anew, and stays where it is: Is a directory" in (tmp_path / "log.1").read_text()
 
 
 def test_what_the_modules_log() -> None:
