@@ -40,7 +40,15 @@ FLOORS = {
 }
 FRONTS = {"oddwire.proto"}  # the package itself shows all of its floors, its modules lie on theirs
 PURE_OF_SESSION = ("basics", "fragments", "frames", "hello", "kinds", "layout", "limits", "reliable", "requests")
-PURE = ("oddwire.durations", "oddwire.errors", "oddwire.printable", "oddwire.values", "oddwire.proto", "oddwire.schema", "oddwire.codecs")
+PURE = (
+    "oddwire.durations",
+    "oddwire.errors",
+    "oddwire.printable",
+    "oddwire.values",
+    "oddwire.proto",
+    "oddwire.schema",
+    "oddwire.codecs",
+)
 PURE += tuple(f"oddwire.session.{name}" for name in PURE_OF_SESSION)
 IMPURE = ("oddwire.proto.connection", "oddwire.proto.wire")
 WORLDLY = {"asyncio", "datetime", "os", "random", "secrets", "select", "selectors", "socket", "subprocess", "threading"}

@@ -32,7 +32,9 @@ def explain(error: Exception, path: str) -> StoreError:
         return StoreError(f"{path} cannot be opened: {error.strerror}", path=path, reason="io")
     if is_busy(error):
         found = ", ".join(holders(path)) or "another program that looks into it"
-        text = f"{path} is locked by {found}; let it finish, or end it: what needs the database is tried again ({error})"
+        text = (
+            f"{path} is locked by {found}; let it finish, or end it: what needs the database is tried again ({error})"
+        )
         return StoreError(text, path=path, reason="locked")
     code = getattr(error, "sqlite_errorcode", 0)
     if code == _MOVED:
@@ -47,7 +49,9 @@ def is_busy(error: Exception) -> bool:
 
 
 def _moved(path: str) -> StoreError:
-    text = f"{path} was moved, deleted or replaced while it was in use; put it back, or start anew with what is there now"
+    text = (
+        f"{path} was moved, deleted or replaced while it was in use; put it back, or start anew with what is there now"
+    )
     return StoreError(text, path=path, reason="moved")
 
 

@@ -56,7 +56,7 @@ async def yields(context: Context, request: Request) -> AsyncIterator[Quote]:
 @extension.on(Request, reliable=True)
 async def keeps(context: Context, request: Request) -> None:
     await context.store.set("asset", request.asset)
-    await context.store.set("asset", request)  # error
+    await context.store.set("asset", request)
 
 
 @extension.on(Request)  # error

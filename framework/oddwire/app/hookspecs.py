@@ -38,9 +38,9 @@ class TraceEvent(Value, kw_only=True):
 
     ``message`` is None for a payload without a schema (``error`` None) or one that did not decode (``error`` says
     why). ``error`` of a refused one is the `Refuse`, its code and text. ``handled`` is False for one received that
-    nobody takes: no handler, and no request that waits for it. ``time`` is `time.monotonic` in seconds. ``latency``, in seconds, is known for a received message that
-    answers a request (since that was sent) and for a sent message that a handler returned (since what it answers
-    was received); else it is None.
+    nobody takes: no handler, and no request that waits for it. ``time`` is `time.monotonic` in seconds. ``latency``, in
+    seconds, is known for a received message that answers a request (since that was sent) and for a sent message that a
+    handler returned (since what it answers was received); else it is None.
     """
 
     direction: Literal["received", "sent", "refused"]

@@ -204,9 +204,7 @@ class Enforcer:
                 del error  # its traceback holds this frame, which would hold it
         if isinstance(error, Refuse):
             handled = message if isinstance(message, Message) else None
-            self.refused(
-                Outcome.REFUSED, context.peer.node_id, error, message=handled, extension=context.extension
-            )
+            self.refused(Outcome.REFUSED, context.peer.node_id, error, message=handled, extension=context.extension)
             return
         policy = POLICY[Outcome.HANDLER_RAISED]
         handled = message if isinstance(message, Message) else None

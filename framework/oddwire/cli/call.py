@@ -57,7 +57,7 @@ def command(
         typer.echo(f"oddwire: {error}", err=True)
         raise typer.Exit(USAGE) from None
     except TimeoutError:
-        typer.echo(f"oddwire: no answer in {duration(timeout)}", err=True)
+        typer.echo(f"oddwire: no answer in {duration(timeout or 0.0)}", err=True)
         raise typer.Exit(FAILED) from None
     _print(result, raw)
 

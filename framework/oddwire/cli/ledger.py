@@ -80,4 +80,6 @@ class Ledger:
                     self._changed.clear()
                     await self._changed.wait()
         except TimeoutError:
-            raise Failure(f"only {self.settled} of {count} messages arrived within {duration(self._patience)}") from None
+            raise Failure(
+                f"only {self.settled} of {count} messages arrived within {duration(self._patience)}"
+            ) from None

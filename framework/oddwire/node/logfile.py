@@ -17,9 +17,9 @@ _AGAIN: Final = 1.0  # seconds between two attempts to open it
 class LogFile:
     """The file at ``path``, made if it is new. Raises `OSError` if it cannot be opened at first.
 
-    Later it is opened anew when it was deleted or replaced; one that was moved is written to until `reopen`, as those who
-    rotate logs expect. A pipe that nobody reads, or not fast enough,
-    does not hold anybody up: what it does not take is an error of `write`, as is a full disk, until it is over.
+    Later it is opened anew when it was deleted or replaced; one that was moved is written to until `reopen`, as those
+    who rotate logs expect. A pipe that nobody reads, or not fast enough, does not hold anybody up: what it does not
+    take is an error of `write`, as is a full disk, until it is over.
     ``clock`` is seconds that only ascend.
     """
 

@@ -126,7 +126,7 @@ class Store:
     # Addresses
 
     def remember(self, uri: NodeUri) -> None:
-        """Note where a peer was reached; what cannot be written now, which is logged, is with the next, or at the end."""
+        """Note where a peer was reached; what cannot be written now, which is logged, is with the next one."""
         try:
             if self.address(uri.node_id) != uri:
                 self._unwritten[uri.node_id] = uri

@@ -67,6 +67,7 @@ class Ages:
         self._marked: Mark | None = None
 
     def __call__(self) -> float:
+        """Return the time, in seconds."""
         return self._offset + self._uptime()
 
     def resume(self, mark: Mark | None, newest: float) -> None:

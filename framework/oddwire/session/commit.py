@@ -270,7 +270,7 @@ class GroupCommit:
             error = explain(failure, self.path)
             if group is None:
                 group = self._gathered()
-            if self._trouble != error.reason:
+            if error.reason not in (self._trouble, "closed"):
                 self._trouble = error.reason
                 logger.error("nothing can be kept for now, and what was to be is given up: %s", error)
             for part in self._parts:

@@ -10,7 +10,6 @@ from typing import Final
 from oddwire.databases import Place, explain
 from oddwire.errors import StoreError
 from oddwire.files import FileLock, open_database
-from oddwire.session.ages import MOST_ABSENT
 from oddwire.session.guard import SqlGuard
 
 __all__ = ["MEMORY", "Database"]
@@ -44,16 +43,16 @@ CREATE TABLE oddwire_values (
     extension TEXT NOT NULL, key BLOB NOT NULL, value NOT NULL, PRIMARY KEY (extension, key)
 ) WITHOUT ROWID;
 """
-# What has changed since a version, by version; a new database goes the same way. In 1 messages were made when the clock
-# on the wall said so: those older than one absence may count (see oddwire.session.ages) were not, if it was wrong
+# What has changed since a version, by version; a new database goes the same way. In 1, messages bear the time of a wall
+# clock that may have been set meanwhile: they count as a day older than the newest at most (see oddwire.session.ages)
 _CHANGES: Final = {
-    1: f"""
+    1: """
 CREATE TABLE oddwire_clock (
     id INTEGER PRIMARY KEY CHECK (id = 1), seconds REAL NOT NULL, wall REAL NOT NULL, boot TEXT NOT NULL,
     uptime REAL NOT NULL
 );
 ALTER TABLE oddwire_values ADD COLUMN form INTEGER NOT NULL DEFAULT 0;
-UPDATE oddwire_outbox SET made = max(made, (SELECT max(made) FROM oddwire_outbox) - {MOST_ABSENT});
+UPDATE oddwire_outbox SET made = max(made, (SELECT max(made) FROM oddwire_outbox) - 86400.0);
 """,
 }
 

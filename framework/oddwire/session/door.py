@@ -5,16 +5,17 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, TypeVar, overload
 
 from oddwire.databases import explain
 from oddwire.errors import ValueOutOfRange
+from oddwire.session.keeping import Kept, keep, read, read_like
 from oddwire.session.store import Store, Unit
-from oddwire.session.values import Value
 
 __all__ = ["ExtensionStore"]
 
-_MOST: Final = 1 << 28  # bytes of a value: SQLite takes up to 10**9 in a row
+T = TypeVar("T")
+D = TypeVar("D")
 
 
 class ExtensionStore:
@@ -25,6 +26,10 @@ class ExtensionStore:
     at the store until it ends, other handlers of the extension wait when they come to theirs; one that uses SQL keeps
     everybody's commits waiting, and fails with `TimeoutError` after 30 seconds. So what takes long, another peer's
     answer say, is best awaited before.
+
+    A value is bytes, a str, bool, int of 64 bits, float that is a number, list, tuple, dict with str, bytes or int
+    keys, NodeId, PublicKey, ShortChannelId, a member of an Enum, or an object of a ``@message`` or ``@subtype`` class,
+    and may hold others of these, None too, 32 levels deep. It comes back as what it was.
 
     Elsewhere each call is on disk when it returns; `transaction` makes several of them take effect together.
 
@@ -58,22 +63,50 @@ class ExtensionStore:
         async with self._unit():
             yield
 
-    async def get(self, key: str, default: Value | None = None) -> Value | None:
-        """Give the value with this key, ``default`` if there is none."""
+    @overload
+    async def get(self, key: str, default: None = None) -> Any: ...
+
+    @overload
+    async def get(self, key: str, default: D) -> D: ...
+
+    @overload
+    async def get(self, key: str, default: None = None, *, as_: type[T]) -> T | None: ...
+
+    @overload
+    async def get(self, key: str, default: D, *, as_: type[T]) -> T | D: ...
+
+    async def get(self, key: str, default: Any = None, *, as_: Any = None) -> Any:
+        """Return the value with this key, ``default`` if there is none.
+
+        The value is what ``as_`` says, ``Order``, ``list[Order]`` or ``dict[str, int]``, say; without it, of the
+        default's class, which is needed for objects and members of enums, as they are kept by the name of their class.
+        Raises `TypeError`, naming key and path, if it is something else.
+        """
+        kept = await self._kept(key)
+        if kept is None:
+            return default
+        if as_ is not None or default is None:
+            return read(key, kept, as_)
+        return read_like(key, kept, default)
+
+    async def _kept(self, key: str) -> Kept | None:
         raw = _key(key)
         own = await self._own()
         if raw in own:
-            return default if own[raw] is None else own[raw]
+            return own[raw]
         await self._store.ready()
         try:
-            found = self._store.values.get(self._extension, raw)
+            return self._store.values.get(self._extension, raw)
         except sqlite3.Error as error:
             raise explain(error, self._store.path) from error
-        return default if found is None else found
 
-    async def set(self, key: str, value: Value) -> None:
-        """Keep a value. Raises `ValueOutOfRange` for one that cannot be kept: see `Value`."""
-        raw, kept = _key(key), _value(key, value)
+    async def set(self, key: str, value: object) -> None:
+        """Keep a value, as it is now: what is done to it later changes nothing.
+
+        Raises `TypeError` for one of a kind that cannot be kept, `ValueOutOfRange` for one that is too large, naming
+        key and path. None cannot be kept by itself: it stands for no value.
+        """
+        raw, kept = _key(key), keep(key, value)
         async with self._unit() as unit:
             (await unit.enter())[raw] = kept
 
@@ -83,8 +116,14 @@ class ExtensionStore:
         async with self._unit() as unit:
             (await unit.enter())[raw] = None
 
-    async def items(self, prefix: str = "") -> list[tuple[str, Value]]:
-        """Give all keys that begin with ``prefix``, ascending, and their values."""
+    @overload
+    async def items(self, prefix: str = "") -> list[tuple[str, Any]]: ...
+
+    @overload
+    async def items(self, prefix: str = "", *, as_: type[T]) -> list[tuple[str, T]]: ...
+
+    async def items(self, prefix: str = "", *, as_: Any = None) -> list[tuple[str, Any]]:
+        """Return all keys that begin with ``prefix``, ascending, and their values, as `get` does."""
         raw = _key(prefix)
         own = await self._own()
         await self._store.ready()
@@ -93,7 +132,8 @@ class ExtensionStore:
         except sqlite3.Error as error:
             raise explain(error, self._store.path) from error
         found.update({key: value for key, value in own.items() if key.startswith(raw)})
-        return [(key.decode(), value) for key, value in sorted(found.items()) if value is not None]
+        kept = [(key.decode(), value) for key, value in sorted(found.items()) if value is not None]
+        return [(key, read(key, value, as_)) for key, value in kept]
 
     async def execute(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[tuple[Any, ...]]:
         """Run one SQL statement on the extension's own tables, and give the rows it has.
@@ -109,7 +149,7 @@ class ExtensionStore:
             unit.wrote = unit.wrote or wrote
             return rows
 
-    async def _own(self) -> Mapping[bytes, Any]:
+    async def _own(self) -> Mapping[bytes, Kept | None]:
         """Give what the unit this is part of has set; nothing, where there is none."""
         unit = self._store.current()
         return {} if unit is None or unit.extension != self._extension else await unit.enter()
@@ -122,31 +162,3 @@ def _key(key: str) -> bytes:
         return key.encode()
     except UnicodeEncodeError:
         raise ValueOutOfRange(f"key should be a str that UTF-8 can hold, not {key!r}") from None
-
-
-def _value(key: str, value: Any) -> Value:
-    """Check now what would spoil a whole commit later."""
-    match value:
-        case bytearray() | memoryview():
-            value = bytes(value)
-        case str():
-            try:
-                size = len(value.encode())
-            except UnicodeEncodeError:
-                raise ValueOutOfRange(f"value of {key!r} should be a str that UTF-8 can hold") from None
-            if size > _MOST:
-                raise ValueOutOfRange(f"value of {key!r} is {size} bytes in UTF-8; at most {_MOST} are kept")
-        case int():
-            if not -(1 << 63) <= value < 1 << 63:
-                raise ValueOutOfRange(f"value of {key!r} should be an int of 64 bits, not {value}")
-        case float():
-            if value != value:
-                raise ValueOutOfRange(f"value of {key!r} should be a number, not {value}")
-        case bytes():
-            pass
-        case _:
-            raise TypeError(f"value of {key!r} should be bytes, str, int or float, not {type(value).__name__}")
-    if isinstance(value, bytes) and len(value) > _MOST:
-        raise ValueOutOfRange(f"value of {key!r} is {len(value)} bytes; at most {_MOST} are kept")
-    checked: Value = value
-    return checked

@@ -144,13 +144,14 @@ class TokenBucket:
 class Counters:
     """How often each limit took effect, by its name in `Limits`: always few names, whatever a peer does.
 
-    ``refused`` are a peer's requests, messages and transfers answered with a failure (``expired``: the caller's wait was
-    over, ``allow``: not allowed); ``dropped`` what was ignored without one (``allow``; ``frames`` out of place, ``kinds``
-    of frames not known; ``abandoned`` requests whose caller has gone; what came when its peer was ``not_connected``, or
-    waited for its handler at ``closing``); ``throttled`` how often a peer was read later; ``exceeded`` calls of ours that raised `QuotaExceeded`.
-    ``undelivered`` are reliable messages of ours that a peer refused for good, or that were given up, and ``declined``
-    those of peers that were refused for good here, both by the name of their `Code` in lower case: ``expired``,
-    ``refused``, ``unsupported``; ``application`` for all codes that are an application's own.
+    ``refused`` are a peer's requests, messages and transfers answered with a failure (``allow``: not allowed;
+    ``expired``: its caller's wait was over). ``dropped`` is what was ignored without one: ``allow``; ``frames`` out of
+    place, ``kinds`` of frames not known; ``abandoned`` requests, whose caller has gone; what came while its peer was
+    ``not_connected``, or waited for its handler at ``closing``. ``throttled`` says how often a peer was read later,
+    ``exceeded`` how many calls of ours raised `QuotaExceeded`. ``undelivered`` are reliable messages of ours that a
+    peer refused for good, or that were given up, and ``declined`` those of peers that were refused for good here, both
+    by the name of their `Code` in lower case: ``expired``, ``refused``, ``unsupported``; ``application`` for all codes
+    that are an application's own.
     """
 
     __slots__ = ("declined", "dropped", "exceeded", "refused", "throttled", "undelivered")

@@ -41,7 +41,7 @@ class Outbox:
     it then goes out again. How the session uses it:
 
     - A peer has said hello: `connected`; it is gone: `disconnected`.
-    - An ack has come: `acknowledged`. It is `deadline`: `tick`. Once a minute or so: `expire`, again while it finds any.
+    - An ack has come: `acknowledged`. It is `deadline`: `tick`. Once a minute or so, and while it finds any: `expire`.
     - After each of these, and when ``ready`` is called: send what `outgoing` gives.
     """
 

@@ -24,11 +24,12 @@ from collections.abc import Callable
 from contextvars import ContextVar, Token
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Final, Self, TypeVar
 
 from oddwire.errors import StoreError
 from oddwire.session.commit import Group, GroupCommit
 from oddwire.session.database import MEMORY, Database
+from oddwire.session.keeping import Kept
 from oddwire.session.values import Values
 
 __all__ = ["MOST_HELD", "Store", "Unit"]
@@ -66,7 +67,7 @@ class Unit:
         self.extension = extension
         self.generation = store.generation
         self.group: Group | None = None
-        self.values: dict[bytes, Any] | None = None
+        self.values: dict[bytes, Kept | None] | None = None
         """What it has set, by key, None for deleted; None itself until it has looked at its extension's values."""
         self.sql = False
         """Whether it has the database to itself."""
@@ -103,7 +104,7 @@ class Unit:
         if failed is not None:
             self._failed.append(failed)
 
-    async def enter(self) -> dict[bytes, Any]:
+    async def enter(self) -> dict[bytes, Kept | None]:
         """Keep others out of the extension's values and tables until the unit ends; give what it has set.
 
         So nobody changes what the unit has read before it ends.

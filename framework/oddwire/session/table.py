@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections.abc import Iterator
-from typing import Final
+from typing import Any
 
 from oddwire.proto.keys import NodeId
 from oddwire.session.ages import Mark
@@ -14,8 +14,6 @@ from oddwire.session.routes import Route, Share
 __all__ = ["OutboxTable"]
 
 logger = logging.getLogger("oddwire.session")
-
-_MARK: Final = "seconds, wall, boot, uptime"
 
 
 class OutboxTable:
@@ -34,7 +32,7 @@ class OutboxTable:
         """Return what the clocks said when an earlier process wrote it down, and when the newest message was made."""
         if self._reader is None:
             return None, 0.0
-        row = self._reader.execute(f"SELECT {_MARK} FROM oddwire_clock").fetchone()
+        row = self._reader.execute("SELECT seconds, wall, boot, uptime FROM oddwire_clock").fetchone()
         (newest,) = self._reader.execute("SELECT max(made) FROM oddwire_outbox").fetchone()
         return None if row is None else Mark(*row), newest or 0.0
 
@@ -49,9 +47,7 @@ class OutboxTable:
     def sizes(self) -> Iterator[tuple[int, int]]:
         """Iterate over the lanes' ids and payloads' sizes of all messages, each lane's in order."""
         if self._reader is not None:
-            yield from self._reader.execute(
-                "SELECT route, length(payload) FROM oddwire_outbox ORDER BY route, number"
-            )
+            yield from self._reader.execute("SELECT route, length(payload) FROM oddwire_outbox ORDER BY route, number")
 
     # Later ---------------------------------------------------------------------------------------------
 
@@ -67,7 +63,8 @@ class OutboxTable:
         rows = self._fetch(route, query, (route.id, first, stop))
         if not rows:
             return first  # it cannot be read, or what is there is being written
-        return next((number for number, when in rows if when >= made), rows[-1][0] + 1)
+        found: int = next((number for number, when in rows if when >= made), rows[-1][0] + 1)
+        return found
 
     def kept(self, route: Route, first: int, stop: int) -> dict[int, tuple[float, bytes]]:
         """Return when messages were made, and their payloads, by number."""
@@ -75,7 +72,7 @@ class OutboxTable:
         rows = self._fetch(route, query, (route.id, first, stop))
         return {number: (made, payload) for number, made, payload in rows}
 
-    def _fetch(self, route: Route, query: str, parameters: tuple[object, ...]) -> list[tuple[int, ...]] | list[tuple]:
+    def _fetch(self, route: Route, query: str, parameters: tuple[object, ...]) -> list[tuple[Any, ...]]:
         if self._reader is None:
             return []
         try:
@@ -110,4 +107,4 @@ class OutboxTable:
             rows = [(route.id, number, made, payload) for route, number, made, payload, _ in share.rows]
             writer.executemany("INSERT INTO oddwire_outbox VALUES (?, ?, ?, ?)", rows)
         if share.mark is not None:
-            writer.execute(f"INSERT OR REPLACE INTO oddwire_clock (id, {_MARK}) VALUES (1, ?, ?, ?, ?)", share.mark)
+            writer.execute("INSERT OR REPLACE INTO oddwire_clock VALUES (1, ?, ?, ?, ?)", share.mark)

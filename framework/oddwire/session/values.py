@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from oddwire.errors import StoreError
 from oddwire.session.database import Database
+from oddwire.session.keeping import Kept
 
-__all__ = ["Value", "Values"]
+__all__ = ["Values"]
 
-Value: TypeAlias = bytes | str | int | float
-"""What a value may be: bytes, a str, an int of 64 bits, or a float that is a number."""
-
-_Share: TypeAlias = dict[tuple[str, bytes], Any]
+_Share: TypeAlias = dict[tuple[str, bytes], Kept | None]
 
 
 class Values:
@@ -40,10 +38,12 @@ class Values:
         """Write it."""
         if not self._writing:
             return
-        kept = [(*place, value) for place, value in self._writing.items() if value is not None]
+        kept = [(*place, *value) for place, value in self._writing.items() if value is not None]
         deleted = [place for place, value in self._writing.items() if value is None]
         if kept:
-            writer.executemany("INSERT OR REPLACE INTO oddwire_values (extension, key, value) VALUES (?, ?, ?)", kept)
+            writer.executemany(
+                "INSERT OR REPLACE INTO oddwire_values (extension, key, form, value) VALUES (?, ?, ?, ?)", kept
+            )
         if deleted:
             writer.executemany("DELETE FROM oddwire_values WHERE extension = ? AND key = ?", deleted)
 
@@ -53,29 +53,29 @@ class Values:
 
     # For units --------------------------------------------------------------------------------------
 
-    def gather(self, extension: str, values: Mapping[bytes, Any]) -> None:
+    def gather(self, extension: str, values: Mapping[bytes, Kept | None]) -> None:
         """Have these written with the next commit."""
         self._gathered.update({(extension, key): value for key, value in values.items()})
 
-    def get(self, extension: str, key: bytes) -> Any:
+    def get(self, extension: str, key: bytes) -> Kept | None:
         """Give a value that is on disk, or on its way there; None if there is none. Raises `sqlite3.Error`."""
         place = (extension, key)
         for share in (self._gathered, self._writing):
             if place in share:
                 return share[place]
         rows = self._reader.execute(
-            "SELECT value FROM oddwire_values WHERE extension = ? AND key = ?", place
+            "SELECT form, value FROM oddwire_values WHERE extension = ? AND key = ?", place
         ).fetchall()
-        return rows[0][0] if rows else None
+        return Kept(*rows[0]) if rows else None
 
-    def items(self, extension: str, prefix: bytes) -> dict[bytes, Any]:
+    def items(self, extension: str, prefix: bytes) -> dict[bytes, Kept | None]:
         """Give all whose keys begin with ``prefix``, deleted ones as None if they are still on disk."""
         # No UTF-8 has a byte of 0xff
         rows = self._reader.execute(
-            "SELECT key, value FROM oddwire_values WHERE extension = ? AND key >= ? AND key < ?",
+            "SELECT key, form, value FROM oddwire_values WHERE extension = ? AND key >= ? AND key < ?",
             (extension, prefix, prefix + b"\xff"),
         )
-        found = dict(rows.fetchall())
+        found: dict[bytes, Kept | None] = {key: Kept(form, value) for key, form, value in rows.fetchall()}
         for share in (self._writing, self._gathered):
             found.update(
                 {key: value for (owner, key), value in share.items() if owner == extension and key.startswith(prefix)}

@@ -401,8 +401,8 @@ async def test_a_message_that_is_refused_for_good_is_told_on_both_sides(
         assert left.counters.to_json() == {"declined": {"application": 1}}
     [warning] = lines(caplog, logging.WARNING)
     assert re.fullmatch(
-        rf"reliable message not delivered: shop\.Order 0x8c01 of 'shop' to {SERVER.public_key().hex()}, with code 1400: "
-        r"not for sale; it was [0-9.e-]+ s old",
+        rf"reliable message not delivered: shop\.Order 0x8c01 of 'shop' to {SERVER.public_key().hex()}, with code "
+        r"1400: not for sale; it was [0-9.]+ s old",
         warning,
     )
     assert (
@@ -472,9 +472,7 @@ async def test_a_peer_without_a_store_tells_what_it_refuses(both: Both, caplog: 
     ) in lines(caplog, logging.INFO)
 
 
-async def test_a_handler_that_never_succeeds_is_told_of_at_last(
-    both: Both, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_handler_that_never_succeeds_is_told_of_at_last(both: Both, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "oddwire")
     both.server.fail = 100
     async with both.left() as left, both.right() as right:

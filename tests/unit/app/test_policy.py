@@ -269,5 +269,7 @@ async def test_a_request_that_is_refused_is_told_once(
         with pytest.raises(RemoteFailure, match="not today"):
             await peer.request(Ask(), Known)
     told = [record.getMessage() for record in caplog.records if "refused" in record.getMessage()]
-    assert told == [f"message refused by 'test': test.Ask 0x8c01 from {right.node_id}, with code 1234: not today\\x1b[2J"]
+    assert told == [
+        f"message refused by 'test': test.Ask 0x8c01 from {right.node_id}, with code 1234: not today\\x1b[2J"
+    ]
     assert [event.direction for event in watching.events] == ["received", "refused"]

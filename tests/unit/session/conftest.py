@@ -141,6 +141,14 @@ class End:
         await self.stop(crash)
         await self.start()
 
+    async def reboot(self, wall: float) -> None:
+        """Lose power, and begin again with a clock on the wall that says something else."""
+        self.unlink()
+        self.peer.unlink()
+        await self.stop(crash=True)
+        self.wall, self.uptime, self.boot = wall, 5.0, self.boot + "'"
+        await self.start()
+
     async def stop(self, crash: bool = False) -> None:
         self.outbox.close()
         self.inbox.close()  # as applications do before they cancel anything

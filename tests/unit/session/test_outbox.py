@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from oddwire.errors import ConnectionClosed, LocalProtocolError, QuotaExceeded, RemoteFailure, StoreError
+from oddwire.errors import ConnectionClosed, LocalProtocolError, QuotaExceeded, Refuse, RemoteFailure, StoreError
 from oddwire.proto.keys import NodeId
 from oddwire.session.frames import Ack, Code, Data, Scope
 from oddwire.session.limits import Allowance, Limits
@@ -180,6 +180,89 @@ async def test_what_is_too_old_is_given_up_and_the_rest_goes_on(pair: Any) -> No
     alice.outbox.expire()
     with pytest.raises(QuotaExceeded):
         await last.delivered()
+
+
+YEARS = 30 * 365 * 86_400.0
+
+
+@pytest.mark.parametrize("limits", [Limits(outbox_seconds=100)], ids=["100 seconds"])
+@pytest.mark.parametrize("step", [YEARS, -YEARS, 3600, -3600], ids=repr)
+async def test_a_clock_that_is_set_makes_nothing_old_and_keeps_nothing_young(pair: Any, step: float) -> None:
+    alice = pair.alice
+    receipt = await alice.send(b"1")
+    alice.wall += step
+    alice.grow_old(99)
+    assert alice.outbox.expire() == 0
+    await alice.restart(crash=True)  # with what was written down before the clock was set
+    assert alice.outbox.expire() == 0
+    receipt = await alice.send(b"2")
+    alice.grow_old(2)
+    assert alice.outbox.expire() == 1
+    alice.wall -= step
+    alice.grow_old(97)
+    assert alice.outbox.expire() == 0
+    alice.grow_old(2)
+    assert alice.outbox.expire() == 1
+    with pytest.raises(QuotaExceeded):
+        await receipt.delivered()
+
+
+async def test_a_boot_in_the_past_that_is_set_right_expires_nothing(pair: Any) -> None:
+    alice = pair.alice
+    alice.wall = 27.0  # 1970
+    await alice.restart()
+    await alice.send(b"1")
+    alice.grow_old(10)
+    alice.wall = 1_795_000_000.0  # NTP
+    assert alice.outbox.expire() == 0
+    for wall in (27.0, 1_795_000_000.0, 27.0, 1_460_000_000.0, 1_795_100_000.0):
+        await alice.reboot(wall)
+        assert alice.outbox.expire() == 0
+    receipt = await alice.send(b"2")
+    pair.link()
+    await receipt.delivered()
+    assert pair.bob.handled == [b"\x80\x011", b"\x80\x012"]
+    alice.unlink()
+    await alice.send(b"3")
+    for _ in range(14):  # it ages while it runs
+        alice.grow_old(86_400)
+        assert alice.outbox.expire() == 0
+        assert alice.store._timer is not None, "the clocks are to be written down"
+        await alice.store.touch().durable()
+        await alice.reboot(27.0)
+    alice.grow_old(60)
+    assert alice.outbox.expire() == 1
+
+
+async def test_what_is_lost_is_told_with_its_age_and_what_it_was(pair: Any) -> None:
+    async def refuse(payload: bytes) -> None:
+        if payload.endswith(b"1"):
+            raise Refuse("never", code=1234)
+
+    pair.bob.handler = refuse
+    await pair.alice.send(b"1")
+    receipt = await pair.alice.send(b"2")
+    pair.alice.grow_old(50)
+    pair.link()
+    await receipt.delivered()
+    [loss] = pair.alice.losses
+    assert (loss.node_id, loss.lane, loss.payload, loss.code) == (pair.bob.node_id, LANE, b"\x80\x011", 1234)
+    assert loss.age == pytest.approx(50)
+    assert str(loss.failure()) == "never"
+    assert pair.alice.outbox.counters.to_json() == {"undelivered": {"application": 1}}
+    assert [(payload, refusal.code) for payload, refusal in pair.bob.refusals] == [(b"\x80\x011", 1234)]
+
+
+async def test_a_loss_that_is_not_on_disk_is_told_again_by_the_next_process(pair: Any) -> None:
+    pair.link()
+    pair.bob.linked = False
+    await pair.alice.send(b"1")
+    pair.alice.store._database.writer.execute("PRAGMA query_only = 1")
+    pair.alice.outbox.give_up(pair.bob.node_id, LANE, 1, Code.TOO_LARGE, "too large")
+    await pair.settle()
+    assert [loss.code for loss in pair.alice.losses] == [Code.TOO_LARGE]
+    await pair.alice.restart(crash=True)
+    assert waiting(pair.alice) == (1, 3)
 
 
 def allow(**limits: Any) -> Any:
