@@ -19,12 +19,16 @@ __all__ = ["Reporter", "log_to"]
 
 
 class Reporter:
-    """A plugin that prints connections, messages and failures. Load it first: it then reports before others act."""
+    """A plugin that prints connections, messages and failures. Load it first: it then reports before others act.
+
+    It remarks on messages that no handler takes, unless the command ``takes_all`` that comes.
+    """
 
     name = "oddwire.cli"
 
-    def __init__(self, printer: Printer) -> None:
+    def __init__(self, printer: Printer, takes_all: bool = False) -> None:
         self._printer = printer
+        self._takes_all = takes_all
         self._names: dict[int, str] = {}
         self._shown: set[NodeId] = set()
 
@@ -56,7 +60,7 @@ class Reporter:
             return
         shown = Event(
             event=event.direction,
-            text=None if event.handled or event.message is None else "nobody here handles it",
+            text=None if self._takes_all or event.handled or event.message is None else "nobody here handles it",
             time=event.time + time.time() - time.monotonic(),
             peer=event.peer,
             type_id=event.type_id,

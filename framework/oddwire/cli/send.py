@@ -112,7 +112,7 @@ async def _send(
     except ValueError as error:
         raise Failure(str(error), USAGE) from error
     farewell = _Farewell()
-    app = make_app(printer, Reporter(printer), *vocabularies, farewell, transport=transport)
+    app = make_app(printer, Reporter(printer, takes_all=True), *vocabularies, farewell, transport=transport)
     call_when_broken(printer, farewell.gone.set)
     await start(app)
     try:

@@ -1,3 +1,4 @@
+import asyncio
 import io
 import json
 import logging
@@ -6,7 +7,18 @@ from typing import Any
 
 import pytest
 
-from oddwire import Application, Context, Extension, MemoryNetwork, Message, NodeId, hookimpl, message
+from oddwire import (
+    Application,
+    Context,
+    Extension,
+    MemoryNetwork,
+    Message,
+    NodeId,
+    Refuse,
+    RemoteFailure,
+    hookimpl,
+    message,
+)
 from oddwire.app import TraceEvent
 from oddwire.cli.events import Printer
 from oddwire.cli.reporter import Reporter, log_to
@@ -166,3 +178,35 @@ def test_people_find_the_log_on_stderr_only() -> None:
     log_to(Printer(stdout=out, stderr=err), logging.DEBUG)
     logging.getLogger("oddwire.transports.redial").debug("dialing")
     assert (out.getvalue(), err.getvalue()) == ("", "DEBUG oddwire.transports.redial: dialing\n")
+
+
+async def test_tells_what_nobody_handles_what_is_refused_and_what_is_lost() -> None:
+    network, out = MemoryNetwork(), io.StringIO()
+    shy = Extension("shy", version="1.0")
+    shy.register(Answer)
+
+    @shy.on(Ask, reliable=True)
+    async def ask(context: Context, request: Ask) -> None:
+        raise Refuse("not\nnow", code=1001)
+
+    plain = Extension("shy", version="1.0")
+    plain.register(Ask)
+    plain.register(Answer)
+    app = Application(Reporter(Printer(True, stdout=out)), shy, transport=network.transport(), store=":memory:")
+    async with app, Application(plain, transport=network.transport()) as other:
+        peer = await other.connect(app.uris[0])
+        await peer.introduced()
+        await peer.send(Answer(text="hi"))
+        await peer.send(Ask(text="hi"))
+        receipt = await app.peers[0].send(Answer(text="kept"), reliable=True)
+        with pytest.raises(RemoteFailure):
+            await receipt.delivered()
+        while "not delivered" not in out.getvalue():
+            await asyncio.sleep(0)
+    events = [json.loads(line) for line in out.getvalue().splitlines()]
+    received = {event["schema"]: event.get("reason") for event in events if event["event"] == "received"}
+    assert received == {"shy.Answer": "nobody here handles it", "shy.Ask": None}
+    assert [event["message"] for event in events if event["event"] == "error"] == [
+        "shy.Ask 0x9201 refused: not\nnow",
+        "shy.Answer 0x9203 was not delivered: no reliable messages are taken here",
+    ]
