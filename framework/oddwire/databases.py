@@ -32,9 +32,7 @@ def explain(error: Exception, path: str) -> StoreError:
         return StoreError(f"{path} cannot be opened: {error.strerror}", path=path, reason="io")
     if is_busy(error):
         found = ", ".join(holders(path)) or "another program that looks into it"
-        text = (
-            f"{path} is locked by {found}; let it finish, or end it: what needs the database is tried again ({error})"
-        )
+        text = f"{path} is locked by {found}; let it finish, or end it, and try again ({error})"
         return StoreError(text, path=path, reason="locked")
     code = getattr(error, "sqlite_errorcode", 0)
     if code == _MOVED:
