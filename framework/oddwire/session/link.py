@@ -223,7 +223,7 @@ class Link:
             if len(self._early) < _HELLOS:
                 self._early.append(hello)
             else:
-                self._fault()
+                self._fault("one hello too many")
             return
         self._hellos += 1
         if self._hellos > _HELLOS:
