@@ -419,7 +419,7 @@ async def test_a_message_that_is_refused_for_good_is_told_on_both_sides(
 @pytest.mark.parametrize(
     ("request_", "code", "counted"),
     [
-        (Plain(number=1), "code 8 (UNSUPPORTED): type 0x8c05 is not taken reliably here", "unsupported"),
+        (Plain(number=1), "code 8 (UNSUPPORTED): shop.Plain 0x8c05 is not taken reliably here", "unsupported"),
         (Done(number=1), "code 2 (UNKNOWN_MESSAGE): type 0x8c03 is not handled here", "unknown_message"),
         (Order(number=1, filling=bytes(200_000)), "code 9 (TOO_LARGE): ", "too_large"),
     ],

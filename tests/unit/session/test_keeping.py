@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import re
 from collections import OrderedDict, namedtuple
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -230,7 +231,7 @@ def test_a_default_of_another_class() -> None:
         ([Item(name=5, price=1)], TypeError, r"value of 'key'\[0\]\.name: "),  # type: ignore[arg-type]
         (Item, TypeError, "a class, not an object"),
     ],
-    ids=repr,
+    ids=lambda value: re.sub(r" at 0x[0-9a-f]+", "", repr(value)),
 )
 def test_what_would_not_come_back_is_refused_with_key_and_path(value: Any, error: type, text: str) -> None:
     with pytest.raises(error, match=text):
