@@ -24,7 +24,7 @@ from pathlib import Path
 from benchmarks.harness import ROUNDS, Row, median_ratio
 from oddwire.proto import PrivateKey, connect
 from oddwire.proto.addresses import NodeUri
-from oddwire.proto.bolt1 import CHAINS, Init
+from oddwire.proto.bolt1 import CHAINS, DEFAULT_NETWORK, Init
 from oddwire.proto.connection import LightningConnection
 from oddwire.proto.keys import PublicKey
 
@@ -269,7 +269,7 @@ class Crowd:
             key = PrivateKey(os.urandom(32))
             connection = await connect(key, PublicKey(parsed.node_id), parsed.host, parsed.port)
             await connection.read_message()
-            await connection.send_message(Init(networks=(CHAINS["regtest"],)).encode())
+            await connection.send_message(Init(networks=(CHAINS[DEFAULT_NETWORK],)).encode())
             self._connections.append(connection)
 
     def close(self) -> None:

@@ -411,7 +411,8 @@ def start_ours(peers: contextlib.AsyncExitStack) -> Callable[..., Awaitable[tupl
         features: Collection[int] = (), key: bytes | None = None, **options: Any
     ) -> tuple[Bolt8Transport, Recorder]:
         private_key = PrivateKey(key or os.urandom(32))
-        transport = Bolt8Transport(private_key, listen=["127.0.0.1:0"], network="regtest", **options)
+        options.setdefault("network", "regtest")
+        transport = Bolt8Transport(private_key, listen=["127.0.0.1:0"], **options)
         sink = Recorder()
         await transport.open(Manifest(features=frozenset(features)), sink)
         peers.push_async_callback(transport.aclose)

@@ -189,7 +189,7 @@ async def test_a_plugin_may_refuse_a_peer(start, write_plugin) -> None:
     assert params.pop("hook id").startswith("cln:peer_connected#")
     address = params["peer"].pop("addr")
     assert address.startswith("127.0.0.1:")
-    assert params == {"peer": {"id": one.node_id, "direction": "in", "features": "0200"}}
+    assert params == {"peer": {"id": one.node_id, "direction": "in", "features": "20000000a202"}}
     await until(lambda: not one.peers and not two.peers)
     # The one who is asked to connect learns that its own plugin did not want it
     with pytest.raises(Exception, match="disconnected during connection") as caught:
@@ -219,9 +219,9 @@ async def test_feature_bits_of_plugins_are_announced(start, write_plugin) -> Non
     _, one_rpc = await start("one")
     two, two_rpc = await start("two", write_plugin(featurebits=bits, dynamic=False))
     connected = await one_rpc.call("connect", [two.uris[0]])
-    assert int(connected["features"], 16) == 1 << 513 | 1 << 9
+    assert int(connected["features"], 16) == 1 << 513 | int("20000000a202", 16)
     info = await two_rpc.call("getinfo")
-    assert int(info["our_features"]["node"], 16) == 1 << 515 | 1 << 9
+    assert int(info["our_features"]["node"], 16) == 1 << 515 | int("20000000a202", 16)
 
 
 async def test_lines_of_the_log_reach_plugins(start, write_plugin) -> None:

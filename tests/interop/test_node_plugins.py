@@ -95,7 +95,7 @@ async def test_two_nodes_and_two_plugins_exchange_messages(start: Start) -> None
 
 async def test_init_options_and_print(start: Start) -> None:
     host = await start("one", "greeter", plugin_options=[("greet-loudly", "yes"), ("greet-not", None)])
-    assert host.log("greeting 'hello' in regtest") == ["INFO plugin-greeter.py: greeting 'hello' in regtest"]
+    assert host.log("greeting 'hello' in bitcoin") == ["INFO plugin-greeter.py: greeting 'hello' in bitcoin"]
     assert host.log("printed before run") == ["INFO plugin-greeter.py: printed before run"]
     configs = (await host.call("listconfigs"))["configs"]
     plugin = str(PLUGINS / "greeter.py")

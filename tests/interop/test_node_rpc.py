@@ -92,12 +92,12 @@ class TestLightningRpc:
         assert info["alias"] == "first"
         assert info["color"] == one.id[:6]
         assert info["num_peers"] == 1
-        assert info["network"] == "regtest"
-        assert info["lightning-dir"] == str(one.folder / "regtest")
+        assert info["network"] == "bitcoin"
+        assert info["lightning-dir"] == str(one.folder / "bitcoin")
         host, port = one.address.split(":")
         assert info["binding"] == [{"type": "ipv4", "address": host, "port": int(port)}]
         assert info["version"].startswith("v26.")
-        assert info["our_features"]["init"] == "0200"
+        assert info["our_features"]["init"] == "20000000a202"
 
     def test_connect_listpeers_ping_disconnect(self, pair) -> None:
         one, two = pair
@@ -105,7 +105,7 @@ class TestLightningRpc:
         connected = one.rpc.connect(two.id, host, int(port))  # again: that changes nothing
         assert connected == {
             "id": two.id,
-            "features": "0200",
+            "features": "20000000a202",
             "direction": "out",
             "address": {"type": "ipv4", "address": host, "port": int(port)},
         }
@@ -115,7 +115,7 @@ class TestLightningRpc:
             "connected": True,
             "num_channels": 0,
             "netaddr": [two.address],
-            "features": "0200",
+            "features": "20000000a202",
         }
         until(lambda: two.rpc.listpeers(one.id)["peers"])
         assert one.rpc.ping(two.id) == {"totlen": 132}
@@ -186,7 +186,7 @@ class TestLightningRpc:
     def test_listconfigs_and_plugins(self, pair) -> None:
         rpc = pair[0].rpc
         assert rpc.listconfigs()["configs"]["alias"] == {"value_str": "first", "source": "cmdline"}
-        assert rpc.listconfigs("network") == {"configs": {"network": {"value_str": "regtest", "source": "cmdline"}}}
+        assert rpc.listconfigs("network") == {"configs": {"network": {"value_str": "bitcoin", "source": "cmdline"}}}
         assert refusal(rpc.listconfigs, "nothing")[0] == -32602
         assert rpc.plugin_list() == {"command": "list", "plugins": []}
         assert refusal(rpc.plugin_stop, "nothing")[0] == -32602
@@ -230,7 +230,7 @@ class TestCall:
         command = [*ODDWIRE, "call", "--lightning-dir", str(tmp_path), "getinfo"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT)
         assert done.returncode == 2
-        assert f"no node answers at {tmp_path}/regtest/lightning-rpc: No such file" in done.stderr
+        assert f"no node answers at {tmp_path}/bitcoin/lightning-rpc: No such file" in done.stderr
 
 
 class TestDaemon:
@@ -291,7 +291,7 @@ class TestDaemon:
     def test_a_key_that_others_can_read_is_refused(self, start, tmp_path: Path) -> None:
         node = start("node")
         node.end()
-        (node.folder / "regtest" / "hsm_secret").chmod(0o644)
+        (node.folder / "bitcoin" / "hsm_secret").chmod(0o644)
         command = [*ODDWIRE, "node", "--lightning-dir", str(node.folder)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT)
         assert done.returncode == 2
@@ -308,6 +308,6 @@ class TestDaemon:
     def test_nobody_else_may_use_its_files(self, start) -> None:
         node = start("node")
         node.rpc.datastore("key", "value")
-        for path in (node.folder / "regtest").iterdir():
+        for path in (node.folder / "bitcoin").iterdir():
             assert not path.stat().st_mode & 0o077, path
-        assert (node.folder / "regtest").stat().st_mode & 0o777 == 0o700
+        assert (node.folder / "bitcoin").stat().st_mode & 0o777 == 0o700

@@ -25,7 +25,7 @@ from oddwire.errors import ConnectionClosed, NodeRefused, OddwireError
 from oddwire.jsonrpc import JsonRpcClient
 from oddwire.proto import PrivateKey, connect
 from oddwire.proto.addresses import NodeUri
-from oddwire.proto.bolt1 import CHAINS, Init
+from oddwire.proto.bolt1 import CHAINS, DEFAULT_NETWORK, Init
 from oddwire.proto.keys import PublicKey
 
 PEERS = 20
@@ -157,7 +157,7 @@ class Soak:
                 stack.enter_context(contextlib.suppress(OddwireError))
                 connection = await connect(key, PublicKey(uri.node_id), uri.host, uri.port)
                 stack.push_async_callback(connection.aclose)
-                await connection.send_message(Init(networks=(CHAINS["regtest"],)).encode())
+                await connection.send_message(Init(networks=(CHAINS[DEFAULT_NETWORK],)).encode())
                 for _ in range(self.random.randrange(50)):
                     size = self.random.choice([2, 100, 100, 100, 20_000])
                     await connection.send_message(b"\x80\x01" + bytes(size - 2))

@@ -15,6 +15,7 @@ from oddwire.cli.node import DEFAULT_DIR, LightningDir, NodeNetwork
 from oddwire.durations import duration
 from oddwire.errors import NodeRefused, TransportError
 from oddwire.jsonrpc import JsonRpcClient
+from oddwire.proto.bolt1 import DEFAULT_NETWORK
 
 __all__ = ["command", "read_parameters", "read_value"]
 
@@ -28,7 +29,7 @@ def command(
         list[str] | None, typer.Argument(metavar="PARAMS", help="Values in order, or name=value pairs.")
     ] = None,
     lightning_dir: LightningDir = DEFAULT_DIR,
-    network: NodeNetwork = "regtest",
+    network: NodeNetwork = DEFAULT_NETWORK,
     rpc_file: Annotated[
         str, typer.Option("--rpc-file", metavar="FILE", help="The socket, if it is another one.")
     ] = "lightning-rpc",

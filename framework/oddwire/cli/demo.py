@@ -30,6 +30,7 @@ from oddwire.cli.ledger import PATIENCE, Delivery, Direction, Ledger
 from oddwire.cli.reporter import log_to
 from oddwire.cli.session import execute, make_app, make_transport, start
 from oddwire.durations import duration
+from oddwire.proto.bolt1 import DEFAULT_NETWORK
 from oddwire.schema import Schema
 from oddwire.schema.text import show_fields
 
@@ -234,7 +235,7 @@ class _Show:
 async def _demonstrate(console: Console) -> int:
     ledger = Ledger()
     alice = _Alice(ledger)
-    transport = make_transport(data_dir=None, network="bitcoin", proxy=None)
+    transport = make_transport(data_dir=None, network=DEFAULT_NETWORK, proxy=None)
     app = make_app(Printer(), alice, "echo", "chat", transport=transport)
     began = time.monotonic()
     bob = await _Bob.start(ledger)

@@ -22,6 +22,7 @@ from oddwire.errors import DefinitionError
 from oddwire.node.log import Log, LogHandler, Out
 from oddwire.node.logfile import LogFile
 from oddwire.node.node import Node
+from oddwire.proto.bolt1 import DEFAULT_NETWORK
 
 __all__ = ["DEFAULT_DIR", "LightningDir", "NodeNetwork", "command", "read_plugin_options"]
 
@@ -36,7 +37,7 @@ NodeNetwork = Annotated[str, typer.Option("--network", help="bitcoin, testnet, t
 def command(
     context: typer.Context,
     lightning_dir: LightningDir = DEFAULT_DIR,
-    network: NodeNetwork = "regtest",
+    network: NodeNetwork = DEFAULT_NETWORK,
     addr: Annotated[
         list[str] | None, typer.Option("--addr", metavar="HOST:PORT", help="Listen here; port 0 takes a free one.")
     ] = None,

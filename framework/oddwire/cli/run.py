@@ -22,6 +22,7 @@ from oddwire.cli.options import Connect, DataDir, Json, Listen, Network, Proxy, 
 from oddwire.cli.reporter import Reporter, log_to
 from oddwire.cli.session import call_when_broken, execute, loading, make_app, make_transport, start
 from oddwire.errors import DefinitionError
+from oddwire.proto.bolt1 import DEFAULT_NETWORK
 from oddwire.transports.bolt8 import Bolt8Transport
 
 __all__ = ["SETTINGS", "STORE_FILE", "command", "run_extension"]
@@ -79,7 +80,7 @@ def command(
     listen: Listen = None,
     connect: Connect = None,
     data_dir: DataDir = None,
-    network: Network = "bitcoin",
+    network: Network = DEFAULT_NETWORK,
     proxy: Proxy = None,
     json: Json = False,
     verbose: Verbose = False,
@@ -103,7 +104,7 @@ def run_extension(extension: Extension, argv: Sequence[str] | None = None) -> No
         listen: Listen = None,
         connect: Connect = None,
         data_dir: DataDir = None,
-        network: Network = "bitcoin",
+        network: Network = DEFAULT_NETWORK,
         proxy: Proxy = None,
         json: Json = False,
         verbose: Verbose = False,

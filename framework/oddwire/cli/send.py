@@ -21,6 +21,7 @@ from oddwire.cli.values import from_assignments
 from oddwire.codecs.base import Codec
 from oddwire.errors import DefinitionError, EncodeError, NotSupported, OddwireError
 from oddwire.proto.addresses import NodeUri
+from oddwire.proto.bolt1 import DEFAULT_NETWORK, DEFAULT_PORTS
 from oddwire.schema import Message, Schema, schema_of
 from oddwire.transports.bolt8 import Bolt8Limits, Bolt8Transport
 
@@ -75,7 +76,7 @@ def command(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Send an even type though the peer may hang up.")] = False,
     data_dir: DataDir = None,
-    network: Network = "bitcoin",
+    network: Network = DEFAULT_NETWORK,
     proxy: Proxy = None,
     json: Json = False,
     verbose: Verbose = False,
@@ -108,7 +109,7 @@ async def _send(
     force: bool,
 ) -> int:
     try:
-        to = NodeUri.parse(uri)
+        to = NodeUri.parse(uri, default_port=DEFAULT_PORTS[transport.network])
     except ValueError as error:
         raise Failure(str(error), USAGE) from error
     farewell = _Farewell()

@@ -22,8 +22,8 @@ from oddwire.node.plugins.host import PluginHost
 from oddwire.node.secret import NodeSecret, load_secret
 from oddwire.node.store import Store
 from oddwire.proto.addresses import NodeUri, join_address, parse_address
-from oddwire.proto.bolt1 import CHAINS
-from oddwire.proto.features import feature_bits, feature_bytes
+from oddwire.proto.bolt1 import CHAINS, DEFAULT_NETWORK, DEFAULT_PORTS
+from oddwire.proto.features import ASSUMED_FEATURES, feature_bits, feature_bytes
 from oddwire.transports.base import Manifest
 from oddwire.transports.bolt8 import Bolt8Limits, Bolt8Transport
 
@@ -36,7 +36,6 @@ _DATABASE: Final = "oddwire.sqlite3"
 _RPC_FILE: Final = "lightning-rpc"
 _TOR_PORT: Final = 9050
 _CONTEXTS: Final = ("init", "node", "channel", "invoice", "bolt12_offer", "bolt12_invreq", "bolt12_invoice")
-_VAR_ONION_OPTIN: Final = 9  # what `Bolt1` announces of itself
 
 
 class Node:
@@ -56,7 +55,7 @@ class Node:
         self,
         lightning_dir: Path,
         *,
-        network: str = "regtest",
+        network: str = DEFAULT_NETWORK,
         listen: Sequence[str] = (),
         connect: Sequence[str] = (),
         alias: str | None = None,
@@ -100,8 +99,8 @@ class Node:
         self._alias = alias
         self._listen = listen
         for address in listen:
-            parse_address(address)  # now, not when the node is half started
-        self._connect = [NodeUri.parse(uri) for uri in connect]
+            parse_address(address, default_port=DEFAULT_PORTS[network])  # now, not when the node is half started
+        self._connect = [NodeUri.parse(uri, default_port=DEFAULT_PORTS[network]) for uri in connect]
         self._plugin_options = plugin_options
         self._limits = limits
         self._max_queued = max_queued
@@ -138,7 +137,7 @@ class Node:
 
     def feature_set(self) -> dict[str, str]:
         """Give the feature maps in hex by context, plugins' bits included."""
-        own = feature_bytes([_VAR_ONION_OPTIN])
+        own = feature_bytes(ASSUMED_FEATURES)  # as `Bolt1` announces them
         maps = {context: own if context in ("init", "node") else b"" for context in _CONTEXTS}
         for context, bits in self.plugins.features.items():
             merged = feature_bits(maps.get(context, b"")) | feature_bits(bytes.fromhex(bits))

@@ -86,12 +86,12 @@ class NodeUri(NamedTuple):
     port: int = DEFAULT_PORT
 
     @classmethod
-    def parse(cls, text: str) -> NodeUri:
+    def parse(cls, text: str, *, default_port: int = DEFAULT_PORT) -> NodeUri:
         """Read ``node_id@host[:port]``. Raises `ValueError` naming what is wrong."""
         node_id, separator, address = text.strip().partition("@")
         if not separator:
             raise ValueError(f"URI should be node_id@host:port, not {text!r}")
-        return cls(NodeId(node_id), *parse_address(address))
+        return cls(NodeId(node_id), *parse_address(address, default_port=default_port))
 
     @property
     def address(self) -> str:

@@ -18,12 +18,14 @@ from typing import Final, Literal
 
 from oddwire.errors import LocalProtocolError, MalformedMessage, RemoteProtocolError, Truncated, UnknownRequiredRecord
 from oddwire.proto.addresses import join_address, parse_address
-from oddwire.proto.features import check_features, feature_bytes
+from oddwire.proto.features import ASSUMED_FEATURES, check_features, feature_bytes
 from oddwire.proto.primitives import build_tlv_stream, parse_tlv_stream, uint_decode
 from oddwire.proto.type_numbers import BOLT_TYPES, REFUSED
 
 __all__ = [
     "CHAINS",
+    "DEFAULT_NETWORK",
+    "DEFAULT_PORTS",
     "INTERNAL",
     "NO_PONG",
     "Bolt1",
@@ -53,6 +55,12 @@ CHAINS: Final = {
     }.items()
 }
 """chain_hash by network: the hash of its genesis block in wire order (BOLT 0)."""
+
+DEFAULT_NETWORK: Final = "bitcoin"
+"""The network of whoever names none: of every command and class here, as of lightningd and lightning-cli."""
+
+DEFAULT_PORTS: Final = {"bitcoin": 9735, "testnet": 19735, "testnet4": 49735, "signet": 39735, "regtest": 19846}
+"""The port of an address without one, by network, as lightningd has them."""
 
 
 def printable(text: bytes) -> str:
@@ -222,9 +230,9 @@ applications may speak; and payloads too short for a type.
 class Bolt1:
     """The rules of BOLT 1 for one connection.
 
-    ``features`` are the bits to announce, ``networks`` our chain hashes (none: do not say, do not check). Times are
-    in seconds on any clock that only goes forward: ``init_timeout`` for the peer's init, ``idle`` of silence before
-    a ping, ``patience`` for its pong.
+    ``features`` are the bits to announce beside `ASSUMED_FEATURES`, ``networks`` our chain hashes (none: do not say, do
+    not check). Times are in seconds on any clock that only goes forward: ``init_timeout`` for the peer's init, ``idle``
+    of silence before a ping, ``patience`` for its pong.
     """
 
     __slots__ = (
@@ -265,8 +273,8 @@ class Bolt1:
         """Give our init, the first payload to send. ``remote_addr`` tells a dialer where we see it, if public."""
         if remote_addr is not None and not ipaddress.ip_address(parse_address(remote_addr)[0]).is_global:
             remote_addr = None  # BOLT 1: private addresses should not be told
-        # BOLT 9: every node supports var_onion_optin, and never both bits of a pair are set: the even one counts
-        bits = {9, *self._features}
+        # BOLT 9: never both bits of a pair are set; the even one counts
+        bits = ASSUMED_FEATURES | set(self._features)
         features = feature_bytes(bit for bit in bits if bit % 2 == 0 or bit - 1 not in bits)
         return Init(features=features, networks=self._networks or None, remote_addr=remote_addr).encode()
 
@@ -318,8 +326,7 @@ class Bolt1:
         init = Init.decode(payload)
         check_features(init.features, self._features)
         if init.networks and self._networks and not set(init.networks) & set(self._networks):
-            theirs, ours = (", ".join(map(_network_name, chains)) for chains in (init.networks, self._networks))
-            raise RemoteProtocolError(f"no network in common: the peer is on {theirs}, we are on {ours}")
+            raise RemoteProtocolError(_no_common_network(init.networks, self._networks))
         self.init = init
         self._deadline = now + self._idle
         return init
@@ -366,6 +373,14 @@ class Bolt1:
         """End the connection: a warning with ``reason`` is sent, then it closes."""
         self._outgoing.append(encode_warning(reason))
         self.closed = reason
+
+
+def _no_common_network(theirs: tuple[bytes, ...], ours: tuple[bytes, ...]) -> str:
+    names = [_network_name(chain) for chain in theirs]
+    text = f"no network in common: the peer is on {', '.join(names)}, this node is on "
+    text += ", ".join(map(_network_name, ours))
+    known = next((name for name in names if name in CHAINS), None)
+    return text if known is None else f"{text}; on the same network, --network {known}, they would meet"
 
 
 def _network_name(chain: bytes) -> str:

@@ -10,7 +10,16 @@ from typing import Final
 
 from oddwire.errors import RemoteProtocolError
 
-__all__ = ["DEPENDENCIES", "FEATURES", "check_features", "feature_bits", "feature_bytes", "offers"]
+__all__ = [
+    "ASSUMED_FEATURES",
+    "DEPENDENCIES",
+    "FEATURES",
+    "OTHER_FEATURES",
+    "check_features",
+    "feature_bits",
+    "feature_bytes",
+    "offers",
+]
 
 # By the even bit of each pair.
 FEATURES: Final = {
@@ -40,6 +49,52 @@ FEATURES: Final = {
 }
 """Every assigned pair. None of them changes what custom messages mean, so a peer may require any of them."""
 
+OTHER_FEATURES: Final = {
+    2: "initial_routing_sync",
+    20: "option_anchor_outputs",
+    30: "amp",
+    40: "zero_fee_commitments",
+    54: "keysend",
+    56: "trampoline_routing",
+    66: "option_onion_messages_only_channels",
+    80: "option_simple_taproot",
+    104: "shutdown_wrong_funding",
+    128: "phoenix_zero_reserve",
+    132: "wake_up_notification_client",
+    140: "zero_fee_commitments (staging)",
+    148: "trampoline_payment_prototype",
+    152: "async_payment_prototype, htlc_hold",
+    154: "splice_prototype",
+    160: "simple_close (staging)",
+    162: "splice (experimental)",
+    180: "simple_taproot_channels (staging)",
+    258: "dns_resolver",
+    260: "experimental_accountability",
+    262: "bolt11_blinded_paths",
+    560: "on_the_fly_funding",
+    562: "funding_fee_credit",
+    564: "option_simple_taproot_phoenix",
+    728: "option_supports_lsps",
+    2022: "script_enforced_lease",
+    2024: "simple_taproot_overlay",
+    2026: "simple_taproot_overlay (required)",
+}
+"""What nodes in the wild announce besides, by the even bit: a peer may require any of these, too.
+
+They are of LND's lnwire/features.go, eclair's Features.scala, LDK's lightning-types/src/features.rs, Core Lightning's
+common/features.h and bLIP 50. All are about channels, payments and gossip, of which this node has none.
+"""
+
+ASSUMED_FEATURES: Final = frozenset({1, 9, 13, 15, 45})
+"""The bits every node announces: the features that BOLT 9 calls ASSUMED, as optional ones.
+
+Peers hang up on who lacks them, though there be no channel: LND without ``option_data_loss_protect`` (peer/brontide.go,
+handleInitMsg); LDK and eclair without any feature that they require themselves, which are these five (peer_handler.rs,
+Message::Init, and channelmanager.rs, provided_init_features; Features.scala, testCompatible, and reference.conf). They
+say how channels and payments would be made, and so cost a node that has none nothing. Others, ``gossip_queries`` say,
+would promise what it does not do.
+"""
+
 # BOLT 9, column Dependencies. payment_secret is ASSUMED and still must be set: the table and Core Lightning say so.
 DEPENDENCIES: Final = {16: (14,), 50: (46,), 60: (26,)}
 
@@ -68,11 +123,11 @@ def offers(features: bytes, bit: int) -> bool:
 def check_features(features: bytes, understood: Collection[int] = ()) -> None:
     """Check a peer's map as BOLT 1 asks of the receiver of ``init``.
 
-    ``understood`` are bits of our own beside BOLT 9's. Raises `RemoteProtocolError` naming the unknown even bits
-    (the first eight), or the feature whose dependency is not set.
+    ``understood`` are bits of our own beside `FEATURES` and `OTHER_FEATURES`. Raises `RemoteProtocolError` naming the
+    unknown even bits (the first eight), or the feature whose dependency is not set.
     """
     bits = int.from_bytes(features, "big")
-    known = sum(1 << pair for pair in FEATURES.keys() | {bit & ~1 for bit in understood})
+    known = sum(1 << pair for pair in FEATURES.keys() | OTHER_FEATURES.keys() | {bit & ~1 for bit in understood})
     unknown = bits & int.from_bytes(b"\x55" * len(features), "big") & ~known
     if unknown:
         names: list[str] = []

@@ -21,7 +21,7 @@ from oddwire.errors import (
     TransportError,
 )
 from oddwire.proto.addresses import NodeUri, join_address, parse_address, proxy_url
-from oddwire.proto.bolt1 import CHAINS, INTERNAL, Bolt1, Init, encode_warning
+from oddwire.proto.bolt1 import CHAINS, DEFAULT_NETWORK, DEFAULT_PORTS, INTERNAL, Bolt1, Init, encode_warning
 from oddwire.proto.connection import LightningConnection
 from oddwire.proto.keys import NodeId, PrivateKey, PublicKey
 from oddwire.proto.wire import LightningServer, connect, serve
@@ -55,7 +55,8 @@ class Bolt8Transport(Transport):
 
     ``listen`` are addresses (``host:port``, port 0 for any), ``connect`` URIs (``node_id@host:port``) to dial and to
     dial again whenever they are lost; several URIs of one node are tried in turn. ``network`` is announced in init
-    (``bitcoin``, ``testnet``, ``testnet4``, ``signet``, ``regtest``), ``features`` beside those of the manifest;
+    (``bitcoin``, ``testnet``, ``testnet4``, ``signet``, ``regtest``), and gives addresses without a port lightningd's;
+    ``features`` are announced beside those of the manifest and BOLT 9's assumed ones;
     ``proxy`` is a SOCKS5 proxy for every dial. Raises `ValueError` for what cannot be read.
     """
 
@@ -65,7 +66,7 @@ class Bolt8Transport(Transport):
         *,
         listen: Sequence[str] = (),
         connect: Sequence[str] = (),
-        network: str = "bitcoin",
+        network: str = DEFAULT_NETWORK,
         proxy: str | None = None,
         features: Collection[int] = (),
         limits: Bolt8Limits | None = None,
@@ -79,8 +80,9 @@ class Bolt8Transport(Transport):
         self.node_id = NodeId(key.public_key())
         self.network = network
         self.limits = limits or Bolt8Limits()
+        self._default_port = DEFAULT_PORTS[network]
         self._key = key
-        self._listen = [parse_address(address) for address in listen]
+        self._listen = [parse_address(address, default_port=self._default_port) for address in listen]
         self._wanted = [self._check_uri(uri) for uri in connect]
         self._proxy = None if proxy is None else proxy_url(proxy)
         self._features = frozenset(features)
@@ -98,7 +100,7 @@ class Bolt8Transport(Transport):
         self._closed = False
 
     def _check_uri(self, uri: str | NodeUri) -> NodeUri:
-        parsed = uri if isinstance(uri, NodeUri) else NodeUri.parse(uri)
+        parsed = uri if isinstance(uri, NodeUri) else NodeUri.parse(uri, default_port=self._default_port)
         PublicKey(parsed.node_id)  # a point on the curve, or ValueError
         if parsed.node_id == self.node_id:
             raise ValueError(f"{parsed}: that is this node itself")
@@ -342,6 +344,9 @@ class Bolt8Transport(Transport):
         init = peer.control(payload)
         if init is not None:
             self._initialised(peer, init)
+        elif peer.info is None and peer.rules.closed is not None:
+            # Whoever dialed is told; whoever was dialed would wonder where its peer is
+            logger.info("%s (%s) is not taken: %s", peer.node_id, peer.address, peer.rules.closed)
         peer.flush()
 
     def _initialised(self, peer: Bolt8Peer, init: Init) -> None:

@@ -91,7 +91,7 @@ def dial(stack: contextlib.AsyncExitStack) -> Callable[..., Awaitable[RawPeer]]:
         init = await peer.read()
         assert init[:2] == b"\x00\x10"
         if introduce:
-            await peer.send(Init(networks=(CHAINS["regtest"],)).encode())
+            await peer.send(Init(networks=(CHAINS[node.network],)).encode())
             await until(lambda: any(known.hex == peer.id and known.state == "connected" for known in node.peers))
         return peer
 

@@ -24,7 +24,7 @@ async def test_nothing_is_left(tmp_path: Path) -> None:
         async with Node(tmp_path, listen=["127.0.0.1:0"]) as node, JsonRpcClient(node.rpc_path) as client:
             await client.call("getinfo")
     assert descriptors() == before
-    names = {path.name for path in (tmp_path / "regtest").iterdir()}
+    names = {path.name for path in (tmp_path / "bitcoin").iterdir()}
     assert names == {"hsm_secret", "oddwire.sqlite3"}
 
 
@@ -67,7 +67,7 @@ async def test_what_fails_to_start_leaves_nothing(tmp_path: Path) -> None:
             await Node(tmp_path / "two", plugin_options=[("no-such-option", None)]).start()
         own = f"{node.node_id}@127.0.0.1:1"
         assert descriptors() == before
-        assert not (tmp_path / "two" / "regtest" / "lightning-rpc").exists()
+        assert not (tmp_path / "two" / "bitcoin" / "lightning-rpc").exists()
         async with JsonRpcClient(node.rpc_path) as client:
             assert (await client.call("getinfo"))["id"] == node.node_id  # the one that runs was not disturbed
     with pytest.raises(DefinitionError, match="that is this node itself"):
@@ -82,7 +82,7 @@ async def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
 
 
 async def test_a_file_where_its_folder_should_be(tmp_path: Path) -> None:
-    (tmp_path / "regtest").touch()
+    (tmp_path / "bitcoin").touch()
     with pytest.raises(TransportError, match=str(tmp_path)):
         await Node(tmp_path).start()
 
@@ -105,5 +105,5 @@ async def test_what_it_says_of_itself(start_node) -> None:
     assert node.alias == "me"
     assert node.version.startswith(COMPATIBLE_VERSION)
     features = node.feature_set()
-    assert features["init"] == features["node"] == "0200"
+    assert features["init"] == features["node"] == "20000000a202"
     assert features["channel"] == ""

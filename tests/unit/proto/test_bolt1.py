@@ -15,7 +15,7 @@ from oddwire.proto.bolt1 import (
     encode_warning,
     printable,
 )
-from oddwire.proto.features import feature_bits, feature_bytes
+from oddwire.proto.features import ASSUMED_FEATURES, feature_bits, feature_bytes
 from oddwire.proto.primitives import build_tlv_stream
 from oddwire.proto.type_numbers import BOLT_TYPES, REFUSED
 
@@ -59,17 +59,18 @@ def refusal(rules, payload, now=0.0):
 # Our init
 
 
-def test_our_init_has_one_map_with_var_onion_and_says_our_networks():
-    assert Init.decode(Bolt1(now=0.0).start()) == Init(features=feature_bytes({9}))
+def test_our_init_has_one_map_with_what_all_nodes_have_and_says_our_networks():
+    assert Init.decode(Bolt1(now=0.0).start()) == Init(features=feature_bytes({1, 9, 13, 15, 45}))
     ours = Bolt1(features={513, 2023}, networks=[REGTEST, BITCOIN], now=0.0).start()
     assert ours[2:4] == b"\0\0", "the global map stays empty"
-    assert Init.decode(ours) == Init(features=feature_bytes({9, 513, 2023}), networks=(REGTEST, BITCOIN))
+    features = feature_bytes({*ASSUMED_FEATURES, 513, 2023})
+    assert Init.decode(ours) == Init(features=features, networks=(REGTEST, BITCOIN))
 
 
 def test_never_both_bits_of_a_pair_are_set():
     """BOLT 9, Requirements. Required wins."""
     ours = Init.decode(Bolt1(features={8, 512, 513, 515}, now=0.0).start())
-    assert feature_bits(ours.features) == {8, 512, 515}
+    assert feature_bits(ours.features) == {1, 8, 13, 15, 45, 512, 515}
 
 
 def test_genesis_hashes_are_in_wire_order():
@@ -114,7 +115,7 @@ def test_what_core_lightning_requires_is_accepted():
 
 def test_an_unknown_even_bit_closes_unless_it_is_one_of_ours():
     assert "unknown feature bits 512" in refusal(Bolt1(now=0.0), init(b"", feature_bytes({512})))
-    assert "unknown feature bits 2 " in refusal(Bolt1(now=0.0), init(b"\x04"))
+    assert "unknown feature bits 32 " in refusal(Bolt1(now=0.0), init(feature_bytes({32})))
     assert Bolt1(features={513}, now=0.0).receive(init(b"", feature_bytes({512})), 0.0)
 
 
@@ -127,7 +128,10 @@ def test_a_feature_without_its_dependency_closes():
 def test_no_network_in_common_closes_and_names_both():
     rules = Bolt1(networks=[REGTEST], now=0.0)
     text = refusal(rules, init(records=[(1, BITCOIN + b"\xab" * 32)]))
-    assert text == f"no network in common: the peer is on bitcoin, {'ab' * 32}, we are on regtest"
+    assert text == (
+        f"no network in common: the peer is on bitcoin, {'ab' * 32}, this node is on regtest; "
+        "on the same network, --network bitcoin, they would meet"
+    )
 
 
 @pytest.mark.parametrize(

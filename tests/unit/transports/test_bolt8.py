@@ -16,9 +16,9 @@ from oddwire.errors import (
     PeerNotConnected,
     TransportError,
 )
-from oddwire.proto import NodeId, PrivateKey, connect, serve
-from oddwire.proto.bolt1 import CHAINS, Bolt1, Init, Notice, Ping, Pong
-from oddwire.proto.features import feature_bits, feature_bytes
+from oddwire.proto import NodeId, NodeUri, PrivateKey, connect, serve
+from oddwire.proto.bolt1 import CHAINS, DEFAULT_NETWORK, DEFAULT_PORTS, Bolt1, Init, Notice, Ping, Pong
+from oddwire.proto.features import ASSUMED_FEATURES, feature_bits, feature_bytes
 from oddwire.testing.sinks import Connected, Disconnected, RecordingSink
 from oddwire.transports.base import Manifest
 from oddwire.transports.bolt8 import Bolt8Limits, Bolt8Transport
@@ -166,18 +166,36 @@ async def test_both_sides_learn_of_each_other():
         assert told.connected == [info]
         assert (info.node_id, info.direction) == (left.node_id, "out")
         assert info.address == left.uris[0].partition("@")[2]
-        assert feature_bits(info.features) == {9, 513}
+        assert feature_bits(info.features) == {*ASSUMED_FEATURES, 513}
         (other,) = heard.connected
         assert (other.node_id, other.direction) == (right.node_id, "in")
-        assert feature_bits(other.features) == {9, 515}
+        assert feature_bits(other.features) == {*ASSUMED_FEATURES, 515}
         assert (left.peers, right.peers) == ([other], [info])
+
+
+async def test_two_networks_meet_in_an_error_that_names_both_and_the_option_on_both_sides(caplog):
+    caplog.set_level("INFO", logger="oddwire.transports.bolt8")
+    async with transport(LOW, network="regtest") as (left, _), transport(HIGH, network="bitcoin") as (right, _):
+        text = "the peer is on regtest, this node is on bitcoin; on the same network, --network regtest"
+        with pytest.raises(TransportError, match=text):
+            await right.connect(left.uris[0], keep=False)
+        text = "the peer is on bitcoin, this node is on regtest; on the same network, --network bitcoin"
+        await until(lambda: f"{right.node_id} " in caplog.text and text in caplog.text)
+
+
+def test_the_network_decides_the_port_of_an_address_without_one_as_lightningds_does():
+    for network, port in DEFAULT_PORTS.items():
+        node = Bolt8Transport(LOW, network=network, listen=["127.0.0.1"], connect=[f"{RAW_ID}@there"])
+        assert node._listen == [("127.0.0.1", port)]
+        assert node._wanted == [NodeUri(RAW_ID, "there", port)]
+    assert Bolt8Transport(LOW).network == DEFAULT_NETWORK == "bitcoin"
 
 
 async def test_our_init_is_the_first_thing_said_and_names_network_and_features():
     async with transport(features={513}, network="signet") as (node, _):
         peer = await connect(RAW, node.node_id, "127.0.0.1", port_of(node))
         ours = Init.decode(await peer.read_message())
-        assert ours == Init(features=feature_bytes({9, 513}), networks=(CHAINS["signet"],))
+        assert ours == Init(features=feature_bytes({*ASSUMED_FEATURES, 513}), networks=(CHAINS["signet"],))
         assert ours.remote_addr is None, "127.0.0.1 is nothing to tell"
         await peer.aclose()
 
@@ -766,7 +784,7 @@ async def test_a_peer_behind_a_proxy_is_shown_by_its_own_address():
         host, port = server.sockets[0].getsockname()
         async with transport(HIGH, proxy=f"{host}:{port}") as (right, told):
             await right.connect(f"{left.node_id}@xyz.onion")
-            assert told.connected[0].address == "xyz.onion:9735"
+            assert told.connected[0].address == "xyz.onion:19846", "regtest's port"
         server.close()
         await until(lambda: len(asyncio.all_tasks()) <= 2)
 

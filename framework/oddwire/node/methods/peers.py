@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from oddwire.errors import NodeRefused
 from oddwire.jsonrpc.parameters import (
@@ -20,15 +20,13 @@ from oddwire.node.log import LEVELS, level_number
 from oddwire.node.parameters import a_flag, a_port
 from oddwire.node.peers import Peer
 from oddwire.proto.addresses import parse_address
+from oddwire.proto.bolt1 import DEFAULT_PORTS
 from oddwire.proto.keys import NodeId
 
 if TYPE_CHECKING:
     from oddwire.node.node import Node
 
 __all__ = ["a_level", "commands"]
-
-_PORTS: Final = {"bitcoin": 9735, "testnet": 19735, "testnet4": 49735, "signet": 39735, "regtest": 19846}
-"""lightningd's ports, by network."""
 
 
 def a_level(value: Any) -> str:
@@ -65,7 +63,7 @@ def commands(node: Node) -> list[Command]:
             raise NodeRefused("Can't specify port without host", code=INVALID_PARAMS)
         if request.checking:
             return None
-        port = port or _PORTS[node.network]
+        port = port or DEFAULT_PORTS[node.network]
         return _connected(await node.peers.connect(node_id, host, port, command_id=request.id))
 
     async def disconnect(request: Request, target: Any, force: bool) -> Any:

@@ -27,7 +27,7 @@ async def two(start_node):
 async def test_every_way_to_name_a_node(client, two) -> None:
     host, port = two.uris[0].partition("@")[2].split(":")
     address = {"type": "ipv4", "address": host, "port": int(port)}
-    expected = {"id": two.node_id, "features": "0200", "direction": "out", "address": address}
+    expected = {"id": two.node_id, "features": "20000000a202", "direction": "out", "address": address}
     for params in (
         {"id": two.node_id, "host": host, "port": int(port)},
         [two.node_id, host, port],
