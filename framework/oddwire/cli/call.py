@@ -13,7 +13,7 @@ import typer
 from oddwire.cli.failure import FAILED, USAGE
 from oddwire.cli.node import DEFAULT_DIR, LightningDir, NodeNetwork
 from oddwire.durations import duration
-from oddwire.errors import NodeRefused, TransportError
+from oddwire.errors import DefinitionError, NodeRefused, TransportError
 from oddwire.jsonrpc import JsonRpcClient
 from oddwire.proto.bolt1 import DEFAULT_NETWORK
 
@@ -54,7 +54,7 @@ def command(
     except NodeRefused as error:
         _print(error.to_json(), raw)
         raise typer.Exit(FAILED) from None
-    except TransportError as error:
+    except (DefinitionError, TransportError) as error:
         typer.echo(f"oddwire: {error}", err=True)
         raise typer.Exit(USAGE) from None
     except TimeoutError:

@@ -6,13 +6,22 @@ Client and server are imported when they are first used: hardly any program need
 from typing import TYPE_CHECKING
 
 import oddwire.lazy as _lazy
-from oddwire.jsonrpc.framing import MAX_DEPTH, MAX_DOCUMENT, JsonSplitter, encode
+from oddwire.jsonrpc.framing import MAX_DEPTH, MAX_DOCUMENT, JsonSplitter, Oversize, encode
 
 if TYPE_CHECKING:
     from oddwire.jsonrpc.client import JsonRpcClient
     from oddwire.jsonrpc.server import JsonRpcServer, RpcConnection
 
-__all__ = ["MAX_DEPTH", "MAX_DOCUMENT", "JsonRpcClient", "JsonRpcServer", "JsonSplitter", "RpcConnection", "encode"]
+__all__ = [
+    "MAX_DEPTH",
+    "MAX_DOCUMENT",
+    "JsonRpcClient",
+    "JsonRpcServer",
+    "JsonSplitter",
+    "Oversize",
+    "RpcConnection",
+    "encode",
+]
 
 _HOMES = {
     "JsonRpcClient": "oddwire.jsonrpc.client",

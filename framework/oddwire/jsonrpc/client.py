@@ -5,20 +5,25 @@ from __future__ import annotations
 import asyncio
 import functools
 import itertools
+import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Self, cast
 
-from oddwire.errors import ConnectionClosed, NodeRefused, OddwireError
+from oddwire.errors import ConnectionClosed, NodeRefused, OddwireError, TransportError
 from oddwire.jsonrpc.address import socket_address
-from oddwire.jsonrpc.framing import MAX_DOCUMENT, JsonSplitter, encode
+from oddwire.jsonrpc.framing import MAX_DOCUMENT_VARIABLE, JsonSplitter, Oversize, encode
+from oddwire.jsonrpc.framing import max_document as default_max_document
 
 __all__ = ["JsonRpcClient"]
+
+logger = logging.getLogger(__name__)
 
 _EARLY: Final = 2048  # bytes: the node works on so many requests while we write more, instead of after all of them
 _READ: Final = 1 << 16
 _HEAD: Final = '{"jsonrpc":"2.0","id":"'  # of an answer, as lightningd writes it
+_OURS: Final = "oddwire:"  # how the ids of calls begin
 _LONGEST: Final = 64  # characters of an id in an answer that is known at sight
 
 
@@ -27,8 +32,9 @@ class JsonRpcClient:
 
     The connection is made by the first call, is shared by all, and is made anew by the first call after it was lost.
     Calls may be made side by side; answers are matched by id. ``on_notification`` takes method and parameters of what
-    the node says unasked, once ``notifications`` is enabled. Answers are at most ``max_document`` bytes. ``usual`` is a
-    flat result that nearly all calls get: as lightningd writes it, it is known at sight, and not parsed.
+    the node says unasked, once ``notifications`` is enabled. Answers are at most ``max_document`` bytes, by default
+    `MAX_DOCUMENT` or what the environment's ODDWIRE_MAX_DOCUMENT says; a call with a larger one fails alone. ``usual``
+    is a flat result that nearly all calls get: as lightningd writes it, it is known at sight, and not parsed.
 
     An async context manager; leaving it closes the connection.
     """
@@ -38,13 +44,13 @@ class JsonRpcClient:
         path: str | os.PathLike[str],
         *,
         on_notification: Callable[[str, Any], object] | None = None,
-        max_document: int = MAX_DOCUMENT,
+        max_document: int | None = None,
         usual: Mapping[str, str] | None = None,
     ) -> None:
         self.path = os.fspath(path)
         self._usual = usual
         self._on_notification = on_notification
-        self._max_document = max_document
+        self._max_document = default_max_document() if max_document is None else max_document
         self._wire: _Wire | None = None
         self._opening: asyncio.Task[None] | None = None
         self._numbers = itertools.count(1)  # of calls
@@ -67,8 +73,9 @@ class JsonRpcClient:
 
         ``params`` by name or by position; ``result_filter`` has the node leave out of the result what it does not name.
         Raises `NodeRefused` with the node's error; `ConnectionClosed` if there is no node at the socket or the
-        connection is lost, when the node may or may not have done it; `TimeoutError` after ``timeout`` seconds.
-        Cancelled, the answer is dropped when it comes.
+        connection is lost, when the node may or may not have done it; `TransportError` if the answer is larger than
+        ``max_document``, when it has; `TimeoutError` after ``timeout`` seconds. Cancelled, the answer is dropped when
+        it comes.
         """
         text = encode(params or {})[:-2]
         if result_filter is not None:
@@ -150,7 +157,11 @@ class _Wire(asyncio.BufferedProtocol):
         self._usual = dict(usual or {})
         self._tail = f'","result":{encode(self._usual).decode()[:-2]}}}\n\n'
         self._reach = _LONGEST + len(self._tail)
-        self._splitter = JsonSplitter(max_size=max_document, shortcut=None if usual is None else self._see_usual)
+        self._splitter = JsonSplitter(
+            max_size=max_document,
+            shortcut=None if usual is None else self._see_usual,
+            raise_with=f" (max_document, or {MAX_DOCUMENT_VARIABLE} in the environment, allows more)",
+        )
         self._buffer = memoryview(bytearray(_READ))
         self._numbers = numbers
         self._on_notification = on_notification
@@ -247,6 +258,9 @@ class _Wire(asyncio.BufferedProtocol):
     def _take(self, document: Any) -> None:
         if type(document) is str:
             return  # it was seen, and given to its call
+        if type(document) is Oversize:
+            self._take_oversize(document)
+            return
         if not isinstance(document, dict):
             self.end("the node's answer is not JSON-RPC: an array")
             return
@@ -271,6 +285,22 @@ class _Wire(asyncio.BufferedProtocol):
         else:
             answer.set_exception(NodeRefused(str(error), code=-1))
 
+    def _take_oversize(self, document: Oversize) -> None:
+        """Fail the call that it answers, and no other."""
+        key = document.member("id")
+        if key is None and document.member("method") is not None:
+            logger.warning("a notification of the node is not taken: %s", document.reason)
+            return
+        if key is None and len(self._answers) == 1:
+            (key,) = self._answers
+        if key is None:
+            self.end(f"an answer of the node that does not say to what is too large: {document.reason}")
+            return
+        answer = self._answers.pop(key, None) if isinstance(key, str) else None
+        if answer is not None and not answer.done():
+            method = str(key).removeprefix(_OURS).rpartition("#")[0]
+            answer.set_exception(TransportError(f"the node's answer to {method} is too large: {document.reason}"))
+
     def connection_lost(self, exc: Exception | None) -> None:
         self.end("the node closed the connection" if exc is None else f"connection to the node lost: {exc}")
         if not self._lost.done():
@@ -281,4 +311,4 @@ class _Wire(asyncio.BufferedProtocol):
 def _parts(method: str) -> tuple[str, bytes]:
     """Give how the id of a call begins, and what stands between its number and the parameters."""
     name = method if method.replace("-", "_").isidentifier() and method.isascii() else "call"
-    return f"oddwire:{name}#", b'","method":%b,"params":' % encode(method)[:-2]
+    return f"{_OURS}{name}#", b'","method":%b,"params":' % encode(method)[:-2]

@@ -12,7 +12,7 @@ from typing import Any, Final, cast
 
 from oddwire.errors import OddwireError, TransportError
 from oddwire.jsonrpc.address import socket_address
-from oddwire.jsonrpc.framing import JsonSplitter, Shortcut, encode
+from oddwire.jsonrpc.framing import JsonSplitter, Oversize, Shortcut, encode
 
 __all__ = ["INVALID_REQUEST", "Handler", "JsonRpcServer", "RpcConnection"]
 
@@ -31,6 +31,7 @@ _FLUSH_AT: Final = 64 * 1024
 _QUOTED: Final = 1000
 _FAREWELL: Final = 1.0
 _READ: Final = 64 * 1024
+_STALLED: Final = 1.0  # seconds without a byte of a request that is too large to be taken anyway
 _LAST_ANSWERS: Final = 60.0  # seconds a client that says nothing more may wait for what it has asked
 
 
@@ -38,8 +39,10 @@ class RpcConnection(asyncio.BufferedProtocol):
     """One client. Requests are answered as they are done, which need not be in order.
 
     Nothing more of it is read, nor looked at, while it does not read its answers (256 KiB) or has 1024 requests under
-    way. After bytes that are not JSON it gets one error with id null, as lightningd gives; then it is closed, once what
-    it asked before is answered (lightningd leaves such a connection open and deaf: its client waits for ever).
+    way. A request that is too large, or nested too deep, gets an error that says so, under its id if that is seen; what
+    follows is read as ever; one of which nothing has come for a second gets it, too, before its end. After that, or
+    bytes that are not JSON, which get one error with id null, as lightningd gives, the connection is closed once what
+    was asked before is answered (lightningd leaves such a connection open and deaf: its client waits for ever).
     """
 
     def __init__(self, server: JsonRpcServer) -> None:
@@ -58,6 +61,7 @@ class RpcConnection(asyncio.BufferedProtocol):
         self._going_on = False
         self._ended = False
         self._working = False
+        self._stalled: asyncio.TimerHandle | None = None
         self._lost: asyncio.Future[None] = self._loop.create_future()
 
     @property
@@ -107,10 +111,12 @@ class RpcConnection(asyncio.BufferedProtocol):
             self._splitter.push(self._server.room[:nbytes].tobytes())
             if not self._going_on:
                 self._work()
+            self._watch_oversize()
 
     def eof_received(self) -> bool:  # noqa: D102
         # A client may close its half and still read its answers
         self._ended = True
+        self._refuse_unfinished()
         self._flush()
         unfinished = bool(self._tasks or self._going_on or self._congested)
         if unfinished:
@@ -127,6 +133,8 @@ class RpcConnection(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: D102
         self._transport = None
         self._deaf = True
+        if self._stalled is not None:
+            self._stalled.cancel()
         self._out.clear()
         self._server.connections.discard(self)
         if not self._lost.done():
@@ -151,7 +159,10 @@ class RpcConnection(asyncio.BufferedProtocol):
                 if self._ended and not self._tasks:
                     self._hang_up()
                 break
-            answer = document if isinstance(document, bytes) else handler(document, self)
+            if type(document) is Oversize:
+                answer: bytes | Coroutine[Any, Any, bytes] | None = _too_large(document)
+            else:
+                answer = document if isinstance(document, bytes) else handler(document, self)
             if isinstance(answer, bytes):
                 self.send(answer)
             elif answer is not None:
@@ -164,6 +175,20 @@ class RpcConnection(asyncio.BufferedProtocol):
         self._working = False
         self._flush()
         self._gate()
+
+    def _watch_oversize(self) -> None:
+        """See that a request which is too large is answered though its end never comes."""
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
+        if self._splitter.oversize is not None and not self._deaf:
+            self._stalled = self._loop.call_later(_STALLED, self._refuse_unfinished)
+
+    def _refuse_unfinished(self) -> None:
+        document = self._splitter.oversize
+        if document is not None and not self._deaf:
+            self.send(_too_large(document))
+            self._end_after_answers()
 
     def _gate(self) -> None:
         transport = self._transport
@@ -193,6 +218,9 @@ class RpcConnection(asyncio.BufferedProtocol):
         text = f"Failed to parse RPC JSON response '{quoted}'"
         logger.info("JSON-RPC client: %s", text)
         self.send(encode({"jsonrpc": "2.0", "id": None, "error": {"code": INVALID_REQUEST, "message": text}}))
+        self._end_after_answers()
+
+    def _end_after_answers(self) -> None:
         self._deaf = True
         if not self._tasks:
             self._loop.call_soon(self._hang_up)
@@ -208,6 +236,13 @@ class RpcConnection(asyncio.BufferedProtocol):
             self._out.clear()
             self._out_size = 0
             self._transport.write(data)
+
+
+def _too_large(document: Oversize) -> bytes:
+    text = f"request of {document.reason}"
+    logger.info("JSON-RPC client: %s", text)
+    error = {"code": INVALID_REQUEST, "message": text}
+    return encode({"jsonrpc": "2.0", "id": document.member("id"), "error": error})
 
 
 class JsonRpcServer:

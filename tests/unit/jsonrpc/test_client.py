@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from oddwire.errors import ConnectionClosed, NodeRefused
+from oddwire.errors import ConnectionClosed, NodeRefused, TransportError
 from oddwire.jsonrpc import JsonRpcClient, JsonRpcServer, JsonSplitter, encode
 
 
@@ -71,6 +71,44 @@ async def test_an_answer_to_a_cancelled_call_is_dropped(client: JsonRpcClient, m
     methods.gate.set()
     assert await client.call("echo", [2]) == [2]
     assert answer.cancelled()
+
+
+async def test_an_answer_that_is_too_large_fails_its_call_alone(server: JsonRpcServer, methods) -> None:
+    async with JsonRpcClient(server.path, max_document=100_000) as client:
+        waiting = asyncio.create_task(client.call("wait"))
+        large = asyncio.create_task(client.call("big", [1_000_000]))
+        assert await client.call("big", [10]) == "x" * 10
+        text = r"the node's answer to big is too large: 1000\d+ bytes, of at most 100000 \(max_document, or ODDWIRE"
+        with pytest.raises(TransportError, match=text):
+            await large
+        methods.gate.set()
+        assert await waiting == "waited"
+        assert len(server.connections) == 1, "it is the same connection"
+
+
+async def test_34_mb_are_taken_unasked_as_listchannels_has_on_mainnet(client: JsonRpcClient) -> None:
+    assert len(await client.call("big", [34_000_000])) == 34_000_000
+
+
+@pytest.mark.parametrize("under_way", [1, 2])
+async def test_a_large_answer_that_does_not_say_to_what_is_the_only_calls_that_is_under_way(
+    tmp_path, under_way
+) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\n\n")
+        writer.write(encode({"result": "x" * 5000, "id": {}}))
+        await reader.read()
+        writer.close()
+
+    async with (
+        await asyncio.start_unix_server(serve, tmp_path / "rpc"),
+        JsonRpcClient(tmp_path / "rpc", max_document=1000) as client,
+    ):
+        calls = [client.begin("m", b"{}") for _ in range(under_way)]
+        for call in calls:
+            with pytest.raises(TransportError, match=r"too large: 5.* bytes, of at most 1000"):
+                await call
+        assert client.connected is (under_way == 1)
 
 
 async def test_methods_of_any_name(client: JsonRpcClient, methods) -> None:

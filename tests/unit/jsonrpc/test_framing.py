@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from oddwire.errors import RemoteProtocolError
-from oddwire.jsonrpc import JsonSplitter, encode
+from oddwire.jsonrpc import MAX_DOCUMENT, JsonSplitter, Oversize, encode
 
 DOCUMENTS = [
     {"jsonrpc": "2.0", "id": "a#1", "method": "getinfo", "params": {}},
@@ -129,18 +132,23 @@ class TestLimits:
     @pytest.mark.parametrize("cut", [1 << 30, 1000, 1])
     def test_nesting(self, cut: int) -> None:
         def feed(depth: int) -> list[object]:
-            data = b"[" * depth + b"]" * depth
+            data = b"[" * depth + b"]" * depth + b"[1]"
             splitter = JsonSplitter(max_depth=50)
             return [document for at in range(0, len(data), cut) for document in splitter.feed(data[at : at + cut])]
 
-        assert len(feed(50)) == 1
-        with pytest.raises(RemoteProtocolError, match="nested deeper than 50"):
-            feed(51)
+        assert len(feed(50)) == 2
+        deep, behind = feed(51)
+        assert (type(deep), behind) == (Oversize, [1])
+        assert deep.reason == "nested 51 deep, of at most 50"
 
     @pytest.mark.parametrize("opening", [b"[", b'{"a":', b'[{"":'])
     def test_a_bomb(self, opening: bytes) -> None:
-        with pytest.raises(RemoteProtocolError, match="nested deeper"):
-            JsonSplitter().feed(opening * 1_000_000)
+        splitter = JsonSplitter(max_size=10_000)
+        for _ in range(1000):
+            assert splitter.feed(opening * 1000) == []
+            assert len(splitter.rest) <= 10_000, "no more is kept than is allowed"
+        assert splitter.oversize.reason == f"so far {len(opening) * 1_000_000} bytes, of at most 10000"
+        assert splitter.is_partial
 
     def test_many_side_by_side_are_not_deep(self) -> None:
         document = [[{}] for _ in range(1000)]
@@ -149,20 +157,77 @@ class TestLimits:
     @pytest.mark.parametrize("chunk", [10, 100, 5000])
     def test_size(self, chunk: int) -> None:
         def feed(size: int) -> list[object]:
-            data = b'["' + b"x" * (size - 4) + b'"]'
-            splitter = JsonSplitter(max_size=1000)
-            return [document for at in range(0, size, chunk) for document in splitter.feed(data[at : at + chunk])]
+            data = b'["' + b"x" * (size - 4) + b'"][2]'
+            splitter = JsonSplitter(max_size=1000, raise_with=" (ask for more)")
+            return [document for at in range(0, len(data), chunk) for document in splitter.feed(data[at : at + chunk])]
 
-        assert len(feed(1000)) == 1
-        with pytest.raises(RemoteProtocolError, match="more than 1000 bytes"):
-            feed(1001)
+        assert len(feed(1000)) == 2
+        large, behind = feed(1001)
+        assert (type(large), large.size, behind) == (Oversize, 1001, [2])
+        assert large.reason == "1001 bytes, of at most 1000 (ask for more)"
 
-    @pytest.mark.parametrize("start", [b'["', b"garbage", b"[1,"])
-    def test_size_is_refused_before_the_end(self, start: bytes) -> None:
+    def test_garbage_is_refused_before_its_end(self) -> None:
         splitter = JsonSplitter(max_size=1000)
-        splitter.feed(start)
-        with pytest.raises(RemoteProtocolError, match="more than 1000 bytes"):
+        splitter.feed(b"garbage")
+        with pytest.raises(RemoteProtocolError, match="more than 1000 bytes that are no JSON document"):
             splitter.feed(b"1" * 1000)
+
+    @pytest.mark.parametrize("cut", [1 << 30, 1000, 7, 1])
+    @pytest.mark.parametrize(
+        ("document", "key"),
+        [
+            ({"jsonrpc": "2.0", "id": "x#1", "result": [["\\"] * 3000]}, "x#1"),
+            ({"jsonrpc": "2.0", "method": "m", "params": {"id": 1, "z": "{" * 9000}, "id": 7}, 7),
+            ({"result": {"a": [1] * 3000}, "id": 'a"\\b', "jsonrpc": "2.0"}, 'a"\\b'),
+            ({"result": {"id": "not this one", "list": [0] * 6000}}, None),
+            ({"id": None, "result": "x" * 6000}, None),
+            ({"id": {"a": 1}, "result": ['"id": 5}'] * 1000}, None),
+            ({"result": "x" * 6000 + ',"id": 5}'}, None),
+            ([{"id": 3}, "x" * 6000], None),
+        ],
+    )
+    def test_the_id_of_what_is_too_large_is_found_where_it_can_be(
+        self, document: object, key: object, cut: int
+    ) -> None:
+        data = json.dumps(document).encode()
+        splitter = JsonSplitter(max_size=5000)
+        found = [one for at in range(0, len(data), cut) for one in splitter.feed(data[at : at + cut])]
+        assert [type(one) for one in found] == [Oversize]
+        assert found[0].member("id") == key
+        assert found[0].size == len(data)
+
+    def test_its_other_members_are_found_at_its_beginning(self) -> None:
+        (large,) = JsonSplitter(max_size=50).feed(encode({"method": "log", "params": {"message": "x" * 100}}))
+        assert (large.member("method"), large.member("params"), large.member("id")) == ("log", None, None)
+
+    @given(st.lists(documents, min_size=1, max_size=5), st.integers(2, 60), st.lists(st.integers(1, 40), max_size=20))
+    def test_what_is_small_enough_is_taken_whatever_is_between(
+        self, written: list[object], most: int, sizes: list[int]
+    ) -> None:
+        data = b"".join(encode(document) for document in written)
+        splitter = JsonSplitter(max_size=most)
+        found = []
+        for size in [*sizes, len(data)]:
+            found += splitter.feed(data[:size])
+            data = data[size:]
+        large = [len(encode(document)) - 2 > most for document in written]
+        assert [type(one) is Oversize for one in found] == large
+        assert [one for one in found if type(one) is not Oversize] == [
+            document for document, too_large in zip(written, large, strict=True) if not too_large
+        ]
+
+    def test_the_environment_says_how_large_documents_may_be(self) -> None:
+        def limit(**environment: str) -> str:
+            code = "from oddwire.jsonrpc.framing import max_document; print(max_document())"
+            command = [sys.executable, "-c", code]
+            done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True)
+            return done.stdout.strip() or done.stderr.splitlines()[-1]
+
+        assert limit() == str(MAX_DOCUMENT)
+        assert limit(ODDWIRE_MAX_DOCUMENT="1000") == "1000"
+        for wrong in ("", "0", "-1", "1e9", "64M"):
+            text = limit(ODDWIRE_MAX_DOCUMENT=wrong)
+            assert text.endswith(f"ODDWIRE_MAX_DOCUMENT should be a number of bytes, not {wrong!r}")
 
     @pytest.mark.parametrize("data", [b'{"a"', b"[1,", b'{"a":"\xc3', b"x"])
     def test_knows_whether_more_has_to_come(self, data: bytes) -> None:

@@ -91,9 +91,52 @@ async def test_bombs_and_huge_documents_are_refused_before_they_end(dial, server
     writer.write(data)
     told = await answer(reader)
     assert (told["id"], told["error"]["code"]) == (None, -32600)
-    assert len(told["error"]["message"]) < 2000
+    assert told["error"]["message"] == f"request of so far {len(data)} bytes, of at most {server.max_document}"
+    assert await reader.read() == b"", "it is closed: nobody knows where the next request would begin"
     other_writer.write(request("alive"))
     assert (await answer(other))["id"] == "alive"
+
+
+@pytest.mark.parametrize("cut", [1 << 16, 1000])
+async def test_a_request_that_is_too_large_is_told_so_under_its_id_and_the_next_one_is_answered(dial, cut) -> None:
+    reader, writer = await dial()
+    large = request("large", params=["x" * 5_000_000])
+    unknown = encode({"params": ["x" * 5_000_000], "id": {}})
+    last = encode({"params": ["x" * 5_000_000], "method": "echo", "jsonrpc": "2.0", "id": 12})
+    data = request("before") + large + request("between") + unknown + last + request("after")
+    for at in range(0, len(data), cut):
+        writer.write(data[at : at + cut])
+    assert (await answer(reader))["id"] == "before"
+    text = "request of {} bytes, of at most 4194304"
+    refused = {"code": -32600, "message": text.format(len(large) - 2)}
+    assert await answer(reader) == {"jsonrpc": "2.0", "id": "large", "error": refused}
+    assert (await answer(reader))["id"] == "between"
+    assert await answer(reader) == {
+        "jsonrpc": "2.0",
+        "id": None,
+        "error": {"code": -32600, "message": text.format(len(unknown) - 2)},
+    }
+    assert (await answer(reader))["id"] == 12
+    assert (await answer(reader))["id"] == "after"
+
+
+async def test_a_request_that_is_nested_too_deep_is_told_so_under_its_id(dial) -> None:
+    reader, writer = await dial()
+    deep: Any = []
+    for _ in range(99):
+        deep = [deep]
+    writer.write(request("deep", params=[deep]) + request("after"))
+    told = await answer(reader)
+    assert (told["id"], told["error"]["message"]) == ("deep", "request of nested 102 deep, of at most 100")
+    assert (await answer(reader))["id"] == "after"
+
+
+async def test_a_client_that_ends_in_the_middle_of_what_is_too_large_is_told_so(dial) -> None:
+    reader, writer = await dial()
+    writer.write(request(3, params=["x" * 5_000_000])[:-10])
+    writer.write_eof()
+    assert "of at most 4194304" in (await answer(reader))["error"]["message"]
+    assert await reader.read() == b""
 
 
 async def test_half_a_request_harms_nobody(dial) -> None:

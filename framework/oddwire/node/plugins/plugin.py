@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, Protocol
 
 from oddwire.errors import NodeRefused
-from oddwire.jsonrpc.framing import encode
+from oddwire.jsonrpc.framing import Oversize, encode
 from oddwire.node.plugins.manifest import Manifest
 from oddwire.node.plugins.process import PluginLimits, PluginProcess
 from oddwire.node.plugins.services import MethodCall, Services
@@ -248,6 +248,8 @@ class Plugin:
             answered = self._pending.pop(document, None)
             if answered is not None:
                 answered({"result": {"result": "continue"}})
+        elif type(document) is Oversize:
+            self._oversize(document)
         elif type(document) is not dict or "jsonrpc" not in document:
             self.kill(f'wrote something else than JSON-RPC (an object with a "jsonrpc" field): {brief(document)}')
         elif "id" not in document:
@@ -258,6 +260,19 @@ class Plugin:
             if answered is not None:
                 answered(document)
             # An answer to nothing we asked is ignored, as lightningd does: the question may have been given up
+
+    def _oversize(self, document: Oversize) -> None:
+        """Drop what is too large, and fail the request that it answers: the plugin's other work goes on."""
+        request_id = document.member("id")
+        answered = self._pending.pop(request_id, None) if isinstance(request_id, str) else None
+        if answered is not None:
+            text = f"{self.name}'s answer is too large: {document.reason}"
+            self.log("unusual", text)
+            answered({"error": {"code": PLUGIN_ERROR, "message": text}})
+        elif request_id is None:
+            method = document.member("method")
+            what = "a document that does not say what it is" if method is None else f"a notification of {brief(method)}"
+            self.log("unusual", f"{what} is dropped, it is too large: {document.reason}")
 
     def _notification(self, document: dict[str, Any]) -> None:
         method, params = document.get("method"), document.get("params")

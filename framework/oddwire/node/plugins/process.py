@@ -10,25 +10,26 @@ import signal
 import subprocess
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from oddwire.errors import ExtensionError, RemoteProtocolError
-from oddwire.jsonrpc.framing import MAX_DOCUMENT, JsonSplitter, Shortcut
+from oddwire.jsonrpc.framing import MAX_DOCUMENT_VARIABLE, JsonSplitter, Shortcut, max_document
 from oddwire.printable import printable
 
 __all__ = ["PluginLimits", "PluginProcess"]
 
 _CHUNK: Final = 64 * 1024  # what a pipe holds
 _SHOWN: Final = 80
+_ENDLESS: Final = 64  # times the bytes of the largest document that is taken; what exceeds that is none
 _MOMENT: Final = 0.2  # seconds
 _LAST_READS: Final = 16  # more than a pipe holds: what comes after those, a child of the plugin has written
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PluginLimits:
-    """What a plugin may take, in seconds and bytes, before it is killed."""
+    """What a plugin may take, in seconds and bytes, before it is killed, or loses a document."""
 
     manifest: float = 60
     """Seconds to answer ``getmanifest``."""
@@ -41,9 +42,9 @@ class PluginLimits:
     prompt: float = 0.005
     """Seconds within which an answer counts as prompt."""
     unread: int = 32 * 1024 * 1024
-    """Bytes that may wait for a plugin that does not read its stdin."""
-    document: int = MAX_DOCUMENT
-    """Bytes of one JSON document from a plugin."""
+    """Bytes that may wait for a plugin that does not read its stdin, when one more document comes for it."""
+    document: int = field(default_factory=max_document)
+    """Bytes of one JSON document from a plugin; a larger one is dropped, and the request it answers fails."""
     line: int = 4096
     """Bytes of one line on stderr; the rest of a longer one is logged as a line of its own."""
 
@@ -51,7 +52,7 @@ class PluginLimits:
 class PluginProcess:
     """One running plugin: starts at once, and ends once, by itself or by `kill`.
 
-    ``on_document`` takes each JSON document from stdout, or what ``shortcut`` gives for it (see `JsonSplitter`),
+    ``on_document`` takes each JSON document from stdout, or what a `JsonSplitter` with ``shortcut`` gives for it,
     ``on_stderr`` each line, ``on_end`` the reason, once: the plugin exited, closed its stdout, broke the framing or a
     limit. ``on_crowded`` hears when a quarter of what may wait for the plugin does, and when half of that is gone. All
     are called on the loop. Raises `ExtensionError` if the program cannot be started.
@@ -76,10 +77,11 @@ class PluginProcess:
         self._on_stderr = on_stderr
         self._on_end = on_end
         self._on_crowded = on_crowded
-        self._documents = JsonSplitter(max_size=limits.document, shortcut=shortcut)
+        raise_with = f" ({MAX_DOCUMENT_VARIABLE} in the node's environment allows more)"
+        self._documents = JsonSplitter(max_size=limits.document, shortcut=shortcut, raise_with=raise_with)
         self._partial = False
         self._line = b""
-        self._out: deque[bytes] = deque()
+        self._out: deque[bytes | memoryview] = deque()
         self._queued = 0
         self._flushing = False  # soon or when the pipe has room
         self._waiting = False  # for room in the pipe
@@ -123,6 +125,8 @@ class PluginProcess:
         """Queue bytes for the plugin's stdin: one write takes all that is queued in a turn of the loop."""
         if self._ended:
             return
+        # One that is large by itself does not mean that the plugin is behind
+        behind = self._queued > self._limits.unread
         self._out.append(data)
         self._queued += len(data)
         if not self._flushing:
@@ -132,7 +136,7 @@ class PluginProcess:
             if not self._crowded:
                 self._crowded = True
                 self._on_crowded(True)
-            if self._queued > self._limits.unread and not self._overrun:
+            if behind and not self._overrun:
                 # Not here and now: whoever sends does not expect the plugin to end meanwhile
                 self._overrun = True
                 self._loop.call_soon(self.kill, f"does not read its stdin: more than {self._limits.unread} bytes wait")
@@ -154,7 +158,7 @@ class PluginProcess:
             return
         self._queued -= written
         if written < len(data):
-            self._out.appendleft(data[written:])
+            self._out.appendleft(memoryview(data)[written:])  # a large one is not copied at every write
         if self._out:
             if not self._waiting:
                 self._waiting = True
@@ -166,7 +170,7 @@ class PluginProcess:
             self._crowded = False
             self._on_crowded(False)
 
-    def _gather(self) -> bytes:
+    def _gather(self) -> bytes | memoryview:
         out = self._out
         if len(out) == 1:
             return out.popleft()
@@ -211,7 +215,12 @@ class PluginProcess:
         except RemoteProtocolError as error:
             self.kill(f"its stdout is not JSON: {error}: {_shown(documents.rest)}")
             return
-        if found or not self._partial:
+        unfinished = documents.oversize
+        if unfinished is not None:
+            self._partial = True
+            if unfinished.size > _ENDLESS * self._limits.document:
+                self.kill(f"its stdout is not JSON: a document does not end: {unfinished.reason}")
+        elif found or not self._partial:
             rest = documents.rest.lstrip()
             self._partial = bool(rest)
             if rest and rest[0] not in b"{[":

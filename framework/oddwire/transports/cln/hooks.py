@@ -9,7 +9,8 @@ from __future__ import annotations
 from binascii import unhexlify
 from typing import Any, Final, Literal
 
-from oddwire.jsonrpc.framing import JsonSplitter, encode
+from oddwire.errors import DefinitionError
+from oddwire.jsonrpc.framing import MAX_DOCUMENT, MAX_DOCUMENT_VARIABLE, JsonSplitter, Oversize, encode, max_document
 from oddwire.transports.base import NodeId
 
 __all__ = ["Batch", "HostReader", "Item", "Receive"]
@@ -29,6 +30,7 @@ _ANSWER: Final = b'","result":{"result":"continue"}}\n\n'
 _TOLD: Final = b'{"jsonrpc":"2.0","method":"custommsg","params":{"custommsg":{"peer_id":"%b","payload":"'
 _TOLD_SIZE: Final = len(_TOLD % bytes(66))
 _TOLD_END: Final = b'"}}}'
+_INVALID_REQUEST: Final = -32600  # JSON-RPC 2.0, Error object
 _MOST_PEERS: Final = 4096  # remembered in bytes as they are written
 _LONG: Final = 1 << 18  # of a document that is not whole, before it goes to where it is scanned once only
 
@@ -61,7 +63,12 @@ class HostReader:
     def __init__(self, receive: Receive = "hook") -> None:
         self._wanted: frozenset[bytes] = frozenset()
         self._by_hook = receive == "hook"
-        self._splitter = JsonSplitter()
+        raise_with = f" ({MAX_DOCUMENT_VARIABLE} in the node's environment allows more)"
+        try:
+            largest = max_document()
+        except DefinitionError:  # which the application is refused with, once the node has its manifest
+            largest = MAX_DOCUMENT
+        self._splitter = JsonSplitter(max_size=largest, raise_with=raise_with)
         self._scanning = False  # the splitter has the beginning of a document
         self._rest = b""
         self._known: dict[bytes, NodeId] = {}
@@ -144,7 +151,9 @@ class HostReader:
         splitter = self._splitter
         splitter.push(data)
         for document in splitter:
-            if type(document) is not dict:
+            if type(document) is Oversize:
+                self._oversize(document, batch, answers)
+            elif type(document) is not dict:
                 batch.remarks.append(f"an array came where an object should: {str(document)[:200]}")
             elif document.get("method") == "custommsg":
                 self._custommsg(document, batch, answers)
@@ -153,6 +162,15 @@ class HostReader:
                 if document.get("method") == "shutdown" and "id" not in document:
                     batch.shutdown = True
         self._scanning = splitter.is_partial
+
+    def _oversize(self, document: Oversize, batch: Batch, answers: list[bytes]) -> None:
+        key, method = document.member("id"), document.member("method")
+        if key is not None and method == "custommsg":
+            answers.append(encode({"jsonrpc": "2.0", "id": key, "result": _CONTINUE}))
+        elif key is not None:
+            error = {"code": _INVALID_REQUEST, "message": f"request of {document.reason}"}
+            answers.append(encode({"jsonrpc": "2.0", "id": key, "error": error}))
+        batch.remarks.append(f"what the node says with {method!r} is not taken, it is too large: {document.reason}")
 
     def _custommsg(self, document: dict[str, Any], batch: Batch, answers: list[bytes]) -> None:
         is_call = "id" in document

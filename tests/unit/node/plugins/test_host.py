@@ -226,6 +226,47 @@ async def test_a_plugin_that_hangs_is_killed_by_name(
     ]
 
 
+LARGE = """
+def big(request):
+    return "x" * request["params"][0]
+
+def shout(request):
+    log("y" * request["params"][0])
+    send(method="sold", params={"z": "z" * request["params"][0]})
+    return "done"
+"""
+LARGE_METHODS = [{"name": "big", "usage": ""}, {"name": "shout", "usage": ""}]
+
+
+async def test_an_answer_and_a_notification_of_17_mb_are_taken(host: PluginHost, services: Any, bare: Any) -> None:
+    """As lightningd takes them."""
+    hears = bare("hears", "def on_sold(params): log(str(len(params['z'])))", subscriptions=["sold"])
+    await host.start([bare("large", LARGE, rpcmethods=LARGE_METHODS, notifications=[{"method": "sold"}]), hears])
+    assert len(await services.call("big", [17_000_000])) == 17_000_000
+    assert await services.call("shout", [40_000_000]) == "done"
+    assert await services.line("40000000") == "info plugin-hears: 40000000", "more than may be unread is one document"
+
+
+async def test_what_is_too_large_fails_alone_with_size_and_limit(
+    make_host: Callable[..., PluginHost], services: Any, bare: Any
+) -> None:
+    host = make_host(document=100_000)
+    await host.start([bare("large", LARGE, rpcmethods=LARGE_METHODS, notifications=[{"method": "sold"}])])
+    limit = "bytes, of at most 100000 (ODDWIRE_MAX_DOCUMENT in the node's environment allows more)"
+    error = await services.call("big", [1_000_000])
+    assert error["code"] == -3
+    assert error["message"].startswith("large's answer is too large: 10000")
+    assert error["message"].endswith(limit)
+    assert await services.call("shout", [1_000_000]) == "done"
+    dropped = services.logged("is dropped, it is too large")
+    assert [line.partition(" is dropped")[0] for line in dropped] == [
+        'unusual plugin-large: a notification of "log"',
+        'unusual plugin-large: a notification of "sold"',
+    ]
+    assert all(line.endswith(limit) for line in dropped)
+    assert [row["active"] for row in host.plugin_list()["plugins"]] == [True]
+
+
 async def test_directories_and_disabled_plugins(
     services: Any, bare: Any, make_host: Callable[..., PluginHost], tmp_path: Path
 ) -> None:

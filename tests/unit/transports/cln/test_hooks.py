@@ -172,6 +172,30 @@ def test_garbage_is_refused_for_good() -> None:
         reader.feed(b"{}\n\n")
 
 
+@pytest.mark.parametrize("chunk", [1 << 30, 1000])
+def test_what_is_too_large_is_refused_alone(monkeypatch, chunk) -> None:
+    """The application lives on, as does lightningd: a custommsg call is answered continue whatever its size."""
+    monkeypatch.setenv("ODDWIRE_MAX_DOCUMENT", "2000")
+    reader = reader_for(0x8C01)
+    large = [
+        {"jsonrpc": "2.0", "id": "x/cln:quote#1", "method": "quote", "params": ["y" * 5000]},
+        {"jsonrpc": "2.0", "id": "cln:custommsg#2", "method": "custommsg", "params": {"payload": "8c01" * 5000}},
+        {"jsonrpc": "2.0", "method": "sold", "params": ["y" * 5000]},
+    ]
+    data = b"".join(map(encode, large)) + encode({"jsonrpc": "2.0", "method": "connect", "params": {}})
+    batches = [reader.feed(data[at : at + chunk]) for at in range(0, len(data), chunk)]
+    refused, told_to_go_on = map(json.loads, b"".join(batch.answers for batch in batches).split(b"\n\n")[:-1])
+    assert refused["id"] == "x/cln:quote#1"
+    text = "bytes, of at most 2000 (ODDWIRE_MAX_DOCUMENT in the node's environment allows more)"
+    assert refused["error"]["message"].startswith("request of 50")
+    assert refused["error"]["message"].endswith(text)
+    assert told_to_go_on == {"jsonrpc": "2.0", "id": "cln:custommsg#2", "result": {"result": "continue"}}
+    remarks = [remark for batch in batches for remark in batch.remarks]
+    assert len(remarks) == 3
+    assert all(text in remark for remark in remarks)
+    assert [item["method"] for batch in batches for item in batch.items] == ["connect"]
+
+
 def test_an_array_is_remarked_on() -> None:
     batch = reader_for().feed(b"[1]\n\n")
     assert (batch.items, len(batch.remarks)) == ([], 1)
