@@ -110,6 +110,13 @@ def parse_option(where: str, item: Any) -> OptionSpec:
     return OptionSpec(**{**{f: getattr(spec, f) for f in spec.__slots__}, "default": value})
 
 
+_COMMAND_LINE: Final = "cmdline"
+_START: Final = "pluginstart"
+_TRANSIENT: Final = "setconfig transient"
+
+_Given = list[tuple[str | None, str]]  # texts, None for a name alone, and the source of each, in the order they came
+
+
 @dataclass(slots=True)
 class _Option:
     spec: OptionSpec
@@ -120,12 +127,15 @@ class _Option:
 class OptionTable:
     """Every running plugin's options and their values; owners are plugins' paths.
 
+    What the command line and ``setconfig`` say of a name outlives the plugin that has it, as with lightningd: whichever
+    plugin is started with an option of that name finds it. What ``plugin start`` says ends with its plugin.
     ``reserved`` are the names of the node's own options, which no plugin may have.
     """
 
     def __init__(self, reserved: Iterable[str] = ()) -> None:
         self._reserved = frozenset(reserved)
         self._options: dict[str, _Option] = {}
+        self._given: dict[str, _Given] = {}
 
     def __contains__(self, name: str) -> bool:
         return name in self._options
@@ -136,7 +146,10 @@ class OptionTable:
         return [(option.owner, option.spec) for option in self._options.values()]
 
     def add(self, owner: str, specs: Iterable[OptionSpec]) -> None:
-        """Add a plugin's options. Raises `ExtensionError`, adding none, if a name is taken."""
+        """Add a plugin's options, with the values that were given before.
+
+        Raises `ExtensionError`, adding none, if a name is taken, or such a value does not fit.
+        """
         added: dict[str, _Option] = {}
         for spec in specs:
             if spec.name in self._reserved:
@@ -145,13 +158,19 @@ class OptionTable:
                 raise ExtensionError(f"option {spec.name} is declared twice")
             if (other := self._options.get(spec.name)) is not None:
                 raise ExtensionError(f"option {spec.name} is already registered by plugin {other.owner}")
-            added[spec.name] = _Option(spec, owner, [])
+            added[spec.name] = option = _Option(spec, owner, [])
+            try:
+                self._set(option, self._given.get(spec.name, []))
+            except ExtensionError as error:
+                raise ExtensionError(f"option {spec.name}, as it was given: {error}") from None
         self._options.update(added)
 
     def remove(self, owner: str) -> None:
-        """Remove a plugin's options, with their values."""
+        """Remove a plugin's options, with the values that ``plugin start`` gave them."""
         for name in [name for name, option in self._options.items() if option.owner == owner]:
             del self._options[name]
+            if name in self._given:
+                self._given[name] = [(text, source) for text, source in self._given[name] if source != _START]
 
     def set_from_command_line(self, given: Sequence[tuple[str, str | None]]) -> None:
         """Set what the command line says; a later value replaces an earlier one unless the option is multi.
@@ -164,7 +183,7 @@ class OptionTable:
             if option.spec.type == "flag" and text is not None:
                 raise ExtensionError(f"--{name}={text}: doesn't allow an argument")
             try:
-                self._set(option, text, "cmdline")
+                self._give(option, text, _COMMAND_LINE)
             except ExtensionError as error:
                 raise ExtensionError(f"--{name}: {error}") from None
 
@@ -177,28 +196,39 @@ class OptionTable:
             values = value if option.spec.multi and isinstance(value, list) else [value]
             for one in values:
                 try:
-                    self._set(option, None if one is None else plain(one), "pluginstart")
+                    self._give(option, None if one is None else plain(one), _START)
                 except ExtensionError as error:
                     raise ExtensionError(f"parameter {name}: {error}") from None
 
     def set_transient(self, name: str, text: str | None) -> None:
         """Set the value that its plugin took by ``setconfig``."""
-        option = self._options[name]
-        option.values.clear()
-        self._set(option, text, "setconfig transient")
+        self._given[name] = [given for given in self._given.get(name, []) if given[1] != _TRANSIENT]
+        self._give(self._options[name], text, _TRANSIENT)
 
-    def _set(self, option: _Option, text: str | None, source: str) -> None:
+    def _give(self, option: _Option, text: str | None, source: str) -> None:
+        given = [*self._given.get(option.spec.name, []), (text, source)]
+        self._set(option, given)
+        self._given[option.spec.name] = given
+
+    @staticmethod
+    def _set(option: _Option, given: _Given) -> None:
+        """Give an option the values that count: of a multi option all, or those of setconfig; else the last."""
         spec = option.spec
-        if spec.type == "flag":
-            value: OptionValue = spec.parse(text) if text else True
-        elif text is None:
-            raise ExtensionError(f"requires an argument of type {spec.type}")
-        else:
-            value = spec.parse(text)
         if not spec.multi:
-            option.values.clear()
-        if not (spec.type == "flag" and value is False):
-            option.values.append((value, source))
+            given = given[-1:]
+        elif any(source == _TRANSIENT for _, source in given):
+            given = [(text, source) for text, source in given if source == _TRANSIENT]
+        values: list[tuple[OptionValue, str]] = []
+        for text, source in given:
+            if spec.type == "flag":
+                value: OptionValue = spec.parse(text) if text else True
+            elif text is None:
+                raise ExtensionError(f"requires an argument of type {spec.type}")
+            else:
+                value = spec.parse(text)
+            if not (spec.type == "flag" and value is False):
+                values.append((value, source))
+        option.values = values
 
     def values_for(self, owner: str) -> dict[str, Any]:
         """Give what ``init`` tells a plugin: no entry for an option without value and default."""

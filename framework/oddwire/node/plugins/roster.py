@@ -31,6 +31,7 @@ class Roster:
         self.custommessages: frozenset[int] = frozenset()
         """The union of what the active plugins list."""
         self._services = services
+        self._announced: dict[str, int] = {}  # of plugins that have taken part: peers were told
 
     def find(self, path: str) -> Plugin | None:
         """Give the plugin at this resolved path."""
@@ -84,6 +85,8 @@ class Roster:
     def activate(self, plugin: Plugin) -> None:
         """Let a plugin that has answered ``init`` take part."""
         plugin.state = PluginState.ACTIVE
+        for context, bits in plugin.manifest.features.items():
+            self._announced[context] = self._announced.get(context, 0) | bits
         self._unite()
         self._tell_about("plugin_started", plugin)
 
@@ -107,8 +110,11 @@ class Roster:
                     plugin.send(data)
 
     def features(self) -> dict[str, str]:
-        """Give the plugins' feature bits: hex by context, for those contexts where there are some."""
-        merged: dict[str, int] = {}
+        """Give the plugins' feature bits: hex by context, for those contexts where there are some.
+
+        Those of a plugin that took part and has ended stay, as with lightningd: the node goes on announcing them.
+        """
+        merged = dict(self._announced)
         for plugin in self.plugins:
             for context, bits in plugin.manifest.features.items():
                 merged[context] = merged.get(context, 0) | bits

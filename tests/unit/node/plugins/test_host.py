@@ -226,6 +226,84 @@ async def test_a_plugin_that_hangs_is_killed_by_name(
     ]
 
 
+KEEPS = """
+def init(request):
+    global got
+    options = request["params"]["options"]
+    got = lambda request: options
+    return {}
+
+def setconfig(request):
+    return {}
+
+def crash(request):
+    os._exit(3)
+"""
+
+
+async def test_a_plugin_started_again_has_what_the_command_line_and_setconfig_say(
+    host: PluginHost, services: Any, bare: Any, tmp_path: Path
+) -> None:
+    """However it ended and is started again."""
+    path = bare(
+        "keeps",
+        KEEPS,
+        folder="lightning/plugins",
+        options=[OPTION, {"name": "level", "type": "int", "default": 1, "description": "", "dynamic": True}],
+        rpcmethods=[{"name": "got", "usage": ""}, {"name": "crash", "usage": ""}],
+    )
+    folder = Path(path).parent
+    given = (OPTION["name"], "mine")
+    await host.start([path], [given])
+    assert await services.call("got") == {OPTION["name"]: "mine", "level": 1}
+    await host.setconfig("level", "2")
+    wanted = {OPTION["name"]: "mine", "level": 2}
+
+    async def stop() -> None:
+        await host.plugin_stop("keeps")
+
+    async def crash() -> None:
+        assert (await services.call("crash"))["code"] == -4
+
+    async def change() -> None:
+        Path(path).write_text(f"{Path(path).read_text()}\n#")
+
+    ways = [
+        lambda: host.plugin_start(path),
+        lambda: host.plugin_start(f"{folder}/../plugins/keeps"),
+        lambda: host.plugin_start("keeps"),
+        lambda: host.plugin_startdir(str(folder)),
+        host.plugin_rescan,
+    ]
+    for end in (stop, crash, change):
+        for start in ways:
+            await end()
+            await start()
+            assert await services.call("got") == wanted, (end, start)
+    assert host.listconfigs()[OPTION["name"]]["source"] == "cmdline"
+    assert host.listconfigs()["level"]["source"] == "setconfig transient"
+    await stop()
+    assert host.listconfigs() == {}
+    await host.plugin_start(path, {OPTION["name"]: "once"})
+    assert await services.call("got") == {OPTION["name"]: "once", "level": 2}
+    await stop()
+    await host.plugin_start(path)
+    assert await services.call("got") == wanted
+
+
+async def test_feature_bits_that_peers_were_told_stay_when_their_plugin_has_gone(
+    host: PluginHost, services: Any, bare: Any
+) -> None:
+    body = "def crash(request): os._exit(3)"
+    path = bare(
+        "bits", body, dynamic=False, featurebits={"init": "80" + "00" * 32}, rpcmethods=[{"name": "crash", "usage": ""}]
+    )
+    await host.start([path])
+    await services.call("crash")
+    assert host.plugin_list()["plugins"] == []
+    assert host.features == {"init": "80" + "00" * 32}
+
+
 LARGE = """
 def big(request):
     return "x" * request["params"][0]

@@ -167,6 +167,52 @@ def test_plugin_start_sets_only_options_of_that_plugin() -> None:
         table.set_from_start("/p/one", {"count": "x"})
 
 
+def test_what_the_command_line_and_setconfig_say_outlives_the_plugin() -> None:
+    """As lightningd's configvars do; what `plugin start` says goes with the plugin."""
+    table = make_table()
+    specs = [spec for _, spec in table.specs]
+
+    def restart(owner: str = "/p/one", **options: object) -> dict[str, object]:
+        for known in {known for known, _ in table.specs}:
+            table.remove(known)
+        assert table.listconfigs() == {}
+        table.add(owner, specs)
+        table.set_from_start(owner, options)
+        return {name: value for name, value in table.values_for(owner).items() if value != DEFAULTS.get(name)}
+
+    table.set_from_command_line([("word", "line"), ("many", "x"), ("many", "y"), ("flag", None), ("count", "7")])
+    line = {"word": "line", "many": ["x", "y"], "flag": True, "count": 7}
+    assert restart() == line
+    assert table.listconfigs("word")["word"]["source"] == "cmdline"
+    started = {"word": "start", "many": ["z"], "flag": False}
+    assert restart(**started) == {"word": "start", "many": ["x", "y", "z"], "count": 7}
+    assert table.listconfigs("many")["many"]["sources"] == ["cmdline", "cmdline", "pluginstart"]
+    assert restart() == line
+    table.set_transient("count", "8")
+    table.set_transient("count", "9")
+    assert restart() == {**line, "count": 9}
+    assert table.listconfigs("count")["count"]["source"] == "setconfig transient"
+    assert restart(count=10) == {**line, "count": 10}
+    assert restart("/elsewhere/two") == {**line, "count": 9}, "values are the option's, not the plugin's"
+
+
+def test_a_value_of_the_command_line_that_does_not_fit_a_plugin_started_later_is_named() -> None:
+    table = make_table()
+    table.set_from_command_line([("word", "line")])
+    table.remove("/p/one")
+    with pytest.raises(ExtensionError, match='option word, as it was given: "line" should be an integer'):
+        table.add("/p/two", [option(name="word", type="int")])
+    assert "word" not in table
+
+
+def test_what_setconfig_says_of_an_option_with_several_values_is_all_of_them() -> None:
+    table = OptionTable()
+    table.add("/p/one", [option(name="many", multi=True, dynamic=True)])
+    table.set_from_command_line([("many", "x"), ("many", "y")])
+    table.set_transient("many", "z")
+    assert table.values_for("/p/one") == {"many": ["z"]}
+
+
 def test_a_flag_set_to_false_is_not_set() -> None:
     table = make_table()
     table.set_from_start("/p/one", {"flag": False})
