@@ -26,6 +26,7 @@ FLOORS = {
     "oddwire.databases": 1,
     "oddwire.proto": 1,
     "oddwire.proto.connection": 2,
+    "oddwire.proto.dialing": 2,
     "oddwire.proto.wire": 2,
     "oddwire.jsonrpc": 2,
     "oddwire.schema": 2,
@@ -50,7 +51,7 @@ PURE = (
     "oddwire.codecs",
 )
 PURE += tuple(f"oddwire.session.{name}" for name in PURE_OF_SESSION)
-IMPURE = ("oddwire.proto.connection", "oddwire.proto.wire")
+IMPURE = ("oddwire.proto.connection", "oddwire.proto.dialing", "oddwire.proto.wire")
 WORLDLY = {"asyncio", "datetime", "os", "random", "secrets", "select", "selectors", "socket", "subprocess", "threading"}
 WORLDLY |= {"time", "uuid"}
 APART = {

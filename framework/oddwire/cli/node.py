@@ -16,13 +16,14 @@ import typer
 
 from oddwire.cli.events import Printer
 from oddwire.cli.failure import USAGE, Failure
-from oddwire.cli.options import Json, Proxy, Uvloop
+from oddwire.cli.options import ConnectTimeout, Json, Proxy, Uvloop
 from oddwire.cli.session import execute
 from oddwire.errors import DefinitionError
 from oddwire.node.log import Log, LogHandler, Out
 from oddwire.node.logfile import LogFile
 from oddwire.node.node import Node
 from oddwire.proto.bolt1 import DEFAULT_NETWORK
+from oddwire.transports.bolt8 import Bolt8Limits
 
 __all__ = ["DEFAULT_DIR", "LightningDir", "NodeNetwork", "command", "read_plugin_options"]
 
@@ -57,6 +58,7 @@ def command(
         list[str] | None, typer.Option("--disable-plugin", metavar="NAME", help="Do not run this plugin.")
     ] = None,
     proxy: Proxy = None,
+    connect_timeout: ConnectTimeout = None,
     log_level: Annotated[
         str, typer.Option("--log-level", metavar="LEVEL", help="io, trace, debug, info, unusual or broken.")
     ] = "info",
@@ -84,6 +86,7 @@ def command(
                     disabled_plugins=disable_plugin or (),
                     plugin_options=read_plugin_options(context.args),
                     proxy=proxy,
+                    limits=Bolt8Limits(connect_timeout=connect_timeout),
                     log=log,
                 )
             except ValueError as error:

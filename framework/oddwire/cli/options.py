@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
-__all__ = ["Connect", "DataDir", "Json", "Listen", "Network", "Proxy", "Uvloop", "Verbose"]
+__all__ = ["Connect", "ConnectTimeout", "DataDir", "Json", "Listen", "Network", "Proxy", "Uvloop", "Verbose"]
+
+_LONGEST: Final = 1e9  # seconds; loops take no more
+
+
+def _positive(seconds: float | None) -> float | None:
+    if seconds is not None and not 0 < seconds < _LONGEST:
+        raise typer.BadParameter(f"should be a number of seconds above 0, not {seconds:g}")
+    return seconds
+
 
 Listen = Annotated[
     list[str] | None, typer.Option("--listen", metavar="HOST:PORT", help="Listen here; port 0 takes a free one.")
@@ -15,6 +24,15 @@ Listen = Annotated[
 Connect = Annotated[
     list[str] | None,
     typer.Option("--connect", metavar="NODE_ID@HOST:PORT", help="Connect, and again whenever the connection is lost."),
+]
+ConnectTimeout = Annotated[
+    float | None,
+    typer.Option(
+        "--connect-timeout",
+        metavar="SECONDS",
+        callback=_positive,
+        help="How long a dial may take, and then the peer's init; 10 and 30 by default, by proxy 120 each.",
+    ),
 ]
 DataDir = Annotated[
     Path | None,
@@ -24,7 +42,8 @@ Network = Annotated[
     str, typer.Option("--network", help="Announced to peers: bitcoin, testnet, testnet4, signet or regtest.")
 ]
 Proxy = Annotated[
-    str | None, typer.Option("--proxy", metavar="HOST:PORT", help="Dial through this SOCKS5 proxy, Tor say.")
+    str | None,
+    typer.Option("--proxy", metavar="HOST:PORT", help="Dial through this SOCKS5 proxy, Tor say: HOST[:PORT] or a URL."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log more, on stderr.")]

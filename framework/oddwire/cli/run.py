@@ -18,12 +18,12 @@ from oddwire.cli.console import Console
 from oddwire.cli.events import Event, Printer
 from oddwire.cli.extras import describe_options, own_options, read_extras
 from oddwire.cli.keyfile import sole_use
-from oddwire.cli.options import Connect, DataDir, Json, Listen, Network, Proxy, Uvloop, Verbose
+from oddwire.cli.options import Connect, ConnectTimeout, DataDir, Json, Listen, Network, Proxy, Uvloop, Verbose
 from oddwire.cli.reporter import Reporter, log_to
 from oddwire.cli.session import call_when_broken, execute, loading, make_app, make_transport, start
 from oddwire.errors import DefinitionError
 from oddwire.proto.bolt1 import DEFAULT_NETWORK
-from oddwire.transports.bolt8 import Bolt8Transport
+from oddwire.transports.bolt8 import Bolt8Limits, Bolt8Transport
 
 __all__ = ["SETTINGS", "STORE_FILE", "command", "run_extension"]
 
@@ -41,6 +41,7 @@ class _Options:
     data_dir: Path | None
     network: str
     proxy: str | None
+    connect_timeout: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,12 +83,20 @@ def command(
     data_dir: DataDir = None,
     network: Network = DEFAULT_NETWORK,
     proxy: Proxy = None,
+    connect_timeout: ConnectTimeout = None,
     json: Json = False,
     verbose: Verbose = False,
     uvloop: Uvloop = False,
 ) -> None:
     """Run extensions on a Lightning node of their own, until Ctrl-C."""
-    options = _Options(listen=listen or (), connect=connect or (), data_dir=data_dir, network=network, proxy=proxy)
+    options = _Options(
+        listen=listen or (),
+        connect=connect or (),
+        data_dir=data_dir,
+        network=network,
+        proxy=proxy,
+        connect_timeout=connect_timeout,
+    )
     program = _Program(arguments=extensions, own=own_options(context.command.params))
     raise typer.Exit(_run(program, options, json, verbose, uvloop))
 
@@ -106,11 +115,19 @@ def run_extension(extension: Extension, argv: Sequence[str] | None = None) -> No
         data_dir: DataDir = None,
         network: Network = DEFAULT_NETWORK,
         proxy: Proxy = None,
+        connect_timeout: ConnectTimeout = None,
         json: Json = False,
         verbose: Verbose = False,
         uvloop: Uvloop = False,
     ) -> None:
-        options = _Options(listen=listen or (), connect=connect or (), data_dir=data_dir, network=network, proxy=proxy)
+        options = _Options(
+            listen=listen or (),
+            connect=connect or (),
+            data_dir=data_dir,
+            network=network,
+            proxy=proxy,
+            connect_timeout=connect_timeout,
+        )
         program = _Program(extension=extension, arguments=context.args, own=own_options(context.command.params))
         raise typer.Exit(_run(program, options, json, verbose, uvloop))
 
@@ -141,6 +158,7 @@ async def _serve(program: _Program, options: _Options, printer: Printer) -> int:
         connect=options.connect,
         network=options.network,
         proxy=options.proxy,
+        limits=Bolt8Limits(connect_timeout=options.connect_timeout),
     )
     with contextlib.nullcontext() if options.data_dir is None else sole_use(options.data_dir):
         await _serve_on(transport, program, options, printer)

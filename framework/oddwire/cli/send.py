@@ -14,7 +14,7 @@ from oddwire.app import PluginManager, hookimpl
 from oddwire.app.plugins import Contribution
 from oddwire.cli.events import Printer
 from oddwire.cli.failure import FAILED, USAGE, Failure
-from oddwire.cli.options import DataDir, Json, Network, Proxy, Verbose
+from oddwire.cli.options import ConnectTimeout, DataDir, Json, Network, Proxy, Verbose
 from oddwire.cli.reporter import Reporter, log_to
 from oddwire.cli.session import call_when_broken, execute, make_app, make_transport, start
 from oddwire.cli.values import from_assignments
@@ -78,6 +78,7 @@ def command(
     data_dir: DataDir = None,
     network: Network = DEFAULT_NETWORK,
     proxy: Proxy = None,
+    connect_timeout: ConnectTimeout = None,
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
@@ -92,7 +93,7 @@ def command(
             data_dir=data_dir,
             network=network,
             proxy=proxy,
-            limits=Bolt8Limits(init_timeout=10.0),
+            limits=Bolt8Limits(init_timeout=10.0, connect_timeout=connect_timeout),
         )
         return await _send(uri, made, vocabularies, transport, printer, wait, force)
 

@@ -21,7 +21,7 @@ from oddwire.node.peers import Peers
 from oddwire.node.plugins.host import PluginHost
 from oddwire.node.secret import NodeSecret, load_secret
 from oddwire.node.store import Store
-from oddwire.proto.addresses import NodeUri, join_address, parse_address
+from oddwire.proto.addresses import NodeUri, parse_address, proxy_address, proxy_url
 from oddwire.proto.bolt1 import CHAINS, DEFAULT_NETWORK, DEFAULT_PORTS
 from oddwire.proto.features import ASSUMED_FEATURES, feature_bits, feature_bytes
 from oddwire.transports.base import Manifest
@@ -34,7 +34,6 @@ COMPATIBLE_VERSION: Final = "v26.06.6"
 
 _DATABASE: Final = "oddwire.sqlite3"
 _RPC_FILE: Final = "lightning-rpc"
-_TOR_PORT: Final = 9050
 _CONTEXTS: Final = ("init", "node", "channel", "invoice", "bolt12_offer", "bolt12_invreq", "bolt12_invoice")
 
 
@@ -44,8 +43,8 @@ class Node:
     ``listen`` are addresses for peers (``host:port``, port 0 for any), ``connect`` URIs of nodes to keep connected to,
     ``plugins`` paths, ``plugin_dirs`` folders of them, ``important_plugins`` those without which the node ends,
     ``disabled_plugins`` names or paths not to start, ``plugin_options`` their options (name without dashes; None for a
-    flag), ``proxy`` the ``host:port`` of a SOCKS5 proxy for every dial. ``limits`` are the transport's, ``max_queued``
-    the bytes that may wait for one peer.
+    flag), ``proxy`` a SOCKS5 proxy for every dial: ``host[:port]``, or a URL, whose password nobody is shown.
+    ``limits`` are the transport's, ``max_queued`` the bytes that may wait for one peer.
 
     An async context manager, or `start` and `aclose`. `run_until_stopped` waits for `stop`, or the RPC method of
     that name. Raises `ValueError` for an address, URI or network that cannot be one.
@@ -76,7 +75,8 @@ class Node:
         self.network = network
         self.rpc_file = _RPC_FILE
         self.version = f"{COMPATIBLE_VERSION}-oddwire-{version('oddwire')}"
-        self.proxy = None if proxy is None else join_address(*parse_address(proxy, default_port=_TOR_PORT))
+        self._proxy = None if proxy is None else proxy_url(proxy)
+        self.proxy = None if self._proxy is None else proxy_address(self._proxy)
         self.log = log or Log()
         self.log.on_line = self._tell_line
         self.commands = Commands(self.log)
@@ -87,7 +87,7 @@ class Node:
             "addr": list(listen),
             "connect": list(connect),
             "alias": alias,
-            "proxy": proxy,
+            "proxy": self.proxy,
             "plugin": [str(path) for path in plugins],
             "plugin-dir": [str(path) for path in plugin_dirs],
             "important-plugin": [str(path) for path in important_plugins],
@@ -181,7 +181,7 @@ class Node:
                 listen=self._listen,
                 connect=[str(uri) for uri in self._connect],
                 network=self.network,
-                proxy=self.proxy,
+                proxy=self._proxy,
                 limits=self._limits,
             )
         except ValueError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 from collections.abc import Iterator
 from typing import Any, Final, Literal
@@ -16,6 +15,7 @@ from oddwire.node.outbox import MAX_QUEUED, Outbox
 from oddwire.node.plugins.host import PluginHost
 from oddwire.node.store import Store
 from oddwire.proto.addresses import NodeUri
+from oddwire.proto.dialing import DialFailed, spelled
 from oddwire.proto.keys import NodeId
 from oddwire.transports.base import PeerInfo
 from oddwire.transports.bolt8 import Bolt8Transport
@@ -103,7 +103,7 @@ class Peers:
             except (TransportError, HandshakeFailed) as error:
                 if isinstance(error.__cause__, socket.gaierror):
                     raise _not_valid(uri, error.__cause__.strerror) from error
-                text = f"All addresses failed: {uri.address}: {_why(error)}. "
+                text = f"All addresses failed: {_each(uri, error)}. "
                 raise NodeRefused(text, code=_ALL_ADDRESSES_FAILED) from error
             except ValueError as error:
                 raise NodeRefused(str(error), code=LIGHTNINGD) from error
@@ -213,11 +213,21 @@ def _not_valid(uri: NodeUri, why: str | None) -> NodeRefused:
     return NodeRefused(f"Host {uri.address} not valid: {why}", code=LIGHTNINGD)
 
 
-def _why(error: TransportError | HandshakeFailed) -> str:
+def _each(uri: NodeUri, error: TransportError | HandshakeFailed) -> str:
+    """Say why each of a name's addresses failed, as lightningd does."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, DialFailed):
+        cause = cause.__cause__
+    if cause is None:
+        return f"{uri.address}: {_why(error)}"
+    return ". ".join(f"{address}: {_why(why)}" for address, why in cause.attempts)
+
+
+def _why(error: Exception) -> str:
     if isinstance(error, HandshakeFailed):
         closed = error.code == "ACT2_READ_FAILED"
         return f"Cryptographic handshake: {'peer closed connection (wrong key?)' if closed else error}"
-    cause = error.__cause__
+    cause = error if isinstance(error, OSError) else error.__cause__
     if isinstance(cause, OSError) and cause.errno is not None and cause.errno > 0:
-        return f"Connection establishment: {os.strerror(cause.errno)}"
+        return f"Connection establishment: {spelled(cause)}"
     return str(error)

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 from oddwire.proto.keys import NodeId
 
-__all__ = ["DEFAULT_PORT", "NodeUri", "join_address", "parse_address", "proxy_url"]
+__all__ = ["DEFAULT_PORT", "NodeUri", "join_address", "parse_address", "proxy_address", "proxy_url"]
 
 DEFAULT_PORT: Final = 9735
 _TOR_PORT: Final = 9050
@@ -58,6 +58,14 @@ def proxy_url(text: str) -> str:
     if not complete:
         raise ValueError("proxy should be host:port or socks5://user:password@host:port")
     return text
+
+
+def proxy_address(url: str) -> str:
+    """Give the ``host:port`` of a URL that `proxy_url` has given: what may be shown of it."""
+    import urllib.parse  # which few programs need, and none at its start
+
+    parts = urllib.parse.urlsplit(url)
+    return join_address(parts.hostname or "", parts.port or _TOR_PORT)
 
 
 def _is_ipv6(host: str) -> bool:

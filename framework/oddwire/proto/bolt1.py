@@ -27,6 +27,7 @@ __all__ = [
     "DEFAULT_NETWORK",
     "DEFAULT_PORTS",
     "INTERNAL",
+    "NO_INIT",
     "NO_PONG",
     "Bolt1",
     "Init",
@@ -43,6 +44,9 @@ OPEN_CHANNEL, OPEN_CHANNEL2 = 32, 64
 
 # BOLT 1, the ping message: from here on a ping is padding, and is not answered.
 NO_PONG: Final = 65532
+
+NO_INIT: Final = "no init within %g s"
+"""Why a connection ends whose peer does not introduce itself; with the seconds that it had."""
 
 CHAINS: Final = {
     name: bytes.fromhex(genesis)[::-1]
@@ -239,6 +243,7 @@ class Bolt1:
         "_deadline",
         "_features",
         "_idle",
+        "_init_timeout",
         "_networks",
         "_outgoing",
         "_patience",
@@ -261,6 +266,7 @@ class Bolt1:
         self._networks = tuple(networks)
         self._idle = idle
         self._patience = patience
+        self._init_timeout = init_timeout
         self._deadline = now + init_timeout
         self._pings: list[tuple[int, float]] = []
         self._outgoing: list[bytes] = []
@@ -357,7 +363,7 @@ class Bolt1:
             return
         if self.init is None:
             if now >= self._deadline:
-                self.fail("no init in time")
+                self.fail(NO_INIT % self._init_timeout)
         elif heard:
             # Any traffic shows life: a pong may be queued behind it
             self._deadline = now + self._idle

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 from collections.abc import Awaitable, Callable
+from typing import Final
 from weakref import WeakSet
 
-from python_socks import ProxyConnectionError, ProxyError
-from python_socks.async_.asyncio import Proxy
-
-from oddwire.errors import ConnectionClosed, TransportError
+from oddwire.errors import ConnectionClosed, HandshakeFailed, TransportError
 from oddwire.proto.addresses import DEFAULT_PORT, join_address
 from oddwire.proto.connection import HANDSHAKE_TIMEOUT, LightningConnection
+from oddwire.proto.dialing import Address, DialFailed, addresses_of, dial_proxy, first_socket, spelled
 from oddwire.proto.keys import NodeId, PrivateKey, PublicKey
 
-__all__ = ["Handler", "LightningConnection", "LightningServer", "connect", "serve"]
+__all__ = ["PROXY_TIMEOUT", "Handler", "LightningConnection", "LightningServer", "connect", "serve"]
+
+PROXY_TIMEOUT: Final = 120.0
+"""Seconds a dial by proxy may take: as long as Tor itself tries to build a circuit to an onion service."""
 
 Handler = Callable[[LightningConnection], Awaitable[None]]
 
@@ -28,63 +29,124 @@ async def connect(
     port: int = DEFAULT_PORT,
     *,
     proxy: str | None = None,
-    timeout: float = HANDSHAKE_TIMEOUT,  # noqa: ASYNC109 - it covers TCP, proxy and handshake, each told apart in errors
+    timeout: float | None = None,  # noqa: ASYNC109 - covers look-up, TCP, proxy and handshake, each told apart in errors
     on_open: Callable[[LightningConnection], object] | None = None,
     on_close: Callable[[LightningConnection, str], object] | None = None,
 ) -> LightningConnection:
-    """Dial a node and shake hands, all within ``timeout`` seconds.
+    """Dial a node and shake hands, all within ``timeout`` seconds: by default 10, or 120 by proxy, as Tor takes long.
 
     ``node_id`` is its public key (33 bytes, hex, or `PublicKey`); ``proxy`` a SOCKS5 proxy, ``host:port`` or a URL,
-    which then also resolves ``host`` (Tor). Raises `TransportError` if no connection comes about, `HandshakeFailed`
-    or `AuthenticationFailed` if the other end is not that node, `ValueError` for a bad address. Cancelling closes.
+    which then also resolves ``host`` (Tor). A name is looked up anew, and each of its addresses tried until one is that
+    node. Raises `TransportError` if no connection comes about, `HandshakeFailed` or `AuthenticationFailed` if the other
+    end is not that node, each saying so of every address; `ValueError` for a bad address. Cancelling closes.
     """
     remote = node_id if isinstance(node_id, PublicKey) else PublicKey(NodeId(node_id))
     _check_port(port)
-    connection = LightningConnection(local_privkey, remote, on_open=on_open, on_close=on_close, handshake_timeout=None)
-    loop = asyncio.get_running_loop()
-    where = join_address(host, port)
+    if timeout is None:
+        timeout = HANDSHAKE_TIMEOUT if proxy is None else PROXY_TIMEOUT
+
+    def make() -> LightningConnection:
+        return LightningConnection(local_privkey, remote, on_open=on_open, on_close=on_close, handshake_timeout=None)
+
+    dial = _Dial(make, join_address(host, port), timeout)
     try:
         async with asyncio.timeout(timeout):
             if proxy is not None:
-                sock = await _dial_proxy(proxy, host, port)
-                await loop.create_connection(lambda: connection, sock=sock)
-            elif host.endswith(".onion"):
-                raise TransportError(f"{where}: onion addresses are reached by a proxy (Tor) only; none is set")
-            else:
-                await loop.create_connection(lambda: connection, host, port)
-            await connection.opened()
-    except TimeoutError:
-        connection.abort("timed out")
-        raise TransportError(f"{where}: no connection within {timeout:g} s") from None
-    except ProxyConnectionError as error:
-        raise TransportError(f"{where}: {error.strerror}") from error
-    except ProxyError as error:
-        raise TransportError(f"{where}: the proxy says: {error}") from error
+                return await dial.by_proxy(proxy, host, port)
+            if host.endswith(".onion"):
+                raise TransportError("onion addresses are reached by a proxy (Tor) only; none is set")
+            return await dial.directly(host, port)
+    except TransportError as error:
+        if type(error) is not TransportError:
+            raise
+        raise TransportError(f"{dial.where}: {error}") from error
     except OSError as error:
-        # asyncio's own text repeats the address; name lookups have numbers below zero, several addresses none
-        text = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or error
-        raise TransportError(f"{where}: {text}") from error
-    except BaseException:
-        connection.abort("given up")
-        raise
-    return connection
+        if isinstance(error, TimeoutError) and error.errno is None:  # ours, and not the system's
+            raise TransportError(f"{dial.where}: no connection within {timeout:g} s: {dial.progress}") from error
+        raise TransportError(f"{dial.where}: {spelled(error)}") from error
+
+
+class _Dial:
+    """An attempt to reach one node: at each of its addresses in turn, until the handshake with one is over."""
+
+    def __init__(self, make: Callable[[], LightningConnection], where: str, timeout: float) -> None:
+        self.where = where
+        self._make = make
+        self._deadline = asyncio.get_running_loop().time() + timeout
+        self._failed: list[tuple[Address, Exception]] = []
+        self._state = ""
+
+    @property
+    def progress(self) -> str:
+        """How far it has come."""
+        return "; ".join([*(f"{address}: {spelled(error)}" for address, error in self._failed), self._state])
+
+    async def by_proxy(self, proxy: str, host: str, port: int) -> LightningConnection:
+        self._state = "the proxy has not reached it"
+        sock = await dial_proxy(proxy, host, port)
+        self._state = "the proxy has, but the handshake is not over"
+        return await self._shake(sock)
+
+    async def directly(self, host: str, port: int) -> LightningConnection:
+        self._state = "its name is not looked up yet"
+        left = await addresses_of(host, port)
+        several = len(left) > 1
+        while left:
+            self._state = f"{', '.join(map(str, left))}: no answer" if several else "no answer"
+            found = await first_socket(left, self._fail)
+            if found is None:
+                break
+            address, sock = found
+            failed = [address for address, _ in self._failed]
+            left = [other for other in left if other is not address and other not in failed]
+            self._state = "it takes connections, but says nothing"
+            if several:
+                self._state = f"{address} {self._state[3:]}"
+            try:
+                # While there are others, none has all of the time
+                async with asyncio.timeout(self._share(len(left))):
+                    return await self._shake(sock)
+            except TimeoutError:
+                self._fail(address, TransportError("it takes connections, but says nothing"))
+            except (HandshakeFailed, TransportError) as error:
+                if not several:
+                    raise
+                self._fail(address, error)
+        raise self._failure(several)
+
+    def _share(self, others: int) -> float | None:
+        """Seconds that a handshake may take, so that as much is left for each of the others."""
+        return (self._deadline - asyncio.get_running_loop().time()) / (others + 1) if others else None
+
+    def _fail(self, address: Address, error: Exception) -> None:
+        self._failed.append((address, error))
+
+    def _failure(self, several: bool) -> Exception:
+        (first, *_) = errors = [error for _, error in self._failed]
+        if not several:
+            return first
+        told = DialFailed(self._failed)
+        shaken = next((error for error in errors if isinstance(error, HandshakeFailed)), None)
+        if shaken is None:
+            return told
+        failure = type(shaken)(str(told), act=shaken.act, code=shaken.code)
+        failure.__cause__ = told
+        return failure
+
+    async def _shake(self, sock: socket.socket) -> LightningConnection:
+        connection = self._make()
+        try:
+            await asyncio.get_running_loop().create_connection(lambda: connection, sock=sock)
+            await connection.opened()
+        except BaseException:
+            connection.abort("given up")
+            raise
+        return connection
 
 
 def _check_port(port: int) -> None:
     if not 0 <= port <= 65535:
         raise ValueError(f"port should be 0 to 65535, not {port}")
-
-
-async def _dial_proxy(proxy: str, host: str, port: int) -> socket.socket:
-    url = proxy if "://" in proxy else f"socks5://{proxy}"
-    try:
-        dialer = Proxy.from_url(url, rdns=True)
-    except ValueError as error:
-        # Not shown: it may hold a password
-        raise ValueError(f"proxy should be host:port or socks5://user:password@host:port: {error}") from None
-    sock: socket.socket = await dialer.connect(dest_host=host, dest_port=port)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # asyncio sets it on sockets of its own only
-    return sock
 
 
 class LightningServer:

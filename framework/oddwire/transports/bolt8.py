@@ -21,10 +21,10 @@ from oddwire.errors import (
     TransportError,
 )
 from oddwire.proto.addresses import NodeUri, join_address, parse_address, proxy_url
-from oddwire.proto.bolt1 import CHAINS, DEFAULT_NETWORK, DEFAULT_PORTS, INTERNAL, Bolt1, Init, encode_warning
+from oddwire.proto.bolt1 import CHAINS, DEFAULT_NETWORK, DEFAULT_PORTS, INTERNAL, NO_INIT, Bolt1, Init, encode_warning
 from oddwire.proto.connection import LightningConnection
 from oddwire.proto.keys import NodeId, PrivateKey, PublicKey
-from oddwire.proto.wire import LightningServer, connect, serve
+from oddwire.proto.wire import PROXY_TIMEOUT, LightningServer, connect, serve
 from oddwire.transports.base import (
     MAX_PAYLOAD,
     MIN_PAYLOAD,
@@ -46,6 +46,8 @@ logger = logging.getLogger(__name__)
 # an older connection is taken to be such a twin and not one that the peer has lost.
 _TWIN_SECONDS = 5.0
 
+_REMEDY = "--connect-timeout SECONDS, or connect_timeout of Bolt8Limits, allows more"
+
 # BOLT 1: types from 32768 on are applications' own. One comparison of bytes tells them from all others.
 _FIRST_CUSTOM = b"\x80"
 
@@ -57,7 +59,7 @@ class Bolt8Transport(Transport):
     dial again whenever they are lost; several URIs of one node are tried in turn. ``network`` is announced in init
     (``bitcoin``, ``testnet``, ``testnet4``, ``signet``, ``regtest``), and gives addresses without a port lightningd's;
     ``features`` are announced beside those of the manifest and BOLT 9's assumed ones;
-    ``proxy`` is a SOCKS5 proxy for every dial. Raises `ValueError` for what cannot be read.
+    ``proxy`` is a SOCKS5 proxy for every dial, ``host[:port]`` or a URL. Raises `ValueError` for what cannot be read.
     """
 
     def __init__(
@@ -282,6 +284,21 @@ class Bolt8Transport(Transport):
             finally:
                 del dial  # whose error's traceback holds this frame
 
+    @property
+    def _connect_timeout(self) -> float:
+        limits = self.limits
+        if limits.connect_timeout is not None:
+            return limits.connect_timeout
+        return limits.handshake_timeout if self._proxy is None else max(limits.handshake_timeout, PROXY_TIMEOUT)
+
+    def _init_timeout(self, *, dialed: bool) -> float:
+        limits = self.limits
+        if not dialed:
+            return limits.init_timeout
+        if limits.connect_timeout is not None:
+            return limits.connect_timeout
+        return limits.init_timeout if self._proxy is None else max(limits.init_timeout, PROXY_TIMEOUT)
+
     async def _dial_now(self, uri: NodeUri) -> PeerInfo:
         ready: asyncio.Future[PeerInfo] = asyncio.get_running_loop().create_future()
         try:
@@ -291,16 +308,24 @@ class Bolt8Transport(Transport):
                 uri.host,
                 uri.port,
                 proxy=self._proxy,
-                timeout=self.limits.handshake_timeout,
+                timeout=self._connect_timeout,
                 on_open=functools.partial(self._dialed, uri, ready),
                 on_close=self._lost,
             )
+        except TransportError as error:
+            if not isinstance(error.__cause__, TimeoutError) or error.__cause__.errno is not None:
+                raise
+            raise TransportError(f"{error} ({_REMEDY})") from error.__cause__
         except HandshakeFailed as error:
             # Whoever has another key cannot read act one, and BOLT 8 has nothing to say so but to hang up
             text = f"{uri.address}: {error}; is {uri.node_id} the node there?"
             raise type(error)(text, act=error.act, code=error.code) from error
         try:
             return await ready
+        except ConnectionClosed as error:
+            if error.reason.endswith(NO_INIT % self._init_timeout(dialed=True)):
+                raise ConnectionClosed(f"{error} ({_REMEDY})") from error
+            raise
         except asyncio.CancelledError:
             connection.abort("given up")
             raise
@@ -320,7 +345,7 @@ class Bolt8Transport(Transport):
             features=self._features,
             networks=[CHAINS[self.network]],
             now=now,
-            init_timeout=limits.init_timeout,
+            init_timeout=self._init_timeout(dialed=connection.is_initiator),
             idle=limits.ping_after,
             patience=limits.ping_patience,
         )
@@ -445,7 +470,7 @@ class Bolt8Transport(Transport):
     async def _tick(self) -> None:
         loop = asyncio.get_running_loop()
         limits = self.limits
-        pause = min(limits.init_timeout, limits.ping_after, limits.ping_patience) / 4
+        pause = min(limits.init_timeout, self._init_timeout(dialed=True), limits.ping_after, limits.ping_patience) / 4
         while True:
             await asyncio.sleep(pause)
             now = loop.time()

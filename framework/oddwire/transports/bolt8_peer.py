@@ -25,6 +25,10 @@ class Bolt8Limits:
     max_peers: int = 4096
     max_handshakes: int = 128
     handshake_timeout: float = 10.0
+    """For who dials us; and for our own dials, look-up and TCP included, if ``connect_timeout`` says nothing."""
+    connect_timeout: float | None = None
+    """For our own dials, and then for the peer's init. By default ``handshake_timeout`` and ``init_timeout``; by proxy
+    120 s at least, as Tor takes long."""
     init_timeout: float = 30.0
     ping_after: float = 60.0
     ping_patience: float = 30.0

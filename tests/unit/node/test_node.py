@@ -46,7 +46,8 @@ async def test_it_is_the_same_node_every_time(tmp_path: Path) -> None:
         ({"network": "mainnet"}, "network should be one of"),
         ({"listen": ["x:y"]}, "port should be"),
         ({"connect": ["x"]}, "URI should be"),
-        ({"proxy": "ftp://x"}, "port should be 0 to 65535"),
+        ({"proxy": "ftp://alice:sesame@x:1"}, r"^proxy should be host:port or socks5://user:password@host:port$"),
+        ({"proxy": "localhost:x"}, "proxy: port should be 0 to 65535"),
     ],
 )
 def test_what_can_never_start(tmp_path: Path, options, text: str) -> None:
@@ -107,3 +108,19 @@ async def test_what_it_says_of_itself(start_node) -> None:
     features = node.feature_set()
     assert features["init"] == features["node"] == "20000000a202"
     assert features["channel"] == ""
+
+
+@pytest.mark.parametrize(
+    ("proxy", "address"),
+    [
+        ("localhost", "localhost:9050"),
+        ("[::1]:9150", "[::1]:9150"),
+        ("socks5://alice:sesame@127.0.0.1:9050", "127.0.0.1:9050"),
+        ("socks5://alice:sesame@[::1]:1", "[::1]:1"),
+    ],
+)
+async def test_a_proxy_may_have_a_password_which_nobody_is_shown(tmp_path: Path, proxy: str, address: str) -> None:
+    async with Node(tmp_path, proxy=proxy) as node, JsonRpcClient(node.rpc_path) as client:
+        assert node.proxy == address, "what plugins are told"
+        configs = (await client.call("listconfigs"))["configs"]
+        assert configs["proxy"] == {"value_str": address, "source": "cmdline"}

@@ -226,8 +226,8 @@ def test_no_init_in_time_closes():
     rules.tick(129.9, heard=True)
     assert rules.closed is None
     rules.tick(130.0, heard=True)
-    assert rules.closed == "no init in time"
-    assert rules.outgoing() == [encode_warning("no init in time")]
+    assert rules.closed == "no init within 30 s"
+    assert rules.outgoing() == [encode_warning("no init within 30 s")]
 
 
 # Ping and pong

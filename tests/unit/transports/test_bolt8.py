@@ -249,7 +249,7 @@ async def test_before_init_nothing_odd_reaches_the_sink_and_short_messages_are_n
 async def test_a_peer_without_init_has_thirty_seconds():
     async with transport() as (node, sink), dialed(node, init=None) as peer:
         (last,) = await rest_of(peer)
-        assert hung_up(last) == "no init in time"
+        assert hung_up(last).startswith("no init within ")
         assert sink.events == []
 
 
@@ -789,6 +789,59 @@ async def test_a_peer_behind_a_proxy_is_shown_by_its_own_address():
         await until(lambda: len(asyncio.all_tasks()) <= 2)
 
 
+@pytest.mark.parametrize("stage", ["handshake", "init"])
+async def test_a_dial_that_takes_too_long_names_the_limit_and_what_allows_more(stage):
+    async def says_nothing(connection):
+        await connection.read_message()
+        await asyncio.Event().wait()
+
+    async with contextlib.AsyncExitStack() as stack:
+        if stage == "init":
+            uri = await stack.enter_async_context(raw_listener(says_nothing))
+        else:
+            listening = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+            uri = f"{RAW_ID}@127.0.0.1:{listening.getsockname()[1]}"
+        limits = Bolt8Limits(connect_timeout=0.3)
+        node, _ = await stack.enter_async_context(transport(LOW, limits=limits))
+        with pytest.raises(TransportError) as caught:
+            await node.connect(uri, keep=False)
+        limit = "no connection within 0.3 s" if stage == "handshake" else "no init within 0.3 s"
+        assert limit in str(caught.value)
+        assert "--connect-timeout SECONDS, or connect_timeout of Bolt8Limits, allows more" in str(caught.value)
+
+
+@pytest.mark.asyncio(loop_factories=["hurried"])
+@pytest.mark.parametrize(("options", "seconds"), [({}, 10), ({"proxy": "127.0.0.1:{port}"}, 120)])
+async def test_by_proxy_a_dial_may_take_as_long_as_tor_does(options, seconds):
+    """A proxy that takes the connection and then looks for a circuit."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        options = {name: value.format(port=port) for name, value in options.items()}
+        async with transport(LOW, **options) as (node, _):
+            with pytest.raises(TransportError, match=f"no connection within {seconds} s: "):
+                await node.connect(f"{RAW_ID}@127.0.0.1:{port}", keep=False)
+
+
+@pytest.mark.asyncio(loop_factories=["asyncio"])  # uvloop looks names up by itself
+async def test_a_name_is_dialed_at_each_of_its_addresses_and_looked_up_again_when_the_peer_is_lost(monkeypatch):
+    real, asked = socket.getaddrinfo, []
+
+    def look_up(host, port, *rest, **named):
+        if host != "several.test":
+            return real(host, port, *rest, **named)
+        asked.append(port)
+        return [one for address in ("127.0.0.2", "127.0.0.1") for one in real(address, port, *rest, **named)]
+
+    async with transport(LOW) as (left, _):
+        monkeypatch.setattr(socket, "getaddrinfo", look_up)
+        uri = f"{left.node_id}@several.test:{port_of(left)}"
+        async with transport(HIGH, connect=[uri], limits=QUICK) as (right, told):
+            await until(lambda: told.connected)
+            await left.disconnect(right.node_id)
+            await until(lambda: len(told.connected) == 2)
+            assert len(asked) >= 2
+
+
 # The end
 
 
@@ -889,7 +942,7 @@ async def test_a_listener_that_never_sends_its_init_is_given_up():
 
     limits = Bolt8Limits(init_timeout=0.1)
     async with raw_listener(mute) as uri, transport(limits=limits) as (node, sink):
-        with pytest.raises(ConnectionClosed, match="no init in time"):
+        with pytest.raises(ConnectionClosed, match="no init within "):
             await node.connect(uri)
         assert sink.events == []
 
