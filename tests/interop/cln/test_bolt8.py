@@ -13,7 +13,7 @@ from pyln.client import RpcError
 from oddwire.app import Application, Extension
 from oddwire.errors import ConnectionClosed, HandshakeFailed, PeerNotConnected
 from oddwire.proto import NodeId, PrivateKey
-from oddwire.proto.features import feature_bits
+from oddwire.proto.features import ASSUMED_FEATURES, feature_bits
 from oddwire.schema import Message, message, u64
 from oddwire.transports.base import Manifest
 from oddwire.transports.bolt8 import Bolt8Limits, Bolt8Transport
@@ -90,7 +90,7 @@ async def test_each_side_sees_the_others_features(link):
     assert {bit for bit in feature_bits(link.info.features) if bit % 2 == 0} >= {0, 8, 12, 14, 44}
     assert link.info.direction == ("out" if link.we_dial else "in")
     seen = await link.cln.peer(link.us)
-    assert feature_bits(bytes.fromhex(seen["features"])) == {9, OUR_FEATURE}
+    assert feature_bits(bytes.fromhex(seen["features"])) == {*ASSUMED_FEATURES, OUR_FEATURE}
 
 
 async def test_it_stores_its_backup_with_a_peer_that_offers_to(start_link):
