@@ -172,7 +172,8 @@ class _Direct:
         attempts: list[tuple[Address, Exception]] = []
         try:
             found = await first_socket(
-                await addresses_of(dest_host, dest_port), lambda address, error: attempts.append((address, error))
+                await addresses_of(dest_host, dest_port),
+                lambda address, error: attempts.append((address, error.with_traceback(None))),
             )
         except OSError as error:
             raise _no_proxy(dest_host, dest_port, spelled(error)) from error

@@ -119,14 +119,15 @@ class _Dial:
         return (self._deadline - asyncio.get_running_loop().time()) / (others + 1) if others else None
 
     def _fail(self, address: Address, error: Exception) -> None:
-        self._failed.append((address, error))
+        # Its traceback holds frames that hold us
+        self._failed.append((address, error.with_traceback(None)))
 
     def _failure(self, several: bool) -> Exception:
-        (first, *_) = errors = [error for _, error in self._failed]
+        failed, self._failed = self._failed, []  # whoever is raised holds us, and is not to be held
         if not several:
-            return first
-        told = DialFailed(self._failed)
-        shaken = next((error for error in errors if isinstance(error, HandshakeFailed)), None)
+            return failed[0][1]
+        told = DialFailed(failed)
+        shaken = next((error for _, error in failed if isinstance(error, HandshakeFailed)), None)
         if shaken is None:
             return told
         failure = type(shaken)(str(told), act=shaken.act, code=shaken.code)
