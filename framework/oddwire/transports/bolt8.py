@@ -369,7 +369,7 @@ class Bolt8Transport(Transport):
         init = peer.control(payload)
         if init is not None:
             self._initialised(peer, init)
-        elif peer.info is None and peer.rules.closed is not None:
+        elif peer.info is None and peer.rules.closed is not None and not peer.connection.is_initiator:
             # Whoever dialed is told; whoever was dialed would wonder where its peer is
             logger.info("%s (%s) is not taken: %s", peer.node_id, peer.address, peer.rules.closed)
         peer.flush()

@@ -181,6 +181,7 @@ async def test_two_networks_meet_in_an_error_that_names_both_and_the_option_on_b
             await right.connect(left.uris[0], keep=False)
         text = "the peer is on bitcoin, this node is on regtest; on the same network, --network bitcoin"
         await until(lambda: f"{right.node_id} " in caplog.text and text in caplog.text)
+        assert len(caplog.records) == 1, "who dialed has the error"
 
 
 def test_the_network_decides_the_port_of_an_address_without_one_as_lightningds_does():
