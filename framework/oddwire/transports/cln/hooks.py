@@ -170,7 +170,8 @@ class HostReader:
         elif key is not None:
             error = {"code": _INVALID_REQUEST, "message": f"request of {document.reason}"}
             answers.append(encode({"jsonrpc": "2.0", "id": key, "error": error}))
-        batch.remarks.append(f"what the node says with {method!r} is not taken, it is too large: {document.reason}")
+        what = "a document" if method is None else f"{str(method)[:100]!r}"
+        batch.remarks.append(f"{what} of the node is not taken, it is too large: {document.reason}")
 
     def _custommsg(self, document: dict[str, Any], batch: Batch, answers: list[bytes]) -> None:
         is_call = "id" in document
