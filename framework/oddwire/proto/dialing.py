@@ -209,6 +209,7 @@ async def dial_proxy(url: str, host: str, port: int) -> socket.socket:
 
 def _said(error: ProxyError) -> str:
     text = str(error)
+    text = text if text.isprintable() else repr(text)  # a proxy may say anything
     unknown = _UNKNOWN_REPLY.fullmatch(text)
     code = int(unknown[1], 16) if unknown is not None else error.error_code
     if code is not None and code in _REPLIES:
