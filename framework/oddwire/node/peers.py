@@ -31,13 +31,14 @@ _DISCONNECTED_DURING: Final = 402
 class Peer:
     """A connected peer. ``accepted`` resolves once plugins' ``peer_connected`` hooks have let it in, or not."""
 
-    __slots__ = ("accepted", "hex", "info", "outbox")
+    __slots__ = ("accepted", "admitting", "hex", "info", "outbox")
 
     def __init__(self, info: PeerInfo, outbox: Outbox, accepted: asyncio.Future[bool]) -> None:
         self.info = info
         self.hex = str(info.node_id)
         self.outbox = outbox
         self.accepted = accepted
+        self.admitting: asyncio.Task[None] | None = None
 
     @property
     def state(self) -> Literal["connecting", "connected"]:
@@ -138,6 +139,7 @@ class Peers:
         self._log("debug", f"Connect {peer.direction.upper()}", f"{entry.hex}-connectd", entry.hex)
         asked = self._asked.get(peer.node_id) if peer.direction == "out" else None
         task = loop.create_task(self._admit(entry, asked), name=f"admit {entry.hex}")
+        entry.admitting = task
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -152,6 +154,7 @@ class Peers:
         error = await self._plugins.peer_connected(shown, command_id=command_id)
         if self._peers.get(info.node_id) is not peer:
             return  # it has gone meanwhile
+        peer.admitting = None
         if error is not None:
             self._log("debug", f"peer_connected hook rejects and says '{error}'", node_id=peer.hex)
             if error:
@@ -160,7 +163,9 @@ class Peers:
             return
         peer.accepted.set_result(True)
         self._plugins.notify(
-            "connect", {"id": peer.hex, "direction": info.direction, "address": _address(info.address)}
+            "connect",
+            {"id": peer.hex, "direction": info.direction, "address": _address(info.address)},
+            peer=peer.hex,
         )
 
     def payload_received(self, peer: NodeId, payload: bytes) -> None:
@@ -198,8 +203,10 @@ class Peers:
         entry.outbox.close()
         if not entry.accepted.done():
             entry.accepted.set_result(False)
+            if entry.admitting is not None:
+                entry.admitting.cancel()  # else a peer that comes and goes leaves a question behind each time
         self._log("debug", f"disconnected: {reason}", f"{entry.hex}-connectd", entry.hex)
-        self._plugins.notify("disconnect", {"id": entry.hex})
+        self._plugins.notify("disconnect", {"id": entry.hex}, peer=entry.hex)
 
     def host_stopping(self, reason: str) -> None:
         """Do nothing: this node has no host."""

@@ -46,7 +46,8 @@ class PluginHost:
         self._limits = limits or PluginLimits()
         self._plugin_dir = plugin_dir or services.lightning_dir.parent / "plugins"
         self._roster = Roster(services, reserved_options)
-        self._calls = MessageCalls(self._roster.hooks, ahead=self._limits.ahead, prompt=self._limits.prompt)
+        self.calls = MessageCalls(self._roster.hooks, self._roster.subscriptions, self._limits)
+        """Messages on their way."""
         self._disabled: tuple[str, ...] = ()
         self._startup = True
         self._closing = False
@@ -82,29 +83,28 @@ class PluginHost:
         """Say whether anybody hears of ``topic``: making a payload that nobody reads can be spared."""
         return bool(self._roster.subscriptions.of(topic))
 
-    def notify(self, topic: str, payload: Mapping[str, Any]) -> None:
-        """Tell the subscribers of ``topic``: ``{"method": topic, "params": {topic: payload}}``. Returns at once."""
-        self._roster.notify(topic, {topic: payload})
+    def notify(self, topic: str, payload: Mapping[str, Any], *, peer: str | None = None) -> None:
+        """Tell the subscribers of ``topic``: ``{"method": topic, "params": {topic: payload}}``. Returns at once.
+
+        ``peer`` is the id, in hex, of whom it is about; its ``disconnect`` is the end of what it sent, too.
+        """
+        self._roster.notify(topic, {topic: payload}, peer=peer)
+        if topic == "disconnect" and peer is not None:
+            self.calls.peer_gone(peer)
 
     def custommsg(self, peer_id: str, payload: bytes, done: Callable[[], None]) -> bool:
         """Notify of a message and run the hook chain for it. ``peer_id`` is hex.
 
         True if the peer's next message may come at once (``done`` is never called); else False, and ``done()`` is
-        called once, later, on the loop, when it may: `Transport.pause` the peer until then.
+        called once, later, on the loop, when it may: `Transport.pause` the peer until then. It is not called if the
+        peer has gone meanwhile.
         """
-        if self._closing:
-            return True
-        text = payload.hex()
-        if subscribers := self._roster.subscriptions.of("custommsg"):
-            # Written out, for it happens for every message: the same bytes as `notify` would send
-            data = (
-                '{"jsonrpc":"2.0","method":"custommsg","params":{"custommsg":'
-                f'{{"peer_id":"{peer_id}","payload":"{text}"}}}}}}\n\n'
-            ).encode()
-            for plugin in subscribers:
-                if plugin.active:
-                    plugin.send(data)
-        return self._calls.start(peer_id, int.from_bytes(payload[:2], "big"), text, done)
+        return self._closing or self.calls.start(peer_id, payload, done)
+
+    @property
+    def left_out(self) -> dict[str, dict[str, int]]:
+        """What plugins were not told as they did not read: counts by plugin path and topic, of those that run."""
+        return {plugin.path: dict(plugin.backlog.left_out) for plugin in self._roster.plugins}
 
     async def peer_connected(self, peer: Mapping[str, Any], *, command_id: Any = None) -> str | None:
         """Run the ``peer_connected`` hook with ``{"peer": peer}`` (id, direction, addr, features).

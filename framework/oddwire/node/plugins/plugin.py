@@ -10,12 +10,13 @@ from typing import Any, Final, Protocol
 
 from oddwire.errors import NodeRefused
 from oddwire.jsonrpc.framing import Oversize, encode
+from oddwire.node.plugins.backlog import Backlog
 from oddwire.node.plugins.manifest import Manifest
 from oddwire.node.plugins.process import PluginLimits, PluginProcess
 from oddwire.node.plugins.services import MethodCall, Services
 from oddwire.node.plugins.texts import brief, id_prefix
 
-__all__ = ["PLUGIN_ERROR", "PLUGIN_TERMINATED", "Plugin", "PluginOwner", "PluginState"]
+__all__ = ["PLUGIN_ERROR", "PLUGIN_TERMINATED", "Passable", "Plugin", "PluginOwner", "PluginState"]
 
 # Core Lightning's jsonrpc_errcode
 PLUGIN_ERROR: Final = -3
@@ -49,6 +50,12 @@ class PluginState(enum.Enum):
     ENDED = "after its end"
 
 
+class Passable:
+    """Whose methods take answers that nobody has to wait for: see `Plugin.ask`."""
+
+    __slots__ = ()
+
+
 class PluginOwner(Protocol):
     """What a plugin tells its host."""
 
@@ -75,8 +82,6 @@ class Plugin:
         self.end_reason = ""
         self.prompt_answers = 0
         """Prompt answers to hooks in a row."""
-        self.crowded = False
-        """Whether so much waits for it that it should rather be sent no more; see `when_there_is_room`."""
         self._source = f"plugin-{self.name}"
         self._services = services
         self._owner = owner
@@ -87,9 +92,10 @@ class Plugin:
         # Called with the whole answer; None means that the plugin ended first
         self._pending: dict[str, Callable[[dict[str, Any] | None], None]] = {}
         self._forward: dict[str, Callable[[str, dict[str, Any]], None]] = {}
-        self._for_room: list[Callable[[], None]] = []
         self._process: PluginProcess | None = None
         self.ended = asyncio.get_running_loop().create_future()
+        self.backlog = Backlog(limits, self._queued, lambda text: self.log("unusual", text))
+        """The way to it of what happens, and what it has not been told."""
         self.send: Callable[[bytes], None] = lambda data: None
         """Queue whole documents for the plugin's stdin; after its end they are dropped."""
 
@@ -112,9 +118,10 @@ class Plugin:
             shortcut=_read_continue,
             on_stderr=lambda line: self.log("info", line),
             on_end=self._end,
-            on_crowded=self._set_crowded,
+            on_crowded=self.backlog.set_crowded,
+            on_stalled=self._stalled,
         )
-        self.send = self._process.send
+        self.send = self.backlog.send = self._process.send
         self._services.log("debug", f"started({self._process.pid}) {self.path}", "plugin-manager")
 
     def log(self, level: str, text: str) -> None:
@@ -144,7 +151,7 @@ class Plugin:
         self._owner.plugin_ended(self, reason, level)
         for answered in pending:
             answered(None)
-        self._set_crowded(False)
+        self.backlog.close()
         self.ended.set_result(None)
 
     def shutdown(self) -> None:
@@ -172,20 +179,27 @@ class Plugin:
         return own if prefix is None else f"{prefix}/{own}"
 
     def ask(self, request_id: str, data: bytes, answered: Callable[[dict[str, Any] | None], None]) -> None:
-        """Send a request that is already written; ``answered`` gets the answer, None if the plugin ends first."""
+        """Send a request that is already written; ``answered`` gets the answer, None if the plugin ends first.
+
+        A method of something `Passable` gets None as well when the plugin has read nothing for too long.
+        """
         self._pending[request_id] = answered
         self.send(data)
 
-    def when_there_is_room(self, call: Callable[[], None]) -> None:
-        """Call ``call`` once, when this plugin is `crowded` no more, or has ended."""
-        self._for_room.append(call)
+    def give_up(self, request_id: str) -> None:
+        """Take no answer to this request any more, should one come. Nobody is called."""
+        self._pending.pop(request_id, None)
 
-    def _set_crowded(self, crowded: bool) -> None:
-        self.crowded = crowded
-        if not crowded:
-            calls, self._for_room = self._for_room, []
-            for call in calls:
-                call()
+    def _queued(self) -> int:
+        return 0 if self._process is None else self._process.queued
+
+    def _stalled(self) -> None:
+        self.backlog.set_stalled()
+        # No message's chain waits for its answer either; everybody else does
+        passed = [key for key, call in self._pending.items() if isinstance(getattr(call, "__self__", None), Passable)]
+        for key in passed:
+            if (answered := self._pending.pop(key, None)) is not None:
+                answered(None)
 
     async def request(
         self,
@@ -206,6 +220,10 @@ class Plugin:
         if notify is not None:
             self._forward[request_id] = notify
         data = encode({"jsonrpc": "2.0", "id": request_id, "method": method, "params": params})
+        if self._queued() and self._queued() + len(data) > self._limits.unread:
+            self._forward.pop(request_id, None)
+            text = f"{self.name} does not read: {self._queued()} bytes wait for it; nothing was asked, try again later"
+            raise NodeRefused(text, code=PLUGIN_ERROR)
         self.ask(request_id, data, lambda answer: None if future.done() else future.set_result(answer))
         try:
             async with asyncio.timeout(seconds):

@@ -29,7 +29,7 @@ _LAST_READS: Final = 16  # more than a pipe holds: what comes after those, a chi
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PluginLimits:
-    """What a plugin may take, in seconds and bytes, before it is killed, or loses a document."""
+    """What a plugin may take, in seconds and bytes: what it does itself ends it, what others do to it does not."""
 
     manifest: float = 60
     """Seconds to answer ``getmanifest``."""
@@ -42,7 +42,13 @@ class PluginLimits:
     prompt: float = 0.005
     """Seconds within which an answer counts as prompt."""
     unread: int = 32 * 1024 * 1024
-    """Bytes that may wait for a plugin that does not read its stdin, when one more document comes for it."""
+    """Bytes that may wait for a plugin that does not read its stdin; see `Backlog` for who comes first."""
+    stall: float = 60
+    """Seconds that a plugin may read nothing while more than a quarter of that waits, before peers pass it over."""
+    gone: int = 8 * 1024 * 1024
+    """Bytes of messages, 256 more each, that are kept for plugins though the peers who sent them have gone."""
+    report: float = 10
+    """Seconds between two lines of log that say how much a plugin was not told."""
     document: int = field(default_factory=max_document)
     """Bytes of one JSON document from a plugin; a larger one is dropped, and the request it answers fails."""
     line: int = 4096
@@ -54,8 +60,9 @@ class PluginProcess:
 
     ``on_document`` takes each JSON document from stdout, or what a `JsonSplitter` with ``shortcut`` gives for it,
     ``on_stderr`` each line, ``on_end`` the reason, once: the plugin exited, closed its stdout, broke the framing or a
-    limit. ``on_crowded`` hears when a quarter of what may wait for the plugin does, and when half of that is gone. All
-    are called on the loop. Raises `ExtensionError` if the program cannot be started.
+    limit. ``on_crowded`` hears when a quarter of what may wait for the plugin does, and when half of that is gone;
+    ``on_stalled`` when it then has read nothing for `PluginLimits.stall` seconds. All are called on the loop. Raises
+    `ExtensionError` if the program cannot be started.
     """
 
     def __init__(
@@ -69,6 +76,7 @@ class PluginProcess:
         on_stderr: Callable[[str], None],
         on_end: Callable[[str], None],
         on_crowded: Callable[[bool], None] = lambda crowded: None,
+        on_stalled: Callable[[], None] = lambda: None,
         shortcut: Shortcut | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
@@ -78,16 +86,19 @@ class PluginProcess:
         self._on_end = on_end
         self._on_crowded = on_crowded
         raise_with = f" ({MAX_DOCUMENT_VARIABLE} in the node's environment allows more)"
+        self._on_stalled = on_stalled
         self._documents = JsonSplitter(max_size=limits.document, shortcut=shortcut, raise_with=raise_with)
         self._partial = False
         self._line = b""
         self._out: deque[bytes | memoryview] = deque()
-        self._queued = 0
+        self.queued = 0
+        """Bytes that wait for it."""
         self._flushing = False  # soon or when the pipe has room
         self._waiting = False  # for room in the pipe
         self._high = limits.unread // 4
         self._crowded = False
-        self._overrun = False
+        self._read_at = 0.0  # by the loop's clock; while it is crowded
+        self._stall_timer: asyncio.TimerHandle | None = None
         self._ended = False
         self.ended_itself = False
         """True if it exited or closed its stdout before anybody killed it."""
@@ -125,21 +136,16 @@ class PluginProcess:
         """Queue bytes for the plugin's stdin: one write takes all that is queued in a turn of the loop."""
         if self._ended:
             return
-        # One that is large by itself does not mean that the plugin is behind
-        behind = self._queued > self._limits.unread
         self._out.append(data)
-        self._queued += len(data)
+        self.queued += len(data)
         if not self._flushing:
             self._flushing = True
             self._loop.call_soon(self._flush)
-        elif self._queued > self._high:
-            if not self._crowded:
-                self._crowded = True
-                self._on_crowded(True)
-            if behind and not self._overrun:
-                # Not here and now: whoever sends does not expect the plugin to end meanwhile
-                self._overrun = True
-                self._loop.call_soon(self.kill, f"does not read its stdin: more than {self._limits.unread} bytes wait")
+        elif self.queued > self._high and not self._crowded:
+            self._crowded = True
+            self._read_at = self._loop.time()
+            self._watch_reading()
+            self._on_crowded(True)
 
     def _flush(self) -> None:
         if self._ended:
@@ -152,11 +158,12 @@ class PluginProcess:
         except OSError:
             # It closed its stdin, or is gone: then its stdout says so, in its own time
             self._out.clear()
-            self._queued = 0
+            self.queued = 0
             self._stop_waiting()
             self._flushing = False
+            self._look_for_room()
             return
-        self._queued -= written
+        self.queued -= written
         if written < len(data):
             self._out.appendleft(memoryview(data)[written:])  # a large one is not copied at every write
         if self._out:
@@ -166,9 +173,29 @@ class PluginProcess:
         else:
             self._stop_waiting()
             self._flushing = False
-        if self._crowded and self._queued <= self._high // 2:
+        if self._crowded:
+            if written:
+                self._read_at = self._loop.time()
+            self._look_for_room()
+
+    def _look_for_room(self) -> None:
+        if self._crowded and self.queued <= self._high // 2:
             self._crowded = False
+            self._stop_watching()
             self._on_crowded(False)
+
+    def _watch_reading(self) -> None:
+        left = self._read_at + self._limits.stall - self._loop.time()
+        if left > 0:
+            self._stall_timer = self._loop.call_later(left, self._watch_reading)
+        else:
+            self._stall_timer = None
+            self._on_stalled()
+
+    def _stop_watching(self) -> None:
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
+            self._stall_timer = None
 
     def _gather(self) -> bytes | memoryview:
         out = self._out
@@ -295,6 +322,7 @@ class PluginProcess:
             return
         self._ended = True
         self._stop_waiting()
+        self._stop_watching()
         self._loop.remove_reader(self._stdout)
         with contextlib.suppress(ProcessLookupError, PermissionError):  # all of it may be gone
             os.killpg(self._process.pid, signal.SIGKILL)

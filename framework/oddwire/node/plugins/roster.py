@@ -100,14 +100,17 @@ class Roster:
         self._unite()
         self._tell_about("plugin_stopped", plugin)
 
-    def notify(self, topic: str, params: Any, *, origin: str | None = None) -> None:
-        """Tell the subscribers of a topic; ``origin`` is the plugin that says it, None for the node itself."""
+    def notify(self, topic: str, params: Any, *, origin: str | None = None, peer: str | None = None) -> None:
+        """Tell the subscribers of a topic; ``origin`` is the plugin that says it, None for the node itself.
+
+        ``peer`` is whom it is about. One that does not read may hear of it later, or not: see `Backlog`.
+        """
         if subscribers := self.subscriptions.of(topic):
             sender = {} if origin is None else {"origin": origin}
             data = encode({"jsonrpc": "2.0", "method": topic, **sender, "params": params})
             for plugin in subscribers:
                 if plugin.active:
-                    plugin.send(data)
+                    plugin.backlog.notify(topic, data, peer=peer, foreign=origin is not None)
 
     def features(self) -> dict[str, str]:
         """Give the plugins' feature bits: hex by context, for those contexts where there are some.

@@ -184,6 +184,95 @@ def custommsg(request):
     assert services.logged("Killing") == []
 
 
+SLOW = """
+def custommsg(request):
+    return on_custommsg(request)
+def on_custommsg(params):
+    while not os.path.exists({path!r}):
+        time.sleep(0.001)
+    return {{"result": "continue"}}
+"""
+
+
+@pytest.mark.parametrize("manifest", [{"subscriptions": ["custommsg"]}, {"hooks": HOOK}, {"subscriptions": ["*"]}])
+async def test_one_peer_cannot_get_a_plugin_ended(
+    make_host: Callable[..., PluginHost], services: Any, bare: Any, tmp_path: Path, manifest: Any
+) -> None:
+    """It sends as long as it may, and three times as much as may be left unread."""
+    host = make_host(unread=1024 * 1024)
+    await host.start([bare("slow", SLOW.format(path=str(tmp_path / "go")), **manifest)])
+    ready = asyncio.Event()
+    stuck = 0
+    for number in range(50):
+        payload = b"\xc0\xdf" + bytes([number]) + bytes(60_000)
+        if not host.custommsg(PEER, payload, ready.set):
+            stuck = stuck or number
+            if number == stuck:
+                assert not ready.is_set()
+                (tmp_path / "go").touch()
+            await ready.wait()
+            ready.clear()
+        await asyncio.sleep(0)
+    assert stuck * 120_000 < 500_000, "it was paused when a quarter was unread"
+    seen = payloads(await services.seen("slow"), hook="hooks" in manifest)
+    assert [payload[4:6] for payload in seen] == [f"{n:02x}" for n in range(50)]
+    assert services.logged("Killing") == []
+    assert sum(host.left_out[next(iter(host.left_out))].values()) == 0
+
+
+async def test_who_never_reads_is_passed_over(make_host: Callable[..., PluginHost], services: Any, bare: Any) -> None:
+    """By messages; but who connects waits, for it might be refused."""
+    host = make_host(unread=1024 * 1024, stall=0.05, report=0.01)
+    deaf = bare(
+        "deaf",
+        "def custommsg(request): time.sleep(600)",
+        hooks=[*HOOK, {"name": "peer_connected"}],
+        subscriptions=["custommsg"],
+    )
+    await host.start([deaf, bare("last", hooks=HOOK)])
+    loop = asyncio.get_running_loop()
+    for number in range(40):
+        done = loop.create_future()
+        payload = b"\xc0\xdf" + bytes([number]) + bytes(60_000)
+        if not host.custommsg(f"02{number:064x}", payload, lambda done=done: done.set_result(None)) and number > 20:
+            await done
+    await services.line("has read nothing for 0.05 seconds")
+    await services.line("and was not told of: ")
+    seen = sorted(payload[4:6] for payload in payloads(await services.seen("last")))
+    assert seen == [f"{n:02x}" for n in range(40)], "the other plugin has heard of all"
+    assert host.left_out[deaf]["custommsg"] > 0
+    admitting = asyncio.ensure_future(host.peer_connected(PEER_SHOWN))
+    await asyncio.sleep(0.01)
+    assert not admitting.done()
+    await host.plugin_stop("deaf")
+    assert await admitting is None
+    assert [line for line in services.logged("Killing") if "stopped by" not in line] == []
+
+
+async def test_peers_who_come_and_go_leave_a_bounded_amount(
+    make_host: Callable[..., PluginHost], services: Any, bare: Any
+) -> None:
+    """With one id or many: their messages wait for a plugin that answers none, up to a limit."""
+    host = make_host(gone=1_000_000, report=0.01)
+    reads = bare("reads", LATER, hooks=HOOK, rpcmethods=[{"name": "answer", "usage": "count"}])
+    await host.start([reads, bare("last", hooks=HOOK)])
+    payload = b"\xc0\xdf" + bytes(60_000)
+    for number in range(40):
+        for peer in (PEER, f"02{number:064x}"):
+            assert not host.custommsg(peer, payload, pytest.fail)
+            host.notify("disconnect", {"id": peer}, peer=peer)
+            assert host.calls.orphaned <= 1_000_000
+    await services.line("was not told of: ")
+    left_out = host.left_out[str(Path(reads).parent / "last")]["custommsg"]
+    kept = 80 - left_out
+    assert 10 <= kept <= 17, "those that fit"
+    await host.plugin_stop("reads")
+    while host.calls.orphaned:
+        assert await services.seen("last")
+    assert len(payloads(await services.seen("last"))) == kept
+    assert host.calls.orphaned == 0
+
+
 async def test_who_waits_for_a_plugin_that_ends_goes_on(
     make_host: Callable[..., PluginHost], services: Any, bare: Any
 ) -> None:

@@ -22,6 +22,7 @@ class Run:
     def __init__(self, path: Path, limits: PluginLimits, environment: dict[str, str]) -> None:
         self.documents: asyncio.Queue[Any] = asyncio.Queue()
         self.lines: list[str] = []
+        self.room: asyncio.Queue[str] = asyncio.Queue()
         self.end: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.process = PluginProcess(
             str(path),
@@ -31,6 +32,8 @@ class Run:
             on_document=self.documents.put_nowait,
             on_stderr=self.lines.append,
             on_end=self.end.set_result,
+            on_crowded=lambda crowded: self.room.put_nowait("crowded" if crowded else "free"),
+            on_stalled=lambda: self.room.put_nowait("stalled"),
         )
 
 
@@ -167,12 +170,48 @@ async def test_the_end_comes_once(run: Callable[..., Run]) -> None:
     assert await one.process.reaped == -9
 
 
-async def test_who_does_not_read_is_killed(run: Callable[..., Run]) -> None:
-    one = run("time.sleep(600)", unread=100_000)
+async def test_who_does_not_read_is_told_of_and_lives(run: Callable[..., Run]) -> None:
+    one = run("time.sleep(600)", unread=400_000, stall=0.01)
     for _ in range(40):
         one.process.send(b"x" * 10_000)
+        await asyncio.sleep(0)
+    assert await one.room.get() == "crowded"
+    assert await one.room.get() == "stalled"
+    for _ in range(100):
+        one.process.send(b"x" * 10_000)
+    assert one.process.queued > 1_000_000
+    assert one.room.empty()
     assert not one.end.done()
-    assert await one.end == "does not read its stdin: more than 100000 bytes wait"
+
+
+async def test_who_reads_slowly_is_crowded_and_not_stalled(run: Callable[..., Run], tmp_path: Path) -> None:
+    """It reads when it is told to, and then all there is."""
+    code = f"""
+while not os.path.exists({str(tmp_path / "go")!r}): time.sleep(0.001)
+sys.stdin.read()
+"""
+    one = run(code, unread=400_000, stall=600)
+    for _ in range(40):
+        one.process.send(b"x" * 10_000)
+        await asyncio.sleep(0)
+    assert await one.room.get() == "crowded"
+    (tmp_path / "go").touch()
+    assert await one.room.get() == "free"
+    assert one.process.queued <= 50_000
+
+
+async def test_who_closes_stdin_has_room(run: Callable[..., Run], tmp_path: Path) -> None:
+    code = f"""
+while not os.path.exists({str(tmp_path / "go")!r}): time.sleep(0.001)
+os.close(0); time.sleep(600)
+"""
+    one = run(code, unread=400_000)
+    for _ in range(40):
+        one.process.send(b"x" * 10_000)
+        await asyncio.sleep(0)
+    assert await one.room.get() == "crowded"
+    (tmp_path / "go").touch()
+    assert await one.room.get() == "free", "who waits for room would wait for ever"
 
 
 async def test_who_closes_stdin_lives_on(run: Callable[..., Run]) -> None:
