@@ -24,6 +24,7 @@ from oddwire import (
     message,
     schema_of,
 )
+from oddwire.logs import LIMITED
 from oddwire.session.frames import Code
 
 DEADLINE = 30  # seconds; reached only where something does not happen at all
@@ -233,3 +234,9 @@ def outcome(error: Exception) -> object:
 def make_vector_application() -> Callable[..., VectorApplication]:
     """Make what runs as the application of the vectors; its ``app`` has to be set."""
     return VectorApplication
+
+
+@pytest.fixture(autouse=True)
+def _fresh_log() -> None:
+    """Let no test be short of log lines because another one had many."""
+    LIMITED.reset()

@@ -21,6 +21,7 @@ FLOORS = {
     "oddwire.errors": 0,
     "oddwire.files": 0,
     "oddwire.lazy": 0,
+    "oddwire.logs": 0,
     "oddwire.printable": 0,
     "oddwire.values": 0,
     "oddwire.databases": 1,

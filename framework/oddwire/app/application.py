@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import signal
 from collections.abc import Mapping
 from enum import Enum
@@ -18,6 +17,7 @@ from oddwire.app.plugins import PluginManager
 from oddwire.app.services import Services
 from oddwire.codecs.registry import Registry
 from oddwire.errors import ExtensionError, LocalProtocolError, OddwireError, TransportError
+from oddwire.logs import get_logger
 from oddwire.transports.base import Manifest, NodeId, PeerInfo, Transport
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Application", "reason_of"]
 
-logger = logging.getLogger("oddwire.app")
+logger = get_logger("oddwire.app")
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -95,6 +95,8 @@ class Application:
         elif transport_options is not None:
             raise ExtensionError("transport_options are for a transport given by name")
         self.transport: Transport = transport
+        for contribution in self.plugins.contributions:
+            get_logger(f"oddwire.extension.{contribution.name}")  # however the extension itself gets it, it is limited
         if assembly is None:
             assembly = Assembly(self.plugins, options, session)
         self._router = assembly.router

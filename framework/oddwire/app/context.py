@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar, overlo
 
 from oddwire.app.plain import to_plain
 from oddwire.errors import LocalProtocolError
+from oddwire.logs import get_logger
 from oddwire.schema import Message
 from oddwire.transports.base import NodeId, PeerInfo, Transport
 
@@ -330,8 +331,12 @@ class Context:
 
     @property
     def logger(self) -> logging.Logger:
-        """The extension's logger, ``oddwire.extension.<name>``."""
-        return logging.getLogger(f"oddwire.extension.{self.extension}")
+        """The extension's logger, ``oddwire.extension.<name>``.
+
+        What is logged about one peer is limited, and in sum (`oddwire.logs.LogLimits`): give the peer as an argument,
+        ``logger.info("%s asks", context.peer)``. Without one, the same line of the source is limited for all together.
+        """
+        return get_logger(f"oddwire.extension.{self.extension}")
 
     def __repr__(self) -> str:
         return f"<Context of {self.extension!r} with {self._peer or 'no peer'}>"

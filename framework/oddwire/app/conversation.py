@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing
@@ -23,6 +22,7 @@ from oddwire.errors import (
     RemoteFailure,
     SessionError,
 )
+from oddwire.logs import get_logger
 from oddwire.schema import Message, schema_of
 from oddwire.session.answering import Answerers, Answering
 from oddwire.session.frames import encode_ack, encode_failure, encode_reply
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Conversation", "spoken"]
 
-logger = logging.getLogger("oddwire.app")
+logger = get_logger("oddwire.app")
 
 
 def spoken(owners: Sequence[Contribution]) -> tuple[Spoken, ...]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import hashlib
-import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, Final
@@ -14,6 +13,7 @@ from oddwire.app.context import Context
 from oddwire.app.policy import Outcome, decode_error
 from oddwire.app.router import Route
 from oddwire.errors import ConnectionClosed, LocalProtocolError, PeerNotConnected, Refuse, SessionError, StoreError
+from oddwire.logs import get_logger
 from oddwire.schema import Message
 from oddwire.session.frames import data_place, encode_ack
 from oddwire.session.inbox import ATTEMPTS, Inbox
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Deliveries", "lane_of"]
 
-logger = logging.getLogger("oddwire.app")
+logger = get_logger("oddwire.app")
 
 _POLL: Final = 0.05  # seconds between two looks whether the store is free
 _EXPIRING: Final = 60.0  # seconds between two looks for messages that are too old

@@ -8,7 +8,6 @@ handler that asked holds the lane.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
@@ -32,6 +31,7 @@ from oddwire.errors import (
     PeerNotConnected,
     Truncated,
 )
+from oddwire.logs import get_logger
 from oddwire.schema import Message
 from oddwire.session.kinds import SESSION_TYPE_BYTES
 from oddwire.session.large import Progress
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Dispatcher"]
 
-logger = logging.getLogger("oddwire.app")
+logger = get_logger("oddwire.app")
 
 _TURNS: Final = 128  # messages of one peer handled before other peers get the loop
 

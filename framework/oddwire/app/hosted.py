@@ -19,6 +19,7 @@ from oddwire.app.collector import hold_collector, relax_collector
 from oddwire.app.hookspecs import hookimpl
 from oddwire.app.plugins import PluginManager
 from oddwire.errors import OddwireError
+from oddwire.logs import LIMITED, get_logger
 
 if TYPE_CHECKING:
     import asyncio
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["GRACE", "WATCHDOG", "is_hosted", "run_hosted", "store_name"]
 
-logger = logging.getLogger("oddwire.app")
+logger = get_logger("oddwire.app")
 
 GRACE: Final = 2.0
 """Seconds that handlers get to finish, and then farewells, when the node wants us to end."""
@@ -103,6 +104,7 @@ class _NodeLog(logging.Handler):
 
     def __init__(self, write: Callable[[str, str], None]) -> None:
         super().__init__(logging.INFO)
+        self.addFilter(LIMITED)  # it has everybody's records
         self.write = write
         self.setFormatter(logging.Formatter("%(name)s: %(message)s"))
 
@@ -185,6 +187,7 @@ class _Host:
                     # asyncio lets it through from any task; the loop goes on where it was
                     text = "a task of an extension ended with SystemExit; to end the application, call app.stop()"
                     logger.error(text, exc_info=error)
+            LIMITED.flush()
             self._watch()
 
     def stop(self, remark: str = "") -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,6 +12,7 @@ from oddwire.app.plain import to_plain
 from oddwire.app.rpc import RpcMethod, bind_parameters
 from oddwire.errors import ExtensionError, NodeRefused, OddwireError
 from oddwire.jsonrpc.parameters import INTERNAL_ERROR, INVALID_PARAMS, LIGHTNINGD, Parameter
+from oddwire.logs import get_logger
 from oddwire.transports.base import HostMethod
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BoundMethod", "Methods"]
 
-logger = logging.getLogger("oddwire.app")
+logger = get_logger("oddwire.app")
 
 
 class BoundMethod(NamedTuple):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import logging
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple, get_args, get_origin
@@ -13,12 +12,13 @@ from oddwire.app.parameters import Reader, alternatives, evaluate, reader_of
 from oddwire.app.plain import to_plain
 from oddwire.app.rpc import WORDS
 from oddwire.errors import ExtensionError, LocalProtocolError, OddwireError
+from oddwire.logs import get_logger
 from oddwire.transports.base import HostOption
 from oddwire.values import Value
 
 __all__ = ["Option", "Options", "Setting"]
 
-logger = logging.getLogger("oddwire.app")
+logger = get_logger("oddwire.app")
 
 _EMPTY: Final = inspect.Parameter.empty
 _TYPES: Final[dict[Any, Literal["int", "bool"]]] = {int: "int", bool: "bool"}

@@ -24,6 +24,7 @@ from oddwire.errors import (
     PeerNotConnected,
     Refuse,
 )
+from oddwire.logs import cut, get_logger
 from oddwire.printable import printable
 from oddwire.schema import Message
 from oddwire.session.kinds import describe_code
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["POLICY", "Enforcer", "Outcome", "Policy", "decode_error"]
 
-logger = logging.getLogger("oddwire.app")
+logger = get_logger("oddwire.app")
 
 
 class Outcome(Enum):
@@ -80,6 +81,7 @@ POLICY: Final = {
     Outcome.HANDLER_RAISED: Policy(logging.ERROR, report=True),  # the peer is told nothing; a request has failed
 }
 
+_MOST_TOLD: Final = 1000  # characters: a peer's own words may be in it
 _EXITING: Final = "; to end the application, it should call context.app.stop()"
 
 
@@ -129,7 +131,7 @@ class Enforcer:
     def apply(self, outcome: Outcome, lane: Lane, text: str) -> None:
         """Deal with a payload that no handler will see; ``text`` says what is wrong with it."""
         policy = POLICY[outcome]
-        told = f"{outcome.value}: {text}"
+        told = cut(f"{outcome.value}: {text}", _MOST_TOLD)
         logger.log(policy.log, "%s from %s", told, lane.peer)
         if policy.warn:
             self._transport.warn(lane.peer.node_id, told)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from oddwire.app.hookspecs import TraceEvent
 from oddwire.app.plugins import HookCall
 from oddwire.errors import DecodeError, Refuse
+from oddwire.logs import get_logger
 from oddwire.schema import Message
 from oddwire.transports.base import NodeId
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Tracer"]
 
-logger = logging.getLogger("oddwire.app")
+logger = get_logger("oddwire.app")
 
 
 class Tracer:

@@ -19,6 +19,7 @@ from oddwire.cli.failure import USAGE, Failure
 from oddwire.cli.options import ConnectTimeout, Json, Proxy, Uvloop
 from oddwire.cli.session import execute
 from oddwire.errors import DefinitionError
+from oddwire.logs import LIMITED, guard_process
 from oddwire.node.log import Log, LogHandler, Out
 from oddwire.node.logfile import LogFile
 from oddwire.node.node import Node
@@ -143,11 +144,14 @@ def _log(level: str, path: Path | None) -> Iterator[Log]:
             log = Log(level=level, out=out)
         except ValueError as error:
             raise Failure(f"--log-level {level!r} {error}", USAGE) from error
+        guard_process()
         handler = LogHandler(log)
+        stack.callback(log.flush)
         root = logging.getLogger("oddwire")
         root.addHandler(handler)
         root.setLevel(logging.DEBUG)
         stack.callback(root.removeHandler, handler)
+        stack.callback(LIMITED.flush)
         yield log
 
 

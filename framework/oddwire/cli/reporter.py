@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from oddwire.app import TraceEvent, hookimpl
 from oddwire.cli.events import Event, Printer
 from oddwire.errors import OddwireError
+from oddwire.logs import LIMITED, cut, guard_process
 from oddwire.proto.keys import NodeId
 from oddwire.schema import Message, schema_of
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from oddwire.app import Application, Peer
 
 __all__ = ["Reporter", "log_to"]
+
+
+_MOST_TEXT = 2000  # characters of a reason or an error, which may quote what a peer sent
 
 
 class Reporter:
@@ -47,7 +51,7 @@ class Reporter:
     def peer_disconnected(self, peer: Peer, reason: str) -> None:
         """Print it."""
         self._shown.discard(peer.node_id)
-        self._printer.event(Event(event="disconnected", peer=peer.node_id, text=reason))
+        self._printer.event(Event(event="disconnected", peer=peer.node_id, text=cut(reason, _MOST_TEXT)))
 
     @hookimpl
     def message_traced(self, app: Application, event: TraceEvent) -> None:
@@ -71,7 +75,7 @@ class Reporter:
         )
         self._printer.event(shown)
         if event.error is not None:
-            self._printer.event(self._error(event, str(event.error)))
+            self._printer.event(self._error(event, cut(str(event.error), _MOST_TEXT)))
 
     def _error(self, event: TraceEvent, text: str) -> Event:
         return Event(
@@ -88,7 +92,7 @@ class Reporter:
         """Print it; the log has the traceback."""
         what = "a peer hook" if message is None else f"the handler of {type(message).__name__}"
         text = f"{what} of {extension!r} failed: {type(error).__name__}: {error}"
-        self._printer.event(Event(event="error", peer=peer.node_id, text=text))
+        self._printer.event(Event(event="error", peer=peer.node_id, text=cut(text, _MOST_TEXT)))
 
     @hookimpl
     def delivery_failed(self, peer: Peer, extension: str, message: Message | None, error: OddwireError) -> None:
@@ -112,6 +116,7 @@ class _Lines(logging.Handler):
 
     def __init__(self, printer: Printer) -> None:
         super().__init__()
+        self.addFilter(LIMITED)
         self._printer = printer
         self.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
 
@@ -124,6 +129,7 @@ class _Errors(logging.Handler):
 
     def __init__(self, printer: Printer) -> None:
         super().__init__(logging.INFO)
+        self.addFilter(LIMITED)
         self._printer = printer
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -132,6 +138,7 @@ class _Errors(logging.Handler):
 
 def log_to(printer: Printer, level: int = logging.INFO) -> None:
     """Send oddwire's log to stderr, and, with JSON, the transports' troubles to stdout as events too."""
+    guard_process()
     logger = logging.getLogger("oddwire")
     logger.setLevel(level)
     logger.propagate = False

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import warnings
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,17 +14,19 @@ from oddwire.cli.events import Printer
 from oddwire.cli.failure import FAILED, USAGE, Failure
 from oddwire.cli.keyfile import ephemeral_key, load_key
 from oddwire.errors import DefinitionError, OddwireError
+from oddwire.logs import LIMITED, get_logger
 from oddwire.transports.bolt8 import Bolt8Limits, Bolt8Transport
 
 __all__ = ["call_when_broken", "execute", "loading", "make_app", "make_transport", "start"]
 
-logger = logging.getLogger("oddwire.cli")
+logger = get_logger("oddwire.cli")
 
 
 def execute(main: Callable[[], Coroutine[Any, Any, int]], printer: Printer, *, uvloop: bool = False) -> int:
     """Run a command to its end and give its exit code. A `Failure` is printed; so is what else can be foreseen."""
     relax_collector()  # the process is ours
     code = _run(main, printer, uvloop)
+    LIMITED.flush()
     printer.close()
     return code or (FAILED if printer.lost else 0)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import socket
 from collections.abc import Awaitable, Callable, Coroutine
@@ -13,10 +12,11 @@ from typing import Any, Final, cast
 from oddwire.errors import OddwireError, TransportError
 from oddwire.jsonrpc.address import socket_address
 from oddwire.jsonrpc.framing import JsonSplitter, Oversize, Shortcut, encode
+from oddwire.logs import get_logger
 
 __all__ = ["INVALID_REQUEST", "Handler", "JsonRpcServer", "RpcConnection"]
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 INVALID_REQUEST: Final = -32600
 

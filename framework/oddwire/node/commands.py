@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import itertools
 import json
-import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final
@@ -14,12 +13,13 @@ from oddwire.errors import ExtensionError, NodeRefused
 from oddwire.jsonrpc.framing import encode
 from oddwire.jsonrpc.parameters import INVALID_PARAMS, LIGHTNINGD, METHOD_NOT_FOUND, Parameter, bind
 from oddwire.jsonrpc.server import INVALID_REQUEST, RpcConnection
+from oddwire.logs import get_logger
 from oddwire.node.filter import apply_filter, check_filter
 from oddwire.node.plugins.services import MethodCall, PluginMethod
 
 __all__ = ["BUILT_IN", "Command", "Commands", "Request"]
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 BUILT_IN: Final = "lightningd"
 """The owner of the node's own methods, by the name plugins know."""

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
+from oddwire.logs import LogLimiter, LogLimits, cut
+
 __all__ = ["LEVELS", "Line", "Log", "LogHandler", "Out", "level_number"]
 
 LEVELS: Final = ("io", "trace", "debug", "info", "unusual", "broken")
@@ -77,15 +79,25 @@ class Log:
     """Takes lines of every level.
 
     Those of ``level`` and above are written to ``out``, and told to ``on_line``; the last ``max_bytes`` of debug and
-    above are kept. What cannot be written is counted, and told as soon as something can.
+    above are kept. What cannot be written is counted, and told as soon as something can. What peers bring about is
+    limited, for each and in sum, and so is what one plugin writes: ``limiter`` counts what is cut and left out, and
+    lines say so.
     """
 
-    def __init__(self, *, level: str = "info", out: Out | None = None, max_bytes: int = 2 * 1024 * 1024) -> None:
+    def __init__(
+        self,
+        *,
+        level: str = "info",
+        out: Out | None = None,
+        max_bytes: int = 2 * 1024 * 1024,
+        limits: LogLimits | None = None,
+    ) -> None:
         self.level = level_number(level)
         self.created = time.time()
         self._began = time.monotonic()
         self.max_bytes = max_bytes
         self.bytes_used = 0
+        self.limiter = LogLimiter(limits)
         self.on_line: Callable[[Line], object] | None = None
         self._keep = min(self.level, _NUMBERS["debug"])
         self._out = out
@@ -100,18 +112,28 @@ class Log:
         return _NUMBERS[level] >= self._keep
 
     def __call__(self, level: str, text: str, source: str = "lightningd", node_id: str | None = None) -> None:
-        """Write one line. Control characters become ``?``. Raises `ValueError` for no level."""
+        """Write one line, or count it as left out. Control characters become ``?``. Raises `ValueError` for no level.
+
+        What is about the peer ``node_id``, or comes from a plugin, is limited.
+        """
         number = level_number(level)
         if number < self._keep:
             return
-        elapsed = time.monotonic() - self._began
-        line = Line(time.time(), LEVELS[number], source, text.translate(_UNPRINTABLE), node_id, elapsed)
-        self._keep_line(line)
-        if number < self.level:
-            return
-        if self._out is not None:
-            self._write(self._out, line)
-        self._tell(line)
+        about = node_id or (source if source.startswith("plugin-") else None)
+        if about is not None:
+            limiter, peer = self.limiter, node_id is not None
+            if not limiter.admits(about, number, peer=peer):
+                return
+            text = limiter.shorten(text) if peer else cut(text, limiter.limits.foreign)
+            limiter.charge(about, number, len(text), peer=peer)
+        self._take(number, text, source, node_id)
+        for left_out in self.limiter.due():
+            self._take(left_out.level, str(left_out))
+
+    def flush(self) -> None:
+        """Write what was left out and not told yet."""
+        for left_out in self.limiter.due(at_once=True):
+            self._take(left_out.level, str(left_out))
 
     def reopen(self) -> None:
         """Open the file of the log anew, if it has one: what rotates it has moved it away. What is wrong is logged."""
@@ -125,6 +147,16 @@ class Log:
             self("broken", f"The log cannot be opened anew, and stays where it is: {error.strerror}")
         else:
             self("info", "Started log due to SIGHUP")
+
+    def _take(self, number: int, text: str, source: str = "lightningd", node_id: str | None = None) -> None:
+        elapsed = time.monotonic() - self._began
+        line = Line(time.time(), LEVELS[number], source, text.translate(_UNPRINTABLE), node_id, elapsed)
+        self._keep_line(line)
+        if number < self.level:
+            return
+        if self._out is not None:
+            self._write(self._out, line)
+        self._tell(line)
 
     def _keep_line(self, line: Line) -> None:
         self._lines.append(line)
@@ -195,6 +227,6 @@ class LogHandler(logging.Handler):
         source = record.name.removeprefix("oddwire.")
         self._log(level, record.getMessage(), source)
         if record.exc_info:
-            formatted = logging.Formatter().formatException(record.exc_info)
+            formatted = record.exc_text or logging.Formatter().formatException(record.exc_info)
             for line in formatted.splitlines():
                 self._log("debug", line, source)

@@ -204,7 +204,13 @@ class Node:
 
     async def run_until_stopped(self) -> None:
         """Wait until somebody stops the node."""
-        await self._stopped.wait()
+        while True:
+            try:
+                async with asyncio.timeout(self.log.limiter.limits.period):
+                    await self._stopped.wait()
+                return
+            except TimeoutError:
+                self.log.flush()  # who was cut short may say nothing any more
 
     def stop(self, reason: str) -> None:
         """Ask for the end; who waits in `run_until_stopped` goes on and closes."""

@@ -186,7 +186,7 @@ class Peers:
     def _refuse_even(self, peer: Peer, payload: bytes) -> None:
         # BOLT 1, it's OK to be odd
         node_id = peer.info.node_id
-        text = f"Invalid unknown even msg {payload.hex()}"
+        text = f"Invalid unknown even msg {payload.hex()}"  # whole to the peer, as lightningd says it
         self._log("unusual", text, "connectd", peer.hex)
         # A warning is a message, too: with its two-byte type, channel id and length it holds 65499 bytes of text
         self._transport.warn(node_id, text[:65499])

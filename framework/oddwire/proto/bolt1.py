@@ -231,6 +231,9 @@ applications may speak; and payloads too short for a type.
 """
 
 
+_MOST_REASON: Final = 500  # characters
+
+
 class Bolt1:
     """The rules of BOLT 1 for one connection.
 
@@ -377,6 +380,8 @@ class Bolt1:
 
     def fail(self, reason: str) -> None:
         """End the connection: a warning with ``reason`` is sent, then it closes."""
+        if len(reason) > _MOST_REASON:
+            reason = f"{reason[:_MOST_REASON]}..."  # a peer's own words may be in it, and it is kept and shown
         self._outgoing.append(encode_warning(reason))
         self.closed = reason
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import sqlite3
 import time
 from collections.abc import Callable
@@ -14,11 +13,12 @@ from typing import Final, Protocol, TypeVar
 
 from oddwire.databases import explain, is_busy
 from oddwire.errors import StoreError
+from oddwire.logs import get_logger
 from oddwire.session.database import MEMORY, Database
 
 __all__ = ["Group", "GroupCommit", "Part"]
 
-logger = logging.getLogger("oddwire.session")
+logger = get_logger("oddwire.session")
 
 _Result = TypeVar("_Result")
 

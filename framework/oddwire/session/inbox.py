@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import sqlite3
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
@@ -12,6 +11,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from oddwire.databases import explain
 from oddwire.errors import Refuse, StoreError
+from oddwire.logs import get_logger
 from oddwire.proto.keys import NodeId
 from oddwire.session.database import Database
 from oddwire.session.frames import Ack, AckFlag, Code, Data, Refusal, clip
@@ -20,7 +20,7 @@ from oddwire.session.store import Store
 
 __all__ = ["ATTEMPTS", "MAX_LANES", "Inbox", "InboxHost"]
 
-logger = logging.getLogger("oddwire.session")
+logger = get_logger("oddwire.session")
 
 ATTEMPTS: Final = 5
 """How often a message is handled in vain until it is refused for good."""

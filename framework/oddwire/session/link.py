@@ -6,7 +6,6 @@ Longer than other modules: each kind of frame has its method here, and all of th
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -14,6 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from oddwire.errors import ConnectionClosed, MalformedMessage, QuotaExceeded, TransportError, UnknownRequiredRecord
+from oddwire.logs import get_logger
 from oddwire.printable import printable
 from oddwire.session.answering import Answering
 from oddwire.session.calls import Calls
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Link"]
 
-logger = logging.getLogger("oddwire.session")
+logger = get_logger("oddwire.session")
 
 _NEVER: Final = math.inf
 _MOST_POSTED: Final = 1024  # refusals waiting for a peer that does not read; what comes on top is dropped

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import sqlite3
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -12,6 +11,7 @@ from types import MappingProxyType
 from typing import Final, TypeAlias
 
 from oddwire.errors import ConnectionClosed, LocalProtocolError, RemoteFailure, StoreError
+from oddwire.logs import get_logger
 from oddwire.proto.keys import NodeId
 from oddwire.session.ages import Ages
 from oddwire.session.database import Database
@@ -27,7 +27,7 @@ from oddwire.session.table import OutboxTable
 
 __all__ = ["Outbox"]
 
-logger = logging.getLogger("oddwire.session")
+logger = get_logger("oddwire.session")
 
 _Failures: TypeAlias = dict[int, tuple[int, Failure]]  # by number: the code, and what makes the error
 

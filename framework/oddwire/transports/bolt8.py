@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 from weakref import WeakSet, WeakValueDictionary
@@ -20,6 +19,7 @@ from oddwire.errors import (
     OddwireError,
     TransportError,
 )
+from oddwire.logs import get_logger
 from oddwire.proto.addresses import NodeUri, join_address, parse_address, proxy_url
 from oddwire.proto.bolt1 import CHAINS, DEFAULT_NETWORK, DEFAULT_PORTS, INTERNAL, NO_INIT, Bolt1, Init, encode_warning
 from oddwire.proto.connection import LightningConnection
@@ -40,7 +40,7 @@ from oddwire.transports.redial import Redial
 
 __all__ = ["Bolt8Limits", "Bolt8Transport"]
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 # Two nodes that dial each other at once end with two connections; both must give up the same one. Younger than this,
 # an older connection is taken to be such a twin and not one that the peer has lost.

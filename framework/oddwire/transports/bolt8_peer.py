@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from dataclasses import dataclass
 
 from oddwire.errors import ConnectionClosed, LocalProtocolError
+from oddwire.logs import get_logger
 from oddwire.proto.bolt1 import NO_PONG, Bolt1, Init, Notice, Pong
 from oddwire.proto.connection import LightningConnection
 from oddwire.proto.keys import NodeId
@@ -15,7 +15,7 @@ from oddwire.transports.base import PeerInfo
 
 __all__ = ["Bolt8Limits", "Bolt8Peer"]
 
-logger = logging.getLogger("oddwire.transports.bolt8")
+logger = get_logger("oddwire.transports.bolt8")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import logging
 from collections import deque
 from collections.abc import Callable
 from typing import Final
 
 from oddwire.errors import ConnectionClosed, TransportError
+from oddwire.logs import get_logger
 from oddwire.proto.features import feature_bytes
 from oddwire.proto.keys import NodeId, PrivateKey
 from oddwire.transports.base import (
@@ -29,7 +29,7 @@ from oddwire.transports.base import (
 
 __all__ = ["MemoryNetwork", "MemoryTransport"]
 
-logger = logging.getLogger("oddwire.transports.memory")
+logger = get_logger("oddwire.transports.memory")
 
 _BATCH: Final = 256  # payloads handed to one sink before other peers get the loop
 

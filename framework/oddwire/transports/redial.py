@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 from collections.abc import Awaitable, Callable, Iterable
 
 from oddwire.errors import TransportError
+from oddwire.logs import get_logger
 from oddwire.proto.addresses import NodeUri
 from oddwire.proto.keys import NodeId
 
 __all__ = ["Redial"]
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 class Redial:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from oddwire.logs import LogLimits, get_logger
 from oddwire.node.log import LEVELS, Line, Log, LogHandler, level_number
 from oddwire.node.logfile import LogFile
 
@@ -192,3 +193,51 @@ def test_what_the_modules_log() -> None:
     ]
     assert "ValueError: the reason" in texts(log)
     assert {line["source"] for line in log.lines("io")} == {"test_log"}
+
+
+def test_what_peers_bring_about_is_limited() -> None:
+    """Each its share, and what is not about them as it was; what was left out is told in a line each."""
+    out = io.StringIO()
+    log = Log(out=out, limits=LogLimits(line=100, burst=1000, rate=0, total_burst=5000, total_rate=0))
+    for _ in range(100):
+        log("unusual", "x" * 60_000, "connectd", PEER)
+    log("info", "quiet", "connectd", "03" * 33)
+    for _ in range(100):
+        log("info", "the node's own")
+    lines = out.getvalue().splitlines()
+    flooded = [line for line in lines if "xxx" in line]
+    assert 1 < len(flooded) < 10
+    assert flooded[0].endswith(f"{'x' * 100}... (59900 more characters)")
+    assert sum("quiet" in line for line in lines) == 1
+    assert sum("the node's own" in line for line in lines) == 100
+    assert log.limiter.left_out == 100 - len(flooded)
+    log.flush()
+    log.flush()
+    (told,) = out.getvalue().splitlines()[len(lines) :]
+    assert f"... and {100 - len(flooded)} more lines like this from {PEER} in " in told
+    assert log.bytes_used < 100_000, "nor is it kept in memory"
+
+
+def test_a_plugin_may_write_more_but_not_all_it_likes() -> None:
+    log = Log(limits=LogLimits(foreign=50, burst=100, rate=0, total_burst=1000, total_rate=0))
+    for _ in range(100):
+        log("info", "y" * 200, "plugin-loud")
+    log("info", "z", "plugin-other")
+    loud = [text.count("y") for text in texts(log) if "y" * 10 in text]
+    assert set(loud) == {50}
+    assert 1 < len(loud) < 12
+    assert texts(log)[-1] == "z"
+
+
+def test_a_long_traceback_is_cut_before_it_comes_here() -> None:
+    log = Log()
+    logger = get_logger("oddwire.test.traceback")
+    handler = LogHandler(log)
+    logger.addHandler(handler)
+    try:
+        raise ValueError("w" * 1_000_000)
+    except ValueError:
+        logger.exception("it failed")
+    finally:
+        logger.removeHandler(handler)
+    assert sum(map(len, texts(log))) < 10_000

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from oddwire.errors import NodeRefused
 from oddwire.jsonrpc.framing import encode
+from oddwire.logs import get_logger
 from oddwire.transports.base import HostMethod, Manifest
 
 __all__ = ["HostCalls"]
 
-logger = logging.getLogger("oddwire.transports.cln")
+logger = get_logger("oddwire.transports.cln")
 
 # JSON-RPC's, and lightningd's
 _METHOD_NOT_FOUND: Final = -32601

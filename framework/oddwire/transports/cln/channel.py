@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 import select
 import threading
@@ -18,13 +17,14 @@ from collections.abc import Callable
 from typing import Final
 
 from oddwire.errors import RemoteProtocolError
+from oddwire.logs import LIMITED, get_logger
 from oddwire.transports.base import NodeId
 from oddwire.transports.cln.hooks import Batch, HostReader, Item, Receive
 from oddwire.transports.cln.writer import Level, Writer
 
 __all__ = ["Channel", "Handed"]
 
-logger = logging.getLogger("oddwire.transports.cln")
+logger = get_logger("oddwire.transports.cln")
 
 _READ: Final = 1 << 16  # all that a pipe holds; memory for more costs as much to get as all else a message does
 _OVERHEAD: Final = 128  # what a payload costs besides its bytes
@@ -396,5 +396,5 @@ class Channel:
             lines.append(self._printed)
             self._printed = b""
         for line in lines:
-            if line.strip():
+            if line.strip() and LIMITED.takes("print", len(line)):
                 self._writer.put_log("info", line.decode(errors="replace"))

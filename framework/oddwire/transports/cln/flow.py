@@ -6,19 +6,19 @@ than a lightningd at the other end takes messages. The other way, it hands on ev
 
 from __future__ import annotations
 
-import logging
 import math
 from collections import deque
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
+from oddwire.logs import get_logger
 from oddwire.transports.base import NodeId, PeerInfo, Sink
 from oddwire.values import Value
 
 __all__ = ["ClnLimits", "Dropped", "Event", "Inbox", "Lane", "Pace"]
 
-logger = logging.getLogger("oddwire.transports.cln")
+logger = get_logger("oddwire.transports.cln")
 
 _OVERHEAD: Final = 64  # what a payload costs besides its bytes
 _ROUNDING: Final = 1e-3  # of a byte, and more than sums of floating point numbers are off

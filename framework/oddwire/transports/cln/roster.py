@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from binascii import hexlify
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
 from oddwire.errors import ConnectionClosed, OddwireError
 from oddwire.jsonrpc.client import JsonRpcClient
+from oddwire.logs import get_logger
 from oddwire.transports.base import NodeId, PeerInfo
 from oddwire.transports.cln.flow import ClnLimits, Inbox
 from oddwire.transports.cln.outlets import Outlet
@@ -17,7 +17,7 @@ from oddwire.transports.cln.peers import Event, PeerTable, Question, read_addres
 
 __all__ = ["Roster"]
 
-logger = logging.getLogger("oddwire.transports.cln")
+logger = get_logger("oddwire.transports.cln")
 
 _PATIENCE: Final = 10.0  # seconds for an answer of listpeers
 _MOMENT: Final = 1.0  # seconds that others wait for it

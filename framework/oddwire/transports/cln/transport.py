@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 from binascii import hexlify
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import Any, Final
 from oddwire.errors import ConnectionClosed, EncodeError, NodeRefused, TransportError
 from oddwire.jsonrpc.client import JsonRpcClient
 from oddwire.jsonrpc.framing import encode
+from oddwire.logs import get_logger
 from oddwire.proto.type_numbers import REFUSED
 from oddwire.transports.base import (
     MAX_PAYLOAD,
@@ -37,7 +37,7 @@ from oddwire.transports.cln.writer import Level
 
 __all__ = ["ClnTransport"]
 
-logger = logging.getLogger("oddwire.transports.cln")
+logger = get_logger("oddwire.transports.cln")
 
 _REFUSED_TYPES: Final = {type_id.to_bytes(2, "big"): type_id for type_id in REFUSED}
 _GONE: Final = ("No such peer", "Peer is not connected", "Peer not connected")
