@@ -1,4 +1,8 @@
-"""Files that are ours alone: locked while a process lives, for their owner's eyes, and on disk when they say so."""
+"""Files that are ours alone: private from their first moment, locked while a process lives, on disk when they say so.
+
+None of them is opened by falling for what lies in its place. What is refused is an `OSError`, mostly a
+`PermissionError`, whose ``strerror`` names the reason and the remedy.
+"""
 
 from __future__ import annotations
 
@@ -6,21 +10,115 @@ import errno
 import fcntl
 import os
 import sqlite3
+import stat
 from pathlib import Path
+from typing import Final
 
-__all__ = ["FileLock", "open_database"]
+__all__ = ["FileLock", "make_folder", "open_database", "open_log", "open_private"]
+
+ANY: Final = 0o077
+"""For ``forbid``: what group and others may do with a file."""
+WRITING: Final = 0o022
+"""For ``forbid``: that group and others may write to it."""
+
+# Neither a pipe nor a terminal put in a file's place can hold us up, or become ours
+_SAFELY: Final = os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_MAGIC: Final = b"SQLite format 3\0"
+_KINDS: Final = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def open_private(path: Path, flags: int, *, mode: int = 0o600, forbid: int = ANY) -> int:
+    """Open a regular file that is ours, and return its descriptor, which is not inherited.
+
+    ``flags`` are those of `os.open`; one that O_CREAT makes has ``mode`` whatever the umask allows, and nobody had a
+    moment with another one. A symbolic link is followed if it is ours, and never to make what it points to. Refused are
+    all but regular files, files of other users than us and root, those with a permission of ``forbid``, and for writing
+    those with several names; nothing is changed before that, so O_TRUNC should be left to `os.ftruncate`. Never waits.
+    Raises `OSError`.
+    """
+    if flags & os.O_CREAT:
+        flags &= ~os.O_CREAT
+        try:
+            return os.open(path, flags | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | _SAFELY, mode)
+        except FileExistsError:
+            pass
+    _check_link(path)
+    try:
+        descriptor = os.open(path, flags | _SAFELY)
+    except OSError as error:
+        if error.errno in (errno.ENXIO, errno.EISDIR, errno.ENODEV):
+            raise _refusal(path, f"should be a regular file; it is {_kind(path.stat().st_mode)}") from None
+        raise
+    try:
+        _check(path, os.fstat(descriptor), forbid, writes=bool(flags & (os.O_WRONLY | os.O_RDWR)))
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it that are missing, for its owner alone; one that is there is checked.
+
+    Refused is one that everybody may write to, unless only owners may remove what is in it (as in ``/tmp``), and one
+    of another user. Raises `OSError`; `FileExistsError` for what is no folder.
+    """
+    missing = [path]
+    while not os.path.lexists(missing[-1].parent):
+        missing.append(missing[-1].parent)
+    for folder in reversed(missing):
+        try:
+            folder.mkdir(0o700)
+        except FileExistsError:
+            if not folder.is_dir():
+                raise
+    _check_folder(path)
+
+
+def open_log(path: Path) -> int:
+    """Open a file to append to, made for its owner alone, and return its descriptor.
+
+    It does not block, and may be a device, or a pipe that somebody reads (else the error is ``ENXIO``); what a symbolic link of another user points to is refused, and so
+    is a file of another user. Raises `OSError`.
+    """
+    flags = os.O_WRONLY | os.O_APPEND
+    try:
+        return os.open(path, flags | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | _SAFELY, 0o600)
+    except FileExistsError:
+        _check_link(path)
+    try:
+        descriptor = os.open(path, flags | _SAFELY)
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            raise OSError(errno.ENXIO, f"is {_kind(path.stat().st_mode)} that nobody reads", str(path)) from None
+        raise
+    try:
+        status = os.fstat(descriptor)
+        if stat.S_ISREG(status.st_mode):
+            _check_owner(path, status)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 class FileLock:
     """Holds the file at ``path`` locked, its content the process id, until `release`.
 
     The kernel releases it when the process ends, however it ends. Raises `BlockingIOError` while somebody holds it;
-    its ``strerror`` is the content they wrote, their process id. Raises `OSError` if the file cannot be made.
+    its ``strerror`` is the content they wrote, their process id. Raises `OSError` if the file cannot be made, or is
+    one that others may write to.
     """
 
     def __init__(self, path: Path, mode: int = 0o600) -> None:
         self.path = path
-        self._handle = os.open(path, os.O_RDWR | os.O_CREAT, mode)
+        self._handle = open_private(path, os.O_RDWR | os.O_CREAT, mode=mode, forbid=WRITING)
         try:
             # Two kinds: lightningd takes the second, which does not tell apart two owners in one process
             fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -42,24 +140,106 @@ class FileLock:
 def open_database(path: Path) -> sqlite3.Connection:
     """Open the SQLite database at ``path``, made for its owner's eyes only if it is new.
 
-    A transaction is on disk when its commit returns; transactions are begun by hand. One thread at a time may use the
-    connection, any of them. Raises `OSError` or `sqlite3.Error`.
+    Refused is one that others may read or write, it or the files that SQLite keeps beside it, or that lies in a folder
+    where everybody may put such files. A transaction is on disk when its commit returns; transactions are begun by
+    hand. One thread at a time may use the connection, any of them. Raises `OSError` or `sqlite3.Error`.
     """
+    _check_writers(path.parent)
+    is_new = not os.path.lexists(path)
+    forbid = ANY if is_new or _is_database(path) else WRITING  # what is kept may be secret; what is none, SQLite tells
+    writable = True
     try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))  # what is kept may be secret
-    except FileExistsError:
-        pass
-    else:
+        handle = open_private(path, os.O_RDWR | os.O_CREAT, forbid=forbid)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EROFS) or is_new:
+            raise
+        handle = open_private(path, os.O_RDONLY, forbid=forbid)
+        writable = False
+    os.close(handle)
+    if is_new:
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(folder)  # that the file is there has to outlive a power cut, too
         finally:
             os.close(folder)
+    real = path.resolve()
+    for suffix in ("-wal", "-shm", "-journal"):
+        _check_beside(real.with_name(real.name + suffix))
     database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     try:
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = FULL")
+        if not writable:
+            (version,) = database.execute("PRAGMA user_version").fetchone()
+            database.execute(f"PRAGMA user_version = {version}")  # it says so now, and not at the first change
     except BaseException:
         database.close()
         raise
     return database
+
+
+def _is_database(path: Path) -> bool:
+    """Say whether it is one, or will be: it is empty."""
+    handle = open_private(path, os.O_RDONLY, forbid=0)
+    try:
+        return os.read(handle, len(_MAGIC)) in (_MAGIC, b"")
+    finally:
+        os.close(handle)
+
+
+def _check_beside(path: Path) -> None:
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return
+    _check(path, status, ANY, writes=True)
+
+
+def _check(path: Path, status: os.stat_result, forbid: int, *, writes: bool) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise _refusal(path, f"should be a regular file; it is {_kind(status.st_mode)}")
+    _check_owner(path, status)
+    mode = stat.S_IMODE(status.st_mode)
+    if mode & forbid:
+        what = "use" if forbid == ANY else "write to"
+        raise _refusal(path, f"has mode {mode:04o}: others than its owner may {what} it; run: chmod 600 {path}")
+    if writes and status.st_nlink > 1:
+        text = f"has {status.st_nlink} names, and who writes to one writes to all; put a copy in its place"
+        raise _refusal(path, text)
+
+
+def _check_owner(path: Path, status: os.stat_result) -> None:
+    if status.st_uid not in (0, os.geteuid()):
+        text = f"belongs to user {status.st_uid}; if it should be yours, run: chown {os.geteuid()} {path}"
+        raise _refusal(path, text)
+
+
+def _check_link(path: Path) -> None:
+    status = path.lstat()
+    if stat.S_ISLNK(status.st_mode):
+        if status.st_uid not in (0, os.geteuid()):
+            raise _refusal(path, f"is a symbolic link that user {status.st_uid} has made; remove it")
+        if not path.exists():
+            text = f"is a symbolic link to {path.readlink()}, and there is nothing; remove it"
+            raise FileNotFoundError(errno.ENOENT, text, str(path))
+
+
+def _check_folder(path: Path) -> None:
+    _check_writers(path)
+    status = path.stat()
+    if os.geteuid() != 0:
+        _check_owner(path, status)
+
+
+def _check_writers(path: Path) -> None:
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+        raise _refusal(path, f"has mode {mode:04o}: everybody may put files there; run: chmod go-w {path}")
+
+
+def _kind(mode: int) -> str:
+    return _KINDS.get(stat.S_IFMT(mode), "a symbolic link" if stat.S_ISLNK(mode) else "something else")
+
+
+def _refusal(path: Path, text: str) -> PermissionError:
+    return PermissionError(errno.EPERM, text, str(path))

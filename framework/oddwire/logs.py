@@ -236,7 +236,7 @@ class LogFilter(logging.Filter):
             text = record.msg
         size = len(text)
         if record.exc_info and not record.exc_text:
-            traceback = _FORMATTER.formatException(record.exc_info)  # type: ignore[arg-type]  # a tuple by now
+            traceback = _FORMATTER.formatException(record.exc_info)
             record.exc_text = _cut_middle(traceback, limiter.limits.traceback)
             size += len(record.exc_text)
         return size

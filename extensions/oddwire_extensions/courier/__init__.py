@@ -25,6 +25,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import BinaryIO
@@ -137,7 +139,7 @@ async def fetch(context: Context, request: Fetch) -> AsyncIterator[Chunk]:
     # Names, not paths: nobody leaves the folder, by dots or by links
     if path is None or not _is_name(request.name) or not await asyncio.to_thread(_is_file, path / request.name):
         raise Refuse(f"there is no file {request.name!r} here")
-    with await asyncio.to_thread(open, path / request.name, "rb") as file:
+    with await asyncio.to_thread(_open, path / request.name, os.O_NOFOLLOW) as file:
         while data := await asyncio.to_thread(file.read, CHUNK):
             yield Chunk(data=data)
 
@@ -151,10 +153,11 @@ async def send(context: Context, node_id: NodeId, path: Path, wait: bool = False
 
     Returns when it is safe here; with wait, when it is safe there.
     """
-    size = (await asyncio.to_thread(path.stat)).st_size
-    if size > MAX_PARCEL:
-        raise ValueError(f"{path} has {size} bytes; a parcel has at most {MAX_PARCEL}: let it be fetched")
-    data = await asyncio.to_thread(path.read_bytes)
+    with await asyncio.to_thread(_open, path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > MAX_PARCEL:
+            raise ValueError(f"{path} has {size} bytes; a parcel has at most {MAX_PARCEL}: let it be fetched")
+        data = await asyncio.to_thread(file.read, MAX_PARCEL)
     receipt = await context.app.peer(node_id).send(Parcel(name=path.name, data=data), reliable=True)
     if wait:
         await receipt.delivered()
@@ -208,6 +211,19 @@ def _is_file(path: Path) -> bool:
     return path.is_file() and not path.is_symlink()
 
 
+def _open(path: Path, flags: int = 0) -> BinaryIO:
+    """Open a file to read; a pipe would have us wait for who writes to it."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | flags)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise ValueError(f"{path} should be a file")
+    return os.fdopen(descriptor, "rb")
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
 def _files(path: Path) -> list[File]:
     found = [
         File(name=entry.name, size=entry.stat().st_size)
@@ -219,8 +235,8 @@ def _files(path: Path) -> list[File]:
 
 @contextlib.asynccontextmanager
 async def _new_file(path: Path) -> AsyncIterator[BinaryIO]:
-    """Make a file. If the block fails it is gone again: half a file is none."""
-    with await asyncio.to_thread(open, path, "xb") as file:
+    """Make a file, for its owner alone. If the block fails it is gone again: half a file is none."""
+    with await asyncio.to_thread(open, path, "xb", opener=_private) as file:
         try:
             yield file
             await asyncio.to_thread(file.flush)

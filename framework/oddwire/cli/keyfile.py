@@ -12,6 +12,7 @@ from pathlib import Path
 
 from oddwire.cli.failure import Failure
 from oddwire.errors import DefinitionError
+from oddwire.files import make_folder, open_private
 from oddwire.node.secret import make_once, read_private
 from oddwire.proto.keys import PrivateKey
 
@@ -37,7 +38,7 @@ def load_key(data_dir: Path) -> PrivateKey:
     """
     path = data_dir / KEY_FILE
     try:
-        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(data_dir)
         if not os.path.lexists(path):
             make_once(path, ephemeral_key().to_bytes().hex().encode() + b"\n")
         return _read(path)
@@ -54,7 +55,7 @@ def sole_use(data_dir: Path) -> Iterator[None]:
 
     It ends with the process, however that ends. Raises `Failure` if there is such a process.
     """
-    handle = os.open(data_dir / KEY_FILE, os.O_RDONLY)
+    handle = open_private(data_dir / KEY_FILE, os.O_RDONLY)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
+import stat
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any, Final, cast
@@ -269,31 +271,63 @@ class JsonRpcServer:
         """What clients are read into, one read after the other: asyncio would get memory for each read, four times as
         much."""
         self._server: asyncio.Server | None = None
+        self._own: tuple[int, int] | None = None
 
     async def start(self) -> None:
-        """Listen. A socket left behind by another is replaced. Raises `TransportError`."""
+        """Listen. A socket left behind by another is replaced. Raises `TransportError`.
+
+        So it does if somebody answers at that socket, or if there is anything else at the path, which is left alone.
+        """
         loop = asyncio.get_running_loop()
         listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            self.path.unlink(missing_ok=True)
+            self._make_way()
             before = os.umask(0o177)
             try:
                 with socket_address(self.path) as address:
-                    listening.bind(address)
+                    listening.bind(address)  # with the mode that it keeps
             finally:
                 os.umask(before)
+            self._own = self._identity()
             listening.setblocking(False)
             self._server = await loop.create_unix_server(lambda: RpcConnection(self), sock=listening)
         except OSError as error:
             listening.close()
             raise TransportError(f"cannot listen at {self.path}: {error.strerror or error}") from error
 
+    def _make_way(self) -> None:
+        try:
+            status = self.path.lstat()
+        except FileNotFoundError:
+            return
+        if not stat.S_ISSOCK(status.st_mode):
+            text = "something that is no socket is there; move it away"
+            raise FileExistsError(errno.EEXIST, text, str(self.path))
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking, socket_address(self.path) as address:
+            asking.setblocking(False)
+            try:
+                asking.connect(address)
+            except ConnectionRefusedError:
+                self.path.unlink(missing_ok=True)  # left behind
+                return
+            except BlockingIOError:
+                pass  # whoever listens has many waiting
+        raise OSError(errno.EADDRINUSE, "another process listens there; stop it, or choose another folder")
+
+    def _identity(self) -> tuple[int, int] | None:
+        try:
+            status = self.path.lstat()
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino
+
     def stop_listening(self) -> None:
         """Remove the socket; clients that are connected stay. Idempotent."""
         if self._server is not None:
             self._server.close()
             self._server = None
-            self.path.unlink(missing_ok=True)
+            if self._identity() == self._own:  # else somebody else has put theirs in its place
+                self.path.unlink(missing_ok=True)
 
     async def aclose(self) -> None:
         """Stop listening, and close every client once it has its answers (it has a second to read them)."""

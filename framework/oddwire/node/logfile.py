@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from oddwire.files import open_log
+
 __all__ = ["LogFile"]
 
 _AGAIN: Final = 1.0  # seconds between two attempts to open it
@@ -65,9 +67,7 @@ class LogFile:
         self._drop()
 
     def _open(self) -> int:
-        # Not blocking: else a pipe without a reader would hold up the node
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK | os.O_CLOEXEC
-        return os.open(self._path, flags, 0o666)
+        return open_log(self._path)  # not blocking: else a pipe without a reader would hold up the node
 
     def _drop(self) -> None:
         handle, self._handle = self._handle, -1

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from oddwire.errors import DefinitionError, TransportError
+from oddwire.files import make_folder
 from oddwire.jsonrpc.server import JsonRpcServer
 from oddwire.node.commands import Commands
 from oddwire.node.lock import DirectoryLock
@@ -160,7 +161,8 @@ class Node:
 
     async def _start(self) -> None:
         try:
-            self.lightning_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_folder(self.base_dir)
+            make_folder(self.lightning_dir)
             self._lock = DirectoryLock(self.base_dir, self.network)
             self.secret = load_secret(self.lightning_dir)
         except OSError as error:

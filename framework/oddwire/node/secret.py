@@ -7,15 +7,16 @@ here.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import hmac
 import os
 import secrets
-import stat
 from pathlib import Path
 from typing import Final
 
 from oddwire.errors import DefinitionError
+from oddwire.files import open_private
 from oddwire.proto.keys import PrivateKey, Secret
 
 __all__ = ["SECRET_FILE", "NodeSecret", "load_secret", "make_once", "read_private"]
@@ -71,17 +72,16 @@ def read_private(path: Path, remedy: str) -> bytes:
 
     Raises `DefinitionError` saying what is wrong, with ``remedy`` or the command that mends it; `OSError`.
     """
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe put in its place must not hang us
+    try:
+        handle = open_private(path, os.O_RDONLY)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOENT):
+            raise
+        text = f"{path} {error.strerror}"
+        if "; " not in text:
+            text = f"{text}; {remedy}"
+        raise DefinitionError(text.replace("; run: chmod", "; if nobody has read it, run: chmod")) from None
     with os.fdopen(handle, "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise DefinitionError(f"{path} should be a regular file; {remedy}")
-        mode = stat.S_IMODE(status.st_mode)
-        if mode & 0o077:
-            raise DefinitionError(
-                f"{path} has mode {mode:04o}: others than its owner may use it; "
-                f"if nobody has read it, run: chmod 600 {path}"
-            )
         return file.read(1024)
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import os
+import socket
 import stat
 from pathlib import Path
 from typing import Any
@@ -221,12 +224,81 @@ async def test_closing_lets_clients_read_what_they_asked_for(dial, server: JsonR
 
 
 async def test_a_dead_socket_is_replaced(tmp_path: Path, methods) -> None:
-    (tmp_path / "rpc").touch()
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(tmp_path / "rpc"))
     server = JsonRpcServer(tmp_path / "rpc", methods)
     await server.start()
     assert server.path.is_socket()
     await server.aclose()
     await server.aclose()
+
+
+async def test_a_socket_that_somebody_serves_is_left_to_them(tmp_path: Path, methods) -> None:
+    """Though they have as many clients waiting as they take."""
+    with socket.socket(socket.AF_UNIX) as other, contextlib.ExitStack() as clients:
+        other.bind(str(tmp_path / "rpc"))
+        other.listen(0)
+        for _ in range(2):
+            client = clients.enter_context(socket.socket(socket.AF_UNIX))
+            client.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                client.connect(str(tmp_path / "rpc"))
+            server = JsonRpcServer(tmp_path / "rpc", methods)
+            with pytest.raises(TransportError, match="another process listens there; stop it, or"):
+                await server.start()
+            await server.aclose()
+            assert server.path.is_socket()
+
+
+@pytest.mark.parametrize("kind", ["file", "folder", "pipe", "link", "dangling link", "link to a socket"])
+async def test_what_is_no_socket_is_left_alone(tmp_path: Path, methods, kind: str) -> None:
+    path, other = tmp_path / "rpc", tmp_path / "other"
+    if kind == "file":
+        path.write_text("precious")
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(other)
+        if kind == "link":
+            other.write_text("precious")
+        elif kind == "link to a socket":
+            with socket.socket(socket.AF_UNIX) as dead:
+                dead.bind(str(other))
+    before = path.lstat()
+    server = JsonRpcServer(path, methods)
+    with pytest.raises(TransportError, match="something that is no socket is there; move it away"):
+        await server.start()
+    await server.aclose()
+    assert path.lstat() == before
+
+
+async def test_what_others_put_in_its_place_is_left_alone(tmp_path: Path, methods) -> None:
+    server = JsonRpcServer(tmp_path / "rpc", methods)
+    await server.start()
+    server.path.unlink()
+    server.path.write_text("precious")
+    await server.aclose()
+    assert server.path.read_text() == "precious"
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o077, 0o777])
+@pytest.mark.parametrize("length", [20, 300])
+async def test_its_mode_under_any_umask(tmp_path: Path, methods, umask: int, length: int) -> None:
+    folder = tmp_path
+    while len(str(folder)) < length:
+        folder /= "f" * 40
+    folder.mkdir(parents=True, exist_ok=True)
+    before = os.umask(umask)
+    try:
+        server = JsonRpcServer(folder / "rpc", methods)
+        await server.start()
+        assert stat.S_IMODE(server.path.stat().st_mode) == 0o600
+        assert os.umask(umask) == umask
+    finally:
+        os.umask(before)
+        await server.aclose()
 
 
 async def test_a_folder_that_is_not_there(tmp_path: Path, methods) -> None:

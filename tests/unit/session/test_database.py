@@ -70,13 +70,14 @@ def test_a_database_of_another_program(tmp_path: Path) -> None:
     path = tmp_path / "store"
     with closing(sqlite3.connect(path)) as other:
         other.execute("CREATE TABLE notes (x)")
+    path.chmod(0o600)
     assert reason(path, "is a database of another program; choose another file") == "foreign"
     NodeStore(tmp_path / "node").close()
     assert reason(tmp_path / "node", "is a database of another program") == "foreign"
 
 
 def test_an_empty_database_becomes_ours(tmp_path: Path) -> None:
-    (tmp_path / "store").touch()
+    (tmp_path / "store").touch(0o600)
     Database(str(tmp_path / "store")).close()
     Database(str(tmp_path / "store")).close()
 

@@ -54,12 +54,12 @@ class Backlog:
     async def room(self) -> None:
         """Wait until the plugin is not `crowded`, or has ended. Cancelled, nothing is left behind."""
         while self.crowded:
-            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting[call := lambda future=future: future.done() or future.set_result(None)] = None
+            room = asyncio.Event()
+            self._waiting[room.set] = None
             try:
-                await future
+                await room.wait()
             finally:
-                self.forget(call)
+                self.forget(room.set)
 
     def set_crowded(self, crowded: bool) -> None:
         """Take note of whether too much waits for the plugin."""
