@@ -192,10 +192,11 @@ class _Call(Passable):
         chain = self.chain
         while self._next < len(chain):
             plugin = self._plugin = chain[self._next]
-            if plugin.backlog.crowded and plugin.active and self._has_to_wait(plugin):
+            crowded = plugin.backlog.crowded
+            if crowded and plugin.active and self._has_to_wait(plugin):
                 return False
             self._next += 1
-            if plugin.active and not plugin.backlog.stalled:
+            if plugin.active and not crowded:
                 self._asked = request_id = plugin.new_id("custommsg")
                 # Written out, for it happens for every message
                 request = (
@@ -215,9 +216,10 @@ class _Call(Passable):
         ).encode()
         while self._listeners:
             plugin = self._listeners[0]
-            if plugin.backlog.crowded and plugin.active and self._has_to_wait(plugin):
+            crowded = plugin.backlog.crowded
+            if crowded and plugin.active and self._has_to_wait(plugin):
                 return False
-            if plugin.active and not plugin.backlog.stalled:
+            if plugin.active and not crowded:
                 plugin.send(data)
             self._listeners = self._listeners[1:]
         return True
