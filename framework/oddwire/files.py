@@ -14,7 +14,7 @@ import stat
 from pathlib import Path
 from typing import Final
 
-__all__ = ["FileLock", "make_folder", "open_database", "open_log", "open_private"]
+__all__ = ["ANY", "WRITING", "FileLock", "make_folder", "open_database", "open_log", "open_private"]
 
 ANY: Final = 0o077
 """For ``forbid``: what group and others may do with a file."""
@@ -33,14 +33,14 @@ _KINDS: Final = {
 }
 
 
-def open_private(path: Path, flags: int, *, mode: int = 0o600, forbid: int = ANY) -> int:
+def open_private(path: Path, flags: int, *, mode: int = 0o600, forbid: int = ANY, follow: bool = True) -> int:
     """Open a regular file that is ours, and return its descriptor, which is not inherited.
 
     ``flags`` are those of `os.open`; one that O_CREAT makes has ``mode`` whatever the umask allows, and nobody had a
-    moment with another one. A symbolic link is followed if it is ours, and never to make what it points to. Refused are
-    all but regular files, files of other users than us and root, those with a permission of ``forbid``, and for writing
-    those with several names; nothing is changed before that, so O_TRUNC should be left to `os.ftruncate`. Never waits.
-    Raises `OSError`.
+    moment with another one. A symbolic link is followed if it is ours and ``follow`` is true, and never to make what it
+    points to. Refused are all but regular files, files of other users than us and root, those with a permission of
+    ``forbid``, and for writing those with several names; nothing is changed before that, so O_TRUNC should be left to
+    `os.ftruncate`. Never waits. Raises `OSError`.
     """
     if flags & os.O_CREAT:
         flags &= ~os.O_CREAT
@@ -49,9 +49,13 @@ def open_private(path: Path, flags: int, *, mode: int = 0o600, forbid: int = ANY
         except FileExistsError:
             pass
     _check_link(path)
+    if not follow:
+        flags |= os.O_NOFOLLOW
     try:
         descriptor = os.open(path, flags | _SAFELY)
     except OSError as error:
+        if error.errno == errno.ELOOP and not follow:
+            raise _refusal(path, "is a symbolic link; remove it") from None
         if error.errno in (errno.ENXIO, errno.EISDIR, errno.ENODEV):
             raise _refusal(path, f"should be a regular file; it is {_kind(path.stat().st_mode)}") from None
         raise
@@ -112,13 +116,13 @@ class FileLock:
     """Holds the file at ``path`` locked, its content the process id, until `release`.
 
     The kernel releases it when the process ends, however it ends. Raises `BlockingIOError` while somebody holds it;
-    its ``strerror`` is the content they wrote, their process id. Raises `OSError` if the file cannot be made, or is
-    one that others may write to.
+    its ``strerror`` is the content they wrote, their process id. Raises `OSError` if the file cannot be made, is a
+    link, one that others may write to, or one that holds something else, which is left alone.
     """
 
     def __init__(self, path: Path, mode: int = 0o600) -> None:
         self.path = path
-        self._handle = open_private(path, os.O_RDWR | os.O_CREAT, mode=mode, forbid=WRITING)
+        self._handle = open_private(path, os.O_RDWR | os.O_CREAT, mode=mode, forbid=WRITING, follow=False)
         try:
             # Two kinds: lightningd takes the second, which does not tell apart two owners in one process
             fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -127,6 +131,10 @@ class FileLock:
             holder = os.read(self._handle, 32).decode(errors="replace").strip() or "unknown"
             os.close(self._handle)
             raise BlockingIOError(errno.EWOULDBLOCK, holder, str(path)) from None
+        content = os.pread(self._handle, 32, 0).strip()
+        if content and not content.isdigit():
+            os.close(self._handle)
+            raise _refusal(path, "holds something else than a process id; move it away")
         os.ftruncate(self._handle, 0)
         os.write(self._handle, f"{os.getpid()}\n".encode())
 

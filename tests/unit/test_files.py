@@ -226,7 +226,7 @@ def test_a_link_of_ours_is_followed(place: Path, name: str) -> None:
     moved = place.parent.parent / "moved"
     place.rename(moved)
     place.symlink_to(moved)
-    if name.endswith("-wal"):
+    if name.endswith(("-wal", "lock", ".pid")):
         refused(name, place, "is a symbolic link")
     else:
         FILES[name][0](place)
@@ -308,6 +308,21 @@ def test_a_folder_of_another_user() -> None:
         assert "belongs to user 1; if it should be yours, run: chown 65534" in as_nobody(lambda: make_folder(folder))
         os.chown(folder, 0, 0)
         assert as_nobody(lambda: make_folder(folder)) == "", "that it cannot write there, the system tells"
+
+
+@pytest.mark.parametrize("content", ["precious", "12 monkeys", "-1", "1.5"])
+def test_a_lock_takes_no_file_of_other_content(tmp_path: Path, content: str) -> None:
+    (tmp_path / "lock").write_text(content)
+    with pytest.raises(PermissionError, match="holds something else than a process id; move it away"):
+        FileLock(tmp_path / "lock")
+    assert (tmp_path / "lock").read_text() == content
+
+
+@pytest.mark.parametrize("content", ["", "4711\n", "4711"])
+def test_a_lock_of_who_died_is_taken(tmp_path: Path, content: str) -> None:
+    (tmp_path / "lock").write_text(content)
+    FileLock(tmp_path / "lock").release()
+    assert (tmp_path / "lock").read_text() == f"{os.getpid()}\n"
 
 
 # Folders --------------------------------------------------------------------------------------------

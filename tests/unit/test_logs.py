@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import re
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import oddwire
 from oddwire.app.context import Peer
 from oddwire.logs import LIMITED, LogFilter, LogLimiter, LogLimits, cut, get_logger, guard_process
 from oddwire.proto.keys import NodeId
@@ -286,6 +289,13 @@ def test_every_logger_of_ours_is_limited() -> None:
     assert modules <= set(own)
     for name in modules:
         assert LIMITED in logging.getLogger(name).filters, name
+
+
+def test_no_module_makes_a_logger_of_another_kind() -> None:
+    sources = {path: path.read_text() for path in Path(oddwire.__file__).parent.rglob("*.py")}
+    unlimited = [str(path) for path, text in sources.items() if re.search(r"^logger = logging", text, re.MULTILINE)]
+    assert unlimited == []
+    assert sum("logger = get_logger(" in text for text in sources.values()) > 10
 
 
 def test_others_loggers_are_limited_where_the_process_is_ours() -> None:

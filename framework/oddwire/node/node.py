@@ -166,7 +166,7 @@ class Node:
             self._lock = DirectoryLock(self.base_dir, self.network)
             self.secret = load_secret(self.lightning_dir)
         except OSError as error:
-            raise TransportError(f"{self.lightning_dir}: {error.strerror}: {error.filename}") from error
+            raise TransportError(f"{error.filename or self.lightning_dir}: {error.strerror}") from error
         self.store = Store(self.lightning_dir / _DATABASE)
         self.commands.install()
         install(self)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 
 import pytest
 
 from oddwire.errors import ConnectionClosed
 from oddwire.proto import PrivateKey
+from oddwire.proto.bolt1 import CHAINS, Init
 from oddwire.proto.keys import NodeId
 
 
@@ -38,7 +40,8 @@ async def test_unknown_even_types_get_a_warning_and_the_end(node, dial, until, p
     with pytest.raises(ConnectionClosed):
         await peer.read()
     await until(lambda: len(node.peers) == 0)
-    assert any(line["log"] == text.decode() for line in node.log.lines("unusual"))
+    logged = text.decode() if len(text) <= 1024 else f"{text[:1024].decode()}... ({len(text) - 1024} more characters)"
+    assert [line["log"] for line in node.log.lines("unusual")] == [logged]
 
 
 async def test_the_longest_even_message_has_a_warning_that_fits(node, dial) -> None:
@@ -78,3 +81,32 @@ async def test_what_waits_for_a_peer_goes_with_it(start_node, dial, until) -> No
     peer.connection.abort("gone")
     await until(lambda: len(node.peers) == 0)
     assert outbox.queued == 0
+
+
+SILENT = """#!{python} -IS
+import json, sys
+for line in sys.stdin:
+    if line != "\\n":
+        request = json.loads(line)
+        hooks = [{{"name": "peer_connected"}}]
+        manifest = {{"options": [], "rpcmethods": [], "hooks": hooks, "subscriptions": [], "dynamic": True}}
+        if request["method"] != "peer_connected":
+            result = manifest if request["method"] == "getmanifest" else {{}}
+            print(json.dumps({{"jsonrpc": "2.0", "id": request["id"], "result": result}}), flush=True)
+"""
+
+
+async def test_who_goes_before_a_plugin_has_answered_leaves_no_question(start_node, dial, until, tmp_path) -> None:
+    """Else ids that come and go would each leave one, with a plugin that takes its time."""
+    plugin = tmp_path / "silent"
+    plugin.write_text(SILENT.format(python=sys.executable))
+    plugin.chmod(0o755)
+    node = await start_node(plugins=[plugin])
+    for _ in range(3):
+        peer = await dial(node, introduce=False)
+        await peer.send(Init(networks=(CHAINS["regtest"],)).encode())
+        await until(lambda: len(node.peers) == 1)
+        await until(lambda: any(task.get_name().startswith("admit ") for task in asyncio.all_tasks()))
+        await peer.connection.aclose()
+        await until(lambda: len(node.peers) == 0)
+        await until(lambda: not any(task.get_name().startswith("admit ") for task in asyncio.all_tasks()))
