@@ -88,8 +88,8 @@ def make_folder(path: Path) -> None:
 def open_log(path: Path) -> int:
     """Open a file to append to, made for its owner alone, and return its descriptor.
 
-    It does not block, and may be a device, or a pipe that somebody reads (else the error is ``ENXIO``); what a symbolic link of another user points to is refused, and so
-    is a file of another user. Raises `OSError`.
+    It does not block, and may be a device, or a pipe that somebody reads (else the error is ``ENXIO``); what a symbolic
+    link of another user points to is refused, and so is a file of another user. Raises `OSError`.
     """
     flags = os.O_WRONLY | os.O_APPEND
     try:

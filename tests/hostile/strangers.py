@@ -13,7 +13,7 @@ from pathlib import Path
 from oddwire.errors import OddwireError
 from oddwire.proto import PrivateKey, connect
 from oddwire.proto.addresses import NodeUri
-from oddwire.proto.bolt1 import CHAINS, Init
+from oddwire.proto.bolt1 import CHAINS, DEFAULT_NETWORK, Init
 from oddwire.proto.connection import LightningConnection
 from oddwire.proto.keys import PublicKey
 
@@ -66,7 +66,7 @@ async def victim(folder: Path, *arguments: str) -> AsyncIterator[Victim]:
         await reading
 
 
-async def stranger(uri: str, payloads: Iterable[bytes] = (), *, network: str = "regtest") -> LightningConnection:
+async def stranger(uri: str, payloads: Iterable[bytes] = (), *, network: str = DEFAULT_NETWORK) -> LightningConnection:
     """Connect under a new id and send; what comes back is not read."""
     where = NodeUri.parse(uri)
     connection = await connect(PrivateKey(os.urandom(32)), PublicKey(where.node_id), where.host, where.port)

@@ -90,7 +90,7 @@ async def test_a_handler_that_raises_does_not_fill_the_disk(tmp_path: Path) -> N
     (tmp_path / "raises.py").write_text(RAISES)
     payloads = [b"\x8c\x01" + os.urandom(30_000)] * 100
     async with asyncio.timeout(PATIENCE):
-        async with victim(tmp_path, "run", "raises.py", "--listen", "127.0.0.1:0", "--network", "regtest") as node:
+        async with victim(tmp_path, "run", "raises.py", "--listen", "127.0.0.1:0") as node:
             await all_of([asyncio.ensure_future(stranger(node.uri, payloads)) for _ in range(STRANGERS)])
         assert node.log_size < STRANGERS * 100_000, f"of {STRANGERS * 100 * 200_000} that there was to say"
         assert "Traceback (most recent call last)" in node.log

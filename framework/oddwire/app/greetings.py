@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -21,6 +20,7 @@ from oddwire.app.context import Context
 from oddwire.app.extension import Extension
 from oddwire.app.lane import MESSAGE_WEIGHT, Lane
 from oddwire.app.plugins import HookCall
+from oddwire.logs import get_logger
 from oddwire.session.receipt import WAITING
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Excuse", "Greeter", "Greeting", "Hook", "asking", "hook_of", "is_urgent", "urgently"]
 
-logger = logging.getLogger("oddwire.app")
+logger = get_logger("oddwire.app")
 
 _PATIENCE: Final = 10.0  # seconds until a hook that has not ended is named in the log
 _GROWTH: Final = 3.0  # so many times as long until it is again

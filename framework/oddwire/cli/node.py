@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import logging
-import os
 import resource
 import signal
 from collections.abc import Iterator, Sequence

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import itertools
-import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
@@ -15,10 +14,11 @@ from oddwire.errors import ConnectionClosed, NodeRefused, OddwireError, Transpor
 from oddwire.jsonrpc.address import socket_address
 from oddwire.jsonrpc.framing import MAX_DOCUMENT_VARIABLE, JsonSplitter, Oversize, encode
 from oddwire.jsonrpc.framing import max_document as default_max_document
+from oddwire.logs import get_logger
 
 __all__ = ["JsonRpcClient"]
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _EARLY: Final = 2048  # bytes: the node works on so many requests while we write more, instead of after all of them
 _READ: Final = 1 << 16

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,12 +11,13 @@ from typing import Any, Final, NamedTuple
 from oddwire.databases import Place, explain
 from oddwire.errors import DefinitionError, StoreError
 from oddwire.files import open_database
+from oddwire.logs import get_logger
 from oddwire.proto.addresses import NodeUri
 from oddwire.proto.keys import NodeId
 
 __all__ = ["Entry", "Store"]
 
-logger = logging.getLogger("oddwire.node")
+logger = get_logger("oddwire.node")
 
 _VERSION: Final = 1
 _SCHEMA: Final = """

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 import sqlite3
 from collections.abc import Iterator
 from typing import Any
 
+from oddwire.logs import get_logger
 from oddwire.proto.keys import NodeId
 from oddwire.session.ages import Mark
 from oddwire.session.routes import Route, Share
 
 __all__ = ["OutboxTable"]
 
-logger = logging.getLogger("oddwire.session")
+logger = get_logger("oddwire.session")
 
 
 class OutboxTable:

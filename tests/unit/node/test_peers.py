@@ -10,7 +10,7 @@ import pytest
 
 from oddwire.errors import ConnectionClosed
 from oddwire.proto import PrivateKey
-from oddwire.proto.bolt1 import CHAINS, Init
+from oddwire.proto.bolt1 import CHAINS, DEFAULT_NETWORK, Init
 from oddwire.proto.keys import NodeId
 
 
@@ -104,7 +104,7 @@ async def test_who_goes_before_a_plugin_has_answered_leaves_no_question(start_no
     node = await start_node(plugins=[plugin])
     for _ in range(3):
         peer = await dial(node, introduce=False)
-        await peer.send(Init(networks=(CHAINS["regtest"],)).encode())
+        await peer.send(Init(networks=(CHAINS[DEFAULT_NETWORK],)).encode())
         await until(lambda: len(node.peers) == 1)
         await until(lambda: any(task.get_name().startswith("admit ") for task in asyncio.all_tasks()))
         await peer.connection.aclose()
