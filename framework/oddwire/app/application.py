@@ -178,15 +178,17 @@ class Application:
         if self._state is _State.BUILT:
             self._state = _State.CLOSED
             return
-        task = asyncio.current_task()
-        working = self._dispatcher is not None and task in self._dispatcher.tasks
-        if working or self._methods.is_working_on(task):
+        if self._is_working_on(asyncio.current_task()):
             raise LocalProtocolError("aclose would wait for the handler that called it: call stop() instead")
         if self._closing is None:
             self._closing = asyncio.get_running_loop().create_task(self._close(self._grace))
         if self._closing is asyncio.current_task():
             return  # a hook asks for what is under way
         await self._closed(self._closing)
+
+    def _is_working_on(self, task: asyncio.Task[Any] | None) -> bool:
+        handled = self._dispatcher is not None and task in self._dispatcher.tasks
+        return handled or self._methods.is_working_on(task)
 
     async def _closed(self, closing: asyncio.Task[None]) -> None:
         try:
@@ -240,8 +242,13 @@ class Application:
     async def run_until_stopped(self, *, signals: bool = True) -> None:
         """Start if need be, run until `stop`, SIGINT or SIGTERM, then close. A second signal is not caught.
 
-        Stopped while it starts, it starts no further. Without ``signals`` they are left to the program.
+        Stopped while it starts, it starts no further. Without ``signals`` they are left to the program. Raises
+        `LocalProtocolError` if the application is closed, and in a handler, which it would wait for.
         """
+        if self._state is _State.CLOSED:
+            raise LocalProtocolError(f"an application starts once; this one {self._state.value}")
+        if self._is_working_on(asyncio.current_task()):
+            raise LocalProtocolError("run_until_stopped would wait for the handler that called it, and it runs already")
         loop = asyncio.get_running_loop()
         caught: list[signal.Signals] = []
 

@@ -14,6 +14,7 @@ from oddwire.app.context import Context, Peer
 from oddwire.app.handler import Handler, check_callback, place, scope_of
 from oddwire.app.hookspecs import hookimpl
 from oddwire.app.options import Option
+from oddwire.app.program import check_place
 from oddwire.app.rpc import RpcMethod
 from oddwire.errors import ExtensionError, OddwireError
 from oddwire.schema import Message, schema_of
@@ -270,7 +271,11 @@ class Extension:
 
         ``argv`` are the options of ``oddwire run`` (default ``sys.argv[1:]``). ``receive`` is how lightningd is to
         hand over messages: by its hook, or by its notification, which v24.02 and later have.
+
+        It becomes the program, so it is for the main thread of a script, and for its end: raises `ExtensionError`
+        where a loop is running, in another thread, or while the script is only being imported, and says what to do.
         """
+        check_place(self.name, sys._getframe(1))  # noqa: SLF001 - who calls decides
         hold_collector()
         from oddwire.app.hosted import is_hosted, run_hosted
 

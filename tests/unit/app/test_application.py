@@ -557,3 +557,32 @@ async def test_a_host_that_ends_stops_the_application(extension: Extension, capl
     await run
     assert transport.closed
     assert "stopping: the node is gone" in caplog.text
+
+
+async def test_it_does_not_run_again_once_it_is_closed(extension: Extension) -> None:
+    app = Application(extension, transport=ScriptedTransport())
+    async with app:
+        pass
+    with pytest.raises(LocalProtocolError, match="an application starts once; this one is closed"):
+        await app.run_until_stopped()
+
+
+async def test_a_handler_cannot_wait_for_the_end_of_all_handlers() -> None:
+    extension = Extension("test", version="1.0")
+    told: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    @extension.on(Ask)
+    async def ask(context: Context, ask: Ask) -> None:
+        try:
+            await context.app.run_until_stopped()
+        except LocalProtocolError as error:
+            told.set_result(str(error))
+
+    network = MemoryNetwork()
+    async with Application(extension, transport=MemoryTransport(network=network)) as app:
+        other = Extension("other", version="1.0")
+        other.register(Ask)
+        async with Application(other, transport=MemoryTransport(network=network)) as asking:
+            peer = await asking.connect(app.uris[0])
+            await peer.send(Ask(text="hi"))
+            assert "would wait for the handler that called it" in await told
