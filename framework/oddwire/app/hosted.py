@@ -18,6 +18,7 @@ from oddwire.app.assembly import Assembly
 from oddwire.app.collector import hold_collector, relax_collector
 from oddwire.app.hookspecs import hookimpl
 from oddwire.app.plugins import PluginManager
+from oddwire.app.program import on_fork
 from oddwire.errors import OddwireError
 from oddwire.logs import LIMITED, get_logger
 
@@ -131,6 +132,12 @@ def _load(extensions: Sequence[object]) -> Assembly | Exception | SystemExit:
         return error
 
 
+def _leave_signals() -> None:
+    """Let a child that was forked be ended by signals: it is not the plugin."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
+
+
 class _Settled:
     """A plugin that looks after the garbage collector once the node has our manifest: it waits for that."""
 
@@ -161,6 +168,7 @@ class _Host:
         # Not asyncio's: these run while a handler sleeps, too
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda number, _: self.stop(f"stopping: {signal.Signals(number).name}"))
+        on_fork((signal.SIGTERM, signal.SIGINT), _leave_signals)
 
     def run(self, loaded: Assembly | Exception | SystemExit, transport: Transport) -> None:
         """Run, close."""

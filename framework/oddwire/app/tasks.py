@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, Final
+
+from oddwire.printable import printable
 
 __all__ = ["Tasks"]
+
+logger = logging.getLogger("oddwire.app")
+
+_UNWINDING: Final = 2.0  # seconds that cancelled tasks have for what they do in the end
 
 
 class Tasks:
@@ -47,7 +54,11 @@ class Tasks:
             self._hurry.set_result(None)
 
     async def settle(self, grace: float) -> None:
-        """Wait ``grace`` seconds for every task, and for those that these start, then cancel the rest."""
+        """Wait ``grace`` seconds for every task, and for those that these start, then cancel the rest.
+
+        A task that swallows its cancellation is waited for no longer than two seconds: it is named in the log, and
+        forgotten.
+        """
         end = self._loop.time() + grace
         try:
             while tasks := self._unfinished():
@@ -58,13 +69,24 @@ class Tasks:
                     break
         finally:
             self.ending = self.cancelling = True
+            patience = self._loop.time() + _UNWINDING
             try:
                 while tasks := self._unfinished():
                     for task in tasks:
                         task.cancel("the application is closing")
-                    await asyncio.wait(tasks)
+                    _, stuck = await asyncio.wait(tasks, timeout=max(0.0, patience - self._loop.time()))
+                    if stuck:
+                        self._forget(stuck)
             finally:
                 self.cancelling = False
+
+    def _forget(self, tasks: set[asyncio.Task[Any]]) -> None:
+        from oddwire.app.holdups import describe_task  # seldom needed
+
+        for task in tasks:
+            self._running.discard(task)
+            where = describe_task(task) or printable(task.get_name())
+            logger.warning("closing without waiting any longer for what does not end when it is cancelled: %s", where)
 
     def _unfinished(self) -> list[asyncio.Task[Any]]:
         return [task for task in self._running if not task.done()]

@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from oddwire.cli.failure import FAILED, USAGE
-from oddwire.cli.node import DEFAULT_DIR, LightningDir, NodeNetwork
+from oddwire.cli.failure import FAILED, USAGE, Failure
+from oddwire.cli.node import DEFAULT_DIR, LightningDir, NodeNetwork, expanded
 from oddwire.durations import duration
 from oddwire.errors import DefinitionError, NodeRefused, TransportError
 from oddwire.jsonrpc import JsonRpcClient
@@ -48,7 +48,11 @@ def command(
     except ValueError as error:
         typer.echo(f"oddwire: {error}", err=True)
         raise typer.Exit(USAGE) from None
-    path = lightning_dir.expanduser() / network / rpc_file  # an absolute rpc_file stands for itself
+    try:
+        path = expanded(lightning_dir) / network / rpc_file  # an absolute rpc_file stands for itself
+    except Failure as failure:
+        typer.echo(f"oddwire: {failure}", err=True)
+        raise typer.Exit(failure.code) from None
     try:
         result = asyncio.run(_call(path, method, parameters, timeout))
     except NodeRefused as error:

@@ -7,8 +7,10 @@ import concurrent.futures
 import contextlib
 import json
 import os
+import select
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -23,14 +25,15 @@ if TYPE_CHECKING:
 __all__ = ["Console"]
 
 _CHUNK = 4096
+_GLANCE = 0.5  # seconds
 
 
 class Console:
     """Reads lines, ``method parameter ...``, and calls RPC methods; with one loaded, its name may be left out.
 
-    The last parameter takes the rest of the line; the result is printed if the method was named. Without RPC methods,
-    in the background, or with stdin closed it reads nothing. The end of a terminal's input stops the application, that
-    of a pipe or file only the reading.
+    The last parameter takes the rest of the line; the result is printed if the method was named. Without RPC methods
+    or with stdin closed it reads nothing, and from a terminal only while this is its foreground job. The end of a
+    terminal's input stops the application, that of a pipe or file only the reading.
     """
 
     def __init__(self, app: Application, printer: Printer) -> None:
@@ -73,7 +76,7 @@ class Console:
         # os.read, as sys.stdin would hold a lock that the ending interpreter wants
         rest = b""
         with contextlib.suppress(OSError, RuntimeError, concurrent.futures.CancelledError):
-            while chunk := os.read(descriptor, _CHUNK):
+            while chunk := _read(descriptor):
                 *lines, rest = (rest + chunk).split(b"\n")
                 self._hand_over(lines, loop)
             self._hand_over([rest], loop)
@@ -90,12 +93,31 @@ class Console:
                 raise
 
 
+def _read(descriptor: int) -> bytes:
+    """Read what is there, or wait. From a terminal only in the foreground: elsewhere that would stop the process."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    while True:
+        if not _is_ours(descriptor):
+            time.sleep(_GLANCE)
+        elif poll.poll(_GLANCE * 1000):  # no longer: we may be sent to the background meanwhile
+            with contextlib.suppress(BlockingIOError):
+                return os.read(descriptor, _CHUNK)
+
+
+def _is_ours(descriptor: int) -> bool:
+    """Say whether nobody else reads it: a terminal belongs to its foreground job."""
+    try:
+        return not os.isatty(descriptor) or os.tcgetpgrp(descriptor) == os.getpgrp()
+    except OSError:  # it controls no jobs of this session
+        return True
+
+
 def _stdin() -> int | None:
-    """Give stdin's descriptor, if it is ours to read: a terminal belongs to its foreground job."""
+    """Give stdin's descriptor, if there is one to read."""
     try:
         descriptor = sys.stdin.fileno()
-        if os.isatty(descriptor) and os.tcgetpgrp(descriptor) != os.getpgrp():
-            return None
+        os.fstat(descriptor)
     except (AttributeError, OSError, ValueError):
         return None
     return descriptor

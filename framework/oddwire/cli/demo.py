@@ -24,6 +24,7 @@ from rich.table import Table
 from rich.text import Text
 
 from oddwire.app import Application, TraceEvent, hookimpl
+from oddwire.cli.ending import on_abandon
 from oddwire.cli.events import Printer
 from oddwire.cli.failure import Failure
 from oddwire.cli.ledger import PATIENCE, Delivery, Direction, Ledger
@@ -114,6 +115,11 @@ class _Bob:
         """Type a line at its console."""
         assert self._process.stdin is not None  # noqa: S101 - narrows the type for checkers
         self._process.stdin.write(text.encode() + b"\n")
+
+    def kill(self) -> None:
+        """End it, and wait for nothing. For any thread."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._process.pid, signal.SIGKILL)
 
     async def stop(self) -> int:
         """Press its Ctrl-C, and give its exit code."""
@@ -239,6 +245,7 @@ async def _demonstrate(console: Console) -> int:
     app = make_app(Printer(), alice, "echo", "chat", transport=transport)
     began = time.monotonic()
     bob = await _Bob.start(ledger)
+    on_abandon(bob.kill)
     try:
         await start(app)
         try:

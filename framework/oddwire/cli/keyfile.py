@@ -45,7 +45,7 @@ def load_key(data_dir: Path) -> PrivateKey:
     except FileExistsError:
         raise Failure(f"data directory {data_dir} should be a folder; it is a file") from None
     except OSError as error:
-        where = "" if error.filename == str(data_dir) else f": {error.filename}"
+        where = "" if error.filename in (None, str(data_dir)) else f": {error.filename}"
         raise Failure(f"data directory {data_dir}: {error.strerror}{where}") from error
 
 

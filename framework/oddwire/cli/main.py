@@ -11,6 +11,7 @@ try:
     import typer
 
     from oddwire.cli import call, node, plugin, run, send
+    from oddwire.cli.surroundings import prepare
 except KeyboardInterrupt:  # which is most of the time a command takes to start
     sys.exit(130)
 
@@ -58,6 +59,7 @@ def _demo() -> None:
 
 def main() -> None:
     """Run the command line and exit: 0 if all went well, 1 if something failed, 2 if the command made no sense."""
+    prepare()
     _program(prog_name="oddwire")
 
 

@@ -6,14 +6,16 @@ import asyncio
 import contextlib
 import json
 import logging
+import os
 import resource
 import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
+from oddwire.cli.ending import on_abandon, on_hangup, on_stop
 from oddwire.cli.events import Printer
 from oddwire.cli.failure import USAGE, Failure
 from oddwire.cli.options import ConnectTimeout, Json, Proxy, Uvloop
@@ -23,12 +25,16 @@ from oddwire.logs import LIMITED, guard_process
 from oddwire.node.log import Log, LogHandler, Out
 from oddwire.node.logfile import LogFile
 from oddwire.node.node import Node
+from oddwire.node.plugins.process import PluginLimits
 from oddwire.proto.bolt1 import DEFAULT_NETWORK
 from oddwire.transports.bolt8 import Bolt8Limits
 
-__all__ = ["DEFAULT_DIR", "LightningDir", "NodeNetwork", "command", "read_plugin_options"]
+__all__ = ["DEFAULT_DIR", "LightningDir", "NodeNetwork", "command", "expanded", "read_plugin_options"]
 
 DEFAULT_DIR = Path("~/.oddwire")
+
+_LIMIT: Final = PluginLimits().shutdown + 10.0
+"""Seconds that the node has to end: its plugins have that long, and what comes after them a few more."""
 
 LightningDir = Annotated[
     Path, typer.Option("--lightning-dir", metavar="DIR", help="Where the node keeps its files, a folder a network.")
@@ -76,7 +82,7 @@ def command(
         with _log(log_level, log_file) as log:
             try:
                 node = Node(
-                    lightning_dir.expanduser(),
+                    expanded(lightning_dir),
                     network=network,
                     listen=addr or (),
                     connect=connect or (),
@@ -94,22 +100,20 @@ def command(
                 raise Failure(str(error), USAGE) from error
             return await _serve(node, printer)
 
-    raise typer.Exit(execute(serve, printer, uvloop=uvloop))
+    raise typer.Exit(execute(serve, printer, uvloop=uvloop, limit=_LIMIT))
 
 
 async def _serve(node: Node, printer: Printer) -> int:
-    # As lightningd: a peer is a socket, and the usual 1024 are few
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    loop = asyncio.get_running_loop()
+    _allow_many_files()
     starting = asyncio.create_task(node.start())
 
-    def ask_to_stop(name: str) -> None:
-        node.stop(f"{name}: shutting down")
+    def ask_to_stop(number: signal.Signals) -> None:
+        node.stop(f"{number.name}: shutting down")
         starting.cancel()  # if it is still under way
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, ask_to_stop, number.name)
+    on_stop(ask_to_stop)
+    on_hangup(node.log.reopen)
+    on_abandon(node.abandon, node.holdups)
     try:
         await starting
     except asyncio.CancelledError:
@@ -128,6 +132,16 @@ async def _serve(node: Node, printer: Printer) -> int:
     finally:
         await node.aclose()
     return 0
+
+
+def _allow_many_files() -> None:
+    """Do as lightningd: a peer is a socket, and the usual 1024 are few."""
+    soft, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != most:
+        with contextlib.suppress(
+            ValueError, OSError
+        ):  # some systems have no limit, and yet do not allow to ask for that
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 @contextlib.contextmanager
@@ -153,6 +167,17 @@ def _log(level: str, path: Path | None) -> Iterator[Log]:
         stack.callback(root.removeHandler, handler)
         stack.callback(LIMITED.flush)
         yield log
+
+
+def expanded(lightning_dir: Path) -> Path:
+    """Give the whole path of the directory, ``~`` looked up. Raises `Failure` where nobody knows a home."""
+    try:
+        return lightning_dir.expanduser().absolute()
+    except FileNotFoundError:
+        raise Failure(f"{lightning_dir}: the current folder is gone; give a whole path", USAGE) from None
+    except RuntimeError:
+        text = f"{lightning_dir}: there is no home directory, as HOME is not set and user {os.getuid()} is in no passwd"
+        raise Failure(f"{text}; set HOME, or give --lightning-dir DIR", USAGE) from None
 
 
 def read_plugin_options(arguments: Sequence[str]) -> list[tuple[str, str | None]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import threading
 from collections.abc import Callable
 from typing import Final
@@ -52,7 +53,13 @@ class Outlet:
                 data, self._waiting = memoryview(b"".join(self._waiting)), []
             try:
                 while data:
-                    written = os.write(self._descriptor, data)
+                    try:
+                        written = os.write(self._descriptor, data)
+                    except BlockingIOError:  # whoever we share it with does not want to wait for a reader; we do
+                        poll = select.poll()
+                        poll.register(self._descriptor, select.POLLOUT)
+                        poll.poll()
+                        continue
                     data = data[written:]
                     with self._changed:
                         self._size -= written

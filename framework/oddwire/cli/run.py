@@ -15,12 +15,14 @@ import typer
 
 from oddwire.app import Application, Extension, PluginManager, hookimpl
 from oddwire.cli.console import Console
+from oddwire.cli.ending import on_stop
 from oddwire.cli.events import Event, Printer
 from oddwire.cli.extras import describe_options, own_options, read_extras
 from oddwire.cli.keyfile import sole_use
 from oddwire.cli.options import Connect, ConnectTimeout, DataDir, Json, Listen, Network, Proxy, Uvloop, Verbose
 from oddwire.cli.reporter import Reporter, log_to
 from oddwire.cli.session import call_when_broken, execute, loading, make_app, make_transport, start
+from oddwire.cli.surroundings import prepare
 from oddwire.errors import DefinitionError
 from oddwire.proto.bolt1 import DEFAULT_NETWORK
 from oddwire.transports.bolt8 import Bolt8Limits, Bolt8Transport
@@ -106,6 +108,7 @@ def run_extension(extension: Extension, argv: Sequence[str] | None = None) -> No
 
     ``argv`` is what follows the program's name, by default that of the command line.
     """
+    prepare()
     typed = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
     def alone(
@@ -180,13 +183,13 @@ async def _serve_on(transport: Bolt8Transport, program: _Program, options: _Opti
     app = make_app(printer, *waiting, transport=transport, plugins=plugins, options=given, store=store)
     call_when_broken(printer, app.stop)
     await start(app)
+    on_stop(lambda _: app.stop())
     if not options.listen and not options.connect:
         printer.remark("neither --listen nor --connect: nobody is reached but whom an extension dials")
     if not waiting:
         Console(app, printer).start()
-    # Called when signals are taken care of: who reads the URI may send one at once
     asyncio.get_running_loop().call_soon(_announce, app, printer)
-    await app.run_until_stopped()
+    await app.run_until_stopped(signals=False)
 
 
 def _announce(app: Application, printer: Printer) -> None:

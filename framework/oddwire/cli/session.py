@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import signal
 import warnings
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from oddwire.app import Application, PluginManager, relax_collector
+from oddwire.cli.ending import LIMIT, Ending, importing, signal_code, watch_over
 from oddwire.cli.events import Printer
 from oddwire.cli.failure import FAILED, USAGE, Failure
 from oddwire.cli.keyfile import ephemeral_key, load_key
@@ -17,24 +20,36 @@ from oddwire.errors import DefinitionError, OddwireError
 from oddwire.logs import LIMITED, get_logger
 from oddwire.transports.bolt8 import Bolt8Limits, Bolt8Transport
 
-__all__ = ["call_when_broken", "execute", "loading", "make_app", "make_transport", "start"]
+__all__ = ["call_when_broken", "execute", "loading", "make_app", "make_transport", "spell_error", "start"]
 
 logger = get_logger("oddwire.cli")
 
 
-def execute(main: Callable[[], Coroutine[Any, Any, int]], printer: Printer, *, uvloop: bool = False) -> int:
-    """Run a command to its end and give its exit code. A `Failure` is printed; so is what else can be foreseen."""
+def execute(
+    main: Callable[[], Coroutine[Any, Any, int]], printer: Printer, *, uvloop: bool = False, limit: float = LIMIT
+) -> int:
+    """Run a command to its end and give its exit code. A `Failure` is printed; so is what else can be foreseen.
+
+    A signal ends it, and so does the time: see `Ending`, whose ``limit`` this is.
+    """
     relax_collector()  # the process is ours
-    code = _run(main, printer, uvloop)
-    LIMITED.flush()
-    printer.close()
-    return code or (FAILED if printer.lost else 0)
+    with Ending(printer, limit) as ending:
+        code = _run(main, printer, uvloop, ending)
+        ending.closing()
+        LIMITED.flush()
+        printer.close()
+        code = code or (FAILED if printer.lost else 0)
+        ending.finish(code)
+    return code
 
 
-def _run(main: Callable[[], Coroutine[Any, Any, int]], printer: Printer, uvloop: bool) -> int:
+def _run(main: Callable[[], Coroutine[Any, Any, int]], printer: Printer, uvloop: bool, ending: Ending) -> int:
     try:
-        with asyncio.Runner(loop_factory=_uvloop() if uvloop else None) as runner:
-            return runner.run(main())
+        runner = asyncio.Runner(loop_factory=_uvloop() if uvloop else None)
+        try:
+            return ending.run(runner, main)
+        finally:
+            ending.close(runner)
     except Failure as failure:
         printer.failure(str(failure))
         return failure.code
@@ -42,8 +57,19 @@ def _run(main: Callable[[], Coroutine[Any, Any, int]], printer: Printer, uvloop:
         logger.debug("the whole story:", exc_info=True)
         printer.failure(str(error))
         return FAILED
+    except OSError as error:
+        logger.debug("the whole story:", exc_info=True)
+        printer.failure(spell_error(error))
+        return FAILED
     except KeyboardInterrupt:
-        return 130  # as a shell reports the death by SIGINT
+        return signal_code(ending.first or signal.SIGINT)
+
+
+def spell_error(error: OSError) -> str:
+    """Write what the system refused on one line: ``/some/file: Read-only file system``."""
+    where = "" if error.filename is None else f"{error.filename}: "
+    remedy = "; raise the limit, ulimit -n" if error.errno in (errno.EMFILE, errno.ENFILE) else ""
+    return f"{where}{error.strerror or error}{remedy}"
 
 
 def make_transport(
@@ -73,7 +99,9 @@ def make_app(
 ) -> Application:
     """Put the application together, as `loading` does. Raises `Failure`."""
     with loading(printer):
-        return Application(*extensions, transport=transport, plugins=plugins, options=options, store=store)
+        app = Application(*extensions, transport=transport, plugins=plugins, options=options, store=store)
+    watch_over(app.plugins)
+    return app
 
 
 @contextlib.contextmanager
@@ -82,7 +110,8 @@ def loading(printer: Printer) -> Iterator[None]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("default")
         try:
-            yield
+            with importing():
+                yield
         except DefinitionError as error:
             logger.debug("the whole story:", exc_info=True)
             raise Failure(str(error), USAGE) from error

@@ -242,6 +242,17 @@ class Node:
         if hasattr(self, "rpc"):
             await self.rpc.aclose()
 
+    def abandon(self) -> None:
+        """Kill every plugin, now: the process is about to end without `aclose`. For any thread."""
+        for plugin in self.plugins.everyone():
+            plugin.abandon()
+        if self._lock is not None and hasattr(self, "rpc"):
+            self.rpc_path.unlink(missing_ok=True)
+
+    def holdups(self) -> list[str]:
+        """Describe the plugins that a start or an end waits for. For any thread."""
+        return [text for plugin in self.plugins.everyone() if (text := plugin.holdup()) is not None]
+
     async def __aenter__(self) -> Self:
         await self.start()
         return self

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 
 import pytest
@@ -84,3 +85,23 @@ async def test_what_does_not_end_in_time_is_cancelled_and_what_that_starts_too(h
 
 async def test_nothing_to_settle() -> None:
     await Tasks().settle(3600.0)
+
+
+async def test_a_task_that_swallows_its_cancellation_is_named_and_left_behind(caplog) -> None:
+    tasks, going_on = Tasks(), True
+
+    async def stubborn() -> None:
+        while going_on:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(1000)
+
+    task = tasks.spawn(stubborn())
+    await asyncio.sleep(0)
+    await tasks.settle(0.0)
+    assert "does not end when it is cancelled: " in caplog.text
+    assert "stubborn at " in caplog.text
+    assert not task.done()
+    await tasks.settle(0.0)  # nobody waits for it again
+    going_on = False
+    task.cancel()
+    await asyncio.wait([task])

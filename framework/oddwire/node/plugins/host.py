@@ -167,6 +167,10 @@ class PluginHost:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.gather(*(plugin.reaped() for plugin in self._ended))
 
+    def everyone(self) -> list[Plugin]:
+        """Give all plugins, those included that have ended and are not reaped."""
+        return [*self._roster.plugins, *self._ended]
+
     # The RPC methods plugin and setconfig ------------------------------------------------------------
 
     async def plugin_start(

@@ -15,6 +15,7 @@ from oddwire.node.plugins.manifest import Manifest
 from oddwire.node.plugins.process import PluginLimits, PluginProcess
 from oddwire.node.plugins.services import MethodCall, Services
 from oddwire.node.plugins.texts import brief, id_prefix
+from oddwire.printable import printable
 
 __all__ = ["PLUGIN_ERROR", "PLUGIN_TERMINATED", "Passable", "Plugin", "PluginOwner", "PluginState"]
 
@@ -139,6 +140,19 @@ class Plugin:
             self._end(reason)
         else:
             self._process.kill(reason)
+
+    def holdup(self) -> str | None:
+        """Say what the node waits for this plugin to do, if it does."""
+        if self._expects_end and self.state is not PluginState.ENDED:
+            return f"plugin {printable(self.name)}, which was told to shut down"
+        if self.state in (PluginState.MANIFEST, PluginState.INIT):
+            return f"plugin {printable(self.name)}, {self.state.value}"
+        return None
+
+    def abandon(self) -> None:
+        """Kill the process and everything it started, without a word to anybody."""
+        if self._process is not None:
+            self._process.abandon()
 
     def _end(self, reason: str) -> None:
         if self._process is not None and self._process.ended_itself:

@@ -339,6 +339,12 @@ class PluginProcess:
             self._reap()
         self._on_end(reason)
 
+    def abandon(self) -> None:
+        """Kill the process and everything it started, and nothing else: the loop may not run any more."""
+        if not self.reaped.done():
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+
     def _read_last_stderr(self) -> None:
         # Why a plugin died stands in its last words
         try:
