@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import logging
 from collections.abc import Coroutine
 from typing import Any, Final
 
+from oddwire.logs import get_logger
 from oddwire.printable import printable
 
 __all__ = ["Tasks"]
 
-logger = logging.getLogger("oddwire.app")
+logger = get_logger("oddwire.app")
 
 _UNWINDING: Final = 2.0  # seconds that cancelled tasks have for what they do in the end
 
