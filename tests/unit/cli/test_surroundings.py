@@ -132,8 +132,9 @@ async def test_commands_work_there(run, tmp_path: Path, name: str) -> None:
     )
     codes = dict.fromkeys(services, 0) | {command: code for command, (_, code) in brief.items()}
     for (command, code), (found, _, err) in zip(codes.items(), ends, strict=True):
-        # Before it takes signals SIGTERM is the kernel's: a busy machine may be that late
-        assert found == code or (command in services and found == -signal.SIGTERM), (command, err)
+        # Before it takes signals SIGTERM is the kernel's, and while it imports it ends at once: a busy machine may be late
+        ended = (code, -signal.SIGTERM, 128 + signal.SIGTERM) if command in services else (code,)
+        assert found in ended, (command, err)
         assert "Traceback" not in err, command
         assert code == 0 or name in ("stderr closed", "all closed") or len(err.splitlines()) == 1, (command, err)
 
