@@ -21,8 +21,9 @@ FLOORS = {
     "oddwire.errors": 0,
     "oddwire.files": 0,
     "oddwire.lazy": 0,
+    "oddwire.logformat": 0,
     "oddwire.logs": 0,
-    "oddwire.printable": 0,
+    "oddwire.printable": -1,  # errors tell what others said
     "oddwire.values": 0,
     "oddwire.databases": 1,
     "oddwire.proto": 1,

@@ -45,6 +45,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
+from oddwire.printable import printable
+
 __all__ = [
     "AuthenticationFailed",
     "CodecError",
@@ -287,10 +289,10 @@ class ReplyTimeout(SessionError, TimeoutError):
 
 
 class RemoteFailure(SessionError):
-    """The peer's handler failed; ``code`` and ``text`` are what it chose to tell."""
+    """The peer's handler failed; ``code`` and ``text`` are what it chose to tell; ``str`` is that text `printable`."""
 
     def __init__(self, text: str, *, code: int = 0) -> None:
-        super().__init__(text)
+        super().__init__(printable(text))
         self.code = code
         self.text = text
 

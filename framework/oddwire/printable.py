@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from typing import Final
 
-__all__ = ["indented", "printable"]
+__all__ = ["indented", "printable", "printable_json", "quoted"]
 
 # Joiners are part of how some scripts and emoji are written, and move nothing.
 _HARMLESS: Final = frozenset("\u200c\u200d")
@@ -14,15 +13,32 @@ _HARMLESS: Final = frozenset("\u200c\u200d")
 _STEERING: Final = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
 
 
+def _steers(character: str) -> bool:
+    from unicodedata import category  # a library of its own, which is not needed before somebody writes so
+
+    return category(character) in _STEERING and character not in _HARMLESS
+
+
 def _escape(match: re.Match[str]) -> str:
     character = match[0]
     known = _KNOWN.get(character)
     if known is not None:
         return known
-    if unicodedata.category(character) not in _STEERING or character in _HARMLESS:
+    if not _steers(character):
         return character
     code = ord(character)
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def _escape_in_json(match: re.Match[str]) -> str:
+    character = match[0]
+    if not _steers(character):
+        return character
+    code = ord(character)
+    if code < 0x10000:
+        return f"\\u{code:04x}"
+    code -= 0x10000
+    return f"\\u{0xD800 + (code >> 10):04x}\\u{0xDC00 + (code & 0x3FF):04x}"
 
 
 _KNOWN: Final = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
@@ -44,3 +60,26 @@ def indented(text: str, indent: str = "  ") -> str:
     Only ``\n`` ends a line here; a carriage return or any other separator is escaped.
     """
     return "\n".join(indent + printable(line) for line in text.split("\n"))
+
+
+def printable_json(document: str) -> str:
+    r"""Return a JSON document with the same meaning that does nothing to a terminal: see `printable`.
+
+    What would is written as JSON writes it, ``\u009b``, also lone surrogates; line breaks between values are kept.
+    """
+    return "\n".join(_SUSPECT.sub(_escape_in_json, line) for line in document.split("\n"))
+
+
+def quoted(text: str) -> str:
+    r"""Return a text as Python writes it, in quotes, yet with all that is harmless as it is: ``'\u3000'`` is a space.
+
+    It reads back as the same text, and is `printable`.
+    """
+    if text.isprintable():
+        return repr(text)
+    mark = '"' if "'" in text and '"' not in text else "'"
+    return f"{mark}{printable(_escaped(text, mark))}{mark}"
+
+
+def _escaped(text: str, mark: str) -> str:
+    return text.replace("\\", "\\\\").replace(mark, f"\\{mark}")

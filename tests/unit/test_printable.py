@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
+import json
 import sys
 import unicodedata
 
 import pytest
 
-from oddwire.printable import indented, printable
+from oddwire.printable import indented, printable, printable_json, quoted
 
 
 @pytest.mark.parametrize(
@@ -57,3 +59,27 @@ def test_every_character_comes_out_printable_and_can_be_encoded() -> None:
 
 def test_lines_of_a_longer_text_cannot_begin_where_others_do() -> None:
     assert indented("Traceback\n  File\r\nERROR forged\x1b[0m") == "  Traceback\n    File\\r\n  ERROR forged\\x1b[0m"
+
+
+EVERYTHING = [chr(code) for code in (*range(0x3100), 0xD800, 0xFEFF, 0x1F680, 0xE0041, 0x10FFFF)]
+
+
+def test_json_keeps_its_meaning_and_its_lines() -> None:
+    value = {"a\x9b": [" ".join(EVERYTHING), {"東京": "\u202e"}], "b": 1}
+    written = json.dumps(value, ensure_ascii=False, indent=3)
+    shown = printable_json(written)
+    assert json.loads(shown) == value
+    shown.encode()
+    assert shown.count("\n") == written.count("\n")
+    assert all(printable(line) == line for line in shown.split("\n"))
+    assert "東京" in shown
+
+
+def test_quoted_reads_back_and_hides_nothing_that_is_harmless() -> None:
+    text = "".join(EVERYTHING)
+    assert ast.literal_eval(quoted(text)) == text
+    assert printable(quoted(text)) == quoted(text)
+    for harmless in ("plain", "東京\u3000都", "\U0001f469\u200d\U0001f680", "a\xa0b"):
+        assert quoted(harmless) == f"'{harmless}'"
+    assert quoted("it's\u3000") == '"it\'s\u3000"'
+    assert quoted("\\\x1b'\"") == r"""'\\\x1b\'"'"""

@@ -18,6 +18,7 @@ from oddwire.app.services import Services
 from oddwire.codecs.registry import Registry
 from oddwire.errors import ExtensionError, LocalProtocolError, OddwireError, TransportError
 from oddwire.logs import get_logger
+from oddwire.printable import printable
 from oddwire.transports.base import Manifest, NodeId, PeerInfo, Transport
 
 if TYPE_CHECKING:
@@ -404,4 +405,5 @@ def reason_of(error: BaseException) -> str:
     """Say why an application cannot start, in a line."""
     if isinstance(error, asyncio.CancelledError):
         return "stopped before it had started"
-    return str(error) if isinstance(error, OddwireError) else f"{type(error).__name__}: {error}".removesuffix(": ")
+    text = str(error) if isinstance(error, OddwireError) else f"{type(error).__name__}: {error}".removesuffix(": ")
+    return printable(text)

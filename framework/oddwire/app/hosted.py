@@ -11,8 +11,9 @@ import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
 
 from oddwire.app.assembly import Assembly
 from oddwire.app.collector import hold_collector, relax_collector
@@ -20,7 +21,9 @@ from oddwire.app.hookspecs import hookimpl
 from oddwire.app.plugins import PluginManager
 from oddwire.app.program import on_fork
 from oddwire.errors import OddwireError
+from oddwire.logformat import LineFormatter
 from oddwire.logs import LIMITED, get_logger
+from oddwire.printable import printable
 
 if TYPE_CHECKING:
     import asyncio
@@ -62,7 +65,8 @@ def run_hosted(*extensions: object, receive: Literal["hook", "notification"] = "
     """
     hold_collector()  # plugin files come here at once
     if not is_hosted():
-        sys.exit(f"{sys.argv[0]} is a plugin: lightningd --plugin={os.path.abspath(sys.argv[0])} runs it")  # noqa: PTH100
+        path = os.path.abspath(sys.argv[0])  # noqa: PTH100 - pathlib takes its time to load
+        sys.exit(printable(f"{sys.argv[0]} is a plugin: lightningd --plugin={path} runs it"))
     from oddwire.transports.cln.guard import take_stdio
     from oddwire.transports.cln.opening import Opening
 
@@ -73,6 +77,7 @@ def run_hosted(*extensions: object, receive: Literal["hook", "notification"] = "
     root = logging.getLogger()
     root.setLevel(logging.INFO)
     root.addHandler(log)
+    threading.excepthook, sys.unraisablehook = _end_thread, _ignore
     host = _Host()
     host.prepare()
     loaded = _load(extensions)
@@ -107,7 +112,7 @@ class _NodeLog(logging.Handler):
         super().__init__(logging.INFO)
         self.addFilter(LIMITED)  # it has everybody's records
         self.write = write
-        self.setFormatter(logging.Formatter("%(name)s: %(message)s"))
+        self.setFormatter(LineFormatter("%(name)s: %(message)s"))
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -116,6 +121,19 @@ class _NodeLog(logging.Handler):
             self.handleError(record)
             return
         self.write(next(name for level, name in _LEVELS if record.levelno >= level), text)
+
+
+def _end_thread(arguments: threading.ExceptHookArgs) -> None:
+    """Log what has ended a thread: Python would print it as it is on stderr, which is the node's."""
+    if arguments.exc_type is not SystemExit:
+        name = "no name" if arguments.thread is None else arguments.thread.name
+        logger.error("a thread, %s, ended with an exception", name, exc_info=arguments.exc_value)
+
+
+def _ignore(arguments: Any) -> None:
+    """Log an exception that nobody can be told of."""
+    text = arguments.err_msg or "an exception is ignored in"
+    logger.error("%s: %r", text, arguments.object, exc_info=arguments.exc_value)
 
 
 def _load(extensions: Sequence[object]) -> Assembly | Exception | SystemExit:

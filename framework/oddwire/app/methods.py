@@ -13,6 +13,7 @@ from oddwire.app.rpc import RpcMethod, bind_parameters
 from oddwire.errors import ExtensionError, NodeRefused, OddwireError
 from oddwire.jsonrpc.parameters import INTERNAL_ERROR, INVALID_PARAMS, LIGHTNINGD, Parameter
 from oddwire.logs import get_logger
+from oddwire.printable import printable
 from oddwire.transports.base import HostMethod
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ class Methods:
             raise
         except (OddwireError, ValueError) as error:
             logger.info("RPC method %s of %r: %s: %s", method.rpc.name, method.owner, type(error).__name__, error)
-            raise NodeRefused(str(error) or type(error).__name__, code=LIGHTNINGD) from error
+            raise NodeRefused(printable(str(error)) or type(error).__name__, code=LIGHTNINGD) from error
         except BaseException as error:
             if must_pass(error):
                 raise

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
 from oddwire.app.plain import to_plain
 from oddwire.cli.outlet import Outlet
+from oddwire.printable import printable, printable_json
 from oddwire.proto.keys import NodeId
 from oddwire.schema import Message, schema_of
 from oddwire.schema.text import show_fields, show_value
 
-__all__ = ["Event", "Printer", "short_id"]
+__all__ = ["Event", "Printer", "json_line", "short_id"]
 
 _COLOURS = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 _NO_COLOUR = dict.fromkeys(_COLOURS, "")
@@ -28,10 +30,11 @@ _NO_COLOUR = dict.fromkeys(_COLOURS, "")
 class Event:
     """One thing that happened. ``time`` is seconds since 1970; ``latency`` seconds; ``text`` a reason or an error.
 
-    ``schema`` is the dotted name, ``chat.Say``; None for a payload of a type no loaded extension knows.
+    ``schema`` is the dotted name, ``chat.Say``; None for a payload of a type no loaded extension knows. ``method`` is
+    the RPC method that was called, and ``value`` what it gave, as JSON can hold it.
     """
 
-    event: Literal["listening", "connected", "disconnected", "received", "sent", "error"]
+    event: Literal["listening", "connected", "disconnected", "received", "sent", "result", "error"]
     time: float = field(default_factory=time.time)
     uri: str | None = None
     peer: NodeId | None = None
@@ -42,6 +45,8 @@ class Event:
     payload: bytes | None = None
     latency: float | None = None
     text: str | None = None
+    method: str | None = None
+    value: Any = None
 
     def to_json(self) -> str:
         """Write one line of JSON, with the keys that apply."""
@@ -56,12 +61,14 @@ class Event:
             "message": None if self.message is None else to_plain(self.message, show_value),
             "payload": None if self.payload is None else self.payload.hex(),
             "latency": None if self.latency is None else round(self.latency, 6),
+            "method": self.method,
             ("message" if self.event == "error" else "reason"): self.text,
         }
-        return json.dumps({key: value for key, value in values.items() if value is not None})
+        shown = {key: value for key, value in values.items() if value is not None}
+        return json_line({**shown, "value": self.value} if self.event == "result" else shown)
 
     def to_text(self, colour: bool = False) -> str:
-        """Write one line for people."""
+        """Write one line for people; what others say is `printable` in it."""
         codes = _COLOURS if colour else _NO_COLOUR
 
         def paint(name: str, text: str) -> str:
@@ -70,13 +77,15 @@ class Event:
         peer = "" if self.peer is None else short_id(self.peer)
         match self.event:
             case "listening":
-                return f"{paint('green', 'listening')}     {paint('bold', self.uri or '')}"
+                return f"{paint('green', 'listening')}     {paint('bold', printable(self.uri or ''))}"
             case "connected":
-                return f"{paint('green', 'connected')}     {peer}  {self.address or ''}".rstrip()
+                return f"{paint('green', 'connected')}     {peer}  {printable(self.address or '')}".rstrip()
             case "disconnected":
-                return f"{paint('yellow', 'disconnected')}  {peer}  {self.text or ''}".rstrip()
+                return f"{paint('yellow', 'disconnected')}  {peer}  {printable(self.text or '')}".rstrip()
             case "error":
-                return f"{paint('red', 'error')}         {peer + '  ' if peer else ''}{self.text}"
+                return f"{paint('red', 'error')}         {peer + '  ' if peer else ''}{printable(self.text or '')}"
+            case "result":
+                return printable_json(json.dumps(self.value, ensure_ascii=False))
         arrow = paint("cyan", "<-") if self.event == "received" else paint("green", "->")
         latency = "" if self.latency is None else paint("dim", f"  {self.latency * 1000:.2f} ms")
         remark = "" if self.text is None else paint("dim", f"  ({self.text})")
@@ -89,8 +98,8 @@ class Event:
         if self.message is None:
             what = f"{number} {size}"
             return f"{what} {payload[2:34].hex()}{'...' if len(payload) > 34 else ''}".rstrip()
-        values = show_fields(schema_of(self.message), self.message, " ")
-        return f"{paint('bold', self.schema or '')} {number} {size} {values}".rstrip()
+        values = printable(show_fields(schema_of(self.message), self.message, " "))
+        return f"{paint('bold', printable(self.schema or ''))} {number} {size} {values}".rstrip()
 
 
 class Printer:
@@ -120,8 +129,18 @@ class Printer:
         self.remark(f"oddwire: {text}")
 
     def remark(self, text: str) -> None:
-        """Print a line on stderr."""
-        print(f"{text}\n", end="", file=self._stderr, flush=True)  # in one write: stdout's lines come from a thread
+        """Print a line on stderr, made `printable`."""
+        self.log(printable(text))
+
+    def log(self, text: str) -> None:
+        """Print on stderr what is safe to show already, as `LineFormatter` makes it. Never raises for who reads it."""
+        # What a log says must not fail whoever logs, as when stderr is a pipe that nobody reads any more
+        with contextlib.suppress(OSError, ValueError):
+            try:
+                print(f"{text}\n", end="", file=self._stderr, flush=True)  # in one write: stdout's come from a thread
+            except UnicodeEncodeError as error:  # something else stands for stderr, which spells what it cannot say
+                spelled = text.encode(error.encoding, "backslashreplace").decode(error.encoding)
+                print(f"{spelled}\n", end="", file=self._stderr, flush=True)
 
     def line(self, text: str) -> None:
         """Print a line on stdout; does not wait for who reads it, unless that one is far behind."""
@@ -144,6 +163,11 @@ class Printer:
             self.remark(f"oddwire: stdout: {error.strerror}")
         if self.on_broken is not None:
             self.on_broken()
+
+
+def json_line(values: Mapping[str, Any]) -> str:
+    """Write an object as one line of JSON: ASCII without a control character. Raises `ValueError`, `TypeError`."""
+    return json.dumps(values, allow_nan=False).replace("\x7f", "\\u007f")  # the one that `json` leaves as it is
 
 
 def _nowhere() -> TextIO:

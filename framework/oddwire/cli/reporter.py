@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from oddwire.app import TraceEvent, hookimpl
 from oddwire.cli.events import Event, Printer
 from oddwire.errors import OddwireError
+from oddwire.logformat import LineFormatter
 from oddwire.logs import LIMITED, cut, guard_process
 from oddwire.proto.keys import NodeId
 from oddwire.schema import Message, schema_of
@@ -56,8 +57,9 @@ class Reporter:
     @hookimpl
     def message_traced(self, app: Application, event: TraceEvent) -> None:
         """Print it; a message that does not decode is printed as received, and what is wrong with it as an error."""
-        if event.peer not in self._shown:
-            self._connected(app.peer(event.peer))
+        # One that is not connected may be sent a reliable message, which waits for it
+        if event.peer not in self._shown and (peer := app.peer(event.peer)).info is not None:
+            self._connected(peer)
         if event.direction == "refused":
             what = f"{self._names.get(event.type_id, 'type')} {event.type_id:#06x}"
             self._printer.event(self._error(event, f"{what} refused: {event.error}"))
@@ -114,14 +116,19 @@ class Reporter:
 class _Lines(logging.Handler):
     """The log, on stderr."""
 
-    def __init__(self, printer: Printer) -> None:
-        super().__init__()
+    def __init__(self, printer: Printer, level: int = logging.NOTSET) -> None:
+        super().__init__(level)
         self.addFilter(LIMITED)
         self._printer = printer
-        self.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+        self.setFormatter(LineFormatter("%(levelname)s %(name)s: %(message)s"))
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._printer.remark(self.format(record))
+        try:
+            text = self.format(record)
+        except Exception:  # arguments that do not fit the message
+            self.handleError(record)
+        else:
+            self._printer.log(text)
 
 
 class _Errors(logging.Handler):
@@ -133,11 +140,20 @@ class _Errors(logging.Handler):
         self._printer = printer
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._printer.event(Event(event="error", text=record.getMessage()))
+        try:
+            text = record.getMessage()
+        except Exception:
+            self.handleError(record)
+        else:
+            self._printer.event(Event(event="error", text=text))
 
 
 def log_to(printer: Printer, level: int = logging.INFO) -> None:
-    """Send oddwire's log to stderr, and, with JSON, the transports' troubles to stdout as events too."""
+    """Send oddwire's log to stderr, and, with JSON, the transports' troubles to stdout as events too.
+
+    So are, from WARNING up, the records of others for which they have set up no handler: asyncio's, an extension's.
+    """
+    logging.lastResort = _Lines(printer, logging.WARNING)
     guard_process()
     logger = logging.getLogger("oddwire")
     logger.setLevel(level)

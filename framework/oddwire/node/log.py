@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
+from oddwire.logformat import LineFormatter
 from oddwire.logs import LogLimiter, LogLimits, cut
+from oddwire.printable import printable
 
 __all__ = ["LEVELS", "Line", "Log", "LogHandler", "Out", "level_number"]
 
@@ -26,7 +28,6 @@ _TYPES: Final = {
     "unusual": "UNUSUAL",
     "broken": "BROKEN",
 }
-_UNPRINTABLE: Final = dict.fromkeys((*range(32), *range(127, 160)), "?")
 
 
 def level_number(name: str) -> int:
@@ -112,7 +113,7 @@ class Log:
         return _NUMBERS[level] >= self._keep
 
     def __call__(self, level: str, text: str, source: str = "lightningd", node_id: str | None = None) -> None:
-        """Write one line, or count it as left out. Control characters become ``?``. Raises `ValueError` for no level.
+        """Write one line, made `printable`, or count it as left out. Raises `ValueError` for no level.
 
         What is about the peer ``node_id``, or comes from a plugin, is limited.
         """
@@ -150,7 +151,7 @@ class Log:
 
     def _take(self, number: int, text: str, source: str = "lightningd", node_id: str | None = None) -> None:
         elapsed = time.monotonic() - self._began
-        line = Line(time.time(), LEVELS[number], source, text.translate(_UNPRINTABLE), node_id, elapsed)
+        line = Line(time.time(), LEVELS[number], printable(source), printable(text), node_id, elapsed)
         self._keep_line(line)
         if number < self.level:
             return
@@ -212,6 +213,9 @@ class Log:
             yield {**entry, "source": line.source, "log": line.text}
 
 
+_FORMATTER: Final = LineFormatter()
+
+
 class LogHandler(logging.Handler):
     """Brings what oddwire's modules log by way of `logging` into a `Log`."""
 
@@ -222,11 +226,9 @@ class LogHandler(logging.Handler):
         self._log = log
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one record; a traceback becomes lines of debug level."""
+        """Write one record; a traceback becomes indented lines of debug level."""
         level = next((name for number, name in self._NAMES if record.levelno >= number), "debug")
         source = record.name.removeprefix("oddwire.")
         self._log(level, record.getMessage(), source)
-        if record.exc_info:
-            formatted = record.exc_text or logging.Formatter().formatException(record.exc_info)
-            for line in formatted.splitlines():
-                self._log("debug", line, source)
+        for line in _FORMATTER.details(record):
+            self._log("debug", line, source)

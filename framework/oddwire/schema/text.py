@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Any
 
+from oddwire.printable import quoted
 from oddwire.proto.keys import PublicKey
 from oddwire.schema.record import Record
 
@@ -31,8 +32,8 @@ def show_value(value: Any) -> str:
         return value.hex()
     if isinstance(value, str):
         if len(value) <= 2 * LONGEST:
-            return repr(value)
-        return f"{value[:LONGEST]!r}…({len(value)} characters)"
+            return quoted(value)
+        return f"{quoted(value[:LONGEST])}…({len(value)} characters)"
     if isinstance(value, tuple | list):
         shown = ", ".join(show_value(element) for element in value[:LONGEST])
         more = f", …({len(value)} elements)" if len(value) > LONGEST else ""

@@ -23,7 +23,7 @@ G = "0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798"
 PEER = "02c6047f9441ed7d6d3045406e95c07cd85c778e4b8cef3ca7abac09b95c709ee5"
 
 QUOTE = """
-import asyncio, logging, os, sys, time, warnings
+import asyncio, logging, os, sys, threading, time, warnings
 from oddwire import Context, Extension, Message, message
 
 print("printed at import")
@@ -74,10 +74,24 @@ async def ask(context: Context, ask: Ask) -> Answer:
             context.app.stop()
         case "warn":
             warnings.warn("this is odd", stacklevel=1)
+        case "thread":
+            thread = threading.Thread(target=fail, name="worker")
+            thread.start()
+            thread.join()
+            Odd()
     return Answer(text=ask.what.encode())
 
 async def leave():
     sys.exit(4)
+
+def fail():
+    raise ValueError("\x1b[2J\\nforged")
+
+class Odd:
+    def __repr__(self):
+        return "odd"
+    def __del__(self):
+        fail()
 
 @extension.rpc("quote-show")
 async def show(context: Context, what: str = "options") -> object:
@@ -252,11 +266,20 @@ async def test_all_that_is_printed_and_logged_goes_to_the_nodes_log(run: Run) ->
     await node.start()
     await node.say("print")
     await node.say("warn")
+    await node.say("thread")
     assert await node.logged("printed at import") == "info printed at import"
     assert await node.logged("printed in a handler") == "info printed in a handler"
-    assert await node.logged("somebody: starting") == "unusual somebody: starting"
-    assert await node.logged("in two lines") == "unusual in two lines"
+    # A line break in a message could be a peer's: what follows it would pass for a line of its own
+    text = "somebody: starting\\nin two lines"
+    assert await node.logged(text) == f"unusual {text}"
     await node.document(lambda document: "UserWarning: this is odd" in document.get("params", {}).get("message", ""))
+    # What Python prints on stderr would be as it is there, and that is the node's
+    line = "oddwire.app: a thread, worker, ended with an exception"
+    assert await node.logged(line) == f"broken {line}"
+    assert await node.logged("  forged") == "broken   forged"
+    ignored = "oddwire.app: an exception is ignored in: <function Odd.__del__"
+    await node.document(lambda document: document.get("params", {}).get("message", "").startswith(ignored))
+    assert not any("\x1b" in line for line in node.logs)
     assert not any("nobody wants to know" in line for line in node.logs)
     assert node.raw.startswith(b'{"jsonrpc":"2.0"')
 

@@ -45,6 +45,8 @@ async def do(context: Context, what: str) -> object:
             raise PeerNotConnected("no connection", node_id=G)
         case "value":
             raise ValueError("should be odd")
+        case "foreign":
+            raise ValueError("the peer says \x9b2J\n\u202e東京\ud800")
         case "silent":
             raise ValueError
         case "bug":
@@ -92,6 +94,7 @@ async def test_the_host_gets_json(app: Application) -> None:
         ("refuse", -42, "no such channel", False),
         ("peer", -1, "no connection", False),
         ("value", -1, "should be odd", False),
+        ("foreign", -1, r"the peer says \x9b2J\n\u202e東京\ud800", False),  # lightning-cli would print it as it is
         ("silent", -1, "ValueError", False),
         ("bug", -32603, "quote-do: internal error (see logs)", True),
         ("exit", -32603, "quote-do: internal error (see logs)", True),

@@ -33,6 +33,11 @@ class Terminal(io.StringIO):
         return True
 
 
+class Gone(io.StringIO):
+    def write(self, text: str) -> int:
+        raise BrokenPipeError
+
+
 def test_json_has_the_keys_that_apply() -> None:
     assert json.loads(MESSAGE.to_json()) == {
         "event": "received",
@@ -57,7 +62,7 @@ def test_json_gives_a_reason_for_a_disconnection_and_a_message_for_an_error() ->
 
 
 def test_json_is_one_line_of_ascii() -> None:
-    written = Event(event="error", text="a\nb ⚡ \x1b[2J").to_json()
+    written = Event(event="error", text="a\nb ⚡ \x1b[2J \x7f\ud800").to_json()
     assert written.isascii()
     assert written.isprintable()
 
@@ -78,6 +83,53 @@ def test_json_is_one_line_of_ascii() -> None:
 )
 def test_text_is_one_line_without_escapes(event: Event, text: str) -> None:
     assert event.to_text() == text
+
+
+FOREIGN = "\x1b[2J\nERROR forged \x9b\u202e\ud800 東京\u3000\U0001f469\u200d\U0001f680"
+SHOWN = "\\x1b[2J\\nERROR forged \\x9b\\u202e\\ud800 東京\u3000\U0001f469\u200d\U0001f680"
+
+
+@pytest.mark.parametrize(
+    ("event", "text"),
+    [
+        (Event(event="listening", uri=FOREIGN), f"listening     {SHOWN}"),
+        (Event(event="connected", peer=PEER, address=FOREIGN), f"connected     {short_id(PEER)}  {SHOWN}"),
+        (Event(event="disconnected", peer=PEER, text=FOREIGN), f"disconnected  {short_id(PEER)}  {SHOWN}"),
+        (Event(event="error", peer=PEER, text=FOREIGN), f"error         {short_id(PEER)}  {SHOWN}"),
+        (
+            Event(event="sent", peer=PEER, type_id=0x9101, schema="talk.Line", message=Line(text=FOREIGN), payload=b""),
+            f"-> {short_id(PEER)}  talk.Line 0x9101 [0 bytes] text='{SHOWN}'",
+        ),
+    ],
+)
+def test_what_others_say_is_printable(event: Event, text: str) -> None:
+    assert event.to_text() == text
+    assert event.to_text(colour=True).count("\x1b") % 2 == 0  # our own
+    assert json.loads(event.to_json())  # and there it is as it came
+    assert FOREIGN in json.loads(event.to_json()).values() or event.message is not None
+
+
+def test_a_result_is_there_though_it_is_nothing() -> None:
+    assert json.loads(Event(event="result", time=1.0, method="say").to_json()) == {
+        "event": "result",
+        "time": 1.0,
+        "method": "say",
+        "value": None,
+    }
+
+
+def test_what_goes_to_stderr_is_printable_and_never_fails() -> None:
+    err = io.StringIO()
+    Printer(stderr=err).remark(FOREIGN)
+    Printer(stderr=err).failure(FOREIGN)
+    assert err.getvalue() == f"{SHOWN}\noddwire: {SHOWN}\n"
+    Printer(stderr=Gone()).remark("nobody reads this")
+    narrow = io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors="strict")
+    Printer(stderr=narrow).remark("東")
+    assert narrow.buffer.getvalue() == b"\\u6771\n"  # type: ignore[attr-defined]
+    closed = io.StringIO()
+    closed.close()
+    Printer(stderr=closed).remark("nor this")
 
 
 def test_what_a_peer_sends_cannot_move_the_cursor() -> None:

@@ -150,8 +150,23 @@ async def test_a_message_before_the_greeting_is_told_after_the_connection() -> N
     assert kinds.count("connected") == 1
 
 
+async def test_one_that_is_not_connected_is_not_said_to_be() -> None:
+    network = MemoryNetwork()
+    watched = Watched(network)
+    async with watched.app, Application(answering(), transport=network.transport()) as other:
+        reporter = next(c.plugin for c in watched.app.plugins.contributions if c.name == "oddwire.cli")
+        waiting = TraceEvent(
+            direction="sent", peer=NodeId(other.node_id), type_id=0xFEFD, payload=b"\xfe\xfd", time=0.0
+        )
+        reporter.message_traced(watched.app, waiting)
+        assert [event["event"] for event in watched.events] == ["sent"]
+        await other.connect(watched.app.uris[0])
+    assert [event["event"] for event in watched.events] == ["sent", "connected", "disconnected"]
+
+
 @pytest.fixture
 def quiet_loggers() -> Iterator[None]:
+    last_resort = logging.lastResort
     names = ("oddwire", "oddwire.transports")
     kept = {name: (logging.getLogger(name).level, list(logging.getLogger(name).handlers)) for name in names}
     yield
@@ -159,6 +174,7 @@ def quiet_loggers() -> Iterator[None]:
         logging.getLogger(name).setLevel(level)
         logging.getLogger(name).handlers = handlers
     logging.getLogger("oddwire").propagate = True
+    logging.lastResort = last_resort
 
 
 @pytest.mark.usefixtures("quiet_loggers")
@@ -210,3 +226,32 @@ async def test_tells_what_nobody_handles_what_is_refused_and_what_is_lost() -> N
         "shy.Ask 0x9201 refused: not\nnow",
         "shy.Answer 0x9203 was not delivered: no reliable messages are taken here",
     ]
+@pytest.mark.usefixtures("quiet_loggers")
+def test_nothing_in_the_log_passes_for_another_line() -> None:
+    out, err = io.StringIO(), io.StringIO()
+    log_to(Printer(True, stdout=out, stderr=err))
+    forged = "\x1b[2J\nERROR oddwire.node: forged \x9b\u202e\ud800"
+    logging.getLogger("oddwire.transports.bolt8").warning("a peer sent %s", forged)
+    try:
+        raise ValueError(forged)
+    except ValueError:
+        logging.getLogger("oddwire.app").exception("failed")
+    lines = err.getvalue().splitlines()
+    assert (
+        lines[0]
+        == r"WARNING oddwire.transports.bolt8: a peer sent \x1b[2J\nERROR oddwire.node: forged \x9b\u202e\ud800"
+    )
+    assert [line for line in lines if not line.startswith("  ")] == [lines[0], "ERROR oddwire.app: failed"]
+    assert "\x1b" not in err.getvalue()
+    assert json.loads(out.getvalue())["message"] == f"a peer sent {forged}"
+
+
+@pytest.mark.usefixtures("quiet_loggers")
+def test_who_has_no_handler_logs_to_stderr_all_the_same() -> None:
+    err = io.StringIO()
+    log_to(Printer(stderr=err))
+    assert logging.lastResort is not None
+    record = logging.LogRecord("library", logging.WARNING, "", 0, "odd\n%s", ("\x1b",), None)
+    logging.lastResort.handle(record)
+    assert err.getvalue() == "WARNING library: odd\\n\\x1b\n"
+    assert logging.lastResort.level == logging.WARNING

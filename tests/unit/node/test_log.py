@@ -191,7 +191,7 @@ def test_what_the_modules_log() -> None:
         ("UNUSUAL", "a warning"),
         ("BROKEN", "an error"),
     ]
-    assert "ValueError: the reason" in texts(log)
+    assert "  ValueError: the reason" in texts(log)
     assert {line["source"] for line in log.lines("io")} == {"test_log"}
 
 

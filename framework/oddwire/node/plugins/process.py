@@ -273,7 +273,7 @@ class PluginProcess:
         self._line = rest
         for line in lines:
             for start in range(0, max(len(line), 1), limit):
-                self._on_stderr(line[start : start + limit].decode(errors="replace").rstrip("\r"))
+                self._on_stderr(line[start : start + limit].decode(errors="backslashreplace").rstrip("\r"))
 
     # The end -----------------------------------------------------------------------------------------
 
@@ -353,7 +353,7 @@ class PluginProcess:
             data = b""
         self._loop.remove_reader(self._stderr)
         for line in (self._line + data).splitlines():
-            self._on_stderr(line[: self._limits.line].decode(errors="replace"))
+            self._on_stderr(line[: self._limits.line].decode(errors="backslashreplace"))
 
     def _reap(self) -> None:
         if self._pidfd is not None:

@@ -397,4 +397,4 @@ class Channel:
             self._printed = b""
         for line in lines:
             if line.strip() and LIMITED.takes("print", len(line)):
-                self._writer.put_log("info", line.decode(errors="replace"))
+                self._writer.put_log("info", line.removesuffix(b"\r").decode(errors="backslashreplace"))

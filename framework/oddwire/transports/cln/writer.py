@@ -9,6 +9,7 @@ from collections import deque
 from typing import Final
 
 from oddwire.jsonrpc.framing import encode
+from oddwire.printable import printable
 
 __all__ = ["Level", "Writer"]
 
@@ -36,18 +37,18 @@ class Writer:
         self._queue.append(data)
 
     def put_log(self, level: Level, text: str) -> None:
-        """Queue lines for the node's log. They are dropped, and counted, while too many wait to be read."""
+        """Queue lines for the node's log, made `printable`; dropped, and counted, while too many wait to be read."""
         if level not in _LEVELS:
             level = "info"
-        for line in text.splitlines():
+        for line in text.removesuffix("\n").split("\n") if text else ():
             if len(self._queue) >= _MOST_LINES:
                 self._lost_lines += 1
                 continue
             if len(line) > _LINE:
                 line = f"{line[:_LINE]}... ({len(line)} characters)"
-            # lightningd prints a message as it came if it holds escapes that it does not know
-            line = line.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
-            self._queue.append(encode({"jsonrpc": "2.0", "method": "log", "params": {"level": level, "message": line}}))
+            # No escapes of JSON's are left in it: lightningd prints a message as it came if it does not know one
+            params = {"level": level, "message": printable(line)}
+            self._queue.append(encode({"jsonrpc": "2.0", "method": "log", "params": params}))
 
     def flush(self) -> bool:
         """Write what the node takes now; true if it takes no more, and something is left.

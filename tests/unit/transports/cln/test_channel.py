@@ -181,14 +181,14 @@ async def test_a_node_that_does_not_read_blocks_nobody(ends: Ends) -> None:
 
 
 async def test_log_lines(ends: Ends) -> None:
-    ends.channel.log("unusual", "one\ntwo\0 \udc80 ü")
+    ends.channel.log("unusual", "one\ntwo\0 \udc80 ü \x1b\x9b\u202e\r")
     ends.channel.log("no such level", "three")
     ends.channel.log("info", "")
     ends.channel.log("debug", "x" * 1_000_000)
     lines = [ends.read() for _ in range(4)]
     assert all(line["method"] == "log" and "id" not in line for line in lines)
     told = [(line["params"]["level"], line["params"]["message"]) for line in lines]
-    assert told[:3] == [("unusual", "one"), ("unusual", "two\\0 \\udc80 ü"), ("info", "three")]
+    assert told[:3] == [("unusual", "one"), ("unusual", "two\\x00 \\udc80 ü \\x1b\\x9b\\u202e\\r"), ("info", "three")]
     assert told[3][1] == "x" * 16384 + "... (1000000 characters)"
 
 
@@ -221,10 +221,10 @@ async def test_log_lines_that_nobody_reads_are_counted(ends: Ends) -> None:
 
 async def test_what_others_print_is_logged(ends: Ends) -> None:
     os.write(ends.printed, b"hel")
-    os.write(ends.printed, b"lo\n\nworld\xff\n")
+    os.write(ends.printed, b"lo\n\nworld\xff\x1b[2J\xc2\x9b\r\n")
     assert [ends.read()["params"] for _ in range(2)] == [
         {"level": "info", "message": "hello"},
-        {"level": "info", "message": "world\ufffd"},
+        {"level": "info", "message": "world\\xff\\x1b[2J\\x9b"},
     ]
     await asyncio.to_thread(os.write, ends.printed, b"y" * 50_000)
     assert ends.read()["params"]["message"].startswith("y" * 16384 + "... (")
