@@ -127,8 +127,10 @@ def reader_of(annotation: Any) -> Reader:
 
 
 def _text(value: Any) -> str:
-    if not isinstance(value, (str, int, float)) or not is_unicode(text := text_of(value)):
+    if not isinstance(value, (str, int, float)):
         raise ValueError("should be a string")
+    if not is_unicode(text := text_of(value)):
+        raise ValueError("should be a string that UTF-8 can say")
     return text
 
 
@@ -303,11 +305,13 @@ def _takes_one(cls: type) -> bool:
 
 
 def _made_of_text(cls: type) -> Reader:
+    is_path = hasattr(cls, "__fspath__")  # file names need not be UTF-8
+
     def read(value: Any) -> Any:
         if isinstance(value, cls):
             return value
         try:
-            return cls(_text(value))
+            return cls(value if is_path and isinstance(value, str) else _text(value))
         except (OddwireError, ValueError) as error:
             raise ValueError(str(error)) from None
         except ArithmeticError:  # decimal's

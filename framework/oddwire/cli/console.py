@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
-import json
+import difflib
 import os
 import select
 import sys
 import threading
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from oddwire.app import RpcMethod
+from oddwire.app.parameters import alternatives, evaluate
 from oddwire.app.plain import to_plain
-from oddwire.cli.events import Printer
+from oddwire.cli.events import Event, Printer
+from oddwire.cli.words import BLANKS, decoded, next_word, split_words, unquoted
 from oddwire.errors import OddwireError
 
 if TYPE_CHECKING:
@@ -24,16 +26,19 @@ if TYPE_CHECKING:
 
 __all__ = ["Console"]
 
-_CHUNK = 4096
+_CHUNK = 1 << 16
 _GLANCE = 0.5  # seconds
 
 
 class Console:
     """Reads lines, ``method parameter ...``, and calls RPC methods; with one loaded, its name may be left out.
 
-    The last parameter takes the rest of the line; the result is printed if the method was named. Without RPC methods
-    or with stdin closed it reads nothing, and from a terminal only while this is its foreground job. The end of a
-    terminal's input stops the application, that of a pipe or file only the reading.
+    Parameters are words as a shell reads them. A last one that is text takes the rest of the line as it is typed, but
+    for quotes around all of it; where the name of the only method is left out and it takes nothing but a text, that is
+    the whole line, quotes and all. The result is printed if the method was named, and with JSON always.
+
+    Without RPC methods or with stdin closed it reads nothing, and from a terminal only while this is its foreground
+    job. The end of a terminal's input stops the application, that of a pipe or file only the reading.
     """
 
     def __init__(self, app: Application, printer: Printer) -> None:
@@ -52,40 +57,58 @@ class Console:
 
     async def enter(self, line: str) -> None:
         """Carry out one line. What goes wrong is printed, never raised."""
-        if not line.strip():
+        if not line.strip(BLANKS):
             return
-        word, _, rest = line.strip().partition(" ")
-        method = named = self._methods.get(word)
+        start = len(line) - len(line.lstrip(BLANKS))
+        end = next((at for at in range(start, len(line)) if line[at] in BLANKS), len(line))
+        name = line[start:end]
+        method = named = self._methods.get(name)
         if method is None and len(self._methods) == 1:
-            (method,), rest = self._methods.values(), line.strip()
+            (method,) = self._methods.values()
+            end = 0
         if method is None:
-            self._printer.remark(f"there is no method {word!r}; there are: {', '.join(sorted(self._methods))}")
+            close = difflib.get_close_matches(name, self._methods, 1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            self._failed(f"there is no method {name!r}{hint}; there are: {', '.join(sorted(self._methods))}")
             return
-        # As many as the method takes: the last one may hold spaces
-        most = max(len(method.names) - 1, 0)
         try:
-            result = await self._app.call(method.name, *rest.split(None, most))
+            value = await self._app.call(method.name, *_arguments(method, line[end:], bare=not named))
+            plain = to_plain(value, str)
+            if self._printer.as_json:
+                self._printer.event(Event(event="result", method=method.name, value=plain))
+            elif named and value is not None:
+                self._printer.remark(Event(event="result", value=plain).to_text())
+        except asyncio.CancelledError:
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                raise
+            self._failed(f"{method.name}: cancelled by itself", method)
         except Exception as error:
-            kind = "" if isinstance(error, OddwireError) else f"{type(error).__name__}: "
-            self._printer.remark(f"{f'{method.name} {method.usage}'.rstrip()}: {kind}{error}")
-            return
-        if named and result is not None:
-            self._printer.remark(json.dumps(to_plain(result, str)))
+            kind = "" if isinstance(error, OddwireError) or type(error) is _Unreadable else f"{type(error).__name__}: "
+            self._failed(f"{f'{method.name} {method.usage}'.rstrip()}: {kind}{error}", method)
+
+    def _failed(self, text: str, method: RpcMethod | None = None) -> None:
+        if self._printer.as_json:
+            self._printer.event(Event(event="error", method=None if method is None else method.name, text=text))
+        self._printer.remark(text)
 
     def _read(self, descriptor: int, loop: asyncio.AbstractEventLoop) -> None:
         # os.read, as sys.stdin would hold a lock that the ending interpreter wants
-        rest = b""
+        pieces: list[bytes] = []  # of a line that has not ended
         with contextlib.suppress(OSError, RuntimeError, concurrent.futures.CancelledError):
             while chunk := _read(descriptor):
-                *lines, rest = (rest + chunk).split(b"\n")
-                self._hand_over(lines, loop)
-            self._hand_over([rest], loop)
+                first, *more = chunk.split(b"\n")
+                pieces.append(first)
+                if more:
+                    lines = [b"".join(pieces), *more[:-1]]
+                    pieces = [more[-1]]
+                    self._hand_over(lines, loop)
+            self._hand_over([b"".join(pieces)], loop)
             if os.isatty(descriptor):
                 loop.call_soon_threadsafe(self._app.stop)
 
     def _hand_over(self, lines: list[bytes], loop: asyncio.AbstractEventLoop) -> None:
         for line in lines:
-            entering = self.enter(line.decode(errors="replace"))
+            entering = self.enter(decoded(line.removesuffix(b"\r")))
             try:
                 asyncio.run_coroutine_threadsafe(entering, loop).result()
             except RuntimeError:  # the loop has ended
@@ -111,6 +134,47 @@ def _is_ours(descriptor: int) -> bool:
         return not os.isatty(descriptor) or os.tcgetpgrp(descriptor) == os.getpgrp()
     except OSError:  # it controls no jobs of this session
         return True
+
+
+class _Unreadable(ValueError):
+    """A line that cannot be split."""
+
+
+def _arguments(method: RpcMethod, rest: str, *, bare: bool) -> list[str]:
+    """Read what is typed behind the name of a method, or without it. Raises `_Unreadable`."""
+    names = method.names
+    takes_text = bool(names) and _is_text(method, names[-1])
+    if bare and takes_text and len(names) == 1:
+        return [rest]
+    # Words for all parameters but a last one that is text: what people write has apostrophes in it
+    arguments: list[str] = []
+    at = 0
+    try:
+        for _ in names[: len(names) - takes_text]:
+            word = next_word(rest, at)
+            if word is None:
+                return arguments
+            arguments.append(word.text)
+            at = word.end
+        if not takes_text:
+            more = split_words(rest[at:])
+            if more and names:
+                raise ValueError(f"{more[0].text!r} is too much: a parameter with a space should be in quotes")
+            return [*arguments, *(word.text for word in more)]
+    except ValueError as error:
+        raise _Unreadable(str(error)) from None
+    text = rest[at:].lstrip(BLANKS)
+    return [*arguments, unquoted(text)] if text else arguments
+
+
+def _is_text(method: RpcMethod, name: str) -> bool:
+    """Whether a parameter takes any text; one without annotation does."""
+    try:
+        annotation = evaluate(method.function, (name,), method.scope).get(name, Any)
+    except NameError:
+        return False  # loading has refused it
+    kinds = {getattr(kind, "__supertype__", kind) for kind in alternatives(annotation)} - {type(None), None}
+    return bool(kinds) and kinds <= {str, Any, object}
 
 
 def _stdin() -> int | None:

@@ -115,7 +115,7 @@ def test_reads_what_json_and_people_write(annotation: Any, given: object, value:
     [
         (str, None, "should be a string"),
         (str, ["a"], "should be a string"),
-        (str, "\ud800", "should be a string"),
+        (str, "\ud800", "should be a string that UTF-8 can say"),
         (int, True, "should be an integer"),
         (int, 5.0, "should be an integer"),
         (int, "5 ", "should be an integer"),

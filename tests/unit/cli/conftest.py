@@ -19,9 +19,10 @@ PATIENCE = 30.0
 class Program:
     """A running command. Every wait ends in a failure that tells what was printed."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, directory: Path) -> None:
         assert process.stderr is not None
         self.process = process
+        self.directory = directory
         self.lines: list[str] = []
         self._errors = asyncio.ensure_future(process.stderr.read())
 
@@ -74,12 +75,12 @@ Start = Callable[..., Coroutine[Any, Any, Program]]
 async def start(tmp_path: Path) -> AsyncIterator[Start]:
     """Start ``oddwire`` with arguments, or with ``program`` another Python program; ended with the test."""
     programs: list[Program] = []
-    environment = {**os.environ, "HOME": str(tmp_path / "home")}
-    environment.pop("PYTHONASYNCIODEBUG", None)  # it reports what was slow on stderr, and a busy machine is slow
 
     async def begin(
         *arguments: str | Path, program: Path | None = None, stdin: int | None = None, stdout: int | None = None
     ) -> Program:
+        environment = {**os.environ, "HOME": str(tmp_path / "home")}  # which the test may have changed
+        environment.pop("PYTHONASYNCIODEBUG", None)  # it reports what was slow on stderr, and a busy machine is slow
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             *(["-m", "oddwire.cli.main"] if program is None else [str(program)]),
@@ -91,7 +92,7 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
             cwd=tmp_path,
             limit=1 << 20,
         )
-        programs.append(Program(process))
+        programs.append(Program(process, tmp_path))
         return programs[-1]
 
     yield begin
