@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+import difflib
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final, NoReturn
 
 import typer
 
+from oddwire.cli.events import Printer
 from oddwire.cli.failure import FAILED, USAGE, Failure
 from oddwire.cli.node import DEFAULT_DIR, LightningDir, NodeNetwork, expanded
+from oddwire.cli.words import as_typed
 from oddwire.durations import duration
-from oddwire.errors import DefinitionError, NodeRefused, TransportError
+from oddwire.errors import DefinitionError, NodeRefused, OddwireError, TransportError
 from oddwire.jsonrpc import JsonRpcClient
+from oddwire.jsonrpc.parameters import METHOD_NOT_FOUND
+from oddwire.printable import printable_json
 from oddwire.proto.bolt1 import DEFAULT_NETWORK
 
 __all__ = ["command", "read_parameters", "read_value"]
 
 # A number this long is an id or hex, not something to count with
 _LONGEST_NUMBER = 18
+_MOMENT = 2.0  # seconds to ask for the methods there are
 
 
 def command(
+    context: typer.Context,
     method: Annotated[str, typer.Argument(metavar="METHOD", help="The method's name; help lists them.")],
     params: Annotated[
         list[str] | None, typer.Argument(metavar="PARAMS", help="Values in order, or name=value pairs.")
@@ -41,28 +49,36 @@ def command(
     timeout: Annotated[float | None, typer.Option("--timeout", help="Give up after this many seconds.")] = None,
 ) -> None:
     """Call a method of a running node and print its result; exits with 1 and the error if the node refuses."""
-    given = params or []
+    printer = Printer()
+    given = [as_typed(text) for text in params or ()]
+    method = as_typed(method)
     by_name = keywords or (not ordered and bool(given) and "=" in given[0])
     try:
+        if method.startswith("-"):
+            close = difflib.get_close_matches(method.partition("=")[0], _option_names(context), 1)
+            hint = f"did you mean {close[0]}?" if close else "METHOD should come first"
+            raise ValueError(f"no such option: {method}; {hint}")
         parameters = read_parameters(given, by_name=by_name)
     except ValueError as error:
-        typer.echo(f"oddwire: {error}", err=True)
+        printer.failure(str(error))
         raise typer.Exit(USAGE) from None
     try:
         path = expanded(lightning_dir) / network / rpc_file  # an absolute rpc_file stands for itself
     except Failure as failure:
-        typer.echo(f"oddwire: {failure}", err=True)
+        printer.failure(str(failure))
         raise typer.Exit(failure.code) from None
     try:
         result = asyncio.run(_call(path, method, parameters, timeout))
     except NodeRefused as error:
         _print(error.to_json(), raw)
+        if error.code == METHOD_NOT_FOUND and (similar := asyncio.run(_similar(path, method))):
+            printer.failure(f"did you mean {similar}?")
         raise typer.Exit(FAILED) from None
     except (DefinitionError, TransportError) as error:
-        typer.echo(f"oddwire: {error}", err=True)
+        printer.failure(str(error))
         raise typer.Exit(USAGE) from None
     except TimeoutError:
-        typer.echo(f"oddwire: no answer in {duration(timeout or 0.0)}", err=True)
+        printer.failure(f"no answer in {duration(timeout or 0.0)}")
         raise typer.Exit(FAILED) from None
     _print(result, raw)
 
@@ -70,6 +86,21 @@ def command(
 async def _call(path: Path, method: str, parameters: Any, timeout: float | None) -> Any:  # noqa: ASYNC109 - the client's
     async with JsonRpcClient(path) as client:
         return await client.call(method, parameters, timeout=timeout)
+
+
+async def _similar(path: Path, method: str) -> str:
+    """Ask the node for a method that is called nearly so; an empty text if there is none, or it does not say."""
+    try:
+        told = await _call(path, "help", [], _MOMENT)
+        names = [str(entry["command"]).partition(" ")[0] for entry in told["help"]]
+    except (OddwireError, TimeoutError, TypeError, KeyError):
+        return ""
+    return (*difflib.get_close_matches(method, names, 1), "")[0]
+
+
+def _option_names(context: typer.Context) -> list[str]:
+    names = (name for parameter in context.command.params for name in (*parameter.opts, *context.help_option_names))
+    return [name for name in names if name.startswith("--")]
 
 
 def read_parameters(given: Sequence[str], *, by_name: bool) -> dict[str, Any] | list[Any]:
@@ -94,17 +125,36 @@ def read_value(text: str) -> Any:
     number = text.replace(".", "", 1)
     if number.isascii() and number.isdigit():
         is_number = len(text) <= _LONGEST_NUMBER and (text[0] != "0" or text[1:2] in ("", ".")) and text[-1] != "."
-        return json.loads(text) if is_number and text[0] != "." else text
+        # A number that JSON would write otherwise, 1.50 say, is left to the method as it was typed: it reads both
+        return _number(text) if is_number and text[0] != "." else text
     if text in ("true", "false", "null") or (len(text) > 1 and text[0] + text[-1] in ("{}", "[]", '""')):
         try:
-            return json.loads(text)
-        except ValueError as error:
-            raise ValueError(f"{text!r} is not JSON: {error}") from None
+            return _read_json(text)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(
+                f"{text!r} is not JSON: {error}; as a text it is written {json.dumps(text, ensure_ascii=False)}"
+            ) from None
     return text
 
 
+def _number(text: str) -> Any:
+    value = json.loads(text)
+    return value if json.dumps(value) == text else text
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a value of JSON")
+
+
+_read_json: Final = json.JSONDecoder(parse_constant=_refuse_constant).decode
+
+
 def _print(value: Any, raw: bool) -> None:
-    if raw:
-        typer.echo(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
-    else:
-        typer.echo(json.dumps(value, ensure_ascii=False, indent=3))
+    """Print a result: with the characters people read, as far as the terminal has them, and escapes for all else."""
+    layout: dict[str, Any] = {"separators": (",", ":")} if raw else {"indent": 3}
+    text = printable_json(json.dumps(value, ensure_ascii=False, **layout))
+    try:
+        text.encode(sys.stdout.encoding)
+    except (AttributeError, UnicodeEncodeError):
+        text = printable_json(json.dumps(value, **layout))
+    typer.echo(text)

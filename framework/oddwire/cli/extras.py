@@ -9,8 +9,10 @@ from typing import Any, Final
 from oddwire.app import PluginManager
 from oddwire.app.options import Setting
 from oddwire.cli.failure import USAGE, Failure
+from oddwire.cli.words import as_typed
+from oddwire.printable import printable
 
-__all__ = ["describe_options", "own_options", "read_extras"]
+__all__ = ["describe_options", "own_options", "read_extras", "takes_value"]
 
 _VALUES: Final = {"string": " TEXT", "int": " INTEGER", "bool": " BOOLEAN", "flag": ""}
 
@@ -58,7 +60,15 @@ def describe_options(plugins: PluginManager) -> str:
     heads = [f"--{setting.name}{_VALUES[setting.kind.type]}" for setting in settings]
     width = max(map(len, heads), default=0)
     lines = [f"  {head:{width}}  {_explain(setting)}".rstrip() for head, setting in zip(heads, settings, strict=True)]
-    return "\n".join(["\b", "Options of the extension:", *lines]) if lines else ""
+    several = len({setting.owner for setting in settings}) > 1
+    heading = f"Options of the extension{'s' if several else ''}:"
+    return "\n".join(["\b", heading, *map(printable, lines)]) if lines else ""
+
+
+def takes_value(plugins: PluginManager, argument: str) -> bool:
+    """Say whether an argument is an option of a loaded extension that takes a value, and the value is still to come."""
+    setting = _settings(plugins).get(argument.removeprefix("--"))
+    return argument.startswith("--") and setting is not None and setting.kind.type != "flag"
 
 
 def _explain(setting: Setting) -> str:
@@ -92,4 +102,5 @@ def _option(
         if not waiting:
             raise Failure(f"--{name} should have a value: --{name}=VALUE", USAGE)
         value = waiting.pop(0)
+    value = as_typed(value)
     return name, [value] if setting.kind.multi else value

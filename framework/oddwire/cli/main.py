@@ -11,6 +11,8 @@ try:
     import typer
 
     from oddwire.cli import call, node, plugin, run, send
+    from oddwire.cli.arguments import CallCommand, NodeCommand, RunCommand
+    from oddwire.cli.program import run_program
     from oddwire.cli.surroundings import prepare
 except KeyboardInterrupt:  # which is most of the time a command takes to start
     sys.exit(130)
@@ -41,12 +43,11 @@ def _options(
     """Build Lightning peer protocols: run extensions and nodes, send messages, watch a demonstration."""
 
 
-_program.command("run", context_settings=run.SETTINGS)(run.command)
+_program.command("run", cls=RunCommand)(run.command)
 _program.command("send")(send.command)
 _program.command("plugin")(plugin.command)
-# What it does not know may be an option of a plugin
-_program.command("node", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(node.command)
-_program.command("call", context_settings={"ignore_unknown_options": True})(call.command)
+_program.command("node", cls=NodeCommand, context_settings={"allow_extra_args": True})(node.command)
+_program.command("call", cls=CallCommand)(call.command)
 
 
 @_program.command("demo")
@@ -60,7 +61,7 @@ def _demo() -> None:
 def main() -> None:
     """Run the command line and exit: 0 if all went well, 1 if something failed, 2 if the command made no sense."""
     prepare()
-    _program(prog_name="oddwire")
+    run_program(_program, "oddwire")
 
 
 if __name__ == "__main__":

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import os
 import resource
 import signal
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Final
@@ -16,16 +16,19 @@ from typing import Annotated, Final
 import typer
 
 from oddwire.cli.ending import on_abandon, on_hangup, on_stop
-from oddwire.cli.events import Printer
+from oddwire.cli.events import Printer, json_line
 from oddwire.cli.failure import USAGE, Failure
 from oddwire.cli.options import ConnectTimeout, Json, Proxy, Uvloop
 from oddwire.cli.session import execute
+from oddwire.cli.stdio import command_stdout
+from oddwire.cli.words import as_typed
 from oddwire.errors import DefinitionError
 from oddwire.logs import LIMITED, guard_process
 from oddwire.node.log import Log, LogHandler, Out
 from oddwire.node.logfile import LogFile
 from oddwire.node.node import Node
 from oddwire.node.plugins.process import PluginLimits
+from oddwire.printable import printable
 from oddwire.proto.bolt1 import DEFAULT_NETWORK
 from oddwire.transports.bolt8 import Bolt8Limits
 
@@ -76,7 +79,7 @@ def command(
     uvloop: Uvloop = False,
 ) -> None:
     """Run a node for custom messages: lightningd's RPC and plugins, without bitcoind. Plugins' own options go along."""
-    printer = Printer(as_json)
+    printer = Printer(as_json, stdout=command_stdout(as_json))
 
     async def serve() -> int:
         with _log(log_level, log_file) as log:
@@ -124,10 +127,10 @@ async def _serve(node: Node, printer: Printer) -> int:
         if printer.as_json:
             uris = node.uris
             ready = {"event": "ready", "uri": uris[0] if uris else None, "rpc_file": str(node.rpc_path)}
-            printer.line(json.dumps({**ready, "node_id": node.node_id, "uris": uris}))
+            printer.line(json_line({**ready, "node_id": node.node_id, "uris": uris}))
         else:
             for uri in node.uris or [node.node_id]:
-                printer.line(uri)
+                printer.line(printable(uri))
         await node.run_until_stopped()
     finally:
         await node.aclose()
@@ -146,9 +149,9 @@ def _allow_many_files() -> None:
 
 @contextlib.contextmanager
 def _log(level: str, path: Path | None) -> Iterator[Log]:
-    """Open the log, and bring what oddwire's modules log into it."""
+    """Open the log, and bring what oddwire's modules log into it, and of others' what is a warning at least."""
     with contextlib.ExitStack() as stack:
-        out: Out = typer.get_text_stream("stderr")
+        out: Out = sys.stderr
         if path is not None:
             try:
                 out = stack.enter_context(contextlib.closing(LogFile(path)))
@@ -158,13 +161,16 @@ def _log(level: str, path: Path | None) -> Iterator[Log]:
             log = Log(level=level, out=out)
         except ValueError as error:
             raise Failure(f"--log-level {level!r} {error}", USAGE) from error
-        guard_process()
         handler = LogHandler(log)
         stack.callback(log.flush)
         root = logging.getLogger("oddwire")
         root.addHandler(handler)
         root.setLevel(logging.DEBUG)
         stack.callback(root.removeHandler, handler)
+        stack.callback(setattr, logging, "lastResort", logging.lastResort)
+        logging.lastResort = LogHandler(log)
+        logging.lastResort.setLevel(logging.WARNING)
+        guard_process()
         stack.callback(LIMITED.flush)
         yield log
 
@@ -190,9 +196,9 @@ def read_plugin_options(arguments: Sequence[str]) -> list[tuple[str, str | None]
         if not argument.startswith("--") or not name:
             raise Failure(f"{argument!r}: an option of a plugin should look like --name=value", USAGE)
         if has_value:
-            found.append((name, value))
+            found.append((name, as_typed(value)))
         elif waiting and not waiting[0].startswith("--"):
-            found.append((name, waiting.pop(0)))
+            found.append((name, as_typed(waiting.pop(0))))
         else:
             found.append((name, None))
     return found

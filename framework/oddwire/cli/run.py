@@ -6,34 +6,37 @@ import asyncio
 import contextlib
 import logging
 import sys
+import warnings
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final
+from warnings import WarningMessage
 
 import typer
 
 from oddwire.app import Application, Extension, PluginManager, hookimpl
+from oddwire.cli.arguments import RunCommand, caught_warnings
 from oddwire.cli.console import Console
 from oddwire.cli.ending import on_stop
 from oddwire.cli.events import Event, Printer
-from oddwire.cli.extras import describe_options, own_options, read_extras
+from oddwire.cli.extras import own_options, read_extras
 from oddwire.cli.keyfile import sole_use
 from oddwire.cli.options import Connect, ConnectTimeout, DataDir, Json, Listen, Network, Proxy, Uvloop, Verbose
+from oddwire.cli.program import run_program
 from oddwire.cli.reporter import Reporter, log_to
 from oddwire.cli.session import call_when_broken, execute, loading, make_app, make_transport, start
+from oddwire.cli.stdio import command_stdout
 from oddwire.cli.surroundings import prepare
-from oddwire.errors import DefinitionError
 from oddwire.proto.bolt1 import DEFAULT_NETWORK
 from oddwire.transports.bolt8 import Bolt8Limits, Bolt8Transport
 
-__all__ = ["SETTINGS", "STORE_FILE", "command", "run_extension"]
+__all__ = ["STORE_FILE", "command", "run_extension"]
 
 STORE_FILE = "oddwire.sqlite3"
 """What extensions keep, in the node's directory."""
 
-SETTINGS: Final = {"allow_extra_args": True, "ignore_unknown_options": True}
-"""For typer: what the command does not know may be an option of an extension."""
+_MOMENT: Final = 1.0  # seconds that what is typed waits for the first of --connect
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,10 +56,15 @@ class _Program:
     extension: Extension | None = None
     arguments: Sequence[str]
     own: Collection[str]
+    warnings: Sequence[WarningMessage] = ()
+    """What was warned of before."""
 
 
 class _WhenConnected:
-    """Starts the console with the first peer: what is typed before would reach nobody."""
+    """Starts the console with the first peer: what is typed before may reach nobody. It waits no longer than a moment.
+
+    Some methods need no peer, or one that comes later: a reliable message waits for it in the store.
+    """
 
     name = "oddwire.cli.console"
 
@@ -66,6 +74,10 @@ class _WhenConnected:
 
     @hookimpl
     def peer_connected(self, app: Application) -> None:
+        self.start(app)
+
+    def start(self, app: Application) -> None:
+        """Start it, unless a peer has."""
         if not self._started:
             self._started = True
             Console(app, self._printer).start()
@@ -77,7 +89,8 @@ def command(
         list[str],
         typer.Argument(
             metavar="EXT... [--OPTION VALUE]...",
-            help="Installed extensions, paths of .py files or packages, or MODULE:NAME; then options these have.",
+            help="Installed extensions, paths of .py files or packages, or MODULE:NAME; then options these have: "
+            "oddwire run EXT --help shows them.",
         ),
     ],
     listen: Listen = None,
@@ -99,7 +112,7 @@ def command(
         proxy=proxy,
         connect_timeout=connect_timeout,
     )
-    program = _Program(arguments=extensions, own=own_options(context.command.params))
+    program = _Program(arguments=extensions, own=own_options(context.command.params), warnings=caught_warnings(context))
     raise typer.Exit(_run(program, options, json, verbose, uvloop))
 
 
@@ -131,25 +144,21 @@ def run_extension(extension: Extension, argv: Sequence[str] | None = None) -> No
             proxy=proxy,
             connect_timeout=connect_timeout,
         )
-        program = _Program(extension=extension, arguments=context.args, own=own_options(context.command.params))
+        program = _Program(
+            extension=extension,
+            arguments=context.args,
+            own=own_options(context.command.params),
+            warnings=caught_warnings(context),
+        )
         raise typer.Exit(_run(program, options, json, verbose, uvloop))
 
     alone.__doc__ = f"Run {extension.name} {extension.version} on a Lightning node of its own, until Ctrl-C."
-    typed.command(context_settings=SETTINGS, epilog=_epilog(extension))(alone)
-    typed(args=None if argv is None else list(argv), prog_name=Path(sys.argv[0]).name)
-
-
-def _epilog(extension: Extension) -> str:
-    plugins = PluginManager()
-    try:
-        plugins.register(extension)
-        return describe_options(plugins)
-    except DefinitionError:
-        return ""  # running it tells
+    typed.command(cls=RunCommand, context_settings={"allow_extra_args": True, "obj": extension})(alone)
+    run_program(typed, Path(sys.argv[0]).name, argv)
 
 
 def _run(program: _Program, options: _Options, as_json: bool, verbose: bool, uvloop: bool) -> int:
-    printer = Printer(as_json)
+    printer = Printer(as_json, stdout=command_stdout(as_json))
     log_to(printer, logging.DEBUG if verbose else logging.INFO)
     return execute(lambda: _serve(program, options, printer), printer, uvloop=uvloop)
 
@@ -175,6 +184,8 @@ async def _serve_on(transport: Bolt8Transport, program: _Program, options: _Opti
     with loading(printer):
         if program.extension is not None:
             plugins.register(program.extension)
+        for warning in program.warnings:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
         given = read_extras(program.arguments, plugins, program.own, loads=program.extension is None)
     for text in plugins.warnings():
         printer.remark(f"warning: {text}")
@@ -186,6 +197,8 @@ async def _serve_on(transport: Bolt8Transport, program: _Program, options: _Opti
     on_stop(lambda _: app.stop())
     if not options.listen and not options.connect:
         printer.remark("neither --listen nor --connect: nobody is reached but whom an extension dials")
+    for console in waiting:
+        asyncio.get_running_loop().call_later(_MOMENT, console.start, app)
     if not waiting:
         Console(app, printer).start()
     asyncio.get_running_loop().call_soon(_announce, app, printer)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import difflib
 import logging
 from collections.abc import Iterable, Sequence
 from typing import Annotated
@@ -11,15 +12,17 @@ from typing import Annotated
 import typer
 
 from oddwire.app import PluginManager, hookimpl
+from oddwire.app.extension_file import place_nearby
 from oddwire.app.plugins import Contribution
 from oddwire.cli.events import Printer
 from oddwire.cli.failure import FAILED, USAGE, Failure
 from oddwire.cli.options import ConnectTimeout, DataDir, Json, Network, Proxy, Verbose
 from oddwire.cli.reporter import Reporter, log_to
 from oddwire.cli.session import call_when_broken, execute, make_app, make_transport, start
+from oddwire.cli.stdio import command_stdout
 from oddwire.cli.values import from_assignments
 from oddwire.codecs.base import Codec
-from oddwire.errors import DefinitionError, EncodeError, NotSupported, OddwireError
+from oddwire.errors import DefinitionError, EncodeError, ExtensionError, NotSupported, OddwireError
 from oddwire.proto.addresses import NodeUri
 from oddwire.proto.bolt1 import DEFAULT_NETWORK, DEFAULT_PORTS
 from oddwire.schema import Message, Schema, schema_of
@@ -83,7 +86,7 @@ def command(
     verbose: Verbose = False,
 ) -> None:
     """Send one message to a node, and print what comes back."""
-    printer = Printer(json)
+    printer = Printer(json, stdout=command_stdout(json))
     log_to(printer, logging.DEBUG if verbose else logging.INFO)
 
     async def main() -> int:
@@ -146,10 +149,19 @@ def _load(extensions: Sequence[str], message: str) -> list[_Vocabulary]:
     try:
         loaded = [plugins.load(extension) for extension in dict.fromkeys(extensions)]
         if owner not in loaded:
-            loaded.append(plugins.load(owner))
+            loaded.append(_load_owner(plugins, owner))
     except DefinitionError as error:
         raise Failure(str(error), USAGE) from error
     return [_Vocabulary(contribution) for contribution in plugins.contributions if contribution.name in loaded]
+
+
+def _load_owner(plugins: PluginManager, owner: str) -> str:
+    try:
+        return plugins.load(owner)
+    except ExtensionError as error:
+        if (place := place_nearby(owner)) is not None:
+            raise Failure(f"{error} Then add --extension {place}", USAGE) from error
+        raise
 
 
 def _find(vocabularies: Sequence[_Vocabulary], name: str) -> Schema:
@@ -158,5 +170,7 @@ def _find(vocabularies: Sequence[_Vocabulary], name: str) -> Schema:
     schemas = {schema_of(message).name: schema_of(message) for message in vocabulary.messages}
     if short not in schemas:
         there = ", ".join(f"{owner}.{schema}" for schema in sorted(schemas)) or "none"
-        raise Failure(f"extension {owner!r} has no message {short!r}; there are: {there}", USAGE)
+        close = difflib.get_close_matches(short, schemas, 1)
+        hint = f", did you mean {owner}.{close[0]}?" if close else ""
+        raise Failure(f"extension {owner!r} has no message {short!r}{hint}; there are: {there}", USAGE)
     return schemas[short]

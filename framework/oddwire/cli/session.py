@@ -16,6 +16,7 @@ from oddwire.cli.ending import LIMIT, Ending, importing, signal_code, watch_over
 from oddwire.cli.events import Printer
 from oddwire.cli.failure import FAILED, USAGE, Failure
 from oddwire.cli.keyfile import ephemeral_key, load_key
+from oddwire.cli.stdio import watched
 from oddwire.errors import DefinitionError, OddwireError
 from oddwire.logs import LIMITED, get_logger
 from oddwire.transports.bolt8 import Bolt8Limits, Bolt8Transport
@@ -34,7 +35,8 @@ def execute(
     """
     relax_collector()  # the process is ours
     with Ending(printer, limit) as ending:
-        code = _run(main, printer, uvloop, ending)
+        with watched(printer):
+            code = _run(main, printer, uvloop, ending)
         ending.closing()
         LIMITED.flush()
         printer.close()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 
 from oddwire.cli.failure import USAGE, Failure
+from oddwire.cli.words import as_typed
 from oddwire.errors import EncodeError
 from oddwire.schema import Field, Message, Schema, from_strings
 from oddwire.schema.kinds import Array, Kind, Maybe, Nested
@@ -28,10 +30,11 @@ def from_assignments(schema: Schema, name: str, assignments: Sequence[str]) -> M
         if not separator:
             raise wrong(f"{assignment!r} should be field=value")
         if schema.field(key) is None:
-            raise wrong(f"there is no field {key!r}")
+            close = difflib.get_close_matches(key, [field.name for field in schema.fields], 1)
+            raise wrong(f"there is no field {key!r}" + (f", did you mean {close[0]}?" if close else ""))
         if key in texts:
             raise wrong(f"field {key!r} is given twice")
-        texts[key] = text
+        texts[key] = as_typed(text)
     missing = [field.name for field in schema.fields if field.required and field.name not in texts]
     if missing:
         raise wrong(f"{' and '.join(missing)} should be given")

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from oddwire.cli.call import read_parameters, read_value
+from oddwire.jsonrpc.framing import encode
+from oddwire.jsonrpc.server import JsonRpcServer
 
 ID = "02" + "1" * 64
 
@@ -35,6 +40,13 @@ ID = "02" + "1" * 64
         (".5", ".5"),
         ("5.", "5."),
         ("00.5", "00.5"),
+        ("1.50", "1.50"),  # a text may want it as it was typed
+        ("0.12345678901234567", "0.12345678901234567"),
+        (" 5", " 5"),
+        ("1e3", "1e3"),
+        ("--x", "--x"),
+        ("@x", "@x"),
+        ("\\n", "\\n"),
         ("٣", "٣"),
         ("{", "{"),
         ('"', '"'),
@@ -47,9 +59,9 @@ def test_values(text: str, value: Any) -> None:
     assert type(read) is type(value)
 
 
-@pytest.mark.parametrize("text", ["{x}", "[1,]", '"a"b"'])
+@pytest.mark.parametrize("text", ["{x}", "[1,]", '"a"b"', "[NaN]", "[" * 100_000 + "]" * 100_000])
 def test_what_looks_like_json_and_is_none(text: str) -> None:
-    with pytest.raises(ValueError, match="is not JSON"):
+    with pytest.raises(ValueError, match=r'is not JSON: .*; as a text it is written "'):
         read_value(text)
 
 
@@ -58,3 +70,72 @@ def test_parameters() -> None:
     assert read_parameters(["a=1", "b=x=y", "c="], by_name=True) == {"a": 1, "b": "x=y", "c": ""}
     with pytest.raises(ValueError, match="expected name=value, not 'b'"):
         read_parameters(["a=1", "b"], by_name=True)
+
+
+FOREIGN = "\x1b[2J\n\x9b\u202e\x7f\ud800 東京\u3000\U0001f680"
+METHODS = [{"command": "echo-ask [text]"}, {"command": "help [command]"}]
+
+
+@pytest.fixture
+async def node(tmp_path: Path) -> AsyncIterator[str]:
+    """A node that gives back what it is asked, and refuses what it does not know."""
+
+    def handle(request: Any, _: object) -> bytes:
+        refused = {"code": -32601, "message": f"Unknown command '{request['method']}'"}
+        known = {"echo-ask": {"result": {"asked": request["params"], FOREIGN: FOREIGN}}, "help": {"help": METHODS}}
+        known["help"] = {"result": known["help"]}
+        return encode({"jsonrpc": "2.0", "id": request["id"], **known.get(request["method"], {"error": refused})})
+
+    server = JsonRpcServer(tmp_path / "rpc", handle)
+    await server.start()
+    yield str(server.path)
+    await server.aclose()
+
+
+@pytest.mark.parametrize("raw", [[], ["--raw"]])
+async def test_a_result_does_nothing_to_a_terminal(oddwire, node: str, raw: list[str]) -> None:
+    code, out, err = await oddwire("call", "--rpc-file", node, *raw, "echo-ask", FOREIGN.replace("\ud800", "\udcff"))
+    assert (code, err) == (0, "")
+    assert json.loads(out)[FOREIGN] == FOREIGN
+    assert not set(out) & set("\x1b\x9b\u202e\x7f\ud800")
+    assert "東京\u3000\U0001f680" in out
+
+
+async def test_an_error_does_nothing_to_a_terminal(oddwire, node: str) -> None:
+    code, out, err = await oddwire("call", "--rpc-file", node, FOREIGN.replace("\ud800", ""))
+    assert (code, err) == (1, "")
+    assert json.loads(out)["message"] == f"Unknown command '{FOREIGN.replace(chr(0xD800), '')}'"
+    assert not set(out) & set("\x1b\x9b\u202e\x7f")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+async def test_a_result_is_json_on_every_terminal(
+    oddwire, node: str, monkeypatch: pytest.MonkeyPatch, encoding: str
+) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", encoding)
+    code, out, _ = await oddwire("call", "--rpc-file", node, "echo-ask", "señor 東京")
+    assert code == 0
+    assert json.loads(out)["asked"] == ["señor 東京"]
+
+
+async def test_parameters_are_what_was_typed(oddwire, node: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    typed = ["-5", "--x", "-okay", "@x", " a ", "", "007", "1e3", "1.50", "a=b", "[1", "a\\'", "a\nb", "--timeoutx=1"]
+    _, out, _ = await oddwire("call", "--rpc-file", node, "echo-ask", *typed)
+    assert json.loads(out)["asked"] == typed
+    _, out, _ = await oddwire("call", "-R", "echo-ask", "--rpc-file", node, "-o", "--", "a=b", "-R", "--raw", "--")
+    assert json.loads(out)["asked"] == ["a=b", "-R", "--raw", "--"]
+    assert out.count("\n") == 1
+    # In a locale without UTF-8 arguments are bytes that Python cannot read
+    for name, value in {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}.items():
+        monkeypatch.setenv(name, value)
+    _, out, _ = await oddwire("call", "--rpc-file", node, "echo-ask", "señor")
+    assert json.loads(out)["asked"] == ["señor"]
+
+
+async def test_a_name_that_is_nearly_right_is_asked_after(oddwire, node: str) -> None:
+    code, out, err = await oddwire("call", "--rpc-file", node, "ehco-ask")
+    assert (code, err) == (1, "oddwire: did you mean echo-ask?\n")
+    assert json.loads(out)["message"] == "Unknown command 'ehco-ask'"
+    found = await oddwire("call", "--timout", "3", "echo-ask")
+    assert found == (2, "", "oddwire: no such option: --timout; did you mean --timeout?\n")
+    assert (await oddwire("call", "-x"))[2] == "oddwire: no such option: -x; METHOD should come first\n"

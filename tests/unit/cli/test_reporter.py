@@ -226,6 +226,8 @@ async def test_tells_what_nobody_handles_what_is_refused_and_what_is_lost() -> N
         "shy.Ask 0x9201 refused: not\nnow",
         "shy.Answer 0x9203 was not delivered: no reliable messages are taken here",
     ]
+
+
 @pytest.mark.usefixtures("quiet_loggers")
 def test_nothing_in_the_log_passes_for_another_line() -> None:
     out, err = io.StringIO(), io.StringIO()

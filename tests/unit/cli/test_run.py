@@ -283,6 +283,12 @@ async def test_an_option_that_will_not_do_is_one_line(
 @pytest.mark.parametrize(
     ("arguments", "code", "reason"),
     [
+        (
+            ["typo", *LOCAL],
+            2,
+            "no extension is called 'typo'; did you mean ./typo.py[?]",
+        ),
+        (["\x1b[2J\n\x9b\udcff", *LOCAL], 2, r"no extension is called '\\x1b\[2J\\n\\x9b\\udcff'; .*"),
         (["nosuch", *LOCAL], 2, "no extension is called 'nosuch'; there are: .*chat, courier, echo"),
         (["./nosuch.py", *LOCAL], 2, "extension file .*nosuch.py does not exist"),
         (["./broken.py", *LOCAL], 2, "broken.py cannot be imported: ModuleNotFoundError: No module named 'nope'"),
@@ -413,6 +419,18 @@ async def test_a_reader_that_is_behind_does_not_stop_the_node(start, oddwire) ->
         for _ in range(3):
             _, out, _ = await oddwire("send", uri, "echo.BoltRequest", f"data={'00' * 60_000}", "--wait", "0.5")
             assert "<- " in out
+
+
+async def test_what_is_typed_need_not_wait_for_a_peer(start) -> None:
+    absent = "02083710ef6acf2cf1cd85254dcea01cbe1b9e78f41411d952b40171b5023d0797"
+    arguments = ("run", "courier", "--connect", f"{absent}@127.0.0.1:1", "--json")
+    courier = await start(*arguments, stdin=asyncio.subprocess.PIPE)
+    Path(courier.directory, "my report.pdf").write_bytes(b"data")
+    await courier.type(f"courier-send {absent} my\\ report.pdf\r\n")
+    assert (await courier.event("result"))["value"] == {"name": "my report.pdf", "size": 4}
+    code, out, _ = await courier.interrupt()
+    assert code == 0
+    assert not any(json.loads(line)["event"] == "connected" for line in out.splitlines())
 
 
 async def test_through_a_proxy_that_is_not_there(start) -> None:

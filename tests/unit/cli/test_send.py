@@ -58,6 +58,15 @@ async def test_with_a_data_dir_the_node_knows_us_again(oddwire, start, tmp_path)
         ([NOBODY, "chat", "text=x"], 2, "message should be extension, dot, message, chat.Say for one; not 'chat'"),
         ([NOBODY, "nosuch.Say"], 2, "no extension is called 'nosuch'; there are: .*chat, courier, echo"),
         ([NOBODY, "chat.Shout"], 2, "'chat' has no message 'Shout'; there are: chat.Heard, chat.Say"),
+        (
+            [NOBODY, "chat.Sya"],
+            2,
+            "'chat' has no message 'Sya', did you mean chat.Say[?]; there are: chat.Heard, chat.Say",
+        ),
+        ([NOBODY, "quote.Ask"], 2, "'quote'; did you mean ./quote.py[?] Then add --extension ./quote.py"),
+        ([NOBODY, "chat.Say", "txet=x"], 2, f"chat.Say: there is no field 'txet', did you mean text[?]; {SAY}"),
+        ([NOBODY, "chat.Say", "text=\udcff"], 2, "chat.Say: text .* lone surrogate"),
+        (["\x1b\n\x9b", "chat.Say", "text=x"], 2, r"URI should be .*, not '\\x1b\\n\\x9b'"),
         ([NOBODY, "chat.Say"], 2, f"chat.Say: text should be given; {SAY}"),
         ([NOBODY, "chat.Say", "words=x"], 2, f"chat.Say: there is no field 'words'; {SAY}"),
         ([NOBODY, "chat.Say", "text=x", "number=many"], 2, f"chat.Say: number .*'many'; {SAY}"),
@@ -66,7 +75,10 @@ async def test_with_a_data_dir_the_node_knows_us_again(oddwire, start, tmp_path)
         ([NOBODY, "chat.Say", "text=x"], 1, "127.0.0.1:1"),
     ],
 )
-async def test_a_mistake_is_one_line_and_an_exit_code(oddwire, arguments: list[str], code: int, reason: str) -> None:
+async def test_a_mistake_is_one_line_and_an_exit_code(
+    oddwire, tmp_path, arguments: list[str], code: int, reason: str
+) -> None:
+    (tmp_path / "quote.py").write_text("")
     found, out, err = await oddwire("send", *arguments)
     assert (found, out) == (code, "")
     assert re.fullmatch(rf"oddwire: .*{reason}.*\n", err), err
@@ -126,3 +138,47 @@ async def test_an_even_type_goes_to_a_peer_whose_hello_shows_that_it_speaks_the_
     code, out, err = await oddwire("send", uri, "even.Must", "text=x", "--extension", "even.py", "--wait", "0.2")
     assert (code, err) == (0, "")
     assert "even.Must 0x8e02" in out
+
+
+TEXTS = [
+    "",
+    " a ",
+    "=",
+    "a=b",
+    "-5",
+    "--x",
+    "@x",
+    "007",
+    "1e3",
+    "true",
+    "null",
+    "none",
+    "[1",
+    '{"a"',
+    "a\\n",
+    "'",
+    '"q"',
+]
+
+
+async def test_a_text_is_what_was_typed(oddwire, uri: str) -> None:
+    for text in (*TEXTS, "\x1b[2J\nERROR oddwire.node: forged \x9b\u202e", "señor 東京\u3000", "x" * 2000):
+        code, out, err = await oddwire("send", uri, "chat.Say", f"text={text}", "--wait", "0", "--json")
+        assert (code, err) == (0, "")
+        sent = next(event for event in map(json.loads, out.splitlines()) if event["event"] == "sent")
+        assert sent["message"]["text"] == text
+
+
+async def test_what_a_peer_says_does_nothing_to_a_terminal(oddwire, start) -> None:
+    node = await start("run", "chat", "--listen", "127.0.0.1:0", "--verbose")
+    uri = (await node.line("listening")).split()[-1]
+    text = "\x1b[2J\nERROR oddwire.node: forged \x9b\u202e東京\u3000"
+    shown = r"\x1b[2J\nERROR oddwire.node: forged \x9b\u202e" + "東京\u3000"
+    code, out, _ = await oddwire("send", uri, "chat.Say", f"text={text}")
+    assert f"text='{shown}'" in out
+    await node.line(f"text='{shown}'")
+    code, out, err = await node.interrupt()
+    assert code == 0
+    assert f"says: {shown}\n" in err
+    assert not set(out + err) & set("\x1b\x9b\u202e")
+    assert "\nERROR" not in out + err

@@ -132,7 +132,7 @@ async def test_commands_work_there(run, tmp_path: Path, name: str) -> None:
     )
     codes = dict.fromkeys(services, 0) | {command: code for command, (_, code) in brief.items()}
     for (command, code), (found, _, err) in zip(codes.items(), ends, strict=True):
-        # Before it takes signals SIGTERM is the kernel's, and while it imports it ends at once: a busy machine may be late
+        # Before it takes signals SIGTERM is the kernel's, and while it imports it ends at once: a busy one is late
         ended = (code, -signal.SIGTERM, 128 + signal.SIGTERM) if command in services else (code,)
         assert found in ended, (command, err)
         assert "Traceback" not in err, command

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -179,7 +180,9 @@ class OptionTable:
         """
         for name, text in given:
             if (option := self._options.get(name)) is None:
-                raise ExtensionError(f"unrecognized option --{name}: no plugin that runs has it")
+                close = difflib.get_close_matches(name, [*self._options, *self._reserved], 1)
+                hint = f"; did you mean --{close[0]}?" if close else ""
+                raise ExtensionError(f"unrecognized option --{name}: no plugin that runs has it{hint}")
             if option.spec.type == "flag" and text is not None:
                 raise ExtensionError(f"--{name}={text}: doesn't allow an argument")
             try:

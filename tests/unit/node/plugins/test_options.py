@@ -136,7 +136,8 @@ def test_init_is_told_values_and_defaults() -> None:
 @pytest.mark.parametrize(
     ("given_options", "text"),
     [
-        ([("nope", "1")], "unrecognized option --nope: no plugin that runs has it"),
+        ([("nope", "1")], "unrecognized option --nope: no plugin that runs has it$"),
+        ([("coutn", "1")], "unrecognized option --coutn: no plugin that runs has it; did you mean --count[?]"),
         ([("count", "many")], '--count: "many" should be an integer'),
         ([("count", None)], "--count: requires an argument of type int"),
         ([("flag", "true")], "--flag=true: doesn't allow an argument"),

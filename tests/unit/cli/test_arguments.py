@@ -1,0 +1,119 @@
+from collections.abc import Sequence
+
+import pytest
+
+from oddwire.cli.arguments import split_arguments
+
+OWN = {"--listen": True, "--json": False, "-v": False, "-h": False, "-o": True}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "mine", "foreign"),
+    [
+        ([], [], []),
+        (["echo", "--json", "chat"], ["--json"], ["echo", "chat"]),
+        (["--listen", "--json", "x"], ["--listen", "--json"], ["x"]),
+        (["--listen=a", "b"], ["--listen=a"], ["b"]),
+        (["--listen"], ["--listen"], []),
+        (["-vh", "-vx", "-", "-5", "-o", "-v"], ["-vh", "-o", "-v"], ["-vx", "-", "-5"]),
+        (["--lisen", "--json"], ["--json"], ["--lisen"]),
+        (["--text", "-v"], ["-v"], ["--text"]),
+        (["--text=-v", "--json=1"], ["--json=1"], ["--text=-v"]),
+        (["a", "--", "--json", "--", "-v"], [], ["a", "--json", "--", "-v"]),
+        (["", " x ", "a=b"], [], ["", " x ", "a=b"]),
+        (["--takes", "-v", "-v"], ["-v"], ["--takes", "-v"]),
+        (["--takes", "--", "--json"], ["--json"], ["--takes", "--"]),
+        (["--takes", "--takes", "--json"], ["--json"], ["--takes", "--takes"]),
+        (["--takes", "x", "--json"], ["--json"], ["--takes", "x"]),
+    ],
+)
+def test_own_options_are_told_from_all_else(arguments: list[str], mine: list[str], foreign: list[str]) -> None:
+    def claims(before: Sequence[str], following: str) -> bool:
+        return before[-1] == "--takes" and following.startswith("-")
+
+    assert split_arguments(arguments, OWN, claims) == (mine, foreign)
+
+
+SHOW = """
+import sys
+from oddwire import Context, Extension
+print("imported")
+extension = Extension("show", version="1.0")
+@extension.option("show-text")
+def text(value: str = "") -> str:
+    "What\\x9b to show."
+    return value
+@extension.option("show-loud")
+def loud(value: bool = False) -> bool:
+    return value
+@extension.on_startup
+async def tell(app) -> None:
+    print("shown", ascii(app.options["show-text"]), app.options["show-loud"], flush=True)
+    raise ValueError("enough")
+if __name__ == "__main__":
+    extension.run()
+"""
+
+
+TEXTS = [
+    "-5",
+    "-v",
+    "--json",
+    "--",
+    "-vx",
+    "--help",
+    "@x",
+    " a ",
+    "",
+    "007",
+    "true",
+    "[1",
+    "a=b",
+    "a\\'",
+    "東\n京",
+    "#",
+]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+async def test_an_options_value_is_what_was_typed(oddwire, tmp_path, text: str) -> None:
+    (tmp_path / "show.py").write_text(SHOW)
+    # With --json somewhere in the line, what is printed before it is understood is not on stdout
+    before = "" if text == "--json" else "imported\n"
+    listen = ("--listen", "127.0.0.1:0")
+    code, out, err = await oddwire("run", "./show.py", "--show-text", text, "--show-loud", *listen)
+    assert (code, out) == (1, f"{before}shown {text!a} True\n"), err
+    code, out, err = await oddwire(*listen, f"--show-text={text}", program=tmp_path / "show.py")
+    assert (code, out) == (1, f"imported\nshown {text!a} False\n"), err
+
+
+async def test_help_shows_what_the_named_extensions_take(oddwire, tmp_path) -> None:
+    (tmp_path / "show.py").write_text(SHOW)
+    for arguments in (["./show.py", "chat", "--help"], ["--help", "chat", "./show.py"], ["./show.py", "-h", "chat"]):
+        code, out, _ = await oddwire("run", *arguments)
+        assert code == 0
+        assert "Options of the extensions:" in out
+        assert "--show-text TEXT" in out
+        assert "What\\x9b to show." in out
+        assert "--show-loud" in out
+        assert "--chat-greeting TEXT" in out
+        assert "  --listen HOST:PORT" in out
+
+
+async def test_help_says_why_there_is_nothing_to_show(oddwire, tmp_path) -> None:
+    code, out, _ = await oddwire("run", "nosuch", "--help")
+    assert code == 0
+    assert "no extension is called 'nosuch'; there are: chat" in out
+    code, out, _ = await oddwire("run", "\x1b[2J\x9b\udcff", "--help")
+    assert code == 0
+    assert "no extension is called '\\x1b[2J\\x9b\\udcff'; there are: chat" in " ".join(out.split())
+    code, out, _ = await oddwire("run", "echo", "--help")
+    assert (code, "Options of the extension" in out) == (0, False)
+
+
+async def test_what_is_printed_while_the_command_line_is_read_is_no_event(oddwire, tmp_path) -> None:
+    (tmp_path / "show.py").write_text(SHOW)
+    code, out, err = await oddwire("run", "show.py", "--show-text", "-v", "--json", "--listen", "127.0.0.1:0")
+    assert code == 1
+    assert [line for line in out.splitlines() if not line.startswith("{")] == []
+    assert "imported\nshown '-v' False\n" in err
