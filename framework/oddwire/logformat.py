@@ -28,8 +28,9 @@ class LineFormatter(logging.Formatter):
 
     def details(self, record: logging.LogRecord) -> list[str]:
         """Return the lines of the traceback and the stack."""
-        # Not record.exc_text: what another handler's formatter left there is not escaped
-        parts = [self.formatException(record.exc_info)] if record.exc_info and record.exc_info[0] else []
+        parts = []
+        if record.exc_info and record.exc_info[0]:
+            parts.append(record.exc_text or self.formatException(record.exc_info))  # it may have been cut before
         if record.stack_info:
             parts.append(self.formatStack(record.stack_info))
         return [line for part in parts for line in indented(part).split("\n")]
