@@ -90,6 +90,7 @@ if TYPE_CHECKING:
         u32,
         u64,
     )
+    from oddwire.session.basics import SESSION_TYPE
     from oddwire.session.door import ExtensionStore
     from oddwire.session.kinds import Code
     from oddwire.session.limits import Counters, Limits
@@ -99,6 +100,7 @@ if TYPE_CHECKING:
     from oddwire.transports.memory import MemoryNetwork, MemoryTransport
 
 __all__ = [
+    "SESSION_TYPE",
     "Application",
     "AuthenticationFailed",
     "Bolt8Limits",
@@ -282,6 +284,7 @@ _HOMES = {
         "u64",
     ),
     "oddwire.session.door": ("ExtensionStore",),
+    "oddwire.session.basics": ("SESSION_TYPE",),
     "oddwire.session.kinds": ("Code",),
     "oddwire.session.limits": (
         "Counters",

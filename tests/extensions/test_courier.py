@@ -1,10 +1,11 @@
 import asyncio
 import os
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from oddwire import Application, MemoryNetwork, NodeId, PrivateKey, RemoteFailure, schema_of
+from oddwire import Application, Context, Extension, MemoryNetwork, NodeId, PrivateKey, RemoteFailure, schema_of
 from oddwire_extensions import courier
 
 PARCEL = 0x8C21
@@ -88,17 +89,85 @@ async def test_names_that_lead_elsewhere_are_refused(pair, name: str) -> None:
             await receipt.delivered()
 
 
-async def test_one_sender_cannot_fill_the_disk(pair) -> None:
+async def test_one_sender_has_so_much_room_and_no_more(pair, tmp_path) -> None:
     async with pair(("courier",), ("courier",)) as (listener, dialer):
-        filled = "INSERT INTO courier_parcels (sender, name, data) VALUES (?, 'x', zeroblob(?))"
-        await listener.store("courier").execute(filled, (str(dialer.node_id), courier.MAX_INBOX - 1))
-        for size, refused in ((1, False), (1, True)):
-            receipt = await dialer.peers[0].send(courier.Parcel(name="y", data=bytes(size)), reliable=True)
-            if refused:
-                with pytest.raises(RemoteFailure, match="the inbox is full"):
-                    await receipt.delivered()
-            else:
-                await receipt.delivered()
+        peer, used = dialer.peers[0], courier.ROOM_OF_ONE - 2 * courier.OVERHEAD - 1
+        await listener.store("courier").set(f"room of {dialer.node_id}", used)
+        await (await peer.send(courier.Parcel(name="x", data=b""), reliable=True)).delivered()  # it takes room, too
+        await (await peer.send(courier.Parcel(name="y", data=b"y"), reliable=True)).delivered()
+        receipt = await peer.send(courier.Parcel(name="z", data=b""), reliable=True)
+        with pytest.raises(RemoteFailure, match="the inbox is full"):
+            await receipt.delivered()
+        assert [parcel["name"] for parcel in await listener.call("courier-inbox")] == ["x", "y"]
+        assert await listener.call("courier-drop", 1) == {"from": str(dialer.node_id), "name": "x", "size": 0}
+        await (await peer.send(courier.Parcel(name="z", data=b""), reliable=True)).delivered()
+
+
+async def test_strangers_leave_room_for_those_we_know(pair, tmp_path) -> None:
+    letter = tmp_path / "letter.txt"
+    letter.write_text("hello")
+    async with pair(("courier",), ("courier",)) as (listener, dialer):
+        store, peer = listener.store("courier"), dialer.peers[0]
+        await store.set("room of strangers", courier.ROOM_OF_STRANGERS)
+        receipt = await peer.send(courier.Parcel(name="x", data=b""), reliable=True)
+        with pytest.raises(RemoteFailure, match="the inbox is full"):
+            await receipt.delivered()
+        await listener.call("courier-send", str(dialer.node_id), str(letter))  # that makes an acquaintance
+        await (await peer.send(courier.Parcel(name="x", data=b""), reliable=True)).delivered()
+        back = listener.peers[0]
+        await (await back.send(courier.Parcel(name="x", data=b""), reliable=True)).delivered()  # whom it dialed
+        assert await store.get("room") == courier.OVERHEAD
+        await store.set("room", courier.ROOM)
+        receipt = await peer.send(courier.Parcel(name="x", data=b""), reliable=True)
+        with pytest.raises(RemoteFailure, match="the inbox is full"):
+            await receipt.delivered()
+
+
+async def test_what_is_there_is_counted_at_the_start(tmp_path) -> None:
+    network, key = MemoryNetwork(), PrivateKey(b"\1" * 32)
+
+    def app():
+        return Application("courier", transport=network.transport(key), store=tmp_path / "store")
+
+    one, other = "02" + "aa" * 32, "03" + "bb" * 32
+    async with app() as listener:
+        store = listener.store("courier")
+        for sender, stranger, data in ((one, 1, b"abc"), (one, 1, b""), (other, 0, b"defg")):
+            row = "INSERT INTO courier_parcels (sender, stranger, name, data) VALUES (?, ?, 'x', ?)"
+            await store.execute(row, (sender, stranger, data))
+        await store.set("room of nobody", 7)
+    async with app() as listener:
+        assert dict(await listener.store("courier").items("room")) == {
+            "room": 3 * courier.OVERHEAD + 7,
+            f"room of {one}": 2 * courier.OVERHEAD + 3,
+            f"room of {other}": courier.OVERHEAD + 4,
+            "room of strangers": 2 * courier.OVERHEAD + 3,
+        }
+        for number in (1, 2, 3):
+            await listener.call("courier-drop", number)
+        assert await listener.store("courier").items("room") == []
+
+
+async def test_a_file_without_end_is_not_fetched(pair, shelf, tmp_path) -> None:
+    async with pair(("courier",), ("courier",), {"courier-folder": str(shelf)}) as (listener, dialer):
+        target = tmp_path / "target"
+        with pytest.raises(ValueError, match="sends more than 1000 bytes: say how many it may have"):
+            await dialer.call("courier-fetch", str(listener.node_id), "map.bin", str(target), 1000)
+        assert not target.exists()
+        await dialer.call("courier-fetch", str(listener.node_id), "map.bin", str(target), 1 << 20)
+
+
+async def test_empty_chunks_without_end_are_not_waited_for(pair, tmp_path) -> None:
+    hostile = Extension("courier", version="1.0")
+
+    @hostile.on(courier.Fetch)
+    async def fetch(context: Context, request: courier.Fetch) -> AsyncIterator[courier.Chunk]:
+        while True:
+            yield courier.Chunk(data=b"")
+
+    async with pair((hostile,), ("courier",)) as (listener, dialer):
+        with pytest.raises(ValueError, match="sends an empty chunk"):
+            await dialer.call("courier-fetch", str(listener.node_id), "x", str(tmp_path / "target"))
 
 
 async def test_files_are_listed_and_fetched(pair, shelf, tmp_path) -> None:

@@ -62,6 +62,32 @@ async def test_what_waits_for_a_peer_that_does_not_read_is_limited(pair, recorde
         assert 60 < received.count(0xEEFF) < 600
 
 
+async def test_what_waits_for_all_peers_is_limited(pair, recorder) -> None:
+    async with pair(("echo",), ("chat", recorder)) as (_, dialer):
+        there = dialer.peers[0].node_id
+        before, echo.Bouncing.all_waiting = echo.Bouncing.all_waiting, 64 << 20  # as if others did not read
+        try:
+            await dialer.transport.send(there, b"\xee\xff")
+            await dialer.transport.send(there, b"\x8c\x05" + bytes(10))  # answered in order, once that was looked at
+            await recorder.until("received", 0x8C07)
+        finally:
+            echo.Bouncing.all_waiting = before
+        await dialer.transport.send(there, b"\xee\xfd")
+        await recorder.until("received", 0xEEFD)
+        assert 0xEEFF not in [event.type_id for event in recorder.events if event.direction == "received"]
+
+
+async def test_what_is_dropped_does_not_count_for_ever(pair) -> None:
+    async with pair(("echo",), ("chat",)) as (_, dialer):
+        there = dialer.peers[0].node_id
+        dialer.transport.pause(there)
+        for _ in range(600):
+            await dialer.transport.send(there, b"\xee\xff" + bytes(65_533))
+    async with asyncio.timeout(30):
+        while echo.Bouncing.all_waiting:
+            await asyncio.sleep(0.01)
+
+
 async def test_two_echo_nodes_do_not_play_ball(pair, recorder) -> None:
     async with pair(("echo", recorder), ("echo",)) as (listener, dialer):
         to_dialer = listener.peers[0].node_id
@@ -75,7 +101,10 @@ async def test_two_echo_nodes_do_not_play_ball(pair, recorder) -> None:
         assert received.count(0xEEFD) == 0
 
 
-@pytest.mark.parametrize("payload", [b"\x7f\xffbelow 32768", b"\x8c\x01\xffmalformed", b"\x8c\x05"])
+@pytest.mark.parametrize(
+    "payload",
+    [b"\x7f\xffbelow 32768", b"\x8c\x01\xffmalformed", b"\x8c\x05", b"\xc0\xdd\x01", b"\xc0\xdd\xff of a session"],
+)
 async def test_nothing_else_is_bounced(pair, recorder, payload: bytes) -> None:
     async with pair(("echo",), (recorder, "echo")) as (_, dialer):
         peer = dialer.peers[0]

@@ -11,6 +11,7 @@ Send a file to a peer, connected or not; it sees what came, and saves it::
     courier-send NODE_ID report.pdf
     courier-inbox
     courier-save 1 report.pdf
+    courier-drop 2
 
 Let peers have the files of a folder, and get one of theirs::
 
@@ -19,6 +20,10 @@ Let peers have the files of a folder, and get one of theirs::
     courier-fetch NODE_ID map.png map.png
 
 Inside Core Lightning these are commands of lightning-cli, and paths are relative to the folder of its network.
+
+Anybody who connects may bring parcels, and a node id costs nothing. So the inbox has so much room for one sender, for
+all strangers together, and for all senders: strangers fill their part, and those whom we dialed or sent something to
+still find room. What does not fit is refused, and its sender hears it.
 """
 
 from __future__ import annotations
@@ -27,7 +32,8 @@ import asyncio
 import contextlib
 import os
 import stat
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -41,10 +47,19 @@ CHUNK = 256 << 10
 """Bytes of a chunk."""
 MAX_FILES = 10_000
 """Files in a listing."""
-MAX_INBOX = 256 << 20
-"""Bytes of the parcels of one sender that are kept at once."""
+MAX_FETCHED = 1 << 30
+"""Bytes that courier-fetch writes, unless it is told of another limit."""
 
-extension = Extension("courier", version="1.0", limits=Limits(requests=4))
+OVERHEAD = 1024
+"""Bytes that a parcel is counted for beside its contents: an empty one takes a row, too."""
+ROOM_OF_ONE = 32 << 20
+"""Bytes of the parcels of one sender that are kept at once."""
+ROOM_OF_STRANGERS = 64 << 20
+"""Bytes of the parcels of all senders whom we neither dialed nor sent a parcel to."""
+ROOM = 256 << 20
+"""Bytes of all parcels."""
+
+extension = Extension("courier", version="1.0", limits=Limits(requests=4, messages_per_second=50))
 
 
 @message(0x8C21, max_size=MAX_PARCEL + 4096)
@@ -103,9 +118,22 @@ def folder(value: str = "") -> Path | None:
 @extension.on_startup
 async def prepare(app: Application) -> None:
     """Make the table of parcels. Its name begins with the extension's, as that of every table of its own."""
-    await app.store("courier").execute(
-        "CREATE TABLE IF NOT EXISTS courier_parcels (number INTEGER PRIMARY KEY, sender TEXT, name TEXT, data BLOB)"
+    store = app.store("courier")
+    await store.execute(
+        "CREATE TABLE IF NOT EXISTS courier_parcels "
+        "(number INTEGER PRIMARY KEY, sender TEXT, stranger INTEGER, name TEXT, data BLOB)"
     )
+    # Count anew what is there: a process that was killed between two of a command's steps may have counted wrongly
+    for room, _ in await store.items("room"):
+        await store.delete(room)
+    taken: Counter[str] = Counter()
+    for sender, stranger, size in await store.execute(
+        "SELECT sender, stranger, sum(length(data) + ?) FROM courier_parcels GROUP BY sender, stranger", (OVERHEAD,)
+    ):
+        for room in _rooms(sender, stranger):
+            taken[room] += size
+    for room, size in taken.items():
+        await store.set(room, size)
 
 
 # What peers ask for ----------------------------------------------------------------------------------
@@ -116,13 +144,32 @@ async def receive(context: Context, parcel: Parcel) -> None:
     """Keep a parcel. The row and the record that it came are committed together, so there are never two of it."""
     if not _is_name(parcel.name):
         raise Refuse(f"{parcel.name!r} is no name of a file")
-    sender = str(context.peer)
-    kept = await context.store.execute("SELECT sum(length(data)) FROM courier_parcels WHERE sender = ?", (sender,))
-    if (kept[0][0] or 0) + len(parcel.data) > MAX_INBOX:
-        raise Refuse("the inbox is full")
-    row = (sender, parcel.name, parcel.data)
-    await context.store.execute("INSERT INTO courier_parcels (sender, name, data) VALUES (?, ?, ?)", row)
-    context.logger.info("%.8s brought %s, %d bytes", context.peer, parcel.name, len(parcel.data))
+    sender, size = str(context.peer), len(parcel.data)
+    info = context.peer.info
+    stranger = (info is None or info.direction != "out") and not await context.store.get(f"known {sender}", 0)
+    rooms = _rooms(sender, stranger)
+    for room, most in rooms.items():
+        if await context.store.get(room, 0) + size + OVERHEAD > most:
+            raise Refuse("the inbox is full")
+    await _take(context, rooms, size + OVERHEAD)
+    row = (sender, stranger, parcel.name, parcel.data)
+    await context.store.execute("INSERT INTO courier_parcels (sender, stranger, name, data) VALUES (?, ?, ?, ?)", row)
+    context.logger.info("%.8s brought %s, %d bytes", context.peer, parcel.name, size)
+
+
+def _rooms(sender: str, stranger: bool) -> dict[str, int]:
+    """Return in which rooms a sender's parcels lie, and how many bytes each has. What is in them is kept as a number.
+
+    To sum up the table instead would cost more with every parcel that is in it.
+    """
+    rooms = {f"room of {sender}": ROOM_OF_ONE, "room": ROOM}
+    return {**rooms, "room of strangers": ROOM_OF_STRANGERS} if stranger else rooms
+
+
+async def _take(context: Context, rooms: Iterable[str], size: int) -> None:
+    for room in rooms:
+        left = await context.store.get(room, 0) + size
+        await (context.store.set(room, left) if left else context.store.delete(room))
 
 
 @extension.on(Contents)
@@ -158,6 +205,7 @@ async def send(context: Context, node_id: NodeId, path: Path, wait: bool = False
         if size > MAX_PARCEL:
             raise ValueError(f"{path} has {size} bytes; a parcel has at most {MAX_PARCEL}: let it be fetched")
         data = await asyncio.to_thread(file.read, MAX_PARCEL)
+    await context.store.set(f"known {node_id}", 1)  # no stranger from now on
     receipt = await context.app.peer(node_id).send(Parcel(name=path.name, data=data), reliable=True)
     if wait:
         await receipt.delivered()
@@ -176,12 +224,29 @@ async def save(context: Context, number: int, path: Path) -> dict[str, object]:
     """Write a parcel to a new file, and remove it from the inbox."""
     rows = await context.store.execute("SELECT data FROM courier_parcels WHERE number = ?", (number,))
     if not rows:
-        raise ValueError(f"there is no parcel {number}; courier-inbox shows those there are")
+        raise _unknown(number)
     (data,) = rows[0]
     async with _new_file(path) as file:
         await asyncio.to_thread(file.write, data)
-    await context.store.execute("DELETE FROM courier_parcels WHERE number = ?", (number,))
+    await _remove(context, number)
     return {"path": str(path), "size": len(data)}
+
+
+@extension.rpc("courier-drop")
+async def drop(context: Context, number: int) -> dict[str, object]:
+    """Remove a parcel from the inbox."""
+    return await _remove(context, number)
+
+
+async def _remove(context: Context, number: int) -> dict[str, object]:
+    rows = await context.store.execute(
+        "DELETE FROM courier_parcels WHERE number = ? RETURNING sender, stranger, name, length(data)", (number,)
+    )
+    if not rows:
+        raise _unknown(number)
+    sender, stranger, name, size = rows[0]
+    await _take(context, _rooms(sender, stranger), -(size + OVERHEAD))
+    return {"from": sender, "name": name, "size": size}
 
 
 @extension.rpc("courier-list")
@@ -192,15 +257,25 @@ async def list_files(context: Context, node_id: NodeId) -> list[dict[str, object
 
 
 @extension.rpc("courier-fetch")
-async def fetch_file(context: Context, node_id: NodeId, name: str, path: Path) -> dict[str, object]:
-    """Fetch a file of a peer's into a new one."""
+async def fetch_file(
+    context: Context, node_id: NodeId, name: str, path: Path, most: int = MAX_FETCHED
+) -> dict[str, object]:
+    """Fetch a file of a peer's into a new one, of so many bytes at most: the peer could go on for ever."""
     size = 0
     async with _new_file(path) as file:
         stream = context.app.peer(node_id).stream(Fetch(name=name), Chunk, timeout=30)
         async with contextlib.aclosing(stream):  # whatever ends us tells the peer to stop
             async for chunk in stream:
-                size += await asyncio.to_thread(file.write, chunk.data)
+                size += len(chunk.data)
+                if size > most or not chunk.data:
+                    what = "an empty chunk" if not chunk.data else f"more than {most} bytes: say how many it may have"
+                    raise ValueError(f"{node_id} sends {what}")
+                await asyncio.to_thread(file.write, chunk.data)
     return {"path": str(path), "size": size}
+
+
+def _unknown(number: int) -> ValueError:
+    return ValueError(f"there is no parcel {number}; courier-inbox shows those there are")
 
 
 def _is_name(name: str) -> bool:

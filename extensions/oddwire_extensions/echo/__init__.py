@@ -12,19 +12,19 @@ A node that runs ``echo`` answers each with the same values, in the order they c
 
 It also bounces what it does not understand: a payload of an odd type from 32768 on that no loaded extension knows
 goes back unchanged. So any protocol can be tried on it before its other half is written. Only peers that dialed us
-are bounced to, or two echo nodes would play ball for ever; up to 4 MiB wait for a peer that does not read, and what
-comes on top is dropped. Inside Core Lightning nothing is bounced: there, a plugin is given the types alone that its
-extensions have declared.
+are bounced to, or two echo nodes would play ball for ever; up to 4 MiB wait for a peer that does not read, 64 MiB for
+all of them, and what comes on top is dropped, which the log says. What belongs to a session is not bounced. Inside Core
+Lightning nothing is: there, a plugin is given the types alone that its extensions have declared.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections import deque
 
 from oddwire import (
+    SESSION_TYPE,
     Application,
     Context,
     Extension,
@@ -42,6 +42,7 @@ __all__ = ["BoltReply", "BoltRequest", "Reply", "Request", "extension"]
 
 logger = logging.getLogger("oddwire.extension.echo")
 _MOST_WAITING = 4 * 1024 * 1024
+_MOST_WAITING_ALL = 64 * 1024 * 1024
 _OVERHEAD = 64  # what a payload takes in memory beside its bytes, so that empty ones count too
 
 
@@ -82,25 +83,44 @@ class BoltReply(Message):
 class Bouncing:
     """The payloads that wait for one peer, and the task that sends them back in order."""
 
+    all_waiting = 0
+    """Bytes that wait for all peers."""
+
     def __init__(self, app: Application, peer: NodeId) -> None:
         self._queue: deque[bytes] = deque()
+        self._peer = peer
         self._size = 0
+        self._dropped = 0
         self.task = asyncio.get_running_loop().create_task(self._send(app, peer))
 
     def add(self, payload: bytes) -> None:
         """Send this one too, or drop it if too many wait."""
         size = len(payload) + _OVERHEAD
-        if self._size + size <= _MOST_WAITING:
-            self._size += size
-            self._queue.append(payload)
+        if self._size + size > _MOST_WAITING or Bouncing.all_waiting + size > _MOST_WAITING_ALL:
+            if not self._dropped:
+                logger.info("%.8s does not read what comes back: the rest is dropped for now", self._peer)
+            self._dropped += 1
+            return
+        self._count(size)
+        self._queue.append(payload)
+
+    def _count(self, size: int) -> None:
+        self._size += size
+        Bouncing.all_waiting += size
 
     async def _send(self, app: Application, peer: NodeId) -> None:
-        with contextlib.suppress(OddwireError):  # the peer may have left without waiting for it
+        try:
             while self._queue:
                 payload = self._queue.popleft()
                 await app.transport.send(peer, payload)
-                self._size -= len(payload) + _OVERHEAD
+                self._count(-len(payload) - _OVERHEAD)
                 logger.info("bounced 0x%s [%d bytes] to %.8s", payload[:2].hex(), len(payload), peer)
+        except OddwireError:
+            pass  # the peer has left without waiting for it
+        finally:
+            self._count(-self._size)
+            if self._dropped:
+                logger.info("%d payloads were not bounced to %.8s", self._dropped, peer)
 
 
 class Echo(Extension):
@@ -113,7 +133,7 @@ class Echo(Extension):
     @hookimpl
     def message_traced(self, app: Application, event: TraceEvent) -> None:
         """Bounce a payload that no loaded extension knows."""
-        known = app.registry.lookup(event.type_id) is not None
+        known = app.registry.lookup(event.type_id) is not None or event.type_id == SESSION_TYPE
         if event.direction != "received" or known or event.type_id < 32768 or event.type_id % 2 == 0:
             return
         info = app.peer(event.peer).info
