@@ -13,6 +13,7 @@ from oddwire.app.greetings import Excuse, urgently
 from oddwire.app.lane import MESSAGE_WEIGHT, Lane
 from oddwire.app.plugins import Contribution
 from oddwire.app.policy import Outcome, decode_error
+from oddwire.app.room import LARGE
 from oddwire.app.router import Route, Router, vocabulary
 from oddwire.errors import (
     ConnectionClosed,
@@ -138,6 +139,10 @@ class Conversation:
         if lane is not None:
             self._dispatcher.throttle(lane, seconds)
 
+    def is_crowded(self, node_id: NodeId) -> bool:
+        """Say whether a peer should begin no transfer now."""
+        return self._dispatcher.is_crowded(self._dispatcher.lanes.get(node_id))
+
     def max_size_of(self, type_id: int) -> int:
         """Tell how long a message may be: as its schema says; nobody takes one without."""
         schema = self._dispatcher.router.registry.lookup(type_id)
@@ -166,14 +171,25 @@ class Conversation:
         if route is None or route.handler is None:
             self._unknown(link, handling, content)
             return
+        if len(content) > LARGE and dispatcher.is_crowded(lane):
+            self._too_much(link, handling, "total_message_bytes")
+            return
         context = lane.contexts[route.owner] or dispatcher.context(lane, route.owner)
+        size = len(content)
         if route.guard is not None:
             answering = Answering(self._guarded, route.guard, link, handling, route, context, content)
         else:
             message = self._decode(link, handling, route, content)
             if message is None:
                 return
+            if route.weigh is not None:
+                size = route.weigh(message[0])
             answering = Answering(self._answer, link, handling, route, context, *message)
+        if size > LARGE:
+            if lane.requested and lane.requested + size > self.session.limits.request_bytes:
+                self._too_much(link, handling, "request_bytes")
+                return
+            self._take_room(lane, answering, size)
         if request.urgent:
             answering.work, answering.arguments = self._hasten, (lane, answering.work, answering.arguments)
         handling.handle = answering
@@ -183,6 +199,25 @@ class Conversation:
                 self._set_aside(link, lane, route.owner, answering, len(content), excuse)
                 return
         self._answerers.handle(answering)
+
+    def _too_much(self, link: Link, handling: Handling[Answering], limit: str) -> None:
+        link.asking.close(handling)
+        most = getattr(self.session.limits, limit)
+        whose = "of all peers" if limit.startswith("total") else "of a peer"
+        text = f"requests and messages {whose} that are handled at once take {most} bytes at most"
+        link.refuse(Scope.REQUEST, handling.id, Code.QUOTA, text, limit)
+
+    def _take_room(self, lane: Lane, answering: Answering, size: int) -> None:
+        """Count a large request until it is over."""
+        dispatcher = self._dispatcher
+
+        def leave() -> None:
+            lane.requested -= size
+            dispatcher.leave_room(lane, size)
+
+        lane.requested += size
+        dispatcher.count_room(lane, size)
+        answering.ended = leave
 
     async def _hasten(self, lane: Lane, work: Callable[..., Coroutine[Any, Any, None]], arguments: Any) -> None:
         with urgently(lane):

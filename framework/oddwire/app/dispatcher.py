@@ -23,6 +23,7 @@ from oddwire.app.metered import MeteredSink
 from oddwire.app.plugins import Contribution, HookCall
 from oddwire.app.policy import Enforcer, Outcome, decode_error
 from oddwire.app.rationed import requests_of
+from oddwire.app.room import LARGE, Room
 from oddwire.app.router import OutgoingTable, Router
 from oddwire.app.tasks import Tasks
 from oddwire.app.trace import Tracer
@@ -80,7 +81,8 @@ class Dispatcher:
         self.deliveries: Deliveries | None = None
         self._longer = LongerWay(self)
         self.routes = {prefix: self._longer.equipped(route) for prefix, route in router.incoming.items()}
-        self._shorter = {prefix: route[:4] for prefix, route in self.routes.items()}
+        self._shorter = {prefix: (*route[:4], route.weigh) for prefix, route in self.routes.items()}
+        self.room = Room((limits or Limits()).total_message_bytes)
         self.outgoing = OutgoingTable(router.outgoing)
         self.lanes: dict[NodeId, Lane] = {}
         self.tasks = Tasks()
@@ -119,7 +121,7 @@ class Dispatcher:
             else:
                 self._unrouted(lane, peer, payload)
             return
-        decode, handler, owner, longer = short
+        decode, handler, owner, longer, weigh = short
         try:
             message = decode(payload)
         except Exception as error:
@@ -132,9 +134,11 @@ class Dispatcher:
             self.enforcer.apply(Outcome.UNHANDLED, lane, self.enforcer.describe(payload))
             return
         # enqueue, written out: this is the way of nearly every message.
-        weight = len(payload) + MESSAGE_WEIGHT
+        weight = MESSAGE_WEIGHT + (len(payload) if weigh is None else weigh(message))
         lane.queue.append((handler, owner, message, weight))
         lane.held = held = lane.held + weight
+        if weight > LARGE:
+            self.take_room(lane, weight)
         if held > HIGH_WATER:
             self._full(lane)
         if lane.wake is not None:
@@ -273,6 +277,9 @@ class Dispatcher:
                         await self.reply(lane, reply)
                 except BaseException as error:
                     self.enforcer.failed(context, message, error, self.tasks.ending)
+                finally:
+                    if weight > LARGE:
+                        self.leave_room(lane, weight)
                 if me.cancelling():  # a handler has cancelled its own task, or still will have: no other's
                     lane.worker = self.spawn(self._work(lane))
                     return
@@ -292,9 +299,34 @@ class Dispatcher:
         """Have something done when its turn in the lane comes."""
         lane.queue.append((run, owner, argument, weight))
         lane.held += weight
+        if weight > LARGE:
+            self.take_room(lane, weight)
         if lane.held > HIGH_WATER:
             self._full(lane)
         self.wake(lane)
+
+    def take_room(self, lane: Lane, weight: int) -> None:
+        """Count a large message until `leave_room`; if there is no more room, its peer is read on once that is done."""
+        self.count_room(lane, weight)
+        if self.room.full and not lane.paused and not lane.is_asking:
+            self._counters.throttled["total_message_bytes"] += 1
+            lane.paused = True
+            self.transport.pause(lane.peer.node_id)
+
+    def count_room(self, lane: Lane, weight: int) -> None:
+        """Count what is large, a request say, and read on: what is under way may need what comes."""
+        self.room.held += weight
+        lane.large += weight
+
+    def leave_room(self, lane: Lane, weight: int) -> None:
+        """Count it no more."""
+        self.count_room(lane, -weight)
+        if lane.paused:
+            self.ebb(lane)
+
+    def is_crowded(self, lane: Lane | None) -> bool:
+        """Say whether a peer should bring nothing large now: there is no room left, and it has some of that."""
+        return self.room.full and lane is not None and lane.large > 0
 
     def set_aside(self, lane: Lane, greeting: Greeting, owner: int, message: tuple[Run, Any, int]) -> None:
         """Have a message wait for a greeting; what waits counts as what is queued."""
@@ -306,6 +338,8 @@ class Dispatcher:
                 self.wake(lane)
 
         self.hold(lane, weight)
+        if weight > LARGE:
+            self.take_room(lane, weight)
         greeting.hold(owner, release)
 
     def hold(self, lane: Lane, weight: int) -> None:
@@ -332,7 +366,7 @@ class Dispatcher:
 
     def ebb(self, lane: Lane) -> None:
         """Let a paused transport go on, once there is room."""
-        if lane.has_room and not self.closing:
+        if lane.has_room and not self.closing and (lane.is_asking or not self.is_crowded(lane)):
             lane.paused = False
             self.transport.resume(lane.peer.node_id)
 

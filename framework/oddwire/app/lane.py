@@ -44,10 +44,12 @@ class Lane:
         "hooks",
         "hung_up",
         "info",
+        "large",
         "link",
         "paused",
         "peer",
         "queue",
+        "requested",
         "running",
         "slot",
         "throttle",
@@ -62,6 +64,8 @@ class Lane:
         self.link: Link | None = None  # its part of the session, while it is connected
         self.queue: deque[tuple[Run, int, Any, int]] = deque()  # what to run, its owner, with what, its weight
         self.held = 0
+        self.large = 0  # bytes of large messages and requests, waiting or handled
+        self.requested = 0  # those of requests among them
         self.paused = False
         self.hung_up = False
         self._tracing = tracing
@@ -145,13 +149,18 @@ class Lane:
             self.throttle = None
 
     @property
+    def is_asking(self) -> bool:
+        """Whether a request of ours waits for what comes."""
+        return bool(self.waiters or self.asking)
+
+    @property
     def is_full(self) -> bool:
         """Whether no more should come, unless a request waits for what is behind."""
-        return self.held > (HIGH_WATER_ASKING if self.waiters or self.asking else HIGH_WATER)
+        return self.held > (HIGH_WATER_ASKING if self.is_asking else HIGH_WATER)
 
     @property
     def has_room(self) -> bool:
         """Whether more may come again."""
         if self.throttle is not None:
             return False
-        return self.held <= (HIGH_WATER_ASKING // 2 if self.waiters or self.asking else LOW_WATER)
+        return self.held <= (HIGH_WATER_ASKING // 2 if self.is_asking else LOW_WATER)

@@ -9,6 +9,7 @@ from oddwire.app.context import Context
 from oddwire.app.guard import Guard
 from oddwire.app.lane import MESSAGE_WEIGHT, Lane, Run
 from oddwire.app.policy import Outcome
+from oddwire.app.room import LARGE
 from oddwire.app.router import Route
 from oddwire.schema import Message
 
@@ -71,9 +72,10 @@ class LongerWay:
             if seconds:
                 route.guard.counters.throttled[limit] += 1
                 self._dispatcher.throttle(lane, seconds)
+        size, greeting = len(payload) if route.weigh is None else route.weigh(message), lane.greeting
+        weight = size + MESSAGE_WEIGHT
         if route.concurrent:
-            run = functools.partial(self._detach, lane, run)
-        weight, greeting = len(payload) + MESSAGE_WEIGHT, lane.greeting
+            run = functools.partial(self._detach, lane, run, weight)
         if greeting is not None and greeting.holds(route.owner):
             self._dispatcher.set_aside(lane, greeting, route.owner, (run, message, weight))
         else:
@@ -84,15 +86,17 @@ class LongerWay:
         if reply is not None:
             await self._dispatcher.reply(lane, reply, received)
 
-    async def _detach(self, lane: Lane, run: Run, context: Context, message: Message) -> None:
+    async def _detach(self, lane: Lane, run: Run, weight: int, context: Context, message: Message) -> None:
         """Give one message a task of its own; with too many of them, the lane waits."""
         while lane.running >= _MAX_CONCURRENT:
             lane.slot = self._dispatcher.loop.create_future()
             await lane.slot
         lane.running += 1
-        self._dispatcher.spawn(self._alone(lane, run, context, message))
+        if weight > LARGE:
+            self._dispatcher.take_room(lane, weight)
+        self._dispatcher.spawn(self._alone(lane, run, weight, context, message))
 
-    async def _alone(self, lane: Lane, run: Run, context: Context, message: Message) -> None:
+    async def _alone(self, lane: Lane, run: Run, weight: int, context: Context, message: Message) -> None:
         try:
             reply = await run(context, message)
             if reply is not None:
@@ -101,5 +105,7 @@ class LongerWay:
             self._dispatcher.enforcer.failed(context, message, error, self._dispatcher.tasks.ending)
         finally:
             lane.running -= 1
+            if weight > LARGE:
+                self._dispatcher.leave_room(lane, weight)
             if lane.slot is not None and not lane.slot.done():
                 lane.slot.set_result(None)

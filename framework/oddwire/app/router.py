@@ -14,6 +14,7 @@ from oddwire.app.plugins import Contribution, PluginManager
 from oddwire.codecs.registry import Registry
 from oddwire.errors import EncodeError, ExtensionError, NotSupported, TypeConflict
 from oddwire.schema import Message, schema_of
+from oddwire.schema.weight import weigher
 from oddwire.session.basics import SESSION_TYPE
 from oddwire.transports.base import Manifest, NodeId, PeerInfo, not_connected
 from oddwire.values import Value
@@ -54,6 +55,8 @@ class Route(NamedTuple):
     stream: StreamFunction | None = None
     reliable: HandlerFunction | None = None
     guard: Guard | None = None
+    weigh: Callable[[Message], int] | None = None
+    """What tells how much memory a message takes, where that may be far more than its payload."""
 
 
 class Outgoing(NamedTuple):
@@ -95,14 +98,15 @@ class Router(Value, kw_only=True):
         routes: dict[bytes, Route] = {}
         for message in self.claims:
             prefix = schema_of(message).type_id.to_bytes(2, "big")
-            decode = plans[prefix].decode
+            decode, weigh = plans[prefix].decode, weigher(schema_of(message))
             if message in self.handlers:
                 owner, handler = self.handlers[message]
                 run, stream = handler.runs()
                 concurrent, reliable = handler.concurrent, run if handler.reliable else None
-                routes[prefix] = Route(decode, run, numbers[id(owner)], concurrent, concurrent, stream, reliable)
+                number = numbers[id(owner)]
+                routes[prefix] = Route(decode, run, number, concurrent, concurrent, stream, reliable, weigh=weigh)
             else:
-                routes[prefix] = Route(decode, None, 0, False)
+                routes[prefix] = Route(decode, None, 0, False, weigh=weigh)
         return MappingProxyType(routes)
 
     @cached_property

@@ -14,7 +14,7 @@ __all__ = ["Answerers", "Answering"]
 class Answering:
     """A request that waits for a task or is handled by one: ``await work(*arguments)``. It may wait for credit, too."""
 
-    __slots__ = ("arguments", "cancelled", "credit", "task", "work")
+    __slots__ = ("arguments", "cancelled", "credit", "ended", "task", "work")
 
     def __init__(self, work: Callable[..., Coroutine[Any, Any, None]], *arguments: Any) -> None:
         self.work = work
@@ -22,6 +22,8 @@ class Answering:
         self.task: asyncio.Task[None] | None = None  # set while it is handled
         self.cancelled = False
         self.credit: asyncio.Future[None] | None = None
+        self.ended: Callable[[], object] | None = None
+        """Called once it is over, or will not be begun."""
 
     def cancel(self) -> None:
         """Cancel the task, or see to it that the work is not even begun."""
@@ -88,6 +90,8 @@ class Answerers:
                 if waiting and (self._patient or not self._called):
                     self._call()
                 if answering.cancelled:
+                    if answering.ended is not None:
+                        answering.ended()
                     continue
                 # A request refers to its answering, and the arguments to the request: what would be a circle is opened
                 # here, so that all of it is free as soon as the work is done, however that ends
@@ -97,6 +101,8 @@ class Answerers:
                     await answering.work(*arguments)
                 finally:
                     answering.task = None
+                    if answering.ended is not None:
+                        answering.ended()
                 if self._going is not me or me.cancelling():
                     break
                 try:

@@ -156,7 +156,8 @@ class Assembler:
     ``max_size_of(type_id)`` says how long a message of a type may be, 0 for one that nobody takes: a payload that is
     too long fails with its first piece. ``allowance_of(type_id)`` gives what an extension allows for its messages, None
     for one that has no limits of its own: from its first piece on, a payload counts for its extension too.
-    ``evicted(transfer, error)`` is called when one is given up to make room for those of other peers.
+    ``evicted(transfer, error)`` is called when one is given up to make room for those of other peers; while
+    ``crowded()`` none begins.
     """
 
     def __init__(
@@ -167,11 +168,13 @@ class Assembler:
         allowance_of: Callable[[int], Allowance | None] = lambda _: None,
         evicted: Callable[[int, QuotaExceeded], object] = lambda *_: None,
         title_of: Callable[[int], str] = "type {:#06x}".format,
+        crowded: Callable[[], bool] = lambda: False,
     ) -> None:
         self._limits = limits
         self._max_size_of = max_size_of
         self._allowance_of = allowance_of
         self._evicted = evicted
+        self._crowded = crowded
         self._title_of = title_of
         self._budget = budget
         self._all = _Tally(limits)
@@ -278,6 +281,9 @@ class Assembler:
         if not MIN_PIECE <= size < total:
             text = f"{MIN_PIECE} bytes or more, and fewer than the payload's {total}"
             raise _malformed(fragment, f"should be of a size of {text}, not {size}")
+        if self._crowded():
+            text = "there is no room for more messages of this peer before those that came are handled"
+            raise QuotaExceeded(text, limit="total_message_bytes")
         self._all.add(total)
         _keep_memory()
         self._transfers[number] = transfer = _Transfer(total, size, self._all)

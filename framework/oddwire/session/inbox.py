@@ -28,6 +28,7 @@ MAX_LANES: Final = 256
 """Lanes of one peer: an honest one has no more than extensions."""
 _STRANGE: Final = 16  # lanes of one peer of which all was refused so far: they are kept in memory only
 _HELD: Final = 8 << 20  # bytes of a peer's messages that wait for those before them; a single one may be larger
+_HELD_ALL: Final = 256 << 20  # the same of all peers; one who has none waiting may have one
 
 
 class InboxHost(Protocol):
@@ -128,6 +129,7 @@ class Inbox:
         self._host = host
         self._pause = pause
         self._peers: dict[NodeId, _Peer] = {}
+        self._held = 0  # bytes of all peers' messages that wait, or are handled
         self._gathered = _Share()
         self._writing = _Share()
         self._database: Database | None = None
@@ -157,11 +159,11 @@ class Inbox:
         verdict = receiver.receive(data.epoch, data.base, data.sequence, now)
         if verdict is Verdict.HANDLE:
             peer, size = lane.peer, len(data.content)
-            if peer.held and peer.held + size > _HELD:
+            if peer.held and (peer.held + size > _HELD or self._held + size > _HELD_ALL):
                 receiver.taken -= 1
                 lane.skipped = True
                 return True
-            peer.held += size
+            self._count(peer, size)
             lane.waiting.append(_Waiting(data.epoch, data.sequence, data.content))
             if not lane.busy:
                 lane.busy = True
@@ -246,6 +248,10 @@ class Inbox:
                 return True
         return False
 
+    def _count(self, peer: _Peer, size: int) -> None:
+        peer.held += size
+        self._held += size
+
     # Handling ---------------------------------------------------------------------------------------
 
     async def _work(self, lane: _Lane) -> None:
@@ -257,12 +263,12 @@ class Inbox:
                 try:
                     await self._handle(lane, message)
                 finally:
-                    peer.held -= len(message.payload)
+                    self._count(peer, -len(message.payload))
         finally:
             lane.busy = False
             lane.receiver.dropped()
             while waiting:
-                peer.held -= len(waiting.popleft().payload)
+                self._count(peer, -len(waiting.popleft().payload))
             if peer.gone:
                 self.disconnected(peer.node_id)
 

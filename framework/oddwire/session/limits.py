@@ -14,7 +14,13 @@ __all__ = ["OF_ALL", "Allowance", "Counters", "Limits", "TokenBucket"]
 _MIB: Final = 1 << 20
 _DAY: Final = 24 * 60 * 60.0
 
-OF_ALL: Final = ("faults_per_second", "stream_seconds", "total_reassembly_bytes")
+OF_ALL: Final = (
+    "faults_per_second",
+    "request_bytes",
+    "stream_seconds",
+    "total_message_bytes",
+    "total_reassembly_bytes",
+)
 """The limits that cannot be an extension's: of faults nobody knows whose they are, and one is of all peers."""
 
 
@@ -40,6 +46,13 @@ class Limits(Value, kw_only=True):
     """
     requests: int = 64
     """Requests of a peer being handled at once; one more is answered with a failure. The peer is told in our hello."""
+    request_bytes: int = 32 * _MIB
+    """Bytes that the requests of a peer being handled take, decoded; one more is refused, but a single one never."""
+    total_message_bytes: int = 256 * _MIB
+    """Bytes that the messages of all peers take, decoded, which wait for handlers or are handled, small ones aside.
+
+    Beyond it a peer may have one at a time: the next is read later, and its requests and transfers are refused for now.
+    """
     open_requests: int = 1024
     """Requests of ours to a peer, streams included, that wait for replies at once."""
     stream_credit: int = 16

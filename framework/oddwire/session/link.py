@@ -6,6 +6,7 @@ Longer than other modules: each kind of frame has its method here, and all of th
 from __future__ import annotations
 
 import asyncio
+import functools
 import math
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -258,6 +259,7 @@ class Link:
                 host.allowance_of,
                 self._evicted,
                 host.title_of,
+                functools.partial(host.is_crowded, self.node_id),
             )
         return self._assembler
 

@@ -48,6 +48,10 @@ class Host(Protocol):
         """Take what a peer says of our reliable messages; False if an honest peer would not have said it."""
         raise NotImplementedError
 
+    def is_crowded(self, node_id: NodeId) -> bool:
+        """Say whether a peer should begin no transfer now: there is no room for what it would bring."""
+        raise NotImplementedError
+
     def ticked(self, link: Link, now: float) -> None:
         """Do what is due for a peer, and say with `Session.wake` when there is more."""
 

@@ -233,6 +233,7 @@ class RecordingHost:
     """A host that writes down what it is told, and says no to nothing."""
 
     def __init__(self) -> None:
+        self.crowded: set[NodeId] = set()
         self.told: list[tuple[Any, ...]] = []
         self.ticks: list[tuple[NodeId, float]] = []
         self.allowances: dict[int, Allowance] = {}
@@ -261,6 +262,9 @@ class RecordingHost:
 
     def throttle(self, node_id: NodeId, seconds: float) -> None:
         self.told.append(("throttle", node_id))
+
+    def is_crowded(self, node_id: NodeId) -> bool:
+        return node_id in self.crowded
 
     def title_of(self, type_id: int) -> str:
         return f"type {type_id:#06x}"

@@ -272,6 +272,20 @@ def test_a_transfer_that_made_room_is_over() -> None:
     assert (len(one), one.ignored, one.promised) == (1, len(pieces), 4000)
 
 
+def test_no_transfer_begins_where_there_is_no_room_for_what_it_brings() -> None:
+    crowded = [True]
+    assembler = Assembler(Limits(), lambda _: BIG, AssemblyBudget(BIG), crowded=lambda: crowded[0])
+    pieces = make_pieces(make_payload(4000))
+    with pytest.raises(QuotaExceeded, match="no room for more messages of this peer") as caught:
+        assembler.push(pieces[0], 0.0)
+    assert caught.value.limit == "total_message_bytes"
+    crowded[0] = False
+    again = make_pieces(make_payload(4000), transfer=2)
+    assembler.push(again[0], 0.0)
+    crowded[0] = True
+    assert len(push_all(assembler, again[1:])) == 1  # what has begun may end
+
+
 def test_the_last_piece_needs_no_room() -> None:
     budget = AssemblyBudget(1024 + PIECE_WEIGHT)
     assert len(push_all(make_assembler(budget=budget), make_pieces(make_payload(2048)))) == 1
