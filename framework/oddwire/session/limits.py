@@ -19,6 +19,7 @@ OF_ALL: Final = (
     "request_bytes",
     "stream_seconds",
     "total_message_bytes",
+    "total_outbox_bytes",
     "total_reassembly_bytes",
 )
 """The limits that cannot be an extension's: of faults nobody knows whose they are, and one is of all peers."""
@@ -71,6 +72,11 @@ class Limits(Value, kw_only=True):
     """Reliable messages to a peer that it has not acknowledged."""
     outbox_bytes: int = 256 * _MIB
     """Payload bytes of the reliable messages to a peer that it has not acknowledged."""
+    total_outbox_bytes: int = 1024 * _MIB
+    """Payload bytes, 256 more each, of the reliable messages to all peers that were not acknowledged.
+
+    The last quarter of it is left to peers who have no more than 1 MiB waiting.
+    """
     outbox_seconds: float = 14 * _DAY
     """Seconds after which a reliable message that was not acknowledged is given up."""
     window_messages: int = 256

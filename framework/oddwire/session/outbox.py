@@ -21,7 +21,7 @@ from oddwire.session.limits import Allowance, Counters, Limits
 from oddwire.session.quotas import OutboxQuotas
 from oddwire.session.receipt import Failure, Receipt
 from oddwire.session.reliable import Sender
-from oddwire.session.routes import Loss, Peer, Route, Row, Share
+from oddwire.session.routes import Load, Loss, Peer, Route, Row, Share
 from oddwire.session.store import Store
 from oddwire.session.table import OutboxTable
 
@@ -61,6 +61,7 @@ class Outbox:
         self._lost = lost
         self._ages = ages or Ages()
         self._peers: dict[NodeId, Peer] = {}
+        self._total = Load()
         self._ids = 0
         self._gathered = Share()
         self._writing = Share()
@@ -339,7 +340,7 @@ class Outbox:
     def _peer(self, node_id: NodeId) -> Peer:
         peer = self._peers.get(node_id)
         if peer is None:
-            peer = self._peers[node_id] = Peer(node_id)
+            peer = self._peers[node_id] = Peer(node_id, self._total)
         return peer
 
     def _route(self, id_: int, peer: Peer, lane: int, numbers: tuple[int, ...]) -> Route:

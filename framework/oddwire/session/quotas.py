@@ -15,6 +15,8 @@ from oddwire.session.routes import Load, Peer
 __all__ = ["OutboxQuotas"]
 
 _NOTHING = Load()
+_OVERHEAD = 256  # bytes that a message is counted for beside its payload
+_FEW = 1 << 20  # bytes of a peer that may use what is left to those who have little
 
 
 class OutboxQuotas:
@@ -32,6 +34,14 @@ class OutboxQuotas:
             limit, text = _excess(peer.node_id, load, size, limits.outbox_messages, limits.outbox_bytes)
             self.counters.exceeded[limit] += 1
             raise QuotaExceeded(text, limit=limit)
+        total, room = _weight(peer.total), limits.total_outbox_bytes
+        if _weight(load) > _FEW:
+            room -= room // 4
+        if total + size + _OVERHEAD > room:
+            limit = "total_outbox_bytes"
+            self.counters.exceeded[limit] += 1
+            text = f"reliable messages to all peers, not acknowledged yet, take {total} bytes"
+            raise QuotaExceeded(f"{text}; at most {room} are kept", limit=limit)
         allowance = self._allowances.get(lane)
         if allowance is None:
             return
@@ -55,6 +65,10 @@ class OutboxQuotas:
             return partial(allowance.error, limit, text)
         self.counters.exceeded[limit] += count
         return partial(QuotaExceeded, text, limit=limit)
+
+
+def _weight(load: Load) -> int:
+    return load.bytes + load.messages * _OVERHEAD
 
 
 def _excess(node_id: NodeId, load: Load, size: int, messages: float, most: float) -> tuple[str, str]:

@@ -41,7 +41,7 @@ class Route:
 
     def add(self, messages: int, size: int) -> None:
         """Count so much more, for the lane and for the peer."""
-        for load in (self.load, self.peer.load):
+        for load in (self.load, self.peer.load, self.peer.total):
             load.messages += messages
             load.bytes += size
 
@@ -49,10 +49,11 @@ class Route:
 class Peer:
     """What is on its way to one peer, all lanes together."""
 
-    __slots__ = ("linked", "load", "node_id", "routes")
+    __slots__ = ("linked", "load", "node_id", "routes", "total")
 
-    def __init__(self, node_id: NodeId) -> None:
+    def __init__(self, node_id: NodeId, total: Load | None = None) -> None:
         self.node_id = node_id
+        self.total = total or Load()  # of all peers
         self.linked = False
         self.load = Load()
         self.routes: dict[int, Route] = {}

@@ -9,7 +9,7 @@ from oddwire.proto.keys import NodeId
 from oddwire.session.limits import Allowance, Limits
 from oddwire.session.quotas import OutboxQuotas
 from oddwire.session.reliable import Sender
-from oddwire.session.routes import Peer, Route
+from oddwire.session.routes import Load, Peer, Route
 
 LANE = 7
 
@@ -75,3 +75,22 @@ def test_the_narrower_limit_holds() -> None:
     assert isinstance(error, QuotaExceeded)
     assert (error.limit, error.extension) == ("outbox_seconds", None)
     assert quotas.counters.exceeded["outbox_seconds"] == 4
+
+
+def test_all_peers_have_so_much_and_the_last_of_it_is_for_those_who_have_little() -> None:
+    quotas = make(Limits(total_outbox_bytes=8 << 20))
+    total = Load()
+    rich, poor = (Peer(NodeId(bytes([2, number]) + bytes(31)), total) for number in (1, 2))
+    rich.routes[LANE] = Route(1, rich, LANE, Sender(epoch=1, offset=0, base=1, stop=1))
+    rich.routes[LANE].add(1, 6 << 20)
+    with pytest.raises(
+        QuotaExceeded, match="messages to all peers, not acknowledged yet, take 6291"
+    ) as caught:
+        quotas.admit(rich, LANE, 1)
+    assert caught.value.limit == "total_outbox_bytes"
+    quotas.admit(poor, LANE, 1 << 20)
+    with pytest.raises(QuotaExceeded):
+        quotas.admit(poor, LANE, 2 << 20)
+    assert quotas.counters.exceeded["total_outbox_bytes"] == 2
+    rich.routes[LANE].add(-1, -(6 << 20))
+    quotas.admit(rich, LANE, 1)
