@@ -29,6 +29,8 @@ FLOORS = {
     "oddwire.proto": 1,
     "oddwire.proto.connection": 2,
     "oddwire.proto.dialing": 2,
+    "oddwire.proto.sharing": 2,
+    "oddwire.proto.accepting": 2,
     "oddwire.proto.wire": 2,
     "oddwire.jsonrpc": 2,
     "oddwire.schema": 2,
@@ -53,7 +55,7 @@ PURE = (
     "oddwire.codecs",
 )
 PURE += tuple(f"oddwire.session.{name}" for name in PURE_OF_SESSION)
-IMPURE = ("oddwire.proto.connection", "oddwire.proto.dialing", "oddwire.proto.wire")
+IMPURE = tuple(f"oddwire.proto.{name}" for name in ("accepting", "connection", "dialing", "sharing", "wire"))
 WORLDLY = {"asyncio", "datetime", "os", "random", "secrets", "select", "selectors", "socket", "subprocess", "threading"}
 WORLDLY |= {"time", "uuid"}
 APART = {

@@ -11,14 +11,16 @@ import os
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable
+from time import perf_counter
 from typing import Final, cast
 
 from oddwire.errors import ConnectionClosed, HandshakeFailed, OddwireError, PayloadTooLarge
 from oddwire.proto.addresses import join_address
-from oddwire.proto.framing import MAX_FRAME, FrameReceiver, FrameSender
+from oddwire.proto.framing import LOOK_AFTER, MAX_FRAME, FrameReceiver, FrameSender
 from oddwire.proto.keys import PrivateKey, PublicKey
 from oddwire.proto.noise import Handshake
 from oddwire.proto.primitives import MAX_MESSAGE
+from oddwire.proto.sharing import FAIR_MESSAGE, LoopShare, work_clock
 
 __all__ = ["HANDSHAKE_TIMEOUT", "LightningConnection"]
 
@@ -32,6 +34,7 @@ HANDSHAKE_TIMEOUT: Final = 10.0
 _FIRST_FLUSH, _FLUSH_AT = 4 * 1024, 32 * 1024
 _WRITE_HIGH, _WRITE_LOW = 256 * 1024, 64 * 1024
 _INBOX_HIGH, _INBOX_LOW = 1024 * 1024, 256 * 1024
+_WATCHED = 64  # slices to be measured exactly after one that cost too much, or of which nothing came
 _LINGER = 5.0  # seconds to let the peer read our last words, as lightningd does
 
 _READ_SIZE = max(256 * 1024, 2 * MAX_FRAME)
@@ -58,10 +61,12 @@ class LightningConnection(asyncio.BufferedProtocol):
     Messages are pulled with `read_message` (or ``async for``), unless the owner takes them as they are parsed by
     setting ``on_message`` in ``on_open``. Sent messages are sealed at once and written together, in a few
     batches a loop turn. With a ``handshake_timeout`` of None, the owner ends a handshake that takes too long.
+    ``share`` is how it shares the loop with others; by default, as all do that were given none.
     """
 
     __slots__ = (
         "__weakref__",
+        "_aside",
         "_choked",
         "_flush_at",
         "_frames",
@@ -80,10 +85,13 @@ class LightningConnection(asyncio.BufferedProtocol):
         "_reader",
         "_reason",
         "_sealer",
+        "_share",
+        "_sliced",
         "_timer",
         "_transport",
         "_view",
         "_view_start",
+        "_watched",
         "_write_paused",
         "_writers",
         "congested",
@@ -91,8 +99,11 @@ class LightningConnection(asyncio.BufferedProtocol):
         "is_initiator",
         "local_privkey",
         "on_close",
+        "on_gone",
         "on_open",
         "remote_pubkey",
+        "spoke",
+        "wasted",
     )
 
     def __init__(
@@ -103,16 +114,23 @@ class LightningConnection(asyncio.BufferedProtocol):
         on_open: Callable[[LightningConnection], object] | None = None,
         on_close: Callable[[LightningConnection, str], object] | None = None,
         handshake_timeout: float | None = HANDSHAKE_TIMEOUT,
+        share: LoopShare | None = None,
     ) -> None:
         self.local_privkey = local_privkey
         self.remote_pubkey = remote_pubkey
         self.is_initiator = remote_pubkey is not None
         self.on_open = on_open
         self.on_close = on_close
+        self.on_gone: Callable[[LightningConnection], object] | None = None
+        """Called when the socket is gone, which is up to 5 seconds after the connection has ended."""
         self.heard = False
         """Set whenever bytes arrive; for whoever watches for silence to clear."""
         self.congested = False
         """Whether `send_message` would wait now: the peer does not read as fast as we write. To be read only."""
+        self.spoke = False
+        """Set whenever messages come that are not `wasted`; for whoever watches for idle peers to clear."""
+        self.wasted = 0
+        """Messages of this slice of which nothing came, for whom they are delivered to to count: the peer pays."""
         ephemeral = PrivateKey(os.urandom(32))
         self._handshake: Handshake | None = Handshake(local_privkey, remote_pubkey, ephemeral)
         self._frames: FrameReceiver | None = None
@@ -132,6 +150,10 @@ class LightningConnection(asyncio.BufferedProtocol):
         self._paused = False  # by `pause`
         self._choked = False  # by `answer`
         self._full = False  # by messages that nobody reads
+        self._aside = False  # by the share: it waits in a line
+        self._watched = 0  # slices to be measured exactly
+        self._sliced = False  # what was read goes on in a later turn
+        self._share = LoopShare.of_loop() if share is None else share
         self._writers: deque[asyncio.Future[None]] | None = None
         self._inbox: deque[bytes] | None = None
         self._inbox_size = 0
@@ -159,8 +181,22 @@ class LightningConnection(asyncio.BufferedProtocol):
 
     @property
     def paused(self) -> bool:
-        """Whether `pause` is in force."""
-        return self._paused
+        """Whether nothing is read now, and so the peer's silence says nothing."""
+        return self._paused or self._aside or self._sliced
+
+    @property
+    def lingers(self) -> bool:
+        """Whether the connection has ended and still has its socket."""
+        return self._reason is not None and self._transport is not None
+
+    @property
+    def unwritten(self) -> int:
+        """Bytes that the peer has still to take."""
+        return 0 if self._transport is None else self._transport.get_write_buffer_size() + self._out_size
+
+    def share_with(self, share: LoopShare) -> None:
+        """Share the loop with others than before; called in ``on_open`` at the latest."""
+        self._share = share
 
     async def opened(self) -> None:
         """Wait until the handshake is over. Raises what ended it: `HandshakeFailed`, `ConnectionClosed`."""
@@ -250,16 +286,22 @@ class LightningConnection(asyncio.BufferedProtocol):
         if sealer is None or self._reason is not None:
             raise ConnectionClosed(self._reason or "the handshake is not over")
         transport = self._transport
-        if len(message) >= _FLUSH_AT and transport is not None and not transport.get_write_buffer_size():
-            self._write_large(sealer, message, transport)
-            return
-        size = self._out_size
-        if not size:
-            self._loop.call_soon(self._end_turn)
-        self._out_size = size = size + sealer.seal(message, self._out)
-        if size >= self._flush_at:
-            self._flush_at = min(2 * self._flush_at, _FLUSH_AT)
-            self._flush()
+        try:
+            if len(message) >= _FLUSH_AT and transport is not None and not transport.get_write_buffer_size():
+                self._write_large(sealer, message, transport)
+                return
+            size = self._out_size
+            sealed = sealer.seal(message, self._out)
+            self._out_size = sealed + size
+            if not size:
+                self._loop.call_soon(self._end_turn)
+            if sealed + size >= self._flush_at:
+                self._flush_at = min(2 * self._flush_at, _FLUSH_AT)
+                self._flush()
+        except BaseException:
+            if sealer.broken:
+                self.abort("a message could not be sealed")
+            raise
 
     def answer(self, message: bytes) -> None:
         """Send what the peer made us say, as `send_nowait` does; read no more from it while it does not read that."""
@@ -341,7 +383,7 @@ class LightningConnection(asyncio.BufferedProtocol):
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: D102
         self._view = view = _buffers.read
         frames = self._frames
-        if frames is None or not frames.rest:
+        if frames is None or not frames.kept:
             self._view_start = 0
             return view
         rest = frames.rest  # kept until `buffer_updated`: a read that finds nothing does not call it
@@ -360,10 +402,11 @@ class LightningConnection(asyncio.BufferedProtocol):
         try:
             frames = self._frames
             if frames is not None:
-                frames.rest = b""  # it is at the front of data
-                frames.feed(data)
+                if self._view_start:
+                    frames.rest = b""  # it is at the front of data
+                self._take(frames, data)
             else:
-                self._shake(data)
+                self._shake_when_due(data)
         except OddwireError as error:
             self.abort(str(error), error)
 
@@ -390,8 +433,10 @@ class LightningConnection(asyncio.BufferedProtocol):
         else:
             self._end("connection reset by the peer" if exc is not None else "closed by the peer")
         self._transport = None
+        if self.on_gone is not None:
+            self.on_gone(self)
         # What hears of us mostly knows us, too: without these a connection is free as soon as nobody has it
-        self._frames = self.on_open = self.on_close = None
+        self._frames = self.on_open = self.on_close = self.on_gone = None
         if self._lost is not None and not self._lost.done():
             self._lost.set_result(None)
 
@@ -408,7 +453,43 @@ class LightningConnection(asyncio.BufferedProtocol):
 
     # Inside -------------------------------------------------------------------------------------------
 
-    def _shake(self, data: memoryview) -> None:
+    def _shake_when_due(self, data: memoryview) -> None:
+        """Take bytes of an act; those of strangers, once whole, when their work has its turn."""
+        handshake = self._handshake
+        if self.is_initiator or handshake is None or len(data) < handshake.missing:
+            self._shake(data)
+            return
+        kept: list[bytes] = []
+        work_of_all, act = self._share.handshakes, handshake.gathered + data[: handshake.missing]
+        if handshake.act == 1:
+            if work_of_all.waiting and work_of_all.is_stale(act):
+                error = handshake.receive_eof()
+                raise HandshakeFailed("act 1 came before, and others wait", act=1, code=error.code)
+            work_of_all.remember(act)
+
+        def later() -> None:
+            kept.append(bytes(data))
+            if self._transport is not None:
+                self._transport.pause_reading()
+
+        def work() -> None:
+            if not kept:
+                self._shake(data)
+                return
+            if self._reason is not None or self._transport is None:
+                return
+            self._transport.resume_reading()
+            try:
+                self._shake(kept.pop())
+            except OddwireError as error:
+                self.abort(str(error), error)
+            except BaseException:
+                self.abort("on_open failed")
+                raise
+
+        work_of_all.do(work, first=handshake.act == 3, later=later)
+
+    def _shake(self, data: bytes | memoryview) -> None:
         handshake, transport = self._handshake, self._transport
         assert handshake is not None and transport is not None  # noqa: PT018, S101 - narrows the types for checkers
         answer = handshake.receive(data)
@@ -425,8 +506,47 @@ class LightningConnection(asyncio.BufferedProtocol):
         self._wake_openers(None)
         if self.on_open is not None:
             self.on_open(self)
+        if self._reason is None:
+            self._share.join(self)
         if handshake.leftover:
-            self._frames.feed(handshake.leftover)
+            self._take(self._frames, handshake.leftover)
+
+    def _take(self, frames: FrameReceiver, data: bytes | memoryview) -> None:
+        """Deliver messages for a slice of time, and have the peer charged for it if it has to be."""
+        if 0 < len(data) < frames.need:
+            frames.feed(data)  # which keeps them
+            return
+        share = self._share
+        frames.opened = frames.size = 0
+        # The work's clock costs a system call, so only those who have given cause are measured by it
+        clock = work_clock if self._watched else perf_counter
+        start = clock()
+        if 0 < len(data) < LOOK_AFTER:
+            stopped = frames.feed(data)
+        else:
+            stopped = frames.feed(data, perf_counter, perf_counter() + share.turn_seconds)
+        work, opened = clock() - start, frames.opened
+        if self._reason is not None:
+            share.left(work, opened, frames.size)
+            return
+        if self.wasted or work > (opened or 1) * FAIR_MESSAGE:
+            wasted, self.wasted = self.wasted, 0
+            self._watched = _WATCHED
+            self.spoke = self.spoke or wasted < opened
+            if not self._aside and share.settle(self, work, opened, frames.size, wasted):
+                self._aside = True
+                self._hold()
+                return
+        elif opened:
+            self.spoke = True
+            share.want(self)
+            if self._watched:
+                self._watched -= 1
+        if stopped and not self._sliced and not frames.held:
+            self._sliced = True
+            if self._transport is not None:
+                self._transport.pause_reading()
+            share.next_turn(self._deliver_held)
 
     def _handshake_expired(self) -> None:
         if self._handshake is not None:
@@ -448,24 +568,37 @@ class LightningConnection(asyncio.BufferedProtocol):
             self._frames.hold()
             self._transport.pause_reading()
 
+    def let_go(self) -> None:
+        """Go on, as the share says that it is this connection's turn."""
+        self._aside = False
+        frames = self._frames
+        if frames is not None and self._reason is None and not (self._paused or self._choked or self._full):
+            frames.release()
+            self._deliver_held()
+
     def _release(self) -> None:
-        if self._frames is not None and self._reason is None and not (self._paused or self._choked or self._full):
-            self._frames.release()
-            self._loop.call_soon(self._deliver_held)
+        frames = self._frames
+        if frames is None or self._reason is not None or self._paused or self._choked or self._full or self._aside:
+            return
+        frames.release()
+        if not self._sliced:
+            self._sliced = True
+            self._share.next_turn(self._deliver_held)
 
     def _deliver_held(self) -> None:
+        self._sliced = False
         frames, transport = self._frames, self._transport
         if frames is None or transport is None or self._reason is not None or frames.held:
             return
         try:
-            frames.feed(b"")
+            self._take(frames, b"")
         except OddwireError as error:
             self.abort(str(error), error)
             return
         except BaseException:
             self.abort("on_message failed")  # as the loop does when it fails on what was just read
             raise
-        if not frames.held and not transport.is_closing():
+        if not frames.held and not self._sliced and not transport.is_closing():
             transport.resume_reading()
 
     def _end_turn(self) -> None:
@@ -478,18 +611,26 @@ class LightningConnection(asyncio.BufferedProtocol):
         if self._out_size and self._transport is not None:
             out, self._out = self._out, []
             self._out_size = 0
-            self._transport.write(b"".join(out))
+            try:
+                self._transport.write(b"".join(out))
+            except BaseException:
+                self.abort("what was sealed could not be written")  # and the peer would miss it
+                raise
 
     def _write_large(self, sealer: FrameSender, message: bytes, transport: asyncio.Transport) -> None:
         room, start = _buffers.write, self._out_size
         if room is None:
             room = _buffers.write = memoryview(bytearray(_FLUSH_AT + MAX_FRAME))
-        stop = start + sealer.seal_into(message, room[start:])
         if start:
             room[:start] = b"".join(self._out)
-            self._out.clear()
-            self._out_size = 0
-        transport.write(room[:stop])
+        stop = start + sealer.seal_into(message, room[start:])
+        self._out.clear()
+        self._out_size = 0
+        try:
+            transport.write(room[:stop])
+        except BaseException:
+            self.abort("what was sealed could not be written")  # and the peer would miss it
+            raise
         if transport.get_write_buffer_size():
             _buffers.write = None  # it may still send from there
 
@@ -525,6 +666,7 @@ class LightningConnection(asyncio.BufferedProtocol):
         self._handshake = None
         if self._frames is not None:
             self._frames.hold()
+            self._share.leave(self)
         self._wake_reader()
         for writer in self._writers or ():
             if not writer.done():

@@ -6,19 +6,21 @@ A frame is two packets: the length, sealed in 18 bytes, and the message, sealed 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final, NoReturn
 
 from cryptography.exceptions import InvalidTag
 
-from oddwire.errors import PayloadTooLarge, RemoteProtocolError
+from oddwire.errors import ConnectionClosed, PayloadTooLarge, RemoteProtocolError
 from oddwire.proto.noise import NONCES, ROTATE_AFTER, CipherState
 from oddwire.proto.primitives import MAX_MESSAGE
 
-__all__ = ["HEADER_SIZE", "MAX_FRAME", "FrameReceiver", "FrameSender"]
+__all__ = ["HEADER_SIZE", "LOOK_AFTER", "MAX_FRAME", "FrameReceiver", "FrameSender"]
 
 HEADER_SIZE: Final = 2 + 16
 MAX_FRAME: Final = HEADER_SIZE + MAX_MESSAGE + 16
 
+LOOK_AFTER: Final = 2048
+"""Bytes of frames opened between two looks at whether to go on."""
 _LARGE: Final = 4096  # bytes of a message from which on copying it is dearer than slicing a view
 _NONCE_PAIRS: Final = tuple(zip(NONCES[::2], NONCES[1::2], strict=True))
 _PAIRS_A_KEY: Final = len(_NONCE_PAIRS)
@@ -26,54 +28,100 @@ _LENGTHS: Final = tuple(n.to_bytes(2, "big") for n in range(2048))
 
 
 class FrameSender:
-    """Seals messages, in the order they are to be sent."""
+    """Seals messages, in the order they are to be sent.
+
+    A message is sealed whole or not at all. Should that fail half-way (there is no memory left, say), nothing can be
+    sealed any more: the peer would miss what was lost, and to do it again would use a nonce twice. Every later call
+    raises `ConnectionClosed`, and the connection has to end.
+    """
 
     __slots__ = ("_cipher",)
 
     def __init__(self, cipher: CipherState) -> None:
         self._cipher = cipher
 
-    def seal(self, message: bytes, out: list[bytes]) -> int:
-        """Append the frame of ``message`` (0 to 65535 bytes) to ``out`` as two packets; give its size in bytes.
+    @property
+    def broken(self) -> bool:
+        """Whether sealing has failed half-way, so that nothing can be sealed any more."""
+        return self._cipher.encrypt is _refuse
 
-        Raises `PayloadTooLarge`, having sealed nothing.
+    def seal(self, message: bytes, out: list[bytes]) -> int:
+        """Append the frame of ``message`` (0 to 65535 bytes) to ``out`` as two packets; return its size in bytes.
+
+        Raises `PayloadTooLarge`, or `TypeError` for what is not bytes (or a view of them), having sealed nothing.
         """
+        if type(message) is not bytes:
+            message = _plain(message)
         size = len(message)
         if size > MAX_MESSAGE:
             raise _too_large(size)
         cipher = self._cipher
         used = cipher.used
         encrypt = cipher.encrypt
-        header_nonce, message_nonce = _NONCE_PAIRS[used >> 1]
-        out.append(encrypt(header_nonce, _LENGTHS[size] if size < 2048 else size.to_bytes(2, "big"), None))
-        out.append(encrypt(message_nonce, message, None))
-        cipher.used = used = used + 2
-        if used == ROTATE_AFTER:
-            cipher.rotate()
+        try:
+            header_nonce, message_nonce = _NONCE_PAIRS[used >> 1]
+            cipher.used = used = used + 2  # first, so that nothing which happens from here on lets them be used again
+            header = encrypt(header_nonce, _LENGTHS[size] if size < 2048 else size.to_bytes(2, "big"), None)
+            out += (header, encrypt(message_nonce, message, None))
+            if used == ROTATE_AFTER:
+                cipher.rotate()
+        except BaseException:
+            self._break()
+            raise
         return size + 34
 
     def seal_into(self, message: bytes, room: memoryview) -> int:
         """Do what `seal` does, but write the frame to the front of ``room``: for large messages, one copy less.
 
-        ``room`` is a writable view of bytes that has space for the frame, which `MAX_FRAME` always is.
+        ``room`` is a writable view of bytes that has space for the frame, which `MAX_FRAME` always is; else
+        `ValueError` is raised, having sealed nothing.
         """
+        if type(message) is not bytes:
+            message = _plain(message)
         size = len(message)
         if size > MAX_MESSAGE:
             raise _too_large(size)
+        if len(room) < size + 34:
+            raise ValueError(f"room of {len(room)} bytes; the frame of {size} takes {size + 34}")
         cipher = self._cipher
-        header_nonce, message_nonce = _NONCE_PAIRS[cipher.used >> 1]
-        cipher.encrypt_into(header_nonce, size.to_bytes(2, "big"), None, room[:HEADER_SIZE])
-        cipher.encrypt_into(message_nonce, message, None, room[HEADER_SIZE : size + 34])
-        cipher.used += 2
-        if cipher.used == ROTATE_AFTER:
-            cipher.rotate()
+        used = cipher.used
+        try:
+            header_nonce, message_nonce = _NONCE_PAIRS[used >> 1]
+            cipher.used = used = used + 2
+            cipher.encrypt_into(header_nonce, size.to_bytes(2, "big"), None, room[:HEADER_SIZE])
+            cipher.encrypt_into(message_nonce, message, None, room[HEADER_SIZE : size + 34])
+            if used == ROTATE_AFTER:
+                cipher.rotate()
+        except BaseException:
+            self._break()
+            raise
         return size + 34
 
     def frame(self, message: bytes) -> bytes:
-        """Give the frame of ``message`` in one piece."""
+        """Return the frame of ``message`` in one piece."""
         out: list[bytes] = []
         self.seal(message, out)
         return b"".join(out)
+
+    def _break(self) -> None:
+        # In the place of the cipher, so that nobody who has one that works looks for it. No nonce is used any more
+        refuse: Any = _refuse
+        self._cipher.encrypt = self._cipher.encrypt_into = refuse
+        self._cipher.used = 0
+
+
+def _refuse(*_: Any) -> NoReturn:
+    raise ConnectionClosed("a message could not be sealed: nothing can follow it")
+
+
+def _plain(message: Any) -> bytes:
+    """Return the bytes of a message that is bytes by another name. Raises `TypeError`."""
+    if isinstance(message, bytes | bytearray):
+        return bytes(message)
+    if isinstance(message, memoryview) and message.format == "B" and message.ndim == 1:
+        return message.tobytes()
+    of = f" of format {message.format!r} in {message.ndim} dimensions" if isinstance(message, memoryview) else ""
+    raise TypeError(f"message should be bytes, not {type(message).__name__}{of}")
 
 
 def _too_large(size: int) -> PayloadTooLarge:
@@ -84,23 +132,42 @@ class FrameReceiver:
     """Opens frames from bytes that come in any portions.
 
     `feed` hands each whole message to ``deliver`` before it opens the next, so a chunk is parsed without a task
-    switch and ``deliver`` may call `hold` to stop right there. What is not yet whole, or held, stays in `rest`.
+    switch and ``deliver`` may call `hold` to stop right there. What is not yet whole, held, or for a later call stays
+    here.
     """
 
-    __slots__ = ("_cipher", "_held", "_large", "_need", "deliver", "rest")
+    __slots__ = ("_at", "_cipher", "_held", "_large", "deliver", "kept", "need", "opened", "size")
 
     def __init__(self, cipher: CipherState, deliver: Callable[[bytes], object]) -> None:
         self._cipher = cipher
-        self._need = 0  # bytes of the second packet, once the first is open
+        self.need = 0
+        """Bytes of the second packet, once the first is open: with fewer, nothing more can be opened."""
         self._held = False
         self._large = False
+        self.kept = b""
+        """What holds the `rest`; empty if that is."""
+        self._at = 0  # where in what is kept the rest begins
         self.deliver = deliver
-        self.rest = b""
+        self.opened = 0
+        """Messages opened so far; for whoever counts to set back."""
+        self.size = 0
+        """Bytes of frames opened so far; likewise."""
 
     @property
     def held(self) -> bool:
         """Whether `hold` is in force."""
         return self._held
+
+    @property
+    def rest(self) -> bytes:
+        """What was fed and not opened yet."""
+        if self._at:
+            self.kept, self._at = self.kept[self._at :], 0
+        return self.kept
+
+    @rest.setter
+    def rest(self, data: bytes) -> None:
+        self.kept, self._at = data, 0
 
     def hold(self) -> None:
         """Deliver nothing more until `release`, not even from the chunk being parsed."""
@@ -110,28 +177,42 @@ class FrameReceiver:
         """Undo `hold`; the caller then feeds ``b""`` to deliver what was held back."""
         self._held = False
 
-    def feed(self, data: bytes | memoryview) -> None:
+    def feed(self, data: bytes | memoryview, clock: Callable[[], float] | None = None, until: float = 0.0) -> bool:
         """Open every whole frame in `rest` and ``data`` and deliver its message.
+
+        ``clock`` is looked at after each `LOOK_AFTER` bytes; once it shows ``until``, what is left waits in `rest` for
+        a later call, which may bring no data. Return whether that happened.
 
         ``data`` is used only during the call. Raises `RemoteProtocolError` when a MAC does not verify, and at every
         later call: the connection must be closed. Exceptions of ``deliver`` pass through and lose nothing but the
         message it was given.
         """
-        if self.rest:
-            data = b"".join((self.rest, data))
-            self.rest = b""
+        position = begun = 0
+        if self.kept:
+            if data:
+                data = b"".join((self.rest, data))
+            else:
+                data, position = self.kept, self._at
+                begun = position
+            self.kept, self._at = b"", 0
         if not self._large:
             # A slice of bytes costs less than one of a memoryview; copying large messages twice costs more
             data = bytes(data)
         end = len(data)
-        position = 0
-        need = self._need
+        look = position + LOOK_AFTER if clock is not None else end + 1
+        stopped = False
+        need = self.need
         cipher = self._cipher
         decrypt = cipher.decrypt
-        pair = cipher.used >> 1
+        pair = first = cipher.used >> 1
         message = b""
         try:
             while not self._held:
+                if position >= look:
+                    if clock is not None and clock() >= until:
+                        stopped = position < end
+                        break
+                    look = position + LOOK_AFTER
                 header_nonce, message_nonce = _NONCE_PAIRS[pair]
                 if not need:
                     start = position + HEADER_SIZE
@@ -151,6 +232,7 @@ class FrameReceiver:
                     cipher.rotate()
                     decrypt = cipher.decrypt
                     pair = 0
+                    first -= _PAIRS_A_KEY
                 self.deliver(message)  # read anew each time: it may have been replaced by the call before
         except InvalidTag:
             # What failed stays first in `rest`, and fails again
@@ -159,7 +241,13 @@ class FrameReceiver:
             ) from None
         finally:
             cipher.used = pair * 2
-            self._need = need
+            self.need = need
             self._large = need >= _LARGE or len(message) >= _LARGE
+            self.opened += pair - first
+            self.size += position - begun
             if position < end:
-                self.rest = bytes(data[position:])
+                if stopped and type(data) is bytes:
+                    self.kept, self._at = data, position  # to copy what is left each time would cost more than it
+                else:
+                    self.kept = bytes(data[position:])
+        return stopped

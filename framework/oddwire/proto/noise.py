@@ -139,6 +139,21 @@ class Handshake:
         return self._act == 4
 
     @property
+    def missing(self) -> int:
+        """How many bytes of the act awaited next have not come yet; 0 if none is awaited."""
+        return ACT_SIZES[self._act] - len(self._buffer) if self._act in ACT_SIZES else 0
+
+    @property
+    def gathered(self) -> bytes:
+        """What has come of the act awaited next."""
+        return self._buffer
+
+    @property
+    def act(self) -> int:
+        """Which act is awaited next; 4 when done."""
+        return self._act
+
+    @property
     def leftover(self) -> bytes:
         """What came after the last act: the first bytes of the first message."""
         return self._buffer if self._act == 4 else b""

@@ -4,22 +4,41 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Final
-from weakref import WeakSet
 
 from oddwire.errors import ConnectionClosed, HandshakeFailed, TransportError
+from oddwire.proto.accepting import Acceptor, Lingering
 from oddwire.proto.addresses import DEFAULT_PORT, join_address
 from oddwire.proto.connection import HANDSHAKE_TIMEOUT, LightningConnection
 from oddwire.proto.dialing import Address, DialFailed, addresses_of, dial_proxy, first_socket, spelled
 from oddwire.proto.keys import NodeId, PrivateKey, PublicKey
+from oddwire.proto.sharing import LoopShare
 
-__all__ = ["PROXY_TIMEOUT", "Handler", "LightningConnection", "LightningServer", "connect", "serve"]
+__all__ = [
+    "MAX_HANDSHAKES",
+    "MAX_LINGERING",
+    "MAX_WAITING",
+    "PROXY_TIMEOUT",
+    "Handler",
+    "LightningConnection",
+    "LightningServer",
+    "connect",
+    "serve",
+]
 
 PROXY_TIMEOUT: Final = 120.0
 """Seconds a dial by proxy may take: as long as Tor itself tries to build a circuit to an onion service."""
 
 Handler = Callable[[LightningConnection], Awaitable[None]]
+
+MAX_HANDSHAKES: Final = 512
+"""Callers in the middle of their handshakes."""
+MAX_WAITING: Final = 512
+"""Callers accepted whose handshakes have not begun."""
+MAX_LINGERING: Final = 256
+"""Connections that have ended and still have their sockets."""
 
 
 async def connect(
@@ -153,8 +172,9 @@ def _check_port(port: int) -> None:
 class LightningServer:
     """Listening sockets, as made by `serve`. Use it as an async context manager, or call `aclose`.
 
-    At most ``max_handshakes`` connections may be unfinished at a time; one more drops the oldest of them, so callers
-    that say nothing delay nobody.
+    At most ``max_handshakes`` connections may be unfinished at a time; one more drops the oldest of the source address
+    that has most of them, so callers that say nothing delay nobody. Of others, ``max_waiting`` wait to be admitted.
+    ``lingering`` keeps those that were closed until their peers have read the last words.
     """
 
     def __init__(
@@ -165,7 +185,11 @@ class LightningServer:
         on_open: Callable[[LightningConnection], object] | None = None,
         on_close: Callable[[LightningConnection, str], object] | None = None,
         handshake_timeout: float = HANDSHAKE_TIMEOUT,
-        max_handshakes: int = 128,
+        max_handshakes: int = MAX_HANDSHAKES,
+        max_waiting: int = MAX_WAITING,
+        lingering: Lingering | None = None,
+        share: LoopShare | None = None,
+        counters: Counter[str] | None = None,
     ) -> None:
         self._local_privkey = local_privkey
         self._handler = handler
@@ -173,16 +197,23 @@ class LightningServer:
         self._on_close = on_close
         self._handshake_timeout = handshake_timeout
         self._max_handshakes = max_handshakes
-        self._pending: dict[LightningConnection, None] = {}
-        self._server: asyncio.Server | None = None
+        self._pending: dict[LightningConnection, str] = {}
+        self._sources: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
         self._connections: set[LightningConnection] = set()
-        self._closing: WeakSet[LightningConnection] = WeakSet()
+        self.counters: Counter[str] = Counter() if counters is None else counters
+        """How often each limit took effect, by its name."""
+        self.lingering = Lingering(MAX_LINGERING, self.counters) if lingering is None else lingering
+        """The connections made here that have ended, while they have their sockets."""
+        self._share = share or LoopShare.of_loop()
+        self._acceptor: Acceptor | None = Acceptor(
+            self._make, self._share, max_waiting=max_waiting, patience=handshake_timeout, counters=self.counters
+        )
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
         """Host and port of every listening socket: the port that was chosen, if 0 was asked for."""
-        return [sock.getsockname()[:2] for sock in self._server.sockets] if self._server is not None else []
+        return [] if self._acceptor is None else self._acceptor.addresses
 
     @property
     def port(self) -> int:
@@ -192,27 +223,27 @@ class LightningServer:
     @property
     def pending(self) -> int:
         """How many connections have not finished their handshake."""
-        return len(self._pending)
+        return len(self._pending) + (0 if self._acceptor is None else self._acceptor.waiting)
 
     async def listen(self, host: str | None, port: int) -> None:
         """Open the sockets. Raises `OSError`."""
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(self._make, host, port, backlog=1024)
+        if self._acceptor is not None:
+            await self._acceptor.open(host, port)
 
     async def aclose(self) -> None:
         """Stop listening, close the connections made here, cancel their handlers. Idempotent."""
-        if self._server is None:
+        if self._acceptor is None:
             return
-        server, self._server = self._server, None
-        server.close()
+        acceptor, self._acceptor = self._acceptor, None
+        acceptor.close()
         tasks = self._tasks - {asyncio.current_task()}  # a handler may be who stops the server
         for task in tasks:
             task.cancel()
         for connection in list(self._pending):
             connection.close("server closed")
-        connections = [*self._connections, *self._closing]
+        connections = [*self._connections, *self.lingering]
         await asyncio.gather(*(connection.aclose("server closed") for connection in connections))
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(acceptor.aclose(), *tasks, return_exceptions=True)
 
     async def __aenter__(self) -> LightningServer:
         return self
@@ -220,23 +251,35 @@ class LightningServer:
     async def __aexit__(self, *exc: object) -> None:
         await self.aclose()
 
-    def _make(self) -> LightningConnection:
+    def _make(self, source: str) -> LightningConnection | None:
+        if self._acceptor is None:
+            return None
         if len(self._pending) >= self._max_handshakes:
-            next(iter(self._pending)).close("too many unfinished handshakes")
+            most = max(self._sources, key=lambda name: self._sources[name])
+            self.counters["max_handshakes"] += 1
+            next(connection for connection, of in self._pending.items() if of == most).close(
+                "too many unfinished handshakes"
+            )
         connection = LightningConnection(
             self._local_privkey,
             on_open=self._opened,
             on_close=self._closed,
             handshake_timeout=self._handshake_timeout,
+            share=self._share,
         )
-        if self._server is None:
-            connection.close("server closed")  # accepted before, set up after
-        else:
-            self._pending[connection] = None
+        self._pending[connection] = source
+        self._sources[source] += 1
         return connection
 
+    def _no_longer_pending(self, connection: LightningConnection) -> None:
+        source = self._pending.pop(connection, None)
+        if source is not None:
+            self._sources[source] -= 1
+            if not self._sources[source]:
+                del self._sources[source]
+
     def _opened(self, connection: LightningConnection) -> None:
-        self._pending.pop(connection, None)
+        self._no_longer_pending(connection)
         self._connections.add(connection)
         connection.on_close = self._closed
         if self._on_open is not None:
@@ -257,9 +300,10 @@ class LightningServer:
 
     def _closed(self, connection: LightningConnection, reason: str) -> None:
         opened = connection in self._connections
-        self._pending.pop(connection, None)
+        self._no_longer_pending(connection)
         self._connections.discard(connection)
-        self._closing.add(connection)
+        if opened:
+            self.lingering.add(connection)
         if opened and self._on_close is not None:
             self._on_close(connection, reason)
 
@@ -271,7 +315,11 @@ async def serve(
     port: int = DEFAULT_PORT,
     *,
     handshake_timeout: float = HANDSHAKE_TIMEOUT,
-    max_handshakes: int = 128,
+    max_handshakes: int = MAX_HANDSHAKES,
+    max_waiting: int = MAX_WAITING,
+    lingering: Lingering | None = None,
+    share: LoopShare | None = None,
+    counters: Counter[str] | None = None,
     on_open: Callable[[LightningConnection], object] | None = None,
     on_close: Callable[[LightningConnection, str], object] | None = None,
 ) -> LightningServer:
@@ -289,6 +337,10 @@ async def serve(
         on_close=on_close,
         handshake_timeout=handshake_timeout,
         max_handshakes=max_handshakes,
+        max_waiting=max_waiting,
+        lingering=lingering,
+        share=share,
+        counters=counters,
     )
     try:
         await server.listen(host, port)

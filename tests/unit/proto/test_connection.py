@@ -13,6 +13,7 @@ from oddwire.proto.connection import LightningConnection
 from oddwire.proto.framing import FrameReceiver, FrameSender
 from oddwire.proto.keys import PrivateKey
 from oddwire.proto.noise import ACT_SIZES, Handshake
+from oddwire.proto.sharing import LoopShare, WorkLimits
 
 LOOPS = ["asyncio", "uvloop"]
 DIALER, LISTENER = PrivateKey(b"\x11" * 32), PrivateKey(b"\x21" * 32)
@@ -832,3 +833,150 @@ async def test_closing_during_the_handshake_tells_who_waits_for_it():
         await connection.aclose("changed our mind")
         with pytest.raises(ConnectionClosed, match="changed our mind"):
             await waiting
+
+
+# Sharing the loop
+
+
+def shared(limits=None):
+    return LoopShare(limits or WorkLimits())
+
+
+@contextlib.asynccontextmanager
+async def sharing(share, count, on_message):
+    """So many connections that share a loop by ``share``, and their raw peers; ``on_message(index, connection)``."""
+
+    async with contextlib.AsyncExitStack() as stack:
+        ends = []
+        for index in range(count):
+
+            def on_open(connection, index=index):
+                connection.share_with(share)
+                connection.deliver_to(lambda message: on_message(index, connection))
+
+            ends.append(await stack.enter_async_context(raw(on_open=on_open)))
+        yield ends
+
+
+async def test_a_chunk_is_taken_in_slices_and_others_have_their_turn_between():
+    order = []
+    share = shared(WorkLimits(turn_seconds=1e-9))
+    async with sharing(share, 2, lambda index, _: order.append(index)) as ((_, much), (_, little)):
+        # Hundreds of slices of LOOK_AFTER bytes and a bit
+        data = b"".join(much.frames.frame(b"ab") for _ in range(20_000))
+
+        async def send_little():
+            await until(lambda: order)
+            assert len(order) < 10_000
+            await little.send(little.frames.frame(b"ab"))
+
+        await asyncio.gather(much.send(data), send_little())
+        await until(lambda: len(order) == 20_001)
+        assert order[-1] == 0, "who sends little does not wait for the end of who sends much"
+
+
+async def test_slices_keep_the_order_and_lose_nothing_however_messages_are_cut():
+    received = []
+    share = shared(WorkLimits(turn_seconds=1e-9))
+
+    def on_open(connection):
+        connection.share_with(share)
+        connection.deliver_to(received.append)
+
+    async with raw(on_open=on_open) as (connection, peer):
+        sent = [number.to_bytes(4, "big") * (1 + number * 37 % 300) for number in range(3000)]
+        sent[100] = sent[2000] = bytes(65_535)
+        data = b"".join(map(peer.frames.frame, sent))
+        for at in range(0, len(data), 100_003):
+            await peer.send(data[at : at + 100_003])
+        await until(lambda: len(received) == len(sent))
+        assert received == sent
+        assert not connection.paused
+
+
+async def test_pauses_hold_within_slices():
+    received = []
+    share = shared(WorkLimits(turn_seconds=1e-9))
+
+    def on_message(index, connection):
+        received.append(index)
+        if len(received) % 50 == 0:
+            connection.pause()
+
+    async with sharing(share, 1, on_message) as ((connection, peer),):
+        await peer.send(b"".join(peer.frames.frame(b"ab") for _ in range(400)))
+        for count in range(50, 401, 50):
+            await until(lambda count=count: len(received) == count)
+            await settle(20)
+            assert len(received) == count
+            connection.resume()
+
+
+async def test_who_sends_what_nothing_comes_of_waits_and_others_do_not():
+    count = [0, 0]
+    share = shared(WorkLimits(wasted_share=1e-6))
+    share.wasted._spend(10.0, share.loop.time())  # for days
+
+    def on_message(index, connection):
+        count[index] += 1
+        connection.wasted += 1 - index
+
+    async with sharing(share, 2, on_message) as ((_, bad), (_, good)):
+        await bad.send(b"".join(bad.frames.frame(b"ab") for _ in range(10_000)))
+        await until(lambda: share.wasted.waiting)
+        taken = count[0]
+        assert taken < 10_000
+        await good.send(b"".join(good.frames.frame(b"ab") for _ in range(10_000)))
+        await until(lambda: count[1] == 10_000)
+        assert count[0] == taken
+        assert share.counters["wasted_share"] == 1
+    assert share.members == 0
+    assert share.wasted.waiting == 0, "who has gone does not wait any more"
+    assert not share.wasted._accounts
+
+
+async def test_who_is_let_go_takes_one_slice_and_waits_again():
+    count = [0]
+    share = shared(WorkLimits(wasted_share=1e-6))
+    share.wasted._spend(10.0, share.loop.time())
+
+    def on_message(index, connection):
+        count[0] += 1
+        connection.wasted += 1
+
+    async with sharing(share, 1, on_message) as ((connection, peer),):
+        await peer.send(b"".join(peer.frames.frame(b"ab") for _ in range(7000)))
+        for _ in range(3):
+            await until(lambda: share.wasted.waiting)
+            before = count[0]
+            assert connection.paused
+            share.wasted._line.clear()
+            connection.let_go()
+            assert before < count[0] < 7000
+            assert share.wasted.waiting == 1
+
+
+async def test_a_first_act_that_came_before_is_not_worked_on_while_others_wait():
+    act = Handshake.initiator(DIALER, LISTENER.public_key(), PrivateKey(b"\x12" * 32)).start()
+    share = shared()
+    loop = asyncio.get_running_loop()
+
+    async def begin():
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        _, connection = await loop.create_connection(lambda: LightningConnection(LISTENER, share=share), sock=theirs)
+        await loop.sock_sendall(ours, act)
+        return ours, connection
+
+    first, connection = await begin()
+    assert len(await loop.sock_recv(first, 100)) == 50
+    share.handshakes.spend(10.0)
+    share.want()
+    share.handshakes.do(lambda: None)  # which waits
+    second, refused = await begin()
+    assert await loop.sock_recv(second, 100) == b""
+    assert refused.close_reason == "act 1 came before, and others wait"
+    for end in (first, second):
+        end.close()
+    connection.abort("test over")
+    await until(lambda: not connection.lingers)

@@ -284,3 +284,39 @@ def test_frames_swapped_repeated_or_left_out_are_noticed():
         with pytest.raises(RemoteProtocolError):
             receiver(received.append).feed(b"".join(stream))
         assert received == good
+
+
+# In slices
+
+
+def test_a_slice_ends_when_the_clock_says_so_and_the_rest_needs_no_new_data():
+    received, now = [], iter(range(1000))
+    frames = receiver(received.append)
+    messages = numbered(1000, 2)
+    data = sealed(messages)
+    looks = 0
+    assert frames.feed(memoryview(data), lambda: next(now), 3)
+    assert 0 < len(received) < 1000
+    while frames.feed(b"", lambda: 1.0, 1.0):
+        looks += 1
+        assert looks < 1000
+    assert received == messages
+    assert frames.rest == b""
+    assert (frames.opened, frames.size) == (1000, len(data))
+
+
+def test_a_slice_that_ends_with_the_data_is_not_stopped():
+    received = []
+    frames = receiver(received.append)
+    assert not frames.feed(sealed([bytes(5000)]), lambda: 1.0, 0.0)
+    assert len(received) == 1
+
+
+def test_what_is_left_of_a_slice_comes_before_new_data():
+    received = []
+    frames = receiver(received.append)
+    messages = numbered(600)
+    data = sealed(messages)
+    assert frames.feed(data[:20_000], lambda: 1.0, 0.0)
+    frames.feed(data[20_000:])
+    assert received == messages

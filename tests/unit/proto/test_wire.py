@@ -523,7 +523,7 @@ async def dialers(server, count):
 
 async def test_an_honest_dialer_among_200_silent_ones_is_served():
     """pyln-proto shakes hands inline: one silent client blocks everyone."""
-    async with await serving() as server, dialers(server, 200):
+    async with await serving(max_handshakes=128) as server, dialers(server, 200):
         for _ in range(5):
             connection = await connect(DIALER, NODE_ID, "127.0.0.1", server.port)
             await connection.send_message(b"hello")
