@@ -402,6 +402,7 @@ class Dispatcher:
     # What went wrong --------------------------------------------------------------------------------
 
     def _unrouted(self, lane: Lane | None, peer: NodeId, payload: bytes) -> None:
+        self.transport.wasted(peer)
         if lane is None or lane.hung_up:
             self._counters.dropped["not_connected"] += 1
             logger.debug("%d bytes from %s, which is not connected", len(payload), peer)
@@ -417,6 +418,7 @@ class Dispatcher:
 
     def malformed(self, lane: Lane, payload: bytes, error: Exception) -> None:
         """Deal with a payload that does not decode."""
+        self.transport.wasted(lane.peer.node_id)
         error = decode_error(payload, error, self.router.registry)
         if self.tracer is not None:
             self.tracer.trace("received", lane.peer.node_id, payload, None, error=error, handled=False)

@@ -146,6 +146,8 @@ class RpcConnection(asyncio.BufferedProtocol):
 
     def _work(self) -> None:
         """Handle what has come, until something must be waited for."""
+        if self._server.on_work is not None:
+            self._server.on_work()
         self._going_on = False
         self._working = True
         handler = self._server.handler
@@ -251,7 +253,8 @@ class JsonRpcServer:
     """Listens at ``path``, readable and writable by its owner alone, and has ``handler`` answer every request.
 
     A request is at most ``max_document`` bytes. ``shortcut`` may answer requests without their being parsed: it gives
-    the bytes of the answer and where the request ends, or None, and then has done nothing.
+    the bytes of the answer and where the request ends, or None, and then has done nothing. ``on_work`` is called
+    whenever a client has something done.
     """
 
     def __init__(
@@ -261,11 +264,13 @@ class JsonRpcServer:
         *,
         max_document: int = 4 * 1024 * 1024,
         shortcut: Shortcut | None = None,
+        on_work: Callable[[], object] | None = None,
     ) -> None:
         self.path = Path(path)
         self.handler = handler
         self.max_document = max_document
         self.shortcut = shortcut
+        self.on_work = on_work
         self.connections: set[RpcConnection] = set()
         self.room = memoryview(bytearray(_READ))
         """What clients are read into, one read after the other: asyncio would get memory for each read, four times as

@@ -25,6 +25,7 @@ from oddwire.node.store import Store
 from oddwire.proto.addresses import NodeUri, parse_address, proxy_address, proxy_url
 from oddwire.proto.bolt1 import CHAINS, DEFAULT_NETWORK, DEFAULT_PORTS
 from oddwire.proto.features import ASSUMED_FEATURES, feature_bits, feature_bytes
+from oddwire.proto.keys import NodeId
 from oddwire.transports.base import Manifest
 from oddwire.transports.bolt8 import Bolt8Limits, Bolt8Transport
 
@@ -185,13 +186,16 @@ class Node:
                 network=self.network,
                 proxy=self._proxy,
                 limits=self._limits,
+                known=self._is_known,
             )
         except ValueError as error:
             raise DefinitionError(str(error)) from error
         self.peers = Peers(self.transport, self.plugins, self.store, self.log, self._max_queued)
         self.peers.kept.update(uri.node_id for uri in self._connect)
         # Plugins call back during their init; peers come when all are ready for them
-        self.rpc = JsonRpcServer(self.rpc_path, self.commands.dispatch, shortcut=shortcut(self))
+        self.rpc = JsonRpcServer(
+            self.rpc_path, self.commands.dispatch, shortcut=shortcut(self), on_work=self.transport.want
+        )
         await self.rpc.start()
         await self.plugins.initialize()
         await self.transport.open(Manifest(features=self._plugin_features()), self.peers)
@@ -200,6 +204,9 @@ class Node:
     def _texts(self, option: str) -> list[str]:
         values = self.options[option]
         return values if isinstance(values, list) else []
+
+    def _is_known(self, node_id: NodeId) -> bool:
+        return node_id in self.peers.kept or self.store.address(node_id) is not None
 
     def _plugin_features(self) -> frozenset[int]:
         return frozenset(feature_bits(bytes.fromhex(self.plugins.features.get("init", ""))))

@@ -173,9 +173,11 @@ class Peers:
         entry = self._peers.get(peer)
         if entry is None:
             return
-        plugins = self._plugins
-        if not payload[1] & 1 and int.from_bytes(payload[:2], "big") not in plugins.custommessages:
+        plugins, type_id = self._plugins, payload[0] << 8 | payload[1]
+        if not type_id & 1 and type_id not in plugins.custommessages:
             self._refuse_even(entry, payload)
+        elif not plugins.hears(type_id):
+            self._transport.wasted(peer)
         elif not plugins.custommsg(entry.hex, payload, lambda: self._go_on(entry)):
             self._transport.pause(peer)
 

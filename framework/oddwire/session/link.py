@@ -357,6 +357,7 @@ class Link:
     def _fault(self, what: str = "") -> None:
         """Count a frame of which nothing comes; who sends many of them is read later. ``what`` it was, if ignored."""
         session = self.session
+        session.transport.wasted(self.node_id)
         if what:
             session.counters.dropped["frames"] += 1
             logger.debug("%s from %s is ignored", what, self.node_id)

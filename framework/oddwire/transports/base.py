@@ -150,6 +150,12 @@ class Transport(ABC):
     def resume(self, peer: NodeId) -> None:
         """Undo `pause`; what was held back comes first."""
 
+    def wasted(self, peer: NodeId) -> None:  # noqa: B027 - optional
+        """Count the payload that is being handed on as one of which nothing comes: unknown, malformed, not asked for.
+
+        Who sends many of these is read later, by transports that measure the time this takes; others keep this.
+        """
+
     @abstractmethod
     async def aclose(self) -> None:
         """Send what was accepted as far as peers read it, close every connection, stop. Idempotent."""

@@ -1,7 +1,8 @@
 """The embedded node's transport: BOLT 8 connections of our own, with BOLT 1 spoken on them.
 
 Listens, dials, dials again with backoff, keeps connections alive, and keeps one connection a peer. What concerns one
-connection alone is in `bolt8_peer`, dialing again in `redial`; what is left decides among connections.
+connection alone is in `bolt8_peer`, dialing again in `redial`, who has a place in `places`; what is left decides among
+connections. It is long, as dialing and being dialed meet here: which of two connections stays depends on both.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
-from weakref import WeakSet, WeakValueDictionary
+from weakref import WeakValueDictionary
 
 from oddwire.errors import (
     ConnectionClosed,
@@ -20,10 +22,12 @@ from oddwire.errors import (
     TransportError,
 )
 from oddwire.logs import get_logger
+from oddwire.proto.accepting import Lingering
 from oddwire.proto.addresses import NodeUri, join_address, parse_address, proxy_url
 from oddwire.proto.bolt1 import CHAINS, DEFAULT_NETWORK, DEFAULT_PORTS, INTERNAL, NO_INIT, Bolt1, Init, encode_warning
 from oddwire.proto.connection import LightningConnection
 from oddwire.proto.keys import NodeId, PrivateKey, PublicKey
+from oddwire.proto.sharing import LoopShare
 from oddwire.proto.wire import PROXY_TIMEOUT, LightningServer, connect, serve
 from oddwire.transports.base import (
     MAX_PAYLOAD,
@@ -35,7 +39,9 @@ from oddwire.transports.base import (
     not_connected,
     wrong_length,
 )
-from oddwire.transports.bolt8_peer import Bolt8Limits, Bolt8Peer
+from oddwire.transports.bolt8_limits import Bolt8Limits
+from oddwire.transports.bolt8_peer import Bolt8Peer
+from oddwire.transports.places import Places
 from oddwire.transports.redial import Redial
 
 __all__ = ["Bolt8Limits", "Bolt8Transport"]
@@ -59,7 +65,9 @@ class Bolt8Transport(Transport):
     dial again whenever they are lost; several URIs of one node are tried in turn. ``network`` is announced in init
     (``bitcoin``, ``testnet``, ``testnet4``, ``signet``, ``regtest``), and gives addresses without a port lightningd's;
     ``features`` are announced beside those of the manifest and BOLT 9's assumed ones;
-    ``proxy`` is a SOCKS5 proxy for every dial, ``host[:port]`` or a URL. Raises `ValueError` for what cannot be read.
+    ``proxy`` is a SOCKS5 proxy for every dial, ``host[:port]`` or a URL. ``known`` says of a node id whether it is one
+    for which a place is kept when strangers have taken theirs, beside those that are dialed. Raises `ValueError` for
+    what cannot be read.
     """
 
     def __init__(
@@ -72,6 +80,7 @@ class Bolt8Transport(Transport):
         proxy: str | None = None,
         features: Collection[int] = (),
         limits: Bolt8Limits | None = None,
+        known: Callable[[NodeId], bool] | None = None,
     ) -> None:
         if not isinstance(key, PrivateKey):
             raise TypeError(f"key should be a PrivateKey, not {type(key).__name__}")
@@ -94,7 +103,14 @@ class Bolt8Transport(Transport):
         self._infos: dict[NodeId, PeerInfo] = {}
         self._aside: dict[NodeId, Bolt8Peer] = {}
         self._all: dict[LightningConnection, Bolt8Peer] = {}
-        self._closing: WeakSet[LightningConnection] = WeakSet()
+        self._counters: Counter[str] = Counter()
+        self._lingering = Lingering(self.limits.max_lingering, self._counters)
+        self._share: LoopShare | None = None
+        self._places = Places(
+            self.limits,
+            lambda node_id: node_id in self._links or (known is not None and known(node_id)),
+            self._counters,
+        )
         self._links: dict[NodeId, Redial] = {}
         self._dials: set[asyncio.Task[PeerInfo]] = set()
         self._dial_locks: WeakValueDictionary[NodeId, asyncio.Lock] = WeakValueDictionary()
@@ -115,6 +131,7 @@ class Bolt8Transport(Transport):
         if self._sink is not None or self._closed:
             raise TransportError("this transport was opened before; make a new one")
         self._sink = sink
+        self._share = LoopShare(self.limits)
         self._features |= manifest.features
         try:
             for host, port in self._listen:
@@ -125,6 +142,10 @@ class Bolt8Transport(Transport):
                     port,
                     handshake_timeout=self.limits.handshake_timeout,
                     max_handshakes=self.limits.max_handshakes,
+                    max_waiting=self.limits.max_waiting,
+                    lingering=self._lingering,
+                    share=self._share,
+                    counters=self._counters,
                     on_open=self._opened,
                     on_close=self._lost,
                 )
@@ -146,6 +167,7 @@ class Bolt8Transport(Transport):
         if connection.congested:
             await connection.writable()
         connection.send_nowait(payload)
+        connection.spoke = True
 
     def send_nowait(self, peer: NodeId, payload: bytes) -> bool:
         """Do what `send` does, or give False, and send nothing, if it would have to wait."""
@@ -154,9 +176,11 @@ class Bolt8Transport(Transport):
             raise not_connected(peer)
         if not MIN_PAYLOAD <= len(payload) <= MAX_PAYLOAD:
             raise wrong_length(len(payload))
-        if entry.connection.congested:
+        connection = entry.connection
+        if connection.congested:
             return False
-        entry.connection.send_nowait(payload)
+        connection.send_nowait(payload)
+        connection.spoke = True
         return True
 
     def pause(self, peer: NodeId) -> None:  # noqa: D102 - as the base says
@@ -168,6 +192,11 @@ class Bolt8Transport(Transport):
         for entry in (self._aside.get(peer), self._peers.get(peer)):
             if entry is not None:
                 entry.connection.resume()
+
+    def wasted(self, peer: NodeId) -> None:  # noqa: D102 - as the base says
+        for entry in (self._peers.get(peer), self._aside.get(peer)):
+            if entry is not None:
+                entry.connection.wasted += 1
 
     async def disconnect(self, peer: NodeId, reason: str = "") -> None:
         """End the connection, after what was sent. A peer of ``connect`` is dialed again; see `forget`."""
@@ -192,7 +221,7 @@ class Bolt8Transport(Transport):
             dial.cancel()
         await asyncio.gather(
             *(link.aclose() for link in self._links.values()),
-            *(connection.aclose("closed by us") for connection in [*self._all, *self._closing]),
+            *(connection.aclose("closed by us") for connection in [*self._all, *self._lingering]),
             *(server.aclose() for server in self._servers),
         )
         ended: list[asyncio.Task[Any]] = [*self._dials, *([self._ticker] if self._ticker is not None else [])]
@@ -215,6 +244,16 @@ class Bolt8Transport(Transport):
     def peers(self) -> list[PeerInfo]:
         """Every peer that is connected and has sent its init."""
         return list(self._infos.values())
+
+    @property
+    def counters(self) -> Mapping[str, int]:
+        """How often each of `Bolt8Limits` took effect, by its name; ``descriptors`` is that there was none left."""
+        return self._counters + (Counter() if self._share is None else self._share.counters)
+
+    def want(self) -> None:
+        """Say that the loop has other work to do than peers': strangers' handshakes and costly messages then wait."""
+        if self._share is not None:
+            self._share.want()
 
     async def connect(self, uri: str | NodeUri, *, keep: bool = True) -> PeerInfo:
         """Dial a peer and wait for its init; if it is connected already, just say so.
@@ -350,6 +389,8 @@ class Bolt8Transport(Transport):
             patience=limits.ping_patience,
         )
         peer = Bolt8Peer(connection, NodeId(connection.remote_pubkey), rules, now, ready)
+        if self._share is not None:
+            connection.share_with(self._share)
         self._all[connection] = peer
 
         def before_init(payload: bytes) -> None:
@@ -358,9 +399,13 @@ class Bolt8Transport(Transport):
         connection.deliver_to(before_init)
         if self._closed:
             connection.close("closed by us")
-        elif len(self._all) > limits.max_peers + limits.max_handshakes and not connection.is_initiator:
-            connection.close("too many connections without init")
-        else:
+            return peer
+        if len(self._all) > limits.max_peers + limits.max_handshakes and not connection.is_initiator:
+            # Somebody who has said nothing yet goes; who has waited longest will not say anything any more
+            self._counters["max_handshakes"] += 1
+            mute = (old for old, of in self._all.items() if of.info is None and not old.is_initiator)
+            next(mute).close("too many connections without init")
+        if not connection.closed:
             told = peer.address if peer.address and not connection.is_initiator else None
             connection.send_nowait(rules.start(told))
         return peer
@@ -369,17 +414,19 @@ class Bolt8Transport(Transport):
         init = peer.control(payload)
         if init is not None:
             self._initialised(peer, init)
-        elif peer.info is None and peer.rules.closed is not None and not peer.connection.is_initiator:
-            # Whoever dialed is told; whoever was dialed would wonder where its peer is
-            logger.info("%s (%s) is not taken: %s", peer.node_id, peer.address, peer.rules.closed)
+        else:
+            peer.connection.wasted += 1
+            if peer.info is None and peer.rules.closed is not None and not peer.connection.is_initiator:
+                # Whoever dialed is told; whoever was dialed would wonder where its peer is
+                logger.info("%s (%s) is not taken: %s", peer.node_id, peer.address, peer.rules.closed)
         peer.flush()
 
     def _initialised(self, peer: Bolt8Peer, init: Init) -> None:
         other = self._peers.get(peer.node_id)
-        if other is None and len(self._peers) >= self.limits.max_peers:
+        connection = peer.connection
+        if other is None and not connection.is_initiator and not self._places.make_room(peer.node_id, len(self._peers)):
             peer.rules.fail(f"this node takes no more than {self.limits.max_peers} peers")
             return
-        connection = peer.connection
         peer.info = PeerInfo(
             node_id=peer.node_id,
             address=peer.address,
@@ -403,6 +450,7 @@ class Bolt8Transport(Transport):
 
     def _establish(self, peer: Bolt8Peer, info: PeerInfo) -> None:
         self._peers[peer.node_id] = peer
+        self._places.take(peer, dialed=info.direction == "out")
         self._infos[peer.node_id] = info
         peer.is_ready(info)
         if self._sink is not None:
@@ -447,7 +495,7 @@ class Bolt8Transport(Transport):
         peer = self._all.pop(connection, None)
         if peer is None:
             return
-        self._closing.add(connection)
+        self._lingering.add(connection)
         peer.is_gone(reason)
         if self._aside.get(peer.node_id) is peer:
             del self._aside[peer.node_id]
@@ -461,6 +509,7 @@ class Bolt8Transport(Transport):
         if self._peers.get(peer.node_id) is not peer:
             return
         del self._peers[peer.node_id], self._infos[peer.node_id]
+        self._places.leave(peer.node_id)
         if self._sink is not None:
             self._sink.peer_disconnected(peer.node_id, reason)
         link = self._links.get(peer.node_id)
@@ -474,11 +523,8 @@ class Bolt8Transport(Transport):
         while True:
             await asyncio.sleep(pause)
             now = loop.time()
-            for connection, peer in list(self._all.items()):
-                # What a paused peer sends is not read, so its silence says nothing
-                heard, connection.heard = connection.heard or connection.paused, False
-                peer.rules.tick(now, heard=heard)
-                peer.flush()
+            for peer in list(self._all.values()):
+                peer.tick(now, limits.write_patience)
 
     # Dialing again ------------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass
+import math
 
 from oddwire.errors import ConnectionClosed, LocalProtocolError
 from oddwire.logs import get_logger
@@ -13,35 +13,27 @@ from oddwire.proto.connection import LightningConnection
 from oddwire.proto.keys import NodeId
 from oddwire.transports.base import PeerInfo
 
-__all__ = ["Bolt8Limits", "Bolt8Peer"]
+__all__ = ["Bolt8Peer"]
 
 logger = get_logger("oddwire.transports.bolt8")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bolt8Limits:
-    """What a `Bolt8Transport` allows and how long it waits; times in seconds."""
-
-    max_peers: int = 4096
-    max_handshakes: int = 128
-    handshake_timeout: float = 10.0
-    """For who dials us; and for our own dials, look-up and TCP included, if ``connect_timeout`` says nothing."""
-    connect_timeout: float | None = None
-    """For our own dials, and then for the peer's init. By default ``handshake_timeout`` and ``init_timeout``; by proxy
-    120 s at least, as Tor takes long."""
-    init_timeout: float = 30.0
-    ping_after: float = 60.0
-    ping_patience: float = 30.0
-    twin_patience: float = 1.0
-    """How long to see which of two connections, dialed crosswise, the peer closes."""
-    redial_first: float = 1.0
-    redial_most: float = 60.0
 
 
 class Bolt8Peer:
     """A connection past BOLT 8, from before its init until it closes. ``ready`` is who dialed it and waits."""
 
-    __slots__ = ("_pong", "_ready", "address", "connection", "info", "node_id", "rules", "since")
+    __slots__ = (
+        "_pong",
+        "_ready",
+        "_unwritten",
+        "_unwritten_since",
+        "address",
+        "connection",
+        "info",
+        "node_id",
+        "rules",
+        "since",
+        "spoke_at",
+    )
 
     def __init__(
         self,
@@ -55,10 +47,14 @@ class Bolt8Peer:
         self.node_id = node_id
         self.rules = rules
         self.since = since
+        self.spoke_at = since
+        """When an application's message last went either way, as far as `tick` has seen."""
         self.address = connection.peer_address
         self.info: PeerInfo | None = None  # once it has sent its init
         self._ready = ready
         self._pong: tuple[int, asyncio.Future[None]] | None = None
+        self._unwritten = 0  # bytes that the peer had still to take when the time was looked at
+        self._unwritten_since = since
 
     def control(self, payload: bytes) -> Init | None:
         """Take a payload that is BOLT 1's business; give the peer's init, if it is that. `flush` afterwards."""
@@ -81,6 +77,23 @@ class Bolt8Peer:
         if self.rules.closed is not None:
             self.connection.close(self.rules.closed)
 
+    def tick(self, now: float, write_patience: float) -> None:
+        """Look at the time: ping, give up, or end a connection whose peer reads nothing for so many seconds."""
+        connection = self.connection
+        if connection.spoke:
+            connection.spoke = False
+            self.spoke_at = now
+        # What a paused peer sends is not read, so its silence says nothing
+        heard, connection.heard = connection.heard or connection.paused, False
+        self.rules.tick(now, heard=heard)
+        self.flush()
+        unwritten = connection.unwritten
+        if not connection.congested or unwritten < self._unwritten:
+            self._unwritten_since = now
+        elif now >= self._unwritten_since + write_patience:
+            connection.abort(f"the peer has read nothing for {write_patience:g} s")
+        self._unwritten = unwritten
+
     async def ping(self, padding: int, num_pong_bytes: int) -> int:
         """Send a ping and wait for its pong; see `Bolt8Transport.ping`."""
         if self._pong is not None:
@@ -97,6 +110,11 @@ class Bolt8Peer:
             self._pong = None
             del waiter  # whose error's traceback holds this frame
         return 4 + num_pong_bytes
+
+    @property
+    def last_spoke(self) -> float:
+        """When an application's message last went either way; infinity for one since the last `tick`."""
+        return math.inf if self.connection.spoke else self.spoke_at
 
     def is_ready(self, info: PeerInfo) -> None:
         """Tell who dialed that the peer is connected."""

@@ -583,11 +583,12 @@ async def test_connections_that_never_send_an_init_are_limited_too():
         transport(limits=Bolt8Limits(max_peers=2, max_handshakes=2)) as (node, _),
         contextlib.AsyncExitStack() as stack,
     ):
-        for _ in range(4):
-            await stack.enter_async_context(dialed(node, init=None))
-        late = await connect(RAW, node.node_id, "127.0.0.1", port_of(node))
-        assert await rest_of(late) == []
+        mute = [await stack.enter_async_context(dialed(node, init=None)) for _ in range(4)]
+        await stack.enter_async_context(dialed(node))
         assert len(node._all) == 4
+        assert await rest_of(mute[0]) == [], "who has said nothing for longest goes"
+        assert not any(peer.closed for peer in mute[1:])
+        assert node.counters["max_handshakes"] == 1
 
 
 async def test_an_honest_peer_among_200_silent_dialers():
@@ -967,3 +968,180 @@ async def test_an_honest_raw_peer_can_be_dialed():
         await node.send(RAW_ID, message(0x8C01, b"echo"))
         await sink.until(lambda sink: sink.payloads)
         assert sink.payloads == [message(0x8C01, b"echo")]
+
+
+# Strangers
+
+
+def a_key(number):
+    return PrivateKey(bytes([number]) * 32)
+
+
+def id_of(key):
+    return NodeId(key.public_key())
+
+
+@contextlib.asynccontextmanager
+async def crowd(node, keys):
+    """Raw peers that have dialed ``node``, in this order, each connected before the next one comes."""
+    async with contextlib.AsyncExitStack() as stack:
+        peers = []
+        for key in keys:
+            peers.append(await stack.enter_async_context(dialed(node, key=key)))
+            await until(lambda key=key: node.is_connected(id_of(key)) or peers[-1].closed)
+        yield peers
+
+
+async def test_strangers_cannot_have_the_places_that_are_kept():
+    known = a_key(0x40)
+    limits = Bolt8Limits(max_peers=8)
+    async with (
+        transport(limits=limits, known=lambda node_id: node_id == id_of(known)) as (node, _),
+        crowd(node, [a_key(0x50 + number) for number in range(7)]),
+    ):
+        assert len(node.peers) == 7
+        async with dialed(node, key=a_key(0x60)) as stranger:
+            (last,) = await rest_of(stranger)
+            assert hung_up(last) == "this node takes no more than 8 peers"
+        async with crowd(node, [known]):
+            assert len(node.peers) == 8
+            assert node.counters["max_peers"] == 1
+
+
+async def test_a_known_peer_takes_the_place_of_a_stranger_when_there_is_no_other():
+    known = [a_key(0x40), a_key(0x41)]
+    limits = Bolt8Limits(max_peers=2, max_strangers=2)
+    async with (
+        transport(limits=limits, known=lambda node_id: node_id in map(id_of, known)) as (node, _),
+        crowd(node, [a_key(0x50), a_key(0x51)]) as strangers,
+        crowd(node, known),
+    ):
+        assert {info.node_id for info in node.peers} == {id_of(key) for key in known}
+        for stranger in strangers:
+            (last,) = await rest_of(stranger)
+            assert hung_up(last) == "idle, and its place is wanted"
+        async with dialed(node, key=a_key(0x52)) as stranger:
+            (last,) = await rest_of(stranger)
+            assert hung_up(last) == "this node takes no more than 2 peers"
+
+
+async def test_whom_we_dial_always_has_a_place_and_a_kept_one_too_when_it_dials_us():
+    ready = asyncio.Event()
+
+    async def answer(connection):
+        await connection.send_message(INIT)
+        ready.set()
+        async for _ in connection:
+            pass
+
+    async with (
+        transport(limits=Bolt8Limits(max_peers=1)) as (node, _),
+        crowd(node, [a_key(0x50)]) as (stranger,),
+        raw_listener(answer) as uri,
+    ):
+        await node.connect(uri, keep=False)
+        assert {info.node_id for info in node.peers} == {id_of(a_key(0x50)), RAW_ID}
+        await node.disconnect(RAW_ID)
+        async with crowd(node, [RAW]):
+            assert {info.node_id for info in node.peers} == {RAW_ID}, "we had dialed it, so it is no stranger"
+        await rest_of(stranger)
+
+
+@pytest.mark.asyncio(loop_factories=["hurried"])
+async def test_a_stranger_that_has_long_said_nothing_gives_its_place_to_a_new_one():
+    limits = Bolt8Limits(max_peers=2, idle_seconds=60.0, ping_after=4000.0, ping_patience=4000.0, init_timeout=4.0)
+    async with (
+        transport(limits=limits) as (node, sink),
+        crowd(node, [a_key(0x50), a_key(0x51)]) as (talker, idler),
+    ):
+        for _ in range(80):
+            await talker.send_message(message(0x8C01))
+            await asyncio.sleep(1.0)
+        async with crowd(node, [a_key(0x52)]):
+            (last,) = await rest_of(idler)
+            assert hung_up(last) == "idle, and its place is wanted"
+            assert {info.node_id for info in node.peers} == {id_of(a_key(0x50)), id_of(a_key(0x52))}
+            assert node.counters["idle_seconds"] == 1
+            assert sink.disconnected
+
+
+async def test_keepalive_is_not_talk():
+    async with transport() as (node, sink), dialed(node) as peer:
+        await sink.until(lambda sink: sink.connected)
+        entry = node._peers[RAW_ID]
+        entry.connection.spoke = False
+        await peer.send_message(Ping(3).encode())
+        assert await peer.read_message() == Pong(3).encode()
+        assert not entry.connection.spoke
+        await peer.send_message(message(0x8C01))
+        await sink.until(lambda sink: sink.payloads)
+        assert entry.connection.spoke
+        entry.connection.spoke = False
+        await node.send(RAW_ID, message(0x8C03))
+        assert entry.connection.spoke
+
+
+async def test_connections_that_are_closed_count_until_their_sockets_are_gone():
+    async with transport(limits=Bolt8Limits(max_lingering=3)) as (node, _), contextlib.AsyncExitStack() as stack:
+        for _ in range(8):  # the same peer anew and anew, and it does not see that its old ones are closed
+            peer = await connect(RAW, node.node_id, "127.0.0.1", port_of(node))
+            await peer.send_message(INIT)
+            await until(lambda peer=peer: peer._inbox)
+            peer.pause()
+            stack.callback(peer.abort, "test over")
+        await until(lambda: len(node._all) == 1)
+        assert len(node._lingering) == 3
+        assert node.counters["max_lingering"] == 4
+
+
+@pytest.mark.asyncio(loop_factories=["hurried"])
+async def test_a_peer_that_reads_nothing_is_given_up():
+    limits = Bolt8Limits(write_patience=60.0)
+    async with transport(limits=limits) as (node, sink), dialed(node) as peer:
+        await sink.until(lambda sink: sink.connected)
+        peer.pause()
+        while node.send_nowait(RAW_ID, message(0x8C01, bytes(60_000))):
+            await asyncio.sleep(0)
+        node.pause(RAW_ID)  # as an application does whose handlers wait for their replies to go out
+        await sink.until(lambda sink: sink.disconnected)
+        assert sink.events[-1].reason == "the peer has read nothing for 60 s"
+
+
+async def test_pings_and_notices_are_charged():
+    async with transport() as (node, sink), dialed(node) as peer:
+        await sink.until(lambda sink: sink.connected)
+        share, charged = node._share, []
+        share.settle = lambda connection, work, messages, size, wasted: charged.append((messages, wasted))
+        for payload in (Ping(3).encode(), Notice("warning", "x").encode(), b"\x00", message(0x0102), Pong(1).encode()):
+            await peer.send_message(payload)
+        await until(lambda: sum(wasted for _, wasted in charged) == 5)
+        assert all(messages == wasted for messages, wasted in charged)
+        node.wasted(RAW_ID)
+        node.wasted(NodeId(HIGH.public_key()))  # who is not connected is nobody's
+        assert node._peers[RAW_ID].connection.wasted == 1
+
+
+@pytest.mark.parametrize(
+    ("limits", "why"),
+    [
+        ({"max_peers": 0}, "max_peers should be a number greater than 0, not 0"),
+        ({"max_peers": 2.5}, "max_peers should be a whole number greater than 0, not 2.5"),
+        ({"max_lingering": "3"}, "max_lingering should be a number greater than 0, not '3'"),
+        ({"ping_after": -1.0}, "ping_after should be a number greater than 0, not -1.0"),
+        ({"wasted_share": 2.0}, "wasted_share should be a number greater than 0 and at most 1, not 2.0"),
+        ({"max_strangers": 0}, "max_strangers should be a number greater than 0, not 0"),
+    ],
+)
+def test_limits_that_cannot_be(limits, why):
+    with pytest.raises(ValueError, match=why):
+        Bolt8Limits(**limits)
+
+
+def test_limits_that_fit_descriptors():
+    assert Bolt8Limits().fitting(10_000) == Bolt8Limits()
+    for descriptors in (16, 100, 896, 5000):
+        fitted = Bolt8Limits().fitting(descriptors)
+        assert fitted.descriptors <= descriptors
+        assert 1 <= fitted.max_peers < 4096
+        assert fitted.max_peers >= descriptors // 2
+    assert Bolt8Limits(max_peers=10, max_strangers=9).fitting(50).strangers == 9

@@ -10,7 +10,8 @@ from oddwire.errors import ConnectionClosed, LocalProtocolError
 from oddwire.proto.bolt1 import Bolt1, Init, Notice, Ping, Pong
 from oddwire.proto.keys import NodeId, PrivateKey
 from oddwire.transports.base import PeerInfo
-from oddwire.transports.bolt8_peer import Bolt8Limits, Bolt8Peer
+from oddwire.transports.bolt8_limits import Bolt8Limits
+from oddwire.transports.bolt8_peer import Bolt8Peer
 
 NODE_ID = NodeId(PrivateKey(b"\1" * 32).public_key())
 INFO = PeerInfo(node_id=NODE_ID)
@@ -100,4 +101,4 @@ async def test_who_waits_is_told_of_the_end(peer):
 
 
 def test_limits_are_those_documented():
-    assert Bolt8Limits() == Bolt8Limits(max_peers=4096, max_handshakes=128, handshake_timeout=10, redial_most=60)
+    assert Bolt8Limits() == Bolt8Limits(max_peers=4096, max_handshakes=512, handshake_timeout=10, redial_most=60)

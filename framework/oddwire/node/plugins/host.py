@@ -83,6 +83,10 @@ class PluginHost:
         """Say whether anybody hears of ``topic``: making a payload that nobody reads can be spared."""
         return bool(self._roster.subscriptions.of(topic))
 
+    def hears(self, type_id: int) -> bool:
+        """Say whether any plugin is to see messages of this type."""
+        return bool(self._roster.subscriptions.of("custommsg") or self._roster.hooks.chain("custommsg", type_id))
+
     def notify(self, topic: str, payload: Mapping[str, Any], *, peer: str | None = None) -> None:
         """Tell the subscribers of ``topic``: ``{"method": topic, "params": {topic: payload}}``. Returns at once.
 
