@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import resource
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -15,6 +14,7 @@ from typing import Annotated, Final
 
 import typer
 
+from oddwire.cli.descriptors import fit_limits
 from oddwire.cli.ending import on_abandon, on_hangup, on_stop
 from oddwire.cli.events import Printer, json_line
 from oddwire.cli.failure import USAGE, Failure
@@ -96,7 +96,7 @@ def command(
                     disabled_plugins=disable_plugin or (),
                     plugin_options=read_plugin_options(context.args),
                     proxy=proxy,
-                    limits=Bolt8Limits(connect_timeout=connect_timeout),
+                    limits=fit_limits(Bolt8Limits(connect_timeout=connect_timeout)),
                     log=log,
                 )
             except ValueError as error:
@@ -107,7 +107,6 @@ def command(
 
 
 async def _serve(node: Node, printer: Printer) -> int:
-    _allow_many_files()
     starting = asyncio.create_task(node.start())
 
     def ask_to_stop(number: signal.Signals) -> None:
@@ -135,16 +134,6 @@ async def _serve(node: Node, printer: Printer) -> int:
     finally:
         await node.aclose()
     return 0
-
-
-def _allow_many_files() -> None:
-    """Do as lightningd: a peer is a socket, and the usual 1024 are few."""
-    soft, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != most:
-        with contextlib.suppress(
-            ValueError, OSError
-        ):  # some systems have no limit, and yet do not allow to ask for that
-            resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 @contextlib.contextmanager

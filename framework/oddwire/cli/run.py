@@ -18,6 +18,7 @@ import typer
 from oddwire.app import Application, Extension, PluginManager, hookimpl
 from oddwire.cli.arguments import RunCommand, caught_warnings
 from oddwire.cli.console import Console
+from oddwire.cli.descriptors import fit_limits
 from oddwire.cli.ending import on_stop
 from oddwire.cli.events import Event, Printer
 from oddwire.cli.extras import own_options, read_extras
@@ -170,7 +171,7 @@ async def _serve(program: _Program, options: _Options, printer: Printer) -> int:
         connect=options.connect,
         network=options.network,
         proxy=options.proxy,
-        limits=Bolt8Limits(connect_timeout=options.connect_timeout),
+        limits=fit_limits(Bolt8Limits(connect_timeout=options.connect_timeout)),
     )
     with contextlib.nullcontext() if options.data_dir is None else sole_use(options.data_dir):
         await _serve_on(transport, program, options, printer)
