@@ -17,7 +17,7 @@ from rich.table import Table
 from benchmarks.harness import Row
 
 GROUPS = (
-    *("payloads", "typed", "handshakes", "roundtrip", "codec", "peers", "dispatch", "session", "reliable"),
+    *("payloads", "typed", "handshakes", "roundtrip", "codec", "peers", "dispatch", "session", "hostile", "reliable"),
     *("node", "hosted", "startup"),
 )
 

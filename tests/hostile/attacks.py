@@ -1,0 +1,176 @@
+"""What strangers do, as functions: each runs until it is cancelled, and says how much it got done.
+
+The payloads are endless: what is sent is as fast as the other end reads. A stranger has a new node id each time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+import socket
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from oddwire.errors import OddwireError
+from oddwire.proto import NodeUri, PrivateKey, PublicKey, connect
+from oddwire.proto.bolt1 import CHAINS, Init, Notice, Ping
+from oddwire.proto.noise import Handshake
+from oddwire.session.frames import encode_cancel, encode_data, encode_fragment, encode_reply, encode_request
+
+TYPE_ASK, TYPE_WIRE = b"\x91\x21", b"\x91\x25"
+
+
+def costly_map() -> bytes:
+    """A msgpack map of 32 000 pairs, which is no message."""
+    return TYPE_ASK + b"\xde\x7d\x00" + bytes(range(100)) * 640
+
+
+def costly_fields() -> bytes:
+    """A message with 13 000 fields that nobody knows."""
+    letters = b"abcdefghijklmnopqrstuvwxyz"
+    names = (bytes(name) for name in itertools.product(letters, repeat=3))
+    pairs = b"".join(b"\xa3" + name + b"\x01" for name in itertools.islice(names, 13_000))
+    known = b"\xa6number\x01\xa4note\xa1x"
+    return TYPE_ASK + b"\xde" + (13_002).to_bytes(2, "big") + known + pairs
+
+
+def costly_records() -> bytes:
+    """A message with 16 000 TLV records that nobody knows, all odd."""
+    records = b"".join(b"\xfd" + type_id.to_bytes(2, "big") + b"\0" for type_id in range(301, 32_301, 2))
+    return TYPE_WIRE + bytes(8) + records[:65_000]
+
+
+SESSION = (
+    encode_reply(1, 0, b"\x91\x23" + bytes(90)),  # nobody asked
+    encode_request(2, 0, b"\x90\x71" + bytes(90)),  # of a type that nobody takes
+    encode_request(3, 0, TYPE_ASK + b"\xc1" * 90),  # malformed
+    encode_fragment(4, 1 << 40, 60_000, 0, bytes(60_000)),  # too large
+    encode_fragment(5, 1000, 10, 0, bytes(10)),  # too small a piece
+    encode_cancel(1, 6),
+    encode_data(7, 1, 1, 1, b"\x91\x23" + bytes(90)),  # to an application without a store
+    b"\xc0\xdd\x63" + bytes(90),  # of no kind we know
+)
+
+FLOODS: Mapping[str, Sequence[bytes]] = {
+    "unknown": (b"\x99\x99",),
+    "unknown, longer": (b"\x99\x99" + bytes(60_000),),
+    "malformed": (TYPE_ASK + b"\xc1",),
+    "no type": (b"\x99", b""),
+    "pings": (Ping().encode(),),
+    "pings for large pongs": (Ping(65_531).encode(),),
+    "pings without pongs": (Ping(65_535).encode(),),
+    "warnings": (Notice("warning", "x").encode(),),
+    "errors": (Notice("error", "x" * 1000).encode(),),
+    "channels": (b"\x00\x20" + bytes(64),),
+    "gossip": (b"\x01\x02" + bytes(200),),
+    "a costly map": (costly_map(),),
+    "costly fields": (costly_fields(),),
+    "costly records": (costly_records(),),
+    "session frames": SESSION,
+}
+"""What a stranger sends again and again, by name."""
+
+
+@dataclass
+class Done:
+    """How much a stranger got done."""
+
+    messages: int = 0
+    connections: int = 0
+
+
+async def be_stranger(uri: str, payloads: Sequence[bytes], done: Done, *, reads: bool = True) -> None:
+    """Connect, and send these again and again, as fast as they are read; come anew when hung up on."""
+    node = NodeUri.parse(uri)
+    while True:
+        with contextlib.suppress(OddwireError):
+            connection = await connect(PrivateKey(os.urandom(32)), node.node_id, node.host, node.port)
+            done.connections += 1
+            try:
+                if reads:
+                    connection.deliver_to(lambda _: None)
+                else:
+                    connection.pause()
+                await connection.send_message(Init(networks=(CHAINS["bitcoin"], CHAINS["regtest"])).encode())
+                for payload in itertools.cycle(payloads):
+                    await connection.send_message(payload)
+                    done.messages += 1
+                    if not done.messages % 64:
+                        await asyncio.sleep(0)
+            finally:
+                connection.abort("done")
+        await asyncio.sleep(0.01)
+
+
+async def flood(uri: str, kind: str, strangers: int, done: Done, *, reads: bool = True) -> None:
+    """Run one kind of `FLOODS` by so many strangers."""
+    async with asyncio.TaskGroup() as group:
+        for _ in range(strangers):
+            group.create_task(be_stranger(uri, FLOODS[kind], done, reads=reads))
+
+
+def acts_one(node_id: bytes, count: int) -> list[bytes]:
+    """Make first acts of handshakes, to be sent as often as one likes."""
+    remote = PublicKey(node_id)
+    static = PrivateKey(os.urandom(32))
+    return [Handshake.initiator(static, remote, PrivateKey(os.urandom(32))).start() for _ in range(count)]
+
+
+async def half_open(uri: str, rate: float, done: Done, *, acts: int = 256, keep: int = 500) -> None:
+    """Begin so many handshakes a second, and end none; the last ``keep`` stay open."""
+    node = NodeUri.parse(uri)
+    made = itertools.cycle(acts_one(node.node_id, acts))
+    kept: list[socket.socket] = []
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    try:
+        while True:
+            while done.connections < (loop.time() - began) * rate:
+                sock = socket.socket()
+                sock.setblocking(False)
+                kept.append(sock)
+                with contextlib.suppress(OSError):
+                    await loop.sock_connect(sock, (node.host, node.port))
+                    sock.send(next(made))
+                done.connections += 1
+                if len(kept) > keep:
+                    kept.pop(0).close()
+            await asyncio.sleep(0.001)
+    finally:
+        for sock in kept:
+            sock.close()
+
+
+async def occupy(uri: str, count: int, *, init: bool = True) -> list[Callable[[], None]]:
+    """Connect so many times, each by another node id, and say nothing more; give what hangs up on each."""
+    node = NodeUri.parse(uri)
+    opened: list[Callable[[], None]] = []
+
+    async def one() -> None:
+        with contextlib.suppress(OddwireError):
+            connection = await connect(PrivateKey(os.urandom(32)), node.node_id, node.host, node.port)
+            connection.deliver_to(lambda _: None)
+            if init:
+                await connection.send_message(Init().encode())
+            opened.append(lambda: connection.abort("done"))
+
+    for batch in _batches(count, 50):
+        await asyncio.gather(*(one() for _ in range(batch)))
+    return opened
+
+
+async def everything(uri: str, done: Done) -> None:
+    """Run every flood by one stranger each, one that reads nothing, and half-open handshakes."""
+    async with asyncio.TaskGroup() as group:
+        for kind in FLOODS:
+            group.create_task(flood(uri, kind, 1, done))
+        group.create_task(flood(uri, "pings for large pongs", 1, done, reads=False))
+        group.create_task(half_open(uri, 200.0, Done()))
+
+
+def _batches(count: int, size: int) -> Iterator[int]:
+    while count > 0:
+        yield min(count, size)
+        count -= size

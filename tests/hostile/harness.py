@@ -1,0 +1,166 @@
+"""The attacks as a harness against a node that runs in a process of its own; see ``python -m tests.hostile``.
+
+Good peers' requests beside one and eight strangers of each kind, against good peers alone in the same minute; an honest
+caller beside half-open handshakes. Ends with 1 if something is worse than it may be.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import multiprocessing
+import resource
+import statistics
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+from tests.hostile import attacks, good
+
+LEAST = 0.9
+"""Of a good peer's rate alone, what it has to have beside strangers."""
+HALF_OPEN_RATE = 1200.0
+
+_spawn = multiprocessing.get_context("spawn")
+
+
+@contextlib.asynccontextmanager
+async def node(*options: str, descriptors: int | None = None) -> AsyncIterator[str]:
+    """Run the target, with so many file descriptors if that is given, and give its URI."""
+
+    def limit() -> None:
+        if descriptors is not None:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
+
+    command = [sys.executable, "-m", "oddwire.cli.main", "run", str(Path(__file__).parent / "target.py")]
+    with tempfile.TemporaryFile() as log:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            "--listen",
+            "127.0.0.1:0",
+            "--json",
+            *options,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=log,
+            preexec_fn=limit,
+        )
+        assert process.stdout is not None
+        try:
+            async for line in process.stdout:
+                event = json.loads(line)
+                if event["event"] == "listening":
+                    break
+            draining = asyncio.create_task(_drain(process.stdout))
+            yield event["uri"]
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                process.terminate()
+            await process.wait()
+            await draining
+
+
+async def _drain(stream: asyncio.StreamReader) -> None:
+    while await stream.read(1 << 20):
+        pass
+
+
+def _attack(kind: str, uri: str, strangers: int, done: Any) -> None:
+    counted = attacks.Done()
+
+    async def main() -> None:
+        if kind == "half-open":
+            await attacks.half_open(uri, HALF_OPEN_RATE, counted)
+        elif kind == "everything":
+            await attacks.everything(uri, counted)
+        else:
+            await attacks.flood(uri, kind, strangers, counted)
+
+    async def tell() -> None:
+        running = asyncio.create_task(main())
+        while not running.done():
+            await asyncio.sleep(0.2)
+            done[:] = [counted.messages, counted.connections]
+        running.result()
+
+    asyncio.run(tell())
+
+
+@contextlib.contextmanager
+def attacking(kind: str, uri: str, strangers: int) -> Iterator[Any]:
+    """Have strangers attack from a process of their own."""
+    done = _spawn.Array("q", 2)
+    process = _spawn.Process(target=_attack, args=(kind, uri, strangers, done), daemon=True)
+    process.start()
+    try:
+        yield done
+    finally:
+        process.kill()
+        process.join()
+
+
+async def settled(done: Any) -> None:
+    """Wait until strangers are there and wait themselves, having filled what lies between: that work is their own."""
+    async with asyncio.timeout(30):
+        while not done[1]:
+            await asyncio.sleep(0.05)
+    for _ in range(20):
+        before = done[0]
+        await asyncio.sleep(0.5)
+        if done[0] - before < 20_000:
+            return
+
+
+async def measure_rpc(kind: str, strangers: int, seconds: float) -> tuple[float, float]:
+    """Give how many calls a second the RPC of an embedded node answers alone, and beside strangers."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "oddwire.cli.main", "node", "--lightning-dir", folder, "--network", "regtest"]
+        options = ["--addr", "127.0.0.1:0", "--json", "--log-level", "broken"]
+        process = await asyncio.create_subprocess_exec(*command, *options, stdout=asyncio.subprocess.PIPE)
+        assert process.stdout is not None
+        try:
+            ready = json.loads(await process.stdout.readline())
+            alone = await good.call(ready["rpc_file"], seconds)
+            with attacking(kind, ready["uri"], strangers) as done:
+                await settled(done)
+                return alone, await good.call(ready["rpc_file"], seconds)
+        finally:
+            process.terminate()
+            await process.communicate()
+
+
+async def measure(kind: str, strangers: int, seconds: float, rounds: int) -> bool:
+    ratios = []
+    told = ""
+    for _ in range(rounds):
+        async with node() as uri:
+            alone = await good.ask(uri, seconds)
+            with attacking(kind, uri, strangers) as done:
+                await settled(done)
+                beside = await good.ask(uri, seconds)
+                took = await good.get_in(uri)
+                ratios.append(beside.rate / alone.rate)
+                told = (
+                    f"{beside.rate:.0f} of {alone.rate:.0f} a second, {beside.median:.1f} ({beside.worst:.0f}) of"
+                    f" {alone.median:.1f} ms; in after {took:.2f} s; {done[0]} messages, {done[1]} connections"
+                )
+    ratio = statistics.median(ratios)
+    print(f"{'ok  ' if ratio >= LEAST else 'FAIL'} {ratio:.2f} {kind} x {strangers}: {told}", flush=True)
+    return ratio >= LEAST
+
+
+async def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("names", nargs="*", default=[*attacks.FLOODS, "half-open"])
+    given = parser.parse_args()
+    good_enough = [
+        await measure(name, strangers, given.seconds, given.rounds)
+        for name in given.names
+        for strangers in ((1,) if name == "half-open" else (1, 8))
+    ]
+    return 0 if all(good_enough) else 1

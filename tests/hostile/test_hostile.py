@@ -1,0 +1,28 @@
+"""A moment of every attack at once, against a real process: what it has to do for honest peers it still does."""
+
+from __future__ import annotations
+
+import asyncio
+
+from tests.hostile import attacks, good, harness
+
+REQUESTS = 40
+
+
+async def test_a_node_that_strangers_attack_in_every_way_still_serves_honest_peers() -> None:
+    async with harness.node() as uri, asyncio.timeout(240):
+        with harness.attacking("everything", uri, 1) as done:
+            while done[1] < len(attacks.FLOODS):
+                await asyncio.sleep(0.05)
+            await good.get_in(uri)
+            assert await good.ask_times(uri, REQUESTS) == REQUESTS
+
+
+async def test_silent_connections_do_not_keep_honest_ones_out() -> None:
+    async with harness.node(descriptors=256) as uri, asyncio.timeout(240):
+        silent = await attacks.occupy(uri, 300)
+        await good.get_in(uri)
+        assert len(silent) > 50, "there is room for many"
+        for hang_up in silent:
+            hang_up()
+        assert await good.ask_times(uri, 5) == 5
