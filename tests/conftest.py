@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping
 
 import pytest
 
@@ -26,6 +26,15 @@ from oddwire import (
 )
 from oddwire.logs import LIMITED
 from oddwire.session.frames import Code
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Spell in reports what is no Unicode, as foreign text in a log may be: no other process could be sent it."""
+    report = yield
+    report.sections = [(name, text.encode(errors="backslashreplace").decode()) for name, text in report.sections]
+    return report
+
 
 DEADLINE = 30  # seconds; reached only where something does not happen at all
 
