@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types docs bench fuzz soak format setup clean coverage
+.PHONY: help demo test lint types docs bench fuzz hostile soak format setup clean coverage
 
 help:                 ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | sort
@@ -40,6 +40,9 @@ bench: $(READY)       ## measure, as ratios taken in one run; writes benchmarks/
 
 fuzz: $(READY)        ## a long fuzzing run; SECONDS_EACH=60 sets how long each target runs
 	$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS_EACH),60)
+
+hostile: $(READY)     ## attack a node in every known way; SECONDS_EACH=3 sets how long each attack is watched
+	$(BIN)/python -m tests.hostile --seconds $(or $(SECONDS_EACH),3)
 
 soak: $(READY)        ## ten rough minutes for the embedded node, 200 kills for reliable messages, 36 through lightningds; SECONDS_ALL, KILLS, ROUNDS
 	$(BIN)/python -m tests.soak --seconds $(or $(SECONDS_ALL),600)

@@ -24,7 +24,8 @@ KINDS = {
 
 async def measure(kind: str, strangers: int) -> tuple[good.Seen, good.Seen]:
     """Give what a good peer sees alone, and then beside the attack, of one node."""
-    async with harness.node() as uri:
+    async with harness.node() as target:
+        uri = target.uri
         alone = await good.ask(uri, SECONDS)
         with harness.attacking(kind, uri, strangers) as done:
             await harness.settled(done)

@@ -17,7 +17,17 @@ from oddwire.errors import OddwireError
 from oddwire.proto import NodeUri, PrivateKey, PublicKey, connect
 from oddwire.proto.bolt1 import CHAINS, Init, Notice, Ping
 from oddwire.proto.noise import Handshake
-from oddwire.session.frames import encode_cancel, encode_data, encode_fragment, encode_reply, encode_request
+from oddwire.session.fragments import split
+from oddwire.session.frames import (
+    Hello,
+    Spoken,
+    encode,
+    encode_cancel,
+    encode_data,
+    encode_fragment,
+    encode_reply,
+    encode_request,
+)
 
 TYPE_ASK, TYPE_WIRE = b"\x91\x21", b"\x91\x25"
 
@@ -109,6 +119,75 @@ async def flood(uri: str, kind: str, strangers: int, done: Done, *, reads: bool 
     async with asyncio.TaskGroup() as group:
         for _ in range(strangers):
             group.create_task(be_stranger(uri, FLOODS[kind], done, reads=reads))
+
+
+@dataclass(frozen=True)
+class Hoard:
+    """What a stranger says on each connection, to have something kept; ``enough`` of that shows whether it is."""
+
+    says: Callable[[int], Sequence[bytes]]
+    """What to send as message so and so, counted from 0 on each connection."""
+    stays: int
+    """How many of these before it hangs up and comes anew."""
+    enough: int
+
+
+def _large_request(number: int) -> Sequence[bytes]:
+    """Ask with a megabyte that says nothing: each is answered, or refused, and then over."""
+    request = encode_request(
+        number, 0, TYPE_ASK + b"\x83\xa6number\x01\xa4note\xa1x\xa1z\xc6\0\x10\0\0" + bytes(1 << 20)
+    )
+    return [*split(request, 60_000, number)]
+
+
+def _long_wait(number: int) -> Sequence[bytes]:
+    """Say a long hello, ask something whose answer is awaited for 49 days, and go."""
+    types = tuple(range(0x9000, 0x9000 + 14_000))
+    return [
+        encode(Hello(0, 1, 1, number + 1, (Spoken("a", ("1",), types),))),
+        encode_request(1, 0, TYPE_ASK + b"\x82\xa6number\x01\xa4note\xa1x", 2**32 - 1),
+    ]
+
+
+def _pieces(number: int) -> Sequence[bytes]:
+    """Begin transfers that never end."""
+    whole = TYPE_ASK + bytes(2 << 20)
+    return [*split(whole, 60_000, number)][:-1]
+
+
+HOARDS: Mapping[str, Hoard] = {
+    "large requests": Hoard(_large_request, stays=100, enough=3_000),
+    "long waits": Hoard(_long_wait, stays=1, enough=600),
+    "transfers without end": Hoard(_pieces, stays=100, enough=10_000),
+}
+"""What would be kept if it could, by name."""
+
+
+async def hoard(uri: str, kind: str, strangers: int, done: Done) -> None:
+    """Run one kind of `HOARDS` by so many strangers."""
+    async with asyncio.TaskGroup() as group:
+        for _ in range(strangers):
+            group.create_task(_hoard(uri, HOARDS[kind], done))
+
+
+async def _hoard(uri: str, kind: Hoard, done: Done) -> None:
+    node = NodeUri.parse(uri)
+    hello = encode(Hello(0, 1, 1, 7, ()))
+    while True:
+        with contextlib.suppress(OddwireError):
+            connection = await connect(PrivateKey(os.urandom(32)), node.node_id, node.host, node.port)
+            done.connections += 1
+            try:
+                connection.deliver_to(lambda _: None)
+                await connection.send_message(Init(networks=(CHAINS["bitcoin"],)).encode())
+                await connection.send_message(hello)
+                for number in range(kind.stays):
+                    for payload in kind.says(number):
+                        await connection.send_message(payload)
+                        done.messages += 1
+            finally:
+                connection.close("done")
+        await asyncio.sleep(0.01)
 
 
 def acts_one(node_id: bytes, count: int) -> list[bytes]:

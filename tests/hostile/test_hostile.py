@@ -4,22 +4,38 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from tests.hostile import attacks, good, harness
 
 REQUESTS = 40
 
 
 async def test_a_node_that_strangers_attack_in_every_way_still_serves_honest_peers() -> None:
-    async with harness.node() as uri, asyncio.timeout(240):
-        with harness.attacking("everything", uri, 1) as done:
+    async with harness.node() as target, asyncio.timeout(240):
+        memory = target.memory()
+        with harness.attacking("everything", target.uri, 1) as done:
             while done[1] < len(attacks.FLOODS):
                 await asyncio.sleep(0.05)
-            await good.get_in(uri)
-            assert await good.ask_times(uri, REQUESTS) == REQUESTS
+            await good.get_in(target.uri)
+            assert await good.ask_times(target.uri, REQUESTS) == REQUESTS
+            assert target.excess(memory) == []
+
+
+@pytest.mark.parametrize("kind", attacks.HOARDS)
+async def test_what_strangers_bring_is_not_kept(kind: str) -> None:
+    async with harness.node() as target, asyncio.timeout(240):
+        await good.ask_times(target.uri, 1)
+        memory = target.memory()
+        with harness.attacking(kind, target.uri, 2) as done:
+            while done[0] < attacks.HOARDS[kind].enough:
+                await asyncio.sleep(0.05)
+            assert target.excess(memory) == []
+        assert await good.ask_times(target.uri, 5) == 5
 
 
 async def test_silent_connections_do_not_keep_honest_ones_out() -> None:
-    async with harness.node(descriptors=256) as uri, asyncio.timeout(240):
+    async with harness.node(descriptors=256) as target, asyncio.timeout(240):
+        uri = target.uri
         silent = await attacks.occupy(uri, 300)
         await good.get_in(uri)
         assert len(silent) > 50, "there is room for many"
