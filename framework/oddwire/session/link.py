@@ -68,6 +68,7 @@ class Link:
         "_calls",
         "_early",
         "_faults",
+        "_former",
         "_handles",
         "_hellos",
         "_instance",
@@ -113,6 +114,7 @@ class Link:
         self._handles = DEFAULT_REQUESTS  # requests at once, and bytes it puts together, as its hello said
         self._assembles: int | None = None
         self._instance: int | None = None
+        self._former: set[int] | None = None  # those before
         self._hellos = 0
         self._large: LargeSends | None = None
         self._met: asyncio.Event | None = None
@@ -232,7 +234,7 @@ class Link:
         before, self._instance = self._instance, hello.instance
         new = before != hello.instance
         if before is not None and new:
-            logger.info("%s has restarted: what was under way with it is over", self.node_id)
+            self._tell_restart(before, hello.instance)
             self._stop(ConnectionClosed("the peer has restarted"))
         agreement = negotiate(self.session.hello, hello)
         self.ready = agreement is not None
@@ -248,6 +250,21 @@ class Link:
             self.session.answer_hello(self)
         self._settle()
         self.session.host.hello_received(self, new)
+
+    def _tell_restart(self, before: int, instance: int) -> None:
+        """Log it, or once that it is none: a program that restarts does not come back under its old number."""
+        former = self._former = self._former or set()
+        if instance not in former:
+            logger.info("%s has restarted: what was under way with it is over", self.node_id)
+        elif before in former:  # known already
+            return
+        else:
+            logger.warning(
+                "%s has two programs that speak for it, two plugins of one node say: requests and reliable messages "
+                "between it and us will fail; all its extensions should be in one plugin",
+                self.node_id,
+            )
+        former.add(before)
 
     def _assembling(self) -> Assembler:
         if self._assembler is None:

@@ -179,6 +179,27 @@ async def test_many_hellos_are_too_many(stage: Any) -> None:
     stage.session.close()
 
 
+async def test_two_programs_of_one_node_are_told_from_one_that_restarts(
+    stage: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each answers hellos for itself, so that their numbers alternate."""
+    caplog.set_level(logging.INFO, "oddwire.session")
+    stage = stage()
+    link = await stage.meet()
+    for number in (1, 2, 1, 2, 1):
+        link.receive(encode(Hello(0, 1, 1, instance=number)))
+    told = [(record.levelname, record.getMessage()) for record in caplog.records]
+    two = (
+        "has two programs that speak for it, two plugins of one node say: requests and reliable messages between it "
+        "and us will fail; all its extensions should be in one plugin"
+    )
+    assert told == [
+        ("INFO", f"{ALICE} has restarted: what was under way with it is over"),
+        ("WARNING", f"{ALICE} {two}"),
+    ]
+    stage.session.close()
+
+
 async def test_what_is_ignored_is_counted_and_told(stage: Any, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "oddwire.session")
     stage = stage()
