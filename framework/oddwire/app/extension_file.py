@@ -48,6 +48,8 @@ def place_nearby(name: str) -> str | None:
     """Return the spec of a file or package of that name in the current folder, for who forgot that it is one."""
     if not name or "\0" in name:
         return None
+    if not name.strip("."):  # this folder, or the one above
+        return f"{name}/" if os.path.isfile(os.path.join(name, "__init__.py")) else None
     if "." in name and _is_dotted(name) and _file_in("", name) is not None:
         return f"{name}:extension"
     if os.path.isfile(f"{name}.py"):
@@ -90,7 +92,8 @@ def _file(place: str) -> ModuleType:
         raise _wrong(f"extension file {place} {wrong}")
     elif not path.endswith(".py"):
         raise _wrong(f"extension file {place} should be Python source, named *.py")
-    return _imported(f"extension file {place}", lambda: import_file(path))
+    folder = path if os.path.isdir(path) else os.path.dirname(path)
+    return _imported(f"extension file {place}", lambda: import_file(path), folder)
 
 
 def _module(place: str) -> ModuleType:
@@ -103,17 +106,28 @@ def _module(place: str) -> ModuleType:
                 raise _wrong(f"there is no module {place}: {error.name} {where}") from None
             raise
 
-    return _imported(f"module {place}", load)
+    return _imported(f"module {place}", load, _here())
 
 
-def _imported(what: str, load: Callable[[], ModuleType]) -> ModuleType:
+def _imported(what: str, load: Callable[[], ModuleType], folder: str) -> ModuleType:
     try:
         return load()
     except DefinitionError:
         raise
     except Exception as error:
         told = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        raise _wrong(f"{what} cannot be imported: {told}") from error
+        raise _wrong(f"{what} cannot be imported: {told}{_place_in(folder, error)}") from error
+
+
+def _place_in(folder: str, error: Exception) -> str:
+    """Say at which of an author's lines an import failed, as a `SyntaxError` does by itself."""
+    place, traceback = "", error.__traceback__
+    while traceback is not None and not isinstance(error, SyntaxError):
+        file = traceback.tb_frame.f_code.co_filename
+        if file.startswith(os.path.join(folder, "")) and "site-packages" not in file:
+            place = f" ({os.path.basename(file)}, line {traceback.tb_lineno})"
+        traceback = traceback.tb_next
+    return place
 
 
 def _only(module: ModuleType, place: str) -> object:

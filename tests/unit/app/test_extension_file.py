@@ -83,9 +83,13 @@ def test_the_same_file_is_one_module(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("syntax error", "cannot be imported: SyntaxError: invalid syntax"),
-        ("1 / 0", "cannot be imported: ZeroDivisionError: division by zero"),
-        ("import not_there_at_all", "cannot be imported: ModuleNotFoundError: No module named 'not_there_at_all'"),
+        ("syntax error", "cannot be imported: SyntaxError: invalid syntax (faulty_file.py, line 1)"),
+        ("\n1 / 0", "cannot be imported: ZeroDivisionError: division by zero (faulty_file.py, line 2)"),
+        ("import json\njson.loads('')", "Expecting value: line 1 column 1 (char 0) (faulty_file.py, line 2)"),
+        (
+            "import not_there_at_all",
+            "ModuleNotFoundError: No module named 'not_there_at_all' (faulty_file.py, line 1)",
+        ),
         ("x = 1", "should have an Extension, or functions marked @hookimpl; it has none"),
         (
             "from oddwire.app import Extension\na = Extension('a', version='1')\nb = Extension('b', version='1')",
@@ -226,6 +230,7 @@ TWO = "from oddwire.app import Extension\na = Extension('a', version='1')\nb = E
         ("./a\0.py", "does not exist: no path has a NUL in it"),
         ("./\x1b[2J.py", "extension file ./\\x1b[2J.py does not exist"),
         ("two", "no extension is called 'two'; did you mean ./two.py?"),
+        (".", "no extension is called '.'; there are: chat, courier, echo"),
         ("pack", "no extension is called 'pack'; did you mean ./pack/?"),
         ("pack.inner", "no extension is called 'pack.inner'; did you mean pack.inner:extension?"),
     ],
@@ -277,3 +282,16 @@ def test_a_text_is_made_good_for_any_folder(folder: Path, monkeypatch: pytest.Mo
         "./odd:name.py:a": f"{folder}/odd:name.py:a",
     }.items():
         assert absolute(spec) == expected
+
+
+def test_asks_after_the_current_folder_where_it_is_a_package(
+    plugins: PluginManager, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "__init__.py").write_text(
+        "from oddwire.app import Extension\nextension = Extension('here', version='1')\n"
+    )
+    monkeypatch.chdir(folder)
+    with pytest.raises(ExtensionError, match=r"no extension is called '\.'; did you mean \./\?"):
+        plugins.load(".")
+    plugins.load("./")
+    assert plugins.contributions[1].name == "here"
