@@ -28,6 +28,7 @@ __all__ = ["Console"]
 
 _CHUNK = 1 << 16
 _GLANCE = 0.5  # seconds
+_CLOSE = 0.8  # of 1: how like the only method's name a first word has to be that may be a value
 
 
 class Console:
@@ -84,7 +85,9 @@ class Console:
             self._failed(f"{method.name}: cancelled by itself", method)
         except Exception as error:
             kind = "" if isinstance(error, OddwireError) or type(error) is _Unreadable else f"{type(error).__name__}: "
-            self._failed(f"{f'{method.name} {method.usage}'.rstrip()}: {kind}{error}", method)
+            meant = not named and bool(difflib.get_close_matches(name, [method.name], 1, _CLOSE))
+            hint = f"; did you mean {method.name}?" if meant else ""
+            self._failed(f"{f'{method.name} {method.usage}'.rstrip()}: {kind}{error}{hint}", method)
 
     def _failed(self, text: str, method: RpcMethod | None = None) -> None:
         if self._printer.as_json:

@@ -33,6 +33,20 @@ async def test_the_only_method_needs_no_name() -> None:
     assert heard == ["hello there, it's  me", "what"]
 
 
+async def test_a_misspelt_name_of_the_only_method_is_asked_after() -> None:
+    extension = Extension("asking", version="1")
+
+    @extension.rpc("market-ask")
+    async def ask(context: Context, number: int, asset: str = "eur") -> int:
+        return number
+
+    assert await enter(extension, "markt-ask 7", "seven eur") == (
+        "market-ask number [asset]: number: should be an integer: invalid token '\"markt-ask\"'; "
+        "did you mean market-ask?\n"
+        "market-ask number [asset]: number: should be an integer: invalid token '\"seven\"'\n"
+    )
+
+
 def typing() -> tuple[Extension, list[object]]:
     """Give an extension with several methods, and what they were called with."""
     extension = Extension("typing", version="1")
