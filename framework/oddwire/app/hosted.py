@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from oddwire.app.application import Application
     from oddwire.transports.base import Transport
 
-__all__ = ["GRACE", "WATCHDOG", "is_hosted", "run_hosted", "store_name"]
+__all__ = ["GRACE", "SESSION_LOCK", "WATCHDOG", "is_hosted", "run_hosted", "store_name"]
 
 logger = get_logger("oddwire.app")
 
@@ -39,6 +39,9 @@ GRACE: Final = 2.0
 """Seconds that handlers get to finish, and then farewells, when the node wants us to end."""
 WATCHDOG: Final = 4.5
 """Seconds from then on to the end of the process, whatever its code is doing: lightningd waits for five."""
+
+SESSION_LOCK: Final = "oddwire.pid"
+"""A file in the node's directory that the plugin holds which has the node's sessions; there should be one."""
 
 _SUCCESSION: Final = WATCHDOG + 1.0  # seconds until a plugin whose node has died has surely let go of the store
 _SWITCH: Final = 0.0005  # seconds; Python's own are 0.005
@@ -98,6 +101,36 @@ def run_hosted(*extensions: object, receive: Literal["hook", "notification"] = "
         transport.finish()
         stdio.release()
     sys.exit(host.code)
+
+
+async def _hold_session() -> None:
+    """Hold the lock of who has the node's sessions until cancelled; say so if another plugin has them."""
+    import asyncio
+    from pathlib import Path
+
+    from oddwire.files import FileLock
+
+    pause, waited, lock = 0.5, 0.0, None
+    try:
+        while lock is None:
+            try:
+                lock = FileLock(Path(SESSION_LOCK))
+            except BlockingIOError as error:
+                if waited <= _SUCCESSION < waited + pause:  # no plugin that is about to end holds it so long
+                    text = (
+                        "process %s is a plugin of this node with oddwire, too: requests and reliable messages of both"
+                    )
+                    logger.error(f"{text} will fail; load all extensions into one plugin", error.strerror)
+                    pause = 60.0
+                waited += pause
+                await asyncio.sleep(pause)
+            except OSError as error:
+                logger.debug("whether another plugin has the node's sessions cannot be seen: %s", error)
+                return
+        await asyncio.Event().wait()
+    finally:
+        if lock is not None:
+            lock.release()
 
 
 def store_name(program: str) -> str:
@@ -241,11 +274,16 @@ class _Host:
             signal.setitimer(signal.ITIMER_REAL, WATCHDOG)
 
     async def _serve(self, app: Application) -> None:
+        import asyncio
+
+        alone = asyncio.create_task(_hold_session())
         try:
             await app.run_until_stopped(signals=False)
         except (Exception, SystemExit) as error:
             if not self._stopping:
                 self._failed("cannot run", error)
+        finally:
+            alone.cancel()
 
     async def _refuse(self, transport: Transport, error: BaseException) -> None:
         transport.refuse(self._failed("cannot load", error))

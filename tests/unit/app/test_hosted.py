@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from oddwire.app.hosted import is_hosted, store_name
+from oddwire.app.hosted import SESSION_LOCK, is_hosted, store_name
 from oddwire.files import FileLock
 from oddwire.jsonrpc.framing import JsonSplitter, encode
 from oddwire.jsonrpc.server import JsonRpcServer
@@ -341,6 +341,21 @@ async def test_it_waits_for_the_end_of_a_plugin_whose_node_has_died(run: Run, tm
     assert not starting.done()
     predecessor.release()
     assert await starting == {}
+
+
+async def test_two_plugins_of_one_node_are_told_of(run: Run, tmp_path: Path) -> None:
+    other = FileLock(tmp_path / SESSION_LOCK)
+    hasty = "import oddwire.app.hosted\noddwire.app.hosted._SUCCESSION = 0.5\n"
+    node = await run(hasty + QUOTE)
+    await node.start()
+    text = (
+        f"process {os.getpid()} is a plugin of this node with oddwire, too: requests and reliable messages of both "
+        "will fail; load all extensions into one plugin"
+    )
+    assert await node.logged(f"oddwire.app: {text}") == f"broken oddwire.app: {text}"
+    await node.say("hello")
+    await node.answered("hello")
+    other.release()
 
 
 async def test_an_option_that_will_not_do_disables_the_plugin(run: Run) -> None:
