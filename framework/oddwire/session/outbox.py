@@ -14,7 +14,7 @@ from oddwire.errors import ConnectionClosed, LocalProtocolError, RemoteFailure, 
 from oddwire.logs import get_logger
 from oddwire.proto.keys import NodeId
 from oddwire.session.ages import Ages
-from oddwire.session.database import Database
+from oddwire.session.database import MEMORY, Database
 from oddwire.session.frames import MAX_NUMBER, Ack, Code, encode_data
 from oddwire.session.kinds import count_as
 from oddwire.session.limits import Allowance, Counters, Limits
@@ -261,9 +261,16 @@ class Outbox:
 
     def close(self) -> None:
         """Tell all who wait for a receipt, now or later, that they will not hear; what is in the outbox stays."""
-        if not self._closed and any(peer.load.messages for peer in self._peers.values()):
+        left = 0 if self._closed else sum(peer.load.messages for peer in self._peers.values())
+        forgets = self._store.path == MEMORY
+        if left and forgets:
+            many = f"{left} reliable messages that were" if left > 1 else "a reliable message that was"
+            text = "lost with this process; a store on disk (--data-dir) would keep what waits for the next start"
+            logger.warning("%s not delivered yet: %s", many, text)
+        elif left:
             self._store.touch_later()  # for the clocks to be written down
-        self._closed = "the application is closed; what is in the outbox goes out once it runs again"
+        later = "is lost, as the store is in memory" if forgets else "goes out once it runs again"
+        self._closed = f"the application is closed; what is in the outbox {later}"
         failure = partial(ConnectionClosed, self._closed)
         for peer in self._peers.values():
             for route in peer.routes.values():

@@ -197,6 +197,20 @@ async def test_without_data_dir_it_lives_in_memory(start, tmp_path: Path) -> Non
     assert [path.name for path in tmp_path.iterdir() if path.name != "__pycache__"] == ["shop.py"]
 
 
+async def test_without_data_dir_it_says_at_its_end_what_is_lost(start, tmp_path: Path) -> None:
+    (tmp_path / "parcel").write_text("goods")
+    for arguments, lost in (((), True), (("--data-dir", tmp_path / "data"), False)):
+        node = await start("run", "courier", *LOCAL, *arguments, stdin=asyncio.subprocess.PIPE)
+        await node.line("listening")
+        await node.type(f"courier-send {NOBODY.partition('@')[0]} parcel\n")
+        await node.line("courier.Parcel")
+        _, _, err = await node.interrupt()
+        text = (
+            "a reliable message that was not delivered yet: lost with this process; a store on disk (--data-dir) would"
+        )
+        assert (text in err) == lost
+
+
 async def test_without_data_dir_the_key_is_new_and_nothing_is_written(start, tmp_path: Path) -> None:
     ids = set()
     for _ in range(2):
