@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum
+from types import CoroutineType
 from typing import Any
 
 from oddwire.errors import EncodeError
@@ -22,7 +23,7 @@ def to_plain(value: object, default: Callable[[object], Any] | None = None) -> A
     """Give a value as JSON has it: bytes and keys as hex digits, enums as their values, messages as objects.
 
     What else there is goes to ``default``; without one it raises `TypeError` naming it, as do numbers that are not
-    finite.
+    finite. A coroutine that nobody has awaited is a `TypeError` in any case.
     """
     if isinstance(value, Enum):
         return to_plain(value.value, default)
@@ -43,6 +44,9 @@ def to_plain(value: object, default: Callable[[object], Any] | None = None) -> A
         return _fields(record, value, default)
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: to_plain(getattr(value, field.name), default) for field in fields(value)}
+    if isinstance(value, CoroutineType):
+        value.close()  # said here, it need not be warned of
+        raise TypeError(f"{value.__qualname__}() was called and not awaited: it should be 'await' and the call")
     if default is not None:
         return default(value)
     raise TypeError(f"JSON cannot hold {value!r}, a {type(value).__name__}")

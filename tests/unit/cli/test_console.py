@@ -47,6 +47,22 @@ async def test_a_misspelt_name_of_the_only_method_is_asked_after() -> None:
     )
 
 
+async def test_a_forgotten_await_is_named() -> None:
+    extension = Extension("forgetful", version="1")
+
+    async def price() -> int:
+        return 7
+
+    @extension.rpc("price")
+    async def show(context: Context) -> object:
+        return {"price": price()}
+
+    wrong = (
+        "test_a_forgotten_await_is_named.<locals>.price() was called and not awaited: it should be 'await' and the call"
+    )
+    assert await enter(extension, "price") == f"price: TypeError: {wrong}\n"
+
+
 def typing() -> tuple[Extension, list[object]]:
     """Give an extension with several methods, and what they were called with."""
     extension = Extension("typing", version="1")
