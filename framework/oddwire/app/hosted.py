@@ -120,7 +120,7 @@ async def _hold_session() -> None:
                     text = (
                         "process %s is a plugin of this node with oddwire, too: requests and reliable messages of both"
                     )
-                    logger.error(f"{text} will fail; load all extensions into one plugin", error.strerror)
+                    logger.warning(f"{text} will fail; load all extensions into one plugin", error.strerror)
                     pause = 60.0
                 waited += pause
                 await asyncio.sleep(pause)

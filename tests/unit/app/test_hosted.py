@@ -352,7 +352,7 @@ async def test_two_plugins_of_one_node_are_told_of(run: Run, tmp_path: Path) -> 
         f"process {os.getpid()} is a plugin of this node with oddwire, too: requests and reliable messages of both "
         "will fail; load all extensions into one plugin"
     )
-    assert await node.logged(f"oddwire.app: {text}") == f"broken oddwire.app: {text}"
+    assert await node.logged(f"oddwire.app: {text}") == f"unusual oddwire.app: {text}"
     await node.say("hello")
     await node.answered("hello")
     other.release()
