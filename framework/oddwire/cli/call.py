@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import difflib
 import json
 import sys
@@ -75,7 +76,7 @@ def command(
             printer.failure(f"did you mean {similar}?")
         raise typer.Exit(FAILED) from None
     except (DefinitionError, TransportError) as error:
-        printer.failure(str(error))
+        printer.failure(f"{error}{_elsewhere(path, rpc_file)}")
         raise typer.Exit(USAGE) from None
     except TimeoutError:
         printer.failure(f"no answer in {duration(timeout or 0.0)}")
@@ -96,6 +97,18 @@ async def _similar(path: Path, method: str) -> str:
     except (OddwireError, TimeoutError, TypeError, KeyError):
         return ""
     return (*difflib.get_close_matches(method, names, 1), "")[0]
+
+
+def _elsewhere(path: Path, rpc_file: str) -> str:
+    """Say on which other networks there is a node in the same folder, if there is none on this one."""
+    if Path(rpc_file).is_absolute() or path.exists():
+        return ""
+    folder = path.parent.parent
+    with contextlib.suppress(OSError):
+        others = sorted(entry.name for entry in folder.iterdir() if (entry / rpc_file).is_socket())
+        if others:
+            return f"; there is one of --network {' and of '.join(others)}"
+    return ""
 
 
 def _option_names(context: typer.Context) -> list[str]:

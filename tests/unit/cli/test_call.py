@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -139,3 +140,12 @@ async def test_a_name_that_is_nearly_right_is_asked_after(oddwire, node: str) ->
     found = await oddwire("call", "--timout", "3", "echo-ask")
     assert found == (2, "", "oddwire: no such option: --timout; did you mean --timeout?\n")
     assert (await oddwire("call", "-x"))[2] == "oddwire: no such option: -x; METHOD should come first\n"
+
+
+async def test_a_node_on_another_network_is_told_of(oddwire, tmp_path: Path) -> None:
+    (tmp_path / "bitcoin").mkdir()
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "bitcoin" / "lightning-rpc"))
+        code, _, err = await oddwire("call", "--lightning-dir", str(tmp_path), "--network", "regtest", "getinfo")
+    assert code == 2
+    assert err.endswith("lightning-rpc: No such file or directory; there is one of --network bitcoin\n")
