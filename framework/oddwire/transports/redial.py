@@ -84,6 +84,10 @@ class Redial:
                 delay = self.delay(failures)
                 logger.info("%s; trying again in %.1f s", error, delay)
                 await asyncio.sleep(delay)
+            else:
+                if not self._connected(self._node_id):  # it has gone before we could look
+                    failures += 1
+                    await asyncio.sleep(self.delay(failures))
 
     def delay(self, failures: int) -> float:
         """Seconds before the next attempt: doubling, capped, and never the same for all."""

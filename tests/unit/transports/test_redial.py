@@ -20,6 +20,7 @@ class Line:
 
     def __init__(self, *, first=1.0, most=60.0):
         self.up = True
+        self.lasts = True
         self.connected = False
         self.dialed = []
         self.redial = Redial(PEER, self.dial, lambda _: self.connected, first, most)
@@ -29,7 +30,7 @@ class Line:
         await asyncio.sleep(0)
         if not self.up:
             raise TransportError("nobody there")
-        self.connected = True
+        self.connected = self.lasts
 
     def lose(self):
         self.connected = False
@@ -75,6 +76,14 @@ async def test_it_dials_at_once_and_then_rests(line):
     await until(lambda: line.connected)
     await asyncio.sleep(100)
     assert [uris for _, uris in line.dialed] == [[FIRST]]
+
+
+async def test_it_backs_off_from_who_hangs_up_before_it_is_looked_at(line):
+    line.lasts = False  # a node that answers, and is gone again in the same moment
+    line.redial.start()
+    await until(lambda: len(line.dialed) == 6)
+    for wait, longest in zip(line.waits, (1, 2, 4, 8, 16), strict=True):
+        assert longest / 2 <= wait <= longest + 0.01
 
 
 async def test_it_does_not_dial_who_is_connected(line):
