@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 import typer
 
@@ -14,6 +16,9 @@ from oddwire.cli.stdio import ready_streams
 from oddwire.printable import indented, printable
 
 __all__ = ["run_program"]
+
+_UNWRITTEN: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""How writing fails by no fault of whoever writes."""
 
 
 def run_program(program: typer.Typer, name: str, arguments: Sequence[str] | None = None) -> NoReturn:
@@ -25,6 +30,9 @@ def run_program(program: typer.Typer, name: str, arguments: Sequence[str] | None
     except typer.Abort:
         sys.exit(130)
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in _UNWRITTEN and error.filename is None:
+            sys.stderr.write(f"oddwire: stdout: {os.strerror(error.errno)}\n")
+            sys.exit(1)
         if not (
             hasattr(error, "format_message") and hasattr(error, "exit_code")
         ):  # click's, wherever typer has it from

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -32,6 +33,14 @@ async def test_with_json_a_mistake_is_an_event_too(oddwire) -> None:
     assert out.count("\n") == 1
     assert "Missing argument" in out
     assert "Missing argument" in err
+
+
+@pytest.mark.parametrize("argument", ["--help", "--version"])
+def test_a_full_disk_is_told_in_a_line(argument: str) -> None:
+    command = [Path(sys.executable).with_name("oddwire"), argument]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "oddwire: stdout: No space left on device\n")
 
 
 BROKEN = """
