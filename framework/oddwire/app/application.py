@@ -19,6 +19,7 @@ from oddwire.codecs.registry import Registry
 from oddwire.errors import ExtensionError, LocalProtocolError, OddwireError, TransportError
 from oddwire.logs import get_logger
 from oddwire.printable import printable
+from oddwire.proto.addresses import NodeUri
 from oddwire.transports.base import Manifest, NodeId, PeerInfo, Transport
 
 if TYPE_CHECKING:
@@ -329,6 +330,8 @@ class Application:
         if not isinstance(self.transport, _Dials):
             name = type(self.transport).__name__
             raise TransportError(f"{name} does not connect on request")
+        if not isinstance(uri, (str, NodeUri)):
+            raise TypeError(f"connect should be given a URI, node_id@host:port, not {uri!r:.200}")
         return self.peer((await self.transport.connect(uri)).node_id)
 
     async def disconnect(self, node_id: NodeId | bytes | str, reason: str = "") -> None:

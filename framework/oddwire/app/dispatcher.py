@@ -211,7 +211,7 @@ class Dispatcher:
 
     def owner_of(self, extension: Extension | str) -> Contribution:
         """Find a loaded extension. Raises `ExtensionError`."""
-        return self.router.owner_of(extension if isinstance(extension, str) else extension.name)
+        return self.router.owner_of(extension)
 
     def counters(self, extension: str | None = None) -> Counters:
         """Give how often limits took effect: an extension's own, or all together."""

@@ -90,4 +90,4 @@ class EarlyMessenger:
 
     def owner_of(self, extension: Extension | str) -> Contribution:
         """Find a loaded extension."""
-        return self._router.owner_of(extension if isinstance(extension, str) else extension.name)
+        return self._router.owner_of(extension)

@@ -20,6 +20,7 @@ from oddwire.transports.base import Manifest, NodeId, PeerInfo, not_connected
 from oddwire.values import Value
 
 if TYPE_CHECKING:
+    from oddwire.app.extension import Extension
     from oddwire.app.guard import Guard
     from oddwire.session.link import Link
 
@@ -125,8 +126,9 @@ class Router(Value, kw_only=True):
         """The messages that are taken reliably."""
         return tuple(message for message, (_, handler) in self.handlers.items() if handler.reliable)
 
-    def owner_of(self, name: str) -> Contribution:
-        """Find a plugin by name. Raises `ExtensionError`."""
+    def owner_of(self, extension: Extension | str) -> Contribution:
+        """Find a plugin by name, or an extension itself. Raises `ExtensionError`."""
+        name = getattr(extension, "name", extension)
         for owner in self.owners:
             if owner.name == name:
                 return owner

@@ -41,6 +41,10 @@ class NodeId(bytes):
             if not raw:
                 raise ValueError(f"node id should be 66 hex digits, not {value!r}")
         else:
+            given: object = value
+            if not isinstance(given, (bytes, bytearray, memoryview, SupportsBytes)):
+                hint = ": give its node_id" if isinstance(getattr(given, "node_id", None), NodeId) else ""
+                raise TypeError(f"node id should be 33 bytes or 66 hex digits, not {given!r:.200}{hint}")
             raw = bytes(value)
         if len(raw) != 33 or raw[0] not in (2, 3):
             raise ValueError(f"node id should be 33 bytes starting with 02 or 03, not {raw.hex() or 'nothing'}")

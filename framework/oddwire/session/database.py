@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import sqlite3
 from pathlib import Path
 from typing import Final
@@ -74,6 +75,8 @@ class Database:
                 self._prepare()
                 return
             place = Path(path)
+            if not place.name or "\0" in path:
+                raise OSError(errno.EINVAL, "should be the path of a file", path)
             self._lock = FileLock(place.with_name(place.name + ".lock"))
             self.writer = open_database(place)
             try:

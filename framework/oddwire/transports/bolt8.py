@@ -86,6 +86,11 @@ class Bolt8Transport(Transport):
             raise TypeError(f"key should be a PrivateKey, not {type(key).__name__}")
         if isinstance(listen, str) or isinstance(connect, str):
             raise TypeError("listen and connect should be lists of addresses and of URIs, not one text")
+        for name, given in (("listen", listen), ("connect", connect)):
+            if not isinstance(given, Collection) or not all(isinstance(each, (str, NodeUri)) for each in given):
+                raise TypeError(f"{name} should be a list of texts, not {given!r:.200}")
+        if not isinstance(proxy, str | None):
+            raise TypeError(f"proxy should be host:port or a URL, not {proxy!r:.200}")
         if network not in CHAINS:
             raise ValueError(f"network should be one of {', '.join(CHAINS)}, not {network!r}")
         self.node_id = NodeId(key.public_key())

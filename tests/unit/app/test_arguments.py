@@ -11,7 +11,7 @@ from oddwire.app import Application, Extension, hookimpl
 from oddwire.errors import ExtensionError
 from oddwire.schema import Message, message
 from oddwire.session.limits import Limits
-from oddwire.transports.memory import MemoryTransport
+from oddwire.transports.memory import MemoryNetwork, MemoryTransport
 
 
 @message(0x8C01)
@@ -134,3 +134,17 @@ def test_arguments_of_another_kind_are_refused(given: dict[str, Any], told: str)
     with pytest.raises(ExtensionError) as caught:
         Application(make(), **{"transport": MemoryTransport(), **given})
     assert told in str(caught.value)
+
+
+@pytest.mark.parametrize("given", [None, 5, b"uri", ["uri"]], ids=_place)
+async def test_what_is_no_uri_is_told_what_would_be(given: Any) -> None:
+    async with Application(make(), transport=MemoryNetwork().transport()) as app:
+        with pytest.raises(TypeError, match="connect should be given a URI, node_id@host:port, not "):
+            await app.connect(given)
+
+
+@pytest.mark.parametrize("given", [None, 5, b"test"], ids=_place)
+async def test_what_is_no_loaded_extension_is_told_which_there_are(given: Any) -> None:
+    async with Application(make(), transport=MemoryNetwork().transport()) as app:
+        with pytest.raises(ExtensionError, match="is loaded; there are: "):
+            app.counters_of(given)

@@ -28,6 +28,16 @@ def test_a_node_id_is_its_33_bytes():
     assert repr(node_id) == f"NodeId('{GENERATOR}')"
 
 
+class Peer:
+    node_id = NodeId(GENERATOR)
+
+
+@pytest.mark.parametrize(("given", "told"), [(None, "not None$"), (33, "not 33$"), (Peer(), ": give its node_id$")])
+def test_what_is_no_node_id_is_told_what_would_be(given, told):
+    with pytest.raises(TypeError, match="node id should be 33 bytes or 66 hex digits, " + (".*" + told)):
+        NodeId(given)
+
+
 def test_a_node_id_is_not_made_twice():
     node_id = NodeId(GENERATOR)
     assert NodeId(node_id) is node_id

@@ -107,6 +107,12 @@ def test_where_no_file_can_be(tmp_path: Path, place: str) -> None:
     assert reason(tmp_path / place, "cannot be (opened|used)") == "io"
 
 
+@pytest.mark.parametrize("path", ["/", ".", "a\0b"])
+def test_what_is_no_path_of_a_file(path: str) -> None:
+    with pytest.raises(StoreError, match="cannot be opened: should be the path of a file"):
+        Database(path)
+
+
 def test_a_failure_lets_others_have_it(tmp_path: Path) -> None:
     path = tmp_path / "store"
     path.write_text("remember the milk" * 1000)

@@ -119,6 +119,20 @@ def test_what_cannot_be_read_is_a_value_error_at_once():
             Bolt8Transport(LOW, **kwargs)
 
 
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"listen": 9735}, "listen should be a list of texts, not 9735"),
+        ({"listen": [9735]}, r"listen should be a list of texts, not \[9735\]"),
+        ({"connect": [None]}, r"connect should be a list of texts, not \[None\]"),
+        ({"proxy": 9050}, "proxy should be host:port or a URL, not 9050"),
+    ],
+)
+def test_arguments_of_another_kind_are_told_what_would_be_right(given, told):
+    with pytest.raises(TypeError, match=told):
+        Bolt8Transport(LOW, **given)
+
+
 async def test_uris_can_be_dialed_even_of_a_wildcard():
     async with transport(LOW, listen=["0.0.0.0:0", "[::1]:0"]) as (node, _), transport(HIGH, listen=()) as (other, _):
         assert other.uris == []
