@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
 import inspect
 import socket
 import sys
@@ -142,6 +143,8 @@ def _within_loop(frame: FrameType | None) -> list[FrameType]:
 
 def _inward(awaited: object) -> Iterator[FrameType]:
     """Give the frames of a coroutine and of what it waits for, outermost first."""
+    if _first(awaited, _FRAMES) is None:  # the end of an async generator, which the loop sees to when it closes
+        awaited = next((v for v in gc.get_referents(awaited) if isinstance(v, AsyncGeneratorType)), awaited)
     while awaited is not None:
         frame = _first(awaited, _FRAMES)
         if isinstance(frame, FrameType):
@@ -178,8 +181,11 @@ def _is_authors(file: str) -> bool:
 
 
 def _work(frame: FrameType) -> str:
-    """Say what a thread of a pool was given to do, where that is not written in Python."""
+    """Say what a thread was given to do, where that is not written in Python."""
     for each in _outward(frame):
+        if each.f_code is threading.Thread.run.__code__:
+            target = getattr(each.f_locals["self"], "_target", None)
+            return "work" if target is None else place(target)
         if each.f_code is _ITEM:
             function = each.f_locals["self"].fn
             if isinstance(function, functools.partial) and function.args and not inspect.isfunction(function.func):

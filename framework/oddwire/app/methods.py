@@ -88,7 +88,7 @@ class Methods:
         if task is not None:
             self._tasks.add(task)
         try:
-            result = to_plain(await self._run(method, values))
+            result = _plain(await self._run(method, values))
         except NodeRefused:
             raise
         except (OddwireError, ValueError) as error:
@@ -103,6 +103,13 @@ class Methods:
             if task is not None:
                 self._tasks.discard(task)
         return {} if result is None else result
+
+
+def _plain(result: object) -> Any:
+    try:
+        return to_plain(result)
+    except RecursionError:
+        raise TypeError("JSON cannot hold what the method returned: it is nested too deep, or in itself") from None
 
 
 def _check(method: BoundMethod, params: Sequence[Any] | Mapping[str, Any]) -> None:

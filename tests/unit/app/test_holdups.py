@@ -55,6 +55,19 @@ async def test_a_generator_that_is_iterated_is_looked_into() -> None:
     assert await described(iterate()) == f"parts at {line_of(parts, 2)}"
 
 
+async def lingers() -> AsyncGenerator[int, None]:
+    try:
+        yield 1
+    finally:
+        await asyncio.sleep(1000)
+
+
+async def test_a_generator_that_is_ended_is_looked_into() -> None:
+    each = lingers()
+    await anext(each)
+    assert await described(each.aclose()) == f"lingers at {line_of(lingers, 4)}"
+
+
 async def test_what_is_no_authors_is_not_described() -> None:
     assert await described(asyncio.sleep(1000)) is None
 
@@ -106,3 +119,19 @@ async def test_threads_that_work_are_named_and_idle_ones_are_not() -> None:
     finally:
         ending.set()
         thread.join()
+
+
+async def test_a_thread_that_runs_no_python_is_named_by_what_it_was_given() -> None:
+    known = frozenset(threading.enumerate())
+    gate = threading.Lock()
+    gate.acquire()
+    thread = threading.Thread(target=gate.acquire, name="worker")
+    thread.start()
+    try:
+        while not busy_threads(known):
+            await asyncio.sleep(0)
+        *_, text = holdups(None, {}, known=known)
+    finally:
+        gate.release()
+        thread.join()
+    assert text.endswith("acquire, in thread 'worker'")

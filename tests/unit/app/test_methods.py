@@ -57,6 +57,10 @@ async def do(context: Context, what: str) -> object:
             raise asyncio.CancelledError
         case "object":
             return object()
+        case "itself":
+            found: list[object] = []
+            found.append(found)
+            return found
         case "aclose":
             await context.app.aclose()
         case "hang":
@@ -100,6 +104,7 @@ async def test_the_host_gets_json(app: Application) -> None:
         ("exit", -32603, "quote-do: internal error (see logs)", True),
         ("cancel", -32603, "quote-do: internal error (see logs)", True),
         ("object", -32603, "quote-do: internal error (see logs)", True),
+        ("itself", -32603, "quote-do: internal error (see logs)", True),
         ("aclose", -1, "aclose would wait for the handler that called it: call stop() instead", False),
     ],
 )
@@ -110,6 +115,9 @@ async def test_the_host_gets_codes(
         await method(app, "quote-do").call([what])
     assert (caught.value.code, str(caught.value)) == (code, text)
     assert ("RPC method quote-do of 'quote' failed" in caplog.text) is logged
+    if what == "itself":
+        assert caplog.text.endswith("what the method returned: it is nested too deep, or in itself\n")
+        assert caplog.text.count("\n") < 30
     if what == "refuse":
         assert caught.value.data == {"a": 1}
 
