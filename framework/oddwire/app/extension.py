@@ -275,7 +275,15 @@ class Extension:
         It becomes the program, so it is for the main thread of a script, and for its end: raises `ExtensionError`
         where a loop is running, in another thread, or while the script is only being imported, and says what to do.
         """
-        check_place(self.name, sys._getframe(1))  # noqa: SLF001 - who calls decides
+        check_place(self.name, sys._getframe().f_back)  # noqa: SLF001 - who calls decides
+        if argv is not None and (isinstance(argv, str) or not all(isinstance(each, str) for each in _listed(argv))):
+            raise ExtensionError(
+                f"extension.run() of {self.name!r} takes argv as a list of texts, ['--json'] say, not {argv!r:.200}"
+            )
+        if receive not in ("hook", "notification"):
+            raise ExtensionError(
+                f"extension.run() of {self.name!r} takes receive='hook' or 'notification', not {receive!r:.200}"
+            )
         hold_collector()
         from oddwire.app.hosted import is_hosted, run_hosted
 
@@ -380,6 +388,10 @@ def _name_program(program: dict[str, Any]) -> None:
             f"{file} runs twice, as the program and as module {name!r}, so it makes two extensions, each with a part "
             f"of the handlers: what imports {name!r} should be imported below the line that makes the extension"
         )
+
+
+def _listed(given: object) -> Sequence[object]:
+    return given if isinstance(given, (list, tuple)) else (given,)
 
 
 def _check_told(told: object, decorator: str, example: str) -> None:

@@ -22,6 +22,8 @@ _GUARD: Final = "if __name__ == '__main__':"
 def check_place(name: str, caller: FrameType | None) -> None:
     """Raise `ExtensionError` if extension ``name`` cannot be run from ``caller``, with what should be done instead."""
     what = f"extension.run() of {name!r}"
+    if caller is None:
+        raise ExtensionError(f"{what} is called while the program ends (by atexit): call it at the end of the script")
     module = _importing(caller)
     if module is not None:
         file = module.f_code.co_filename

@@ -34,6 +34,11 @@ def run(tmp_path: Path, *arguments: str, **files: str) -> tuple[int, str, str]:
             "child = get_context('spawn').Process(target=print)\nchild.start()\nchild.join()",
             GUARD,
         ),
+        ("import atexit\natexit.register(extension.run)", "at the end of the script"),
+        ("extension.run('--json')", "takes argv as a list of texts, ['--json'] say, not '--json'"),
+        ("extension.run(5)", "takes argv as a list of texts, ['--json'] say, not 5"),
+        ("extension.run(['--listen', 9735])", "takes argv as a list of texts, ['--json'] say, not ['--listen', 9735]"),
+        ("extension.run(receive='hooks')", "takes receive='hook' or 'notification', not 'hooks'"),
     ],
 )
 def test_a_script_is_told(tmp_path: Path, text: str, reason: str) -> None:
