@@ -75,7 +75,7 @@ POLICY: Final = {
     Outcome.UNHANDLED: Policy(logging.DEBUG),  # of a type that is known: what a request waits for may come too late
     Outcome.NOT_ALLOWED: Policy(logging.DEBUG),
     Outcome.REFUSED: Policy(logging.INFO),  # the peer is told, if it has asked
-    Outcome.DECLINED: Policy(logging.INFO),  # the peer is told, and it is lost
+    Outcome.DECLINED: Policy(logging.WARNING),  # the peer is told, and it is lost
     Outcome.UNDELIVERED: Policy(logging.WARNING, report=True),  # ours: nobody may be left to wait for its receipt
     Outcome.DROPPED: Policy(logging.WARNING),  # the application has closed before
     Outcome.HANDLER_RAISED: Policy(logging.ERROR, report=True),  # the peer is told nothing; a request has failed

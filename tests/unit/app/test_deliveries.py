@@ -370,6 +370,16 @@ def lines(caplog: pytest.LogCaptureFixture, level: int) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelno == level]
 
 
+def undelivered(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Give what a sender was warned of."""
+    return [line for line in lines(caplog, logging.WARNING) if line.startswith("reliable message not delivered")]
+
+
+def declined(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Give what a receiver was warned of."""
+    return [line for line in lines(caplog, logging.WARNING) if line.startswith("reliable message refused for good")]
+
+
 async def test_a_message_that_is_refused_for_good_is_told_on_both_sides(
     both: Both, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -399,7 +409,7 @@ async def test_a_message_that_is_refused_for_good_is_told_on_both_sides(
         assert await right.store("shop").get("lost") == 1
         assert right.counters.to_json() == {"undelivered": {"application": 1}}
         assert left.counters.to_json() == {"declined": {"application": 1}}
-    [warning] = lines(caplog, logging.WARNING)
+    [warning] = undelivered(caplog)
     assert re.fullmatch(
         rf"reliable message not delivered: shop\.Order 0x8c01 of 'shop' to {SERVER.public_key().hex()}, with code "
         r"1400: not for sale; it was [0-9.]+ s old",
@@ -408,7 +418,7 @@ async def test_a_message_that_is_refused_for_good_is_told_on_both_sides(
     assert (
         f"reliable message refused for good by 'shop': shop.Order 0x8c01 from {CLIENT.public_key().hex()}, with code "
         "1400: not for sale"
-    ) in lines(caplog, logging.INFO)
+    ) in declined(caplog)
     [(extension, message, error)] = heard
     assert (extension, message) == ("shop", Order(number=400))
     assert isinstance(error, RemoteFailure)
@@ -451,8 +461,8 @@ async def test_whatever_it_is_refused_for(
         assert right.counters.undelivered == {counted: 1}
         if counted != "too_large":  # that one never comes in whole
             assert left.counters.declined == {counted: 1}
-            assert any(code in line and line.startswith("reliable message refused") for line in lines(caplog, 20))
-    [warning] = lines(caplog, logging.WARNING)
+            assert any(code in line for line in declined(caplog))
+    [warning] = undelivered(caplog)
     assert f"shop.{type(request_).__name__} 0x" in warning
     assert f"with {code}" in warning
 
@@ -469,7 +479,7 @@ async def test_a_peer_without_a_store_tells_what_it_refuses(both: Both, caplog: 
     assert (
         f"reliable message refused for good: shop.Order 0x8c01 from {CLIENT.public_key().hex()}, with code 8 "
         "(UNSUPPORTED): there is no store here for reliable messages"
-    ) in lines(caplog, logging.INFO)
+    ) in declined(caplog)
 
 
 async def test_a_handler_that_never_succeeds_is_told_of_at_last(both: Both, caplog: pytest.LogCaptureFixture) -> None:
@@ -482,9 +492,10 @@ async def test_a_handler_that_never_succeeds_is_told_of_at_last(both: Both, capl
         with pytest.raises(RemoteFailure):
             await (await peer.send(Order(number=1), reliable=True)).delivered()
         assert (left.counters.declined, right.counters.undelivered) == ({"internal": 1}, {"internal": 1})
-    told = [line for line in lines(caplog, logging.INFO) if line.startswith("reliable message refused")]
-    assert [line.partition(", with ")[2] for line in told] == ["code 1 (INTERNAL): its handler failed 5 times"]
-    assert ", with code 1 (INTERNAL): without a word; it was" in lines(caplog, logging.WARNING)[0]
+    assert [line.partition(", with ")[2] for line in declined(caplog)] == [
+        "code 1 (INTERNAL): its handler failed 5 times"
+    ]
+    assert ", with code 1 (INTERNAL): without a word; it was" in undelivered(caplog)[0]
 
 
 async def test_it_is_told_to_a_later_process_and_to_one_that_does_not_know_the_message_any_more(
@@ -502,7 +513,7 @@ async def test_it_is_told_to_a_later_process_and_to_one_that_does_not_know_the_m
     [(node_id, extension, message, error)] = losses.seen
     assert (node_id, extension, message) == (SERVER.public_key().serializeCompressed(), "", None)
     assert isinstance(error, RemoteFailure)
-    [warning] = lines(caplog, logging.WARNING)
+    [warning] = undelivered(caplog)
     assert f"reliable message not delivered: type 0x8c01 to {SERVER.public_key().hex()}, with code 1400" in warning
 
 
@@ -522,7 +533,7 @@ async def test_one_that_expires_is_told_in_days(both: Both, caplog: pytest.LogCa
     [(_, extension, message, error)] = losses.seen
     assert (extension, message) == ("shop", Order(number=1))
     assert isinstance(error, QuotaExceeded)
-    [warning] = lines(caplog, logging.WARNING)
+    [warning] = undelivered(caplog)
     assert warning == (
         f"reliable message not delivered: shop.Order 0x8c01 of 'shop' to {SERVER.public_key().hex()}, with code 10 "
         "(EXPIRED): the message was not acknowledged within 14 days and is given up; it was 15 days old"
@@ -561,7 +572,7 @@ async def test_a_peers_text_cannot_forge_a_line(both: Both, caplog: pytest.LogCa
         peer = await right.connect(left.uris[0])
         with pytest.raises(RemoteFailure):
             await (await peer.send(Order(number=1), reliable=True)).delivered()
-    [warning] = lines(caplog, logging.WARNING)
+    [warning] = undelivered(caplog)
     assert r"with code 4 (REFUSED): no\nERROR forged\x1b[2J\u202e; it was" in warning
 
 

@@ -67,7 +67,7 @@ def test_every_outcome_has_its_policy() -> None:
         Outcome.UNHANDLED: Policy(log=logging.DEBUG, warn=False, disconnect=False, report=False),
         Outcome.NOT_ALLOWED: Policy(log=logging.DEBUG, warn=False, disconnect=False, report=False),
         Outcome.REFUSED: Policy(log=logging.INFO, warn=False, disconnect=False, report=False),
-        Outcome.DECLINED: Policy(log=logging.INFO, warn=False, disconnect=False, report=False),
+        Outcome.DECLINED: Policy(log=logging.WARNING, warn=False, disconnect=False, report=False),
         Outcome.UNDELIVERED: Policy(log=logging.WARNING, warn=False, disconnect=False, report=True),
         Outcome.DROPPED: Policy(log=logging.WARNING, warn=False, disconnect=False, report=False),
         Outcome.HANDLER_RAISED: Policy(log=logging.ERROR, warn=False, disconnect=False, report=True),
