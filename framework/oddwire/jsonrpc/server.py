@@ -16,10 +16,12 @@ from oddwire.jsonrpc.address import socket_address
 from oddwire.jsonrpc.framing import JsonSplitter, Oversize, Shortcut, encode
 from oddwire.logs import get_logger
 
-__all__ = ["INVALID_REQUEST", "Handler", "JsonRpcServer", "RpcConnection"]
+__all__ = ["INVALID_REQUEST", "MAX_REQUEST", "Handler", "JsonRpcServer", "RpcConnection"]
 
 logger = get_logger(__name__)
 
+MAX_REQUEST: Final = 4 * 1024 * 1024
+"""Bytes of a request, unless the server is made for more."""
 INVALID_REQUEST: Final = -32600
 
 Handler = Callable[[Any, "RpcConnection"], "bytes | Coroutine[Any, Any, bytes] | None"]
@@ -262,7 +264,7 @@ class JsonRpcServer:
         path: str | os.PathLike[str],
         handler: Handler,
         *,
-        max_document: int = 4 * 1024 * 1024,
+        max_document: int = MAX_REQUEST,
         shortcut: Shortcut | None = None,
         on_work: Callable[[], object] | None = None,
     ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -11,7 +12,8 @@ from typing import Final, Self
 
 from oddwire.errors import DefinitionError, TransportError
 from oddwire.files import make_folder
-from oddwire.jsonrpc.server import JsonRpcServer
+from oddwire.jsonrpc.framing import MAX_DOCUMENT_VARIABLE, max_document
+from oddwire.jsonrpc.server import MAX_REQUEST, JsonRpcServer
 from oddwire.node.commands import Commands
 from oddwire.node.lock import DirectoryLock
 from oddwire.node.log import LEVELS, Line, Log
@@ -194,7 +196,11 @@ class Node:
         self.peers.kept.update(uri.node_id for uri in self._connect)
         # Plugins call back during their init; peers come when all are ready for them
         self.rpc = JsonRpcServer(
-            self.rpc_path, self.commands.dispatch, shortcut=shortcut(self), on_work=self.transport.want
+            self.rpc_path,
+            self.commands.dispatch,
+            max_document=max(MAX_REQUEST, max_document()) if MAX_DOCUMENT_VARIABLE in os.environ else MAX_REQUEST,
+            shortcut=shortcut(self),
+            on_work=self.transport.want,
         )
         await self.rpc.start()
         await self.plugins.initialize()

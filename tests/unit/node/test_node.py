@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from oddwire.errors import DefinitionError, TransportError
+from oddwire.errors import DefinitionError, NodeRefused, TransportError
 from oddwire.jsonrpc import JsonRpcClient
 from oddwire.node.log import Log
 from oddwire.node.node import COMPATIBLE_VERSION, Node
@@ -124,3 +124,15 @@ async def test_a_proxy_may_have_a_password_which_nobody_is_shown(tmp_path: Path,
         assert node.proxy == address, "what plugins are told"
         configs = (await client.call("listconfigs"))["configs"]
         assert configs["proxy"] == {"value_str": address, "source": "cmdline"}
+
+
+@pytest.mark.parametrize(("said", "taken"), [(None, False), ("1000", False), ("6000000", True)])
+async def test_requests_may_be_as_large_as_the_environment_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str | None, taken: bool
+) -> None:
+    if said is not None:
+        monkeypatch.setenv("ODDWIRE_MAX_DOCUMENT", said)
+    async with Node(tmp_path) as node, JsonRpcClient(node.rpc_path, max_document=1 << 24) as rpc:
+        with pytest.raises(NodeRefused) as caught:
+            await rpc.call("sendcustommsg", ["02" * 33, "ab" * 2_200_000])
+    assert ("bytes, of at most 4194304" in str(caught.value)) is not taken
