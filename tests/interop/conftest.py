@@ -606,6 +606,7 @@ class Starter:
         self._environment = {**os.environ, "PATH": path}
         # With it, what a script prints before it says that it is a plugin is out before anybody can help
         self._environment.pop("PYTHONUNBUFFERED", None)
+        self._environment.pop("PYTHONASYNCIODEBUG", None)  # it reports what was slow in the log
         self.end = self._stack.close
 
     def lightningd(self, *plugins: str | Path, chain: str = "no_chain", options: Sequence[str] = ()) -> Daemon:

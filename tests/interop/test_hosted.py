@@ -473,7 +473,8 @@ async def test_handlers_under_way_do_not_keep_a_plugin_alive(launch, meet, how):
     stopping = asyncio.create_task(daemon.call("plugin", "stop", "rough.py"))
     await process.gone()
     assert (await stopping)["command"] == "stop"
-    assert (daemon.network_folder / "rough-ended").exists() == (how == "hang")
+    if how != "hang-on":  # the application goes on without one that does not let go, if there is time left for that
+        assert (daemon.network_folder / "rough-ended").exists() == (how == "hang")
 
 
 # Not starting ----------------------------------------------------------------------------------------

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Final
 
+from oddwire.logs import get_logger
 from oddwire.transports.bolt8 import Bolt8Limits
 
 __all__ = ["RESERVE", "fit_limits", "raise_descriptors"]
 
-logger = logging.getLogger("oddwire.cli")
+logger = get_logger("oddwire.cli")
 
 RESERVE: Final = 128
 """Descriptors that peers do not get: for files, the store, plugins and their clients, and what we dial."""

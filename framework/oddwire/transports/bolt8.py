@@ -46,6 +46,7 @@ from oddwire.transports.redial import Redial
 
 __all__ = ["Bolt8Limits", "Bolt8Transport"]
 
+get_logger("oddwire.proto.accepting")  # limited like ours, though proto knows nothing of that
 logger = get_logger(__name__)
 
 # Two nodes that dial each other at once end with two connections; both must give up the same one. Younger than this,

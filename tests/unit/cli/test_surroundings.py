@@ -83,6 +83,7 @@ def run(tmp_path: Path):
     async def run(surroundings: Surroundings, *argv: str, service: bool = False) -> tuple[int, str, str]:
         variables = {**os.environ, "HOME": str(tmp_path / "home"), **surroundings.variables}
         environment = {name: value for name, value in variables.items() if value is not None}
+        environment.pop("PYTHONASYNCIODEBUG", None)  # it reports what was slow on stderr, and a busy machine is slow
         process = subprocess.Popen(
             [*surroundings.prefix, sys.executable, *argv],
             env=environment,
