@@ -104,7 +104,7 @@ class Conversation:
 
     def message_received(self, node_id: NodeId, payload: bytes) -> None:
         """Take a message that came in fragments as if it had come whole."""
-        self._dispatcher.payload_received(node_id, payload)
+        self._dispatcher.whole_received(node_id, payload)
 
     def data_received(self, link: Link, data: Data) -> bool:
         """Take a reliable message, or refuse it for want of a store."""

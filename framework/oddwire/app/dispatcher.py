@@ -23,7 +23,7 @@ from oddwire.app.metered import MeteredSink
 from oddwire.app.plugins import Contribution, HookCall
 from oddwire.app.policy import Enforcer, Outcome, decode_error
 from oddwire.app.rationed import requests_of
-from oddwire.app.room import LARGE, Room
+from oddwire.app.room import Room
 from oddwire.app.router import OutgoingTable, Router
 from oddwire.app.tasks import Tasks
 from oddwire.app.trace import Tracer
@@ -81,7 +81,7 @@ class Dispatcher:
         self.deliveries: Deliveries | None = None
         self._longer = LongerWay(self)
         self.routes = {prefix: self._longer.equipped(route) for prefix, route in router.incoming.items()}
-        self._shorter = {prefix: (*route[:4], route.weigh) for prefix, route in self.routes.items()}
+        self._shorter = {prefix: route[:4] for prefix, route in self.routes.items()}
         self.room = Room((limits or Limits()).total_message_bytes)
         self.outgoing = OutgoingTable(router.outgoing)
         self.lanes: dict[NodeId, Lane] = {}
@@ -121,7 +121,7 @@ class Dispatcher:
             else:
                 self._unrouted(lane, peer, payload)
             return
-        decode, handler, owner, longer, weigh = short
+        decode, handler, owner, longer = short
         try:
             message = decode(payload)
         except Exception as error:
@@ -134,15 +134,26 @@ class Dispatcher:
             self.enforcer.apply(Outcome.UNHANDLED, lane, self.enforcer.describe(payload))
             return
         # enqueue, written out: this is the way of nearly every message.
-        weight = MESSAGE_WEIGHT + (len(payload) if weigh is None else weigh(message))
+        weight = len(payload) + MESSAGE_WEIGHT
         lane.queue.append((handler, owner, message, weight))
         lane.held = held = lane.held + weight
-        if weight > LARGE:
-            self.take_room(lane, weight)
         if held > HIGH_WATER:
             self._full(lane)
         if lane.wake is not None:
             self.wake(lane)
+
+    def whole_received(self, peer: NodeId, payload: bytes) -> None:
+        """Take a message that came in fragments as if it had come whole; it counts for all peers together."""
+        lane, route = self.lanes.get(peer), self.routes.get(payload[:2])
+        if lane is None or route is None or lane.hung_up:
+            self.payload_received(peer, payload)
+            return
+        try:
+            message = route.decode(payload)
+        except Exception as error:
+            self.malformed(lane, payload, error)
+            return
+        self._longer.attend(lane, route, message, payload)
 
     def peer_disconnected(self, peer: NodeId, reason: str) -> None:
         """Fail the requests under way; what was received is still handled, then the hooks hear of it."""
@@ -277,9 +288,6 @@ class Dispatcher:
                         await self.reply(lane, reply)
                 except BaseException as error:
                     self.enforcer.failed(context, message, error, self.tasks.ending)
-                finally:
-                    if weight > LARGE:
-                        self.leave_room(lane, weight)
                 if me.cancelling():  # a handler has cancelled its own task, or still will have: no other's
                     lane.worker = self.spawn(self._work(lane))
                     return
@@ -299,8 +307,6 @@ class Dispatcher:
         """Have something done when its turn in the lane comes."""
         lane.queue.append((run, owner, argument, weight))
         lane.held += weight
-        if weight > LARGE:
-            self.take_room(lane, weight)
         if lane.held > HIGH_WATER:
             self._full(lane)
         self.wake(lane)
@@ -338,8 +344,6 @@ class Dispatcher:
                 self.wake(lane)
 
         self.hold(lane, weight)
-        if weight > LARGE:
-            self.take_room(lane, weight)
         greeting.hold(owner, release)
 
     def hold(self, lane: Lane, weight: int) -> None:

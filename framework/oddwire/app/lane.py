@@ -156,11 +156,11 @@ class Lane:
     @property
     def is_full(self) -> bool:
         """Whether no more should come, unless a request waits for what is behind."""
-        return self.held > (HIGH_WATER_ASKING if self.is_asking else HIGH_WATER)
+        return self.held > (HIGH_WATER_ASKING if self.waiters or self.asking else HIGH_WATER)
 
     @property
     def has_room(self) -> bool:
         """Whether more may come again."""
         if self.throttle is not None:
             return False
-        return self.held <= (HIGH_WATER_ASKING // 2 if self.is_asking else LOW_WATER)
+        return self.held <= (HIGH_WATER_ASKING // 2 if self.waiters or self.asking else LOW_WATER)

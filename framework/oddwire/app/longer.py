@@ -33,6 +33,8 @@ class LongerWay:
         guard = self._dispatcher.guards.get(owner)
         if guard is not None and guard.is_needed:
             route = route._replace(longer=True, guard=guard)
+        if route.weigh is not None:
+            route = route._replace(longer=True)  # to be weighed
         if route.reliable is not None:
             route = route._replace(handler=functools.partial(self._in_a_unit, owner, route.reliable))
         return route
@@ -76,10 +78,19 @@ class LongerWay:
         weight = size + MESSAGE_WEIGHT
         if route.concurrent:
             run = functools.partial(self._detach, lane, run, weight)
+        if weight > LARGE:
+            self._dispatcher.take_room(lane, weight)
+            run = functools.partial(self._in_room, lane, run, weight)
         if greeting is not None and greeting.holds(route.owner):
             self._dispatcher.set_aside(lane, greeting, route.owner, (run, message, weight))
         else:
             self._dispatcher.enqueue(lane, run, route.owner, message, weight)
+
+    async def _in_room(self, lane: Lane, run: Run, weight: int, context: Context, message: Message) -> Message | None:
+        try:
+            return await run(context, message)
+        finally:
+            self._dispatcher.leave_room(lane, weight)
 
     async def _timed(self, lane: Lane, run: Run, received: float, context: Context, message: Message) -> None:
         reply = await run(context, message)

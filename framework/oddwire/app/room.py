@@ -6,8 +6,11 @@ from typing import Final
 
 __all__ = ["LARGE", "Room"]
 
-LARGE: Final = 32 << 10
-"""Bytes from which on a message counts. Smaller ones are bounded by how many of them a peer may have."""
+LARGE: Final = 66_000
+"""Bytes from which on a message counts: what came in fragments, or decodes to more than a payload holds.
+
+All others are bounded by the queue that each peer has, and by how many requests.
+"""
 
 
 class Room:

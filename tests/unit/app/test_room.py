@@ -43,6 +43,11 @@ class Many(Message):
     items: list[Nothing]
 
 
+@message(0x8CE9)
+class Pile(Message):
+    items: list[Nothing]
+
+
 @message(0x8CE5)
 class Ask(Message):
     body: bytes = b""
@@ -64,6 +69,10 @@ class Shop:
 
         @self.extension.on(Note)
         async def note(context: Context, note: Note) -> None:
+            await self._work()
+
+        @self.extension.on(Pile)
+        async def pile(context: Context, pile: Pile) -> None:
             await self._work()
 
         @self.extension.on(Many, concurrent=True)
@@ -115,7 +124,7 @@ async def test_when_there_is_no_room_each_peer_has_one_message_at_a_time(shop: S
     async with Application(shop.extension, transport=transport, limits=limits, grace=0.0) as app:
         transport.connect_peer(ALICE)
         transport.connect_peer(BOB)
-        large = encoded(app, Note(body=bytes(60_000)))
+        large = encoded(app, Pile(items=[Nothing()] * 2_000))
         transport.receive(ALICE, large)
         assert not transport._paused
         transport.receive(ALICE, large)
