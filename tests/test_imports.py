@@ -85,6 +85,7 @@ def imported(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         env={**os.environ, "LIGHTNINGD_PLUGIN": "1"},
+        cwd=script.parent,
     )
     os.close(stdin)
     modules = set()
