@@ -37,8 +37,9 @@ async def test_silent_connections_do_not_keep_honest_ones_out() -> None:
     async with harness.node(descriptors=256) as target, asyncio.timeout(240):
         uri = target.uri
         silent = await attacks.occupy(uri, 300)
+        while len(silent) <= 50:  # there is room for many, but a busy machine lets in fewer of a crowd
+            silent += await attacks.occupy(uri, 50)
         await good.get_in(uri)
-        assert len(silent) > 16, "there is room for many"  # how many get in at once depends on how busy the machine is
         for hang_up in silent:
             hang_up()
         assert await good.ask_times(uri, 5) == 5
