@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from collections.abc import Mapping
 from enum import Enum
@@ -64,7 +65,8 @@ class Application:
     extensions keep, for this application alone, or ``":memory:"``. ``limits`` are how much each peer may use. Without
     ``session`` peers hear nothing of the session layer: plain messages are all there is. ``grace`` is how many seconds
     handlers get to finish when the application closes. ``assembly`` stands for ``extensions``, ``options``, ``plugins``
-    and ``session``, if they were put together before.
+    and ``session``, if they were put together before. ``program`` is the number, u64, by which peers know this program
+    again when it has restarted; no other program of the node may have it. None is a random one.
 
     Everything is checked here, before anything runs: raises the `DefinitionError` that names both sides. Starts
     once, with ``async with app:`` or `start` and `aclose`.
@@ -82,8 +84,9 @@ class Application:
         session: bool = True,
         grace: float = 5.0,
         assembly: Assembly | None = None,
+        program: int | None = None,
     ) -> None:
-        check_arguments(transport, transport_options, options, plugins, store, limits, grace, assembly)
+        check_arguments(transport, transport_options, options, plugins, store, limits, grace, assembly, program)
         if assembly is not None:
             if extensions or options or plugins is not None:
                 raise ExtensionError("an assembly has its extensions, plugins and options; none should come with it")
@@ -108,6 +111,7 @@ class Application:
         self._manifest = assembly.manifest
         self._limits = limits
         self._has_session = assembly.session
+        self.program = int.from_bytes(os.urandom(8), "big") if program is None else program
         self.services = Services(self._router, transport, store, limits, assembly.session)
         self._node = HostNode(transport)
         self._grace = grace

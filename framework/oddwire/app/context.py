@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from oddwire.app.requests import Requests
     from oddwire.session.door import ExtensionStore
     from oddwire.session.large import Progress
-    from oddwire.session.link import Link
+    from oddwire.session.peer import PeerSession
     from oddwire.session.receipt import Receipt
 
 __all__ = ["STARTING", "Context", "HostNode", "Messenger", "Peer"]
@@ -57,8 +57,8 @@ class Messenger(Protocol):
     def info(self, node_id: NodeId) -> PeerInfo | None:
         """Tell what is known of a connected peer."""
 
-    def link(self, node_id: NodeId) -> Link | None:
-        """Give a connected peer's part of the session."""
+    def session_of(self, node_id: NodeId) -> PeerSession | None:
+        """Return a connected peer's part of the session."""
 
     def owner_of(self, extension: Extension | str) -> Contribution:
         """Find a loaded extension."""
@@ -93,8 +93,8 @@ class Peer:
 
         Of those not loaded here the first 32 are kept, and of each extension the first 16 versions.
         """
-        link = self._messenger.link(self.node_id)
-        return {} if link is None else {spoken.name: spoken.versions for spoken in link.spoken.values()}
+        session = self._messenger.session_of(self.node_id)
+        return {} if session is None else session.extensions()
 
     def version_of(self, extension: Extension | str) -> str | None:
         """Give the version of ``extension`` to speak with the peer: the highest both list, compared as numbers.
@@ -102,8 +102,8 @@ class Peer:
         None if there is none, or the peer has not said hello. Raises `ExtensionError` for one that is not loaded.
         """
         name = self._messenger.owner_of(extension).name
-        link = self._messenger.link(self.node_id)
-        return None if link is None else link.agreed.get(name)
+        session = self._messenger.session_of(self.node_id)
+        return None if session is None else session.version_of(name)
 
     def supports(self, extension: Extension | str) -> bool:
         """Say whether the peer shows that it speaks ``extension``, one loaded here or its name.
@@ -115,16 +115,16 @@ class Peer:
         info = self._messenger.info(self.node_id)
         if owner.feature is not None and info is not None and info.has_feature(owner.feature):
             return True
-        link = self._messenger.link(self.node_id)
-        return link is not None and owner.name in link.agreed
+        session = self._messenger.session_of(self.node_id)
+        return session is not None and session.version_of(owner.name) is not None
 
     async def introduced(self) -> bool:
         """Wait until the peer has said which extensions it speaks, and give True; False if it has no session.
 
         That is known a second after it connected, or as soon as it goes.
         """
-        link = self._messenger.link(self.node_id)
-        return link is not None and await link.meet()
+        session = self._messenger.session_of(self.node_id)
+        return session is not None and await session.meet()
 
     @overload
     def send(

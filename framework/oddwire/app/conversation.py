@@ -31,6 +31,7 @@ from oddwire.session.kinds import Ack, Code, Data, Failure, Refusal, ReplyFlag, 
 from oddwire.session.layout import clip
 from oddwire.session.limits import Allowance, Counters, Limits
 from oddwire.session.link import Link
+from oddwire.session.peer import PeerSession
 from oddwire.session.requests import Handling
 from oddwire.session.session import Session
 from oddwire.transports.base import MAX_PAYLOAD, NodeId
@@ -69,7 +70,7 @@ def _refuse_data(link: Link, data: Data) -> None:
     text = "no reliable messages are taken here"
     failures = [Refusal(data.sequence, Code.UNSUPPORTED, text)]
     failures[:0] = [Refusal(before, Code.UNSUPPORTED, "") for before in range(data.base, data.sequence)]
-    link.post(encode_ack(Scope.LANE, 0, data.lane, data.epoch, data.sequence, failures))
+    link.post(encode_ack(link.route, Scope.LANE, 0, data.lane, data.epoch, data.sequence, failures))
 
 
 class Conversation:
@@ -82,7 +83,9 @@ class Conversation:
         self.session = Session(
             self,
             dispatcher.transport,
-            instance=int.from_bytes(os.urandom(8), "big") >> 1,
+            instance=int.from_bytes(os.urandom(4), "big") or 1,
+            program=dispatcher.app.program,
+            stores=dispatcher.app.services.store_numbers(),
             spoken=spoken(dispatcher.router.owners),
             limits=limits,
             allowances={name: guard.allowance for name, guard in dispatcher.guards.items()},
@@ -97,7 +100,7 @@ class Conversation:
     # The host ---------------------------------------------------------------------------------------
 
     def hello_received(self, link: Link, new: bool) -> None:
-        """Send a new process of a peer what waits for it."""
+        """Send a program of a peer what waits for it."""
         logger.debug("%s speaks %s", link.node_id, dict(link.agreed) or "no extension of ours")
         if self._dispatcher.deliveries is not None:
             self._dispatcher.deliveries.hello_received(link, new)
@@ -122,10 +125,15 @@ class Conversation:
         deliveries = self._dispatcher.deliveries
         return deliveries is not None and deliveries.acknowledged(link, ack)
 
-    def ticked(self, link: Link, now: float) -> None:
+    def session_ended(self, link: Link) -> None:
+        """Send no more reliable messages to a program that has ended."""
+        if self._dispatcher.deliveries is not None:
+            self._dispatcher.deliveries.session_ended(link)
+
+    def ticked(self, peer: PeerSession, now: float) -> None:
         """Do what is due for a peer."""
         if self._dispatcher.deliveries is not None:
-            self._dispatcher.deliveries.tick(link, now)
+            self._dispatcher.deliveries.tick(peer, now)
 
     def malformed(self, node_id: NodeId, payload: bytes, error: MalformedMessage) -> None:
         """Deal with a frame that breaks the protocol's rules as with any malformed message."""
@@ -311,7 +319,7 @@ class Conversation:
                 await self._fail(link, handling, Code.NO_REPLY, "")
                 return
             payload = self._dispatcher.outgoing[type(reply)].encode(reply)
-            if await self._send(link, encode_reply(handling.id, 0, payload), handling) and since is not None:
+            if await self._send(link, encode_reply(link.route, handling.id, 0, payload), handling) and since is not None:
                 self._trace(link, payload, reply, since)
         except Refuse as error:
             self._dispatcher.enforcer.failed(context, message, error)
@@ -342,11 +350,11 @@ class Conversation:
                     await handling.handle.credit
                     link.asking.wait(handling)
                 handling.sent += 1
-                if not await self._send(link, encode_reply(handling.id, ReplyFlag.PART, payload), handling):
+                if not await self._send(link, encode_reply(link.route, handling.id, ReplyFlag.PART, payload), handling):
                     return
                 if since is not None:
                     self._trace(link, payload, part, since)
-        await self._send(link, encode_reply(handling.id, ReplyFlag.END, b""), handling)
+        await self._send(link, encode_reply(link.route, handling.id, ReplyFlag.END, b""), handling)
 
     async def _send(self, link: Link, frame: bytes, handling: Handling[Answering]) -> bool:
         """Send a reply of any length; False if it will not arrive, or nobody waits for it any more."""
@@ -377,7 +385,7 @@ class Conversation:
         if not link.asking.has(handling):
             return
         try:
-            frame = encode_failure(Scope.REQUEST, handling.id, code, clip(text))
+            frame = encode_failure(link.route, Scope.REQUEST, handling.id, code, clip(text))
             await self._dispatcher.transport.send(link.node_id, frame)
         except (PeerNotConnected, ConnectionClosed):
             logger.debug("%s went before it heard of a failure", link.node_id)

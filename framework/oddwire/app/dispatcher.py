@@ -37,7 +37,7 @@ from oddwire.schema import Message
 from oddwire.session.kinds import SESSION_TYPE_BYTES
 from oddwire.session.large import Progress
 from oddwire.session.limits import Counters, Limits
-from oddwire.session.link import Link
+from oddwire.session.peer import PeerSession
 from oddwire.transports.base import MAX_PAYLOAD, NodeId, PeerInfo, Sink, Transport
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ __all__ = ["Dispatcher"]
 
 logger = get_logger("oddwire.app")
 
+_FAREWELL: Final = 0.5  # seconds for telling peers that we end, where the connections do not
 _TURNS: Final = 128  # messages of one peer handled before other peers get the loop
 
 
@@ -108,7 +109,7 @@ class Dispatcher:
             self.transport.pause(peer.node_id)
         self.greeter.connected(lane)
         if self.conversation is not None:
-            lane.link = self.conversation.session.peer_connected(peer.node_id)
+            lane.session = self.conversation.session.peer_connected(peer.node_id)
 
     def payload_received(self, peer: NodeId, payload: bytes) -> None:
         """Decode, and queue for the handler. Nothing here grows with peers, types or extensions."""
@@ -116,8 +117,8 @@ class Dispatcher:
         lane = self.lanes.get(peer)
         short = self._shorter.get(prefix)
         if lane is None or short is None or lane.hung_up:
-            if prefix == SESSION_TYPE_BYTES and lane is not None and lane.link is not None and not lane.hung_up:
-                lane.link.receive(payload)
+            if prefix == SESSION_TYPE_BYTES and lane is not None and lane.session is not None and not lane.hung_up:
+                lane.session.receive(payload)
             else:
                 self._unrouted(lane, peer, payload)
             return
@@ -160,7 +161,7 @@ class Dispatcher:
         lane = self.lanes.get(peer)
         if lane is None or lane.info is None:
             return
-        lane.info = lane.link = None
+        lane.info = lane.session = None
         lane.give_up(reason)
         lane.calm()
         if self.conversation is not None:
@@ -211,10 +212,10 @@ class Dispatcher:
         lane = self.lanes.get(node_id)
         return None if lane is None else lane.info
 
-    def link(self, node_id: NodeId) -> Link | None:
-        """Give a connected peer's part of the session; None without one."""
+    def session_of(self, node_id: NodeId) -> PeerSession | None:
+        """Return a connected peer's part of the session; None without one."""
         lane = self.lanes.get(node_id)
-        return None if lane is None else lane.link
+        return None if lane is None else lane.session
 
     def peers(self) -> list[Peer]:
         """Give the peers connected now, in the order of their first connecting."""
@@ -259,6 +260,8 @@ class Dispatcher:
                     self._counters.dropped["closing"] += dropped
                     self.enforcer.dropped(lane.peer.node_id, dropped)
             try:
+                if self.conversation is not None:
+                    await self.conversation.session.leave(_FAREWELL)
                 await close()
             finally:
                 for lane in self.lanes.values():

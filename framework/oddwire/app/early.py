@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from oddwire.app.plugins import Contribution
     from oddwire.app.router import Router
     from oddwire.session.large import Progress
-    from oddwire.session.link import Link
+    from oddwire.session.peer import PeerSession
     from oddwire.session.receipt import Receipt
     from oddwire.transports.base import NodeId, PeerInfo
 
@@ -84,9 +84,9 @@ class EarlyMessenger:
         """Tell what is known of a connected peer."""
         return None if self.dispatcher is None else self.dispatcher.info(node_id)
 
-    def link(self, node_id: NodeId) -> Link | None:
-        """Give a connected peer's part of the session."""
-        return None if self.dispatcher is None else self.dispatcher.link(node_id)
+    def session_of(self, node_id: NodeId) -> PeerSession | None:
+        """Return a connected peer's part of the session."""
+        return None if self.dispatcher is None else self.dispatcher.session_of(node_id)
 
     def owner_of(self, extension: Extension | str) -> Contribution:
         """Find a loaded extension."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from oddwire.app.context import Context, Peer
 from oddwire.errors import ConnectionClosed
 from oddwire.schema import Message
-from oddwire.session.link import Link
+from oddwire.session.peer import PeerSession
 from oddwire.transports.base import PeerInfo
 
 if TYPE_CHECKING:
@@ -45,12 +45,12 @@ class Lane:
         "hung_up",
         "info",
         "large",
-        "link",
         "paused",
         "peer",
         "queue",
         "requested",
         "running",
+        "session",
         "slot",
         "throttle",
         "waiters",
@@ -61,7 +61,7 @@ class Lane:
     def __init__(self, peer: Peer, info: PeerInfo, owners: int, tracing: bool) -> None:
         self.peer = peer
         self.info: PeerInfo | None = info  # None once the peer is gone, while the rest is being handled
-        self.link: Link | None = None  # its part of the session, while it is connected
+        self.session: PeerSession | None = None  # its part of the session, while it is connected
         self.queue: deque[tuple[Run, int, Any, int]] = deque()  # what to run, its owner, with what, its weight
         self.held = 0
         self.large = 0  # bytes of large messages and requests, waiting or handled

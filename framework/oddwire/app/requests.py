@@ -19,6 +19,7 @@ from oddwire.schema import Message, schema_of
 from oddwire.session.kinds import Code
 from oddwire.session.large import Progress
 from oddwire.session.link import Link
+from oddwire.session.peer import PeerSession
 from oddwire.transports.base import MAX_PAYLOAD, NodeId, not_connected
 
 if TYPE_CHECKING:
@@ -47,15 +48,18 @@ class Requests:
         lane, tracer = dispatcher.lanes.get(node_id), dispatcher.tracer
         if lane is None or lane.info is None:
             raise not_connected(node_id)
-        link = lane.link
-        if link is None or not link.ready:
+        encode, owners = dispatcher.outgoing[type(message)]
+        session = lane.session
+        link = None if session is None else session.reach.get(type(message))
+        if link is None:
             start = time.monotonic()
-            if link is None or not await self._meet(link, message, reply, limit):
+            if session is not None:
+                link = await self._reach(session, message, reply, limit)
+            if link is None:
                 left = None if limit is None else max(0.0, limit - (time.monotonic() - start))
                 return await self._next_of_class(lane, message, several or (reply,), left, limit, force)
-        encode, owners = dispatcher.outgoing[type(message)]
         if owners is not None and not force:
-            check_support(message, owners, lane.info, node_id, link)
+            check_support(message, owners, lane.info, node_id, session)
         payload = encode(message)
         trace = None if tracer is None else self._tracing(node_id, message, payload)
         asked = 0.0 if tracer is None else time.monotonic()
@@ -86,10 +90,11 @@ class Requests:
         """Send a request for a stream and give its parts; see `Peer.stream`."""
         accepted = self._accepted(part)
         lane = self._lane(node_id)
-        link = self._dispatcher.link(node_id)
-        if link is None or not await self._meet(link, message, part, limit):
+        session = lane.session
+        link = None if session is None else await self._reach(session, message, part, limit)
+        if session is None or link is None:
             raise NotSupported(f"{node_id} has no session: streams need one", feature="session")
-        payload = self._encode(lane, link, message, force)
+        payload = self._encode(lane, session, message, force)
         trace = self._tracing(node_id, message, payload)
         asked = time.monotonic()
         most = link.session.limits.stream_credit
@@ -122,13 +127,14 @@ class Requests:
         self, node_id: NodeId, message: Message, payload: bytes, progress: Progress | None = None
     ) -> None:
         """Send a message that is too long for one payload, or whose progress is to be told."""
-        link = self._dispatcher.link(node_id)
-        if len(payload) > MAX_PAYLOAD and (link is None or not await link.meet()):
-            if self._dispatcher.info(node_id) is None:
-                raise not_connected(node_id)
-            text = f"{schema_of(message).name} has {len(payload)} bytes here, and {node_id} has no session"
-            raise NotSupported(f"{text}: it takes {MAX_PAYLOAD} at most", feature="session")
-        if link is not None:
+        if len(payload) > MAX_PAYLOAD:
+            session = self._dispatcher.session_of(node_id)
+            link = None if session is None else await self._reach(session, message, None, None)
+            if link is None:
+                if self._dispatcher.info(node_id) is None:
+                    raise not_connected(node_id)
+                text = f"{schema_of(message).name} has {len(payload)} bytes here, and {node_id} has no session"
+                raise NotSupported(f"{text}: it takes {MAX_PAYLOAD} at most", feature="session")
             await link.send(payload, progress=progress)
             return
         await self._dispatcher.transport.send(node_id, payload)
@@ -137,12 +143,13 @@ class Requests:
 
     async def check_support(self, node_id: NodeId, message: Message, owners: tuple[Contribution, ...]) -> None:
         """Raise `NotSupported` as `router.check_support` does, but not before the peer has had time to say hello."""
-        info, link = self._dispatcher.info(node_id), self._dispatcher.link(node_id)
-        if info is not None and link is not None and not link.settled:
-            if not shows_support(message, owners, info, link):
-                await link.meet()
-            info, link = self._dispatcher.info(node_id), self._dispatcher.link(node_id)
-        check_support(message, owners, info, node_id, link)
+        info, session = self._dispatcher.info(node_id), self._dispatcher.session_of(node_id)
+        while info is not None and session is not None and session.waiting:
+            if shows_support(message, owners, info, session):
+                return
+            await session.change()
+            info, session = self._dispatcher.info(node_id), self._dispatcher.session_of(node_id)
+        check_support(message, owners, info, node_id, session)
 
     def _accepted(self, reply: object) -> tuple[type[Any], ...]:
         """Give the classes that a reply may be of. Raises `EncodeError` for what is not some, or is not registered."""
@@ -161,23 +168,38 @@ class Requests:
             raise not_connected(node_id)
         return lane
 
-    async def _meet(self, link: Link, message: Message, reply: type[Message], limit: float | None) -> bool:
-        """Wait until it is known whether the peer has a session."""
-        if link.settled:
-            return link.ready
+    async def _reach(
+        self, session: PeerSession, message: Message, reply: type[Message] | None, limit: float | None
+    ) -> Link | None:
+        """Find the program of a peer that is to have a message, waiting until it is known; None without a session.
+
+        Raises `RemoteFailure` if there are programs, or were a moment ago, and none of them takes it; `ReplyTimeout`.
+        """
+        schema = schema_of(message)
+        names = [owner.name for owner in self._dispatcher.router.claims[type(message)]]
         deadline = asyncio.timeout(limit)
         try:
             async with deadline:
-                return await link.meet()
+                while (link := session.speaker(names, schema.type_id)) is None and session.waiting:
+                    await session.change()
         except TimeoutError:
             if limit is None or not deadline.expired():
                 raise
-            raise _too_late(link.node_id, message, reply, limit) from None
+            raise _too_late(session.node_id, message, reply, limit) from None
+        if link is None:
+            link = session.only()
+        if link is not None:
+            session.reach[type(message)] = link
+        elif session.several or (session.met and not session.links and not session.closed):
+            title = self._dispatcher.router.registry.title_of(schema.type_id)
+            text = f"none of the programs behind {session.node_id} speaks {' or '.join(names)}: {title} is for nobody"
+            raise RemoteFailure(text, code=Code.UNKNOWN_MESSAGE)
+        return link
 
-    def _encode(self, lane: Lane, link: Link, message: Message, force: bool) -> bytes:
+    def _encode(self, lane: Lane, session: PeerSession, message: Message, force: bool) -> bytes:
         encode, owners = self._dispatcher.outgoing[type(message)]
         if owners is not None and not force:
-            check_support(message, owners, lane.info, link.node_id, link)
+            check_support(message, owners, lane.info, session.node_id, session)
         return encode(message)
 
     def _tracing(self, node_id: NodeId, message: Message, payload: bytes) -> functools.partial[float] | None:

@@ -22,7 +22,7 @@ from oddwire.values import Value
 if TYPE_CHECKING:
     from oddwire.app.extension import Extension
     from oddwire.app.guard import Guard
-    from oddwire.session.link import Link
+    from oddwire.session.peer import PeerSession
 
 __all__ = [
     "Outgoing",
@@ -176,13 +176,13 @@ def build_router(plugins: PluginManager) -> Router:
     )
 
 
-def shows_support(message: Message, owners: tuple[Contribution, ...], info: PeerInfo, link: Link | None) -> bool:
+def shows_support(message: Message, owners: tuple[Contribution, ...], info: PeerInfo, session: PeerSession | None) -> bool:
     """Say whether a peer's features or hello show that it knows one of the plugins a message is of."""
     if any(owner.feature is not None and info.has_feature(owner.feature) for owner in owners):
         return True
     type_id = schema_of(message).type_id
-    return link is not None and any(
-        owner.name in link.agreed and type_id in link.spoken[owner.name].types for owner in owners
+    return session is not None and any(
+        type_id in link.spoken[owner.name].types for owner in owners for link in session.speakers(owner.name)
     )
 
 
@@ -191,7 +191,7 @@ def check_support(
     owners: tuple[Contribution, ...],
     info: PeerInfo | None,
     node_id: NodeId,
-    link: Link | None = None,
+    session: PeerSession | None = None,
 ) -> None:
     """Raise `NotSupported` unless a peer's features or hello show that it knows one of the plugins a message is of.
 
@@ -199,7 +199,7 @@ def check_support(
     """
     if info is None:
         raise not_connected(node_id)
-    if shows_support(message, owners, info, link):
+    if shows_support(message, owners, info, session):
         return
     schema = schema_of(message)
     names = " or ".join(

@@ -67,6 +67,10 @@ class Services:
     def _may_hold_messages(self) -> bool:
         return self._path is not None and os.path.exists(self._path)  # noqa: PTH110 - pathlib takes its time to load
 
+    def store_numbers(self) -> tuple[int, ...]:
+        """Return the numbers of the stores of reliable messages, for our hello."""
+        return ()
+
     def attach(self, dispatcher: Dispatcher) -> None:
         """Let reliable messages come and go."""
         self._dispatcher = dispatcher

@@ -64,7 +64,7 @@ class _Call:
 
 
 class Calls:
-    """The requests and streams of ours at one peer; made with the first of them.
+    """The requests and streams of ours at one program of a peer; made with the first of them.
 
     ``allowed`` is how many the peer handles at once: more wait here for their turn, in order.
     """
@@ -96,8 +96,9 @@ class Calls:
         """
         call = _Call(self._loop.create_future(), limit)
         number = self.asked.open(call, _NEVER if limit is None else self._deadline(limit))
+        route = self._link.route
         try:
-            frame = encode_request(number, 0, payload) if not urgent else encode_request(number, 0, payload, None, True)
+            frame = encode_request(route, number, 0, payload) if not urgent else encode_request(route, number, 0, payload, None, True)
             if (
                 self._turns
                 or self._flying >= self.allowed
@@ -145,7 +146,7 @@ class Calls:
         number = stream.id
         try:
             try:
-                await self._send(call, number, encode_request(number, credit, payload, None, urgent))
+                await self._send(call, number, encode_request(link.route, number, credit, payload, None, urgent))
             except asyncio.CancelledError:
                 if call.cancelled_by_us(asyncio.current_task()) and call.error is not None:
                     raise call.error from None
@@ -158,7 +159,7 @@ class Calls:
                     part = stream.pop()
                     granted = None if call.ended or call.error is not None else stream.grant()
                     if granted is not None:
-                        link.post(encode_ack(Scope.REQUEST, 0, number, 0, granted))
+                        link.post(encode_ack(link.route, Scope.REQUEST, 0, number, 0, granted))
                     yield part
                 elif call.error is not None:
                     raise call.error
@@ -177,8 +178,8 @@ class Calls:
             return _NEVER
         link = self._link
         deadline = self._loop.time() + limit
-        if deadline < link.due:
-            link.session.wake(link, deadline)
+        if deadline < link.peer.due:
+            link.session.wake(link.peer, deadline)
         return deadline
 
     async def _send(self, call: _Call, number: int, frame: bytes) -> None:
@@ -202,7 +203,7 @@ class Calls:
             if self._turns:
                 self._turns.next()
         if self.asked.close(number) is not None and call.flying and call.task is None:
-            self._link.post(encode_cancel(Scope.REQUEST, number))
+            self._link.post(encode_cancel(self._link.route, Scope.REQUEST, number))
         if call.future.done() and not call.future.cancelled():
             call.future.exception()  # seen: something else may have failed first
 
@@ -237,7 +238,7 @@ class Calls:
     def _wrong(self, number: int, text: str) -> bool:
         call = self.asked.fail(number)
         if call is not None:
-            self._link.post(encode_cancel(Scope.REQUEST, number))
+            self._link.post(encode_cancel(self._link.route, Scope.REQUEST, number))
             call.fail(RemoteProtocolError(f"{self._link.node_id} {text}"))
         return False
 
@@ -253,7 +254,7 @@ class Calls:
         """Fail what has waited for too long."""
         for number, call in self.asked.expire(now):
             if call.task is None:
-                self._link.post(encode_cancel(Scope.REQUEST, number))
+                self._link.post(encode_cancel(self._link.route, Scope.REQUEST, number))
             limit = call.limit or 0.0
             call.fail(ReplyTimeout(f"no reply from {self._link.node_id} within {duration(limit)}", timeout=limit))
 

@@ -43,7 +43,7 @@ class _Transfer:
 
 
 class LargeSends:
-    """The fragmented payloads that go to one peer.
+    """The fragmented payloads that go to one program of a peer.
 
     Together they are never larger than ``most``, the largest payload the peer puts together: a sender that stays below
     it is within the peer's limits. None, and it takes no fragments.
@@ -92,7 +92,7 @@ class LargeSends:
         transfer = self._remember(number, failed)
         try:
             sent = 0
-            for piece in split(payload, MAX_PIECE, number):
+            for piece in split(link.route, payload, MAX_PIECE, number):
                 await link.session.transport.send(link.node_id, piece)
                 if transfer.over:
                     raise transfer.take()
@@ -101,7 +101,7 @@ class LargeSends:
                     progress(sent, total)
         except BaseException:
             if not transfer.over:
-                link.post(encode_cancel(Scope.TRANSFER, number))
+                link.post(encode_cancel(link.route, Scope.TRANSFER, number))
             raise
         finally:
             self._flying -= total

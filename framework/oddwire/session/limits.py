@@ -16,6 +16,7 @@ _DAY: Final = 24 * 60 * 60.0
 
 OF_ALL: Final = (
     "faults_per_second",
+    "programs",
     "request_bytes",
     "stream_seconds",
     "total_message_bytes",
@@ -45,8 +46,13 @@ class Limits(Value, kw_only=True):
 
     A peer that sends more is read later: refusing is work, and a peer that makes much of it slows down nobody else.
     """
+    programs: int = 16
+    """Programs of a peer that have a session with us at once; one more takes the place of one with nothing under way."""
     requests: int = 64
-    """Requests of a peer being handled at once; one more is answered with a failure. The peer is told in our hello."""
+    """Requests of a peer's program being handled at once, of all its programs four times as many; one more is refused.
+
+    The peer is told in our hello.
+    """
     request_bytes: int = 32 * _MIB
     """Bytes that the requests of a peer being handled take, decoded; one more is refused, but a single one never."""
     total_message_bytes: int = 256 * _MIB

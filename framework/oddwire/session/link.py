@@ -1,19 +1,17 @@
-"""One connected peer: what it said of itself, and all that is under way with it.
+"""The session with one program behind a peer: what it said of itself, and all that is under way with it.
 
-Longer than other modules: each kind of frame has its method here, and all of them share what is known of the peer.
+Longer than other modules: each kind of frame has its method here, and all of them share what is known of the program.
 """
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import math
-from collections import deque
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-from oddwire.errors import ConnectionClosed, MalformedMessage, QuotaExceeded, TransportError, UnknownRequiredRecord
+from oddwire.errors import ConnectionClosed, MalformedMessage, QuotaExceeded, UnknownRequiredRecord
 from oddwire.logs import get_logger
 from oddwire.printable import printable
 from oddwire.session.answering import Answering
@@ -31,7 +29,6 @@ from oddwire.session.kinds import (
     Failure,
     Fragment,
     Hello,
-    HelloFlag,
     Reply,
     Request,
     Scope,
@@ -40,110 +37,111 @@ from oddwire.session.kinds import (
 )
 from oddwire.session.large import LargeSends, Progress
 from oddwire.session.layout import clip
-from oddwire.session.limits import TokenBucket
 from oddwire.session.requests import Asking, Handling
-from oddwire.transports.base import MAX_PAYLOAD, NodeId
+from oddwire.transports.base import MAX_PAYLOAD
 
 if TYPE_CHECKING:
-    from oddwire.session.session import Session
+    from oddwire.session.peer import PeerSession
 
 __all__ = ["Link"]
 
 logger = get_logger("oddwire.session")
 
 _NEVER: Final = math.inf
-_MOST_POSTED: Final = 1024  # refusals waiting for a peer that does not read; what comes on top is dropped
-_HELLOS: Final = 8  # of one connection that are not faults: its own, its answers to ours, a restart or two
 _GRACE: Final = 0.5  # seconds in which the cancel of a caller that does not wait any more should have come
-_BURST: Final = 10.0  # seconds' worth of faults at once
+_PROGRAMS: Final = 4  # so many times the requests of one program, all those of a peer have handled at once
 _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 class Link:
-    """A peer's part of the session, from its connecting to its going."""
+    """A program's session with us, from its hello to its end, or that of the connection.
+
+    ``instance`` is its process's address. What is under way counts within it alone: another program of the peer may have
+    the same ids.
+    """
 
     __slots__ = (
         "_assembler",
         "_assembles",
         "_calls",
-        "_early",
-        "_faults",
-        "_former",
         "_handles",
-        "_hellos",
-        "_instance",
         "_large",
-        "_met",
-        "_posted",
-        "_poster",
+        "_reason",
         "agreed",
         "asking",
         "closed",
-        "due",
+        "heard",
+        "inbound",
+        "instance",
         "node_id",
+        "peer",
+        "program",
         "ready",
+        "route",
         "session",
-        "settled",
-        "since",
         "spoken",
+        "stores",
         "working",
     )
 
-    def __init__(self, session: Session, node_id: NodeId) -> None:
+    def __init__(self, peer: PeerSession, instance: int) -> None:
+        session = peer.session
+        self.peer = peer
         self.session = session
-        self.node_id = node_id
-        self.since = session.loop.time()
-        self.due = _NEVER
-        """When `tick` is to be called, on the loop's clock; kept by `Session.wake`."""
+        self.node_id = peer.node_id
+        self.instance = instance
+        self.route = instance << 32 | session.instance
+        """The addresses of what we send: the program's, then ours."""
+        self.inbound = session.address + instance.to_bytes(4, "big")
+        """Those of what it sends us, as its frames bear them."""
+        self.program = 0
+        self.stores: tuple[int, ...] = ()
         self.ready = False
-        """Whether the peer has a session."""
-        self.settled = False
-        """Whether that is known: it said hello, or was silent for long enough, or is gone."""
+        """Whether there is a session: a version of the protocol in common."""
         self.closed = False
+        self.heard = session.loop.time()
+        """When the last frame came, on the loop's clock."""
         self.spoken: Mapping[str, Spoken] = _NOTHING
         """What is kept of the extensions of its hello, by name; see `digest`."""
         self.agreed: Mapping[str, str] = _NOTHING
         """The version to be spoken of each extension that both have."""
         self.asking: Asking[Answering] = Asking(session.limits.requests)
         self.working = 0
-        """Tasks that handle requests of the peer; kept by the host."""
+        """Tasks that handle requests of the program; kept by the host."""
         self._assembler: Assembler | None = None
         self._calls: Calls | None = None
-        self._early: list[Hello] | None = []  # the peer's, until ours goes out
-        self._faults: TokenBucket | None = None
         self._handles = DEFAULT_REQUESTS  # requests at once, and bytes it puts together, as its hello said
         self._assembles: int | None = None
-        self._instance: int | None = None
-        self._former: set[int] | None = None  # those before
-        self._hellos = 0
         self._large: LargeSends | None = None
-        self._met: asyncio.Event | None = None
-        self._posted: deque[bytes] = deque()
-        self._poster: asyncio.Task[None] | None = None
+        self._reason = ""
 
     # What we send -----------------------------------------------------------------------------------
 
     @property
     def calls(self) -> Calls:
-        """What we ask of the peer."""
+        """What we ask of the program. Raises `ConnectionClosed` once the session has ended."""
         if self._calls is None:
+            self._check()
             self._calls = Calls(self, self._handles)
         return self._calls
 
     @property
     def large(self) -> LargeSends:
-        """What goes to the peer in fragments."""
+        """What goes to the program in fragments. Raises `ConnectionClosed` once the session has ended."""
         if self._large is None:
+            self._check()
             self._large = LargeSends(self, self._assembles)
         return self._large
 
-    async def meet(self) -> bool:
-        """Wait until it is known whether the peer has a session, and say so."""
-        if not self.settled:
-            if self._met is None:
-                self._met = asyncio.Event()
-            await self._met.wait()
-        return self.ready
+    def _check(self) -> None:
+        if self.closed:
+            raise ConnectionClosed(self._reason)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is under way in either direction."""
+        calls, assembler = self._calls, self._assembler
+        return not self.working and not self.asking and not (calls and calls.asked) and not assembler
 
     async def send(
         self,
@@ -161,53 +159,40 @@ class Link:
             progress(len(payload), len(payload))
 
     def post(self, frame: bytes) -> None:
-        """Send a short frame, in order with other such, without waiting for it; dropped if the peer is gone."""
-        if self.closed:
-            return
-        self._posted.append(frame)
-        if self._poster is None:
-            self._poster = self.session.host.spawn(self._post())
+        """Send a short frame, in order with other such, without waiting for it; dropped if the program is gone."""
+        if not self.closed:
+            self.peer.post(frame)
+
+    def wake(self, when: float) -> None:
+        """Have `tick` called at ``when`` at the latest, on the loop's clock."""
+        if when < self.peer.due:
+            self.session.wake(self.peer, when)
 
     def refuse(self, scope: Scope, number: int, code: Code | int, text: str, limit: str | None = None) -> None:
         """Tell the peer that a request or a transfer of its has failed; ``limit`` names the one that it reached."""
         if limit is not None:
             self.session.counters.refused[limit] += 1
-        if len(self._posted) < _MOST_POSTED:
-            self.post(encode_failure(scope, number, code, clip(text)))
+        if not self.peer.is_slow:
+            self.post(encode_failure(self.route, scope, number, code, clip(text)))
         else:
             self.session.counters.dropped["failures"] += 1
         logger.debug("a %s of %s fails here: %s", scope.name.lower(), self.node_id, printable(text))
-        self._fault()
-
-    async def _post(self) -> None:
-        posted, send = self._posted, self.session.transport.send
-        try:
-            while posted:
-                frame = posted.popleft()
-                if self._early is not None:
-                    # The first is our hello. What the peer's wakes up comes to its turn when ours is on its way
-                    early, self._early = self._early, None
-                    for hello in early:
-                        self._take_hello(hello)
-                await send(self.node_id, frame)
-        except TransportError:
-            posted.clear()  # it has gone, or is going
-        finally:
-            self._poster = None
+        self.peer.fault()
 
     # What the peer sends ----------------------------------------------------------------------------
 
     def receive(self, payload: bytes) -> None:
-        """Take a frame."""
+        """Take a frame that is for us, from this program."""
         try:
             frame = decode(payload)
         except MalformedMessage as error:
             self._unreadable(payload, error)
             return
+        self.heard = self.session.loop.time()
         if self.ready or type(frame) is Hello:
             _ACTIONS[type(frame)](self, frame)
         else:
-            self._fault("a frame outside of a session")  # before a hello, or without a version in common
+            self._fault("a frame outside of a session")  # without a version in common
 
     def _unreadable(self, payload: bytes, error: MalformedMessage) -> None:
         about = subject(payload) if self.ready else None
@@ -222,20 +207,11 @@ class Link:
             self.session.host.malformed(self.node_id, payload, error)
 
     def _take_hello(self, hello: Hello) -> None:
-        if self._early is not None:  # nothing that it allows may overtake ours
-            if len(self._early) < _HELLOS:
-                self._early.append(hello)
-            else:
-                self._fault("one hello too many")
-            return
-        self._hellos += 1
-        if self._hellos > _HELLOS:
-            self._fault("one hello too many")
-        before, self._instance = self._instance, hello.instance
-        new = before != hello.instance
-        if before is not None and new:
-            self._tell_restart(before, hello.instance)
-            self._stop(ConnectionClosed("the peer has restarted"))
+        self.peer.take_hello(self.instance, hello)
+
+    def update(self, hello: Hello) -> None:
+        """Note what the program says of itself: the last hello counts."""
+        self.program, self.stores = hello.program, hello.stores
         agreement = negotiate(self.session.hello, hello)
         self.ready = agreement is not None
         self.agreed = _NOTHING if agreement is None else agreement.extensions
@@ -246,25 +222,6 @@ class Link:
             self._calls.allowed = self._handles
         if self._large is not None:
             self._large.most = self._assembles
-        if hello.flags & HelloFlag.ANSWER and len(self._posted) < _MOST_POSTED:
-            self.session.answer_hello(self)
-        self._settle()
-        self.session.host.hello_received(self, new)
-
-    def _tell_restart(self, before: int, instance: int) -> None:
-        """Log it, or once that it is none: a program that restarts does not come back under its old number."""
-        former = self._former = self._former or set()
-        if instance not in former:
-            logger.info("%s has restarted: what was under way with it is over", self.node_id)
-        elif before in former:  # known already
-            return
-        else:
-            logger.warning(
-                "%s has two programs that speak for it, two plugins of one node say: requests and reliable messages "
-                "between it and us will fail; all its extensions should be in one plugin",
-                self.node_id,
-            )
-        former.add(before)
 
     def _assembling(self) -> Assembler:
         if self._assembler is None:
@@ -283,21 +240,21 @@ class Link:
     def _evicted(self, transfer: int, error: QuotaExceeded) -> None:
         """Tell the peer of a transfer that made room for others'; it is no fault of its."""
         session = self.session
-        if len(self._posted) < _MOST_POSTED:
-            self.post(encode_failure(Scope.TRANSFER, transfer, session.overrun(error), clip(str(error))))
+        if not self.peer.is_slow:
+            self.post(encode_failure(self.route, Scope.TRANSFER, transfer, session.overrun(error), clip(str(error))))
 
     def _take_fragment(self, fragment: Fragment) -> None:
         session, assembler = self.session, self._assembling()
         now = session.loop.time()
         try:
-            payload = assembler.push(fragment, now)
+            payload = assembler.push(fragment, now, self.inbound)
         except QuotaExceeded as error:
             self.refuse(Scope.TRANSFER, fragment.transfer, session.overrun(error, fragment.total), str(error))
         except MalformedMessage as error:
             self.refuse(Scope.TRANSFER, fragment.transfer, Code.MALFORMED, str(error.args[0]))
         else:
             if payload is None:
-                session.wake(self, now + assembler.patience)
+                self.wake(now + assembler.patience)
             elif payload.startswith(SESSION_TYPE_BYTES):
                 self.receive(payload)
             else:
@@ -306,7 +263,10 @@ class Link:
     def _take_request(self, request: Request) -> None:
         most = self.session.limits.requests
         # A handler that was cancelled may take its time to end: of those there are not more than of the others
-        if self.working >= 2 * most and not self.asking.is_open(request.id):
+        peer = self.peer
+        if (
+            self.working >= 2 * most or (len(peer.links) > _PROGRAMS and peer.open_requests >= _PROGRAMS * most)
+        ) and not self.asking.is_open(request.id):
             handling: Handling[Answering] | Code | None = Code.QUOTA
         else:
             deadline = _NEVER if request.wait_ms is None else self._deadline(request)
@@ -323,14 +283,14 @@ class Link:
         if request.wait_ms is None or request.credit:
             return _NEVER
         deadline = self.session.loop.time() + request.wait_ms / 1000 + _GRACE
-        self.session.wake(self, deadline)
+        self.wake(deadline)
         return deadline
 
     def wait_for_credit(self, handling: Handling[Answering]) -> None:
         """Let a stream wait for its caller to take more, but not for ever: what its handler has opened stays open."""
         deadline = self.session.loop.time() + self.session.limits.stream_seconds
         self.asking.wait(handling, deadline)
-        self.session.wake(self, deadline)
+        self.wake(deadline)
 
     def _take_reply(self, reply: Reply) -> None:
         if self._calls is None or not self._calls.reply(reply):
@@ -372,34 +332,18 @@ class Link:
         self._fault()
 
     def _fault(self, what: str = "") -> None:
-        """Count a frame of which nothing comes; who sends many of them is read later. ``what`` it was, if ignored."""
-        session = self.session
-        session.transport.wasted(self.node_id)
-        if what:
-            session.counters.dropped["frames"] += 1
-            logger.debug("%s from %s is ignored", what, self.node_id)
-        now, rate = session.loop.time(), session.limits.faults_per_second
-        if self._faults is None:
-            self._faults = TokenBucket(rate, rate * _BURST, now)
-        seconds = self._faults.take(1, now)
-        if seconds:
-            session.counters.throttled["faults_per_second"] += 1
-            session.host.throttle(self.node_id, seconds)
+        self.peer.fault(what)
 
     # Its life ---------------------------------------------------------------------------------------
 
     def tick(self, now: float) -> None:
         """Do what is due by ``now``, and say when there will be more."""
         session = self.session
-        if now < self.since + session.hello_wait:
-            session.wake(self, self.since + session.hello_wait)
-        else:
-            self._settle()
         calls, assembler = self._calls, self._assembler
         if calls is not None:
             if calls.asked.deadline <= now:
                 calls.expire(now)
-            session.wake(self, calls.asked.deadline)
+            self.wake(calls.asked.deadline)
         if self.asking.deadline <= now:
             for handling in self.asking.expire(now):
                 if handling.handle is not None:
@@ -407,40 +351,29 @@ class Link:
                 text = "its caller takes no more" if handling.streams else "its caller's wait is over"
                 session.counters.refused["stream_seconds" if handling.streams else "expired"] += 1
                 logger.debug("a request of %s is given up: %s", self.node_id, text)
-                self.post(encode_failure(Scope.REQUEST, handling.id, Code.EXPIRED, text))
-        session.wake(self, self.asking.deadline)
+                self.post(encode_failure(self.route, Scope.REQUEST, handling.id, Code.EXPIRED, text))
+        self.wake(self.asking.deadline)
         if assembler is not None:
             for number, error in assembler.expire(now):
                 session.overrun(error)
                 self.refuse(Scope.TRANSFER, number, Code.EXPIRED, str(error))
             if assembler.deadline is not None:
-                session.wake(self, assembler.deadline)
-        session.host.ticked(self, now)
+                self.wake(assembler.deadline)
 
     def give_up(self, error: Exception) -> None:
-        """Fail what we asked of the peer."""
+        """Fail what we asked of the program."""
         if self._calls is not None:
             self._calls.give_up(error)
 
     def close(self, reason: str) -> None:
-        """End everything: the connection has ended."""
-        self.closed, self.ready, self.due = True, False, _NEVER
-        self._posted.clear()  # not for the next connection
-        self._stop(ConnectionClosed(reason))
-        self._settle()
-        # Whoever still has the link, a handler say, keeps no more than the link
-        for part in (self._calls, self._large):
-            if part is not None:
-                part.close()
-        self._assembler = self._calls = self._early = self._large = None
-        self.agreed = self.spoken = _NOTHING
-
-    def _stop(self, error: ConnectionClosed) -> None:
+        """End everything that is under way."""
+        self.closed, self.ready, self._reason = True, False, reason
+        error = ConnectionClosed(reason)
         self.give_up(error)
         left = self.asking.clear()
         if left:
             self.session.counters.dropped["abandoned"] += len(left)
-            logger.debug("%d requests of %s are given up: %s", len(left), self.node_id, printable(error.reason))
+            logger.debug("%d requests of %s are given up: %s", len(left), self.node_id, printable(reason))
         for handling in left:
             if handling.handle is not None:
                 handling.handle.cancel()
@@ -448,11 +381,12 @@ class Link:
             self._assembler.clear()
         if self._large is not None:
             self._large.give_up(error)
-
-    def _settle(self) -> None:
-        self.settled = True
-        if self._met is not None:
-            self._met.set()
+        # Whoever still has the link, a handler say, keeps no more than the link
+        for part in (self._calls, self._large):
+            if part is not None:
+                part.close()
+        self._assembler = self._calls = self._large = None
+        self.agreed = self.spoken = _NOTHING
 
 
 _ACTIONS: Final[Mapping[type, Callable[[Link, Any], None]]] = {

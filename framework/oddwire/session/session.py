@@ -9,13 +9,15 @@ from collections.abc import Coroutine, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, Protocol
 
-from oddwire.errors import ConnectionClosed, MalformedMessage, QuotaExceeded
+from oddwire.errors import MalformedMessage, QuotaExceeded
+from oddwire.logs import get_logger
 from oddwire.session.answering import Answering
 from oddwire.session.fragments import AssemblyBudget
 from oddwire.session.frames import encode
 from oddwire.session.kinds import Ack, Code, Data, Hello, HelloFlag, Request, Spoken
 from oddwire.session.limits import Allowance, Counters, Limits
 from oddwire.session.link import Link
+from oddwire.session.peer import PeerSession
 from oddwire.session.requests import Handling
 from oddwire.transports.base import NodeId, Transport
 
@@ -25,6 +27,8 @@ VERSION: Final = 1
 """The one version of the session protocol spoken here."""
 HELLO_WAIT: Final = 1.0
 """Seconds from a peer's connecting until it is taken for one without oddwire, if it has said no hello."""
+logger = get_logger("oddwire.session")
+
 _SPARE: Final = 64  # entries of the timer's heap beside two for each peer, before it is made anew
 
 
@@ -35,7 +39,10 @@ class Host(Protocol):
         """Take a message that came in fragments."""
 
     def hello_received(self, link: Link, new: bool) -> None:
-        """Learn that a peer has said hello; ``new`` if for the first time, or from another process than before."""
+        """Learn that a program of a peer has said hello; ``new`` if for the first time."""
+
+    def session_ended(self, link: Link) -> None:
+        """Learn that the session with one program is over while the connection stays: it has ended, or restarted."""
 
     def request_received(self, link: Link, handling: Handling[Answering], request: Request) -> None:
         """Have a request handled; its place within the limits is taken until ``link.asking`` is told of its end."""
@@ -52,7 +59,7 @@ class Host(Protocol):
         """Say whether a peer should begin no transfer now: there is no room for what it would bring."""
         raise NotImplementedError
 
-    def ticked(self, link: Link, now: float) -> None:
+    def ticked(self, peer: PeerSession, now: float) -> None:
         """Do what is due for a peer, and say with `Session.wake` when there is more."""
 
     def malformed(self, node_id: NodeId, payload: bytes, error: MalformedMessage) -> None:
@@ -78,10 +85,11 @@ class Host(Protocol):
 
 
 class Session:
-    """What is shared by the links to all peers.
+    """What is shared by the sessions with all peers.
 
-    ``instance`` is a number nobody used before, u64: peers learn from a new one that this process is another.
-    ``spoken`` are our extensions. ``limits`` hold for every peer, ``allowances`` within them for extensions, by name.
+    ``instance`` is the address of this process, u32, random and not 0: peers learn from a new one that it is another.
+    ``program`` is the number, u64, that stays the same when it is started again, ``stores`` are those of what it keeps of
+    reliable messages. ``spoken`` are our extensions. ``limits`` hold for every peer, ``allowances`` within them for extensions, by name.
     ``hello_wait`` is how many seconds after its connecting a peer that has said no hello is taken for one without a
     session.
     """
@@ -92,6 +100,8 @@ class Session:
         transport: Transport,
         *,
         instance: int,
+        program: int,
+        stores: tuple[int, ...] = (),
         spoken: Sequence[Spoken] = (),
         limits: Limits | None = None,
         allowances: Mapping[str, Allowance] = MappingProxyType({}),
@@ -104,41 +114,79 @@ class Session:
         self.counters = Counters()
         self.budget = AssemblyBudget(self.limits.total_reassembly_bytes)
         self.loop = asyncio.get_running_loop()
-        self.links: dict[NodeId, Link] = {}
+        self.peers: dict[NodeId, PeerSession] = {}
         self.hello_wait = hello_wait
         self.hello = Hello(
             flags=0,
             lowest=VERSION,
             highest=VERSION,
-            instance=instance,
+            program=program,
             extensions=(*sorted(spoken),),
             assembles=self.limits.reassembly_bytes,
             requests=self.limits.requests,
+            stores=stores,
         )
-        self._greeting = encode(self.hello._replace(flags=HelloFlag.ANSWER))
-        self._answer = encode(self.hello)
-        self._due: list[tuple[float, NodeId]] = []  # a heap, which outlives no peer: it names links, and holds none
+        self.instance = instance
+        self.address = instance.to_bytes(4, "big")
+        self._say()
+        self._due: list[tuple[float, NodeId]] = []  # a heap, which outlives no peer: it names peers, and holds none
         self._timer: asyncio.TimerHandle | None = None
+
+    # What we say of ourselves -----------------------------------------------------------------------
+
+    def _say(self) -> None:
+        hello, route = self.hello, self.instance
+        self.greeting = encode(hello._replace(flags=HelloFlag.ANSWER), route)
+        """A hello for all programs of a peer, which asks them for theirs."""
+        self._answer = encode(hello, route)
+
+    def greeting_to(self, instance: int) -> bytes:
+        """Return a hello for one program, which asks it for its own."""
+        return _readdress(self.greeting, instance)
+
+    def answer_to(self, instance: int) -> bytes:
+        """Return a hello for one program that has asked for it."""
+        return _readdress(self._answer, instance)
+
+    def set_stores(self, stores: tuple[int, ...]) -> None:
+        """Say which stores we have, to all who know us, if it is not what was said before."""
+        if stores != self.hello.stores:
+            self.hello = self.hello._replace(stores=stores)
+            self._say()
+            for peer in self.peers.values():
+                if peer.links:
+                    peer.post(self._answer)
+
+    async def leave(self, seconds: float) -> None:
+        """Tell all who know us that we end, where the connections stay; wait ``seconds`` at most until it is on its way."""
+        if not self.transport.shared:
+            return
+        farewell = encode(self.hello._replace(flags=HelloFlag.LEAVING, extensions=()), self.instance)
+        told = [self.transport.send(peer.node_id, farewell) for peer in self.peers.values() if peer.links]
+        try:
+            async with asyncio.timeout(seconds):
+                await asyncio.gather(*told, return_exceptions=True)
+        except TimeoutError:
+            logger.debug("not every peer was told that we end")
 
     # Peers come and go ------------------------------------------------------------------------------
 
-    def peer_connected(self, node_id: NodeId) -> Link:
-        """Say hello, and give the link to the peer."""
-        link = self.links[node_id] = Link(self, node_id)
-        link.post(self._greeting)
-        self.wake(link, link.since + self.hello_wait)
-        return link
+    def peer_connected(self, node_id: NodeId) -> PeerSession:
+        """Say hello, and return the peer's part of the session."""
+        peer = self.peers[node_id] = PeerSession(self, node_id)
+        peer.greet()
+        return peer
 
     def peer_disconnected(self, node_id: NodeId, reason: str) -> None:
         """Fail all that is under way with a peer, and cancel what it asked for."""
-        link = self.links.pop(node_id, None)
-        if link is not None:
-            link.close(reason)
+        peer = self.peers.pop(node_id, None)
+        if peer is not None:
+            peer.close(reason)
 
     def give_up(self, reason: str) -> None:
         """Fail what we ask of peers; what they ask for goes on."""
-        for link in self.links.values():
-            link.give_up(ConnectionClosed(reason))
+        for peer in self.peers.values():
+            peer.give_up(reason)
 
     def close(self) -> None:
         """Stop the timer. Every peer should be gone."""
@@ -146,10 +194,6 @@ class Session:
             self._timer.cancel()
         self._timer = None
         self._due.clear()
-
-    def answer_hello(self, link: Link) -> None:
-        """Say hello to a peer that asked for it."""
-        link.post(self._answer)
 
     def overrun(self, error: QuotaExceeded, total: int = 0) -> Code:
         """Count a transfer of ``total`` bytes that has reached a limit, the application's or an extension's.
@@ -165,16 +209,16 @@ class Session:
 
     # One timer --------------------------------------------------------------------------------------
 
-    def wake(self, link: Link, when: float) -> None:
-        """Have a link's `Link.tick` called at ``when`` at the latest, on the loop's clock."""
-        if when >= link.due or link.closed:
+    def wake(self, peer: PeerSession, when: float) -> None:
+        """Have a peer's `PeerSession.tick` called at ``when`` at the latest, on the loop's clock."""
+        if when >= peer.due or peer.closed:
             return
-        link.due = when
+        peer.due = when
         due = self._due
-        if len(due) > 2 * len(self.links) + _SPARE:  # most are of earlier days: a peer can have them made
-            due[:] = [(other.due, node_id) for node_id, other in self.links.items() if other.due < math.inf]
+        if len(due) > 2 * len(self.peers) + _SPARE:  # most are of earlier days: a peer can have them made
+            due[:] = [(other.due, node_id) for node_id, other in self.peers.items() if other.due < math.inf]
             heapq.heapify(due)
-        heapq.heappush(due, (when, link.node_id))
+        heapq.heappush(due, (when, peer.node_id))
         if due[0][0] == when:
             self._arm()
 
@@ -188,9 +232,13 @@ class Session:
         now = self.loop.time()
         while self._due and self._due[0][0] <= now:
             when, node_id = heapq.heappop(self._due)
-            link = self.links.get(node_id)
-            if link is not None and when == link.due:  # else it was woken earlier, or has closed
-                link.due = math.inf
-                link.tick(now)
+            peer = self.peers.get(node_id)
+            if peer is not None and when == peer.due:  # else it was woken earlier, or has closed
+                peer.due = math.inf
+                peer.tick(now)
         if self._due and self._timer is None:
             self._arm()
+
+
+def _readdress(frame: bytes, instance: int) -> bytes:
+    return frame[:3] + instance.to_bytes(4, "big") + frame[7:]

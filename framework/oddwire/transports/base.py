@@ -117,6 +117,9 @@ class Sink(Protocol):
 class Transport(ABC):
     """Whole payloads to and from peers, in order per peer."""
 
+    shared: bool = False
+    """Whether other programs may receive and send on the same connections, as plugins of one node do."""
+
     @abstractmethod
     async def open(self, manifest: Manifest, sink: Sink) -> None:
         """Start; from here on `sink` is called. Raises `TransportError` if it cannot, leaving nothing running."""

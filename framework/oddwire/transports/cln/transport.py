@@ -62,6 +62,8 @@ class ClnTransport(Transport):
     in time.
     """
 
+    shared = True  # with other plugins
+
     def __init__(
         self,
         *,

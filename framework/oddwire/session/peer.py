@@ -1,0 +1,375 @@
+"""One connection's part of the session: what speaks the protocol behind the peer's node, and what is common to all of it.
+
+Behind a node there may be several programs. Each that says hello gets a `Link` of its own, found by the addresses in its
+frames; what is meant for another program of our own node is not looked at.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import Collection, Iterator, Mapping
+from typing import TYPE_CHECKING, Final
+
+from oddwire.errors import ConnectionClosed, MalformedMessage, TransportError
+from oddwire.logs import get_logger
+from oddwire.printable import printable
+from oddwire.session.hello import decode_hello
+from oddwire.session.kinds import Hello, HelloFlag, Kind
+from oddwire.session.limits import TokenBucket
+from oddwire.session.link import Link
+from oddwire.transports.base import NodeId
+
+if TYPE_CHECKING:
+    from oddwire.session.session import Session
+
+__all__ = ["PeerSession"]
+
+logger = get_logger("oddwire.session")
+
+_NEVER: Final = math.inf
+_MOST_POSTED: Final = 1024  # refusals waiting for a peer that does not read; what comes on top is dropped
+_HELLOS: Final = 64  # of one connection that are not faults: of each program its own, its answer to ours, some restarts
+_FORMER: Final = 64  # instances of one connection that are remembered as restarted
+_REGREET: Final = 1.0  # seconds between two hellos to instances that seem to have missed that there is no session
+_BURST: Final = 10.0  # seconds' worth of faults at once
+_ADDRESSED: Final = 11  # bytes of a frame up to its header: type, kind, to, from
+_ALL: Final = bytes(4)
+
+
+class PeerSession:
+    """A connected peer: the sessions with the programs behind it, from its connecting to its going."""
+
+    __slots__ = (
+        "_addressed",
+        "_changed",
+        "_early",
+        "_faults",
+        "_former",
+        "_hellos",
+        "_posted",
+        "_poster",
+        "_regreeted",
+        "_since",
+        "closed",
+        "due",
+        "links",
+        "met",
+        "node_id",
+        "reach",
+        "session",
+        "several",
+        "waiting",
+    )
+
+    def __init__(self, session: Session, node_id: NodeId) -> None:
+        self.session = session
+        self.node_id = node_id
+        self.due = _NEVER
+        """When `tick` is to be called, on the loop's clock; kept by `Session.wake`."""
+        self.closed = False
+        self.waiting = True
+        """Whether programs that have not said hello may still do so in a moment: since the connection, or an ending."""
+        self.met = False
+        """Whether any has on this connection."""
+        self.several = False
+        """Whether more than one program has spoken for the peer on this connection."""
+        self.links: dict[int, Link] = {}
+        """The programs behind the peer, by instance, in the order in which they came."""
+        self.reach: dict[type, Link] = {}
+        """Whom to ask what, by the class of the message, as far as it was looked up; see `speaker`."""
+        self._addressed: dict[bytes, Link] = {}  # by both addresses, as the peer's frames bear them
+        self._changed: asyncio.Event | None = None
+        self._early: list[tuple[int, Hello]] | None = []  # the peer's, until ours goes out
+        self._faults: TokenBucket | None = None
+        self._former: dict[int, None] = {}
+        self._hellos = 0
+        self._posted: deque[bytes] = deque()
+        self._poster: asyncio.Task[None] | None = None
+        self._regreeted = -_NEVER
+        self._since = session.loop.time()
+
+    def greet(self) -> None:
+        """Say hello; for a while others may."""
+        self.post(self.session.greeting)
+        self.wake(self._since + self.session.hello_wait)
+
+    # Who is there -----------------------------------------------------------------------------------
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is a session with a program of the peer."""
+        return any(link.ready for link in self.links.values())
+
+    @property
+    def settled(self) -> bool:
+        """Whether it is known if the peer has one: a hello came, or none for long enough, or the peer is gone."""
+        return bool(self.links) or not self.waiting
+
+    def speakers(self, name: str) -> Iterator[Link]:
+        """Iterate over the sessions in which an extension is spoken in a version in common."""
+        return (link for link in self.links.values() if link.ready and name in link.agreed)
+
+    def speaker(self, names: Collection[str], type_id: int) -> Link | None:
+        """Return whom to ask what is of type ``type_id`` and of the extensions ``names``; None if nobody says it is them.
+
+        Of several it is the one with the least number: so it is the same one each time.
+        """
+        best: tuple[int, int] | None = None
+        found: Link | None = None
+        for link in self.links.values():
+            if link.ready and (rank := _rank(link, names, type_id)):
+                order = (-rank, link.program)
+                if best is None or order < best:
+                    best, found = order, link
+        return found
+
+    def only(self) -> Link | None:
+        """Return the one session of a peer behind which no other program has shown itself."""
+        if self.several or len(self.links) != 1:
+            return None
+        (link,) = self.links.values()
+        return link if link.ready else None
+
+    def version_of(self, name: str) -> str | None:
+        """Return the version of an extension that is spoken with the peer, None if it is not."""
+        link = min(self.speakers(name), key=lambda link: link.program, default=None)
+        return None if link is None else link.agreed[name]
+
+    def extensions(self) -> Mapping[str, tuple[str, ...]]:
+        """Return what all programs of the peer say they speak: by name, the versions."""
+        told: dict[str, tuple[str, ...]] = {}
+        for link in self.links.values():
+            for name, spoken in link.spoken.items():
+                known = told.get(name)
+                told[name] = spoken.versions if known is None else (*dict.fromkeys((*known, *spoken.versions)),)
+        return told
+
+    async def meet(self) -> bool:
+        """Wait until it is known whether the peer has a session, and say so."""
+        while not self.settled:
+            await self.change()
+        return self.ready
+
+    async def change(self) -> None:
+        """Wait until a program comes or goes, or it is known that none comes any more."""
+        if self._changed is None:
+            self._changed = asyncio.Event()
+        await self._changed.wait()
+
+    def _change(self) -> None:
+        self.reach.clear()
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
+
+    # What we send -----------------------------------------------------------------------------------
+
+    def post(self, frame: bytes) -> None:
+        """Send a short frame, in order with other such, without waiting for it; dropped if the peer is gone."""
+        if self.closed:
+            return
+        self._posted.append(frame)
+        if self._poster is None:
+            self._poster = self.session.host.spawn(self._post())
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether so much waits for the peer to read that a refusal more is dropped."""
+        return len(self._posted) >= _MOST_POSTED
+
+    async def _post(self) -> None:
+        posted, send = self._posted, self.session.transport.send
+        try:
+            while posted:
+                frame = posted.popleft()
+                if self._early is not None:
+                    # The first is our hello. What the peer's wakes up comes to its turn when ours is on its way
+                    early, self._early = self._early, None
+                    for instance, hello in early:
+                        self.take_hello(instance, hello)
+                await send(self.node_id, frame)
+        except TransportError:
+            posted.clear()  # it has gone, or is going
+        finally:
+            self._poster = None
+
+    # What the peer sends ----------------------------------------------------------------------------
+
+    def receive(self, payload: bytes) -> None:
+        """Take a frame, if it is for us."""
+        link = self._addressed.get(payload[3:_ADDRESSED])
+        if link is not None:
+            link.receive(payload)
+        else:
+            self._unaddressed(payload)
+
+    def _unaddressed(self, payload: bytes) -> None:
+        """Take what is for everybody, or of somebody unknown; leave what is for others."""
+        to, sender = payload[3:7], payload[7:_ADDRESSED]
+        instance = int.from_bytes(sender, "big")
+        if len(payload) < _ADDRESSED or not instance:
+            self.fault("a frame without addresses")
+        elif payload[2] == Kind.HELLO and (to == _ALL or to == self.session.address):
+            try:
+                hello = decode_hello(payload)
+            except MalformedMessage as error:
+                self.fault("an unreadable hello")
+                self.session.host.malformed(self.node_id, payload, error)
+            else:
+                self.take_hello(instance, hello)
+        elif to != self.session.address:
+            # Another program's of our node, or one's that had our place: no fault of the peer's where there may be others
+            if not self.session.transport.shared:
+                self.fault("a frame for another program")
+        else:
+            self.fault("a frame outside of a session")
+            self._regreet(instance)
+
+    def _regreet(self, instance: int) -> None:
+        """Greet an instance that takes us for somebody it knows: it has missed that there is no session."""
+        now = self.session.loop.time()
+        if self._early is None and not self.is_slow and now >= self._regreeted + _REGREET:
+            self._regreeted = now
+            self.post(self.session.greeting_to(instance))
+
+    def take_hello(self, instance: int, hello: Hello) -> None:
+        """Take a hello for us, or for all."""
+        if self._early is not None:  # nothing that it allows may overtake ours
+            if len(self._early) < _HELLOS:
+                self._early.append((instance, hello))
+            else:
+                self.fault("one hello too many")
+            return
+        self._hellos += 1
+        if self._hellos > _HELLOS:
+            self.fault("one hello too many")
+        link = self.links.get(instance)
+        if hello.flags & HelloFlag.LEAVING:
+            if link is not None:
+                self.end(link, "its program has ended")
+            return
+        new = link is None
+        if link is None:
+            self._see_restart(instance, hello)
+            if len(self.links) >= self.session.limits.programs and not self._make_room():
+                self.session.counters.refused["programs"] += 1
+                self.fault("a hello of one program too many")
+                return
+            if self.links and all(other.program != hello.program for other in self.links.values()):
+                self.several = True
+            link = self.links[instance] = Link(self, instance)
+            self._addressed[link.inbound] = link
+            self.met = True
+        link.update(hello)
+        if hello.flags & HelloFlag.ANSWER and not self.is_slow:
+            self.post(self.session.answer_to(instance))
+        self._change()
+        self.session.host.hello_received(link, new)
+
+    def _see_restart(self, instance: int, hello: Hello) -> None:
+        """End the session with the instance that a new one follows; one that speaks after its end has not ended."""
+        namesakes = [link for link in self.links.values() if link.program == hello.program]
+        if instance in self._former:
+            logger.warning(
+                "two programs speak for %s under one number, %016x: their node should tell them apart",
+                self.node_id,
+                hello.program,
+            )
+            self.several = True
+        elif len(namesakes) == 1:
+            (link,) = namesakes
+            logger.info("a program of %s has restarted: what was under way with it is over", self.node_id)
+            self._former[link.instance] = None
+            if len(self._former) > _FORMER:
+                del self._former[next(iter(self._former))]
+            self.end(link, "the peer has restarted")
+
+    def _make_room(self) -> bool:
+        """End the session of which nothing has come for longest, of those with nothing under way."""
+        idle = [link for link in self.links.values() if link.is_idle]
+        if not idle:
+            return False
+        self.end(min(idle, key=lambda link: link.heard), "others of its node took its place")
+        return True
+
+    def end(self, link: Link, reason: str) -> None:
+        """End the session with one program while the connection stays; another may follow at once."""
+        logger.debug("the session with program %016x of %s ends: %s", link.program, self.node_id, reason)
+        self.links.pop(link.instance, None)
+        self._addressed.pop(link.inbound, None)
+        link.close(reason)
+        self.waiting = True
+        self._since = self.session.loop.time()
+        self.wake(self._since + self.session.hello_wait)
+        self._change()
+        self.session.host.session_ended(link)
+
+    def fault(self, what: str = "") -> None:
+        """Count a frame of which nothing comes; who sends many of them is read later. ``what`` it was, if ignored."""
+        session = self.session
+        session.transport.wasted(self.node_id)
+        if what:
+            session.counters.dropped["frames"] += 1
+            logger.debug("%s from %s is ignored", what, self.node_id)
+        now, rate = session.loop.time(), session.limits.faults_per_second
+        if self._faults is None:
+            self._faults = TokenBucket(rate, rate * _BURST, now)
+        seconds = self._faults.take(1, now)
+        if seconds:
+            session.counters.throttled["faults_per_second"] += 1
+            session.host.throttle(self.node_id, seconds)
+
+    # Its life ---------------------------------------------------------------------------------------
+
+    @property
+    def open_requests(self) -> int:
+        """How many requests of all programs of the peer are being handled."""
+        return sum(len(link.asking) for link in self.links.values())
+
+    def wake(self, when: float) -> None:
+        """Have `tick` called at ``when`` at the latest, on the loop's clock."""
+        if when < self.due:
+            self.session.wake(self, when)
+
+    def tick(self, now: float) -> None:
+        """Do what is due by ``now``, and say when there will be more."""
+        if self.waiting:
+            if now < self._since + self.session.hello_wait:
+                self.wake(self._since + self.session.hello_wait)
+            else:
+                self.waiting = False
+                self._change()
+        for link in list(self.links.values()):
+            link.tick(now)
+        self.session.host.ticked(self, now)
+
+    def give_up(self, reason: str) -> None:
+        """Fail what we asked of the peer."""
+        for link in self.links.values():
+            link.give_up(ConnectionClosed(reason))
+
+    def close(self, reason: str) -> None:
+        """End everything: the connection has ended."""
+        self.closed, self.waiting, self.due = True, False, _NEVER
+        self._posted.clear()  # not for the next connection
+        for link in self.links.values():
+            link.close(reason)
+        if self.links:
+            logger.debug("the session with %s ends: %s", self.node_id, printable(reason))
+        self.links.clear()
+        self._addressed.clear()
+        self._early = None
+        self._change()
+
+
+def _rank(link: Link, names: Collection[str], type_id: int) -> int:
+    """Say how well a program suits a message: by extension and type, by extension, by type under another name."""
+    spoken = link.spoken
+    named = [name for name in names if name in link.agreed]
+    if any(type_id in spoken[name].types for name in named):
+        return 3
+    if named:
+        return 2
+    return int(any(type_id in told.types for told in spoken.values()))
