@@ -27,15 +27,16 @@ STANDSTILL: Final = 5.0
 """Seconds without a new piece after which a transfer makes room for others, if there is none left."""
 
 # Session protocol, Fragments: where the payload inside begins, for the kinds of frames that hold one.
-_INNER: Final[Mapping[int, int]] = {Kind.REQUEST: 19, Kind.REPLY: 16, Kind.DATA: 39}
+_INNER: Final[Mapping[int, int]] = {Kind.REQUEST: 27, Kind.REPLY: 24, Kind.DATA: 47}
 _ENVELOPE: Final = 1024
 """Bytes around a payload in a frame, at most: its header, and its TLV records if there are any."""
 
 
-def split(payload: bytes, size: int, transfer: int) -> Iterator[bytes]:
+def split(route: int, payload: bytes, size: int, transfer: int) -> Iterator[bytes]:
     """Give the fragments of ``payload`` as payloads of their own, each made when it is asked for.
 
-    All pieces have ``size`` bytes, but for the last, which has what is left. Raises `ValueError` for a size that is not
+    ``route`` has the addresses of the fragments, and of the payload if that is a frame. All pieces have ``size`` bytes,
+    but for the last, which has what is left. Raises `ValueError` for a size that is not
     `MIN_PIECE` to `MAX_PIECE`, or for a payload that needs no cutting.
     """
     total = len(payload)
@@ -45,7 +46,7 @@ def split(payload: bytes, size: int, transfer: int) -> Iterator[bytes]:
     _keep_memory()
     view = memoryview(payload)
     return (
-        encode_fragment(transfer, total, size, piece, view[start : start + size])
+        encode_fragment(route, transfer, total, size, piece, view[start : start + size])
         for piece, start in enumerate(range(0, total, size))
     )
 
@@ -151,7 +152,7 @@ class _Transfer:
 
 
 class Assembler:
-    """Puts one peer's fragmented payloads together; made anew with each connection.
+    """Puts the fragmented payloads of a program behind a peer together; made anew with each session.
 
     ``max_size_of(type_id)`` says how long a message of a type may be, 0 for one that nobody takes: a payload that is
     too long fails with its first piece. ``allowance_of(type_id)`` gives what an extension allows for its messages, None
@@ -197,10 +198,11 @@ class Assembler:
         """Bytes of all payloads under way, in full; at most ``limits.reassembly_bytes``."""
         return self._all.promised
 
-    def push(self, fragment: Fragment, now: float) -> bytes | None:
+    def push(self, fragment: Fragment, now: float, addresses: Buffer) -> bytes | None:
         """Take one piece; give the whole payload if it was the last one missing, else None.
 
-        ``now`` is in seconds, of any clock that does not go back. Raises `MalformedMessage` for a piece that fits
+        ``now`` is in seconds, of any clock that does not go back; ``addresses`` are the fragment's, in the 8 bytes that
+        it has them in: a frame that it is a piece of has the same. Raises `MalformedMessage` for a piece that fits
         neither itself nor its transfer, and `QuotaExceeded` with ``limit`` ``transfers``, ``reassembly_bytes``,
         ``total_reassembly_bytes`` or ``max_size``, and ``extension`` if the limit is an extension's: the transfer has
         failed then, and what still comes of it is ignored.
@@ -215,7 +217,7 @@ class Assembler:
             elif fragment.total != transfer.total or fragment.size != transfer.size:
                 text = f"{transfer.total} bytes in pieces of {transfer.size}"
                 raise _malformed(fragment, f"should be of {text}, as before, not {fragment.total} of {fragment.size}")
-            return self._add(transfer, fragment, now)
+            return self._add(transfer, fragment, now, addresses)
         except (MalformedMessage, QuotaExceeded):
             self._end(fragment.transfer)
             raise
@@ -267,7 +269,7 @@ class Assembler:
         self._evicted(number, QuotaExceeded(text, limit="total_reassembly_bytes"))
 
     def clear(self) -> None:
-        """Forget everything: the connection has ended, or the peer's process has."""
+        """Forget everything: the session has ended."""
         for number in list(self._transfers):
             self._end(number)
         self._highest = -1
@@ -289,7 +291,7 @@ class Assembler:
         self._transfers[number] = transfer = _Transfer(total, size, self._all)
         return transfer
 
-    def _add(self, transfer: _Transfer, fragment: Fragment, now: float) -> bytes | None:
+    def _add(self, transfer: _Transfer, fragment: Fragment, now: float, addresses: Buffer) -> bytes | None:
         number, total, size, piece, content = fragment
         count, pieces, ahead = transfer.count, transfer.pieces, transfer.ahead
         if piece >= count:
@@ -302,7 +304,7 @@ class Assembler:
             self.ignored += 1
             return None
         if piece == 0:
-            self._look_inside(transfer, content)
+            self._look_inside(transfer, content, addresses)
         if have + len(ahead) + 1 == count:
             ahead[piece] = content
             pieces.extend([ahead[place] for place in range(have, count)])
@@ -321,7 +323,7 @@ class Assembler:
                 pieces.append(following)
         return None
 
-    def _look_inside(self, transfer: _Transfer, content: Buffer) -> None:
+    def _look_inside(self, transfer: _Transfer, content: Buffer, addresses: Buffer) -> None:
         """Refuse a payload too long for its type, or for its extension, once its beginning shows which that is."""
         total = transfer.total
         type_id, spare = int.from_bytes(content[:2], "big"), 0
@@ -329,6 +331,9 @@ class Assembler:
             kind = content[2]
             if kind == Kind.FRAGMENT:
                 raise MalformedMessage("a fragment is made of fragments", type_id=SESSION_TYPE)
+            if content[3:11] != addresses:
+                told = f"{content[3:11].hex()}, not {addresses.hex()}"
+                raise MalformedMessage(f"frame has other addresses than its fragments: {told}", type_id=SESSION_TYPE)
             if kind not in _INNER:
                 return
             inner = _INNER[kind]

@@ -3,6 +3,9 @@
 Each `encode_x` stands beside the `_decode_x` that reads it. A frame here is a whole payload, its two-byte type
 included; longer than 65535 bytes it travels in fragments, which is not this module's business.
 
+A *route* is the two addresses that every frame bears in one number of 64 bits: the instance that it is for in the upper
+half, the one that it is from in the lower. Encoders take it first; decoders do not look at it, `addresses` reads it.
+
 Decoders check all that one frame shows by itself. Whether it fits what went before is for who keeps that, and so are
 the sizes and numbers of fragments: one that is wrong fails its transfer.
 """
@@ -23,6 +26,7 @@ from oddwire.session.kinds import (
     MAX_EXTENSIONS,
     MAX_HELLO,
     MAX_NUMBER,
+    MAX_STORES,
     MAX_TEXT,
     MAX_WINDOW,
     MIN_PIECE,
@@ -71,6 +75,7 @@ __all__ = [
     "MAX_EXTENSIONS",
     "MAX_HELLO",
     "MAX_NUMBER",
+    "MAX_STORES",
     "MAX_TEXT",
     "MAX_WINDOW",
     "MIN_PIECE",
@@ -94,6 +99,7 @@ __all__ = [
     "Scope",
     "Spoken",
     "UnknownFrame",
+    "addresses",
     "clip",
     "data_place",
     "decode",
@@ -111,19 +117,22 @@ __all__ = [
 ]
 
 # Headers, up to and with the content's length
-_FRAGMENT = Struct(">HBQQHII")
-_REQUEST = Struct(">HBQII")
-_REPLY = Struct(">HBQBI")
-_FAILURE = Struct(">HBBQHI")
-_CANCEL = Struct(">HBBQI")
-_DATA = Struct(">HBQQQQI")
-_ACK = Struct(">HBBBQQQI")
-_U64 = Struct(">Q")
+_FRAGMENT = Struct(">HBQQQHII")
+_REQUEST = Struct(">HBQQII")
+_REPLY = Struct(">HBQQBI")
+_FAILURE = Struct(">HBQBQHI")
+_CANCEL = Struct(">HBQBQI")
+_DATA = Struct(">HBQQQQQI")
+_ACK = Struct(">HBQBBQQQI")
+_SUBJECT = Struct(">11xQ")
+_ADDRESSES = Struct(">3xII")
 
 _REQUEST_HEAD, _REPLY_HEAD, _DATA_HEAD = _REQUEST.size, _REPLY.size, _DATA.size
+_LEAST = _ADDRESSES.size  # bytes of the shortest frame
 
 # The same, without what a decoder knows already
-_REQUEST_FIELDS, _REPLY_FIELDS = Struct(">3xQII"), Struct(">3xQBI")
+_REQUEST_FIELDS, _REPLY_FIELDS = Struct(">11xQII"), Struct(">11xQBI")
+_FRAGMENT_FIELDS, _DATA_FIELDS = Struct(">11xQQHII"), Struct(">11xQQQQI")
 
 # Members of an enum, looked up for every frame
 _IS_REQUEST, _IS_REPLY = int(Kind.REQUEST), int(Kind.REPLY)
@@ -144,14 +153,14 @@ _ACK_SCOPES: Final[Mapping[int, Scope]] = {1: Scope.REQUEST, 3: Scope.LANE}
 # Fragments --------------------------------------------------------------------------------------------
 
 
-def encode_fragment(transfer: int, total: int, size: int, piece: int, content: Buffer) -> bytes:
+def encode_fragment(route: int, transfer: int, total: int, size: int, piece: int, content: Buffer) -> bytes:
     """Give a fragment's payload. Raises `ValueOutOfRange`; that the numbers fit each other is the caller's care."""
-    return b"".join((pack(_FRAGMENT, Kind.FRAGMENT, transfer, total, size, piece, len(content)), content))
+    return b"".join((pack(_FRAGMENT, Kind.FRAGMENT, route, transfer, total, size, piece, len(content)), content))
 
 
 def _decode_fragment(payload: bytes) -> Fragment:
     try:
-        _, _, transfer, total, size, piece, length = _FRAGMENT.unpack_from(payload)
+        transfer, total, size, piece, length = _FRAGMENT_FIELDS.unpack_from(payload)
     except StructError:
         raise header_too_short(_FRAGMENT, payload) from None
     stop = FRAGMENT_OVERHEAD + length
@@ -164,6 +173,7 @@ def _decode_fragment(payload: bytes) -> Fragment:
 
 
 def encode_request(
+    route: int,
     id: int,  # noqa: A002
     credit: int,
     content: bytes,
@@ -174,9 +184,9 @@ def encode_request(
     if len(content) < 2 or content[:2] == SESSION_TYPE_BYTES:
         raise _no_message(content)
     try:
-        head = _REQUEST.pack(SESSION_TYPE, _IS_REQUEST, id, credit, len(content))
+        head = _REQUEST.pack(SESSION_TYPE, _IS_REQUEST, route, id, credit, len(content))
     except StructError:
-        head = pack(_REQUEST, Kind.REQUEST, id, credit, len(content))  # says what is wrong
+        head = pack(_REQUEST, Kind.REQUEST, route, id, credit, len(content))  # says what is wrong
     if wait_ms is None and not urgent:
         return head + content
     told = [] if wait_ms is None else [(_WAIT, tu_encode(wait_ms, 4))]
@@ -199,7 +209,7 @@ def _decode_request(payload: bytes) -> Request:
     return Request(number, credit, payload[_REQUEST_HEAD:stop], told.get(_WAIT), _URGENT in told)
 
 
-def encode_reply(id: int, flags: int, content: bytes) -> bytes:  # noqa: A002
+def encode_reply(route: int, id: int, flags: int, content: bytes) -> bytes:  # noqa: A002
     """Give a reply's payload; that of a stream's end has no content. Raises `ValueOutOfRange`."""
     if flags & _END:
         if flags & _PART or content:
@@ -207,9 +217,9 @@ def encode_reply(id: int, flags: int, content: bytes) -> bytes:  # noqa: A002
     elif len(content) < 2 or content[:2] == SESSION_TYPE_BYTES:
         raise _no_message(content)
     try:
-        return _REPLY.pack(SESSION_TYPE, _IS_REPLY, id, flags, len(content)) + content
+        return _REPLY.pack(SESSION_TYPE, _IS_REPLY, route, id, flags, len(content)) + content
     except StructError:
-        return pack(_REPLY, Kind.REPLY, id, flags, len(content))  # says what is wrong
+        return pack(_REPLY, Kind.REPLY, route, id, flags, len(content))  # says what is wrong
 
 
 def _decode_reply(payload: bytes) -> Reply:
@@ -225,21 +235,21 @@ def _decode_reply(payload: bytes) -> Reply:
         records(payload, stop, NO_RECORDS)
     if flags & _END:
         if flags & _PART or length:
-            raise malformed("stream's end should be no part and have no content", 11)
+            raise malformed("stream's end should be no part and have no content", 19)
     else:
         _check_inner(payload, _REPLY_HEAD, stop)
     return Reply(number, flags, payload[_REPLY_HEAD:stop])
 
 
-def encode_failure(scope: int, id: int, code: int, text: str) -> bytes:  # noqa: A002
+def encode_failure(route: int, scope: int, id: int, code: int, text: str) -> bytes:  # noqa: A002
     """Give a failure's payload. Raises `ValueOutOfRange`, also for a text that `clip` would shorten."""
     _check_scope(scope)
     raw = encode_text(text)
-    return pack(_FAILURE, Kind.FAILURE, scope, id, code, len(raw)) + raw
+    return pack(_FAILURE, Kind.FAILURE, route, scope, id, code, len(raw)) + raw
 
 
 def _decode_failure(payload: bytes) -> Failure | UnknownFrame:
-    _, kind, number, about, code, length = unpack(_FAILURE, payload)
+    _, kind, _, number, about, code, length = unpack(_FAILURE, payload)
     scope = _SCOPES.get(number)
     if scope is None:
         return UnknownFrame(kind)
@@ -248,14 +258,14 @@ def _decode_failure(payload: bytes) -> Failure | UnknownFrame:
     return Failure(scope, about, code, decode_text(payload, _FAILURE.size, stop))
 
 
-def encode_cancel(scope: int, id: int) -> bytes:  # noqa: A002
+def encode_cancel(route: int, scope: int, id: int) -> bytes:  # noqa: A002
     """Give a cancel's payload. Raises `ValueOutOfRange`."""
     _check_scope(scope)
-    return pack(_CANCEL, Kind.CANCEL, scope, id, 0)
+    return pack(_CANCEL, Kind.CANCEL, route, scope, id, 0)
 
 
 def _decode_cancel(payload: bytes) -> Cancel | UnknownFrame:
-    _, kind, number, about, length = unpack(_CANCEL, payload)
+    _, kind, _, number, about, length = unpack(_CANCEL, payload)
     scope = _SCOPES.get(number)
     if scope is None:
         return UnknownFrame(kind)
@@ -268,7 +278,7 @@ def _decode_cancel(payload: bytes) -> Cancel | UnknownFrame:
 # Reliable delivery ------------------------------------------------------------------------------------
 
 
-def encode_data(lane: int, epoch: int, base: int, sequence: int, content: bytes) -> bytes:
+def encode_data(route: int, lane: int, epoch: int, base: int, sequence: int, content: bytes) -> bytes:
     """Give the payload of a reliable message. Raises `ValueOutOfRange`."""
     if not 0 < base <= sequence < base + MAX_WINDOW or not 0 < epoch <= MAX_NUMBER or sequence > MAX_NUMBER:
         raise unfit(
@@ -277,32 +287,33 @@ def encode_data(lane: int, epoch: int, base: int, sequence: int, content: bytes)
         )
     if len(content) < 2 or content[:2] == SESSION_TYPE_BYTES:
         raise _no_message(content)
-    return pack(_DATA, Kind.DATA, lane, epoch, base, sequence, len(content)) + content
+    return pack(_DATA, Kind.DATA, route, lane, epoch, base, sequence, len(content)) + content
 
 
 def data_place(frame: bytes) -> tuple[int, int]:
     """Return the lane and the sequence of a frame that `encode_data` made."""
-    _, _, lane, _, _, sequence, _ = _DATA.unpack_from(frame)
+    lane, _, _, sequence, _ = _DATA_FIELDS.unpack_from(frame)
     return lane, sequence
 
 
 def _decode_data(payload: bytes) -> Data:
     try:
-        _, _, lane, epoch, base, sequence, length = _DATA.unpack_from(payload)
+        lane, epoch, base, sequence, length = _DATA_FIELDS.unpack_from(payload)
     except StructError:
         raise header_too_short(_DATA, payload) from None
     stop = _DATA_HEAD + length
     if stop != len(payload):
         records(payload, stop, NO_RECORDS)
     if not 0 < base <= sequence < base + MAX_WINDOW:
-        raise malformed(f"sequence should be at most {MAX_WINDOW - 1} above its base, not {sequence} of {base}", 19)
+        raise malformed(f"sequence should be at most {MAX_WINDOW - 1} above its base, not {sequence} of {base}", 27)
     if not 0 < epoch <= MAX_NUMBER or sequence > MAX_NUMBER:
-        raise malformed(f"epoch and sequence should be 1 to {MAX_NUMBER}, not {epoch} and {sequence}", 11)
+        raise malformed(f"epoch and sequence should be 1 to {MAX_NUMBER}, not {epoch} and {sequence}", 19)
     _check_inner(payload, _DATA_HEAD, stop)
     return Data(lane, epoch, base, sequence, payload[_DATA_HEAD:stop])
 
 
 def encode_ack(
+    route: int,
     scope: int,
     flags: int,
     id: int,  # noqa: A002
@@ -318,11 +329,11 @@ def encode_ack(
         raise unfit(
             f"epoch should be 0 for a stream, else 1 to {MAX_NUMBER}, not {epoch}; value at most that, not {value}"
         )
-    return pack(_ACK, Kind.ACK, scope, flags, id, epoch, value, len(content)) + content
+    return pack(_ACK, Kind.ACK, route, scope, flags, id, epoch, value, len(content)) + content
 
 
 def _decode_ack(payload: bytes) -> Ack | UnknownFrame:
-    _, kind, number, flags, about, epoch, value, length = unpack(_ACK, payload)
+    _, kind, _, number, flags, about, epoch, value, length = unpack(_ACK, payload)
     scope = _ACK_SCOPES.get(number)
     if scope is None:
         return UnknownFrame(kind)
@@ -330,9 +341,9 @@ def _decode_ack(payload: bytes) -> Ack | UnknownFrame:
     if stop != len(payload):
         records(payload, stop, NO_RECORDS)
     if not _is_epoch_of(scope, epoch):
-        raise malformed(f"epoch should be 0 for a stream, and 1 to {MAX_NUMBER} for a lane, not {epoch}", 13)
+        raise malformed(f"epoch should be 0 for a stream, and 1 to {MAX_NUMBER} for a lane, not {epoch}", 21)
     if value > MAX_NUMBER:
-        raise malformed(f"value should be at most {MAX_NUMBER}, not {value}", 21)
+        raise malformed(f"value should be at most {MAX_NUMBER}, not {value}", 29)
     if not length:
         return Ack(scope, flags, about, epoch, value)
     if scope is not Scope.LANE:
@@ -369,12 +380,12 @@ _DECODERS: Final[Mapping[int, Callable[[bytes], Frame]]] = {
 }
 
 
-def encode(frame: Frame) -> bytes:
+def encode(frame: Frame, route: int) -> bytes:
     """Give a frame's whole payload. Raises `ValueOutOfRange` or `PayloadTooLarge` for what no peer would take."""
     encoder = _ENCODERS.get(type(frame))
     if encoder is None:
         raise unfit(f"{type(frame).__name__} cannot be sent")
-    return encoder(*cast("tuple[Any, ...]", frame))
+    return encoder(route, *cast("tuple[Any, ...]", frame))
 
 
 def decode(payload: bytes) -> Frame:
@@ -383,8 +394,8 @@ def decode(payload: bytes) -> Frame:
     Raises `MalformedMessage` kinds: `UnknownRequiredRecord` for a frame of later days that we do not understand,
     any other for one that is wrong. `subject` tells whom to answer.
     """
-    if len(payload) < 3:
-        raise truncated("frame should have a kind", len(payload))
+    if len(payload) < _LEAST:
+        raise truncated("frame should have a kind and two addresses", len(payload))
     decoder = _DECODERS.get(payload[2])
     if decoder is None:
         return UnknownFrame(payload[2])
@@ -396,10 +407,18 @@ def subject(payload: bytes) -> tuple[Scope, int] | None:
 
     None if it belongs to none, or is too short to tell.
     """
-    if len(payload) < 11:
+    if len(payload) < _SUBJECT.size:
         return None
     scope = _SUBJECTS.get(payload[2])
-    return None if scope is None else (scope, _U64.unpack_from(payload, 3)[0])
+    return None if scope is None else (scope, _SUBJECT.unpack_from(payload)[0])
+
+
+def addresses(payload: bytes) -> tuple[int, int]:
+    """Return the instances that a frame is for (0 is all) and from (0 is wrong). Raises `Truncated`."""
+    try:
+        return _ADDRESSES.unpack_from(payload)
+    except StructError:
+        raise truncated("frame should have a kind and two addresses", len(payload)) from None
 
 
 def _check_scope(scope: int) -> None:

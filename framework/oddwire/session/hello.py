@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from oddwire.errors import PayloadTooLarge
 from oddwire.proto.primitives import build_tlv_stream, tu_encode
 from oddwire.session.basics import MAX_EXTENSIONS, MAX_HELLO, MAX_VERSIONS, is_version
-from oddwire.session.kinds import Hello, Kind, Spoken
+from oddwire.session.kinds import MAX_STORES, Hello, HelloFlag, Kind, Spoken
 from oddwire.session.layout import malformed, pack, records, truncated, unfit, unpack
 
 __all__ = [
@@ -32,24 +32,34 @@ MAX_STRANGE: Final = 32
 MAX_KEPT_VERSIONS: Final = 16
 """Versions that are kept of an extension of a peer; the highest one in common is found among all."""
 
-_HELLO = Struct(">HBBBBQI")
+_HELLO = Struct(">HBQBBBQI")
 
 _NAME = re.compile(r"[\x21-\x7e]{1,255}")
 
-_ASSEMBLES, _REQUESTS = 1, 3
+_ASSEMBLES, _REQUESTS, _STORES = 1, 3, 5
 _RECORDS: Final[Mapping[int, int]] = {_ASSEMBLES: 8, _REQUESTS: 4}
+_VALUES: Final[Mapping[int, bytes | None]] = {_STORES: None}
+
+_BOTH = int(HelloFlag.ANSWER | HelloFlag.LEAVING)
+_FROM = 0xFFFFFFFF  # the half of a route that says whom it is from
 
 
 def encode_hello(
+    route: int,
     flags: int,
     lowest: int,
     highest: int,
-    instance: int,
+    program: int,
     extensions: Iterable[Spoken] = (),
     assembles: int | None = None,
     requests: int | None = None,
+    stores: Collection[int] = (),
 ) -> bytes:
     """Give a hello's payload. Raises `ValueOutOfRange`, also for extensions or types that do not ascend."""
+    if not route & _FROM:
+        raise unfit("hello should be from an instance, which is never 0")
+    if flags & _BOTH == _BOTH:
+        raise unfit("hello that wants an answer should not leave")
     if not 1 <= lowest <= highest:
         raise unfit(f"hello speaks versions from 1 on, the lowest first, not {lowest} to {highest}")
     content = bytearray()
@@ -82,17 +92,22 @@ def encode_hello(
         records.append((_ASSEMBLES, tu_encode(assembles, 8)))
     if requests is not None:
         records.append((_REQUESTS, tu_encode(requests, 4)))
-    head = pack(_HELLO, Kind.HELLO, flags, lowest, highest, instance, len(content))
+    if stores:
+        records.append((_STORES, _encode_stores(stores)))
+    head = pack(_HELLO, Kind.HELLO, route, flags, lowest, highest, program, len(content))
     return head + content + build_tlv_stream(records)
 
 
 def decode_hello(payload: bytes) -> Hello:
     """Read a hello's payload. Raises `MalformedMessage`."""
-    _, _, flags, lowest, highest, instance, length = unpack(_HELLO, payload)
+    _, _, _, flags, lowest, highest, program, length = unpack(_HELLO, payload)
     stop = _HELLO.size + length
-    told = records(payload, stop, _RECORDS)
+    values = dict(_VALUES)
+    told = records(payload, stop, _RECORDS, values)
+    if flags & _BOTH == _BOTH:
+        raise malformed("hello that wants an answer should not leave", 11)
     if not 1 <= lowest <= highest:
-        raise malformed(f"hello's versions should be 1 or more, the lowest first, not {lowest} to {highest}", 4)
+        raise malformed(f"hello's versions should be 1 or more, the lowest first, not {lowest} to {highest}", 12)
     if length > MAX_HELLO:
         raise malformed(f"hello's extensions take {length} bytes; {MAX_HELLO} are allowed", _HELLO.size - 4)
     extensions: list[Spoken] = []
@@ -111,7 +126,28 @@ def decode_hello(payload: bytes) -> Hello:
         extensions.append(Spoken(name, versions, types))
     if len(extensions) > MAX_EXTENSIONS:
         raise malformed(f"hello has {len(extensions)} extensions; {MAX_EXTENSIONS} are allowed", _HELLO.size)
-    return Hello(flags, lowest, highest, instance, tuple(extensions), told.get(_ASSEMBLES), told.get(_REQUESTS))
+    stores = _decode_stores(values[_STORES], stop)
+    return Hello(flags, lowest, highest, program, tuple(extensions), told.get(_ASSEMBLES), told.get(_REQUESTS), stores)
+
+
+def _encode_stores(stores: Collection[int]) -> bytes:
+    if len(stores) > MAX_STORES:
+        raise unfit(f"hello should have at most {MAX_STORES} stores, not {len(stores)}")
+    try:
+        return Struct(f">{len(stores)}Q").pack(*stores)
+    except StructError:
+        raise unfit(f"store's number should fit 64 bits: {tuple(stores)}") from None
+
+
+def _decode_stores(value: bytes | None, offset: int) -> tuple[int, ...]:
+    if value is None:
+        return ()
+    count, rest = divmod(len(value), 8)
+    if rest or not 1 <= count <= MAX_STORES:
+        raise malformed(
+            f"hello's stores should be 1 to {MAX_STORES} numbers of 8 bytes, not {len(value)} bytes", offset
+        )
+    return Struct(f">{count}Q").unpack(value)
 
 
 def _decode_versions(payload: bytes, at: int, stop: int) -> tuple[tuple[str, ...], int]:
@@ -183,22 +219,19 @@ def negotiate(ours: Hello, theirs: Hello) -> Agreement | None:
 def digest(ours: Hello, theirs: Hello) -> Mapping[str, Spoken]:
     """Return what to keep of a peer's extensions while it is connected, by name: a hello can say far more than is used.
 
-    That is, of extensions that we speak, the types that we know; of others up to `MAX_STRANGE` without their types; of
-    all of them up to `MAX_KEPT_VERSIONS` versions.
+    That is, the extensions that we speak and up to `MAX_STRANGE` others, those first that take a type of ours under
+    another name; of each up to `MAX_KEPT_VERSIONS` versions, and of its types those that one of our extensions has.
     """
-    known = {spoken.name: frozenset(spoken.types) for spoken in ours.extensions}
-    kept: dict[str, Spoken] = {}
-    strange = 0
-    for name, versions, types in theirs.extensions:
-        if name in known:
-            common = known[name]
-            kept[name] = Spoken(
-                name, versions[:MAX_KEPT_VERSIONS], (*(number for number in types if number in common),)
-            )
-        elif strange < MAX_STRANGE:
-            strange += 1
-            kept[name] = Spoken(name, versions[:MAX_KEPT_VERSIONS], ())
-    return kept
+    known = {spoken.name for spoken in ours.extensions}
+    common = {number for spoken in ours.extensions for number in spoken.types}
+    found = [
+        Spoken(name, versions[:MAX_KEPT_VERSIONS], (*(number for number in types if number in common),))
+        for name, versions, types in theirs.extensions
+    ]
+    strange = [spoken for spoken in found if spoken.name not in known]
+    strange.sort(key=lambda spoken: not spoken.types)
+    kept = known.union(spoken.name for spoken in strange[:MAX_STRANGE])
+    return {spoken.name: spoken for spoken in found if spoken.name in kept}
 
 
 def highest_common(ours: Collection[str], theirs: Collection[str]) -> str | None:

@@ -14,6 +14,7 @@ __all__ = [
     "MAX_EXTENSIONS",
     "MAX_HELLO",
     "MAX_NUMBER",
+    "MAX_STORES",
     "MAX_TEXT",
     "MAX_WINDOW",
     "MIN_PIECE",
@@ -43,29 +44,31 @@ __all__ = [
 
 MAX_NUMBER: Final = 2**62 - 1
 """The greatest epoch, sequence, credit and ack: the sum of two fits 63 bits, as databases and languages have them."""
+MAX_STORES: Final = 32
+"""Stores in a hello."""
 MAX_TEXT: Final = 1000
 """Bytes in the longest text of a failure or refusal, in UTF-8."""
 MAX_WINDOW: Final = 1024
 """Sequences of a lane that may be under way at once, from its base on."""
 MIN_PIECE: Final = 1024
 """Bytes in the smallest piece of a transfer, its last one aside."""
-FRAGMENT_OVERHEAD: Final = 29
+FRAGMENT_OVERHEAD: Final = 37
 """Bytes of a fragment that are not its piece."""
 DEFAULT_REQUESTS: Final = 16
 """Requests that a peer handles at once if its hello does not say."""
 
 
 class Kind(IntEnum):
-    """What a frame is: its third byte."""
+    """What a frame is: its third byte. 1 to 8 were kinds of a draft, whose frames had no addresses."""
 
-    HELLO = 1
-    FRAGMENT = 2
-    REQUEST = 3
-    REPLY = 4
-    FAILURE = 5
-    CANCEL = 6
-    DATA = 7
-    ACK = 8
+    HELLO = 9
+    FRAGMENT = 10
+    REQUEST = 11
+    REPLY = 12
+    FAILURE = 13
+    CANCEL = 14
+    DATA = 15
+    ACK = 16
 
 
 class Scope(IntEnum):
@@ -110,6 +113,8 @@ class HelloFlag(IntEnum):
 
     ANSWER = 1
     """An answer is wanted."""
+    LEAVING = 2
+    """The instance ends, and sends and answers nothing more."""
 
 
 class ReplyFlag(IntEnum):
@@ -128,7 +133,7 @@ class AckFlag(IntEnum):
     """Send again from the value after this one."""
 
 
-# Frames -----------------------------------------------------------------------------------------------
+# Frames; their addresses are kept apart ---------------------------------------------------------------
 
 
 def _brief(frame: tuple[object, ...]) -> str:
@@ -147,20 +152,23 @@ class Spoken(NamedTuple):
 
 
 class Hello(NamedTuple):
-    """What a peer is and speaks.
+    """What a program behind a node is and speaks.
 
-    ``lowest`` to ``highest`` are the versions of this protocol, ``instance`` is another number after every start,
-    ``extensions`` ascend by name. ``assembles`` is the size in bytes of the largest payload it puts together of
-    fragments, None if it takes none; ``requests`` how many requests it handles at once, None for `DEFAULT_REQUESTS`.
+    ``flags`` are of `HelloFlag`, ``lowest`` to ``highest`` the versions of this protocol. ``program`` is the same after
+    every start, ``extensions`` ascend by name. ``assembles`` is the size in bytes of the largest payload it puts
+    together of fragments, None if it takes none; ``requests`` how many requests it handles at once, None for
+    `DEFAULT_REQUESTS`. ``stores`` are the numbers of what remembers its reliable messages; none if it does not say. Its
+    instance is the address that the frame is from.
     """
 
     flags: int
     lowest: int
     highest: int
-    instance: int
+    program: int
     extensions: tuple[Spoken, ...] = ()
     assembles: int | None = None
     requests: int | None = None
+    stores: tuple[int, ...] = ()
 
 
 class Fragment(NamedTuple):

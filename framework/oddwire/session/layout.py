@@ -30,29 +30,38 @@ __all__ = [
 ]
 
 _REFUSAL = Struct(">QHH")
-_ACK_ROOM = MAX_MESSAGE - 33  # bytes of one payload that an ack leaves for refusals
+_ACK_ROOM = MAX_MESSAGE - 41  # bytes of one payload that an ack leaves for refusals
+
+_ROUTES: Final = 1 << 64
 
 NO_RECORDS: Final[Mapping[int, int]] = {}
 """For frames with no record of their own yet."""
 
 
-def pack(header: Struct, kind: Kind, *values: int) -> bytes:
+def pack(header: Struct, kind: Kind, route: int, *values: int) -> bytes:
     """Write a header. Raises `ValueOutOfRange`."""
     try:
-        return header.pack(SESSION_TYPE, kind, *values)
+        return header.pack(SESSION_TYPE, kind, route, *values)
     except StructError as error:
+        if not 0 <= route < _ROUTES:
+            raise unfit(f"route should be two addresses of 32 bits each, not {route}") from None
         raise unfit(f"{kind.name.lower()}'s header does not hold {values}: {error}") from None
 
 
 def unpack(header: Struct, payload: bytes) -> tuple[int, ...]:
-    """Read a header, type and kind included. Raises `Truncated`."""
+    """Read a header, with type, kind and route. Raises `Truncated`."""
     if len(payload) < header.size:
         raise header_too_short(header, payload)
     return header.unpack_from(payload)
 
 
-def records(payload: bytes, stop: int, known: Mapping[int, int]) -> Mapping[int, int]:
-    """Read the records after the content, which ends at ``stop``; those ``known`` are integers of so many bytes."""
+def records(
+    payload: bytes, stop: int, known: Mapping[int, int], values: dict[int, bytes | None] | None = None
+) -> Mapping[int, int]:
+    """Read the records after the content, which ends at ``stop``; those ``known`` are integers of so many bytes.
+
+    ``values`` are records of other shapes: those of them that are there are put into it as they are.
+    """
     if stop > len(payload):
         raise truncated(f"content ends {stop - len(payload)} bytes after the frame, by its length", len(payload))
     told: dict[int, int] = {}
@@ -60,6 +69,8 @@ def records(payload: bytes, stop: int, known: Mapping[int, int]) -> Mapping[int,
         for record, start, end in parse_tlv_stream(payload, stop):
             if record in known:
                 told[record], _ = tu_decode(payload, known[record], start, end)
+            elif values is not None and record in values:
+                values[record] = payload[start:end]
             elif record % 2 == 0:
                 raise UnknownRequiredRecord(f"{kind_name(payload)} has unknown even TLV record {record}", offset=start)
     except MalformedMessage as error:
