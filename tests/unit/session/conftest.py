@@ -18,6 +18,7 @@ from oddwire.session.frames import Ack, Data, Hello, Refusal, Request, decode, e
 from oddwire.session.inbox import Inbox
 from oddwire.session.limits import Allowance, Limits
 from oddwire.session.link import Link
+from oddwire.session.peer import PeerSession
 from oddwire.session.outbox import Outbox
 from oddwire.session.requests import Handling
 from oddwire.session.routes import Loss
@@ -254,8 +255,11 @@ class RecordingHost:
     def ack_received(self, link: Link, ack: Ack) -> bool:
         return True
 
-    def ticked(self, link: Link, now: float) -> None:
-        self.ticks.append((link.node_id, now))
+    def session_ended(self, link: Link) -> None:
+        self.told.append(("ended", link.node_id, link.instance))
+
+    def ticked(self, peer: PeerSession, now: float) -> None:
+        self.ticks.append((peer.node_id, now))
 
     def malformed(self, node_id: NodeId, payload: bytes, error: MalformedMessage) -> None:
         self.told.append(("malformed", node_id, payload))
@@ -288,15 +292,22 @@ class Stage:
     def __init__(self, **options: Any) -> None:
         self.host = RecordingHost()
         self.transport = ScriptedTransport()
-        self.session = Session(self.host, self.transport, instance=7, **options)
+        self.session = Session(self.host, self.transport, instance=7, program=70, **options)
 
-    async def connect(self, node_id: NodeId = ALICE) -> Link:
+    async def connect(self, node_id: NodeId = ALICE) -> PeerSession:
         if self.transport.manifest is None:
             await self.transport.open(Manifest(), RecordingSink())
         self.transport.connect_peer(node_id)
-        link = self.session.peer_connected(node_id)
+        peer = self.session.peer_connected(node_id)
         await self.idle()
-        return link
+        return peer
+
+    def say(self, frame: Any, instance: int = 1, to: int = 7, node_id: NodeId = ALICE) -> None:
+        """Have a program of a peer send a frame."""
+        self.hear(encode(frame, to << 32 | instance), node_id)
+
+    def hear(self, payload: bytes, node_id: NodeId = ALICE) -> None:
+        self.session.peers[node_id].receive(payload)
 
     async def idle(self) -> None:
         for _ in range(10):
@@ -306,12 +317,12 @@ class Stage:
         return [decode(payload) for peer, payload in self.transport.sent if peer == node_id]
 
     async def meet(self, **more: Any) -> Link:
-        """Connect the first peer, which says hello."""
-        link = await self.connect()
-        link.receive(encode(Hello(0, 1, 1, instance=1, **more)))
+        """Connect the first peer, one program of which says hello."""
+        peer = await self.connect()
+        self.say(Hello(0, 1, 1, program=10, **more))
         await self.idle()
         self.transport.sent.clear()
-        return link
+        return peer.links[1]
 
 
 @pytest.fixture

@@ -27,6 +27,8 @@ from oddwire.testing import RecordingSink
 from oddwire.transports.base import Manifest, NodeId
 
 ALICE = NodeId("02" + "aa" * 32)
+ROUTE = 7 << 32 | 1
+"""Of what the peer's program sends us."""
 
 
 async def test_frames_sent_without_waiting_keep_their_order(stage: Any) -> None:
@@ -34,7 +36,7 @@ async def test_frames_sent_without_waiting_keep_their_order(stage: Any) -> None:
     link = await stage.meet()
     stage.transport.stick()
     for number in range(50):
-        link.post(encode(Cancel(Scope.REQUEST, number)))
+        link.post(encode(Cancel(Scope.REQUEST, number), link.route))
     await stage.idle()
     stage.transport.stuck.set()
     await stage.idle()
@@ -51,18 +53,19 @@ async def test_whoever_waits_for_a_session_sends_after_our_hello(stage: Any) -> 
 
     async def ask() -> None:
         async with asyncio.timeout(30):
-            while ALICE not in stage.session.links or not stage.session.links[ALICE].ready:
+            while ALICE not in stage.session.peers or not stage.session.peers[ALICE].ready:
                 await asyncio.sleep(0)
-        await stage.session.links[ALICE].send(encode(Cancel(Scope.REQUEST, 1)))
+        link = stage.session.peers[ALICE].links[1]
+        await link.send(encode(Cancel(Scope.REQUEST, 1), link.route))
 
     asking = asyncio.create_task(ask())
     await stage.idle()
-    link = stage.session.peer_connected(ALICE)
-    link.receive(encode(Hello(HelloFlag.ANSWER, 1, 1, instance=1)))
+    peer = stage.session.peer_connected(ALICE)
+    stage.say(Hello(HelloFlag.ANSWER, 1, 1, program=10))
     await asking
     await stage.idle()
     assert [type(frame) for frame in stage.sent()] in ([Hello, Cancel, Hello], [Hello, Hello, Cancel])
-    assert link.spoken == {}
+    assert peer.links[1].spoken == {}
     stage.session.close()
 
 
@@ -70,7 +73,7 @@ async def test_frames_for_a_peer_that_goes_are_dropped(stage: Any) -> None:
     stage = stage()
     link = await stage.meet()
     stage.transport.lose_peer(ALICE)  # before the session hears of it
-    link.post(encode(Cancel(Scope.REQUEST, 1)))
+    link.post(encode(Cancel(Scope.REQUEST, 1), link.route))
     await stage.idle()
     assert stage.host.tasks == set()
     stage.session.close()
@@ -81,7 +84,7 @@ async def test_frames_of_one_connection_do_not_go_out_on_the_next(stage: Any) ->
     link = await stage.meet()
     stage.transport.stick()
     for number in range(3):
-        link.post(encode(Cancel(Scope.REQUEST, number)))
+        link.post(encode(Cancel(Scope.REQUEST, number), link.route))
     await stage.idle()
     stage.transport.lose_peer(ALICE)
     stage.session.peer_disconnected(ALICE, "gone")
@@ -97,8 +100,8 @@ async def test_frames_of_one_connection_do_not_go_out_on_the_next(stage: Any) ->
 async def test_a_request_goes_to_the_host_with_its_place(stage: Any) -> None:
     stage = stage(limits=Limits(requests=1))
     link = await stage.meet()
-    link.receive(encode(Request(1, 0, b"\x8c\x01one")))
-    link.receive(encode(Request(2, 0, b"\x8c\x01two")))
+    stage.say(Request(1, 0, b"\x8c\x01one"))
+    stage.say(Request(2, 0, b"\x8c\x01two"))
     await stage.idle()
     assert [what[2].content for what in stage.host.told if what[0] == "request"] == [b"\x8c\x01one"]
     [refusal] = stage.sent()
@@ -111,21 +114,21 @@ async def test_handlers_that_take_their_time_to_end_count_too(stage: Any) -> Non
     stage = stage(limits=Limits(requests=2))
     link = await stage.meet()
     link.working = 4  # as the host says: cancelled, all of them, and not over
-    link.receive(encode(Request(1, 0, b"\x8c\x01")))
+    stage.say(Request(1, 0, b"\x8c\x01"))
     await stage.idle()
     assert [frame.code for frame in stage.sent()] == [Code.QUOTA]
     link.working = 3
-    link.receive(encode(Request(1, 0, b"\x8c\x01")))
+    stage.say(Request(1, 0, b"\x8c\x01"))
     assert [what for what in stage.host.told if what[0] == "request"] != []
     stage.session.close()
 
 
 async def test_whole_messages_and_frames_come_out_of_fragments(stage: Any) -> None:
     stage = stage()
-    link = await stage.meet()
-    for transfer, payload in enumerate((b"\x8c\x01" + bytes(2000), encode(Request(5, 0, b"\x8c\x01" + bytes(2000))))):
+    await stage.meet()
+    for transfer, payload in enumerate((b"\x8c\x01" + bytes(2000), encode(Request(5, 0, b"\x8c\x01" + bytes(2000)), ROUTE))):
         for piece, start in enumerate(range(0, len(payload), 1024)):
-            link.receive(encode(Fragment(transfer, len(payload), 1024, piece, payload[start : start + 1024])))
+            stage.say(Fragment(transfer, len(payload), 1024, piece, payload[start : start + 1024]))
     assert [what[0] for what in stage.host.told[1:]] == ["message", "request"]
     assert stage.host.told[1][2] == b"\x8c\x01" + bytes(2000)
     assert stage.host.told[2][2].content == b"\x8c\x01" + bytes(2000)
@@ -136,7 +139,7 @@ async def test_whole_messages_and_frames_come_out_of_fragments(stage: Any) -> No
 async def test_a_peer_that_goes_leaves_nothing_behind(stage: Any) -> None:
     stage = stage()
     link = await stage.meet(assembles=1 << 20)
-    link.receive(encode(Fragment(0, 3000, 1024, 0, b"\x8c\x01" + bytes(1022))))
+    stage.say(Fragment(0, 3000, 1024, 0, b"\x8c\x01" + bytes(1022)))
     assert stage.session.budget.held > 0
     asked = asyncio.create_task(link.calls.ask(b"\x8c\x01", None))
     await stage.idle()
@@ -162,9 +165,9 @@ async def test_who_sends_much_of_what_is_good_for_nothing_is_read_later(stage: A
     stage = stage(limits=Limits(faults_per_second=1))
     link = await stage.meet()
     for _ in range(10):
-        link.receive(encode(frame))
+        stage.say(frame)
     assert ("throttle", ALICE) not in stage.host.told
-    link.receive(encode(frame))
+    stage.say(frame)
     assert ("throttle", ALICE) in stage.host.told
     assert stage.session.counters.throttled == {"faults_per_second": 1}
     stage.session.close()
@@ -172,31 +175,10 @@ async def test_who_sends_much_of_what_is_good_for_nothing_is_read_later(stage: A
 
 async def test_many_hellos_are_too_many(stage: Any) -> None:
     stage = stage(limits=Limits(faults_per_second=1))
-    link = await stage.meet()
-    for number in range(30):
-        link.receive(encode(Hello(0, 1, 1, instance=number)))
+    await stage.meet()
+    for number in range(1, 100):
+        stage.say(Hello(0, 1, 1, program=number), instance=number)
     assert ("throttle", ALICE) in stage.host.told
-    stage.session.close()
-
-
-async def test_two_programs_of_one_node_are_told_from_one_that_restarts(
-    stage: Any, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Each answers hellos for itself, so that their numbers alternate."""
-    caplog.set_level(logging.INFO, "oddwire.session")
-    stage = stage()
-    link = await stage.meet()
-    for number in (1, 2, 1, 2, 1):
-        link.receive(encode(Hello(0, 1, 1, instance=number)))
-    told = [(record.levelname, record.getMessage()) for record in caplog.records]
-    two = (
-        "has two programs that speak for it, two plugins of one node say: requests and reliable messages between it "
-        "and us will fail; all its extensions should be in one plugin"
-    )
-    assert told == [
-        ("INFO", f"{ALICE} has restarted: what was under way with it is over"),
-        ("WARNING", f"{ALICE} {two}"),
-    ]
     stage.session.close()
 
 
@@ -204,14 +186,14 @@ async def test_what_is_ignored_is_counted_and_told(stage: Any, caplog: pytest.Lo
     caplog.set_level(logging.DEBUG, "oddwire.session")
     stage = stage()
     link = await stage.connect()
-    link.receive(encode(Cancel(Scope.REQUEST, 1)))
-    link.receive(encode(Hello(0, 1, 1, instance=1)))
+    stage.say(Cancel(Scope.REQUEST, 1))
+    stage.say(Hello(0, 1, 1, program=10))
     await stage.idle()
     for frame in (Cancel(Scope.REQUEST, 1), Reply(5, 0, b"\x80\x01"), Ack(Scope.REQUEST, 0, 9, 0, 1)):
-        link.receive(encode(frame))
+        stage.say(frame)
     assert link.session.counters.dropped == {"frames": 4}
     assert [r.getMessage() for r in caplog.records if "is ignored" in r.getMessage()] == [
-        f"a frame outside of a session from {link.node_id} is ignored",
+        f"a frame outside of a session from {ALICE} is ignored",
         f"a cancel of nothing that is under way from {link.node_id} is ignored",
         f"a reply that nobody waits for from {link.node_id} is ignored",
         f"credit for no stream from {link.node_id} is ignored",
@@ -221,6 +203,6 @@ async def test_what_is_ignored_is_counted_and_told(stage: Any, caplog: pytest.Lo
 async def test_requests_whose_caller_goes_are_counted(stage: Any) -> None:
     scene = stage()
     link = await scene.meet()
-    link.receive(encode(Request(1, 0, b"\x80\x01")))
+    scene.say(Request(1, 0, b"\x80\x01"))
     scene.session.peer_disconnected(link.node_id, "gone")
     assert scene.session.counters.dropped == {"abandoned": 1}

@@ -1,0 +1,287 @@
+"""Several programs behind one peer, and several of our own: what each session keeps to itself."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+import pytest
+
+from oddwire.errors import ConnectionClosed
+from oddwire.session.frames import (
+    Cancel,
+    Code,
+    Failure,
+    Fragment,
+    Hello,
+    HelloFlag,
+    Reply,
+    Request,
+    Scope,
+    Spoken,
+    addresses,
+    encode,
+)
+from oddwire.session.limits import Limits
+from oddwire.transports.base import NodeId
+
+ALICE = NodeId("02" + "aa" * 32)
+
+
+def speaks(*names: str, types: tuple[int, ...] = ()) -> tuple[Spoken, ...]:
+    return tuple(Spoken(name, ("1",), types) for name in sorted(names))
+
+
+OURS = (*speaks("quote", types=(0x8C01, 0x8C03)), *speaks("chat", types=(0x8C11,)))
+
+
+def routes(stage: Any) -> list[tuple[int, int]]:
+    return [addresses(payload) for _, payload in stage.transport.sent]
+
+
+async def two(stage: Any) -> tuple[Any, Any, Any]:
+    """Meet a peer with two programs, 1 and 2, numbers 10 and 20; 1 speaks quote and 2 chat."""
+    peer = await stage.connect()
+    stage.say(Hello(0, 1, 1, 10, speaks("quote", types=(0x8C01,))), 1)
+    stage.say(Hello(0, 1, 1, 20, speaks("chat")), 2)
+    await stage.idle()
+    stage.transport.sent.clear()
+    return peer, peer.links[1], peer.links[2]
+
+
+async def test_greets_all_programs_and_answers_each_by_itself(stage: Any) -> None:
+    stage = stage()
+    await stage.connect()
+    assert routes(stage) == [(0, 7)]
+    stage.say(Hello(HelloFlag.ANSWER, 1, 1, 10), 1, to=0)
+    stage.say(Hello(HelloFlag.ANSWER, 1, 1, 20), 2, to=7)
+    stage.say(Hello(HelloFlag.ANSWER, 1, 1, 30), 3, to=8)  # which is not us
+    await stage.idle()
+    assert routes(stage) == [(0, 7), (1, 7), (2, 7)]
+    assert [frame.flags for frame in stage.sent()] == [1, 0, 0]
+    assert [what[0] for what in stage.host.told] == ["hello", "hello"]
+    stage.session.close()
+
+
+async def test_each_program_has_ids_of_its_own(stage: Any) -> None:
+    stage = stage()
+    _, one, other = await two(stage)
+    asked = [asyncio.create_task(link.calls.ask(b"\x8c\x01", None)) for link in (one, other)]
+    await stage.idle()
+    ids = {route[0]: frame.id for route, frame in zip(routes(stage), stage.sent(), strict=True)}
+    stage.say(Reply(ids[1], 0, b"\x8c\x03of another"), 2)  # an id that is open, with another program
+    stage.say(Reply(ids[2], 0, b"\x8c\x03two"), 2)
+    stage.say(Failure(Scope.REQUEST, ids[1], Code.REFUSED, "no"), 1)
+    assert await asked[1] == b"\x8c\x03two"
+    with pytest.raises(Exception, match="no"):
+        await asked[0]
+    for instance in (1, 2):  # the same id, and both are handled
+        stage.say(Request(5, 0, b"\x8c\x01"), instance)
+    assert [link.asking.is_open(5) for link in (one, other)] == [True, True]
+    stage.say(Cancel(Scope.REQUEST, 5), 2)
+    assert [link.asking.is_open(5) for link in (one, other)] == [True, False]
+    assert stage.session.counters.dropped == {"frames": 1}
+    stage.session.close()
+
+
+async def test_transfers_of_several_programs_do_not_mix(stage: Any) -> None:
+    stage = stage()
+    await two(stage)
+    whole = {number: encode(Request(9, 0, b"\x8c\x01" + bytes([number]) * 2000), 7 << 32 | number) for number in (1, 2)}
+    for piece, start in enumerate(range(0, len(whole[1]), 1024)):
+        for number in (1, 2):
+            content = whole[number][start : start + 1024]
+            stage.say(Fragment(4, len(whole[number]), 1024, piece, content), number)
+    requests = [what[2].content for what in stage.host.told if what[0] == "request"]
+    assert requests == [b"\x8c\x01" + bytes([number]) * 2000 for number in (1, 2)]
+    stage.session.close()
+
+
+async def test_a_frame_in_fragments_of_another_program_is_refused(stage: Any) -> None:
+    stage = stage()
+    await two(stage)
+    payload = encode(Request(9, 0, b"\x8c\x01" + bytes(2000)), 7 << 32 | 2)
+    stage.say(Fragment(4, len(payload), 1024, 0, payload[:1024]), 1)
+    await stage.idle()
+    [failure] = stage.sent()
+    assert (failure.scope, failure.id, failure.code) == (Scope.TRANSFER, 4, Code.MALFORMED)
+    assert "other addresses than its fragments" in failure.text
+    stage.session.close()
+
+
+async def test_a_restart_ends_what_was_under_way_with_that_program_alone(stage: Any) -> None:
+    stage = stage()
+    peer, one, other = await two(stage)
+    asked = [asyncio.create_task(link.calls.ask(b"\x8c\x01", None)) for link in (one, other)]
+    await stage.idle()
+    stage.say(Request(5, 0, b"\x8c\x01"), 1)
+    stage.say(Request(5, 0, b"\x8c\x01"), 2)
+    stage.say(Hello(HelloFlag.ANSWER, 1, 1, 10, speaks("quote")), 3)
+    with pytest.raises(ConnectionClosed, match="the peer has restarted"):
+        await asked[0]
+    assert not asked[1].done()
+    assert one.closed
+    assert not one.asking.is_open(5)
+    assert other.asking.is_open(5)
+    assert list(peer.links) == [2, 3]
+    assert ("ended", ALICE, 1) in stage.host.told
+    with pytest.raises(ConnectionClosed, match="the peer has restarted"):
+        _ = one.calls
+    stage.say(Reply(1, 0, b"\x8c\x03late"), 1)
+    assert stage.session.counters.dropped == {"abandoned": 1, "frames": 1}
+    asked[1].cancel()
+    stage.session.close()
+
+
+async def test_a_program_that_leaves_ends_its_own_session(stage: Any) -> None:
+    stage = stage()
+    peer, one, other = await two(stage)
+    asked = asyncio.create_task(one.calls.ask(b"\x8c\x01", None))
+    await stage.idle()
+    stage.transport.sent.clear()
+    stage.say(Hello(HelloFlag.LEAVING, 1, 1, 10), 1, to=0)
+    with pytest.raises(ConnectionClosed, match="its program has ended"):
+        await asked
+    await stage.idle()
+    assert stage.sent() == []
+    assert list(peer.links.values()) == [other]
+    assert peer.waiting  # another may come in its place
+    stage.say(Hello(HelloFlag.LEAVING, 1, 1, 30), 9, to=0)  # whom nobody knew
+    assert list(peer.links.values()) == [other]
+    stage.session.close()
+
+
+async def test_two_programs_of_one_number_are_two_once_both_have_spoken(
+    stage: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "oddwire.session")
+    stage = stage()
+    peer = await stage.connect()
+    for instance in (1, 2, 1, 2, 1):
+        stage.say(Hello(0, 1, 1, 10), instance)
+    assert sorted(peer.links) == [1, 2]
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        ("INFO", f"a program of {ALICE} has restarted: what was under way with it is over"),
+        ("WARNING", f"two programs speak for {ALICE} under one number, {10:016x}: their node should tell them apart"),
+    ]
+    stage.session.close()
+
+
+async def test_asks_the_program_that_names_the_extension_and_type(stage: Any) -> None:
+    stage = stage(spoken=OURS)
+    peer, one, other = await two(stage)
+    assert peer.speaker(["quote"], 0x8C01) is one
+    assert peer.speaker(["chat"], 0x8C11) is other
+    assert peer.speaker(["market"], 0x8C21) is None
+    assert peer.speaker(["market"], 0x8C01) is one  # it lists the type, under another name
+    assert peer.only() is None
+    stage.say(Hello(0, 1, 1, 5, speaks("quote")), 3)  # of a lesser number, without the type
+    assert peer.speaker(["quote"], 0x8C01) is one
+    assert peer.speaker(["quote"], 0x8C03) is peer.links[3]
+    stage.say(Hello(0, 1, 1, 4, speaks("quote", types=(0x8C01,))), 4)
+    assert peer.speaker(["quote"], 0x8C01) is peer.links[4]
+    assert peer.version_of("quote") == "1"
+    assert peer.extensions() == {"quote": ("1",), "chat": ("1",)}
+    stage.session.close()
+
+
+async def test_who_waits_for_a_program_hears_when_it_comes(stage: Any) -> None:
+    stage = stage(spoken=OURS, hello_wait=1000)
+    peer = await stage.connect()
+    stage.say(Hello(0, 1, 1, 10, speaks("chat")), 1)
+
+    async def find() -> Any:
+        while (link := peer.speaker(["quote"], 0x8C01)) is None and peer.waiting:
+            await peer.change()
+        return link
+
+    finding = [asyncio.create_task(find()) for _ in range(3)]
+    await stage.idle()
+    finding.pop().cancel()  # nobody else notices
+    await stage.idle()
+    stage.say(Hello(0, 1, 1, 20, speaks("quote")), 2)
+    assert await asyncio.gather(*finding) == [peer.links[2]] * 2
+    stage.session.close()
+
+
+async def test_frames_for_other_programs_of_our_node_are_no_faults_where_there_are_some(stage: Any) -> None:
+    stage = stage(limits=Limits(faults_per_second=1))
+    stage.transport.shared = True
+    await two(stage)
+    for _ in range(100):
+        stage.say(Request(5, 0, b"\x8c\x01"), 1, to=8)
+        stage.say(Hello(0, 1, 1, 50), 5, to=8)
+    await stage.idle()
+    assert stage.sent() == []
+    assert stage.session.counters.dropped == {}
+    assert ("throttle", ALICE) not in stage.host.told
+    stage.session.close()
+
+
+async def test_who_takes_us_for_one_it_knows_is_greeted_but_seldom(stage: Any) -> None:
+    stage = stage()
+    await two(stage)
+    for _ in range(3):
+        stage.say(Request(5, 0, b"\x8c\x01"), 9)
+    await stage.idle()
+    assert routes(stage) == [(9, 7)]
+    [hello] = stage.sent()
+    assert hello.flags == HelloFlag.ANSWER
+    stage.session.close()
+
+
+async def test_programs_of_a_peer_are_limited_and_those_with_work_stay(stage: Any) -> None:
+    stage = stage(limits=Limits(programs=3))
+    peer = await stage.connect()
+    for instance in (1, 2, 3):
+        stage.say(Hello(0, 1, 1, 10 * instance), instance)
+    stage.say(Request(5, 0, b"\x8c\x01"), 1)
+    stage.say(Cancel(Scope.REQUEST, 1), 2)  # it is heard of last
+    stage.say(Hello(0, 1, 1, 40), 4)
+    assert sorted(peer.links) == [1, 2, 4]
+    for instance in (2, 4):
+        stage.say(Request(5, 0, b"\x8c\x01"), instance)
+    stage.say(Hello(HelloFlag.ANSWER, 1, 1, 50), 5)
+    assert sorted(peer.links) == [1, 2, 4]
+    assert stage.session.counters.refused == {"programs": 1}
+    stage.session.close()
+
+
+async def test_requests_of_all_programs_of_a_peer_are_limited(stage: Any) -> None:
+    stage = stage(limits=Limits(requests=2, faults_per_second=1e6))
+    await stage.connect()
+    for instance in range(1, 7):
+        stage.say(Hello(0, 1, 1, instance), instance)
+    await stage.idle()
+    stage.transport.sent.clear()
+    for instance in range(1, 7):
+        for number in range(2):
+            stage.say(Request(number, 0, b"\x8c\x01"), instance)
+    await stage.idle()
+    assert len([what for what in stage.host.told if what[0] == "request"]) == 8
+    assert [frame.code for frame in stage.sent()] == [Code.QUOTA] * 4
+    stage.session.close()
+
+
+async def test_new_stores_are_told_of_once(stage: Any) -> None:
+    stage = stage(stores=(5,))
+    await two(stage)
+    stage.session.set_stores((5,))
+    stage.session.set_stores((5, 6))
+    await stage.idle()
+    assert routes(stage) == [(0, 7)]
+    [hello] = stage.sent()
+    assert (hello.flags, hello.stores) == (0, (5, 6))
+    stage.session.close()
+
+
+@pytest.mark.parametrize("shared", [False, True])
+async def test_says_goodbye_where_connections_stay(stage: Any, shared: bool) -> None:
+    stage = stage()
+    stage.transport.shared = shared
+    await two(stage)
+    await stage.session.leave(30)
+    assert routes(stage) == ([(0, 7)] if shared else [])
+    assert [frame.flags for frame in stage.sent()] == ([HelloFlag.LEAVING] if shared else [])
+    stage.session.close()
