@@ -27,6 +27,7 @@ from oddwire.session.frames import (
     Request,
     Scope,
     Spoken,
+    addresses,
     decode,
     encode,
 )
@@ -66,8 +67,11 @@ def answer(number: int) -> bytes:
     return b"\x8c\x03" + number.to_bytes(8, "big")
 
 
-def hello(instance: int = 1, flags: int = 0, extensions: tuple[Spoken, ...] = (), **more: int) -> Hello:
-    return Hello(flags, more.pop("lowest", 1), more.pop("highest", 1), instance, extensions, **more)  # type: ignore[arg-type]
+ALL = (Spoken("test", ("1.2",), (0x8C01, 0x8C03, 0x8C06, 0x8C07)),)
+
+
+def hello(program: int = 10, flags: int = 0, extensions: tuple[Spoken, ...] = ALL, **more: int) -> Hello:
+    return Hello(flags, more.pop("lowest", 1), more.pop("highest", 1), program, extensions, **more)  # type: ignore[arg-type]
 
 
 class Server:
@@ -96,6 +100,13 @@ class Server:
             self.notes.append(request.text)
 
 
+def address_of(app: Application) -> int:
+    """Return an application's instance."""
+    conversation = app._dispatcher.conversation  # type: ignore[union-attr]
+    assert conversation is not None
+    return conversation.session.instance
+
+
 class Scene:
     """An application and one peer of it, played by the test."""
 
@@ -108,8 +119,12 @@ class Scene:
     def peer(self) -> Peer:
         return self.app.peer(ALICE)
 
-    def say(self, frame: Frame) -> None:
-        self.transport.receive(ALICE, encode(frame))
+    def say(self, frame: Frame, instance: int = 1, node_id: NodeId = ALICE) -> None:
+        self.transport.receive(node_id, encode(frame, self.address << 32 | instance))
+
+    @property
+    def address(self) -> int:
+        return address_of(self.app)
 
     async def hears(self) -> list[Frame]:
         """Give what the peer was told since the last call, once there is nothing more to come."""
@@ -155,9 +170,13 @@ async def test_each_application_is_an_instance_of_its_own(server: Server) -> Non
         transport = ScriptedTransport()
         async with Application(server.extension, transport=transport) as app:
             transport.connect_peer(ALICE)
-            [told] = await Scene(app, transport).hears()
+            scene = Scene(app, transport)
+            [told] = await scene.hears()
             assert isinstance(told, Hello)
-            instances.add(told.instance)
+            [(_, payload)] = transport.sent
+            assert addresses(payload) == (0, scene.address)
+            assert told.program == app.program
+            instances.add((scene.address, told.program))
     assert len(instances) == 3
 
 
@@ -212,20 +231,20 @@ async def test_frames_before_a_hello_are_ignored(scene: Scene, server: Server) -
 
 
 async def test_a_peer_that_restarts_begins_anew(scene: Scene, server: Server) -> None:
-    scene.say(hello(instance=1))
+    scene.say(hello())
     asked = asyncio.create_task(scene.peer.request(Ask(number=1), Answer, timeout=None))
     scene.say(Request(7, 0, ask(1000)))
     await scene.hears()
     assert server.begun == [1000]
-    scene.say(hello(instance=1))  # the same again changes nothing
+    scene.say(hello())  # the same again changes nothing
     await scene.hears()
     assert server.cancelled == []
-    scene.say(hello(instance=2))
+    scene.say(hello(), instance=2)
     with pytest.raises(ConnectionClosed, match="the peer has restarted"):
         await asked
     await scene.hears()
     assert server.cancelled == [1000]
-    scene.say(Request(7, 0, ask(2)))
+    scene.say(Request(7, 0, ask(2)), instance=2)
     assert await scene.hears() == [Reply(7, 0, answer(2))]
 
 
@@ -419,11 +438,11 @@ async def test_requests_of_peers_do_not_mix(scene: Scene, server: Server) -> Non
     bob = NodeId("03" + "bb" * 32)
     scene.transport.connect_peer(bob)
     scene.say(hello())
-    scene.transport.receive(bob, encode(hello()))
+    scene.say(hello(), node_id=bob)
     task = asyncio.create_task(scene.peer.request(Ask(number=1), Answer, timeout=None))
     [request] = [frame for frame in await scene.hears() if isinstance(frame, Request)]
-    scene.transport.receive(bob, encode(Reply(request.id, 0, answer(666))))
-    scene.transport.receive(bob, encode(Failure(Scope.REQUEST, request.id, 1, "")))
+    scene.say(Reply(request.id, 0, answer(666)), node_id=bob)
+    scene.say(Failure(Scope.REQUEST, request.id, 1, ""), node_id=bob)
     await scene.hears()
     assert not task.done()
     scene.say(Reply(request.id + 1, 0, answer(666)))  # nothing we asked
@@ -584,7 +603,7 @@ async def test_transfers_count_for_their_extension_whatever_they_are_in() -> Non
         for number, frame in enumerate(
             (Request(1, 0, ask(1) + bytes(2000)), Reply(1, 0, b"\x8c\x03" + bytes(2000))), 2
         ):
-            scene.say(pieces(number, encode(frame))[0])
+            scene.say(pieces(number, encode(frame, scene.address << 32 | 1))[0])
         scene.say(pieces(4, b"\x8c\x07" + bytes(100_000))[0])
         scene.say(Cancel(Scope.TRANSFER, 1))
         scene.say(pieces(5, b"\x8c\x07" + bytes(100_000))[0])
@@ -638,10 +657,11 @@ async def test_reliable_messages_are_refused_without_a_store(scene: Scene) -> No
 
 
 async def test_frames_that_break_the_rules_are_treated_as_any_malformed_message(scene: Scene) -> None:
-    scene.transport.receive(ALICE, b"\xc0\xdd\x01short")
+    scene.transport.receive(ALICE, b"\xc0\xdd\x09\0\0\0\0\0\0\0\x01short")
     assert [text.partition(":")[0] for _, text in scene.transport.warnings] == ["malformed message"]
     scene.say(hello())
-    scene.transport.receive(ALICE, b"\xc0\xdd\x63of later days")
+    address = scene.address.to_bytes(4, "big")
+    scene.transport.receive(ALICE, b"\xc0\xdd\x63" + address + b"\0\0\0\x01of later days")
     await scene.hears()
     assert len(scene.transport.warnings) == 1
     assert scene.app.counters.dropped == {"kinds": 1, "frames": 1}
@@ -657,15 +677,17 @@ class Mallory:
         self.transport: MemoryTransport = network.transport()
         self.sink = RecordingSink()
         self.to: NodeId | None = None
+        self.address = 0
 
     async def connect(self, app: Application) -> None:
+        self.address = address_of(app)
         await self.transport.open(Manifest(), self.sink)
         self.to = (await self.transport.connect(app.uris[0])).node_id
         await self.say(hello())
 
-    async def say(self, frame: Frame) -> None:
+    async def say(self, frame: Frame, instance: int = 1) -> None:
         assert self.to is not None
-        await self.transport.send(self.to, encode(frame))
+        await self.transport.send(self.to, encode(frame, self.address << 32 | instance))
 
     @property
     def heard(self) -> list[Frame]:
@@ -687,7 +709,8 @@ def attacks() -> dict[str, list[Frame]]:
         "streams without credit": [Ack(Scope.REQUEST, 0, n, 0, 2**61) for n in range(3000)],
         "acks of what was never sent": [Ack(Scope.LANE, 0, n, 1, 2**61) for n in range(3000)],
         "replies nobody waits for": [Reply(n, n % 3, b"" if n % 3 == 2 else answer(n)) for n in range(3000)],
-        "another process each time": [hello(instance=n, flags=1) for n in range(3000)],
+        "another process each time": [hello(flags=1)] * 3000,
+        "another program each time": [hello(program=n, flags=1) for n in range(3000)],
         "what nobody takes": [Request(n, 0, b"\x8d\x01") for n in range(3000)],
     }
 
@@ -708,8 +731,8 @@ async def test_a_hostile_peer_is_bounded_and_others_are_not_affected(server: Ser
         before = len(asyncio.all_tasks())
 
         async def flood() -> None:
-            for frame in frames:
-                await mallory.say(frame)
+            for number, frame in enumerate(frames, 2):
+                await mallory.say(frame, number if isinstance(frame, Hello) else 1)
 
         tracemalloc.start()
         try:

@@ -144,7 +144,9 @@ class Pair:
         return self.client.peers[0]
 
     def open_calls(self) -> int:
-        return len(self.client._dispatcher.link(self.peer.node_id).calls.asked)  # type: ignore[union-attr]
+        session = self.client._dispatcher.session_of(self.peer.node_id)  # type: ignore[union-attr]
+        (link,) = session.links.values()  # type: ignore[union-attr]
+        return len(link.calls.asked)
 
 
 @pytest.fixture
