@@ -110,22 +110,25 @@ def peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
 
 
-HOSTILE = [
-    encode_reply(1, 0, b"\x90\x23" + bytes(90)),  # nobody asked
-    encode_request(2, 0, b"\x90\x71" + bytes(90)),  # of a type that nobody takes
-    encode_request(3, 0, b"\x90\x21" + b"\xc1" * 90),  # malformed
-    encode_fragment(4, 1 << 40, 60_000, 0, bytes(60_000)),  # too large
-    encode_fragment(5, 1000, 10, 0, bytes(10)),  # too small a piece
-    encode_cancel(1, 6),
-    encode_data(7, 1, 1, 1, b"\x90\x25" + bytes(90)),  # to an application without a store
-    b"\xc0\xdd\x63" + bytes(90),  # of no kind we know
-]
-"""Frames of which nothing comes."""
+def hostile(route: int) -> list[bytes]:
+    """Frames of which nothing comes."""
+    return [
+        encode_reply(route, 1, 0, b"\x90\x23" + bytes(90)),  # nobody asked
+        encode_request(route, 2, 0, b"\x90\x71" + bytes(90)),  # of a type that nobody takes
+        encode_request(route, 3, 0, b"\x90\x21" + b"\xc1" * 90),  # malformed
+        encode_fragment(route, 4, 1 << 40, 60_000, 0, bytes(60_000)),  # too large
+        encode_fragment(route, 5, 1000, 10, 0, bytes(10)),  # too small a piece
+        encode_cancel(route, 1, 6),
+        encode_data(route, 7, 1, 1, 1, b"\x90\x25" + bytes(90)),  # to an application without a store
+        b"\xc0\xdd\x63" + route.to_bytes(8, "big") + bytes(90),  # of no kind we know
+    ]
 
 
 async def flood(transport: Bolt8Transport, peer: Peer) -> None:
     """Send what is wrong, as fast as it is read."""
-    for frame in itertools.cycle(HOSTILE):
+    session = peer._messenger.session_of(peer.node_id)
+    route = next(iter(session.links.values())).route if session is not None else 0
+    for frame in itertools.cycle(hostile(route)):
         await transport.send(peer.node_id, frame)
         await asyncio.sleep(0)
 

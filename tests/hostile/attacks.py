@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from oddwire.errors import OddwireError
-from oddwire.proto import NodeUri, PrivateKey, PublicKey, connect
+from oddwire.proto import LightningConnection, NodeUri, PrivateKey, PublicKey, connect
 from oddwire.proto.bolt1 import CHAINS, Init, Notice, Ping
 from oddwire.proto.noise import Handshake
 from oddwire.session.fragments import split
@@ -52,14 +52,17 @@ def costly_records() -> bytes:
     return TYPE_WIRE + bytes(8) + records[:65_000]
 
 
+OURS = 1
+"""The instance of a stranger; which the peer's is, its hello tells: see `Stranger`."""
+
 SESSION = (
-    encode_reply(1, 0, b"\x91\x23" + bytes(90)),  # nobody asked
-    encode_request(2, 0, b"\x90\x71" + bytes(90)),  # of a type that nobody takes
-    encode_request(3, 0, TYPE_ASK + b"\xc1" * 90),  # malformed
-    encode_fragment(4, 1 << 40, 60_000, 0, bytes(60_000)),  # too large
-    encode_fragment(5, 1000, 10, 0, bytes(10)),  # too small a piece
-    encode_cancel(1, 6),
-    encode_data(7, 1, 1, 1, b"\x91\x23" + bytes(90)),  # to an application without a store
+    encode_reply(OURS, 1, 0, b"\x91\x23" + bytes(90)),  # nobody asked
+    encode_request(OURS, 2, 0, b"\x90\x71" + bytes(90)),  # of a type that nobody takes
+    encode_request(OURS, 3, 0, TYPE_ASK + b"\xc1" * 90),  # malformed
+    encode_fragment(OURS, 4, 1 << 40, 60_000, 0, bytes(60_000)),  # too large
+    encode_fragment(OURS, 5, 1000, 10, 0, bytes(10)),  # too small a piece
+    encode_cancel(OURS, 1, 6),
+    encode_data(OURS, 7, 1, 1, 1, b"\x91\x23" + bytes(90)),  # to an application without a store
     b"\xc0\xdd\x63" + bytes(90),  # of no kind we know
 )
 
@@ -91,6 +94,39 @@ class Done:
     connections: int = 0
 
 
+class Stranger:
+    """One connection of one who is up to no good; it reads, or not, and says hello in its own way."""
+
+    def __init__(self, connection: LightningConnection, reads: bool = True) -> None:
+        self._connection = connection
+        self._met = asyncio.Event()
+        self._address = bytes(4)
+        if reads:
+            connection.deliver_to(self._hear)
+        else:
+            connection.pause()
+
+    def _hear(self, payload: bytes) -> None:
+        if payload[:3] == b"\xc0\xdd\x09":
+            self._address = payload[7:11]
+            self._met.set()
+
+    async def greet(self, hello: Hello | None = None) -> None:
+        """Say hello once the peer has."""
+        async with asyncio.timeout(30):
+            await self._met.wait()
+        await self._connection.send_message(self.addressed(encode(hello or Hello(0, 1, 1, 7), OURS)))
+
+    @property
+    def route(self) -> int:
+        """The addresses of what it sends."""
+        return int.from_bytes(self._address, "big") << 32 | OURS
+
+    def addressed(self, payload: bytes) -> bytes:
+        """Return a payload, one of the session for the peer that was met."""
+        return payload[:3] + self._address + payload[7:] if payload[:2] == b"\xc0\xdd" else payload
+
+
 async def be_stranger(uri: str, payloads: Sequence[bytes], done: Done, *, reads: bool = True) -> None:
     """Connect, and send these again and again, as fast as they are read; come anew when hung up on."""
     node = NodeUri.parse(uri)
@@ -98,14 +134,13 @@ async def be_stranger(uri: str, payloads: Sequence[bytes], done: Done, *, reads:
         with contextlib.suppress(OddwireError):
             connection = await connect(PrivateKey(os.urandom(32)), node.node_id, node.host, node.port)
             done.connections += 1
+            stranger = Stranger(connection, reads)
             try:
-                if reads:
-                    connection.deliver_to(lambda _: None)
-                else:
-                    connection.pause()
                 await connection.send_message(Init(networks=(CHAINS["bitcoin"], CHAINS["regtest"])).encode())
+                if payloads is SESSION:
+                    await stranger.greet()
                 for payload in itertools.cycle(payloads):
-                    await connection.send_message(payload)
+                    await connection.send_message(stranger.addressed(payload))
                     done.messages += 1
                     if not done.messages % 64:
                         await asyncio.sleep(0)
@@ -125,34 +160,34 @@ async def flood(uri: str, kind: str, strangers: int, done: Done, *, reads: bool 
 class Hoard:
     """What a stranger says on each connection, to have something kept; ``enough`` of that shows whether it is."""
 
-    says: Callable[[int], Sequence[bytes]]
-    """What to send as message so and so, counted from 0 on each connection."""
+    says: Callable[[int, int], Sequence[bytes]]
+    """What to send by a route as message so and so, counted from 0 on each connection."""
     stays: int
     """How many of these before it hangs up and comes anew."""
     enough: int
 
 
-def _large_request(number: int) -> Sequence[bytes]:
+def _large_request(route: int, number: int) -> Sequence[bytes]:
     """Ask with a megabyte that says nothing: each is answered, or refused, and then over."""
     request = encode_request(
-        number, 0, TYPE_ASK + b"\x83\xa6number\x01\xa4note\xa1x\xa1z\xc6\0\x10\0\0" + bytes(1 << 20)
+        route, number, 0, TYPE_ASK + b"\x83\xa6number\x01\xa4note\xa1x\xa1z\xc6\0\x10\0\0" + bytes(1 << 20)
     )
-    return [*split(request, 60_000, number)]
+    return [*split(route, request, 60_000, number)]
 
 
-def _long_wait(number: int) -> Sequence[bytes]:
+def _long_wait(route: int, number: int) -> Sequence[bytes]:
     """Say a long hello, ask something whose answer is awaited for 49 days, and go."""
     types = tuple(range(0x9000, 0x9000 + 14_000))
     return [
-        encode(Hello(0, 1, 1, number + 1, (Spoken("a", ("1",), types),))),
-        encode_request(1, 0, TYPE_ASK + b"\x82\xa6number\x01\xa4note\xa1x", 2**32 - 1),
+        encode(Hello(0, 1, 1, number + 1, (Spoken("a", ("1",), types),)), route),
+        encode_request(route, 1, 0, TYPE_ASK + b"\x82\xa6number\x01\xa4note\xa1x", 2**32 - 1),
     ]
 
 
-def _pieces(number: int) -> Sequence[bytes]:
+def _pieces(route: int, number: int) -> Sequence[bytes]:
     """Begin transfers that never end."""
     whole = TYPE_ASK + bytes(2 << 20)
-    return [*split(whole, 60_000, number)][:-1]
+    return [*split(route, whole, 60_000, number)][:-1]
 
 
 HOARDS: Mapping[str, Hoard] = {
@@ -172,17 +207,16 @@ async def hoard(uri: str, kind: str, strangers: int, done: Done) -> None:
 
 async def _hoard(uri: str, kind: Hoard, done: Done) -> None:
     node = NodeUri.parse(uri)
-    hello = encode(Hello(0, 1, 1, 7, ()))
     while True:
         with contextlib.suppress(OddwireError):
             connection = await connect(PrivateKey(os.urandom(32)), node.node_id, node.host, node.port)
             done.connections += 1
+            stranger = Stranger(connection)
             try:
-                connection.deliver_to(lambda _: None)
                 await connection.send_message(Init(networks=(CHAINS["bitcoin"],)).encode())
-                await connection.send_message(hello)
+                await stranger.greet()
                 for number in range(kind.stays):
-                    for payload in kind.says(number):
+                    for payload in kind.says(stranger.route, number):
                         await connection.send_message(payload)
                         done.messages += 1
             finally:

@@ -73,13 +73,21 @@ class Parcel(Message):
 MESSAGES = ("Ask", "Answer", "Note", "Limited", "Unhandled", "Count", "Parcel")
 PARTS = (
     "Answering", "AskedStream", "Assembler", "Bolt8Peer", "Calls", "CancelledError", "FrameReceiver", "Handling",
-    "Handshake", "Lane", "LargeSends", "LightningConnection", "Link", "RuntimeError", "Task", "Unit", "ValueError",
+    "Handshake", "Lane", "LargeSends", "LightningConnection", "Link", "PeerSession",
+    "RuntimeError", "Task", "Unit", "ValueError",
     "_Call",
 )  # fmt: skip
 
 
 HANGING = asyncio.Event()
 """Ends the handlers that the end of a connection does not cancel: of plain and reliable messages."""
+
+
+def route_to(peer: Peer) -> int:
+    """Return the addresses of frames to the program of a peer that was met."""
+    session = peer._messenger.session_of(peer.node_id)
+    assert session is not None
+    return next(iter(session.links.values())).route
 
 
 async def behave(how: str) -> None:
@@ -348,8 +356,8 @@ async def test_payloads_that_do_not_decode(stage: Stage) -> None:
             b"\x8c\xd1\xc1",
             b"\x8c\xff",
             b"\xc0\xdd",
-            b"\xc0\xdd\x01",
-            encode(Request(7, 0, b"\x8c\xd1\xc1")),
+            b"\xc0\xdd\x09\0\0\0\0\0\0\0\x01",
+            encode(Request(7, 0, b"\x8c\xd1\xc1"), route_to(peer)),
         ):
             await send(peer.node_id, payload)
         await peer.request(Ask(how=""), Answer)
@@ -431,7 +439,7 @@ async def test_a_connection_that_ends_in_the_middle_of_a_transfer(stage: Stage) 
     async def walk() -> None:
         peer = await stage.meet()
         piece = Fragment(1 << 40, 1 << 20, 1 << 15, 0, b"\x8c\xd5" + bytes((1 << 15) - 2))
-        await stage.here.transport.send(peer.node_id, encode(piece))
+        await stage.here.transport.send(peer.node_id, encode(piece, route_to(peer)))
         await peer.request(Ask(how=""), Answer)
         await stage.part()
 

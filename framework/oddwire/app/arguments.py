@@ -52,7 +52,9 @@ def check_arguments(
         _fail("grace", "a number of seconds, 0 or more", grace)
     if assembly is not None and not isinstance(assembly, Assembly):
         _fail("assembly", "an Assembly", assembly)
-    if program is not None and (isinstance(program, bool) or not isinstance(program, int) or not 0 <= program < 1 << 64):
+    if program is not None and (
+        isinstance(program, bool) or not isinstance(program, int) or not 0 <= program < 1 << 64
+    ):
         _fail("program", "a number from 0 to 2**64 - 1, the same for each start", program)
 
 

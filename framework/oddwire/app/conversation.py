@@ -319,7 +319,10 @@ class Conversation:
                 await self._fail(link, handling, Code.NO_REPLY, "")
                 return
             payload = self._dispatcher.outgoing[type(reply)].encode(reply)
-            if await self._send(link, encode_reply(link.route, handling.id, 0, payload), handling) and since is not None:
+            if (
+                await self._send(link, encode_reply(link.route, handling.id, 0, payload), handling)
+                and since is not None
+            ):
                 self._trace(link, payload, reply, since)
         except Refuse as error:
             self._dispatcher.enforcer.failed(context, message, error)

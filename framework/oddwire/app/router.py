@@ -176,7 +176,9 @@ def build_router(plugins: PluginManager) -> Router:
     )
 
 
-def shows_support(message: Message, owners: tuple[Contribution, ...], info: PeerInfo, session: PeerSession | None) -> bool:
+def shows_support(
+    message: Message, owners: tuple[Contribution, ...], info: PeerInfo, session: PeerSession | None
+) -> bool:
     """Say whether a peer's features or hello show that it knows one of the plugins a message is of."""
     if any(owner.feature is not None and info.has_feature(owner.feature) for owner in owners):
         return True

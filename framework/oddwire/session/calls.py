@@ -98,7 +98,11 @@ class Calls:
         number = self.asked.open(call, _NEVER if limit is None else self._deadline(limit))
         route = self._link.route
         try:
-            frame = encode_request(route, number, 0, payload) if not urgent else encode_request(route, number, 0, payload, None, True)
+            frame = (
+                encode_request(route, number, 0, payload)
+                if not urgent
+                else encode_request(route, number, 0, payload, None, True)
+            )
             if (
                 self._turns
                 or self._flying >= self.allowed

@@ -47,7 +47,7 @@ class Limits(Value, kw_only=True):
     A peer that sends more is read later: refusing is work, and a peer that makes much of it slows down nobody else.
     """
     programs: int = 16
-    """Programs of a peer that have a session with us at once; one more takes the place of one with nothing under way."""
+    """Programs of a peer that have a session with us at once; one more takes the place of one that is idle."""
     requests: int = 64
     """Requests of a peer's program being handled at once, of all its programs four times as many; one more is refused.
 

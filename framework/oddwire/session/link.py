@@ -56,8 +56,8 @@ _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 class Link:
     """A program's session with us, from its hello to its end, or that of the connection.
 
-    ``instance`` is its process's address. What is under way counts within it alone: another program of the peer may have
-    the same ids.
+    ``instance`` is its process's address. What is under way counts within it alone: another program of the peer may
+    have the same ids.
     """
 
     __slots__ = (

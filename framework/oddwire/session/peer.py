@@ -1,7 +1,7 @@
-"""One connection's part of the session: what speaks the protocol behind the peer's node, and what is common to all of it.
+"""One connection's part of the session: what speaks the protocol behind the peer's node, and what that has in common.
 
-Behind a node there may be several programs. Each that says hello gets a `Link` of its own, found by the addresses in its
-frames; what is meant for another program of our own node is not looked at.
+Behind a node there may be several programs. Each that says hello gets a `Link` of its own, found by the addresses in
+its frames; what is meant for another program of our own node is not looked at.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class PeerSession:
         return (link for link in self.links.values() if link.ready and name in link.agreed)
 
     def speaker(self, names: Collection[str], type_id: int) -> Link | None:
-        """Return whom to ask what is of type ``type_id`` and of the extensions ``names``; None if nobody says it is them.
+        """Return whom to ask what is of type ``type_id`` and of one of the extensions ``names``; None if nobody fits.
 
         Of several it is the one with the least number: so it is the same one each time.
         """
@@ -220,7 +220,7 @@ class PeerSession:
             else:
                 self.take_hello(instance, hello)
         elif to != self.session.address:
-            # Another program's of our node, or one's that had our place: no fault of the peer's where there may be others
+            # Of another program of our node, or one that had our place: no fault of the peer's where there may be some
             if not self.session.transport.shared:
                 self.fault("a frame for another program")
         else:

@@ -88,8 +88,8 @@ class Session:
     """What is shared by the sessions with all peers.
 
     ``instance`` is the address of this process, u32, random and not 0: peers learn from a new one that it is another.
-    ``program`` is the number, u64, that stays the same when it is started again, ``stores`` are those of what it keeps of
-    reliable messages. ``spoken`` are our extensions. ``limits`` hold for every peer, ``allowances`` within them for extensions, by name.
+    ``program`` is the number, u64, that stays the same when it is started again, ``stores`` are those of what it keeps
+    of reliable messages. ``spoken`` are our extensions. ``limits`` hold for every peer, ``allowances`` within them for extensions, by name.
     ``hello_wait`` is how many seconds after its connecting a peer that has said no hello is taken for one without a
     session.
     """
@@ -158,7 +158,7 @@ class Session:
                     peer.post(self._answer)
 
     async def leave(self, seconds: float) -> None:
-        """Tell all who know us that we end, where the connections stay; wait ``seconds`` at most until it is on its way."""
+        """Tell all who know us that we end, where the connections stay; wait ``seconds`` at most until that is sent."""
         if not self.transport.shared:
             return
         farewell = encode(self.hello._replace(flags=HelloFlag.LEAVING, extensions=()), self.instance)

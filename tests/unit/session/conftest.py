@@ -18,8 +18,8 @@ from oddwire.session.frames import Ack, Data, Hello, Refusal, Request, decode, e
 from oddwire.session.inbox import Inbox
 from oddwire.session.limits import Allowance, Limits
 from oddwire.session.link import Link
-from oddwire.session.peer import PeerSession
 from oddwire.session.outbox import Outbox
+from oddwire.session.peer import PeerSession
 from oddwire.session.requests import Handling
 from oddwire.session.routes import Loss
 from oddwire.session.session import Session

@@ -99,7 +99,7 @@ async def test_frames_of_one_connection_do_not_go_out_on_the_next(stage: Any) ->
 
 async def test_a_request_goes_to_the_host_with_its_place(stage: Any) -> None:
     stage = stage(limits=Limits(requests=1))
-    link = await stage.meet()
+    await stage.meet()
     stage.say(Request(1, 0, b"\x8c\x01one"))
     stage.say(Request(2, 0, b"\x8c\x01two"))
     await stage.idle()
@@ -126,7 +126,9 @@ async def test_handlers_that_take_their_time_to_end_count_too(stage: Any) -> Non
 async def test_whole_messages_and_frames_come_out_of_fragments(stage: Any) -> None:
     stage = stage()
     await stage.meet()
-    for transfer, payload in enumerate((b"\x8c\x01" + bytes(2000), encode(Request(5, 0, b"\x8c\x01" + bytes(2000)), ROUTE))):
+    for transfer, payload in enumerate(
+        (b"\x8c\x01" + bytes(2000), encode(Request(5, 0, b"\x8c\x01" + bytes(2000)), ROUTE))
+    ):
         for piece, start in enumerate(range(0, len(payload), 1024)):
             stage.say(Fragment(transfer, len(payload), 1024, piece, payload[start : start + 1024]))
     assert [what[0] for what in stage.host.told[1:]] == ["message", "request"]
@@ -163,7 +165,7 @@ async def test_a_peer_that_goes_leaves_nothing_behind(stage: Any) -> None:
 )
 async def test_who_sends_much_of_what_is_good_for_nothing_is_read_later(stage: Any, frame: Any) -> None:
     stage = stage(limits=Limits(faults_per_second=1))
-    link = await stage.meet()
+    await stage.meet()
     for _ in range(10):
         stage.say(frame)
     assert ("throttle", ALICE) not in stage.host.told

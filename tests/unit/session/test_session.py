@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from oddwire.session.frames import Hello, HelloFlag, Request, Spoken, encode
+from oddwire.session.frames import Hello, HelloFlag, Request, Spoken
 from oddwire.session.limits import Limits
 from oddwire.session.session import HELLO_WAIT
 from oddwire.transports.base import NodeId
@@ -16,7 +16,7 @@ BOB = NodeId("03" + "bb" * 32)
 
 async def test_greets_whoever_connects_and_answers_who_wants_an_answer(stage: Any) -> None:
     stage = stage(spoken=[Spoken("b", ("1",), ()), Spoken("a", ("2",), (5,))], limits=Limits(requests=9))
-    link = await stage.connect()
+    await stage.connect()
     [greeting] = stage.sent()
     assert greeting == Hello(
         flags=HelloFlag.ANSWER,
@@ -166,7 +166,7 @@ async def test_a_frame_for_nobody_here_is_ignored(stage: Any, payload: bytes) ->
 
 async def test_a_peer_that_does_not_read_is_not_told_without_end(stage: Any) -> None:
     stage = stage(limits=Limits(faults_per_second=1e9))
-    link = await stage.connect()
+    await stage.connect()
     stage.say(Hello(0, 1, 1, program=10))
     stage.transport.stick()
     for number in range(5000):
