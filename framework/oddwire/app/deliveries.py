@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import hashlib
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from oddwire.app.context import Context
@@ -21,15 +20,18 @@ from oddwire.session.kinds import Ack, Code, Data, Failure, Refusal, count_as
 from oddwire.session.limits import Allowance, Counters, Limits
 from oddwire.session.link import Link
 from oddwire.session.outbox import Outbox
+from oddwire.session.peer import PeerSession
 from oddwire.session.receipt import Receipt
+from oddwire.session.receivers import Known, Offer
 from oddwire.session.routes import Loss
+from oddwire.session.routes import Route as Sending
 from oddwire.session.store import Store
 from oddwire.transports.base import NodeId
 
 if TYPE_CHECKING:
     from oddwire.app.dispatcher import Dispatcher
 
-__all__ = ["Deliveries", "lane_of"]
+__all__ = ["Deliveries"]
 
 logger = get_logger("oddwire.app")
 
@@ -37,13 +39,8 @@ _POLL: Final = 0.05  # seconds between two looks whether the store is free
 _EXPIRING: Final = 60.0  # seconds between two looks for messages that are too old
 _MORE: Final = 0.05  # seconds until the next look, if some were: not all are given up in one go
 # What keeps a store from being opened and is the operator's to mend before anything runs
-_MISTAKES: Final = ("foreign", "newer", "locked")
-
-
-@functools.cache
-def lane_of(extension: str) -> int:
-    """Give the lane of an extension's reliable messages."""
-    return int.from_bytes(hashlib.sha256(extension.encode()).digest()[:8], "big")
+_MISTAKES: Final = ("foreign", "newer", "locked", "unfinished")
+_ALONE: Final = 60.0  # seconds that messages wait, while their peer is connected, until it is told that nobody takes them
 
 
 def _title_of(dispatcher: Dispatcher | None, payload: bytes) -> str:
@@ -54,15 +51,26 @@ def _title_of(dispatcher: Dispatcher | None, payload: bytes) -> str:
 class Deliveries:
     """An application's reliable messages, in both directions, and the store they share with the extensions.
 
-    ``path`` is where the store is, ``limits`` are the application's, ``allowances`` its extensions'. It works without a
-    dispatcher, `attach` gives it one: until then, nothing comes and nothing goes.
+    ``path`` is where the store is, ``number`` the one it gets if it is made. ``limits`` are the application's,
+    ``allowances`` its extensions', ``extensions`` the names of all of those. It works without a dispatcher, `attach`
+    gives it one: until then, nothing comes and nothing goes.
     """
 
-    def __init__(self, path: str, limits: Limits, allowances: Iterable[Allowance] = ()) -> None:
-        self.store = Store(path)
-        by_lane = {lane_of(allowance.extension): allowance for allowance in allowances}
-        self._outbox = Outbox(self.store, limits=limits, allowances=by_lane, ready=self._ready, lost=self._lost)
-        self._inbox = Inbox(self.store, self)
+    def __init__(
+        self,
+        path: str,
+        limits: Limits,
+        allowances: Iterable[Allowance] = (),
+        *,
+        number: int | None = None,
+        extensions: Collection[str] = (),
+    ) -> None:
+        self.store = Store(path, number=number, extensions=extensions)
+        self.store.identity.told = self._tell_numbers
+        by_name = {allowance.extension: allowance for allowance in allowances}
+        self._extensions = frozenset(extensions)
+        self._outbox = Outbox(self.store, limits=limits, allowances=by_name, ready=self._ready, lost=self._lost)
+        self._inbox = Inbox(self.store, self, limits=limits, counters=self._outbox.counters)
         self._dispatcher: Dispatcher | None = None
         self._pumps: dict[NodeId, asyncio.Task[None]] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -71,6 +79,11 @@ class Deliveries:
     def counters(self) -> Counters:
         """How often the application's limits of what is kept took effect, and how many messages were lost."""
         return self._outbox.counters
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """By which numbers peers know the store; none while it cannot be opened."""
+        return self.store.identity.numbers
 
     async def open(self, patience: float) -> None:
         """Open the store, waiting up to ``patience`` seconds for another process to be done with it.
@@ -95,11 +108,28 @@ class Deliveries:
         """Begin: peers will come."""
         self._dispatcher = dispatcher
         dispatcher.deliveries = self
+        self._tell_numbers()
         self._expire()
         for peer in dispatcher.peers():
-            link = dispatcher.link(peer.node_id)
-            if link is not None:
-                self.hello_received(link, new=True)
+            session = dispatcher.session_of(peer.node_id)
+            if session is not None:
+                self._choose(session)
+                self._ready(peer.node_id)
+
+    def _tell_numbers(self) -> None:
+        if self._dispatcher is not None and self._dispatcher.conversation is not None:
+            self._dispatcher.conversation.session.set_stores(self.numbers)
+
+    async def renew(self) -> None:
+        """Give the store another number, its lanes others, and their messages sequences from 1 on, all at once.
+
+        For a store that was copied and that another program uses, too; nothing is sent before. Raises `StoreError` if it
+        cannot be written; then that is tried again, and still nothing is sent.
+        """
+        await self.store.ready()
+        self.store.identity.renew()
+        self._outbox.renew()
+        await self.store.touch().durable()
 
     def give_up(self) -> None:
         """Begin to handle nothing more, and tell all who wait for a receipt that they will not hear."""
@@ -116,79 +146,146 @@ class Deliveries:
     # Peers ------------------------------------------------------------------------------------------
 
     def hello_received(self, link: Link, new: bool) -> None:
-        """Send a peer what waits for it; all that is in doubt too, if its process is a ``new`` one."""
-        if not link.ready or not new:
-            return
-        self._outbox.disconnected(link.node_id)
-        self._outbox.connected(link.node_id)
+        """Send what waits for a program that has said hello, or has changed what it says."""
+        self._choose(link.peer)
+        self._ready(link.node_id)
+
+    def session_ended(self, link: Link) -> None:
+        """Send nothing more to a program that has ended: another may take it, or it when it is back."""
+        self._outbox.ended(link.node_id, link.route)
+        self._inbox.ended(link.node_id, link)
+        self._choose(link.peer)
         self._ready(link.node_id)
 
     def peer_disconnected(self, node_id: NodeId) -> None:
         """Send nothing to a peer that is gone."""
+        for lane in self._outbox.lanes(node_id):
+            lane.search.pause(asyncio.get_running_loop().time())
         self._outbox.disconnected(node_id)
         self._inbox.disconnected(node_id)
 
-    def tick(self, link: Link, now: float) -> None:
-        """Send again what has not been acknowledged for too long."""
-        deadline = self._outbox.deadline(link.node_id)
+    def tick(self, peer: PeerSession, now: float) -> None:
+        """Send again what has not been acknowledged for too long, look for who takes what nobody takes."""
+        self._choose(peer)
+        deadline = self._outbox.deadline(peer.node_id)
         if deadline <= now:
-            self._outbox.tick(link.node_id, now)
-            self._ready(link.node_id)
+            self._outbox.tick(peer.node_id, now)
         else:
-            link.session.wake(link, deadline)
+            peer.wake(deadline)
+        self._ready(peer.node_id)
+
+    def _choose(self, peer: PeerSession, waiting: bool = False) -> None:
+        """Choose who gets a peer's lanes, of the programs behind it; or only those ``waiting`` that nobody gets."""
+        now = peer.session.loop.time()
+        for lane in self._outbox.lanes(peer.node_id):
+            if waiting and lane.address:
+                continue
+            offers = [
+                Offer(link.route, link.program, link.stores)
+                for link in peer.links.values()
+                if link.ready and self._is_spoken(link, lane.extension)
+            ]
+            found = lane.search.choose(offers, lane.wanted, lane.address, now)
+            if found is None or (found.route != lane.address and not lane.load.messages):
+                if lane.address:
+                    self._outbox.disconnected(peer.node_id, lane.lane)
+            elif lane.load.messages or lane.address:
+                self._outbox.connected(peer.node_id, lane.lane, found.route, Known(found.program, found.stores))
+            if lane.load.messages and not offers and lane.search.is_alone(now, _ALONE):
+                self._tell_alone(peer, lane)
+            peer.wake(lane.search.due(_ALONE))
+
+    def _is_spoken(self, link: Link, extension: str) -> bool:
+        """Say whether a program takes an extension's messages; those of one that is not loaded any more go out as well."""
+        return extension in (link.agreed if extension in self._extensions else link.spoken)
+
+    def _tell_alone(self, peer: PeerSession, lane: Sending) -> None:
+        """Say once that messages wait for a program that is not there, while the peer's node is."""
+        if lane.search.told:
+            return
+        lane.search.told = True
+        self.counters.waiting["nobody"] += 1
+        versions = peer.extensions().get(lane.extension)
+        if not lane.extension:
+            why = "no extension that is loaded here has sent them"
+        elif versions:
+            why = f"it speaks {lane.extension!r} only in other versions: {', '.join(versions)}"
+        else:
+            why = f"no program behind it speaks {lane.extension!r}"
+        logger.warning("%d reliable messages to %s wait: %s", lane.load.messages, peer.node_id, why)
 
     def _expire(self) -> None:
-        found = self._outbox.expire()
+        found = self._outbox.expire() + self._inbox.forget()
         self._timer = asyncio.get_running_loop().call_later(_MORE if found else _EXPIRING, self._expire)
 
     # Going out --------------------------------------------------------------------------------------
 
     async def send(self, node_id: NodeId, owner: str, payload: bytes) -> Receipt:
         """Keep a message until the peer has it; see `Peer.send`."""
-        return await self._outbox.send(node_id, lane_of(owner), payload)
+        return await self._outbox.send(node_id, owner, payload)
 
     def _ready(self, node_id: NodeId) -> None:
         """Send what there is to a peer, in order: one task does it."""
         if self._dispatcher is not None and node_id not in self._pumps:
-            link = self._dispatcher.link(node_id)
-            if link is not None and link.ready:
-                self._pumps[node_id] = self._dispatcher.spawn(self._pump(link))
+            peer = self._dispatcher.session_of(node_id)
+            if peer is not None and peer.links:
+                self._pumps[node_id] = self._dispatcher.spawn(self._pump(peer))
+            elif peer is not None:
+                self._choose(peer)  # for the time to be counted
 
-    async def _pump(self, link: Link) -> None:
-        node_id, loop = link.node_id, link.session.loop
+    async def _pump(self, peer: PeerSession) -> None:
+        node_id, loop = peer.node_id, peer.session.loop
         try:
-            while link.ready and (frames := self._outbox.outgoing(node_id, loop.time())):
-                for frame in frames:
-                    await self._send(link, frame)
-        except (PeerNotConnected, ConnectionClosed):
+            while not peer.closed:
+                self._choose(peer, waiting=True)
+                taken = self._outbox.outgoing(node_id, loop.time())
+                if not taken:
+                    break
+                for lane, frames in taken:
+                    await self._send_all(peer, lane, frames)
+        except PeerNotConnected:
             logger.debug("%s went; what is in the outbox waits", node_id)
         finally:
             del self._pumps[node_id]
-        if link.closed:
+        if peer.closed:
             self._ready(node_id)  # it may have come back meanwhile
         else:
-            link.session.wake(link, self._outbox.deadline(node_id))
+            peer.wake(self._outbox.deadline(node_id))
+
+    async def _send_all(self, peer: PeerSession, lane: Sending, frames: Iterable[bytes]) -> None:
+        """Send a lane's frames, as long as they go where they were meant to: from there on it begins again."""
+        address, number = lane.address, lane.lane
+        link = next((link for link in peer.links.values() if link.route == address), None)
+        for frame in frames:
+            if link is None or link.closed or (lane.address, lane.lane) != (address, number):
+                return
+            try:
+                await self._send(link, frame)
+            except ConnectionClosed:
+                logger.debug("a program of %s went; what is in the outbox waits", peer.node_id)
+                return
 
     async def _send(self, link: Link, frame: bytes) -> None:
-        lane, sequence = data_place(frame)
+        lane, epoch, sequence = data_place(frame)
 
         def failed(failure: Failure) -> None:  # is kept for long: a refusal may come late. The frame is not
             if failure.code == Code.TOO_LARGE:
-                self._too_large(link, lane, sequence, failure.text)
+                self._too_large(link, lane, epoch, sequence, failure.text)
 
         try:
             await link.send(frame, failed=failed)
         except SessionError as error:
             if getattr(error, "code", Code.TOO_LARGE) == Code.TOO_LARGE:
-                self._too_large(link, lane, sequence, str(error))  # and if not, it goes again later
+                self._too_large(link, lane, epoch, sequence, str(error))  # and if not, it goes again later
 
-    def _too_large(self, link: Link, lane: int, sequence: int, text: str) -> None:
-        self._outbox.give_up(link.node_id, lane, sequence, Code.TOO_LARGE, text)
-        self._ready(link.node_id)
+    def _too_large(self, link: Link, lane: int, epoch: int, sequence: int, text: str) -> None:
+        if not link.closed:  # else another may take it
+            self._outbox.give_up(link.node_id, lane, epoch, sequence, Code.TOO_LARGE, text)
+            self._ready(link.node_id)
 
     def acknowledged(self, link: Link, ack: Ack) -> bool:
         """Take a peer's ack; False for one of nothing that was sent."""
-        known = self._outbox.acknowledged(link.node_id, ack, link.session.loop.time())
+        known = self._outbox.acknowledged(link.node_id, ack, link.session.loop.time(), link.route)
         if known:
             self._ready(link.node_id)
         return known
@@ -196,14 +293,13 @@ class Deliveries:
     def _lost(self, loss: Loss) -> None:
         dispatcher = self._dispatcher
         if dispatcher is not None:  # without one nothing was sent, nor looked at for its age
-            names = {lane_of(owner.name): owner.name for owner in dispatcher.router.owners}
-            dispatcher.enforcer.undelivered(loss, names.get(loss.lane, ""))
+            dispatcher.enforcer.undelivered(loss, loss.extension if loss.extension in self._extensions else "")
 
     # Coming in: the inbox's host --------------------------------------------------------------------
 
     def received(self, link: Link, data: Data) -> bool:
         """Take a reliable message; False for one that an honest peer would not send."""
-        return self._inbox.receive(link.node_id, data, link.session.loop.time())
+        return self._inbox.receive(link.node_id, data, link.session.loop.time(), link)
 
     async def admit(self, node_id: NodeId, payload: bytes) -> None:
         """Have a message wait for its extension's on_connect."""
@@ -223,11 +319,10 @@ class Deliveries:
             dispatcher.tracer.trace("received", node_id, payload, message)
         return owner, functools.partial(self._handle, route, context, message, len(payload))
 
-    def acknowledge(self, node_id: NodeId, ack: Ack) -> None:
-        """Send an ack."""
-        link = None if self._dispatcher is None else self._dispatcher.link(node_id)
-        if link is not None and link.ready:
-            link.post(encode_ack(*ack))
+    def acknowledge(self, source: object, ack: Ack) -> None:
+        """Send an ack to a program."""
+        if isinstance(source, Link) and source.ready:
+            source.post(encode_ack(source.route, *ack))
 
     def attempt_failed(self, node_id: NodeId, payload: bytes, error: Exception, attempt: int) -> None:
         """Report what a handler raised."""

@@ -38,6 +38,7 @@ class Services:
         self._dispatcher: Dispatcher | None = None
         self._running = False
         self._guards: dict[str, Guard] = {}
+        self._number = int.from_bytes(os.urandom(8), "big")  # of the store, if it is made
         self.patience = 0.0
         """Seconds to wait at the start for a store that another process has: one that is about to end, say."""
         if router.reliable and (store is None or not session):
@@ -68,8 +69,20 @@ class Services:
         return self._path is not None and os.path.exists(self._path)  # noqa: PTH110 - pathlib takes its time to load
 
     def store_numbers(self) -> tuple[int, ...]:
-        """Return the numbers of the stores of reliable messages, for our hello."""
-        return ()
+        """Return the numbers of the store, by which peers know again what has handled their reliable messages.
+
+        A store that is not made yet has the number that it will have; none has one that cannot be opened.
+        """
+        if self._deliveries is not None:
+            return self._deliveries.numbers
+        return () if self._path is None else (self._number,)
+
+    async def renew_store(self) -> None:
+        """Have a store that another program uses a copy of take numbers of its own; see `Deliveries.renew`.
+
+        To be called before the transport opens. Raises `StoreError`, and `LocalProtocolError` without a store.
+        """
+        await self.deliveries().renew()
 
     def attach(self, dispatcher: Dispatcher) -> None:
         """Let reliable messages come and go."""
@@ -93,7 +106,10 @@ class Services:
             from oddwire.session.limits import Limits
 
             allowances = [guard.allowance for guard in self._guards.values()]
-            self._deliveries = Deliveries(self._path, self._limits or Limits(), allowances)
+            names = [owner.name for owner in self._router.owners]
+            self._deliveries = Deliveries(
+                self._path, self._limits or Limits(), allowances, number=self._number, extensions=names
+            )
             if self._dispatcher is not None:
                 self._deliveries.attach(self._dispatcher)
         return self._deliveries

@@ -120,7 +120,7 @@ class GroupCommit:
             if self._thread is None and self.path != MEMORY:
                 self._thread = ThreadPoolExecutor(1, "oddwire-store")
             try:
-                database: Database = await self._in_thread(lambda: Database(self.path))
+                database: Database = await self._in_thread(self._load)
                 try:
                     for part in self._parts:
                         part.load(database)
@@ -131,6 +131,9 @@ class GroupCommit:
                 self._error = error
                 raise
             self._database = database
+
+    def _load(self) -> Database:
+        return Database(self.path)
 
     async def ready(self) -> None:
         """Return at once if it is open; else open it, if the last attempt is some seconds ago. Raises `StoreError`."""

@@ -290,10 +290,10 @@ def encode_data(route: int, lane: int, epoch: int, base: int, sequence: int, con
     return pack(_DATA, Kind.DATA, route, lane, epoch, base, sequence, len(content)) + content
 
 
-def data_place(frame: bytes) -> tuple[int, int]:
-    """Return the lane and the sequence of a frame that `encode_data` made."""
-    lane, _, _, sequence, _ = _DATA_FIELDS.unpack_from(frame)
-    return lane, sequence
+def data_place(frame: bytes) -> tuple[int, int, int]:
+    """Return the lane, the epoch and the sequence of a frame that `encode_data` made."""
+    lane, epoch, _, sequence, _ = _DATA_FIELDS.unpack_from(frame)
+    return lane, epoch, sequence
 
 
 def _decode_data(payload: bytes) -> Data:

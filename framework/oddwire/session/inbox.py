@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import sqlite3
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, Final, NamedTuple, Protocol
 
 from oddwire.databases import explain
@@ -15,6 +15,8 @@ from oddwire.logs import get_logger
 from oddwire.proto.keys import NodeId
 from oddwire.session.database import Database
 from oddwire.session.frames import Ack, AckFlag, Code, Data, Refusal, clip
+from oddwire.session.limits import Counters, Limits
+from oddwire.session.records import Key, Record, Records
 from oddwire.session.reliable import Receiver, Verdict
 from oddwire.session.store import Store
 
@@ -25,7 +27,7 @@ logger = get_logger("oddwire.session")
 ATTEMPTS: Final = 5
 """How often a message is handled in vain until it is refused for good."""
 MAX_LANES: Final = 256
-"""Lanes of one peer: an honest one has no more than extensions."""
+"""Lanes of one peer: an honest one has one for each of its extensions, and some that it does not use any more."""
 _STRANGE: Final = 16  # lanes of one peer of which all was refused so far: they are kept in memory only
 _HELD: Final = 8 << 20  # bytes of a peer's messages that wait for those before them; a single one may be larger
 _HELD_ALL: Final = 256 << 20  # the same of all peers; one who has none waiting may have one
@@ -44,8 +46,8 @@ class InboxHost(Protocol):
         """
         raise NotImplementedError
 
-    def acknowledge(self, node_id: NodeId, ack: Ack) -> None:
-        """Send an ack, if the peer is connected."""
+    def acknowledge(self, source: object, ack: Ack) -> None:
+        """Send an ack to whom `Inbox.receive` has had a message from, if it is still there."""
 
     def attempt_failed(self, node_id: NodeId, payload: bytes, error: Exception, attempt: int) -> None:
         """Learn that a handler raised what is no `Refuse`; after attempt `ATTEMPTS` the message is refused."""
@@ -67,7 +69,7 @@ class _Waiting(NamedTuple):
 class _Lane:
     """One lane from one peer: what waits for its handler."""
 
-    __slots__ = ("busy", "kept", "number", "peer", "receiver", "skipped", "waiting", "written")
+    __slots__ = ("busy", "kept", "number", "peer", "receiver", "refused", "seen", "skipped", "source", "waiting", "written")
 
     def __init__(self, peer: _Peer, number: int, receiver: Receiver, kept: bool) -> None:
         self.peer = peer
@@ -75,6 +77,9 @@ class _Lane:
         self.receiver = receiver
         self.kept = kept  # on disk, as something was handled, not all refused: else a stranger costs no disk
         self.written = kept
+        self.seen = _NEVER  # when it was written that it was used
+        self.refused = 0  # refusals on disk
+        self.source: object = None  # from whom the last message came
         self.waiting: deque[_Waiting] = deque()
         self.busy = False
         self.skipped = False  # something was not taken, for want of room: ask for it again
@@ -85,7 +90,7 @@ class _Lane:
         return not self.busy and self.receiver.taken == self.receiver.last
 
     @property
-    def key(self) -> tuple[bytes, bytes]:
+    def key(self) -> Key:
         return bytes(self.peer.node_id), self.number.to_bytes(8)
 
 
@@ -104,10 +109,11 @@ class _Peer:
 class _Share:
     """What one commit writes."""
 
-    __slots__ = ("kept", "lanes", "refusals")
+    __slots__ = ("forgotten", "kept", "lanes", "refusals")
 
     def __init__(self) -> None:
-        self.kept: set[_Lane] = set()  # those that were written
+        self.forgotten: dict[Key, int] = {}  # lanes that were not used for long, and how many refusals go with them
+        self.kept: dict[_Lane, tuple[bool, int]] = {}  # those that were written: whether wholly, and their refusals
         self.lanes: dict[_Lane, tuple[int, int, int]] = {}  # epoch, last, tries
         self.refusals: dict[_Lane, list[Refusal]] = {}
 
@@ -119,28 +125,45 @@ class _Superseded(Exception):
 class Inbox:
     """Every peer's reliable messages, as a part of the store.
 
-    The session hands data frames to `receive`, and tells when a peer is gone with `disconnected`; the rest comes back
-    through ``host``. Lanes do not wait for each other. A handler that fails is tried again after ``pause`` seconds,
-    twice as long each time.
+    The session hands data frames to `receive`, and tells when a program has ended with `ended`, when a peer is gone
+    with `disconnected`; the rest comes back through ``host``. Lanes do not wait for each other. A handler that fails is
+    tried again after ``pause`` seconds, twice as long each time. Of the lanes that are not used for long it forgets how
+    far they are, as ``limits`` say, with each commit and when `forget` is called, once a minute or so.
     """
 
-    def __init__(self, store: Store, host: InboxHost, *, pause: float = 1.0) -> None:
+    def __init__(
+        self,
+        store: Store,
+        host: InboxHost,
+        *,
+        limits: Limits | None = None,
+        counters: Counters | None = None,
+        pause: float = 1.0,
+    ) -> None:
         self._store = store
         self._host = host
+        self._limits = limits or Limits()
         self._pause = pause
+        self._ages = store.ages
+        self.counters = counters or Counters()
+        """How often lanes were forgotten."""
         self._peers: dict[NodeId, _Peer] = {}
         self._held = 0  # bytes of all peers' messages that wait, or are handled
         self._gathered = _Share()
         self._writing = _Share()
         self._database: Database | None = None
+        self._records = Records()
         self._opening: asyncio.Task[None] | None = None
         self._readable = True
         self._closed = asyncio.Event()
-        self._seen: set[tuple[bytes, bytes]] = set()  # lanes that are careful for what happened before this process
+        self._seen: set[Key] = set()  # lanes that are careful for what happened before this process
         store.add(self)
 
-    def receive(self, node_id: NodeId, data: Data, now: float) -> bool:
-        """Take a data frame, whatever becomes of it; say whether it was one that could be expected."""
+    def receive(self, node_id: NodeId, data: Data, now: float, source: object) -> bool:
+        """Take a data frame, whatever becomes of it; say whether it was one that could be expected.
+
+        ``source`` is whom its lane's acks go to from now on.
+        """
         if self._closed.is_set():
             return True
         if self._database is None:
@@ -155,6 +178,7 @@ class Inbox:
             return True
         if lane is None:
             return False
+        lane.source = source
         receiver = lane.receiver
         verdict = receiver.receive(data.epoch, data.base, data.sequence, now)
         if verdict is Verdict.HANDLE:
@@ -169,10 +193,18 @@ class Inbox:
                 lane.busy = True
                 self._host.spawn(self._work(lane))
         elif verdict is Verdict.ACK:
-            self._host.acknowledge(node_id, receiver.ack(data.lane))
+            self._host.acknowledge(source, receiver.ack(data.lane))
         elif verdict is Verdict.AGAIN:
-            self._host.acknowledge(node_id, receiver.ack(data.lane, AckFlag.AGAIN))
+            self._host.acknowledge(source, receiver.ack(data.lane, AckFlag.AGAIN))
         return True
+
+    def ended(self, node_id: NodeId, source: object) -> None:
+        """Send no acks to one who is gone."""
+        peer = self._peers.get(node_id)
+        if peer is not None:
+            for lane in peer.lanes.values():
+                if lane.source is source:
+                    lane.source = None
 
     def disconnected(self, node_id: NodeId) -> None:
         """Forget what the disk remembers better; what is being handled goes on."""
@@ -180,6 +212,7 @@ class Inbox:
         if peer is not None:
             peer.gone = True
             for lane in list(peer.lanes.values()):
+                lane.source = None
                 if lane.is_idle:
                     del peer.lanes[lane.number]
             if not peer.lanes:
@@ -202,7 +235,7 @@ class Inbox:
             self._opening = None
 
     def _lane(self, node_id: NodeId, number: int) -> _Lane | None:
-        """Give a lane, None for one too many. Raises `sqlite3.Error`."""
+        """Return a lane, None for one too many. Raises `sqlite3.Error`."""
         peer = self._peers.get(node_id)
         lane = None if peer is None else peer.lanes.get(number)
         if lane is not None:
@@ -211,42 +244,40 @@ class Inbox:
         assert self._database is not None  # noqa: S101 - narrows the type for checkers
         key = (bytes(node_id), number.to_bytes(8))
         careful = not self._database.clean and key not in self._seen
-        reader = self._database.reader
-        query = "SELECT epoch, last, tries FROM oddwire_inbox WHERE peer = ? AND lane = ?"
-        row = reader.execute(query, key).fetchone()
-        if row is None:
-            (lanes,) = reader.execute("SELECT count(*) FROM oddwire_inbox WHERE peer = ?", key[:1]).fetchone()
-            if lanes >= MAX_LANES or (peer is not None and not self._make_room(peer)):
-                return None
-            receiver = Receiver(careful=careful)
+        record = self._records.find(key)
+        if peer is not None and not self._make_room(peer, strange=record is None):
+            return None
+        if record is None:
+            record, receiver = Record(), Receiver(careful=careful)
         else:
-            epoch, last, tries = row
-            found = reader.execute(
-                "SELECT sequence, code, text FROM oddwire_refusals WHERE peer = ? AND lane = ? AND epoch = ? "
-                "ORDER BY sequence",
-                (*key, epoch),
-            )
-            refusals = [Refusal(*refusal) for refusal in found.fetchall()]
+            epoch, last, tries, refusals = record.epoch, record.last, record.tries, record.refusals
             receiver = Receiver(epoch=epoch, last=last, tries=tries, refusals=refusals, careful=careful)
         self._readable = True
         if peer is None:
             peer = self._peers[node_id] = _Peer(node_id)
-        if careful and row is not None:
+        if careful and record.kept:
             self._seen.add(key)
-        lane = peer.lanes[number] = _Lane(peer, number, receiver, row is not None)
+        lane = peer.lanes[number] = _Lane(peer, number, receiver, record.kept)
+        lane.seen, lane.refused = record.seen, len(record.refusals)
+        if record.kept:
+            self._gathered.forgotten.pop(key, None)
+            lane.written = key not in self._writing.forgotten  # else it is to be written again, with all there is of it
+            if self._ages() - lane.seen >= _USED:
+                self._note(lane)
+                self._store.touch_later()
         return lane
 
     @staticmethod
-    def _make_room(peer: _Peer) -> bool:
-        """Forget the oldest of too many lanes that are in memory only: their sender may begin again."""
-        strange = [lane for lane in peer.lanes.values() if not lane.kept]
-        if len(strange) < _STRANGE:
-            return True
-        for lane in strange:
-            if lane.is_idle:
-                del peer.lanes[lane.number]
-                return True
-        return False
+    def _make_room(peer: _Peer, *, strange: bool) -> bool:
+        """Leave the oldest of too many lanes to the disk; or forget it, where it has none: its sender may begin again."""
+        strangers = [lane for lane in peer.lanes.values() if not lane.kept]
+        for lanes, most in ((strangers, _STRANGE if strange else MAX_LANES), ([*peer.lanes.values()], MAX_LANES)):
+            if len(lanes) >= most:
+                lane = next((lane for lane in lanes if lane.is_idle), None)
+                if lane is None:
+                    return False
+                peer.lanes.pop(lane.number, None)
+        return True
 
     def _count(self, peer: _Peer, size: int) -> None:
         peer.held += size
@@ -346,56 +377,140 @@ class Inbox:
         self._store.touch()
         self._host.refused(lane.peer.node_id, payload, refusal)
 
-    def _note(self, lane: _Lane, keep: bool = True) -> None:
+    def _note(self, lane: _Lane, keep: bool = True, share: _Share | None = None) -> None:
         receiver = lane.receiver
         lane.kept = keep
-        self._gathered.lanes[lane] = (receiver.epoch, receiver.handled, receiver.tries)
+        (share or self._gathered).lanes[lane] = (receiver.epoch, receiver.handled, receiver.tries)
+
+    # Forgetting -------------------------------------------------------------------------------------
+
+    def forget(self) -> int:
+        """Forget lanes that were not used for long; return how many: some of them, if they are many."""
+        if self._database is None or self._closed.is_set():
+            return 0
+        share, used = self._gathered, self._ages() - self._limits.lane_seconds
+        try:
+            found = self._forget(share, self._records.oldest(used, _MOST), _MOST, "lane_seconds")
+        except sqlite3.Error:
+            logger.exception("which lanes have not been used for long cannot be read")
+            return 0
+        if share.forgotten or share.lanes:
+            self._store.touch_later()
+        if self._records.rows and self._ages.is_due(_MARKED):
+            self._store.touch_later()  # for the clocks to be written down
+        return found
+
+    def _forget(self, share: _Share, candidates: Iterable[tuple[Key, int]], most: int, limit: str) -> int:
+        """Have a commit forget up to so many lanes; return how many. One that is in memory counts as used."""
+        count = work = 0
+        for key, refused in candidates:
+            if count >= most or work >= _WORK:
+                break
+            peer = self._peers.get(NodeId(key[0]))
+            lane = None if peer is None else peer.lanes.get(int.from_bytes(key[1]))
+            if lane is not None:
+                lane.seen = _NEVER
+                self._note(lane, share=share)
+            elif key not in share.forgotten and key not in self._writing.forgotten:
+                share.forgotten[key] = refused
+                count += 1
+            work += 1 + refused
+        self.counters.dropped[limit] += count
+        return count
+
+    def _keep_to_limits(self, share: _Share) -> None:
+        """Have a commit forget as many lanes as there are too many, or some of them."""
+        records, count = self._records, 0
+        new = [lane for lane in share.lanes if lane.kept and not lane.written]
+        most = max(len(new), _MOST)
+        for peer in {lane.peer: None for lane in new}:
+            excess = records.lanes_of(peer.node_id) + sum(lane.peer is peer for lane in new) - MAX_LANES
+            if excess > 0:
+                count += self._forget(share, records.oldest_of(peer.node_id, 2 * MAX_LANES), excess, "lanes")
+        excess = records.rows + len(new) - len(share.forgotten) - self._limits.total_lanes
+        if new and excess > 0:
+            count += self._forget(share, records.oldest(_EVER, 2 * most), min(excess, most), "total_lanes")
+        excess = records.refusals + sum(map(len, share.refusals.values())) - sum(share.forgotten.values()) - _REFUSALS
+        if share.refusals and excess > 0:
+            count += self._forget(share, records.oldest_refused(_MOST), _MOST, "refusals")
+        if count:
+            text = "%d lanes of peers' reliable messages are forgotten, as there are too many; docs/limits.md tells more"
+            logger.warning(text, count)
 
     # As `oddwire.session.commit.Part` ---------------------------------------------------------------
 
     def load(self, database: Database) -> None:
         """Read from it, lane by lane as they are used."""
+        self._records.load(database.reader)
         self._database = database
 
     def begin(self) -> None:
         """Take what was gathered for the commit."""
         self._writing, self._gathered = self._gathered, _Share()
+        if self._database is not None and self._writing.lanes:
+            try:
+                self._keep_to_limits(self._writing)
+            except sqlite3.Error:
+                logger.exception("which lanes have not been used for longest cannot be read")
 
     def write(self, writer: sqlite3.Connection) -> None:
         """Write it."""
-        share = self._writing
-        lanes = [lane for lane in share.lanes if lane.kept]
-        share.kept.update(lanes)
-        if not lanes:
-            return
-        rows = [(*lane.key, *share.lanes[lane]) for lane in lanes]
-        writer.executemany("INSERT OR REPLACE INTO oddwire_inbox VALUES (?, ?, ?, ?, ?)", rows)
-        for lane in lanes:
-            refusals = share.refusals.get(lane, [])
+        share, now = self._writing, self._ages()
+        records = self._records
+        if share.forgotten:
+            records.delete(writer, share.forgotten)
+        for lane, (epoch, last, tries) in share.lanes.items():
+            if not lane.kept:
+                continue
+            receiver, refusals = lane.receiver, share.refusals.get(lane, [])
+            refused = len(receiver.refusals) + sum(refusal.sequence >= receiver.base for refusal in refusals)
+            whole = not lane.written or refused != lane.refused or now - lane.seen >= _SELDOM
+            share.kept[lane] = (whole, refused)
+            if whole:
+                records.put(writer, lane.key, (epoch, last, tries, now, refused))
+            else:
+                records.change(writer, lane.key, (epoch, last, tries))
             if not lane.written:
-                refusals = [*lane.receiver.refusals.values(), *refusals]
+                refusals = [*receiver.refusals.values(), *refusals]
             if refusals:
-                told = [(*lane.key, share.lanes[lane][0], *refusal) for refusal in refusals]
-                writer.executemany("INSERT OR REPLACE INTO oddwire_refusals VALUES (?, ?, ?, ?, ?, ?)", told)
-        known = [(*lane.key, lane.receiver.epoch, lane.receiver.base) for lane in lanes if lane.receiver.forgot]
-        if known:
-            query = "DELETE FROM oddwire_refusals WHERE peer = ? AND lane = ? AND (epoch <> ? OR sequence < ?)"
-            writer.executemany(query, known)
-            for lane in lanes:
-                lane.receiver.forgot = False
+                records.refuse(writer, lane.key, epoch, refusals)
+            if receiver.forgot:
+                records.settle(writer, lane.key, receiver.epoch, receiver.base)
+                receiver.forgot = False
 
     def end(self, error: StoreError | None) -> None:
         """Acknowledge what is on disk now; or take back what is not."""
         share, self._writing = self._writing, _Share()
+        if error is None:
+            self._records.rows -= len(share.forgotten)
+            self._records.refusals -= sum(share.forgotten.values())
         for lane, (epoch, last, _) in share.lanes.items():
             receiver = lane.receiver
             if error is not None:
                 receiver.failed()
                 continue
-            lane.written = lane.written or lane in share.kept
+            if lane in share.kept:
+                self._written(lane, *share.kept[lane])
             if receiver.stored(epoch, last, share.refusals.get(lane, ())):
                 again = lane.skipped and not lane.waiting
                 lane.skipped = lane.skipped and not again
-                self._host.acknowledge(lane.peer.node_id, receiver.ack(lane.number, AckFlag.AGAIN if again else 0))
+                self._host.acknowledge(lane.source, receiver.ack(lane.number, AckFlag.AGAIN if again else 0))
             if lane.peer.gone:
                 self.disconnected(lane.peer.node_id)
+
+    def _written(self, lane: _Lane, whole: bool, refused: int) -> None:
+        self._records.rows += not lane.written
+        self._records.refusals += refused - lane.refused if lane.written else refused
+        lane.written, lane.refused = True, refused
+        if whole:
+            lane.seen = self._ages()
+
+
+_EVER: Final = float("inf")
+_NEVER: Final = float("-inf")
+_MOST: Final = 256  # lanes that are forgotten in one go
+_WORK: Final = 4096  # rows of theirs
+_REFUSALS: Final = 100_000  # of all peers, on disk
+_MARKED: Final = 3600.0  # seconds between two marks of the clocks, if nothing else is committed
+_SELDOM: Final = 600.0  # seconds between two notes of when a lane was used
+_USED: Final = 86_400.0  # the same, where nothing else of it is to be written

@@ -16,9 +16,11 @@ _DAY: Final = 24 * 60 * 60.0
 
 OF_ALL: Final = (
     "faults_per_second",
+    "lane_seconds",
     "programs",
     "request_bytes",
     "stream_seconds",
+    "total_lanes",
     "total_message_bytes",
     "total_outbox_bytes",
     "total_reassembly_bytes",
@@ -84,7 +86,21 @@ class Limits(Value, kw_only=True):
     The last quarter of it is left to peers who have no more than 1 MiB waiting.
     """
     outbox_seconds: float = 14 * _DAY
-    """Seconds after which a reliable message that was not acknowledged is given up."""
+    """Seconds after which a reliable message that was not acknowledged is given up.
+
+    After 60 days peers may have forgotten what they handled: with more than 28 here, one could be handled twice.
+    """
+    lane_seconds: float = 60 * _DAY
+    """Seconds without a message after which it is forgotten how far a peer's lane of reliable messages is.
+
+    A peer that keeps a message for longer may have it handled twice, so it should be twice what peers have in
+    ``outbox_seconds``, at least.
+    """
+    total_lanes: int = 100_000
+    """Lanes of reliable messages with all peers of which is kept how far they are, in each direction.
+
+    Of more, those are forgotten that have not been used for longest.
+    """
     window_messages: int = 256
     """Reliable messages to a peer and extension sent ahead of its acknowledgement."""
     window_bytes: int = _MIB
@@ -172,14 +188,15 @@ class Counters:
     ``refused`` are a peer's requests, messages and transfers answered with a failure (``allow``: not allowed;
     ``expired``: its caller's wait was over). ``dropped`` is what was ignored without one: ``allow``; ``frames`` out of
     place, ``kinds`` of frames not known; ``abandoned`` requests, whose caller has gone; what came while its peer was
-    ``not_connected``, or waited for its handler at ``closing``. ``throttled`` says how often a peer was read later,
-    ``exceeded`` how many calls of ours raised `QuotaExceeded`. ``undelivered`` are reliable messages of ours that a
-    peer refused for good, or that were given up, and ``declined`` those of peers that were refused for good here, both
-    by the name of their `Code` in lower case: ``expired``, ``refused``, ``unsupported``; ``application`` for all codes
-    that are an application's own.
+    ``not_connected``, or waited for its handler at ``closing``; and lanes of reliable messages that were forgotten.
+    ``throttled`` says how often a peer was read later, ``exceeded`` how many calls of ours raised `QuotaExceeded`.
+    ``undelivered`` are reliable messages of ours that a peer refused for good, or that were given up, and ``declined``
+    those of peers that were refused for good here, both by the name of their `Code` in lower case: ``expired``,
+    ``refused``, ``unsupported``; ``application`` for all codes that are an application's own. ``waiting`` says how often
+    those of an extension have waited a minute for a connected peer, as ``nobody`` there spoke it.
     """
 
-    __slots__ = ("declined", "dropped", "exceeded", "refused", "throttled", "undelivered")
+    __slots__ = ("declined", "dropped", "exceeded", "refused", "throttled", "undelivered", "waiting")
 
     def __init__(self) -> None:
         self.declined: Counter[str] = Counter()
@@ -188,6 +205,7 @@ class Counters:
         self.refused: Counter[str] = Counter()
         self.undelivered: Counter[str] = Counter()
         self.throttled: Counter[str] = Counter()
+        self.waiting: Counter[str] = Counter()
 
     def add(self, other: Counters) -> None:
         """Add what another has counted: a peer's to those of all."""

@@ -10,20 +10,21 @@ from itertools import accumulate, islice
 from types import MappingProxyType
 from typing import Final, TypeAlias
 
+from oddwire.databases import explain
 from oddwire.errors import ConnectionClosed, LocalProtocolError, RemoteFailure, StoreError
 from oddwire.logs import get_logger
 from oddwire.proto.keys import NodeId
-from oddwire.session.ages import Ages
 from oddwire.session.database import MEMORY, Database
 from oddwire.session.frames import MAX_NUMBER, Ack, Code, encode_data
 from oddwire.session.kinds import count_as
 from oddwire.session.limits import Allowance, Counters, Limits
 from oddwire.session.quotas import OutboxQuotas
 from oddwire.session.receipt import Failure, Receipt
+from oddwire.session.receivers import Known
 from oddwire.session.reliable import Sender
-from oddwire.session.routes import Load, Loss, Peer, Route, Row, Share
+from oddwire.session.routes import Load, Loss, Peer, Route, Row, Share, new_lane
 from oddwire.session.store import Store
-from oddwire.session.table import OutboxTable
+from oddwire.session.table import OutboxTable, RouteRow
 
 __all__ = ["Outbox"]
 
@@ -35,14 +36,17 @@ _Failures: TypeAlias = dict[int, tuple[int, Failure]]  # by number: the code, an
 class Outbox:
     """Every peer's reliable messages, as a part of the store.
 
-    ``limits`` hold for each peer, ``allowances``, by lane, for each peer within that: those of the extensions whose
-    lanes they are. ``ready`` is called with a linked peer for which `outgoing` may have something, ``lost`` with each
-    message that is refused for good or given up: once, and once more if the process ends before that is on disk, as
-    it then goes out again. How the session uses it:
+    An extension's messages to a peer have a lane. ``limits`` hold for each peer, ``allowances``, by extension, for each
+    peer within that. ``ready`` is called with a peer for which there may be something to do, ``lost`` with each message
+    that is refused for good or given up: once, and once more if the process ends before that is on disk, as it then
+    goes out again. How the session uses it:
 
-    - A peer has said hello: `connected`; it is gone: `disconnected`.
+    - Of a connected peer, a program may take one of its `lanes`: `connected`; or no more: `disconnected`, and so when the
+      peer is gone, or `ended` for all lanes of one program.
     - An ack has come: `acknowledged`. It is `deadline`: `tick`. Once a minute or so, and while it finds any: `expire`.
     - After each of these, and when ``ready`` is called: send what `outgoing` gives.
+
+    In memory are the lanes with messages, and those that a program takes; the others wait on disk.
     """
 
     def __init__(
@@ -50,19 +54,21 @@ class Outbox:
         store: Store,
         *,
         limits: Limits,
-        ready: Callable[[NodeId], None],
+        ready: Callable[[NodeId], object],
         lost: Callable[[Loss], object],
-        allowances: Mapping[int, Allowance] = MappingProxyType({}),
-        ages: Ages | None = None,
+        allowances: Mapping[str, Allowance] = MappingProxyType({}),
     ) -> None:
         self._store = store
+        self._limits = limits
         self._quotas = OutboxQuotas(limits, allowances)
         self._ready = ready
         self._lost = lost
-        self._ages = ages or Ages()
+        self._ages = store.ages
         self._peers: dict[NodeId, Peer] = {}
         self._total = Load()
         self._ids = 0
+        self._lanes = 0  # on disk
+        self._renewing = False
         self._gathered = Share()
         self._writing = Share()
         self._table = OutboxTable()
@@ -76,7 +82,7 @@ class Outbox:
 
     # For authors ------------------------------------------------------------------------------------
 
-    async def send(self, node_id: NodeId, lane: int, payload: bytes) -> Receipt:
+    async def send(self, node_id: NodeId, extension: str, payload: bytes) -> Receipt:
         """Keep a message for a peer; return when it is on disk.
 
         In a unit of work it is part of that: it returns at once, and goes out if the unit ends well. After `close` it
@@ -84,7 +90,7 @@ class Outbox:
         already, `StoreError` if it cannot be kept. Cancelled, it may go out or not.
         """
         await self._store.ready()
-        route = self._accept(node_id, lane, len(payload))
+        route = self._accept(node_id, extension, len(payload))
         unit = self._store.current()
         if unit is not None:
             receipt = Receipt(asyncio.current_task())
@@ -97,15 +103,33 @@ class Outbox:
         await self._store.touch().durable()
         return receipt
 
-    def _accept(self, node_id: NodeId, lane: int, size: int) -> Route:
+    def _accept(self, node_id: NodeId, extension: str, size: int) -> Route:
         peer = self._peer(node_id)
-        route = peer.routes.get(lane)
-        self._quotas.admit(peer, lane, size)
-        if route is None:
-            self._ids += 1
-            route = peer.routes[lane] = self._route(self._ids, peer, lane, (self._epoch(), 0, 1, 1))
+        try:
+            self._quotas.admit(peer, extension, size)
+            route = peer.route_of(extension)
+            if route is None:
+                route = self._find(peer, extension)
+        except BaseException:
+            self._tidy(peer)
+            raise
         route.add(1, size)
         return route
+
+    def _find(self, peer: Peer, extension: str) -> Route:
+        """Return a lane that waits on disk, or a new one. Raises `StoreError`."""
+        try:
+            found = self._table.route(peer.node_id, extension)
+        except sqlite3.Error as error:
+            raise explain(error, self._store.path) from error
+        if found is not None:
+            self._gathered.forgotten.pop(found.id, None)
+            if found.id in self._writing.forgotten:  # too late: it is to be written again
+                found = found._replace(used=_NEW)
+            return self._route(peer, found)
+        self._ids += 1
+        row = RouteRow(self._ids, peer.node_id, new_lane(peer.routes), extension, (self._epoch(), 0, 1, 1), None, _NEW)
+        return self._route(peer, row)
 
     def _epoch(self) -> int:
         # Greater than those before, as a rule; where not, the peer says so, and the lane is numbered anew
@@ -119,41 +143,94 @@ class Outbox:
         receipt.sent()
         if self._closed:
             receipt.settle(partial(ConnectionClosed, self._closed))
-        share = self._gathered
-        share.touched[route] = None
-        share.rows.append(Row(route, number, self._ages(), payload, receipt))
+        made = self._touch(route)
+        self._gathered.rows.append(Row(route, number, made, payload, receipt))
+        if not route.address:
+            self._ready(route.peer.node_id)  # a program may be there already: let it be written down with the message
 
-    @staticmethod
-    def _withdraw(route: Route, payload: bytes, receipt: Receipt) -> None:
+    def _touch(self, route: Route) -> float:
+        """Have a lane's numbers written with the next commit, and now and then when that was; return the time."""
+        share, now = self._gathered, self._ages()
+        share.touched[route] = None
+        if now - route.used >= _SELDOM:
+            route.used = now
+            share.whole[route] = None
+        return now
+
+    def _withdraw(self, route: Route, payload: bytes, receipt: Receipt) -> None:
         route.add(-1, -len(payload))
         text = "the handler that sent it failed, or could not be committed: it was not sent"
         receipt.settle(lambda: LocalProtocolError(text))
+        self._tidy(route.peer)
 
     # For the session --------------------------------------------------------------------------------
 
-    def connected(self, node_id: NodeId) -> None:
-        """Begin to send to a peer."""
-        peer = self._peer(node_id)
-        peer.linked = True
-        for route in peer.routes.values():
+    def lanes(self, node_id: NodeId) -> list[Route]:
+        """Return a peer's lanes that have messages, or that a program takes."""
+        peer = self._peers.get(node_id)
+        return [] if peer is None else [route for route in peer.routes.values() if route.load.messages or route.address]
+
+    def connected(self, node_id: NodeId, lane: int, route: int, known: Known) -> None:
+        """Send a lane's messages in one session from now on, once it is on disk to whom they go.
+
+        ``route`` are the addresses, ``known`` is by what the program will be known again.
+        """
+        found = self._lane(node_id, lane)
+        if found is None:
+            return
+        if found.address != route:
+            self._unlink(found)
+            found.address = route
+        if found.known == found.wanted == known:
+            self._link(found)
+        else:
+            found.wanted = known
+            self._note_known(found)
+            self._store.touch()
+
+    def _note_known(self, route: Route) -> None:
+        self._touch(route)
+        self._gathered.whole[route] = None
+        self._gathered.known[route] = route.wanted
+
+    @staticmethod
+    def _link(route: Route) -> None:
+        if not route.linked:
+            route.linked = True
             route.sender.connected()
 
-    def disconnected(self, node_id: NodeId) -> None:
-        """Send nothing to a peer until it comes back."""
+    @staticmethod
+    def _unlink(route: Route) -> None:
+        route.address, route.linked = 0, False
+        route.sender.disconnected()
+
+    def disconnected(self, node_id: NodeId, lane: int | None = None) -> None:
+        """Send nothing to a peer, of one lane or of all, until somebody takes it."""
         peer = self._peers.get(node_id)
         if peer is not None:
-            peer.linked = False
             for route in peer.routes.values():
-                route.sender.disconnected()
-            if not peer.routes:
-                del self._peers[node_id]
+                if lane in (None, route.lane):
+                    self._unlink(route)
+            self._tidy(peer)
 
-    def outgoing(self, node_id: NodeId, now: float) -> list[bytes]:
-        """Give the data frames to send to a peer now, each lane's in order; they count as sent."""
+    def ended(self, node_id: NodeId, route: int) -> None:
+        """Send nothing more in one session."""
         peer = self._peers.get(node_id)
-        if peer is None or not peer.linked:
+        if peer is not None:
+            for one in peer.routes.values():
+                if one.address == route:
+                    self._unlink(one)
+            self._tidy(peer)
+
+    def outgoing(self, node_id: NodeId, now: float) -> list[tuple[Route, list[bytes]]]:
+        """Return the data frames to send to a peer now, lane by lane, each lane's in order; they count as sent.
+
+        Those of a lane go in the session of its ``address``. Once that has changed, those not sent yet go no more.
+        """
+        peer = self._peers.get(node_id)
+        if peer is None or self._renewing:
             return []
-        frames: list[bytes] = []
+        found: list[tuple[Route, list[bytes]]] = []
         for route in peer.routes.values():
             sender = route.sender
             first, count = sender.wanted()
@@ -161,37 +238,39 @@ class Outbox:
                 sender.load(self._table.payloads(route, first, count))
             taken = sender.take(now)
             if taken:
-                lane, epoch, base = route.lane, sender.epoch, sender.base - sender.offset
-                frames += [encode_data(lane, epoch, base, sequence, payload) for sequence, payload in taken]
-        return frames
+                address, lane, epoch, base = route.address, route.lane, sender.epoch, sender.base - sender.offset
+                frames = [encode_data(address, lane, epoch, base, sequence, payload) for sequence, payload in taken]
+                found.append((route, frames))
+        return found
 
-    def acknowledged(self, node_id: NodeId, ack: Ack, now: float) -> bool:
-        """Take a peer's ack of a lane; say whether there is such a lane."""
-        peer = self._peers.get(node_id)
-        route = None if peer is None else peer.routes.get(ack.id)
-        if route is None:
-            return False
-        first, stop, failures, epoch = route.sender.acknowledged(ack, now)
+    def acknowledged(self, node_id: NodeId, ack: Ack, now: float, route: int) -> bool:
+        """Take an ack of a lane from the session with these addresses; say whether there is such a lane.
+
+        It counts for nothing unless the lane's messages go there.
+        """
+        found = self._lane(node_id, ack.id)
+        if found is None or found.address != route or not found.linked:
+            return found is not None
+        first, stop, failures, epoch = found.sender.acknowledged(ack, now)
         if epoch:
             logger.warning(
                 "%s knows more of lane %016x than the outbox: it was put back, or made anew; what is in it goes again",
                 node_id,
                 ack.id,
             )
-            self._gathered.touched[route] = None
-            self._gathered.renumbered[route] = (epoch, 0)
+            self._gathered.touched[found] = None
+            self._gathered.renumbered[found] = (epoch, 0)
             self._store.touch()
         if stop > first:
-            self._settle(route, first, stop, _refused(failures))
+            self._settle(found, first, stop, _refused(failures))
             if failures:
                 self._store.touch()  # the peer remembers them until our base on disk is past them
         return True
 
-    def give_up(self, node_id: NodeId, lane: int, sequence: int, code: int, text: str) -> None:
+    def give_up(self, node_id: NodeId, lane: int, epoch: int, sequence: int, code: int, text: str) -> None:
         """Give up a message that the peer cannot take, too large say; its receipt raises `RemoteFailure`."""
-        peer = self._peers.get(node_id)
-        route = None if peer is None else peer.routes.get(lane)
-        if route is not None:
+        route = self._lane(node_id, lane)
+        if route is not None and route.sender.epoch == epoch:
             first, stop, failures, _ = route.sender.give_up(sequence + route.sender.offset, code, text)
             if stop > first:
                 self._settle(route, first, stop, _refused(failures))
@@ -211,7 +290,7 @@ class Outbox:
             else:
                 receipt.settle(None)
         route.add(first - stop, -size)
-        self._gathered.touched[route] = None
+        self._touch(route)
         self._store.touch_later()
 
     def _report(self, route: Route, failures: _Failures) -> None:
@@ -220,10 +299,10 @@ class Outbox:
             self.counters.undelivered[count_as(code)] += 1
             made, payload = kept.get(number, (None, b""))
             age = None if made is None else now - made
-            self._lost(Loss(route.peer.node_id, route.lane, payload, code, failure, age))
+            self._lost(Loss(route.peer.node_id, route.extension, payload, code, failure, age))
 
     def deadline(self, node_id: NodeId) -> float:
-        """Give when `tick` is due for a peer, in the time that the others are told; infinity for never."""
+        """Return when `tick` is due for a peer, in the time that the others are told; infinity for never."""
         peer = self._peers.get(node_id)
         return min((route.sender.deadline for route in peer.routes.values()), default=_NEVER) if peer else _NEVER
 
@@ -235,29 +314,58 @@ class Outbox:
                 route.sender.tick(now)
 
     def waiting(self, node_id: NodeId) -> tuple[int, int]:
-        """Give how many messages to a peer are not settled, and their bytes."""
+        """Return how many messages to a peer are not settled, and their bytes."""
         peer = self._peers.get(node_id)
         return (peer.load.messages, peer.load.bytes) if peer else (0, 0)
 
     def expire(self) -> int:
-        """Give up what is too old, and return how many that were: some of them, if they are many."""
+        """Give up what is too old, forget lanes not used for long; return how many those were: some, if they are many."""
         now, count, waits = self._ages(), 0, False
-        for peer in self._peers.values():
+        for peer in list(self._peers.values()):
             for route in peer.routes.values():
-                first, seconds = route.sender.settled, self._quotas.least("outbox_seconds", route.lane)
+                first, seconds = route.sender.settled, self._quotas.least("outbox_seconds", route.extension)
                 some = sum(total <= _AT_ONCE for total in accumulate(islice(route.sizes, _MOST))) or 1
                 end = min(first + some, route.sender.stop)
-                waits = waits or end > first
+                if end <= first:
+                    continue
+                waits = True
                 stop = self._table.first_younger(route, first, end, now - seconds)
                 if stop > first:
-                    failure = self._quotas.too_old(route.lane, seconds, stop - first)
+                    failure = self._quotas.too_old(route.extension, seconds, stop - first)
                     route.sender.expire(stop)
                     self._settle(route, first, stop, dict.fromkeys(range(first, stop), (Code.EXPIRED, failure)))
                     self._store.touch()
                     count += stop - first
+            self._tidy(peer)
         if waits and self._ages.is_due(_MARKED):
             self._store.touch_later()
+        return count + self._forget(self._gathered, now - self._limits.lane_seconds, _MOST, "lane_seconds")
+
+    def _forget(self, share: Share, used: float, most: int, limit: str) -> int:
+        """Have a commit forget up to so many lanes that were not used since; return how many. One in use counts as used."""
+        count, found = 0, self._table.oldest(used, most)
+        for id_, node_id, full in found:
+            peer = self._peers.get(node_id)
+            route = None if peer is None else next((one for one in peer.routes.values() if one.id == id_), None)
+            if route is not None:
+                route.used = self._ages()
+                share.touched[route] = share.whole[route] = None
+            elif not full and id_ not in share.forgotten and id_ not in self._writing.forgotten:
+                share.forgotten[id_] = None
+                count += 1
+        if count:
+            self.counters.dropped[limit] += count
+        if found and share is self._gathered:
+            self._store.touch_later()
         return count
+
+    def renew(self) -> None:
+        """Have all lanes get other numbers, their messages sequences from 1 on, with the next commit; send nothing before.
+
+        For a store that was copied: another program has lanes of the same numbers.
+        """
+        self._renewing = self._gathered.renewed = True
+        self._store.touch()
 
     def close(self) -> None:
         """Tell all who wait for a receipt, now or later, that they will not hear; what is in the outbox stays."""
@@ -283,29 +391,33 @@ class Outbox:
         """Read what was left over."""
         table, routes = self._table, dict[int, Route]()
         table.load(database.reader)
-        self._ages.resume(*table.mark())
-        for id_, node_id, lane, numbers in table.routes():
-            peer = self._peer(node_id)
-            routes[id_] = peer.routes[lane] = self._route(id_, peer, lane, numbers)
-            self._ids = max(self._ids, id_)
+        self._ids, self._lanes = table.last_id(), table.count()
+        for row in table.routes():
+            routes[row.id] = self._route(self._peer(row.node_id), row)
         for id_, size in table.sizes():
             route = routes[id_]
             route.sizes.append(size)
             route.add(1, size)
-        for peer in self._peers.values():
-            if peer.linked:
-                self._ready(peer.node_id)
+        for node_id in self._peers:
+            self._ready(node_id)
 
     def begin(self) -> None:
         """Take what was gathered for the commit."""
         share, self._writing, self._gathered = self._gathered, self._gathered, Share()
-        share.settled = {route: route.sender.settled for route in share.touched}
-        if self._ages.is_due() and any(peer.load.messages for peer in self._peers.values()):
-            share.mark = self._ages.mark()
+        new = sum(not route.stored for route in share.whole)
+        excess = self._lanes + new - len(share.forgotten) - self._limits.total_lanes
+        if new and excess > 0:
+            found = self._forget(share, _NEVER, min(excess, max(new, _MOST)), "total_lanes")
+            logger.info("%d lanes of reliable messages that wait for nobody are forgotten: there are too many", found)
         for route, (epoch, _) in share.renumbered.items():
-            sender = route.sender
-            epoch = max(self._epoch(), epoch + 1, sender.epoch + 1)
-            share.renumbered[route] = (epoch, sender.settled - 1)
+            share.renumbered[route] = (max(self._epoch(), epoch + 1, route.sender.epoch + 1), route.sender.settled - 1)
+        if share.renewed:
+            for peer in self._peers.values():
+                for route in peer.routes.values():
+                    share.touched[route] = share.whole[route] = None
+                    share.lanes[route] = new_lane(peer.routes)
+                    share.renumbered[route] = (max(self._epoch(), route.sender.epoch + 1), route.sender.settled - 1)
+        share.settled = {route: route.sender.settled for route in share.touched}
 
     def write(self, writer: sqlite3.Connection) -> None:
         """Write it."""
@@ -321,26 +433,54 @@ class Outbox:
             route.sender.added(payload)
         for route in share.touched:
             route.sender.stored(share.settled[route])
+        self._lanes += sum(not route.stored for route in share.whole) - len(share.forgotten)
+        for route in share.whole:
+            route.stored = True
         for route, (epoch, start) in share.renumbered.items():
             route.sender.renumbered(epoch, start)
+        if share.renewed:
+            self._renewed(share)
+        for route, known in share.known.items():
+            route.known = known
+            if route.address and known == route.wanted:
+                self._link(route)
         for receipt, failure in share.failed:
             receipt.settle(failure)
         for peer in {route.peer: None for route in share.touched}:
-            if peer.linked:
-                self._ready(peer.node_id)
+            self._ready(peer.node_id)
+            self._tidy(peer)
+
+    def _renewed(self, share: Share) -> None:
+        self._lanes = self._table.count()
+        self._renewing = self._gathered.renewed
+        for route, lane in share.lanes.items():
+            del route.peer.routes[route.lane]
+            route.lane = lane
+        for route in share.lanes:
+            route.peer.routes[route.lane] = route
 
     def _take_back(self, share: Share) -> None:
         for route, _, _, payload, receipt in share.rows:
             route.sizes.pop()
             self._withdraw(route, payload, receipt)
             route.next = route.sender.stop
+        for route in share.whole:
+            route.used = _NEW
         for route in share.renumbered:
             route.sender.not_renumbered()
-        self._gathered.failed += share.failed
+        again = self._gathered
+        again.failed += share.failed
         for route in share.touched:
             if route.sender.settled > route.sender.base:
-                self._gathered.touched[route] = None
+                self._touch(route)
                 self._store.touch_later(_RETRY)
+        for route in share.known:
+            if route.wanted != route.known and route.address and not self._closed:
+                self._note_known(route)
+                self._store.touch_later(_RETRY)
+        if share.renewed:
+            again.renewed = True
+            self._store.touch_later(_RETRY)
 
     # What they share --------------------------------------------------------------------------------
 
@@ -350,24 +490,39 @@ class Outbox:
             peer = self._peers[node_id] = Peer(node_id, self._total)
         return peer
 
-    def _route(self, id_: int, peer: Peer, lane: int, numbers: tuple[int, ...]) -> Route:
-        epoch, offset, base, stop = numbers
+    def _lane(self, node_id: NodeId, lane: int) -> Route | None:
+        peer = self._peers.get(node_id)
+        return None if peer is None else peer.routes.get(lane)
+
+    def _tidy(self, peer: Peer) -> None:
+        """Leave to the disk what is not in use."""
+        for route in [*peer.routes.values()]:
+            busy = route.load.messages or route.address
+            if not busy and route not in self._gathered.touched and route not in self._writing.touched:
+                del peer.routes[route.lane]
+        if not peer.routes and self._peers.get(peer.node_id) is peer:
+            del self._peers[peer.node_id]
+
+    def _route(self, peer: Peer, row: RouteRow) -> Route:
+        epoch, offset, base, stop = row.numbers
         sender = Sender(
             epoch=epoch,
             offset=offset,
             base=base,
             stop=stop,
-            window=int(self._quotas.least("window_messages", lane)),
-            window_bytes=int(self._quotas.least("window_bytes", lane)),
+            window=int(self._quotas.least("window_messages", row.extension)),
+            window_bytes=int(self._quotas.least("window_bytes", row.extension)),
         )
-        if peer.linked:
-            sender.connected()
-        return Route(id_, peer, lane, sender)
+        route = peer.routes[row.lane] = Route(row.id, peer, row.lane, row.extension, sender)
+        route.known = route.wanted = row.known
+        route.used, route.stored = row.used, row.used != _NEW
+        return route
 
 
 _NEVER: Final = float("inf")
+_NEW: Final = float("-inf")  # when a lane was used last that is not on disk
 _RETRY: Final = 5.0  # seconds until what could not be deleted is tried again, if nothing else is committed
-
+_SELDOM: Final = 600.0  # seconds between two notes of when a lane was used
 
 _MARKED: Final = 3600.0  # seconds between two marks of the clocks, if nothing else is committed
 # What is given up in one go: each is reported, and others have to have their turn

@@ -14,20 +14,19 @@ from oddwire.session.routes import Load, Peer
 
 __all__ = ["OutboxQuotas"]
 
-_NOTHING = Load()
 _OVERHEAD = 256  # bytes that a message is counted for beside its payload
 _FEW = 1 << 20  # bytes of a peer that may use what is left to those who have little
 
 
 class OutboxQuotas:
-    """``limits`` hold for each peer, ``allowances``, by lane, for what extensions have of that; both are counted."""
+    """``limits`` hold for each peer, ``allowances``, by extension, for what those have of that; both are counted."""
 
-    def __init__(self, limits: Limits, allowances: Mapping[int, Allowance]) -> None:
+    def __init__(self, limits: Limits, allowances: Mapping[str, Allowance]) -> None:
         self.counters = Counters()
         self._limits = limits
         self._allowances = allowances
 
-    def admit(self, peer: Peer, lane: int, size: int) -> None:
+    def admit(self, peer: Peer, extension: str, size: int) -> None:
         """Let one more message wait for a peer. Raises `QuotaExceeded`; costs the same however many there are."""
         load, limits = peer.load, self._limits
         if load.messages >= limits.outbox_messages or load.bytes + size > limits.outbox_bytes:
@@ -42,23 +41,23 @@ class OutboxQuotas:
             self.counters.exceeded[limit] += 1
             text = f"reliable messages to all peers, not acknowledged yet, take {total} bytes"
             raise QuotaExceeded(f"{text}; at most {room} are kept", limit=limit)
-        allowance = self._allowances.get(lane)
-        if allowance is None:
+        allowance = self._allowances.get(extension)
+        if allowance is None or not allowance.has("outbox_messages", "outbox_bytes"):
             return
         messages, most = allowance.most("outbox_messages"), allowance.most("outbox_bytes")
-        load = peer.routes[lane].load if lane in peer.routes else _NOTHING
+        load = peer.load_of(extension)
         if load.messages >= messages or load.bytes + size > most:
             raise allowance.exceeded(*_excess(peer.node_id, load, size, messages, most))
 
-    def least(self, limit: str, lane: int) -> float:
-        """Give what holds for a lane: the application's limit, or its extension's if that is narrower."""
+    def least(self, limit: str, extension: str) -> float:
+        """Return what holds for an extension: the application's limit, or its own if that is narrower."""
         most: float = getattr(self._limits, limit)
-        allowance = self._allowances.get(lane)
+        allowance = self._allowances.get(extension)
         return most if allowance is None else min(most, allowance.most(limit))
 
-    def too_old(self, lane: int, seconds: float, count: int) -> Failure:
-        """Count messages of a lane that are given up, and give what their receipts raise."""
-        limit, allowance = "outbox_seconds", self._allowances.get(lane)
+    def too_old(self, extension: str, seconds: float, count: int) -> Failure:
+        """Count messages of an extension that are given up, and return what their receipts raise."""
+        limit, allowance = "outbox_seconds", self._allowances.get(extension)
         text = f"the message was not acknowledged within {duration(seconds)} and is given up"
         if allowance is not None and allowance.narrows(limit, self._limits):
             allowance.counters.exceeded[limit] += count

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
+from collections.abc import Container
 from typing import NamedTuple
 from weakref import WeakValueDictionary
 
 from oddwire.proto.keys import NodeId
 from oddwire.session.ages import Mark
 from oddwire.session.receipt import Failure, Receipt
+from oddwire.session.receivers import Known, Search
 from oddwire.session.reliable import Sender
 
-__all__ = ["Load", "Loss", "Peer", "Route", "Row", "Share"]
+__all__ = ["Load", "Loss", "Peer", "Route", "Row", "Share", "new_lane"]
+
+
+def new_lane(taken: Container[int]) -> int:
+    """Return a random number for a lane, none of those ``taken``."""
+    while (lane := int.from_bytes(os.urandom(8), "big")) in taken:
+        pass
+    return lane
 
 
 class Load:
@@ -25,19 +35,50 @@ class Load:
 
 
 class Route:
-    """One lane to one peer."""
+    """One lane to one peer: an extension's messages. ``extension`` is empty where it is not known, as none is loaded."""
 
-    __slots__ = ("id", "lane", "load", "next", "peer", "receipts", "sender", "sizes")
+    __slots__ = (
+        "address",
+        "extension",
+        "id",
+        "known",
+        "lane",
+        "linked",
+        "load",
+        "next",
+        "peer",
+        "receipts",
+        "search",
+        "sender",
+        "sizes",
+        "stored",
+        "used",
+        "wanted",
+    )
 
-    def __init__(self, id: int, peer: Peer, lane: int, sender: Sender) -> None:  # noqa: A002
+    def __init__(self, id: int, peer: Peer, lane: int, extension: str, sender: Sender) -> None:  # noqa: A002
         self.id = id
         self.peer = peer
         self.lane = lane
+        self.extension = extension
         self.sender = sender
         self.next = sender.stop
         self.sizes: deque[int] = deque()  # of the payloads that are not settled
         self.receipts: WeakValueDictionary[int, Receipt] = WeakValueDictionary()  # by number, while somebody has one
         self.load = Load()
+        self.address = 0
+        """The route of the session that the messages go in, 0 for none."""
+        self.linked = False
+        """Whether they do: before, it is on disk to whom they go."""
+        self.known: Known | None = None
+        """To whom they went last, as it is on disk."""
+        self.wanted: Known | None = None
+        """The same, as it will be on disk."""
+        self.used = 0.0
+        """When a message was sent or settled last, about."""
+        self.stored = False
+        """Whether there is a row of it on disk."""
+        self.search = Search()
 
     def add(self, messages: int, size: int) -> None:
         """Count so much more, for the lane and for the peer."""
@@ -49,14 +90,27 @@ class Route:
 class Peer:
     """What is on its way to one peer, all lanes together."""
 
-    __slots__ = ("linked", "load", "node_id", "routes", "total")
+    __slots__ = ("load", "node_id", "routes", "total")
 
     def __init__(self, node_id: NodeId, total: Load | None = None) -> None:
         self.node_id = node_id
         self.total = total or Load()  # of all peers
-        self.linked = False
         self.load = Load()
         self.routes: dict[int, Route] = {}
+        """Those of its lanes that are in use, by number."""
+
+    def route_of(self, extension: str) -> Route | None:
+        """Return the lane that an extension's next message goes in, if one is in use; the newest, after a move."""
+        return next((route for route in reversed(self.routes.values()) if route.extension == extension), None)
+
+    def load_of(self, extension: str) -> Load:
+        """Return how much of an extension's is not settled."""
+        load = Load()
+        for route in self.routes.values():
+            if route.extension == extension:
+                load.messages += route.load.messages
+                load.bytes += route.load.bytes
+        return load
 
 
 class Row(NamedTuple):
@@ -72,11 +126,12 @@ class Row(NamedTuple):
 class Loss(NamedTuple):
     """A message that will not be delivered: why, by ``code`` and what its receipt raises, and how old it is in seconds.
 
-    ``payload`` is empty, and ``age`` None, if the database does not give them any more.
+    ``extension`` is empty where it is not known. ``payload`` is empty, and ``age`` None, if the database does not give
+    them any more.
     """
 
     node_id: NodeId
-    lane: int
+    extension: str
     payload: bytes
     code: int
     failure: Failure
@@ -86,12 +141,19 @@ class Loss(NamedTuple):
 class Share:
     """What one commit writes."""
 
-    __slots__ = ("failed", "mark", "renumbered", "rows", "settled", "touched")
+    __slots__ = ("failed", "forgotten", "known", "lanes", "renewed", "renumbered", "rows", "settled", "touched", "whole")
 
     def __init__(self) -> None:
-        self.mark: Mark | None = None
         self.rows: list[Row] = []
         self.failed: list[tuple[Receipt, Failure]] = []
         self.touched: dict[Route, None] = {}
+        self.whole: dict[Route, None] = {}
+        """Those of the touched of which more has changed than their numbers."""
+        self.known: dict[Route, Known | None] = {}
         self.settled: dict[Route, int] = {}
         self.renumbered: dict[Route, tuple[int, int]] = {}
+        self.renewed = False
+        """Whether all lanes get other numbers; ``lanes`` has those."""
+        self.lanes: dict[Route, int] = {}
+        self.forgotten: dict[int, None] = {}
+        """Lanes by their ids that have not been used for long."""

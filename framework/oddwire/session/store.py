@@ -20,16 +20,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextvars import ContextVar, Token
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
 from oddwire.errors import StoreError
+from oddwire.session.ages import Ages
 from oddwire.session.commit import Group, GroupCommit
 from oddwire.session.database import MEMORY, Database
 from oddwire.session.keeping import Kept
+from oddwire.session.marks import Marks
+from oddwire.session.numbers import StoreNumbers, new_number
 from oddwire.session.values import Values
 
 __all__ = ["MOST_HELD", "Store", "Unit"]
@@ -194,14 +197,34 @@ class Store(GroupCommit):
 
     ``values`` are the extensions' own; the outbox and the inbox join with `add`. A store that cannot be opened, or not
     be written, says so in whatever needs it, and is tried again: nothing has to be restarted once there is room.
+
+    ``number`` is the store's if it is made now, ``extensions`` are the names of those that are loaded; see `Database`.
+    ``ages`` is the clock by which times in it are told.
     """
 
-    def __init__(self, path: str | Path = MEMORY) -> None:
+    def __init__(
+        self,
+        path: str | Path = MEMORY,
+        *,
+        number: int | None = None,
+        extensions: Collection[str] = (),
+        ages: Ages | None = None,
+    ) -> None:
         super().__init__(path)
+        self._number = new_number() if number is None else number
+        self._extensions = extensions
         self.most_held = MOST_HELD
+        self.ages = ages or Ages()
+        self.identity = StoreNumbers(self.path, self._number)
+        """By which numbers peers know it."""
+        self.add(Marks(self.ages))  # first: what is read after it has times
+        self.add(self.identity)
         self.values = Values()
         self.add(self.values)
         self._locks: dict[str, asyncio.Lock] = {}
+
+    def _load(self) -> Database:
+        return Database(self.path, number=self._number, extensions=self._extensions)
 
     def unit(self, extension: str) -> Unit:
         """Begin a unit of work: ``async with store.unit(name) as unit``; what is called there is part of it.

@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Collection, Iterator
+from typing import Any, NamedTuple
 
 from oddwire.logs import get_logger
 from oddwire.proto.keys import NodeId
-from oddwire.session.ages import Mark
+from oddwire.session.database import packed, unpacked
+from oddwire.session.receivers import Known
 from oddwire.session.routes import Route, Share
 
-__all__ = ["OutboxTable"]
+__all__ = ["OutboxTable", "RouteRow"]
 
 logger = get_logger("oddwire.session")
+
+
+class RouteRow(NamedTuple):
+    """A lane as it is on disk: ``numbers`` are epoch, start, base and next."""
+
+    id: int
+    node_id: NodeId
+    lane: int
+    extension: str
+    numbers: tuple[int, int, int, int]
+    known: Known | None
+    used: float
 
 
 class OutboxTable:
@@ -26,23 +39,50 @@ class OutboxTable:
         """Read from it from now on."""
         self._reader = reader
 
-    # As the database is opened: these raise `sqlite3.Error` --------------------------------------------
+    # These raise `sqlite3.Error` ------------------------------------------------------------------------
 
-    def mark(self) -> tuple[Mark | None, float]:
-        """Return what the clocks said when an earlier process wrote it down, and when the newest message was made."""
+    def last_id(self) -> int:
+        """Return the greatest id of a lane, 0 if there is none."""
         if self._reader is None:
-            return None, 0.0
-        row = self._reader.execute("SELECT seconds, wall, boot, uptime FROM oddwire_clock").fetchone()
-        (newest,) = self._reader.execute("SELECT max(made) FROM oddwire_outbox").fetchone()
-        return None if row is None else Mark(*row), newest or 0.0
+            return 0
+        (last,) = self._reader.execute("SELECT max(id) FROM oddwire_routes").fetchone()
+        return last or 0
 
-    def routes(self) -> Iterator[tuple[int, NodeId, int, tuple[int, ...]]]:
-        """Iterate over lanes: id, peer, lane, and the numbers epoch, start, base and next."""
+    def routes(self) -> Iterator[RouteRow]:
+        """Iterate over the lanes with messages, from the oldest."""
+        if self._reader is not None:
+            query = f"{_ROUTES} WHERE id IN (SELECT route FROM oddwire_outbox) ORDER BY id"
+            yield from map(_row, self._reader.execute(query).fetchall())
+
+    def route(self, node_id: NodeId, extension: str) -> RouteRow | None:
+        """Return the newest of an extension's lanes to a peer."""
         if self._reader is None:
-            return
-        query = "SELECT id, peer, lane, epoch, start, base, next FROM oddwire_routes"
-        for id_, node_id, lane, *numbers in self._reader.execute(query).fetchall():
-            yield id_, NodeId(node_id), int.from_bytes(lane), tuple(numbers)
+            return None
+        query = f"{_ROUTES} WHERE peer = ? AND extension = ? ORDER BY id DESC LIMIT 1"
+        found = self._reader.execute(query, (node_id, extension)).fetchone()
+        return None if found is None else _row(found)
+
+    def count(self) -> int:
+        """Return how many lanes there are."""
+        if self._reader is None:
+            return 0
+        (count,) = self._reader.execute("SELECT count(*) FROM oddwire_routes").fetchone()
+        return int(count)
+
+    def oldest(self, used: float, count: int) -> list[tuple[int, NodeId, bool]]:
+        """Return up to ``count`` lanes not used since ``used``, the oldest first: id, peer, whether it has messages."""
+        if self._reader is None:
+            return []
+        query = (
+            "SELECT id, peer, EXISTS (SELECT 1 FROM oddwire_outbox WHERE route = id) FROM oddwire_routes "
+            "WHERE used < ? ORDER BY used LIMIT ?"
+        )
+        try:
+            found = self._reader.execute(query, (used, count)).fetchall()
+        except sqlite3.Error:
+            logger.exception("the outbox cannot be read")
+            return []
+        return [(id_, NodeId(peer), bool(full)) for id_, peer, full in found]
 
     def sizes(self) -> Iterator[tuple[int, int]]:
         """Iterate over the lanes' ids and payloads' sizes of all messages, each lane's in order."""
@@ -86,25 +126,47 @@ class OutboxTable:
     @staticmethod
     def write(writer: sqlite3.Connection, share: Share) -> None:
         """Write a commit's share."""
-        routes, done = [], []
+        if share.renewed:  # those with messages are written below
+            writer.execute("DELETE FROM oddwire_routes WHERE id NOT IN (SELECT route FROM oddwire_outbox)")
+        if share.forgotten:
+            writer.executemany("DELETE FROM oddwire_routes WHERE id = ?", [(id_,) for id_ in share.forgotten])
+        changed, whole, done = [], [], []
         for route in share.touched:
             sender = route.sender
             epoch, start = share.renumbered.get(route, (sender.epoch, sender.offset))
             base = share.settled[route]
-            lane = route.lane.to_bytes(8)
-            routes.append((route.id, route.peer.node_id, lane, epoch, start, base, route.next))
+            if route in share.whole:
+                known = share.known.get(route, route.known)
+                program, stores = (None, None) if known is None else (packed([known.program]), packed(known.stores))
+                lane = packed([share.lanes.get(route, route.lane)])
+                name = route.extension or None
+                numbers = (epoch, start, base, route.next)
+                whole.append((route.id, route.peer.node_id, lane, *numbers, name, program, stores, route.used))
+            else:
+                changed.append((epoch, start, base, route.next, route.id))
             if base > sender.base:
                 done.append((route.id, base))
-        if routes:
-            writer.executemany(
-                "INSERT INTO oddwire_routes VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE "
-                "SET epoch = excluded.epoch, start = excluded.start, base = excluded.base, next = excluded.next",
-                routes,
-            )
+        if whole:
+            writer.executemany(_WRITE, whole)
+        if changed:
+            writer.executemany("UPDATE oddwire_routes SET epoch = ?, start = ?, base = ?, next = ? WHERE id = ?", changed)
         if done:  # first: what they leave is room for the others
             writer.executemany("DELETE FROM oddwire_outbox WHERE route = ? AND number < ?", done)
         if share.rows:
             rows = [(route.id, number, made, payload) for route, number, made, payload, _ in share.rows]
             writer.executemany("INSERT INTO oddwire_outbox VALUES (?, ?, ?, ?)", rows)
-        if share.mark is not None:
-            writer.execute("INSERT OR REPLACE INTO oddwire_clock VALUES (1, ?, ?, ?, ?)", share.mark)
+
+
+_ROUTES = "SELECT id, peer, lane, extension, epoch, start, base, next, program, stores, used FROM oddwire_routes"
+_COLUMNS = ("lane", "epoch", "start", "base", "next", "extension", "program", "stores", "used")
+_WRITE = (
+    f"INSERT INTO oddwire_routes (id, peer, {', '.join(_COLUMNS)}) VALUES (?, ?{', ?' * len(_COLUMNS)}) "
+    f"ON CONFLICT (id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _COLUMNS)}"
+)
+
+
+def _row(row: tuple[Any, ...]) -> RouteRow:
+    id_, peer, lane, extension, epoch, start, base, next_, program, stores, used = row
+    known = None if program is None else Known(int.from_bytes(program), unpacked(stores or b""))
+    numbers = (epoch, start, base, next_)
+    return RouteRow(id_, NodeId(peer), int.from_bytes(lane), extension or "", numbers, known, used)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from oddwire.session.limits import Allowance, Limits
 from oddwire.session.link import Link
 from oddwire.session.outbox import Outbox
 from oddwire.session.peer import PeerSession
+from oddwire.session.receivers import Known
 from oddwire.session.requests import Handling
 from oddwire.session.routes import Loss
 from oddwire.session.session import Session
@@ -27,19 +30,22 @@ from oddwire.session.store import Store
 from oddwire.testing import RecordingSink, ScriptedTransport
 from oddwire.transports.base import Manifest
 
-LANE = 7
+EXTENSION = "test"
 
 
 class End:
     """One end: its store, and what its handler does. ``handled`` are the payloads whose handlers have ended well."""
 
-    def __init__(self, path: Path, name: bytes, limits: Limits, allowances: Mapping[int, Allowance]) -> None:
+    def __init__(self, path: Path, name: bytes, limits: Limits, allowances: Mapping[str, Allowance]) -> None:
         self.path = path
         self.allowances = allowances
         self.node_id = NodeId(b"\x02" + name * 32)
         self.limits = limits
         self.peer: End
         self.linked = False
+        self.instance = name[0]
+        self.program = 1000 + name[0]
+        self.speaks: set[str] | None = None  # the extensions; None is all
         self.lost: set[int] = set()  # the numbers of frames, of all sent since `link`, that do not arrive
         self.sent: list[Any] = []
         self.handled: list[bytes] = []
@@ -54,16 +60,16 @@ class End:
         self.tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        self.store = Store(self.path)
+        ages = Ages(wall=lambda: self.wall, uptime=lambda: self.uptime, boot=lambda: self.boot)
+        self.store = Store(self.path, ages=ages)
         self.outbox = Outbox(
             self.store,
             limits=self.limits,
             allowances=self.allowances,
             ready=self.pump,
             lost=self.losses.append,
-            ages=Ages(wall=lambda: self.wall, uptime=lambda: self.uptime, boot=lambda: self.boot),
         )
-        self.inbox = Inbox(self.store, self, pause=0.001)
+        self.inbox = Inbox(self.store, self, limits=self.limits, pause=0.001)
         self.door = ExtensionStore(self.store, "test")
         await self.store.open()
 
@@ -83,8 +89,14 @@ class End:
 
         return "test", run
 
-    def acknowledge(self, node_id: NodeId, ack: Ack) -> None:
-        self.post(encode(ack))
+    @property
+    def route(self) -> int:
+        """The addresses of what this end sends."""
+        return self.peer.instance << 32 | self.instance
+
+    def acknowledge(self, source: object, ack: Ack) -> None:
+        if source == self.peer.instance:
+            self.post(encode(ack, self.route))
 
     def attempt_failed(self, node_id: NodeId, payload: bytes, error: Exception, attempt: int) -> None:
         self.failed.append((str(error), attempt))
@@ -99,8 +111,15 @@ class End:
         return task
 
     def pump(self, node_id: NodeId) -> None:
-        for frame in self.outbox.outgoing(self.peer.node_id, self.now):
-            self.post(frame)
+        peer = self.peer
+        if self.linked:
+            known = Known(peer.program, peer.store.identity.numbers)
+            for lane in self.outbox.lanes(peer.node_id):
+                if peer.speaks is None or lane.extension in peer.speaks:
+                    self.outbox.connected(peer.node_id, lane.lane, self.route, known)
+        for _, frames in self.outbox.outgoing(peer.node_id, self.now):
+            for frame in frames:
+                self.post(frame)
 
     def post(self, payload: bytes) -> None:
         if self.linked:
@@ -113,15 +132,19 @@ class End:
         if not self.linked:
             return
         if isinstance(frame, Data):
-            self.inbox.receive(self.peer.node_id, frame, self.now)
+            self.inbox.receive(self.peer.node_id, frame, self.now, self.peer.instance)
         elif isinstance(frame, Ack):
-            self.outbox.acknowledged(self.peer.node_id, frame, self.now)
+            self.outbox.acknowledged(self.peer.node_id, frame, self.now, self.route)
             self.pump(self.peer.node_id)
 
     # The test's
 
-    async def send(self, payload: bytes, lane: int = LANE) -> Any:
-        return await self.outbox.send(self.peer.node_id, lane, b"\x80\x01" + payload)
+    async def send(self, payload: bytes, extension: str = EXTENSION) -> Any:
+        return await self.outbox.send(self.peer.node_id, extension, b"\x80\x01" + payload)
+
+    def lane(self, extension: str = EXTENSION) -> Any:
+        """Return what the outbox has of an extension's lane to the other end."""
+        return self.outbox._peers[self.peer.node_id].route_of(extension)
 
     def wait(self, seconds: float) -> None:
         """Let time pass, for this end."""
@@ -171,13 +194,12 @@ class End:
     def link(self) -> None:
         self.linked = True
         self.sent.clear()
-        self.outbox.connected(self.peer.node_id)
 
 
 class Pair:
     """Alice and Bob."""
 
-    def __init__(self, folder: Path, limits: Limits, allowances: Mapping[int, Allowance]) -> None:
+    def __init__(self, folder: Path, limits: Limits, allowances: Mapping[str, Allowance]) -> None:
         self.alice = End(folder / "alice", b"a", limits, allowances)
         self.bob = End(folder / "bob", b"b", limits, allowances)
         self.alice.peer, self.bob.peer = self.bob, self.alice
@@ -203,19 +225,68 @@ class Pair:
                 await asyncio.sleep(0)
 
 
+# What databases were before, as they were: the present schema may change
+_FIRST = """
+CREATE TABLE oddwire_state (clean INTEGER NOT NULL);
+INSERT INTO oddwire_state VALUES (1);
+CREATE TABLE oddwire_routes (
+    id INTEGER PRIMARY KEY, peer BLOB NOT NULL, lane BLOB NOT NULL, epoch INTEGER NOT NULL, start INTEGER NOT NULL,
+    base INTEGER NOT NULL, next INTEGER NOT NULL, UNIQUE (peer, lane)
+);
+CREATE TABLE oddwire_outbox (
+    route INTEGER NOT NULL, number INTEGER NOT NULL, made REAL NOT NULL, payload BLOB NOT NULL,
+    PRIMARY KEY (route, number)
+) WITHOUT ROWID;
+CREATE TABLE oddwire_inbox (
+    peer BLOB NOT NULL, lane BLOB NOT NULL, epoch INTEGER NOT NULL, last INTEGER NOT NULL, tries INTEGER NOT NULL,
+    PRIMARY KEY (peer, lane)
+) WITHOUT ROWID;
+CREATE TABLE oddwire_refusals (
+    peer BLOB NOT NULL, lane BLOB NOT NULL, epoch INTEGER NOT NULL, sequence INTEGER NOT NULL,
+    code INTEGER NOT NULL, text TEXT NOT NULL, PRIMARY KEY (peer, lane, epoch, sequence)
+) WITHOUT ROWID;
+CREATE TABLE oddwire_values (
+    extension TEXT NOT NULL, key BLOB NOT NULL, value NOT NULL, PRIMARY KEY (extension, key)
+) WITHOUT ROWID;
+PRAGMA application_id = 14532829;
+"""
+_SECOND = """
+CREATE TABLE oddwire_clock (
+    id INTEGER PRIMARY KEY CHECK (id = 1), seconds REAL NOT NULL, wall REAL NOT NULL, boot TEXT NOT NULL,
+    uptime REAL NOT NULL
+);
+ALTER TABLE oddwire_values ADD COLUMN form INTEGER NOT NULL DEFAULT 0;
+"""
+
+
+@contextmanager
+def _former(path: Path, version: int) -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(path, isolation_level=None)) as database:
+        database.executescript("".join((_FIRST, _SECOND)[:version]))
+        database.execute(f"PRAGMA user_version = {version}")
+        yield database
+    path.chmod(0o600)
+
+
+@pytest.fixture
+def former() -> Callable[[Path, int], AbstractContextManager[sqlite3.Connection]]:
+    """Make a database of version 1 or 2 and open it."""
+    return _former
+
+
 @pytest.fixture
 def limits() -> Limits:
     return Limits(outbox_messages=2000, window_messages=8)
 
 
 @pytest.fixture
-def allowances() -> Mapping[int, Allowance]:
-    """What extensions allow, by their lanes."""
+def allowances() -> Mapping[str, Allowance]:
+    """What extensions allow, by their names."""
     return {}
 
 
 @pytest.fixture
-async def pair(tmp_path: Path, limits: Limits, allowances: Mapping[int, Allowance]) -> AsyncIterator[Pair]:
+async def pair(tmp_path: Path, limits: Limits, allowances: Mapping[str, Allowance]) -> AsyncIterator[Pair]:
     pair = Pair(tmp_path, limits, allowances)
     for end in (pair.alice, pair.bob):
         await end.start()

@@ -86,8 +86,8 @@ def test_a_later_version(tmp_path: Path) -> None:
     path = tmp_path / "store"
     Database(str(path)).close()
     with closing(sqlite3.connect(path)) as other:
-        other.execute("PRAGMA user_version = 3")
-    assert reason(path, "is of version 3, which a later oddwire wrote; this one reads up to 2") == "newer"
+        other.execute("PRAGMA user_version = 4")
+    assert reason(path, "is of version 4, which a later oddwire wrote; this one reads up to 3") == "newer"
 
 
 def test_a_damaged_one(tmp_path: Path) -> None:

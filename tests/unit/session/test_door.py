@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ import pytest
 
 from oddwire.errors import ValueOutOfRange
 from oddwire.schema import Message, message, subtype, u32
-from oddwire.session.database import Database
 from oddwire.session.door import ExtensionStore
 from oddwire.session.store import Store
 
@@ -129,17 +127,12 @@ async def test_what_is_not_of_the_defaults_class_is_told(door: ExtensionStore) -
     assert await door.get("number", 0.5) == 1
 
 
-async def test_values_of_a_database_of_before(tmp_path: Path) -> None:
+async def test_values_of_a_database_of_before(tmp_path: Path, former: Any) -> None:
     """As version 1 had them: bytes, str, int and float, without a form."""
     path = tmp_path / "store"
-    Database(str(path)).close()
-    with closing(sqlite3.connect(path)) as old:
-        old.execute("ALTER TABLE oddwire_values DROP COLUMN form")
-        old.execute("DROP TABLE oddwire_clock")
+    with former(path, 1) as old:
         for key, value in ((b"a", b"1"), (b"b", "1"), (b"c", 1), (b"d", 1.5)):
             old.execute("INSERT INTO oddwire_values VALUES ('my-quote', ?, ?)", (key, value))
-        old.execute("PRAGMA user_version = 1")
-        old.commit()
     store = Store(path)
     await store.open()
     door = ExtensionStore(store, "my-quote")

@@ -241,7 +241,7 @@ def test_data_may_be_as_far_above_its_base_as_the_window_is_wide():
 
 
 def test_a_data_frame_tells_its_place():
-    assert data_place(encode_data(7, 1, 2, 3, INNER)) == (7, 3)
+    assert data_place(encode_data(2 << 32 | 1, 7, 1, 2, 3, INNER)) == (7, 1, 3)
 
 
 @pytest.mark.parametrize(

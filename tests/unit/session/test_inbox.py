@@ -23,7 +23,8 @@ def acks(end: Any) -> list[Ack]:
 
 
 def receive(end: Any, sequence: int, payload: bytes = b"", *, base: int = 1, lane: int = LANE, epoch: int = 1) -> bool:
-    found: bool = end.inbox.receive(end.peer.node_id, Data(lane, epoch, base, sequence, b"\x80\x01" + payload), end.now)
+    data = Data(lane, epoch, base, sequence, b"\x80\x01" + payload)
+    found: bool = end.inbox.receive(end.peer.node_id, data, end.now, end.peer.instance)
     return found
 
 
@@ -254,7 +255,7 @@ async def test_lanes_do_not_wait_for_each_other(pair: Any) -> None:
     pair.bob.handler = handle
     pair.link()
     slow = [await pair.alice.send(name) for name in (b"slow", b"behind")]
-    other = await pair.alice.outbox.send(pair.bob.node_id, LANE + 1, b"\x80\x01other")
+    other = await pair.alice.send(b"other", extension="other")
     await other.delivered()
     assert pair.bob.handled == [b"\x80\x01other"]
     hang.set()
@@ -309,7 +310,8 @@ async def test_what_is_given_up_while_it_is_handled_leaves_nothing(pair: Any) ->
     pair.link()
     slow = await pair.alice.send(b"slow")
     await asyncio.sleep(0.01)
-    pair.alice.outbox.give_up(pair.bob.node_id, LANE, 1, Code.TOO_LARGE, "")
+    lane = pair.alice.lane()
+    pair.alice.outbox.give_up(pair.bob.node_id, lane.lane, lane.sender.epoch, 1, Code.TOO_LARGE, "")
     with pytest.raises(RemoteFailure):
         await slow.delivered()
     receipt = await pair.alice.send(b"next")
@@ -372,18 +374,54 @@ async def test_what_was_refused_before_the_first_was_handled_is_remembered_with_
     assert await pair.bob.door.get("count") is None, "it was not asked again"
 
 
-async def test_a_peer_has_only_so_many_lanes(pair: Any) -> None:
+def lanes_on_disk(end: Any) -> list[int]:
+    with closing(sqlite3.connect(end.path)) as database:
+        return [int.from_bytes(lane) for (lane,) in database.execute("SELECT lane FROM oddwire_inbox ORDER BY seen, lane")]
+
+
+async def test_of_a_peers_lanes_those_not_used_for_longest_are_forgotten(pair: Any) -> None:
     pair.link()
     for lane in range(MAX_LANES):
         assert receive(pair.bob, 1, lane=lane)
         if lane % 8 == 0:
             await pair.settle()
+            pair.bob.grow_old(1)
     await pair.settle()
-    assert not receive(pair.bob, 1, lane=MAX_LANES)
+    assert lanes_on_disk(pair.bob) == [*range(MAX_LANES)]
     pair.bob.unlink()
     pair.bob.link()
-    assert not receive(pair.bob, 1, lane=MAX_LANES), "the disk remembers them"
-    assert receive(pair.bob, 1, lane=5)
+    pair.bob.grow_old(7 * 86_400)
+    assert receive(pair.bob, 1, lane=0), "it comes again, and is not handled again"
+    await pair.settle()
+    assert len(pair.bob.handled) == MAX_LANES
+    for lane in range(MAX_LANES, MAX_LANES + 10):
+        assert receive(pair.bob, 1, lane=lane)
+        await pair.settle()
+        pair.bob.grow_old(1)
+    assert lanes_on_disk(pair.bob) == [*range(11, MAX_LANES), 0, *range(MAX_LANES, MAX_LANES + 10)]
+    assert pair.bob.inbox.counters.dropped["lanes"] == 10
+    assert receive(pair.bob, 1, lane=5), "it was forgotten"
+    await pair.settle()
+    assert len(pair.bob.handled) == MAX_LANES + 11
+
+
+async def test_lanes_that_are_busy_are_not_forgotten_and_one_more_is_not_taken(pair: Any) -> None:
+    hang = asyncio.Event()
+    pair.link()
+    for lane in range(MAX_LANES):
+        assert receive(pair.bob, 1, lane=lane)
+        await pair.settle()
+
+    async def handle(payload: bytes) -> None:
+        await hang.wait()
+
+    pair.bob.handler = handle
+    for lane in range(MAX_LANES):
+        assert receive(pair.bob, 2, lane=lane)
+    assert not receive(pair.bob, 1, lane=MAX_LANES)
+    hang.set()
+    await pair.settle()
+    assert receive(pair.bob, 1, lane=MAX_LANES)
 
 
 async def test_what_waits_for_a_slow_handler_is_bounded(pair: Any) -> None:
@@ -475,7 +513,7 @@ async def test_a_rough_day(pair: Any, seed: int) -> None:
         seen = await bob.door.get("seen", "")
         assert isinstance(seen, str)
         await bob.door.set("seen", f"{seen} {number}")
-        await bob.outbox.send(alice.node_id, LANE, b"\x80\x01%d" % number)
+        await bob.outbox.send(alice.node_id, "test", b"\x80\x01%d" % number)
         if chance.random() < 0.3:
             await asyncio.sleep(0)
         attempts[payload] += 1

@@ -14,7 +14,7 @@ from oddwire.proto.keys import NodeId
 from oddwire.session.frames import Ack, Code, Data, Scope
 from oddwire.session.limits import Allowance, Limits
 
-LANE = 7
+TEST = "test"
 
 
 def rows(end: Any) -> int:
@@ -25,6 +25,11 @@ def rows(end: Any) -> int:
 
 def waiting(end: Any) -> Any:
     return end.outbox.waiting(end.peer.node_id)
+
+
+def give_up(end: Any, sequence: int) -> None:
+    lane = end.lane()
+    end.outbox.give_up(end.peer.node_id, lane.lane, lane.sender.epoch, sequence, Code.TOO_LARGE, "too large")
 
 
 async def test_what_is_sent_is_on_disk_and_delivered_is_off_it(pair: Any) -> None:
@@ -75,15 +80,15 @@ async def test_what_was_acknowledged_and_not_yet_deleted_is_not_handled_twice(pa
 
 async def test_lanes_and_peers_are_apart(pair: Any) -> None:
     alice, other = pair.alice, NodeId(b"\x03" + b"o" * 32)
-    await alice.outbox.send(other, LANE, b"\x80\x01other")
-    await alice.outbox.send(pair.bob.node_id, 2**64 - 1, b"\x80\x01far")
-    await alice.outbox.send(pair.bob.node_id, 0, b"\x80\x01near")
+    await alice.outbox.send(other, TEST, b"\x80\x01other")
+    await alice.outbox.send(pair.bob.node_id, TEST, b"\x80\x01far")
+    await alice.outbox.send(pair.bob.node_id, "near", b"\x80\x01near")
     await alice.restart(crash=True)
     pair.link()
     await pair.settle()
     assert sorted(pair.bob.handled) == [b"\x80\x01far", b"\x80\x01near"]
     assert alice.outbox.waiting(other) == (1, 7)
-    assert not alice.outbox.acknowledged(other, Ack(Scope.LANE, 0, 5, 1, 1), 0.0), "no such lane"
+    assert not alice.outbox.acknowledged(other, Ack(Scope.LANE, 0, 5, 1, 1), 0.0, 1), "no such lane"
     assert alice.outbox.outgoing(other, 0.0) == []
 
 
@@ -116,7 +121,8 @@ async def test_frames_carry_the_base_that_is_on_disk(pair: Any) -> None:
     pair.alice.wait(5)
     assert pair.alice.sent[3].base == 2
     writer.execute("PRAGMA query_only = 1")
-    pair.alice.outbox.acknowledged(pair.bob.node_id, Ack(Scope.LANE, 0, LANE, pair.alice.sent[3].epoch, 2), 6.0)
+    lane, epoch = pair.alice.sent[3][:2]
+    pair.alice.outbox.acknowledged(pair.bob.node_id, Ack(Scope.LANE, 0, lane, epoch, 2), 6.0, pair.alice.route)
     with pytest.raises(StoreError, match="read-only"):
         await pair.alice.send(b"more")
     count = len(pair.alice.sent)
@@ -246,7 +252,7 @@ async def test_what_is_lost_is_told_with_its_age_and_what_it_was(pair: Any) -> N
     pair.link()
     await receipt.delivered()
     [loss] = pair.alice.losses
-    assert (loss.node_id, loss.lane, loss.payload, loss.code) == (pair.bob.node_id, LANE, b"\x80\x011", 1234)
+    assert (loss.node_id, loss.extension, loss.payload, loss.code) == (pair.bob.node_id, TEST, b"\x80\x011", 1234)
     assert loss.age == pytest.approx(50)
     assert str(loss.failure()) == "never"
     assert pair.alice.outbox.counters.to_json() == {"undelivered": {"application": 1}}
@@ -258,7 +264,7 @@ async def test_a_loss_that_is_not_on_disk_is_told_again_by_the_next_process(pair
     pair.bob.linked = False
     await pair.alice.send(b"1")
     pair.alice.store._database.writer.execute("PRAGMA query_only = 1")
-    pair.alice.outbox.give_up(pair.bob.node_id, LANE, 1, Code.TOO_LARGE, "too large")
+    give_up(pair.alice, 1)
     await pair.settle()
     assert [loss.code for loss in pair.alice.losses] == [Code.TOO_LARGE]
     await pair.alice.restart(crash=True)
@@ -266,25 +272,24 @@ async def test_a_loss_that_is_not_on_disk_is_told_again_by_the_next_process(pair
 
 
 def allow(**limits: Any) -> Any:
-    """Let the extension of `LANE` have these limits."""
-    allowance = Allowance("shop", Limits(**limits))
-    return pytest.mark.parametrize("allowances", [{LANE: allowance}], ids=["shop"])
+    """Let the extension have these limits."""
+    return pytest.mark.parametrize("allowances", [{TEST: Allowance(TEST, Limits(**limits))}], ids=[TEST])
 
 
 @allow(outbox_messages=3)
 async def test_a_quota_of_an_extension_s_messages(pair: Any, allowances: Any) -> None:
-    alice, own = pair.alice, allowances[LANE]
+    alice, own = pair.alice, allowances[TEST]
     for number in range(3):
         await alice.send(b"%d" % number)
     with pytest.raises(
-        QuotaExceeded, match=r"^extension 'shop': 3 reliable messages to .* no more are kept$"
+        QuotaExceeded, match=r"^extension 'test': 3 reliable messages to .* no more are kept$"
     ) as caught:
         await alice.send(b"3")
-    assert (caught.value.limit, caught.value.extension) == ("outbox_messages", "shop")
+    assert (caught.value.limit, caught.value.extension) == ("outbox_messages", "test")
     assert own.counters.exceeded["outbox_messages"] == 1
     assert alice.outbox.counters.to_json() == {}
-    await alice.send(b"another's", lane=8)
-    await alice.outbox.send(NodeId(b"\x03" + b"o" * 32), LANE, b"\x80\x01 another peer's")
+    await alice.send(b"another's", extension="other")
+    await alice.outbox.send(NodeId(b"\x03" + b"o" * 32), TEST, b"\x80\x01 another peer's")
     assert waiting(alice)[0] == 4
 
 
@@ -292,9 +297,9 @@ async def test_a_quota_of_an_extension_s_messages(pair: Any, allowances: Any) ->
 async def test_an_extension_s_quotas_survive_restarts(pair: Any) -> None:
     alice = pair.alice
     await alice.send(b"12345678")
-    await alice.send(b"another's", lane=8)
+    await alice.send(b"another's", extension="other")
     await alice.restart(crash=True)
-    with pytest.raises(QuotaExceeded, match=r"'shop'.* would be 21 bytes; at most 20 are kept") as caught:
+    with pytest.raises(QuotaExceeded, match=r"'test'.* would be 21 bytes; at most 20 are kept") as caught:
         await alice.send(b"123456789")
     assert caught.value.limit == "outbox_bytes"
     await alice.send(b"2")
@@ -322,7 +327,7 @@ async def test_what_a_handler_did_not_send_after_all_does_not_count(pair: Any) -
     alice = pair.alice
 
     async def handle() -> None:
-        async with alice.store.unit("shop"):
+        async with alice.store.unit("test"):
             await alice.send(b"1")
             await alice.send(b"2")
 
@@ -346,14 +351,14 @@ async def test_what_the_disk_did_not_take_does_not_count(pair: Any) -> None:
 @allow(outbox_seconds=50)
 async def test_an_extension_s_messages_may_be_too_old_sooner(pair: Any, allowances: Any) -> None:
     alice = pair.alice
-    ours, others = await alice.send(b"1"), await alice.send(b"2", lane=8)
+    ours, others = await alice.send(b"1"), await alice.send(b"2", extension="other")
     alice.grow_old(51)
     assert alice.outbox.expire() == 1
-    text = "^extension 'shop': the message was not acknowledged within 50 s and is given up$"
+    text = "^extension 'test': the message was not acknowledged within 50 s and is given up$"
     with pytest.raises(QuotaExceeded, match=text) as caught:
         await ours.delivered()
-    assert (caught.value.limit, caught.value.extension) == ("outbox_seconds", "shop")
-    assert allowances[LANE].counters.exceeded["outbox_seconds"] == 1
+    assert (caught.value.limit, caught.value.extension) == ("outbox_seconds", "test")
+    assert allowances[TEST].counters.exceeded["outbox_seconds"] == 1
     assert alice.outbox.counters.to_json() == {"undelivered": {"expired": 1}}
     pair.link()
     await others.delivered()
@@ -365,9 +370,11 @@ async def test_an_extension_s_window_is_its_own(pair: Any) -> None:
     pair.bob.linked = False
     for _ in range(20):
         await pair.alice.send(b"1")
-        await pair.alice.send(b"2", lane=8)
+        await pair.alice.send(b"2", extension="other")
     sent = [(frame.lane, frame.sequence) for frame in pair.alice.sent if isinstance(frame, Data)]
-    assert sorted(sent) == [(LANE, n) for n in range(1, 4)] + [(8, n) for n in range(1, 9)]
+    lanes = [pair.alice.lane(name).lane for name in (TEST, "other")]
+    expected = [(lane, n) for lane, most in zip(lanes, (3, 8), strict=True) for n in range(1, most + 1)]
+    assert sorted(sent) == sorted(expected)
 
 
 @allow(window_bytes=100)
@@ -383,7 +390,7 @@ async def test_what_a_peer_cannot_take_is_given_up(pair: Any) -> None:
     pair.link()
     pair.bob.linked = False  # it hears nothing
     receipts = [await pair.alice.send(b"%d" % number) for number in range(3)]
-    pair.alice.outbox.give_up(pair.bob.node_id, LANE, 1, Code.TOO_LARGE, "too large")
+    give_up(pair.alice, 1)
     with pytest.raises(RemoteFailure, match="too large") as caught:
         await receipts[0].delivered()
     assert caught.value.code == Code.TOO_LARGE
@@ -391,8 +398,10 @@ async def test_what_a_peer_cannot_take_is_given_up(pair: Any) -> None:
     pair.link()
     await receipts[2].delivered()
     assert pair.bob.handled == [b"\x80\x011", b"\x80\x012"]
-    pair.alice.outbox.give_up(NodeId(b"\x03" * 33), LANE, 1, Code.TOO_LARGE, "")  # nothing to give up
-    pair.alice.outbox.give_up(pair.bob.node_id, 99, 1, Code.TOO_LARGE, "")
+    lane = pair.alice.lane()
+    pair.alice.outbox.give_up(NodeId(b"\x03" * 33), lane.lane, lane.sender.epoch, 1, Code.TOO_LARGE, "")  # nothing
+    pair.alice.outbox.give_up(pair.bob.node_id, 99, lane.sender.epoch, 1, Code.TOO_LARGE, "")
+    pair.alice.outbox.give_up(pair.bob.node_id, lane.lane, lane.sender.epoch - 1, 1, Code.TOO_LARGE, "")
 
 
 async def test_what_is_given_up_is_told_once_that_is_on_disk(pair: Any) -> None:
@@ -401,7 +410,7 @@ async def test_what_is_given_up_is_told_once_that_is_on_disk(pair: Any) -> None:
     receipt = await pair.alice.send(b"1")
     writer = pair.alice.store._database.writer
     writer.execute("PRAGMA query_only = 1")
-    pair.alice.outbox.give_up(pair.bob.node_id, LANE, 1, Code.TOO_LARGE, "too large")
+    give_up(pair.alice, 1)
     await pair.settle()
     task = asyncio.create_task(receipt.delivered())
     await asyncio.sleep(0)

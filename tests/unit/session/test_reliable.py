@@ -15,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from oddwire.session.frames import MAX_NUMBER, MAX_WINDOW, Ack, AckFlag, Refusal, Scope, decode, encode, encode_data
 from oddwire.session.reliable import Receiver, Sender, Verdict
 
+ROUTE = 2 << 32 | 1
 LANE = 7
 
 
@@ -86,7 +87,7 @@ class Delivery(RuleBasedStateMachine):
         base = self.sender.base - self.sender.offset
         for sequence, payload in self.sender.take(self.now):
             assert payload == self.sent[sequence + self.sender.offset - 1]
-            self.data.append(encode_data(LANE, self.sender.epoch, base, sequence, payload))
+            self.data.append(encode_data(ROUTE, LANE, self.sender.epoch, base, sequence, payload))
 
     @precondition(lambda self: self.data)
     @rule(place=st.integers(0, 20), keep=st.booleans())
@@ -110,7 +111,7 @@ class Delivery(RuleBasedStateMachine):
     def answer(self, flags: int = 0) -> None:
         frame = self.receiver.ack(LANE, flags)
         assert frame.value <= len(self.applied), "acknowledged, and not on disk"
-        self.acks.append(encode(frame))
+        self.acks.append(encode(frame, ROUTE))
 
     @rule(lost=st.booleans(), handled=st.integers(0, 6))
     def exchange(self, lost: bool, handled: int) -> None:
