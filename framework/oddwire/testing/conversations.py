@@ -9,41 +9,53 @@ language takes part by way of a `Stage`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from oddwire.errors import MalformedMessage
+from oddwire.errors import MalformedMessage, UnknownRequiredRecord
 from oddwire.proto.primitives import MAX_MESSAGE
 from oddwire.session import kinds
 from oddwire.session.fragments import split
 from oddwire.session.frames import (
     DEFAULT_REQUESTS,
     MIN_PIECE,
+    SESSION_TYPE_BYTES,
     Ack,
     Fragment,
     Frame,
     Hello,
+    HelloFlag,
     Kind,
     Refusal,
     Scope,
     Spoken,
+    UnknownFrame,
+    addresses,
     decode,
     encode,
+    subject,
 )
 
-__all__ = ["Json", "Stage", "expand", "frame_from_json", "frame_to_json", "play"]
+__all__ = ["PEER", "Json", "Stage", "expand", "judge", "payload_from_json", "payload_to_json", "play"]
 
 Json = Mapping[str, Any]
 """A step, a frame, or a part of one, as the vectors write it."""
 
-_LONG = {"instance", "assembles", "transfer", "total", "id", "lane", "epoch", "base", "sequence", "value"}
+PEER = 1001
+"""The peer's instance where a step names none."""
+
+_LONG = {"program", "assembles", "transfer", "total", "id", "lane", "epoch", "base", "sequence", "value"}
+_HELLO = Kind.HELLO.name.lower()
+_LEAST = 11  # bytes, up to and with a frame's addresses
 _ROW = bytes(range(251))
 
 
 class Stage(ABC):
     """Where an implementation of the session protocol plays its part; it runs the application of the vectors.
 
-    Payloads are whole messages with their types. What does not come in time should fail by itself.
+    Payloads are whole messages with their types. What does not come in time should fail by itself. The peer may be
+    several programs: to whom a frame goes, and from whom it is, is in the frame, and no business of the stage.
     """
 
     @abstractmethod
@@ -87,7 +99,7 @@ async def play(talk: Json, preamble: Sequence[Json], closing: Sequence[Json], st
 
     One with ``limits`` is to be played with an implementation that was set to them.
     """
-    told: dict[str, str] = {}
+    told = {"$last": str(talk.get("last", PEER))}
     player = _Player(stage, told)
     await stage.connect()
     for number, step in enumerate([*(preamble if talk.get("preamble", True) else ()), *talk["steps"], *closing]):
@@ -95,7 +107,10 @@ async def play(talk: Json, preamble: Sequence[Json], closing: Sequence[Json], st
             await player.play(step)
         except Exception as error:
             error.add_note(f"in the conversation {talk['name']!r}, step {number}: {str(step)[:500]}")
+            if left := player.left:
+                error.add_note(f"there had come, and was not waited for: {left}")
             raise
+    assert not player.left, f"in the conversation {talk['name']!r} there came besides: {player.left}"
     more = await stage.unexpected()
     assert not more, f"in the conversation {talk['name']!r} there happened besides: {more}"
 
@@ -104,6 +119,7 @@ class _Player:
     def __init__(self, stage: Stage, told: dict[str, str]) -> None:
         self._stage = stage
         self._told = told  # what the implementation chose, by name
+        self._came: dict[int, deque[bytes]] = {}  # what it sent and was not waited for yet, by whom it is for
 
     async def play(self, step: Json) -> None:
         """Play a step, as often as it says: ``#`` in it is the number of the turn, from 1 on."""
@@ -114,6 +130,16 @@ class _Player:
         for turn in range(1, int(self._told[step["times"]]) + 1):
             self._told["#"] = str(turn)
             await self._play(once)
+
+    @property
+    def left(self) -> list[str]:
+        """What came and was not waited for, those aside that may come at any time."""
+        return [
+            f"to {to}: {frame}"
+            for to, payloads in self._came.items()
+            for frame in map(_read, payloads)
+            if not _may_come(frame, to)
+        ]
 
     async def _play(self, step: Json) -> None:
         stage = self._stage
@@ -135,45 +161,78 @@ class _Player:
                 found = await stage.happened("failed", expand(payload))
                 assert self._fits(found, {"code": code, "text": text}), f"it failed with {found}"
             case {"reconnect": True}:
-                await stage.disconnect()
+                await self._disconnect()
                 await stage.connect()
             case {"connect": True}:
                 await stage.connect()
             case {"disconnect": True}:
-                await stage.disconnect()
+                await self._disconnect()
             case _:
                 ((what, payload),) = step.items()
                 await stage.happened(what, expand(payload))
 
+    async def _disconnect(self) -> None:
+        await self._stage.disconnect()
+        assert not self.left, "there came something besides before the connection ended"
+        self._came.clear()
+
+    # What the peer says
+
     def _payloads(self, sent: Json, cut: Json | None) -> list[bytes]:
-        payload = expand(sent["payload"]) if "payload" in sent else encode(frame_from_json(self._filled(sent)))
+        filled = self._filled({"to": 0 if sent.get("kind") in (_HELLO, Kind.HELLO) else "$instance", **sent})
+        if "payload" in filled:
+            payload = expand(filled["payload"])
+        elif "rest" in filled:
+            head = SESSION_TYPE_BYTES + bytes([filled["kind"]])
+            payload = head + _route(filled).to_bytes(8, "big") + expand(filled["rest"])
+        else:
+            payload = payload_from_json(filled)
         if cut is None:
             return [payload]
-        pieces = list(split(payload, cut["size"], int(cut["transfer"])))
+        pieces = list(split(_route(filled | self._filled(cut)), payload, cut["size"], int(cut["transfer"])))
         return [pieces[number] for number in cut["pieces"]]
 
-    def _filled(self, fields: Json) -> Json:
+    def _filled(self, fields: Json) -> dict[str, Any]:
         return {
             name: self._told.get(value, value) if isinstance(value, str) else value for name, value in fields.items()
         }
 
+    # What the implementation says
+
     async def _expect(self, wanted: Json, cut: str | None) -> None:
+        to = 0 if wanted["kind"] == _HELLO and wanted["flags"] == HelloFlag.ANSWER else PEER
+        wanted = {"to": to, "from": "$instance", **wanted}
+        to = int(self._told.get(wanted["to"], wanted["to"]))
         while True:
-            payload = await self._stage.receive()
+            payload = await self._next(to)
             if cut is not None:
-                payload = await self._assemble(payload, cut)
+                payload = await self._assemble(payload, cut, to)
             frame = _read(payload)
-            if isinstance(frame, Ack) and frame.scope is Scope.REQUEST and wanted["kind"] != "ack":
-                continue  # credit may be raised at any time
-            break
-        found = frame_to_json(frame)
+            if not _may_come(frame, to) or _is_like(frame, wanted):
+                break
+            if isinstance(frame, Hello):
+                program = self._told.setdefault("$program", str(frame.program))
+                assert str(frame.program) == program, "its program should be the same in every hello"
+        found = payload_to_json(payload)
         if isinstance(frame, Hello):
             found.setdefault("requests", DEFAULT_REQUESTS)
-        assert self._fits(found, {**wanted}), f"there came {str(found)[:500]}"
+        assert self._fits(found, wanted), f"there came {str(found)[:500]}"
 
-    async def _assemble(self, payload: bytes, name: str) -> bytes:
+    async def _next(self, to: int) -> bytes:
+        """Give the next payload for an instance of the peer; those for others wait."""
+        came = self._came.setdefault(to, deque())
+        while not came:
+            payload = await self._stage.receive()
+            target, source = _addresses(payload)
+            instance = self._told.get("$instance", str(source))
+            assert str(source) == instance, f"it should be from {instance} as before, not {source}: {_read(payload)}"
+            self._came.setdefault(target, deque()).append(payload)
+        return came.popleft()
+
+    async def _assemble(self, payload: bytes, name: str, to: int) -> bytes:
         pieces: dict[int, bytes] = {}
         first: Fragment | None = None
+        route = _addresses(payload)
         while True:
             fragment = _read(payload)
             assert isinstance(fragment, Fragment), f"a fragment should come, not {fragment}"
@@ -188,9 +247,11 @@ class _Player:
             pieces[piece] = bytes(content)
             if len(pieces) == count:
                 break
-            payload = await self._stage.receive()
+            payload = await self._next(to)
         self._told[name] = str(first.transfer)
-        return b"".join(pieces[number] for number in range(count))
+        whole = b"".join(pieces[number] for number in range(count))
+        assert _addresses(whole) == route, "a frame should have the addresses of its fragments"
+        return whole
 
     def _fits(self, found: object, wanted: object) -> bool:
         """Say whether ``found`` is as ``wanted``: ``*`` is anything, or nothing, ``$name`` what it stood for before."""
@@ -211,12 +272,49 @@ class _Player:
         return found == wanted
 
 
+def _may_come(frame: Frame, to: int) -> bool:
+    """Say whether a frame may come at any time: it raises credit, tells anew what is spoken, or seeks a hello."""
+    match frame:
+        case Ack(scope=Scope.REQUEST):
+            return True
+        case Hello(flags=HelloFlag.ANSWER):
+            return to != 0
+        case Hello(flags=0):
+            return to == 0
+    return False
+
+
+def _is_like(frame: Frame, wanted: Json) -> bool:
+    """Say whether a frame that may come at any time is the one to come now."""
+    match frame:
+        case Ack():
+            return wanted["kind"] == "ack" and wanted["scope"] == Scope.REQUEST
+        case Hello():
+            return wanted["kind"] == _HELLO and wanted["flags"] == frame.flags
+    return False
+
+
+def _addresses(payload: bytes) -> tuple[int, int]:
+    assert payload[:2] == SESSION_TYPE_BYTES, f"it should send frames, not {payload[:100].hex()}"
+    try:
+        return addresses(payload)
+    except MalformedMessage as error:
+        raise AssertionError(f"it sent a frame that is wrong: {error}") from error
+
+
 def _read(payload: bytes) -> Frame:
     assert len(payload) <= MAX_MESSAGE or payload[2] != Kind.FRAGMENT
     try:
         return decode(payload)
     except MalformedMessage as error:
         raise AssertionError(f"it sent a frame that is wrong: {error}") from error
+
+
+def _route(fields: Json) -> int:
+    return int(fields["to"]) << 32 | int(fields.get("from", PEER))
+
+
+# As the vectors write it --------------------------------------------------------------------------------
 
 
 def expand(text: str) -> bytes:
@@ -229,13 +327,31 @@ def expand(text: str) -> bytes:
     return start + (_ROW * (rest // len(_ROW) + 1))[:rest]
 
 
-def frame_to_json(frame: Frame) -> dict[str, Any]:
+def judge(payload: bytes) -> dict[str, Any]:
+    """Tell what the vectors have to say of a payload of type 49373: the ``frame``, or the ``reason`` why it is none."""
+    if len(payload) < _LEAST:
+        return {"reason": "ignored"}
+    to, source = addresses(payload)
+    if source == 0 or (to == 0 and payload[2] != Kind.HELLO):
+        return {"reason": "ignored"}
+    try:
+        known = not isinstance(decode(payload), UnknownFrame)
+    except MalformedMessage as error:
+        told = {"reason": "not understood" if isinstance(error, UnknownRequiredRecord) else "malformed"}
+        about = subject(payload)
+        return told if about is None else {**told, "subject": {"scope": int(about[0]), "id": str(about[1])}}
+    return {"frame": payload_to_json(payload)} if known else {"reason": "ignored"}
+
+
+def payload_to_json(payload: bytes) -> dict[str, Any]:
     """Give a frame as the vectors write it: 64-bit numbers as decimal texts, bytes as hexadecimal ones."""
-    written: dict[str, Any] = {"kind": type(frame).__name__.lower()}
+    frame = decode(payload)
+    to, source = addresses(payload)
+    written: dict[str, Any] = {"kind": type(frame).__name__.lower(), "to": to, "from": source}
     for name, value in zip(frame._fields, frame, strict=True):
         if name == "urgent":
             written |= {name: 0} if value else {}  # as the integer that the record's empty value is
-        elif value is not None:
+        elif value is not None and (value or name != "stores"):
             written[name.removesuffix("_ms")] = _to_json(name, value)
     return written
 
@@ -247,16 +363,18 @@ def _to_json(name: str, value: Any) -> Any:
         return str(value) if name in _LONG else int(value)
     if isinstance(value, Spoken | Refusal):
         return {key: _to_json(key, item) for key, item in zip(value._fields, value, strict=True)}
+    if name == "stores":
+        return [str(item) for item in value]
     if isinstance(value, tuple):
         return [_to_json("", item) for item in value]
     return value
 
 
-def frame_from_json(written: Json) -> Frame:
-    """Give the frame that the vectors write so."""
+def payload_from_json(written: Json) -> bytes:
+    """Give the payload of the frame that the vectors write so; it is from `PEER` if it does not say."""
     cls = vars(kinds)[written["kind"].capitalize()]
     fields: dict[str, Any] = {
-        name + "_ms" * (name == "wait"): value for name, value in written.items() if name != "kind"
+        name + "_ms" * (name == "wait"): value for name, value in written.items() if name not in ("kind", "to", "from")
     }
     for name, value in fields.items():
         if name in _LONG:
@@ -267,9 +385,10 @@ def frame_from_json(written: Json) -> Frame:
             fields[name] = Scope(value)
         elif name == "urgent":
             fields[name] = True
+        elif name == "stores":
+            fields[name] = tuple(map(int, value))
         elif name == "extensions":
             fields[name] = tuple(Spoken(one["name"], tuple(one["versions"]), tuple(one["types"])) for one in value)
         elif name == "failures":
             fields[name] = tuple(Refusal(int(one["sequence"]), one["code"], one["text"]) for one in value)
-    frame: Frame = cls(**fields)
-    return frame
+    return encode(cls(**fields), _route(written))
