@@ -118,13 +118,16 @@ class Peer:
         session = self._messenger.session_of(self.node_id)
         return session is not None and session.version_of(owner.name) is not None
 
-    async def introduced(self) -> bool:
-        """Wait until the peer has said which extensions it speaks, and give True; False if it has no session.
+    async def introduced(self, extension: Extension | str | None = None) -> bool:
+        """Wait until the peer has said that it speaks ``extension``, or anything at all; return whether it has.
 
-        That is known a second after it connected, or as soon as it goes.
+        Behind its node there may be several programs that each say it for themselves, so name the extension that you
+        are about to use. No is known a second after the peer has connected, or one of its programs has ended, or as
+        soon as the peer goes. Raises `ExtensionError` for an extension that is not loaded.
         """
+        name = None if extension is None else self._messenger.owner_of(extension).name
         session = self._messenger.session_of(self.node_id)
-        return session is not None and await session.meet()
+        return session is not None and await session.meet(name)
 
     @overload
     def send(

@@ -40,7 +40,9 @@ _EXPIRING: Final = 60.0  # seconds between two looks for messages that are too o
 _MORE: Final = 0.05  # seconds until the next look, if some were: not all are given up in one go
 # What keeps a store from being opened and is the operator's to mend before anything runs
 _MISTAKES: Final = ("foreign", "newer", "locked", "unfinished")
-_ALONE: Final = 60.0  # seconds that messages wait, while their peer is connected, until it is told that nobody takes them
+_ALONE: Final = (
+    60.0  # seconds that messages wait, while their peer is connected, until it is told that nobody takes them
+)
 
 
 def _title_of(dispatcher: Dispatcher | None, payload: bytes) -> str:

@@ -69,7 +69,19 @@ class _Waiting(NamedTuple):
 class _Lane:
     """One lane from one peer: what waits for its handler."""
 
-    __slots__ = ("busy", "kept", "number", "peer", "receiver", "refused", "seen", "skipped", "source", "waiting", "written")
+    __slots__ = (
+        "busy",
+        "kept",
+        "number",
+        "peer",
+        "receiver",
+        "refused",
+        "seen",
+        "skipped",
+        "source",
+        "waiting",
+        "written",
+    )
 
     def __init__(self, peer: _Peer, number: int, receiver: Receiver, kept: bool) -> None:
         self.peer = peer
@@ -434,7 +446,9 @@ class Inbox:
         if share.refusals and excess > 0:
             count += self._forget(share, records.oldest_refused(_MOST), _MOST, "refusals")
         if count:
-            text = "%d lanes of peers' reliable messages are forgotten, as there are too many; docs/limits.md tells more"
+            text = (
+                "%d lanes of peers' reliable messages are forgotten, as there are too many; docs/limits.md tells more"
+            )
             logger.warning(text, count)
 
     # As `oddwire.session.commit.Part` ---------------------------------------------------------------

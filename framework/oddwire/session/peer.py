@@ -146,11 +146,15 @@ class PeerSession:
                 told[name] = spoken.versions if known is None else (*dict.fromkeys((*known, *spoken.versions)),)
         return told
 
-    async def meet(self) -> bool:
-        """Wait until it is known whether the peer has a session, and say so."""
-        while not self.settled:
+    async def meet(self, name: str | None = None) -> bool:
+        """Wait until it is known whether the peer has a session, or one in which ``name`` is spoken, and say so."""
+        if name is None:
+            while not self.settled:
+                await self.change()
+            return self.ready
+        while (version := self.version_of(name)) is None and self.waiting:
             await self.change()
-        return self.ready
+        return version is not None
 
     async def change(self) -> None:
         """Wait until a program comes or goes, or it is known that none comes any more."""

@@ -141,7 +141,18 @@ class Loss(NamedTuple):
 class Share:
     """What one commit writes."""
 
-    __slots__ = ("failed", "forgotten", "known", "lanes", "renewed", "renumbered", "rows", "settled", "touched", "whole")
+    __slots__ = (
+        "failed",
+        "forgotten",
+        "known",
+        "lanes",
+        "renewed",
+        "renumbered",
+        "rows",
+        "settled",
+        "touched",
+        "whole",
+    )
 
     def __init__(self) -> None:
         self.rows: list[Row] = []

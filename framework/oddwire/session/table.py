@@ -149,7 +149,9 @@ class OutboxTable:
         if whole:
             writer.executemany(_WRITE, whole)
         if changed:
-            writer.executemany("UPDATE oddwire_routes SET epoch = ?, start = ?, base = ?, next = ? WHERE id = ?", changed)
+            writer.executemany(
+                "UPDATE oddwire_routes SET epoch = ?, start = ?, base = ?, next = ? WHERE id = ?", changed
+            )
         if done:  # first: what they leave is room for the others
             writer.executemany("DELETE FROM oddwire_outbox WHERE route = ? AND number < ?", done)
         if share.rows:

@@ -376,7 +376,9 @@ async def test_what_was_refused_before_the_first_was_handled_is_remembered_with_
 
 def lanes_on_disk(end: Any) -> list[int]:
     with closing(sqlite3.connect(end.path)) as database:
-        return [int.from_bytes(lane) for (lane,) in database.execute("SELECT lane FROM oddwire_inbox ORDER BY seen, lane")]
+        return [
+            int.from_bytes(lane) for (lane,) in database.execute("SELECT lane FROM oddwire_inbox ORDER BY seen, lane")
+        ]
 
 
 async def test_of_a_peers_lanes_those_not_used_for_longest_are_forgotten(pair: Any) -> None:

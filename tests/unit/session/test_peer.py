@@ -186,6 +186,21 @@ async def test_asks_the_program_that_names_the_extension_and_type(stage: Any) ->
     stage.session.close()
 
 
+async def test_an_extension_is_waited_for_whoever_speaks_it(stage: Any) -> None:
+    stage = stage(spoken=OURS, hello_wait=0.05)
+    peer = await stage.connect()
+    waiting = [asyncio.create_task(peer.meet(name)) for name in ("chat", "quote", "quote")]
+    stage.say(Hello(0, 1, 1, 10, speaks("chat")), 1)
+    assert await waiting[0]
+    await stage.idle()
+    assert not waiting[1].done()
+    assert await asyncio.gather(*waiting[1:]) == [False, False]
+    assert await peer.meet("chat")
+    stage.say(Hello(0, 1, 1, 20, speaks("quote")), 2)
+    assert await peer.meet("quote")
+    stage.session.close()
+
+
 async def test_who_waits_for_a_program_hears_when_it_comes(stage: Any) -> None:
     stage = stage(spoken=OURS, hello_wait=1000)
     peer = await stage.connect()
