@@ -8,12 +8,23 @@ import json
 from pathlib import Path
 
 from oddwire.errors import MalformedMessage, UnknownRequiredRecord
-from oddwire.session.frames import SESSION_TYPE, SESSION_TYPE_BYTES, Hello, Scope, UnknownFrame, decode, encode, subject
-from oddwire.session.hello import negotiate
+from oddwire.session.frames import (
+    SESSION_TYPE,
+    SESSION_TYPE_BYTES,
+    Hello,
+    Kind,
+    Scope,
+    UnknownFrame,
+    addresses,
+    decode,
+    encode,
+    subject,
+)
+from oddwire.session.hello import MAX_STRANGE, digest, negotiate
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "session.json").read_text())
 SEEDS = [bytes.fromhex(vector["bytes"])[2:] for vector in VECTORS["frames"]]
-HELLOS = [seed for seed in SEEDS if seed[0] == 1]
+HELLOS = [seed for seed in SEEDS if seed[0] == Kind.HELLO]
 OURS = decode(SESSION_TYPE_BYTES + HELLOS[1])
 
 
@@ -27,23 +38,29 @@ def check_frame(body: bytes) -> None:
         assert 0 <= error.offset <= len(payload)
         assert isinstance(error, UnknownRequiredRecord) or str(error)
         about = subject(payload)
-        assert about is None or about == (Scope.REQUEST if body[0] == 3 else Scope.TRANSFER, int.from_bytes(body[1:9]))
+        assert about is None or about == (
+            Scope.REQUEST if body[0] == Kind.REQUEST else Scope.TRANSFER,
+            int.from_bytes(body[9:17]),
+        )
         return
     assert len(repr(frame)) < 20 * len(payload) + 300
     if not isinstance(frame, UnknownFrame):
-        written = encode(frame)
+        to, source = addresses(payload)
+        written = encode(frame, to << 32 | (source or 1))
         assert decode(written) == frame
+        assert addresses(written) == (to, source or 1)
         assert len(written) <= len(payload)
 
 
 def check_hello(body: bytes) -> None:
     try:
-        theirs = decode(SESSION_TYPE_BYTES + b"\1" + body)
+        theirs = decode(SESSION_TYPE_BYTES + bytes([Kind.HELLO]) + body)
     except MalformedMessage:
         return
     assert isinstance(theirs, Hello)
     assert isinstance(OURS, Hello)
     assert negotiate(OURS, theirs) == negotiate(theirs, OURS)
+    assert len(digest(OURS, theirs)) <= len(OURS.extensions) + MAX_STRANGE
 
 
 TARGETS = {

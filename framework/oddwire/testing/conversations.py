@@ -288,9 +288,9 @@ def _is_like(frame: Frame, wanted: Json) -> bool:
     """Say whether a frame that may come at any time is the one to come now."""
     match frame:
         case Ack():
-            return wanted["kind"] == "ack" and wanted["scope"] == Scope.REQUEST
+            return bool(wanted["kind"] == "ack" and wanted["scope"] == Scope.REQUEST)
         case Hello():
-            return wanted["kind"] == _HELLO and wanted["flags"] == frame.flags
+            return bool(wanted["kind"] == _HELLO and wanted["flags"] == frame.flags)
     return False
 
 

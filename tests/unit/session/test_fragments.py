@@ -17,8 +17,13 @@ from oddwire.session.fragments import MAX_PIECE, PIECE_WEIGHT, STANDSTILL, Assem
 from oddwire.session.frames import (
     MIN_PIECE,
     SESSION_TYPE,
+    SESSION_TYPE_BYTES,
     Fragment,
+    Hello,
+    Refusal,
+    Spoken,
     decode,
+    encode,
     encode_ack,
     encode_data,
     encode_fragment,
@@ -28,6 +33,8 @@ from oddwire.session.frames import (
 from oddwire.session.limits import Allowance, Limits
 
 TYPE = b"\x8c\x01"
+ROUTE = 0x2B2B2B2B1A1A1A1A
+ADDRESSES = ROUTE.to_bytes(8, "big")
 BIG = 1 << 40
 
 
@@ -36,7 +43,7 @@ def make_payload(size: int, seed: int = 0) -> bytes:
 
 
 def make_pieces(payload: bytes, size: int = MIN_PIECE, transfer: int = 1) -> list[Fragment]:
-    frames = [decode(frame) for frame in split(payload, size, transfer)]
+    frames = [decode(frame) for frame in split(ROUTE, payload, size, transfer)]
     return [frame for frame in frames if isinstance(frame, Fragment)]
 
 
@@ -53,7 +60,7 @@ def make_assembler(
 
 
 def push_all(assembler: Assembler, pieces: list[Fragment]) -> list[bytes]:
-    return [made for piece in pieces if (made := assembler.push(piece, 0.0)) is not None]
+    return [made for piece in pieces if (made := assembler.push(piece, 0.0, ADDRESSES)) is not None]
 
 
 # Cutting -------------------------------------------------------------------------------------------------------------
@@ -70,28 +77,28 @@ def test_pieces_have_the_size_asked_for_but_the_last(size: int) -> None:
 
 
 def test_the_largest_piece_fills_a_message() -> None:
-    first, last = split(make_payload(MAX_PIECE + 1), MAX_PIECE, 1)
+    first, last = split(ROUTE, make_payload(MAX_PIECE + 1), MAX_PIECE, 1)
     assert len(first) == 65535
-    assert len(last) == 30
+    assert len(last) == 38
 
 
 @pytest.mark.parametrize("size", [0, 1023, MAX_PIECE + 1, 100_000, 200_000])
 def test_a_size_no_piece_can_have_is_refused(size: int) -> None:
-    with pytest.raises(ValueError, match=rf"1024 to 65506 bytes, and fewer than the payload's 100000, not {size}$"):
-        split(bytes(100_000), size, 1)
+    with pytest.raises(ValueError, match=rf"1024 to 65498 bytes, and fewer than the payload's 100000, not {size}$"):
+        split(ROUTE, bytes(100_000), size, 1)
 
 
 def test_a_payload_that_needs_no_cutting_is_refused() -> None:
     with pytest.raises(ValueError, match="fewer than the payload's 2000, not 2000"):
-        split(bytes(2000), 2000, 1)
+        split(ROUTE, bytes(2000), 2000, 1)
 
 
 def test_pieces_are_made_when_they_are_asked_for() -> None:
     payload = bytes(20_000_000)
-    split(payload, 60_000, 1)  # the first takes memory, once
+    split(ROUTE, payload, 60_000, 1)  # the first takes memory, once
     tracemalloc.start()
     try:
-        for _ in itertools.islice(split(payload, 60_000, 1), 100):
+        for _ in itertools.islice(split(ROUTE, payload, 60_000, 1), 100):
             pass
         _, peak = tracemalloc.get_traced_memory()
     finally:
@@ -159,9 +166,9 @@ def test_what_comes_after_the_end_is_ignored() -> None:
 def test_a_piece_that_does_not_fit_fails_its_transfer(change: dict[str, Any], text: str) -> None:
     assembler = make_assembler()
     first, second, third = make_pieces(make_payload(3000))
-    assembler.push(first, 0.0)
+    assembler.push(first, 0.0, ADDRESSES)
     with pytest.raises(MalformedMessage, match=text) as caught:
-        assembler.push(second._replace(**change), 0.0)
+        assembler.push(second._replace(**change), 0.0, ADDRESSES)
     assert caught.value.type_id == SESSION_TYPE
     assert push_all(assembler, [second, third, first]) == []
     assert (len(assembler), assembler.held, assembler.promised, assembler.ignored) == (0, 0, 0, 3)
@@ -173,15 +180,47 @@ def test_a_piece_that_does_not_fit_fails_its_transfer(change: dict[str, Any], te
 def test_a_transfer_that_cannot_be_fails_at_once(total: int, size: int) -> None:
     assembler = make_assembler()
     with pytest.raises(MalformedMessage, match=f"1024 bytes or more, and fewer than the payload's {total}, not {size}"):
-        assembler.push(Fragment(1, total, size, 0, bytes(size)), 0.0)
+        assembler.push(Fragment(1, total, size, 0, bytes(size)), 0.0, ADDRESSES)
     assert push_all(assembler, make_pieces(make_payload(3000))) == []
 
 
 def test_a_fragment_is_not_made_of_fragments() -> None:
     assembler = make_assembler()
-    inner = encode_fragment(9, 70_000, 5000, 0, bytes(5000))
+    inner = encode_fragment(ROUTE, 9, 70_000, 5000, 0, bytes(5000))
     with pytest.raises(MalformedMessage, match="a fragment is made of fragments"):
         push_all(assembler, make_pieces(inner))
+
+
+FRAMES: list[Callable[[int], bytes]] = [
+    lambda route: encode(Hello(0, 1, 1, 7, (Spoken("a", ("1",), (*range(3000),)),)), route),
+    lambda route: encode_request(route, 1, 0, make_payload(5000)),
+    lambda route: encode_reply(route, 1, 0, make_payload(5000)),
+    lambda route: encode_data(route, 1, 1, 1, 1, make_payload(5000)),
+    lambda route: encode_ack(route, 3, 0, 1, 1, 99, [Refusal(number, 4, "x" * 50) for number in range(1, 99)]),
+    lambda route: SESSION_TYPE_BYTES + b"\x77" + route.to_bytes(8, "big") + bytes(5000),
+]
+
+
+@pytest.mark.parametrize("write", FRAMES, ids=["hello", "request", "reply", "data", "ack", "another kind"])
+@pytest.mark.parametrize(
+    "route", [ROUTE + 1, ROUTE + (1 << 32), ROUTE & 0xFFFFFFFF, (ROUTE & 0xFFFFFFFF) << 32 | ROUTE >> 32, 1]
+)
+def test_a_frame_has_the_addresses_of_its_fragments(write: Callable[[int], bytes], route: int) -> None:
+    assembler = make_assembler()
+    assert push_all(assembler, make_pieces(write(ROUTE), transfer=1)) == [write(ROUTE)]
+    first, *rest = make_pieces(write(route), transfer=2)
+    assert push_all(assembler, rest) == []
+    told = f"other addresses than its fragments: {route:016x}, not {ROUTE:016x}"
+    with pytest.raises(MalformedMessage, match=told) as caught:
+        assembler.push(first, 0.0, ADDRESSES)
+    assert caught.value.type_id == SESSION_TYPE
+    assert (len(assembler), assembler.held) == (0, 0)
+    assert push_all(assembler, make_pieces(write(route), transfer=2)) == []
+
+
+def test_the_bytes_where_a_frame_has_its_addresses_may_be_any_in_another_message() -> None:
+    payload = b"\xc0\xdf" + bytes(5000)
+    assert push_all(make_assembler(), make_pieces(payload)) == [payload]
 
 
 # Limits --------------------------------------------------------------------------------------------------------------
@@ -192,7 +231,7 @@ def test_no_more_transfers_than_allowed() -> None:
     firsts = [make_pieces(make_payload(3000), transfer=number)[0] for number in range(3)]
     assert push_all(assembler, firsts[:2]) == []
     with pytest.raises(QuotaExceeded, match="more than 2 transfers at once") as caught:
-        assembler.push(firsts[2], 0.0)
+        assembler.push(firsts[2], 0.0, ADDRESSES)
     assert caught.value.limit == "transfers"
     assert len(assembler) == 2
     assert len(push_all(assembler, make_pieces(make_payload(3000), transfer=0)[1:])) == 1
@@ -202,11 +241,11 @@ def test_no_more_transfers_than_allowed() -> None:
 
 def test_no_more_bytes_are_promised_than_allowed() -> None:
     assembler = make_assembler(limits=Limits(reassembly_bytes=10_000))
-    assembler.push(make_pieces(make_payload(6000), transfer=1)[0], 0.0)
+    assembler.push(make_pieces(make_payload(6000), transfer=1)[0], 0.0, ADDRESSES)
     with pytest.raises(QuotaExceeded, match="5000 bytes beside 6000 under way; at most 10000 at once") as caught:
-        assembler.push(make_pieces(make_payload(5000), transfer=2)[0], 0.0)
+        assembler.push(make_pieces(make_payload(5000), transfer=2)[0], 0.0, ADDRESSES)
     assert caught.value.limit == "reassembly_bytes"
-    assembler.push(make_pieces(make_payload(4000), transfer=3)[0], 0.0)
+    assembler.push(make_pieces(make_payload(4000), transfer=3)[0], 0.0, ADDRESSES)
     assert assembler.promised == 10_000
 
 
@@ -217,7 +256,7 @@ def test_all_peers_together_hold_no_more_than_allowed() -> None:
     assert push_all(one, pieces[:2]) == push_all(two, pieces[:1]) == []
     assert budget.held == budget.limit
     with pytest.raises(QuotaExceeded, match="bytes of all peers wait") as caught:
-        two.push(pieces[1], 0.0)
+        two.push(pieces[1], 0.0, ADDRESSES)
     assert caught.value.limit == "total_reassembly_bytes"
     assert (one.held, two.held, budget.held) == (2 * (1024 + PIECE_WEIGHT), 0, 2 * (1024 + PIECE_WEIGHT))
     one.clear()
@@ -231,7 +270,7 @@ def holding(budget: AssemblyBudget, pieces: int, told: list[int] | None = None, 
     """Make a peer that holds so many pieces, each of a transfer of its own."""
     assembler = make_assembler(budget=budget, evicted=lambda number, _: told is None or told.append(number))
     for number in range(pieces):
-        assembler.push(make_pieces(make_payload(4000), transfer=number)[0], now + number / 10)
+        assembler.push(make_pieces(make_payload(4000), transfer=number)[0], now + number / 10, ADDRESSES)
     return assembler
 
 
@@ -243,7 +282,7 @@ def test_who_has_little_takes_room_from_who_has_most() -> None:
     assert told == [[], [0, 1]]  # those that waited longest
     assert budget.held == budget.limit
     with pytest.raises(QuotaExceeded) as caught:  # all have the same now
-        new.push(make_pieces(make_payload(4000), transfer=9)[0], 0.5)
+        new.push(make_pieces(make_payload(4000), transfer=9)[0], 0.5, ADDRESSES)
     assert caught.value.limit == "total_reassembly_bytes"
     assert (large.held, larger.held) == (2 * PIECE, 2 * PIECE)
 
@@ -256,9 +295,9 @@ def test_many_who_stand_still_do_not_keep_out_who_goes_on() -> None:
     pieces = make_pieces(payload)
     new = make_assembler(budget=budget)
     with pytest.raises(QuotaExceeded):
-        new.push(pieces[0], STANDSTILL / 2)
+        new.push(pieces[0], STANDSTILL / 2, ADDRESSES)
     again = make_pieces(payload, transfer=2)
-    made = [new.push(piece, STANDSTILL + number / 100) for number, piece in enumerate(again)]
+    made = [new.push(piece, STANDSTILL + number / 100, ADDRESSES) for number, piece in enumerate(again)]
     assert made[-1] == payload
     assert sum(one.held for one in still) == budget.held == PIECE
     assert told == [0, 0, 0]
@@ -268,7 +307,7 @@ def test_a_transfer_that_made_room_is_over() -> None:
     budget = AssemblyBudget(2 * PIECE)
     one, _ = holding(budget, 2), holding(budget, 1)
     pieces = make_pieces(make_payload(4000), transfer=0)
-    assert [one.push(piece, 1.0) for piece in pieces] == [None] * len(pieces)
+    assert [one.push(piece, 1.0, ADDRESSES) for piece in pieces] == [None] * len(pieces)
     assert (len(one), one.ignored, one.promised) == (1, len(pieces), 4000)
 
 
@@ -277,11 +316,11 @@ def test_no_transfer_begins_where_there_is_no_room_for_what_it_brings() -> None:
     assembler = Assembler(Limits(), lambda _: BIG, AssemblyBudget(BIG), crowded=lambda: crowded[0])
     pieces = make_pieces(make_payload(4000))
     with pytest.raises(QuotaExceeded, match="no room for more messages of this peer") as caught:
-        assembler.push(pieces[0], 0.0)
+        assembler.push(pieces[0], 0.0, ADDRESSES)
     assert caught.value.limit == "total_message_bytes"
     crowded[0] = False
     again = make_pieces(make_payload(4000), transfer=2)
-    assembler.push(again[0], 0.0)
+    assembler.push(again[0], 0.0, ADDRESSES)
     crowded[0] = True
     assert len(push_all(assembler, again[1:])) == 1  # what has begun may end
 
@@ -295,10 +334,10 @@ wrapped = pytest.mark.parametrize(
     "wrap",
     [
         lambda payload: payload,
-        lambda payload: encode_request(1, 0, payload),
-        lambda payload: encode_request(1, 0, payload, 5000),
-        lambda payload: encode_reply(1, 0, payload),
-        lambda payload: encode_data(1, 1, 1, 1, payload),
+        lambda payload: encode_request(ROUTE, 1, 0, payload),
+        lambda payload: encode_request(ROUTE, 1, 0, payload, 5000),
+        lambda payload: encode_reply(ROUTE, 1, 0, payload),
+        lambda payload: encode_data(ROUTE, 1, 1, 1, 1, payload),
     ],
     ids=["plain", "request", "request with records", "reply", "data"],
 )
@@ -310,34 +349,34 @@ def test_a_payload_too_long_for_its_type_fails_with_its_first_piece(wrap: Callab
     assembler = make_assembler(max_size_of=lambda type_id: sizes.get(type_id, 0))
     assert push_all(assembler, make_pieces(wrap(make_payload(10_000)), transfer=1)) == [wrap(make_payload(10_000))]
     first, second, *_ = make_pieces(wrap(make_payload(11_100)), transfer=2)
-    assembler.push(second, 0.0)
+    assembler.push(second, 0.0, ADDRESSES)
     with pytest.raises(QuotaExceeded, match="type 0x8c01 has at most 10000 bytes") as caught:
-        assembler.push(first, 0.0)
+        assembler.push(first, 0.0, ADDRESSES)
     assert caught.value.limit == "max_size"
     assert assembler.held == 0
     stranger = wrap(b"\x8c\x03" + bytes(5000))
     with pytest.raises(QuotaExceeded, match="nobody takes type 0x8c03"):
-        assembler.push(make_pieces(stranger, transfer=3)[0], 0.0)
+        assembler.push(make_pieces(stranger, transfer=3)[0], 0.0, ADDRESSES)
 
 
 def test_other_frames_are_for_their_decoder_to_judge() -> None:
-    ack = encode_ack(3, 0, 1, 1, 1) + bytes(5000)
+    ack = encode_ack(ROUTE, 3, 0, 1, 1, 1) + bytes(5000)
     assert push_all(make_assembler(max_size_of=lambda _: 0), make_pieces(ack)) == [ack]
 
 
 def test_a_transfer_of_which_nothing_new_comes_is_given_up() -> None:
     assembler = make_assembler(limits=Limits(transfer_seconds=60))
     slow, fast = make_pieces(make_payload(5000), transfer=1), make_pieces(make_payload(5000), transfer=2)
-    assembler.push(slow[0], 100.0)
-    assembler.push(fast[0], 100.0)
+    assembler.push(slow[0], 100.0, ADDRESSES)
+    assembler.push(fast[0], 100.0, ADDRESSES)
     assert assembler.deadline == 160.0
-    assembler.push(fast[1], 130.0)
-    assembler.push(slow[0], 140.0)  # nothing new
+    assembler.push(fast[1], 130.0, ADDRESSES)
+    assembler.push(slow[0], 140.0, ADDRESSES)  # nothing new
     assert assembler.expire(159.0) == []
     [(number, error)] = assembler.expire(160.0)
     assert (number, error.limit, str(error)) == (1, "transfer_seconds", "no new piece for 60 s")
     assert assembler.deadline == 190.0
-    assert assembler.push(slow[1], 161.0) is None
+    assert assembler.push(slow[1], 161.0, ADDRESSES) is None
     assert len(assembler) == 1
     assert [number for number, _ in assembler.expire(1000.0)] == [2]
     assert (assembler.held, assembler.promised) == (0, 0)
@@ -347,7 +386,7 @@ def test_a_transfer_of_which_nothing_new_comes_is_given_up() -> None:
 def test_a_cancelled_transfer_is_forgotten() -> None:
     assembler = make_assembler()
     pieces = make_pieces(make_payload(3000))
-    assembler.push(pieces[0], 0.0)
+    assembler.push(pieces[0], 0.0, ADDRESSES)
     assert assembler.cancel(1)
     assert not assembler.cancel(1)
     assert assembler.held == 0
@@ -387,7 +426,7 @@ def test_memory_is_spent_on_what_has_come() -> None:
     tracemalloc.start()
     try:
         for number in range(16):
-            assembler.push(Fragment(number, 1 << 30, MIN_PIECE, 1_000_000, bytes(1024)), 0.0)
+            assembler.push(Fragment(number, 1 << 30, MIN_PIECE, 1_000_000, bytes(1024)), 0.0, ADDRESSES)
         held, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -395,7 +434,7 @@ def test_memory_is_spent_on_what_has_come() -> None:
 
 
 def test_held_counts_about_what_is_held() -> None:
-    frames = list(split(make_payload(4_000_000), MIN_PIECE, 1))
+    frames = list(split(ROUTE, make_payload(4_000_000), MIN_PIECE, 1))
     random.Random(1).shuffle(frames)
     assembler = make_assembler()
     tracemalloc.start()
@@ -403,7 +442,7 @@ def test_held_counts_about_what_is_held() -> None:
         for frame in frames[:3900]:
             piece = decode(frame)
             assert isinstance(piece, Fragment)
-            assembler.push(piece, 0.0)
+            assembler.push(piece, 0.0, ADDRESSES)
         del piece
         taken, _ = tracemalloc.get_traced_memory()
     finally:
@@ -419,7 +458,7 @@ SHOP, CHAT = 0x8C01, 0x8C03
 def begin(assembler: Assembler, transfer: int, size: int = 3000, type_id: int = SHOP) -> list[Fragment]:
     """Push the first piece of a payload; give the others."""
     pieces = make_pieces(type_id.to_bytes(2, "big") + bytes(size - 2), transfer=transfer)
-    assert assembler.push(pieces[0], 0.0) is None
+    assert assembler.push(pieces[0], 0.0, ADDRESSES) is None
     return pieces[1:]
 
 
@@ -429,9 +468,9 @@ def test_an_extension_has_no_more_transfers_than_it_allows(wrap: Callable[[bytes
     for transfer in (1, 2):
         begin(assembler, transfer)
     first, second, *rest = make_pieces(wrap(make_payload(3000)), transfer=3)
-    assert assembler.push(second, 0.0) is None, "nobody knows yet whose it is"
+    assert assembler.push(second, 0.0, ADDRESSES) is None, "nobody knows yet whose it is"
     with pytest.raises(QuotaExceeded, match=r"^extension 'shop': more than 2 transfers at once$") as caught:
-        assembler.push(first, 0.0)
+        assembler.push(first, 0.0, ADDRESSES)
     assert (caught.value.limit, caught.value.extension) == ("transfers", "shop")
     assert len(assembler) == 2
     assert push_all(assembler, rest) == [], "it has failed"
@@ -480,7 +519,7 @@ def test_a_first_piece_that_comes_last_is_counted_too() -> None:
     first, second, third = make_pieces(make_payload(3000), transfer=3)
     assert push_all(assembler, [third, second]) == []
     with pytest.raises(QuotaExceeded, match="3000 bytes beside 3000"):
-        assembler.push(first, 0.0)
+        assembler.push(first, 0.0, ADDRESSES)
 
 
 def test_what_ends_makes_room_in_its_extension_however_it_ends() -> None:
@@ -492,7 +531,7 @@ def test_what_ends_makes_room_in_its_extension_however_it_ends() -> None:
     assembler.fail(3)
     rest = begin(assembler, 4)
     with pytest.raises(MalformedMessage):
-        assembler.push(rest[0]._replace(total=5000), 0.0)
+        assembler.push(rest[0]._replace(total=5000), 0.0, ADDRESSES)
     begin(assembler, 5)
     assert [number for number, _ in assembler.expire(60.0)] == [5]
     begin(assembler, 6)
@@ -509,7 +548,7 @@ def test_an_extension_may_have_less_patience() -> None:
     assert assembler.patience == 60
     begin(assembler, 1, type_id=CHAT)
     second = make_pieces(make_payload(3000), transfer=2)[1]
-    assembler.push(second, 0.0)
+    assembler.push(second, 0.0, ADDRESSES)
     assert (assembler.patience, assembler.deadline) == (60, 60)
     begin(assembler, 3)
     assert (assembler.patience, assembler.deadline) == (5, 5)
@@ -557,7 +596,7 @@ class HostilePeer(RuleBasedStateMachine):
     def push(self, piece: Fragment) -> None:
         entry = self.sending.get(piece.transfer)
         try:
-            made = self.assembler.push(piece, self.now)
+            made = self.assembler.push(piece, self.now, ADDRESSES)
         except (MalformedMessage, QuotaExceeded):
             self.sending.pop(piece.transfer, None)
             return

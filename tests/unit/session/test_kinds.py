@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from oddwire.session import kinds
-from oddwire.session.frames import decode
-from oddwire.session.kinds import Code, Kind, Refusal, Request, Scope
+from oddwire.session import frames, hello, kinds
+from oddwire.session.fragments import MAX_PIECE
+from oddwire.session.frames import addresses, decode
+from oddwire.session.kinds import AckFlag, Code, HelloFlag, Kind, Refusal, ReplyFlag, Request, Scope
 
 PAGE = (Path(__file__).parents[3] / "docs" / "session-protocol.md").read_text()
 
@@ -27,12 +28,55 @@ def test_every_kind_has_its_fields():
         assert issubclass(vars(kinds)[kind.name.capitalize()], tuple)
 
 
+HEADERS = {
+    kind: pattern.size
+    for kind, pattern in {
+        Kind.HELLO: hello._HELLO,
+        Kind.FRAGMENT: frames._FRAGMENT,
+        Kind.REQUEST: frames._REQUEST,
+        Kind.REPLY: frames._REPLY,
+        Kind.FAILURE: frames._FAILURE,
+        Kind.CANCEL: frames._CANCEL,
+        Kind.DATA: frames._DATA,
+        Kind.ACK: frames._ACK,
+    }.items()
+}
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_the_page_has_every_header(kind):
+    fields, size = re.search(
+        rf"^\| {kind.value} \| `{kind.name.lower()}` \| (.*) \| (\d+) \|$", PAGE, re.MULTILINE
+    ).groups()
+    assert int(size) == HEADERS[kind]
+    bits = re.findall(r"`u(\d+)`", fields)
+    assert 2 + 1 + 4 + 4 + sum(map(int, bits)) // 8 + 4 == HEADERS[kind]
+
+
+def test_the_page_has_every_record():
+    told = re.findall(r"^\| `(hello|request)` \| (\d+) \| \w+ \| ", PAGE, re.MULTILINE)
+    known = {"hello": {**hello._RECORDS, **hello._VALUES}, "request": frames._REQUEST_RECORDS}
+    assert sorted(told) == sorted((kind, str(record)) for kind, records in known.items() for record in records)
+
+
+def test_the_page_has_every_flag():
+    for flag in (*HelloFlag, *ReplyFlag):
+        assert re.search(rf"bit {flag.value.bit_length() - 1} \({flag.value}\), \*{flag.name.lower()}\*", PAGE), flag
+    assert re.search(r"flag bit 0 \(1\), \*again\*", PAGE)
+    assert AckFlag.AGAIN == 1
+
+
+def test_the_page_has_the_largest_piece():
+    assert re.search(rf"\b{MAX_PIECE} \(a fragment is at most 65535 bytes\)", PAGE)
+
+
 def test_the_page_has_every_fixed_number():
     for number in (
         kinds.MAX_HELLO,
         kinds.MAX_EXTENSIONS,
         kinds.MAX_TEXT,
         kinds.MAX_WINDOW,
+        kinds.MAX_STORES,
         kinds.MIN_PIECE,
         kinds.SESSION_TYPE,
     ):
@@ -42,6 +86,7 @@ def test_the_page_has_every_fixed_number():
 def test_the_page_shows_a_frame_as_it_is():
     shown = bytes.fromhex(re.search(r"^c0dd .*$", PAGE, re.MULTILINE)[0])
     assert decode(shown) == Request(7, 0, b"\x8c\xa1hello", 5000)
+    assert addresses(shown) == (0x2B2B2B2B, 0x1A1A1A1A)
 
 
 def test_what_a_frame_carries_is_not_printed():

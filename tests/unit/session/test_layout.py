@@ -6,6 +6,8 @@ from oddwire.errors import MalformedMessage, Truncated, ValueOutOfRange
 from oddwire.session.frames import MAX_TEXT, MAX_WINDOW, Ack, Refusal, Scope, decode, encode
 from oddwire.session.layout import clip, decode_refusals, encode_refusals, encode_text, fit_refusals
 
+ROUTE = 0x2B2B2B2B1A1A1A1A
+
 
 @pytest.mark.parametrize(
     ("text", "size", "cut"),
@@ -33,7 +35,7 @@ def test_a_text_is_cut_to_what_may_be_sent():
 
 
 def test_texts_that_are_no_utf8_are_refused():
-    payload = encode(Ack(Scope.LANE, 0, 1, 1, 5, (Refusal(5, 4, "abc"),)))
+    payload = encode(Ack(Scope.LANE, 0, 1, 1, 5, (Refusal(5, 4, "abc"),)), ROUTE)
     with pytest.raises(MalformedMessage, match="UTF-8") as caught:
         decode(payload[:-1] + b"\xff")
     assert caught.value.offset == len(payload) - 1
@@ -74,13 +76,13 @@ def test_refusals_are_shortened_until_an_ack_holds_them():
     assert fitted[:29] == tuple(short)
     assert [refusal[:2] for refusal in fitted] == [refusal[:2] for refusal in (*short, *long)]
     assert len({refusal.text for refusal in fitted[29:]}) == 1
-    payload = encode(Ack(Scope.LANE, 0, 1, 1, 200, fitted))
+    payload = encode(Ack(Scope.LANE, 0, 1, 1, 200, fitted), ROUTE)
     assert 65000 < len(payload) <= 65535
 
 
 def test_as_many_refusals_as_a_window_holds_fit():
     fitted = fit_refusals([Refusal(n, 4, "x" * 5000) for n in range(1, MAX_WINDOW + 1)])
-    assert len(encode(Ack(Scope.LANE, 0, 1, 1, MAX_WINDOW, fitted))) <= 65535
+    assert len(encode(Ack(Scope.LANE, 0, 1, 1, MAX_WINDOW, fitted), ROUTE)) <= 65535
     assert all(refusal.text for refusal in fitted)
 
 
