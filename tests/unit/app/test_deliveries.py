@@ -12,16 +12,16 @@ from typing import Any
 import pytest
 
 from oddwire.app import Application, Context, Extension, TraceEvent, hookimpl
-from oddwire.app.deliveries import lane_of
 from oddwire.errors import (
     ConnectionClosed,
     QuotaExceeded,
     Refuse,
     RemoteFailure,
+    StoreError,
 )
 from oddwire.proto.keys import PrivateKey
 from oddwire.schema import Message, message, u64
-from oddwire.session.frames import Code, Data, Hello, decode, encode
+from oddwire.session.frames import Ack, Code, Data, Hello, HelloFlag, Scope, Spoken, addresses, decode, encode
 from oddwire.session.limits import Limits
 from oddwire.testing import ScriptedTransport
 from oddwire.transports.base import NodeId
@@ -251,15 +251,6 @@ async def test_only_reliable_handlers_take_reliable_messages(both: Both) -> None
             assert caught.value.code == code
 
 
-async def test_a_peer_that_keeps_nothing_refuses(both: Both) -> None:
-    left = Application(transport=both.network.transport(SERVER))
-    async with left, both.right() as right:
-        peer = await right.connect(left.uris[0])
-        with pytest.raises(RemoteFailure, match="no reliable messages are taken here") as caught:
-            await (await peer.send(Order(number=1), reliable=True)).delivered()
-        assert caught.value.code == Code.UNSUPPORTED
-
-
 async def test_who_is_not_allowed_is_refused(tmp_path: Path) -> None:
     both = Both(tmp_path)
     both.server = Shop(allow=[ALICE])
@@ -276,7 +267,7 @@ async def test_above_the_rate_messages_are_acknowledged_later(tmp_path: Path) ->
     both.server = Shop(limits=Limits(messages_per_second=20))
     async with both.left() as left, both.right() as right:
         peer = await right.connect(left.uris[0])
-        receipts = [await peer.send(Order(number=number), reliable=True) for number in range(25)]
+        receipts = await asyncio.gather(*(peer.send(Order(number=number), reliable=True) for number in range(25)))
         for receipt in receipts:
             await receipt.delivered()
         assert both.server.orders == list(range(25))
@@ -326,28 +317,274 @@ async def test_messages_are_traced_as_they_are_kept_and_handled(both: Both) -> N
     ]
 
 
+# Several programs behind a peer ---------------------------------------------------------------------------
+
+
+class Programs:
+    """An application with a shop that has a peer, behind which programs come and go."""
+
+    def __init__(self, store: Path | str = ":memory:") -> None:
+        self.transport = ScriptedTransport()
+        self.shop = Shop()
+        self.app = Application(self.shop.extension, transport=self.transport, store=store, grace=0.0)
+
+    async def __aenter__(self) -> Programs:
+        await self.app.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.app.aclose()
+
+    def connect(self) -> None:
+        self.transport.connect_peer(ALICE)
+
+    async def hello(
+        self, instance: int, program: int, *stores: int, speaks: str = "shop", version: str = "1.0", flags: int = 0
+    ) -> None:
+        extensions = (Spoken(speaks, (version,), ()),) if speaks and not flags & HelloFlag.LEAVING else ()
+        self.say(Hello(flags, 1, 1, program=program, extensions=extensions, stores=stores), instance)
+        await self.idle()
+
+    def say(self, frame: Any, instance: int) -> None:
+        own = self.app._dispatcher.conversation.session.instance  # type: ignore[union-attr]
+        self.transport.receive(ALICE, encode(frame, own << 32 | instance))
+
+    async def idle(self) -> None:
+        for _ in range(20):
+            await asyncio.sleep(0)
+
+    async def order(self, *numbers: int) -> None:
+        for number in numbers:
+            await self.app.peer(ALICE).send(Order(number=number), reliable=True)
+        await self.idle()
+
+    def frames(self, kind: type[Any]) -> list[tuple[int, Any]]:
+        """Give the frames of a kind that were sent, each with the program it was for."""
+        found = [payload for peer, payload in self.transport.sent if peer == ALICE and payload[:2] == b"\xc0\xdd"]
+        return [(addresses(payload)[0], frame) for payload in found if isinstance(frame := decode(payload), kind)]
+
+    def data(self) -> list[tuple[int, int]]:
+        """Give to whom each reliable message went, and its sequence."""
+        return [(instance, frame.sequence) for instance, frame in self.frames(Data)]
+
+    def ack(self, instance: int, value: int) -> None:
+        last = self.frames(Data)[-1][1]
+        self.say(Ack(Scope.LANE, 0, last.lane, last.epoch, value), instance)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have what takes a minute take a moment."""
+    monkeypatch.setattr("oddwire.session.receivers.PATIENCE", 0.05)
+    monkeypatch.setattr("oddwire.app.deliveries._ALONE", 0.05)
+
+
 async def test_what_is_not_acknowledged_goes_again() -> None:
-    transport, shop = ScriptedTransport(), Shop()
-    async with Application(shop.extension, transport=transport, store=":memory:", grace=0.0) as app:
+    async with Programs() as programs:
+        await programs.order(1)
+        programs.connect()
+        await programs.hello(1, 10)
+        assert programs.data() == [(1, 1)]
+        await programs.hello(1, 10)  # the same process: nothing is in doubt
+        assert programs.data() == [(1, 1)]
+        await programs.hello(2, 10)
+        assert programs.data() == [(1, 1), (2, 1)]
+        programs.transport.lose_peer(ALICE)
+        programs.connect()
+        await programs.hello(2, 10)
+        assert programs.data() == [(1, 1), (2, 1), (2, 1)]
+        assert len({frame.lane for _, frame in programs.frames(Data)}) == 1
 
-        def data() -> list[Data]:
-            found = [decode(payload) for _, payload in transport.sent if payload[:2] == b"\xc0\xdd"]
-            return [frame for frame in found if isinstance(frame, Data)]
 
-        await app.peer(ALICE).send(Order(number=1), reliable=True)
-        transport.connect_peer(ALICE)
-        transport.receive(ALICE, encode(Hello(0, 1, 1, instance=1)))
-        await until(lambda: len(data()) == 1)
-        transport.receive(ALICE, encode(Hello(0, 1, 1, instance=1)))  # the same process: nothing is in doubt
-        await asyncio.sleep(0.01)
-        assert len(data()) == 1
-        transport.receive(ALICE, encode(Hello(0, 1, 1, instance=2)))
-        await until(lambda: len(data()) == 2)
-        transport.lose_peer(ALICE)
-        transport.connect_peer(ALICE)
-        transport.receive(ALICE, encode(Hello(0, 1, 1, instance=2)))
-        await until(lambda: len(data()) == 3)
-        assert {(frame.lane, frame.sequence) for frame in data()} == {(lane_of("shop"), 1)}
+async def test_it_goes_to_whom_speaks_the_extension_and_waits_for_one() -> None:
+    async with Programs() as programs:
+        programs.connect()
+        await programs.hello(1, 10, speaks="chat")
+        await programs.hello(2, 20, speaks="shop", version="9")
+        await programs.order(1, 2)
+        assert programs.data() == []
+        await programs.hello(3, 30)
+        assert programs.data() == [(3, 1), (3, 2)]
+        await programs.hello(4, 5)  # less, and later: it stays where it is
+        await programs.order(3)
+        assert programs.data() == [(3, 1), (3, 2), (3, 3)]
+
+
+async def test_of_several_it_goes_to_the_least_program() -> None:
+    async with Programs() as programs:
+        programs.connect()
+        for instance, program in ((1, 30), (2, 10), (3, 20)):
+            await programs.hello(instance, program)
+        await programs.order(1)
+        assert programs.data() == [(2, 1)]
+
+
+async def test_only_the_program_that_has_a_message_can_acknowledge_it() -> None:
+    async with Programs() as programs:
+        programs.connect()
+        await programs.hello(1, 10)
+        await programs.hello(2, 20)
+        receipt = await programs.app.peer(ALICE).send(Order(number=1), reliable=True)
+        await programs.idle()
+        assert programs.data() == [(1, 1)]
+        faults = programs.app.counters.dropped["frames"]
+        programs.ack(2, 1)
+        assert programs.app.services.deliveries()._outbox.waiting(ALICE)[0] == 1
+        programs.ack(1, 1)
+        await receipt.delivered()
+        assert programs.app.counters.dropped["frames"] == faults
+
+
+async def test_a_program_is_known_again_by_its_store_where_it_has_moved() -> None:
+    async with Programs() as programs:
+        await programs.order(1)
+        programs.connect()
+        await programs.hello(1, 10, 77)
+        await programs.hello(2, 20, 88)
+        await programs.hello(1, 10, flags=HelloFlag.LEAVING)
+        assert programs.data() == [(1, 1)], "the other one has not handled it"
+        await programs.hello(3, 30, 99, 77)
+        assert programs.data() == [(1, 1), (3, 1)]
+
+
+async def test_whom_a_lane_went_to_is_on_disk_before_anything_goes_there(tmp_path: Path) -> None:
+    path = tmp_path / "store"
+    async with Programs(path) as programs:
+        await programs.order(1)
+        programs.connect()
+        writer = programs.app.services.deliveries().store._database.writer  # type: ignore[union-attr]
+        writer.execute("PRAGMA query_only = 1")
+        await programs.hello(1, 10, 77)
+        with pytest.raises(StoreError, match="read-only"):
+            await programs.app.services.deliveries().store.touch().durable()
+        assert programs.data() == []
+        writer.execute("PRAGMA query_only = 0")
+        await programs.order(2)
+        await until(lambda: programs.data() == [(1, 1), (1, 2)])
+    async with Programs(path) as programs:
+        programs.connect()
+        await programs.hello(5, 5)
+        assert programs.data() == []
+        await programs.hello(6, 6, 77)
+        await until(lambda: programs.data() == [(6, 1), (6, 2)])
+
+
+async def test_after_a_minute_another_program_has_to_do(quick: None) -> None:
+    async with Programs() as programs:
+        await programs.order(1)
+        programs.connect()
+        await programs.hello(1, 10, 77)
+        await programs.hello(1, 10, flags=HelloFlag.LEAVING)
+        await programs.hello(2, 20, 88)
+        assert programs.data() == [(1, 1)]
+        await until(lambda: programs.data() == [(1, 1), (2, 1)])
+        await programs.hello(3, 10, 77)
+        await programs.order(2)
+        assert programs.data() == [(1, 1), (2, 1), (2, 2)], "the other one knows now what was handled"
+
+
+async def test_that_nobody_takes_what_waits_is_told_once_and_counted(
+    quick: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    def told() -> list[str]:
+        return [line for line in lines(caplog, logging.WARNING) if " wait: " in line]
+
+    async with Programs() as programs:
+        await programs.order(1, 2)
+        await asyncio.sleep(0.1)
+        assert told() == [], "the peer is not even connected"
+        programs.connect()
+        await programs.hello(1, 10, speaks="chat")
+        await until(told)
+        await programs.order(3)
+        programs.transport.lose_peer(ALICE)
+        programs.connect()
+        await asyncio.sleep(0.1)
+        await programs.hello(2, 20, speaks="shop", version="9")
+        await asyncio.sleep(0.1)
+        assert told() == [f"2 reliable messages to {ALICE} wait: no program behind it speaks 'shop'"]
+        assert programs.app.counters.waiting == {"nobody": 1}
+        await programs.hello(3, 30)
+        await until(lambda: programs.data() == [(3, 1), (3, 2), (3, 3)])
+        await programs.hello(3, 30, flags=HelloFlag.LEAVING)
+        await until(lambda: len(told()) == 2)
+        assert told()[1] == f"3 reliable messages to {ALICE} wait: it speaks 'shop' only in other versions: 9"
+
+
+async def test_of_a_peer_without_oddwire_it_is_told_too(quick: None, caplog: pytest.LogCaptureFixture) -> None:
+    async with Programs() as programs:
+        programs.connect()
+        await programs.order(1)
+        await until(lambda: "no program behind it speaks 'shop'" in caplog.text)
+
+
+async def test_our_hello_says_which_store_we_have(tmp_path: Path) -> None:
+    path = tmp_path / "store"
+
+    async def told() -> tuple[list[tuple[int, ...]], tuple[int, ...]]:
+        async with Programs(path) as programs:
+            programs.connect()
+            await programs.hello(1, 10)
+            await programs.order(1)
+            await programs.app.services.deliveries().renew()
+            await programs.idle()
+            numbers = programs.app.services.store_numbers()
+            return [hello.stores for _, hello in programs.frames(Hello)], numbers
+
+    first, renewed = await told()
+    [(number,)] = {*first[:-1]}
+    assert first[-1] == renewed != (number,)
+    second, _ = await told()
+    assert second[0] == renewed
+
+
+async def test_a_store_that_cannot_be_opened_has_no_number_until_it_can(tmp_path: Path) -> None:
+    (tmp_path / "folder").touch()
+    async with Programs(tmp_path / "folder" / "store") as programs:
+        store = programs.app.services.deliveries().store
+        assert not store.is_open
+        programs.connect()
+        await programs.hello(1, 10)
+        (tmp_path / "folder").unlink()
+        (tmp_path / "folder").mkdir()
+        store._opened_at = 0.0
+        await programs.order(1)
+        assert {len(hello.stores) for _, hello in programs.frames(Hello)} == {1}, "it has the number that it was to have"
+
+
+async def test_acks_go_to_whom_the_message_came_from() -> None:
+    async with Programs() as programs:
+        programs.connect()
+        await programs.hello(1, 10)
+        await programs.hello(2, 20)
+        payload = programs.app.registry.encode(Order(number=1))
+        for instance in (1, 2, 1):
+            programs.say(Data(99, 1, 1, 1, payload), instance)
+            await until(lambda: programs.frames(Ack) and programs.shop.orders)
+            await programs.idle()
+        assert [(instance, ack.value) for instance, ack in programs.frames(Ack)] == [(1, 1), (2, 1), (1, 1)]
+        assert programs.shop.orders == [1]
+
+
+async def test_what_was_handled_for_a_program_that_is_gone_is_acknowledged_to_nobody() -> None:
+    async with Programs() as programs:
+        go_on = asyncio.Event()
+
+        async def wait() -> None:
+            await go_on.wait()
+
+        programs.shop.before = wait
+        programs.connect()
+        await programs.hello(1, 10)
+        programs.say(Data(99, 1, 1, 1, programs.app.registry.encode(Order(number=1))), 1)
+        await programs.idle()
+        await programs.hello(2, 10)
+        go_on.set()
+        await programs.idle()
+        assert programs.frames(Ack) == []
+        programs.say(Data(99, 1, 1, 1, programs.app.registry.encode(Order(number=1))), 2)
+        await until(lambda: [(instance, ack.value) for instance, ack in programs.frames(Ack)] == [(2, 1)])
+        assert programs.shop.orders == [1]
 
 
 # What is lost is told, counted, and given to hooks ------------------------------------------------------------
