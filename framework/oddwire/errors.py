@@ -326,8 +326,10 @@ class StoreError(SessionError):
 
     ``path`` is the database. ``reason`` is one of ``full``, ``read-only``, ``corrupt``, ``foreign`` (no database of
     ours), ``newer`` (of a later oddwire), ``locked`` (by another process), ``moved`` (its file was moved, deleted or
-    replaced while it was in use), ``io`` (anything else the disk says), ``closed``. After ``full``, ``read-only``,
-    ``locked``, ``moved`` and ``io`` the same call may succeed later, without a restart.
+    replaced while it was in use), ``unfinished`` (what was being moved to another store may be there, and that cannot
+    be read), ``io`` (anything else the disk says), ``closed``; of a move also ``missing``, ``same``, ``unknown`` and
+    ``taken``. After ``full``, ``read-only``, ``locked``, ``moved`` and ``io`` the same call may succeed later, without
+    a restart.
     """
 
     def __init__(self, text: str, *, path: str, reason: str) -> None:

@@ -14,6 +14,7 @@ from oddwire.app.router import Route
 from oddwire.errors import ConnectionClosed, LocalProtocolError, PeerNotConnected, Refuse, SessionError, StoreError
 from oddwire.logs import get_logger
 from oddwire.schema import Message
+from oddwire.session.database import former_lane_of
 from oddwire.session.frames import data_place, encode_ack
 from oddwire.session.inbox import ATTEMPTS, Inbox
 from oddwire.session.kinds import Ack, Code, Data, Failure, Refusal, count_as
@@ -125,8 +126,8 @@ class Deliveries:
     async def renew(self) -> None:
         """Give the store another number, its lanes others, and their messages sequences from 1 on, all at once.
 
-        For a store that was copied and that another program uses, too; nothing is sent before. Raises `StoreError` if it
-        cannot be written; then that is tried again, and still nothing is sent.
+        For a store that was copied and that another program uses, too; nothing is sent before. Raises `StoreError` if
+        it cannot be written; then that is tried again, and still nothing is sent.
         """
         await self.store.ready()
         self.store.identity.renew()
@@ -185,7 +186,7 @@ class Deliveries:
             offers = [
                 Offer(link.route, link.program, link.stores)
                 for link in peer.links.values()
-                if link.ready and self._is_spoken(link, lane.extension)
+                if link.ready and self._is_spoken(link, lane)
             ]
             found = lane.search.choose(offers, lane.wanted, lane.address, now)
             if found is None or (found.route != lane.address and not lane.load.messages):
@@ -197,9 +198,11 @@ class Deliveries:
                 self._tell_alone(peer, lane)
             peer.wake(lane.search.due(_ALONE))
 
-    def _is_spoken(self, link: Link, extension: str) -> bool:
-        """Say whether a program takes an extension's messages; those of one that is not loaded any more go out as well."""
-        return extension in (link.agreed if extension in self._extensions else link.spoken)
+    def _is_spoken(self, link: Link, lane: Sending) -> bool:
+        """Say whether a program takes a lane's messages; those of an extension no longer loaded go out as well."""
+        if not lane.extension:
+            return any(former_lane_of(name) == lane.lane for name in link.spoken)
+        return lane.extension in (link.agreed if lane.extension in self._extensions else link.spoken)
 
     def _tell_alone(self, peer: PeerSession, lane: Sending) -> None:
         """Say once that messages wait for a program that is not there, while the peer's node is."""
@@ -209,7 +212,7 @@ class Deliveries:
         self.counters.waiting["nobody"] += 1
         versions = peer.extensions().get(lane.extension)
         if not lane.extension:
-            why = "no extension that is loaded here has sent them"
+            why = "it is not known whose they are: no extension that is loaded here has sent them"
         elif versions:
             why = f"it speaks {lane.extension!r} only in other versions: {', '.join(versions)}"
         else:

@@ -10,7 +10,7 @@ try:
 
     import typer
 
-    from oddwire.cli import call, node, plugin, run, send
+    from oddwire.cli import call, node, plugin, run, send, store
     from oddwire.cli.arguments import CallCommand, NodeCommand, RunCommand
     from oddwire.cli.program import run_program
     from oddwire.cli.surroundings import prepare
@@ -48,6 +48,7 @@ _program.command("send")(send.command)
 _program.command("plugin")(plugin.command)
 _program.command("node", cls=NodeCommand, context_settings={"allow_extra_args": True})(node.command)
 _program.command("call", cls=CallCommand)(call.command)
+_program.add_typer(store.program, name="store")
 
 
 @_program.command("demo")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import hashlib
 import os
 import sqlite3
@@ -68,7 +69,7 @@ UPDATE oddwire_outbox SET made = max(made, (SELECT max(made) FROM oddwire_outbox
     # Nothing says when the lanes that there are were used last: now. Whose they are says `_name_lanes`
     2: f"""
 CREATE TABLE oddwire_stores (place INTEGER PRIMARY KEY, number BLOB NOT NULL UNIQUE);
-CREATE TABLE oddwire_moves (id BLOB PRIMARY KEY, other TEXT NOT NULL, extensions TEXT) WITHOUT ROWID;
+CREATE TABLE oddwire_moves (id BLOB PRIMARY KEY, target TEXT, what TEXT NOT NULL) WITHOUT ROWID;
 ALTER TABLE oddwire_routes ADD COLUMN extension TEXT;
 ALTER TABLE oddwire_routes ADD COLUMN program BLOB;
 ALTER TABLE oddwire_routes ADD COLUMN stores BLOB;
@@ -80,9 +81,10 @@ CREATE INDEX oddwire_inbox_seen ON oddwire_inbox (seen);
 CREATE INDEX oddwire_inbox_refused ON oddwire_inbox (seen) WHERE refused > 0;
 UPDATE oddwire_routes SET used = {_NOW};
 UPDATE oddwire_inbox SET seen = {_NOW}, refused = (
-    SELECT count(*) FROM oddwire_refusals AS told WHERE told.peer = oddwire_inbox.peer AND told.lane = oddwire_inbox.lane
+    SELECT count(*) FROM oddwire_refusals AS told
+    WHERE told.peer = oddwire_inbox.peer AND told.lane = oddwire_inbox.lane
 );
-""",
+""",  # noqa: S608 - ours
 }
 
 
@@ -96,6 +98,7 @@ def unpacked(raw: bytes) -> tuple[int, ...]:
     return struct.unpack(f">{len(raw) // 8}Q", raw)
 
 
+@functools.lru_cache(256)
 def former_lane_of(extension: str) -> int:
     """Return the lane that an extension's messages to every peer had in databases of version 2 and before."""
     return int.from_bytes(hashlib.sha256(extension.encode()).digest()[:8], "big")
@@ -126,14 +129,19 @@ class Database:
     """An open database. Raises `StoreError` saying what is wrong with it.
 
     ``number`` is the store's if it is made now; by default a random one. ``extensions`` are the names of those that
-    are loaded: a database of an earlier version does not say whose its lanes are.
+    are loaded: a database of an earlier version does not say whose its lanes are. Without ``settling`` a move out of it
+    that was not ended is left as it is.
 
     ``writer`` changes it, ``reader`` sees what is committed, also while a commit is under way, ``guard`` runs what
-    authors write. ``clean`` says whether the process that had it before closed it. ``numbers`` are the store's.
+    authors write. ``clean`` says whether the process that had it before closed it. ``numbers`` are the store's,
+    ``given_up`` the extensions of which it turned out that they had moved to another store.
     """
 
-    def __init__(self, path: str, *, number: int | None = None, extensions: Collection[str] = ()) -> None:
+    def __init__(
+        self, path: str, *, number: int | None = None, extensions: Collection[str] = (), settling: bool = True
+    ) -> None:
         self.path = path
+        self._settling = settling
         self._number = int.from_bytes(os.urandom(8), "big") if number is None else number
         self._extensions = extensions
         self._lock: FileLock | None = None
@@ -172,9 +180,15 @@ class Database:
             made = "" if version else f"{_SCHEMA} PRAGMA application_id = {_APPLICATION_ID};"
             changes = "".join(_CHANGES[number] for number in range(version or 1, VERSION))
             if version <= 2:
-                changes += f"INSERT INTO oddwire_stores VALUES (0, x'{packed([self._number]).hex()}');"
+                own = packed([self._number]).hex()
+                changes += f"INSERT INTO oddwire_stores VALUES (0, x'{own}');"  # noqa: S608 - hex digits
             writer.executescript(f"BEGIN IMMEDIATE; {made} {changes} PRAGMA user_version = {VERSION}; COMMIT;")
         self._name_lanes()
+        self.given_up: tuple[str, ...] = ()
+        if self._settling and writer.execute("SELECT 1 FROM oddwire_moves WHERE target IS NOT NULL").fetchone():
+            from oddwire.session.moving import settle  # which few need
+
+            self.given_up = settle(self)
         rows = writer.execute("SELECT number FROM oddwire_stores ORDER BY place").fetchall()
         self.numbers: tuple[int, ...] = (*(int.from_bytes(number) for (number,) in rows),)
         (self.clean,) = writer.execute("SELECT clean FROM oddwire_state").fetchone()
@@ -196,12 +210,13 @@ class Database:
         if self._place is not None:
             self._place.check()
 
-    def close(self) -> None:
-        """Close it in good order; what is not committed is lost."""
+    def close(self, *, clean: bool = True) -> None:
+        """Close it in good order; what is not committed is lost. Not ``clean`` it is as another process left it."""
         with contextlib.suppress(sqlite3.Error):  # a disk that is full: the next start is a careful one
             if self.writer.in_transaction:
                 self.writer.execute("ROLLBACK")
-            self.writer.execute("UPDATE oddwire_state SET clean = 1")
+            if clean:
+                self.writer.execute("UPDATE oddwire_state SET clean = 1")
         self.abandon()
 
     def abandon(self) -> None:

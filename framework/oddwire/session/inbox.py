@@ -274,14 +274,17 @@ class Inbox:
         if record.kept:
             self._gathered.forgotten.pop(key, None)
             lane.written = key not in self._writing.forgotten  # else it is to be written again, with all there is of it
-            if self._ages() - lane.seen >= _USED:
+            if not lane.written:
+                self._note(lane)
+                self._store.touch()
+            elif self._ages() - lane.seen >= _USED:
                 self._note(lane)
                 self._store.touch_later()
         return lane
 
     @staticmethod
     def _make_room(peer: _Peer, *, strange: bool) -> bool:
-        """Leave the oldest of too many lanes to the disk; or forget it, where it has none: its sender may begin again."""
+        """Leave the oldest of too many lanes to the disk; or forget it, if that has none: its sender begins again."""
         strangers = [lane for lane in peer.lanes.values() if not lane.kept]
         for lanes, most in ((strangers, _STRANGE if strange else MAX_LANES), ([*peer.lanes.values()], MAX_LANES)):
             if len(lanes) >= most:
@@ -403,8 +406,8 @@ class Inbox:
         share, used = self._gathered, self._ages() - self._limits.lane_seconds
         try:
             found = self._forget(share, self._records.oldest(used, _MOST), _MOST, "lane_seconds")
-        except sqlite3.Error:
-            logger.exception("which lanes have not been used for long cannot be read")
+        except sqlite3.Error as error:
+            logger.error("which lanes have not been used for long cannot be read: %s", explain(error, self._store.path))
             return 0
         if share.forgotten or share.lanes:
             self._store.touch_later()
@@ -464,8 +467,9 @@ class Inbox:
         if self._database is not None and self._writing.lanes:
             try:
                 self._keep_to_limits(self._writing)
-            except sqlite3.Error:
-                logger.exception("which lanes have not been used for longest cannot be read")
+            except sqlite3.Error as error:
+                text = "which lanes have not been used for longest cannot be read: %s"
+                logger.error(text, explain(error, self._store.path))
 
     def write(self, writer: sqlite3.Connection) -> None:
         """Write it."""

@@ -192,8 +192,8 @@ class Counters:
     ``throttled`` says how often a peer was read later, ``exceeded`` how many calls of ours raised `QuotaExceeded`.
     ``undelivered`` are reliable messages of ours that a peer refused for good, or that were given up, and ``declined``
     those of peers that were refused for good here, both by the name of their `Code` in lower case: ``expired``,
-    ``refused``, ``unsupported``; ``application`` for all codes that are an application's own. ``waiting`` says how often
-    those of an extension have waited a minute for a connected peer, as ``nobody`` there spoke it.
+    ``refused``, ``unsupported``; ``application`` for all codes that are an application's own. ``waiting`` says how
+    often those of an extension have waited a minute for a connected peer, as ``nobody`` there spoke it.
     """
 
     __slots__ = ("declined", "dropped", "exceeded", "refused", "throttled", "undelivered", "waiting")

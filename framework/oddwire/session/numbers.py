@@ -1,4 +1,4 @@
-"""The numbers of a store: its own, by which peers know that it has what was handled, and those of stores put into it."""
+"""The numbers of a store, by which peers know what it remembers: its own, and those of stores put into it."""
 
 from __future__ import annotations
 

@@ -41,8 +41,8 @@ class Outbox:
     that is refused for good or given up: once, and once more if the process ends before that is on disk, as it then
     goes out again. How the session uses it:
 
-    - Of a connected peer, a program may take one of its `lanes`: `connected`; or no more: `disconnected`, and so when the
-      peer is gone, or `ended` for all lanes of one program.
+    - Of a connected peer, a program may take one of its `lanes`: `connected`; or no more: `disconnected`, and so when
+      the peer is gone, or `ended` for all lanes of one program.
     - An ack has come: `acknowledged`. It is `deadline`: `tick`. Once a minute or so, and while it finds any: `expire`.
     - After each of these, and when ``ready`` is called: send what `outgoing` gives.
 
@@ -319,7 +319,7 @@ class Outbox:
         return (peer.load.messages, peer.load.bytes) if peer else (0, 0)
 
     def expire(self) -> int:
-        """Give up what is too old, forget lanes not used for long; return how many those were: some, if they are many."""
+        """Give up what is too old, forget lanes not used for long; return how many: some of them, if they are many."""
         now, count, waits = self._ages(), 0, False
         for peer in list(self._peers.values()):
             for route in peer.routes.values():
@@ -342,7 +342,7 @@ class Outbox:
         return count + self._forget(self._gathered, now - self._limits.lane_seconds, _MOST, "lane_seconds")
 
     def _forget(self, share: Share, used: float, most: int, limit: str) -> int:
-        """Have a commit forget up to so many lanes that were not used since; return how many. One in use counts as used."""
+        """Have a commit forget up to so many lanes not used since; return how many. One in memory counts as used."""
         count, found = 0, self._table.oldest(used, most)
         for id_, node_id, full in found:
             peer = self._peers.get(node_id)
@@ -360,9 +360,9 @@ class Outbox:
         return count
 
     def renew(self) -> None:
-        """Have all lanes get other numbers, their messages sequences from 1 on, with the next commit; send nothing before.
+        """Give all lanes other numbers, and their messages sequences from 1 on, with the next commit.
 
-        For a store that was copied: another program has lanes of the same numbers.
+        For a store that was copied: another program has lanes of the same numbers. Nothing is sent before.
         """
         self._renewing = self._gathered.renewed = True
         self._store.touch()

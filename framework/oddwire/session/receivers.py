@@ -1,7 +1,8 @@
 """Which of the programs behind a peer's node a lane's messages go to, as decisions. No I/O; time is told.
 
-Only the program that has handled a lane's messages remembers that it has. So a lane stays with the one it has dealt with,
-knows it again by its store or its number, and waits a while for it before it goes to another: it may be restarting.
+Only the program that has handled a lane's messages remembers that it has. So a lane stays with the one it has dealt
+with, knows it again by its store or its number, and waits a while for it before it goes to another: it may be
+restarting.
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ from typing import Final, NamedTuple
 __all__ = ["PATIENCE", "Known", "Offer", "Search", "Stopwatch", "choose", "rank"]
 
 PATIENCE: Final = 60.0
-"""Seconds that a lane waits for the program it knows, and that others are there meanwhile, before it goes to another."""
+"""Seconds that a lane waits for the program it knows, while others are there, before it goes to one of those."""
 
 _STORE, _PROGRAM, _FIRST, _OTHER = 1, 2, 3, 4
 
 
 class Known(NamedTuple):
-    """What is kept, on disk, of the program that a lane's messages went to last: its number, and those of its stores."""
+    """What is kept of the program that a lane's messages went to last: its number, and those of its stores."""
 
     program: int
     stores: tuple[int, ...]
@@ -33,7 +34,7 @@ class Offer(NamedTuple):
 
 
 def rank(offer: Offer, known: Known | None) -> int:
-    """Say how well a session suits, 1 for best: it has the store that is known, the program, nobody is known, another."""
+    """Say how well a session suits: 1 for the store that is known, 2 for the program, 3 if none is known, else 4."""
     if known is None:
         return _FIRST
     if not set(known.stores).isdisjoint(offer.stores):

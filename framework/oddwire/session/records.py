@@ -49,7 +49,8 @@ class Records:
             return None
         epoch, last, tries, seen = row
         found = self._reader.execute(
-            "SELECT sequence, code, text FROM oddwire_refusals WHERE peer = ? AND lane = ? AND epoch = ? ORDER BY sequence",
+            "SELECT sequence, code, text FROM oddwire_refusals WHERE peer = ? AND lane = ? AND epoch = ? "
+            "ORDER BY sequence",
             (*key, epoch),
         )
         return Record(True, epoch, last, tries, seen, [Refusal(*refusal) for refusal in found.fetchall()])
@@ -60,7 +61,7 @@ class Records:
         return int(count)
 
     def oldest(self, seen: float, count: int) -> Iterator[tuple[Key, int]]:
-        """Iterate over up to ``count`` lanes not used since ``seen``, the oldest first, with how many refusals they have."""
+        """Iterate over up to ``count`` lanes not used since ``seen``, the oldest first, each with its refusals."""
         return self._keys("WHERE seen < ? ORDER BY seen LIMIT ?", (seen, count))
 
     def oldest_of(self, node_id: bytes, count: int) -> Iterator[tuple[Key, int]]:

@@ -9,7 +9,6 @@ from typing import NamedTuple
 from weakref import WeakValueDictionary
 
 from oddwire.proto.keys import NodeId
-from oddwire.session.ages import Mark
 from oddwire.session.receipt import Failure, Receipt
 from oddwire.session.receivers import Known, Search
 from oddwire.session.reliable import Sender
@@ -35,7 +34,7 @@ class Load:
 
 
 class Route:
-    """One lane to one peer: an extension's messages. ``extension`` is empty where it is not known, as none is loaded."""
+    """One lane to one peer: an extension's messages. ``extension`` is empty while that is not known."""
 
     __slots__ = (
         "address",

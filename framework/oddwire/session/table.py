@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from oddwire.logs import get_logger
@@ -51,7 +51,7 @@ class OutboxTable:
     def routes(self) -> Iterator[RouteRow]:
         """Iterate over the lanes with messages, from the oldest."""
         if self._reader is not None:
-            query = f"{_ROUTES} WHERE id IN (SELECT route FROM oddwire_outbox) ORDER BY id"
+            query = f"{_ROUTES} WHERE id IN (SELECT route FROM oddwire_outbox) ORDER BY id"  # noqa: S608 - ours
             yield from map(_row, self._reader.execute(query).fetchall())
 
     def route(self, node_id: NodeId, extension: str) -> RouteRow | None:
@@ -162,7 +162,7 @@ class OutboxTable:
 _ROUTES = "SELECT id, peer, lane, extension, epoch, start, base, next, program, stores, used FROM oddwire_routes"
 _COLUMNS = ("lane", "epoch", "start", "base", "next", "extension", "program", "stores", "used")
 _WRITE = (
-    f"INSERT INTO oddwire_routes (id, peer, {', '.join(_COLUMNS)}) VALUES (?, ?{', ?' * len(_COLUMNS)}) "
+    f"INSERT INTO oddwire_routes (id, peer, {', '.join(_COLUMNS)}) VALUES (?, ?{', ?' * len(_COLUMNS)}) "  # noqa: S608 - ours
     f"ON CONFLICT (id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _COLUMNS)}"
 )
 

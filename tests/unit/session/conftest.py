@@ -46,6 +46,8 @@ class End:
         self.instance = name[0]
         self.program = 1000 + name[0]
         self.speaks: set[str] | None = None  # the extensions; None is all
+        self.extensions: list[str] = []  # that are loaded
+        self.held = False  # it is for the test to have it send
         self.lost: set[int] = set()  # the numbers of frames, of all sent since `link`, that do not arrive
         self.sent: list[Any] = []
         self.handled: list[bytes] = []
@@ -61,7 +63,7 @@ class End:
 
     async def start(self) -> None:
         ages = Ages(wall=lambda: self.wall, uptime=lambda: self.uptime, boot=lambda: self.boot)
-        self.store = Store(self.path, ages=ages)
+        self.store = Store(self.path, ages=ages, extensions=self.extensions)
         self.outbox = Outbox(
             self.store,
             limits=self.limits,
@@ -111,6 +113,8 @@ class End:
         return task
 
     def pump(self, node_id: NodeId) -> None:
+        if self.held:
+            return
         peer = self.peer
         if self.linked:
             known = Known(peer.program, peer.store.identity.numbers)

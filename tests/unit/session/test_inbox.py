@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 from oddwire.errors import Refuse, RemoteFailure
+from oddwire.proto.keys import NodeId
 from oddwire.session.frames import MAX_WINDOW, Ack, AckFlag, Code, Data
 from oddwire.session.inbox import ATTEMPTS, MAX_LANES
+from oddwire.session.limits import Limits
 
 LANE = 7
 
@@ -564,3 +566,179 @@ async def test_a_rough_day(pair: Any, seed: int) -> None:
         else:
             with pytest.raises(RemoteFailure, match="not this one"):
                 await receipt.delivered()
+
+
+# What is forgotten -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("limits", [Limits(lane_seconds=1000)], ids=["1000 seconds"])
+async def test_lanes_not_used_for_long_are_forgotten_and_others_are_not(pair: Any) -> None:
+    bob = pair.bob
+
+    async def refuse_third(payload: bytes) -> None:
+        if payload.endswith(b"no"):
+            raise Refuse("no")
+
+    bob.handler = refuse_third
+    pair.link()
+    for lane in range(4):
+        assert receive(bob, 1, lane=lane)
+        assert receive(bob, 2, b"no", lane=lane)
+        await pair.settle()
+        bob.grow_old(100)
+    bob.unlink()
+    bob.grow_old(650)
+    assert bob.inbox.forget() == 1
+    assert bob.inbox.forget() == 0
+    await bob.store.touch().durable()
+    assert lanes_on_disk(bob) == [1, 2, 3]
+    assert bob.inbox.counters.dropped == {"lane_seconds": 1}
+    bob.link()
+    assert receive(bob, 2, lane=1), "it comes again: it is in use"
+    bob.grow_old(200)
+    assert bob.inbox.forget() == 1
+    await bob.store.touch().durable()
+    assert lanes_on_disk(bob) == [3, 1]
+    reader = bob.store._database.reader
+    assert reader.execute("SELECT count(*) FROM oddwire_refusals").fetchone() == (2,)
+    assert (bob.inbox._records.rows, bob.inbox._records.refusals) == (2, 2)
+    await bob.restart(crash=True)
+    assert (bob.inbox._records.rows, bob.inbox._records.refusals) == (2, 2)
+
+
+async def test_by_default_they_are_kept_for_60_days_however_often_it_restarts(pair: Any) -> None:
+    pair.link()
+    assert receive(pair.bob, 1)
+    await pair.settle()
+    for day in range(61):
+        assert pair.bob.inbox.forget() == 0, day
+        await pair.bob.store.touch().durable()
+        await pair.bob.restart(crash=day % 2 > 0)
+        pair.bob.grow_old(86_000)
+        assert pair.bob.inbox.forget() == 0, day
+        await pair.bob.store.touch().durable()  # as the clocks are written down
+        await pair.bob.reboot(27.0)  # 1970: nobody knows for how long
+        if day == 30:
+            pair.bob.grow_old(3600)
+            assert receive(pair.bob, 1) is True
+    pair.bob.grow_old(31 * 86_400)
+    assert pair.bob.inbox.forget() == 1
+
+
+@pytest.mark.parametrize("limits", [Limits(total_lanes=10)], ids=["10 lanes"])
+async def test_beyond_the_limit_those_of_all_peers_not_used_for_longest_are_forgotten(
+    pair: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    bob = pair.bob
+    for number in range(30):
+        node_id = NodeId(bytes([2, number]) + bytes(31))
+        assert bob.inbox.receive(node_id, Data(number, 1, 1, 1, b"\x80\x01"), 0.0, None)
+        await pair.settle()
+        bob.inbox.disconnected(node_id)
+        bob.grow_old(1)
+    assert lanes_on_disk(bob) == [*range(20, 30)]
+    assert bob.inbox.counters.dropped == {"total_lanes": 20}
+    assert "1 lanes of peers' reliable messages are forgotten, as there are too many" in caplog.text
+    assert bob.inbox._peers == {}
+
+
+@pytest.mark.parametrize("limits", [Limits(total_lanes=10)], ids=["10 lanes"])
+async def test_lanes_in_use_are_not_forgotten_and_many_new_ones_at_once_cost_as_many(pair: Any) -> None:
+    bob = pair.bob
+    pair.link()
+    assert receive(bob, 1, lane=99)
+    await pair.settle()
+    bob.grow_old(1)
+    for start in range(0, 40, 8):
+        for number in range(start, start + 8):
+            node_id = NodeId(bytes([2, number]) + bytes(31))
+            assert bob.inbox.receive(node_id, Data(number, 1, 1, 1, b"\x80\x01"), 0.0, None)
+        await pair.settle()
+        for number in range(start, start + 8):
+            bob.inbox.disconnected(NodeId(bytes([2, number]) + bytes(31)))
+        bob.grow_old(1)
+    found = lanes_on_disk(bob)
+    assert len(found) <= 18
+    assert 99 in found
+    assert receive(bob, 1, lane=99)
+    await pair.settle()
+    assert len(bob.handled) == 41, "it was known"
+
+
+async def test_refusals_that_senders_may_not_know_of_are_bounded(pair: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("oddwire.session.inbox._REFUSALS", 20)
+    bob = pair.bob
+
+    async def refuse(payload: bytes) -> None:
+        if payload.endswith(b"no"):
+            raise Refuse("no")
+
+    bob.handler = refuse
+    quiet = NodeId(b"\x02" + b"q" * 32)
+    assert bob.inbox.receive(quiet, Data(1, 1, 1, 1, b"\x80\x01"), 0.0, None)
+    await pair.settle()
+    bob.inbox.disconnected(quiet)
+    for number in range(10):
+        bob.grow_old(1)
+        node_id = NodeId(bytes([2, number]) + bytes(31))
+        assert bob.inbox.receive(node_id, Data(number + 2, 1, 1, 1, b"\x80\x01"), 0.0, None)
+        for sequence in range(2, 8):
+            assert bob.inbox.receive(node_id, Data(number + 2, 1, 1, sequence, b"\x80\x01no"), 0.0, None)
+        await pair.settle()
+        bob.inbox.disconnected(node_id)
+    reader = bob.store._database.reader
+    (count,) = reader.execute("SELECT count(*) FROM oddwire_refusals").fetchone()
+    assert count <= 26
+    assert bob.inbox._records.refusals == count
+    assert lanes_on_disk(bob)[0] == 1, "one without refusals is not in the way"
+    assert bob.inbox.counters.dropped["refusals"] > 0
+
+
+@pytest.mark.parametrize("limits", [Limits(lane_seconds=1000)], ids=["1000 seconds"])
+async def test_a_lane_that_comes_back_as_it_is_forgotten_is_not_lost(pair: Any) -> None:
+    bob = pair.bob
+
+    async def refuse(payload: bytes) -> None:
+        if payload.endswith(b"no"):
+            raise Refuse("no")
+
+    bob.handler = refuse
+    pair.link()
+    receive(bob, 1)
+    receive(bob, 2, b"no")
+    await pair.settle()
+    bob.unlink()
+    bob.grow_old(2000)
+    for under_way in (False, True):
+        assert bob.inbox.forget() == 1
+        commit = bob.store.touch()
+        if under_way:
+            await asyncio.sleep(0)
+            assert bob.inbox._writing.forgotten
+        bob.link()
+        assert receive(bob, 2, b"no")
+        await commit.durable()
+        assert receive(bob, 3)
+        await pair.settle()
+        assert len(bob.handled) == 2, "1 and 3"
+        assert acks(bob)[-1].failures[0].sequence == 2
+        await bob.restart(crash=True)
+        reader = bob.store._database.reader
+        assert reader.execute("SELECT last, refused FROM oddwire_inbox").fetchall() == [(3, 1)]
+        assert reader.execute("SELECT sequence FROM oddwire_refusals").fetchall() == [(2,)]
+        bob.link()
+        assert receive(bob, 3)
+        await pair.settle()
+        assert len(bob.handled) == 2
+        bob.unlink()
+        bob.grow_old(2000)
+
+
+async def test_that_it_cannot_be_read_what_to_forget_is_told(pair: Any, caplog: pytest.LogCaptureFixture) -> None:
+    pair.link()
+    with closing(sqlite3.connect(pair.bob.path)) as other:
+        other.execute("DROP INDEX oddwire_inbox_seen")
+        other.execute("DROP INDEX oddwire_inbox_refused")
+        other.execute("ALTER TABLE oddwire_inbox RENAME COLUMN refused TO elsewhere")
+    assert pair.bob.inbox.forget() == 0
+    assert "cannot be read" in caplog.text

@@ -11,8 +11,10 @@ import pytest
 
 from oddwire.errors import ConnectionClosed, LocalProtocolError, QuotaExceeded, Refuse, RemoteFailure, StoreError
 from oddwire.proto.keys import NodeId
-from oddwire.session.frames import Ack, Code, Data, Scope
+from oddwire.session.database import former_lane_of
+from oddwire.session.frames import Ack, Code, Data, Scope, addresses, decode
 from oddwire.session.limits import Allowance, Limits
+from oddwire.session.receivers import Known
 
 TEST = "test"
 
@@ -512,3 +514,313 @@ async def test_a_window_is_all_that_is_on_its_way(pair: Any) -> None:
     for number in range(50):
         await pair.alice.send(b"%d" % number)
     assert [frame.sequence for frame in pair.alice.sent if isinstance(frame, Data)] == list(range(1, 9))
+
+
+# Lanes -------------------------------------------------------------------------------------------------------------
+
+
+def lanes(end: Any) -> list[tuple[Any, ...]]:
+    """Give the lanes on disk: number, extension, epoch, base, next."""
+    with closing(sqlite3.connect(end.path)) as database:
+        found = database.execute("SELECT lane, extension, epoch, base, next FROM oddwire_routes ORDER BY id").fetchall()
+    return [(int.from_bytes(lane), *rest) for lane, *rest in found]
+
+
+async def test_lanes_have_random_numbers_for_each_peer_and_extension(pair: Any) -> None:
+    other = NodeId(b"\x03" + b"o" * 32)
+    for _ in range(2):
+        await pair.alice.send(b"1")
+        await pair.alice.send(b"1", extension="other")
+        await pair.alice.outbox.send(other, TEST, b"\x80\x01")
+        await pair.alice.restart()
+    found = lanes(pair.alice)
+    assert [extension for _, extension, *_ in found] == [TEST, "other", TEST]
+    assert len({lane for lane, *_ in found}) == 3
+    assert all(lane != former_lane_of(extension) for lane, extension, *_ in found)
+    assert {next_ for *_, next_ in found} == {3}
+
+
+async def test_lanes_without_messages_wait_on_disk(pair: Any) -> None:
+    pair.link()
+    await (await pair.alice.send(b"1")).delivered()
+    await pair.alice.store.touch().durable()
+    [(lane, *_)] = lanes(pair.alice)
+    assert len(pair.alice.outbox._peers) == 1
+    pair.alice.unlink()
+    assert pair.alice.outbox._peers == {}
+    await pair.alice.restart()
+    assert pair.alice.outbox._peers == {}
+    receipt = await pair.alice.send(b"2")
+    assert [(frame, next_) for frame, *_, next_ in lanes(pair.alice)] == [(lane, 3)]
+    pair.link()
+    await receipt.delivered()
+    assert pair.bob.handled == [b"\x80\x011", b"\x80\x012"]
+
+
+async def test_what_a_peer_is_not_sent_after_all_leaves_nothing_in_memory(pair: Any) -> None:
+    with pytest.raises(LocalProtocolError):
+        async with pair.alice.store.unit("test"):
+            await pair.alice.send(b"1")
+            raise LocalProtocolError("no")
+    assert pair.alice.outbox._peers == {}
+    pair.alice.store._database.writer.execute("PRAGMA query_only = 1")
+    with pytest.raises(StoreError):
+        await pair.alice.send(b"1")
+    assert pair.alice.outbox._peers == {}
+
+
+async def test_a_lane_waits_for_one_who_speaks_its_extension(pair: Any) -> None:
+    pair.bob.speaks = {"other"}
+    pair.link()
+    receipt = await pair.alice.send(b"1")
+    await (await pair.alice.send(b"2", extension="other")).delivered()
+    assert pair.bob.handled == [b"\x80\x012"]
+    pair.bob.speaks = None
+    pair.alice.pump(pair.bob.node_id)
+    await receipt.delivered()
+
+
+def known(end: Any) -> list[tuple[Any, ...]]:
+    with closing(sqlite3.connect(end.path)) as database:
+        return database.execute("SELECT hex(program), hex(stores) FROM oddwire_routes ORDER BY id").fetchall()
+
+
+async def test_to_whom_a_lane_goes_is_on_disk_before_it_does(pair: Any) -> None:
+    await pair.alice.send(b"1")
+    writer = pair.alice.store._database.writer
+    writer.execute("PRAGMA query_only = 1")
+    pair.link()
+    with pytest.raises(StoreError):
+        await pair.alice.store.touch().durable()
+    await pair.settle()
+    assert pair.alice.sent == []
+    assert known(pair.alice) == [("", "")]
+    writer.execute("PRAGMA query_only = 0")
+    await pair.alice.store.touch().durable()
+    await pair.settle()
+    assert [frame.sequence for frame in pair.alice.sent] == [1]
+    (number,) = pair.bob.store.identity.numbers
+    assert known(pair.alice) == [(f"{pair.bob.program:016X}", f"{number:016X}")]
+    pair.alice.unlink()
+    await pair.alice.send(b"2")
+    await pair.alice.restart(crash=True)
+    assert pair.alice.lane().known == (pair.bob.program, (number,))
+
+
+async def test_one_who_is_known_already_costs_no_commit(pair: Any) -> None:
+    pair.link()
+    await (await pair.alice.send(b"1")).delivered()
+    for restart in (False, True):
+        if restart:
+            await pair.bob.restart()
+        pair.alice.unlink()
+        await pair.alice.send(b"2")
+        pair.alice.store._database.writer.execute("PRAGMA query_only = 1")
+        pair.link()
+        assert [type(frame) for frame in pair.alice.sent] == [Data], "at once"
+        pair.alice.store._database.writer.execute("PRAGMA query_only = 0")
+        await pair.settle()
+
+
+async def test_a_lane_that_goes_elsewhere_starts_from_what_is_not_settled(pair: Any) -> None:
+    alice, node_id, there = pair.alice, pair.bob.node_id, 99 << 32 | 1
+    pair.bob.held = True
+    pair.link()
+    pair.bob.linked = False  # it hears nothing
+    for number in range(3):
+        await alice.send(b"%d" % number)
+    assert [frame.sequence for frame in alice.sent] == [1, 2, 3]
+    alice.held, lane = True, alice.lane()
+
+    def acknowledge(value: int, route: int) -> bool:
+        known: bool = alice.outbox.acknowledged(
+            node_id, Ack(Scope.LANE, 0, lane.lane, lane.sender.epoch, value), 0.0, route
+        )
+        return known
+
+    assert acknowledge(1, alice.route)
+    alice.outbox.connected(node_id, lane.lane, there, Known(5, (6,)))
+    assert alice.outbox.outgoing(node_id, 0.0) == [], "first it is written down"
+    await alice.store.touch().durable()
+    assert known(alice) == [("0000000000000005", "0000000000000006")]
+    [(route, frames)] = alice.outbox.outgoing(node_id, 0.0)
+    assert (route, route.address) == (lane, there)
+    assert [decode(frame)[2:4] for frame in frames] == [(2, 2), (2, 3)]
+    assert [addresses(frame) for frame in frames] == [(99, 1), (99, 1)]
+    assert acknowledge(3, alice.route), "it is known, and counts for nothing"
+    assert waiting(alice)[0] == 2
+    assert acknowledge(3, there)
+    assert waiting(alice)[0] == 0
+    alice.outbox.connected(node_id, lane.lane, there, Known(5, (6, 7)))  # it has said more of itself
+    await alice.send(b"3")
+    [(_, frames)] = alice.outbox.outgoing(node_id, 0.0)
+    assert [decode(frame)[3] for frame in frames] == [4]
+    assert known(alice) == [("0000000000000005", "00000000000000060000000000000007")]
+    alice.outbox.ended(node_id, there)
+    await alice.send(b"4")
+    assert alice.outbox.outgoing(node_id, 0.0) == []
+
+
+@pytest.mark.parametrize("limits", [Limits(total_lanes=5, lane_seconds=1000)], ids=["5 lanes"])
+async def test_lanes_not_used_for_long_and_those_beyond_the_limit_are_forgotten(pair: Any) -> None:
+    alice, outbox = pair.alice, pair.alice.outbox
+
+    async def settle(peer: NodeId) -> None:
+        await outbox.send(peer, TEST, b"\x80\x01")
+        lane = outbox._peers[peer].route_of(TEST)
+        outbox.connected(peer, lane.lane, 1, Known(1, ()))
+        await alice.store.touch().durable()
+        outbox.outgoing(peer, 0.0)
+        outbox.acknowledged(peer, Ack(Scope.LANE, 0, lane.lane, lane.sender.epoch, lane.sender.stop - 1), 0.0, 1)
+        outbox.disconnected(peer)
+        await alice.store.touch().durable()
+        alice.grow_old(1)
+
+    peers = [NodeId(bytes([2, number]) + bytes(31)) for number in range(9)]
+    await outbox.send(peers[0], TEST, b"\x80\x01")  # and nobody takes it
+    for peer in peers[1:]:
+        await settle(peer)
+    with closing(sqlite3.connect(alice.path)) as database:
+        left = [peer for (peer,) in database.execute("SELECT peer FROM oddwire_routes ORDER BY id")]
+    assert left == [peers[0], *peers[5:]]
+    assert outbox.counters.dropped == {"total_lanes": 4}
+    alice.grow_old(700)
+    await settle(peers[8])
+    alice.grow_old(400)
+    assert outbox.expire() == 3
+    await alice.store.touch().durable()
+    with closing(sqlite3.connect(alice.path)) as database:
+        left = [peer for (peer,) in database.execute("SELECT peer FROM oddwire_routes ORDER BY id")]
+    assert left == [peers[0], peers[8]]
+    assert outbox.counters.dropped == {"total_lanes": 4, "lane_seconds": 3}
+    await settle(peers[7])
+    assert outbox._lanes == 3
+    await alice.restart()
+    assert waiting(alice) == (0, 0)
+    assert alice.outbox.waiting(peers[0])[0] == 1
+
+
+async def test_a_lane_that_is_used_again_as_it_is_forgotten_is_not_lost(pair: Any) -> None:
+    pair.link()
+    await (await pair.alice.send(b"1")).delivered()
+    await pair.alice.store.touch().durable()
+    pair.alice.unlink()
+    pair.alice.grow_old(61 * 86_400)
+    assert pair.alice.outbox.expire() == 1
+    commit = pair.alice.store.touch()
+    await asyncio.sleep(0)
+    assert pair.alice.outbox._writing.forgotten, "it is under way"
+    await pair.alice.send(b"2")
+    await commit.durable()
+    await pair.alice.restart(crash=True)
+    pair.link()
+    await pair.settle()
+    assert pair.bob.handled == [b"\x80\x011", b"\x80\x012"]
+
+
+# Stores of before, put back, copied and renewed --------------------------------------------------------------------
+
+
+async def test_what_waits_since_version_2_goes_out_once_and_in_its_lane(pair: Any, former: Any) -> None:
+    await pair.alice.stop()
+    pair.alice.path.unlink()
+    lane = former_lane_of(TEST).to_bytes(8)
+    with former(pair.alice.path, 2) as old:
+        old.execute("INSERT INTO oddwire_routes VALUES (1, ?, ?, 5, 1, 3, 5)", (pair.bob.node_id, lane))
+        old.executemany("INSERT INTO oddwire_outbox VALUES (1, ?, 1.8e9, ?)", [(3, b"\x80\x013"), (4, b"\x80\x014")])
+    with closing(sqlite3.connect(pair.bob.path)) as theirs:  # of which one was handled, and its ack was lost
+        row = (pair.alice.node_id, lane)
+        theirs.execute("INSERT INTO oddwire_inbox VALUES (?, ?, 5, 2, 0, 1.8e9, 0)", row)
+        theirs.commit()
+    pair.alice.extensions = [TEST]
+    await pair.alice.start()
+    receipt = await pair.alice.send(b"5")
+    assert waiting(pair.alice) == (3, 9)
+    pair.link()
+    await receipt.delivered()
+    assert pair.bob.handled == [b"\x80\x014", b"\x80\x015"]
+    assert [(frame.lane, frame.epoch, frame.sequence) for frame in pair.alice.sent] == [
+        (former_lane_of(TEST), 5, sequence) for sequence in (2, 3, 4)
+    ]
+
+
+async def test_a_store_that_is_renewed_has_other_lanes_and_sequences_from_1(pair: Any) -> None:
+    alice = pair.alice
+    pair.link()
+    await (await alice.send(b"0")).delivered()
+    await (await alice.send(b"0", extension="idle")).delivered()
+    await alice.store.touch().durable()
+    alice.unlink()
+    receipts = [await alice.send(b"%d" % number) for number in (1, 2)]
+    before, number = lanes(alice), alice.store.identity.numbers
+    alice.store.identity.renew()
+    alice.outbox.renew()
+    pair.link()
+    assert alice.sent == [], "not before it is on disk"
+    await asyncio.gather(*(receipt.delivered() for receipt in receipts))
+    assert [frame.sequence for frame in alice.sent if isinstance(frame, Data)] == [1, 2]
+    await alice.store.touch().durable()
+    [(lane, extension, epoch, *_)] = lanes(alice)
+    assert (lane, extension) not in [row[:2] for row in before]
+    assert epoch > before[0][2]
+    assert alice.store.identity.numbers != number
+    assert pair.bob.handled == [b"\x80\x01%d" % number for number in (0, 0, 1, 2)]
+    await alice.restart(crash=True)
+    assert lanes(alice)[0][0] == lane
+
+
+async def test_a_store_that_cannot_be_renewed_sends_nothing(pair: Any) -> None:
+    alice = pair.alice
+    await alice.send(b"1")
+    before = lanes(alice), alice.store.identity.numbers
+    writer = alice.store._database.writer
+    writer.execute("PRAGMA query_only = 1")
+    alice.store.identity.renew()
+    alice.outbox.renew()
+    with pytest.raises(StoreError):
+        await alice.store.touch().durable()
+    pair.link()
+    await pair.settle()
+    assert (lanes(alice), alice.store.identity.numbers) == before
+    assert alice.sent == []
+    writer.execute("PRAGMA query_only = 0")
+    receipt = await alice.send(b"2")
+    await receipt.delivered()
+    assert lanes(alice) != before[0]
+    assert alice.store.identity.numbers != before[1]
+
+
+async def test_two_senders_with_copied_stores_lose_nothing_once_one_is_renewed(pair: Any) -> None:
+    alice, bob = pair.alice, pair.bob
+    pair.link()
+    await (await alice.send(b"0")).delivered()
+    alice.unlink()
+    await alice.send(b"waits")
+    await alice.stop()
+    copy = alice.path.with_name("copy")
+    copy.write_bytes(alice.path.read_bytes())
+    copy.chmod(0o600)
+    await alice.start()
+    twin = type(alice)(copy, b"a", alice.limits, {})
+    twin.peer, twin.program = bob, 99
+    await twin.start()
+    twin.store.identity.renew()
+    twin.outbox.renew()
+    await twin.store.touch().durable()
+    await twin.send(b"twin")
+    await alice.send(b"alice")
+    for sender in (twin, alice, twin):
+        bob.unlink()
+        for end in (alice, twin):
+            end.unlink()
+        bob.peer, bob.instance = sender, sender.instance + 1
+        for end in (sender, bob):
+            end.link()
+            end.pump(end.peer.node_id)
+        await pair.settle()
+        for _ in range(3):
+            await asyncio.sleep(0.01)
+    assert sorted(bob.handled) == [b"\x80\x01" + text for text in (b"0", b"alice", b"twin", b"waits", b"waits")]
+    assert waiting(twin) == waiting(alice) == (0, 0)
+    twin.unlink()
+    await twin.stop()

@@ -1,0 +1,174 @@
+"""`oddwire store`: what is in a store, and moving it, or some of it, to another."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from oddwire.cli.events import Event, Printer, short_id
+from oddwire.cli.failure import FAILED, USAGE, Failure
+from oddwire.cli.options import Json
+from oddwire.cli.reporter import log_to
+from oddwire.cli.session import spell_error
+from oddwire.cli.stdio import command_stdout
+from oddwire.durations import duration
+from oddwire.errors import StoreError
+from oddwire.printable import printable
+from oddwire.proto.keys import NodeId
+
+__all__ = ["program"]
+
+_MISTAKES: Final = ("foreign", "missing", "same", "taken", "unknown")
+
+program = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look into a store; move what is in it.")
+
+Store = Annotated[Path, typer.Argument(metavar="STORE", help="The store's file.")]
+
+
+@program.command("show")
+def _show(store: Store, as_json: Json = False) -> None:
+    """Tell what is in a store: extensions, and messages that wait. A program may be using it."""
+    with _printing(as_json) as printer:
+        from oddwire.session.contents import contents_of
+
+        found = contents_of(store)
+        if as_json:
+            printer.event(Event(event="result", method="store show", value=found))
+        else:
+            for line in _described(found):
+                printer.line(printable(line))
+
+
+@program.command("move")
+def _move(
+    source: Annotated[Path, typer.Argument(metavar="FROM", help="The store it is in.")],
+    target: Annotated[Path, typer.Argument(metavar="TO", help="The store it should be in; made if it is new.")],
+    extension: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--extension", metavar="NAME", help="Move this extension; may be repeated. By default all of them."
+        ),
+    ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Put it in the place of what TO has of these extensions.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Move what extensions keep, and their reliable messages, to another store; no program may be using either.
+
+    Nothing is lost and nothing handled twice, also if it is killed: then the same command goes on.
+    """
+    with _printing(as_json) as printer:
+        from oddwire.session.moving import move
+
+        _check_owner(source)
+        moved = move(source, target, extension, replace=replace)
+        if as_json:
+            printer.event(Event(event="result", method="store move", value=moved._asdict()))
+        elif moved.finished:
+            printer.remark(f"a move that was begun before is ended: {_named(moved.extensions)}")
+        else:
+            tables = _many(len(moved.tables), "table")
+            printer.remark(
+                f"moved {_named(moved.extensions)}: {_many(moved.values, 'value')}, {tables}, "
+                f"{_many(moved.messages, 'message')} that wait in {_many(moved.lanes, 'lane')}; and "
+                f"{_many(moved.records, 'record')} of what was handled"
+            )
+            if moved.renumbered:
+                printer.remark(
+                    f"warning: {_many(moved.renumbered, 'lane')} had the number of one in {target}, and got another: "
+                    "what was sent and not acknowledged may be handled twice"
+                )
+
+
+@program.command("recover")
+def _recover(store: Store, as_json: Json = False) -> None:
+    """Keep in a store what was being moved to another one when the move was killed, and that one is lost."""
+    with _printing(as_json) as printer:
+        from oddwire.session.moving import forget_move
+
+        _check_owner(store)
+        found = forget_move(str(store))
+        if as_json:
+            printer.event(Event(event="result", method="store recover", value=found))
+        else:
+            printer.remark("it keeps what was being moved" if found else "nothing was being moved")
+
+
+@contextlib.contextmanager
+def _printing(as_json: bool) -> Iterator[Printer]:
+    """Have a printer; end the command for what can be foreseen to go wrong."""
+    printer = Printer(as_json, stdout=command_stdout(as_json))
+    log_to(printer, logging.WARNING)
+    try:
+        yield printer
+    except Failure as failure:
+        printer.failure(str(failure))
+        raise typer.Exit(failure.code) from None
+    except StoreError as error:
+        printer.failure(str(error))
+        raise typer.Exit(USAGE if error.reason in _MISTAKES else FAILED) from None
+    except OSError as error:
+        printer.failure(spell_error(error))
+        raise typer.Exit(FAILED) from None
+    finally:
+        printer.close()
+
+
+def _check_owner(path: Path) -> None:
+    """Raise `Failure` for another user's store: what is made beside it would not be theirs to use."""
+    with contextlib.suppress(FileNotFoundError):
+        owner = path.stat().st_uid
+        if owner != os.geteuid():
+            raise Failure(f"{path} belongs to user {owner}: run this as that user", USAGE)
+
+
+# For people -----------------------------------------------------------------------------------------
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+def _named(extensions: tuple[str, ...]) -> str:
+    return ", ".join(extensions) or "no extension"
+
+
+def _described(found: Mapping[str, Any]) -> Iterator[str]:
+    if not found["version"]:
+        yield f"{found['path']}: empty"
+        return
+    used = ", ".join(found["used_by"]) or "nobody"
+    state = "" if found["clean"] or found["used_by"] else "; the last process did not close it"
+    yield f"{found['path']}: version {found['version']}, used by {used}{state}"
+    if found["numbers"]:
+        own, *others = found["numbers"]
+        more = f", and of stores put into it: {', '.join(others)}" if others else ""
+        yield f"number {own}{more}"
+    for target in found["moving_to"]:
+        yield f"a move to {target} was begun, and is not ended"
+    for name, held in found["extensions"].items():
+        parts = [f"{_many(held['values'], 'value')} ({held['value_bytes']} bytes)"] if held["values"] else []
+        parts += [f"table {table} ({_many(rows, 'row')})" for table, rows in held["tables"].items()]
+        if held["messages"]:
+            parts.append(f"{_many(held['messages'], 'message')} that wait ({held['message_bytes']} bytes)")
+        yield f"{name or 'an extension that is not known'}: {', '.join(parts)}"
+    for table in found["tables"]:
+        yield f"table {table}, which may be of several extensions, or of one that has nothing else here"
+    for lane in found["waiting"]:
+        to = f", last sent to program {lane['program']}" if lane["program"] else ""
+        yield (
+            f"to {short_id(NodeId(lane['peer']))}: {_many(lane['messages'], 'message')} of {lane['extension'] or '?'}, "
+            f"the oldest {duration(lane['seconds'])} old{to}"
+        )
+    received = found["received"]
+    yield (
+        f"of peers: {_many(received['lanes'], 'lane')} of {_many(received['peers'], 'node')}, "
+        f"{_many(received['refusals'], 'refusal')} that they may not know of"
+    )
