@@ -9,10 +9,12 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import sqlite3
 import stat
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import sqlite3
 
 __all__ = ["ANY", "WRITING", "FileLock", "make_folder", "open_database", "open_log", "open_private"]
 
@@ -152,6 +154,8 @@ def open_database(path: Path) -> sqlite3.Connection:
     where everybody may put such files. A transaction is on disk when its commit returns; transactions are begun by
     hand. One thread at a time may use the connection, any of them. Raises `OSError` or `sqlite3.Error`.
     """
+    import sqlite3  # many have files, and no database
+
     _check_writers(path.parent)
     is_new = not os.path.lexists(path)
     forbid = ANY if is_new or _is_database(path) else WRITING  # what is kept may be secret; what is none, SQLite tells

@@ -20,7 +20,7 @@ from oddwire.app.collector import hold_collector, relax_collector
 from oddwire.app.hookspecs import hookimpl
 from oddwire.app.plugins import PluginManager
 from oddwire.app.program import on_fork
-from oddwire.errors import OddwireError
+from oddwire.errors import NodeRefused, OddwireError, StoreError
 from oddwire.logformat import LineFormatter
 from oddwire.logs import LIMITED, get_logger
 from oddwire.printable import printable
@@ -29,9 +29,11 @@ if TYPE_CHECKING:
     import asyncio
 
     from oddwire.app.application import Application
+    from oddwire.app.programs import Programs
+    from oddwire.app.router import Router
     from oddwire.transports.base import Transport
 
-__all__ = ["GRACE", "SESSION_LOCK", "WATCHDOG", "is_hosted", "run_hosted", "store_name"]
+__all__ = ["GRACE", "WATCHDOG", "is_hosted", "run_hosted", "store_name"]
 
 logger = get_logger("oddwire.app")
 
@@ -39,9 +41,6 @@ GRACE: Final = 2.0
 """Seconds that handlers get to finish, and then farewells, when the node wants us to end."""
 WATCHDOG: Final = 4.5
 """Seconds from then on to the end of the process, whatever its code is doing: lightningd waits for five."""
-
-SESSION_LOCK: Final = "oddwire.pid"
-"""A file in the node's directory that the plugin holds which has the node's sessions; there should be one."""
 
 _SUCCESSION: Final = WATCHDOG + 1.0  # seconds until a plugin whose node has died has surely let go of the store
 _SWITCH: Final = 0.0005  # seconds; Python's own are 0.005
@@ -81,9 +80,10 @@ def run_hosted(*extensions: object, receive: Literal["hook", "notification"] = "
     root.setLevel(logging.INFO)
     root.addHandler(log)
     threading.excepthook, sys.unraisablehook = _end_thread, _ignore
-    host = _Host()
+    settled = _Settled()
+    host = _Host(settled)
     host.prepare()
-    loaded = _load(extensions)
+    loaded = _load(settled, extensions)
     if isinstance(loaded, Assembly):
         opening.tell(loaded.manifest)
     from oddwire.transports.cln.transport import ClnTransport
@@ -101,36 +101,6 @@ def run_hosted(*extensions: object, receive: Literal["hook", "notification"] = "
         transport.finish()
         stdio.release()
     sys.exit(host.code)
-
-
-async def _hold_session() -> None:
-    """Hold the lock of who has the node's sessions until cancelled; say so if another plugin has them."""
-    import asyncio
-    from pathlib import Path
-
-    from oddwire.files import FileLock
-
-    pause, waited, lock = 0.5, 0.0, None
-    try:
-        while lock is None:
-            try:
-                lock = FileLock(Path(SESSION_LOCK))
-            except BlockingIOError as error:
-                if waited <= _SUCCESSION < waited + pause:  # no plugin that is about to end holds it so long
-                    text = (
-                        "process %s is a plugin of this node with oddwire, too: requests and reliable messages of both"
-                    )
-                    logger.warning(f"{text} will fail; load all extensions into one plugin", error.strerror)
-                    pause = 60.0
-                waited += pause
-                await asyncio.sleep(pause)
-            except OSError as error:
-                logger.debug("whether another plugin has the node's sessions cannot be seen: %s", error)
-                return
-        await asyncio.Event().wait()
-    finally:
-        if lock is not None:
-            lock.release()
 
 
 def store_name(program: str) -> str:
@@ -169,13 +139,14 @@ def _ignore(arguments: Any) -> None:
     logger.error("%s: %r", text, arguments.object, exc_info=arguments.exc_value)
 
 
-def _load(extensions: Sequence[object]) -> Assembly | Exception | SystemExit:
+def _load(settled: _Settled, extensions: Sequence[object]) -> Assembly | Exception | SystemExit:
     """Give the extensions put together, or why they cannot be."""
     try:
         plugins = PluginManager()
-        for plugin in (_Settled(), *extensions):
+        for plugin in (settled, *extensions):
             plugins.add(plugin)
         assembly = Assembly(plugins)
+        settled.router = assembly.router
         for text in plugins.warnings():
             logger.warning(text)
         return assembly
@@ -190,21 +161,85 @@ def _leave_signals() -> None:
 
 
 class _Settled:
-    """A plugin that looks after the garbage collector once the node has our manifest: it waits for that."""
+    """A plugin that does, before all others, what the node need not wait for: once it has our manifest.
+
+    It finds out which program of the node this is, and has it take its place among them.
+    """
 
     name = "oddwire.hosted"
 
+    def __init__(self) -> None:
+        self.file = os.path.abspath(sys.argv[0])  # noqa: PTH100
+        self.store = store_name(self.file)
+        self._folder = os.getcwd()  # noqa: PTH109
+        self._programs: Programs | None = None
+        self.router: Router | None = None
+
     @hookimpl
-    def startup(self) -> None:
-        """Do it."""
+    async def startup(self, app: Application) -> None:
+        """Do it. Raises `StoreError` or `ExtensionError` if the store is another program's, too."""
+        from oddwire.app.claims import Claim, program_number
+        from oddwire.app.programs import Programs
+        from oddwire.schema import schema_of
+
         relax_collector()
+        try:
+            node_id = str((await app.node.call("getinfo"))["id"])
+        except (NodeRefused, KeyError, TypeError):
+            node_id = ""  # the transport cannot open either, and says why
+        app.program = program_number(node_id, self.file)
+        router = self.router
+        assert router is not None  # noqa: S101 - there is one, or no application
+        claim = Claim(
+            file=self.file,
+            process=os.getpid(),
+            program=app.program,
+            store=os.path.join(self._folder, self.store),  # noqa: PTH118
+            extensions=tuple(owner.name for owner in router.owners if owner.versions),
+            types=tuple(sorted(schema_of(message).type_id for message in router.handlers)),
+        )
+        self._programs = Programs(
+            self._folder,
+            claim,
+            stores=app.services.store_numbers,
+            renew=app.services.renew_store,
+            patience=_SUCCESSION,
+        )
+        await self._programs.join()
+
+    @hookimpl
+    async def shutdown(self) -> None:
+        """Leave the others, after all extensions have ended."""
+        if self._programs is not None:
+            await self._programs.leave()
+
+    def end(self) -> None:
+        """Say to those who start that this program ends soon. From any thread, and signal handlers."""
+        if self._programs is not None:
+            self._programs.end()
+
+    def explain(self, error: StoreError) -> StoreError:
+        """Return what is to be said of a store that cannot be opened: whose it is."""
+        if error.reason != "locked":
+            return error
+        from oddwire.app.programs import owner_of_store
+
+        other = owner_of_store(self._folder, os.path.join(self._folder, self.store), self.file)  # noqa: PTH118
+        if not other:
+            return error
+        text = (
+            f"{error.path} is in use by plugin file {other}, which has the same name as {self.file}, and so the same "
+            "store; give one of the two another name"
+        )
+        return StoreError(text, path=error.path, reason=error.reason)
 
 
 class _Host:
     """One run of an application, with the two ways to its end: it is asked to stop, or the time is over."""
 
-    def __init__(self) -> None:
+    def __init__(self, settled: _Settled) -> None:
         self.code = 0
+        self._settled = settled
         self._app: Application | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = False
@@ -230,9 +265,9 @@ class _Host:
         with asyncio.Runner() as runner:
             loop = runner.get_loop()
             if isinstance(loaded, Assembly):
-                store = store_name(sys.argv[0])
+                store = self._settled.store
                 self._app = Application(assembly=loaded, transport=transport, store=store, grace=GRACE)
-                self._app.services.patience = _SUCCESSION
+                self._app.services.patience, self._app.services.explain = _SUCCESSION, self._settled.explain
                 main = loop.create_task(self._serve(self._app))
             else:
                 main = loop.create_task(self._refuse(transport, loaded))
@@ -253,6 +288,7 @@ class _Host:
         """Have the application stop, and log a remark. Called in the channel's thread and by signal handlers."""
         self._watch()
         if not self._stopping:
+            self._settled.end()
             self._stopping, self._remark = True, remark
             self._stop_soon()
 
@@ -274,16 +310,11 @@ class _Host:
             signal.setitimer(signal.ITIMER_REAL, WATCHDOG)
 
     async def _serve(self, app: Application) -> None:
-        import asyncio
-
-        alone = asyncio.create_task(_hold_session())
         try:
             await app.run_until_stopped(signals=False)
         except (Exception, SystemExit) as error:
             if not self._stopping:
                 self._failed("cannot run", error)
-        finally:
-            alone.cancel()
 
     async def _refuse(self, transport: Transport, error: BaseException) -> None:
         transport.refuse(self._failed("cannot load", error))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from oddwire.app.router import Router
-from oddwire.errors import ExtensionError, LocalProtocolError
+from oddwire.errors import ExtensionError, LocalProtocolError, StoreError
 from oddwire.transports.base import Transport
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ class Services:
         self._number = int.from_bytes(os.urandom(8), "big")  # of the store, if it is made
         self.patience = 0.0
         """Seconds to wait at the start for a store that another process has: one that is about to end, say."""
+        self.explain: Callable[[StoreError], StoreError] = lambda error: error
+        """Says more, where the host can, of a store that cannot be opened at the start."""
         if router.reliable and (store is None or not session):
             names = ", ".join(message.__name__ for message in router.reliable)
             needed = "a session" if not session else "a store: Application(store=path)"
@@ -62,7 +65,10 @@ class Services:
         self._guards = guards
         self._running = True
         if self._router.reliable or self._may_hold_messages():
-            await self.deliveries().open(self.patience)
+            try:
+                await self.deliveries().open(self.patience)
+            except StoreError as error:
+                raise self.explain(error) from error
         return guards
 
     def _may_hold_messages(self) -> bool:
@@ -83,6 +89,9 @@ class Services:
         To be called before the transport opens. Raises `StoreError`, and `LocalProtocolError` without a store.
         """
         await self.deliveries().renew()
+
+    async def renew_store(self) -> None:
+        """Give the store, and what waits in it to be sent, new numbers: another program has a copy of it."""
 
     def attach(self, dispatcher: Dispatcher) -> None:
         """Let reliable messages come and go."""

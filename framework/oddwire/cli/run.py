@@ -16,6 +16,7 @@ from warnings import WarningMessage
 import typer
 
 from oddwire.app import Application, Extension, PluginManager, hookimpl
+from oddwire.app.claims import program_number
 from oddwire.cli.arguments import RunCommand, caught_warnings
 from oddwire.cli.console import Console
 from oddwire.cli.descriptors import fit_limits
@@ -191,8 +192,12 @@ async def _serve_on(transport: Bolt8Transport, program: _Program, options: _Opti
     for text in plugins.warnings():
         printer.remark(f"warning: {text}")
     # A node without a directory is a new one each time: what it keeps need not outlive it either
-    store = ":memory:" if options.data_dir is None else options.data_dir / STORE_FILE
-    app = make_app(printer, *waiting, transport=transport, plugins=plugins, options=given, store=store)
+    store: str | Path = ":memory:"
+    program = None
+    if options.data_dir is not None:
+        store = options.data_dir / STORE_FILE
+        program = program_number(str(transport.node_id), store.resolve())
+    app = make_app(printer, *waiting, transport=transport, plugins=plugins, options=given, store=store, program=program)
     call_when_broken(printer, app.stop)
     await start(app)
     on_stop(lambda _: app.stop())

@@ -98,10 +98,13 @@ def make_app(
     plugins: PluginManager | None = None,
     options: Mapping[str, Any] | None = None,
     store: Path | str | None = None,
+    program: int | None = None,
 ) -> Application:
     """Put the application together, as `loading` does. Raises `Failure`."""
     with loading(printer):
-        app = Application(*extensions, transport=transport, plugins=plugins, options=options, store=store)
+        app = Application(
+            *extensions, transport=transport, plugins=plugins, options=options, store=store, program=program
+        )
     watch_over(app.plugins)
     return app
 

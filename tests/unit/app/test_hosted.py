@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import fcntl
 import os
 import re
 import signal
@@ -13,7 +15,9 @@ from typing import Any
 
 import pytest
 
-from oddwire.app.hosted import SESSION_LOCK, is_hosted, store_name
+from oddwire.app.claims import Claim, program_number
+from oddwire.app.hosted import is_hosted, store_name
+from oddwire.app.programs import FOLDER
 from oddwire.files import FileLock
 from oddwire.jsonrpc.framing import JsonSplitter, encode
 from oddwire.jsonrpc.server import JsonRpcServer
@@ -135,7 +139,8 @@ class Lightningd:
         self._splitter = JsonSplitter()
         self._documents: list[Any] = []
         self._errors = asyncio.ensure_future(process.stderr.read())
-        self._server = JsonRpcServer(folder / "lightning-rpc", self._called)
+        self.socket = f"rpc-of-{process.pid}"
+        self._server = JsonRpcServer(folder / self.socket, self._called)
 
     def _called(self, request: Any, connection: Any) -> bytes:
         self.calls.append(request)
@@ -187,7 +192,7 @@ class Lightningd:
         manifest = await self.call("getmanifest", {"allow-deprecated-apis": False})
         if "disable" in manifest:
             return manifest
-        configuration = {"lightning-dir": str(self.folder), "rpc-file": "lightning-rpc", "network": "regtest"}
+        configuration = {"lightning-dir": str(self.folder), "rpc-file": self.socket, "network": "regtest"}
         return await self.call("init", {"options": options, "configuration": configuration})
 
     async def say(self, what: str) -> None:
@@ -224,18 +229,19 @@ Run = Callable[..., Coroutine[Any, Any, Lightningd]]
 
 @pytest.fixture
 async def run(tmp_path: Path) -> AsyncIterator[Run]:
-    """Start a Python program, by default the one above, as a plugin."""
+    """Start a Python program, by default the one above, as a plugin: ``await run(QUOTE, "folder/quote.py")``."""
     nodes: list[Lightningd] = []
     hidden = ("PYTHONASYNCIODEBUG", "PYTHONUNBUFFERED")  # the first logs what is slow; of the second, see the docs
     environment = {name: value for name, value in os.environ.items() if name not in hidden}
     environment |= {"LIGHTNINGD_PLUGIN": "1", "LIGHTNINGD_VERSION": "v26.06"}
 
-    async def begin(program: str = QUOTE) -> Lightningd:
-        (tmp_path / "quote.py").write_text(program)
+    async def begin(program: str = QUOTE, file: str = "quote.py") -> Lightningd:
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_text(program)
         pipe = asyncio.subprocess.PIPE
         process = await asyncio.create_subprocess_exec(
             sys.executable,
-            str(tmp_path / "quote.py"),
+            str(tmp_path / file),
             stdin=pipe,
             stdout=pipe,
             stderr=pipe,
@@ -343,19 +349,129 @@ async def test_it_waits_for_the_end_of_a_plugin_whose_node_has_died(run: Run, tm
     assert await starting == {}
 
 
-async def test_two_plugins_of_one_node_are_told_of(run: Run, tmp_path: Path) -> None:
-    other = FileLock(tmp_path / SESSION_LOCK)
-    hasty = "import oddwire.app.hosted\noddwire.app.hosted._SUCCESSION = 0.5\n"
-    node = await run(hasty + QUOTE)
+def claims(folder: Path) -> dict[str, Claim]:
+    """What programs say of themselves, by the names of their files."""
+    read = [Claim.decode(path.read_bytes()) for path in (folder / FOLDER).iterdir() if path.name != "lock"]
+    return {str(Path(claim.file).relative_to(folder)): claim for claim in read}
+
+
+async def test_a_plugin_says_what_it_is_as_long_as_it_runs(run: Run, tmp_path: Path) -> None:
+    node = await run()
     await node.start()
-    text = (
-        f"process {os.getpid()} is a plugin of this node with oddwire, too: requests and reliable messages of both "
-        "will fail; load all extensions into one plugin"
+    assert claims(tmp_path)["quote.py"] == Claim(
+        file=str(tmp_path / "quote.py"),
+        process=node.process.pid,
+        program=program_number(G, str(tmp_path / "quote.py")),
+        store=str(tmp_path / "oddwire-quote.sqlite3"),
+        stores=claims(tmp_path)["quote.py"].stores,
+        extensions=("quote",),
+        types=(0x8D01,),  # and not that of the answer, which it does not take
     )
-    assert await node.logged(f"oddwire.app: {text}") == f"unusual oddwire.app: {text}"
+    node.write("shutdown", {})
+    assert await node.end() == 0
+    assert claims(tmp_path) == {}
+
+
+def is_ending(claim: Path) -> bool:
+    """Whether a program holds its claim no longer for itself alone."""
+    with claim.open("rb") as file, contextlib.suppress(BlockingIOError):
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return True
+    return False
+
+
+PAIR = ("quote.py and {0}/other.py both have the extension 'quote'", "take messages of type 0x8d01")
+
+
+async def warned(node: Lightningd, text: str) -> None:
+    await node.document(lambda document: text in document.get("params", {}).get("message", ""))
+    assert sum(text in line for line in node.logs) == 1
+    assert all(line.startswith("unusual oddwire.app: ") for line in node.logs if text in line)
+
+
+async def test_two_plugins_with_one_extension_are_both_told_of(run: Run, tmp_path: Path) -> None:
+    first = await run()
+    await first.start()
+    second = await run(QUOTE, "other.py")
+    await second.start()
+    for node in (second, first):
+        for text in PAIR:
+            await warned(node, text.format(tmp_path))
+    await second.say("hello")
+    await second.answered("hello")
+
+
+async def test_a_plugin_that_was_killed_is_not_told_of(run: Run, tmp_path: Path) -> None:
+    first = await run()
+    await first.start()
+    first.process.kill()
+    await first.process.wait()
+    second = await run(QUOTE, "other.py")
+    await second.start()
+    await second.say("hello")
+    await second.answered("hello")
+    assert claims(tmp_path).keys() == {"other.py"}
+    assert not any("other.py" in line for line in second.logs)
+
+
+async def test_a_plugin_that_is_about_to_end_is_not_told_of(run: Run, tmp_path: Path) -> None:
+    """Its extension has moved to another file, which starts before the last handlers have ended."""
+    first = await run()
+    await first.start()
+    await first.say("hang")
+    await first.logged("oddwire.extension.quote: hanging")
+    first.write("shutdown", {})
+    (claim,) = (path for path in (tmp_path / FOLDER).iterdir() if path.name != "lock")
+    async with asyncio.timeout(PATIENCE):
+        while not is_ending(claim):
+            await asyncio.sleep(0.01)
+    second = await run(QUOTE, "other.py")
+    await second.start()
+    assert claims(tmp_path).keys() == {"quote.py", "other.py"}
+    assert await first.end() == 0
+    assert not any("other.py" in line for node in (first, second) for line in node.logs)
+
+
+async def test_a_second_plugin_of_the_same_name_is_told_whose_the_store_is(run: Run, tmp_path: Path) -> None:
+    first = await run(RELIABLE)
+    assert await first.start() == {}
+    hasty = "import oddwire.app.hosted\noddwire.app.hosted._SUCCESSION = 0.5\n"
+    second = await run(hasty + RELIABLE, "folder/quote.py")
+    answer = await second.start()
+    assert answer["disable"] == (
+        f"oddwire-quote.sqlite3 is in use by plugin file {tmp_path}/quote.py, which has the same name as "
+        f"{tmp_path}/folder/quote.py, and so the same store; give one of the two another name"
+    )
+    assert await second.end() == 1
+    assert any(answer["disable"] in line for line in second.logs)
+
+
+async def test_a_store_that_is_in_use_by_no_plugin_is_told_of_as_it_is(run: Run, tmp_path: Path) -> None:
+    other = FileLock(tmp_path / (store_name("quote.py") + ".lock"))
+    node = await run("import oddwire.app.hosted\noddwire.app.hosted._SUCCESSION = 0.5\n" + RELIABLE)
+    text = f"oddwire-quote.sqlite3 is in use by process {os.getpid()}; stop it, or choose another file"
+    assert await node.start() == {"disable": text}
+    other.release()
+
+
+async def test_two_plugins_of_the_same_name_that_keep_nothing_run(run: Run, tmp_path: Path) -> None:
+    first = await run()
+    await first.start()
+    second = await run(QUOTE, "folder/quote.py")
+    await second.start()
+    for node in (second, first):
+        await warned(node, f"have one name, and so one store, {tmp_path}/oddwire-quote.sqlite3")
+        await node.say("hello")
+        await node.answered("hello")
+
+
+async def test_a_folder_that_nobody_can_use_is_told_of_once(run: Run, tmp_path: Path) -> None:
+    (tmp_path / FOLDER).touch()
+    node = await run()
+    await node.start()
+    await warned(node, "other plugin files of this node cannot be looked for")
     await node.say("hello")
     await node.answered("hello")
-    other.release()
 
 
 async def test_an_option_that_will_not_do_disables_the_plugin(run: Run) -> None:
@@ -421,7 +537,7 @@ async def test_what_comes_with_getmanifest_is_done_as_well(run: Run) -> None:
     node = await run()
     await node._server.start()
     node.write("getmanifest", {}, "cln:getmanifest#1")
-    configuration = {"lightning-dir": str(node.folder), "rpc-file": "lightning-rpc", "network": "regtest"}
+    configuration = {"lightning-dir": str(node.folder), "rpc-file": node.socket, "network": "regtest"}
     node.write("init", {"options": {}, "configuration": configuration}, "cln:init#2")
     await node.say("hello")
     await node.answered("hello")

@@ -186,6 +186,36 @@ async def test_what_extensions_keep_lives_in_the_data_dir(start, tmp_path: Path)
     assert (data_dir / "oddwire.sqlite3").exists()
 
 
+NUMBERED = """
+from oddwire import Extension
+
+extension = Extension("numbered", version="1.0")
+
+@extension.on_startup
+async def start(app) -> None:
+    print("program", app.program, flush=True)
+"""
+
+
+async def test_with_a_data_dir_it_is_the_same_program_again(start, tmp_path: Path) -> None:
+    """However the folder is called; without one, or with another, it is another."""
+    (tmp_path / "numbered.py").write_text(NUMBERED)
+    (tmp_path / "link").symlink_to(tmp_path / "node")
+
+    async def number(*options: str | Path) -> str:
+        node = await start("run", tmp_path / "numbered.py", *LOCAL, *options)
+        line = await node.line("program ")
+        await node.line("listening")
+        await node.interrupt()
+        return line
+
+    paths = (tmp_path / "node", tmp_path / "link", "node", "node/../node")
+    assert len({await number("--data-dir", path) for path in paths}) == 1
+    assert (
+        len({await number(), await number(), await number("--data-dir", "node"), await number("--data-dir", "b")}) == 4
+    )
+
+
 async def test_without_data_dir_it_lives_in_memory(start, tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text(SHOP)
     for _ in range(2):
