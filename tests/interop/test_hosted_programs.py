@@ -1,0 +1,211 @@
+"""Several plugin files on one node: each says what it is, and finds who gets in its way. On both kinds of nodes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+from itertools import permutations
+from pathlib import Path
+
+import pytest
+
+from .conftest import until
+
+pytestmark = pytest.mark.interop
+
+TEXT = """\
+#!/usr/bin/env python3
+import os
+
+from oddwire import Context, Extension, Message, message
+
+extension = Extension("{extension}", version="1.0")
+
+
+@message({type_id:#06x})
+class Word(Message):
+    text: str
+
+
+@extension.on(Word{reliable})
+async def heard(context: Context, word: Word) -> None: ...
+
+
+@extension.rpc("{method}")
+async def process(context: Context) -> int:
+    return os.getpid()
+
+
+extension.run()
+"""
+
+
+@pytest.fixture(params=["node", pytest.param("lightningd", marks=pytest.mark.cln)])
+def launch(request, start):
+    """Start a node for one test."""
+    return getattr(start, request.param)
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write a plugin file: ``write("market", extension="shop")``; its method tells the process."""
+
+    def write(name, extension=None, type_id=0x8D01, reliable=False, method=None):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        text = TEXT.format(
+            extension=extension or name,
+            type_id=type_id,
+            reliable=", reliable=True" if reliable else "",
+            method=method or f"{path.name}-process",
+        )
+        path.write_text(text)
+        path.chmod(0o755)
+        return path
+
+    return write
+
+
+def claims(daemon):
+    """What programs say of themselves, by the names of their files."""
+    read = []
+    for path in (daemon.network_folder / "oddwire.programs").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # it has ended meanwhile
+            read += [json.loads(path.read_text())] if path.name != "lock" else []
+    return {Path(claim["file"]).name: claim for claim in read}
+
+
+def told(daemon, *words):
+    """Lines in which a plugin says that it gets in the way of another, or another in its own."""
+    return daemon.log("UNUSUAL", "plugin file", *words)
+
+
+async def both_told(daemon, one, other, words):
+    """Wait until both have told of each other, in either order, and see that none has said it twice."""
+    for plugin in (one, other):
+        await until_told(daemon, plugin, one, other, words)
+    lines = [
+        line for line in told(daemon, str(one), str(other), words) if f"{one} and " in line or f"{other} and " in line
+    ]
+    assert len(lines) == 2
+
+
+async def until_told(daemon, plugin, one, other, words):
+    async def find():
+        return told(daemon, f"plugin-{plugin.name}", str(one), str(other), words)
+
+    await until(find)
+
+
+async def some_looks():
+    """Wait for longer than programs wait between two looks for others."""
+    await asyncio.sleep(2.5)
+
+
+async def kill(daemon, name):
+    process = await daemon.call(f"{name}-process")
+    os.kill(process, signal.SIGKILL)
+
+    async def gone():
+        return name not in [Path(plugin["name"]).name for plugin in (await daemon.call("plugin", "list"))["plugins"]]
+
+    await until(gone)
+
+
+async def test_plugins_that_share_nothing_say_nothing_of_each_other(launch, write):
+    files = [write(name, type_id=0x8D01 + 2 * number) for number, name in enumerate(("market", "chatter", "shop"))]
+    daemon = launch(*files)
+    assert claims(daemon).keys() == {"market", "chatter", "shop"}
+    assert len({claim["program"] for claim in claims(daemon).values()}) == 3
+    for name in ("market", "shop"):
+        before = claims(daemon)[name]
+        await daemon.call("plugin", "stop", name)
+        assert name not in claims(daemon)
+        await daemon.call("plugin", "start", str(files[["market", "chatter", "shop"].index(name)]))
+        after = claims(daemon)[name]
+        assert after["program"] == before["program"]
+        assert after["process"] == await daemon.call(f"{name}-process") != before["process"]
+    await kill(daemon, "chatter")
+    await daemon.call("plugin", "start", str(files[1]))
+    await some_looks()
+    assert not told(daemon)
+    assert not daemon.log("oddwire.programs")
+
+
+@pytest.mark.parametrize("order", [*permutations(range(3))])
+async def test_three_of_which_two_have_one_extension_and_two_one_type(launch, write, order):
+    files = [
+        write("market", extension="shop", type_id=0x8D01),
+        write("bazaar", extension="shop", type_id=0x8D03),
+        write("chatter", type_id=0x8D03),
+    ]
+    market, bazaar, chatter = files
+    daemon = launch(files[order[0]], files[order[1]])
+    await daemon.call("plugin", "start", str(files[order[2]]))
+    await both_told(daemon, market, bazaar, "both have the extension 'shop'")
+    await both_told(daemon, bazaar, chatter, "both take messages of type 0x8d03")
+    await some_looks()
+    assert len(told(daemon)) == 4
+
+
+async def test_an_extension_moves_from_one_running_plugin_to_another(launch, write):
+    """The one is stopped, the other started at once; then the first again, by mistake."""
+    market, bazaar = write("market", extension="shop"), write("bazaar", extension="shop")
+    daemon = launch(market)
+    await daemon.call("plugin", "stop", "market")
+    await daemon.call("plugin", "start", str(bazaar))
+    await some_looks()
+    assert not told(daemon)
+    await daemon.call("plugin", "start", str(market))
+    await both_told(daemon, market, bazaar, "both have the extension 'shop'")
+
+
+async def test_one_that_was_killed_is_in_nobodys_way(launch, write):
+    market, bazaar = write("market", extension="shop"), write("bazaar", extension="shop")
+    daemon = launch(market)
+    await kill(daemon, "market")
+    assert claims(daemon).keys() == {"market"}
+    await daemon.call("plugin", "start", str(bazaar))
+    assert claims(daemon).keys() == {"bazaar"}
+    await some_looks()
+    assert not told(daemon)
+
+
+async def test_a_node_that_is_killed_and_started_at_once_raises_no_false_alarm(launch, write):
+    files = [write("market", type_id=0x8D01, reliable=True), write("chatter", type_id=0x8D03, reliable=True)]
+    daemon = launch(*files)
+    before = claims(daemon)
+    for _ in range(2):
+        daemon.kill()
+        daemon.start()
+        await daemon.call("market-process")
+
+        async def running():
+            processes = {name: await daemon.call(f"{name}-process") for name in before}
+            found = claims(daemon)
+            return processes == {name: claim["process"] for name, claim in found.items()}
+
+        await until(running)
+        await some_looks()
+        assert not told(daemon)
+        for name, claim in claims(daemon).items():
+            assert (claim["program"], claim["stores"]) == (before[name]["program"], before[name]["stores"])
+
+
+async def test_two_of_one_name_that_keep_things(launch, write):
+    one, other = write("market", reliable=True), write("folder/market", "bazaar", 0x8D03, True, "bazaar-process")
+    daemon = launch(one)
+    _, text = await daemon.refusal("plugin", "start", str(other))
+    assert f"is in use by plugin file {one}, which has the same name as {other}" in text
+    assert await daemon.call("market-process")
+
+
+async def test_a_second_plugin_with_a_method_of_the_same_name_does_not_start(launch, write):
+    """That is the node's own doing."""
+    daemon = launch(write("market"))
+    _, text = await daemon.refusal("plugin", "start", str(write("bazaar", type_id=0x8D03, method="market-process")))
+    assert "market-process" in text
+    assert await daemon.call("market-process")
