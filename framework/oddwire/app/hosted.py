@@ -205,7 +205,11 @@ class _Settled:
             renew=app.services.renew_store,
             patience=_SUCCESSION,
         )
-        await self._programs.join()
+        try:
+            await self._programs.join()
+        except BaseException:
+            await self._programs.leave()
+            raise
 
     @hookimpl
     async def shutdown(self) -> None:

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import errno
 import fcntl
+import logging
 import os
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from oddwire.app.claims import LARGEST, Claim, Shared, in_common, is_copy
-from oddwire.errors import ExtensionError, StoreError
+from oddwire.errors import ExtensionError, OddwireError, StoreError
 from oddwire.files import WRITING, make_folder, open_private
 from oddwire.logs import get_logger
 from oddwire.printable import printable
@@ -99,9 +100,9 @@ class Programs:
     """The place of this program among those of its node.
 
     ``folder`` is the node's, for its network. ``claim`` is what there is to say of this program but for its stores:
-    ``stores`` returns their numbers, as they are just then. ``renew`` gives the store new ones: it is awaited by `join`
-    if another program has a copy of it. ``patience`` is how many seconds a program of the same file may take to end,
-    ``poll`` how many pass between two looks for those that start later.
+    ``stores`` returns their numbers, as they are just then. ``renew`` gives the store new ones: it is awaited if
+    another program has a copy of it, and raises `StoreError`. ``patience`` is how many seconds a program of the same
+    file may take to end, ``poll`` how many pass between two looks for those that start later.
     """
 
     def __init__(
@@ -139,27 +140,12 @@ class Programs:
         Raises `StoreError` if it cannot have them, `ExtensionError` if it is the other's store itself, under two names.
         A folder that cannot be used is told in the log, once.
         """
-        copied = False
-        try:
-            copied = await self._enter()
-        except OSError as error:
-            self._cannot(error)
-        if copied:
-            await self._give_numbers()
-        if not self._ended:
-            self._task = asyncio.get_running_loop().create_task(self._watch())
-
-    async def _give_numbers(self) -> None:
-        if self._renew is not None:
-            try:
-                await self._renew()
-            except StoreError as error:
-                text = f"the store is a copy of another's, and cannot be given numbers of its own: {error}"
-                raise StoreError(text, path=error.path, reason=error.reason) from error
         try:
             await self._enter()
         except OSError as error:
             self._cannot(error)
+        if not self._ended:
+            self._task = asyncio.get_running_loop().create_task(self._watch())
 
     def end(self) -> None:
         """Say that this program is about to end: who starts now need not mind. From any thread, or a signal handler."""
@@ -214,12 +200,22 @@ class Programs:
             os.close(self._lock)
             self._lock = -1
 
-    async def _enter(self) -> bool:
-        """Claim, instead of what was claimed before; say whether our store is a copy of one that is in use."""
+    async def _enter(self) -> None:
+        """Claim, instead of what was claimed before; once more if our store is a copy of one that is in use."""
+        if await self._claim_copied() and self._renew is not None:
+            try:
+                await self._renew()
+            except StoreError as error:
+                text = f"the store is a copy of another's, and cannot be given numbers of its own: {error}"
+                raise StoreError(text, path=error.path, reason=error.reason) from error
+            await self._claim_copied()
+
+    async def _claim_copied(self) -> bool:
+        """Claim, without numbers that another has claimed, and say whether there are such."""
         async with self._alone():
             others = self._others(set())
             claim = self._claim_now()
-            copied = self._renew is not None and self._task is None and self._is_copied(claim, others)
+            copied = self._renew is not None and self._is_copied(claim, others)
             if copied:
                 claim = replace(claim, stores=(), renewed=(*claim.renewed, claim.stores[0]))
             try:
@@ -324,10 +320,10 @@ class Programs:
                     )
                     self._warn(seen.claim, Shared("process", frozenset([seen.claim.process]), text))
 
-    def _remark(self, text: str) -> None:
+    def _remark(self, text: str, level: int = logging.INFO) -> None:
         if text not in self._remarked:
             self._remarked.add(text)
-            logger.info("%s", printable(text))
+            logger.log(level, "%s", printable(text))
 
     def _cannot(self, error: OSError) -> None:
         """Say, once, that others cannot be seen."""
@@ -343,12 +339,18 @@ class Programs:
     # Who comes later --------------------------------------------------------------------------------
 
     async def _watch(self) -> None:
+        pause = self._poll if self._handle >= 0 else _RETRY
         while not self._ended:
-            await asyncio.sleep(self._poll if self._handle >= 0 else _RETRY)
+            await asyncio.sleep(pause)
+            pause = self._poll
             try:
                 await self._look_around()
             except OSError as error:
                 self._cannot(error)
+                pause = _RETRY
+            except OddwireError as error:
+                self._remark(str(error), logging.ERROR)
+                pause = _RETRY
             except Exception:
                 logger.exception("the other programs of this node cannot be looked for any more")
                 return

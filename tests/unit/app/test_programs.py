@@ -354,12 +354,47 @@ async def test_numbers_that_change_later_are_told(join: Join, tmp_path: Path) ->
     await until(lambda: claims(tmp_path)["/a/market"].stores == (5,))
 
 
-async def test_a_copy_that_is_opened_later_is_warned_of(join: Join, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_copy_that_is_opened_later_gets_new_numbers_too(
+    join: Join, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its disk had some trouble, say, when the program started."""
     late = Store()
-    await join("/a/market", Store(7))
-    await join("/b/shop", late)
+    await join("/a/market", late)
+    await join("/b/shop", Store(7))
     late.numbers = (7,)
-    await until(lambda: len(warnings(caplog, "two copies of one store")) == 2)
+    await until(lambda: late.renewed == 1 and claims(tmp_path)["/a/market"].stores == (0x1007,))
+    await until(lambda: len(warnings(caplog, "plugin file /a/market has a store", "copied from that of /b/shop")) == 2)
+    await some_looks()
+    assert late.renewed == 1
+    assert len(warnings(caplog)) == 2
+
+
+async def test_a_copy_that_is_opened_later_and_cannot_have_new_numbers_is_told(
+    join: Join, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once; it is tried again, and the others are looked for as before."""
+    monkeypatch.setattr(module, "_RETRY", POLL)
+    late = Store()
+    late.trouble = StoreError("/x has no room", path="/x", reason="full")
+    await join("/a/market", late)
+    await join("/b/shop", Store(7))
+    late.numbers = (7,)
+    await until(lambda: warnings(caplog, "cannot be given numbers of its own: /x has no room"))
+    await some_looks()
+    assert len(warnings(caplog, "cannot be given")) == 1
+    late.trouble = None
+    await until(lambda: claims(tmp_path)["/a/market"].stores == (0x1007,))
+
+
+async def test_copies_of_programs_that_renew_nothing_are_told_of(
+    join: Join, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    claim = Claim(file="/b/shop", process=1, program=0xB, store="/copy")
+    other = Programs(tmp_path, claim, stores=lambda: (7,), patience=0.0, poll=POLL)
+    await join("/a/market", Store(7))
+    await other.join()
+    await until(lambda: len(warnings(caplog, "use two copies of one store")) == 2)
+    await other.leave()
 
 
 async def test_two_files_of_one_name_have_one_store(
