@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 import signal
 from itertools import permutations
 from pathlib import Path
@@ -20,9 +21,10 @@ TEXT = """\
 #!/usr/bin/env python3
 import os
 
-from oddwire import Context, Extension, Message, message
+from oddwire import Context, Extension, Message, NodeId, message
 
 extension = Extension("{extension}", version="1.0")
+words = []
 
 
 @message({type_id:#06x})
@@ -31,12 +33,23 @@ class Word(Message):
 
 
 @extension.on(Word{reliable})
-async def heard(context: Context, word: Word) -> None: ...
+async def hear(context: Context, word: Word) -> None:
+    words.append(word.text)
 
 
-@extension.rpc("{method}")
-async def process(context: Context) -> int:
+@extension.rpc("{method}-process")
+async def tell(context: Context) -> int:
     return os.getpid()
+
+
+@extension.rpc("{method}-send")
+async def send(context: Context, node_id: NodeId, text: str) -> None:
+    await context.app.peer(node_id).send(Word(text=text), reliable=True)
+
+
+@extension.rpc("{method}-heard")
+async def heard(context: Context) -> list[str]:
+    return words
 
 
 extension.run()
@@ -51,7 +64,7 @@ def launch(request, start):
 
 @pytest.fixture
 def write(tmp_path):
-    """Write a plugin file: ``write("market", extension="shop")``; its method tells the process."""
+    """Write a plugin file: ``write("market", extension="shop")``; its methods are NAME-process, -send and -heard."""
 
     def write(name, extension=None, type_id=0x8D01, reliable=False, method=None):
         path = tmp_path / name
@@ -60,7 +73,7 @@ def write(tmp_path):
             extension=extension or name,
             type_id=type_id,
             reliable=", reliable=True" if reliable else "",
-            method=method or f"{path.name}-process",
+            method=method or path.name,
         )
         path.write_text(text)
         path.chmod(0o755)
@@ -87,9 +100,7 @@ async def both_told(daemon, one, other, words):
     """Wait until both have told of each other, in either order, and see that none has said it twice."""
     for plugin in (one, other):
         await until_told(daemon, plugin, one, other, words)
-    lines = [
-        line for line in told(daemon, str(one), str(other), words) if f"{one} and " in line or f"{other} and " in line
-    ]
+    lines = told(daemon, str(one), str(other), words)
     assert len(lines) == 2
 
 
@@ -196,7 +207,7 @@ async def test_a_node_that_is_killed_and_started_at_once_raises_no_false_alarm(l
 
 
 async def test_two_of_one_name_that_keep_things(launch, write):
-    one, other = write("market", reliable=True), write("folder/market", "bazaar", 0x8D03, True, "bazaar-process")
+    one, other = write("market", reliable=True), write("folder/market", "bazaar", 0x8D03, True, "bazaar")
     daemon = launch(one)
     _, text = await daemon.refusal("plugin", "start", str(other))
     assert f"is in use by plugin file {one}, which has the same name as {other}" in text
@@ -206,6 +217,69 @@ async def test_two_of_one_name_that_keep_things(launch, write):
 async def test_a_second_plugin_with_a_method_of_the_same_name_does_not_start(launch, write):
     """That is the node's own doing."""
     daemon = launch(write("market"))
-    _, text = await daemon.refusal("plugin", "start", str(write("bazaar", type_id=0x8D03, method="market-process")))
+    _, text = await daemon.refusal("plugin", "start", str(write("bazaar", type_id=0x8D03, method="market")))
     assert "market-process" in text
     assert await daemon.call("market-process")
+
+
+# Stores that were copied ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pair(launch, write):
+    """A node with a plugin, of which a copy with a copy of its store is made; and another node, which is its peer."""
+    files = [write("market", extension="shop", reliable=True), write("bazaar", extension="shop", reliable=True)]
+    other = write("other/market", extension="shop", reliable=True)
+    return launch(files[0]), launch(other), files
+
+
+def copy_store(daemon):
+    for suffix in ("", "-wal"):
+        path = daemon.network_folder / f"oddwire-market.sqlite3{suffix}"
+        if path.exists():
+            shutil.copy2(path, path.with_name(f"oddwire-bazaar.sqlite3{suffix}"))
+
+
+async def test_a_copied_store_has_numbers_of_its_own_before_it_sends(pair):
+    ours, peer, (market, bazaar) = pair
+    await ours.call("market-send", peer.node_id, "waits")
+    await ours.call("plugin", "stop", "market")
+    copy_store(ours)
+    await ours.call("plugin", "start", str(market))
+    await ours.call("plugin", "start", str(bazaar))
+    await both_told(ours, market, bazaar, "was copied from that of")
+    found = claims(ours)
+    (own,), (new,) = found["market"]["stores"], found["bazaar"]["stores"]
+    assert own != new
+    assert found["bazaar"]["renewed"] == [own]
+    await ours.connect(peer.uri)
+    for number in range(5):
+        await ours.call("market-send", peer.node_id, f"market {number}")
+        await ours.call("bazaar-send", peer.node_id, f"bazaar {number}")
+    expected = ["waits", "waits", *(f"{name} {number}" for name in ("bazaar", "market") for number in range(5))]
+    await peer.until(lambda words: len(words) >= len(expected), "market-heard")
+    words = await peer.call("market-heard")
+    assert sorted(words) == sorted(expected)
+    for name in ("market", "bazaar"):
+        assert [word for word in words if name in word] == [f"{name} {number}" for number in range(5)]
+    for name, path in (("bazaar", bazaar), ("market", market)):  # once is enough
+        await ours.call("plugin", "stop", name)
+        await ours.call("plugin", "start", str(path))
+    assert [claims(ours)[name]["stores"] for name in ("market", "bazaar")] == [[own], [new]]
+
+
+async def test_two_copies_that_start_with_the_node(pair):
+    """At one moment: one of them keeps the numbers."""
+    ours, peer, (market, bazaar) = pair
+    await ours.call("market-send", peer.node_id, "waits")
+    (before,) = claims(ours)["market"]["stores"]
+    await ours.stop()
+    copy_store(ours)
+    ours._command.append(f"--plugin={bazaar}")
+    ours.start()
+    await both_told(ours, market, bazaar, "was copied from that of")
+    found = claims(ours)
+    assert [found[name]["stores"] for name in ("market", "bazaar")].count([before]) == 1
+    assert [claim["renewed"] for claim in found.values()].count([before]) == 1
+    await ours.connect(peer.uri)
+    await peer.until(lambda words: words == ["waits", "waits"], "market-heard")

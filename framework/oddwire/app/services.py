@@ -90,9 +90,6 @@ class Services:
         """
         await self.deliveries().renew()
 
-    async def renew_store(self) -> None:
-        """Give the store, and what waits in it to be sent, new numbers: another program has a copy of it."""
-
     def attach(self, dispatcher: Dispatcher) -> None:
         """Let reliable messages come and go."""
         self._dispatcher = dispatcher

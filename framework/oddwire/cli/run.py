@@ -193,11 +193,11 @@ async def _serve_on(transport: Bolt8Transport, program: _Program, options: _Opti
         printer.remark(f"warning: {text}")
     # A node without a directory is a new one each time: what it keeps need not outlive it either
     store: str | Path = ":memory:"
-    program = None
+    number = None
     if options.data_dir is not None:
         store = options.data_dir / STORE_FILE
-        program = program_number(str(transport.node_id), store.resolve())
-    app = make_app(printer, *waiting, transport=transport, plugins=plugins, options=given, store=store, program=program)
+        number = program_number(str(transport.node_id), store.resolve())
+    app = make_app(printer, *waiting, transport=transport, plugins=plugins, options=given, store=store, program=number)
     call_when_broken(printer, app.stop)
     await start(app)
     on_stop(lambda _: app.stop())
