@@ -21,6 +21,11 @@ export class Disk {
     closeSync(folder);
   }
 
+  /** The value of a name; undefined if it has none. */
+  get(name) {
+    return this.#values.get(name);
+  }
+
   /** The names that begin so, with their values, in the order in which they were last written. */
   under(prefix) {
     return [...this.#values].filter(([name]) => name.startsWith(prefix));

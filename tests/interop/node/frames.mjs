@@ -1,19 +1,22 @@
 // The frames of the session protocol, written from docs/session-protocol.md: "Frames" and the rules of each kind.
-// A frame is an object with its `kind` and the fields the page names; u64 fields are BigInt, contents are Buffers.
+// A frame is an object with its `kind` and the fields the page names: `to` and `from` are the instances, u64 fields are
+// BigInt, contents are Buffers.
 
 export const SESSION_TYPE = 49373;
 export const LONGEST_PAYLOAD = 65535;
 const MOST = (1n << 62n) - 1n;
 
-export const Kind = { hello: 1, fragment: 2, request: 3, reply: 4, failure: 5, cancel: 6, data: 7, ack: 8 };
+export const Kind = { hello: 9, fragment: 10, request: 11, reply: 12, failure: 13, cancel: 14, data: 15, ack: 16 };
+export const Hello = { answer: 1, leaving: 2 };
 export const Scope = { request: 1, transfer: 2, lane: 3 };
 export const Code = {
   INTERNAL: 1, UNKNOWN_MESSAGE: 2, MALFORMED: 3, REFUSED: 4, QUOTA: 5, NOT_ALLOWED: 6, NO_REPLY: 7, UNSUPPORTED: 8,
   TOO_LARGE: 9, EXPIRED: 10,
 };
 
+const ADDRESSES = [["to", 4], ["from", 4]];
 const HEADERS = {
-  hello: [["flags", 1], ["lowest", 1], ["highest", 1], ["instance", 8]],
+  hello: [["flags", 1], ["lowest", 1], ["highest", 1], ["program", 8]],
   fragment: [["transfer", 8], ["total", 8], ["size", 2], ["piece", 4]],
   request: [["id", 8], ["credit", 4]],
   reply: [["id", 8], ["flags", 1]],
@@ -24,7 +27,6 @@ const HEADERS = {
 };
 const NAMES = Object.fromEntries(Object.entries(Kind).map(([name, number]) => [number, name]));
 const SCOPES = { failure: [1, 2], cancel: [1, 2], ack: [1, 3] };
-const RECORDS = { hello: { 1: ["assembles", 8], 3: ["requests", 4] }, request: { 1: ["wait", 4], 3: ["urgent", 0] } };
 const VERSION = /^(0|[1-9][0-9]{0,8})(\.(0|[1-9][0-9]{0,8}))*$/;
 const NAME = /^[!-~]+$/;
 
@@ -76,14 +78,40 @@ function readBigsize(bytes, at) {
   return [value, at + 1 + size];
 }
 
+function writeBigsize(value) {
+  return value < 0xfd ? writeUint(value, 1) : Buffer.concat([Buffer.of(0xfd), writeUint(value, 2)]);
+}
+
+// Records -----------------------------------------------------------------------------------------------
+
+const truncated = (size) => ({ read: (bytes) => readTruncated(bytes, size), write: writeTruncated });
+const stores = {
+  read(bytes) {
+    if (bytes.length === 0 || bytes.length > 32 * 8 || bytes.length % 8 > 0) throw malformed("stores");
+    return Array.from({ length: bytes.length / 8 }, (_, index) => readUint(bytes, index * 8, 8));
+  },
+  write: (numbers) => Buffer.concat(numbers.map((number) => writeUint(number, 8))),
+};
+
+const RECORDS = {
+  hello: { 1: ["assembles", truncated(8)], 3: ["requests", truncated(4)], 5: ["stores", stores] },
+  request: { 1: ["wait", truncated(4)], 3: ["urgent", truncated(0)] },
+};
+
 // Any frame ---------------------------------------------------------------------------------------------
+
+/** Whom a payload of type 49373 is for, and from: `{to, from, kind}`; null for one to ignore, from nobody. */
+export function addresses(payload) {
+  if (payload.length < 11) return null;
+  const [to, from] = [payload.readUInt32BE(3), payload.readUInt32BE(7)];
+  return from === 0 ? null : { to, from, kind: NAMES[payload[2]] };
+}
 
 /** Read a payload of type 49373: a frame, or null for one that is to be ignored. Throws FrameError. */
 export function decode(payload) {
-  if (payload.length < 3) throw malformed("no kind");
-  const kind = NAMES[payload[2]];
+  const { kind } = addresses(payload) ?? {};
   if (kind === undefined) return null;
-  const header = HEADERS[kind];
+  const header = [...ADDRESSES, ...HEADERS[kind]];
   let at = 3;
   if (payload.length < at + header.reduce((sum, [, size]) => sum + size, 0) + 4) throw malformed("header cut off");
   const frame = { kind };
@@ -114,7 +142,7 @@ function readRecords(frame, payload, start) {
   }
   for (const [type, value] of found) {
     const known = RECORDS[frame.kind]?.[type];
-    if (known !== undefined) frame[known[0]] = readTruncated(value, known[1]);
+    if (known !== undefined) frame[known[0]] = known[1].read(value);
     else if (type % 2n === 0n) throw new FrameError("not understood", `record ${type}`);
   }
 }
@@ -122,13 +150,13 @@ function readRecords(frame, payload, start) {
 /** Write a frame as a payload. */
 export function encode(frame) {
   const parts = [writeUint(SESSION_TYPE, 2), writeUint(Kind[frame.kind], 1)];
-  for (const [name, size] of HEADERS[frame.kind]) parts.push(writeUint(frame[name], size));
+  for (const [name, size] of [...ADDRESSES, ...HEADERS[frame.kind]]) parts.push(writeUint(frame[name], size));
   const content = CONTENT_WRITERS[frame.kind]?.(frame) ?? frame.content ?? Buffer.alloc(0);
   parts.push(writeUint(content.length, 4), content);
-  for (const [type, [name]] of Object.entries(RECORDS[frame.kind] ?? {})) {
+  for (const [type, [name, form]] of Object.entries(RECORDS[frame.kind] ?? {})) {
     if (frame[name] === undefined) continue;
-    const value = writeTruncated(frame[name]);
-    parts.push(Buffer.of(Number(type), value.length), value);
+    const value = form.write(frame[name]);
+    parts.push(Buffer.of(Number(type)), writeBigsize(value.length), value);
   }
   return Buffer.concat(parts);
 }
@@ -136,7 +164,7 @@ export function encode(frame) {
 /** What to answer a frame with that `decode` refused: its scope and id, or null. */
 export function subject(payload) {
   const scope = { [Kind.request]: Scope.request, [Kind.fragment]: Scope.transfer }[payload[2]];
-  return payload.length < 11 || scope === undefined ? null : { scope, id: payload.readBigUInt64BE(3) };
+  return payload.length < 19 || scope === undefined ? null : { scope, id: payload.readBigUInt64BE(11) };
 }
 
 // Contents ----------------------------------------------------------------------------------------------
@@ -158,6 +186,7 @@ function text(bytes) {
 
 const CONTENTS = {
   hello(frame, content) {
+    if (frame.flags & Hello.answer && frame.flags & Hello.leaving) throw malformed("leaving, and wants an answer");
     if (frame.lowest === 0 || frame.lowest > frame.highest) throw malformed("versions");
     if (content.length > 32768) throw malformed("hello too long");
     frame.extensions = readExtensions(content);
@@ -283,7 +312,7 @@ export function compareVersions(left, right) {
 export function inCommon(ours, theirs) {
   const version = Math.min(ours.highest, theirs.highest);
   if (version < Math.max(ours.lowest, theirs.lowest)) return null;
-  const extensions = {};
+  const extensions = Object.create(null); // a name may be anything
   for (const { name, versions } of ours.extensions) {
     const other = theirs.extensions.find((extension) => extension.name === name)?.versions ?? [];
     const both = versions.filter((version) => other.includes(version)).sort(compareVersions);

@@ -1,160 +1,320 @@
 // The session protocol, written from docs/session-protocol.md. It knows no LDK: payloads come in by `receive`, and go
-// out by the `send` it was made with. What has to be on disk by the page is on the `disk` it was made with (disk.mjs):
-//     out/PEER/LANE           {epoch, base, next}
-//     out/PEER/LANE/SEQUENCE  a message that is not settled
-//     in/PEER/LANE            {epoch, last, refusals}
-// and what handlers write down.
+// out by the `send` it was made with. A `Program` is one of those behind a node, which know nothing of each other; it has
+// a `Neighbour` for each node that is connected, and in that a `Session` with each program there. What has to be on disk
+// by the page is on the `disk` the program was made with (disk.mjs):
+//     stores                       the numbers of the stores in it
+//     out/NODE/EXTENSION           {lane, epoch, base, next, kept: {program, stores} or null}
+//     out/NODE/EXTENSION/SEQUENCE  {content, since}: a message that is not settled
+//     in/NODE/LANE                 {epoch, last, refusals}
+// and what handlers write down. Reliable delivery is in reliable.mjs.
 
-import { createHash, randomBytes } from "node:crypto";
-import { Code, FrameError, LONGEST_PAYLOAD, SESSION_TYPE, Scope } from "./frames.mjs";
-import { decode, encode, inCommon, subject } from "./frames.mjs";
+import { randomInt } from "node:crypto";
+import { Code, FrameError, Hello, LONGEST_PAYLOAD, SESSION_TYPE, Scope } from "./frames.mjs";
+import { addresses, decode, encode, inCommon, subject } from "./frames.mjs";
+import { Failed, Refuse, TooLong, random64, typeOf } from "./outcomes.mjs";
+import { IncomingLane, OutgoingLane } from "./reliable.mjs";
 
 const PIECE = 60000;
-const WINDOW = 256n;
-const AGAIN_AFTER = 1000; // ms until a gap is told again
-const PATIENCE = [5000, 60000]; // ms until messages are sent again: at first, and at most
-const REMEMBERED = 64; // transfers sent in full that may still fail
+const REMEMBERED = 64; // transfers sent in full that may still fail, and instances that have been started again
 const LONGEST_TIMER = 2 ** 31 - 1; // ms
 const REQUESTS = 16; // of one peer at once
+const LANES = 1024; // of one node, to us
+const NUDGE = 1000; // ms until somebody on the connection is told again that there is no session
 
-/** What one peer may have in transfers: how many, their bytes, and seconds without a new piece. */
-export const LIMITS = { transfers: 8, reassembly_bytes: 32 << 20, transfer_seconds: 60 };
+/**
+ * What a peer may have in transfers: how many, their bytes, and seconds without a new piece. What a node may have: so
+ * many sessions. What a reliable message of ours waits for: seconds for the program that it knows while another one is
+ * there, and in all.
+ */
+export const LIMITS = {
+  transfers: 8,
+  reassembly_bytes: 32 << 20,
+  transfer_seconds: 60,
+  sessions: 16,
+  successor_seconds: 60,
+  message_seconds: 28 * 24 * 3600,
+};
 
-/** Thrown by a handler to refuse. */
-export class Refuse extends Error {
-  constructor(text, code = Code.REFUSED) {
-    super(text);
-    this.code = code;
-  }
-}
+const byProgram = (a, b) => {
+  if (a.hello.program !== b.hello.program) return a.hello.program < b.hello.program ? -1 : 1;
+  return a.instance - b.instance;
+};
 
-/** How a request or message ended: by the peer, with a code and text, or by us, without a code. */
-export class Failed extends Error {
-  constructor(text, code = null) {
-    super(text);
-    this.code = code;
-  }
-}
-
-/** The peer takes nothing as long as this: not sent. */
-export class TooLong extends Failed {}
-
-const random64 = () => randomBytes(8).readBigUInt64BE();
-const typeOf = (payload) => payload.readUInt16BE();
-const hex = (bytes) => bytes.toString("hex");
-
-export class Session {
+export class Program {
   /**
-   * `send(peer, payload)` queues a payload; `room(peer)` resolves when more should be queued. `handlers` are by message
-   * type: `reply(payload, signal)`, `stream(payload, signal)` (an async generator) or `take(payload, peer, changes)`,
-   * which a plain or reliable message needs; what it puts into `changes` gets on the disk when it ends well.
-   * `settled(payload, error)` tells what became of a reliable message, maybe of another process: handled, or `Failed`.
+   * `number`: the program's, the same whenever it is started. `send(node, payload)` queues a payload; `room(node)`
+   * resolves when more should be queued. `handlers` are by message type: `reply(payload, signal)`,
+   * `stream(payload, signal)` (an async generator) or `take(payload, node, changes)`, which a plain or reliable message
+   * needs; what it puts into `changes` gets on the disk when it ends well. `settled(payload, error)` tells what became
+   * of a reliable message, maybe of another process: handled, or `Failed`. `warn(text)` is for the operator.
    * `assembles`: the longest payload to put together. `limits`, as `LIMITS`, hold for connections made afterwards.
    */
-  constructor({ send, room, handlers, disk, settled, assembles = 16n << 20n, extensions = [] }) {
-    Object.assign(this, { send, room, handlers, disk, settled, assembles, extensions });
-    this.instance = random64();
+  constructor({ number, send, room, handlers, disk, settled, warn, assembles = 16n << 20n, extensions = [] }) {
+    Object.assign(this, { number, send, room, handlers, disk, settled, warn, assembles, extensions });
+    this.instance = randomInt(1, 2 ** 32);
     this.limits = LIMITS;
-    this.links = new Map();
-    this.outbox = new Map(); // by peer and lane
-    this.inbox = new Map(); // by peer and lane
-    for (const [name, value] of disk.under("out/")) {
-      const [, peer, lane, sequence] = name.split("/");
-      const outgoing = this.#outgoingLane(peer, BigInt(lane));
-      if (sequence === undefined) outgoing.restore(value);
-      else outgoing.messages.set(BigInt(sequence), { content: Buffer.from(value, "hex"), givenUp: null });
+    this.ended = false;
+    this.neighbours = new Map();
+    this.outbox = new Map(); // by node and extension
+    this.inbox = new Map(); // by node and lane
+    if (disk.get("stores") === undefined) disk.commit({ stores: [String(random64())] });
+    const written = disk.under("out/").map(([name, value]) => ({ path: name.split("/").slice(1), value }));
+    written.sort((a, b) => Number(a.path[2] ?? 0) - Number(b.path[2] ?? 0)); // lanes, then messages in their order
+    for (const { path, value } of written) {
+      const [node, extension, sequence] = path;
+      const lane = this.#outgoingLane(node, decodeURIComponent(extension));
+      if (sequence === undefined) lane.restore(value);
+      else lane.restoreMessage(BigInt(sequence), value);
     }
     for (const [name, value] of disk.under("in/")) {
-      const [, peer, lane] = name.split("/");
-      this.incomingLane(peer, BigInt(lane)).restore(value);
+      const [, node, lane] = name.split("/");
+      this.#incomingLane(node, BigInt(lane)).restore(value);
     }
   }
 
-  connected(peer) {
-    this.disconnected(peer);
-    const link = new Link(this, peer);
-    this.links.set(peer, link);
-    link.sayHello(1);
+  get stores() {
+    return this.disk.get("stores").map(BigInt);
   }
 
-  disconnected(peer) {
-    const link = this.links.get(peer);
-    this.links.delete(peer);
-    link?.end();
+  connected(node) {
+    this.disconnected(node);
+    const neighbour = new Neighbour(this, node);
+    this.neighbours.set(node, neighbour);
+    neighbour.sayHello(Hello.answer);
   }
 
-  receive(peer, payload) {
-    const link = this.links.get(peer);
-    if (typeOf(payload) === SESSION_TYPE) link?.receive(payload);
-    else this.#plain(peer, payload);
+  disconnected(node) {
+    const neighbour = this.neighbours.get(node);
+    this.neighbours.delete(node);
+    neighbour?.end();
   }
 
-  request(peer, payload, options = {}) {
-    return this.#link(peer).ask(payload, { credit: 0, ...options });
+  /** The program ends, and says so unless it dies; nothing comes from it any more. */
+  end({ leaving = true } = {}) {
+    if (leaving) for (const neighbour of this.neighbours.values()) neighbour.sayHello(Hello.leaving);
+    this.ended = true;
+    this.send = () => {};
+    for (const node of [...this.neighbours.keys()]) this.disconnected(node);
+    for (const lane of this.outbox.values()) lane.end();
+  }
+
+  /** A payload has come from a node: for this program or another one behind ours. */
+  receive(node, payload) {
+    if (typeOf(payload) === SESSION_TYPE) this.neighbours.get(node)?.receive(payload);
+    else this.#plain(node, payload);
+  }
+
+  request(node, extension, payload, options = {}) {
+    return this.#address(node, extension, typeOf(payload)).ask(payload, options);
   }
 
   /** Give the parts of a stream one by one. */
-  stream(peer, payload, { credit, signal }) {
-    return this.#link(peer).askStream(payload, credit, signal);
+  stream(node, extension, payload, { credit, signal }) {
+    return this.#address(node, extension, typeOf(payload)).askStream(payload, credit, signal);
   }
 
-  /** Accept a message: it is on disk when this returns, and `settled` tells the rest. The peer may be away. */
-  sendReliably(peer, application, payload) {
-    const lane = createHash("sha256").update(application).digest().readBigUInt64BE();
-    this.#outgoingLane(peer, lane).add(payload);
+  /** Send a plain message that may be too long for one payload. */
+  sendInFragments(node, extension, payload) {
+    return this.#address(node, extension, typeOf(payload)).transmitPayload(payload);
   }
 
-  outgoingLanes(peer) {
-    return [...this.outbox.values()].filter((lane) => lane.peer === peer);
+  /** Accept a message: it is on disk when this returns, and `settled` tells the rest. The node may be away. */
+  sendReliably(node, extension, payload) {
+    this.#outgoingLane(node, extension).add(payload);
   }
 
-  incomingLane(peer, number) {
-    const key = `${peer}/${number}`;
-    if (!this.inbox.has(key)) this.inbox.set(key, new IncomingLane(this, peer, number));
-    return this.inbox.get(key);
+  /** Another program has been given a copy of this store: be another store, with other lanes, from now on. */
+  renewStore() {
+    const changes = [...this.outbox.values()].map((lane) => lane.renewed());
+    this.disk.commit(Object.assign({ stores: [String(random64())] }, ...changes));
+    for (const lane of this.outbox.values()) lane.restart();
   }
 
   /** Have a handler take a message that is not reliable. */
-  take(handler, payload, peer) {
+  take(handler, payload, node) {
     const changes = {};
-    const answer = handler.take(payload, peer, changes);
+    const answer = handler.take(payload, node, changes);
     this.disk.commit(changes);
     return answer;
   }
 
-  established(peer) {
-    const link = this.links.get(peer);
-    return link?.common ? link : null;
+  /** The sessions with a node. */
+  sessions(node) {
+    return [...(this.neighbours.get(node)?.sessions.values() ?? [])].filter(({ common }) => common !== null);
   }
 
-  #outgoingLane(peer, lane) {
-    const key = `${peer}/${lane}`;
-    if (!this.outbox.has(key)) this.outbox.set(key, new OutgoingLane(this, peer, lane));
+  /** Sessions with a node have begun, ended, or say that they speak something else. */
+  sessionsChanged(node) {
+    for (const lane of this.outbox.values()) if (lane.node === node) lane.reconsider();
+  }
+
+  /** Whether a reliable message is under way in a session. */
+  sendsIn(session) {
+    return [...this.outbox.values()].some((lane) => lane.session === session && lane.waiting);
+  }
+
+  data(session, frame) {
+    this.#incomingLane(session.node, frame.lane).data(session, frame);
+  }
+
+  laneAck(session, frame) {
+    const lane = [...this.outbox.values()].find(({ node, number }) => node === session.node && number === frame.id);
+    lane?.ack(session, frame);
+  }
+
+  #outgoingLane(node, extension) {
+    const key = `${node}/${extension}`;
+    if (!this.outbox.has(key)) this.outbox.set(key, new OutgoingLane(this, node, extension));
     return this.outbox.get(key);
   }
 
-  #plain(peer, payload) {
+  /** The lane of that number; the one that was not used for longest is forgotten when there are too many. */
+  #incomingLane(node, number) {
+    const key = `${node}/${number}`;
+    const lane = this.inbox.get(key) ?? new IncomingLane(this, node, number);
+    if (!this.inbox.delete(key)) {
+      const others = [...this.inbox].filter(([, other]) => other.node === node);
+      if (others.length >= LANES) {
+        const [oldest, forgotten] = others[0];
+        this.inbox.delete(oldest);
+        forgotten.forget();
+      }
+    }
+    this.inbox.set(key, lane);
+    return lane;
+  }
+
+  #plain(node, payload) {
     const handler = this.handlers[typeOf(payload)];
     try {
-      if (handler?.take) this.take(handler, payload, peer);
+      if (handler?.take) this.take(handler, payload, node);
     } catch (error) {
       if (!(error instanceof Refuse)) throw error; // nobody waits for an answer
     }
   }
 
-  #link(peer) {
-    const link = this.established(peer);
-    if (link === null) throw new Failed("no session with this peer");
-    return link;
+  /** Whom to ask, by "Whom to address". */
+  #address(node, extension, type) {
+    const sessions = this.sessions(node).sort(byProgram);
+    if (sessions.length === 0) throw new Failed("no session with this node");
+    const found =
+      sessions.find((session) => session.speaks(extension) && session.lists(type, extension)) ??
+      sessions.find((session) => session.speaks(extension)) ??
+      sessions.find((session) => session.lists(type)) ??
+      (sessions.length === 1 ? sessions[0] : undefined);
+    if (found === undefined) throw new Failed(`no program there speaks ${extension}`, Code.UNKNOWN_MESSAGE);
+    return found;
   }
 }
 
-/** What there is to know of one connection. */
-class Link {
-  constructor(session, peer) {
-    Object.assign(this, { session, peer, limits: session.limits });
+/** What there is to know of one connection: who behind the node has said hello. */
+class Neighbour {
+  constructor(owner, node) {
+    Object.assign(this, { owner, node, limits: owner.limits });
+    this.sessions = new Map(); // by instance
+    this.former = new Set(); // instances in whose place another one of the same program has come
+    this.turn = 0;
+    this.nudged = -Infinity;
+  }
+
+  /** The connection has ended, or our program does. */
+  end() {
+    for (const session of [...this.sessions.values()]) this.#end(session);
+  }
+
+  sayHello(flags, to = 0) {
+    const { instance: from, number: program, extensions, assembles, stores } = this.owner;
+    const versions = { lowest: 1, highest: 1 };
+    const says = { program, extensions, assembles, requests: REQUESTS, stores };
+    this.owner.send(this.node, encode({ kind: "hello", to, from, flags, ...versions, ...says }));
+  }
+
+  receive(payload) {
+    const { to, from, kind } = addresses(payload) ?? {};
+    if (from === undefined) return;
+    if (to !== this.owner.instance && !(to === 0 && kind === "hello")) return;
+    const session = this.sessions.get(from);
+    let frame;
+    try {
+      frame = decode(payload);
+    } catch (error) {
+      if (!(error instanceof FrameError)) throw error;
+      if (session?.common) session.refuseFrame(payload, error);
+      return;
+    }
+    if (frame === null) return;
+    if (frame.kind === "hello") {
+      this.#hello(frame);
+    } else if (session === undefined) {
+      this.#nudge(from);
+    } else if (session.common) {
+      session.heard = ++this.turn;
+      session[frame.kind](frame);
+    }
+  }
+
+  #hello(frame) {
+    let session = this.sessions.get(frame.from);
+    if (frame.flags & Hello.leaving) {
+      if (session) this.#end(session);
+      return;
+    }
+    if (session === undefined) {
+      this.#begun(frame);
+      if (!this.#room()) return;
+      session = new Session(this, frame.from);
+      this.sessions.set(frame.from, session);
+    }
+    session.heard = ++this.turn;
+    session.introduced(frame);
+    if (frame.flags & Hello.answer) this.sayHello(0, frame.from);
+    this.owner.sessionsChanged(this.node);
+  }
+
+  /** An instance has come that had no session: its program's former one is over, unless it is that itself. */
+  #begun({ from, program }) {
+    const others = [...this.sessions.values()].filter(({ hello }) => hello.program === program);
+    if (this.former.has(from)) {
+      if (others.length > 0) this.owner.warn(`two programs of ${this.node} have the number ${program}`);
+      return;
+    }
+    for (const other of others) {
+      this.#end(other);
+      this.former.add(other.instance);
+      if (this.former.size > REMEMBERED) this.former.delete(this.former.values().next().value);
+    }
+  }
+
+  /** Make room for one more session; false if there is none. */
+  #room() {
+    if (this.sessions.size < this.limits.sessions) return true;
+    const idle = [...this.sessions.values()].filter((session) => !session.busy).sort((a, b) => a.heard - b.heard);
+    if (idle.length === 0) return false;
+    this.#end(idle[0]);
+    return true;
+  }
+
+  #end(session) {
+    this.sessions.delete(session.instance);
+    session.close();
+    this.owner.sessionsChanged(this.node);
+  }
+
+  /** Somebody takes us for one it has a session with: ask who that is. */
+  #nudge(instance) {
+    if (Date.now() < this.nudged + NUDGE) return;
+    this.nudged = Date.now();
+    this.sayHello(Hello.answer, instance);
+  }
+}
+
+/** What there is to know of one program at the other end of a connection. */
+class Session {
+  constructor({ owner, node, limits }, instance) {
+    Object.assign(this, { owner, node, limits, instance });
     this.hello = null;
-    this.common = null;
+    this.common = null; // what both speak, while there is a session
+    this.heard = 0;
     this.#begin();
   }
 
@@ -163,67 +323,73 @@ class Link {
     this.handling = new Map(); // by id: {abort, allowed, sent, wake, timer}
     this.incoming = new Map(); // transfers: {total, size, pieces, timer}
     this.highest = -1n;
-    this.outgoing = new Map(); // transfers: {stopped, failed}
+    this.outgoing = new Map(); // transfers: {stopped, sent, failed}
     this.nextTransfer = 0n;
     this.nextId = random64() >> 1n;
   }
 
   /** The connection has ended, or the peer's program has: everything under way is over. */
-  end() {
+  close() {
+    this.common = null;
     const { asked, handling, incoming, outgoing } = this;
     this.#begin();
     for (const transfer of outgoing.values()) transfer.stopped = true;
     for (const { timer } of [...incoming.values(), ...handling.values()]) clearTimeout(timer);
-    for (const request of handling.values()) request.abort.abort();
+    for (const request of handling.values()) {
+      request.abort.abort();
+      request.wake();
+    }
     for (const request of asked.values()) request.reject(new Failed("the peer is gone"));
   }
 
-  sayHello(flags) {
-    const { instance, extensions, assembles } = this.session;
-    this.#send({ kind: "hello", flags, lowest: 1, highest: 1, instance, extensions, assembles, requests: REQUESTS });
+  /** The peer has said hello, perhaps again. */
+  introduced(hello) {
+    const common = inCommon({ lowest: 1, highest: 1, extensions: this.owner.extensions }, hello);
+    if (common === null) this.close();
+    this.hello = hello;
+    this.common = common;
   }
 
-  receive(payload) {
-    let frame;
-    try {
-      frame = decode(payload);
-    } catch (error) {
-      if (!(error instanceof FrameError)) throw error;
-      if (this.common) this.#refuseFrame(payload, error);
-      return;
-    }
-    if (frame === null) return;
-    if (frame.kind === "hello") this.#hello(frame);
-    else if (this.common) this[frame.kind](frame);
+  /** Whether there is anything under way. */
+  get busy() {
+    const { asked, handling, incoming, outgoing } = this;
+    const sending = [...outgoing.values()].some(({ stopped, sent }) => !stopped && !sent);
+    return asked.size + handling.size + incoming.size > 0 || sending || this.owner.sendsIn(this);
   }
 
-  #refuseFrame(payload, error) {
+  /** Whether both speak an extension. */
+  speaks(extension) {
+    return Object.hasOwn(this.common.extensions, extension);
+  }
+
+  /** Whether the peer takes messages of a type, for this extension or for any. */
+  lists(type, extension) {
+    const all = this.hello.extensions;
+    return all.some(({ name, types }) => (extension === undefined || name === extension) && types.includes(type));
+  }
+
+  refuseFrame(payload, error) {
     const about = subject(payload);
     const code = error.reason === "not understood" ? Code.UNSUPPORTED : Code.MALFORMED;
     if (about?.scope === Scope.request && !this.handling.has(about.id)) this.#fail(Scope.request, about.id, code);
     if (about?.scope === Scope.transfer) this.#failTransfer(about.id, code);
   }
 
-  #send(frame) {
-    this.session.send(this.peer, encode(frame));
+  #encoded(frame) {
+    return encode({ ...frame, to: this.instance, from: this.owner.instance });
+  }
+
+  send(frame) {
+    this.owner.send(this.node, this.#encoded(frame));
+  }
+
+  /** How many bytes a frame has. */
+  measure(frame) {
+    return this.#encoded(frame).length;
   }
 
   #fail(scope, id, code, text = "") {
-    this.#send({ kind: "failure", scope, id, code, text });
-  }
-
-  // Hello
-
-  #hello(frame) {
-    const restarted = this.hello !== null && this.hello.instance !== frame.instance;
-    const first = this.hello === null;
-    if (restarted) this.end();
-    this.hello = frame;
-    this.common = inCommon({ lowest: 1, highest: 1, extensions: this.session.extensions }, frame);
-    if (frame.flags & 1) this.sayHello(0);
-    if (this.common && (first || restarted)) {
-      for (const lane of this.session.outgoingLanes(this.peer)) lane.restart();
-    }
+    this.send({ kind: "failure", scope, id, code, text });
   }
 
   // Fragments
@@ -232,35 +398,39 @@ class Link {
    * Send a frame, in fragments if need be; resolves when all of it is queued or its transfer was stopped.
    * `failed(error)` is called if the peer refuses the transfer.
    */
-  async transmit(frame, failed = () => {}) {
-    const payload = encode(frame);
+  transmit(frame, failed) {
+    return this.transmitPayload(this.#encoded(frame), failed);
+  }
+
+  async transmitPayload(payload, failed = () => {}) {
     if (payload.length <= LONGEST_PAYLOAD) {
-      this.session.send(this.peer, payload);
+      this.owner.send(this.node, payload);
       return;
     }
     if ((this.hello.assembles ?? 0n) < BigInt(payload.length)) {
       throw new TooLong("longer than the peer takes", Code.TOO_LARGE);
     }
     const number = this.nextTransfer++;
-    const transfer = { stopped: false, failed };
+    const transfer = { stopped: false, sent: false, failed };
     this.outgoing.set(number, transfer);
     if (this.outgoing.size > REMEMBERED) this.outgoing.delete(this.outgoing.keys().next().value);
     const total = BigInt(payload.length);
     for (let piece = 0; piece * PIECE < payload.length; piece++) {
-      await this.session.room(this.peer);
+      await this.owner.room(this.node);
       if (transfer.stopped) return;
       const content = payload.subarray(piece * PIECE, (piece + 1) * PIECE);
-      this.#send({ kind: "fragment", transfer: number, total, size: PIECE, piece, content });
+      this.send({ kind: "fragment", transfer: number, total, size: PIECE, piece, content });
     }
+    transfer.sent = true;
   }
 
   fragment({ transfer: number, total, size, piece, content }) {
-    if (!this.session.assembles) return this.#failTransfer(number, Code.UNSUPPORTED);
+    if (!this.owner.assembles) return this.#failTransfer(number, Code.UNSUPPORTED);
     let transfer = this.incoming.get(number);
     if (transfer === undefined) {
       if (number <= this.highest) return undefined;
       if (size < 1024 || total <= BigInt(size)) return this.#failTransfer(number, Code.MALFORMED);
-      if (total > this.session.assembles) return this.#failTransfer(number, Code.TOO_LARGE);
+      if (total > this.owner.assembles) return this.#failTransfer(number, Code.TOO_LARGE);
       const others = [...this.incoming.values()];
       const bytes = others.reduce((sum, { total }) => sum + Number(total), Number(total));
       const { transfers, reassembly_bytes: most } = this.limits;
@@ -275,14 +445,20 @@ class Link {
     const length = piece === count - 1 ? Number(total) - piece * size : size;
     if (piece >= count || content.length !== length) return this.#failTransfer(number, Code.MALFORMED);
     if (transfer.pieces.has(piece)) return undefined;
-    if (piece === 0 && typeOf(content) === SESSION_TYPE && content[2] === 2) {
+    if (piece === 0 && typeOf(content) === SESSION_TYPE && !this.#mayHold(content)) {
       return this.#failTransfer(number, Code.MALFORMED);
     }
     transfer.pieces.set(piece, Buffer.from(content));
     if (transfer.pieces.size < count) return this.#await(number, transfer);
     this.#forget(number);
     const payload = Buffer.concat(Array.from({ length: count }, (_, index) => transfer.pieces.get(index)));
-    return this.session.receive(this.peer, payload);
+    return this.owner.receive(this.node, payload);
+  }
+
+  /** Whether fragments may hold the frame that begins so: none of fragments, nor one with other addresses. */
+  #mayHold(content) {
+    const { to, from, kind } = addresses(content) ?? {};
+    return kind !== "fragment" && to === this.owner.instance && from === this.instance;
   }
 
   /** Give the next piece its time. */
@@ -306,13 +482,14 @@ class Link {
 
   // Requests: the caller
 
-  ask(payload, { credit, signal, wait }) {
+  ask(payload, { credit = 0, signal, wait }) {
+    this.#mayAsk();
     const id = this.nextId++;
     return new Promise((resolve, reject) => {
       const request = { credit, received: 0, resolve, reject, part: null };
       this.asked.set(id, request);
       signal?.addEventListener("abort", () => {
-        if (this.#asked(id)) this.#send({ kind: "cancel", scope: Scope.request, id });
+        if (this.#asked(id)) this.send({ kind: "cancel", scope: Scope.request, id });
         reject(new Failed("given up"));
       });
       const fail = (error) => this.#asked(id)?.reject(error);
@@ -320,7 +497,14 @@ class Link {
     });
   }
 
+  /** Throw if the peer does not handle as many requests at once as there would be. */
+  #mayAsk() {
+    const most = this.hello.requests ?? REQUESTS;
+    if (this.asked.size >= most) throw new Failed(`the peer handles ${most} requests at once`);
+  }
+
   askStream(payload, credit, signal) {
+    this.#mayAsk();
     const id = this.nextId++;
     const stream = { credit, received: 0, arrived: [], wake: () => {} }; // arrived: parts, and at last null or an error
     const put = (item) => {
@@ -330,7 +514,7 @@ class Link {
     Object.assign(stream, { part: put, resolve: (last) => (put(last), put(null)), reject: put });
     this.asked.set(id, stream);
     signal?.addEventListener("abort", () => {
-      if (this.#asked(id)) this.#send({ kind: "cancel", scope: Scope.request, id });
+      if (this.#asked(id)) this.send({ kind: "cancel", scope: Scope.request, id });
       put(new Failed("given up"));
     });
     const fail = (error) => this.#asked(id)?.reject(error);
@@ -348,7 +532,7 @@ class Link {
       if (this.asked.get(id) === stream && (used + credit - stream.credit) * 2 >= credit) {
         stream.credit = used + credit;
         const value = BigInt(stream.credit);
-        this.#send({ kind: "ack", scope: Scope.request, flags: 0, id, epoch: 0n, value, failures: [] });
+        this.send({ kind: "ack", scope: Scope.request, flags: 0, id, epoch: 0n, value, failures: [] });
       }
     }
   }
@@ -371,7 +555,7 @@ class Link {
     }
     if ((flags & 1 || request.part) && request.received >= request.credit) {
       this.asked.delete(id);
-      this.#send({ kind: "cancel", scope: Scope.request, id });
+      this.send({ kind: "cancel", scope: Scope.request, id });
       request.reject(new Failed("a part without credit", Code.MALFORMED));
       return;
     }
@@ -395,7 +579,7 @@ class Link {
   request({ id, credit, content, wait }) {
     if (this.handling.has(id)) return;
     if (this.handling.size >= REQUESTS) return this.#fail(Scope.request, id, Code.QUOTA);
-    const handler = this.session.handlers[typeOf(content)];
+    const handler = this.owner.handlers[typeOf(content)];
     if (handler === undefined) return this.#fail(Scope.request, id, Code.UNKNOWN_MESSAGE);
     if (handler.stream && credit === 0) return this.#fail(Scope.request, id, Code.UNSUPPORTED);
     const request = { id, abort: new AbortController(), allowed: BigInt(credit), sent: 0n, wake: () => {} };
@@ -419,11 +603,11 @@ class Link {
         request.sent += 1n;
         await this.transmit({ kind: "reply", id, flags: 1, content: part }, failed);
       }
-      if (this.#handled(request)) this.#send({ kind: "reply", id, flags: 2, content: Buffer.alloc(0) });
+      if (this.#handled(request)) this.send({ kind: "reply", id, flags: 2, content: Buffer.alloc(0) });
       return;
     }
-    const { session, peer } = this;
-    const answer = handler.reply ? await handler.reply(content, abort.signal) : session.take(handler, content, peer);
+    const { owner, node } = this;
+    const answer = handler.reply ? await handler.reply(content, abort.signal) : owner.take(handler, content, node);
     if (!answer) throw new Failed("", Code.NO_REPLY);
     if (this.#handled(request)) await this.transmit({ kind: "reply", id, flags: 0, content: answer }, failed);
   }
@@ -453,7 +637,7 @@ class Link {
   // Acks, and reliable delivery
 
   ack(frame) {
-    if (frame.scope === Scope.lane) return this.session.outbox.get(`${this.peer}/${frame.id}`)?.ack(frame);
+    if (frame.scope === Scope.lane) return this.owner.laneAck(this, frame);
     const request = this.handling.get(frame.id);
     if (request === undefined || frame.value <= request.allowed) return;
     request.allowed = frame.value;
@@ -461,218 +645,6 @@ class Link {
   }
 
   data(frame) {
-    this.session.incomingLane(this.peer, frame.lane).data(frame);
-  }
-}
-
-/** Messages of ours to one peer, in order. */
-class OutgoingLane {
-  constructor(session, peer, number) {
-    Object.assign(this, { session, peer, number });
-    this.epoch = BigInt(Date.now()) * 1000n;
-    this.base = 1n;
-    this.next = 1n;
-    this.messages = new Map(); // by sequence, from base on
-    this.cursor = 1n; // what to send next
-    this.sending = false;
-    this.patience = PATIENCE[0];
-    this.timer = null;
-  }
-
-  /** What the process before had written; the messages come besides. */
-  restore({ epoch, base, next }) {
-    Object.assign(this, { epoch: BigInt(epoch), base: BigInt(base), next: BigInt(next) });
-  }
-
-  add(content) {
-    const sequence = this.next++;
-    this.messages.set(sequence, { content, givenUp: null });
-    this.#commit({ [sequence]: hex(content) });
-    this.#pump();
-  }
-
-  /** Write the lane's record, and what has changed of its messages. */
-  #commit(messages) {
-    const name = `out/${this.peer}/${this.number}`;
-    const changes = Object.entries(messages).map(([sequence, content]) => [`${name}/${sequence}`, content]);
-    const record = { epoch: String(this.epoch), base: String(this.base), next: String(this.next) };
-    this.session.disk.commit({ [name]: record, ...Object.fromEntries(changes) });
-  }
-
-  /** Start again from base: a session has begun, or patience has ended. */
-  restart() {
-    this.cursor = this.base;
-    this.#pump();
-  }
-
-  async #pump() {
-    this.#wait();
-    if (this.sending) return;
-    this.sending = true;
-    try {
-      for (;;) {
-        const link = this.session.established(this.peer);
-        if (link === null || this.cursor >= this.next || this.cursor >= this.base + WINDOW) break;
-        const sequence = this.cursor++;
-        const message = this.messages.get(sequence);
-        if (message.givenUp) continue;
-        const { number: lane, epoch, base } = this;
-        const failed = (error) => this.#refused(epoch, sequence, error);
-        const frame = { kind: "data", lane, epoch, base, sequence, content: message.content };
-        await link.transmit(frame, failed).catch(failed);
-      }
-    } finally {
-      this.sending = false;
-    }
-  }
-
-  #wait() {
-    clearTimeout(this.timer);
-    if (this.base === this.next) return;
-    this.timer = setTimeout(() => {
-      this.patience = Math.min(2 * this.patience, PATIENCE[1]);
-      this.restart();
-    }, this.patience);
-    this.timer.unref();
-  }
-
-  /** A transfer with a message in it failed. */
-  #refused(epoch, sequence, error) {
-    const message = this.messages.get(sequence);
-    if (epoch !== this.epoch || message === undefined || error.code !== Code.TOO_LARGE) return;
-    message.givenUp = error;
-    this.#settle(this.base - 1n);
-  }
-
-  /** Settle all up to `value`, and what was given up next to it: on disk first, then it is told. */
-  #settle(value, refused = new Map()) {
-    const settled = [];
-    for (let message; (message = this.messages.get(this.base)); this.base++) {
-      if (this.base > value && !message.givenUp) break;
-      const failed = this.base > value ? message.givenUp : refused.get(this.base);
-      settled.push([this.base, message.content, failed]);
-      this.messages.delete(this.base);
-    }
-    if (settled.length === 0) return;
-    if (this.cursor < this.base) this.cursor = this.base;
-    this.#commit(Object.fromEntries(settled.map(([sequence]) => [sequence, null])));
-    for (const [, content, failed] of settled) this.session.settled(content, failed);
-  }
-
-  ack({ flags, epoch, value, failures }) {
-    if (epoch < this.epoch) return;
-    if (epoch > this.epoch || value >= this.next) return this.#renumber(epoch);
-    if (value >= this.base) this.patience = PATIENCE[0];
-    this.#settle(value, new Map(failures.map(({ sequence, code, text }) => [sequence, new Failed(text, code)])));
-    if (flags & 1) this.cursor = this.base;
-    this.#pump();
-  }
-
-  #renumber(epoch) {
-    if (epoch === (1n << 62n) - 1n) return;
-    const before = [...this.messages.keys()].map((sequence) => [sequence, null]);
-    const messages = [...this.messages.values()];
-    this.epoch = [epoch + 1n, BigInt(Date.now()) * 1000n].reduce((a, b) => (a > b ? a : b));
-    this.messages = new Map(messages.map((message, index) => [BigInt(index + 1), message]));
-    this.base = 1n;
-    this.next = BigInt(messages.length + 1);
-    const after = [...this.messages].map(([sequence, { content }]) => [sequence, hex(content)]);
-    this.#commit(Object.fromEntries([...before, ...after]));
-    this.restart();
-  }
-}
-
-/** Messages of one peer to us, in order. */
-class IncomingLane {
-  constructor(session, peer, number) {
-    Object.assign(this, { session, peer, number });
-    this.epoch = 0n;
-    this.last = 0n;
-    this.taken = 0n;
-    this.refusals = new Map();
-    this.kept = false; // on disk, as something was handled, not all refused
-    this.queue = [];
-    this.working = false;
-    this.gapTold = { taken: null, at: 0 };
-  }
-
-  /** What the process before had written. */
-  restore({ epoch, last, refusals }) {
-    Object.assign(this, { epoch: BigInt(epoch), last: BigInt(last), taken: BigInt(last), kept: true });
-    for (const [sequence, code, text] of refusals) {
-      this.refusals.set(BigInt(sequence), { sequence: BigInt(sequence), code, text });
-    }
-  }
-
-  /** One transaction: the lane's record, and what a handler has changed. */
-  #commit(changes) {
-    const refusals = [...this.refusals.values()].map(({ sequence, code, text }) => [String(sequence), code, text]);
-    const record = { epoch: String(this.epoch), last: String(this.last), refusals };
-    this.session.disk.commit({ ...changes, [`in/${this.peer}/${this.number}`]: record });
-  }
-
-  data({ epoch, base, sequence, content }) {
-    if (epoch < this.epoch) return this.#ack();
-    if (epoch > this.epoch) {
-      if (this.taken > this.last) return; // what was taken under the epoch before ends first
-      Object.assign(this, { epoch, last: base - 1n, taken: base - 1n, refusals: new Map() });
-    }
-    if (base - 1n > this.last) {
-      this.last = base - 1n;
-      if (this.taken < this.last) this.taken = this.last;
-    }
-    for (const refused of this.refusals.keys()) if (refused < base) this.refusals.delete(refused);
-    if (sequence <= this.last) return this.#ack();
-    if (sequence <= this.taken) return;
-    if (sequence > this.taken + 1n) return this.#gap();
-    this.taken = sequence;
-    this.queue.push([sequence, Buffer.from(content)]);
-    this.#work();
-  }
-
-  async #work() {
-    if (this.working) return;
-    this.working = true;
-    for (let item; (item = this.queue.shift()); ) {
-      const [sequence, content] = item;
-      const handler = this.session.handlers[typeOf(content)];
-      let changes = {};
-      try {
-        if (handler?.take === undefined) throw new Refuse("nobody takes this", Code.UNKNOWN_MESSAGE);
-        handler.take(content, this.peer, changes);
-        this.kept = true;
-      } catch (error) {
-        changes = {};
-        const told = error instanceof Refuse;
-        this.refusals.set(sequence, {
-          sequence,
-          code: told ? error.code : Code.INTERNAL,
-          text: told ? error.message : "",
-        });
-      }
-      if (this.last < sequence) this.last = sequence;
-      if (this.kept) this.#commit(changes);
-      this.#ack();
-    }
-    this.working = false;
-  }
-
-  #gap() {
-    if (this.gapTold.taken === this.taken && Date.now() < this.gapTold.at + AGAIN_AFTER) return;
-    this.gapTold = { taken: this.taken, at: Date.now() };
-    this.#ack(1);
-  }
-
-  #ack(flags = 0) {
-    if (this.session.established(this.peer) === null) return;
-    const { number: id, epoch, last: value } = this;
-    const failures = [...this.refusals.values()].filter(({ sequence }) => sequence <= value);
-    const frame = { kind: "ack", scope: Scope.lane, flags, id, epoch, value, failures };
-    let payload = encode(frame);
-    for (let length = 512; payload.length > LONGEST_PAYLOAD; length = Math.floor(length / 2)) {
-      const shorter = failures.map((one) => ({ ...one, text: one.text.slice(0, length / 4) }));
-      payload = encode({ ...frame, failures: shorter });
-    }
-    this.session.send(this.peer, payload);
+    this.owner.data(this, frame);
   }
 }

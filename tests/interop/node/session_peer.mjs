@@ -1,18 +1,24 @@
-// An LDK node that speaks the session protocol (session.mjs), driven over JSON lines (json_lines.mjs). The one argument
-// is a JSON object: {"seed": 64 hex digits, "disk": path of the file to go on with}. It runs the application of
-// tests/vectors/session.json, and keeps the notes it takes.
-// Commands: listen connect disconnect request requests stream give_up result send_reliably unsettled notes disturb die
-// limit decode encode compare in_common quit. Events: ready connected disconnected handled cancelled delivered failed.
+// An LDK node with programs behind it that speak the session protocol (session.mjs), driven over JSON lines
+// (json_lines.mjs). The one argument is a JSON object: {"seed": 64 hex digits, "disk": path of the file to go on with}.
+// It begins with one program, "main". Each runs the application of tests/vectors/session.json, as an extension of a name
+// of its own perhaps, and keeps the notes it takes. Commands and events have the `program` they are about, if it is
+// another than "main".
+// Commands: listen connect disconnect start_program end_program programs request requests stream give_up result send
+// send_reliably unsettled notes disturb die limit decode encode compare in_common quit. Events: ready connected
+// disconnected handled cancelled delivered failed warning.
 
+import { createHash } from "node:crypto";
 import { Disk } from "./disk.mjs";
 import { event, hex, serve } from "./json_lines.mjs";
 import { Code, FrameError, Kind, SESSION_TYPE, compareVersions, decode, encode, inCommon, subject } from "./frames.mjs";
 import { connect, connectedPeers, disconnect, flushed, listen, send, start } from "./ldk_node.mjs";
-import { LIMITS, Refuse, Session, TooLong } from "./session.mjs";
+import { Refuse, TooLong } from "./outcomes.mjs";
+import { LIMITS, Program } from "./session.mjs";
 
-const APPLICATION = "vectors";
+const MAIN = { program: "main", extension: "vectors", offset: 0 };
 const ASK = 0x8ca1, ANSWER = 0x8ca3, COUNT = 0x8ca5, NUMBER = 0x8ca7;
 const REFUSE = 0x8ca9, FAIL = 0x8cab, HANG = 0x8cad, NOTE = 0x8caf, NOT_YOURS = 0x8cb3;
+const OFFSETS = [0, 0x100, 0x200]; // from these types to those of other programs
 
 const withType = (type, body) => Buffer.concat([Buffer.of(type >> 8, type & 0xff), body]);
 const refuse = () => {
@@ -22,39 +28,47 @@ const turnAway = () => {
   throw new Refuse("not for you", Code.NOT_ALLOWED);
 };
 
-const handlers = {
-  [ASK]: { reply: (payload) => withType(ANSWER, payload.subarray(2)) },
-  [COUNT]: {
-    async *stream(payload) {
-      const count = payload.readUInt16BE(2);
-      for (let number = 0; number < count; number++) yield withType(NUMBER, Buffer.of(number >> 8, number & 0xff));
+/** The application of the vectors, with types so much higher. `tell(event, fields)` tells what happens to it. */
+function application(disk, offset, tell) {
+  const handlers = {
+    [ASK]: { reply: (payload) => withType(ANSWER + offset, payload.subarray(2)) },
+    [COUNT]: {
+      async *stream(payload) {
+        const count = payload.readUInt16BE(2);
+        for (let number = 0; number < count; number++) {
+          yield withType(NUMBER + offset, Buffer.of(number >> 8, number & 0xff));
+        }
+      },
     },
-  },
-  [REFUSE]: { reply: refuse, take: refuse },
-  [FAIL]: {
-    reply() {
-      throw new Error("a bug, of which nobody else should hear");
+    [REFUSE]: { reply: refuse, take: refuse },
+    [FAIL]: {
+      reply() {
+        throw new Error("a bug, of which nobody else should hear");
+      },
     },
-  },
-  [HANG]: {
-    reply(payload, signal) {
-      event("handled", { payload: hex(payload) });
-      return new Promise((_, reject) => {
-        signal.addEventListener("abort", () => {
-          event("cancelled", { payload: hex(payload) });
-          reject(new Error("cancelled"));
+    [HANG]: {
+      reply(payload, signal) {
+        tell("handled", { payload: hex(payload) });
+        return new Promise((_, reject) => {
+          signal.addEventListener("abort", () => {
+            tell("cancelled", { payload: hex(payload) });
+            reject(new Error("cancelled"));
+          });
         });
-      });
+      },
     },
-  },
-  [NOTE]: {
-    take(payload, peer, changes) {
-      changes[`note/${disk.under("note/").length}`] = hex(payload);
-      event("handled", { payload: hex(payload) });
+    [NOTE]: {
+      take(payload, node, changes) {
+        changes[`note/${disk.under("note/").length}`] = hex(payload);
+        tell("handled", { payload: hex(payload) });
+      },
     },
-  },
-  [NOT_YOURS]: { reply: turnAway, take: turnAway },
-};
+    [NOT_YOURS]: { reply: turnAway, take: turnAway },
+  };
+  return Object.fromEntries(Object.entries(handlers).map(([type, handler]) => [Number(type) + offset, handler]));
+}
+
+const TYPES = [ASK, COUNT, REFUSE, FAIL, HANG, NOTE, NOT_YOURS];
 
 /** A disk whose process can be killed at a transaction of choice: before it is written, in its midst, or after it. */
 class FatalDisk extends Disk {
@@ -94,41 +108,72 @@ function disturbed(payload) {
 }
 
 const { seed, disk: path } = JSON.parse(process.argv[2]);
-const disk = new FatalDisk(path);
-
-const session = new Session({
-  send: (peer, payload) => connectedPeers().includes(peer) && send(peer, disturbed(payload)),
-  async room(peer) {
-    if (connectedPeers().includes(peer)) await flushed(peer);
-    await new Promise(setImmediate); // let what arrived meanwhile be read
-  },
-  handlers,
-  disk,
-  settled(content, error) {
-    const payload = hex(content);
-    if (error) event("failed", { payload, code: error.code, text: error.message });
-    else event("delivered", { payload });
-  },
-  extensions: [{ name: APPLICATION, versions: ["1.0"], types: Object.keys(handlers).map(Number) }],
-});
+const running = new Map(); // programs by name: {program, disk, extension}
 
 const nodeId = start({
   seed,
-  types: [SESSION_TYPE, ...Object.keys(handlers).map(Number)],
+  types: [SESSION_TYPE, ...OFFSETS.flatMap((offset) => TYPES.map((type) => type + offset))],
   on: {
     connected(peer, fields) {
       event("connected", { peer, ...fields });
-      session.connected(peer);
+      for (const { program } of running.values()) program.connected(peer);
     },
     disconnected(peer, fields) {
-      session.disconnected(peer);
+      for (const { program } of running.values()) program.disconnected(peer);
       event("disconnected", { peer, ...fields });
     },
     received(peer, payload) {
-      for (const one of disturbed(payload)) session.receive(peer, one);
+      for (const one of disturbed(payload)) {
+        for (const { program } of running.values()) program.receive(peer, one);
+      }
     },
   },
 });
+
+/** Start a program, or start it again; its number comes of its name. */
+function startProgram({ program: name, disk: path, extension, offset }) {
+  if (running.has(name)) throw new Error(`the program ${name} is running`);
+  const tell = (what, fields) => event(what, name === MAIN.program ? fields : { program: name, ...fields });
+  const disk = new FatalDisk(path);
+  const program = new Program({
+    number: createHash("sha256").update(`${nodeId}/${name}`).digest().readBigUInt64BE(),
+    send: (peer, payload) => connectedPeers().includes(peer) && send(peer, disturbed(payload)),
+    async room(peer) {
+      if (connectedPeers().includes(peer)) await flushed(peer);
+      await new Promise(setImmediate); // let what arrived meanwhile be read
+    },
+    handlers: application(disk, offset, tell),
+    disk,
+    settled(content, error) {
+      const payload = hex(content);
+      if (error) tell("failed", { payload, code: error.code, text: error.message });
+      else tell("delivered", { payload });
+    },
+    warn: (text) => tell("warning", { text }),
+    extensions: [{ name: extension, versions: ["1.0"], types: TYPES.map((type) => type + offset) }],
+  });
+  if ([...running.values()].some((other) => other.program.stores.some((store) => program.stores.includes(store)))) {
+    tell("warning", { text: "the store is in use by another program" });
+    program.renewStore();
+  }
+  running.set(name, { program, disk, extension });
+  for (const peer of connectedPeers()) program.connected(peer);
+  return described(name);
+}
+
+function described(name) {
+  const { program, extension } = running.get(name);
+  const { number, instance, stores } = program;
+  return { program: String(number), instance, stores: stores.map(String), extension };
+}
+
+/** A running program, by its name. */
+function find(name = MAIN.program) {
+  if (!running.has(name)) throw new Error(`no program ${name} is running`);
+  return running.get(name);
+}
+
+startProgram({ ...MAIN, disk: path });
 
 // The one request or stream under way
 let asking = { giveUp: new AbortController(), result: null };
@@ -153,7 +198,7 @@ async function readStream(parts, used) {
 }
 
 // JSON has no u64 and no bytes: those are decimal and hexadecimal texts
-const U64 = ["instance", "assembles", "transfer", "total", "id", "lane", "epoch", "base", "sequence", "value"];
+const U64 = ["program", "assembles", "transfer", "total", "id", "lane", "epoch", "base", "sequence", "value"];
 const plain = (_, value) => (typeof value === "bigint" ? String(value) : value);
 
 function toJson(frame) {
@@ -165,6 +210,7 @@ function fromJson(fields) {
   const frame = { ...fields };
   for (const name of U64) if (name in frame) frame[name] = BigInt(frame[name]);
   if ("content" in frame) frame.content = Buffer.from(frame.content, "hex");
+  frame.stores = frame.stores?.map(BigInt);
   frame.failures = frame.failures?.map((refusal) => ({ ...refusal, sequence: BigInt(refusal.sequence) }));
   return frame;
 }
@@ -186,19 +232,37 @@ serve({
   connect,
   disconnect,
 
-  request({ peer, payload }) {
-    begin(async (signal) => ({ reply: hex(await session.request(peer, Buffer.from(payload, "hex"), { signal })) }));
+  /** Start one more program with a disk of its own, or one that has ended; its types are so much higher. */
+  start_program: ({ program, disk, extension = MAIN.extension, offset = MAIN.offset }) =>
+    startProgram({ program, disk, extension, offset }),
+
+  /** End a program; unless it is leaving, nobody is told. */
+  end_program({ program: name, leaving = true }) {
+    find(name).program.end({ leaving });
+    running.delete(name);
+  },
+
+  /** The numbers of the programs that are running, by name. */
+  programs: () => Object.fromEntries([...running.keys()].map((name) => [name, described(name)])),
+
+  request({ peer, payload, program, extension = find(program).extension }) {
+    begin(async (signal) => {
+      const reply = find(program).program.request(peer, extension, Buffer.from(payload, "hex"), { signal });
+      return { reply: hex(await reply) };
+    });
   },
 
   /** Ask for all of these at once; gives the replies. */
-  requests({ peer, payloads }) {
-    const replies = payloads.map((payload) => session.request(peer, Buffer.from(payload, "hex")));
+  requests({ peer, payloads, program, extension = find(program).extension }) {
+    const asking = find(program).program;
+    const replies = payloads.map((payload) => asking.request(peer, extension, Buffer.from(payload, "hex")));
     return Promise.all(replies.map(async (reply) => hex(await reply)));
   },
 
   /** Ask for a stream and read `used` parts of it at once, the others when `result` is wanted; else all at once. */
-  stream({ peer, payload, credit, used = -1 }) {
-    begin((signal) => readStream(session.stream(peer, Buffer.from(payload, "hex"), { credit, signal }), used));
+  stream({ peer, payload, credit, used = -1, program, extension = find(program).extension }) {
+    const ask = (signal) => find(program).program.stream(peer, extension, Buffer.from(payload, "hex"), { credit, signal });
+    begin(async (signal) => readStream(ask(signal), used));
   },
 
   give_up: () => asking.giveUp.abort(),
@@ -208,15 +272,16 @@ serve({
     return asking.result;
   },
 
-  send_reliably({ peer, payload, payloads = [payload] }) {
-    for (const one of payloads) session.sendReliably(peer, APPLICATION, Buffer.from(one, "hex"));
+  send_reliably({ peer, payload, payloads = [payload], program, extension = find(program).extension }) {
+    for (const one of payloads) find(program).program.sendReliably(peer, extension, Buffer.from(one, "hex"));
   },
 
   /** How many messages on the disk are not settled. */
-  unsettled: () => disk.under("out/").filter(([name]) => name.split("/").length === 4).length,
+  unsettled: ({ program }) =>
+    find(program).disk.under("out/").filter(([name]) => name.split("/").length === 4).length,
 
   /** The notes that were taken. */
-  notes: () => disk.under("note/").map(([, payload]) => payload),
+  notes: ({ program }) => find(program).disk.under("note/").map(([, payload]) => payload),
 
   /** From now on lose one share of the frames of reliable delivery, both ways, and double another; gives counts. */
   disturb({ lost = 0, twice = 0 }) {
@@ -226,10 +291,10 @@ serve({
 
   /** For connections made from now on; what is not given is as at first. */
   limit(limits) {
-    session.limits = { ...LIMITS, ...limits };
+    for (const { program } of running.values()) program.limits = { ...LIMITS, ...limits };
   },
 
-  die: (how) => disk.die(how),
+  die: ({ program, ...how }) => find(program).disk.die(how),
 
   /** What each payload of type 49373 is: the frame and how it is written, or why it is none. */
   decode: ({ payloads }) => payloads.map(decoded),
