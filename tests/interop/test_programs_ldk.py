@@ -1,0 +1,292 @@
+"""Several programs on one JavaScript peer (LDK), each in a session of its own with an application of ours.
+
+The programs run the application of the vectors: "main" as the extension `vectors`, "second" as `second`, with types
+that are so much higher.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+
+import pytest
+
+from oddwire import ConnectionClosed, Extension, Message, message
+
+from .test_session_ldk import DEADLINE, Both, body, kept_by_us
+
+pytestmark = pytest.mark.interop
+
+OFFSET = 0x100
+
+
+@message(0x8DA1, codec="raw")
+class Ask(Message):
+    data: bytes
+
+
+@message(0x8DA3, codec="raw")
+class Answer(Message):
+    data: bytes
+
+
+@message(0x8DAD, codec="raw")
+class Hang(Message):
+    data: bytes
+
+
+@message(0x8DAF, codec="raw")
+class Note(Message):
+    data: bytes
+
+
+def second_extension():
+    """What the second program speaks, on our side; its store keeps the notes it takes."""
+    extension = Extension("second", version="1.0")
+
+    @extension.on(Ask)
+    async def answer(context, message: Ask) -> Answer:
+        return Answer(data=message.data)
+
+    @extension.on(Note, reliable=True)
+    async def take(context, message: Note) -> None:
+        await context.store.execute("INSERT INTO second_notes (data) VALUES (?)", (message.data,))
+
+    return extension
+
+
+class Several(Both):
+    """The JavaScript peer with its programs, and an application of ours."""
+
+    disks = None  # where the programs' disks are
+
+    async def start_second(self, program="second", *, disk="second", extension="second"):
+        path = str(self.disks / disk)
+        return await self.ldk.command("start_program", program=program, disk=path, extension=extension, offset=OFFSET)
+
+    async def end_second(self, program="second", *, leaving):
+        await self.ldk.command("end_program", program=program, leaving=leaving)
+
+    async def start_ldk(self):
+        await super().start_ldk()
+        await self.start_second()
+
+    async def ask_second(self, data):
+        return (await self.peer.request(Ask(data=data), Answer, timeout=DEADLINE)).data
+
+    async def until(self, spoken):
+        """Wait until we know that somebody there speaks the extension `second`, or that nobody does."""
+        async with asyncio.timeout(DEADLINE):
+            while self.peer.supports("second") != spoken:
+                await asyncio.sleep(0.01)
+
+    async def noted(self, program="second"):
+        """The notes that a program of the JavaScript peer has taken."""
+        return [bytes.fromhex(note)[2:] for note in await self.ldk.command("notes", program=program)]
+
+    async def noted_by_us(self):
+        rows = await self.app.store("second").execute("SELECT data FROM second_notes ORDER BY number")
+        return [data for (data,) in rows]
+
+    async def send_second(self, *bodies):
+        return [await self.peer.send(Note(data=data), reliable=True) for data in bodies]
+
+    async def have_sent(self, *bodies, program="second"):
+        payloads = ["8daf" + data.hex() for data in bodies]
+        await self.ldk.command("send_reliably", program=program, peer=self.us, payloads=payloads)
+
+
+@pytest.fixture
+def start_several(start_ldk_session, make_vector_application, peers, tmp_path):
+    """Start two programs and our side, which keeps the notes it takes, and connect them."""
+
+    async def keep(context, data):
+        await context.store.execute("INSERT INTO vectors_notes (data) VALUES (?)", (data,))
+
+    async def start():
+        vectors = make_vector_application(keep)
+        vectors.extensions = (*vectors.extensions, second_extension())
+        several = Several(start_ldk_session, await start_ldk_session(), vectors, tmp_path / "ours.sqlite")
+        several.disks = tmp_path
+        await several.start_second()
+        await several.start()
+        peers.push_async_callback(lambda: several.app.aclose())
+        for name in ("vectors", "second"):
+            await several.app.store(name).execute(f"CREATE TABLE {name}_notes (number INTEGER PRIMARY KEY, data BLOB)")
+        await several.connect()
+        await several.until(spoken=True)
+        return several
+
+    return start
+
+
+async def test_each_program_is_asked_for_what_it_speaks(start_several):
+    several = await start_several()
+    vectors = several.vectors
+    assert several.peer.extensions == {"vectors": ("1.0",), "second": ("1.0",)}
+
+    async def ask_main(data):
+        return (await several.peer.request(vectors.Ask(data=data), vectors.Answer, timeout=DEADLINE)).data
+
+    numbers = [body(number) for number in range(50)]
+    large = body(7, 300_000)
+    bodies = [*numbers, large]
+    asked = await asyncio.gather(*map(ask_main, bodies), *map(several.ask_second, bodies))
+    assert asked == [*bodies, *bodies]
+    asked = await asyncio.gather(
+        several.ldk.command("requests", peer=several.us, payloads=["8ca1" + data.hex() for data in numbers[:16]]),
+        several.ldk.command(
+            "requests", program="second", peer=several.us, payloads=["8da1" + data.hex() for data in numbers[:16]]
+        ),
+    )
+    assert asked == [[kind + data.hex() for data in numbers[:16]] for kind in ("8ca3", "8da3")]
+
+
+async def test_what_one_program_does_ends_nothing_of_the_others(start_several):
+    """One program dies and starts again, then leaves: what is under way with the other one goes on."""
+    several = await start_several()
+    vectors, ldk = several.vectors, several.ldk
+
+    async def hang():
+        first = asyncio.create_task(several.peer.request(vectors.Hang(data=b"main"), vectors.Answer, timeout=DEADLINE))
+        await ldk.event("handled", payload="8cad" + b"main".hex())
+        return first
+
+    async def hang_second():
+        asking = asyncio.create_task(several.peer.request(Hang(data=b"second"), Answer, timeout=DEADLINE))
+        await ldk.event("handled", payload="8dad" + b"second".hex(), program="second")
+        return asking
+
+    main, second = await hang(), await hang_second()
+    await ldk.command("request", peer=several.us, payload="8cad61")
+    await vectors.happened("handled", b"\x8c\xada")
+
+    before = (await ldk.command("programs"))["second"]
+    await several.end_second(leaving=False)  # nobody notices
+    after = await several.start_second()
+    assert {name for name in after if after[name] != before[name]} == {"instance"}
+    with pytest.raises(ConnectionClosed):
+        await second
+    assert await several.ask_second(b"again") == b"again"
+    second = await hang_second()
+    await several.end_second(leaving=True)
+    with pytest.raises(ConnectionClosed):
+        await second
+    await several.until(spoken=False)
+
+    assert not main.done()
+    assert several.peer.extensions == {"vectors": ("1.0",)}
+    main.cancel()
+    await ldk.event("cancelled", payload="8cad" + b"main".hex())
+    await ldk.command("give_up")
+    await vectors.happened("cancelled", b"\x8c\xada")
+
+
+async def test_reliable_messages_take_effect_once_whichever_program_starts_again(start_several):
+    """Frames are lost and doubled, connections break, programs and our side start again, nobody is told of it."""
+    several = await start_several()
+    vectors = several.vectors
+    await several.ldk.command("disturb", lost=0.1, twice=0.1)
+    count, rounds = 150, 10
+    expected = [body(number) for number in range(count)]
+    for turn in range(rounds):
+        for data in expected[turn * count // rounds : (turn + 1) * count // rounds]:
+            await several.peer.send(vectors.Note(data=data), reliable=True)
+            await several.send_second(data)
+            await several.ldk.command("send_reliably", peer=several.us, payload="8caf" + data.hex())
+            await several.have_sent(data)
+        match turn % 4:
+            case 0 | 2:
+                await several.end_second(leaving=turn % 4 == 0)
+                await several.start_second()
+            case 1:
+                await several.reconnect()
+            case 3:
+                await several.restart()
+    counts = await several.ldk.command("disturb")
+    assert min(counts.values()) > 50
+    await several.reconnect()
+    receipts = [await several.peer.send(vectors.Note(data=b"last"), reliable=True), *await several.send_second(b"last")]
+    await several.have_sent(b"last")
+    await several.ldk.command("send_reliably", peer=several.us, payload="8caf" + b"last".hex())
+    await asyncio.gather(*(receipt.delivered() for receipt in receipts))
+    await several.ldk.event("delivered", payload="8caf" + b"last".hex())
+    await several.ldk.event("delivered", payload="8daf" + b"last".hex(), program="second")
+    kept = [await several.noted("main"), await several.noted(), await kept_by_us(several), await several.noted_by_us()]
+    assert kept == [[*expected, b"last"]] * 4
+
+
+@pytest.mark.parametrize("when", ["before", "midst", "after"])
+async def test_a_kill_around_any_write_of_a_second_program_loses_and_doubles_nothing(start_several, when):
+    """All programs die when one does so before, in the midst of or after what it writes."""
+    several = await start_several()
+
+    async def again():
+        await several.ldk.killed()
+        await several.start_ldk()
+
+    await several.ldk.command("die", program="second", count=2, when=when)
+    receipts = await several.send_second(*map(body, range(3)))
+    main = await several.peer.send(several.vectors.Note(data=b"main"), reliable=True)
+    await again()
+    assert await several.noted() == [body(number) for number in range(2 if when == "after" else 1)]
+    await several.connect()
+    await asyncio.gather(main.delivered(), *(receipt.delivered() for receipt in receipts))
+    assert await several.noted() == [body(number) for number in range(3)]
+    assert await several.noted("main") == [b"main"]
+
+    await several.ldk.command("die", program="second", count=1, when=when)
+    with pytest.raises(several.ldk.Ended):
+        await several.have_sent(b"accepted")
+    await again()
+    await several.have_sent(b"sent")
+    for count in (1, 2):  # whom it goes to; and that it was settled
+        if await several.ldk.command("unsettled", program="second") == 0:
+            break
+        await several.ldk.command("die", program="second", count=count, when=when)
+        await several.connect()
+        await again()
+    await several.connect()
+    await several.have_sent(b"last")
+    await several.ldk.event("delivered", payload="8daf" + b"last".hex(), program="second")
+    accepted = [b"accepted"] if when == "after" else []
+    assert await several.noted_by_us() == [*accepted, b"sent", b"last"]
+
+
+async def test_a_store_is_found_again_behind_another_program(start_several):
+    """The store moves to a program of another name: what waits goes there, and nothing is handled twice."""
+    several = await start_several()
+    await several.ldk.command("disturb", lost=0.3)  # some was handled and not acknowledged
+    receipts = await several.send_second(*map(body, range(20)))
+    await several.have_sent(*map(body, range(20)))
+    await several.end_second(leaving=True)
+    receipts += await several.send_second(*map(body, range(20, 40)))
+    await several.ldk.command("disturb")
+    moved = await several.start_second("moved")
+    assert moved["program"] != str((await several.ldk.command("programs"))["main"]["program"])
+    receipts += await several.send_second(*map(body, range(40, 60)))
+    await several.have_sent(*map(body, range(20, 40)), program="moved")
+    await asyncio.gather(*(receipt.delivered() for receipt in receipts))
+    await several.ldk.event("delivered", payload="8daf" + body(39).hex(), program="moved")
+    assert await several.noted("moved") == [body(number) for number in range(60)]
+    assert await several.noted_by_us() == [body(number) for number in range(40)]
+
+
+async def test_a_copied_store_becomes_another_one(start_several):
+    """Both programs send what waited in it, each in lanes of its own; neither stands in the other's way."""
+    several = await start_several()
+    await several.ldk.disconnect(several.us)
+    await several.ldk.event("disconnected", peer=several.us)
+    waiting = [body(number) for number in range(5)]
+    await several.have_sent(*waiting)
+    shutil.copy(several.disks / "second", several.disks / "copy")
+    copy = await several.start_second("copy", disk="copy")
+    await several.ldk.event("warning", program="copy")
+    programs = await several.ldk.command("programs")
+    assert not set(copy["stores"]) & set(programs["second"]["stores"])
+    await several.have_sent(b"of the copy", program="copy")
+    await several.have_sent(b"of the first")
+    await several.connect()
+    for data, program in [(b"of the copy", "copy"), (b"of the first", "second")]:
+        await several.ldk.event("delivered", payload="8daf" + data.hex(), program=program)
+    assert sorted(await several.noted_by_us()) == sorted([*waiting, *waiting, b"of the copy", b"of the first"])
