@@ -12,12 +12,122 @@ import shutil
 import pytest
 
 from oddwire import ConnectionClosed, Extension, Message, message
+from oddwire.testing.conversations import play
 
-from .test_session_ldk import DEADLINE, Both, body, kept_by_us
+from .test_session_ldk import DEADLINE, VECTORS, Both, LdkStage, body, kept_by_us
 
 pytestmark = pytest.mark.interop
 
 OFFSET = 0x100
+
+
+# With a peer that says what the test wants, of several programs -----------------------------------------
+
+
+def hello(instance, flags=1):
+    """A program of the peer says hello; its number is 2000 more than its instance, its store's 6000 more."""
+    spoken = [{"name": "vectors", "versions": ["1.0"], "types": []}]
+    fields = {"flags": flags, "lowest": 1, "highest": 1, "program": str(2000 + instance), "extensions": spoken}
+    return {"peer": {"kind": "hello", "from": instance, **fields, "stores": [str(6000 + instance)]}}
+
+
+def greeting(to, flags=0):
+    known = dict.fromkeys(["lowest", "highest", "extensions", "assembles", "requests", "stores"], "*")
+    return {"you": {"kind": "hello", "to": to, "flags": flags, "program": "$program", **known}}
+
+
+def asked(instance, number):
+    """A program of the peer asks, and is answered."""
+    return [
+        {"peer": {"kind": "request", "from": instance, "id": str(number), "credit": 0, "content": "8ca170"}},
+        {"you": {"kind": "reply", "to": instance, "id": str(number), "flags": 0, "content": "8ca370"}},
+    ]
+
+
+def sent(instance, base, sequence, payload):
+    """A reliable message comes to a program of the peer, which acknowledges it."""
+    lane = {"lane": "$lane", "epoch": "$epoch"}
+    ack = {"kind": "ack", "from": instance, "scope": 3, "flags": 0, "id": "$lane", "epoch": "$epoch", "failures": []}
+    return [
+        {"you": {"kind": "data", "to": instance, **lane, "base": base, "sequence": sequence, "content": payload}},
+        {"peer": {**ack, "value": sequence}},
+        {"delivered": payload},
+    ]
+
+
+CONVERSATIONS = [
+    {
+        "name": "a reliable message goes to another program when the one it knows stays away",
+        "limits": {"successor_seconds": 0.2},
+        "last": 1002,
+        "steps": [
+            {"do": "send reliably", "payload": "8caf0001"},
+            *sent(1001, "1", "1", "8caf0001"),
+            hello(1001, flags=2),
+            hello(1002),
+            greeting(1002),
+            {"do": "send reliably", "payload": "8caf0002"},
+            *asked(1002, 1),
+            *sent(1002, "2", "2", "8caf0002"),
+            # That is the one it knows from now on
+            hello(1001),
+            greeting(1001),
+            {"do": "send reliably", "payload": "8caf0003"},
+            *sent(1002, "3", "3", "8caf0003"),
+        ],
+    },
+    {
+        "name": "a reliable message that gets too old is given up, and the base passes it",
+        "limits": {"message_seconds": 0.2},
+        "steps": [
+            {"do": "send reliably", "payload": "8caf0001"},
+            {"you": {"kind": "data", "lane": "$lane", "epoch": "$epoch", "base": "1", "sequence": "1", "content": "*"}},
+            {"failed": "8caf0001", "code": 10, "text": "*"},
+            {"do": "send reliably", "payload": "8caf0002"},
+            *sent(1001, "2", "2", "8caf0002"),
+        ],
+    },
+    {
+        "name": "of more programs than there is room for, the one that was silent for longest has to say hello again",
+        "limits": {"sessions": 2},
+        "steps": [
+            hello(1002),
+            greeting(1002),
+            *asked(1001, 1),
+            hello(1003),
+            greeting(1003),
+            *asked(1003, 1),
+            *asked(1001, 2),
+            {"peer": {"kind": "request", "from": 1002, "id": "1", "credit": 0, "content": "8cad01"}},
+            greeting(1002, flags=1),
+            hello(1002, flags=0),
+            *asked(1002, 2),
+            # None has been silent while it waits for something
+            {"peer": {"kind": "request", "from": 1002, "id": "3", "credit": 0, "content": "8cad02"}},
+            {"handled": "8cad02"},
+            *asked(1001, 3),
+            hello(1004),
+            greeting(1004),
+            *asked(1004, 1),
+            {"peer": {"kind": "cancel", "from": 1002, "scope": 1, "id": "3"}},
+            {"cancelled": "8cad02"},
+            hello(1001),
+            greeting(1001),
+        ],
+    },
+]
+
+
+@pytest.mark.parametrize("talk", CONVERSATIONS, ids=lambda talk: talk["name"])
+async def test_a_conversation_with_several_programs(talk, start_ldk_session, start_ours):
+    ldk = await start_ldk_session()
+    await ldk.listen()
+    await ldk.command("limit", **talk["limits"])
+    transport, sink = await start_ours()
+    await play(talk, VECTORS["preamble"], VECTORS["closing"], LdkStage(ldk, transport, sink))
+
+
+# With an application of ours --------------------------------------------------------------------------
 
 
 @message(0x8DA1, codec="raw")

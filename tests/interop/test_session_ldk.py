@@ -14,10 +14,8 @@ from pathlib import Path
 import pytest
 
 from oddwire import Application, RemoteFailure
-from oddwire.errors import MalformedMessage, UnknownRequiredRecord
 from oddwire.proto import NodeId, PrivateKey
-from oddwire.session.frames import UnknownFrame, decode, encode, subject
-from oddwire.testing.conversations import Stage, expand, frame_to_json, play
+from oddwire.testing.conversations import Stage, expand, judge, payload_from_json, play
 from oddwire.transports.bolt8 import Bolt8Transport
 
 pytestmark = pytest.mark.interop
@@ -120,15 +118,8 @@ def changed(dice, payload):
 
 def read_by_us(payload):
     """What `decode` of the JavaScript peer gives, by ours."""
-    try:
-        frame = decode(payload)
-    except MalformedMessage as error:
-        reason = "not understood" if isinstance(error, UnknownRequiredRecord) else "malformed"
-        about = subject(payload)
-        return {"reason": reason} | ({"subject": {"scope": int(about[0]), "id": str(about[1])}} if about else {})
-    if isinstance(frame, UnknownFrame):
-        return {"reason": "unknown"}
-    return {"frame": frame_to_json(frame), "bytes": encode(frame).hex()}
+    found = judge(payload)
+    return found | ({"bytes": payload_from_json(found["frame"]).hex()} if "frame" in found else {})
 
 
 async def test_javascript_and_python_agree_on_whatever_comes(start_ldk_session):

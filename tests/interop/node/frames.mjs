@@ -109,8 +109,8 @@ export function addresses(payload) {
 
 /** Read a payload of type 49373: a frame, or null for one that is to be ignored. Throws FrameError. */
 export function decode(payload) {
-  const { kind } = addresses(payload) ?? {};
-  if (kind === undefined) return null;
+  const { to, kind } = addresses(payload) ?? {};
+  if (kind === undefined || (to === 0 && kind !== "hello")) return null;
   const header = [...ADDRESSES, ...HEADERS[kind]];
   let at = 3;
   if (payload.length < at + header.reduce((sum, [, size]) => sum + size, 0) + 4) throw malformed("header cut off");

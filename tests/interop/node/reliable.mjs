@@ -92,15 +92,17 @@ export class OutgoingLane {
 
   /** The sessions with the node are others than before. */
   reconsider() {
-    if (!this.owner.ended) this.#pump();
+    this.#pump();
   }
 
+  /** The program has ended. */
   end() {
     clearTimeout(this.timer);
     clearTimeout(this.missing.timer);
   }
 
   async #pump() {
+    if (this.owner.ended) return;
     this.#giveUpOld();
     this.#choose();
     this.#wait();
@@ -141,13 +143,15 @@ export class OutgoingLane {
 
   /** Be patient until acks should have come. */
   #wait() {
-    if (!this.waiting) return this.#waitAnew();
-    this.timer ??= setTimeout(() => {
-      this.timer = null;
-      this.patience = Math.min(2 * this.patience, PATIENCE[1]);
-      this.restart();
-    }, this.patience).unref();
-    return undefined;
+    if (this.owner.ended) return;
+    if (!this.waiting) this.#waitAnew();
+    else this.timer ??= setTimeout(() => this.#outOfPatience(), this.patience).unref();
+  }
+
+  #outOfPatience() {
+    this.timer = null;
+    this.patience = Math.min(2 * this.patience, PATIENCE[1]);
+    this.restart();
   }
 
   /** Something has happened: be patient from now on. */

@@ -113,11 +113,6 @@ export class Program {
     return this.#address(node, extension, typeOf(payload)).askStream(payload, credit, signal);
   }
 
-  /** Send a plain message that may be too long for one payload. */
-  sendInFragments(node, extension, payload) {
-    return this.#address(node, extension, typeOf(payload)).transmitPayload(payload);
-  }
-
   /** Accept a message: it is on disk when this returns, and `settled` tells the rest. The node may be away. */
   sendReliably(node, extension, payload) {
     this.#outgoingLane(node, extension).add(payload);
@@ -398,11 +393,8 @@ class Session {
    * Send a frame, in fragments if need be; resolves when all of it is queued or its transfer was stopped.
    * `failed(error)` is called if the peer refuses the transfer.
    */
-  transmit(frame, failed) {
-    return this.transmitPayload(this.#encoded(frame), failed);
-  }
-
-  async transmitPayload(payload, failed = () => {}) {
+  async transmit(frame, failed) {
+    const payload = this.#encoded(frame);
     if (payload.length <= LONGEST_PAYLOAD) {
       this.owner.send(this.node, payload);
       return;

@@ -3,7 +3,7 @@
 // It begins with one program, "main". Each runs the application of tests/vectors/session.json, as an extension of a name
 // of its own perhaps, and keeps the notes it takes. Commands and events have the `program` they are about, if it is
 // another than "main".
-// Commands: listen connect disconnect start_program end_program programs request requests stream give_up result send
+// Commands: listen connect disconnect start_program end_program programs request requests stream give_up result
 // send_reliably unsettled notes disturb die limit decode encode compare in_common quit. Events: ready connected
 // disconnected handled cancelled delivered failed warning.
 
@@ -219,7 +219,7 @@ function decoded(payload) {
   const bytes = Buffer.from(payload, "hex");
   try {
     const frame = decode(bytes);
-    return frame === null ? { reason: "unknown" } : { frame: toJson(frame), bytes: hex(encode(frame)) };
+    return frame === null ? { reason: "ignored" } : { frame: toJson(frame), bytes: hex(encode(frame)) };
   } catch (error) {
     if (!(error instanceof FrameError)) throw error;
     const about = subject(bytes);
