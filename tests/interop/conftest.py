@@ -18,6 +18,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -349,13 +350,16 @@ def start_ldk(node: list[str], peers: contextlib.AsyncExitStack) -> Callable[...
 @pytest.fixture
 def start_ldk_session(
     node: list[str], peers: contextlib.AsyncExitStack, tmp_path: Path
-) -> Callable[[], Awaitable[LdkPeer]]:
-    """Start an LDK node that speaks the session protocol, or the same one again: ``await start_ldk_session()``."""
-    seed = os.urandom(32).hex()
+) -> Callable[..., Awaitable[LdkPeer]]:
+    """Start an LDK node that speaks the session protocol, or the same one again: ``await start_ldk_session()``.
 
-    async def start() -> LdkPeer:
+    With a ``name`` it is another node.
+    """
+    seeds = defaultdict[str, str](lambda: os.urandom(32).hex())
+
+    async def start(name: str = "ldk") -> LdkPeer:
         script = str(NODE_FOLDER / "session_peer.mjs")
-        return await kept(peers, LdkPeer.start(*node, script, seed=seed, disk=str(tmp_path / "ldk_disk")))
+        return await kept(peers, LdkPeer.start(*node, script, seed=seeds[name], disk=str(tmp_path / f"{name}_disk")))
 
     return start
 

@@ -7,6 +7,7 @@ that are so much higher.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import shutil
 
 import pytest
@@ -125,6 +126,76 @@ async def test_a_conversation_with_several_programs(talk, start_ldk_session, sta
     await ldk.command("limit", **talk["limits"])
     transport, sink = await start_ours()
     await play(talk, VECTORS["preamble"], VECTORS["closing"], LdkStage(ldk, transport, sink))
+
+
+# Two programs behind each of two nodes ------------------------------------------------------------------
+
+
+async def test_programs_behind_both_nodes_find_their_counterparts(start_ldk_session, tmp_path):
+    """On one connection, which breaks; frames are lost and doubled, programs and a whole node die and start again."""
+    programs = {"main": 0x8CAF, "second": 0x8DAF}
+    nodes = {}
+
+    async def start_second(name):
+        disk = str(tmp_path / f"{name}_second")
+        await nodes[name].command("start_program", program="second", disk=disk, extension="second", offset=OFFSET)
+
+    async def start(name):
+        nodes[name] = await start_ldk_session(name)
+        await start_second(name)
+
+    async def connect():
+        await nodes["b"].listen()
+        await nodes["a"].connect(nodes["b"].uri)
+        await nodes["a"].event("connected")
+        await nodes["b"].event("connected")
+
+    async def disturb(**shares):
+        return [await node.command("disturb", **shares) for node in nodes.values()]
+
+    async def send(*bodies):
+        for name, program in itertools.product(nodes, programs):
+            payloads = [f"{programs[program]:04x}" + data.hex() for data in bodies]
+            other = nodes["b" if name == "a" else "a"].node_id
+            await nodes[name].command("send_reliably", program=program, peer=other, payloads=payloads)
+
+    await start("a")
+    await start("b")
+    await connect()
+    await disturb(lost=0.1, twice=0.1)
+    count, rounds = 80, 8
+    expected = [body(number) for number in range(count)]
+    for turn in range(rounds):
+        await send(*expected[turn * count // rounds : (turn + 1) * count // rounds])
+        match turn % 4:
+            case 0 | 2:
+                name = "ab"[turn // 4]
+                await nodes[name].command("end_program", program="second", leaving=turn % 4 == 0)
+                await start_second(name)
+            case 1:
+                await nodes["a"].disconnect(nodes["b"].node_id)
+                for node in nodes.values():
+                    await node.event("disconnected")
+                await connect()
+            case 3:
+                await nodes["b"].kill()
+                await nodes["a"].event("disconnected")
+                await start("b")
+                await connect()
+                await disturb(lost=0.1, twice=0.1)
+    counts, _ = await disturb()
+    assert min(counts.values()) > 10  # of a, which was never killed
+    await nodes["a"].disconnect(nodes["b"].node_id)
+    for node in nodes.values():
+        await node.event("disconnected")
+    await connect()
+    await send(b"last")
+    for name, program in itertools.product(nodes, programs):
+        of = {"program": program} if program == "second" else {}
+        await nodes[name].event("delivered", payload=f"{programs[program]:04x}" + b"last".hex(), **of)
+    for name, program in itertools.product(nodes, programs):
+        notes = await nodes[name].command("notes", program=program)
+        assert [bytes.fromhex(note)[2:] for note in notes] == [*expected, b"last"]
 
 
 # With an application of ours --------------------------------------------------------------------------
