@@ -83,8 +83,7 @@ class LargeSends:
             )
         if self._turns or not self._has_room(total):
             await self._turns.wait(link.session.loop, total)
-            if link.closed:  # the peer may have come back: its transfers are none of ours
-                raise ConnectionClosed(f"{link.node_id} went before the message was sent")
+            link.check()  # the peer may have come back: its transfers are none of ours
         self._flying += total
         self._count += 1
         self._turns.next()

@@ -121,7 +121,7 @@ class Link:
     def calls(self) -> Calls:
         """What we ask of the program. Raises `ConnectionClosed` once the session has ended."""
         if self._calls is None:
-            self._check()
+            self.check()
             self._calls = Calls(self, self._handles)
         return self._calls
 
@@ -129,11 +129,12 @@ class Link:
     def large(self) -> LargeSends:
         """What goes to the program in fragments. Raises `ConnectionClosed` once the session has ended."""
         if self._large is None:
-            self._check()
+            self.check()
             self._large = LargeSends(self, self._assembles)
         return self._large
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Raise `ConnectionClosed` if the session has ended."""
         if self.closed:
             raise ConnectionClosed(self._reason)
 

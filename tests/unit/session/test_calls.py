@@ -70,14 +70,15 @@ async def test_what_can_be_sent_at_once_does_not_wait_but_for_its_turn(stage: An
             self.sent.append((peer, payload))
             return True
 
-    link = await stage().meet()
+    stage = stage()
+    link = await stage.meet()
     link.session.transport = quick = Quick()
     tasks = [asyncio.create_task(link.calls.ask(b"\x8c\x01", None)) for _ in range(3)]
     await asyncio.sleep(0)
     numbers = [frame.id for frame in map(decode, (payload for _, payload in quick.sent)) if isinstance(frame, Request)]
     assert len(numbers) == 3
     for number in numbers:
-        link.receive(encode(Reply(number, 0, b"\x8c\x03")))
+        stage.say(Reply(number, 0, b"\x8c\x03"))
     assert await asyncio.gather(*tasks) == [b"\x8c\x03"] * 3
     link.session.close()
 
@@ -127,7 +128,7 @@ async def test_each_answer_lets_the_next_one_go(stage: Any) -> None:
         assert len(requests(stage)) == min(5, answered + 2)
         number = requests(stage)[answered].id
         frame = Reply(number, 0, b"\x8c\x03") if answered % 2 else Failure(Scope.REQUEST, number, Code.REFUSED, "no")
-        link.receive(encode(frame))
+        stage.say(frame)
     done = await asyncio.gather(*tasks, return_exceptions=True)
     assert [type(result) for result in done] == [RemoteFailure, bytes, RemoteFailure, bytes, RemoteFailure]
     stage.session.close()
@@ -165,7 +166,7 @@ async def test_a_failure_without_a_text_says_what_its_code_means(stage: Any) -> 
     for code, text in ((Code.INTERNAL, "the peer's handler failed"), (4711, "the peer failed")):
         task = asyncio.create_task(link.calls.ask(b"\x8c\x01", None))
         await stage.idle()
-        link.receive(encode(Failure(Scope.REQUEST, requests(stage)[-1].id, code, "")))
+        stage.say(Failure(Scope.REQUEST, requests(stage)[-1].id, code, ""))
         with pytest.raises(RemoteFailure, match=text) as caught:
             await task
         assert caught.value.code == code

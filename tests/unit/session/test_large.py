@@ -9,7 +9,7 @@ import pytest
 
 from oddwire import Application, Context, Extension, Message, message
 from oddwire.errors import ConnectionClosed, NotSupported, PeerNotConnected, QuotaExceeded, RemoteFailure
-from oddwire.session.frames import Cancel, Code, Failure, Fragment, Hello, HelloFlag, Scope, decode, encode
+from oddwire.session.frames import Cancel, Code, Failure, Fragment, Hello, HelloFlag, Scope, Spoken, decode, encode
 from oddwire.testing.sinks import RecordingSink
 from oddwire.transports.base import Manifest, NodeId
 from oddwire.transports.memory import MemoryNetwork
@@ -26,7 +26,7 @@ async def test_pieces_are_as_large_as_can_be(stage: Any) -> None:
     link = await stage.meet(assembles=1 << 20)
     payload = bytes(range(256)) * 1000
     await link.large.send(payload)
-    assert [len(sent) for _, sent in stage.transport.sent] == [65535, 65535, 65535, len(payload) - 3 * 65506 + 29]
+    assert [len(sent) for _, sent in stage.transport.sent] == [65535, 65535, 65535, len(payload) - 3 * 65498 + 37]
     assert b"".join(bytes(frame.content) for frame in stage.sent()) == payload
     stage.session.close()
 
@@ -36,7 +36,7 @@ async def test_what_the_peer_does_not_take_is_not_begun(stage: Any) -> None:
     link = await stage.meet()
     with pytest.raises(NotSupported, match="takes no message of more than 65535 bytes"):
         await link.send(bytes(70_000))
-    link.receive(encode(Hello(0, 1, 1, instance=1, assembles=80_000)))
+    stage.say(Hello(0, 1, 1, program=10, assembles=80_000))
     with pytest.raises(QuotaExceeded) as caught:
         await link.send(bytes(80_001))
     assert caught.value.limit == "assembles"
@@ -104,7 +104,7 @@ async def test_a_refusal_ends_it_and_one_that_comes_late_is_told_too(stage: Any)
     task = asyncio.create_task(link.large.send(bytes(200_000), failed=told.append))
     await stage.idle()
     refusal = Failure(Scope.TRANSFER, 0, Code.QUOTA, "no room")
-    link.receive(encode(refusal))
+    stage.say(refusal)
     stage.transport.stuck.set()
     with pytest.raises(RemoteFailure, match="no room"):
         await task
@@ -112,8 +112,8 @@ async def test_a_refusal_ends_it_and_one_that_comes_late_is_told_too(stage: Any)
     assert len(pieces(stage)) == 1
     await link.large.send(bytes(200_000), failed=told.append)
     late = refusal._replace(id=1)
-    link.receive(encode(late))
-    link.receive(encode(late))
+    stage.say(late)
+    stage.say(late)
     assert told == [refusal, late]
     stage.session.close()
 
@@ -149,17 +149,17 @@ async def test_a_peer_that_restarts_gets_nothing_more_of_what_was_on_its_way() -
     network, sink = MemoryNetwork(), RecordingSink()
     other = network.transport()
     await other.open(Manifest(), sink)
-    hello = Hello(HelloFlag.ANSWER, 1, 1, 1, (), 1 << 24)
+    hello = Hello(HelloFlag.ANSWER, 1, 1, 1, (Spoken("large", ("1.0",), (0x8CB5,)),), 1 << 24)
     async with Application(extension, transport=network.transport()) as app:
         await other.connect(app.uris[0])
-        await other.send(app.node_id, encode(hello))
+        await other.send(app.node_id, encode(hello, 1))
         peer = app.peer(other.node_id)
         assert await peer.introduced()
         other.pause(app.node_id)  # the queue between them takes far less than what follows
         sends = [asyncio.create_task(peer.send(Large(data=bytes(5_000_000)))) for _ in range(2)]
         await asyncio.sleep(0)
         assert not any(send.done() for send in sends)
-        await other.send(app.node_id, encode(hello._replace(instance=2)))
+        await other.send(app.node_id, encode(hello, 2))
         other.resume(app.node_id)
         for send in sends:
             with pytest.raises(ConnectionClosed, match="restarted"):

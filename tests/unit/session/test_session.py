@@ -38,7 +38,7 @@ async def test_greets_whoever_connects_and_answers_who_wants_an_answer(stage: An
 
 
 async def test_who_says_no_hello_is_known_after_a_wait_and_may_still_come(stage: Any) -> None:
-    stage = stage(hello_wait=0.01)
+    stage = stage(hello_wait=0.2)
     link = await stage.connect()
     assert not link.settled
     assert not await link.meet()
@@ -85,10 +85,10 @@ async def test_one_timer_wakes_every_link_when_it_is_due(stage: Any) -> None:
 
 
 async def test_a_link_that_has_closed_is_not_woken(stage: Any) -> None:
-    stage = stage(hello_wait=0.01)
+    stage = stage(hello_wait=0.2)
     await stage.connect()
     stage.session.peer_disconnected(ALICE, "gone")
-    await asyncio.sleep(0.03)
+    await asyncio.sleep(0.3)
     assert stage.host.ticks == []
     stage.session.close()
 
@@ -120,10 +120,10 @@ async def test_what_waits_in_the_timer_is_bounded_whatever_peers_wait_for(stage:
 
 
 async def test_closed_it_leaves_no_timer(stage: Any) -> None:
-    stage = stage(hello_wait=0.01)
+    stage = stage(hello_wait=0.2)
     await stage.connect()
     stage.session.close()
-    await asyncio.sleep(0.03)
+    await asyncio.sleep(0.3)
     assert stage.host.ticks == []
     stage.session.close()
 
