@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from oddwire.errors import ConnectionClosed, QuotaExceeded, RemoteFailure, ReplyTimeout, ValueOutOfRange
-from oddwire.session.frames import Cancel, Code, Failure, Reply, Request, Scope, decode, encode
+from oddwire.session.frames import Cancel, Code, Failure, Reply, Request, Scope, decode
 from oddwire.session.limits import Limits
 from oddwire.testing import ScriptedTransport
 from oddwire.transports.base import NodeId
