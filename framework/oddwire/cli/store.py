@@ -77,7 +77,7 @@ def _move(
             tables = _many(len(moved.tables), "table")
             printer.remark(
                 f"moved {_named(moved.extensions)}: {_many(moved.values, 'value')}, {tables}, "
-                f"{_many(moved.messages, 'message')} that wait in {_many(moved.lanes, 'lane')}; and "
+                f"{_many(moved.messages, 'message')} waiting in {_many(moved.lanes, 'lane')}; and "
                 f"{_many(moved.records, 'record')} of what was handled"
             )
             if moved.renumbered:
@@ -157,7 +157,7 @@ def _described(found: Mapping[str, Any]) -> Iterator[str]:
         parts = [f"{_many(held['values'], 'value')} ({held['value_bytes']} bytes)"] if held["values"] else []
         parts += [f"table {table} ({_many(rows, 'row')})" for table, rows in held["tables"].items()]
         if held["messages"]:
-            parts.append(f"{_many(held['messages'], 'message')} that wait ({held['message_bytes']} bytes)")
+            parts.append(f"{_many(held['messages'], 'message')} waiting ({held['message_bytes']} bytes)")
         yield f"{name or 'an extension that is not known'}: {', '.join(parts)}"
     for table in found["tables"]:
         yield f"table {table}, which may be of several extensions, or of one that has nothing else here"

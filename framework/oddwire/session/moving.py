@@ -41,8 +41,8 @@ logger = get_logger("oddwire.session")
 class Moved(NamedTuple):
     """What was moved. ``renumbered`` lanes were in both stores, with messages: theirs in doubt may be handled twice.
 
-    ``records`` are those of peers' lanes, of whatever extension. ``finished`` says that an earlier move was ended, and
-    nothing was left for this one.
+    ``records`` are those of peers' lanes, of whatever extension. ``finished`` says that all of it had moved before, but
+    for the end of that perhaps.
     """
 
     extensions: tuple[str, ...]
@@ -79,10 +79,11 @@ def move(
     wanted = None if extensions is None else (*sorted(set(extensions)),)
     begun: list[str] = []
     with _opened(source, wanted or (), begun) as from_, _opened(target, wanted or (), []) as to:
-        if begun and wanted is not None:
+        if wanted is not None:
+            begun += [name for name in wanted if _is_there(name, from_, to)]
             wanted = (*(name for name in wanted if name not in begun),)
         if begun and not (extensions_in(from_.writer) if wanted is None else wanted):
-            return Moved((*sorted(begun),), finished=True)
+            return Moved((*sorted(set(begun)),), finished=True)
         what = _plan(from_, wanted)
         _check_room(from_, to, what, replace)
         id_ = os.urandom(8)
@@ -149,11 +150,22 @@ def _plan(source: Database, wanted: Collection[str] | None) -> What:
         return What(there, tables, True)
     theirs = _tables_of(source.path, tables, wanted, there)
     for name in wanted:
-        if name not in there and not any(owners_of(table, [name]) for table in theirs):
-            known = ", ".join(map(repr, there)) or "of no extension"
+        if not _has(source, name):
+            known = ", ".join(map(repr, there)) or "no extension"
             text = f"{source.path} has nothing of {name!r}; it has something of {known}"
             raise StoreError(text, path=source.path, reason="unknown")
     return What((*sorted(wanted),), theirs, False)
+
+
+def _has(database: Database, extension: str) -> bool:
+    """Say whether a store has anything of an extension."""
+    reader = database.writer
+    return extension in extensions_in(reader) or any(owners_of(table, [extension]) for table in tables_in(reader))
+
+
+def _is_there(extension: str, source: Database, target: Database) -> bool:
+    """Say whether an extension has moved before: the same command may be given again."""
+    return source.numbers[0] in target.numbers and _has(target, extension) and not _has(source, extension)
 
 
 def _tables_of(path: str, tables: Collection[str], wanted: Collection[str], there: Collection[str]) -> tuple[str, ...]:

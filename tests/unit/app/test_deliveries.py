@@ -549,7 +549,7 @@ async def test_a_store_that_cannot_be_opened_has_no_number_until_it_can(tmp_path
         (tmp_path / "folder").mkdir()
         store._opened_at = 0.0
         await programs.order(1)
-        assert {len(hello.stores) for _, hello in programs.frames(Hello)} == {1}, "it has the number that it was to have"
+        assert {len(hello.stores) for _, hello in programs.frames(Hello)} == {1}, "it has the number it was to have"
 
 
 async def test_acks_go_to_whom_the_message_came_from() -> None:

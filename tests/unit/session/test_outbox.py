@@ -558,10 +558,13 @@ async def test_lanes_without_messages_wait_on_disk(pair: Any) -> None:
 
 
 async def test_what_a_peer_is_not_sent_after_all_leaves_nothing_in_memory(pair: Any) -> None:
-    with pytest.raises(LocalProtocolError):
+    async def handle() -> None:
         async with pair.alice.store.unit("test"):
             await pair.alice.send(b"1")
             raise LocalProtocolError("no")
+
+    with pytest.raises(LocalProtocolError):
+        await handle()
     assert pair.alice.outbox._peers == {}
     pair.alice.store._database.writer.execute("PRAGMA query_only = 1")
     with pytest.raises(StoreError):
