@@ -827,3 +827,25 @@ async def test_two_senders_with_copied_stores_lose_nothing_once_one_is_renewed(p
     assert waiting(twin) == waiting(alice) == (0, 0)
     twin.unlink()
     await twin.stop()
+
+
+async def test_a_store_that_is_lost_begins_anew_on_either_side(pair: Any) -> None:
+    alice, bob = pair.alice, pair.bob
+    pair.link()
+    await (await alice.send(b"1")).delivered()
+    await alice.store.touch().durable()
+    alice.unlink()
+    await alice.send(b"2")
+    await bob.stop()
+    bob.path.unlink()
+    await bob.start()
+    pair.link()
+    await pair.settle()
+    assert bob.handled == [b"\x80\x011", b"\x80\x012"], "at once, and nothing that was settled"
+    await alice.stop()
+    alice.path.unlink()
+    await alice.start()
+    receipt = await alice.send(b"3")
+    pair.link()
+    await receipt.delivered()
+    assert bob.handled == [b"\x80\x011", b"\x80\x012", b"\x80\x013"], "not taken for the first of the lane before"

@@ -1,0 +1,290 @@
+"""Several programs behind two nodes, killed at any moment, with stores that move between them: each message counts once.
+
+Each extension is spoken by one program of each node at a time. Now and then it moves, with its part of the store, to
+the other one, and whoever moves it is killed on the way. Each end writes down what it handles, in values that move along.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from oddwire.errors import Refuse
+from oddwire.proto.keys import NodeId
+from oddwire.session.ages import Ages
+from oddwire.session.contents import contents_of
+from oddwire.session.door import ExtensionStore
+from oddwire.session.frames import Ack, Data, Refusal, addresses, decode, encode
+from oddwire.session.inbox import Inbox
+from oddwire.session.limits import Limits
+from oddwire.session.moving import move
+from oddwire.session.outbox import Outbox
+from oddwire.session.receivers import Known, Offer
+from oddwire.session.store import Store
+
+EXTENSIONS = ("shop", "chat")
+
+
+class Program:
+    """One program of a node; ``speaks`` are the extensions that it speaks when it runs."""
+
+    def __init__(self, world: World, node: int, number: int, path: Path) -> None:
+        self.world, self.node, self.path = world, node, path
+        self.node_id = NodeId(bytes([2, node]) + bytes(31))
+        self.program = world.chance.getrandbits(64)
+        self.speaks: set[str] = {EXTENSIONS[number]}
+        self.instance = 0
+        self.runs = False
+        self.tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        self.instance, self.runs = self.world.chance.getrandbits(32) or 1, True
+        ages = Ages(wall=lambda: 1_800_000_000.0 + self.world.now, uptime=lambda: self.world.now, boot=lambda: "boot")
+        self.store = Store(self.path, ages=ages)
+        limits = Limits(window_messages=4)
+        self.outbox = Outbox(self.store, limits=limits, ready=lambda _: self.pump(), lost=self.world.lost.append)
+        self.inbox = Inbox(self.store, self, limits=limits, pause=0.001)
+        await self.store.open()
+
+    async def stop(self, *, crash: bool) -> None:
+        if not self.runs:
+            return
+        self.runs = False
+        self.outbox.close()
+        self.inbox.close()
+        for task in [*self.tasks]:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+        if crash and self.store._database is not None:
+            async with self.store._writing:
+                self.store._database.abandon()
+            self.store._database = None
+        await self.store.aclose()
+        for other in self.world.others(self):
+            other.outbox.ended(self.node_id, self.instance << 32 | other.instance)
+            other.inbox.ended(self.node_id, self.instance)
+
+    # What the inbox needs
+
+    async def admit(self, node_id: NodeId, payload: bytes) -> None: ...
+
+    def handler_of(self, node_id: NodeId, payload: bytes) -> tuple[str, Callable[[], Awaitable[object]]]:
+        name, number = payload[2:].decode().split()
+        if name not in self.speaks:
+            raise Refuse("not here")
+
+        async def handle() -> None:
+            door = ExtensionStore(self.store, name)
+            seen = await door.get("seen", [])
+            await door.set("seen", [*seen, int(number)])
+            if self.world.chance.random() < 0.2:
+                await asyncio.sleep(0)
+
+        return name, handle
+
+    def acknowledge(self, source: object, ack: Ack) -> None:
+        if isinstance(source, int):
+            self.post(encode(ack, source << 32 | self.instance))
+
+    def attempt_failed(self, node_id: NodeId, payload: bytes, error: Exception, attempt: int) -> None: ...
+
+    def refused(self, node_id: NodeId, payload: bytes, refusal: Refusal) -> None:
+        self.world.refused.append((payload, refusal))
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+        return task
+
+    # What the session does
+
+    def pump(self) -> None:
+        world = self.world
+        if not self.runs or not world.connected or not self.store.is_open:
+            return
+        others = world.others(self)
+        node_id = NodeId(bytes([2, 1 - self.node]) + bytes(31))
+        for lane in self.outbox.lanes(node_id):
+            offers = [
+                Offer(other.instance << 32 | self.instance, other.program, other.store.identity.numbers)
+                for other in others
+                if lane.extension in other.speaks
+            ]
+            found = lane.search.choose(offers, lane.wanted, lane.address, world.now)
+            if found is None:
+                self.outbox.disconnected(node_id, lane.lane)
+            else:
+                self.outbox.connected(node_id, lane.lane, found.route, Known(found.program, found.stores))
+        for _, frames in self.outbox.outgoing(node_id, world.now):
+            for frame in frames:
+                self.post(frame)
+
+    def post(self, frame: bytes) -> None:
+        if self.runs and self.world.connected and self.world.chance.random() > self.world.loss:
+            asyncio.get_running_loop().call_soon(self.world.deliver, self, self.world.connection, frame)
+
+    def take(self, sender: Program, payload: bytes) -> None:
+        frame, now = decode(payload), self.world.now
+        if isinstance(frame, Data):
+            assert self.inbox.receive(sender.node_id, frame, now, sender.instance)
+        elif isinstance(frame, Ack):
+            self.outbox.acknowledged(sender.node_id, frame, now, sender.instance << 32 | self.instance)
+            self.pump()
+
+
+class World:
+    def __init__(self, folder: Path, seed: int) -> None:
+        self.chance = random.Random(seed)
+        self.now = 1000.0
+        self.connected = False
+        self.connection = 0
+        self.loss = 0.0
+        self.lost: list[Any] = []
+        self.refused: list[Any] = []
+        self.sent = dict.fromkeys(((node, name) for node in (0, 1) for name in EXTENSIONS), 0)
+        self.programs = [Program(self, node, n, folder / f"{node}{n}") for node in (0, 1) for n in (0, 1)]
+
+    def others(self, program: Program) -> list[Program]:
+        return [other for other in self.programs if other.node != program.node and other.runs and other.store.is_open]
+
+    def deliver(self, sender: Program, connection: int, frame: bytes) -> None:
+        to, from_ = addresses(frame)
+        if self.connected and connection == self.connection and sender.runs and from_ == sender.instance:
+            for other in self.others(sender):
+                if other.instance == to:
+                    other.take(sender, frame)
+
+    def connect(self) -> None:
+        self.disconnect()
+        self.connected = True
+        for program in self.programs:
+            program.pump()
+
+    def disconnect(self) -> None:
+        self.connected = False
+        self.connection += 1
+        for program in self.programs:
+            if program.runs:
+                node_id = NodeId(bytes([2, 1 - program.node]) + bytes(31))
+                for lane in program.outbox.lanes(node_id):
+                    lane.search.pause(self.now)
+                program.outbox.disconnected(node_id)
+                program.inbox.disconnected(node_id)
+
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+        for program in self.programs:
+            if program.runs:
+                node_id = NodeId(bytes([2, 1 - program.node]) + bytes(31))
+                program.outbox.tick(node_id, self.now)
+                program.outbox.expire()
+                program.inbox.forget()
+                program.pump()
+
+    async def send(self, node: int, name: str) -> None:
+        for program in self.programs:
+            if program.node == node and program.runs and name in program.speaks:
+                self.sent[node, name] += 1
+                payload = f"{name} {self.sent[node, name]}".encode()
+                await program.outbox.send(NodeId(bytes([2, 1 - node]) + bytes(31)), name, b"\x80\x01" + payload)
+
+    async def move(self, node: int, name: str) -> None:
+        """Move an extension to the other program of a node, killed at any step, and perhaps begun again."""
+        source, target = sorted(
+            (program for program in self.programs if program.node == node), key=lambda one: name not in one.speaks
+        )
+        for program in (source, target):
+            await program.stop(crash=self.chance.random() < 0.5)
+        if name not in contents_of(source.path)["extensions"]:
+            return  # there is nothing of it yet
+        killed = self.chance.randrange(8)
+
+        def step(done: int) -> None:
+            if done == killed:
+                raise KeyboardInterrupt
+
+        try:
+            move(source.path, target.path, [name], step=step)
+        except KeyboardInterrupt:
+            again = self.chance.random() < 0.5
+            if again:
+                move(source.path, target.path, [name])
+        arrived = killed != 1 or again
+        if arrived:
+            source.speaks.discard(name)
+            target.speaks.add(name)
+
+    async def idle(self) -> None:
+        quiet = 0
+        while quiet < 3:
+            running = [program for program in self.programs if program.runs]
+            busy = [task for one in running for task in (*one.tasks, one.store._committer) if task]
+            if busy:
+                quiet = 0
+                await asyncio.wait(busy, return_when=asyncio.FIRST_COMPLETED, timeout=1.0)
+            else:
+                quiet += 1
+                await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_each_message_counts_once_wherever_extensions_move(tmp_path: Path, seed: int) -> None:
+    world = World(tmp_path, seed)
+    chance = world.chance
+    for program in world.programs:
+        await program.start()
+    for _ in range(200):
+        world.loss = chance.choice((0.0, 0.0, 0.1))
+        match chance.randrange(16):
+            case 0 | 1:
+                await chance.choice(world.programs).stop(crash=chance.random() < 0.7)
+            case 2 | 3 | 4:
+                for program in world.programs:
+                    if not program.runs:
+                        await program.start()
+                        program.pump()
+                        for other in world.others(program):
+                            other.pump()
+            case 5:
+                world.disconnect()
+            case 6 | 7:
+                world.connect()
+            case 8:
+                world.wait(chance.choice((1, 10, 50)))
+            case 9:
+                await world.move(chance.randrange(2), chance.choice(EXTENSIONS))
+            case 10:
+                await world.idle()
+            case _:
+                for _ in range(chance.randrange(1, 6)):
+                    await world.send(chance.randrange(2), chance.choice(EXTENSIONS))
+    world.loss = 0.0
+    for program in world.programs:
+        if not program.runs:
+            await program.start()
+    for _ in range(8):
+        world.connect()
+        await world.idle()
+        world.wait(100)
+        await world.idle()
+    assert world.lost == world.refused == []
+    for program in world.programs:
+        assert not program.outbox._peers or all(
+            not lane.load.messages for peer in program.outbox._peers.values() for lane in peer.routes.values()
+        )
+        for name in EXTENSIONS:
+            seen = await ExtensionStore(program.store, name).get("seen", [])
+            sent = world.sent[1 - program.node, name]
+            if name in program.speaks:
+                assert seen == [*range(1, sent + 1)]
+            else:
+                assert seen == []
+    assert sum(world.sent.values()) > 50
+    for program in world.programs:
+        await program.stop(crash=False)
