@@ -257,7 +257,6 @@ class Programs:
             if seen.dead:
                 with contextlib.suppress(OSError):
                     (self._place / name).unlink()
-                self._seen.discard(name)
             elif seen.trouble and not seen.ending:
                 self._remark(f"what {self._place / name} says of a program of this node cannot be read: {seen.trouble}")
             found[name] = seen

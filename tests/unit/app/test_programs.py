@@ -191,6 +191,13 @@ async def test_the_same_file_twice_for_good(join: Join, caplog: pytest.LogCaptur
     assert len(warnings(caplog, "/a/market is run by two processes")) == 2
 
 
+async def test_the_same_file_that_is_still_about_to_end(join: Join, caplog: pytest.LogCaptureFixture) -> None:
+    (await join("/a/market", patience=POLL)).end()
+    await join("/a/market", patience=POLL)
+    await some_looks()
+    assert not warnings(caplog)
+
+
 CHILD = """
 import asyncio, os, sys
 sys.path[:0] = {path!r}
@@ -202,11 +209,13 @@ async def main():
     programs = Programs({folder!r}, claim, stores=lambda: (7,), patience=5.0)
     await programs.join()
     if "fork" in sys.argv:
-        child = os.fork()
-        if child == 0:
+        ready, told = os.pipe()
+        if os.fork() == 0:
             import time
+            print(os.getpid(), flush=True)
+            os.write(told, b"x")
             time.sleep(3600)
-        print(child, flush=True)
+        os.read(ready, 1)
     print("joined", flush=True)
     await asyncio.sleep(3600)
 
