@@ -8,6 +8,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from itertools import permutations
 from pathlib import Path
 
@@ -220,6 +222,36 @@ async def test_a_second_plugin_with_a_method_of_the_same_name_does_not_start(lau
     _, text = await daemon.refusal("plugin", "start", str(write("bazaar", type_id=0x8D03, method="market")))
     assert "market-process" in text
     assert await daemon.call("market-process")
+
+
+async def test_an_extension_moves_with_its_store_to_another_plugin(launch, write):
+    """What waited arrives once; the store it came from, which has its number still, is no copy."""
+    market, bazaar = write("market", extension="shop", reliable=True), write("bazaar", "chatter", 0x8D03, True)
+    ours, peer = launch(market, bazaar), launch(write("other/market", extension="shop", reliable=True))
+    await ours.connect(peer.uri)
+    await ours.call("market-send", peer.node_id, "first")
+    await peer.until(lambda words: words == ["first"], "market-heard")
+    await ours.call("disconnect", peer.node_id, True)
+    await ours.call("market-send", peer.node_id, "waits")
+    (number,) = claims(ours)["market"]["stores"]
+    for name in ("market", "bazaar"):
+        await ours.call("plugin", "stop", name)
+    stores = [str(ours.network_folder / f"oddwire-{name}.sqlite3") for name in ("market", "bazaar")]
+    command = [sys.executable, "-m", "oddwire.cli.main", "store", "move", *stores, "--extension", "shop"]
+    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    write("bazaar", "shop", 0x8D01, True)
+    write("market", "chatter", 0x8D03, True)
+    for path in (market, bazaar):
+        await ours.call("plugin", "start", str(path))
+    assert claims(ours)["market"]["stores"] == [number]
+    assert claims(ours)["bazaar"]["stores"][1:] == [number]
+    await ours.connect(peer.uri)
+    await ours.call("bazaar-send", peer.node_id, "last")
+    await peer.until(lambda words: "last" in words, "market-heard")
+    assert await peer.call("market-heard") == ["first", "waits", "last"]
+    await some_looks()
+    assert not told(ours)
 
 
 # Stores that were copied ------------------------------------------------------------------------------
