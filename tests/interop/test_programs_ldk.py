@@ -20,6 +20,7 @@ from .test_session_ldk import DEADLINE, VECTORS, Both, LdkStage, body, kept_by_u
 pytestmark = pytest.mark.interop
 
 OFFSET = 0x100
+LIMIT = 120  # seconds; reached only where a message gets lost
 
 
 # With a peer that says what the test wants, of several programs -----------------------------------------
@@ -240,6 +241,11 @@ def second_extension():
     return extension
 
 
+async def all_delivered(receipts):
+    async with asyncio.timeout(LIMIT):
+        await asyncio.gather(*(receipt.delivered() for receipt in receipts))
+
+
 class Several(Both):
     """The JavaScript peer with its programs, and an application of ours."""
 
@@ -388,7 +394,7 @@ async def test_reliable_messages_take_effect_once_whichever_program_starts_again
     receipts = [await several.peer.send(vectors.Note(data=b"last"), reliable=True), *await several.send_second(b"last")]
     await several.have_sent(b"last")
     await several.ldk.command("send_reliably", peer=several.us, payload="8caf" + b"last".hex())
-    await asyncio.gather(*(receipt.delivered() for receipt in receipts))
+    await all_delivered(receipts)
     await several.ldk.event("delivered", payload="8caf" + b"last".hex())
     await several.ldk.event("delivered", payload="8daf" + b"last".hex(), program="second")
     kept = [await several.noted("main"), await several.noted(), await kept_by_us(several), await several.noted_by_us()]
@@ -410,7 +416,7 @@ async def test_a_kill_around_any_write_of_a_second_program_loses_and_doubles_not
     await again()
     assert await several.noted() == [body(number) for number in range(2 if when == "after" else 1)]
     await several.connect()
-    await asyncio.gather(main.delivered(), *(receipt.delivered() for receipt in receipts))
+    await all_delivered([main, *receipts])
     assert await several.noted() == [body(number) for number in range(3)]
     assert await several.noted("main") == [b"main"]
 
@@ -430,21 +436,20 @@ async def test_a_kill_around_any_write_of_a_second_program_loses_and_doubles_not
     assert await several.noted_by_us() == [*accepted, b"sent", b"last"]
 
 
-@pytest.mark.parametrize("leaving", [True, False])
-async def test_a_store_is_found_again_behind_another_program(start_several, leaving):
+async def test_a_store_is_found_again_behind_another_program(start_several):
     """The store moves to a program of another name: what waits goes there, and nothing is handled twice."""
     several = await start_several()
     await several.ldk.command("disturb", lost=0.3)  # some was handled and not acknowledged
     receipts = await several.send_second(*map(body, range(20)))
     await several.have_sent(*map(body, range(20)))
-    await several.end_second(leaving=leaving)
+    await several.end_second(leaving=True)
     receipts += await several.send_second(*map(body, range(20, 40)))
     await several.ldk.command("disturb")
     moved = await several.start_second("moved")
     assert moved["program"] != str((await several.ldk.command("programs"))["main"]["program"])
     receipts += await several.send_second(*map(body, range(40, 60)))
     await several.have_sent(*map(body, range(20, 40)), program="moved")
-    await asyncio.gather(*(receipt.delivered() for receipt in receipts))
+    await all_delivered(receipts)
     await several.ldk.event("delivered", payload="8daf" + body(39).hex(), program="moved")
     assert await several.noted("moved") == [body(number) for number in range(60)]
     assert await several.noted_by_us() == [body(number) for number in range(40)]

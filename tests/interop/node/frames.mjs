@@ -86,10 +86,7 @@ function writeBigsize(value) {
 
 const truncated = (size) => ({ read: (bytes) => readTruncated(bytes, size), write: writeTruncated });
 const stores = {
-  read(bytes) {
-    if (bytes.length === 0 || bytes.length > 32 * 8 || bytes.length % 8 > 0) throw malformed("stores");
-    return Array.from({ length: bytes.length / 8 }, (_, index) => readUint(bytes, index * 8, 8));
-  },
+  read: (bytes) => bytes, // to be looked at with the content
   write: (numbers) => Buffer.concat(numbers.map((number) => writeUint(number, 8))),
 };
 
@@ -189,6 +186,7 @@ const CONTENTS = {
     if (frame.flags & Hello.answer && frame.flags & Hello.leaving) throw malformed("leaving, and wants an answer");
     if (frame.lowest === 0 || frame.lowest > frame.highest) throw malformed("versions");
     if (content.length > 32768) throw malformed("hello too long");
+    if (frame.stores !== undefined) frame.stores = readStores(frame.stores);
     frame.extensions = readExtensions(content);
   },
   fragment(frame, content) {
@@ -251,6 +249,11 @@ class Fields {
   uint(size) {
     return readUint(this.take(size), 0, size);
   }
+}
+
+function readStores(bytes) {
+  if (bytes.length === 0 || bytes.length > 32 * 8 || bytes.length % 8 > 0) throw malformed("stores");
+  return Array.from({ length: bytes.length / 8 }, (_, index) => readUint(bytes, index * 8, 8));
 }
 
 function readExtensions(content) {

@@ -1,4 +1,4 @@
-// How things end, and a few words that all modules of the session share.
+// How things end, and what else the modules of the session share.
 
 import { randomBytes } from "node:crypto";
 import { Code } from "./frames.mjs";
@@ -25,3 +25,9 @@ export class TooLong extends Failed {}
 export const random64 = () => randomBytes(8).readBigUInt64BE();
 export const typeOf = (payload) => payload.readUInt16BE();
 export const hex = (bytes) => bytes.toString("hex");
+
+/** Sorts sessions by the numbers of their programs. */
+export const byProgram = (a, b) => {
+  if (a.hello.program !== b.hello.program) return a.hello.program < b.hello.program ? -1 : 1;
+  return a.instance - b.instance;
+};

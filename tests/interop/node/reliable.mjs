@@ -2,7 +2,7 @@
 // session.mjs.
 
 import { Code, LONGEST_PAYLOAD, Scope } from "./frames.mjs";
-import { Failed, Refuse, hex, random64, typeOf } from "./outcomes.mjs";
+import { Failed, Refuse, byProgram, hex, random64, typeOf } from "./outcomes.mjs";
 
 const WINDOW = 256n; // messages under way
 const WINDOW_BYTES = 1 << 20;
@@ -167,7 +167,8 @@ export class OutgoingLane {
   #choose() {
     const usable = this.owner.sessions(this.node).filter((session) => session.speaks(this.extension));
     const ranks = new Map(usable.map((session) => [session, this.#rank(session)]));
-    const before = (a, b) => ranks.get(a) - ranks.get(b) || (a.hello.program < b.hello.program ? -1 : 1);
+    const known = ({ hello }) => Number(String(hello.program) === this.kept?.program);
+    const before = (a, b) => ranks.get(a) - ranks.get(b) || known(b) - known(a) || byProgram(a, b);
     const [best = null] = usable.sort(before);
     const rank = best === null ? null : ranks.get(best);
     const waited = this.#miss(rank);

@@ -11,7 +11,7 @@
 import { randomInt } from "node:crypto";
 import { Code, FrameError, Hello, LONGEST_PAYLOAD, SESSION_TYPE, Scope } from "./frames.mjs";
 import { addresses, decode, encode, inCommon, subject } from "./frames.mjs";
-import { Failed, Refuse, TooLong, random64, typeOf } from "./outcomes.mjs";
+import { Failed, Refuse, TooLong, byProgram, random64, typeOf } from "./outcomes.mjs";
 import { IncomingLane, OutgoingLane } from "./reliable.mjs";
 
 const PIECE = 60000;
@@ -33,11 +33,6 @@ export const LIMITS = {
   sessions: 16,
   successor_seconds: 60,
   message_seconds: 28 * 24 * 3600,
-};
-
-const byProgram = (a, b) => {
-  if (a.hello.program !== b.hello.program) return a.hello.program < b.hello.program ? -1 : 1;
-  return a.instance - b.instance;
 };
 
 export class Program {
