@@ -137,7 +137,7 @@ LEAST = {"file": "/a/market", "process": 11, "program": "11"}
     ("content", "reason"),
     [
         (b"", "Expecting value"),
-        (b"\"\xff\"", "decode"),
+        (b'"\xff"', "decode"),
         (b"[" * 100_000, "recursion|nested|Expecting"),
         (b" " * (LARGEST + 1), "should be at most 1048576 bytes"),
         (b"[]", "should be an object with the path of a plugin file"),
