@@ -1,7 +1,7 @@
 // The session protocol, written from docs/session-protocol.md. It knows no LDK: payloads come in by `receive`, and go
-// out by the `send` it was made with. A `Program` is one of those behind a node, which know nothing of each other; it has
-// a `Neighbour` for each node that is connected, and in that a `Session` with each program there. What has to be on disk
-// by the page is on the `disk` the program was made with (disk.mjs):
+// out by the `send` it was made with. A `Program` is one of those behind a node, which know nothing of each other; it
+// has a `Neighbour` for each node that is connected, and in that a `Session` with each program there. What has to be on
+// disk by the page is on the `disk` the program was made with (disk.mjs):
 //     stores                       the numbers of the stores in it
 //     out/NODE/EXTENSION           {lane, epoch, base, next, kept: {program, stores} or null}
 //     out/NODE/EXTENSION/SEQUENCE  {content, since}: a message that is not settled

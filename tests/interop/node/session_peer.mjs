@@ -1,8 +1,8 @@
 // An LDK node with programs behind it that speak the session protocol (session.mjs), driven over JSON lines
 // (json_lines.mjs). The one argument is a JSON object: {"seed": 64 hex digits, "disk": path of the file to go on with}.
-// It begins with one program, "main". Each runs the application of tests/vectors/session.json, as an extension of a name
-// of its own perhaps, and keeps the notes it takes. Commands and events have the `program` they are about, if it is
-// another than "main".
+// It begins with one program, "main". Each runs the application of tests/vectors/session.json, as an extension of a
+// name of its own perhaps, and keeps the notes it takes. Commands and events have the `program` they are about, if it
+// is another than "main".
 // Commands: listen connect disconnect start_program end_program programs request requests stream give_up result
 // send_reliably unsettled notes disturb die limit decode encode compare in_common quit. Events: ready connected
 // disconnected handled cancelled delivered failed warning.
@@ -261,8 +261,10 @@ serve({
 
   /** Ask for a stream and read `used` parts of it at once, the others when `result` is wanted; else all at once. */
   stream({ peer, payload, credit, used = -1, program, extension = find(program).extension }) {
-    const ask = (signal) => find(program).program.stream(peer, extension, Buffer.from(payload, "hex"), { credit, signal });
-    begin(async (signal) => readStream(ask(signal), used));
+    const content = Buffer.from(payload, "hex");
+    begin(async (signal) => {
+      return readStream(find(program).program.stream(peer, extension, content, { credit, signal }), used);
+    });
   },
 
   give_up: () => asking.giveUp.abort(),
