@@ -147,6 +147,16 @@ class Conversation:
         if lane is not None:
             self._dispatcher.throttle(lane, seconds)
 
+    def is_paused(self, node_id: NodeId) -> bool:
+        """Say whether a peer is read later."""
+        lane = self._dispatcher.lanes.get(node_id)
+        return lane is None or lane.paused
+
+    def is_waiting(self, link: Link) -> bool:
+        """Say whether reliable messages to a program wait for its acknowledgement."""
+        deliveries = self._dispatcher.deliveries
+        return deliveries is not None and deliveries.is_waiting(link)
+
     def is_crowded(self, node_id: NodeId) -> bool:
         """Say whether a peer should begin no transfer now."""
         return self._dispatcher.is_crowded(self._dispatcher.lanes.get(node_id))

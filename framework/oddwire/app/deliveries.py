@@ -46,6 +46,13 @@ _ALONE: Final = (
 )
 
 
+def _remembered(offer: Offer, known: Known | None) -> Known:
+    """Return what to keep of the program a lane goes to: one that lists no store may not know it yet."""
+    if known is not None and not offer.stores and offer.program == known.program:
+        return known
+    return Known(offer.program, offer.stores)
+
+
 def _title_of(dispatcher: Dispatcher | None, payload: bytes) -> str:
     type_id = int.from_bytes(payload[:2], "big")
     return f"type {type_id:#06x}" if dispatcher is None else dispatcher.router.registry.title_of(type_id)
@@ -167,8 +174,14 @@ class Deliveries:
         self._outbox.disconnected(node_id)
         self._inbox.disconnected(node_id)
 
+    def is_waiting(self, link: Link) -> bool:
+        """Say whether there are messages for a program that it has not acknowledged."""
+        return any(lane.address == link.route and lane.load.messages for lane in self._outbox.lanes(link.node_id))
+
     def tick(self, peer: PeerSession, now: float) -> None:
         """Send again what has not been acknowledged for too long, look for who takes what nobody takes."""
+        if not self._outbox.lanes(peer.node_id):
+            return
         self._choose(peer)
         deadline = self._outbox.deadline(peer.node_id)
         if deadline <= now:
@@ -193,7 +206,7 @@ class Deliveries:
                 if lane.address:
                     self._outbox.disconnected(peer.node_id, lane.lane)
             elif lane.load.messages or lane.address:
-                self._outbox.connected(peer.node_id, lane.lane, found.route, Known(found.program, found.stores))
+                self._outbox.connected(peer.node_id, lane.lane, found.route, _remembered(found, lane.wanted))
             if lane.load.messages and not offers and lane.search.is_alone(now, _ALONE):
                 self._tell_alone(peer, lane)
             peer.wake(lane.search.due(_ALONE))

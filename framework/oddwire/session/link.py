@@ -70,10 +70,12 @@ class Link:
         "agreed",
         "asking",
         "closed",
+        "doubted",
         "heard",
         "inbound",
         "instance",
         "node_id",
+        "pause",
         "peer",
         "program",
         "ready",
@@ -101,6 +103,10 @@ class Link:
         self.closed = False
         self.heard = session.loop.time()
         """When the last frame came, on the loop's clock."""
+        self.doubted: float | None = None
+        """Since when it is asked whether it is still there."""
+        self.pause = 10.0
+        """Seconds without a frame until it is."""
         self.spoken: Mapping[str, Spoken] = _NOTHING
         """What is kept of the extensions of its hello, by name; see `digest`."""
         self.agreed: Mapping[str, str] = _NOTHING
@@ -137,6 +143,11 @@ class Link:
         """Raise `ConnectionClosed` if the session has ended."""
         if self.closed:
             raise ConnectionClosed(self._reason)
+
+    @property
+    def is_asking(self) -> bool:
+        """Whether we wait for its answers."""
+        return self._calls is not None and len(self._calls.asked) > 0
 
     @property
     def is_idle(self) -> bool:

@@ -31,9 +31,12 @@ logger = get_logger("oddwire.session")
 _NEVER: Final = math.inf
 _MOST_POSTED: Final = 1024  # refusals waiting for a peer that does not read; what comes on top is dropped
 _HELLOS: Final = 64  # of one connection that are not faults: of each program its own, its answer to ours, some restarts
-_FORMER: Final = 64  # instances of one connection that are remembered as restarted
+_FORMER: Final = 64  # instances of one connection that are remembered as restarted, or otherwise at an end
 _REGREET: Final = 1.0  # seconds between two hellos to instances that seem to have missed that there is no session
 _BURST: Final = 10.0  # seconds' worth of faults at once
+_LOOK: Final = 10.0  # seconds between two looks whether those of whom something is awaited are still there
+_PATIENCE: Final = 30.0  # seconds in which a program that is asked for a hello has to say something
+_LONGEST: Final = 60.0  # seconds between two such questions to one that takes its time
 _ADDRESSED: Final = 11  # bytes of a frame up to its header: type, kind, to, from
 _ALL: Final = bytes(4)
 
@@ -44,10 +47,12 @@ class PeerSession:
     __slots__ = (
         "_addressed",
         "_changed",
+        "_dropped",
         "_early",
         "_faults",
         "_former",
         "_hellos",
+        "_looked",
         "_posted",
         "_poster",
         "_regreeted",
@@ -83,8 +88,10 @@ class PeerSession:
         self._changed: asyncio.Event | None = None
         self._early: list[tuple[int, Hello]] | None = []  # the peer's, until ours goes out
         self._faults: TokenBucket | None = None
+        self._dropped: dict[int, None] = {}  # instances whose sessions we ended: they are told, should they be there
         self._former: dict[int, None] = {}
         self._hellos = 0
+        self._looked = _NEVER
         self._posted: deque[bytes] = deque()
         self._poster: asyncio.Task[None] | None = None
         self._regreeted = -_NEVER
@@ -232,11 +239,16 @@ class PeerSession:
             self._regreet(instance)
 
     def _regreet(self, instance: int) -> None:
-        """Greet an instance that takes us for somebody it knows: it has missed that there is no session."""
+        """Tell an instance that takes us for somebody it knows that there is no session, and offer one."""
         now = self.session.loop.time()
         if self._early is None and not self.is_slow and now >= self._regreeted + _REGREET:
             self._regreeted = now
-            self.post(self.session.greeting_to(instance))
+            self._begin_anew(instance)
+
+    def _begin_anew(self, instance: int) -> None:
+        self._dropped.pop(instance, None)
+        self.post(self.session.farewell_to(instance))
+        self.post(self.session.greeting_to(instance))
 
     def take_hello(self, instance: int, hello: Hello) -> None:
         """Take a hello for us, or for all."""
@@ -255,6 +267,9 @@ class PeerSession:
                 self.end(link, "its program has ended")
             return
         new = link is None
+        if link is None and instance in self._dropped:  # it does not know yet that its session has ended
+            self._begin_anew(instance)
+            return
         if link is None:
             self._see_restart(instance, hello)
             if len(self.links) >= self.session.limits.programs and not self._make_room():
@@ -266,6 +281,7 @@ class PeerSession:
             link = self.links[instance] = Link(self, instance)
             self._addressed[link.inbound] = link
             self.met = True
+            self.wake(link.heard + _LOOK)
         link.update(hello)
         if hello.flags & HelloFlag.ANSWER and not self.is_slow:
             self.post(self.session.answer_to(instance))
@@ -285,18 +301,21 @@ class PeerSession:
         elif len(namesakes) == 1:
             (link,) = namesakes
             logger.info("a program of %s has restarted: what was under way with it is over", self.node_id)
-            self._former[link.instance] = None
-            if len(self._former) > _FORMER:
-                del self._former[next(iter(self._former))]
-            self.end(link, "the peer has restarted")
+            _remember(self._former, link.instance)
+            self._drop(link, "the peer has restarted")
 
     def _make_room(self) -> bool:
         """End the session of which nothing has come for longest, of those with nothing under way."""
         idle = [link for link in self.links.values() if link.is_idle]
         if not idle:
             return False
-        self.end(min(idle, key=lambda link: link.heard), "others of its node took its place")
+        self._drop(min(idle, key=lambda link: link.heard), "others of its node took its place")
         return True
+
+    def _drop(self, link: Link, reason: str) -> None:
+        """End a session of which the program at its other end may not know it."""
+        _remember(self._dropped, link.instance)
+        self.end(link, reason)
 
     def end(self, link: Link, reason: str) -> None:
         """End the session with one program while the connection stays; another may follow at once."""
@@ -347,7 +366,34 @@ class PeerSession:
                 self._change()
         for link in list(self.links.values()):
             link.tick(now)
+        if self.links:
+            self._look(now)
+            self.wake(now + _LOOK)
         self.session.host.ticked(self, now)
+
+    def _look(self, now: float) -> None:
+        """Ask programs from which something is awaited whether they are there, and end the sessions of those that died.
+
+        A program that is killed cannot say so, and the connection may be its node's.
+        """
+        host, late = self.session.host, now - self._looked > 2 * _LOOK  # it is us who did not get to it
+        self._looked = now
+        if host.is_paused(self.node_id):  # what it says is not read
+            late = True
+        for link in list(self.links.values()):
+            if link.doubted is None:
+                if link.ready and not late and now >= link.heard + link.pause and (link.is_asking or host.is_waiting(link)):
+                    link.doubted = now
+                    self.post(self.session.greeting_to(link.instance))
+            elif link.heard >= link.doubted:
+                link.doubted = None
+                link.pause = min(2 * link.pause, _LONGEST)
+            elif late:
+                link.doubted = now
+                self.post(self.session.greeting_to(link.instance))
+            elif now >= link.doubted + _PATIENCE:
+                logger.info("a program of %s does not answer any more: what was under way with it is over", self.node_id)
+                self._drop(link, "its program does not answer any more")
 
     def give_up(self, reason: str) -> None:
         """Fail what we asked of the peer."""
@@ -366,6 +412,12 @@ class PeerSession:
         self._addressed.clear()
         self._early = None
         self._change()
+
+
+def _remember(instances: dict[int, None], instance: int) -> None:
+    instances[instance] = None
+    if len(instances) > _FORMER:
+        del instances[next(iter(instances))]
 
 
 def _rank(link: Link, names: Collection[str], type_id: int) -> int:

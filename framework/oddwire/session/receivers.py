@@ -45,16 +45,16 @@ def rank(offer: Offer, known: Known | None) -> int:
 def choose(offers: Collection[Offer], known: Known | None, current: int, waited: float) -> Offer | None:
     """Return the session that a lane takes, of those whose programs speak its extension; None while it waits.
 
-    ``current`` is the route of the session it has, 0 for none: it stays there unless another stands before it.
+    ``offers`` are in the order in which their programs came: of those that have a store that is known it is the last
+    one, since a store is in one place, and whoever had it before may be dead. ``current`` is the route of the session it has, 0 for none: it stays there unless another stands before it.
     ``waited`` is for how many seconds only others than the known one were there.
     """
     if not offers:
         return None
-
-    def order(offer: Offer) -> tuple[int, bool, int]:
-        return rank(offer, known), known is not None and offer.program != known.program, offer.program
-
-    best = min(offers, key=order)
+    for offer in reversed([*offers]):
+        if rank(offer, known) == _STORE:
+            return offer
+    best = min(offers, key=lambda offer: (rank(offer, known), offer.program))
     taken = next((offer for offer in offers if offer.route == current), None)
     if taken is not None and (rank(best, known) == _OTHER or rank(taken, known) <= rank(best, known)):
         return taken

@@ -55,6 +55,14 @@ class Host(Protocol):
         """Take what a peer says of our reliable messages; False if an honest peer would not have said it."""
         raise NotImplementedError
 
+    def is_paused(self, node_id: NodeId) -> bool:
+        """Say whether what a peer sends is not read just now."""
+        raise NotImplementedError
+
+    def is_waiting(self, link: Link) -> bool:
+        """Say whether something sent reliably to a program waits for its acknowledgement."""
+        raise NotImplementedError
+
     def is_crowded(self, node_id: NodeId) -> bool:
         """Say whether a peer should begin no transfer now: there is no room for what it would bring."""
         raise NotImplementedError
@@ -139,10 +147,15 @@ class Session:
         self.greeting = encode(hello._replace(flags=HelloFlag.ANSWER), route)
         """A hello for all programs of a peer, which asks them for theirs."""
         self._answer = encode(hello, route)
+        self._farewell = encode(hello._replace(flags=HelloFlag.LEAVING, extensions=()), route)
 
     def greeting_to(self, instance: int) -> bytes:
         """Return a hello for one program, which asks it for its own."""
         return _readdress(self.greeting, instance)
+
+    def farewell_to(self, instance: int) -> bytes:
+        """Return a hello for one program, which says that the session with it is over."""
+        return _readdress(self._farewell, instance)
 
     def answer_to(self, instance: int) -> bytes:
         """Return a hello for one program that has asked for it."""
@@ -161,8 +174,7 @@ class Session:
         """Tell all who know us that we end, where the connections stay; wait ``seconds`` at most until that is sent."""
         if not self.transport.shared:
             return
-        farewell = encode(self.hello._replace(flags=HelloFlag.LEAVING, extensions=()), self.instance)
-        told = [self.transport.send(peer.node_id, farewell) for peer in self.peers.values() if peer.links]
+        told = [self.transport.send(peer.node_id, self._farewell) for peer in self.peers.values() if peer.links]
         try:
             async with asyncio.timeout(seconds):
                 await asyncio.gather(*told, return_exceptions=True)

@@ -277,7 +277,7 @@ def _may_come(frame: Frame, to: int) -> bool:
     match frame:
         case Ack(scope=Scope.REQUEST):
             return True
-        case Hello(flags=HelloFlag.ANSWER):
+        case Hello(flags=HelloFlag.ANSWER | HelloFlag.LEAVING):
             return to != 0
         case Hello(flags=0):
             return to == 0

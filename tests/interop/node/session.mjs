@@ -203,6 +203,7 @@ class Neighbour {
     Object.assign(this, { owner, node, limits: owner.limits });
     this.sessions = new Map(); // by instance
     this.former = new Set(); // instances in whose place another one of the same program has come
+    this.dropped = new Set(); // instances whose sessions were ended here, which may not know it
     this.turn = 0;
     this.nudged = -Infinity;
   }
@@ -249,6 +250,10 @@ class Neighbour {
       if (session) this.#end(session);
       return;
     }
+    if (session === undefined && this.dropped.has(frame.from)) {
+      this.#beginAnew(frame.from);
+      return;
+    }
     if (session === undefined) {
       this.#begun(frame);
       if (!this.#room()) return;
@@ -269,9 +274,8 @@ class Neighbour {
       return;
     }
     for (const other of others) {
-      this.#end(other);
-      this.former.add(other.instance);
-      if (this.former.size > REMEMBERED) this.former.delete(this.former.values().next().value);
+      this.#drop(other);
+      remember(this.former, other.instance);
     }
   }
 
@@ -280,8 +284,14 @@ class Neighbour {
     if (this.sessions.size < this.limits.sessions) return true;
     const idle = [...this.sessions.values()].filter((session) => !session.busy).sort((a, b) => a.heard - b.heard);
     if (idle.length === 0) return false;
-    this.#end(idle[0]);
+    this.#drop(idle[0]);
     return true;
+  }
+
+  /** End a session of which the other end may not know that it has ended. */
+  #drop(session) {
+    remember(this.dropped, session.instance);
+    this.#end(session);
   }
 
   #end(session) {
@@ -290,12 +300,23 @@ class Neighbour {
     this.owner.sessionsChanged(this.node);
   }
 
-  /** Somebody takes us for one it has a session with: ask who that is. */
+  /** Somebody takes us for one it has a session with: say that there is none, and ask who that is. */
   #nudge(instance) {
     if (Date.now() < this.nudged + NUDGE) return;
     this.nudged = Date.now();
+    this.#beginAnew(instance);
+  }
+
+  #beginAnew(instance) {
+    this.dropped.delete(instance);
+    this.sayHello(Hello.leaving, instance);
     this.sayHello(Hello.answer, instance);
   }
+}
+
+function remember(instances, instance) {
+  instances.add(instance);
+  if (instances.size > REMEMBERED) instances.delete(instances.values().next().value);
 }
 
 /** What there is to know of one program at the other end of a connection. */

@@ -310,6 +310,8 @@ class RecordingHost:
 
     def __init__(self) -> None:
         self.crowded: set[NodeId] = set()
+        self.paused: set[NodeId] = set()
+        self.waiting: list[Link] = []
         self.told: list[tuple[Any, ...]] = []
         self.ticks: list[tuple[NodeId, float]] = []
         self.allowances: dict[int, Allowance] = {}
@@ -341,6 +343,12 @@ class RecordingHost:
 
     def throttle(self, node_id: NodeId, seconds: float) -> None:
         self.told.append(("throttle", node_id))
+
+    def is_paused(self, node_id: NodeId) -> bool:
+        return node_id in self.paused
+
+    def is_waiting(self, link: Link) -> bool:
+        return link in self.waiting
 
     def is_crowded(self, node_id: NodeId) -> bool:
         return node_id in self.crowded

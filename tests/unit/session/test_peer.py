@@ -240,9 +240,8 @@ async def test_who_takes_us_for_one_it_knows_is_greeted_but_seldom(stage: Any) -
     for _ in range(3):
         stage.say(Request(5, 0, b"\x8c\x01"), 9)
     await stage.idle()
-    assert routes(stage) == [(9, 7)]
-    [hello] = stage.sent()
-    assert hello.flags == HelloFlag.ANSWER
+    assert routes(stage) == [(9, 7), (9, 7)]
+    assert [hello.flags for hello in stage.sent()] == [HelloFlag.LEAVING, HelloFlag.ANSWER]
     stage.session.close()
 
 
@@ -276,6 +275,79 @@ async def test_requests_of_all_programs_of_a_peer_are_limited(stage: Any) -> Non
     await stage.idle()
     assert len([what for what in stage.host.told if what[0] == "request"]) == 8
     assert [frame.code for frame in stage.sent()] == [Code.QUOTA] * 4
+    stage.session.close()
+
+
+async def test_a_program_that_does_not_answer_any_more_is_taken_for_dead(stage: Any) -> None:
+    stage = stage()
+    peer, one, other = await two(stage)
+    asked = asyncio.create_task(one.calls.ask(b"\x8c\x01", None))
+    stage.host.waiting.append(other)
+    await stage.idle()
+    stage.transport.sent.clear()
+    start = stage.session.loop.time()
+
+    async def look(seconds: float) -> list[tuple[int, int]]:
+        stage.transport.sent.clear()
+        peer.tick(start + seconds)
+        await stage.idle()
+        return routes(stage)
+
+    assert await look(5) == []
+    assert await look(15) == [(1, 7), (2, 7)]  # asked whether they are there
+    stage.say(Hello(0, 1, 1, 20, speaks("chat")), 2)
+    other.heard = start + 16
+    assert await look(25) == []
+    assert await look(35) == []
+    assert peer.links == {1: one, 2: other}
+    assert await look(46) == [(2, 7)]  # after longer, as it was there
+    assert list(peer.links) == [2]
+    with pytest.raises(ConnectionClosed, match="does not answer any more"):
+        await asked
+    assert ("ended", ALICE, 1) in stage.host.told
+    stage.session.close()
+
+
+async def test_who_was_taken_for_dead_and_is_not_hears_that_its_session_is_over(stage: Any) -> None:
+    """Else what it asked in it would wait for ever."""
+    stage = stage()
+    peer, one, _ = await two(stage)
+    stage.say(Request(5, 0, b"\x8c\x01"), 1)
+    stage.host.waiting.append(one)
+    start = stage.session.loop.time()
+    for seconds in (5, 15, 25, 35, 46):
+        peer.tick(start + seconds)
+    await stage.idle()
+    assert list(peer.links) == [2]
+    stage.transport.sent.clear()
+    stage.say(Hello(HelloFlag.ANSWER, 1, 1, 10, speaks("quote")), 1)
+    await stage.idle()
+    assert list(peer.links) == [2]
+    assert routes(stage) == [(1, 7), (1, 7)]
+    assert [hello.flags for hello in stage.sent()] == [HelloFlag.LEAVING, HelloFlag.ANSWER]
+    stage.say(Hello(0, 1, 1, 10, speaks("quote")), 1)
+    assert list(peer.links) == [2, 1]
+    assert peer.links[1] is not one
+    stage.session.close()
+
+
+@pytest.mark.parametrize("how", ["paused", "stalled", "idle"])
+async def test_who_could_not_be_heard_is_not_taken_for_dead(stage: Any, how: str) -> None:
+    stage = stage()
+    peer, one, _ = await two(stage)
+    if how != "idle":
+        stage.host.waiting.append(one)
+    start = stage.session.loop.time()
+    for seconds in (5, 15, 25, 35, 44):
+        peer.tick(start + seconds)
+    if how == "paused":
+        stage.host.paused.add(ALICE)
+    peer.tick(start + (46 if how != "stalled" else 100))
+    assert one in peer.links.values()
+    stage.host.paused.clear()
+    for seconds in range(110, 150, 10):
+        peer.tick(start + seconds)
+    assert (one in peer.links.values()) == (how == "idle")
     stage.session.close()
 
 

@@ -52,12 +52,8 @@ def test_how_well_a_session_suits(offer: Offer, known: Known | None, expected: i
         ([LEAST, B], KNOWN, 0, 0.0, None),
         ([LEAST, B], KNOWN, 0, PATIENCE - 0.1, None),
         ([B, LEAST], KNOWN, 0, PATIENCE, LEAST),
-        # Two that have the store: the program that is known before the least number
-        ([MOVED, A], KNOWN, 0, 0.0, A),
-        ([MOVED, Offer(7, 25, (77,))], KNOWN, 0, 0.0, Offer(7, 25, (77,))),
         # It stays where it is
         ([A, LEAST], None, 1, 0.0, A),
-        ([A, MOVED], KNOWN, 4, 0.0, MOVED),
         ([LOST, LEAST], KNOWN, 3, 1e9, LOST),
         ([B, LEAST], KNOWN, 2, 1e9, B),
         # unless one comes that stands before it
@@ -74,6 +70,12 @@ def test_which_session_a_lane_takes(
 ) -> None:
     assert choose(offers, known, current, waited) == expected
     assert choose([*reversed(offers)], known, current, waited) == expected, "whatever their order"
+
+
+def test_of_several_that_have_the_store_the_last_to_come_has_it_now() -> None:
+    assert choose([A, MOVED], KNOWN, 1, 0.0) == MOVED
+    assert choose([MOVED, A, LEAST], KNOWN, 4, 0.0) == A
+    assert choose([MOVED, Offer(7, 25, (77,))], KNOWN, 0, 0.0) == Offer(7, 25, (77,))
 
 
 def test_a_stopwatch() -> None:
