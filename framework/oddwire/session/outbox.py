@@ -107,7 +107,7 @@ class Outbox:
         peer = self._peer(node_id)
         try:
             self._quotas.admit(peer, extension, size)
-            route = peer.route_of(extension)
+            route = peer.current.get(extension)
             if route is None:
                 route = self._find(peer, extension)
         except BaseException:
@@ -499,7 +499,7 @@ class Outbox:
         for route in [*peer.routes.values()]:
             busy = route.load.messages or route.address
             if not busy and route not in self._gathered.touched and route not in self._writing.touched:
-                del peer.routes[route.lane]
+                peer.remove(route)
         if not peer.routes and self._peers.get(peer.node_id) is peer:
             del self._peers[peer.node_id]
 
@@ -513,7 +513,8 @@ class Outbox:
             window=int(self._quotas.least("window_messages", row.extension)),
             window_bytes=int(self._quotas.least("window_bytes", row.extension)),
         )
-        route = peer.routes[row.lane] = Route(row.id, peer, row.lane, row.extension, sender)
+        route = Route(row.id, peer, row.lane, row.extension, sender)
+        peer.add(route)
         route.known = route.wanted = row.known
         route.used, route.stored = row.used, row.used != _NEW
         return route

@@ -89,7 +89,7 @@ class Route:
 class Peer:
     """What is on its way to one peer, all lanes together."""
 
-    __slots__ = ("load", "node_id", "routes", "total")
+    __slots__ = ("current", "load", "node_id", "routes", "total")
 
     def __init__(self, node_id: NodeId, total: Load | None = None) -> None:
         self.node_id = node_id
@@ -97,10 +97,21 @@ class Peer:
         self.load = Load()
         self.routes: dict[int, Route] = {}
         """Those of its lanes that are in use, by number."""
+        self.current: dict[str, Route] = {}
+        """The newest of an extension's, which its next message goes in: after a move there may be several."""
 
-    def route_of(self, extension: str) -> Route | None:
-        """Return the lane that an extension's next message goes in, if one is in use; the newest, after a move."""
-        return next((route for route in reversed(self.routes.values()) if route.extension == extension), None)
+    def add(self, route: Route) -> None:
+        """Have a lane in use."""
+        self.routes[route.lane] = self.current[route.extension] = route
+
+    def remove(self, route: Route) -> None:
+        """Have a lane in use no more."""
+        del self.routes[route.lane]
+        if self.current.get(route.extension) is route:
+            del self.current[route.extension]
+            for other in self.routes.values():
+                if other.extension == route.extension:
+                    self.current[route.extension] = other
 
     def load_of(self, extension: str) -> Load:
         """Return how much of an extension's is not settled."""

@@ -670,7 +670,7 @@ async def test_lanes_not_used_for_long_and_those_beyond_the_limit_are_forgotten(
 
     async def settle(peer: NodeId) -> None:
         await outbox.send(peer, TEST, b"\x80\x01")
-        lane = outbox._peers[peer].route_of(TEST)
+        lane = outbox._peers[peer].current[TEST]
         outbox.connected(peer, lane.lane, 1, Known(1, ()))
         await alice.store.touch().durable()
         outbox.outgoing(peer, 0.0)
