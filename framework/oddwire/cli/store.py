@@ -28,11 +28,11 @@ _MISTAKES: Final = ("foreign", "missing", "same", "taken", "unknown")
 
 program = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look into a store; move what is in it.")
 
-Store = Annotated[Path, typer.Argument(metavar="STORE", help="The store's file.")]
+_Store = Annotated[Path, typer.Argument(metavar="STORE", help="The store's file.")]
 
 
 @program.command("show")
-def _show(store: Store, as_json: Json = False) -> None:
+def _show(store: _Store, as_json: Json = False) -> None:
     """Tell what is in a store: extensions, and messages that wait. A program may be using it."""
     with _printing(as_json) as printer:
         from oddwire.session.contents import contents_of
@@ -88,7 +88,7 @@ def _move(
 
 
 @program.command("recover")
-def _recover(store: Store, as_json: Json = False) -> None:
+def _recover(store: _Store, as_json: Json = False) -> None:
     """Keep in a store what was being moved to another one when the move was killed, and that one is lost."""
     with _printing(as_json) as printer:
         from oddwire.session.moving import forget_move

@@ -129,19 +129,14 @@ class Database:
     """An open database. Raises `StoreError` saying what is wrong with it.
 
     ``number`` is the store's if it is made now; by default a random one. ``extensions`` are the names of those that
-    are loaded: a database of an earlier version does not say whose its lanes are. Without ``settling`` a move out of it
-    that was not ended is left as it is.
+    are loaded: a database of an earlier version does not say whose its lanes are.
 
     ``writer`` changes it, ``reader`` sees what is committed, also while a commit is under way, ``guard`` runs what
-    authors write. ``clean`` says whether the process that had it before closed it. ``numbers`` are the store's,
-    ``given_up`` the extensions of which it turned out that they had moved to another store.
+    authors write. ``clean`` says whether the process that had it before closed it.
     """
 
-    def __init__(
-        self, path: str, *, number: int | None = None, extensions: Collection[str] = (), settling: bool = True
-    ) -> None:
+    def __init__(self, path: str, *, number: int | None = None, extensions: Collection[str] = ()) -> None:
         self.path = path
-        self._settling = settling
         self._number = int.from_bytes(os.urandom(8), "big") if number is None else number
         self._extensions = extensions
         self._lock: FileLock | None = None
@@ -184,17 +179,21 @@ class Database:
                 changes += f"INSERT INTO oddwire_stores VALUES (0, x'{own}');"  # noqa: S608 - hex digits
             writer.executescript(f"BEGIN IMMEDIATE; {made} {changes} PRAGMA user_version = {VERSION}; COMMIT;")
         self._name_lanes()
-        self.given_up: tuple[str, ...] = ()
-        if self._settling and writer.execute("SELECT 1 FROM oddwire_moves WHERE target IS NOT NULL").fetchone():
-            from oddwire.session.moving import settle  # which few need
-
-            self.given_up = settle(self)
-        rows = writer.execute("SELECT number FROM oddwire_stores ORDER BY place").fetchall()
-        self.numbers: tuple[int, ...] = (*(int.from_bytes(number) for (number,) in rows),)
         (self.clean,) = writer.execute("SELECT clean FROM oddwire_state").fetchone()
         writer.execute("UPDATE oddwire_state SET clean = 0")
         writer.execute("PRAGMA busy_timeout = 0")  # who waits for others from now on does so on the loop
         self.guard = SqlGuard(writer)
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """The numbers of the store, its own first. Raises `sqlite3.Error`."""
+        rows = self.writer.execute("SELECT number FROM oddwire_stores ORDER BY place").fetchall()
+        return (*(int.from_bytes(number) for (number,) in rows),)
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether something was begun to be moved out of it, which has to be ended first. Raises `sqlite3.Error`."""
+        return self.writer.execute("SELECT 1 FROM oddwire_moves WHERE target IS NOT NULL").fetchone() is not None
 
     def _name_lanes(self) -> None:
         """Write down whose lanes of earlier versions are, as far as those who had them are loaded."""

@@ -117,7 +117,7 @@ def _opened(path: str, extensions: Collection[str], begun: list[str]) -> Iterato
     """Have a store open, and leave it as clean as it was."""
     database = Database(path, extensions=extensions)
     try:
-        begun += database.given_up
+        begun += settle(database)
         yield database
     except BaseException:
         database.close(clean=database.clean)
@@ -300,7 +300,7 @@ def forget_move(path: str) -> bool:
 
     Raises `StoreError` as `Database` does.
     """
-    database = Database(path, settling=False)
+    database = Database(path)
     try:
         with _transaction(database):
             return database.writer.execute("DELETE FROM oddwire_moves WHERE target IS NOT NULL").rowcount > 0

@@ -20,12 +20,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sqlite3
 from collections.abc import Callable, Collection
 from contextvars import ContextVar, Token
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
+from oddwire.databases import explain
 from oddwire.errors import StoreError
 from oddwire.session.ages import Ages
 from oddwire.session.commit import Group, GroupCommit
@@ -224,7 +226,18 @@ class Store(GroupCommit):
         self._locks: dict[str, asyncio.Lock] = {}
 
     def _load(self) -> Database:
-        return Database(self.path, number=self._number, extensions=self._extensions)
+        database = Database(self.path, number=self._number, extensions=self._extensions)
+        try:
+            if database.is_moving:
+                from oddwire.session.moving import settle  # which few need
+
+                settle(database)
+        except BaseException as error:
+            database.close(clean=database.clean)
+            if isinstance(error, sqlite3.Error):
+                raise explain(error, self.path) from error
+            raise
+        return database
 
     def unit(self, extension: str) -> Unit:
         """Begin a unit of work: ``async with store.unit(name) as unit``; what is called there is part of it.

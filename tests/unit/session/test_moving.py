@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sqlite3
@@ -16,6 +17,7 @@ import pytest
 from oddwire.errors import StoreError
 from oddwire.session.database import MEMORY, Database, former_lane_of, packed
 from oddwire.session.moving import Moved, forget_move, move
+from oddwire.session.store import Store
 
 ALICE, BOB = (b"\x02" + name * 32 for name in (b"a", b"b"))
 NOW = 1_800_000_000.0
@@ -104,6 +106,17 @@ class Place:
         return self.values, self.lanes, self.records, tables
 
 
+def use(path: Path) -> None:
+    """Open a store and close it, as a program does."""
+
+    async def main() -> None:
+        store = Store(path)
+        await store.open()
+        await store.aclose()
+
+    asyncio.run(main())
+
+
 @pytest.fixture
 def stores(tmp_path: Path) -> tuple[Place, Place]:
     """One with something of shop and chat, and another, with something of chat."""
@@ -164,7 +177,7 @@ def test_one_extension_moves_with_all_that_is_its_and_the_records_are_copied(sto
     assert two.read("SELECT count(*) FROM shop_bare") == [(2,)]
     for place in stores:
         assert place.read("SELECT count(*) FROM oddwire_moves") == [(0,)]
-        Database(str(place.path)).close()
+        use(place.path)
 
 
 def test_all_of_it_moves_and_leaves_an_empty_store_of_another_number(stores: tuple[Place, Place]) -> None:
@@ -373,7 +386,7 @@ def test_a_full_disk_moves_nothing(stores: tuple[Place, Place], monkeypatch: pyt
     monkeypatch.setattr("oddwire.session.moving.Database", Full)
     assert refused("two has no room", one.path, two.path, ["shop"]) == "full"
     monkeypatch.undo()
-    Database(str(one.path)).close()
+    use(one.path)
     assert [place.content() for place in stores] == before
     move(one.path, two.path, ["shop"])
 
@@ -428,7 +441,7 @@ def test_it_is_all_in_one_of_the_two_wherever_it_was_killed(
             assert refused("has nothing of", one.path, new.path, extensions) == "unknown"
         return
     for place in stores if then == "source first" else reversed(stores):
-        Database(str(place.path)).close()  # as a program does
+        use(place.path)
     assert [place.content() for place in stores] == (content if step == 1 else expected)
     assert one.read("SELECT count(*) FROM oddwire_moves") == [(0,)]
     assert two.numbers == ([2] if step == 1 else [2, 1])
@@ -446,11 +459,11 @@ def test_when_it_cannot_be_seen_whether_it_has_arrived_nothing_is_used(
         with pytest.raises(
             StoreError, match=r"may be in either, and .*two cannot be read .*: oddwire store recover"
         ) as caught:
-            Database(str(one.path))
+            use(one.path)
         assert caught.value.reason == "unfinished"
         assert one.content() == before
         (tmp_path / "away").rename(two.path)
-        Database(str(one.path)).close()
+        use(one.path)
         assert (one.content() == before) == (step == 1)
     move(two.path, one.path, ["shop"])
     with pytest.raises(Killed):
@@ -458,7 +471,7 @@ def test_when_it_cannot_be_seen_whether_it_has_arrived_nothing_is_used(
     two.path.unlink()
     assert forget_move(str(one.path))
     assert not forget_move(str(one.path))
-    Database(str(one.path)).close()
+    use(one.path)
     assert one.content()[:2] == before[:2]
 
 
@@ -470,7 +483,7 @@ def test_moves_that_were_killed_in_a_row(stores: tuple[Place, Place]) -> None:
             with pytest.raises(Killed):
                 move(source.path, target.path, step=kill_at(step))
             for place in stores:
-                Database(str(place.path)).close()
+                use(place.path)
             assert {**one.values, **two.values} == values
             assert not one.values or not two.values
     assert len(one.lanes) + len(two.lanes) == 4
@@ -503,7 +516,7 @@ def test_a_process_that_is_killed_for_good(stores: tuple[Place, Place], when: st
     process = subprocess.run([sys.executable, "-c", _PROGRAM, str(one.path), str(two.path), when], check=False)
     assert process.returncode == -signal.SIGKILL
     for place in stores:
-        Database(str(place.path)).close()
+        use(place.path)
     assert {**one.values, **two.values} == values
     assert sorted([*one.lanes, *two.lanes], key=repr) == lanes, "none is in both"
     assert not one.values or len(two.values) == 1
