@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequen
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
+from oddwire.app.acks import Acks
 from oddwire.app.context import Context
 from oddwire.app.greetings import Excuse, urgently
 from oddwire.app.lane import MESSAGE_WEIGHT, Lane
@@ -26,7 +27,7 @@ from oddwire.errors import (
 from oddwire.logs import get_logger
 from oddwire.schema import Message, schema_of
 from oddwire.session.answering import Answerers, Answering
-from oddwire.session.frames import encode_ack, encode_failure, encode_reply
+from oddwire.session.frames import encode_failure, encode_reply
 from oddwire.session.kinds import Ack, Code, Data, Failure, Refusal, ReplyFlag, Request, Scope, Spoken
 from oddwire.session.layout import clip
 from oddwire.session.limits import Allowance, Counters, Limits
@@ -65,12 +66,12 @@ def _by_type(router: Router, allowances: Mapping[str, Allowance]) -> dict[int, A
     return found
 
 
-def _refuse_data(link: Link, data: Data) -> None:
-    """Answer a reliable message where there is no store: what came up to it was refused for good, and is forgotten."""
+def _refusal_of(data: Data) -> Ack:
+    """Return the answer to a reliable message where there is no store: what came up to it is refused, and forgotten."""
     text = "no reliable messages are taken here"
     failures = [Refusal(data.sequence, Code.UNSUPPORTED, text)]
     failures[:0] = [Refusal(before, Code.UNSUPPORTED, "") for before in range(data.base, data.sequence)]
-    link.post(encode_ack(link.route, Scope.LANE, 0, data.lane, data.epoch, data.sequence, failures))
+    return Ack(Scope.LANE, 0, data.lane, data.epoch, data.sequence, (*failures,))
 
 
 class Conversation:
@@ -91,6 +92,7 @@ class Conversation:
             allowances={name: guard.allowance for name, guard in dispatcher.guards.items()},
         )
         self._allowances = _by_type(dispatcher.router, self.session.allowances)
+        self._acks = Acks(dispatcher.spawn)
 
     @property
     def counters(self) -> Counters:
@@ -114,7 +116,8 @@ class Conversation:
         deliveries = self._dispatcher.deliveries
         if deliveries is not None:
             return deliveries.received(link, data)
-        _refuse_data(link, data)
+        if not self._acks.post(link, _refusal_of(data)):
+            return False
         self.counters.declined["unsupported"] += 1
         refusal = Refuse("there is no store here for reliable messages", code=Code.UNSUPPORTED)
         self._dispatcher.enforcer.refused(Outcome.DECLINED, link.node_id, refusal, data.content)
@@ -288,7 +291,9 @@ class Conversation:
         try:
             with guard.handling(context.peer):
                 await guard.admit(context.peer, len(content))
-                message = self._decode(link, handling, route, content)
+                await self._dispatcher.transport.turn(link.node_id)
+                with self._dispatcher.charging(link.node_id):
+                    message = self._decode(link, handling, route, content)
                 if message is not None:
                     await self._answer(link, handling, route, context, *message)
         except Refuse as refusal:

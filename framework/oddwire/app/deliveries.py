@@ -8,14 +8,14 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
+from oddwire.app.acks import Acks
 from oddwire.app.context import Context
 from oddwire.app.policy import Outcome, decode_error
 from oddwire.app.router import Route
 from oddwire.errors import ConnectionClosed, LocalProtocolError, PeerNotConnected, Refuse, SessionError, StoreError
 from oddwire.logs import get_logger
 from oddwire.schema import Message
-from oddwire.session.database import former_lane_of
-from oddwire.session.frames import data_place, encode_ack
+from oddwire.session.frames import data_place
 from oddwire.session.inbox import ATTEMPTS, Inbox
 from oddwire.session.kinds import Ack, Code, Data, Failure, Refusal, count_as
 from oddwire.session.limits import Allowance, Counters, Limits
@@ -39,6 +39,10 @@ logger = get_logger("oddwire.app")
 _POLL: Final = 0.05  # seconds between two looks whether the store is free
 _EXPIRING: Final = 60.0  # seconds between two looks for messages that are too old
 _MORE: Final = 0.05  # seconds until the next look, if some were: not all are given up in one go
+# Seconds of work for a message that is refused, and for each refusal in an ack, beside what is measured
+_REFUSING: Final = 150e-6
+_TELLING: Final = 1e-6
+_TURN: Final = 16  # messages handled until others have the loop
 # What keeps a store from being opened and is the operator's to mend before anything runs
 _MISTAKES: Final = ("foreign", "newer", "locked", "unfinished")
 _ALONE: Final = (
@@ -83,6 +87,8 @@ class Deliveries:
         self._inbox = Inbox(self.store, self, limits=limits, counters=self._outbox.counters)
         self._dispatcher: Dispatcher | None = None
         self._pumps: dict[NodeId, asyncio.Task[None]] = {}
+        self._acks = Acks(self.spawn)
+        self._admitted = 0
         self._timer: asyncio.TimerHandle | None = None
 
     @property
@@ -320,15 +326,25 @@ class Deliveries:
         return self._inbox.receive(link.node_id, data, link.session.loop.time(), link)
 
     async def admit(self, node_id: NodeId, payload: bytes) -> None:
-        """Have a message wait for its extension's on_connect."""
+        """Have a message wait for its extension's on_connect, and for a peer that has had more than its share."""
         dispatcher = self._dispatcher
         if dispatcher is not None:
             lane, route = dispatcher.lanes.get(node_id), dispatcher.routes.get(payload[:2])
             if lane is not None and route is not None and lane.greeting is not None:
                 await dispatcher.greeter.until(lane, route.owner)
+            self._admitted += 1
+            if not self._admitted % _TURN:
+                await asyncio.sleep(0)
+            await dispatcher.transport.turn(node_id)
 
     def handler_of(self, node_id: NodeId, payload: bytes) -> tuple[str, Callable[[], Awaitable[object]]]:
         """Find who handles a message. Raises `Refuse`."""
+        if self._dispatcher is None:
+            return self._handler_of(node_id, payload)
+        with self._dispatcher.charging(node_id):
+            return self._handler_of(node_id, payload)
+
+    def _handler_of(self, node_id: NodeId, payload: bytes) -> tuple[str, Callable[[], Awaitable[object]]]:
         dispatcher, route, message = self._read(payload)
         lane = dispatcher.lanes.get(node_id)
         owner = dispatcher.router.owners[route.owner - 1].name
@@ -337,14 +353,23 @@ class Deliveries:
             dispatcher.tracer.trace("received", node_id, payload, message)
         return owner, functools.partial(self._handle, route, context, message, len(payload))
 
-    def acknowledge(self, source: object, ack: Ack) -> None:
-        """Send an ack to a program."""
-        if isinstance(source, Link) and source.ready:
-            source.post(encode_ack(source.route, *ack))
+    def acknowledge(self, node_id: NodeId, ack: Ack) -> None:
+        """Send an ack."""
+        link = None if self._dispatcher is None else self._dispatcher.link(node_id)
+        if self._dispatcher is not None and link is not None and link.ready:
+            refused = len(ack.failures)
+            if not refused:
+                self._acks.post(link, ack)
+                return
+            with self._dispatcher.charging(node_id, _TELLING * refused):
+                self._acks.post(link, ack)
 
     def attempt_failed(self, node_id: NodeId, payload: bytes, error: Exception, attempt: int) -> None:
         """Report what a handler raised."""
-        dispatcher, route, message = self._read(payload)
+        if self._dispatcher is None:
+            return
+        with self._dispatcher.charging(node_id):
+            dispatcher, route, message = self._read(payload)
         owner = dispatcher.router.owners[route.owner - 1].name
         dispatcher.enforcer.failed(Context(dispatcher.app, owner, dispatcher.app.peer(node_id)), message, error)
 
@@ -358,7 +383,8 @@ class Deliveries:
         owner = dispatcher.router.owners[route.owner - 1].name if route is not None and route.owner else ""
         text = refusal.text or (f"its handler failed {ATTEMPTS} times" if refusal.code == Code.INTERNAL else "")
         error = Refuse(text, code=refusal.code)
-        dispatcher.enforcer.refused(Outcome.DECLINED, node_id, error, payload, extension=owner)
+        with dispatcher.charging(node_id, _REFUSING):
+            dispatcher.enforcer.refused(Outcome.DECLINED, node_id, error, payload, extension=owner)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a task of the application's."""

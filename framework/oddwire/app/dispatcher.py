@@ -8,7 +8,9 @@ handler that asked holds the lane.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+import time
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -376,6 +378,18 @@ class Dispatcher:
         if lane.has_room and not self.closing and (lane.is_asking or not self.is_crowded(lane)):
             lane.paused = False
             self.transport.resume(lane.peer.node_id)
+
+    @contextmanager
+    def charging(self, node_id: NodeId, wasted: float = 0.0) -> Iterator[None]:
+        """Charge a peer with what a message of its costs to take, where that is not done as it is handed on.
+
+        One of which nothing comes costs ``wasted`` seconds elsewhere.
+        """
+        began = time.thread_time()
+        try:
+            yield
+        finally:
+            self.transport.worked(node_id, time.thread_time() - began + wasted, wasted=wasted > 0)
 
     def throttle(self, lane: Lane, seconds: float) -> None:
         """Read a peer so much later, whatever room its lane has; longer, if it is to be read later already."""

@@ -89,6 +89,7 @@ class LightningConnection(asyncio.BufferedProtocol):
         "_sliced",
         "_timer",
         "_transport",
+        "_turns",
         "_view",
         "_view_start",
         "_watched",
@@ -151,6 +152,7 @@ class LightningConnection(asyncio.BufferedProtocol):
         self._choked = False  # by `answer`
         self._full = False  # by messages that nobody reads
         self._aside = False  # by the share: it waits in a line
+        self._turns: deque[asyncio.Future[None]] | None = None  # those who wait for it to be out of that line
         self._watched = 0  # slices to be measured exactly
         self._sliced = False  # what was read goes on in a later turn
         self._share = LoopShare.of_loop() if share is None else share
@@ -355,6 +357,31 @@ class LightningConnection(asyncio.BufferedProtocol):
         if self._paused:
             self._paused = False
             self._release()
+
+    def charge(self, seconds: float, *, wasted: bool = False) -> None:
+        """Have the peer pay for what a message cost after it was delivered; ``wasted`` is one of which nothing came."""
+        if self._frames is None or self._reason is not None:
+            self._share.left(seconds, 1, 0)
+        elif self._share.charge(self, seconds, wasted=wasted, waits=self._aside):
+            self._aside = True
+            self._hold()
+
+    async def turn(self) -> None:
+        """Wait while the peer has to wait in a line; whoever goes on calls `charge` without an await between."""
+        if self._reason is not None:
+            await self._share.turn()
+        if not self._aside or self._reason is not None:
+            return
+        if self._turns is None:
+            self._turns = deque()
+        turn = self._loop.create_future()
+        self._turns.append(turn)
+        try:
+            await turn
+        finally:
+            if self._turns is not None and turn in self._turns:
+                self._turns.remove(turn)
+            self._loop.call_soon(self._wake_turn)  # the next one, if this one has cost little
 
     def deliver_to(self, on_message: Callable[[bytes], object]) -> None:
         """Hand every message to ``on_message`` as it is parsed, instead of keeping it for `read_message`.
@@ -571,6 +598,7 @@ class LightningConnection(asyncio.BufferedProtocol):
     def let_go(self) -> None:
         """Go on, as the share says that it is this connection's turn."""
         self._aside = False
+        self._wake_turn()
         frames = self._frames
         if frames is not None and self._reason is None and not (self._paused or self._choked or self._full):
             frames.release()
@@ -640,6 +668,12 @@ class LightningConnection(asyncio.BufferedProtocol):
             if not writer.done():
                 writer.set_result(None)
 
+    def _wake_turn(self) -> None:
+        if self._turns and not self._aside:
+            turn = self._turns[0]
+            if not turn.done():
+                turn.set_result(None)
+
     def _wake_reader(self) -> None:
         if self._reader is not None and not self._reader.done():
             self._reader.set_result(None)
@@ -672,6 +706,8 @@ class LightningConnection(asyncio.BufferedProtocol):
             if not writer.done():
                 writer.set_exception(ConnectionClosed(reason))
         self._writers = None
+        self._aside = False
+        self._wake_turn()  # who waits goes on, one after the other
         if self.on_close is not None:
             try:
                 self.on_close(self, reason)

@@ -72,6 +72,18 @@ class _Waiter(Protocol):
         """Work for a slice."""
 
 
+class _Turn:
+    """One who waits in a line without a connection, for once."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.come: asyncio.Future[None] = loop.create_future()
+
+    def let_go(self) -> None:
+        """Let it go on."""
+        if not self.come.done():
+            self.come.set_result(None)
+
+
 class _Account:
     """What one peer has of a ration, in seconds."""
 
@@ -119,6 +131,24 @@ class Ration:
         if self._timer is None:
             self._timer = self._owner.loop.call_later(self._delay(now, waiter), self._let_go)
         return True
+
+    def enter(self, waiter: _Waiter) -> bool:
+        """Have one who has no account wait in the line; return whether it has to. It is let go in its turn."""
+        now = self._owner.loop.time()
+        self._spend(0.0, now)
+        if self._is_free(now, waiter) and not self._line:
+            return False
+        self._line[waiter] = None
+        if self._timer is None:
+            self._timer = self._owner.loop.call_later(self._delay(now, waiter), self._let_go)
+        return True
+
+    def debit(self, waiter: _Waiter | None, seconds: float) -> None:
+        """Charge a peer that waits already, or one that has gone (None)."""
+        self._spend(seconds, self._owner.loop.time())
+        if waiter is not None:
+            account = self._accounts.setdefault(waiter, _Account(self._then))
+            account.level = max(account.level - seconds, -1.0)
 
     def forget(self, waiter: _Waiter) -> float:
         """Forget a peer that is gone; return the seconds of loop time that it owes."""
@@ -342,6 +372,28 @@ class LoopShare:
         waits = bool(wasted) and self.wasted.charge(peer, for_nothing)
         return (excess > 0 and not waits and self.costly.charge(peer, excess)) or waits
 
+    def charge(self, peer: _Waiter, work: float, *, wasted: bool, waits: bool) -> bool:
+        """Charge a message that was taken later than it was read; return whether its peer, if it does not, has to wait.
+
+        ``wasted`` says that nothing came of it, ``waits`` that its peer is in a line already.
+        """
+        ration, seconds = (self.wasted, work) if wasted else (self.costly, work - FAIR_MESSAGE)
+        if seconds <= 0:
+            return False
+        if waits:
+            ration.debit(peer, seconds)
+            return False
+        return ration.charge(peer, seconds)
+
+    async def turn(self) -> None:
+        """Wait until there is time for a costly message of a peer that has gone."""
+        waiter = _Turn(self.loop)
+        if self.costly.enter(waiter):
+            try:
+                await waiter.come
+            finally:
+                self.costly.forget(waiter)
+
     def leave(self, peer: _Waiter) -> None:
         """Forget a connection that has ended. What it owes, the next stranger waits for: else it would come anew."""
         self._members.discard(peer)
@@ -355,6 +407,7 @@ class LoopShare:
         """Charge the last slice of a connection that has ended meanwhile, as `leave` does."""
         excess = work - self.fair(messages, size)
         if excess > 0:
+            self.costly.debit(None, excess)
             self.handshakes.owe(excess / self.limits.costly_share)
 
 

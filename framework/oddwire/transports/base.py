@@ -159,6 +159,19 @@ class Transport(ABC):
         Who sends many of these is read later, by transports that measure the time this takes; others keep this.
         """
 
+    def worked(self, peer: NodeId, seconds: float, *, wasted: bool = False) -> None:  # noqa: B027 - optional
+        """Count ``seconds`` of the loop's time for a message of a peer, taken later than while it was handed on.
+
+        ``wasted`` says that nothing came of it. Who causes much of that has to wait for its `turn`, and is read later,
+        by transports that measure this; others keep this.
+        """
+
+    async def turn(self, peer: NodeId) -> None:  # noqa: B027 - optional
+        """Wait until there is time for a message of a peer, connected or not, that is taken later; at once by default.
+
+        `worked` has to be called without a wait between.
+        """
+
     @abstractmethod
     async def aclose(self) -> None:
         """Send what was accepted as far as peers read it, close every connection, stop. Idempotent."""

@@ -204,6 +204,20 @@ class Bolt8Transport(Transport):
             if entry is not None:
                 entry.connection.wasted += 1
 
+    def worked(self, peer: NodeId, seconds: float, *, wasted: bool = False) -> None:  # noqa: D102 - as the base says
+        entry = self._peers.get(peer)
+        if entry is not None:
+            entry.connection.charge(seconds, wasted=wasted)
+        elif self._share is not None:
+            self._share.left(seconds, 1, 0)
+
+    async def turn(self, peer: NodeId) -> None:  # noqa: D102 - as the base says
+        entry = self._peers.get(peer)
+        if entry is not None:
+            await entry.connection.turn()
+        elif self._share is not None:
+            await self._share.turn()
+
     async def disconnect(self, peer: NodeId, reason: str = "") -> None:
         """End the connection, after what was sent. A peer of ``connect`` is dialed again; see `forget`."""
         self._drop_twin(peer)

@@ -956,6 +956,45 @@ async def test_who_is_let_go_takes_one_slice_and_waits_again():
             assert share.wasted.waiting == 1
 
 
+async def test_what_a_peer_sent_is_taken_later_in_its_turn_one_after_the_other():
+    share, order = shared(WorkLimits(wasted_share=1e-6)), []
+    share.wasted._spend(10.0, share.loop.time())
+
+    async with sharing(share, 1, lambda index, connection: None) as ((connection, _),):
+        await connection.turn()  # at once, as it does not wait
+        connection.charge(0.01, wasted=True)
+        assert share.wasted.waiting == 1
+        assert connection.paused
+
+        async def work(number):
+            await connection.turn()
+            order.append(number)
+            connection.charge(0.01 if number == 1 else 0.0, wasted=True)
+
+        tasks = [asyncio.create_task(work(number)) for number in range(4)]
+        await settle(20)
+        assert order == []
+        tasks[0].cancel()
+        share.wasted._line.clear()
+        connection.let_go()
+        await settle(20)
+        assert order == [1], "which cost more than there was"
+        assert connection.paused
+        share.wasted._line.clear()
+        connection.let_go()
+        await settle(20)
+        assert order == [1, 2, 3]
+        connection.charge(0.01, wasted=True)
+        tasks.append(asyncio.create_task(work(4)))
+        await settle(20)
+        assert order == [1, 2, 3]
+    await settle(20)
+    assert order == [1, 2, 3, 4], "whose peer has gone"
+    connection.charge(0.01, wasted=True)
+    await connection.turn()
+    assert share.wasted.waiting == share.costly.waiting == 0
+
+
 async def test_a_first_act_that_came_before_is_not_worked_on_while_others_wait():
     act = Handshake.initiator(DIALER, LISTENER.public_key(), PrivateKey(b"\x12" * 32)).start()
     share = shared()

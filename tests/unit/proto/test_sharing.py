@@ -279,3 +279,60 @@ async def test_connections_of_a_loop_that_were_given_none_share_one():
 
 async def other_loop():
     return LoopShare.of_loop()
+
+
+# What is taken later than it was read
+
+
+async def test_work_that_is_done_later_is_charged_as_that_of_a_slice():
+    share = LoopShare()
+    used_up(share)
+    peer, other = Peer(share), Peer(share)
+    share.want(other)
+    assert not share.charge(peer, 0.0002, wasted=False, waits=False), "as much as a message may cost"
+    assert not share.costly._accounts
+    assert share.charge(peer, 0.01, wasted=False, waits=False)
+    assert share.costly.waiting == 1
+    assert share.charge(other, 0.01, wasted=True, waits=False)
+    assert share.counters == {"wasted_share": 1, "costly_share": 1}
+
+
+async def test_who_waits_already_owes_more_and_waits_in_one_line_only():
+    share = LoopShare()
+    used_up(share)
+    peer = Peer(share)
+    share.want(object())
+    assert share.wasted.charge(peer, 0.01)
+    assert not share.charge(peer, 0.05, wasted=False, waits=True)
+    assert not share.charge(peer, 0.05, wasted=True, waits=True)
+    assert share.costly.waiting == 0
+    assert share.costly._accounts[peer].level < -0.04
+    assert share.wasted._accounts[peer].level < -0.05
+    share.leave(peer)
+    assert not share.costly._accounts
+    assert not share.wasted._accounts
+
+
+async def test_what_is_left_of_a_peer_that_has_gone_waits_until_the_ration_is_made_up_for():
+    share = LoopShare(WorkLimits(costly_share=0.1, wanted_seconds=1000))
+    await share.turn()  # at once
+    share.want(object())
+    share.left(0.3, 1, 0)
+    began = share.loop.time()
+    turns = [asyncio.ensure_future(share.turn()) for _ in range(2)]
+    await asyncio.wait(turns)
+    # 0.1 saved before, 0.3 spent less what a message may cost: owed at 0.1 a second
+    assert share.loop.time() - began == pytest.approx(2, abs=0.01)
+    assert share.costly.waiting == 0
+
+
+async def test_who_waits_for_a_turn_and_is_cancelled_is_out_of_the_line():
+    share = LoopShare(WorkLimits(wanted_seconds=1000))
+    used_up(share)
+    share.want(object())
+    turn = asyncio.ensure_future(share.turn())
+    await asyncio.sleep(0)
+    assert share.costly.waiting == 1
+    turn.cancel()
+    await asyncio.wait([turn])
+    assert share.costly.waiting == 0
