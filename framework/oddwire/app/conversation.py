@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing
@@ -14,7 +15,7 @@ from oddwire.app.greetings import Excuse, urgently
 from oddwire.app.lane import MESSAGE_WEIGHT, Lane
 from oddwire.app.plugins import Contribution
 from oddwire.app.policy import Outcome, decode_error
-from oddwire.app.room import LARGE
+from oddwire.app.room import LARGE, REQUEST_WEIGHT, Use
 from oddwire.app.router import Route, Router, vocabulary
 from oddwire.errors import (
     ConnectionClosed,
@@ -206,11 +207,27 @@ class Conversation:
             if route.weigh is not None:
                 size = route.weigh(message[0])
             answering = Answering(self._answer, link, handling, route, context, *message)
+        size += REQUEST_WEIGHT
         if size > LARGE:
-            if lane.requested and lane.requested + size > self.session.limits.request_bytes:
+            asked = lane.requested - lane.replies
+            if asked > 0 and asked + size > self.session.limits.request_bytes:
                 self._too_much(link, handling, "request_bytes")
                 return
-            self._take_room(lane, answering, size)
+            if dispatcher.is_crowded(lane):  # few bytes may decode to many
+                self._too_much(link, handling, "total_message_bytes")
+                return
+            use = self._use(lane, link, handling, size)
+            if use is None:
+                self._too_much(link, handling, "total_message_bytes")
+                return
+            answering.ended = use.end
+        else:
+            if lane.small and lane.small + size > LARGE and dispatcher.room.full:
+                self._too_much(link, handling, "total_message_bytes")
+                return
+            lane.small += size
+            dispatcher.room.held += size
+            answering.ended = functools.partial(self._leave, lane, size)
         if request.urgent:
             answering.work, answering.arguments = self._hasten, (lane, answering.work, answering.arguments)
         handling.handle = answering
@@ -225,20 +242,26 @@ class Conversation:
         link.asking.close(handling)
         most = getattr(self.session.limits, limit)
         whose = "of all peers" if limit.startswith("total") else "of a peer"
-        text = f"requests and messages {whose} that are handled at once take {most} bytes at most"
+        what = "replies that wait to be read" if limit == "reply_bytes" else "requests and messages"
+        text = f"{what} {whose} that are handled at once take {most} bytes at most"
         link.refuse(Scope.REQUEST, handling.id, Code.QUOTA, text, limit)
 
-    def _take_room(self, lane: Lane, answering: Answering, size: int) -> None:
-        """Count a large request until it is over."""
+    def _leave(self, lane: Lane, size: int) -> None:
+        lane.small -= size
+        self._dispatcher.room.held -= size
+
+    def _use(self, lane: Lane, link: Link, handling: Handling[Answering], size: int) -> Use | None:
+        """Count a large request, or its reply; None if there is no room."""
+
+        def evict() -> None:
+            if link.asking.has(handling):
+                handle = handling.handle
+                self._too_much(link, handling, "total_message_bytes")
+                if handle is not None:
+                    handle.cancel()
+
         dispatcher = self._dispatcher
-
-        def leave() -> None:
-            lane.requested -= size
-            dispatcher.leave_room(lane, size)
-
-        lane.requested += size
-        dispatcher.count_room(lane, size)
-        answering.ended = leave
+        return dispatcher.room.take(lane, size, evict, dispatcher.loop.time())
 
     async def _hasten(self, lane: Lane, work: Callable[..., Coroutine[Any, Any, None]], arguments: Any) -> None:
         with urgently(lane):
@@ -334,10 +357,11 @@ class Conversation:
                 await self._fail(link, handling, Code.NO_REPLY, "")
                 return
             payload = self._dispatcher.outgoing[type(reply)].encode(reply)
-            if (
-                await self._send(link, encode_reply(link.route, handling.id, 0, payload), handling)
-                and since is not None
-            ):
+            frame = encode_reply(handling.id, 0, payload)
+            if since is None:
+                del reply, payload  # it may be long until the peer has read it
+                await self._send(link, frame, handling)
+            elif await self._send(link, frame, handling):
                 self._trace(link, payload, reply, since)
         except Refuse as error:
             self._dispatcher.enforcer.failed(context, message, error)
@@ -378,6 +402,28 @@ class Conversation:
         """Send a reply of any length; False if it will not arrive, or nobody waits for it any more."""
         if not link.asking.has(handling):
             return False
+        if len(frame) <= LARGE:
+            return await self._send_now(link, frame, handling)
+        lane, size = self._dispatcher.lanes.get(link.node_id), len(frame)
+        if lane is None:
+            return False
+        limit = "reply_bytes"
+        use = None
+        if not lane.replies or lane.replies + size <= self.session.limits.reply_bytes:
+            # Who traces it has the message and its payload, too
+            use = self._use(lane, link, handling, size if self._dispatcher.tracer is None else 3 * size)
+            limit = "total_message_bytes"
+        if use is None:
+            self._too_much(link, handling, limit)
+            return False
+        use.reply = size
+        lane.replies += size
+        try:
+            return await self._send_now(link, frame, handling)
+        finally:
+            use.end()
+
+    async def _send_now(self, link: Link, frame: bytes, handling: Handling[Answering]) -> bool:
         try:
             if len(frame) <= MAX_PAYLOAD:
                 if not self._dispatcher.send_nowait(link.node_id, frame):

@@ -16,16 +16,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 from oddwire.app.context import Context, Peer
 from oddwire.app.conversation import Conversation
+from oddwire.app.departed import Departed
 from oddwire.app.extension import Extension
 from oddwire.app.greetings import Greeter, Greeting
 from oddwire.app.guard import Meter
-from oddwire.app.lane import HIGH_WATER, MESSAGE_WEIGHT, Lane, Run
+from oddwire.app.lane import LONG, MESSAGE_WEIGHT, Lane, Run
 from oddwire.app.longer import LongerWay
 from oddwire.app.metered import MeteredSink
 from oddwire.app.plugins import Contribution, HookCall
 from oddwire.app.policy import Enforcer, Outcome, decode_error
 from oddwire.app.rationed import requests_of
-from oddwire.app.room import Room
+from oddwire.app.room import LARGE, Room
 from oddwire.app.router import OutgoingTable, Router
 from oddwire.app.tasks import Tasks
 from oddwire.app.trace import Tracer
@@ -88,6 +89,7 @@ class Dispatcher:
         self.room = Room((limits or Limits()).total_message_bytes)
         self.outgoing = OutgoingTable(router.outgoing)
         self.lanes: dict[NodeId, Lane] = {}
+        self._departed = Departed(self)
         self.tasks = Tasks()
         self.spawn = self.tasks.spawn
         self.enforcer = Enforcer(app, transport, on_failure, self.spawn, on_loss=on_loss, tracer=self.tracer)
@@ -104,8 +106,9 @@ class Dispatcher:
         if lane is None:
             handle, owners = Peer(self, peer.node_id), 1 + len(self.router.owners)
             lane = self.lanes[peer.node_id] = Lane(handle, peer, owners, self.tracer is not None)
+        self._departed.forget(lane)
         lane.info = peer
-        lane.hung_up = False
+        lane.hung_up = lane.abandoned = False
         if lane.paused or self.closing:
             lane.paused = True
             self.transport.pause(peer.node_id)
@@ -140,7 +143,7 @@ class Dispatcher:
         weight = len(payload) + MESSAGE_WEIGHT
         lane.queue.append((handler, owner, message, weight))
         lane.held = held = lane.held + weight
-        if held > HIGH_WATER:
+        if held > lane.mark:
             self._full(lane)
         if lane.wake is not None:
             self.wake(lane)
@@ -174,6 +177,8 @@ class Dispatcher:
             guard.forget(peer)
         self.greeter.disconnected(lane, reason)
         self.wake(lane)
+        if not self.closing:
+            self._departed.add(lane)
 
     def metered(self, limits: Limits | None) -> Sink:
         """Give what the transport is to be opened with: ourselves, behind a meter where there are rates to keep."""
@@ -258,7 +263,7 @@ class Dispatcher:
             await self.tasks.settle(grace)
         finally:
             for lane in self.lanes.values():
-                if dropped := lane.drop_messages():
+                if dropped := len(lane.drop_messages()):
                     self._counters.dropped["closing"] += dropped
                     self.enforcer.dropped(lane.peer.node_id, dropped)
             try:
@@ -292,14 +297,16 @@ class Dispatcher:
                     if reply is not None:
                         await self.reply(lane, reply)
                 except BaseException as error:
-                    self.enforcer.failed(context, message, error, self.tasks.ending)
+                    self.enforcer.failed(context, message, error, self.tasks.ending or lane.abandoned)
                 if me.cancelling():  # a handler has cancelled its own task, or still will have: no other's
                     lane.worker = self.spawn(self._work(lane))
                     return
                 turns -= 1
                 if not turns:
                     turns = _TURNS
+                    self._recount(lane)
                     await asyncio.sleep(0)
+            self._recount(lane)
             if self.closing or (lane.info is None and not lane.hooks):
                 break
             run = context = message = reply = None  # type: ignore[assignment]  # not kept while nothing comes
@@ -307,12 +314,13 @@ class Dispatcher:
             await lane.wake
         if lane.info is None and not lane.hooks:
             self.lanes.pop(lane.peer.node_id, None)
+            self._departed.forget(lane)
 
     def enqueue(self, lane: Lane, run: Run, owner: int, argument: object, weight: int) -> None:
         """Have something done when its turn in the lane comes."""
         lane.queue.append((run, owner, argument, weight))
         lane.held += weight
-        if lane.held > HIGH_WATER:
+        if lane.held > lane.mark:
             self._full(lane)
         self.wake(lane)
 
@@ -325,9 +333,19 @@ class Dispatcher:
             self.transport.pause(lane.peer.node_id)
 
     def count_room(self, lane: Lane, weight: int) -> None:
-        """Count what is large, a request say, and read on: what is under way may need what comes."""
+        """Count what is large, and read on: what is under way may need what comes."""
         self.room.held += weight
         lane.large += weight
+
+    def drop(self, lane: Lane, why: str) -> int:
+        """Forget the messages that wait in a lane, and return how many."""
+        dropped = lane.drop_messages()
+        for weight in dropped:
+            if weight > LARGE:
+                self.leave_room(lane, weight)
+        self._recount(lane)
+        self._counters.dropped[why] += len(dropped)
+        return len(dropped)
 
     def leave_room(self, lane: Lane, weight: int) -> None:
         """Count it no more."""
@@ -337,7 +355,8 @@ class Dispatcher:
 
     def is_crowded(self, lane: Lane | None) -> bool:
         """Say whether a peer should bring nothing large now: there is no room left, and it has some of that."""
-        return self.room.full and lane is not None and lane.large > 0
+        room = self.room
+        return room.closed or (room.full and lane is not None and lane.large + lane.requested > 0)
 
     def set_aside(self, lane: Lane, greeting: Greeting, owner: int, message: tuple[Run, Any, int]) -> None:
         """Have a message wait for a greeting; what waits counts as what is queued."""
@@ -354,7 +373,7 @@ class Dispatcher:
     def hold(self, lane: Lane, weight: int) -> None:
         """Count what waits for a greeting."""
         lane.held += weight
-        if lane.held > HIGH_WATER:
+        if lane.held > lane.mark:
             self._full(lane)
 
     def wake(self, lane: Lane) -> None:
@@ -368,16 +387,34 @@ class Dispatcher:
             lane.worker = self.spawn(self._work(lane))
 
     def _full(self, lane: Lane) -> None:
-        """Stop the transport, if it is not stopped."""
-        if not lane.paused and lane.is_full:
+        """Count what waits in a lane that is long, and stop the transport, if it is not stopped, of one too long."""
+        if lane.held > lane.mark:
+            self._recount(lane)
+        if not lane.paused and (lane.is_full or (self.room.full and lane.is_long)):
+            if not lane.is_full:
+                self._counters.throttled["total_message_bytes"] += 1
             lane.paused = True
             self.transport.pause(lane.peer.node_id)
 
+    def _recount(self, lane: Lane) -> None:
+        """Count a long queue for all peers; what is large in it counts by itself."""
+        if not lane.counted and lane.held <= LONG:
+            return
+        counted = max(0, lane.held - lane.large) if lane.held > LONG else 0
+        self.room.held += counted - lane.counted
+        lane.counted = counted
+        lane.mark = lane.held + LONG if counted else LONG
+
     def ebb(self, lane: Lane) -> None:
         """Let a paused transport go on, once there is room."""
-        if lane.has_room and not self.closing and (lane.is_asking or not self.is_crowded(lane)):
-            lane.paused = False
-            self.transport.resume(lane.peer.node_id)
+        if not lane.has_room or self.closing:
+            return
+        if self.room.full:
+            self._recount(lane)
+            if lane.is_long or (not lane.is_asking and self.is_crowded(lane) and lane.large > 0):
+                return
+        lane.paused = False
+        self.transport.resume(lane.peer.node_id)
 
     @contextmanager
     def charging(self, node_id: NodeId, wasted: float = 0.0) -> Iterator[None]:

@@ -16,7 +16,7 @@ from oddwire.transports.base import PeerInfo
 if TYPE_CHECKING:
     from oddwire.app.greetings import Greeting, Hook
 
-__all__ = ["HIGH_WATER", "HIGH_WATER_ASKING", "LOW_WATER", "MESSAGE_WEIGHT", "Lane", "Run", "Waiter"]
+__all__ = ["HIGH_WATER", "HIGH_WATER_ASKING", "LONG", "LOW_WATER", "MESSAGE_WEIGHT", "Lane", "Run", "Waiter"]
 
 Run = Callable[[Context, Any], Coroutine[Any, Any, Message | None]]
 Waiter = tuple[asyncio.Future[Any], float]  # what a request waits for, and when it was made
@@ -25,6 +25,8 @@ Waiter = tuple[asyncio.Future[Any], float]  # what a request waits for, and when
 MESSAGE_WEIGHT: Final = 256
 HIGH_WATER: Final = 1 << 20
 LOW_WATER: Final = 1 << 18
+# Of more than this, what waits counts for all peers together; once there is no room, it is also the most.
+LONG: Final = 1 << 16
 # With a request under way the lane reads on, up to here: the reply is behind what waits.
 HIGH_WATER_ASKING: Final = 1 << 24
 
@@ -35,9 +37,12 @@ class Lane:
     __slots__ = (
         "_tracing",
         "_urgent",
+        "abandoned",
         "asking",
         "attentive",
         "contexts",
+        "counted",
+        "detached",
         "greeting",
         "hasty",
         "held",
@@ -45,13 +50,17 @@ class Lane:
         "hung_up",
         "info",
         "large",
+        "link",
+        "mark",
         "paused",
         "peer",
         "queue",
+        "replies",
         "requested",
         "running",
         "session",
         "slot",
+        "small",
         "throttle",
         "waiters",
         "wake",
@@ -64,10 +73,15 @@ class Lane:
         self.session: PeerSession | None = None  # its part of the session, while it is connected
         self.queue: deque[tuple[Run, int, Any, int]] = deque()  # what to run, its owner, with what, its weight
         self.held = 0
-        self.large = 0  # bytes of large messages and requests, waiting or handled
-        self.requested = 0  # those of requests among them
+        self.mark = LONG  # what `held` has to exceed for somebody to look
+        self.counted = 0  # bytes of a long queue that count for all peers
+        self.large = 0  # bytes of large messages, waiting or handled
+        self.requested = 0  # those of large requests, and of large replies that wait
+        self.replies = 0  # bytes of such replies, as sent
+        self.small = 0  # those of all other requests
         self.paused = False
         self.hung_up = False
+        self.abandoned = False  # what it left behind is not handled any more
         self._tracing = tracing
         self.attentive = tracing  # there are tracers, waiters or a greeting: take the longer way
         self.greeting: Greeting | None = None  # set while on_connect hooks of its connection have not ended
@@ -79,16 +93,18 @@ class Lane:
         self.contexts: list[Context | None] = [None] * owners
         self.throttle: asyncio.TimerHandle | None = None  # set while the peer is read later, whatever room there is
         self.running = 0  # tasks of concurrent handlers
+        self.detached: set[asyncio.Task[None]] = set()  # and these
         self.slot: asyncio.Future[None] | None = None  # set while the worker waits for one of them to end
         self.wake: asyncio.Future[None] | None = None  # set while the worker sleeps
         self.worker: asyncio.Task[None] | None = None
 
-    def drop_messages(self) -> int:
-        """Forget the messages that wait, and return how many; greetings and farewells, which are nobody's, stay."""
+    def drop_messages(self) -> list[int]:
+        """Forget the messages that wait, and return what each weighed; greetings and farewells, nobody's, stay."""
         kept = [entry for entry in self.queue if entry[1] == 0]
-        dropped = len(self.queue) - len(kept)
+        dropped = [entry[3] for entry in self.queue if entry[1] != 0]
         self.queue.clear()
         self.queue.extend(kept)
+        self.held -= sum(dropped)
         return dropped
 
     def greet(self, greeting: Greeting | None) -> None:
@@ -157,6 +173,11 @@ class Lane:
     def is_full(self) -> bool:
         """Whether no more should come, unless a request waits for what is behind."""
         return self.held > (HIGH_WATER_ASKING if self.waiters or self.asking else HIGH_WATER)
+
+    @property
+    def is_long(self) -> bool:
+        """Whether no more should come while there is no room for what peers send."""
+        return self.held > (HIGH_WATER if self.waiters or self.asking else LONG)
 
     @property
     def has_room(self) -> bool:

@@ -105,7 +105,9 @@ class LongerWay:
         lane.running += 1
         if weight > LARGE:
             self._dispatcher.take_room(lane, weight)
-        self._dispatcher.spawn(self._alone(lane, run, weight, context, message))
+        task = self._dispatcher.spawn(self._alone(lane, run, weight, context, message))
+        lane.detached.add(task)
+        task.add_done_callback(lane.detached.discard)
 
     async def _alone(self, lane: Lane, run: Run, weight: int, context: Context, message: Message) -> None:
         try:
@@ -113,7 +115,8 @@ class LongerWay:
             if reply is not None:
                 await self._dispatcher.reply(lane, reply)
         except BaseException as error:
-            self._dispatcher.enforcer.failed(context, message, error, self._dispatcher.tasks.ending)
+            ending = self._dispatcher.tasks.ending or lane.abandoned
+            self._dispatcher.enforcer.failed(context, message, error, ending)
         finally:
             lane.running -= 1
             if weight > LARGE:

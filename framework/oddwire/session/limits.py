@@ -16,8 +16,7 @@ _DAY: Final = 24 * 60 * 60.0
 
 OF_ALL: Final = (
     "faults_per_second",
-    "lane_seconds",
-    "programs",
+    "reply_bytes",
     "request_bytes",
     "stream_seconds",
     "total_lanes",
@@ -57,10 +56,16 @@ class Limits(Value, kw_only=True):
     """
     request_bytes: int = 32 * _MIB
     """Bytes that the requests of a peer being handled take, decoded; one more is refused, but a single one never."""
-    total_message_bytes: int = 256 * _MIB
-    """Bytes that the messages of all peers take, decoded, which wait for handlers or are handled, small ones aside.
+    reply_bytes: int = 64 * _MIB
+    """Bytes of replies of more than a payload that wait for a peer to read them; a single one may be larger.
 
-    Beyond it a peer may have one at a time: the next is read later, and its requests and transfers are refused for now.
+    A request whose reply is one more is answered with a failure.
+    """
+    total_message_bytes: int = 256 * _MIB
+    """Bytes that messages of all peers take, decoded, which wait for handlers or are handled, and that replies take.
+
+    Beyond it a peer may have 64 KiB in its queue and in requests, and a single larger message: the next is read later,
+    and its requests and transfers are refused for now. At twice of it, a request that needs room takes it from others.
     """
     open_requests: int = 1024
     """Requests of ours to a peer, streams included, that wait for replies at once."""
@@ -187,13 +192,13 @@ class Counters:
 
     ``refused`` are a peer's requests, messages and transfers answered with a failure (``allow``: not allowed;
     ``expired``: its caller's wait was over). ``dropped`` is what was ignored without one: ``allow``; ``frames`` out of
-    place, ``kinds`` of frames not known; ``abandoned`` requests, whose caller has gone; what came while its peer was
-    ``not_connected``, or waited for its handler at ``closing``; and lanes of reliable messages that were forgotten.
-    ``throttled`` says how often a peer was read later, ``exceeded`` how many calls of ours raised `QuotaExceeded`.
-    ``undelivered`` are reliable messages of ours that a peer refused for good, or that were given up, and ``declined``
-    those of peers that were refused for good here, both by the name of their `Code` in lower case: ``expired``,
-    ``refused``, ``unsupported``; ``application`` for all codes that are an application's own. ``waiting`` says how
-    often those of an extension have waited a minute for a connected peer, as ``nobody`` there spoke it.
+    place, ``kinds`` of frames not known; ``abandoned`` requests, whose caller has gone; too much that peers who have
+    ``gone`` left behind; what came while its peer was ``not_connected``, or waited for its handler at ``closing``.
+    ``throttled`` says how often a peer was read later,
+    ``exceeded`` how many calls of ours raised `QuotaExceeded`. ``undelivered`` are reliable messages of ours that a
+    peer refused for good, or that were given up, and ``declined`` those of peers that were refused for good here, both
+    by the name of their `Code` in lower case: ``expired``, ``refused``, ``unsupported``; ``application`` for all codes
+    that are an application's own.
     """
 
     __slots__ = ("declined", "dropped", "exceeded", "refused", "throttled", "undelivered", "waiting")

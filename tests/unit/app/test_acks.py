@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable
 
 import pytest
@@ -161,7 +162,9 @@ async def test_one_that_is_refused_and_each_telling_of_it_is_paid_for_as_one_of_
         await meet(transport)
         for sequence in (1, 2):
             transport.receive(ALICE, encode(Data(5, 1, 1, sequence, content)))
-            await until(lambda sequence=sequence: any(ack.value == sequence for ack in acks(transport)))
+            await until(
+                functools.partial(lambda sequence: any(ack.value == sequence for ack in acks(transport)), sequence)
+            )
         wasted = [seconds for _, seconds, wasted in transport.paid if wasted]
         assert len(wasted) == 4
         assert all(seconds > 0 for seconds in wasted)

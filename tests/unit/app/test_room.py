@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pytest
 
@@ -22,7 +24,9 @@ from oddwire import (
     message,
     subtype,
 )
-from oddwire.app.room import LARGE, Room
+from oddwire.app.lane import LONG
+from oddwire.app.room import LARGE, Room, Use
+from oddwire.session.frames import Code, Failure, Hello, Request, decode, encode
 from oddwire.testing import ScriptedTransport
 
 ALICE, BOB = NodeId("02" + "aa" * 32), NodeId("03" + "bb" * 32)
@@ -238,3 +242,272 @@ def test_room_is_for_what_is_large() -> None:
     assert not room.full
     room.held += LARGE
     assert room.full
+
+
+# Requests that are small, replies that nobody reads, queues, and those who have gone
+
+
+def dispatcher_of(app: Application) -> Any:
+    return app.peer(ALICE)._messenger
+
+
+def hold(transport: ScriptedTransport, node_id: NodeId, number: int, ask: bytes) -> None:
+    transport.receive(node_id, encode(Request(number, 0, ask)))
+
+
+async def meet(transport: ScriptedTransport, node_id: NodeId) -> None:
+    transport.connect_peer(node_id)
+    transport.receive(node_id, encode(Hello(0, 1, 1, 7, (), 1 << 25)))
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+def failures(transport: ScriptedTransport, node_id: NodeId) -> list[Failure]:
+    frames = [decode(payload) for peer, payload in transport.sent if peer == node_id]
+    return [frame for frame in frames if isinstance(frame, Failure)]
+
+
+async def test_small_requests_of_all_peers_count_together_and_each_may_have_a_few(shop: Shop) -> None:
+    transport = ScriptedTransport()
+    limits = Limits(total_message_bytes=200_000)
+    async with Application(shop.extension, transport=transport, limits=limits, grace=0.0) as app:
+        ask = encoded(app, Ask(body=bytes(30_000)))
+        for node_id in (ALICE, BOB):
+            await meet(transport, node_id)
+            for number in range(10):
+                hold(transport, node_id, number, ask)
+        room = dispatcher_of(app).room
+        await until(lambda: shop.began == 9)
+        assert room.held > 200_000
+        # Alice's seven fill it, and Bob has what anybody has: two, of 32 KB each
+        await until(lambda: len(failures(transport, BOB)) == 8)
+        assert {failure.code for failure in failures(transport, BOB)} == {Code.QUOTA}
+        assert app.counters.refused == {"total_message_bytes": 11}
+        shop.go.set()
+        await until(lambda: room.held == 0)
+        hold(transport, ALICE, 11, ask)
+        await until(lambda: shop.began == 10)
+
+
+async def test_at_twice_the_limit_room_is_taken_from_who_has_most(shop: Shop) -> None:
+    transport = ScriptedTransport()
+    limits = Limits(total_message_bytes=200_000, faults_per_second=1e9)
+    async with Application(shop.extension, transport=transport, limits=limits, grace=0.0) as app:
+        for node_id in (ALICE, BOB):
+            await meet(transport, node_id)
+        large, larger = (encoded(app, Ask(items=[Nothing()] * count)) for count in (2_000, 7_000))
+        hold(transport, ALICE, 1, larger)
+        await until(lambda: shop.began == 1)
+        room, lanes = dispatcher_of(app).room, dispatcher_of(app).lanes
+        assert room.full
+        assert lanes[ALICE].requested > 3 * 66_000
+        hold(transport, BOB, 1, large)  # one at a time, though there is no room
+        await until(lambda: shop.began == 2)
+        hold(transport, BOB, 2, large)
+        await until(lambda: failures(transport, BOB))
+        assert not failures(transport, ALICE)
+        carol = NodeId("02" + "cc" * 32)
+        await meet(transport, carol)
+        hold(transport, carol, 1, large)
+        await until(lambda: shop.began == 3)
+        assert [(failure.id, failure.code) for failure in failures(transport, ALICE)] == [(1, Code.QUOTA)]
+        assert lanes[ALICE].requested == 0
+        assert room.held <= 400_000
+        shop.go.set()
+        await until(lambda: room.held == 0)
+
+
+class Fake:
+    """What a room knows of a lane."""
+
+    def __init__(self) -> None:
+        self.requested = self.replies = 0
+
+
+def test_a_room_takes_from_the_largest_and_else_from_the_oldest_that_has_been_there_for_long() -> None:
+    room, evicted = Room(100), list[str]()
+    lanes = {name: Fake() for name in "abc"}
+
+    def take(name: str, weight: int, now: float) -> Use | None:
+        return room.take(lanes[name], weight, lambda: evicted.append(name), now)  # type: ignore[arg-type]
+
+    first, second = take("a", 100, 0.0), take("b", 100, 1.0)
+    assert first is not None
+    assert second is not None
+    assert room.closed
+    assert take("c", 100, 4.0) is None, "as much as each of the others has, who came first"
+    assert evicted == []
+    assert take("c", 50, 4.0) is not None
+    assert evicted == ["a"]
+    first.end()  # again
+    assert (room.held, lanes["a"].requested) == (150, 0)
+    assert take("a", 100, 7.0) is not None
+    assert evicted == ["a", "b"]
+    assert take("a", 500, 12.0) is not None, "one may be larger than all of the room"
+    assert evicted == ["a", "b", "c", "a"]
+    assert room.held == 500
+
+
+@message(0x8CEB)
+class Give(Message):
+    count: int
+
+
+class Library:
+    """Answers with as many bytes as are asked for."""
+
+    def __init__(self) -> None:
+        self.extension = Extension("library", version="1.0")
+        self.began = 0
+
+        @self.extension.on(Give)
+        async def give(context: Context, give: Give) -> Note:
+            self.began += 1
+            return Note(body=bytes(give.count))
+
+
+async def test_replies_that_a_peer_does_not_read_are_so_many_bytes() -> None:
+    transport, library = ScriptedTransport(), Library()
+    limits = Limits(reply_bytes=250_000)
+    async with Application(library.extension, transport=transport, limits=limits, grace=0.0) as app:
+        await meet(transport, ALICE)
+        room, lane = dispatcher_of(app).room, dispatcher_of(app).lanes[ALICE]
+        transport.stick()
+        for number in range(5):
+            hold(transport, ALICE, number, encoded(app, Give(count=100_000)))
+        await until(lambda: app.counters.refused["reply_bytes"] == 3)
+        assert 200_000 < lane.replies < 250_000
+        assert room.held >= lane.replies
+        hold(transport, ALICE, 9, encoded(app, Give(count=1_000)))
+        await until(lambda: library.began == 6)
+        transport.stuck.set()
+        await until(lambda: not lane.replies)
+        await until(lambda: room.held == 0)
+        assert [failure.code for failure in failures(transport, ALICE)] == [Code.QUOTA] * 3
+        for number in range(10, 13):  # one after the other, each may be larger than that
+            hold(transport, ALICE, number, encoded(app, Give(count=400_000)))
+            await until(functools.partial(lambda number: library.began == number - 3 and not lane.replies, number))
+        assert len(failures(transport, ALICE)) == 3
+
+
+async def test_a_reply_that_waits_makes_room_for_others() -> None:
+    transport, library = ScriptedTransport(), Library()
+    limits = Limits(total_message_bytes=200_000)
+    async with Application(library.extension, transport=transport, limits=limits, grace=0.0) as app:
+        for node_id in (ALICE, BOB):
+            await meet(transport, node_id)
+        room, lanes = dispatcher_of(app).room, dispatcher_of(app).lanes
+        transport.stick()
+        for number in range(3):
+            hold(transport, ALICE, number, encoded(app, Give(count=120_000)))
+        await until(lambda: lanes[ALICE].replies > 350_000)
+        hold(transport, BOB, 1, encoded(app, Give(count=120_000)))
+        await until(lambda: lanes[BOB].replies)
+        assert lanes[ALICE].replies < 250_000
+        assert app.counters.refused == {"total_message_bytes": 1}
+        transport.stuck.set()
+        await until(lambda: room.held == 0)
+        assert [failure.id for failure in failures(transport, ALICE)] == [0]
+        assert failures(transport, BOB) == []
+
+
+async def test_long_queues_count_together_and_are_short_when_there_is_no_room(shop: Shop) -> None:
+    transport = ScriptedTransport()
+    limits = Limits(total_message_bytes=300_000)
+    async with Application(shop.extension, transport=transport, limits=limits, grace=0.0) as app:
+        note = encoded(app, Note(body=bytes(10_000)))
+        for node_id in (ALICE, BOB):
+            transport.connect_peer(node_id)
+            for _ in range(100):
+                transport.receive(node_id, note)
+        await until(lambda: shop.began == 2)
+        room, lanes = dispatcher_of(app).room, dispatcher_of(app).lanes
+        assert {ALICE, BOB} <= transport._paused
+        assert 300_000 <= room.held <= 500_000
+        assert lanes[BOB].held < 2 * LONG
+        assert app.counters.throttled["total_message_bytes"] >= 2
+        shop.go.set()
+        await until(lambda: shop.began == 200 and not transport._paused)
+        await until(lambda: room.held == 0)
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("oddwire.app.departed.STANDSTILL", 0.0)
+
+
+async def test_those_who_have_gone_leave_no_more_behind_than_they_may(
+    shop: Shop, soon: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("oddwire.app.departed._BYTES", 200_000)
+    transport = ScriptedTransport()
+    async with Application(shop.extension, transport=transport, grace=0.0) as app:
+        note = encoded(app, Note(body=bytes(10_000)))
+        dispatcher = dispatcher_of(app)
+        for node_id in (ALICE, BOB):
+            transport.connect_peer(node_id)
+            for _ in range(15):
+                transport.receive(node_id, note)
+            await until(lambda: shop.began)
+            await asyncio.sleep(0.01)
+            transport.lose_peer(node_id)
+        assert app.counters.dropped == {"gone": 14}
+        assert "14 messages of 02aaaa" in caplog.text
+        assert "and 1 handlers cancelled" in caplog.text
+        await until(lambda: ALICE not in dispatcher.lanes)
+        assert len(dispatcher.lanes[BOB].queue) >= 14
+        shop.go.set()
+        await until(lambda: not dispatcher.lanes)
+        assert shop.began == 16
+        assert len(dispatcher._departed) == 0
+        assert dispatcher.room.held == 0
+
+
+@pytest.mark.parametrize("concurrent", [False, True])
+async def test_handlers_of_those_who_have_gone_are_so_many(
+    shop: Shop, soon: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, concurrent: bool
+) -> None:
+    monkeypatch.setattr("oddwire.app.departed._LANES", 3)
+    transport, left = ScriptedTransport(), list[NodeId]()
+
+    @shop.extension.on_disconnect
+    async def farewell(context: Context, reason: str) -> None:
+        left.append(context.peer.node_id)
+
+    async with Application(shop.extension, transport=transport, grace=0.0) as app:
+        dispatcher = dispatcher_of(app)
+        what = encoded(app, Many(items=[]) if concurrent else Note(body=b""))
+        ids = [NodeId("02" + f"{number:02x}" * 32) for number in range(1, 11)]
+        for number, node_id in enumerate(ids, 1):
+            transport.connect_peer(node_id)
+            transport.receive(node_id, what)
+            await until(functools.partial(lambda number: shop.began == number, number))
+            transport.lose_peer(node_id)
+        expected = ids if concurrent else ids[:7]
+        await until(lambda: left == expected)
+        assert "failed" not in caplog.text
+        if not concurrent:
+            assert len(dispatcher.lanes) == 3
+            # One that is back is none of them, and its messages are handled
+            transport.connect_peer(ids[7])
+            assert len(dispatcher._departed) == 2
+        shop.go.set()
+        await until(lambda: len(left) >= (9 if not concurrent else 10))
+        assert app.counters.dropped.get("gone", 0) == 0
+
+
+async def test_many_who_go_at_once_lose_nothing(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("oddwire.app.departed._LANES", 3)
+    transport = ScriptedTransport()
+    async with Application(shop.extension, transport=transport, grace=0.0) as app:
+        what = encoded(app, Note(body=b""))
+        ids = [NodeId("02" + f"{number:02x}" * 32) for number in range(1, 11)]
+        for node_id in ids:
+            transport.connect_peer(node_id)
+            transport.receive(node_id, what)
+            transport.receive(node_id, what)
+        for node_id in ids:
+            transport.lose_peer(node_id)
+        shop.go.set()
+        await until(lambda: shop.began == 20)
+        assert app.counters.dropped == {}
