@@ -10,7 +10,7 @@ import contextlib
 import itertools
 import os
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from oddwire.errors import OddwireError
@@ -29,7 +29,9 @@ from oddwire.session.frames import (
     encode_request,
 )
 
-TYPE_ASK, TYPE_WIRE = b"\x91\x21", b"\x91\x25"
+TYPE_ASK, TYPE_WIRE, TYPE_KEEP, TYPE_HOLD, TYPE_GIVE = (b"\x91" + bytes([low]) for low in b"\x21\x25\x27\x29\x2b")
+TYPE_GUARDED = b"\x91\x31"
+HELLO = encode(Hello(0, 1, 1, 7, (), 1 << 26, 64))
 
 
 def costly_map() -> bytes:
@@ -66,7 +68,33 @@ SESSION = (
     b"\xc0\xdd\x63" + bytes(90),  # of no kind we know
 )
 
-FLOODS: Mapping[str, Sequence[bytes]] = {
+
+class Endless:
+    """What begins anew for each connection, and never ends: ``of(number)`` is the message of this number, from 1 on."""
+
+    def __init__(self, of: Callable[[int], bytes]) -> None:
+        self._of = of
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield HELLO
+        yield from map(self._of, itertools.count(1))
+
+
+def _costly_to_keep(number: int) -> bytes:
+    return encode_data(5, 1, number, number, TYPE_KEEP + costly_map()[2:])
+
+
+def _refused(number: int) -> bytes:
+    """Send on 16 lanes what nobody takes, and settle seldom: each ack tells of up to a thousand."""
+    sequence = number // 16 + 1
+    return encode_data(number % 16, 1, max(1, sequence // 1000 * 1000), sequence, b"\x91\x71" + bytes(20))
+
+
+def _costly_to_guard(number: int) -> bytes:
+    return encode_request(number, 0, TYPE_GUARDED + costly_fields()[2:])
+
+
+FLOODS: Mapping[str, Iterable[bytes]] = {
     "unknown": (b"\x99\x99",),
     "unknown, longer": (b"\x99\x99" + bytes(60_000),),
     "malformed": (TYPE_ASK + b"\xc1",),
@@ -82,8 +110,13 @@ FLOODS: Mapping[str, Sequence[bytes]] = {
     "costly fields": (costly_fields(),),
     "costly records": (costly_records(),),
     "session frames": SESSION,
+    "costly reliable messages": Endless(_costly_to_keep),
+    "refused reliable messages": Endless(_refused),
+    "costly guarded requests": Endless(_costly_to_guard),
 }
 """What a stranger sends again and again, by name."""
+SESSIONS = frozenset(kind for kind, payloads in FLOODS.items() if isinstance(payloads, Endless))
+"""Those that need a session."""
 
 
 @dataclass
@@ -94,40 +127,7 @@ class Done:
     connections: int = 0
 
 
-class Stranger:
-    """One connection of one who is up to no good; it reads, or not, and says hello in its own way."""
-
-    def __init__(self, connection: LightningConnection, reads: bool = True) -> None:
-        self._connection = connection
-        self._met = asyncio.Event()
-        self._address = bytes(4)
-        if reads:
-            connection.deliver_to(self._hear)
-        else:
-            connection.pause()
-
-    def _hear(self, payload: bytes) -> None:
-        if payload[:3] == b"\xc0\xdd\x09":
-            self._address = payload[7:11]
-            self._met.set()
-
-    async def greet(self, hello: Hello | None = None) -> None:
-        """Say hello once the peer has."""
-        async with asyncio.timeout(30):
-            await self._met.wait()
-        await self._connection.send_message(self.addressed(encode(hello or Hello(0, 1, 1, 7), OURS)))
-
-    @property
-    def route(self) -> int:
-        """The addresses of what it sends."""
-        return int.from_bytes(self._address, "big") << 32 | OURS
-
-    def addressed(self, payload: bytes) -> bytes:
-        """Return a payload, one of the session for the peer that was met."""
-        return payload[:3] + self._address + payload[7:] if payload[:2] == b"\xc0\xdd" else payload
-
-
-async def be_stranger(uri: str, payloads: Sequence[bytes], done: Done, *, reads: bool = True) -> None:
+async def be_stranger(uri: str, payloads: Iterable[bytes], done: Done, *, reads: bool = True) -> None:
     """Connect, and send these again and again, as fast as they are read; come anew when hung up on."""
     node = NodeUri.parse(uri)
     while True:
@@ -137,10 +137,8 @@ async def be_stranger(uri: str, payloads: Sequence[bytes], done: Done, *, reads:
             stranger = Stranger(connection, reads)
             try:
                 await connection.send_message(Init(networks=(CHAINS["bitcoin"], CHAINS["regtest"])).encode())
-                if payloads is SESSION:
-                    await stranger.greet()
-                for payload in itertools.cycle(payloads):
-                    await connection.send_message(stranger.addressed(payload))
+                for payload in payloads if isinstance(payloads, Endless) else itertools.cycle(payloads):
+                    await connection.send_message(payload)
                     done.messages += 1
                     if not done.messages % 64:
                         await asyncio.sleep(0)
@@ -165,6 +163,11 @@ class Hoard:
     stays: int
     """How many of these before it hangs up and comes anew."""
     enough: int
+    ids: int = 1
+    """How many connections each stranger has."""
+    reads: bool = True
+    most: int = 300 << 20
+    """Bytes that the node may have more."""
 
 
 def _large_request(route: int, number: int) -> Sequence[bytes]:
@@ -190,10 +193,22 @@ def _pieces(route: int, number: int) -> Sequence[bytes]:
     return [*split(route, whole, 60_000, number)][:-1]
 
 
+def _held(number: int) -> Sequence[bytes]:
+    """Ask, just below what counts as large, where the answer takes long."""
+    return [encode_request(number, 0, TYPE_HOLD + bytes(64_000))]
+
+
+def _unread(number: int) -> Sequence[bytes]:
+    """Ask for a megabyte."""
+    return [encode_request(number, 0, TYPE_GIVE)]
+
+
 HOARDS: Mapping[str, Hoard] = {
     "large requests": Hoard(_large_request, stays=100, enough=3_000),
     "long waits": Hoard(_long_wait, stays=1, enough=600),
     "transfers without end": Hoard(_pieces, stays=100, enough=10_000),
+    "held requests": Hoard(_held, stays=1 << 30, enough=8_000, ids=60),
+    "unread replies": Hoard(_unread, stays=1 << 30, enough=500, ids=4, reads=False, most=700 << 20),
 }
 """What would be kept if it could, by name."""
 
@@ -201,7 +216,7 @@ HOARDS: Mapping[str, Hoard] = {
 async def hoard(uri: str, kind: str, strangers: int, done: Done) -> None:
     """Run one kind of `HOARDS` by so many strangers."""
     async with asyncio.TaskGroup() as group:
-        for _ in range(strangers):
+        for _ in range(strangers * HOARDS[kind].ids):
             group.create_task(_hoard(uri, HOARDS[kind], done))
 
 
@@ -213,12 +228,19 @@ async def _hoard(uri: str, kind: Hoard, done: Done) -> None:
             done.connections += 1
             stranger = Stranger(connection)
             try:
+                if kind.reads:
+                    connection.deliver_to(lambda _: None)
+                else:
+                    connection.pause()
                 await connection.send_message(Init(networks=(CHAINS["bitcoin"],)).encode())
-                await stranger.greet()
+                await asyncio.sleep(0.2)  # what comes before its own hello is ignored
+                await connection.send_message(HELLO)
+                await asyncio.sleep(0.2)
                 for number in range(kind.stays):
                     for payload in kind.says(stranger.route, number):
                         await connection.send_message(payload)
                         done.messages += 1
+                    await asyncio.sleep(0)
             finally:
                 connection.close("done")
         await asyncio.sleep(0.01)
@@ -275,9 +297,9 @@ async def occupy(uri: str, count: int, *, init: bool = True) -> list[Callable[[]
 
 
 async def everything(uri: str, done: Done) -> None:
-    """Run every flood by one stranger each, one that reads nothing, and half-open handshakes."""
+    """Run every flood of which nothing comes by one stranger each, one that reads nothing, and half-open handshakes."""
     async with asyncio.TaskGroup() as group:
-        for kind in FLOODS:
+        for kind in FLOODS.keys() - SESSIONS:
             group.create_task(flood(uri, kind, 1, done))
         group.create_task(flood(uri, "pings for large pongs", 1, done, reads=False))
         group.create_task(half_open(uri, 200.0, Done()))

@@ -33,6 +33,9 @@ MOST_DESCRIPTORS = 1024
 MOST_LOG = 4 << 20
 """Bytes that it may log in the seconds of one attack."""
 
+FILES = ("target.py", "guarded.py")
+"""What the target runs."""
+
 _spawn = multiprocessing.get_context("spawn")
 
 
@@ -48,14 +51,17 @@ class Target:
         """Return the bytes of memory that it has."""
         return int((Path("/proc") / str(self.pid) / "statm").read_text().split()[1]) * resource.getpagesize()
 
-    def excess(self, memory: int) -> list[str]:
-        """Return what it holds or has written too much of, in words; ``memory`` is what it had at first."""
+    def excess(self, memory: int, most: int = MOST_MEMORY) -> list[str]:
+        """Return what it holds or has written too much of, in words.
+
+        ``memory`` is what it had at first, of which it may have ``most`` more.
+        """
         held = self.memory() - memory
         descriptors = len(list((Path("/proc") / str(self.pid) / "fd").iterdir()))
         logged = self.log.stat().st_size
         found = []
-        if held > MOST_MEMORY:
-            found.append(f"{held >> 20} MiB more memory, of at most {MOST_MEMORY >> 20}")
+        if held > most:
+            found.append(f"{held >> 20} MiB more memory, of at most {most >> 20}")
         if descriptors > MOST_DESCRIPTORS:
             found.append(f"{descriptors} descriptors, of at most {MOST_DESCRIPTORS}")
         if logged > MOST_LOG:
@@ -71,7 +77,7 @@ async def node(*options: str, descriptors: int | None = None) -> AsyncIterator[T
         if descriptors is not None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
 
-    command = [sys.executable, "-m", "oddwire.cli.main", "run", str(Path(__file__).parent / "target.py")]
+    command = [sys.executable, "-m", "oddwire.cli.main", "run", *(str(Path(__file__).parent / name) for name in FILES)]
     with tempfile.NamedTemporaryFile() as log:
         process = await asyncio.create_subprocess_exec(
             *command,
@@ -181,7 +187,8 @@ async def measure(kind: str, strangers: int, seconds: float, rounds: int) -> boo
                 await settled(done)
                 beside = await good.ask(uri, seconds)
                 took = await good.get_in(uri)
-                excess.update(target.excess(memory))
+                most = attacks.HOARDS[kind].most if kind in attacks.HOARDS else MOST_MEMORY
+                excess.update(target.excess(memory, most))
                 ratios.append(beside.rate / alone.rate)
                 told = (
                     f"{beside.rate:.0f} of {alone.rate:.0f} a second, {beside.median:.1f} ({beside.worst:.0f}) of"

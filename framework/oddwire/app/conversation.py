@@ -7,7 +7,7 @@ import functools
 import os
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from oddwire.app.acks import Acks
 from oddwire.app.context import Context
@@ -45,6 +45,9 @@ if TYPE_CHECKING:
 __all__ = ["Conversation", "spoken"]
 
 logger = get_logger("oddwire.app")
+
+_REPLYING: Final = 250e-6  # seconds of work for a reply that is not sent, and for each byte of it
+_REPLYING_BYTE: Final = 2e-9
 
 
 def spoken(owners: Sequence[Contribution]) -> tuple[Spoken, ...]:
@@ -193,6 +196,9 @@ class Conversation:
         if route is None or route.handler is None:
             self._unknown(link, handling, content)
             return
+        if lane.replies and (dispatcher.room.full or lane.replies >= self.session.limits.reply_bytes):
+            self._too_much(link, handling, "total_message_bytes" if dispatcher.room.full else "reply_bytes")
+            return
         if len(content) > LARGE and dispatcher.is_crowded(lane):
             self._too_much(link, handling, "total_message_bytes")
             return
@@ -228,6 +234,7 @@ class Conversation:
             lane.small += size
             dispatcher.room.held += size
             answering.ended = functools.partial(self._leave, lane, size)
+        answering.peer = link
         if request.urgent:
             answering.work, answering.arguments = self._hasten, (lane, answering.work, answering.arguments)
         handling.handle = answering
@@ -315,7 +322,7 @@ class Conversation:
             with guard.handling(context.peer):
                 await guard.admit(context.peer, len(content))
                 await self._dispatcher.transport.turn(link.node_id)
-                with self._dispatcher.charging(link.node_id):
+                with self._dispatcher.charging(link.node_id, content):
                     message = self._decode(link, handling, route, content)
                 if message is not None:
                     await self._answer(link, handling, route, context, *message)
@@ -343,6 +350,7 @@ class Conversation:
     ) -> None:
         link.working += 1
         try:
+            await self._dispatcher.transport.turn(link.node_id)
             if handling.streams:
                 if route.stream is not None:
                     await self._answer_stream(link, handling, route.stream(context, message), since)
@@ -384,6 +392,7 @@ class Conversation:
         """Send what a handler yields as the credit allows."""
         async with aclosing(stream):
             async for part in stream:
+                await self._dispatcher.transport.turn(link.node_id)
                 payload = self._dispatcher.outgoing[type(part)].encode(part)
                 while handling.sent >= handling.allowed:
                     assert handling.handle is not None  # noqa: S101 - narrows the type for checkers
@@ -407,6 +416,7 @@ class Conversation:
         lane, size = self._dispatcher.lanes.get(link.node_id), len(frame)
         if lane is None:
             return False
+        self._dispatcher.transport.worked(link.node_id, size * _REPLYING_BYTE)
         limit = "reply_bytes"
         use = None
         if not lane.replies or lane.replies + size <= self.session.limits.reply_bytes:
@@ -415,6 +425,7 @@ class Conversation:
             limit = "total_message_bytes"
         if use is None:
             self._too_much(link, handling, limit)
+            self._dispatcher.transport.worked(link.node_id, _REPLYING + size * _REPLYING_BYTE, wasted=True)
             return False
         use.reply = size
         lane.replies += size
@@ -456,4 +467,5 @@ class Conversation:
 
     def _trace(self, link: Link, payload: bytes, message: Message, since: float) -> None:
         if self._dispatcher.tracer is not None:
-            self._dispatcher.tracer.trace("sent", link.node_id, payload, message, since=since)
+            with self._dispatcher.charging(link.node_id, payload):
+                self._dispatcher.tracer.trace("sent", link.node_id, payload, message, since=since)

@@ -40,8 +40,8 @@ _POLL: Final = 0.05  # seconds between two looks whether the store is free
 _EXPIRING: Final = 60.0  # seconds between two looks for messages that are too old
 _MORE: Final = 0.05  # seconds until the next look, if some were: not all are given up in one go
 # Seconds of work for a message that is refused, and for each refusal in an ack, beside what is measured
-_REFUSING: Final = 150e-6
-_TELLING: Final = 1e-6
+_REFUSING: Final = 250e-6
+_TELLING: Final = 2e-6
 _TURN: Final = 16  # messages handled until others have the loop
 # What keeps a store from being opened and is the operator's to mend before anything runs
 _MISTAKES: Final = ("foreign", "newer", "locked", "unfinished")
@@ -341,7 +341,7 @@ class Deliveries:
         """Find who handles a message. Raises `Refuse`."""
         if self._dispatcher is None:
             return self._handler_of(node_id, payload)
-        with self._dispatcher.charging(node_id):
+        with self._dispatcher.charging(node_id, payload):
             return self._handler_of(node_id, payload)
 
     def _handler_of(self, node_id: NodeId, payload: bytes) -> tuple[str, Callable[[], Awaitable[object]]]:
@@ -358,17 +358,15 @@ class Deliveries:
         link = None if self._dispatcher is None else self._dispatcher.link(node_id)
         if self._dispatcher is not None and link is not None and link.ready:
             refused = len(ack.failures)
-            if not refused:
-                self._acks.post(link, ack)
-                return
-            with self._dispatcher.charging(node_id, _TELLING * refused):
-                self._acks.post(link, ack)
+            self._acks.post(link, ack)
+            if refused:
+                self._dispatcher.transport.worked(node_id, _TELLING * refused, wasted=True)
 
     def attempt_failed(self, node_id: NodeId, payload: bytes, error: Exception, attempt: int) -> None:
         """Report what a handler raised."""
         if self._dispatcher is None:
             return
-        with self._dispatcher.charging(node_id):
+        with self._dispatcher.charging(node_id, payload):
             dispatcher, route, message = self._read(payload)
         owner = dispatcher.router.owners[route.owner - 1].name
         dispatcher.enforcer.failed(Context(dispatcher.app, owner, dispatcher.app.peer(node_id)), message, error)
@@ -383,7 +381,7 @@ class Deliveries:
         owner = dispatcher.router.owners[route.owner - 1].name if route is not None and route.owner else ""
         text = refusal.text or (f"its handler failed {ATTEMPTS} times" if refusal.code == Code.INTERNAL else "")
         error = Refuse(text, code=refusal.code)
-        with dispatcher.charging(node_id, _REFUSING):
+        with dispatcher.charging(node_id, payload, _REFUSING):
             dispatcher.enforcer.refused(Outcome.DECLINED, node_id, error, payload, extension=owner)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

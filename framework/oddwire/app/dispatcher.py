@@ -8,9 +8,9 @@ handler that asked holds the lane.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from time import perf_counter, thread_time
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -54,6 +54,8 @@ logger = get_logger("oddwire.app")
 
 _FAREWELL: Final = 0.5  # seconds for telling peers that we end, where the connections do not
 _TURNS: Final = 128  # messages of one peer handled before other peers get the loop
+_TURN: Final = 0.002  # and seconds of them
+_CHEAP: Final = 2048  # bytes that do not decode to more than a message may cost
 
 
 class Dispatcher:
@@ -286,6 +288,7 @@ class Dispatcher:
         me = asyncio.current_task()
         assert me is not None  # noqa: S101 - narrows the type for checkers
         while True:
+            until = perf_counter() + _TURN
             while queue:
                 run, owner, message, weight = queue.popleft()
                 lane.held -= weight
@@ -302,10 +305,11 @@ class Dispatcher:
                     lane.worker = self.spawn(self._work(lane))
                     return
                 turns -= 1
-                if not turns:
+                if not turns or perf_counter() >= until:
                     turns = _TURNS
                     self._recount(lane)
                     await asyncio.sleep(0)
+                    until = perf_counter() + _TURN
             self._recount(lane)
             if self.closing or (lane.info is None and not lane.hooks):
                 break
@@ -417,16 +421,19 @@ class Dispatcher:
         self.transport.resume(lane.peer.node_id)
 
     @contextmanager
-    def charging(self, node_id: NodeId, wasted: float = 0.0) -> Iterator[None]:
+    def charging(self, node_id: NodeId, payload: bytes, wasted: float = 0.0) -> Iterator[None]:
         """Charge a peer with what a message of its costs to take, where that is not done as it is handed on.
 
-        One of which nothing comes costs ``wasted`` seconds elsewhere.
+        One of which nothing comes costs ``wasted`` seconds elsewhere. What is short costs little, and is not measured.
         """
-        began = time.thread_time()
+        measured = len(payload) > _CHEAP
+        began = thread_time() if measured else 0.0
         try:
             yield
         finally:
-            self.transport.worked(node_id, time.thread_time() - began + wasted, wasted=wasted > 0)
+            seconds = thread_time() - began if measured else 0.0
+            if measured or wasted:
+                self.transport.worked(node_id, seconds + wasted, wasted=wasted > 0)
 
     def throttle(self, lane: Lane, seconds: float) -> None:
         """Read a peer so much later, whatever room its lane has; longer, if it is to be read later already."""

@@ -73,9 +73,12 @@ class Room:
         return self.held >= 2 * self.most
 
     def take(self, lane: Lane, weight: int, evict: Callable[[], object], now: float) -> Use | None:
-        """Count a request, or its reply, until `Use.end`; None if there is no room, nor any to be made."""
+        """Count a request, or its reply, until `Use.end`; None if there is no room, nor any to be made.
+
+        Who does not read its replies takes nobody's room, or two of these would take each other's for ever.
+        """
         while self.held + weight > 2 * self.most and self.held:
-            if not self._make_room(lane, weight, now):
+            if lane.replies or not self._make_room(lane, weight, now):
                 return None
         use = Use(self, lane, weight, evict, now)
         self.uses[use] = None

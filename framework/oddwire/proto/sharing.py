@@ -36,6 +36,7 @@ _OWN_FIRST: Final = 0.001  # and with which it begins: node ids are free, so thi
 _NOBODY: Final = object()
 _ANYBODY: Final = object()
 _LEAST_DELAY: Final = 0.0005  # seconds: less may be too little for the clock to go on
+_MOST_OWED: Final = 1.0  # seconds that handshakes wait for what strangers have left unpaid: honest callers wait, too
 _REMEMBERED: Final = 1 << 16  # first acts of handshakes
 
 
@@ -240,7 +241,8 @@ class KeyWork:
 
     def owe(self, seconds: float) -> None:
         """Take loop time for what a stranger has left unpaid: the next one waits for it."""
-        self._free_at = max(self._free_at, self._owner.loop.time()) + seconds
+        now = self._owner.loop.time()
+        self._free_at = min(max(self._free_at, now) + seconds, now + _MOST_OWED)
 
     def spend(self, seconds: float) -> None:
         """Charge work that was done, or surely will be."""

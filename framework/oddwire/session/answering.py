@@ -6,15 +6,18 @@ import asyncio
 import contextvars
 from collections import deque
 from collections.abc import Callable, Coroutine
-from typing import Any
+from time import perf_counter
+from typing import Any, Final
 
 __all__ = ["Answerers", "Answering"]
+
+_TURN: Final = 0.002  # seconds of handlers that wait for nothing until others get the loop
 
 
 class Answering:
     """A request that waits for a task or is handled by one: ``await work(*arguments)``. It may wait for credit, too."""
 
-    __slots__ = ("arguments", "cancelled", "credit", "ended", "task", "work")
+    __slots__ = ("arguments", "cancelled", "credit", "ended", "peer", "task", "work")
 
     def __init__(self, work: Callable[..., Coroutine[Any, Any, None]], *arguments: Any) -> None:
         self.work = work
@@ -22,6 +25,8 @@ class Answering:
         self.task: asyncio.Task[None] | None = None  # set while it is handled
         self.cancelled = False
         self.credit: asyncio.Future[None] | None = None
+        self.peer: object = None
+        """Whose it is: peers have their turns, one request each."""
         self.ended: Callable[[], object] | None = None
         """Called once it is over, or will not be begun."""
 
@@ -39,13 +44,46 @@ class Answering:
             self.credit.set_result(None)
 
 
+class _Line:
+    """Requests that wait, those of one peer in their order, and peers in turn: one who asks much delays itself."""
+
+    __slots__ = ("_count", "_peers")
+
+    def __init__(self) -> None:
+        self._peers: dict[object, deque[Answering]] = {}
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def append(self, answering: Answering) -> None:
+        self._count += 1
+        waiting = self._peers.get(answering.peer)
+        if waiting is None:
+            self._peers[answering.peer] = deque((answering,))
+        else:
+            waiting.append(answering)
+
+    def popleft(self) -> Answering:
+        """Take the first one of the peer whose turn it is."""
+        peers = self._peers
+        peer = next(iter(peers))
+        waiting = peers.pop(peer)
+        answering = waiting.popleft()
+        if waiting:
+            peers[peer] = waiting  # at the end
+        self._count -= 1
+        return answering
+
+
 class Answerers:
     """The tasks that handle requests. Each handler is alone in its task from its first wait on, as if it had its own.
 
     To make a task costs more than many a handler does. So one task goes on from a handler that waited for nothing to
-    the next request. Another one is always ready to begin as soon as a handler does wait: it takes what comes next,
-    and the first task ends with its handler. It ends, too, after a handler that left something behind in its task: a
-    cancellation, or context variables. Where handlers wait, each request is given a task at once, until one does not.
+    the next request, for a moment. Another one is always ready to begin as soon as a handler does wait: it takes what
+    comes next, and the first task ends with its handler. It ends, too, after a handler that left something behind in
+    its task: a cancellation, or context variables. Where handlers wait, each request is given a task at once, until
+    one does not.
 
     ``spawn`` starts a task, and ``ended`` is told when one that has begun has ended.
     """
@@ -57,7 +95,7 @@ class Answerers:
     ) -> None:
         self._spawn = spawn
         self._ended = ended
-        self._waiting: deque[Answering] = deque()
+        self._waiting = _Line()
         self._called = 0  # tasks that will begin in the loop's next turn
         self._going: asyncio.Task[None] | None = None  # the last that began, if it may go on after its handler
         self._patient = False  # handlers wait, as far as is known
@@ -84,6 +122,7 @@ class Answerers:
         if self._going is not None:  # the one before waits
             self._patient = True
         self._going = me
+        until = perf_counter() + _TURN
         try:
             while waiting:
                 answering = waiting.popleft()
@@ -112,6 +151,10 @@ class Answerers:
                     break
                 if waiting:
                     self._patient = False
+                    if perf_counter() >= until:  # the next task begins in a later turn of the loop
+                        if not self._called:
+                            self._call()
+                        break
         finally:
             if self._going is me:
                 self._going = None

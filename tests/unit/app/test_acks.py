@@ -19,11 +19,13 @@ HELLO = encode(Hello(0, 1, 1, 7, ()))
 @message(0x8CF1)
 class Order(Message):
     number: u64
+    filling: bytes = b""
 
 
 @message(0x8CF3)
 class Done(Message):
     number: u64
+    filling: bytes = b""
 
 
 class Recording(ScriptedTransport):
@@ -143,7 +145,8 @@ async def test_a_reliable_message_waits_for_its_peers_turn_and_its_peer_pays() -
     async with shop.app(transport, store=":memory:") as app:
         await meet(transport)
         transport.free.clear()
-        transport.receive(ALICE, order(app, 1))
+        content = app.registry.encode(Order(number=1, filling=bytes(5000)))
+        transport.receive(ALICE, encode(Data(5, 1, 1, 1, content)))
         await until(lambda: transport.turns == 1)
         assert shop.orders == []
         assert transport.paid == []
@@ -175,8 +178,8 @@ async def test_a_guarded_request_is_decoded_in_its_peers_turn_and_its_peer_pays(
     async with shop.app(transport) as app:
         await meet(transport)
         transport.free.clear()
-        transport.receive(ALICE, encode(Request(1, 0, app.registry.encode(Done(number=1)))))
-        transport.receive(ALICE, encode(Request(2, 0, b"\x8c\xf3\xc1")))
+        transport.receive(ALICE, encode(Request(1, 0, app.registry.encode(Done(number=1, filling=bytes(5000))))))
+        transport.receive(ALICE, encode(Request(2, 0, b"\x8c\xf3\xc1" + bytes(5000))))
         await until(lambda: transport.turns == 2)
         assert transport.paid == []
         transport.free.set()

@@ -336,3 +336,14 @@ async def test_who_waits_for_a_turn_and_is_cancelled_is_out_of_the_line():
     turn.cancel()
     await asyncio.wait([turn])
     assert share.costly.waiting == 0
+
+
+async def test_what_strangers_leave_unpaid_keeps_callers_waiting_for_a_second_at_most():
+    share, done = LoopShare(WorkLimits(wanted_seconds=1000)), []
+    share.want(object())
+    for _ in range(100):
+        share.handshakes.owe(5.0)
+    began = share.loop.time()
+    share.handshakes.do(lambda: done.append(share.loop.time()))
+    await sleep(10)
+    assert done == [pytest.approx(began + 1, abs=0.01)]

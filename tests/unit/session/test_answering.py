@@ -49,8 +49,25 @@ class Crew:
         return [number for number, _ in self.done]
 
 
+class Clock:
+    """How much time handlers have taken: none, unless a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 @pytest.fixture
-async def crew() -> AsyncIterator[Crew]:
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("oddwire.session.answering.perf_counter", clock)
+    return clock
+
+
+@pytest.fixture
+async def crew(clock: Clock) -> AsyncIterator[Crew]:
     crew = Crew()
     yield crew
     await crew.idle()
@@ -259,3 +276,31 @@ async def test_credit_wakes_who_waits_for_it(crew: Crew) -> None:
     answering.wake()
     answering.wake()
     await answering.credit
+
+
+async def test_after_a_moment_of_them_others_have_the_loop(crew: Crew, clock: Clock) -> None:
+    turns = 0
+
+    async def take(number: int) -> None:
+        clock.now += 0.0015
+        crew.done.append((number, asyncio.current_task()))
+
+    for number in range(20):
+        crew.handle(take, number)
+    while len(crew.done) < 20:
+        before = len(crew.done)
+        await asyncio.sleep(0)
+        turns += 1
+        assert len(crew.done) - before <= 2
+    assert crew.numbers == list(range(20))
+    assert turns >= 10
+
+
+async def test_peers_have_their_turns_and_the_requests_of_each_their_order(crew: Crew) -> None:
+    for peer, numbers in (("a", range(100, 110)), ("b", range(200, 203)), ("c", range(300, 301))):
+        for number in numbers:
+            answering = Answering(crew.count, number)
+            answering.peer = peer
+            crew.answerers.handle(answering)
+    await crew.idle()
+    assert crew.numbers == [100, 200, 300, 101, 201, 102, 202, *range(103, 110)]
