@@ -18,7 +18,8 @@ _LINES: Final = frozenset(("log", "warning"))
 class Backlog:
     """What happens, on its way to one plugin; ``send`` queues bytes for it, ``queued`` says how many wait.
 
-    While the plugin reads, everything goes straight on. Once a quarter of `PluginLimits.unread` waits for it, it is
+    While the plugin reads, everything goes straight on, but messages of peers wait while it is `behind`: so a peer that
+    sends much keeps others waiting for no longer. Once a quarter of `PluginLimits.unread` waits for it, it is
     `crowded`: messages of peers are kept where they are, their peers paused, and lines of the log are left out. From a
     half on, of ``connect`` and ``disconnect`` only what still holds is kept for later; from three quarters on, what
     other plugins say is left out. What is left out is counted, and ``tell`` is given a line about it, at most one each
@@ -28,6 +29,8 @@ class Backlog:
     def __init__(self, limits: PluginLimits, queued: Callable[[], int], tell: Callable[[str], None]) -> None:
         self.crowded = False
         """Whether so much waits for it that it should rather be sent no more; see `when_there_is_room`."""
+        self.behind = False
+        """Whether it reads, and has more to read than it is sent of peers' messages at a time."""
         self.stalled = False
         """Whether it has read nothing for so long that others are no longer kept waiting for it."""
         self.left_out: Counter[str] = Counter()
@@ -44,7 +47,7 @@ class Backlog:
     # Room --------------------------------------------------------------------------------------------
 
     def when_there_is_room(self, call: Callable[[], None]) -> None:
-        """Call ``call`` once, when the plugin is `crowded` no more, is `stalled`, or has ended."""
+        """Call ``call`` once, when the plugin is `crowded` or `behind` no more, is `stalled`, or has ended."""
         self._waiting[call] = None
 
     def forget(self, call: Callable[[], None]) -> None:
@@ -72,6 +75,12 @@ class Backlog:
             for _, data in self._late.pop(peer):
                 self.send(data)
         self._let_go_on()
+
+    def set_behind(self, behind: bool) -> None:
+        """Take note of whether it reads and is behind."""
+        self.behind = behind
+        if not behind:
+            self._let_go_on()
 
     def set_stalled(self) -> None:
         """Take note that the plugin does not read at all: whoever waits for it goes on without."""
@@ -143,4 +152,5 @@ class Backlog:
             self._timer.cancel()
         self._report()
         self._late.clear()
+        self.behind = False
         self.set_crowded(False)

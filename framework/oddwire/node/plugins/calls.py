@@ -34,7 +34,8 @@ class MessageCalls:
 
     A plugin that answers anything but ``{"result": "continue"}`` is killed, and the chain goes on, as it does past a
     plugin that ends before it has answered. One that has much to read yet hears of the next message when it has read
-    half of that; if it reads nothing for too long, messages pass it by, and are counted.
+    half of that: of a notification, which nobody answers, after 256 KiB. If it reads nothing for too long, messages
+    pass it by, and are counted.
 
     So a peer has one message here that waits, and those that were handed ahead; of peers who have gone, whose next
     connection may bring more, `PluginLimits.gone` bytes are kept together. Beyond that the oldest go no further.
@@ -217,7 +218,7 @@ class _Call(Passable):
         while self._listeners:
             plugin = self._listeners[0]
             crowded = plugin.backlog.crowded
-            if crowded and plugin.active and self._has_to_wait(plugin):
+            if (crowded or plugin.backlog.behind) and plugin.active and self._has_to_wait(plugin):
                 return False
             if plugin.active and not crowded:
                 plugin.send(data)

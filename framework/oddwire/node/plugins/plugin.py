@@ -121,6 +121,7 @@ class Plugin:
             on_end=self._end,
             on_crowded=self.backlog.set_crowded,
             on_stalled=self._stalled,
+            on_behind=self.backlog.set_behind,
         )
         self.send = self.backlog.send = self._process.send
         self._services.log("debug", f"started({self._process.pid}) {self.path}", "plugin-manager")

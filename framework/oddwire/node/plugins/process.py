@@ -21,6 +21,7 @@ from oddwire.printable import printable
 __all__ = ["PluginLimits", "PluginProcess"]
 
 _CHUNK: Final = 64 * 1024  # what a pipe holds
+_PROGRESS: Final = 0.05  # seconds without a byte read, after which a plugin that is behind does not read, for now
 _SHOWN: Final = 80
 _ENDLESS: Final = 64  # times the bytes of the largest document that is taken; what exceeds that is none
 _MOMENT: Final = 0.2  # seconds
@@ -43,6 +44,8 @@ class PluginLimits:
     """Seconds within which an answer counts as prompt."""
     unread: int = 32 * 1024 * 1024
     """Bytes that may wait for a plugin that does not read its stdin; see `Backlog` for who comes first."""
+    behind: int = 256 * 1024
+    """Bytes that may wait for a plugin that reads, before peers whose messages it is told of are read later."""
     stall: float = 60
     """Seconds that a plugin may read nothing while more than a quarter of that waits, before peers pass it over."""
     gone: int = 8 * 1024 * 1024
@@ -61,8 +64,9 @@ class PluginProcess:
     ``on_document`` takes each JSON document from stdout, or what a `JsonSplitter` with ``shortcut`` gives for it,
     ``on_stderr`` each line, ``on_end`` the reason, once: the plugin exited, closed its stdout, broke the framing or a
     limit. ``on_crowded`` hears when a quarter of what may wait for the plugin does, and when half of that is gone;
-    ``on_stalled`` when it then has read nothing for `PluginLimits.stall` seconds. All are called on the loop. Raises
-    `ExtensionError` if the program cannot be started.
+    ``on_stalled`` when it then has read nothing for `PluginLimits.stall` seconds. ``on_behind`` hears when more waits
+    than `PluginLimits.behind`, and when half of that is gone, or nothing is read for a moment. All are called on the
+    loop. Raises `ExtensionError` if the program cannot be started.
     """
 
     def __init__(
@@ -77,6 +81,7 @@ class PluginProcess:
         on_end: Callable[[str], None],
         on_crowded: Callable[[bool], None] = lambda crowded: None,
         on_stalled: Callable[[], None] = lambda: None,
+        on_behind: Callable[[bool], None] = lambda behind: None,
         shortcut: Shortcut | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
@@ -87,6 +92,7 @@ class PluginProcess:
         self._on_crowded = on_crowded
         raise_with = f" ({MAX_DOCUMENT_VARIABLE} in the node's environment allows more)"
         self._on_stalled = on_stalled
+        self._on_behind = on_behind
         self._documents = JsonSplitter(max_size=limits.document, shortcut=shortcut, raise_with=raise_with)
         self._partial = False
         self._line = b""
@@ -96,8 +102,11 @@ class PluginProcess:
         self._flushing = False  # soon or when the pipe has room
         self._waiting = False  # for room in the pipe
         self._high = limits.unread // 4
+        self._low = min(limits.behind, self._high)
         self._crowded = False
-        self._read_at = 0.0  # by the loop's clock; while it is crowded
+        self._behind = False
+        self._behind_timer: asyncio.TimerHandle | None = None
+        self._read_at = 0.0  # by the loop's clock; while it is crowded or behind
         self._stall_timer: asyncio.TimerHandle | None = None
         self._ended = False
         self.ended_itself = False
@@ -141,7 +150,17 @@ class PluginProcess:
         if not self._flushing:
             self._flushing = True
             self._loop.call_soon(self._flush)
-        elif self.queued > self._high and not self._crowded:
+        elif self.queued > self._low:
+            self._fill()
+
+    def _fill(self) -> None:
+        """Tell, once, that much waits."""
+        if not self._behind:
+            self._behind = True
+            self._read_at = self._loop.time()
+            self._watch_progress()
+            self._on_behind(True)
+        if self.queued > self._high and not self._crowded:
             self._crowded = True
             self._read_at = self._loop.time()
             self._watch_reading()
@@ -173,16 +192,34 @@ class PluginProcess:
         else:
             self._stop_waiting()
             self._flushing = False
-        if self._crowded:
+        if self._behind:
             if written:
                 self._read_at = self._loop.time()
             self._look_for_room()
 
     def _look_for_room(self) -> None:
+        if self._behind and self.queued <= self._low // 2:
+            self._behind = False
+            if self._stop_watching_progress():
+                self._on_behind(False)
         if self._crowded and self.queued <= self._high // 2:
             self._crowded = False
             self._stop_watching()
             self._on_crowded(False)
+
+    def _watch_progress(self) -> None:
+        left = self._read_at + _PROGRESS - self._loop.time()
+        if left > 0:
+            self._behind_timer = self._loop.call_later(left, self._watch_progress)
+        else:
+            self._behind_timer = None
+            self._on_behind(False)
+
+    def _stop_watching_progress(self) -> bool:
+        timer, self._behind_timer = self._behind_timer, None
+        if timer is not None:
+            timer.cancel()
+        return timer is not None
 
     def _watch_reading(self) -> None:
         left = self._read_at + self._limits.stall - self._loop.time()
@@ -322,6 +359,7 @@ class PluginProcess:
             return
         self._ended = True
         self._stop_waiting()
+        self._stop_watching_progress()
         self._stop_watching()
         self._loop.remove_reader(self._stdout)
         with contextlib.suppress(ProcessLookupError, PermissionError):  # all of it may be gone

@@ -88,6 +88,20 @@ async def test_without_hooks_nothing_is_waited_for(host: PluginHost, services: A
     assert payloads(await services.seen("bare"), hook=False) == ["c0df00", "c0df01", "c0df02"]
 
 
+async def test_who_is_told_of_messages_and_is_behind_is_told_later(host: PluginHost, services: Any, bare: Any) -> None:
+    await host.start([bare(subscriptions=["custommsg"])])
+    (plugin,) = host._roster.plugins
+    plugin.backlog.set_behind(True)
+    done: list[str] = []
+    assert not host.custommsg(PEER, b"\xc0\xdf\x00", lambda: done.append("first"))
+    assert not host.custommsg(OTHER, b"\xc0\xdf\x01", lambda: done.append("other"))
+    assert payloads(await services.seen("bare"), hook=False) == []
+    plugin.backlog.set_behind(False)
+    assert done == ["first", "other"]
+    assert host.custommsg(PEER, b"\xc0\xdf\x02", pytest.fail)
+    assert payloads(await services.seen("bare"), hook=False) == ["c0df00", "c0df01", "c0df02"]
+
+
 async def test_one_message_of_a_peer_at_a_time_and_peers_side_by_side(
     host: PluginHost, services: Any, bare: Any
 ) -> None:

@@ -23,6 +23,7 @@ class Run:
         self.documents: asyncio.Queue[Any] = asyncio.Queue()
         self.lines: list[str] = []
         self.room: asyncio.Queue[str] = asyncio.Queue()
+        self.behind: asyncio.Queue[bool] = asyncio.Queue()
         self.end: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.process = PluginProcess(
             str(path),
@@ -34,6 +35,7 @@ class Run:
             on_end=self.end.set_result,
             on_crowded=lambda crowded: self.room.put_nowait("crowded" if crowded else "free"),
             on_stalled=lambda: self.room.put_nowait("stalled"),
+            on_behind=self.behind.put_nowait,
         )
 
 
@@ -198,6 +200,35 @@ sys.stdin.read()
     (tmp_path / "go").touch()
     assert await one.room.get() == "free"
     assert one.process.queued <= 50_000
+
+
+async def test_who_reads_is_behind_until_half_is_read(run: Callable[..., Run], tmp_path: Path) -> None:
+    code = f"""
+while not os.path.exists({str(tmp_path / "go")!r}): os.read(0, 100); time.sleep(0.001)
+sys.stdin.read()
+"""
+    one = run(code, behind=100_000)
+    for _ in range(40):
+        one.process.send(b"x" * 10_000)
+        await asyncio.sleep(0)
+    assert await one.behind.get()
+    (tmp_path / "go").touch()
+    assert not await one.behind.get()
+    assert one.room.empty()
+
+
+async def test_who_does_not_read_is_behind_for_a_moment_only(run: Callable[..., Run]) -> None:
+    one = run("time.sleep(600)", behind=100_000)
+    for _ in range(40):
+        one.process.send(b"x" * 10_000)
+        await asyncio.sleep(0)
+    assert await one.behind.get()
+    assert not await one.behind.get()
+    assert one.process.queued > 100_000
+    for _ in range(40):
+        one.process.send(b"x" * 10_000)
+        await asyncio.sleep(0)
+    assert one.behind.empty()
 
 
 async def test_who_closes_stdin_has_room(run: Callable[..., Run], tmp_path: Path) -> None:
