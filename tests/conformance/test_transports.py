@@ -121,7 +121,7 @@ class Relayed(Transport):
 class TestCln(TransportConformance):
     pushes_back = False
     hangs_up_on_close = False
-    options: Mapping[str, Any] = {"limits": ClnLimits(rate=None, held=4_000_000)}
+    options: Mapping[str, Any] = {"limits": ClnLimits(rate=None, held=4_000_000), "receive": "hook"}
 
     @pytest.fixture(autouse=True)
     def _folders(self) -> Iterator[None]:

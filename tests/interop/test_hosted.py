@@ -548,9 +548,28 @@ async def test_files_travel_between_two_nodes(launch, tmp_path):
     assert (tmp_path / "fetched").read_bytes() == (shelf / "map").read_bytes()
 
 
-async def test_a_plugin_that_listens_by_notification(launch, meet, tmp_path):
-    file = tmp_path / "by-notification.py"
-    done = pack(EXTENSIONS / "rough.py", "-o", file, "--receive", "notification")
+async def test_c_code_that_keeps_pythons_lock_holds_up_neither_node_nor_others(launch, meet):
+    """No thread of the plugin runs, and so nothing of it could be answered."""
+    daemon = launch("rough", "collector")
+    peer, other = await meet(daemon), await meet(daemon)
+    os.mkfifo(daemon.network_folder / "pipe")
+    await peer.send(trouble("lock"))
+    await daemon.logged("keeping the lock")
+    try:
+        for one in (peer, other):
+            await one.send(*map(question, range(20)))
+            taken = await daemon.taken(one.node_id, 20 + (one is peer))
+            assert taken[-20:] == list(map(question, range(20)))
+            assert await daemon.call("ping", one.node_id)
+    finally:
+        os.close(os.open(daemon.network_folder / "pipe", os.O_WRONLY))
+    for one in (peer, other):
+        assert await one.received(20) == list(map(answer, range(20)))
+
+
+async def test_a_plugin_that_listens_by_hook(launch, meet, tmp_path):
+    file = tmp_path / "by-hook.py"
+    done = pack(EXTENSIONS / "rough.py", "-o", file, "--receive", "hook")
     assert done.returncode == 0, done.stderr
     daemon = launch("collector")
     await daemon.call("plugin", "start", str(file))

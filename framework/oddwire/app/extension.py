@@ -266,11 +266,14 @@ class Extension:
         calls = (self._startup, self._shutdown, self._connect, self._disconnect)
         return type(self) is Extension and not (self._handlers or self._rpc_methods or any(calls))
 
-    def run(self, argv: Sequence[str] | None = None, *, receive: Literal["hook", "notification"] = "hook") -> None:
+    def run(
+        self, argv: Sequence[str] | None = None, *, receive: Literal["hook", "notification"] | None = None
+    ) -> None:
         """Run this extension, as a plugin if lightningd started us, else as ``oddwire run`` does; then exit.
 
         ``argv`` are the options of ``oddwire run`` (default ``sys.argv[1:]``). ``receive`` is how lightningd is to
-        hand over messages: by its hook, or by its notification, which v24.02 and later have.
+        hand over messages: by its notification, which v24.02 and later have and which is the default there, or by its
+        hook.
 
         It becomes the program, so it is for the main thread of a script, and for its end: raises `ExtensionError`
         where a loop is running, in another thread, or while the script is only being imported, and says what to do.
@@ -280,7 +283,7 @@ class Extension:
             raise ExtensionError(
                 f"extension.run() of {self.name!r} takes argv as a list of texts, ['--json'] say, not {argv!r:.200}"
             )
-        if receive not in ("hook", "notification"):
+        if receive not in (None, "hook", "notification"):
             raise ExtensionError(
                 f"extension.run() of {self.name!r} takes receive='hook' or 'notification', not {receive!r:.200}"
             )

@@ -54,7 +54,7 @@ def is_hosted() -> bool:
     return "LIGHTNINGD_PLUGIN" in os.environ
 
 
-def run_hosted(*extensions: object, receive: Literal["hook", "notification"] = "hook") -> NoReturn:
+def run_hosted(*extensions: object, receive: Literal["hook", "notification"] | None = None) -> NoReturn:
     """Run extensions as a plugin of the lightningd that started this process; exits when it is done.
 
     ``extensions`` are what `Application` takes. What cannot be loaded, or does not start, is told to the node, which

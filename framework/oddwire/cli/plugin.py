@@ -42,9 +42,11 @@ def command(
     ],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="Write the plugin here.")],
     receive: Annotated[
-        Literal["hook", "notification"],
-        typer.Option("--receive", help="How lightningd hands over messages; notification needs v24.02."),
-    ] = "hook",
+        Literal["hook", "notification"] | None,
+        typer.Option(
+            "--receive", help="How lightningd hands over messages; by default the notification, if it has it (v24.02)."
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
 ) -> None:
     """Write an executable plugin file for lightningd: these extensions, in one process, run by this Python."""
@@ -78,8 +80,8 @@ def _spare_sources(output: Path, specs: Sequence[str]) -> None:
                 )
 
 
-def _content(specs: Sequence[str], receive: str) -> bytes:
-    arguments = ", ".join([*map(ascii, specs), *([f"receive={receive!r}"] if receive != "hook" else [])])
+def _content(specs: Sequence[str], receive: str | None) -> bytes:
+    arguments = ", ".join([*map(ascii, specs), *([] if receive is None else [f"receive={receive!r}"])])
     names = ", ".join(_name(spec) for spec in specs)
     return _head(sys.executable) + _TEXT.format(names=names, arguments=arguments).encode("ascii")
 

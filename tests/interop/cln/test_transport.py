@@ -82,7 +82,7 @@ class Relayed(Transport):
 class TestCln(TransportConformance):
     pushes_back = False
     hangs_up_on_close = False
-    options: ClassVar = {"limits": ClnLimits(held=4_000_000)}
+    options: ClassVar = {"limits": ClnLimits(held=4_000_000), "receive": "hook"}
 
     @pytest.fixture(autouse=True)
     def _start(self, start, tmp_path_factory):

@@ -68,4 +68,4 @@ async def tell(context: Context) -> list[Any]:
 
 
 if __name__ == "__main__":
-    extension.run(receive=os.environ.get("LISTENER_RECEIVE", "hook"))
+    extension.run(receive=os.environ.get("LISTENER_RECEIVE"))

@@ -2,6 +2,7 @@
 """An extension whose handlers do all that no handler should, each when a peer asks for it by name."""
 
 import asyncio
+import ctypes
 import os
 import signal
 import subprocess
@@ -123,6 +124,13 @@ async def wait(context: Context) -> None:
 
 
 @trouble
+async def lock(context: Context) -> None:
+    """Hold up every thread of the process, in C code that keeps Python's lock, until somebody writes to the pipe."""
+    context.logger.info("keeping the lock")
+    os.close(ctypes.PyDLL(None).open(b"pipe", os.O_RDONLY))
+
+
+@trouble
 async def block(context: Context) -> None:
     """Hold up the whole loop until the file ``go`` is there."""
     context.logger.info("blocking the loop")
@@ -209,4 +217,4 @@ async def end(app: object) -> None:
 
 
 if __name__ == "__main__":
-    extension.run()
+    extension.run(receive=os.environ.get("ROUGH_RECEIVE"))

@@ -52,9 +52,9 @@ def answer(number: int) -> bytes:
     return struct.pack(">HI", 0x8D05, number)
 
 
-@pytest.fixture
-async def host(start):
-    host = await start("rough")
+@pytest.fixture(params=["hook", "notification"])
+async def host(start, request):
+    host = await start("rough", ROUGH_RECEIVE=request.param)
     host.connect(PEER)
     host.connect(OTHER)
     return host
@@ -143,7 +143,9 @@ async def test_a_host_that_does_not_read_blocks_nobody(host):
         assert await host.sent(PEER) == answer(number)
     last = host.hand_on(PEER, question(20))
     host.reading.set()
-    assert (await last)["result"] == {"result": "continue"}
+    if last is not None:
+        assert (await last)["result"] == {"result": "continue"}
+    assert await host.sent(PEER) == answer(20)
 
 
 async def test_what_is_not_for_the_plugin_does_it_no_harm(host):

@@ -55,7 +55,7 @@ async def test_the_manifest(spawn, habits):
             "description": "Order some of a peer, and give its receipt; forced, nobody waits for one.",
         },
     ]
-    features = SPEAKS_QUOTE
+    features, told = SPEAKS_QUOTE, habits.tells_of_messages
     assert manifest == {
         "options": [
             {
@@ -80,10 +80,10 @@ async def test_the_manifest(spawn, habits):
                 "description": "Where to write at the end how much came.",
             },
         ],
-        "hooks": [{"name": "custommsg", "filters": [0x8C01, 0x8C02, 0x8C03, 0x8C04, SESSION]}],
+        "hooks": [] if told else [{"name": "custommsg", "filters": [0x8C01, 0x8C02, 0x8C03, 0x8C04, SESSION]}],
         "custommessages": [0x8C02, 0x8C04],
         "featurebits": {"init": features, "node": features},
-        "subscriptions": ["connect", "disconnect", "shutdown"],
+        "subscriptions": ["connect", "disconnect", "shutdown", *(["custommsg"] if told else [])],
         "dynamic": False,
         "nonnumericids": True,
         "cancheck": True,

@@ -196,9 +196,11 @@ class Lightningd:
         return await self.call("init", {"options": options, "configuration": configuration})
 
     async def say(self, what: str) -> None:
-        """Bring a message, by the hook; it is answered whatever becomes of it."""
+        """Bring a message, by notification and by hook: the hook is answered whatever becomes of it."""
         payload = (0x8D01).to_bytes(2, "big") + b"\x81\xa4what" + bytes([0xA0 + len(what)]) + what.encode()
-        assert await self.call("custommsg", {"peer_id": PEER, "payload": payload.hex()}) == {"result": "continue"}
+        told = {"peer_id": PEER, "payload": payload.hex()}
+        self.write("custommsg", {"custommsg": told})
+        assert await self.call("custommsg", told) == {"result": "continue"}
 
     async def answered(self, text: str) -> None:
         """Wait until the peer has its answer."""

@@ -38,17 +38,18 @@ async def test_a_plugin_file_runs_several_extensions_from_anywhere(oddwire, tmp_
     manifest = started(path, Path("/"))
     assert '"name":"chat-say"' in manifest
     assert '"name":"quote-ask"' in manifest
-    assert '"name":"custommsg"' in manifest
+    assert '"subscriptions":["connect","disconnect","shutdown","custommsg"]' in manifest
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["market", "quote.py"]
 
 
-async def test_it_may_ask_for_the_notification(oddwire, tmp_path: Path) -> None:
-    code, _, _ = await oddwire("plugin", "echo", "-o", "market", "--receive", "notification")
+@pytest.mark.parametrize("receive", ["hook", "notification"])
+async def test_it_may_ask_for_the_hook_or_the_notification(oddwire, tmp_path: Path, receive: str) -> None:
+    code, _, _ = await oddwire("plugin", "echo", "-o", "market", "--receive", receive)
     assert code == 0
-    assert "run_hosted('echo', receive='notification')" in (tmp_path / "market").read_text()
+    assert f"run_hosted('echo', receive={receive!r})" in (tmp_path / "market").read_text()
     manifest = json.loads(started(tmp_path / "market", tmp_path).split("\n\n")[0])
-    assert "custommsg" in manifest["result"]["subscriptions"]
-    assert manifest["result"]["hooks"] == []
+    assert ("custommsg" in manifest["result"]["subscriptions"]) is (receive == "notification")
+    assert len(manifest["result"]["hooks"]) == (receive == "hook")
 
 
 async def test_handlers_of_reliable_messages_have_their_store_in_the_node(oddwire, tmp_path: Path) -> None:
@@ -107,7 +108,7 @@ async def test_python_may_lie_at_any_path(tmp_path: Path, name: str) -> None:
     python = tmp_path / name / "python"
     python.parent.mkdir()
     python.symlink_to(sys.executable)
-    content = _content(["echo"], "hook")
+    content = _content(["echo"], None)
     head = _head(sys.executable)
     assert content.startswith(head)
     path = tmp_path / "market"

@@ -45,10 +45,10 @@ def option_values(manifest: Manifest, params: Mapping[str, Any]) -> dict[str, An
     return {option.name: values[option.name] for option in manifest.options if values.get(option.name) is not None}
 
 
-def has_custommsg_notification(version: str | None) -> bool:
-    """Say whether a lightningd of this LIGHTNINGD_VERSION sends it; one that tells no number is taken for new."""
+def has_custommsg_notification(version: str | None, unknown: bool = True) -> bool:
+    """Say whether a lightningd of this LIGHTNINGD_VERSION sends it; ``unknown`` stands for one that tells no number."""
     found = re.match(r"v?(\d+)\.(\d+)", version or "")
-    return found is None or (int(found[1]), int(found[2])) >= _NOTIFIES
+    return unknown if found is None else (int(found[1]), int(found[2])) >= _NOTIFIES
 
 
 def _option(option: HostOption) -> dict[str, Any]:

@@ -24,14 +24,15 @@ class Opening:
     that. ``stdin`` and ``stdout`` are descriptors; ``receive`` and ``version`` are as `ClnTransport` says.
     """
 
-    def __init__(self, stdin: int, stdout: int, *, receive: Receive = "hook", version: str | None = None) -> None:
+    def __init__(self, stdin: int, stdout: int, *, receive: Receive | None = None, version: str | None = None) -> None:
         self.stdin = stdin
         self.writer = Writer(stdout)
         """Of what it was given, the node may not have taken all."""
         self.unread = b""
         """What was read, and not answered."""
         self.version = os.environ.get("LIGHTNINGD_VERSION") if version is None else version
-        by_hook = receive == "hook" or not has_custommsg_notification(self.version)
+        # Every node has the hook: where nobody has chosen, one that does not say its version is asked for no more
+        by_hook = receive == "hook" or not has_custommsg_notification(self.version, receive == "notification")
         self.receive: Receive = "hook" if by_hook else "notification"
         """How messages come: the hook if this lightningd does not know the notification."""
         self.fell_back = by_hook and receive == "notification"

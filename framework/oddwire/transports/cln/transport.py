@@ -51,8 +51,9 @@ class ClnTransport(Transport):
 
     ``stdin`` and ``stdout`` are descriptors of the way to lightningd, which the transport takes over (one socket for
     both will do), ``foreign`` one whose lines go to the node's log: see `take_stdio`. ``receive`` says how messages
-    come: by the ``custommsg`` hook, or from v24.02 on by the notification, which cannot hold up the node's reading.
-    Hooks are answered before they are looked at, and by a thread where the loop does not come to it. ``on_stop`` is
+    come: by the ``custommsg`` notification, which keeps the node waiting for nothing, or by the hook, which lightningd
+    before v24.02 has alone; by default as the node's version allows. Hooks are answered before they are looked at, and
+    by a thread where the loop does not come to it; C code that keeps Python's lock delays both. ``on_stop`` is
     called, once and in either, when lightningd wants the plugin to end or is gone; the sink is told, too. With
     ``linger``, hooks are answered after `aclose` as well, and log lines written, until `finish` or the process's end.
     ``version`` is lightningd's, by default what it put into the environment. An ``opening`` that has begun to talk with
@@ -70,7 +71,7 @@ class ClnTransport(Transport):
         stdin: int = 0,
         stdout: int = 1,
         foreign: int | None = None,
-        receive: Receive = "hook",
+        receive: Receive | None = None,
         limits: ClnLimits | None = None,
         on_stop: Callable[[str], None] | None = None,
         linger: bool = False,

@@ -179,6 +179,7 @@ async def opened(node: FakeNode) -> AsyncIterator[Callable[..., Any]]:
     transports: list[ClnTransport] = []
 
     async def open_one(manifest: Manifest | None = None, **options: Any) -> tuple[ClnTransport, RecordingSink]:
+        options.setdefault("receive", "hook")
         transport = ClnTransport(stdin=node.fd, stdout=node.fd, version="v26.06", **options)
         transports.append(transport)
         sink = RecordingSink(patience=DEADLINE)

@@ -14,6 +14,7 @@ from oddwire.jsonrpc import JsonSplitter, encode
 from oddwire.testing.sinks import RecordingSink
 from oddwire.transports.base import Manifest
 from oddwire.transports.cln import ClnTransport, Opening
+from oddwire.transports.cln.hooks import Receive
 
 MANIFEST = Manifest(type_ids=frozenset({0x8C01}))
 GETMANIFEST = encode({"jsonrpc": "2.0", "id": "cln:getmanifest#1", "method": "getmanifest", "params": {}})
@@ -74,7 +75,7 @@ def test_it_answers_what_is_there_and_leaves_the_rest(pipes: Pipes) -> None:
     first, second, answer = pipes.heard()
     assert [line["params"]["message"] for line in (first, second)] == ["first", "second"]
     assert answer["id"] == "cln:getmanifest#1"
-    assert answer["result"]["hooks"] == [{"name": "custommsg", "filters": [0x8C01]}]
+    assert answer["result"]["custommessages"] == []
     assert opening.unread.strip() == INIT[:20]
 
 
@@ -108,18 +109,31 @@ def test_a_node_that_is_gone_is_left_to_the_transport(pipes: Pipes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "receive", "fell_back"),
-    [("v24.02", "notification", False), ("v23.11", "hook", True)],
+    ("version", "wanted", "receive", "fell_back"),
+    [
+        ("v24.02", "notification", "notification", False),
+        ("v23.11", "notification", "hook", True),
+        ("090f4b0", "notification", "notification", False),
+        ("v26.06", "hook", "hook", False),
+        ("v24.02", None, "notification", False),
+        ("v26.06.6-oddwire-0.1.0", None, "notification", False),
+        ("v26.06-258-g090f4b0", None, "notification", False),
+        ("v23.11.2", None, "hook", False),
+        ("090f4b0", None, "hook", False),
+        ("", None, "hook", False),
+    ],
 )
 def test_the_notification_is_claimed_where_there_is_one(
-    pipes: Pipes, version: str, receive: str, fell_back: bool
+    pipes: Pipes, version: str, wanted: Receive | None, receive: str, fell_back: bool
 ) -> None:
-    opening = Opening(pipes.stdin, pipes.stdout, receive="notification", version=version)
+    opening = Opening(pipes.stdin, pipes.stdout, receive=wanted, version=version)
     assert (opening.receive, opening.fell_back) == (receive, fell_back)
     pipes.write(GETMANIFEST)
     assert opening.tell(MANIFEST)
     (answer,) = pipes.heard()
-    assert ("custommsg" in answer["result"]["subscriptions"]) is not fell_back
+    by_hook = [{"name": "custommsg", "filters": [0x8C01]}]
+    assert answer["result"]["hooks"] == (by_hook if receive == "hook" else [])
+    assert ("custommsg" in answer["result"]["subscriptions"]) is (receive == "notification")
 
 
 @pytest.mark.parametrize(

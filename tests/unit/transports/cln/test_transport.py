@@ -154,6 +154,27 @@ async def test_an_old_node_is_heard_by_the_hook(node) -> None:
     await transport.aclose()
 
 
+async def test_by_default_an_old_node_is_heard_by_the_hook_without_a_word(node) -> None:
+    transport = ClnTransport(stdin=node.fd, stdout=node.fd, version="v23.11")
+    introduced = asyncio.create_task(node.introduce())
+    await transport.open(MANIFEST, RecordingSink())
+    assert (await introduced)["hooks"] == [{"name": "custommsg", "filters": [0x8C01]}]
+    await transport.aclose()
+    assert node.log == []
+
+
+async def test_by_default_a_new_node_tells_and_waits_for_nothing(node, opened) -> None:
+    transport, sink = await opened(receive=None)
+    assert transport.receive == "notification"
+    await node.connects()
+    await node.tell("custommsg", {"custommsg": {"peer_id": PEER, "payload": "8c01aa"}})
+    await node.ask("custommsg", {"peer_id": PEER, "payload": "8c01bb"}, "a hook that was not claimed")
+    assert (await node.answer_to("a hook that was not claimed"))["result"] == {"result": "continue"}
+    await node.tell("custommsg", {"custommsg": {"peer_id": PEER, "payload": "8c01cc"}})
+    await sink.until(lambda sink: len(sink.payloads) == 2)
+    assert [bytes(payload) for payload in sink.payloads] == [b"\x8c\x01\xaa", b"\x8c\x01\xcc"]
+
+
 # Messages
 
 
