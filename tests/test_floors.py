@@ -18,6 +18,7 @@ SAMPLES = EXTENSIONS / "oddwire_extensions"
 # The longest prefix of a module's name says on which floor it is.
 FLOORS = {
     "oddwire.durations": 0,
+    "oddwire.interrupts": 0,
     "oddwire.errors": 0,
     "oddwire.files": 0,
     "oddwire.lazy": 0,

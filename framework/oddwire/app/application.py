@@ -18,6 +18,7 @@ from oddwire.app.plugins import PluginManager
 from oddwire.app.services import Services
 from oddwire.codecs.registry import Registry
 from oddwire.errors import ExtensionError, LocalProtocolError, OddwireError, TransportError
+from oddwire.interrupts import must_pass, spelled
 from oddwire.logs import get_logger
 from oddwire.printable import printable
 from oddwire.proto.addresses import NodeUri
@@ -128,7 +129,8 @@ class Application:
     async def start(self) -> None:
         """Ask the host node, if there is one, for the options; run the startup hooks; open the transport.
 
-        Raises `ExtensionError` for an option's value, what a hook raises, or the transport's `TransportError`;
+        Raises `ExtensionError` for an option's value, what a hook raises (`ExtensionError` for what only the loop or a
+        signal should raise), or the transport's `TransportError`;
         cancelled or failed, all that was started is shut down again, the host is told, the application is closed.
         """
         if self._state is not _State.BUILT:
@@ -136,7 +138,7 @@ class Application:
         self._state = _State.STARTING
         calls = self.plugins.calls
         silent = {call.plugin for call in calls("shutdown")} - {call.plugin for call in calls("startup")}
-        opening = False
+        opening, me = False, asyncio.current_task()
         try:
             self._options.read(await self.transport.configure(self._manifest))
             guards = await self.services.prepare()
@@ -168,10 +170,14 @@ class Application:
                 self._state = _State.RUNNING
         except BaseException as error:
             self._failed = True
+            strange = ExtensionError(f"an extension raised {spelled(error)}") if _is_of_a_hook(error, me) else None
+            del me
             if not opening:
-                self.transport.refuse(reason_of(error))
+                self.transport.refuse(reason_of(strange or error))
             self._closing = asyncio.create_task(self._close(grace=0.0))
             await self._closed(self._closing)
+            if strange is not None:
+                raise strange from error
             raise
 
     async def aclose(self) -> None:
@@ -221,16 +227,22 @@ class Application:
                 await self.services.aclose()
 
     async def _shut_down(self) -> None:
-        errors: list[Exception] = []
+        errors: list[BaseException] = []
+        me = asyncio.current_task()
         for call in reversed(self.plugins.calls("shutdown")):
             if call.plugin in self._started:
                 try:
                     await call.finish(app=self)
-                except Exception as error:
+                except BaseException as error:
+                    if must_pass(error, me):
+                        raise
                     logger.exception("shutdown of %r failed", call.plugin)
                     errors.append(error)
-        if errors:
+        del me
+        if errors and isinstance(errors[0], Exception):
             raise errors[0]
+        if errors:
+            raise ExtensionError(f"a shutdown hook raised {spelled(errors[0])}") from errors[0]
 
     async def __aenter__(self) -> Application:
         await self.start()
@@ -412,5 +424,9 @@ def reason_of(error: BaseException) -> str:
     """Say why an application cannot start, in a line."""
     if isinstance(error, asyncio.CancelledError):
         return "stopped before it had started"
-    text = str(error) if isinstance(error, OddwireError) else f"{type(error).__name__}: {error}".removesuffix(": ")
-    return printable(text)
+    return printable(str(error) if isinstance(error, OddwireError) else spelled(error))
+
+
+def _is_of_a_hook(error: BaseException, task: asyncio.Task[Any] | None) -> bool:
+    """Say whether a hook has raised what only the loop, or a signal, should."""
+    return isinstance(error, asyncio.CancelledError | GeneratorExit | KeyboardInterrupt) and not must_pass(error, task)

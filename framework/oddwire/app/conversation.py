@@ -27,8 +27,8 @@ from oddwire.errors import (
 )
 from oddwire.logs import get_logger
 from oddwire.schema import Message, schema_of
-from oddwire.session.answering import Answerers, Answering
-from oddwire.session.frames import encode_failure, encode_reply
+from oddwire.session.answering import Answerers, Answering, task_of
+from oddwire.session.frames import encode_ack, encode_failure, encode_reply
 from oddwire.session.kinds import Ack, Code, Data, Failure, Refusal, ReplyFlag, Request, Scope, Spoken
 from oddwire.session.layout import clip
 from oddwire.session.limits import Allowance, Counters, Limits
@@ -331,8 +331,8 @@ class Conversation:
             outcome = Outcome.NOT_ALLOWED if refusal.code == Code.NOT_ALLOWED else Outcome.REFUSED
             extension = context.extension
             self._dispatcher.enforcer.refused(outcome, link.node_id, refusal, content, extension=extension)
-        except Exception as error:  # of the function that says who may
-            self._dispatcher.enforcer.failed(context, None, error)
+        except BaseException as error:  # of the function that says who may
+            self._dispatcher.enforcer.failed(context, None, error, task=task_of(handling.handle))
             link.refuse(Scope.REQUEST, handling.id, Code.INTERNAL, "")
         finally:
             link.asking.close(handling)
@@ -376,7 +376,8 @@ class Conversation:
             await self._fail(link, handling, error.code, error.text)
         except BaseException as error:
             given_up = handling.handle is None or handling.handle.cancelled
-            self._dispatcher.enforcer.failed(context, message, error, given_up or self._dispatcher.tasks.ending)
+            ending = given_up or self._dispatcher.tasks.ending
+            self._dispatcher.enforcer.failed(context, message, error, ending, task_of(handling.handle))
             await self._fail(link, handling, Code.INTERNAL, "")
         finally:
             link.working -= 1

@@ -13,6 +13,7 @@ from oddwire.app.context import Context
 from oddwire.app.policy import Outcome, decode_error
 from oddwire.app.router import Route
 from oddwire.errors import ConnectionClosed, LocalProtocolError, PeerNotConnected, Refuse, SessionError, StoreError
+from oddwire.interrupts import must_pass, spelled
 from oddwire.logs import get_logger
 from oddwire.schema import Message
 from oddwire.session.frames import data_place
@@ -407,10 +408,20 @@ class Deliveries:
             raise Refuse(str(decode_error(payload, error, registry)), code=Code.MALFORMED) from error
 
     async def _handle(self, route: Route, context: Context, message: Message, size: int) -> None:
-        if route.guard is not None:
-            await route.guard.admit_later(context.peer, size)
-        assert route.reliable is not None  # noqa: S101 - narrows the type for checkers
-        reply = await route.reliable(context, message)
+        me = asyncio.current_task()
+        try:
+            if route.guard is not None:
+                await route.guard.admit_later(context.peer, size)
+            assert route.reliable is not None  # noqa: S101 - narrows the type for checkers
+            reply = await route.reliable(context, message)
+        except (Exception, asyncio.CancelledError):
+            raise
+        except BaseException as error:
+            if must_pass(error, me):
+                raise
+            raise RuntimeError(f"the handler raised {spelled(error)}") from error
+        finally:
+            del me
         if reply is not None:
             await context.peer.send(reply, reliable=True)
 

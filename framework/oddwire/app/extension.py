@@ -266,9 +266,7 @@ class Extension:
         calls = (self._startup, self._shutdown, self._connect, self._disconnect)
         return type(self) is Extension and not (self._handlers or self._rpc_methods or any(calls))
 
-    def run(
-        self, argv: Sequence[str] | None = None, *, receive: Literal["hook", "notification"] | None = None
-    ) -> None:
+    def run(self, argv: Sequence[str] | None = None, *, receive: Literal["hook", "notification"] | None = None) -> None:
         """Run this extension, as a plugin if lightningd started us, else as ``oddwire run`` does; then exit.
 
         ``argv`` are the options of ``oddwire run`` (default ``sys.argv[1:]``). ``receive`` is how lightningd is to

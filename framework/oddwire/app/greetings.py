@@ -291,14 +291,20 @@ class Greeter:
     async def _run(self, hook: Hook, result: Any) -> None:
         _current.set(hook)
         WAITING.set(hook.waits)
+        me = asyncio.current_task()
         try:
             await (hook.call.finish(**hook.parameters) if result is None else result)
         except BaseException as error:
-            self._failed(hook, error)
+            self._failed(hook, error, me)
+        finally:
+            del me  # a task that ends by an exception keeps this frame
 
-    def _failed(self, hook: Hook, error: BaseException) -> None:
+    def _failed(self, hook: Hook, error: BaseException, task: asyncio.Task[Any] | None = None) -> None:
         context = Context(self._dispatcher.app, hook.call.plugin, hook.lane.peer)
-        self._dispatcher.enforcer.failed(context, None, error, self._dispatcher.tasks.ending)
+        try:
+            self._dispatcher.enforcer.failed(context, None, error, self._dispatcher.tasks.ending, task)
+        finally:
+            del error, task
 
     def _end(self, hook: Hook) -> None:
         lane = hook.lane

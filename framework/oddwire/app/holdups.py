@@ -26,7 +26,7 @@ from oddwire.printable import printable
 if TYPE_CHECKING:
     from oddwire.app.plugins import PluginManager
 
-__all__ = ["busy_threads", "describe_task", "holdups", "is_lookup", "owners_of"]
+__all__ = ["busy_threads", "describe_task", "holdups", "is_lookup", "owners_of", "run_loop"]
 
 _OURS: Final = (
     str(Path(__file__).parent.parent) + "/",
@@ -136,9 +136,17 @@ def _outward(frame: FrameType | None) -> Iterator[FrameType]:
 def _within_loop(frame: FrameType | None) -> list[FrameType]:
     """Give the frames of what the event loop runs, or the end of the program; those around it wait for that."""
     frames = [*_outward(frame)]
-    edges = [number for number, each in enumerate(frames) if each.f_code is asyncio.Runner.run.__code__]
+    edges = [number for number, each in enumerate(frames) if each.f_code in _EDGES]
     edges = edges or [number for number, each in enumerate(frames) if each.f_code.co_filename.startswith(_OURS[0])]
     return frames[: edges[0]] if edges else frames
+
+
+def run_loop(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> None:
+    """Run a loop until a task has ended; `holdups` looks at what lies within."""
+    loop.run_until_complete(task)
+
+
+_EDGES: Final = (asyncio.Runner.run.__code__, run_loop.__code__)
 
 
 def _inward(awaited: object) -> Iterator[FrameType]:

@@ -59,8 +59,8 @@ def run_hosted(*extensions: object, receive: Literal["hook", "notification"] | N
 
     ``extensions`` are what `Application` takes. What cannot be loaded, or does not start, is told to the node, which
     then goes on without the plugin. ``print`` and all else that goes to stdout is written to the node's log, as are
-    the records of `logging` from INFO up. `SystemExit` raised by a task of the extensions' own does not end the plugin;
-    ``app.stop()`` does.
+    the records of `logging` from INFO up. `SystemExit` or `KeyboardInterrupt` raised by a task of the extensions' own
+    does not end the plugin; ``app.stop()`` does.
 
     SIGTERM, SIGINT, ``plugin stop`` and the end of the node stop the application: handlers have two seconds. After
     4.5 seconds the kernel ends the process, even if a handler blocks it.
@@ -139,7 +139,7 @@ def _ignore(arguments: Any) -> None:
     logger.error("%s: %r", text, arguments.object, exc_info=arguments.exc_value)
 
 
-def _load(settled: _Settled, extensions: Sequence[object]) -> Assembly | Exception | SystemExit:
+def _load(extensions: Sequence[object]) -> Assembly | BaseException:
     """Give the extensions put together, or why they cannot be."""
     try:
         plugins = PluginManager()
@@ -150,7 +150,7 @@ def _load(settled: _Settled, extensions: Sequence[object]) -> Assembly | Excepti
         for text in plugins.warnings():
             logger.warning(text)
         return assembly
-    except (Exception, SystemExit) as error:
+    except BaseException as error:  # no signal raises here
         return error
 
 
@@ -260,7 +260,7 @@ class _Host:
             signal.signal(number, lambda number, _: self.stop(f"stopping: {signal.Signals(number).name}"))
         on_fork((signal.SIGTERM, signal.SIGINT), _leave_signals)
 
-    def run(self, loaded: Assembly | Exception | SystemExit, transport: Transport) -> None:
+    def run(self, loaded: Assembly | BaseException, transport: Transport) -> None:
         """Run, close."""
         import asyncio
 
@@ -281,10 +281,11 @@ class _Host:
             while not main.done():
                 try:
                     loop.run_until_complete(main)
-                except SystemExit as error:
-                    # asyncio lets it through from any task; the loop goes on where it was
-                    text = "a task of an extension ended with SystemExit; to end the application, call app.stop()"
-                    logger.error(text, exc_info=error)
+                except (SystemExit, KeyboardInterrupt) as error:
+                    # asyncio lets them through from any task, and no signal raises; the loop goes on where it was
+                    kind = type(error).__name__
+                    text = "a task of an extension ended with %s; to end the application, call app.stop()"
+                    logger.error(text, kind, exc_info=error)
             LIMITED.flush()
             self._watch()
 
@@ -316,7 +317,9 @@ class _Host:
     async def _serve(self, app: Application) -> None:
         try:
             await app.run_until_stopped(signals=False)
-        except (Exception, SystemExit) as error:
+        except (asyncio.CancelledError, GeneratorExit):
+            raise
+        except BaseException as error:
             if not self._stopping:
                 self._failed("cannot run", error)
 

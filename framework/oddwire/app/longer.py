@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from typing import TYPE_CHECKING, Final
 
@@ -110,14 +111,15 @@ class LongerWay:
         task.add_done_callback(lane.detached.discard)
 
     async def _alone(self, lane: Lane, run: Run, weight: int, context: Context, message: Message) -> None:
+        me = asyncio.current_task()
         try:
             reply = await run(context, message)
             if reply is not None:
                 await self._dispatcher.reply(lane, reply)
         except BaseException as error:
-            ending = self._dispatcher.tasks.ending or lane.abandoned
-            self._dispatcher.enforcer.failed(context, message, error, ending)
+            self._dispatcher.enforcer.failed(context, message, error, self._dispatcher.tasks.ending, me)
         finally:
+            del me  # a task that ends by an exception keeps this frame
             lane.running -= 1
             if weight > LARGE:
                 self._dispatcher.leave_room(lane, weight)

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from oddwire.app.context import Context
-from oddwire.app.interrupts import must_pass
 from oddwire.app.plain import to_plain
 from oddwire.app.rpc import RpcMethod, bind_parameters
 from oddwire.errors import ExtensionError, NodeRefused, OddwireError
+from oddwire.interrupts import must_pass
 from oddwire.jsonrpc.parameters import INTERNAL_ERROR, INVALID_PARAMS, LIGHTNINGD, Parameter
 from oddwire.logs import get_logger
 from oddwire.printable import printable
@@ -95,7 +95,7 @@ class Methods:
             logger.info("RPC method %s of %r: %s: %s", method.rpc.name, method.owner, type(error).__name__, error)
             raise NodeRefused(printable(str(error)) or type(error).__name__, code=LIGHTNINGD) from error
         except BaseException as error:
-            if must_pass(error):
+            if must_pass(error, task):
                 raise
             logger.exception("RPC method %s of %r failed", method.rpc.name, method.owner)
             raise NodeRefused(f"{method.rpc.name}: internal error (see logs)", code=INTERNAL_ERROR) from error

@@ -10,7 +10,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from oddwire.app.context import Context, Peer
-from oddwire.app.interrupts import must_pass
 from oddwire.app.lane import Lane
 from oddwire.app.plugins import HookCall
 from oddwire.codecs.registry import Registry
@@ -24,6 +23,7 @@ from oddwire.errors import (
     PeerNotConnected,
     Refuse,
 )
+from oddwire.interrupts import must_pass
 from oddwire.logs import cut, get_logger
 from oddwire.printable import printable
 from oddwire.schema import Message
@@ -183,27 +183,39 @@ class Enforcer:
             self._spawn(self._report(peer, extension, message, error))
 
     async def _report(self, peer: Peer, extension: str, message: Message | None, error: OddwireError) -> None:
-        for call in self._on_loss:
-            try:
-                await call.finish(app=self._app, peer=peer, extension=extension, message=message, error=error)
-            except BaseException as failure:
-                self.failed(Context(self._app, call.plugin, peer), None, failure)
+        task = asyncio.current_task()
+        try:
+            for call in self._on_loss:
+                try:
+                    await call.finish(app=self._app, peer=peer, extension=extension, message=message, error=error)
+                except BaseException as failure:
+                    self.failed(Context(self._app, call.plugin, peer), None, failure, task=task)
+        finally:
+            del task  # a task that ends by an exception keeps this frame
 
     def dropped(self, node_id: NodeId, count: int) -> None:
         """Tell how many messages of a peer were not handled before the end."""
         logger.log(POLICY[Outcome.DROPPED].log, "%d %s before the end, from %s", count, Outcome.DROPPED.value, node_id)
 
-    def failed(self, context: Context, message: object, error: BaseException, ending: bool = True) -> None:
+    def failed(
+        self,
+        context: Context,
+        message: object,
+        error: BaseException,
+        ending: bool = True,
+        task: asyncio.Task[Any] | None = None,
+    ) -> None:
         """Deal with an exception of the author's code, or let it pass if it is ours to obey.
 
-        `SystemExit` is not: a message must not be able to end the application; nor is the cancellation of a task that
-        is not ``ending``, as then a handler has cancelled its own. `Refuse` is no failure.
+        `SystemExit` is not, nor are a `KeyboardInterrupt` that no signal brought and a `GeneratorExit` that the code
+        has raised in its own ``task``: a message must not be able to end the application; nor is the cancellation of a
+        task that is not ``ending``, as then a handler has cancelled its own. `Refuse` is no failure.
         """
-        if must_pass(error) and (ending or not isinstance(error, asyncio.CancelledError)):
+        if must_pass(error, task) and (ending or not isinstance(error, asyncio.CancelledError)):
             try:
                 raise error
             finally:
-                del error  # its traceback holds this frame, which would hold it
+                del error, task  # its traceback holds this frame, which would hold them
         if isinstance(error, Refuse):
             handled = message if isinstance(message, Message) else None
             self.refused(Outcome.REFUSED, context.peer.node_id, error, message=handled, extension=context.extension)
@@ -213,7 +225,7 @@ class Enforcer:
         gone = isinstance(error, (PeerNotConnected, ConnectionClosed)) and not context.peer.connected
         logger.log(
             logging.DEBUG if gone else policy.log,
-            "%s of %r failed, with %s" + (_EXITING if isinstance(error, SystemExit) else ""),
+            "%s of %r failed, with %s" + (_EXITING if isinstance(error, SystemExit | KeyboardInterrupt) else ""),
             "peer hook" if handled is None else f"handler of {type(handled).__name__}",
             context.extension,
             context.peer,
@@ -222,7 +234,9 @@ class Enforcer:
         for call in self._on_failure if policy.report else ():
             try:
                 call(app=self._app, peer=context.peer, extension=context.extension, message=handled, error=error)
-            except Exception:
+            except BaseException as failure:
+                if must_pass(failure):
+                    raise
                 logger.exception("handler_failed of %r failed", call.plugin)
 
     async def _hang_up(self, lane: Lane, reason: str) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from oddwire.app.hookspecs import TraceEvent
 from oddwire.app.plugins import HookCall
 from oddwire.errors import DecodeError, Refuse
+from oddwire.interrupts import must_pass
 from oddwire.logs import get_logger
 from oddwire.schema import Message
 from oddwire.transports.base import NodeId
@@ -55,6 +56,8 @@ class Tracer:
         for call in self._calls:
             try:
                 call(app=self._app, event=event)
-            except Exception:
+            except BaseException as failure:
+                if must_pass(failure):
+                    raise
                 logger.exception("message_traced of %r failed", call.plugin)
         return now

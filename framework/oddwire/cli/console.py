@@ -20,6 +20,7 @@ from oddwire.app.plain import to_plain
 from oddwire.cli.events import Event, Printer
 from oddwire.cli.words import BLANKS, decoded, next_word, split_words, unquoted
 from oddwire.errors import OddwireError
+from oddwire.interrupts import must_pass
 
 if TYPE_CHECKING:
     from oddwire.app import Application
@@ -72,6 +73,7 @@ class Console:
             hint = f"; did you mean {close[0]}?" if close else ""
             self._failed(f"there is no method {name!r}{hint}; there are: {', '.join(sorted(self._methods))}")
             return
+        me = asyncio.current_task()
         try:
             value = await self._app.call(method.name, *_arguments(method, line[end:], bare=not named))
             plain = to_plain(value, str)
@@ -80,10 +82,12 @@ class Console:
             elif named and value is not None:
                 self._printer.remark(Event(event="result", value=plain).to_text())
         except asyncio.CancelledError:
-            if (task := asyncio.current_task()) is not None and task.cancelling():
+            if me is not None and me.cancelling():
                 raise
             self._failed(f"{method.name}: cancelled by itself", method)
-        except Exception as error:
+        except BaseException as error:
+            if must_pass(error, me):
+                raise
             kind = "" if isinstance(error, OddwireError) or type(error) is _Unreadable else f"{type(error).__name__}: "
             meant = not named and bool(difflib.get_close_matches(name, [method.name], 1, _CLOSE))
             hint = f"; did you mean {method.name}?" if meant else ""

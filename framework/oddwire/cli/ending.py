@@ -19,11 +19,12 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, Final, Self
 
-from oddwire.app.holdups import busy_threads, holdups, is_lookup, owners_of
+from oddwire.app.holdups import busy_threads, holdups, is_lookup, owners_of, run_loop
 from oddwire.app.plugins import PluginManager
 from oddwire.app.program import on_fork
 from oddwire.cli.backstop import Backstop
 from oddwire.cli.events import Printer
+from oddwire.logs import get_logger
 
 __all__ = [
     "LIMIT",
@@ -37,6 +38,8 @@ __all__ = [
     "signal_code",
     "watch_over",
 ]
+
+logger = get_logger("oddwire.cli")
 
 LIMIT: Final = 8.0
 """Seconds from the first signal, or from a command's last step, to the end of the process, whatever it is doing."""
@@ -82,6 +85,11 @@ class Ending:
         self._thrown = False  # the main thread was, by the signal that the other one will take for the first
         self._outer = -1  # where others wanted to hear of signals before
         self._foreign = -1  # where the loop wants to
+
+    @property
+    def takes_signals(self) -> bool:
+        """Whether it is told of signals, and they are not left to others."""
+        return bool(self._before)
 
     # Its life ---------------------------------------------------------------------------------------
 
@@ -131,8 +139,21 @@ class Ending:
             code: int = await main()
             return code
 
+        loop = runner.get_loop()
+        task = loop.create_task(begin())
+        while not task.done():
+            try:
+                run_loop(loop, task)
+            except (SystemExit, KeyboardInterrupt) as error:
+                # asyncio lets them through from any task; the loop goes on where it was
+                if not task.done():
+                    text = "a task of an extension ended with %s; to end the application, call app.stop()"
+                    logger.error(text, type(error).__name__, exc_info=error)
+            except BaseException:
+                if not task.done():
+                    raise
         try:
-            return runner.run(begin())
+            return task.result()
         except asyncio.CancelledError:
             if self.first is None:
                 raise

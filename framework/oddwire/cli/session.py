@@ -18,6 +18,7 @@ from oddwire.cli.failure import FAILED, USAGE, Failure
 from oddwire.cli.keyfile import ephemeral_key, load_key
 from oddwire.cli.stdio import watched
 from oddwire.errors import DefinitionError, OddwireError
+from oddwire.interrupts import spelled
 from oddwire.logs import LIMITED, get_logger
 from oddwire.transports.bolt8 import Bolt8Limits, Bolt8Transport
 
@@ -64,6 +65,10 @@ def _run(main: Callable[[], Coroutine[Any, Any, int]], printer: Printer, uvloop:
         printer.failure(spell_error(error))
         return FAILED
     except KeyboardInterrupt:
+        if ending.first is None and ending.takes_signals:
+            logger.debug("the whole story:", exc_info=True)
+            printer.failure("an extension raised KeyboardInterrupt, and no signal came (--verbose tells more)")
+            return FAILED
         return signal_code(ending.first or signal.SIGINT)
 
 
@@ -144,10 +149,11 @@ async def start(app: Application) -> None:
         raise Failure(str(error), USAGE) from error
     except OddwireError as error:
         raise Failure(str(error)) from error
-    except Exception as error:
+    except BaseException as error:
+        if isinstance(error, asyncio.CancelledError | GeneratorExit | KeyboardInterrupt | SystemExit):
+            raise
         logger.debug("the whole story:", exc_info=True)
-        text = f"an extension could not start: {type(error).__name__}: {error} (--verbose tells more)"
-        raise Failure(text) from error
+        raise Failure(f"an extension could not start: {spelled(error)} (--verbose tells more)") from error
 
 
 def _uvloop() -> Callable[[], asyncio.AbstractEventLoop]:

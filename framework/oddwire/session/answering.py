@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine
 from time import perf_counter
 from typing import Any, Final
 
-__all__ = ["Answerers", "Answering"]
+__all__ = ["Answerers", "Answering", "task_of"]
 
 _TURN: Final = 0.002  # seconds of handlers that wait for nothing until others get the loop
 
@@ -44,36 +44,9 @@ class Answering:
             self.credit.set_result(None)
 
 
-class _Line:
-    """Requests that wait, those of one peer in their order, and peers in turn: one who asks much delays itself."""
-
-    __slots__ = ("_count", "_peers")
-
-    def __init__(self) -> None:
-        self._peers: dict[object, deque[Answering]] = {}
-        self._count = 0
-
-    def __len__(self) -> int:
-        return self._count
-
-    def append(self, answering: Answering) -> None:
-        self._count += 1
-        waiting = self._peers.get(answering.peer)
-        if waiting is None:
-            self._peers[answering.peer] = deque((answering,))
-        else:
-            waiting.append(answering)
-
-    def popleft(self) -> Answering:
-        """Take the first one of the peer whose turn it is."""
-        peers = self._peers
-        peer = next(iter(peers))
-        waiting = peers.pop(peer)
-        answering = waiting.popleft()
-        if waiting:
-            peers[peer] = waiting  # at the end
-        self._count -= 1
-        return answering
+def task_of(answering: Answering | None) -> asyncio.Task[None] | None:
+    """Return the task that handles a request, if one does."""
+    return None if answering is None else answering.task
 
 
 class Answerers:

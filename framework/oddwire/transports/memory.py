@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Final
 
 from oddwire.errors import ConnectionClosed, TransportError
+from oddwire.interrupts import must_pass
 from oddwire.logs import get_logger
 from oddwire.proto.features import feature_bytes
 from oddwire.proto.keys import NodeId, PrivateKey
@@ -322,5 +323,7 @@ class _End:
 def _tell(method: Callable[..., None], *arguments: object) -> None:
     try:
         method(*arguments)
-    except Exception:  # a sink never raises; one that does should not take the others' messages with it
+    except BaseException as error:  # a sink never raises; one that does should not take the others' messages with it
+        if must_pass(error):
+            raise
         logger.exception("the sink raised in %s", method.__name__)

@@ -43,7 +43,9 @@ class Answer(Message):
 
 @extension.option("quote-asset")
 def asset(value: str = "eur") -> str:
-    if value not in ("eur", "usd"):
+    if value == "jpy":
+        raise KeyboardInterrupt("no yen")
+    if value not in ("eur", "usd", "gen", "key", "can", "sto", "odd"):
         raise ValueError("should be eur or usd")
     return value.upper()
 
@@ -51,6 +53,9 @@ def asset(value: str = "eur") -> str:
 async def start(app):
     if app.options["quote-asset"] == "USD":
         sys.exit("no dollars")
+    if app.options["quote-asset"] in ("GEN", "KEY", "CAN", "STO", "ODD"):
+        (kind,) = (kind for kind in ODD if kind.__name__.upper().startswith(app.options["quote-asset"]))
+        raise kind("by hand")
     logging.getLogger("somebody").warning("starting\\nin two lines")
     logging.getLogger("somebody").debug("nobody wants to know")
 
@@ -66,6 +71,10 @@ async def ask(context: Context, ask: Ask) -> Answer:
             sys.exit(3)
         case "exit in a task":
             asyncio.get_running_loop().create_task(leave())
+        case "interrupt in a task":
+            asyncio.get_running_loop().create_task(interrupt())
+        case kind if kind.startswith("raise "):
+            raise {kind.__name__: kind for kind in ODD}[kind.removeprefix("raise ")]("by hand")
         case "print":
             os.write(1, b"printed in a handler\\n")
         case "block":
@@ -87,6 +96,14 @@ async def ask(context: Context, ask: Ask) -> Answer:
 
 async def leave():
     sys.exit(4)
+
+async def interrupt():
+    raise KeyboardInterrupt("by hand")
+
+class Odd2(BaseException):
+    pass
+
+ODD = (GeneratorExit, KeyboardInterrupt, SystemExit, asyncio.CancelledError, StopIteration, Odd2)
 
 def fail():
     raise ValueError("\x1b[2J\\nforged")
@@ -324,14 +341,55 @@ async def test_a_handler_that_blocks_cannot_keep_the_process(run: Run, tmp_path:
     assert not (tmp_path / "saved").exists()
 
 
-@pytest.mark.parametrize("what", ["exit", "exit in a task"])
-async def test_sys_exit_ends_nothing(run: Run, what: str) -> None:
+@pytest.mark.parametrize("what", ["exit", "exit in a task", "interrupt in a task", "raise KeyboardInterrupt"])
+async def test_what_would_end_a_program_ends_nothing(run: Run, what: str) -> None:
     node = await run()
     await node.start()
     await node.say(what)
     await node.document(lambda document: "app.stop()" in document.get("params", {}).get("message", ""))
     await node.say("hello")
     await node.answered("hello")
+
+
+@pytest.mark.parametrize(
+    "kind", ["GeneratorExit", "KeyboardInterrupt", "SystemExit", "CancelledError", "StopIteration", "Odd2"]
+)
+async def test_whatever_a_handler_raises_is_its_failure(run: Run, kind: str) -> None:
+    node = await run()
+    await node.start()
+    for _ in range(2):
+        await node.say(f"raise {kind}")
+        await node.document(lambda document: "handler of Ask of 'quote' failed" in str(document))
+        if kind != "StopIteration":
+            await node.document(lambda document: f"{kind}: by hand" in str(document))
+        await node.say("hello")
+        await node.answered("hello")
+        node.calls.clear()
+
+
+@pytest.mark.parametrize(
+    ("asset", "reason"),
+    [
+        ("gen", "an extension raised GeneratorExit: by hand"),
+        ("key", "an extension raised KeyboardInterrupt: by hand"),
+        ("can", "an extension raised CancelledError: by hand"),
+        ("odd", "Odd2: by hand"),
+        ("jpy", "an extension raised KeyboardInterrupt: no yen"),
+    ],
+)
+async def test_whatever_startup_raises_disables_the_plugin(run: Run, asset: str, reason: str) -> None:
+    node = await run()
+    assert await node.start(**{"quote-asset": asset}) == {"disable": reason}
+    assert await node.end() == 1
+    assert f"broken oddwire.app: cannot run: {reason}" in node.logs
+
+
+async def test_a_file_that_raises_as_it_is_loaded_is_refused(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "raises.py").write_text("raise KeyboardInterrupt('by hand')\n")
+    node = await run(LOAD.format("'./raises.py'"))
+    await node._server.start()
+    assert await node.call("getmanifest", {}) == {"disable": "KeyboardInterrupt: by hand"}
+    assert await node.end() == 1
 
 
 async def test_stop_ends_it(run: Run) -> None:

@@ -126,6 +126,89 @@ async def test_a_failing_handler_is_an_error_and_nothing_ends(start, oddwire, tm
     assert (await node.interrupt())[0] == 0
 
 
+ODD = """
+import asyncio
+from oddwire import Context, Extension, Message, message
+
+extension = Extension("odd", version="1.0")
+
+@message(0x8D01)
+class Do(Message):
+    what: str
+
+@message(0x8D03)
+class Done(Message):
+    what: str
+
+class Own(BaseException):
+    pass
+
+KINDS = {kind.__name__: kind for kind in (GeneratorExit, KeyboardInterrupt, SystemExit, asyncio.CancelledError, Own)}
+
+async def fail(kind):
+    raise kind("by hand")
+
+@extension.on(Do)
+async def do(context: Context, do: Do) -> None:
+    if do.what in KINDS:
+        await fail(KINDS[do.what])
+
+@extension.rpc("odd-do")
+async def method(context: Context, what: str, in_a_task: bool = False) -> str:
+    if in_a_task:
+        asyncio.get_running_loop().create_task(fail(KINDS[what]))
+        await asyncio.sleep(0)
+    elif what in KINDS:
+        await fail(KINDS[what])
+    return what
+"""
+
+
+@pytest.mark.parametrize("more", [[], ["--uvloop"]], ids=["asyncio", "uvloop"])
+async def test_whatever_a_method_or_a_task_raises_ends_nothing(start, tmp_path: Path, more: list[str]) -> None:
+    (tmp_path / "odd.py").write_text(ODD)
+    node = await start("run", "./odd.py", *LOCAL, "--json", *more, stdin=asyncio.subprocess.PIPE)
+    await node.event("listening")
+    for kind in ("GeneratorExit", "KeyboardInterrupt", "SystemExit", "CancelledError", "Own"):
+        await node.type(f"odd-do {kind}\n")
+        text = (await node.event("error", method="odd-do"))["message"]
+        assert text.endswith("cancelled by itself" if kind == "CancelledError" else f"{kind}: by hand")
+        await node.type(f"odd-do {kind} true\n")
+        await node.event("result", value=kind)
+    code, _, err = await node.interrupt()
+    assert code == 0
+    for kind in ("KeyboardInterrupt", "SystemExit"):
+        assert f"a task of an extension ended with {kind}; to end the application, call app.stop()" in err
+
+
+async def test_whatever_a_handler_raises_ends_nothing(start, oddwire, tmp_path: Path) -> None:
+    (tmp_path / "odd.py").write_text(ODD)
+    node = await start("run", "./odd.py", *LOCAL, "--json")
+    uri = (await node.event("listening"))["uri"]
+    for kind in ("GeneratorExit", "KeyboardInterrupt", "SystemExit"):
+        await oddwire("send", uri, "odd.Do", f"what={kind}", "--extension", "odd.py", "--wait", "0")
+        assert f"{kind}: by hand" in (await node.event("error"))["message"]
+    assert (await node.interrupt())[0] == 0
+
+
+@pytest.mark.parametrize("kind", ["GeneratorExit", "KeyboardInterrupt", "CancelledError", "Own"])
+async def test_whatever_startup_raises_is_one_line(oddwire, tmp_path: Path, kind: str) -> None:
+    startup = "@extension.on_startup\nasync def begin(app):\n    await fail(KINDS['NAME'])\n".replace("NAME", kind)
+    (tmp_path / "odd.py").write_text(ODD + startup)
+    code, _, err = await oddwire("run", "./odd.py", *LOCAL)
+    assert code != 0
+    (line,) = err.splitlines()
+    assert f"{kind}: by hand" in line
+
+
+async def test_a_file_that_raises_keyboard_interrupt_is_told_of(oddwire, tmp_path: Path) -> None:
+    (tmp_path / "odd.py").write_text("raise KeyboardInterrupt\n")
+    code, _, err = await oddwire("run", "./odd.py", *LOCAL)
+    assert code == 1
+    (line,) = err.splitlines()
+    assert "raised KeyboardInterrupt, and no signal came" in line
+
+
 async def test_the_key_lives_in_the_data_dir(start, tmp_path: Path) -> None:
     data_dir = tmp_path / "node"
     ids = set()

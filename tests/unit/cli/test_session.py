@@ -1,5 +1,7 @@
+import asyncio
 import io
 import json
+import signal
 
 import pytest
 
@@ -52,9 +54,20 @@ def test_what_cannot_be_foreseen_is_not_hidden() -> None:
 
 def test_ctrl_c_ends_it_as_a_shell_says() -> None:
     async def interrupted() -> int:
-        raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)
+        await asyncio.sleep(60)
+        return 0
 
     assert execute(interrupted, printer()[0]) == 130
+
+
+def test_a_keyboard_interrupt_without_ctrl_c_is_told_of() -> None:
+    async def raises() -> int:
+        raise KeyboardInterrupt
+
+    prints, _, err = printer()
+    assert execute(raises, prints) == 1
+    assert "raised KeyboardInterrupt, and no signal came" in err.getvalue()
 
 
 def test_uvloop_is_used_when_asked_for() -> None:
@@ -62,8 +75,6 @@ def test_uvloop_is_used_when_asked_for() -> None:
     seen = []
 
     async def look() -> int:
-        import asyncio
-
         seen.append(type(asyncio.get_running_loop()))
         return 0
 

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from oddwire.errors import NodeRefused
+from oddwire.interrupts import must_pass
 from oddwire.jsonrpc.framing import encode
 from oddwire.logs import get_logger
 from oddwire.transports.base import HostMethod, Manifest
@@ -73,6 +74,7 @@ class HostCalls:
     # Inside -------------------------------------------------------------------------------------------
 
     async def _run(self, method: HostMethod, request: dict[str, Any]) -> None:
+        me = asyncio.current_task()
         try:
             if self._ready is not None:
                 await self._ready()
@@ -83,10 +85,14 @@ class HostCalls:
         except asyncio.CancelledError:
             self._refuse(request, _TERMINATED, "the plugin ended before it had answered")
             raise
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
+            if must_pass(error, me):
+                raise
             # Even sys.exit is this call's failure, not the plugin's end
             logger.exception("%s failed", method.name)
             answer = _document(request, "error", _error(_INTERNAL_ERROR, f"{method.name}: {_why(error)}"))
+        finally:
+            del me
         self._send(answer)
 
     def _answer_own(self, request: dict[str, Any]) -> None:
@@ -100,7 +106,9 @@ class HostCalls:
                 raise NodeRefused(f"Unknown command '{name}'", code=_METHOD_NOT_FOUND)
         except NodeRefused as error:
             self._send(_document(request, "error", error.to_json()))
-        except Exception as error:
+        except BaseException as error:
+            if must_pass(error):
+                raise
             logger.exception("%s failed", name)
             self._refuse(request, _INTERNAL_ERROR, f"{name}: {_why(error)}")
         else:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
+from oddwire.interrupts import must_pass
 from oddwire.logs import get_logger
 from oddwire.transports.base import NodeId, PeerInfo, Sink
 from oddwire.values import Value
@@ -250,11 +251,15 @@ class Inbox:
     def _sink_payload(self, peer: NodeId, payload: bytes) -> None:
         try:
             self.sink.payload_received(peer, payload)
-        except (Exception, SystemExit):
+        except BaseException as error:
+            if must_pass(error):
+                raise
             logger.exception("the sink raised over a payload of %s", peer)
 
     def _call(self, function: object, *arguments: object) -> None:
         try:
             function(*arguments)  # type: ignore[operator]
-        except (Exception, SystemExit):
+        except BaseException as error:
+            if must_pass(error):
+                raise
             logger.exception("the sink raised")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from oddwire.errors import ConnectionClosed, EncodeError, NodeRefused, TransportError
+from oddwire.interrupts import must_pass
 from oddwire.jsonrpc.client import JsonRpcClient
 from oddwire.jsonrpc.framing import encode
 from oddwire.logs import get_logger
@@ -210,7 +211,9 @@ class ClnTransport(Transport):
                     continue
                 try:
                     received(peer, payload)
-                except (Exception, SystemExit):
+                except BaseException as error:
+                    if must_pass(error):
+                        raise
                     logger.exception("the sink raised over a payload of %s", peer)
             elif type(item) is dict:
                 self._document(item)
@@ -279,7 +282,9 @@ class ClnTransport(Transport):
             self._stopping = True
             try:
                 self._sink.host_stopping(reason)
-            except (Exception, SystemExit):
+            except BaseException as error:
+                if must_pass(error):
+                    raise
                 logger.exception("the sink raised")
 
     # What the application does ------------------------------------------------------------------------
