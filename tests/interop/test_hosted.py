@@ -343,6 +343,9 @@ PASSING = [
     "leave",
     "leave-in-a-task",
     "leave-in-a-callback",
+    "raise-generator-exit",
+    "raise-keyboard-interrupt",
+    "interrupt-in-a-task",
     "print-something",
     "have-a-child-print",
     "read-what-is-not-there",
@@ -546,6 +549,26 @@ async def test_files_travel_between_two_nodes(launch, tmp_path):
     assert await sender.call("courier-list", keeper.node_id) == [{"name": "map", "size": 700_000}]
     await sender.call("courier-fetch", keeper.node_id, "map", str(tmp_path / "fetched"))
     assert (tmp_path / "fetched").read_bytes() == (shelf / "map").read_bytes()
+
+
+async def test_what_the_samples_make_of_a_strangers_messages(launch, meet, tmp_path):
+    """Nobody writes a line of the log but the node and its plugins; what belongs to a session is bounced by nobody."""
+    plugin = tmp_path / "samples"
+    assert pack("echo", "chat", "-o", plugin).returncode == 0
+    daemon = launch(plugin)
+    peer = await meet(daemon)
+    forged = "hi\n2026-01-01T00:00:00.000Z BROKEN lightningd: forged\r\x1b[2Jforged\u2028forged"
+    frame = b"\xc0\xdd\xff of a session"
+    await peer.send(b"\x8c\x11" + msgpack.packb({"text": forged, "number": 1}), frame)
+    await peer.send(b"\x8c\x05" + struct.pack(">QH", 7, 0))
+    received = []
+    async with asyncio.timeout(LIMIT):
+        while b"\x8c\x07" not in [payload[:2] for payload in received]:
+            received.append((await peer._sink.payloads.get())[1])
+    assert frame not in received
+    line = await daemon.logged(f"{peer.node_id[:8]} says: hi")
+    assert line.endswith("hi\\n2026-01-01T00:00:00.000Z BROKEN lightningd: forged\\r\\x1b[2Jforged\\u2028forged")
+    assert daemon.log("forged") == [line]
 
 
 async def test_c_code_that_keeps_pythons_lock_holds_up_neither_node_nor_others(launch, meet):

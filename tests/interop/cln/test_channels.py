@@ -48,7 +48,7 @@ async def test_peers_with_an_open_channel_are_let_through_and_no_others(pair):
     await left.call("own-chain-pay", address, 10_000_000)
     await left.until(lambda told: told["outputs"], "listfunds")
     height = (await left.call("getinfo"))["blockheight"]
-    await right.until(lambda told: told["blockheight"] == height, "getinfo")
+    await right.until(lambda told: told["blockheight"] >= height, "getinfo")
     await left.call("fundchannel", id=right.node_id, amount=1_000_000, announce=False)
     await until_states(pair, "CHANNELD_NORMAL")
     assert await meet(pair) == [WELCOME, WELCOME]

@@ -100,6 +100,21 @@ async def leave_in_a_callback(context: Context) -> None:
 
 
 @trouble
+async def raise_generator_exit(context: Context) -> None:
+    raise GeneratorExit("by hand")
+
+
+@trouble
+async def raise_keyboard_interrupt(context: Context) -> None:
+    raise KeyboardInterrupt("by hand")
+
+
+@trouble
+async def interrupt_in_a_task(context: Context) -> None:
+    kept.append(asyncio.create_task(raise_keyboard_interrupt(context)))
+
+
+@trouble
 async def hang(context: Context) -> None:
     await asyncio.Event().wait()
 
