@@ -311,6 +311,8 @@ class Bolt1:
             return None
         type_id = payload[0] << 8 | payload[1]
         if type_id in (WARNING, ERROR):
+            # BOLT 1: an error fails the channels that it refers to, and is ignored if there are none, which here are
+            # none ever; also one for all channels says nothing of the connection. Who means its end closes it
             return Notice.decode(payload)
         if self.init is None:
             if type_id == INIT:
@@ -327,14 +329,19 @@ class Bolt1:
         elif type_id == INIT:
             raise RemoteProtocolError("init a second time (BOLT 1: it is the first message of a connection)")
         elif type_id in (OPEN_CHANNEL, OPEN_CHANNEL2):
-            # BOLT 2: both start with the chain hash, then the temporary channel id
-            self._outgoing.append(encode_error("this node has no channels", payload[34:66].ljust(32, b"\0")))
+            # BOLT 2: both start with the chain hash, then the temporary channel id. An error without one would fail
+            # all channels of the peer's with us, which a message that is cut off, or makes no sense, does not ask for
+            channel_id = payload[34:66]
+            named = len(channel_id) == 32 and any(channel_id)
+            text = "this node has no channels"
+            self._outgoing.append(encode_error(text, channel_id) if named else encode_warning(text))
         return None
 
     def _receive_init(self, payload: bytes, now: float) -> Init:
         init = Init.decode(payload)
         check_features(init.features, self._features)
-        if init.networks and self._networks and not set(init.networks) & set(self._networks):
+        # BOLT 1: may close. None is not said; an empty list says that it is on no network
+        if init.networks is not None and self._networks and not set(init.networks) & set(self._networks):
             raise RemoteProtocolError(_no_common_network(init.networks, self._networks))
         self.init = init
         self._deadline = now + self._idle
@@ -388,7 +395,7 @@ class Bolt1:
 
 def _no_common_network(theirs: tuple[bytes, ...], ours: tuple[bytes, ...]) -> str:
     names = [_network_name(chain) for chain in theirs]
-    text = f"no network in common: the peer is on {', '.join(names)}, this node is on "
+    text = f"no network in common: the peer is on {', '.join(names) or 'none'}, this node is on "
     text += ", ".join(map(_network_name, ours))
     known = next((name for name in names if name in CHAINS), None)
     return text if known is None else f"{text}; on the same network, --network {known}, they would meet"

@@ -6,13 +6,15 @@ import asyncio
 import contextlib
 import logging
 import os
+import types
 
 import pytest
 from pyln.client import RpcError
 
 from oddwire.app import Application, Extension
 from oddwire.errors import ConnectionClosed, HandshakeFailed, PeerNotConnected
-from oddwire.proto import NodeId, PrivateKey
+from oddwire.proto import NodeId, PrivateKey, PublicKey, connect
+from oddwire.proto.bolt1 import CHAINS, Init, Ping, Pong, encode_error
 from oddwire.proto.features import ASSUMED_FEATURES, feature_bits
 from oddwire.schema import Message, message, u64
 from oddwire.transports.base import Manifest
@@ -205,6 +207,47 @@ async def test_a_channel_it_wants_to_open_is_refused_by_an_error(link, make_payl
     _, text = await link.cln.refusal("fundchannel_start", id=link.us, amount=100_000, feerate="253perkw")
     assert "this node has no channels" in text
     await link.check_that_it_works(make_payload(ODD, 20))
+
+
+async def raw(cln, init):
+    """Connect as a node that says what no oddwire node says; gives the connection after both inits."""
+    node_id, _, address = cln.uri.partition("@")
+    host, _, port = address.rpartition(":")
+    connection = await connect(PrivateKey(os.urandom(32)), PublicKey(bytes.fromhex(node_id)), host, int(port))
+    await connection.read_message()
+    await connection.send_message(init.encode())
+    return connection
+
+
+async def ends(connection):
+    async with asyncio.timeout(30):
+        with contextlib.suppress(ConnectionClosed):
+            while True:
+                await connection.read_message()
+
+
+FEATURES = bytes.fromhex("5200")  # var_onion_optin, static_remotekey, payment_secret (BOLT 9)
+
+
+async def test_both_hang_up_on_who_is_on_no_network(lightningd, start_ours):
+    await ends(await raw(lightningd, Init(features=FEATURES, networks=())))
+    transport, _ = await start_ours()
+    await ends(await raw(types.SimpleNamespace(uri=transport.uris[0]), Init(features=FEATURES, networks=())))
+
+
+async def test_an_error_for_all_channels_ends_a_connection_there_and_none_here(lightningd, start_ours):
+    """BOLT 1: it fails all channels with the sender, and is to be ignored where there are none."""
+    init = Init(features=FEATURES, networks=(CHAINS["regtest"],))
+    connection = await raw(lightningd, init)
+    await connection.send_message(encode_error("by a test"))
+    await ends(connection)
+    transport, _ = await start_ours()
+    connection = await raw(types.SimpleNamespace(uri=transport.uris[0]), init)
+    await connection.send_message(encode_error("by a test"))
+    await connection.send_message(Ping(3).encode())
+    async with asyncio.timeout(30):
+        assert await connection.read_message() == Pong(3).encode()
+    connection.abort("done")
 
 
 # Ping and pong ----------------------------------------------------------------------------------------

@@ -134,16 +134,25 @@ def test_no_network_in_common_closes_and_names_both():
     )
 
 
+def test_a_peer_on_no_network_has_none_in_common():
+    text = refusal(Bolt1(networks=[REGTEST], now=0.0), init(records=[(1, b"")]))
+    assert text == "no network in common: the peer is on none, this node is on regtest"
+
+
+def test_our_init_lists_no_networks_where_there_are_none():
+    assert Init.decode(Bolt1(now=0.0).start()).networks is None
+
+
 @pytest.mark.parametrize(
     ("ours", "theirs"),
     [
         ([REGTEST], [(1, REGTEST)]),
         ([REGTEST], [(1, BITCOIN + REGTEST)]),
         ([REGTEST], []),
-        ([REGTEST], [(1, b"")]),
         ([], [(1, BITCOIN)]),
+        ([], [(1, b"")]),
     ],
-    ids=["the same", "one of several", "the peer does not say", "the peer lists none", "we do not say"],
+    ids=["the same", "one of several", "the peer does not say", "we do not say", "neither is on any"],
 )
 def test_networks_that_agree(ours, theirs):
     assert Bolt1(networks=ours, now=0.0).receive(init(records=theirs), 0.0)
@@ -415,9 +424,21 @@ def test_a_channel_is_refused_by_its_temporary_id(type_id):
     assert Notice.decode(error) == Notice("error", "this node has no channels", b"\x42" * 32)
 
 
-def test_even_a_truncated_channel_is_refused():
-    (error,) = answer(started(), message(32, REGTEST + b"\x42" * 5))
-    assert Notice.decode(error).channel_id == b"\x42" * 5 + bytes(27)
+@pytest.mark.parametrize("type_id", [32, 64])
+@pytest.mark.parametrize("body", [b"", REGTEST, REGTEST + b"\x42" * 5, REGTEST + bytes(32 + 200)])
+def test_a_channel_without_an_id_is_refused_by_a_warning(type_id, body):
+    """An error with none, which is all zeros, would be for all channels of the peer's."""
+    (warning,) = answer(started(), message(type_id, body))
+    assert Notice.decode(warning) == Notice("warning", "this node has no channels")
+
+
+@pytest.mark.parametrize("channel_id", [bytes(32), b"\x42" * 32], ids=["all channels", "one channel"])
+def test_an_error_is_told_of_and_the_connection_stays(channel_id):
+    rules = started()
+    notice = Notice("error", "sync error", channel_id)
+    assert rules.receive(notice.encode(), 1.0) == notice
+    assert rules.closed is None
+    assert rules.outgoing() == []
 
 
 @pytest.mark.parametrize("type_id", sorted({*BOLT_TYPES, 260} - {1, 7, 9, 16, 17, 18, 19, 32, 64}))

@@ -226,6 +226,7 @@ async def test_what_core_lightning_requires_is_accepted():
     [
         (Init(features=feature_bytes({512})).encode(), "unknown feature bits 512"),
         (Init(networks=(CHAINS["bitcoin"],)).encode(), "no network in common"),
+        (Init(networks=()).encode(), "the peer is on none"),
         (message(16, b"\0"), "u16 needs 2 bytes"),
         (message(0x8C02), "type 35842 before init"),
     ],
