@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import Any, Final
 
-__all__ = ["duration"]
+__all__ = ["check_seconds", "duration"]
 
 # From so many of the smaller unit on, the larger one says more
 _UNITS: Final = ((120.0, 1.0, "s"), (7200.0, 60.0, "minutes"), (172800.0, 3600.0, "hours"))
@@ -29,3 +29,20 @@ def duration(seconds: float) -> str:
 
 def _short(number: float) -> str:
     return f"{number:.0f}" if number >= 100 else f"{number:.3g}"
+
+
+_FOR_EVER: Final = 1e8  # three years: more than the clocks of all event loops take
+
+
+def check_seconds(where: str, seconds: Any) -> float | None:
+    """Return how long to wait, None for ever.
+
+    Raises `TypeError` for what is no number, and `ValueError` for one that is no time to wait.
+    """
+    if seconds is None:
+        return None
+    is_number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
+    if not is_number or not seconds >= 0:
+        should = "timeout should be a number of seconds, 0 or more, or None to wait for ever"
+        raise (ValueError if is_number else TypeError)(f"{where}: {should}, not {seconds!r:.200}")
+    return None if seconds > _FOR_EVER else float(seconds)

@@ -30,7 +30,7 @@
     │  └─ NodeRefused             the host node said no                  .code .data
     └─ SessionError               the conversation with the peer
        ├─ ReplyTimeout            no reply in time                       .timeout
-       ├─ RemoteFailure           the peer's handler failed              .code .text
+       ├─ RemoteFailure           the peer's handler failed              .code .text .node_id
        ├─ Refuse                  a handler of ours says no              .code .text
        ├─ QuotaExceeded           a limit was reached                    .limit .extension
        ├─ StoreError              what must be kept cannot be            .path .reason
@@ -289,12 +289,22 @@ class ReplyTimeout(SessionError, TimeoutError):
 
 
 class RemoteFailure(SessionError):
-    """The peer's handler failed; ``code`` and ``text`` are what it chose to tell; ``str`` is that text `printable`."""
+    """The peer's handler failed; ``code`` and ``text`` are what it chose to tell; ``str`` is that text `printable`.
+
+    ``node_id`` is the peer's, which a traceback tells as well; the text has it not, as that may be told to others.
+    """
 
     def __init__(self, text: str, *, code: int = 0) -> None:
         super().__init__(printable(text))
         self.code = code
         self.text = text
+        self.node_id: str | None = None
+
+    def name_peer(self, node_id: object) -> None:
+        """Say who has failed, once."""
+        if self.node_id is None:
+            self.node_id = str(node_id)
+            self.add_note(f"so says {self.node_id}")
 
 
 class Refuse(SessionError):

@@ -36,7 +36,7 @@ async def test_a_parcel_arrives_and_is_saved(pair, tmp_path) -> None:
         inbox = await listener.call("courier-inbox")
         assert inbox == [{"number": 1, "from": str(dialer.node_id), "name": "letter.txt", "size": 17}]
         saved = tmp_path / "saved.txt"
-        with pytest.raises(FileExistsError):
+        with pytest.raises(ValueError, match="is there already; it should be a new file"):
             await listener.call("courier-save", 1, str(letter))
         await listener.call("courier-save", 1, str(saved))
         assert saved.read_text() == "it's OK to be odd"
@@ -180,7 +180,7 @@ async def test_files_are_listed_and_fetched(pair, shelf, tmp_path) -> None:
             fetched = await dialer.call("courier-fetch", node_id, file["name"], str(path))
             assert fetched == {"path": str(path), "size": file["size"]}
             assert path.read_bytes() == (shelf / file["name"]).read_bytes()
-        with pytest.raises(FileExistsError):
+        with pytest.raises(ValueError, match="is there already; it should be a new file"):
             await dialer.call("courier-fetch", node_id, "map.bin", str(tmp_path / "map.bin"))
 
 

@@ -107,7 +107,7 @@ def read(data: bytes, size: int, receive: Receive) -> tuple[Read, str, bool]:
         for text in batch.answers.split(b"\n\n")[:-1]:
             answer = json.loads(text)
             if "error" in answer:  # to a request that is nested too deep
-                assert answer["error"]["message"].startswith("request of nested ")
+                assert answer["error"]["message"].startswith("request nested ")
                 continue
             assert answer == {"jsonrpc": "2.0", "id": answer["id"], "result": {"result": "continue"}}
             answers.append(answer["id"])

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from oddwire.durations import duration
+from oddwire.durations import check_seconds, duration
 
 
 @pytest.mark.parametrize(
@@ -32,3 +32,20 @@ from oddwire.durations import duration
 )
 def test_as_people_say_it(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(("seconds", "found"), [(None, None), (0, 0.0), (0.5, 0.5), (5, 5.0), (math.inf, None)])
+def test_how_long_to_wait(seconds: float | None, found: float | None) -> None:
+    assert check_seconds("call()", seconds) == found
+
+
+@pytest.mark.parametrize(
+    ("seconds", "error"),
+    [("x", TypeError), (True, TypeError), ([], TypeError), (math.nan, ValueError), (-1, ValueError)],
+)
+def test_what_is_no_time_to_wait_is_named(seconds: object, error: type[Exception]) -> None:
+    with pytest.raises(error) as caught:
+        check_seconds("call()", seconds)
+    assert str(caught.value) == (
+        "call(): timeout should be a number of seconds, 0 or more, or None to wait for ever, not " + repr(seconds)
+    )

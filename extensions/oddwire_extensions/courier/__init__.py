@@ -310,8 +310,17 @@ def _files(path: Path) -> list[File]:
 
 @contextlib.asynccontextmanager
 async def _new_file(path: Path) -> AsyncIterator[BinaryIO]:
-    """Make a file, for its owner alone. If the block fails it is gone again: half a file is none."""
-    with await asyncio.to_thread(open, path, "xb", opener=_private) as file:
+    """Make a file, for its owner alone. If the block fails it is gone again: half a file is none.
+
+    Raises `ValueError` for a path that can have none.
+    """
+    try:
+        opened = await asyncio.to_thread(open, path, "xb", opener=_private)
+    except FileExistsError:
+        raise ValueError(f"{path} is there already; it should be a new file") from None
+    except OSError as error:
+        raise ValueError(f"{path} cannot be written: {error.strerror}") from error
+    with opened as file:
         try:
             yield file
             await asyncio.to_thread(file.flush)

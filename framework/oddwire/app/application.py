@@ -36,6 +36,7 @@ __all__ = ["Application", "reason_of"]
 logger = get_logger("oddwire.app")
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SAME: Final = 0.05  # seconds within which a second one is the same Ctrl-C
 
 
 class _State(Enum):
@@ -258,7 +259,7 @@ class Application:
         self._stopped.set()
 
     async def run_until_stopped(self, *, signals: bool = True) -> None:
-        """Start if need be, run until `stop`, SIGINT or SIGTERM, then close. A second signal is not caught.
+        """Start if need be, run until `stop`, SIGINT or SIGTERM, then close. After 50 ms, a second one is not caught.
 
         Stopped while it starts, it starts no further. Without ``signals`` they are left to the program. Raises
         `LocalProtocolError` if the application is closed, and in a handler, which it would wait for.
@@ -271,7 +272,7 @@ class Application:
         caught: list[signal.Signals] = []
 
         def signalled() -> None:
-            release()
+            loop.call_later(_SAME, release)
             self.stop()
 
         def release() -> None:

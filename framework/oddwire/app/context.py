@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar, overload
 
 from oddwire.app.plain import to_plain
+from oddwire.durations import check_seconds
 from oddwire.errors import LocalProtocolError
 from oddwire.logs import get_logger
 from oddwire.schema import Message
@@ -63,6 +64,9 @@ class Messenger(Protocol):
     def owner_of(self, extension: Extension | str) -> Contribution:
         """Find a loaded extension."""
         raise NotImplementedError
+
+
+_LONG: Final = 1e6  # seconds; longer ones are looked at more closely
 
 
 class Peer:
@@ -202,8 +206,10 @@ class Peer:
         Raises `ReplyTimeout`; `RemoteFailure` if the peer's handler refuses, fails or answers with something else;
         `ConnectionClosed` if the peer goes first; `QuotaExceeded` if too many wait already; `DecodeError` for a reply
         that is malformed; `EncodeError` if ``reply`` is something else, or a class that no loaded extension registers;
-        and whatever `send` raises.
+        and whatever `send` raises. Raises `TypeError` or `ValueError` at once for a ``timeout`` that is no time.
         """
+        if type(timeout) is not float or not 0.0 < timeout < _LONG:
+            timeout = check_seconds("request()", timeout)
         return self._messenger.requests.request(self.node_id, message, reply, timeout, force)
 
     @overload
@@ -245,6 +251,11 @@ class Peer:
 
         Raises as `request` does, after the parts that had come; `NotSupported` for a peer without a session.
         """
+        timeout = check_seconds("stream()", timeout)
+        if credit is not None and (type(credit) is not int or credit < 1):
+            raise (TypeError if type(credit) is not int else ValueError)(
+                f"stream(): credit should be a number of parts, 1 or more, or None, not {credit!r:.200}"
+            )
         return self._messenger.requests.stream(self.node_id, message, part, timeout, credit, force)
 
     def __eq__(self, other: object) -> bool:
@@ -291,6 +302,7 @@ class HostNode:
             )
         if isinstance(params, (str, bytes)):
             raise TypeError(f"call({method!r}): params should be a list or a dict, not {params!r}")
+        timeout = check_seconds(f"call({method!r})", timeout)
         return await self._transport.call(method, to_plain(named if params is None else params), timeout=timeout)
 
     def __repr__(self) -> str:

@@ -247,7 +247,9 @@ class Deliveries:
 
     async def send(self, node_id: NodeId, owner: str, payload: bytes) -> Receipt:
         """Keep a message until the peer has it; see `Peer.send`."""
-        return await self._outbox.send(node_id, owner, payload)
+        receipt = await self._outbox.send(node_id, lane_of(owner), payload)
+        receipt.node_id = node_id
+        return receipt
 
     def _ready(self, node_id: NodeId) -> None:
         """Send what there is to a peer, in order: one task does it."""

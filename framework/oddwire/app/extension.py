@@ -42,6 +42,7 @@ UndeliveredCallback = TypeVar(
 
 _NAME = re.compile(r"[a-z][a-z0-9]*([_-][a-z0-9]+)*")
 _MAX_FEATURE = 32767  # a feature map of 4 KiB: BOLT 1's init holds far more, no node announces that much
+_NOTHING: Any = object()  # what a decorator is given by empty parentheses
 
 
 class Extension:
@@ -117,7 +118,7 @@ class Extension:
     # What the author declares -----------------------------------------------------------------------
 
     def on(
-        self, message: type[M], *, concurrent: bool = False, reliable: bool = False
+        self, message: type[M] = _NOTHING, *, concurrent: bool = False, reliable: bool = False
     ) -> Callable[[_HandlerOf[M, H]], _HandlerOf[M, H]]:
         """Make the decorated ``async def (context, message)`` the handler of ``message``; what it returns is the reply.
 
@@ -151,11 +152,13 @@ class Extension:
 
         return register
 
-    def register(self, message: type[M]) -> type[M]:
+    def register(self, message: type[M] = _NOTHING) -> type[M]:
         """Declare a message class that no handler takes or returns: one that is sent, or waited for with `request`.
 
         Works as a decorator above ``@message`` too.
         """
+        if message is _NOTHING:
+            return self.register  # type: ignore[return-value]  # with parentheses, it is the decorator itself
         if not (isinstance(message, type) and issubclass(message, Message)):
             raise ExtensionError(f"{self!r}: register should be given a message class, not {message!r}")
         schema_of(message)
@@ -163,7 +166,7 @@ class Extension:
         return message
 
     def rpc(
-        self, name: str, *, usage: str = "", description: str = ""
+        self, name: str = _NOTHING, *, usage: str = "", description: str = ""
     ) -> Callable[
         [Callable[Concatenate[Context, P], Coroutine[Any, Any, T]]],
         Callable[Concatenate[Context, P], Coroutine[Any, Any, T]],
@@ -191,7 +194,7 @@ class Extension:
         return register
 
     def option(
-        self, name: str, *, dynamic: bool = False, description: str = ""
+        self, name: str = _NOTHING, *, dynamic: bool = False, description: str = ""
     ) -> Callable[[OptionFunction], OptionFunction]:
         """Make the decorated ``def (value: T = default)`` an option of the host node and of ``oddwire run``.
 
@@ -212,42 +215,52 @@ class Extension:
 
         return register
 
-    def on_startup(self, function: AppCallback) -> AppCallback:
+    def on_startup(self, function: AppCallback = _NOTHING) -> AppCallback:
         """Await the decorated ``async def (app)`` before the transport opens; raising stops the start."""
+        if function is _NOTHING:
+            return self.on_startup  # type: ignore[return-value]  # with parentheses, it is the decorator itself
         check_callback(function, "called on startup", "app")
         self._startup.append(function)
         return function
 
-    def on_shutdown(self, function: AppCallback) -> AppCallback:
+    def on_shutdown(self, function: AppCallback = _NOTHING) -> AppCallback:
         """Await the decorated ``async def (app)`` after the transport has closed; the last declared goes first."""
+        if function is _NOTHING:
+            return self.on_shutdown  # type: ignore[return-value]  # with parentheses, it is the decorator itself
         check_callback(function, "called on shutdown", "app")
         self._shutdown.append(function)
         return function
 
-    def on_connect(self, function: ConnectCallback) -> ConnectCallback:
+    def on_connect(self, function: ConnectCallback = _NOTHING) -> ConnectCallback:
         """Await the decorated ``async def (context)`` for each new peer, before anything it sends is handled.
 
         Messages, requests, streams and reliable messages of the peer for this extension wait for its end, in memory, up
         to the limits there are; what other extensions take does not. It may ask the peer for something, both sides at
         once: answers do not wait. One that has not ended after ten seconds is named in the log.
         """
+        if function is _NOTHING:
+            return self.on_connect  # type: ignore[return-value]  # with parentheses, it is the decorator itself
         check_callback(function, "called on connect", "context")
         self._connect.append(function)
         return function
 
-    def on_disconnect(self, function: DisconnectCallback) -> DisconnectCallback:
+    def on_disconnect(self, function: DisconnectCallback = _NOTHING) -> DisconnectCallback:
         """Await the decorated ``async def (context, reason)`` once a peer is gone and its messages are handled."""
+        if function is _NOTHING:
+            return self.on_disconnect  # type: ignore[return-value]  # with parentheses, it is the decorator itself
         check_callback(function, "called on disconnect", "context", "reason")
         self._disconnect.append(function)
         return function
 
-    def on_undelivered(self, function: UndeliveredCallback) -> UndeliveredCallback:
+    def on_undelivered(self, function: UndeliveredCallback = _NOTHING) -> UndeliveredCallback:
         """Await the decorated ``async def (context, message, error)`` for a reliable message of ours that is lost.
 
         The peer has refused it for good (``error`` is the `RemoteFailure`), or it was given up (`QuotaExceeded` of
         ``outbox_seconds``), whichever process sent it. ``message`` is None if its bytes cannot be read any more. Called
         once for each, and once more if the process ends before that is on disk.
         """
+        if function is _NOTHING:
+            return self.on_undelivered  # type: ignore[return-value]  # with parentheses, it is the decorator itself
         check_callback(function, "called for lost messages", "context", "message", "error")
         self._undelivered.append(function)
         return function
@@ -396,6 +409,8 @@ def _listed(given: object) -> Sequence[object]:
 
 
 def _check_told(told: object, decorator: str, example: str) -> None:
-    """Refuse a decorator without parentheses: it would take the function for its parameter, and drop it."""
+    """Refuse a decorator without parentheses, or with empty ones: it would take the function for its parameter."""
+    if told is _NOTHING:
+        raise ExtensionError(f"@{decorator} should be told more: @extension.{decorator}({example}), not {decorator}()")
     if isinstance(told, FunctionType):
         raise ExtensionError(f"{place(told)}: @{decorator} should be told more: @extension.{decorator}({example})")

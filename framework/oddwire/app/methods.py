@@ -6,6 +6,7 @@ import functools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from oddwire.app.blame import with_peer
 from oddwire.app.context import Context
 from oddwire.app.plain import to_plain
 from oddwire.app.rpc import RpcMethod, bind_parameters
@@ -92,8 +93,9 @@ class Methods:
         except NodeRefused:
             raise
         except (OddwireError, ValueError) as error:
-            logger.info("RPC method %s of %r: %s: %s", method.rpc.name, method.owner, type(error).__name__, error)
-            raise NodeRefused(printable(str(error)) or type(error).__name__, code=LIGHTNINGD) from error
+            told = with_peer(error)
+            logger.info("RPC method %s of %r: %s: %s", method.rpc.name, method.owner, type(error).__name__, told)
+            raise NodeRefused(printable(told) or type(error).__name__, code=LIGHTNINGD) from error
         except BaseException as error:
             if must_pass(error, task):
                 raise

@@ -74,6 +74,9 @@ class Requests:
                 content = await link.calls.ask(payload, limit, trace)
         except ReplyTimeout:
             raise _too_late(node_id, message, reply, limit or 0.0) from None
+        except RemoteFailure as error:
+            error.name_peer(node_id)
+            raise
         finally:
             lane.asking -= 1
         route = dispatcher.routes.get(content[:2])
@@ -109,6 +112,9 @@ class Requests:
                     yield self._read(node_id, message, content, accepted, asked)
         except ReplyTimeout:
             raise _too_late(node_id, message, part, limit or 0.0) from None
+        except RemoteFailure as error:
+            error.name_peer(node_id)
+            raise
         finally:
             lane.asking -= 1
             await parts.aclose()
@@ -127,15 +133,18 @@ class Requests:
         self, node_id: NodeId, message: Message, payload: bytes, progress: Progress | None = None
     ) -> None:
         """Send a message that is too long for one payload, or whose progress is to be told."""
-        if len(payload) > MAX_PAYLOAD:
-            session = self._dispatcher.session_of(node_id)
-            link = None if session is None else await self._reach(session, message, None, None)
-            if link is None:
-                if self._dispatcher.info(node_id) is None:
-                    raise not_connected(node_id)
-                text = f"{schema_of(message).name} has {len(payload)} bytes here, and {node_id} has no session"
-                raise NotSupported(f"{text}: it takes {MAX_PAYLOAD} at most", feature="session")
-            await link.send(payload, progress=progress)
+        link = self._dispatcher.link(node_id)
+        if len(payload) > MAX_PAYLOAD and (link is None or not await link.meet()):
+            if self._dispatcher.info(node_id) is None:
+                raise not_connected(node_id)
+            text = f"{schema_of(message).name} has {len(payload)} bytes here, and {node_id} has no session"
+            raise NotSupported(f"{text}: it takes {MAX_PAYLOAD} at most", feature="session")
+        if link is not None:
+            try:
+                await link.send(payload, progress=progress)
+            except RemoteFailure as error:
+                error.name_peer(node_id)
+                raise
             return
         await self._dispatcher.transport.send(node_id, payload)
         if progress is not None:
@@ -225,7 +234,9 @@ class Requests:
         what = self._dispatcher.router.registry.title_of(int.from_bytes(content[:2], "big"))
         wanted = _names(accepted)
         text = f"{node_id} should have answered {type(message).__name__} with {wanted}, not with {what}"
-        raise RemoteFailure(text, code=Code.UNSUPPORTED)
+        failure = RemoteFailure(text, code=Code.UNSUPPORTED)
+        failure.name_peer(node_id)
+        raise failure
 
     # Peers without a session ------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from oddwire.app import RpcMethod
+from oddwire.app.blame import with_peer
 from oddwire.app.parameters import alternatives, evaluate
 from oddwire.app.plain import to_plain
 from oddwire.cli.events import Event, Printer
@@ -88,10 +89,11 @@ class Console:
         except BaseException as error:
             if must_pass(error, me):
                 raise
+            told = with_peer(error)
             kind = "" if isinstance(error, OddwireError) or type(error) is _Unreadable else f"{type(error).__name__}: "
             meant = not named and bool(difflib.get_close_matches(name, [method.name], 1, _CLOSE))
             hint = f"; did you mean {method.name}?" if meant else ""
-            self._failed(f"{f'{method.name} {method.usage}'.rstrip()}: {kind}{error}{hint}", method)
+            self._failed(f"{f'{method.name} {method.usage}'.rstrip()}: {kind}{told}{hint}", method)
 
     def _failed(self, text: str, method: RpcMethod | None = None) -> None:
         if self._printer.as_json:

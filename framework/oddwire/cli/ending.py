@@ -45,6 +45,7 @@ LIMIT: Final = 8.0
 """Seconds from the first signal, or from a command's last step, to the end of the process, whatever it is doing."""
 
 _IMPORTING: Final = 1.0  # nothing runs yet, so there is nothing to finish
+_SAME: Final = 0.05  # seconds within which a signal that comes again is the same Ctrl-C: `timeout` sends two, say
 _NOTICE: Final = 2.0  # until it says what it waits for
 _LAST_WORDS: Final = 0.5  # to print what holds it up, where that can be printed
 _KERNELS: Final = 5.0  # after our own deadline: a busy machine may be late
@@ -55,8 +56,8 @@ class Ending:
     """Takes the signals of the process from ``with`` on, and gives them back at its end.
 
     The first one cancels the command, or does what `on_stop` said; so many seconds later the process ends, whatever it
-    is doing, with a line that says what held it up. A second one ends it at once. SIGHUP is ignored if it was before:
-    ``nohup`` asks for that.
+    is doing, with a line that says what held it up. A second one ends it at once, if it comes 50 ms after the first or
+    later. SIGHUP is ignored if it was before: ``nohup`` asks for that.
     """
 
     def __init__(self, printer: Printer, limit: float = LIMIT) -> None:
@@ -82,6 +83,7 @@ class Ending:
         self._before: dict[signal.Signals, Any] = {}
         self._backstop = Backstop()
         self._stuck = False  # the loop does not close
+        self._first_at = 0.0
         self._thrown = False  # the main thread was, by the signal that the other one will take for the first
         self._outer = -1  # where others wanted to hear of signals before
         self._foreign = -1  # where the loop wants to
@@ -262,11 +264,13 @@ class Ending:
     def _take(self, number: signal.Signals) -> None:
         if number is signal.SIGHUP and self.hangup is not None:
             self._call(self.hangup)
+        elif number is self.first and not self._thrown and time.monotonic() < self._first_at + _SAME:
+            pass
         elif not self._thrown and (self.first is not None or self._closing):
             again = "" if self.first is None else " again" if number is self.first else f" after {self.first.name}"
             self._end(f"{number.name}{again}: ended at once", number)
         else:
-            self.first, self._thrown = number, False
+            self.first, self._thrown, self._first_at = number, False, time.monotonic()
             self._set_deadline(_IMPORTING if self.interruptible else self.limit)
             if not self.interruptible:
                 self._notice = time.monotonic() + _NOTICE

@@ -12,6 +12,7 @@ from typing import Any, Final, NoReturn
 import typer
 
 from oddwire.cli.events import Event, Printer
+from oddwire.cli.failure import no_extension
 from oddwire.cli.stdio import ready_streams
 from oddwire.printable import indented, printable
 
@@ -45,8 +46,13 @@ def run_program(program: typer.Typer, name: str, arguments: Sequence[str] | None
 
 
 def _show(error: Any, *, as_json: bool) -> None:
-    text = error.format_message()
     context = getattr(error, "ctx", None)
+    if getattr(getattr(error, "param", None), "name", None) == "extensions" and context is not None:
+        printer = Printer(as_json)  # click would name its own word for what is missing
+        printer.failure(no_extension(context.command.name))
+        printer.close()
+        return
+    text = error.format_message()
     if context is None or text != context.get_help():  # which is shown where arguments are wanted, and there are none
         text = printable(text)
         error.format_message = lambda: text

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from oddwire.app import TraceEvent, hookimpl
+from oddwire.app.blame import with_peer
 from oddwire.cli.events import Event, Printer
 from oddwire.errors import OddwireError
 from oddwire.logformat import LineFormatter
@@ -93,7 +94,7 @@ class Reporter:
     def handler_failed(self, peer: Peer, extension: str, message: Message | None, error: BaseException) -> None:
         """Print it; the log has the traceback."""
         what = "a peer hook" if message is None else f"the handler of {type(message).__name__}"
-        text = f"{what} of {extension!r} failed: {type(error).__name__}: {error}"
+        text = f"{what} of {extension!r} failed: {type(error).__name__}: {with_peer(error)}"
         self._printer.event(Event(event="error", peer=peer.node_id, text=cut(text, _MOST_TEXT)))
 
     @hookimpl

@@ -116,6 +116,10 @@ class Oversize:
     def __repr__(self) -> str:
         return f"<Oversize {self.reason}>"
 
+    def titled(self, what: str) -> str:
+        """Return the reason behind what it is: ``request of 5000000 bytes, ...``, ``request nested 102 deep, ...``."""
+        return f"{what} {self.reason}" if "nested" in self.reason else f"{what} of {self.reason}"
+
     def member(self, name: str) -> Any:
         """Give a string or number that the outermost object has under this name; None if it is not seen.
 

@@ -245,7 +245,7 @@ class RpcConnection(asyncio.BufferedProtocol):
 
 
 def _too_large(document: Oversize) -> bytes:
-    text = f"request of {document.reason}"
+    text = document.titled("request")
     logger.info("JSON-RPC client: %s", text)
     error = {"code": INVALID_REQUEST, "message": text}
     return encode({"jsonrpc": "2.0", "id": document.member("id"), "error": error})

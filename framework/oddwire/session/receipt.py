@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from typing import Final, TypeAlias
 
-from oddwire.errors import LocalProtocolError, OddwireError
+from oddwire.errors import LocalProtocolError, OddwireError, RemoteFailure
 
 __all__ = ["WAITING", "Failure", "Receipt"]
 
@@ -23,10 +23,12 @@ WAITING: Final[ContextVar[Callable[[], AbstractContextManager[None]]]] = Context
 class Receipt:
     """What becomes of one reliable message."""
 
-    __slots__ = ("__weakref__", "_failure", "_owner", "_settled", "_waiters")
+    __slots__ = ("__weakref__", "_failure", "_owner", "_settled", "_waiters", "node_id")
 
     def __init__(self, owner: asyncio.Task[object] | None = None) -> None:
         self._owner = owner  # whose handler has to end before the message goes out
+        self.node_id: object = None
+        """Whom the message is for."""
         self._settled = False
         self._failure: Failure | None = None
         self._waiters: list[asyncio.Future[None]] = []
@@ -51,7 +53,10 @@ class Receipt:
             finally:
                 self._waiters.remove(waiter)
         if self._failure is not None:
-            raise self._failure()
+            failure = self._failure()
+            if isinstance(failure, RemoteFailure) and self.node_id is not None:
+                failure.name_peer(self.node_id)
+            raise failure
 
     def settle(self, failure: Failure | None) -> None:
         """Say what has become of it: delivered, or failed with what ``failure`` makes."""

@@ -8,6 +8,7 @@ import pytest
 
 from oddwire.app import Application, Context, Extension, HostNode
 from oddwire.errors import LocalProtocolError
+from oddwire.schema import Message
 from oddwire.testing import ScriptedTransport
 from oddwire.transports.base import NodeId
 
@@ -118,3 +119,24 @@ async def test_a_host_node_is_called_by_position_or_by_name() -> None:
     with pytest.raises(TypeError, match="JSON cannot hold"):
         await node.call("pay", [object()])
     assert repr(node) == "<HostNode behind Hosted>"
+
+
+@pytest.mark.parametrize("timeout", ["x", float("nan"), -1.0, True, b"5"])
+async def test_a_time_that_is_none_is_refused_at_once(timeout: Any) -> None:
+    transport = ScriptedTransport()
+    async with Application(transport=transport) as app:
+        transport.connect_peer(ALICE)
+        peer = app.peer(ALICE)
+        for call in (peer.request, peer.stream):
+            with pytest.raises((TypeError, ValueError), match=r"timeout should be a number of seconds, 0 or more"):
+                call(Message(), Message, timeout=timeout)
+        with pytest.raises((TypeError, ValueError), match=r"call\('getinfo'\): timeout should be a number of seconds"):
+            await app.node.call("getinfo", timeout=timeout)
+
+
+@pytest.mark.parametrize("credit", ["x", 0, -1, 1.5, True])
+async def test_a_credit_that_is_none_is_refused_at_once(credit: Any) -> None:
+    transport = ScriptedTransport()
+    async with Application(transport=transport) as app:
+        with pytest.raises((TypeError, ValueError), match="credit should be a number of parts, 1 or more"):
+            app.peer(ALICE).stream(Message(), Message, credit=credit)

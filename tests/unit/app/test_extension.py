@@ -387,3 +387,28 @@ async def rpc(context: Context) -> None: ...
 async def with_app(app: Application) -> None: ...
 async def with_context(context: Context) -> None: ...
 async def with_reason(context: Context, reason: str) -> None: ...
+
+
+def test_empty_parentheses_make_no_difference_where_nothing_is_to_be_told() -> None:
+    extension = Extension("bare", version="1.0")
+
+    async def hook(*given: object) -> None: ...
+
+    for decorator in (
+        extension.on_startup,
+        extension.on_shutdown,
+        extension.on_connect,
+        extension.on_disconnect,
+        extension.on_undelivered,
+    ):
+        assert decorator()(hook) is hook  # type: ignore[type-var]
+    assert [extension._startup, extension._shutdown, extension._connect] == [[hook]] * 3
+    assert [extension._disconnect, extension._undelivered] == [[hook]] * 2
+    assert extension.register()(Ask) is Ask
+
+
+@pytest.mark.parametrize("decorator", ["on", "rpc", "option"])
+def test_empty_parentheses_are_refused_where_something_is(decorator: str) -> None:
+    extension = Extension("bare", version="1.0")
+    with pytest.raises(ExtensionError, match=rf"^@{decorator} should be told more: @extension.{decorator}\(.+\), not "):
+        getattr(extension, decorator)()

@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from oddwire.cli.ending import Ending
+from oddwire.cli.events import Printer
+
 # What hangs hangs for ever, so the limit may be short: a busy machine only makes it end later
 PROGRAM = """
 import asyncio, atexit, hashlib, os, sys, threading, time
@@ -100,6 +103,28 @@ def begin(start, tmp_path: Path):
         return program
 
     return begin
+
+
+@pytest.mark.parametrize("gap", [0.0, 0.005])
+def test_two_signals_at_once_are_one(gap: float) -> None:
+    """``timeout`` sends two, to the process and to its group."""
+    ended: list[str] = []
+
+    class Told(Ending):
+        def _end(self, how: str, number: signal.Signals | None) -> None:
+            ended.append(how)
+
+    ending = Told(Printer())
+    ending.interruptible = False
+    ending._take(signal.SIGINT)
+    ending._first_at -= gap
+    ending._take(signal.SIGINT)
+    assert ended == []
+    ending._take(signal.SIGTERM)
+    ending._first_at -= 0.05
+    ending._take(signal.SIGINT)
+    ending._set_alarm(0.0)
+    assert ended == ["SIGTERM after SIGINT: ended at once", "SIGINT again: ended at once"]
 
 
 HOLDERS = {

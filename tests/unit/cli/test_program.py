@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -27,12 +28,26 @@ async def test_a_mistake_is_shown_so_that_it_does_nothing(oddwire, arguments: li
 
 
 async def test_with_json_a_mistake_is_an_event_too(oddwire) -> None:
-    code, out, err = await oddwire("run", "--json")
+    code, out, err = await oddwire("send", "--json")
     assert code == 2
     assert out.startswith('{"event": "error", ')
     assert out.count("\n") == 1
     assert "Missing argument" in out
     assert "Missing argument" in err
+
+
+@pytest.mark.parametrize("command", ["run", "plugin"])
+async def test_without_an_extension_it_says_which_there_are(oddwire, command: str) -> None:
+    text = f"{command} should be told which extensions, 'oddwire {command} chat' say; installed are chat, courier, echo"
+    assert await oddwire(command) == (2, "", f"oddwire: {text}\n")
+    if command == "run":
+        code, out, err = await oddwire(command, "--json")
+        assert (code, json.loads(out)["message"], err) == (2, text, f"oddwire: {text}\n")
+
+
+def test_python_runs_the_package() -> None:
+    done = subprocess.run([sys.executable, "-m", "oddwire", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("oddwire ")
 
 
 @pytest.mark.parametrize("argument", ["--help", "--version"])

@@ -130,7 +130,7 @@ async def test_a_request_that_is_nested_too_deep_is_told_so_under_its_id(dial) -
         deep = [deep]
     writer.write(request("deep", params=[deep]) + request("after"))
     told = await answer(reader)
-    assert (told["id"], told["error"]["message"]) == ("deep", "request of nested 102 deep, of at most 100")
+    assert (told["id"], told["error"]["message"]) == ("deep", "request nested 102 deep, of at most 100")
     assert (await answer(reader))["id"] == "after"
 
 

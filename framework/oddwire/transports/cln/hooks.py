@@ -168,7 +168,7 @@ class HostReader:
         if key is not None and method == "custommsg":
             answers.append(encode({"jsonrpc": "2.0", "id": key, "result": _CONTINUE}))
         elif key is not None:
-            error = {"code": _INVALID_REQUEST, "message": f"request of {document.reason}"}
+            error = {"code": _INVALID_REQUEST, "message": document.titled("request")}
             answers.append(encode({"jsonrpc": "2.0", "id": key, "error": error}))
         what = "a document" if method is None else f"{str(method)[:100]!r}"
         batch.remarks.append(f"{what} of the node is not taken, it is too large: {document.reason}")
