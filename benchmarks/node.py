@@ -145,7 +145,8 @@ class Daemon:
 
     def __init__(self, folder: Path, *plugins: Path) -> None:
         options = [part for plugin in plugins for part in ("--plugin", str(plugin))]
-        command = [sys.executable, "-m", "oddwire.cli.main", "node", "--lightning-dir", str(folder), "--network", "regtest", "--json"]
+        command = [sys.executable, "-m", "oddwire.cli.main", "node", "--lightning-dir", str(folder), "--json"]
+        command += ["--network", "regtest"]
         self.process = subprocess.Popen(
             [*command, "--addr", "127.0.0.1:0", "--log-level", "broken", *options], stdout=subprocess.PIPE, text=True
         )
