@@ -46,9 +46,7 @@ _TELLING: Final = 2e-6
 _TURN: Final = 16  # messages handled until others have the loop
 # What keeps a store from being opened and is the operator's to mend before anything runs
 _MISTAKES: Final = ("foreign", "newer", "locked", "unfinished")
-_ALONE: Final = (
-    60.0  # seconds that messages wait, while their peer is connected, until it is told that nobody takes them
-)
+_ALONE: Final = 60.0  # seconds that messages wait for a connected peer until it is told that nobody takes them
 
 
 def _remembered(offer: Offer, known: Known | None) -> Known:
