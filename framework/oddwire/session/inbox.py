@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
-from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Protocol
 
 from oddwire.databases import explain
 from oddwire.errors import Refuse, StoreError
@@ -15,6 +14,7 @@ from oddwire.logs import get_logger
 from oddwire.proto.keys import NodeId
 from oddwire.session.database import Database
 from oddwire.session.frames import Ack, AckFlag, Code, Data, Refusal, clip
+from oddwire.session.lanes import NEVER, Lane, Peer, Share, Waiting
 from oddwire.session.limits import Counters, Limits
 from oddwire.session.records import Key, Record, Records
 from oddwire.session.reliable import Receiver, Verdict
@@ -60,76 +60,6 @@ class InboxHost(Protocol):
         raise NotImplementedError
 
 
-class _Waiting(NamedTuple):
-    epoch: int
-    sequence: int
-    payload: bytes
-
-
-class _Lane:
-    """One lane from one peer: what waits for its handler."""
-
-    __slots__ = (
-        "busy",
-        "kept",
-        "number",
-        "peer",
-        "receiver",
-        "refused",
-        "seen",
-        "skipped",
-        "source",
-        "waiting",
-        "written",
-    )
-
-    def __init__(self, peer: _Peer, number: int, receiver: Receiver, kept: bool) -> None:
-        self.peer = peer
-        self.number = number
-        self.receiver = receiver
-        self.kept = kept  # on disk, as something was handled, not all refused: else a stranger costs no disk
-        self.written = kept
-        self.seen = _NEVER  # when it was written that it was used
-        self.refused = 0  # refusals on disk
-        self.source: object = None  # from whom the last message came
-        self.waiting: deque[_Waiting] = deque()
-        self.busy = False
-        self.skipped = False  # something was not taken, for want of room: ask for it again
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether all that was taken is done, and acknowledged."""
-        return not self.busy and self.receiver.taken == self.receiver.last
-
-    @property
-    def key(self) -> Key:
-        return bytes(self.peer.node_id), self.number.to_bytes(8)
-
-
-class _Peer:
-    """One peer: its lanes, and how many bytes wait in them."""
-
-    __slots__ = ("gone", "held", "lanes", "node_id")
-
-    def __init__(self, node_id: NodeId) -> None:
-        self.node_id = node_id
-        self.gone = False
-        self.held = 0
-        self.lanes: dict[int, _Lane] = {}
-
-
-class _Share:
-    """What one commit writes."""
-
-    __slots__ = ("forgotten", "kept", "lanes", "refusals")
-
-    def __init__(self) -> None:
-        self.forgotten: dict[Key, int] = {}  # lanes that were not used for long, and how many refusals go with them
-        self.kept: dict[_Lane, tuple[bool, int]] = {}  # those that were written: whether wholly, and their refusals
-        self.lanes: dict[_Lane, tuple[int, int, int]] = {}  # epoch, last, tries
-        self.refusals: dict[_Lane, list[Refusal]] = {}
-
-
 class _Superseded(Exception):
     """What a handler did is not wanted any more; its message has come, or will come, again."""
 
@@ -159,10 +89,10 @@ class Inbox:
         self._ages = store.ages
         self.counters = counters or Counters()
         """How often lanes were forgotten."""
-        self._peers: dict[NodeId, _Peer] = {}
+        self._peers: dict[NodeId, Peer] = {}
         self._held = 0  # bytes of all peers' messages that wait, or are handled
-        self._gathered = _Share()
-        self._writing = _Share()
+        self._gathered = Share()
+        self._writing = Share()
         self._database: Database | None = None
         self._records = Records()
         self._opening: asyncio.Task[None] | None = None
@@ -200,7 +130,7 @@ class Inbox:
                 lane.skipped = True
                 return True
             self._count(peer, size)
-            lane.waiting.append(_Waiting(data.epoch, data.sequence, data.content))
+            lane.waiting.append(Waiting(data.epoch, data.sequence, data.content))
             if not lane.busy:
                 lane.busy = True
                 self._host.spawn(self._work(lane))
@@ -246,7 +176,7 @@ class Inbox:
         finally:
             self._opening = None
 
-    def _lane(self, node_id: NodeId, number: int) -> _Lane | None:
+    def _lane(self, node_id: NodeId, number: int) -> Lane | None:
         """Return a lane, None for one too many. Raises `sqlite3.Error`."""
         peer = self._peers.get(node_id)
         lane = None if peer is None else peer.lanes.get(number)
@@ -266,10 +196,10 @@ class Inbox:
             receiver = Receiver(epoch=epoch, last=last, tries=tries, refusals=refusals, careful=careful)
         self._readable = True
         if peer is None:
-            peer = self._peers[node_id] = _Peer(node_id)
+            peer = self._peers[node_id] = Peer(node_id)
         if careful and record.kept:
             self._seen.add(key)
-        lane = peer.lanes[number] = _Lane(peer, number, receiver, record.kept)
+        lane = peer.lanes[number] = Lane(peer, number, receiver, record.kept)
         lane.seen, lane.refused = record.seen, len(record.refusals)
         if record.kept:
             self._gathered.forgotten.pop(key, None)
@@ -283,7 +213,7 @@ class Inbox:
         return lane
 
     @staticmethod
-    def _make_room(peer: _Peer, *, strange: bool) -> bool:
+    def _make_room(peer: Peer, *, strange: bool) -> bool:
         """Leave the oldest of too many lanes to the disk; or forget it, if that has none: its sender begins again."""
         strangers = [lane for lane in peer.lanes.values() if not lane.kept]
         for lanes, most in ((strangers, _STRANGE if strange else MAX_LANES), ([*peer.lanes.values()], MAX_LANES)):
@@ -294,13 +224,13 @@ class Inbox:
                 peer.lanes.pop(lane.number, None)
         return True
 
-    def _count(self, peer: _Peer, size: int) -> None:
+    def _count(self, peer: Peer, size: int) -> None:
         peer.held += size
         self._held += size
 
     # Handling ---------------------------------------------------------------------------------------
 
-    async def _work(self, lane: _Lane) -> None:
+    async def _work(self, lane: Lane) -> None:
         """Handle what waits in a lane, one after the other."""
         waiting, peer = lane.waiting, lane.peer
         try:
@@ -318,7 +248,7 @@ class Inbox:
             if peer.gone:
                 self.disconnected(peer.node_id)
 
-    async def _handle(self, lane: _Lane, message: _Waiting) -> None:
+    async def _handle(self, lane: Lane, message: Waiting) -> None:
         receiver, node_id = lane.receiver, lane.peer.node_id
         epoch, sequence, payload = message
         try:
@@ -381,18 +311,18 @@ class Inbox:
                 pass
             raise RuntimeError("the handler cancelled its own task")
 
-    def _finish(self, lane: _Lane, sequence: int) -> None:
+    def _finish(self, lane: Lane, sequence: int) -> None:
         lane.receiver.finished(sequence)
         self._note(lane)
 
-    def _refuse(self, lane: _Lane, payload: bytes, refusal: Refusal) -> None:
+    def _refuse(self, lane: Lane, payload: bytes, refusal: Refusal) -> None:
         self._gathered.refusals.setdefault(lane, []).append(refusal)
         lane.receiver.finished(refusal.sequence)
         self._note(lane, keep=lane.kept)
         self._store.touch()
         self._host.refused(lane.peer.node_id, payload, refusal)
 
-    def _note(self, lane: _Lane, keep: bool = True, share: _Share | None = None) -> None:
+    def _note(self, lane: Lane, keep: bool = True, share: Share | None = None) -> None:
         receiver = lane.receiver
         lane.kept = keep
         (share or self._gathered).lanes[lane] = (receiver.epoch, receiver.handled, receiver.tries)
@@ -415,7 +345,7 @@ class Inbox:
             self._store.touch_later()  # for the clocks to be written down
         return found
 
-    def _forget(self, share: _Share, candidates: Iterable[tuple[Key, int]], most: int, limit: str) -> int:
+    def _forget(self, share: Share, candidates: Iterable[tuple[Key, int]], most: int, limit: str) -> int:
         """Have a commit forget up to so many lanes; return how many. One that is in memory counts as used."""
         count = work = 0
         for key, refused in candidates:
@@ -424,7 +354,7 @@ class Inbox:
             peer = self._peers.get(NodeId(key[0]))
             lane = None if peer is None else peer.lanes.get(int.from_bytes(key[1]))
             if lane is not None:
-                lane.seen = _NEVER
+                lane.seen = NEVER
                 self._note(lane, share=share)
             elif key not in share.forgotten and key not in self._writing.forgotten:
                 share.forgotten[key] = refused
@@ -433,7 +363,7 @@ class Inbox:
         self.counters.dropped[limit] += count
         return count
 
-    def _keep_to_limits(self, share: _Share) -> None:
+    def _keep_to_limits(self, share: Share) -> None:
         """Have a commit forget as many lanes as there are too many, or some of them."""
         records, count = self._records, 0
         new = [lane for lane in share.lanes if lane.kept and not lane.written]
@@ -463,7 +393,7 @@ class Inbox:
 
     def begin(self) -> None:
         """Take what was gathered for the commit."""
-        self._writing, self._gathered = self._gathered, _Share()
+        self._writing, self._gathered = self._gathered, Share()
         if self._database is not None and self._writing.lanes:
             try:
                 self._keep_to_limits(self._writing)
@@ -498,7 +428,7 @@ class Inbox:
 
     def end(self, error: StoreError | None) -> None:
         """Acknowledge what is on disk now; or take back what is not."""
-        share, self._writing = self._writing, _Share()
+        share, self._writing = self._writing, Share()
         if error is None:
             self._records.rows -= len(share.forgotten)
             self._records.refusals -= sum(share.forgotten.values())
@@ -516,7 +446,7 @@ class Inbox:
             if lane.peer.gone:
                 self.disconnected(lane.peer.node_id)
 
-    def _written(self, lane: _Lane, whole: bool, refused: int) -> None:
+    def _written(self, lane: Lane, whole: bool, refused: int) -> None:
         self._records.rows += not lane.written
         self._records.refusals += refused - lane.refused if lane.written else refused
         lane.written, lane.refused = True, refused
@@ -525,7 +455,6 @@ class Inbox:
 
 
 _EVER: Final = float("inf")
-_NEVER: Final = float("-inf")
 _MOST: Final = 256  # lanes that are forgotten in one go
 _WORK: Final = 4096  # rows of theirs
 _REFUSALS: Final = 100_000  # of all peers, on disk

@@ -15,16 +15,15 @@ from oddwire.errors import ConnectionClosed, LocalProtocolError, RemoteFailure, 
 from oddwire.logs import get_logger
 from oddwire.proto.keys import NodeId
 from oddwire.session.database import MEMORY, Database
-from oddwire.session.frames import MAX_NUMBER, Ack, Code, encode_data
+from oddwire.session.frames import Ack, Code, encode_data
 from oddwire.session.kinds import count_as
 from oddwire.session.limits import Allowance, Counters, Limits
 from oddwire.session.quotas import OutboxQuotas
 from oddwire.session.receipt import Failure, Receipt
 from oddwire.session.receivers import Known
-from oddwire.session.reliable import Sender
-from oddwire.session.routes import Load, Loss, Peer, Route, Row, Share, new_lane
+from oddwire.session.roster import NEW, Roster
+from oddwire.session.routes import Loss, Peer, Route, Row, Share
 from oddwire.session.store import Store
-from oddwire.session.table import OutboxTable, RouteRow
 
 __all__ = ["Outbox"]
 
@@ -64,14 +63,11 @@ class Outbox:
         self._ready = ready
         self._lost = lost
         self._ages = store.ages
-        self._peers: dict[NodeId, Peer] = {}
-        self._total = Load()
-        self._ids = 0
-        self._lanes = 0  # on disk
+        self._roster = Roster(self._quotas, store.ages)
         self._renewing = False
         self._gathered = Share()
         self._writing = Share()
-        self._table = OutboxTable()
+        self._table = self._roster.table
         self._closed = ""
         store.add(self)
 
@@ -104,36 +100,23 @@ class Outbox:
         return receipt
 
     def _accept(self, node_id: NodeId, extension: str, size: int) -> Route:
-        peer = self._peer(node_id)
+        peer = self._roster.peer(node_id)
         try:
             self._quotas.admit(peer, extension, size)
             route = peer.current.get(extension)
             if route is None:
-                route = self._find(peer, extension)
+                route = self._roster.find(peer, extension, self._gathered, self._writing)
+        except sqlite3.Error as error:
+            self._tidy(peer)
+            raise explain(error, self._store.path) from error
         except BaseException:
             self._tidy(peer)
             raise
         route.add(1, size)
         return route
 
-    def _find(self, peer: Peer, extension: str) -> Route:
-        """Return a lane that waits on disk, or a new one. Raises `StoreError`."""
-        try:
-            found = self._table.route(peer.node_id, extension)
-        except sqlite3.Error as error:
-            raise explain(error, self._store.path) from error
-        if found is not None:
-            self._gathered.forgotten.pop(found.id, None)
-            if found.id in self._writing.forgotten:  # too late: it is to be written again
-                found = found._replace(used=_NEW)
-            return self._route(peer, found)
-        self._ids += 1
-        row = RouteRow(self._ids, peer.node_id, new_lane(peer.routes), extension, (self._epoch(), 0, 1, 1), None, _NEW)
-        return self._route(peer, row)
-
-    def _epoch(self) -> int:
-        # Greater than those before, as a rule; where not, the peer says so, and the lane is numbered anew
-        return min(max(int(self._ages.wall() * 1e6), 1), MAX_NUMBER - 1)
+    def _tidy(self, peer: Peer) -> None:
+        self._roster.tidy(peer, self._gathered, self._writing)
 
     def _gather(self, route: Route, payload: bytes, receipt: Receipt) -> None:
         number = route.next
@@ -167,7 +150,7 @@ class Outbox:
 
     def lanes(self, node_id: NodeId) -> list[Route]:
         """Return a peer's lanes that have messages, or that a program takes."""
-        peer = self._peers.get(node_id)
+        peer = self._roster.peers.get(node_id)
         return [] if peer is None else [route for route in peer.routes.values() if route.load.messages or route.address]
 
     def connected(self, node_id: NodeId, lane: int, route: int, known: Known) -> None:
@@ -175,7 +158,7 @@ class Outbox:
 
         ``route`` are the addresses, ``known`` is by what the program will be known again.
         """
-        found = self._lane(node_id, lane)
+        found = self._roster.lane(node_id, lane)
         if found is None:
             return
         if found.address != route:
@@ -206,7 +189,7 @@ class Outbox:
 
     def disconnected(self, node_id: NodeId, lane: int | None = None) -> None:
         """Send nothing to a peer, of one lane or of all, until somebody takes it."""
-        peer = self._peers.get(node_id)
+        peer = self._roster.peers.get(node_id)
         if peer is not None:
             for route in peer.routes.values():
                 if lane in (None, route.lane):
@@ -215,7 +198,7 @@ class Outbox:
 
     def ended(self, node_id: NodeId, route: int) -> None:
         """Send nothing more in one session."""
-        peer = self._peers.get(node_id)
+        peer = self._roster.peers.get(node_id)
         if peer is not None:
             for one in peer.routes.values():
                 if one.address == route:
@@ -227,7 +210,7 @@ class Outbox:
 
         Those of a lane go in the session of its ``address``. Once that has changed, those not sent yet go no more.
         """
-        peer = self._peers.get(node_id)
+        peer = self._roster.peers.get(node_id)
         if peer is None or self._renewing:
             return []
         found: list[tuple[Route, list[bytes]]] = []
@@ -248,7 +231,7 @@ class Outbox:
 
         It counts for nothing unless the lane's messages go there.
         """
-        found = self._lane(node_id, ack.id)
+        found = self._roster.lane(node_id, ack.id)
         if found is None or found.address != route or not found.linked:
             return found is not None
         first, stop, failures, epoch = found.sender.acknowledged(ack, now)
@@ -269,7 +252,7 @@ class Outbox:
 
     def give_up(self, node_id: NodeId, lane: int, epoch: int, sequence: int, code: int, text: str) -> None:
         """Give up a message that the peer cannot take, too large say; its receipt raises `RemoteFailure`."""
-        route = self._lane(node_id, lane)
+        route = self._roster.lane(node_id, lane)
         if route is not None and route.sender.epoch == epoch:
             first, stop, failures, _ = route.sender.give_up(sequence + route.sender.offset, code, text)
             if stop > first:
@@ -303,25 +286,25 @@ class Outbox:
 
     def deadline(self, node_id: NodeId) -> float:
         """Return when `tick` is due for a peer, in the time that the others are told; infinity for never."""
-        peer = self._peers.get(node_id)
+        peer = self._roster.peers.get(node_id)
         return min((route.sender.deadline for route in peer.routes.values()), default=_NEVER) if peer else _NEVER
 
     def tick(self, node_id: NodeId, now: float) -> None:
         """Have what was not acknowledged for too long sent again."""
-        peer = self._peers.get(node_id)
+        peer = self._roster.peers.get(node_id)
         if peer is not None:
             for route in peer.routes.values():
                 route.sender.tick(now)
 
     def waiting(self, node_id: NodeId) -> tuple[int, int]:
         """Return how many messages to a peer are not settled, and their bytes."""
-        peer = self._peers.get(node_id)
+        peer = self._roster.peers.get(node_id)
         return (peer.load.messages, peer.load.bytes) if peer else (0, 0)
 
     def expire(self) -> int:
         """Give up what is too old, forget lanes not used for long; return how many: some of them, if they are many."""
         now, count, waits = self._ages(), 0, False
-        for peer in list(self._peers.values()):
+        for peer in list(self._roster.peers.values()):
             for route in peer.routes.values():
                 first, seconds = route.sender.settled, self._quotas.least("outbox_seconds", route.extension)
                 some = sum(total <= _AT_ONCE for total in accumulate(islice(route.sizes, _MOST))) or 1
@@ -342,20 +325,11 @@ class Outbox:
         return count + self._forget(self._gathered, now - self._limits.lane_seconds, _MOST, "lane_seconds")
 
     def _forget(self, share: Share, used: float, most: int, limit: str) -> int:
-        """Have a commit forget up to so many lanes not used since; return how many. One in memory counts as used."""
-        count, found = 0, self._table.oldest(used, most)
-        for id_, node_id, full in found:
-            peer = self._peers.get(node_id)
-            route = None if peer is None else next((one for one in peer.routes.values() if one.id == id_), None)
-            if route is not None:
-                route.used = self._ages()
-                share.touched[route] = share.whole[route] = None
-            elif not full and id_ not in share.forgotten and id_ not in self._writing.forgotten:
-                share.forgotten[id_] = None
-                count += 1
+        """Have a commit forget up to so many lanes not used since; return how many."""
+        count, changed = self._roster.forget(share, self._writing, used, most)
         if count:
             self.counters.dropped[limit] += count
-        if found and share is self._gathered:
+        if changed and share is self._gathered:
             self._store.touch_later()
         return count
 
@@ -369,7 +343,7 @@ class Outbox:
 
     def close(self) -> None:
         """Tell all who wait for a receipt, now or later, that they will not hear; what is in the outbox stays."""
-        left = 0 if self._closed else sum(peer.load.messages for peer in self._peers.values())
+        left = 0 if self._closed else sum(peer.load.messages for peer in self._roster.peers.values())
         forgets = self._store.path == MEMORY
         if left and forgets:
             many = f"{left} reliable messages that were" if left > 1 else "a reliable message that was"
@@ -380,7 +354,7 @@ class Outbox:
         later = "is lost, as the store is in memory" if forgets else "goes out once it runs again"
         self._closed = f"the application is closed; what is in the outbox {later}"
         failure = partial(ConnectionClosed, self._closed)
-        for peer in self._peers.values():
+        for peer in self._roster.peers.values():
             for route in peer.routes.values():
                 for receipt in list(route.receipts.values()):
                     receipt.settle(failure)
@@ -389,34 +363,25 @@ class Outbox:
 
     def load(self, database: Database) -> None:
         """Read what was left over."""
-        table, routes = self._table, dict[int, Route]()
-        table.load(database.reader)
-        self._ids, self._lanes = table.last_id(), table.count()
-        for row in table.routes():
-            routes[row.id] = self._route(self._peer(row.node_id), row)
-        for id_, size in table.sizes():
-            route = routes[id_]
-            route.sizes.append(size)
-            route.add(1, size)
-        for node_id in self._peers:
+        self._roster.load(database.reader)
+        for node_id in self._roster.peers:
             self._ready(node_id)
 
     def begin(self) -> None:
         """Take what was gathered for the commit."""
         share, self._writing, self._gathered = self._gathered, self._gathered, Share()
         new = sum(not route.stored for route in share.whole)
-        excess = self._lanes + new - len(share.forgotten) - self._limits.total_lanes
+        excess = self._roster.stored + new - len(share.forgotten) - self._limits.total_lanes
         if new and excess > 0:
             found = self._forget(share, _NEVER, min(excess, max(new, _MOST)), "total_lanes")
             logger.info("%d lanes of reliable messages that wait for nobody are forgotten: there are too many", found)
         for route, (epoch, _) in share.renumbered.items():
-            share.renumbered[route] = (max(self._epoch(), epoch + 1, route.sender.epoch + 1), route.sender.settled - 1)
+            share.renumbered[route] = (
+                max(self._roster.epoch(), epoch + 1, route.sender.epoch + 1),
+                route.sender.settled - 1,
+            )
         if share.renewed:
-            for peer in self._peers.values():
-                for route in peer.routes.values():
-                    share.touched[route] = share.whole[route] = None
-                    share.lanes[route] = new_lane(peer.routes)
-                    share.renumbered[route] = (max(self._epoch(), route.sender.epoch + 1), route.sender.settled - 1)
+            self._roster.renumber(share)
         share.settled = {route: route.sender.settled for route in share.touched}
 
     def write(self, writer: sqlite3.Connection) -> None:
@@ -433,13 +398,14 @@ class Outbox:
             route.sender.added(payload)
         for route in share.touched:
             route.sender.stored(share.settled[route])
-        self._lanes += sum(not route.stored for route in share.whole) - len(share.forgotten)
+        self._roster.stored += sum(not route.stored for route in share.whole) - len(share.forgotten)
         for route in share.whole:
             route.stored = True
         for route, (epoch, start) in share.renumbered.items():
             route.sender.renumbered(epoch, start)
         if share.renewed:
-            self._renewed(share)
+            self._roster.renumbered(share)
+            self._renewing = self._gathered.renewed
         for route, known in share.known.items():
             route.known = known
             if route.address and known == route.wanted:
@@ -450,22 +416,13 @@ class Outbox:
             self._ready(peer.node_id)
             self._tidy(peer)
 
-    def _renewed(self, share: Share) -> None:
-        self._lanes = self._table.count()
-        self._renewing = self._gathered.renewed
-        for route, lane in share.lanes.items():
-            del route.peer.routes[route.lane]
-            route.lane = lane
-        for route in share.lanes:
-            route.peer.routes[route.lane] = route
-
     def _take_back(self, share: Share) -> None:
         for route, _, _, payload, receipt in share.rows:
             route.sizes.pop()
             self._withdraw(route, payload, receipt)
             route.next = route.sender.stop
         for route in share.whole:
-            route.used = _NEW
+            route.used = NEW
         for route in share.renumbered:
             route.sender.not_renumbered()
         again = self._gathered
@@ -482,46 +439,8 @@ class Outbox:
             again.renewed = True
             self._store.touch_later(_RETRY)
 
-    # What they share --------------------------------------------------------------------------------
-
-    def _peer(self, node_id: NodeId) -> Peer:
-        peer = self._peers.get(node_id)
-        if peer is None:
-            peer = self._peers[node_id] = Peer(node_id, self._total)
-        return peer
-
-    def _lane(self, node_id: NodeId, lane: int) -> Route | None:
-        peer = self._peers.get(node_id)
-        return None if peer is None else peer.routes.get(lane)
-
-    def _tidy(self, peer: Peer) -> None:
-        """Leave to the disk what is not in use."""
-        for route in [*peer.routes.values()]:
-            busy = route.load.messages or route.address
-            if not busy and route not in self._gathered.touched and route not in self._writing.touched:
-                peer.remove(route)
-        if not peer.routes and self._peers.get(peer.node_id) is peer:
-            del self._peers[peer.node_id]
-
-    def _route(self, peer: Peer, row: RouteRow) -> Route:
-        epoch, offset, base, stop = row.numbers
-        sender = Sender(
-            epoch=epoch,
-            offset=offset,
-            base=base,
-            stop=stop,
-            window=int(self._quotas.least("window_messages", row.extension)),
-            window_bytes=int(self._quotas.least("window_bytes", row.extension)),
-        )
-        route = Route(row.id, peer, row.lane, row.extension, sender)
-        peer.add(route)
-        route.known = route.wanted = row.known
-        route.used, route.stored = row.used, row.used != _NEW
-        return route
-
 
 _NEVER: Final = float("inf")
-_NEW: Final = float("-inf")  # when a lane was used last that is not on disk
 _RETRY: Final = 5.0  # seconds until what could not be deleted is tried again, if nothing else is committed
 _SELDOM: Final = 600.0  # seconds between two notes of when a lane was used
 
