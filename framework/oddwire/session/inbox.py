@@ -196,7 +196,8 @@ class Inbox:
             receiver = Receiver(epoch=epoch, last=last, tries=tries, refusals=refusals, careful=careful)
         self._readable = True
         if peer is None:
-            peer = self._peers[node_id] = Peer(node_id)
+            peer = self._peers[node_id] = _Peer(node_id)
+        peer.gone = False  # it has come back, while something of before is being handled
         if careful and record.kept:
             self._seen.add(key)
         lane = peer.lanes[number] = Lane(peer, number, receiver, record.kept)

@@ -470,6 +470,30 @@ async def test_peers_that_are_gone_leave_nothing_in_memory(pair: Any) -> None:
     assert pair.bob.inbox._peers == {}
 
 
+async def test_who_is_back_before_all_of_before_is_handled_is_not_gone(pair: Any) -> None:
+    gates = {b"\x80\x01before": asyncio.Event(), b"\x80\x01after": asyncio.Event()}
+
+    async def handle(payload: bytes) -> None:
+        await gates[payload].wait()
+
+    pair.bob.handler = handle
+    pair.link()
+    receive(pair.bob, 1, b"before")
+    await asyncio.sleep(0.01)
+    pair.bob.unlink()
+    pair.bob.link()
+    receive(pair.bob, 1, b"after", lane=8)
+    await asyncio.sleep(0.01)
+    for gate in gates.values():
+        gate.set()
+        async with asyncio.timeout(30):
+            while (lanes := pair.bob.inbox._peers[pair.alice.node_id].lanes) and lanes.get(LANE) and lanes[LANE].busy:
+                await asyncio.sleep(0.001)
+        await pair.bob.store.touch().durable()
+    await pair.settle()
+    assert [(ack.id, ack.value) for ack in acks(pair.bob)] == [(8, 1)]
+
+
 async def test_while_the_store_cannot_be_opened_nothing_is_taken(pair: Any) -> None:
     await pair.bob.stop()
     pair.bob.path = pair.bob.path.parent / "missing" / "bob"
