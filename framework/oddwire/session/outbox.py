@@ -164,7 +164,7 @@ class Outbox:
         if found.address != route:
             self._unlink(found)
             found.address = route
-        if found.known == found.wanted == known:
+        if found.known == found.wanted == known and found not in self._writing.known:
             self._link(found)
         else:
             found.wanted = known

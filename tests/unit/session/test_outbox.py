@@ -849,3 +849,25 @@ async def test_a_store_that_is_lost_begins_anew_on_either_side(pair: Any) -> Non
     pair.link()
     await receipt.delivered()
     assert bob.handled == [b"\x80\x011", b"\x80\x012", b"\x80\x013"], "not taken for the first of the lane before"
+
+
+async def test_a_lane_that_comes_back_while_it_is_written_that_it_went_waits_for_the_disk(pair: Any) -> None:
+    alice, node_id, here, there = pair.alice, pair.bob.node_id, 98 << 32 | 1, 99 << 32 | 1
+    one, other = Known(5, (6,)), Known(7, (8,))
+    alice.held = True
+    await alice.send(b"1")
+    lane = alice.lane()
+    alice.outbox.connected(node_id, lane.lane, here, one)
+    await alice.store.touch().durable()
+    assert lane.linked
+    alice.outbox.connected(node_id, lane.lane, there, other)
+    async with asyncio.timeout(30):
+        while lane not in alice.outbox._writing.known:
+            await asyncio.sleep(0)
+    for _ in range(2):  # it is told as often as the program says something
+        alice.outbox.connected(node_id, lane.lane, here, one)
+        assert not lane.linked, "what is on disk in a moment is the other"
+    await alice.store.touch().durable()
+    await pair.settle()
+    assert (lane.linked, lane.address, lane.known) == (True, here, one)
+    assert known(alice) == [("0000000000000005", "0000000000000006")]
