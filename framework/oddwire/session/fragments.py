@@ -17,7 +17,7 @@ from oddwire.proto.primitives import MAX_MESSAGE, Buffer
 from oddwire.session.frames import FRAGMENT_OVERHEAD, MIN_PIECE, SESSION_TYPE, Fragment, Kind, encode_fragment
 from oddwire.session.limits import Allowance, Limits
 
-__all__ = ["MAX_PIECE", "PIECE_WEIGHT", "STANDSTILL", "Assembler", "AssemblyBudget", "split"]
+__all__ = ["MAX_PIECE", "PIECE_WEIGHT", "STANDSTILL", "Assembler", "AssemblyBudget", "AssemblyGroup", "split"]
 
 MAX_PIECE: Final = MAX_MESSAGE - FRAGMENT_OVERHEAD
 """Bytes in the largest piece: what a message holds beside a fragment's header."""
@@ -55,7 +55,8 @@ class AssemblyBudget:
     """What the pieces of all peers take together, in bytes; ``limit`` is `Limits.total_reassembly_bytes`.
 
     It is not first come, first served, as node ids are free to make: when it is used up, who needs room takes it from
-    the peer that has the most, if that is more than its own would be then, else from a transfer that stands still.
+    the peer that has the most, all its programs together, if that is more than its own would be then, else from a
+    transfer that stands still.
     """
 
     __slots__ = ("_holders", "held", "limit")
@@ -81,12 +82,15 @@ class AssemblyBudget:
             self._holders.discard(assembler)
 
     def _make_room(self, assembler: Assembler, weight: int, now: float) -> bool:
-        others = [other for other in self._holders if other is not assembler]
+        others = [other for other in self._holders if other.group is not assembler.group]
         if not others:
             return False
-        largest = max(others, key=lambda other: other.held)
-        if largest.held > assembler.held + weight:
-            largest.evict()
+        held: dict[AssemblyGroup, int] = {}
+        for holder in self._holders:
+            held[holder.group] = held.get(holder.group, 0) + holder.held
+        most = max((other.group for other in others), key=held.__getitem__)
+        if held[most] > held.get(assembler.group, 0) + weight:
+            max((other for other in others if other.group is most), key=lambda other: other.held).evict()
             return True
         stalest = min(others, key=lambda other: other.stalest)
         if stalest.stalest + STANDSTILL > now:
@@ -135,6 +139,15 @@ class _Tally:
         return QuotaExceeded(text, limit=limit)
 
 
+class AssemblyGroup:
+    """The programs of one peer: what they have of all there is, and of an extension, counts together."""
+
+    __slots__ = ("tallies",)
+
+    def __init__(self) -> None:
+        self.tallies: dict[str, _Tally] = {}  # by extension; there are never more of them
+
+
 class _Transfer:
     """A payload being put together: its pieces up to the first that is missing, and those beyond."""
 
@@ -158,7 +171,7 @@ class Assembler:
     too long fails with its first piece. ``allowance_of(type_id)`` gives what an extension allows for its messages, None
     for one that has no limits of its own: from its first piece on, a payload counts for its extension too.
     ``evicted(transfer, error)`` is called when one is given up to make room for those of other peers; while
-    ``crowded()`` none begins.
+    ``crowded()`` none begins. ``group`` is that of the peer.
     """
 
     def __init__(
@@ -170,7 +183,9 @@ class Assembler:
         evicted: Callable[[int, QuotaExceeded], object] = lambda *_: None,
         title_of: Callable[[int], str] = "type {:#06x}".format,
         crowded: Callable[[], bool] = lambda: False,
+        group: AssemblyGroup | None = None,
     ) -> None:
+        self.group = AssemblyGroup() if group is None else group
         self._limits = limits
         self._max_size_of = max_size_of
         self._allowance_of = allowance_of
@@ -179,7 +194,6 @@ class Assembler:
         self._title_of = title_of
         self._budget = budget
         self._all = _Tally(limits)
-        self._tallies: dict[str, _Tally] = {}  # by extension; there are never more of them
         self._transfers: dict[int, _Transfer] = {}
         self._highest = -1
         self.held = 0
@@ -345,10 +359,10 @@ class Assembler:
             raise QuotaExceeded(f"payload of {total} bytes: {text}", limit="max_size")
         allowance = self._allowance_of(type_id)
         if allowance is not None:
-            tally = self._tallies.get(allowance.extension)
+            tally = self.group.tallies.get(allowance.extension)
             if tally is None:
-                tally = self._tallies[allowance.extension] = _Tally(self._limits, allowance)
-                self.patience = min(self.patience, tally.seconds)
+                tally = self.group.tallies[allowance.extension] = _Tally(self._limits, allowance)
+            self.patience = min(self.patience, tally.seconds)
             tally.add(total)
             transfer.tally = tally
 

@@ -246,6 +246,7 @@ class Link:
                 self._evicted,
                 host.title_of,
                 functools.partial(host.is_crowded, self.node_id),
+                self.peer.assembling,
             )
         return self._assembler
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from oddwire.errors import ConnectionClosed, MalformedMessage, TransportError
 from oddwire.logs import get_logger
 from oddwire.printable import printable
+from oddwire.session.fragments import AssemblyGroup
 from oddwire.session.hello import decode_hello
 from oddwire.session.kinds import Hello, HelloFlag, Kind
 from oddwire.session.limits import TokenBucket
@@ -57,6 +58,7 @@ class PeerSession:
         "_poster",
         "_regreeted",
         "_since",
+        "assembling",
         "closed",
         "due",
         "links",
@@ -76,6 +78,8 @@ class PeerSession:
         self.closed = False
         self.waiting = True
         """Whether programs that have not said hello may still do so in a moment: since the connection, or an ending."""
+        self.assembling = AssemblyGroup()
+        """What its programs' messages in fragments take together."""
         self.met = False
         """Whether any has on this connection."""
         self.several = False

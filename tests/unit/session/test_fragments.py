@@ -13,7 +13,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from oddwire.errors import MalformedMessage, QuotaExceeded
-from oddwire.session.fragments import MAX_PIECE, PIECE_WEIGHT, STANDSTILL, Assembler, AssemblyBudget, split
+from oddwire.session.fragments import (
+    MAX_PIECE,
+    PIECE_WEIGHT,
+    STANDSTILL,
+    Assembler,
+    AssemblyBudget,
+    AssemblyGroup,
+    split,
+)
 from oddwire.session.frames import (
     MIN_PIECE,
     SESSION_TYPE,
@@ -54,9 +62,10 @@ def make_assembler(
     limits: Limits | None = None,
     allowances: Mapping[int, Allowance] | None = None,
     evicted: Callable[[int, QuotaExceeded], object] = lambda *_: None,
+    group: AssemblyGroup | None = None,
 ) -> Assembler:
     own = (allowances or {}).get
-    return Assembler(limits or Limits(), max_size_of, budget or AssemblyBudget(BIG), own, evicted)
+    return Assembler(limits or Limits(), max_size_of, budget or AssemblyBudget(BIG), own, evicted, group=group)
 
 
 def push_all(assembler: Assembler, pieces: list[Fragment]) -> list[bytes]:
@@ -266,9 +275,17 @@ def test_all_peers_together_hold_no_more_than_allowed() -> None:
 PIECE = 1024 + PIECE_WEIGHT
 
 
-def holding(budget: AssemblyBudget, pieces: int, told: list[int] | None = None, now: float = 0.0) -> Assembler:
-    """Make a peer that holds so many pieces, each of a transfer of its own."""
-    assembler = make_assembler(budget=budget, evicted=lambda number, _: told is None or told.append(number))
+def holding(
+    budget: AssemblyBudget,
+    pieces: int,
+    told: list[int] | None = None,
+    now: float = 0.0,
+    group: AssemblyGroup | None = None,
+) -> Assembler:
+    """Make a peer, or one of its programs, that holds so many pieces, each of a transfer of its own."""
+    assembler = make_assembler(
+        budget=budget, evicted=lambda number, _: told is None or told.append(number), group=group
+    )
     for number in range(pieces):
         assembler.push(make_pieces(make_payload(4000), transfer=number)[0], now + number / 10, ADDRESSES)
     return assembler
@@ -285,6 +302,32 @@ def test_who_has_little_takes_room_from_who_has_most() -> None:
         new.push(make_pieces(make_payload(4000), transfer=9)[0], 0.5, ADDRESSES)
     assert caught.value.limit == "total_reassembly_bytes"
     assert (large.held, larger.held) == (2 * PIECE, 2 * PIECE)
+
+
+def test_a_peer_with_many_programs_has_no_more_than_one_with_one() -> None:
+    budget, told, group = AssemblyBudget(8 * PIECE), list[int](), AssemblyGroup()
+    many = [holding(budget, 1, told, group=group) for _ in range(6)]
+    honest = holding(budget, 3)
+    assert honest.held == 3 * PIECE
+    assert sum(program.held for program in many) == 5 * PIECE
+    assert told == [0]
+    with pytest.raises(QuotaExceeded):  # what makes room for one of them is none of theirs
+        many[-1].push(make_pieces(make_payload(4000), transfer=9)[0], 0.5, ADDRESSES)
+    assert honest.held == 3 * PIECE
+
+
+def test_what_an_extension_allows_is_for_all_programs_of_a_peer() -> None:
+    allowances, group = {SHOP: Allowance("shop", Limits(transfers=2))}, AssemblyGroup()
+    one, other = (make_assembler(allowances=allowances, group=group) for _ in range(2))
+    shop = SHOP.to_bytes(2, "big") + bytes(3000)
+    for number in (1, 2):
+        one.push(make_pieces(shop, transfer=number)[0], 0.0, ADDRESSES)
+    with pytest.raises(QuotaExceeded) as caught:
+        other.push(make_pieces(shop, transfer=1)[0], 0.0, ADDRESSES)
+    assert (caught.value.limit, caught.value.extension) == ("transfers", "shop")
+    one.clear()  # the program has ended
+    other.push(make_pieces(shop, transfer=2)[0], 0.0, ADDRESSES)
+    assert len(other) == 1
 
 
 def test_many_who_stand_still_do_not_keep_out_who_goes_on() -> None:
@@ -563,7 +606,7 @@ def test_a_stranger_s_types_leave_no_trace() -> None:
     for number in range(300):
         begin(assembler, number, type_id=0x9001 + 2 * number)
         assembler.cancel(number)
-    assert assembler._tallies == {}
+    assert assembler.group.tallies == {}
 
 
 # A hostile peer ------------------------------------------------------------------------------------------------------
@@ -654,7 +697,7 @@ class HostilePeer(RuleBasedStateMachine):
         assert self.assembler.promised <= LIMITS.reassembly_bytes
         assert 0 <= self.assembler.held == self.budget.held <= self.budget.limit
         assert (len(self.assembler) == 0) is (self.assembler.promised == 0)
-        tallies = self.assembler._tallies
+        tallies = self.assembler.group.tallies
         assert tallies.keys() <= {"shop", "zero"}
         for tally in tallies.values():
             assert 0 <= tally.transfers <= OWN.transfers
