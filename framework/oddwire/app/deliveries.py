@@ -12,7 +12,14 @@ from oddwire.app.acks import Acks
 from oddwire.app.context import Context
 from oddwire.app.policy import Outcome, decode_error
 from oddwire.app.router import Route
-from oddwire.errors import ConnectionClosed, LocalProtocolError, PeerNotConnected, Refuse, SessionError, StoreError
+from oddwire.errors import (
+    LocalProtocolError,
+    PeerNotConnected,
+    Refuse,
+    SessionError,
+    StoreError,
+    TransportError,
+)
 from oddwire.interrupts import must_pass, spelled
 from oddwire.logs import get_logger
 from oddwire.schema import Message
@@ -203,7 +210,7 @@ class Deliveries:
                 continue
             offers = [
                 Offer(link.route, link.program, link.stores)
-                for link in peer.links.values()
+                for link in reversed(peer.links.values())  # of two with one number the later: the other may be dead
                 if link.ready and self._is_spoken(link, lane)
             ]
             found = lane.search.choose(offers, lane.wanted, lane.address, now)
@@ -286,8 +293,10 @@ class Deliveries:
                 return
             try:
                 await self._send(link, frame)
-            except ConnectionClosed:
-                logger.debug("a program of %s went; what is in the outbox waits", peer.node_id)
+            except PeerNotConnected:
+                raise
+            except TransportError as error:  # its program went; or the node did not take it: it goes again later
+                logger.debug("a reliable message to %s is not sent for now: %s", peer.node_id, error)
                 return
 
     async def _send(self, link: Link, frame: bytes) -> None:
@@ -354,10 +363,9 @@ class Deliveries:
             dispatcher.tracer.trace("received", node_id, payload, message)
         return owner, functools.partial(self._handle, route, context, message, len(payload))
 
-    def acknowledge(self, node_id: NodeId, ack: Ack) -> None:
-        """Send an ack."""
-        link = None if self._dispatcher is None else self._dispatcher.link(node_id)
-        if self._dispatcher is not None and link is not None and link.ready:
+    def acknowledge(self, source: object, ack: Ack) -> None:
+        """Send an ack to a program."""
+        if self._dispatcher is not None and isinstance(source, Link) and source.common:
             refused = len(ack.failures)
             self._acks.post(link, ack)
             if refused:

@@ -182,7 +182,8 @@ class Requests:
     ) -> Link | None:
         """Find the program of a peer that is to have a message, waiting until it is known; None without a session.
 
-        Raises `RemoteFailure` if there are programs, or were a moment ago, and none of them takes it; `ReplyTimeout`.
+        Raises `RemoteFailure` if there are programs, or were a moment ago, and none of them takes it; `ReplyTimeout`;
+        `PeerNotConnected` once the connection has ended, though there may be another.
         """
         schema = schema_of(message)
         names = [owner.name for owner in self._dispatcher.router.claims[type(message)]]
@@ -195,11 +196,13 @@ class Requests:
             if limit is None or not deadline.expired():
                 raise
             raise _too_late(session.node_id, message, reply, limit) from None
+        if session.closed:
+            raise not_connected(session.node_id)
         if link is None:
             link = session.only()
         if link is not None:
             session.reach[type(message)] = link
-        elif session.several or (session.met and not session.links and not session.closed):
+        elif session.several or (session.met and not session.links):
             title = self._dispatcher.router.registry.title_of(schema.type_id)
             text = f"none of the programs behind {session.node_id} speaks {' or '.join(names)}: {title} is for nobody"
             raise RemoteFailure(text, code=Code.UNKNOWN_MESSAGE)

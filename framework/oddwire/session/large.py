@@ -60,6 +60,11 @@ class LargeSends:
         self._transfers: dict[int, _Transfer] = {}
         self._turns = Turns(self._has_room)
 
+    @property
+    def busy(self) -> bool:
+        """Whether something is being sent, or waits for its turn."""
+        return bool(self._count or self._turns)
+
     async def send(
         self,
         payload: bytes,

@@ -65,11 +65,13 @@ class Link:
         "_assembles",
         "_calls",
         "_handles",
+        "_known",
         "_large",
         "_reason",
         "agreed",
         "asking",
         "closed",
+        "common",
         "doubted",
         "heard",
         "inbound",
@@ -98,8 +100,10 @@ class Link:
         """Those of what it sends us, as its frames bear them."""
         self.program = 0
         self.stores: tuple[int, ...] = ()
-        self.ready = False
+        self.common = False
         """Whether there is a session: a version of the protocol in common."""
+        self.ready = False
+        """Whether the program has our hello as well, or will before all that is sent from now on."""
         self.closed = False
         self.heard = session.loop.time()
         """When the last frame came, on the loop's clock."""
@@ -119,6 +123,7 @@ class Link:
         self._handles = DEFAULT_REQUESTS  # requests at once, and bytes it puts together, as its hello said
         self._assembles: int | None = None
         self._large: LargeSends | None = None
+        self._known = False  # we are, to the program
         self._reason = ""
 
     # What we send -----------------------------------------------------------------------------------
@@ -152,8 +157,9 @@ class Link:
     @property
     def is_idle(self) -> bool:
         """Whether nothing is under way in either direction."""
-        calls, assembler = self._calls, self._assembler
-        return not self.working and not self.asking and not (calls and calls.asked) and not assembler
+        large, assembler = self._large, self._assembler
+        asking = self.working or self.asking or self.is_asking
+        return not asking and not assembler and not (large and large.busy)
 
     async def send(
         self,
@@ -201,13 +207,13 @@ class Link:
             self._unreadable(payload, error)
             return
         self.heard = self.session.loop.time()
-        if self.ready or type(frame) is Hello:
+        if self.common or type(frame) is Hello:
             _ACTIONS[type(frame)](self, frame)
         else:
             self._fault("a frame outside of a session")  # without a version in common
 
     def _unreadable(self, payload: bytes, error: MalformedMessage) -> None:
-        about = subject(payload) if self.ready else None
+        about = subject(payload) if self.common else None
         unsupported = isinstance(error, UnknownRequiredRecord)  # of later days: the frame is ignored
         if about is None or (about[0] is Scope.REQUEST and self.asking.is_open(about[1])):
             self._fault("an unreadable frame")
@@ -225,7 +231,8 @@ class Link:
         """Note what the program says of itself: the last hello counts."""
         self.program, self.stores = hello.program, hello.stores
         agreement = negotiate(self.session.hello, hello)
-        self.ready = agreement is not None
+        self.common = agreement is not None
+        self.ready = self.common and self._known
         self.agreed = _NOTHING if agreement is None else agreement.extensions
         self.spoken = digest(self.session.hello, hello)
         self._handles = DEFAULT_REQUESTS if hello.requests is None else hello.requests
@@ -234,6 +241,10 @@ class Link:
             self._calls.allowed = self._handles
         if self._large is not None:
             self._large.most = self._assembles
+
+    def greeted(self) -> None:
+        """Note that the program has our hello, or will before all that is sent from now on."""
+        self._known, self.ready = True, self.common
 
     def _assembling(self) -> Assembler:
         if self._assembler is None:
@@ -278,7 +289,9 @@ class Link:
         # A handler that was cancelled may take its time to end: of those there are not more than of the others
         peer = self.peer
         if (
-            self.working >= 2 * most or (len(peer.links) > _PROGRAMS and peer.open_requests >= _PROGRAMS * most)
+            self.working >= 2 * most
+            or (len(peer.links) > _PROGRAMS and peer.open_requests >= _PROGRAMS * most)
+            or peer.lingering >= 2 * most
         ) and not self.asking.is_open(request.id):
             handling: Handling[Answering] | Code | None = Code.QUOTA
         else:
@@ -380,7 +393,7 @@ class Link:
 
     def close(self, reason: str) -> None:
         """End everything that is under way."""
-        self.closed, self.ready, self._reason = True, False, reason
+        self.closed, self.common, self.ready, self._reason = True, False, False, reason
         error = ConnectionClosed(reason)
         self.give_up(error)
         left = self.asking.clear()

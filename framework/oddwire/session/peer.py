@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
-from oddwire.errors import ConnectionClosed, MalformedMessage, TransportError
+from oddwire.errors import ConnectionClosed, MalformedMessage, PeerNotConnected, TransportError
 from oddwire.logs import get_logger
 from oddwire.printable import printable
 from oddwire.session.fragments import AssemblyGroup
@@ -53,11 +53,14 @@ class PeerSession:
         "_faults",
         "_former",
         "_hellos",
+        "_left",
         "_looked",
+        "_owed",
         "_posted",
         "_poster",
         "_regreeted",
         "_since",
+        "_waiting",
         "assembling",
         "closed",
         "due",
@@ -67,7 +70,6 @@ class PeerSession:
         "reach",
         "session",
         "several",
-        "waiting",
     )
 
     def __init__(self, session: Session, node_id: NodeId) -> None:
@@ -76,8 +78,6 @@ class PeerSession:
         self.due = _NEVER
         """When `tick` is to be called, on the loop's clock; kept by `Session.wake`."""
         self.closed = False
-        self.waiting = True
-        """Whether programs that have not said hello may still do so in a moment: since the connection, or an ending."""
         self.assembling = AssemblyGroup()
         """What its programs' messages in fragments take together."""
         self.met = False
@@ -94,12 +94,15 @@ class PeerSession:
         self._faults: TokenBucket | None = None
         self._dropped: dict[int, None] = {}  # instances whose sessions we ended: they are told, should they be there
         self._former: dict[int, None] = {}
-        self._hellos = 0
+        self._hellos: TokenBucket | None = None
+        self._left: list[Link] = []  # have ended, with handlers that take their time to
         self._looked = _NEVER
-        self._posted: deque[bytes] = deque()
+        self._owed: dict[int, bool] = {}  # instances that wait for our hello, and whether the host has to hear of them
+        self._posted: deque[bytes | int] = deque()  # frames, and instances in whose turn they get it
         self._poster: asyncio.Task[None] | None = None
         self._regreeted = -_NEVER
         self._since = session.loop.time()
+        self._waiting = True
 
     def greet(self) -> None:
         """Say hello; for a while others may."""
@@ -114,9 +117,14 @@ class PeerSession:
         return any(link.ready for link in self.links.values())
 
     @property
+    def waiting(self) -> bool:
+        """Whether programs may come in a moment: since the connection, or an ending, or one has still to hear of us."""
+        return self._waiting or bool(self._owed)
+
+    @property
     def settled(self) -> bool:
         """Whether it is known if the peer has one: a hello came, or none for long enough, or the peer is gone."""
-        return bool(self.links) or not self.waiting
+        return not self.waiting or (bool(self.links) and not self._owed)
 
     def speakers(self, name: str) -> Iterator[Link]:
         """Iterate over the sessions in which an extension is spoken in a version in common."""
@@ -125,14 +133,15 @@ class PeerSession:
     def speaker(self, names: Collection[str], type_id: int) -> Link | None:
         """Return whom to ask what is of type ``type_id`` and of one of the extensions ``names``; None if nobody fits.
 
-        Of several it is the one with the least number: so it is the same one each time.
+        Of several it is the one with the least number: so it is the same one each time. Of two with one number it is
+        that which came later, as the other may have been killed.
         """
         best: tuple[int, int] | None = None
         found: Link | None = None
         for link in self.links.values():
             if link.ready and (rank := _rank(link, names, type_id)):
                 order = (-rank, link.program)
-                if best is None or order < best:
+                if best is None or order <= best:
                     best, found = order, link
         return found
 
@@ -183,9 +192,11 @@ class PeerSession:
 
     def post(self, frame: bytes) -> None:
         """Send a short frame, in order with other such, without waiting for it; dropped if the peer is gone."""
-        if self.closed:
-            return
-        self._posted.append(frame)
+        if not self.closed:
+            self._posted.append(frame)
+            self._begin()
+
+    def _begin(self) -> None:
         if self._poster is None:
             self._poster = self.session.host.spawn(self._post())
 
@@ -199,16 +210,54 @@ class PeerSession:
         try:
             while posted:
                 frame = posted.popleft()
+                if isinstance(frame, int):
+                    if frame not in self._owed:
+                        continue
+                    frame = self._answer(frame)
                 if self._early is not None:
                     # The first is our hello. What the peer's wakes up comes to its turn when ours is on its way
                     early, self._early = self._early, None
                     for instance, hello in early:
                         self.take_hello(instance, hello)
-                await send(self.node_id, frame)
-        except TransportError:
+                try:
+                    await send(self.node_id, frame)
+                except PeerNotConnected:
+                    raise
+                except TransportError as error:  # of this frame, or of the way to the node, which is tried anew
+                    logger.debug("a frame to %s is lost: %s", self.node_id, error)
+        except PeerNotConnected:
             posted.clear()  # it has gone, or is going
+            self._owed.clear()
+            self._change()
         finally:
             self._poster = None
+
+    def _answer(self, instance: int) -> bytes:
+        """Return the hello that a program waits for: from now on it may be sent other things, which come after it."""
+        link, told = self.links[instance], self._owed.pop(instance)
+        if told:
+            link.greeted()
+        self._change()
+        if told:
+            self.session.host.hello_received(link, True)
+        return self.session.answer_to(instance)
+
+    async def leave(self, farewell: bytes, seconds: float) -> None:
+        """Say that we end to all who know us, after what waits, for which that waits ``seconds`` at most.
+
+        No other hello goes out any more: who has one after the farewell takes us for alive.
+        """
+        known = self._early is None and (self.links or self.waiting)
+        self._owed.clear()
+        self._early = None
+        others = [frame for frame in self._posted if isinstance(frame, bytes) and frame[2] != Kind.HELLO]
+        self._posted.clear()
+        self._posted.extend(others)
+        self._change()
+        if known and self._poster is not None:
+            await asyncio.wait([self._poster], timeout=seconds)
+        if known and not self.closed:
+            await self.session.transport.send(self.node_id, farewell)
 
     # What the peer sends ----------------------------------------------------------------------------
 
@@ -244,6 +293,8 @@ class PeerSession:
 
     def _regreet(self, instance: int) -> None:
         """Tell an instance that takes us for somebody it knows that there is no session, and offer one."""
+        if instance == self.session.instance or self.session.left:  # our own frames come back; or we end
+            return
         now = self.session.loop.time()
         if self._early is None and not self.is_slow and now >= self._regreeted + _REGREET:
             self._regreeted = now
@@ -256,6 +307,11 @@ class PeerSession:
 
     def take_hello(self, instance: int, hello: Hello) -> None:
         """Take a hello for us, or for all."""
+        if self.session.left:
+            return
+        if instance == self.session.instance and hello.program == self.session.hello.program:
+            self.fault("a hello of ours")  # a peer that bounces what it does not know: there is nobody to talk to
+            return
         if self._early is not None:  # nothing that it allows may overtake ours
             if len(self._early) < _HELLOS:
                 self._early.append((instance, hello))
@@ -287,10 +343,17 @@ class PeerSession:
             self.met = True
             self.wake(link.heard + _LOOK)
         link.update(hello)
-        if hello.flags & HelloFlag.ANSWER and not self.is_slow:
-            self.post(self.session.answer_to(instance))
+        if hello.flags & HelloFlag.ANSWER:
+            # Who has just started knows us by our answer, and ignores what comes before it
+            if instance not in self._owed:
+                self._owed[instance] = new
+                self._posted.append(instance)
+                self._begin()
+        elif new:
+            link.greeted()
         self._change()
-        self.session.host.hello_received(link, new)
+        if not self._owed.get(instance):
+            self.session.host.hello_received(link, new)
 
     def _see_restart(self, instance: int, hello: Hello) -> None:
         """End the session with the instance that a new one follows; one that speaks after its end has not ended."""
@@ -326,8 +389,10 @@ class PeerSession:
         logger.debug("the session with program %016x of %s ends: %s", link.program, self.node_id, reason)
         self.links.pop(link.instance, None)
         self._addressed.pop(link.inbound, None)
+        self._owed.pop(link.instance, None)
         link.close(reason)
-        self.waiting = True
+        self._left = [left for left in (*self._left, link) if left.working]
+        self._waiting = True
         self._since = self.session.loop.time()
         self.wake(self._since + self.session.hello_wait)
         self._change()
@@ -355,6 +420,11 @@ class PeerSession:
         """How many requests of all programs of the peer are being handled."""
         return sum(len(link.asking) for link in self.links.values())
 
+    @property
+    def lingering(self) -> int:
+        """How many requests of programs that have ended are being handled still, as their handlers are slow to end."""
+        return sum(link.working for link in self._left)
+
     def wake(self, when: float) -> None:
         """Have `tick` called at ``when`` at the latest, on the loop's clock."""
         if when < self.due:
@@ -362,15 +432,15 @@ class PeerSession:
 
     def tick(self, now: float) -> None:
         """Do what is due by ``now``, and say when there will be more."""
-        if self.waiting:
+        if self._waiting:
             if now < self._since + self.session.hello_wait:
                 self.wake(self._since + self.session.hello_wait)
             else:
-                self.waiting = False
+                self._waiting = False
                 self._change()
         for link in list(self.links.values()):
             link.tick(now)
-        if self.links:
+        if self.links and not self.session.left:
             self._look(now)
             self.wake(now + _LOOK)
         self.session.host.ticked(self, now)
@@ -406,8 +476,9 @@ class PeerSession:
 
     def close(self, reason: str) -> None:
         """End everything: the connection has ended."""
-        self.closed, self.waiting, self.due = True, False, _NEVER
+        self.closed, self._waiting, self.due = True, False, _NEVER
         self._posted.clear()  # not for the next connection
+        self._owed.clear()
         for link in self.links.values():
             link.close(reason)
         if self.links:

@@ -137,6 +137,8 @@ class Session:
         self.instance = instance
         self.address = instance.to_bytes(4, "big")
         self._say()
+        self.left = False
+        """Whether we have said that we end."""
         self._due: list[tuple[float, NodeId]] = []  # a heap, which outlives no peer: it names peers, and holds none
         self._timer: asyncio.TimerHandle | None = None
 
@@ -166,15 +168,19 @@ class Session:
         if stores != self.hello.stores:
             self.hello = self.hello._replace(stores=stores)
             self._say()
-            for peer in self.peers.values():
-                if peer.links:
+            for peer in () if self.left else self.peers.values():
+                if peer.links or peer.waiting:  # who has just had the other may still be unknown
                     peer.post(self._answer)
 
     async def leave(self, seconds: float) -> None:
-        """Tell all who know us that we end, where the connections stay; wait ``seconds`` at most until that is sent."""
+        """Tell all who know us that we end, where the connections stay; wait ``seconds`` at most until that is sent.
+
+        Nothing is said afterwards that has them take us for alive.
+        """
+        self.left = True
         if not self.transport.shared:
             return
-        told = [self.transport.send(peer.node_id, self._farewell) for peer in self.peers.values() if peer.links]
+        told = [peer.leave(self._farewell, seconds / 2) for peer in self.peers.values()]
         try:
             async with asyncio.timeout(seconds):
                 await asyncio.gather(*told, return_exceptions=True)
@@ -186,7 +192,8 @@ class Session:
     def peer_connected(self, node_id: NodeId) -> PeerSession:
         """Say hello, and return the peer's part of the session."""
         peer = self.peers[node_id] = PeerSession(self, node_id)
-        peer.greet()
+        if not self.left:
+            peer.greet()
         return peer
 
     def peer_disconnected(self, node_id: NodeId, reason: str) -> None:

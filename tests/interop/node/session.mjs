@@ -245,6 +245,7 @@ class Neighbour {
   }
 
   #hello(frame) {
+    if (frame.from === this.owner.instance && frame.program === this.owner.number) return; // what we said comes back
     let session = this.sessions.get(frame.from);
     if (frame.flags & Hello.leaving) {
       if (session) this.#end(session);

@@ -14,6 +14,7 @@ import pytest
 from oddwire.app import Application, Context, Extension, TraceEvent, hookimpl
 from oddwire.errors import (
     ConnectionClosed,
+    NodeRefused,
     QuotaExceeded,
     Refuse,
     RemoteFailure,
@@ -394,6 +395,29 @@ async def test_what_is_not_acknowledged_goes_again() -> None:
         await programs.hello(2, 10)
         assert programs.data() == [(1, 1), (2, 1), (2, 1)]
         assert len({frame.lane for _, frame in programs.frames(Data)}) == 1
+
+
+async def test_what_the_node_does_not_take_goes_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("oddwire.session.reliable._FIRST_PAUSE", 0.05)
+    async with Programs() as programs:
+        send, refused = (
+            programs.transport.send,
+            [NodeRefused("not now", code=-1), ConnectionClosed("the way there is lost")],
+        )
+
+        async def unwilling(node_id: NodeId, payload: bytes) -> None:
+            if refused and isinstance(decode(payload), Data):
+                raise refused.pop(0)
+            await send(node_id, payload)
+
+        programs.transport.send = unwilling  # type: ignore[method-assign]
+        programs.connect()
+        await programs.hello(1, 10)
+        session = programs.app._dispatcher.session_of(ALICE)  # type: ignore[union-attr]
+        await until(lambda: not session.waiting)  # type: ignore[union-attr]
+        await programs.order(1)
+        await until(lambda: {(1, 1)} <= {*programs.data()})
+        assert not refused
 
 
 async def test_it_goes_to_whom_speaks_the_extension_and_waits_for_one() -> None:

@@ -23,7 +23,19 @@ from oddwire.errors import (
     ReplyTimeout,
 )
 from oddwire.schema import Message, message, u32, u64
-from oddwire.session.frames import SESSION_TYPE, Code, Reply, Request, decode, encode_reply
+from oddwire.session.frames import (
+    SESSION_TYPE,
+    Code,
+    Hello,
+    HelloFlag,
+    Reply,
+    Request,
+    Spoken,
+    addresses,
+    decode,
+    encode,
+    encode_reply,
+)
 from oddwire.session.limits import Limits
 from oddwire.testing import ScriptedTransport
 from oddwire.transports.base import NodeId
@@ -574,7 +586,9 @@ async def test_a_malformed_reply_is_traced_and_raised() -> None:
     async with Application(Server().extension, traces, transport=transport) as app:
         transport.connect_peer(ALICE)
         await until(lambda: transport.sent)
-        transport.receive(ALICE, transport.sent[0][1])  # our own hello will do
+        hello = decode(transport.sent[0][1])  # our own will do, from another program
+        assert isinstance(hello, Hello)
+        transport.receive(ALICE, encode(hello._replace(program=hello.program ^ 1), route(app)))
         task = asyncio.create_task(app.peer(ALICE).request(Ask(number=1), Answer))
         await until(lambda: any(isinstance(frame, Request) for frame in frames(transport)))
         [request] = [frame for frame in frames(transport) if isinstance(frame, Request)]
@@ -746,45 +760,36 @@ async def test_an_even_type_to_a_peer_that_goes_meanwhile_says_that_it_went() ->
             await sending
 
 
-@message(0x8C21)
-class Named(Message): ...
+async def test_a_peer_that_goes_while_a_program_is_waited_for_is_not_connected() -> None:
+    transport = ScriptedTransport()
+    async with Application(Server().extension, transport=transport) as app:
+        transport.connect_peer(ALICE)
+        other = Spoken("other", ("1",), ())
+        for instance in (1, 2):  # two programs, and none of them speaks it yet
+            own = route(app) >> 32
+            transport.receive(ALICE, encode(Hello(0, 1, 1, instance, (other,)), own << 32 | instance))
+        asked = asyncio.create_task(app.peer(ALICE).request(Ask(number=1), Answer))
+        await asyncio.sleep(0)
+        transport.lose_peer(ALICE)
+        transport.connect_peer(ALICE)  # it is back at once, with whatever programs
+        with pytest.raises(PeerNotConnected):
+            await asked
+        await until(lambda: transport.sent)
+        assert all(payload[:2] == b"\xc0\xdd" for _, payload in transport.sent), "nothing goes out plainly"
 
 
-async def test_a_failure_names_the_peer_beside_its_text() -> None:
-    """Who has failed is in the log and in what a method's caller is told, not in the text, which may be passed on."""
-    refusing, asking = Extension("refusing", version="1.0"), Extension("asking", version="1.0")
-
-    @refusing.on(Named, reliable=True)
-    async def refuse(context: Context, message: Named) -> None:
-        raise Refuse("not today")
-
-    @asking.rpc("ask-named")
-    async def ask_named(context: Context) -> None:
-        await context.app.peers[0].request(Named(), Named)
-
-    asking.register(Named)
-    network = MemoryNetwork()
-    async with (
-        asyncio.timeout(30),
-        Application(refusing, transport=network.transport(), store=":memory:") as left,
-        Application(asking, transport=network.transport(), store=":memory:") as right,
-    ):
-        peer = await right.connect(left.uris[0])
-
-        async def stream() -> None:
-            async for _ in peer.stream(Named(), Named):
-                pass
-
-        async def deliver() -> None:
-            await (await peer.send(Named(), reliable=True)).delivered()
-
-        for way in (lambda: peer.request(Named(), Named), stream, deliver):
-            with pytest.raises(RemoteFailure) as caught:
-                await way()
-            assert str(caught.value) == caught.value.text == "not today"
-            assert caught.value.node_id == str(peer.node_id)
-            assert f"so says {peer.node_id}" in "".join(traceback.format_exception(caught.value))
-            assert with_peer(caught.value) == f"not today, says {peer.node_id}"
-        (method,) = (method for method in right.manifest.rpc_methods if method.name == "ask-named")
-        with pytest.raises(NodeRefused, match=f"^not today, says {peer.node_id}$"):
-            await method.call([])
+async def test_a_request_in_the_turn_in_which_a_program_starts_again_follows_our_hello() -> None:
+    transport = ScriptedTransport()
+    async with Application(Server().extension, transport=transport) as app:
+        own, speaks = route(app) >> 32, (Spoken("test", ("1.0",), ()),)
+        transport.connect_peer(ALICE)
+        await until(lambda: transport.sent)
+        transport.receive(ALICE, encode(Hello(0, 1, 1, 10, speaks), own << 32 | 1))
+        asked = asyncio.create_task(app.peer(ALICE).request(Ask(number=1), Answer))
+        transport.receive(ALICE, encode(Hello(HelloFlag.ANSWER, 1, 1, 10, speaks), 2))  # before that has begun
+        await until(lambda: len(transport.sent) > 2)
+        assert [addresses(payload)[0] for _, payload in transport.sent] == [0, 2, 2]
+        assert [type(frame) for frame in frames(transport)] == [Hello, Hello, Request]
+        request = frames(transport)[-1]
+        transport.receive(ALICE, encode_reply(own << 32 | 2, request.id, 0, b"\x8c\x03" + (1).to_bytes(8)))
+        assert await asked == Answer(number=1)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from oddwire.errors import ConnectionClosed
+from oddwire.errors import ConnectionClosed, NodeRefused
 from oddwire.session.frames import (
     Cancel,
     Code,
@@ -371,4 +371,254 @@ async def test_says_goodbye_where_connections_stay(stage: Any, shared: bool) -> 
     await stage.session.leave(30)
     assert routes(stage) == ([(0, 7)] if shared else [])
     assert [frame.flags for frame in stage.sent()] == ([HelloFlag.LEAVING] if shared else [])
+    stage.session.close()
+
+
+# What comes in which order -------------------------------------------------------------------------------
+
+
+async def test_a_program_that_has_just_started_hears_who_we_are_before_anything_else(stage: Any) -> None:
+    stage = stage(spoken=OURS)
+    peer, one, _ = await two(stage)
+    send, line = stage.transport.send, asyncio.Lock()
+
+    async def one_after_the_other(node_id: NodeId, payload: bytes) -> None:  # as a node takes messages of a plugin
+        async with line:
+            await asyncio.sleep(0)
+            await send(node_id, payload)
+
+    stage.transport.send = one_after_the_other
+    stage.transport.stick()
+    for number in (1, 2, 3):  # refused for want of a type of our host's: what waits to be sent
+        one.refuse(Scope.REQUEST, number, Code.UNKNOWN_MESSAGE, "")
+    await stage.idle()
+    stage.say(Hello(HelloFlag.ANSWER, 1, 1, 5, speaks("quote", types=(0x8C01,))), 3, to=0)
+
+    async def ask() -> bytes:
+        while (link := peer.speaker(["quote"], 0x8C01)) is None or link.program != 5:
+            await peer.change()
+        return await link.calls.ask(b"\x8c\x01", None)
+
+    asked = asyncio.create_task(ask())
+    await stage.idle()
+    assert peer.waiting, "it is about to hear of us"
+    stage.say(Request(5, 0, b"\x8c\x01"), 3)  # it may know us already, if ours has crossed its own
+    assert peer.links[3].asking.is_open(5)
+    stage.transport.stuck.set()
+    async with asyncio.timeout(30):
+        while len(stage.sent()) < 5:
+            await asyncio.sleep(0)
+    assert [(to, type(frame)) for (to, _), frame in zip(routes(stage), stage.sent(), strict=True) if to == 3] == [
+        (3, Hello),
+        (3, Request),
+    ]
+    asked.cancel()
+    stage.session.close()
+
+
+async def test_who_asks_in_the_turn_of_a_hello_is_not_faster_than_ours(stage: Any) -> None:
+    stage = stage(spoken=OURS)
+    peer = await stage.connect()
+    stage.transport.sent.clear()
+    stage.say(Hello(HelloFlag.ANSWER, 1, 1, 10, speaks("quote")), 1, to=0)
+    assert peer.speaker(["quote"], 0x8C01) is None
+    assert not peer.settled
+    assert await peer.meet("quote")
+    assert [type(frame) for frame in stage.sent()] == [Hello]
+    stage.session.close()
+
+
+async def test_a_program_that_answers_us_may_be_asked_at_once(stage: Any) -> None:
+    stage = stage(spoken=OURS)
+    peer = await stage.connect()
+    stage.say(Hello(0, 1, 1, 10, speaks("quote")), 1)
+    assert peer.speaker(["quote"], 0x8C01) is peer.links[1]
+    assert peer.settled
+    stage.session.close()
+
+
+async def test_who_waits_for_nobody_hears_so_once_a_hello_is_answered(stage: Any) -> None:
+    stage = stage(spoken=OURS, hello_wait=0.01)
+    peer, _, _ = await two(stage)
+    async with asyncio.timeout(30):
+        while peer.waiting:
+            await asyncio.sleep(0.001)
+        stage.say(Hello(HelloFlag.ANSWER, 1, 1, 20, speaks("other")), 2, to=0)  # it is known, and asks again
+        assert peer.waiting
+        assert not await peer.meet("chat")
+        assert await peer.meet("quote")
+    stage.session.close()
+
+
+async def test_hellos_are_answered_though_the_peer_does_not_read_and_once(stage: Any) -> None:
+    stage = stage(limits=Limits(faults_per_second=1e9))
+    peer, one, _ = await two(stage)
+    stage.transport.stick()
+    for number in range(2000):
+        one.refuse(Scope.REQUEST, number, Code.UNKNOWN_MESSAGE, "")
+    for _ in range(10):
+        stage.say(Hello(HelloFlag.ANSWER, 1, 1, 30), 3, to=0)
+    for instance in range(10, 50):  # each takes the place of the one before
+        stage.say(Hello(HelloFlag.ANSWER, 1, 1, instance), instance, to=0)
+    assert len(peer.links) == 16
+    stage.transport.stuck.set()
+    async with asyncio.timeout(30):
+        while stage.host.tasks:
+            await asyncio.sleep(0)
+    hellos = [to for (to, _), frame in zip(routes(stage), stage.sent(), strict=True) if type(frame) is Hello]
+    assert sorted(hellos) == sorted(set(hellos))
+    assert {*peer.links} == {*hellos}, "all others have gone before their turn"
+    assert peer.settled
+    stage.session.close()
+
+
+async def test_nothing_has_peers_take_us_for_alive_after_our_farewell(stage: Any) -> None:
+    stage = stage()
+    stage.transport.shared = True
+    peer, one, _ = await two(stage)
+    stage.transport.stick()
+    for number in (1, 2):
+        one.refuse(Scope.REQUEST, number, Code.UNKNOWN_MESSAGE, "")
+    await stage.idle()
+    stage.session.set_stores((9,))
+    stage.say(Hello(HelloFlag.ANSWER, 1, 1, 30), 3, to=0)
+    leaving = asyncio.create_task(stage.session.leave(30))
+    await stage.idle()
+    stage.say(Hello(HelloFlag.ANSWER, 1, 1, 40), 4, to=0)
+    bob = NodeId("02" + "bb" * 32)
+    await stage.connect(bob)
+    stage.transport.stuck.set()
+    await leaving
+    stage.session.set_stores((9, 10))
+    stage.say(Hello(HelloFlag.ANSWER, 1, 1, 50), 5, to=0)
+    stage.say(Request(5, 0, b"\x8c\x01"), 99)
+    await stage.idle()
+    assert [getattr(frame, "flags", None) for frame in stage.sent()] == [None, None, HelloFlag.LEAVING]
+    assert stage.sent(bob) == []
+    assert not peer.waiting or 3 in peer.links
+    stage.session.close()
+
+
+async def test_who_may_have_heard_of_us_hears_our_farewell(stage: Any) -> None:
+    stage = stage()
+    stage.transport.shared = True
+    await stage.connect()
+    await stage.session.leave(30)
+    assert [frame.flags for frame in stage.sent()] == [HelloFlag.ANSWER, HelloFlag.LEAVING]
+    stage.session.close()
+
+
+async def test_who_may_have_heard_of_us_hears_of_new_stores(stage: Any) -> None:
+    stage = stage()
+    await stage.connect()
+    stage.session.set_stores((5,))
+    await stage.idle()
+    assert [(frame.flags, frame.stores) for frame in stage.sent()] == [(HelloFlag.ANSWER, ()), (0, (5,))]
+    stage.session.close()
+
+
+# What strangers may do -----------------------------------------------------------------------------------
+
+
+async def test_a_peer_that_sends_back_what_we_say_is_nobody(stage: Any) -> None:
+    stage = stage(spoken=OURS)
+    peer = await stage.connect()
+    for _ in range(5):
+        for _, payload in list(stage.transport.sent):
+            stage.hear(payload)
+        await stage.idle()
+    assert peer.links == {}
+    assert [type(frame) for frame in stage.sent()] == [Hello]
+    stage.say(Hello(HelloFlag.ANSWER, 1, 1, 71, speaks("quote")), 7, to=0)  # another that has our instance by chance
+    await stage.idle()
+    assert peer.links[7].ready
+    stage.session.close()
+
+
+async def test_handlers_that_are_slow_to_end_are_counted_however_often_a_program_restarts(stage: Any) -> None:
+    stage = stage(limits=Limits(requests=4, faults_per_second=1e9))
+    peer = await stage.connect()
+    begun, links = 0, []
+    for instance in range(1, 60):
+        stage.say(Hello(0, 1, 1, 10), instance)
+        link = peer.links[instance]
+        before = len(stage.host.told)
+        for number in range(4):
+            stage.say(Request(number, 0, b"\x8c\x01"), instance)
+        links.append((link, len(stage.host.told) - before))
+        link.working += links[-1][1]  # as the host counts those that it begins
+        begun += links[-1][1]
+    assert begun <= 16
+    for link, count in links:
+        link.working -= count
+    stage.say(Hello(0, 1, 1, 10), 500)
+    stage.say(Request(1, 0, b"\x8c\x01"), 500)
+    assert peer.links[500].asking.is_open(1)
+    stage.session.close()
+
+
+async def test_a_program_that_is_sent_something_large_keeps_its_place(stage: Any) -> None:
+    stage = stage(limits=Limits(programs=2))
+    peer = await stage.connect()
+    for instance in (1, 2):
+        stage.say(Hello(0, 1, 1, instance, assembles=1 << 20), instance)
+    stage.transport.stick()
+    sending = asyncio.create_task(peer.links[1].send(bytes(2) + bytes(200_000)))
+    await stage.idle()
+    stage.say(Hello(0, 1, 1, 3), 3)
+    assert [*peer.links] == [1, 3]
+    stage.transport.stuck.set()
+    await sending
+    stage.session.close()
+
+
+async def test_of_two_with_one_number_the_later_is_asked_as_the_other_may_be_dead(stage: Any) -> None:
+    stage = stage(spoken=OURS)
+    peer = await stage.connect()
+    for instance in (1, 2, 1, 1, 3):  # the first is told that its session has ended, and comes anew
+        stage.say(Hello(0, 1, 1, 10, speaks("quote")), instance)
+    assert [*peer.links] == [2, 1, 3]
+    assert peer.speaker(["quote"], 0x8C01) is peer.links[3]
+    stage.session.close()
+
+
+async def test_ten_thousand_programs_leave_nothing_behind(stage: Any) -> None:
+    stage = stage(limits=Limits(faults_per_second=1e9))
+    peer = await stage.connect()
+    for instance in range(10, 10_010):
+        stage.say(Hello(HelloFlag.ANSWER, 1, 1, instance % 7 or instance), instance, to=0)
+        if instance % 100 == 0:
+            await stage.idle()
+    await stage.idle()
+    assert len(peer.links) <= 16
+    assert len(peer._addressed) == len(peer.links)
+    assert len(peer._former) <= 64
+    assert len(stage.session._due) <= 100
+    assert not peer._owed
+    assert not peer._left
+    assert not stage.host.tasks
+    stage.session.close()
+
+
+async def test_a_frame_that_the_node_does_not_take_keeps_no_other_back(stage: Any) -> None:
+    stage = stage()
+    _, one, _ = await two(stage)
+    send, refused = (
+        stage.transport.send,
+        [ConnectionClosed("the way to the node is lost"), NodeRefused("not now", code=-1)],
+    )
+
+    async def unwilling(node_id: NodeId, payload: bytes) -> None:
+        await send(node_id, payload)
+        if refused:
+            raise refused.pop()
+
+    stage.transport.send = unwilling
+    for number in range(4):
+        one.refuse(Scope.REQUEST, number, Code.UNKNOWN_MESSAGE, "")
+    stage.say(Hello(HelloFlag.ANSWER, 1, 1, 30), 3, to=0)
+    await stage.idle()
+    assert [getattr(frame, "id", None) for frame in stage.sent()] == [0, 1, 2, 3, None]
+    assert type(stage.sent()[-1]) is Hello
+    assert not refused
     stage.session.close()
