@@ -208,11 +208,7 @@ class Deliveries:
         for lane in self._outbox.lanes(peer.node_id):
             if waiting and lane.address:
                 continue
-            offers = [
-                Offer(link.route, link.program, link.stores)
-                for link in reversed(peer.links.values())  # of two with one number the later: the other may be dead
-                if link.ready and self._is_spoken(link, lane)
-            ]
+            offers = [Offer(link.route, link.program, link.stores) for link in self._takers(peer, lane)]
             found = lane.search.choose(offers, lane.wanted, lane.address, now)
             if found is None or (found.route != lane.address and not lane.load.messages):
                 if lane.address:
@@ -222,6 +218,18 @@ class Deliveries:
             if lane.load.messages and not offers and lane.search.is_alone(now, _ALONE):
                 self._tell_alone(peer, lane)
             peer.wake(lane.search.due(_ALONE))
+
+    def _takers(self, peer: PeerSession, lane: Sending) -> list[Link]:
+        """Return the programs that take a lane's messages, in the order in which they came.
+
+        Where none of the node names the extension, not even in another version, it may go by another name there.
+        """
+        links = [link for link in peer.links.values() if link.ready]
+        found = [link for link in links if self._is_spoken(link, lane)]
+        if found or not links or peer.waiting or any(lane.extension in link.spoken for link in links):
+            return found
+        type_id = self._outbox.type_of(lane)
+        return [link for link in links if any(type_id in told.types for told in link.spoken.values())]
 
     def _is_spoken(self, link: Link, lane: Sending) -> bool:
         """Say whether a program takes a lane's messages; those of an extension no longer loaded go out as well."""

@@ -160,6 +160,13 @@ class Inbox:
             if not peer.lanes:
                 del self._peers[node_id]
 
+    def _drop_waiting(self, lane: Lane) -> None:
+        """Forget what waits in the lane of a peer that has gone: it comes again, and may never."""
+        receiver, waiting = lane.receiver, lane.waiting
+        receiver.taken -= sum(message.epoch == receiver.epoch for message in waiting)
+        while waiting:
+            self._count(lane.peer, -len(waiting.popleft().payload))
+
     def close(self) -> None:
         """Begin nothing more: what is being handled goes on, all else will come again to the next process."""
         self._closed.set()

@@ -131,6 +131,11 @@ class Outbox:
         if not route.address:
             self._ready(route.peer.node_id)  # a program may be there already: let it be written down with the message
 
+    def type_of(self, route: Route) -> int | None:
+        """Return the type of the next message of a lane that is on disk; None if there is none."""
+        payloads = self._table.payloads(route, route.sender.settled, 1)
+        return int.from_bytes(payloads[0][:2], "big") if payloads else None
+
     def _touch(self, route: Route) -> float:
         """Have a lane's numbers written with the next commit, and now and then when that was; return the time."""
         share, now = self._gathered, self._ages()

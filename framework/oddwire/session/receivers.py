@@ -51,10 +51,11 @@ def choose(offers: Collection[Offer], known: Known | None, current: int, waited:
     """
     if not offers:
         return None
-    for offer in reversed([*offers]):
+    latest = [*reversed([*offers])]  # of two with one number, too, the older one may be dead
+    for offer in latest:
         if rank(offer, known) == _STORE:
             return offer
-    best = min(offers, key=lambda offer: (rank(offer, known), offer.program))
+    best = min(latest, key=lambda offer: (rank(offer, known), offer.program))
     taken = next((offer for offer in offers if offer.route == current), None)
     if taken is not None and (rank(best, known) == _OTHER or rank(taken, known) <= rank(best, known)):
         return taken
