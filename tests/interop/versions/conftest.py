@@ -276,6 +276,16 @@ class ScriptedHost:
                 async with self._deadline("the hook's answer"):
                     assert (await answer)["result"] == {"result": "continue"}
 
+    async def has_read(self) -> None:
+        """Wait until the plugin has read all but what its pipe holds: notifications have no answer."""
+        assert self.process.stdin is not None
+        transport = self.process.stdin.transport
+
+        async def probe() -> bool:
+            return transport.get_write_buffer_size() == 0
+
+        await self.until("the plugin to read", probe)
+
     async def replay(self, text: str) -> None:
         """Write something recorded, if it is for this plugin; wait for the answer and see that it is a right one."""
         document = json.loads(text)
@@ -489,9 +499,9 @@ def start(spawn: Callable[..., Awaitable[ScriptedHost]]) -> Callable[..., Awaita
     """Start an extension as lightningd does: ``await start("quote", habits, options={"quote-asset": "usd"})``."""
 
     async def start(
-        extension: str, habits: Habits = VERSIONS[-1], *, options: Mapping[str, Any] | None = None
+        extension: str, habits: Habits = VERSIONS[-1], *, options: Mapping[str, Any] | None = None, **environment: str
     ) -> ScriptedHost:
-        host = await spawn(extension, habits)
+        host = await spawn(extension, habits, **environment)
         manifest = await host.load()
         assert "disable" not in manifest, manifest
         assert await host.init(options) == {}

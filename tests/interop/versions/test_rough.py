@@ -169,6 +169,7 @@ async def test_messages_beyond_what_is_held_are_dropped_counted_and_logged(host,
     await host.custommsg(PEER, trouble(how))
     await host.logged(words)
     await host.custommsg(PEER, *[b"\x8d\x07" + msgpack.packb({"number": 7, "rest": bytes(65000)})] * count)
+    await host.has_read()
     (host.folder / "go").touch()
     level, line = await host.logged("had to be dropped")
     assert level == "unusual"
