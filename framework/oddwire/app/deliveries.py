@@ -50,7 +50,8 @@ _MORE: Final = 0.05  # seconds until the next look, if some were: not all are gi
 # Seconds of work for a message that is refused, and for each refusal in an ack, beside what is measured
 _REFUSING: Final = 250e-6
 _TELLING: Final = 2e-6
-_TURN: Final = 16  # messages handled until others have the loop
+_UNMEASURED: Final = 2048  # bytes of a message whose decoding is too cheap to be charged for
+_TURN: Final = 64  # messages handled until others have the loop
 # What keeps a store from being opened and is the operator's to mend before anything runs
 _MISTAKES: Final = ("foreign", "newer", "locked", "unfinished")
 _ALONE: Final = 60.0  # seconds that messages wait for a connected peer until it is told that nobody takes them
@@ -357,7 +358,7 @@ class Deliveries:
 
     def handler_of(self, node_id: NodeId, payload: bytes) -> tuple[str, Callable[[], Awaitable[object]]]:
         """Find who handles a message. Raises `Refuse`."""
-        if self._dispatcher is None:
+        if self._dispatcher is None or len(payload) <= _UNMEASURED:
             return self._handler_of(node_id, payload)
         with self._dispatcher.charging(node_id, payload):
             return self._handler_of(node_id, payload)

@@ -125,7 +125,11 @@ class Dispatcher:
         short = self._shorter.get(prefix)
         if lane is None or short is None or lane.hung_up:
             if prefix == SESSION_TYPE_BYTES and lane is not None and lane.session is not None and not lane.hung_up:
-                lane.session.receive(payload)
+                link = lane.session.addressed.get(payload[3:11])
+                if link is not None:
+                    link.receive(payload)
+                else:
+                    lane.session.receive(payload)
             else:
                 self._unrouted(lane, peer, payload)
             return

@@ -49,6 +49,39 @@ def task_of(answering: Answering | None) -> asyncio.Task[None] | None:
     return None if answering is None else answering.task
 
 
+class _Line:
+    """Requests that wait, those of one peer in their order, and peers in turn: one who asks much delays itself."""
+
+    __slots__ = ("_count", "_peers")
+
+    def __init__(self) -> None:
+        self._peers: dict[object, deque[Answering]] = {}
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def append(self, answering: Answering) -> None:
+        self._count += 1
+        waiting = self._peers.get(answering.peer)
+        if waiting is None:
+            self._peers[answering.peer] = deque((answering,))
+        else:
+            waiting.append(answering)
+
+    def popleft(self) -> Answering:
+        """Take the first one of the peer whose turn it is."""
+        peers = self._peers
+        peer, waiting = next(iter(peers.items()))
+        answering = waiting.popleft()
+        if not waiting:
+            del peers[peer]
+        elif len(peers) > 1:
+            peers[peer] = peers.pop(peer)  # at the end
+        self._count -= 1
+        return answering
+
+
 class Answerers:
     """The tasks that handle requests. Each handler is alone in its task from its first wait on, as if it had its own.
 

@@ -68,6 +68,7 @@ class Link:
         "_known",
         "_large",
         "_reason",
+        "_time",
         "agreed",
         "asking",
         "closed",
@@ -105,7 +106,8 @@ class Link:
         self.ready = False
         """Whether the program has our hello as well, or will before all that is sent from now on."""
         self.closed = False
-        self.heard = session.loop.time()
+        self._time = session.loop.time
+        self.heard = self._time()
         """When the last frame came, on the loop's clock."""
         self.doubted: float | None = None
         """Since when it is asked whether it is still there."""
@@ -206,7 +208,7 @@ class Link:
         except MalformedMessage as error:
             self._unreadable(payload, error)
             return
-        self.heard = self.session.loop.time()
+        self.heard = self._time()
         if self.common or type(frame) is Hello:
             _ACTIONS[type(frame)](self, frame)
         else:

@@ -46,7 +46,6 @@ class PeerSession:
     """A connected peer: the sessions with the programs behind it, from its connecting to its going."""
 
     __slots__ = (
-        "_addressed",
         "_changed",
         "_dropped",
         "_early",
@@ -62,6 +61,7 @@ class PeerSession:
         "_since",
         "_waiting",
         "assembling",
+        "addressed",
         "closed",
         "due",
         "links",
@@ -88,7 +88,8 @@ class PeerSession:
         """The programs behind the peer, by instance, in the order in which they came."""
         self.reach: dict[type, Link] = {}
         """Whom to ask what, by the class of the message, as far as it was looked up; see `speaker`."""
-        self._addressed: dict[bytes, Link] = {}  # by both addresses, as the peer's frames bear them
+        self.addressed: dict[bytes, Link] = {}
+        """The same by both addresses, as the frames that are for us bear them."""
         self._changed: asyncio.Event | None = None
         self._early: list[tuple[int, Hello]] | None = []  # the peer's, until ours goes out
         self._faults: TokenBucket | None = None
@@ -263,7 +264,7 @@ class PeerSession:
 
     def receive(self, payload: bytes) -> None:
         """Take a frame, if it is for us."""
-        link = self._addressed.get(payload[3:_ADDRESSED])
+        link = self.addressed.get(payload[3:_ADDRESSED])
         if link is not None:
             link.receive(payload)
         else:
@@ -339,7 +340,7 @@ class PeerSession:
             if self.links and all(other.program != hello.program for other in self.links.values()):
                 self.several = True
             link = self.links[instance] = Link(self, instance)
-            self._addressed[link.inbound] = link
+            self.addressed[link.inbound] = link
             self.met = True
             self.wake(link.heard + _LOOK)
         link.update(hello)
@@ -388,7 +389,7 @@ class PeerSession:
         """End the session with one program while the connection stays; another may follow at once."""
         logger.debug("the session with program %016x of %s ends: %s", link.program, self.node_id, reason)
         self.links.pop(link.instance, None)
-        self._addressed.pop(link.inbound, None)
+        self.addressed.pop(link.inbound, None)
         self._owed.pop(link.instance, None)
         link.close(reason)
         self._left = [left for left in (*self._left, link) if left.working]
@@ -484,7 +485,7 @@ class PeerSession:
         if self.links:
             logger.debug("the session with %s ends: %s", self.node_id, printable(reason))
         self.links.clear()
-        self._addressed.clear()
+        self.addressed.clear()
         self._early = None
         self._change()
 
