@@ -34,7 +34,7 @@ async def test_the_options_are_those_promised(oddwire) -> None:
 
 
 async def test_an_unknown_command_or_option_is_named(oddwire) -> None:
-    for arguments in (["walk"], ["demo", "--fast"], ["run"]):
+    for arguments in (["walk"], ["demo", "--fast"], ["send"]):
         code, out, err = await oddwire(*arguments)
         assert (code, out) == (2, "")
         assert "Error: " in err
