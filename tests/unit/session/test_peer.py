@@ -591,7 +591,7 @@ async def test_ten_thousand_programs_leave_nothing_behind(stage: Any) -> None:
             await stage.idle()
     await stage.idle()
     assert len(peer.links) <= 16
-    assert len(peer._addressed) == len(peer.links)
+    assert len(peer.addressed) == len(peer.links)
     assert len(peer._former) <= 64
     assert len(stage.session._due) <= 100
     assert not peer._owed
