@@ -216,6 +216,21 @@ async def test_two_of_one_name_that_keep_things(launch, write):
     assert await daemon.call("market-process")
 
 
+async def test_of_two_of_one_name_that_start_with_the_node_one_says_why_it_does_not_run(launch, write):
+    """In the node's log as it is by default: nobody asked for the plugin's answer."""
+    one, other = write("market", reliable=True), write("folder/market", "bazaar", 0x8D03, True, "bazaar")
+    daemon = launch(one, other)
+    await daemon.logged("BROKEN", "plugin-market", "cannot run: ", "same name as", str(one), str(other))
+
+
+async def test_a_plugin_that_cannot_load_says_why_in_the_log(launch, write):
+    path = write("market")
+    path.write_text(path.read_text().replace("extension.run()", "oddwire.run_hosted(extension, extension)"))
+    path.write_text(path.read_text().replace("import os\n", "import os\nimport oddwire.app.hosted as oddwire\n", 1))
+    daemon = launch(path)
+    await daemon.logged("BROKEN", "plugin-market", "cannot load: ", "is registered twice")
+
+
 async def test_a_second_plugin_with_a_method_of_the_same_name_does_not_start(launch, write):
     """That is the node's own doing."""
     daemon = launch(write("market"))

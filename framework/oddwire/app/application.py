@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
 from os import PathLike
 from types import TracebackType
@@ -124,6 +124,8 @@ class Application:
         self._closing: asyncio.Task[None] | None = None
         self._stopped = asyncio.Event()
         self._failed = False  # to start
+        self.on_refusal: Callable[[BaseException], object] = lambda _: None
+        """Called with why it does not start, before the host node is told, which may end the process at once."""
 
     # Running ----------------------------------------------------------------------------------------
 
@@ -174,6 +176,7 @@ class Application:
             strange = ExtensionError(f"an extension raised {spelled(error)}") if _is_of_a_hook(error, me) else None
             del me
             if not opening:
+                self.on_refusal(strange or error)
                 self.transport.refuse(reason_of(strange or error))
             self._closing = asyncio.create_task(self._close(grace=0.0))
             await self._closed(self._closing)

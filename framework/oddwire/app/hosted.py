@@ -247,6 +247,7 @@ class _Host:
         self._app: Application | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = False
+        self._told: BaseException | None = None
         self._remark = ""
 
     def prepare(self) -> None:
@@ -272,6 +273,7 @@ class _Host:
                 store = self._settled.store
                 self._app = Application(assembly=loaded, transport=transport, store=store, grace=GRACE)
                 self._app.services.patience, self._app.services.explain = _SUCCESSION, self._settled.explain
+                self._app.on_refusal = self._cannot_run
                 main = loop.create_task(self._serve(self._app))
             else:
                 main = loop.create_task(self._refuse(transport, loaded))
@@ -320,8 +322,13 @@ class _Host:
         except (asyncio.CancelledError, GeneratorExit):
             raise
         except BaseException as error:
-            if not self._stopping:
-                self._failed("cannot run", error)
+            self._cannot_run(error)
+
+    def _cannot_run(self, error: BaseException) -> None:
+        """Log why, once: before ``disable``, at which lightningd kills us, and which its log has at debug level only."""
+        if not self._stopping and error is not self._told:
+            self._told = error
+            self._failed("cannot run", error)
 
     async def _refuse(self, transport: Transport, error: BaseException) -> None:
         transport.refuse(self._failed("cannot load", error))

@@ -381,7 +381,7 @@ async def test_whatever_startup_raises_disables_the_plugin(run: Run, asset: str,
     node = await run()
     assert await node.start(**{"quote-asset": asset}) == {"disable": reason}
     assert await node.end() == 1
-    assert f"broken oddwire.app: cannot run: {reason}" in node.logs
+    told_before_disabled(node, f"cannot run: {reason}")
 
 
 async def test_a_file_that_raises_as_it_is_loaded_is_refused(run: Run, tmp_path: Path) -> None:
@@ -507,7 +507,13 @@ async def test_a_second_plugin_of_the_same_name_is_told_whose_the_store_is(run: 
         f"{tmp_path}/folder/quote.py, and so the same store; give one of the two another name"
     )
     assert await second.end() == 1
-    assert any(answer["disable"] in line for line in second.logs)
+    told_before_disabled(second, f"cannot run: {answer['disable']}")
+
+
+def told_before_disabled(node: Lightningd, text: str) -> None:
+    """See that a line is in the node's log once, and before ``disable``: lightningd kills the plugin at that."""
+    assert node.logs.count(f"broken oddwire.app: {text}") == 1
+    assert 0 <= node.raw.find(text.partition(":")[0].encode()) < node.raw.find(b'{"disable":')
 
 
 async def test_a_store_that_is_in_use_by_no_plugin_is_told_of_as_it_is(run: Run, tmp_path: Path) -> None:
@@ -543,14 +549,14 @@ async def test_an_option_that_will_not_do_disables_the_plugin(run: Run) -> None:
     text = "option 'quote-asset' of 'quote' cannot be 'gbp': should be eur or usd"
     assert await node.start(**{"quote-asset": "gbp"}) == {"disable": text}
     assert await node.end() == 1
-    assert f"broken oddwire.app: cannot run: {text}" in node.logs
+    told_before_disabled(node, f"cannot run: {text}")
 
 
 async def test_a_startup_that_fails_disables_the_plugin(run: Run) -> None:
     node = await run()
     assert await node.start(**{"quote-asset": "usd"}) == {"disable": "SystemExit: no dollars"}
     assert await node.end() == 1
-    assert "broken oddwire.app: cannot run: SystemExit: no dollars" in node.logs
+    told_before_disabled(node, "cannot run: SystemExit: no dollars")
 
 
 LOAD = "from oddwire.app.hosted import run_hosted\nrun_hosted({})"
@@ -575,7 +581,7 @@ async def test_what_cannot_be_loaded_disables_the_plugin(run: Run, tmp_path: Pat
     answer = await node.start()
     assert re.fullmatch(reason, answer["disable"])
     assert await node.end() == 1
-    assert any(re.fullmatch(f"broken oddwire.app: cannot load: {reason}", line) for line in node.logs)
+    told_before_disabled(node, f"cannot load: {answer['disable']}")
 
 
 async def test_an_extension_that_does_nothing_is_in_the_log(run: Run, tmp_path: Path) -> None:
