@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
 
 from oddwire.app.assembly import Assembly
@@ -222,6 +222,14 @@ class _Settled:
         if self._programs is not None:
             self._programs.end()
 
+    def look_for_orphans(self, extensions: Collection[str]) -> None:
+        """Warn if what extensions have kept is in the store of another plugin file: ours is new. In a thread."""
+        from pathlib import Path
+
+        from oddwire.app.orphans import warn_of_orphans
+
+        warn_of_orphans(Path(self._folder, self.store), extensions)
+
     def explain(self, error: StoreError) -> StoreError:
         """Return what is to be said of a store that cannot be opened: whose it is."""
         if error.reason != "locked":
@@ -273,6 +281,7 @@ class _Host:
                 store = self._settled.store
                 self._app = Application(assembly=loaded, transport=transport, store=store, grace=GRACE)
                 self._app.services.patience, self._app.services.explain = _SUCCESSION, self._settled.explain
+                self._app.services.on_new_store = self._settled.look_for_orphans
                 self._app.on_refusal = self._cannot_run
                 main = loop.create_task(self._serve(self._app))
             else:
@@ -325,7 +334,7 @@ class _Host:
             self._cannot_run(error)
 
     def _cannot_run(self, error: BaseException) -> None:
-        """Log why, once: before ``disable``, at which lightningd kills us, and which its log has at debug level only."""
+        """Log why, once: before ``disable``, at which lightningd kills us and which it logs at debug level only."""
         if not self._stopping and error is not self._told:
             self._told = error
             self._failed("cannot run", error)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 from oddwire.app.router import Router
@@ -44,6 +45,8 @@ class Services:
         """Seconds to wait at the start for a store that another process has: one that is about to end, say."""
         self.explain: Callable[[StoreError], StoreError] = lambda error: error
         """Says more, where the host can, of a store that cannot be opened at the start."""
+        self.on_new_store: Callable[[Collection[str]], object] | None = None
+        """Called in the store's thread when its file is made, with the names of the extensions."""
         if router.reliable and (store is None or not session):
             names = ", ".join(message.__name__ for message in router.reliable)
             needed = "a session" if not session else "a store: Application(store=path)"
@@ -116,6 +119,8 @@ class Services:
             self._deliveries = Deliveries(
                 self._path, self._limits or Limits(), allowances, number=self._number, extensions=names
             )
+            if self.on_new_store is not None:
+                self._deliveries.store.on_new = functools.partial(self.on_new_store, names)
             if self._dispatcher is not None:
                 self._deliveries.attach(self._dispatcher)
         return self._deliveries

@@ -132,7 +132,7 @@ class Database:
     are loaded: a database of an earlier version does not say whose its lanes are.
 
     ``writer`` changes it, ``reader`` sees what is committed, also while a commit is under way, ``guard`` runs what
-    authors write. ``clean`` says whether the process that had it before closed it.
+    authors write. ``clean`` says whether the process that had it before closed it, ``is_new`` whether it was made now.
     """
 
     def __init__(self, path: str, *, number: int | None = None, extensions: Collection[str] = ()) -> None:
@@ -171,6 +171,7 @@ class Database:
         writer, path = self.writer, self.path
         writer.execute("PRAGMA journal_size_limit = 16777216")  # what a rush has made of it is given back
         version = recognise(writer, path)
+        self.is_new = not version
         if version < VERSION:
             made = "" if version else f"{_SCHEMA} PRAGMA application_id = {_APPLICATION_ID};"
             changes = "".join(_CHANGES[number] for number in range(version or 1, VERSION))

@@ -215,6 +215,8 @@ class Store(GroupCommit):
         super().__init__(path)
         self._number = new_number() if number is None else number
         self._extensions = extensions
+        self.on_new: Callable[[], object] | None = None
+        """Called in the store's thread when the file has been made."""
         self.most_held = MOST_HELD
         self.ages = ages or Ages()
         self.identity = StoreNumbers(self.path, self._number)
@@ -237,6 +239,8 @@ class Store(GroupCommit):
             if isinstance(error, sqlite3.Error):
                 raise explain(error, self.path) from error
             raise
+        if database.is_new and self.on_new is not None:
+            self.on_new()
         return database
 
     def unit(self, extension: str) -> Unit:

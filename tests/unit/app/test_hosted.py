@@ -8,6 +8,7 @@ import fcntl
 import os
 import re
 import signal
+import sqlite3
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
@@ -514,6 +515,24 @@ def told_before_disabled(node: Lightningd, text: str) -> None:
     """See that a line is in the node's log once, and before ``disable``: lightningd kills the plugin at that."""
     assert node.logs.count(f"broken oddwire.app: {text}") == 1
     assert 0 <= node.raw.find(text.partition(":")[0].encode()) < node.raw.find(b'{"disable":')
+
+
+async def test_what_a_plugin_file_of_another_name_has_kept_is_told_of_once(run: Run, tmp_path: Path) -> None:
+    """When the new store is made, not at later starts."""
+    former = await run(RELIABLE, "market.py")
+    await former.start()
+    former.write("shutdown", {})
+    assert await former.end() == 0
+    old, new = (tmp_path / store_name(name) for name in ("market.py", "quote.py"))
+    with contextlib.closing(sqlite3.connect(old, isolation_level=None)) as database:
+        database.execute("INSERT INTO oddwire_values VALUES ('quote', x'00', 1, 0)")
+    for expected in (1, 0):
+        node = await run(RELIABLE)
+        await node.start()
+        node.write("shutdown", {})
+        assert await node.end() == 0
+        text = f"unusual oddwire.app: the store {new} is new and empty, while {old}, which no program uses, has 1 value"
+        assert sum(line.startswith(text) for line in node.logs) == expected
 
 
 async def test_a_store_that_is_in_use_by_no_plugin_is_told_of_as_it_is(run: Run, tmp_path: Path) -> None:
