@@ -368,9 +368,17 @@ class PeerSession:
             self.several = True
         elif len(namesakes) == 1:
             (link,) = namesakes
-            logger.info("a program of %s has restarted: what was under way with it is over", self.node_id)
+            self._tell(link, "has restarted")
             _remember(self._former, link.instance)
             self._drop(link, "the peer has restarted")
+
+    def _tell(self, link: Link, what: str) -> None:
+        """Log what has become of a program; that is of interest where something was under way with it."""
+        names = ", ".join(sorted(link.agreed)) or "no extension in common"
+        if link.is_idle and not self.session.host.is_waiting(link):
+            logger.debug("a program of %s (%s) %s", self.node_id, names, what)
+        else:
+            logger.info("a program of %s (%s) %s: what was under way with it is over", self.node_id, names, what)
 
     def _make_room(self) -> bool:
         """End the session of which nothing has come for longest, of those with nothing under way."""
@@ -467,7 +475,7 @@ class PeerSession:
                 link.doubted = now
                 self.post(self.session.greeting_to(link.instance))
             elif now >= link.doubted + _PATIENCE:
-                logger.info("a program of %s does not answer any more: what was under way with it is over", self.node_id)
+                self._tell(link, "does not answer any more")
                 self._drop(link, "its program does not answer any more")
 
     def give_up(self, reason: str) -> None:

@@ -110,8 +110,11 @@ async def test_a_frame_in_fragments_of_another_program_is_refused(stage: Any) ->
     stage.session.close()
 
 
-async def test_a_restart_ends_what_was_under_way_with_that_program_alone(stage: Any) -> None:
-    stage = stage()
+async def test_a_restart_ends_what_was_under_way_with_that_program_alone(
+    stage: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "oddwire.session")
+    stage = stage(spoken=OURS)
     peer, one, other = await two(stage)
     asked = [asyncio.create_task(link.calls.ask(b"\x8c\x01", None)) for link in (one, other)]
     await stage.idle()
@@ -130,7 +133,22 @@ async def test_a_restart_ends_what_was_under_way_with_that_program_alone(stage: 
         _ = one.calls
     stage.say(Reply(1, 0, b"\x8c\x03late"), 1)
     assert stage.session.counters.dropped == {"abandoned": 1, "frames": 1}
+    text = f"a program of {ALICE} (quote) has restarted: what was under way with it is over"
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [("INFO", text)]
     asked[1].cancel()
+    stage.session.close()
+
+
+async def test_a_restart_is_told_where_reliable_messages_wait(stage: Any, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "oddwire.session")
+    stage = stage(spoken=OURS)
+    _, _, other = await two(stage)
+    stage.host.waiting = {other}
+    stage.say(Hello(0, 1, 1, 10, speaks("quote")), 3)
+    assert not caplog.records
+    stage.say(Hello(0, 1, 1, 20, speaks("chat")), 4)
+    text = f"a program of {ALICE} (chat) has restarted: what was under way with it is over"
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [("INFO", text)]
     stage.session.close()
 
 
@@ -155,14 +173,15 @@ async def test_a_program_that_leaves_ends_its_own_session(stage: Any) -> None:
 async def test_two_programs_of_one_number_are_two_once_both_have_spoken(
     stage: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, "oddwire.session")
-    stage = stage()
+    caplog.set_level(logging.DEBUG, "oddwire.session")
+    stage = stage(spoken=OURS)
     peer = await stage.connect()
     for instance in (1, 2, 1, 2, 1):
-        stage.say(Hello(0, 1, 1, 10), instance)
+        stage.say(Hello(0, 1, 1, 10, speaks("quote")), instance)
     assert sorted(peer.links) == [1, 2]
-    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
-        ("INFO", f"a program of {ALICE} has restarted: what was under way with it is over"),
+    told = [(record.levelname, record.getMessage()) for record in caplog.records]
+    assert [line for line in told if "the session with" not in line[1]] == [
+        ("DEBUG", f"a program of {ALICE} (quote) has restarted"),
         ("WARNING", f"two programs speak for {ALICE} under one number, {10:016x}: their node should tell them apart"),
     ]
     stage.session.close()
