@@ -242,9 +242,12 @@ class Outbox:
         first, stop, failures, epoch = found.sender.acknowledged(ack, now)
         if epoch:
             logger.warning(
-                "%s knows more of lane %016x than the outbox: it was put back, or made anew; what is in it goes again",
+                "%s knows more of lane %016x, of extension %r, than the store %s: that was put back, or made anew; "
+                "what waits there goes again",
                 node_id,
                 ack.id,
+                found.extension,
+                self._store.path,
             )
             self._gathered.touched[found] = None
             self._gathered.renumbered[found] = (epoch, 0)
