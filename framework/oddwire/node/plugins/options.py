@@ -195,13 +195,20 @@ class OptionTable:
         for name, value in given.items():
             option = self._options.get(name)
             if option is None or option.owner != owner:
-                raise ExtensionError(f"unknown parameter {name}: it is no option of this plugin")
+                raise ExtensionError(f"unknown parameter {name}: {self._no_option(owner, name)}")
             values = value if option.spec.multi and isinstance(value, list) else [value]
             for one in values:
                 try:
                     self._give(option, None if one is None else plain(one), _START)
                 except ExtensionError as error:
                     raise ExtensionError(f"parameter {name}: {error}") from None
+
+    def _no_option(self, owner: str, name: str) -> str:
+        bare = name.lstrip("-")
+        option = self._options.get(bare)
+        if option is None or option.owner != owner:
+            return "it is no option of this plugin"
+        return f"with 'plugin start', options have no dashes: write {bare}=value"
 
     def set_transient(self, name: str, text: str | None) -> None:
         """Set the value that its plugin took by ``setconfig``."""

@@ -164,6 +164,10 @@ def test_plugin_start_sets_only_options_of_that_plugin() -> None:
     }
     with pytest.raises(ExtensionError, match="unknown parameter two: it is no option of this plugin"):
         table.set_from_start("/p/one", {"two": "x"})
+    with pytest.raises(ExtensionError, match="unknown parameter --two: it is no option of this plugin"):
+        table.set_from_start("/p/one", {"--two": "x"})
+    with pytest.raises(ExtensionError, match=r"unknown parameter --count: .* have no dashes: write count=value"):
+        table.set_from_start("/p/one", {"--count": "9"})
     with pytest.raises(ExtensionError, match='parameter count: "x" should be an integer'):
         table.set_from_start("/p/one", {"count": "x"})
 
