@@ -106,12 +106,14 @@ class Requests:
         lane.asking += 1
         if lane.paused:
             self._dispatcher.ebb(lane)
+        count = 0
         try:
             with asking(lane):
                 async for content in parts:
+                    count += 1
                     yield self._read(node_id, message, content, accepted, asked)
         except ReplyTimeout:
-            raise _too_late(node_id, message, part, limit or 0.0) from None
+            raise _too_late(node_id, message, part, limit or 0.0, count) from None
         except RemoteFailure as error:
             error.name_peer(node_id)
             raise
@@ -285,7 +287,13 @@ def _shown(given: object) -> str:
     return given.__name__ if isinstance(given, type) else f"{given!r:.100}"
 
 
-def _too_late(node_id: NodeId, message: Message, reply: object, limit: float) -> ReplyTimeout:
+def _too_late(node_id: NodeId, message: Message, reply: object, limit: float, parts: int = 0) -> ReplyTimeout:
+    """Return the error for a reply that did not come, or the next part of a stream of which ``parts`` have."""
     wanted = _names(reply if isinstance(reply, tuple) else alternatives(reply))
-    text = f"no {wanted} from {node_id} within {duration(limit)} of {type(message).__name__}"
+    asked = type(message).__name__
+    if parts:
+        waited = f"in {duration(limit)} of waiting after part {parts} of the stream for {asked}"
+        text = f"no {wanted} from {node_id} {waited}"
+    else:
+        text = f"no {wanted} from {node_id} within {duration(limit)} of {asked}"
     return ReplyTimeout(text, timeout=limit)

@@ -117,6 +117,8 @@ class Server:
                     yield Part(number=number, data=bytes(request.size))
                 if request.size == 1:
                     raise Refuse("that was all", code=2000)
+                if request.size == 2:
+                    await asyncio.Event().wait()
             finally:
                 self.closed += 1
 
@@ -380,6 +382,17 @@ async def test_a_part_that_does_not_come_in_time_ends_the_stream(pair: Pair, ser
     with pytest.raises(ReplyTimeout, match=r"no Answer from 02.* within 0\.01 s of Ask"):
         await anext(pair.peer.stream(Ask(number=1000), Answer, timeout=0.01))
     await until(lambda: server.cancelled == [1000])
+
+
+async def test_a_later_part_that_does_not_come_in_time_is_told_by_those_that_came(pair: Pair, server: Server) -> None:
+    stream = pair.peer.stream(Count(parts=3, size=2), Part, timeout=1.0)
+    with pytest.raises(
+        ReplyTimeout, match=r"^no Part from 02\w+ in 1 s of waiting after part 3 of the stream for Count$"
+    ) as caught:
+        async for _ in stream:
+            pass
+    assert caught.value.timeout == 1.0
+    await until(lambda: server.closed == 1)
 
 
 async def test_one_reply_is_a_stream_of_one_part(pair: Pair) -> None:
