@@ -56,7 +56,8 @@ def _move(
         ),
     ] = None,
     replace: Annotated[
-        bool, typer.Option("--replace", help="Put it in the place of what TO has of these extensions.")
+        bool,
+        typer.Option("--replace", help="Delete TO's values and tables of these extensions; what waits there is kept."),
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -74,9 +75,9 @@ def _move(
         elif moved.finished:
             printer.remark(f"a move that was begun before is ended: {_named(moved.extensions)}")
         else:
-            tables = _many(len(moved.tables), "table")
+            tables, made = _many(len(moved.tables), "table"), ", which was made anew" if moved.made else ""
             printer.remark(
-                f"moved {_named(moved.extensions)}: {_many(moved.values, 'value')}, {tables}, "
+                f"moved {_named(moved.extensions)} from {source} to {target}{made}: {_many(moved.values, 'value')}, {tables}, "
                 f"{_many(moved.messages, 'message')} waiting in {_many(moved.lanes, 'lane')}; and "
                 f"{_many(moved.records, 'record')} of what was handled"
             )
@@ -112,13 +113,24 @@ def _printing(as_json: bool) -> Iterator[Printer]:
         printer.failure(str(failure))
         raise typer.Exit(failure.code) from None
     except StoreError as error:
-        printer.failure(str(error))
+        printer.failure(f"{error}{_whose(error)}")
         raise typer.Exit(USAGE if error.reason in _MISTAKES else FAILED) from None
     except OSError as error:
         printer.failure(spell_error(error))
         raise typer.Exit(FAILED) from None
     finally:
         printer.close()
+
+
+def _whose(error: StoreError) -> str:
+    """Say which plugin file has a store that is in use, if it is one's."""
+    if error.reason != "locked":
+        return ""
+    from oddwire.app.programs import owner_of_store
+
+    folder = os.path.realpath(Path(error.path).parent)
+    other = owner_of_store(folder, str(Path(folder, Path(error.path).name)), "")
+    return f"; it is the store of plugin file {printable(other)}" if other else ""
 
 
 def _check_owner(path: Path) -> None:

@@ -18,7 +18,7 @@ from oddwire.session.database import former_lane_of, recognise, unpacked
 from oddwire.session.guard import prefix_of
 from oddwire.session.marks import read_mark
 
-__all__ = ["contents_of", "extensions_in", "owners_of", "tables_in"]
+__all__ = ["check_kind", "contents_of", "extensions_in", "missing", "owners_of", "tables_in"]
 
 
 def extensions_in(reader: sqlite3.Connection) -> tuple[str, ...]:
@@ -48,7 +48,7 @@ def contents_of(path: str | Path) -> dict[str, Any]:
     """
     path = str(path)
     if not os.path.isfile(path):  # noqa: PTH113
-        raise StoreError(f"there is no store at {path}", path=path, reason="missing")
+        raise missing(path)
     try:
         with closing(_connected(path)) as reader:
             reader.execute("BEGIN")
@@ -56,6 +56,23 @@ def contents_of(path: str | Path) -> dict[str, Any]:
         return {"path": os.path.abspath(path), "used_by": holders(f"{path}.lock"), **found}  # noqa: PTH100
     except sqlite3.Error as error:
         raise explain(error, path) from error
+
+
+def missing(path: str) -> StoreError:
+    """Return the error for a store that is not there."""
+    text = f"there is no store at {path}; a program or plugin whose extensions have never kept anything has none"
+    return StoreError(text, path=path, reason="missing")
+
+
+def check_kind(path: str) -> None:
+    """Raise `StoreError` for a file that is no store of this version or before; nothing is made beside it."""
+    try:
+        with closing(_connected(path)) as reader:
+            recognise(reader, path)
+    except sqlite3.Error as error:
+        found = explain(error, path)
+        if found.reason == "foreign":  # all else is for whoever opens it
+            raise found from error
 
 
 def _connected(path: str) -> sqlite3.Connection:

@@ -28,7 +28,7 @@ from oddwire.databases import explain
 from oddwire.errors import StoreError
 from oddwire.logs import get_logger
 from oddwire.session.ages import Ages
-from oddwire.session.contents import extensions_in, owners_of, tables_in
+from oddwire.session.contents import check_kind, extensions_in, missing, owners_of, tables_in
 from oddwire.session.copying import What, drop_tables, quoted, take_lanes, take_records, take_tables, take_values
 from oddwire.session.database import MEMORY, Database, write_numbers
 from oddwire.session.marks import read_mark
@@ -42,7 +42,7 @@ class Moved(NamedTuple):
     """What was moved. ``renumbered`` lanes were in both stores, with messages: theirs in doubt may be handled twice.
 
     ``records`` are those of peers' lanes, of whatever extension. ``finished`` says that all of it had moved before, but
-    for the end of that perhaps.
+    for the end of that perhaps, ``made`` that the target was not there before.
     """
 
     extensions: tuple[str, ...]
@@ -53,6 +53,7 @@ class Moved(NamedTuple):
     renumbered: int = 0
     records: int = 0
     finished: bool = False
+    made: bool = False
 
 
 def move(
@@ -78,27 +79,34 @@ def move(
     _check_paths(source, target)
     wanted = None if extensions is None else (*sorted(set(extensions)),)
     begun: list[str] = []
-    with _opened(source, wanted or (), begun) as from_, _opened(target, wanted or (), []) as to:
-        if wanted is not None:
-            begun += [name for name in wanted if _is_there(name, from_, to)]
-            wanted = (*(name for name in wanted if name not in begun),)
-        if begun and not (extensions_in(from_.writer) if wanted is None else wanted):
-            return Moved((*sorted(set(begun)),), finished=True)
-        what = _plan(from_, wanted)
-        _check_room(from_, to, what, replace)
-        id_ = os.urandom(8)
-        with _transaction(from_):
-            row = (id_, os.path.abspath(target), json.dumps(what._asdict()))  # noqa: PTH100
-            from_.writer.execute("INSERT INTO oddwire_moves VALUES (?, ?, ?)", row)
-        step(1)
-        moved = _take(from_, to, what, id_)
-        step(2)
-        _give_up(from_, what, id_)
-        step(3)
-        with _transaction(to):
-            to.writer.execute("DELETE FROM oddwire_moves WHERE id = ?", (id_,))
-        step(4)
-        return moved
+    is_new = not os.path.exists(target)  # noqa: PTH110
+    with _opened(source, wanted or (), begun) as from_:
+        if is_new:  # before it is made: what is refused leaves nothing behind
+            left = None if wanted is None else (*(name for name in wanted if name not in begun),)
+            if begun and not (extensions_in(from_.writer) if left is None else left):
+                return Moved((*sorted(set(begun)),), finished=True)
+            _plan(from_, left)
+        with _opened(target, wanted or (), []) as to:
+            if wanted is not None:
+                begun += [name for name in wanted if _is_there(name, from_, to)]
+                wanted = (*(name for name in wanted if name not in begun),)
+            if begun and not (extensions_in(from_.writer) if wanted is None else wanted):
+                return Moved((*sorted(set(begun)),), finished=True)
+            what = _plan(from_, wanted)
+            _check_room(from_, to, what, replace)
+            id_ = os.urandom(8)
+            with _transaction(from_):
+                row = (id_, os.path.abspath(target), json.dumps(what._asdict()))  # noqa: PTH100
+                from_.writer.execute("INSERT INTO oddwire_moves VALUES (?, ?, ?)", row)
+            step(1)
+            moved = _take(from_, to, what, id_)
+            step(2)
+            _give_up(from_, what, id_)
+            step(3)
+            with _transaction(to):
+                to.writer.execute("DELETE FROM oddwire_moves WHERE id = ?", (id_,))
+            step(4)
+            return moved._replace(made=is_new)
 
 
 def _check_paths(source: str, target: str) -> None:
@@ -107,9 +115,12 @@ def _check_paths(source: str, target: str) -> None:
             "a store in memory is gone with its process: there is nothing to move", path=MEMORY, reason="missing"
         )
     if not os.path.isfile(source):  # noqa: PTH113
-        raise StoreError(f"there is no store at {source}", path=source, reason="missing")
-    if os.path.exists(target) and os.path.samefile(source, target):  # noqa: PTH110, PTH121
-        raise StoreError(f"{source} and {target} are the same store", path=target, reason="same")
+        raise missing(source)
+    if os.path.exists(target):  # noqa: PTH110
+        if os.path.samefile(source, target):  # noqa: PTH121
+            raise StoreError(f"{source} and {target} are the same store", path=target, reason="same")
+        check_kind(target)
+    check_kind(source)
 
 
 @contextmanager

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from oddwire.app.claims import Claim
+from oddwire.app.programs import Programs
 from oddwire.session.database import Database, packed
 from oddwire.session.moving import move
 
@@ -102,7 +104,8 @@ async def test_an_extension_is_moved(start: Any, stores: tuple[Path, Path]) -> N
     one, two = stores
     code, out, errors = await (await start("store", "move", one, two, "--extension", "shop")).end()
     assert (code, out) == (0, "")
-    assert errors == ("moved shop: 1 value, 1 table, 1 message waiting in 1 lane; and 1 record of what was handled\n")
+    counts = "1 value, 1 table, 1 message waiting in 1 lane; and 1 record of what was handled"
+    assert errors == f"moved shop from {one} to {two}: {counts}\n"
     code, out, errors = await (await start("store", "move", one, two, "--extension", "shop", "--json")).end()
     assert (code, errors) == (0, "")
     value = json.loads(out)["value"]
@@ -112,6 +115,27 @@ async def test_an_extension_is_moved(start: Any, stores: tuple[Path, Path]) -> N
         "number 0000000000000001",
         "of peers: 1 lane of 1 node, 0 refusals that they may not know of",
     ]
+
+
+async def test_a_new_store_is_said_to_be_made(start: Any, stores: tuple[Path, Path], tmp_path: Path) -> None:
+    one, three = stores[0], tmp_path / "three"
+    code, _, errors = await (await start("store", "move", one, three)).end()
+    assert code == 0
+    assert errors.startswith(f"moved shop from {one} to {three}, which was made anew: 1 value")
+
+
+async def test_which_plugin_file_uses_a_store_is_told(start: Any, tmp_path: Path) -> None:
+    store = tmp_path / "oddwire-market.sqlite3"
+    claim = Claim("/home/bob/market.py", os.getpid(), 1, str(store), ("shop",), ())
+    programs = Programs(tmp_path, claim, patience=1.0)
+    await programs.join()
+    database = Database(str(store))
+    code, _, errors = await (await start("store", "move", store, tmp_path / "two")).end()
+    database.close()
+    await programs.leave()
+    assert code == 1
+    assert f"is in use by process {os.getpid()}; stop it" in errors
+    assert errors.endswith("; it is the store of plugin file /home/bob/market.py\n")
 
 
 async def test_mistakes_are_told_apart_from_what_may_pass(

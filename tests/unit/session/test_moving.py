@@ -329,6 +329,24 @@ def test_what_cannot_be_moved_is_left_alone(stores: tuple[Place, Place], tmp_pat
     assert one.read("SELECT count(*) FROM oddwire_moves") == [(0,)]
 
 
+def test_what_is_refused_makes_no_file(stores: tuple[Place, Place], tmp_path: Path) -> None:
+    one = stores[0]
+    (tmp_path / "text").write_text("remember the milk")
+    before = {path.name for path in tmp_path.iterdir()}
+    assert refused("has nothing of 'shopp'", one.path, tmp_path / "three", ["shopp"]) == "unknown"
+    assert refused("extensions have never kept anything", tmp_path / "nowhere", tmp_path / "three") == "missing"
+    assert refused("is no database", one.path, tmp_path / "text") == "foreign"
+    assert refused("is no database", tmp_path / "text", tmp_path / "three") == "foreign"
+    database = Database(str(one.path))
+    during = {path.name for path in tmp_path.iterdir()}
+    assert refused("is in use", one.path, tmp_path / "three") == "locked"
+    assert {path.name for path in tmp_path.iterdir()} == during
+    database.close()
+    assert {path.name for path in tmp_path.iterdir()} == before
+    assert move(one.path, tmp_path / "three", ["shop"]).made
+    assert not move(one.path, stores[1].path, ["chat"]).made
+
+
 def test_what_is_there_already_is_replaced_only_if_that_is_wanted(stores: tuple[Place, Place]) -> None:
     one, two = stores
     two.value("shop", "c", "cherries")
