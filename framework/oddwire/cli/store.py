@@ -57,7 +57,7 @@ def _move(
     ] = None,
     replace: Annotated[
         bool,
-        typer.Option("--replace", help="Delete TO's values and tables of these extensions; what waits there is kept."),
+        typer.Option("--replace", help="Delete TO's values and tables of these extensions, not messages that wait."),
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -77,7 +77,8 @@ def _move(
         else:
             tables, made = _many(len(moved.tables), "table"), ", which was made anew" if moved.made else ""
             printer.remark(
-                f"moved {_named(moved.extensions)} from {source} to {target}{made}: {_many(moved.values, 'value')}, {tables}, "
+                f"moved {_named(moved.extensions)} from {source} to {target}{made}: "
+                f"{_many(moved.values, 'value')}, {tables}, "
                 f"{_many(moved.messages, 'message')} waiting in {_many(moved.lanes, 'lane')}; and "
                 f"{_many(moved.records, 'record')} of what was handled"
             )

@@ -209,7 +209,7 @@ def _check_room(source: Database, target: Database, what: What, replace: bool) -
     found = [f"{count} values of {name!r}" for name, count in there.items()] + [f"table {table}" for table in tables]
     text = (
         f"{target.path} has {', '.join(found)} already; --replace puts those of {source.path} in their place, and "
-        "deletes what is there now"
+        "deletes what is there now; messages that wait in either are kept"
     )
     raise StoreError(text, path=target.path, reason="taken")
 

@@ -126,7 +126,7 @@ async def test_a_new_store_is_said_to_be_made(start: Any, stores: tuple[Path, Pa
 
 async def test_which_plugin_file_uses_a_store_is_told(start: Any, tmp_path: Path) -> None:
     store = tmp_path / "oddwire-market.sqlite3"
-    claim = Claim("/home/bob/market.py", os.getpid(), 1, str(store), ("shop",), ())
+    claim = Claim(file="/home/bob/market.py", process=os.getpid(), program=1, store=str(store))
     programs = Programs(tmp_path, claim, patience=1.0)
     await programs.join()
     database = Database(str(store))
