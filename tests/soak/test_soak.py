@@ -6,6 +6,8 @@ import runpy
 from pathlib import Path
 
 import pytest
+from tests.interop.conftest import Starter
+from tests.soak import programs
 from tests.soak.reliable import rough_day
 
 
@@ -22,3 +24,19 @@ async def test_reliable_messages_survive_a_few_kills(tmp_path: Path) -> None:
     done = await rough_day(tmp_path, 400, 6, seed=1, say=print)
     assert done["delivered"] == 400
     assert done["killed"] == 6
+
+
+@pytest.mark.interop
+async def test_two_plugins_at_each_side_survive_a_few_kills(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    starter = Starter(tmp_path_factory)
+    try:
+        done = await programs.rough_day(starter.node, tmp_path, 60, 1, seed=1, say=print)
+    finally:
+        starter.end()
+    happened = {**dict.fromkeys(programs.EVENTS, 1), "plugin killed": programs.PLUGINS_KILLED}
+    assert {event: done[event] for event in happened} == happened
+    assert done["delivered"] == 960
+    assert done["requests answered"]
+    assert done["events with messages under way"]
