@@ -102,7 +102,7 @@ def decode_hello(payload: bytes) -> Hello:
     """Read a hello's payload. Raises `MalformedMessage`."""
     _, _, _, flags, lowest, highest, program, length = unpack(_HELLO, payload)
     stop = _HELLO.size + length
-    values = dict(_VALUES)
+    values: dict[int, bytes | None] = {**_VALUES}
     told = records(payload, stop, _RECORDS, values)
     if flags & _BOTH == _BOTH:
         raise malformed("hello that wants an answer should not leave", 11)

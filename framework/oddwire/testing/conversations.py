@@ -202,7 +202,8 @@ class _Player:
     async def _expect(self, wanted: Json, cut: str | None) -> None:
         to = 0 if wanted["kind"] == _HELLO and wanted["flags"] == HelloFlag.ANSWER else PEER
         wanted = {"to": to, "from": "$instance", **wanted}
-        to = int(self._told.get(wanted["to"], wanted["to"]))
+        address = self._told.get(wanted["to"], wanted["to"])
+        to = int(address or 0)
         while True:
             payload = await self._next(to)
             if cut is not None:
