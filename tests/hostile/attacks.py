@@ -31,7 +31,7 @@ from oddwire.session.frames import (
 
 TYPE_ASK, TYPE_WIRE, TYPE_KEEP, TYPE_HOLD, TYPE_GIVE = (b"\x91" + bytes([low]) for low in b"\x21\x25\x27\x29\x2b")
 TYPE_GUARDED = b"\x91\x31"
-HELLO = encode(Hello(0, 1, 1, 7, (), 1 << 26, 64))
+HELLO = Hello(0, 1, 1, 7, (), 1 << 26, 64)
 
 
 def costly_map() -> bytes:
@@ -76,22 +76,21 @@ class Endless:
         self._of = of
 
     def __iter__(self) -> Iterator[bytes]:
-        yield HELLO
-        yield from map(self._of, itertools.count(1))
+        return map(self._of, itertools.count(1))
 
 
 def _costly_to_keep(number: int) -> bytes:
-    return encode_data(5, 1, number, number, TYPE_KEEP + costly_map()[2:])
+    return encode_data(OURS, 5, 1, number, number, TYPE_KEEP + costly_map()[2:])
 
 
 def _refused(number: int) -> bytes:
     """Send on 16 lanes what nobody takes, and settle seldom: each ack tells of up to a thousand."""
     sequence = number // 16 + 1
-    return encode_data(number % 16, 1, max(1, sequence // 1000 * 1000), sequence, b"\x91\x71" + bytes(20))
+    return encode_data(OURS, number % 16, 1, max(1, sequence // 1000 * 1000), sequence, b"\x91\x71" + bytes(20))
 
 
 def _costly_to_guard(number: int) -> bytes:
-    return encode_request(number, 0, TYPE_GUARDED + costly_fields()[2:])
+    return encode_request(OURS, number, 0, TYPE_GUARDED + costly_fields()[2:])
 
 
 FLOODS: Mapping[str, Iterable[bytes]] = {
@@ -127,6 +126,39 @@ class Done:
     connections: int = 0
 
 
+class Stranger:
+    """One connection of one who is up to no good; it reads, or not, and says hello in its own way."""
+
+    def __init__(self, connection: LightningConnection, reads: bool = True) -> None:
+        self._connection = connection
+        self._met = asyncio.Event()
+        self._address = bytes(4)
+        if reads:
+            connection.deliver_to(self._hear)
+        else:
+            connection.pause()
+
+    def _hear(self, payload: bytes) -> None:
+        if payload[:3] == b"\xc0\xdd\x09":
+            self._address = payload[7:11]
+            self._met.set()
+
+    async def greet(self, hello: Hello = HELLO) -> None:
+        """Say hello once the peer has."""
+        async with asyncio.timeout(30):
+            await self._met.wait()
+        await self._connection.send_message(self.addressed(encode(hello, OURS)))
+
+    @property
+    def route(self) -> int:
+        """The addresses of what it sends."""
+        return int.from_bytes(self._address, "big") << 32 | OURS
+
+    def addressed(self, payload: bytes) -> bytes:
+        """Return a payload, one of the session for the peer that was met."""
+        return payload[:3] + self._address + payload[7:] if payload[:2] == b"\xc0\xdd" else payload
+
+
 async def be_stranger(uri: str, payloads: Iterable[bytes], done: Done, *, reads: bool = True) -> None:
     """Connect, and send these again and again, as fast as they are read; come anew when hung up on."""
     node = NodeUri.parse(uri)
@@ -137,8 +169,10 @@ async def be_stranger(uri: str, payloads: Iterable[bytes], done: Done, *, reads:
             stranger = Stranger(connection, reads)
             try:
                 await connection.send_message(Init(networks=(CHAINS["bitcoin"], CHAINS["regtest"])).encode())
+                if isinstance(payloads, Endless) or payloads is SESSION:
+                    await stranger.greet()
                 for payload in payloads if isinstance(payloads, Endless) else itertools.cycle(payloads):
-                    await connection.send_message(payload)
+                    await connection.send_message(stranger.addressed(payload))
                     done.messages += 1
                     if not done.messages % 64:
                         await asyncio.sleep(0)
@@ -193,14 +227,14 @@ def _pieces(route: int, number: int) -> Sequence[bytes]:
     return [*split(route, whole, 60_000, number)][:-1]
 
 
-def _held(number: int) -> Sequence[bytes]:
+def _held(route: int, number: int) -> Sequence[bytes]:
     """Ask, just below what counts as large, where the answer takes long."""
-    return [encode_request(number, 0, TYPE_HOLD + bytes(64_000))]
+    return [encode_request(route, number, 0, TYPE_HOLD + bytes(64_000))]
 
 
-def _unread(number: int) -> Sequence[bytes]:
+def _unread(route: int, number: int) -> Sequence[bytes]:
     """Ask for a megabyte."""
-    return [encode_request(number, 0, TYPE_GIVE)]
+    return [encode_request(route, number, 0, TYPE_GIVE)]
 
 
 HOARDS: Mapping[str, Hoard] = {
@@ -228,14 +262,10 @@ async def _hoard(uri: str, kind: Hoard, done: Done) -> None:
             done.connections += 1
             stranger = Stranger(connection)
             try:
-                if kind.reads:
-                    connection.deliver_to(lambda _: None)
-                else:
-                    connection.pause()
                 await connection.send_message(Init(networks=(CHAINS["bitcoin"],)).encode())
-                await asyncio.sleep(0.2)  # what comes before its own hello is ignored
-                await connection.send_message(HELLO)
-                await asyncio.sleep(0.2)
+                await stranger.greet()
+                if not kind.reads:
+                    connection.pause()
                 for number in range(kind.stays):
                     for payload in kind.says(stranger.route, number):
                         await connection.send_message(payload)

@@ -1,7 +1,7 @@
-"""Several programs behind two nodes, killed at any moment, with stores that move between them: each message counts once.
+"""Several programs behind two nodes, killed at any moment, and stores that move: each message counts once.
 
 Each extension is spoken by one program of each node at a time. Now and then it moves, with its part of the store, to
-the other one, and whoever moves it is killed on the way. Each end writes down what it handles, in values that move along.
+the other one, and whoever moves it is killed on the way. Each end writes down what it handles, in values that move too.
 """
 
 from __future__ import annotations

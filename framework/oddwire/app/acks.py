@@ -37,7 +37,7 @@ class Acks:
             ack = ack._replace(flags=ack.flags | (before[0] & AckFlag.AGAIN))  # it was asked for, and was not heard
         elif len(waiting) >= _MOST:
             return False
-        waiting[ack.id] = ack.flags, encode_ack(*ack)
+        waiting[ack.id] = ack.flags, encode_ack(link.route, *ack)
         return True
 
     async def _send(self, link: Link, waiting: dict[int, tuple[int, bytes]]) -> None:

@@ -28,7 +28,7 @@ from oddwire.errors import (
 from oddwire.logs import get_logger
 from oddwire.schema import Message, schema_of
 from oddwire.session.answering import Answerers, Answering, task_of
-from oddwire.session.frames import encode_ack, encode_failure, encode_reply
+from oddwire.session.frames import encode_failure, encode_reply
 from oddwire.session.kinds import Ack, Code, Data, Failure, Refusal, ReplyFlag, Request, Scope, Spoken
 from oddwire.session.layout import clip
 from oddwire.session.limits import Allowance, Counters, Limits
@@ -365,7 +365,7 @@ class Conversation:
                 await self._fail(link, handling, Code.NO_REPLY, "")
                 return
             payload = self._dispatcher.outgoing[type(reply)].encode(reply)
-            frame = encode_reply(handling.id, 0, payload)
+            frame = encode_reply(link.route, handling.id, 0, payload)
             if since is None:
                 del reply, payload  # it may be long until the peer has read it
                 await self._send(link, frame, handling)

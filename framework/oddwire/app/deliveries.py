@@ -23,6 +23,7 @@ from oddwire.errors import (
 from oddwire.interrupts import must_pass, spelled
 from oddwire.logs import get_logger
 from oddwire.schema import Message
+from oddwire.session.database import former_lane_of
 from oddwire.session.frames import data_place
 from oddwire.session.inbox import ATTEMPTS, Inbox
 from oddwire.session.kinds import Ack, Code, Data, Failure, Refusal, count_as
@@ -261,7 +262,7 @@ class Deliveries:
 
     async def send(self, node_id: NodeId, owner: str, payload: bytes) -> Receipt:
         """Keep a message until the peer has it; see `Peer.send`."""
-        receipt = await self._outbox.send(node_id, lane_of(owner), payload)
+        receipt = await self._outbox.send(node_id, owner, payload)
         receipt.node_id = node_id
         return receipt
 
@@ -376,9 +377,9 @@ class Deliveries:
         """Send an ack to a program."""
         if self._dispatcher is not None and isinstance(source, Link) and source.common:
             refused = len(ack.failures)
-            self._acks.post(link, ack)
+            self._acks.post(source, ack)
             if refused:
-                self._dispatcher.transport.worked(node_id, _TELLING * refused, wasted=True)
+                self._dispatcher.transport.worked(source.node_id, _TELLING * refused, wasted=True)
 
     def attempt_failed(self, node_id: NodeId, payload: bytes, error: Exception, attempt: int) -> None:
         """Report what a handler raised."""

@@ -304,7 +304,7 @@ class Dispatcher:
                     if reply is not None:
                         await self.reply(lane, reply)
                 except BaseException as error:
-                    self.enforcer.failed(context, message, error, self.tasks.ending, me)
+                    self.enforcer.failed(context, message, error, self.tasks.ending or lane.abandoned, me)
                 if me.cancelling():  # a handler has cancelled its own task, or still will have: no other's
                     lane.worker = self.spawn(self._work(lane))
                     return

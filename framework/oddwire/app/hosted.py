@@ -139,7 +139,7 @@ def _ignore(arguments: Any) -> None:
     logger.error("%s: %r", text, arguments.object, exc_info=arguments.exc_value)
 
 
-def _load(extensions: Sequence[object]) -> Assembly | BaseException:
+def _load(settled: _Settled, extensions: Sequence[object]) -> Assembly | BaseException:
     """Give the extensions put together, or why they cannot be."""
     try:
         plugins = PluginManager()
@@ -326,6 +326,8 @@ class _Host:
             signal.setitimer(signal.ITIMER_REAL, WATCHDOG)
 
     async def _serve(self, app: Application) -> None:
+        import asyncio
+
         try:
             await app.run_until_stopped(signals=False)
         except (asyncio.CancelledError, GeneratorExit):

@@ -50,7 +50,6 @@ class Lane:
         "hung_up",
         "info",
         "large",
-        "link",
         "mark",
         "paused",
         "peer",

@@ -117,7 +117,8 @@ class LongerWay:
             if reply is not None:
                 await self._dispatcher.reply(lane, reply)
         except BaseException as error:
-            self._dispatcher.enforcer.failed(context, message, error, self._dispatcher.tasks.ending, me)
+            ending = self._dispatcher.tasks.ending or lane.abandoned
+            self._dispatcher.enforcer.failed(context, message, error, ending, me)
         finally:
             del me  # a task that ends by an exception keeps this frame
             lane.running -= 1

@@ -135,13 +135,14 @@ class Requests:
         self, node_id: NodeId, message: Message, payload: bytes, progress: Progress | None = None
     ) -> None:
         """Send a message that is too long for one payload, or whose progress is to be told."""
-        link = self._dispatcher.link(node_id)
-        if len(payload) > MAX_PAYLOAD and (link is None or not await link.meet()):
-            if self._dispatcher.info(node_id) is None:
-                raise not_connected(node_id)
-            text = f"{schema_of(message).name} has {len(payload)} bytes here, and {node_id} has no session"
-            raise NotSupported(f"{text}: it takes {MAX_PAYLOAD} at most", feature="session")
-        if link is not None:
+        if len(payload) > MAX_PAYLOAD:
+            session = self._dispatcher.session_of(node_id)
+            link = None if session is None else await self._reach(session, message, None, None)
+            if link is None:
+                if self._dispatcher.info(node_id) is None:
+                    raise not_connected(node_id)
+                text = f"{schema_of(message).name} has {len(payload)} bytes here, and {node_id} has no session"
+                raise NotSupported(f"{text}: it takes {MAX_PAYLOAD} at most", feature="session")
             try:
                 await link.send(payload, progress=progress)
             except RemoteFailure as error:

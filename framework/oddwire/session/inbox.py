@@ -30,7 +30,7 @@ MAX_LANES: Final = 256
 """Lanes of one peer: an honest one has one for each of its extensions, and some that it does not use any more."""
 _STRANGE: Final = 16  # lanes of one peer of which all was refused so far: they are kept in memory only
 _HELD: Final = 8 << 20  # bytes of a peer's messages that wait for those before them; a single one may be larger
-_HELD_ALL: Final = 256 << 20  # the same of all peers; one who has none waiting may have one
+_HELD_ALL: Final = 256 << 20  # the same of all peers; one who has none waiting may have one, up to twice as much
 
 
 class InboxHost(Protocol):
@@ -125,7 +125,8 @@ class Inbox:
         verdict = receiver.receive(data.epoch, data.base, data.sequence, now)
         if verdict is Verdict.HANDLE:
             peer, size = lane.peer, len(data.content)
-            if peer.held and (peer.held + size > _HELD or self._held + size > _HELD_ALL):
+            full = self._held + size > (_HELD_ALL if peer.held else 2 * _HELD_ALL)
+            if full or (peer.held and peer.held + size > _HELD):
                 receiver.taken -= 1
                 lane.skipped = True
                 return True
@@ -155,6 +156,7 @@ class Inbox:
             peer.gone = True
             for lane in list(peer.lanes.values()):
                 lane.source = None
+                self._drop_waiting(lane)
                 if lane.is_idle:
                     del peer.lanes[lane.number]
             if not peer.lanes:
@@ -203,7 +205,7 @@ class Inbox:
             receiver = Receiver(epoch=epoch, last=last, tries=tries, refusals=refusals, careful=careful)
         self._readable = True
         if peer is None:
-            peer = self._peers[node_id] = _Peer(node_id)
+            peer = self._peers[node_id] = Peer(node_id)
         peer.gone = False  # it has come back, while something of before is being handled
         if careful and record.kept:
             self._seen.add(key)

@@ -16,6 +16,8 @@ _DAY: Final = 24 * 60 * 60.0
 
 OF_ALL: Final = (
     "faults_per_second",
+    "lane_seconds",
+    "programs",
     "reply_bytes",
     "request_bytes",
     "stream_seconds",
@@ -193,12 +195,13 @@ class Counters:
     ``refused`` are a peer's requests, messages and transfers answered with a failure (``allow``: not allowed;
     ``expired``: its caller's wait was over). ``dropped`` is what was ignored without one: ``allow``; ``frames`` out of
     place, ``kinds`` of frames not known; ``abandoned`` requests, whose caller has gone; too much that peers who have
-    ``gone`` left behind; what came while its peer was ``not_connected``, or waited for its handler at ``closing``.
-    ``throttled`` says how often a peer was read later,
-    ``exceeded`` how many calls of ours raised `QuotaExceeded`. ``undelivered`` are reliable messages of ours that a
-    peer refused for good, or that were given up, and ``declined`` those of peers that were refused for good here, both
-    by the name of their `Code` in lower case: ``expired``, ``refused``, ``unsupported``; ``application`` for all codes
-    that are an application's own.
+    ``gone`` left behind; what came while its peer was ``not_connected``, or waited for its handler at ``closing``; and
+    lanes of reliable messages that were forgotten.
+    ``throttled`` says how often a peer was read later, ``exceeded`` how many calls of ours raised `QuotaExceeded`.
+    ``undelivered`` are reliable messages of ours that a peer refused for good, or that were given up, and ``declined``
+    those of peers that were refused for good here, both by the name of their `Code` in lower case: ``expired``,
+    ``refused``, ``unsupported``; ``application`` for all codes that are an application's own. ``waiting`` says how
+    often those of an extension have waited a minute for a connected peer, as ``nobody`` there spoke it.
     """
 
     __slots__ = ("declined", "dropped", "exceeded", "refused", "throttled", "undelivered", "waiting")

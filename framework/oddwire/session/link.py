@@ -192,12 +192,15 @@ class Link:
         """Tell the peer that a request or a transfer of its has failed; ``limit`` names the one that it reached."""
         if limit is not None:
             self.session.counters.refused[limit] += 1
+        self._tell(scope, number, code, text)
+        logger.debug("a %s of %s fails here: %s", scope.name.lower(), self.node_id, printable(text))
+        self.peer.fault()
+
+    def _tell(self, scope: Scope, number: int, code: Code | int, text: str) -> None:
         if not self.peer.is_slow:
             self.post(encode_failure(self.route, scope, number, code, clip(text)))
         else:
             self.session.counters.dropped["failures"] += 1
-        logger.debug("a %s of %s fails here: %s", scope.name.lower(), self.node_id, printable(text))
-        self.peer.fault()
 
     # What the peer sends ----------------------------------------------------------------------------
 
@@ -379,7 +382,7 @@ class Link:
                 text = "its caller takes no more" if handling.streams else "its caller's wait is over"
                 session.counters.refused["stream_seconds" if handling.streams else "expired"] += 1
                 logger.debug("a request of %s is given up: %s", self.node_id, text)
-                self.post(encode_failure(self.route, Scope.REQUEST, handling.id, Code.EXPIRED, text))
+                self._tell(Scope.REQUEST, handling.id, Code.EXPIRED, text)
         self.wake(self.asking.deadline)
         if assembler is not None:
             for number, error in assembler.expire(now):

@@ -31,7 +31,8 @@ logger = get_logger("oddwire.session")
 
 _NEVER: Final = math.inf
 _MOST_POSTED: Final = 1024  # refusals waiting for a peer that does not read; what comes on top is dropped
-_HELLOS: Final = 64  # of one connection that are not faults: of each program its own, its answer to ours, some restarts
+_HELLOS: Final = 64  # that may come at once: of each program its own, its answer to ours, some restarts
+_HELLO_RATE: Final = 10.0  # a second, afterwards
 _FORMER: Final = 64  # instances of one connection that are remembered as restarted, or otherwise at an end
 _REGREET: Final = 1.0  # seconds between two hellos to instances that seem to have missed that there is no session
 _BURST: Final = 10.0  # seconds' worth of faults at once
@@ -319,9 +320,13 @@ class PeerSession:
             else:
                 self.fault("one hello too many")
             return
-        self._hellos += 1
-        if self._hellos > _HELLOS:
-            self.fault("one hello too many")
+        now = self.session.loop.time()
+        if self._hellos is None:
+            self._hellos = TokenBucket(_HELLO_RATE, _HELLOS, now)
+        if self._hellos.take(1, now):
+            self._hellos.take(-1, now)  # it did not take effect
+            self.fault("one hello too many")  # it could end sessions, and have answers sent, at little cost
+            return
         link = self.links.get(instance)
         if hello.flags & HelloFlag.LEAVING:
             if link is not None:
@@ -465,7 +470,12 @@ class PeerSession:
             late = True
         for link in list(self.links.values()):
             if link.doubted is None:
-                if link.ready and not late and now >= link.heard + link.pause and (link.is_asking or host.is_waiting(link)):
+                if (
+                    link.ready
+                    and not late
+                    and now >= link.heard + link.pause
+                    and (link.is_asking or host.is_waiting(link))
+                ):
                     link.doubted = now
                     self.post(self.session.greeting_to(link.instance))
             elif link.heard >= link.doubted:

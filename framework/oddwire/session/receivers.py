@@ -46,8 +46,9 @@ def choose(offers: Collection[Offer], known: Known | None, current: int, waited:
     """Return the session that a lane takes, of those whose programs speak its extension; None while it waits.
 
     ``offers`` are in the order in which their programs came: of those that have a store that is known it is the last
-    one, since a store is in one place, and whoever had it before may be dead. ``current`` is the route of the session it has, 0 for none: it stays there unless another stands before it.
-    ``waited`` is for how many seconds only others than the known one were there.
+    one, since a store is in one place, and whoever had it before may be dead. ``current`` is the route of the session
+    it has, 0 for none: it stays there unless another stands before it. ``waited`` is for how many seconds only others
+    than the known one were there.
     """
     if not offers:
         return None

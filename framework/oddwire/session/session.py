@@ -97,9 +97,9 @@ class Session:
 
     ``instance`` is the address of this process, u32, random and not 0: peers learn from a new one that it is another.
     ``program`` is the number, u64, that stays the same when it is started again, ``stores`` are those of what it keeps
-    of reliable messages. ``spoken`` are our extensions. ``limits`` hold for every peer, ``allowances`` within them for extensions, by name.
-    ``hello_wait`` is how many seconds after its connecting a peer that has said no hello is taken for one without a
-    session.
+    of reliable messages. ``spoken`` are our extensions. ``limits`` hold for every peer, ``allowances`` within them for
+    extensions, by name. ``hello_wait`` is how many seconds after its connecting, or the end of one of its programs, it
+    is waited for those that have said no hello.
     """
 
     def __init__(

@@ -7,13 +7,14 @@ import functools
 from collections.abc import Callable
 
 import pytest
+from tests.unit.app.test_conversation import address_of
 
 from oddwire import Application, Context, Extension, Limits, Message, NodeId, Peer, Refuse, message, u64
 from oddwire.session.frames import Ack, AckFlag, Code, Data, Failure, Hello, Request, decode, encode
 from oddwire.testing import ScriptedTransport
 
 ALICE = NodeId("02" + "aa" * 32)
-HELLO = encode(Hello(0, 1, 1, 7, ()))
+HELLO = encode(Hello(0, 1, 1, 7, ()), 1)
 
 
 @message(0x8CF1)
@@ -75,6 +76,11 @@ async def until(condition: Callable[[], object]) -> None:
             await asyncio.sleep(0.001)
 
 
+def route_to(app: Application) -> int:
+    """Return the addresses of what the peer sends."""
+    return address_of(app) << 32 | 1
+
+
 async def meet(transport: ScriptedTransport) -> None:
     transport.connect_peer(ALICE)
     transport.receive(ALICE, HELLO)
@@ -87,7 +93,7 @@ def acks(transport: ScriptedTransport) -> list[Ack]:
 
 
 def order(app: Application, sequence: int, number: int = 1, *, lane: int = 5, base: int = 1) -> bytes:
-    return encode(Data(lane, 1, base, sequence, app.registry.encode(Order(number=number))))
+    return encode(Data(lane, 1, base, sequence, app.registry.encode(Order(number=number))), route_to(app))
 
 
 @pytest.mark.parametrize("store", [":memory:", None], ids=["store", "none"])
@@ -146,7 +152,7 @@ async def test_a_reliable_message_waits_for_its_peers_turn_and_its_peer_pays() -
         await meet(transport)
         transport.free.clear()
         content = app.registry.encode(Order(number=1, filling=bytes(5000)))
-        transport.receive(ALICE, encode(Data(5, 1, 1, 1, content)))
+        transport.receive(ALICE, encode(Data(5, 1, 1, 1, content), route_to(app)))
         await until(lambda: transport.turns == 1)
         assert shop.orders == []
         assert transport.paid == []
@@ -161,10 +167,10 @@ async def test_one_that_is_refused_and_each_telling_of_it_is_paid_for_as_one_of_
     content: bytes,
 ) -> None:
     transport, shop = Recording(), Shop()
-    async with shop.app(transport, store=":memory:"):
+    async with shop.app(transport, store=":memory:") as app:
         await meet(transport)
         for sequence in (1, 2):
-            transport.receive(ALICE, encode(Data(5, 1, 1, sequence, content)))
+            transport.receive(ALICE, encode(Data(5, 1, 1, sequence, content), route_to(app)))
             await until(
                 functools.partial(lambda sequence: any(ack.value == sequence for ack in acks(transport)), sequence)
             )
@@ -178,8 +184,10 @@ async def test_a_guarded_request_is_decoded_in_its_peers_turn_and_its_peer_pays(
     async with shop.app(transport) as app:
         await meet(transport)
         transport.free.clear()
-        transport.receive(ALICE, encode(Request(1, 0, app.registry.encode(Done(number=1, filling=bytes(5000))))))
-        transport.receive(ALICE, encode(Request(2, 0, b"\x8c\xf3\xc1" + bytes(5000))))
+        transport.receive(
+            ALICE, encode(Request(1, 0, app.registry.encode(Done(number=1, filling=bytes(5000)))), route_to(app))
+        )
+        transport.receive(ALICE, encode(Request(2, 0, b"\x8c\xf3\xc1" + bytes(5000)), route_to(app)))
         await until(lambda: transport.turns == 2)
         assert transport.paid == []
         transport.free.set()

@@ -131,7 +131,7 @@ class Watching:
 @asynccontextmanager
 async def two(rough: Rough, *more: object) -> AsyncIterator[tuple[Application, Application]]:
     network = MemoryNetwork()
-    asking = Extension("asking", version="1.0")
+    asking = Extension("rough", version="1.0")
     for schema in (Say, Ask, Stream, Keep, Each):
         asking.register(schema)
     async with (

@@ -773,6 +773,50 @@ async def test_an_even_type_to_a_peer_that_goes_meanwhile_says_that_it_went() ->
             await sending
 
 
+@message(0x8C21)
+class Named(Message): ...
+
+
+async def test_a_failure_names_the_peer_beside_its_text() -> None:
+    """Who has failed is in the log and in what a method's caller is told, not in the text, which may be passed on."""
+    refusing, asking = Extension("refusing", version="1.0"), Extension("asking", version="1.0")
+
+    @refusing.on(Named, reliable=True)
+    async def refuse(context: Context, message: Named) -> None:
+        raise Refuse("not today")
+
+    @asking.rpc("ask-named")
+    async def ask_named(context: Context) -> None:
+        await context.app.peers[0].request(Named(), Named)
+
+    asking.register(Named)
+    network = MemoryNetwork()
+    async with (
+        asyncio.timeout(30),
+        Application(refusing, transport=network.transport(), store=":memory:") as left,
+        Application(asking, transport=network.transport(), store=":memory:") as right,
+    ):
+        peer = await right.connect(left.uris[0])
+
+        async def stream() -> None:
+            async for _ in peer.stream(Named(), Named):
+                pass
+
+        async def deliver() -> None:
+            await (await peer.send(Named(), reliable=True)).delivered()
+
+        for way in (lambda: peer.request(Named(), Named), stream, deliver):
+            with pytest.raises(RemoteFailure) as caught:
+                await way()
+            assert str(caught.value) == caught.value.text == "not today"
+            assert caught.value.node_id == str(peer.node_id)
+            assert f"so says {peer.node_id}" in "".join(traceback.format_exception(caught.value))
+            assert with_peer(caught.value) == f"not today, says {peer.node_id}"
+        (method,) = (method for method in right.manifest.rpc_methods if method.name == "ask-named")
+        with pytest.raises(NodeRefused, match=f"^not today, says {peer.node_id}$"):
+            await method.call([])
+
+
 async def test_a_peer_that_goes_while_a_program_is_waited_for_is_not_connected() -> None:
     transport = ScriptedTransport()
     async with Application(Server().extension, transport=transport) as app:

@@ -252,12 +252,14 @@ def dispatcher_of(app: Application) -> Any:
 
 
 def hold(transport: ScriptedTransport, node_id: NodeId, number: int, ask: bytes) -> None:
-    transport.receive(node_id, encode(Request(number, 0, ask)))
+    greeting = next(payload for peer, payload in transport.sent if peer == node_id)
+    address = int.from_bytes(greeting[7:11], "big")
+    transport.receive(node_id, encode(Request(number, 0, ask), address << 32 | 1))
 
 
 async def meet(transport: ScriptedTransport, node_id: NodeId) -> None:
     transport.connect_peer(node_id)
-    transport.receive(node_id, encode(Hello(0, 1, 1, 7, (), 1 << 25)))
+    transport.receive(node_id, encode(Hello(0, 1, 1, 7, (), 1 << 25), 1))
     for _ in range(5):
         await asyncio.sleep(0)
 

@@ -766,3 +766,45 @@ async def test_that_it_cannot_be_read_what_to_forget_is_told(pair: Any, caplog: 
         other.execute("ALTER TABLE oddwire_inbox RENAME COLUMN refused TO elsewhere")
     assert pair.bob.inbox.forget() == 0
     assert "cannot be read" in caplog.text
+
+
+async def test_what_peers_who_are_gone_have_waiting_is_bounded_in_sum(pair: Any) -> None:
+    """It comes again by itself, so to forget what waits of them is no loss."""
+    go = asyncio.Event()
+
+    async def wait(payload: bytes) -> None:
+        await go.wait()
+
+    pair.bob.handler = wait
+    pair.link()
+    inbox, most = pair.bob.inbox, 256 << 20
+    payload = b"\x80\x01" + bytes(3 << 20)  # one object, so that the test takes no memory
+    for number in range(300):
+        stranger = type(pair.alice.node_id)(bytes([2]) + number.to_bytes(32, "big"))
+        for sequence in (1, 2):
+            inbox.receive(stranger, Data(LANE, 1, 1, sequence, payload), pair.bob.now, None)
+        await asyncio.sleep(0)
+        inbox.disconnected(stranger)
+        assert inbox._held <= 2 * most, f"after {number + 1} strangers"
+    go.set()
+    await pair.settle()
+    assert inbox._held == 0
+
+
+async def test_who_comes_back_while_its_message_is_handled_has_the_others_handled_in_order(pair: Any) -> None:
+    go, begun = asyncio.Event(), asyncio.Event()
+
+    async def wait(payload: bytes) -> None:
+        begun.set()
+        await go.wait()
+
+    pair.bob.handler = wait
+    pair.link()
+    for number in range(4):
+        await pair.alice.send(bytes([number]))
+    async with asyncio.timeout(30):
+        await begun.wait()
+    pair.link()  # again
+    go.set()
+    await pair.settle()
+    assert pair.bob.handled == [b"\x80\x01" + bytes([number]) for number in range(4)]

@@ -178,9 +178,26 @@ async def test_who_sends_much_of_what_is_good_for_nothing_is_read_later(stage: A
 async def test_many_hellos_are_too_many(stage: Any) -> None:
     stage = stage(limits=Limits(faults_per_second=1))
     await stage.meet()
-    for number in range(1, 100):
-        stage.say(Hello(0, 1, 1, program=number), instance=number)
+    for number in range(2, 200):
+        stage.say(Hello(0, 1, 1, program=10), instance=number)
     assert ("throttle", ALICE) in stage.host.told
+    assert 60 <= sum(1 for told in stage.host.told if told[0] == "hello" and told[2]) <= 80
+    stage.session.close()
+
+
+async def test_failures_of_what_expires_are_not_kept_without_end(stage: Any) -> None:
+    """For a peer that does not read."""
+    stage = stage(limits=Limits(requests=4000, faults_per_second=1e9))
+    link = await stage.meet()
+    stage.transport.stick()
+    for number in range(3000):
+        stage.say(Request(number, 0, b"\x8c\x01", wait_ms=1))
+    link.tick(stage.session.loop.time() + 60)
+    assert stage.session.counters.refused["expired"] == 3000
+    assert len(link.peer._posted) <= 1100
+    assert stage.session.counters.dropped["failures"] >= 1900
+    stage.transport.stuck.set()
+    await stage.idle()
     stage.session.close()
 
 
