@@ -114,7 +114,9 @@ CONVERSATIONS = [
             {"peer": {"kind": "cancel", "from": 1002, "scope": 1, "id": "3"}},
             {"cancelled": "8cad02"},
             hello(1001),
-            greeting(1001),
+            greeting(1001, flags=1),
+            hello(1001, flags=0),
+            *asked(1001, 4),
         ],
     },
 ]
