@@ -216,6 +216,7 @@ class PeerSession:
                     if frame not in self._owed:
                         continue
                     frame = self._answer(frame)
+                greets = self._early is not None
                 if self._early is not None:
                     # The first is our hello. What the peer's wakes up comes to its turn when ours is on its way
                     early, self._early = self._early, None
@@ -227,6 +228,8 @@ class PeerSession:
                     raise
                 except TransportError as error:  # of this frame, or of the way to the node, which is tried anew
                     logger.debug("a frame to %s is lost: %s", self.node_id, error)
+                if greets and not self.links:  # a busy node may have taken its time: answers could not come before
+                    self._since = self.session.loop.time()
         except PeerNotConnected:
             posted.clear()  # it has gone, or is going
             self._owed.clear()
