@@ -28,7 +28,7 @@ from oddwire.errors import (
 from oddwire.logs import get_logger
 from oddwire.schema import Message, schema_of
 from oddwire.session.answering import Answerers, Answering, task_of
-from oddwire.session.frames import encode_failure, encode_reply
+from oddwire.session.frames import encode_failure, encode_reply, is_part
 from oddwire.session.kinds import Ack, Code, Data, Failure, Refusal, ReplyFlag, Request, Scope, Spoken
 from oddwire.session.layout import clip
 from oddwire.session.limits import Allowance, Counters, Limits
@@ -439,6 +439,8 @@ class Conversation:
         try:
             if len(frame) <= MAX_PAYLOAD:
                 if not self._dispatcher.send_nowait(link.node_id, frame):
+                    if not is_part(frame):
+                        link.asking.answer(handling)
                     await self._dispatcher.transport.send(link.node_id, frame)
                 return True
 
@@ -447,6 +449,8 @@ class Conversation:
                 if link.asking.close(handling) and handling.handle is not None:
                     handling.handle.cancel()
 
+            if not is_part(frame):
+                link.asking.answer(handling)
             await link.large.send(frame, failed=refused)
             return True
         except RemoteFailure:
@@ -462,6 +466,7 @@ class Conversation:
             return
         try:
             frame = encode_failure(link.route, Scope.REQUEST, handling.id, code, clip(text))
+            link.asking.answer(handling)
             await self._dispatcher.transport.send(link.node_id, frame)
         except (PeerNotConnected, ConnectionClosed):
             logger.debug("%s went before it heard of a failure", link.node_id)

@@ -113,6 +113,7 @@ __all__ = [
     "encode_reply",
     "encode_request",
     "fit_refusals",
+    "is_part",
     "subject",
 ]
 
@@ -209,6 +210,9 @@ def _decode_request(payload: bytes) -> Request:
     return Request(number, credit, payload[_REQUEST_HEAD:stop], told.get(_WAIT), _URGENT in told)
 
 
+_REPLY_FLAGS: Final = 19  # where they are: after type, kind, addresses and id
+
+
 def encode_reply(route: int, id: int, flags: int, content: bytes) -> bytes:  # noqa: A002
     """Give a reply's payload; that of a stream's end has no content. Raises `ValueOutOfRange`."""
     if flags & _END:
@@ -220,6 +224,11 @@ def encode_reply(route: int, id: int, flags: int, content: bytes) -> bytes:  # n
         return _REPLY.pack(SESSION_TYPE, _IS_REPLY, route, id, flags, len(content)) + content
     except StructError:
         return pack(_REPLY, Kind.REPLY, route, id, flags, len(content))  # says what is wrong
+
+
+def is_part(frame: bytes) -> bool:
+    """Say whether a frame that `encode_reply` made is a part of a stream, after which more may follow."""
+    return bool(frame[_REPLY_FLAGS] & _PART)
 
 
 def _decode_reply(payload: bytes) -> Reply:

@@ -198,9 +198,10 @@ class Asked(Generic[E, P]):
 class Handling(Generic[H]):
     """A peer's request being handled. ``handle`` is the caller's: what is to be cancelled, or woken by credit."""
 
-    __slots__ = ("allowed", "deadline", "handle", "id", "sent", "streams")
+    __slots__ = ("allowed", "answered", "deadline", "handle", "id", "sent", "streams")
 
     def __init__(self, number: int, credit: int, deadline: float) -> None:
+        self.answered = False  # the last that its caller waits for is on its way
         self.id = number
         self.deadline = deadline
         """When `Asking.expire` gives it up, as its caller will have; change it with `Asking.wait`."""
@@ -219,10 +220,11 @@ class Asking(Generic[H]):
     Ids are the peer's business: one that comes again after its request has ended is a new request.
     """
 
-    __slots__ = ("_limit", "_open", "deadline", "late", "repeated")
+    __slots__ = ("_answered", "_limit", "_open", "deadline", "late", "repeated")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
+        self._answered = 0
         self._open: dict[int, Handling[H]] = {}
         self.deadline = math.inf
         """When `expire` may have something to do: never too late, sometimes too early."""
@@ -244,7 +246,8 @@ class Asking(Generic[H]):
         if number in waiting:
             self.repeated += 1
             return None
-        if len(waiting) >= self._limit:
+        count = len(waiting)
+        if count - self._answered >= self._limit or count >= 2 * self._limit:
             return Code.QUOTA
         handling: Handling[H] = Handling(number, credit, deadline)
         waiting[number] = handling
@@ -256,6 +259,12 @@ class Asking(Generic[H]):
         """Say whether a request is still to be answered: it is not once it was cancelled, or its connection ended."""
         return self._open.get(handling.id) is handling
 
+    def answer(self, handling: Handling[H]) -> None:
+        """Note that the answer is being sent: its caller may have it, and ask for more, before that has returned."""
+        if not handling.answered and self._open.get(handling.id) is handling:
+            handling.answered = True
+            self._answered += 1
+
     def is_open(self, number: int) -> bool:
         """Say whether a request with this id is being handled."""
         return number in self._open
@@ -265,6 +274,7 @@ class Asking(Generic[H]):
         if self._open.get(handling.id) is not handling:
             return False
         del self._open[handling.id]
+        self._answered -= handling.answered
         return True
 
     def cancel(self, number: int) -> Handling[H] | None:
@@ -272,6 +282,8 @@ class Asking(Generic[H]):
         found = self._open.pop(number, None)
         if found is None:
             self.late += 1
+        else:
+            self._answered -= found.answered
         return found
 
     def grant(self, number: int, value: int) -> Handling[H] | None:
@@ -299,11 +311,13 @@ class Asking(Generic[H]):
         expired = [handling for handling in self._open.values() if handling.deadline <= now]
         for handling in expired:
             del self._open[handling.id]
+            self._answered -= handling.answered
         self.deadline = min((handling.deadline for handling in self._open.values()), default=math.inf)
         return expired
 
     def clear(self) -> list[Handling[H]]:
         """End everything; give what is to be cancelled."""
+        self._answered = 0
         found = list(self._open.values())
         self._open.clear()
         self.deadline = math.inf

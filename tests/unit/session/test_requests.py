@@ -405,3 +405,25 @@ class HostilePeer(RuleBasedStateMachine):
 
 TestHostilePeer = HostilePeer.TestCase
 TestHostilePeer.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+def test_who_has_its_answer_may_ask_again_before_the_sending_of_that_has_returned() -> None:
+    """Where a host node is asked to send, the peer may be quicker than the node's word that it has."""
+    asking: Asking[str] = Asking(2)
+    one, two = handling_of(asking, 1), handling_of(asking, 2)
+    assert asking.open(3) is Code.QUOTA
+    asking.answer(one)
+    asking.answer(one)
+    three = handling_of(asking, 3)
+    assert asking.open(4) is Code.QUOTA
+    asking.answer(two)
+    handling_of(asking, 4)
+    asking.answer(three)
+    assert asking.open(5) is Code.QUOTA, "of those that are being answered there are not more than of the others"
+    assert asking.close(one)
+    handling_of(asking, 5)
+    assert asking.cancel(2) is two
+    asking.clear()
+    for number in (6, 7):
+        handling_of(asking, number)
+    assert asking.open(8) is Code.QUOTA
