@@ -35,7 +35,8 @@ class Outlet:
         """Wait to begin. Cancelled, nothing has begun. Raises `ConnectionClosed` when the outlet is closed."""
         future: asyncio.Future[None] = self._loop.create_future()
         self._waiting.append((future, size))
-        self._go_on()
+        if len(self._waiting) == 1 and not self._turns:
+            self._go_on()  # else it could begin at once, before those whose turn has come and who have not begun
         try:
             await future
         except asyncio.CancelledError:
@@ -48,6 +49,8 @@ class Outlet:
         finally:
             del future  # whose error's traceback holds this frame
         self._turns -= 1
+        if self._waiting:
+            self._go_on()
 
     def done(self) -> None:
         """Take note that the node has answered: the next may come."""

@@ -108,3 +108,21 @@ async def test_closed_while_waiting() -> None:
     assert [str(error) for error in results[1:]] == ["gone", "gone"]
     assert all(isinstance(error, ConnectionClosed) for error in results[1:])
     assert asyncio.get_running_loop().time() < 10
+
+
+async def test_who_comes_when_others_have_been_waked_and_have_not_begun_is_behind_them() -> None:
+    """Else what has to come in order, the first pieces of two large messages say, would change places."""
+    outlet = outlet_of(rate=1e9, burst=1e9)
+    senders = Senders(outlet)
+    taken = 0
+    while outlet.start(1):  # as many as may be under way
+        taken += 1
+    senders.add("a")
+    senders.add("b")
+    await asyncio.sleep(0)
+    assert senders.names == []
+    senders.add("c", 1)  # which runs before those who are waked now
+    for _ in range(taken):
+        outlet.done()
+    await asyncio.gather(*senders.tasks.values())
+    assert senders.names == ["a", "b", "c"]
