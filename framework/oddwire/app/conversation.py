@@ -319,7 +319,7 @@ class Conversation:
     ) -> None:
         """Handle a request if the extension's guard lets it through."""
         try:
-            with guard.handling(context.peer):
+            with guard.handling(context.peer) as handling.on_answer:
                 await guard.admit(context.peer, len(content))
                 await self._dispatcher.transport.turn(link.node_id)
                 with self._dispatcher.charging(link.node_id, content):

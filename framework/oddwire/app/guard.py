@@ -157,16 +157,26 @@ class Guard:
             meter.give_back(size, _now())
 
     @contextmanager
-    def handling(self, peer: Peer) -> Iterator[None]:
-        """Count a request while it is being handled. Raises `Refuse` if there are too many."""
+    def handling(self, peer: Peer) -> Iterator[Callable[[], None]]:
+        """Count a request while it is being handled, or until what this yields is called.
+
+        Raises `Refuse` if there are too many.
+        """
         share = self._share(peer)
         if share.requests >= self._requests:
             raise self._too_much("requests")
         share.requests += 1
+        counted = True
+
+        def count_no_more() -> None:
+            nonlocal counted
+            share.requests -= counted
+            counted = False
+
         try:
-            yield
+            yield count_no_more
         finally:
-            share.requests -= 1
+            count_no_more()
 
     @contextmanager
     def asking(self, node_id: NodeId) -> Iterator[None]:

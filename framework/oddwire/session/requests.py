@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from oddwire.errors import QuotaExceeded
@@ -198,7 +199,7 @@ class Asked(Generic[E, P]):
 class Handling(Generic[H]):
     """A peer's request being handled. ``handle`` is the caller's: what is to be cancelled, or woken by credit."""
 
-    __slots__ = ("allowed", "answered", "deadline", "handle", "id", "sent", "streams")
+    __slots__ = ("allowed", "answered", "deadline", "handle", "id", "on_answer", "sent", "streams")
 
     def __init__(self, number: int, credit: int, deadline: float) -> None:
         self.answered = False  # the last that its caller waits for is on its way
@@ -212,6 +213,8 @@ class Handling(Generic[H]):
         self.sent = 0
         """Parts that were sent; the caller counts them."""
         self.handle: H | None = None
+        self.on_answer: Callable[[], object] | None = None
+        """Called once, as its answer is being sent: see `Asking.answer`."""
 
 
 class Asking(Generic[H]):
@@ -264,6 +267,8 @@ class Asking(Generic[H]):
         if not handling.answered and self._open.get(handling.id) is handling:
             handling.answered = True
             self._answered += 1
+            if handling.on_answer is not None:
+                handling.on_answer()
 
     def is_open(self, number: int) -> bool:
         """Say whether a request with this id is being handled."""

@@ -289,6 +289,57 @@ async def test_a_cancelled_request_is_not_answered(scene: Scene, server: Server)
     assert await scene.hears() == []
 
 
+class LateTransport(ScriptedTransport):
+    """Says only when it is let to that something has gone, as lightningd may when its peer has it already."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told = asyncio.Event()
+        self.told.set()
+
+    async def send(self, peer: NodeId, payload: bytes) -> None:
+        await super().send(peer, payload)
+        await self.told.wait()
+
+
+@pytest.mark.parametrize("whose", [None, "extension"])
+@pytest.mark.parametrize(
+    ("content", "end"),
+    [
+        (ask(1), Reply(1, 0, answer(1))),
+        (b"\x8c\x07\x81\xa4text\xc4\x00", Failure(Scope.REQUEST, 1, Code.NO_REPLY, "")),
+    ],
+    ids=["reply", "failure"],
+)
+async def test_who_has_its_answer_may_ask_anew_though_nobody_said_that_it_went(
+    whose: str | None, content: bytes, end: Frame
+) -> None:
+    server = Server(limits=Limits(requests=1) if whose else None)
+    transport = LateTransport()
+    async with Application(
+        server.extension, transport=transport, limits=Limits(requests=16 if whose else 1), grace=0.0
+    ) as app:
+        transport.connect_peer(ALICE)
+        scene = Scene(app, transport)
+        scene.say(hello())
+        await scene.hears()
+        transport.told.clear()
+        scene.say(Request(1, 0, content))
+        assert await scene.hears() == [end]
+        scene.say(Request(2, 0, ask(1000)))
+        assert await scene.hears() == []
+        assert server.begun[-1] == 1000
+        scene.say(Request(3, 0, ask(3)))  # the second is still handled
+        [refused] = await scene.hears()
+        assert isinstance(refused, Failure)
+        assert (refused.id, refused.code) == (3, Code.QUOTA)
+        transport.told.set()
+        server.gate.set()
+        assert await scene.hears() == [Reply(2, 0, answer(1000))]
+        scene.say(Request(4, 0, ask(4)))
+        assert await scene.hears() == [Reply(4, 0, answer(4))]
+
+
 async def test_one_of_many_that_came_at_once_can_be_cancelled(scene: Scene, server: Server) -> None:
     scene.say(hello())
     for number in range(3):
