@@ -20,8 +20,7 @@ from typing import Any, Final, NamedTuple
 from benchmarks.harness import ROUNDS, Row, median_ratio
 from oddwire.proto.keys import PrivateKey, PublicKey, ShortChannelId
 from oddwire.schema import Message, schema_of
-from oddwire.schema.kinds import Array, Fixed, Integer, Kind, Maybe, Nested, Octets, Opaque
-from oddwire.schema.record import Record, Schema
+from oddwire.schema.kinds import Array, Fixed, Integer, Kind, Maybe, Nested, Octets, Opaque, Record, Schema
 
 SEED: Final = 2
 VARIANTS: Final = 64
@@ -131,7 +130,7 @@ def has_points(record: Record) -> bool:
 
 
 def compare(schema: Schema, ours: Side, theirs: Side, points: list[PublicKey]) -> tuple[float, float]:
-    """Give how often faster we are with points seen before, and with points never seen."""
+    """Return how often faster we are with points seen before, and with points never seen."""
     known = Sampler(itertools.cycle(points[:VARIANTS]))
     wires = [ours.encode(known.record(schema, schema.name)) for _ in range(VARIANTS)]
     for wire in wires:
@@ -152,7 +151,7 @@ def rows() -> list[Row]:
     from pyln.proto.message import MessageNamespace
     from pyln.spec import bolt1, bolt2, bolt7
 
-    from oddwire.codecs.bolt import BoltCodec
+    from oddwire.codecs.bolt.codec import BoltCodec
     from oddwire.schema.bolt_csv import load_csv
 
     classes: dict[str, type[Message]] = {}

@@ -12,7 +12,7 @@ from benchmarks.payloads import rates
 from oddwire.app import Application, Context, Extension
 from oddwire.proto import NodeId, PrivateKey
 from oddwire.schema import Message, message, u64
-from oddwire.session.basics import SESSION_TYPE
+from oddwire.session.constants import SESSION_TYPE
 from oddwire.transports.base import Manifest, PeerInfo, Sink, Transport
 
 MESSAGES = 60_000

@@ -203,7 +203,7 @@ class Receiver:
             time.sleep(0.02)
 
     def seen(self, least: int = 0) -> int:
-        """Give how many the plugin has seen, once it has seen so many: asking again and again would take its time."""
+        """Return how many the plugin has seen, once it has seen so many: asking again and again would take its time."""
         return int(str(self.caller.call("seen", {"least": least})["seen"]))
 
     def rate(self, payload: bytes, count: int) -> float:

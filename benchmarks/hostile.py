@@ -23,7 +23,7 @@ KINDS = {
 
 
 async def measure(kind: str, strangers: int) -> tuple[good.Seen, good.Seen]:
-    """Give what a good peer sees alone, and then beside the attack, of one node."""
+    """Return what a good peer sees alone, and then beside the attack, of one node."""
     async with harness.node() as target:
         uri = target.uri
         alone = await good.ask(uri, SECONDS)

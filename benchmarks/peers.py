@@ -15,7 +15,7 @@ from benchmarks.typed import OrderMsgpack, sample
 from oddwire.app import Application, Context, Extension
 from oddwire.proto import PrivateKey
 from oddwire.transports.base import Manifest
-from oddwire.transports.bolt8 import Bolt8Transport
+from oddwire.transports.bolt8.transport import Bolt8Transport
 
 PEERS = 1000
 MESSAGES = 300_000

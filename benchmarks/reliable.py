@@ -16,7 +16,7 @@ from oddwire.app import Application, Context, Extension
 from oddwire.codecs import Registry
 from oddwire.proto import PrivateKey
 from oddwire.schema import Message, message, u64
-from oddwire.transports.bolt8 import Bolt8Transport
+from oddwire.transports.bolt8.transport import Bolt8Transport
 
 MESSAGES = 40_000
 SENDERS = 512  # at once: each waits until its message is safe on disk, then sends the next

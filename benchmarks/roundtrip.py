@@ -13,7 +13,7 @@ from oddwire.app import Application, Context, Extension
 from oddwire.codecs import Registry
 from oddwire.proto import PrivateKey
 from oddwire.schema import Message, message, u64
-from oddwire.transports.bolt8 import Bolt8Transport
+from oddwire.transports.bolt8.transport import Bolt8Transport
 
 COUNT = 4000
 NOTE = "x" * 80

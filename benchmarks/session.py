@@ -18,8 +18,8 @@ from oddwire.app import Application, Context, Extension, Peer
 from oddwire.codecs import Registry
 from oddwire.proto import PrivateKey
 from oddwire.schema import Message, message, u64
-from oddwire.session.frames import encode_cancel, encode_data, encode_fragment, encode_reply, encode_request
-from oddwire.transports.bolt8 import Bolt8Transport
+from oddwire.session.wire.frames import encode_cancel, encode_data, encode_fragment, encode_reply, encode_request
+from oddwire.transports.bolt8.transport import Bolt8Transport
 
 REQUESTS = 30_000
 PLAIN = 120_000
@@ -88,7 +88,7 @@ class Receiver:
                 yield Bulk(data=bytes(PART))
 
     def expect(self, amount: int) -> asyncio.Future[float]:
-        """Give what becomes the amount a second, without that of the first message, which starts the clock."""
+        """Return what becomes the amount a second, without that of the first message, which starts the clock."""
         self.wanted, self.count = amount, 0
         self.done = asyncio.get_running_loop().create_future()
         return self.done
@@ -103,7 +103,7 @@ class Receiver:
 
 
 def peak() -> float:
-    """Give the most memory this process has held, in MB."""
+    """Return the most memory this process has held, in MB."""
     if sys.platform == "linux":  # where a new program's ru_maxrss begins with that of the one which started it
         status = Path("/proc/self/status").read_text()
         return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")) / 1e3

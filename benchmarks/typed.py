@@ -11,7 +11,7 @@ from benchmarks.payloads import rates
 from oddwire.app import Application, Context, Extension
 from oddwire.proto import PrivateKey
 from oddwire.schema import Message, message, sha256, u32, u64
-from oddwire.transports.bolt8 import Bolt8Transport
+from oddwire.transports.bolt8.transport import Bolt8Transport
 
 COUNT = 200_000
 

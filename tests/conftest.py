@@ -24,8 +24,8 @@ from oddwire import (
     message,
     schema_of,
 )
-from oddwire.logs import LIMITED
-from oddwire.session.frames import Code
+from oddwire.log_limits import LIMITED
+from oddwire.session.wire.frames import Code
 
 
 @pytest.hookimpl(wrapper=True)

@@ -24,7 +24,7 @@ def order(name: str) -> tuple[object, ...]:
 
 
 def defined(path: Path) -> set[str]:
-    """Give the public classes, functions and constants a file defines at its top."""
+    """Return the public classes, functions and constants a file defines at its top."""
     found: set[str] = set()
     for node in ast.parse(path.read_text()).body:
         match node:

@@ -18,15 +18,15 @@ SAMPLES = EXTENSIONS / "oddwire_extensions"
 # The longest prefix of a module's name says on which floor it is.
 FLOORS = {
     "oddwire.durations": 0,
-    "oddwire.interrupts": 0,
+    "oddwire.exit_exceptions": 0,
     "oddwire.errors": 0,
     "oddwire.files": 0,
     "oddwire.lazy": 0,
-    "oddwire.logformat": 0,
-    "oddwire.logs": 0,
+    "oddwire.log_format": 0,
+    "oddwire.log_limits": 0,
     "oddwire.printable": -1,  # errors tell what others said
-    "oddwire.values": 0,
-    "oddwire.databases": 1,
+    "oddwire.records": 0,
+    "oddwire.sqlite_files": 1,
     "oddwire.proto": 1,
     "oddwire.proto.connection": 2,
     "oddwire.proto.dialing": 2,
@@ -45,12 +45,20 @@ FLOORS = {
     "oddwire": 7,
 }
 FRONTS = {"oddwire.proto"}  # the package itself shows all of its floors, its modules lie on theirs
-PURE_OF_SESSION = ("basics", "fragments", "frames", "hello", "kinds", "layout", "limits", "reliable", "requests")
+PURE_OF_SESSION = (
+    "constants",
+    "limits",
+    "peer.reassembly",
+    "peer.request_tables",
+    "reliable.lanes",
+    "reliable.receivers",
+    "wire",
+)
 PURE = (
     "oddwire.durations",
     "oddwire.errors",
     "oddwire.printable",
-    "oddwire.values",
+    "oddwire.records",
     "oddwire.proto",
     "oddwire.schema",
     "oddwire.codecs",
@@ -66,7 +74,7 @@ APART = {
 }
 # extension.run() turns an author's script into the program: it imports the command line, or what runs under lightningd,
 # when it is called.
-ALLOWED = {("oddwire.app.extension", "oddwire.cli.run"), ("oddwire.app.extension", "oddwire.app.hosted")}
+ALLOWED = {("oddwire.app.extension", "oddwire.cli.run"), ("oddwire.app.extension", "oddwire.app.lightningd")}
 
 
 def module_name(path: Path, root: Path) -> str:
@@ -78,7 +86,7 @@ SOURCES = {module_name(path, FRAMEWORK): path for path in FRAMEWORK.rglob("*.py"
 
 
 def imports(path: Path) -> Iterator[tuple[str, bool]]:
-    """Give every module a file imports, and whether only type checkers follow it there."""
+    """Return every module a file imports, and whether only type checkers follow it there."""
     tree = ast.parse(path.read_text())
     checking = {
         id(inner)

@@ -90,13 +90,13 @@ if TYPE_CHECKING:
         u32,
         u64,
     )
-    from oddwire.session.basics import SESSION_TYPE
-    from oddwire.session.door import ExtensionStore
-    from oddwire.session.kinds import Code
+    from oddwire.session.constants import SESSION_TYPE
     from oddwire.session.limits import Counters, Limits
-    from oddwire.session.receipt import Receipt
+    from oddwire.session.reliable.receipt import Receipt
+    from oddwire.session.store.extension_store import ExtensionStore
+    from oddwire.session.wire.frame_types import Code
     from oddwire.transports.base import Manifest, PeerInfo, Sink, Transport
-    from oddwire.transports.bolt8 import Bolt8Limits, Bolt8Transport
+    from oddwire.transports.bolt8.transport import Bolt8Limits, Bolt8Transport
     from oddwire.transports.memory import MemoryNetwork, MemoryTransport
 
 __all__ = [
@@ -283,21 +283,21 @@ _HOMES = {
         "u32",
         "u64",
     ),
-    "oddwire.session.door": ("ExtensionStore",),
-    "oddwire.session.basics": ("SESSION_TYPE",),
-    "oddwire.session.kinds": ("Code",),
+    "oddwire.session.store.extension_store": ("ExtensionStore",),
+    "oddwire.session.constants": ("SESSION_TYPE",),
+    "oddwire.session.wire.frame_types": ("Code",),
     "oddwire.session.limits": (
         "Counters",
         "Limits",
     ),
-    "oddwire.session.receipt": ("Receipt",),
+    "oddwire.session.reliable.receipt": ("Receipt",),
     "oddwire.transports.base": (
         "Manifest",
         "PeerInfo",
         "Sink",
         "Transport",
     ),
-    "oddwire.transports.bolt8": (
+    "oddwire.transports.bolt8.transport": (
         "Bolt8Limits",
         "Bolt8Transport",
     ),

@@ -268,7 +268,7 @@ class NodeRefused(TransportError):
         return cls(str(error.get("message", "")), code=error["code"], data=error.get("data"), extra=extra)
 
     def to_json(self) -> dict[str, object]:
-        """Give the error object."""
+        """Return the error object."""
         data = {} if self.data is None else {"data": self.data}
         return {"code": self.code, "message": str(self), **data, **self.extra}
 

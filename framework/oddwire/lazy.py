@@ -10,7 +10,7 @@ __all__ = ["lazy"]
 
 
 def lazy(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
-    """Give a package its ``__getattr__`` and ``__dir__``.
+    """Return a package's ``__getattr__`` and ``__dir__``.
 
     ``homes`` tells in which module each name is defined: in full, or, with a dot before it, within the package. A name
     that was imported once is the package's own from then on.

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from enum import Enum, IntEnum
 from typing import Annotated, Any, Literal
 
-from oddwire.codecs.bolt import BoltCodec
+from oddwire.codecs.bolt.codec import BoltCodec
 from oddwire.codecs.json import JsonCodec
-from oddwire.codecs.msgpack import MsgpackCodec
+from oddwire.codecs.msgpack.codec import MsgpackCodec
 from oddwire.codecs.raw import RawCodec
 from oddwire.schema import (
     Message,

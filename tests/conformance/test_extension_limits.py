@@ -12,9 +12,9 @@ import pytest
 
 from oddwire import Application, Context, Extension, Limits, Message, QuotaExceeded, RemoteFailure, message
 from oddwire.proto import PrivateKey
-from oddwire.session.kinds import Code
+from oddwire.session.wire.frame_types import Code
 from oddwire.transports.base import NodeId, Transport
-from oddwire.transports.bolt8 import Bolt8Transport
+from oddwire.transports.bolt8.transport import Bolt8Transport
 from oddwire.transports.memory import MemoryNetwork
 
 LARGE = 1 << 22

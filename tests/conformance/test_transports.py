@@ -13,9 +13,9 @@ import pytest
 
 from oddwire.node.node import Node
 from oddwire.proto.keys import NodeId, PrivateKey
-from oddwire.testing.transports import TransportConformance
+from oddwire.testing.transport_conformance import TransportConformance
 from oddwire.transports.base import Manifest, PeerInfo, Sink, Transport
-from oddwire.transports.bolt8 import Bolt8Transport
+from oddwire.transports.bolt8.transport import Bolt8Transport
 from oddwire.transports.cln import ClnLimits, ClnTransport, Dropped
 from oddwire.transports.memory import MemoryNetwork
 

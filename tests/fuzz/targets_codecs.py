@@ -13,8 +13,8 @@ from typing import Annotated, Any
 
 from oddwire.codecs import Registry
 from oddwire.codecs.base import Plan
-from oddwire.codecs.bolt_exact import read_message
-from oddwire.codecs.msgpack import unpack
+from oddwire.codecs.bolt.reference import read_message
+from oddwire.codecs.msgpack.codec import unpack
 from oddwire.errors import DecodeError, MalformedMessage, PayloadTooLarge, Truncated, UnknownMessage
 from oddwire.proto.keys import PrivateKey, ShortChannelId
 from oddwire.schema import (

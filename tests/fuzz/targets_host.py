@@ -20,7 +20,7 @@ from typing import Any, Literal
 from oddwire.errors import ConnectionClosed, NodeRefused, RemoteProtocolError, TransportError
 from oddwire.jsonrpc import JsonRpcClient, JsonSplitter, Oversize, encode
 from oddwire.proto.keys import NodeId
-from oddwire.transports.cln.hooks import HostReader, Item
+from oddwire.transports.cln.reader import HostReader, Item
 
 LIMIT = 5.0  # seconds; reached only by what hangs
 SIZES = (1, 7, 100, 4096)
@@ -34,7 +34,7 @@ def portions(data: bytes, size: int) -> Iterator[bytes]:
 
 
 def split(data: bytes, size: int, **limits: int) -> tuple[list[Any], str, bytes]:
-    """Give the documents, the error, if any, and what is kept of a document that has not ended."""
+    """Return the documents, the error, if any, and what is kept of a document that has not ended."""
     splitter, found = JsonSplitter(**limits), []
     try:
         for at, piece in enumerate(portions(data, size)):
@@ -88,7 +88,7 @@ Read = tuple[list[Item], list[Any], list[str], bool]
 
 
 def read(data: bytes, size: int, receive: Receive) -> tuple[Read, str, bool]:
-    """Give what came of it, whose answers as the ids they are for; the error, if any; and whether all was whole."""
+    """Return what came of it, whose answers as the ids they are for; the error, if any; and whether all was whole."""
     reader = HostReader(receive)
     reader.type_ids = frozenset({0x8C01, 0x8C03})
     items: list[Item] = []
@@ -207,7 +207,7 @@ class Pretender:
             pass  # the client has hung up
 
     def ask(self, data: bytes, size: int) -> tuple[list[Any], list[Any]]:
-        """Give what became of each call, and what the client was told unasked."""
+        """Return what became of each call, and what the client was told unasked."""
         self.data, self.size = data, size
         logging.disable(logging.WARNING)
         try:

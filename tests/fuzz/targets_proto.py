@@ -30,7 +30,7 @@ from oddwire.proto.keys import NodeId, PrivateKey
 from oddwire.proto.noise import ACT_SIZES, CipherState, Handshake
 from oddwire.testing.sinks import Connected, Disconnected, Received, RecordingSink
 from oddwire.transports.base import Manifest
-from oddwire.transports.bolt8 import Bolt8Transport
+from oddwire.transports.bolt8.transport import Bolt8Transport
 
 DIALER, LISTENER = PrivateKey(b"\x11" * 32), PrivateKey(b"\x21" * 32)
 DIALER_EPHEMERAL, LISTENER_EPHEMERAL = PrivateKey(b"\x12" * 32), PrivateKey(b"\x22" * 32)
@@ -63,7 +63,7 @@ ONE, TWO, THREE = acts()
 
 
 def shake(handshake: Handshake, pieces: Iterable[bytes]) -> tuple[Any, ...]:
-    """Give how it ended: the error's facts or the keys, with what was answered."""
+    """Return how it ended: the error's facts or the keys, with what was answered."""
     answer = leftover = b""
     try:
         for piece in pieces:

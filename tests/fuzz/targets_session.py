@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 
 from oddwire.errors import MalformedMessage, UnknownRequiredRecord
-from oddwire.session.frames import (
+from oddwire.session.wire.frames import (
     SESSION_TYPE,
     SESSION_TYPE_BYTES,
     Hello,
@@ -20,7 +20,7 @@ from oddwire.session.frames import (
     encode,
     subject,
 )
-from oddwire.session.hello import MAX_STRANGE, digest, negotiate
+from oddwire.session.wire.hello import MAX_STRANGE, digest, negotiate
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "session.json").read_text())
 SEEDS = [bytes.fromhex(vector["bytes"])[2:] for vector in VECTORS["frames"]]

@@ -17,8 +17,8 @@ from oddwire.errors import OddwireError
 from oddwire.proto import LightningConnection, NodeUri, PrivateKey, PublicKey, connect
 from oddwire.proto.bolt1 import CHAINS, Init, Notice, Ping
 from oddwire.proto.noise import Handshake
-from oddwire.session.fragments import split
-from oddwire.session.frames import (
+from oddwire.session.peer.reassembly import split
+from oddwire.session.wire.frames import (
     Hello,
     Spoken,
     encode,

@@ -158,7 +158,7 @@ async def settled(done: Any) -> None:
 
 
 async def measure_rpc(kind: str, strangers: int, seconds: float) -> tuple[float, float]:
-    """Give how many calls a second the RPC of an embedded node answers alone, and beside strangers."""
+    """Return how many calls a second the RPC of an embedded node answers alone, and beside strangers."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "oddwire.cli.main", "node", "--lightning-dir", folder, "--network", "regtest"]
         options = ["--addr", "127.0.0.1:0", "--json", "--log-level", "broken"]

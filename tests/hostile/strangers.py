@@ -85,5 +85,5 @@ async def all_of(strangers: Sequence[asyncio.Future[LightningConnection]]) -> No
 
 
 def notice(type_id: int, data: bytes) -> bytes:
-    """Give a warning (1) or error (17)."""
+    """Return a warning (1) or error (17)."""
     return type_id.to_bytes(2, "big") + bytes(32) + len(data).to_bytes(2, "big") + data

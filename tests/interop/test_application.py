@@ -12,7 +12,7 @@ from oddwire.app import Application, Extension
 from oddwire.errors import NotSupported
 from oddwire.proto import PrivateKey
 from oddwire.schema import Message, message, u64
-from oddwire.transports.bolt8 import Bolt8Transport
+from oddwire.transports.bolt8.transport import Bolt8Transport
 
 pytestmark = pytest.mark.interop
 

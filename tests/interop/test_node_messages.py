@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from oddwire.jsonrpc import JsonRpcClient
-from oddwire.node.log import Log
 from oddwire.node.node import Node
+from oddwire.node.node_log import Log
 
 LIMIT = 30  # seconds; reached only by what hangs
 

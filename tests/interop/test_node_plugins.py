@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from pyln.client import LightningRpc, RpcError
 
-from oddwire.node.log import Log
 from oddwire.node.node import Node
+from oddwire.node.node_log import Log
 
 pytestmark = pytest.mark.interop
 

@@ -16,7 +16,7 @@ import pytest
 from oddwire import Application, RemoteFailure
 from oddwire.proto import NodeId, PrivateKey
 from oddwire.testing.conversations import Stage, expand, judge, payload_from_json, play
-from oddwire.transports.bolt8 import Bolt8Transport
+from oddwire.transports.bolt8.transport import Bolt8Transport
 
 pytestmark = pytest.mark.interop
 

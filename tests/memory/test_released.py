@@ -23,9 +23,9 @@ from oddwire.errors import OddwireError
 from oddwire.proto import wire
 from oddwire.proto.addresses import NodeUri
 from oddwire.proto.keys import PrivateKey
-from oddwire.session.frames import Fragment, Request, encode
 from oddwire.session.limits import Limits
-from oddwire.transports.bolt8 import Bolt8Transport
+from oddwire.session.wire.frames import Fragment, Request, encode
+from oddwire.transports.bolt8.transport import Bolt8Transport
 from oddwire.transports.memory import MemoryNetwork
 
 DEADLINE = 30.0  # seconds; reached only where something stays

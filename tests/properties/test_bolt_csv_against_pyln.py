@@ -13,7 +13,7 @@ from pyln.proto.message import Message as PylnMessage
 from pyln.proto.message import MessageNamespace, TlvStreamType
 from pyln.spec import bolt1, bolt2, bolt7
 
-from oddwire.codecs.bolt import BoltCodec
+from oddwire.codecs.bolt.codec import BoltCodec
 from oddwire.errors import MalformedMessage, NotMinimal, OutOfOrder, TrailingBytes, Truncated, UnknownRequiredRecord
 from oddwire.proto.keys import ShortChannelId
 from oddwire.schema import schema_of

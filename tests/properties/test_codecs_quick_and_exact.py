@@ -14,12 +14,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oddwire.codecs import boltplan, treeplan
-from oddwire.codecs.bolt import BoltCodec
-from oddwire.codecs.bolt_exact import read_message, write_message
+from oddwire.codecs.bolt import generated as boltplan
+from oddwire.codecs.bolt.codec import BoltCodec
+from oddwire.codecs.bolt.reference import read_message, write_message
 from oddwire.codecs.json import JsonCodec
-from oddwire.codecs.msgpack import MsgpackCodec, unpack
-from oddwire.codecs.msgpack_scan import locate
+from oddwire.codecs.msgpack import generated as treeplan
+from oddwire.codecs.msgpack.codec import MsgpackCodec, unpack
+from oddwire.codecs.msgpack.scan import locate
 from oddwire.errors import CodecError, EncodeError, MalformedMessage
 from oddwire.schema import Message, declare, field, fields, from_dict, schema_of, subtype, to_dict
 from oddwire.schema.annotations import kind_of

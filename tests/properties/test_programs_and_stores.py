@@ -16,16 +16,16 @@ import pytest
 
 from oddwire.errors import Refuse
 from oddwire.proto.keys import NodeId
-from oddwire.session.ages import Ages
-from oddwire.session.contents import contents_of
-from oddwire.session.door import ExtensionStore
-from oddwire.session.frames import Ack, Data, Refusal, addresses, decode, encode
-from oddwire.session.inbox import Inbox
 from oddwire.session.limits import Limits
-from oddwire.session.moving import move
-from oddwire.session.outbox import Outbox
-from oddwire.session.receivers import Known, Offer
-from oddwire.session.store import Store
+from oddwire.session.reliable.inbox import Inbox
+from oddwire.session.reliable.outbox import Outbox
+from oddwire.session.reliable.receivers import Known, Offer
+from oddwire.session.store.ages import Ages
+from oddwire.session.store.contents import contents_of
+from oddwire.session.store.extension_store import ExtensionStore
+from oddwire.session.store.move import move
+from oddwire.session.store.unit import Store
+from oddwire.session.wire.frames import Ack, Data, Refusal, addresses, decode, encode
 
 EXTENSIONS = ("shop", "chat")
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oddwire.errors import MalformedMessage, UnknownRequiredRecord
-from oddwire.session.frames import (
+from oddwire.session.wire.frames import (
     MAX_EXTENSIONS,
     MAX_NUMBER,
     MAX_STORES,
@@ -32,7 +32,7 @@ from oddwire.session.frames import (
     fit_refusals,
     subject,
 )
-from oddwire.session.hello import highest_common, negotiate, version_key
+from oddwire.session.wire.hello import highest_common, negotiate, version_key
 
 ROUTE = 0x2B2B2B2B1A1A1A1A
 
@@ -99,7 +99,7 @@ frames = st.one_of(
 
 
 def read(payload):
-    """Give the frame, or the error that a peer's bytes may lead to; any other is a fault."""
+    """Return the frame, or the error that a peer's bytes may lead to; any other is a fault."""
     try:
         return decode(payload)
     except MalformedMessage as error:

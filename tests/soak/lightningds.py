@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pyln.client import RpcError
 from tests.soak.orders import compare, under_way
 
-from oddwire.app.hosted import store_name
+from oddwire.app.lightningd import store_name
 
 if TYPE_CHECKING:
     from tests.interop.conftest import Daemon, Starter

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from oddwire import Application, Context, Extension, Message, NodeId, message, u64
-from oddwire.session.door import ExtensionStore
+from oddwire.session.store.extension_store import ExtensionStore
 
 BUNCH: Final = 10  # orders in one transaction
 AHEAD: Final = 200  # orders that wait for an answer at once
@@ -146,7 +146,7 @@ def read(path: Path, book: str) -> list[tuple[str, int]]:
 
 
 def under_way(path: Path) -> int:
-    """Give how many messages wait in a store to be acknowledged."""
+    """Return how many messages wait in a store to be acknowledged."""
     ((count,),) = query(path, "SELECT count(*) FROM oddwire_outbox")
     return int(count)
 

@@ -25,8 +25,8 @@ from typing import Final
 from tests.soak.orders import compare, soak
 
 from oddwire import Application, Bolt8Transport, NodeId, OddwireError, PrivateKey
-from oddwire.session.frames import SESSION_TYPE_BYTES
-from oddwire.session.kinds import Kind
+from oddwire.session.wire.frame_types import Kind
+from oddwire.session.wire.frames import SESSION_TYPE_BYTES
 
 PATIENCE: Final = 60.0  # seconds without progress until it counts as stuck
 KEYS: Final = {"alice": PrivateKey(b"\1" * 32), "bob": PrivateKey(b"\2" * 32)}

@@ -14,14 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from oddwire.cli.failure import Failure
+from oddwire.cli.exit import Failure
 from oddwire.cli.keyfile import KEY_FILE, load_key
 from oddwire.errors import OddwireError
 from oddwire.files import FileLock, make_folder, open_database, open_log
-from oddwire.node.lock import DirectoryLock
+from oddwire.node.directory_lock import DirectoryLock
+from oddwire.node.node_database import Store
 from oddwire.node.secret import SECRET_FILE, load_secret
-from oddwire.node.store import Store
-from oddwire.session.database import Database
+from oddwire.session.store.database import Database
 
 
 def test_a_lock_names_its_holder(tmp_path: Path) -> None:

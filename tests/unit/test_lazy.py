@@ -14,7 +14,7 @@ from oddwire.lazy import lazy
 def package():
     package = types.ModuleType("a_lazy_package")
     sys.modules[package.__name__] = package
-    homes = {"sqrt": "math", "JsonSplitter": "oddwire.jsonrpc.framing"}
+    homes = {"sqrt": "math", "JsonSplitter": "oddwire.jsonrpc.documents"}
     package.__getattr__, package.__dir__ = lazy(package.__name__, homes)
     yield package
     del sys.modules[package.__name__]
@@ -24,7 +24,7 @@ def test_a_name_is_its_homes_and_the_packages_own_once_it_was_used(package) -> N
     assert "sqrt" not in vars(package)
     assert package.sqrt(9) == 3
     assert "sqrt" in vars(package)
-    assert package.JsonSplitter.__module__ == "oddwire.jsonrpc.framing"
+    assert package.JsonSplitter.__module__ == "oddwire.jsonrpc.documents"
 
 
 def test_all_names_are_listed_before_they_are_used(package) -> None:

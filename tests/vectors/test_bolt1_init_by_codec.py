@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pyln.spec import bolt1
 
-from oddwire.codecs.bolt import BoltCodec
+from oddwire.codecs.bolt.codec import BoltCodec
 from oddwire.errors import OutOfOrder, Truncated, UnknownRequiredRecord
 from oddwire.schema import schema_of
 from oddwire.schema.bolt_csv import load_csv

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pyln.spec import bolt1
 
-from oddwire.codecs.bolt import BoltCodec
+from oddwire.codecs.bolt.codec import BoltCodec
 from oddwire.errors import MalformedMessage, NotMinimal, OutOfOrder, TrailingBytes, Truncated, UnknownRequiredRecord
 from oddwire.proto.primitives import parse_tlv_stream
 from oddwire.schema import schema_of

@@ -9,14 +9,14 @@ import oddwire.lazy as _lazy
 
 if TYPE_CHECKING:
     from oddwire.app.application import Application
-    from oddwire.app.collector import relax_collector
     from oddwire.app.context import Context, HostNode, Peer
+    from oddwire.app.declarations.handlers import Handler
+    from oddwire.app.declarations.options import Option, Options
+    from oddwire.app.declarations.rpc import RpcMethod
     from oddwire.app.extension import Extension
-    from oddwire.app.handler import Handler
+    from oddwire.app.gc_tuning import relax_collector
     from oddwire.app.hookspecs import Hooks, TraceEvent, hookimpl
-    from oddwire.app.options import Option, Options
-    from oddwire.app.plugins import PluginManager
-    from oddwire.app.rpc import RpcMethod
+    from oddwire.app.plugins.manager import PluginManager
 
 __all__ = [
     "Application",
@@ -39,17 +39,17 @@ _HOMES = {
     "Application": ".application",
     "Context": ".context",
     "Extension": ".extension",
-    "Handler": ".handler",
+    "Handler": ".declarations.handlers",
     "Hooks": ".hookspecs",
     "HostNode": ".context",
-    "Option": ".options",
-    "Options": ".options",
+    "Option": ".declarations.options",
+    "Options": ".declarations.options",
     "Peer": ".context",
-    "PluginManager": ".plugins",
-    "RpcMethod": ".rpc",
+    "PluginManager": ".plugins.manager",
+    "RpcMethod": ".declarations.rpc",
     "TraceEvent": ".hookspecs",
     "hookimpl": ".hookspecs",
-    "relax_collector": ".collector",
+    "relax_collector": ".gc_tuning",
 }
 
 __getattr__, __dir__ = _lazy.lazy(__name__, _HOMES)

@@ -11,25 +11,25 @@ from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
-from oddwire.app.arguments import check_arguments, make_transport
-from oddwire.app.assembly import Assembly
+from oddwire.app.application_arguments import check_arguments, make_transport
 from oddwire.app.context import STARTING, HostNode, Peer
-from oddwire.app.plugins import PluginManager
-from oddwire.app.services import Services
+from oddwire.app.dispatch.resources import Services
+from oddwire.app.plugins.loaded_plugins import Assembly
+from oddwire.app.plugins.manager import PluginManager
 from oddwire.codecs.registry import Registry
 from oddwire.errors import ExtensionError, LocalProtocolError, OddwireError, TransportError
-from oddwire.interrupts import must_pass, spelled
-from oddwire.logs import get_logger
+from oddwire.exit_exceptions import must_pass, spelled
+from oddwire.log_limits import get_logger
 from oddwire.printable import printable
 from oddwire.proto.addresses import NodeUri
 from oddwire.transports.base import Manifest, NodeId, PeerInfo, Transport
 
 if TYPE_CHECKING:
-    from oddwire.app.dispatcher import Dispatcher
-    from oddwire.app.early import EarlyMessenger
+    from oddwire.app.dispatch.dispatcher import Dispatcher
+    from oddwire.app.dispatch.early_messenger import EarlyMessenger
     from oddwire.app.extension import Extension
-    from oddwire.session.door import ExtensionStore
     from oddwire.session.limits import Counters, Limits
+    from oddwire.session.store.extension_store import ExtensionStore
 
 __all__ = ["Application", "reason_of"]
 
@@ -149,7 +149,7 @@ class Application:
             for call in calls("startup"):
                 await call.finish(app=self)
                 self._started.add(call.plugin)
-            from oddwire.app.dispatcher import Dispatcher  # a host need not wait for it to hear what we are
+            from oddwire.app.dispatch.dispatcher import Dispatcher  # a host need not wait for it to hear what we are
 
             self._dispatcher = Dispatcher(
                 self,
@@ -317,14 +317,14 @@ class Application:
     # Peers and the rest of the world ----------------------------------------------------------------
 
     def peer(self, node_id: NodeId | bytes | str) -> Peer:
-        """Give the handle of a node, connected or not. Raises `ValueError` for what is no node id.
+        """Return the handle of a node, connected or not. Raises `ValueError` for what is no node id.
 
         While the application starts, in ``on_startup``, it sends reliably and nothing else. Raises `LocalProtocolError`
         before that.
         """
         if self._dispatcher is None and self._state is _State.STARTING:
             if self._early is None:
-                from oddwire.app.early import EarlyMessenger  # few send before there are peers
+                from oddwire.app.dispatch.early_messenger import EarlyMessenger  # few send before there are peers
 
                 self._early = EarlyMessenger(self, self._router)
             return Peer(self._early, NodeId(node_id))
@@ -384,7 +384,7 @@ class Application:
         return self._options
 
     def store(self, extension: str) -> ExtensionStore:
-        """Give what an extension keeps on disk: `Context.store`. Raises `LocalProtocolError` without a store."""
+        """Return what an extension keeps on disk: `Context.store`. Raises `LocalProtocolError` without a store."""
         return self.services.store(extension)
 
     @property
@@ -393,7 +393,7 @@ class Application:
         return self._running().counters()
 
     def counters_of(self, extension: Extension | str) -> Counters:
-        """Give how often the limits that an extension has of its own took effect. Raises `ExtensionError`."""
+        """Return how often the limits that an extension has of its own took effect. Raises `ExtensionError`."""
         dispatcher = self._running()
         return dispatcher.counters(dispatcher.owner_of(extension).name)
 

@@ -6,10 +6,10 @@ import logging
 from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar, overload
 
-from oddwire.app.plain import to_plain
+from oddwire.app.declarations.jsonable import to_plain
 from oddwire.durations import check_seconds
 from oddwire.errors import LocalProtocolError
-from oddwire.logs import get_logger
+from oddwire.log_limits import get_logger
 from oddwire.schema import Message
 from oddwire.transports.base import NodeId, PeerInfo, Transport
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from typing_extensions import TypeForm
 
     from oddwire.app.application import Application
+    from oddwire.app.dispatch.requests import Requests
     from oddwire.app.extension import Extension
-    from oddwire.app.plugins import Contribution
-    from oddwire.app.requests import Requests
-    from oddwire.session.door import ExtensionStore
-    from oddwire.session.large import Progress
-    from oddwire.session.peer import PeerSession
-    from oddwire.session.receipt import Receipt
+    from oddwire.app.plugins.manager import Contribution
+    from oddwire.session.peer.fragment_sender import Progress
+    from oddwire.session.peer.peer_session import PeerSession
+    from oddwire.session.reliable.receipt import Receipt
+    from oddwire.session.store.extension_store import ExtensionStore
 
 __all__ = ["STARTING", "Context", "HostNode", "Messenger", "Peer"]
 
@@ -101,7 +101,7 @@ class Peer:
         return {} if session is None else session.extensions()
 
     def version_of(self, extension: Extension | str) -> str | None:
-        """Give the version of ``extension`` to speak with the peer: the highest both list, compared as numbers.
+        """Return the version of ``extension`` to speak with the peer: the highest both list, compared as numbers.
 
         None if there is none, or the peer has not said hello. Raises `ExtensionError` for one that is not loaded.
         """
@@ -348,8 +348,9 @@ class Context:
     def logger(self) -> logging.Logger:
         """The extension's logger, ``oddwire.extension.<name>``.
 
-        What is logged about one peer is limited, and in sum (`oddwire.logs.LogLimits`): give the peer as an argument,
-        ``logger.info("%s asks", context.peer)``. Without one, the same line of the source is limited for all together.
+        What is logged about one peer is limited, and in sum (`oddwire.log_limits.LogLimits`): pass the peer as an
+        argument, ``logger.info("%s asks", context.peer)``. Without one, the same line of the source is limited for all
+        together.
         """
         return get_logger(f"oddwire.extension.{self.extension}")
 

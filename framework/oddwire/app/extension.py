@@ -9,20 +9,20 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeAlias, TypeVar, cast
 
-from oddwire.app.collector import hold_collector
 from oddwire.app.context import Context, Peer
-from oddwire.app.handler import Handler, check_callback, place, scope_of
+from oddwire.app.declarations.handlers import Handler, check_callback, place, scope_of
+from oddwire.app.declarations.options import Option
+from oddwire.app.declarations.rpc import RpcMethod
+from oddwire.app.gc_tuning import hold_collector
 from oddwire.app.hookspecs import hookimpl
-from oddwire.app.options import Option
-from oddwire.app.program import check_place
-from oddwire.app.rpc import RpcMethod
+from oddwire.app.main_program import check_place
 from oddwire.errors import ExtensionError, OddwireError
 from oddwire.schema import Message, schema_of
-from oddwire.session.basics import MAX_NAME, MAX_VERSIONS, is_version
+from oddwire.session.constants import MAX_NAME, MAX_VERSIONS, is_version
 
 if TYPE_CHECKING:
     from oddwire.app.application import Application
-    from oddwire.app.guard import Allow
+    from oddwire.app.limits.access import Allow
     from oddwire.session.limits import Limits
 
 __all__ = ["Extension"]
@@ -102,11 +102,11 @@ class Extension:
                 hint = "; versions=(...) lists those of its protocol" if versions is None else ""
                 raise ExtensionError(f"{self!r}: {where} should be numbers joined by dots, not {spoken!r}{hint}")
         if allow is not None:
-            from oddwire.app.guard import check_allow
+            from oddwire.app.limits.access import check_allow
 
             check_allow(repr(self), allow)
         if limits is not None:
-            from oddwire.app.guard import check_limits
+            from oddwire.app.limits.access import check_limits
 
             check_limits(repr(self), limits)
         if feature is not None and not (type(feature) is int and feature % 2 and 0 < feature <= _MAX_FEATURE):
@@ -299,7 +299,7 @@ class Extension:
                 f"extension.run() of {self.name!r} takes receive='hook' or 'notification', not {receive!r:.200}"
             )
         hold_collector()
-        from oddwire.app.hosted import is_hosted, run_hosted
+        from oddwire.app.lightningd import is_hosted, run_hosted
 
         if is_hosted():
             run_hosted(self, receive=receive)
@@ -317,22 +317,22 @@ class Extension:
 
     @hookimpl
     def register_messages(self) -> tuple[type[Message], ...]:
-        """Give `messages`."""
+        """Return `messages`."""
         return self.messages
 
     @hookimpl
     def register_handlers(self) -> tuple[Handler, ...]:
-        """Give what `on` collected."""
+        """Return what `on` collected."""
         return (*self._handlers.values(),)
 
     @hookimpl
     def register_rpc(self) -> tuple[RpcMethod, ...]:
-        """Give what `rpc` collected."""
+        """Return what `rpc` collected."""
         return (*self._rpc_methods.values(),)
 
     @hookimpl
     def register_options(self) -> tuple[Option, ...]:
-        """Give what `option` collected."""
+        """Return what `option` collected."""
         return (*self._options.values(),)
 
     @hookimpl

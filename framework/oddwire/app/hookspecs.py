@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Literal
 
 import pluggy
 
-from oddwire.app.handler import Handler
-from oddwire.app.options import Option
-from oddwire.app.rpc import RpcMethod
+from oddwire.app.declarations.handlers import Handler
+from oddwire.app.declarations.options import Option
+from oddwire.app.declarations.rpc import RpcMethod
 from oddwire.codecs.base import Codec
 from oddwire.errors import DecodeError, OddwireError, Refuse
+from oddwire.records import Value
 from oddwire.schema import Message
 from oddwire.transports.base import NodeId, Transport
-from oddwire.values import Value
 
 if TYPE_CHECKING:
     from oddwire.app.application import Application
@@ -64,27 +64,27 @@ class Hooks:
 
     @hookspec
     def register_codecs(self) -> Iterable[Codec]:  # type: ignore[empty-body]
-        """Give codecs; messages name one with ``@message(..., codec=name)``. Two of one name fail at load."""
+        """Return codecs; messages name one with ``@message(..., codec=name)``. Two of one name fail at load."""
 
     @hookspec
     def register_transports(self) -> Mapping[str, Callable[..., Transport]]:  # type: ignore[empty-body]
-        """Give transports by name: each a callable that takes options as keywords and returns an unopened one."""
+        """Return transports by name: each a callable that takes options as keywords and returns an unopened one."""
 
     @hookspec
     def register_messages(self) -> Iterable[type[Message]]:  # type: ignore[empty-body]
-        """Give the message classes the plugin speaks, sent or received. Two claims on one type fail at load."""
+        """Return the message classes the plugin speaks, sent or received. Two claims on one type fail at load."""
 
     @hookspec
     def register_handlers(self) -> Iterable[Handler]:  # type: ignore[empty-body]
-        """Give handlers. Their messages and replies need not be registered again; one handler a message."""
+        """Return handlers. Their messages and replies need not be registered again; one handler a message."""
 
     @hookspec
     def register_rpc(self) -> Iterable[RpcMethod]:  # type: ignore[empty-body]
-        """Give RPC methods: `Application.call` reaches them, and so does a host node that has JSON-RPC."""
+        """Return RPC methods: `Application.call` reaches them, and so does a host node that has JSON-RPC."""
 
     @hookspec
     def register_options(self) -> Iterable[Option]:  # type: ignore[empty-body]
-        """Give options, for the host node and for ``oddwire run``. Two of one name fail at load."""
+        """Return options, for the host node and for ``oddwire run``. Two of one name fail at load."""
 
     @hookspec
     def startup(self, app: Application) -> Awaitable[None] | None:

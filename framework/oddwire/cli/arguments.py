@@ -13,9 +13,9 @@ from typing import Any, Final
 from typer.core import TyperCommand
 
 from oddwire.app import Extension, PluginManager
-from oddwire.cli.extras import describe_options, own_options, read_extras, takes_value
-from oddwire.cli.failure import Failure
-from oddwire.cli.stdio import ready_streams, stdout_aside
+from oddwire.cli.exit import Failure
+from oddwire.cli.extension_options import describe_options, own_options, read_extras, takes_value
+from oddwire.cli.standard_streams import ready_streams, stdout_aside
 from oddwire.errors import DefinitionError
 from oddwire.printable import printable
 
@@ -142,6 +142,6 @@ class RunCommand(_Open):
 
 
 def caught_warnings(ctx: Any) -> list[warnings.WarningMessage]:
-    """Give the warnings of extensions that were loaded to read the command line: they warn but once."""
+    """Return the warnings of extensions that were loaded to read the command line: they warn but once."""
     caught: list[warnings.WarningMessage] = ctx.meta.get(_CAUGHT, [])
     return caught

@@ -14,9 +14,9 @@ from typing import Annotated, Any, Final, NoReturn
 import typer
 
 from oddwire.cli.events import Printer
-from oddwire.cli.failure import FAILED, USAGE, Failure
+from oddwire.cli.exit import FAILED, USAGE, Failure
 from oddwire.cli.node import DEFAULT_DIR, LightningDir, NodeNetwork, expanded
-from oddwire.cli.words import as_typed
+from oddwire.cli.shell_words import as_typed
 from oddwire.durations import duration
 from oddwire.errors import DefinitionError, NodeRefused, OddwireError, TransportError
 from oddwire.jsonrpc import JsonRpcClient

@@ -15,13 +15,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from oddwire.app import RpcMethod
-from oddwire.app.blame import with_peer
-from oddwire.app.parameters import alternatives, evaluate
-from oddwire.app.plain import to_plain
+from oddwire.app.declarations.annotations import alternatives, evaluate
+from oddwire.app.declarations.jsonable import to_plain
+from oddwire.app.dispatch.error_peers import with_peer
 from oddwire.cli.events import Event, Printer
-from oddwire.cli.words import BLANKS, decoded, next_word, split_words, unquoted
+from oddwire.cli.shell_words import BLANKS, decoded, next_word, split_words, unquoted
 from oddwire.errors import OddwireError
-from oddwire.interrupts import must_pass
+from oddwire.exit_exceptions import must_pass
 
 if TYPE_CHECKING:
     from oddwire.app import Application
@@ -187,7 +187,7 @@ def _is_text(method: RpcMethod, name: str) -> bool:
 
 
 def _stdin() -> int | None:
-    """Give stdin's descriptor, if there is one to read."""
+    """Return stdin's descriptor, if there is one to read."""
     try:
         descriptor = sys.stdin.fileno()
         os.fstat(descriptor)

@@ -24,16 +24,16 @@ from rich.table import Table
 from rich.text import Text
 
 from oddwire.app import Application, TraceEvent, hookimpl
-from oddwire.cli.ending import on_abandon
+from oddwire.cli.delivery_report import PATIENCE, Delivery, Direction, Ledger
 from oddwire.cli.events import Printer
-from oddwire.cli.failure import Failure
-from oddwire.cli.ledger import PATIENCE, Delivery, Direction, Ledger
+from oddwire.cli.exit import Failure
 from oddwire.cli.reporter import log_to
-from oddwire.cli.session import execute, make_app, make_transport, start
+from oddwire.cli.running import execute, make_app, make_transport, start
+from oddwire.cli.shutdown import on_abandon
 from oddwire.durations import duration
 from oddwire.proto.bolt1 import DEFAULT_NETWORK
 from oddwire.schema import Schema
-from oddwire.schema.text import show_fields
+from oddwire.schema.spelling import show_fields
 
 __all__ = ["command"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from oddwire.logs import get_logger
-from oddwire.transports.bolt8 import Bolt8Limits
+from oddwire.log_limits import get_logger
+from oddwire.transports.bolt8.transport import Bolt8Limits
 
 __all__ = ["RESERVE", "fit_limits", "raise_descriptors"]
 

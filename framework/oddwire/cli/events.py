@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
-from oddwire.app.plain import to_plain
-from oddwire.cli.outlet import Outlet
+from oddwire.app.declarations.jsonable import to_plain
+from oddwire.cli.stdout_writer import Outlet
 from oddwire.printable import printable, printable_json
 from oddwire.proto.keys import NodeId
 from oddwire.schema import Message, schema_of
-from oddwire.schema.text import show_fields, show_value
+from oddwire.schema.spelling import show_fields, show_value
 
 __all__ = ["Event", "Printer", "json_line", "short_id"]
 

@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
-from oddwire.cli.failure import Failure
+from oddwire.cli.exit import Failure
 from oddwire.errors import DefinitionError
 from oddwire.files import make_folder, open_private
 from oddwire.node.secret import make_once, read_private

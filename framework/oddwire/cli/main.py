@@ -12,8 +12,8 @@ try:
 
     from oddwire.cli import call, node, plugin, run, send, store
     from oddwire.cli.arguments import CallCommand, NodeCommand, RunCommand
-    from oddwire.cli.program import run_program
-    from oddwire.cli.surroundings import prepare
+    from oddwire.cli.command_line import run_program
+    from oddwire.cli.environment import prepare
 except KeyboardInterrupt:  # which is most of the time a command takes to start
     sys.exit(130)
 

@@ -15,22 +15,22 @@ from typing import Annotated, Final
 import typer
 
 from oddwire.cli.descriptors import fit_limits
-from oddwire.cli.ending import on_abandon, on_hangup, on_stop
 from oddwire.cli.events import Printer, json_line
-from oddwire.cli.failure import USAGE, Failure
-from oddwire.cli.options import ConnectTimeout, Json, Proxy, Uvloop
-from oddwire.cli.session import execute
-from oddwire.cli.stdio import command_stdout
-from oddwire.cli.words import as_typed
+from oddwire.cli.exit import USAGE, Failure
+from oddwire.cli.running import execute
+from oddwire.cli.shared_options import ConnectTimeout, Json, Proxy, Uvloop
+from oddwire.cli.shell_words import as_typed
+from oddwire.cli.shutdown import on_abandon, on_hangup, on_stop
+from oddwire.cli.standard_streams import command_stdout
 from oddwire.errors import DefinitionError
-from oddwire.logs import LIMITED, guard_process
-from oddwire.node.log import Log, LogHandler, Out
-from oddwire.node.logfile import LogFile
+from oddwire.log_limits import LIMITED, guard_process
+from oddwire.node.log_file import LogFile
 from oddwire.node.node import Node
+from oddwire.node.node_log import Log, LogHandler, Out
 from oddwire.node.plugins.process import PluginLimits
 from oddwire.printable import printable
 from oddwire.proto.bolt1 import DEFAULT_NETWORK
-from oddwire.transports.bolt8 import Bolt8Limits
+from oddwire.transports.bolt8.transport import Bolt8Limits
 
 __all__ = ["DEFAULT_DIR", "LightningDir", "NodeNetwork", "command", "expanded", "read_plugin_options"]
 
@@ -165,7 +165,7 @@ def _log(level: str, path: Path | None) -> Iterator[Log]:
 
 
 def expanded(lightning_dir: Path) -> Path:
-    """Give the whole path of the directory, ``~`` looked up. Raises `Failure` where nobody knows a home."""
+    """Return the whole path of the directory, ``~`` looked up. Raises `Failure` where nobody knows a home."""
     try:
         return lightning_dir.expanduser().absolute()
     except FileNotFoundError:

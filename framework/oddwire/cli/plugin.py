@@ -14,10 +14,10 @@ from typing import Annotated, Final, Literal
 import typer
 
 from oddwire.app import Application, PluginManager
-from oddwire.app.extension_file import absolute
+from oddwire.app.plugins.extension_file import absolute
 from oddwire.cli.events import Printer
-from oddwire.cli.failure import USAGE, Failure
-from oddwire.cli.session import loading
+from oddwire.cli.exit import USAGE, Failure
+from oddwire.cli.running import loading
 from oddwire.printable import printable
 from oddwire.transports.memory import MemoryTransport
 
@@ -29,7 +29,7 @@ _LONGEST_SHEBANG: Final = 127  # of older Linux kernels
 _TEXT: Final = '''\
 {names}: a plugin for Core Lightning, written by ``oddwire plugin``. Start it with lightningd --plugin=FILE."""
 
-from oddwire.app.hosted import run_hosted
+from oddwire.app.lightningd import run_hosted
 
 run_hosted({arguments})
 '''
@@ -87,13 +87,13 @@ def _content(specs: Sequence[str], receive: str | None) -> bytes:
 
 
 def _name(spec: str) -> str:
-    """Give a word for an extension that may stand in a docstring."""
+    """Return a word for an extension that may stand in a docstring."""
     named = Path(spec).stem if "/" in spec else spec
     return ascii(named)[1:-1].replace("\\", "/").replace('"', "'")
 
 
 def _head(python: str) -> bytes:
-    """Give all up to the text of the docstring: lines that have the kernel run the file with this Python.
+    """Return all up to the text of the docstring: lines that have the kernel run the file with this Python.
 
     Where the kernel would not take its path they are for sh, and good for Python as well. ``-P`` keeps what lies beside
     the plugin from hiding the modules of Python's library. Raises `Failure`.
@@ -150,7 +150,7 @@ def _write(path: Path, content: bytes, *, replace: bool) -> None:
 
 
 def _put(temporary: str, path: Path) -> None:
-    """Give a file its name, if nothing has it."""
+    """Name a file, if nothing has it."""
     try:
         os.link(temporary, path)
     except FileExistsError:

@@ -7,11 +7,11 @@ import time
 from typing import TYPE_CHECKING
 
 from oddwire.app import TraceEvent, hookimpl
-from oddwire.app.blame import with_peer
+from oddwire.app.dispatch.error_peers import with_peer
 from oddwire.cli.events import Event, Printer
 from oddwire.errors import OddwireError
-from oddwire.logformat import LineFormatter
-from oddwire.logs import LIMITED, cut, guard_process
+from oddwire.log_format import LineFormatter
+from oddwire.log_limits import LIMITED, cut, guard_process
 from oddwire.proto.keys import NodeId
 from oddwire.schema import Message, schema_of
 

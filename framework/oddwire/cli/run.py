@@ -16,22 +16,22 @@ from warnings import WarningMessage
 import typer
 
 from oddwire.app import Application, Extension, PluginManager, hookimpl
-from oddwire.app.claims import program_number
+from oddwire.app.programs.claims import program_number
 from oddwire.cli.arguments import RunCommand, caught_warnings
+from oddwire.cli.command_line import run_program
 from oddwire.cli.console import Console
 from oddwire.cli.descriptors import fit_limits
-from oddwire.cli.ending import on_stop
+from oddwire.cli.environment import prepare
 from oddwire.cli.events import Event, Printer
-from oddwire.cli.extras import own_options, read_extras
+from oddwire.cli.extension_options import own_options, read_extras
 from oddwire.cli.keyfile import sole_use
-from oddwire.cli.options import Connect, ConnectTimeout, DataDir, Json, Listen, Network, Proxy, Uvloop, Verbose
-from oddwire.cli.program import run_program
 from oddwire.cli.reporter import Reporter, log_to
-from oddwire.cli.session import call_when_broken, execute, loading, make_app, make_transport, start
-from oddwire.cli.stdio import command_stdout
-from oddwire.cli.surroundings import prepare
+from oddwire.cli.running import call_when_broken, execute, loading, make_app, make_transport, start
+from oddwire.cli.shared_options import Connect, ConnectTimeout, DataDir, Json, Listen, Network, Proxy, Uvloop, Verbose
+from oddwire.cli.shutdown import on_stop
+from oddwire.cli.standard_streams import command_stdout
 from oddwire.proto.bolt1 import DEFAULT_NETWORK
-from oddwire.transports.bolt8 import Bolt8Limits, Bolt8Transport
+from oddwire.transports.bolt8.transport import Bolt8Limits, Bolt8Transport
 
 __all__ = ["STORE_FILE", "command", "run_extension"]
 

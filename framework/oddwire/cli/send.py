@@ -12,21 +12,21 @@ from typing import Annotated
 import typer
 
 from oddwire.app import PluginManager, hookimpl
-from oddwire.app.extension_file import place_nearby
-from oddwire.app.plugins import Contribution
+from oddwire.app.plugins.extension_file import place_nearby
+from oddwire.app.plugins.manager import Contribution
 from oddwire.cli.events import Printer
-from oddwire.cli.failure import FAILED, USAGE, Failure
-from oddwire.cli.options import ConnectTimeout, DataDir, Json, Network, Proxy, Verbose
+from oddwire.cli.exit import FAILED, USAGE, Failure
+from oddwire.cli.message_arguments import from_assignments
 from oddwire.cli.reporter import Reporter, log_to
-from oddwire.cli.session import call_when_broken, execute, make_app, make_transport, start
-from oddwire.cli.stdio import command_stdout
-from oddwire.cli.values import from_assignments
+from oddwire.cli.running import call_when_broken, execute, make_app, make_transport, start
+from oddwire.cli.shared_options import ConnectTimeout, DataDir, Json, Network, Proxy, Verbose
+from oddwire.cli.standard_streams import command_stdout
 from oddwire.codecs.base import Codec
 from oddwire.errors import DefinitionError, EncodeError, ExtensionError, NotSupported, OddwireError
 from oddwire.proto.addresses import NodeUri
 from oddwire.proto.bolt1 import DEFAULT_NETWORK, DEFAULT_PORTS
 from oddwire.schema import Message, Schema, schema_of
-from oddwire.transports.bolt8 import Bolt8Limits, Bolt8Transport
+from oddwire.transports.bolt8.transport import Bolt8Limits, Bolt8Transport
 
 __all__ = ["command"]
 

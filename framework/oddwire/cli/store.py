@@ -12,11 +12,11 @@ from typing import Annotated, Any, Final
 import typer
 
 from oddwire.cli.events import Event, Printer, short_id
-from oddwire.cli.failure import FAILED, USAGE, Failure
-from oddwire.cli.options import Json
+from oddwire.cli.exit import FAILED, USAGE, Failure
 from oddwire.cli.reporter import log_to
-from oddwire.cli.session import spell_error
-from oddwire.cli.stdio import command_stdout
+from oddwire.cli.running import spell_error
+from oddwire.cli.shared_options import Json
+from oddwire.cli.standard_streams import command_stdout
 from oddwire.durations import duration
 from oddwire.errors import StoreError
 from oddwire.printable import printable
@@ -35,7 +35,7 @@ _Store = Annotated[Path, typer.Argument(metavar="STORE", help="The store's file.
 def _show(store: _Store, as_json: Json = False) -> None:
     """Tell what is in a store: extensions, and messages that wait. A program may be using it."""
     with _printing(as_json) as printer:
-        from oddwire.session.contents import contents_of
+        from oddwire.session.store.contents import contents_of
 
         found = contents_of(store)
         if as_json:
@@ -66,7 +66,7 @@ def _move(
     Nothing is lost and nothing handled twice, also if it is killed: then the same command goes on.
     """
     with _printing(as_json) as printer:
-        from oddwire.session.moving import move
+        from oddwire.session.store.move import move
 
         _check_owner(source)
         moved = move(source, target, extension, replace=replace)
@@ -93,7 +93,7 @@ def _move(
 def _recover(store: _Store, as_json: Json = False) -> None:
     """Keep in a store what was being moved to another one when the move was killed, and that one is lost."""
     with _printing(as_json) as printer:
-        from oddwire.session.moving import forget_move
+        from oddwire.session.store.move import forget_move
 
         _check_owner(store)
         found = forget_move(str(store))
@@ -127,7 +127,7 @@ def _whose(error: StoreError) -> str:
     """Say which plugin file has a store that is in use, if it is one's."""
     if error.reason != "locked":
         return ""
-    from oddwire.app.programs import owner_of_store
+    from oddwire.app.programs.registry import owner_of_store
 
     folder = os.path.realpath(Path(error.path).parent)
     other = owner_of_store(folder, str(Path(folder, Path(error.path).name)), "")

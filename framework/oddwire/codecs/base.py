@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from oddwire.errors import CodecError, MalformedMessage, PayloadTooLarge
 from oddwire.proto.primitives import MAX_MESSAGE
-from oddwire.schema.record import Schema
-from oddwire.values import Value
+from oddwire.records import Value
+from oddwire.schema.kinds import Schema
 
 __all__ = [
     "MAX_VALUES",
@@ -64,7 +64,7 @@ class Retry(Exception):
 
 
 def type_bytes(schema: Schema) -> bytes:
-    """Give the two bytes a payload starts with."""
+    """Return the two bytes a payload starts with."""
     return schema.type_id.to_bytes(2, "big")
 
 
@@ -87,7 +87,7 @@ def check_received(payload: bytes, schema: Schema) -> None:
 
 
 def too_many_values(path: str = "$", offset: int | None = None) -> MalformedMessage:
-    """Give the error for a payload with more than `MAX_VALUES`."""
+    """Return the error for a payload with more than `MAX_VALUES`."""
     return MalformedMessage(f"holds more than {MAX_VALUES} values; bulk data should be bytes", path=path, offset=offset)
 
 

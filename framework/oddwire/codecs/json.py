@@ -26,8 +26,7 @@ from oddwire.codecs.base import (
 )
 from oddwire.errors import CodecError, MalformedMessage, PayloadTooLarge
 from oddwire.proto.primitives import MAX_MESSAGE
-from oddwire.schema.kinds import Array, Kind, Maybe, Nested
-from oddwire.schema.record import Record, Schema
+from oddwire.schema.kinds import Array, Kind, Maybe, Nested, Record, Schema
 from oddwire.schema.tree import JSON, MAX_DEPTH, dump_record, load_record
 
 __all__ = ["LONGEST_NUMBER", "JsonCodec"]

@@ -12,9 +12,9 @@ from typing import Any, Final
 from oddwire.codecs.base import Codec, Plan, type_bytes
 from oddwire.errors import DefinitionError, EncodeError, SchemaError, Truncated, TypeConflict, UnknownMessage
 from oddwire.proto.type_numbers import check_claim, known_owner
+from oddwire.records import replace
+from oddwire.schema.kinds import Schema
 from oddwire.schema.message import Message, schema_of
-from oddwire.schema.record import Schema
-from oddwire.values import replace
 
 __all__ = ["KnownTypeWarning", "Registry", "builtin_codecs"]
 
@@ -128,7 +128,7 @@ class Registry:
         return codec
 
     def _plan(self, schema: Schema) -> Plan:
-        """Give the plan of a registered message, compiled when it is first needed."""
+        """Return the plan of a registered message, compiled when it is first needed."""
         plan = self._plans.get(type_bytes(schema))
         if plan is not None:
             return plan
@@ -203,7 +203,7 @@ class Registry:
         return self._schemas.get(type_id)
 
     def title_of(self, type_id: int) -> str:
-        """Give what errors and logs call a type: ``market.Quote 0x8c03``, ``type 0x8c03`` if it is not registered."""
+        """Return what errors and logs call a type: ``market.Quote 0x8c03``, ``type 0x8c03`` if it is not registered."""
         schema = self._schemas.get(type_id)
         return f"type {type_id:#06x}" if schema is None else replace(schema, owner=self._owner_names[type_id]).title
 

@@ -6,7 +6,7 @@ Client and server are imported when they are first used: hardly any program need
 from typing import TYPE_CHECKING
 
 import oddwire.lazy as _lazy
-from oddwire.jsonrpc.framing import MAX_DEPTH, MAX_DOCUMENT, JsonSplitter, Oversize, encode
+from oddwire.jsonrpc.documents import MAX_DEPTH, MAX_DOCUMENT, JsonSplitter, Oversize, encode
 
 if TYPE_CHECKING:
     from oddwire.jsonrpc.client import JsonRpcClient

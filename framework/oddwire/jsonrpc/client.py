@@ -11,10 +11,10 @@ from types import TracebackType
 from typing import Any, Final, Self, cast
 
 from oddwire.errors import ConnectionClosed, NodeRefused, OddwireError, TransportError
-from oddwire.jsonrpc.address import socket_address
-from oddwire.jsonrpc.framing import MAX_DOCUMENT_VARIABLE, JsonSplitter, Oversize, encode
-from oddwire.jsonrpc.framing import max_document as default_max_document
-from oddwire.logs import get_logger
+from oddwire.jsonrpc.documents import MAX_DOCUMENT_VARIABLE, JsonSplitter, Oversize, encode
+from oddwire.jsonrpc.documents import max_document as default_max_document
+from oddwire.jsonrpc.socket_path import socket_address
+from oddwire.log_limits import get_logger
 
 __all__ = ["JsonRpcClient"]
 
@@ -108,7 +108,7 @@ class JsonRpcClient:
             raise ConnectionClosed(wire.reason)
 
     def _current(self) -> _Wire:
-        """Give the connection that is there, or is being made: what is asked meanwhile goes out in order."""
+        """Return the connection that is there, or is being made: what is asked meanwhile goes out in order."""
         if self._closed:
             raise ConnectionClosed("this client was closed")
         if self._wire is None or self._wire.reason is not None:
@@ -309,6 +309,6 @@ class _Wire(asyncio.BufferedProtocol):
 
 @functools.lru_cache(64)
 def _parts(method: str) -> tuple[str, bytes]:
-    """Give how the id of a call begins, and what stands between its number and the parameters."""
+    """Return how the id of a call begins, and what stands between its number and the parameters."""
     name = method if method.replace("-", "_").isidentifier() and method.isascii() else "call"
     return f"{_OURS}{name}#", b'","method":%b,"params":' % encode(method)[:-2]

@@ -52,7 +52,7 @@ class Parameter(NamedTuple):
 
 
 def text_of(value: Any) -> str:
-    """Give a value as the text it had: a string without its quotes, anything else as JSON."""
+    """Return a value as the text it had: a string without its quotes, anything else as JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
@@ -129,7 +129,7 @@ def is_unicode(text: str) -> bool:
 
 
 def unknown_parameter(name: str) -> NodeRefused:
-    """Give lightningd's error for a parameter that a method does not have."""
+    """Return lightningd's error for a parameter that a method does not have."""
     return NodeRefused(
         f"unknown parameter: {name}, this may be caused by a failure to autodetect key=value-style "
         "parameters. Please try using the -k flag and explicit key=value pairs of parameters.",
@@ -142,7 +142,7 @@ def bind(
     params: Sequence[Any] | Mapping[str, Any],
     parse: Callable[[Parameter, Any], Any],
 ) -> list[Any]:
-    """Give each parameter its value: what ``parse`` makes of what was given, in order or by name, or its default.
+    """Return each parameter's value: what ``parse`` makes of what was given, in order or by name, or its default.
 
     A null in a list is a parameter left out. Raises `NodeRefused` in lightningd's words for one that is unknown, too
     many or missing, and what ``parse`` raises.

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from oddwire.errors import OddwireError, TransportError
-from oddwire.jsonrpc.address import socket_address
-from oddwire.jsonrpc.framing import JsonSplitter, Oversize, Shortcut, encode
-from oddwire.logs import get_logger
+from oddwire.jsonrpc.documents import JsonSplitter, Oversize, Shortcut, encode
+from oddwire.jsonrpc.socket_path import socket_address
+from oddwire.log_limits import get_logger
 
 __all__ = ["INVALID_REQUEST", "MAX_REQUEST", "Handler", "JsonRpcServer", "RpcConnection"]
 

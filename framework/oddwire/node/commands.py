@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from oddwire.errors import ExtensionError, NodeRefused
-from oddwire.jsonrpc.framing import encode
+from oddwire.jsonrpc.documents import encode
 from oddwire.jsonrpc.parameters import INVALID_PARAMS, LIGHTNINGD, METHOD_NOT_FOUND, Parameter, bind
 from oddwire.jsonrpc.server import INVALID_REQUEST, RpcConnection
-from oddwire.logs import get_logger
+from oddwire.log_limits import get_logger
 from oddwire.node.filter import apply_filter, check_filter
-from oddwire.node.plugins.services import MethodCall, PluginMethod
+from oddwire.node.plugins.node_services import MethodCall, PluginMethod
 
 __all__ = ["BUILT_IN", "Command", "Commands", "Request"]
 
@@ -87,7 +87,7 @@ class Commands:
         return iter(sorted(self._commands.values(), key=lambda command: command.name))
 
     def get(self, name: str) -> Command | None:
-        """Give the method of this name."""
+        """Return the method of this name."""
         return self._commands.get(name)
 
     def owner_of(self, name: str) -> str | None:
@@ -207,7 +207,7 @@ class Commands:
             raise self.bad_parameter(request, parameter.name, value, str(error)) from None
 
     def bad_parameter(self, request: Request, name: str, value: Any, text: str, *, tell: bool = True) -> NodeRefused:
-        """Give lightningd's error for a parameter that is not what it should be; what it was is logged, not told.
+        """Return lightningd's error for a parameter that is not what it should be; what it was is logged, not told.
 
         ``check`` does tell, unless ``tell`` is false.
         """

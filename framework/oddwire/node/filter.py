@@ -30,7 +30,7 @@ def _check(wanted: Any) -> None:
 
 
 def apply_filter(result: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
-    """Give the part of ``result`` that a checked filter names; if it misjudges a shape, say so in the result."""
+    """Return the part of ``result`` that a checked filter names; if it misjudges a shape, say so in the result."""
     misused: list[str] = []
     kept = _apply(result, wanted, "", misused)
     if misused:

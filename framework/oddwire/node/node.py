@@ -12,24 +12,24 @@ from typing import Final, Self
 
 from oddwire.errors import DefinitionError, TransportError
 from oddwire.files import make_folder
-from oddwire.jsonrpc.framing import MAX_DOCUMENT_VARIABLE, max_document
+from oddwire.jsonrpc.documents import MAX_DOCUMENT_VARIABLE, max_document
 from oddwire.jsonrpc.server import MAX_REQUEST, JsonRpcServer
 from oddwire.node.commands import Commands
-from oddwire.node.lock import DirectoryLock
-from oddwire.node.log import LEVELS, Line, Log
+from oddwire.node.connected_peers import Peers
+from oddwire.node.directory_lock import DirectoryLock
 from oddwire.node.methods.messages import shortcut
 from oddwire.node.methods.table import install
-from oddwire.node.outbox import MAX_QUEUED
-from oddwire.node.peers import Peers
+from oddwire.node.node_database import Store
+from oddwire.node.node_log import LEVELS, Line, Log
+from oddwire.node.peer_backlog import MAX_QUEUED
 from oddwire.node.plugins.host import PluginHost
 from oddwire.node.secret import NodeSecret, load_secret
-from oddwire.node.store import Store
 from oddwire.proto.addresses import NodeUri, parse_address, proxy_address, proxy_url
 from oddwire.proto.bolt1 import CHAINS, DEFAULT_NETWORK, DEFAULT_PORTS
 from oddwire.proto.features import ASSUMED_FEATURES, feature_bits, feature_bytes
 from oddwire.proto.keys import NodeId
 from oddwire.transports.base import Manifest
-from oddwire.transports.bolt8 import Bolt8Limits, Bolt8Transport
+from oddwire.transports.bolt8.transport import Bolt8Limits, Bolt8Transport
 
 __all__ = ["COMPATIBLE_VERSION", "Node"]
 
@@ -140,7 +140,7 @@ class Node:
         return self.transport.uris
 
     def feature_set(self) -> dict[str, str]:
-        """Give the feature maps in hex by context, plugins' bits included."""
+        """Return the feature maps in hex by context, plugins' bits included."""
         own = feature_bytes(ASSUMED_FEATURES)  # as `Bolt1` announces them
         maps = {context: own if context in ("init", "node") else b"" for context in _CONTEXTS}
         for context, bits in self.plugins.features.items():

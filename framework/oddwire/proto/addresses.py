@@ -38,7 +38,7 @@ def parse_address(text: str, *, default_port: int = DEFAULT_PORT, any_name: bool
 
 
 def proxy_url(text: str) -> str:
-    """Give the URL of a SOCKS5 proxy: that of ``host[:port]``, by default Tor's port, or a URL as it stands.
+    """Return the URL of a SOCKS5 proxy: that of ``host[:port]``, by default Tor's port, or a URL as it stands.
 
     Raises `ValueError` naming what is wrong; a URL is not shown, as it may hold a password.
     """
@@ -61,7 +61,7 @@ def proxy_url(text: str) -> str:
 
 
 def proxy_address(url: str) -> str:
-    """Give the ``host:port`` of a URL that `proxy_url` has given: what may be shown of it."""
+    """Return the ``host:port`` of a URL that `proxy_url` has given: what may be shown of it."""
     import urllib.parse  # which few programs need, and none at its start
 
     parts = urllib.parse.urlsplit(url)

@@ -68,7 +68,7 @@ DEFAULT_PORTS: Final = {"bitcoin": 9735, "testnet": 19735, "testnet4": 49735, "s
 
 
 def printable(text: bytes) -> str:
-    """Give a peer's text if it is printable ASCII, else its hex (BOLT 1: do not print it verbatim)."""
+    """Return a peer's text if it is printable ASCII, else its hex (BOLT 1: do not print it verbatim)."""
     return text.decode("ascii") if all(32 <= byte <= 126 for byte in text) else text.hex()
 
 
@@ -88,7 +88,7 @@ class Init:
     remote_addr: str | None = None
 
     def encode(self) -> bytes:
-        """Give the payload; the global bitmap stays empty, as none but its first 14 bits may be used."""
+        """Return the payload; the global bitmap stays empty, as none but its first 14 bits may be used."""
         records = []
         if self.networks is not None:
             records.append((1, b"".join(self.networks)))
@@ -149,7 +149,7 @@ class Notice:
     channel_id: bytes = bytes(32)
 
     def encode(self) -> bytes:
-        """Give the payload."""
+        """Return the payload."""
         type_id = WARNING if self.kind == "warning" else ERROR
         data = self.text.encode("ascii", "replace")[: 65535 - 36]
         return type_id.to_bytes(2, "big") + self.channel_id + len(data).to_bytes(2, "big") + data
@@ -163,12 +163,12 @@ class Notice:
 
 
 def encode_warning(text: str) -> bytes:
-    """Give a ``warning`` about no channel in particular."""
+    """Return a ``warning`` about no channel in particular."""
     return Notice("warning", text).encode()
 
 
 def encode_error(text: str, channel_id: bytes = bytes(32)) -> bytes:
-    """Give an ``error``; all-zero ``channel_id`` means every channel."""
+    """Return an ``error``; all-zero ``channel_id`` means every channel."""
     return Notice("error", text, channel_id).encode()
 
 
@@ -180,7 +180,7 @@ class Ping:
     padding: int = 0
 
     def encode(self) -> bytes:
-        """Give the payload; the padding is zeros (BOLT 1)."""
+        """Return the payload; the padding is zeros (BOLT 1)."""
         head = PING.to_bytes(2, "big") + self.num_pong_bytes.to_bytes(2, "big")
         return head + self.padding.to_bytes(2, "big") + bytes(self.padding)
 
@@ -199,7 +199,7 @@ class Pong:
     size: int = 0
 
     def encode(self) -> bytes:
-        """Give the payload; its bytes are zeros (BOLT 1)."""
+        """Return the payload; its bytes are zeros (BOLT 1)."""
         return PONG.to_bytes(2, "big") + self.size.to_bytes(2, "big") + bytes(self.size)
 
     @classmethod
@@ -279,7 +279,7 @@ class Bolt1:
         """Why the connection must be closed, after sending what is outgoing."""
 
     def start(self, remote_addr: str | None = None) -> bytes:
-        """Give our init, the first payload to send. ``remote_addr`` tells a dialer where we see it, if public."""
+        """Return our init, the first payload to send. ``remote_addr`` tells a dialer where we see it, if public."""
         if remote_addr is not None and not ipaddress.ip_address(parse_address(remote_addr)[0]).is_global:
             remote_addr = None  # BOLT 1: private addresses should not be told
         # BOLT 9: never both bits of a pair are set; the even one counts
@@ -288,7 +288,7 @@ class Bolt1:
         return Init(features=features, networks=self._networks or None, remote_addr=remote_addr).encode()
 
     def outgoing(self) -> list[bytes]:
-        """Give the payloads to send now, in order; they are then forgotten."""
+        """Return the payloads to send now, in order; they are then forgotten."""
         out, self._outgoing = self._outgoing, []
         return out
 
@@ -356,7 +356,7 @@ class Bolt1:
         return None
 
     def ping(self, now: float, num_pong_bytes: int = 0, padding: int = 0) -> bytes:
-        """Give a ping to send; its pong is awaited for ``patience`` seconds. Raises `LocalProtocolError`."""
+        """Return a ping to send; its pong is awaited for ``patience`` seconds. Raises `LocalProtocolError`."""
         if self.init is None or self.closed is not None:
             raise LocalProtocolError("a ping goes out after both inits and before the end")
         if not 0 <= padding <= 65535 - 6 or not 0 <= num_pong_bytes <= 65535:

@@ -238,7 +238,7 @@ class LightningConnection(asyncio.BufferedProtocol):
         return message
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        """Give every message until the connection ends."""
+        """Yield every message until the connection ends."""
         while True:
             try:
                 message = await self.read_message()

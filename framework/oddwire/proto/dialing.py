@@ -114,7 +114,7 @@ async def addresses_of(host: str, port: int) -> list[Address]:
 async def first_socket(
     addresses: Sequence[Address], failed: Callable[[Address, Exception], object]
 ) -> tuple[Address, socket.socket] | None:
-    """Give the first of these that takes a connection, and its socket; None if none does.
+    """Return the first of these that takes a connection, and its socket; None if none does.
 
     ``failed`` hears of each that does not. Those that are still tried when one has answered are given up in silence.
     """

@@ -86,14 +86,14 @@ class PublicKey:
         return cls(NodeId(text))
 
     def serializeCompressed(self) -> bytes:  # noqa: N802 - pyln.proto's name
-        """Give the 33 compressed bytes."""
+        """Return the 33 compressed bytes."""
         return self._raw
 
     to_bytes = serializeCompressed
     __bytes__ = serializeCompressed
 
     def hex(self) -> str:
-        """Give the 66 hex digits."""
+        """Return the 66 hex digits."""
         return self._raw.hex()
 
     def verify(self, signature: bytes, digest: bytes) -> bool:
@@ -128,7 +128,7 @@ class Secret:
         self.data: Final[bytes] = bytes(data)
 
     def to_bytes(self) -> bytes:
-        """Give the 32 bytes."""
+        """Return the 32 bytes."""
         return self.data
 
     __bytes__ = to_bytes
@@ -164,14 +164,14 @@ class PrivateKey:
         self._public: PublicKey | None = None
 
     def serializeCompressed(self) -> bytes:  # noqa: N802 - pyln.proto's name
-        """Give the 32 bytes."""
+        """Return the 32 bytes."""
         return self.rawkey
 
     to_bytes = serializeCompressed
     __bytes__ = serializeCompressed
 
     def public_key(self) -> PublicKey:
-        """Give the public key; computed once."""
+        """Return the public key; computed once."""
         if self._public is None:
             self._public = PublicKey(self.key.public_key)
         return self._public
@@ -251,11 +251,11 @@ class ShortChannelId:
         return cls(*map(int, parts))
 
     def to_int(self) -> int:
-        """Give the number of 64 bits."""
+        """Return the number of 64 bits."""
         return self._number
 
     def to_bytes(self) -> bytes:
-        """Give the eight bytes."""
+        """Return the eight bytes."""
         return self._number.to_bytes(8, "big")
 
     __bytes__ = to_bytes

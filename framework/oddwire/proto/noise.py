@@ -159,7 +159,7 @@ class Handshake:
         return self._buffer if self._act == 4 else b""
 
     def start(self) -> bytes:
-        """Give act one; the initiator's first step."""
+        """Return act one; the initiator's first step."""
         if self._act != 0 or self.remote_key is None:
             raise LocalProtocolError("only an initiator starts a handshake, and only once")
         self._act = 2
@@ -196,7 +196,7 @@ class Handshake:
         return answer
 
     def receive_eof(self) -> HandshakeFailed:
-        """Give the error for a peer that closed before its act was whole."""
+        """Return the error for a peer that closed before its act was whole."""
         act = max(self._act, 1)
         self._act = -1
         return HandshakeFailed(

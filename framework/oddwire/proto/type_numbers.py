@@ -51,7 +51,7 @@ def known_owner(type_id: int) -> str | None:
 
 
 def refusal(type_id: int) -> str | None:
-    """Give the text lightningd's ``sendcustommsg`` refuses this type with (code -32600); None if it sends it."""
+    """Return the text lightningd's ``sendcustommsg`` refuses this type with (code -32600); None if it sends it."""
     name = REFUSED.get(type_id)
     if name is None:
         return None

@@ -29,8 +29,8 @@ from oddwire.schema.fields import (
     u64,
 )
 from oddwire.schema.inspect import from_dict, from_strings, to_dict
+from oddwire.schema.kinds import Field, Record, Schema
 from oddwire.schema.message import Message, declare, describe, message, replace, schema_of, subtype
-from oddwire.schema.record import Field, Record, Schema
 
 __all__ = [
     "Field",

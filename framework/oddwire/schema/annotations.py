@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin, 
 
 from oddwire.errors import SchemaError
 from oddwire.proto.keys import PublicKey, ShortChannelId
+from oddwire.records import replace
 from oddwire.schema import fields
 from oddwire.schema.kinds import (
     PLAIN_INT,
@@ -26,12 +27,12 @@ from oddwire.schema.kinds import (
     Nested,
     Octets,
     Prefixed,
+    Record,
     Rest,
+    Schema,
     Table,
     Text,
 )
-from oddwire.schema.record import Record, Schema
-from oddwire.values import replace
 
 __all__ = ["LARGEST", "apply_count", "apply_max_length", "evaluate", "kind_of"]
 
@@ -168,7 +169,7 @@ def _as_integer(kind: Kind, integer: Integer) -> Kind:
 
 
 def apply_count(kind: Kind, told: Any) -> Kind:
-    """Give a kind its `Count`, from a number, an integer alias, ``...``, `rest`, or a field's name."""
+    """Return a kind with its `Count`, from a number, an integer alias, ``...``, `rest`, or a field's name."""
     if isinstance(kind, Maybe):
         return Maybe(apply_count(kind.inner, told))
     if not isinstance(kind, Octets | Text | Array):

@@ -27,6 +27,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, Final
 
 from oddwire.errors import SchemaError
+from oddwire.records import replace
 from oddwire.schema import fields
 from oddwire.schema.annotations import kind_of
 from oddwire.schema.csv_rows import LENGTH_TYPES, NAME_RULE, REST, CsvDefinition, CsvField, CsvFile, is_name, read_csv
@@ -35,6 +36,7 @@ from oddwire.schema.kinds import (
     Boolean,
     Choice,
     Count,
+    Field,
     Fixed,
     Integer,
     Kind,
@@ -44,13 +46,12 @@ from oddwire.schema.kinds import (
     Octets,
     Opaque,
     Prefixed,
+    Record,
     Rest,
     Text,
 )
 from oddwire.schema.message import Message, declare, schema_of, subtype
-from oddwire.schema.record import Field, Record
 from oddwire.schema.rules import count_of
-from oddwire.values import replace
 
 __all__ = ["Namespace", "dump_csv", "load_csv"]
 

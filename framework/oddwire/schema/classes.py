@@ -17,10 +17,9 @@ from typing import Any, ClassVar, Generic, TypeVar, cast, get_origin
 from oddwire.errors import CodecError, SchemaError
 from oddwire.schema import fields, tree
 from oddwire.schema.annotations import apply_count, apply_max_length, evaluate, kind_of
-from oddwire.schema.kinds import Kind
-from oddwire.schema.record import Field, Record
+from oddwire.schema.kinds import Field, Kind, Record
 from oddwire.schema.source import compile_function
-from oddwire.schema.text import show_fields
+from oddwire.schema.spelling import show_fields
 
 __all__ = ["Frozen", "RecordType", "complete", "qualified_name", "record_of", "remake", "replace"]
 
@@ -115,7 +114,7 @@ class Frozen(metaclass=RecordType):
 
 
 def record_of(instance: object) -> Record:
-    """Give the record of a message's or subtype's class. Raises `TypeError` for anything else."""
+    """Return the record of a message's or subtype's class. Raises `TypeError` for anything else."""
     record = getattr(type(instance), "__oddwire__", None)
     if not isinstance(record, Record):
         raise TypeError(f"{qualified_name(type(instance))} is neither a message nor a subtype")
@@ -123,7 +122,7 @@ def record_of(instance: object) -> Record:
 
 
 def replace(instance: T, /, **changes: Any) -> T:
-    """Give a copy of a message or subtype with some fields changed. Raises `TypeError` for a name it does not have."""
+    """Return a copy of a message or subtype with some fields changed. Raises `TypeError` for an unknown name."""
     record = record_of(instance)
     values = {field.name: getattr(instance, field.name) for field in record.fields}
     return cast("T", record.cls(**{**values, **changes}))
@@ -282,7 +281,7 @@ def _make_field(name: str, kind: Kind, spec: fields.FieldSpec) -> Field:
 
 
 def complete(cls: RecordType, name: str | None) -> Record:
-    """Give a class its constructor and its twin, and make its `Record`."""
+    """Install a class's constructor and its twin, and make its `Record`."""
     if vars(cls)["__oddwire__"] is not None:
         raise SchemaError(f"{qualified_name(cls)} is decorated already")
     if cls.__abstractmethods__:

@@ -10,8 +10,8 @@ from dataclasses import MISSING
 from typing import Annotated, Any, Final, TypeAlias, TypeVar, overload
 
 from oddwire.proto.keys import PublicKey, ShortChannelId
+from oddwire.records import Value
 from oddwire.schema.kinds import Fixed, Integer, Led, Octets, Opaque, Rest
-from oddwire.values import Value
 
 __all__ = [
     "Counted",

@@ -14,6 +14,7 @@ from oddwire.schema.kinds import (
     Array,
     Boolean,
     Choice,
+    Field,
     Float,
     Integer,
     Kind,
@@ -21,11 +22,11 @@ from oddwire.schema.kinds import (
     Nested,
     Octets,
     Opaque,
+    Record,
     Table,
     Text,
 )
 from oddwire.schema.message import Message, schema_of
-from oddwire.schema.record import Field, Record
 from oddwire.schema.tree import JSON, dump_record, load
 
 __all__ = ["from_dict", "from_strings", "to_dict"]

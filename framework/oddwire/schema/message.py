@@ -15,8 +15,8 @@ from oddwire.proto.primitives import MAX_MESSAGE
 from oddwire.proto.type_numbers import check_claim
 from oddwire.schema import fields, rules
 from oddwire.schema.classes import Frozen, RecordType, complete, qualified_name, remake, replace
-from oddwire.schema.record import Schema
-from oddwire.schema.text import show_fields
+from oddwire.schema.kinds import Schema
+from oddwire.schema.spelling import show_fields
 
 __all__ = ["DEFAULT_MAX_SIZE", "Message", "declare", "describe", "message", "replace", "schema_of", "subtype"]
 
@@ -118,7 +118,7 @@ def subtype(cls: type[T]) -> type[T]:
 
 
 def schema_of(message: Message | type[Message]) -> Schema:
-    """Give the schema of a message or message class. Raises `SchemaError` for anything else."""
+    """Return the schema of a message or message class. Raises `SchemaError` for anything else."""
     cls = message if isinstance(message, type) else type(message)
     schema = getattr(cls, "__oddwire__", None)
     if not isinstance(schema, Schema):

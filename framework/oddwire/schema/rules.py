@@ -10,6 +10,7 @@ from oddwire.schema.kinds import (
     Array,
     Choice,
     Count,
+    Field,
     Fixed,
     Float,
     Integer,
@@ -21,11 +22,12 @@ from oddwire.schema.kinds import (
     Octets,
     Opaque,
     Prefixed,
+    Record,
     Rest,
+    Schema,
     Table,
     Text,
 )
-from oddwire.schema.record import Field, Record, Schema
 
 _Ends = Literal["message", "record", "nothing"]
 

@@ -59,7 +59,7 @@ class Source:
         self._lines, self._depth = lines, depth
 
     def bind(self, value: object, hint: str) -> str:
-        """Give the name under which the functions find ``value``."""
+        """Return the name under which the functions find ``value``."""
         name = self._by_id.get(id(value))
         if name is None:
             name = self._by_id[id(value)] = self.fresh(f"_{hint}")

@@ -14,6 +14,7 @@ from operator import index
 from typing import Any, Final, NoReturn
 
 from oddwire.errors import EncodeError, MalformedMessage, ValueOutOfRange
+from oddwire.records import Value
 from oddwire.schema.kinds import (
     Anything,
     Array,
@@ -28,12 +29,11 @@ from oddwire.schema.kinds import (
     Nested,
     Octets,
     Opaque,
+    Record,
     Table,
     Text,
 )
-from oddwire.schema.record import Record
-from oddwire.schema.text import show_value
-from oddwire.values import Value
+from oddwire.schema.spelling import show_value
 
 __all__ = [
     "JSON",

@@ -22,10 +22,10 @@ from oddwire.schema.kinds import (
     Nested,
     Octets,
     Opaque,
+    Record,
     Table,
     Text,
 )
-from oddwire.schema.record import Record
 
 __all__ = ["weigher"]
 

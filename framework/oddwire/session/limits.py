@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Any, Final
 
 from oddwire.errors import QuotaExceeded
-from oddwire.values import Value
+from oddwire.records import Value
 
 __all__ = ["OF_ALL", "Allowance", "Counters", "Limits", "TokenBucket"]
 
@@ -146,7 +146,7 @@ class Allowance:
         return not self._given.keys().isdisjoint(names)
 
     def most(self, name: str) -> float:
-        """Give a limit of the extension's own; infinity for one that it does not have."""
+        """Return a limit of the extension's own; infinity for one that it does not have."""
         return self._given.get(name, math.inf)
 
     def narrows(self, name: str, limits: Limits) -> bool:
@@ -160,7 +160,7 @@ class Allowance:
         return self.error(name, text)
 
     def error(self, name: str, text: str) -> QuotaExceeded:
-        """Give the error that tells of a limit of the extension's."""
+        """Return the error that tells of a limit of the extension's."""
         return QuotaExceeded(f"extension {self.extension!r}: {text}", limit=name, extension=self.extension)
 
 
@@ -221,6 +221,6 @@ class Counters:
             getattr(self, name).update(getattr(other, name))
 
     def to_json(self) -> dict[str, dict[str, int]]:
-        """Give the counts that are not zero, for people and their tools."""
+        """Return the counts that are not zero, for people and their tools."""
         counts = {name: {key: count for key, count in getattr(self, name).items() if count} for name in self.__slots__}
         return {name: found for name, found in counts.items() if found}

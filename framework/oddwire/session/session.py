@@ -9,16 +9,16 @@ from collections.abc import Coroutine, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, Protocol
 
+from oddwire.app.dispatch.request_tasks import Answering
 from oddwire.errors import MalformedMessage, QuotaExceeded
-from oddwire.logs import get_logger
-from oddwire.session.answering import Answering
-from oddwire.session.fragments import AssemblyBudget
-from oddwire.session.frames import encode
-from oddwire.session.kinds import Ack, Code, Data, Hello, HelloFlag, Request, Spoken
+from oddwire.log_limits import get_logger
 from oddwire.session.limits import Allowance, Counters, Limits
-from oddwire.session.link import Link
-from oddwire.session.peer import PeerSession
-from oddwire.session.requests import Handling
+from oddwire.session.peer.link import Link
+from oddwire.session.peer.peer_session import PeerSession
+from oddwire.session.peer.reassembly import AssemblyBudget
+from oddwire.session.peer.request_tables import Handling
+from oddwire.session.wire.frame_types import Ack, Code, Data, Hello, HelloFlag, Request, Spoken
+from oddwire.session.wire.frames import encode
 from oddwire.transports.base import NodeId, Transport
 
 __all__ = ["HELLO_WAIT", "VERSION", "Host", "Session"]
@@ -85,7 +85,7 @@ class Host(Protocol):
         raise NotImplementedError
 
     def allowance_of(self, type_id: int) -> Allowance | None:
-        """Give what the extension that a type is of lets a peer have; None without limits of its own."""
+        """Return what the extension that a type is of lets a peer have; None without limits of its own."""
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a task that ends with the application at the latest."""

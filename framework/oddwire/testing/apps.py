@@ -12,7 +12,7 @@ __all__ = ["app_pair", "run_app"]
 
 
 def run_app(network: MemoryNetwork) -> Callable[..., AbstractAsyncContextManager[Application]]:
-    """Give a function that runs an application of extensions on ``network``."""
+    """Return a function that runs an application of extensions on ``network``."""
 
     @asynccontextmanager
     async def run(*extensions: object) -> AsyncIterator[Application]:
@@ -25,7 +25,7 @@ def run_app(network: MemoryNetwork) -> Callable[..., AbstractAsyncContextManager
 def app_pair(
     network: MemoryNetwork,
 ) -> Callable[..., AbstractAsyncContextManager[tuple[Application, Application]]]:
-    """Give a function that runs two applications on ``network``, the second connected to the first."""
+    """Return a function that runs two applications on ``network``, the second connected to the first."""
 
     @asynccontextmanager
     async def run(left: object, right: object | None = None) -> AsyncIterator[tuple[Application, Application]]:

@@ -15,9 +15,9 @@ from typing import Any
 
 from oddwire.errors import MalformedMessage, UnknownRequiredRecord
 from oddwire.proto.primitives import MAX_MESSAGE
-from oddwire.session import kinds
-from oddwire.session.fragments import split
-from oddwire.session.frames import (
+from oddwire.session.peer.reassembly import split
+from oddwire.session.wire import frame_types
+from oddwire.session.wire.frames import (
     DEFAULT_REQUESTS,
     MIN_PIECE,
     SESSION_TYPE_BYTES,
@@ -72,7 +72,7 @@ class Stage(ABC):
 
     @abstractmethod
     async def receive(self) -> bytes:
-        """Give the next payload that came from it."""
+        """Return the next payload that came from it."""
 
     @abstractmethod
     async def begin(self, what: str, payload: bytes, step: Json) -> None:
@@ -83,7 +83,7 @@ class Stage(ABC):
 
     @abstractmethod
     async def result(self) -> object:
-        """Give what became of the request or stream, as the vectors write it."""
+        """Return what became of the request or stream, as the vectors write it."""
 
     @abstractmethod
     async def happened(self, what: str, payload: bytes) -> Json:
@@ -220,7 +220,7 @@ class _Player:
         assert self._fits(found, wanted), f"there came {str(found)[:500]}"
 
     async def _next(self, to: int) -> bytes:
-        """Give the next payload for an instance of the peer; those for others wait."""
+        """Return the next payload for an instance of the peer; those for others wait."""
         came = self._came.setdefault(to, deque())
         while not came:
             payload = await self._stage.receive()
@@ -319,7 +319,7 @@ def _route(fields: Json) -> int:
 
 
 def expand(text: str) -> bytes:
-    """Give the bytes of hexadecimal digits; ``8ca1*3000`` are 3000, counting from 0 to 250 after the first ones."""
+    """Return the bytes of hexadecimal digits; ``8ca1*3000`` are 3000, counting from 0 to 250 after the first ones."""
     head, _, size = text.partition("*")
     start = bytes.fromhex(head)
     if not size:
@@ -345,7 +345,7 @@ def judge(payload: bytes) -> dict[str, Any]:
 
 
 def payload_to_json(payload: bytes) -> dict[str, Any]:
-    """Give a frame as the vectors write it: 64-bit numbers as decimal texts, bytes as hexadecimal ones."""
+    """Return a frame as the vectors write it: 64-bit numbers as decimal texts, bytes as hexadecimal ones."""
     frame = decode(payload)
     to, source = addresses(payload)
     written: dict[str, Any] = {"kind": type(frame).__name__.lower(), "to": to, "from": source}
@@ -372,8 +372,8 @@ def _to_json(name: str, value: Any) -> Any:
 
 
 def payload_from_json(written: Json) -> bytes:
-    """Give the payload of the frame that the vectors write so; it is from `PEER` if it does not say."""
-    cls = vars(kinds)[written["kind"].capitalize()]
+    """Return the payload of the frame that the vectors write so; it is from `PEER` if it does not say."""
+    cls = vars(frame_types)[written["kind"].capitalize()]
     fields: dict[str, Any] = {
         name + "_ms" * (name == "wait"): value for name, value in written.items() if name not in ("kind", "to", "from")
     }

@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol
 from oddwire.errors import EncodeError, PayloadTooLarge, PeerNotConnected, TransportError
 from oddwire.proto.features import offers
 from oddwire.proto.keys import NodeId
-from oddwire.values import Value
+from oddwire.records import Value
 
 __all__ = [
     "MAX_PAYLOAD",
@@ -209,11 +209,11 @@ class Transport(ABC):
 
 
 def not_connected(node_id: NodeId) -> PeerNotConnected:
-    """Give the error for a peer without a connection."""
+    """Return the error for a peer without a connection."""
     return PeerNotConnected(f"no connection to {node_id}", node_id=str(node_id))
 
 
 def wrong_length(size: int) -> EncodeError:
-    """Give the error with which `Transport.send` refuses a payload of ``size`` bytes."""
+    """Return the error with which `Transport.send` refuses a payload of ``size`` bytes."""
     text = f"payload of {size} bytes; it should have {MIN_PAYLOAD} to {MAX_PAYLOAD}, its two-byte type included"
     return PayloadTooLarge(text) if size > MAX_PAYLOAD else EncodeError(text)

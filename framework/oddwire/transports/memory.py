@@ -13,8 +13,8 @@ from collections.abc import Callable
 from typing import Final
 
 from oddwire.errors import ConnectionClosed, TransportError
-from oddwire.interrupts import must_pass
-from oddwire.logs import get_logger
+from oddwire.exit_exceptions import must_pass
+from oddwire.log_limits import get_logger
 from oddwire.proto.features import feature_bytes
 from oddwire.proto.keys import NodeId, PrivateKey
 from oddwire.transports.base import (
@@ -61,7 +61,7 @@ class MemoryNetwork:
             node.drop(other, reason)
 
     def next_key(self) -> PrivateKey:
-        """Give the next running number as a private key: node ids of tests are the same in every run."""
+        """Return the next running number as a private key: node ids of tests are the same in every run."""
         return PrivateKey(next(self._numbers).to_bytes(32, "big"))
 
 

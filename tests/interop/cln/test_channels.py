@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from oddwire.session.kinds import Code
+from oddwire.session.wire.frame_types import Code
 
 pytestmark = [pytest.mark.cln, pytest.mark.interop]
 

@@ -13,7 +13,7 @@ import pytest
 
 from oddwire.errors import EncodeError
 from oddwire.proto.type_numbers import REFUSED
-from oddwire.testing.transports import TransportConformance
+from oddwire.testing.transport_conformance import TransportConformance
 from oddwire.transports.base import Transport
 from oddwire.transports.cln import ClnLimits, ClnTransport
 

@@ -67,7 +67,7 @@ def later(request, plugin, seconds=0.01):
 
 @plugin.method("greeter-nothing")
 def nothing(plugin):
-    """Give no result, which is a null."""
+    """Return no result, which is a null."""
 
 
 @plugin.method("greeter-ask")

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from tests.soak.orders import query, under_way
 
-from oddwire.app.hosted import store_name
+from oddwire.app.lightningd import store_name
 
 if TYPE_CHECKING:
     from tests.interop.conftest import Daemon
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 SPEAKER: Final = Path(__file__).with_name("speaker.py")
 PATIENCE: Final = 120.0  # seconds; reached only by what hangs
 PLUGIN: Final = """#!{python} -P
-from oddwire.app.hosted import run_hosted
+from oddwire.app.lightningd import run_hosted
 
 run_hosted({extensions})
 """

@@ -512,7 +512,7 @@ def start(spawn: Callable[..., Awaitable[ScriptedHost]]) -> Callable[..., Awaita
 
 @pytest.fixture
 def replayed() -> Callable[[str], Sequence[str]]:
-    """Give what lightningd wrote in one of the recordings."""
+    """Return what lightningd wrote in one of the recordings."""
 
     def replayed(recording: str) -> Sequence[str]:
         path = Path(__file__).parents[2] / "vectors" / "plugin_exchange.jsonl"

@@ -10,7 +10,7 @@ import pytest
 from oddwire.app import Application, Context, Extension, Peer, PluginManager, hookimpl
 from oddwire.errors import ExtensionError, LocalProtocolError, TransportError
 from oddwire.schema import Message, message
-from oddwire.session.kinds import SESSION_TYPE
+from oddwire.session.wire.frame_types import SESSION_TYPE
 from oddwire.testing import ScriptedTransport
 from oddwire.transports.base import Manifest, NodeId, Sink
 from oddwire.transports.memory import MemoryNetwork, MemoryTransport

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from oddwire.cli.call import read_parameters, read_value
-from oddwire.jsonrpc.framing import encode
+from oddwire.jsonrpc.documents import encode
 from oddwire.jsonrpc.server import JsonRpcServer
 
 ID = "02" + "1" * 64

@@ -64,7 +64,7 @@ async def test_a_forgotten_await_is_named() -> None:
 
 
 def typing() -> tuple[Extension, list[object]]:
-    """Give an extension with several methods, and what they were called with."""
+    """Return an extension with several methods, and what they were called with."""
     extension = Extension("typing", version="1")
     heard: list[object] = []
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from oddwire import PrivateKey
-from oddwire.cli.failure import Failure
+from oddwire.cli.exit import Failure
 from oddwire.cli.keyfile import KEY_FILE, ephemeral_key, load_key, sole_use
 
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from oddwire.cli.failure import USAGE, Failure
+from oddwire.cli.exit import USAGE, Failure
 from oddwire.cli.node import _log, read_plugin_options
 
 

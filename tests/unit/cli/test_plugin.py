@@ -124,7 +124,7 @@ async def test_python_may_lie_at_any_path(tmp_path: Path, name: str) -> None:
 
 
 def test_a_path_that_no_plugin_can_name_is_refused() -> None:
-    from oddwire.cli.failure import Failure
+    from oddwire.cli.exit import Failure
     from oddwire.cli.plugin import _head
 
     with pytest.raises(Failure, match="at a path without backslashes"):

@@ -181,10 +181,10 @@ def quiet_loggers() -> Iterator[None]:
 def test_the_log_goes_to_stderr_and_a_transports_troubles_to_json_too() -> None:
     out, err = io.StringIO(), io.StringIO()
     log_to(Printer(True, stdout=out, stderr=err))
-    logging.getLogger("oddwire.transports.redial").info("no answer")
+    logging.getLogger("oddwire.transports.bolt8.redial").info("no answer")
     logging.getLogger("oddwire.app").warning("handler failed")
     logging.getLogger("oddwire.app").debug("details")
-    assert err.getvalue() == "INFO oddwire.transports.redial: no answer\nWARNING oddwire.app: handler failed\n"
+    assert err.getvalue() == "INFO oddwire.transports.bolt8.redial: no answer\nWARNING oddwire.app: handler failed\n"
     assert [json.loads(line)["message"] for line in out.getvalue().splitlines()] == ["no answer"]
 
 
@@ -192,8 +192,8 @@ def test_the_log_goes_to_stderr_and_a_transports_troubles_to_json_too() -> None:
 def test_people_find_the_log_on_stderr_only() -> None:
     out, err = io.StringIO(), io.StringIO()
     log_to(Printer(stdout=out, stderr=err), logging.DEBUG)
-    logging.getLogger("oddwire.transports.redial").debug("dialing")
-    assert (out.getvalue(), err.getvalue()) == ("", "DEBUG oddwire.transports.redial: dialing\n")
+    logging.getLogger("oddwire.transports.bolt8.redial").debug("dialing")
+    assert (out.getvalue(), err.getvalue()) == ("", "DEBUG oddwire.transports.bolt8.redial: dialing\n")
 
 
 async def test_tells_what_nobody_handles_what_is_refused_and_what_is_lost() -> None:
@@ -233,16 +233,14 @@ def test_nothing_in_the_log_passes_for_another_line() -> None:
     out, err = io.StringIO(), io.StringIO()
     log_to(Printer(True, stdout=out, stderr=err))
     forged = "\x1b[2J\nERROR oddwire.node: forged \x9b\u202e\ud800"
-    logging.getLogger("oddwire.transports.bolt8").warning("a peer sent %s", forged)
+    logging.getLogger("oddwire.transports.bolt8.transport").warning("a peer sent %s", forged)
     try:
         raise ValueError(forged)
     except ValueError:
         logging.getLogger("oddwire.app").exception("failed")
     lines = err.getvalue().splitlines()
-    assert (
-        lines[0]
-        == r"WARNING oddwire.transports.bolt8: a peer sent \x1b[2J\nERROR oddwire.node: forged \x9b\u202e\ud800"
-    )
+    said = r"a peer sent \x1b[2J\nERROR oddwire.node: forged \x9b\u202e\ud800"
+    assert lines[0] == f"WARNING oddwire.transports.bolt8.transport: {said}"
     assert [line for line in lines if not line.startswith("  ")] == [lines[0], "ERROR oddwire.app: failed"]
     assert "\x1b" not in err.getvalue()
     assert json.loads(out.getvalue())["message"] == f"a peer sent {forged}"

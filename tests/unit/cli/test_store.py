@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from oddwire.app.claims import Claim
-from oddwire.app.programs import Programs
-from oddwire.session.database import Database, packed
-from oddwire.session.moving import move
+from oddwire.app.programs.claims import Claim
+from oddwire.app.programs.registry import Programs
+from oddwire.session.store.database import Database, packed
+from oddwire.session.store.move import move
 
 PEER = bytes.fromhex("02" + "aa" * 32)
 

@@ -11,8 +11,8 @@ from oddwire.codecs.base import MAX_VALUES
 from oddwire.codecs.json import LONGEST_NUMBER, JsonCodec
 from oddwire.errors import EncodeError, MalformedMessage, PayloadTooLarge, ValueOutOfRange
 from oddwire.proto.keys import PrivateKey, ShortChannelId
+from oddwire.records import replace
 from oddwire.schema import Message, field, message, point, schema_of, short_channel_id, subtype, u8, u64
-from oddwire.values import replace
 
 KEY = PrivateKey(b"\1" * 32).public_key()
 

@@ -6,8 +6,8 @@ import pytest
 
 from oddwire.codecs.raw import RawCodec
 from oddwire.errors import EncodeError, MalformedMessage, PayloadTooLarge
+from oddwire.records import replace
 from oddwire.schema import Message, max_length, message, schema_of
-from oddwire.values import replace
 
 
 @message(0x8C01, codec="raw")

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from oddwire.jsonrpc import JsonRpcClient
-from oddwire.node.log import Log
 from oddwire.node.node import Node
+from oddwire.node.node_log import Log
 from oddwire.proto import PrivateKey, connect
 from oddwire.proto.addresses import NodeUri
 from oddwire.proto.bolt1 import CHAINS, Init

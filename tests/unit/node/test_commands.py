@@ -12,8 +12,8 @@ import pytest
 from oddwire.errors import ExtensionError, NodeRefused
 from oddwire.jsonrpc.parameters import Parameter, a_string
 from oddwire.node.commands import BUILT_IN, Command, Commands, Request
-from oddwire.node.parameters import a_number
-from oddwire.node.plugins.services import MethodCall, PluginMethod
+from oddwire.node.method_parameters import a_number
+from oddwire.node.plugins.node_services import MethodCall, PluginMethod
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import pytest
 
 from oddwire.errors import DefinitionError, NodeRefused, TransportError
 from oddwire.jsonrpc import JsonRpcClient
-from oddwire.node.log import Log
 from oddwire.node.node import COMPATIBLE_VERSION, Node
+from oddwire.node.node_log import Log
 
 
 def descriptors() -> int:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oddwire.codecs.bolt import BoltCodec
+from oddwire.codecs.bolt.codec import BoltCodec
 from oddwire.codecs.registry import Registry
 from oddwire.errors import SchemaError
 from oddwire.proto.keys import PrivateKey

@@ -11,22 +11,22 @@ from typing import Any
 
 import pytest
 
+from oddwire.app.dispatch.request_tasks import Answering
 from oddwire.errors import MalformedMessage
 from oddwire.proto.keys import NodeId
-from oddwire.session.ages import Ages
-from oddwire.session.answering import Answering
-from oddwire.session.door import ExtensionStore
-from oddwire.session.frames import Ack, Data, Hello, Refusal, Request, decode, encode
-from oddwire.session.inbox import Inbox
 from oddwire.session.limits import Allowance, Limits
-from oddwire.session.link import Link
-from oddwire.session.outbox import Outbox
-from oddwire.session.peer import PeerSession
-from oddwire.session.receivers import Known
-from oddwire.session.requests import Handling
-from oddwire.session.routes import Loss
+from oddwire.session.peer.link import Link
+from oddwire.session.peer.peer_session import PeerSession
+from oddwire.session.peer.request_tables import Handling
+from oddwire.session.reliable.inbox import Inbox
+from oddwire.session.reliable.outbox import Outbox
+from oddwire.session.reliable.outbox_state import Loss
+from oddwire.session.reliable.receivers import Known
 from oddwire.session.session import Session
-from oddwire.session.store import Store
+from oddwire.session.store.ages import Ages
+from oddwire.session.store.extension_store import ExtensionStore
+from oddwire.session.store.unit import Store
+from oddwire.session.wire.frames import Ack, Data, Hello, Refusal, Request, decode, encode
 from oddwire.testing import RecordingSink, ScriptedTransport
 from oddwire.transports.base import Manifest
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from oddwire.records import replace
 from oddwire.session.limits import OF_ALL, Allowance, Counters, Limits, TokenBucket
-from oddwire.values import replace
 
 
 def test_the_defaults_are_sane() -> None:

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from oddwire.session.frames import Hello, HelloFlag, Request, Spoken
 from oddwire.session.limits import Limits
 from oddwire.session.session import HELLO_WAIT
+from oddwire.session.wire.frames import Hello, HelloFlag, Request, Spoken
 from oddwire.transports.base import NodeId
 
 ALICE = NodeId("02" + "aa" * 32)

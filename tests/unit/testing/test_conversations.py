@@ -2,8 +2,8 @@
 
 import pytest
 
-from oddwire.session.fragments import split
-from oddwire.session.frames import (
+from oddwire.session.peer.reassembly import split
+from oddwire.session.wire.frames import (
     Ack,
     Cancel,
     Fragment,

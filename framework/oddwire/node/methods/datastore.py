@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 from oddwire.errors import NodeRefused, StoreError
 from oddwire.jsonrpc.parameters import INVALID_PARAMS, LIGHTNINGD, Parameter, a_hex, a_string, text_of
 from oddwire.node.commands import Command, Request
-from oddwire.node.parameters import a_key, a_u64
-from oddwire.node.store import Entry
+from oddwire.node.method_parameters import a_key, a_u64
+from oddwire.node.node_database import Entry
 
 if TYPE_CHECKING:
     from oddwire.node.node import Node
@@ -42,7 +42,7 @@ _MODES: Final = {
 
 
 def commands(node: Node) -> list[Command]:
-    """Give the methods of this module for ``node``."""
+    """Return the methods of this module for ``node``."""
     turns = _Turns()
 
     def datastore(

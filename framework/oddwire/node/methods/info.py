@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from oddwire.errors import NodeRefused
 from oddwire.jsonrpc.parameters import INVALID_PARAMS, Parameter, a_string
-from oddwire.node.addresses import address_fields
+from oddwire.node.address_fields import address_fields
 from oddwire.node.commands import Command, Request
+from oddwire.node.method_parameters import a_flag
 from oddwire.node.methods.peers import a_level
-from oddwire.node.parameters import a_flag
 
 if TYPE_CHECKING:
     from oddwire.node.node import Node
@@ -18,7 +18,7 @@ __all__ = ["commands"]
 
 
 def commands(node: Node) -> list[Command]:
-    """Give the methods of this module for ``node``."""
+    """Return the methods of this module for ``node``."""
 
     def getinfo(request: Request) -> Any:
         features = node.feature_set()

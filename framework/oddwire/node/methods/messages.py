@@ -6,11 +6,11 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from oddwire.errors import ConnectionClosed, LocalProtocolError, NodeRefused, TransportError
-from oddwire.jsonrpc.framing import Shortcut, encode
+from oddwire.jsonrpc.documents import Shortcut, encode
 from oddwire.jsonrpc.parameters import INVALID_PARAMS, LIGHTNINGD, Parameter, a_node_id, anything, text_of
 from oddwire.jsonrpc.server import INVALID_REQUEST
 from oddwire.node.commands import Command, Request
-from oddwire.node.parameters import a_number
+from oddwire.node.method_parameters import a_number
 from oddwire.proto.keys import NodeId
 from oddwire.proto.type_numbers import REFUSED, refusal
 from oddwire.transports.base import MAX_PAYLOAD, MIN_PAYLOAD
@@ -33,7 +33,7 @@ _USUAL: Final = re.compile(
 
 
 def commands(node: Node) -> list[Command]:
-    """Give the methods of this module for ``node``."""
+    """Return the methods of this module for ``node``."""
     even_level = "info"  # the first even message is worth a line; the next ones are not
 
     def sendcustommsg(request: Request, node_id: NodeId, msg: Any) -> Any:

@@ -14,11 +14,11 @@ from oddwire.jsonrpc.parameters import (
     anything,
     text_of,
 )
-from oddwire.node.addresses import address_fields
+from oddwire.node.address_fields import address_fields
 from oddwire.node.commands import Command, Request
-from oddwire.node.log import LEVELS, level_number
-from oddwire.node.parameters import a_flag, a_port
-from oddwire.node.peers import Peer
+from oddwire.node.connected_peers import Peer
+from oddwire.node.method_parameters import a_flag, a_port
+from oddwire.node.node_log import LEVELS, level_number
 from oddwire.proto.addresses import parse_address
 from oddwire.proto.bolt1 import DEFAULT_PORTS
 from oddwire.proto.keys import NodeId
@@ -35,7 +35,7 @@ def a_level(value: Any) -> str:
 
 
 def commands(node: Node) -> list[Command]:
-    """Give the methods of this module for ``node``."""
+    """Return the methods of this module for ``node``."""
 
     async def connect(request: Request, target: Any, host: str | None, port: int | None) -> Any:
         name, at, address = text_of(target).partition("@")

@@ -18,7 +18,7 @@ _SUBCOMMANDS: Final = {"start": "plugin", "stop": "plugin", "startdir": "directo
 
 
 def commands(node: Node) -> list[Command]:
-    """Give the methods of this module for ``node``."""
+    """Return the methods of this module for ``node``."""
 
     def plugin(request: Request) -> Any:
         subcommand, values = _read(request.params)
@@ -54,7 +54,7 @@ def commands(node: Node) -> list[Command]:
 
 
 def _read(params: Any) -> tuple[str, list[Any]]:
-    """Give the subcommand and the values of its parameters; ``start`` has options besides."""
+    """Return the subcommand and the values of its parameters; ``start`` has options besides."""
     if isinstance(params, list):
         named: dict[str, Any] = {}
         rest = [value for value in params[1:] if value is not None]
@@ -88,7 +88,7 @@ def _check_no_more(expected: int, rest: list[Any], named: dict[str, Any]) -> Non
 
 
 def _options(rest: list[Any], named: dict[str, Any]) -> dict[str, Any]:
-    """Give the options that ``plugin start`` hands on: ``name=value`` or ``name`` by position, or by name."""
+    """Return the options that ``plugin start`` hands on: ``name=value`` or ``name`` by position, or by name."""
     options = named.pop("options", [])
     if not isinstance(options, list):
         raise NodeRefused("options: should be an array", code=INVALID_PARAMS)

@@ -46,7 +46,7 @@ def zbase32_decode(text: str) -> bytes:
 
 
 def commands(node: Node) -> list[Command]:
-    """Give the methods of this module for ``node``."""
+    """Return the methods of this module for ``node``."""
 
     def signmessage(request: Request, message: str) -> Any:
         if len(message.encode()) > _LONGEST:

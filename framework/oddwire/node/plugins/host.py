@@ -11,16 +11,16 @@ from typing import Any
 
 from oddwire.errors import ExtensionError, NodeRefused
 from oddwire.jsonrpc.parameters import INVALID_PARAMS
-from oddwire.node.plugins.calls import MessageCalls, call_peer_connected
-from oddwire.node.plugins.hooks import names_plugin
+from oddwire.node.plugins.hook_table import names_plugin
 from oddwire.node.plugins.locate import checksum, is_program, program, programs_below, programs_in, resolved
-from oddwire.node.plugins.manifest import FEATURE_CONTEXTS, parse_manifest
-from oddwire.node.plugins.options import OptionSpec
+from oddwire.node.plugins.log_text import id_prefix, plain
+from oddwire.node.plugins.message_calls import MessageCalls, call_peer_connected
+from oddwire.node.plugins.node_services import Services
 from oddwire.node.plugins.plugin import PLUGIN_ERROR, Plugin, PluginState
+from oddwire.node.plugins.plugin_manifest import FEATURE_CONTEXTS, parse_manifest
+from oddwire.node.plugins.plugin_options import OptionSpec
+from oddwire.node.plugins.plugin_registry import Roster
 from oddwire.node.plugins.process import PluginLimits
-from oddwire.node.plugins.roster import Roster
-from oddwire.node.plugins.services import Services
-from oddwire.node.plugins.texts import id_prefix, plain
 
 __all__ = ["PluginHost"]
 
@@ -74,7 +74,7 @@ class PluginHost:
         return self._roster.options.specs
 
     def listconfigs(self, name: str | None = None) -> dict[str, dict[str, Any]]:
-        """Give plugins' options as ``listconfigs`` shows them in ``configs``, by name; with ``name`` only that one."""
+        """Return plugins' options as ``listconfigs`` shows them in ``configs``, by name; with ``name`` only that."""
         return self._roster.options.listconfigs(name)
 
     # What happens ------------------------------------------------------------------------------------
@@ -172,7 +172,7 @@ class PluginHost:
         await asyncio.gather(*(plugin.reaped() for plugin in self._ended))
 
     def everyone(self) -> list[Plugin]:
-        """Give all plugins, those included that have ended and are not reaped."""
+        """Return all plugins, those included that have ended and are not reaped."""
         return [*self._roster.plugins, *self._ended]
 
     # The RPC methods plugin and setconfig ------------------------------------------------------------
@@ -195,7 +195,7 @@ class PluginHost:
         return self._listed("start")
 
     def find_program(self, path: str) -> str:
-        """Give the whole path of what ``plugin start`` would start. Raises `NodeRefused`."""
+        """Return the whole path of what ``plugin start`` would start. Raises `NodeRefused`."""
         found = next((p for p in (path, self._plugin_dir / path) if is_program(p)), None)
         if found is None:
             where = self._plugin_dir / path
@@ -220,7 +220,7 @@ class PluginHost:
         return await self._start_found("startdir", self.find_programs(directory), command_id)
 
     def find_programs(self, directory: str) -> Iterable[str]:
-        """Give the paths of what ``plugin startdir`` would start. Raises `NodeRefused`."""
+        """Return the paths of what ``plugin startdir`` would start. Raises `NodeRefused`."""
         try:
             return programs_in(directory)
         except ExtensionError:
@@ -231,7 +231,7 @@ class PluginHost:
         return await self._start_found("rescan", programs_below(self._plugin_dir), command_id)
 
     def plugin_list(self) -> dict[str, Any]:
-        """Give the list of all plugins."""
+        """Return the list of all plugins."""
         return self._listed("list")
 
     def is_dynamic(self, name: str) -> bool | None:

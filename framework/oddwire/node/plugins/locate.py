@@ -13,7 +13,7 @@ __all__ = ["checksum", "is_program", "program", "programs_below", "programs_in",
 
 
 def resolved(path: str | Path) -> str:
-    """Give the path that a plugin is known by: absolute, without links."""
+    """Return the path that a plugin is known by: absolute, without links."""
     return str(Path(path).resolve())
 
 
@@ -23,7 +23,7 @@ def is_program(path: str | Path) -> bool:
 
 
 def program(path: str | Path) -> str:
-    """Give the resolved path of a plugin the operator named. Raises `ExtensionError` if it is no program."""
+    """Return the resolved path of a plugin the operator named. Raises `ExtensionError` if it is no program."""
     if not is_program(path):
         found = Path(path)
         hint = "it is none" if found.exists() else "there is none"
@@ -34,7 +34,7 @@ def program(path: str | Path) -> str:
 
 
 def programs_in(directory: str | Path) -> list[str]:
-    """Give the resolved paths of a directory's programs, by name. Raises `ExtensionError` if it cannot be read."""
+    """Return the resolved paths of a directory's programs, by name. Raises `ExtensionError` if it cannot be read."""
     if not str(directory):
         raise ExtensionError("plugin directory should be a path, not empty")  # which pathlib takes for "."
     try:
@@ -45,7 +45,7 @@ def programs_in(directory: str | Path) -> list[str]:
 
 
 def programs_below(directory: Path) -> list[str]:
-    """Give the programs in a directory and in the directories in it; none if it does not exist."""
+    """Return the programs in a directory and in the directories in it; none if it does not exist."""
     if not directory.is_dir():
         return []
     folders = [directory, *sorted(entry for entry in directory.iterdir() if entry.is_dir())]
@@ -53,7 +53,7 @@ def programs_below(directory: Path) -> list[str]:
 
 
 def checksum(path: str) -> int:
-    """Give a number that changes with the file's contents; 0 if it cannot be read."""
+    """Return a number that changes with the file's contents; 0 if it cannot be read."""
     try:
         return zlib.crc32(Path(path).read_bytes())
     except OSError:

@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, Protocol
 
 from oddwire.errors import NodeRefused
-from oddwire.jsonrpc.framing import Oversize, encode
-from oddwire.node.plugins.backlog import Backlog
-from oddwire.node.plugins.manifest import Manifest
+from oddwire.jsonrpc.documents import Oversize, encode
+from oddwire.node.plugins.log_text import brief, id_prefix
+from oddwire.node.plugins.node_services import MethodCall, Services
+from oddwire.node.plugins.notification_backlog import Backlog
+from oddwire.node.plugins.plugin_manifest import Manifest
 from oddwire.node.plugins.process import PluginLimits, PluginProcess
-from oddwire.node.plugins.services import MethodCall, Services
-from oddwire.node.plugins.texts import brief, id_prefix
 from oddwire.printable import printable
 
 __all__ = ["PLUGIN_ERROR", "PLUGIN_TERMINATED", "Passable", "Plugin", "PluginOwner", "PluginState"]

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from oddwire.errors import ExtensionError, RemoteProtocolError
-from oddwire.jsonrpc.framing import MAX_DOCUMENT_VARIABLE, JsonSplitter, Shortcut, max_document
+from oddwire.jsonrpc.documents import MAX_DOCUMENT_VARIABLE, JsonSplitter, Shortcut, max_document
 from oddwire.printable import printable
 
 __all__ = ["PluginLimits", "PluginProcess"]

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import oddwire.lazy as _lazy
 
 if TYPE_CHECKING:
+    from oddwire.transports.cln.early_manifest import Opening
     from oddwire.transports.cln.flow import ClnLimits, Dropped
-    from oddwire.transports.cln.guard import Stdio, take_stdio
-    from oddwire.transports.cln.opening import Opening
+    from oddwire.transports.cln.stdio_capture import Stdio, take_stdio
     from oddwire.transports.cln.transport import ClnTransport
 
 __all__ = ["ClnLimits", "ClnTransport", "Dropped", "Opening", "Stdio", "take_stdio"]
@@ -19,9 +19,9 @@ _HOMES = {
     "ClnLimits": ".flow",
     "ClnTransport": ".transport",
     "Dropped": ".flow",
-    "Opening": ".opening",
-    "Stdio": ".guard",
-    "take_stdio": ".guard",
+    "Opening": ".early_manifest",
+    "Stdio": ".stdio_capture",
+    "take_stdio": ".stdio_capture",
 }
 
 __getattr__, __dir__ = _lazy.lazy(__name__, _HOMES)

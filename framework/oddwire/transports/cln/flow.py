@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from oddwire.interrupts import must_pass
-from oddwire.logs import get_logger
+from oddwire.exit_exceptions import must_pass
+from oddwire.log_limits import get_logger
+from oddwire.records import Value
 from oddwire.transports.base import NodeId, PeerInfo, Sink
-from oddwire.values import Value
 
 __all__ = ["ClnLimits", "Dropped", "Event", "Inbox", "Lane", "Pace"]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from oddwire.proto.features import feature_bytes
 from oddwire.transports.base import HostMethod, HostOption, Manifest
-from oddwire.transports.cln.hooks import Receive
+from oddwire.transports.cln.reader import Receive
 
 __all__ = ["getmanifest_result", "has_custommsg_notification", "option_values"]
 

@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from oddwire.errors import ConnectionClosed, EncodeError, NodeRefused, TransportError
-from oddwire.interrupts import must_pass
+from oddwire.exit_exceptions import must_pass
 from oddwire.jsonrpc.client import JsonRpcClient
-from oddwire.jsonrpc.framing import encode
-from oddwire.logs import get_logger
+from oddwire.jsonrpc.documents import encode
+from oddwire.log_limits import get_logger
 from oddwire.proto.type_numbers import REFUSED
 from oddwire.transports.base import (
     MAX_PAYLOAD,
@@ -26,14 +26,14 @@ from oddwire.transports.base import (
     not_connected,
     wrong_length,
 )
-from oddwire.transports.cln.calls import HostCalls
-from oddwire.transports.cln.channel import Channel
+from oddwire.transports.cln.early_manifest import Opening
 from oddwire.transports.cln.flow import ClnLimits, Dropped, Inbox
-from oddwire.transports.cln.hooks import Item, Receive
+from oddwire.transports.cln.host_requests import HostCalls
 from oddwire.transports.cln.manifest import option_values
-from oddwire.transports.cln.opening import Opening
-from oddwire.transports.cln.peers import read_address
-from oddwire.transports.cln.roster import Roster
+from oddwire.transports.cln.peer_directory import Roster
+from oddwire.transports.cln.peer_table import read_address
+from oddwire.transports.cln.reader import Item, Receive
+from oddwire.transports.cln.stdio import Channel
 from oddwire.transports.cln.writer import Level
 
 __all__ = ["ClnTransport"]

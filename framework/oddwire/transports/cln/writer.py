@@ -8,7 +8,7 @@ import threading
 from collections import deque
 from typing import Final
 
-from oddwire.jsonrpc.framing import encode
+from oddwire.jsonrpc.documents import encode
 from oddwire.printable import printable
 
 __all__ = ["Level", "Writer"]

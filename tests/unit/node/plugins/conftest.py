@@ -99,7 +99,7 @@ class Services:
         self.stopped.append(reason)
 
     def logged(self, text: str) -> list[str]:
-        """Give the lines that hold ``text``, as `level source: text`."""
+        """Return the lines that hold ``text``, as `level source: text`."""
         return [f"{level} {source}: {line}" for level, line, source in self.lines if text in line]
 
     async def line(self, text: str) -> str:
@@ -118,7 +118,7 @@ class Services:
         return document["result"] if "result" in document else document["error"]
 
     async def seen(self, name: str) -> list[str]:
-        """Give what a bare plugin has read, without what this itself writes: its documents as text."""
+        """Return what a bare plugin has read, without what this itself writes: its documents as text."""
         return list((await self.call(f"seen-{name}"))["seen"])[:-1]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from oddwire.errors import NodeRefused
-from oddwire.node.plugins.manifest import parse_manifest
+from oddwire.node.plugins.plugin_manifest import parse_manifest
 from oddwire.transports.base import HostMethod, HostOption, Manifest
 from oddwire.transports.cln.manifest import getmanifest_result, has_custommsg_notification, option_values
 

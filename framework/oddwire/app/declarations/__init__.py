@@ -1,0 +1,1 @@
+"""What authors declare: handlers, options, RPC methods, checked when they are declared."""

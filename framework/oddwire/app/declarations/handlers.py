@@ -1,0 +1,186 @@
+"""What plugins hand over besides messages: functions, checked when they are handed over."""
+
+from __future__ import annotations
+
+import inspect
+import types
+import typing
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, cast
+
+from oddwire.app.declarations.annotations import alternatives, evaluate, own_signature, peel, signature_of
+from oddwire.errors import ExtensionError
+from oddwire.records import Value
+from oddwire.schema import Message, schema_of
+
+if TYPE_CHECKING:
+    from oddwire.app.context import Context
+
+__all__ = [
+    "Handler",
+    "HandlerFunction",
+    "StreamFunction",
+    "check_callback",
+    "is_async",
+    "kind_of",
+    "parameters_of",
+    "place",
+    "scope_of",
+    "yields",
+]
+
+HandlerFunction = Callable[["Context", Any], Coroutine[Any, Any, Message | None]]
+StreamFunction = Callable[["Context", Any], AsyncGenerator[Message, None]]
+
+
+class Handler(Value, kw_only=True, hidden=("scope",)):
+    """One async function that receives every message of one class; a message it returns is the reply.
+
+    ``function`` is called with a `Context` and the message. One with a ``yield`` answers with a stream. ``concurrent``
+    gives each message a task of its own instead of the peer's turn; requests always have one. ``reliable`` takes
+    messages that are sent so: each takes effect once, with what the handler writes to its store. Raises
+    `ExtensionError` naming module, function, message and what was expected.
+    """
+
+    message: type[Message]
+    function: HandlerFunction | StreamFunction
+    concurrent: bool = False
+    reliable: bool = False
+    scope: Mapping[str, Any] = types.MappingProxyType({})
+    """Names that annotations may use besides the function's globals, for a handler made inside another function."""
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.message, type) and issubclass(self.message, Message)):
+            raise ExtensionError(
+                f"{place(self.function)}: a handler should be given a message class, not {self.message!r}"
+            )
+        schema_of(self.message)
+        if not is_async(self.function) and not yields(self.function):
+            raise self._wrong(f"should be 'async def', not {kind_of(self.function)}")
+        if self.reliable and yields(self.function):
+            raise self._wrong("should return its reply and not yield, to be reliable")
+        if not _takes(self.function, 2):
+            found = ", ".join(own_signature(self.function).parameters)
+            raise self._wrong(f"should take two parameters, (context, message), not ({found})")
+
+    def replies(self) -> tuple[type[Message], ...]:
+        """Check the annotations against the message, and give the message classes the handler says it returns.
+
+        Names are looked up now, so a handler may be written above the reply it returns. An annotation left out is
+        not checked. Raises `ExtensionError`.
+        """
+        name = next(iter(list(parameters_of(self.function))[1:2]), "")
+        hints = self._hints(name)
+        accepted = hints.get(name, Any)
+        if yields(self.function) is not yields(inspect.unwrap(peel(self.function))):
+            hints.pop("return", None)  # a decorator makes something else of what it wraps: what, is not told
+        if not any(_covers(option, self.message) for option in alternatives(accepted)):
+            raise self._wrong(f"parameter {name!r} should be {self.message.__name__}, not {_spell(accepted)}")
+        found: list[type[Message]] = []
+        given = hints.get("return", Any)
+        for option in _yielded(given) if yields(self.function) else alternatives(given):
+            if option in (types.NoneType, Any, Message):
+                continue
+            if not (isinstance(option, type) and issubclass(option, Message)):
+                text = "yield a message class" if yields(self.function) else "return a message class or None"
+                raise self._wrong(f"should {text}, not {_spell(option)}")
+            schema_of(option)
+            found.append(option)
+        return tuple(found)
+
+    def runs(self) -> tuple[HandlerFunction, StreamFunction | None]:
+        """Return what to await for a message alone, and, for a handler that yields, what to iterate for a request."""
+        if not yields(self.function):
+            return cast("HandlerFunction", self.function), None
+        stream = cast("StreamFunction", self.function)
+
+        async def send_each(context: Context, message: Message) -> None:
+            async with aclosing(stream(context, message)) as parts:
+                async for part in parts:
+                    await context.peer.send(part)
+
+        return send_each, stream
+
+    def _hints(self, parameter: str) -> dict[str, Any]:
+        try:
+            return evaluate(self.function, (parameter, "return"), self.scope)
+        except NameError as error:
+            raise self._wrong(str(error)) from None
+
+    def _wrong(self, text: str) -> ExtensionError:
+        schema = schema_of(self.message)
+        return ExtensionError(f"{place(self.function)}, handler of {schema.name} {schema.type_id:#06x}: {text}")
+
+
+def place(function: object) -> str:
+    """Say where a function is, for an error's text: ``module.function``."""
+    name = getattr(function, "__qualname__", None) or repr(function)
+    module = getattr(function, "__module__", None)
+    return f"{module}.{name}" if module else str(name)
+
+
+def scope_of(function: object, frame: types.FrameType) -> dict[str, Any]:
+    """Return the names around a function made inside another, as tests do: what it mentions may be in no module."""
+    return dict(frame.f_locals) if "<locals>" in getattr(function, "__qualname__", "") else {}
+
+
+def is_async(function: object) -> bool:
+    """Say whether calling ``function`` gives something to await: an ``async def``, or an object whose call is one."""
+    function = peel(function)
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
+
+
+def yields(function: object) -> bool:
+    """Say whether calling ``function`` gives an asynchronous generator."""
+    function = peel(function)
+    return inspect.isasyncgenfunction(function) or inspect.isasyncgenfunction(getattr(function, "__call__", None))  # noqa: B004
+
+
+def check_callback(function: object, kind: str, *parameters: str) -> None:
+    """Raise `ExtensionError` unless ``function`` is async and can be called with ``parameters``."""
+    expected = f"{place(function)}, {kind}: should be 'async def' with ({', '.join(parameters)})"
+    if not is_async(function):
+        raise ExtensionError(f"{expected}, not {kind_of(function)}")
+    if not _takes(function, len(parameters)):
+        raise ExtensionError(f"{expected}, not ({', '.join(own_signature(function).parameters)})")
+
+
+def _takes(function: Any, count: int) -> bool:
+    try:
+        own_signature(function).bind(*[None] * count)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def parameters_of(function: Any) -> types.MappingProxyType[str, inspect.Parameter]:
+    """Return a function's parameters by name; of a decorator that takes anything, those of what it wraps."""
+    return signature_of(function).parameters
+
+
+def kind_of(function: object) -> str:
+    """Say what a function is that should be another, for an error's text."""
+    if is_async(function):
+        return "an async function"
+    if isinstance(function, classmethod):
+        return "a classmethod, which cannot be called before there is its class"
+    if yields(function):
+        return "an async generator (it has a 'yield')"
+    return "a plain function" if callable(function) else repr(function)
+
+
+def _yielded(annotation: Any) -> tuple[Any, ...]:
+    """Return what ``AsyncIterator[X]``, or another annotation of an asynchronous generator, says it yields."""
+    if annotation is Any:
+        return (Any,)
+    given = typing.get_args(annotation)
+    return alternatives(given[0]) if given else (annotation,)
+
+
+def _covers(annotation: Any, message: type[Message]) -> bool:
+    return annotation is Any or (isinstance(annotation, type) and issubclass(message, annotation))
+
+
+def _spell(annotation: Any) -> str:
+    return annotation.__name__ if isinstance(annotation, type) else str(annotation)

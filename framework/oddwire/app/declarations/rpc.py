@@ -1,0 +1,113 @@
+"""What an RPC method is: a name, an async function, and how its parameters are read from what a caller sends."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Final
+
+from oddwire.app.declarations.annotations import evaluate, own_signature, reader_of
+from oddwire.app.declarations.cln_names import LIGHTNINGD_METHODS
+from oddwire.app.declarations.handlers import is_async, kind_of, parameters_of, place
+from oddwire.errors import ExtensionError, NodeRefused
+from oddwire.jsonrpc.parameters import INVALID_PARAMS, Parameter, bind
+from oddwire.records import Value
+
+__all__ = ["WORDS", "RpcMethod", "bind_parameters"]
+
+WORDS: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+"""How methods and options are named."""
+
+_SHOWN: Final = 200
+_POSITIONAL_ONLY: Final = inspect.Parameter.POSITIONAL_ONLY
+_POSITIONAL: Final = inspect.Parameter.POSITIONAL_OR_KEYWORD
+_KEYWORD_ONLY: Final = inspect.Parameter.KEYWORD_ONLY
+
+
+class RpcMethod(Value, kw_only=True):
+    """One method for people and programs beside the node, where the transport's host has JSON-RPC.
+
+    ``function`` is awaited with a `Context` that has no peer, then the caller's parameters, read by their annotations;
+    `to_plain` makes JSON of what it returns. ``usage`` spells the parameters as lightningd's help does
+    (``node_id [asset]``). Raises `ExtensionError`, also for a name that is one of Core Lightning's own.
+    """
+
+    name: str
+    function: Callable[..., Coroutine[Any, Any, Any]]
+    usage: str = ""
+    description: str = ""
+    scope: Mapping[str, Any] = MappingProxyType({})
+    """Names that annotations may use besides the function's globals, for a method made inside another function."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not WORDS.fullmatch(self.name):
+            raise self._wrong("the name should be lower-case words joined by '-', 'quote-ask' say")
+        if self.name in LIGHTNINGD_METHODS:
+            raise self._wrong(f"Core Lightning has a method of this name; another would do, 'my-{self.name}' say")
+        if not is_async(self.function):
+            raise self._wrong(f"should be 'async def', not {kind_of(self.function)}")
+        parameters = list(parameters_of(self.function).values())
+        if not parameters or parameters[0].kind not in (_POSITIONAL_ONLY, _POSITIONAL):
+            raise self._wrong("its first parameter should be the context")
+        for parameter in parameters[1:]:
+            if parameter.kind not in (_POSITIONAL, _KEYWORD_ONLY):
+                raise self._wrong(f"parameter {parameter.name!r} should be one that can be given by name")
+        try:
+            own_signature(self.function).bind(None, **dict.fromkeys(self.names))
+        except TypeError as error:
+            raise self._wrong(f"its decorator should take what it wraps takes, by name: {error}") from None
+        if not self.usage:
+            spelled = (p.name if p.default is p.empty else f"[{p.name}]" for p in parameters[1:])
+            vars(self)["usage"] = " ".join(spelled)
+        if not self.description:
+            text = (inspect.getdoc(self.function) or "").partition("\n\n")[0]
+            vars(self)["description"] = " ".join(text.split())
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the parameters are called, the context left out."""
+        return (*list(parameters_of(self.function))[1:],)
+
+    def parameters(self) -> tuple[Parameter, ...]:
+        """Read the annotations: give every parameter with what reads it.
+
+        Names are looked up now, so an annotation may be of a class further down. One left out takes anything. Raises
+        `ExtensionError` for one that cannot be read from JSON.
+        """
+        found = []
+        try:
+            hints = evaluate(self.function, self.names, self.scope)
+        except NameError as error:
+            raise self._wrong(str(error)) from None
+        for name in self.names:
+            default = parameters_of(self.function)[name].default
+            required = default is inspect.Parameter.empty
+            try:
+                reader = reader_of(hints.get(name, Any))
+            except TypeError as error:
+                raise self._wrong(f"parameter {name!r}: {error}") from None
+            found.append(Parameter(name, reader, required=required, default=None if required else default))
+        return tuple(found)
+
+    def _wrong(self, text: str) -> ExtensionError:
+        return ExtensionError(f"{place(self.function)}, RPC method {self.name!r}: {text}")
+
+
+def bind_parameters(parameters: Sequence[Parameter], params: Sequence[Any] | Mapping[str, Any]) -> dict[str, Any]:
+    """Read a caller's parameters, in order or by name. Raises `NodeRefused`, code -32602, in lightningd's words."""
+    values = bind(parameters, params, _parse)
+    return {parameter.name: value for parameter, value in zip(parameters, values, strict=True)}
+
+
+def _parse(parameter: Parameter, value: Any) -> Any:
+    try:
+        return parameter.parse(value)
+    except ValueError as error:
+        if value is None and not parameter.required:
+            return parameter.default  # null by name is as null in its place
+        token = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
+        shown = token if len(token) <= _SHOWN else f"{token[:_SHOWN]}... ({len(token)} characters)"
+        raise NodeRefused(f"{parameter.name}: {error}: invalid token '{shown}'", code=INVALID_PARAMS) from None

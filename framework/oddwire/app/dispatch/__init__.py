@@ -1,0 +1,1 @@
+"""From payloads to handlers and back: queues, tasks, requests, reliable messages, policy."""

@@ -1,0 +1,349 @@
+"""The hooks at the edges of a peer's connections, and what waits for them.
+
+The hooks of one extension for one peer run one after the other, connection by connection. Those of different extensions
+do not wait for each other, and what a peer sends to an extension waits for the on_connect of that extension alone. So
+one that hangs holds up its own extension, and the log says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from oddwire.app.context import Context
+from oddwire.app.dispatch.peer_queue import MESSAGE_WEIGHT, Lane
+from oddwire.app.extension import Extension
+from oddwire.app.plugins.manager import HookCall
+from oddwire.log_limits import get_logger
+from oddwire.session.reliable.receipt import WAITING
+
+if TYPE_CHECKING:
+    from oddwire.app.dispatch.dispatcher import Dispatcher
+
+__all__ = ["Excuse", "Greeter", "Greeting", "Hook", "asking", "hook_of", "is_urgent", "urgently"]
+
+logger = get_logger("oddwire.app")
+
+_PATIENCE: Final = 10.0  # seconds until a hook that has not ended is named in the log
+_GROWTH: Final = 3.0  # so many times as long until it is again
+_LONGEST: Final = 3600.0
+
+_current: ContextVar[Hook | None] = ContextVar("oddwire_hook", default=None)
+_urgent: ContextVar[Lane | None] = ContextVar("oddwire_urgent", default=None)
+
+
+class Excuse(Enum):
+    """Why something need not wait for a hook that itself waits for the peer: each could wait for the other for ever."""
+
+    NONE = 0
+    DELIVERY = 1
+    """It is a request or a reliable message: what the hook waits for to be delivered may wait for that at the peer."""
+    URGENT = 2
+    """It is a request that says so: the peer's on_connect waits for the answer, or what our own asked waits for it."""
+
+
+class Hook:
+    """One plugin's hook at one edge of one connection: planned, then due, then run, then ended."""
+
+    __slots__ = (
+        "asking",
+        "before",
+        "call",
+        "delivering",
+        "due",
+        "greeting",
+        "lane",
+        "next",
+        "owner",
+        "parameters",
+        "since",
+        "skipped",
+        "timer",
+    )
+
+    def __init__(
+        self, lane: Lane, owner: int, call: HookCall, parameters: Mapping[str, Any], before: Hook | None
+    ) -> None:
+        self.lane = lane
+        self.owner = owner
+        self.call = call
+        self.parameters = parameters
+        self.before = before  # the same plugin's for the same peer
+        self.next: Hook | None = None
+        self.greeting: Greeting | None = None
+        self.due = False
+        self.skipped = False
+        self.asking = 0  # requests of ours out of it that wait for replies
+        self.delivering = 0  # reliable messages of ours that it waits for
+        self.since = 0.0
+        self.timer: asyncio.TimerHandle | None = None
+        if before is not None:
+            before.next = self
+
+    @contextmanager
+    def asks(self) -> Iterator[None]:
+        """Note that it asks the peer for something, and waits."""
+        self.asking += 1
+        try:
+            if self.greeting is not None:
+                self.greeting.excuse()
+            yield
+        finally:
+            self.asking -= 1
+
+    @contextmanager
+    def waits(self) -> Iterator[None]:
+        """Note that it waits until something is delivered."""
+        self.delivering += 1
+        try:
+            if self.greeting is not None:
+                self.greeting.excuse()
+            yield
+        finally:
+            self.delivering -= 1
+
+    def excuses(self, excuse: Excuse) -> bool:
+        """Say whether something with this excuse need not wait for it."""
+        if excuse is Excuse.NONE:
+            return False
+        return self.delivering > 0 or (excuse is Excuse.URGENT and self.asking > 0)
+
+
+@contextmanager
+def urgently(lane: Lane) -> Iterator[None]:
+    """Handle an urgent request: what its handler asks of the peer is urgent, too, as the answer waits for it."""
+    lane.hurry(1)
+    token = _urgent.set(lane)
+    try:
+        yield
+    finally:
+        _urgent.reset(token)
+        lane.hurry(-1)
+
+
+def asking(lane: Lane) -> AbstractContextManager[None]:
+    """Note that the running code asks the peer for something, if it is part of a hook."""
+    hook = hook_of(lane)
+    return nullcontext() if hook is None else hook.asks()
+
+
+def is_urgent(lane: Lane) -> bool:
+    """Say whether what the running code asks of a peer is waited for by an on_connect, of ours or of the peer's."""
+    return _urgent.get() is lane or hook_of(lane) is not None
+
+
+def hook_of(lane: Lane) -> Hook | None:
+    """Return the on_connect hook of this peer that the running code is part of, if it has not ended."""
+    hook = _current.get()
+    return hook if hook is not None and hook.lane is lane and hook.greeting is not None else None
+
+
+class _Held(NamedTuple):
+    owner: int
+    excuse: Excuse
+    release: Callable[[], object]
+
+
+class Greeting:
+    """The on_connect hooks of one connection that have not ended, by owner, and what came meanwhile, in order."""
+
+    __slots__ = ("_excused", "_for_all", "_held", "pending")
+
+    def __init__(self, hooks: Mapping[int, Hook], for_all: frozenset[int]) -> None:
+        self.pending = dict(hooks)
+        self._for_all = for_all
+        self._held: deque[_Held] = deque()
+        self._excused = False  # something waits that has an excuse
+
+    def holds(self, owner: int, excuse: Excuse = Excuse.NONE) -> bool:
+        """Say whether what is for an owner has to wait."""
+        pending = self.pending
+        if owner in pending and not pending[owner].excuses(excuse):
+            return True
+        return any(number in pending and not pending[number].excuses(excuse) for number in self._for_all)
+
+    def hold(self, owner: int, release: Callable[[], object], excuse: Excuse = Excuse.NONE) -> None:
+        """Have something wait: ``release`` is called as soon as it need not any more."""
+        self._held.append(_Held(owner, excuse, release))
+        self._excused = self._excused or excuse is not Excuse.NONE
+
+    def ended(self, hook: Hook) -> None:
+        """Take a hook out that has ended."""
+        del self.pending[hook.owner]
+        self._let_go()
+
+    def excuse(self) -> None:
+        """Release what need not wait for a hook that waits for the peer now."""
+        if self._excused:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Release what need not wait any more, in the order in which it came."""
+        kept: deque[_Held] = deque()
+        held, self._held = self._held, kept
+        self._excused = False
+        for item in held:
+            if self.holds(item.owner, item.excuse):
+                self.hold(item.owner, item.release, item.excuse)
+            else:
+                item.release()
+
+
+class Greeter:
+    """Calls ``peer_connected`` and ``peer_disconnected`` hooks, each plugin's in the order of what happened."""
+
+    def __init__(
+        self, dispatcher: Dispatcher, on_connect: Sequence[HookCall], on_disconnect: Sequence[HookCall]
+    ) -> None:
+        self._dispatcher = dispatcher
+        owners = dispatcher.router.owners
+        numbers = {owner.name: number for number, owner in enumerate(owners, 1)}
+        self._on_connect = [(numbers[call.plugin], call) for call in on_connect]
+        self._on_disconnect = [(numbers[call.plugin], call) for call in on_disconnect]
+        self._plugins = {number: owner.plugin for number, owner in enumerate(owners, 1)}
+        handling = {route.owner for route in dispatcher.router.incoming.values()}
+        # A plugin that has no messages of its own to be handled greets for all
+        self._for_all = frozenset(
+            number
+            for number, _ in self._on_connect
+            if number not in handling and not isinstance(self._plugins[number], Extension)
+        )
+
+    def connected(self, lane: Lane) -> None:
+        """Have a new connection greeted, after what came over the old one."""
+        if not self._on_connect:
+            return
+        parameters = {"app": self._dispatcher.app, "peer": lane.peer}
+        hooks = [self._plan(lane, number, call, parameters) for number, call in self._on_connect]
+        greeting = Greeting({hook.owner: hook for hook in hooks}, self._for_all)
+        for hook in hooks:
+            hook.greeting = greeting
+        lane.greet(greeting)
+        self._enqueue(lane, hooks)
+
+    def disconnected(self, lane: Lane, reason: str) -> None:
+        """Have the end of a connection told, to each plugin after its messages are handled."""
+        parameters = {"app": self._dispatcher.app, "peer": lane.peer, "reason": reason}
+        hooks = [self._plan(lane, number, call, parameters) for number, call in self._on_disconnect]
+        greeting = lane.greeting
+        if greeting is None:
+            self._enqueue(lane, hooks)
+            return
+        self._enqueue(lane, [hook for hook in hooks if not greeting.holds(hook.owner)])
+        for hook in hooks:
+            if greeting.holds(hook.owner):
+                greeting.hold(hook.owner, functools.partial(self._enqueue, lane, [hook]))
+
+    async def until(self, lane: Lane, owner: int) -> None:
+        """Wait until a reliable message for an owner may be handled."""
+        greeting = lane.greeting
+        while greeting is not None and greeting.holds(owner, Excuse.DELIVERY):
+            free: asyncio.Future[None] = self._dispatcher.loop.create_future()
+            greeting.hold(owner, functools.partial(_settle, free), Excuse.DELIVERY)
+            await free
+            greeting = lane.greeting  # it may have come back meanwhile
+
+    def _plan(self, lane: Lane, owner: int, call: HookCall, parameters: Mapping[str, Any]) -> Hook:
+        hook = lane.hooks[owner] = Hook(lane, owner, call, parameters, lane.hooks.get(owner))
+        return hook
+
+    def _enqueue(self, lane: Lane, hooks: Sequence[Hook]) -> None:
+        if hooks:
+            self._dispatcher.enqueue(lane, self._turn, 0, hooks, MESSAGE_WEIGHT)
+
+    async def _turn(self, _: Context, hooks: Sequence[Hook]) -> None:
+        """Begin hooks whose turn in the lane has come, in their order; what they wait for keeps nobody else."""
+        first = True
+        for hook in hooks:
+            hook.due = True
+            if hook.before is None:
+                first = self._begin(hook, first) and first
+
+    def _begin(self, hook: Hook, inline: bool = True) -> bool:
+        """Run a hook; say whether it has ended already. One that is not async, ``inline``, runs in no task."""
+        if hook.greeting is not None and self._dispatcher.tasks.ending:
+            hook.skipped = True  # it is too late to greet, and who was not greeted is bid no farewell
+        plugin = self._plugins[hook.owner]
+        if hook.skipped or (isinstance(plugin, Extension) and not plugin.has_hook(hook.call.hook)):
+            self._end(hook)
+            return True
+        result: Any = None
+        if inline and not hook.call.is_async:
+            try:
+                result = hook.call(**hook.parameters)
+            except BaseException as error:
+                self._failed(hook, error)
+            if not hasattr(result, "__await__"):
+                self._end(hook)
+                return True
+        hook.since = self._dispatcher.loop.time()
+        hook.timer = self._dispatcher.loop.call_later(_PATIENCE, self._complain, hook, _PATIENCE)
+        task = self._dispatcher.spawn(self._run(hook, result))
+        task.add_done_callback(lambda _: self._end(hook))  # as it may be cancelled before it begins
+        return False
+
+    async def _run(self, hook: Hook, result: Any) -> None:
+        _current.set(hook)
+        WAITING.set(hook.waits)
+        me = asyncio.current_task()
+        try:
+            await (hook.call.finish(**hook.parameters) if result is None else result)
+        except BaseException as error:
+            self._failed(hook, error, me)
+        finally:
+            del me  # a task that ends by an exception keeps this frame
+
+    def _failed(self, hook: Hook, error: BaseException, task: asyncio.Task[Any] | None = None) -> None:
+        context = Context(self._dispatcher.app, hook.call.plugin, hook.lane.peer)
+        try:
+            self._dispatcher.enforcer.failed(context, None, error, self._dispatcher.tasks.ending, task)
+        finally:
+            del error, task
+
+    def _end(self, hook: Hook) -> None:
+        lane = hook.lane
+        if hook.timer is not None:
+            hook.timer.cancel()
+            hook.timer = None
+        if lane.hooks.get(hook.owner) is hook:
+            del lane.hooks[hook.owner]
+        greeting, hook.greeting = hook.greeting, None
+        if greeting is not None:
+            greeting.ended(hook)
+            if lane.greeting is greeting and not greeting.pending:
+                lane.greet(None)
+        after = hook.next
+        if after is not None:
+            after.before = None
+            after.skipped = hook.skipped and greeting is not None
+            if after.due and self._dispatcher.tasks.cancelling:
+                self._enqueue(lane, [after])
+            elif after.due:
+                self._begin(after)
+        if lane.info is None and not lane.hooks:
+            self._dispatcher.wake(lane)  # it may be over now
+
+    def _complain(self, hook: Hook, pause: float) -> None:
+        loop, lane = self._dispatcher.loop, hook.lane
+        connecting = hook.greeting is not None
+        waits = "what this peer sends it waits" if connecting else "its next on_connect for this peer waits"
+        name = hook.call.hook
+        if isinstance(self._plugins[hook.owner], Extension):
+            name = "on_connect" if connecting else "on_disconnect"
+        elif hook.owner in self._for_all and connecting:
+            waits = "all that this peer sends waits"
+        text = "%s of %r with %s has not ended after %.0f s: %s for it"
+        logger.warning(text, name, hook.call.plugin, lane.peer, loop.time() - hook.since, waits)
+        pause = min(pause * _GROWTH, _LONGEST)
+        hook.timer = loop.call_later(pause, self._complain, hook, pause)
+
+
+def _settle(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

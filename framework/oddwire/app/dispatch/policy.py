@@ -1,0 +1,256 @@
+"""What happens when a message cannot be handled: one table, and what carries it out."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Sequence
+from enum import Enum
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from oddwire.app.context import Context, Peer
+from oddwire.app.dispatch.peer_queue import Lane
+from oddwire.app.plugins.manager import HookCall
+from oddwire.codecs.registry import Registry
+from oddwire.durations import duration
+from oddwire.errors import (
+    CodecError,
+    ConnectionClosed,
+    DecodeError,
+    MalformedMessage,
+    OddwireError,
+    PeerNotConnected,
+    Refuse,
+)
+from oddwire.exit_exceptions import must_pass
+from oddwire.log_limits import cut, get_logger
+from oddwire.printable import printable
+from oddwire.schema import Message
+from oddwire.session.wire.frame_types import describe_code
+from oddwire.transports.base import NodeId, Transport
+
+if TYPE_CHECKING:
+    from oddwire.app.application import Application
+    from oddwire.app.dispatch.tracing import Tracer
+    from oddwire.session.reliable.outbox_state import Loss
+
+__all__ = ["POLICY", "Enforcer", "Outcome", "Policy", "decode_error"]
+
+logger = get_logger("oddwire.app")
+
+
+class Outcome(Enum):
+    """What can go wrong with one message."""
+
+    UNKNOWN_ODD = "unknown odd type"
+    UNKNOWN_EVEN = "unknown even type"
+    MALFORMED = "malformed message"
+    UNHANDLED = "message without a handler"
+    NOT_ALLOWED = "message not allowed"
+    REFUSED = "message refused"
+    DECLINED = "reliable message refused for good"
+    UNDELIVERED = "reliable message not delivered"
+    DROPPED = "messages not handled"
+    HANDLER_RAISED = "handler failed"
+
+
+class Policy(NamedTuple):
+    """What to do about it: how loud to log, and whether to warn the peer, to hang up, to call the hook that is for it.
+
+    That is `handler_failed`, and `delivery_failed` for what was not delivered.
+    """
+
+    log: int
+    warn: bool = False
+    disconnect: bool = False
+    report: bool = False
+
+
+# Where the transport can neither warn nor hang up (lightningd's custom messages), those columns do nothing.
+POLICY: Final = {
+    Outcome.UNKNOWN_ODD: Policy(logging.DEBUG),  # BOLT 1: it's OK to be odd
+    Outcome.UNKNOWN_EVEN: Policy(logging.INFO, warn=True, disconnect=True),  # BOLT 1: must close the connection
+    Outcome.MALFORMED: Policy(logging.INFO, warn=True),
+    Outcome.UNHANDLED: Policy(logging.DEBUG),  # of a type that is known: what a request waits for may come too late
+    Outcome.NOT_ALLOWED: Policy(logging.DEBUG),
+    Outcome.REFUSED: Policy(logging.INFO),  # the peer is told, if it has asked
+    Outcome.DECLINED: Policy(logging.WARNING),  # the peer is told, and it is lost
+    Outcome.UNDELIVERED: Policy(logging.WARNING, report=True),  # ours: nobody may be left to wait for its receipt
+    Outcome.DROPPED: Policy(logging.WARNING),  # the application has closed before
+    Outcome.HANDLER_RAISED: Policy(logging.ERROR, report=True),  # the peer is told nothing; a request has failed
+}
+
+_MOST_TOLD: Final = 1000  # characters: a peer's own words may be in it
+_EXITING: Final = "; to end the application, it should call context.app.stop()"
+
+
+def decode_error(payload: bytes, error: Exception, registry: Registry) -> DecodeError:
+    """Return ``error`` if a codec may raise it, or else what it should have raised, told what the message is called."""
+    type_id = int.from_bytes(payload[:2], "big")
+    title = registry.title_of(type_id)
+    if not isinstance(error, DecodeError):
+        logger.error("the codec of %s raised what it should not", title, exc_info=error)
+        error = MalformedMessage("cannot be decoded", type_id=type_id)
+    if not error.name and error.type_id == type_id and registry.lookup(type_id) is not None:
+        error.name = title.rpartition(" ")[0]  # a codec that is not ours may not have said it
+    return error
+
+
+class Enforcer:
+    """Does what the table says."""
+
+    def __init__(
+        self,
+        app: Application,
+        transport: Transport,
+        on_failure: Sequence[HookCall],
+        spawn: Callable[[Coroutine[Any, Any, None]], object],
+        *,
+        on_loss: Sequence[HookCall] = (),
+        tracer: Tracer | None = None,
+    ) -> None:
+        self._app = app
+        self._transport = transport
+        self._on_failure = (*on_failure,)
+        self._on_loss = (*on_loss,)
+        self._spawn = spawn
+        self._tracer = tracer
+
+    @cached_property
+    def _names(self) -> dict[int, str]:
+        return {schema.type_id: name for name, schema in self._app.registry.by_name.items()}
+
+    def describe(self, payload: bytes) -> str:
+        """Return what a message is called: ``shop.Order 0x8c01``, or ``type 0x8c01`` if nobody here knows it."""
+        if len(payload) < 2:
+            return "a message that is not there any more"
+        type_id = int.from_bytes(payload[:2], "big")
+        return f"{self._names.get(type_id, 'type')} {type_id:#06x}"
+
+    def apply(self, outcome: Outcome, lane: Lane, text: str) -> None:
+        """Deal with a payload that no handler will see; ``text`` says what is wrong with it."""
+        policy = POLICY[outcome]
+        told = cut(f"{outcome.value}: {text}", _MOST_TOLD)
+        logger.log(policy.log, "%s from %s", told, lane.peer)
+        if policy.warn:
+            self._transport.warn(lane.peer.node_id, told)
+        if policy.disconnect:
+            lane.hung_up = True
+            self._spawn(self._hang_up(lane, told))
+
+    def refused(
+        self,
+        outcome: Outcome,
+        node_id: NodeId,
+        refusal: Refuse,
+        payload: bytes = b"",
+        message: Message | None = None,
+        extension: str = "",
+    ) -> None:
+        """Tell of a message that is known and was not taken; ``payload`` may be left out where there is its message."""
+        policy = POLICY[outcome]
+        if not payload and message is not None and (self._tracer is not None or logger.isEnabledFor(policy.log)):
+            payload = _encoded(self._app, message)
+        if logger.isEnabledFor(policy.log):
+            by = f" by {extension!r}" if extension else ""
+            what, why = self.describe(payload), printable(str(refusal)) or "without a word"
+            code = describe_code(refusal.code)
+            logger.log(policy.log, "%s%s: %s from %s, with %s: %s", outcome.value, by, what, node_id, code, why)
+        if self._tracer is not None:
+            self._tracer.trace("refused", node_id, payload, message, error=refusal)
+
+    def undelivered(self, loss: Loss, extension: str) -> None:
+        """Tell of a reliable message of ours that is lost; ``extension`` is whose it was, empty for one not loaded."""
+        policy, error = POLICY[Outcome.UNDELIVERED], loss.failure()
+        logger.log(
+            policy.log,
+            "%s: %s%s to %s, with %s: %s; it was %s old",
+            Outcome.UNDELIVERED.value,
+            self.describe(loss.payload),
+            f" of {extension!r}" if extension else "",
+            loss.node_id,
+            describe_code(loss.code),
+            printable(str(error)) or "without a word",
+            "nobody knows how" if loss.age is None else duration(round(loss.age, 2)),
+        )
+        if self._on_loss and policy.report:
+            try:
+                message = self._app.registry.decode(loss.payload)
+            except DecodeError:
+                message = None  # of a class that has changed, or is not there any more
+            peer = self._app.peer(loss.node_id)
+            self._spawn(self._report(peer, extension, message, error))
+
+    async def _report(self, peer: Peer, extension: str, message: Message | None, error: OddwireError) -> None:
+        task = asyncio.current_task()
+        try:
+            for call in self._on_loss:
+                try:
+                    await call.finish(app=self._app, peer=peer, extension=extension, message=message, error=error)
+                except BaseException as failure:
+                    self.failed(Context(self._app, call.plugin, peer), None, failure, task=task)
+        finally:
+            del task  # a task that ends by an exception keeps this frame
+
+    def dropped(self, node_id: NodeId, count: int) -> None:
+        """Tell how many messages of a peer were not handled before the end."""
+        logger.log(POLICY[Outcome.DROPPED].log, "%d %s before the end, from %s", count, Outcome.DROPPED.value, node_id)
+
+    def failed(
+        self,
+        context: Context,
+        message: object,
+        error: BaseException,
+        ending: bool = True,
+        task: asyncio.Task[Any] | None = None,
+    ) -> None:
+        """Deal with an exception of the author's code, or let it pass if it is ours to obey.
+
+        `SystemExit` is not, nor are a `KeyboardInterrupt` that no signal brought and a `GeneratorExit` that the code
+        has raised in its own ``task``: a message must not be able to end the application; nor is the cancellation of a
+        task that is not ``ending``, as then a handler has cancelled its own. `Refuse` is no failure.
+        """
+        if must_pass(error, task) and (ending or not isinstance(error, asyncio.CancelledError)):
+            try:
+                raise error
+            finally:
+                del error, task  # its traceback holds this frame, which would hold them
+        if isinstance(error, Refuse):
+            handled = message if isinstance(message, Message) else None
+            self.refused(Outcome.REFUSED, context.peer.node_id, error, message=handled, extension=context.extension)
+            return
+        policy = POLICY[Outcome.HANDLER_RAISED]
+        handled = message if isinstance(message, Message) else None
+        gone = isinstance(error, (PeerNotConnected, ConnectionClosed)) and not context.peer.connected
+        logger.log(
+            logging.DEBUG if gone else policy.log,
+            "%s of %r failed, with %s" + (_EXITING if isinstance(error, SystemExit | KeyboardInterrupt) else ""),
+            "peer hook" if handled is None else f"handler of {type(handled).__name__}",
+            context.extension,
+            context.peer,
+            exc_info=error,
+        )
+        for call in self._on_failure if policy.report else ():
+            try:
+                call(app=self._app, peer=context.peer, extension=context.extension, message=handled, error=error)
+            except BaseException as failure:
+                if must_pass(failure):
+                    raise
+                logger.exception("handler_failed of %r failed", call.plugin)
+
+    async def _hang_up(self, lane: Lane, reason: str) -> None:
+        try:
+            await self._transport.disconnect(lane.peer.node_id, reason)
+        except OddwireError as error:
+            logger.warning("cannot hang up on %s: %s", lane.peer, error)
+        finally:
+            lane.hung_up = False  # a transport that cannot hang up goes on
+
+
+def _encoded(app: Application, message: Message) -> bytes:
+    """Return a message's payload again, where only the message is at hand."""
+    try:
+        return app.registry.encode(message)
+    except CodecError:  # the handler has changed what it was given
+        return b""

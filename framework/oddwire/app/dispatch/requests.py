@@ -1,0 +1,300 @@
+"""Our side of requests: by the session's ids, or, with peers that have none, by the class of what comes next."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import time
+from collections.abc import AsyncGenerator
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from oddwire.app.declarations.annotations import alternatives
+from oddwire.app.dispatch.connection_hooks import asking, is_urgent
+from oddwire.app.dispatch.peer_queue import Lane
+from oddwire.app.plugins.manager import Contribution
+from oddwire.app.plugins.router import check_support, shows_support, unregistered
+from oddwire.durations import duration
+from oddwire.errors import DecodeError, EncodeError, NotSupported, RemoteFailure, ReplyTimeout
+from oddwire.schema import Message, schema_of
+from oddwire.session.peer.fragment_sender import Progress
+from oddwire.session.peer.link import Link
+from oddwire.session.peer.peer_session import PeerSession
+from oddwire.session.wire.frame_types import Code
+from oddwire.transports.base import MAX_PAYLOAD, NodeId, not_connected
+
+if TYPE_CHECKING:
+    from oddwire.app.dispatch.dispatcher import Dispatcher
+    from oddwire.session.reliable.receipt import Receipt
+
+__all__ = ["Requests"]
+
+M = TypeVar("M", bound=Message)
+
+
+class Requests:
+    """What handlers and applications ask of peers."""
+
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self._dispatcher = dispatcher
+
+    async def request(self, node_id: NodeId, message: Message, reply: type[M], limit: float | None, force: bool) -> M:
+        """Send a request and wait ``limit`` seconds for its reply; see `Peer.request`."""
+        dispatcher = self._dispatcher
+        # `_lane`, and below `_encode`, written out: every request goes this way
+        try:
+            several = None if reply in dispatcher.outgoing else self._accepted(reply)
+        except TypeError:  # it cannot be hashed
+            several = self._accepted(reply)
+        lane, tracer = dispatcher.lanes.get(node_id), dispatcher.tracer
+        if lane is None or lane.info is None:
+            raise not_connected(node_id)
+        encode, owners = dispatcher.outgoing[type(message)]
+        session = lane.session
+        link = None if session is None else session.reach.get(type(message))
+        if link is None:
+            start = time.monotonic()
+            if session is not None:
+                link = await self._reach(session, message, reply, limit)
+            if link is None:
+                left = None if limit is None else max(0.0, limit - (time.monotonic() - start))
+                return await self._next_of_class(lane, message, several or (reply,), left, limit, force)
+        if owners is not None and not force:
+            check_support(message, owners, lane.info, node_id, session)
+        payload = encode(message)
+        trace = None if tracer is None else self._tracing(node_id, message, payload)
+        asked = 0.0 if tracer is None else time.monotonic()
+        lane.asking += 1
+        if lane.paused:
+            dispatcher.ebb(lane)
+        try:
+            if lane.hasty:
+                with asking(lane):
+                    content = await link.calls.ask(payload, limit, trace, is_urgent(lane))
+            else:
+                content = await link.calls.ask(payload, limit, trace)
+        except ReplyTimeout:
+            raise _too_late(node_id, message, reply, limit or 0.0) from None
+        except RemoteFailure as error:
+            error.name_peer(node_id)
+            raise
+        finally:
+            lane.asking -= 1
+        route = dispatcher.routes.get(content[:2])
+        if tracer is None and route is not None:
+            found = route.decode(content)
+            if type(found) is reply:  # as it should be, and nobody looks on
+                return found
+        accepted: tuple[type[M], ...] = several or (reply,)
+        return self._read(node_id, message, content, accepted, asked)
+
+    async def stream(
+        self, node_id: NodeId, message: Message, part: type[M], limit: float | None, credit: int | None, force: bool
+    ) -> AsyncGenerator[M, None]:
+        """Send a request for a stream and give its parts; see `Peer.stream`."""
+        accepted = self._accepted(part)
+        lane = self._lane(node_id)
+        session = lane.session
+        link = None if session is None else await self._reach(session, message, part, limit)
+        if session is None or link is None:
+            raise NotSupported(f"{node_id} has no session: streams need one", feature="session")
+        payload = self._encode(lane, session, message, force)
+        trace = self._tracing(node_id, message, payload)
+        asked = time.monotonic()
+        most = link.session.limits.stream_credit
+        credit = most if credit is None else min(credit, most)
+        parts = link.calls.stream(payload, credit, limit, trace, lane.hasty and is_urgent(lane))
+        lane.asking += 1
+        if lane.paused:
+            self._dispatcher.ebb(lane)
+        count = 0
+        try:
+            with asking(lane):
+                async for content in parts:
+                    count += 1
+                    yield self._read(node_id, message, content, accepted, asked)
+        except ReplyTimeout:
+            raise _too_late(node_id, message, part, limit or 0.0, count) from None
+        except RemoteFailure as error:
+            error.name_peer(node_id)
+            raise
+        finally:
+            lane.asking -= 1
+            await parts.aclose()
+
+    async def deliver(self, node_id: NodeId, message: Message) -> Receipt:
+        """Keep a message until the peer has it; see `Peer.send`."""
+        dispatcher = self._dispatcher
+        payload = dispatcher.outgoing[type(message)].encode(message)
+        owner = dispatcher.router.claims[type(message)][0].name
+        receipt = await dispatcher.app.services.deliveries().send(node_id, owner, payload)
+        if dispatcher.tracer is not None:
+            dispatcher.tracer.trace("sent", node_id, payload, message)
+        return receipt
+
+    async def send_large(
+        self, node_id: NodeId, message: Message, payload: bytes, progress: Progress | None = None
+    ) -> None:
+        """Send a message that is too long for one payload, or whose progress is to be told."""
+        if len(payload) > MAX_PAYLOAD:
+            session = self._dispatcher.session_of(node_id)
+            link = None if session is None else await self._reach(session, message, None, None)
+            if link is None:
+                if self._dispatcher.info(node_id) is None:
+                    raise not_connected(node_id)
+                text = f"{schema_of(message).name} has {len(payload)} bytes here, and {node_id} has no session"
+                raise NotSupported(f"{text}: it takes {MAX_PAYLOAD} at most", feature="session")
+            try:
+                await link.send(payload, progress=progress)
+            except RemoteFailure as error:
+                error.name_peer(node_id)
+                raise
+            return
+        await self._dispatcher.transport.send(node_id, payload)
+        if progress is not None:
+            progress(len(payload), len(payload))
+
+    async def check_support(self, node_id: NodeId, message: Message, owners: tuple[Contribution, ...]) -> None:
+        """Raise `NotSupported` as `router.check_support` does, but not before the peer has had time to say hello."""
+        info, session = self._dispatcher.info(node_id), self._dispatcher.session_of(node_id)
+        while info is not None and session is not None and session.waiting:
+            if shows_support(message, owners, info, session):
+                return
+            await session.change()
+            info, session = self._dispatcher.info(node_id), self._dispatcher.session_of(node_id)
+        check_support(message, owners, info, node_id, session)
+
+    def _accepted(self, reply: object) -> tuple[type[Any], ...]:
+        """Return the classes that a reply may be of. Raises `EncodeError` for what is no class, or not registered."""
+        classes = alternatives(reply)
+        for cls in classes:
+            if not (isinstance(cls, type) and issubclass(cls, Message)):
+                should = "a message class, or several as in 'Quote | NoQuote'"
+                raise EncodeError(f"what is asked for should be {should}, not {_shown(cls)}")
+            if cls not in self._dispatcher.outgoing:
+                raise unregistered(cls)
+        return classes
+
+    def _lane(self, node_id: NodeId) -> Lane:
+        lane = self._dispatcher.lanes.get(node_id)
+        if lane is None or lane.info is None:
+            raise not_connected(node_id)
+        return lane
+
+    async def _reach(
+        self, session: PeerSession, message: Message, reply: type[Message] | None, limit: float | None
+    ) -> Link | None:
+        """Find the program of a peer that is to have a message, waiting until it is known; None without a session.
+
+        Raises `RemoteFailure` if there are programs, or were a moment ago, and none of them takes it; `ReplyTimeout`;
+        `PeerNotConnected` once the connection has ended, though there may be another.
+        """
+        schema = schema_of(message)
+        names = [owner.name for owner in self._dispatcher.router.claims[type(message)]]
+        deadline = asyncio.timeout(limit)
+        try:
+            async with deadline:
+                while (link := session.speaker(names, schema.type_id)) is None and session.waiting:
+                    await session.change()
+        except TimeoutError:
+            if limit is None or not deadline.expired():
+                raise
+            raise _too_late(session.node_id, message, reply, limit) from None
+        if session.closed:
+            raise not_connected(session.node_id)
+        if link is None:
+            link = session.only()
+        if link is not None:
+            session.reach[type(message)] = link
+        elif session.several or (session.met and not session.links):
+            title = self._dispatcher.router.registry.title_of(schema.type_id)
+            text = f"none of the programs behind {session.node_id} speaks {' or '.join(names)}: {title} is for nobody"
+            raise RemoteFailure(text, code=Code.UNKNOWN_MESSAGE)
+        return link
+
+    def _encode(self, lane: Lane, session: PeerSession, message: Message, force: bool) -> bytes:
+        encode, owners = self._dispatcher.outgoing[type(message)]
+        if owners is not None and not force:
+            check_support(message, owners, lane.info, session.node_id, session)
+        return encode(message)
+
+    def _tracing(self, node_id: NodeId, message: Message, payload: bytes) -> functools.partial[float] | None:
+        tracer = self._dispatcher.tracer
+        return None if tracer is None else functools.partial(tracer.trace, "sent", node_id, payload, message)
+
+    def _read(
+        self, node_id: NodeId, message: Message, content: bytes, accepted: tuple[type[M], ...], asked: float
+    ) -> M:
+        """Decode a reply, which has to be of a class that was asked for."""
+        route, tracer = self._dispatcher.routes.get(content[:2]), self._dispatcher.tracer
+        try:
+            found = None if route is None else route.decode(content)
+        except DecodeError as error:
+            if tracer is not None:
+                tracer.trace("received", node_id, content, None, error=error, since=asked)
+            raise
+        if tracer is not None:
+            tracer.trace("received", node_id, content, found, since=asked)
+        for cls in accepted:
+            if type(found) is cls:
+                return found
+        what = self._dispatcher.router.registry.title_of(int.from_bytes(content[:2], "big"))
+        wanted = _names(accepted)
+        text = f"{node_id} should have answered {type(message).__name__} with {wanted}, not with {what}"
+        failure = RemoteFailure(text, code=Code.UNSUPPORTED)
+        failure.name_peer(node_id)
+        raise failure
+
+    # Peers without a session ------------------------------------------------------------------------
+
+    async def _next_of_class(
+        self,
+        lane: Lane,
+        message: Message,
+        accepted: tuple[type[M], ...],
+        left: float | None,
+        limit: float | None,
+        force: bool,
+    ) -> M:
+        """Send, and wait ``left`` seconds for the next message of an accepted class from this peer."""
+        dispatcher, node_id = self._dispatcher, lane.peer.node_id
+        waiter: asyncio.Future[M] = dispatcher.loop.create_future()
+        entry = (waiter, time.monotonic())
+        for cls in accepted:
+            lane.ask(cls, entry)
+        if lane.paused:
+            dispatcher.ebb(lane)
+        deadline = asyncio.timeout(left)
+        try:
+            async with deadline:
+                await dispatcher.send(node_id, message, force)
+                return await waiter
+        except TimeoutError:
+            if limit is None or not deadline.expired():
+                raise
+            raise _too_late(node_id, message, accepted, limit) from None
+        finally:
+            for cls in accepted:
+                lane.leave(cls, entry)
+            if waiter.done() and not waiter.cancelled():
+                waiter.exception()  # seen: the send may have failed first
+            del waiter, entry, deadline  # an error's traceback holds this frame
+
+
+def _names(classes: tuple[type, ...]) -> str:
+    return " or ".join(cls.__name__ for cls in classes)
+
+
+def _shown(given: object) -> str:
+    return given.__name__ if isinstance(given, type) else f"{given!r:.100}"
+
+
+def _too_late(node_id: NodeId, message: Message, reply: object, limit: float, parts: int = 0) -> ReplyTimeout:
+    """Return the error for a reply that did not come, or the next part of a stream of which ``parts`` have."""
+    wanted = _names(reply if isinstance(reply, tuple) else alternatives(reply))
+    asked = type(message).__name__
+    if parts:
+        waited = f"in {duration(limit)} of waiting after part {parts} of the stream for {asked}"
+        text = f"no {wanted} from {node_id} {waited}"
+    else:
+        text = f"no {wanted} from {node_id} within {duration(limit)} of {asked}"
+    return ReplyTimeout(text, timeout=limit)

@@ -1,0 +1,128 @@
+"""The longer way of a message to its handler: traced, guarded, handled concurrently, or waited for by a request."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from typing import TYPE_CHECKING, Final
+
+from oddwire.app.context import Context
+from oddwire.app.dispatch.peer_queue import MESSAGE_WEIGHT, Lane, Run
+from oddwire.app.dispatch.policy import Outcome
+from oddwire.app.limits.access import Guard
+from oddwire.app.limits.memory_budget import LARGE
+from oddwire.app.plugins.router import Route
+from oddwire.schema import Message
+
+if TYPE_CHECKING:
+    from oddwire.app.dispatch.dispatcher import Dispatcher
+
+__all__ = ["LongerWay"]
+
+_MAX_CONCURRENT: Final = 32  # tasks of concurrent handlers, a peer
+
+
+class LongerWay:
+    """What the dispatcher does for messages that are not just queued."""
+
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self._dispatcher = dispatcher
+
+    def equipped(self, route: Route) -> Route:
+        """Put the extension's guard before a handler; give one of reliable messages a unit of work for others."""
+        owner = self._dispatcher.router.owners[route.owner - 1].name if route.owner else ""
+        guard = self._dispatcher.guards.get(owner)
+        if guard is not None and guard.is_needed:
+            route = route._replace(longer=True, guard=guard)
+        if route.weigh is not None:
+            route = route._replace(longer=True)  # to be weighed
+        if route.reliable is not None:
+            route = route._replace(handler=functools.partial(self._in_a_unit, owner, route.reliable))
+        return route
+
+    async def _in_a_unit(self, owner: str, run: Run, context: Context, message: Message) -> Message | None:
+        return await self._dispatcher.app.services.deliveries().alone(owner, run, context, message)
+
+    async def _let_in(self, guard: Guard, run: Run, context: Context, message: Message) -> Message | None:
+        if await guard.allows(context.peer):
+            return await run(context, message)
+        guard.counters.dropped["allow"] += 1
+        refusal = guard.not_allowed()
+        self._dispatcher.enforcer.refused(
+            Outcome.NOT_ALLOWED, context.peer.node_id, refusal, message=message, extension=guard.extension
+        )
+        return None
+
+    def attend(self, lane: Lane, route: Route, message: Message, payload: bytes) -> None:
+        """Take a message that has come: for a request that waits for it, or for its handler."""
+        asked = lane.answer(message)
+        run: Run | None = route.handler
+        taken = asked is not None or run is not None
+        if self._dispatcher.tracer is not None:
+            received = self._dispatcher.tracer.trace(
+                "received", lane.peer.node_id, payload, message, since=asked, handled=taken
+            )
+            if run is not None:
+                run = functools.partial(self._timed, lane, run, received)
+        if not taken:
+            enforcer = self._dispatcher.enforcer
+            enforcer.apply(Outcome.UNHANDLED, lane, enforcer.describe(payload))
+        if asked is not None or run is None:
+            return
+        if route.guard is not None:
+            run = functools.partial(self._let_in, route.guard, run)
+            seconds, limit = route.guard.take(lane.peer, len(payload))
+            if seconds:
+                route.guard.counters.throttled[limit] += 1
+                self._dispatcher.throttle(lane, seconds)
+        size, greeting = len(payload) if route.weigh is None else route.weigh(message), lane.greeting
+        weight = size + MESSAGE_WEIGHT
+        if route.concurrent:
+            run = functools.partial(self._detach, lane, run, weight)
+        if weight > LARGE:
+            self._dispatcher.take_room(lane, weight)
+            run = functools.partial(self._in_room, lane, run, weight)
+        if greeting is not None and greeting.holds(route.owner):
+            self._dispatcher.set_aside(lane, greeting, route.owner, (run, message, weight))
+        else:
+            self._dispatcher.enqueue(lane, run, route.owner, message, weight)
+
+    async def _in_room(self, lane: Lane, run: Run, weight: int, context: Context, message: Message) -> Message | None:
+        try:
+            return await run(context, message)
+        finally:
+            self._dispatcher.leave_room(lane, weight)
+
+    async def _timed(self, lane: Lane, run: Run, received: float, context: Context, message: Message) -> None:
+        reply = await run(context, message)
+        if reply is not None:
+            await self._dispatcher.reply(lane, reply, received)
+
+    async def _detach(self, lane: Lane, run: Run, weight: int, context: Context, message: Message) -> None:
+        """Run one message in a task of its own; with too many of them, the lane waits."""
+        while lane.running >= _MAX_CONCURRENT:
+            lane.slot = self._dispatcher.loop.create_future()
+            await lane.slot
+        lane.running += 1
+        if weight > LARGE:
+            self._dispatcher.take_room(lane, weight)
+        task = self._dispatcher.spawn(self._alone(lane, run, weight, context, message))
+        lane.detached.add(task)
+        task.add_done_callback(lane.detached.discard)
+
+    async def _alone(self, lane: Lane, run: Run, weight: int, context: Context, message: Message) -> None:
+        me = asyncio.current_task()
+        try:
+            reply = await run(context, message)
+            if reply is not None:
+                await self._dispatcher.reply(lane, reply)
+        except BaseException as error:
+            ending = self._dispatcher.tasks.ending or lane.abandoned
+            self._dispatcher.enforcer.failed(context, message, error, ending, me)
+        finally:
+            del me  # a task that ends by an exception keeps this frame
+            lane.running -= 1
+            if weight > LARGE:
+                self._dispatcher.leave_room(lane, weight)
+            if lane.slot is not None and not lane.slot.done():
+                lane.slot.set_result(None)

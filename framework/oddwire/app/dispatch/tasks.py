@@ -1,0 +1,92 @@
+"""The tasks of an application: none of them outlives it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Coroutine
+from typing import Any, Final
+
+from oddwire.log_limits import get_logger
+from oddwire.printable import printable
+
+__all__ = ["Tasks"]
+
+logger = get_logger("oddwire.app")
+
+_UNWINDING: Final = 2.0  # seconds that cancelled tasks have for what they do in the end
+
+
+class Tasks:
+    """Tasks that are waited for, or cancelled, when the application closes."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._base = contextvars.copy_context()  # a task of ours is no part of what its maker is doing
+        self._running: set[asyncio.Task[Any]] = set()  # the loop holds tasks weakly
+        self._hurry = self._loop.create_future()  # done: closing waits for nobody
+        self.ending = False
+        """Whether tasks are cancelled, or were: a cancellation is ours, and no handler's own."""
+        self.cancelling = False
+        """Whether they are being cancelled: what is started now would end before it has begun."""
+        self.forget = self._running.discard
+        """Tell that a task of `spawn_briefly` has ended."""
+
+    def __contains__(self, task: object) -> bool:
+        return task in self._running
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run a task."""
+        task = self.spawn_briefly(work)
+        task.add_done_callback(self.forget)
+        return task
+
+    def spawn_briefly(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Do as `spawn` does, but without noticing its end: `forget` has to be told of that."""
+        task = self._loop.create_task(work, context=self._base.copy())
+        if not task.done():
+            self._running.add(task)
+        return task
+
+    def hurry(self) -> None:
+        """Let `settle` wait for nobody any more."""
+        if not self._hurry.done():
+            self._hurry.set_result(None)
+
+    async def settle(self, grace: float) -> None:
+        """Wait ``grace`` seconds for every task, and for those that these start, then cancel the rest.
+
+        A task that swallows its cancellation is waited for no longer than two seconds: it is named in the log, and
+        forgotten.
+        """
+        end = self._loop.time() + grace
+        try:
+            while tasks := self._unfinished():
+                everyone = asyncio.gather(*tasks, return_exceptions=True)
+                left = max(0.0, end - self._loop.time())
+                await asyncio.wait([everyone, self._hurry], timeout=left, return_when=asyncio.FIRST_COMPLETED)
+                if not everyone.done():
+                    break
+        finally:
+            self.ending = self.cancelling = True
+            patience = self._loop.time() + _UNWINDING
+            try:
+                while tasks := self._unfinished():
+                    for task in tasks:
+                        task.cancel("the application is closing")
+                    _, stuck = await asyncio.wait(tasks, timeout=max(0.0, patience - self._loop.time()))
+                    if stuck:
+                        self._forget(stuck)
+            finally:
+                self.cancelling = False
+
+    def _forget(self, tasks: set[asyncio.Task[Any]]) -> None:
+        from oddwire.app.unfinished import describe_task  # seldom needed
+
+        for task in tasks:
+            self._running.discard(task)
+            where = describe_task(task) or printable(task.get_name())
+            logger.warning("closing without waiting any longer for what does not end when it is cancelled: %s", where)
+
+    def _unfinished(self) -> list[asyncio.Task[Any]]:
+        return [task for task in self._running if not task.done()]

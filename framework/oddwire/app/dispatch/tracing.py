@@ -1,0 +1,63 @@
+"""Telling the `message_traced` hooks what came and went."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+from oddwire.app.hookspecs import TraceEvent
+from oddwire.app.plugins.manager import HookCall
+from oddwire.errors import DecodeError, Refuse
+from oddwire.exit_exceptions import must_pass
+from oddwire.log_limits import get_logger
+from oddwire.schema import Message
+from oddwire.transports.base import NodeId
+
+if TYPE_CHECKING:
+    from oddwire.app.application import Application
+
+__all__ = ["Tracer"]
+
+logger = get_logger("oddwire.app")
+
+
+class Tracer:
+    """Made only if some plugin traces: without one, nothing of this costs anything."""
+
+    def __init__(self, app: Application, calls: Sequence[HookCall]) -> None:
+        self._app = app
+        self._calls = (*calls,)
+
+    def trace(
+        self,
+        direction: Literal["received", "sent", "refused"],
+        node_id: NodeId,
+        payload: bytes,
+        message: Message | None,
+        *,
+        error: DecodeError | Refuse | None = None,
+        since: float | None = None,
+        handled: bool = True,
+    ) -> float:
+        """Tell of one message; ``since`` is the time its latency counts from. Returns the time now."""
+        now = time.monotonic()
+        event = TraceEvent(
+            direction=direction,
+            peer=node_id,
+            type_id=int.from_bytes(payload[:2], "big"),
+            payload=payload,
+            time=now,
+            message=message,
+            error=error,
+            latency=None if since is None else now - since,
+            handled=handled,
+        )
+        for call in self._calls:
+            try:
+                call(app=self._app, event=event)
+            except BaseException as failure:
+                if must_pass(failure):
+                    raise
+                logger.exception("message_traced of %r failed", call.plugin)
+        return now

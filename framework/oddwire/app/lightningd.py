@@ -1,0 +1,355 @@
+"""Running extensions as a plugin of lightningd: what this process does from its first moment to its last.
+
+Imported when the node waits for an answer. So it imports no command line, and what runs the application, asyncio above
+all, only once the node has been told what the application is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Collection, Sequence
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
+
+from oddwire.app.gc_tuning import hold_collector, relax_collector
+from oddwire.app.hookspecs import hookimpl
+from oddwire.app.main_program import on_fork
+from oddwire.app.plugins.loaded_plugins import Assembly
+from oddwire.app.plugins.manager import PluginManager
+from oddwire.errors import NodeRefused, OddwireError, StoreError
+from oddwire.log_format import LineFormatter
+from oddwire.log_limits import LIMITED, get_logger
+from oddwire.printable import printable
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from oddwire.app.application import Application
+    from oddwire.app.plugins.router import Router
+    from oddwire.app.programs.registry import Programs
+    from oddwire.transports.base import Transport
+
+__all__ = ["GRACE", "WATCHDOG", "is_hosted", "run_hosted", "store_name"]
+
+logger = get_logger("oddwire.app")
+
+GRACE: Final = 2.0
+"""Seconds that handlers get to finish, and then farewells, when the node wants us to end."""
+WATCHDOG: Final = 4.5
+"""Seconds from then on to the end of the process, whatever its code is doing: lightningd waits for five."""
+
+_SUCCESSION: Final = WATCHDOG + 1.0  # seconds until a plugin whose node has died has surely let go of the store
+_SWITCH: Final = 0.0005  # seconds; Python's own are 0.005
+
+# By lightningd's names: at unusual and broken its operator is warned
+_LEVELS: Final = ((logging.ERROR, "broken"), (logging.WARNING, "unusual"), (logging.NOTSET, "info"))
+
+
+def is_hosted() -> bool:
+    """Say whether lightningd, or a node that does as it does, started this process as a plugin."""
+    return "LIGHTNINGD_PLUGIN" in os.environ
+
+
+def run_hosted(*extensions: object, receive: Literal["hook", "notification"] | None = None) -> NoReturn:
+    """Run extensions as a plugin of the lightningd that started this process; exits when it is done.
+
+    ``extensions`` are what `Application` takes. What cannot be loaded, or does not start, is told to the node, which
+    then goes on without the plugin. ``print`` and all else that goes to stdout is written to the node's log, as are
+    the records of `logging` from INFO up. `SystemExit` or `KeyboardInterrupt` raised by a task of the extensions' own
+    does not end the plugin; ``app.stop()`` does.
+
+    SIGTERM, SIGINT, ``plugin stop`` and the end of the node stop the application: handlers have two seconds. After
+    4.5 seconds the kernel ends the process, even if a handler blocks it.
+    """
+    hold_collector()  # plugin files come here at once
+    if not is_hosted():
+        path = os.path.abspath(sys.argv[0])  # noqa: PTH100 - pathlib takes its time to load
+        sys.exit(printable(f"{sys.argv[0]} is a plugin: lightningd --plugin={path} runs it"))
+    from oddwire.transports.cln.early_manifest import Opening
+    from oddwire.transports.cln.stdio_capture import take_stdio
+
+    stdio = take_stdio()
+    opening = Opening(stdio.stdin, stdio.stdout, receive=receive)
+    log = _NodeLog(opening.log)
+    logging.captureWarnings(True)
+    root = logging.getLogger()
+    root.setLevel(logging.INFO)
+    root.addHandler(log)
+    threading.excepthook, sys.unraisablehook = _end_thread, _ignore
+    settled = _Settled()
+    host = _Host(settled)
+    host.prepare()
+    loaded = _load(settled, extensions)
+    if isinstance(loaded, Assembly):
+        opening.tell(loaded.manifest)
+    from oddwire.transports.cln.transport import ClnTransport
+
+    transport = ClnTransport(
+        opening=opening,
+        foreign=stdio.foreign,
+        on_stop=lambda _: host.stop(),  # the transport tells the application why
+        linger=True,
+    )
+    log.write = transport.log
+    try:
+        host.run(loaded, transport)
+    finally:
+        transport.finish()
+        stdio.release()
+    sys.exit(host.code)
+
+
+def store_name(program: str) -> str:
+    """Return the name of a plugin's store, a file in the node's directory, where lightningd starts its plugins."""
+    return f"oddwire-{os.path.basename(program).removesuffix('.py')}.sqlite3"  # noqa: PTH119 - pathlib takes its time to load
+
+
+class _NodeLog(logging.Handler):
+    """Writes what is logged to the node's log."""
+
+    def __init__(self, write: Callable[[str, str], None]) -> None:
+        super().__init__(logging.INFO)
+        self.addFilter(LIMITED)  # it has everybody's records
+        self.write = write
+        self.setFormatter(LineFormatter("%(name)s: %(message)s"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            text = self.format(record)
+        except Exception:
+            self.handleError(record)
+            return
+        self.write(next(name for level, name in _LEVELS if record.levelno >= level), text)
+
+
+def _end_thread(arguments: threading.ExceptHookArgs) -> None:
+    """Log what has ended a thread: Python would print it as it is on stderr, which is the node's."""
+    if arguments.exc_type is not SystemExit:
+        name = "no name" if arguments.thread is None else arguments.thread.name
+        logger.error("a thread, %s, ended with an exception", name, exc_info=arguments.exc_value)
+
+
+def _ignore(arguments: Any) -> None:
+    """Log an exception that nobody can be told of."""
+    text = arguments.err_msg or "an exception is ignored in"
+    logger.error("%s: %r", text, arguments.object, exc_info=arguments.exc_value)
+
+
+def _load(settled: _Settled, extensions: Sequence[object]) -> Assembly | BaseException:
+    """Return the extensions put together, or why they cannot be."""
+    try:
+        plugins = PluginManager()
+        for plugin in (settled, *extensions):
+            plugins.add(plugin)
+        assembly = Assembly(plugins)
+        settled.router = assembly.router
+        for text in plugins.warnings():
+            logger.warning(text)
+        return assembly
+    except BaseException as error:  # no signal raises here
+        return error
+
+
+def _leave_signals() -> None:
+    """Let a child that was forked be ended by signals: it is not the plugin."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
+
+
+class _Settled:
+    """A plugin that does, before all others, what the node need not wait for: once it has our manifest.
+
+    It finds out which program of the node this is, and has it take its place among them.
+    """
+
+    name = "oddwire.hosted"
+
+    def __init__(self) -> None:
+        self.file = os.path.abspath(sys.argv[0])  # noqa: PTH100
+        self.store = store_name(self.file)
+        self._folder = os.getcwd()  # noqa: PTH109
+        self._programs: Programs | None = None
+        self.router: Router | None = None
+
+    @hookimpl
+    async def startup(self, app: Application) -> None:
+        """Do it. Raises `StoreError` or `ExtensionError` if the store is another program's, too."""
+        from oddwire.app.programs.claims import Claim, program_number
+        from oddwire.app.programs.registry import Programs
+        from oddwire.schema import schema_of
+
+        relax_collector()
+        try:
+            node_id = str((await app.node.call("getinfo"))["id"])
+        except (NodeRefused, KeyError, TypeError):
+            node_id = ""  # the transport cannot open either, and says why
+        app.program = program_number(node_id, self.file)
+        router = self.router
+        assert router is not None  # noqa: S101 - there is one, or no application
+        claim = Claim(
+            file=self.file,
+            process=os.getpid(),
+            program=app.program,
+            store=os.path.join(self._folder, self.store),  # noqa: PTH118
+            extensions=tuple(owner.name for owner in router.owners if owner.versions),
+            types=tuple(sorted(schema_of(message).type_id for message in router.handlers)),
+        )
+        self._programs = Programs(
+            self._folder,
+            claim,
+            stores=app.services.store_numbers,
+            renew=app.services.renew_store,
+            patience=_SUCCESSION,
+        )
+        try:
+            await self._programs.join()
+        except BaseException:
+            await self._programs.leave()
+            raise
+
+    @hookimpl
+    async def shutdown(self) -> None:
+        """Leave the others, after all extensions have ended."""
+        if self._programs is not None:
+            await self._programs.leave()
+
+    def end(self) -> None:
+        """Say to those who start that this program ends soon. From any thread, and signal handlers."""
+        if self._programs is not None:
+            self._programs.end()
+
+    def look_for_orphans(self, extensions: Collection[str]) -> None:
+        """Warn if what extensions have kept is in the store of another plugin file: ours is new. In a thread."""
+        from pathlib import Path
+
+        from oddwire.app.programs.orphaned_stores import warn_of_orphans
+
+        warn_of_orphans(Path(self._folder, self.store), extensions)
+
+    def explain(self, error: StoreError) -> StoreError:
+        """Return what is to be said of a store that cannot be opened: whose it is."""
+        if error.reason != "locked":
+            return error
+        from oddwire.app.programs.registry import owner_of_store
+
+        other = owner_of_store(self._folder, os.path.join(self._folder, self.store), self.file)  # noqa: PTH118
+        if not other:
+            return error
+        text = (
+            f"{error.path} is in use by plugin file {other}, which has the same name as {self.file}, and so the same "
+            "store; give one of the two another name"
+        )
+        return StoreError(text, path=error.path, reason=error.reason)
+
+
+class _Host:
+    """One run of an application, with the two ways to its end: it is asked to stop, or the time is over."""
+
+    def __init__(self, settled: _Settled) -> None:
+        self.code = 0
+        self._settled = settled
+        self._app: Application | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopping = False
+        self._told: BaseException | None = None
+        self._remark = ""
+
+    def prepare(self) -> None:
+        """Take note of signals from now on."""
+        # Where a handler computes without end, the transport's thread waits that long for each step of an answer
+        sys.setswitchinterval(_SWITCH)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
+        # Not asyncio's: these run while a handler sleeps, too
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda number, _: self.stop(f"stopping: {signal.Signals(number).name}"))
+        on_fork((signal.SIGTERM, signal.SIGINT), _leave_signals)
+
+    def run(self, loaded: Assembly | BaseException, transport: Transport) -> None:
+        """Run, close."""
+        import asyncio
+
+        from oddwire.app.application import Application
+
+        with asyncio.Runner() as runner:
+            loop = runner.get_loop()
+            if isinstance(loaded, Assembly):
+                store = self._settled.store
+                self._app = Application(assembly=loaded, transport=transport, store=store, grace=GRACE)
+                self._app.services.patience, self._app.services.explain = _SUCCESSION, self._settled.explain
+                self._app.services.on_new_store = self._settled.look_for_orphans
+                self._app.on_refusal = self._cannot_run
+                main = loop.create_task(self._serve(self._app))
+            else:
+                main = loop.create_task(self._refuse(transport, loaded))
+            self._loop = loop
+            if self._stopping:
+                self._stop_soon()
+            while not main.done():
+                try:
+                    loop.run_until_complete(main)
+                except (SystemExit, KeyboardInterrupt) as error:
+                    # asyncio lets them through from any task, and no signal raises; the loop goes on where it was
+                    kind = type(error).__name__
+                    text = "a task of an extension ended with %s; to end the application, call app.stop()"
+                    logger.error(text, kind, exc_info=error)
+            LIMITED.flush()
+            self._watch()
+
+    def stop(self, remark: str = "") -> None:
+        """Have the application stop, and log a remark. Called in the channel's thread and by signal handlers."""
+        self._watch()
+        if not self._stopping:
+            self._settled.end()
+            self._stopping, self._remark = True, remark
+            self._stop_soon()
+
+    def _stop_soon(self) -> None:
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                self._loop.call_soon_threadsafe(self._stop_app)
+
+    def _stop_app(self) -> None:
+        remark, self._remark = self._remark, ""
+        if remark:
+            logger.info(remark)
+        if self._app is not None:
+            self._app.stop()
+
+    def _watch(self) -> None:
+        """Set the alarm, once. The kernel's: it goes off even in C code that lets no other thread run."""
+        if signal.getitimer(signal.ITIMER_REAL)[0] == 0.0:
+            signal.setitimer(signal.ITIMER_REAL, WATCHDOG)
+
+    async def _serve(self, app: Application) -> None:
+        import asyncio
+
+        try:
+            await app.run_until_stopped(signals=False)
+        except (asyncio.CancelledError, GeneratorExit):
+            raise
+        except BaseException as error:
+            self._cannot_run(error)
+
+    def _cannot_run(self, error: BaseException) -> None:
+        """Log why, once: before ``disable``, at which lightningd kills us and which it logs at debug level only."""
+        if not self._stopping and error is not self._told:
+            self._told = error
+            self._failed("cannot run", error)
+
+    async def _refuse(self, transport: Transport, error: BaseException) -> None:
+        transport.refuse(self._failed("cannot load", error))
+        await transport.aclose()
+
+    def _failed(self, what: str, error: BaseException) -> str:
+        from oddwire.app.application import reason_of
+
+        self.code = 1
+        reason = reason_of(error)
+        foreseen = isinstance(error, OddwireError)
+        logger.error("%s: %s", what, reason, exc_info=None if foreseen else error)
+        return reason

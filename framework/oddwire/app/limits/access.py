@@ -1,0 +1,262 @@
+"""Who may talk to an extension, and how much of that: a guard for each extension that says so."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import math
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from oddwire.errors import ExtensionError, NodeRefused, Refuse, TransportError
+from oddwire.proto.keys import NodeId
+from oddwire.session.limits import OF_ALL, Allowance, Counters, Limits, TokenBucket
+from oddwire.session.wire.frame_types import Code
+
+if TYPE_CHECKING:
+    from oddwire.app.context import Peer
+    from oddwire.transports.base import Transport
+
+__all__ = ["Allow", "Guard", "Meter", "check_allow", "check_limits"]
+
+Allow = Literal["channels"] | Collection[NodeId | bytes | str] | Callable[["Peer"], bool | Awaitable[bool]]
+"""Who may talk to an extension: peers with a channel, those of a list, or those a function says yes to."""
+
+_LASTS: Final = 60.0  # seconds that an answer to "may this peer?" holds
+# Where lightningd lets a payment begin: not those that are being closed, nor those that are not open yet, which cost a
+# stranger nothing
+_CHANNEL_STATES: Final = ("CHANNELD_NORMAL", "CHANNELD_AWAITING_SPLICE")
+# Asks the host whether it knows channels at all: secp256k1's generator is nobody's node id
+_NOBODY: Final = "0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798"
+
+
+class Meter:
+    """Meters messages and bytes of one peer; made only where there is a limit."""
+
+    __slots__ = ("_bytes", "_messages")
+
+    def __init__(self, limits: Limits, now: float) -> None:
+        self._messages = _bucket(limits.messages_per_second, now)
+        self._bytes = _bucket(limits.bytes_per_second, now)
+
+    @staticmethod
+    def measures(limits: Limits) -> bool:
+        """Say whether the limits have a rate at all."""
+        return not (math.isinf(limits.messages_per_second) and math.isinf(limits.bytes_per_second))
+
+    def take(self, size: int, now: float) -> tuple[float, str]:
+        """Take one message; give the seconds to wait, 0.0 for none, and the limit that says so."""
+        seconds = 0.0 if self._messages is None else self._messages.take(1, now)
+        more = 0.0 if self._bytes is None else self._bytes.take(size, now)
+        return (more, "bytes_per_second") if more > seconds else (seconds, "messages_per_second")
+
+    def give_back(self, size: int, now: float) -> None:
+        """Undo `take`."""
+        if self._messages is not None:
+            self._messages.take(-1, now)
+        if self._bytes is not None:
+            self._bytes.take(-size, now)
+
+
+def _bucket(rate: float, now: float) -> TokenBucket | None:
+    return None if math.isinf(rate) else TokenBucket(rate, max(rate, 1.0), now)
+
+
+class _Share:
+    """What one peer has of an extension."""
+
+    __slots__ = ("allowed", "asked_at", "meter", "requests")
+
+    def __init__(self) -> None:
+        self.allowed = False
+        self.asked_at = -math.inf
+        self.meter: Meter | None = None
+        self.requests = 0
+
+
+class Guard:
+    """Stands before one extension's handlers, and knows what it allows each peer."""
+
+    def __init__(self, extension: str, allow: Allow | None, limits: Limits | None, transport: Transport) -> None:
+        self.extension = extension
+        self.allowance = Allowance(extension, limits)
+        self._allow = allow if allow is None or allow == "channels" or callable(allow) else _node_ids(allow)
+        self._requests = self.allowance.most("requests")
+        self._metered = Meter.measures(self.allowance.limits)
+        self._transport = transport
+        self._peers: dict[NodeId, _Share] = {}
+        self._asking: Counter[NodeId] = Counter()
+
+    @property
+    def counters(self) -> Counters:
+        """How often the extension's limits took effect."""
+        return self.allowance.counters
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether messages have to pass it: who may is said, or how many."""
+        return self._allow is not None or self._metered or self.allowance.has("requests")
+
+    async def start(self) -> None:
+        """Raise `ExtensionError` if it is to ask for channels where nobody knows of any."""
+        if self._allow == "channels":
+            try:
+                await self._channels(_NOBODY)
+            except (TransportError, TypeError) as error:
+                raise ExtensionError(
+                    f"extension {self.extension!r}: allow='channels' needs a node that knows its channels: {error}"
+                ) from error
+
+    def forget(self, node_id: NodeId) -> None:
+        """Forget a peer that is gone."""
+        self._peers.pop(node_id, None)
+
+    async def allows(self, peer: Peer) -> bool:
+        """Say whether a peer may talk to the extension; what a function says holds for a minute."""
+        if self._allow is None:
+            return True
+        if isinstance(self._allow, frozenset):
+            return peer.node_id in self._allow
+        share, now = self._share(peer), _now()
+        if now >= share.asked_at + _LASTS:
+            share.allowed = await self._ask(peer)
+            share.asked_at = now
+        return share.allowed
+
+    async def admit(self, peer: Peer, size: int) -> None:
+        """Let a request through. Raises `Refuse`: not allowed, or too much at once."""
+        await self._check(peer)
+        seconds, limit = self.take(peer, size)
+        if seconds:
+            self._give_back(peer, size)
+            raise self._too_much(limit)
+
+    async def admit_later(self, peer: Peer, size: int) -> None:
+        """Let a message through when it is time. Raises `Refuse` if it is not allowed."""
+        await self._check(peer)
+        seconds, limit = self.take(peer, size)
+        if seconds:
+            self.counters.throttled[limit] += 1
+            await asyncio.sleep(seconds)
+
+    def take(self, peer: Peer, size: int) -> tuple[float, str]:
+        """Meter a message; give the seconds to wait, and the limit that says so."""
+        if not self._metered:
+            return 0.0, ""
+        share, now = self._share(peer), _now()
+        if share.meter is None:
+            share.meter = Meter(self.allowance.limits, now)
+        return share.meter.take(size, now)
+
+    def _give_back(self, peer: Peer, size: int) -> None:
+        """Undo `take`: what is refused does not count."""
+        meter = self._share(peer).meter
+        if meter is not None:
+            meter.give_back(size, _now())
+
+    @contextmanager
+    def handling(self, peer: Peer) -> Iterator[Callable[[], None]]:
+        """Count a request while it is being handled, or until what this yields is called.
+
+        Raises `Refuse` if there are too many.
+        """
+        share = self._share(peer)
+        if share.requests >= self._requests:
+            raise self._too_much("requests")
+        share.requests += 1
+        counted = True
+
+        def count_no_more() -> None:
+            nonlocal counted
+            share.requests -= counted
+            counted = False
+
+        try:
+            yield count_no_more
+        finally:
+            count_no_more()
+
+    @contextmanager
+    def asking(self, node_id: NodeId) -> Iterator[None]:
+        """Count a request of ours while it is open. Raises `QuotaExceeded` (``open_requests``) for one too many."""
+        most = self.allowance.most("open_requests")
+        if self._asking[node_id] >= most:
+            text = f"{most} requests to this peer wait for replies already"
+            raise self.allowance.exceeded("open_requests", text)
+        self._asking[node_id] += 1
+        try:
+            yield
+        finally:
+            self._asking[node_id] -= 1
+            if not self._asking[node_id]:
+                del self._asking[node_id]
+
+    async def _check(self, peer: Peer) -> None:
+        if not await self.allows(peer):
+            self.counters.refused["allow"] += 1
+            raise self.not_allowed()
+
+    def not_allowed(self) -> Refuse:
+        """Return what a peer is told that may not talk to the extension."""
+        return Refuse(f"{self.extension} is not for this node", code=Code.NOT_ALLOWED)
+
+    def _too_much(self, limit: str) -> Refuse:
+        self.counters.refused[limit] += 1
+        value = self.allowance.most(limit)
+        return Refuse(f"{self.extension} takes no more from this node: {limit} is {value:g}", code=Code.QUOTA)
+
+    async def _ask(self, peer: Peer) -> bool:
+        if self._allow == "channels":
+            try:
+                return await self._channels(str(peer.node_id))
+            except NodeRefused:
+                return False
+        if not callable(self._allow):
+            return True
+        answer: Any = self._allow(peer)
+        return bool(await answer if inspect.isawaitable(answer) else answer)
+
+    async def _channels(self, node_id: str) -> bool:
+        found = await self._transport.call("listpeerchannels", {"id": node_id})
+        return any(channel.get("state") in _CHANNEL_STATES for channel in found["channels"])
+
+    def _share(self, peer: Peer) -> _Share:
+        share = self._peers.get(peer.node_id)
+        if share is None:
+            share = _Share()
+            if peer.connected:  # what one that is gone had sent is still handled, and nobody would forget it then
+                self._peers[peer.node_id] = share
+        return share
+
+
+def check_allow(where: str, allow: Any) -> None:
+    """Raise `ExtensionError` for what `Allow` is not."""
+    if allow is None or allow == "channels" or callable(allow):
+        return
+    if isinstance(allow, str | bytes) or not isinstance(allow, Collection):
+        raise ExtensionError(f"{where}: allow should be node ids, a function of the peer, or 'channels', not {allow!r}")
+    try:
+        _node_ids(allow)
+    except (TypeError, ValueError) as error:
+        raise ExtensionError(f"{where}: allow: {error}") from error
+
+
+def check_limits(where: str, limits: Any) -> None:
+    """Raise `ExtensionError` for what an extension's limits cannot be."""
+    if not isinstance(limits, Limits):
+        raise ExtensionError(f"{where}: limits should be Limits, not {limits!r}")
+    for name in limits.given:
+        if name in OF_ALL:
+            raise ExtensionError(
+                f"{where}: limits: {name} holds for all extensions together; set it in Application(limits=Limits(...))"
+            )
+
+
+def _node_ids(allow: Collection[NodeId | bytes | str]) -> frozenset[NodeId]:
+    return frozenset(NodeId(node_id) for node_id in allow)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

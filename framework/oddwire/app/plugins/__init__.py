@@ -1,0 +1,1 @@
+"""From plugins to frozen tables: found, loaded, registered, and put together."""

@@ -1,0 +1,50 @@
+"""The plugin that brings oddwire's own codecs and transports, by the door everyone uses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from oddwire.app.hookspecs import hookimpl
+from oddwire.codecs.base import Codec
+from oddwire.codecs.registry import builtin_codecs
+from oddwire.transports.base import Transport
+
+__all__ = ["Builtins"]
+
+
+class Builtins:
+    """Codecs msgpack, bolt, json and raw; transports bolt8, cln and memory, whose options are their classes'."""
+
+    name = "oddwire"
+
+    @hookimpl
+    def register_codecs(self) -> Iterable[Codec]:
+        """Return the four codecs."""
+        return builtin_codecs()
+
+    @hookimpl
+    def register_transports(self) -> Mapping[str, Callable[..., Transport]]:
+        """Return the three transports."""
+        return {"bolt8": _bolt8, "cln": _cln, "memory": _memory}
+
+
+# A transport is imported when one is made: the others, and the cryptography of bolt8, are not waited for.
+
+
+def _bolt8(**options: Any) -> Transport:
+    from oddwire.transports.bolt8.transport import Bolt8Transport
+
+    return Bolt8Transport(**options)
+
+
+def _cln(**options: Any) -> Transport:
+    from oddwire.transports.cln.transport import ClnTransport
+
+    return ClnTransport(**options)
+
+
+def _memory(**options: Any) -> Transport:
+    from oddwire.transports.memory import MemoryTransport
+
+    return MemoryTransport(**options)

@@ -1,0 +1,64 @@
+"""Plugins put together, and checked: what an application is, before it runs. Needs no loop, and not even asyncio."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from oddwire.app.declarations.options import Options
+from oddwire.app.dispatch.rpc_calls import Methods
+from oddwire.app.plugins.manager import PluginManager
+from oddwire.app.plugins.router import Router, build_router
+from oddwire.errors import ExtensionError
+from oddwire.records import replace
+from oddwire.session.constants import MAX_EXTENSIONS, MAX_HELLO, SESSION_TYPE
+
+__all__ = ["Assembly"]
+
+
+class Assembly:
+    """What an `Application` is made of, and ``manifest``, what a host node is told of it.
+
+    ``plugins`` takes no more plugins from now on. ``options`` are values of their options by name. With ``session``,
+    messages of the session layer are received, too. For one application. Raises the `DefinitionError` that names both
+    sides.
+    """
+
+    def __init__(self, plugins: PluginManager, options: Mapping[str, Any] | None = None, session: bool = True) -> None:
+        self.plugins = plugins
+        self.session = session
+        self.router = build_router(plugins)
+        if session:
+            _check_hello(self.router)
+        plugins.freeze()
+        self.methods = Methods(self.router.rpc_methods)
+        self.options = Options(self.router.settings, options or {})
+        manifest = self.router.manifest
+        self.manifest = replace(
+            manifest,
+            type_ids=manifest.type_ids | {SESSION_TYPE} if session else manifest.type_ids,
+            rpc_methods=self.methods.for_host(),
+            options=self.options.for_host(),
+        )
+
+
+def _check_hello(router: Router) -> None:
+    """Refuse more than a hello can tell peers. What writes hellos is not loaded before there are peers."""
+    types = Counter(owner.name for claimants in router.claims.values() for owner in claimants)
+    spoken = [owner for owner in router.owners if owner.versions]
+    advice = "spread them over several applications, or do without sessions: Application(session=False)"
+    if len(spoken) > MAX_EXTENSIONS:
+        text = f"peers can be told of {MAX_EXTENSIONS} extensions at most (session protocol, Hello)"
+        raise ExtensionError(f"{text}, and these are {len(spoken)}: {advice}")
+    # Name and versions each with their length before them, two numbers, and 2 bytes a type
+    sizes = {
+        owner.name: 4 + len(owner.name) + sum(1 + len(version) for version in owner.versions) + 2 * types[owner.name]
+        for owner in spoken
+    }
+    size = sum(sizes.values())
+    if size > MAX_HELLO:
+        most = max(sizes, key=sizes.__getitem__)
+        text = f"what peers are told of extensions takes {MAX_HELLO} bytes at most (session protocol, Hello)"
+        whose = f"{most!r} takes {sizes[most]} of them, 2 for each of its {types[most]} message types"
+        raise ExtensionError(f"{text}, and this would be {size}; {whose}: {advice}")

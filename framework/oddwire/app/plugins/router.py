@@ -1,0 +1,284 @@
+"""From what plugins bring to the tables that messages are dispatched by: built once, then frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from functools import cached_property
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from oddwire.app.declarations.handlers import Handler, HandlerFunction, StreamFunction, place
+from oddwire.app.declarations.options import Setting
+from oddwire.app.dispatch.rpc_calls import BoundMethod
+from oddwire.app.plugins.manager import Contribution, PluginManager
+from oddwire.codecs.registry import Registry
+from oddwire.errors import EncodeError, ExtensionError, NotSupported, TypeConflict
+from oddwire.records import Value
+from oddwire.schema import Message, schema_of
+from oddwire.schema.weight import weigher
+from oddwire.session.constants import SESSION_TYPE
+from oddwire.transports.base import Manifest, NodeId, PeerInfo, not_connected
+
+if TYPE_CHECKING:
+    from oddwire.app.extension import Extension
+    from oddwire.app.limits.access import Guard
+    from oddwire.session.peer.peer_session import PeerSession
+
+__all__ = [
+    "Outgoing",
+    "OutgoingTable",
+    "Route",
+    "Router",
+    "build_router",
+    "check_support",
+    "shows_support",
+    "unregistered",
+    "vocabulary",
+]
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+class Route(NamedTuple):
+    """Where a received type goes. ``owner`` counts from 1; ``handler`` is None for a type that is only known.
+
+    ``longer`` is true where more is to be done than to queue the message: it is handled concurrently, or guarded.
+    ``stream`` is the handler itself, if it yields its replies; ``handler`` then sends each of them. ``reliable`` is the
+    handler itself, if it takes reliable messages.
+    """
+
+    decode: Callable[[bytes], Message]
+    handler: HandlerFunction | None
+    owner: int
+    longer: bool
+    concurrent: bool = False
+    stream: StreamFunction | None = None
+    reliable: HandlerFunction | None = None
+    guard: Guard | None = None
+    weigh: Callable[[Message], int] | None = None
+    """What tells how much memory a message takes, where that may be far more than its payload."""
+
+
+class Outgoing(NamedTuple):
+    """How a message class is sent. ``owners`` is None for an odd type: it may go to anyone (BOLT 1)."""
+
+    encode: Callable[[Any], bytes]
+    owners: tuple[Contribution, ...] | None
+
+
+class OutgoingTable(dict[type[Message], Outgoing]):
+    """How messages are sent, by their class; a class that is not there raises `EncodeError` when it is looked up."""
+
+    def __missing__(self, message: type[Message]) -> Outgoing:
+        raise unregistered(message)
+
+
+class Router(Value, kw_only=True):
+    """The frozen tables: received types by their two bytes, sent messages by class, methods and options by name.
+
+    ``claims`` are the plugins that speak each message, ``handlers`` the one that handles it. ``manifest`` has no RPC
+    methods and options: the application adds them, bound to itself.
+    """
+
+    registry: Registry
+    manifest: Manifest
+    claims: Mapping[type[Message], list[Contribution]]
+    handlers: Mapping[type[Message], tuple[Contribution, Handler]]
+    rpc_methods: Mapping[str, BoundMethod]
+    settings: Mapping[str, Setting]
+    owners: tuple[Contribution, ...]
+
+    # The plans of messages are compiled for these two: not before the host node has heard what we are.
+
+    @cached_property
+    def incoming(self) -> Mapping[bytes, Route]:
+        """Where received types go, by their two bytes."""
+        numbers = {id(owner): number for number, owner in enumerate(self.owners, 1)}
+        plans = self.registry.plans
+        routes: dict[bytes, Route] = {}
+        for message in self.claims:
+            prefix = schema_of(message).type_id.to_bytes(2, "big")
+            decode, weigh = plans[prefix].decode, weigher(schema_of(message))
+            if message in self.handlers:
+                owner, handler = self.handlers[message]
+                run, stream = handler.runs()
+                concurrent, reliable = handler.concurrent, run if handler.reliable else None
+                number = numbers[id(owner)]
+                routes[prefix] = Route(decode, run, number, concurrent, concurrent, stream, reliable, weigh=weigh)
+            else:
+                routes[prefix] = Route(decode, None, 0, False, weigh=weigh)
+        return MappingProxyType(routes)
+
+    @cached_property
+    def outgoing(self) -> Mapping[type[Message], Outgoing]:
+        """How messages are sent, by their class."""
+        plans = self.registry.plans
+        found = OutgoingTable()
+        for message, claimants in self.claims.items():
+            type_id = schema_of(message).type_id
+            encode = plans[type_id.to_bytes(2, "big")].encode
+            found[message] = Outgoing(encode, None if type_id % 2 else tuple(claimants))
+        return MappingProxyType(found)
+
+    @cached_property
+    def reliable(self) -> tuple[type[Message], ...]:
+        """The messages that are taken reliably."""
+        return tuple(message for message, (_, handler) in self.handlers.items() if handler.reliable)
+
+    def owner_of(self, extension: Extension | str) -> Contribution:
+        """Find a plugin by name, or an extension itself. Raises `ExtensionError`."""
+        name = getattr(extension, "name", extension)
+        for owner in self.owners:
+            if owner.name == name:
+                return owner
+        raise ExtensionError(f"no extension {name!r} is loaded; there are: {', '.join(o.name for o in self.owners)}")
+
+
+def build_router(plugins: PluginManager) -> Router:
+    """Check every plugin against the others and build the tables.
+
+    Raises `TypeConflict` for two claims on one type number; `ExtensionError` for two handlers of one message, and
+    two plugins with one feature bit, codec, transport, RPC method or option; `SchemaError` for what a codec cannot
+    carry. Each names both sides.
+    """
+    _load_codecs(plugins)
+    owners = plugins.contributions
+    codecs = _unique("codec", ((codec.name, owner, codec) for owner in owners for codec in owner.codecs))
+    claims = _claims(owners)
+    handlers = _handlers(owners)
+    registry = Registry(codec for _, codec in codecs.values())
+    for message, claimants in claims.items():
+        if schema_of(message).type_id == SESSION_TYPE:
+            names = ("oddwire", claimants[0].name)
+            text = f"type {SESSION_TYPE} ({SESSION_TYPE:#06x}) is that of sessions; {names[1]!r} should choose another"
+            raise TypeConflict(text, type_id=SESSION_TYPE, owners=names)
+        registry.register(message, owner=claimants[0].name)
+    registry.freeze()
+    features = _unique("feature bit", ((owner.feature, owner, owner) for owner in owners if owner.feature is not None))
+    rpc = _unique("RPC method", ((rpc.name, owner, rpc) for owner in owners for rpc in owner.rpc_methods))
+    options = _unique("option", ((option.name, owner, option) for owner in owners for option in owner.options))
+    _unique("transport", ((name, owner, maker) for owner in owners for name, maker in owner.transports.items()))
+    manifest = Manifest(
+        type_ids=frozenset(schema_of(message).type_id for message in claims),
+        features=frozenset(features),
+    )
+    return Router(
+        registry=registry,
+        manifest=manifest,
+        claims=MappingProxyType(claims),
+        handlers=MappingProxyType(handlers),
+        rpc_methods=MappingProxyType(
+            {name: BoundMethod(owner.name, method, method.parameters()) for name, (owner, method) in rpc.items()}
+        ),
+        settings=MappingProxyType({name: option.setting(owner.name) for name, (owner, option) in options.items()}),
+        owners=owners,
+    )
+
+
+def shows_support(
+    message: Message, owners: tuple[Contribution, ...], info: PeerInfo, session: PeerSession | None
+) -> bool:
+    """Say whether a peer's features or hello show that it knows one of the plugins a message is of."""
+    if any(owner.feature is not None and info.has_feature(owner.feature) for owner in owners):
+        return True
+    type_id = schema_of(message).type_id
+    return session is not None and any(
+        type_id in link.spoken[owner.name].types for owner in owners for link in session.speakers(owner.name)
+    )
+
+
+def check_support(
+    message: Message,
+    owners: tuple[Contribution, ...],
+    info: PeerInfo | None,
+    node_id: NodeId,
+    session: PeerSession | None = None,
+) -> None:
+    """Raise `NotSupported` unless a peer's features or hello show that it knows one of the plugins a message is of.
+
+    ``info`` is what is known of the peer ``node_id``, None if it is not connected: then `PeerNotConnected`.
+    """
+    if info is None:
+        raise not_connected(node_id)
+    if shows_support(message, owners, info, session):
+        return
+    schema = schema_of(message)
+    names = " or ".join(
+        f"{owner.name!r} ({'no feature bit' if owner.feature is None else f'feature bit {owner.feature}'})"
+        for owner in owners
+    )
+    raise NotSupported(
+        f"{schema.name} has the even type {schema.type_id:#06x}, and {node_id} does not show that it knows {names}; "
+        "it would hang up: force=True sends it all the same",
+        feature=owners[0].name,
+    )
+
+
+def unregistered(message: type) -> EncodeError:
+    """Return the error for a class that no loaded plugin brought."""
+    if issubclass(message, type):
+        return EncodeError("what is sent should be a message, Quote(price=7) say, not a class")
+    return EncodeError(f"{message.__name__} should be a message that a loaded extension handles, returns or registers")
+
+
+def _load_codecs(plugins: PluginManager) -> None:
+    """Load the codecs that messages name, and those that the plugins loaded for that name in turn."""
+    seen = 0
+    while seen < len(plugins.contributions):
+        for message in vocabulary(plugins.contributions[seen]):
+            schema = schema_of(message)
+            try:
+                plugins.codec(schema.codec)
+            except ExtensionError as error:
+                raise ExtensionError(
+                    f"{schema.qualified_name}, @message(..., codec={schema.codec!r}): {error}"
+                ) from error
+        seen += 1
+
+
+def vocabulary(owner: Contribution) -> dict[type[Message], None]:
+    """Return every message class of a plugin, in order: registered, handled, returned. Checks handlers' annotations."""
+    found = dict.fromkeys(owner.messages)
+    for handler in owner.handlers:
+        found[handler.message] = None
+        for reply in handler.replies():
+            found[reply] = None
+            if owner.feature is None and schema_of(reply).type_id % 2 == 0:
+                raise ExtensionError(
+                    f"{place(handler.function)}, handler of {handler.message.__name__}: returns {reply.__name__} of "
+                    f"even type {schema_of(reply).type_id:#06x}, which is sent only to peers whose features show that "
+                    f"they know it; extension {owner.name!r} should have a feature bit, or the reply an odd type"
+                )
+    return found
+
+
+def _claims(owners: tuple[Contribution, ...]) -> dict[type[Message], list[Contribution]]:
+    claims: dict[type[Message], list[Contribution]] = {}
+    for owner in owners:
+        for message in vocabulary(owner):
+            claims.setdefault(message, []).append(owner)
+    return claims
+
+
+def _handlers(owners: tuple[Contribution, ...]) -> dict[type[Message], tuple[Contribution, Handler]]:
+    found: dict[type[Message], tuple[Contribution, Handler]] = {}
+    for owner in owners:
+        for handler in owner.handlers:
+            other, before = found.setdefault(handler.message, (owner, handler))
+            if before is not handler:
+                raise ExtensionError(
+                    f"{handler.message.__name__} has two handlers: {place(before.function)} of {other.name!r} and "
+                    f"{place(handler.function)} of {owner.name!r}; it should have one"
+                )
+    return found
+
+
+def _unique(kind: str, offers: Iterable[tuple[K, Contribution, V]]) -> dict[K, tuple[Contribution, V]]:
+    """Make a dict of what plugins offer, and which; two offers of one key are an error that names both plugins."""
+    found: dict[K, tuple[Contribution, V]] = {}
+    for key, owner, value in offers:
+        other, _ = found.setdefault(key, (owner, value))
+        if other is not owner:
+            raise ExtensionError(f"{kind} {key!r} is claimed by {other.name!r} and {owner.name!r}")
+    return found

@@ -1,0 +1,176 @@
+"""What the programs of a node say of themselves, and what two of them should not have in common. No I/O."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from typing import Any, Final, NamedTuple
+
+from oddwire.records import Value
+
+__all__ = ["LARGEST", "Claim", "Shared", "in_common", "is_copy", "program_number"]
+
+LARGEST: Final = 1 << 20
+"""Bytes that a claim may have; the largest that fits a hello has a third of that."""
+
+_LISTED: Final = 8  # things that a warning names of each kind
+
+
+def program_number(node_id: str, path: str | os.PathLike[str]) -> int:
+    """Return the number, u64, by which peers know a program of a node again, for the absolute path that it goes by."""
+    return int.from_bytes(hashlib.sha256(node_id.encode() + os.fsencode(path)).digest()[:8], "big")
+
+
+class Claim(Value, kw_only=True):
+    """What one program of a node says of itself.
+
+    ``file`` is the path of its plugin file, ``process`` its id, ``program`` its number. ``store`` is the path where it
+    keeps things, or would; ``inode`` tells whether two paths are one file, empty while there is none. ``stores`` are
+    the store's numbers, its own first, ``renewed`` those it gives up, as another has them. ``types`` are those of the
+    messages it takes.
+    """
+
+    file: str
+    process: int
+    program: int
+    store: str = ""
+    inode: str = ""
+    stores: tuple[int, ...] = ()
+    renewed: tuple[int, ...] = ()
+    extensions: tuple[str, ...] = ()
+    types: tuple[int, ...] = ()
+
+    def encode(self) -> bytes:
+        """Write it for others, and for people: JSON, on a line for each field."""
+        fields = {
+            "file": self.file,
+            "process": self.process,
+            "program": _hex(self.program),
+            "store": self.store,
+            "inode": self.inode,
+            "stores": [*map(_hex, self.stores)],
+            "renewed": [*map(_hex, self.renewed)],
+            "extensions": [*self.extensions],
+            "types": [*self.types],
+        }
+        lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(value)}" for name, value in fields.items())
+        return f"{{\n{lines}\n}}\n".encode()
+
+    @classmethod
+    def decode(cls, content: bytes) -> Claim:
+        """Read one that any version may have written. Raises `ValueError`."""
+        if len(content) > LARGEST:
+            raise ValueError(f"should be at most {LARGEST} bytes")
+        try:
+            found: Any = json.loads(content)
+        except (RecursionError, UnicodeDecodeError) as error:
+            raise ValueError(str(error)) from None
+        if not isinstance(found, dict) or not isinstance(found.get("file"), str) or not found["file"]:
+            raise ValueError("should be an object with the path of a plugin file")
+        return cls(
+            file=found["file"],
+            process=_number(found.get("process"), 10),
+            program=_number(found.get("program"), 16),
+            store=_text(found.get("store", "")),
+            inode=_text(found.get("inode", "")),
+            stores=tuple(_number(each, 16) for each in _list(found.get("stores", []))),
+            renewed=tuple(_number(each, 16) for each in _list(found.get("renewed", []))),
+            extensions=tuple(map(_text, _list(found.get("extensions", [])))),
+            types=tuple(_number(each, 10) for each in _list(found.get("types", []))),
+        )
+
+
+def _hex(number: int) -> str:
+    return f"{number:016x}"
+
+
+def _number(value: Any, base: int) -> int:
+    """Read a u64, as a number or as text in hexadecimal. Raises `ValueError`."""
+    number = int(value, 16) if base == 16 and isinstance(value, str) else value
+    if type(number) is not int or not 0 <= number < 1 << 64:
+        raise ValueError(f"should be a number from 0 to 2**64 - 1, not {value!r:.100}")
+    return number
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"should be text, not {value!r:.100}")
+    return value
+
+
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise ValueError(f"should be a list, not {value!r:.100}")
+    return value
+
+
+class Shared(NamedTuple):
+    """What two programs have in common and should not: of a ``kind``, these ``things``; ``text`` tells the operator."""
+
+    kind: str
+    things: frozenset[object]
+    text: str
+
+
+def in_common(earlier: Claim, later: Claim) -> list[Shared]:
+    """Return what two programs, both running, have in common that they should not, in the words of the log."""
+    both = f"plugin files {earlier.file} and {later.file}"
+    found = []
+    if extensions := sorted({*earlier.extensions} & {*later.extensions}):
+        words = _words("the extension", "the extensions", map(repr, extensions))
+        text = (
+            f"{both} both have {words}: peers send the requests and reliable messages of an extension to one of the "
+            "two, which is not chosen here; load it in one plugin file, and move what the other has kept with "
+            "'oddwire store move'"
+        )
+        found.append(Shared("extension", frozenset(extensions), text))
+    if types := sorted({*earlier.types} & {*later.types}):
+        words = _words("type", "types", (f"{type_id:#06x}" for type_id in types))
+        text = f"{both} both take messages of {words}: each plain one is handled by both; one of the two should take it"
+        found.append(Shared("type", frozenset(types), text))
+    if earlier.program == later.program and earlier.file != later.file:
+        text = (
+            f"{both} have one program number, {_hex(later.program)}: peers may take each for a restart of the other, "
+            "and end what they do with it; give one of them another path"
+        )
+        found.append(Shared("program", frozenset([later.program]), text))
+    if earlier.store and earlier.store == later.store and earlier.file != later.file:
+        text = (
+            f"{both} have one name, and so one store, {later.store}: the one that needs it later cannot have it; "
+            "give one of them another name"
+        )
+        found.append(Shared("file name", frozenset([later.store]), text))
+    return found + _copies(earlier, later)
+
+
+def _copies(earlier: Claim, later: Claim) -> list[Shared]:
+    for original, copy in ((earlier, later), (later, earlier)):
+        if given_up := {*copy.renewed} & {*original.stores}:
+            text = (
+                f"plugin file {copy.file} has a store, {copy.store}, that was copied from that of {original.file}, "
+                f"{original.store}, which runs: the copy has new numbers now; what waited in both to be sent is sent "
+                "by both"
+            )
+            return [Shared("store", frozenset(given_up), text)]
+    if is_copy(later, earlier):
+        text = (
+            f"plugin files {earlier.file} and {later.file} use two copies of one store, {earlier.store} and "
+            f"{later.store}: reliable messages are lost that both number alike; stop both, and start one after the "
+            "other"
+        )
+        return [Shared("store", frozenset(later.stores[:1]), text)]
+    return []
+
+
+def is_copy(claim: Claim, other: Claim) -> bool:
+    """Say whether two stores are copies of one. At one path there is one store, which the other has let go of."""
+    return claim.stores[:1] == other.stores[:1] != () and claim.store != other.store
+
+
+def _words(one: str, several: str, things: Iterable[str]) -> str:
+    named = [*things]
+    text = ", ".join(named[:_LISTED])
+    more = len(named) - _LISTED
+    return f"{one if len(named) == 1 else several} {text}" + (f" and {more} more" if more > 0 else "")

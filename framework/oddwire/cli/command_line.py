@@ -1,0 +1,63 @@
+"""Running a command line to its end: exit codes, and mistakes shown so that nothing typed can steer a terminal."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any, Final, NoReturn
+
+import typer
+
+from oddwire.cli.events import Event, Printer
+from oddwire.cli.exit import no_extension
+from oddwire.cli.standard_streams import ready_streams
+from oddwire.printable import indented, printable
+
+__all__ = ["run_program"]
+
+_UNWRITTEN: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""How writing fails by no fault of whoever writes."""
+
+
+def run_program(program: typer.Typer, name: str, arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run a program of typer's, and exit. ``arguments`` are by default those of the command line."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    ready_streams(stdout="--json" not in given)
+    try:
+        code = typer.main.get_command(program).main(given, prog_name=printable(name), standalone_mode=False)
+    except typer.Abort:
+        sys.exit(130)
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in _UNWRITTEN and error.filename is None:
+            sys.stderr.write(f"oddwire: stdout: {os.strerror(error.errno)}\n")
+            sys.exit(1)
+        if not (
+            hasattr(error, "format_message") and hasattr(error, "exit_code")
+        ):  # click's, wherever typer has it from
+            summary = printable(f"oddwire: internal error: {type(error).__name__}: {error}")
+            sys.stderr.write(f"{summary}\n{indented(traceback.format_exc().rstrip())}\n")
+            sys.exit(1)
+        _show(error, as_json="--json" in given)
+        sys.exit(getattr(error, "exit_code", 1))
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _show(error: Any, *, as_json: bool) -> None:
+    context = getattr(error, "ctx", None)
+    if getattr(getattr(error, "param", None), "name", None) == "extensions" and context is not None:
+        printer = Printer(as_json)  # click would name its own word for what is missing
+        printer.failure(no_extension(context.command.name))
+        printer.close()
+        return
+    text = error.format_message()
+    if context is None or text != context.get_help():  # which is shown where arguments are wanted, and there are none
+        text = printable(text)
+        error.format_message = lambda: text
+    error.show()
+    if as_json:
+        printer = Printer(True)
+        printer.event(Event(event="error", text=text))
+        printer.close()

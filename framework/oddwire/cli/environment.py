@@ -1,0 +1,59 @@
+"""What a process needs of its surroundings to run a command in it, whoever started it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import signal
+import sys
+import threading
+from typing import Final
+
+from oddwire.cli.shutdown import SIGNALS, own_process
+
+__all__ = ["prepare"]
+
+_FILES: Final = 64
+
+
+def prepare() -> None:
+    """Make a process fit to run a command in, whatever it was started by: called first, by programs only.
+
+    Descriptors 0 to 2 are open, so that no socket or database gets their number; what is printed can be encoded,
+    whatever the locale; and Ctrl-C is the quiet end it should be until an `Ending` takes it over.
+    """
+    own_process()
+    _want_files()
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            with contextlib.suppress(OSError):
+                setattr(sys, name, open(os.devnull, "w"))  # noqa: PTH123, SIM115 - for as long as the process lives
+        else:
+            with contextlib.suppress(AttributeError, ValueError):
+                stream.reconfigure(errors="backslashreplace")
+    if threading.current_thread() is threading.main_thread():
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {*SIGNALS, signal.SIGALRM})
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
+            if signal.getsignal(number) in (signal.SIG_IGN, signal.default_int_handler):
+                signal.signal(number, signal.SIG_DFL)
+
+
+def _want_files() -> None:
+    """See to it that as many files may be open as importing and a socket take, or say that it is not so."""
+    soft, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= _FILES:
+        return
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (_FILES, most))
+        return
+    sys.exit(
+        f"oddwire: only {soft} files may be open at a time, {_FILES} at least are needed; raise the limit, ulimit -n"
+    )

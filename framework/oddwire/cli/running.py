@@ -1,0 +1,164 @@
+"""What the commands that run a node share: its transport, its application, and the ways it can end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import signal
+import warnings
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from oddwire.app import Application, PluginManager, relax_collector
+from oddwire.cli.events import Printer
+from oddwire.cli.exit import FAILED, USAGE, Failure
+from oddwire.cli.keyfile import ephemeral_key, load_key
+from oddwire.cli.shutdown import LIMIT, Ending, importing, signal_code, watch_over
+from oddwire.cli.standard_streams import watched
+from oddwire.errors import DefinitionError, OddwireError
+from oddwire.exit_exceptions import spelled
+from oddwire.log_limits import LIMITED, get_logger
+from oddwire.transports.bolt8.transport import Bolt8Limits, Bolt8Transport
+
+__all__ = ["call_when_broken", "execute", "loading", "make_app", "make_transport", "spell_error", "start"]
+
+logger = get_logger("oddwire.cli")
+
+
+def execute(
+    main: Callable[[], Coroutine[Any, Any, int]], printer: Printer, *, uvloop: bool = False, limit: float = LIMIT
+) -> int:
+    """Run a command to its end and give its exit code. A `Failure` is printed; so is what else can be foreseen.
+
+    A signal ends it, and so does the time: see `Ending`, whose ``limit`` this is.
+    """
+    relax_collector()  # the process is ours
+    with Ending(printer, limit) as ending:
+        with watched(printer):
+            code = _run(main, printer, uvloop, ending)
+        ending.closing()
+        LIMITED.flush()
+        printer.close()
+        code = code or (FAILED if printer.lost else 0)
+        ending.finish(code)
+    return code
+
+
+def _run(main: Callable[[], Coroutine[Any, Any, int]], printer: Printer, uvloop: bool, ending: Ending) -> int:
+    try:
+        runner = asyncio.Runner(loop_factory=_uvloop() if uvloop else None)
+        try:
+            return ending.run(runner, main)
+        finally:
+            ending.close(runner)
+    except Failure as failure:
+        printer.failure(str(failure))
+        return failure.code
+    except OddwireError as error:
+        logger.debug("the whole story:", exc_info=True)
+        printer.failure(str(error))
+        return FAILED
+    except OSError as error:
+        logger.debug("the whole story:", exc_info=True)
+        printer.failure(spell_error(error))
+        return FAILED
+    except KeyboardInterrupt:
+        if ending.first is None and ending.takes_signals:
+            logger.debug("the whole story:", exc_info=True)
+            printer.failure("an extension raised KeyboardInterrupt, and no signal came (--verbose tells more)")
+            return FAILED
+        return signal_code(ending.first or signal.SIGINT)
+
+
+def spell_error(error: OSError) -> str:
+    """Write what the system refused on one line: ``/some/file: Read-only file system``."""
+    where = "" if error.filename is None else f"{error.filename}: "
+    remedy = "; raise the limit, ulimit -n" if error.errno in (errno.EMFILE, errno.ENFILE) else ""
+    return f"{where}{error.strerror or error}{remedy}"
+
+
+def make_transport(
+    *,
+    data_dir: Path | None,
+    listen: Sequence[str] = (),
+    connect: Sequence[str] = (),
+    network: str,
+    proxy: str | None,
+    limits: Bolt8Limits | None = None,
+) -> Bolt8Transport:
+    """Make the embedded node's transport. Raises `Failure`."""
+    key = ephemeral_key() if data_dir is None else load_key(data_dir)
+    try:
+        return Bolt8Transport(key, listen=listen, connect=connect, network=network, proxy=proxy, limits=limits)
+    except ValueError as error:
+        raise Failure(str(error), USAGE) from error
+
+
+def make_app(
+    printer: Printer,
+    *extensions: object,
+    transport: Bolt8Transport,
+    plugins: PluginManager | None = None,
+    options: Mapping[str, Any] | None = None,
+    store: Path | str | None = None,
+    program: int | None = None,
+) -> Application:
+    """Put the application together, as `loading` does. Raises `Failure`."""
+    with loading(printer):
+        app = Application(
+            *extensions, transport=transport, plugins=plugins, options=options, store=store, program=program
+        )
+    watch_over(app.plugins)
+    return app
+
+
+@contextlib.contextmanager
+def loading(printer: Printer) -> Iterator[None]:
+    """Load extensions within: warnings become one line each, and a `DefinitionError` a `Failure`."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        try:
+            with importing():
+                yield
+        except DefinitionError as error:
+            logger.debug("the whole story:", exc_info=True)
+            raise Failure(str(error), USAGE) from error
+        finally:
+            for warning in caught:
+                printer.remark(f"warning: {warning.message}")
+
+
+def call_when_broken(printer: Printer, action: Callable[[], object]) -> None:
+    """Have ``action`` called on the running loop when nobody reads what is printed any more."""
+    loop = asyncio.get_running_loop()
+
+    def tell() -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(action)
+
+    printer.on_broken = tell
+
+
+async def start(app: Application) -> None:
+    """Start the application. Raises `Failure`, also for what an extension's startup raises."""
+    try:
+        await app.start()
+    except DefinitionError as error:
+        raise Failure(str(error), USAGE) from error
+    except OddwireError as error:
+        raise Failure(str(error)) from error
+    except BaseException as error:
+        if isinstance(error, asyncio.CancelledError | GeneratorExit | KeyboardInterrupt | SystemExit):
+            raise
+        logger.debug("the whole story:", exc_info=True)
+        raise Failure(f"an extension could not start: {spelled(error)} (--verbose tells more)") from error
+
+
+def _uvloop() -> Callable[[], asyncio.AbstractEventLoop]:
+    try:
+        import uvloop
+    except ImportError:
+        raise Failure("--uvloop needs uvloop: pip install 'oddwire[uvloop]'", USAGE) from None
+    return uvloop.new_event_loop

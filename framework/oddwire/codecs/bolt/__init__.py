@@ -1,0 +1,1 @@
+"""``codec="bolt"``: BOLT 1's wire types, by generated source and by a slow reference path."""

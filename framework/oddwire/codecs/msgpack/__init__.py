@@ -1,0 +1,1 @@
+"""The default codec: a map by field name in msgpack."""

@@ -1,0 +1,269 @@
+"""Generate the quick way between messages and trees of plain objects, as msgpack carries them.
+
+The inverse of each ``dump_*`` stands beside it as ``load_*``. What they write does the same as `oddwire.schema.tree`,
+or raises `Retry` (or what a failed operation raises) for anything that is not as it usually is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+from functools import partial
+from typing import Final
+
+from oddwire.codecs.base import Retry
+from oddwire.schema.kinds import (
+    Anything,
+    Array,
+    Boolean,
+    Choice,
+    Field,
+    Fixed,
+    Float,
+    Integer,
+    Kind,
+    Led,
+    Maybe,
+    Nested,
+    Octets,
+    Opaque,
+    Record,
+    Table,
+    Text,
+)
+from oddwire.schema.source import Source
+from oddwire.schema.tree import MSGPACK, check_anything
+
+__all__ = ["TreeWriter"]
+
+_PLAIN: Final[dict[type[Kind], type]] = {Boolean: bool, Float: float, Integer: int, Octets: bytes, Text: str}
+_WIDEST: Final = (-(1 << 63), (1 << 64) - 1)
+"""What msgpack can carry: the unpacker gives no other integers, and the packer refuses them."""
+
+_refuse_anything = partial(check_anything, form=MSGPACK)
+
+
+class TreeWriter:
+    """Writes into ``source`` what makes a tree of a message, or a message of a tree."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._retry = source.bind(Retry, "Retry")
+        self._dumpers: dict[int, str] = {}
+        self._loaders: dict[int, str] = {}
+
+    # Records ---------------------------------------------------------------------------------------------------------
+
+    def dump_record(self, record: Record, name: str) -> str:
+        """Write statements that check the fields of the instance ``name``; give the expression for its map."""
+        source = self._source
+        self._unless(f"type({name}) is {source.bind(record.cls, record.cls.__name__)}")
+        always: list[str] = []
+        sometimes: list[tuple[Field, str]] = []
+        for field in record.fields:
+            local = source.fresh("v")
+            source.line(f"{local} = {name}.{field.name}")
+            if field.omitted_if_none:
+                sometimes.append((field, local))
+            else:
+                always.append(f"{field.key!r}: {self._dump(field.kind, local)}")
+        literal = f"{{{', '.join(always)}}}"
+        if not sometimes:
+            return literal
+        made = source.fresh("made")
+        source.line(f"{made} = {literal}")
+        for field, local in sometimes:
+            kind = field.kind.inner if isinstance(field.kind, Maybe) else field.kind
+            with source.block(f"if {local} is not None:"):
+                source.line(f"{made}[{field.key!r}] = {self._dump(kind, local)}")
+        return made
+
+    def load_record(self, record: Record, name: str) -> str:
+        """Write statements that check the map ``name`` and make the instance; give its name."""
+        source = self._source
+        values: list[tuple[str, str]] = []
+        if not any(field.required for field in record.fields):  # else looking one up fails for all but maps
+            self._unless(f"type({name}) is dict")
+        for field in record.fields:
+            local = source.fresh("v")
+            if field.required:
+                source.line(f"{local} = {name}[{field.key!r}]")
+                values.append((field.name, self._load(field.kind, local)))
+                continue
+            with source.block(f"if {field.key!r} in {name}:"):
+                source.line(f"{local} = {name}[{field.key!r}]")
+                self._assign(local, self._load(field.kind, local))
+            with source.block("else:"):
+                source.line(f"{local} = {self._default(field)}")
+            values.append((field.name, local))
+        made = source.fresh("made")
+        source.line(f"{made} = {source.bind(record.blank, 'blank')}()")
+        for field_name, value in values:
+            source.line(f"{made}.{field_name} = {value}")
+        source.line(f"{made}.__class__ = {source.bind(record.cls, record.cls.__name__)}")
+        return made
+
+    def _default(self, field: Field) -> str:
+        if field.default_factory is not None:
+            return f"{self._source.bind(field.default_factory, 'make')}()"
+        return self._source.bind(field.default, "default")
+
+    # One value -------------------------------------------------------------------------------------------------------
+
+    def _dump(self, kind: Kind, name: str) -> str:
+        """Write statements that check the value ``name``; give the expression for its plain object."""
+        source = self._source
+        match kind:
+            case Integer() | Boolean() | Float() | Octets() | Text():
+                self._check_plain(kind, name)
+            case Opaque():
+                self._unless(f"type({name}) is {source.bind(kind.python, kind.name)}")
+                return f"{source.bind(kind.dump, f'dump_{kind.name}')}({name})"
+            case Choice():
+                if issubclass(kind.python, Enum):
+                    self._unless(f"type({name}) is {source.bind(kind.python, kind.python.__name__)}")
+                    return f"{name}._value_"
+                self._unless(
+                    f"type({name}) is {kind.python.__name__} and {name} in {source.bind(kind.members, 'members')}"
+                )
+            case Maybe():
+                with source.block(f"if {name} is not None:"):
+                    self._assign(name, self._dump(kind.inner, name))
+            case Array():
+                return self._dump_array(kind, name)
+            case Table():
+                return self._table(kind, name, self._dumper)
+            case Nested():
+                return f"{self._dumper(kind)}({name})"
+            case Anything():
+                self._unless(f"not {source.bind(_refuse_anything, 'refuse')}({name})")
+        return name
+
+    def _load(self, kind: Kind, name: str) -> str:
+        """Write statements that check the plain object ``name``; give the expression for its value."""
+        source = self._source
+        match kind:
+            case Integer() | Boolean() | Float() | Octets() | Text():
+                self._check_plain(kind, name)
+            case Opaque():
+                self._unless(f"type({name}) is bytes")
+                return f"{source.bind(kind.load, f'load_{kind.name}')}({name})"
+            case Choice():
+                self._check_plain(kind.base, name)
+                return f"{source.bind(kind.members, 'members')}[{name}]"
+            case Maybe():
+                with source.block(f"if {name} is not None:"):
+                    self._assign(name, self._load(kind.inner, name))
+            case Array():
+                return self._load_array(kind, name)
+            case Table():
+                return self._table(kind, name, self._loader)
+            case Nested():
+                return f"{self._loader(kind)}({name})"
+            case Anything():
+                self._unless(f"not {source.bind(_refuse_anything, 'refuse')}({name})")
+        return name
+
+    # Arrays and tables -----------------------------------------------------------------------------------------------
+
+    def _dump_array(self, kind: Array, name: str) -> str:
+        self._unless(f"type({name}) in (tuple, list)" if kind.loose else f"type({name}) is {kind.python.__name__}")
+        self._check_length(kind, name)
+        if self._check_all(kind.element, name):
+            return name
+        return f"[{self._dumper(kind.element)}(element) for element in {name}]"
+
+    def _load_array(self, kind: Array, name: str) -> str:
+        self._unless(f"type({name}) is list")
+        self._check_length(kind, name)
+        made = name if self._check_all(kind.element, name) else f"map({self._loader(kind.element)}, {name})"
+        if kind.python is list and made == name:
+            return name
+        return f"{kind.python.__name__}({made})"
+
+    def _table(self, kind: Table, name: str, helper: Callable[[Kind], str]) -> str:
+        self._unless(f"type({name}) is dict and not set(map(type, {name})) - {self._types(str)}")
+        self._check_length(kind, name)
+        if self._check_all(kind.value, f"{name}.values()", f"{name}"):
+            return name
+        return f"{{key: {helper(kind.value)}(value) for key, value in {name}.items()}}"
+
+    def _check_all(self, kind: Kind, names: str, truth: str | None = None) -> bool:
+        """Check all elements at once, at the speed of C, if they are plain; False if they are not."""
+        if type(kind) not in (Boolean, Integer, Octets, Text) or getattr(kind, "max_length", None) is not None:
+            return False
+        if isinstance(kind, Octets) and isinstance(kind.count, Led):
+            return False
+        conditions = [f"set(map(type, {names})) == {self._types(_PLAIN[type(kind)])}"]
+        if isinstance(kind, Integer) and kind.low > _WIDEST[0]:
+            conditions.append(f"min({names}) >= {kind.low}")
+        if isinstance(kind, Integer) and kind.high < _WIDEST[1]:
+            conditions.append(f"max({names}) <= {kind.high}")
+        if isinstance(kind, Octets) and isinstance(kind.count, Fixed):
+            conditions.append(f"set(map(len, {names})) == {self._source.bind(frozenset([kind.count.size]), 'sizes')}")
+        self._unless(f"not {truth or names} or ({' and '.join(conditions)})")
+        return True
+
+    # Pieces ----------------------------------------------------------------------------------------------------------
+
+    def _check_plain(self, kind: Kind, name: str) -> None:
+        """Check a value that is the same object in a message and in its tree."""
+        conditions = [f"type({name}) is {_PLAIN[type(kind)].__name__}"]
+        if isinstance(kind, Integer):
+            low, high = kind.low > _WIDEST[0], kind.high < _WIDEST[1]
+            if low and high:
+                conditions.append(f"{kind.low} <= {name} <= {kind.high}")
+            elif low:
+                conditions.append(f"{name} >= {kind.low}")
+            elif high:
+                conditions.append(f"{name} <= {kind.high}")
+        elif isinstance(kind, Float):
+            conditions.append(f"{name} - {name} == 0.0")  # false for NaN and infinities
+        self._unless(" and ".join(conditions))
+        if isinstance(kind, Octets | Text):
+            self._check_length(kind, name)
+
+    def _check_length(self, kind: Octets | Text | Array | Table, name: str) -> None:
+        if not isinstance(kind, Table | Text) and isinstance(kind.count, Fixed):
+            self._unless(f"len({name}) == {kind.count.size}")
+        elif not isinstance(kind, Table) and isinstance(kind.count, Led):
+            sizes = {bytes([first]): size for first, size in enumerate(kind.count.sizes)}
+            self._unless(f"len({name}) == {self._source.bind(sizes.get, 'size_after')}({name}[:1])")
+        if kind.max_length is not None:
+            self._unless(f"len({name}) <= {kind.max_length}")
+
+    def _dumper(self, kind: Kind) -> str:
+        """Return the name of a function that does what `_dump` does."""
+        return self._helper(kind, self._dumpers, self.dump_record, self._dump)
+
+    def _loader(self, kind: Kind) -> str:
+        """Return the name of a function that does what `_load` does."""
+        return self._helper(kind, self._loaders, self.load_record, self._load)
+
+    def _helper(
+        self,
+        kind: Kind,
+        known: dict[int, str],
+        for_record: Callable[[Record, str], str],
+        for_kind: Callable[[Kind, str], str],
+    ) -> str:
+        subject: Record | Kind = kind.record if isinstance(kind, Nested) else kind
+        if id(subject) not in known:
+            name = known[id(subject)] = self._source.fresh("helper")
+            with self._source.function(f"def {name}(value):"):
+                made = for_record(subject, "value") if isinstance(subject, Record) else for_kind(subject, "value")
+                self._source.line(f"return {made}")
+        return known[id(subject)]
+
+    def _types(self, python: type) -> str:
+        return self._source.bind(_TYPE_SETS[python], f"only_{python.__name__}")
+
+    def _assign(self, name: str, expression: str) -> None:
+        self._source.line(f"{name} = {expression}" if expression != name else "pass")
+
+    def _unless(self, condition: str) -> None:
+        with self._source.block(f"if not ({condition}):"):
+            self._source.line(f"raise {self._retry}")
+
+
+_TYPE_SETS: Final[dict[type, frozenset[type]]] = {python: frozenset([python]) for python in (bool, bytes, int, str)}

@@ -1,0 +1,151 @@
+"""Read the structure of msgpack without building anything: refuse what is wrong, saying where; find a value's place."""
+
+from __future__ import annotations
+
+import re
+from typing import Final, Literal, NamedTuple
+
+from oddwire.codecs.base import too_many_values
+from oddwire.errors import MalformedMessage, TrailingBytes, Truncated
+from oddwire.schema.kinds import Array, Kind, Maybe, Nested, Record
+
+__all__ = ["locate", "scan"]
+
+_Form = Literal["scalar", "str", "bin", "array", "map"]
+
+
+class _Item(NamedTuple):
+    """A value's header: its form, where what follows the header starts, and how much that is.
+
+    ``size`` counts bytes, in an array elements, in a map pairs.
+    """
+
+    form: _Form
+    start: int
+    size: int
+
+
+# msgpack's format bytes: the form, how many bytes of length follow, and the size where the first byte says it.
+_FORMATS: Final[dict[int, tuple[_Form, int, int]]] = {
+    **{byte: ("scalar", 0, 0) for byte in range(256) if byte < 0x80 or byte in (0xC0, 0xC2, 0xC3) or byte >= 0xE0},
+    **{byte: ("map", 0, byte & 0x0F) for byte in range(0x80, 0x90)},
+    **{byte: ("array", 0, byte & 0x0F) for byte in range(0x90, 0xA0)},
+    **{byte: ("str", 0, byte & 0x1F) for byte in range(0xA0, 0xC0)},
+    **{byte: ("bin", 1 << byte - 0xC4, 0) for byte in range(0xC4, 0xC7)},
+    **{byte: ("scalar", 0, 4 << byte - 0xCA) for byte in range(0xCA, 0xCC)},  # floats
+    **{byte: ("scalar", 0, 1 << (byte & 3)) for byte in range(0xCC, 0xD4)},  # integers
+    **{byte: ("str", 1 << byte - 0xD9, 0) for byte in range(0xD9, 0xDC)},
+    **{byte: ("array", 2 << byte - 0xDC, 0) for byte in range(0xDC, 0xDE)},
+    **{byte: ("map", 2 << byte - 0xDE, 0) for byte in range(0xDE, 0xE0)},
+}
+_EXTENSIONS = frozenset((0xC7, 0xC8, 0xC9, *range(0xD4, 0xD9)))
+
+
+def scan(payload: bytes, at: int, most: int | None = None) -> None:
+    """Check that exactly one well-formed value fills ``payload`` from ``at``, with bytes for all it claims to hold.
+
+    Raises `Truncated`, `TrailingBytes` or `MalformedMessage`, the last also if it holds more than ``most`` values.
+    """
+    end = len(payload)
+    left = end if most is None else most
+    owed = 1  # values still to come, of every array and map that is open
+    while owed:
+        item = _item(payload, at, end)
+        at = item.start
+        owed -= 1
+        left -= 1
+        if item.form in ("array", "map"):
+            owed += item.size * (2 if item.form == "map" else 1)
+            if owed > end - at:
+                text = f"{item.form} of {item.size} cannot fit: {owed} values are still to come in {end - at} bytes"
+                raise Truncated(text, offset=at)
+            if owed > left:
+                raise too_many_values(offset=at)
+            continue
+        at += item.size
+        if at > end:
+            raise Truncated(f"{item.form} needs {item.size} bytes, {end - item.start} remain", offset=item.start)
+        if item.form == "str":
+            _check_utf8(payload, item)
+    if at != end:
+        raise TrailingBytes(f"{end - at} bytes follow the value", offset=at)
+
+
+def _check_utf8(payload: bytes, item: _Item) -> None:
+    try:
+        payload[item.start : item.start + item.size].decode()
+    except UnicodeDecodeError as error:
+        raise MalformedMessage(f"str is not UTF-8: {error.reason}", offset=item.start + error.start) from None
+
+
+def _item(payload: bytes, at: int, end: int) -> _Item:
+    if at >= end:
+        raise Truncated("a value should follow, but the message ends", offset=at)
+    first = payload[at]
+    try:
+        form, width, size = _FORMATS[first]
+    except KeyError:
+        what = "extension types are refused" if first in _EXTENSIONS else "no value starts with this byte"
+        raise MalformedMessage(f"{what}: {first:02x}", offset=at) from None
+    start = at + 1 + width
+    if start > end:
+        raise Truncated(f"length of {width} bytes is cut off", offset=at)
+    return _Item(form, start, int.from_bytes(payload[at + 1 : start], "big") if width else size)
+
+
+# Where the value of a path is ----------------------------------------------------------------------------------------
+
+
+_STEP = re.compile(r"\.(\w+)|\[(\d+)\]")
+
+
+def locate(payload: bytes, record: Record, path: str) -> int:
+    """Find the offset of the value at ``path``, ``$.orders[2].price``, or of the innermost that is there and found.
+
+    ``payload`` from its third byte is msgpack that `scan` or the unpacker has accepted.
+    """
+    at = 2
+    kind: Kind = Nested(record)
+    for name, index in _STEP.findall(path):
+        while isinstance(kind, Maybe):
+            kind = kind.inner
+        item = _item(payload, at, len(payload))
+        found: int | None = None
+        if isinstance(kind, Nested) and name and item.form == "map":
+            field = kind.record.field(name)
+            if field is not None:
+                kind = field.kind
+                found = _value_of(payload, item, field.key)
+        elif isinstance(kind, Array) and index and item.form == "array" and int(index) < item.size:
+            kind = kind.element
+            found = _skip(payload, item.start, int(index))
+        if found is None:
+            break
+        at = found
+    return at
+
+
+def _value_of(payload: bytes, item: _Item, key: str) -> int | None:
+    """Find a map's value; the last one, should the key come twice."""
+    wanted, found, at = key.encode(), None, item.start
+    for _ in range(item.size):
+        inner = _item(payload, at, len(payload))
+        is_key = inner.form == "str" and payload[inner.start : inner.start + inner.size] == wanted
+        at = _skip(payload, at, 1)
+        found = at if is_key else found
+        at = _skip(payload, at, 1)
+    return found
+
+
+def _skip(payload: bytes, at: int, count: int) -> int:
+    while count:
+        item = _item(payload, at, len(payload))
+        count -= 1
+        at = item.start
+        if item.form == "array":
+            count += item.size
+        elif item.form == "map":
+            count += 2 * item.size
+        else:
+            at += item.size
+    return at

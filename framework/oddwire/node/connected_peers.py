@@ -1,0 +1,242 @@
+"""The node's peers: who is connected, what goes to them, and what plugins hear of them."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from typing import Any, Final, Literal
+
+from oddwire.errors import HandshakeFailed, NodeRefused, TransportError
+from oddwire.jsonrpc.parameters import LIGHTNINGD
+from oddwire.node.address_fields import address_fields
+from oddwire.node.node_database import Store
+from oddwire.node.node_log import Log
+from oddwire.node.peer_backlog import MAX_QUEUED, Outbox
+from oddwire.node.plugins.host import PluginHost
+from oddwire.proto.addresses import NodeUri
+from oddwire.proto.dialing import DialFailed, spelled
+from oddwire.proto.keys import NodeId
+from oddwire.transports.base import PeerInfo
+from oddwire.transports.bolt8.transport import Bolt8Transport
+
+__all__ = ["Peer", "Peers"]
+
+# lightningd's codes
+_NO_KNOWN_ADDRESS: Final = 400
+_ALL_ADDRESSES_FAILED: Final = 401
+_DISCONNECTED_DURING: Final = 402
+
+
+class Peer:
+    """A connected peer. ``accepted`` resolves once plugins' ``peer_connected`` hooks have let it in, or not."""
+
+    __slots__ = ("accepted", "admitting", "hex", "info", "outbox")
+
+    def __init__(self, info: PeerInfo, outbox: Outbox, accepted: asyncio.Future[bool]) -> None:
+        self.info = info
+        self.hex = str(info.node_id)
+        self.outbox = outbox
+        self.accepted = accepted
+        self.admitting: asyncio.Task[None] | None = None
+
+    @property
+    def state(self) -> Literal["connecting", "connected"]:
+        """``connecting`` while the hooks are asked: it can be sent to, but is not shown as connected."""
+        return "connected" if self.accepted.done() else "connecting"
+
+
+class Peers:
+    """Every peer by node id; the transport's sink.
+
+    ``kept`` are the nodes that the operator wants connected at all times: they are known even while they are not
+    there, as lightningd's channel partners are.
+    """
+
+    def __init__(
+        self, transport: Bolt8Transport, plugins: PluginHost, store: Store, log: Log, max_queued: int = MAX_QUEUED
+    ) -> None:
+        self.kept: set[NodeId] = set()
+        self._transport = transport
+        self._plugins = plugins
+        self._store = store
+        self._log = log
+        self._max_queued = max_queued
+        self._peers: dict[NodeId, Peer] = {}
+        self._asked: dict[NodeId, Any] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def __iter__(self) -> Iterator[Peer]:
+        return iter(self._peers.values())
+
+    def __len__(self) -> int:
+        return len(self._peers)
+
+    def get(self, node_id: NodeId) -> Peer | None:
+        """Return a peer that is connected, or just connecting."""
+        return self._peers.get(node_id)
+
+    def is_known(self, node_id: NodeId) -> bool:
+        """Say whether this node is connected, or kept."""
+        return node_id in self._peers or node_id in self.kept
+
+    # What RPC methods do
+
+    async def connect(
+        self, node_id: NodeId, host: str | None = None, port: int | None = None, *, command_id: Any = None
+    ) -> Peer:
+        """Connect to a node, unless it is connected, and wait for the hooks. Raises `NodeRefused`.
+
+        ``command_id`` is the id of the request that asks for it; plugins see it in those of their hooks.
+        """
+        peer = self._peers.get(node_id)
+        if peer is None:
+            uri = (
+                NodeUri(node_id, host, port) if host is not None and port is not None else self._store.address(node_id)
+            )
+            if uri is None:
+                raise NodeRefused("Unable to connect, no address known for peer", code=_NO_KNOWN_ADDRESS)
+            self._asked[node_id] = command_id
+            try:
+                await self._transport.connect(uri, keep=False)
+            except UnicodeError as error:  # a name with empty or too long parts, which cannot even be looked up
+                raise _not_valid(uri, str(error)) from error
+            except (TransportError, HandshakeFailed) as error:
+                if isinstance(error.__cause__, socket.gaierror):
+                    raise _not_valid(uri, error.__cause__.strerror) from error
+                text = f"All addresses failed: {_each(uri, error)}. "
+                raise NodeRefused(text, code=_ALL_ADDRESSES_FAILED) from error
+            except ValueError as error:
+                raise NodeRefused(str(error), code=LIGHTNINGD) from error
+            finally:
+                self._asked.pop(node_id, None)
+            self._store.remember(uri)
+            peer = self._peers.get(node_id)
+        if peer is None or not await asyncio.shield(peer.accepted):
+            raise NodeRefused("disconnected during connection", code=_DISCONNECTED_DURING)
+        return peer
+
+    async def disconnect(self, peer: Peer) -> None:
+        """End a connection, and the wish to keep it."""
+        self.kept.discard(peer.info.node_id)
+        await self._transport.forget(peer.info.node_id, "disconnect command")
+
+    async def aclose(self) -> None:
+        """Drop what waits for peers, and stop asking hooks."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for peer in self._peers.values():
+            peer.outbox.close()
+
+    # What the transport tells: a Sink
+
+    def peer_connected(self, peer: PeerInfo) -> None:
+        """Take a new connection in: it can be sent to at once, plugins are asked next."""
+        loop = asyncio.get_running_loop()
+        outbox = Outbox(self._transport, peer.node_id, self._max_queued)
+        entry = self._peers[peer.node_id] = Peer(peer, outbox, loop.create_future())
+        self._log("debug", f"Connect {peer.direction.upper()}", f"{entry.hex}-connectd", entry.hex)
+        asked = self._asked.get(peer.node_id) if peer.direction == "out" else None
+        task = loop.create_task(self._admit(entry, asked), name=f"admit {entry.hex}")
+        entry.admitting = task
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _admit(self, peer: Peer, command_id: Any) -> None:
+        info = peer.info
+        shown = {
+            "id": peer.hex,
+            "direction": info.direction,
+            "addr": info.address,
+            "features": info.features.hex(),
+        }
+        error = await self._plugins.peer_connected(shown, command_id=command_id)
+        if self._peers.get(info.node_id) is not peer:
+            return  # it has gone meanwhile
+        peer.admitting = None
+        if error is not None:
+            self._log("debug", f"peer_connected hook rejects and says '{error}'", node_id=peer.hex)
+            if error:
+                self._transport.warn(info.node_id, error)
+            await self._transport.disconnect(info.node_id, "refused by a plugin")
+            return
+        peer.accepted.set_result(True)
+        self._plugins.notify(
+            "connect",
+            {"id": peer.hex, "direction": info.direction, "address": _address(info.address)},
+            peer=peer.hex,
+        )
+
+    def payload_received(self, peer: NodeId, payload: bytes) -> None:
+        """Hand a message to plugins; nothing more is read from this peer until they have all answered."""
+        entry = self._peers.get(peer)
+        if entry is None:
+            return
+        plugins, type_id = self._plugins, payload[0] << 8 | payload[1]
+        if not type_id & 1 and type_id not in plugins.custommessages:
+            self._refuse_even(entry, payload)
+        elif not plugins.hears(type_id):
+            self._transport.wasted(peer)
+        elif not plugins.custommsg(entry.hex, payload, lambda: self._go_on(entry)):
+            self._transport.pause(peer)
+
+    def _go_on(self, peer: Peer) -> None:
+        if self._peers.get(peer.info.node_id) is peer:
+            self._transport.resume(peer.info.node_id)
+
+    def _refuse_even(self, peer: Peer, payload: bytes) -> None:
+        # BOLT 1, it's OK to be odd
+        node_id = peer.info.node_id
+        text = f"Invalid unknown even msg {payload.hex()}"  # whole to the peer, as lightningd says it
+        self._log("unusual", text, "connectd", peer.hex)
+        # A warning is a message, too: with its two-byte type, channel id and length it holds 65499 bytes of text
+        self._transport.warn(node_id, text[:65499])
+        self._transport.pause(node_id)
+        task = asyncio.get_running_loop().create_task(self._transport.disconnect(node_id, text[:200]))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def peer_disconnected(self, peer: NodeId, reason: str) -> None:
+        """Forget a connection, and what waited for it."""
+        entry = self._peers.pop(peer, None)
+        if entry is None:
+            return
+        entry.outbox.close()
+        if not entry.accepted.done():
+            entry.accepted.set_result(False)
+            if entry.admitting is not None:
+                entry.admitting.cancel()  # else a peer that comes and goes leaves a question behind each time
+        self._log("debug", f"disconnected: {reason}", f"{entry.hex}-connectd", entry.hex)
+        self._plugins.notify("disconnect", {"id": entry.hex}, peer=entry.hex)
+
+    def host_stopping(self, reason: str) -> None:
+        """Do nothing: this node has no host."""
+
+
+def _address(address: str) -> dict[str, Any]:
+    return address_fields(address) if address else {"type": "local socket", "socket": ""}
+
+
+def _not_valid(uri: NodeUri, why: str | None) -> NodeRefused:
+    return NodeRefused(f"Host {uri.address} not valid: {why}", code=LIGHTNINGD)
+
+
+def _each(uri: NodeUri, error: TransportError | HandshakeFailed) -> str:
+    """Say why each of a name's addresses failed, as lightningd does."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, DialFailed):
+        cause = cause.__cause__
+    if cause is None:
+        return f"{uri.address}: {_why(error)}"
+    return ". ".join(f"{address}: {_why(why)}" for address, why in cause.attempts)
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, HandshakeFailed):
+        closed = error.code == "ACT2_READ_FAILED"
+        return f"Cryptographic handshake: {'peer closed connection (wrong key?)' if closed else error}"
+    cause = error if isinstance(error, OSError) else error.__cause__
+    if isinstance(cause, OSError) and cause.errno is not None and cause.errno > 0:
+        return f"Connection establishment: {spelled(cause)}"
+    return str(error)

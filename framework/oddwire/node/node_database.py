@@ -1,0 +1,159 @@
+"""What a node remembers, in SQLite: its datastore, and where its peers were reached."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from oddwire.errors import DefinitionError, StoreError
+from oddwire.files import open_database
+from oddwire.log_limits import get_logger
+from oddwire.proto.addresses import NodeUri
+from oddwire.proto.keys import NodeId
+from oddwire.sqlite_files import Place, explain
+
+__all__ = ["Entry", "Store"]
+
+logger = get_logger("oddwire.node")
+
+_VERSION: Final = 1
+_SCHEMA: Final = """
+CREATE TABLE datastore (key BLOB PRIMARY KEY, data BLOB NOT NULL, generation INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE addresses (node_id BLOB PRIMARY KEY, host TEXT NOT NULL, port INTEGER NOT NULL) WITHOUT ROWID;
+"""
+
+
+class Entry(NamedTuple):
+    """One entry of the datastore; ``generation`` counts its changes."""
+
+    key: tuple[str, ...]
+    data: bytes
+    generation: int
+
+
+class Store:
+    """The database at ``path``, for one process at a time. Every change is on disk when its method returns.
+
+    Raises `DefinitionError` for a file that is no database of ours, or cannot be had. Every method raises `StoreError`
+    for what the disk or other programs do not let it do, at once: nothing waits, as it would keep the loop waiting.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._unwritten: dict[NodeId, NodeUri] = {}  # where peers were reached, and that could not be written
+        try:
+            self._db = open_database(path)
+        except (sqlite3.DatabaseError, OSError) as error:
+            raise _not_ours(path, error) from error
+        try:
+            (version,) = self._db.execute("PRAGMA user_version").fetchone()
+            if version == 0:
+                self._db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")
+            elif version != _VERSION:
+                raise DefinitionError(f"{path} is of version {version}; this oddwire reads version {_VERSION}")
+            # So that a file that cannot be written is told of now, and not when a plugin first keeps something
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.execute(f"PRAGMA user_version = {_VERSION}")
+            self._db.execute("COMMIT")
+            self._db.execute("PRAGMA busy_timeout = 0")
+            self._place = Place(path)
+        except sqlite3.DatabaseError as error:
+            self._db.close()
+            raise _not_ours(path, error) from error
+        except BaseException:
+            self._db.close()
+            raise
+
+    def close(self) -> None:
+        """Close it. Idempotent."""
+        if self._unwritten:
+            with contextlib.suppress(StoreError, sqlite3.Error):
+                self._write_addresses()
+        self._db.close()
+
+    def _read(self, query: str, parameters: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+        try:
+            return self._db.execute(query, parameters).fetchall()
+        except sqlite3.Error as error:
+            raise explain(error, str(self.path)) from error
+
+    def _write(self, query: str, parameters: tuple[Any, ...]) -> None:
+        self._place.check()
+        try:
+            self._db.execute(query, parameters)
+        except sqlite3.Error as error:
+            raise explain(error, str(self.path)) from error
+
+    # The datastore: a key's parts are joined by NUL, so that a key sorts right before its children
+
+    def get(self, key: tuple[str, ...]) -> Entry | None:
+        """Return the entry with exactly this key."""
+        rows = self._read("SELECT data, generation FROM datastore WHERE key = ?", (_join(key),))
+        return Entry(key, *rows[0]) if rows else None
+
+    def under(self, key: tuple[str, ...] = ()) -> Iterator[Entry]:
+        """Return the entry of this key and every one below it, in order; all of them for the empty key."""
+        if not key:
+            rows = self._read("SELECT key, data, generation FROM datastore ORDER BY key")
+        else:
+            first = _join(key)
+            rows = self._read(
+                "SELECT key, data, generation FROM datastore WHERE key = ? OR (key >= ? AND key < ?) ORDER BY key",
+                (first, first + b"\0", first + b"\1"),
+            )
+        for joined, data, generation in rows:
+            yield Entry(tuple(joined.decode().split("\0")), data, generation)
+
+    def has_children(self, key: tuple[str, ...]) -> bool:
+        """Say whether any entry lies below this key."""
+        first = _join(key)
+        query = "SELECT 1 FROM datastore WHERE key >= ? AND key < ? LIMIT 1"
+        return bool(self._read(query, (first + b"\0", first + b"\1")))
+
+    def put(self, entry: Entry) -> None:
+        """Write an entry, new or in place of the one with its key."""
+        self._write(
+            "INSERT OR REPLACE INTO datastore VALUES (?, ?, ?)", (_join(entry.key), entry.data, entry.generation)
+        )
+
+    def delete(self, key: tuple[str, ...]) -> None:
+        """Remove the entry with exactly this key."""
+        self._write("DELETE FROM datastore WHERE key = ?", (_join(key),))
+
+    # Addresses
+
+    def remember(self, uri: NodeUri) -> None:
+        """Note where a peer was reached; what cannot be written now, which is logged, is with the next one."""
+        try:
+            if self.address(uri.node_id) != uri:
+                self._unwritten[uri.node_id] = uri
+            if self._unwritten:
+                self._write_addresses()
+        except StoreError as error:
+            logger.warning("where %s was reached is not kept for now: %s", uri.node_id, error)
+
+    def _write_addresses(self) -> None:
+        for node_id, uri in list(self._unwritten.items()):
+            self._write("INSERT OR REPLACE INTO addresses VALUES (?, ?, ?)", (bytes(node_id), uri.host, uri.port))
+            del self._unwritten[node_id]
+
+    def address(self, node_id: NodeId) -> NodeUri | None:
+        """Return where this peer was reached last."""
+        if node_id in self._unwritten:
+            return self._unwritten[node_id]
+        rows = self._read("SELECT host, port FROM addresses WHERE node_id = ?", (bytes(node_id),))
+        return NodeUri(node_id, *rows[0]) if rows else None
+
+
+def _join(key: tuple[str, ...]) -> bytes:
+    return "\0".join(key).encode()
+
+
+def _not_ours(path: Path, error: sqlite3.DatabaseError | OSError) -> DefinitionError:
+    told = explain(error, str(path))
+    if told.reason == "foreign":
+        return DefinitionError(f"{path} is not a database of this node: {error}")
+    return DefinitionError(str(told))

@@ -1,0 +1,30 @@
+"""Texts for logs and ids. No I/O."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+__all__ = ["brief", "id_prefix", "plain"]
+
+_SHOWN: Final = 200
+
+
+def brief(value: Any) -> str:
+    """Show a JSON value as its plugin wrote it, cut to a readable length."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+def plain(value: Any) -> str:
+    """Show what should be a text: itself, without quotes; else as `brief` does."""
+    return value if isinstance(value, str) else brief(value)
+
+
+def id_prefix(client_id: Any) -> str | None:
+    """Return the part of a plugin's request id that names the client's: its string, without what needs escaping."""
+    if client_id is None:
+        return None
+    text = client_id if isinstance(client_id, str) else json.dumps(client_id)
+    harmless = text.isascii() and text.isprintable() and '"' not in text and "\\" not in text
+    return text if harmless else "weird-id"

@@ -1,0 +1,296 @@
+"""Messages on their way to plugins: subscribers are told, and hooks called, one of the chain after the other."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from oddwire.errors import NodeRefused
+from oddwire.node.plugins.hook_table import HookTable
+from oddwire.node.plugins.log_text import brief, id_prefix
+from oddwire.node.plugins.plugin import Passable, Plugin
+from oddwire.node.plugins.process import PluginLimits
+from oddwire.node.plugins.subscriptions import Subscriptions
+
+__all__ = ["MessageCalls", "call_peer_connected"]
+
+_PROVEN: Final = 16
+"""Prompt answers in a row after which a plugin is handed messages ahead."""
+_MOST_AHEAD: Final = 64 * 1024
+"""Bytes of a peer's messages that a plugin is handed before it answers the first, if there are several."""
+_OVERHEAD: Final = 256  # bytes that a message takes besides its own
+
+
+class MessageCalls:
+    """``custommsg``, notification and hook: every message's way, by callbacks. No task, no future a message.
+
+    Who subscribed hears of a message first; then it goes along the chain of its hook. Peers go side by side. Of one
+    peer, the next message waits until the chain has answered for the last, as with Core Lightning since v26.04. One
+    thing is quicker: a plugin that is alone in its chain and keeps answering promptly is handed up to `PluginLimits`'
+    ``ahead`` messages of a peer before it answers the first, 64 KiB of them at most, so that it never waits for the
+    node, and the node works on many at a time.
+
+    A plugin that answers anything but ``{"result": "continue"}`` is killed, and the chain goes on, as it does past a
+    plugin that ends before it has answered. One that has much to read yet hears of the next message when it has read
+    half of that: of a notification, which nobody answers, after 256 KiB. If it reads nothing for too long, messages
+    pass it by, and are counted.
+
+    So a peer has one message here that waits, and those that were handed ahead; of peers who have gone, whose next
+    connection may bring more, `PluginLimits.gone` bytes are kept together. Beyond that the oldest go no further.
+    """
+
+    def __init__(self, hooks: HookTable, subscriptions: Subscriptions[Plugin], limits: PluginLimits) -> None:
+        self._hooks = hooks
+        self._subscriptions = subscriptions
+        self._ahead = limits.ahead
+        self._most_gone = limits.gone
+        self.prompt = limits.prompt
+        self._lanes: dict[str, _Lane] = {}
+        self._orphans: dict[_Call, None] = {}  # of peers who have gone, oldest first
+        self.orphaned = 0
+        """Bytes of messages of peers who have gone, `PluginLimits.gone` at most."""
+
+    def start(self, peer_id: str, payload: bytes, done: Callable[[], None]) -> bool:
+        """Send a message on its way. True if the peer's next one may come at once; else ``done`` is called when it may.
+
+        ``done`` is not called after `peer_gone`.
+        """
+        listeners: tuple[Plugin, ...] = self._subscriptions.of("custommsg")
+        chain: tuple[Plugin, ...] = self._hooks.chain("custommsg", int.from_bytes(payload[:2], "big"))
+        if not chain and not listeners:
+            return True
+        lane = self._lanes.get(peer_id)
+        if lane is None:
+            lane = _Lane(peer_id, chain)
+            call = _Call(self, lane, listeners, chain, payload)
+            if call.step():
+                return True
+            self._lanes[peer_id] = lane
+        else:
+            call = _Call(self, lane, listeners, chain, payload)
+            if lane.waiting or lane.held or lane.chain is not chain or len(chain) != 1:
+                # Whoever hears of both has to hear of the earlier one first
+                lane.held.append(call)
+                lane.waiting.append(done)
+                return False
+            if call.step():
+                return True
+        lane.open[call] = None
+        lane.size += len(payload)
+        if self._may_send_ahead(lane):
+            return True
+        lane.waiting.append(done)
+        return False
+
+    def finished(self, call: _Call) -> None:
+        """Take note that a message's way is through."""
+        lane = call.lane
+        del lane.open[call]
+        lane.size -= len(call.payload)
+        if call.orphan:
+            self._forget(call)
+        if not lane.waiting and lane.open:
+            return
+        while lane.held and not lane.open:
+            call = lane.held.popleft()
+            lane.chain = call.chain
+            if not call.step():
+                lane.open[call] = None
+                lane.size = len(call.payload)
+            elif call.orphan:
+                self._forget(call)
+        if not lane.open:
+            del self._lanes[lane.peer_id]
+        elif lane.held or len(lane.open) > self._ahead // 2 or not self._may_send_ahead(lane):
+            # Several at a time: what a turn of the loop sends is one write
+            return
+        waiting, lane.waiting = lane.waiting, []
+        for done in waiting:
+            done()
+
+    def _may_send_ahead(self, lane: _Lane) -> bool:
+        chain = lane.chain
+        return (
+            len(lane.open) < self._ahead
+            and lane.size < _MOST_AHEAD
+            and len(chain) == 1
+            and chain[0].prompt_answers >= _PROVEN
+        )
+
+    # Peers who have gone -----------------------------------------------------------------------------
+
+    def peer_gone(self, peer_id: str) -> None:
+        """Take note that what this peer has sent is all that it sends on this connection."""
+        lane = self._lanes.get(peer_id)
+        if lane is None:
+            return
+        lane.waiting.clear()
+        for call in (*lane.open, *lane.held):
+            if not call.orphan:
+                call.orphan = True
+                self._orphans[call] = None
+                self.orphaned += len(call.payload) + _OVERHEAD
+        while self.orphaned > self._most_gone:
+            self._drop(next(iter(self._orphans)))
+
+    def _drop(self, call: _Call) -> None:
+        call.give_up()
+        lane = call.lane
+        if call in lane.open:
+            self.finished(call)
+        else:
+            lane.held.remove(call)
+            self._forget(call)
+
+    def _forget(self, call: _Call) -> None:
+        del self._orphans[call]
+        self.orphaned -= len(call.payload) + _OVERHEAD
+
+
+class _Lane:
+    """One peer's messages on their way: those ``open`` are with plugins, those ``held`` are behind them."""
+
+    __slots__ = ("chain", "held", "open", "peer_id", "size", "waiting")
+
+    def __init__(self, peer_id: str, chain: tuple[Plugin, ...]) -> None:
+        self.peer_id = peer_id
+        self.chain = chain
+        self.open: dict[_Call, None] = {}
+        self.size = 0  # of the payloads that are open
+        self.held: deque[_Call] = deque()
+        self.waiting: list[Callable[[], None]] = []
+
+
+class _Call(Passable):
+    """One message on its way to its listeners and along its chain."""
+
+    __slots__ = ("_asked", "_calls", "_listeners", "_next", "_plugin", "_since", "chain", "lane", "orphan", "payload")
+
+    def __init__(
+        self,
+        calls: MessageCalls,
+        lane: _Lane,
+        listeners: tuple[Plugin, ...],
+        chain: tuple[Plugin, ...],
+        payload: bytes,
+    ) -> None:
+        self.lane = lane
+        self.chain = chain
+        self.payload = payload
+        self.orphan = False  # whether its peer has gone
+        self._calls = calls
+        self._listeners = listeners
+        self._next = 0
+        self._plugin: Plugin | None = None  # the one that it is with, or waits for
+        self._asked: str | None = None  # the id of the request, if it is with that plugin
+
+    def step(self) -> bool:
+        """Go as far as it can now; true if that is the end."""
+        if self._listeners and not self._tell():
+            return False
+        chain = self.chain
+        while self._next < len(chain):
+            plugin = self._plugin = chain[self._next]
+            crowded = plugin.backlog.crowded
+            if crowded and plugin.active and self._has_to_wait(plugin):
+                return False
+            self._next += 1
+            if plugin.active and not crowded:
+                self._asked = request_id = plugin.new_id("custommsg")
+                # Written out, for it happens for every message
+                request = (
+                    f'{{"jsonrpc":"2.0","id":"{request_id}","method":"custommsg","params":'
+                    f'{{"payload":"{self.payload.hex()}","peer_id":"{self.lane.peer_id}"}}}}\n\n'
+                )
+                self._since = time.monotonic()
+                plugin.ask(request_id, request.encode(), self._answered)
+                return False
+        return True
+
+    def _tell(self) -> bool:
+        # Written out, too: the same bytes as any other notification
+        data = (
+            '{"jsonrpc":"2.0","method":"custommsg","params":{"custommsg":'
+            f'{{"peer_id":"{self.lane.peer_id}","payload":"{self.payload.hex()}"}}}}}}\n\n'
+        ).encode()
+        while self._listeners:
+            plugin = self._listeners[0]
+            crowded = plugin.backlog.crowded
+            if (crowded or plugin.backlog.behind) and plugin.active and self._has_to_wait(plugin):
+                return False
+            if plugin.active and not crowded:
+                plugin.send(data)
+            self._listeners = self._listeners[1:]
+        return True
+
+    def _has_to_wait(self, plugin: Plugin) -> bool:
+        # Many peers at once may send more than it may leave unread, which is not its fault
+        if plugin.backlog.stalled:
+            plugin.backlog.leave_out("custommsg")
+            return False
+        self._plugin = plugin
+        plugin.backlog.when_there_is_room(self._go_on)
+        return True
+
+    def _go_on(self) -> None:
+        if self.step():
+            self._calls.finished(self)
+
+    def _answered(self, answer: dict[str, Any] | None) -> None:
+        plugin = self._plugin
+        assert plugin is not None  # noqa: S101 - who answers was asked
+        self._asked = None
+        if answer is not None:
+            result = answer.get("result")
+            if type(result) is not dict or result.get("result") != "continue":
+                plugin.kill(_wrong_answer("custommsg", answer, '{"result": "continue"}'))
+            elif time.monotonic() - self._since < self._calls.prompt:
+                plugin.prompt_answers += 1
+            else:
+                plugin.prompt_answers = 0
+        if self._next == len(self.chain) or self.step():
+            self._calls.finished(self)
+
+    def give_up(self) -> None:
+        """Go no further: who has not heard of the message does not."""
+        plugin = self._plugin
+        if plugin is not None:
+            plugin.backlog.forget(self._go_on)
+            if self._asked is not None:
+                plugin.give_up(self._asked)
+        for unaware in dict.fromkeys((*self._listeners, *self.chain[self._next :])):
+            if unaware.active:
+                unaware.backlog.leave_out("custommsg")
+
+
+async def call_peer_connected(chain: Sequence[Plugin], peer: Mapping[str, Any], command_id: Any) -> str | None:
+    """Walk the ``peer_connected`` chain. None to continue, else the first text to disconnect with.
+
+    One that has too much to read is asked when it has read. Cancelled, nobody is asked any more.
+    """
+    for plugin in chain:
+        await plugin.backlog.room()
+        if not plugin.active:
+            continue
+        try:
+            answer = await plugin.request("peer_connected", {"peer": peer}, prefix=id_prefix(command_id))
+        except NodeRefused as error:
+            if plugin.active:
+                plugin.kill(f"answered the peer_connected hook with an error: {error}")
+            continue
+        verdict = answer.get("result") if isinstance(answer, dict) else None
+        if verdict == "disconnect":
+            text = answer.get("error_message")
+            return "" if text is None else text if isinstance(text, str) else brief(text)
+        if verdict != "continue":
+            right = '{"result": "continue"} or {"result": "disconnect", "error_message": "why"}'
+            plugin.kill(_wrong_answer("peer_connected", {"result": answer}, right))
+    return None
+
+
+def _wrong_answer(hook: str, answer: dict[str, Any], right: str) -> str:
+    """Say why a plugin is killed over its answer to a hook."""
+    said = {key: answer[key] for key in ("result", "error") if key in answer}
+    return f"answered the {hook} hook with {brief(said)}; its result should be {right}"

@@ -1,0 +1,154 @@
+"""The plugins there are and what each has registered: taken in at its manifest, taken out at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any, Final
+
+from oddwire.errors import ExtensionError
+from oddwire.jsonrpc.documents import encode
+from oddwire.node.plugins.hook_table import HOOKS, HookTable
+from oddwire.node.plugins.node_services import PluginMethod, Services
+from oddwire.node.plugins.plugin import Plugin, PluginState
+from oddwire.node.plugins.plugin_manifest import FEATURE_CONTEXTS, Manifest
+from oddwire.node.plugins.plugin_options import OptionTable
+from oddwire.node.plugins.subscriptions import NATIVE_TOPICS, Subscriptions
+
+__all__ = ["Roster"]
+
+_EVEN: Final = int.from_bytes(b"\x55" * 8192, "big")
+
+
+class Roster:
+    """Every plugin from its start to its end, and tables that say at once whom something concerns."""
+
+    def __init__(self, services: Services, reserved_options: Collection[str] = ()) -> None:
+        self.plugins: list[Plugin] = []
+        """In load order."""
+        self.hooks = HookTable()
+        self.subscriptions: Subscriptions[Plugin] = Subscriptions()
+        self.options = OptionTable(reserved_options)
+        self.custommessages: frozenset[int] = frozenset()
+        """The union of what the active plugins list."""
+        self._services = services
+        self._announced: dict[str, int] = {}  # of plugins that have taken part: peers were told
+
+    def find(self, path: str) -> Plugin | None:
+        """Return the plugin at this resolved path."""
+        return next((plugin for plugin in self.plugins if plugin.path == path), None)
+
+    def register(self, plugin: Plugin, manifest: Manifest) -> None:
+        """Take in what a manifest announces. Raises `ExtensionError` for what others have already."""
+        self._check_features(plugin, manifest.features)
+        self.options.add(plugin.path, manifest.options)
+        commands = self._services.commands
+        for method in manifest.methods:
+            if (owner := commands.owner_of(method.name)) is not None:
+                raise ExtensionError(
+                    f'Could not register method "{method.name}", a method with that name is already registered'
+                    f" by {'the node itself' if owner == 'lightningd' else f'plugin {owner}'}"
+                )
+            commands.register_plugin_method(
+                PluginMethod(
+                    name=method.name,
+                    usage=method.usage,
+                    description=method.description,
+                    long_description=method.long_description,
+                    category=method.category,
+                    deprecated=method.deprecated,
+                    owner=plugin.path,
+                    call=plugin.call,
+                )
+            )
+        plugin.manifest = manifest
+        plugin.state = PluginState.LOADED
+        self.hooks.add(plugin, manifest.hooks)
+        self.subscriptions.add(plugin, manifest.subscriptions)
+
+    def order_hooks(self, new: Collection[Plugin]) -> None:
+        """Order the chains; of plugins whose wishes contradict each other, the ``new`` ones are killed."""
+        while stuck := [(plugin, hook) for plugin, hook in self.hooks.reorder() if plugin in new]:
+            for plugin, hook in stuck:
+                plugin.kill(f'hook {hook}: its "before" and "after" contradict those of other plugins')
+
+    def remark(self, plugin: Plugin) -> None:
+        """Log what in a loaded plugin's manifest will have no effect; once all that load together are registered."""
+        for topic in plugin.manifest.subscriptions:
+            if topic != "*" and topic not in NATIVE_TOPICS and not self._is_declared(topic):
+                plugin.log("unusual", f"topic '{topic}' is not a known notification topic")
+        for hook, wish in self.hooks.unknown(plugin):
+            plugin.log("debug", f"hook {hook}: there is no plugin {wish} to be before or after")
+        for claim in plugin.manifest.hooks:
+            if not HOOKS[claim.name].called:
+                plugin.log("debug", f"hook {claim.name} is never called by this node")
+
+    def activate(self, plugin: Plugin) -> None:
+        """Let a plugin that has answered ``init`` take part."""
+        plugin.state = PluginState.ACTIVE
+        for context, bits in plugin.manifest.features.items():
+            self._announced[context] = self._announced.get(context, 0) | bits
+        self._unite()
+        self._tell_about("plugin_started", plugin)
+
+    def remove(self, plugin: Plugin) -> None:
+        """Take out everything an ended plugin had registered."""
+        self.plugins.remove(plugin)
+        self.hooks.remove(plugin)
+        self.subscriptions.remove(plugin)
+        self.options.remove(plugin.path)
+        self._services.commands.unregister(plugin.path)
+        self._unite()
+        self._tell_about("plugin_stopped", plugin)
+
+    def notify(self, topic: str, params: Any, *, origin: str | None = None, peer: str | None = None) -> None:
+        """Tell the subscribers of a topic; ``origin`` is the plugin that says it, None for the node itself.
+
+        ``peer`` is whom it is about. One that does not read may hear of it later, or not: see `Backlog`.
+        """
+        if subscribers := self.subscriptions.of(topic):
+            sender = {} if origin is None else {"origin": origin}
+            data = encode({"jsonrpc": "2.0", "method": topic, **sender, "params": params})
+            for plugin in subscribers:
+                if plugin.active:
+                    plugin.backlog.notify(topic, data, peer=peer, foreign=origin is not None)
+
+    def features(self) -> dict[str, str]:
+        """Return the plugins' feature bits: hex by context, for those contexts where there are some.
+
+        Those of a plugin that took part and has ended stay, as with lightningd: the node goes on announcing them.
+        """
+        merged = dict(self._announced)
+        for plugin in self.plugins:
+            for context, bits in plugin.manifest.features.items():
+                merged[context] = merged.get(context, 0) | bits
+        return {
+            context: merged[context].to_bytes((merged[context].bit_length() + 7) // 8, "big").hex()
+            for context in FEATURE_CONTEXTS
+            if context in merged
+        }
+
+    def _check_features(self, plugin: Plugin, features: Mapping[str, int]) -> None:
+        present = self._services.feature_set()
+        for context, bits in features.items():
+            if both := bits & int(present.get(context) or "0", 16):
+                raise ExtensionError(f"featurebits.{context}: bit {_lowest(both)} is already present")
+            if even := bits & _EVEN:
+                plugin.log(
+                    "unusual",
+                    f"featurebits.{context}: bit {_lowest(even)} is even, so a peer that does not know it refuses to"
+                    f" connect; for a feature that peers may lack, {_lowest(even) + 1} would be right",
+                )
+
+    def _is_declared(self, topic: str) -> bool:
+        return any(topic in plugin.manifest.notifications for plugin in self.plugins)
+
+    def _tell_about(self, topic: str, plugin: Plugin) -> None:
+        methods = [method.name for method in plugin.manifest.methods]
+        self.notify(topic, {topic: {"plugin_name": plugin.name, "plugin_path": plugin.path, "methods": methods}})
+
+    def _unite(self) -> None:
+        self.custommessages = frozenset().union(*(p.manifest.custommessages for p in self.plugins if p.active))
+
+
+def _lowest(bits: int) -> int:
+    return (bits & -bits).bit_length() - 1

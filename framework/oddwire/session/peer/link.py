@@ -1,0 +1,433 @@
+"""The session with one program behind a peer: what it said of itself, and all that is under way with it.
+
+Longer than other modules: each kind of frame has its method here, and all of them share what is known of the program.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+from oddwire.app.dispatch.request_tasks import Answering
+from oddwire.errors import ConnectionClosed, MalformedMessage, QuotaExceeded, UnknownRequiredRecord
+from oddwire.log_limits import get_logger
+from oddwire.printable import printable
+from oddwire.session.peer.fragment_sender import LargeSends, Progress
+from oddwire.session.peer.outgoing_requests import Calls
+from oddwire.session.peer.reassembly import Assembler
+from oddwire.session.peer.request_tables import Asking, Handling
+from oddwire.session.wire.fields import clip
+from oddwire.session.wire.frame_types import (
+    DEFAULT_REQUESTS,
+    SESSION_TYPE_BYTES,
+    Ack,
+    Cancel,
+    Code,
+    Data,
+    Failure,
+    Fragment,
+    Hello,
+    Reply,
+    Request,
+    Scope,
+    Spoken,
+    UnknownFrame,
+)
+from oddwire.session.wire.frames import decode, encode_failure, subject
+from oddwire.session.wire.hello import digest, negotiate
+from oddwire.transports.base import MAX_PAYLOAD
+
+if TYPE_CHECKING:
+    from oddwire.session.peer.peer_session import PeerSession
+
+__all__ = ["Link"]
+
+logger = get_logger("oddwire.session")
+
+_NEVER: Final = math.inf
+_GRACE: Final = 0.5  # seconds in which the cancel of a caller that does not wait any more should have come
+_PROGRAMS: Final = 4  # so many times the requests of one program, all those of a peer have handled at once
+_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
+
+
+class Link:
+    """A program's session with us, from its hello to its end, or that of the connection.
+
+    ``instance`` is its process's address. What is under way counts within it alone: another program of the peer may
+    have the same ids.
+    """
+
+    __slots__ = (
+        "_assembler",
+        "_assembles",
+        "_calls",
+        "_handles",
+        "_known",
+        "_large",
+        "_reason",
+        "_time",
+        "agreed",
+        "asking",
+        "closed",
+        "common",
+        "doubted",
+        "heard",
+        "inbound",
+        "instance",
+        "node_id",
+        "pause",
+        "peer",
+        "program",
+        "ready",
+        "route",
+        "session",
+        "spoken",
+        "stores",
+        "working",
+    )
+
+    def __init__(self, peer: PeerSession, instance: int) -> None:
+        session = peer.session
+        self.peer = peer
+        self.session = session
+        self.node_id = peer.node_id
+        self.instance = instance
+        self.route = instance << 32 | session.instance
+        """The addresses of what we send: the program's, then ours."""
+        self.inbound = session.address + instance.to_bytes(4, "big")
+        """Those of what it sends us, as its frames bear them."""
+        self.program = 0
+        self.stores: tuple[int, ...] = ()
+        self.common = False
+        """Whether there is a session: a version of the protocol in common."""
+        self.ready = False
+        """Whether the program has our hello as well, or will before all that is sent from now on."""
+        self.closed = False
+        self._time = session.loop.time
+        self.heard = self._time()
+        """When the last frame came, on the loop's clock."""
+        self.doubted: float | None = None
+        """Since when it is asked whether it is still there."""
+        self.pause = 10.0
+        """Seconds without a frame until it is."""
+        self.spoken: Mapping[str, Spoken] = _NOTHING
+        """What is kept of the extensions of its hello, by name; see `digest`."""
+        self.agreed: Mapping[str, str] = _NOTHING
+        """The version to be spoken of each extension that both have."""
+        self.asking: Asking[Answering] = Asking(session.limits.requests)
+        self.working = 0
+        """Tasks that handle requests of the program; kept by the host."""
+        self._assembler: Assembler | None = None
+        self._calls: Calls | None = None
+        self._handles = DEFAULT_REQUESTS  # requests at once, and bytes it puts together, as its hello said
+        self._assembles: int | None = None
+        self._large: LargeSends | None = None
+        self._known = False  # we are, to the program
+        self._reason = ""
+
+    # What we send -----------------------------------------------------------------------------------
+
+    @property
+    def calls(self) -> Calls:
+        """What we ask of the program. Raises `ConnectionClosed` once the session has ended."""
+        if self._calls is None:
+            self.check()
+            self._calls = Calls(self, self._handles)
+        return self._calls
+
+    @property
+    def large(self) -> LargeSends:
+        """What goes to the program in fragments. Raises `ConnectionClosed` once the session has ended."""
+        if self._large is None:
+            self.check()
+            self._large = LargeSends(self, self._assembles)
+        return self._large
+
+    def check(self) -> None:
+        """Raise `ConnectionClosed` if the session has ended."""
+        if self.closed:
+            raise ConnectionClosed(self._reason)
+
+    @property
+    def is_asking(self) -> bool:
+        """Whether we wait for its answers."""
+        return self._calls is not None and len(self._calls.asked) > 0
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is under way in either direction."""
+        large, assembler = self._large, self._assembler
+        asking = self.working or self.asking or self.is_asking
+        return not asking and not assembler and not (large and large.busy)
+
+    async def send(
+        self,
+        payload: bytes,
+        *,
+        progress: Progress | None = None,
+        failed: Callable[[Failure], object] | None = None,
+    ) -> None:
+        """Send a payload of any length, in fragments if need be; see `LargeSends.send`."""
+        if len(payload) > MAX_PAYLOAD:
+            await self.large.send(payload, progress=progress, failed=failed)
+            return
+        await self.session.transport.send(self.node_id, payload)
+        if progress is not None:
+            progress(len(payload), len(payload))
+
+    def post(self, frame: bytes) -> None:
+        """Send a short frame, in order with other such, without waiting for it; dropped if the program is gone."""
+        if not self.closed:
+            self.peer.post(frame)
+
+    def wake(self, when: float) -> None:
+        """Have `tick` called at ``when`` at the latest, on the loop's clock."""
+        if when < self.peer.due:
+            self.session.wake(self.peer, when)
+
+    def refuse(self, scope: Scope, number: int, code: Code | int, text: str, limit: str | None = None) -> None:
+        """Tell the peer that a request or a transfer of its has failed; ``limit`` names the one that it reached."""
+        if limit is not None:
+            self.session.counters.refused[limit] += 1
+        self._tell(scope, number, code, text)
+        logger.debug("a %s of %s fails here: %s", scope.name.lower(), self.node_id, printable(text))
+        self.peer.fault()
+
+    def _tell(self, scope: Scope, number: int, code: Code | int, text: str) -> None:
+        if not self.peer.is_slow:
+            self.post(encode_failure(self.route, scope, number, code, clip(text)))
+        else:
+            self.session.counters.dropped["failures"] += 1
+
+    # What the peer sends ----------------------------------------------------------------------------
+
+    def receive(self, payload: bytes) -> None:
+        """Take a frame that is for us, from this program."""
+        try:
+            frame = decode(payload)
+        except MalformedMessage as error:
+            self._unreadable(payload, error)
+            return
+        self.heard = self._time()
+        if self.common or type(frame) is Hello:
+            _ACTIONS[type(frame)](self, frame)
+        else:
+            self._fault("a frame outside of a session")  # without a version in common
+
+    def _unreadable(self, payload: bytes, error: MalformedMessage) -> None:
+        about = subject(payload) if self.common else None
+        unsupported = isinstance(error, UnknownRequiredRecord)  # of later days: the frame is ignored
+        if about is None or (about[0] is Scope.REQUEST and self.asking.is_open(about[1])):
+            self._fault("an unreadable frame")
+        elif about[0] is Scope.REQUEST or self._assembling().fail(about[1]):
+            self.refuse(*about, Code.UNSUPPORTED if unsupported else Code.MALFORMED, str(error.args[0]))
+        else:
+            self._fault("an unreadable piece of no transfer")
+        if not unsupported:
+            self.session.host.malformed(self.node_id, payload, error)
+
+    def _take_hello(self, hello: Hello) -> None:
+        self.peer.take_hello(self.instance, hello)
+
+    def update(self, hello: Hello) -> None:
+        """Note what the program says of itself: the last hello counts."""
+        self.program, self.stores = hello.program, hello.stores
+        agreement = negotiate(self.session.hello, hello)
+        self.common = agreement is not None
+        self.ready = self.common and self._known
+        self.agreed = _NOTHING if agreement is None else agreement.extensions
+        self.spoken = digest(self.session.hello, hello)
+        self._handles = DEFAULT_REQUESTS if hello.requests is None else hello.requests
+        self._assembles = hello.assembles
+        if self._calls is not None:
+            self._calls.allowed = self._handles
+        if self._large is not None:
+            self._large.most = self._assembles
+
+    def greeted(self) -> None:
+        """Note that the program has our hello, or will before all that is sent from now on."""
+        self._known, self.ready = True, self.common
+
+    def _assembling(self) -> Assembler:
+        if self._assembler is None:
+            session, host = self.session, self.session.host
+            self._assembler = Assembler(
+                session.limits,
+                host.max_size_of,
+                session.budget,
+                host.allowance_of,
+                self._evicted,
+                host.title_of,
+                functools.partial(host.is_crowded, self.node_id),
+                self.peer.assembling,
+            )
+        return self._assembler
+
+    def _evicted(self, transfer: int, error: QuotaExceeded) -> None:
+        """Tell the peer of a transfer that made room for others'; it is no fault of its."""
+        session = self.session
+        if not self.peer.is_slow:
+            self.post(encode_failure(self.route, Scope.TRANSFER, transfer, session.overrun(error), clip(str(error))))
+
+    def _take_fragment(self, fragment: Fragment) -> None:
+        session, assembler = self.session, self._assembling()
+        now = session.loop.time()
+        try:
+            payload = assembler.push(fragment, now, self.inbound)
+        except QuotaExceeded as error:
+            self.refuse(Scope.TRANSFER, fragment.transfer, session.overrun(error, fragment.total), str(error))
+        except MalformedMessage as error:
+            self.refuse(Scope.TRANSFER, fragment.transfer, Code.MALFORMED, str(error.args[0]))
+        else:
+            if payload is None:
+                self.wake(now + assembler.patience)
+            elif payload.startswith(SESSION_TYPE_BYTES):
+                self.receive(payload)
+            else:
+                session.host.message_received(self.node_id, payload)
+
+    def _take_request(self, request: Request) -> None:
+        most = self.session.limits.requests
+        # A handler that was cancelled may take its time to end: of those there are not more than of the others
+        peer = self.peer
+        if (
+            self.working >= 2 * most
+            or (len(peer.links) > _PROGRAMS and peer.open_requests >= _PROGRAMS * most)
+            or peer.lingering >= 2 * most
+        ) and not self.asking.is_open(request.id):
+            handling: Handling[Answering] | Code | None = Code.QUOTA
+        else:
+            deadline = _NEVER if request.wait_ms is None else self._deadline(request)
+            handling = self.asking.open(request.id, request.credit, deadline)
+        if handling is None:
+            self._fault("a request with an id in use")  # the first one stands, and a failure would end it
+        elif isinstance(handling, Code):
+            self.refuse(Scope.REQUEST, request.id, handling, f"{most} requests are handled at once", "requests")
+        else:
+            self.session.host.request_received(self, handling, request)
+
+    def _deadline(self, request: Request) -> float:
+        """Return when the caller of a request will have given up, and said so; a stream's waits for each part anew."""
+        if request.wait_ms is None or request.credit:
+            return _NEVER
+        deadline = self.session.loop.time() + request.wait_ms / 1000 + _GRACE
+        self.wake(deadline)
+        return deadline
+
+    def wait_for_credit(self, handling: Handling[Answering]) -> None:
+        """Let a stream wait for its caller to take more, but not for ever: what its handler has opened stays open."""
+        deadline = self.session.loop.time() + self.session.limits.stream_seconds
+        self.asking.wait(handling, deadline)
+        self.wake(deadline)
+
+    def _take_reply(self, reply: Reply) -> None:
+        if self._calls is None or not self._calls.reply(reply):
+            self._fault("a reply that nobody waits for")
+
+    def _take_failure(self, failure: Failure) -> None:
+        found = self._calls if failure.scope is Scope.REQUEST else self._large
+        if found is None or not found.failure(failure):
+            self._fault("a failure of nothing that is under way")
+
+    def _take_cancel(self, cancel: Cancel) -> None:
+        if cancel.scope is Scope.TRANSFER:
+            known = self._assembler is not None and self._assembler.cancel(cancel.id)
+        else:
+            handling = self.asking.cancel(cancel.id)
+            known = handling is not None
+            if handling is not None and handling.handle is not None:
+                handling.handle.cancel()
+        if not known:
+            self._fault("a cancel of nothing that is under way")
+
+    def _take_ack(self, ack: Ack) -> None:
+        if ack.scope is Scope.LANE:
+            if not self.session.host.ack_received(self, ack):
+                self._fault("an ack of nothing that was sent")
+            return
+        handling = self.asking.grant(ack.id, ack.value)
+        if handling is not None and handling.handle is not None:
+            handling.handle.wake()
+        elif handling is None:
+            self._fault("credit for no stream")
+
+    def _take_data(self, data: Data) -> None:
+        if not self.session.host.data_received(self, data):
+            self._fault("a reliable message of one lane too many")
+
+    def _take_unknown(self, _: UnknownFrame) -> None:
+        self.session.counters.dropped["kinds"] += 1
+        self._fault()
+
+    def _fault(self, what: str = "") -> None:
+        self.peer.fault(what)
+
+    # Its life ---------------------------------------------------------------------------------------
+
+    def tick(self, now: float) -> None:
+        """Do what is due by ``now``, and say when there will be more."""
+        session = self.session
+        calls, assembler = self._calls, self._assembler
+        if calls is not None:
+            if calls.asked.deadline <= now:
+                calls.expire(now)
+            self.wake(calls.asked.deadline)
+        if self.asking.deadline <= now:
+            for handling in self.asking.expire(now):
+                if handling.handle is not None:
+                    handling.handle.cancel()
+                text = "its caller takes no more" if handling.streams else "its caller's wait is over"
+                session.counters.refused["stream_seconds" if handling.streams else "expired"] += 1
+                logger.debug("a request of %s is given up: %s", self.node_id, text)
+                self._tell(Scope.REQUEST, handling.id, Code.EXPIRED, text)
+        self.wake(self.asking.deadline)
+        if assembler is not None:
+            for number, error in assembler.expire(now):
+                session.overrun(error)
+                self.refuse(Scope.TRANSFER, number, Code.EXPIRED, str(error))
+            if assembler.deadline is not None:
+                self.wake(assembler.deadline)
+
+    def give_up(self, error: Exception) -> None:
+        """Fail what we asked of the program."""
+        if self._calls is not None:
+            self._calls.give_up(error)
+
+    def close(self, reason: str) -> None:
+        """End everything that is under way."""
+        self.closed, self.common, self.ready, self._reason = True, False, False, reason
+        error = ConnectionClosed(reason)
+        self.give_up(error)
+        left = self.asking.clear()
+        if left:
+            self.session.counters.dropped["abandoned"] += len(left)
+            logger.debug("%d requests of %s are given up: %s", len(left), self.node_id, printable(reason))
+        for handling in left:
+            if handling.handle is not None:
+                handling.handle.cancel()
+        if self._assembler is not None:
+            self._assembler.clear()
+        if self._large is not None:
+            self._large.give_up(error)
+        # Whoever still has the link, a handler say, keeps no more than the link
+        for part in (self._calls, self._large):
+            if part is not None:
+                part.close()
+        self._assembler = self._calls = self._large = None
+        self.agreed = self.spoken = _NOTHING
+
+
+_ACTIONS: Final[Mapping[type, Callable[[Link, Any], None]]] = {
+    Hello: Link._take_hello,  # noqa: SLF001 - its own
+    Fragment: Link._take_fragment,  # noqa: SLF001
+    Request: Link._take_request,  # noqa: SLF001
+    Reply: Link._take_reply,  # noqa: SLF001
+    Failure: Link._take_failure,  # noqa: SLF001
+    Cancel: Link._take_cancel,  # noqa: SLF001
+    Data: Link._take_data,  # noqa: SLF001
+    Ack: Link._take_ack,  # noqa: SLF001
+    UnknownFrame: Link._take_unknown,  # noqa: SLF001
+}

@@ -1,0 +1,1 @@
+"""Reliable delivery: outbox, inbox, and what decides between the two ends of a lane."""

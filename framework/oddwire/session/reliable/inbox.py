@@ -1,0 +1,473 @@
+"""Reliable messages on their way in: each handled once, in its lane's order, and acknowledged once that is on disk."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from typing import Any, Final, Protocol
+
+from oddwire.errors import Refuse, StoreError
+from oddwire.log_limits import get_logger
+from oddwire.proto.keys import NodeId
+from oddwire.session.limits import Counters, Limits
+from oddwire.session.reliable.inbox_records import Key, Record, Records
+from oddwire.session.reliable.inbox_state import NEVER, Lane, Peer, Share, Waiting
+from oddwire.session.reliable.lanes import Receiver, Verdict
+from oddwire.session.store.database import Database
+from oddwire.session.store.unit import Store
+from oddwire.session.wire.frames import Ack, AckFlag, Code, Data, Refusal, clip
+from oddwire.sqlite_files import explain
+
+__all__ = ["ATTEMPTS", "MAX_LANES", "Inbox", "InboxHost"]
+
+logger = get_logger("oddwire.session")
+
+ATTEMPTS: Final = 5
+"""How often a message is handled in vain until it is refused for good."""
+MAX_LANES: Final = 256
+"""Lanes of one peer: an honest one has one for each of its extensions, and some that it does not use any more."""
+_STRANGE: Final = 16  # lanes of one peer of which all was refused so far: they are kept in memory only
+_HELD: Final = 8 << 20  # bytes of a peer's messages that wait for those before them; a single one may be larger
+_HELD_ALL: Final = 256 << 20  # the same of all peers; one who has none waiting may have one, up to twice as much
+
+
+class InboxHost(Protocol):
+    """What an inbox needs of the session. Everything is called on the loop."""
+
+    async def admit(self, node_id: NodeId, payload: bytes) -> None:
+        """Wait until a message may be handled: something else may have to end before it."""
+
+    def handler_of(self, node_id: NodeId, payload: bytes) -> tuple[str, Callable[[], Awaitable[object]]]:
+        """Return the extension that handles a message, and what to call to have it done, once for each attempt.
+
+        Raises `Refuse` for one that nobody takes, is malformed, or may not come from this peer: refused for good.
+        """
+        raise NotImplementedError
+
+    def acknowledge(self, source: object, ack: Ack) -> None:
+        """Send an ack to whom `Inbox.receive` has had a message from, if it is still there."""
+
+    def attempt_failed(self, node_id: NodeId, payload: bytes, error: Exception, attempt: int) -> None:
+        """Learn that a handler raised what is no `Refuse`; after attempt `ATTEMPTS` the message is refused."""
+
+    def refused(self, node_id: NodeId, payload: bytes, refusal: Refusal) -> None:
+        """Learn that a message is refused for good."""
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run a task that ends with the application at the latest."""
+        raise NotImplementedError
+
+
+class _Superseded(Exception):
+    """What a handler did is not wanted any more; its message has come, or will come, again."""
+
+
+class Inbox:
+    """Every peer's reliable messages, as a part of the store.
+
+    The session hands data frames to `receive`, and tells when a program has ended with `ended`, when a peer is gone
+    with `disconnected`; the rest comes back through ``host``. Lanes do not wait for each other. A handler that fails is
+    tried again after ``pause`` seconds, twice as long each time. Of the lanes that are not used for long it forgets how
+    far they are, as ``limits`` say, with each commit and when `forget` is called, once a minute or so.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        host: InboxHost,
+        *,
+        limits: Limits | None = None,
+        counters: Counters | None = None,
+        pause: float = 1.0,
+    ) -> None:
+        self._store = store
+        self._host = host
+        self._limits = limits or Limits()
+        self._pause = pause
+        self._ages = store.ages
+        self.counters = counters or Counters()
+        """How often lanes were forgotten."""
+        self._peers: dict[NodeId, Peer] = {}
+        self._held = 0  # bytes of all peers' messages that wait, or are handled
+        self._gathered = Share()
+        self._writing = Share()
+        self._database: Database | None = None
+        self._records = Records()
+        self._opening: asyncio.Task[None] | None = None
+        self._readable = True
+        self._closed = asyncio.Event()
+        self._seen: set[Key] = set()  # lanes that are careful for what happened before this process
+        store.add(self)
+
+    def receive(self, node_id: NodeId, data: Data, now: float, source: object) -> bool:
+        """Take a data frame, whatever becomes of it; say whether it was one that could be expected.
+
+        ``source`` is whom its lane's acks go to from now on.
+        """
+        if self._closed.is_set():
+            return True
+        if self._database is None:
+            self._reopen()
+            return True  # not acknowledged: it will come again
+        try:
+            lane = self._lane(node_id, data.lane)
+        except sqlite3.Error as error:
+            if self._readable:
+                logger.error("no reliable messages are taken: %s", explain(error, self._store.path))
+            self._readable = False
+            return True
+        if lane is None:
+            return False
+        lane.source = source
+        receiver = lane.receiver
+        verdict = receiver.receive(data.epoch, data.base, data.sequence, now)
+        if verdict is Verdict.HANDLE:
+            peer, size = lane.peer, len(data.content)
+            full = self._held + size > (_HELD_ALL if peer.held else 2 * _HELD_ALL)
+            if full or (peer.held and peer.held + size > _HELD):
+                receiver.taken -= 1
+                lane.skipped = True
+                return True
+            self._count(peer, size)
+            lane.waiting.append(Waiting(data.epoch, data.sequence, data.content))
+            if not lane.busy:
+                lane.busy = True
+                self._host.spawn(self._work(lane))
+        elif verdict is Verdict.ACK:
+            self._host.acknowledge(source, receiver.ack(data.lane))
+        elif verdict is Verdict.AGAIN:
+            self._host.acknowledge(source, receiver.ack(data.lane, AckFlag.AGAIN))
+        return True
+
+    def ended(self, node_id: NodeId, source: object) -> None:
+        """Send no acks to one who is gone."""
+        peer = self._peers.get(node_id)
+        if peer is not None:
+            for lane in peer.lanes.values():
+                if lane.source is source:
+                    lane.source = None
+
+    def disconnected(self, node_id: NodeId) -> None:
+        """Forget what the disk remembers better; what is being handled goes on."""
+        peer = self._peers.get(node_id)
+        if peer is not None:
+            peer.gone = True
+            for lane in list(peer.lanes.values()):
+                lane.source = None
+                self._drop_waiting(lane)
+                if lane.is_idle:
+                    del peer.lanes[lane.number]
+            if not peer.lanes:
+                del self._peers[node_id]
+
+    def _drop_waiting(self, lane: Lane) -> None:
+        """Forget what waits in the lane of a peer that has gone: it comes again, and may never."""
+        receiver, waiting = lane.receiver, lane.waiting
+        receiver.taken -= sum(message.epoch == receiver.epoch for message in waiting)
+        while waiting:
+            self._count(lane.peer, -len(waiting.popleft().payload))
+
+    def close(self) -> None:
+        """Begin nothing more: what is being handled goes on, all else will come again to the next process."""
+        self._closed.set()
+
+    def _reopen(self) -> None:
+        if self._opening is None:
+            self._opening = self._host.spawn(self._try_to_open())
+
+    async def _try_to_open(self) -> None:
+        try:
+            await self._store.ready()
+        except StoreError as error:
+            logger.debug("reliable messages are not taken: %s", error)
+        finally:
+            self._opening = None
+
+    def _lane(self, node_id: NodeId, number: int) -> Lane | None:
+        """Return a lane, None for one too many. Raises `sqlite3.Error`."""
+        peer = self._peers.get(node_id)
+        lane = None if peer is None else peer.lanes.get(number)
+        if lane is not None:
+            lane.peer.gone = False
+            return lane
+        assert self._database is not None  # noqa: S101 - narrows the type for checkers
+        key = (bytes(node_id), number.to_bytes(8))
+        careful = not self._database.clean and key not in self._seen
+        record = self._records.find(key)
+        if peer is not None and not self._make_room(peer, strange=record is None):
+            return None
+        if record is None:
+            record, receiver = Record(), Receiver(careful=careful)
+        else:
+            epoch, last, tries, refusals = record.epoch, record.last, record.tries, record.refusals
+            receiver = Receiver(epoch=epoch, last=last, tries=tries, refusals=refusals, careful=careful)
+        self._readable = True
+        if peer is None:
+            peer = self._peers[node_id] = Peer(node_id)
+        peer.gone = False  # it has come back, while something of before is being handled
+        if careful and record.kept:
+            self._seen.add(key)
+        lane = peer.lanes[number] = Lane(peer, number, receiver, record.kept)
+        lane.seen, lane.refused = record.seen, len(record.refusals)
+        if record.kept:
+            self._gathered.forgotten.pop(key, None)
+            lane.written = key not in self._writing.forgotten  # else it is to be written again, with all there is of it
+            if not lane.written:
+                self._note(lane)
+                self._store.touch()
+            elif self._ages() - lane.seen >= _USED:
+                self._note(lane)
+                self._store.touch_later()
+        return lane
+
+    @staticmethod
+    def _make_room(peer: Peer, *, strange: bool) -> bool:
+        """Leave the oldest of too many lanes to the disk; or forget it, if that has none: its sender begins again."""
+        strangers = [lane for lane in peer.lanes.values() if not lane.kept]
+        for lanes, most in ((strangers, _STRANGE if strange else MAX_LANES), ([*peer.lanes.values()], MAX_LANES)):
+            if len(lanes) >= most:
+                lane = next((lane for lane in lanes if lane.is_idle), None)
+                if lane is None:
+                    return False
+                peer.lanes.pop(lane.number, None)
+        return True
+
+    def _count(self, peer: Peer, size: int) -> None:
+        peer.held += size
+        self._held += size
+
+    # Handling ---------------------------------------------------------------------------------------
+
+    async def _work(self, lane: Lane) -> None:
+        """Handle what waits in a lane, one after the other."""
+        waiting, peer = lane.waiting, lane.peer
+        try:
+            while waiting and not self._closed.is_set():
+                message = waiting.popleft()
+                try:
+                    await self._handle(lane, message)
+                finally:
+                    self._count(peer, -len(message.payload))
+        finally:
+            lane.busy = False
+            lane.receiver.dropped()
+            while waiting:
+                self._count(peer, -len(waiting.popleft().payload))
+            if peer.gone:
+                self.disconnected(peer.node_id)
+
+    async def _handle(self, lane: Lane, message: Waiting) -> None:
+        receiver, node_id = lane.receiver, lane.peer.node_id
+        epoch, sequence, payload = message
+        try:
+            while receiver.is_next(epoch, sequence) and not self._closed.is_set():
+                await self._host.admit(node_id, payload)
+                if not receiver.is_next(epoch, sequence) or self._closed.is_set():
+                    break
+                if receiver.tries >= ATTEMPTS:
+                    self._refuse(lane, payload, Refusal(sequence, Code.INTERNAL, ""))
+                    return
+                counted = receiver.careful > 0
+                try:
+                    extension, run = self._host.handler_of(node_id, payload)
+                    if counted:
+                        # The process ended badly. If that was this handler's work, it has to be known the next time
+                        receiver.tries += 1
+                        self._note(lane)
+                        await self._store.touch().durable()
+                    async with self._store.unit(extension) as unit:
+                        await self._run(run)
+                        if not receiver.is_next(epoch, sequence):
+                            raise _Superseded
+                        unit.at_end(lambda: self._finish(lane, sequence))
+                except Refuse as refusal:
+                    if receiver.is_next(epoch, sequence):
+                        self._refuse(lane, payload, Refusal(sequence, refusal.code, clip(refusal.text)))
+                except (StoreError, _Superseded):
+                    raise
+                except Exception as error:
+                    if not counted:
+                        receiver.tries += 1
+                    self._note(lane)
+                    self._store.touch()
+                    self._host.attempt_failed(node_id, payload, error, receiver.tries)
+                    if receiver.tries < ATTEMPTS:
+                        with contextlib.suppress(TimeoutError):
+                            async with asyncio.timeout(self._pause * 2 ** (receiver.tries - 1)):
+                                await self._closed.wait()
+        except StoreError as error:
+            logger.warning("a reliable message from %s is not taken, it will come again: %s", node_id, error)
+            receiver.dropped()
+        except _Superseded:
+            pass
+
+    async def _run(self, handler: Callable[[], Awaitable[object]]) -> None:
+        """Await a handler; what it does to its own task, which is ours, is its failure."""
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - narrows the type for checkers
+        try:
+            await handler()
+        except asyncio.CancelledError as error:
+            if not task.cancelling():
+                raise RuntimeError("the handler awaited something that was cancelled") from error
+            if self._closed.is_set():
+                raise
+        if task.cancelling() and not self._closed.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(0)  # where it comes, if it has not yet
+            while task.uncancel():
+                pass
+            raise RuntimeError("the handler cancelled its own task")
+
+    def _finish(self, lane: Lane, sequence: int) -> None:
+        lane.receiver.finished(sequence)
+        self._note(lane)
+
+    def _refuse(self, lane: Lane, payload: bytes, refusal: Refusal) -> None:
+        self._gathered.refusals.setdefault(lane, []).append(refusal)
+        lane.receiver.finished(refusal.sequence)
+        self._note(lane, keep=lane.kept)
+        self._store.touch()
+        self._host.refused(lane.peer.node_id, payload, refusal)
+
+    def _note(self, lane: Lane, keep: bool = True, share: Share | None = None) -> None:
+        receiver = lane.receiver
+        lane.kept = keep
+        (share or self._gathered).lanes[lane] = (receiver.epoch, receiver.handled, receiver.tries)
+
+    # Forgetting -------------------------------------------------------------------------------------
+
+    def forget(self) -> int:
+        """Forget lanes that were not used for long; return how many: some of them, if they are many."""
+        if self._database is None or self._closed.is_set():
+            return 0
+        share, used = self._gathered, self._ages() - self._limits.lane_seconds
+        try:
+            found = self._forget(share, self._records.oldest(used, _MOST), _MOST, "lane_seconds")
+        except sqlite3.Error as error:
+            logger.error("which lanes have not been used for long cannot be read: %s", explain(error, self._store.path))
+            return 0
+        if share.forgotten or share.lanes:
+            self._store.touch_later()
+        if self._records.rows and self._ages.is_due(_MARKED):
+            self._store.touch_later()  # for the clocks to be written down
+        return found
+
+    def _forget(self, share: Share, candidates: Iterable[tuple[Key, int]], most: int, limit: str) -> int:
+        """Have a commit forget up to so many lanes; return how many. One that is in memory counts as used."""
+        count = work = 0
+        for key, refused in candidates:
+            if count >= most or work >= _WORK:
+                break
+            peer = self._peers.get(NodeId(key[0]))
+            lane = None if peer is None else peer.lanes.get(int.from_bytes(key[1]))
+            if lane is not None:
+                lane.seen = NEVER
+                self._note(lane, share=share)
+            elif key not in share.forgotten and key not in self._writing.forgotten:
+                share.forgotten[key] = refused
+                count += 1
+            work += 1 + refused
+        self.counters.dropped[limit] += count
+        return count
+
+    def _keep_to_limits(self, share: Share) -> None:
+        """Have a commit forget as many lanes as there are too many, or some of them."""
+        records, count = self._records, 0
+        new = [lane for lane in share.lanes if lane.kept and not lane.written]
+        most = max(len(new), _MOST)
+        for peer in {lane.peer: None for lane in new}:
+            excess = records.lanes_of(peer.node_id) + sum(lane.peer is peer for lane in new) - MAX_LANES
+            if excess > 0:
+                count += self._forget(share, records.oldest_of(peer.node_id, 2 * MAX_LANES), excess, "lanes")
+        excess = records.rows + len(new) - len(share.forgotten) - self._limits.total_lanes
+        if new and excess > 0:
+            count += self._forget(share, records.oldest(_EVER, 2 * most), min(excess, most), "total_lanes")
+        excess = records.refusals + sum(map(len, share.refusals.values())) - sum(share.forgotten.values()) - _REFUSALS
+        if share.refusals and excess > 0:
+            count += self._forget(share, records.oldest_refused(_MOST), _MOST, "refusals")
+        if count:
+            text = (
+                "%d lanes of peers' reliable messages are forgotten, as there are too many; docs/limits.md tells more"
+            )
+            logger.warning(text, count)
+
+    # As `oddwire.session.store.group_commit.Part` ---------------------------------------------------------------
+
+    def load(self, database: Database) -> None:
+        """Read from it, lane by lane as they are used."""
+        self._records.load(database.reader)
+        self._database = database
+
+    def begin(self) -> None:
+        """Take what was gathered for the commit."""
+        self._writing, self._gathered = self._gathered, Share()
+        if self._database is not None and self._writing.lanes:
+            try:
+                self._keep_to_limits(self._writing)
+            except sqlite3.Error as error:
+                text = "which lanes have not been used for longest cannot be read: %s"
+                logger.error(text, explain(error, self._store.path))
+
+    def write(self, writer: sqlite3.Connection) -> None:
+        """Write it."""
+        share, now = self._writing, self._ages()
+        records = self._records
+        if share.forgotten:
+            records.delete(writer, share.forgotten)
+        for lane, (epoch, last, tries) in share.lanes.items():
+            if not lane.kept:
+                continue
+            receiver, refusals = lane.receiver, share.refusals.get(lane, [])
+            refused = len(receiver.refusals) + sum(refusal.sequence >= receiver.base for refusal in refusals)
+            whole = not lane.written or refused != lane.refused or now - lane.seen >= _SELDOM
+            share.kept[lane] = (whole, refused)
+            if whole:
+                records.put(writer, lane.key, (epoch, last, tries, now, refused))
+            else:
+                records.change(writer, lane.key, (epoch, last, tries))
+            if not lane.written:
+                refusals = [*receiver.refusals.values(), *refusals]
+            if refusals:
+                records.refuse(writer, lane.key, epoch, refusals)
+            if receiver.forgot:
+                records.settle(writer, lane.key, receiver.epoch, receiver.base)
+                receiver.forgot = False
+
+    def end(self, error: StoreError | None) -> None:
+        """Acknowledge what is on disk now; or take back what is not."""
+        share, self._writing = self._writing, Share()
+        if error is None:
+            self._records.rows -= len(share.forgotten)
+            self._records.refusals -= sum(share.forgotten.values())
+        for lane, (epoch, last, _) in share.lanes.items():
+            receiver = lane.receiver
+            if error is not None:
+                receiver.failed()
+                continue
+            if lane in share.kept:
+                self._written(lane, *share.kept[lane])
+            if receiver.stored(epoch, last, share.refusals.get(lane, ())):
+                again = lane.skipped and not lane.waiting
+                lane.skipped = lane.skipped and not again
+                self._host.acknowledge(lane.source, receiver.ack(lane.number, AckFlag.AGAIN if again else 0))
+            if lane.peer.gone:
+                self.disconnected(lane.peer.node_id)
+
+    def _written(self, lane: Lane, whole: bool, refused: int) -> None:
+        self._records.rows += not lane.written
+        self._records.refusals += refused - lane.refused if lane.written else refused
+        lane.written, lane.refused = True, refused
+        if whole:
+            lane.seen = self._ages()
+
+
+_EVER: Final = float("inf")
+_MOST: Final = 256  # lanes that are forgotten in one go
+_WORK: Final = 4096  # rows of theirs
+_REFUSALS: Final = 100_000  # of all peers, on disk
+_MARKED: Final = 3600.0  # seconds between two marks of the clocks, if nothing else is committed
+_SELDOM: Final = 600.0  # seconds between two notes of when a lane was used
+_USED: Final = 86_400.0  # the same, where nothing else of it is to be written

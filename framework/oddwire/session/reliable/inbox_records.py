@@ -1,0 +1,116 @@
+"""What the inbox has on disk: how far each lane of each peer is, what was refused on it, and when it was used last."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Iterator, Sequence
+from typing import NamedTuple, TypeAlias
+
+from oddwire.session.wire.frames import Refusal
+
+__all__ = ["Key", "Record", "Records"]
+
+Key: TypeAlias = tuple[bytes, bytes]
+"""A peer's node id and a lane's number, as in the database."""
+
+
+class Record(NamedTuple):
+    """One lane. ``kept`` says whether it is on disk, ``seen`` when it was used, by the clock of `Ages`."""
+
+    kept: bool = False
+    epoch: int = 0
+    last: int = 0
+    tries: int = 0
+    seen: float = float("-inf")
+    refusals: Sequence[Refusal] = ()
+
+
+class Records:
+    """The inbox's rows, and how many they are. All but `load` and what counts raise `sqlite3.Error`."""
+
+    def __init__(self) -> None:
+        self._reader: sqlite3.Connection
+        self.rows = 0
+        """Lanes on disk; whoever writes and deletes keeps count."""
+        self.refusals = 0
+        """Refusals on disk."""
+
+    def load(self, reader: sqlite3.Connection) -> None:
+        """Read from it from now on. Raises `sqlite3.Error`."""
+        self._reader = reader
+        (self.rows,) = reader.execute("SELECT count(*) FROM oddwire_inbox").fetchone()
+        (self.refusals,) = reader.execute("SELECT count(*) FROM oddwire_refusals").fetchone()
+
+    def find(self, key: Key) -> Record | None:
+        """Return a lane, if it is on disk."""
+        query = "SELECT epoch, last, tries, seen FROM oddwire_inbox WHERE peer = ? AND lane = ?"
+        row = self._reader.execute(query, key).fetchone()
+        if row is None:
+            return None
+        epoch, last, tries, seen = row
+        found = self._reader.execute(
+            "SELECT sequence, code, text FROM oddwire_refusals WHERE peer = ? AND lane = ? AND epoch = ? "
+            "ORDER BY sequence",
+            (*key, epoch),
+        )
+        return Record(True, epoch, last, tries, seen, [Refusal(*refusal) for refusal in found.fetchall()])
+
+    def lanes_of(self, node_id: bytes) -> int:
+        """Return how many lanes of a peer are on disk."""
+        (count,) = self._reader.execute("SELECT count(*) FROM oddwire_inbox WHERE peer = ?", (node_id,)).fetchone()
+        return int(count)
+
+    def oldest(self, seen: float, count: int) -> Iterator[tuple[Key, int]]:
+        """Iterate over up to ``count`` lanes not used since ``seen``, the oldest first, each with its refusals."""
+        return self._keys("WHERE seen < ? ORDER BY seen LIMIT ?", (seen, count))
+
+    def oldest_of(self, node_id: bytes, count: int) -> Iterator[tuple[Key, int]]:
+        """Iterate over up to ``count`` lanes of a peer in the same way."""
+        return self._keys("WHERE peer = ? ORDER BY seen LIMIT ?", (node_id, count))
+
+    def oldest_refused(self, count: int) -> Iterator[tuple[Key, int]]:
+        """Iterate over up to ``count`` lanes with refusals in the same way."""
+        return self._keys("WHERE refused > 0 ORDER BY seen LIMIT ?", (count,))
+
+    def _keys(self, which: str, parameters: tuple[object, ...]) -> Iterator[tuple[Key, int]]:
+        query = f"SELECT peer, lane, refused FROM oddwire_inbox {which}"  # noqa: S608 - ours
+        for peer, lane, refused in self._reader.execute(query, parameters).fetchall():
+            yield (peer, lane), refused
+
+    # A commit -----------------------------------------------------------------------------------------
+
+    @staticmethod
+    def put(writer: sqlite3.Connection, key: Key, row: tuple[int, int, int, float, int]) -> None:
+        """Write a lane: epoch, last, tries, when it was used, how many refusals it has."""
+        writer.execute(_PUT, (*key, *row))
+
+    @staticmethod
+    def change(writer: sqlite3.Connection, key: Key, row: tuple[int, int, int]) -> None:
+        """Write how far a lane is that is on disk: epoch, last, tries."""
+        query = "UPDATE oddwire_inbox SET epoch = ?, last = ?, tries = ? WHERE peer = ? AND lane = ?"
+        writer.execute(query, (*row, *key))
+
+    @staticmethod
+    def refuse(writer: sqlite3.Connection, key: Key, epoch: int, refusals: Collection[Refusal]) -> None:
+        """Write what was refused."""
+        rows = [(*key, epoch, *refusal) for refusal in refusals]
+        writer.executemany("INSERT OR REPLACE INTO oddwire_refusals VALUES (?, ?, ?, ?, ?, ?)", rows)
+
+    @staticmethod
+    def settle(writer: sqlite3.Connection, key: Key, epoch: int, base: int) -> None:
+        """Delete the refusals of which the sender knows: those of another epoch, and below ``base``."""
+        query = "DELETE FROM oddwire_refusals WHERE peer = ? AND lane = ? AND (epoch <> ? OR sequence < ?)"
+        writer.execute(query, (*key, epoch, base))
+
+    @staticmethod
+    def delete(writer: sqlite3.Connection, keys: Collection[Key]) -> None:
+        """Delete lanes with all there is of them."""
+        writer.executemany("DELETE FROM oddwire_inbox WHERE peer = ? AND lane = ?", keys)
+        writer.executemany("DELETE FROM oddwire_refusals WHERE peer = ? AND lane = ?", keys)
+
+
+_PUT = (
+    "INSERT INTO oddwire_inbox (peer, lane, epoch, last, tries, seen, refused) VALUES (?, ?, ?, ?, ?, ?, ?) "
+    "ON CONFLICT (peer, lane) DO UPDATE SET epoch = excluded.epoch, last = excluded.last, tries = excluded.tries, "
+    "seen = excluded.seen, refused = excluded.refused"
+)

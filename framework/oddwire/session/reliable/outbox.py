@@ -1,0 +1,462 @@
+"""Reliable messages on their way out: on disk until the peer has acknowledged them."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Mapping
+from functools import partial
+from itertools import accumulate, islice
+from types import MappingProxyType
+from typing import Final, TypeAlias
+
+from oddwire.errors import ConnectionClosed, LocalProtocolError, RemoteFailure, StoreError
+from oddwire.log_limits import get_logger
+from oddwire.proto.keys import NodeId
+from oddwire.session.limits import Allowance, Counters, Limits
+from oddwire.session.reliable.outbox_lanes import NEW, Roster
+from oddwire.session.reliable.outbox_quotas import OutboxQuotas
+from oddwire.session.reliable.outbox_state import Loss, Peer, Route, Row, Share
+from oddwire.session.reliable.receipt import Failure, Receipt
+from oddwire.session.reliable.receivers import Known
+from oddwire.session.store.database import MEMORY, Database
+from oddwire.session.store.unit import Store
+from oddwire.session.wire.frame_types import count_as
+from oddwire.session.wire.frames import Ack, Code, encode_data
+from oddwire.sqlite_files import explain
+
+__all__ = ["Outbox"]
+
+logger = get_logger("oddwire.session")
+
+_Failures: TypeAlias = dict[int, tuple[int, Failure]]  # by number: the code, and what makes the error
+
+
+class Outbox:
+    """Every peer's reliable messages, as a part of the store.
+
+    An extension's messages to a peer have a lane. ``limits`` hold for each peer, ``allowances``, by extension, for each
+    peer within that. ``ready`` is called with a peer for which there may be something to do, ``lost`` with each message
+    that is refused for good or given up: once, and once more if the process ends before that is on disk, as it then
+    goes out again. How the session uses it:
+
+    - Of a connected peer, a program may take one of its `lanes`: `connected`; or no more: `disconnected`, and so when
+      the peer is gone, or `ended` for all lanes of one program.
+    - An ack has come: `acknowledged`. It is `deadline`: `tick`. Once a minute or so, and while it finds any: `expire`.
+    - After each of these, and when ``ready`` is called: send what `outgoing` gives.
+
+    In memory are the lanes with messages, and those that a program takes; the others wait on disk.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        limits: Limits,
+        ready: Callable[[NodeId], object],
+        lost: Callable[[Loss], object],
+        allowances: Mapping[str, Allowance] = MappingProxyType({}),
+    ) -> None:
+        self._store = store
+        self._limits = limits
+        self._quotas = OutboxQuotas(limits, allowances)
+        self._ready = ready
+        self._lost = lost
+        self._ages = store.ages
+        self._roster = Roster(self._quotas, store.ages)
+        self._renewing = False
+        self._gathered = Share()
+        self._writing = Share()
+        self._table = self._roster.table
+        self._closed = ""
+        store.add(self)
+
+    @property
+    def counters(self) -> Counters:
+        """How often ``limits`` took effect; of those of extensions, their allowances tell."""
+        return self._quotas.counters
+
+    # For authors ------------------------------------------------------------------------------------
+
+    async def send(self, node_id: NodeId, extension: str, payload: bytes) -> Receipt:
+        """Keep a message for a peer; return when it is on disk.
+
+        In a unit of work it is part of that: it returns at once, and goes out if the unit ends well. After `close` it
+        is kept all the same, for as long as the store is open. Raises `QuotaExceeded` if there is too much for the peer
+        already, `StoreError` if it cannot be kept. Cancelled, it may go out or not.
+        """
+        await self._store.ready()
+        route = self._accept(node_id, extension, len(payload))
+        unit = self._store.current()
+        if unit is not None:
+            receipt = Receipt(asyncio.current_task())
+            unit.at_end(
+                partial(self._gather, route, payload, receipt), partial(self._withdraw, route, payload, receipt)
+            )
+            return receipt
+        receipt = Receipt()
+        self._gather(route, payload, receipt)
+        await self._store.touch().durable()
+        return receipt
+
+    def _accept(self, node_id: NodeId, extension: str, size: int) -> Route:
+        peer = self._roster.peer(node_id)
+        try:
+            self._quotas.admit(peer, extension, size)
+            route = peer.current.get(extension)
+            if route is None:
+                route = self._roster.find(peer, extension, self._gathered, self._writing)
+        except sqlite3.Error as error:
+            self._tidy(peer)
+            raise explain(error, self._store.path) from error
+        except BaseException:
+            self._tidy(peer)
+            raise
+        route.add(1, size)
+        return route
+
+    def _tidy(self, peer: Peer) -> None:
+        self._roster.tidy(peer, self._gathered, self._writing)
+
+    def _gather(self, route: Route, payload: bytes, receipt: Receipt) -> None:
+        number = route.next
+        route.next = number + 1
+        route.sizes.append(len(payload))
+        route.receipts[number] = receipt
+        receipt.sent()
+        if self._closed:
+            receipt.settle(partial(ConnectionClosed, self._closed))
+        made = self._touch(route)
+        self._gathered.rows.append(Row(route, number, made, payload, receipt))
+        if not route.address:
+            self._ready(route.peer.node_id)  # a program may be there already: let it be written down with the message
+
+    def type_of(self, route: Route) -> int | None:
+        """Return the type of the next message of a lane that is on disk; None if there is none."""
+        payloads = self._table.payloads(route, route.sender.settled, 1)
+        return int.from_bytes(payloads[0][:2], "big") if payloads else None
+
+    def _touch(self, route: Route) -> float:
+        """Have a lane's numbers written with the next commit, and now and then when that was; return the time."""
+        share, now = self._gathered, self._ages()
+        share.touched[route] = None
+        if now - route.used >= _SELDOM:
+            route.used = now
+            share.whole[route] = None
+        return now
+
+    def _withdraw(self, route: Route, payload: bytes, receipt: Receipt) -> None:
+        route.add(-1, -len(payload))
+        text = "the handler that sent it failed, or could not be committed: it was not sent"
+        receipt.settle(lambda: LocalProtocolError(text))
+        self._tidy(route.peer)
+
+    # For the session --------------------------------------------------------------------------------
+
+    def lanes(self, node_id: NodeId) -> list[Route]:
+        """Return a peer's lanes that have messages, or that a program takes."""
+        peer = self._roster.peers.get(node_id)
+        return [] if peer is None else [route for route in peer.routes.values() if route.load.messages or route.address]
+
+    def connected(self, node_id: NodeId, lane: int, route: int, known: Known) -> None:
+        """Send a lane's messages in one session from now on, once it is on disk to whom they go.
+
+        ``route`` are the addresses, ``known`` is by what the program will be known again.
+        """
+        found = self._roster.lane(node_id, lane)
+        if found is None:
+            return
+        if found.address != route:
+            self._unlink(found)
+            found.address = route
+        if found.known == found.wanted == known and found not in self._writing.known:
+            self._link(found)
+        else:
+            found.wanted = known
+            self._note_known(found)
+            self._store.touch()
+
+    def _note_known(self, route: Route) -> None:
+        self._touch(route)
+        self._gathered.whole[route] = None
+        self._gathered.known[route] = route.wanted
+
+    @staticmethod
+    def _link(route: Route) -> None:
+        if not route.linked:
+            route.linked = True
+            route.sender.connected()
+
+    @staticmethod
+    def _unlink(route: Route) -> None:
+        route.address, route.linked = 0, False
+        route.sender.disconnected()
+
+    def disconnected(self, node_id: NodeId, lane: int | None = None) -> None:
+        """Send nothing to a peer, of one lane or of all, until somebody takes it."""
+        peer = self._roster.peers.get(node_id)
+        if peer is not None:
+            for route in peer.routes.values():
+                if lane in (None, route.lane):
+                    self._unlink(route)
+            self._tidy(peer)
+
+    def ended(self, node_id: NodeId, route: int) -> None:
+        """Send nothing more in one session."""
+        peer = self._roster.peers.get(node_id)
+        if peer is not None:
+            for one in peer.routes.values():
+                if one.address == route:
+                    self._unlink(one)
+            self._tidy(peer)
+
+    def outgoing(self, node_id: NodeId, now: float) -> list[tuple[Route, list[bytes]]]:
+        """Return the data frames to send to a peer now, lane by lane, each lane's in order; they count as sent.
+
+        Those of a lane go in the session of its ``address``. Once that has changed, those not sent yet go no more.
+        """
+        peer = self._roster.peers.get(node_id)
+        if peer is None or self._renewing:
+            return []
+        found: list[tuple[Route, list[bytes]]] = []
+        for route in peer.routes.values():
+            sender = route.sender
+            first, count = sender.wanted()
+            if count:
+                sender.load(self._table.payloads(route, first, count))
+            taken = sender.take(now)
+            if taken:
+                address, lane, epoch, base = route.address, route.lane, sender.epoch, sender.base - sender.offset
+                frames = [encode_data(address, lane, epoch, base, sequence, payload) for sequence, payload in taken]
+                found.append((route, frames))
+        return found
+
+    def acknowledged(self, node_id: NodeId, ack: Ack, now: float, route: int) -> bool:
+        """Take an ack of a lane from the session with these addresses; say whether there is such a lane.
+
+        It counts for nothing unless the lane's messages go there.
+        """
+        found = self._roster.lane(node_id, ack.id)
+        if found is None or found.address != route or not found.linked:
+            return found is not None
+        first, stop, failures, epoch = found.sender.acknowledged(ack, now)
+        if epoch:
+            logger.warning(
+                "%s knows more of lane %016x, of extension %r, than the store %s: that was put back, or made anew; "
+                "what waits there goes again",
+                node_id,
+                ack.id,
+                found.extension,
+                self._store.path,
+            )
+            self._gathered.touched[found] = None
+            self._gathered.renumbered[found] = (epoch, 0)
+            self._store.touch()
+        if stop > first:
+            self._settle(found, first, stop, _refused(failures))
+            if failures:
+                self._store.touch()  # the peer remembers them until our base on disk is past them
+        return True
+
+    def give_up(self, node_id: NodeId, lane: int, epoch: int, sequence: int, code: int, text: str) -> None:
+        """Give up a message that the peer cannot take, too large say; its receipt raises `RemoteFailure`."""
+        route = self._roster.lane(node_id, lane)
+        if route is not None and route.sender.epoch == epoch:
+            first, stop, failures, _ = route.sender.give_up(sequence + route.sender.offset, code, text)
+            if stop > first:
+                self._settle(route, first, stop, _refused(failures))
+                self._store.touch()  # what follows is sent once that is on disk
+
+    def _settle(self, route: Route, first: int, stop: int, failures: _Failures) -> None:
+        if failures:
+            self._report(route, failures)
+        size = 0
+        for number in range(first, stop):
+            size += route.sizes.popleft()
+            receipt = route.receipts.pop(number, None)
+            if receipt is None:
+                continue
+            if number in failures:  # told once it is on disk: a message that was given up does not go out after all
+                self._gathered.failed.append((receipt, failures[number][1]))
+            else:
+                receipt.settle(None)
+        route.add(first - stop, -size)
+        self._touch(route)
+        self._store.touch_later()
+
+    def _report(self, route: Route, failures: _Failures) -> None:
+        now, kept = self._ages(), self._table.kept(route, min(failures), max(failures) + 1)
+        for number, (code, failure) in failures.items():
+            self.counters.undelivered[count_as(code)] += 1
+            made, payload = kept.get(number, (None, b""))
+            age = None if made is None else now - made
+            self._lost(Loss(route.peer.node_id, route.extension, payload, code, failure, age))
+
+    def deadline(self, node_id: NodeId) -> float:
+        """Return when `tick` is due for a peer, in the time that the others are told; infinity for never."""
+        peer = self._roster.peers.get(node_id)
+        return min((route.sender.deadline for route in peer.routes.values()), default=_NEVER) if peer else _NEVER
+
+    def tick(self, node_id: NodeId, now: float) -> None:
+        """Have what was not acknowledged for too long sent again."""
+        peer = self._roster.peers.get(node_id)
+        if peer is not None:
+            for route in peer.routes.values():
+                route.sender.tick(now)
+
+    def waiting(self, node_id: NodeId) -> tuple[int, int]:
+        """Return how many messages to a peer are not settled, and their bytes."""
+        peer = self._roster.peers.get(node_id)
+        return (peer.load.messages, peer.load.bytes) if peer else (0, 0)
+
+    def expire(self) -> int:
+        """Give up what is too old, forget lanes not used for long; return how many: some of them, if they are many."""
+        now, count, waits = self._ages(), 0, False
+        for peer in list(self._roster.peers.values()):
+            for route in peer.routes.values():
+                first, seconds = route.sender.settled, self._quotas.least("outbox_seconds", route.extension)
+                some = sum(total <= _AT_ONCE for total in accumulate(islice(route.sizes, _MOST))) or 1
+                end = min(first + some, route.sender.stop)
+                if end <= first:
+                    continue
+                waits = True
+                stop = self._table.first_younger(route, first, end, now - seconds)
+                if stop > first:
+                    failure = self._quotas.too_old(route.extension, seconds, stop - first)
+                    route.sender.expire(stop)
+                    self._settle(route, first, stop, dict.fromkeys(range(first, stop), (Code.EXPIRED, failure)))
+                    self._store.touch()
+                    count += stop - first
+            self._tidy(peer)
+        if waits and self._ages.is_due(_MARKED):
+            self._store.touch_later()
+        return count + self._forget(self._gathered, now - self._limits.lane_seconds, _MOST, "lane_seconds")
+
+    def _forget(self, share: Share, used: float, most: int, limit: str) -> int:
+        """Have a commit forget up to so many lanes not used since; return how many."""
+        count, changed = self._roster.forget(share, self._writing, used, most)
+        if count:
+            self.counters.dropped[limit] += count
+        if changed and share is self._gathered:
+            self._store.touch_later()
+        return count
+
+    def renew(self) -> None:
+        """Assign all lanes other numbers, and their messages sequences from 1 on, with the next commit.
+
+        For a store that was copied: another program has lanes of the same numbers. Nothing is sent before.
+        """
+        self._renewing = self._gathered.renewed = True
+        self._store.touch()
+
+    def close(self) -> None:
+        """Tell all who wait for a receipt, now or later, that they will not hear; what is in the outbox stays."""
+        left = 0 if self._closed else sum(peer.load.messages for peer in self._roster.peers.values())
+        forgets = self._store.path == MEMORY
+        if left and forgets:
+            many = f"{left} reliable messages that were" if left > 1 else "a reliable message that was"
+            text = "lost with this process; a store on disk (--data-dir) would keep what waits for the next start"
+            logger.warning("%s not delivered yet: %s", many, text)
+        elif left:
+            self._store.touch_later()  # for the clocks to be written down
+        later = "is lost, as the store is in memory" if forgets else "goes out once it runs again"
+        self._closed = f"the application is closed; what is in the outbox {later}"
+        failure = partial(ConnectionClosed, self._closed)
+        for peer in self._roster.peers.values():
+            for route in peer.routes.values():
+                for receipt in list(route.receipts.values()):
+                    receipt.settle(failure)
+
+    # As `oddwire.session.store.group_commit.Part` ---------------------------------------------------------------
+
+    def load(self, database: Database) -> None:
+        """Read what was left over."""
+        self._roster.load(database.reader)
+        for node_id in self._roster.peers:
+            self._ready(node_id)
+
+    def begin(self) -> None:
+        """Take what was gathered for the commit."""
+        share, self._writing, self._gathered = self._gathered, self._gathered, Share()
+        new = sum(not route.stored for route in share.whole)
+        excess = self._roster.stored + new - len(share.forgotten) - self._limits.total_lanes
+        if new and excess > 0:
+            found = self._forget(share, _NEVER, min(excess, max(new, _MOST)), "total_lanes")
+            logger.info("%d lanes of reliable messages that wait for nobody are forgotten: there are too many", found)
+        for route, (epoch, _) in share.renumbered.items():
+            share.renumbered[route] = (
+                max(self._roster.epoch(), epoch + 1, route.sender.epoch + 1),
+                route.sender.settled - 1,
+            )
+        if share.renewed:
+            self._roster.renumber(share)
+        share.settled = {route: route.sender.settled for route in share.touched}
+
+    def write(self, writer: sqlite3.Connection) -> None:
+        """Write it."""
+        self._table.write(writer, self._writing)
+
+    def end(self, error: StoreError | None) -> None:
+        """Send what is on disk now; or take back what is not."""
+        share, self._writing = self._writing, Share()
+        if error is not None:
+            self._take_back(share)
+            return
+        for route, _, _, payload, _ in share.rows:
+            route.sender.added(payload)
+        for route in share.touched:
+            route.sender.stored(share.settled[route])
+        self._roster.stored += sum(not route.stored for route in share.whole) - len(share.forgotten)
+        for route in share.whole:
+            route.stored = True
+        for route, (epoch, start) in share.renumbered.items():
+            route.sender.renumbered(epoch, start)
+        if share.renewed:
+            self._roster.renumbered(share)
+            self._renewing = self._gathered.renewed
+        for route, known in share.known.items():
+            route.known = known
+            if route.address and known == route.wanted:
+                self._link(route)
+        for receipt, failure in share.failed:
+            receipt.settle(failure)
+        for peer in {route.peer: None for route in share.touched}:
+            self._ready(peer.node_id)
+            self._tidy(peer)
+
+    def _take_back(self, share: Share) -> None:
+        for route, _, _, payload, receipt in share.rows:
+            route.sizes.pop()
+            self._withdraw(route, payload, receipt)
+            route.next = route.sender.stop
+        for route in share.whole:
+            route.used = NEW
+        for route in share.renumbered:
+            route.sender.not_renumbered()
+        again = self._gathered
+        again.failed += share.failed
+        for route in share.touched:
+            if route.sender.settled > route.sender.base:
+                self._touch(route)
+                self._store.touch_later(_RETRY)
+        for route in share.known:
+            if route.wanted != route.known and route.address and not self._closed:
+                self._note_known(route)
+                self._store.touch_later(_RETRY)
+        if share.renewed:
+            again.renewed = True
+            self._store.touch_later(_RETRY)
+
+
+_NEVER: Final = float("inf")
+_RETRY: Final = 5.0  # seconds until what could not be deleted is tried again, if nothing else is committed
+_SELDOM: Final = 600.0  # seconds between two notes of when a lane was used
+
+_MARKED: Final = 3600.0  # seconds between two marks of the clocks, if nothing else is committed
+# What is given up in one go: each is reported, and others have to have their turn
+_MOST: Final = 256
+_AT_ONCE: Final = 1 << 20  # bytes
+
+
+def _refused(failures: Mapping[int, tuple[int, str]]) -> _Failures:
+    return {number: (code, partial(RemoteFailure, text, code=code)) for number, (code, text) in failures.items()}

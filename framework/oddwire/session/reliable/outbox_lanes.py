@@ -1,0 +1,137 @@
+"""The outbox's lanes: those in use in memory, the others on disk until they are."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Final
+
+from oddwire.proto.keys import NodeId
+from oddwire.session.reliable.lanes import Sender
+from oddwire.session.reliable.outbox_quotas import OutboxQuotas
+from oddwire.session.reliable.outbox_state import Load, Peer, Route, Share, new_lane
+from oddwire.session.reliable.outbox_table import OutboxTable, RouteRow
+from oddwire.session.store.ages import Ages
+from oddwire.session.wire.frames import MAX_NUMBER
+
+__all__ = ["NEW", "Roster"]
+
+NEW: Final = float("-inf")
+"""When a lane was used last of which no row is on disk."""
+
+
+class Roster:
+    """Every peer's lanes. ``quotas`` say how much of a lane is on its way at once."""
+
+    def __init__(self, quotas: OutboxQuotas, ages: Ages) -> None:
+        self.table = OutboxTable()
+        self.peers: dict[NodeId, Peer] = {}
+        """Those with lanes in use."""
+        self.stored = 0
+        """Lanes on disk; whoever writes and deletes keeps count."""
+        self._quotas = quotas
+        self._ages = ages
+        self._total = Load()
+        self._ids = 0
+
+    def load(self, reader: sqlite3.Connection) -> None:
+        """Read the lanes in which messages wait. Raises `sqlite3.Error`."""
+        table, routes = self.table, dict[int, Route]()
+        table.load(reader)
+        self._ids, self.stored = table.last_id(), table.count()
+        for row in table.routes():
+            routes[row.id] = self._use(self.peer(row.node_id), row)
+        for id_, size in table.sizes():
+            route = routes[id_]
+            route.sizes.append(size)
+            route.add(1, size)
+
+    def peer(self, node_id: NodeId) -> Peer:
+        """Return a peer, known or not."""
+        peer = self.peers.get(node_id)
+        if peer is None:
+            peer = self.peers[node_id] = Peer(node_id, self._total)
+        return peer
+
+    def lane(self, node_id: NodeId, number: int) -> Route | None:
+        """Return a lane in use."""
+        peer = self.peers.get(node_id)
+        return None if peer is None else peer.routes.get(number)
+
+    def find(self, peer: Peer, extension: str, gathered: Share, writing: Share) -> Route:
+        """Return a lane that waits on disk, or a new one; the shares of commits forget it no more.
+
+        Raises `sqlite3.Error`.
+        """
+        found = self.table.route(peer.node_id, extension)
+        if found is None:
+            self._ids += 1
+            numbers = (self.epoch(), 0, 1, 1)
+            found = RouteRow(self._ids, peer.node_id, new_lane(peer.routes), extension, numbers, None, NEW)
+        else:
+            gathered.forgotten.pop(found.id, None)
+            if found.id in writing.forgotten:  # too late: it is to be written again
+                found = found._replace(used=NEW)
+        return self._use(peer, found)
+
+    def epoch(self) -> int:
+        """Return one for a lane that begins: greater than those before, as a rule; where not, the peer says so."""
+        return min(max(int(self._ages.wall() * 1e6), 1), MAX_NUMBER - 1)
+
+    def _use(self, peer: Peer, row: RouteRow) -> Route:
+        epoch, offset, base, stop = row.numbers
+        sender = Sender(
+            epoch=epoch,
+            offset=offset,
+            base=base,
+            stop=stop,
+            window=int(self._quotas.least("window_messages", row.extension)),
+            window_bytes=int(self._quotas.least("window_bytes", row.extension)),
+        )
+        route = Route(row.id, peer, row.lane, row.extension, sender)
+        peer.add(route)
+        route.known = route.wanted = row.known
+        route.used, route.stored = row.used, row.used != NEW
+        return route
+
+    def tidy(self, peer: Peer, gathered: Share, writing: Share) -> None:
+        """Leave to the disk what is not in use, and in no commit's share."""
+        for route in [*peer.routes.values()]:
+            busy = route.load.messages or route.address
+            if not busy and route not in gathered.touched and route not in writing.touched:
+                peer.remove(route)
+        if not peer.routes and self.peers.get(peer.node_id) is peer:
+            del self.peers[peer.node_id]
+
+    def forget(self, share: Share, writing: Share, used: float, most: int) -> tuple[int, bool]:
+        """Have a commit forget up to ``most`` lanes not used since ``used``; one in memory counts as used.
+
+        Return how many, and whether the share has changed at all.
+        """
+        count, found = 0, self.table.oldest(used, most)
+        for id_, node_id, full in found:
+            peer = self.peers.get(node_id)
+            route = None if peer is None else next((one for one in peer.routes.values() if one.id == id_), None)
+            if route is not None:
+                route.used = self._ages()
+                share.touched[route] = share.whole[route] = None
+            elif not full and id_ not in share.forgotten and id_ not in writing.forgotten:
+                share.forgotten[id_] = None
+                count += 1
+        return count, bool(found)
+
+    def renumber(self, share: Share) -> None:
+        """Have a commit give all lanes other numbers, and their messages sequences from 1 on."""
+        for peer in self.peers.values():
+            for route in peer.routes.values():
+                share.touched[route] = share.whole[route] = None
+                share.lanes[route] = new_lane(peer.routes)
+                share.renumbered[route] = (max(self.epoch(), route.sender.epoch + 1), route.sender.settled - 1)
+
+    def renumbered(self, share: Share) -> None:
+        """Have the numbers that are on disk now."""
+        self.stored = self.table.count()
+        for route, lane in share.lanes.items():
+            del route.peer.routes[route.lane]
+            route.lane = lane
+        for route in share.lanes:
+            route.peer.routes[route.lane] = route

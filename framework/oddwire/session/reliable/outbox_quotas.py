@@ -1,0 +1,79 @@
+"""How much may wait in the outbox, for a peer and for one extension of it, and for how long."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+from oddwire.durations import duration
+from oddwire.errors import QuotaExceeded
+from oddwire.proto.keys import NodeId
+from oddwire.session.limits import Allowance, Counters, Limits
+from oddwire.session.reliable.outbox_state import Load, Peer
+from oddwire.session.reliable.receipt import Failure
+
+__all__ = ["OutboxQuotas"]
+
+_OVERHEAD = 256  # bytes that a message is counted for beside its payload
+_FEW = 1 << 20  # bytes of a peer that may use what is left to those who have little
+
+
+class OutboxQuotas:
+    """``limits`` hold for each peer, ``allowances``, by extension, for what those have of that; both are counted."""
+
+    def __init__(self, limits: Limits, allowances: Mapping[str, Allowance]) -> None:
+        self.counters = Counters()
+        self._limits = limits
+        self._allowances = allowances
+
+    def admit(self, peer: Peer, extension: str, size: int) -> None:
+        """Let one more message wait for a peer. Raises `QuotaExceeded`; costs the same however many there are."""
+        load, limits = peer.load, self._limits
+        if load.messages >= limits.outbox_messages or load.bytes + size > limits.outbox_bytes:
+            limit, text = _excess(peer.node_id, load, size, limits.outbox_messages, limits.outbox_bytes)
+            self.counters.exceeded[limit] += 1
+            raise QuotaExceeded(text, limit=limit)
+        total, room = _weight(peer.total), limits.total_outbox_bytes
+        if _weight(load) > _FEW:
+            room -= room // 4
+        if total + size + _OVERHEAD > room:
+            limit = "total_outbox_bytes"
+            self.counters.exceeded[limit] += 1
+            text = f"reliable messages to all peers, not acknowledged yet, take {total} bytes"
+            raise QuotaExceeded(f"{text}; at most {room} are kept", limit=limit)
+        allowance = self._allowances.get(extension)
+        if allowance is None or not allowance.has("outbox_messages", "outbox_bytes"):
+            return
+        messages, most = allowance.most("outbox_messages"), allowance.most("outbox_bytes")
+        load = peer.load_of(extension)
+        if load.messages >= messages or load.bytes + size > most:
+            raise allowance.exceeded(*_excess(peer.node_id, load, size, messages, most))
+
+    def least(self, limit: str, extension: str) -> float:
+        """Return what holds for an extension: the application's limit, or its own if that is narrower."""
+        most: float = getattr(self._limits, limit)
+        allowance = self._allowances.get(extension)
+        return most if allowance is None else min(most, allowance.most(limit))
+
+    def too_old(self, extension: str, seconds: float, count: int) -> Failure:
+        """Count messages of an extension that are given up, and return what their receipts raise."""
+        limit, allowance = "outbox_seconds", self._allowances.get(extension)
+        text = f"the message was not acknowledged within {duration(seconds)} and is given up"
+        if allowance is not None and allowance.narrows(limit, self._limits):
+            allowance.counters.exceeded[limit] += count
+            return partial(allowance.error, limit, text)
+        self.counters.exceeded[limit] += count
+        return partial(QuotaExceeded, text, limit=limit)
+
+
+def _weight(load: Load) -> int:
+    return load.bytes + load.messages * _OVERHEAD
+
+
+def _excess(node_id: NodeId, load: Load, size: int, messages: float, most: float) -> tuple[str, str]:
+    """Return the limit that one more message goes beyond, and in words by how much."""
+    if load.messages >= messages:
+        text = f"{load.messages} reliable messages to {node_id} are not acknowledged yet; no more are kept"
+        return "outbox_messages", text
+    text = f"reliable messages to {node_id} not acknowledged yet would be {load.bytes + size} bytes; "
+    return "outbox_bytes", f"{text}at most {most} are kept"

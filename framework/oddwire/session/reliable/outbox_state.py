@@ -1,0 +1,180 @@
+"""What the outbox knows of each peer and lane."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Container
+from typing import NamedTuple
+from weakref import WeakValueDictionary
+
+from oddwire.proto.keys import NodeId
+from oddwire.session.reliable.lanes import Sender
+from oddwire.session.reliable.receipt import Failure, Receipt
+from oddwire.session.reliable.receivers import Known, Search
+
+__all__ = ["Load", "Loss", "Peer", "Route", "Row", "Share", "new_lane"]
+
+
+def new_lane(taken: Container[int]) -> int:
+    """Return a random number for a lane, none of those ``taken``."""
+    while (lane := int.from_bytes(os.urandom(8), "big")) in taken:
+        pass
+    return lane
+
+
+class Load:
+    """How much is on its way and not settled."""
+
+    __slots__ = ("bytes", "messages")
+
+    def __init__(self) -> None:
+        self.messages = 0
+        self.bytes = 0
+
+
+class Route:
+    """One lane to one peer: an extension's messages. ``extension`` is empty while that is not known."""
+
+    __slots__ = (
+        "address",
+        "extension",
+        "id",
+        "known",
+        "lane",
+        "linked",
+        "load",
+        "next",
+        "peer",
+        "receipts",
+        "search",
+        "sender",
+        "sizes",
+        "stored",
+        "used",
+        "wanted",
+    )
+
+    def __init__(self, id: int, peer: Peer, lane: int, extension: str, sender: Sender) -> None:  # noqa: A002
+        self.id = id
+        self.peer = peer
+        self.lane = lane
+        self.extension = extension
+        self.sender = sender
+        self.next = sender.stop
+        self.sizes: deque[int] = deque()  # of the payloads that are not settled
+        self.receipts: WeakValueDictionary[int, Receipt] = WeakValueDictionary()  # by number, while somebody has one
+        self.load = Load()
+        self.address = 0
+        """The route of the session that the messages go in, 0 for none."""
+        self.linked = False
+        """Whether they do: before, it is on disk to whom they go."""
+        self.known: Known | None = None
+        """To whom they went last, as it is on disk."""
+        self.wanted: Known | None = None
+        """The same, as it will be on disk."""
+        self.used = 0.0
+        """When a message was sent or settled last, about."""
+        self.stored = False
+        """Whether there is a row of it on disk."""
+        self.search = Search()
+
+    def add(self, messages: int, size: int) -> None:
+        """Count so much more, for the lane and for the peer."""
+        for load in (self.load, self.peer.load, self.peer.total):
+            load.messages += messages
+            load.bytes += size
+
+
+class Peer:
+    """What is on its way to one peer, all lanes together."""
+
+    __slots__ = ("current", "load", "node_id", "routes", "total")
+
+    def __init__(self, node_id: NodeId, total: Load | None = None) -> None:
+        self.node_id = node_id
+        self.total = total or Load()  # of all peers
+        self.load = Load()
+        self.routes: dict[int, Route] = {}
+        """Those of its lanes that are in use, by number."""
+        self.current: dict[str, Route] = {}
+        """The newest of an extension's, which its next message goes in: after a move there may be several."""
+
+    def add(self, route: Route) -> None:
+        """Have a lane in use."""
+        self.routes[route.lane] = self.current[route.extension] = route
+
+    def remove(self, route: Route) -> None:
+        """Have a lane in use no more."""
+        del self.routes[route.lane]
+        if self.current.get(route.extension) is route:
+            del self.current[route.extension]
+            for other in self.routes.values():
+                if other.extension == route.extension:
+                    self.current[route.extension] = other
+
+    def load_of(self, extension: str) -> Load:
+        """Return how much of an extension's is not settled."""
+        load = Load()
+        for route in self.routes.values():
+            if route.extension == extension:
+                load.messages += route.load.messages
+                load.bytes += route.load.bytes
+        return load
+
+
+class Row(NamedTuple):
+    """One message: its number, when it was made by the clock of `Ages`, and whose receipt hears of it."""
+
+    route: Route
+    number: int
+    made: float
+    payload: bytes
+    receipt: Receipt
+
+
+class Loss(NamedTuple):
+    """A message that will not be delivered: why, by ``code`` and what its receipt raises, and how old it is in seconds.
+
+    ``extension`` is empty where it is not known. ``payload`` is empty, and ``age`` None, if the database does not give
+    them any more.
+    """
+
+    node_id: NodeId
+    extension: str
+    payload: bytes
+    code: int
+    failure: Failure
+    age: float | None
+
+
+class Share:
+    """What one commit writes."""
+
+    __slots__ = (
+        "failed",
+        "forgotten",
+        "known",
+        "lanes",
+        "renewed",
+        "renumbered",
+        "rows",
+        "settled",
+        "touched",
+        "whole",
+    )
+
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+        self.failed: list[tuple[Receipt, Failure]] = []
+        self.touched: dict[Route, None] = {}
+        self.whole: dict[Route, None] = {}
+        """Those of the touched of which more has changed than their numbers."""
+        self.known: dict[Route, Known | None] = {}
+        self.settled: dict[Route, int] = {}
+        self.renumbered: dict[Route, tuple[int, int]] = {}
+        self.renewed = False
+        """Whether all lanes get other numbers; ``lanes`` has those."""
+        self.lanes: dict[Route, int] = {}
+        self.forgotten: dict[int, None] = {}
+        """Lanes by their ids that have not been used for long."""

@@ -1,0 +1,174 @@
+"""What the outbox has on disk: its rows read, and a commit's share of them written."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from oddwire.log_limits import get_logger
+from oddwire.proto.keys import NodeId
+from oddwire.session.reliable.outbox_state import Route, Share
+from oddwire.session.reliable.receivers import Known
+from oddwire.session.store.database import packed, unpacked
+
+__all__ = ["OutboxTable", "RouteRow"]
+
+logger = get_logger("oddwire.session")
+
+
+class RouteRow(NamedTuple):
+    """A lane as it is on disk: ``numbers`` are epoch, start, base and next."""
+
+    id: int
+    node_id: NodeId
+    lane: int
+    extension: str
+    numbers: tuple[int, int, int, int]
+    known: Known | None
+    used: float
+
+
+class OutboxTable:
+    """The outbox's rows. Without a database, and where it cannot be read, which is logged, there are none."""
+
+    def __init__(self) -> None:
+        self._reader: sqlite3.Connection | None = None
+
+    def load(self, reader: sqlite3.Connection) -> None:
+        """Read from it from now on."""
+        self._reader = reader
+
+    # These raise `sqlite3.Error` ------------------------------------------------------------------------
+
+    def last_id(self) -> int:
+        """Return the greatest id of a lane, 0 if there is none."""
+        if self._reader is None:
+            return 0
+        (last,) = self._reader.execute("SELECT max(id) FROM oddwire_routes").fetchone()
+        return last or 0
+
+    def routes(self) -> Iterator[RouteRow]:
+        """Iterate over the lanes with messages, from the oldest."""
+        if self._reader is not None:
+            query = f"{_ROUTES} WHERE id IN (SELECT route FROM oddwire_outbox) ORDER BY id"  # noqa: S608 - ours
+            yield from map(_row, self._reader.execute(query).fetchall())
+
+    def route(self, node_id: NodeId, extension: str) -> RouteRow | None:
+        """Return the newest of an extension's lanes to a peer."""
+        if self._reader is None:
+            return None
+        query = f"{_ROUTES} WHERE peer = ? AND extension = ? ORDER BY id DESC LIMIT 1"
+        found = self._reader.execute(query, (node_id, extension)).fetchone()
+        return None if found is None else _row(found)
+
+    def count(self) -> int:
+        """Return how many lanes there are."""
+        if self._reader is None:
+            return 0
+        (count,) = self._reader.execute("SELECT count(*) FROM oddwire_routes").fetchone()
+        return int(count)
+
+    def oldest(self, used: float, count: int) -> list[tuple[int, NodeId, bool]]:
+        """Return up to ``count`` lanes not used since ``used``, the oldest first: id, peer, whether it has messages."""
+        if self._reader is None:
+            return []
+        query = (
+            "SELECT id, peer, EXISTS (SELECT 1 FROM oddwire_outbox WHERE route = id) FROM oddwire_routes "
+            "WHERE used < ? ORDER BY used LIMIT ?"
+        )
+        try:
+            found = self._reader.execute(query, (used, count)).fetchall()
+        except sqlite3.Error:
+            logger.exception("the outbox cannot be read")
+            return []
+        return [(id_, NodeId(peer), bool(full)) for id_, peer, full in found]
+
+    def sizes(self) -> Iterator[tuple[int, int]]:
+        """Iterate over the lanes' ids and payloads' sizes of all messages, each lane's in order."""
+        if self._reader is not None:
+            yield from self._reader.execute("SELECT route, length(payload) FROM oddwire_outbox ORDER BY route, number")
+
+    # Later ---------------------------------------------------------------------------------------------
+
+    def payloads(self, route: Route, first: int, count: int) -> list[bytes]:
+        """Return the payloads of up to ``count`` messages from ``first`` on, up to the first that is not there."""
+        query = "SELECT number, payload FROM oddwire_outbox WHERE route = ? AND number >= ? ORDER BY number LIMIT ?"
+        rows = self._fetch(route, query, (route.id, first, count))
+        return [payload for place, (number, payload) in enumerate(rows, first) if number == place]
+
+    def first_younger(self, route: Route, first: int, stop: int, made: float) -> int:
+        """Return the first number of those from ``first`` up to ``stop`` that was not made before ``made``."""
+        query = "SELECT number, made FROM oddwire_outbox WHERE route = ? AND number >= ? AND number < ? ORDER BY number"
+        rows = self._fetch(route, query, (route.id, first, stop))
+        if not rows:
+            return first  # it cannot be read, or what is there is being written
+        found: int = next((number for number, when in rows if when >= made), rows[-1][0] + 1)
+        return found
+
+    def kept(self, route: Route, first: int, stop: int) -> dict[int, tuple[float, bytes]]:
+        """Return when messages were made, and their payloads, by number."""
+        query = "SELECT number, made, payload FROM oddwire_outbox WHERE route = ? AND number >= ? AND number < ?"
+        rows = self._fetch(route, query, (route.id, first, stop))
+        return {number: (made, payload) for number, made, payload in rows}
+
+    def _fetch(self, route: Route, query: str, parameters: tuple[object, ...]) -> list[tuple[Any, ...]]:
+        if self._reader is None:
+            return []
+        try:
+            return self._reader.execute(query, parameters).fetchall()
+        except sqlite3.Error:
+            logger.exception("the outbox for %s cannot be read", route.peer.node_id)
+            return []
+
+    # A commit -----------------------------------------------------------------------------------------
+
+    @staticmethod
+    def write(writer: sqlite3.Connection, share: Share) -> None:
+        """Write a commit's share."""
+        if share.renewed:  # those with messages are written below
+            writer.execute("DELETE FROM oddwire_routes WHERE id NOT IN (SELECT route FROM oddwire_outbox)")
+        if share.forgotten:
+            writer.executemany("DELETE FROM oddwire_routes WHERE id = ?", [(id_,) for id_ in share.forgotten])
+        changed, whole, done = [], [], []
+        for route in share.touched:
+            sender = route.sender
+            epoch, start = share.renumbered.get(route, (sender.epoch, sender.offset))
+            base = share.settled[route]
+            if route in share.whole:
+                known = share.known.get(route, route.known)
+                program, stores = (None, None) if known is None else (packed([known.program]), packed(known.stores))
+                lane = packed([share.lanes.get(route, route.lane)])
+                name = route.extension or None
+                numbers = (epoch, start, base, route.next)
+                whole.append((route.id, route.peer.node_id, lane, *numbers, name, program, stores, route.used))
+            else:
+                changed.append((epoch, start, base, route.next, route.id))
+            if base > sender.base:
+                done.append((route.id, base))
+        if whole:
+            writer.executemany(_WRITE, whole)
+        if changed:
+            writer.executemany(
+                "UPDATE oddwire_routes SET epoch = ?, start = ?, base = ?, next = ? WHERE id = ?", changed
+            )
+        if done:  # first: what they leave is room for the others
+            writer.executemany("DELETE FROM oddwire_outbox WHERE route = ? AND number < ?", done)
+        if share.rows:
+            rows = [(route.id, number, made, payload) for route, number, made, payload, _ in share.rows]
+            writer.executemany("INSERT INTO oddwire_outbox VALUES (?, ?, ?, ?)", rows)
+
+
+_ROUTES = "SELECT id, peer, lane, extension, epoch, start, base, next, program, stores, used FROM oddwire_routes"
+_COLUMNS = ("lane", "epoch", "start", "base", "next", "extension", "program", "stores", "used")
+_WRITE = (
+    f"INSERT INTO oddwire_routes (id, peer, {', '.join(_COLUMNS)}) VALUES (?, ?{', ?' * len(_COLUMNS)}) "  # noqa: S608 - ours
+    f"ON CONFLICT (id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _COLUMNS)}"
+)
+
+
+def _row(row: tuple[Any, ...]) -> RouteRow:
+    id_, peer, lane, extension, epoch, start, base, next_, program, stores, used = row
+    known = None if program is None else Known(int.from_bytes(program), unpacked(stores or b""))
+    numbers = (epoch, start, base, next_)
+    return RouteRow(id_, NodeId(peer), int.from_bytes(lane), extension or "", numbers, known, used)

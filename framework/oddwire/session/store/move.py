@@ -1,0 +1,327 @@
+"""Moving what extensions keep from one store to another, so that it is in one of the two whenever the process dies.
+
+SQLite's transactions over two files are not atomic where the files have write-ahead logs. So there are steps, each a
+transaction of one file:
+
+1. The source notes what is to move, and where to. From here on nobody uses it before it knows whether that has arrived.
+2. The target takes it all, and notes that it has.
+3. The source gives it up, and forgets the note.
+4. The target forgets its note.
+
+Whoever opens a source with a note looks into the target (`settle`): either all is there, and step 3 follows, or nothing
+is, and the note goes. Both stores are locked all the time, and the move itself begins with opening them.
+"""
+
+# ruff: noqa: S608 - names in statements are ours, or quoted
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from oddwire.errors import StoreError
+from oddwire.log_limits import get_logger
+from oddwire.session.store.ages import Ages
+from oddwire.session.store.clock_marks import read_mark
+from oddwire.session.store.contents import check_kind, extensions_in, missing, owners_of, tables_in
+from oddwire.session.store.copy_rows import (
+    What,
+    drop_tables,
+    quoted,
+    take_lanes,
+    take_records,
+    take_tables,
+    take_values,
+)
+from oddwire.session.store.database import MEMORY, Database, write_numbers
+from oddwire.sqlite_files import explain
+
+__all__ = ["Moved", "forget_move", "move", "settle"]
+
+logger = get_logger("oddwire.session")
+
+
+class Moved(NamedTuple):
+    """What was moved. ``renumbered`` lanes were in both stores, with messages: theirs in doubt may be handled twice.
+
+    ``records`` are those of peers' lanes, of whatever extension. ``finished`` says that all of it had moved before, but
+    for the end of that perhaps, ``made`` that the target was not there before.
+    """
+
+    extensions: tuple[str, ...]
+    values: int = 0
+    tables: tuple[str, ...] = ()
+    lanes: int = 0
+    messages: int = 0
+    renumbered: int = 0
+    records: int = 0
+    finished: bool = False
+    made: bool = False
+
+
+def move(
+    source: str | Path,
+    target: str | Path,
+    extensions: Collection[str] | None = None,
+    *,
+    replace: bool = False,
+    step: Callable[[int], object] = lambda _: None,
+) -> Moved:
+    """Move what extensions keep, and their reliable messages, from one store to another; None for all of them.
+
+    Their values, their tables, the lanes of their messages and what waits in them move; the records of what was handled
+    of peers' lanes are copied, since they do not tell whose they are, and moved if all is. The target's own values and
+    tables of the extensions are in the way, unless ``replace`` says that they are not wanted. ``step`` is called with
+    the number of each step that is done.
+
+    Raises `StoreError`: with reason ``locked`` for a store that a program has, ``missing``, ``same``, ``unknown`` for
+    an extension of which the source has nothing, ``taken`` for one of which the target has something; and as
+    `Database` does.
+    """
+    source, target = str(source), str(target)
+    _check_paths(source, target)
+    wanted = None if extensions is None else (*sorted(set(extensions)),)
+    begun: list[str] = []
+    is_new = not os.path.exists(target)  # noqa: PTH110
+    with _opened(source, wanted or (), begun) as from_:
+        if is_new:  # before it is made: what is refused leaves nothing behind
+            left = None if wanted is None else (*(name for name in wanted if name not in begun),)
+            if begun and not (extensions_in(from_.writer) if left is None else left):
+                return Moved((*sorted(set(begun)),), finished=True)
+            _plan(from_, left)
+        with _opened(target, wanted or (), []) as to:
+            if wanted is not None:
+                begun += [name for name in wanted if _is_there(name, from_, to)]
+                wanted = (*(name for name in wanted if name not in begun),)
+            if begun and not (extensions_in(from_.writer) if wanted is None else wanted):
+                return Moved((*sorted(set(begun)),), finished=True)
+            what = _plan(from_, wanted)
+            _check_room(from_, to, what, replace)
+            id_ = os.urandom(8)
+            with _transaction(from_):
+                row = (id_, os.path.abspath(target), json.dumps(what._asdict()))  # noqa: PTH100
+                from_.writer.execute("INSERT INTO oddwire_moves VALUES (?, ?, ?)", row)
+            step(1)
+            moved = _take(from_, to, what, id_)
+            step(2)
+            _give_up(from_, what, id_)
+            step(3)
+            with _transaction(to):
+                to.writer.execute("DELETE FROM oddwire_moves WHERE id = ?", (id_,))
+            step(4)
+            return moved._replace(made=is_new)
+
+
+def _check_paths(source: str, target: str) -> None:
+    if MEMORY in (source, target):
+        raise StoreError(
+            "a store in memory is gone with its process: there is nothing to move", path=MEMORY, reason="missing"
+        )
+    if not os.path.isfile(source):  # noqa: PTH113
+        raise missing(source)
+    if os.path.exists(target):  # noqa: PTH110
+        if os.path.samefile(source, target):  # noqa: PTH121
+            raise StoreError(f"{source} and {target} are the same store", path=target, reason="same")
+        check_kind(target)
+    check_kind(source)
+
+
+@contextmanager
+def _opened(path: str, extensions: Collection[str], begun: list[str]) -> Iterator[Database]:
+    """Have a store open, and leave it as clean as it was."""
+    database = Database(path, extensions=extensions)
+    try:
+        begun += settle(database)
+        yield database
+    except BaseException:
+        database.close(clean=database.clean)
+        raise
+    database.close(clean=database.clean)
+
+
+@contextmanager
+def _transaction(database: Database) -> Iterator[None]:
+    """Do what is inside in one transaction. Raises `StoreError` for what the disk says."""
+    writer = database.writer
+    try:
+        writer.execute("BEGIN IMMEDIATE")
+        yield
+        writer.execute("COMMIT")
+    except BaseException as error:
+        if writer.in_transaction:
+            writer.execute("ROLLBACK")
+        if isinstance(error, sqlite3.Error):
+            raise explain(error, database.path) from error
+        raise
+
+
+# What is to move --------------------------------------------------------------------------------------
+
+
+def _plan(source: Database, wanted: Collection[str] | None) -> What:
+    there, tables = extensions_in(source.writer), tables_in(source.writer)
+    if wanted is None:
+        return What(there, tables, True)
+    theirs = _tables_of(source.path, tables, wanted, there)
+    for name in wanted:
+        if not _has(source, name):
+            known = ", ".join(map(repr, there)) or "no extension"
+            text = f"{source.path} has nothing of {name!r}; it has something of {known}"
+            raise StoreError(text, path=source.path, reason="unknown")
+    return What((*sorted(wanted),), theirs, False)
+
+
+def _has(database: Database, extension: str) -> bool:
+    """Say whether a store has anything of an extension."""
+    reader = database.writer
+    return extension in extensions_in(reader) or any(owners_of(table, [extension]) for table in tables_in(reader))
+
+
+def _is_there(extension: str, source: Database, target: Database) -> bool:
+    """Say whether an extension has moved before: the same command may be given again."""
+    return source.numbers[0] in target.numbers and _has(target, extension) and not _has(source, extension)
+
+
+def _tables_of(path: str, tables: Collection[str], wanted: Collection[str], there: Collection[str]) -> tuple[str, ...]:
+    """Return the tables of the wanted. Raises `StoreError` for one that may be another's as well."""
+    others = [name for name in there if name not in wanted]
+    found = (*(table for table in tables if owners_of(table, wanted)),)
+    for table in found:
+        if rivals := owners_of(table, others):
+            one, other = owners_of(table, wanted)[0], rivals[0]
+            text = f"table {table} in {path} may be of {one!r} or of {other!r}, by its name: both should be moved"
+            raise StoreError(text, path=path, reason="taken")
+    return found
+
+
+def _check_room(source: Database, target: Database, what: What, replace: bool) -> None:
+    """Raise `StoreError` if the target has something of its own where the source's would come."""
+    condition, names = what.values()
+    coming = {
+        name
+        for (name,) in source.writer.execute(f"SELECT DISTINCT extension FROM oddwire_values WHERE {condition}", names)
+    }
+    rows = target.writer.execute("SELECT extension, count(*) FROM oddwire_values GROUP BY extension")
+    there = {name: count for name, count in rows if name in coming}
+    theirs = {table.lower() for table in what.tables}
+    tables = [
+        table for table in tables_in(target.writer) if table.lower() in theirs and not _is_empty(target.writer, table)
+    ]
+    if replace or not (there or tables):
+        return
+    found = [f"{count} values of {name!r}" for name, count in there.items()] + [f"table {table}" for table in tables]
+    text = (
+        f"{target.path} has {', '.join(found)} already; --replace puts those of {source.path} in their place, and "
+        "deletes what is there now; messages that wait in either are kept"
+    )
+    raise StoreError(text, path=target.path, reason="taken")
+
+
+def _is_empty(reader: sqlite3.Connection, table: str) -> bool:
+    (kind,) = reader.execute("SELECT type FROM sqlite_master WHERE name = ?", (table,)).fetchone()
+    return kind == "view" or reader.execute(f"SELECT 1 FROM {quoted(table)} LIMIT 1").fetchone() is None
+
+
+# Taking ---------------------------------------------------------------------------------------------
+
+
+def _take(source: Database, target: Database, what: What, id_: bytes) -> Moved:
+    """Copy it all into the target, in one transaction."""
+    writer = target.writer
+    now, then = Ages(), Ages()
+    now.resume(*read_mark(writer))
+    then.resume(*read_mark(source.writer))
+    shift = now() - then()  # of times: each store has its own clock
+    writer.execute("ATTACH ? AS source", (source.path,))
+    try:
+        with _transaction(target):
+            take_tables(writer, what.tables)
+            values = take_values(writer, what)
+            lanes, messages, renumbered = take_lanes(writer, what, shift)
+            records = take_records(writer, shift)
+            write_numbers(writer, (*dict.fromkeys((*target.numbers, *source.numbers)),))
+            writer.execute("INSERT OR REPLACE INTO oddwire_clock VALUES (1, ?, ?, ?, ?)", now.mark())
+            if not source.clean:  # what was begun there counts as begun here
+                target.clean = source.clean
+            writer.execute("INSERT INTO oddwire_moves VALUES (?, NULL, '')", (id_,))
+    finally:
+        with suppress(sqlite3.Error):
+            writer.execute("DETACH source")
+    return Moved(what.extensions, values, what.tables, lanes, messages, renumbered, records)
+
+
+# Giving up ------------------------------------------------------------------------------------------
+
+
+def _give_up(database: Database, what: What, id_: bytes) -> None:
+    """Delete what has arrived elsewhere, and the note of it, in one transaction."""
+    writer = database.writer
+    lanes, names = what.lanes()
+    values, parameters = what.values()
+    with _transaction(database):
+        writer.execute(f"DELETE FROM oddwire_values WHERE {values}", parameters)
+        writer.execute(
+            f"DELETE FROM oddwire_outbox WHERE route IN (SELECT id FROM oddwire_routes WHERE {lanes})", names
+        )
+        writer.execute(f"DELETE FROM oddwire_routes WHERE {lanes}", names)
+        drop_tables(writer, what.tables)
+        if what.whole:  # what else comes to be here is no part of what peers know by its number
+            writer.execute("DELETE FROM oddwire_inbox")
+            writer.execute("DELETE FROM oddwire_refusals")
+            write_numbers(writer, [int.from_bytes(os.urandom(8), "big")])
+        writer.execute("DELETE FROM oddwire_moves WHERE id = ?", (id_,))
+
+
+def settle(database: Database) -> tuple[str, ...]:
+    """End what of a move was begun when its process died; return the extensions that are not here any more.
+
+    Raises `StoreError` with reason ``unfinished`` if it cannot be seen whether they have arrived.
+    """
+    given_up, writer, path = list[str](), database.writer, database.path
+    rows = writer.execute("SELECT id, target, what FROM oddwire_moves WHERE target IS NOT NULL").fetchall()
+    for id_, target, note in rows:
+        fields: Mapping[str, object] = json.loads(note)
+        what = What(*(tuple(value) if isinstance(value, list) else value for value in fields.values()))  # type: ignore[arg-type]
+        if _has_arrived(id_, target, path):
+            _give_up(database, what, id_)
+            given_up += what.extensions
+            logger.warning("%s: a move to %s was not ended; it is now, and %s", path, target, _list(what))
+        else:
+            with _transaction(database):
+                writer.execute("DELETE FROM oddwire_moves WHERE id = ?", (id_,))
+            logger.warning("%s: a move to %s was begun and nothing has moved: all is still here", path, target)
+    return (*given_up,)
+
+
+def _list(what: What) -> str:
+    return "nothing is left here" if what.whole else f"{', '.join(what.extensions)} is not here any more"
+
+
+def _has_arrived(id_: bytes, target: str, path: str) -> bool:
+    try:
+        with closing(sqlite3.connect(f"{Path(target).as_uri()}?mode=ro", uri=True)) as other:
+            return other.execute("SELECT 1 FROM oddwire_moves WHERE id = ?", (id_,)).fetchone() is not None
+    except sqlite3.Error as error:
+        text = (
+            f"what was being moved from {path} to {target} may be in either, and {target} cannot be read ({error}): "
+            f"put it back where it was; or, if it is lost for good, run: oddwire store recover {path}"
+        )
+        raise StoreError(text, path=path, reason="unfinished") from error
+
+
+def forget_move(path: str) -> bool:
+    """Have a store keep what was being moved to one that is lost; say whether there was such a move.
+
+    Raises `StoreError` as `Database` does.
+    """
+    database = Database(path)
+    try:
+        with _transaction(database):
+            return database.writer.execute("DELETE FROM oddwire_moves WHERE target IS NOT NULL").rowcount > 0
+    finally:
+        database.close(clean=database.clean)

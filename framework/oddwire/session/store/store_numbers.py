@@ -1,0 +1,70 @@
+"""The numbers of a store, by which peers know what it remembers: its own, and those of stores put into it."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Sequence
+
+from oddwire.errors import StoreError
+from oddwire.session.store.database import MEMORY, Database, write_numbers
+
+__all__ = ["StoreNumbers", "new_number"]
+
+
+def new_number() -> int:
+    """Return a number for a store that is made."""
+    return int.from_bytes(os.urandom(8), "big")
+
+
+class StoreNumbers:
+    """The numbers as they are on disk, as a part of the store; ``told`` is called when they have changed."""
+
+    def __init__(self, path: str, number: int) -> None:
+        self._path = path
+        self._number = number
+        self._found: tuple[int, ...] | None = None
+        self._gathered: tuple[int, ...] | None = None
+        self._writing: tuple[int, ...] | None = None
+        self.told: Callable[[], object] = lambda: None
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """The store's own first. Before it is made, the one it will have; none while it cannot be opened."""
+        if self._found is not None:
+            return self._found
+        return (self._number,) if self._path == MEMORY or not os.path.lexists(self._path) else ()
+
+    def renew(self) -> None:
+        """Have it get a number of its own, and none beside it, with the next commit."""
+        self._gathered = (new_number(),)
+
+    # As `oddwire.session.store.group_commit.Part` ---------------------------------------------------------------
+
+    def load(self, database: Database) -> None:
+        """Note the numbers that it has."""
+        self._have(database.numbers)
+
+    def begin(self) -> None:
+        """Take what was gathered for the commit."""
+        self._writing, self._gathered = self._gathered, None
+
+    def write(self, writer: sqlite3.Connection) -> None:
+        """Write it."""
+        if self._writing is not None:
+            write_numbers(writer, self._writing)
+
+    def end(self, error: StoreError | None) -> None:
+        """Go by the new numbers; or try again with the next commit."""
+        writing, self._writing = self._writing, None
+        if writing is None:
+            return
+        if error is None:
+            self._have(writing)
+        elif self._gathered is None:
+            self._gathered = writing
+
+    def _have(self, numbers: Sequence[int]) -> None:
+        if numbers != self._found:
+            self._found = (*numbers,)
+            self.told()

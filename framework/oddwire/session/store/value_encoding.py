@@ -1,0 +1,330 @@
+"""What extensions keep under a key, as the database has it: any value comes back as what it was, or is not taken.
+
+A value that SQLite has a type for, and gives back unchanged, is kept as it is (`PLAIN`), as every value was at first.
+All else is msgpack (`PACKED`), in which what msgpack would give back as something else is an extension type: tuples,
+objects of ``@message`` and ``@subtype`` classes and of enums, which go by the name of their class, keys of nodes, short
+channel ids.
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
+from typing import Any, Final, Literal, NamedTuple, NoReturn
+
+import msgpack
+
+from oddwire.errors import CodecError, EncodeError, MalformedMessage, SchemaError, ValueOutOfRange
+from oddwire.proto.keys import NodeId, PublicKey, ShortChannelId
+from oddwire.schema.annotations import kind_of
+from oddwire.schema.kinds import Record
+from oddwire.schema.tree import MSGPACK, dump_record, load, load_record
+
+__all__ = ["PACKED", "PLAIN", "Kept", "keep", "read", "read_like"]
+
+PLAIN: Final = 0
+PACKED: Final = 1
+
+_MOST: Final = 1 << 28  # bytes of a value: SQLite takes up to 10**9 in a row
+_DEPTH: Final = 32
+_TUPLE: Final = 1
+_OBJECT: Final = 2  # [name of its class, its fields as msgpack messages have them]
+_MEMBER: Final = 3  # [name of its class, its value]
+_NODE_ID: Final = 4
+_PUBLIC_KEY: Final = 5
+_CHANNEL: Final = 6
+_KNOWN: Final = (
+    "bytes, str, bool, int, float, list, tuple, dict, NodeId, PublicKey, ShortChannelId, an Enum, or an object of a "
+    "@message or @subtype class"
+)
+
+
+class Kept(NamedTuple):
+    """A value as a row has it: its form, `PLAIN` or `PACKED`, and what SQLite keeps."""
+
+    form: int
+    value: bytes | str | int | float
+
+
+class _Object(NamedTuple):
+    name: str
+    fields: Any
+
+
+class _Member(NamedTuple):
+    name: str
+    value: Any
+
+
+# To the database ---------------------------------------------------------------------------------------------------
+
+
+def keep(key: str, value: Any) -> Kept:
+    """Return what to keep for a value. Raises `TypeError`, or `ValueOutOfRange`, naming key and path if it cannot be.
+
+    What would spoil a whole commit later is found now.
+    """
+    where = f"value of {key!r}"
+    if type(value) in (bytearray, memoryview):
+        value = bytes(value)
+    if value is None:
+        raise TypeError(f"{where} should not be None, which stands for no value: delete the key, or keep another")
+    packed = _packable(value, where, _DEPTH)
+    if type(value) in (bytes, str, float) or (type(value) is int and -(1 << 63) <= value < 1 << 63):
+        kept = Kept(PLAIN, value)
+    else:
+        kept = Kept(PACKED, typing.cast("bytes", msgpack.packb(packed, use_bin_type=True)))
+    whole = kept.value.encode() if isinstance(kept.value, str) else kept.value
+    if isinstance(whole, bytes) and len(whole) > _MOST:
+        raise ValueOutOfRange(f"{where} is {len(whole)} bytes; at most {_MOST} are kept")
+    return kept
+
+
+def _packable(value: Any, where: str, depth: int) -> Any:
+    """Return what msgpack takes for a value. Subclasses are refused: they would come back as something else."""
+    cls = type(value)
+    if cls in (bool, bytes, types.NoneType):
+        return value
+    if cls is int:
+        if not -(1 << 63) <= value < 1 << 64:
+            raise ValueOutOfRange(f"{where} should be an int of 64 bits, not {value}")
+        return value
+    if cls is float:
+        if value != value:
+            raise ValueOutOfRange(f"{where} should be a number, not {value}")
+        return value
+    if cls is str:
+        return _text(value, where)
+    if not depth:
+        raise ValueOutOfRange(f"{where} nests more than {_DEPTH} levels deep")
+    if cls is list:
+        return [_packable(inner, f"{where}[{place}]", depth - 1) for place, inner in enumerate(value)]
+    if cls is tuple:
+        inner = [_packable(inner, f"{where}[{place}]", depth - 1) for place, inner in enumerate(value)]
+        return _extension(_TUPLE, inner)
+    if cls is dict:
+        return {_key(inner, where): _packable(value[inner], f"{where}[{inner!r}]", depth - 1) for inner in value}
+    if cls is NodeId:
+        return msgpack.ExtType(_NODE_ID, bytes(value))
+    if cls is PublicKey:
+        return msgpack.ExtType(_PUBLIC_KEY, value.serializeCompressed())
+    if cls is ShortChannelId:
+        return msgpack.ExtType(_CHANNEL, value.to_bytes())
+    if isinstance(value, Enum):
+        return _extension(_MEMBER, [cls.__name__, _packable(value.value, where, depth - 1)])
+    record = getattr(cls, "__oddwire__", None)
+    if isinstance(record, Record):
+        try:
+            return _extension(_OBJECT, [record.name, dump_record(record, value, MSGPACK, where)])
+        except CodecError as error:
+            if isinstance(error, ValueOutOfRange):
+                raise
+            raise TypeError(str(error)) from error
+    found = f"{value.__name__}: a class, not an object" if isinstance(value, type) else cls.__name__
+    raise TypeError(f"{where} should be {_KNOWN}, not {found}{_HINTS.get(cls, '')}")
+
+
+_HINTS: Final[Mapping[type, str]] = {
+    set: ": write a list",
+    frozenset: ": write a tuple",
+    bytearray: ": write bytes",
+    memoryview: ": write bytes",
+}
+
+
+def _extension(code: int, content: Any) -> msgpack.ExtType:
+    return msgpack.ExtType(code, msgpack.packb(content, use_bin_type=True))
+
+
+def _text(value: str, where: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueOutOfRange(f"{where} should be a str that UTF-8 can hold") from None
+    return value
+
+
+def _key(key: Any, where: str) -> Any:
+    if type(key) is str:
+        return _text(key, f"{where}: key {key!r}")
+    if type(key) is bytes or (type(key) is int and -(1 << 63) <= key < 1 << 64):
+        return key
+    raise TypeError(f"{where}: keys should be str, bytes or int of 64 bits, not {key!r}, a {type(key).__name__}")
+
+
+# From the database -------------------------------------------------------------------------------------------------
+
+
+def _unpack(kept: Kept) -> Any:
+    if kept.form == PLAIN:
+        return kept.value
+    return msgpack.unpackb(kept.value, ext_hook=_inner, strict_map_key=False)
+
+
+def _inner(code: int, data: bytes) -> Any:
+    if code in _READ:
+        return _READ[code](data)
+    content = msgpack.unpackb(data, ext_hook=_inner, strict_map_key=False)
+    if code == _TUPLE:
+        return tuple(content)
+    return _Object(*content) if code == _OBJECT else _Member(*content)
+
+
+_READ: Final[Mapping[int, Callable[[bytes], Any]]] = {
+    _NODE_ID: NodeId,
+    _PUBLIC_KEY: PublicKey,
+    _CHANNEL: ShortChannelId.from_bytes,
+}
+
+
+def read(key: str, kept: Kept, annotation: Any = None) -> Any:
+    """Return a value, as an ``annotation`` says if there is one. Raises `TypeError` if it is something else.
+
+    Without one, objects and members of enums cannot be read: their classes are for their author to name.
+    """
+    where = f"value of {key!r}"
+    value = _unpack(kept)
+    if annotation is None:
+        return _plain(value, where)
+    return _fit(annotation, value, where)
+
+
+def read_like(key: str, kept: Kept, default: Any) -> Any:
+    """Return a value that is of the default's class. Raises `TypeError` if it is something else."""
+    cls = type(default)
+    value = _unpack(kept)
+    if isinstance(value, (_Object, _Member)):
+        return _fit(cls, value, f"value of {key!r}")
+    value = _plain(value, f"value of {key!r}")
+    if isinstance(value, cls) or (cls is float and type(value) is int):
+        return value
+    raise TypeError(
+        f"value of {key!r} is {_shown(value)}, while the default is of class {cls.__name__}: give it in as_=, or a "
+        "default of its class"
+    )
+
+
+def _plain(value: Any, where: str) -> Any:
+    """Make sure that nothing in it has a class that is not known here."""
+    if isinstance(value, (_Object, _Member)):
+        text = f"{where} is {_shown(value)}, which is to be named in as_: {value.name}, list[{value.name}] or the like"
+        raise TypeError(text)
+    if type(value) in (list, tuple):
+        for place, inner in enumerate(value):
+            _plain(inner, f"{where}[{place}]")
+    elif type(value) is dict:
+        for name, inner in value.items():
+            _plain(inner, f"{where}[{name!r}]")
+    return value
+
+
+def _fit(annotation: Any, value: Any, where: str) -> Any:
+    """Return a value as its annotation says."""
+    annotation = getattr(annotation, "__value__", annotation)
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if annotation in (Any, object):
+        return _plain(value, where)
+    if annotation is None or annotation is types.NoneType:
+        return value if value is None else _wrong("None", value, where)
+    if origin in (typing.Union, types.UnionType):
+        return _one_of(arguments, value, where)
+    if origin is Literal:
+        if any(type(value) is type(choice) and value == choice for choice in arguments):
+            return value
+        _wrong(f"one of {', '.join(map(repr, arguments))}", value, where)
+    container = _CONTAINERS.get(origin or annotation)
+    if container is not None:
+        if type(value) not in container:
+            _wrong(_named(annotation), value, where)
+        return _contained(arguments, value, where, origin is tuple)
+    if isinstance(annotation, type) and issubclass(annotation, (NodeId, PublicKey, ShortChannelId)):
+        return value if type(value) is annotation else _wrong(annotation.__name__, value, where)
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
+        return _member(annotation, value, where)
+    record = getattr(annotation, "__oddwire__", None)
+    if isinstance(record, Record):
+        if not isinstance(value, _Object) or value.name != record.name:
+            _wrong(record.name, value, where)
+        return _checked(lambda: load_record(record, value.fields, MSGPACK, where), where)
+    if isinstance(value, (_Object, _Member)):
+        _wrong(_named(annotation), value, where)
+    try:
+        kind = kind_of(annotation)
+    except SchemaError as error:
+        raise TypeError(f"as_={_named(annotation)} says nothing about what is kept: {error}") from error
+    return _checked(lambda: load(kind, value, MSGPACK, where), where)
+
+
+_CONTAINERS: Final[Mapping[Any, tuple[type, ...]]] = {
+    list: (list,),
+    tuple: (tuple,),
+    dict: (dict,),
+    Sequence: (list, tuple),
+    Mapping: (dict,),
+}
+
+
+def _contained(arguments: tuple[Any, ...], value: Any, where: str, counted: bool) -> Any:
+    if type(value) is dict:
+        of_key, of_value = arguments or (Any, Any)
+        return {
+            _fit(of_key, name, f"{where}: key {name!r}"): _fit(of_value, inner, f"{where}[{name!r}]")
+            for name, inner in value.items()
+        }
+    if counted and arguments[-1:] != (...,):
+        if len(arguments) != len(value):
+            _wrong(f"a tuple of {len(arguments)}", value, where, f"one of {len(value)}")
+    else:
+        arguments = (arguments[0] if arguments else Any,) * len(value)
+    found = (
+        _fit(of_it, inner, f"{where}[{place}]")
+        for place, (of_it, inner) in enumerate(zip(arguments, value, strict=True))
+    )
+    return list(found) if type(value) is list else tuple(found)
+
+
+def _one_of(options: tuple[Any, ...], value: Any, where: str) -> Any:
+    refusals = []
+    for option in options:
+        try:
+            return _fit(option, value, where)
+        except TypeError as error:
+            refusals.append(error)
+    raise refusals[0] if len(refusals) == 1 else TypeError(" or ".join(map(str, refusals)))
+
+
+def _member(enum: type[Enum], value: Any, where: str) -> Any:
+    if not isinstance(value, _Member) or value.name != enum.__name__:
+        _wrong(enum.__name__, value, where)
+    try:
+        return enum(value.value)
+    except ValueError:
+        _wrong(f"one of {', '.join(str(member) for member in enum)}", value, where)
+
+
+def _checked(make: Callable[[], Any], where: str) -> Any:
+    try:
+        return make()
+    except (EncodeError, MalformedMessage) as error:
+        text = str(error.args[0])
+        whole = error.path in (where, "$") and text.startswith("should ")
+        raise TypeError(f"{where} {text}" if whole else str(error)) from error
+
+
+def _wrong(expected: str, value: Any, where: str, found: str = "") -> NoReturn:
+    raise TypeError(f"{where} should be {expected}, not {found or _shown(value)}")
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, _Object):
+        return f"an object of class {value.name}"
+    if isinstance(value, _Member):
+        return f"a member of {value.name}"
+    name = type(value).__name__
+    return "None" if value is None else f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
+
+
+def _named(annotation: Any) -> str:
+    return annotation.__name__ if isinstance(annotation, type) and not typing.get_args(annotation) else str(annotation)

@@ -1,0 +1,83 @@
+"""Extensions' values: small things by key, on disk, and what is on its way there."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+from typing import TypeAlias
+
+from oddwire.errors import StoreError
+from oddwire.session.store.database import Database
+from oddwire.session.store.value_encoding import Kept
+
+__all__ = ["Values"]
+
+_Share: TypeAlias = dict[tuple[str, bytes], Kept | None]
+
+
+class Values:
+    """Every extension's values, as a part of the store: None stands for one that was deleted."""
+
+    _reader: sqlite3.Connection
+
+    def __init__(self) -> None:
+        self._gathered: _Share = {}
+        self._writing: _Share = {}
+
+    # As `oddwire.session.store.group_commit.Part` ---------------------------------------------------------------
+
+    def load(self, database: Database) -> None:
+        """Read from it from now on."""
+        self._reader = database.reader
+
+    def begin(self) -> None:
+        """Take what was gathered for the commit."""
+        self._writing, self._gathered = self._gathered, {}
+
+    def write(self, writer: sqlite3.Connection) -> None:
+        """Write it."""
+        if not self._writing:
+            return
+        kept = [(*place, *value) for place, value in self._writing.items() if value is not None]
+        deleted = [place for place, value in self._writing.items() if value is None]
+        if kept:
+            writer.executemany(
+                "INSERT OR REPLACE INTO oddwire_values (extension, key, form, value) VALUES (?, ?, ?, ?)", kept
+            )
+        if deleted:
+            writer.executemany("DELETE FROM oddwire_values WHERE extension = ? AND key = ?", deleted)
+
+    def end(self, error: StoreError | None) -> None:
+        """Forget it: it is on disk, or has not happened."""
+        self._writing = {}
+
+    # For units --------------------------------------------------------------------------------------
+
+    def gather(self, extension: str, values: Mapping[bytes, Kept | None]) -> None:
+        """Have these written with the next commit."""
+        self._gathered.update({(extension, key): value for key, value in values.items()})
+
+    def get(self, extension: str, key: bytes) -> Kept | None:
+        """Return a value that is on disk, or on its way there; None if there is none. Raises `sqlite3.Error`."""
+        place = (extension, key)
+        for share in (self._gathered, self._writing):
+            if place in share:
+                return share[place]
+        rows = self._reader.execute(
+            "SELECT form, value FROM oddwire_values WHERE extension = ? AND key = ?", place
+        ).fetchall()
+        return Kept(*rows[0]) if rows else None
+
+    def items(self, extension: str, prefix: bytes) -> dict[bytes, Kept | None]:
+        """Return all whose keys begin with ``prefix``, deleted ones as None if they are still on disk."""
+        # No UTF-8 has a byte of 0xff
+        rows = self._reader.execute(
+            "SELECT key, form, value FROM oddwire_values WHERE extension = ? AND key >= ? AND key < ?",
+            (extension, prefix, prefix + b"\xff"),
+        )
+        found: dict[bytes, Kept | None] = {key: Kept(form, value) for key, form, value in rows.fetchall()}
+        for share in (self._writing, self._gathered):
+            found.update(
+                {key: value for (owner, key), value in share.items() if owner == extension and key.startswith(prefix)}
+            )
+        return found

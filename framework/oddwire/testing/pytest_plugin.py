@@ -1,0 +1,54 @@
+"""The pytest plugin: fixtures for extension authors. Loaded by every pytest where oddwire is installed, so it is cheap.
+
+The fixtures are plain functions that give asynchronous contexts, so they work under pytest-asyncio, anyio or
+`asyncio.run` alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from oddwire.app import Application
+    from oddwire.transports.memory import MemoryNetwork
+
+__all__ = ["app_pair", "memory_network", "run_app"]
+
+pytest.register_assert_rewrite("oddwire.testing.transport_conformance", "oddwire.testing.codec_conformance")
+
+
+@pytest.fixture
+def memory_network() -> MemoryNetwork:
+    """Return a network in memory of the test's own; `run_app` and `app_pair` use it."""
+    from oddwire.transports.memory import MemoryNetwork
+
+    return MemoryNetwork()
+
+
+@pytest.fixture
+def run_app(memory_network: MemoryNetwork) -> Callable[..., AbstractAsyncContextManager[Application]]:
+    """Run an application on the test's memory network.
+
+    ``async with run_app(extension, ...) as app:``
+    """
+    from oddwire.testing.apps import run_app
+
+    return run_app(memory_network)
+
+
+@pytest.fixture
+def app_pair(
+    memory_network: MemoryNetwork,
+) -> Callable[..., AbstractAsyncContextManager[tuple[Application, Application]]]:
+    """Run two applications that are connected.
+
+    ``async with app_pair(server, client) as (left, right):``. Each argument is an extension or a
+    sequence of them; with one, both run it. Right dialed left, so ``right.peers[0]`` is left.
+    """
+    from oddwire.testing.apps import app_pair
+
+    return app_pair(memory_network)

@@ -1,0 +1,95 @@
+"""Dialing a lost peer again, with exponential backoff and jitter."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Iterable
+
+from oddwire.errors import TransportError
+from oddwire.log_limits import get_logger
+from oddwire.proto.addresses import NodeUri
+from oddwire.proto.keys import NodeId
+
+__all__ = ["Redial"]
+
+logger = get_logger(__name__)
+
+
+class Redial:
+    """A peer that is to stay connected: its addresses, and the task that dials them while it is not.
+
+    ``dial`` tries a list of addresses once, raising `TransportError` if none answers; ``connected`` says whether the
+    peer is there. Waits double from ``first`` to ``most`` seconds, each cut by a random part of up to a half.
+    """
+
+    __slots__ = ("_connected", "_dial", "_first", "_most", "_node_id", "_task", "_uris", "_wake")
+
+    def __init__(
+        self,
+        node_id: NodeId,
+        dial: Callable[[Iterable[NodeUri]], Awaitable[None]],
+        connected: Callable[[NodeId], bool],
+        first: float,
+        most: float,
+    ) -> None:
+        self._dial = dial
+        self._connected = connected
+        self._node_id = node_id
+        self._first = first
+        self._most = most
+        self._uris: list[NodeUri] = []
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def add(self, uri: NodeUri) -> None:
+        """Learn one more address; the first learnt is tried first."""
+        if uri not in self._uris:
+            self._uris.append(uri)
+        self._wake.set()
+
+    def start(self) -> None:
+        """Start dialing, unless it has started."""
+        if self._task is None:
+            self._task = asyncio.create_task(self._run(), name=f"dial {self._node_id}")
+
+    async def aclose(self) -> None:
+        """Stop for good; a dial that is under way is cancelled."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    def wake(self) -> None:
+        """Look again: the connection has come or gone."""
+        self._wake.set()
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        failures = 0
+        while True:
+            if self._connected(self._node_id):
+                since = loop.time()
+                self._wake.clear()
+                await self._wake.wait()
+                if self._connected(self._node_id):
+                    continue  # only an address was added
+                # A connection that never lasts is backed off from like one that never comes
+                failures = 1 if loop.time() - since >= self._most else failures + 1
+                await asyncio.sleep(self.delay(failures))
+                continue
+            try:
+                await self._dial(list(self._uris))
+            except TransportError as error:
+                failures += 1
+                delay = self.delay(failures)
+                logger.info("%s; trying again in %.1f s", error, delay)
+                await asyncio.sleep(delay)
+            else:
+                if not self._connected(self._node_id):  # it has gone before we could look
+                    failures += 1
+                    await asyncio.sleep(self.delay(failures))
+
+    def delay(self, failures: int) -> float:
+        """Seconds before the next attempt: doubling, capped, and never the same for all."""
+        longest = min(self._most, self._first * 2.0 ** (min(failures, 30) - 1))
+        return longest * random.uniform(0.5, 1.0)  # noqa: S311 - no secret

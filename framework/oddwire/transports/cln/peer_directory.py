@@ -1,0 +1,173 @@
+"""The node's peers while the transport is open: who is told of, what waits for whom, and the way to each."""
+
+from __future__ import annotations
+
+import asyncio
+from binascii import hexlify
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal
+
+from oddwire.errors import ConnectionClosed, OddwireError
+from oddwire.jsonrpc.client import JsonRpcClient
+from oddwire.log_limits import get_logger
+from oddwire.transports.base import NodeId, PeerInfo
+from oddwire.transports.cln.flow import ClnLimits, Inbox
+from oddwire.transports.cln.peer_table import Event, PeerTable, Question, read_address
+from oddwire.transports.cln.send_queue import Outlet
+
+__all__ = ["Roster"]
+
+logger = get_logger("oddwire.transports.cln")
+
+_PATIENCE: Final = 10.0  # seconds for an answer of listpeers
+_MOMENT: Final = 1.0  # seconds that others wait for it
+
+
+class Roster:
+    """Joins the peer table to the node's RPC on one side, to ``inbox`` on the other; on the loop that it is made on.
+
+    ``outlets`` are the ways to the peers that the sink was told of, as long as they are connected.
+    """
+
+    def __init__(self, rpc: JsonRpcClient, inbox: Inbox, limits: ClnLimits) -> None:
+        self.inbox = inbox
+        self.outlets: dict[NodeId, Outlet] = {}
+        self._rpc = rpc
+        self._limits = limits
+        self._loop = asyncio.get_running_loop()
+        self._table = PeerTable()
+        self._expected: dict[NodeId, list[asyncio.Future[PeerInfo]]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    async def list_peers(self) -> None:
+        """Learn who is connected already. Raises what the RPC client does, and `KeyError` for an odd answer."""
+        number = self._table.asking_for_all()
+        listed = (await self._rpc.call("listpeers"))["peers"]
+        self._tell(self._table.listed(number, listed))
+
+    async def expect(self, node_id: NodeId, answer: Mapping[str, Any]) -> PeerInfo:
+        """Wait until a peer is told of; ``answer`` is what ``connect`` said of it. Raises `ConnectionClosed`."""
+        info = self._table.info(node_id)
+        if info is not None:
+            return info
+        future: asyncio.Future[PeerInfo] = self._loop.create_future()
+        self._expected.setdefault(node_id, []).append(future)
+        self._table.connected(node_id, _direction(answer), read_address(answer.get("address")))
+        self.ask()
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                return await future
+        except TimeoutError:
+            raise ConnectionClosed(f"{node_id} connected, and was gone") from None
+        finally:
+            del future  # whose error's traceback holds this frame
+
+    async def catch_up(self) -> None:
+        """Wait until all whose ``connect`` has come are told of; a moment at most, for some may be gone again."""
+        if self._table.awaited:
+            futures: list[asyncio.Future[PeerInfo]] = [self._loop.create_future() for _ in self._table.awaited]
+            for node_id, future in zip(self._table.awaited, futures, strict=True):
+                self._expected.setdefault(node_id, []).append(future)
+            try:
+                await asyncio.wait(futures, timeout=_MOMENT)
+            finally:
+                for future in futures:
+                    if not future.cancel() and not future.cancelled():
+                        future.exception()  # seen, and of no interest
+
+    def take_payload(self, peer: NodeId, payload: bytes) -> None:
+        """Hand a payload on, or keep it: behind what waits, or until the peer was told of."""
+        if self._table.info(peer) is None:
+            self.inbox.stage(peer, payload)
+            self._table.heard(peer)
+        elif self.inbox.push(peer, payload):
+            self._drain_soon(peer)
+
+    def take_notification(self, method: str, params: Mapping[str, Any]) -> None:
+        """Take ``connect`` or ``disconnect``. Raises `KeyError`, `TypeError` or `ValueError` for one that is not."""
+        told = params.get(method, params)  # flat in old versions
+        node_id = NodeId(str(told["id"]))
+        if method == "connect":
+            self._table.connected(node_id, _direction(told), read_address(told.get("address")))
+        else:
+            self._tell(self._table.disconnected(node_id, "disconnected"))
+            self._disappoint(node_id, "disconnected")
+
+    def ask(self) -> None:
+        """Ask the node what the table wants to know: call it after anything was taken."""
+        for question in self._table.questions:
+            if question.delay:
+                self._loop.call_later(question.delay, self._look_up, question)
+            else:
+                self._look_up(question)
+
+    def resume(self, peer: NodeId) -> None:
+        """Undo a pause of the inbox; what it held follows soon."""
+        if self.inbox.resume(peer):
+            self._drain_soon(peer)
+
+    async def aclose(self, reason: str) -> None:
+        """Ask no more, let those who wait know, and tell the sink that everybody is gone. Idempotent."""
+        self._closed = True
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        for outlet in self.outlets.values():
+            outlet.close(reason)
+        self.outlets.clear()
+        for node_id in list(self._expected):
+            self._disappoint(node_id, reason)
+        self.inbox.close(reason)
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _tell(self, events: Sequence[Event]) -> None:
+        if self._closed:
+            return
+        for node_id, event in events:
+            if isinstance(event, PeerInfo):
+                self.outlets[node_id] = Outlet(b'{"node_id":"%b","msg":"' % hexlify(node_id), self._limits, self._loop)
+                for future in self._expected.pop(node_id, ()):
+                    if not future.done():
+                        future.set_result(event)
+            else:
+                outlet = self.outlets.pop(node_id, None)
+                if outlet is not None:
+                    outlet.close(event)
+            if self.inbox.push(node_id, event):
+                self._drain_soon(node_id)
+
+    def _drain_soon(self, peer: NodeId) -> None:
+        self._loop.call_soon(self._drain, peer)
+
+    def _drain(self, peer: NodeId) -> None:
+        if not self._closed and self.inbox.drain(peer):
+            self._drain_soon(peer)
+
+    def _look_up(self, question: Question) -> None:
+        if not self._closed:
+            task = self._loop.create_task(self._find(question.node_id))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _find(self, node_id: NodeId) -> None:
+        number = self._table.asking()
+        try:
+            peers = (await self._rpc.call("listpeers", [str(node_id)], timeout=_PATIENCE))["peers"]
+            entry = next((peer for peer in peers if peer["id"] == str(node_id)), None)
+            events = self._table.answered(number, node_id, entry)
+        except (OddwireError, TimeoutError, KeyError, TypeError, ValueError) as error:
+            logger.debug("listpeers does not tell of %s: %r", node_id, error)
+            events = self._table.unanswered(number, node_id)
+        self._tell(events)
+        self.ask()
+
+    def _disappoint(self, node_id: NodeId, reason: str) -> None:
+        for future in self._expected.pop(node_id, ()):
+            if not future.done():
+                future.set_exception(ConnectionClosed(reason))
+
+
+def _direction(told: Mapping[str, Any]) -> Literal["in", "out"] | None:
+    direction = told.get("direction")
+    return direction if direction in ("in", "out") else None

@@ -1,0 +1,168 @@
+"""The code generated for trees, by itself: that it takes what is ordinary, and hands the rest on.
+
+That it does the same as the exact way is shown for random schemas in tests/properties.
+"""
+
+from collections.abc import Sequence
+from enum import Enum
+from typing import Annotated, Any, Literal
+
+import msgpack
+import pytest
+
+from oddwire.codecs.base import Retry
+from oddwire.codecs.msgpack.generated import TreeWriter
+from oddwire.proto.keys import PrivateKey
+from oddwire.schema import (
+    Message,
+    field,
+    fixed,
+    max_length,
+    message,
+    point,
+    s8,
+    schema_of,
+    sciddir_or_pubkey,
+    sha256,
+    subtype,
+    u8,
+    u64,
+)
+from oddwire.schema.source import Source
+from oddwire.schema.tree import MSGPACK, dump_record, load_record
+
+
+class Side(Enum):
+    BUY = "buy"
+
+
+@subtype
+class Order:
+    price: u8
+    side: Side = Side.BUY
+
+
+@message(0x8C01)
+class Whole(Message):
+    number: u64
+    small: s8
+    flag: bool
+    rate: float
+    text: Annotated[str, max_length(3)]
+    digest: sha256
+    key: point
+    node: sciddir_or_pubkey
+    word: Literal["yes", "no"]
+    order: Order
+    orders: tuple[Order, ...] = field(key="the orders")
+    numbers: Annotated[list[u8], fixed(2)]
+    hashes: tuple[sha256, ...]
+    mixed: Sequence[Side | None]
+    table: dict[str, u8]
+    keys: dict[str, point]
+    extra: Any = None
+    note: str | None = None
+    made: list[str] = field(default_factory=list)
+
+
+KEY = PrivateKey(b"\1" * 32).public_key()
+WHOLE = Whole(
+    number=2**64 - 1,
+    small=-128,
+    flag=True,
+    rate=0.5,
+    text="abc",
+    digest=bytes(32),
+    key=KEY,
+    node=bytes(9),
+    word="yes",
+    order=Order(price=1),
+    orders=(Order(price=2),),
+    numbers=[3, 4],
+    hashes=(bytes(32),),
+    mixed=(Side.BUY, None),
+    table={"a": 1},
+    keys={"k": KEY},
+    extra=[{"deep": 1}],
+    note="note",
+    made=["x"],
+)
+
+
+def generated(schema):
+    source = Source()
+    writer = TreeWriter(source)
+    with source.function("def dump(message):"):
+        source.line(f"return {writer.dump_record(schema, 'message')}")
+    with source.function("def load(tree):"):
+        source.line(f"return {writer.load_record(schema, 'tree')}")
+    return source.compile("dump", "test_treeplan"), source.compile("load", "test_treeplan")
+
+
+DUMP, LOAD = generated(schema_of(Whole))
+TREE = dump_record(schema_of(Whole), WHOLE, MSGPACK)
+
+
+def test_ordinary_messages_need_nothing_else():
+    assert msgpack.packb(DUMP(WHOLE)) == msgpack.packb(TREE)  # which packs a tuple like a list
+    assert LOAD(TREE) == WHOLE == load_record(schema_of(Whole), TREE, MSGPACK)
+
+
+def test_defaults():
+    small = {key: value for key, value in TREE.items() if key not in ("extra", "note", "made")}
+    loaded = LOAD(small)
+    assert (loaded.extra, loaded.note, loaded.made) == (None, None, [])
+    assert LOAD(small).made is not loaded.made
+    assert "note" not in DUMP(loaded)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"number": -1},
+        {"number": True},
+        {"small": 128},
+        {"flag": 1},
+        {"rate": float("nan")},
+        {"rate": float("inf")},
+        {"rate": 1},
+        {"text": "four"},
+        {"text": b"x"},
+        {"digest": bytes(31)},
+        {"key": "02"},
+        {"node": b""},
+        {"node": b"\4" * 33},
+        {"node": bytes(33)},
+        {"word": "maybe"},
+        {"order": None},
+        {"orders": [1]},
+        {"numbers": [1]},
+        {"numbers": [1, 300]},
+        {"numbers": [1, True]},
+        {"hashes": [bytes(3)]},
+        {"table": {"a": -1}},
+        {"table": {1: 1}},
+        {"keys": {"k": 3}},
+        {"extra": float("nan")},
+        {"note": 3},
+        {"made": ("x",)},
+    ],
+)
+def test_anything_else_is_handed_on(change):
+    handed_on = (Retry, KeyError, TypeError, ValueError)
+    values = {f.name: getattr(WHOLE, f.name) for f in schema_of(Whole).fields}
+    with pytest.raises(handed_on):
+        DUMP(Whole(**(values | {name: tuple(v) if name in ("orders", "hashes") else v for name, v in change.items()})))
+    with pytest.raises(handed_on):
+        LOAD(TREE | {"the orders" if name == "orders" else name: value for name, value in change.items()})
+
+
+@pytest.mark.parametrize("tree", [None, 3, "number", [1], b"x", ["number"]])
+def test_what_is_no_map_is_handed_on(tree):
+    @message(0x8C03)
+    class Optional(Message):
+        number: u8 | None = None
+
+    for load in (LOAD, generated(schema_of(Optional))[1]):
+        with pytest.raises((Retry, KeyError, TypeError)):
+            load(tree)

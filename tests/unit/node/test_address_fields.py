@@ -1,0 +1,20 @@
+"""Addresses in JSON."""
+
+from __future__ import annotations
+
+import pytest
+
+from oddwire.node.address_fields import address_fields
+
+
+@pytest.mark.parametrize(
+    ("address", "kind", "host"),
+    [
+        ("127.0.0.1:9735", "ipv4", "127.0.0.1"),
+        ("[::1]:9735", "ipv6", "::1"),
+        (f"{'a' * 56}.onion:9735", "torv3", f"{'a' * 56}.onion"),
+        ("example.com:9735", "dns", "example.com"),
+    ],
+)
+def test_fields(address: str, kind: str, host: str) -> None:
+    assert address_fields(address) == {"type": kind, "address": host, "port": 9735}
