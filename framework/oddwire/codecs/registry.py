@@ -36,11 +36,17 @@ class _Builtin(Codec):
         self.name = name
 
     def compile(self, schema: Schema) -> Plan:
-        codec: Codec = getattr(import_module(f"oddwire.codecs.{self.name}"), _BUILTINS[self.name])()
+        module, class_name = _BUILTINS[self.name]
+        codec: Codec = getattr(import_module(module), class_name)()
         return codec.compile(schema)
 
 
-_BUILTINS: Final = {"bolt": "BoltCodec", "json": "JsonCodec", "msgpack": "MsgpackCodec", "raw": "RawCodec"}
+_BUILTINS: Final = {
+    "bolt": ("oddwire.codecs.bolt.codec", "BoltCodec"),
+    "json": ("oddwire.codecs.json", "JsonCodec"),
+    "msgpack": ("oddwire.codecs.msgpack.codec", "MsgpackCodec"),
+    "raw": ("oddwire.codecs.raw", "RawCodec"),
+}
 
 
 def builtin_codecs() -> tuple[Codec, ...]:

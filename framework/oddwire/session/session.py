@@ -9,7 +9,6 @@ from collections.abc import Coroutine, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, Protocol
 
-from oddwire.app.dispatch.request_tasks import Answering
 from oddwire.errors import MalformedMessage, QuotaExceeded
 from oddwire.log_limits import get_logger
 from oddwire.session.limits import Allowance, Counters, Limits
@@ -44,7 +43,7 @@ class Host(Protocol):
     def session_ended(self, link: Link) -> None:
         """Learn that the session with one program is over while the connection stays: it has ended, or restarted."""
 
-    def request_received(self, link: Link, handling: Handling[Answering], request: Request) -> None:
+    def request_received(self, link: Link, handling: Handling[Any], request: Request) -> None:
         """Have a request handled; its place within the limits is taken until ``link.asking`` is told of its end."""
 
     def data_received(self, link: Link, data: Data) -> bool:

@@ -500,7 +500,7 @@ async def test_a_plugin_that_is_about_to_end_is_not_told_of(run: Run, tmp_path: 
 async def test_a_second_plugin_of_the_same_name_is_told_whose_the_store_is(run: Run, tmp_path: Path) -> None:
     first = await run(RELIABLE)
     assert await first.start() == {}
-    hasty = "import oddwire.app.lightningd\noddwire.app.hosted._SUCCESSION = 0.5\n"
+    hasty = "import oddwire.app.lightningd\noddwire.app.lightningd._SUCCESSION = 0.5\n"
     second = await run(hasty + RELIABLE, "folder/quote.py")
     answer = await second.start()
     assert answer["disable"] == (
@@ -537,7 +537,7 @@ async def test_what_a_plugin_file_of_another_name_has_kept_is_told_of_once(run: 
 
 async def test_a_store_that_is_in_use_by_no_plugin_is_told_of_as_it_is(run: Run, tmp_path: Path) -> None:
     other = FileLock(tmp_path / (store_name("quote.py") + ".lock"))
-    node = await run("import oddwire.app.lightningd\noddwire.app.hosted._SUCCESSION = 0.5\n" + RELIABLE)
+    node = await run("import oddwire.app.lightningd\noddwire.app.lightningd._SUCCESSION = 0.5\n" + RELIABLE)
     text = f"oddwire-quote.sqlite3 is in use by process {os.getpid()}; stop it, or choose another file"
     assert await node.start() == {"disable": text}
     other.release()

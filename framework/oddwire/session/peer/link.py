@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-from oddwire.app.dispatch.request_tasks import Answering
 from oddwire.errors import ConnectionClosed, MalformedMessage, QuotaExceeded, UnknownRequiredRecord
 from oddwire.log_limits import get_logger
 from oddwire.printable import printable
@@ -117,7 +116,7 @@ class Link:
         """What is kept of the extensions of its hello, by name; see `digest`."""
         self.agreed: Mapping[str, str] = _NOTHING
         """The version to be spoken of each extension that both have."""
-        self.asking: Asking[Answering] = Asking(session.limits.requests)
+        self.asking: Asking[Any] = Asking(session.limits.requests)
         self.working = 0
         """Tasks that handle requests of the program; kept by the host."""
         self._assembler: Assembler | None = None
@@ -298,7 +297,7 @@ class Link:
             or (len(peer.links) > _PROGRAMS and peer.open_requests >= _PROGRAMS * most)
             or peer.lingering >= 2 * most
         ) and not self.asking.is_open(request.id):
-            handling: Handling[Answering] | Code | None = Code.QUOTA
+            handling: Handling[Any] | Code | None = Code.QUOTA
         else:
             deadline = _NEVER if request.wait_ms is None else self._deadline(request)
             handling = self.asking.open(request.id, request.credit, deadline)
@@ -317,7 +316,7 @@ class Link:
         self.wake(deadline)
         return deadline
 
-    def wait_for_credit(self, handling: Handling[Answering]) -> None:
+    def wait_for_credit(self, handling: Handling[Any]) -> None:
         """Let a stream wait for its caller to take more, but not for ever: what its handler has opened stays open."""
         deadline = self.session.loop.time() + self.session.limits.stream_seconds
         self.asking.wait(handling, deadline)

@@ -8,17 +8,28 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from oddwire.errors import QuotaExceeded
 from oddwire.session.limits import Counters
 from oddwire.session.wire.frames import Code
 
-__all__ = ["Asked", "AskedStream", "Asking", "Handling"]
+__all__ = ["Asked", "AskedStream", "Asking", "Handling", "RequestTask"]
+
+
+class RequestTask(Protocol):
+    """Who handles a peer's request, as the session sees it."""
+
+    def cancel(self) -> None:
+        """End the handler: its caller has given up, or the connection is gone."""
+
+    def wake(self) -> None:
+        """Go on after a wait for credit: the caller takes more parts of its stream."""
+
 
 E = TypeVar("E")
 P = TypeVar("P")
-H = TypeVar("H")
+H = TypeVar("H", bound=RequestTask)
 
 # The side that asks --------------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ import functools
 from collections.abc import Callable
 
 import pytest
-from tests.unit.app.test_conversation import address_of
+from tests.unit.app.dispatch.test_session_host import address_of
 
 from oddwire import Application, Context, Extension, Limits, Message, NodeId, Peer, Refuse, message, u64
 from oddwire.session.wire.frames import Ack, AckFlag, Code, Data, Failure, Hello, Request, decode, encode

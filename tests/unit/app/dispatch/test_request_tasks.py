@@ -62,7 +62,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr("oddwire.session.answering.perf_counter", clock)
+    monkeypatch.setattr("oddwire.app.dispatch.request_tasks.perf_counter", clock)
     return clock
 
 

@@ -75,7 +75,9 @@ def test_what_a_program_uses_is_none(
     make: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = make("market", values=3)
-    monkeypatch.setattr("oddwire.app.orphans.holders", lambda lock: ["process 1"] * (lock == f"{path}.lock"))
+    monkeypatch.setattr(
+        "oddwire.app.programs.orphaned_stores.holders", lambda lock: ["process 1"] * (lock == f"{path}.lock")
+    )
     assert not find_orphans(tmp_path / "oddwire-shop.sqlite3", ["ledger"])
 
 

@@ -1,4 +1,4 @@
-"""What a link does with frames one by one; tests/unit/app/test_conversation.py has what comes of them."""
+"""What a link does with frames one by one; tests/unit/app/dispatch/test_session_host.py has what comes of them."""
 
 from __future__ import annotations
 

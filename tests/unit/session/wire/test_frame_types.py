@@ -10,7 +10,7 @@ from oddwire.session.wire import frame_types, frames, hello
 from oddwire.session.wire.frame_types import AckFlag, Code, HelloFlag, Kind, Refusal, ReplyFlag, Request, Scope
 from oddwire.session.wire.frames import addresses, decode
 
-PAGE = (Path(__file__).parents[3] / "docs" / "session-protocol.md").read_text()
+PAGE = (Path(__file__).parents[4] / "docs" / "session-protocol.md").read_text()
 
 
 @pytest.mark.parametrize("words", [Kind, Scope, Code], ids=lambda words: words.__name__)
