@@ -1,4 +1,4 @@
-"""`Value`, the base of oddwire's small immutable records.
+"""`FrozenRecord`, the base of oddwire's small immutable records.
 
 It gives what ``@dataclass(frozen=True)`` gives without what that costs: dataclasses write and compile half a dozen
 functions for each class, a quarter of a millisecond, and a node waits for the dozens of a plugin whenever it starts
@@ -11,13 +11,13 @@ from collections.abc import Collection
 from dataclasses import FrozenInstanceError
 from typing import Any, ClassVar, TypeVar, dataclass_transform
 
-__all__ = ["Value", "replace"]
+__all__ = ["FrozenRecord", "replace"]
 
-V = TypeVar("V", bound="Value")
+V = TypeVar("V", bound="FrozenRecord")
 
 
 @dataclass_transform(frozen_default=True)
-class Value:
+class FrozenRecord:
     """An immutable record: the annotations of a subclass are its fields, what is assigned to them their defaults.
 
     Fields are given by position or by name, those of a base class first; with ``kw_only`` by name alone. Two are equal
@@ -68,7 +68,7 @@ class Value:
         raise FrozenInstanceError(f"cannot delete {name!r}: a {type(self).__name__} does not change")
 
     def __eq__(self, other: object) -> bool:
-        if type(other) is not type(self) or not isinstance(other, Value):
+        if type(other) is not type(self) or not isinstance(other, FrozenRecord):
             return NotImplemented
         return self._values() == other._values()
 

@@ -11,8 +11,8 @@ from oddwire.errors import MalformedMessage, UnknownRequiredRecord
 from oddwire.session.wire.frames import (
     SESSION_TYPE,
     SESSION_TYPE_BYTES,
+    FrameType,
     Hello,
-    Kind,
     Scope,
     UnknownFrame,
     addresses,
@@ -24,7 +24,7 @@ from oddwire.session.wire.hello import MAX_STRANGE, digest, negotiate
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "session.json").read_text())
 SEEDS = [bytes.fromhex(vector["bytes"])[2:] for vector in VECTORS["frames"]]
-HELLOS = [seed for seed in SEEDS if seed[0] == Kind.HELLO]
+HELLOS = [seed for seed in SEEDS if seed[0] == FrameType.HELLO]
 OURS = decode(SESSION_TYPE_BYTES + HELLOS[1])
 
 
@@ -39,7 +39,7 @@ def check_frame(body: bytes) -> None:
         assert isinstance(error, UnknownRequiredRecord) or str(error)
         about = subject(payload)
         assert about is None or about == (
-            Scope.REQUEST if body[0] == Kind.REQUEST else Scope.TRANSFER,
+            Scope.REQUEST if body[0] == FrameType.REQUEST else Scope.TRANSFER,
             int.from_bytes(body[9:17]),
         )
         return
@@ -54,7 +54,7 @@ def check_frame(body: bytes) -> None:
 
 def check_hello(body: bytes) -> None:
     try:
-        theirs = decode(SESSION_TYPE_BYTES + bytes([Kind.HELLO]) + body)
+        theirs = decode(SESSION_TYPE_BYTES + bytes([FrameType.HELLO]) + body)
     except MalformedMessage:
         return
     assert isinstance(theirs, Hello)

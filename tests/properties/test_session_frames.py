@@ -17,8 +17,8 @@ from oddwire.session.wire.frames import (
     Data,
     Failure,
     Fragment,
+    FrameType,
     Hello,
-    Kind,
     Refusal,
     Reply,
     Request,
@@ -44,7 +44,9 @@ numbers = st.integers(1, MAX_NUMBER)
 texts = st.text(st.characters(codec="utf-8"), max_size=300).map(clip)
 messages = st.binary(min_size=2, max_size=50).filter(lambda content: content[:2] != b"\xc0\xdd")
 bodies = st.builds(  # of a kind that there is, so that more of them get as far as the fields
-    lambda kind, rest: b"\xc0\xdd" + bytes([kind]) + rest, st.sampled_from(Kind), st.binary(min_size=8, max_size=80)
+    lambda kind, rest: b"\xc0\xdd" + bytes([kind]) + rest,
+    st.sampled_from(FrameType),
+    st.binary(min_size=8, max_size=80),
 )
 versions = st.lists(st.integers(0, 999_999_999), min_size=1, max_size=4).map(lambda parts: ".".join(map(str, parts)))
 names = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=255)

@@ -25,7 +25,7 @@ from typing import Final
 from tests.soak.orders import compare, soak
 
 from oddwire import Application, Bolt8Transport, NodeId, OddwireError, PrivateKey
-from oddwire.session.wire.frame_types import Kind
+from oddwire.session.wire.frame_types import FrameType
 from oddwire.session.wire.frames import SESSION_TYPE_BYTES
 
 PATIENCE: Final = 60.0  # seconds without progress until it counts as stuck
@@ -42,7 +42,7 @@ class RoughTransport(Bolt8Transport):
     aside: tuple[NodeId, bytes] | None = None
 
     async def send(self, peer: NodeId, payload: bytes) -> None:
-        if payload[:2] == SESSION_TYPE_BYTES and payload[2] in (Kind.DATA, Kind.ACK):
+        if payload[:2] == SESSION_TYPE_BYTES and payload[2] in (FrameType.DATA, FrameType.ACK):
             chance = random.random()
             if chance < 0.01:
                 return

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from oddwire.cli.exit import Failure
+from oddwire.cli.exit import CommandFailure
 from oddwire.cli.keyfile import KEY_FILE, load_key
 from oddwire.errors import OddwireError
 from oddwire.files import FileLock, make_folder, open_database, open_log
 from oddwire.node.directory_lock import DirectoryLock
-from oddwire.node.node_database import Store
+from oddwire.node.node_database import NodeDatabase
 from oddwire.node.secret import SECRET_FILE, load_secret
 from oddwire.session.store.database import Database
 
@@ -101,7 +101,7 @@ def _beside(path: Path) -> None:
 
 
 def _node_store(path: Path) -> None:
-    Store(path).close()
+    NodeDatabase(path).close()
 
 
 # By the name that the product gives it: what opens it, and the mode it is made with
@@ -149,7 +149,7 @@ def place(tmp_path: Path, name: str) -> Path:
 
 
 def refused(name: str, path: Path, match: str) -> None:
-    with pytest.raises((OSError, OddwireError, Failure), match=match) as caught:
+    with pytest.raises((OSError, OddwireError, CommandFailure), match=match) as caught:
         FILES[name][0](path)
     error = caught.value
     assert path.name.removesuffix("-wal").removesuffix(".lock") in str(error), "it says which"

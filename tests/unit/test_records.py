@@ -11,10 +11,10 @@ from types import MappingProxyType
 
 import pytest
 
-from oddwire.records import Value, replace
+from oddwire.records import FrozenRecord, replace
 
 
-class Base(Value):
+class Base(FrozenRecord):
     """Base of the others."""
 
     name: str
@@ -30,7 +30,7 @@ class Twin(Base):
     limit: int | None = None
 
 
-class Named(Value, kw_only=True):
+class Named(FrozenRecord, kw_only=True):
     low: int
     high: int = 9
 
@@ -43,7 +43,7 @@ class Scoped(Base, hidden=("scope",)):
     scope: Mapping[str, int] = MappingProxyType({})
 
 
-class Sides(Value):
+class Sides(FrozenRecord):
     length: int
 
     @cached_property

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
 from oddwire.app.application_arguments import check_arguments, make_transport
 from oddwire.app.context import STARTING, HostNode, Peer
-from oddwire.app.dispatch.resources import Services
-from oddwire.app.plugins.loaded_plugins import Assembly
+from oddwire.app.dispatch.resources import Resources
+from oddwire.app.plugins.loaded_plugins import LoadedPlugins
 from oddwire.app.plugins.manager import PluginManager
 from oddwire.codecs.registry import Registry
 from oddwire.errors import ExtensionError, LocalProtocolError, OddwireError, TransportError
@@ -85,7 +85,7 @@ class Application:
         limits: Limits | None = None,
         session: bool = True,
         grace: float = 5.0,
-        assembly: Assembly | None = None,
+        assembly: LoadedPlugins | None = None,
         program: int | None = None,
     ) -> None:
         check_arguments(transport, transport_options, options, plugins, store, limits, grace, assembly, program)
@@ -105,7 +105,7 @@ class Application:
         for contribution in self.plugins.contributions:
             get_logger(f"oddwire.extension.{contribution.name}")  # however the extension itself gets it, it is limited
         if assembly is None:
-            assembly = Assembly(self.plugins, options, session)
+            assembly = LoadedPlugins(self.plugins, options, session)
         self._router = assembly.router
         self._methods = assembly.methods
         self._methods.app = self
@@ -114,7 +114,7 @@ class Application:
         self._limits = limits
         self._has_session = assembly.session
         self.program = int.from_bytes(os.urandom(8), "big") if program is None else program
-        self.services = Services(self._router, transport, store, limits, assembly.session)
+        self.services = Resources(self._router, transport, store, limits, assembly.session)
         self._node = HostNode(transport)
         self._grace = grace
         self._state = _State.BUILT

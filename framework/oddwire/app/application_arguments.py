@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from oddwire.app.plugins.loaded_plugins import Assembly
+from oddwire.app.plugins.loaded_plugins import LoadedPlugins
 from oddwire.app.plugins.manager import PluginManager
 from oddwire.errors import ExtensionError, OddwireError
 from oddwire.transports.base import Transport
@@ -50,7 +50,7 @@ def check_arguments(
             _fail("limits", "Limits(...)", limits)
     if isinstance(grace, bool) or not isinstance(grace, (int, float)) or math.isnan(grace) or grace < 0:
         _fail("grace", "a number of seconds, 0 or more", grace)
-    if assembly is not None and not isinstance(assembly, Assembly):
+    if assembly is not None and not isinstance(assembly, LoadedPlugins):
         _fail("assembly", "an Assembly", assembly)
     if program is not None and (
         isinstance(program, bool) or not isinstance(program, int) or not 0 <= program < 1 << 64

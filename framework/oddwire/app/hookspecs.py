@@ -17,7 +17,7 @@ from oddwire.app.declarations.options import Option
 from oddwire.app.declarations.rpc import RpcMethod
 from oddwire.codecs.base import Codec
 from oddwire.errors import DecodeError, OddwireError, Refuse
-from oddwire.records import Value
+from oddwire.records import FrozenRecord
 from oddwire.schema import Message
 from oddwire.transports.base import NodeId, Transport
 
@@ -33,7 +33,7 @@ hookspec: pluggy.HookspecMarker = pluggy.HookspecMarker(PROJECT)
 hookimpl: pluggy.HookimplMarker = pluggy.HookimplMarker(PROJECT)
 
 
-class TraceEvent(Value, kw_only=True):
+class TraceEvent(FrozenRecord, kw_only=True):
     """One message that came or went, or one that had come and was refused, by its handler or on the way to it.
 
     ``message`` is None for a payload without a schema (``error`` None) or one that did not decode (``error`` says

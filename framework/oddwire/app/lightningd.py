@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
 from oddwire.app.gc_tuning import hold_collector, relax_collector
 from oddwire.app.hookspecs import hookimpl
 from oddwire.app.main_program import on_fork
-from oddwire.app.plugins.loaded_plugins import Assembly
+from oddwire.app.plugins.loaded_plugins import LoadedPlugins
 from oddwire.app.plugins.manager import PluginManager
 from oddwire.errors import NodeRefused, OddwireError, StoreError
 from oddwire.log_format import LineFormatter
@@ -69,22 +69,22 @@ def run_hosted(*extensions: object, receive: Literal["hook", "notification"] | N
     if not is_hosted():
         path = os.path.abspath(sys.argv[0])  # noqa: PTH100 - pathlib takes its time to load
         sys.exit(printable(f"{sys.argv[0]} is a plugin: lightningd --plugin={path} runs it"))
-    from oddwire.transports.cln.early_manifest import Opening
+    from oddwire.transports.cln.early_manifest import EarlyManifest
     from oddwire.transports.cln.stdio_capture import take_stdio
 
     stdio = take_stdio()
-    opening = Opening(stdio.stdin, stdio.stdout, receive=receive)
+    opening = EarlyManifest(stdio.stdin, stdio.stdout, receive=receive)
     log = _NodeLog(opening.log)
     logging.captureWarnings(True)
     root = logging.getLogger()
     root.setLevel(logging.INFO)
     root.addHandler(log)
     threading.excepthook, sys.unraisablehook = _end_thread, _ignore
-    settled = _Settled()
-    host = _Host(settled)
+    settled = _OpenedTransport()
+    host = _PluginProgram(settled)
     host.prepare()
     loaded = _load(settled, extensions)
-    if isinstance(loaded, Assembly):
+    if isinstance(loaded, LoadedPlugins):
         opening.tell(loaded.manifest)
     from oddwire.transports.cln.transport import ClnTransport
 
@@ -139,13 +139,13 @@ def _ignore(arguments: Any) -> None:
     logger.error("%s: %r", text, arguments.object, exc_info=arguments.exc_value)
 
 
-def _load(settled: _Settled, extensions: Sequence[object]) -> Assembly | BaseException:
+def _load(settled: _OpenedTransport, extensions: Sequence[object]) -> LoadedPlugins | BaseException:
     """Return the extensions put together, or why they cannot be."""
     try:
         plugins = PluginManager()
         for plugin in (settled, *extensions):
             plugins.add(plugin)
-        assembly = Assembly(plugins)
+        assembly = LoadedPlugins(plugins)
         settled.router = assembly.router
         for text in plugins.warnings():
             logger.warning(text)
@@ -160,7 +160,7 @@ def _leave_signals() -> None:
         signal.signal(number, signal.SIG_DFL)
 
 
-class _Settled:
+class _OpenedTransport:
     """A plugin that does, before all others, what the node need not wait for: once it has our manifest.
 
     It finds out which program of the node this is, and has it take its place among them.
@@ -246,10 +246,10 @@ class _Settled:
         return StoreError(text, path=error.path, reason=error.reason)
 
 
-class _Host:
+class _PluginProgram:
     """One run of an application, with the two ways to its end: it is asked to stop, or the time is over."""
 
-    def __init__(self, settled: _Settled) -> None:
+    def __init__(self, settled: _OpenedTransport) -> None:
         self.code = 0
         self._settled = settled
         self._app: Application | None = None
@@ -269,7 +269,7 @@ class _Host:
             signal.signal(number, lambda number, _: self.stop(f"stopping: {signal.Signals(number).name}"))
         on_fork((signal.SIGTERM, signal.SIGINT), _leave_signals)
 
-    def run(self, loaded: Assembly | BaseException, transport: Transport) -> None:
+    def run(self, loaded: LoadedPlugins | BaseException, transport: Transport) -> None:
         """Run, close."""
         import asyncio
 
@@ -277,7 +277,7 @@ class _Host:
 
         with asyncio.Runner() as runner:
             loop = runner.get_loop()
-            if isinstance(loaded, Assembly):
+            if isinstance(loaded, LoadedPlugins):
                 store = self._settled.store
                 self._app = Application(assembly=loaded, transport=transport, store=store, grace=GRACE)
                 self._app.services.patience, self._app.services.explain = _SUCCESSION, self._settled.explain

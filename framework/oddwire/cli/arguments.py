@@ -13,7 +13,7 @@ from typing import Any, Final
 from typer.core import TyperCommand
 
 from oddwire.app import Extension, PluginManager
-from oddwire.cli.exit import Failure
+from oddwire.cli.exit import CommandFailure
 from oddwire.cli.extension_options import describe_options, own_options, read_extras, takes_value
 from oddwire.cli.standard_streams import ready_streams, stdout_aside
 from oddwire.errors import DefinitionError
@@ -135,7 +135,7 @@ class RunCommand(_Open):
                     plugins.register(ctx.obj)
                 read_extras(foreign, plugins, own_options(self.params), loads=not alone)
             except Exception as error:
-                known = isinstance(error, DefinitionError | Failure)
+                known = isinstance(error, DefinitionError | CommandFailure)
                 reason = str(error) if known else f"{type(error).__name__}: {error}"
         ctx.meta.setdefault(_CAUGHT, []).extend(caught)
         return plugins, reason

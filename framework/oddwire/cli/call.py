@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final, NoReturn
 import typer
 
 from oddwire.cli.events import Printer
-from oddwire.cli.exit import FAILED, USAGE, Failure
+from oddwire.cli.exit import FAILED, USAGE, CommandFailure
 from oddwire.cli.node import DEFAULT_DIR, LightningDir, NodeNetwork, expanded
 from oddwire.cli.shell_words import as_typed
 from oddwire.durations import duration
@@ -65,7 +65,7 @@ def command(
         raise typer.Exit(USAGE) from None
     try:
         path = expanded(lightning_dir) / network / rpc_file  # an absolute rpc_file stands for itself
-    except Failure as failure:
+    except CommandFailure as failure:
         printer.failure(str(failure))
         raise typer.Exit(failure.code) from None
     try:

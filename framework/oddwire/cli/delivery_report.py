@@ -6,10 +6,10 @@ import asyncio
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from oddwire.cli.exit import Failure
+from oddwire.cli.exit import CommandFailure
 from oddwire.durations import duration
 
-__all__ = ["PATIENCE", "Delivery", "Direction", "Ledger"]
+__all__ = ["PATIENCE", "Delivery", "DeliveryReport", "Direction"]
 
 PATIENCE: Final = 10.0
 """Seconds a delivery may take, if nothing else is said."""
@@ -25,7 +25,7 @@ class Delivery:
     time: float
 
 
-class Ledger:
+class DeliveryReport:
     """What each side says it sent, and what the other says it received, in order.
 
     ``patience`` is how many seconds a delivery may take.
@@ -51,35 +51,35 @@ class Ledger:
 
     @property
     def settled(self) -> int:
-        """How many messages both sides agree on. Raises `Failure` if they disagree, or something went wrong."""
+        """How many messages both sides agree on. Raises `CommandFailure` if they disagree, or something went wrong."""
         if self.errors:
-            raise Failure(self.errors[0])
+            raise CommandFailure(self.errors[0])
         count = 0
         for direction, sent in self.sent.items():
             for number, (one, other) in enumerate(zip(sent, self.received[direction], strict=False), 1):
                 if one.payload != other.payload:
-                    raise Failure(f"message {number} {direction} arrived changed: {other.payload.hex()}")
+                    raise CommandFailure(f"message {number} {direction} arrived changed: {other.payload.hex()}")
                 count += 1
         return count
 
     def balance(self) -> None:
-        """Close the books. Raises `Failure` unless every message sent was received, and none besides."""
+        """Close the books. Raises `CommandFailure` unless every message sent was received, and none besides."""
         count = self.settled
         for direction, sent in self.sent.items():
             received = self.received[direction]
             if len(sent) != len(received):
-                raise Failure(f"{len(sent)} messages were sent {direction}, {len(received)} received")
+                raise CommandFailure(f"{len(sent)} messages were sent {direction}, {len(received)} received")
         if not count:
-            raise Failure("nothing was delivered")
+            raise CommandFailure("nothing was delivered")
 
     async def settle(self, count: int) -> None:
-        """Wait until ``count`` messages were delivered, in all. Raises `Failure`."""
+        """Wait until ``count`` messages were delivered, in all. Raises `CommandFailure`."""
         try:
             async with asyncio.timeout(self._patience):
                 while self.settled < count:
                     self._changed.clear()
                     await self._changed.wait()
         except TimeoutError:
-            raise Failure(
+            raise CommandFailure(
                 f"only {self.settled} of {count} messages arrived within {duration(self._patience)}"
             ) from None

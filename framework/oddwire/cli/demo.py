@@ -24,9 +24,9 @@ from rich.table import Table
 from rich.text import Text
 
 from oddwire.app import Application, TraceEvent, hookimpl
-from oddwire.cli.delivery_report import PATIENCE, Delivery, Direction, Ledger
+from oddwire.cli.delivery_report import PATIENCE, Delivery, DeliveryReport, Direction
 from oddwire.cli.events import Printer
-from oddwire.cli.exit import Failure
+from oddwire.cli.exit import CommandFailure
 from oddwire.cli.reporter import log_to
 from oddwire.cli.running import execute, make_app, make_transport, start
 from oddwire.cli.shutdown import on_abandon
@@ -55,7 +55,7 @@ class _Alice:
 
     name = "oddwire.cli.demo"
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: DeliveryReport) -> None:
         self._ledger = ledger
         self.round_trips: list[float] = []
 
@@ -82,14 +82,14 @@ class _Alice:
 class _Bob:
     """The other process: an `oddwire run` like any other."""
 
-    def __init__(self, process: asyncio.subprocess.Process, ledger: Ledger) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, ledger: DeliveryReport) -> None:
         self._process = process
         self._ledger = ledger
         self._uri: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._reading = asyncio.create_task(self._read())
 
     @classmethod
-    async def start(cls, ledger: Ledger) -> _Bob:
+    async def start(cls, ledger: DeliveryReport) -> _Bob:
         """Start it."""
         pipe = asyncio.subprocess.PIPE
         program = (sys.executable, "-m", "oddwire.cli.main")
@@ -104,12 +104,12 @@ class _Bob:
         return self._process.pid
 
     async def listening(self) -> str:
-        """Wait until it listens, and give its URI. Raises `Failure`."""
+        """Wait until it listens, and give its URI. Raises `CommandFailure`."""
         try:
             async with asyncio.timeout(PATIENCE):
                 return await asyncio.shield(self._uri)
         except TimeoutError:
-            raise Failure(f"bob does not listen after {duration(PATIENCE)}") from None
+            raise CommandFailure(f"bob does not listen after {duration(PATIENCE)}") from None
 
     def say(self, text: str) -> None:
         """Type a line at its console."""
@@ -147,13 +147,13 @@ class _Bob:
                 case "error":
                     self._ledger.fail(f"bob: {event['message']}")
         if not self._uri.done():
-            self._uri.set_exception(Failure(next(iter(self._ledger.errors), "bob ended before it listened")))
+            self._uri.set_exception(CommandFailure(next(iter(self._ledger.errors), "bob ended before it listened")))
 
 
 class _Show:
     """Runs the steps one after the other, and prints what each delivered once it is delivered."""
 
-    def __init__(self, console: Console, ledger: Ledger, app: Application) -> None:
+    def __init__(self, console: Console, ledger: DeliveryReport, app: Application) -> None:
         self._console = console
         self._ledger = ledger
         self._app = app
@@ -206,7 +206,7 @@ class _Show:
     def _schema(self, payload: bytes) -> Schema:
         schema = self._app.registry.lookup(int.from_bytes(payload[:2], "big"))
         if schema is None:
-            raise Failure(f"a message arrived that was never declared: {payload.hex()}")
+            raise CommandFailure(f"a message arrived that was never declared: {payload.hex()}")
         return schema
 
     def summary(self) -> Table:
@@ -224,7 +224,7 @@ class _Show:
                 for book in self._ledger.received.values()
             )
             if not there and not back:
-                raise Failure(f"no {self._names[type_id]} was delivered")
+                raise CommandFailure(f"no {self._names[type_id]} was delivered")
             size = sum(map(len, there + back))
             counts = (f"{len(there):,}", f"{len(back):,}", f"{size:,}")
             table.add_row(f"{type_id:#06x}", self._names[type_id], schema.codec, *counts)
@@ -239,7 +239,7 @@ class _Show:
 
 
 async def _demonstrate(console: Console) -> int:
-    ledger = Ledger()
+    ledger = DeliveryReport()
     alice = _Alice(ledger)
     transport = make_transport(data_dir=None, network=DEFAULT_NETWORK, proxy=None)
     app = make_app(Printer(), alice, "echo", "chat", transport=transport)
@@ -261,7 +261,7 @@ async def _demonstrate(console: Console) -> int:
         code = await bob.stop()
     ledger.balance()
     if code != 0:
-        raise Failure(f"bob ended with exit code {code}")
+        raise CommandFailure(f"bob ended with exit code {code}")
     console.print()
     console.print(show.summary())
     seconds = time.monotonic() - began

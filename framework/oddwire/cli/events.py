@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, TextIO
 
 from oddwire.app.declarations.jsonable import to_plain
-from oddwire.cli.stdout_writer import Outlet
+from oddwire.cli.stdout_writer import StdoutWriter
 from oddwire.printable import printable, printable_json
 from oddwire.proto.keys import NodeId
 from oddwire.schema import Message, schema_of
@@ -116,7 +116,7 @@ class Printer:
         self._stdout = stdout or sys.stdout or _nowhere()
         self._stderr = stderr or sys.stderr or _nowhere()
         self._colour = not as_json and self._stdout.isatty() and not os.environ.get("NO_COLOR")
-        self._outlet: Outlet | None = None
+        self._outlet: StdoutWriter | None = None
 
     def event(self, event: Event) -> None:
         """Print one event."""
@@ -146,7 +146,7 @@ class Printer:
         """Print a line on stdout; does not wait for who reads it, unless that one is far behind."""
         if self._outlet is None:
             try:
-                self._outlet = Outlet(self._stdout.fileno(), self._broken)
+                self._outlet = StdoutWriter(self._stdout.fileno(), self._broken)
             except OSError:  # no file: a text in memory
                 self._stdout.write(text + "\n")
                 return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["FAILED", "USAGE", "Failure", "no_extension"]
+__all__ = ["FAILED", "USAGE", "CommandFailure", "no_extension"]
 
 FAILED: Final = 1
 """The world did not play along: a port in use, a peer that does not answer."""
@@ -12,7 +12,7 @@ USAGE: Final = 2
 """What was asked for makes no sense: a bad URI, an unknown extension."""
 
 
-class Failure(Exception):
+class CommandFailure(Exception):
     """Ends a command. ``code`` is the exit code, the text what was wrong and what would be right."""
 
     def __init__(self, text: str, code: int = FAILED) -> None:

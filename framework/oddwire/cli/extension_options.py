@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from oddwire.app import PluginManager
 from oddwire.app.declarations.options import Setting
-from oddwire.cli.exit import USAGE, Failure
+from oddwire.cli.exit import USAGE, CommandFailure
 from oddwire.cli.shell_words import as_typed
 from oddwire.printable import printable
 
@@ -24,7 +24,7 @@ def read_extras(
 
     What is not ``--name=value``, ``--name value`` or, for a flag, ``--name`` names an extension. An extension comes
     before its options, since only it knows what they take. ``own`` are the names of the command's own options, which no
-    extension's may have. Without ``loads`` there are options only. Raises `Failure` and `DefinitionError`.
+    extension's may have. Without ``loads`` there are options only. Raises `CommandFailure` and `DefinitionError`.
     """
     given: dict[str, Any] = {}
     waiting = list(arguments)
@@ -35,16 +35,16 @@ def read_extras(
             if isinstance(value, list):
                 given.setdefault(name, []).extend(value)
             elif name in given:
-                raise Failure(f"--{name} is given twice; once would do", USAGE)
+                raise CommandFailure(f"--{name} is given twice; once would do", USAGE)
             else:
                 given[name] = value
         elif loads:
             plugins.load(argument)
         else:
-            raise Failure(f"unexpected argument {argument!r}; there are options only", USAGE)
+            raise CommandFailure(f"unexpected argument {argument!r}; there are options only", USAGE)
     for name, setting in _settings(plugins).items():
         if name in own:
-            raise Failure(f"option --{name} of {setting.owner!r} is one that this command has itself", USAGE)
+            raise CommandFailure(f"option --{name} of {setting.owner!r} is one that this command has itself", USAGE)
     return given
 
 
@@ -93,14 +93,14 @@ def _option(
         close = difflib.get_close_matches(name, [*settings, *own], 1)
         there = ", ".join(f"--{known}" for known in settings) or "none"
         hint = f"did you mean --{close[0]}?" if close else f"those of the extensions loaded so far: {there}"
-        raise Failure(f"no such option: {argument.partition('=')[0]}; {hint}", USAGE)
+        raise CommandFailure(f"no such option: {argument.partition('=')[0]}; {hint}", USAGE)
     if setting.kind.type == "flag":
         if has_value:
-            raise Failure(f"--{name} is a flag and takes no value; not {value!r}", USAGE)
+            raise CommandFailure(f"--{name} is a flag and takes no value; not {value!r}", USAGE)
         return name, True
     if not has_value:
         if not waiting:
-            raise Failure(f"--{name} should have a value: --{name}=VALUE", USAGE)
+            raise CommandFailure(f"--{name} should have a value: --{name}=VALUE", USAGE)
         value = waiting.pop(0)
     value = as_typed(value)
     return name, [value] if setting.kind.multi else value

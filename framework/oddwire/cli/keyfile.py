@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
-from oddwire.cli.exit import Failure
+from oddwire.cli.exit import CommandFailure
 from oddwire.errors import DefinitionError
 from oddwire.files import make_folder, open_private
 from oddwire.node.secret import make_once, read_private
@@ -34,7 +34,7 @@ def load_key(data_dir: Path) -> PrivateKey:
     """Read the key of a node's data directory; the first time, make both, for the owner's eyes only.
 
     The file holds 64 hex digits. It is made whole or not at all, and of two processes that make it at once both get
-    the same key. Raises `Failure` saying what is wrong with it and what to do.
+    the same key. Raises `CommandFailure` saying what is wrong with it and what to do.
     """
     path = data_dir / KEY_FILE
     try:
@@ -43,17 +43,17 @@ def load_key(data_dir: Path) -> PrivateKey:
             make_once(path, ephemeral_key().to_bytes().hex().encode() + b"\n")
         return _read(path)
     except FileExistsError:
-        raise Failure(f"data directory {data_dir} should be a folder; it is a file") from None
+        raise CommandFailure(f"data directory {data_dir} should be a folder; it is a file") from None
     except OSError as error:
         where = "" if error.filename in (None, str(data_dir)) else f": {error.filename}"
-        raise Failure(f"data directory {data_dir}: {error.strerror}{where}") from error
+        raise CommandFailure(f"data directory {data_dir}: {error.strerror}{where}") from error
 
 
 @contextlib.contextmanager
 def sole_use(data_dir: Path) -> Iterator[None]:
     """Keep other processes from running a node with the key of `load_key`: peers would know one of the two at a time.
 
-    It ends with the process, however that ends. Raises `Failure` if there is such a process.
+    It ends with the process, however that ends. Raises `CommandFailure` if there is such a process.
     """
     handle = open_private(data_dir / KEY_FILE, os.O_RDONLY)
     try:
@@ -61,7 +61,7 @@ def sole_use(data_dir: Path) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             text = f"data directory {data_dir} is in use by another node; stop that, or choose another --data-dir"
-            raise Failure(text) from None
+            raise CommandFailure(text) from None
         yield
     finally:
         os.close(handle)
@@ -72,12 +72,12 @@ def _read(path: Path) -> PrivateKey:
     try:
         content = read_private(path, remedy)
     except DefinitionError as error:
-        raise Failure(f"key file {error}") from None
+        raise CommandFailure(f"key file {error}") from None
     if len(content.strip()) != 64:
-        raise Failure(f"key file {path} should hold 64 hex digits, not {len(content.strip())} bytes; {remedy}")
+        raise CommandFailure(f"key file {path} should hold 64 hex digits, not {len(content.strip())} bytes; {remedy}")
     if not _TEXT.fullmatch(content):
-        raise Failure(f"key file {path} should hold 64 hex digits; it holds something else; {remedy}")
+        raise CommandFailure(f"key file {path} should hold 64 hex digits; it holds something else; {remedy}")
     try:
         return PrivateKey(bytes.fromhex(content.decode()))
     except ValueError as error:
-        raise Failure(f"key file {path}: {error}; {remedy}") from None
+        raise CommandFailure(f"key file {path}: {error}; {remedy}") from None

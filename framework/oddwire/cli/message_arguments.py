@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 
-from oddwire.cli.exit import USAGE, Failure
+from oddwire.cli.exit import USAGE, CommandFailure
 from oddwire.cli.shell_words import as_typed
 from oddwire.errors import EncodeError
 from oddwire.schema import Field, Message, Schema, from_strings
@@ -18,11 +18,11 @@ __all__ = ["from_assignments", "spell_fields"]
 def from_assignments(schema: Schema, name: str, assignments: Sequence[str]) -> Message:
     """Make a message of ``field=value`` texts, as `oddwire.schema.from_strings` reads them.
 
-    ``name`` is what errors call it. Raises `Failure` naming the field that is wrong, and those there are.
+    ``name`` is what errors call it. Raises `CommandFailure` naming the field that is wrong, and those there are.
     """
 
-    def wrong(text: str) -> Failure:
-        return Failure(f"{name}: {text}; its fields are: {spell_fields(schema)}", USAGE)
+    def wrong(text: str) -> CommandFailure:
+        return CommandFailure(f"{name}: {text}; its fields are: {spell_fields(schema)}", USAGE)
 
     texts: dict[str, str] = {}
     for assignment in assignments:

@@ -16,7 +16,7 @@ import typer
 
 from oddwire.cli.descriptors import fit_limits
 from oddwire.cli.events import Printer, json_line
-from oddwire.cli.exit import USAGE, Failure
+from oddwire.cli.exit import USAGE, CommandFailure
 from oddwire.cli.running import execute
 from oddwire.cli.shared_options import ConnectTimeout, Json, Proxy, Uvloop
 from oddwire.cli.shell_words import as_typed
@@ -100,7 +100,7 @@ def command(
                     log=log,
                 )
             except ValueError as error:
-                raise Failure(str(error), USAGE) from error
+                raise CommandFailure(str(error), USAGE) from error
             return await _serve(node, printer)
 
     raise typer.Exit(execute(serve, printer, uvloop=uvloop, limit=_LIMIT))
@@ -121,7 +121,7 @@ async def _serve(node: Node, printer: Printer) -> int:
     except asyncio.CancelledError:
         return 0  # it has closed itself
     except DefinitionError as error:
-        raise Failure(str(error), USAGE) from error
+        raise CommandFailure(str(error), USAGE) from error
     try:
         if printer.as_json:
             uris = node.uris
@@ -145,11 +145,11 @@ def _log(level: str, path: Path | None) -> Iterator[Log]:
             try:
                 out = stack.enter_context(contextlib.closing(LogFile(path)))
             except OSError as error:
-                raise Failure(f"--log-file {path}: {error.strerror}") from error
+                raise CommandFailure(f"--log-file {path}: {error.strerror}") from error
         try:
             log = Log(level=level, out=out)
         except ValueError as error:
-            raise Failure(f"--log-level {level!r} {error}", USAGE) from error
+            raise CommandFailure(f"--log-level {level!r} {error}", USAGE) from error
         handler = LogHandler(log)
         stack.callback(log.flush)
         root = logging.getLogger("oddwire")
@@ -165,25 +165,25 @@ def _log(level: str, path: Path | None) -> Iterator[Log]:
 
 
 def expanded(lightning_dir: Path) -> Path:
-    """Return the whole path of the directory, ``~`` looked up. Raises `Failure` where nobody knows a home."""
+    """Return the whole path of the directory, ``~`` looked up. Raises `CommandFailure` where nobody knows a home."""
     try:
         return lightning_dir.expanduser().absolute()
     except FileNotFoundError:
-        raise Failure(f"{lightning_dir}: the current folder is gone; give a whole path", USAGE) from None
+        raise CommandFailure(f"{lightning_dir}: the current folder is gone; give a whole path", USAGE) from None
     except RuntimeError:
         text = f"{lightning_dir}: there is no home directory, as HOME is not set and user {os.getuid()} is in no passwd"
-        raise Failure(f"{text}; set HOME, or give --lightning-dir DIR", USAGE) from None
+        raise CommandFailure(f"{text}; set HOME, or give --lightning-dir DIR", USAGE) from None
 
 
 def read_plugin_options(arguments: Sequence[str]) -> list[tuple[str, str | None]]:
-    """Read what is left of the command line: ``--name=value``, ``--name value`` or ``--name``. Raises `Failure`."""
+    """Read the rest of the command line: ``--name=value``, ``--name value`` or ``--name``. Raises `CommandFailure`."""
     found: list[tuple[str, str | None]] = []
     waiting = list(arguments)
     while waiting:
         argument = waiting.pop(0)
         name, has_value, value = argument.removeprefix("--").partition("=")
         if not argument.startswith("--") or not name:
-            raise Failure(f"{argument!r}: an option of a plugin should look like --name=value", USAGE)
+            raise CommandFailure(f"{argument!r}: an option of a plugin should look like --name=value", USAGE)
         if has_value:
             found.append((name, as_typed(value)))
         elif waiting and not waiting[0].startswith("--"):

@@ -16,7 +16,7 @@ import typer
 from oddwire.app import Application, PluginManager
 from oddwire.app.plugins.extension_file import absolute
 from oddwire.cli.events import Printer
-from oddwire.cli.exit import USAGE, Failure
+from oddwire.cli.exit import USAGE, CommandFailure
 from oddwire.cli.running import loading
 from oddwire.printable import printable
 from oddwire.transports.memory import MemoryTransport
@@ -63,19 +63,19 @@ def command(
             printer.remark(f"warning: {text}")
         _spare_sources(output, specs)
         _write(output, _content(specs, receive), replace=force)
-    except Failure as failure:
+    except CommandFailure as failure:
         printer.failure(str(failure))
         raise typer.Exit(failure.code) from None
     printer.remark(f"written; start it with: lightningd --plugin={printable(shlex.quote(str(output.absolute())))}")
 
 
 def _spare_sources(output: Path, specs: Sequence[str]) -> None:
-    """Refuse to write over an extension. Raises `Failure`."""
+    """Refuse to write over an extension. Raises `CommandFailure`."""
     for spec in specs:
         path = spec if os.path.exists(spec) else spec.rpartition(":")[0]  # noqa: PTH110
         with contextlib.suppress(OSError):
             if path and output.samefile(path):
-                raise Failure(
+                raise CommandFailure(
                     f"{printable(str(output))} is an extension itself; the plugin should be another file", USAGE
                 )
 
@@ -96,10 +96,10 @@ def _head(python: str) -> bytes:
     """Return all up to the text of the docstring: lines that have the kernel run the file with this Python.
 
     Where the kernel would not take its path they are for sh, and good for Python as well. ``-P`` keeps what lies beside
-    the plugin from hiding the modules of Python's library. Raises `Failure`.
+    the plugin from hiding the modules of Python's library. Raises `CommandFailure`.
     """
     if not python:
-        raise Failure("this Python does not know its own path, so no plugin can name it", USAGE)
+        raise CommandFailure("this Python does not know its own path, so no plugin can name it", USAGE)
     raw = os.fsencode(python)
     try:
         raw.decode()
@@ -109,7 +109,7 @@ def _head(python: str) -> bytes:
     if not coding and len(raw) < _LONGEST_SHEBANG - 5 and not set(raw) & set(b" \t\n\r"):
         return b"#!" + raw + b' -P\n"""'
     if b"\\" in raw:
-        raise Failure(f"{printable(python)}: Python should lie at a path without backslashes", USAGE)
+        raise CommandFailure(f"{printable(python)}: Python should lie at a path without backslashes", USAGE)
     # For sh the second line is the empty word and `:`, which does nothing; for Python the docstring begins
     return b"#!/bin/sh\n" + coding + b'""":"\nexec ' + b"".join(_quoted(raw)) + b' -P "$0" "$@"\n'
 
@@ -123,12 +123,12 @@ def _quoted(raw: bytes) -> Iterator[bytes]:
 
 
 def _write(path: Path, content: bytes, *, replace: bool) -> None:
-    """Write an executable file, all of it or nothing. Raises `Failure`."""
+    """Write an executable file, all of it or nothing. Raises `CommandFailure`."""
     shown = printable(str(path))
     if path.is_dir():
-        raise Failure(f"{shown} is a folder; -o should be the plugin's file", USAGE)
+        raise CommandFailure(f"{shown} is a folder; -o should be the plugin's file", USAGE)
     if path.exists() and not path.is_file():  # /dev/null is not to be replaced by a plugin
-        raise Failure(f"{shown} is no regular file; -o should be the plugin's file", USAGE)
+        raise CommandFailure(f"{shown} is no regular file; -o should be the plugin's file", USAGE)
     try:
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".oddwire-")
         try:
@@ -144,9 +144,9 @@ def _write(path: Path, content: bytes, *, replace: bool) -> None:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary)  # noqa: PTH108
     except FileExistsError:
-        raise Failure(f"{shown} is there already; --force replaces it", USAGE) from None
+        raise CommandFailure(f"{shown} is there already; --force replaces it", USAGE) from None
     except OSError as error:
-        raise Failure(f"{shown} cannot be written: {error.strerror or error}") from error
+        raise CommandFailure(f"{shown} cannot be written: {error.strerror or error}") from error
 
 
 def _put(temporary: str, path: Path) -> None:

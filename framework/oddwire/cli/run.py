@@ -42,7 +42,7 @@ _MOMENT: Final = 1.0  # seconds that what is typed waits for the first of --conn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Options:
+class _RunOptions:
     listen: Sequence[str]
     connect: Sequence[str]
     data_dir: Path | None
@@ -106,7 +106,7 @@ def command(
     uvloop: Uvloop = False,
 ) -> None:
     """Run extensions on a Lightning node of their own, until Ctrl-C."""
-    options = _Options(
+    options = _RunOptions(
         listen=listen or (),
         connect=connect or (),
         data_dir=data_dir,
@@ -138,7 +138,7 @@ def run_extension(extension: Extension, argv: Sequence[str] | None = None) -> No
         verbose: Verbose = False,
         uvloop: Uvloop = False,
     ) -> None:
-        options = _Options(
+        options = _RunOptions(
             listen=listen or (),
             connect=connect or (),
             data_dir=data_dir,
@@ -159,13 +159,13 @@ def run_extension(extension: Extension, argv: Sequence[str] | None = None) -> No
     run_program(typed, Path(sys.argv[0]).name, argv)
 
 
-def _run(program: _Program, options: _Options, as_json: bool, verbose: bool, uvloop: bool) -> int:
+def _run(program: _Program, options: _RunOptions, as_json: bool, verbose: bool, uvloop: bool) -> int:
     printer = Printer(as_json, stdout=command_stdout(as_json))
     log_to(printer, logging.DEBUG if verbose else logging.INFO)
     return execute(lambda: _serve(program, options, printer), printer, uvloop=uvloop)
 
 
-async def _serve(program: _Program, options: _Options, printer: Printer) -> int:
+async def _serve(program: _Program, options: _RunOptions, printer: Printer) -> int:
     transport = make_transport(
         data_dir=options.data_dir,
         listen=options.listen,
@@ -179,7 +179,7 @@ async def _serve(program: _Program, options: _Options, printer: Printer) -> int:
     return 0
 
 
-async def _serve_on(transport: Bolt8Transport, program: _Program, options: _Options, printer: Printer) -> None:
+async def _serve_on(transport: Bolt8Transport, program: _Program, options: _RunOptions, printer: Printer) -> None:
     waiting = [_WhenConnected(printer)] if options.connect else []
     plugins = PluginManager()
     plugins.register(Reporter(printer))

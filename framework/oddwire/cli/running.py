@@ -13,9 +13,9 @@ from typing import Any
 
 from oddwire.app import Application, PluginManager, relax_collector
 from oddwire.cli.events import Printer
-from oddwire.cli.exit import FAILED, USAGE, Failure
+from oddwire.cli.exit import FAILED, USAGE, CommandFailure
 from oddwire.cli.keyfile import ephemeral_key, load_key
-from oddwire.cli.shutdown import LIMIT, Ending, importing, signal_code, watch_over
+from oddwire.cli.shutdown import LIMIT, Shutdown, importing, signal_code, watch_over
 from oddwire.cli.standard_streams import watched
 from oddwire.errors import DefinitionError, OddwireError
 from oddwire.exit_exceptions import spelled
@@ -30,12 +30,12 @@ logger = get_logger("oddwire.cli")
 def execute(
     main: Callable[[], Coroutine[Any, Any, int]], printer: Printer, *, uvloop: bool = False, limit: float = LIMIT
 ) -> int:
-    """Run a command to its end and give its exit code. A `Failure` is printed; so is what else can be foreseen.
+    """Run a command to its end and give its exit code. A `CommandFailure` is printed; so is what else can be foreseen.
 
-    A signal ends it, and so does the time: see `Ending`, whose ``limit`` this is.
+    A signal ends it, and so does the time: see `Shutdown`, whose ``limit`` this is.
     """
     relax_collector()  # the process is ours
-    with Ending(printer, limit) as ending:
+    with Shutdown(printer, limit) as ending:
         with watched(printer):
             code = _run(main, printer, uvloop, ending)
         ending.closing()
@@ -46,14 +46,14 @@ def execute(
     return code
 
 
-def _run(main: Callable[[], Coroutine[Any, Any, int]], printer: Printer, uvloop: bool, ending: Ending) -> int:
+def _run(main: Callable[[], Coroutine[Any, Any, int]], printer: Printer, uvloop: bool, ending: Shutdown) -> int:
     try:
         runner = asyncio.Runner(loop_factory=_uvloop() if uvloop else None)
         try:
             return ending.run(runner, main)
         finally:
             ending.close(runner)
-    except Failure as failure:
+    except CommandFailure as failure:
         printer.failure(str(failure))
         return failure.code
     except OddwireError as error:
@@ -88,12 +88,12 @@ def make_transport(
     proxy: str | None,
     limits: Bolt8Limits | None = None,
 ) -> Bolt8Transport:
-    """Make the embedded node's transport. Raises `Failure`."""
+    """Make the embedded node's transport. Raises `CommandFailure`."""
     key = ephemeral_key() if data_dir is None else load_key(data_dir)
     try:
         return Bolt8Transport(key, listen=listen, connect=connect, network=network, proxy=proxy, limits=limits)
     except ValueError as error:
-        raise Failure(str(error), USAGE) from error
+        raise CommandFailure(str(error), USAGE) from error
 
 
 def make_app(
@@ -105,7 +105,7 @@ def make_app(
     store: Path | str | None = None,
     program: int | None = None,
 ) -> Application:
-    """Put the application together, as `loading` does. Raises `Failure`."""
+    """Put the application together, as `loading` does. Raises `CommandFailure`."""
     with loading(printer):
         app = Application(
             *extensions, transport=transport, plugins=plugins, options=options, store=store, program=program
@@ -116,7 +116,7 @@ def make_app(
 
 @contextlib.contextmanager
 def loading(printer: Printer) -> Iterator[None]:
-    """Load extensions within: warnings become one line each, and a `DefinitionError` a `Failure`."""
+    """Load extensions within: warnings become one line each, and a `DefinitionError` a `CommandFailure`."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("default")
         try:
@@ -124,7 +124,7 @@ def loading(printer: Printer) -> Iterator[None]:
                 yield
         except DefinitionError as error:
             logger.debug("the whole story:", exc_info=True)
-            raise Failure(str(error), USAGE) from error
+            raise CommandFailure(str(error), USAGE) from error
         finally:
             for warning in caught:
                 printer.remark(f"warning: {warning.message}")
@@ -142,23 +142,23 @@ def call_when_broken(printer: Printer, action: Callable[[], object]) -> None:
 
 
 async def start(app: Application) -> None:
-    """Start the application. Raises `Failure`, also for what an extension's startup raises."""
+    """Start the application. Raises `CommandFailure`, also for what an extension's startup raises."""
     try:
         await app.start()
     except DefinitionError as error:
-        raise Failure(str(error), USAGE) from error
+        raise CommandFailure(str(error), USAGE) from error
     except OddwireError as error:
-        raise Failure(str(error)) from error
+        raise CommandFailure(str(error)) from error
     except BaseException as error:
         if isinstance(error, asyncio.CancelledError | GeneratorExit | KeyboardInterrupt | SystemExit):
             raise
         logger.debug("the whole story:", exc_info=True)
-        raise Failure(f"an extension could not start: {spelled(error)} (--verbose tells more)") from error
+        raise CommandFailure(f"an extension could not start: {spelled(error)} (--verbose tells more)") from error
 
 
 def _uvloop() -> Callable[[], asyncio.AbstractEventLoop]:
     try:
         import uvloop
     except ImportError:
-        raise Failure("--uvloop needs uvloop: pip install 'oddwire[uvloop]'", USAGE) from None
+        raise CommandFailure("--uvloop needs uvloop: pip install 'oddwire[uvloop]'", USAGE) from None
     return uvloop.new_event_loop

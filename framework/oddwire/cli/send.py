@@ -15,7 +15,7 @@ from oddwire.app import PluginManager, hookimpl
 from oddwire.app.plugins.extension_file import place_nearby
 from oddwire.app.plugins.manager import Contribution
 from oddwire.cli.events import Printer
-from oddwire.cli.exit import FAILED, USAGE, Failure
+from oddwire.cli.exit import FAILED, USAGE, CommandFailure
 from oddwire.cli.message_arguments import from_assignments
 from oddwire.cli.reporter import Reporter, log_to
 from oddwire.cli.running import call_when_broken, execute, make_app, make_transport, start
@@ -115,7 +115,7 @@ async def _send(
     try:
         to = NodeUri.parse(uri, default_port=DEFAULT_PORTS[transport.network])
     except ValueError as error:
-        raise Failure(str(error), USAGE) from error
+        raise CommandFailure(str(error), USAGE) from error
     farewell = _Farewell()
     app = make_app(printer, Reporter(printer, takes_all=True), *vocabularies, farewell, transport=transport)
     call_when_broken(printer, farewell.gone.set)
@@ -125,13 +125,13 @@ async def _send(
             await transport.connect(to, keep=False)
             await app.peer(to.node_id).send(message, force=force)
         except ValueError as error:
-            raise Failure(str(error), USAGE) from error
+            raise CommandFailure(str(error), USAGE) from error
         except EncodeError as error:
-            raise Failure(str(error), USAGE) from error
+            raise CommandFailure(str(error), USAGE) from error
         except NotSupported as error:
-            raise Failure(str(error).replace("force=True", "--force"), FAILED) from error
+            raise CommandFailure(str(error).replace("force=True", "--force"), FAILED) from error
         except OddwireError as error:
-            raise Failure(str(error), FAILED) from error
+            raise CommandFailure(str(error), FAILED) from error
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait):
                 await farewell.gone.wait()
@@ -144,14 +144,14 @@ def _load(extensions: Sequence[str], message: str) -> list[_Vocabulary]:
     """Load the extensions asked for, and the one ``message`` names, in a manager that nothing is run from."""
     owner, dot, _ = message.partition(".")
     if not dot:
-        raise Failure(f"message should be extension, dot, message, chat.Say for one; not {message!r}", USAGE)
+        raise CommandFailure(f"message should be extension, dot, message, chat.Say for one; not {message!r}", USAGE)
     plugins = PluginManager()
     try:
         loaded = [plugins.load(extension) for extension in dict.fromkeys(extensions)]
         if owner not in loaded:
             loaded.append(_load_owner(plugins, owner))
     except DefinitionError as error:
-        raise Failure(str(error), USAGE) from error
+        raise CommandFailure(str(error), USAGE) from error
     return [_Vocabulary(contribution) for contribution in plugins.contributions if contribution.name in loaded]
 
 
@@ -160,7 +160,7 @@ def _load_owner(plugins: PluginManager, owner: str) -> str:
         return plugins.load(owner)
     except ExtensionError as error:
         if (place := place_nearby(owner)) is not None:
-            raise Failure(f"{error} Then add --extension {place}", USAGE) from error
+            raise CommandFailure(f"{error} Then add --extension {place}", USAGE) from error
         raise
 
 
@@ -172,5 +172,5 @@ def _find(vocabularies: Sequence[_Vocabulary], name: str) -> Schema:
         there = ", ".join(f"{owner}.{schema}" for schema in sorted(schemas)) or "none"
         close = difflib.get_close_matches(short, schemas, 1)
         hint = f", did you mean {owner}.{close[0]}?" if close else ""
-        raise Failure(f"extension {owner!r} has no message {short!r}{hint}; there are: {there}", USAGE)
+        raise CommandFailure(f"extension {owner!r} has no message {short!r}{hint}; there are: {there}", USAGE)
     return schemas[short]

@@ -1,7 +1,7 @@
 """How a command's process ends: asked to by a signal, within bounds, and saying what holds it up.
 
-Signals are process-wide, so there is one `Ending` at a time, and functions here speak to it. A thread of its own reads
-the signals, as the main one may be in the middle of anything: a handler that sleeps, or a module that is imported.
+Signals are process-wide, so there is one `Shutdown` at a time, and functions here speak to it. A thread of its own
+reads the signals, as the main one may be in the middle of anything: a handler that sleeps, or a module that is imported.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from oddwire.log_limits import get_logger
 __all__ = [
     "LIMIT",
     "SIGNALS",
-    "Ending",
+    "Shutdown",
     "importing",
     "on_abandon",
     "on_hangup",
@@ -52,7 +52,7 @@ _KERNELS: Final = 5.0  # after our own deadline: a busy machine may be late
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class Ending:
+class Shutdown:
     """Takes the signals of the process from ``with`` on, and gives them back at its end.
 
     The first one cancels the command, or does what `on_stop` said; so many seconds later the process ends, whatever it
@@ -327,7 +327,7 @@ class Ending:
             os._exit(code)
 
 
-_current: Ending | None = None
+_current: Shutdown | None = None
 _is_program = False
 
 

@@ -8,13 +8,13 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
-__all__ = ["PENDING", "Outlet"]
+__all__ = ["PENDING", "StdoutWriter"]
 
 PENDING: Final = 64 << 20
 """Bytes that may wait for a reader before who prints waits too."""
 
 
-class Outlet:
+class StdoutWriter:
     """Writes to a descriptor in a thread of its own: a slow reader, or a terminal that is held, does not stop a node.
 
     When nobody reads any more, ``on_broken`` is called with the error, in that thread, and what is put from then on is

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from oddwire.cli.events import Event, Printer, short_id
-from oddwire.cli.exit import FAILED, USAGE, Failure
+from oddwire.cli.exit import FAILED, USAGE, CommandFailure
 from oddwire.cli.reporter import log_to
 from oddwire.cli.running import spell_error
 from oddwire.cli.shared_options import Json
@@ -110,7 +110,7 @@ def _printing(as_json: bool) -> Iterator[Printer]:
     log_to(printer, logging.WARNING)
     try:
         yield printer
-    except Failure as failure:
+    except CommandFailure as failure:
         printer.failure(str(failure))
         raise typer.Exit(failure.code) from None
     except StoreError as error:
@@ -135,11 +135,11 @@ def _whose(error: StoreError) -> str:
 
 
 def _check_owner(path: Path) -> None:
-    """Raise `Failure` for another user's store: what is made beside it would not be theirs to use."""
+    """Raise `CommandFailure` for another user's store: what is made beside it would not be theirs to use."""
     with contextlib.suppress(FileNotFoundError):
         owner = path.stat().st_uid
         if owner != os.geteuid():
-            raise Failure(f"{path} belongs to user {owner}: run this as that user", USAGE)
+            raise CommandFailure(f"{path} belongs to user {owner}: run this as that user", USAGE)
 
 
 # For people -----------------------------------------------------------------------------------------

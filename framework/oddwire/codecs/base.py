@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from oddwire.errors import CodecError, MalformedMessage, PayloadTooLarge
 from oddwire.proto.primitives import MAX_MESSAGE
-from oddwire.records import Value
+from oddwire.records import FrozenRecord
 from oddwire.schema.kinds import Schema
 
 __all__ = [
@@ -36,7 +36,7 @@ gigabytes of memory and many seconds: bulk data belongs into bytes.
 """
 
 
-class Plan(Value):
+class Plan(FrozenRecord):
     """How one message becomes a payload and back. Both functions deal in whole payloads, two-byte type included.
 
     ``encode(message)`` raises `EncodeError` and its kinds; ``decode(payload)``, given bytes whose type is the

@@ -17,7 +17,7 @@ from oddwire.log_limits import get_logger
 from oddwire.node.filter import apply_filter, check_filter
 from oddwire.node.plugins.node_services import MethodCall, PluginMethod
 
-__all__ = ["BUILT_IN", "Command", "Commands", "Request"]
+__all__ = ["BUILT_IN", "Command", "Commands", "RpcRequest"]
 
 logger = get_logger(__name__)
 
@@ -30,7 +30,7 @@ _QUOTED: Final = 1000
 
 
 @dataclass(slots=True, eq=False)
-class Request:
+class RpcRequest:
     """A request under way. ``params`` is as the client sent it; ``checking`` if only ``check`` asks."""
 
     id: Any
@@ -105,7 +105,7 @@ class Commands:
     def register_plugin_method(self, method: PluginMethod) -> None:
         """Add a plugin's method. Raises `ExtensionError` if its name is taken."""
 
-        def handler(request: Request) -> Awaitable[Any]:
+        def handler(request: RpcRequest) -> Awaitable[Any]:
             call = MethodCall(
                 id=request.id,
                 method=method.name,
@@ -162,7 +162,7 @@ class Commands:
             wanted = document.get("filter")
             if "filter" in document:
                 self._check_filter(method, wanted)
-            request = Request(key, method, document["params"], connection)
+            request = RpcRequest(key, method, document["params"], connection)
             result = self._run(command, request)
             if inspect.isawaitable(result):
                 return self._answer_later(key, result, wanted)
@@ -172,7 +172,7 @@ class Commands:
         except Exception as error:
             return self._broken(key, error)
 
-    def _run(self, command: Command, request: Request) -> Any:
+    def _run(self, command: Command, request: RpcRequest) -> Any:
         if command.parameters is None:
             if not isinstance(request.params, (dict, list)):
                 raise NodeRefused("Expected array or object for params", code=INVALID_PARAMS)
@@ -197,16 +197,16 @@ class Commands:
 
     # Parameters
 
-    def _read(self, command: Command, request: Request, params: Any) -> list[Any]:
+    def _read(self, command: Command, request: RpcRequest, params: Any) -> list[Any]:
         return bind(command.parameters or (), params, lambda parameter, value: self._parse(parameter, value, request))
 
-    def _parse(self, parameter: Parameter, value: Any, request: Request) -> Any:
+    def _parse(self, parameter: Parameter, value: Any, request: RpcRequest) -> Any:
         try:
             return parameter.parse(value)
         except ValueError as error:
             raise self.bad_parameter(request, parameter.name, value, str(error)) from None
 
-    def bad_parameter(self, request: Request, name: str, value: Any, text: str, *, tell: bool = True) -> NodeRefused:
+    def bad_parameter(self, request: RpcRequest, name: str, value: Any, text: str, *, tell: bool = True) -> NodeRefused:
         """Return lightningd's error for a parameter that is not what it should be; what it was is logged, not told.
 
         ``check`` does tell, unless ``tell`` is false.
@@ -222,7 +222,7 @@ class Commands:
         try:
             check_filter(wanted)
         except ValueError as error:
-            raise self.bad_parameter(Request(None, method, None), "filter", wanted, str(error)) from None
+            raise self.bad_parameter(RpcRequest(None, method, None), "filter", wanted, str(error)) from None
 
     # check and help
 
@@ -247,7 +247,7 @@ class Commands:
             )
         )
 
-    def _check(self, request: Request) -> Any:
+    def _check(self, request: RpcRequest) -> Any:
         params = request.params
         # As lightningd: the check of a check is what that one checks; by name, there is no place for a second method
         if isinstance(params, dict):
@@ -267,7 +267,7 @@ class Commands:
             raise NodeRefused(f"Unknown command '{token}'", code=METHOD_NOT_FOUND)
         # A plugin is asked with all that came, as lightningd hands ``check`` on
         seen = inner if command.owner == BUILT_IN else params
-        result = self._run(command, Request(request.id, command.name, seen, request.connection, checking=True))
+        result = self._run(command, RpcRequest(request.id, command.name, seen, request.connection, checking=True))
         if inspect.isawaitable(result):
             return self._checked_later(command.name, result)
         return {"command_to_check": command.name}
@@ -276,7 +276,7 @@ class Commands:
         answer = await result
         return answer if isinstance(answer, dict) and answer else {"command_to_check": name}
 
-    def _help(self, request: Request, name: str | None) -> Any:
+    def _help(self, request: RpcRequest, name: str | None) -> Any:
         if name is not None and name not in self._commands:
             raise NodeRefused(f"Unknown command {name}", code=METHOD_NOT_FOUND)
         if request.checking:

@@ -10,9 +10,9 @@ from typing import Any, Final, Literal
 from oddwire.errors import HandshakeFailed, NodeRefused, TransportError
 from oddwire.jsonrpc.parameters import LIGHTNINGD
 from oddwire.node.address_fields import address_fields
-from oddwire.node.node_database import Store
+from oddwire.node.node_database import NodeDatabase
 from oddwire.node.node_log import Log
-from oddwire.node.peer_backlog import MAX_QUEUED, Outbox
+from oddwire.node.peer_backlog import MAX_QUEUED, PeerBacklog
 from oddwire.node.plugins.host import PluginHost
 from oddwire.proto.addresses import NodeUri
 from oddwire.proto.dialing import DialFailed, spelled
@@ -20,7 +20,7 @@ from oddwire.proto.keys import NodeId
 from oddwire.transports.base import PeerInfo
 from oddwire.transports.bolt8.transport import Bolt8Transport
 
-__all__ = ["Peer", "Peers"]
+__all__ = ["ConnectedPeers", "NodePeer"]
 
 # lightningd's codes
 _NO_KNOWN_ADDRESS: Final = 400
@@ -28,12 +28,12 @@ _ALL_ADDRESSES_FAILED: Final = 401
 _DISCONNECTED_DURING: Final = 402
 
 
-class Peer:
+class NodePeer:
     """A connected peer. ``accepted`` resolves once plugins' ``peer_connected`` hooks have let it in, or not."""
 
     __slots__ = ("accepted", "admitting", "hex", "info", "outbox")
 
-    def __init__(self, info: PeerInfo, outbox: Outbox, accepted: asyncio.Future[bool]) -> None:
+    def __init__(self, info: PeerInfo, outbox: PeerBacklog, accepted: asyncio.Future[bool]) -> None:
         self.info = info
         self.hex = str(info.node_id)
         self.outbox = outbox
@@ -46,7 +46,7 @@ class Peer:
         return "connected" if self.accepted.done() else "connecting"
 
 
-class Peers:
+class ConnectedPeers:
     """Every peer by node id; the transport's sink.
 
     ``kept`` are the nodes that the operator wants connected at all times: they are known even while they are not
@@ -54,7 +54,12 @@ class Peers:
     """
 
     def __init__(
-        self, transport: Bolt8Transport, plugins: PluginHost, store: Store, log: Log, max_queued: int = MAX_QUEUED
+        self,
+        transport: Bolt8Transport,
+        plugins: PluginHost,
+        store: NodeDatabase,
+        log: Log,
+        max_queued: int = MAX_QUEUED,
     ) -> None:
         self.kept: set[NodeId] = set()
         self._transport = transport
@@ -62,17 +67,17 @@ class Peers:
         self._store = store
         self._log = log
         self._max_queued = max_queued
-        self._peers: dict[NodeId, Peer] = {}
+        self._peers: dict[NodeId, NodePeer] = {}
         self._asked: dict[NodeId, Any] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def __iter__(self) -> Iterator[Peer]:
+    def __iter__(self) -> Iterator[NodePeer]:
         return iter(self._peers.values())
 
     def __len__(self) -> int:
         return len(self._peers)
 
-    def get(self, node_id: NodeId) -> Peer | None:
+    def get(self, node_id: NodeId) -> NodePeer | None:
         """Return a peer that is connected, or just connecting."""
         return self._peers.get(node_id)
 
@@ -84,7 +89,7 @@ class Peers:
 
     async def connect(
         self, node_id: NodeId, host: str | None = None, port: int | None = None, *, command_id: Any = None
-    ) -> Peer:
+    ) -> NodePeer:
         """Connect to a node, unless it is connected, and wait for the hooks. Raises `NodeRefused`.
 
         ``command_id`` is the id of the request that asks for it; plugins see it in those of their hooks.
@@ -116,7 +121,7 @@ class Peers:
             raise NodeRefused("disconnected during connection", code=_DISCONNECTED_DURING)
         return peer
 
-    async def disconnect(self, peer: Peer) -> None:
+    async def disconnect(self, peer: NodePeer) -> None:
         """End a connection, and the wish to keep it."""
         self.kept.discard(peer.info.node_id)
         await self._transport.forget(peer.info.node_id, "disconnect command")
@@ -134,8 +139,8 @@ class Peers:
     def peer_connected(self, peer: PeerInfo) -> None:
         """Take a new connection in: it can be sent to at once, plugins are asked next."""
         loop = asyncio.get_running_loop()
-        outbox = Outbox(self._transport, peer.node_id, self._max_queued)
-        entry = self._peers[peer.node_id] = Peer(peer, outbox, loop.create_future())
+        outbox = PeerBacklog(self._transport, peer.node_id, self._max_queued)
+        entry = self._peers[peer.node_id] = NodePeer(peer, outbox, loop.create_future())
         self._log("debug", f"Connect {peer.direction.upper()}", f"{entry.hex}-connectd", entry.hex)
         asked = self._asked.get(peer.node_id) if peer.direction == "out" else None
         task = loop.create_task(self._admit(entry, asked), name=f"admit {entry.hex}")
@@ -143,7 +148,7 @@ class Peers:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _admit(self, peer: Peer, command_id: Any) -> None:
+    async def _admit(self, peer: NodePeer, command_id: Any) -> None:
         info = peer.info
         shown = {
             "id": peer.hex,
@@ -181,11 +186,11 @@ class Peers:
         elif not plugins.custommsg(entry.hex, payload, lambda: self._go_on(entry)):
             self._transport.pause(peer)
 
-    def _go_on(self, peer: Peer) -> None:
+    def _go_on(self, peer: NodePeer) -> None:
         if self._peers.get(peer.info.node_id) is peer:
             self._transport.resume(peer.info.node_id)
 
-    def _refuse_even(self, peer: Peer, payload: bytes) -> None:
+    def _refuse_even(self, peer: NodePeer, payload: bytes) -> None:
         # BOLT 1, it's OK to be odd
         node_id = peer.info.node_id
         text = f"Invalid unknown even msg {payload.hex()}"  # whole to the peer, as lightningd says it

@@ -15,12 +15,12 @@ from oddwire.files import make_folder
 from oddwire.jsonrpc.documents import MAX_DOCUMENT_VARIABLE, max_document
 from oddwire.jsonrpc.server import MAX_REQUEST, JsonRpcServer
 from oddwire.node.commands import Commands
-from oddwire.node.connected_peers import Peers
+from oddwire.node.connected_peers import ConnectedPeers
 from oddwire.node.directory_lock import DirectoryLock
 from oddwire.node.methods.messages import shortcut
 from oddwire.node.methods.table import install
-from oddwire.node.node_database import Store
-from oddwire.node.node_log import LEVELS, Line, Log
+from oddwire.node.node_database import NodeDatabase
+from oddwire.node.node_log import LEVELS, Log, LogLine
 from oddwire.node.peer_backlog import MAX_QUEUED
 from oddwire.node.plugins.host import PluginHost
 from oddwire.node.secret import NodeSecret, load_secret
@@ -112,9 +112,9 @@ class Node:
         self._ended = asyncio.Event()
         self._lock: DirectoryLock | None = None
         self.secret: NodeSecret
-        self.store: Store
+        self.store: NodeDatabase
         self.transport: Bolt8Transport
-        self.peers: Peers
+        self.peers: ConnectedPeers
         self.rpc: JsonRpcServer
 
     # What others may know
@@ -170,7 +170,7 @@ class Node:
             self.secret = load_secret(self.lightning_dir)
         except OSError as error:
             raise TransportError(f"{error.filename or self.lightning_dir}: {error.strerror}") from error
-        self.store = Store(self.lightning_dir / _DATABASE)
+        self.store = NodeDatabase(self.lightning_dir / _DATABASE)
         self.commands.install()
         install(self)
         await self.plugins.load(
@@ -192,7 +192,7 @@ class Node:
             )
         except ValueError as error:
             raise DefinitionError(str(error)) from error
-        self.peers = Peers(self.transport, self.plugins, self.store, self.log, self._max_queued)
+        self.peers = ConnectedPeers(self.transport, self.plugins, self.store, self.log, self._max_queued)
         self.peers.kept.update(uri.node_id for uri in self._connect)
         # Plugins call back during their init; peers come when all are ready for them
         self.rpc = JsonRpcServer(
@@ -275,7 +275,7 @@ class Node:
     ) -> None:
         await self.aclose()
 
-    def _tell_line(self, line: Line) -> None:
+    def _tell_line(self, line: LogLine) -> None:
         important = line.level in ("unusual", "broken")
         if not self.plugins.wants("log") and not (important and self.plugins.wants("warning")):
             return

@@ -15,7 +15,7 @@ from oddwire.proto.addresses import NodeUri
 from oddwire.proto.keys import NodeId
 from oddwire.sqlite_files import Place, explain
 
-__all__ = ["Entry", "Store"]
+__all__ = ["DatastoreEntry", "NodeDatabase"]
 
 logger = get_logger("oddwire.node")
 
@@ -26,7 +26,7 @@ CREATE TABLE addresses (node_id BLOB PRIMARY KEY, host TEXT NOT NULL, port INTEG
 """
 
 
-class Entry(NamedTuple):
+class DatastoreEntry(NamedTuple):
     """One entry of the datastore; ``generation`` counts its changes."""
 
     key: tuple[str, ...]
@@ -34,7 +34,7 @@ class Entry(NamedTuple):
     generation: int
 
 
-class Store:
+class NodeDatabase:
     """The database at ``path``, for one process at a time. Every change is on disk when its method returns.
 
     Raises `DefinitionError` for a file that is no database of ours, or cannot be had. Every method raises `StoreError`
@@ -89,12 +89,12 @@ class Store:
 
     # The datastore: a key's parts are joined by NUL, so that a key sorts right before its children
 
-    def get(self, key: tuple[str, ...]) -> Entry | None:
+    def get(self, key: tuple[str, ...]) -> DatastoreEntry | None:
         """Return the entry with exactly this key."""
         rows = self._read("SELECT data, generation FROM datastore WHERE key = ?", (_join(key),))
-        return Entry(key, *rows[0]) if rows else None
+        return DatastoreEntry(key, *rows[0]) if rows else None
 
-    def under(self, key: tuple[str, ...] = ()) -> Iterator[Entry]:
+    def under(self, key: tuple[str, ...] = ()) -> Iterator[DatastoreEntry]:
         """Return the entry of this key and every one below it, in order; all of them for the empty key."""
         if not key:
             rows = self._read("SELECT key, data, generation FROM datastore ORDER BY key")
@@ -105,7 +105,7 @@ class Store:
                 (first, first + b"\0", first + b"\1"),
             )
         for joined, data, generation in rows:
-            yield Entry(tuple(joined.decode().split("\0")), data, generation)
+            yield DatastoreEntry(tuple(joined.decode().split("\0")), data, generation)
 
     def has_children(self, key: tuple[str, ...]) -> bool:
         """Say whether any entry lies below this key."""
@@ -113,7 +113,7 @@ class Store:
         query = "SELECT 1 FROM datastore WHERE key >= ? AND key < ? LIMIT 1"
         return bool(self._read(query, (first + b"\0", first + b"\1")))
 
-    def put(self, entry: Entry) -> None:
+    def put(self, entry: DatastoreEntry) -> None:
         """Write an entry, new or in place of the one with its key."""
         self._write(
             "INSERT OR REPLACE INTO datastore VALUES (?, ?, ?)", (_join(entry.key), entry.data, entry.generation)

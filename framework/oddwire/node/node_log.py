@@ -14,7 +14,7 @@ from oddwire.log_format import LineFormatter
 from oddwire.log_limits import LogLimiter, LogLimits, cut
 from oddwire.printable import printable
 
-__all__ = ["LEVELS", "Line", "Log", "LogHandler", "Out", "level_number"]
+__all__ = ["LEVELS", "Log", "LogHandler", "LogLine", "Out", "level_number"]
 
 LEVELS: Final = ("io", "trace", "debug", "info", "unusual", "broken")
 """lightningd's levels, least first."""
@@ -39,7 +39,7 @@ def level_number(name: str) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class LogLine:
     """One line. ``time`` is seconds since 1970; ``node_id`` the peer it is about, in hex.
 
     ``elapsed`` is seconds since the log began, whatever was done to the clock meanwhile.
@@ -99,10 +99,10 @@ class Log:
         self.max_bytes = max_bytes
         self.bytes_used = 0
         self.limiter = LogLimiter(limits)
-        self.on_line: Callable[[Line], object] | None = None
+        self.on_line: Callable[[LogLine], object] | None = None
         self._keep = min(self.level, _NUMBERS["debug"])
         self._out = out
-        self._lines: deque[Line] = deque()
+        self._lines: deque[LogLine] = deque()
         self._skipped = 0
         self._telling = False
         self._lost = 0  # lines that could not be written
@@ -151,7 +151,7 @@ class Log:
 
     def _take(self, number: int, text: str, source: str = "lightningd", node_id: str | None = None) -> None:
         elapsed = time.monotonic() - self._began
-        line = Line(time.time(), LEVELS[number], printable(source), printable(text), node_id, elapsed)
+        line = LogLine(time.time(), LEVELS[number], printable(source), printable(text), node_id, elapsed)
         self._keep_line(line)
         if number < self.level:
             return
@@ -159,14 +159,14 @@ class Log:
             self._write(self._out, line)
         self._tell(line)
 
-    def _keep_line(self, line: Line) -> None:
+    def _keep_line(self, line: LogLine) -> None:
         self._lines.append(line)
         self.bytes_used += line.size()
         while self.bytes_used > self.max_bytes:
             self.bytes_used -= self._lines.popleft().size()
             self._skipped += 1
 
-    def _write(self, out: Out, line: Line) -> None:
+    def _write(self, out: Out, line: LogLine) -> None:
         """Write it, behind word of those that could not be; a disk may be full for a while, and the node goes on."""
         try:
             if self._lost:
@@ -182,16 +182,16 @@ class Log:
                 self._why = why
                 self._remark(None, line, f"The log is not written until this is mended: {why}")
 
-    def _remark(self, out: Out | None, about: Line, text: str) -> None:
+    def _remark(self, out: Out | None, about: LogLine, text: str) -> None:
         """Note something about the log itself; it is written if it can be."""
-        line = Line(about.time, "unusual", "log", text, None, about.elapsed)
+        line = LogLine(about.time, "unusual", "log", text, None, about.elapsed)
         if out is not None:
             out.write(f"{line}\n")
             out.flush()
         self._keep_line(line)
         self._tell(line)
 
-    def _tell(self, line: Line) -> None:
+    def _tell(self, line: LogLine) -> None:
         if self.on_line is not None and not self._telling:
             self._telling = True  # what telling it logs is not told
             try:

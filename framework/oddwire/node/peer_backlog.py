@@ -12,15 +12,15 @@ from oddwire.jsonrpc.parameters import LIGHTNINGD
 from oddwire.proto.keys import NodeId
 from oddwire.transports.bolt8.transport import Bolt8Transport
 
-__all__ = ["MAX_QUEUED", "Outbox"]
+__all__ = ["MAX_QUEUED", "PeerBacklog"]
 
 MAX_QUEUED: Final = 8 * 1024 * 1024
-"""Bytes that wait for one peer before `Outbox.send` refuses more."""
+"""Bytes that wait for one peer before `PeerBacklog.send` refuses more."""
 
 _OVERHEAD: Final = 64  # what a message costs besides its bytes
 
 
-class Outbox:
+class PeerBacklog:
     """The messages to one connection. While its peer reads, they go straight to ``transport``; no task is made."""
 
     __slots__ = ("_max_queued", "_node_id", "_queue", "_task", "_transport", "queued")

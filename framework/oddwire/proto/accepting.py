@@ -80,7 +80,7 @@ class Lingering:
         self._held.pop(connection, None)
 
 
-class _Line:
+class _SourceQueue:
     """Callers that wait, by their source."""
 
     def __init__(self) -> None:
@@ -152,7 +152,7 @@ class Acceptor:
         self._counters = counters
         self._loop = share.loop
         self._sockets: list[socket.socket] = []
-        self._line = _Line()
+        self._line = _SourceQueue()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._resting: asyncio.TimerHandle | None = None
         self._asked: Callable[[], None] | None = None  # set while somebody is sure to be admitted later

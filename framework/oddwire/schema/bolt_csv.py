@@ -94,10 +94,10 @@ def load_csv(source: str | Iterable[str], *, module: str = __name__) -> Namespac
     ``module`` is the classes' ``__module__``, which errors and traces name. Blank lines and what follows a ``#`` are
     ignored. Raises `SchemaError` naming the line, what is wrong there, and what would be right.
     """
-    return _Loader(read_csv(source, {**_TAKES_REST, _UTF8: False}), module).load()
+    return _CsvLoader(read_csv(source, {**_TAKES_REST, _UTF8: False}), module).load()
 
 
-class _Loader:
+class _CsvLoader:
     def __init__(self, csv: CsvFile, module: str) -> None:
         self.csv = csv
         self.module = module
@@ -222,10 +222,10 @@ def dump_csv(what: Namespace | Iterable[type[Message]]) -> str:
     """
     if not isinstance(what, Namespace):
         what = Namespace(messages={schema_of(cls).name: cls for cls in what})
-    return "".join(f"{row}\n" for row in _Dumper(what).dump())
+    return "".join(f"{row}\n" for row in _CsvWriter(what).dump())
 
 
-class _Dumper:
+class _CsvWriter:
     def __init__(self, namespace: Namespace) -> None:
         self.namespace = namespace
         given = {**namespace.tlv_streams, **namespace.subtypes}

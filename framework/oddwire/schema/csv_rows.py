@@ -111,7 +111,7 @@ def is_name(name: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
+class _CsvRow:
     line: int
     kind: str
     cells: list[str]
@@ -144,7 +144,7 @@ def _fail(line: int, text: str) -> NoReturn:
     raise SchemaError(f"line {line}: {text}")
 
 
-def _rows(lines: Iterable[str]) -> Iterator[_Row]:
+def _rows(lines: Iterable[str]) -> Iterator[_CsvRow]:
     for number, text in enumerate(lines, 1):
         content = text.partition("#")[0].strip()
         if not content:
@@ -155,7 +155,7 @@ def _rows(lines: Iterable[str]) -> Iterator[_Row]:
         fewest, most, names = _KINDS[kind]
         if not fewest <= len(cells) <= most:
             _fail(number, f"should be {kind},{names}, not {content!r}")
-        yield _Row(number, kind, cells + [""] * (most - len(cells)))
+        yield _CsvRow(number, kind, cells + [""] * (most - len(cells)))
 
 
 # Definitions ---------------------------------------------------------------------------------------------------------
@@ -168,7 +168,7 @@ class _Names:
         self.csv = csv
         self.numbers: dict[tuple[str, int], CsvDefinition] = {}
 
-    def add(self, row: _Row) -> None:
+    def add(self, row: _CsvRow) -> None:
         match row.kind:
             case "msgtype":
                 definition = CsvDefinition(row.name(0), row.number(1, 0xFFFF), row.cells[2], row.line)
@@ -211,7 +211,7 @@ def _check_type_names(csv: CsvFile, fundamental: Mapping[str, bool]) -> None:
 # Fields --------------------------------------------------------------------------------------------------------------
 
 
-def _add_field(csv: CsvFile, row: _Row, fundamental: Mapping[str, bool]) -> None:
+def _add_field(csv: CsvFile, row: _CsvRow, fundamental: Mapping[str, bool]) -> None:
     owner, cells = _owner(csv, row)
     name, type_name, count_text = row.name(cells), row.cells[cells + 1], row.cells[cells + 2]
     option = row.cells[4] if row.kind == "msgdata" else ""
@@ -228,7 +228,7 @@ def _add_field(csv: CsvFile, row: _Row, fundamental: Mapping[str, bool]) -> None
     owner.fields[name] = CsvField(name, type_name, count, option, row.line)
 
 
-def _owner(csv: CsvFile, row: _Row) -> tuple[CsvDefinition, int]:
+def _owner(csv: CsvFile, row: _CsvRow) -> tuple[CsvDefinition, int]:
     """Find whose field a row gives, and which cell has the field's name."""
     if row.kind == "tlvdata":
         stream, record = row.cells[:2]
@@ -242,7 +242,7 @@ def _owner(csv: CsvFile, row: _Row) -> tuple[CsvDefinition, int]:
     return table[row.cells[0]], 1
 
 
-def _count(owner: CsvDefinition, row: _Row, name: str, text: str) -> int | str | None:
+def _count(owner: CsvDefinition, row: _CsvRow, name: str, text: str) -> int | str | None:
     if text in ("", REST):
         return text or None
     if _NUMBER.fullmatch(text):

@@ -10,7 +10,7 @@ from dataclasses import MISSING
 from typing import Annotated, Any, Final, TypeAlias, TypeVar, overload
 
 from oddwire.proto.keys import PublicKey, ShortChannelId
-from oddwire.records import Value
+from oddwire.records import FrozenRecord
 from oddwire.schema.kinds import Fixed, Integer, Led, Octets, Opaque, Rest
 
 __all__ = [
@@ -118,13 +118,13 @@ short_channel_id: TypeAlias = Annotated[
 # What can stand beside a type in Annotated[...] ---------------------------------------------------------------------
 
 
-class Counted(Value):
+class Counted(FrozenRecord):
     """`counted` with the alias still unresolved."""
 
     integer: object
 
 
-class MaxLength(Value):
+class MaxLength(FrozenRecord):
     """`max_length`, for `Annotated`."""
 
     size: int
@@ -158,7 +158,7 @@ def max_length(size: int) -> MaxLength:
     return MaxLength(size)
 
 
-class FieldSpec(Value):
+class FieldSpec(FrozenRecord):
     """What `field` was told; `dataclasses.MISSING` stands for no default."""
 
     default: Any

@@ -10,7 +10,7 @@ from dataclasses import MISSING
 from enum import Enum
 from typing import Any, Final, Literal
 
-from oddwire.records import Value
+from oddwire.records import FrozenRecord
 
 __all__ = [
     "PLAIN_INT",
@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 
-class Kind(Value):
+class Kind(FrozenRecord):
     """Base of all kinds."""
 
     @property
@@ -92,29 +92,29 @@ class Float(Kind):
 # How many elements or bytes: where the bolt codec finds the number ---------------------------------------------------
 
 
-class Fixed(Value):
+class Fixed(FrozenRecord):
     """Always ``size``, so nothing is written; every codec checks it."""
 
     size: int
 
 
-class Prefixed(Value):
+class Prefixed(FrozenRecord):
     """Written before the elements, as this kind of integer."""
 
     integer: Integer
 
 
-class Rest(Value):
+class Rest(FrozenRecord):
     """As many as there are up to the end of the message or the TLV record: BOLT's ``...*byte``."""
 
 
-class Named(Value):
+class Named(FrozenRecord):
     """The value of an earlier integer field of the same class, which may stand anywhere before."""
 
     field: str
 
 
-class Led(Value):
+class Led(FrozenRecord):
     """``sizes`` has how many there are by the first of them, as with BOLT 1's sciddir_or_pubkey. For bytes only."""
 
     sizes: tuple[int, ...]
@@ -263,7 +263,7 @@ class Anything(Kind):
 PLAIN_INT: Final = Integer("int", 64, signed=True, form="plain")
 
 
-class Field(Value):
+class Field(FrozenRecord):
     """One field.
 
     ``key`` is its name in msgpack and json, ``tlv`` its TLV record's type with bolt, or None. Without a default,
@@ -297,7 +297,7 @@ class Field(Value):
         return self.default if self.default_factory is None else self.default_factory()
 
 
-class Record(Value):
+class Record(FrozenRecord):
     """The fields of a class, inherited ones first.
 
     ``blank`` makes an instance with no field set, of a twin class that is not frozen: codecs set the fields and then

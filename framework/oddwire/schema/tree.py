@@ -14,7 +14,7 @@ from operator import index
 from typing import Any, Final, NoReturn
 
 from oddwire.errors import EncodeError, MalformedMessage, ValueOutOfRange
-from oddwire.records import Value
+from oddwire.records import FrozenRecord
 from oddwire.schema.kinds import (
     Anything,
     Array,
@@ -56,7 +56,7 @@ MAX_DEPTH: Final = 32
 """How deep a value of kind `Anything` may nest."""
 
 
-class Form(Value):
+class Form(FrozenRecord):
     """What a tree's format can carry: with ``hexed``, bytes are hex digits."""
 
     name: str

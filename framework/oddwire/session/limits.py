@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Any, Final
 
 from oddwire.errors import QuotaExceeded
-from oddwire.records import Value
+from oddwire.records import FrozenRecord
 
 __all__ = ["OF_ALL", "Allowance", "Counters", "Limits", "TokenBucket"]
 
@@ -29,7 +29,7 @@ OF_ALL: Final = (
 """The limits that cannot be an extension's: of faults nobody knows whose they are, and one is of all peers."""
 
 
-class Limits(Value, kw_only=True):
+class Limits(FrozenRecord, kw_only=True):
     """How much one peer may use; in an extension, how much of that it may have of that extension.
 
     An extension's hold within the application's, which hold in any case; those it was not given, it does not have.

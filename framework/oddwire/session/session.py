@@ -14,13 +14,13 @@ from oddwire.log_limits import get_logger
 from oddwire.session.limits import Allowance, Counters, Limits
 from oddwire.session.peer.link import Link
 from oddwire.session.peer.peer_session import PeerSession
-from oddwire.session.peer.reassembly import AssemblyBudget
-from oddwire.session.peer.request_tables import Handling
+from oddwire.session.peer.reassembly import ReassemblyBudget
+from oddwire.session.peer.request_tables import HandledRequest
 from oddwire.session.wire.frame_types import Ack, Code, Data, Hello, HelloFlag, Request, Spoken
 from oddwire.session.wire.frames import encode
 from oddwire.transports.base import NodeId, Transport
 
-__all__ = ["HELLO_WAIT", "VERSION", "Host", "Session"]
+__all__ = ["HELLO_WAIT", "VERSION", "Session", "SessionHost"]
 
 VERSION: Final = 1
 """The one version of the session protocol spoken here."""
@@ -31,7 +31,7 @@ logger = get_logger("oddwire.session")
 _SPARE: Final = 64  # entries of the timer's heap beside two for each peer, before it is made anew
 
 
-class Host(Protocol):
+class SessionHost(Protocol):
     """What a session needs of the application. Everything is called on the loop, and returns at once."""
 
     def message_received(self, node_id: NodeId, payload: bytes) -> None:
@@ -43,7 +43,7 @@ class Host(Protocol):
     def session_ended(self, link: Link) -> None:
         """Learn that the session with one program is over while the connection stays: it has ended, or restarted."""
 
-    def request_received(self, link: Link, handling: Handling[Any], request: Request) -> None:
+    def request_received(self, link: Link, handling: HandledRequest[Any], request: Request) -> None:
         """Have a request handled; its place within the limits is taken until ``link.asking`` is told of its end."""
 
     def data_received(self, link: Link, data: Data) -> bool:
@@ -103,7 +103,7 @@ class Session:
 
     def __init__(
         self,
-        host: Host,
+        host: SessionHost,
         transport: Transport,
         *,
         instance: int,
@@ -119,7 +119,7 @@ class Session:
         self.limits = limits or Limits()
         self.allowances = allowances
         self.counters = Counters()
-        self.budget = AssemblyBudget(self.limits.total_reassembly_bytes)
+        self.budget = ReassemblyBudget(self.limits.total_reassembly_bytes)
         self.loop = asyncio.get_running_loop()
         self.peers: dict[NodeId, PeerSession] = {}
         self.hello_wait = hello_wait

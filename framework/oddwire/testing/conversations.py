@@ -24,9 +24,9 @@ from oddwire.session.wire.frames import (
     Ack,
     Fragment,
     Frame,
+    FrameType,
     Hello,
     HelloFlag,
-    Kind,
     Refusal,
     Scope,
     Spoken,
@@ -46,7 +46,7 @@ PEER = 1001
 """The peer's instance where a step names none."""
 
 _LONG = {"program", "assembles", "transfer", "total", "id", "lane", "epoch", "base", "sequence", "value"}
-_HELLO = Kind.HELLO.name.lower()
+_HELLO = FrameType.HELLO.name.lower()
 _LEAST = 11  # bytes, up to and with a frame's addresses
 _ROW = bytes(range(251))
 
@@ -179,7 +179,7 @@ class _Player:
     # What the peer says
 
     def _payloads(self, sent: Json, cut: Json | None) -> list[bytes]:
-        filled = self._filled({"to": 0 if sent.get("kind") in (_HELLO, Kind.HELLO) else "$instance", **sent})
+        filled = self._filled({"to": 0 if sent.get("kind") in (_HELLO, FrameType.HELLO) else "$instance", **sent})
         if "payload" in filled:
             payload = expand(filled["payload"])
         elif "rest" in filled:
@@ -304,7 +304,7 @@ def _addresses(payload: bytes) -> tuple[int, int]:
 
 
 def _read(payload: bytes) -> Frame:
-    assert len(payload) <= MAX_MESSAGE or payload[2] != Kind.FRAGMENT
+    assert len(payload) <= MAX_MESSAGE or payload[2] != FrameType.FRAGMENT
     try:
         return decode(payload)
     except MalformedMessage as error:
@@ -333,7 +333,7 @@ def judge(payload: bytes) -> dict[str, Any]:
     if len(payload) < _LEAST:
         return {"reason": "ignored"}
     to, source = addresses(payload)
-    if source == 0 or (to == 0 and payload[2] != Kind.HELLO):
+    if source == 0 or (to == 0 and payload[2] != FrameType.HELLO):
         return {"reason": "ignored"}
     try:
         known = not isinstance(decode(payload), UnknownFrame)

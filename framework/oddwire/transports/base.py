@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol
 from oddwire.errors import EncodeError, PayloadTooLarge, PeerNotConnected, TransportError
 from oddwire.proto.features import offers
 from oddwire.proto.keys import NodeId
-from oddwire.records import Value
+from oddwire.records import FrozenRecord
 
 __all__ = [
     "MAX_PAYLOAD",
@@ -34,7 +34,7 @@ MIN_PAYLOAD = 2
 MAX_PAYLOAD = 65535
 
 
-class PeerInfo(Value, kw_only=True):
+class PeerInfo(FrozenRecord, kw_only=True):
     """What a transport knows of a peer when it connects.
 
     ``features`` is the peer's feature map in BOLT 9's byte order (big endian, bit 0 in the last byte); empty if the
@@ -51,7 +51,7 @@ class PeerInfo(Value, kw_only=True):
         return offers(self.features, bit)
 
 
-class HostMethod(Value, kw_only=True):
+class HostMethod(FrozenRecord, kw_only=True):
     """A method of ours that a host node with JSON-RPC offers under its own roof.
 
     ``usage`` spells the parameters as lightningd's help does (``node_id [asset]``). ``call`` and ``check`` take the
@@ -66,7 +66,7 @@ class HostMethod(Value, kw_only=True):
     check: Callable[[Sequence[Any] | Mapping[str, Any]], None]
 
 
-class HostOption(Value, kw_only=True):
+class HostOption(FrozenRecord, kw_only=True):
     """An option of ours that a host node takes on its command line or in its configuration.
 
     ``type`` is lightningd's: a ``flag`` takes no value. ``multi`` gives a list. A ``dynamic`` one may change while the
@@ -82,7 +82,7 @@ class HostOption(Value, kw_only=True):
     set: Callable[[Any], None] | None = None
 
 
-class Manifest(Value, kw_only=True):
+class Manifest(FrozenRecord, kw_only=True):
     """What the application tells its transport before any message flows; it does not change afterwards."""
 
     type_ids: frozenset[int] = frozenset()

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from oddwire.app import Extension, PluginManager
-from oddwire.cli.exit import USAGE, Failure
+from oddwire.cli.exit import USAGE, CommandFailure
 from oddwire.cli.extension_options import describe_options, own_options, read_extras
 from oddwire.errors import ExtensionError
 
@@ -72,7 +72,7 @@ def test_gives_the_values_by_name(plugins: PluginManager, arguments: list[str], 
     ],
 )
 def test_says_what_is_wrong(plugins: PluginManager, arguments: list[str], told: str) -> None:
-    with pytest.raises(Failure) as caught:
+    with pytest.raises(CommandFailure) as caught:
         read_extras(arguments, plugins, {"listen"})
     assert str(caught.value).startswith(told)
     assert caught.value.code == USAGE
@@ -89,12 +89,12 @@ def test_loads_extensions_and_then_knows_their_options(tmp_path: Path) -> None:
     assert [owner.name for owner in plugins.contributions] == ["oddwire", "echo", "loud", "chat"]
     with pytest.raises(ExtensionError, match=r"no extension is called 'ecco'; did you mean 'echo'\?"):
         read_extras(["ecco"], PluginManager(), ())
-    with pytest.raises(Failure, match="no such option: --volume; those of the extensions loaded so far: none"):
+    with pytest.raises(CommandFailure, match="no such option: --volume; those of the extensions loaded so far: none"):
         read_extras(["--volume", "7", str(tmp_path / "loud.py")], PluginManager(), ())
 
 
 def test_of_a_script_there_are_options_only(plugins: PluginManager) -> None:
-    with pytest.raises(Failure, match="unexpected argument 'echo'; there are options only"):
+    with pytest.raises(CommandFailure, match="unexpected argument 'echo'; there are options only"):
         read_extras(["echo"], plugins, (), loads=False)
 
 
@@ -107,7 +107,7 @@ def test_an_option_that_the_command_has_itself_is_refused() -> None:
 
     plugins = PluginManager()
     plugins.register(extension)
-    with pytest.raises(Failure, match="option --listen of 'quote' is one that this command has itself"):
+    with pytest.raises(CommandFailure, match="option --listen of 'quote' is one that this command has itself"):
         read_extras([], plugins, {"listen"})
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from oddwire import PrivateKey
-from oddwire.cli.exit import Failure
+from oddwire.cli.exit import CommandFailure
 from oddwire.cli.keyfile import KEY_FILE, ephemeral_key, load_key, sole_use
 
 
@@ -54,7 +54,7 @@ def test_a_key_others_may_use_is_refused_with_the_remedy(tmp_path: Path, mode: i
     load_key(tmp_path)
     path = tmp_path / KEY_FILE
     path.chmod(mode)
-    with pytest.raises(Failure, match=rf"has mode {mode:04o}.*chmod 600 {path}"):
+    with pytest.raises(CommandFailure, match=rf"has mode {mode:04o}.*chmod 600 {path}"):
         load_key(tmp_path)
     path.chmod(0o600)
     load_key(tmp_path)
@@ -77,38 +77,38 @@ def test_a_damaged_key_is_refused_and_left_as_it_is(tmp_path: Path, content: byt
     path = tmp_path / KEY_FILE
     path.write_bytes(content)
     path.chmod(0o600)
-    with pytest.raises(Failure, match=f"{KEY_FILE}.*{reason}.*restore it from a backup, or move it away"):
+    with pytest.raises(CommandFailure, match=f"{KEY_FILE}.*{reason}.*restore it from a backup, or move it away"):
         load_key(tmp_path)
     assert path.read_bytes() == content
 
 
 def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / KEY_FILE).mkdir(mode=0o700)
-    with pytest.raises(Failure, match=r"regular file|directory"):
+    with pytest.raises(CommandFailure, match=r"regular file|directory"):
         load_key(tmp_path)
 
 
 def test_a_pipe_in_its_place_does_not_block(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / KEY_FILE, 0o600)
-    with pytest.raises(Failure, match="should be a regular file"):
+    with pytest.raises(CommandFailure, match="should be a regular file"):
         load_key(tmp_path)
 
 
 def test_a_link_to_nowhere_is_refused(tmp_path: Path) -> None:
     (tmp_path / KEY_FILE).symlink_to(tmp_path / "nowhere")
-    with pytest.raises(Failure, match=r"is a symbolic link to .*/nowhere, and there is nothing; remove it"):
+    with pytest.raises(CommandFailure, match=r"is a symbolic link to .*/nowhere, and there is nothing; remove it"):
         load_key(tmp_path)
 
 
 def test_a_data_directory_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(Failure, match=r"data directory .*/file should be a folder; it is a file"):
+    with pytest.raises(CommandFailure, match=r"data directory .*/file should be a folder; it is a file"):
         load_key(tmp_path / "file")
 
 
 def test_a_data_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(Failure, match=r"data directory .*file/node"):
+    with pytest.raises(CommandFailure, match=r"data directory .*file/node"):
         load_key(tmp_path / "file" / "node")
 
 
@@ -119,7 +119,9 @@ def test_ephemeral_keys_differ() -> None:
 def test_one_has_a_key_in_use_at_a_time(tmp_path: Path) -> None:
     load_key(tmp_path)
     with sole_use(tmp_path):
-        refused = pytest.raises(Failure, match=r"is in use by another node; stop that, or choose another --data-dir$")
+        refused = pytest.raises(
+            CommandFailure, match=r"is in use by another node; stop that, or choose another --data-dir$"
+        )
         with refused, sole_use(tmp_path):
             pass
         load_key(tmp_path)  # to send a message in its name

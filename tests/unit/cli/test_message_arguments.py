@@ -20,7 +20,7 @@ from oddwire import (
     u64,
 )
 from oddwire.app.declarations.jsonable import to_plain
-from oddwire.cli.exit import USAGE, Failure
+from oddwire.cli.exit import USAGE, CommandFailure
 from oddwire.cli.message_arguments import from_assignments, spell_fields
 from oddwire.testing import messages
 
@@ -93,7 +93,7 @@ def test_reads_values_as_their_fields_want_them() -> None:
 )
 def test_names_what_is_wrong_and_lists_the_fields(assignments: list[str], reason: str) -> None:
     fields = "its fields are: asset: str, nonce: u64 = 0"
-    with pytest.raises(Failure, match=rf"^all\.Everything: .*{reason}.*{fields}") as e:
+    with pytest.raises(CommandFailure, match=rf"^all\.Everything: .*{reason}.*{fields}") as e:
         make(*assignments)
     assert e.value.code == USAGE
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from oddwire.cli.exit import USAGE, Failure
+from oddwire.cli.exit import USAGE, CommandFailure
 from oddwire.cli.node import _log, read_plugin_options
 
 
@@ -34,7 +34,7 @@ def test_options(arguments: list[str], options: list[tuple[str, str | None]]) ->
 
 @pytest.mark.parametrize("arguments", [["stray"], ["-x"], ["--"], ["--=1"], ["--a=1", "stray"]])
 def test_what_is_no_option(arguments: list[str]) -> None:
-    with pytest.raises(Failure, match="should look like --name=value") as caught:
+    with pytest.raises(CommandFailure, match="should look like --name=value") as caught:
         read_plugin_options(arguments)
     assert caught.value.code == USAGE
 

@@ -124,12 +124,12 @@ async def test_python_may_lie_at_any_path(tmp_path: Path, name: str) -> None:
 
 
 def test_a_path_that_no_plugin_can_name_is_refused() -> None:
-    from oddwire.cli.exit import Failure
+    from oddwire.cli.exit import CommandFailure
     from oddwire.cli.plugin import _head
 
-    with pytest.raises(Failure, match="at a path without backslashes"):
+    with pytest.raises(CommandFailure, match="at a path without backslashes"):
         _head("/a b\\c/python")
-    with pytest.raises(Failure, match="does not know its own path"):
+    with pytest.raises(CommandFailure, match="does not know its own path"):
         _head("")
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from oddwire import Bolt8Transport, Extension, Message, TransportError, message
 from oddwire.cli.events import Printer
-from oddwire.cli.exit import FAILED, USAGE, Failure
+from oddwire.cli.exit import FAILED, USAGE, CommandFailure
 from oddwire.cli.running import execute, make_app, make_transport, start
 
 
@@ -32,7 +32,8 @@ def test_gives_the_commands_exit_code() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "code"), [(Failure("no", USAGE), USAGE), (Failure("no"), FAILED), (TransportError("no"), FAILED)]
+    ("error", "code"),
+    [(CommandFailure("no", USAGE), USAGE), (CommandFailure("no"), FAILED), (TransportError("no"), FAILED)],
 )
 def test_what_can_be_foreseen_is_one_line_and_a_code(error: Exception, code: int) -> None:
     async def fail() -> int:
@@ -101,7 +102,7 @@ def test_the_transport_gets_a_key_of_its_own_or_that_of_the_data_dir(tmp_path) -
     ],
 )
 def test_what_cannot_be_read_is_a_mistake(options) -> None:
-    with pytest.raises(Failure) as caught:
+    with pytest.raises(CommandFailure) as caught:
         make_transport(**{"data_dir": None, "network": "regtest", "proxy": None, **options})
     assert caught.value.code == USAGE
 
@@ -122,7 +123,7 @@ async def test_warnings_are_one_line_each() -> None:
 
 
 async def test_a_definition_that_fails_is_a_mistake() -> None:
-    with pytest.raises(Failure, match="no extension is called 'nosuch'") as caught:
+    with pytest.raises(CommandFailure, match="no extension is called 'nosuch'") as caught:
         make_app(printer()[0], "nosuch", transport=transport())
     assert caught.value.code == USAGE
 
@@ -134,6 +135,6 @@ async def test_a_startup_that_fails_is_told_in_one_line() -> None:
     async def ready(app) -> None:
         raise LookupError("no password")
 
-    with pytest.raises(Failure, match="could not start: LookupError: no password") as caught:
+    with pytest.raises(CommandFailure, match="could not start: LookupError: no password") as caught:
         await start(make_app(printer()[0], extension, transport=transport()))
     assert caught.value.code == FAILED

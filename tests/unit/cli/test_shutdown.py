@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from oddwire.cli.events import Printer
-from oddwire.cli.shutdown import Ending
+from oddwire.cli.shutdown import Shutdown
 
 # What hangs hangs for ever, so the limit may be short: a busy machine only makes it end later
 PROGRAM = """
@@ -110,7 +110,7 @@ def test_two_signals_at_once_are_one(gap: float) -> None:
     """``timeout`` sends two, to the process and to its group."""
     ended: list[str] = []
 
-    class Told(Ending):
+    class Told(Shutdown):
         def _end(self, how: str, number: signal.Signals | None) -> None:
             ended.append(how)
 

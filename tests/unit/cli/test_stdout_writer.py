@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from oddwire.cli.stdout_writer import Outlet
+from oddwire.cli.stdout_writer import StdoutWriter
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def pipe() -> Iterator[tuple[int, int]]:
 
 def test_writes_everything_in_order(pipe: tuple[int, int]) -> None:
     reading, writing = pipe
-    outlet = Outlet(writing, lambda _: None)
+    outlet = StdoutWriter(writing, lambda _: None)
     sent = [str(number).encode() + b"\n" for number in range(10_000)]
     got = bytearray()
 
@@ -40,7 +40,7 @@ def test_writes_everything_in_order(pipe: tuple[int, int]) -> None:
 
 def test_who_prints_does_not_wait_until_much_is_pending(pipe: tuple[int, int]) -> None:
     reading, writing = pipe
-    outlet = Outlet(writing, lambda _: None, pending=1 << 20)
+    outlet = StdoutWriter(writing, lambda _: None, pending=1 << 20)
     for _ in range(9):
         outlet.put(bytes(100_000))  # a pipe holds less than one of them
     assert not outlet.drain(0.0)
@@ -55,7 +55,7 @@ def test_who_prints_does_not_wait_until_much_is_pending(pipe: tuple[int, int]) -
 def test_a_reader_that_leaves_breaks_it_once_and_for_all(pipe: tuple[int, int]) -> None:
     reading, writing = pipe
     told: queue.Queue[OSError] = queue.Queue()
-    outlet = Outlet(writing, told.put)
+    outlet = StdoutWriter(writing, told.put)
     outlet.put(bytes(1 << 20))
     os.close(reading)
     assert isinstance(told.get(timeout=30), BrokenPipeError)

@@ -11,7 +11,7 @@ import pytest
 
 from oddwire.errors import ExtensionError, NodeRefused
 from oddwire.jsonrpc.parameters import Parameter, a_string
-from oddwire.node.commands import BUILT_IN, Command, Commands, Request
+from oddwire.node.commands import BUILT_IN, Command, Commands, RpcRequest
 from oddwire.node.method_parameters import a_number
 from oddwire.node.plugins.node_services import MethodCall, PluginMethod
 
@@ -26,23 +26,23 @@ def commands(logged: list[tuple[str, str]]) -> Commands:
     commands = Commands(lambda level, text: logged.append((level, text)))
     commands.install()
 
-    def add(request: Request, a: int, b: int, note: str | None) -> Any:
+    def add(request: RpcRequest, a: int, b: int, note: str | None) -> Any:
         if a > 100:
             raise NodeRefused("too much", code=-9, data={"a": a}, extra={"traceback": "..."})
         if request.checking:
             return None
         return {"sum": a + b, "note": note}
 
-    async def later(request: Request) -> Any:
+    async def later(request: RpcRequest) -> Any:
         await asyncio.sleep(0)
         if request.params:
             raise NodeRefused("not later", code=-8)
         return {"later": True}
 
-    def broken(request: Request) -> Any:
+    def broken(request: RpcRequest) -> Any:
         raise RuntimeError("a fault of ours")
 
-    async def broken_later(request: Request) -> Any:
+    async def broken_later(request: RpcRequest) -> Any:
         raise RuntimeError("a fault of ours")
 
     parameters = (

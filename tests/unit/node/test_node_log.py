@@ -11,7 +11,7 @@ import pytest
 
 from oddwire.log_limits import LogLimits, get_logger
 from oddwire.node.log_file import LogFile
-from oddwire.node.node_log import LEVELS, Line, Log, LogHandler, level_number
+from oddwire.node.node_log import LEVELS, Log, LogHandler, LogLine, level_number
 
 PEER = "02" + "ab" * 32
 
@@ -42,7 +42,7 @@ def test_what_is_written_and_what_is_kept(level: str) -> None:
 
 
 def test_a_line_as_lightningd_writes_it() -> None:
-    line = Line(1795351037.823399, "unusual", "connectd", "text")
+    line = LogLine(1795351037.823399, "unusual", "connectd", "text")
     assert str(line) == "2026-11-22T12:37:17.823Z UNUSUAL connectd: text"
 
 
@@ -78,7 +78,7 @@ def test_a_listener_that_logs_is_not_told_of_that() -> None:
     log = Log()
     told = []
 
-    def listen(line: Line) -> None:
+    def listen(line: LogLine) -> None:
         told.append(line.text)
         log("info", "told")
 

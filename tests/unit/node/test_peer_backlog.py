@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from oddwire.errors import NodeRefused, PeerNotConnected
-from oddwire.node.peer_backlog import Outbox
+from oddwire.node.peer_backlog import PeerBacklog
 from oddwire.proto import PrivateKey
 from oddwire.proto.keys import NodeId
 
@@ -27,7 +27,7 @@ async def pair(node, dial):
 
 async def test_nothing_waits_while_the_peer_reads(node, dial) -> None:
     peer = await dial(node)
-    outbox = Outbox(node.transport, NodeId(peer.id))
+    outbox = PeerBacklog(node.transport, NodeId(peer.id))
     for _ in range(100):
         outbox.send(PAYLOAD)
     assert outbox.queued == 0
@@ -36,7 +36,7 @@ async def test_nothing_waits_while_the_peer_reads(node, dial) -> None:
 
 async def test_it_fills_up_to_its_limit_and_drains_in_order(pair, until) -> None:
     transport, node_id, peer = pair
-    outbox = Outbox(transport, node_id, max_queued=10_000)
+    outbox = PeerBacklog(transport, node_id, max_queued=10_000)
     marked = [b"\x80\x03" + bytes([number]) * 998 for number in range(20)]
     accepted = 0
     with pytest.raises(NodeRefused, match="does not read") as caught:  # noqa: PT012 - how many it takes is counted
@@ -60,7 +60,7 @@ async def test_it_fills_up_to_its_limit_and_drains_in_order(pair, until) -> None
 
 async def test_what_waits_is_dropped_when_the_connection_ends(pair, until) -> None:
     transport, node_id, peer = pair
-    outbox = Outbox(transport, node_id)
+    outbox = PeerBacklog(transport, node_id)
     outbox.send(PAYLOAD)
     peer.connection.abort("gone")
     await until(lambda: not transport.is_connected(node_id))
@@ -73,4 +73,4 @@ async def test_what_waits_is_dropped_when_the_connection_ends(pair, until) -> No
 async def test_nobody_there(node) -> None:
     stranger = NodeId(PrivateKey(b"\5" * 32).public_key())
     with pytest.raises(PeerNotConnected):
-        Outbox(node.transport, stranger).send(PAYLOAD)
+        PeerBacklog(node.transport, stranger).send(PAYLOAD)

@@ -10,7 +10,7 @@ from collections import Counter
 import pytest
 
 from oddwire.proto import PrivateKey, connect, serve
-from oddwire.proto.accepting import Lingering, _Line, source_of
+from oddwire.proto.accepting import Lingering, _SourceQueue, source_of
 from oddwire.proto.noise import Handshake
 from oddwire.proto.sharing import LoopShare
 
@@ -58,7 +58,7 @@ def test_sources(address, source):
 
 
 def test_sources_have_turns_and_the_one_with_most_loses_its_oldest():
-    line = _Line()
+    line = _SourceQueue()
     for source, caller in (("a", 1), ("a", 2), ("a", 3), ("b", 4)):
         line.add(source, caller, 0.0)
     assert line.drop() == 1

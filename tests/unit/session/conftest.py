@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from oddwire.app.dispatch.request_tasks import Answering
+from oddwire.app.dispatch.request_tasks import RequestTask
 from oddwire.errors import MalformedMessage
 from oddwire.proto.keys import NodeId
 from oddwire.session.limits import Allowance, Limits
 from oddwire.session.peer.link import Link
 from oddwire.session.peer.peer_session import PeerSession
-from oddwire.session.peer.request_tables import Handling
+from oddwire.session.peer.request_tables import HandledRequest
 from oddwire.session.reliable.inbox import Inbox
 from oddwire.session.reliable.outbox import Outbox
 from oddwire.session.reliable.outbox_state import Loss
@@ -323,7 +323,7 @@ class RecordingHost:
     def hello_received(self, link: Link, new: bool) -> None:
         self.told.append(("hello", link.node_id, new))
 
-    def request_received(self, link: Link, handling: Handling[Answering], request: Request) -> None:
+    def request_received(self, link: Link, handling: HandledRequest[RequestTask], request: Request) -> None:
         self.told.append(("request", link.node_id, request))
 
     def data_received(self, link: Link, data: Data) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from oddwire.app.declarations.annotations import alternatives, evaluate, own_signature, peel, signature_of
 from oddwire.errors import ExtensionError
-from oddwire.records import Value
+from oddwire.records import FrozenRecord
 from oddwire.schema import Message, schema_of
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ HandlerFunction = Callable[["Context", Any], Coroutine[Any, Any, Message | None]
 StreamFunction = Callable[["Context", Any], AsyncGenerator[Message, None]]
 
 
-class Handler(Value, kw_only=True, hidden=("scope",)):
+class Handler(FrozenRecord, kw_only=True, hidden=("scope",)):
     """One async function that receives every message of one class; a message it returns is the reply.
 
     ``function`` is called with a `Context` and the message. One with a ``yield`` answers with a stream. ``concurrent``

@@ -13,7 +13,7 @@ from oddwire.app.declarations.jsonable import to_plain
 from oddwire.app.declarations.rpc import WORDS
 from oddwire.errors import ExtensionError, LocalProtocolError, OddwireError
 from oddwire.log_limits import get_logger
-from oddwire.records import Value
+from oddwire.records import FrozenRecord
 from oddwire.transports.base import HostOption
 
 __all__ = ["Option", "Options", "Setting"]
@@ -24,7 +24,7 @@ _EMPTY: Final = inspect.Parameter.empty
 _TYPES: Final[dict[Any, Literal["int", "bool"]]] = {int: "int", bool: "bool"}
 
 
-class Option(Value, kw_only=True):
+class Option(FrozenRecord, kw_only=True):
     """One option: ``--name value`` of the host node or of ``oddwire run``.
 
     ``function`` is called with the value it was given, of its one parameter's type, and returns what the option's value
@@ -85,7 +85,7 @@ class Option(Value, kw_only=True):
         return ExtensionError(f"{place(self.function)}, option {self.name!r}: {text}")
 
 
-class _Kind(NamedTuple):
+class _OptionType(NamedTuple):
     """What an annotation makes of an option."""
 
     type: Literal["string", "int", "bool", "flag"]
@@ -93,7 +93,7 @@ class _Kind(NamedTuple):
     read: Reader
 
 
-def _kind(annotation: Any, default: object) -> _Kind:
+def _kind(annotation: Any, default: object) -> _OptionType:
     reader = reader_of(annotation)
     given = [option for option in alternatives(annotation) if option is not type(None)]
     only = given[0] if len(given) == 1 else str
@@ -102,17 +102,19 @@ def _kind(annotation: Any, default: object) -> _Kind:
         item = (*get_args(only), str)[0]
         if item is bool:
             raise TypeError("an option that may be given several times should be a list of str or int, not of bool")
-        return _Kind(_TYPES.get(item, "string"), True, lambda value: reader(value if _is_many(value) else [value]))
+        return _OptionType(
+            _TYPES.get(item, "string"), True, lambda value: reader(value if _is_many(value) else [value])
+        )
     if only is bool and default is False:
-        return _Kind("flag", False, reader)
-    return _Kind(_TYPES.get(only, "string"), False, reader)
+        return _OptionType("flag", False, reader)
+    return _OptionType(_TYPES.get(only, "string"), False, reader)
 
 
 def _is_many(value: object) -> bool:
     return isinstance(value, (list, tuple))
 
 
-def _as_host(kind: _Kind, plain: Any) -> str | int | bool:
+def _as_host(kind: _OptionType, plain: Any) -> str | int | bool:
     return plain if kind.type != "string" or isinstance(plain, str) else str(plain)
 
 
@@ -121,7 +123,7 @@ class Setting(NamedTuple):
 
     option: Option
     owner: str
-    kind: _Kind
+    kind: _OptionType
     default: Any
 
     @property

@@ -14,7 +14,7 @@ from oddwire.app.declarations.cln_names import LIGHTNINGD_METHODS
 from oddwire.app.declarations.handlers import is_async, kind_of, parameters_of, place
 from oddwire.errors import ExtensionError, NodeRefused
 from oddwire.jsonrpc.parameters import INVALID_PARAMS, Parameter, bind
-from oddwire.records import Value
+from oddwire.records import FrozenRecord
 
 __all__ = ["WORDS", "RpcMethod", "bind_parameters"]
 
@@ -27,7 +27,7 @@ _POSITIONAL: Final = inspect.Parameter.POSITIONAL_OR_KEYWORD
 _KEYWORD_ONLY: Final = inspect.Parameter.KEYWORD_ONLY
 
 
-class RpcMethod(Value, kw_only=True):
+class RpcMethod(FrozenRecord, kw_only=True):
     """One method for people and programs beside the node, where the transport's host has JSON-RPC.
 
     ``function`` is awaited with a `Context` that has no peer, then the caller's parameters, read by their annotations;

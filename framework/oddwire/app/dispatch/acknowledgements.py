@@ -10,12 +10,12 @@ from oddwire.session.peer.link import Link
 from oddwire.session.wire.frame_types import Ack, AckFlag
 from oddwire.session.wire.frames import encode_ack
 
-__all__ = ["Acks"]
+__all__ = ["Acknowledgements"]
 
 _MOST: Final = 512  # lanes of a peer whose acknowledgements wait: more than an inbox has for one
 
 
-class Acks:
+class Acknowledgements:
     """Sends acknowledgements without the caller's waiting for it; a peer that does not read has one a lane kept."""
 
     def __init__(self, spawn: Callable[[Coroutine[Any, Any, None]], object]) -> None:

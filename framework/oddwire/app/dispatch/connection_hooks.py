@@ -17,7 +17,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from oddwire.app.context import Context
-from oddwire.app.dispatch.peer_queue import MESSAGE_WEIGHT, Lane
+from oddwire.app.dispatch.peer_queue import MESSAGE_WEIGHT, PeerQueue
 from oddwire.app.extension import Extension
 from oddwire.app.plugins.manager import HookCall
 from oddwire.log_limits import get_logger
@@ -35,7 +35,7 @@ _GROWTH: Final = 3.0  # so many times as long until it is again
 _LONGEST: Final = 3600.0
 
 _current: ContextVar[Hook | None] = ContextVar("oddwire_hook", default=None)
-_urgent: ContextVar[Lane | None] = ContextVar("oddwire_urgent", default=None)
+_urgent: ContextVar[PeerQueue | None] = ContextVar("oddwire_urgent", default=None)
 
 
 class Excuse(Enum):
@@ -68,7 +68,7 @@ class Hook:
     )
 
     def __init__(
-        self, lane: Lane, owner: int, call: HookCall, parameters: Mapping[str, Any], before: Hook | None
+        self, lane: PeerQueue, owner: int, call: HookCall, parameters: Mapping[str, Any], before: Hook | None
     ) -> None:
         self.lane = lane
         self.owner = owner
@@ -116,7 +116,7 @@ class Hook:
 
 
 @contextmanager
-def urgently(lane: Lane) -> Iterator[None]:
+def urgently(lane: PeerQueue) -> Iterator[None]:
     """Handle an urgent request: what its handler asks of the peer is urgent, too, as the answer waits for it."""
     lane.hurry(1)
     token = _urgent.set(lane)
@@ -127,18 +127,18 @@ def urgently(lane: Lane) -> Iterator[None]:
         lane.hurry(-1)
 
 
-def asking(lane: Lane) -> AbstractContextManager[None]:
+def asking(lane: PeerQueue) -> AbstractContextManager[None]:
     """Note that the running code asks the peer for something, if it is part of a hook."""
     hook = hook_of(lane)
     return nullcontext() if hook is None else hook.asks()
 
 
-def is_urgent(lane: Lane) -> bool:
+def is_urgent(lane: PeerQueue) -> bool:
     """Say whether what the running code asks of a peer is waited for by an on_connect, of ours or of the peer's."""
     return _urgent.get() is lane or hook_of(lane) is not None
 
 
-def hook_of(lane: Lane) -> Hook | None:
+def hook_of(lane: PeerQueue) -> Hook | None:
     """Return the on_connect hook of this peer that the running code is part of, if it has not ended."""
     hook = _current.get()
     return hook if hook is not None and hook.lane is lane and hook.greeting is not None else None
@@ -215,7 +215,7 @@ class Greeter:
             if number not in handling and not isinstance(self._plugins[number], Extension)
         )
 
-    def connected(self, lane: Lane) -> None:
+    def connected(self, lane: PeerQueue) -> None:
         """Have a new connection greeted, after what came over the old one."""
         if not self._on_connect:
             return
@@ -227,7 +227,7 @@ class Greeter:
         lane.greet(greeting)
         self._enqueue(lane, hooks)
 
-    def disconnected(self, lane: Lane, reason: str) -> None:
+    def disconnected(self, lane: PeerQueue, reason: str) -> None:
         """Have the end of a connection told, to each plugin after its messages are handled."""
         parameters = {"app": self._dispatcher.app, "peer": lane.peer, "reason": reason}
         hooks = [self._plan(lane, number, call, parameters) for number, call in self._on_disconnect]
@@ -240,7 +240,7 @@ class Greeter:
             if greeting.holds(hook.owner):
                 greeting.hold(hook.owner, functools.partial(self._enqueue, lane, [hook]))
 
-    async def until(self, lane: Lane, owner: int) -> None:
+    async def until(self, lane: PeerQueue, owner: int) -> None:
         """Wait until a reliable message for an owner may be handled."""
         greeting = lane.greeting
         while greeting is not None and greeting.holds(owner, Excuse.DELIVERY):
@@ -249,11 +249,11 @@ class Greeter:
             await free
             greeting = lane.greeting  # it may have come back meanwhile
 
-    def _plan(self, lane: Lane, owner: int, call: HookCall, parameters: Mapping[str, Any]) -> Hook:
+    def _plan(self, lane: PeerQueue, owner: int, call: HookCall, parameters: Mapping[str, Any]) -> Hook:
         hook = lane.hooks[owner] = Hook(lane, owner, call, parameters, lane.hooks.get(owner))
         return hook
 
-    def _enqueue(self, lane: Lane, hooks: Sequence[Hook]) -> None:
+    def _enqueue(self, lane: PeerQueue, hooks: Sequence[Hook]) -> None:
         if hooks:
             self._dispatcher.enqueue(lane, self._turn, 0, hooks, MESSAGE_WEIGHT)
 

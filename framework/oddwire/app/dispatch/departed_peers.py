@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from oddwire.app.dispatch.peer_queue import Lane
+from oddwire.app.dispatch.peer_queue import PeerQueue
 from oddwire.log_limits import get_logger
 from oddwire.proto.keys import NodeId
 from oddwire.session.peer.reassembly import STANDSTILL
@@ -12,7 +12,7 @@ from oddwire.session.peer.reassembly import STANDSTILL
 if TYPE_CHECKING:
     from oddwire.app.dispatch.dispatcher import Dispatcher
 
-__all__ = ["Departed"]
+__all__ = ["DepartedPeers"]
 
 logger = get_logger("oddwire.app")
 
@@ -21,19 +21,19 @@ _BYTES: Final = 64 << 20  # of messages of theirs that wait
 _MOST: Final = 4  # so many times as much if none of it has been there for long
 
 
-class Departed:
+class DepartedPeers:
     """The lanes of peers who have gone, the oldest first. Node ids are free to make, so all of them count together."""
 
     def __init__(self, dispatcher: Dispatcher) -> None:
         self._dispatcher = dispatcher
-        self._lanes: dict[NodeId, tuple[Lane, int, float]] = {}
+        self._lanes: dict[NodeId, tuple[PeerQueue, int, float]] = {}
         self._held = 0
 
     def __len__(self) -> int:
         """Return how many there are."""
         return len(self._lanes)
 
-    def add(self, lane: Lane) -> None:
+    def add(self, lane: PeerQueue) -> None:
         """Take in a lane whose peer has gone, and give up what others have left behind for too long."""
         now = self._dispatcher.loop.time()
         self.forget(lane)
@@ -46,13 +46,13 @@ class Departed:
             self.forget(oldest)
             self._abandon(oldest)
 
-    def forget(self, lane: Lane) -> None:
+    def forget(self, lane: PeerQueue) -> None:
         """Take out a lane that is drained, or whose peer is back."""
         found = self._lanes.pop(lane.peer.node_id, None)
         if found is not None:
             self._held -= found[1]
 
-    def _abandon(self, lane: Lane) -> None:
+    def _abandon(self, lane: PeerQueue) -> None:
         dispatcher = self._dispatcher
         dropped = dispatcher.drop(lane, "gone")
         running = [*lane.detached]

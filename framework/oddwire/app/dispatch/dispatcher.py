@@ -16,17 +16,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 from oddwire.app.context import Context, Peer
 from oddwire.app.dispatch.connection_hooks import Greeter, Greeting
-from oddwire.app.dispatch.departed_peers import Departed
-from oddwire.app.dispatch.peer_queue import LONG, MESSAGE_WEIGHT, Lane, Run
+from oddwire.app.dispatch.departed_peers import DepartedPeers
+from oddwire.app.dispatch.peer_queue import LONG, MESSAGE_WEIGHT, PeerQueue, Run
 from oddwire.app.dispatch.policy import Enforcer, Outcome, decode_error
-from oddwire.app.dispatch.session_host import Conversation
-from oddwire.app.dispatch.slow_path import LongerWay
+from oddwire.app.dispatch.session_host import AppSessionHost
+from oddwire.app.dispatch.slow_path import SlowPath
 from oddwire.app.dispatch.tasks import Tasks
 from oddwire.app.dispatch.tracing import Tracer
 from oddwire.app.extension import Extension
 from oddwire.app.limits.access import Meter
-from oddwire.app.limits.memory_budget import LARGE, Room
-from oddwire.app.limits.rates import MeteredSink
+from oddwire.app.limits.memory_budget import LARGE, MemoryBudget
+from oddwire.app.limits.rates import RateLimitedSink
 from oddwire.app.limits.request_quotas import requests_of
 from oddwire.app.plugins.manager import Contribution, HookCall
 from oddwire.app.plugins.router import OutgoingTable, Router
@@ -45,8 +45,8 @@ from oddwire.transports.base import MAX_PAYLOAD, NodeId, PeerInfo, Sink, Transpo
 
 if TYPE_CHECKING:
     from oddwire.app.application import Application
-    from oddwire.app.dispatch.reliable_handlers import Deliveries
-    from oddwire.app.limits.access import Guard
+    from oddwire.app.dispatch.reliable_handlers import ReliableHandlers
+    from oddwire.app.limits.access import AccessControl
 
 __all__ = ["Dispatcher"]
 
@@ -72,7 +72,7 @@ class Dispatcher:
         on_failure: Sequence[HookCall] = (),
         on_loss: Sequence[HookCall] = (),
         tracers: Sequence[HookCall] = (),
-        guards: Mapping[str, Guard] = MappingProxyType({}),
+        guards: Mapping[str, AccessControl] = MappingProxyType({}),
         session: bool = True,
         limits: Limits | None = None,
     ) -> None:
@@ -84,21 +84,21 @@ class Dispatcher:
         self.loop = asyncio.get_running_loop()
         self.guards = guards
         self._counters = Counters()
-        self.deliveries: Deliveries | None = None
-        self._longer = LongerWay(self)
+        self.deliveries: ReliableHandlers | None = None
+        self._longer = SlowPath(self)
         self.routes = {prefix: self._longer.equipped(route) for prefix, route in router.incoming.items()}
         self._shorter = {prefix: route[:4] for prefix, route in self.routes.items()}
-        self.room = Room((limits or Limits()).total_message_bytes)
+        self.room = MemoryBudget((limits or Limits()).total_message_bytes)
         self.outgoing = OutgoingTable(router.outgoing)
-        self.lanes: dict[NodeId, Lane] = {}
-        self._departed = Departed(self)
+        self.lanes: dict[NodeId, PeerQueue] = {}
+        self._departed = DepartedPeers(self)
         self.tasks = Tasks()
         self.spawn = self.tasks.spawn
         self.enforcer = Enforcer(app, transport, on_failure, self.spawn, on_loss=on_loss, tracer=self.tracer)
         self.closing = False
         self.greeter = Greeter(self, on_connect, on_disconnect)
         self.requests = requests_of(self)
-        self.conversation = Conversation(self, limits) if session else None
+        self.conversation = AppSessionHost(self, limits) if session else None
 
     # The sink ---------------------------------------------------------------------------------------
 
@@ -107,7 +107,7 @@ class Dispatcher:
         lane = self.lanes.get(peer.node_id)
         if lane is None:
             handle, owners = Peer(self, peer.node_id), 1 + len(self.router.owners)
-            lane = self.lanes[peer.node_id] = Lane(handle, peer, owners, self.tracer is not None)
+            lane = self.lanes[peer.node_id] = PeerQueue(handle, peer, owners, self.tracer is not None)
         self._departed.forget(lane)
         lane.info = peer
         lane.hung_up = lane.abandoned = False
@@ -190,7 +190,7 @@ class Dispatcher:
         """Return what the transport is to be opened with: ourselves, behind a meter where there are rates to keep."""
         if limits is None or not Meter.measures(limits):
             return self
-        return MeteredSink(self, limits, self._counters)
+        return RateLimitedSink(self, limits, self._counters)
 
     def host_stopping(self, reason: str) -> None:
         """Stop the application: its host ends, or wants it to."""
@@ -286,7 +286,7 @@ class Dispatcher:
 
     # The lanes --------------------------------------------------------------------------------------
 
-    async def _work(self, lane: Lane) -> None:
+    async def _work(self, lane: PeerQueue) -> None:
         """Drain one lane for as long as its peer stays: handlers in order, and now and then a turn for other peers."""
         queue, contexts, turns = lane.queue, lane.contexts, _TURNS
         me = asyncio.current_task()
@@ -324,7 +324,7 @@ class Dispatcher:
             self.lanes.pop(lane.peer.node_id, None)
             self._departed.forget(lane)
 
-    def enqueue(self, lane: Lane, run: Run, owner: int, argument: object, weight: int) -> None:
+    def enqueue(self, lane: PeerQueue, run: Run, owner: int, argument: object, weight: int) -> None:
         """Have something done when its turn in the lane comes."""
         lane.queue.append((run, owner, argument, weight))
         lane.held += weight
@@ -332,7 +332,7 @@ class Dispatcher:
             self._full(lane)
         self.wake(lane)
 
-    def take_room(self, lane: Lane, weight: int) -> None:
+    def take_room(self, lane: PeerQueue, weight: int) -> None:
         """Count a large message until `leave_room`; if there is no more room, its peer is read on once that is done."""
         self.count_room(lane, weight)
         if self.room.full and not lane.paused and not lane.is_asking:
@@ -340,12 +340,12 @@ class Dispatcher:
             lane.paused = True
             self.transport.pause(lane.peer.node_id)
 
-    def count_room(self, lane: Lane, weight: int) -> None:
+    def count_room(self, lane: PeerQueue, weight: int) -> None:
         """Count what is large, and read on: what is under way may need what comes."""
         self.room.held += weight
         lane.large += weight
 
-    def drop(self, lane: Lane, why: str) -> int:
+    def drop(self, lane: PeerQueue, why: str) -> int:
         """Forget the messages that wait in a lane, and return how many."""
         dropped = lane.drop_messages()
         for weight in dropped:
@@ -355,18 +355,18 @@ class Dispatcher:
         self._counters.dropped[why] += len(dropped)
         return len(dropped)
 
-    def leave_room(self, lane: Lane, weight: int) -> None:
+    def leave_room(self, lane: PeerQueue, weight: int) -> None:
         """Count it no more."""
         self.count_room(lane, -weight)
         if lane.paused:
             self.ebb(lane)
 
-    def is_crowded(self, lane: Lane | None) -> bool:
+    def is_crowded(self, lane: PeerQueue | None) -> bool:
         """Say whether a peer should bring nothing large now: there is no room left, and it has some of that."""
         room = self.room
         return room.closed or (room.full and lane is not None and lane.large + lane.requested > 0)
 
-    def set_aside(self, lane: Lane, greeting: Greeting, owner: int, message: tuple[Run, Any, int]) -> None:
+    def set_aside(self, lane: PeerQueue, greeting: Greeting, owner: int, message: tuple[Run, Any, int]) -> None:
         """Have a message wait for a greeting; what waits counts as what is queued."""
         run, argument, weight = message
 
@@ -378,13 +378,13 @@ class Dispatcher:
         self.hold(lane, weight)
         greeting.hold(owner, release)
 
-    def hold(self, lane: Lane, weight: int) -> None:
+    def hold(self, lane: PeerQueue, weight: int) -> None:
         """Count what waits for a greeting."""
         lane.held += weight
         if lane.held > lane.mark:
             self._full(lane)
 
-    def wake(self, lane: Lane) -> None:
+    def wake(self, lane: PeerQueue) -> None:
         """Have a lane's worker look what there is to do."""
         if self.tasks.cancelling:
             return  # `aclose` has all of them look once that is over
@@ -394,7 +394,7 @@ class Dispatcher:
         elif lane.worker is None or lane.worker.done():
             lane.worker = self.spawn(self._work(lane))
 
-    def _full(self, lane: Lane) -> None:
+    def _full(self, lane: PeerQueue) -> None:
         """Count what waits in a lane that is long, and stop the transport, if it is not stopped, of one too long."""
         if lane.held > lane.mark:
             self._recount(lane)
@@ -404,7 +404,7 @@ class Dispatcher:
             lane.paused = True
             self.transport.pause(lane.peer.node_id)
 
-    def _recount(self, lane: Lane) -> None:
+    def _recount(self, lane: PeerQueue) -> None:
         """Count a long queue for all peers; what is large in it counts by itself."""
         if not lane.counted and lane.held <= LONG:
             return
@@ -413,7 +413,7 @@ class Dispatcher:
         lane.counted = counted
         lane.mark = lane.held + LONG if counted else LONG
 
-    def ebb(self, lane: Lane) -> None:
+    def ebb(self, lane: PeerQueue) -> None:
         """Let a paused transport go on, once there is room."""
         if not lane.has_room or self.closing:
             return
@@ -439,7 +439,7 @@ class Dispatcher:
             if measured or wasted:
                 self.transport.worked(node_id, seconds + wasted, wasted=wasted > 0)
 
-    def throttle(self, lane: Lane, seconds: float) -> None:
+    def throttle(self, lane: PeerQueue, seconds: float) -> None:
         """Read a peer so much later, whatever room its lane has; longer, if it is to be read later already."""
         until = self.loop.time() + seconds
         if lane.throttle is not None:
@@ -450,18 +450,18 @@ class Dispatcher:
             lane.paused = True
             self.transport.pause(lane.peer.node_id)
 
-    def _relent(self, lane: Lane) -> None:
+    def _relent(self, lane: PeerQueue) -> None:
         lane.throttle = None
         if lane.paused:
             self.ebb(lane)
 
-    def context(self, lane: Lane, owner: int) -> Context:
+    def context(self, lane: PeerQueue, owner: int) -> Context:
         """Make the context that an owner's handlers get for this peer."""
         name = self.router.owners[owner - 1].name if owner else ""
         context = lane.contexts[owner] = Context(self.app, name, lane.peer)
         return context
 
-    async def reply(self, lane: Lane, reply: Message, since: float | None = None) -> None:
+    async def reply(self, lane: PeerQueue, reply: Message, since: float | None = None) -> None:
         """Send what a handler returned."""
         try:
             await self.send(lane.peer.node_id, reply, since=since)
@@ -470,7 +470,7 @@ class Dispatcher:
 
     # What went wrong --------------------------------------------------------------------------------
 
-    def _unrouted(self, lane: Lane | None, peer: NodeId, payload: bytes) -> None:
+    def _unrouted(self, lane: PeerQueue | None, peer: NodeId, payload: bytes) -> None:
         self.transport.wasted(peer)
         if lane is None or lane.hung_up:
             self._counters.dropped["not_connected"] += 1
@@ -485,7 +485,7 @@ class Dispatcher:
         outcome = Outcome.UNKNOWN_ODD if type_id % 2 else Outcome.UNKNOWN_EVEN
         self.enforcer.apply(outcome, lane, self.router.registry.title_of(type_id))
 
-    def malformed(self, lane: Lane, payload: bytes, error: Exception) -> None:
+    def malformed(self, lane: PeerQueue, payload: bytes, error: Exception) -> None:
         """Deal with a payload that does not decode."""
         self.transport.wasted(lane.peer.node_id)
         error = decode_error(payload, error, self.router.registry)

@@ -16,7 +16,7 @@ from oddwire.transports.base import PeerInfo
 if TYPE_CHECKING:
     from oddwire.app.dispatch.connection_hooks import Greeting, Hook
 
-__all__ = ["HIGH_WATER", "HIGH_WATER_ASKING", "LONG", "LOW_WATER", "MESSAGE_WEIGHT", "Lane", "Run", "Waiter"]
+__all__ = ["HIGH_WATER", "HIGH_WATER_ASKING", "LONG", "LOW_WATER", "MESSAGE_WEIGHT", "PeerQueue", "Run", "Waiter"]
 
 Run = Callable[[Context, Any], Coroutine[Any, Any, Message | None]]
 Waiter = tuple[asyncio.Future[Any], float]  # what a request waits for, and when it was made
@@ -31,7 +31,7 @@ LONG: Final = 1 << 16
 HIGH_WATER_ASKING: Final = 1 << 24
 
 
-class Lane:
+class PeerQueue:
     """One peer: what waits, who works on it, who waits for a reply."""
 
     __slots__ = (

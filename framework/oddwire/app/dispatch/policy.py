@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from oddwire.app.context import Context, Peer
-from oddwire.app.dispatch.peer_queue import Lane
+from oddwire.app.dispatch.peer_queue import PeerQueue
 from oddwire.app.plugins.manager import HookCall
 from oddwire.codecs.registry import Registry
 from oddwire.durations import duration
@@ -128,7 +128,7 @@ class Enforcer:
         type_id = int.from_bytes(payload[:2], "big")
         return f"{self._names.get(type_id, 'type')} {type_id:#06x}"
 
-    def apply(self, outcome: Outcome, lane: Lane, text: str) -> None:
+    def apply(self, outcome: Outcome, lane: PeerQueue, text: str) -> None:
         """Deal with a payload that no handler will see; ``text`` says what is wrong with it."""
         policy = POLICY[outcome]
         told = cut(f"{outcome.value}: {text}", _MOST_TOLD)
@@ -239,7 +239,7 @@ class Enforcer:
                     raise
                 logger.exception("handler_failed of %r failed", call.plugin)
 
-    async def _hang_up(self, lane: Lane, reason: str) -> None:
+    async def _hang_up(self, lane: PeerQueue, reason: str) -> None:
         try:
             await self._transport.disconnect(lane.peer.node_id, reason)
         except OddwireError as error:

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from oddwire.app.context import Context
-from oddwire.app.dispatch.acknowledgements import Acks
+from oddwire.app.dispatch.acknowledgements import Acknowledgements
 from oddwire.app.dispatch.policy import Outcome, decode_error
 from oddwire.app.plugins.router import Route
 from oddwire.errors import (
@@ -29,7 +29,7 @@ from oddwire.session.peer.peer_session import PeerSession
 from oddwire.session.reliable.inbox import ATTEMPTS, Inbox
 from oddwire.session.reliable.outbox import Outbox
 from oddwire.session.reliable.outbox_state import Loss
-from oddwire.session.reliable.outbox_state import Route as Sending
+from oddwire.session.reliable.outbox_state import OutboxLane as Sending
 from oddwire.session.reliable.receipt import Receipt
 from oddwire.session.reliable.receivers import Known, Offer
 from oddwire.session.store.database import former_lane_of
@@ -41,7 +41,7 @@ from oddwire.transports.base import NodeId
 if TYPE_CHECKING:
     from oddwire.app.dispatch.dispatcher import Dispatcher
 
-__all__ = ["Deliveries"]
+__all__ = ["ReliableHandlers"]
 
 logger = get_logger("oddwire.app")
 
@@ -70,7 +70,7 @@ def _title_of(dispatcher: Dispatcher | None, payload: bytes) -> str:
     return f"type {type_id:#06x}" if dispatcher is None else dispatcher.router.registry.title_of(type_id)
 
 
-class Deliveries:
+class ReliableHandlers:
     """An application's reliable messages, in both directions, and the store they share with the extensions.
 
     ``path`` is where the store is, ``number`` the one it gets if it is made. ``limits`` are the application's,
@@ -95,7 +95,7 @@ class Deliveries:
         self._inbox = Inbox(self.store, self, limits=limits, counters=self._outbox.counters)
         self._dispatcher: Dispatcher | None = None
         self._pumps: dict[NodeId, asyncio.Task[None]] = {}
-        self._acks = Acks(self.spawn)
+        self._acks = Acknowledgements(self.spawn)
         self._admitted = 0
         self._timer: asyncio.TimerHandle | None = None
 

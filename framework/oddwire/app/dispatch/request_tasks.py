@@ -9,12 +9,12 @@ from collections.abc import Callable, Coroutine
 from time import perf_counter
 from typing import Any, Final
 
-__all__ = ["Answerers", "Answering", "task_of"]
+__all__ = ["RequestTask", "RequestTasks", "task_of"]
 
 _TURN: Final = 0.002  # seconds of handlers that wait for nothing until others get the loop
 
 
-class Answering:
+class RequestTask:
     """A request that waits for a task or is handled by one: ``await work(*arguments)``. It may wait for credit, too."""
 
     __slots__ = ("arguments", "cancelled", "credit", "ended", "peer", "task", "work")
@@ -44,24 +44,24 @@ class Answering:
             self.credit.set_result(None)
 
 
-def task_of(answering: Answering | None) -> asyncio.Task[None] | None:
+def task_of(answering: RequestTask | None) -> asyncio.Task[None] | None:
     """Return the task that handles a request, if one does."""
     return None if answering is None else answering.task
 
 
-class _Line:
+class _RequestQueue:
     """Requests that wait, those of one peer in their order, and peers in turn: one who asks much delays itself."""
 
     __slots__ = ("_count", "_peers")
 
     def __init__(self) -> None:
-        self._peers: dict[object, deque[Answering]] = {}
+        self._peers: dict[object, deque[RequestTask]] = {}
         self._count = 0
 
     def __len__(self) -> int:
         return self._count
 
-    def append(self, answering: Answering) -> None:
+    def append(self, answering: RequestTask) -> None:
         self._count += 1
         waiting = self._peers.get(answering.peer)
         if waiting is None:
@@ -69,7 +69,7 @@ class _Line:
         else:
             waiting.append(answering)
 
-    def popleft(self) -> Answering:
+    def popleft(self) -> RequestTask:
         """Take the first one of the peer whose turn it is."""
         peers = self._peers
         peer, waiting = next(iter(peers.items()))
@@ -82,7 +82,7 @@ class _Line:
         return answering
 
 
-class Answerers:
+class RequestTasks:
     """The tasks that handle requests. Each handler is alone in its task from its first wait on, as if it had its own.
 
     To make a task costs more than many a handler does. So one task goes on from a handler that waited for nothing to
@@ -101,12 +101,12 @@ class Answerers:
     ) -> None:
         self._spawn = spawn
         self._ended = ended
-        self._waiting = _Line()
+        self._waiting = _RequestQueue()
         self._called = 0  # tasks that will begin in the loop's next turn
         self._going: asyncio.Task[None] | None = None  # the last that began, if it may go on after its handler
         self._patient = False  # handlers wait, as far as is known
 
-    def handle(self, answering: Answering) -> None:
+    def handle(self, answering: RequestTask) -> None:
         """Have a request handled, from the loop's next turn on."""
         self._waiting.append(answering)
         if self._going is not None:  # it waits, as the loop is elsewhere

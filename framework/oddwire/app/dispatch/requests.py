@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from oddwire.app.declarations.annotations import alternatives
 from oddwire.app.dispatch.connection_hooks import asking, is_urgent
-from oddwire.app.dispatch.peer_queue import Lane
+from oddwire.app.dispatch.peer_queue import PeerQueue
 from oddwire.app.plugins.manager import Contribution
 from oddwire.app.plugins.router import check_support, shows_support, unregistered
 from oddwire.durations import duration
@@ -174,7 +174,7 @@ class Requests:
                 raise unregistered(cls)
         return classes
 
-    def _lane(self, node_id: NodeId) -> Lane:
+    def _lane(self, node_id: NodeId) -> PeerQueue:
         lane = self._dispatcher.lanes.get(node_id)
         if lane is None or lane.info is None:
             raise not_connected(node_id)
@@ -211,7 +211,7 @@ class Requests:
             raise RemoteFailure(text, code=Code.UNKNOWN_MESSAGE)
         return link
 
-    def _encode(self, lane: Lane, session: PeerSession, message: Message, force: bool) -> bytes:
+    def _encode(self, lane: PeerQueue, session: PeerSession, message: Message, force: bool) -> bytes:
         encode, owners = self._dispatcher.outgoing[type(message)]
         if owners is not None and not force:
             check_support(message, owners, lane.info, session.node_id, session)
@@ -248,7 +248,7 @@ class Requests:
 
     async def _next_of_class(
         self,
-        lane: Lane,
+        lane: PeerQueue,
         message: Message,
         accepted: tuple[type[M], ...],
         left: float | None,

@@ -13,15 +13,15 @@ from oddwire.transports.base import Transport
 
 if TYPE_CHECKING:
     from oddwire.app.dispatch.dispatcher import Dispatcher
-    from oddwire.app.dispatch.reliable_handlers import Deliveries
-    from oddwire.app.limits.access import Guard
+    from oddwire.app.dispatch.reliable_handlers import ReliableHandlers
+    from oddwire.app.limits.access import AccessControl
     from oddwire.session.limits import Limits
     from oddwire.session.store.extension_store import ExtensionStore
 
-__all__ = ["Services"]
+__all__ = ["Resources"]
 
 
-class Services:
+class Resources:
     """The store and the guards. Raises `ExtensionError` if there are reliable handlers and no store for them."""
 
     def __init__(
@@ -36,10 +36,10 @@ class Services:
         self._transport = transport
         self._path = None if store is None else os.fspath(store)
         self._limits = limits
-        self._deliveries: Deliveries | None = None
+        self._deliveries: ReliableHandlers | None = None
         self._dispatcher: Dispatcher | None = None
         self._running = False
-        self._guards: dict[str, Guard] = {}
+        self._guards: dict[str, AccessControl] = {}
         self._number = int.from_bytes(os.urandom(8), "big")  # of the store, if it is made
         self.patience = 0.0
         """Seconds to wait at the start for a store that another process has: one that is about to end, say."""
@@ -52,17 +52,19 @@ class Services:
             needed = "a session" if not session else "a store: Application(store=path)"
             raise ExtensionError(f"handlers of reliable messages ({names}) need {needed}")
 
-    async def prepare(self) -> dict[str, Guard]:
+    async def prepare(self) -> dict[str, AccessControl]:
         """Open the store, if it is sure to be needed, and give the guards, by extension.
 
         Raises `StoreError`, and `ExtensionError` for a guard that the transport has no answers for.
         """
         guarded = [owner for owner in self._router.owners if owner.allow is not None or owner.limits is not None]
-        guards: dict[str, Guard] = {}
+        guards: dict[str, AccessControl] = {}
         if guarded:
-            from oddwire.app.limits.access import Guard
+            from oddwire.app.limits.access import AccessControl
 
-            guards = {owner.name: Guard(owner.name, owner.allow, owner.limits, self._transport) for owner in guarded}
+            guards = {
+                owner.name: AccessControl(owner.name, owner.allow, owner.limits, self._transport) for owner in guarded
+            }
             for guard in guards.values():
                 await guard.start()
         self._guards = guards
@@ -87,7 +89,7 @@ class Services:
         return () if self._path is None else (self._number,)
 
     async def renew_store(self) -> None:
-        """Have a store that another program uses a copy of take numbers of its own; see `Deliveries.renew`.
+        """Have a store that another program uses a copy of take numbers of its own; see `ReliableHandlers.renew`.
 
         To be called before the transport opens. Raises `StoreError`, and `LocalProtocolError` without a store.
         """
@@ -104,19 +106,19 @@ class Services:
         if self._deliveries is not None:
             await self._deliveries.aclose()
 
-    def deliveries(self) -> Deliveries:
+    def deliveries(self) -> ReliableHandlers:
         """Return what keeps reliable messages. Raises `LocalProtocolError` without a store, or before the start."""
         if self._path is None:
             raise LocalProtocolError("this application has no store: give it one, Application(store=path)")
         if not self._running:
             raise LocalProtocolError("the application is not started")
         if self._deliveries is None:
-            from oddwire.app.dispatch.reliable_handlers import Deliveries  # and SQLite, which few need
+            from oddwire.app.dispatch.reliable_handlers import ReliableHandlers  # and SQLite, which few need
             from oddwire.session.limits import Limits
 
             allowances = [guard.allowance for guard in self._guards.values()]
             names = [owner.name for owner in self._router.owners]
-            self._deliveries = Deliveries(
+            self._deliveries = ReliableHandlers(
                 self._path, self._limits or Limits(), allowances, number=self._number, extensions=names
             )
             if self.on_new_store is not None:

@@ -10,12 +10,12 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final
 
 from oddwire.app.context import Context
-from oddwire.app.dispatch.acknowledgements import Acks
+from oddwire.app.dispatch.acknowledgements import Acknowledgements
 from oddwire.app.dispatch.connection_hooks import Excuse, urgently
-from oddwire.app.dispatch.peer_queue import MESSAGE_WEIGHT, Lane
+from oddwire.app.dispatch.peer_queue import MESSAGE_WEIGHT, PeerQueue
 from oddwire.app.dispatch.policy import Outcome, decode_error
-from oddwire.app.dispatch.request_tasks import Answerers, Answering, task_of
-from oddwire.app.limits.memory_budget import LARGE, REQUEST_WEIGHT, Use
+from oddwire.app.dispatch.request_tasks import RequestTask, RequestTasks, task_of
+from oddwire.app.limits.memory_budget import LARGE, REQUEST_WEIGHT, MemoryUse
 from oddwire.app.plugins.manager import Contribution
 from oddwire.app.plugins.router import Route, Router, vocabulary
 from oddwire.errors import (
@@ -31,7 +31,7 @@ from oddwire.schema import Message, schema_of
 from oddwire.session.limits import Allowance, Counters, Limits
 from oddwire.session.peer.link import Link
 from oddwire.session.peer.peer_session import PeerSession
-from oddwire.session.peer.request_tables import Handling
+from oddwire.session.peer.request_tables import HandledRequest
 from oddwire.session.session import Session
 from oddwire.session.wire.fields import clip
 from oddwire.session.wire.frame_types import Ack, Code, Data, Failure, Refusal, ReplyFlag, Request, Scope, Spoken
@@ -40,9 +40,9 @@ from oddwire.transports.base import MAX_PAYLOAD, NodeId
 
 if TYPE_CHECKING:
     from oddwire.app.dispatch.dispatcher import Dispatcher
-    from oddwire.app.limits.access import Guard
+    from oddwire.app.limits.access import AccessControl
 
-__all__ = ["Conversation", "spoken"]
+__all__ = ["AppSessionHost", "spoken"]
 
 logger = get_logger("oddwire.app")
 
@@ -78,13 +78,13 @@ def _refusal_of(data: Data) -> Ack:
     return Ack(Scope.LANE, 0, data.lane, data.epoch, data.sequence, (*failures,))
 
 
-class Conversation:
+class AppSessionHost:
     """The `Host` of a session: it has peers' requests handled, and hands their other messages to the dispatcher."""
 
     def __init__(self, dispatcher: Dispatcher, limits: Limits | None) -> None:
         self._dispatcher = dispatcher
         # Nobody has to be called when a task ends, as it says so itself: that costs a turn of the loop
-        self._answerers = Answerers(dispatcher.tasks.spawn_briefly, dispatcher.tasks.forget)
+        self._answerers = RequestTasks(dispatcher.tasks.spawn_briefly, dispatcher.tasks.forget)
         self.session = Session(
             self,
             dispatcher.transport,
@@ -96,7 +96,7 @@ class Conversation:
             allowances={name: guard.allowance for name, guard in dispatcher.guards.items()},
         )
         self._allowances = _by_type(dispatcher.router, self.session.allowances)
-        self._acks = Acks(dispatcher.spawn)
+        self._acks = Acknowledgements(dispatcher.spawn)
 
     @property
     def counters(self) -> Counters:
@@ -185,7 +185,7 @@ class Conversation:
         """Run a task of the application's."""
         return self._dispatcher.spawn(work)
 
-    def request_received(self, link: Link, handling: Handling[Answering], request: Request) -> None:
+    def request_received(self, link: Link, handling: HandledRequest[RequestTask], request: Request) -> None:
         """Decode a request and give it a task, or refuse it."""
         dispatcher, content = self._dispatcher, request.content
         lane = dispatcher.lanes.get(link.node_id)
@@ -205,14 +205,14 @@ class Conversation:
         context = lane.contexts[route.owner] or dispatcher.context(lane, route.owner)
         size = len(content)
         if route.guard is not None:
-            answering = Answering(self._guarded, route.guard, link, handling, route, context, content)
+            answering = RequestTask(self._guarded, route.guard, link, handling, route, context, content)
         else:
             message = self._decode(link, handling, route, content)
             if message is None:
                 return
             if route.weigh is not None:
                 size = route.weigh(message[0])
-            answering = Answering(self._answer, link, handling, route, context, *message)
+            answering = RequestTask(self._answer, link, handling, route, context, *message)
         size += REQUEST_WEIGHT
         if size > LARGE:
             asked = lane.requested - lane.replies
@@ -245,7 +245,7 @@ class Conversation:
                 return
         self._answerers.handle(answering)
 
-    def _too_much(self, link: Link, handling: Handling[Answering], limit: str) -> None:
+    def _too_much(self, link: Link, handling: HandledRequest[RequestTask], limit: str) -> None:
         link.asking.close(handling)
         most = getattr(self.session.limits, limit)
         whose = "of all peers" if limit.startswith("total") else "of a peer"
@@ -253,11 +253,11 @@ class Conversation:
         text = f"{what} {whose} that are handled at once take {most} bytes at most"
         link.refuse(Scope.REQUEST, handling.id, Code.QUOTA, text, limit)
 
-    def _leave(self, lane: Lane, size: int) -> None:
+    def _leave(self, lane: PeerQueue, size: int) -> None:
         lane.small -= size
         self._dispatcher.room.held -= size
 
-    def _use(self, lane: Lane, link: Link, handling: Handling[Answering], size: int) -> Use | None:
+    def _use(self, lane: PeerQueue, link: Link, handling: HandledRequest[RequestTask], size: int) -> MemoryUse | None:
         """Count a large request, or its reply; None if there is no room."""
 
         def evict() -> None:
@@ -270,11 +270,13 @@ class Conversation:
         dispatcher = self._dispatcher
         return dispatcher.room.take(lane, size, evict, dispatcher.loop.time())
 
-    async def _hasten(self, lane: Lane, work: Callable[..., Coroutine[Any, Any, None]], arguments: Any) -> None:
+    async def _hasten(self, lane: PeerQueue, work: Callable[..., Coroutine[Any, Any, None]], arguments: Any) -> None:
         with urgently(lane):
             await work(*arguments)
 
-    def _set_aside(self, link: Link, lane: Lane, owner: int, answering: Answering, size: int, excuse: Excuse) -> None:
+    def _set_aside(
+        self, link: Link, lane: PeerQueue, owner: int, answering: RequestTask, size: int, excuse: Excuse
+    ) -> None:
         """Have a request wait for a greeting: it counts as one that is handled, and as what its lane holds."""
         assert lane.greeting is not None  # noqa: S101 - narrows the type for checkers
         dispatcher, weight = self._dispatcher, size + MESSAGE_WEIGHT
@@ -292,7 +294,7 @@ class Conversation:
         lane.greeting.hold(owner, release, excuse)
 
     def _decode(
-        self, link: Link, handling: Handling[Answering], route: Route, content: bytes
+        self, link: Link, handling: HandledRequest[RequestTask], route: Route, content: bytes
     ) -> tuple[Message, float | None] | None:
         """Return a request's message and, if it is traced, when it came; refuse one that is malformed."""
         tracer = self._dispatcher.tracer
@@ -307,7 +309,7 @@ class Conversation:
             return None
         return message, None if tracer is None else tracer.trace("received", link.node_id, content, message)
 
-    def _unknown(self, link: Link, handling: Handling[Answering], content: bytes) -> None:
+    def _unknown(self, link: Link, handling: HandledRequest[RequestTask], content: bytes) -> None:
         link.asking.close(handling)
         if self._dispatcher.tracer is not None:
             self._dispatcher.tracer.trace("received", link.node_id, content, None, handled=False)
@@ -315,7 +317,13 @@ class Conversation:
         link.refuse(Scope.REQUEST, handling.id, Code.UNKNOWN_MESSAGE, f"{title} is not handled here")
 
     async def _guarded(
-        self, guard: Guard, link: Link, handling: Handling[Answering], route: Route, context: Context, content: bytes
+        self,
+        guard: AccessControl,
+        link: Link,
+        handling: HandledRequest[RequestTask],
+        route: Route,
+        context: Context,
+        content: bytes,
     ) -> None:
         """Handle a request if the extension's guard lets it through."""
         try:
@@ -342,7 +350,7 @@ class Conversation:
     async def _answer(
         self,
         link: Link,
-        handling: Handling[Answering],
+        handling: HandledRequest[RequestTask],
         route: Route,
         context: Context,
         message: Message,
@@ -386,7 +394,7 @@ class Conversation:
     async def _answer_stream(
         self,
         link: Link,
-        handling: Handling[Answering],
+        handling: HandledRequest[RequestTask],
         stream: AsyncGenerator[Message, None],
         since: float | None,
     ) -> None:
@@ -408,7 +416,7 @@ class Conversation:
                     self._trace(link, payload, part, since)
         await self._send(link, encode_reply(link.route, handling.id, ReplyFlag.END, b""), handling)
 
-    async def _send(self, link: Link, frame: bytes, handling: Handling[Answering]) -> bool:
+    async def _send(self, link: Link, frame: bytes, handling: HandledRequest[RequestTask]) -> bool:
         """Send a reply of any length; False if it will not arrive, or nobody waits for it any more."""
         if not link.asking.has(handling):
             return False
@@ -435,7 +443,7 @@ class Conversation:
         finally:
             use.end()
 
-    async def _send_now(self, link: Link, frame: bytes, handling: Handling[Answering]) -> bool:
+    async def _send_now(self, link: Link, frame: bytes, handling: HandledRequest[RequestTask]) -> bool:
         try:
             if len(frame) <= MAX_PAYLOAD:
                 if not self._dispatcher.send_nowait(link.node_id, frame):
@@ -461,7 +469,7 @@ class Conversation:
             await self._fail(link, handling, Code.TOO_LARGE, f"the reply: {error}")
         return False
 
-    async def _fail(self, link: Link, handling: Handling[Answering], code: int, text: str) -> None:
+    async def _fail(self, link: Link, handling: HandledRequest[RequestTask], code: int, text: str) -> None:
         if not link.asking.has(handling):
             return
         try:

@@ -7,9 +7,9 @@ import functools
 from typing import TYPE_CHECKING, Final
 
 from oddwire.app.context import Context
-from oddwire.app.dispatch.peer_queue import MESSAGE_WEIGHT, Lane, Run
+from oddwire.app.dispatch.peer_queue import MESSAGE_WEIGHT, PeerQueue, Run
 from oddwire.app.dispatch.policy import Outcome
-from oddwire.app.limits.access import Guard
+from oddwire.app.limits.access import AccessControl
 from oddwire.app.limits.memory_budget import LARGE
 from oddwire.app.plugins.router import Route
 from oddwire.schema import Message
@@ -17,12 +17,12 @@ from oddwire.schema import Message
 if TYPE_CHECKING:
     from oddwire.app.dispatch.dispatcher import Dispatcher
 
-__all__ = ["LongerWay"]
+__all__ = ["SlowPath"]
 
 _MAX_CONCURRENT: Final = 32  # tasks of concurrent handlers, a peer
 
 
-class LongerWay:
+class SlowPath:
     """What the dispatcher does for messages that are not just queued."""
 
     def __init__(self, dispatcher: Dispatcher) -> None:
@@ -43,7 +43,7 @@ class LongerWay:
     async def _in_a_unit(self, owner: str, run: Run, context: Context, message: Message) -> Message | None:
         return await self._dispatcher.app.services.deliveries().alone(owner, run, context, message)
 
-    async def _let_in(self, guard: Guard, run: Run, context: Context, message: Message) -> Message | None:
+    async def _let_in(self, guard: AccessControl, run: Run, context: Context, message: Message) -> Message | None:
         if await guard.allows(context.peer):
             return await run(context, message)
         guard.counters.dropped["allow"] += 1
@@ -53,7 +53,7 @@ class LongerWay:
         )
         return None
 
-    def attend(self, lane: Lane, route: Route, message: Message, payload: bytes) -> None:
+    def attend(self, lane: PeerQueue, route: Route, message: Message, payload: bytes) -> None:
         """Take a message that has come: for a request that waits for it, or for its handler."""
         asked = lane.answer(message)
         run: Run | None = route.handler
@@ -87,18 +87,20 @@ class LongerWay:
         else:
             self._dispatcher.enqueue(lane, run, route.owner, message, weight)
 
-    async def _in_room(self, lane: Lane, run: Run, weight: int, context: Context, message: Message) -> Message | None:
+    async def _in_room(
+        self, lane: PeerQueue, run: Run, weight: int, context: Context, message: Message
+    ) -> Message | None:
         try:
             return await run(context, message)
         finally:
             self._dispatcher.leave_room(lane, weight)
 
-    async def _timed(self, lane: Lane, run: Run, received: float, context: Context, message: Message) -> None:
+    async def _timed(self, lane: PeerQueue, run: Run, received: float, context: Context, message: Message) -> None:
         reply = await run(context, message)
         if reply is not None:
             await self._dispatcher.reply(lane, reply, received)
 
-    async def _detach(self, lane: Lane, run: Run, weight: int, context: Context, message: Message) -> None:
+    async def _detach(self, lane: PeerQueue, run: Run, weight: int, context: Context, message: Message) -> None:
         """Run one message in a task of its own; with too many of them, the lane waits."""
         while lane.running >= _MAX_CONCURRENT:
             lane.slot = self._dispatcher.loop.create_future()
@@ -110,7 +112,7 @@ class LongerWay:
         lane.detached.add(task)
         task.add_done_callback(lane.detached.discard)
 
-    async def _alone(self, lane: Lane, run: Run, weight: int, context: Context, message: Message) -> None:
+    async def _alone(self, lane: PeerQueue, run: Run, weight: int, context: Context, message: Message) -> None:
         me = asyncio.current_task()
         try:
             reply = await run(context, message)

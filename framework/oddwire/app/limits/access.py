@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from oddwire.app.context import Peer
     from oddwire.transports.base import Transport
 
-__all__ = ["Allow", "Guard", "Meter", "check_allow", "check_limits"]
+__all__ = ["AccessControl", "Allow", "Meter", "check_allow", "check_limits"]
 
 Allow = Literal["channels"] | Collection[NodeId | bytes | str] | Callable[["Peer"], bool | Awaitable[bool]]
 """Who may talk to an extension: peers with a channel, those of a list, or those a function says yes to."""
@@ -64,7 +64,7 @@ def _bucket(rate: float, now: float) -> TokenBucket | None:
     return None if math.isinf(rate) else TokenBucket(rate, max(rate, 1.0), now)
 
 
-class _Share:
+class _PeerShare:
     """What one peer has of an extension."""
 
     __slots__ = ("allowed", "asked_at", "meter", "requests")
@@ -76,7 +76,7 @@ class _Share:
         self.requests = 0
 
 
-class Guard:
+class AccessControl:
     """Stands before one extension's handlers, and knows what it allows each peer."""
 
     def __init__(self, extension: str, allow: Allow | None, limits: Limits | None, transport: Transport) -> None:
@@ -86,7 +86,7 @@ class Guard:
         self._requests = self.allowance.most("requests")
         self._metered = Meter.measures(self.allowance.limits)
         self._transport = transport
-        self._peers: dict[NodeId, _Share] = {}
+        self._peers: dict[NodeId, _PeerShare] = {}
         self._asking: Counter[NodeId] = Counter()
 
     @property
@@ -222,10 +222,10 @@ class Guard:
         found = await self._transport.call("listpeerchannels", {"id": node_id})
         return any(channel.get("state") in _CHANNEL_STATES for channel in found["channels"])
 
-    def _share(self, peer: Peer) -> _Share:
+    def _share(self, peer: Peer) -> _PeerShare:
         share = self._peers.get(peer.node_id)
         if share is None:
-            share = _Share()
+            share = _PeerShare()
             if peer.connected:  # what one that is gone had sent is still handled, and nobody would forget it then
                 self._peers[peer.node_id] = share
         return share

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final
 from oddwire.session.peer.reassembly import STANDSTILL
 
 if TYPE_CHECKING:
-    from oddwire.app.dispatch.peer_queue import Lane
+    from oddwire.app.dispatch.peer_queue import PeerQueue
 
-__all__ = ["LARGE", "REQUEST_WEIGHT", "Room", "Use"]
+__all__ = ["LARGE", "REQUEST_WEIGHT", "MemoryBudget", "MemoryUse"]
 
 LARGE: Final = 66_000
 """Bytes from which on a message counts by itself: what came in fragments, or decodes to more than a payload holds."""
@@ -18,12 +18,14 @@ REQUEST_WEIGHT: Final = 2048
 """What a request that is handled is counted for beside its message: about what a task and its frames take."""
 
 
-class Use:
+class MemoryUse:
     """What a request takes of a room: its message if it is large, or a large reply that waits for its peer to read."""
 
     __slots__ = ("_evict", "_room", "lane", "reply", "since", "weight")
 
-    def __init__(self, room: Room, lane: Lane, weight: int, evict: Callable[[], object], since: float) -> None:
+    def __init__(
+        self, room: MemoryBudget, lane: PeerQueue, weight: int, evict: Callable[[], object], since: float
+    ) -> None:
         self._room = room
         self._evict = evict
         self.lane = lane
@@ -45,7 +47,7 @@ class Use:
             self.lane.replies -= self.reply
 
 
-class Room:
+class MemoryBudget:
     """Bytes of messages, decoded, of requests that are handled, and of large replies; ``most`` is the limit's.
 
     It is not closed to those who have nothing in it, as node ids are free to make: once it is `full`, each peer may
@@ -59,7 +61,7 @@ class Room:
     def __init__(self, most: int) -> None:
         self.most = most
         self.held = 0
-        self.uses: dict[Use, None] = {}
+        self.uses: dict[MemoryUse, None] = {}
         """What can be given up, the oldest first."""
 
     @property
@@ -72,21 +74,21 @@ class Room:
         """Whether there is none for a first one either."""
         return self.held >= 2 * self.most
 
-    def take(self, lane: Lane, weight: int, evict: Callable[[], object], now: float) -> Use | None:
-        """Count a request, or its reply, until `Use.end`; None if there is no room, nor any to be made.
+    def take(self, lane: PeerQueue, weight: int, evict: Callable[[], object], now: float) -> MemoryUse | None:
+        """Count a request, or its reply, until `MemoryUse.end`; None if there is no room, nor any to be made.
 
         Who does not read its replies takes nobody's room, or two of these would take each other's for ever.
         """
         while self.held + weight > 2 * self.most and self.held:
             if lane.replies or not self._make_room(lane, weight, now):
                 return None
-        use = Use(self, lane, weight, evict, now)
+        use = MemoryUse(self, lane, weight, evict, now)
         self.uses[use] = None
         self.held += weight
         lane.requested += weight
         return use
 
-    def _make_room(self, lane: Lane, weight: int, now: float) -> bool:
+    def _make_room(self, lane: PeerQueue, weight: int, now: float) -> bool:
         if not self.uses:
             return False
         largest = max(self.uses, key=lambda use: use.lane.requested)

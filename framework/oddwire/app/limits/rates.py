@@ -11,10 +11,10 @@ from oddwire.transports.base import NodeId, PeerInfo
 if TYPE_CHECKING:
     from oddwire.app.dispatch.dispatcher import Dispatcher
 
-__all__ = ["MeteredSink"]
+__all__ = ["RateLimitedSink"]
 
 
-class MeteredSink:
+class RateLimitedSink:
     """Meters payloads of all kinds, and has a peer that sends too many read later: nothing is lost."""
 
     def __init__(self, dispatcher: Dispatcher, limits: Limits, counters: Counters) -> None:

@@ -7,22 +7,22 @@ from contextlib import AbstractContextManager, aclosing, nullcontext
 from typing import TYPE_CHECKING, TypeVar
 
 from oddwire.app.dispatch.requests import Requests
-from oddwire.app.limits.access import Guard
+from oddwire.app.limits.access import AccessControl
 from oddwire.schema import Message
 from oddwire.transports.base import NodeId
 
 if TYPE_CHECKING:
     from oddwire.app.dispatch.dispatcher import Dispatcher
 
-__all__ = ["RationedRequests", "requests_of"]
+__all__ = ["LimitedRequests", "requests_of"]
 
 M = TypeVar("M", bound=Message)
 
 
-class RationedRequests(Requests):
+class LimitedRequests(Requests):
     """Counts requests for the extensions whose messages they are: the first, of several."""
 
-    def __init__(self, dispatcher: Dispatcher, guards: dict[type[Message], Guard]) -> None:
+    def __init__(self, dispatcher: Dispatcher, guards: dict[type[Message], AccessControl]) -> None:
         super().__init__(dispatcher)
         self._guards = guards
 
@@ -60,4 +60,4 @@ def requests_of(dispatcher: Dispatcher) -> Requests:
         return Requests(dispatcher)
     claims = dispatcher.router.claims
     guards = {message: limited[first.name] for message, (first, *_) in claims.items() if first.name in limited}
-    return RationedRequests(dispatcher, guards)
+    return LimitedRequests(dispatcher, guards)

@@ -14,10 +14,10 @@ from oddwire.errors import ExtensionError
 from oddwire.records import replace
 from oddwire.session.constants import MAX_EXTENSIONS, MAX_HELLO, SESSION_TYPE
 
-__all__ = ["Assembly"]
+__all__ = ["LoadedPlugins"]
 
 
-class Assembly:
+class LoadedPlugins:
     """What an `Application` is made of, and ``manifest``, what a host node is told of it.
 
     ``plugins`` takes no more plugins from now on. ``options`` are values of their options by name. With ``session``,

@@ -19,7 +19,7 @@ from oddwire.app.hookspecs import PROJECT, Hooks
 from oddwire.app.plugins.builtin import Builtins
 from oddwire.codecs.base import Codec
 from oddwire.errors import DefinitionError, ExtensionError
-from oddwire.records import Value
+from oddwire.records import FrozenRecord
 from oddwire.schema import Message
 from oddwire.session.constants import is_version
 from oddwire.transports.base import Transport
@@ -36,7 +36,7 @@ TRANSPORTS = "oddwire.transports"
 CODECS = "oddwire.codecs"
 
 
-class Contribution(Value, kw_only=True):
+class Contribution(FrozenRecord, kw_only=True):
     """What one plugin brings. ``name`` is how errors and contexts call it."""
 
     name: str

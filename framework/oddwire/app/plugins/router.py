@@ -13,7 +13,7 @@ from oddwire.app.dispatch.rpc_calls import BoundMethod
 from oddwire.app.plugins.manager import Contribution, PluginManager
 from oddwire.codecs.registry import Registry
 from oddwire.errors import EncodeError, ExtensionError, NotSupported, TypeConflict
-from oddwire.records import Value
+from oddwire.records import FrozenRecord
 from oddwire.schema import Message, schema_of
 from oddwire.schema.weight import weigher
 from oddwire.session.constants import SESSION_TYPE
@@ -21,7 +21,7 @@ from oddwire.transports.base import Manifest, NodeId, PeerInfo, not_connected
 
 if TYPE_CHECKING:
     from oddwire.app.extension import Extension
-    from oddwire.app.limits.access import Guard
+    from oddwire.app.limits.access import AccessControl
     from oddwire.session.peer.peer_session import PeerSession
 
 __all__ = [
@@ -55,7 +55,7 @@ class Route(NamedTuple):
     concurrent: bool = False
     stream: StreamFunction | None = None
     reliable: HandlerFunction | None = None
-    guard: Guard | None = None
+    guard: AccessControl | None = None
     weigh: Callable[[Message], int] | None = None
     """What tells how much memory a message takes, where that may be far more than its payload."""
 
@@ -74,7 +74,7 @@ class OutgoingTable(dict[type[Message], Outgoing]):
         raise unregistered(message)
 
 
-class Router(Value, kw_only=True):
+class Router(FrozenRecord, kw_only=True):
     """The frozen tables: received types by their two bytes, sent messages by class, methods and options by name.
 
     ``claims`` are the plugins that speak each message, ``handlers`` the one that handles it. ``manifest`` has no RPC

@@ -39,7 +39,7 @@ _RESERVED: Final = frozenset(("__future__", "__main__", "builtins", "oddwire", "
 
 _lock = threading.RLock()
 _roots: dict[str, Root] = {}
-_entries: dict[str, _Entry] = {}
+_entries: dict[str, _FolderEntry] = {}
 
 
 def import_file(path: str) -> ModuleType:
@@ -96,7 +96,7 @@ class Root:
 
     def loader(self, name: str, path: str) -> SourceFileLoader:
         """Return what loads a source file of this folder."""
-        return _Loader(name, path, self.builtins)
+        return _SiblingLoader(name, path, self.builtins)
 
     def finder(self, folder: str) -> FileFinder:
         """Return what finds modules in a folder, this one or one below it."""
@@ -129,7 +129,7 @@ class Root:
             name = f"{above}.{_identifier(stem)}"
             while os.path.exists(os.path.join(os.path.dirname(path), f"{name.rpartition('.')[2]}.py")):
                 name += "_"
-            _entries[name] = _Entry(self, path, None)
+            _entries[name] = _FolderEntry(self, path, None)
         return name
 
     def _import(
@@ -210,12 +210,12 @@ class Root:
                 base = _identifier(top)
                 numbered = itertools.chain([base], (f"{base}_{number}" for number in itertools.count(2)))
                 name = next(name for name in numbered if _is_free(name, path))
-                _entries[name] = _Entry(self, path, folders)
+                _entries[name] = _FolderEntry(self, path, folders)
             self._names[top] = name
             return name
 
 
-class _Entry:
+class _FolderEntry:
     """A module as it is to be loaded: of a file, or with ``path`` None a folder without ``__init__.py``."""
 
     def __init__(self, root: Root, path: str | None, folders: Sequence[str] | None) -> None:
@@ -242,7 +242,7 @@ class _Entry:
         return spec is not None and spec is self._spec
 
 
-class _Loader(SourceFileLoader):
+class _SiblingLoader(SourceFileLoader):
     """Loads a source file with the builtins of its root."""
 
     def __init__(self, name: str, path: str, its_builtins: dict[str, Any]) -> None:

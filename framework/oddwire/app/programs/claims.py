@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
-from oddwire.records import Value
+from oddwire.records import FrozenRecord
 
 __all__ = ["LARGEST", "Claim", "Shared", "in_common", "is_copy", "program_number"]
 
@@ -23,7 +23,7 @@ def program_number(node_id: str, path: str | os.PathLike[str]) -> int:
     return int.from_bytes(hashlib.sha256(node_id.encode() + os.fsencode(path)).digest()[:8], "big")
 
 
-class Claim(Value, kw_only=True):
+class Claim(FrozenRecord, kw_only=True):
     """What one program of a node says of itself.
 
     ``file`` is the path of its plugin file, ``process`` its id, ``program`` its number. ``store`` is the path where it

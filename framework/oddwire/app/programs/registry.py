@@ -57,7 +57,7 @@ def _names(place: Path) -> set[str]:
     return {name for name in os.listdir(place) if _NAME.fullmatch(name)}  # noqa: PTH208 - once a second
 
 
-class _Seen(NamedTuple):
+class _SeenClaim(NamedTuple):
     """What a look at a claim's file tells: the claim, unless nobody has it or it cannot be read; why it cannot."""
 
     claim: Claim | None
@@ -66,24 +66,24 @@ class _Seen(NamedTuple):
     trouble: str = ""
 
 
-def _look(path: Path) -> _Seen:
+def _look(path: Path) -> _SeenClaim:
     """Look at the file of a claim."""
     try:
         handle = open_private(path, os.O_RDWR, forbid=WRITING, follow=False)
     except FileNotFoundError:
-        return _Seen(None)
+        return _SeenClaim(None)
     except OSError as error:
-        return _Seen(None, trouble=error.strerror or str(error))
+        return _SeenClaim(None, trouble=error.strerror or str(error))
     try:
         if _locks(handle, fcntl.LOCK_EX):
-            return _Seen(None, dead=True)
+            return _SeenClaim(None, dead=True)
         ending = _locks(handle, fcntl.LOCK_SH)
         try:
-            return _Seen(Claim.decode(os.pread(handle, LARGEST + 1, 0)), ending)
+            return _SeenClaim(Claim.decode(os.pread(handle, LARGEST + 1, 0)), ending)
         except ValueError as error:
-            return _Seen(None, ending, trouble=str(error))
+            return _SeenClaim(None, ending, trouble=str(error))
     except OSError as error:
-        return _Seen(None, trouble=error.strerror or str(error))
+        return _SeenClaim(None, trouble=error.strerror or str(error))
     finally:
         os.close(handle)
 
@@ -234,7 +234,7 @@ class Programs:
             inode = ""
         return replace(self._claim, stores=self._stores(), inode=inode)
 
-    def _is_copied(self, claim: Claim, others: dict[str, _Seen]) -> bool:
+    def _is_copied(self, claim: Claim, others: dict[str, _SeenClaim]) -> bool:
         for seen in others.values():
             if seen.claim is not None and is_copy(claim, seen.claim):
                 if claim.inode and claim.inode == seen.claim.inode:
@@ -245,7 +245,7 @@ class Programs:
                 return True
         return False
 
-    def _others(self, known: set[str]) -> dict[str, _Seen]:
+    def _others(self, known: set[str]) -> dict[str, _SeenClaim]:
         """Read the claims of others that are not known, by their names; remove what is left of those that are gone."""
         names = _names(self._place)
         self._seen = names
@@ -286,7 +286,7 @@ class Programs:
 
     # What is told -----------------------------------------------------------------------------------
 
-    def _tell(self, others: dict[str, _Seen], *, later: bool) -> None:
+    def _tell(self, others: dict[str, _SeenClaim], *, later: bool) -> None:
         """Warn of what others have in common with us; ``later`` if they have started after us."""
         now = asyncio.get_running_loop().time()
         for name, seen in others.items():

@@ -48,7 +48,7 @@ def dump_message(source: Source, schema: Schema, name: str) -> tuple[str, int | 
     """Write statements that check the message ``name``; give the expression for its payload, and its size if fixed."""
     parts = Parts(source)
     parts.fixed("H", 2, str(schema.type_id))
-    _Dumper(source).record(schema, name, parts)
+    _EncodeSource(source).record(schema, name, parts)
     return parts.expression(), parts.size
 
 
@@ -58,7 +58,7 @@ def load_message(source: Source, schema: Schema, buffer: str) -> str:
     cursor.skip(2)
     source.line(f"size = len({buffer})")
     _unless(source, f"size <= {quick_size(schema)}")
-    loader = _Loader(source, buffer)
+    loader = _DecodeSource(source, buffer)
     values = loader.fields(schema, cursor, "size")
     cursor.flush()
     if not takes_rest(schema):
@@ -92,7 +92,7 @@ def _check_unknown(buffer: bytes, at: int, end: int, last: int) -> None:
 # Writing -------------------------------------------------------------------------------------------------------------
 
 
-class _Dumper:
+class _EncodeSource:
     def __init__(self, source: Source) -> None:
         self._source = source
 
@@ -252,7 +252,7 @@ class _Dumper:
 # Reading -------------------------------------------------------------------------------------------------------------
 
 
-class _Loader:
+class _DecodeSource:
     def __init__(self, source: Source, buffer: str) -> None:
         self._source = source
         self._buffer = buffer

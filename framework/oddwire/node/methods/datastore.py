@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from oddwire.errors import NodeRefused, StoreError
 from oddwire.jsonrpc.parameters import INVALID_PARAMS, LIGHTNINGD, Parameter, a_hex, a_string, text_of
-from oddwire.node.commands import Command, Request
+from oddwire.node.commands import Command, RpcRequest
 from oddwire.node.method_parameters import a_key, a_u64
-from oddwire.node.node_database import Entry
+from oddwire.node.node_database import DatastoreEntry
 
 if TYPE_CHECKING:
     from oddwire.node.node import Node
@@ -43,10 +43,10 @@ _MODES: Final = {
 
 def commands(node: Node) -> list[Command]:
     """Return the methods of this module for ``node``."""
-    turns = _Turns()
+    turns = _WriteOrder()
 
     def datastore(
-        request: Request,
+        request: RpcRequest,
         key: tuple[str, ...],
         string: str | None,
         data: bytes | None,
@@ -79,13 +79,13 @@ def commands(node: Node) -> list[Command]:
         if request.checking:
             return None
         if old is None:
-            new = Entry(key, data, 0)
+            new = DatastoreEntry(key, data, 0)
         else:
-            new = Entry(key, old.data + data if append else data, old.generation + 1)
+            new = DatastoreEntry(key, old.data + data if append else data, old.generation + 1)
         store.put(new)
         return _shown(new)
 
-    def listdatastore(request: Request, key: tuple[str, ...]) -> Any:
+    def listdatastore(request: RpcRequest, key: tuple[str, ...]) -> Any:
         listed = []
         depth = len(key) + 1
         shown: tuple[str, ...] | None = None
@@ -98,7 +98,7 @@ def commands(node: Node) -> list[Command]:
                 listed.append({"key": list(shown)})
         return {"datastore": listed}
 
-    def deldatastore(request: Request, key: tuple[str, ...], generation: int | None) -> Any:
+    def deldatastore(request: RpcRequest, key: tuple[str, ...], generation: int | None) -> Any:
         entry = node.store.get(key)
         if entry is None:
             raise NodeRefused("Key does not exist", code=_DEL_DOES_NOT_EXIST)
@@ -139,7 +139,7 @@ def commands(node: Node) -> list[Command]:
     ]
 
 
-class _Turns:
+class _WriteOrder:
     """Does each call at once, if the database is free; else when it is, in the order in which they came."""
 
     def __init__(self) -> None:
@@ -187,7 +187,7 @@ def _a_mode(value: Any) -> str:
     return mode
 
 
-def _shown(entry: Entry) -> dict[str, Any]:
+def _shown(entry: DatastoreEntry) -> dict[str, Any]:
     shown: dict[str, Any] = {"key": list(entry.key), "generation": entry.generation, "hex": entry.data.hex()}
     if b"\0" not in entry.data:  # which lightningd's strings cannot hold
         with contextlib.suppress(UnicodeDecodeError):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from oddwire.errors import NodeRefused
 from oddwire.jsonrpc.parameters import INVALID_PARAMS, Parameter, a_string
 from oddwire.node.address_fields import address_fields
-from oddwire.node.commands import Command, Request
+from oddwire.node.commands import Command, RpcRequest
 from oddwire.node.method_parameters import a_flag
 from oddwire.node.methods.peers import a_level
 
@@ -20,7 +20,7 @@ __all__ = ["commands"]
 def commands(node: Node) -> list[Command]:
     """Return the methods of this module for ``node``."""
 
-    def getinfo(request: Request) -> Any:
+    def getinfo(request: RpcRequest) -> Any:
         features = node.feature_set()
         return {
             "id": node.node_id,
@@ -40,7 +40,7 @@ def commands(node: Node) -> list[Command]:
             "our_features": {context: features[context] for context in ("init", "node", "channel", "invoice")},
         }
 
-    def listconfigs(request: Request, config: str | None) -> Any:
+    def listconfigs(request: RpcRequest, config: str | None) -> Any:
         configs = {
             **{name: _shown(value) for name, value in node.options.items() if value is not None},
             **node.plugins.listconfigs(),
@@ -55,7 +55,7 @@ def commands(node: Node) -> list[Command]:
             return {"configs": {}}  # known, and not set
         return {"configs": {config: configs[config]}}
 
-    async def setconfig(request: Request, config: str, val: str | None, transient: bool) -> Any:
+    async def setconfig(request: RpcRequest, config: str, val: str | None, transient: bool) -> Any:
         dynamic = False if config in node.options else node.plugins.is_dynamic(config)
         if not dynamic:
             text = "Unknown config option" if dynamic is None else "Not a dynamic config option"
@@ -65,7 +65,7 @@ def commands(node: Node) -> list[Command]:
             raise NodeRefused(text, code=INVALID_PARAMS)
         return None if request.checking else {"config": await node.plugins.setconfig(config, val)}
 
-    def getlog(request: Request, level: str) -> Any:
+    def getlog(request: RpcRequest, level: str) -> Any:
         return {
             "created_at": f"{node.log.created:.9f}",
             "bytes_used": node.log.bytes_used,
@@ -73,12 +73,12 @@ def commands(node: Node) -> list[Command]:
             "log": list(node.log.lines(level)),
         }
 
-    def notifications(request: Request, enable: bool) -> Any:
+    def notifications(request: RpcRequest, enable: bool) -> Any:
         if request.connection is not None:
             request.connection.notifications = enable
         return {}
 
-    async def stop(request: Request) -> Any:
+    async def stop(request: RpcRequest) -> Any:
         node.stop("JSON-RPC shutdown")
         await node.wait_ended()
         return {"result": "Shutdown complete"}

@@ -9,7 +9,7 @@ from oddwire.errors import ConnectionClosed, LocalProtocolError, NodeRefused, Tr
 from oddwire.jsonrpc.documents import Shortcut, encode
 from oddwire.jsonrpc.parameters import INVALID_PARAMS, LIGHTNINGD, Parameter, a_node_id, anything, text_of
 from oddwire.jsonrpc.server import INVALID_REQUEST
-from oddwire.node.commands import Command, Request
+from oddwire.node.commands import Command, RpcRequest
 from oddwire.node.method_parameters import a_number
 from oddwire.proto.keys import NodeId
 from oddwire.proto.type_numbers import REFUSED, refusal
@@ -36,7 +36,7 @@ def commands(node: Node) -> list[Command]:
     """Return the methods of this module for ``node``."""
     even_level = "info"  # the first even message is worth a line; the next ones are not
 
-    def sendcustommsg(request: Request, node_id: NodeId, msg: Any) -> Any:
+    def sendcustommsg(request: RpcRequest, node_id: NodeId, msg: Any) -> Any:
         nonlocal even_level
         payload = _bytes_of(msg)
         if payload is not None and len(payload) >= MIN_PAYLOAD:
@@ -65,7 +65,7 @@ def commands(node: Node) -> list[Command]:
             raise NodeRefused("Peer is not connected", code=INVALID_REQUEST) from error
         return _SENT
 
-    async def ping(request: Request, node_id: NodeId, length: int, pongbytes: int) -> Any:
+    async def ping(request: RpcRequest, node_id: NodeId, length: int, pongbytes: int) -> Any:
         if length > 65535 - 6:
             raise NodeRefused(f"{length} would result in oversize ping", code=INVALID_PARAMS)
         if pongbytes > 65535:

@@ -15,8 +15,8 @@ from oddwire.jsonrpc.parameters import (
     text_of,
 )
 from oddwire.node.address_fields import address_fields
-from oddwire.node.commands import Command, Request
-from oddwire.node.connected_peers import Peer
+from oddwire.node.commands import Command, RpcRequest
+from oddwire.node.connected_peers import NodePeer
 from oddwire.node.method_parameters import a_flag, a_port
 from oddwire.node.node_log import LEVELS, level_number
 from oddwire.proto.addresses import parse_address
@@ -37,7 +37,7 @@ def a_level(value: Any) -> str:
 def commands(node: Node) -> list[Command]:
     """Return the methods of this module for ``node``."""
 
-    async def connect(request: Request, target: Any, host: str | None, port: int | None) -> Any:
+    async def connect(request: RpcRequest, target: Any, host: str | None, port: int | None) -> Any:
         name, at, address = text_of(target).partition("@")
         try:
             node_id = a_node_id(name)
@@ -66,7 +66,7 @@ def commands(node: Node) -> list[Command]:
         port = port or DEFAULT_PORTS[node.network]
         return _connected(await node.peers.connect(node_id, host, port, command_id=request.id))
 
-    async def disconnect(request: Request, target: Any, force: bool) -> Any:
+    async def disconnect(request: RpcRequest, target: Any, force: bool) -> Any:
         try:
             node_id = a_node_id(target)
         except ValueError:
@@ -81,7 +81,7 @@ def commands(node: Node) -> list[Command]:
         await node.peers.disconnect(peer)
         return {}
 
-    def listpeers(request: Request, node_id: NodeId | None, level: str | None) -> Any:
+    def listpeers(request: RpcRequest, node_id: NodeId | None, level: str | None) -> Any:
         ids = [peer.info.node_id for peer in node.peers]
         ids += [kept for kept in sorted(node.peers.kept) if node.peers.get(kept) is None]
         return {"peers": [_listed(node, each, level) for each in ids if node_id is None or each == node_id]}
@@ -122,7 +122,7 @@ def _host_and_port(address: str) -> tuple[str, int | None]:
     return host, port or None
 
 
-def _connected(peer: Peer) -> dict[str, Any]:
+def _connected(peer: NodePeer) -> dict[str, Any]:
     return {
         "id": peer.hex,
         "features": peer.info.features.hex(),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from oddwire.errors import NodeRefused
 from oddwire.jsonrpc.parameters import INVALID_PARAMS, text_of, unknown_parameter
-from oddwire.node.commands import Command, Request
+from oddwire.node.commands import Command, RpcRequest
 
 if TYPE_CHECKING:
     from oddwire.node.node import Node
@@ -20,7 +20,7 @@ _SUBCOMMANDS: Final = {"start": "plugin", "stop": "plugin", "startdir": "directo
 def commands(node: Node) -> list[Command]:
     """Return the methods of this module for ``node``."""
 
-    def plugin(request: Request) -> Any:
+    def plugin(request: RpcRequest) -> Any:
         subcommand, values = _read(request.params)
         host = node.plugins
         if request.checking:

@@ -9,7 +9,7 @@ import coincurve
 
 from oddwire.errors import NodeRefused
 from oddwire.jsonrpc.parameters import INVALID_PARAMS, Parameter, a_hex, a_pubkey, a_string
-from oddwire.node.commands import Command, Request
+from oddwire.node.commands import Command, RpcRequest
 from oddwire.proto.keys import NodeId, PublicKey
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def zbase32_decode(text: str) -> bytes:
 def commands(node: Node) -> list[Command]:
     """Return the methods of this module for ``node``."""
 
-    def signmessage(request: Request, message: str) -> Any:
+    def signmessage(request: RpcRequest, message: str) -> Any:
         if len(message.encode()) > _LONGEST:
             raise NodeRefused("Message must be < 64k", code=INVALID_PARAMS)
         if request.checking:
@@ -61,7 +61,7 @@ def commands(node: Node) -> list[Command]:
             "zbase": zbase32_encode(bytes([_FIRST_BYTE + recovery]) + compact),
         }
 
-    def checkmessage(request: Request, message: str, zbase: str, pubkey: PublicKey | None) -> Any:
+    def checkmessage(request: RpcRequest, message: str, zbase: str, pubkey: PublicKey | None) -> Any:
         try:
             signature = zbase32_decode(zbase)
         except ValueError:
@@ -86,7 +86,7 @@ def commands(node: Node) -> list[Command]:
             raise NodeRefused(text, code=_PUBKEY_NOT_FOUND, data={"claimed_key": key.hex()})
         return {"pubkey": key.hex(), "verified": pubkey is None or pubkey == key}
 
-    def makesecret(request: Request, data: bytes | None, string: str | None) -> Any:
+    def makesecret(request: RpcRequest, data: bytes | None, string: str | None) -> Any:
         if string is not None:
             if data is not None:
                 raise NodeRefused("Cannot have both hex and string", code=INVALID_PARAMS)

@@ -15,11 +15,11 @@ from oddwire.node.plugins.hook_table import names_plugin
 from oddwire.node.plugins.locate import checksum, is_program, program, programs_below, programs_in, resolved
 from oddwire.node.plugins.log_text import id_prefix, plain
 from oddwire.node.plugins.message_calls import MessageCalls, call_peer_connected
-from oddwire.node.plugins.node_services import Services
+from oddwire.node.plugins.node_services import NodeServices
 from oddwire.node.plugins.plugin import PLUGIN_ERROR, Plugin, PluginState
 from oddwire.node.plugins.plugin_manifest import FEATURE_CONTEXTS, parse_manifest
 from oddwire.node.plugins.plugin_options import OptionSpec
-from oddwire.node.plugins.plugin_registry import Roster
+from oddwire.node.plugins.plugin_registry import PluginRegistry
 from oddwire.node.plugins.process import PluginLimits
 
 __all__ = ["PluginHost"]
@@ -36,7 +36,7 @@ class PluginHost:
 
     def __init__(
         self,
-        services: Services,
+        services: NodeServices,
         *,
         limits: PluginLimits | None = None,
         reserved_options: Collection[str] = (),
@@ -45,7 +45,7 @@ class PluginHost:
         self._services = services
         self._limits = limits or PluginLimits()
         self._plugin_dir = plugin_dir or services.lightning_dir.parent / "plugins"
-        self._roster = Roster(services, reserved_options)
+        self._roster = PluginRegistry(services, reserved_options)
         self.calls = MessageCalls(self._roster.hooks, self._roster.subscriptions, self._limits)
         """Messages on their way."""
         self._disabled: tuple[str, ...] = ()

@@ -47,8 +47,8 @@ class MessageCalls:
         self._ahead = limits.ahead
         self._most_gone = limits.gone
         self.prompt = limits.prompt
-        self._lanes: dict[str, _Lane] = {}
-        self._orphans: dict[_Call, None] = {}  # of peers who have gone, oldest first
+        self._lanes: dict[str, _PeerCalls] = {}
+        self._orphans: dict[_HookCall, None] = {}  # of peers who have gone, oldest first
         self.orphaned = 0
         """Bytes of messages of peers who have gone, `PluginLimits.gone` at most."""
 
@@ -63,13 +63,13 @@ class MessageCalls:
             return True
         lane = self._lanes.get(peer_id)
         if lane is None:
-            lane = _Lane(peer_id, chain)
-            call = _Call(self, lane, listeners, chain, payload)
+            lane = _PeerCalls(peer_id, chain)
+            call = _HookCall(self, lane, listeners, chain, payload)
             if call.step():
                 return True
             self._lanes[peer_id] = lane
         else:
-            call = _Call(self, lane, listeners, chain, payload)
+            call = _HookCall(self, lane, listeners, chain, payload)
             if lane.waiting or lane.held or lane.chain is not chain or len(chain) != 1:
                 # Whoever hears of both has to hear of the earlier one first
                 lane.held.append(call)
@@ -84,7 +84,7 @@ class MessageCalls:
         lane.waiting.append(done)
         return False
 
-    def finished(self, call: _Call) -> None:
+    def finished(self, call: _HookCall) -> None:
         """Take note that a message's way is through."""
         lane = call.lane
         del lane.open[call]
@@ -110,7 +110,7 @@ class MessageCalls:
         for done in waiting:
             done()
 
-    def _may_send_ahead(self, lane: _Lane) -> bool:
+    def _may_send_ahead(self, lane: _PeerCalls) -> bool:
         chain = lane.chain
         return (
             len(lane.open) < self._ahead
@@ -135,7 +135,7 @@ class MessageCalls:
         while self.orphaned > self._most_gone:
             self._drop(next(iter(self._orphans)))
 
-    def _drop(self, call: _Call) -> None:
+    def _drop(self, call: _HookCall) -> None:
         call.give_up()
         lane = call.lane
         if call in lane.open:
@@ -144,12 +144,12 @@ class MessageCalls:
             lane.held.remove(call)
             self._forget(call)
 
-    def _forget(self, call: _Call) -> None:
+    def _forget(self, call: _HookCall) -> None:
         del self._orphans[call]
         self.orphaned -= len(call.payload) + _OVERHEAD
 
 
-class _Lane:
+class _PeerCalls:
     """One peer's messages on their way: those ``open`` are with plugins, those ``held`` are behind them."""
 
     __slots__ = ("chain", "held", "open", "peer_id", "size", "waiting")
@@ -157,13 +157,13 @@ class _Lane:
     def __init__(self, peer_id: str, chain: tuple[Plugin, ...]) -> None:
         self.peer_id = peer_id
         self.chain = chain
-        self.open: dict[_Call, None] = {}
+        self.open: dict[_HookCall, None] = {}
         self.size = 0  # of the payloads that are open
-        self.held: deque[_Call] = deque()
+        self.held: deque[_HookCall] = deque()
         self.waiting: list[Callable[[], None]] = []
 
 
-class _Call(Passable):
+class _HookCall(Passable):
     """One message on its way to its listeners and along its chain."""
 
     __slots__ = ("_asked", "_calls", "_listeners", "_next", "_plugin", "_since", "chain", "lane", "orphan", "payload")
@@ -171,7 +171,7 @@ class _Call(Passable):
     def __init__(
         self,
         calls: MessageCalls,
-        lane: _Lane,
+        lane: _PeerCalls,
         listeners: tuple[Plugin, ...],
         chain: tuple[Plugin, ...],
         payload: bytes,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-__all__ = ["CommandTable", "MethodCall", "PluginMethod", "Services"]
+__all__ = ["CommandTable", "MethodCall", "NodeServices", "PluginMethod"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +55,7 @@ class CommandTable(Protocol):
         """Remove every method of this plugin; there may be none."""
 
 
-class Services(Protocol):
+class NodeServices(Protocol):
     """The node as its plugins' host sees it."""
 
     @property

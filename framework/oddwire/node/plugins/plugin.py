@@ -11,9 +11,9 @@ from typing import Any, Final, Protocol
 from oddwire.errors import NodeRefused
 from oddwire.jsonrpc.documents import Oversize, encode
 from oddwire.node.plugins.log_text import brief, id_prefix
-from oddwire.node.plugins.node_services import MethodCall, Services
+from oddwire.node.plugins.node_services import MethodCall, NodeServices
 from oddwire.node.plugins.notification_backlog import Backlog
-from oddwire.node.plugins.plugin_manifest import Manifest
+from oddwire.node.plugins.plugin_manifest import PluginManifest
 from oddwire.node.plugins.process import PluginLimits, PluginProcess
 from oddwire.printable import printable
 
@@ -71,14 +71,21 @@ class Plugin:
     """A plugin and its process. ``index`` is its place in load order; ``name`` the file name, as in logs."""
 
     def __init__(
-        self, path: str, *, index: int, services: Services, owner: PluginOwner, limits: PluginLimits, ids: Iterator[int]
+        self,
+        path: str,
+        *,
+        index: int,
+        services: NodeServices,
+        owner: PluginOwner,
+        limits: PluginLimits,
+        ids: Iterator[int],
     ) -> None:
         self.path = path
         self.name = path.rpartition("/")[2]
         self.index = index
         self.important = False
         self.state = PluginState.MANIFEST
-        self.manifest = Manifest(features={})
+        self.manifest = PluginManifest(features={})
         self.checksum = 0
         self.end_reason = ""
         self.prompt_answers = 0

@@ -12,7 +12,7 @@ from oddwire.node.plugins.log_text import brief, plain
 from oddwire.node.plugins.plugin_options import OptionSpec, is_deprecated, parse_option
 from oddwire.node.plugins.subscriptions import NATIVE_TOPICS
 
-__all__ = ["FEATURE_CONTEXTS", "Manifest", "MethodSpec", "parse_manifest"]
+__all__ = ["FEATURE_CONTEXTS", "MethodSpec", "PluginManifest", "parse_manifest"]
 
 FEATURE_CONTEXTS: Final = (
     "init",
@@ -40,7 +40,7 @@ class MethodSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Manifest:
+class PluginManifest:
     """A plugin's manifest, checked. ``disable`` is the plugin's reason for not running, None if it will."""
 
     options: tuple[OptionSpec, ...] = ()
@@ -56,19 +56,19 @@ class Manifest:
     disable: str | None = None
 
 
-def parse_manifest(answer: Any) -> Manifest:
+def parse_manifest(answer: Any) -> PluginManifest:
     """Check the result of ``getmanifest``. Raises `ExtensionError` naming the field and what it should be."""
     if not isinstance(answer, dict):
         raise ExtensionError(f"the answer to getmanifest should be an object, not {brief(answer)}")
     if "disable" in answer:
-        return Manifest(disable=plain(answer["disable"]), features={})
+        return PluginManifest(disable=plain(answer["disable"]), features={})
     dynamic = _flag(answer, "dynamic")
     if not _flag(answer, "nonnumericids", default=True):
         raise ExtensionError("nonnumericids should be true: ids are strings here")
     for field in ("options", "rpcmethods"):
         if field not in answer:
             raise ExtensionError(f'{field} is missing; it may be an empty array: "{field}": []')
-    return Manifest(
+    return PluginManifest(
         options=tuple(parse_option(f"options[{i}]", item) for i, item in enumerate(_array(answer, "options"))),
         methods=tuple(_method(f"rpcmethods[{i}]", item) for i, item in enumerate(_array(answer, "rpcmethods"))),
         subscriptions=_subscriptions(answer),

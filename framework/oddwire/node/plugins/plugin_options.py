@@ -119,7 +119,7 @@ _Given = list[tuple[str | None, str]]  # texts, None for a name alone, and the s
 
 
 @dataclass(slots=True)
-class _Option:
+class _RegisteredOption:
     spec: OptionSpec
     owner: str
     values: list[tuple[OptionValue, str]]  # with the source of each
@@ -135,7 +135,7 @@ class OptionTable:
 
     def __init__(self, reserved: Iterable[str] = ()) -> None:
         self._reserved = frozenset(reserved)
-        self._options: dict[str, _Option] = {}
+        self._options: dict[str, _RegisteredOption] = {}
         self._given: dict[str, _Given] = {}
 
     def __contains__(self, name: str) -> bool:
@@ -151,7 +151,7 @@ class OptionTable:
 
         Raises `ExtensionError`, adding none, if a name is taken, or such a value does not fit.
         """
-        added: dict[str, _Option] = {}
+        added: dict[str, _RegisteredOption] = {}
         for spec in specs:
             if spec.name in self._reserved:
                 raise ExtensionError(f"option {spec.name}: the node itself has an option of this name")
@@ -159,7 +159,7 @@ class OptionTable:
                 raise ExtensionError(f"option {spec.name} is declared twice")
             if (other := self._options.get(spec.name)) is not None:
                 raise ExtensionError(f"option {spec.name} is already registered by plugin {other.owner}")
-            added[spec.name] = option = _Option(spec, owner, [])
+            added[spec.name] = option = _RegisteredOption(spec, owner, [])
             try:
                 self._set(option, self._given.get(spec.name, []))
             except ExtensionError as error:
@@ -215,13 +215,13 @@ class OptionTable:
         self._given[name] = [given for given in self._given.get(name, []) if given[1] != _TRANSIENT]
         self._give(self._options[name], text, _TRANSIENT)
 
-    def _give(self, option: _Option, text: str | None, source: str) -> None:
+    def _give(self, option: _RegisteredOption, text: str | None, source: str) -> None:
         given = [*self._given.get(option.spec.name, []), (text, source)]
         self._set(option, given)
         self._given[option.spec.name] = given
 
     @staticmethod
-    def _set(option: _Option, given: _Given) -> None:
+    def _set(option: _RegisteredOption, given: _Given) -> None:
         """Return the values that count for an option: of a multi option all, or those of setconfig; else the last."""
         spec = option.spec
         if not spec.multi:
@@ -287,7 +287,7 @@ class OptionTable:
         return shown
 
 
-def _entry(option: _Option) -> dict[str, Any] | None:
+def _entry(option: _RegisteredOption) -> dict[str, Any] | None:
     spec = option.spec
     sources = [source for _, source in option.values]
     entry: dict[str, Any]

@@ -8,21 +8,21 @@ from typing import Any, Final
 from oddwire.errors import ExtensionError
 from oddwire.jsonrpc.documents import encode
 from oddwire.node.plugins.hook_table import HOOKS, HookTable
-from oddwire.node.plugins.node_services import PluginMethod, Services
+from oddwire.node.plugins.node_services import NodeServices, PluginMethod
 from oddwire.node.plugins.plugin import Plugin, PluginState
-from oddwire.node.plugins.plugin_manifest import FEATURE_CONTEXTS, Manifest
+from oddwire.node.plugins.plugin_manifest import FEATURE_CONTEXTS, PluginManifest
 from oddwire.node.plugins.plugin_options import OptionTable
 from oddwire.node.plugins.subscriptions import NATIVE_TOPICS, Subscriptions
 
-__all__ = ["Roster"]
+__all__ = ["PluginRegistry"]
 
 _EVEN: Final = int.from_bytes(b"\x55" * 8192, "big")
 
 
-class Roster:
+class PluginRegistry:
     """Every plugin from its start to its end, and tables that say at once whom something concerns."""
 
-    def __init__(self, services: Services, reserved_options: Collection[str] = ()) -> None:
+    def __init__(self, services: NodeServices, reserved_options: Collection[str] = ()) -> None:
         self.plugins: list[Plugin] = []
         """In load order."""
         self.hooks = HookTable()
@@ -37,7 +37,7 @@ class Roster:
         """Return the plugin at this resolved path."""
         return next((plugin for plugin in self.plugins if plugin.path == path), None)
 
-    def register(self, plugin: Plugin, manifest: Manifest) -> None:
+    def register(self, plugin: Plugin, manifest: PluginManifest) -> None:
         """Take in what a manifest announces. Raises `ExtensionError` for what others have already."""
         self._check_features(plugin, manifest.features)
         self.options.add(plugin.path, manifest.options)

@@ -6,10 +6,10 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
-__all__ = ["Turns"]
+__all__ = ["FairQueue"]
 
 
-class Turns(deque[tuple[int, "asyncio.Future[None]"]]):
+class FairQueue(deque[tuple[int, "asyncio.Future[None]"]]):
     """Those who wait, each with the size of what it has: true if there are any.
 
     ``fits`` says whether one of a size may go now. Whoever leaves room, or takes some and may leave more, calls `next`.

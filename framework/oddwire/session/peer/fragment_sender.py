@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from oddwire.errors import ConnectionClosed, NotSupported, QuotaExceeded, RemoteFailure
-from oddwire.session.peer.fair_queue import Turns
+from oddwire.session.peer.fair_queue import FairQueue
 from oddwire.session.peer.reassembly import MAX_PIECE, split
 from oddwire.session.wire.frame_types import Failure, Scope
 from oddwire.session.wire.frames import encode_cancel
@@ -14,7 +14,7 @@ from oddwire.session.wire.frames import encode_cancel
 if TYPE_CHECKING:
     from oddwire.session.peer.link import Link
 
-__all__ = ["LargeSends", "Progress"]
+__all__ = ["FragmentSender", "Progress"]
 
 Progress = Callable[[int, int], object]
 """Called with the bytes that the transport has accepted so far, and the bytes in all."""
@@ -23,7 +23,7 @@ _AT_ONCE: Final = 4  # transfers to one peer, so that a large one does not keep 
 _REMEMBERED: Final = 64  # transfers of which a failure that comes late still finds its sender
 
 
-class _Transfer:
+class _OutgoingTransfer:
     __slots__ = ("error", "failed", "over")
 
     def __init__(self, failed: Callable[[Failure], object] | None) -> None:
@@ -42,7 +42,7 @@ class _Transfer:
         return error or ConnectionClosed("given up")
 
 
-class LargeSends:
+class FragmentSender:
     """The fragmented payloads that go to one program of a peer.
 
     Together they are never larger than ``most``, the largest payload the peer puts together: a sender that stays below
@@ -57,8 +57,8 @@ class LargeSends:
         self._next = 0
         self._flying = 0  # bytes of the payloads being sent
         self._count = 0
-        self._transfers: dict[int, _Transfer] = {}
-        self._turns = Turns(self._has_room)
+        self._transfers: dict[int, _OutgoingTransfer] = {}
+        self._turns = FairQueue(self._has_room)
 
     @property
     def busy(self) -> bool:
@@ -132,8 +132,8 @@ class LargeSends:
         self._turns.close()
         self._transfers.clear()
 
-    def _remember(self, number: int, failed: Callable[[Failure], object] | None) -> _Transfer:
-        self._transfers[number] = transfer = _Transfer(failed)
+    def _remember(self, number: int, failed: Callable[[Failure], object] | None) -> _OutgoingTransfer:
+        self._transfers[number] = transfer = _OutgoingTransfer(failed)
         self._transfers.pop(number - _REMEMBERED, None)
         return transfer
 

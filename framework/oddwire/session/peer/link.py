@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Final
 from oddwire.errors import ConnectionClosed, MalformedMessage, QuotaExceeded, UnknownRequiredRecord
 from oddwire.log_limits import get_logger
 from oddwire.printable import printable
-from oddwire.session.peer.fragment_sender import LargeSends, Progress
-from oddwire.session.peer.outgoing_requests import Calls
-from oddwire.session.peer.reassembly import Assembler
-from oddwire.session.peer.request_tables import Asking, Handling
+from oddwire.session.peer.fragment_sender import FragmentSender, Progress
+from oddwire.session.peer.outgoing_requests import OutgoingRequests
+from oddwire.session.peer.reassembly import Reassembler
+from oddwire.session.peer.request_tables import HandledRequest, HandledRequests
 from oddwire.session.wire.fields import clip
 from oddwire.session.wire.frame_types import (
     DEFAULT_REQUESTS,
@@ -116,33 +116,33 @@ class Link:
         """What is kept of the extensions of its hello, by name; see `digest`."""
         self.agreed: Mapping[str, str] = _NOTHING
         """The version to be spoken of each extension that both have."""
-        self.asking: Asking[Any] = Asking(session.limits.requests)
+        self.asking: HandledRequests[Any] = HandledRequests(session.limits.requests)
         self.working = 0
         """Tasks that handle requests of the program; kept by the host."""
-        self._assembler: Assembler | None = None
-        self._calls: Calls | None = None
+        self._assembler: Reassembler | None = None
+        self._calls: OutgoingRequests | None = None
         self._handles = DEFAULT_REQUESTS  # requests at once, and bytes it puts together, as its hello said
         self._assembles: int | None = None
-        self._large: LargeSends | None = None
+        self._large: FragmentSender | None = None
         self._known = False  # we are, to the program
         self._reason = ""
 
     # What we send -----------------------------------------------------------------------------------
 
     @property
-    def calls(self) -> Calls:
+    def calls(self) -> OutgoingRequests:
         """What we ask of the program. Raises `ConnectionClosed` once the session has ended."""
         if self._calls is None:
             self.check()
-            self._calls = Calls(self, self._handles)
+            self._calls = OutgoingRequests(self, self._handles)
         return self._calls
 
     @property
-    def large(self) -> LargeSends:
+    def large(self) -> FragmentSender:
         """What goes to the program in fragments. Raises `ConnectionClosed` once the session has ended."""
         if self._large is None:
             self.check()
-            self._large = LargeSends(self, self._assembles)
+            self._large = FragmentSender(self, self._assembles)
         return self._large
 
     def check(self) -> None:
@@ -169,7 +169,7 @@ class Link:
         progress: Progress | None = None,
         failed: Callable[[Failure], object] | None = None,
     ) -> None:
-        """Send a payload of any length, in fragments if need be; see `LargeSends.send`."""
+        """Send a payload of any length, in fragments if need be; see `FragmentSender.send`."""
         if len(payload) > MAX_PAYLOAD:
             await self.large.send(payload, progress=progress, failed=failed)
             return
@@ -250,10 +250,10 @@ class Link:
         """Note that the program has our hello, or will before all that is sent from now on."""
         self._known, self.ready = True, self.common
 
-    def _assembling(self) -> Assembler:
+    def _assembling(self) -> Reassembler:
         if self._assembler is None:
             session, host = self.session, self.session.host
-            self._assembler = Assembler(
+            self._assembler = Reassembler(
                 session.limits,
                 host.max_size_of,
                 session.budget,
@@ -297,7 +297,7 @@ class Link:
             or (len(peer.links) > _PROGRAMS and peer.open_requests >= _PROGRAMS * most)
             or peer.lingering >= 2 * most
         ) and not self.asking.is_open(request.id):
-            handling: Handling[Any] | Code | None = Code.QUOTA
+            handling: HandledRequest[Any] | Code | None = Code.QUOTA
         else:
             deadline = _NEVER if request.wait_ms is None else self._deadline(request)
             handling = self.asking.open(request.id, request.credit, deadline)
@@ -316,7 +316,7 @@ class Link:
         self.wake(deadline)
         return deadline
 
-    def wait_for_credit(self, handling: Handling[Any]) -> None:
+    def wait_for_credit(self, handling: HandledRequest[Any]) -> None:
         """Let a stream wait for its caller to take more, but not for ever: what its handler has opened stays open."""
         deadline = self.session.loop.time() + self.session.limits.stream_seconds
         self.asking.wait(handling, deadline)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from oddwire.durations import duration
 from oddwire.errors import RemoteFailure, RemoteProtocolError, ReplyTimeout
-from oddwire.session.peer.fair_queue import Turns
-from oddwire.session.peer.request_tables import Asked
+from oddwire.session.peer.fair_queue import FairQueue
+from oddwire.session.peer.request_tables import SentRequests
 from oddwire.session.wire.frame_types import Code, Failure, Reply, ReplyFlag, Scope
 from oddwire.session.wire.frames import encode_ack, encode_cancel, encode_request
 from oddwire.transports.base import MAX_PAYLOAD
@@ -19,13 +19,13 @@ from oddwire.transports.base import MAX_PAYLOAD
 if TYPE_CHECKING:
     from oddwire.session.peer.link import Link
 
-__all__ = ["Calls"]
+__all__ = ["OutgoingRequests"]
 
 _NEVER: Final = math.inf
 _STREAM: Final = ReplyFlag.PART | ReplyFlag.END
 
 
-class _Call:
+class _OutgoingRequest:
     """Who waits: for its turn or for the transport while ``task`` is set, afterwards for ``future``."""
 
     __slots__ = ("_cancelling", "ended", "error", "flying", "future", "limit", "task")
@@ -63,7 +63,7 @@ class _Call:
         return self.error is not None and task is not None and task.uncancel() <= self._cancelling
 
 
-class Calls:
+class OutgoingRequests:
     """The requests and streams of ours at one program of a peer; made with the first of them.
 
     ``allowed`` is how many the peer handles at once: more wait here for their turn, in order.
@@ -77,10 +77,12 @@ class Calls:
         self._send_nowait = link.session.transport.send_nowait
         first_id = int.from_bytes(os.urandom(8), "big") >> 1
         session = link.session
-        self.asked: Asked[_Call, bytes] = Asked(first_id, session.limits.open_requests, session.counters)
+        self.asked: SentRequests[_OutgoingRequest, bytes] = SentRequests(
+            first_id, session.limits.open_requests, session.counters
+        )
         self.allowed = allowed
         self._flying = 0
-        self._turns = Turns(lambda _: self._flying < self.allowed)
+        self._turns = FairQueue(lambda _: self._flying < self.allowed)
 
     # Calling ----------------------------------------------------------------------------------------
 
@@ -94,7 +96,7 @@ class Calls:
         Raises `ReplyTimeout` after ``limit`` seconds, `RemoteFailure`, `ConnectionClosed`, `QuotaExceeded`
         (``open_requests``), and what sending raises. Cancelled or timed out, the peer is told.
         """
-        call = _Call(self._loop.create_future(), limit)
+        call = _OutgoingRequest(self._loop.create_future(), limit)
         number = self.asked.open(call, _NEVER if limit is None else self._deadline(limit))
         route = self._link.route
         try:
@@ -145,7 +147,7 @@ class Calls:
         ``limit`` is the time to wait for each part. Raises as `ask` does; closed early, the peer is told.
         """
         link, asked = self._link, self.asked
-        call = _Call(self._loop.create_future(), limit)
+        call = _OutgoingRequest(self._loop.create_future(), limit)
         stream = asked.open_stream(call, credit, self._deadline(limit))
         number = stream.id
         try:
@@ -186,7 +188,7 @@ class Calls:
             link.session.wake(link.peer, deadline)
         return deadline
 
-    async def _send(self, call: _Call, number: int, frame: bytes) -> None:
+    async def _send(self, call: _OutgoingRequest, number: int, frame: bytes) -> None:
         link = self._link
         call.wait()
         if self._flying >= self.allowed or self._turns:
@@ -201,7 +203,7 @@ class Calls:
             await link.large.send(frame, failed=lambda failure: self.failure(failure._replace(id=number)))
         call.task = None
 
-    def _leave(self, call: _Call, number: int) -> None:
+    def _leave(self, call: _OutgoingRequest, number: int) -> None:
         if call.flying:
             self._flying -= 1
             if self._turns:

@@ -17,8 +17,8 @@ from oddwire.log_limits import get_logger
 from oddwire.printable import printable
 from oddwire.session.limits import TokenBucket
 from oddwire.session.peer.link import Link
-from oddwire.session.peer.reassembly import AssemblyGroup
-from oddwire.session.wire.frame_types import Hello, HelloFlag, Kind
+from oddwire.session.peer.reassembly import ReassemblyGroup
+from oddwire.session.wire.frame_types import FrameType, Hello, HelloFlag
 from oddwire.session.wire.hello import decode_hello
 from oddwire.transports.base import NodeId
 
@@ -79,7 +79,7 @@ class PeerSession:
         self.due = _NEVER
         """When `tick` is to be called, on the loop's clock; kept by `Session.wake`."""
         self.closed = False
-        self.assembling = AssemblyGroup()
+        self.assembling = ReassemblyGroup()
         """What its programs' messages in fragments take together."""
         self.met = False
         """Whether any has on this connection."""
@@ -255,7 +255,7 @@ class PeerSession:
         known = self._early is None and (self.links or self.waiting)
         self._owed.clear()
         self._early = None
-        others = [frame for frame in self._posted if isinstance(frame, bytes) and frame[2] != Kind.HELLO]
+        others = [frame for frame in self._posted if isinstance(frame, bytes) and frame[2] != FrameType.HELLO]
         self._posted.clear()
         self._posted.extend(others)
         self._change()
@@ -280,7 +280,7 @@ class PeerSession:
         instance = int.from_bytes(sender, "big")
         if len(payload) < _ADDRESSED or not instance:
             self.fault("a frame without addresses")
-        elif payload[2] == Kind.HELLO and (to == _ALL or to == self.session.address):
+        elif payload[2] == FrameType.HELLO and (to == _ALL or to == self.session.address):
             try:
                 hello = decode_hello(payload)
             except MalformedMessage as error:

@@ -15,9 +15,9 @@ from oddwire.durations import duration
 from oddwire.errors import MalformedMessage, QuotaExceeded
 from oddwire.proto.primitives import MAX_MESSAGE, Buffer
 from oddwire.session.limits import Allowance, Limits
-from oddwire.session.wire.frames import FRAGMENT_OVERHEAD, MIN_PIECE, SESSION_TYPE, Fragment, Kind, encode_fragment
+from oddwire.session.wire.frames import FRAGMENT_OVERHEAD, MIN_PIECE, SESSION_TYPE, Fragment, FrameType, encode_fragment
 
-__all__ = ["MAX_PIECE", "PIECE_WEIGHT", "STANDSTILL", "Assembler", "AssemblyBudget", "AssemblyGroup", "split"]
+__all__ = ["MAX_PIECE", "PIECE_WEIGHT", "STANDSTILL", "Reassembler", "ReassemblyBudget", "ReassemblyGroup", "split"]
 
 MAX_PIECE: Final = MAX_MESSAGE - FRAGMENT_OVERHEAD
 """Bytes in the largest piece: what a message holds beside a fragment's header."""
@@ -27,7 +27,7 @@ STANDSTILL: Final = 5.0
 """Seconds without a new piece after which a transfer makes room for others, if there is none left."""
 
 # Session protocol, Fragments: where the payload inside begins, for the kinds of frames that hold one.
-_INNER: Final[Mapping[int, int]] = {Kind.REQUEST: 27, Kind.REPLY: 24, Kind.DATA: 47}
+_INNER: Final[Mapping[int, int]] = {FrameType.REQUEST: 27, FrameType.REPLY: 24, FrameType.DATA: 47}
 _ENVELOPE: Final = 1024
 """Bytes around a payload in a frame, at most: its header, and its TLV records if there are any."""
 
@@ -51,7 +51,7 @@ def split(route: int, payload: bytes, size: int, transfer: int) -> Iterator[byte
     )
 
 
-class AssemblyBudget:
+class ReassemblyBudget:
     """What the pieces of all peers take together, in bytes; ``limit`` is `Limits.total_reassembly_bytes`.
 
     It is not first come, first served, as node ids are free to make: when it is used up, who needs room takes it from
@@ -64,9 +64,9 @@ class AssemblyBudget:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.held = 0
-        self._holders: set[Assembler] = set()
+        self._holders: set[Reassembler] = set()
 
-    def take(self, assembler: Assembler, weight: int, now: float) -> None:
+    def take(self, assembler: Reassembler, weight: int, now: float) -> None:
         """Count bytes of a piece for its peer. Raises `QuotaExceeded` if there is no room, nor any to be made."""
         while self.held + weight > self.limit:
             if not self._make_room(assembler, weight, now):
@@ -75,17 +75,17 @@ class AssemblyBudget:
         self.held += weight
         self._holders.add(assembler)
 
-    def give_back(self, assembler: Assembler, weight: int) -> None:
+    def give_back(self, assembler: Reassembler, weight: int) -> None:
         """Count them no more; ``assembler`` has taken them off what it holds itself."""
         self.held -= weight
         if not assembler.held:
             self._holders.discard(assembler)
 
-    def _make_room(self, assembler: Assembler, weight: int, now: float) -> bool:
+    def _make_room(self, assembler: Reassembler, weight: int, now: float) -> bool:
         others = [other for other in self._holders if other.group is not assembler.group]
         if not others:
             return False
-        held: dict[AssemblyGroup, int] = {}
+        held: dict[ReassemblyGroup, int] = {}
         for holder in self._holders:
             held[holder.group] = held.get(holder.group, 0) + holder.held
         most = max((other.group for other in others), key=held.__getitem__)
@@ -139,7 +139,7 @@ class _Tally:
         return QuotaExceeded(text, limit=limit)
 
 
-class AssemblyGroup:
+class ReassemblyGroup:
     """The programs of one peer: what they have of all there is, and of an extension, counts together."""
 
     __slots__ = ("tallies",)
@@ -148,7 +148,7 @@ class AssemblyGroup:
         self.tallies: dict[str, _Tally] = {}  # by extension; there are never more of them
 
 
-class _Transfer:
+class _IncomingTransfer:
     """A payload being put together: its pieces up to the first that is missing, and those beyond."""
 
     __slots__ = ("ahead", "count", "held", "pieces", "size", "tally", "total", "touched")
@@ -164,7 +164,7 @@ class _Transfer:
         self.touched = 0.0
 
 
-class Assembler:
+class Reassembler:
     """Puts the fragmented payloads of a program behind a peer together; made anew with each session.
 
     ``max_size_of(type_id)`` says how long a message of a type may be, 0 for one that nobody takes: a payload that is
@@ -178,14 +178,14 @@ class Assembler:
         self,
         limits: Limits,
         max_size_of: Callable[[int], int],
-        budget: AssemblyBudget,
+        budget: ReassemblyBudget,
         allowance_of: Callable[[int], Allowance | None] = lambda _: None,
         evicted: Callable[[int, QuotaExceeded], object] = lambda *_: None,
         title_of: Callable[[int], str] = "type {:#06x}".format,
         crowded: Callable[[], bool] = lambda: False,
-        group: AssemblyGroup | None = None,
+        group: ReassemblyGroup | None = None,
     ) -> None:
-        self.group = AssemblyGroup() if group is None else group
+        self.group = ReassemblyGroup() if group is None else group
         self._limits = limits
         self._max_size_of = max_size_of
         self._allowance_of = allowance_of
@@ -194,7 +194,7 @@ class Assembler:
         self._title_of = title_of
         self._budget = budget
         self._all = _Tally(limits)
-        self._transfers: dict[int, _Transfer] = {}
+        self._transfers: dict[int, _IncomingTransfer] = {}
         self._highest = -1
         self.held = 0
         """Bytes of the pieces that wait, each counted with `PIECE_WEIGHT`."""
@@ -288,7 +288,7 @@ class Assembler:
             self._end(number)
         self._highest = -1
 
-    def _begin(self, fragment: Fragment) -> _Transfer | None:
+    def _begin(self, fragment: Fragment) -> _IncomingTransfer | None:
         """Start a transfer with whichever of its pieces comes first; None if it has ended already."""
         number, total, size = fragment.transfer, fragment.total, fragment.size
         if number <= self._highest:
@@ -302,10 +302,10 @@ class Assembler:
             raise QuotaExceeded(text, limit="total_message_bytes")
         self._all.add(total)
         _keep_memory()
-        self._transfers[number] = transfer = _Transfer(total, size, self._all)
+        self._transfers[number] = transfer = _IncomingTransfer(total, size, self._all)
         return transfer
 
-    def _add(self, transfer: _Transfer, fragment: Fragment, now: float, addresses: Buffer) -> bytes | None:
+    def _add(self, transfer: _IncomingTransfer, fragment: Fragment, now: float, addresses: Buffer) -> bytes | None:
         number, total, size, piece, content = fragment
         count, pieces, ahead = transfer.count, transfer.pieces, transfer.ahead
         if piece >= count:
@@ -337,13 +337,13 @@ class Assembler:
                 pieces.append(following)
         return None
 
-    def _look_inside(self, transfer: _Transfer, content: Buffer, addresses: Buffer) -> None:
+    def _look_inside(self, transfer: _IncomingTransfer, content: Buffer, addresses: Buffer) -> None:
         """Refuse a payload too long for its type, or for its extension, once its beginning shows which that is."""
         total = transfer.total
         type_id, spare = int.from_bytes(content[:2], "big"), 0
         if type_id == SESSION_TYPE:
             kind = content[2]
-            if kind == Kind.FRAGMENT:
+            if kind == FrameType.FRAGMENT:
                 raise MalformedMessage("a fragment is made of fragments", type_id=SESSION_TYPE)
             if content[3:11] != addresses:
                 told = f"{content[3:11].hex()}, not {addresses.hex()}"

@@ -14,10 +14,10 @@ from oddwire.errors import QuotaExceeded
 from oddwire.session.limits import Counters
 from oddwire.session.wire.frames import Code
 
-__all__ = ["Asked", "AskedStream", "Asking", "Handling", "RequestTask"]
+__all__ = ["HandledRequest", "HandledRequests", "RequestHandle", "SentRequests", "SentStream"]
 
 
-class RequestTask(Protocol):
+class RequestHandle(Protocol):
     """Who handles a peer's request, as the session sees it."""
 
     def cancel(self) -> None:
@@ -29,12 +29,12 @@ class RequestTask(Protocol):
 
 E = TypeVar("E")
 P = TypeVar("P")
-H = TypeVar("H", bound=RequestTask)
+H = TypeVar("H", bound=RequestHandle)
 
 # The side that asks --------------------------------------------------------------------------------------------------
 
 
-class AskedStream(Generic[E, P]):
+class SentStream(Generic[E, P]):
     """A stream we asked for: the parts that wait to be used, and how many more may come."""
 
     __slots__ = ("_granted", "_parts", "_received", "_used", "credit", "deadline", "entry", "id")
@@ -45,7 +45,7 @@ class AskedStream(Generic[E, P]):
         self.credit = credit
         """Parts that may be on their way or wait here; the request carries it."""
         self.deadline = deadline
-        """When `Asked.expire` gives the stream up; change it with `Asked.wait`."""
+        """When `SentRequests.expire` gives the stream up; change it with `SentRequests.wait`."""
         self._parts: deque[P] = deque()
         self._received = 0
         self._used = 0
@@ -81,7 +81,7 @@ class AskedStream(Generic[E, P]):
         return granted
 
 
-class Asked(Generic[E, P]):
+class SentRequests(Generic[E, P]):
     """The requests we have sent to one peer, under ids that only go up; made anew with each connection.
 
     A request costs an entry in a dict, and no timer: ask `deadline` when to call `expire`, after each `open` or so.
@@ -95,7 +95,7 @@ class Asked(Generic[E, P]):
         self._first = self._next = first_id
         self._limit = limit
         self._open: dict[int, tuple[E, float]] = {}
-        self._streams: dict[int, AskedStream[E, P]] = {}
+        self._streams: dict[int, SentStream[E, P]] = {}
         self.deadline = math.inf
         """When `expire` may have something to do: never too late, sometimes too early."""
         self.late = 0
@@ -119,13 +119,13 @@ class Asked(Generic[E, P]):
             self.deadline = deadline
         return number
 
-    def open_stream(self, entry: E, credit: int, deadline: float = math.inf) -> AskedStream[E, P]:
+    def open_stream(self, entry: E, credit: int, deadline: float = math.inf) -> SentStream[E, P]:
         """Add a request for a stream of parts, ``credit`` of which may come unused. Raises as `open`."""
         if len(self._open) + len(self._streams) >= self._limit:
             raise self._full()
         number = self._next
         self._next = number + 1
-        stream: AskedStream[E, P] = AskedStream(number, entry, credit, deadline)
+        stream: SentStream[E, P] = SentStream(number, entry, credit, deadline)
         self._streams[number] = stream
         self.deadline = min(self.deadline, deadline)
         return stream
@@ -138,14 +138,14 @@ class Asked(Generic[E, P]):
         self._count(number)
         return None
 
-    def stream(self, number: int) -> AskedStream[E, P] | None:
+    def stream(self, number: int) -> SentStream[E, P] | None:
         """Find the stream that a part or the end has come for; None, counted, if there is none."""
         found = self._streams.get(number)
         if found is None:
             self._count(number)
         return found
 
-    def find(self, number: int) -> AskedStream[E, P] | None:
+    def find(self, number: int) -> SentStream[E, P] | None:
         """Find a stream; not counted if there is none."""
         return self._streams.get(number)
 
@@ -164,7 +164,7 @@ class Asked(Generic[E, P]):
             self._count(number)
         return entry
 
-    def wait(self, stream: AskedStream[E, P], deadline: float = math.inf) -> None:
+    def wait(self, stream: SentStream[E, P], deadline: float = math.inf) -> None:
         """Set until when the next part of a stream should have come; `math.inf` while there are parts to use."""
         stream.deadline = deadline
         if deadline < self.deadline:
@@ -207,7 +207,7 @@ class Asked(Generic[E, P]):
 # The side that answers -----------------------------------------------------------------------------------------------
 
 
-class Handling(Generic[H]):
+class HandledRequest(Generic[H]):
     """A peer's request being handled. ``handle`` is the caller's: what is to be cancelled, or woken by credit."""
 
     __slots__ = ("allowed", "answered", "deadline", "handle", "id", "on_answer", "sent", "streams")
@@ -216,7 +216,7 @@ class Handling(Generic[H]):
         self.answered = False  # the last that its caller waits for is on its way
         self.id = number
         self.deadline = deadline
-        """When `Asking.expire` gives it up, as its caller will have; change it with `Asking.wait`."""
+        """When `HandledRequests.expire` gives it up, as its caller will have; change it with `HandledRequests.wait`."""
         self.streams = credit > 0
         """Whether the peer wants a stream of parts, or else one reply."""
         self.allowed = credit
@@ -225,10 +225,10 @@ class Handling(Generic[H]):
         """Parts that were sent; the caller counts them."""
         self.handle: H | None = None
         self.on_answer: Callable[[], object] | None = None
-        """Called once, as its answer is being sent: see `Asking.answer`."""
+        """Called once, as its answer is being sent: see `HandledRequests.answer`."""
 
 
-class Asking(Generic[H]):
+class HandledRequests(Generic[H]):
     """The requests of one peer that are being handled; made anew with each connection.
 
     Ids are the peer's business: one that comes again after its request has ended is a new request.
@@ -239,7 +239,7 @@ class Asking(Generic[H]):
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._answered = 0
-        self._open: dict[int, Handling[H]] = {}
+        self._open: dict[int, HandledRequest[H]] = {}
         self.deadline = math.inf
         """When `expire` may have something to do: never too late, sometimes too early."""
         self.repeated = 0
@@ -251,7 +251,7 @@ class Asking(Generic[H]):
         """Return the number of requests that are open."""
         return len(self._open)
 
-    def open(self, number: int, credit: int = 0, deadline: float = math.inf) -> Handling[H] | Code | None:
+    def open(self, number: int, credit: int = 0, deadline: float = math.inf) -> HandledRequest[H] | Code | None:
         """Add a request, for a stream if it brings credit. `Code.QUOTA`, to refuse it with, if too many are open.
 
         None, counted, if the id is open already: this one is to be ignored, as a failure would end the first.
@@ -263,17 +263,17 @@ class Asking(Generic[H]):
         count = len(waiting)
         if count - self._answered >= self._limit or count >= 2 * self._limit:
             return Code.QUOTA
-        handling: Handling[H] = Handling(number, credit, deadline)
+        handling: HandledRequest[H] = HandledRequest(number, credit, deadline)
         waiting[number] = handling
         if deadline < self.deadline:
             self.deadline = deadline
         return handling
 
-    def has(self, handling: Handling[H]) -> bool:
+    def has(self, handling: HandledRequest[H]) -> bool:
         """Say whether a request is still to be answered: it is not once it was cancelled, or its connection ended."""
         return self._open.get(handling.id) is handling
 
-    def answer(self, handling: Handling[H]) -> None:
+    def answer(self, handling: HandledRequest[H]) -> None:
         """Note that the answer is being sent: its caller may have it, and ask for more, before that has returned."""
         if not handling.answered and self._open.get(handling.id) is handling:
             handling.answered = True
@@ -285,7 +285,7 @@ class Asking(Generic[H]):
         """Say whether a request with this id is being handled."""
         return number in self._open
 
-    def close(self, handling: Handling[H]) -> bool:
+    def close(self, handling: HandledRequest[H]) -> bool:
         """End a request that was handled; False if it had ended before, cancelled, and nothing is to be answered."""
         if self._open.get(handling.id) is not handling:
             return False
@@ -293,7 +293,7 @@ class Asking(Generic[H]):
         self._answered -= handling.answered
         return True
 
-    def cancel(self, number: int) -> Handling[H] | None:
+    def cancel(self, number: int) -> HandledRequest[H] | None:
         """End a request that the peer gave up; None, counted, if it is not open: it may just have been answered."""
         found = self._open.pop(number, None)
         if found is None:
@@ -302,7 +302,7 @@ class Asking(Generic[H]):
             self._answered -= found.answered
         return found
 
-    def grant(self, number: int, value: int) -> Handling[H] | None:
+    def grant(self, number: int, value: int) -> HandledRequest[H] | None:
         """Let ``value`` parts in all be sent of a stream; None if that changes nothing.
 
         Counted if there is no such stream. Less than before is not taken back.
@@ -316,14 +316,14 @@ class Asking(Generic[H]):
         found.allowed = value
         return found
 
-    def wait(self, handling: Handling[H], deadline: float = math.inf) -> None:
+    def wait(self, handling: HandledRequest[H], deadline: float = math.inf) -> None:
         """Set until when the caller of a request waits: for the next part, if it is a stream's."""
         handling.deadline = deadline
         if deadline < self.deadline:
             self.deadline = deadline
 
-    def expire(self, now: float) -> list[Handling[H]]:
-        """End what its caller does not wait for any more, and give it to be cancelled; see `Asked.expire`."""
+    def expire(self, now: float) -> list[HandledRequest[H]]:
+        """End what its caller does not wait for any more, and give it to be cancelled; see `SentRequests.expire`."""
         expired = [handling for handling in self._open.values() if handling.deadline <= now]
         for handling in expired:
             del self._open[handling.id]
@@ -331,7 +331,7 @@ class Asking(Generic[H]):
         self.deadline = min((handling.deadline for handling in self._open.values()), default=math.inf)
         return expired
 
-    def clear(self) -> list[Handling[H]]:
+    def clear(self) -> list[HandledRequest[H]]:
         """End everything; give what is to be cancelled."""
         self._answered = 0
         found = list(self._open.values())

@@ -12,8 +12,8 @@ from oddwire.errors import Refuse, StoreError
 from oddwire.log_limits import get_logger
 from oddwire.proto.keys import NodeId
 from oddwire.session.limits import Counters, Limits
-from oddwire.session.reliable.inbox_records import Key, Record, Records
-from oddwire.session.reliable.inbox_state import NEVER, Lane, Peer, Share, Waiting
+from oddwire.session.reliable.inbox_records import Key, LaneRecord, LaneRecords
+from oddwire.session.reliable.inbox_state import NEVER, InboxPeer, InboxShare, Lane, Waiting
 from oddwire.session.reliable.lanes import Receiver, Verdict
 from oddwire.session.store.database import Database
 from oddwire.session.store.unit import Store
@@ -89,12 +89,12 @@ class Inbox:
         self._ages = store.ages
         self.counters = counters or Counters()
         """How often lanes were forgotten."""
-        self._peers: dict[NodeId, Peer] = {}
+        self._peers: dict[NodeId, InboxPeer] = {}
         self._held = 0  # bytes of all peers' messages that wait, or are handled
-        self._gathered = Share()
-        self._writing = Share()
+        self._gathered = InboxShare()
+        self._writing = InboxShare()
         self._database: Database | None = None
-        self._records = Records()
+        self._records = LaneRecords()
         self._opening: asyncio.Task[None] | None = None
         self._readable = True
         self._closed = asyncio.Event()
@@ -199,13 +199,13 @@ class Inbox:
         if peer is not None and not self._make_room(peer, strange=record is None):
             return None
         if record is None:
-            record, receiver = Record(), Receiver(careful=careful)
+            record, receiver = LaneRecord(), Receiver(careful=careful)
         else:
             epoch, last, tries, refusals = record.epoch, record.last, record.tries, record.refusals
             receiver = Receiver(epoch=epoch, last=last, tries=tries, refusals=refusals, careful=careful)
         self._readable = True
         if peer is None:
-            peer = self._peers[node_id] = Peer(node_id)
+            peer = self._peers[node_id] = InboxPeer(node_id)
         peer.gone = False  # it has come back, while something of before is being handled
         if careful and record.kept:
             self._seen.add(key)
@@ -223,7 +223,7 @@ class Inbox:
         return lane
 
     @staticmethod
-    def _make_room(peer: Peer, *, strange: bool) -> bool:
+    def _make_room(peer: InboxPeer, *, strange: bool) -> bool:
         """Leave the oldest of too many lanes to the disk; or forget it, if that has none: its sender begins again."""
         strangers = [lane for lane in peer.lanes.values() if not lane.kept]
         for lanes, most in ((strangers, _STRANGE if strange else MAX_LANES), ([*peer.lanes.values()], MAX_LANES)):
@@ -234,7 +234,7 @@ class Inbox:
                 peer.lanes.pop(lane.number, None)
         return True
 
-    def _count(self, peer: Peer, size: int) -> None:
+    def _count(self, peer: InboxPeer, size: int) -> None:
         peer.held += size
         self._held += size
 
@@ -332,7 +332,7 @@ class Inbox:
         self._store.touch()
         self._host.refused(lane.peer.node_id, payload, refusal)
 
-    def _note(self, lane: Lane, keep: bool = True, share: Share | None = None) -> None:
+    def _note(self, lane: Lane, keep: bool = True, share: InboxShare | None = None) -> None:
         receiver = lane.receiver
         lane.kept = keep
         (share or self._gathered).lanes[lane] = (receiver.epoch, receiver.handled, receiver.tries)
@@ -355,7 +355,7 @@ class Inbox:
             self._store.touch_later()  # for the clocks to be written down
         return found
 
-    def _forget(self, share: Share, candidates: Iterable[tuple[Key, int]], most: int, limit: str) -> int:
+    def _forget(self, share: InboxShare, candidates: Iterable[tuple[Key, int]], most: int, limit: str) -> int:
         """Have a commit forget up to so many lanes; return how many. One that is in memory counts as used."""
         count = work = 0
         for key, refused in candidates:
@@ -373,7 +373,7 @@ class Inbox:
         self.counters.dropped[limit] += count
         return count
 
-    def _keep_to_limits(self, share: Share) -> None:
+    def _keep_to_limits(self, share: InboxShare) -> None:
         """Have a commit forget as many lanes as there are too many, or some of them."""
         records, count = self._records, 0
         new = [lane for lane in share.lanes if lane.kept and not lane.written]
@@ -403,7 +403,7 @@ class Inbox:
 
     def begin(self) -> None:
         """Take what was gathered for the commit."""
-        self._writing, self._gathered = self._gathered, Share()
+        self._writing, self._gathered = self._gathered, InboxShare()
         if self._database is not None and self._writing.lanes:
             try:
                 self._keep_to_limits(self._writing)
@@ -438,7 +438,7 @@ class Inbox:
 
     def end(self, error: StoreError | None) -> None:
         """Acknowledge what is on disk now; or take back what is not."""
-        share, self._writing = self._writing, Share()
+        share, self._writing = self._writing, InboxShare()
         if error is None:
             self._records.rows -= len(share.forgotten)
             self._records.refusals -= sum(share.forgotten.values())

@@ -8,13 +8,13 @@ from typing import NamedTuple, TypeAlias
 
 from oddwire.session.wire.frames import Refusal
 
-__all__ = ["Key", "Record", "Records"]
+__all__ = ["Key", "LaneRecord", "LaneRecords"]
 
 Key: TypeAlias = tuple[bytes, bytes]
 """A peer's node id and a lane's number, as in the database."""
 
 
-class Record(NamedTuple):
+class LaneRecord(NamedTuple):
     """One lane. ``kept`` says whether it is on disk, ``seen`` when it was used, by the clock of `Ages`."""
 
     kept: bool = False
@@ -25,7 +25,7 @@ class Record(NamedTuple):
     refusals: Sequence[Refusal] = ()
 
 
-class Records:
+class LaneRecords:
     """The inbox's rows, and how many they are. All but `load` and what counts raise `sqlite3.Error`."""
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class Records:
         (self.rows,) = reader.execute("SELECT count(*) FROM oddwire_inbox").fetchone()
         (self.refusals,) = reader.execute("SELECT count(*) FROM oddwire_refusals").fetchone()
 
-    def find(self, key: Key) -> Record | None:
+    def find(self, key: Key) -> LaneRecord | None:
         """Return a lane, if it is on disk."""
         query = "SELECT epoch, last, tries, seen FROM oddwire_inbox WHERE peer = ? AND lane = ?"
         row = self._reader.execute(query, key).fetchone()
@@ -53,7 +53,7 @@ class Records:
             "ORDER BY sequence",
             (*key, epoch),
         )
-        return Record(True, epoch, last, tries, seen, [Refusal(*refusal) for refusal in found.fetchall()])
+        return LaneRecord(True, epoch, last, tries, seen, [Refusal(*refusal) for refusal in found.fetchall()])
 
     def lanes_of(self, node_id: bytes) -> int:
         """Return how many lanes of a peer are on disk."""

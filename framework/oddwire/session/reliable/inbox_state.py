@@ -10,7 +10,7 @@ from oddwire.session.reliable.inbox_records import Key
 from oddwire.session.reliable.lanes import Receiver
 from oddwire.session.wire.frames import Refusal
 
-__all__ = ["NEVER", "Lane", "Peer", "Share", "Waiting"]
+__all__ = ["NEVER", "InboxPeer", "InboxShare", "Lane", "Waiting"]
 
 NEVER: Final = float("-inf")
 """When a lane was used of which nothing is on disk, or whose row is to be written wholly."""
@@ -41,7 +41,7 @@ class Lane:
         "written",
     )
 
-    def __init__(self, peer: Peer, number: int, receiver: Receiver, kept: bool) -> None:
+    def __init__(self, peer: InboxPeer, number: int, receiver: Receiver, kept: bool) -> None:
         self.peer = peer
         self.number = number
         self.receiver = receiver
@@ -65,7 +65,7 @@ class Lane:
         return bytes(self.peer.node_id), self.number.to_bytes(8)
 
 
-class Peer:
+class InboxPeer:
     """One peer: its lanes, and how many bytes wait in them."""
 
     __slots__ = ("gone", "held", "lanes", "node_id")
@@ -77,7 +77,7 @@ class Peer:
         self.lanes: dict[int, Lane] = {}
 
 
-class Share:
+class InboxShare:
     """What one commit writes."""
 
     __slots__ = ("forgotten", "kept", "lanes", "refusals")

@@ -14,9 +14,9 @@ from oddwire.errors import ConnectionClosed, LocalProtocolError, RemoteFailure, 
 from oddwire.log_limits import get_logger
 from oddwire.proto.keys import NodeId
 from oddwire.session.limits import Allowance, Counters, Limits
-from oddwire.session.reliable.outbox_lanes import NEW, Roster
+from oddwire.session.reliable.outbox_lanes import NEW, OutboxLanes
 from oddwire.session.reliable.outbox_quotas import OutboxQuotas
-from oddwire.session.reliable.outbox_state import Loss, Peer, Route, Row, Share
+from oddwire.session.reliable.outbox_state import Loss, OutboxLane, OutboxPeer, OutboxRow, OutboxShare
 from oddwire.session.reliable.receipt import Failure, Receipt
 from oddwire.session.reliable.receivers import Known
 from oddwire.session.store.database import MEMORY, Database
@@ -63,10 +63,10 @@ class Outbox:
         self._ready = ready
         self._lost = lost
         self._ages = store.ages
-        self._roster = Roster(self._quotas, store.ages)
+        self._roster = OutboxLanes(self._quotas, store.ages)
         self._renewing = False
-        self._gathered = Share()
-        self._writing = Share()
+        self._gathered = OutboxShare()
+        self._writing = OutboxShare()
         self._table = self._roster.table
         self._closed = ""
         store.add(self)
@@ -99,7 +99,7 @@ class Outbox:
         await self._store.touch().durable()
         return receipt
 
-    def _accept(self, node_id: NodeId, extension: str, size: int) -> Route:
+    def _accept(self, node_id: NodeId, extension: str, size: int) -> OutboxLane:
         peer = self._roster.peer(node_id)
         try:
             self._quotas.admit(peer, extension, size)
@@ -115,10 +115,10 @@ class Outbox:
         route.add(1, size)
         return route
 
-    def _tidy(self, peer: Peer) -> None:
+    def _tidy(self, peer: OutboxPeer) -> None:
         self._roster.tidy(peer, self._gathered, self._writing)
 
-    def _gather(self, route: Route, payload: bytes, receipt: Receipt) -> None:
+    def _gather(self, route: OutboxLane, payload: bytes, receipt: Receipt) -> None:
         number = route.next
         route.next = number + 1
         route.sizes.append(len(payload))
@@ -127,16 +127,16 @@ class Outbox:
         if self._closed:
             receipt.settle(partial(ConnectionClosed, self._closed))
         made = self._touch(route)
-        self._gathered.rows.append(Row(route, number, made, payload, receipt))
+        self._gathered.rows.append(OutboxRow(route, number, made, payload, receipt))
         if not route.address:
             self._ready(route.peer.node_id)  # a program may be there already: let it be written down with the message
 
-    def type_of(self, route: Route) -> int | None:
+    def type_of(self, route: OutboxLane) -> int | None:
         """Return the type of the next message of a lane that is on disk; None if there is none."""
         payloads = self._table.payloads(route, route.sender.settled, 1)
         return int.from_bytes(payloads[0][:2], "big") if payloads else None
 
-    def _touch(self, route: Route) -> float:
+    def _touch(self, route: OutboxLane) -> float:
         """Have a lane's numbers written with the next commit, and now and then when that was; return the time."""
         share, now = self._gathered, self._ages()
         share.touched[route] = None
@@ -145,7 +145,7 @@ class Outbox:
             share.whole[route] = None
         return now
 
-    def _withdraw(self, route: Route, payload: bytes, receipt: Receipt) -> None:
+    def _withdraw(self, route: OutboxLane, payload: bytes, receipt: Receipt) -> None:
         route.add(-1, -len(payload))
         text = "the handler that sent it failed, or could not be committed: it was not sent"
         receipt.settle(lambda: LocalProtocolError(text))
@@ -153,7 +153,7 @@ class Outbox:
 
     # For the session --------------------------------------------------------------------------------
 
-    def lanes(self, node_id: NodeId) -> list[Route]:
+    def lanes(self, node_id: NodeId) -> list[OutboxLane]:
         """Return a peer's lanes that have messages, or that a program takes."""
         peer = self._roster.peers.get(node_id)
         return [] if peer is None else [route for route in peer.routes.values() if route.load.messages or route.address]
@@ -176,19 +176,19 @@ class Outbox:
             self._note_known(found)
             self._store.touch()
 
-    def _note_known(self, route: Route) -> None:
+    def _note_known(self, route: OutboxLane) -> None:
         self._touch(route)
         self._gathered.whole[route] = None
         self._gathered.known[route] = route.wanted
 
     @staticmethod
-    def _link(route: Route) -> None:
+    def _link(route: OutboxLane) -> None:
         if not route.linked:
             route.linked = True
             route.sender.connected()
 
     @staticmethod
-    def _unlink(route: Route) -> None:
+    def _unlink(route: OutboxLane) -> None:
         route.address, route.linked = 0, False
         route.sender.disconnected()
 
@@ -210,7 +210,7 @@ class Outbox:
                     self._unlink(one)
             self._tidy(peer)
 
-    def outgoing(self, node_id: NodeId, now: float) -> list[tuple[Route, list[bytes]]]:
+    def outgoing(self, node_id: NodeId, now: float) -> list[tuple[OutboxLane, list[bytes]]]:
         """Return the data frames to send to a peer now, lane by lane, each lane's in order; they count as sent.
 
         Those of a lane go in the session of its ``address``. Once that has changed, those not sent yet go no more.
@@ -218,7 +218,7 @@ class Outbox:
         peer = self._roster.peers.get(node_id)
         if peer is None or self._renewing:
             return []
-        found: list[tuple[Route, list[bytes]]] = []
+        found: list[tuple[OutboxLane, list[bytes]]] = []
         for route in peer.routes.values():
             sender = route.sender
             first, count = sender.wanted()
@@ -267,7 +267,7 @@ class Outbox:
                 self._settle(route, first, stop, _refused(failures))
                 self._store.touch()  # what follows is sent once that is on disk
 
-    def _settle(self, route: Route, first: int, stop: int, failures: _Failures) -> None:
+    def _settle(self, route: OutboxLane, first: int, stop: int, failures: _Failures) -> None:
         if failures:
             self._report(route, failures)
         size = 0
@@ -284,7 +284,7 @@ class Outbox:
         self._touch(route)
         self._store.touch_later()
 
-    def _report(self, route: Route, failures: _Failures) -> None:
+    def _report(self, route: OutboxLane, failures: _Failures) -> None:
         now, kept = self._ages(), self._table.kept(route, min(failures), max(failures) + 1)
         for number, (code, failure) in failures.items():
             self.counters.undelivered[count_as(code)] += 1
@@ -332,7 +332,7 @@ class Outbox:
             self._store.touch_later()
         return count + self._forget(self._gathered, now - self._limits.lane_seconds, _MOST, "lane_seconds")
 
-    def _forget(self, share: Share, used: float, most: int, limit: str) -> int:
+    def _forget(self, share: OutboxShare, used: float, most: int, limit: str) -> int:
         """Have a commit forget up to so many lanes not used since; return how many."""
         count, changed = self._roster.forget(share, self._writing, used, most)
         if count:
@@ -377,7 +377,7 @@ class Outbox:
 
     def begin(self) -> None:
         """Take what was gathered for the commit."""
-        share, self._writing, self._gathered = self._gathered, self._gathered, Share()
+        share, self._writing, self._gathered = self._gathered, self._gathered, OutboxShare()
         new = sum(not route.stored for route in share.whole)
         excess = self._roster.stored + new - len(share.forgotten) - self._limits.total_lanes
         if new and excess > 0:
@@ -398,7 +398,7 @@ class Outbox:
 
     def end(self, error: StoreError | None) -> None:
         """Send what is on disk now; or take back what is not."""
-        share, self._writing = self._writing, Share()
+        share, self._writing = self._writing, OutboxShare()
         if error is not None:
             self._take_back(share)
             return
@@ -424,7 +424,7 @@ class Outbox:
             self._ready(peer.node_id)
             self._tidy(peer)
 
-    def _take_back(self, share: Share) -> None:
+    def _take_back(self, share: OutboxShare) -> None:
         for route, _, _, payload, receipt in share.rows:
             route.sizes.pop()
             self._withdraw(route, payload, receipt)

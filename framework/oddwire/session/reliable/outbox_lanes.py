@@ -8,23 +8,23 @@ from typing import Final
 from oddwire.proto.keys import NodeId
 from oddwire.session.reliable.lanes import Sender
 from oddwire.session.reliable.outbox_quotas import OutboxQuotas
-from oddwire.session.reliable.outbox_state import Load, Peer, Route, Share, new_lane
-from oddwire.session.reliable.outbox_table import OutboxTable, RouteRow
+from oddwire.session.reliable.outbox_state import Load, OutboxLane, OutboxPeer, OutboxShare, new_lane
+from oddwire.session.reliable.outbox_table import LaneRow, OutboxTable
 from oddwire.session.store.ages import Ages
 from oddwire.session.wire.frames import MAX_NUMBER
 
-__all__ = ["NEW", "Roster"]
+__all__ = ["NEW", "OutboxLanes"]
 
 NEW: Final = float("-inf")
 """When a lane was used last of which no row is on disk."""
 
 
-class Roster:
+class OutboxLanes:
     """Every peer's lanes. ``quotas`` say how much of a lane is on its way at once."""
 
     def __init__(self, quotas: OutboxQuotas, ages: Ages) -> None:
         self.table = OutboxTable()
-        self.peers: dict[NodeId, Peer] = {}
+        self.peers: dict[NodeId, OutboxPeer] = {}
         """Those with lanes in use."""
         self.stored = 0
         """Lanes on disk; whoever writes and deletes keeps count."""
@@ -35,7 +35,7 @@ class Roster:
 
     def load(self, reader: sqlite3.Connection) -> None:
         """Read the lanes in which messages wait. Raises `sqlite3.Error`."""
-        table, routes = self.table, dict[int, Route]()
+        table, routes = self.table, dict[int, OutboxLane]()
         table.load(reader)
         self._ids, self.stored = table.last_id(), table.count()
         for row in table.routes():
@@ -45,19 +45,19 @@ class Roster:
             route.sizes.append(size)
             route.add(1, size)
 
-    def peer(self, node_id: NodeId) -> Peer:
+    def peer(self, node_id: NodeId) -> OutboxPeer:
         """Return a peer, known or not."""
         peer = self.peers.get(node_id)
         if peer is None:
-            peer = self.peers[node_id] = Peer(node_id, self._total)
+            peer = self.peers[node_id] = OutboxPeer(node_id, self._total)
         return peer
 
-    def lane(self, node_id: NodeId, number: int) -> Route | None:
+    def lane(self, node_id: NodeId, number: int) -> OutboxLane | None:
         """Return a lane in use."""
         peer = self.peers.get(node_id)
         return None if peer is None else peer.routes.get(number)
 
-    def find(self, peer: Peer, extension: str, gathered: Share, writing: Share) -> Route:
+    def find(self, peer: OutboxPeer, extension: str, gathered: OutboxShare, writing: OutboxShare) -> OutboxLane:
         """Return a lane that waits on disk, or a new one; the shares of commits forget it no more.
 
         Raises `sqlite3.Error`.
@@ -66,7 +66,7 @@ class Roster:
         if found is None:
             self._ids += 1
             numbers = (self.epoch(), 0, 1, 1)
-            found = RouteRow(self._ids, peer.node_id, new_lane(peer.routes), extension, numbers, None, NEW)
+            found = LaneRow(self._ids, peer.node_id, new_lane(peer.routes), extension, numbers, None, NEW)
         else:
             gathered.forgotten.pop(found.id, None)
             if found.id in writing.forgotten:  # too late: it is to be written again
@@ -77,7 +77,7 @@ class Roster:
         """Return one for a lane that begins: greater than those before, as a rule; where not, the peer says so."""
         return min(max(int(self._ages.wall() * 1e6), 1), MAX_NUMBER - 1)
 
-    def _use(self, peer: Peer, row: RouteRow) -> Route:
+    def _use(self, peer: OutboxPeer, row: LaneRow) -> OutboxLane:
         epoch, offset, base, stop = row.numbers
         sender = Sender(
             epoch=epoch,
@@ -87,13 +87,13 @@ class Roster:
             window=int(self._quotas.least("window_messages", row.extension)),
             window_bytes=int(self._quotas.least("window_bytes", row.extension)),
         )
-        route = Route(row.id, peer, row.lane, row.extension, sender)
+        route = OutboxLane(row.id, peer, row.lane, row.extension, sender)
         peer.add(route)
         route.known = route.wanted = row.known
         route.used, route.stored = row.used, row.used != NEW
         return route
 
-    def tidy(self, peer: Peer, gathered: Share, writing: Share) -> None:
+    def tidy(self, peer: OutboxPeer, gathered: OutboxShare, writing: OutboxShare) -> None:
         """Leave to the disk what is not in use, and in no commit's share."""
         for route in [*peer.routes.values()]:
             busy = route.load.messages or route.address
@@ -102,7 +102,7 @@ class Roster:
         if not peer.routes and self.peers.get(peer.node_id) is peer:
             del self.peers[peer.node_id]
 
-    def forget(self, share: Share, writing: Share, used: float, most: int) -> tuple[int, bool]:
+    def forget(self, share: OutboxShare, writing: OutboxShare, used: float, most: int) -> tuple[int, bool]:
         """Have a commit forget up to ``most`` lanes not used since ``used``; one in memory counts as used.
 
         Return how many, and whether the share has changed at all.
@@ -119,7 +119,7 @@ class Roster:
                 count += 1
         return count, bool(found)
 
-    def renumber(self, share: Share) -> None:
+    def renumber(self, share: OutboxShare) -> None:
         """Have a commit give all lanes other numbers, and their messages sequences from 1 on."""
         for peer in self.peers.values():
             for route in peer.routes.values():
@@ -127,7 +127,7 @@ class Roster:
                 share.lanes[route] = new_lane(peer.routes)
                 share.renumbered[route] = (max(self.epoch(), route.sender.epoch + 1), route.sender.settled - 1)
 
-    def renumbered(self, share: Share) -> None:
+    def renumbered(self, share: OutboxShare) -> None:
         """Have the numbers that are on disk now."""
         self.stored = self.table.count()
         for route, lane in share.lanes.items():

@@ -9,7 +9,7 @@ from oddwire.durations import duration
 from oddwire.errors import QuotaExceeded
 from oddwire.proto.keys import NodeId
 from oddwire.session.limits import Allowance, Counters, Limits
-from oddwire.session.reliable.outbox_state import Load, Peer
+from oddwire.session.reliable.outbox_state import Load, OutboxPeer
 from oddwire.session.reliable.receipt import Failure
 
 __all__ = ["OutboxQuotas"]
@@ -26,7 +26,7 @@ class OutboxQuotas:
         self._limits = limits
         self._allowances = allowances
 
-    def admit(self, peer: Peer, extension: str, size: int) -> None:
+    def admit(self, peer: OutboxPeer, extension: str, size: int) -> None:
         """Let one more message wait for a peer. Raises `QuotaExceeded`; costs the same however many there are."""
         load, limits = peer.load, self._limits
         if load.messages >= limits.outbox_messages or load.bytes + size > limits.outbox_bytes:

@@ -13,7 +13,7 @@ from oddwire.session.reliable.lanes import Sender
 from oddwire.session.reliable.receipt import Failure, Receipt
 from oddwire.session.reliable.receivers import Known, Search
 
-__all__ = ["Load", "Loss", "Peer", "Route", "Row", "Share", "new_lane"]
+__all__ = ["Load", "Loss", "OutboxLane", "OutboxPeer", "OutboxRow", "OutboxShare", "new_lane"]
 
 
 def new_lane(taken: Container[int]) -> int:
@@ -33,7 +33,7 @@ class Load:
         self.bytes = 0
 
 
-class Route:
+class OutboxLane:
     """One lane to one peer: an extension's messages. ``extension`` is empty while that is not known."""
 
     __slots__ = (
@@ -55,7 +55,7 @@ class Route:
         "wanted",
     )
 
-    def __init__(self, id: int, peer: Peer, lane: int, extension: str, sender: Sender) -> None:  # noqa: A002
+    def __init__(self, id: int, peer: OutboxPeer, lane: int, extension: str, sender: Sender) -> None:  # noqa: A002
         self.id = id
         self.peer = peer
         self.lane = lane
@@ -86,7 +86,7 @@ class Route:
             load.bytes += size
 
 
-class Peer:
+class OutboxPeer:
     """What is on its way to one peer, all lanes together."""
 
     __slots__ = ("current", "load", "node_id", "routes", "total")
@@ -95,16 +95,16 @@ class Peer:
         self.node_id = node_id
         self.total = total or Load()  # of all peers
         self.load = Load()
-        self.routes: dict[int, Route] = {}
+        self.routes: dict[int, OutboxLane] = {}
         """Those of its lanes that are in use, by number."""
-        self.current: dict[str, Route] = {}
+        self.current: dict[str, OutboxLane] = {}
         """The newest of an extension's, which its next message goes in: after a move there may be several."""
 
-    def add(self, route: Route) -> None:
+    def add(self, route: OutboxLane) -> None:
         """Have a lane in use."""
         self.routes[route.lane] = self.current[route.extension] = route
 
-    def remove(self, route: Route) -> None:
+    def remove(self, route: OutboxLane) -> None:
         """Have a lane in use no more."""
         del self.routes[route.lane]
         if self.current.get(route.extension) is route:
@@ -123,10 +123,10 @@ class Peer:
         return load
 
 
-class Row(NamedTuple):
+class OutboxRow(NamedTuple):
     """One message: its number, when it was made by the clock of `Ages`, and whose receipt hears of it."""
 
-    route: Route
+    route: OutboxLane
     number: int
     made: float
     payload: bytes
@@ -148,7 +148,7 @@ class Loss(NamedTuple):
     age: float | None
 
 
-class Share:
+class OutboxShare:
     """What one commit writes."""
 
     __slots__ = (
@@ -165,16 +165,16 @@ class Share:
     )
 
     def __init__(self) -> None:
-        self.rows: list[Row] = []
+        self.rows: list[OutboxRow] = []
         self.failed: list[tuple[Receipt, Failure]] = []
-        self.touched: dict[Route, None] = {}
-        self.whole: dict[Route, None] = {}
+        self.touched: dict[OutboxLane, None] = {}
+        self.whole: dict[OutboxLane, None] = {}
         """Those of the touched of which more has changed than their numbers."""
-        self.known: dict[Route, Known | None] = {}
-        self.settled: dict[Route, int] = {}
-        self.renumbered: dict[Route, tuple[int, int]] = {}
+        self.known: dict[OutboxLane, Known | None] = {}
+        self.settled: dict[OutboxLane, int] = {}
+        self.renumbered: dict[OutboxLane, tuple[int, int]] = {}
         self.renewed = False
         """Whether all lanes get other numbers; ``lanes`` has those."""
-        self.lanes: dict[Route, int] = {}
+        self.lanes: dict[OutboxLane, int] = {}
         self.forgotten: dict[int, None] = {}
         """Lanes by their ids that have not been used for long."""

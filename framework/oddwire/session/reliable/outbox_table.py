@@ -8,16 +8,16 @@ from typing import Any, NamedTuple
 
 from oddwire.log_limits import get_logger
 from oddwire.proto.keys import NodeId
-from oddwire.session.reliable.outbox_state import Route, Share
+from oddwire.session.reliable.outbox_state import OutboxLane, OutboxShare
 from oddwire.session.reliable.receivers import Known
 from oddwire.session.store.database import packed, unpacked
 
-__all__ = ["OutboxTable", "RouteRow"]
+__all__ = ["LaneRow", "OutboxTable"]
 
 logger = get_logger("oddwire.session")
 
 
-class RouteRow(NamedTuple):
+class LaneRow(NamedTuple):
     """A lane as it is on disk: ``numbers`` are epoch, start, base and next."""
 
     id: int
@@ -48,13 +48,13 @@ class OutboxTable:
         (last,) = self._reader.execute("SELECT max(id) FROM oddwire_routes").fetchone()
         return last or 0
 
-    def routes(self) -> Iterator[RouteRow]:
+    def routes(self) -> Iterator[LaneRow]:
         """Iterate over the lanes with messages, from the oldest."""
         if self._reader is not None:
             query = f"{_ROUTES} WHERE id IN (SELECT route FROM oddwire_outbox) ORDER BY id"  # noqa: S608 - ours
             yield from map(_row, self._reader.execute(query).fetchall())
 
-    def route(self, node_id: NodeId, extension: str) -> RouteRow | None:
+    def route(self, node_id: NodeId, extension: str) -> LaneRow | None:
         """Return the newest of an extension's lanes to a peer."""
         if self._reader is None:
             return None
@@ -91,13 +91,13 @@ class OutboxTable:
 
     # Later ---------------------------------------------------------------------------------------------
 
-    def payloads(self, route: Route, first: int, count: int) -> list[bytes]:
+    def payloads(self, route: OutboxLane, first: int, count: int) -> list[bytes]:
         """Return the payloads of up to ``count`` messages from ``first`` on, up to the first that is not there."""
         query = "SELECT number, payload FROM oddwire_outbox WHERE route = ? AND number >= ? ORDER BY number LIMIT ?"
         rows = self._fetch(route, query, (route.id, first, count))
         return [payload for place, (number, payload) in enumerate(rows, first) if number == place]
 
-    def first_younger(self, route: Route, first: int, stop: int, made: float) -> int:
+    def first_younger(self, route: OutboxLane, first: int, stop: int, made: float) -> int:
         """Return the first number of those from ``first`` up to ``stop`` that was not made before ``made``."""
         query = "SELECT number, made FROM oddwire_outbox WHERE route = ? AND number >= ? AND number < ? ORDER BY number"
         rows = self._fetch(route, query, (route.id, first, stop))
@@ -106,13 +106,13 @@ class OutboxTable:
         found: int = next((number for number, when in rows if when >= made), rows[-1][0] + 1)
         return found
 
-    def kept(self, route: Route, first: int, stop: int) -> dict[int, tuple[float, bytes]]:
+    def kept(self, route: OutboxLane, first: int, stop: int) -> dict[int, tuple[float, bytes]]:
         """Return when messages were made, and their payloads, by number."""
         query = "SELECT number, made, payload FROM oddwire_outbox WHERE route = ? AND number >= ? AND number < ?"
         rows = self._fetch(route, query, (route.id, first, stop))
         return {number: (made, payload) for number, made, payload in rows}
 
-    def _fetch(self, route: Route, query: str, parameters: tuple[object, ...]) -> list[tuple[Any, ...]]:
+    def _fetch(self, route: OutboxLane, query: str, parameters: tuple[object, ...]) -> list[tuple[Any, ...]]:
         if self._reader is None:
             return []
         try:
@@ -124,7 +124,7 @@ class OutboxTable:
     # A commit -----------------------------------------------------------------------------------------
 
     @staticmethod
-    def write(writer: sqlite3.Connection, share: Share) -> None:
+    def write(writer: sqlite3.Connection, share: OutboxShare) -> None:
         """Write a commit's share."""
         if share.renewed:  # those with messages are written below
             writer.execute("DELETE FROM oddwire_routes WHERE id NOT IN (SELECT route FROM oddwire_outbox)")
@@ -167,8 +167,8 @@ _WRITE = (
 )
 
 
-def _row(row: tuple[Any, ...]) -> RouteRow:
+def _row(row: tuple[Any, ...]) -> LaneRow:
     id_, peer, lane, extension, epoch, start, base, next_, program, stores, used = row
     known = None if program is None else Known(int.from_bytes(program), unpacked(stores or b""))
     numbers = (epoch, start, base, next_)
-    return RouteRow(id_, NodeId(peer), int.from_bytes(lane), extension or "", numbers, known, used)
+    return LaneRow(id_, NodeId(peer), int.from_bytes(lane), extension or "", numbers, known, used)

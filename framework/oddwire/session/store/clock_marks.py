@@ -8,10 +8,10 @@ from oddwire.errors import StoreError
 from oddwire.session.store.ages import Ages, Mark
 from oddwire.session.store.database import Database
 
-__all__ = ["Marks", "read_mark"]
+__all__ = ["ClockMarks", "read_mark"]
 
 
-class Marks:
+class ClockMarks:
     """Has ``ages`` go on where an earlier process was, and writes down where they are, as a part of the store."""
 
     def __init__(self, ages: Ages) -> None:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, overload
 
 from oddwire.errors import ValueOutOfRange
 from oddwire.session.store.unit import Store, Unit
-from oddwire.session.store.value_encoding import Kept, keep, read, read_like
+from oddwire.session.store.value_encoding import EncodedValue, keep, read, read_like
 from oddwire.sqlite_files import explain
 
 __all__ = ["ExtensionStore"]
@@ -89,7 +89,7 @@ class ExtensionStore:
             return read(key, kept, as_)
         return read_like(key, kept, default)
 
-    async def _kept(self, key: str) -> Kept | None:
+    async def _kept(self, key: str) -> EncodedValue | None:
         raw = _key(key)
         own = await self._own()
         if raw in own:
@@ -149,7 +149,7 @@ class ExtensionStore:
             unit.wrote = unit.wrote or wrote
             return rows
 
-    async def _own(self) -> Mapping[bytes, Kept | None]:
+    async def _own(self) -> Mapping[bytes, EncodedValue | None]:
         """Return what the unit this is part of has set; nothing, where there is none."""
         unit = self._store.current()
         return {} if unit is None or unit.extension != self._extension else await unit.enter()

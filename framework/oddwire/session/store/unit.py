@@ -29,12 +29,12 @@ from typing import Final, Self, TypeVar
 
 from oddwire.errors import StoreError
 from oddwire.session.store.ages import Ages
-from oddwire.session.store.clock_marks import Marks
+from oddwire.session.store.clock_marks import ClockMarks
 from oddwire.session.store.database import MEMORY, Database
 from oddwire.session.store.group_commit import Group, GroupCommit
 from oddwire.session.store.store_numbers import StoreNumbers, new_number
-from oddwire.session.store.value_encoding import Kept
-from oddwire.session.store.values import Values
+from oddwire.session.store.value_encoding import EncodedValue
+from oddwire.session.store.values import StoredValues
 from oddwire.sqlite_files import explain
 
 __all__ = ["MOST_HELD", "Store", "Unit"]
@@ -72,7 +72,7 @@ class Unit:
         self.extension = extension
         self.generation = store.generation
         self.group: Group | None = None
-        self.values: dict[bytes, Kept | None] | None = None
+        self.values: dict[bytes, EncodedValue | None] | None = None
         """What it has set, by key, None for deleted; None itself until it has looked at its extension's values."""
         self.sql = False
         """Whether it has the database to itself."""
@@ -109,7 +109,7 @@ class Unit:
         if failed is not None:
             self._failed.append(failed)
 
-    async def enter(self) -> dict[bytes, Kept | None]:
+    async def enter(self) -> dict[bytes, EncodedValue | None]:
         """Keep others out of the extension's values and tables until the unit ends; give what it has set.
 
         So nobody changes what the unit has read before it ends.
@@ -221,9 +221,9 @@ class Store(GroupCommit):
         self.ages = ages or Ages()
         self.identity = StoreNumbers(self.path, self._number)
         """By which numbers peers know it."""
-        self.add(Marks(self.ages))  # first: what is read after it has times
+        self.add(ClockMarks(self.ages))  # first: what is read after it has times
         self.add(self.identity)
-        self.values = Values()
+        self.values = StoredValues()
         self.add(self.values)
         self._locks: dict[str, asyncio.Lock] = {}
 

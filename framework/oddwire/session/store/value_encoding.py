@@ -22,7 +22,7 @@ from oddwire.schema.annotations import kind_of
 from oddwire.schema.kinds import Record
 from oddwire.schema.tree import MSGPACK, dump_record, load, load_record
 
-__all__ = ["PACKED", "PLAIN", "Kept", "keep", "read", "read_like"]
+__all__ = ["PACKED", "PLAIN", "EncodedValue", "keep", "read", "read_like"]
 
 PLAIN: Final = 0
 PACKED: Final = 1
@@ -41,7 +41,7 @@ _KNOWN: Final = (
 )
 
 
-class Kept(NamedTuple):
+class EncodedValue(NamedTuple):
     """A value as a row has it: its form, `PLAIN` or `PACKED`, and what SQLite keeps."""
 
     form: int
@@ -61,7 +61,7 @@ class _Member(NamedTuple):
 # To the database ---------------------------------------------------------------------------------------------------
 
 
-def keep(key: str, value: Any) -> Kept:
+def keep(key: str, value: Any) -> EncodedValue:
     """Return what to keep for a value. Raises `TypeError`, or `ValueOutOfRange`, naming key and path if it cannot be.
 
     What would spoil a whole commit later is found now.
@@ -73,9 +73,9 @@ def keep(key: str, value: Any) -> Kept:
         raise TypeError(f"{where} should not be None, which stands for no value: delete the key, or keep another")
     packed = _packable(value, where, _DEPTH)
     if type(value) in (bytes, str, float) or (type(value) is int and -(1 << 63) <= value < 1 << 63):
-        kept = Kept(PLAIN, value)
+        kept = EncodedValue(PLAIN, value)
     else:
-        kept = Kept(PACKED, typing.cast("bytes", msgpack.packb(packed, use_bin_type=True)))
+        kept = EncodedValue(PACKED, typing.cast("bytes", msgpack.packb(packed, use_bin_type=True)))
     whole = kept.value.encode() if isinstance(kept.value, str) else kept.value
     if isinstance(whole, bytes) and len(whole) > _MOST:
         raise ValueOutOfRange(f"{where} is {len(whole)} bytes; at most {_MOST} are kept")
@@ -157,7 +157,7 @@ def _key(key: Any, where: str) -> Any:
 # From the database -------------------------------------------------------------------------------------------------
 
 
-def _unpack(kept: Kept) -> Any:
+def _unpack(kept: EncodedValue) -> Any:
     if kept.form == PLAIN:
         return kept.value
     return msgpack.unpackb(kept.value, ext_hook=_inner, strict_map_key=False)
@@ -179,7 +179,7 @@ _READ: Final[Mapping[int, Callable[[bytes], Any]]] = {
 }
 
 
-def read(key: str, kept: Kept, annotation: Any = None) -> Any:
+def read(key: str, kept: EncodedValue, annotation: Any = None) -> Any:
     """Return a value, as an ``annotation`` says if there is one. Raises `TypeError` if it is something else.
 
     Without one, objects and members of enums cannot be read: their classes are for their author to name.
@@ -191,7 +191,7 @@ def read(key: str, kept: Kept, annotation: Any = None) -> Any:
     return _fit(annotation, value, where)
 
 
-def read_like(key: str, kept: Kept, default: Any) -> Any:
+def read_like(key: str, kept: EncodedValue, default: Any) -> Any:
     """Return a value that is of the default's class. Raises `TypeError` if it is something else."""
     cls = type(default)
     value = _unpack(kept)

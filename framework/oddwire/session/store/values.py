@@ -8,14 +8,14 @@ from typing import TypeAlias
 
 from oddwire.errors import StoreError
 from oddwire.session.store.database import Database
-from oddwire.session.store.value_encoding import Kept
+from oddwire.session.store.value_encoding import EncodedValue
 
-__all__ = ["Values"]
+__all__ = ["StoredValues"]
 
-_Share: TypeAlias = dict[tuple[str, bytes], Kept | None]
+_Share: TypeAlias = dict[tuple[str, bytes], EncodedValue | None]
 
 
-class Values:
+class StoredValues:
     """Every extension's values, as a part of the store: None stands for one that was deleted."""
 
     _reader: sqlite3.Connection
@@ -53,11 +53,11 @@ class Values:
 
     # For units --------------------------------------------------------------------------------------
 
-    def gather(self, extension: str, values: Mapping[bytes, Kept | None]) -> None:
+    def gather(self, extension: str, values: Mapping[bytes, EncodedValue | None]) -> None:
         """Have these written with the next commit."""
         self._gathered.update({(extension, key): value for key, value in values.items()})
 
-    def get(self, extension: str, key: bytes) -> Kept | None:
+    def get(self, extension: str, key: bytes) -> EncodedValue | None:
         """Return a value that is on disk, or on its way there; None if there is none. Raises `sqlite3.Error`."""
         place = (extension, key)
         for share in (self._gathered, self._writing):
@@ -66,16 +66,18 @@ class Values:
         rows = self._reader.execute(
             "SELECT form, value FROM oddwire_values WHERE extension = ? AND key = ?", place
         ).fetchall()
-        return Kept(*rows[0]) if rows else None
+        return EncodedValue(*rows[0]) if rows else None
 
-    def items(self, extension: str, prefix: bytes) -> dict[bytes, Kept | None]:
+    def items(self, extension: str, prefix: bytes) -> dict[bytes, EncodedValue | None]:
         """Return all whose keys begin with ``prefix``, deleted ones as None if they are still on disk."""
         # No UTF-8 has a byte of 0xff
         rows = self._reader.execute(
             "SELECT key, form, value FROM oddwire_values WHERE extension = ? AND key >= ? AND key < ?",
             (extension, prefix, prefix + b"\xff"),
         )
-        found: dict[bytes, Kept | None] = {key: Kept(form, value) for key, form, value in rows.fetchall()}
+        found: dict[bytes, EncodedValue | None] = {
+            key: EncodedValue(form, value) for key, form, value in rows.fetchall()
+        }
         for share in (self._writing, self._gathered):
             found.update(
                 {key: value for (owner, key), value in share.items() if owner == extension and key.startswith(prefix)}

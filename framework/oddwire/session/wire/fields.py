@@ -9,7 +9,7 @@ from typing import Final
 
 from oddwire.errors import MalformedMessage, PayloadTooLarge, Truncated, UnknownRequiredRecord, ValueOutOfRange
 from oddwire.proto.primitives import MAX_MESSAGE, parse_tlv_stream, tu_decode
-from oddwire.session.wire.frame_types import MAX_TEXT, SESSION_TYPE, Kind, Refusal
+from oddwire.session.wire.frame_types import MAX_TEXT, SESSION_TYPE, FrameType, Refusal
 
 __all__ = [
     "NO_RECORDS",
@@ -38,7 +38,7 @@ NO_RECORDS: Final[Mapping[int, int]] = {}
 """For frames with no record of their own yet."""
 
 
-def pack(header: Struct, kind: Kind, route: int, *values: int) -> bytes:
+def pack(header: Struct, kind: FrameType, route: int, *values: int) -> bytes:
     """Write a header. Raises `ValueOutOfRange`."""
     try:
         return header.pack(SESSION_TYPE, kind, route, *values)
@@ -171,7 +171,7 @@ def fit_refusals(failures: Iterable[Refusal]) -> tuple[Refusal, ...]:
 
 def kind_name(payload: bytes) -> str:
     """Name the kind of a frame that has a known one."""
-    return Kind(payload[2]).name.lower()
+    return FrameType(payload[2]).name.lower()
 
 
 def header_too_short(header: Struct, payload: bytes) -> Truncated:

@@ -28,9 +28,9 @@ __all__ = [
     "Failure",
     "Fragment",
     "Frame",
+    "FrameType",
     "Hello",
     "HelloFlag",
-    "Kind",
     "Refusal",
     "Reply",
     "ReplyFlag",
@@ -58,7 +58,7 @@ DEFAULT_REQUESTS: Final = 16
 """Requests that a peer handles at once if its hello does not say."""
 
 
-class Kind(IntEnum):
+class FrameType(IntEnum):
     """What a frame is: its third byte. 1 to 8 were kinds of a draft, whose frames had no addresses."""
 
     HELLO = 9

@@ -56,9 +56,9 @@ from oddwire.session.wire.frame_types import (
     Failure,
     Fragment,
     Frame,
+    FrameType,
     Hello,
     HelloFlag,
-    Kind,
     Refusal,
     Reply,
     ReplyFlag,
@@ -89,9 +89,9 @@ __all__ = [
     "Failure",
     "Fragment",
     "Frame",
+    "FrameType",
     "Hello",
     "HelloFlag",
-    "Kind",
     "Refusal",
     "Reply",
     "ReplyFlag",
@@ -136,7 +136,7 @@ _REQUEST_FIELDS, _REPLY_FIELDS = Struct(">11xQII"), Struct(">11xQBI")
 _FRAGMENT_FIELDS, _DATA_FIELDS = Struct(">11xQQHII"), Struct(">11xQQQQI")
 
 # Members of an enum, looked up for every frame
-_IS_REQUEST, _IS_REPLY = int(Kind.REQUEST), int(Kind.REPLY)
+_IS_REQUEST, _IS_REPLY = int(FrameType.REQUEST), int(FrameType.REPLY)
 _PART, _END = int(ReplyFlag.PART), int(ReplyFlag.END)
 
 # Requests and replies are most of all frames. What they hold is no frame itself if it does not even begin as one does
@@ -147,7 +147,7 @@ _WAIT, _URGENT = 1, 3  # records of a request
 _REQUEST_RECORDS: Final[Mapping[int, int]] = {_WAIT: 4, _URGENT: 0}
 
 _SCOPES: Final[Mapping[int, Scope]] = {1: Scope.REQUEST, 2: Scope.TRANSFER}
-_SUBJECTS: Final[Mapping[int, Scope]] = {Kind.REQUEST: Scope.REQUEST, Kind.FRAGMENT: Scope.TRANSFER}
+_SUBJECTS: Final[Mapping[int, Scope]] = {FrameType.REQUEST: Scope.REQUEST, FrameType.FRAGMENT: Scope.TRANSFER}
 _ACK_SCOPES: Final[Mapping[int, Scope]] = {1: Scope.REQUEST, 3: Scope.LANE}
 
 
@@ -156,7 +156,7 @@ _ACK_SCOPES: Final[Mapping[int, Scope]] = {1: Scope.REQUEST, 3: Scope.LANE}
 
 def encode_fragment(route: int, transfer: int, total: int, size: int, piece: int, content: Buffer) -> bytes:
     """Return a fragment's payload. Raises `ValueOutOfRange`; that the numbers fit each other is the caller's care."""
-    return b"".join((pack(_FRAGMENT, Kind.FRAGMENT, route, transfer, total, size, piece, len(content)), content))
+    return b"".join((pack(_FRAGMENT, FrameType.FRAGMENT, route, transfer, total, size, piece, len(content)), content))
 
 
 def _decode_fragment(payload: bytes) -> Fragment:
@@ -187,7 +187,7 @@ def encode_request(
     try:
         head = _REQUEST.pack(SESSION_TYPE, _IS_REQUEST, route, id, credit, len(content))
     except StructError:
-        head = pack(_REQUEST, Kind.REQUEST, route, id, credit, len(content))  # says what is wrong
+        head = pack(_REQUEST, FrameType.REQUEST, route, id, credit, len(content))  # says what is wrong
     if wait_ms is None and not urgent:
         return head + content
     told = [] if wait_ms is None else [(_WAIT, tu_encode(wait_ms, 4))]
@@ -223,7 +223,7 @@ def encode_reply(route: int, id: int, flags: int, content: bytes) -> bytes:  # n
     try:
         return _REPLY.pack(SESSION_TYPE, _IS_REPLY, route, id, flags, len(content)) + content
     except StructError:
-        return pack(_REPLY, Kind.REPLY, route, id, flags, len(content))  # says what is wrong
+        return pack(_REPLY, FrameType.REPLY, route, id, flags, len(content))  # says what is wrong
 
 
 def is_part(frame: bytes) -> bool:
@@ -254,7 +254,7 @@ def encode_failure(route: int, scope: int, id: int, code: int, text: str) -> byt
     """Return a failure's payload. Raises `ValueOutOfRange`, also for a text that `clip` would shorten."""
     _check_scope(scope)
     raw = encode_text(text)
-    return pack(_FAILURE, Kind.FAILURE, route, scope, id, code, len(raw)) + raw
+    return pack(_FAILURE, FrameType.FAILURE, route, scope, id, code, len(raw)) + raw
 
 
 def _decode_failure(payload: bytes) -> Failure | UnknownFrame:
@@ -270,7 +270,7 @@ def _decode_failure(payload: bytes) -> Failure | UnknownFrame:
 def encode_cancel(route: int, scope: int, id: int) -> bytes:  # noqa: A002
     """Return a cancel's payload. Raises `ValueOutOfRange`."""
     _check_scope(scope)
-    return pack(_CANCEL, Kind.CANCEL, route, scope, id, 0)
+    return pack(_CANCEL, FrameType.CANCEL, route, scope, id, 0)
 
 
 def _decode_cancel(payload: bytes) -> Cancel | UnknownFrame:
@@ -296,7 +296,7 @@ def encode_data(route: int, lane: int, epoch: int, base: int, sequence: int, con
         )
     if len(content) < 2 or content[:2] == SESSION_TYPE_BYTES:
         raise _no_message(content)
-    return pack(_DATA, Kind.DATA, route, lane, epoch, base, sequence, len(content)) + content
+    return pack(_DATA, FrameType.DATA, route, lane, epoch, base, sequence, len(content)) + content
 
 
 def data_place(frame: bytes) -> tuple[int, int, int]:
@@ -338,7 +338,7 @@ def encode_ack(
         raise unfit(
             f"epoch should be 0 for a stream, else 1 to {MAX_NUMBER}, not {epoch}; value at most that, not {value}"
         )
-    return pack(_ACK, Kind.ACK, route, scope, flags, id, epoch, value, len(content)) + content
+    return pack(_ACK, FrameType.ACK, route, scope, flags, id, epoch, value, len(content)) + content
 
 
 def _decode_ack(payload: bytes) -> Ack | UnknownFrame:
@@ -378,14 +378,14 @@ _ENCODERS: Final[Mapping[type, Callable[..., bytes]]] = {
 }
 
 _DECODERS: Final[Mapping[int, Callable[[bytes], Frame]]] = {
-    Kind.HELLO: decode_hello,
-    Kind.FRAGMENT: _decode_fragment,
-    Kind.REQUEST: _decode_request,
-    Kind.REPLY: _decode_reply,
-    Kind.FAILURE: _decode_failure,
-    Kind.CANCEL: _decode_cancel,
-    Kind.DATA: _decode_data,
-    Kind.ACK: _decode_ack,
+    FrameType.HELLO: decode_hello,
+    FrameType.FRAGMENT: _decode_fragment,
+    FrameType.REQUEST: _decode_request,
+    FrameType.REPLY: _decode_reply,
+    FrameType.FAILURE: _decode_failure,
+    FrameType.CANCEL: _decode_cancel,
+    FrameType.DATA: _decode_data,
+    FrameType.ACK: _decode_ack,
 }
 
 

@@ -13,7 +13,7 @@ from oddwire.errors import PayloadTooLarge
 from oddwire.proto.primitives import build_tlv_stream, tu_encode
 from oddwire.session.constants import MAX_EXTENSIONS, MAX_HELLO, MAX_VERSIONS, is_version
 from oddwire.session.wire.fields import malformed, pack, records, truncated, unfit, unpack
-from oddwire.session.wire.frame_types import MAX_STORES, Hello, HelloFlag, Kind, Spoken
+from oddwire.session.wire.frame_types import MAX_STORES, FrameType, Hello, HelloFlag, Spoken
 
 __all__ = [
     "MAX_KEPT_VERSIONS",
@@ -94,7 +94,7 @@ def encode_hello(
         records.append((_REQUESTS, tu_encode(requests, 4)))
     if stores:
         records.append((_STORES, _encode_stores(stores)))
-    head = pack(_HELLO, Kind.HELLO, route, flags, lowest, highest, program, len(content))
+    head = pack(_HELLO, FrameType.HELLO, route, flags, lowest, highest, program, len(content))
     return head + content + build_tlv_stream(records)
 
 

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 import oddwire.lazy as _lazy
 
 if TYPE_CHECKING:
-    from oddwire.transports.cln.early_manifest import Opening
+    from oddwire.transports.cln.early_manifest import EarlyManifest
     from oddwire.transports.cln.flow import ClnLimits, Dropped
     from oddwire.transports.cln.stdio_capture import Stdio, take_stdio
     from oddwire.transports.cln.transport import ClnTransport
 
-__all__ = ["ClnLimits", "ClnTransport", "Dropped", "Opening", "Stdio", "take_stdio"]
+__all__ = ["ClnLimits", "ClnTransport", "Dropped", "EarlyManifest", "Stdio", "take_stdio"]
 
 _HOMES = {
     "ClnLimits": ".flow",
     "ClnTransport": ".transport",
     "Dropped": ".flow",
-    "Opening": ".early_manifest",
+    "EarlyManifest": ".early_manifest",
     "Stdio": ".stdio_capture",
     "take_stdio": ".stdio_capture",
 }

@@ -12,12 +12,12 @@ from oddwire.transports.cln.manifest import getmanifest_result, has_custommsg_no
 from oddwire.transports.cln.reader import Receive
 from oddwire.transports.cln.writer import Level, Writer
 
-__all__ = ["Opening"]
+__all__ = ["EarlyManifest"]
 
 _READ: Final = 1 << 16
 
 
-class Opening:
+class EarlyManifest:
     """Answers ``getmanifest`` where it lies there already; the rest is left to `ClnTransport`, which takes this over.
 
     A node waits for all its plugins to tell what they are, and to import asyncio takes as long as most of them need for

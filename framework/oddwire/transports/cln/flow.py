@@ -14,10 +14,10 @@ from typing import Final
 
 from oddwire.exit_exceptions import must_pass
 from oddwire.log_limits import get_logger
-from oddwire.records import Value
+from oddwire.records import FrozenRecord
 from oddwire.transports.base import NodeId, PeerInfo, Sink
 
-__all__ = ["ClnLimits", "Dropped", "Event", "Inbox", "Lane", "Pace"]
+__all__ = ["ClnLimits", "Dropped", "Event", "InboundQueue", "Pace", "PeerInbound"]
 
 logger = get_logger("oddwire.transports.cln")
 
@@ -29,7 +29,7 @@ Event = PeerInfo | bytes | str
 """What happens to a peer: it connects, sends a payload, disconnects for a reason."""
 
 
-class ClnLimits(Value, kw_only=True):
+class ClnLimits(FrozenRecord, kw_only=True):
     """What a `ClnTransport` does at most, a peer where nothing else is said."""
 
     rate: float | None = 1_000_000
@@ -113,7 +113,7 @@ class Dropped:
             logger.warning("%d message%s of %s had to be dropped", count, "" if count == 1 else "s", peer)
 
 
-class Lane:
+class PeerInbound:
     """One peer's way to the application. While ``clear``, payloads go straight to the sink."""
 
     __slots__ = ("clear", "draining", "held", "paused", "queue", "staged", "up")
@@ -129,14 +129,14 @@ class Lane:
         self.held = 0
 
 
-class Inbox:
+class InboundQueue:
     """Hands what happens to every peer to ``sink``, in order, and keeps it while the application has paused the peer.
 
-    ``lanes`` are the peers, for those who want to spare themselves a call: see `Lane.clear`.
+    ``lanes`` are the peers, for those who want to spare themselves a call: see `PeerInbound.clear`.
     """
 
     def __init__(self, sink: Sink, limits: ClnLimits, dropped: Dropped) -> None:
-        self.lanes: dict[NodeId, Lane] = {}
+        self.lanes: dict[NodeId, PeerInbound] = {}
         self.held = 0
         """Bytes that wait."""
         self.sink = sink
@@ -228,13 +228,13 @@ class Inbox:
         self.lanes.clear()
         self.held = 0
 
-    def _lane(self, peer: NodeId) -> Lane:
+    def _lane(self, peer: NodeId) -> PeerInbound:
         lane = self.lanes.get(peer)
         if lane is None:
-            lane = self.lanes[peer] = Lane()
+            lane = self.lanes[peer] = PeerInbound()
         return lane
 
-    def _has_room(self, peer: NodeId, lane: Lane, payload: bytes) -> bool:
+    def _has_room(self, peer: NodeId, lane: PeerInbound, payload: bytes) -> bool:
         size = len(payload) + _OVERHEAD
         if lane.held + size > self._limits.held or self.held + size > self._limits.held_total:
             self._dropped.add(peer)
@@ -243,7 +243,7 @@ class Inbox:
         self.held += size
         return True
 
-    def _release(self, lane: Lane, payload: bytes) -> None:
+    def _release(self, lane: PeerInbound, payload: bytes) -> None:
         size = len(payload) + _OVERHEAD
         lane.held -= size
         self.held -= size

@@ -12,7 +12,7 @@ from oddwire.jsonrpc.documents import encode
 from oddwire.log_limits import get_logger
 from oddwire.transports.base import HostMethod, Manifest
 
-__all__ = ["HostCalls"]
+__all__ = ["HostRequests"]
 
 logger = get_logger("oddwire.transports.cln")
 
@@ -23,7 +23,7 @@ _INTERNAL_ERROR: Final = -32603
 _TERMINATED: Final = -4
 
 
-class HostCalls:
+class HostRequests:
     """Answers requests by ``send``; those that come before `begin` wait for it. Any number is under way at once."""
 
     def __init__(self, send: Callable[[bytes], None]) -> None:

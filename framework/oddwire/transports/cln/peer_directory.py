@@ -11,11 +11,11 @@ from oddwire.errors import ConnectionClosed, OddwireError
 from oddwire.jsonrpc.client import JsonRpcClient
 from oddwire.log_limits import get_logger
 from oddwire.transports.base import NodeId, PeerInfo
-from oddwire.transports.cln.flow import ClnLimits, Inbox
+from oddwire.transports.cln.flow import ClnLimits, InboundQueue
 from oddwire.transports.cln.peer_table import Event, PeerTable, Question, read_address
-from oddwire.transports.cln.send_queue import Outlet
+from oddwire.transports.cln.send_queue import SendQueue
 
-__all__ = ["Roster"]
+__all__ = ["PeerDirectory"]
 
 logger = get_logger("oddwire.transports.cln")
 
@@ -23,15 +23,15 @@ _PATIENCE: Final = 10.0  # seconds for an answer of listpeers
 _MOMENT: Final = 1.0  # seconds that others wait for it
 
 
-class Roster:
+class PeerDirectory:
     """Joins the peer table to the node's RPC on one side, to ``inbox`` on the other; on the loop that it is made on.
 
     ``outlets`` are the ways to the peers that the sink was told of, as long as they are connected.
     """
 
-    def __init__(self, rpc: JsonRpcClient, inbox: Inbox, limits: ClnLimits) -> None:
+    def __init__(self, rpc: JsonRpcClient, inbox: InboundQueue, limits: ClnLimits) -> None:
         self.inbox = inbox
-        self.outlets: dict[NodeId, Outlet] = {}
+        self.outlets: dict[NodeId, SendQueue] = {}
         self._rpc = rpc
         self._limits = limits
         self._loop = asyncio.get_running_loop()
@@ -126,7 +126,9 @@ class Roster:
             return
         for node_id, event in events:
             if isinstance(event, PeerInfo):
-                self.outlets[node_id] = Outlet(b'{"node_id":"%b","msg":"' % hexlify(node_id), self._limits, self._loop)
+                self.outlets[node_id] = SendQueue(
+                    b'{"node_id":"%b","msg":"' % hexlify(node_id), self._limits, self._loop
+                )
                 for future in self._expected.pop(node_id, ()):
                     if not future.done():
                         future.set_result(event)

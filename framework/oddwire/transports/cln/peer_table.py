@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, Literal
 
-from oddwire.records import Value
+from oddwire.records import FrozenRecord
 from oddwire.transports.base import NodeId, PeerInfo
 
 __all__ = ["Event", "PeerTable", "Question", "read_address"]
@@ -22,14 +22,14 @@ _AGAIN: Final = (0.02, 0.05, 0.1, 0.2, 0.4)
 _REMEMBERED: Final = 1000  # peers that are gone
 
 
-class Question(Value):
+class Question(FrozenRecord):
     """That ``listpeers`` should be asked for ``node_id`` in ``delay`` seconds."""
 
     node_id: NodeId
     delay: float = 0.0
 
 
-class _Peer:
+class _TableEntry:
     __slots__ = ("address", "direction", "heard", "info", "notified", "since", "tries")
 
     def __init__(self, since: int) -> None:
@@ -50,7 +50,7 @@ class PeerTable:
     """
 
     def __init__(self) -> None:
-        self._peers: dict[NodeId, _Peer] = {}
+        self._peers: dict[NodeId, _TableEntry] = {}
         self.awaited: set[NodeId] = set()
         """Whose ``connect`` has come, and who are not told of yet."""
         self._clock = 0
@@ -82,7 +82,7 @@ class PeerTable:
         self._clock += 1
         peer = self._peers.get(node_id)
         if peer is None:
-            peer = self._peers[node_id] = _Peer(self._clock)
+            peer = self._peers[node_id] = _TableEntry(self._clock)
         peer.since, peer.notified, peer.tries = self._clock, True, 0
         peer.direction, peer.address = direction, address
         if peer.info is None:
@@ -107,7 +107,7 @@ class PeerTable:
         """Take note that a message came of a peer that was not told of: it is asked for, unless it is already."""
         peer = self._peers.get(node_id)
         if peer is None:
-            peer = self._peers[node_id] = _Peer(self._clock)
+            peer = self._peers[node_id] = _TableEntry(self._clock)
             self._questions.append(Question(node_id))
         peer.heard = True
 
@@ -151,7 +151,7 @@ class PeerTable:
                 continue
             peer = self._peers.get(node_id)
             if peer is None:
-                peer = self._peers[node_id] = _Peer(number)
+                peer = self._peers[node_id] = _TableEntry(number)
             if peer.since <= number:
                 events += self._found(node_id, peer, entry)
         self._listing = False
@@ -160,7 +160,7 @@ class PeerTable:
 
     # Inside -------------------------------------------------------------------------------------------
 
-    def _found(self, node_id: NodeId, peer: _Peer, entry: Mapping[str, Any]) -> list[Event]:
+    def _found(self, node_id: NodeId, peer: _TableEntry, entry: Mapping[str, Any]) -> list[Event]:
         self.awaited.discard(node_id)
         before, info = peer.info, self._read(node_id, peer, entry)
         peer.info, peer.heard, peer.tries = info, False, 0
@@ -170,24 +170,24 @@ class PeerTable:
             return []
         return [(node_id, "connected anew"), (node_id, info)]
 
-    def _ask_again(self, node_id: NodeId, peer: _Peer) -> list[Event]:
+    def _ask_again(self, node_id: NodeId, peer: _TableEntry) -> list[Event]:
         if peer.tries >= len(_AGAIN):
             return self._give_up(node_id, peer)
         self._questions.append(Question(node_id, _AGAIN[peer.tries]))
         peer.tries += 1
         return []
 
-    def _give_up(self, node_id: NodeId, peer: _Peer) -> list[Event]:
+    def _give_up(self, node_id: NodeId, peer: _TableEntry) -> list[Event]:
         if peer.info is not None:
             return []  # lightningd will tell
         self.awaited.discard(node_id)
         del self._peers[node_id]
         return self._brief(node_id, peer, "disconnected") if peer.heard else []
 
-    def _brief(self, node_id: NodeId, peer: _Peer, reason: str) -> list[Event]:
+    def _brief(self, node_id: NodeId, peer: _TableEntry, reason: str) -> list[Event]:
         return [(node_id, self._departed.get(node_id) or self._read(node_id, peer, {})), (node_id, reason)]
 
-    def _read(self, node_id: NodeId, peer: _Peer, entry: Mapping[str, Any]) -> PeerInfo:
+    def _read(self, node_id: NodeId, peer: _TableEntry, entry: Mapping[str, Any]) -> PeerInfo:
         addresses, features = entry.get("netaddr"), entry.get("features")
         address = addresses[0] if isinstance(addresses, list) and addresses else peer.address
         return PeerInfo(

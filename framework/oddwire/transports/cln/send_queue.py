@@ -8,10 +8,10 @@ from collections import deque
 from oddwire.errors import ConnectionClosed
 from oddwire.transports.cln.flow import ClnLimits, Pace
 
-__all__ = ["Outlet"]
+__all__ = ["SendQueue"]
 
 
-class Outlet:
+class SendQueue:
     """The way to one peer. `start`, or wait for `turn`; then send, and call `done`.
 
     ``head`` is how the parameters of ``sendcustommsg`` begin for this peer.

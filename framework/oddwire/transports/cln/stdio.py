@@ -22,7 +22,7 @@ from oddwire.transports.base import NodeId
 from oddwire.transports.cln.reader import Batch, HostReader, Item, Receive
 from oddwire.transports.cln.writer import Level, Writer
 
-__all__ = ["Channel", "Handed"]
+__all__ = ["Handed", "NodeStdio"]
 
 logger = get_logger("oddwire.transports.cln")
 
@@ -37,7 +37,7 @@ Handed = Callable[[list[Item], dict[NodeId, int]], None]
 """Takes what came, in order, and how many payloads of whom had to be dropped."""
 
 
-class Channel:
+class NodeStdio:
     """Reads ``stdin``, answers hooks at once, and hands the rest to a loop; writes ``stdout``; logs ``foreign``.
 
     ``begun`` is what was read of stdin before. ``on_end`` is called once, in whichever thread notices, with the reason:

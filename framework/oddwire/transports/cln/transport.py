@@ -26,14 +26,14 @@ from oddwire.transports.base import (
     not_connected,
     wrong_length,
 )
-from oddwire.transports.cln.early_manifest import Opening
-from oddwire.transports.cln.flow import ClnLimits, Dropped, Inbox
-from oddwire.transports.cln.host_requests import HostCalls
+from oddwire.transports.cln.early_manifest import EarlyManifest
+from oddwire.transports.cln.flow import ClnLimits, Dropped, InboundQueue
+from oddwire.transports.cln.host_requests import HostRequests
 from oddwire.transports.cln.manifest import option_values
-from oddwire.transports.cln.peer_directory import Roster
+from oddwire.transports.cln.peer_directory import PeerDirectory
 from oddwire.transports.cln.peer_table import read_address
 from oddwire.transports.cln.reader import Item, Receive
-from oddwire.transports.cln.stdio import Channel
+from oddwire.transports.cln.stdio import NodeStdio
 from oddwire.transports.cln.writer import Level
 
 __all__ = ["ClnTransport"]
@@ -77,19 +77,19 @@ class ClnTransport(Transport):
         on_stop: Callable[[str], None] | None = None,
         linger: bool = False,
         version: str | None = None,
-        opening: Opening | None = None,
+        opening: EarlyManifest | None = None,
     ) -> None:
         self.limits = limits or ClnLimits()
         self.node_id: NodeId | None = None
         self.uris: list[str] = []
         self.dropped = Dropped()
         if opening is None:
-            opening = Opening(stdin, stdout, receive=receive, version=version)
+            opening = EarlyManifest(stdin, stdout, receive=receive, version=version)
         self.version = opening.version
         self.receive: Receive = opening.receive
         """How messages come: the hook if this lightningd does not know the notification."""
         self._opening = opening
-        self._channel = Channel(
+        self._channel = NodeStdio(
             opening.stdin,
             opening.writer,
             foreign,
@@ -99,10 +99,10 @@ class ClnTransport(Transport):
             on_end=on_stop,
         )
         self._linger = linger
-        self._calls = HostCalls(self._channel.send)
+        self._calls = HostRequests(self._channel.send)
         self._manifest: Manifest | None = None
         self._sink: Sink | None = None
-        self._roster: Roster | None = None
+        self._roster: PeerDirectory | None = None
         self._early: list[Item] = []
         self._lagging: set[NodeId] = set()
         self._rpc: JsonRpcClient | None = None
@@ -159,7 +159,7 @@ class ClnTransport(Transport):
                 await self.configure(manifest)
             if self._rpc is None:
                 raise TransportError("the transport is opened before configure() has ended")
-            self._roster = Roster(self._rpc, Inbox(sink, self.limits, self.dropped), self.limits)
+            self._roster = PeerDirectory(self._rpc, InboundQueue(sink, self.limits, self.dropped), self.limits)
             self._answer_init({})
             early, self._early = self._early, []
             self._take(early, {})
@@ -173,7 +173,7 @@ class ClnTransport(Transport):
         if self._channel.end_reason is not None:
             self._host_ends(self._channel.end_reason)
 
-    async def _meet_node(self, rpc: JsonRpcClient, roster: Roster) -> None:
+    async def _meet_node(self, rpc: JsonRpcClient, roster: PeerDirectory) -> None:
         try:
             info = await rpc.call("getinfo")
             self.node_id = NodeId(info["id"])

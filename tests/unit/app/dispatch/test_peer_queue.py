@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from oddwire.app.context import Peer
-from oddwire.app.dispatch.peer_queue import HIGH_WATER, HIGH_WATER_ASKING, LOW_WATER, MESSAGE_WEIGHT, Lane, Waiter
+from oddwire.app.dispatch.peer_queue import HIGH_WATER, HIGH_WATER_ASKING, LOW_WATER, MESSAGE_WEIGHT, PeerQueue, Waiter
 from oddwire.errors import ConnectionClosed
 from oddwire.schema import Message, message
 from oddwire.transports.base import NodeId, PeerInfo
@@ -22,9 +22,9 @@ class Ask(Message): ...
 class Answer(Message): ...
 
 
-def make_lane(*, tracing: bool = False) -> Lane:
+def make_lane(*, tracing: bool = False) -> PeerQueue:
     messenger: Any = None  # a lane never uses it
-    return Lane(Peer(messenger, ALICE), PeerInfo(node_id=ALICE), 2, tracing)
+    return PeerQueue(Peer(messenger, ALICE), PeerInfo(node_id=ALICE), 2, tracing)
 
 
 def waiter(asked: float) -> Waiter:

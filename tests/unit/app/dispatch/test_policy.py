@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from oddwire.app import Application, Context, Extension, PluginManager, TraceEvent, hookimpl
-from oddwire.app.dispatch.peer_queue import Lane
+from oddwire.app.dispatch.peer_queue import PeerQueue
 from oddwire.app.dispatch.policy import POLICY, Enforcer, Outcome, Policy
 from oddwire.errors import ConnectionClosed, PeerNotConnected, Refuse, RemoteFailure, TransportError
 from oddwire.schema import Message, message
@@ -50,7 +50,7 @@ class Setting:
         await self.app.start()
         self.transport.connect_peer(ALICE)
         self.peer = self.app.peer(ALICE)
-        self.lane = Lane(self.peer, PeerInfo(node_id=ALICE), 1, tracing=False)
+        self.lane = PeerQueue(self.peer, PeerInfo(node_id=ALICE), 1, tracing=False)
         self.context = Context(self.app, "test", self.peer)
         return self
 

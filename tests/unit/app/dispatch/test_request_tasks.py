@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from oddwire.app.dispatch.request_tasks import Answerers, Answering
+from oddwire.app.dispatch.request_tasks import RequestTask, RequestTasks
 
 colour = contextvars.ContextVar("colour", default="none")
 
@@ -19,7 +19,7 @@ class Crew:
         self.tasks: set[asyncio.Task[None]] = set()
         self.made = 0
         self.done: list[tuple[int, asyncio.Task[Any] | None]] = []
-        self.answerers = Answerers(self.spawn, self.tasks.remove)
+        self.answerers = RequestTasks(self.spawn, self.tasks.remove)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
@@ -27,8 +27,8 @@ class Crew:
         self.made += 1
         return task
 
-    def handle(self, work: Callable[..., Coroutine[Any, Any, None]], *arguments: Any) -> Answering:
-        answering = Answering(work, *arguments)
+    def handle(self, work: Callable[..., Coroutine[Any, Any, None]], *arguments: Any) -> RequestTask:
+        answering = RequestTask(work, *arguments)
         self.answerers.handle(answering)
         return answering
 
@@ -270,7 +270,7 @@ async def test_an_exception_that_passes_ends_one_task_and_the_others_go_on(crew:
 
 
 async def test_credit_wakes_who_waits_for_it(crew: Crew) -> None:
-    answering = Answering(crew.count, 1)
+    answering = RequestTask(crew.count, 1)
     answering.wake()  # nobody waits
     answering.credit = asyncio.get_running_loop().create_future()
     answering.wake()
@@ -299,7 +299,7 @@ async def test_after_a_moment_of_them_others_have_the_loop(crew: Crew, clock: Cl
 async def test_peers_have_their_turns_and_the_requests_of_each_their_order(crew: Crew) -> None:
     for peer, numbers in (("a", range(100, 110)), ("b", range(200, 203)), ("c", range(300, 301))):
         for number in numbers:
-            answering = Answering(crew.count, number)
+            answering = RequestTask(crew.count, number)
             answering.peer = peer
             crew.answerers.handle(answering)
     await crew.idle()

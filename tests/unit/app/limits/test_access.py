@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from oddwire.app import Application, Context, Extension, Peer
-from oddwire.app.limits.access import Guard, Meter, check_allow, check_limits
+from oddwire.app.limits.access import AccessControl, Meter, check_allow, check_limits
 from oddwire.errors import ExtensionError, NodeRefused, QuotaExceeded, RemoteFailure
 from oddwire.schema import Message, message, u64
 from oddwire.session.limits import OF_ALL, Limits
@@ -286,7 +286,7 @@ def test_a_meter_is_there_for_rates_alone() -> None:
 async def test_what_a_peer_has_used_is_forgotten_with_it() -> None:
     transport = ScriptedTransport()
     async with Application(Server().extension, transport=transport, session=False, grace=0.0) as app:
-        guard = Guard("test", None, Limits(messages_per_second=1), transport)
+        guard = AccessControl("test", None, Limits(messages_per_second=1), transport)
         transport.connect_peer(ALICE)
         peer = app.peer(ALICE)
         assert guard.take(peer, 1)[0] == 0
@@ -367,12 +367,12 @@ async def test_limits_that_were_not_given_are_the_application_s() -> None:
     ],
 )
 def test_messages_pass_a_guard_only_where_it_has_something_to_say(options: dict[str, Any], is_needed: bool) -> None:
-    guard = Guard("test", options.get("allow"), options.get("limits"), ScriptedTransport())
+    guard = AccessControl("test", options.get("allow"), options.get("limits"), ScriptedTransport())
     assert guard.is_needed is is_needed
 
 
 def test_requests_of_ours_are_counted_while_they_are_open() -> None:
-    guard = Guard("test", None, Limits(open_requests=2), ScriptedTransport())
+    guard = AccessControl("test", None, Limits(open_requests=2), ScriptedTransport())
     with guard.asking(ALICE), guard.asking(ALICE), guard.asking(BOB):
         with pytest.raises(QuotaExceeded, match="extension 'test': 2 requests to this peer wait") as caught:
             guard.asking(ALICE).__enter__()

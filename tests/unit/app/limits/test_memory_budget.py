@@ -25,7 +25,7 @@ from oddwire import (
     subtype,
 )
 from oddwire.app.dispatch.peer_queue import LONG
-from oddwire.app.limits.memory_budget import LARGE, Room, Use
+from oddwire.app.limits.memory_budget import LARGE, MemoryBudget, MemoryUse
 from oddwire.session.wire.frames import Code, Failure, Hello, Request, decode, encode
 from oddwire.testing import ScriptedTransport
 
@@ -238,7 +238,7 @@ async def test_transfers_and_large_requests_wait_for_room_that_others_took(pair,
 
 
 def test_room_is_for_what_is_large() -> None:
-    room = Room(LARGE)
+    room = MemoryBudget(LARGE)
     assert not room.full
     room.held += LARGE
     assert room.full
@@ -327,10 +327,10 @@ class Fake:
 
 
 def test_a_room_takes_from_the_largest_and_else_from_the_oldest_that_has_been_there_for_long() -> None:
-    room, evicted = Room(100), list[str]()
+    room, evicted = MemoryBudget(100), list[str]()
     lanes = {name: Fake() for name in "abc"}
 
-    def take(name: str, weight: int, now: float) -> Use | None:
+    def take(name: str, weight: int, now: float) -> MemoryUse | None:
         return room.take(lanes[name], weight, lambda: evicted.append(name), now)  # type: ignore[arg-type]
 
     first, second = take("a", 100, 0.0), take("b", 100, 1.0)

@@ -7,7 +7,7 @@ import pytest
 
 from oddwire.app import Application, PluginManager
 from oddwire.app.plugins.extension_file import absolute
-from oddwire.app.plugins.loaded_plugins import Assembly
+from oddwire.app.plugins.loaded_plugins import LoadedPlugins
 from oddwire.errors import ExtensionError
 from oddwire.schema import schema_of
 from oddwire.transports.memory import MemoryTransport
@@ -149,7 +149,7 @@ def test_files_of_two_folders_have_their_own_neighbours(plugins: PluginManager, 
     assert [plugins.load(str(folder / name / "ext.py")) for name in "ab"] == ["a", "b"]
     _, a, b = plugins.contributions
     assert [[schema_of(message).type_id for message in item.messages] for item in (a, b)] == [[0x8C41], [0x8C43]]
-    Assembly(plugins)
+    LoadedPlugins(plugins)
 
 
 def test_an_application_takes_paths_and_modules(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

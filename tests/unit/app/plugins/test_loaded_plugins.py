@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from oddwire.app import Application, Context, Extension
-from oddwire.app.plugins.loaded_plugins import Assembly
+from oddwire.app.plugins.loaded_plugins import LoadedPlugins
 from oddwire.app.plugins.manager import PluginManager
 from oddwire.errors import ExtensionError
 from oddwire.schema import Message, message
@@ -33,10 +33,10 @@ def extension() -> Extension:
     return quote
 
 
-def assembly(*, session: bool = True) -> Assembly:
+def assembly(*, session: bool = True) -> LoadedPlugins:
     plugins = PluginManager()
     plugins.add(extension())
-    return Assembly(plugins, {"quote-asset": "usd"}, session)
+    return LoadedPlugins(plugins, {"quote-asset": "usd"}, session)
 
 
 def test_it_knows_what_a_host_is_told() -> None:

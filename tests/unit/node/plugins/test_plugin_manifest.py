@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from oddwire.errors import ExtensionError
-from oddwire.node.plugins.plugin_manifest import FEATURE_CONTEXTS, Manifest, parse_manifest
+from oddwire.node.plugins.plugin_manifest import FEATURE_CONTEXTS, PluginManifest, parse_manifest
 
 VECTORS = Path(__file__).parents[3] / "vectors" / "plugin_manifests.jsonl"
 RECORDED = [json.loads(line) for line in VECTORS.read_text().splitlines()]
@@ -22,7 +22,7 @@ WORKING = {
 TAKEN = ("getinfo", "commando")
 
 
-def parse(**changes: object) -> Manifest:
+def parse(**changes: object) -> PluginManifest:
     return parse_manifest({**WORKING, **changes})
 
 
@@ -85,7 +85,7 @@ def test_everything_is_read() -> None:
 
 def test_little_is_needed() -> None:
     manifest = parse_manifest({"options": [], "rpcmethods": []})
-    assert manifest == Manifest(features={})
+    assert manifest == PluginManifest(features={})
 
 
 def test_whoever_disables_itself_needs_nothing_else() -> None:

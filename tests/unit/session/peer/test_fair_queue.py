@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
-from oddwire.session.peer.fair_queue import Turns
+from oddwire.session.peer.fair_queue import FairQueue
 
 
 class Room:
     def __init__(self) -> None:
         self.left = 0
-        self.turns = Turns(lambda size: size <= self.left)
+        self.turns = FairQueue(lambda size: size <= self.left)
         self.went: list[int] = []
 
     def come(self, size: int) -> asyncio.Task[None]:

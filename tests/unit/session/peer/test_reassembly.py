@@ -18,9 +18,9 @@ from oddwire.session.peer.reassembly import (
     MAX_PIECE,
     PIECE_WEIGHT,
     STANDSTILL,
-    Assembler,
-    AssemblyBudget,
-    AssemblyGroup,
+    Reassembler,
+    ReassemblyBudget,
+    ReassemblyGroup,
     split,
 )
 from oddwire.session.wire.frames import (
@@ -58,17 +58,17 @@ def make_pieces(payload: bytes, size: int = MIN_PIECE, transfer: int = 1) -> lis
 def make_assembler(
     *,
     max_size_of: Callable[[int], int] = lambda _: BIG,
-    budget: AssemblyBudget | None = None,
+    budget: ReassemblyBudget | None = None,
     limits: Limits | None = None,
     allowances: Mapping[int, Allowance] | None = None,
     evicted: Callable[[int, QuotaExceeded], object] = lambda *_: None,
-    group: AssemblyGroup | None = None,
-) -> Assembler:
+    group: ReassemblyGroup | None = None,
+) -> Reassembler:
     own = (allowances or {}).get
-    return Assembler(limits or Limits(), max_size_of, budget or AssemblyBudget(BIG), own, evicted, group=group)
+    return Reassembler(limits or Limits(), max_size_of, budget or ReassemblyBudget(BIG), own, evicted, group=group)
 
 
-def push_all(assembler: Assembler, pieces: list[Fragment]) -> list[bytes]:
+def push_all(assembler: Reassembler, pieces: list[Fragment]) -> list[bytes]:
     return [made for piece in pieces if (made := assembler.push(piece, 0.0, ADDRESSES)) is not None]
 
 
@@ -259,7 +259,7 @@ def test_no_more_bytes_are_promised_than_allowed() -> None:
 
 
 def test_all_peers_together_hold_no_more_than_allowed() -> None:
-    budget = AssemblyBudget(3 * (1024 + PIECE_WEIGHT))
+    budget = ReassemblyBudget(3 * (1024 + PIECE_WEIGHT))
     one, two = make_assembler(budget=budget), make_assembler(budget=budget)
     pieces = make_pieces(make_payload(4000))
     assert push_all(one, pieces[:2]) == push_all(two, pieces[:1]) == []
@@ -276,12 +276,12 @@ PIECE = 1024 + PIECE_WEIGHT
 
 
 def holding(
-    budget: AssemblyBudget,
+    budget: ReassemblyBudget,
     pieces: int,
     told: list[int] | None = None,
     now: float = 0.0,
-    group: AssemblyGroup | None = None,
-) -> Assembler:
+    group: ReassemblyGroup | None = None,
+) -> Reassembler:
     """Make a peer, or one of its programs, that holds so many pieces, each of a transfer of its own."""
     assembler = make_assembler(
         budget=budget, evicted=lambda number, _: told is None or told.append(number), group=group
@@ -292,7 +292,7 @@ def holding(
 
 
 def test_who_has_little_takes_room_from_who_has_most() -> None:
-    budget, told = AssemblyBudget(6 * PIECE), [list[int](), list[int]()]
+    budget, told = ReassemblyBudget(6 * PIECE), [list[int](), list[int]()]
     large, larger = holding(budget, 2, told[0]), holding(budget, 4, told[1])
     new = holding(budget, 2)
     assert (large.held, larger.held, new.held) == (2 * PIECE, 2 * PIECE, 2 * PIECE)
@@ -305,7 +305,7 @@ def test_who_has_little_takes_room_from_who_has_most() -> None:
 
 
 def test_a_peer_with_many_programs_has_no_more_than_one_with_one() -> None:
-    budget, told, group = AssemblyBudget(8 * PIECE), list[int](), AssemblyGroup()
+    budget, told, group = ReassemblyBudget(8 * PIECE), list[int](), ReassemblyGroup()
     many = [holding(budget, 1, told, group=group) for _ in range(6)]
     honest = holding(budget, 3)
     assert honest.held == 3 * PIECE
@@ -317,7 +317,7 @@ def test_a_peer_with_many_programs_has_no_more_than_one_with_one() -> None:
 
 
 def test_what_an_extension_allows_is_for_all_programs_of_a_peer() -> None:
-    allowances, group = {SHOP: Allowance("shop", Limits(transfers=2))}, AssemblyGroup()
+    allowances, group = {SHOP: Allowance("shop", Limits(transfers=2))}, ReassemblyGroup()
     one, other = (make_assembler(allowances=allowances, group=group) for _ in range(2))
     shop = SHOP.to_bytes(2, "big") + bytes(3000)
     for number in (1, 2):
@@ -331,7 +331,7 @@ def test_what_an_extension_allows_is_for_all_programs_of_a_peer() -> None:
 
 
 def test_many_who_stand_still_do_not_keep_out_who_goes_on() -> None:
-    budget = AssemblyBudget(4 * PIECE)
+    budget = ReassemblyBudget(4 * PIECE)
     told: list[int] = []
     still = [holding(budget, 1, told) for _ in range(4)]
     payload = make_payload(4000)
@@ -347,7 +347,7 @@ def test_many_who_stand_still_do_not_keep_out_who_goes_on() -> None:
 
 
 def test_a_transfer_that_made_room_is_over() -> None:
-    budget = AssemblyBudget(2 * PIECE)
+    budget = ReassemblyBudget(2 * PIECE)
     one, _ = holding(budget, 2), holding(budget, 1)
     pieces = make_pieces(make_payload(4000), transfer=0)
     assert [one.push(piece, 1.0, ADDRESSES) for piece in pieces] == [None] * len(pieces)
@@ -356,7 +356,7 @@ def test_a_transfer_that_made_room_is_over() -> None:
 
 def test_no_transfer_begins_where_there_is_no_room_for_what_it_brings() -> None:
     crowded = [True]
-    assembler = Assembler(Limits(), lambda _: BIG, AssemblyBudget(BIG), crowded=lambda: crowded[0])
+    assembler = Reassembler(Limits(), lambda _: BIG, ReassemblyBudget(BIG), crowded=lambda: crowded[0])
     pieces = make_pieces(make_payload(4000))
     with pytest.raises(QuotaExceeded, match="no room for more messages of this peer") as caught:
         assembler.push(pieces[0], 0.0, ADDRESSES)
@@ -369,7 +369,7 @@ def test_no_transfer_begins_where_there_is_no_room_for_what_it_brings() -> None:
 
 
 def test_the_last_piece_needs_no_room() -> None:
-    budget = AssemblyBudget(1024 + PIECE_WEIGHT)
+    budget = ReassemblyBudget(1024 + PIECE_WEIGHT)
     assert len(push_all(make_assembler(budget=budget), make_pieces(make_payload(2048)))) == 1
 
 
@@ -498,7 +498,7 @@ def test_held_counts_about_what_is_held() -> None:
 SHOP, CHAT = 0x8C01, 0x8C03
 
 
-def begin(assembler: Assembler, transfer: int, size: int = 3000, type_id: int = SHOP) -> list[Fragment]:
+def begin(assembler: Reassembler, transfer: int, size: int = 3000, type_id: int = SHOP) -> list[Fragment]:
     """Push the first piece of a payload; give the others."""
     pieces = make_pieces(type_id.to_bytes(2, "big") + bytes(size - 2), transfer=transfer)
     assert assembler.push(pieces[0], 0.0, ADDRESSES) is None
@@ -628,7 +628,7 @@ class HostilePeer(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.budget = AssemblyBudget(12_000)
+        self.budget = ReassemblyBudget(12_000)
         self.assembler = make_assembler(
             budget=self.budget, limits=LIMITS, allowances={SHOP: Allowance("shop", OWN), 0: Allowance("zero", OWN)}
         )

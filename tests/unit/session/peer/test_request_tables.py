@@ -11,20 +11,20 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from oddwire.errors import QuotaExceeded
-from oddwire.session.peer.request_tables import Asked, AskedStream, Asking, Handling
+from oddwire.session.peer.request_tables import HandledRequest, HandledRequests, SentRequests, SentStream
 from oddwire.session.wire.frames import Code
 
 FIRST = 1 << 40
 U64 = (1 << 64) - 1
 
 
-def make_asked(limit: int = 1024) -> Asked[str, int]:
-    return Asked(FIRST, limit)
+def make_asked(limit: int = 1024) -> SentRequests[str, int]:
+    return SentRequests(FIRST, limit)
 
 
-def handling_of(asking: Asking[str], number: int, credit: int = 0) -> Handling[str]:
+def handling_of(asking: HandledRequests[str], number: int, credit: int = 0) -> HandledRequest[str]:
     handling = asking.open(number, credit)
-    assert isinstance(handling, Handling)
+    assert isinstance(handling, HandledRequest)
     return handling
 
 
@@ -128,8 +128,8 @@ def test_expiring_is_seldom_when_requests_are_answered_in_time() -> None:
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["open", "stream", "close", "wait", "tick"]), st.floats(0, 10))))
 def test_deadlines_are_never_missed(steps: list[tuple[str, float]]) -> None:
-    asked: Asked[int, int] = Asked(0, 1000)
-    now, deadlines, streams = 0.0, dict[int, float](), dict[int, AskedStream[int, int]]()
+    asked: SentRequests[int, int] = SentRequests(0, 1000)
+    now, deadlines, streams = 0.0, dict[int, float](), dict[int, SentStream[int, int]]()
     for step, value in steps:
         if step == "open":
             deadlines[asked.open(0, now + value)] = now + value
@@ -169,7 +169,7 @@ def test_a_stream_can_be_looked_for() -> None:
 
 
 def test_parts_come_out_as_they_went_in() -> None:
-    stream: AskedStream[str, int] = make_asked().open_stream("s", 4)
+    stream: SentStream[str, int] = make_asked().open_stream("s", 4)
     assert [stream.push(number) for number in range(4)] == [True] * 4
     assert len(stream) == 4
     assert [stream.pop() for _ in range(4)] == [0, 1, 2, 3]
@@ -178,7 +178,7 @@ def test_parts_come_out_as_they_went_in() -> None:
 
 
 def test_a_part_without_credit_is_refused() -> None:
-    stream: AskedStream[str, int] = make_asked().open_stream("s", 2)
+    stream: SentStream[str, int] = make_asked().open_stream("s", 2)
     assert [stream.push(number) for number in range(3)] == [True, True, False]
     assert len(stream) == 2
     stream.pop()
@@ -192,7 +192,7 @@ def test_a_part_without_credit_is_refused() -> None:
     [(1, [2, 3, 4, 5]), (2, [3, 4, 5, 6]), (3, [5, 7]), (4, [6, 8]), (5, [8])],
 )
 def test_credit_is_granted_in_batches(credit: int, grants: list[int]) -> None:
-    stream: AskedStream[str, int] = make_asked().open_stream("s", credit)
+    stream: SentStream[str, int] = make_asked().open_stream("s", credit)
     given = []
     for number in range(4):
         assert stream.push(number)
@@ -206,8 +206,8 @@ def test_credit_is_granted_in_batches(credit: int, grants: list[int]) -> None:
 
 @given(st.integers(1, 40), st.randoms(use_true_random=False))
 def test_a_stream_never_stalls_and_never_holds_more_than_its_credit(credit: int, rng: random.Random) -> None:
-    stream: AskedStream[str, int] = make_asked().open_stream("s", credit)
-    asking: Asking[str] = Asking(1)
+    stream: SentStream[str, int] = make_asked().open_stream("s", credit)
+    asking: HandledRequests[str] = HandledRequests(1)
     handling = handling_of(asking, 7, credit)
     got: list[int] = []
     while len(got) < 200:
@@ -230,7 +230,7 @@ def test_a_stream_never_stalls_and_never_holds_more_than_its_credit(credit: int,
 
 
 def test_a_request_is_open_until_it_is_answered() -> None:
-    asking: Asking[str] = Asking(4)
+    asking: HandledRequests[str] = HandledRequests(4)
     handling = handling_of(asking, 7)
     assert (handling.id, handling.streams, handling.handle) == (7, False, None)
     assert len(asking) == 1
@@ -240,7 +240,7 @@ def test_a_request_is_open_until_it_is_answered() -> None:
 
 
 def test_an_id_that_is_open_stays_with_the_first() -> None:
-    asking: Asking[str] = Asking(4)
+    asking: HandledRequests[str] = HandledRequests(4)
     first = handling_of(asking, 7)
     assert asking.open(7) is None
     assert asking.open(7, 16) is None
@@ -249,7 +249,7 @@ def test_an_id_that_is_open_stays_with_the_first() -> None:
 
 
 def test_an_id_may_come_again_later_but_the_old_handler_cannot_end_it() -> None:
-    asking: Asking[str] = Asking(4)
+    asking: HandledRequests[str] = HandledRequests(4)
     first = handling_of(asking, 7)
     assert asking.cancel(7) is first
     second = handling_of(asking, 7)
@@ -258,7 +258,7 @@ def test_an_id_may_come_again_later_but_the_old_handler_cannot_end_it() -> None:
 
 
 def test_too_many_at_once_are_refused() -> None:
-    asking: Asking[str] = Asking(2)
+    asking: HandledRequests[str] = HandledRequests(2)
     first = handling_of(asking, 1)
     handling_of(asking, 2)
     assert asking.open(3) is Code.QUOTA
@@ -268,7 +268,7 @@ def test_too_many_at_once_are_refused() -> None:
 
 
 def test_cancelling_gives_what_is_to_be_stopped_once() -> None:
-    asking: Asking[str] = Asking(2)
+    asking: HandledRequests[str] = HandledRequests(2)
     handling = handling_of(asking, 1)
     handling.handle = "task"
     assert asking.cancel(1) is handling
@@ -278,7 +278,7 @@ def test_cancelling_gives_what_is_to_be_stopped_once() -> None:
 
 
 def test_credit_only_grows() -> None:
-    asking: Asking[str] = Asking(2)
+    asking: HandledRequests[str] = HandledRequests(2)
     handling = handling_of(asking, 1, 16)
     assert handling.streams
     for value, allowed, changed in [(20, 20, True), (20, 20, False), (5, 20, False), (U64, U64, True), (0, U64, False)]:
@@ -288,7 +288,7 @@ def test_credit_only_grows() -> None:
 
 
 def test_credit_for_nothing_is_counted() -> None:
-    asking: Asking[str] = Asking(2)
+    asking: HandledRequests[str] = HandledRequests(2)
     handling = handling_of(asking, 1)
     assert asking.grant(1, 5) is None, "it is no stream"
     assert asking.grant(2, 5) is None
@@ -296,7 +296,7 @@ def test_credit_for_nothing_is_counted() -> None:
 
 
 def test_clear_gives_everything() -> None:
-    asking: Asking[str] = Asking(2)
+    asking: HandledRequests[str] = HandledRequests(2)
     both = [handling_of(asking, 1), handling_of(asking, 2, 4)]
     assert asking.clear() == both
     assert len(asking) == 0
@@ -304,10 +304,10 @@ def test_clear_gives_everything() -> None:
 
 
 def test_what_its_caller_does_not_wait_for_ends() -> None:
-    asking: Asking[str] = Asking(5)
+    asking: HandledRequests[str] = HandledRequests(5)
     handlings = [asking.open(number, 0, deadline) for number, deadline in [(1, 20.0), (2, 10.0), (3, math.inf)]]
     stream = asking.open(4, 16, 15.0)
-    assert isinstance(stream, Handling)
+    assert isinstance(stream, HandledRequest)
     assert asking.deadline == 10.0
     assert asking.expire(9.9) == []
     assert asking.expire(10.0) == [handlings[1]]
@@ -323,7 +323,7 @@ def test_what_its_caller_does_not_wait_for_ends() -> None:
 
 
 def test_a_million_requests_take_no_more_than_the_limit() -> None:
-    asking: Asking[str] = Asking(64)
+    asking: HandledRequests[str] = HandledRequests(64)
     for number in range(64):
         asking.open(number)
     tracemalloc.start()
@@ -345,9 +345,9 @@ class HostilePeer(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.asking: Asking[str] = Asking(5)
-        self.open: dict[int, Handling[str]] = {}
-        self.asked: Asked[int, int] = Asked(5, 5)
+        self.asking: HandledRequests[str] = HandledRequests(5)
+        self.open: dict[int, HandledRequest[str]] = {}
+        self.asked: SentRequests[int, int] = SentRequests(5, 5)
         self.mine: set[int] = set()
         self.seen = 0
 
@@ -409,7 +409,7 @@ TestHostilePeer.settings = settings(max_examples=60, stateful_step_count=40, dea
 
 def test_who_has_its_answer_may_ask_again_before_the_sending_of_that_has_returned() -> None:
     """Where a host node is asked to send, the peer may be quicker than the node's word that it has."""
-    asking: Asking[str] = Asking(2)
+    asking: HandledRequests[str] = HandledRequests(2)
     one, two = handling_of(asking, 1), handling_of(asking, 2)
     assert asking.open(3) is Code.QUOTA
     asking.answer(one)

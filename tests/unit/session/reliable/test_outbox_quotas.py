@@ -9,17 +9,17 @@ from oddwire.proto.keys import NodeId
 from oddwire.session.limits import Allowance, Limits
 from oddwire.session.reliable.lanes import Sender
 from oddwire.session.reliable.outbox_quotas import OutboxQuotas
-from oddwire.session.reliable.outbox_state import Load, Peer, Route
+from oddwire.session.reliable.outbox_state import Load, OutboxLane, OutboxPeer
 
 SHOP = "shop"
 
 
 @pytest.fixture
-def peer() -> Peer:
+def peer() -> OutboxPeer:
     """A peer with 2 messages of 10 bytes on one lane, 3 on another."""
-    peer = Peer(NodeId(b"\x02" * 33))
+    peer = OutboxPeer(NodeId(b"\x02" * 33))
     for lane, (name, count) in enumerate(((SHOP, 2), ("other", 3))):
-        route = peer.routes[lane] = Route(lane, peer, lane, name, Sender(epoch=1, offset=0, base=1, stop=1))
+        route = peer.routes[lane] = OutboxLane(lane, peer, lane, name, Sender(epoch=1, offset=0, base=1, stop=1))
         route.add(count, 10 * count)
     return peer
 
@@ -46,7 +46,7 @@ def make(limits: Limits, own: Limits | None = None) -> OutboxQuotas:
     ],
 )
 def test_admits_what_is_within_both(
-    peer: Peer, limits: Limits, own: Limits | None, name: str, size: int, told: str
+    peer: OutboxPeer, limits: Limits, own: Limits | None, name: str, size: int, told: str
 ) -> None:
     quotas = make(limits, own)
     if not told:
@@ -59,7 +59,7 @@ def test_admits_what_is_within_both(
     assert quotas.counters.exceeded[limit] == (0 if extension else 1)
 
 
-def test_a_lane_without_messages_may_be_full_already(peer: Peer) -> None:
+def test_a_lane_without_messages_may_be_full_already(peer: OutboxPeer) -> None:
     del peer.routes[0]
     quotas = make(Limits(), Limits(outbox_bytes=10))
     quotas.admit(peer, SHOP, 10)
@@ -80,8 +80,8 @@ def test_the_narrower_limit_holds() -> None:
 def test_all_peers_have_so_much_and_the_last_of_it_is_for_those_who_have_little() -> None:
     quotas = make(Limits(total_outbox_bytes=8 << 20))
     total = Load()
-    rich, poor = (Peer(NodeId(bytes([2, number]) + bytes(31)), total) for number in (1, 2))
-    rich.routes[1] = Route(1, rich, 1, SHOP, Sender(epoch=1, offset=0, base=1, stop=1))
+    rich, poor = (OutboxPeer(NodeId(bytes([2, number]) + bytes(31)), total) for number in (1, 2))
+    rich.routes[1] = OutboxLane(1, rich, 1, SHOP, Sender(epoch=1, offset=0, base=1, stop=1))
     rich.routes[1].add(1, 6 << 20)
     with pytest.raises(QuotaExceeded, match="messages to all peers, not acknowledged yet, take 6291") as caught:
         quotas.admit(rich, SHOP, 1)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from oddwire.proto.keys import NodeId
 from oddwire.session.reliable.lanes import Sender
-from oddwire.session.reliable.outbox_state import Peer, Route
+from oddwire.session.reliable.outbox_state import OutboxLane, OutboxPeer
 from oddwire.session.reliable.receipt import Receipt
 
 
 def test_a_receipt_that_nobody_keeps_is_not_kept_here_either() -> None:
     sender = Sender(epoch=1, offset=0, base=3, stop=5)
-    route = Route(1, Peer(NodeId(b"\x02" * 33)), 7, "test", sender)
+    route = OutboxLane(1, OutboxPeer(NodeId(b"\x02" * 33)), 7, "test", sender)
     assert route.next == 5
     kept = Receipt()
     route.receipts[5] = kept
@@ -19,8 +19,8 @@ def test_a_receipt_that_nobody_keeps_is_not_kept_here_either() -> None:
 
 
 def test_what_waits_counts_for_its_lane_and_its_peer() -> None:
-    peer = Peer(NodeId(b"\x02" * 33))
-    one, two = (Route(n, peer, n, f"{n}", Sender(epoch=1, offset=0, base=1, stop=1)) for n in (1, 2))
+    peer = OutboxPeer(NodeId(b"\x02" * 33))
+    one, two = (OutboxLane(n, peer, n, f"{n}", Sender(epoch=1, offset=0, base=1, stop=1)) for n in (1, 2))
     one.add(2, 30)
     two.add(1, 5)
     one.add(-1, -10)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from oddwire.errors import StoreError
-from oddwire.node.node_database import Store as NodeStore
+from oddwire.node.node_database import NodeDatabase as NodeStore
 from oddwire.session.store.database import MEMORY, Database, former_lane_of, write_numbers
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from oddwire.errors import ValueOutOfRange
 from oddwire.proto.keys import NodeId, PrivateKey, PublicKey, ShortChannelId
 from oddwire.schema import Message, field, message, point, subtype, u8, u32
-from oddwire.session.store.value_encoding import PACKED, PLAIN, Kept, keep, read, read_like
+from oddwire.session.store.value_encoding import PACKED, PLAIN, EncodedValue, keep, read, read_like
 
 KEY = PrivateKey(bytes(31) + b"\1").public_key()
 Point = namedtuple("Point", "x y")
@@ -93,7 +93,7 @@ def test_it_comes_back_as_what_it_was(value: Any) -> None:
 
 def test_what_sqlite_keeps_by_itself_is_kept_so() -> None:
     for value in (b"", "", 0, -(1 << 63), 1.5):
-        assert keep("key", value) == Kept(PLAIN, value)
+        assert keep("key", value) == EncodedValue(PLAIN, value)
     for value in (True, 1 << 63, [], (), {}, Colour.RED):
         assert keep("key", value).form == PACKED
 

@@ -8,11 +8,11 @@ import pytest
 
 from oddwire.errors import StoreError
 from oddwire.session.store.database import MEMORY, Database
-from oddwire.session.store.value_encoding import Kept, keep
-from oddwire.session.store.values import Values
+from oddwire.session.store.value_encoding import EncodedValue, keep
+from oddwire.session.store.values import StoredValues
 
 
-def kept(number: int) -> Kept:
+def kept(number: int) -> EncodedValue:
     return keep("key", number)
 
 
@@ -24,7 +24,7 @@ def database() -> Iterator[Database]:
 
 
 def test_the_newest_is_what_counts(database: Database) -> None:
-    values = Values()
+    values = StoredValues()
     values.load(database)
     values.gather("quote", {b"a": kept(1), b"b": kept(1), b"c": kept(1)})
     values.gather("other", {b"a": kept(9)})
@@ -51,7 +51,7 @@ def test_the_newest_is_what_counts(database: Database) -> None:
 
 
 def test_what_could_not_be_written_has_not_been_set(database: Database) -> None:
-    values = Values()
+    values = StoredValues()
     values.load(database)
     values.gather("quote", {b"a": kept(1)})
     values.begin()

@@ -7,13 +7,13 @@ import pytest
 
 from oddwire.session.peer.reassembly import MAX_PIECE
 from oddwire.session.wire import frame_types, frames, hello
-from oddwire.session.wire.frame_types import AckFlag, Code, HelloFlag, Kind, Refusal, ReplyFlag, Request, Scope
+from oddwire.session.wire.frame_types import AckFlag, Code, FrameType, HelloFlag, Refusal, ReplyFlag, Request, Scope
 from oddwire.session.wire.frames import addresses, decode
 
 PAGE = (Path(__file__).parents[4] / "docs" / "session-protocol.md").read_text()
 
 
-@pytest.mark.parametrize("words", [Kind, Scope, Code], ids=lambda words: words.__name__)
+@pytest.mark.parametrize("words", [FrameType, Scope, Code], ids=lambda words: words.__name__)
 def test_the_page_has_every_word_with_its_number(words):
     told = dict(re.findall(r"^\| (\d+) \| `(\w+)`", PAGE, re.MULTILINE))
     for word in words:
@@ -24,26 +24,26 @@ def test_the_page_has_every_word_with_its_number(words):
 
 
 def test_every_kind_has_its_fields():
-    for kind in Kind:
+    for kind in FrameType:
         assert issubclass(vars(frame_types)[kind.name.capitalize()], tuple)
 
 
 HEADERS = {
     kind: pattern.size
     for kind, pattern in {
-        Kind.HELLO: hello._HELLO,
-        Kind.FRAGMENT: frames._FRAGMENT,
-        Kind.REQUEST: frames._REQUEST,
-        Kind.REPLY: frames._REPLY,
-        Kind.FAILURE: frames._FAILURE,
-        Kind.CANCEL: frames._CANCEL,
-        Kind.DATA: frames._DATA,
-        Kind.ACK: frames._ACK,
+        FrameType.HELLO: hello._HELLO,
+        FrameType.FRAGMENT: frames._FRAGMENT,
+        FrameType.REQUEST: frames._REQUEST,
+        FrameType.REPLY: frames._REPLY,
+        FrameType.FAILURE: frames._FAILURE,
+        FrameType.CANCEL: frames._CANCEL,
+        FrameType.DATA: frames._DATA,
+        FrameType.ACK: frames._ACK,
     }.items()
 }
 
 
-@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("kind", FrameType)
 def test_the_page_has_every_header(kind):
     fields, size = re.search(
         rf"^\| {kind.value} \| `{kind.name.lower()}` \| (.*) \| (\d+) \|$", PAGE, re.MULTILINE

@@ -24,8 +24,8 @@ from oddwire.session.wire.frames import (
     Data,
     Failure,
     Fragment,
+    FrameType,
     Hello,
-    Kind,
     Refusal,
     Reply,
     ReplyFlag,
@@ -82,7 +82,7 @@ class TestEveryFrame:
     def test_comes_back(self, frame):
         payload = encode(frame, ROUTE)
         assert payload[:2] == SESSION_TYPE_BYTES
-        assert payload[2] == Kind[type(frame).__name__.upper()]
+        assert payload[2] == FrameType[type(frame).__name__.upper()]
         assert decode(payload) == frame
         assert type(decode(payload)) is type(frame)
 
@@ -106,7 +106,7 @@ class TestEveryFrame:
 
     def test_may_have_no_even_record_that_we_do_not_know(self, frame):
         with pytest.raises(
-            UnknownRequiredRecord, match=f"{Kind[type(frame).__name__.upper()].name.lower()} has"
+            UnknownRequiredRecord, match=f"{FrameType[type(frame).__name__.upper()].name.lower()} has"
         ) as caught:
             decode(encode(frame, ROUTE) + b"\x64\x00")
         assert caught.value.type_id == SESSION_TYPE
@@ -345,7 +345,7 @@ def test_a_wait_is_written_in_as_few_bytes_as_it_needs():
     ids=["request", "fragment"],
 )
 def test_a_refused_request_or_fragment_tells_what_to_answer(payload):
-    scope = Scope.REQUEST if payload[2] == Kind.REQUEST else Scope.TRANSFER
+    scope = Scope.REQUEST if payload[2] == FrameType.REQUEST else Scope.TRANSFER
     assert subject(payload + b"\2\0") == subject(payload[:19]) == (scope, 77)
     assert subject(payload[:18]) is None
 

@@ -13,7 +13,7 @@ from oddwire.errors import ConnectionClosed
 from oddwire.jsonrpc import JsonSplitter, encode
 from oddwire.testing.sinks import RecordingSink
 from oddwire.transports.base import Manifest
-from oddwire.transports.cln import ClnTransport, Opening
+from oddwire.transports.cln import ClnTransport, EarlyManifest
 from oddwire.transports.cln.reader import Receive
 
 MANIFEST = Manifest(type_ids=frozenset({0x8C01}))
@@ -40,7 +40,7 @@ class Pipes:
         except BlockingIOError:
             return []
 
-    def transport(self, opening: Opening, on_stop: Callable[[str], None] | None = None) -> ClnTransport:
+    def transport(self, opening: EarlyManifest, on_stop: Callable[[str], None] | None = None) -> ClnTransport:
         """Make a transport, which closes its ends itself."""
         self._ours = False
         return ClnTransport(opening=opening, on_stop=on_stop)
@@ -67,7 +67,7 @@ def pipes() -> Iterator[Pipes]:
 
 
 def test_it_answers_what_is_there_and_leaves_the_rest(pipes: Pipes) -> None:
-    opening = Opening(pipes.stdin, pipes.stdout, version="v26.06")
+    opening = EarlyManifest(pipes.stdin, pipes.stdout, version="v26.06")
     opening.log("unusual", "first\nsecond")
     assert pipes.heard() == []
     pipes.write(GETMANIFEST + INIT[:20])
@@ -93,7 +93,7 @@ def test_it_answers_what_is_there_and_leaves_the_rest(pipes: Pipes) -> None:
     ],
 )
 def test_anything_else_is_left_as_it_is(pipes: Pipes, there: bytes) -> None:
-    opening = Opening(pipes.stdin, pipes.stdout)
+    opening = EarlyManifest(pipes.stdin, pipes.stdout)
     if there:
         pipes.write(there)
     assert not opening.tell(MANIFEST)
@@ -103,7 +103,7 @@ def test_anything_else_is_left_as_it_is(pipes: Pipes, there: bytes) -> None:
 
 def test_a_node_that_is_gone_is_left_to_the_transport(pipes: Pipes) -> None:
     pipes.end()
-    opening = Opening(pipes.stdin, pipes.stdout)
+    opening = EarlyManifest(pipes.stdin, pipes.stdout)
     assert not opening.tell(MANIFEST)
     assert opening.unread == b""
 
@@ -126,7 +126,7 @@ def test_a_node_that_is_gone_is_left_to_the_transport(pipes: Pipes) -> None:
 def test_the_notification_is_claimed_where_there_is_one(
     pipes: Pipes, version: str, wanted: Receive | None, receive: str, fell_back: bool
 ) -> None:
-    opening = Opening(pipes.stdin, pipes.stdout, receive=wanted, version=version)
+    opening = EarlyManifest(pipes.stdin, pipes.stdout, receive=wanted, version=version)
     assert (opening.receive, opening.fell_back) == (receive, fell_back)
     pipes.write(GETMANIFEST)
     assert opening.tell(MANIFEST)
@@ -147,7 +147,7 @@ def test_the_notification_is_claimed_where_there_is_one(
     ],
 )
 async def test_the_transport_goes_on(pipes: Pipes, before: bytes, after: bytes) -> None:
-    opening = Opening(pipes.stdin, pipes.stdout)
+    opening = EarlyManifest(pipes.stdin, pipes.stdout)
     if before:
         pipes.write(before)
     told = opening.tell(MANIFEST)
@@ -169,7 +169,7 @@ async def test_the_transport_goes_on(pipes: Pipes, before: bytes, after: bytes) 
 
 
 async def test_refused_after_the_manifest(pipes: Pipes) -> None:
-    opening = Opening(pipes.stdin, pipes.stdout)
+    opening = EarlyManifest(pipes.stdin, pipes.stdout)
     pipes.write(GETMANIFEST)
     assert opening.tell(MANIFEST)
     pipes.heard()
@@ -186,7 +186,7 @@ async def test_refused_after_the_manifest(pipes: Pipes) -> None:
 
 async def test_nonsense_that_was_read_before_ends_the_transport(pipes: Pipes) -> None:
     pipes.write(GETMANIFEST + b"rubbish}")
-    opening = Opening(pipes.stdin, pipes.stdout)
+    opening = EarlyManifest(pipes.stdin, pipes.stdout)
     assert opening.tell(MANIFEST)
     reasons: list[str] = []
     transport = pipes.transport(opening, reasons.append)

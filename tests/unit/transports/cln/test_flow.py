@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from oddwire.transports.base import NodeId, PeerInfo
-from oddwire.transports.cln.flow import ClnLimits, Dropped, Inbox, Pace
+from oddwire.transports.cln.flow import ClnLimits, Dropped, InboundQueue, Pace
 
 ONE, OTHER = NodeId("02" + "11" * 32), NodeId("02" + "22" * 32)
 
@@ -38,8 +38,8 @@ def sink() -> Sink:
     return Sink()
 
 
-def inbox_of(sink: Sink, **limits: int) -> Inbox:
-    return Inbox(sink, ClnLimits(**limits), Dropped())
+def inbox_of(sink: Sink, **limits: int) -> InboundQueue:
+    return InboundQueue(sink, ClnLimits(**limits), Dropped())
 
 
 INFO = PeerInfo(node_id=ONE)
@@ -153,7 +153,7 @@ def test_a_long_queue_is_handed_on_in_turns(sink: Sink) -> None:
 def test_one_peer_takes_no_room_of_others_and_all_have_an_end(sink: Sink, caplog) -> None:
     caplog.set_level(logging.WARNING)
     dropped = Dropped()
-    inbox = Inbox(sink, ClnLimits(held=1000, held_total=1500), dropped)
+    inbox = InboundQueue(sink, ClnLimits(held=1000, held_total=1500), dropped)
     for peer in (ONE, OTHER):
         inbox.push(peer, PeerInfo(node_id=peer))
         inbox.pause(peer)

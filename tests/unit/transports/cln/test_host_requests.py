@@ -10,15 +10,15 @@ import pytest
 
 from oddwire.errors import NodeRefused
 from oddwire.transports.base import HostMethod, HostOption, Manifest
-from oddwire.transports.cln.host_requests import HostCalls
+from oddwire.transports.cln.host_requests import HostRequests
 
 
 class Host:
-    """Asks `HostCalls`; ``answers`` are what it said, in order."""
+    """Asks `HostRequests`; ``answers`` are what it said, in order."""
 
     def __init__(self) -> None:
         self.answers: list[dict[str, Any]] = []
-        self.calls = HostCalls(lambda data: self.answers.append(json.loads(data)))
+        self.calls = HostRequests(lambda data: self.answers.append(json.loads(data)))
         self.checked: list[Any] = []
         self.values: list[Any] = []
         self.release = asyncio.Event()

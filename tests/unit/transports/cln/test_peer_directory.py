@@ -11,8 +11,8 @@ from oddwire.errors import ConnectionClosed, NodeRefused
 from oddwire.jsonrpc import JsonRpcClient
 from oddwire.testing.sinks import Connected, Disconnected, Received, RecordingSink
 from oddwire.transports.base import NodeId
-from oddwire.transports.cln.flow import ClnLimits, Dropped, Inbox
-from oddwire.transports.cln.peer_directory import Roster
+from oddwire.transports.cln.flow import ClnLimits, Dropped, InboundQueue
+from oddwire.transports.cln.peer_directory import PeerDirectory
 
 PEER = "02" + "11" * 32
 PEER_ID = NodeId(PEER)
@@ -25,14 +25,14 @@ def sink() -> RecordingSink:
 
 
 @pytest.fixture
-async def roster(node, sink: RecordingSink) -> AsyncIterator[Roster]:
+async def roster(node, sink: RecordingSink) -> AsyncIterator[PeerDirectory]:
     async with JsonRpcClient(node.server.path) as rpc:
-        roster = Roster(rpc, Inbox(sink, ClnLimits(), Dropped()), ClnLimits())
+        roster = PeerDirectory(rpc, InboundQueue(sink, ClnLimits(), Dropped()), ClnLimits())
         yield roster
         await roster.aclose("over")
 
 
-async def test_who_is_there(node, roster: Roster, sink: RecordingSink) -> None:
+async def test_who_is_there(node, roster: PeerDirectory, sink: RecordingSink) -> None:
     node.has_peer()
     await roster.list_peers()
     assert [info.node_id for info in sink.connected] == [PEER_ID]
@@ -44,13 +44,13 @@ async def test_who_is_there(node, roster: Roster, sink: RecordingSink) -> None:
     await roster.aclose("again")
 
 
-async def test_a_list_that_is_none(node, roster: Roster) -> None:
+async def test_a_list_that_is_none(node, roster: PeerDirectory) -> None:
     node.methods["listpeers"] = lambda params: {}
     with pytest.raises(KeyError):
         await roster.list_peers()
 
 
-async def test_comings_and_goings_faster_than_answers(node, roster: Roster, sink: RecordingSink) -> None:
+async def test_comings_and_goings_faster_than_answers(node, roster: PeerDirectory, sink: RecordingSink) -> None:
     """The answers are of the last state; every message arrives once, between a greeting and a farewell."""
     node.gate.clear()
     for number in range(5):
@@ -70,7 +70,7 @@ async def test_comings_and_goings_faster_than_answers(node, roster: Roster, sink
     assert sink.connected[-1].features == b"\x80"
 
 
-async def test_catching_up_with_whose_connect_has_come(node, roster: Roster, sink: RecordingSink) -> None:
+async def test_catching_up_with_whose_connect_has_come(node, roster: PeerDirectory, sink: RecordingSink) -> None:
     node.has_peer()
     node.gate.clear()
     await roster.catch_up()  # with nobody
@@ -86,7 +86,7 @@ async def test_catching_up_with_whose_connect_has_come(node, roster: Roster, sin
     await roster.catch_up()
 
 
-async def test_catching_up_waits_for_nobody_who_is_gone(node, roster: Roster) -> None:
+async def test_catching_up_waits_for_nobody_who_is_gone(node, roster: PeerDirectory) -> None:
     node.gate.clear()
     roster.take_notification("connect", CONNECT)
     catching_up = asyncio.create_task(roster.catch_up())
@@ -103,7 +103,7 @@ async def test_catching_up_waits_for_nobody_who_is_gone(node, roster: Roster) ->
     node.gate.set()
 
 
-async def test_a_node_that_does_not_tell_of_a_peer(node, roster: Roster, sink: RecordingSink) -> None:
+async def test_a_node_that_does_not_tell_of_a_peer(node, roster: PeerDirectory, sink: RecordingSink) -> None:
     def refuse(params: object) -> None:
         raise NodeRefused("busy", code=-1)
 
@@ -116,7 +116,7 @@ async def test_a_node_that_does_not_tell_of_a_peer(node, roster: Roster, sink: R
     assert sink.connected[0].direction == "in"
 
 
-async def test_a_pause_between_sessions(node, roster: Roster, sink: RecordingSink) -> None:
+async def test_a_pause_between_sessions(node, roster: PeerDirectory, sink: RecordingSink) -> None:
     node.has_peer()
     await roster.list_peers()
     roster.inbox.pause(PEER_ID)
@@ -133,7 +133,7 @@ async def test_a_pause_between_sessions(node, roster: Roster, sink: RecordingSin
     assert [type(event) for event in sink.events] == [Connected, Received, Disconnected, Connected, Received]
 
 
-async def test_expecting_somebody_when_it_closes(node, roster: Roster) -> None:
+async def test_expecting_somebody_when_it_closes(node, roster: PeerDirectory) -> None:
     node.gate.clear()
     expecting = asyncio.create_task(roster.expect(PEER_ID, {"id": PEER}))
     await asyncio.sleep(0)

@@ -8,19 +8,19 @@ import pytest
 
 from oddwire.errors import ConnectionClosed
 from oddwire.transports.cln.flow import ClnLimits
-from oddwire.transports.cln.send_queue import Outlet
+from oddwire.transports.cln.send_queue import SendQueue
 
 LOOPS = ("jumping",)
 
 
-def outlet_of(**limits: float | None) -> Outlet:
-    return Outlet(b"", ClnLimits(**limits), asyncio.get_running_loop())
+def outlet_of(**limits: float | None) -> SendQueue:
+    return SendQueue(b"", ClnLimits(**limits), asyncio.get_running_loop())
 
 
 class Senders:
     """Sends of 65 000 bytes, which keep when they began, in order."""
 
-    def __init__(self, outlet: Outlet) -> None:
+    def __init__(self, outlet: SendQueue) -> None:
         self.outlet = outlet
         self.began: list[tuple[str, float]] = []
         self.tasks: dict[str, asyncio.Task[None]] = {}

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from oddwire.transports.base import NodeId
-from oddwire.transports.cln.stdio import Channel
+from oddwire.transports.cln.stdio import NodeStdio
 
 PEER = "02" + "11" * 32
 DEADLINE = 20
@@ -39,7 +39,7 @@ class Ends:
         self.dropped: dict[NodeId, int] = {}
         self.caught_up = 0
         self.reasons: list[str] = []
-        self.channel = Channel(self.stdin, self.stdout, self.foreign, on_end=self.reasons.append, backlog=100_000)
+        self.channel = NodeStdio(self.stdin, self.stdout, self.foreign, on_end=self.reasons.append, backlog=100_000)
         self.channel.reader.type_ids = frozenset({0x8C01})
         self.changed = asyncio.Event()
         self._rest = b""
@@ -143,7 +143,7 @@ async def test_stdin_may_be_a_file(tmp_path) -> None:
     from_stdout, stdout = os.pipe()
     items: list[Any] = []
     changed = asyncio.Event()
-    channel = Channel(os.open(path, os.O_RDONLY), stdout)
+    channel = NodeStdio(os.open(path, os.O_RDONLY), stdout)
     channel.reader.type_ids = frozenset({0x8C01})
     channel.start(asyncio.get_running_loop(), lambda more, dropped: (items.extend(more), changed.set()))
     async with asyncio.timeout(DEADLINE):
@@ -300,7 +300,7 @@ def test_a_loop_that_is_closed_leaves_the_answers() -> None:
 
 async def test_one_socket_for_both_ways() -> None:
     ours, its = socket.socketpair()
-    channel = Channel(its.fileno(), its.fileno())
+    channel = NodeStdio(its.fileno(), its.fileno())
     its.detach()
     channel.start(asyncio.get_running_loop(), lambda items, dropped: None)
     channel.send(b"x" * 1_000_000 + b"\n\n")
