@@ -73,7 +73,7 @@ def give(channel: Channel, keep: bool) -> float:
         transport = Bolt8Transport(PrivateKey(os.urandom(32)))
         async with Application(extension, transport=transport, store=Path(folder) / "store") as app:
             peer = await app.connect(await channel.aget())
-            await peer.introduced()
+            await peer.wait_for_hello()
             numbers = iter(range(MESSAGES))
 
             async def sender() -> None:

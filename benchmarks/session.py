@@ -171,7 +171,7 @@ def use(channel: Channel, *works: str) -> list[float]:
         measured = []
         async with Application(receiver.extension, transport=transport, session=session) as app:
             peer = await app.connect(await channel.aget())
-            await peer.introduced()
+            await peer.wait_for_hello()
             for work in works[not session :]:
                 if work in ("plain", "small", "whole"):
                     await channel.aget()
@@ -233,7 +233,7 @@ def use_beside(channel: Channel, hostile: bool) -> None:
         ):
             uri = await channel.aget()
             peer, victim = await app.connect(uri), await beside.connect(uri)
-            await asyncio.gather(peer.introduced(), victim.introduced())
+            await asyncio.gather(peer.wait_for_hello(), victim.wait_for_hello())
             await channel.aget()
             flooding = asyncio.create_task(flood(other, victim)) if hostile else None
             await asyncio.sleep(0.5)

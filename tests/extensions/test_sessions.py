@@ -60,7 +60,7 @@ async def test_peers_know_what_the_other_speaks(pair) -> None:
     async with pair((make(),), (make(),)) as (listener, dialer):
         for app in (listener, dialer):
             peer = app.peers[0]
-            assert await peer.introduced()
+            assert await peer.wait_for_hello()
             assert peer.extensions == {"sums": ("1.0", "2.0")}
             assert (peer.supports("sums"), peer.version_of("sums")) == (True, "2.0")
 
@@ -92,7 +92,7 @@ async def test_a_stream_of_large_parts(pair) -> None:
 async def test_a_small_message_does_not_wait_for_a_large_one(pair) -> None:
     async with pair((make(),), (make(),)) as (_, dialer):
         peer = dialer.peers[0]
-        await peer.introduced()
+        await peer.wait_for_hello()
         large = asyncio.create_task(peer.request(Sum(data=bytes(15_000_000)), Digest, timeout=60))
         await asyncio.sleep(0)  # it goes first
         await peer.request(Sum(data=b""), Digest, timeout=30)
@@ -103,7 +103,7 @@ async def test_a_small_message_does_not_wait_for_a_large_one(pair) -> None:
 async def test_a_timeout_leaves_nothing_open(pair) -> None:
     async with pair((make(),), (make(),)) as (_, dialer):
         peer = dialer.peers[0]
-        await peer.introduced()
+        await peer.wait_for_hello()
         for _ in range(100):  # more than are handled at once
             with pytest.raises(ReplyTimeout):
                 await peer.request(Sleep(), Digest, timeout=0.001)

@@ -32,7 +32,7 @@ async def ask(uri: str, seconds: float, pause: float = 0.005) -> Seen:
         asker.register(needed)
     async with Application(asker, transport=Bolt8Transport(PrivateKey(os.urandom(32)))) as app:
         peer = await app.connect(uri)
-        await peer.introduced()
+        await peer.wait_for_hello()
         took = []
         began = time.perf_counter()
         while time.perf_counter() < began + seconds:
@@ -52,7 +52,7 @@ async def ask_times(uri: str, count: int) -> int:
         asker.register(needed)
     async with Application(asker, transport=Bolt8Transport(PrivateKey(os.urandom(32)))) as app:
         peer = await app.connect(uri)
-        await peer.introduced()
+        await peer.wait_for_hello()
         for number in range(count):
             reply = await peer.request(Ask(number=number, note="x"), Answer, timeout=60)
             assert reply.number == number

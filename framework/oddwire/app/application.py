@@ -211,7 +211,7 @@ class Application:
             await asyncio.shield(closing)
         except asyncio.CancelledError:
             if self._dispatcher is not None:
-                self._dispatcher.tasks.hurry()
+                self._dispatcher.tasks.end_grace()
             await asyncio.wait([closing])
             raise
 

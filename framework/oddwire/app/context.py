@@ -113,7 +113,7 @@ class Peer:
         """Say whether the peer shows that it speaks ``extension``, one loaded here or its name.
 
         Its feature bits show it, or its hello, by a version that both speak. False for a peer that is not connected,
-        and before its hello; `introduced` waits for that. Raises `ExtensionError` for a name that is not loaded.
+        and before its hello; `wait_for_hello` waits for that. Raises `ExtensionError` for a name that is not loaded.
         """
         owner = self._messenger.owner_of(extension)
         info = self._messenger.info(self.node_id)
@@ -122,7 +122,7 @@ class Peer:
         session = self._messenger.session_of(self.node_id)
         return session is not None and session.version_of(owner.name) is not None
 
-    async def introduced(self, extension: Extension | str | None = None) -> bool:
+    async def wait_for_hello(self, extension: Extension | str | None = None) -> bool:
         """Wait until the peer has said that it speaks ``extension``, or anything at all; return whether it has.
 
         Behind its node there may be several programs that each say it for themselves, so name the extension that you
@@ -131,7 +131,7 @@ class Peer:
         """
         name = None if extension is None else self._messenger.owner_of(extension).name
         session = self._messenger.session_of(self.node_id)
-        return session is not None and await session.meet(name)
+        return session is not None and await session.wait_for_hello(name)
 
     @overload
     def send(

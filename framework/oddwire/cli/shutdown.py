@@ -1,7 +1,7 @@
 """How a command's process ends: asked to by a signal, within bounds, and saying what holds it up.
 
 Signals are process-wide, so there is one `Shutdown` at a time, and functions here speak to it. A thread of its own
-reads the signals, as the main one may be in the middle of anything: a handler that sleeps, or a module that is imported.
+reads the signals, as the main one may be in the middle of anything: a handler that sleeps, a module being imported.
 """
 
 from __future__ import annotations

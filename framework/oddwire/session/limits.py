@@ -149,7 +149,7 @@ class Allowance:
         """Return a limit of the extension's own; infinity for one that it does not have."""
         return self._given.get(name, math.inf)
 
-    def narrows(self, name: str, limits: Limits) -> bool:
+    def is_stricter(self, name: str, limits: Limits) -> bool:
         """Say whether the extension has a limit of its own, and a narrower one than the application's ``limits``."""
         most: float = getattr(limits, name)
         return self.most(name) < most

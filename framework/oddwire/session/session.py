@@ -44,7 +44,7 @@ class SessionHost(Protocol):
         """Learn that the session with one program is over while the connection stays: it has ended, or restarted."""
 
     def request_received(self, link: Link, handling: HandledRequest[Any], request: Request) -> None:
-        """Have a request handled; its place within the limits is taken until ``link.asking`` is told of its end."""
+        """Have a request handled; its place within the limits is taken until ``link.handled`` is told of its end."""
 
     def data_received(self, link: Link, data: Data) -> bool:
         """Take a reliable message; False if an honest peer would not have sent it."""
@@ -213,7 +213,7 @@ class Session:
         self._timer = None
         self._due.clear()
 
-    def overrun(self, error: QuotaExceeded, total: int = 0) -> Code:
+    def count_limit(self, error: QuotaExceeded, total: int = 0) -> Code:
         """Count a transfer of ``total`` bytes that has reached a limit, the application's or an extension's.
 
         Gives the code for it: a transfer is too large for ever, or too much for now.

@@ -25,7 +25,7 @@ async def welcome(context: Context, knock: Knock) -> Welcome:
 async def knock(context: Context, node_id: NodeId) -> dict[str, u64 | int]:
     """Knock at a peer."""
     peer = context.app.peer(node_id)
-    await peer.introduced()
+    await peer.wait_for_hello()
     try:
         answer = await peer.request(Knock(nonce=7), Welcome)
     except RemoteFailure as error:

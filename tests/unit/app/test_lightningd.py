@@ -500,8 +500,8 @@ async def test_a_plugin_that_is_about_to_end_is_not_told_of(run: Run, tmp_path: 
 async def test_a_second_plugin_of_the_same_name_is_told_whose_the_store_is(run: Run, tmp_path: Path) -> None:
     first = await run(RELIABLE)
     assert await first.start() == {}
-    hasty = "import oddwire.app.lightningd\noddwire.app.lightningd._SUCCESSION = 0.5\n"
-    second = await run(hasty + RELIABLE, "folder/quote.py")
+    may_ask_urgently = "import oddwire.app.lightningd\noddwire.app.lightningd._SUCCESSION = 0.5\n"
+    second = await run(may_ask_urgently + RELIABLE, "folder/quote.py")
     answer = await second.start()
     assert answer["disable"] == (
         f"oddwire-quote.sqlite3 is in use by plugin file {tmp_path}/quote.py, which has the same name as "

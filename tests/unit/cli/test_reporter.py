@@ -211,7 +211,7 @@ async def test_tells_what_nobody_handles_what_is_refused_and_what_is_lost() -> N
     app = Application(Reporter(Printer(True, stdout=out)), shy, transport=network.transport(), store=":memory:")
     async with app, Application(plain, transport=network.transport()) as other:
         peer = await other.connect(app.uris[0])
-        await peer.introduced()
+        await peer.wait_for_hello()
         await peer.send(Answer(text="hi"))
         await peer.send(Ask(text="hi"))
         receipt = await app.peers[0].send(Answer(text="kept"), reliable=True)

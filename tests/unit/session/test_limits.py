@@ -53,9 +53,9 @@ def test_an_allowance_has_what_was_given_and_no_more() -> None:
     assert allowance.most("reassembly_bytes") == math.inf
     assert allowance.has("requests", "transfers")
     assert not allowance.has("requests", "reassembly_bytes")
-    assert allowance.narrows("transfers", Limits(transfers=17))
-    assert not allowance.narrows("transfers", Limits())
-    assert not allowance.narrows("requests", Limits(requests=1000))
+    assert allowance.is_stricter("transfers", Limits(transfers=17))
+    assert not allowance.is_stricter("transfers", Limits())
+    assert not allowance.is_stricter("requests", Limits(requests=1000))
     assert not Allowance("shop").has(*Limits._fields)
 
 

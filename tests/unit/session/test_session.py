@@ -41,10 +41,10 @@ async def test_who_says_no_hello_is_known_after_a_wait_and_may_still_come(stage:
     stage = stage(hello_wait=0.2)
     link = await stage.connect()
     assert not link.settled
-    assert not await link.meet()
+    assert not await link.wait_for_hello()
     assert link.settled
     stage.say(Hello(0, 1, 1, program=10))
-    assert await link.meet()
+    assert await link.wait_for_hello()
     stage.session.close()
 
 
@@ -55,7 +55,7 @@ def test_the_wait_is_short() -> None:
 async def test_all_who_wait_for_a_peer_hear_when_it_goes(stage: Any) -> None:
     stage = stage()
     link = await stage.connect()
-    waiting = [asyncio.create_task(link.meet()) for _ in range(3)]
+    waiting = [asyncio.create_task(link.wait_for_hello()) for _ in range(3)]
     await stage.idle()
     stage.session.peer_disconnected(ALICE, "gone")
     assert await asyncio.gather(*waiting) == [False, False, False]

@@ -26,7 +26,7 @@ from oddwire.session.reliable.receipt import WAITING
 if TYPE_CHECKING:
     from oddwire.app.dispatch.dispatcher import Dispatcher
 
-__all__ = ["Excuse", "Greeter", "Greeting", "Hook", "asking", "hook_of", "is_urgent", "urgently"]
+__all__ = ["Excuse", "Greeter", "Greeting", "Hook", "counting_request", "hook_of", "is_urgent", "urgently"]
 
 logger = get_logger("oddwire.app")
 
@@ -52,25 +52,25 @@ class Hook:
     """One plugin's hook at one edge of one connection: planned, then due, then run, then ended."""
 
     __slots__ = (
-        "asking",
+        "awaited_replies",
         "before",
         "call",
         "delivering",
         "due",
         "greeting",
-        "lane",
         "next",
         "owner",
         "parameters",
+        "queue",
         "since",
         "skipped",
         "timer",
     )
 
     def __init__(
-        self, lane: PeerQueue, owner: int, call: HookCall, parameters: Mapping[str, Any], before: Hook | None
+        self, queue: PeerQueue, owner: int, call: HookCall, parameters: Mapping[str, Any], before: Hook | None
     ) -> None:
-        self.lane = lane
+        self.queue = queue
         self.owner = owner
         self.call = call
         self.parameters = parameters
@@ -79,7 +79,7 @@ class Hook:
         self.greeting: Greeting | None = None
         self.due = False
         self.skipped = False
-        self.asking = 0  # requests of ours out of it that wait for replies
+        self.awaited_replies = 0  # requests of ours out of it that wait for replies
         self.delivering = 0  # reliable messages of ours that it waits for
         self.since = 0.0
         self.timer: asyncio.TimerHandle | None = None
@@ -89,13 +89,13 @@ class Hook:
     @contextmanager
     def asks(self) -> Iterator[None]:
         """Note that it asks the peer for something, and waits."""
-        self.asking += 1
+        self.awaited_replies += 1
         try:
             if self.greeting is not None:
                 self.greeting.excuse()
             yield
         finally:
-            self.asking -= 1
+            self.awaited_replies -= 1
 
     @contextmanager
     def waits(self) -> Iterator[None]:
@@ -112,36 +112,36 @@ class Hook:
         """Say whether something with this excuse need not wait for it."""
         if excuse is Excuse.NONE:
             return False
-        return self.delivering > 0 or (excuse is Excuse.URGENT and self.asking > 0)
+        return self.delivering > 0 or (excuse is Excuse.URGENT and self.awaited_replies > 0)
 
 
 @contextmanager
-def urgently(lane: PeerQueue) -> Iterator[None]:
+def urgently(queue: PeerQueue) -> Iterator[None]:
     """Handle an urgent request: what its handler asks of the peer is urgent, too, as the answer waits for it."""
-    lane.hurry(1)
-    token = _urgent.set(lane)
+    queue.add_urgent(1)
+    token = _urgent.set(queue)
     try:
         yield
     finally:
         _urgent.reset(token)
-        lane.hurry(-1)
+        queue.add_urgent(-1)
 
 
-def asking(lane: PeerQueue) -> AbstractContextManager[None]:
+def counting_request(queue: PeerQueue) -> AbstractContextManager[None]:
     """Note that the running code asks the peer for something, if it is part of a hook."""
-    hook = hook_of(lane)
+    hook = hook_of(queue)
     return nullcontext() if hook is None else hook.asks()
 
 
-def is_urgent(lane: PeerQueue) -> bool:
+def is_urgent(queue: PeerQueue) -> bool:
     """Say whether what the running code asks of a peer is waited for by an on_connect, of ours or of the peer's."""
-    return _urgent.get() is lane or hook_of(lane) is not None
+    return _urgent.get() is queue or hook_of(queue) is not None
 
 
-def hook_of(lane: PeerQueue) -> Hook | None:
+def hook_of(queue: PeerQueue) -> Hook | None:
     """Return the on_connect hook of this peer that the running code is part of, if it has not ended."""
     hook = _current.get()
-    return hook if hook is not None and hook.lane is lane and hook.greeting is not None else None
+    return hook if hook is not None and hook.queue is queue and hook.greeting is not None else None
 
 
 class _Held(NamedTuple):
@@ -215,50 +215,50 @@ class Greeter:
             if number not in handling and not isinstance(self._plugins[number], Extension)
         )
 
-    def connected(self, lane: PeerQueue) -> None:
+    def connected(self, queue: PeerQueue) -> None:
         """Have a new connection greeted, after what came over the old one."""
         if not self._on_connect:
             return
-        parameters = {"app": self._dispatcher.app, "peer": lane.peer}
-        hooks = [self._plan(lane, number, call, parameters) for number, call in self._on_connect]
+        parameters = {"app": self._dispatcher.app, "peer": queue.peer}
+        hooks = [self._plan(queue, number, call, parameters) for number, call in self._on_connect]
         greeting = Greeting({hook.owner: hook for hook in hooks}, self._for_all)
         for hook in hooks:
             hook.greeting = greeting
-        lane.greet(greeting)
-        self._enqueue(lane, hooks)
+        queue.greet(greeting)
+        self._enqueue(queue, hooks)
 
-    def disconnected(self, lane: PeerQueue, reason: str) -> None:
+    def disconnected(self, queue: PeerQueue, reason: str) -> None:
         """Have the end of a connection told, to each plugin after its messages are handled."""
-        parameters = {"app": self._dispatcher.app, "peer": lane.peer, "reason": reason}
-        hooks = [self._plan(lane, number, call, parameters) for number, call in self._on_disconnect]
-        greeting = lane.greeting
+        parameters = {"app": self._dispatcher.app, "peer": queue.peer, "reason": reason}
+        hooks = [self._plan(queue, number, call, parameters) for number, call in self._on_disconnect]
+        greeting = queue.greeting
         if greeting is None:
-            self._enqueue(lane, hooks)
+            self._enqueue(queue, hooks)
             return
-        self._enqueue(lane, [hook for hook in hooks if not greeting.holds(hook.owner)])
+        self._enqueue(queue, [hook for hook in hooks if not greeting.holds(hook.owner)])
         for hook in hooks:
             if greeting.holds(hook.owner):
-                greeting.hold(hook.owner, functools.partial(self._enqueue, lane, [hook]))
+                greeting.hold(hook.owner, functools.partial(self._enqueue, queue, [hook]))
 
-    async def until(self, lane: PeerQueue, owner: int) -> None:
+    async def until(self, queue: PeerQueue, owner: int) -> None:
         """Wait until a reliable message for an owner may be handled."""
-        greeting = lane.greeting
+        greeting = queue.greeting
         while greeting is not None and greeting.holds(owner, Excuse.DELIVERY):
             free: asyncio.Future[None] = self._dispatcher.loop.create_future()
             greeting.hold(owner, functools.partial(_settle, free), Excuse.DELIVERY)
             await free
-            greeting = lane.greeting  # it may have come back meanwhile
+            greeting = queue.greeting  # it may have come back meanwhile
 
-    def _plan(self, lane: PeerQueue, owner: int, call: HookCall, parameters: Mapping[str, Any]) -> Hook:
-        hook = lane.hooks[owner] = Hook(lane, owner, call, parameters, lane.hooks.get(owner))
+    def _plan(self, queue: PeerQueue, owner: int, call: HookCall, parameters: Mapping[str, Any]) -> Hook:
+        hook = queue.hooks[owner] = Hook(queue, owner, call, parameters, queue.hooks.get(owner))
         return hook
 
-    def _enqueue(self, lane: PeerQueue, hooks: Sequence[Hook]) -> None:
+    def _enqueue(self, queue: PeerQueue, hooks: Sequence[Hook]) -> None:
         if hooks:
-            self._dispatcher.enqueue(lane, self._turn, 0, hooks, MESSAGE_WEIGHT)
+            self._dispatcher.enqueue(queue, self._turn, 0, hooks, MESSAGE_WEIGHT)
 
     async def _turn(self, _: Context, hooks: Sequence[Hook]) -> None:
-        """Begin hooks whose turn in the lane has come, in their order; what they wait for keeps nobody else."""
+        """Begin hooks whose turn in the queue has come, in their order; what they wait for keeps nobody else."""
         first = True
         for hook in hooks:
             hook.due = True
@@ -300,37 +300,37 @@ class Greeter:
             del me  # a task that ends by an exception keeps this frame
 
     def _failed(self, hook: Hook, error: BaseException, task: asyncio.Task[Any] | None = None) -> None:
-        context = Context(self._dispatcher.app, hook.call.plugin, hook.lane.peer)
+        context = Context(self._dispatcher.app, hook.call.plugin, hook.queue.peer)
         try:
             self._dispatcher.enforcer.failed(context, None, error, self._dispatcher.tasks.ending, task)
         finally:
             del error, task
 
     def _end(self, hook: Hook) -> None:
-        lane = hook.lane
+        queue = hook.queue
         if hook.timer is not None:
             hook.timer.cancel()
             hook.timer = None
-        if lane.hooks.get(hook.owner) is hook:
-            del lane.hooks[hook.owner]
+        if queue.hooks.get(hook.owner) is hook:
+            del queue.hooks[hook.owner]
         greeting, hook.greeting = hook.greeting, None
         if greeting is not None:
             greeting.ended(hook)
-            if lane.greeting is greeting and not greeting.pending:
-                lane.greet(None)
+            if queue.greeting is greeting and not greeting.pending:
+                queue.greet(None)
         after = hook.next
         if after is not None:
             after.before = None
             after.skipped = hook.skipped and greeting is not None
             if after.due and self._dispatcher.tasks.cancelling:
-                self._enqueue(lane, [after])
+                self._enqueue(queue, [after])
             elif after.due:
                 self._begin(after)
-        if lane.info is None and not lane.hooks:
-            self._dispatcher.wake(lane)  # it may be over now
+        if queue.info is None and not queue.hooks:
+            self._dispatcher.wake(queue)  # it may be over now
 
     def _complain(self, hook: Hook, pause: float) -> None:
-        loop, lane = self._dispatcher.loop, hook.lane
+        loop, queue = self._dispatcher.loop, hook.queue
         connecting = hook.greeting is not None
         waits = "what this peer sends it waits" if connecting else "its next on_connect for this peer waits"
         name = hook.call.hook
@@ -339,7 +339,7 @@ class Greeter:
         elif hook.owner in self._for_all and connecting:
             waits = "all that this peer sends waits"
         text = "%s of %r with %s has not ended after %.0f s: %s for it"
-        logger.warning(text, name, hook.call.plugin, lane.peer, loop.time() - hook.since, waits)
+        logger.warning(text, name, hook.call.plugin, queue.peer, loop.time() - hook.since, waits)
         pause = min(pause * _GROWTH, _LONGEST)
         hook.timer = loop.call_later(pause, self._complain, hook, pause)
 

@@ -22,51 +22,51 @@ _MOST: Final = 4  # so many times as much if none of it has been there for long
 
 
 class DepartedPeers:
-    """The lanes of peers who have gone, the oldest first. Node ids are free to make, so all of them count together."""
+    """The queues of peers who have gone, the oldest first. Node ids are free to make, so all of them count together."""
 
     def __init__(self, dispatcher: Dispatcher) -> None:
         self._dispatcher = dispatcher
-        self._lanes: dict[NodeId, tuple[PeerQueue, int, float]] = {}
+        self._queues: dict[NodeId, tuple[PeerQueue, int, float]] = {}
         self._held = 0
 
     def __len__(self) -> int:
         """Return how many there are."""
-        return len(self._lanes)
+        return len(self._queues)
 
-    def add(self, lane: PeerQueue) -> None:
-        """Take in a lane whose peer has gone, and give up what others have left behind for too long."""
+    def add(self, queue: PeerQueue) -> None:
+        """Take in a queue whose peer has gone, and give up what others have left behind for too long."""
         now = self._dispatcher.loop.time()
-        self.forget(lane)
-        self._lanes[lane.peer.node_id] = lane, lane.held, now
-        self._held += lane.held
-        while len(self._lanes) > _LANES or self._held > _BYTES:
-            oldest, _, since = next(iter(self._lanes.values()))
-            if since + STANDSTILL > now and len(self._lanes) <= _MOST * _LANES and self._held <= _MOST * _BYTES:
+        self.forget(queue)
+        self._queues[queue.peer.node_id] = queue, queue.held, now
+        self._held += queue.held
+        while len(self._queues) > _LANES or self._held > _BYTES:
+            oldest, _, since = next(iter(self._queues.values()))
+            if since + STANDSTILL > now and len(self._queues) <= _MOST * _LANES and self._held <= _MOST * _BYTES:
                 break
             self.forget(oldest)
             self._abandon(oldest)
 
-    def forget(self, lane: PeerQueue) -> None:
-        """Take out a lane that is drained, or whose peer is back."""
-        found = self._lanes.pop(lane.peer.node_id, None)
+    def forget(self, queue: PeerQueue) -> None:
+        """Take out a queue that is drained, or whose peer is back."""
+        found = self._queues.pop(queue.peer.node_id, None)
         if found is not None:
             self._held -= found[1]
 
-    def _abandon(self, lane: PeerQueue) -> None:
+    def _abandon(self, queue: PeerQueue) -> None:
         dispatcher = self._dispatcher
-        dropped = dispatcher.drop(lane, "gone")
-        running = [*lane.detached]
-        if lane.wake is None and lane.worker is not None and not lane.worker.done():
-            running.append(lane.worker)
-            lane.worker.add_done_callback(lambda _: dispatcher.wake(lane))  # to bid it farewell
+        dropped = dispatcher.drop(queue, "gone")
+        running = [*queue.detached]
+        if queue.wake is None and queue.worker is not None and not queue.worker.done():
+            running.append(queue.worker)
+            queue.worker.add_done_callback(lambda _: dispatcher.wake(queue))  # to bid it farewell
         if not dropped and not running:
             return
-        lane.abandoned = True
+        queue.abandoned = True
         for task in running:
             task.cancel("its peer has gone")
         logger.warning(
             "%d messages of %s, which has gone, are not handled, and %d handlers cancelled: others need the room",
             dropped,
-            lane.peer,
+            queue.peer,
             len(running),
         )

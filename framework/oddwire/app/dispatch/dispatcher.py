@@ -1,8 +1,8 @@
 """The transport's sink: decodes what arrives, queues it per peer, and awaits handlers in order.
 
-Every peer has a lane: a queue and one long-lived task that drains it. Payloads are decoded as they arrive, so what
+Every peer has a queue: a queue and one long-lived task that drains it. Payloads are decoded as they arrive, so what
 the policy does about a bad one happens in the order of arrival, and so a reply finds its request although the
-handler that asked holds the lane.
+handler that asked holds the queue.
 """
 
 from __future__ import annotations
@@ -86,11 +86,11 @@ class Dispatcher:
         self._counters = Counters()
         self.deliveries: ReliableHandlers | None = None
         self._longer = SlowPath(self)
-        self.routes = {prefix: self._longer.equipped(route) for prefix, route in router.incoming.items()}
+        self.routes = {prefix: self._longer.wrap_route(route) for prefix, route in router.incoming.items()}
         self._shorter = {prefix: route[:4] for prefix, route in self.routes.items()}
         self.room = MemoryBudget((limits or Limits()).total_message_bytes)
         self.outgoing = OutgoingTable(router.outgoing)
-        self.lanes: dict[NodeId, PeerQueue] = {}
+        self.queues: dict[NodeId, PeerQueue] = {}
         self._departed = DepartedPeers(self)
         self.tasks = Tasks()
         self.spawn = self.tasks.spawn
@@ -103,88 +103,88 @@ class Dispatcher:
     # The sink ---------------------------------------------------------------------------------------
 
     def peer_connected(self, peer: PeerInfo) -> None:
-        """Open the peer's lane, or its old one anew if that is not drained yet."""
-        lane = self.lanes.get(peer.node_id)
-        if lane is None:
+        """Open the peer's queue, or its old one anew if that is not drained yet."""
+        queue = self.queues.get(peer.node_id)
+        if queue is None:
             handle, owners = Peer(self, peer.node_id), 1 + len(self.router.owners)
-            lane = self.lanes[peer.node_id] = PeerQueue(handle, peer, owners, self.tracer is not None)
-        self._departed.forget(lane)
-        lane.info = peer
-        lane.hung_up = lane.abandoned = False
-        if lane.paused or self.closing:
-            lane.paused = True
+            queue = self.queues[peer.node_id] = PeerQueue(handle, peer, owners, self.tracer is not None)
+        self._departed.forget(queue)
+        queue.info = peer
+        queue.hung_up = queue.abandoned = False
+        if queue.paused or self.closing:
+            queue.paused = True
             self.transport.pause(peer.node_id)
-        self.greeter.connected(lane)
+        self.greeter.connected(queue)
         if self.conversation is not None:
-            lane.session = self.conversation.session.peer_connected(peer.node_id)
+            queue.session = self.conversation.session.peer_connected(peer.node_id)
 
     def payload_received(self, peer: NodeId, payload: bytes) -> None:
         """Decode, and queue for the handler. Nothing here grows with peers, types or extensions."""
         prefix = payload[:2]
-        lane = self.lanes.get(peer)
+        queue = self.queues.get(peer)
         short = self._shorter.get(prefix)
-        if lane is None or short is None or lane.hung_up:
-            if prefix == SESSION_TYPE_BYTES and lane is not None and lane.session is not None and not lane.hung_up:
-                link = lane.session.addressed.get(payload[3:11])
+        if queue is None or short is None or queue.hung_up:
+            if prefix == SESSION_TYPE_BYTES and queue is not None and queue.session is not None and not queue.hung_up:
+                link = queue.session.addressed.get(payload[3:11])
                 if link is not None:
                     link.receive(payload)
                 else:
-                    lane.session.receive(payload)
+                    queue.session.receive(payload)
             else:
-                self._unrouted(lane, peer, payload)
+                self._unrouted(queue, peer, payload)
             return
         decode, handler, owner, longer = short
         try:
             message = decode(payload)
         except Exception as error:
-            self.malformed(lane, payload, error)
+            self.malformed(queue, payload, error)
             return
-        if longer or lane.attentive:
-            self._longer.attend(lane, self.routes[payload[:2]], message, payload)
+        if longer or queue.needs_slow_path:
+            self._longer.dispatch_slowly(queue, self.routes[payload[:2]], message, payload)
             return
         if handler is None:
-            self.enforcer.apply(Outcome.UNHANDLED, lane, self.enforcer.describe(payload))
+            self.enforcer.apply(Outcome.UNHANDLED, queue, self.enforcer.describe(payload))
             return
         # enqueue, written out: this is the way of nearly every message.
         weight = len(payload) + MESSAGE_WEIGHT
-        lane.queue.append((handler, owner, message, weight))
-        lane.held = held = lane.held + weight
-        if held > lane.mark:
-            self._full(lane)
-        if lane.wake is not None:
-            self.wake(lane)
+        queue.waiting.append((handler, owner, message, weight))
+        queue.held = held = queue.held + weight
+        if held > queue.mark:
+            self._full(queue)
+        if queue.wake is not None:
+            self.wake(queue)
 
     def whole_received(self, peer: NodeId, payload: bytes) -> None:
         """Take a message that came in fragments as if it had come whole; it counts for all peers together."""
-        lane, route = self.lanes.get(peer), self.routes.get(payload[:2])
-        if lane is None or route is None or lane.hung_up:
+        queue, route = self.queues.get(peer), self.routes.get(payload[:2])
+        if queue is None or route is None or queue.hung_up:
             self.payload_received(peer, payload)
             return
         try:
             message = route.decode(payload)
         except Exception as error:
-            self.malformed(lane, payload, error)
+            self.malformed(queue, payload, error)
             return
-        self._longer.attend(lane, route, message, payload)
+        self._longer.dispatch_slowly(queue, route, message, payload)
 
     def peer_disconnected(self, peer: NodeId, reason: str) -> None:
         """Fail the requests under way; what was received is still handled, then the hooks hear of it."""
-        lane = self.lanes.get(peer)
-        if lane is None or lane.info is None:
+        queue = self.queues.get(peer)
+        if queue is None or queue.info is None:
             return
-        lane.info = lane.session = None
-        lane.give_up(reason)
-        lane.calm()
+        queue.info = queue.session = None
+        queue.give_up(reason)
+        queue.cancel_throttle()
         if self.conversation is not None:
             self.conversation.session.peer_disconnected(peer, reason)
         if self.deliveries is not None:
             self.deliveries.peer_disconnected(peer)
         for guard in self.guards.values():
             guard.forget(peer)
-        self.greeter.disconnected(lane, reason)
-        self.wake(lane)
+        self.greeter.disconnected(queue, reason)
+        self.wake(queue)
         if not self.closing:
-            self._departed.add(lane)
+            self._departed.add(queue)
 
     def metered(self, limits: Limits | None) -> Sink:
         """Return what the transport is to be opened with: ourselves, behind a meter where there are rates to keep."""
@@ -222,17 +222,17 @@ class Dispatcher:
 
     def info(self, node_id: NodeId) -> PeerInfo | None:
         """Tell what is known of a connected peer, None of any other."""
-        lane = self.lanes.get(node_id)
-        return None if lane is None else lane.info
+        queue = self.queues.get(node_id)
+        return None if queue is None else queue.info
 
     def session_of(self, node_id: NodeId) -> PeerSession | None:
         """Return a connected peer's part of the session; None without one."""
-        lane = self.lanes.get(node_id)
-        return None if lane is None else lane.session
+        queue = self.queues.get(node_id)
+        return None if queue is None else queue.session
 
     def peers(self) -> list[Peer]:
         """Return the peers connected now, in the order of their first connecting."""
-        return [lane.peer for lane in self.lanes.values() if lane.info is not None]
+        return [queue.peer for queue in self.queues.values() if queue.info is not None]
 
     def owner_of(self, extension: Extension | str) -> Contribution:
         """Find a loaded extension. Raises `ExtensionError`."""
@@ -256,11 +256,11 @@ class Dispatcher:
         """
         self.closing = True
         reason = "the application is closing"
-        for lane in self.lanes.values():
-            lane.paused = True
-            self.transport.pause(lane.peer.node_id)
-            lane.give_up(reason)
-            self.wake(lane)
+        for queue in self.queues.values():
+            queue.paused = True
+            self.transport.pause(queue.peer.node_id)
+            queue.give_up(reason)
+            self.wake(queue)
         if self.conversation is not None:
             self.conversation.session.give_up(reason)
         if self.deliveries is not None:
@@ -268,161 +268,161 @@ class Dispatcher:
         try:
             await self.tasks.settle(grace)
         finally:
-            for lane in self.lanes.values():
-                if dropped := len(lane.drop_messages()):
+            for queue in self.queues.values():
+                if dropped := len(queue.drop_messages()):
                     self._counters.dropped["closing"] += dropped
-                    self.enforcer.dropped(lane.peer.node_id, dropped)
+                    self.enforcer.dropped(queue.peer.node_id, dropped)
             try:
                 if self.conversation is not None:
                     await self.conversation.session.leave(_FAREWELL)
                 await close()
             finally:
-                for lane in self.lanes.values():
-                    self.peer_disconnected(lane.peer.node_id, reason)
-                    self.wake(lane)
+                for queue in self.queues.values():
+                    self.peer_disconnected(queue.peer.node_id, reason)
+                    self.wake(queue)
                 if self.conversation is not None:
                     self.conversation.session.close()
                 await self.tasks.settle(grace)
 
-    # The lanes --------------------------------------------------------------------------------------
+    # The queues --------------------------------------------------------------------------------------
 
-    async def _work(self, lane: PeerQueue) -> None:
-        """Drain one lane for as long as its peer stays: handlers in order, and now and then a turn for other peers."""
-        queue, contexts, turns = lane.queue, lane.contexts, _TURNS
+    async def _work(self, queue: PeerQueue) -> None:
+        """Drain one queue for as long as its peer stays: handlers in order, and now and then a turn for other peers."""
+        waiting, contexts, turns = queue.waiting, queue.contexts, _TURNS
         me = asyncio.current_task()
         assert me is not None  # noqa: S101 - narrows the type for checkers
         while True:
             until = perf_counter() + _TURN
-            while queue:
-                run, owner, message, weight = queue.popleft()
-                lane.held -= weight
-                if lane.paused:
-                    self.ebb(lane)
-                context = contexts[owner] or self.context(lane, owner)
+            while waiting:
+                run, owner, message, weight = waiting.popleft()
+                queue.held -= weight
+                if queue.paused:
+                    self.resume_if_drained(queue)
+                context = contexts[owner] or self.context(queue, owner)
                 try:
                     reply = await run(context, message)
                     if reply is not None:
-                        await self.reply(lane, reply)
+                        await self.reply(queue, reply)
                 except BaseException as error:
-                    self.enforcer.failed(context, message, error, self.tasks.ending or lane.abandoned, me)
+                    self.enforcer.failed(context, message, error, self.tasks.ending or queue.abandoned, me)
                 if me.cancelling():  # a handler has cancelled its own task, or still will have: no other's
-                    lane.worker = self.spawn(self._work(lane))
+                    queue.worker = self.spawn(self._work(queue))
                     return
                 turns -= 1
                 if not turns or perf_counter() >= until:
                     turns = _TURNS
-                    self._recount(lane)
+                    self._recount(queue)
                     await asyncio.sleep(0)
                     until = perf_counter() + _TURN
-            self._recount(lane)
-            if self.closing or (lane.info is None and not lane.hooks):
+            self._recount(queue)
+            if self.closing or (queue.info is None and not queue.hooks):
                 break
             run = context = message = reply = None  # type: ignore[assignment]  # not kept while nothing comes
-            lane.wake = self.loop.create_future()
-            await lane.wake
-        if lane.info is None and not lane.hooks:
-            self.lanes.pop(lane.peer.node_id, None)
-            self._departed.forget(lane)
+            queue.wake = self.loop.create_future()
+            await queue.wake
+        if queue.info is None and not queue.hooks:
+            self.queues.pop(queue.peer.node_id, None)
+            self._departed.forget(queue)
 
-    def enqueue(self, lane: PeerQueue, run: Run, owner: int, argument: object, weight: int) -> None:
-        """Have something done when its turn in the lane comes."""
-        lane.queue.append((run, owner, argument, weight))
-        lane.held += weight
-        if lane.held > lane.mark:
-            self._full(lane)
-        self.wake(lane)
+    def enqueue(self, queue: PeerQueue, run: Run, owner: int, argument: object, weight: int) -> None:
+        """Have something done when its turn in the queue comes."""
+        queue.waiting.append((run, owner, argument, weight))
+        queue.held += weight
+        if queue.held > queue.mark:
+            self._full(queue)
+        self.wake(queue)
 
-    def take_room(self, lane: PeerQueue, weight: int) -> None:
+    def take_room(self, queue: PeerQueue, weight: int) -> None:
         """Count a large message until `leave_room`; if there is no more room, its peer is read on once that is done."""
-        self.count_room(lane, weight)
-        if self.room.full and not lane.paused and not lane.is_asking:
+        self.count_room(queue, weight)
+        if self.room.full and not queue.paused and not queue.is_asking:
             self._counters.throttled["total_message_bytes"] += 1
-            lane.paused = True
-            self.transport.pause(lane.peer.node_id)
+            queue.paused = True
+            self.transport.pause(queue.peer.node_id)
 
-    def count_room(self, lane: PeerQueue, weight: int) -> None:
+    def count_room(self, queue: PeerQueue, weight: int) -> None:
         """Count what is large, and read on: what is under way may need what comes."""
         self.room.held += weight
-        lane.large += weight
+        queue.large += weight
 
-    def drop(self, lane: PeerQueue, why: str) -> int:
-        """Forget the messages that wait in a lane, and return how many."""
-        dropped = lane.drop_messages()
+    def drop(self, queue: PeerQueue, why: str) -> int:
+        """Forget the messages that wait in a queue, and return how many."""
+        dropped = queue.drop_messages()
         for weight in dropped:
             if weight > LARGE:
-                self.leave_room(lane, weight)
-        self._recount(lane)
+                self.leave_room(queue, weight)
+        self._recount(queue)
         self._counters.dropped[why] += len(dropped)
         return len(dropped)
 
-    def leave_room(self, lane: PeerQueue, weight: int) -> None:
+    def leave_room(self, queue: PeerQueue, weight: int) -> None:
         """Count it no more."""
-        self.count_room(lane, -weight)
-        if lane.paused:
-            self.ebb(lane)
+        self.count_room(queue, -weight)
+        if queue.paused:
+            self.resume_if_drained(queue)
 
-    def is_crowded(self, lane: PeerQueue | None) -> bool:
+    def is_crowded(self, queue: PeerQueue | None) -> bool:
         """Say whether a peer should bring nothing large now: there is no room left, and it has some of that."""
         room = self.room
-        return room.closed or (room.full and lane is not None and lane.large + lane.requested > 0)
+        return room.closed or (room.full and queue is not None and queue.large + queue.requested > 0)
 
-    def set_aside(self, lane: PeerQueue, greeting: Greeting, owner: int, message: tuple[Run, Any, int]) -> None:
+    def set_aside(self, queue: PeerQueue, greeting: Greeting, owner: int, message: tuple[Run, Any, int]) -> None:
         """Have a message wait for a greeting; what waits counts as what is queued."""
         run, argument, weight = message
 
         def release() -> None:
             if not self.tasks.ending:
-                lane.queue.append((run, owner, argument, weight))
-                self.wake(lane)
+                queue.waiting.append((run, owner, argument, weight))
+                self.wake(queue)
 
-        self.hold(lane, weight)
+        self.hold(queue, weight)
         greeting.hold(owner, release)
 
-    def hold(self, lane: PeerQueue, weight: int) -> None:
+    def hold(self, queue: PeerQueue, weight: int) -> None:
         """Count what waits for a greeting."""
-        lane.held += weight
-        if lane.held > lane.mark:
-            self._full(lane)
+        queue.held += weight
+        if queue.held > queue.mark:
+            self._full(queue)
 
-    def wake(self, lane: PeerQueue) -> None:
-        """Have a lane's worker look what there is to do."""
+    def wake(self, queue: PeerQueue) -> None:
+        """Have a queue's worker look what there is to do."""
         if self.tasks.cancelling:
             return  # `aclose` has all of them look once that is over
-        if lane.wake is not None and not lane.wake.done():
-            lane.wake.set_result(None)
-            lane.wake = None
-        elif lane.worker is None or lane.worker.done():
-            lane.worker = self.spawn(self._work(lane))
+        if queue.wake is not None and not queue.wake.done():
+            queue.wake.set_result(None)
+            queue.wake = None
+        elif queue.worker is None or queue.worker.done():
+            queue.worker = self.spawn(self._work(queue))
 
-    def _full(self, lane: PeerQueue) -> None:
-        """Count what waits in a lane that is long, and stop the transport, if it is not stopped, of one too long."""
-        if lane.held > lane.mark:
-            self._recount(lane)
-        if not lane.paused and (lane.is_full or (self.room.full and lane.is_long)):
-            if not lane.is_full:
+    def _full(self, queue: PeerQueue) -> None:
+        """Count what waits in a queue that is long, and stop the transport, if it is not stopped, of one too long."""
+        if queue.held > queue.mark:
+            self._recount(queue)
+        if not queue.paused and (queue.is_full or (self.room.full and queue.is_long)):
+            if not queue.is_full:
                 self._counters.throttled["total_message_bytes"] += 1
-            lane.paused = True
-            self.transport.pause(lane.peer.node_id)
+            queue.paused = True
+            self.transport.pause(queue.peer.node_id)
 
-    def _recount(self, lane: PeerQueue) -> None:
+    def _recount(self, queue: PeerQueue) -> None:
         """Count a long queue for all peers; what is large in it counts by itself."""
-        if not lane.counted and lane.held <= LONG:
+        if not queue.counted and queue.held <= LONG:
             return
-        counted = max(0, lane.held - lane.large) if lane.held > LONG else 0
-        self.room.held += counted - lane.counted
-        lane.counted = counted
-        lane.mark = lane.held + LONG if counted else LONG
+        counted = max(0, queue.held - queue.large) if queue.held > LONG else 0
+        self.room.held += counted - queue.counted
+        queue.counted = counted
+        queue.mark = queue.held + LONG if counted else LONG
 
-    def ebb(self, lane: PeerQueue) -> None:
+    def resume_if_drained(self, queue: PeerQueue) -> None:
         """Let a paused transport go on, once there is room."""
-        if not lane.has_room or self.closing:
+        if not queue.has_room or self.closing:
             return
         if self.room.full:
-            self._recount(lane)
-            if lane.is_long or (not lane.is_asking and self.is_crowded(lane) and lane.large > 0):
+            self._recount(queue)
+            if queue.is_long or (not queue.is_asking and self.is_crowded(queue) and queue.large > 0):
                 return
-        lane.paused = False
-        self.transport.resume(lane.peer.node_id)
+        queue.paused = False
+        self.transport.resume(queue.peer.node_id)
 
     @contextmanager
     def charging(self, node_id: NodeId, payload: bytes, wasted: float = 0.0) -> Iterator[None]:
@@ -439,56 +439,56 @@ class Dispatcher:
             if measured or wasted:
                 self.transport.worked(node_id, seconds + wasted, wasted=wasted > 0)
 
-    def throttle(self, lane: PeerQueue, seconds: float) -> None:
-        """Read a peer so much later, whatever room its lane has; longer, if it is to be read later already."""
+    def throttle(self, queue: PeerQueue, seconds: float) -> None:
+        """Read a peer so much later, whatever room its queue has; longer, if it is to be read later already."""
         until = self.loop.time() + seconds
-        if lane.throttle is not None:
-            until = max(until, lane.throttle.when())
-            lane.throttle.cancel()
-        lane.throttle = self.loop.call_at(until, self._relent, lane)
-        if not lane.paused:
-            lane.paused = True
-            self.transport.pause(lane.peer.node_id)
+        if queue.throttle is not None:
+            until = max(until, queue.throttle.when())
+            queue.throttle.cancel()
+        queue.throttle = self.loop.call_at(until, self._relent, queue)
+        if not queue.paused:
+            queue.paused = True
+            self.transport.pause(queue.peer.node_id)
 
-    def _relent(self, lane: PeerQueue) -> None:
-        lane.throttle = None
-        if lane.paused:
-            self.ebb(lane)
+    def _relent(self, queue: PeerQueue) -> None:
+        queue.throttle = None
+        if queue.paused:
+            self.resume_if_drained(queue)
 
-    def context(self, lane: PeerQueue, owner: int) -> Context:
+    def context(self, queue: PeerQueue, owner: int) -> Context:
         """Make the context that an owner's handlers get for this peer."""
         name = self.router.owners[owner - 1].name if owner else ""
-        context = lane.contexts[owner] = Context(self.app, name, lane.peer)
+        context = queue.contexts[owner] = Context(self.app, name, queue.peer)
         return context
 
-    async def reply(self, lane: PeerQueue, reply: Message, since: float | None = None) -> None:
+    async def reply(self, queue: PeerQueue, reply: Message, since: float | None = None) -> None:
         """Send what a handler returned."""
         try:
-            await self.send(lane.peer.node_id, reply, since=since)
+            await self.send(queue.peer.node_id, reply, since=since)
         except (PeerNotConnected, ConnectionClosed):
-            logger.debug("%s went before its reply: %s", lane.peer, type(reply).__name__)
+            logger.debug("%s went before its reply: %s", queue.peer, type(reply).__name__)
 
     # What went wrong --------------------------------------------------------------------------------
 
-    def _unrouted(self, lane: PeerQueue | None, peer: NodeId, payload: bytes) -> None:
+    def _unrouted(self, queue: PeerQueue | None, peer: NodeId, payload: bytes) -> None:
         self.transport.wasted(peer)
-        if lane is None or lane.hung_up:
+        if queue is None or queue.hung_up:
             self._counters.dropped["not_connected"] += 1
             logger.debug("%d bytes from %s, which is not connected", len(payload), peer)
             return
         if len(payload) < 2:
-            self.malformed(lane, payload, Truncated(f"a payload of {len(payload)} bytes has no type", offset=0))
+            self.malformed(queue, payload, Truncated(f"a payload of {len(payload)} bytes has no type", offset=0))
             return
         if self.tracer is not None:
             self.tracer.trace("received", peer, payload, None, handled=False)
         type_id = int.from_bytes(payload[:2], "big")
         outcome = Outcome.UNKNOWN_ODD if type_id % 2 else Outcome.UNKNOWN_EVEN
-        self.enforcer.apply(outcome, lane, self.router.registry.title_of(type_id))
+        self.enforcer.apply(outcome, queue, self.router.registry.title_of(type_id))
 
-    def malformed(self, lane: PeerQueue, payload: bytes, error: Exception) -> None:
+    def malformed(self, queue: PeerQueue, payload: bytes, error: Exception) -> None:
         """Deal with a payload that does not decode."""
-        self.transport.wasted(lane.peer.node_id)
+        self.transport.wasted(queue.peer.node_id)
         error = decode_error(payload, error, self.router.registry)
         if self.tracer is not None:
-            self.tracer.trace("received", lane.peer.node_id, payload, None, error=error, handled=False)
-        self.enforcer.apply(Outcome.MALFORMED, lane, str(error))
+            self.tracer.trace("received", queue.peer.node_id, payload, None, error=error, handled=False)
+        self.enforcer.apply(Outcome.MALFORMED, queue, str(error))

@@ -1,4 +1,4 @@
-"""A peer's lane: its queue of what waits for handlers, and the requests that wait for its replies."""
+"""A peer's queue: its queue of what waits for handlers, and the requests that wait for its replies."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ __all__ = ["HIGH_WATER", "HIGH_WATER_ASKING", "LONG", "LOW_WATER", "MESSAGE_WEIG
 Run = Callable[[Context, Any], Coroutine[Any, Any, Message | None]]
 Waiter = tuple[asyncio.Future[Any], float]  # what a request waits for, and when it was made
 
-# A lane counts the bytes of what waits, and for each message a bit more: what its object takes at the least.
+# A queue counts the bytes of what waits, and for each message a bit more: what its object takes at the least.
 MESSAGE_WEIGHT: Final = 256
 HIGH_WATER: Final = 1 << 20
 LOW_WATER: Final = 1 << 18
 # Of more than this, what waits counts for all peers together; once there is no room, it is also the most.
 LONG: Final = 1 << 16
-# With a request under way the lane reads on, up to here: the reply is behind what waits.
+# With a request under way the queue reads on, up to here: the reply is behind what waits.
 HIGH_WATER_ASKING: Final = 1 << 24
 
 
@@ -38,22 +38,21 @@ class PeerQueue:
         "_tracing",
         "_urgent",
         "abandoned",
-        "asking",
-        "attentive",
+        "awaited_replies",
         "contexts",
         "counted",
         "detached",
         "greeting",
-        "hasty",
         "held",
         "hooks",
         "hung_up",
         "info",
         "large",
         "mark",
+        "may_ask_urgently",
+        "needs_slow_path",
         "paused",
         "peer",
-        "queue",
         "replies",
         "requested",
         "running",
@@ -62,6 +61,7 @@ class PeerQueue:
         "small",
         "throttle",
         "waiters",
+        "waiting",
         "wake",
         "worker",
     )
@@ -70,7 +70,7 @@ class PeerQueue:
         self.peer = peer
         self.info: PeerInfo | None = info  # None once the peer is gone, while the rest is being handled
         self.session: PeerSession | None = None  # its part of the session, while it is connected
-        self.queue: deque[tuple[Run, int, Any, int]] = deque()  # what to run, its owner, with what, its weight
+        self.waiting: deque[tuple[Run, int, Any, int]] = deque()  # what to run, its owner, with what, its weight
         self.held = 0
         self.mark = LONG  # what `held` has to exceed for somebody to look
         self.counted = 0  # bytes of a long queue that count for all peers
@@ -82,13 +82,15 @@ class PeerQueue:
         self.hung_up = False
         self.abandoned = False  # what it left behind is not handled any more
         self._tracing = tracing
-        self.attentive = tracing  # there are tracers, waiters or a greeting: take the longer way
+        self.needs_slow_path = tracing  # there are tracers, waiters or a greeting: take the longer way
         self.greeting: Greeting | None = None  # set while on_connect hooks of its connection have not ended
-        self.hasty = False  # there is a greeting, or an urgent request is handled: what is asked may be urgent
+        self.may_ask_urgently = (
+            False  # there is a greeting, or an urgent request is handled: what is asked may be urgent
+        )
         self._urgent = 0
         self.hooks: dict[int, Hook] = {}  # the last one that has not ended, by owner
         self.waiters: dict[type[Message], deque[Waiter]] | None = None
-        self.asking = 0  # requests of ours with ids that wait for replies
+        self.awaited_replies = 0  # requests of ours with ids that wait for replies
         self.contexts: list[Context | None] = [None] * owners
         self.throttle: asyncio.TimerHandle | None = None  # set while the peer is read later, whatever room there is
         self.running = 0  # tasks of concurrent handlers
@@ -99,32 +101,32 @@ class PeerQueue:
 
     def drop_messages(self) -> list[int]:
         """Forget the messages that wait, and return what each weighed; greetings and farewells, nobody's, stay."""
-        kept = [entry for entry in self.queue if entry[1] == 0]
-        dropped = [entry[3] for entry in self.queue if entry[1] != 0]
-        self.queue.clear()
-        self.queue.extend(kept)
+        kept = [entry for entry in self.waiting if entry[1] == 0]
+        dropped = [entry[3] for entry in self.waiting if entry[1] != 0]
+        self.waiting.clear()
+        self.waiting.extend(kept)
         self.held -= sum(dropped)
         return dropped
 
     def greet(self, greeting: Greeting | None) -> None:
         """Begin to greet a connection, or end it."""
         self.greeting = greeting
-        self.hurry(0)
+        self.add_urgent(0)
         self._look()
 
-    def hurry(self, urgent: int) -> None:
+    def add_urgent(self, urgent: int) -> None:
         """Begin to handle so many urgent requests more."""
         self._urgent += urgent
-        self.hasty = self._urgent > 0 or self.greeting is not None
+        self.may_ask_urgently = self._urgent > 0 or self.greeting is not None
 
     def _look(self) -> None:
-        self.attentive = self._tracing or self.waiters is not None or self.greeting is not None
+        self.needs_slow_path = self._tracing or self.waiters is not None or self.greeting is not None
 
     def ask(self, reply: type[Message], waiter: Waiter) -> None:
         """Let a request wait for the next ``reply``, behind those that do already."""
         if self.waiters is None:
             self.waiters = {}
-            self.attentive = True
+            self.needs_slow_path = True
         self.waiters.setdefault(reply, deque()).append(waiter)
 
     def leave(self, reply: type[Message], waiter: Waiter) -> None:
@@ -157,7 +159,7 @@ class PeerQueue:
                 if not future.done():
                     future.set_exception(ConnectionClosed(reason))
 
-    def calm(self) -> None:
+    def cancel_throttle(self) -> None:
         """Stop the timer of a peer that is read later."""
         if self.throttle is not None:
             self.throttle.cancel()
@@ -166,21 +168,21 @@ class PeerQueue:
     @property
     def is_asking(self) -> bool:
         """Whether a request of ours waits for what comes."""
-        return bool(self.waiters or self.asking)
+        return bool(self.waiters or self.awaited_replies)
 
     @property
     def is_full(self) -> bool:
         """Whether no more should come, unless a request waits for what is behind."""
-        return self.held > (HIGH_WATER_ASKING if self.waiters or self.asking else HIGH_WATER)
+        return self.held > (HIGH_WATER_ASKING if self.waiters or self.awaited_replies else HIGH_WATER)
 
     @property
     def is_long(self) -> bool:
         """Whether no more should come while there is no room for what peers send."""
-        return self.held > (HIGH_WATER if self.waiters or self.asking else LONG)
+        return self.held > (HIGH_WATER if self.waiters or self.awaited_replies else LONG)
 
     @property
     def has_room(self) -> bool:
         """Whether more may come again."""
         if self.throttle is not None:
             return False
-        return self.held <= (HIGH_WATER_ASKING // 2 if self.waiters or self.asking else LOW_WATER)
+        return self.held <= (HIGH_WATER_ASKING // 2 if self.waiters or self.awaited_replies else LOW_WATER)

@@ -128,16 +128,16 @@ class Enforcer:
         type_id = int.from_bytes(payload[:2], "big")
         return f"{self._names.get(type_id, 'type')} {type_id:#06x}"
 
-    def apply(self, outcome: Outcome, lane: PeerQueue, text: str) -> None:
+    def apply(self, outcome: Outcome, queue: PeerQueue, text: str) -> None:
         """Deal with a payload that no handler will see; ``text`` says what is wrong with it."""
         policy = POLICY[outcome]
         told = cut(f"{outcome.value}: {text}", _MOST_TOLD)
-        logger.log(policy.log, "%s from %s", told, lane.peer)
+        logger.log(policy.log, "%s from %s", told, queue.peer)
         if policy.warn:
-            self._transport.warn(lane.peer.node_id, told)
+            self._transport.warn(queue.peer.node_id, told)
         if policy.disconnect:
-            lane.hung_up = True
-            self._spawn(self._hang_up(lane, told))
+            queue.hung_up = True
+            self._spawn(self._hang_up(queue, told))
 
     def refused(
         self,
@@ -239,13 +239,13 @@ class Enforcer:
                     raise
                 logger.exception("handler_failed of %r failed", call.plugin)
 
-    async def _hang_up(self, lane: PeerQueue, reason: str) -> None:
+    async def _hang_up(self, queue: PeerQueue, reason: str) -> None:
         try:
-            await self._transport.disconnect(lane.peer.node_id, reason)
+            await self._transport.disconnect(queue.peer.node_id, reason)
         except OddwireError as error:
-            logger.warning("cannot hang up on %s: %s", lane.peer, error)
+            logger.warning("cannot hang up on %s: %s", queue.peer, error)
         finally:
-            lane.hung_up = False  # a transport that cannot hang up goes on
+            queue.hung_up = False  # a transport that cannot hang up goes on
 
 
 def _encoded(app: Application, message: Message) -> bytes:

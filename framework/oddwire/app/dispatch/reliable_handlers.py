@@ -349,9 +349,9 @@ class ReliableHandlers:
         """Have a message wait for its extension's on_connect, and for a peer that has had more than its share."""
         dispatcher = self._dispatcher
         if dispatcher is not None:
-            lane, route = dispatcher.lanes.get(node_id), dispatcher.routes.get(payload[:2])
-            if lane is not None and route is not None and lane.greeting is not None:
-                await dispatcher.greeter.until(lane, route.owner)
+            queue, route = dispatcher.queues.get(node_id), dispatcher.routes.get(payload[:2])
+            if queue is not None and route is not None and queue.greeting is not None:
+                await dispatcher.greeter.until(queue, route.owner)
             self._admitted += 1
             if not self._admitted % _TURN:
                 await asyncio.sleep(0)
@@ -366,9 +366,9 @@ class ReliableHandlers:
 
     def _handler_of(self, node_id: NodeId, payload: bytes) -> tuple[str, Callable[[], Awaitable[object]]]:
         dispatcher, route, message = self._read(payload)
-        lane = dispatcher.lanes.get(node_id)
+        queue = dispatcher.queues.get(node_id)
         owner = dispatcher.router.owners[route.owner - 1].name
-        context = Context(dispatcher.app, owner, dispatcher.app.peer(node_id) if lane is None else lane.peer)
+        context = Context(dispatcher.app, owner, dispatcher.app.peer(node_id) if queue is None else queue.peer)
         if dispatcher.tracer is not None:
             dispatcher.tracer.trace("received", node_id, payload, message)
         return owner, functools.partial(self._handle, route, context, message, len(payload))

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from oddwire.app.declarations.annotations import alternatives
-from oddwire.app.dispatch.connection_hooks import asking, is_urgent
+from oddwire.app.dispatch.connection_hooks import counting_request, is_urgent
 from oddwire.app.dispatch.peer_queue import PeerQueue
 from oddwire.app.plugins.manager import Contribution
 from oddwire.app.plugins.router import check_support, shows_support, unregistered
@@ -40,16 +40,16 @@ class Requests:
     async def request(self, node_id: NodeId, message: Message, reply: type[M], limit: float | None, force: bool) -> M:
         """Send a request and wait ``limit`` seconds for its reply; see `Peer.request`."""
         dispatcher = self._dispatcher
-        # `_lane`, and below `_encode`, written out: every request goes this way
+        # `_queue`, and below `_encode`, written out: every request goes this way
         try:
             several = None if reply in dispatcher.outgoing else self._accepted(reply)
         except TypeError:  # it cannot be hashed
             several = self._accepted(reply)
-        lane, tracer = dispatcher.lanes.get(node_id), dispatcher.tracer
-        if lane is None or lane.info is None:
+        queue, tracer = dispatcher.queues.get(node_id), dispatcher.tracer
+        if queue is None or queue.info is None:
             raise not_connected(node_id)
         encode, owners = dispatcher.outgoing[type(message)]
-        session = lane.session
+        session = queue.session
         link = None if session is None else session.reach.get(type(message))
         if link is None:
             start = time.monotonic()
@@ -57,19 +57,19 @@ class Requests:
                 link = await self._reach(session, message, reply, limit)
             if link is None:
                 left = None if limit is None else max(0.0, limit - (time.monotonic() - start))
-                return await self._next_of_class(lane, message, several or (reply,), left, limit, force)
+                return await self._next_of_class(queue, message, several or (reply,), left, limit, force)
         if owners is not None and not force:
-            check_support(message, owners, lane.info, node_id, session)
+            check_support(message, owners, queue.info, node_id, session)
         payload = encode(message)
         trace = None if tracer is None else self._tracing(node_id, message, payload)
         asked = 0.0 if tracer is None else time.monotonic()
-        lane.asking += 1
-        if lane.paused:
-            dispatcher.ebb(lane)
+        queue.awaited_replies += 1
+        if queue.paused:
+            dispatcher.resume_if_drained(queue)
         try:
-            if lane.hasty:
-                with asking(lane):
-                    content = await link.calls.ask(payload, limit, trace, is_urgent(lane))
+            if queue.may_ask_urgently:
+                with counting_request(queue):
+                    content = await link.calls.ask(payload, limit, trace, is_urgent(queue))
             else:
                 content = await link.calls.ask(payload, limit, trace)
         except ReplyTimeout:
@@ -78,7 +78,7 @@ class Requests:
             error.name_peer(node_id)
             raise
         finally:
-            lane.asking -= 1
+            queue.awaited_replies -= 1
         route = dispatcher.routes.get(content[:2])
         if tracer is None and route is not None:
             found = route.decode(content)
@@ -92,23 +92,23 @@ class Requests:
     ) -> AsyncGenerator[M, None]:
         """Send a request for a stream and give its parts; see `Peer.stream`."""
         accepted = self._accepted(part)
-        lane = self._lane(node_id)
-        session = lane.session
+        queue = self._queue(node_id)
+        session = queue.session
         link = None if session is None else await self._reach(session, message, part, limit)
         if session is None or link is None:
             raise NotSupported(f"{node_id} has no session: streams need one", feature="session")
-        payload = self._encode(lane, session, message, force)
+        payload = self._encode(queue, session, message, force)
         trace = self._tracing(node_id, message, payload)
         asked = time.monotonic()
         most = link.session.limits.stream_credit
         credit = most if credit is None else min(credit, most)
-        parts = link.calls.stream(payload, credit, limit, trace, lane.hasty and is_urgent(lane))
-        lane.asking += 1
-        if lane.paused:
-            self._dispatcher.ebb(lane)
+        parts = link.calls.stream(payload, credit, limit, trace, queue.may_ask_urgently and is_urgent(queue))
+        queue.awaited_replies += 1
+        if queue.paused:
+            self._dispatcher.resume_if_drained(queue)
         count = 0
         try:
-            with asking(lane):
+            with counting_request(queue):
                 async for content in parts:
                     count += 1
                     yield self._read(node_id, message, content, accepted, asked)
@@ -118,7 +118,7 @@ class Requests:
             error.name_peer(node_id)
             raise
         finally:
-            lane.asking -= 1
+            queue.awaited_replies -= 1
             await parts.aclose()
 
     async def deliver(self, node_id: NodeId, message: Message) -> Receipt:
@@ -174,11 +174,11 @@ class Requests:
                 raise unregistered(cls)
         return classes
 
-    def _lane(self, node_id: NodeId) -> PeerQueue:
-        lane = self._dispatcher.lanes.get(node_id)
-        if lane is None or lane.info is None:
+    def _queue(self, node_id: NodeId) -> PeerQueue:
+        queue = self._dispatcher.queues.get(node_id)
+        if queue is None or queue.info is None:
             raise not_connected(node_id)
-        return lane
+        return queue
 
     async def _reach(
         self, session: PeerSession, message: Message, reply: type[Message] | None, limit: float | None
@@ -211,10 +211,10 @@ class Requests:
             raise RemoteFailure(text, code=Code.UNKNOWN_MESSAGE)
         return link
 
-    def _encode(self, lane: PeerQueue, session: PeerSession, message: Message, force: bool) -> bytes:
+    def _encode(self, queue: PeerQueue, session: PeerSession, message: Message, force: bool) -> bytes:
         encode, owners = self._dispatcher.outgoing[type(message)]
         if owners is not None and not force:
-            check_support(message, owners, lane.info, session.node_id, session)
+            check_support(message, owners, queue.info, session.node_id, session)
         return encode(message)
 
     def _tracing(self, node_id: NodeId, message: Message, payload: bytes) -> functools.partial[float] | None:
@@ -248,7 +248,7 @@ class Requests:
 
     async def _next_of_class(
         self,
-        lane: PeerQueue,
+        queue: PeerQueue,
         message: Message,
         accepted: tuple[type[M], ...],
         left: float | None,
@@ -256,13 +256,13 @@ class Requests:
         force: bool,
     ) -> M:
         """Send, and wait ``left`` seconds for the next message of an accepted class from this peer."""
-        dispatcher, node_id = self._dispatcher, lane.peer.node_id
+        dispatcher, node_id = self._dispatcher, queue.peer.node_id
         waiter: asyncio.Future[M] = dispatcher.loop.create_future()
         entry = (waiter, time.monotonic())
         for cls in accepted:
-            lane.ask(cls, entry)
-        if lane.paused:
-            dispatcher.ebb(lane)
+            queue.ask(cls, entry)
+        if queue.paused:
+            dispatcher.resume_if_drained(queue)
         deadline = asyncio.timeout(left)
         try:
             async with deadline:
@@ -274,7 +274,7 @@ class Requests:
             raise _too_late(node_id, message, accepted, limit) from None
         finally:
             for cls in accepted:
-                lane.leave(cls, entry)
+                queue.leave(cls, entry)
             if waiter.done() and not waiter.cancelled():
                 waiter.exception()  # seen: the send may have failed first
             del waiter, entry, deadline  # an error's traceback holds this frame

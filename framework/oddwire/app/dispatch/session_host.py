@@ -144,20 +144,20 @@ class AppSessionHost:
 
     def malformed(self, node_id: NodeId, payload: bytes, error: MalformedMessage) -> None:
         """Deal with a frame that breaks the protocol's rules as with any malformed message."""
-        lane = self._dispatcher.lanes.get(node_id)
-        if lane is not None:
-            self._dispatcher.malformed(lane, payload, error)
+        queue = self._dispatcher.queues.get(node_id)
+        if queue is not None:
+            self._dispatcher.malformed(queue, payload, error)
 
     def throttle(self, node_id: NodeId, seconds: float) -> None:
         """Read a peer later."""
-        lane = self._dispatcher.lanes.get(node_id)
-        if lane is not None:
-            self._dispatcher.throttle(lane, seconds)
+        queue = self._dispatcher.queues.get(node_id)
+        if queue is not None:
+            self._dispatcher.throttle(queue, seconds)
 
     def is_paused(self, node_id: NodeId) -> bool:
         """Say whether a peer is read later."""
-        lane = self._dispatcher.lanes.get(node_id)
-        return lane is None or lane.paused
+        queue = self._dispatcher.queues.get(node_id)
+        return queue is None or queue.paused
 
     def is_waiting(self, link: Link) -> bool:
         """Say whether reliable messages to a program wait for its acknowledgement."""
@@ -166,7 +166,7 @@ class AppSessionHost:
 
     def is_crowded(self, node_id: NodeId) -> bool:
         """Say whether a peer should begin no transfer now."""
-        return self._dispatcher.is_crowded(self._dispatcher.lanes.get(node_id))
+        return self._dispatcher.is_crowded(self._dispatcher.queues.get(node_id))
 
     def max_size_of(self, type_id: int) -> int:
         """Tell how long a message may be: as its schema says; nobody takes one without."""
@@ -188,21 +188,21 @@ class AppSessionHost:
     def request_received(self, link: Link, handling: HandledRequest[RequestTask], request: Request) -> None:
         """Decode a request and give it a task, or refuse it."""
         dispatcher, content = self._dispatcher, request.content
-        lane = dispatcher.lanes.get(link.node_id)
+        queue = dispatcher.queues.get(link.node_id)
         route = dispatcher.routes.get(content[:2])
-        if lane is None or lane.hung_up:
-            link.asking.close(handling)
+        if queue is None or queue.hung_up:
+            link.handled.close(handling)
             return
         if route is None or route.handler is None:
             self._unknown(link, handling, content)
             return
-        if lane.replies and (dispatcher.room.full or lane.replies >= self.session.limits.reply_bytes):
+        if queue.replies and (dispatcher.room.full or queue.replies >= self.session.limits.reply_bytes):
             self._too_much(link, handling, "total_message_bytes" if dispatcher.room.full else "reply_bytes")
             return
-        if len(content) > LARGE and dispatcher.is_crowded(lane):
+        if len(content) > LARGE and dispatcher.is_crowded(queue):
             self._too_much(link, handling, "total_message_bytes")
             return
-        context = lane.contexts[route.owner] or dispatcher.context(lane, route.owner)
+        context = queue.contexts[route.owner] or dispatcher.context(queue, route.owner)
         size = len(content)
         if route.guard is not None:
             answering = RequestTask(self._guarded, route.guard, link, handling, route, context, content)
@@ -215,83 +215,83 @@ class AppSessionHost:
             answering = RequestTask(self._answer, link, handling, route, context, *message)
         size += REQUEST_WEIGHT
         if size > LARGE:
-            asked = lane.requested - lane.replies
+            asked = queue.requested - queue.replies
             if asked > 0 and asked + size > self.session.limits.request_bytes:
                 self._too_much(link, handling, "request_bytes")
                 return
-            if dispatcher.is_crowded(lane):  # few bytes may decode to many
+            if dispatcher.is_crowded(queue):  # few bytes may decode to many
                 self._too_much(link, handling, "total_message_bytes")
                 return
-            use = self._use(lane, link, handling, size)
+            use = self._use(queue, link, handling, size)
             if use is None:
                 self._too_much(link, handling, "total_message_bytes")
                 return
             answering.ended = use.end
         else:
-            if lane.small and lane.small + size > LARGE and dispatcher.room.full:
+            if queue.small and queue.small + size > LARGE and dispatcher.room.full:
                 self._too_much(link, handling, "total_message_bytes")
                 return
-            lane.small += size
+            queue.small += size
             dispatcher.room.held += size
-            answering.ended = functools.partial(self._leave, lane, size)
+            answering.ended = functools.partial(self._leave, queue, size)
         answering.peer = link
         if request.urgent:
-            answering.work, answering.arguments = self._hasten, (lane, answering.work, answering.arguments)
+            answering.work, answering.arguments = self._hasten, (queue, answering.work, answering.arguments)
         handling.handle = answering
-        if lane.greeting is not None:
+        if queue.greeting is not None:
             excuse = Excuse.URGENT if request.urgent else Excuse.DELIVERY
-            if lane.greeting.holds(route.owner, excuse):
-                self._set_aside(link, lane, route.owner, answering, len(content), excuse)
+            if queue.greeting.holds(route.owner, excuse):
+                self._set_aside(link, queue, route.owner, answering, len(content), excuse)
                 return
         self._answerers.handle(answering)
 
     def _too_much(self, link: Link, handling: HandledRequest[RequestTask], limit: str) -> None:
-        link.asking.close(handling)
+        link.handled.close(handling)
         most = getattr(self.session.limits, limit)
         whose = "of all peers" if limit.startswith("total") else "of a peer"
         what = "replies that wait to be read" if limit == "reply_bytes" else "requests and messages"
         text = f"{what} {whose} that are handled at once take {most} bytes at most"
         link.refuse(Scope.REQUEST, handling.id, Code.QUOTA, text, limit)
 
-    def _leave(self, lane: PeerQueue, size: int) -> None:
-        lane.small -= size
+    def _leave(self, queue: PeerQueue, size: int) -> None:
+        queue.small -= size
         self._dispatcher.room.held -= size
 
-    def _use(self, lane: PeerQueue, link: Link, handling: HandledRequest[RequestTask], size: int) -> MemoryUse | None:
+    def _use(self, queue: PeerQueue, link: Link, handling: HandledRequest[RequestTask], size: int) -> MemoryUse | None:
         """Count a large request, or its reply; None if there is no room."""
 
         def evict() -> None:
-            if link.asking.has(handling):
+            if link.handled.has(handling):
                 handle = handling.handle
                 self._too_much(link, handling, "total_message_bytes")
                 if handle is not None:
                     handle.cancel()
 
         dispatcher = self._dispatcher
-        return dispatcher.room.take(lane, size, evict, dispatcher.loop.time())
+        return dispatcher.room.take(queue, size, evict, dispatcher.loop.time())
 
-    async def _hasten(self, lane: PeerQueue, work: Callable[..., Coroutine[Any, Any, None]], arguments: Any) -> None:
-        with urgently(lane):
+    async def _hasten(self, queue: PeerQueue, work: Callable[..., Coroutine[Any, Any, None]], arguments: Any) -> None:
+        with urgently(queue):
             await work(*arguments)
 
     def _set_aside(
-        self, link: Link, lane: PeerQueue, owner: int, answering: RequestTask, size: int, excuse: Excuse
+        self, link: Link, queue: PeerQueue, owner: int, answering: RequestTask, size: int, excuse: Excuse
     ) -> None:
-        """Have a request wait for a greeting: it counts as one that is handled, and as what its lane holds."""
-        assert lane.greeting is not None  # noqa: S101 - narrows the type for checkers
+        """Have a request wait for a greeting: it counts as one that is handled, and as what its queue holds."""
+        assert queue.greeting is not None  # noqa: S101 - narrows the type for checkers
         dispatcher, weight = self._dispatcher, size + MESSAGE_WEIGHT
 
         def release() -> None:
             link.working -= 1
-            lane.held -= weight
-            if lane.paused:
-                dispatcher.ebb(lane)
+            queue.held -= weight
+            if queue.paused:
+                dispatcher.resume_if_drained(queue)
             if not dispatcher.tasks.ending:
                 self._answerers.handle(answering)
 
         link.working += 1
-        dispatcher.hold(lane, weight)
-        lane.greeting.hold(owner, release, excuse)
+        dispatcher.hold(queue, weight)
+        queue.greeting.hold(owner, release, excuse)
 
     def _decode(
         self, link: Link, handling: HandledRequest[RequestTask], route: Route, content: bytes
@@ -301,7 +301,7 @@ class AppSessionHost:
         try:
             message = route.decode(content)
         except Exception as error:
-            link.asking.close(handling)
+            link.handled.close(handling)
             error = decode_error(content, error, self._dispatcher.router.registry)
             if tracer is not None:
                 tracer.trace("received", link.node_id, content, None, error=error, handled=False)
@@ -310,7 +310,7 @@ class AppSessionHost:
         return message, None if tracer is None else tracer.trace("received", link.node_id, content, message)
 
     def _unknown(self, link: Link, handling: HandledRequest[RequestTask], content: bytes) -> None:
-        link.asking.close(handling)
+        link.handled.close(handling)
         if self._dispatcher.tracer is not None:
             self._dispatcher.tracer.trace("received", link.node_id, content, None, handled=False)
         title = self.title_of(int.from_bytes(content[:2], "big"))
@@ -343,7 +343,7 @@ class AppSessionHost:
             self._dispatcher.enforcer.failed(context, None, error, task=task_of(handling.handle))
             link.refuse(Scope.REQUEST, handling.id, Code.INTERNAL, "")
         finally:
-            link.asking.close(handling)
+            link.handled.close(handling)
 
     # Answering --------------------------------------------------------------------------------------
 
@@ -389,7 +389,7 @@ class AppSessionHost:
             await self._fail(link, handling, Code.INTERNAL, "")
         finally:
             link.working -= 1
-            link.asking.close(handling)
+            link.handled.close(handling)
 
     async def _answer_stream(
         self,
@@ -408,7 +408,7 @@ class AppSessionHost:
                     handling.handle.credit = self._dispatcher.loop.create_future()
                     link.wait_for_credit(handling)
                     await handling.handle.credit
-                    link.asking.wait(handling)
+                    link.handled.wait(handling)
                 handling.sent += 1
                 if not await self._send(link, encode_reply(link.route, handling.id, ReplyFlag.PART, payload), handling):
                     return
@@ -418,26 +418,26 @@ class AppSessionHost:
 
     async def _send(self, link: Link, frame: bytes, handling: HandledRequest[RequestTask]) -> bool:
         """Send a reply of any length; False if it will not arrive, or nobody waits for it any more."""
-        if not link.asking.has(handling):
+        if not link.handled.has(handling):
             return False
         if len(frame) <= LARGE:
             return await self._send_now(link, frame, handling)
-        lane, size = self._dispatcher.lanes.get(link.node_id), len(frame)
-        if lane is None:
+        queue, size = self._dispatcher.queues.get(link.node_id), len(frame)
+        if queue is None:
             return False
         self._dispatcher.transport.worked(link.node_id, size * _REPLYING_BYTE)
         limit = "reply_bytes"
         use = None
-        if not lane.replies or lane.replies + size <= self.session.limits.reply_bytes:
+        if not queue.replies or queue.replies + size <= self.session.limits.reply_bytes:
             # Who traces it has the message and its payload, too
-            use = self._use(lane, link, handling, size if self._dispatcher.tracer is None else 3 * size)
+            use = self._use(queue, link, handling, size if self._dispatcher.tracer is None else 3 * size)
             limit = "total_message_bytes"
         if use is None:
             self._too_much(link, handling, limit)
             self._dispatcher.transport.worked(link.node_id, _REPLYING + size * _REPLYING_BYTE, wasted=True)
             return False
         use.reply = size
-        lane.replies += size
+        queue.replies += size
         try:
             return await self._send_now(link, frame, handling)
         finally:
@@ -448,17 +448,17 @@ class AppSessionHost:
             if len(frame) <= MAX_PAYLOAD:
                 if not self._dispatcher.send_nowait(link.node_id, frame):
                     if not is_part(frame):
-                        link.asking.answer(handling)
+                        link.handled.answer(handling)
                     await self._dispatcher.transport.send(link.node_id, frame)
                 return True
 
             def refused(failure: Failure) -> None:
                 link.refuse(Scope.REQUEST, handling.id, failure.code, f"the reply: {failure.text}")
-                if link.asking.close(handling) and handling.handle is not None:
+                if link.handled.close(handling) and handling.handle is not None:
                     handling.handle.cancel()
 
             if not is_part(frame):
-                link.asking.answer(handling)
+                link.handled.answer(handling)
             await link.large.send(frame, failed=refused)
             return True
         except RemoteFailure:
@@ -470,11 +470,11 @@ class AppSessionHost:
         return False
 
     async def _fail(self, link: Link, handling: HandledRequest[RequestTask], code: int, text: str) -> None:
-        if not link.asking.has(handling):
+        if not link.handled.has(handling):
             return
         try:
             frame = encode_failure(link.route, Scope.REQUEST, handling.id, code, clip(text))
-            link.asking.answer(handling)
+            link.handled.answer(handling)
             await self._dispatcher.transport.send(link.node_id, frame)
         except (PeerNotConnected, ConnectionClosed):
             logger.debug("%s went before it heard of a failure", link.node_id)

@@ -28,7 +28,7 @@ class SlowPath:
     def __init__(self, dispatcher: Dispatcher) -> None:
         self._dispatcher = dispatcher
 
-    def equipped(self, route: Route) -> Route:
+    def wrap_route(self, route: Route) -> Route:
         """Put the extension's guard before a handler; give one of reliable messages a unit of work for others."""
         owner = self._dispatcher.router.owners[route.owner - 1].name if route.owner else ""
         guard = self._dispatcher.guards.get(owner)
@@ -53,78 +53,78 @@ class SlowPath:
         )
         return None
 
-    def attend(self, lane: PeerQueue, route: Route, message: Message, payload: bytes) -> None:
+    def dispatch_slowly(self, queue: PeerQueue, route: Route, message: Message, payload: bytes) -> None:
         """Take a message that has come: for a request that waits for it, or for its handler."""
-        asked = lane.answer(message)
+        asked = queue.answer(message)
         run: Run | None = route.handler
         taken = asked is not None or run is not None
         if self._dispatcher.tracer is not None:
             received = self._dispatcher.tracer.trace(
-                "received", lane.peer.node_id, payload, message, since=asked, handled=taken
+                "received", queue.peer.node_id, payload, message, since=asked, handled=taken
             )
             if run is not None:
-                run = functools.partial(self._timed, lane, run, received)
+                run = functools.partial(self._timed, queue, run, received)
         if not taken:
             enforcer = self._dispatcher.enforcer
-            enforcer.apply(Outcome.UNHANDLED, lane, enforcer.describe(payload))
+            enforcer.apply(Outcome.UNHANDLED, queue, enforcer.describe(payload))
         if asked is not None or run is None:
             return
         if route.guard is not None:
             run = functools.partial(self._let_in, route.guard, run)
-            seconds, limit = route.guard.take(lane.peer, len(payload))
+            seconds, limit = route.guard.take(queue.peer, len(payload))
             if seconds:
                 route.guard.counters.throttled[limit] += 1
-                self._dispatcher.throttle(lane, seconds)
-        size, greeting = len(payload) if route.weigh is None else route.weigh(message), lane.greeting
+                self._dispatcher.throttle(queue, seconds)
+        size, greeting = len(payload) if route.weigh is None else route.weigh(message), queue.greeting
         weight = size + MESSAGE_WEIGHT
         if route.concurrent:
-            run = functools.partial(self._detach, lane, run, weight)
+            run = functools.partial(self._detach, queue, run, weight)
         if weight > LARGE:
-            self._dispatcher.take_room(lane, weight)
-            run = functools.partial(self._in_room, lane, run, weight)
+            self._dispatcher.take_room(queue, weight)
+            run = functools.partial(self._in_room, queue, run, weight)
         if greeting is not None and greeting.holds(route.owner):
-            self._dispatcher.set_aside(lane, greeting, route.owner, (run, message, weight))
+            self._dispatcher.set_aside(queue, greeting, route.owner, (run, message, weight))
         else:
-            self._dispatcher.enqueue(lane, run, route.owner, message, weight)
+            self._dispatcher.enqueue(queue, run, route.owner, message, weight)
 
     async def _in_room(
-        self, lane: PeerQueue, run: Run, weight: int, context: Context, message: Message
+        self, queue: PeerQueue, run: Run, weight: int, context: Context, message: Message
     ) -> Message | None:
         try:
             return await run(context, message)
         finally:
-            self._dispatcher.leave_room(lane, weight)
+            self._dispatcher.leave_room(queue, weight)
 
-    async def _timed(self, lane: PeerQueue, run: Run, received: float, context: Context, message: Message) -> None:
+    async def _timed(self, queue: PeerQueue, run: Run, received: float, context: Context, message: Message) -> None:
         reply = await run(context, message)
         if reply is not None:
-            await self._dispatcher.reply(lane, reply, received)
+            await self._dispatcher.reply(queue, reply, received)
 
-    async def _detach(self, lane: PeerQueue, run: Run, weight: int, context: Context, message: Message) -> None:
-        """Run one message in a task of its own; with too many of them, the lane waits."""
-        while lane.running >= _MAX_CONCURRENT:
-            lane.slot = self._dispatcher.loop.create_future()
-            await lane.slot
-        lane.running += 1
+    async def _detach(self, queue: PeerQueue, run: Run, weight: int, context: Context, message: Message) -> None:
+        """Run one message in a task of its own; with too many of them, the queue waits."""
+        while queue.running >= _MAX_CONCURRENT:
+            queue.slot = self._dispatcher.loop.create_future()
+            await queue.slot
+        queue.running += 1
         if weight > LARGE:
-            self._dispatcher.take_room(lane, weight)
-        task = self._dispatcher.spawn(self._alone(lane, run, weight, context, message))
-        lane.detached.add(task)
-        task.add_done_callback(lane.detached.discard)
+            self._dispatcher.take_room(queue, weight)
+        task = self._dispatcher.spawn(self._alone(queue, run, weight, context, message))
+        queue.detached.add(task)
+        task.add_done_callback(queue.detached.discard)
 
-    async def _alone(self, lane: PeerQueue, run: Run, weight: int, context: Context, message: Message) -> None:
+    async def _alone(self, queue: PeerQueue, run: Run, weight: int, context: Context, message: Message) -> None:
         me = asyncio.current_task()
         try:
             reply = await run(context, message)
             if reply is not None:
-                await self._dispatcher.reply(lane, reply)
+                await self._dispatcher.reply(queue, reply)
         except BaseException as error:
-            ending = self._dispatcher.tasks.ending or lane.abandoned
+            ending = self._dispatcher.tasks.ending or queue.abandoned
             self._dispatcher.enforcer.failed(context, message, error, ending, me)
         finally:
             del me  # a task that ends by an exception keeps this frame
-            lane.running -= 1
+            queue.running -= 1
             if weight > LARGE:
-                self._dispatcher.leave_room(lane, weight)
-            if lane.slot is not None and not lane.slot.done():
-                lane.slot.set_result(None)
+                self._dispatcher.leave_room(queue, weight)
+            if queue.slot is not None and not queue.slot.done():
+                queue.slot.set_result(None)

@@ -24,7 +24,7 @@ class Tasks:
         self._loop = asyncio.get_running_loop()
         self._base = contextvars.copy_context()  # a task of ours is no part of what its maker is doing
         self._running: set[asyncio.Task[Any]] = set()  # the loop holds tasks weakly
-        self._hurry = self._loop.create_future()  # done: closing waits for nobody
+        self._grace_ended = self._loop.create_future()  # done: closing waits for nobody
         self.ending = False
         """Whether tasks are cancelled, or were: a cancellation is ours, and no handler's own."""
         self.cancelling = False
@@ -48,10 +48,10 @@ class Tasks:
             self._running.add(task)
         return task
 
-    def hurry(self) -> None:
+    def end_grace(self) -> None:
         """Let `settle` wait for nobody any more."""
-        if not self._hurry.done():
-            self._hurry.set_result(None)
+        if not self._grace_ended.done():
+            self._grace_ended.set_result(None)
 
     async def settle(self, grace: float) -> None:
         """Wait ``grace`` seconds for every task, and for those that these start, then cancel the rest.
@@ -64,7 +64,7 @@ class Tasks:
             while tasks := self._unfinished():
                 everyone = asyncio.gather(*tasks, return_exceptions=True)
                 left = max(0.0, end - self._loop.time())
-                await asyncio.wait([everyone, self._hurry], timeout=left, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait([everyone, self._grace_ended], timeout=left, return_when=asyncio.FIRST_COMPLETED)
                 if not everyone.done():
                     break
         finally:

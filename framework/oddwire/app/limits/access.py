@@ -179,7 +179,7 @@ class AccessControl:
             count_no_more()
 
     @contextmanager
-    def asking(self, node_id: NodeId) -> Iterator[None]:
+    def count_request(self, node_id: NodeId) -> Iterator[None]:
         """Count a request of ours while it is open. Raises `QuotaExceeded` (``open_requests``) for one too many."""
         most = self.allowance.most("open_requests")
         if self._asking[node_id] >= most:

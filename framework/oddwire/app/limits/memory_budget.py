@@ -21,14 +21,14 @@ REQUEST_WEIGHT: Final = 2048
 class MemoryUse:
     """What a request takes of a room: its message if it is large, or a large reply that waits for its peer to read."""
 
-    __slots__ = ("_evict", "_room", "lane", "reply", "since", "weight")
+    __slots__ = ("_evict", "_room", "queue", "reply", "since", "weight")
 
     def __init__(
-        self, room: MemoryBudget, lane: PeerQueue, weight: int, evict: Callable[[], object], since: float
+        self, room: MemoryBudget, queue: PeerQueue, weight: int, evict: Callable[[], object], since: float
     ) -> None:
         self._room = room
         self._evict = evict
-        self.lane = lane
+        self.queue = queue
         self.weight = weight
         self.since = since
         self.reply = 0
@@ -43,8 +43,8 @@ class MemoryUse:
         """Give back what is taken. Idempotent."""
         if self._room.uses.pop(self, self) is None:
             self._room.held -= self.weight
-            self.lane.requested -= self.weight
-            self.lane.replies -= self.reply
+            self.queue.requested -= self.weight
+            self.queue.replies -= self.reply
 
 
 class MemoryBudget:
@@ -74,25 +74,25 @@ class MemoryBudget:
         """Whether there is none for a first one either."""
         return self.held >= 2 * self.most
 
-    def take(self, lane: PeerQueue, weight: int, evict: Callable[[], object], now: float) -> MemoryUse | None:
+    def take(self, queue: PeerQueue, weight: int, evict: Callable[[], object], now: float) -> MemoryUse | None:
         """Count a request, or its reply, until `MemoryUse.end`; None if there is no room, nor any to be made.
 
         Who does not read its replies takes nobody's room, or two of these would take each other's for ever.
         """
         while self.held + weight > 2 * self.most and self.held:
-            if lane.replies or not self._make_room(lane, weight, now):
+            if queue.replies or not self._make_room(queue, weight, now):
                 return None
-        use = MemoryUse(self, lane, weight, evict, now)
+        use = MemoryUse(self, queue, weight, evict, now)
         self.uses[use] = None
         self.held += weight
-        lane.requested += weight
+        queue.requested += weight
         return use
 
-    def _make_room(self, lane: PeerQueue, weight: int, now: float) -> bool:
+    def _make_room(self, queue: PeerQueue, weight: int, now: float) -> bool:
         if not self.uses:
             return False
-        largest = max(self.uses, key=lambda use: use.lane.requested)
-        if largest.lane is lane or largest.lane.requested <= lane.requested + weight:
+        largest = max(self.uses, key=lambda use: use.queue.requested)
+        if largest.queue is queue or largest.queue.requested <= queue.requested + weight:
             largest = next(iter(self.uses))
             if largest.since + STANDSTILL > now:
                 return False

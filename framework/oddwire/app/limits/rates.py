@@ -30,12 +30,12 @@ class RateLimitedSink:
 
     def payload_received(self, peer: NodeId, payload: bytes) -> None:
         """Meter a payload, and hand it on."""
-        meter, lane = self._meters.get(peer), self._dispatcher.lanes.get(peer)
-        if meter is not None and lane is not None:
+        meter, queue = self._meters.get(peer), self._dispatcher.queues.get(peer)
+        if meter is not None and queue is not None:
             seconds, limit = meter.take(len(payload), self._dispatcher.loop.time())
             if seconds:
                 self._counters.throttled[limit] += 1
-                self._dispatcher.throttle(lane, seconds)
+                self._dispatcher.throttle(queue, seconds)
         self._dispatcher.payload_received(peer, payload)
 
     def peer_disconnected(self, peer: NodeId, reason: str) -> None:

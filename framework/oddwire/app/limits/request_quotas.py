@@ -28,7 +28,7 @@ class LimitedRequests(Requests):
 
     def _counted(self, node_id: NodeId, message: Message) -> AbstractContextManager[None]:
         guard = self._guards.get(type(message))
-        return nullcontext() if guard is None else guard.asking(node_id)
+        return nullcontext() if guard is None else guard.count_request(node_id)
 
     async def request(self, node_id: NodeId, message: Message, reply: type[M], limit: float | None, force: bool) -> M:
         """Do as `Requests.request` does. Raises `QuotaExceeded` for one too many of an extension's."""

@@ -69,10 +69,10 @@ class Link:
         "_reason",
         "_time",
         "agreed",
-        "asking",
         "closed",
         "common",
         "doubted",
+        "handled",
         "heard",
         "inbound",
         "instance",
@@ -116,7 +116,7 @@ class Link:
         """What is kept of the extensions of its hello, by name; see `digest`."""
         self.agreed: Mapping[str, str] = _NOTHING
         """The version to be spoken of each extension that both have."""
-        self.asking: HandledRequests[Any] = HandledRequests(session.limits.requests)
+        self.handled: HandledRequests[Any] = HandledRequests(session.limits.requests)
         self.working = 0
         """Tasks that handle requests of the program; kept by the host."""
         self._assembler: Reassembler | None = None
@@ -159,7 +159,7 @@ class Link:
     def is_idle(self) -> bool:
         """Whether nothing is under way in either direction."""
         large, assembler = self._large, self._assembler
-        asking = self.working or self.asking or self.is_asking
+        asking = self.working or self.handled or self.is_asking
         return not asking and not assembler and not (large and large.busy)
 
     async def send(
@@ -219,7 +219,7 @@ class Link:
     def _unreadable(self, payload: bytes, error: MalformedMessage) -> None:
         about = subject(payload) if self.common else None
         unsupported = isinstance(error, UnknownRequiredRecord)  # of later days: the frame is ignored
-        if about is None or (about[0] is Scope.REQUEST and self.asking.is_open(about[1])):
+        if about is None or (about[0] is Scope.REQUEST and self.handled.is_open(about[1])):
             self._fault("an unreadable frame")
         elif about[0] is Scope.REQUEST or self._assembling().fail(about[1]):
             self.refuse(*about, Code.UNSUPPORTED if unsupported else Code.MALFORMED, str(error.args[0]))
@@ -269,7 +269,9 @@ class Link:
         """Tell the peer of a transfer that made room for others'; it is no fault of its."""
         session = self.session
         if not self.peer.is_slow:
-            self.post(encode_failure(self.route, Scope.TRANSFER, transfer, session.overrun(error), clip(str(error))))
+            self.post(
+                encode_failure(self.route, Scope.TRANSFER, transfer, session.count_limit(error), clip(str(error)))
+            )
 
     def _take_fragment(self, fragment: Fragment) -> None:
         session, assembler = self.session, self._assembling()
@@ -277,7 +279,7 @@ class Link:
         try:
             payload = assembler.push(fragment, now, self.inbound)
         except QuotaExceeded as error:
-            self.refuse(Scope.TRANSFER, fragment.transfer, session.overrun(error, fragment.total), str(error))
+            self.refuse(Scope.TRANSFER, fragment.transfer, session.count_limit(error, fragment.total), str(error))
         except MalformedMessage as error:
             self.refuse(Scope.TRANSFER, fragment.transfer, Code.MALFORMED, str(error.args[0]))
         else:
@@ -296,11 +298,11 @@ class Link:
             self.working >= 2 * most
             or (len(peer.links) > _PROGRAMS and peer.open_requests >= _PROGRAMS * most)
             or peer.lingering >= 2 * most
-        ) and not self.asking.is_open(request.id):
+        ) and not self.handled.is_open(request.id):
             handling: HandledRequest[Any] | Code | None = Code.QUOTA
         else:
             deadline = _NEVER if request.wait_ms is None else self._deadline(request)
-            handling = self.asking.open(request.id, request.credit, deadline)
+            handling = self.handled.open(request.id, request.credit, deadline)
         if handling is None:
             self._fault("a request with an id in use")  # the first one stands, and a failure would end it
         elif isinstance(handling, Code):
@@ -319,7 +321,7 @@ class Link:
     def wait_for_credit(self, handling: HandledRequest[Any]) -> None:
         """Let a stream wait for its caller to take more, but not for ever: what its handler has opened stays open."""
         deadline = self.session.loop.time() + self.session.limits.stream_seconds
-        self.asking.wait(handling, deadline)
+        self.handled.wait(handling, deadline)
         self.wake(deadline)
 
     def _take_reply(self, reply: Reply) -> None:
@@ -335,7 +337,7 @@ class Link:
         if cancel.scope is Scope.TRANSFER:
             known = self._assembler is not None and self._assembler.cancel(cancel.id)
         else:
-            handling = self.asking.cancel(cancel.id)
+            handling = self.handled.cancel(cancel.id)
             known = handling is not None
             if handling is not None and handling.handle is not None:
                 handling.handle.cancel()
@@ -347,7 +349,7 @@ class Link:
             if not self.session.host.ack_received(self, ack):
                 self._fault("an ack of nothing that was sent")
             return
-        handling = self.asking.grant(ack.id, ack.value)
+        handling = self.handled.grant(ack.id, ack.value)
         if handling is not None and handling.handle is not None:
             handling.handle.wake()
         elif handling is None:
@@ -374,18 +376,18 @@ class Link:
             if calls.asked.deadline <= now:
                 calls.expire(now)
             self.wake(calls.asked.deadline)
-        if self.asking.deadline <= now:
-            for handling in self.asking.expire(now):
+        if self.handled.deadline <= now:
+            for handling in self.handled.expire(now):
                 if handling.handle is not None:
                     handling.handle.cancel()
                 text = "its caller takes no more" if handling.streams else "its caller's wait is over"
                 session.counters.refused["stream_seconds" if handling.streams else "expired"] += 1
                 logger.debug("a request of %s is given up: %s", self.node_id, text)
                 self._tell(Scope.REQUEST, handling.id, Code.EXPIRED, text)
-        self.wake(self.asking.deadline)
+        self.wake(self.handled.deadline)
         if assembler is not None:
             for number, error in assembler.expire(now):
-                session.overrun(error)
+                session.count_limit(error)
                 self.refuse(Scope.TRANSFER, number, Code.EXPIRED, str(error))
             if assembler.deadline is not None:
                 self.wake(assembler.deadline)
@@ -400,7 +402,7 @@ class Link:
         self.closed, self.common, self.ready, self._reason = True, False, False, reason
         error = ConnectionClosed(reason)
         self.give_up(error)
-        left = self.asking.clear()
+        left = self.handled.clear()
         if left:
             self.session.counters.dropped["abandoned"] += len(left)
             logger.debug("%d requests of %s are given up: %s", len(left), self.node_id, printable(reason))

@@ -168,7 +168,7 @@ class PeerSession:
                 told[name] = spoken.versions if known is None else (*dict.fromkeys((*known, *spoken.versions)),)
         return told
 
-    async def meet(self, name: str | None = None) -> bool:
+    async def wait_for_hello(self, name: str | None = None) -> bool:
         """Wait until it is known whether the peer has a session, or one in which ``name`` is spoken, and say so."""
         if name is None:
             while not self.settled:
@@ -435,7 +435,7 @@ class PeerSession:
     @property
     def open_requests(self) -> int:
         """How many requests of all programs of the peer are being handled."""
-        return sum(len(link.asking) for link in self.links.values())
+        return sum(len(link.handled) for link in self.links.values())
 
     @property
     def lingering(self) -> int:

@@ -134,7 +134,7 @@ class _Tally:
 
     def error(self, limit: str, text: str) -> QuotaExceeded:
         """Return the error for a transfer that has reached a limit, whosever it is."""
-        if self._allowance is not None and self._allowance.narrows(limit, self._limits):
+        if self._allowance is not None and self._allowance.is_stricter(limit, self._limits):
             return self._allowance.error(limit, text)
         return QuotaExceeded(text, limit=limit)
 

@@ -194,20 +194,20 @@ class Inbox:
             return lane
         assert self._database is not None  # noqa: S101 - narrows the type for checkers
         key = (bytes(node_id), number.to_bytes(8))
-        careful = not self._database.clean and key not in self._seen
+        unverified = not self._database.clean and key not in self._seen
         record = self._records.find(key)
         if peer is not None and not self._make_room(peer, strange=record is None):
             return None
         if record is None:
-            record, receiver = LaneRecord(), Receiver(careful=careful)
+            record, receiver = LaneRecord(), Receiver(unverified=unverified)
         else:
             epoch, last, tries, refusals = record.epoch, record.last, record.tries, record.refusals
-            receiver = Receiver(epoch=epoch, last=last, tries=tries, refusals=refusals, careful=careful)
+            receiver = Receiver(epoch=epoch, last=last, tries=tries, refusals=refusals, unverified=unverified)
         self._readable = True
         if peer is None:
             peer = self._peers[node_id] = InboxPeer(node_id)
         peer.gone = False  # it has come back, while something of before is being handled
-        if careful and record.kept:
+        if unverified and record.kept:
             self._seen.add(key)
         lane = peer.lanes[number] = Lane(peer, number, receiver, record.kept)
         lane.seen, lane.refused = record.seen, len(record.refusals)
@@ -269,7 +269,7 @@ class Inbox:
                 if receiver.tries >= ATTEMPTS:
                     self._refuse(lane, payload, Refusal(sequence, Code.INTERNAL, ""))
                     return
-                counted = receiver.careful > 0
+                counted = receiver.unverified > 0
                 try:
                     extension, run = self._host.handler_of(node_id, payload)
                     if counted:
@@ -432,9 +432,9 @@ class Inbox:
                 refusals = [*receiver.refusals.values(), *refusals]
             if refusals:
                 records.refuse(writer, lane.key, epoch, refusals)
-            if receiver.forgot:
+            if receiver.refusals_outdated:
                 records.settle(writer, lane.key, receiver.epoch, receiver.base)
-                receiver.forgot = False
+                receiver.refusals_outdated = False
 
     def end(self, error: StoreError | None) -> None:
         """Acknowledge what is on disk now; or take back what is not."""

@@ -254,25 +254,31 @@ class Receiver:
 
     ``last`` is the last sequence handled, with its effects on disk; ``handled`` the last whose handler has ended;
     ``taken`` the last that was accepted for handling. ``tries`` counts how often handling the one after ``handled``
-    was begun in vain, ``careful`` how many are still to be counted before they are begun, as the process ended badly.
+    was begun in vain, ``unverified`` how many are to be counted before they are begun, as the process ended badly.
     """
 
     __slots__ = (
         "_told",
         "_told_at",
         "base",
-        "careful",
         "epoch",
-        "forgot",
         "handled",
         "last",
         "refusals",
+        "refusals_outdated",
         "taken",
         "tries",
+        "unverified",
     )
 
     def __init__(
-        self, *, epoch: int = 0, last: int = 0, tries: int = 0, refusals: Iterable[Refusal] = (), careful: bool = False
+        self,
+        *,
+        epoch: int = 0,
+        last: int = 0,
+        tries: int = 0,
+        refusals: Iterable[Refusal] = (),
+        unverified: bool = False,
     ) -> None:
         self.epoch = epoch
         self.last = self.handled = self.taken = last
@@ -280,9 +286,9 @@ class Receiver:
         self.refusals = {refusal.sequence: refusal for refusal in refusals}
         """What was refused for good, on disk, until the sender knows; ascending."""
         self.base = 0
-        self.forgot = False
+        self.refusals_outdated = False
         """Whether refusals on disk, of another epoch or below ``base``, are not needed any more."""
-        self.careful = MAX_WINDOW if careful else 0
+        self.unverified = MAX_WINDOW if unverified else 0
         self._told = -1
         self._told_at = -math.inf
 
@@ -296,7 +302,7 @@ class Receiver:
             self.epoch = epoch
             self.last = self.handled = self.taken = base - 1
             self.refusals.clear()
-            self.forgot = True
+            self.refusals_outdated = True
             self.tries = self.base = 0
         elif base > self.last + 1:
             # The sender has given up what is between, or our database is an older copy of itself
@@ -309,7 +315,7 @@ class Receiver:
             self.base = base
             while self.refusals and (first := next(iter(self.refusals))) < base:
                 del self.refusals[first]
-                self.forgot = True
+                self.refusals_outdated = True
         if sequence <= self.taken:
             return Verdict.ACK if sequence <= self.last else Verdict.IGNORE
         if sequence == self.taken + 1:
@@ -332,8 +338,8 @@ class Receiver:
         """Note that a handler has ended, and its effects will be written with the next commit."""
         self.handled = sequence
         self.tries = 0
-        if self.careful:
-            self.careful -= 1
+        if self.unverified:
+            self.unverified -= 1
 
     def stored(self, epoch: int, last: int, refusals: Iterable[Refusal] = ()) -> bool:
         """Note what a commit has written; say whether that is news to the peer."""

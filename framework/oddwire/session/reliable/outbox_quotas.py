@@ -59,7 +59,7 @@ class OutboxQuotas:
         """Count messages of an extension that are given up, and return what their receipts raise."""
         limit, allowance = "outbox_seconds", self._allowances.get(extension)
         text = f"the message was not acknowledged within {duration(seconds)} and is given up"
-        if allowance is not None and allowance.narrows(limit, self._limits):
+        if allowance is not None and allowance.is_stricter(limit, self._limits):
             allowance.counters.exceeded[limit] += count
             return partial(allowance.error, limit, text)
         self.counters.exceeded[limit] += count

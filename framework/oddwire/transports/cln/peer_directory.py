@@ -153,7 +153,7 @@ class PeerDirectory:
             task.add_done_callback(self._tasks.discard)
 
     async def _find(self, node_id: NodeId) -> None:
-        number = self._table.asking()
+        number = self._table.number_question()
         try:
             peers = (await self._rpc.call("listpeers", [str(node_id)], timeout=_PATIENCE))["peers"]
             entry = next((peer for peer in peers if peer["id"] == str(node_id)), None)

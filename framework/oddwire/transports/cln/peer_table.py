@@ -45,7 +45,7 @@ class _TableEntry:
 class PeerTable:
     """Every peer that is connected, or of which something came. Methods give what is to be told, in order.
 
-    After each, `questions` may hold something to ask; `asking` numbers a question when it is really asked, and the
+    After each, `questions` may hold something to ask; `number_question` numbers a question when it is asked, and the
     answer goes to `answered` or `unanswered` with that number.
     """
 
@@ -113,7 +113,7 @@ class PeerTable:
 
     # What comes by RPC --------------------------------------------------------------------------------
 
-    def asking(self) -> int:
+    def number_question(self) -> int:
         """Assign a number to a question that is being asked now."""
         return self._clock
 

@@ -112,7 +112,7 @@ async def test_all_kinds_of_messages_wait_and_are_handled_in_order(make_transpor
         Application(speaker(), transport=make_transport(), store=":memory:") as client,
     ):
         peer = await client.connect(server.uris[0])
-        assert await peer.introduced()
+        assert await peer.wait_for_hello()
         await peer.send(Note(number=1))
         request = asyncio.create_task(peer.request(Ask(number=2), Answer))
 
@@ -264,9 +264,9 @@ async def test_what_an_on_connect_asks_may_ask_back(way: str) -> None:
         await client.connect(server.uris[0])
         async with asyncio.timeout(30):
             assert await done.get() == {"request": 6, "stream": [6], "delivered": 1}[way]
-        lanes = [*server._running().lanes.values(), *client._running().lanes.values()]
+        queues = [*server._running().queues.values(), *client._running().queues.values()]
         await idle()
-        assert not any(lane.hasty for lane in lanes)
+        assert not any(queue.may_ask_urgently for queue in queues)
 
 
 async def test_an_on_connect_that_asks_ends_before_the_peers_own_requests() -> None:
@@ -333,7 +333,7 @@ async def test_a_request_that_waits_can_be_cancelled_and_times_out() -> None:
         Application(speaker(), transport=network.transport()) as client,
     ):
         peer = await client.connect(server.uris[0])
-        assert await peer.introduced()
+        assert await peer.wait_for_hello()
         with pytest.raises(ReplyTimeout):
             await peer.request(Ask(number=1), Answer, timeout=0.01)
         cancelled = asyncio.create_task(peer.request(Ask(number=2), Answer))
@@ -354,7 +354,7 @@ async def test_requests_that_wait_count_as_open_also_when_their_peer_gives_them_
         Application(speaker(), transport=network.transport()) as client,
     ):
         peer = await client.connect(server.uris[0])
-        assert await peer.introduced()
+        assert await peer.wait_for_hello()
         for number in range(8):
             asking = asyncio.create_task(peer.request(Ask(number=number), Answer))
             await idle()
@@ -377,18 +377,18 @@ async def test_requests_that_wait_stop_the_transport_when_they_are_many_bytes() 
         Application(speaker(), transport=network.transport()) as client,
     ):
         peer = await client.connect(server.uris[0])
-        assert await peer.introduced()
+        assert await peer.wait_for_hello()
         requests = [
             asyncio.create_task(peer.request(Ask(number=number, text="x" * 60_000), Answer)) for number in range(64)
         ]
         await idle(300)
-        [lane] = server._running().lanes.values()
-        assert lane.paused
-        assert 1 << 20 < lane.held < 1 << 21
+        [queue] = server._running().queues.values()
+        assert queue.paused
+        assert 1 << 20 < queue.held < 1 << 21
         gate.set()
         assert [(await request).number for request in requests] == [*range(64)]
-        assert not lane.paused
-        assert lane.held == 0
+        assert not queue.paused
+        assert queue.held == 0
 
 
 async def test_a_disconnect_and_a_new_connection_while_the_old_ones_on_connect_runs() -> None:
@@ -399,7 +399,7 @@ async def test_a_disconnect_and_a_new_connection_while_the_old_ones_on_connect_r
         Application(speaker(), transport=network.transport()) as client,
     ):
         peer = await client.connect(server.uris[0])
-        assert await peer.introduced()
+        assert await peer.wait_for_hello()
         await peer.send(Note(number=1))
         lost = asyncio.create_task(peer.request(Ask(number=2), Answer))
         await idle()
@@ -407,7 +407,7 @@ async def test_a_disconnect_and_a_new_connection_while_the_old_ones_on_connect_r
         with pytest.raises(ConnectionClosed):
             await lost
         peer = await client.connect(server.uris[0])
-        assert await peer.introduced()
+        assert await peer.wait_for_hello()
         await peer.send(Note(number=3))
         request = asyncio.create_task(peer.request(Ask(number=4), Answer))
         await idle()
@@ -421,7 +421,7 @@ async def test_a_disconnect_and_a_new_connection_while_the_old_ones_on_connect_r
         await client.disconnect(peer.node_id)
         while log[-1] != "gone":
             await asyncio.sleep(0.001)
-        assert not server._running().lanes
+        assert not server._running().queues
 
 
 async def test_closing_while_hooks_hang_ends_them_and_says_farewell() -> None:
@@ -431,7 +431,7 @@ async def test_closing_while_hooks_hang_ends_them_and_says_farewell() -> None:
         server = Application(extension, transport=network.transport(), store=":memory:", grace=0.05)
         async with server:
             peer = await client.connect(server.uris[0])
-            assert await peer.introduced()
+            assert await peer.wait_for_hello()
             await peer.send(Note(number=1))
             request = asyncio.create_task(peer.request(Ask(number=2), Answer))
             receipt = await asyncio.wait_for(idle(), 5)
@@ -602,10 +602,10 @@ async def test_after_the_greeting_nothing_is_left_of_it() -> None:
     async with Application(extension, transport=transport, session=False) as app:
         transport.connect_peer(ALICE)
         await idle()
-        [lane] = app._running().lanes.values()
-        assert lane.greeting is None
-        assert not lane.attentive
-        assert not lane.hooks
+        [queue] = app._running().queues.values()
+        assert queue.greeting is None
+        assert not queue.needs_slow_path
+        assert not queue.hooks
 
 
 def test_what_has_no_excuse_waits() -> None:

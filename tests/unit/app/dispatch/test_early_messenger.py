@@ -122,7 +122,7 @@ async def test_reliable_messages_sent_on_startup_go_out_once_the_peer_is_there()
             assert not peer.connected
             assert peer.info is None
             assert peer.extensions == {}
-            assert not await peer.introduced()
+            assert not await peer.wait_for_hello()
             assert not peer.supports("test")
             with pytest.raises(ExtensionError):
                 peer.version_of("tset")

@@ -34,7 +34,7 @@ class Failures:
 
 
 class Setting:
-    """An enforcer, a lane and a transport, with everything they do to be seen."""
+    """An enforcer, a queue and a transport, with everything they do to be seen."""
 
     def __init__(self, transport: ScriptedTransport) -> None:
         self.failures = Failures()
@@ -50,7 +50,7 @@ class Setting:
         await self.app.start()
         self.transport.connect_peer(ALICE)
         self.peer = self.app.peer(ALICE)
-        self.lane = PeerQueue(self.peer, PeerInfo(node_id=ALICE), 1, tracing=False)
+        self.queue = PeerQueue(self.peer, PeerInfo(node_id=ALICE), 1, tracing=False)
         self.context = Context(self.app, "test", self.peer)
         return self
 
@@ -83,16 +83,16 @@ async def test_does_to_a_payload_what_the_table_says(
     caplog.set_level(logging.DEBUG, "oddwire.app")
     setting = await Setting(transport).start()
     policy = POLICY[outcome]
-    setting.enforcer.apply(outcome, setting.lane, "details")
+    setting.enforcer.apply(outcome, setting.queue, "details")
     told = f"{outcome.value}: details"
     assert (caplog.records[-1].levelno, caplog.records[-1].message) == (policy.log, f"{told} from {ALICE}")
     assert transport.warnings == ([(ALICE, told)] if policy.warn else [])
-    assert setting.lane.hung_up is policy.disconnect
+    assert setting.queue.hung_up is policy.disconnect
     assert len(setting.tasks) == policy.disconnect
     for task in setting.tasks:
         await task
     assert transport.hangups == ([(ALICE, told)] if policy.disconnect else [])
-    assert not setting.lane.hung_up
+    assert not setting.queue.hung_up
 
 
 async def test_a_hang_up_that_fails_is_logged(caplog: pytest.LogCaptureFixture) -> None:
@@ -101,10 +101,10 @@ async def test_a_hang_up_that_fails_is_logged(caplog: pytest.LogCaptureFixture) 
             raise TransportError("no way")
 
     setting = await Setting(Stubborn()).start()
-    setting.enforcer.apply(Outcome.UNKNOWN_EVEN, setting.lane, "details")
+    setting.enforcer.apply(Outcome.UNKNOWN_EVEN, setting.queue, "details")
     await setting.tasks[0]
     assert f"cannot hang up on {ALICE}: no way" in caplog.text
-    assert not setting.lane.hung_up
+    assert not setting.queue.hung_up
 
 
 async def test_reports_what_a_handler_raised(transport: ScriptedTransport, caplog: pytest.LogCaptureFixture) -> None:

@@ -278,7 +278,7 @@ async def test_above_the_rate_messages_are_acknowledged_later(tmp_path: Path) ->
 async def test_a_message_sent_in_another_way_is_a_unit_of_its_own(both: Both) -> None:
     async with both.left() as left, both.right() as right:
         peer = await right.connect(left.uris[0])
-        await peer.introduced()
+        await peer.wait_for_hello()
         await peer.send(Order(number=1))
         await until(lambda: both.server.orders == [1])
         assert await peer.request(Order(number=1000), Done) == Done(number=1000)

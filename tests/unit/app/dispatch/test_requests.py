@@ -181,7 +181,7 @@ async def pair(server: Server) -> AsyncIterator[Pair]:
         Application(Server().extension, transport=network.transport()) as right,
     ):
         await right.connect(left.uris[0])
-        assert await right.peers[0].introduced()
+        assert await right.peers[0].wait_for_hello()
         yield Pair(left, right)
 
 
@@ -325,7 +325,7 @@ async def test_a_handler_that_asks_gets_its_reply_though_its_lane_is_full(server
         Application(asking, transport=network.transport()) as right,
     ):
         await right.connect(left.uris[0])
-        await right.peers[0].introduced()
+        await right.peers[0].wait_for_hello()
         peer = left.peers[0]
         await peer.send(Note(text=b"first"))
         await until(lambda: server.begun == [1000])
@@ -520,7 +520,7 @@ async def test_a_peer_without_a_session_is_asked_plainly_after_the_wait() -> Non
         with pytest.raises(ReplyTimeout):
             await peer.request(Ask(number=1), Answer, timeout=0.01)  # not known yet: nothing was asked
         task = asyncio.create_task(peer.request(Ask(number=2), Answer, timeout=None))
-        assert not await peer.introduced()
+        assert not await peer.wait_for_hello()
         ask = b"\x8c\x01" + bytes(7) + b"\x02"
         await until(lambda: (ALICE, ask) in transport.sent)
         assert [type(frame).__name__ for frame in frames(transport)] == ["Hello"]
@@ -545,7 +545,7 @@ async def test_what_cannot_be_asked_is_told_at_once(pair: Pair) -> None:
         await anext(absent.stream(Count(parts=1), Part))
     with pytest.raises(PeerNotConnected):
         await absent.send(Note(text=bytes(70_000)))
-    assert not await absent.introduced()
+    assert not await absent.wait_for_hello()
     with pytest.raises(EncodeError, match="Foreign should be a message"):
         await pair.peer.request(Foreign(), Answer)
     with pytest.raises(EncodeError, match="Foreign should be a message"):
@@ -643,7 +643,7 @@ async def test_a_reply_may_be_of_one_of_several_classes(session: bool) -> None:
         assert await peer.request(Ask(number=1), Union[Answer, Note]) == Note(text=b"no")  # noqa: UP007
         several = await asyncio.gather(*(peer.request(Ask(number=n % 2), Answer | Note) for n in range(10)))
         assert [type(found) for found in several] == [Answer, Note] * 5
-        lane = right._running().lanes[peer.node_id]
+        lane = right._running().queues[peer.node_id]
         assert lane.waiters is None
         if session:
             with pytest.raises(RemoteFailure, match=r"Answer or Note, not with decider\.Other 0x8c0b"):

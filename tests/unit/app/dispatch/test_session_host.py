@@ -189,7 +189,7 @@ async def test_knows_what_a_peer_speaks_from_its_hello(scene: Scene) -> None:
     peer = scene.peer
     assert (peer.extensions, peer.version_of("test"), peer.supports("test")) == ({}, None, False)
     sending = asyncio.create_task(peer.send(Even(number=1)))  # whether the peer knows it, its hello tells
-    introduced = asyncio.create_task(peer.introduced())
+    introduced = asyncio.create_task(peer.wait_for_hello())
     await asyncio.sleep(0)
     scene.say(hello(extensions=(Spoken("other", ("3",), ()), Spoken("test", ("1.1", "1.2", "2.0"), (0x8C06,)))))
     assert await introduced
@@ -218,7 +218,7 @@ async def test_an_even_type_that_the_peer_does_not_list_is_not_sent(scene: Scene
 
 async def test_without_a_version_of_the_protocol_in_common_there_is_no_session(scene: Scene, server: Server) -> None:
     scene.say(hello(lowest=2, highest=3))
-    assert not await scene.peer.introduced()
+    assert not await scene.peer.wait_for_hello()
     scene.say(Request(1, 0, ask(1)))
     await scene.hears()
     assert server.begun == []

@@ -59,8 +59,8 @@ async def test_settling_waits_for_what_tasks_start_too() -> None:
     assert done == [5, 4, 3, 2, 1, 0]
 
 
-@pytest.mark.parametrize("hurry", [False, True])
-async def test_what_does_not_end_in_time_is_cancelled_and_what_that_starts_too(hurry: bool) -> None:
+@pytest.mark.parametrize("end_grace", [False, True])
+async def test_what_does_not_end_in_time_is_cancelled_and_what_that_starts_too(end_grace: bool) -> None:
     tasks, cancelled = Tasks(), []
 
     async def wait(number: int) -> None:
@@ -75,10 +75,10 @@ async def test_what_does_not_end_in_time_is_cancelled_and_what_that_starts_too(h
 
     task = tasks.spawn(wait(2))
     await asyncio.sleep(0)
-    if hurry:
-        asyncio.get_running_loop().call_soon(tasks.hurry)
-        tasks.hurry()
-    await tasks.settle(3600.0 if hurry else 0.0)
+    if end_grace:
+        asyncio.get_running_loop().call_soon(tasks.end_grace)
+        tasks.end_grace()
+    await tasks.settle(3600.0 if end_grace else 0.0)
     assert task.cancelled()
     assert cancelled == [2, 1, 0]
 

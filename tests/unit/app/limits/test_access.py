@@ -373,10 +373,10 @@ def test_messages_pass_a_guard_only_where_it_has_something_to_say(options: dict[
 
 def test_requests_of_ours_are_counted_while_they_are_open() -> None:
     guard = AccessControl("test", None, Limits(open_requests=2), ScriptedTransport())
-    with guard.asking(ALICE), guard.asking(ALICE), guard.asking(BOB):
+    with guard.count_request(ALICE), guard.count_request(ALICE), guard.count_request(BOB):
         with pytest.raises(QuotaExceeded, match="extension 'test': 2 requests to this peer wait") as caught:
-            guard.asking(ALICE).__enter__()
+            guard.count_request(ALICE).__enter__()
         assert (caught.value.limit, caught.value.extension) == ("open_requests", "test")
     assert guard.counters.exceeded == {"open_requests": 1}
-    with guard.asking(ALICE):
+    with guard.count_request(ALICE):
         assert len(guard._asking) == 1, "nothing is left of those that ended"

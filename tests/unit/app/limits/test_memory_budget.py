@@ -172,7 +172,7 @@ async def pair(shop: Shop) -> AsyncIterator[Callable[[Limits], object]]:
             stack.append(app)
             await app.start()
         peer = await here.connect(there.uris[0])
-        await peer.introduced()
+        await peer.wait_for_hello()
         return there, peer
 
     yield meet
@@ -300,9 +300,9 @@ async def test_at_twice_the_limit_room_is_taken_from_who_has_most(shop: Shop) ->
         large, larger = (encoded(app, Ask(items=[Nothing()] * count)) for count in (2_000, 7_000))
         hold(transport, ALICE, 1, larger)
         await until(lambda: shop.began == 1)
-        room, lanes = dispatcher_of(app).room, dispatcher_of(app).lanes
+        room, queues = dispatcher_of(app).room, dispatcher_of(app).queues
         assert room.full
-        assert lanes[ALICE].requested > 3 * 66_000
+        assert queues[ALICE].requested > 3 * 66_000
         hold(transport, BOB, 1, large)  # one at a time, though there is no room
         await until(lambda: shop.began == 2)
         hold(transport, BOB, 2, large)
@@ -313,14 +313,14 @@ async def test_at_twice_the_limit_room_is_taken_from_who_has_most(shop: Shop) ->
         hold(transport, carol, 1, large)
         await until(lambda: shop.began == 3)
         assert [(failure.id, failure.code) for failure in failures(transport, ALICE)] == [(1, Code.QUOTA)]
-        assert lanes[ALICE].requested == 0
+        assert queues[ALICE].requested == 0
         assert room.held <= 400_000
         shop.go.set()
         await until(lambda: room.held == 0)
 
 
 class Fake:
-    """What a room knows of a lane."""
+    """What a room knows of a queue."""
 
     def __init__(self) -> None:
         self.requested = self.replies = 0
@@ -328,10 +328,10 @@ class Fake:
 
 def test_a_room_takes_from_the_largest_and_else_from_the_oldest_that_has_been_there_for_long() -> None:
     room, evicted = MemoryBudget(100), list[str]()
-    lanes = {name: Fake() for name in "abc"}
+    queues = {name: Fake() for name in "abc"}
 
     def take(name: str, weight: int, now: float) -> MemoryUse | None:
-        return room.take(lanes[name], weight, lambda: evicted.append(name), now)  # type: ignore[arg-type]
+        return room.take(queues[name], weight, lambda: evicted.append(name), now)  # type: ignore[arg-type]
 
     first, second = take("a", 100, 0.0), take("b", 100, 1.0)
     assert first is not None
@@ -342,7 +342,7 @@ def test_a_room_takes_from_the_largest_and_else_from_the_oldest_that_has_been_th
     assert take("c", 50, 4.0) is not None
     assert evicted == ["a"]
     first.end()  # again
-    assert (room.held, lanes["a"].requested) == (150, 0)
+    assert (room.held, queues["a"].requested) == (150, 0)
     assert take("a", 100, 7.0) is not None
     assert evicted == ["a", "b"]
     assert take("a", 500, 12.0) is not None, "one may be larger than all of the room"
@@ -373,22 +373,22 @@ async def test_replies_that_a_peer_does_not_read_are_so_many_bytes() -> None:
     limits = Limits(reply_bytes=250_000)
     async with Application(library.extension, transport=transport, limits=limits, grace=0.0) as app:
         await meet(transport, ALICE)
-        room, lane = dispatcher_of(app).room, dispatcher_of(app).lanes[ALICE]
+        room, queue = dispatcher_of(app).room, dispatcher_of(app).queues[ALICE]
         transport.stick()
         for number in range(5):
             hold(transport, ALICE, number, encoded(app, Give(count=100_000)))
         await until(lambda: app.counters.refused["reply_bytes"] == 3)
-        assert 200_000 < lane.replies < 250_000
-        assert room.held >= lane.replies
+        assert 200_000 < queue.replies < 250_000
+        assert room.held >= queue.replies
         hold(transport, ALICE, 9, encoded(app, Give(count=1_000)))
         await until(lambda: library.began == 6)
         transport.stuck.set()
-        await until(lambda: not lane.replies)
+        await until(lambda: not queue.replies)
         await until(lambda: room.held == 0)
         assert [failure.code for failure in failures(transport, ALICE)] == [Code.QUOTA] * 3
         for number in range(10, 13):  # one after the other, each may be larger than that
             hold(transport, ALICE, number, encoded(app, Give(count=400_000)))
-            await until(functools.partial(lambda number: library.began == number - 3 and not lane.replies, number))
+            await until(functools.partial(lambda number: library.began == number - 3 and not queue.replies, number))
         assert len(failures(transport, ALICE)) == 3
 
 
@@ -398,14 +398,14 @@ async def test_a_reply_that_waits_makes_room_for_others() -> None:
     async with Application(library.extension, transport=transport, limits=limits, grace=0.0) as app:
         for node_id in (ALICE, BOB):
             await meet(transport, node_id)
-        room, lanes = dispatcher_of(app).room, dispatcher_of(app).lanes
+        room, queues = dispatcher_of(app).room, dispatcher_of(app).queues
         transport.stick()
         for number in range(3):
             hold(transport, ALICE, number, encoded(app, Give(count=120_000)))
-        await until(lambda: lanes[ALICE].replies > 350_000)
+        await until(lambda: queues[ALICE].replies > 350_000)
         hold(transport, BOB, 1, encoded(app, Give(count=120_000)))
-        await until(lambda: lanes[BOB].replies)
-        assert lanes[ALICE].replies < 250_000
+        await until(lambda: queues[BOB].replies)
+        assert queues[ALICE].replies < 250_000
         assert app.counters.refused == {"total_message_bytes": 1}
         transport.stuck.set()
         await until(lambda: room.held == 0)
@@ -423,10 +423,10 @@ async def test_long_queues_count_together_and_are_short_when_there_is_no_room(sh
             for _ in range(100):
                 transport.receive(node_id, note)
         await until(lambda: shop.began == 2)
-        room, lanes = dispatcher_of(app).room, dispatcher_of(app).lanes
+        room, queues = dispatcher_of(app).room, dispatcher_of(app).queues
         assert {ALICE, BOB} <= transport._paused
         assert 300_000 <= room.held <= 500_000
-        assert lanes[BOB].held < 2 * LONG
+        assert queues[BOB].held < 2 * LONG
         assert app.counters.throttled["total_message_bytes"] >= 2
         shop.go.set()
         await until(lambda: shop.began == 200 and not transport._paused)
@@ -456,10 +456,10 @@ async def test_those_who_have_gone_leave_no_more_behind_than_they_may(
         assert app.counters.dropped == {"gone": 14}
         assert "14 messages of 02aaaa" in caplog.text
         assert "and 1 handlers cancelled" in caplog.text
-        await until(lambda: ALICE not in dispatcher.lanes)
-        assert len(dispatcher.lanes[BOB].queue) >= 14
+        await until(lambda: ALICE not in dispatcher.queues)
+        assert len(dispatcher.queues[BOB].waiting) >= 14
         shop.go.set()
-        await until(lambda: not dispatcher.lanes)
+        await until(lambda: not dispatcher.queues)
         assert shop.began == 16
         assert len(dispatcher._departed) == 0
         assert dispatcher.room.held == 0
@@ -489,7 +489,7 @@ async def test_handlers_of_those_who_have_gone_are_so_many(
         await until(lambda: left == expected)
         assert "failed" not in caplog.text
         if not concurrent:
-            assert len(dispatcher.lanes) == 3
+            assert len(dispatcher.queues) == 3
             # One that is back is none of them, and its messages are handled
             transport.connect_peer(ids[7])
             assert len(dispatcher._departed) == 2

@@ -154,7 +154,7 @@ async def test_a_peer_that_restarts_gets_nothing_more_of_what_was_on_its_way() -
         await other.connect(app.uris[0])
         await other.send(app.node_id, encode(hello, 1))
         peer = app.peer(other.node_id)
-        assert await peer.introduced()
+        assert await peer.wait_for_hello()
         other.pause(app.node_id)  # the queue between them takes far less than what follows
         sends = [asyncio.create_task(peer.send(Large(data=bytes(5_000_000)))) for _ in range(2)]
         await asyncio.sleep(0)

@@ -78,9 +78,9 @@ async def test_each_program_has_ids_of_its_own(stage: Any) -> None:
         await asked[0]
     for instance in (1, 2):  # the same id, and both are handled
         stage.say(Request(5, 0, b"\x8c\x01"), instance)
-    assert [link.asking.is_open(5) for link in (one, other)] == [True, True]
+    assert [link.handled.is_open(5) for link in (one, other)] == [True, True]
     stage.say(Cancel(Scope.REQUEST, 5), 2)
-    assert [link.asking.is_open(5) for link in (one, other)] == [True, False]
+    assert [link.handled.is_open(5) for link in (one, other)] == [True, False]
     assert stage.session.counters.dropped == {"frames": 1}
     stage.session.close()
 
@@ -125,8 +125,8 @@ async def test_a_restart_ends_what_was_under_way_with_that_program_alone(
         await asked[0]
     assert not asked[1].done()
     assert one.closed
-    assert not one.asking.is_open(5)
-    assert other.asking.is_open(5)
+    assert not one.handled.is_open(5)
+    assert other.handled.is_open(5)
     assert list(peer.links) == [2, 3]
     assert ("ended", ALICE, 1) in stage.host.told
     with pytest.raises(ConnectionClosed, match="the peer has restarted"):
@@ -208,15 +208,15 @@ async def test_asks_the_program_that_names_the_extension_and_type(stage: Any) ->
 async def test_an_extension_is_waited_for_whoever_speaks_it(stage: Any) -> None:
     stage = stage(spoken=OURS, hello_wait=0.05)
     peer = await stage.connect()
-    waiting = [asyncio.create_task(peer.meet(name)) for name in ("chat", "quote", "quote")]
+    waiting = [asyncio.create_task(peer.wait_for_hello(name)) for name in ("chat", "quote", "quote")]
     stage.say(Hello(0, 1, 1, 10, speaks("chat")), 1)
     assert await waiting[0]
     await stage.idle()
     assert not waiting[1].done()
     assert await asyncio.gather(*waiting[1:]) == [False, False]
-    assert await peer.meet("chat")
+    assert await peer.wait_for_hello("chat")
     stage.say(Hello(0, 1, 1, 20, speaks("quote")), 2)
-    assert await peer.meet("quote")
+    assert await peer.wait_for_hello("quote")
     stage.session.close()
 
 
@@ -422,7 +422,7 @@ async def test_a_program_that_has_just_started_hears_who_we_are_before_anything_
     await stage.idle()
     assert peer.waiting, "it is about to hear of us"
     stage.say(Request(5, 0, b"\x8c\x01"), 3)  # it may know us already, if ours has crossed its own
-    assert peer.links[3].asking.is_open(5)
+    assert peer.links[3].handled.is_open(5)
     stage.transport.stuck.set()
     async with asyncio.timeout(30):
         while len(stage.sent()) < 5:
@@ -442,7 +442,7 @@ async def test_who_asks_in_the_turn_of_a_hello_is_not_faster_than_ours(stage: An
     stage.say(Hello(HelloFlag.ANSWER, 1, 1, 10, speaks("quote")), 1, to=0)
     assert peer.speaker(["quote"], 0x8C01) is None
     assert not peer.settled
-    assert await peer.meet("quote")
+    assert await peer.wait_for_hello("quote")
     assert [type(frame) for frame in stage.sent()] == [Hello]
     stage.session.close()
 
@@ -464,8 +464,8 @@ async def test_who_waits_for_nobody_hears_so_once_a_hello_is_answered(stage: Any
             await asyncio.sleep(0.001)
         stage.say(Hello(HelloFlag.ANSWER, 1, 1, 20, speaks("other")), 2, to=0)  # it is known, and asks again
         assert peer.waiting
-        assert not await peer.meet("chat")
-        assert await peer.meet("quote")
+        assert not await peer.wait_for_hello("chat")
+        assert await peer.wait_for_hello("quote")
     stage.session.close()
 
 
@@ -572,7 +572,7 @@ async def test_handlers_that_are_slow_to_end_are_counted_however_often_a_program
         link.working -= count
     stage.say(Hello(0, 1, 1, 10), 500)
     stage.say(Request(1, 0, b"\x8c\x01"), 500)
-    assert peer.links[500].asking.is_open(1)
+    assert peer.links[500].handled.is_open(1)
     stage.session.close()
 
 

@@ -345,7 +345,7 @@ class HostilePeer(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.asking: HandledRequests[str] = HandledRequests(5)
+        self.handled: HandledRequests[str] = HandledRequests(5)
         self.open: dict[int, HandledRequest[str]] = {}
         self.asked: SentRequests[int, int] = SentRequests(5, 5)
         self.mine: set[int] = set()
@@ -353,7 +353,7 @@ class HostilePeer(RuleBasedStateMachine):
 
     @rule(number=ids, credit=st.sampled_from([0, 0, 1, 16, 0xFFFFFFFF]))
     def request(self, number: int, credit: int) -> None:
-        got: Any = self.asking.open(number, credit)
+        got: Any = self.handled.open(number, credit)
         if number in self.open:
             assert got is None
         elif len(self.open) == 5:
@@ -364,12 +364,12 @@ class HostilePeer(RuleBasedStateMachine):
 
     @rule(number=ids)
     def cancel(self, number: int) -> None:
-        assert self.asking.cancel(number) is self.open.pop(number, None)
+        assert self.handled.cancel(number) is self.open.pop(number, None)
 
     @rule(number=ids, value=st.integers(0, U64))
     def grant(self, number: int, value: int) -> None:
         before = self.open[number].allowed if number in self.open else 0
-        got = self.asking.grant(number, value)
+        got = self.handled.grant(number, value)
         if got is not None:
             assert got is self.open[number]
             assert got.streams
@@ -381,7 +381,7 @@ class HostilePeer(RuleBasedStateMachine):
     @rule(data=st.data())
     def answer(self, data: st.DataObject) -> None:
         number = data.draw(st.sampled_from(sorted(self.open)))
-        assert self.asking.close(self.open.pop(number))
+        assert self.handled.close(self.open.pop(number))
 
     @precondition(lambda self: len(self.mine) < 5)
     @rule()
@@ -399,7 +399,7 @@ class HostilePeer(RuleBasedStateMachine):
 
     @invariant()
     def what_is_open_is_known(self) -> None:
-        assert len(self.asking) == len(self.open) <= 5
+        assert len(self.handled) == len(self.open) <= 5
         assert len(self.asked) == len(self.mine) <= 5
 
 

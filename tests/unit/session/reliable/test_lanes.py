@@ -76,7 +76,7 @@ class Delivery(RuleBasedStateMachine):
         self.new_epoch = 0
 
     def start_receiver(self, crashed: bool = True) -> None:
-        self.receiver = Receiver(refusals=self.refusals.values(), careful=crashed, **self.state)
+        self.receiver = Receiver(refusals=self.refusals.values(), unverified=crashed, **self.state)
         self.queue: list[tuple[int, int, bytes]] = []
         self.effects: list[bytes] = []
         self.saying_no: list[Refusal] = []
@@ -464,7 +464,7 @@ def test_epochs_only_ascend() -> None:
     assert receive(one, 1, epoch=200) is Verdict.IGNORE, "what was taken may be the same message: it ends first"
     one.stored(100, 1, [Refusal(1, 4, "no")])
     assert receive(one, 9, epoch=200, base=9) is Verdict.HANDLE
-    assert one.forgot
+    assert one.refusals_outdated
     assert one.ack(LANE) == ack(8, epoch=200)
     assert receive(one, 2, epoch=100) is Verdict.ACK
 
@@ -494,7 +494,7 @@ def test_refusals_are_told_until_the_sender_knows() -> None:
     one.stored(100, 3, told)
     assert one.ack(LANE) == ack(3, failures=told)
     receive(one, 4, base=2)
-    assert one.forgot
+    assert one.refusals_outdated
     assert one.ack(LANE) == ack(3, failures=told[1:])
 
 
@@ -510,9 +510,9 @@ def test_after_a_failed_commit_all_of_it_is_taken_again() -> None:
 
 
 def test_after_a_bad_end_handlers_are_counted_for_a_while() -> None:
-    one = Receiver(epoch=100, last=5, tries=2, careful=True)
-    assert one.careful == MAX_WINDOW
+    one = Receiver(epoch=100, last=5, tries=2, unverified=True)
+    assert one.unverified == MAX_WINDOW
     assert one.tries == 2
     finish(one, 6)
-    assert one.careful == MAX_WINDOW - 1
+    assert one.unverified == MAX_WINDOW - 1
     assert one.tries == 0

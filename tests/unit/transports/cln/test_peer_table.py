@@ -27,7 +27,7 @@ def table() -> PeerTable:
 
 def asked(table: PeerTable, peer: NodeId = ONE) -> int:
     assert table.questions == [Question(peer)]
-    return table.asking()
+    return table.number_question()
 
 
 def test_a_peer_is_told_of_with_its_features(table: PeerTable) -> None:
@@ -47,7 +47,7 @@ def test_who_is_awaited(table: PeerTable) -> None:
     table.heard(OTHER)
     table.connected(ONE)
     assert table.awaited == {ONE}
-    number = table.asking()
+    number = table.number_question()
     table.answered(number, ONE, entry())
     assert table.awaited == set()
     table.connected(ONE)  # look again: it is known meanwhile
@@ -58,7 +58,7 @@ def test_who_is_awaited(table: PeerTable) -> None:
     table.disconnected(ONE, "gone")
     assert table.awaited == set()
     table.connected(ONE)
-    number = table.asking()
+    number = table.number_question()
     for _ in range(10):
         table.answered(number, ONE, None)
     assert table.awaited == set()
@@ -112,7 +112,7 @@ def test_a_message_while_the_peer_is_still_connecting(table: PeerTable) -> None:
     assert table.answered(asked(table), ONE, entry(connected=False)) == []
     [question] = table.questions
     assert question.delay > 0
-    assert table.answered(table.asking(), ONE, entry()) == [(ONE, info())]
+    assert table.answered(table.number_question(), ONE, entry()) == [(ONE, info())]
 
 
 def test_a_message_of_a_peer_that_is_gone_has_a_session_of_its_own(table: PeerTable) -> None:
@@ -134,7 +134,7 @@ def test_a_channel_partner_that_is_gone_is_given_up_after_some_attempts(table: P
     events, attempts = [], 0
     while questions := table.questions:
         assert questions[0].node_id == ONE
-        events += table.answered(table.asking(), ONE, entry(connected=False))
+        events += table.answered(table.number_question(), ONE, entry(connected=False))
         attempts += 1
     assert attempts == 6
     assert events == [(ONE, PeerInfo(node_id=ONE)), (ONE, "disconnected")]
@@ -176,7 +176,7 @@ def test_without_answers_the_notification_has_to_do(table: PeerTable) -> None:
     table.connected(ONE, "in", "5.6.7.8:1")
     events: list = []
     while table.questions:
-        events += table.unanswered(table.asking(), ONE)
+        events += table.unanswered(table.number_question(), ONE)
     assert events == [(ONE, PeerInfo(node_id=ONE, address="5.6.7.8:1", direction="in"))]
 
 
@@ -184,7 +184,7 @@ def test_without_answers_a_message_is_not_kept_for_ever(table: PeerTable) -> Non
     table.heard(ONE)
     events: list = []
     while table.questions:
-        events += table.unanswered(table.asking(), ONE)
+        events += table.unanswered(table.number_question(), ONE)
     assert [event for _, event in events] == [PeerInfo(node_id=ONE), "disconnected"]
 
 
