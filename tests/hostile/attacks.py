@@ -276,6 +276,48 @@ async def _hoard(uri: str, kind: Hoard, done: Done) -> None:
         await asyncio.sleep(0.01)
 
 
+DEBTORS: Mapping[str, Sequence[bytes]] = {
+    "costly, and gone": (costly_map(),) * 2,
+    "cheap, costly, and gone": (b"\x99\x99" + bytes(4000), costly_map(), costly_map()),
+    "talk, and gone": (b"\x99\x99",) * 5000,
+}
+"""What is sent by those who then go, and come anew by another name, by name."""
+_DEBTOR_IDS = 60
+_DEBTORS_ADDRESS = "127.0.0.2"
+
+
+async def run_up(uri: str, kind: str, strangers: int, done: Done) -> None:
+    """Run one kind of `DEBTORS` by so many strangers, each with 60 node ids at a time."""
+    async with asyncio.TaskGroup() as group:
+        for _ in range(strangers * _DEBTOR_IDS):
+            group.create_task(_run_up(uri, DEBTORS[kind], done))
+
+
+async def _run_up(uri: str, payloads: Sequence[bytes], done: Done) -> None:
+    node, loop = NodeUri.parse(uri), asyncio.get_running_loop()
+    remote = PublicKey(node.node_id)
+
+    def make() -> LightningConnection:
+        return LightningConnection(PrivateKey(os.urandom(32)), remote)
+
+    while True:
+        with contextlib.suppress(OddwireError, OSError):
+            # Callers have turns by address: honest ones do not share that of 60 who call all the time
+            _, connection = await loop.create_connection(make, node.host, node.port, local_addr=(_DEBTORS_ADDRESS, 0))
+            try:
+                await connection.opened()
+                done.connections += 1
+                connection.deliver_to(lambda _: None)
+                await connection.send_message(Init(networks=(CHAINS["bitcoin"],)).encode())
+                for payload in payloads:
+                    await connection.send_message(payload)
+                    done.messages += 1
+                await asyncio.sleep(0.2)  # until it was read, if it is
+            finally:
+                connection.abort("gone")
+        await asyncio.sleep(0.01)
+
+
 def acts_one(node_id: bytes, count: int) -> list[bytes]:
     """Make first acts of handshakes, to be sent as often as one likes."""
     remote = PublicKey(node_id)

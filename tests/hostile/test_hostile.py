@@ -32,6 +32,18 @@ async def test_work_that_is_done_later_than_it_is_read_keeps_nobody_waiting(kind
             assert target.excess(memory) == []
 
 
+@pytest.mark.parametrize("kind", attacks.DEBTORS)
+async def test_what_those_who_have_gone_have_used_up_keeps_nobody_waiting(kind: str) -> None:
+    async with harness.node() as target, asyncio.timeout(240):
+        memory = target.memory()
+        with harness.attacking(kind, target.uri, 1) as done:
+            while done[1] < 120:
+                await asyncio.sleep(0.05)
+            await good.get_in(target.uri)
+            assert await good.ask_times(target.uri, REQUESTS) == REQUESTS
+            assert target.excess(memory) == []
+
+
 @pytest.mark.parametrize("kind", attacks.HOARDS)
 async def test_what_strangers_bring_is_not_kept(kind: str) -> None:
     async with harness.node() as target, asyncio.timeout(240):

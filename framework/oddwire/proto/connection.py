@@ -34,6 +34,7 @@ HANDSHAKE_TIMEOUT: Final = 10.0
 _FIRST_FLUSH, _FLUSH_AT = 4 * 1024, 32 * 1024
 _WRITE_HIGH, _WRITE_LOW = 256 * 1024, 64 * 1024
 _INBOX_HIGH, _INBOX_LOW = 1024 * 1024, 256 * 1024
+_WARY_PART = 0.125  # of a slice, for those who have just come while others have used up the shares
 _WATCHED = 64  # slices to be measured exactly after one that cost too much, or of which nothing came
 _LINGER = 5.0  # seconds to let the peer read our last words, as lightningd does
 
@@ -67,6 +68,7 @@ class LightningConnection(asyncio.BufferedProtocol):
     __slots__ = (
         "__weakref__",
         "_aside",
+        "_called",
         "_choked",
         "_flush_at",
         "_frames",
@@ -89,6 +91,7 @@ class LightningConnection(asyncio.BufferedProtocol):
         "_sliced",
         "_timer",
         "_transport",
+        "_tried",
         "_turns",
         "_view",
         "_view_start",
@@ -152,6 +155,8 @@ class LightningConnection(asyncio.BufferedProtocol):
         self._choked = False  # by `answer`
         self._full = False  # by messages that nobody reads
         self._aside = False  # by the share: it waits in a line
+        self._called = False  # out of that line: its slice is due
+        self._tried = self.is_initiator  # its large messages have cost no more than they should
         self._turns: deque[asyncio.Future[None]] | None = None  # those who wait for it to be out of that line
         self._watched = 0  # slices to be measured exactly
         self._sliced = False  # what was read goes on in a later turn
@@ -535,8 +540,15 @@ class LightningConnection(asyncio.BufferedProtocol):
             self.on_open(self)
         if self._reason is None:
             self._share.join(self)
-        if handshake.leftover:
+        if not handshake.leftover:
+            return
+        if self.is_initiator:
             self._take(self._frames, handshake.leftover)
+        else:  # not now, as part of the handshake's work, for which other callers would wait
+            self._frames.rest = bytes(handshake.leftover)
+            self._sliced = True
+            transport.pause_reading()
+            self._share.next_turn(self._deliver_held)
 
     def _take(self, frames: FrameReceiver, data: bytes | memoryview) -> None:
         """Deliver messages for a slice of time, and have the peer charged for it if it has to be."""
@@ -548,10 +560,17 @@ class LightningConnection(asyncio.BufferedProtocol):
         # The work's clock costs a system call, so only those who have given cause are measured by it
         clock = work_clock if self._watched else perf_counter
         start = clock()
-        if 0 < len(data) < LOOK_AFTER:
+        gate = None
+        if share.used_up and not (self._called or self.is_initiator):
+            gate = share.gate(self, tried=self._tried)
+        large = False
+        if gate is not None:
+            stopped, large = self._feed_small(frames, data)
+        elif 0 < len(data) < LOOK_AFTER:
             stopped = frames.feed(data)
         else:
             stopped = frames.feed(data, perf_counter, perf_counter() + share.turn_seconds)
+        self._called = False
         work, opened = clock() - start, frames.opened
         if self._reason is not None:
             share.left(work, opened, frames.size)
@@ -569,11 +588,40 @@ class LightningConnection(asyncio.BufferedProtocol):
             share.want(self)
             if self._watched:
                 self._watched -= 1
+            if frames.size > LOOK_AFTER and gate is None:
+                self._tried = True
+        if large and gate is not None:
+            share.counters[gate.name] += 1
+            gate.enter(self)
+            self._aside = True
+            self._hold()
+            return
         if stopped and not self._sliced and not frames.held:
             self._sliced = True
             if self._transport is not None:
                 self._transport.pause_reading()
             share.next_turn(self._deliver_held)
+
+    def _feed_small(self, frames: FrameReceiver, data: bytes | memoryview) -> tuple[bool, bool]:
+        """Deliver what is small, for part of a slice; return whether more is left, and whether that has to wait."""
+        data = b"".join((frames.rest, data))
+        frames.rest = b""
+        at, until = 0, perf_counter() + self._share.turn_seconds * _WARY_PART
+        stopped = large = False
+        while not frames.held:
+            if frames.need > LOOK_AFTER:
+                # One that is not whole yet costs nothing yet
+                large = len(frames.rest) + len(data) - at >= frames.need
+                break
+            frames.feed(data[at : at + LOOK_AFTER])
+            at += LOOK_AFTER
+            if at >= len(data):
+                break
+            if perf_counter() >= until:
+                stopped = True
+                break
+        frames.rest += data[at:]
+        return stopped, large
 
     def _handshake_expired(self) -> None:
         if self._handshake is not None:
@@ -598,6 +646,7 @@ class LightningConnection(asyncio.BufferedProtocol):
     def let_go(self) -> None:
         """Go on, as the share says that it is this connection's turn."""
         self._aside = False
+        self._called = self._tried = True
         self._wake_turn()
         frames = self._frames
         if frames is not None and self._reason is None and not (self._paused or self._choked or self._full):

@@ -7,6 +7,10 @@ share of the loop's time, of all peers in sum. While it uses more, those who cau
 slice at a time, as the share allows; who caused little is not in the line. The key work of strangers' handshakes has a
 share, too.
 
+What a message costs is known once it was taken, and who has gone pays no more. So while a share is used up, the first
+large message of a newcomer waits for its turn in that line, before it is opened; with much more used up, so do all
+large ones of those who dialed us. What is small never does.
+
 Work is measured in seconds of this thread's processor time: what other programs take meanwhile is nobody's fault here.
 """
 
@@ -28,7 +32,7 @@ work_clock: Final = thread_time
 # Most messages cost a tenth of that, a request with its handler half
 FAIR_MESSAGE: Final = 250e-6
 """Seconds of work that a message may cost, whatever its length, before its peer is charged for the rest."""
-_FAIR_BYTE: Final = 20e-9
+_FAIR_BYTE: Final = 4e-9  # to decrypt and copy it; what is made of it counts
 
 _BURST: Final = 0.1  # seconds of work that a whole ration has saved at most
 _OWN_BURST: Final = 0.02  # and that one peer has, which keeps it out of the line
@@ -36,7 +40,8 @@ _OWN_FIRST: Final = 0.001  # and with which it begins: node ids are free, so thi
 _NOBODY: Final = object()
 _ANYBODY: Final = object()
 _LEAST_DELAY: Final = 0.0005  # seconds: less may be too little for the clock to go on
-_MOST_OWED: Final = 1.0  # seconds that handshakes wait for what strangers have left unpaid: honest callers wait, too
+_DEEP: Final = -0.1  # seconds: more than several costly messages at once leave a ration with, where peers are but a few
+_MOST_OWED: Final = 1.0  # seconds that handshakes wait for those that were done
 _REMEMBERED: Final = 1 << 16  # first acts of handshakes
 
 
@@ -49,7 +54,7 @@ class WorkLimits:
     wasted_share: float = 0.05
     """Of the loop's time, for messages of which nothing comes: of all peers in sum."""
     costly_share: float = 0.1
-    """Of the loop's time, for what messages cost beyond 250 µs each and 20 ns a byte, while others want it."""
+    """Of the loop's time, for what messages cost beyond 250 µs each and 4 ns a byte, while others want it."""
     handshake_share: float = 0.15
     """Of the loop's time, for handshakes of those who dial us, while others want it."""
     wanted_seconds: float = 0.1
@@ -100,19 +105,33 @@ class Ration:
 
     def __init__(self, owner: LoopShare, name: str, share: float, *, always: bool) -> None:
         self._owner = owner
-        self._name = name
+        self.name = name
         self._share = share
         self._always = always  # else only while others want the loop
         self._level = _BURST
         self._then = owner.loop.time()
         self._accounts: dict[_Waiter, _Account] = {}
         self._line: dict[_Waiter, None] = {}
+        self._untried: dict[_Waiter, None] = {}  # a line of those who owe nothing, which takes turns with the other
+        self._tried_one = False  # of the two lines, this one had the last turn
         self._timer: asyncio.Handle | None = None
 
     @property
     def waiting(self) -> int:
         """How many peers wait in the line."""
-        return len(self._line)
+        return len(self._line) + len(self._untried)
+
+    @property
+    def level(self) -> float:
+        """Seconds of work that there is time for now; less than nothing until that is made up for."""
+        self._spend(0.0, self._owner.loop.time())
+        return self._level
+
+    def is_free(self, waiter: _Waiter) -> bool:
+        """Say whether who owes nothing may go on now."""
+        now = self._owner.loop.time()
+        self._spend(0.0, now)
+        return self._is_free(now, waiter) and not self.waiting
 
     def charge(self, waiter: _Waiter, seconds: float) -> bool:
         """Charge a peer with work that was done. Return whether it has to wait; it is then let go in its turn."""
@@ -127,22 +146,18 @@ class Ration:
         account.then = now
         if account.level >= 0 or self._is_free(now, waiter):
             return False
-        self._owner.counters[self._name] += 1
-        self._line[waiter] = None
-        if self._timer is None:
-            self._timer = self._owner.loop.call_later(self._delay(now, waiter), self._let_go)
+        self._owner.counters[self.name] += 1
+        self._wait(self._line, now, waiter)
         return True
 
-    def enter(self, waiter: _Waiter) -> bool:
-        """Have one who has no account wait in the line; return whether it has to. It is let go in its turn."""
-        now = self._owner.loop.time()
-        self._spend(0.0, now)
-        if self._is_free(now, waiter) and not self._line:
-            return False
-        self._line[waiter] = None
+    def enter(self, waiter: _Waiter) -> None:
+        """Have one who owes nothing wait in the line, as it is not free: it is let go in its turn."""
+        self._wait(self._untried, self._owner.loop.time(), waiter)
+
+    def _wait(self, line: dict[_Waiter, None], now: float, waiter: _Waiter) -> None:
+        line[waiter] = None
         if self._timer is None:
             self._timer = self._owner.loop.call_later(self._delay(now, waiter), self._let_go)
-        return True
 
     def debit(self, waiter: _Waiter | None, seconds: float) -> None:
         """Charge a peer that waits already, or one that has gone (None)."""
@@ -151,18 +166,20 @@ class Ration:
             account = self._accounts.setdefault(waiter, _Account(self._then))
             account.level = max(account.level - seconds, -1.0)
 
-    def forget(self, waiter: _Waiter) -> float:
-        """Forget a peer that is gone; return the seconds of loop time that it owes."""
+    def forget(self, waiter: _Waiter) -> None:
+        """Forget a peer that is gone. What it used up stays used up."""
         self._line.pop(waiter, None)
-        if not self._line and self._timer is not None:
+        self._untried.pop(waiter, None)
+        if not self.waiting and self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        account = self._accounts.pop(waiter, None)
-        return 0.0 if account is None else max(0.0, -account.level) / self._share
+        self._accounts.pop(waiter, None)
 
     def _spend(self, seconds: float, now: float) -> None:
         self._level = max(min(self._level + (now - self._then) * self._share, _BURST) - seconds, -1.0)
         self._then = now
+        if self._level < 0:
+            self._owner.used_up = True
 
     def _is_free(self, now: float, waiter: _Waiter) -> bool:
         return self._level >= 0 or not (self._always or self._owner.unwanted_in(now, waiter))
@@ -178,14 +195,19 @@ class Ration:
         loop = self._owner.loop
         now = loop.time()
         self._spend(0.0, now)
-        waiter = next(iter(self._line))
+        line = self._next_line()
+        waiter = next(iter(line))
         try:
             if self._is_free(now, waiter):
-                del self._line[waiter]
+                del line[waiter]
+                self._tried_one = line is self._untried
                 waiter.let_go()
         finally:
-            if self._line and self._timer is None:
-                self._timer = loop.call_later(self._delay(loop.time(), next(iter(self._line))), self._let_go)
+            if self.waiting and self._timer is None:
+                self._timer = loop.call_later(self._delay(loop.time(), next(iter(self._next_line()))), self._let_go)
+
+    def _next_line(self) -> dict[_Waiter, None]:
+        return self._untried if self._untried and not (self._tried_one and self._line) else self._line
 
 
 class KeyWork:
@@ -239,15 +261,11 @@ class KeyWork:
         self._owner.counters["handshake_share"] += 1
         self._schedule(now)
 
-    def owe(self, seconds: float) -> None:
-        """Take loop time for what a stranger has left unpaid: the next one waits for it."""
-        now = self._owner.loop.time()
-        self._free_at = min(max(self._free_at, now) + seconds, now + _MOST_OWED)
-
     def spend(self, seconds: float) -> None:
         """Charge work that was done, or surely will be."""
         self._spent += seconds
-        self.owe(seconds / self._share)
+        now = self._owner.loop.time()
+        self._free_at = min(max(self._free_at, now) + seconds / self._share, now + _MOST_OWED)
 
     def _is_free(self, now: float) -> bool:
         if self._spent >= self._owner.limits.turn_seconds:
@@ -290,6 +308,8 @@ class LoopShare:
         self.loop = asyncio.get_running_loop()
         self.counters: Counter[str] = Counter()
         """How often a peer was read later, or a handshake done later, by the limit's name."""
+        self.used_up = False
+        """Whether more of a ration may have been used than there is; `gate` knows."""
         self._members: set[_Waiter] = set()
         self.wasted = Ration(self, "wasted_share", self.limits.wasted_share, always=True)
         self.costly = Ration(self, "costly_share", self.limits.costly_share, always=False)
@@ -387,30 +407,42 @@ class LoopShare:
             return False
         return ration.charge(peer, seconds)
 
+    def gate(self, peer: _Waiter, *, tried: bool) -> Ration | None:
+        """Return in which line a large message of one who dialed us waits for its turn before it is opened, if it does.
+
+        ``tried`` is whose large messages have cost no more than they should.
+        """
+        ration = min(self.wasted, self.costly, key=lambda ration: ration.level)
+        self.used_up = ration.level < 0
+        if ration.level >= (_DEEP if tried else 0.0):
+            return None
+        # Where nobody else wants anything, they go on one after the other: not all in one turn of the loop, in which
+        # nobody could say that he wants something
+        return ration if self.unwanted_in(self.loop.time(), peer) else self.costly
+
     async def turn(self) -> None:
         """Wait until there is time for a costly message of a peer that has gone."""
         waiter = _Turn(self.loop)
-        if self.costly.enter(waiter):
+        if not self.costly.is_free(waiter):
+            self.costly.enter(waiter)
             try:
                 await waiter.come
             finally:
                 self.costly.forget(waiter)
 
     def leave(self, peer: _Waiter) -> None:
-        """Forget a connection that has ended. What it owes, the next stranger waits for: else it would come anew."""
+        """Forget a connection that has ended."""
         self._members.discard(peer)
         if self._wanted_by is peer:
             self._wanted_by = _NOBODY
-        owed = self.wasted.forget(peer) + self.costly.forget(peer)
-        if owed:
-            self.handshakes.owe(owed)
+        self.wasted.forget(peer)
+        self.costly.forget(peer)
 
     def left(self, work: float, messages: int, size: int) -> None:
-        """Charge the last slice of a connection that has ended meanwhile, as `leave` does."""
+        """Charge the last slice of a connection that has ended meanwhile."""
         excess = work - self.fair(messages, size)
         if excess > 0:
             self.costly.debit(None, excess)
-            self.handshakes.owe(excess / self.limits.costly_share)
 
 
 # By the loop's id: what shares it keeps it, so no other has that id meanwhile

@@ -956,6 +956,74 @@ async def test_who_is_let_go_takes_one_slice_and_waits_again():
             assert share.wasted.waiting == 1
 
 
+def costly_used_up(seconds=0.2):
+    share = shared(WorkLimits(costly_share=1e-6, wanted_seconds=1e6))
+    share.costly._spend(seconds, share.loop.time())  # for days
+    share.want(object())
+    return share
+
+
+LARGE = bytes(60_000)
+
+
+async def test_what_newcomers_send_is_taken_at_once_but_for_what_is_large_while_others_have_used_up_the_share():
+    share, received = costly_used_up(), []
+    async with sharing(share, 1, lambda *got: received.append(got)) as ((connection, peer),):
+        sent = [*(number.to_bytes(4, "big") * 20 for number in range(500)), LARGE, b"after", LARGE, b"end"]
+        await peer.send(b"".join(map(peer.frames.frame, sent)))
+        await until(lambda: share.costly.waiting)
+        assert len(received) == 500
+        assert connection.paused
+        assert share.counters["costly_share"] == 1
+        share.costly._untried.clear()
+        connection.let_go()
+        await until(lambda: len(received) == 504)  # it has been tried: the second one is taken at once
+        assert share.costly.waiting == 0
+        assert not connection.paused
+
+
+async def test_a_large_message_of_a_newcomer_waits_once_it_is_whole_and_in_whatever_pieces_it_comes():
+    share, received = costly_used_up(), []
+    async with sharing(share, 1, lambda *got: received.append(got)) as ((connection, peer),):
+        data = peer.frames.frame(LARGE) + peer.frames.frame(b"end")
+        for at in range(0, 60_000, 1500):
+            await peer.send(data[at : at + 1500])
+            await settle(5)
+        assert share.costly.waiting == 0
+        await peer.send(data[60_000:])
+        await until(lambda: share.costly.waiting)
+        assert received == []
+        share.costly._untried.clear()
+        connection.let_go()
+        await until(lambda: len(received) == 2)
+
+
+async def test_who_has_sent_large_ones_before_goes_on_unless_very_much_is_used_up():
+    share, received = shared(WorkLimits(costly_share=1e-6, wanted_seconds=1e6)), []
+    async with sharing(share, 1, lambda *got: received.append(got)) as ((connection, peer),):
+        await peer.send(peer.frames.frame(LARGE))
+        await until(lambda: received)
+        share.costly._spend(0.15, share.loop.time())
+        share.want(object())
+        await peer.send(peer.frames.frame(LARGE))
+        await until(lambda: len(received) == 2)
+        share.costly._spend(0.5, share.loop.time())
+        await peer.send(peer.frames.frame(b"small") + peer.frames.frame(LARGE))
+        await until(lambda: share.costly.waiting)
+        assert len(received) == 3
+        share.costly._untried.clear()
+        connection.let_go()
+        await until(lambda: len(received) == 4)
+
+
+async def test_a_newcomer_that_is_alone_does_not_wait_long_whatever_others_have_used_up():
+    share, received = shared(WorkLimits(costly_share=1e-6)), []
+    share.costly._spend(0.2, share.loop.time())
+    async with sharing(share, 1, lambda *got: received.append(got)) as ((_, peer),):
+        await peer.send(peer.frames.frame(LARGE) + peer.frames.frame(b"end"))
+        await until(lambda: len(received) == 2)
+
+
 async def test_what_a_peer_sent_is_taken_later_in_its_turn_one_after_the_other():
     share, order = shared(WorkLimits(wasted_share=1e-6)), []
     share.wasted._spend(10.0, share.loop.time())

@@ -114,7 +114,7 @@ async def test_all_connections_together_save_no_more_than_the_share():
     assert free <= 100 * 0.001 + 0.1 + 10 * 0.05 + 0.001
 
 
-async def test_who_has_gone_is_out_of_the_line_and_strangers_pay():
+async def test_who_has_gone_is_out_of_the_line():
     share = LoopShare()
     used_up(share)
     peer = Peer(share)
@@ -122,10 +122,85 @@ async def test_who_has_gone_is_out_of_the_line_and_strangers_pay():
     share.leave(peer)
     assert share.wasted.waiting == 0
     assert share.members == 0
-    share.want(object())
-    assert share.handshakes.pressed
     await sleep(60)
     assert peer.let_go_at == []
+
+
+async def test_what_those_who_have_gone_have_used_up_keeps_no_caller_waiting():
+    share, done = LoopShare(WorkLimits(wanted_seconds=1000)), []
+    share.want(object())
+    for _ in range(60):
+        peer = Peer(share)
+        share.costly.charge(peer, 1.0)
+        share.wasted.charge(peer, 1.0)
+        share.leave(peer)
+        share.left(1.0, 1, 0)
+        await sleep(0.1)
+        share.handshakes.do(lambda: done.append(share.loop.time()))
+        assert done.pop() == share.loop.time(), "at once"
+    assert share.costly.level < 0
+
+
+async def test_who_owes_nothing_waits_in_the_line_in_turns_with_those_who_do():
+    share, order = LoopShare(WorkLimits(costly_share=0.1, wanted_seconds=1000)), []
+    used_up(share)
+    share.want(object())
+
+    class Costly(Peer):
+        def let_go(self):
+            super().let_go()
+            self.share.costly.charge(self, 0.05)
+
+    owing = [Costly(share, order, name=f"owing {number}") for number in range(3)]
+    for peer in owing:
+        assert share.costly.charge(peer, 0.05)
+    others = [Peer(share, order, name=name) for name in ("first", "second")]
+    for peer in others:
+        assert not share.costly.is_free(peer)
+        share.costly.enter(peer)
+    assert share.costly.waiting == 5
+    await sleep(10)
+    assert order[:6] == ["first", "owing 0", "second", "owing 1", "owing 2", "owing 0"]
+    share.costly.enter(others[0])
+    share.leave(others[0])
+    await sleep(10)
+    assert len(others[0].let_go_at) == 1, "who has gone has no turn"
+    for peer in owing:
+        share.leave(peer)
+    assert share.costly.waiting == 0
+
+
+async def test_newcomers_are_tried_while_a_share_is_used_up_and_all_are_when_it_is_by_far():
+    share = LoopShare(WorkLimits(wanted_seconds=1000))
+    peer = Peer(share)
+    share.want(object())
+    assert not share.used_up
+    share.costly._spend(0.15, share.loop.time())
+    assert share.used_up
+    assert share.gate(peer, tried=False) is share.costly
+    assert share.gate(peer, tried=True) is None
+    share.wasted._spend(0.3, share.loop.time())
+    assert share.gate(peer, tried=True) is share.wasted, "of which more is used up"
+    await sleep(3)
+    assert share.gate(peer, tried=False) is share.wasted
+    assert share.gate(peer, tried=True) is None
+    await sleep(2)
+    assert share.gate(peer, tried=False) is None
+    assert not share.used_up
+
+
+async def test_large_ones_of_newcomers_are_taken_one_after_the_other_where_nobody_wants_the_loop():
+    share, order = LoopShare(WorkLimits(wasted_share=1e-6)), []
+    peers = [Peer(share, order, name=number) for number in range(3)]
+    share.wasted._spend(1.0, share.loop.time())
+    for peer in peers:
+        assert share.gate(peer, tried=False) is share.costly
+        share.costly.enter(peer)
+    assert order == []
+    began = share.loop.time()
+    await sleep(1)
+    assert order == [0, 1, 2]
+    assert peers[-1].let_go_at[0] - began < 0.01
 
 
 async def test_costly_messages_wait_only_while_others_want_the_loop():
@@ -163,7 +238,7 @@ async def test_costly_messages_have_their_share_while_others_want_the_loop_all_t
         (0.004, 100, 1000, 0, (0, 0)),
         (0.004, 100, 1000, 100, (0.004, 0)),  # nothing came of any
         (0.004, 100, 1000, 25, (0.001, 0)),  # of some
-        (0.045, 1, 65_000, 0, (0, 0.04345)),  # more than its length allows
+        (0.045, 1, 65_000, 0, (0, 0.04449)),  # more than its length allows
         (0.045, 1, 65_000, 1, (0.045, 0)),
         (0.045, 0, 0, 5, (0.045, 0)),
     ],
@@ -336,14 +411,3 @@ async def test_who_waits_for_a_turn_and_is_cancelled_is_out_of_the_line():
     turn.cancel()
     await asyncio.wait([turn])
     assert share.costly.waiting == 0
-
-
-async def test_what_strangers_leave_unpaid_keeps_callers_waiting_for_a_second_at_most():
-    share, done = LoopShare(WorkLimits(wanted_seconds=1000)), []
-    share.want(object())
-    for _ in range(100):
-        share.handshakes.owe(5.0)
-    began = share.loop.time()
-    share.handshakes.do(lambda: done.append(share.loop.time()))
-    await sleep(10)
-    assert done == [pytest.approx(began + 1, abs=0.01)]
