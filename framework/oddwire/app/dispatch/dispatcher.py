@@ -80,6 +80,8 @@ class Dispatcher:
         self.router = router
         self.transport = transport
         self.send_nowait = transport.send_nowait
+        self.takes_turns = type(transport).turn is not Transport.turn
+        """Whether the transport may have a message wait that is taken later than it was read."""
         self.tracer = Tracer(app, tracers) if tracers else None
         self.loop = asyncio.get_running_loop()
         self.guards = guards

@@ -355,7 +355,8 @@ class ReliableHandlers:
             self._admitted += 1
             if not self._admitted % _TURN:
                 await asyncio.sleep(0)
-            await dispatcher.transport.turn(node_id)
+            if dispatcher.takes_turns:
+                await dispatcher.transport.turn(node_id)
 
     def handler_of(self, node_id: NodeId, payload: bytes) -> tuple[str, Callable[[], Awaitable[object]]]:
         """Find who handles a message. Raises `Refuse`."""

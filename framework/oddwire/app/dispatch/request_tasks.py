@@ -17,7 +17,7 @@ _TURN: Final = 0.002  # seconds of handlers that wait for nothing until others g
 class RequestTask:
     """A request that waits for a task or is handled by one: ``await work(*arguments)``. It may wait for credit, too."""
 
-    __slots__ = ("arguments", "cancelled", "credit", "ended", "peer", "task", "work")
+    __slots__ = ("arguments", "cancelled", "credit", "ended", "holder", "peer", "task", "weight", "work")
 
     def __init__(self, work: Callable[..., Coroutine[Any, Any, None]], *arguments: Any) -> None:
         self.work = work
@@ -27,8 +27,11 @@ class RequestTask:
         self.credit: asyncio.Future[None] | None = None
         self.peer: object = None
         """Whose it is: peers have their turns, one request each."""
-        self.ended: Callable[[], object] | None = None
-        """Called once it is over, or will not be begun."""
+        self.ended: Callable[[RequestTask], object] | None = None
+        """Called with this once it is over, or will not be begun."""
+        self.holder: Any = None
+        """For ``ended``: with what it is counted, and for how much, so that no call has to be made of them."""
+        self.weight = 0
 
     def cancel(self) -> None:
         """Cancel the task, or see to it that the work is not even begun."""
@@ -50,19 +53,19 @@ def task_of(answering: RequestTask | None) -> asyncio.Task[None] | None:
 
 
 class _RequestQueue:
-    """Requests that wait, those of one peer in their order, and peers in turn: one who asks much delays itself."""
+    """Requests that wait, those of one peer in their order, and peers in turn: one who asks much delays itself.
 
-    __slots__ = ("_count", "_peers")
+    ``count`` is how many; it is looked at more often than a method should be called.
+    """
+
+    __slots__ = ("_peers", "count")
 
     def __init__(self) -> None:
         self._peers: dict[object, deque[RequestTask]] = {}
-        self._count = 0
-
-    def __len__(self) -> int:
-        return self._count
+        self.count = 0
 
     def append(self, answering: RequestTask) -> None:
-        self._count += 1
+        self.count += 1
         waiting = self._peers.get(answering.peer)
         if waiting is None:
             self._peers[answering.peer] = deque((answering,))
@@ -78,7 +81,7 @@ class _RequestQueue:
             del peers[peer]
         elif len(peers) > 1:
             peers[peer] = peers.pop(peer)  # at the end
-        self._count -= 1
+        self.count -= 1
         return answering
 
 
@@ -115,7 +118,7 @@ class RequestTasks:
             self._call()
 
     def _call(self) -> None:
-        wanted = len(self._waiting) if self._patient else 1
+        wanted = self._waiting.count if self._patient else 1
         for _ in range(wanted - self._called):
             self._called += 1
             self._spawn(self._work())
@@ -130,13 +133,13 @@ class RequestTasks:
         self._going = me
         until = perf_counter() + _TURN
         try:
-            while waiting:
+            while waiting.count:
                 answering = waiting.popleft()
-                if waiting and (self._patient or not self._called):
+                if waiting.count and (self._patient or not self._called):
                     self._call()
                 if answering.cancelled:
                     if answering.ended is not None:
-                        answering.ended()
+                        answering.ended(answering)
                     continue
                 # A request refers to its answering, and the arguments to the request: what would be a circle is opened
                 # here, so that all of it is free as soon as the work is done, however that ends
@@ -147,7 +150,7 @@ class RequestTasks:
                 finally:
                     answering.task = None
                     if answering.ended is not None:
-                        answering.ended()
+                        answering.ended(answering)
                 if self._going is not me or me.cancelling():
                     break
                 try:
@@ -155,7 +158,7 @@ class RequestTasks:
                         break
                 except Exception:  # of a value in it that does not compare
                     break
-                if waiting:
+                if waiting.count:
                     self._patient = False
                     if perf_counter() >= until:  # the next task begins in a later turn of the loop
                         if not self._called:

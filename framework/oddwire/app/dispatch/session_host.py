@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import os
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing
@@ -207,12 +206,21 @@ class AppSessionHost:
         if route.guard is not None:
             answering = RequestTask(self._guarded, route.guard, link, handling, route, context, content)
         else:
-            message = self._decode(link, handling, route, content)
-            if message is None:
-                return
+            since = None
+            if dispatcher.tracer is None:  # `_decode`, written out
+                try:
+                    message = route.decode(content)
+                except Exception as error:
+                    self._malformed(link, handling, content, error)
+                    return
+            else:
+                decoded = self._decode(link, handling, route, content)
+                if decoded is None:
+                    return
+                message, since = decoded
             if route.weigh is not None:
-                size = route.weigh(message[0])
-            answering = RequestTask(self._answer, link, handling, route, context, *message)
+                size = route.weigh(message)
+            answering = RequestTask(self._answer, link, handling, route, context, message, since)
         size += REQUEST_WEIGHT
         if size > LARGE:
             asked = queue.requested - queue.replies
@@ -226,14 +234,14 @@ class AppSessionHost:
             if use is None:
                 self._too_much(link, handling, "total_message_bytes")
                 return
-            answering.ended = use.end
+            answering.ended = use.ended
         else:
             if queue.small and queue.small + size > LARGE and dispatcher.room.full:
                 self._too_much(link, handling, "total_message_bytes")
                 return
             queue.small += size
             dispatcher.room.held += size
-            answering.ended = functools.partial(self._leave, queue, size)
+            answering.holder, answering.weight, answering.ended = queue, size, self._leave
         answering.peer = link
         if request.urgent:
             answering.work, answering.arguments = self._hasten, (queue, answering.work, answering.arguments)
@@ -253,9 +261,9 @@ class AppSessionHost:
         text = f"{what} {whose} that are handled at once take {most} bytes at most"
         link.refuse(Scope.REQUEST, handling.id, Code.QUOTA, text, limit)
 
-    def _leave(self, queue: PeerQueue, size: int) -> None:
-        queue.small -= size
-        self._dispatcher.room.held -= size
+    def _leave(self, answering: RequestTask) -> None:
+        answering.holder.small -= answering.weight
+        self._dispatcher.room.held -= answering.weight
 
     def _use(self, queue: PeerQueue, link: Link, handling: HandledRequest[RequestTask], size: int) -> MemoryUse | None:
         """Count a large request, or its reply; None if there is no room."""
@@ -301,13 +309,16 @@ class AppSessionHost:
         try:
             message = route.decode(content)
         except Exception as error:
-            link.handled.close(handling)
-            error = decode_error(content, error, self._dispatcher.router.registry)
-            if tracer is not None:
-                tracer.trace("received", link.node_id, content, None, error=error, handled=False)
-            link.refuse(Scope.REQUEST, handling.id, Code.MALFORMED, str(error))
+            self._malformed(link, handling, content, error)
             return None
         return message, None if tracer is None else tracer.trace("received", link.node_id, content, message)
+
+    def _malformed(self, link: Link, handling: HandledRequest[RequestTask], content: bytes, error: Exception) -> None:
+        link.handled.close(handling)
+        error = decode_error(content, error, self._dispatcher.router.registry)
+        if self._dispatcher.tracer is not None:
+            self._dispatcher.tracer.trace("received", link.node_id, content, None, error=error, handled=False)
+        link.refuse(Scope.REQUEST, handling.id, Code.MALFORMED, str(error))
 
     def _unknown(self, link: Link, handling: HandledRequest[RequestTask], content: bytes) -> None:
         link.handled.close(handling)
@@ -358,7 +369,8 @@ class AppSessionHost:
     ) -> None:
         link.working += 1
         try:
-            await self._dispatcher.transport.turn(link.node_id)
+            if self._dispatcher.takes_turns:
+                await self._dispatcher.transport.turn(link.node_id)
             if handling.streams:
                 if route.stream is not None:
                     await self._answer_stream(link, handling, route.stream(context, message), since)
@@ -374,7 +386,9 @@ class AppSessionHost:
                 return
             payload = self._dispatcher.outgoing[type(reply)].encode(reply)
             frame = encode_reply(link.route, handling.id, 0, payload)
-            if since is None:
+            if since is None and self._goes_at_once(link, frame, handling):
+                pass
+            elif since is None:
                 del reply, payload  # it may be long until the peer has read it
                 await self._send(link, frame, handling)
             elif await self._send(link, frame, handling):
@@ -415,6 +429,17 @@ class AppSessionHost:
                 if since is not None:
                     self._trace(link, payload, part, since)
         await self._send(link, encode_reply(link.route, handling.id, ReplyFlag.END, b""), handling)
+
+    def _goes_at_once(self, link: Link, frame: bytes, handling: HandledRequest[RequestTask]) -> bool:
+        """Send a reply that nothing keeps waiting, as most are; else it is `_send`'s, which knows what there may be."""
+        try:
+            return (
+                len(frame) <= MAX_PAYLOAD
+                and link.handled.has(handling)
+                and self._dispatcher.send_nowait(link.node_id, frame)
+            )
+        except (PeerNotConnected, ConnectionClosed):
+            return False
 
     async def _send(self, link: Link, frame: bytes, handling: HandledRequest[RequestTask]) -> bool:
         """Send a reply of any length; False if it will not arrive, or nobody waits for it any more."""

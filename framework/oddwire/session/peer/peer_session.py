@@ -440,7 +440,7 @@ class PeerSession:
     @property
     def lingering(self) -> int:
         """How many requests of programs that have ended are being handled still, as their handlers are slow to end."""
-        return sum(link.working for link in self._left)
+        return sum(link.working for link in self._left) if self._left else 0
 
     def wake(self, when: float) -> None:
         """Have `tick` called at ``when`` at the latest, on the loop's clock."""
