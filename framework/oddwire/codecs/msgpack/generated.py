@@ -37,6 +37,7 @@ from oddwire.schema.tree import MSGPACK, check_anything
 __all__ = ["TreeWriter"]
 
 _PLAIN: Final[dict[type[Kind], type]] = {Boolean: bool, Float: float, Integer: int, Octets: bytes, Text: str}
+_EXACT: Final = 1 << 53  # all ints up to there are floats
 _WIDEST: Final = (-(1 << 63), (1 << 64) - 1)
 """What msgpack can carry: the unpacker gives no other integers, and the packer refuses them."""
 
@@ -114,7 +115,10 @@ class TreeWriter:
         """Write statements that check the value ``name``; give the expression for its plain object."""
         source = self._source
         match kind:
-            case Integer() | Boolean() | Float() | Octets() | Text():
+            case Integer() | Boolean() | Octets() | Text():
+                self._check_plain(kind, name)
+            case Float():
+                self._make_float(name)
                 self._check_plain(kind, name)
             case Opaque():
                 self._unless(f"type({name}) is {source.bind(kind.python, kind.name)}")
@@ -143,7 +147,10 @@ class TreeWriter:
         """Write statements that check the plain object ``name``; give the expression for its value."""
         source = self._source
         match kind:
-            case Integer() | Boolean() | Float() | Octets() | Text():
+            case Integer() | Boolean() | Octets() | Text():
+                self._check_plain(kind, name)
+            case Float():
+                self._make_float(name)
                 self._check_plain(kind, name)
             case Opaque():
                 self._unless(f"type({name}) is bytes")
@@ -205,6 +212,11 @@ class TreeWriter:
         return True
 
     # Pieces ----------------------------------------------------------------------------------------------------------
+
+    def _make_float(self, name: str) -> None:
+        """Make a float of an int that it holds exactly, such as a default that was written as 0."""
+        with self._source.block(f"if type({name}) is int and {-_EXACT} <= {name} <= {_EXACT}:"):
+            self._source.line(f"{name} = float({name})")
 
     def _check_plain(self, kind: Kind, name: str) -> None:
         """Check a value that is the same object in a message and in its tree."""

@@ -67,8 +67,9 @@ def test_none():
 
 def test_if_a_key_comes_twice_the_last_one_counts():
     assert PLAN.decode(TYPE + b"\x82\xa4name\xa1a\xa4name\xa1b") == Whole(name="b")
-    slow = PLAN.decode(TYPE + b"\x83\xa4name\xa1a\xa4name\xa1b\xa1r\x02")  # an int for a float: the exact way
-    assert slow == Whole(name="b", rate=2.0)
+    large = b"\xcf\x00\x40\x00\x00\x00\x00\x00\x00"  # an int of 2**54 for a float: the exact way
+    slow = PLAN.decode(TYPE + b"\x83\xa4name\xa1a\xa4name\xa1b\xa1r" + large)
+    assert slow == Whole(name="b", rate=2.0**54)
 
 
 def test_an_int_does_for_a_float():

@@ -108,6 +108,14 @@ def test_ordinary_messages_need_nothing_else():
     assert LOAD(TREE) == WHOLE == load_record(schema_of(Whole), TREE, MSGPACK)
 
 
+def test_an_int_that_a_float_holds_is_one():
+    values = {f.name: getattr(WHOLE, f.name) for f in schema_of(Whole).fields}
+    dumped = DUMP(Whole(**values | {"rate": -(2**53)}))
+    assert (dumped["rate"], type(dumped["rate"])) == (-(2.0**53), float)
+    loaded = LOAD(TREE | {"rate": 2**53})
+    assert (loaded.rate, type(loaded.rate)) == (2.0**53, float)
+
+
 def test_defaults():
     small = {key: value for key, value in TREE.items() if key not in ("extra", "note", "made")}
     loaded = LOAD(small)
@@ -125,7 +133,9 @@ def test_defaults():
         {"flag": 1},
         {"rate": float("nan")},
         {"rate": float("inf")},
-        {"rate": 1},
+        {"rate": 2**53 + 1},
+        {"rate": "1"},
+        {"rate": True},
         {"text": "four"},
         {"text": b"x"},
         {"digest": bytes(31)},
