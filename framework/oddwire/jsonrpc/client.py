@@ -21,6 +21,7 @@ __all__ = ["JsonRpcClient"]
 logger = get_logger(__name__)
 
 _EARLY: Final = 2048  # bytes: the node works on so many requests while we write more, instead of after all of them
+_BUSY: Final = 16  # requests that it has not answered: with those it has enough to do, and a write costs us much
 _READ: Final = 1 << 16
 _HEAD: Final = '{"jsonrpc":"2.0","id":"'  # of an answer, as lightningd writes it
 _OURS: Final = "oddwire:"  # how the ids of calls begin
@@ -157,9 +158,10 @@ class _Wire(asyncio.BufferedProtocol):
         self._usual = dict(usual or {})
         self._tail = f'","result":{encode(self._usual).decode()[:-2]}}}\n\n'
         self._reach = _LONGEST + len(self._tail)
+        # Whatever the usual result is, an answer with it is no document that is too large
+        self._sees = usual is not None and len(_HEAD) + self._reach <= max_document
         self._splitter = JsonSplitter(
             max_size=max_document,
-            shortcut=None if usual is None else self._see_usual,
             raise_with=f" (max_document, or {MAX_DOCUMENT_VARIABLE} in the environment, allows more)",
         )
         self._buffer = memoryview(bytearray(_READ))
@@ -173,8 +175,9 @@ class _Wire(asyncio.BufferedProtocol):
 
     def ask(self, method: str, params: bytes) -> tuple[str, asyncio.Future[Any]]:
         """Make a call; give its id, and the future of its answer."""
-        name, after = _parts(method)
-        key = f"{name}{next(self._numbers)}"
+        name, before, after = _parts(method)
+        number = next(self._numbers)
+        key = f"{name}{number}"
         answer: asyncio.Future[Any] = self._loop.create_future()
         if self.reason is not None:
             answer.set_exception(ConnectionClosed(self.reason))
@@ -182,10 +185,15 @@ class _Wire(asyncio.BufferedProtocol):
         self._answers[key] = answer
         if not self._out:
             self._loop.call_soon(self._flush)
-        request = b'{"jsonrpc":"2.0","id":"%b%b%b}\n\n' % (key.encode(), after, params)
+        request = b"%b%d%b%b}\n\n" % (before, number, after, params)
         self._out.append((key, answer, request))
         self._queued += len(request)
-        if self._queued >= _EARLY and self._transport is not None and not self._transport.get_write_buffer_size():
+        if (
+            self._queued >= _EARLY
+            and len(self._answers) - len(self._out) < _BUSY
+            and self._transport is not None
+            and not self._transport.get_write_buffer_size()
+        ):
             self._flush()
         return key, answer
 
@@ -234,30 +242,37 @@ class _Wire(asyncio.BufferedProtocol):
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        self._splitter.push(self._buffer[:nbytes].tobytes())
+        data = self._buffer[:nbytes].tobytes()
+        if self._sees and not self._splitter.is_partial:
+            data = data[self._see_usual(data) :]
+            if not data:
+                return
+        self._splitter.push(data)
         try:
             for document in self._splitter:
                 self._take(document)
         except OddwireError as error:
             self.end(f"the node's answer is not JSON-RPC: {error}")
 
-    def _see_usual(self, text: str, at: int) -> tuple[str, int] | None:
-        """See whether a document is the usual result, and give it to the call with that id."""
-        start = at + len(_HEAD)
-        end = text.find(self._tail, start, start + self._reach)
-        if end < 0 or not text.startswith(_HEAD, at):
-            return None
-        key = text[start:end]
-        answer = self._answers.pop(key, None)
-        if answer is None:
-            return None
-        if not answer.done():
-            answer.set_result(self._usual.copy())
-        return key, end + len(self._tail)
+    def _see_usual(self, data: bytes) -> int:
+        """Give the usual results that a chunk begins with to the calls with those ids; return where the rest begins."""
+        try:
+            text = str(data, "ascii")  # whose characters are as many as its bytes
+        except UnicodeDecodeError:
+            return 0
+        at, tail, reach, answers = 0, self._tail, self._reach, self._answers
+        while text.startswith(_HEAD, at):
+            start = at + len(_HEAD)
+            end = text.find(tail, start, start + reach)
+            answer = None if end < 0 else answers.pop(text[start:end], None)
+            if answer is None:
+                break
+            if not answer.done():
+                answer.set_result(self._usual.copy())
+            at = end + len(tail)
+        return at
 
     def _take(self, document: Any) -> None:
-        if type(document) is str:
-            return  # it was seen, and given to its call
         if type(document) is Oversize:
             self._take_oversize(document)
             return
@@ -308,7 +323,8 @@ class _Wire(asyncio.BufferedProtocol):
 
 
 @functools.lru_cache(64)
-def _parts(method: str) -> tuple[str, bytes]:
-    """Return how the id of a call begins, and what stands between its number and the parameters."""
+def _parts(method: str) -> tuple[str, bytes, bytes]:
+    """Return how the id of a call begins, what stands before its number, and what after it."""
     name = method if method.replace("-", "_").isidentifier() and method.isascii() else "call"
-    return f"{_OURS}{name}#", b'","method":%b,"params":' % encode(method)[:-2]
+    before, after = f"{_OURS}{name}#", b'","method":%b,"params":' % encode(method)[:-2]
+    return before, b'{"jsonrpc":"2.0","id":"%b' % before.encode(), after

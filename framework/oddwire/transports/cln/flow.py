@@ -57,6 +57,14 @@ class Pace:
         self._since = now
         self._open = 0
 
+    def begin(self, size: int) -> bool:
+        """Do as `start` does where it does not matter what time it is; else do nothing, and return False."""
+        if self._open >= self._depth or self._tokens < size:
+            return False
+        self._tokens -= size
+        self._open += 1
+        return True
+
     def start(self, size: int, now: float) -> bool:
         """Begin to send ``size`` bytes, if they may go now; `done` has to follow."""
         if self._open >= self._depth:

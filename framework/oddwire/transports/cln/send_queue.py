@@ -29,7 +29,9 @@ class SendQueue:
 
     def start(self, size: int) -> bool:
         """Begin at once, if nobody waits and the pace allows it."""
-        return not self._waiting and not self._turns and self._pace.start(size, self._loop.time())
+        if self._waiting or self._turns:
+            return False
+        return self._pace.begin(size) or self._pace.start(size, self._loop.time())
 
     async def turn(self, size: int) -> None:
         """Wait to begin. Cancelled, nothing has begun. Raises `ConnectionClosed` when the outlet is closed."""

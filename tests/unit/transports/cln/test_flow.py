@@ -59,6 +59,22 @@ def test_a_burst_then_the_rate() -> None:
     assert pace.start(1000, 1.0)
 
 
+def test_what_is_saved_goes_whatever_time_it_is() -> None:
+    pace = Pace(ClnLimits(rate=1000, burst=100_000, depth=3), 0.0)
+    assert pace.begin(60_000)
+    assert pace.begin(40_000)
+    assert not pace.begin(1000)
+    assert pace.delay(1000) == pytest.approx(1.0)
+    assert pace.start(1000, 1.0)
+    assert not pace.begin(0), "so many at once"
+    pace.done()
+    assert pace.begin(0)
+    pace = Pace(ClnLimits(rate=None, burst=70_000, depth=99), 0.0)
+    assert pace.begin(60_000)
+    assert not pace.begin(60_000)
+    assert pace.start(60_000, 0.0), "there is no rate"
+
+
 def test_rest_is_saved_up_to_the_burst() -> None:
     pace = Pace(ClnLimits(rate=1000, burst=70_000, depth=99), 0.0)
     assert pace.start(70_000, 0.0)
