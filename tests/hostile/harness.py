@@ -23,10 +23,14 @@ from typing import Any
 
 from tests.hostile import attacks, good
 
+from oddwire.jsonrpc import JsonRpcClient
+
 LEAST = 0.9
 """Of a good peer's rate alone, what it has to have beside strangers."""
 LEAST_BESIDE_CALLERS = 0.7
 """The same beside such as call all the time: handshakes, too, have a share of the loop."""
+LEAST_CALLS = 0.5
+"""Of the RPC's rate alone, what an embedded node answers beside strangers."""
 HALF_OPEN_RATE = 1200.0
 MOST_SECONDS = 2.0
 """Seconds after which an honest caller is in, beside strangers."""
@@ -181,6 +185,63 @@ async def measure_rpc(kind: str, strangers: int, seconds: float) -> tuple[float,
             await process.communicate()
 
 
+@contextlib.asynccontextmanager
+async def hosting() -> AsyncIterator[tuple[Target, str]]:
+    """Run ``oddwire node`` with a plugin that takes all that peers bring about; give it, and its RPC socket."""
+    with tempfile.TemporaryDirectory() as folder, tempfile.NamedTemporaryFile() as log:
+        plugin = Path(folder) / "subscribed.py"
+        plugin.write_text(f"#!{sys.executable} -IS\n{(Path(__file__).parent / 'subscribed.py').read_text()}")
+        plugin.chmod(0o755)
+        options = ["--lightning-dir", folder, "--network", "regtest", "--addr", "127.0.0.1:0", "--json"]
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "oddwire.cli.main", "node", *options, "--plugin", str(plugin)),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=log,
+        )
+        assert process.stdout is not None
+        try:
+            ready = json.loads(await process.stdout.readline())
+            draining = asyncio.create_task(_drain(process.stdout))
+            yield Target(ready["uri"], process.pid, Path(log.name)), ready["rpc_file"]
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                process.terminate()
+            await process.wait()
+            await draining
+
+
+async def measure_node(kind: str, strangers: int, seconds: float) -> bool:
+    """Attack an embedded node with a plugin, and an RPC client beside."""
+    async with hosting() as (target, rpc_file), JsonRpcClient(rpc_file) as client:
+        began = await client.call("seen")
+        alone = await good.call(rpc_file, seconds)
+        memory = target.memory()
+        with attacking(kind, target.uri, strangers) as done:
+            await settled(done)
+            beside = await good.call(rpc_file, seconds)
+            took = max([await good.get_in(target.uri) for _ in range(3)])
+            start = asyncio.get_running_loop().time()
+            seen = await client.call("seen", timeout=30)
+            answered = asyncio.get_running_loop().time() - start
+            excess = target.excess(memory)
+        if seen["pid"] != began["pid"]:
+            excess.append("the plugin was ended, and started anew")
+        if took > MOST_SECONDS:
+            excess.append(f"a caller waits {took:.1f} s, of at most {MOST_SECONDS}")
+        if answered > MOST_SECONDS:
+            excess.append(f"the plugin's method answers after {answered:.1f} s, of at most {MOST_SECONDS}")
+        told = (
+            f"{beside:.0f} of {alone:.0f} calls a second; in after {took:.2f} s, its plugin after {answered:.2f} s;"
+            f" {seen['seen']} seen of {done[0]} messages, {done[1]} connections;"
+            f" {target.memory() - memory >> 20} MiB more, {target.log.stat().st_size >> 10} KiB of log"
+        )
+    fine = not excess and beside >= LEAST_CALLS * alone
+    for what in excess:
+        told += f"; {what}"
+    print(f"{'ok  ' if fine else 'FAIL'} {beside / alone:.2f} node, {kind} x {strangers}: {told}", flush=True)
+    return fine
+
+
 async def measure(kind: str, strangers: int, seconds: float, rounds: int) -> bool:
     ratios, excess = [], set[str]()
     told = ""
@@ -215,11 +276,17 @@ async def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("names", nargs="*", default=[*attacks.FLOODS, *attacks.HOARDS, *attacks.DEBTORS, "half-open"])
+    parser.add_argument("--node", action="store_true", help="attack an embedded node with a plugin instead")
+    parser.add_argument("names", nargs="*", metavar="NAME")
     given = parser.parse_args()
-    good_enough = [
-        await measure(name, strangers, given.seconds, given.rounds)
-        for name in given.names
-        for strangers in ((1,) if name == "half-open" else (1, 8))
-    ]
+    # An embedded node without a plugin that has sessions says no hello
+    plain = {*attacks.FLOODS, *attacks.DEBTORS, "half-open"} - attacks.SESSIONS - {"session frames"}
+    names = given.names or [*attacks.FLOODS, *attacks.HOARDS, *attacks.DEBTORS, "half-open"]
+    good_enough = []
+    for name in names:
+        if given.node and name in plain:
+            good_enough.append(await measure_node(name, 1 if name == "half-open" else 8, given.seconds))
+        elif not given.node:
+            counts = (1,) if name == "half-open" else (1, 8)
+            good_enough += [await measure(name, count, given.seconds, given.rounds) for count in counts]
     return 0 if all(good_enough) else 1

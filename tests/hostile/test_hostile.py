@@ -7,6 +7,8 @@ import asyncio
 import pytest
 from tests.hostile import attacks, good, harness
 
+from oddwire.jsonrpc import JsonRpcClient
+
 REQUESTS = 40
 
 
@@ -54,6 +56,19 @@ async def test_what_strangers_bring_is_not_kept(kind: str) -> None:
                 await asyncio.sleep(0.05)
             assert target.excess(memory, attacks.HOARDS[kind].most) == []
         assert await good.ask_times(target.uri, 5) == 5
+
+
+@pytest.mark.parametrize("kind", ["unknown", "costly fields", "warnings", "talk, and gone"])
+async def test_a_plugin_of_an_embedded_node_lives_and_answers(kind: str) -> None:
+    async with harness.hosting() as (target, rpc_file), JsonRpcClient(rpc_file) as client, asyncio.timeout(240):
+        began, memory = await client.call("seen"), target.memory()
+        with harness.attacking(kind, target.uri, 2) as done:
+            while done[0] < 500 or done[1] < 2:
+                await asyncio.sleep(0.05)
+            for _ in range(REQUESTS):
+                assert (await client.call("getinfo"))["id"]
+            assert (await client.call("seen"))["pid"] == began["pid"]
+            assert target.excess(memory) == []
 
 
 async def test_silent_connections_do_not_keep_honest_ones_out() -> None:

@@ -956,9 +956,16 @@ async def test_who_is_let_go_takes_one_slice_and_waits_again():
             assert share.wasted.waiting == 1
 
 
-def costly_used_up(seconds=0.2):
-    share = shared(WorkLimits(costly_share=1e-6, wanted_seconds=1e6))
-    share.costly._spend(seconds, share.loop.time())  # for days
+class Forgiving(LoopShare):
+    """Charges nobody: on a busy machine what should be cheap may seem costly."""
+
+    def settle(self, *_):
+        return False
+
+
+def costly_used_up():
+    share = Forgiving(WorkLimits(costly_share=1e-6, wanted_seconds=1e6))
+    share.costly._spend(0.2, share.loop.time())  # for days
     share.want(object())
     return share
 
@@ -999,7 +1006,7 @@ async def test_a_large_message_of_a_newcomer_waits_once_it_is_whole_and_in_whate
 
 
 async def test_who_has_sent_large_ones_before_goes_on_unless_very_much_is_used_up():
-    share, received = shared(WorkLimits(costly_share=1e-6, wanted_seconds=1e6)), []
+    share, received = Forgiving(WorkLimits(costly_share=1e-6, wanted_seconds=1e6)), []
     async with sharing(share, 1, lambda *got: received.append(got)) as ((connection, peer),):
         await peer.send(peer.frames.frame(LARGE))
         await until(lambda: received)
