@@ -241,7 +241,8 @@ HOARDS: Mapping[str, Hoard] = {
     "large requests": Hoard(_large_request, stays=100, enough=3_000),
     "long waits": Hoard(_long_wait, stays=1, enough=600),
     "transfers without end": Hoard(_pieces, stays=100, enough=10_000),
-    "held requests": Hoard(_held, stays=1 << 30, enough=8_000, ids=60),
+    # 256 MiB of messages, and of each of 480 connections 256 KiB that were read
+    "held requests": Hoard(_held, stays=1 << 30, enough=8_000, ids=60, most=430 << 20),
     "unread replies": Hoard(_unread, stays=1 << 30, enough=500, ids=4, reads=False, most=700 << 20),
 }
 """What would be kept if it could, by name."""
