@@ -19,12 +19,26 @@ import pytest
 
 from oddwire import Application, Context, Extension, Message, NodeId, Peer, Refuse, message
 from oddwire.app import hookimpl
+from oddwire.app.dispatch.peer_queue import PeerQueue
+from oddwire.app.dispatch.request_tasks import RequestTask
 from oddwire.errors import OddwireError
 from oddwire.proto import wire
 from oddwire.proto.addresses import NodeUri
+from oddwire.proto.connection import LightningConnection
+from oddwire.proto.framing import FrameReceiver
 from oddwire.proto.keys import PrivateKey
+from oddwire.proto.noise import Handshake
 from oddwire.session.limits import Limits
+from oddwire.session.peer.fragment_sender import FragmentSender
+from oddwire.session.peer.link import Link
+from oddwire.session.peer.outgoing_requests import OutgoingRequests
+from oddwire.session.peer.outgoing_requests import _OutgoingRequest as OutgoingRequest
+from oddwire.session.peer.peer_session import PeerSession
+from oddwire.session.peer.reassembly import Reassembler
+from oddwire.session.peer.request_tables import HandledRequest, SentStream
+from oddwire.session.store.unit import Unit
 from oddwire.session.wire.frames import Fragment, Request, encode
+from oddwire.transports.bolt8.peer import Bolt8Peer
 from oddwire.transports.bolt8.transport import Bolt8Transport
 from oddwire.transports.memory import MemoryNetwork
 
@@ -71,12 +85,14 @@ class Parcel(Message):
 
 
 MESSAGES = ("Ask", "Answer", "Note", "Limited", "Unhandled", "Count", "Parcel")
-PARTS = (
-    "Answering", "AskedStream", "Assembler", "Bolt8Peer", "Calls", "CancelledError", "FrameReceiver", "Handling",
-    "Handshake", "Lane", "LargeSends", "LightningConnection", "Link", "PeerSession",
-    "RuntimeError", "Task", "Unit", "ValueError",
-    "_Call",
-)  # fmt: skip
+PARTS = tuple(
+    part.__name__
+    for part in (
+        *(Bolt8Peer, FragmentSender, FrameReceiver, HandledRequest, Handshake, LightningConnection, Link),
+        *(OutgoingRequest, OutgoingRequests, PeerQueue, PeerSession, Reassembler, RequestTask, SentStream, Unit),
+        *(asyncio.CancelledError, asyncio.Task, RuntimeError, ValueError),
+    )
+)
 
 
 HANGING = asyncio.Event()
@@ -311,7 +327,7 @@ async def test_many_requests_at_once(stage: Stage) -> None:
 async def test_a_large_request_and_its_large_reply(stage: Stage) -> None:
     peer = await stage.meet()
     # A transfer may be refused after its last piece was sent, so who sent it is remembered for the next 64
-    remembered = ("Answering", "Handling")
+    remembered = (RequestTask.__name__, HandledRequest.__name__)
     await leaves_nothing(lambda: peer.request(Ask(how="", body=bytes(300_000)), Answer), but=remembered)
 
 
