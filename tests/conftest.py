@@ -20,10 +20,10 @@ from oddwire import (
     QuotaExceeded,
     Refuse,
     RemoteFailure,
-    RemoteProtocolError,
     message,
     schema_of,
 )
+from oddwire.errors import RemoteProtocolError
 from oddwire.log_limits import LIMITED
 from oddwire.session.wire.frames import Code
 

@@ -1,29 +1,95 @@
-"""Packages that show names without importing them: each is imported when it is first used (PEP 562)."""
+"""Packages that show names without importing them: each is imported when it is first used (PEP 562).
+
+A package lists its public names once, for type checkers, editors and Python alike::
+
+    if TYPE_CHECKING:
+        from package.module import Name as Name
+    else:
+        from oddwire.lazy import public_names as _public_names
+
+        __getattr__, __dir__ = _public_names()
+
+``Name as Name`` is how a typed package says that it passes a name on (PEP 484). Python has the same list by running the
+package's code once more, when it is first asked for a name, with ``TYPE_CHECKING`` true and an ``__import__`` that
+imports nothing and takes notes. So the language itself says what the list means, and no source file need be there: in a
+zip file, a frozen program, or where only compiled files are installed.
+"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from importlib import import_module
+from types import CodeType
+from typing import Any, Final
 
-__all__ = ["lazy"]
+__all__ = ["public_names"]
+
+_IMPORT_OF_MANY: Final = "_handle_fromlist"  # importlib's, which asks for the names of ``from package import names``
 
 
-def lazy(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
-    """Return a package's ``__getattr__`` and ``__dir__``.
+class _Noted:
+    """What ``__import__`` returns while notes are taken: it has every name, each a note of where it is."""
 
-    ``homes`` tells in which module each name is defined: in full, or, with a dot before it, within the package. A name
-    that was imported once is the package's own from then on.
+    __slots__ = ("module", "name")
+
+    def __init__(self, module: str, name: str = "") -> None:
+        self.module = module
+        self.name = name
+
+    def __getattr__(self, name: str) -> _Noted:
+        return _Noted(self.module, name)
+
+
+def public_names(elsewhere: Sequence[str] = ()) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """Return ``__getattr__`` and ``__dir__`` of the package that calls this, which should be the last it does.
+
+    A name that was imported once is the package's own from then on. ``__all__`` is made when it is asked for.
+    For a name that the package does not have, the error says which of the packages ``elsewhere`` has it.
     """
-    own = vars(sys.modules[package])
+    frame = sys._getframe(1)  # noqa: SLF001 - the code and the names of whoever calls
+    code, own = frame.f_code, frame.f_globals
+    package: str = own["__name__"]
+    listed: dict[str, _Noted] = {}
 
-    def find(name: str) -> object:
-        if name not in homes:
-            raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        value = own[name] = getattr(import_module(homes[name], package), name)
-        return value
+    def find(name: str) -> Any:
+        if not listed:
+            listed.update(_noted(code, package))
+        if name in listed:
+            source = listed[name]
+            value = own[name] = getattr(import_module(source.module), source.name)
+            return value
+        if name == "__all__":
+            return sorted(name for name in listed if not name.startswith("_"))
+        text = f"module {package!r} has no attribute {name!r}"
+        if not name.startswith("_"):
+            for other in elsewhere:
+                if name in import_module(other).__all__:
+                    text = f"{package} has no {name}: from {other} import {name}"
+                    if sys._getframe(1).f_code.co_name == _IMPORT_OF_MANY:  # noqa: SLF001
+                        raise ImportError(text, name=package)  # else it would say no more than "cannot import name"
+        raise AttributeError(text, name=name)
 
     def names() -> list[str]:
-        return sorted({*own, *homes})
+        return sorted({*own, *find("__all__"), *listed})
 
     return find, names
+
+
+def _noted(code: CodeType, package: str) -> dict[str, _Noted]:
+    """Return what a package's code imports for type checkers by ``from module import name``."""
+
+    def take_note(name: str, _globals: object, _locals: object, names: object, level: int) -> _Noted:
+        if level:
+            raise ImportError(
+                f"{package} should list its public names with the whole names of their modules", name=package
+            )
+        return _Noted(name if names else "")
+
+    noted: dict[str, Any] = {"__name__": package, "__builtins__": {"__import__": take_note}}
+    exec(code, noted)  # noqa: S102 - the package's own code
+    return {
+        name: source
+        for name, source in noted.items()
+        if type(source) is _Noted and source.module not in ("", "typing") and (name[0] != "_" or name[:2] == "__")
+    }

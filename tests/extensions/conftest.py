@@ -8,7 +8,9 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
 
-from oddwire import Application, Bolt8Transport, MemoryNetwork, PrivateKey, TraceEvent, hookimpl
+from oddwire import Application, PrivateKey, hookimpl
+from oddwire.app import TraceEvent
+from oddwire.transports import Bolt8Transport, MemoryNetwork
 
 Pair = Callable[..., AbstractAsyncContextManager[tuple[Application, Application]]]
 

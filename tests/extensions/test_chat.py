@@ -2,7 +2,9 @@ import asyncio
 
 import pytest
 
-from oddwire import Application, ExtensionError, MemoryNetwork, ValueOutOfRange, schema_of
+from oddwire import Application, ExtensionError, schema_of
+from oddwire.errors import ValueOutOfRange
+from oddwire.transports import MemoryNetwork
 from oddwire_extensions import chat
 
 SAY, HEARD = 0x8C11, 0x8C13

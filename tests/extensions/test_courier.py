@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from oddwire import Application, Context, Extension, MemoryNetwork, NodeId, PrivateKey, RemoteFailure, schema_of
+from oddwire import Application, Context, Extension, NodeId, PrivateKey, RemoteFailure, schema_of
+from oddwire.transports import MemoryNetwork
 from oddwire_extensions import courier
 
 PARCEL = 0x8C21

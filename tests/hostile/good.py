@@ -11,9 +11,10 @@ from pathlib import Path
 
 from tests.hostile.target import Answer, Ask
 
-from oddwire import Application, Bolt8Transport, Extension, PrivateKey
+from oddwire import Application, Extension, PrivateKey
 from oddwire.jsonrpc import JsonRpcClient
 from oddwire.proto import NodeUri, connect
+from oddwire.transports import Bolt8Transport
 
 
 @dataclass(frozen=True)

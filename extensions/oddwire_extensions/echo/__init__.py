@@ -23,20 +23,9 @@ import asyncio
 import logging
 from collections import deque
 
-from oddwire import (
-    SESSION_TYPE,
-    Application,
-    Context,
-    Extension,
-    Message,
-    NodeId,
-    OddwireError,
-    TraceEvent,
-    field,
-    hookimpl,
-    message,
-    u64,
-)
+from oddwire import Application, Context, Extension, Message, NodeId, OddwireError, field, hookimpl, message, u64
+from oddwire.app import TraceEvent
+from oddwire.session import SESSION_TYPE
 
 __all__ = ["BoltReply", "BoltRequest", "Reply", "Request", "extension"]
 

@@ -5,51 +5,28 @@ Each name is imported when it is first used: a script declares its extension wit
 
 from typing import TYPE_CHECKING
 
-import oddwire.lazy as _lazy
-
 if TYPE_CHECKING:
-    from oddwire.app.application import Application
-    from oddwire.app.context import Context, HostNode, Peer
-    from oddwire.app.declarations.handlers import Handler
-    from oddwire.app.declarations.options import Option, Options
-    from oddwire.app.declarations.rpc import RpcMethod
-    from oddwire.app.extension import Extension
-    from oddwire.app.gc_tuning import relax_collector
-    from oddwire.app.hookspecs import Hooks, TraceEvent, hookimpl
-    from oddwire.app.plugins.manager import PluginManager
+    from oddwire.app.application import Application as Application
+    from oddwire.app.context import (
+        Context as Context,
+        HostNode as HostNode,
+        Peer as Peer,
+    )
+    from oddwire.app.declarations.handlers import Handler as Handler
+    from oddwire.app.declarations.options import (
+        Option as Option,
+        Options as Options,
+    )
+    from oddwire.app.declarations.rpc import RpcMethod as RpcMethod
+    from oddwire.app.extension import Extension as Extension
+    from oddwire.app.gc_tuning import relax_collector as relax_collector
+    from oddwire.app.hookspecs import (
+        Hooks as Hooks,
+        TraceEvent as TraceEvent,
+        hookimpl as hookimpl,
+    )
+    from oddwire.app.plugins.manager import PluginManager as PluginManager
+else:
+    from oddwire.lazy import public_names as _public_names
 
-__all__ = [
-    "Application",
-    "Context",
-    "Extension",
-    "Handler",
-    "Hooks",
-    "HostNode",
-    "Option",
-    "Options",
-    "Peer",
-    "PluginManager",
-    "RpcMethod",
-    "TraceEvent",
-    "hookimpl",
-    "relax_collector",
-]
-
-_HOMES = {
-    "Application": ".application",
-    "Context": ".context",
-    "Extension": ".extension",
-    "Handler": ".declarations.handlers",
-    "Hooks": ".hookspecs",
-    "HostNode": ".context",
-    "Option": ".declarations.options",
-    "Options": ".declarations.options",
-    "Peer": ".context",
-    "PluginManager": ".plugins.manager",
-    "RpcMethod": ".declarations.rpc",
-    "TraceEvent": ".hookspecs",
-    "hookimpl": ".hookspecs",
-    "relax_collector": ".gc_tuning",
-}
-
-__getattr__, __dir__ = _lazy.lazy(__name__, _HOMES)
+    __getattr__, __dir__ = _public_names()

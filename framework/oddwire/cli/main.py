@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 
 try:
-    from importlib.metadata import version
     from typing import Annotated
 
     import typer
@@ -14,6 +13,7 @@ try:
     from oddwire.cli.arguments import CallCommand, NodeCommand, RunCommand
     from oddwire.cli.command_line import run_program
     from oddwire.cli.environment import prepare
+    from oddwire.version import __version__
 except KeyboardInterrupt:  # which is most of the time a command takes to start
     sys.exit(130)
 
@@ -30,7 +30,7 @@ _program = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"oddwire {version('oddwire')}")
+        typer.echo(f"oddwire {__version__}")
         raise typer.Exit
 
 

@@ -1,6 +1,20 @@
 """Messages to payloads and back: `Registry`, and what a codec is."""
 
-from oddwire.codecs.base import Codec, Plan
-from oddwire.codecs.registry import KnownTypeWarning, Registry
+from typing import TYPE_CHECKING
 
-__all__ = ["Codec", "KnownTypeWarning", "Plan", "Registry"]
+from oddwire.codecs.base import (
+    Codec as Codec,
+    Plan as Plan,
+    check_received as check_received,
+    check_size as check_size,
+    type_bytes as type_bytes,
+)
+from oddwire.codecs.registry import (
+    KnownTypeWarning as KnownTypeWarning,
+    Registry as Registry,
+)
+
+if not TYPE_CHECKING:
+    from oddwire.lazy import public_names as _public_names
+
+    __getattr__, __dir__ = _public_names()

@@ -5,28 +5,21 @@ Client and server are imported when they are first used: hardly any program need
 
 from typing import TYPE_CHECKING
 
-import oddwire.lazy as _lazy
-from oddwire.jsonrpc.documents import MAX_DEPTH, MAX_DOCUMENT, JsonSplitter, Oversize, encode
+from oddwire.jsonrpc.documents import (
+    MAX_DEPTH as MAX_DEPTH,
+    MAX_DOCUMENT as MAX_DOCUMENT,
+    JsonSplitter as JsonSplitter,
+    Oversize as Oversize,
+    encode as encode,
+)
 
 if TYPE_CHECKING:
-    from oddwire.jsonrpc.client import JsonRpcClient
-    from oddwire.jsonrpc.server import JsonRpcServer, RpcConnection
+    from oddwire.jsonrpc.client import JsonRpcClient as JsonRpcClient
+    from oddwire.jsonrpc.server import (
+        JsonRpcServer as JsonRpcServer,
+        RpcConnection as RpcConnection,
+    )
+else:
+    from oddwire.lazy import public_names as _public_names
 
-__all__ = [
-    "MAX_DEPTH",
-    "MAX_DOCUMENT",
-    "JsonRpcClient",
-    "JsonRpcServer",
-    "JsonSplitter",
-    "Oversize",
-    "RpcConnection",
-    "encode",
-]
-
-_HOMES = {
-    "JsonRpcClient": "oddwire.jsonrpc.client",
-    "JsonRpcServer": "oddwire.jsonrpc.server",
-    "RpcConnection": "oddwire.jsonrpc.server",
-}
-
-__getattr__, __dir__ = _lazy.lazy(__name__, _HOMES)
+    __getattr__, __dir__ = _public_names()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -30,6 +29,7 @@ from oddwire.proto.features import ASSUMED_FEATURES, feature_bits, feature_bytes
 from oddwire.proto.keys import NodeId
 from oddwire.transports.base import Manifest
 from oddwire.transports.bolt8.transport import Bolt8Limits, Bolt8Transport
+from oddwire.version import __version__
 
 __all__ = ["COMPATIBLE_VERSION", "Node"]
 
@@ -78,7 +78,7 @@ class Node:
         self.lightning_dir = self.base_dir / network
         self.network = network
         self.rpc_file = _RPC_FILE
-        self.version = f"{COMPATIBLE_VERSION}-oddwire-{version('oddwire')}"
+        self.version = f"{COMPATIBLE_VERSION}-oddwire-{__version__}"
         self._proxy = None if proxy is None else proxy_url(proxy)
         self.proxy = None if self._proxy is None else proxy_address(self._proxy)
         self.log = log or Log()

@@ -4,37 +4,24 @@ The asyncio shell, and the cryptography it needs, is imported when one of its na
 wants keys or feature bits loads no more than that.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
-from oddwire.proto.addresses import NodeUri
-from oddwire.proto.keys import NodeId, PrivateKey, PublicKey, Secret, ShortChannelId
-
 if TYPE_CHECKING:
-    from oddwire.proto.wire import LightningConnection, LightningServer, connect, serve
+    from oddwire.proto.addresses import NodeUri as NodeUri
+    from oddwire.proto.keys import (
+        NodeId as NodeId,
+        PrivateKey as PrivateKey,
+        PublicKey as PublicKey,
+        Secret as Secret,
+        ShortChannelId as ShortChannelId,
+    )
+    from oddwire.proto.wire import (
+        LightningConnection as LightningConnection,
+        LightningServer as LightningServer,
+        connect as connect,
+        serve as serve,
+    )
+else:
+    from oddwire.lazy import public_names as _public_names
 
-__all__ = [
-    "LightningConnection",
-    "LightningServer",
-    "NodeId",
-    "NodeUri",
-    "PrivateKey",
-    "PublicKey",
-    "Secret",
-    "ShortChannelId",
-    "connect",
-    "serve",
-]
-
-_OF_WIRE = ("LightningConnection", "LightningServer", "connect", "serve")
-
-
-def __getattr__(name: str) -> object:
-    if name not in _OF_WIRE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module("oddwire.proto.wire"), name)
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    __getattr__, __dir__ = _public_names()

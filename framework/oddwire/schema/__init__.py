@@ -1,75 +1,56 @@
 """What a message is: `Message`, `@message`, `@subtype`, the field types, and ways to look inside."""
 
-from oddwire.schema.fields import (
-    bigsize,
-    bip340sig,
-    byte,
-    chain_hash,
-    channel_id,
-    counted,
-    field,
-    fixed,
-    max_length,
-    point,
-    rest,
-    s8,
-    s16,
-    s32,
-    s64,
-    sciddir_or_pubkey,
-    sha256,
-    short_channel_id,
-    signature,
-    tu16,
-    tu32,
-    tu64,
-    u8,
-    u16,
-    u32,
-    u64,
-)
-from oddwire.schema.inspect import from_dict, from_strings, to_dict
-from oddwire.schema.kinds import Field, Record, Schema
-from oddwire.schema.message import Message, declare, describe, message, replace, schema_of, subtype
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "Field",
-    "Message",
-    "Record",
-    "Schema",
-    "bigsize",
-    "bip340sig",
-    "byte",
-    "chain_hash",
-    "channel_id",
-    "counted",
-    "declare",
-    "describe",
-    "field",
-    "fixed",
-    "from_dict",
-    "from_strings",
-    "max_length",
-    "message",
-    "point",
-    "replace",
-    "rest",
-    "s8",
-    "s16",
-    "s32",
-    "s64",
-    "schema_of",
-    "sciddir_or_pubkey",
-    "sha256",
-    "short_channel_id",
-    "signature",
-    "subtype",
-    "to_dict",
-    "tu16",
-    "tu32",
-    "tu64",
-    "u8",
-    "u16",
-    "u32",
-    "u64",
-]
+from oddwire.schema.fields import (
+    bigsize as bigsize,
+    bip340sig as bip340sig,
+    byte as byte,
+    chain_hash as chain_hash,
+    channel_id as channel_id,
+    counted as counted,
+    field as field,
+    fixed as fixed,
+    max_length as max_length,
+    point as point,
+    rest as rest,
+    s8 as s8,
+    s16 as s16,
+    s32 as s32,
+    s64 as s64,
+    sciddir_or_pubkey as sciddir_or_pubkey,
+    sha256 as sha256,
+    short_channel_id as short_channel_id,
+    signature as signature,
+    tu16 as tu16,
+    tu32 as tu32,
+    tu64 as tu64,
+    u8 as u8,
+    u16 as u16,
+    u32 as u32,
+    u64 as u64,
+)
+from oddwire.schema.inspect import (
+    from_dict as from_dict,
+    from_strings as from_strings,
+    to_dict as to_dict,
+)
+from oddwire.schema.kinds import (
+    Field as Field,
+    Record as Record,
+    Schema as Schema,
+)
+from oddwire.schema.message import (
+    Message as Message,
+    declare as declare,
+    describe as describe,
+    message as message,
+    replace as replace,
+    schema_of as schema_of,
+    subtype as subtype,
+)
+
+if not TYPE_CHECKING:
+    from oddwire.lazy import public_names as _public_names
+
+    __getattr__, __dir__ = _public_names()

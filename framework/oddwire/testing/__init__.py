@@ -6,41 +6,23 @@ they are first used: every pytest run loads this package, and `CodecConformance`
 
 from typing import TYPE_CHECKING
 
-import oddwire.lazy as _lazy
-
 if TYPE_CHECKING:
-    from oddwire.testing.codec_conformance import CodecConformance
-    from oddwire.testing.conversations import Stage
-    from oddwire.testing.doubles import ScriptedTransport
-    from oddwire.testing.pairs import Pair, Side
-    from oddwire.testing.sinks import Connected, Disconnected, Received, RecordingSink
-    from oddwire.testing.strategies import messages
-    from oddwire.testing.transport_conformance import TransportConformance
+    from oddwire.testing.codec_conformance import CodecConformance as CodecConformance
+    from oddwire.testing.conversations import Stage as Stage
+    from oddwire.testing.doubles import ScriptedTransport as ScriptedTransport
+    from oddwire.testing.pairs import (
+        Pair as Pair,
+        Side as Side,
+    )
+    from oddwire.testing.sinks import (
+        Connected as Connected,
+        Disconnected as Disconnected,
+        Received as Received,
+        RecordingSink as RecordingSink,
+    )
+    from oddwire.testing.strategies import messages as messages
+    from oddwire.testing.transport_conformance import TransportConformance as TransportConformance
+else:
+    from oddwire.lazy import public_names as _public_names
 
-__all__ = [
-    "CodecConformance",
-    "Connected",
-    "Disconnected",
-    "Pair",
-    "Received",
-    "RecordingSink",
-    "ScriptedTransport",
-    "Side",
-    "Stage",
-    "TransportConformance",
-    "messages",
-]
-
-_MODULES = {
-    "codec_conformance": ("CodecConformance",),
-    "conversations": ("Stage",),
-    "doubles": ("ScriptedTransport",),
-    "pairs": ("Pair", "Side"),
-    "sinks": ("Connected", "Disconnected", "Received", "RecordingSink"),
-    "strategies": ("messages",),
-    "transport_conformance": ("TransportConformance",),
-}
-
-__getattr__, __dir__ = _lazy.lazy(
-    __name__, {name: f".{module}" for module, names in _MODULES.items() for name in names}
-)
+    __getattr__, __dir__ = _public_names()

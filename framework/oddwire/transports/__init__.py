@@ -1,1 +1,30 @@
-"""Whole payloads to peers and back: `base`, what a transport is; `memory`; `bolt8`; `cln`, inside Core Lightning."""
+"""Whole payloads to peers and back: what a transport is, and those there are.
+
+`bolt8` is a node of our own, `memory` one process under test, `cln` the way inside Core Lightning.
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from oddwire.transports.base import (
+        MAX_PAYLOAD as MAX_PAYLOAD,
+        MIN_PAYLOAD as MIN_PAYLOAD,
+        HostMethod as HostMethod,
+        HostOption as HostOption,
+        Manifest as Manifest,
+        PeerInfo as PeerInfo,
+        Sink as Sink,
+        Transport as Transport,
+        not_connected as not_connected,
+        wrong_length as wrong_length,
+    )
+    from oddwire.transports.bolt8.limits import Bolt8Limits as Bolt8Limits
+    from oddwire.transports.bolt8.transport import Bolt8Transport as Bolt8Transport
+    from oddwire.transports.memory import (
+        MemoryNetwork as MemoryNetwork,
+        MemoryTransport as MemoryTransport,
+    )
+else:
+    from oddwire.lazy import public_names as _public_names
+
+    __getattr__, __dir__ = _public_names()

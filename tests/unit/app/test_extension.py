@@ -331,7 +331,8 @@ def test_a_program_that_is_imported_before_it_has_its_extension_says_so(tmp_path
 
 def test_a_program_may_name_itself_as_an_extension(tmp_path: Path) -> None:
     (tmp_path / "market.py").write_text(
-        "from oddwire import Application, Extension, MemoryTransport\n"
+        "from oddwire import Application, Extension\n"
+        "from oddwire.transports import MemoryTransport\n"
         "extension = Extension('market', version='1.0')\n"
         "for place in ('./market.py', 'market:extension', './handlers.py'):\n"
         "    app = Application(place, transport=MemoryTransport())\n"

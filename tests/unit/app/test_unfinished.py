@@ -5,7 +5,8 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from oddwire import Context, Extension, Message, PluginManager, message
+from oddwire import Context, Extension, Message, message
+from oddwire.app import PluginManager
 from oddwire.app.unfinished import busy_threads, describe_task, holdups, owners_of
 
 

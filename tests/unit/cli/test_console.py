@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from oddwire import Application, Context, Extension, MemoryTransport
+from oddwire import Application, Context, Extension
 from oddwire.cli.console import Console
 from oddwire.cli.events import Printer
+from oddwire.transports import MemoryTransport
 
 
 async def enter(extension: Extension, *lines: str) -> str:

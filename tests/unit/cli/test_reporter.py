@@ -7,21 +7,11 @@ from typing import Any
 
 import pytest
 
-from oddwire import (
-    Application,
-    Context,
-    Extension,
-    MemoryNetwork,
-    Message,
-    NodeId,
-    Refuse,
-    RemoteFailure,
-    hookimpl,
-    message,
-)
+from oddwire import Application, Context, Extension, Message, NodeId, Refuse, RemoteFailure, hookimpl, message
 from oddwire.app import TraceEvent
 from oddwire.cli.events import Printer
 from oddwire.cli.reporter import Reporter, log_to
+from oddwire.transports import MemoryNetwork
 
 
 @message(0x9201)

@@ -5,10 +5,11 @@ import signal
 
 import pytest
 
-from oddwire import Bolt8Transport, Extension, Message, TransportError, message
+from oddwire import Extension, Message, TransportError, message
 from oddwire.cli.events import Printer
 from oddwire.cli.exit import FAILED, USAGE, CommandFailure
 from oddwire.cli.running import execute, make_app, make_transport, start
+from oddwire.transports import Bolt8Transport
 
 
 @message(42069)

@@ -1,6 +1,16 @@
 """The plugin host: Core Lightning's plugin protocol, spoken to subprocesses."""
 
-from oddwire.node.plugins.host import PluginHost
-from oddwire.node.plugins.node_services import CommandTable, MethodCall, NodeServices, PluginMethod
+from typing import TYPE_CHECKING
 
-__all__ = ["CommandTable", "MethodCall", "NodeServices", "PluginHost", "PluginMethod"]
+from oddwire.node.plugins.host import PluginHost as PluginHost
+from oddwire.node.plugins.node_services import (
+    CommandTable as CommandTable,
+    MethodCall as MethodCall,
+    NodeServices as NodeServices,
+    PluginMethod as PluginMethod,
+)
+
+if not TYPE_CHECKING:
+    from oddwire.lazy import public_names as _public_names
+
+    __getattr__, __dir__ = _public_names()

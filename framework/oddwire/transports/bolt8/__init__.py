@@ -5,14 +5,10 @@ Each name is imported when it is first used.
 
 from typing import TYPE_CHECKING
 
-import oddwire.lazy as _lazy
-
 if TYPE_CHECKING:
-    from oddwire.transports.bolt8.limits import Bolt8Limits
-    from oddwire.transports.bolt8.transport import Bolt8Transport
+    from oddwire.transports.bolt8.limits import Bolt8Limits as Bolt8Limits
+    from oddwire.transports.bolt8.transport import Bolt8Transport as Bolt8Transport
+else:
+    from oddwire.lazy import public_names as _public_names
 
-__all__ = ["Bolt8Limits", "Bolt8Transport"]
-
-_HOMES = {"Bolt8Limits": ".limits", "Bolt8Transport": ".transport"}
-
-__getattr__, __dir__ = _lazy.lazy(__name__, _HOMES)
+    __getattr__, __dir__ = _public_names()

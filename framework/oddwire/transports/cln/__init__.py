@@ -5,23 +5,18 @@ Each name is imported when it is first used: a plugin tells its node what it is 
 
 from typing import TYPE_CHECKING
 
-import oddwire.lazy as _lazy
-
 if TYPE_CHECKING:
-    from oddwire.transports.cln.early_manifest import EarlyManifest
-    from oddwire.transports.cln.flow import ClnLimits, Dropped
-    from oddwire.transports.cln.stdio_capture import Stdio, take_stdio
-    from oddwire.transports.cln.transport import ClnTransport
+    from oddwire.transports.cln.early_manifest import EarlyManifest as EarlyManifest
+    from oddwire.transports.cln.flow import (
+        ClnLimits as ClnLimits,
+        Dropped as Dropped,
+    )
+    from oddwire.transports.cln.stdio_capture import (
+        Stdio as Stdio,
+        take_stdio as take_stdio,
+    )
+    from oddwire.transports.cln.transport import ClnTransport as ClnTransport
+else:
+    from oddwire.lazy import public_names as _public_names
 
-__all__ = ["ClnLimits", "ClnTransport", "Dropped", "EarlyManifest", "Stdio", "take_stdio"]
-
-_HOMES = {
-    "ClnLimits": ".flow",
-    "ClnTransport": ".transport",
-    "Dropped": ".flow",
-    "EarlyManifest": ".early_manifest",
-    "Stdio": ".stdio_capture",
-    "take_stdio": ".stdio_capture",
-}
-
-__getattr__, __dir__ = _lazy.lazy(__name__, _HOMES)
+    __getattr__, __dir__ = _public_names()

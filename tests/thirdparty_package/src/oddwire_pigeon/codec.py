@@ -6,7 +6,7 @@ import codecs
 from collections.abc import Iterable
 
 from oddwire.app import hookimpl
-from oddwire.codecs.base import Codec, Plan, check_received, check_size, type_bytes
+from oddwire.codecs import Codec, Plan, check_received, check_size, type_bytes
 from oddwire.errors import EncodeError, MalformedMessage, SchemaError
 from oddwire.schema import Message, Schema
 from oddwire.schema.kinds import Text

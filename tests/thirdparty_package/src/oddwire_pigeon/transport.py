@@ -9,7 +9,8 @@ from hashlib import sha256
 
 from oddwire.app import hookimpl
 from oddwire.errors import PeerNotConnected
-from oddwire.transports.base import MAX_PAYLOAD, MIN_PAYLOAD, Manifest, NodeId, PeerInfo, Sink, Transport, wrong_length
+from oddwire.proto import NodeId
+from oddwire.transports import MAX_PAYLOAD, MIN_PAYLOAD, Manifest, PeerInfo, Sink, Transport, wrong_length
 
 __all__ = ["PigeonTransport", "Plugin"]
 

@@ -14,7 +14,6 @@ from oddwire import (
     Context,
     Extension,
     Limits,
-    MemoryNetwork,
     Message,
     NodeId,
     Peer,
@@ -28,6 +27,7 @@ from oddwire.app.dispatch.peer_queue import LONG
 from oddwire.app.limits.memory_budget import LARGE, MemoryBudget, MemoryUse
 from oddwire.session.wire.frames import Code, Failure, Hello, Request, decode, encode
 from oddwire.testing import ScriptedTransport
+from oddwire.transports import MemoryNetwork
 
 ALICE, BOB = NodeId("02" + "aa" * 32), NodeId("03" + "bb" * 32)
 
