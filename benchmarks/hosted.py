@@ -44,7 +44,7 @@ NO_CHAIN = Path(__file__).parent.parent / "tests" / "interop" / "plugins" / "no_
 
 OURS = """#!{python}
 import asyncio, time
-from oddwire import Context, Extension, Message, message
+from oddwire import AppContext, Context, Extension, Message, message
 
 extension = Extension("bench", version="1.0")
 seen = 0
@@ -66,14 +66,14 @@ async def note(context: Context, note: Note) -> None:
         await asyncio.sleep(note.sleep)
 
 @extension.rpc("seen")
-async def how_many(context: Context, least: int = 0) -> dict[str, int]:
+async def how_many(context: AppContext, least: int = 0) -> dict[str, int]:
     if seen < least:
         waiting.append((least, asyncio.get_running_loop().create_future()))
         await waiting[-1][1]
     return {{"seen": seen}}
 
 @extension.rpc("bench-send")
-async def send(context: Context, node_id: str, text: str, count: int, depth: int) -> dict[str, float]:
+async def send(context: AppContext, node_id: str, text: str, count: int, depth: int) -> dict[str, float]:
     peer = context.app.peer(node_id)
     left = iter(range(count))
 

@@ -78,7 +78,7 @@ def give(channel: Channel, keep: bool) -> float:
 
             async def sender() -> None:
                 for number in numbers:
-                    receipt = await peer.send(Order(number=2**40 + number, note=NOTE), reliable=True)
+                    receipt = await peer.deliver(Order(number=2**40 + number, note=NOTE))
                     await receipt.delivered()
 
             start = time.perf_counter()

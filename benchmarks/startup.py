@@ -27,7 +27,7 @@ MESSAGES = 5000
 PAYLOAD = b"\x8c\x01" + bytes(98)
 
 OURS = """#!{python}
-from oddwire import Context, Extension, Message, message, point, u64
+from oddwire import AppContext, Context, Extension, Message, message, point, u64
 
 extension = Extension("bench", version="1.0")
 seen = 0
@@ -79,7 +79,7 @@ def asset(value: str = "eur") -> str:
     return value
 
 @extension.rpc("ours-seen")
-async def how_many(context: Context) -> dict[str, int]:
+async def how_many(context: AppContext) -> dict[str, int]:
     '''Say how many notes came.'''
     return {{"seen": seen}}
 

@@ -183,7 +183,7 @@ class VectorApplication:
                 doing = self._stream(peer, read(payload), step["credit"], step.get("used"))
             case "send reliably":
                 note = read(payload)
-                receipt = await peer.send(note, reliable=True)
+                receipt = await peer.deliver(note)
                 task = asyncio.create_task(self._deliver(note, receipt))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)

@@ -73,7 +73,7 @@ async def test_an_application_calls_every_one() -> None:
         await (await right.connect(left.uris[0])).send(Poke(hard=True))
         while "handler_failed" not in calls:
             await right.transport.connect(left.uris[0])  # gives the loop a turn
-        await left.peer(right.node_id).send(Gift(), reliable=True)  # who keeps nothing refuses it
+        await left.peer(right.node_id).deliver(Gift())  # who keeps nothing refuses it
         while "delivery_failed" not in calls:
             await right.transport.connect(left.uris[0])
     assert set(calls) == set(HOOKS)

@@ -19,7 +19,7 @@ import oddwire
 PLUGIN = """
 import sys
 sys.path += {path!r}
-from oddwire import Context, Extension, Message, message, point, u64
+from oddwire import AppContext, Context, Extension, Message, message, point, u64
 
 extension = Extension("quote", version="1.0", feature=513)
 
@@ -44,7 +44,7 @@ def asset(value: str = "eur") -> str:
     return value
 
 @extension.rpc("quote-ask")
-async def rpc(context: Context, node_id: str, asset: str = "eur") -> dict[str, str]: ...
+async def rpc(context: AppContext, node_id: str, asset: str = "eur") -> dict[str, str]: ...
 
 extension.run()
 """

@@ -130,9 +130,9 @@ async def test_one_extension_keeps_less_than_the_others_also_after_a_restart(
     for count in (3, 0):
         async with Program(limits).on(make_transport(keys[1]), tmp_path / "client") as client:
             for number in range(count):
-                await client.peer(absent).send(Parcel(number=number), reliable=True)
+                await client.peer(absent).deliver(Parcel(number=number))
             with pytest.raises(QuotaExceeded, match=r"^extension 'shop': 3 reliable messages to ") as caught:
-                await client.peer(absent).send(Parcel(number=9), reliable=True)
+                await client.peer(absent).deliver(Parcel(number=9))
             assert (caught.value.limit, caught.value.extension) == ("outbox_messages", "shop")
             assert client.counters_of("shop").to_json() == {"exceeded": {"outbox_messages": 1}}
     program = Program()
@@ -146,7 +146,7 @@ async def test_one_extension_keeps_less_than_the_others_also_after_a_restart(
                 await asyncio.sleep(0.001)
             while True:
                 try:
-                    receipt = await peer.send(Parcel(number=3), reliable=True)
+                    receipt = await peer.deliver(Parcel(number=3))
                     break
                 except QuotaExceeded:  # the last ack is on its way
                     await asyncio.sleep(0.001)
@@ -165,9 +165,9 @@ async def test_the_application_s_limits_are_counted_as_its_own(
             await peer.request(Order(data=bytes(200_000)), Done)
         assert (caught.value.limit, caught.value.extension) == ("assembles", None)
         absent = client.peer("02" + "aa" * 32)
-        await absent.send(Parcel(number=1), reliable=True)
+        await absent.deliver(Parcel(number=1))
         with pytest.raises(QuotaExceeded) as caught:
-            await absent.send(Parcel(number=2), reliable=True)
+            await absent.deliver(Parcel(number=2))
         assert (caught.value.limit, caught.value.extension) == ("outbox_messages", None)
         assert client.counters.to_json() == {"exceeded": {"assembles": 1, "outbox_messages": 1}}
         assert client.counters_of("shop").to_json() == {}

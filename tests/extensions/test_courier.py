@@ -85,7 +85,7 @@ async def test_a_parcel_waits_for_its_peer_and_survives_both(tmp_path) -> None:
 @pytest.mark.parametrize("name", ["", "..", "a/b", "..\\b", "a\nb", "\x7f"])
 async def test_names_that_lead_elsewhere_are_refused(pair, name: str) -> None:
     async with pair(("courier",), ("courier",)) as (_, dialer):
-        receipt = await dialer.peers[0].send(courier.Parcel(name=name, data=b""), reliable=True)
+        receipt = await dialer.peers[0].deliver(courier.Parcel(name=name, data=b""))
         with pytest.raises(RemoteFailure, match="is no name of a file"):
             await receipt.delivered()
 
@@ -94,14 +94,14 @@ async def test_one_sender_has_so_much_room_and_no_more(pair, tmp_path) -> None:
     async with pair(("courier",), ("courier",)) as (listener, dialer):
         peer, used = dialer.peers[0], courier.ROOM_OF_ONE - 2 * courier.OVERHEAD - 1
         await listener.store("courier").set(f"room of {dialer.node_id}", used)
-        await (await peer.send(courier.Parcel(name="x", data=b""), reliable=True)).delivered()  # it takes room, too
-        await (await peer.send(courier.Parcel(name="y", data=b"y"), reliable=True)).delivered()
-        receipt = await peer.send(courier.Parcel(name="z", data=b""), reliable=True)
+        await (await peer.deliver(courier.Parcel(name="x", data=b""))).delivered()  # it takes room, too
+        await (await peer.deliver(courier.Parcel(name="y", data=b"y"))).delivered()
+        receipt = await peer.deliver(courier.Parcel(name="z", data=b""))
         with pytest.raises(RemoteFailure, match="the inbox is full"):
             await receipt.delivered()
         assert [parcel["name"] for parcel in await listener.call("courier-inbox")] == ["x", "y"]
         assert await listener.call("courier-drop", 1) == {"from": str(dialer.node_id), "name": "x", "size": 0}
-        await (await peer.send(courier.Parcel(name="z", data=b""), reliable=True)).delivered()
+        await (await peer.deliver(courier.Parcel(name="z", data=b""))).delivered()
 
 
 async def test_strangers_leave_room_for_those_we_know(pair, tmp_path) -> None:
@@ -110,16 +110,16 @@ async def test_strangers_leave_room_for_those_we_know(pair, tmp_path) -> None:
     async with pair(("courier",), ("courier",)) as (listener, dialer):
         store, peer = listener.store("courier"), dialer.peers[0]
         await store.set("room of strangers", courier.ROOM_OF_STRANGERS)
-        receipt = await peer.send(courier.Parcel(name="x", data=b""), reliable=True)
+        receipt = await peer.deliver(courier.Parcel(name="x", data=b""))
         with pytest.raises(RemoteFailure, match="the inbox is full"):
             await receipt.delivered()
         await listener.call("courier-send", str(dialer.node_id), str(letter))  # that makes an acquaintance
-        await (await peer.send(courier.Parcel(name="x", data=b""), reliable=True)).delivered()
+        await (await peer.deliver(courier.Parcel(name="x", data=b""))).delivered()
         back = listener.peers[0]
-        await (await back.send(courier.Parcel(name="x", data=b""), reliable=True)).delivered()  # whom it dialed
+        await (await back.deliver(courier.Parcel(name="x", data=b""))).delivered()  # whom it dialed
         assert await store.get("room") == courier.OVERHEAD
         await store.set("room", courier.ROOM)
-        receipt = await peer.send(courier.Parcel(name="x", data=b""), reliable=True)
+        receipt = await peer.deliver(courier.Parcel(name="x", data=b""))
         with pytest.raises(RemoteFailure, match="the inbox is full"):
             await receipt.delivered()
 

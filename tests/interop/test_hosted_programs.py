@@ -23,7 +23,7 @@ TEXT = """\
 #!/usr/bin/env python3
 import os
 
-from oddwire import Context, Extension, Message, NodeId, message
+from oddwire import AppContext, Context, Extension, Message, NodeId, message
 
 extension = Extension("{extension}", version="1.0")
 words = []
@@ -40,17 +40,17 @@ async def hear(context: Context, word: Word) -> None:
 
 
 @extension.rpc("{method}-process")
-async def tell(context: Context) -> int:
+async def tell(context: AppContext) -> int:
     return os.getpid()
 
 
 @extension.rpc("{method}-send")
-async def send(context: Context, node_id: NodeId, text: str) -> None:
-    await context.app.peer(node_id).send(Word(text=text), reliable=True)
+async def send(context: AppContext, node_id: NodeId, text: str) -> None:
+    await context.app.peer(node_id).deliver(Word(text=text))
 
 
 @extension.rpc("{method}-heard")
-async def heard(context: Context) -> list[str]:
+async def heard(context: AppContext) -> list[str]:
     return words
 
 

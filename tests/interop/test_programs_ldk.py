@@ -276,7 +276,7 @@ class Several(Both):
         return [data for (data,) in rows]
 
     async def send_second(self, *bodies):
-        return [await self.peer.send(Note(data=data), reliable=True) for data in bodies]
+        return [await self.peer.deliver(Note(data=data)) for data in bodies]
 
     async def have_sent(self, *bodies, program="second"):
         payloads = ["8daf" + data.hex() for data in bodies]
@@ -378,7 +378,7 @@ async def test_reliable_messages_take_effect_once_whichever_program_starts_again
     expected = [body(number) for number in range(count)]
     for turn in range(rounds):
         for data in expected[turn * count // rounds : (turn + 1) * count // rounds]:
-            await several.peer.send(vectors.Note(data=data), reliable=True)
+            await several.peer.deliver(vectors.Note(data=data))
             await several.send_second(data)
             await several.ldk.command("send_reliably", peer=several.us, payload="8caf" + data.hex())
             await several.have_sent(data)
@@ -393,7 +393,7 @@ async def test_reliable_messages_take_effect_once_whichever_program_starts_again
     counts = await several.ldk.command("disturb")
     assert min(counts.values()) > 50
     await several.reconnect()
-    receipts = [await several.peer.send(vectors.Note(data=b"last"), reliable=True), *await several.send_second(b"last")]
+    receipts = [await several.peer.deliver(vectors.Note(data=b"last")), *await several.send_second(b"last")]
     await several.have_sent(b"last")
     await several.ldk.command("send_reliably", peer=several.us, payload="8caf" + b"last".hex())
     await all_delivered(receipts)
@@ -414,7 +414,7 @@ async def test_a_kill_around_any_write_of_a_second_program_loses_and_doubles_not
 
     await several.ldk.command("die", program="second", count=2, when=when)
     receipts = await several.send_second(*map(body, range(3)))
-    main = await several.peer.send(several.vectors.Note(data=b"main"), reliable=True)
+    main = await several.peer.deliver(several.vectors.Note(data=b"main"))
     await again()
     assert await several.noted() == [body(number) for number in range(2 if when == "after" else 1)]
     await several.connect()

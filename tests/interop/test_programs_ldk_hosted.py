@@ -19,7 +19,7 @@ TEXT = """\
 #!/usr/bin/env python3
 import os
 
-from oddwire import Context, Extension, Message, NodeId, message
+from oddwire import AppContext, Context, Extension, Message, NodeId, message
 
 extension = Extension("{extension}", version="1.0")
 
@@ -55,23 +55,23 @@ async def make(context: Context) -> None:
 
 
 @extension.rpc("{extension}-process")
-async def process(context: Context) -> int:
+async def process(context: AppContext) -> int:
     return os.getpid()
 
 
 @extension.rpc("{extension}-ask")
-async def ask(context: Context, node_id: NodeId, data: str) -> str:
+async def ask(context: AppContext, node_id: NodeId, data: str) -> str:
     return (await context.app.peer(node_id).request(Ask(data=bytes.fromhex(data)), Answer)).data.hex()
 
 
 @extension.rpc("{extension}-send")
-async def send(context: Context, node_id: NodeId, notes: list[str]) -> None:
+async def send(context: AppContext, node_id: NodeId, notes: list[str]) -> None:
     for note in notes:
-        await context.app.peer(node_id).send(Note(data=bytes.fromhex(note)), reliable=True)
+        await context.app.peer(node_id).deliver(Note(data=bytes.fromhex(note)))
 
 
 @extension.rpc("{extension}-notes")
-async def notes(context: Context) -> list[str]:
+async def notes(context: AppContext) -> list[str]:
     await make(context)
     return [data.hex() for (data,) in await context.store.execute("SELECT data FROM {extension}_notes ORDER BY number")]
 

@@ -333,13 +333,13 @@ async def test_reliable_messages_take_effect_once_whatever_gets_lost(start_keepi
     for start in range(0, count, count // rounds):
         for number in range(start, start + count // rounds):
             message = vectors.RefuseMe if number == refused else vectors.Note
-            await both.peer.send(message(data=body(number)), reliable=True)
+            await both.peer.deliver(message(data=body(number)))
             await both.ldk.command("send_reliably", peer=both.us, payload="8caf" + body(number).hex())
         await (both.restart() if start == count // 2 else both.reconnect())
     counts = await both.ldk.command("disturb")
     assert min(counts.values()) > 50
     await both.reconnect()
-    last = await both.peer.send(vectors.Note(data=b"last"), reliable=True)
+    last = await both.peer.deliver(vectors.Note(data=b"last"))
     await both.ldk.command("send_reliably", peer=both.us, payload="8caf" + b"last".hex())
 
     for number in range(count):
@@ -362,7 +362,7 @@ async def test_reliable_messages_take_effect_once_though_both_sides_are_killed_o
 
     async def we_send(bodies):
         for data in bodies:
-            await both.peer.send(vectors.Note(data=data), reliable=True)
+            await both.peer.deliver(vectors.Note(data=data))
             ours.append(data)
 
     async def they_send(bodies):
@@ -390,7 +390,7 @@ async def test_reliable_messages_take_effect_once_though_both_sides_are_killed_o
         interrupted["theirs"] += await both.ldk.command("unsettled") > 0
         await both.connect()
     assert min(interrupted.values()) > 0
-    receipt = await both.peer.send(vectors.Note(data=b"last"), reliable=True)
+    receipt = await both.peer.deliver(vectors.Note(data=b"last"))
     await both.ldk.command("send_reliably", peer=both.us, payload="8caf" + b"last".hex())
     await receipt.delivered()
     await vectors.happened("handled", b"\x8c\xaflast")
@@ -413,7 +413,7 @@ async def test_a_kill_around_any_write_to_the_disk_loses_and_doubles_nothing(sta
         await both.start_ldk()
 
     await both.ldk.command("die", count=2, when=when)
-    receipts = [await both.peer.send(vectors.Note(data=body(number)), reliable=True) for number in range(3)]
+    receipts = [await both.peer.deliver(vectors.Note(data=body(number))) for number in range(3)]
     await again()
     assert await kept_by_them(both) == [body(number) for number in range(2 if when == "after" else 1)]
     await both.connect()
@@ -440,7 +440,7 @@ async def test_large_reliable_messages_cross_in_both_directions(start_both):
     both = await start_both()
     vectors = both.vectors
     large = body(9, 300_000)
-    receipt = await both.peer.send(vectors.Note(data=large), reliable=True)
+    receipt = await both.peer.deliver(vectors.Note(data=large))
     await both.ldk.command("send_reliably", peer=both.us, payload="8caf" + large.hex())
     await both.ldk.event("delivered", payload="8caf" + large.hex())
     await vectors.happened("handled", b"\x8c\xaf" + large)
@@ -451,7 +451,7 @@ async def test_large_reliable_messages_cross_in_both_directions(start_both):
 async def test_a_refused_reliable_message_is_told(start_both):
     both = await start_both()
     vectors = both.vectors
-    receipt = await both.peer.send(vectors.RefuseMe(data=b"x"), reliable=True)
+    receipt = await both.peer.deliver(vectors.RefuseMe(data=b"x"))
     with pytest.raises(RemoteFailure) as caught:
         await receipt.delivered()
     assert (caught.value.code, caught.value.text) == (1000, "not today")

@@ -408,7 +408,7 @@ async def test_a_reliable_message(stage: Stage, how: str) -> None:
     peer = await stage.meet()
 
     async def walk() -> None:
-        receipt = await peer.send(Parcel(how=how, body=bytes(1000)), reliable=True)
+        receipt = await peer.deliver(Parcel(how=how, body=bytes(1000)))
         await fails(receipt.delivered())
 
     await leaves_nothing(walk)
@@ -441,7 +441,7 @@ MEANWHILE: dict[str, Callable[[Peer], list[Awaitable[object]]]] = {
         peer.send(Note(how="", body=bytes(8 << 20))),
         peer.send(Note(how="", body=bytes(9 << 20))),
     ],
-    "reliable messages": lambda peer: [peer.send(Parcel(how="hang on"), reliable=True) for _ in range(3)],
+    "reliable messages": lambda peer: [peer.deliver(Parcel(how="hang on")) for _ in range(3)],
 }
 
 

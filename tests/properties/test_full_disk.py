@@ -66,20 +66,20 @@ async def test_a_full_disk(tmp_path: Path) -> None:
     client = Application(shop([]), transport=network.transport(CLIENT), store=tmp_path / "client")
     async with server, client:
         peer = await client.connect(server.uris[0])
-        await (await peer.send(Order(number=0, filling=b""), reliable=True)).delivered()
+        await (await peer.deliver(Order(number=0, filling=b""))).delivered()
         receipts = []
         with files_up_to(1_000_000):
             with pytest.raises(StoreError) as caught:  # noqa: PT012 - how many fit is the database's business
                 while True:
                     order = Order(number=len(receipts) + 1, filling=bytes(50_000))
-                    receipts.append(await peer.send(order, reliable=True))
+                    receipts.append(await peer.deliver(order))
             assert caught.value.reason in ("full", "io")
             assert str(tmp_path / "client") in str(caught.value)
             for number in range(100):
                 reply = await peer.request(Question(number=number), Answer)
                 assert reply.number == number
         assert receipts, "some of them fit"
-        receipts.append(await peer.send(Order(number=1000, filling=b""), reliable=True))
+        receipts.append(await peer.deliver(Order(number=1000, filling=b"")))
         async with asyncio.timeout(120):  # the server's disk was full, too: it may take until frames are sent again
             for receipt in receipts:
                 await receipt.delivered()

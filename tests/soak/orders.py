@@ -15,7 +15,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Final
 
-from oddwire import Application, Context, Extension, Message, NodeId, message, u64
+from oddwire import AppContext, Application, Context, Extension, Message, NodeId, message, u64
 from oddwire.session.store.extension_store import ExtensionStore
 
 BUNCH: Final = 10  # orders in one transaction
@@ -36,9 +36,9 @@ class Done(Message):
 
 
 @soak.on_startup
-async def make_tables(app: Application) -> None:
+async def make_tables(context: AppContext) -> None:
     for book in ("sent", "seen"):
-        await app.store("soak").execute(
+        await context.store.execute(
             f"CREATE TABLE IF NOT EXISTS soak_{book} (id INTEGER PRIMARY KEY, kind TEXT, number INTEGER)"
         )
 
@@ -80,7 +80,7 @@ async def go_on(context: Context) -> None:
 
 
 @soak.rpc("soak-send")
-async def send(context: Context, node_id: NodeId, until: int) -> None:
+async def send(context: AppContext, node_id: NodeId, until: int) -> None:
     """Send orders to a peer until there are so many, by and by, through restarts."""
     async with context.store.transaction():
         await context.store.set("peer", str(node_id))
@@ -89,7 +89,7 @@ async def send(context: Context, node_id: NodeId, until: int) -> None:
 
 
 @soak.rpc("soak-told")
-async def tell(context: Context) -> dict[str, int]:
+async def tell(context: AppContext) -> dict[str, int]:
     """Tell how far we are, and in which process."""
     told = {what: await number_of(context.store, what) for what in ("next", "done", "orders")}
     return {"pid": os.getpid(), **told}
@@ -112,13 +112,13 @@ async def keep_producing(app: Application) -> None:
                 for number in range(first, stop):
                     order = Order(number=number)
                     await write_down(store, "sent", order)
-                    await app.peer(peer).send(order, reliable=True)
+                    await app.peer(peer).deliver(order)
                 await store.set("next", stop)
         await asyncio.sleep(0 if stop > first else 0.005)
 
 
 @soak.on_shutdown
-async def stop(app: Application) -> None:
+async def stop(context: AppContext) -> None:
     for producer in producers:
         producer.cancel()
         with contextlib.suppress(asyncio.CancelledError):

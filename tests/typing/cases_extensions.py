@@ -7,7 +7,7 @@ Read by test_checkers.py; never run.
 from pathlib import Path
 from typing import Any
 
-from oddwire import Application, Context, Extension, NodeId
+from oddwire import AppContext, Application, Context, Extension, NodeId
 
 extension = Extension("quote", version="1.0", feature=513)
 
@@ -52,7 +52,7 @@ def without_a_name(value: str) -> str:
 
 
 @extension.rpc("quote-ask")
-async def ask(context: Context, node_id: NodeId, asset: str = "eur", *, loud: bool = False) -> dict[str, Any]:
+async def ask(context: AppContext, node_id: NodeId, asset: str = "eur", *, loud: bool = False) -> dict[str, Any]:
     channels: Any = await context.node.call("listpeerchannels", id=node_id)
     await context.node.call("connect", [str(node_id)], timeout=5)
     await context.node.call("connect", str(node_id), timeout="5")  # error
@@ -60,12 +60,12 @@ async def ask(context: Context, node_id: NodeId, asset: str = "eur", *, loud: bo
 
 
 @extension.rpc("quote-nothing")
-async def nothing(context: Context) -> None:
+async def nothing(context: AppContext) -> None:
     context.options["quote-asset"] = "usd"  # error
 
 
 @extension.rpc("quote-more")  # error
-def not_async(context: Context) -> None:
+def not_async(context: AppContext) -> None:
     return None
 
 
@@ -75,11 +75,21 @@ async def without_a_context() -> None:
 
 
 @extension.rpc("quote-more")  # error
-async def of_another_first(node_id: int, context: Context) -> None:
+async def of_another_first(node_id: int, context: AppContext) -> None:
     return None
 
 
-async def calls(context: Context, node_id: NodeId) -> None:
+@extension.rpc("quote-more")  # error
+async def of_a_peers_context(context: Context) -> None:
+    return None
+
+
+@extension.rpc("quote-peer")
+async def without_a_peer(context: AppContext) -> None:
+    print(context.peer)  # error
+
+
+async def calls(context: AppContext, node_id: NodeId) -> None:
     await ask(context, node_id, loud=True)
     await ask(context, node_id, 7)  # error
 

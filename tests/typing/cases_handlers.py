@@ -6,7 +6,7 @@ Read by test_checkers.py; never run.
 
 from collections.abc import AsyncIterator
 
-from oddwire import Context, Extension, Message, message, u64
+from oddwire import AppContext, Application, Context, Extension, Message, message, u64
 
 extension = Extension("quote", version="1.0", feature=513)
 
@@ -124,7 +124,67 @@ async def asks(context: Context) -> None:
 
 
 async def delivers(context: Context) -> None:
-    receipt = await context.peer.send(Say(text="x"), reliable=True)
+    receipt = await context.peer.deliver(Say(text="x"))
     await receipt.delivered()
     await context.peer.send(Say(text="x"), progress=lambda sent, total: print(sent + total))
-    await context.peer.send(Say(text="x"), reliable=True, force=True)  # error
+    await context.peer.deliver(Say(text="x"), force=True)  # error
+    await context.peer.deliver("x")  # error
+    await context.peer.send(Say(text="x"), reliable=True)  # error
+    nothing: int = await context.peer.send(Say(text="x"))  # error
+    print(nothing)
+
+
+@extension.on_startup
+async def begins(context: AppContext) -> None:
+    await context.app.peer("02" + "11" * 32).deliver(Say(text="x"))
+    await context.store.set("asset", context.options["quote-asset"])
+    context.logger.info("%s begins", context.extension)
+    context.peer.send(Say(text="x"))  # error
+
+
+@extension.on_shutdown
+async def ends(context: AppContext) -> None:
+    print(context.peers)  # error
+
+
+@extension.on_startup  # error
+async def begins_with_the_application(app: Application) -> None:
+    return None
+
+
+@extension.on_startup  # error
+async def begins_with_a_peer(context: Context) -> None:
+    return None
+
+
+@extension.on_shutdown  # error
+async def ends_with_a_peer(context: Context) -> None:
+    return None
+
+
+@extension.on_connect
+async def greets(context: Context) -> None:
+    await context.peer.send(Say(text="x"))
+
+
+@extension.on_connect
+async def needs_no_peer(context: AppContext) -> None:
+    context.logger.info("one more")
+
+
+@extension.on_connect  # error
+async def greets_with_the_application(app: Application) -> None:
+    return None
+
+
+@extension.on(Say)
+async def answers_without_a_peer(context: AppContext, say: Say) -> None:
+    return None
+
+
+def takes_an_app_context(context: AppContext) -> None:
+    takes_a_context(context)  # error
+
+
+def takes_a_context(context: Context) -> None:
+    takes_an_app_context(context)

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import itertools
 
-from oddwire import Context, Extension, Message, TransportError, field, message, u32
+from oddwire import AppContext, Context, Extension, Message, TransportError, field, message, u32
 
 __all__ = ["Heard", "Say", "extension"]
 
@@ -79,7 +79,7 @@ async def note_receipt(context: Context, receipt: Heard) -> None:
 
 
 @extension.rpc("chat-say")
-async def say(context: Context, text: str) -> dict[str, int]:
+async def say(context: AppContext, text: str) -> dict[str, int]:
     """Say a line to every connected peer; gives its number and how many it went to."""
     line = Say(text=text, number=next(numbers))
     reached = 0

@@ -37,7 +37,19 @@ from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from typing import BinaryIO
 
-from oddwire import Application, Context, Extension, Limits, Message, NodeId, Refuse, field, message, subtype, u64
+from oddwire import (
+    AppContext,
+    Context,
+    Extension,
+    Limits,
+    Message,
+    NodeId,
+    Refuse,
+    field,
+    message,
+    subtype,
+    u64,
+)
 
 __all__ = ["Chunk", "Contents", "Fetch", "File", "Listing", "Parcel", "extension"]
 
@@ -116,9 +128,9 @@ def folder(value: str = "") -> Path | None:
 
 
 @extension.on_startup
-async def prepare(app: Application) -> None:
+async def prepare(context: AppContext) -> None:
     """Make the table of parcels. Its name begins with the extension's, as that of every table of its own."""
-    store = app.store("courier")
+    store = context.store
     await store.execute(
         "CREATE TABLE IF NOT EXISTS courier_parcels "
         "(number INTEGER PRIMARY KEY, sender TEXT, stranger INTEGER, name TEXT, data BLOB)"
@@ -166,7 +178,7 @@ def _rooms(sender: str, stranger: bool) -> dict[str, int]:
     return {**rooms, "room of strangers": ROOM_OF_STRANGERS} if stranger else rooms
 
 
-async def _take(context: Context, rooms: Iterable[str], size: int) -> None:
+async def _take(context: AppContext, rooms: Iterable[str], size: int) -> None:
     for room in rooms:
         left = await context.store.get(room, 0) + size
         await (context.store.set(room, left) if left else context.store.delete(room))
@@ -195,7 +207,7 @@ async def fetch(context: Context, request: Fetch) -> AsyncIterator[Chunk]:
 
 
 @extension.rpc("courier-send")
-async def send(context: Context, node_id: NodeId, path: Path, wait: bool = False) -> dict[str, object]:
+async def send(context: AppContext, node_id: NodeId, path: Path, wait: bool = False) -> dict[str, object]:
     """Send a file to a peer: now, or once it is connected.
 
     Returns when it is safe here; with wait, when it is safe there.
@@ -206,21 +218,21 @@ async def send(context: Context, node_id: NodeId, path: Path, wait: bool = False
             raise ValueError(f"{path} has {size} bytes; a parcel has at most {MAX_PARCEL}: let it be fetched")
         data = await asyncio.to_thread(file.read, MAX_PARCEL)
     await context.store.set(f"known {node_id}", 1)  # no stranger from now on
-    receipt = await context.app.peer(node_id).send(Parcel(name=path.name, data=data), reliable=True)
+    receipt = await context.app.peer(node_id).deliver(Parcel(name=path.name, data=data))
     if wait:
         await receipt.delivered()
     return {"name": path.name, "size": len(data)}
 
 
 @extension.rpc("courier-inbox")
-async def inbox(context: Context) -> list[dict[str, object]]:
+async def inbox(context: AppContext) -> list[dict[str, object]]:
     """Show the parcels that came."""
     rows = await context.store.execute("SELECT number, sender, name, length(data) FROM courier_parcels ORDER BY number")
     return [{"number": number, "from": sender, "name": name, "size": size} for number, sender, name, size in rows]
 
 
 @extension.rpc("courier-save")
-async def save(context: Context, number: int, path: Path) -> dict[str, object]:
+async def save(context: AppContext, number: int, path: Path) -> dict[str, object]:
     """Write a parcel to a new file, and remove it from the inbox."""
     rows = await context.store.execute("SELECT data FROM courier_parcels WHERE number = ?", (number,))
     if not rows:
@@ -233,12 +245,12 @@ async def save(context: Context, number: int, path: Path) -> dict[str, object]:
 
 
 @extension.rpc("courier-drop")
-async def drop(context: Context, number: int) -> dict[str, object]:
+async def drop(context: AppContext, number: int) -> dict[str, object]:
     """Remove a parcel from the inbox."""
     return await _remove(context, number)
 
 
-async def _remove(context: Context, number: int) -> dict[str, object]:
+async def _remove(context: AppContext, number: int) -> dict[str, object]:
     rows = await context.store.execute(
         "DELETE FROM courier_parcels WHERE number = ? RETURNING sender, stranger, name, length(data)", (number,)
     )
@@ -250,7 +262,7 @@ async def _remove(context: Context, number: int) -> dict[str, object]:
 
 
 @extension.rpc("courier-list")
-async def list_files(context: Context, node_id: NodeId) -> list[dict[str, object]]:
+async def list_files(context: AppContext, node_id: NodeId) -> list[dict[str, object]]:
     """Show the files that a peer lets us fetch."""
     listing = await context.app.peer(node_id).request(Contents(), Listing, timeout=30)
     return [{"name": file.name, "size": file.size} for file in listing.files]
@@ -258,7 +270,7 @@ async def list_files(context: Context, node_id: NodeId) -> list[dict[str, object
 
 @extension.rpc("courier-fetch")
 async def fetch_file(
-    context: Context, node_id: NodeId, name: str, path: Path, most: int = MAX_FETCHED
+    context: AppContext, node_id: NodeId, name: str, path: Path, most: int = MAX_FETCHED
 ) -> dict[str, object]:
     """Fetch a file of a peer's into a new one, of so many bytes at most: the peer could go on for ever."""
     size = 0

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from oddwire.app.application import Application as Application
     from oddwire.app.context import (
+        AppContext as AppContext,
         Context as Context,
         HostNode as HostNode,
         Peer as Peer,

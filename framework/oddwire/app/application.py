@@ -319,8 +319,8 @@ class Application:
     def peer(self, node_id: NodeId | bytes | str) -> Peer:
         """Return the handle of a node, connected or not. Raises `ValueError` for what is no node id.
 
-        While the application starts, in ``on_startup``, it sends reliably and nothing else. Raises `LocalProtocolError`
-        before that.
+        While the application starts, in ``on_startup``, its `Peer.deliver` works and nothing else. Raises
+        `LocalProtocolError` before that.
         """
         if self._dispatcher is None and self._state is _State.STARTING:
             if self._early is None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, overload
 
 from oddwire.app.declarations.jsonable import to_plain
 from oddwire.durations import check_seconds
-from oddwire.errors import LocalProtocolError
 from oddwire.log_limits import get_logger
 from oddwire.schema import Message
 from oddwire.transports.base import NodeId, PeerInfo, Transport
@@ -25,13 +24,13 @@ if TYPE_CHECKING:
     from oddwire.session.reliable.receipt import Receipt
     from oddwire.session.store.extension_store import ExtensionStore
 
-__all__ = ["STARTING", "Context", "HostNode", "Messenger", "Peer"]
+__all__ = ["STARTING", "AppContext", "Context", "HostNode", "Messenger", "Peer"]
 
 M = TypeVar("M", bound=Message)
 
 STARTING: Final = (
     "the application is still starting: there are no peers before its on_startup hooks have ended and its transport is "
-    "open. Do this in on_connect, or once start() has returned; what is sent with reliable=True may be sent now"
+    "open. Do this in on_connect, or once start() has returned; peer.deliver() may be called now"
 )
 """What is told who wants of peers what has to wait for connections."""
 
@@ -133,27 +132,14 @@ class Peer:
         session = self._messenger.session_of(self.node_id)
         return session is not None and await session.wait_for_hello(name)
 
-    @overload
     def send(
         self,
         message: Message,
         *,
         force: bool = False,
         progress: Progress | None = None,
-        reliable: Literal[False] = False,
-    ) -> Coroutine[Any, Any, None]: ...
-
-    @overload
-    def send(self, message: Message, *, reliable: Literal[True]) -> Coroutine[Any, Any, Receipt]: ...
-
-    def send(
-        self,
-        message: Message,
-        *,
-        force: bool = False,
-        progress: Progress | None = None,
-        reliable: bool = False,
-    ) -> Coroutine[Any, Any, Any]:
+        reliable: None = None,
+    ) -> Coroutine[Any, Any, None]:
         """Send one message; returns once the transport has accepted it, which is not delivery.
 
         Waits while the peer's queue is full; cancelled meanwhile, nothing is sent. One of more than 65535 bytes goes in
@@ -165,19 +151,27 @@ class Peer:
         to a second after it connected, show its extension, since a peer that does not know an even type hangs up
         (``force`` sends it all the same), and for one that is too long for a peer without a session; `QuotaExceeded`
         for one longer than the peer puts together, and `RemoteFailure` if it refuses it on the way; `PeerNotConnected`;
-        `ConnectionClosed` if that happens meanwhile.
-
-        With ``reliable`` it returns a `Receipt` once the message is safe on disk, connected or not: it goes out, again
-        if need be, also after restarts of either side, and takes effect once, in the order in which an extension's
-        messages to the peer were sent. In a reliable handler it goes out if the handler ends well. Raises
-        `QuotaExceeded` if too much waits for the peer already, `StoreError` if the disk does not take it, and
-        `LocalProtocolError` without a store.
+        `ConnectionClosed` if that happens meanwhile. Raises `TypeError` at once for ``reliable``, which is `deliver`.
         """
-        if reliable:
-            return self._messenger.requests.deliver(self.node_id, message)
+        if reliable is not None:
+            raise TypeError("send() is not reliable: 'await peer.deliver(message)' is, and returns a Receipt")
         if progress is not None:
             return self._messenger.send(self.node_id, message, force, None, progress)
         return self._messenger.send(self.node_id, message, force)
+
+    def deliver(self, message: Message) -> Coroutine[Any, Any, Receipt]:
+        """Send one message reliably; returns a `Receipt` once it is safe on disk, whether the peer is connected or not.
+
+        It goes out, again if need be, also after restarts of either side, and takes effect once, in the order in which
+        an extension's messages to the peer were delivered: the peer's handler is one of ``on(..., reliable=True)``. In
+        a reliable handler of ours it goes out if the handler ends well. How long it is tried is the limit
+        ``outbox_seconds``; a message that is lost, refused for good or given up, is told to the receipt and to
+        `Extension.on_undelivered`. Cancelled before it returns, the message may or may not be sent.
+
+        Raises `QuotaExceeded` if too much waits for the peer already, `StoreError` if the disk does not take it,
+        `LocalProtocolError` without a store, and `EncodeError` as `send` does.
+        """
+        return self._messenger.requests.deliver(self.node_id, message)
 
     @overload
     def request(
@@ -309,25 +303,18 @@ class HostNode:
         return f"<HostNode behind {type(self._transport).__name__}>"
 
 
-class Context:
-    """Handed to every handler: one a peer and extension, kept while the peer is connected.
+class AppContext:
+    """Handed to what an extension does without a peer: hooks such as ``on_startup``, and RPC methods.
 
-    ``app`` is the application, ``extension`` the name of the extension the handler belongs to.
+    ``app`` is the application, ``extension`` the name of the extension. It has no ``peer``: `Application.peer` returns
+    the handle of any.
     """
 
-    __slots__ = ("_peer", "app", "extension")
+    __slots__ = ("app", "extension")
 
-    def __init__(self, app: Application, extension: str, peer: Peer | None = None) -> None:
+    def __init__(self, app: Application, extension: str) -> None:
         self.app = app
         self.extension = extension
-        self._peer = peer
-
-    @property
-    def peer(self) -> Peer:
-        """The peer the message came from. Raises `LocalProtocolError` in an RPC method, which has none."""
-        if self._peer is None:
-            raise LocalProtocolError("an RPC method has no peer of its own: take one with context.app.peer(node_id)")
-        return self._peer
 
     @property
     def node(self) -> HostNode:
@@ -354,5 +341,34 @@ class Context:
         """
         return get_logger(f"oddwire.extension.{self.extension}")
 
+    if not TYPE_CHECKING:  # for which there is nothing else
+
+        def __getattr__(self, name: str) -> Any:
+            text = f"a context has no {name!r}"
+            if name == "peer":
+                text = "this context has no peer, as nobody sent anything: take one with context.app.peer(node_id)"
+            elif not name.startswith("_") and hasattr(type(self.app), name):
+                text += f", its application has: context.app.{name}"
+            raise AttributeError(text, name=name, obj=self)
+
     def __repr__(self) -> str:
-        return f"<Context of {self.extension!r} with {self._peer or 'no peer'}>"
+        return f"<{type(self).__name__} of {self.extension!r}>"
+
+
+class Context(AppContext):
+    """Handed to every handler, and to hooks that are about a peer; kept while the peer is connected."""
+
+    __slots__ = ("_peer",)
+
+    def __init__(self, app: Application, extension: str, peer: Peer) -> None:
+        self.app = app
+        self.extension = extension
+        self._peer = peer
+
+    @property
+    def peer(self) -> Peer:
+        """The peer the message came from, or that the hook is about."""
+        return self._peer
+
+    def __repr__(self) -> str:
+        return f"<Context of {self.extension!r} with {self._peer}>"

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeAlias, TypeVar, cast
 
-from oddwire.app.context import Context, Peer
+from oddwire.app.context import AppContext, Context, Peer
 from oddwire.app.declarations.handlers import Handler, check_callback, place, scope_of
 from oddwire.app.declarations.options import Option
 from oddwire.app.declarations.rpc import RpcMethod
@@ -33,7 +33,7 @@ _HandlerOf: TypeAlias = Callable[[Context, M], H]
 P = ParamSpec("P")
 T = TypeVar("T")
 OptionFunction = TypeVar("OptionFunction", bound=Callable[[Any], Any])
-AppCallback = TypeVar("AppCallback", bound="Callable[[Application], Coroutine[Any, Any, None]]")
+AppCallback = TypeVar("AppCallback", bound=Callable[[AppContext], Coroutine[Any, Any, None]])
 ConnectCallback = TypeVar("ConnectCallback", bound=Callable[[Context], Coroutine[Any, Any, None]])
 DisconnectCallback = TypeVar("DisconnectCallback", bound=Callable[[Context, str], Coroutine[Any, Any, None]])
 UndeliveredCallback = TypeVar(
@@ -84,8 +84,8 @@ class Extension:
         self._handlers: dict[type[Message], Handler] = {}
         self._rpc_methods: dict[str, RpcMethod] = {}
         self._options: dict[str, Option] = {}
-        self._startup: list[Callable[[Application], Coroutine[Any, Any, None]]] = []
-        self._shutdown: list[Callable[[Application], Coroutine[Any, Any, None]]] = []
+        self._startup: list[Callable[[AppContext], Coroutine[Any, Any, None]]] = []
+        self._shutdown: list[Callable[[AppContext], Coroutine[Any, Any, None]]] = []
         self._connect: list[Callable[[Context], Coroutine[Any, Any, None]]] = []
         self._disconnect: list[Callable[[Context, str], Coroutine[Any, Any, None]]] = []
         self._undelivered: list[Callable[[Context, Message | None, OddwireError], Coroutine[Any, Any, None]]] = []
@@ -168,8 +168,8 @@ class Extension:
     def rpc(
         self, name: str = _NOTHING, *, usage: str = "", description: str = ""
     ) -> Callable[
-        [Callable[Concatenate[Context, P], Coroutine[Any, Any, T]]],
-        Callable[Concatenate[Context, P], Coroutine[Any, Any, T]],
+        [Callable[Concatenate[AppContext, P], Coroutine[Any, Any, T]]],
+        Callable[Concatenate[AppContext, P], Coroutine[Any, Any, T]],
     ]:
         """Make the decorated ``async def (context, ...)`` an RPC method of the host node; see `RpcMethod`.
 
@@ -179,8 +179,8 @@ class Extension:
         _check_told(name, "rpc", '"quote-ask"')
 
         def register(
-            function: Callable[Concatenate[Context, P], Coroutine[Any, Any, T]],
-        ) -> Callable[Concatenate[Context, P], Coroutine[Any, Any, T]]:
+            function: Callable[Concatenate[AppContext, P], Coroutine[Any, Any, T]],
+        ) -> Callable[Concatenate[AppContext, P], Coroutine[Any, Any, T]]:
             before = self._rpc_methods.get(name)
             if before is not None:
                 raise ExtensionError(
@@ -216,18 +216,21 @@ class Extension:
         return register
 
     def on_startup(self, function: AppCallback = _NOTHING) -> AppCallback:
-        """Await the decorated ``async def (app)`` before the transport opens; raising stops the start."""
+        """Await the decorated ``async def (context)`` before the transport opens; raising stops the start.
+
+        Options have their values, the store is open, and `Peer.deliver` works; there are no peers yet.
+        """
         if function is _NOTHING:
             return self.on_startup  # type: ignore[return-value]  # with parentheses, it is the decorator itself
-        check_callback(function, "called on startup", "app")
+        check_callback(function, "called on startup", AppContext, "context")
         self._startup.append(function)
         return function
 
     def on_shutdown(self, function: AppCallback = _NOTHING) -> AppCallback:
-        """Await the decorated ``async def (app)`` after the transport has closed; the last declared goes first."""
+        """Await the decorated ``async def (context)`` after the transport has closed; the last declared goes first."""
         if function is _NOTHING:
             return self.on_shutdown  # type: ignore[return-value]  # with parentheses, it is the decorator itself
-        check_callback(function, "called on shutdown", "app")
+        check_callback(function, "called on shutdown", AppContext, "context")
         self._shutdown.append(function)
         return function
 
@@ -240,7 +243,7 @@ class Extension:
         """
         if function is _NOTHING:
             return self.on_connect  # type: ignore[return-value]  # with parentheses, it is the decorator itself
-        check_callback(function, "called on connect", "context")
+        check_callback(function, "called on connect", Context, "context")
         self._connect.append(function)
         return function
 
@@ -248,7 +251,7 @@ class Extension:
         """Await the decorated ``async def (context, reason)`` once a peer is gone and its messages are handled."""
         if function is _NOTHING:
             return self.on_disconnect  # type: ignore[return-value]  # with parentheses, it is the decorator itself
-        check_callback(function, "called on disconnect", "context", "reason")
+        check_callback(function, "called on disconnect", Context, "context", "reason")
         self._disconnect.append(function)
         return function
 
@@ -261,7 +264,7 @@ class Extension:
         """
         if function is _NOTHING:
             return self.on_undelivered  # type: ignore[return-value]  # with parentheses, it is the decorator itself
-        check_callback(function, "called for lost messages", "context", "message", "error")
+        check_callback(function, "called for lost messages", Context, "context", "message", "error")
         self._undelivered.append(function)
         return function
 
@@ -339,7 +342,7 @@ class Extension:
     async def startup(self, app: Application) -> None:
         """Await what `on_startup` collected, in order."""
         for function in self._startup:
-            await function(app)
+            await function(AppContext(app, self.name))
 
     @hookimpl
     async def shutdown(self, app: Application) -> None:
@@ -347,7 +350,7 @@ class Extension:
         errors: list[Exception] = []
         for function in reversed(self._shutdown):
             try:
-                await function(app)
+                await function(AppContext(app, self.name))
             except Exception as error:
                 errors.append(error)
         if errors:

@@ -3,7 +3,7 @@
 
 import asyncio
 
-from oddwire import Context, Extension, Message, NodeId, OddwireError, message
+from oddwire import AppContext, Context, Extension, Message, NodeId, OddwireError, message
 
 extension = Extension("asker", version="1.0")
 
@@ -19,7 +19,7 @@ async def heard(context: Context, word: Word) -> None:
 
 
 @extension.rpc("asker-ask")
-async def ask(context: Context, peer: NodeId, size: int) -> dict[str, object]:
+async def ask(context: AppContext, peer: NodeId, size: int) -> dict[str, object]:
     """Ask for ``size`` bytes while a peer is sent messages; tell how many came, and how many went."""
     asking = asyncio.create_task(context.node.call("large", size=size))
     sent = 0

@@ -4,7 +4,7 @@
 import os
 from typing import Any
 
-from oddwire import Context, Extension, Message, message
+from oddwire import AppContext, Context, Extension, Message, message
 
 extension = Extension("listener", version="1.0")
 heard: list[tuple[str, str, str]] = []
@@ -62,7 +62,7 @@ async def note_even(context: Context, came: Even) -> None:
 
 
 @extension.rpc("listener-heard")
-async def tell(context: Context) -> list[Any]:
+async def tell(context: AppContext) -> list[Any]:
     """Tell what was heard."""
     return heard
 

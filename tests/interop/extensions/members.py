@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """An extension for peers with a channel; what it tells of a peer that has none is the failure's code."""
 
-from oddwire import Context, Extension, Message, NodeId, RemoteFailure, message, u64
+from oddwire import AppContext, Context, Extension, Message, NodeId, RemoteFailure, message, u64
 
 extension = Extension("members", version="1.0", allow="channels")
 
@@ -22,7 +22,7 @@ async def welcome(context: Context, knock: Knock) -> Welcome:
 
 
 @extension.rpc("members-knock")
-async def knock(context: Context, node_id: NodeId) -> dict[str, u64 | int]:
+async def knock(context: AppContext, node_id: NodeId) -> dict[str, u64 | int]:
     """Knock at a peer."""
     peer = context.app.peer(node_id)
     await peer.wait_for_hello()

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any, Literal
 
-from oddwire import Application, Context, Extension, Message, NodeId, NodeRefused, message, u32, u64
+from oddwire import AppContext, Context, Extension, Message, NodeId, NodeRefused, message, u32, u64
 
 extension = Extension("quote", version="1.0", feature=513)
 journal: list[tuple[str, str, str]] = []
@@ -71,14 +71,14 @@ def file(value: Path = Path("quote-ended")) -> Path:
 
 
 @extension.on_startup
-async def start(app: Application) -> None:
-    node_id = (await app.node.call("getinfo"))["id"]
-    journal.append(("startup", node_id, app.options["quote-asset"]))
+async def start(context: AppContext) -> None:
+    node_id = (await context.node.call("getinfo"))["id"]
+    journal.append(("startup", node_id, context.options["quote-asset"]))
 
 
 @extension.on_shutdown
-async def end(app: Application) -> None:
-    app.options["quote-file"].write_text(f"{len(journal)}\n")
+async def end(context: AppContext) -> None:
+    context.options["quote-file"].write_text(f"{len(journal)}\n")
 
 
 @extension.on_connect
@@ -108,7 +108,7 @@ async def sell(context: Context, order: Order) -> Receipt:
 
 
 @extension.rpc("quote-ask")
-async def ask(context: Context, node_id: NodeId, asset: str | None = None, nonce: u64 = 1) -> dict[str, Any]:
+async def ask(context: AppContext, node_id: NodeId, asset: str | None = None, nonce: u64 = 1) -> dict[str, Any]:
     """Ask a peer for the price of an asset.
 
     Its answer may be late: it has five seconds.
@@ -119,7 +119,7 @@ async def ask(context: Context, node_id: NodeId, asset: str | None = None, nonce
 
 
 @extension.rpc("quote-order")
-async def order(context: Context, node_id: NodeId, count: u32, force: bool = False) -> Receipt | None:
+async def order(context: AppContext, node_id: NodeId, count: u32, force: bool = False) -> Receipt | None:
     """Order some of a peer, and give its receipt; forced, nobody waits for one."""
     peer = context.app.peer(node_id)
     if force:
@@ -129,7 +129,7 @@ async def order(context: Context, node_id: NodeId, count: u32, force: bool = Fal
 
 
 @extension.rpc("quote-flood")
-async def flood(context: Context, node_id: NodeId, count: int, even: bool = False) -> dict[str, int]:
+async def flood(context: AppContext, node_id: NodeId, count: int, even: bool = False) -> dict[str, int]:
     """Send a peer so many messages, one after the other."""
     peer = context.app.peer(node_id)
     for nonce in range(count):
@@ -151,13 +151,13 @@ async def note_receipt(context: Context, receipt: Receipt) -> None:
 
 
 @extension.rpc("quote-came")
-async def tell_what_came(context: Context) -> dict[str, list[int]]:
+async def tell_what_came(context: AppContext) -> dict[str, list[int]]:
     """Tell the numbers of the quotes and receipts that came unasked."""
     return came
 
 
 @extension.rpc("quote-journal")
-async def tell(context: Context) -> dict[str, Any]:
+async def tell(context: AppContext) -> dict[str, Any]:
     """Tell what happened, and who we are."""
     return {
         "pid": os.getpid(),
@@ -169,13 +169,13 @@ async def tell(context: Context) -> dict[str, Any]:
 
 
 @extension.rpc("quote-host")
-async def ask_host(context: Context, method: str, params: dict[str, Any] | None = None) -> Any:
+async def ask_host(context: AppContext, method: str, params: dict[str, Any] | None = None) -> Any:
     """Call a method of the node that we are a plugin of."""
     return await context.node.call(method, params or {})
 
 
 @extension.rpc("quote-fail")
-async def fail(context: Context, how: Literal["refuse", "value", "bug", "exit", "nothing", "weird"]) -> Any:
+async def fail(context: AppContext, how: Literal["refuse", "value", "bug", "exit", "nothing", "weird"]) -> Any:
     """Fail in one of the ways there are."""
     if how == "refuse":
         raise NodeRefused("not for you", code=777, data={"why": "no reason"})

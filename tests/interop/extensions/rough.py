@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from oddwire import Context, Extension, Message, message, u32
+from oddwire import AppContext, Context, Extension, Message, message, u32
 
 extension = Extension("rough", version="1.0")
 kept: list[Any] = []
@@ -215,19 +215,19 @@ async def swallow(context: Context, padding: Padding) -> None:
 
 
 @extension.rpc("rough-do")
-async def do(context: Context, how: str) -> Any:
+async def do(context: AppContext, how: str) -> Any:
     """Do one of the things that peers may ask for."""
     return await troubles[how](context)
 
 
 @extension.rpc("rough-told")
-async def tell(context: Context) -> dict[str, Any]:
+async def tell(context: AppContext) -> dict[str, Any]:
     """Tell which questions came."""
     return {"pid": os.getpid(), "questions": questions}
 
 
 @extension.on_shutdown
-async def end(app: object) -> None:
+async def end(context: AppContext) -> None:
     Path("rough-ended").write_text(f"{len(questions)}\n")
 
 

@@ -3,7 +3,7 @@
 
 import os
 
-from oddwire import Application, Extension, Message, message
+from oddwire import AppContext, Extension, Message, message
 
 extension = Extension("unwilling", version="1.0")
 
@@ -32,7 +32,7 @@ def word(value: str = "please") -> str:
 
 
 @extension.on_startup
-async def start(app: Application) -> None:
+async def start(context: AppContext) -> None:
     raise RuntimeError("the shop is shut")
 
 

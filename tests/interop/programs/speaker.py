@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Awaitable, Iterable
 from pathlib import Path
 from typing import Any
 
-from oddwire import Application, Context, Extension, Message, NodeId, message, u64
+from oddwire import AppContext, Application, Context, Extension, Message, NodeId, message, u64
 
 METHODS = Path(__file__).stem
 NAME = METHODS.removesuffix("x")
@@ -83,8 +83,8 @@ class Hang(Message):
 
 
 @extension.on_startup
-async def make_table(app: Application) -> None:
-    await app.store(NAME).execute(
+async def make_table(context: AppContext) -> None:
+    await context.store.execute(
         f"CREATE TABLE IF NOT EXISTS {TABLE} (id INTEGER PRIMARY KEY, kind TEXT, sender TEXT, number INTEGER)"
     )
 
@@ -170,7 +170,7 @@ class Tally:
         await peer.send(Plain(sender=WHO, pad=bytes(size)))
 
     async def order(self, peer: Any, number: int) -> None:
-        receipt = await peer.send(Order(sender=WHO, number=number, answered=False), reliable=True)
+        receipt = await peer.deliver(Order(sender=WHO, number=number, answered=False))
         try:
             async with asyncio.timeout(PATIENCE):
                 await receipt.delivered()
@@ -188,7 +188,7 @@ class Tally:
 
 @extension.rpc(f"{METHODS}-run")
 async def run(
-    context: Context, node_id: NodeId, requests: int, streams: int, large: int, orders: int, first: int = 0
+    context: AppContext, node_id: NodeId, requests: int, streams: int, large: int, orders: int, first: int = 0
 ) -> dict[str, Any]:
     """Ask and send so much, all at once, and tell what became of it: large ones as requests and as plain messages."""
     peer, tally = context.app.peer(node_id), Tally()
@@ -208,27 +208,27 @@ async def run(
 
 
 @extension.rpc(f"{METHODS}-ask")
-async def ask(context: Context, node_id: NodeId) -> str:
+async def ask(context: AppContext, node_id: NodeId) -> str:
     """Ask once, at once, and tell who answered."""
     return (await context.app.peer(node_id).request(Ask(number=0, pad=b""), Told, timeout=PATIENCE)).who
 
 
 @extension.rpc(f"{METHODS}-spoken")
-async def spoken(context: Context, node_id: NodeId) -> bool:
+async def spoken(context: AppContext, node_id: NodeId) -> bool:
     """Tell whether a program of the peer has said that it speaks this extension."""
     return context.app.peer(node_id).supports(NAME)
 
 
 @extension.rpc(f"{METHODS}-order")
-async def send_orders(context: Context, node_id: NodeId, first: int, stop: int) -> None:
+async def send_orders(context: AppContext, node_id: NodeId, first: int, stop: int) -> None:
     """Send orders reliably: they are on disk when this returns."""
     async with context.store.transaction():
         for number in range(first, stop):
-            await context.app.peer(node_id).send(Order(sender=WHO, number=number, answered=False), reliable=True)
+            await context.app.peer(node_id).deliver(Order(sender=WHO, number=number, answered=False))
 
 
 @extension.rpc(f"{METHODS}-hang")
-async def wait_for_nothing(context: Context, node_id: NodeId, stream: bool) -> dict[str, Any]:
+async def wait_for_nothing(context: AppContext, node_id: NodeId, stream: bool) -> dict[str, Any]:
     """Ask what is not answered, and tell what it ended with."""
     parts = 0
     try:
@@ -261,20 +261,20 @@ traffic: list[Traffic] = []
 
 
 @extension.rpc(f"{METHODS}-begin")
-async def begin(context: Context, node_id: NodeId, first: int) -> None:
+async def begin(context: AppContext, node_id: NodeId, first: int) -> None:
     """Begin to ask and send without end, with numbers from ``first`` on."""
     traffic.append(Traffic(context.app.peer(node_id), first))
     tasks["traffic"] = traffic[0].task
 
 
 @extension.rpc(f"{METHODS}-rounds")
-async def rounds(context: Context) -> int:
+async def rounds(context: AppContext) -> int:
     """Tell how many rounds there were."""
     return traffic[0].rounds
 
 
 @extension.rpc(f"{METHODS}-end")
-async def end(context: Context) -> dict[str, Any]:
+async def end(context: AppContext) -> dict[str, Any]:
     """End what was begun, and tell what became of it and how many rounds there were."""
     ended = traffic.pop()
     ended.ending = True
@@ -283,7 +283,7 @@ async def end(context: Context) -> dict[str, Any]:
 
 
 @extension.rpc(f"{METHODS}-told")
-async def tell(context: Context) -> dict[str, Any]:
+async def tell(context: AppContext) -> dict[str, Any]:
     """Tell what has come, and to which process."""
     done = await context.store.get("done", 0)
     return {"pid": os.getpid(), "plain": dict(plain), "hanging": dict(hanging), "done": done}
@@ -296,7 +296,7 @@ AHEAD = 100  # orders that wait for an answer at once
 
 
 @extension.rpc(f"{METHODS}-soak")
-async def soak(context: Context, node_id: NodeId, until: int, whom: str) -> None:
+async def soak(context: AppContext, node_id: NodeId, until: int, whom: str) -> None:
     """Send orders until there are so many, by and by, through restarts; ask meanwhile, and keep who else answered."""
     async with context.store.transaction():
         for key, value in (("peer", str(node_id)), ("until", until), ("whom", whom)):
@@ -326,7 +326,7 @@ async def keep_producing(app: Application) -> None:
             async with store.transaction():
                 peer = app.peer(await store.get("peer", ""))
                 for number in range(first, stop):
-                    await peer.send(Order(sender=WHO, number=number, answered=True), reliable=True)
+                    await peer.deliver(Order(sender=WHO, number=number, answered=True))
                 await store.set("next", stop)
         await asyncio.sleep(0 if stop > first else 0.005)
 
@@ -350,14 +350,14 @@ async def keep_asking(app: Application) -> None:
 
 
 @extension.rpc(f"{METHODS}-asked")
-async def asked(context: Context) -> dict[str, Any]:
+async def asked(context: AppContext) -> dict[str, Any]:
     """Tell who answered: how many requests whom they were meant for, how many nobody, and which a stranger."""
     numbers = {key: await context.store.get(key, 0) for key in ("answered", "failed", "next")}
     return {**numbers, "strangers": await context.store.get("strangers", as_=list[str]) or []}
 
 
 @extension.on_shutdown
-async def stop(app: Application) -> None:
+async def stop(context: AppContext) -> None:
     for task in tasks.values():
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):

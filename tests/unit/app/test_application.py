@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from oddwire.app import Application, Context, Extension, Peer, PluginManager, hookimpl
+from oddwire.app import AppContext, Application, Context, Extension, Peer, PluginManager, hookimpl
 from oddwire.errors import ExtensionError, LocalProtocolError, TransportError
 from oddwire.schema import Message, message
 from oddwire.session.wire.frame_types import SESSION_TYPE
@@ -37,9 +37,9 @@ def extension() -> Extension:
         return Answer(text=request.text.upper())
 
     @extension.rpc("shout")
-    async def shout(context: Context, node_id: str, text: str = "hey") -> str:
-        with pytest.raises(LocalProtocolError, match=r"take one with context\.app\.peer\(node_id\)"):
-            _ = context.peer
+    async def shout(context: AppContext, node_id: str, text: str = "hey") -> str:
+        with pytest.raises(AttributeError, match=r"take one with context\.app\.peer\(node_id\)"):
+            _ = context.peer  # type: ignore[attr-defined]
         return (await context.app.peer(node_id).request(Ask(text=text), Answer)).text
 
     return extension
@@ -295,12 +295,12 @@ async def test_runs_until_it_is_stopped(extension: Extension) -> None:
     log: list[str] = []
 
     @extension.on_startup
-    async def started(app: Application) -> None:
+    async def started(context: AppContext) -> None:
         log.append("start")
-        asyncio.get_running_loop().call_later(0.01, app.stop)
+        asyncio.get_running_loop().call_later(0.01, context.app.stop)
 
     @extension.on_shutdown
-    async def stopped(app: Application) -> None:
+    async def stopped(context: AppContext) -> None:
         log.append("stop")
 
     await Application(extension, transport="memory").run_until_stopped()
@@ -315,11 +315,11 @@ async def test_runs_until_a_signal(extension: Extension, number: signal.Signals)
     log: list[str] = []
 
     @extension.on_startup
-    async def started(app: Application) -> None:
+    async def started(context: AppContext) -> None:
         asyncio.get_running_loop().call_later(0.01, os.kill, os.getpid(), number)
 
     @extension.on_shutdown
-    async def stopped(app: Application) -> None:
+    async def stopped(context: AppContext) -> None:
         log.append("stop")
 
     before = signal.getsignal(number)
@@ -368,8 +368,8 @@ async def test_a_handler_cannot_wait_for_its_own_end() -> None:
             errors.append(error)
 
     @extension.on_shutdown
-    async def close_again(app: Application) -> None:
-        await app.aclose()
+    async def close_again(context: AppContext) -> None:
+        await context.app.aclose()
 
     transport = ScriptedTransport()
     async with Application(extension, transport=transport) as app:
@@ -440,8 +440,8 @@ async def test_the_host_is_asked_for_options_before_the_startup_hooks_run(option
     log: list[str] = []
 
     @optional.on_startup
-    async def started(app: Application) -> None:
-        log.append(f"start with {app.options['quote-asset']}")
+    async def started(context: AppContext) -> None:
+        log.append(f"start with {context.options['quote-asset']}")
 
     transport = HostedTransport(log, {"quote-asset": "usd"})
     app = Application(optional, transport=transport)
@@ -538,9 +538,9 @@ async def test_signals_may_be_left_to_the_program(extension: Extension) -> None:
         app = Application(extension, transport="memory")
 
         @extension.on_startup
-        async def started(app: Application) -> None:
+        async def started(context: AppContext) -> None:
             os.kill(os.getpid(), signal.SIGTERM)
-            asyncio.get_running_loop().call_later(0.01, app.stop)
+            asyncio.get_running_loop().call_later(0.01, context.app.stop)
 
         await app.run_until_stopped(signals=False)
     finally:

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from oddwire.app import Application, Context, Extension, HostNode
-from oddwire.errors import LocalProtocolError
+from oddwire.app import AppContext, Application, Context, Extension, HostNode, Peer
 from oddwire.schema import Message
 from oddwire.testing import ScriptedTransport
 from oddwire.transports.base import NodeId
@@ -39,7 +38,7 @@ async def test_peers_and_contexts_hold_nothing_else() -> None:
     transport = ScriptedTransport()
     async with Application(transport=transport) as app:
         peer = app.peer(ALICE)
-        for thing in (peer, Context(app, "test", peer)):
+        for thing in (peer, AppContext(app, "test"), Context(app, "test", peer)):
             assert not hasattr(thing, "__dict__")
 
 
@@ -63,10 +62,33 @@ async def test_a_context_knows_where_it_belongs() -> None:
 
 
 async def test_a_context_without_a_peer_says_how_to_get_one() -> None:
-    context = Context(Application(transport="memory"), "test")
-    with pytest.raises(LocalProtocolError, match="an RPC method has no peer of its own"):
+    context: Any = AppContext(Application(transport="memory"), "test")
+    with pytest.raises(
+        AttributeError, match=r"this context has no peer, .*: take one with context\.app\.peer\(node_id\)"
+    ):
         _ = context.peer
-    assert repr(context) == "<Context of 'test' with no peer>"
+    assert not hasattr(context, "peer")
+    assert repr(context) == "<AppContext of 'test'>"
+
+
+async def test_a_context_says_what_is_the_applications() -> None:
+    """Who writes ``async def begin(app)`` for a hook is told."""
+    app = Application(transport=ScriptedTransport())
+    for context in (AppContext(app, "test"), Context(app, "test", Peer(None, ALICE))):  # type: ignore[arg-type]
+        with pytest.raises(
+            AttributeError, match=r"a context has no 'connect', its application has: context\.app\.connect$"
+        ):
+            context.connect  # type: ignore[attr-defined]  # noqa: B018
+        with pytest.raises(AttributeError, match=r"^a context has no 'piers'$"):
+            context.piers  # type: ignore[attr-defined]  # noqa: B018
+
+
+async def test_send_says_what_is_reliable() -> None:
+    transport = ScriptedTransport()
+    async with Application(transport=transport) as app:
+        for reliable in (True, False):
+            with pytest.raises(TypeError, match=r"'await peer\.deliver\(message\)' is, and returns a Receipt"):
+                app.peer(ALICE).send(Message(), reliable=reliable)  # type: ignore[arg-type]
 
 
 async def test_a_context_has_the_applications_node_and_options() -> None:
@@ -77,7 +99,7 @@ async def test_a_context_has_the_applications_node_and_options() -> None:
         return value
 
     async with Application(extension, transport=ScriptedTransport()) as app:
-        context = Context(app, "test")
+        context = AppContext(app, "test")
         assert context.node is app.node
         assert context.options is app.options
         assert context.options["test-volume"] == 7

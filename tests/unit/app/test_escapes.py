@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from oddwire import Application, Context, Extension, Message, RemoteFailure, message
+from oddwire import AppContext, Application, Context, Extension, Message, RemoteFailure, message
 from oddwire.app import hookimpl
 from oddwire.errors import ExtensionError, NodeRefused
 from oddwire.transports.memory import MemoryNetwork
@@ -94,7 +94,7 @@ class Rough:
             self.does("disconnect")
 
         @extension.rpc("rough-do")
-        async def do(context: Context, what: str) -> str:
+        async def do(context: AppContext, what: str) -> str:
             self.does(what)
             return what
 
@@ -162,7 +162,7 @@ async def works(rough: Rough, peer: Any) -> None:
     await peer.send(Each(what="each"))
     assert await peer.request(Ask(what="asked"), Ask) == Ask(what="asked")
     assert [part async for part in peer.stream(Stream(what="streamed"), Stream)] == [Stream(what="streamed")]
-    await (await peer.send(Keep(what="kept"), reliable=True)).delivered()
+    await (await peer.deliver(Keep(what="kept"))).delivered()
     for what in ("plain", "each"):
         await heard(rough, what)
 
@@ -206,7 +206,7 @@ async def test_out_of_a_handler_of_reliable_messages(rough: Rough, caplog: pytes
     async with two(rough, Watching(rough)) as (left, right):
         assert left.services.deliveries()._inbox._pause
         left.services.deliveries()._inbox._pause = 0.001
-        receipt = await right.peers[0].send(Keep(what="fail"), reliable=True)
+        receipt = await right.peers[0].deliver(Keep(what="fail"))
         with pytest.raises(RemoteFailure):
             await receipt.delivered()
         told(caplog, "handler of Keep of 'rough' failed")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from oddwire.app import Application, Context, Extension, Handler
+from oddwire.app import AppContext, Application, Context, Extension, Handler
 from oddwire.errors import ExtensionError, SchemaError
 from oddwire.schema import Message, message
 from oddwire.transports.memory import MemoryNetwork
@@ -146,14 +146,14 @@ def test_refuses_a_wrong_handler_where_it_stands(extension: Extension) -> None:
 
 def test_collects_rpc_methods(extension: Extension) -> None:
     @extension.rpc("quote-ask", description="Ask for a quote.")
-    async def ask(context: Context, node_id: str) -> dict[str, str]: ...
+    async def ask(context: AppContext, node_id: str) -> dict[str, str]: ...
 
     (method,) = extension.register_rpc()
     assert (method.name, method.function, method.description) == ("quote-ask", ask, "Ask for a quote.")
     with pytest.raises(ExtensionError, match=r"RPC method 'quote-ask' is both .*\.ask and .*\.again"):
 
         @extension.rpc("quote-ask")
-        async def again(context: Context) -> None: ...
+        async def again(context: AppContext) -> None: ...
 
 
 def test_collects_options(extension: Extension) -> None:
@@ -177,7 +177,7 @@ def test_methods_find_the_names_around_them(extension: Extension) -> None:
     class Asset(str): ...
 
     @extension.rpc("quote-ask")
-    async def ask(context: Context, asset: Asset) -> None: ...
+    async def ask(context: AppContext, asset: Asset) -> None: ...
 
     ((parameter,),) = (method.parameters() for method in extension.register_rpc())
     assert type(parameter.parse("eur")) is Asset
@@ -187,11 +187,11 @@ async def test_callbacks_run_in_order_and_shutdown_backwards(extension: Extensio
     calls: list[str] = []
 
     @extension.on_startup
-    async def first(app: Application) -> None:
+    async def first(context: AppContext) -> None:
         calls.append("startup 1")
 
     @extension.on_startup
-    async def second(app: Application) -> None:
+    async def second(context: AppContext) -> None:
         calls.append("startup 2")
 
     @extension.on_connect
@@ -203,11 +203,11 @@ async def test_callbacks_run_in_order_and_shutdown_backwards(extension: Extensio
         calls.append(f"disconnect {context.peer.connected} {reason}")
 
     @extension.on_shutdown
-    async def undo_first(app: Application) -> None:
+    async def undo_first(context: AppContext) -> None:
         calls.append("shutdown 1")
 
     @extension.on_shutdown
-    async def undo_second(app: Application) -> None:
+    async def undo_second(context: AppContext) -> None:
         calls.append("shutdown 2")
 
     network = MemoryNetwork()
@@ -232,15 +232,15 @@ async def test_every_shutdown_callback_runs_and_the_first_error_is_raised(extens
     calls: list[int] = []
 
     @extension.on_shutdown
-    async def last(app: Application) -> None:
+    async def last(context: AppContext) -> None:
         calls.append(1)
 
     @extension.on_shutdown
-    async def middle(app: Application) -> None:
+    async def middle(context: AppContext) -> None:
         raise RuntimeError("middle")
 
     @extension.on_shutdown
-    async def first(app: Application) -> None:
+    async def first(context: AppContext) -> None:
         raise RuntimeError("first")
 
     app = Application(extension, transport="memory")
@@ -253,8 +253,8 @@ async def test_every_shutdown_callback_runs_and_the_first_error_is_raised(extens
 @pytest.mark.parametrize(
     ("decorator", "parameters"),
     [
-        ("on_startup", "app"),
-        ("on_shutdown", "app"),
+        ("on_startup", "context"),
+        ("on_shutdown", "context"),
         ("on_connect", "context"),
         ("on_disconnect", "context, reason"),
     ],
@@ -287,9 +287,9 @@ def test_refuses_decorators_without_parentheses(extension: Extension) -> None:
 MARKET = "from oddwire import Extension\nextension = Extension('market', version='1.0')\nimport handlers\n"
 HANDLERS = """
 from {market} import extension
-from oddwire import Context
+from oddwire import AppContext, Context
 @extension.rpc("market-ask")
-async def ask(context: Context): ...
+async def ask(context: AppContext): ...
 """
 SHOW = "if __name__ == '__main__':\n    print(extension is handlers.extension, len(extension.register_rpc()))\n"
 
@@ -363,8 +363,8 @@ def test_one_that_does_nothing_knows() -> None:
     for declare in (
         lambda extension: extension.on(Memo)(note),
         lambda extension: extension.rpc("a-b")(rpc),
-        lambda extension: extension.on_startup(with_app),
-        lambda extension: extension.on_shutdown(with_app),
+        lambda extension: extension.on_startup(without_a_peer),
+        lambda extension: extension.on_shutdown(without_a_peer),
         lambda extension: extension.on_connect(with_context),
         lambda extension: extension.on_disconnect(with_reason),
     ):
@@ -384,8 +384,8 @@ class Memo(Message):
 
 
 async def note(context: Context, message: Memo) -> None: ...
-async def rpc(context: Context) -> None: ...
-async def with_app(app: Application) -> None: ...
+async def rpc(context: AppContext) -> None: ...
+async def without_a_peer(context: AppContext) -> None: ...
 async def with_context(context: Context) -> None: ...
 async def with_reason(context: Context, reason: str) -> None: ...
 

@@ -29,7 +29,7 @@ PEER = "02c6047f9441ed7d6d3045406e95c07cd85c778e4b8cef3ca7abac09b95c709ee5"
 
 QUOTE = """
 import asyncio, logging, os, sys, threading, time, warnings
-from oddwire import Context, Extension, Message, message
+from oddwire import AppContext, Context, Extension, Message, message
 
 print("printed at import")
 extension = Extension("quote", version="1.0", feature=513)
@@ -51,17 +51,17 @@ def asset(value: str = "eur") -> str:
     return value.upper()
 
 @extension.on_startup
-async def start(app):
-    if app.options["quote-asset"] == "USD":
+async def start(context):
+    if context.options["quote-asset"] == "USD":
         sys.exit("no dollars")
-    if app.options["quote-asset"] in ("GEN", "KEY", "CAN", "STO", "ODD"):
-        (kind,) = (kind for kind in ODD if kind.__name__.upper().startswith(app.options["quote-asset"]))
+    if context.options["quote-asset"] in ("GEN", "KEY", "CAN", "STO", "ODD"):
+        (kind,) = (kind for kind in ODD if kind.__name__.upper().startswith(context.options["quote-asset"]))
         raise kind("by hand")
     logging.getLogger("somebody").warning("starting\\nin two lines")
     logging.getLogger("somebody").debug("nobody wants to know")
 
 @extension.on_shutdown
-async def stop(app):
+async def stop(context):
     with open("saved", "w") as file:
         file.write("all of it")
 
@@ -116,7 +116,7 @@ class Odd:
         fail()
 
 @extension.rpc("quote-show")
-async def show(context: Context, what: str = "options") -> object:
+async def show(context: AppContext, what: str = "options") -> object:
     match what:
         case "modules":
             return sorted(sys.modules)
@@ -129,7 +129,7 @@ if __name__ == "__main__":
 """
 
 RELIABLE = """
-from oddwire import Context, Extension, Message, message
+from oddwire import AppContext, Context, Extension, Message, message
 
 extension = Extension("quote", version="1.0")
 

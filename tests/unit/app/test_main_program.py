@@ -87,9 +87,9 @@ def test_programs_of_every_kind_run(tmp_path: Path, arguments: list[str]) -> Non
 
 def test_a_handler_cannot_become_the_program(tmp_path: Path) -> None:
     text = """
-from oddwire import Context
+from oddwire import AppContext, Context
 @extension.rpc("again")
-async def again(context: Context) -> None:
+async def again(context: AppContext) -> None:
     extension.run()
 extension.run()
 """

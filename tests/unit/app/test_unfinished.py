@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from oddwire import Context, Extension, Message, message
+from oddwire import AppContext, Context, Extension, Message, message
 from oddwire.app import PluginManager
 from oddwire.app.unfinished import busy_threads, describe_task, holdups, owners_of
 
@@ -86,10 +86,10 @@ def test_handlers_hooks_and_methods_are_known_by_their_extension() -> None:
     async def inner(context: Context, ask: Ask) -> None: ...
 
     @extension.rpc("quote-ask")
-    async def ask(context: Context) -> None: ...
+    async def ask(context: AppContext) -> None: ...
 
     @extension.on_startup
-    async def begin(app) -> None: ...
+    async def begin(context) -> None: ...
 
     extension.on(Ask)(wrapping(inner))
     plugins = PluginManager()

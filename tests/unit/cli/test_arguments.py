@@ -47,8 +47,8 @@ def text(value: str = "") -> str:
 def loud(value: bool = False) -> bool:
     return value
 @extension.on_startup
-async def tell(app) -> None:
-    print("shown", ascii(app.options["show-text"]), app.options["show-loud"], flush=True)
+async def tell(context) -> None:
+    print("shown", ascii(context.options["show-text"]), context.options["show-loud"], flush=True)
     raise ValueError("enough")
 if __name__ == "__main__":
     extension.run()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from oddwire import Application, Context, Extension
+from oddwire import AppContext, Application, Extension
 from oddwire.cli.console import Console
 from oddwire.cli.events import Printer
 from oddwire.transports import MemoryTransport
@@ -25,7 +25,7 @@ async def test_the_only_method_needs_no_name() -> None:
     heard = []
 
     @extension.rpc("say")
-    async def say(context: Context, text: str) -> int:
+    async def say(context: AppContext, text: str) -> int:
         heard.append(text)
         return len(heard)
 
@@ -38,7 +38,7 @@ async def test_a_misspelt_name_of_the_only_method_is_asked_after() -> None:
     extension = Extension("asking", version="1")
 
     @extension.rpc("market-ask")
-    async def ask(context: Context, number: int, asset: str = "eur") -> int:
+    async def ask(context: AppContext, number: int, asset: str = "eur") -> int:
         return number
 
     assert await enter(extension, "markt-ask 7", "seven eur") == (
@@ -55,7 +55,7 @@ async def test_a_forgotten_await_is_named() -> None:
         return 7
 
     @extension.rpc("price")
-    async def show(context: Context) -> object:
+    async def show(context: AppContext) -> object:
         return {"price": price()}
 
     wrong = (
@@ -70,23 +70,23 @@ def typing() -> tuple[Extension, list[object]]:
     heard: list[object] = []
 
     @extension.rpc("tell")
-    async def tell(context: Context, who: str, text: str = "nothing") -> None:
+    async def tell(context: AppContext, who: str, text: str = "nothing") -> None:
         heard.append((who, text))
 
     @extension.rpc("put")
-    async def put(context: Context, name: str, path: Path, wait: bool = False) -> None:
+    async def put(context: AppContext, name: str, path: Path, wait: bool = False) -> None:
         heard.append((name, str(path), wait))
 
     @extension.rpc("note")
-    async def note(context: Context, text: str | None = None) -> None:
+    async def note(context: AppContext, text: str | None = None) -> None:
         heard.append(text)
 
     @extension.rpc("any")
-    async def any_(context: Context, what) -> None:  # type: ignore[no-untyped-def]
+    async def any_(context: AppContext, what) -> None:  # type: ignore[no-untyped-def]
         heard.append(what)
 
     @extension.rpc("count")
-    async def count(context: Context, *, number: int) -> list[str]:
+    async def count(context: AppContext, *, number: int) -> list[str]:
         heard.append(number)
         return ["東京", "\x9b2J\n"]
 
@@ -137,7 +137,7 @@ async def test_the_only_methods_only_text_is_the_line(text: str) -> None:
     heard = []
 
     @extension.rpc("say")
-    async def say(context: Context, text: str) -> None:
+    async def say(context: AppContext, text: str) -> None:
         heard.append(text)
 
     assert await enter(extension, text) == ""
@@ -149,7 +149,7 @@ async def test_the_only_method_may_take_words() -> None:
     heard = []
 
     @extension.rpc("add")
-    async def add(context: Context, first: int, second: int = 0) -> None:
+    async def add(context: AppContext, first: int, second: int = 0) -> None:
         heard.append((first, second))
 
     assert await enter(extension, "1 '2'", "add 3", " 4 ") == ""
@@ -193,7 +193,7 @@ async def test_with_json_each_line_has_one_event() -> None:
     extension = Extension("speaker", version="1")
 
     @extension.rpc("say")
-    async def say(context: Context, text: str) -> dict[str, object] | None:
+    async def say(context: AppContext, text: str) -> dict[str, object] | None:
         if text == "cancel":
             raise asyncio.CancelledError
         return {"said": text, "odd": float("inf")} if text else None
@@ -217,11 +217,11 @@ async def test_what_goes_wrong_is_printed_and_ends_nothing() -> None:
     extension = Extension("speaker", version="1")
 
     @extension.rpc("fail")
-    async def fail(context: Context, text: str) -> None:
+    async def fail(context: AppContext, text: str) -> None:
         raise KeyError(text)
 
     @extension.rpc("other")
-    async def other(context: Context) -> None: ...
+    async def other(context: AppContext) -> None: ...
 
     printed = await enter(extension, "fail now", "fail", "other too much", "unknown")
     assert printed.splitlines()[0] == "fail text: KeyError: 'now'"

@@ -208,7 +208,7 @@ while data := os.read(master, 4096):
 
 
 async def test_a_job_in_the_background_is_not_stopped_by_what_is_typed(start, tmp_path: Path) -> None:
-    method = '@extension.rpc("typed")\nasync def typed(context: Context, text: str) -> None: ...\n\n'
+    method = '@extension.rpc("typed")\nasync def typed(context: AppContext, text: str) -> None: ...\n\n'
     (tmp_path / "quote.py").write_text(QUOTE.replace("if __name__", f"{method}if __name__"))
     (tmp_path / "terminal.py").write_text(TERMINAL)
     run = (sys.executable, "quote.py", "--listen", "127.0.0.1:0")

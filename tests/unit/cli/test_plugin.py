@@ -12,10 +12,10 @@ import pytest
 import oddwire
 
 EXTENSION = """
-from oddwire import Context, Extension
+from oddwire import AppContext, Context, Extension
 extension = Extension("quote", version="1.0")
 @extension.rpc("quote-ask")
-async def ask(context: Context, asset: str): ...
+async def ask(context: AppContext, asset: str): ...
 """
 GETMANIFEST = b'{"jsonrpc":"2.0","id":"cln:getmanifest#1","method":"getmanifest","params":{}}\n\n'
 
@@ -200,10 +200,10 @@ extension = Extension("market", version="1.0")
 import handlers
 """
 HANDLERS = """
-from oddwire import Context
+from oddwire import AppContext, Context
 from market import extension
 @extension.rpc("market-ask")
-async def ask(context: Context): ...
+async def ask(context: AppContext): ...
 """
 
 

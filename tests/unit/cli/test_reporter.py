@@ -204,7 +204,7 @@ async def test_tells_what_nobody_handles_what_is_refused_and_what_is_lost() -> N
         await peer.wait_for_hello()
         await peer.send(Answer(text="hi"))
         await peer.send(Ask(text="hi"))
-        receipt = await app.peers[0].send(Answer(text="kept"), reliable=True)
+        receipt = await app.peers[0].deliver(Answer(text="kept"))
         with pytest.raises(RemoteFailure):
             await receipt.delivered()
         while "not delivered" not in out.getvalue():

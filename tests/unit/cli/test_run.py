@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 QUOTE = """
-from oddwire import Context, Extension, Message, message, u64
+from oddwire import AppContext, Context, Extension, Message, message, u64
 
 extension = Extension("quote", version="1.0", feature=513)
 
@@ -128,7 +128,7 @@ async def test_a_failing_handler_is_an_error_and_nothing_ends(start, oddwire, tm
 
 ODD = """
 import asyncio
-from oddwire import Context, Extension, Message, message
+from oddwire import AppContext, Context, Extension, Message, message
 
 extension = Extension("odd", version="1.0")
 
@@ -154,7 +154,7 @@ async def do(context: Context, do: Do) -> None:
         await fail(KINDS[do.what])
 
 @extension.rpc("odd-do")
-async def method(context: Context, what: str, in_a_task: bool = False) -> str:
+async def method(context: AppContext, what: str, in_a_task: bool = False) -> str:
     if in_a_task:
         asyncio.get_running_loop().create_task(fail(KINDS[what]))
         await asyncio.sleep(0)
@@ -193,7 +193,7 @@ async def test_whatever_a_handler_raises_ends_nothing(start, oddwire, tmp_path: 
 
 @pytest.mark.parametrize("kind", ["GeneratorExit", "KeyboardInterrupt", "CancelledError", "Own"])
 async def test_whatever_startup_raises_is_one_line(oddwire, tmp_path: Path, kind: str) -> None:
-    startup = "@extension.on_startup\nasync def begin(app):\n    await fail(KINDS['NAME'])\n".replace("NAME", kind)
+    startup = "@extension.on_startup\nasync def begin(context):\n    await fail(KINDS['NAME'])\n".replace("NAME", kind)
     (tmp_path / "odd.py").write_text(ODD + startup)
     code, _, err = await oddwire("run", "./odd.py", *LOCAL)
     assert code != 0
@@ -237,7 +237,7 @@ async def test_one_node_runs_with_a_data_dir_at_a_time(oddwire, start, tmp_path:
 
 
 SHOP = """
-from oddwire import Context, Extension, Message, message
+from oddwire import AppContext, Context, Extension, Message, message
 
 extension = Extension("shop", version="1.0")
 
@@ -249,7 +249,7 @@ class Order(Message):
 async def order(context: Context, order: Order) -> None: ...
 
 @extension.rpc("shop-count")
-async def count(context: Context) -> int:
+async def count(context: AppContext) -> int:
     count = await context.store.get("count", 0) + 1
     await context.store.set("count", count)
     print("counted", count, flush=True)
@@ -275,8 +275,8 @@ from oddwire import Extension
 extension = Extension("numbered", version="1.0")
 
 @extension.on_startup
-async def start(app) -> None:
-    print("program", app.program, flush=True)
+async def start(context) -> None:
+    print("program", context.app.program, flush=True)
 """
 
 
@@ -351,7 +351,7 @@ async def test_a_key_others_can_read_is_refused(oddwire, start, tmp_path: Path) 
 
 
 OPTIONS = """
-from oddwire import Context, Extension
+from oddwire import AppContext, Context, Extension
 extension = Extension("quote", version="1.0")
 @extension.option("quote-asset")
 def asset(value: str = "eur") -> str:
@@ -363,7 +363,7 @@ def asset(value: str = "eur") -> str:
 def loud(value: bool = False) -> bool:
     return value
 @extension.rpc("quote-show")
-async def show(context: Context) -> dict:
+async def show(context: AppContext) -> dict:
     context.app.stop()
     return dict(context.options)
 if __name__ == "__main__":
@@ -449,7 +449,7 @@ async def test_a_mistake_is_one_line_and_an_exit_code(
     (tmp_path / "clash.py").write_text(QUOTE.replace("0x8D01", "0x8C01").replace('"quote"', '"clash"'))
     (tmp_path / "unready.py").write_text(
         "from oddwire import Extension\nextension = Extension('unready', version='1')\n"
-        "@extension.on_startup\nasync def start(app):\n    raise ValueError('no password')\n"
+        "@extension.on_startup\nasync def start(context):\n    raise ValueError('no password')\n"
     )
     found, out, err = await oddwire("run", *arguments, "--json")
     assert found == code
@@ -524,8 +524,8 @@ from oddwire import Extension
 extension = Extension("brief", version="1")
 
 @extension.on_startup
-async def start(app):
-    asyncio.get_running_loop().call_later(0.1, app.stop)
+async def start(context):
+    asyncio.get_running_loop().call_later(0.1, context.app.stop)
 """
 
 

@@ -133,7 +133,7 @@ async def test_a_startup_that_fails_is_told_in_one_line() -> None:
     extension = Extension("unready", version="1")
 
     @extension.on_startup
-    async def ready(app) -> None:
+    async def ready(context) -> None:
         raise LookupError("no password")
 
     with pytest.raises(CommandFailure, match="could not start: LookupError: no password") as caught:

@@ -234,7 +234,7 @@ async def ask(context: Context, ask: Ask) -> None:
     time.sleep(1000)
 
 @extension.on_shutdown
-async def shutdown(app) -> None:
+async def shutdown(context) -> None:
     await asyncio.sleep(1000)
 
 if __name__ == "__main__":

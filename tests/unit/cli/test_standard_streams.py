@@ -97,7 +97,7 @@ def test_what_python_would_print_is_printable() -> None:
 
 NOISY = """
 import asyncio, logging, os, subprocess, threading, warnings
-from oddwire import Context, Extension, Message, message
+from oddwire import AppContext, Context, Extension, Message, message
 print("at import")
 extension = Extension("noisy", version="1.0")
 @message(0x8D11)
@@ -114,7 +114,7 @@ async def ping(context: Context, ping: Ping) -> None:
     context.logger.warning("we: %s", ping.text)
     raise ValueError(ping.text)
 @extension.rpc("noisy-give")
-async def give(context: Context, what: str = ""):
+async def give(context: AppContext, what: str = ""):
     print("giving")
     if what == "fail":
         raise ValueError("no such thing")

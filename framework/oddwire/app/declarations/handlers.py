@@ -7,21 +7,20 @@ import types
 import typing
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
+from oddwire.app.context import AppContext, Context
 from oddwire.app.declarations.annotations import alternatives, evaluate, own_signature, peel, signature_of
 from oddwire.errors import ExtensionError
 from oddwire.records import FrozenRecord
 from oddwire.schema import Message, schema_of
-
-if TYPE_CHECKING:
-    from oddwire.app.context import Context
 
 __all__ = [
     "Handler",
     "HandlerFunction",
     "StreamFunction",
     "check_callback",
+    "check_context",
     "is_async",
     "kind_of",
     "parameters_of",
@@ -30,8 +29,8 @@ __all__ = [
     "yields",
 ]
 
-HandlerFunction = Callable[["Context", Any], Coroutine[Any, Any, Message | None]]
-StreamFunction = Callable[["Context", Any], AsyncGenerator[Message, None]]
+HandlerFunction = Callable[[Context, Any], Coroutine[Any, Any, Message | None]]
+StreamFunction = Callable[[Context, Any], AsyncGenerator[Message, None]]
 
 
 class Handler(FrozenRecord, kw_only=True, hidden=("scope",)):
@@ -70,8 +69,9 @@ class Handler(FrozenRecord, kw_only=True, hidden=("scope",)):
         Names are looked up now, so a handler may be written above the reply it returns. An annotation left out is
         not checked. Raises `ExtensionError`.
         """
-        name = next(iter(list(parameters_of(self.function))[1:2]), "")
+        context, name = (*parameters_of(self.function), "", "")[:2]
         hints = self._hints(name)
+        check_context(self.function, context, Context, self._wrong, self.scope)
         accepted = hints.get(name, Any)
         if yields(self.function) is not yields(inspect.unwrap(peel(self.function))):
             hints.pop("return", None)  # a decorator makes something else of what it wraps: what, is not told
@@ -137,13 +137,47 @@ def yields(function: object) -> bool:
     return inspect.isasyncgenfunction(function) or inspect.isasyncgenfunction(getattr(function, "__call__", None))  # noqa: B004
 
 
-def check_callback(function: object, kind: str, *parameters: str) -> None:
-    """Raise `ExtensionError` unless ``function`` is async and can be called with ``parameters``."""
+def check_callback(function: object, kind: str, context: type[AppContext], *parameters: str) -> None:
+    """Raise `ExtensionError` unless ``function`` is async and can be called with ``parameters``, first a context."""
     expected = f"{place(function)}, {kind}: should be 'async def' with ({', '.join(parameters)})"
     if not is_async(function):
         raise ExtensionError(f"{expected}, not {kind_of(function)}")
     if not _takes(function, len(parameters)):
         raise ExtensionError(f"{expected}, not ({', '.join(own_signature(function).parameters)})")
+    first = next(iter(parameters_of(function)), "")
+    check_context(function, first, context, lambda text: ExtensionError(f"{place(function)}, {kind}: {text}"), {})
+
+
+def check_context(
+    function: Any,
+    parameter: str,
+    expected: type[AppContext],
+    wrong: Callable[[str], ExtensionError],
+    scope: Mapping[str, Any],
+) -> None:
+    """Raise what ``wrong`` makes of a text if the annotation of the first parameter is a class that it does not get.
+
+    One that is left out, or known to type checkers alone, is not checked.
+    """
+    written = getattr(function, "__annotations__", {}).get(parameter, expected)
+    if written is expected or written == expected.__name__:
+        return  # as nearly all are; to evaluate one takes a while
+    try:
+        annotation = evaluate(function, (parameter,), scope).get(parameter, Any)
+    except NameError:
+        return
+    options = alternatives(annotation)
+    if not any(_may_be(option, expected) for option in options):
+        hint = "; its .app is the application" if _spell(annotation) == "Application" else ""
+        if expected is AppContext and Context in options:
+            hint = ", as there is no peer"
+        raise wrong(f"parameter {parameter!r} should be {expected.__name__}, not {_spell(annotation)}{hint}")
+
+
+def _may_be(annotation: object, expected: type[AppContext]) -> bool:
+    if annotation is Any or not isinstance(annotation, type):
+        return True  # a type variable, say
+    return getattr(annotation, "_is_protocol", False) or issubclass(expected, annotation)
 
 
 def _takes(function: Any, count: int) -> bool:

@@ -9,9 +9,10 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
+from oddwire.app.context import AppContext
 from oddwire.app.declarations.annotations import evaluate, own_signature, reader_of
 from oddwire.app.declarations.cln_names import LIGHTNINGD_METHODS
-from oddwire.app.declarations.handlers import is_async, kind_of, parameters_of, place
+from oddwire.app.declarations.handlers import check_context, is_async, kind_of, parameters_of, place
 from oddwire.errors import ExtensionError, NodeRefused
 from oddwire.jsonrpc.parameters import INVALID_PARAMS, Parameter, bind
 from oddwire.records import FrozenRecord
@@ -30,7 +31,7 @@ _KEYWORD_ONLY: Final = inspect.Parameter.KEYWORD_ONLY
 class RpcMethod(FrozenRecord, kw_only=True):
     """One method for people and programs beside the node, where the transport's host has JSON-RPC.
 
-    ``function`` is awaited with a `Context` that has no peer, then the caller's parameters, read by their annotations;
+    ``function`` is awaited with an `AppContext`, then the caller's parameters, read by their annotations;
     `to_plain` makes JSON of what it returns. ``usage`` spells the parameters as lightningd's help does
     (``node_id [asset]``). Raises `ExtensionError`, also for a name that is one of Core Lightning's own.
     """
@@ -78,6 +79,8 @@ class RpcMethod(FrozenRecord, kw_only=True):
         `ExtensionError` for one that cannot be read from JSON.
         """
         found = []
+        first = next(iter(parameters_of(self.function)))
+        check_context(self.function, first, AppContext, self._wrong, self.scope)
         try:
             hints = evaluate(self.function, self.names, self.scope)
         except NameError as error:

@@ -442,7 +442,7 @@ class ReliableHandlers:
         finally:
             del me
         if reply is not None:
-            await context.peer.send(reply, reliable=True)
+            await context.peer.deliver(reply)
 
     # A handler of reliable messages that gets one in another way -----------------------------------------
 

@@ -122,7 +122,7 @@ class Requests:
             await parts.aclose()
 
     async def deliver(self, node_id: NodeId, message: Message) -> Receipt:
-        """Keep a message until the peer has it; see `Peer.send`."""
+        """Keep a message until the peer has it; see `Peer.deliver`."""
         dispatcher = self._dispatcher
         payload = dispatcher.outgoing[type(message)].encode(message)
         owner = dispatcher.router.claims[type(message)][0].name

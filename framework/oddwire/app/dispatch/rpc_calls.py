@@ -6,7 +6,7 @@ import functools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from oddwire.app.context import Context
+from oddwire.app.context import AppContext
 from oddwire.app.declarations.jsonable import to_plain
 from oddwire.app.declarations.rpc import RpcMethod, bind_parameters
 from oddwire.app.dispatch.error_peers import with_peer
@@ -79,7 +79,7 @@ class Methods:
         return task in self._tasks
 
     async def _run(self, method: BoundMethod, values: Mapping[str, Any]) -> Any:
-        return await method.rpc.function(Context(self.app, method.owner), **values)
+        return await method.rpc.function(AppContext(self.app, method.owner), **values)
 
     async def _answer(self, method: BoundMethod, params: Sequence[Any] | Mapping[str, Any]) -> Any:
         from asyncio import current_task  # not at the top: a host need not wait for it to hear what we are

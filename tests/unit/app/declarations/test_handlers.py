@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import AsyncIterator, Callable
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any, Optional, Protocol
 
 import pytest
 
-from oddwire.app import Application, Context, Extension, Handler
+from oddwire.app import AppContext, Application, Context, Extension, Handler, RpcMethod
 from oddwire.app.declarations.handlers import check_callback, is_async, place
 from oddwire.errors import ExtensionError, SchemaError
 from oddwire.schema import Message, message
@@ -207,12 +207,75 @@ def test_is_async_knows_every_way_to_be() -> None:
 
 
 def test_a_callback_is_checked_against_its_parameters() -> None:
-    check_callback(nothing, "called now")
+    check_callback(nothing, "called now", AppContext)
     with pytest.raises(ExtensionError) as caught:
-        check_callback(nothing, "called on connect", "context")
+        check_callback(nothing, "called on connect", Context, "context")
     assert str(caught.value) == f"{__name__}.nothing, called on connect: should be 'async def' with (context), not ()"
     with pytest.raises(ExtensionError, match="not a plain function"):
-        check_callback(plain, "called on connect", "context")
+        check_callback(plain, "called on connect", Context, "context")
+
+
+# What the first parameter is said to be ----------------------------------------------------------------------------
+
+
+class Own(Protocol):
+    app: Application
+
+
+async def takes_app(app: Application) -> None: ...
+async def takes_app_by_name(app: Application) -> None: ...
+async def takes_a_peers(context: Context) -> None: ...
+async def takes_either(context: Context | AppContext) -> None: ...
+async def takes_any_base(context: AppContext) -> None: ...
+async def takes_an_object(context: object) -> None: ...
+async def takes_anything(context: Any) -> None: ...
+async def takes_a_protocol(context: Own) -> None: ...
+async def takes_what_checkers_know(context: Unknown) -> None: ...
+async def says_nothing(context) -> None: ...  # type: ignore[no-untyped-def]
+
+
+FINE = [takes_either, takes_any_base, takes_an_object, takes_anything, takes_a_protocol, takes_what_checkers_know]
+FINE += [says_nothing]
+
+
+@pytest.mark.parametrize("hook", FINE)
+def test_a_hook_may_say_less_than_what_it_gets(hook: Any) -> None:
+    extension = Extension("test", version="1.0")
+    for decorator in (extension.on_startup, extension.on_shutdown, extension.on_connect):
+        assert decorator(hook) is hook
+    assert RpcMethod(name="do-it", function=hook).parameters() == ()
+
+
+@pytest.mark.parametrize(
+    ("hook", "text"),
+    [
+        (takes_app, "parameter 'app' should be AppContext, not Application; its .app is the application"),
+        (takes_app_by_name, "parameter 'app' should be AppContext, not Application; its .app is the application"),
+        (takes_a_peers, "parameter 'context' should be AppContext, not Context, as there is no peer"),
+    ],
+)
+def test_what_has_no_peer_gets_an_app_context(hook: Any, text: str) -> None:
+    extension = Extension("test", version="1.0")
+    where = f"{__name__}.{hook.__name__}"
+    for decorator, kind in ((extension.on_startup, "startup"), (extension.on_shutdown, "shutdown")):
+        with pytest.raises(ExtensionError) as caught:
+            decorator(hook)
+        assert str(caught.value) == f"{where}, called on {kind}: {text}"
+    with pytest.raises(ExtensionError) as caught:
+        RpcMethod(name="do-it", function=hook).parameters()
+    assert str(caught.value) == f"{where}, RPC method 'do-it': {text}"
+
+
+def test_what_is_about_a_peer_gets_a_context() -> None:
+    text = "parameter 'app' should be Context, not Application; its .app is the application"
+    with pytest.raises(ExtensionError, match=f"takes_app, called on connect: {text}"):
+        Extension("test", version="1.0").on_connect(takes_app)  # type: ignore[type-var]
+
+    async def ask(app: Application, ask: Ask) -> None: ...
+
+    handler = Handler(message=Ask, function=ask, scope=locals())  # type: ignore[arg-type]
+    with pytest.raises(ExtensionError, match=f"ask, handler of .*: {text}"):
+        handler.replies()
 
 
 # Decorators: what counts is what is really called -------------------------------------------------------------------
@@ -352,11 +415,11 @@ def test_hooks_are_checked_by_what_is_called_too() -> None:
     @functools.wraps(of_three)
     async def connected(context: Context) -> None: ...
 
-    check_callback(connected, "called on connect", "context")
-    check_callback(vars(Decorated)["static"], "called on disconnect", "context", "reason")
-    check_callback(functools.partial(three, 1), "called on disconnect", "context", "reason")
+    check_callback(connected, "called on connect", Context, "context")
+    check_callback(vars(Decorated)["static"], "called on disconnect", Context, "context", "reason")
+    check_callback(functools.partial(three, 1), "called on disconnect", Context, "context", "reason")
     with pytest.raises(ExtensionError, match=r"should be 'async def' with \(context\), not \(context, ask\)"):
-        check_callback(vars(Decorated)["static"], "called on connect", "context")
+        check_callback(vars(Decorated)["static"], "called on connect", Context, "context")
 
 
 async def test_a_decorated_handler_handles() -> None:
@@ -379,7 +442,7 @@ async def test_a_decorated_handler_handles() -> None:
 
     @extension.rpc("test-count")
     @middleware
-    async def count(context: Context, message: int, log: list[str]) -> int:
+    async def count(context: AppContext, message: int, log: list[str]) -> int:
         return message + len(log)
 
     async with (

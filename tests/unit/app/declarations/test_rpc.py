@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from oddwire.app import Context, RpcMethod
+from oddwire.app import AppContext, RpcMethod
 from oddwire.app.declarations.cln_names import LIGHTNINGD_METHODS
 from oddwire.app.declarations.rpc import WORDS, bind_parameters
 from oddwire.errors import ExtensionError, NodeRefused
@@ -36,13 +36,13 @@ def test_tells_of_itself() -> None:
     assert (told.usage, told.description) == ("peer", "Ask.")
 
 
-def plain(context: Context) -> None: ...
+def plain(context: AppContext) -> None: ...
 
 
-async def takes_any(context: Context, *nodes: str) -> None: ...
+async def takes_any(context: AppContext, *nodes: str) -> None: ...
 
 
-async def by_place(context: Context, node: str, /) -> None: ...
+async def by_place(context: AppContext, node: str, /) -> None: ...
 
 
 async def nothing() -> None: ...
@@ -73,10 +73,10 @@ def test_suggests_names_that_would_do() -> None:
     assert all(WORDS.fullmatch(f"my-{name}") for name in LIGHTNINGD_METHODS if WORDS.fullmatch(name))
 
 
-async def of_a_wrong_kind(context: Context, wave: complex) -> None: ...
+async def of_a_wrong_kind(context: AppContext, wave: complex) -> None: ...
 
 
-async def of_no_kind(context: Context, wave: Unknown) -> None: ...
+async def of_no_kind(context: AppContext, wave: Unknown) -> None: ...
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_names_of_a_surrounding_function_are_found_with_a_scope() -> None:
         def __init__(self, text: str) -> None:
             self.text = text
 
-    async def ask(context: Context, inner: Inner) -> None: ...
+    async def ask(context: AppContext, inner: Inner) -> None: ...
 
     (parameter,) = RpcMethod(name="ask", function=ask, scope=locals()).parameters()
     assert isinstance(parameter.parse("x"), Inner)

@@ -120,7 +120,7 @@ async def test_all_kinds_of_messages_wait_and_are_handled_in_order(make_transpor
             return [part.number async for part in peer.stream(Count(number=3), Answer)]
 
         stream = asyncio.create_task(read())
-        receipt = await peer.send(Note(number=4), reliable=True)
+        receipt = await peer.deliver(Note(number=4))
         await peer.send(Note(number=5, text="x" * 100_000))
         large = asyncio.create_task(peer.request(Ask(number=6), Answer))
         for _ in range(20):
@@ -163,7 +163,7 @@ async def test_both_sides_may_ask_each_other_in_on_connect_at_once(way: str, mak
                 parts = [part.number async for part in context.peer.stream(Count(number=2), Answer, timeout=None)]
                 assert parts == [0, 1]
             else:
-                await (await context.peer.send(Note(number=1), reliable=True)).delivered()
+                await (await context.peer.deliver(Note(number=1))).delivered()
             done.put_nowait("asked")
 
         @extension.on(Ask)
@@ -200,7 +200,7 @@ async def test_one_side_asks_the_other_delivers() -> None:
             if name == "asks":
                 await context.peer.request(Ask(number=1), Answer, timeout=None)
             else:
-                await (await context.peer.send(Note(number=1), reliable=True)).delivered()
+                await (await context.peer.deliver(Note(number=1))).delivered()
             done.put_nowait(name)
 
         @extension.on(Ask)
@@ -230,7 +230,7 @@ async def test_what_an_on_connect_asks_may_ask_back(way: str) -> None:
     @server_side.on_connect
     async def login(context: Context) -> None:
         if way == "delivered":
-            await (await context.peer.send(Note(number=1), reliable=True)).delivered()
+            await (await context.peer.deliver(Note(number=1))).delivered()
             done.put_nowait(1)
         elif way == "request":
             done.put_nowait((await context.peer.request(Ask(number=1), Answer, timeout=None)).number)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from oddwire.app import Application, Context, Extension, Peer
+from oddwire.app import AppContext, Application, Context, Extension, Peer
 from oddwire.errors import ExtensionError, LocalProtocolError, TransportError
 from oddwire.schema import Message, message
 from oddwire.transports.base import NodeId
@@ -87,12 +87,12 @@ async def test_what_needs_peers_says_where_it_stands(name: str) -> None:
     extension, use, told = make(), NEED_PEERS[name], []
 
     @extension.rpc("test-method")
-    async def method(context: Context) -> None: ...
+    async def method(context: AppContext) -> None: ...
 
     @extension.on_startup
-    async def begin(app: Application) -> None:
+    async def begin(context: AppContext) -> None:
         with pytest.raises(LocalProtocolError) as caught:
-            await use(app)
+            await use(context.app)
         told.append(str(caught.value))
 
     app = Application(extension, transport=MemoryNetwork().transport())
@@ -116,9 +116,9 @@ async def test_reliable_messages_sent_on_startup_go_out_once_the_peer_is_there()
     async with Application(taker, transport=network.transport(), store=":memory:") as other:
 
         @sender.on_startup
-        async def begin(app: Application) -> None:
-            peer = app.peer(other.node_id)  # type: ignore[arg-type]
-            handles.extend([peer, await peer.send(Note(text="early"), reliable=True)])
+        async def begin(context: AppContext) -> None:
+            peer = context.app.peer(other.node_id)  # type: ignore[arg-type]
+            handles.extend([peer, await peer.deliver(Note(text="early"))])
             assert not peer.connected
             assert peer.info is None
             assert peer.extensions == {}
@@ -136,7 +136,7 @@ async def test_reliable_messages_sent_on_startup_go_out_once_the_peer_is_there()
             assert peer == app.peers[0]
             assert peer.connected
             assert peer.version_of("test") == "1.0"
-            await peer.send(Note(text="late"), reliable=True)
+            await peer.deliver(Note(text="late"))
             await peer.send(Note(text="plain"))
 
 
@@ -144,9 +144,9 @@ async def test_without_a_store_a_reliable_message_says_so_on_startup_too() -> No
     extension = make()
 
     @extension.on_startup
-    async def begin(app: Application) -> None:
+    async def begin(context: AppContext) -> None:
         with pytest.raises(LocalProtocolError, match="no store"):
-            await app.peer(ALICE).send(Note(text=""), reliable=True)
+            await context.app.peer(ALICE).deliver(Note(text=""))
 
     async with Application(extension, transport=MemoryNetwork().transport()):
         pass
@@ -156,15 +156,15 @@ async def test_closing_and_closed_are_told() -> None:
     extension, network, told = make(), MemoryNetwork(), []
 
     @extension.rpc("test-method")
-    async def method(context: Context) -> int:
+    async def method(context: AppContext) -> int:
         return len(context.app.peers)
 
     @extension.on_shutdown
-    async def end(app: Application) -> None:
-        assert app.peers == []
-        assert await app.call("test-method") == 0
+    async def end(context: AppContext) -> None:
+        assert context.app.peers == []
+        assert await context.app.call("test-method") == 0
         with pytest.raises(LocalProtocolError, match="the application is closing"):
-            await app.connect(f"{ALICE}@x")
+            await context.app.connect(f"{ALICE}@x")
         told.append(True)
 
     app: Any = Application(extension, transport=network.transport())
@@ -191,9 +191,9 @@ async def test_starting_twice_at_once_is_told() -> None:
     extension = make()
 
     @extension.on_startup
-    async def begin(app: Application) -> None:
+    async def begin(context: AppContext) -> None:
         with pytest.raises(LocalProtocolError, match="starts once; this one is starting"):
-            await app.start()
+            await context.app.start()
 
     async with Application(extension, transport=MemoryNetwork().transport()):
         pass

@@ -111,7 +111,7 @@ async def test_a_message_takes_effect_once_and_its_sender_hears_of_it(both: Both
     async with both.left() as left, both.right() as right:
         peer = await right.connect(left.uris[0])
         for number in range(3):
-            receipt = await peer.send(Order(number=number), reliable=True)
+            receipt = await peer.deliver(Order(number=number))
         await receipt.delivered()
         assert both.server.orders == [0, 1, 2]
         assert await left.store("shop").get("total") == 3
@@ -119,12 +119,12 @@ async def test_a_message_takes_effect_once_and_its_sender_hears_of_it(both: Both
 
 async def test_it_waits_for_a_peer_that_is_not_there_and_for_both_to_come_back(both: Both) -> None:
     async with both.right() as right:
-        receipt = await right.peer(SERVER.public_key()).send(Order(number=1), reliable=True)
+        receipt = await right.peer(SERVER.public_key()).deliver(Order(number=1))
     with pytest.raises(ConnectionClosed, match="goes out once it runs again"):
         await receipt.delivered()
     async with both.left() as left:
         async with both.right() as right:
-            second = await right.peer(SERVER.public_key()).send(Order(number=2), reliable=True)
+            second = await right.peer(SERVER.public_key()).deliver(Order(number=2))
             await right.connect(left.uris[0])
             await second.delivered()
         assert both.server.orders == [1, 2]
@@ -132,14 +132,14 @@ async def test_it_waits_for_a_peer_that_is_not_there_and_for_both_to_come_back(b
         assert await left.store("shop").get("total") == 2
         async with both.right() as right:
             peer = await right.connect(left.uris[0])
-            await (await peer.send(Order(number=3), reliable=True)).delivered()
+            await (await peer.deliver(Order(number=3))).delivered()
     assert both.server.orders == [1, 2, 3]
 
 
 async def test_what_a_handler_returns_goes_back_reliably(both: Both) -> None:
     async with both.left() as left, both.right() as right:
         peer = await right.connect(left.uris[0])
-        await (await peer.send(Order(number=1000), reliable=True)).delivered()
+        await (await peer.deliver(Order(number=1000))).delivered()
         await until(lambda: both.client.done == [1000])
 
 
@@ -161,7 +161,7 @@ async def test_what_a_handler_returns_while_its_application_closes_goes_out_when
     )
     async with both.right() as right:
         await left.start()
-        await (await right.connect(left.uris[0])).send(Order(number=1000), reliable=True)
+        await (await right.connect(left.uris[0])).deliver(Order(number=1000))
         await begun.wait()
         closing = asyncio.create_task(left.aclose())
         await asyncio.sleep(0)
@@ -180,7 +180,7 @@ async def test_what_a_handler_returns_while_its_application_closes_goes_out_when
 async def test_a_refusal_is_final_and_leaves_nothing(both: Both) -> None:
     async with both.left() as left, both.right() as right:
         peer = await right.connect(left.uris[0])
-        receipt = await peer.send(Order(number=400), reliable=True)
+        receipt = await peer.deliver(Order(number=400))
         with pytest.raises(RemoteFailure, match="not for sale") as caught:
             await receipt.delivered()
         assert caught.value.code == 1400
@@ -206,7 +206,7 @@ async def test_a_handler_that_fails_is_called_again_and_reported(both: Both) -> 
     )
     async with left, both.right() as right:
         peer = await right.connect(left.uris[0])
-        await (await peer.send(Order(number=7), reliable=True)).delivered()
+        await (await peer.deliver(Order(number=7))).delivered()
         assert both.server.orders == [7, 7]
         assert await left.store("shop").get("total") == 1
     assert failures.seen == [("shop", Order(number=7), ZeroDivisionError)]
@@ -215,8 +215,8 @@ async def test_a_handler_that_fails_is_called_again_and_reported(both: Both) -> 
 async def test_large_messages_are_delivered_too(both: Both) -> None:
     async with both.left() as left, both.right() as right:
         peer = await right.connect(left.uris[0])
-        first = await peer.send(Order(number=1, filling=bytes(500_000)), reliable=True)
-        second = await peer.send(Order(number=2), reliable=True)
+        first = await peer.deliver(Order(number=1, filling=bytes(500_000)))
+        second = await peer.deliver(Order(number=2))
         await asyncio.gather(first.delivered(), second.delivered())
         assert both.server.orders == [1, 2]
 
@@ -224,8 +224,8 @@ async def test_large_messages_are_delivered_too(both: Both) -> None:
 async def test_one_that_is_too_large_for_the_peer_is_given_up_and_the_next_arrives(both: Both) -> None:
     async with both.left(limits=Limits(reassembly_bytes=100_000)) as left, both.right() as right:
         peer = await right.connect(left.uris[0])
-        large = await peer.send(Order(number=1, filling=bytes(200_000)), reliable=True)
-        small = await peer.send(Order(number=2), reliable=True)
+        large = await peer.deliver(Order(number=1, filling=bytes(200_000)))
+        small = await peer.deliver(Order(number=2))
         with pytest.raises(RemoteFailure) as caught:
             await large.delivered()
         assert caught.value.code == Code.TOO_LARGE
@@ -248,7 +248,7 @@ async def test_only_reliable_handlers_take_reliable_messages(both: Both) -> None
         peer = await right.connect(left.uris[0])
         for request, code in ((Plain(number=1), Code.UNSUPPORTED), (Order(number=1), Code.UNKNOWN_MESSAGE)):
             with pytest.raises(RemoteFailure) as caught:
-                await (await peer.send(request, reliable=True)).delivered()
+                await (await peer.deliver(request)).delivered()
             assert caught.value.code == code
 
 
@@ -258,7 +258,7 @@ async def test_who_is_not_allowed_is_refused(tmp_path: Path) -> None:
     async with both.left() as left, both.right() as right:
         peer = await right.connect(left.uris[0])
         with pytest.raises(RemoteFailure) as caught:
-            await (await peer.send(Order(number=1), reliable=True)).delivered()
+            await (await peer.deliver(Order(number=1))).delivered()
         assert caught.value.code == Code.NOT_ALLOWED
         assert both.server.orders == []
 
@@ -268,7 +268,7 @@ async def test_above_the_rate_messages_are_acknowledged_later(tmp_path: Path) ->
     both.server = Shop(limits=Limits(messages_per_second=20))
     async with both.left() as left, both.right() as right:
         peer = await right.connect(left.uris[0])
-        receipts = await asyncio.gather(*(peer.send(Order(number=number), reliable=True) for number in range(25)))
+        receipts = await asyncio.gather(*(peer.deliver(Order(number=number)) for number in range(25)))
         for receipt in receipts:
             await receipt.delivered()
         assert both.server.orders == list(range(25))
@@ -291,9 +291,9 @@ async def test_the_outbox_is_limited(both: Both) -> None:
     async with both.right(limits=Limits(outbox_messages=2)) as right:
         peer = right.peer(SERVER.public_key())
         for number in range(2):
-            await peer.send(Order(number=number), reliable=True)
+            await peer.deliver(Order(number=number))
         with pytest.raises(QuotaExceeded) as caught:
-            await peer.send(Order(number=2), reliable=True)
+            await peer.deliver(Order(number=2))
         assert caught.value.limit == "outbox_messages"
 
 
@@ -310,7 +310,7 @@ async def test_messages_are_traced_as_they_are_kept_and_handled(both: Both) -> N
     )
     async with left, both.right() as right:
         peer = await right.connect(left.uris[0])
-        await (await peer.send(Order(number=1000), reliable=True)).delivered()
+        await (await peer.deliver(Order(number=1000))).delivered()
         await until(lambda: both.client.done)
     assert [(event.direction, event.message) for event in events] == [
         ("received", Order(number=1000)),
@@ -356,7 +356,7 @@ class Programs:
 
     async def order(self, *numbers: int) -> None:
         for number in numbers:
-            await self.app.peer(ALICE).send(Order(number=number), reliable=True)
+            await self.app.peer(ALICE).deliver(Order(number=number))
         await self.idle()
 
     def frames(self, kind: type[Any]) -> list[tuple[int, Any]]:
@@ -448,7 +448,7 @@ async def test_only_the_program_that_has_a_message_can_acknowledge_it() -> None:
         programs.connect()
         await programs.hello(1, 10)
         await programs.hello(2, 20)
-        receipt = await programs.app.peer(ALICE).send(Order(number=1), reliable=True)
+        receipt = await programs.app.peer(ALICE).deliver(Order(number=1))
         await programs.idle()
         assert programs.data() == [(1, 1)]
         faults = programs.app.counters.dropped["frames"]
@@ -665,7 +665,7 @@ async def test_a_message_that_is_refused_for_good_is_told_on_both_sides(
     async with both.left() as left, right:
         peer = await right.connect(left.uris[0])
         with pytest.raises(RemoteFailure):
-            await (await peer.send(Order(number=400), reliable=True)).delivered()
+            await (await peer.deliver(Order(number=400))).delivered()
         await until(lambda: heard)
         assert await right.store("shop").get("lost") == 1
         assert right.counters.to_json() == {"undelivered": {"application": 1}}
@@ -718,7 +718,7 @@ async def test_whatever_it_is_refused_for(
     async with left, both.right() as right:
         peer = await right.connect(left.uris[0])
         with pytest.raises(RemoteFailure):
-            await (await peer.send(request_, reliable=True)).delivered()
+            await (await peer.deliver(request_)).delivered()
         assert right.counters.undelivered == {counted: 1}
         if counted != "too_large":  # that one never comes in whole
             assert left.counters.declined == {counted: 1}
@@ -735,7 +735,7 @@ async def test_a_peer_without_a_store_tells_what_it_refuses(both: Both, caplog: 
     async with Application(plain, transport=both.network.transport(SERVER)) as left, both.right() as right:
         peer = await right.connect(left.uris[0])
         with pytest.raises(RemoteFailure):
-            await (await peer.send(Order(number=1), reliable=True)).delivered()
+            await (await peer.deliver(Order(number=1))).delivered()
         assert left.counters.to_json() == {"declined": {"unsupported": 1}}
     assert (
         f"reliable message refused for good: shop.Order 0x8c01 from {CLIENT.public_key().hex()}, with code 8 "
@@ -751,7 +751,7 @@ async def test_a_handler_that_never_succeeds_is_told_of_at_last(both: Both, capl
         left.services.deliveries()._inbox._pause = 0.0
         peer = await right.connect(left.uris[0])
         with pytest.raises(RemoteFailure):
-            await (await peer.send(Order(number=1), reliable=True)).delivered()
+            await (await peer.deliver(Order(number=1))).delivered()
         assert (left.counters.declined, right.counters.undelivered) == ({"internal": 1}, {"internal": 1})
     assert [line.partition(", with ")[2] for line in declined(caplog)] == [
         "code 1 (INTERNAL): its handler failed 5 times"
@@ -764,7 +764,7 @@ async def test_it_is_told_to_a_later_process_and_to_one_that_does_not_know_the_m
 ) -> None:
     async with both.right() as right:
         for number in (400, 1):
-            await right.peer(SERVER.public_key()).send(Order(number=number), reliable=True)
+            await right.peer(SERVER.public_key()).deliver(Order(number=number))
     losses = Losses()
     later = Application(losses, transport=both.network.transport(CLIENT), store=both.folder / "right.sqlite3")
     async with both.left() as left, later:
@@ -780,7 +780,7 @@ async def test_it_is_told_to_a_later_process_and_to_one_that_does_not_know_the_m
 
 async def test_one_that_expires_is_told_in_days(both: Both, caplog: pytest.LogCaptureFixture) -> None:
     async with both.right() as right:
-        await right.peer(SERVER.public_key()).send(Order(number=1), reliable=True)
+        await right.peer(SERVER.public_key()).deliver(Order(number=1))
     with contextlib.closing(sqlite3.connect(both.folder / "right.sqlite3")) as database:
         database.execute(f"UPDATE oddwire_outbox SET made = made - {15 * 86400}")
         database.commit()
@@ -806,7 +806,7 @@ async def test_many_that_expire_leave_others_their_turn_and_are_all_told(
 ) -> None:
     async with both.right() as right:
         peer = right.peer(SERVER.public_key())
-        await asyncio.gather(*(peer.send(Order(number=number), reliable=True) for number in range(1000)))
+        await asyncio.gather(*(peer.deliver(Order(number=number)) for number in range(1000)))
     with contextlib.closing(sqlite3.connect(both.folder / "right.sqlite3")) as database:
         database.execute(f"UPDATE oddwire_outbox SET made = made - {15 * 86400}")
         database.commit()
@@ -832,7 +832,7 @@ async def test_a_peers_text_cannot_forge_a_line(both: Both, caplog: pytest.LogCa
     async with left, both.right() as right:
         peer = await right.connect(left.uris[0])
         with pytest.raises(RemoteFailure):
-            await (await peer.send(Order(number=1), reliable=True)).delivered()
+            await (await peer.deliver(Order(number=1))).delivered()
     [warning] = undelivered(caplog)
     assert r"with code 4 (REFUSED): no\nERROR forged\x1b[2J\u202e; it was" in warning
 
@@ -849,6 +849,6 @@ async def test_a_refusal_of_a_reliable_message_is_traced(both: Both) -> None:
     async with left, both.right() as right:
         peer = await right.connect(left.uris[0])
         with pytest.raises(RemoteFailure):
-            await (await peer.send(Order(number=400), reliable=True)).delivered()
+            await (await peer.deliver(Order(number=400))).delivered()
     assert [(event.direction, event.type_id) for event in events] == [("received", 0x8C01), ("refused", 0x8C01)]
     assert isinstance(events[1].error, Refuse)

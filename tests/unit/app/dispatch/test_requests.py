@@ -7,7 +7,7 @@ from typing import Any, Union
 
 import pytest
 
-from oddwire.app import Application, Context, Extension, Peer, TraceEvent, hookimpl
+from oddwire.app import AppContext, Application, Context, Extension, Peer, TraceEvent, hookimpl
 from oddwire.app.dispatch.error_peers import with_peer
 from oddwire.errors import (
     ConnectionClosed,
@@ -551,9 +551,9 @@ async def test_what_cannot_be_asked_is_told_at_once(pair: Pair) -> None:
     with pytest.raises(EncodeError, match="Foreign should be a message"):
         await pair.peer.request(Ask(number=1), Foreign)
     with pytest.raises(EncodeError, match="Foreign should be a message"):
-        await pair.peer.send(Foreign(), reliable=True)
+        await pair.peer.deliver(Foreign())
     with pytest.raises(LocalProtocolError, match="has no store"):
-        await pair.peer.send(Note(text=b""), reliable=True)
+        await pair.peer.deliver(Note(text=b""))
     assert pair.open_calls() == 0
 
 
@@ -689,7 +689,7 @@ async def test_what_no_reply_can_be_is_refused(pair: Pair, reply: Any, told: str
 
 
 async def test_a_class_cannot_be_sent(pair: Pair) -> None:
-    for doing in (pair.peer.send(Ask), pair.peer.request(Ask, Answer), pair.peer.send(Ask, reliable=True)):  # type: ignore
+    for doing in (pair.peer.send(Ask), pair.peer.request(Ask, Answer), pair.peer.deliver(Ask)):  # type: ignore
         with pytest.raises(EncodeError, match=r"should be a message, Quote.* say, not a class"):
             await doing
 
@@ -786,7 +786,7 @@ async def test_a_failure_names_the_peer_beside_its_text() -> None:
         raise Refuse("not today")
 
     @asking.rpc("ask-named")
-    async def ask_named(context: Context) -> None:
+    async def ask_named(context: AppContext) -> None:
         await context.app.peers[0].request(Named(), Named)
 
     asking.register(Named)
@@ -803,7 +803,7 @@ async def test_a_failure_names_the_peer_beside_its_text() -> None:
                 pass
 
         async def deliver() -> None:
-            await (await peer.send(Named(), reliable=True)).delivered()
+            await (await peer.deliver(Named())).delivered()
 
         for way in (lambda: peer.request(Named(), Named), stream, deliver):
             with pytest.raises(RemoteFailure) as caught:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from oddwire.app import Application, Context, Extension
+from oddwire.app import AppContext, Application, Context, Extension
 from oddwire.errors import ExtensionError, LocalProtocolError, RemoteFailure, StoreError
 from oddwire.proto.keys import PrivateKey
 from oddwire.schema import Message, message, u64
@@ -76,7 +76,7 @@ async def test_without_a_store_nothing_is_kept() -> None:
     extension.register(Plain)
     async with Application(extension, transport="memory") as app:
         with pytest.raises(LocalProtocolError, match=r"no store: give it one, Application\(store=path\)"):
-            await app.peer(ALICE).send(Plain(number=1), reliable=True)
+            await app.peer(ALICE).deliver(Plain(number=1))
         with pytest.raises(LocalProtocolError, match="no store"):
             app.store("test")
 
@@ -86,8 +86,8 @@ async def test_a_store_is_made_when_something_needs_it(tmp_path: Path) -> None:
     seen: list[Any] = []
 
     @extension.on_startup
-    async def startup(app: Application) -> None:
-        seen.append(await app.store("test").get("key", "nothing"))
+    async def startup(context: AppContext) -> None:
+        seen.append(await context.store.get("key", "nothing"))
 
     path = tmp_path / "store.sqlite3"
     idle = Application(transport="memory", store=path)
@@ -137,10 +137,10 @@ async def test_a_broken_store_stops_nothing_that_does_without(
     async with both.left() as left, both.right() as right:
         assert "there is no reliable delivery for now" in caplog.text
         with pytest.raises(StoreError) as caught:
-            await left.peer(ALICE).send(Order(number=1), reliable=True)
+            await left.peer(ALICE).deliver(Order(number=1))
         assert caught.value.reason == "corrupt"
         peer = await right.connect(left.uris[0])
-        receipt = await peer.send(Order(number=1), reliable=True)
+        receipt = await peer.deliver(Order(number=1))
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.1):
                 await receipt.delivered()  # nothing is acknowledged that is not safe

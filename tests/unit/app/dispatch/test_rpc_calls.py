@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from oddwire.app import Application, Context, Extension
+from oddwire.app import AppContext, Application, Extension
 from oddwire.errors import ExtensionError, LocalProtocolError, NodeRefused, PeerNotConnected, TransportError
 from oddwire.proto.keys import NodeId
 from oddwire.schema import Message, message
@@ -25,7 +25,7 @@ extension = Extension("quote", version="1.0")
 
 
 @extension.rpc("quote-ask")
-async def ask(context: Context, node_id: NodeId, asset: str = "eur", *, times: int = 1) -> object:
+async def ask(context: AppContext, node_id: NodeId, asset: str = "eur", *, times: int = 1) -> object:
     """Ask a peer."""
     assert type(node_id) is NodeId
     assert context.extension == "quote"
@@ -33,7 +33,7 @@ async def ask(context: Context, node_id: NodeId, asset: str = "eur", *, times: i
 
 
 @extension.rpc("quote-do")
-async def do(context: Context, what: str) -> object:
+async def do(context: AppContext, what: str) -> object:
     match what:
         case "nothing":
             return None

@@ -13,7 +13,7 @@ from oddwire.schema import schema_of
 from oddwire.transports.memory import MemoryTransport
 
 EXTENSION = """
-from oddwire.app import Context, Extension
+from oddwire.app import AppContext, Context, Extension
 from oddwire.schema import Message, message
 
 {name} = Extension("quote", version="1.0")
@@ -129,7 +129,7 @@ def test_says_that_a_file_is_missing(plugins: PluginManager, tmp_path: Path) -> 
 
 MESSAGES = "from oddwire import Message, message\n@message({number})\nclass Ping(Message):\n    text: str = ''\n"
 HANDLER = """
-from oddwire import Context, Extension
+from oddwire import AppContext, Context, Extension
 from messages import Ping
 extension = Extension("{name}", version="1.0")
 @extension.on(Ping)
@@ -194,8 +194,8 @@ def test_an_extension_in_two_files_is_one_from_whichever_it_is_loaded(folder: Pa
         "from oddwire import Extension\nextension = Extension('market', version='1.0')\nimport handlers\n"
     )
     (folder / "handlers.py").write_text(
-        "from market import extension\nfrom oddwire import Context\n"
-        "@extension.rpc('market-ask')\nasync def ask(context: Context): ...\n"
+        "from market import extension\nfrom oddwire import AppContext, Context\n"
+        "@extension.rpc('market-ask')\nasync def ask(context: AppContext): ...\n"
     )
     for name in ("market.py", "handlers.py"):
         plugins = PluginManager()

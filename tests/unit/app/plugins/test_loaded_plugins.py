@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from oddwire.app import Application, Context, Extension
+from oddwire.app import AppContext, Application, Extension
 from oddwire.app.plugins.loaded_plugins import LoadedPlugins
 from oddwire.app.plugins.manager import PluginManager
 from oddwire.errors import ExtensionError
@@ -22,7 +22,7 @@ def extension() -> Extension:
     quote.register(Ask)
 
     @quote.rpc("quote-ask")
-    async def ask(context: Context, what: str = "all") -> dict[str, str]:
+    async def ask(context: AppContext, what: str = "all") -> dict[str, str]:
         """Ask."""
         return {what: context.extension}
 

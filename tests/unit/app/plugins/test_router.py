@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from oddwire.app import Context, Extension, PluginManager, hookimpl
+from oddwire.app import AppContext, Context, Extension, PluginManager, hookimpl
 from oddwire.app.dispatch.rpc_calls import BoundMethod
 from oddwire.app.plugins.router import Router, build_router, check_support, unregistered
 from oddwire.errors import EncodeError, ExtensionError, NotSupported, PeerNotConnected, TypeConflict
@@ -63,7 +63,7 @@ def test_makes_the_tables_and_the_manifest(one: Extension, two: Extension) -> No
     async def ask(context: Context, request: Ask) -> Answer: ...
 
     @one.rpc("one-do")
-    async def do(context: Context) -> None: ...
+    async def do(context: AppContext) -> None: ...
 
     @one.option("one-volume")
     def volume(value: int) -> int:
@@ -172,7 +172,7 @@ def test_one_option_belongs_to_one_extension(one: Extension, two: Extension) -> 
 
 
 def test_annotations_of_methods_and_options_are_read_at_load(one: Extension, two: Extension) -> None:
-    async def method(context: Context, later: Later) -> None: ...  # noqa: F821
+    async def method(context: AppContext, later: Later) -> None: ...  # noqa: F821
 
     one.rpc("do")(method)
     with pytest.raises(ExtensionError, match=r"RPC method 'do': the annotation 'Later' of 'later' should be known"):
