@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         Extension as Extension,
         Peer as Peer,
         hookimpl as hookimpl,
+        run_plugin as run_plugin,
     )
     from oddwire.errors import (
         CodecError as CodecError,

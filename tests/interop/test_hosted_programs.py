@@ -225,8 +225,8 @@ async def test_of_two_of_one_name_that_start_with_the_node_one_says_why_it_does_
 
 async def test_a_plugin_that_cannot_load_says_why_in_the_log(launch, write):
     path = write("market")
-    path.write_text(path.read_text().replace("extension.run()", "oddwire.run_hosted(extension, extension)"))
-    path.write_text(path.read_text().replace("import os\n", "import os\nimport oddwire.app.lightningd as oddwire\n", 1))
+    path.write_text(path.read_text().replace("extension.run()", "oddwire.run_plugin(extension, extension)"))
+    path.write_text(path.read_text().replace("import os\n", "import os\nimport oddwire\n", 1))
     daemon = launch(path)
     await daemon.logged("BROKEN", "plugin-market", "cannot load: ", "is registered twice")
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         TraceEvent as TraceEvent,
         hookimpl as hookimpl,
     )
+    from oddwire.app.lightningd import run_plugin as run_plugin
     from oddwire.app.plugins.manager import PluginManager as PluginManager
 else:
     from oddwire.lazy import public_names as _public_names

@@ -302,10 +302,10 @@ class Extension:
                 f"extension.run() of {self.name!r} takes receive='hook' or 'notification', not {receive!r:.200}"
             )
         hold_collector()
-        from oddwire.app.lightningd import is_hosted, run_hosted
+        from oddwire.app.lightningd import is_hosted, run_plugin
 
         if is_hosted():
-            run_hosted(self, receive=receive)
+            run_plugin(self, receive=receive)
         # The one import that points up the floors: here, at call time, an author's script becomes the program.
         from oddwire.cli.run import run_extension
 

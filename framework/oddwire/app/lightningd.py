@@ -20,7 +20,7 @@ from oddwire.app.hookspecs import hookimpl
 from oddwire.app.main_program import on_fork
 from oddwire.app.plugins.loaded_plugins import LoadedPlugins
 from oddwire.app.plugins.manager import PluginManager
-from oddwire.errors import NodeRefused, OddwireError, StoreError
+from oddwire.errors import ExtensionError, NodeRefused, OddwireError, StoreError
 from oddwire.log_format import LineFormatter
 from oddwire.log_limits import LIMITED, get_logger
 from oddwire.printable import printable
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from oddwire.app.programs.registry import Programs
     from oddwire.transports.base import Transport
 
-__all__ = ["GRACE", "WATCHDOG", "is_hosted", "run_hosted", "store_name"]
+__all__ = ["GRACE", "WATCHDOG", "is_hosted", "run_plugin", "store_name"]
 
 logger = get_logger("oddwire.app")
 
@@ -54,18 +54,25 @@ def is_hosted() -> bool:
     return "LIGHTNINGD_PLUGIN" in os.environ
 
 
-def run_hosted(*extensions: object, receive: Literal["hook", "notification"] | None = None) -> NoReturn:
+def run_plugin(*extensions: object, receive: Literal["hook", "notification"] | None = None) -> NoReturn:
     """Run extensions as a plugin of the lightningd that started this process; exits when it is done.
 
     ``extensions`` are what `Application` takes. What cannot be loaded, or does not start, is told to the node, which
     then goes on without the plugin. ``print`` and all else that goes to stdout is written to the node's log, as are
     the records of `logging` from INFO up. `SystemExit` or `KeyboardInterrupt` raised by a task of the extensions' own
-    does not end the plugin; ``app.stop()`` does.
+    does not end the plugin; ``app.stop()`` does. It is what the files call that ``oddwire plugin`` writes, and the last
+    that a program does: nothing should be written to stdout before.
+
+    ``receive`` is how the node is to hand over messages: by its notification, which lightningd v24.02 and later have
+    and which is the default there, or by its hook. Raises `ExtensionError` for anything else, and `SystemExit` if no
+    node started this process.
 
     SIGTERM, SIGINT, ``plugin stop`` and the end of the node stop the application: handlers have two seconds. After
     4.5 seconds the kernel ends the process, even if a handler blocks it.
     """
     hold_collector()  # plugin files come here at once
+    if receive not in (None, "hook", "notification"):
+        raise ExtensionError(f"run_plugin() takes receive='hook' or 'notification', not {receive!r:.200}")
     if not is_hosted():
         path = os.path.abspath(sys.argv[0])  # noqa: PTH100 - pathlib takes its time to load
         sys.exit(printable(f"{sys.argv[0]} is a plugin: lightningd --plugin={path} runs it"))

@@ -29,9 +29,9 @@ _LONGEST_SHEBANG: Final = 127  # of older Linux kernels
 _TEXT: Final = '''\
 {names}: a plugin for Core Lightning, written by ``oddwire plugin``. Start it with lightningd --plugin=FILE."""
 
-from oddwire.app.lightningd import run_hosted
+from oddwire import run_plugin
 
-run_hosted({arguments})
+run_plugin({arguments})
 '''
 
 

@@ -18,7 +18,7 @@ from oddwire.log_limits import get_logger
 
 __all__ = ["JsonRpcClient"]
 
-logger = get_logger(__name__)
+logger = get_logger("oddwire.jsonrpc")
 
 _EARLY: Final = 2048  # bytes: the node works on so many requests while we write more, instead of after all of them
 _BUSY: Final = 16  # requests that it has not answered: with those it has enough to do, and a write costs us much

@@ -18,7 +18,7 @@ from oddwire.log_limits import get_logger
 
 __all__ = ["INVALID_REQUEST", "MAX_REQUEST", "Handler", "JsonRpcServer", "RpcConnection"]
 
-logger = get_logger(__name__)
+logger = get_logger("oddwire.jsonrpc")
 
 MAX_REQUEST: Final = 4 * 1024 * 1024
 """Bytes of a request, unless the server is made for more."""

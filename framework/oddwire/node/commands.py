@@ -19,7 +19,7 @@ from oddwire.node.plugins.node_services import MethodCall, PluginMethod
 
 __all__ = ["BUILT_IN", "Command", "Commands", "RpcRequest"]
 
-logger = get_logger(__name__)
+logger = get_logger("oddwire.node")
 
 BUILT_IN: Final = "lightningd"
 """The owner of the node's own methods, by the name plugins know."""

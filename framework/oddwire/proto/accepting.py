@@ -24,7 +24,7 @@ from oddwire.proto.sharing import LoopShare
 
 __all__ = ["Acceptor", "Lingering", "source_of"]
 
-logger = logging.getLogger("oddwire.proto.accepting")
+logger = logging.getLogger("oddwire.proto")
 
 _BACKLOG: Final = 1024
 _AT_ONCE: Final = 64  # callers accepted in one turn of the loop

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 SPEAKER: Final = Path(__file__).with_name("speaker.py")
 PATIENCE: Final = 120.0  # seconds; reached only by what hangs
 PLUGIN: Final = """#!{python} -P
-from oddwire.app.lightningd import run_hosted
+from oddwire import run_plugin
 
-run_hosted({extensions})
+run_plugin({extensions})
 """
 
 

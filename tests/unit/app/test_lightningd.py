@@ -578,7 +578,7 @@ async def test_a_startup_that_fails_disables_the_plugin(run: Run) -> None:
     told_before_disabled(node, "cannot run: SystemExit: no dollars")
 
 
-LOAD = "from oddwire.app.lightningd import run_hosted\nrun_hosted({})"
+LOAD = "from oddwire import run_plugin\nrun_plugin({})"
 
 
 @pytest.mark.parametrize(

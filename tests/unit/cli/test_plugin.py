@@ -46,7 +46,7 @@ async def test_a_plugin_file_runs_several_extensions_from_anywhere(oddwire, tmp_
 async def test_it_may_ask_for_the_hook_or_the_notification(oddwire, tmp_path: Path, receive: str) -> None:
     code, _, _ = await oddwire("plugin", "echo", "-o", "market", "--receive", receive)
     assert code == 0
-    assert f"run_hosted('echo', receive={receive!r})" in (tmp_path / "market").read_text()
+    assert f"run_plugin('echo', receive={receive!r})" in (tmp_path / "market").read_text()
     manifest = json.loads(started(tmp_path / "market", tmp_path).split("\n\n")[0])
     assert ("custommsg" in manifest["result"]["subscriptions"]) is (receive == "notification")
     assert len(manifest["result"]["hooks"]) == (receive == "hook")
@@ -65,7 +65,7 @@ async def test_a_file_is_replaced_only_by_force(oddwire, tmp_path: Path) -> None
     assert (tmp_path / "market").read_text() == "precious"
     code, _, _ = await oddwire("plugin", "echo", "-o", "market", "--force")
     assert code == 0
-    assert "run_hosted('echo')" in (tmp_path / "market").read_text()
+    assert "run_plugin('echo')" in (tmp_path / "market").read_text()
     assert [entry.name for entry in tmp_path.iterdir()] == ["market"]
 
 

@@ -171,7 +171,7 @@ def quiet_loggers() -> Iterator[None]:
 def test_the_log_goes_to_stderr_and_a_transports_troubles_to_json_too() -> None:
     out, err = io.StringIO(), io.StringIO()
     log_to(Printer(True, stdout=out, stderr=err))
-    logging.getLogger("oddwire.transports.bolt8.redial").info("no answer")
+    logging.getLogger("oddwire.transports.bolt8").info("no answer")
     logging.getLogger("oddwire.app").warning("handler failed")
     logging.getLogger("oddwire.app").debug("details")
     assert err.getvalue() == "INFO oddwire.transports.bolt8.redial: no answer\nWARNING oddwire.app: handler failed\n"
@@ -182,7 +182,7 @@ def test_the_log_goes_to_stderr_and_a_transports_troubles_to_json_too() -> None:
 def test_people_find_the_log_on_stderr_only() -> None:
     out, err = io.StringIO(), io.StringIO()
     log_to(Printer(stdout=out, stderr=err), logging.DEBUG)
-    logging.getLogger("oddwire.transports.bolt8.redial").debug("dialing")
+    logging.getLogger("oddwire.transports.bolt8").debug("dialing")
     assert (out.getvalue(), err.getvalue()) == ("", "DEBUG oddwire.transports.bolt8.redial: dialing\n")
 
 
@@ -223,7 +223,7 @@ def test_nothing_in_the_log_passes_for_another_line() -> None:
     out, err = io.StringIO(), io.StringIO()
     log_to(Printer(True, stdout=out, stderr=err))
     forged = "\x1b[2J\nERROR oddwire.node: forged \x9b\u202e\ud800"
-    logging.getLogger("oddwire.transports.bolt8.transport").warning("a peer sent %s", forged)
+    logging.getLogger("oddwire.transports.bolt8").warning("a peer sent %s", forged)
     try:
         raise ValueError(forged)
     except ValueError:

@@ -15,7 +15,7 @@ from oddwire.transports.base import PeerInfo
 
 __all__ = ["Bolt8Peer"]
 
-logger = get_logger("oddwire.transports.bolt8.transport")
+logger = get_logger("oddwire.transports.bolt8")
 
 
 class Bolt8Peer:

@@ -13,7 +13,7 @@ from oddwire.proto.keys import NodeId
 
 __all__ = ["Redial"]
 
-logger = get_logger(__name__)
+logger = get_logger("oddwire.transports.bolt8")
 
 
 class Redial:

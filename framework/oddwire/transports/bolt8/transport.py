@@ -46,8 +46,8 @@ from oddwire.transports.bolt8.redial import Redial
 
 __all__ = ["Bolt8Limits", "Bolt8Transport"]
 
-get_logger("oddwire.proto.accepting")  # limited like ours, though proto knows nothing of that
-logger = get_logger(__name__)
+get_logger("oddwire.proto")  # limited like ours, though proto knows nothing of that
+logger = get_logger("oddwire.transports.bolt8")
 
 # Two nodes that dial each other at once end with two connections; both must give up the same one. Younger than this,
 # an older connection is taken to be such a twin and not one that the peer has lost.

@@ -188,7 +188,7 @@ async def test_both_sides_learn_of_each_other():
 
 
 async def test_two_networks_meet_in_an_error_that_names_both_and_the_option_on_both_sides(caplog):
-    caplog.set_level("INFO", logger="oddwire.transports.bolt8.transport")
+    caplog.set_level("INFO", logger="oddwire.transports.bolt8")
     async with transport(LOW, network="regtest") as (left, _), transport(HIGH, network="bitcoin") as (right, _):
         text = "the peer is on regtest, this node is on bitcoin; on the same network, --network regtest"
         with pytest.raises(TransportError, match=text):
