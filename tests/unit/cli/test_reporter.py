@@ -174,7 +174,7 @@ def test_the_log_goes_to_stderr_and_a_transports_troubles_to_json_too() -> None:
     logging.getLogger("oddwire.transports.bolt8").info("no answer")
     logging.getLogger("oddwire.app").warning("handler failed")
     logging.getLogger("oddwire.app").debug("details")
-    assert err.getvalue() == "INFO oddwire.transports.bolt8.redial: no answer\nWARNING oddwire.app: handler failed\n"
+    assert err.getvalue() == "INFO oddwire.transports.bolt8: no answer\nWARNING oddwire.app: handler failed\n"
     assert [json.loads(line)["message"] for line in out.getvalue().splitlines()] == ["no answer"]
 
 
@@ -183,7 +183,7 @@ def test_people_find_the_log_on_stderr_only() -> None:
     out, err = io.StringIO(), io.StringIO()
     log_to(Printer(stdout=out, stderr=err), logging.DEBUG)
     logging.getLogger("oddwire.transports.bolt8").debug("dialing")
-    assert (out.getvalue(), err.getvalue()) == ("", "DEBUG oddwire.transports.bolt8.redial: dialing\n")
+    assert (out.getvalue(), err.getvalue()) == ("", "DEBUG oddwire.transports.bolt8: dialing\n")
 
 
 async def test_tells_what_nobody_handles_what_is_refused_and_what_is_lost() -> None:
@@ -230,7 +230,7 @@ def test_nothing_in_the_log_passes_for_another_line() -> None:
         logging.getLogger("oddwire.app").exception("failed")
     lines = err.getvalue().splitlines()
     said = r"a peer sent \x1b[2J\nERROR oddwire.node: forged \x9b\u202e\ud800"
-    assert lines[0] == f"WARNING oddwire.transports.bolt8.transport: {said}"
+    assert lines[0] == f"WARNING oddwire.transports.bolt8: {said}"
     assert [line for line in lines if not line.startswith("  ")] == [lines[0], "ERROR oddwire.app: failed"]
     assert "\x1b" not in err.getvalue()
     assert json.loads(out.getvalue())["message"] == f"a peer sent {forged}"
