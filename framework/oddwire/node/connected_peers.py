@@ -31,12 +31,12 @@ _DISCONNECTED_DURING: Final = 402
 class NodePeer:
     """A connected peer. ``accepted`` resolves once plugins' ``peer_connected`` hooks have let it in, or not."""
 
-    __slots__ = ("accepted", "admitting", "hex", "info", "outbox")
+    __slots__ = ("accepted", "admitting", "backlog", "hex", "info")
 
-    def __init__(self, info: PeerInfo, outbox: PeerBacklog, accepted: asyncio.Future[bool]) -> None:
+    def __init__(self, info: PeerInfo, backlog: PeerBacklog, accepted: asyncio.Future[bool]) -> None:
         self.info = info
         self.hex = str(info.node_id)
-        self.outbox = outbox
+        self.backlog = backlog
         self.accepted = accepted
         self.admitting: asyncio.Task[None] | None = None
 
@@ -132,15 +132,15 @@ class ConnectedPeers:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for peer in self._peers.values():
-            peer.outbox.close()
+            peer.backlog.close()
 
     # What the transport tells: a Sink
 
     def peer_connected(self, peer: PeerInfo) -> None:
         """Take a new connection in: it can be sent to at once, plugins are asked next."""
         loop = asyncio.get_running_loop()
-        outbox = PeerBacklog(self._transport, peer.node_id, self._max_queued)
-        entry = self._peers[peer.node_id] = NodePeer(peer, outbox, loop.create_future())
+        backlog = PeerBacklog(self._transport, peer.node_id, self._max_queued)
+        entry = self._peers[peer.node_id] = NodePeer(peer, backlog, loop.create_future())
         self._log("debug", f"Connect {peer.direction.upper()}", f"{entry.hex}-connectd", entry.hex)
         asked = self._asked.get(peer.node_id) if peer.direction == "out" else None
         task = loop.create_task(self._admit(entry, asked), name=f"admit {entry.hex}")
@@ -207,7 +207,7 @@ class ConnectedPeers:
         entry = self._peers.pop(peer, None)
         if entry is None:
             return
-        entry.outbox.close()
+        entry.backlog.close()
         if not entry.accepted.done():
             entry.accepted.set_result(False)
             if entry.admitting is not None:

@@ -174,11 +174,11 @@ class Node:
         self.commands.install()
         install(self)
         await self.plugins.load(
-            self._texts("plugin"),
+            self._option_values("plugin"),
             self._plugin_options,
-            directories=self._texts("plugin-dir"),
-            important=self._texts("important-plugin"),
-            disabled=self._texts("disable-plugin"),
+            directories=self._option_values("plugin-dir"),
+            important=self._option_values("important-plugin"),
+            disabled=self._option_values("disable-plugin"),
         )
         try:
             self.transport = Bolt8Transport(
@@ -207,7 +207,7 @@ class Node:
         await self.transport.open(Manifest(features=self._plugin_features()), self.peers)
         self.log("info", f"Server started with public key {self.node_id}, alias {self.alias}")
 
-    def _texts(self, option: str) -> list[str]:
+    def _option_values(self, option: str) -> list[str]:
         values = self.options[option]
         return values if isinstance(values, list) else []
 

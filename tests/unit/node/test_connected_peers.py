@@ -74,7 +74,7 @@ async def test_what_waits_for_a_peer_goes_with_it(start_node, dial, until) -> No
     node = await start_node("crowded", max_queued=1_000_000)
     peer = await dial(node)
     peer.connection.pause()
-    outbox = node.peers.get(NodeId(peer.id)).outbox
+    outbox = node.peers.get(NodeId(peer.id)).backlog
     while not outbox.queued:
         outbox.send(b"\x80\x01" + bytes(60_000))
         await asyncio.sleep(0)

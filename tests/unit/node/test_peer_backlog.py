@@ -27,27 +27,27 @@ async def pair(node, dial):
 
 async def test_nothing_waits_while_the_peer_reads(node, dial) -> None:
     peer = await dial(node)
-    outbox = PeerBacklog(node.transport, NodeId(peer.id))
+    backlog = PeerBacklog(node.transport, NodeId(peer.id))
     for _ in range(100):
-        outbox.send(PAYLOAD)
-    assert outbox.queued == 0
+        backlog.send(PAYLOAD)
+    assert backlog.queued == 0
     assert [await peer.read() for _ in range(100)] == [PAYLOAD] * 100
 
 
 async def test_it_fills_up_to_its_limit_and_drains_in_order(pair, until) -> None:
     transport, node_id, peer = pair
-    outbox = PeerBacklog(transport, node_id, max_queued=10_000)
+    backlog = PeerBacklog(transport, node_id, max_queued=10_000)
     marked = [b"\x80\x03" + bytes([number]) * 998 for number in range(20)]
     accepted = 0
     with pytest.raises(NodeRefused, match="does not read") as caught:  # noqa: PT012 - how many it takes is counted
         for payload in marked:
-            outbox.send(payload)
+            backlog.send(payload)
             accepted += 1
     assert caught.value.code == -1
     assert accepted == 10_000 // 1064
-    assert outbox.queued == accepted * 1064
+    assert backlog.queued == accepted * 1064
     small = b"\x80\x05"
-    outbox.send(small)  # there is room for that
+    backlog.send(small)  # there is room for that
     peer.connection.resume()
     arrived = []
     while len(arrived) < accepted + 1:
@@ -55,19 +55,19 @@ async def test_it_fills_up_to_its_limit_and_drains_in_order(pair, until) -> None
         if payload != PAYLOAD:
             arrived.append(payload)
     assert arrived == [*marked[:accepted], small]
-    await until(lambda: outbox.queued == 0)
+    await until(lambda: backlog.queued == 0)
 
 
 async def test_what_waits_is_dropped_when_the_connection_ends(pair, until) -> None:
     transport, node_id, peer = pair
-    outbox = PeerBacklog(transport, node_id)
-    outbox.send(PAYLOAD)
+    backlog = PeerBacklog(transport, node_id)
+    backlog.send(PAYLOAD)
     peer.connection.abort("gone")
     await until(lambda: not transport.is_connected(node_id))
-    outbox.close()
-    assert outbox.queued == 0
+    backlog.close()
+    assert backlog.queued == 0
     with pytest.raises(PeerNotConnected):
-        outbox.send(PAYLOAD)
+        backlog.send(PAYLOAD)
 
 
 async def test_nobody_there(node) -> None:

@@ -58,7 +58,7 @@ def commands(node: Node) -> list[Command]:
         if request.checking:
             return None
         try:
-            peer.outbox.send(payload)
+            peer.backlog.send(payload)
         except TransportError as error:
             if isinstance(error, NodeRefused):
                 raise
@@ -125,7 +125,7 @@ def shortcut(node: Node) -> Shortcut:
                 return None
             if not payload[1] & 1 or payload[0] << 8 | payload[1] in REFUSED:
                 return None
-            peer.outbox.send(payload)
+            peer.backlog.send(payload)
         except (ValueError, TransportError):
             return None
         return f'{{"jsonrpc":"2.0","id":{before or after},"result":{_SENT_TEXT}}}\n\n'.encode(), match.end()

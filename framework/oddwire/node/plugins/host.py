@@ -36,17 +36,17 @@ class PluginHost:
 
     def __init__(
         self,
-        services: NodeServices,
+        node_services: NodeServices,
         *,
         limits: PluginLimits | None = None,
         reserved_options: Collection[str] = (),
         plugin_dir: Path | None = None,
     ) -> None:
-        self._services = services
+        self._node_services = node_services
         self._limits = limits or PluginLimits()
-        self._plugin_dir = plugin_dir or services.lightning_dir.parent / "plugins"
-        self._roster = PluginRegistry(services, reserved_options)
-        self.calls = MessageCalls(self._roster.hooks, self._roster.subscriptions, self._limits)
+        self._plugin_dir = plugin_dir or node_services.lightning_dir.parent / "plugins"
+        self._registry = PluginRegistry(node_services, reserved_options)
+        self.message_calls = MessageCalls(self._registry.hooks, self._registry.subscriptions, self._limits)
         """Messages on their way."""
         self._disabled: tuple[str, ...] = ()
         self._startup = True
@@ -61,40 +61,40 @@ class PluginHost:
     @property
     def features(self) -> dict[str, str]:
         """Plugins' feature bits: hex by context (init, node, ...), for those contexts where there are some."""
-        return self._roster.features()
+        return self._registry.features()
 
     @property
     def custommessages(self) -> frozenset[int]:
         """The message types that any active plugin lists: even ones among them are welcome."""
-        return self._roster.custommessages
+        return self._registry.custommessages
 
     @property
     def options(self) -> Sequence[tuple[str, OptionSpec]]:
         """Every plugin's options, each with the plugin's path: for ``--help``."""
-        return self._roster.options.specs
+        return self._registry.options.specs
 
     def listconfigs(self, name: str | None = None) -> dict[str, dict[str, Any]]:
         """Return plugins' options as ``listconfigs`` shows them in ``configs``, by name; with ``name`` only that."""
-        return self._roster.options.listconfigs(name)
+        return self._registry.options.listconfigs(name)
 
     # What happens ------------------------------------------------------------------------------------
 
     def wants(self, topic: str) -> bool:
         """Say whether anybody hears of ``topic``: making a payload that nobody reads can be spared."""
-        return bool(self._roster.subscriptions.of(topic))
+        return bool(self._registry.subscriptions.of(topic))
 
     def hears(self, type_id: int) -> bool:
         """Say whether any plugin is to see messages of this type."""
-        return bool(self._roster.subscriptions.of("custommsg") or self._roster.hooks.chain("custommsg", type_id))
+        return bool(self._registry.subscriptions.of("custommsg") or self._registry.hooks.chain("custommsg", type_id))
 
     def notify(self, topic: str, payload: Mapping[str, Any], *, peer: str | None = None) -> None:
         """Tell the subscribers of ``topic``: ``{"method": topic, "params": {topic: payload}}``. Returns at once.
 
         ``peer`` is the id, in hex, of whom it is about; its ``disconnect`` is the end of what it sent, too.
         """
-        self._roster.notify(topic, {topic: payload}, peer=peer)
+        self._registry.notify(topic, {topic: payload}, peer=peer)
         if topic == "disconnect" and peer is not None:
-            self.calls.peer_gone(peer)
+            self.message_calls.peer_gone(peer)
 
     def custommsg(self, peer_id: str, payload: bytes, done: Callable[[], None]) -> bool:
         """Notify of a message and run the hook chain for it. ``peer_id`` is hex.
@@ -103,12 +103,12 @@ class PluginHost:
         called once, later, on the loop, when it may: `Transport.pause` the peer until then. It is not called if the
         peer has gone meanwhile.
         """
-        return self._closing or self.calls.start(peer_id, payload, done)
+        return self._closing or self.message_calls.start(peer_id, payload, done)
 
     @property
     def left_out(self) -> dict[str, dict[str, int]]:
         """What plugins were not told as they did not read: counts by plugin path and topic, of those that run."""
-        return {plugin.path: dict(plugin.backlog.left_out) for plugin in self._roster.plugins}
+        return {plugin.path: dict(plugin.backlog.left_out) for plugin in self._registry.plugins}
 
     async def peer_connected(self, peer: Mapping[str, Any], *, command_id: Any = None) -> str | None:
         """Run the ``peer_connected`` hook with ``{"peer": peer}`` (id, direction, addr, features).
@@ -116,7 +116,7 @@ class PluginHost:
         ``command_id`` is the id of the ``connect`` request that led to it. None to continue; else the text of the
         warning to disconnect with, empty for a disconnect without one.
         """
-        chain = () if self._closing else self._roster.hooks.chain("peer_connected")
+        chain = () if self._closing else self._registry.hooks.chain("peer_connected")
         return await call_peer_connected(chain, peer, command_id)
 
     # At startup and at the end -----------------------------------------------------------------------
@@ -144,17 +144,17 @@ class PluginHost:
         found += [(program(path), False) for path in paths]
         for path, is_important in found:
             if not self._is_disabled(path):
-                plugin = self._roster.find(path) or self._add(path)
+                plugin = self._registry.find(path) or self._add(path)
                 plugin.important |= is_important
-        await self._read_manifests(list(self._roster.plugins))
-        self._roster.options.set_from_command_line(options)
+        await self._read_manifests(list(self._registry.plugins))
+        self._registry.options.set_from_command_line(options)
 
     async def initialize(self) -> None:
         """Send every loaded plugin its ``init``; call it when JSON-RPC listens, for plugins call back at once.
 
         Afterwards they are active, and `custommessages` known.
         """
-        await asyncio.gather(*map(self._initialize, self._roster.plugins))
+        await asyncio.gather(*map(self._initialize, self._registry.plugins))
         self._startup = False
 
     async def start(self, paths: Sequence[str | Path], options: Sequence[tuple[str, str | None]] = ()) -> None:
@@ -165,7 +165,7 @@ class PluginHost:
     async def aclose(self) -> None:
         """Send ``shutdown`` to its subscribers, wait as long as they may take, end every plugin. Idempotent."""
         self._closing = True
-        await asyncio.gather(*(self._end(plugin, "the node stops") for plugin in list(self._roster.plugins)))
+        await asyncio.gather(*(self._end(plugin, "the node stops") for plugin in list(self._registry.plugins)))
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -173,7 +173,7 @@ class PluginHost:
 
     def everyone(self) -> list[Plugin]:
         """Return all plugins, those included that have ended and are not reaped."""
-        return [*self._roster.plugins, *self._ended]
+        return [*self._registry.plugins, *self._ended]
 
     # The RPC methods plugin and setconfig ------------------------------------------------------------
 
@@ -186,7 +186,7 @@ class PluginHost:
         """
         path = self.find_program(path)
         self._end_if_changed(path)
-        if self._roster.find(path) is not None:
+        if self._registry.find(path) is not None:
             raise NodeRefused(f"{path}: already registered", code=INVALID_PARAMS)
         plugin = self._add(path)
         await self._finish(self._bring_up([plugin], options or {}, id_prefix(command_id)))
@@ -206,7 +206,7 @@ class PluginHost:
     async def plugin_stop(self, name: str) -> dict[str, Any]:
         """Stop a dynamic plugin, by file name or path: after ``shutdown`` if it hears of that. Raises `NodeRefused`."""
         wanted = resolved(name) if "/" in name else name
-        plugin = next((plugin for plugin in self._roster.plugins if names_plugin(wanted, plugin.path)), None)
+        plugin = next((plugin for plugin in self._registry.plugins if names_plugin(wanted, plugin.path)), None)
         if plugin is None:
             raise NodeRefused(f"Could not find plugin {name}", code=INVALID_PARAMS)
         if not plugin.manifest.dynamic:
@@ -236,15 +236,15 @@ class PluginHost:
 
     def is_dynamic(self, name: str) -> bool | None:
         """Say whether `setconfig` can change this option; None if no plugin has it."""
-        return self._roster.options.is_dynamic(name)
+        return self._registry.options.is_dynamic(name)
 
     async def setconfig(self, name: str, value: str | None) -> dict[str, Any]:
         """Change a dynamic option for as long as the node runs, if its plugin agrees.
 
         Gives what ``setconfig`` shows in ``config``; raises `NodeRefused`.
         """
-        options = self._roster.options
-        plugin = self._roster.find(options.dynamic(name, value))
+        options = self._registry.options
+        plugin = self._registry.find(options.dynamic(name, value))
         if plugin is not None:
             await plugin.request("setconfig", {"config": name} if value is None else {"config": name, "val": value})
             options.set_transient(name, value)
@@ -253,7 +253,7 @@ class PluginHost:
     def _listed(self, command: str) -> dict[str, Any]:
         rows = [
             {"name": plugin.path, "active": plugin.active, "dynamic": plugin.manifest.dynamic}
-            for plugin in self._roster.plugins
+            for plugin in self._registry.plugins
         ]
         return {"command": command, "plugins": rows}
 
@@ -261,7 +261,7 @@ class PluginHost:
         new = []
         for path in paths:
             self._end_if_changed(path)
-            if self._roster.find(path) is None and not self._is_disabled(path):
+            if self._registry.find(path) is None and not self._is_disabled(path):
                 new.append(self._add(path))
         await self._finish(self._bring_up(new, {}, id_prefix(command_id)))
         return self._listed(command)
@@ -270,20 +270,22 @@ class PluginHost:
 
     def _is_disabled(self, path: str) -> bool:
         if any(names_plugin(name, path) for name in self._disabled):
-            self._services.log("info", f"{path}: disabled via disable-plugin", "plugin-manager")
+            self._node_services.log("info", f"{path}: disabled via disable-plugin", "plugin-manager")
             return True
         return False
 
     def _end_if_changed(self, path: str) -> None:
-        plugin = self._roster.find(path)
+        plugin = self._registry.find(path)
         if plugin is not None and not plugin.important and plugin.checksum != checksum(path):
             plugin.kill("Plugin changed, needs restart.", "info")
 
     def _add(self, path: str) -> Plugin:
         index = next(self._indexes)
-        plugin = Plugin(path, index=index, services=self._services, owner=self, limits=self._limits, ids=self._ids)
+        plugin = Plugin(
+            path, index=index, node_services=self._node_services, owner=self, limits=self._limits, ids=self._ids
+        )
         plugin.checksum = checksum(path)
-        self._roster.plugins.append(plugin)
+        self._registry.plugins.append(plugin)
         return plugin
 
     async def _bring_up(self, plugins: Sequence[Plugin], options: Mapping[str, Any], prefix: str | None) -> None:
@@ -291,7 +293,7 @@ class PluginHost:
         for plugin in plugins:
             if plugin.state is PluginState.LOADED:
                 try:
-                    self._roster.options.set_from_start(plugin.path, options)
+                    self._registry.options.set_from_start(plugin.path, options)
                 except ExtensionError as error:
                     plugin.kill(str(error))
         await asyncio.gather(*map(self._initialize, plugins))
@@ -301,13 +303,13 @@ class PluginHost:
         for plugin, answer in zip(plugins, answers, strict=True):
             if plugin.state is PluginState.MANIFEST:
                 self._take_manifest(plugin, answer)
-        self._roster.order_hooks(plugins)
+        self._registry.order_hooks(plugins)
         for plugin in plugins:
             if plugin.state is PluginState.LOADED:
-                self._roster.remark(plugin)
+                self._registry.remark(plugin)
 
     async def _get_manifest(self, plugin: Plugin, prefix: str | None) -> Any:
-        environment = {**os.environ, "LIGHTNINGD_PLUGIN": "1", "LIGHTNINGD_VERSION": self._services.version}
+        environment = {**os.environ, "LIGHTNINGD_PLUGIN": "1", "LIGHTNINGD_VERSION": self._node_services.version}
         params = {"allow-deprecated-apis": False}
         try:
             plugin.spawn(environment)
@@ -327,7 +329,7 @@ class PluginHost:
             elif not self._startup and not manifest.dynamic:
                 plugin.kill("Not a dynamic plugin", "info")
             else:
-                self._roster.register(plugin, manifest)
+                self._registry.register(plugin, manifest)
         except ExtensionError as error:
             plugin.kill(str(error))
 
@@ -346,28 +348,28 @@ class PluginHost:
             plugin.important = False
             plugin.kill(f"disabled itself at init: {plain(answer['disable'])}", "debug")
         elif plugin.state is PluginState.INIT:
-            self._roster.activate(plugin)
+            self._registry.activate(plugin)
 
     def _init_params(self, plugin: Plugin) -> dict[str, Any]:
-        services = self._services
+        node_services = self._node_services
         configuration: dict[str, Any] = {
-            "lightning-dir": str(services.lightning_dir),
-            "rpc-file": services.rpc_file,
+            "lightning-dir": str(node_services.lightning_dir),
+            "rpc-file": node_services.rpc_file,
             "startup": self._startup,
-            "network": services.network,
+            "network": node_services.network,
         }
-        if services.proxy is not None:
-            host, _, port = services.proxy.rpartition(":")
+        if node_services.proxy is not None:
+            host, _, port = node_services.proxy.rpartition(":")
             host = host.strip("[]")
             kind = "ipv6" if ":" in host else "ipv4" if host.replace(".", "").isdigit() else "dns"
             configuration["proxy"] = {"type": kind, "address": host, "port": int(port)}
             configuration["torv3-enabled"] = configuration["always_use_proxy"] = True
-        features = services.feature_set()
+        features = node_services.feature_set()
         configuration["feature_set"] = {context: features.get(context, "") for context in FEATURE_CONTEXTS}
-        return {"options": self._roster.options.values_for(plugin.path), "configuration": configuration}
+        return {"options": self._registry.options.values_for(plugin.path), "configuration": configuration}
 
     async def _end(self, plugin: Plugin, reason: str) -> None:
-        if plugin.active and plugin in self._roster.subscriptions.of("shutdown"):
+        if plugin.active and plugin in self._registry.subscriptions.of("shutdown"):
             plugin.shutdown()
             try:
                 async with asyncio.timeout(self._limits.shutdown):
@@ -388,14 +390,14 @@ class PluginHost:
 
     def plugin_ended(self, plugin: Plugin, reason: str, level: str) -> None:
         """Remove what an ended plugin had registered, then say that and why it ended."""
-        self._roster.remove(plugin)
+        self._registry.remove(plugin)
         self._ended.add(plugin)
         plugin.when_reaped(self._ended.discard)
         plugin.log("debug" if self._closing else level, f"Killing plugin: {reason}")
         if plugin.important and not self._closing:
             plugin.log("broken", "Plugin marked as important, shutting down lightningd!")
-            self._services.stop(f"important plugin {plugin.name} ended: {reason}")
+            self._node_services.stop(f"important plugin {plugin.name} ended: {reason}")
 
     def plugin_notified(self, plugin: Plugin, topic: str, params: Any) -> None:
         """Hand a plugin's notification to those who subscribed to its topic."""
-        self._roster.notify(topic, params, origin=plugin.name)
+        self._registry.notify(topic, params, origin=plugin.name)

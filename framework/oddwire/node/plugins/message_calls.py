@@ -47,7 +47,7 @@ class MessageCalls:
         self._ahead = limits.ahead
         self._most_gone = limits.gone
         self.prompt = limits.prompt
-        self._lanes: dict[str, _PeerCalls] = {}
+        self._peers: dict[str, _PeerCalls] = {}
         self._orphans: dict[_HookCall, None] = {}  # of peers who have gone, oldest first
         self.orphaned = 0
         """Bytes of messages of peers who have gone, `PluginLimits.gone` at most."""
@@ -61,60 +61,60 @@ class MessageCalls:
         chain: tuple[Plugin, ...] = self._hooks.chain("custommsg", int.from_bytes(payload[:2], "big"))
         if not chain and not listeners:
             return True
-        lane = self._lanes.get(peer_id)
-        if lane is None:
-            lane = _PeerCalls(peer_id, chain)
-            call = _HookCall(self, lane, listeners, chain, payload)
+        peer_calls = self._peers.get(peer_id)
+        if peer_calls is None:
+            peer_calls = _PeerCalls(peer_id, chain)
+            call = _HookCall(self, peer_calls, listeners, chain, payload)
             if call.step():
                 return True
-            self._lanes[peer_id] = lane
+            self._peers[peer_id] = peer_calls
         else:
-            call = _HookCall(self, lane, listeners, chain, payload)
-            if lane.waiting or lane.held or lane.chain is not chain or len(chain) != 1:
+            call = _HookCall(self, peer_calls, listeners, chain, payload)
+            if peer_calls.waiting or peer_calls.held or peer_calls.chain is not chain or len(chain) != 1:
                 # Whoever hears of both has to hear of the earlier one first
-                lane.held.append(call)
-                lane.waiting.append(done)
+                peer_calls.held.append(call)
+                peer_calls.waiting.append(done)
                 return False
             if call.step():
                 return True
-        lane.open[call] = None
-        lane.size += len(payload)
-        if self._may_send_ahead(lane):
+        peer_calls.open[call] = None
+        peer_calls.size += len(payload)
+        if self._may_send_ahead(peer_calls):
             return True
-        lane.waiting.append(done)
+        peer_calls.waiting.append(done)
         return False
 
     def finished(self, call: _HookCall) -> None:
         """Take note that a message's way is through."""
-        lane = call.lane
-        del lane.open[call]
-        lane.size -= len(call.payload)
+        peer_calls = call.peer_calls
+        del peer_calls.open[call]
+        peer_calls.size -= len(call.payload)
         if call.orphan:
             self._forget(call)
-        if not lane.waiting and lane.open:
+        if not peer_calls.waiting and peer_calls.open:
             return
-        while lane.held and not lane.open:
-            call = lane.held.popleft()
-            lane.chain = call.chain
+        while peer_calls.held and not peer_calls.open:
+            call = peer_calls.held.popleft()
+            peer_calls.chain = call.chain
             if not call.step():
-                lane.open[call] = None
-                lane.size = len(call.payload)
+                peer_calls.open[call] = None
+                peer_calls.size = len(call.payload)
             elif call.orphan:
                 self._forget(call)
-        if not lane.open:
-            del self._lanes[lane.peer_id]
-        elif lane.held or len(lane.open) > self._ahead // 2 or not self._may_send_ahead(lane):
+        if not peer_calls.open:
+            del self._peers[peer_calls.peer_id]
+        elif peer_calls.held or len(peer_calls.open) > self._ahead // 2 or not self._may_send_ahead(peer_calls):
             # Several at a time: what a turn of the loop sends is one write
             return
-        waiting, lane.waiting = lane.waiting, []
+        waiting, peer_calls.waiting = peer_calls.waiting, []
         for done in waiting:
             done()
 
-    def _may_send_ahead(self, lane: _PeerCalls) -> bool:
-        chain = lane.chain
+    def _may_send_ahead(self, peer_calls: _PeerCalls) -> bool:
+        chain = peer_calls.chain
         return (
-            len(lane.open) < self._ahead
-            and lane.size < _MOST_AHEAD
+            len(peer_calls.open) < self._ahead
+            and peer_calls.size < _MOST_AHEAD
             and len(chain) == 1
             and chain[0].prompt_answers >= _PROVEN
         )
@@ -123,11 +123,11 @@ class MessageCalls:
 
     def peer_gone(self, peer_id: str) -> None:
         """Take note that what this peer has sent is all that it sends on this connection."""
-        lane = self._lanes.get(peer_id)
-        if lane is None:
+        peer_calls = self._peers.get(peer_id)
+        if peer_calls is None:
             return
-        lane.waiting.clear()
-        for call in (*lane.open, *lane.held):
+        peer_calls.waiting.clear()
+        for call in (*peer_calls.open, *peer_calls.held):
             if not call.orphan:
                 call.orphan = True
                 self._orphans[call] = None
@@ -137,11 +137,11 @@ class MessageCalls:
 
     def _drop(self, call: _HookCall) -> None:
         call.give_up()
-        lane = call.lane
-        if call in lane.open:
+        peer_calls = call.peer_calls
+        if call in peer_calls.open:
             self.finished(call)
         else:
-            lane.held.remove(call)
+            peer_calls.held.remove(call)
             self._forget(call)
 
     def _forget(self, call: _HookCall) -> None:
@@ -166,21 +166,32 @@ class _PeerCalls:
 class _HookCall(Passable):
     """One message on its way to its listeners and along its chain."""
 
-    __slots__ = ("_asked", "_calls", "_listeners", "_next", "_plugin", "_since", "chain", "lane", "orphan", "payload")
+    __slots__ = (
+        "_asked",
+        "_listeners",
+        "_message_calls",
+        "_next",
+        "_plugin",
+        "_since",
+        "chain",
+        "orphan",
+        "payload",
+        "peer_calls",
+    )
 
     def __init__(
         self,
-        calls: MessageCalls,
-        lane: _PeerCalls,
+        message_calls: MessageCalls,
+        peer_calls: _PeerCalls,
         listeners: tuple[Plugin, ...],
         chain: tuple[Plugin, ...],
         payload: bytes,
     ) -> None:
-        self.lane = lane
+        self.peer_calls = peer_calls
         self.chain = chain
         self.payload = payload
         self.orphan = False  # whether its peer has gone
-        self._calls = calls
+        self._message_calls = message_calls
         self._listeners = listeners
         self._next = 0
         self._plugin: Plugin | None = None  # the one that it is with, or waits for
@@ -202,7 +213,7 @@ class _HookCall(Passable):
                 # Written out, for it happens for every message
                 request = (
                     f'{{"jsonrpc":"2.0","id":"{request_id}","method":"custommsg","params":'
-                    f'{{"payload":"{self.payload.hex()}","peer_id":"{self.lane.peer_id}"}}}}\n\n'
+                    f'{{"payload":"{self.payload.hex()}","peer_id":"{self.peer_calls.peer_id}"}}}}\n\n'
                 )
                 self._since = time.monotonic()
                 plugin.ask(request_id, request.encode(), self._answered)
@@ -213,7 +224,7 @@ class _HookCall(Passable):
         # Written out, too: the same bytes as any other notification
         data = (
             '{"jsonrpc":"2.0","method":"custommsg","params":{"custommsg":'
-            f'{{"peer_id":"{self.lane.peer_id}","payload":"{self.payload.hex()}"}}}}}}\n\n'
+            f'{{"peer_id":"{self.peer_calls.peer_id}","payload":"{self.payload.hex()}"}}}}}}\n\n'
         ).encode()
         while self._listeners:
             plugin = self._listeners[0]
@@ -236,7 +247,7 @@ class _HookCall(Passable):
 
     def _go_on(self) -> None:
         if self.step():
-            self._calls.finished(self)
+            self._message_calls.finished(self)
 
     def _answered(self, answer: dict[str, Any] | None) -> None:
         plugin = self._plugin
@@ -246,12 +257,12 @@ class _HookCall(Passable):
             result = answer.get("result")
             if type(result) is not dict or result.get("result") != "continue":
                 plugin.kill(_wrong_answer("custommsg", answer, '{"result": "continue"}'))
-            elif time.monotonic() - self._since < self._calls.prompt:
+            elif time.monotonic() - self._since < self._message_calls.prompt:
                 plugin.prompt_answers += 1
             else:
                 plugin.prompt_answers = 0
         if self._next == len(self.chain) or self.step():
-            self._calls.finished(self)
+            self._message_calls.finished(self)
 
     def give_up(self) -> None:
         """Go no further: who has not heard of the message does not."""

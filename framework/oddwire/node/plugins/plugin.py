@@ -75,7 +75,7 @@ class Plugin:
         path: str,
         *,
         index: int,
-        services: NodeServices,
+        node_services: NodeServices,
         owner: PluginOwner,
         limits: PluginLimits,
         ids: Iterator[int],
@@ -91,7 +91,7 @@ class Plugin:
         self.prompt_answers = 0
         """Prompt answers to hooks in a row."""
         self._source = f"plugin-{self.name}"
-        self._services = services
+        self._node_services = node_services
         self._owner = owner
         self._limits = limits
         self._ids = ids
@@ -119,7 +119,7 @@ class Plugin:
         """Start the process. Raises `ExtensionError`."""
         self._process = PluginProcess(
             self.path,
-            directory=self._services.lightning_dir,
+            directory=self._node_services.lightning_dir,
             environment=environment,
             limits=self._limits,
             on_document=self._document,
@@ -131,11 +131,11 @@ class Plugin:
             on_behind=self.backlog.set_behind,
         )
         self.send = self.backlog.send = self._process.send
-        self._services.log("debug", f"started({self._process.pid}) {self.path}", "plugin-manager")
+        self._node_services.log("debug", f"started({self._process.pid}) {self.path}", "plugin-manager")
 
     def log(self, level: str, text: str) -> None:
         """Write a line under this plugin's name."""
-        self._services.log(level, text, self._source)
+        self._node_services.log(level, text, self._source)
 
     # The end -----------------------------------------------------------------------------------------
 

@@ -22,7 +22,7 @@ _EVEN: Final = int.from_bytes(b"\x55" * 8192, "big")
 class PluginRegistry:
     """Every plugin from its start to its end, and tables that say at once whom something concerns."""
 
-    def __init__(self, services: NodeServices, reserved_options: Collection[str] = ()) -> None:
+    def __init__(self, node_services: NodeServices, reserved_options: Collection[str] = ()) -> None:
         self.plugins: list[Plugin] = []
         """In load order."""
         self.hooks = HookTable()
@@ -30,7 +30,7 @@ class PluginRegistry:
         self.options = OptionTable(reserved_options)
         self.custommessages: frozenset[int] = frozenset()
         """The union of what the active plugins list."""
-        self._services = services
+        self._node_services = node_services
         self._announced: dict[str, int] = {}  # of plugins that have taken part: peers were told
 
     def find(self, path: str) -> Plugin | None:
@@ -41,7 +41,7 @@ class PluginRegistry:
         """Take in what a manifest announces. Raises `ExtensionError` for what others have already."""
         self._check_features(plugin, manifest.features)
         self.options.add(plugin.path, manifest.options)
-        commands = self._services.commands
+        commands = self._node_services.commands
         for method in manifest.methods:
             if (owner := commands.owner_of(method.name)) is not None:
                 raise ExtensionError(
@@ -96,7 +96,7 @@ class PluginRegistry:
         self.hooks.remove(plugin)
         self.subscriptions.remove(plugin)
         self.options.remove(plugin.path)
-        self._services.commands.unregister(plugin.path)
+        self._node_services.commands.unregister(plugin.path)
         self._unite()
         self._tell_about("plugin_stopped", plugin)
 
@@ -128,7 +128,7 @@ class PluginRegistry:
         }
 
     def _check_features(self, plugin: Plugin, features: Mapping[str, int]) -> None:
-        present = self._services.feature_set()
+        present = self._node_services.feature_set()
         for context, bits in features.items():
             if both := bits & int(present.get(context) or "0", 16):
                 raise ExtensionError(f"featurebits.{context}: bit {_lowest(both)} is already present")

@@ -128,7 +128,7 @@ async def test_a_kept_node_is_known_while_it_is_away(start_node, client_of, unti
     assert await refusal(client, "disconnect", [STRANGER]) == (-1, "Peer not connected")
     assert await refusal(client, "sendcustommsg", [STRANGER, "8001"]) == (-32600, "Peer is not connected")
     # Lost, it is dialed again; disconnected, it is not
-    await next(iter(two.peers)).outbox._transport.disconnect(next(iter(two.peers)).info.node_id)
+    await next(iter(two.peers)).backlog._transport.disconnect(next(iter(two.peers)).info.node_id)
     await until(lambda: len(node.peers) == 0)
     await until(lambda: len(node.peers) == 1)
     await client.call("disconnect", [two.node_id])

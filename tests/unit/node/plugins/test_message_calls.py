@@ -90,7 +90,7 @@ async def test_without_hooks_nothing_is_waited_for(host: PluginHost, services: A
 
 async def test_who_is_told_of_messages_and_is_behind_is_told_later(host: PluginHost, services: Any, bare: Any) -> None:
     await host.start([bare(subscriptions=["custommsg"])])
-    (plugin,) = host._roster.plugins
+    (plugin,) = host._registry.plugins
     plugin.backlog.set_behind(True)
     done: list[str] = []
     assert not host.custommsg(PEER, b"\xc0\xdf\x00", lambda: done.append("first"))
@@ -275,16 +275,16 @@ async def test_peers_who_come_and_go_leave_a_bounded_amount(
         for peer in (PEER, f"02{number:064x}"):
             assert not host.custommsg(peer, payload, pytest.fail)
             host.notify("disconnect", {"id": peer}, peer=peer)
-            assert host.calls.orphaned <= 1_000_000
+            assert host.message_calls.orphaned <= 1_000_000
     await services.line("was not told of: ")
     left_out = host.left_out[str(Path(reads).parent / "last")]["custommsg"]
     kept = 80 - left_out
     assert 10 <= kept <= 17, "those that fit"
     await host.plugin_stop("reads")
-    while host.calls.orphaned:
+    while host.message_calls.orphaned:
         assert await services.seen("last")
     assert len(payloads(await services.seen("last"))) == kept
-    assert host.calls.orphaned == 0
+    assert host.message_calls.orphaned == 0
 
 
 async def test_who_waits_for_a_plugin_that_ends_goes_on(

@@ -111,7 +111,7 @@ def give(request):
     await host.start([bare(body=body, rpcmethods=[{"name": "give", "usage": ""}])])
     told: list[tuple[str, dict[str, Any]]] = []
     command = services.commands.get("give")
-    (plugin,) = host._roster.plugins
+    (plugin,) = host._registry.plugins
     call = MethodCall(id="x", method="give", params=[], notify=lambda method, params: told.append((method, params)))
     assert await plugin.call(call) == {}
     assert told == [
