@@ -80,8 +80,8 @@ def run_plugin(*extensions: object, receive: Literal["hook", "notification"] | N
     from oddwire.transports.cln.stdio_capture import take_stdio
 
     stdio = take_stdio()
-    opening = EarlyManifest(stdio.stdin, stdio.stdout, receive=receive)
-    log = _NodeLog(opening.log)
+    early_manifest = EarlyManifest(stdio.stdin, stdio.stdout, receive=receive)
+    log = _NodeLog(early_manifest.log)
     logging.captureWarnings(True)
     root = logging.getLogger()
     root.setLevel(logging.INFO)
@@ -92,11 +92,11 @@ def run_plugin(*extensions: object, receive: Literal["hook", "notification"] | N
     host.prepare()
     loaded = _load(settled, extensions)
     if isinstance(loaded, LoadedPlugins):
-        opening.tell(loaded.manifest)
+        early_manifest.tell(loaded.manifest)
     from oddwire.transports.cln.transport import ClnTransport
 
     transport = ClnTransport(
-        opening=opening,
+        early_manifest=early_manifest,
         foreign=stdio.foreign,
         on_stop=lambda _: host.stop(),  # the transport tells the application why
         linger=True,

@@ -42,9 +42,9 @@ class HostRequests:
         self._options = {option.name: option.set if option.dynamic else None for option in manifest.options}
         early, self._early = self._early or [], None
         for request in early:
-            self.take(request)
+            self.take_request(request)
 
-    def take(self, request: dict[str, Any]) -> None:
+    def take_request(self, request: dict[str, Any]) -> None:
         """Answer one request, now or later."""
         if self._closed:
             self._refuse(request, _TERMINATED, "the plugin is ending")
@@ -64,7 +64,7 @@ class HostRequests:
         self._closed = True
         early, self._early = self._early or [], None
         for request in early:
-            self.take(request)
+            self.take_request(request)
         tasks = self._tasks - {asyncio.current_task()}
         for task in tasks:
             task.cancel()

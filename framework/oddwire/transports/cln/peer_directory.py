@@ -11,7 +11,8 @@ from oddwire.errors import ConnectionClosed, OddwireError
 from oddwire.jsonrpc.client import JsonRpcClient
 from oddwire.log_limits import get_logger
 from oddwire.transports.base import NodeId, PeerInfo
-from oddwire.transports.cln.flow import ClnLimits, InboundQueue
+from oddwire.transports.cln.inbound_queue import InboundQueue
+from oddwire.transports.cln.pacing import ClnLimits
 from oddwire.transports.cln.peer_table import Event, PeerTable, Question, read_address
 from oddwire.transports.cln.send_queue import SendQueue
 
@@ -24,14 +25,14 @@ _MOMENT: Final = 1.0  # seconds that others wait for it
 
 
 class PeerDirectory:
-    """Joins the peer table to the node's RPC on one side, to ``inbox`` on the other; on the loop that it is made on.
+    """Joins the peer table to the node's RPC on one side, to ``inbound`` on the other; on the loop that it is made on.
 
-    ``outlets`` are the ways to the peers that the sink was told of, as long as they are connected.
+    ``send_queues`` are the ways to the peers that the sink was told of, as long as they are connected.
     """
 
-    def __init__(self, rpc: JsonRpcClient, inbox: InboundQueue, limits: ClnLimits) -> None:
-        self.inbox = inbox
-        self.outlets: dict[NodeId, SendQueue] = {}
+    def __init__(self, rpc: JsonRpcClient, inbound: InboundQueue, limits: ClnLimits) -> None:
+        self.inbound = inbound
+        self.send_queues: dict[NodeId, SendQueue] = {}
         self._rpc = rpc
         self._limits = limits
         self._loop = asyncio.get_running_loop()
@@ -79,9 +80,9 @@ class PeerDirectory:
     def take_payload(self, peer: NodeId, payload: bytes) -> None:
         """Hand a payload on, or keep it: behind what waits, or until the peer was told of."""
         if self._table.info(peer) is None:
-            self.inbox.stage(peer, payload)
+            self.inbound.stage(peer, payload)
             self._table.heard(peer)
-        elif self.inbox.push(peer, payload):
+        elif self.inbound.push(peer, payload):
             self._drain_soon(peer)
 
     def take_notification(self, method: str, params: Mapping[str, Any]) -> None:
@@ -103,8 +104,8 @@ class PeerDirectory:
                 self._look_up(question)
 
     def resume(self, peer: NodeId) -> None:
-        """Undo a pause of the inbox; what it held follows soon."""
-        if self.inbox.resume(peer):
+        """Undo a pause of the inbound; what it held follows soon."""
+        if self.inbound.resume(peer):
             self._drain_soon(peer)
 
     async def aclose(self, reason: str) -> None:
@@ -113,12 +114,12 @@ class PeerDirectory:
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
-        for outlet in self.outlets.values():
-            outlet.close(reason)
-        self.outlets.clear()
+        for queue in self.send_queues.values():
+            queue.close(reason)
+        self.send_queues.clear()
         for node_id in list(self._expected):
             self._disappoint(node_id, reason)
-        self.inbox.close(reason)
+        self.inbound.close(reason)
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _tell(self, events: Sequence[Event]) -> None:
@@ -126,24 +127,24 @@ class PeerDirectory:
             return
         for node_id, event in events:
             if isinstance(event, PeerInfo):
-                self.outlets[node_id] = SendQueue(
+                self.send_queues[node_id] = SendQueue(
                     b'{"node_id":"%b","msg":"' % hexlify(node_id), self._limits, self._loop
                 )
                 for future in self._expected.pop(node_id, ()):
                     if not future.done():
                         future.set_result(event)
             else:
-                outlet = self.outlets.pop(node_id, None)
-                if outlet is not None:
-                    outlet.close(event)
-            if self.inbox.push(node_id, event):
+                queue = self.send_queues.pop(node_id, None)
+                if queue is not None:
+                    queue.close(event)
+            if self.inbound.push(node_id, event):
                 self._drain_soon(node_id)
 
     def _drain_soon(self, peer: NodeId) -> None:
         self._loop.call_soon(self._drain, peer)
 
     def _drain(self, peer: NodeId) -> None:
-        if not self._closed and self.inbox.drain(peer):
+        if not self._closed and self.inbound.drain(peer):
             self._drain_soon(peer)
 
     def _look_up(self, question: Question) -> None:

@@ -6,13 +6,13 @@ import asyncio
 from collections import deque
 
 from oddwire.errors import ConnectionClosed
-from oddwire.transports.cln.flow import ClnLimits, Pace
+from oddwire.transports.cln.pacing import ClnLimits, Pace
 
 __all__ = ["SendQueue"]
 
 
 class SendQueue:
-    """The way to one peer. `start`, or wait for `turn`; then send, and call `done`.
+    """The way to one peer. `start_send`, or wait for `turn`; then send, and call `end_send`.
 
     ``head`` is how the parameters of ``sendcustommsg`` begin for this peer.
     """
@@ -27,14 +27,14 @@ class SendQueue:
         self._waiting: deque[tuple[asyncio.Future[None], int]] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
-    def start(self, size: int) -> bool:
+    def start_send(self, size: int) -> bool:
         """Begin at once, if nobody waits and the pace allows it."""
         if self._waiting or self._turns:
             return False
-        return self._pace.begin(size) or self._pace.start(size, self._loop.time())
+        return self._pace.start_saved(size) or self._pace.start_send(size, self._loop.time())
 
     async def turn(self, size: int) -> None:
-        """Wait to begin. Cancelled, nothing has begun. Raises `ConnectionClosed` when the outlet is closed."""
+        """Wait to begin. Cancelled, nothing has begun. Raises `ConnectionClosed` when the queue is closed."""
         future: asyncio.Future[None] = self._loop.create_future()
         self._waiting.append((future, size))
         if len(self._waiting) == 1 and not self._turns:
@@ -44,7 +44,7 @@ class SendQueue:
         except asyncio.CancelledError:
             if future.done() and not future.cancelled() and future.exception() is None:
                 self._turns -= 1
-                self.done()  # it was our turn, and is another's now
+                self.end_send()  # it was our turn, and is another's now
             else:
                 self._go_on()
             raise
@@ -54,9 +54,9 @@ class SendQueue:
         if self._waiting:
             self._go_on()
 
-    def done(self) -> None:
+    def end_send(self) -> None:
         """Take note that the node has answered: the next may come."""
-        self._pace.done()
+        self._pace.end_send()
         if self._waiting:
             self._go_on()
 
@@ -73,7 +73,7 @@ class SendQueue:
         while waiting:
             future, size = waiting[0]
             if not future.done():
-                if not self._pace.start(size, self._loop.time()):
+                if not self._pace.start_send(size, self._loop.time()):
                     self._wait(self._pace.delay(size))
                     return
                 future.set_result(None)

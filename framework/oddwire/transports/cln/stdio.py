@@ -119,7 +119,7 @@ class NodeStdio:
         self._take_in(self._begun)
         self._call_soon()
         self._poll_stdin()
-        self._thread = threading.Thread(target=self._run, name="oddwire cln channel", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="oddwire cln stdio", daemon=True)
         self._thread.start()
         self._flush()  # what was sent before
 
@@ -128,7 +128,7 @@ class NodeStdio:
         """Whether it was started and has not ended."""
         return self._thread is not None and not self._done.is_set()
 
-    def send(self, data: bytes) -> None:
+    def send_documents(self, data: bytes) -> None:
         """Write whole documents to the node, after all that was sent before. Returns at once."""
         self._writer.put(data)
         self._flush()
@@ -235,7 +235,7 @@ class NodeStdio:
             self._end(f"stdin is not JSON-RPC: {error}")
             return
         if batch.answers:
-            self.send(batch.answers)
+            self.send_documents(batch.answers)
         self._hand_on(batch)
         for remark in batch.remarks:
             logger.warning("%s", remark)
@@ -272,8 +272,8 @@ class NodeStdio:
             while self._stop_at is None or self._is_unfinished(self._stop_at):
                 self._step()
         except Exception as error:
-            logger.exception("the channel to the node broke")
-            self._end(f"the channel to the node broke: {error}")
+            logger.exception("the way to the node broke")
+            self._end(f"the way to the node broke: {error}")
             self._call_soon()
         finally:
             self._done.set()

@@ -27,9 +27,10 @@ from oddwire.transports.base import (
     wrong_length,
 )
 from oddwire.transports.cln.early_manifest import EarlyManifest
-from oddwire.transports.cln.flow import ClnLimits, Dropped, InboundQueue
 from oddwire.transports.cln.host_requests import HostRequests
+from oddwire.transports.cln.inbound_queue import Dropped, InboundQueue
 from oddwire.transports.cln.manifest import option_values
+from oddwire.transports.cln.pacing import ClnLimits
 from oddwire.transports.cln.peer_directory import PeerDirectory
 from oddwire.transports.cln.peer_table import read_address
 from oddwire.transports.cln.reader import Item, Receive
@@ -57,8 +58,8 @@ class ClnTransport(Transport):
     by a thread where the loop does not come to it; C code that keeps Python's lock delays both. ``on_stop`` is
     called, once and in either, when lightningd wants the plugin to end or is gone; the sink is told, too. With
     ``linger``, hooks are answered after `aclose` as well, and log lines written, until `finish` or the process's end.
-    ``version`` is lightningd's, by default what it put into the environment. An ``opening`` that has begun to talk with
-    the node stands for ``stdin``, ``stdout``, ``receive`` and ``version``.
+    ``version`` is lightningd's, by default what it put into the environment. An ``early_manifest``, which has begun to
+    talk with the node, stands for ``stdin``, ``stdout``, ``receive`` and ``version``.
 
     After `open`: ``node_id`` and ``uris`` are the node's. ``dropped`` counts messages that the application did not take
     in time.
@@ -77,33 +78,33 @@ class ClnTransport(Transport):
         on_stop: Callable[[str], None] | None = None,
         linger: bool = False,
         version: str | None = None,
-        opening: EarlyManifest | None = None,
+        early_manifest: EarlyManifest | None = None,
     ) -> None:
         self.limits = limits or ClnLimits()
         self.node_id: NodeId | None = None
         self.uris: list[str] = []
         self.dropped = Dropped()
-        if opening is None:
-            opening = EarlyManifest(stdin, stdout, receive=receive, version=version)
-        self.version = opening.version
-        self.receive: Receive = opening.receive
+        if early_manifest is None:
+            early_manifest = EarlyManifest(stdin, stdout, receive=receive, version=version)
+        self.version = early_manifest.version
+        self.receive: Receive = early_manifest.receive
         """How messages come: the hook if this lightningd does not know the notification."""
-        self._opening = opening
-        self._channel = NodeStdio(
-            opening.stdin,
-            opening.writer,
+        self._early_manifest = early_manifest
+        self._stdio = NodeStdio(
+            early_manifest.stdin,
+            early_manifest.writer,
             foreign,
-            begun=opening.unread,
+            begun=early_manifest.unread,
             receive=self.receive,
             backlog=self.limits.held_total,
             on_end=on_stop,
         )
         self._linger = linger
-        self._calls = HostRequests(self._channel.send)
+        self._host_requests = HostRequests(self._stdio.send_documents)
         self._manifest: Manifest | None = None
         self._sink: Sink | None = None
-        self._roster: PeerDirectory | None = None
-        self._early: list[Item] = []
+        self._directory: PeerDirectory | None = None
+        self._early_items: list[Item] = []
         self._lagging: set[NodeId] = set()
         self._rpc: JsonRpcClient | None = None
         self._init: asyncio.Future[dict[str, Any]] | None = None
@@ -127,9 +128,9 @@ class ClnTransport(Transport):
         self._manifest = manifest
         loop = asyncio.get_running_loop()
         self._init = loop.create_future()
-        self._channel.reader.type_ids = manifest.type_ids
-        self._start(loop)
-        if self._opening.fell_back:
+        self._stdio.reader.type_ids = manifest.type_ids
+        self._start_stdio(loop)
+        if self._early_manifest.fell_back:
             self.log("unusual", f"messages come by the hook: {self.version} has no custommsg notification")
         params = (await self._init).get("params")
         params = params if isinstance(params, dict) else {}
@@ -159,55 +160,55 @@ class ClnTransport(Transport):
                 await self.configure(manifest)
             if self._rpc is None:
                 raise TransportError("the transport is opened before configure() has ended")
-            self._roster = PeerDirectory(self._rpc, InboundQueue(sink, self.limits, self.dropped), self.limits)
+            self._directory = PeerDirectory(self._rpc, InboundQueue(sink, self.limits, self.dropped), self.limits)
             self._answer_init({})
-            early, self._early = self._early, []
-            self._take(early, {})
-            await self._meet_node(self._rpc, self._roster)
+            early, self._early_items = self._early_items, []
+            self._take_items(early, {})
+            await self._meet_node(self._rpc, self._directory)
         except BaseException:
             await self.aclose()
             raise
         if self._closed:
             raise ConnectionClosed(_CLOSED)
-        self._calls.begin(manifest, self._roster.catch_up)
-        if self._channel.end_reason is not None:
-            self._host_ends(self._channel.end_reason)
+        self._host_requests.begin(manifest, self._directory.catch_up)
+        if self._stdio.end_reason is not None:
+            self._host_ends(self._stdio.end_reason)
 
-    async def _meet_node(self, rpc: JsonRpcClient, roster: PeerDirectory) -> None:
+    async def _meet_node(self, rpc: JsonRpcClient, directory: PeerDirectory) -> None:
         try:
             info = await rpc.call("getinfo")
             self.node_id = NodeId(info["id"])
             addresses = [*info.get("address", ()), *info.get("binding", ())]
             self.uris = list(dict.fromkeys(f"{self.node_id}@{read_address(a)}" for a in addresses if _can_be_dialed(a)))
-            await roster.list_peers()
+            await directory.list_peers()
         except (NodeRefused, KeyError, TypeError, ValueError) as error:
             raise TransportError(f"the node does not say who it is, and who its peers are: {error!r}") from error
 
-    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
-        if not self._channel.is_running:
-            self._channel.start(loop, self._take)
+    def _start_stdio(self, loop: asyncio.AbstractEventLoop) -> None:
+        if not self._stdio.is_running:
+            self._stdio.start(loop, self._take_items)
 
     def _answer_init(self, result: dict[str, Any]) -> None:
         if self._init_due:
             self._init_due = False
-            self._channel.send(encode({"jsonrpc": "2.0", "id": self._init_id, "result": result}))
+            self._stdio.send_documents(encode({"jsonrpc": "2.0", "id": self._init_id, "result": result}))
 
     # What comes ---------------------------------------------------------------------------------------
 
-    def _take(self, items: list[Item], dropped: Mapping[NodeId, int]) -> None:
-        """Take what the channel hands on, in order."""
-        roster = self._roster
-        if roster is None or self._closed:
+    def _take_items(self, items: list[Item], dropped: Mapping[NodeId, int]) -> None:
+        """Take what stdio hands on, in order."""
+        directory = self._directory
+        if directory is None or self._closed:
             for item in items:
-                self._take_early(item)
+                self._take_early_item(item)
             return
-        lanes, received = roster.inbox.lanes, roster.inbox.sink.payload_received
+        peers, received = directory.inbound.peers, directory.inbound.sink.payload_received
         for item in items:
             if type(item) is tuple:
                 peer, payload = item
-                lane = lanes.get(peer)
-                if lane is None or not lane.clear:
-                    roster.take_payload(peer, payload)
+                inbound = peers.get(peer)
+                if inbound is None or not inbound.clear:
+                    directory.take_payload(peer, payload)
                     continue
                 try:
                     received(peer, payload)
@@ -216,21 +217,21 @@ class ClnTransport(Transport):
                         raise
                     logger.exception("the sink raised over a payload of %s", peer)
             elif type(item) is dict:
-                self._document(item)
+                self._take_document(item)
             else:
                 self._host_ends(str(item))
         if dropped or self._lagging:
             self._count(dropped)
-        roster.ask()
+        directory.ask()
 
-    def _take_early(self, item: Item) -> None:
+    def _take_early_item(self, item: Item) -> None:
         """Take what comes before `open`, when messages wait, or after `aclose`, when they are nobody's any more."""
         if type(item) is str:
             self._host_ends(item)
         elif type(item) is dict and "id" in item:
-            self._document(item)
+            self._take_document(item)
         elif not self._closed:
-            self._early.append(item)
+            self._early_items.append(item)
 
     def _count(self, dropped: Mapping[NodeId, int]) -> None:
         """Count what was dropped while the loop was busy elsewhere."""
@@ -240,7 +241,7 @@ class ClnTransport(Transport):
         for peer, count in dropped.items():
             self.dropped.add(peer, count)
 
-    def _document(self, document: dict[str, Any]) -> None:
+    def _take_document(self, document: dict[str, Any]) -> None:
         method = document.get("method")
         if "id" in document:
             if method == "getmanifest":
@@ -248,20 +249,20 @@ class ClnTransport(Transport):
             elif method == "init":
                 self._take_init(document)
             elif method is not None:
-                self._calls.take(document)
-        elif method in ("connect", "disconnect") and self._roster is not None:
+                self._host_requests.take_request(document)
+        elif method in ("connect", "disconnect") and self._directory is not None:
             try:
-                self._roster.take_notification(method, document["params"])
+                self._directory.take_notification(method, document["params"])
             except (AttributeError, KeyError, TypeError, ValueError) as error:
                 logger.warning("a %s notification that cannot be read: %r: %.200s", method, error, document)
 
     def _answer_getmanifest(self, request: dict[str, Any]) -> None:
         if self._refusal is not None or self._manifest is None:
             reason = self._refusal or _CLOSED
-            self._channel.send(encode({"jsonrpc": "2.0", "id": request["id"], "result": {"disable": reason}}))
+            self._stdio.send_documents(encode({"jsonrpc": "2.0", "id": request["id"], "result": {"disable": reason}}))
             self._fail_init(TransportError(f"refused: {reason}"))
         else:
-            self._channel.send(self._opening.manifest_answer(request, self._manifest))
+            self._stdio.send_documents(self._early_manifest.manifest_answer(request, self._manifest))
 
     def _take_init(self, request: dict[str, Any]) -> None:
         self._init_id, self._init_due = request["id"], True
@@ -295,8 +296,8 @@ class ClnTransport(Transport):
         Besides the base's errors, raises `EncodeError` for a type that lightningd keeps for itself, `NodeRefused` with
         its error, and `ConnectionClosed` if the way to the node is lost, when the payload may or may not have gone.
         """
-        outlet = None if self._roster is None else self._roster.outlets.get(peer)
-        if outlet is None or self._rpc is None:
+        queue = None if self._directory is None else self._directory.send_queues.get(peer)
+        if queue is None or self._rpc is None:
             raise not_connected(peer)
         size = len(payload)
         if not MIN_PAYLOAD <= size <= MAX_PAYLOAD:
@@ -304,24 +305,24 @@ class ClnTransport(Transport):
         if (type_id := _REFUSED_TYPES.get(payload[:2])) is not None:
             text = f"lightningd handles {REFUSED[type_id]} messages itself and sends none for plugins"
             raise EncodeError(text, type_id=type_id)
-        if not outlet.start(size):
-            await outlet.turn(size)
+        if not queue.start_send(size):
+            await queue.turn(size)
         try:
-            await self._rpc.begin("sendcustommsg", b'%b%b"}' % (outlet.head, hexlify(payload)))
+            await self._rpc.begin("sendcustommsg", b'%b%b"}' % (queue.head, hexlify(payload)))
         except NodeRefused as error:
             if str(error).startswith(_GONE):
                 raise not_connected(peer) from error
             raise
         finally:
-            outlet.done()
+            queue.end_send()
 
     def pause(self, peer: NodeId) -> None:  # noqa: D102 - as the base says
-        if self._roster is not None:
-            self._roster.inbox.pause(peer)
+        if self._directory is not None:
+            self._directory.inbound.pause(peer)
 
     def resume(self, peer: NodeId) -> None:  # noqa: D102 - as the base says
-        if self._roster is not None:
-            self._roster.resume(peer)
+        if self._directory is not None:
+            self._directory.resume(peer)
 
     async def call(
         self,
@@ -341,9 +342,9 @@ class ClnTransport(Transport):
         Raises `NodeRefused` with the node's reason; `ConnectionClosed` if the connection ends at once.
         """
         answer = await self.call("connect", [uri])
-        if self._roster is None:
+        if self._directory is None:
             raise TransportError("the transport is not open")
-        return await self._roster.expect(NodeId(str(answer["id"])), answer)
+        return await self._directory.expect(NodeId(str(answer["id"])), answer)
 
     async def disconnect(self, peer: NodeId, reason: str = "") -> None:
         """Have the node disconnect, though there be channels. Nothing happens without a connection, or a node."""
@@ -353,7 +354,7 @@ class ClnTransport(Transport):
 
     def log(self, level: Level, text: str) -> None:
         """Write to the node's log, from any thread. ``level`` is trace, debug, info, unusual or broken."""
-        self._channel.log(level, text)
+        self._stdio.log(level, text)
 
     # The end ------------------------------------------------------------------------------------------
 
@@ -365,26 +366,26 @@ class ClnTransport(Transport):
         await asyncio.shield(self._closing)
 
     def finish(self, patience: float = 1.0) -> None:
-        """Write what is left to the node and end the channel: after `aclose`, within ``patience`` seconds."""
-        self._channel.stop(patience)
-        self._channel.join(patience + 1.0)
+        """Write what is left to the node and end the thread: after `aclose`, within ``patience`` seconds."""
+        self._stdio.stop(patience)
+        self._stdio.join(patience + 1.0)
 
     async def _close(self) -> None:
         loop = asyncio.get_running_loop()
         if self._refusal is not None and self._manifest is None:
-            self._start(loop)
+            self._start_stdio(loop)
             await self._answered.wait()
         self._answer_init({"disable": self._refusal or _CLOSED})
         self._fail_init(ConnectionClosed(_CLOSED))
-        await self._calls.aclose()
-        if self._roster is not None:
-            await self._roster.aclose(_CLOSED)
+        await self._host_requests.aclose()
+        if self._directory is not None:
+            await self._directory.aclose(_CLOSED)
         if self._rpc is not None:
             await self._rpc.aclose()
-        self._channel.detach()
-        if not self._linger and self._channel.is_running:
+        self._stdio.detach()
+        if not self._linger and self._stdio.is_running:
             ended = asyncio.Event()
-            self._channel.stop(on_done=lambda: loop.call_soon_threadsafe(ended.set))
+            self._stdio.stop(on_done=lambda: loop.call_soon_threadsafe(ended.set))
             await ended.wait()
 
 

@@ -40,10 +40,10 @@ class Pipes:
         except BlockingIOError:
             return []
 
-    def transport(self, opening: EarlyManifest, on_stop: Callable[[str], None] | None = None) -> ClnTransport:
+    def transport(self, early: EarlyManifest, on_stop: Callable[[str], None] | None = None) -> ClnTransport:
         """Make a transport, which closes its ends itself."""
         self._ours = False
-        return ClnTransport(opening=opening, on_stop=on_stop)
+        return ClnTransport(early_manifest=early, on_stop=on_stop)
 
     def end(self) -> None:
         """The node is gone."""
@@ -67,16 +67,16 @@ def pipes() -> Iterator[Pipes]:
 
 
 def test_it_answers_what_is_there_and_leaves_the_rest(pipes: Pipes) -> None:
-    opening = EarlyManifest(pipes.stdin, pipes.stdout, version="v26.06")
-    opening.log("unusual", "first\nsecond")
+    early = EarlyManifest(pipes.stdin, pipes.stdout, version="v26.06")
+    early.log("unusual", "first\nsecond")
     assert pipes.heard() == []
     pipes.write(GETMANIFEST + INIT[:20])
-    assert opening.tell(MANIFEST)
+    assert early.tell(MANIFEST)
     first, second, answer = pipes.heard()
     assert [line["params"]["message"] for line in (first, second)] == ["first", "second"]
     assert answer["id"] == "cln:getmanifest#1"
     assert answer["result"]["custommessages"] == []
-    assert opening.unread.strip() == INIT[:20]
+    assert early.unread.strip() == INIT[:20]
 
 
 @pytest.mark.parametrize(
@@ -93,19 +93,19 @@ def test_it_answers_what_is_there_and_leaves_the_rest(pipes: Pipes) -> None:
     ],
 )
 def test_anything_else_is_left_as_it_is(pipes: Pipes, there: bytes) -> None:
-    opening = EarlyManifest(pipes.stdin, pipes.stdout)
+    early = EarlyManifest(pipes.stdin, pipes.stdout)
     if there:
         pipes.write(there)
-    assert not opening.tell(MANIFEST)
+    assert not early.tell(MANIFEST)
     assert pipes.heard() == []
-    assert opening.unread == there
+    assert early.unread == there
 
 
 def test_a_node_that_is_gone_is_left_to_the_transport(pipes: Pipes) -> None:
     pipes.end()
-    opening = EarlyManifest(pipes.stdin, pipes.stdout)
-    assert not opening.tell(MANIFEST)
-    assert opening.unread == b""
+    early = EarlyManifest(pipes.stdin, pipes.stdout)
+    assert not early.tell(MANIFEST)
+    assert early.unread == b""
 
 
 @pytest.mark.parametrize(
@@ -126,10 +126,10 @@ def test_a_node_that_is_gone_is_left_to_the_transport(pipes: Pipes) -> None:
 def test_the_notification_is_claimed_where_there_is_one(
     pipes: Pipes, version: str, wanted: Receive | None, receive: str, fell_back: bool
 ) -> None:
-    opening = EarlyManifest(pipes.stdin, pipes.stdout, receive=wanted, version=version)
-    assert (opening.receive, opening.fell_back) == (receive, fell_back)
+    early = EarlyManifest(pipes.stdin, pipes.stdout, receive=wanted, version=version)
+    assert (early.receive, early.fell_back) == (receive, fell_back)
     pipes.write(GETMANIFEST)
-    assert opening.tell(MANIFEST)
+    assert early.tell(MANIFEST)
     (answer,) = pipes.heard()
     by_hook = [{"name": "custommsg", "filters": [0x8C01]}]
     assert answer["result"]["hooks"] == (by_hook if receive == "hook" else [])
@@ -147,13 +147,13 @@ def test_the_notification_is_claimed_where_there_is_one(
     ],
 )
 async def test_the_transport_goes_on(pipes: Pipes, before: bytes, after: bytes) -> None:
-    opening = EarlyManifest(pipes.stdin, pipes.stdout)
+    early = EarlyManifest(pipes.stdin, pipes.stdout)
     if before:
         pipes.write(before)
-    told = opening.tell(MANIFEST)
+    told = early.tell(MANIFEST)
     assert told is before.startswith(GETMANIFEST)
     heard = pipes.heard()
-    transport = pipes.transport(opening)
+    transport = pipes.transport(early)
     async with asyncio.timeout(20):
         configuring = asyncio.create_task(transport.configure(MANIFEST))
         await asyncio.sleep(0)
@@ -169,11 +169,11 @@ async def test_the_transport_goes_on(pipes: Pipes, before: bytes, after: bytes) 
 
 
 async def test_refused_after_the_manifest(pipes: Pipes) -> None:
-    opening = EarlyManifest(pipes.stdin, pipes.stdout)
+    early = EarlyManifest(pipes.stdin, pipes.stdout)
     pipes.write(GETMANIFEST)
-    assert opening.tell(MANIFEST)
+    assert early.tell(MANIFEST)
     pipes.heard()
-    transport = pipes.transport(opening)
+    transport = pipes.transport(early)
     transport.refuse("no store")
     closing = asyncio.create_task(transport.aclose())
     await asyncio.sleep(0)
@@ -186,10 +186,10 @@ async def test_refused_after_the_manifest(pipes: Pipes) -> None:
 
 async def test_nonsense_that_was_read_before_ends_the_transport(pipes: Pipes) -> None:
     pipes.write(GETMANIFEST + b"rubbish}")
-    opening = EarlyManifest(pipes.stdin, pipes.stdout)
-    assert opening.tell(MANIFEST)
+    early = EarlyManifest(pipes.stdin, pipes.stdout)
+    assert early.tell(MANIFEST)
     reasons: list[str] = []
-    transport = pipes.transport(opening, reasons.append)
+    transport = pipes.transport(early, reasons.append)
     with pytest.raises(ConnectionClosed, match="not JSON-RPC"):
         await transport.open(MANIFEST, RecordingSink())
     assert reasons == ["stdin is not JSON-RPC: a JSON document starts with { or ["]

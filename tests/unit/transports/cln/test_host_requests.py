@@ -55,7 +55,7 @@ class Host:
 
     async def ask(self, method: Any, params: Any = None, key: Any = "1") -> dict[str, Any]:
         before = len(self.answers)
-        self.calls.take({"jsonrpc": "2.0", "id": key, "method": method, "params": params})
+        self.calls.take_request({"jsonrpc": "2.0", "id": key, "method": method, "params": params})
         async with asyncio.timeout(20):
             while len(self.answers) == before:
                 await asyncio.sleep(0)
@@ -95,7 +95,7 @@ async def test_errors(host: Host) -> None:
 
 
 async def test_calls_do_not_wait_for_each_other(host: Host) -> None:
-    host.calls.take({"id": "slow", "method": "quote", "params": ["wait"]})
+    host.calls.take_request({"id": "slow", "method": "quote", "params": ["wait"]})
     assert (await host.ask("quote", [2]))["result"] == {"params": [2]}
     host.release.set()
     while len(host.answers) < 2:
@@ -130,7 +130,7 @@ async def test_setconfig(host: Host) -> None:
 async def test_early_calls_wait() -> None:
     host = Host()
     for number in range(3):
-        host.calls.take({"id": number, "method": "quote", "params": [number]})
+        host.calls.take_request({"id": number, "method": "quote", "params": [number]})
     await asyncio.sleep(0)
     assert host.answers == []
     host.calls.begin(host.manifest)
@@ -147,7 +147,7 @@ async def test_each_call_waits_until_we_are_ready_for_it() -> None:
 
     host.calls.begin(host.manifest, ready)
     assert (await host.ask("setconfig", ["asset", "usd"]))["result"] == {}  # which needs no peers
-    host.calls.take({"id": 1, "method": "quote", "params": []})
+    host.calls.take_request({"id": 1, "method": "quote", "params": []})
     for _ in range(5):
         await asyncio.sleep(0)
     assert len(host.answers) == 1
@@ -158,13 +158,13 @@ async def test_each_call_waits_until_we_are_ready_for_it() -> None:
 
 async def test_the_end_answers_everybody() -> None:
     host = Host()
-    host.calls.take({"id": "early", "method": "quote", "params": []})
+    host.calls.take_request({"id": "early", "method": "quote", "params": []})
     await host.calls.aclose()
-    host.calls.take({"id": "late", "method": "quote", "params": []})
+    host.calls.take_request({"id": "late", "method": "quote", "params": []})
     assert [(answer["id"], answer["error"]["code"]) for answer in host.answers] == [("early", -4), ("late", -4)]
     host = Host()
     host.calls.begin(host.manifest)
-    host.calls.take({"id": "slow", "method": "quote", "params": ["wait"]})
+    host.calls.take_request({"id": "slow", "method": "quote", "params": ["wait"]})
     await asyncio.sleep(0)
     await host.calls.aclose()
     await host.calls.aclose()

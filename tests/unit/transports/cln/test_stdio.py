@@ -29,7 +29,7 @@ def custommsg(number: int, payload: str) -> bytes:
 
 
 class Ends:
-    """Pipes to and from a channel; ``items`` is what it handed on."""
+    """Pipes to and from a stdio; ``items`` is what it handed on."""
 
     def __init__(self) -> None:
         self.stdin, self.to_stdin = os.pipe()
@@ -39,13 +39,13 @@ class Ends:
         self.dropped: dict[NodeId, int] = {}
         self.caught_up = 0
         self.reasons: list[str] = []
-        self.channel = NodeStdio(self.stdin, self.stdout, self.foreign, on_end=self.reasons.append, backlog=100_000)
-        self.channel.reader.type_ids = frozenset({0x8C01})
+        self.stdio = NodeStdio(self.stdin, self.stdout, self.foreign, on_end=self.reasons.append, backlog=100_000)
+        self.stdio.reader.type_ids = frozenset({0x8C01})
         self.changed = asyncio.Event()
         self._rest = b""
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.channel.start(loop, self.take)
+        self.stdio.start(loop, self.take)
 
     def take(self, items: list[Any], dropped: dict[NodeId, int]) -> None:
         self.items += items
@@ -70,16 +70,16 @@ class Ends:
         return json.loads(text)
 
     def close(self) -> None:
-        if self.channel._loop is not None and not self.channel._loop.is_closed():
-            self.channel.detach()
-        self.channel.stop(0.1)
-        assert self.channel.join(DEADLINE)
+        if self.stdio._loop is not None and not self.stdio._loop.is_closed():
+            self.stdio.detach()
+        self.stdio.stop(0.1)
+        assert self.stdio.join(DEADLINE)
         for fd in (self.to_stdin, self.from_stdout, self.printed):
             try:
                 os.close(fd)
             except OSError:
                 continue
-        if self.channel._thread is None:
+        if self.stdio._thread is None:
             for fd in (self.stdin, self.stdout, self.foreign):
                 os.close(fd)
 
@@ -102,12 +102,12 @@ async def test_calls_are_answered_and_handed_on(ends: Ends) -> None:
 
 async def test_the_loop_answers_by_itself_and_before_it_hands_on(ends: Ends) -> None:
     answered_before = []
-    ends.channel._take = lambda items, dropped: (answered_before.append(ends.read()["id"]), ends.take(items, dropped))
+    ends.stdio._take = lambda items, dropped: (answered_before.append(ends.read()["id"]), ends.take(items, dropped))
     for number in range(50):
         os.write(ends.to_stdin, custommsg(number, f"8c01{number:02x}"))
         await ends.until(lambda: len(ends.items) > number)  # noqa: B023 - awaited here
     assert answered_before == [f"cln:custommsg#{number}" for number in range(50)]
-    assert not ends.channel._in_charge
+    assert not ends.stdio._in_charge
 
 
 async def test_the_thread_takes_over_and_gives_back_and_nothing_is_lost_or_reordered(ends: Ends) -> None:
@@ -129,7 +129,7 @@ async def test_the_thread_takes_over_and_gives_back_and_nothing_is_lost_or_reord
 async def test_after_silence_it_is_all_as_before(ends: Ends) -> None:
     """The thread sleeps after a second without messages, and wakes for the first."""
     async with asyncio.timeout(DEADLINE):
-        while not ends.channel._polls_stdin:
+        while not ends.stdio._polls_stdin:
             await asyncio.sleep(0.05)
     for number in range(3):
         os.write(ends.to_stdin, custommsg(number, "8c01"))
@@ -143,16 +143,16 @@ async def test_stdin_may_be_a_file(tmp_path) -> None:
     from_stdout, stdout = os.pipe()
     items: list[Any] = []
     changed = asyncio.Event()
-    channel = NodeStdio(os.open(path, os.O_RDONLY), stdout)
-    channel.reader.type_ids = frozenset({0x8C01})
-    channel.start(asyncio.get_running_loop(), lambda more, dropped: (items.extend(more), changed.set()))
+    stdio = NodeStdio(os.open(path, os.O_RDONLY), stdout)
+    stdio.reader.type_ids = frozenset({0x8C01})
+    stdio.start(asyncio.get_running_loop(), lambda more, dropped: (items.extend(more), changed.set()))
     async with asyncio.timeout(DEADLINE):
         while "the node is gone" not in items:
             changed.clear()
             await changed.wait()
     assert items[:-1] == [(NodeId(PEER), b"\x8c\x01")] * 5
-    channel.stop()
-    assert channel.join(DEADLINE)
+    stdio.stop()
+    assert stdio.join(DEADLINE)
     assert os.read(from_stdout, 65536).count(b"continue") == 5
     os.close(from_stdout)
 
@@ -160,7 +160,7 @@ async def test_stdin_may_be_a_file(tmp_path) -> None:
 async def test_the_order_of_what_is_sent_from_several_threads_is_each_ones_own(ends: Ends) -> None:
     async def send(sender: int) -> None:
         for number in range(200):
-            await asyncio.to_thread(ends.channel.send, json.dumps([sender, number]).encode() + b"\n\n")
+            await asyncio.to_thread(ends.stdio.send_documents, json.dumps([sender, number]).encode() + b"\n\n")
 
     await asyncio.gather(*(send(sender) for sender in range(4)))
     seen = [ends.read() for _ in range(800)]
@@ -172,7 +172,7 @@ async def test_a_node_that_does_not_read_blocks_nobody(ends: Ends) -> None:
     """More than a pipe holds, and reading goes on; then all of it comes, in order."""
     documents = [{"id": number, "result": "x" * 100_000} for number in range(30)]
     for document in documents:
-        ends.channel.send(json.dumps(document).encode() + b"\n\n")
+        ends.stdio.send_documents(json.dumps(document).encode() + b"\n\n")
     os.write(ends.to_stdin, custommsg(1, "8c01"))
     await ends.until(lambda: ends.items)
     seen = await asyncio.to_thread(lambda: [ends.read() for _ in range(31)])
@@ -181,10 +181,10 @@ async def test_a_node_that_does_not_read_blocks_nobody(ends: Ends) -> None:
 
 
 async def test_log_lines(ends: Ends) -> None:
-    ends.channel.log("unusual", "one\ntwo\0 \udc80 ü \x1b\x9b\u202e\r")
-    ends.channel.log("no such level", "three")
-    ends.channel.log("info", "")
-    ends.channel.log("debug", "x" * 1_000_000)
+    ends.stdio.log("unusual", "one\ntwo\0 \udc80 ü \x1b\x9b\u202e\r")
+    ends.stdio.log("no such level", "three")
+    ends.stdio.log("info", "")
+    ends.stdio.log("debug", "x" * 1_000_000)
     lines = [ends.read() for _ in range(4)]
     assert all(line["method"] == "log" and "id" not in line for line in lines)
     told = [(line["params"]["level"], line["params"]["message"]) for line in lines]
@@ -194,7 +194,7 @@ async def test_log_lines(ends: Ends) -> None:
 
 async def test_what_is_logged_before_it_starts_is_not_lost() -> None:
     ends = Ends()
-    ends.channel.log("info", "early")
+    ends.stdio.log("info", "early")
     ends.start(asyncio.get_running_loop())
     assert ends.read()["params"]["message"] == "early"
     ends.close()
@@ -202,7 +202,7 @@ async def test_what_is_logged_before_it_starts_is_not_lost() -> None:
 
 async def test_log_lines_that_nobody_reads_are_counted(ends: Ends) -> None:
     for number in range(20_000):
-        ends.channel.log("info", f"{number} {'x' * 100}")
+        ends.stdio.log("info", f"{number} {'x' * 100}")
 
     def read_all() -> tuple[int, int]:
         count, lost = 0, 0
@@ -229,7 +229,7 @@ async def test_what_others_print_is_logged(ends: Ends) -> None:
     await asyncio.to_thread(os.write, ends.printed, b"y" * 50_000)
     assert ends.read()["params"]["message"].startswith("y" * 16384 + "... (")
     os.write(ends.printed, b" the rest")
-    ends.channel.stop()
+    ends.stdio.stop()
     texts = []
     while not texts or not texts[-1].endswith(" the rest"):
         texts.append(ends.read()["params"]["message"])
@@ -240,8 +240,8 @@ async def test_the_end_of_stdin(ends: Ends) -> None:
     os.close(ends.to_stdin)
     await ends.until(lambda: ends.items)
     assert ends.items == ends.reasons == ["the node is gone, in the middle of what it wrote"]
-    assert ends.channel.end_reason == ends.reasons[0]
-    ends.channel.log("info", "still writing")
+    assert ends.stdio.end_reason == ends.reasons[0]
+    ends.stdio.log("info", "still writing")
     assert ends.read()["params"]["message"] == "still writing"
 
 
@@ -256,7 +256,7 @@ async def test_shutdown_is_told_once_and_calls_are_answered_after_it(ends: Ends)
 
 async def test_an_on_end_that_raises_is_logged(caplog) -> None:
     ends = Ends()
-    ends.channel._on_end = lambda reason: 1 / 0
+    ends.stdio._on_end = lambda reason: 1 / 0
     ends.start(asyncio.get_running_loop())
     os.close(ends.to_stdin)
     await ends.until(lambda: ends.items)
@@ -266,7 +266,7 @@ async def test_an_on_end_that_raises_is_logged(caplog) -> None:
 
 async def test_stdout_closed_by_the_node(ends: Ends) -> None:
     os.close(ends.from_stdout)
-    ends.channel.log("info", "nobody hears this")
+    ends.stdio.log("info", "nobody hears this")
     os.write(ends.to_stdin, custommsg(1, "8c01"))
     await ends.until(lambda: ends.items)
     assert ends.items == [(NodeId(PEER), b"\x8c\x01")]
@@ -300,35 +300,35 @@ def test_a_loop_that_is_closed_leaves_the_answers() -> None:
 
 async def test_one_socket_for_both_ways() -> None:
     ours, its = socket.socketpair()
-    channel = NodeStdio(its.fileno(), its.fileno())
+    stdio = NodeStdio(its.fileno(), its.fileno())
     its.detach()
-    channel.start(asyncio.get_running_loop(), lambda items, dropped: None)
-    channel.send(b"x" * 1_000_000 + b"\n\n")
+    stdio.start(asyncio.get_running_loop(), lambda items, dropped: None)
+    stdio.send_documents(b"x" * 1_000_000 + b"\n\n")
     ours.sendall(custommsg(1, "8c01"))
     ours.setblocking(False)
     data = b""
     while not data.endswith(b'"continue"}}\n\n'):
         data += await asyncio.get_running_loop().sock_recv(ours, 65536)
-    channel.stop()
-    assert channel.join(DEADLINE)
-    assert not channel.is_running
+    stdio.stop()
+    assert stdio.join(DEADLINE)
+    assert not stdio.is_running
     ours.close()
 
 
 async def test_a_node_that_never_reads_does_not_delay_the_end() -> None:
     ends = Ends()
     ends.start(asyncio.get_running_loop())
-    ends.channel.send(b"x" * 1_000_000)
+    ends.stdio.send_documents(b"x" * 1_000_000)
     done = asyncio.Event()
     loop = asyncio.get_running_loop()
-    ends.channel.stop(0.05, on_done=lambda: loop.call_soon_threadsafe(done.set))
+    ends.stdio.stop(0.05, on_done=lambda: loop.call_soon_threadsafe(done.set))
     await asyncio.wait_for(done.wait(), DEADLINE)
     ends.close()
 
 
-def test_a_channel_that_was_never_started() -> None:
+def test_a_stdio_that_was_never_started() -> None:
     ends = Ends()
-    ends.channel.send(b"{}")
-    ends.channel.stop()
-    assert ends.channel.join()
+    ends.stdio.send_documents(b"{}")
+    ends.stdio.stop()
+    assert ends.stdio.join()
     ends.close()

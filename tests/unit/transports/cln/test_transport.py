@@ -384,7 +384,7 @@ async def test_connect_waits_until_the_peer_was_told_of(node, opened) -> None:
     node.methods["connect"] = connect
     info = await transport.connect(f"{PEER}@127.0.0.1:1")
     assert sink.connected == [info]
-    assert (await transport.connect(f"{PEER}@127.0.0.1:1")) is transport._roster._table.info(PEER_ID)
+    assert (await transport.connect(f"{PEER}@127.0.0.1:1")) is transport._directory._table.info(PEER_ID)
     await node.connects()
     await node.disconnects()
     await sink.until(lambda sink: sink.disconnected)
