@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from enum import Enum
 from os import PathLike
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Final
 
 from oddwire.app.application_arguments import check_arguments, make_transport
 from oddwire.app.context import STARTING, HostNode, Peer
@@ -17,12 +17,13 @@ from oddwire.app.dispatch.resources import Resources
 from oddwire.app.plugins.loaded_plugins import LoadedPlugins
 from oddwire.app.plugins.manager import PluginManager
 from oddwire.codecs.registry import Registry
-from oddwire.errors import ExtensionError, LocalProtocolError, OddwireError, TransportError
+from oddwire.errors import ExtensionError, LocalProtocolError, OddwireError
 from oddwire.exit_exceptions import must_pass, spelled
 from oddwire.log_limits import get_logger
 from oddwire.printable import printable
 from oddwire.proto.addresses import NodeUri
-from oddwire.transports.base import Manifest, NodeId, PeerInfo, Transport
+from oddwire.transports.base import Manifest, NodeId, Transport
+from oddwire.transports.host import HostTransport
 
 if TYPE_CHECKING:
     from oddwire.app.dispatch.dispatcher import Dispatcher
@@ -48,13 +49,6 @@ class _State(Enum):
 
 
 _NOT_STARTED: Final = "the application is not started: 'async with app:' or 'await app.start()' starts it"
-
-
-@runtime_checkable
-class _Dials(Protocol):
-    async def connect(self, uri: str) -> PeerInfo:
-        """Connect to the node of a URI."""
-        raise NotImplementedError
 
 
 class Application:
@@ -143,7 +137,8 @@ class Application:
         silent = {call.plugin for call in calls("shutdown")} - {call.plugin for call in calls("startup")}
         opening, me = False, asyncio.current_task()
         try:
-            self._options.read(await self.transport.configure(self._manifest))
+            host = self.transport if isinstance(self.transport, HostTransport) else None
+            self._options.read({} if host is None else await host.configure(self._manifest))
             guards = await self.services.prepare()
             self._started |= silent
             for call in calls("startup"):
@@ -177,7 +172,8 @@ class Application:
             del me
             if not opening:
                 self.on_refusal(strange or error)
-                self.transport.refuse(reason_of(strange or error))
+                if isinstance(self.transport, HostTransport):
+                    self.transport.refuse(reason_of(strange or error))
             self._closing = asyncio.create_task(self._close(grace=0.0))
             await self._closed(self._closing)
             if strange is not None:
@@ -347,9 +343,6 @@ class Application:
         self._running()
         if self._state in (_State.CLOSING, _State.CLOSED):
             raise LocalProtocolError(f"the application {self._state.value}: it connects to nobody any more")
-        if not isinstance(self.transport, _Dials):
-            name = type(self.transport).__name__
-            raise TransportError(f"{name} does not connect on request")
         if not isinstance(uri, (str, NodeUri)):
             raise TypeError(f"connect should be given a URI, node_id@host:port, not {uri!r:.200}")
         return self.peer((await self.transport.connect(uri)).node_id)
@@ -400,12 +393,12 @@ class Application:
     @property
     def node_id(self) -> NodeId | None:
         """Our own node id, once the transport is open; None if it has none to tell."""
-        return getattr(self.transport, "node_id", None)
+        return self.transport.node_id
 
     @property
     def uris(self) -> tuple[str, ...]:
         """Where peers can reach us, in the transport's own form."""
-        return (*getattr(self.transport, "uris", ()),)
+        return tuple(self.transport.uris)
 
     @property
     def registry(self) -> Registry:

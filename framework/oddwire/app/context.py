@@ -297,7 +297,9 @@ class HostNode:
         if isinstance(params, (str, bytes)):
             raise TypeError(f"call({method!r}): params should be a list or a dict, not {params!r}")
         timeout = check_seconds(f"call({method!r})", timeout)
-        return await self._transport.call(method, to_plain(named if params is None else params), timeout=timeout)
+        from oddwire.transports.host import call_host  # a host need not wait for it to hear what we are
+
+        return await call_host(self._transport, method, to_plain(named if params is None else params), timeout=timeout)
 
     def __repr__(self) -> str:
         return f"<HostNode behind {type(self._transport).__name__}>"

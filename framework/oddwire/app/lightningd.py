@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from oddwire.app.application import Application
     from oddwire.app.plugins.router import Router
     from oddwire.app.programs.registry import Programs
-    from oddwire.transports.base import Transport
+    from oddwire.transports.host import HostTransport
 
 __all__ = ["GRACE", "WATCHDOG", "is_hosted", "run_plugin", "store_name"]
 
@@ -276,7 +276,7 @@ class _PluginProgram:
             signal.signal(number, lambda number, _: self.stop(f"stopping: {signal.Signals(number).name}"))
         on_fork((signal.SIGTERM, signal.SIGINT), _leave_signals)
 
-    def run(self, loaded: LoadedPlugins | BaseException, transport: Transport) -> None:
+    def run(self, loaded: LoadedPlugins | BaseException, transport: HostTransport) -> None:
         """Run, close."""
         import asyncio
 
@@ -348,7 +348,7 @@ class _PluginProgram:
             self._told = error
             self._failed("cannot run", error)
 
-    async def _refuse(self, transport: Transport, error: BaseException) -> None:
+    async def _refuse(self, transport: HostTransport, error: BaseException) -> None:
         transport.refuse(self._failed("cannot load", error))
         await transport.aclose()
 

@@ -137,7 +137,7 @@ class Node:
     @property
     def uris(self) -> list[str]:
         """Where others can dial this node."""
-        return self.transport.uris
+        return list(self.transport.uris)
 
     def feature_set(self) -> dict[str, str]:
         """Return the feature maps in hex by context, plugins' bits included."""

@@ -1,14 +1,15 @@
 """What a transport is: whole payloads to and from peers, in order per peer. It knows no schema.
 
 A third-party transport subclasses `Transport`, calls the `Sink` it was opened with, and runs the conformance kit
-of `oddwire.testing` over itself.
+of `oddwire.testing` over itself. What only transports inside another node have is in `oddwire.transports.host`.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Any, Literal, Protocol
+from types import MappingProxyType
+from typing import Any, Final, Literal, Protocol
 
 from oddwire.errors import EncodeError, PayloadTooLarge, PeerNotConnected, TransportError
 from oddwire.proto.features import offers
@@ -18,6 +19,7 @@ from oddwire.records import FrozenRecord
 __all__ = [
     "MAX_PAYLOAD",
     "MIN_PAYLOAD",
+    "DropCounts",
     "HostMethod",
     "HostOption",
     "Manifest",
@@ -25,6 +27,7 @@ __all__ = [
     "PeerInfo",
     "Sink",
     "Transport",
+    "fast_send",
     "not_connected",
     "wrong_length",
 ]
@@ -114,11 +117,48 @@ class Sink(Protocol):
         """Report that the host node ends, or wants us to: the application should stop."""
 
 
+class DropCounts(Protocol):
+    """How many payloads a transport has received and dropped, as the application did not take them in time."""
+
+    @property
+    def total(self) -> int:
+        """Those of all peers."""
+        raise NotImplementedError
+
+    @property
+    def peers(self) -> Mapping[NodeId, int]:
+        """Those of each peer of which there are any."""
+        raise NotImplementedError
+
+
+class _NothingDropped(FrozenRecord):
+    total: int = 0
+    peers: Mapping[NodeId, int] = MappingProxyType({})
+
+
+_NOTHING_DROPPED: Final = _NothingDropped()
+
+
 class Transport(ABC):
-    """Whole payloads to and from peers, in order per peer."""
+    """Whole payloads to and from peers, in order per peer.
+
+    A transport has to write `open`, `send`, `pause`, `resume` and `aclose`. All else has a default, which suits a
+    transport that cannot do it. The attributes may be set by ``__init__`` or `open`, or be properties.
+    """
 
     shared: bool = False
     """Whether other programs may receive and send on the same connections, as plugins of one node do."""
+
+    node_id: NodeId | None = None
+    """Our own node id, once the transport is open at the latest; None if it has none to tell."""
+
+    uris: Sequence[str] = ()
+    """Where peers can reach us while the transport is open, as their `connect` takes it; by default nowhere."""
+
+    dropped: DropCounts = _NOTHING_DROPPED
+    """What was dropped. Only a transport that cannot make its peers wait has to drop anything, and to count it."""
+
+    # What every transport writes ----------------------------------------------------------------------
 
     @abstractmethod
     async def open(self, manifest: Manifest, sink: Sink) -> None:
@@ -133,18 +173,6 @@ class Transport(ABC):
         a payload of a wrong length.
         """
 
-    def send_nowait(self, peer: NodeId, payload: bytes) -> bool:
-        """Do what `send` does, or give False, and send nothing, if it would have to wait.
-
-        Optional: this one always gives False, as does that of a class that overrides `send` alone. Raises as `send`.
-        """
-        return False
-
-    def __init_subclass__(cls, **parameters: Any) -> None:
-        super().__init_subclass__(**parameters)
-        if "send" in vars(cls) and "send_nowait" not in vars(cls):
-            cls.send_nowait = Transport.send_nowait  # type: ignore[method-assign]  # an inherited one would go around it
-
     @abstractmethod
     def pause(self, peer: NodeId) -> None:
         """Stop handing on this peer's payloads, at once, until `resume`; nothing is lost. Unknown peers are ignored."""
@@ -152,6 +180,34 @@ class Transport(ABC):
     @abstractmethod
     def resume(self, peer: NodeId) -> None:
         """Undo `pause`; what was held back comes first."""
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Send what was accepted as far as peers read it, close every connection, stop. Idempotent."""
+
+    # What a transport may be able to do ---------------------------------------------------------------
+
+    async def connect(self, uri: str) -> PeerInfo:
+        """Connect to the peer at ``uri``, in the transport's own form, and return its info; at once if it is connected.
+
+        Raises `ValueError` for what is no URI, and `TransportError` if no connection comes about. This one always
+        raises it: such a transport has its connections made elsewhere. Cancelling gives up.
+        """
+        raise TransportError(f"{type(self).__name__} does not connect on request")
+
+    async def disconnect(self, peer: NodeId, reason: str = "") -> None:  # noqa: B027 - optional
+        """End the connection to `peer`, if there is one. By default nothing happens."""
+
+    def send_nowait(self, peer: NodeId, payload: bytes) -> bool:
+        """Do what `send` does and return True; or return False, and send nothing, if it would have to wait.
+
+        By default it always returns False, and everything goes by `send`. Raises as `send` does. Those who send get it
+        by `fast_send`.
+        """
+        return False
+
+    def warn(self, peer: NodeId, text: str) -> None:  # noqa: B027 - optional
+        """Tell `peer` what it did wrong, by BOLT 1's ``warning``. By default nobody is told."""
 
     def wasted(self, peer: NodeId) -> None:  # noqa: B027 - optional
         """Count the payload that is being handed on as one of which nothing comes: unknown, malformed, not asked for.
@@ -172,40 +228,23 @@ class Transport(ABC):
         `worked` has to be called without a wait between.
         """
 
-    @abstractmethod
-    async def aclose(self) -> None:
-        """Send what was accepted as far as peers read it, close every connection, stop. Idempotent."""
 
-    async def disconnect(self, peer: NodeId, reason: str = "") -> None:  # noqa: B027 - optional
-        """End the connection to `peer`, if there is one. Transports that cannot, keep this: it does nothing."""
+def fast_send(transport: Transport) -> Callable[[NodeId, bytes], bool]:
+    """Return the `Transport.send_nowait` to use beside a transport's `send`: its own, if it knows what that does.
 
-    async def configure(self, manifest: Manifest) -> Mapping[str, Any]:
-        """Tell the host node what the application is, and give the values the host has for our options, by name.
+    Where a class overrides `send` alone, an inherited `send_nowait` would go around it; then one that always returns
+    False stands for it.
+    """
+    for cls in type(transport).__mro__:
+        if "send_nowait" in vars(cls):
+            break
+        if "send" in vars(cls):
+            return _would_wait
+    return transport.send_nowait
 
-        Called once, before startup hooks and `open`. Transports without a host keep this: there are no values.
-        Raises `TransportError` if the host is gone; cancelled or failed, `aclose` still has to be called.
-        """
-        return {}
 
-    def refuse(self, reason: str) -> None:  # noqa: B027 - optional
-        """Tell the host node why the application cannot start; `aclose` follows."""
-
-    async def call(
-        self,
-        method: str,
-        params: Sequence[Any] | Mapping[str, Any] | None = None,
-        *,
-        timeout: float | None = None,  # noqa: ASYNC109 - the answer is dropped, the request stands
-    ) -> Any:
-        """Call a JSON-RPC method of the host node and give its result.
-
-        Raises `NodeRefused` with the node's error; `ConnectionClosed` if the node is gone, when it may or may not have
-        done it; `TimeoutError` after ``timeout`` seconds; `TransportError` where there is no host node, as here.
-        """
-        raise TransportError(f"{type(self).__name__} has no host node to call {method!r} on")
-
-    def warn(self, peer: NodeId, text: str) -> None:  # noqa: B027 - optional
-        """Tell `peer` what it did wrong by BOLT 1's `warning`, where the transport can; else nothing."""
+def _would_wait(peer: NodeId, payload: bytes) -> bool:
+    return False
 
 
 def not_connected(node_id: NodeId) -> PeerNotConnected:

@@ -69,14 +69,16 @@ class MemoryTransport(Transport):
     """One node of a `MemoryNetwork`: of ``network``, or alone on one of its own.
 
     ``node_id`` is made from ``key``; peers see the features of the manifest. ``warnings`` are the last ones that
-    peers sent, each with who sent it.
+    peers sent, each with who sent it. Others on the network dial ``node_id@memory``, while it is open.
     """
 
     def __init__(self, key: PrivateKey | None = None, *, network: MemoryNetwork | None = None) -> None:
         if network is not None and not isinstance(network, MemoryNetwork):
             raise TypeError(f"network should be a MemoryNetwork, not {type(network).__name__}")
         self.network = network if network is not None else MemoryNetwork()
-        self.node_id = NodeId((key or self.network.next_key()).public_key())
+        # Always known, and set once
+        self.node_id: NodeId = NodeId((key or self.network.next_key()).public_key())  # pyright: ignore[reportIncompatibleVariableOverride]
+        self.uris = []
         self.warnings: deque[tuple[NodeId, str]] = deque(maxlen=100)
         self._ends: dict[NodeId, _End] = {}
         self._sink: Sink | None = None
@@ -94,6 +96,7 @@ class MemoryTransport(Transport):
         self._sink = sink
         self._features = feature_bytes(manifest.features)
         self.network.nodes[self.node_id] = self
+        self.uris = [f"{self.node_id}@memory"]
 
     async def send(self, peer: NodeId, payload: bytes) -> None:  # noqa: D102 - as the base says
         if not MemoryTransport.send_nowait(self, peer, payload):  # ours, whatever a subclass has
@@ -137,17 +140,13 @@ class MemoryTransport(Transport):
     async def aclose(self) -> None:
         """Leave the network; peers still read what was sent before. Idempotent."""
         self._closed = True
+        self.uris = []
         if self.network.nodes.get(self.node_id) is self:
             del self.network.nodes[self.node_id]
         for end in list(self._ends.values()):
             end.hang_up("closed by us")
 
     # Beyond Transport ---------------------------------------------------------------------------------
-
-    @property
-    def uris(self) -> list[str]:
-        """Where others on the network can dial this node: ``node_id@memory``, while it is open."""
-        return [f"{self.node_id}@memory"] if self.network.nodes.get(self.node_id) is self else []
 
     @property
     def peers(self) -> list[PeerInfo]:

@@ -13,6 +13,7 @@ from oddwire.schema import Message, message
 from oddwire.session.wire.frame_types import SESSION_TYPE
 from oddwire.testing import ScriptedTransport
 from oddwire.transports.base import Manifest, NodeId, Sink
+from oddwire.transports.host import HostTransport
 from oddwire.transports.memory import MemoryNetwork, MemoryTransport
 
 ALICE = NodeId("02" + "aa" * 32)
@@ -102,7 +103,7 @@ async def test_two_applications_talk(extension: Extension) -> None:
         Application(extension, transport=network.transport()) as left,
         Application(extension, transport=network.transport()) as right,
     ):
-        assert left.node_id == left.transport.node_id  # type: ignore[attr-defined]
+        assert left.node_id == left.transport.node_id
         assert left.uris == (f"{left.node_id}@memory",)
         peer = await right.connect(left.uris[0])
         assert isinstance(peer, Peer)
@@ -398,7 +399,7 @@ async def test_one_cancelled_close_does_not_cancel_another() -> None:
         await impatient
 
 
-class HostedTransport(LoggingTransport):
+class HostedTransport(HostTransport, LoggingTransport):
     """Has a host, whose values for options are ``values``; `configure` waits until ``configured`` is set."""
 
     def __init__(self, log: list[str], values: dict[str, Any] | None = None) -> None:

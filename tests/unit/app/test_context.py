@@ -10,6 +10,7 @@ from oddwire.app import AppContext, Application, Context, Extension, HostNode, P
 from oddwire.schema import Message
 from oddwire.testing import ScriptedTransport
 from oddwire.transports.base import NodeId
+from oddwire.transports.host import HostTransport
 
 ALICE = NodeId("02" + "aa" * 32)
 BOB = NodeId("03" + "bb" * 32)
@@ -105,7 +106,7 @@ async def test_a_context_has_the_applications_node_and_options() -> None:
         assert context.options["test-volume"] == 7
 
 
-class Hosted(ScriptedTransport):
+class Hosted(HostTransport, ScriptedTransport):
     def __init__(self) -> None:
         super().__init__()
         self.calls: list[Any] = []

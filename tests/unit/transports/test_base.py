@@ -2,8 +2,17 @@
 
 import pytest
 
-from oddwire.errors import EncodeError, PayloadTooLarge
-from oddwire.transports.base import MAX_PAYLOAD, MIN_PAYLOAD, Manifest, NodeId, PeerInfo, Transport, wrong_length
+from oddwire.errors import EncodeError, PayloadTooLarge, TransportError
+from oddwire.transports.base import (
+    MAX_PAYLOAD,
+    MIN_PAYLOAD,
+    Manifest,
+    NodeId,
+    PeerInfo,
+    Transport,
+    fast_send,
+    wrong_length,
+)
 
 PEER = NodeId("02" + "11" * 32)
 
@@ -69,8 +78,19 @@ def test_a_transport_without_one_of_its_five_methods_cannot_be_made(missing):
 
 
 async def test_what_a_transport_cannot_do_is_left_out_quietly():
-    await Least().disconnect(PEER, "why")
-    Least().warn(PEER, "what")
+    least = Least()
+    await least.disconnect(PEER, "why")
+    least.warn(PEER, "what")
+    least.wasted(PEER)
+    least.worked(PEER, 0.1, wasted=True)
+    await least.turn(PEER)
+    assert (least.shared, least.node_id, tuple(least.uris)) == (False, None, ())
+    assert (least.dropped.total, dict(least.dropped.peers)) == (0, {})
+
+
+async def test_a_transport_that_does_not_connect_says_so():
+    with pytest.raises(TransportError, match="Least does not connect on request"):
+        await Least().connect("somewhere")
 
 
 async def test_what_cannot_be_sent_without_waiting_is_not_sent():
@@ -95,5 +115,12 @@ def test_a_send_of_a_subclass_is_not_gone_around():
         async def send(self, peer, payload):
             """Do nothing again."""
 
-    quick = [kind().send_nowait(PEER, b"\x8c\x01") for kind in (Quick, Noisy, Named, Both)]
-    assert quick == [True, False, False, True]
+    class Sending:
+        async def send(self, peer, payload):
+            """Do nothing, for whom it is mixed into."""
+
+    class Mixed(Sending, Quick):
+        """With both."""
+
+    quick = [fast_send(kind())(PEER, b"\x8c\x01") for kind in (Least, Quick, Noisy, Named, Both, Mixed)]
+    assert quick == [False, True, False, False, True, False]

@@ -41,7 +41,7 @@ from oddwire.session.limits import Counters, Limits
 from oddwire.session.peer.fragment_sender import Progress
 from oddwire.session.peer.peer_session import PeerSession
 from oddwire.session.wire.frame_types import SESSION_TYPE_BYTES
-from oddwire.transports.base import MAX_PAYLOAD, NodeId, PeerInfo, Sink, Transport
+from oddwire.transports.base import MAX_PAYLOAD, NodeId, PeerInfo, Sink, Transport, fast_send
 
 if TYPE_CHECKING:
     from oddwire.app.application import Application
@@ -79,7 +79,7 @@ class Dispatcher:
         self.app = app
         self.router = router
         self.transport = transport
-        self.send_nowait = transport.send_nowait
+        self.send_nowait = fast_send(transport)
         self.takes_turns = type(transport).turn is not Transport.turn
         """Whether the transport may have a message wait that is taken later than it was read."""
         self.tracer = Tracer(app, tracers) if tracers else None

@@ -219,7 +219,9 @@ class AccessControl:
         return bool(await answer if inspect.isawaitable(answer) else answer)
 
     async def _channels(self, node_id: str) -> bool:
-        found = await self._transport.call("listpeerchannels", {"id": node_id})
+        from oddwire.transports.host import call_host  # a host need not wait for it to hear what we are
+
+        found = await call_host(self._transport, "listpeerchannels", {"id": node_id})
         return any(channel.get("state") in _CHANNEL_STATES for channel in found["channels"])
 
     def _share(self, peer: Peer) -> _PeerShare:

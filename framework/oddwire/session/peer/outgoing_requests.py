@@ -14,7 +14,7 @@ from oddwire.session.peer.fair_queue import FairQueue
 from oddwire.session.peer.request_tables import SentRequests
 from oddwire.session.wire.frame_types import Code, Failure, Reply, ReplyFlag, Scope
 from oddwire.session.wire.frames import encode_ack, encode_cancel, encode_request
-from oddwire.transports.base import MAX_PAYLOAD
+from oddwire.transports.base import MAX_PAYLOAD, fast_send
 
 if TYPE_CHECKING:
     from oddwire.session.peer.link import Link
@@ -74,7 +74,7 @@ class OutgoingRequests:
     def __init__(self, link: Link, allowed: int) -> None:
         self._link = link
         self._loop = link.session.loop
-        self._send_nowait = link.session.transport.send_nowait
+        self._send_nowait = fast_send(link.session.transport)
         first_id = int.from_bytes(os.urandom(8), "big") >> 1
         session = link.session
         self.asked: SentRequests[_OutgoingRequest, bytes] = SentRequests(

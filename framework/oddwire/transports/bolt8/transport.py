@@ -68,7 +68,7 @@ class Bolt8Transport(Transport):
     ``features`` are announced beside those of the manifest and BOLT 9's assumed ones;
     ``proxy`` is a SOCKS5 proxy for every dial, ``host[:port]`` or a URL. ``known`` says of a node id whether it is one
     for which a place is kept when strangers have taken theirs, beside those that are dialed. Raises `ValueError` for
-    what cannot be read.
+    what cannot be read. Others dial ``uris`` while it is open, ``node_id@host:port`` a listening socket.
     """
 
     def __init__(
@@ -94,7 +94,9 @@ class Bolt8Transport(Transport):
             raise TypeError(f"proxy should be host:port or a URL, not {proxy!r:.200}")
         if network not in CHAINS:
             raise ValueError(f"network should be one of {', '.join(CHAINS)}, not {network!r}")
-        self.node_id = NodeId(key.public_key())
+        # Always known, and set once
+        self.node_id: NodeId = NodeId(key.public_key())  # pyright: ignore[reportIncompatibleVariableOverride]
+        self.uris = []
         self.network = network
         self.limits = limits or Bolt8Limits()
         self._default_port = DEFAULT_PORTS[network]
@@ -159,6 +161,12 @@ class Bolt8Transport(Transport):
         except BaseException:
             await self.aclose()
             raise
+        wildcards = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - shown as an address one can dial
+        self.uris = [
+            f"{self.node_id}@{join_address(wildcards.get(host, host), port)}"
+            for server in self._servers
+            for host, port in server.addresses
+        ]
         self._ticker = asyncio.create_task(self._tick(), name="bolt8 keepalive")
         for uri in self._wanted:
             self._link(uri).start()
@@ -247,18 +255,9 @@ class Bolt8Transport(Transport):
         ended: list[asyncio.Task[Any]] = [*self._dials, *([self._ticker] if self._ticker is not None else [])]
         await asyncio.gather(*ended, return_exceptions=True)
         self._servers.clear()
+        self.uris = []
 
     # Beyond Transport ---------------------------------------------------------------------------------
-
-    @property
-    def uris(self) -> list[str]:
-        """Where others can dial this node, ``node_id@host:port`` a listening socket."""
-        wildcards = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - shown as an address one can dial
-        return [
-            f"{self.node_id}@{join_address(wildcards.get(host, host), port)}"
-            for server in self._servers
-            for host, port in server.addresses
-        ]
 
     @property
     def peers(self) -> list[PeerInfo]:

@@ -22,7 +22,6 @@ from oddwire.transports.base import (
     NodeId,
     PeerInfo,
     Sink,
-    Transport,
     not_connected,
     wrong_length,
 )
@@ -36,6 +35,7 @@ from oddwire.transports.cln.peer_table import read_address
 from oddwire.transports.cln.reader import Item, Receive
 from oddwire.transports.cln.stdio import NodeStdio
 from oddwire.transports.cln.writer import Level
+from oddwire.transports.host import HostTransport
 
 __all__ = ["ClnTransport"]
 
@@ -48,7 +48,7 @@ _CLOSED: Final = "closed by us"
 _EVERYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104 - what a node listens at, not where it is found
 
 
-class ClnTransport(Transport):
+class ClnTransport(HostTransport):
     """The peers of the lightningd whose plugin this process is.
 
     ``stdin`` and ``stdout`` are descriptors of the way to lightningd, which the transport takes over (one socket for
@@ -81,9 +81,9 @@ class ClnTransport(Transport):
         early_manifest: EarlyManifest | None = None,
     ) -> None:
         self.limits = limits or ClnLimits()
-        self.node_id: NodeId | None = None
-        self.uris: list[str] = []
-        self.dropped = Dropped()
+        self.uris = []
+        self._dropped = Dropped()
+        self.dropped = self._dropped
         if early_manifest is None:
             early_manifest = EarlyManifest(stdin, stdout, receive=receive, version=version)
         self.version = early_manifest.version
@@ -160,7 +160,7 @@ class ClnTransport(Transport):
                 await self.configure(manifest)
             if self._rpc is None:
                 raise TransportError("the transport is opened before configure() has ended")
-            self._directory = PeerDirectory(self._rpc, InboundQueue(sink, self.limits, self.dropped), self.limits)
+            self._directory = PeerDirectory(self._rpc, InboundQueue(sink, self.limits, self._dropped), self.limits)
             self._answer_init({})
             early, self._early_items = self._early_items, []
             self._take_items(early, {})
@@ -236,10 +236,10 @@ class ClnTransport(Transport):
     def _count(self, dropped: Mapping[NodeId, int]) -> None:
         """Count what was dropped while the loop was busy elsewhere."""
         for peer in self._lagging - dropped.keys():
-            self.dropped.end_burst(peer)
+            self._dropped.end_burst(peer)
         self._lagging = set(dropped)
         for peer, count in dropped.items():
-            self.dropped.add(peer, count)
+            self._dropped.add(peer, count)
 
     def _take_document(self, document: dict[str, Any]) -> None:
         method = document.get("method")

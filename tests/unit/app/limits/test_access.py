@@ -15,6 +15,7 @@ from oddwire.session.limits import OF_ALL, Limits
 from oddwire.session.wire.frames import Code
 from oddwire.testing import ScriptedTransport
 from oddwire.transports.base import NodeId
+from oddwire.transports.host import HostTransport
 from oddwire.transports.memory import MemoryNetwork, MemoryTransport
 
 ALICE = NodeId("02" + "aa" * 32)
@@ -134,7 +135,7 @@ async def test_a_function_that_raises_lets_nobody_through() -> None:
         assert "secret" not in str(caught.value)
 
 
-class WithChannels(MemoryTransport):
+class WithChannels(HostTransport, MemoryTransport):
     """A transport whose host has a channel with some nodes."""
 
     def __init__(self, network: MemoryNetwork, states: Mapping[NodeId, str]) -> None:

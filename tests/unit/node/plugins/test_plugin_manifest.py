@@ -18,7 +18,7 @@ WORKING = {
     "dynamic": True,
     "nonnumericids": True,
 }
-# Refused for what the node or other plugins have, not for what they are: see test_roster
+# Refused for what the node or other plugins have, not for what they are: see test_plugin_registry
 TAKEN = ("getinfo", "commando")
 
 
