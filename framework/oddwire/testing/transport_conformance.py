@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import unittest
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -33,9 +34,9 @@ def _on_pair(test: Callable[[Any, Pair], Coroutine[Any, Any, None]]) -> Callable
 class TransportConformance:
     """Subclass it in a test module, as ``class TestMine(TransportConformance)``, and write `make`.
 
-    A transport that has `Transport`'s five abstract methods can be tested: without a ``connect`` of its own, say here how
-    two of them are connected; without ``disconnect``, the tests of that fail. Each test makes a new pair, on a loop of
-    its own. Nothing is timed; a transport that hangs fails after ``patience`` seconds.
+    `Transport`'s five abstract methods are enough to be tested: for one without a ``connect`` of its own, write `connect`,
+    and for one without ``disconnect``, set ``disconnects`` to False. Each test makes a new pair, on a loop of its own.
+    Nothing is timed; a transport that hangs fails after ``patience`` seconds.
     """
 
     patience: float = 30.0
@@ -46,6 +47,8 @@ class TransportConformance:
     pushes_back: bool = True
     """Whether a receiver that is paused makes the sender wait. If not, it keeps what it has room for and counts the
     rest in its ``dropped.total``: then the tests are that what it keeps is in order, and the count exact."""
+    disconnects: bool = True
+    """Whether `Transport.disconnect` ends a connection; if not, the tests of that are skipped."""
     hangs_up_on_close: bool = True
     """Whether `Transport.aclose` ends the connections; if not, peers hear nothing of it."""
 
@@ -242,6 +245,7 @@ class TransportConformance:
 
     @_on_pair
     async def test_a_waiting_send_ends_with_the_connection(self, pair: Pair) -> None:
+        self._needs_disconnect()
         if not self.pushes_back:
             await self._says_farewell_last(pair)
             return
@@ -255,6 +259,7 @@ class TransportConformance:
 
     @_on_pair
     async def test_what_was_sent_before_a_disconnect_arrives_before_it(self, pair: Pair) -> None:
+        self._needs_disconnect()
         sent = [payload_of(number, 1000) for number in range(100)]
         for payload in sent:
             await pair.left.send(payload)
@@ -265,6 +270,7 @@ class TransportConformance:
 
     @_on_pair
     async def test_both_sides_hear_once_of_a_disconnect(self, pair: Pair) -> None:
+        self._needs_disconnect()
         await pair.left.transport.disconnect(pair.left.peer, "done")
         await pair.left.transport.disconnect(pair.left.peer, "done twice")
         for side in (pair.left, pair.right):
@@ -281,6 +287,7 @@ class TransportConformance:
 
     @_on_pair
     async def test_connects_again(self, pair: Pair) -> None:
+        self._needs_disconnect()
         await pair.left.transport.disconnect(pair.left.peer, "for a moment")
         for side in (pair.left, pair.right):
             await side.sink.until(lambda sink: sink.disconnected)
@@ -372,6 +379,10 @@ class TransportConformance:
         finally:
             await left.aclose()
             await right.aclose()
+
+    def _needs_disconnect(self) -> None:
+        if not self.disconnects:
+            raise unittest.SkipTest("the transport does not disconnect on request")
 
     async def _still_works(self, pair: Pair) -> None:
         for sender, receiver in pair.ways:
