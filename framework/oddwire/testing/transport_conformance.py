@@ -34,9 +34,9 @@ def _on_pair(test: Callable[[Any, Pair], Coroutine[Any, Any, None]]) -> Callable
 class TransportConformance:
     """Subclass it in a test module, as ``class TestMine(TransportConformance)``, and write `make`.
 
-    `Transport`'s five abstract methods are enough to be tested: for one without a ``connect`` of its own, write `connect`,
-    and for one without ``disconnect``, set ``disconnects`` to False. Each test makes a new pair, on a loop of its own.
-    Nothing is timed; a transport that hangs fails after ``patience`` seconds.
+    `Transport`'s five abstract methods are enough to be tested: for one without a ``connect`` of its own, write
+    `connect`, and for one without ``disconnect``, set ``disconnects`` to False. Each test makes a new pair, on a loop
+    of its own. Nothing is timed; a transport that hangs fails after ``patience`` seconds.
     """
 
     patience: float = 30.0

@@ -2,6 +2,7 @@
 
 The loop reads stdin itself, answers hook calls, and only then looks at what they bring. A thread watches: where
 something lies unread and the loop does not come for it, as a handler blocks it, the thread reads and answers instead.
+Who reads when is in `stdio_states`; `stdin_watch` decides it.
 """
 
 from __future__ import annotations
@@ -12,38 +13,31 @@ import os
 import select
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from typing import Final
 
 from oddwire.errors import RemoteProtocolError
-from oddwire.log_limits import LIMITED, get_logger
-from oddwire.transports.base import NodeId
-from oddwire.transports.cln.reader import Batch, HostReader, Item, Receive
+from oddwire.log_limits import get_logger
+from oddwire.transports.cln.loop_queue import LoopQueue, TakeItems
+from oddwire.transports.cln.polling import Polling, WakePipe
+from oddwire.transports.cln.printed_lines import PrintedLines
+from oddwire.transports.cln.reader import HostReader, Receive
+from oddwire.transports.cln.stdin_watch import WATCH, StdinWatch
+from oddwire.transports.cln.stdio_states import POLLED, RUNNING, Reading, Running, State
 from oddwire.transports.cln.writer import Level, Writer
 
-__all__ = ["Handed", "NodeStdio"]
+__all__ = ["NodeStdio"]
 
 logger = get_logger("oddwire.transports.cln")
 
 _READ: Final = 1 << 16  # all that a pipe holds; memory for more costs as much to get as all else a message does
-_OVERHEAD: Final = 128  # what a payload costs besides its bytes
-_PRINTED: Final = 16 * 1024  # bytes of a printed line that has no end
-_FOREIGN_READS: Final = 64  # at the end, of what others have printed
-_WATCH: Final = 0.01  # seconds in which the loop should have come for what lies unread
-_QUIET: Final = 100  # such times without anything: then the thread sleeps until something comes
-
-Handed = Callable[[list[Item], dict[NodeId, int]], None]
-"""Takes what came, in order, and how many payloads of whom had to be dropped."""
 
 
 class NodeStdio:
     """Reads ``stdin``, answers hooks at once, and hands the rest to a loop; writes ``stdout``; logs ``foreign``.
 
     ``begun`` is what was read of stdin before. ``on_end`` is called once, in whichever thread notices, with the reason:
-    the node wants us to end, or has closed stdin. While the loop takes nothing, payloads of up to ``backlog`` bytes are
-    kept for it; what exceeds them is dropped and counted. Once the loop has caught up after that, it is handed nothing,
-    which says that no more was dropped.
+    the node wants us to end, or has closed stdin. For ``backlog``, see `LoopQueue`.
     """
 
     def __init__(
@@ -60,73 +54,64 @@ class NodeStdio:
         self.reader = HostReader(receive)
         self.end_reason: str | None = None
         """Why nothing more is to be done for the node; None while there is."""
-        self._stdin, self._foreign = stdin, foreign
-        self._writer = stdout if isinstance(stdout, Writer) else Writer(stdout)
+        self._stdin = stdin
         self._begun = begun
         self._backlog = backlog
         self._on_end = on_end
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._take: Handed | None = None
-        self._thread: threading.Thread | None = None
-        # From stdin to the loop. Who reads holds the lock until what was read is in the queue
-        self._reading = threading.Lock()
-        self._handed: deque[tuple[list[Item], dict[NodeId, int], int]] = deque()
-        self._bytes_handed = 0
-        self._bytes_taken = 0
-        self._delivering = False
-        self._lossy = False  # of what the loop has taken since it last caught up, something was dropped
-        self._read_all = False  # stdin has ended, or makes no sense any more
-        self._attached = False  # the loop reads stdin
-        # The thread's watch over the loop
-        self._beat = 0  # rises when the loop looks at stdin, or takes what was read
-        self._seen = 0
-        self._check_at = 0.0
-        self._quiet = 0
-        self._polls_stdin = False
-        self._in_charge = False  # the thread reads, for the loop does not
-        # The rest of what the thread does
-        self._stdout_full = False
-        self._printed = b""
-        self._printing = True  # foreign has not ended
-        self._awake = False
-        self._stop_at: float | None = None
-        self._on_done: Callable[[], object] | None = None
-        self._wake_in, self._wake_out = -1, -1
-        self._poll = select.poll()
+        self._writer = stdout if isinstance(stdout, Writer) else Writer(stdout)
+        self._printed = PrintedLines(foreign, self._writer.put_log)
         self._unread = select.poll()
+        self._watch = StdinWatch(lambda: bool(self._unread.poll(0)))
+        self._reading = threading.Lock()  # held by who reads, until what was read is in the queue
+        self._polling = Polling()
+        self._thread: State[Running] = State(Running.NOT_STARTED, RUNNING)
+        self._stop_at = 0.0  # where the thread is stopping
+        self._on_done: Callable[[], object] | None = None
         self._done = threading.Event()
+        # From `start` on
+        self._loop: asyncio.AbstractEventLoop
+        self._queue: LoopQueue
+        self._wake_pipe: WakePipe
+        self._is_on_loop = False  # the loop calls us for stdin
 
     # Called from any thread ---------------------------------------------------------------------------
 
-    def start(self, loop: asyncio.AbstractEventLoop, take: Handed) -> None:
-        """Start, on ``loop``; ``take`` is called there."""
-        self._loop, self._take = loop, take
+    def start(self, loop: asyncio.AbstractEventLoop, take_items: TakeItems) -> None:
+        """Start, once, on ``loop``; ``take_items`` is called there."""
+        if self._thread.now is not Running.NOT_STARTED:
+            raise RuntimeError(f"the thread of stdio is {self._thread.now.value}: make a new NodeStdio")
+        self._loop, self._queue = loop, LoopQueue(loop, take_items, self._backlog)
         if self._stdin == self._writer.fd:
             self._writer.fd = os.dup(self._stdin)  # of a socket: each way is polled for itself
-        self._wake_in, self._wake_out = os.pipe()
-        for fd in (self._stdin, self._writer.fd, self._foreign, self._wake_in, self._wake_out):
+        self._wake_pipe = WakePipe()
+        for fd in (self._stdin, self._writer.fd, self._printed.fd):
             if fd is not None:
                 os.set_blocking(fd, False)
-        for fd in (self._foreign, self._wake_in):
-            if fd is not None:
-                self._poll.register(fd, select.POLLIN)
+        self._polling.set_wanted(self._wake_pipe.fd, select.POLLIN, True)
         self._unread.register(self._stdin, select.POLLIN)
         try:
-            loop.add_reader(self._stdin, self._readable)
-            self._attached = True
+            loop.add_reader(self._stdin, self._stdin_is_readable)
+            self._is_on_loop = True
         except (OSError, NotImplementedError):  # a file, say, or a loop that cannot
-            self._in_charge = True
+            self._watch.reading.become(Reading.ALONE)
+        else:
+            self._watch.reading.become(Reading.QUIET)
         self._take_in(self._begun)
-        self._call_soon()
-        self._poll_stdin()
-        self._thread = threading.Thread(target=self._run, name="oddwire cln stdio", daemon=True)
-        self._thread.start()
+        self._wake_loop()
+        self._poll_what_is_wanted(stdout_full=False)
+        self._thread.become(Running.STARTED)
+        threading.Thread(target=self._run, name="oddwire cln stdio", daemon=True).start()
         self._flush()  # what was sent before
 
     @property
     def is_running(self) -> bool:
         """Whether it was started and has not ended."""
-        return self._thread is not None and not self._done.is_set()
+        return self._thread.now in (Running.STARTED, Running.STOPPING)
+
+    @property
+    def reading(self) -> Reading:
+        """Who reads stdin now."""
+        return self._watch.reading.now
 
     def send_documents(self, data: bytes) -> None:
         """Write whole documents to the node, after all that was sent before. Returns at once."""
@@ -143,75 +128,55 @@ class NodeStdio:
 
         ``on_done`` is called in the thread when it ends. While the loop lives, `detach` comes before.
         """
-        if self._stop_at is None:
+        if self._thread.now is Running.NOT_STARTED:
+            self._thread.become(Running.ENDED)
+        elif self._thread.now is Running.STARTED:
             self._on_done = on_done
             self._stop_at = time.monotonic() + patience
-            self._wake()
+            self._thread.become(Running.STOPPING)
+            self._wake_pipe.wake()
 
     def join(self, timeout: float | None = None) -> bool:
         """Wait for the thread's end; false if it takes longer."""
-        return self._thread is None or self._done.wait(timeout)
+        return not self.is_running or self._done.wait(timeout)
 
     def _flush(self) -> None:
         # The thread waits for room
-        if self._thread is not None and not self._done.is_set() and self._writer.flush() and not self._stdout_full:
-            self._wake()
-
-    def _wake(self) -> None:
-        if not self._awake and self._wake_out >= 0:
-            self._awake = True
-            with contextlib.suppress(OSError):  # it has ended, or has been woken often enough
-                os.write(self._wake_out, b"\0")
+        if self.is_running and self._writer.flush() and self._writer.fd not in self._polling:
+            self._wake_pipe.wake()
 
     # On the loop --------------------------------------------------------------------------------------
 
     def detach(self) -> None:
         """Read no more on the loop: the thread does, from now on."""
-        if self._attached and self._loop is not None:
-            self._attached = False
+        if self._is_on_loop:
+            self._is_on_loop = False
             self._loop.remove_reader(self._stdin)
-            self._wake()
+            self._watch.reading.become(Reading.ALONE)
+            self._wake_pipe.wake()
 
-    def _readable(self) -> None:
-        self._beat += 1
-        if self._read_all:
+    def _stdin_is_readable(self) -> None:
+        self._watch.beat += 1
+        if self.reading is Reading.OVER:
             self.detach()
         elif self._reading.acquire(blocking=False):  # else the thread is at it
             try:
                 self._read()
             finally:
                 self._reading.release()
-            if not self._delivering:
-                self._deliver()
+            self._queue.deliver_now()
 
-    def _deliver(self) -> None:
-        self._beat += 1
-        self._delivering = True
-        handed = self._handed
-        try:
-            if handed:
-                items, dropped, size = handed.popleft()
-                if self._take is not None:
-                    self._take(items, dropped)
-                    self._lossy = self._lossy or bool(dropped)
-                    if self._lossy and not handed:
-                        self._lossy = False
-                        self._take([], {})
-                self._bytes_taken += size
-        finally:
-            # Others on the loop have their turn between chunks. What is added meanwhile needs no other wake-up
-            if handed and self._loop is not None:
-                self._loop.call_soon(self._deliver)
-            else:
-                self._delivering = False
-                if handed:
-                    self._call_soon()
+    def _wake_loop(self) -> None:
+        if not self._queue.wake_loop():
+            # The loop is closed: hooks are answered until the node or the process ends
+            self._is_on_loop = False
+            self._watch.reading.become(Reading.ALONE)
 
     # Whoever reads ------------------------------------------------------------------------------------
 
     def _read(self) -> None:
         """Read, answer, and queue what came. The lock is held."""
-        if self._read_all:
+        if self.reading is Reading.OVER:
             return
         try:
             data = os.read(self._stdin, _READ)
@@ -220,7 +185,7 @@ class NodeStdio:
         except OSError:
             data = b""
         if not data:
-            self._read_all = True
+            self._watch.reading.become(Reading.OVER)
             whole = self.reader.is_between_documents
             self._end("the node is gone" if whole else "the node is gone, in the middle of what it wrote")
             return
@@ -230,30 +195,18 @@ class NodeStdio:
         try:
             batch = self.reader.feed(data)
         except RemoteProtocolError as error:
-            self._read_all = True
+            self._watch.reading.become(Reading.OVER)
             logger.error("stdin is not JSON-RPC: %s", error)
             self._end(f"stdin is not JSON-RPC: {error}")
             return
         if batch.answers:
             self.send_documents(batch.answers)
-        self._hand_on(batch)
+        if batch.items:
+            self._queue.put_items(batch.items, batch.size)
         for remark in batch.remarks:
             logger.warning("%s", remark)
         if batch.shutdown:
             self._end("the node shuts us down")
-
-    def _hand_on(self, batch: Batch) -> None:
-        if not batch.items:
-            return
-        items, dropped = batch.items, dict[NodeId, int]()
-        size = batch.size + len(items) * _OVERHEAD
-        if self._bytes_handed - self._bytes_taken + size > self._backlog:
-            for item in items:
-                if type(item) is tuple:
-                    dropped[item[0]] = dropped.get(item[0], 0) + 1
-            items, size = [item for item in items if type(item) is not tuple], 0
-        self._bytes_handed += size
-        self._handed.append((items, dropped, size))
 
     def _end(self, reason: str) -> None:
         if self.end_reason is None:
@@ -263,138 +216,70 @@ class NodeStdio:
                     self._on_end(reason)
                 except Exception:
                     logger.exception("on_stop raised")
-            self._handed.append(([reason], {}, 0))
+            self._queue.put_end(reason)
 
     # In the thread ------------------------------------------------------------------------------------
 
     def _run(self) -> None:
         try:
-            while self._stop_at is None or self._is_unfinished(self._stop_at):
+            while self._thread.now is Running.STARTED or self._is_unfinished():
                 self._step()
         except Exception as error:
             logger.exception("the way to the node broke")
             self._end(f"the way to the node broke: {error}")
-            self._call_soon()
+            self._wake_loop()
         finally:
+            self._thread.become(Running.ENDED)
             self._done.set()
             self._writer.close()
             with self._reading:
-                self._read_all = True
-                for fd in (self._wake_in, self._wake_out, self._stdin, self._foreign):
+                self._watch.reading.become(Reading.OVER)
+                for fd in (self._stdin, self._printed.fd):
                     if fd is not None and fd > 2:
                         with contextlib.suppress(OSError):
                             os.close(fd)
-            self._wake_out = -1
+            self._wake_pipe.close()
             if self._on_done is not None:
                 with contextlib.suppress(RuntimeError):  # the loop that waited for it is closed
                     self._on_done()
 
-    def _is_unfinished(self, until: float) -> bool:
-        for _ in range(_FOREIGN_READS):
-            if not self._read_foreign():
-                break
-        if self._printed:
-            self._log_printed(b"\n")
-        return self._writer.flush() and time.monotonic() < until
+    def _is_unfinished(self) -> bool:
+        self._printed.read_last()
+        return self._writer.flush() and time.monotonic() < self._stop_at
 
     def _step(self) -> None:
-        for fd, _ in self._poll.poll(self._timeout()):
-            if fd == self._wake_in:
-                os.read(fd, 4096)
-            elif fd == self._foreign:
-                self._read_foreign()
+        for fd in self._polling.wait(self._seconds_to_wait()):
+            if fd == self._wake_pipe.fd:
+                self._wake_pipe.empty()
+            elif fd == self._printed.fd:
+                self._printed.read()
             elif fd == self._stdin:
-                self._stdin_ready()
+                self._stdin_has_something()
         # Before the queue is looked at: what comes later wakes us again
-        self._awake = False
-        self._poll_stdout(self._writer.flush())
-        if not self._polls_stdin and not self._read_all:
-            self._watch()
+        self._wake_pipe.expect()
+        stdout_full = self._writer.flush()
+        if self.reading is Reading.WATCHED:
+            self._watch.look(time.monotonic())
+        self._poll_what_is_wanted(stdout_full=stdout_full)
 
-    def _timeout(self) -> float | None:
-        """Milliseconds until something has to be looked after unasked."""
-        if self._stop_at is not None:
-            return max(self._stop_at - time.monotonic(), 0.0) * 1000
-        watching = not self._polls_stdin and not self._read_all
-        return _WATCH * 1000 if watching else None
+    def _seconds_to_wait(self) -> float | None:
+        """Return in how many seconds something has to be looked after unasked."""
+        if self._thread.now is Running.STOPPING:
+            return max(self._stop_at - time.monotonic(), 0.0)
+        return WATCH if self.reading is Reading.WATCHED else None
 
-    def _stdin_ready(self) -> None:
-        if self._in_charge or not self._attached:
-            with self._reading:
-                self._read()
-            self._call_soon()
-            if self._read_all or (self._attached and self._beat != self._seen):
-                # The loop is back, or there is nothing more to read
-                self._in_charge = False
-                self._poll_stdin(on=False)
-        else:
-            # After a while without messages. The loop sees it, too: from now on, that is watched
-            self._poll_stdin(on=False)
-
-    def _watch(self) -> None:
-        """See whether the loop comes for what lies unread; take its place where it does not."""
-        now = time.monotonic()
-        if now < self._check_at and self._attached:
+    def _stdin_has_something(self) -> None:
+        if self.reading is Reading.QUIET:
+            # The loop sees it, too: from now on, that is watched
+            self._watch.begin(time.monotonic())
             return
-        self._check_at = now + _WATCH
-        if self._beat != self._seen:
-            self._seen, self._quiet = self._beat, 0
-        elif not self._attached or self._unread.poll(0):
-            self._in_charge = True
-            self._poll_stdin()
-        else:
-            self._quiet += 1
-            if self._quiet >= _QUIET:
-                self._poll_stdin()
+        with self._reading:
+            self._read()
+        self._wake_loop()
+        self._watch.has_read(time.monotonic())
 
-    def _poll_stdin(self, *, on: bool = True) -> None:
-        if on and not self._polls_stdin:
-            self._poll.register(self._stdin, select.POLLIN)
-        elif not on and self._polls_stdin:
-            self._poll.unregister(self._stdin)
-            self._seen, self._quiet, self._check_at = self._beat, 0, time.monotonic() + _WATCH
-        self._polls_stdin = on
-
-    def _poll_stdout(self, full: bool) -> None:
-        if full and not self._stdout_full:
-            self._poll.register(self._writer.fd, select.POLLOUT)
-        elif self._stdout_full and not full:
-            self._poll.unregister(self._writer.fd)
-        self._stdout_full = full
-
-    def _call_soon(self) -> None:
-        if self._handed and not self._delivering and self._loop is not None:
-            self._delivering = True
-            try:
-                self._loop.call_soon_threadsafe(self._deliver)
-            except RuntimeError:
-                # The loop is closed: hooks are answered until the node or the process ends
-                self._take = None
-                self._handed.clear()
-                self._delivering = self._attached = False
-
-    def _read_foreign(self) -> bool:
-        if self._foreign is None:
-            return False
-        try:
-            data = os.read(self._foreign, 65536)
-        except BlockingIOError:
-            return False
-        except OSError:
-            data = b""
-        if not data:
-            if self._printing:
-                self._printing = False
-                self._poll.unregister(self._foreign)
-            return False
-        self._log_printed(data)
-        return True
-
-    def _log_printed(self, data: bytes) -> None:
-        *lines, self._printed = (self._printed + data).split(b"\n")
-        if len(self._printed) > _PRINTED:
-            lines.append(self._printed)
-            self._printed = b""
-        for line in lines:
-            if line.strip() and LIMITED.takes("print", len(line)):
-                self._writer.put_log("info", line.removesuffix(b"\r").decode(errors="backslashreplace"))
+    def _poll_what_is_wanted(self, *, stdout_full: bool) -> None:
+        self._polling.set_wanted(self._stdin, select.POLLIN, self.reading in POLLED)
+        self._polling.set_wanted(self._writer.fd, select.POLLOUT, stdout_full)
+        if self._printed.fd is not None:
+            self._polling.set_wanted(self._printed.fd, select.POLLIN, not self._printed.has_ended)

@@ -16,6 +16,7 @@ import pytest
 
 from oddwire.transports.base import NodeId
 from oddwire.transports.cln.stdio import NodeStdio
+from oddwire.transports.cln.stdio_states import Reading
 
 PEER = "02" + "11" * 32
 DEADLINE = 20
@@ -29,7 +30,7 @@ def custommsg(number: int, payload: str) -> bytes:
 
 
 class Ends:
-    """Pipes to and from a stdio; ``items`` is what it handed on."""
+    """Pipes to and from a `NodeStdio`; ``items`` is what it handed on."""
 
     def __init__(self) -> None:
         self.stdin, self.to_stdin = os.pipe()
@@ -42,9 +43,11 @@ class Ends:
         self.stdio = NodeStdio(self.stdin, self.stdout, self.foreign, on_end=self.reasons.append, backlog=100_000)
         self.stdio.reader.type_ids = frozenset({0x8C01})
         self.changed = asyncio.Event()
+        self.loop: asyncio.AbstractEventLoop | None = None
         self._rest = b""
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
         self.stdio.start(loop, self.take)
 
     def take(self, items: list[Any], dropped: dict[NodeId, int]) -> None:
@@ -70,7 +73,7 @@ class Ends:
         return json.loads(text)
 
     def close(self) -> None:
-        if self.stdio._loop is not None and not self.stdio._loop.is_closed():
+        if self.loop is not None and not self.loop.is_closed():
             self.stdio.detach()
         self.stdio.stop(0.1)
         assert self.stdio.join(DEADLINE)
@@ -79,7 +82,7 @@ class Ends:
                 os.close(fd)
             except OSError:
                 continue
-        if self.stdio._thread is None:
+        if self.loop is None:
             for fd in (self.stdin, self.stdout, self.foreign):
                 os.close(fd)
 
@@ -102,12 +105,17 @@ async def test_calls_are_answered_and_handed_on(ends: Ends) -> None:
 
 async def test_the_loop_answers_by_itself_and_before_it_hands_on(ends: Ends) -> None:
     answered_before = []
-    ends.stdio._take = lambda items, dropped: (answered_before.append(ends.read()["id"]), ends.take(items, dropped))
+
+    def take(items: list[Any], dropped: dict[NodeId, int]) -> None:
+        answered_before.append(ends.read()["id"])
+        ends.take(items, dropped)
+
+    ends.stdio._queue.take_items = take
     for number in range(50):
         os.write(ends.to_stdin, custommsg(number, f"8c01{number:02x}"))
         await ends.until(lambda: len(ends.items) > number)  # noqa: B023 - awaited here
     assert answered_before == [f"cln:custommsg#{number}" for number in range(50)]
-    assert not ends.stdio._in_charge
+    assert ends.stdio.reading in (Reading.WATCHED, Reading.QUIET)
 
 
 async def test_the_thread_takes_over_and_gives_back_and_nothing_is_lost_or_reordered(ends: Ends) -> None:
@@ -129,7 +137,7 @@ async def test_the_thread_takes_over_and_gives_back_and_nothing_is_lost_or_reord
 async def test_after_silence_it_is_all_as_before(ends: Ends) -> None:
     """The thread sleeps after a second without messages, and wakes for the first."""
     async with asyncio.timeout(DEADLINE):
-        while not ends.stdio._polls_stdin:
+        while ends.stdio.reading is not Reading.QUIET:
             await asyncio.sleep(0.05)
     for number in range(3):
         os.write(ends.to_stdin, custommsg(number, "8c01"))
@@ -332,3 +340,23 @@ def test_a_stdio_that_was_never_started() -> None:
     ends.stdio.stop()
     assert ends.stdio.join()
     ends.close()
+
+
+async def test_it_starts_once(ends: Ends) -> None:
+    with pytest.raises(RuntimeError, match="the thread of stdio is running: make a new NodeStdio"):
+        ends.start(asyncio.get_running_loop())
+
+
+async def test_who_reads_as_time_goes_by(ends: Ends) -> None:
+    assert ends.stdio.reading in (Reading.QUIET, Reading.WATCHED)
+    os.write(ends.to_stdin, custommsg(1, "8c01"))
+    assert ends.read()["id"] == "cln:custommsg#1"  # blocks the loop, so the thread has read it
+    assert ends.stdio.reading is Reading.REPLACED
+    await ends.until(lambda: ends.items)
+    ends.stdio.detach()
+    assert ends.stdio.reading is Reading.ALONE
+    os.write(ends.to_stdin, custommsg(2, "8c01"))
+    await ends.until(lambda: len(ends.items) == 2)
+    os.close(ends.to_stdin)
+    await ends.until(lambda: ends.reasons)
+    assert ends.stdio.reading is Reading.OVER
