@@ -16,6 +16,7 @@ from typing import Final, cast
 
 from oddwire.errors import ConnectionClosed, HandshakeFailed, OddwireError, PayloadTooLarge
 from oddwire.proto.addresses import join_address
+from oddwire.proto.connection_states import FOLLOWING, ConnectionState
 from oddwire.proto.framing import LOOK_AFTER, MAX_FRAME, FrameReceiver, FrameSender
 from oddwire.proto.keys import PrivateKey, PublicKey
 from oddwire.proto.noise import Handshake
@@ -40,6 +41,11 @@ _LINGER = 5.0  # seconds to let the peer read our last words, as lightningd does
 
 _READ_SIZE = max(256 * 1024, 2 * MAX_FRAME)
 
+# By names of our own, as a look into an Enum costs some on every message
+_CONNECTING, _HANDSHAKE, _OPEN = ConnectionState.CONNECTING, ConnectionState.HANDSHAKE, ConnectionState.OPEN
+_GIVEN_UP, _LINGERING, _GONE = ConnectionState.GIVEN_UP, ConnectionState.LINGERING, ConnectionState.GONE
+_BEFORE = (_CONNECTING, _HANDSHAKE)  # it was open
+
 
 class _Buffers(threading.local):
     """What the connections of one thread share, so that one which is idle holds no buffer of its own.
@@ -63,6 +69,9 @@ class LightningConnection(asyncio.BufferedProtocol):
     setting ``on_message`` in ``on_open``. Sent messages are sealed at once and written together, in a few
     batches a loop turn. With a ``handshake_timeout`` of None, the owner ends a handshake that takes too long.
     ``share`` is how it shares the loop with others; by default, as all do that were given none.
+
+    How far it is says ``state``, by the table of `connection_states`: there is a ``_handshake`` until it is open or has
+    ended, a ``_sealer`` from when it is open on, a ``_reason`` from its end on, a ``_transport`` while it has a socket.
     """
 
     __slots__ = (
@@ -107,6 +116,7 @@ class LightningConnection(asyncio.BufferedProtocol):
         "on_open",
         "remote_pubkey",
         "spoke",
+        "state",
         "wasted",
     )
 
@@ -120,6 +130,8 @@ class LightningConnection(asyncio.BufferedProtocol):
         handshake_timeout: float | None = HANDSHAKE_TIMEOUT,
         share: LoopShare | None = None,
     ) -> None:
+        self.state = _CONNECTING
+        """How far it is. To be read only."""
         self.local_privkey = local_privkey
         self.remote_pubkey = remote_pubkey
         self.is_initiator = remote_pubkey is not None
@@ -136,9 +148,9 @@ class LightningConnection(asyncio.BufferedProtocol):
         self.wasted = 0
         """Messages of this slice of which nothing came, for whom they are delivered to to count: the peer pays."""
         ephemeral = PrivateKey(os.urandom(32))
-        self._handshake: Handshake | None = Handshake(local_privkey, remote_pubkey, ephemeral)
+        self._handshake = Handshake(local_privkey, remote_pubkey, ephemeral)
         self._frames: FrameReceiver | None = None
-        self._sealer: FrameSender | None = None
+        self._sealer: FrameSender
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._openers: list[asyncio.Future[None]] = []
@@ -194,7 +206,7 @@ class LightningConnection(asyncio.BufferedProtocol):
     @property
     def lingers(self) -> bool:
         """Whether the connection has ended and still has its socket."""
-        return self._reason is not None and self._transport is not None
+        return self.state is _LINGERING
 
     @property
     def unwritten(self) -> int:
@@ -207,10 +219,10 @@ class LightningConnection(asyncio.BufferedProtocol):
 
     async def opened(self) -> None:
         """Wait until the handshake is over. Raises what ended it: `HandshakeFailed`, `ConnectionClosed`."""
-        if self._sealer is not None:
-            return
         if self._open_error is not None:
             raise _copy(self._open_error)
+        if self.state not in _BEFORE:
+            return
         opener = self._loop.create_future()  # its own, so that cancelling one who waits disturbs no other
         self._openers.append(opener)
         try:
@@ -289,10 +301,9 @@ class LightningConnection(asyncio.BufferedProtocol):
 
     def send_nowait(self, message: bytes) -> None:
         """Send without waiting, however much is queued: for short answers, and for callers that watch `congested`."""
-        sealer = self._sealer
-        if sealer is None or self._reason is not None:
+        if self.state is not _OPEN:
             raise ConnectionClosed(self._reason or "the handshake is not over")
-        transport = self._transport
+        sealer, transport = self._sealer, self._transport
         try:
             if len(message) >= _FLUSH_AT and transport is not None and not transport.get_write_buffer_size():
                 self._write_large(sealer, message, transport)
@@ -319,11 +330,10 @@ class LightningConnection(asyncio.BufferedProtocol):
 
     def close(self, reason: str = "closed by us") -> None:
         """End it: what was sent still goes out, then we stop writing and wait a little for the peer to do so too."""
-        if self._reason is not None:
-            return
         transport = self._transport
-        if self._frames is None or transport is None:
-            self.abort(reason)
+        if self.state is not _OPEN or transport is None:
+            if self.state in _BEFORE:
+                self.abort(reason)
             return
         self._flush()
         self._end(reason)
@@ -353,7 +363,7 @@ class LightningConnection(asyncio.BufferedProtocol):
 
     def pause(self) -> None:
         """Deliver nothing more, at once, and stop reading, until `resume`."""
-        if self._frames is not None and not self._paused:
+        if self.state is _OPEN and not self._paused:
             self._paused = True
             self._hold()
 
@@ -365,7 +375,7 @@ class LightningConnection(asyncio.BufferedProtocol):
 
     def charge(self, seconds: float, *, wasted: bool = False) -> None:
         """Have the peer pay for what a message cost after it was delivered; ``wasted`` is one of which nothing came."""
-        if self._frames is None or self._reason is not None:
+        if self.state is not _OPEN:
             self._share.left(seconds, 1, 0)
         elif self._share.charge(self, seconds, wasted=wasted, waits=self._aside):
             self._aside = True
@@ -403,13 +413,15 @@ class LightningConnection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:  # noqa: D102
         transport = cast("asyncio.Transport", transport)  # uvloop's is one without being derived from it
         self._transport = transport
-        if self._reason is not None:
+        if self.state is _GIVEN_UP:
+            self._become(_LINGERING)
             transport.abort()
             return
+        self._become(_HANDSHAKE)
         transport.set_write_buffer_limits(high=_WRITE_HIGH, low=_WRITE_LOW)
         if self._handshake_timeout is not None:
             self._timer = self._loop.call_later(self._handshake_timeout, self._handshake_expired)
-        if self.is_initiator and self._handshake is not None:
+        if self.is_initiator:
             transport.write(self._handshake.start())
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: D102
@@ -443,10 +455,10 @@ class LightningConnection(asyncio.BufferedProtocol):
             self.abort(str(error), error)
 
     def eof_received(self) -> bool:  # noqa: D102
-        if self._handshake is not None:
+        if self.state is _HANDSHAKE:
             error = self._handshake.receive_eof()
             self.abort(str(error), error)
-        elif self._reason is None and self._transport is not None:
+        elif self.state is _OPEN and self._transport is not None:
             # The transport closes once it has written what it holds, which a peer that does not read could put off
             self._flush()
             self._end("closed by the peer")
@@ -456,7 +468,7 @@ class LightningConnection(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: D102
         self._cancel_timer()
-        if self._handshake is not None and self._reason is None:
+        if self.state is _HANDSHAKE:
             error = self._handshake.receive_eof()
             self._fail_open(error)
             self._end(str(error))
@@ -464,6 +476,7 @@ class LightningConnection(asyncio.BufferedProtocol):
             self._end(f"connection lost: {exc}")
         else:
             self._end("connection reset by the peer" if exc is not None else "closed by the peer")
+        self._become(_GONE)
         self._transport = None
         if self.on_gone is not None:
             self.on_gone(self)
@@ -488,7 +501,7 @@ class LightningConnection(asyncio.BufferedProtocol):
     def _shake_when_due(self, data: memoryview) -> None:
         """Take bytes of an act; those of strangers, once whole, when their work has its turn."""
         handshake = self._handshake
-        if self.is_initiator or handshake is None or len(data) < handshake.missing:
+        if self.is_initiator or len(data) < handshake.missing:
             self._shake(data)
             return
         kept: list[bytes] = []
@@ -508,7 +521,7 @@ class LightningConnection(asyncio.BufferedProtocol):
             if not kept:
                 self._shake(data)
                 return
-            if self._reason is not None or self._transport is None:
+            if self.state is not _HANDSHAKE or self._transport is None:
                 return
             self._transport.resume_reading()
             try:
@@ -523,14 +536,14 @@ class LightningConnection(asyncio.BufferedProtocol):
 
     def _shake(self, data: bytes | memoryview) -> None:
         handshake, transport = self._handshake, self._transport
-        assert handshake is not None and transport is not None  # noqa: PT018, S101 - narrows the types for checkers
+        assert transport is not None  # noqa: S101 - narrows the type for checkers
         answer = handshake.receive(data)
         if answer:
             transport.write(answer)
         if handshake.sending is None or handshake.receiving is None:
             return
         self._cancel_timer()
-        self._handshake = None
+        self._become(_OPEN)
         self.remote_pubkey = handshake.remote_key
         self._sealer = FrameSender(handshake.sending)
         self._inbox = deque()
@@ -624,7 +637,7 @@ class LightningConnection(asyncio.BufferedProtocol):
         return stopped, large
 
     def _handshake_expired(self) -> None:
-        if self._handshake is not None:
+        if self.state is _HANDSHAKE:
             error = self._handshake.receive_eof()
             text = f"handshake not over after {self._handshake_timeout:g} s"
             self.abort(text, HandshakeFailed(text, act=error.act, code=error.code))
@@ -728,7 +741,7 @@ class LightningConnection(asyncio.BufferedProtocol):
             self._reader.set_result(None)
 
     def _fail_open(self, error: Exception) -> None:
-        if self._sealer is None and self._open_error is None:
+        if self.state in _BEFORE:
             self._open_error = _copy(error)
             self._wake_openers(error)
 
@@ -742,11 +755,18 @@ class LightningConnection(asyncio.BufferedProtocol):
                 opener.set_exception(_copy(error))
         self._openers.clear()
 
+    def _become(self, state: ConnectionState) -> None:
+        if state not in FOLLOWING[self.state]:
+            raise RuntimeError(f"a connection that is {self.state.name} cannot become {state.name}")
+        if self.state is _HANDSHAKE or state is _GIVEN_UP:
+            del self._handshake  # it is over, and has secrets
+        self.state = state
+
     def _end(self, reason: str) -> None:
         if self._reason is not None:
             return
         self._reason = reason
-        self._handshake = None
+        self._become(_GIVEN_UP if self.state is _CONNECTING else _LINGERING)
         if self._frames is not None:
             self._frames.hold()
             self._share.leave(self)
