@@ -42,6 +42,10 @@ class Sender:
     ``base`` is the lowest number that on disk is not settled (acknowledged or given up), ``stop`` the number that the
     next message will have. Payloads of up to ``window`` messages and ``window_bytes`` bytes, a single larger one
     aside, are held and on their way at once; the rest stays on disk until `wanted` asks for it.
+
+    Between calls this holds: ``base <= settled <= sent <= loaded <= stop``. Below ``base`` all is settled on disk; from
+    there up to ``settled`` in memory alone; up to ``sent`` it was sent and waits for its ack; up to ``loaded`` it is
+    held, and only on disk from there up to ``stop``. Held are exactly the payloads from ``settled`` up to ``loaded``.
     """
 
     __slots__ = (

@@ -223,6 +223,13 @@ class Delivery(RuleBasedStateMachine):
         assert all(self.sent[number - 1] == text.encode("latin-1") for number, text in self.refused.items())
 
     @invariant()
+    def the_sender_knows_where_each_message_is(self) -> None:
+        sender = self.sender
+        assert sender.base <= sender.settled <= sender._sent <= sender._loaded <= sender.stop == len(self.sent) + 1
+        assert list(sender._held) == self.sent[sender.settled - 1 : sender._loaded - 1]
+        assert sender._held_bytes == sum(map(len, sender._held))
+
+    @invariant()
     def little_is_on_its_way(self) -> None:
         assert len(self.sender._held) <= 4
 
@@ -273,6 +280,7 @@ def walk(world: Delivery, chance: random.Random) -> None:
         chance.choice(steps)()
         world.applied_once_and_in_order()
         world.what_the_sender_hears_is_true()
+        world.the_sender_knows_where_each_message_is()
     world.teardown()
 
 
