@@ -9,6 +9,7 @@ from typing import Final
 
 from oddwire.transports.base import NodeId
 from oddwire.transports.cln.reader import Item
+from oddwire.transports.cln.stdin_watch import StdinWatch
 
 __all__ = ["LoopQueue", "TakeItems"]
 
@@ -22,11 +23,13 @@ class LoopQueue:
     """Hands chunks to ``take_items`` on ``loop``, in order, one an iteration.
 
     While the loop takes nothing, payloads of up to ``backlog`` bytes wait; what exceeds them is dropped and counted.
-    Once the loop has caught up after that, it is handed nothing, which says that no more was dropped.
+    Once the loop has caught up after that, it is handed nothing, which says that no more was dropped. The ``watch`` is
+    told when the loop has come.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, take_items: TakeItems, backlog: int) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, take_items: TakeItems, backlog: int, watch: StdinWatch) -> None:
         self.take_items = take_items
+        self._watch = watch
         self._loop = loop
         self._backlog = backlog
         self._chunks: deque[tuple[list[Item], dict[NodeId, int], int]] = deque()
@@ -74,6 +77,7 @@ class LoopQueue:
 
     def deliver(self) -> None:
         """Hand on the next chunk, and have the others follow in later iterations."""
+        self._watch.beat += 1
         self._is_due = True
         chunks = self._chunks
         try:

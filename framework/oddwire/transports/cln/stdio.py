@@ -80,7 +80,7 @@ class NodeStdio:
         """Start, once, on ``loop``; ``take_items`` is called there."""
         if self._thread.now is not Running.NOT_STARTED:
             raise RuntimeError(f"the thread of stdio is {self._thread.now.value}: make a new NodeStdio")
-        self._loop, self._queue = loop, LoopQueue(loop, take_items, self._backlog)
+        self._loop, self._queue = loop, LoopQueue(loop, take_items, self._backlog, self._watch)
         if self._stdin == self._writer.fd:
             self._writer.fd = os.dup(self._stdin)  # of a socket: each way is polled for itself
         self._wake_pipe = WakePipe()

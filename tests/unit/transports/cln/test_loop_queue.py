@@ -9,6 +9,7 @@ import pytest
 
 from oddwire.transports.base import NodeId
 from oddwire.transports.cln.loop_queue import LoopQueue
+from oddwire.transports.cln.stdin_watch import StdinWatch
 
 ONE, OTHER = NodeId("02" + "11" * 32), NodeId("02" + "22" * 32)
 
@@ -38,7 +39,11 @@ class Taken:
     def __init__(self, backlog: int = 100_000) -> None:
         self.loop = Loop()
         self.chunks: list[tuple[list[Any], dict[NodeId, int]]] = []
-        self.queue = LoopQueue(self.loop, lambda items, dropped: self.chunks.append((items, dropped)), backlog)  # type: ignore[arg-type]
+        self.watch = StdinWatch(lambda: False)
+        self.queue = LoopQueue(self.loop, self.take, backlog, self.watch)  # type: ignore[arg-type]
+
+    def take(self, items: list[Any], dropped: dict[NodeId, int]) -> None:
+        self.chunks.append((items, dropped))
 
     def put(self, *payloads: bytes, peer: NodeId = ONE) -> None:
         self.queue.put_items([(peer, payload) for payload in payloads], sum(map(len, payloads)))
@@ -114,3 +119,11 @@ def test_a_closed_loop_takes_nothing_and_nothing_is_kept_for_it(taken: Taken) ->
     assert taken.queue.wake_loop()  # for nothing waits any more
     taken.queue.deliver_now()
     assert taken.chunks == []
+
+
+def test_a_loop_that_takes_what_was_read_has_come(taken: Taken) -> None:
+    taken.put(b"a")
+    taken.queue.wake_loop()
+    assert taken.watch.beat == 0
+    taken.loop.run_once()
+    assert taken.watch.beat == 1
