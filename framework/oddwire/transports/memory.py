@@ -199,15 +199,15 @@ class MemoryTransport(Transport):
 class _End:
     """One side of a connection: what was sent to it and ``sink`` has not been handed yet.
 
-    ``ends`` are the ends of the same node, by peer; it takes itself out. None in the inbox ends the connection.
+    ``ends`` are the ends of the same node, by peer; it takes itself out. None in the queue ends the connection.
     """
 
     __slots__ = (
         "_arrived",
         "_ends",
-        "_inbox",
         "_loop",
         "_network",
+        "_queue",
         "_scheduled",
         "_size",
         "_waiting",
@@ -227,9 +227,9 @@ class _End:
         self.paused = False
         self.closed = False
         self._loop = asyncio.get_running_loop()
-        self._inbox: deque[bytes | None] = deque()
-        self._arrived = 0  # of the inbox; the rest is under way, on a network with a delay
-        self._size = 0  # bytes in the inbox
+        self._queue: deque[bytes | None] = deque()
+        self._arrived = 0  # of the queue; the rest is under way, on a network with a delay
+        self._size = 0  # bytes in the queue
         self._scheduled = False
         self._waiting: deque[asyncio.Future[None]] = deque()  # those who send to us, in the order they came
 
@@ -256,7 +256,7 @@ class _End:
         """Put a payload, or the end of the connection, on its way; lost if this side has closed already."""
         if self.closed:
             return
-        self._inbox.append(payload)
+        self._queue.append(payload)
         self._size += len(payload or b"")
         delay = self._network.delay
         if delay > 0:
@@ -277,11 +277,11 @@ class _End:
         self.other.take(None)
 
     def close(self, reason: str) -> None:
-        """Close this side alone: what is in its inbox is lost."""
+        """Close this side alone: what is in its queue is lost."""
         if self.closed:
             return
         self.closed = True
-        self._inbox.clear()
+        self._queue.clear()
         self._arrived = self._size = 0
         del self._ends[self.info.node_id]
         self.fail(reason)
@@ -305,7 +305,7 @@ class _End:
             if self.paused or not self._arrived:
                 break
             self._arrived -= 1
-            payload = self._inbox.popleft()
+            payload = self._queue.popleft()
             if payload is None:
                 self.close("closed by the peer")
                 return
