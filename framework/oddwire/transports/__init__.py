@@ -9,17 +9,20 @@ if TYPE_CHECKING:
     from oddwire.transports.base import (
         MAX_PAYLOAD as MAX_PAYLOAD,
         MIN_PAYLOAD as MIN_PAYLOAD,
+        DropCounts as DropCounts,
         HostMethod as HostMethod,
         HostOption as HostOption,
         Manifest as Manifest,
         PeerInfo as PeerInfo,
         Sink as Sink,
         Transport as Transport,
+        fast_send as fast_send,
         not_connected as not_connected,
         wrong_length as wrong_length,
     )
     from oddwire.transports.bolt8.limits import Bolt8Limits as Bolt8Limits
     from oddwire.transports.bolt8.transport import Bolt8Transport as Bolt8Transport
+    from oddwire.transports.host import HostTransport as HostTransport
     from oddwire.transports.memory import (
         MemoryNetwork as MemoryNetwork,
         MemoryTransport as MemoryTransport,
