@@ -207,10 +207,10 @@ async def scene() -> AsyncIterator[Scene]:
 
 
 BOUNDS = {
-    "plain": Walk(calls=5, modules=2, crossings=0),
-    "request": Walk(calls=35, modules=10, crossings=7),
-    "reliable_in": Walk(calls=100, modules=26, crossings=9),
-    "reliable_out": Walk(calls=121, modules=28, crossings=17),
+    "plain": Walk(calls=4, modules=3, crossings=0),
+    "request": Walk(calls=35, modules=10, crossings=4),
+    "reliable_in": Walk(calls=98, modules=27, crossings=6),
+    "reliable_out": Walk(calls=117, modules=27, crossings=3),
 }
 
 

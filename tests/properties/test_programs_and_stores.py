@@ -48,7 +48,8 @@ class Program:
         self.store = Store(self.path, ages=ages)
         limits = Limits(window_messages=4)
         self.outbox = Outbox(self.store, limits=limits, ready=lambda _: self.pump(), lost=self.world.lost.append)
-        self.inbox = Inbox(self.store, self, limits=limits, pause=0.001)
+        self.inbox = Inbox(self.store, self.acknowledge, limits=limits, pause=0.001)
+        self.inbox.start(self, self.spawn)
         await self.store.open()
 
     async def stop(self, *, crash: bool) -> None:
@@ -93,7 +94,7 @@ class Program:
 
     def attempt_failed(self, node_id: NodeId, payload: bytes, error: Exception, attempt: int) -> None: ...
 
-    def refused(self, node_id: NodeId, payload: bytes, refusal: Refusal) -> None:
+    def reliable_refused(self, node_id: NodeId, payload: bytes, refusal: Refusal) -> None:
         self.world.refused.append((payload, refusal))
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

@@ -108,7 +108,7 @@ class Application:
         self._limits = limits
         self._has_session = assembly.session
         self.program = int.from_bytes(os.urandom(8), "big") if program is None else program
-        self.services = Resources(self._router, transport, store, limits, assembly.session)
+        self.resources = Resources(self._router, transport, store, limits, assembly.session)
         self._node = HostNode(transport)
         self._grace = grace
         self._state = _State.BUILT
@@ -139,29 +139,34 @@ class Application:
         try:
             host = self.transport if isinstance(self.transport, HostTransport) else None
             self._options.read({} if host is None else await host.configure(self._manifest))
-            guards = await self.services.prepare()
+            access = await self.resources.prepare()
             self._started |= silent
             for call in calls("startup"):
                 await call.finish(app=self)
                 self._started.add(call.plugin)
-            from oddwire.app.dispatch.dispatcher import Dispatcher  # a host need not wait for it to hear what we are
+            from oddwire.app.dispatch.core import Core  # a host need not wait for it to hear what we are
+            from oddwire.app.dispatch.dispatcher import Dispatcher
 
-            self._dispatcher = Dispatcher(
+            core = Core(
                 self,
                 self._router,
                 self.transport,
-                on_connect=calls("peer_connected"),
-                on_disconnect=calls("peer_disconnected"),
+                self.resources,
+                access=access,
                 on_failure=calls("handler_failed"),
                 on_loss=calls("delivery_failed"),
                 tracers=calls("message_traced"),
-                guards=guards,
-                session=self._has_session,
                 limits=self._limits,
             )
+            self._dispatcher = Dispatcher(
+                core,
+                on_connect=calls("peer_connected"),
+                on_disconnect=calls("peer_disconnected"),
+                session=self._has_session,
+            )
             if self._early is not None:
-                self._early.dispatcher = self._dispatcher
-            self.services.attach(self._dispatcher)
+                self._early.messenger = self._dispatcher.messenger
+            self.resources.start(self._dispatcher.use_delivery)
             opening = True
             await self.transport.open(self._manifest, self._dispatcher.metered(self._limits))
             if self._state is _State.STARTING:
@@ -224,7 +229,7 @@ class Application:
                 await self._shut_down()
             finally:
                 self._state = _State.CLOSED
-                await self.services.aclose()
+                await self.resources.aclose()
 
     async def _shut_down(self) -> None:
         errors: list[BaseException] = []
@@ -322,9 +327,9 @@ class Application:
             if self._early is None:
                 from oddwire.app.dispatch.early_messenger import EarlyMessenger  # few send before there are peers
 
-                self._early = EarlyMessenger(self, self._router)
+                self._early = EarlyMessenger(self.resources, self._router)
             return Peer(self._early, NodeId(node_id))
-        return Peer(self._running(), NodeId(node_id))
+        return Peer(self._running().messenger, NodeId(node_id))
 
     @property
     def peers(self) -> list[Peer]:
@@ -378,7 +383,7 @@ class Application:
 
     def store(self, extension: str) -> ExtensionStore:
         """Return what an extension keeps on disk: `Context.store`. Raises `LocalProtocolError` without a store."""
-        return self.services.store(extension)
+        return self.resources.store(extension)
 
     @property
     def counters(self) -> Counters:
@@ -387,8 +392,7 @@ class Application:
 
     def counters_of(self, extension: Extension | str) -> Counters:
         """Return how often the limits that an extension has of its own took effect. Raises `ExtensionError`."""
-        dispatcher = self._running()
-        return dispatcher.counters(dispatcher.owner_of(extension).name)
+        return self._running().counters(self._router.owner_of(extension).name)
 
     @property
     def node_id(self) -> NodeId | None:

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from typing_extensions import TypeForm
 
     from oddwire.app.application import Application
-    from oddwire.app.dispatch.requests import Requests
     from oddwire.app.extension import Extension
     from oddwire.app.plugins.manager import Contribution
     from oddwire.session.peer.fragment_sender import Progress
@@ -36,12 +35,7 @@ STARTING: Final = (
 
 
 class Messenger(Protocol):
-    """What a `Peer` needs of the dispatcher."""
-
-    @property
-    def requests(self) -> Requests:
-        """What asks."""
-        raise NotImplementedError
+    """How a `Peer` talks to the node that it stands for. What the arguments mean, the peer's own methods say."""
 
     def send(
         self,
@@ -54,8 +48,24 @@ class Messenger(Protocol):
         """Send one message."""
         raise NotImplementedError
 
+    def deliver(self, node_id: NodeId, message: Message) -> Coroutine[Any, Any, Receipt]:
+        """Keep a message until the peer has it."""
+        raise NotImplementedError
+
+    def request(
+        self, node_id: NodeId, message: Message, reply: type[M], limit: float | None, force: bool
+    ) -> Coroutine[Any, Any, M]:
+        """Send a request and wait for its reply."""
+        raise NotImplementedError
+
+    def stream(
+        self, node_id: NodeId, message: Message, part: type[M], limit: float | None, credit: int | None, force: bool
+    ) -> AsyncGenerator[M, None]:
+        """Send a request for a stream and iterate over its parts."""
+        raise NotImplementedError
+
     def info(self, node_id: NodeId) -> PeerInfo | None:
-        """Tell what is known of a connected peer."""
+        """Return what is known of a connected peer."""
 
     def session_of(self, node_id: NodeId) -> PeerSession | None:
         """Return a connected peer's part of the session."""
@@ -204,7 +214,7 @@ class Peer:
         """
         if type(timeout) is not float or not 0.0 < timeout < _LONG:
             timeout = check_seconds("request()", timeout)
-        return self._messenger.requests.request(self.node_id, message, reply, timeout, force)
+        return self._messenger.request(self.node_id, message, reply, timeout, force)
 
     @overload
     def stream(
@@ -250,7 +260,7 @@ class Peer:
             raise (TypeError if type(credit) is not int else ValueError)(
                 f"stream(): credit should be a number of parts, 1 or more, or None, not {credit!r:.200}"
             )
-        return self._messenger.requests.stream(self.node_id, message, part, timeout, credit, force)
+        return self._messenger.stream(self.node_id, message, part, timeout, credit, force)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Peer) and self.node_id == other.node_id

@@ -208,8 +208,8 @@ class _OpenedTransport:
         self._programs = Programs(
             self._folder,
             claim,
-            stores=app.services.store_numbers,
-            renew=app.services.renew_store,
+            stores=app.resources.store_numbers,
+            renew=app.resources.renew_store,
             patience=_SUCCESSION,
         )
         try:
@@ -287,8 +287,8 @@ class _PluginProgram:
             if isinstance(loaded, LoadedPlugins):
                 store = self._settled.store
                 self._app = Application(assembly=loaded, transport=transport, store=store, grace=GRACE)
-                self._app.services.patience, self._app.services.explain = _SUCCESSION, self._settled.explain
-                self._app.services.on_new_store = self._settled.look_for_orphans
+                self._app.resources.patience, self._app.resources.explain = _SUCCESSION, self._settled.explain
+                self._app.resources.on_new_store = self._settled.look_for_orphans
                 self._app.on_refusal = self._cannot_run
                 main = loop.create_task(self._serve(self._app))
             else:

@@ -204,8 +204,8 @@ async def test_out_of_a_handler_of_requests(rough: Rough, caplog: pytest.LogCapt
 async def test_out_of_a_handler_of_reliable_messages(rough: Rough, caplog: pytest.LogCaptureFixture) -> None:
     rough.at = "fail"
     async with two(rough, Watching(rough)) as (left, right):
-        assert left.services.deliveries()._inbox._pause
-        left.services.deliveries()._inbox._pause = 0.001
+        assert left.resources.delivery().inbox._pause
+        left.resources.delivery().inbox._pause = 0.001
         receipt = await right.peers[0].deliver(Keep(what="fail"))
         with pytest.raises(RemoteFailure):
             await receipt.delivered()

@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,10 +19,8 @@ from oddwire.session.limits import Allowance, Limits
 from oddwire.session.peer.link import Link
 from oddwire.session.peer.peer_session import PeerSession
 from oddwire.session.peer.request_tables import HandledRequest
-from oddwire.session.reliable.inbox import Inbox
-from oddwire.session.reliable.outbox import Outbox
+from oddwire.session.reliable.delivery import Delivery
 from oddwire.session.reliable.outbox_state import Loss
-from oddwire.session.reliable.receivers import Known
 from oddwire.session.session import Session
 from oddwire.session.store.ages import Ages
 from oddwire.session.store.extension_store import ExtensionStore
@@ -33,6 +32,60 @@ from oddwire.transports.base import Manifest
 EXTENSION = "test"
 
 
+class Wire:
+    """The transport of an end: it counts what a peer is charged, and hands on what an end posts."""
+
+    def __init__(self, end: End) -> None:
+        self.end = end
+
+    async def send(self, node_id: NodeId, payload: bytes) -> None:
+        self.end.post(payload)
+
+    def worked(self, node_id: NodeId, seconds: float, *, wasted: bool = False) -> None: ...
+
+
+class Program(Link):
+    """The other end's program, as one end has its session with it."""
+
+    def __init__(self, peer: Behind, end: End) -> None:
+        other = end.peer
+        self.peer = peer
+        self.shared = SimpleNamespace(transport=Wire(end))  # type: ignore[assignment]
+        self.end = end
+        self.node_id = other.node_id
+        self.instance = other.instance
+        self.route = end.route
+        self.program, self.stores = other.program, other.store.identity.numbers
+        self.common = self.ready = True
+        self.closed = False
+
+    @property
+    def spoken(self) -> Any:  # type: ignore[override]
+        names = [lane.extension for lane in self.end.outbox.lanes(self.node_id)]
+        return {name: SimpleNamespace(types=()) for name in names if self._speaks(name)}
+
+    agreed = spoken  # type: ignore[assignment]
+
+    def _speaks(self, name: str) -> bool:
+        speaks = self.end.peer.speaks
+        return speaks is None or name in speaks
+
+    async def send(self, payload: bytes, *, progress: Any = None, failed: Any = None) -> None:
+        self.end.post(payload)
+
+
+class Behind(PeerSession):
+    """A connection to the other end, behind which there is one program."""
+
+    def __init__(self, end: End) -> None:
+        self.node_id = end.peer.node_id
+        self.closed = False
+        self.links = {end.peer.instance: Program(self, end)}
+        self._waiting, self._owed = False, {}
+
+    def wake(self, when: float) -> None: ...
+
+
 class End:
     """One end: its store, and what its handler does. ``handled`` are the payloads whose handlers have ended well."""
 
@@ -42,13 +95,13 @@ class End:
         self.node_id = NodeId(b"\x02" + name * 32)
         self.limits = limits
         self.peer: End
-        self.linked = False
+        self.peers: dict[NodeId, PeerSession] = {}  # those that messages go to
         self.instance = name[0]
         self.program = 1000 + name[0]
         self.speaks: set[str] | None = None  # the extensions; None is all
         self.extensions: list[str] = []  # that are loaded
-        self.held = False  # it is for the test to have it send
-        self.lost: set[int] = set()  # the numbers of frames, of all sent since `link`, that do not arrive
+        self.deaf = False  # it hears nothing until it is linked again
+        self.lose: set[int] = set()  # the numbers of frames, of all sent since `link`, that do not arrive
         self.sent: list[Any] = []
         self.handled: list[bytes] = []
         self.failed: list[tuple[str, int]] = []
@@ -60,27 +113,25 @@ class End:
         self.refusals: list[tuple[bytes, Refusal]] = []
         self.handler: Callable[[bytes], Awaitable[object]] = self.count
         self.tasks: set[asyncio.Task[None]] = set()
+        self._behind: Behind | None = None
 
     async def start(self) -> None:
         ages = Ages(wall=lambda: self.wall, uptime=lambda: self.uptime, boot=lambda: self.boot)
         self.store = Store(self.path, ages=ages, extensions=self.extensions)
-        self.outbox = Outbox(
-            self.store,
-            limits=self.limits,
-            allowances=self.allowances,
-            ready=self.pump,
-            lost=self.losses.append,
-        )
-        self.inbox = Inbox(self.store, self, limits=self.limits, pause=0.001)
+        self.delivery = Delivery(self.store, limits=self.limits, allowances=self.allowances.values(), pause=0.001)
+        self.outbox, self.inbox = self.delivery.outbox, self.delivery.inbox
         self.door = ExtensionStore(self.store, "test")
-        await self.store.open()
+        try:
+            await self.store.open()
+        finally:
+            self.delivery.start(self, self.peers, self.spawn, lambda: self.now)
 
     async def count(self, payload: bytes) -> None:
         number = await self.door.get("count", 0)
         assert isinstance(number, int)
         await self.door.set("count", number + 1)
 
-    # The session's part
+    # The application's part
 
     async def admit(self, node_id: NodeId, payload: bytes) -> None: ...
 
@@ -91,20 +142,14 @@ class End:
 
         return "test", run
 
-    @property
-    def route(self) -> int:
-        """The addresses of what this end sends."""
-        return self.peer.instance << 32 | self.instance
-
-    def acknowledge(self, source: object, ack: Ack) -> None:
-        if source == self.peer.instance:
-            self.post(encode(ack, self.route))
-
     def attempt_failed(self, node_id: NodeId, payload: bytes, error: Exception, attempt: int) -> None:
         self.failed.append((str(error), attempt))
 
-    def refused(self, node_id: NodeId, payload: bytes, refusal: Refusal) -> None:
+    def reliable_refused(self, node_id: NodeId, payload: bytes, refusal: Refusal) -> None:
         self.refusals.append((payload, refusal))
+
+    def lost(self, loss: Loss, extension: str) -> None:
+        self.losses.append(loss)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
@@ -112,39 +157,50 @@ class End:
         task.add_done_callback(self.tasks.discard)
         return task
 
-    def pump(self, node_id: NodeId) -> None:
-        if self.held:
-            return
-        peer = self.peer
-        if self.linked:
-            known = Known(peer.program, peer.store.identity.numbers)
-            for lane in self.outbox.lanes(peer.node_id):
-                if peer.speaks is None or lane.extension in peer.speaks:
-                    self.outbox.connected(peer.node_id, lane.lane, self.route, known)
-        for _, frames in self.outbox.outgoing(peer.node_id, self.now):
-            for frame in frames:
-                self.post(frame)
+    # The session's part
+
+    @property
+    def route(self) -> int:
+        """The addresses of what this end sends."""
+        return self.peer.instance << 32 | self.instance
+
+    @property
+    def linked(self) -> bool:
+        return self._behind is not None
+
+    @property
+    def program_there(self) -> Link:
+        """What it has of the other end's program."""
+        assert self._behind is not None
+        return self._behind.links[self.peer.instance]
+
+    def say_hello(self) -> None:
+        """Have the other end's program say hello."""
+        self.delivery.hello_received(self.program_there, True)
+
+    def hold(self) -> None:
+        """Send nothing any more: it is for the test to have it send."""
+        self.peers.clear()
 
     def post(self, payload: bytes) -> None:
         if self.linked:
             self.sent.append(decode(payload))
-            if len(self.sent) - 1 not in self.lost:
+            if len(self.sent) - 1 not in self.lose:
                 asyncio.get_running_loop().call_soon(self.peer.take, payload)
 
     def take(self, payload: bytes) -> None:
         frame = decode(payload)
-        if not self.linked:
+        if not self.linked or self.deaf:
             return
         if isinstance(frame, Data):
-            self.inbox.receive(self.peer.node_id, frame, self.now, self.peer.instance)
+            self.delivery.data_received(self.program_there, frame)
         elif isinstance(frame, Ack):
-            self.outbox.acknowledged(self.peer.node_id, frame, self.now, self.route)
-            self.pump(self.peer.node_id)
+            self.delivery.ack_received(self.program_there, frame)
 
     # The test's
 
     async def send(self, payload: bytes, extension: str = EXTENSION) -> Any:
-        return await self.outbox.send(self.peer.node_id, extension, b"\x80\x01" + payload)
+        return await self.delivery.send(self.peer.node_id, extension, b"\x80\x01" + payload)
 
     def lane(self, extension: str = EXTENSION) -> Any:
         """Return what the outbox has of an extension's lane to the other end."""
@@ -153,9 +209,8 @@ class End:
     def wait(self, seconds: float) -> None:
         """Let time pass, for this end."""
         self.now += seconds
-        if self.outbox.deadline(self.peer.node_id) <= self.now:
-            self.outbox.tick(self.peer.node_id, self.now)
-            self.pump(self.peer.node_id)
+        if self._behind is not None:
+            self.delivery.tick(self._behind, self.now)
 
     def grow_old(self, seconds: float) -> None:
         """Let time pass, for what waits at this end."""
@@ -178,8 +233,7 @@ class End:
         await self.start()
 
     async def stop(self, crash: bool = False) -> None:
-        self.outbox.close()
-        self.inbox.close()  # as applications do before they cancel anything
+        self.delivery.give_up()  # as applications do before they cancel anything
         for task in list(self.tasks):
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
@@ -187,17 +241,20 @@ class End:
             async with self.store._writing:
                 self.store._database.abandon()
             self.store._database = None
-        await self.store.aclose()
+        await self.delivery.aclose()
 
     def unlink(self) -> None:
-        if self.linked:
-            self.linked = False
-            self.outbox.disconnected(self.peer.node_id)
-            self.inbox.disconnected(self.peer.node_id)
+        if self._behind is not None:
+            self._behind.closed = self.program_there.closed = True
+            self._behind = None
+            self.peers.clear()
+            self.delivery.peer_disconnected(self.peer.node_id)
 
     def link(self) -> None:
-        self.linked = True
+        self._behind = Behind(self)
+        self.peers[self.peer.node_id] = self._behind
         self.sent.clear()
+        self.deaf = False
 
 
 class Pair:
@@ -214,7 +271,7 @@ class Pair:
         for end in (self.alice, self.bob):
             end.link()
         for end in (self.alice, self.bob):
-            end.pump(end.peer.node_id)
+            end.say_hello()
 
     async def settle(self) -> None:
         """Wait until nothing goes on that would without time passing."""
@@ -306,7 +363,7 @@ ALICE = NodeId("02" + "aa" * 32)
 
 
 class RecordingHost:
-    """A host that writes down what it is told, and says no to nothing."""
+    """A host and delivery that writes down what it is told, and says no to nothing."""
 
     def __init__(self) -> None:
         self.crowded: set[NodeId] = set()
@@ -326,6 +383,9 @@ class RecordingHost:
     def request_received(self, link: Link, handling: HandledRequest[RequestTask], request: Request) -> None:
         self.told.append(("request", link.node_id, request))
 
+    def reliable_refused(self, node_id: NodeId, payload: bytes, refusal: Refusal) -> None:
+        self.told.append(("refused", node_id, payload))
+
     def data_received(self, link: Link, data: Data) -> bool:
         return True
 
@@ -335,7 +395,9 @@ class RecordingHost:
     def session_ended(self, link: Link) -> None:
         self.told.append(("ended", link.node_id, link.instance))
 
-    def ticked(self, peer: PeerSession, now: float) -> None:
+    def peer_disconnected(self, node_id: NodeId) -> None: ...
+
+    def tick(self, peer: PeerSession, now: float) -> None:
         self.ticks.append((peer.node_id, now))
 
     def malformed(self, node_id: NodeId, payload: bytes, error: MalformedMessage) -> None:
@@ -376,6 +438,7 @@ class Stage:
         self.host = RecordingHost()
         self.transport = ScriptedTransport()
         self.session = Session(self.host, self.transport, instance=7, program=70, **options)
+        self.session.use_delivery(self.host, self.session.shared.own.hello.stores)
 
     async def connect(self, node_id: NodeId = ALICE) -> PeerSession:
         if self.transport.manifest is None:

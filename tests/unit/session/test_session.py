@@ -71,9 +71,9 @@ async def test_all_who_wait_for_a_peer_hear_when_it_goes(stage: Any) -> None:
 async def test_one_timer_wakes_every_link_when_it_is_due(stage: Any) -> None:
     stage = stage(hello_wait=1000)
     alice, bob = await stage.connect(ALICE), await stage.connect(BOB)
-    now = stage.session.loop.time()
+    now = stage.session.shared.loop.time()
     for peer, seconds in ((bob, 0.02), (alice, 0.03), (bob, 0.01), (bob, 500)):
-        stage.session.wake(peer, now + seconds)
+        stage.session.shared.timer.wake(peer, now + seconds)
     async with asyncio.timeout(30):
         while len(stage.host.ticks) < 2:
             await asyncio.sleep(0.001)
@@ -103,19 +103,19 @@ async def test_a_peer_that_is_gone_leaves_the_timer_and_drops_what_it_said(stage
     stage.say(Request(1, 0, b"\x8c\x01", 2**32 - 1))  # its caller waits for 49 days
     stage.session.peer_disconnected(ALICE, "gone")
     assert not link.spoken
-    assert all(peer not in entry for entry in stage.session._due)
+    assert all(peer not in entry for entry in stage.session.shared.timer._due)
     stage.session.close()
 
 
 async def test_what_waits_in_the_timer_is_bounded_whatever_peers_wait_for(stage: Any) -> None:
     stage = stage(hello_wait=1e6)
     link = await stage.connect()
-    now = stage.session.loop.time()
+    now = stage.session.shared.loop.time()
     for seconds in range(100_000, 1_000, -1):  # each earlier than the one before
-        stage.session.wake(link, now + seconds)
-    assert len(stage.session._due) < 200
+        stage.session.shared.timer.wake(link, now + seconds)
+    assert len(stage.session.shared.timer._due) < 200
     assert link.due == now + 1001
-    assert min(stage.session._due)[0] == link.due
+    assert min(stage.session.shared.timer._due)[0] == link.due
     stage.session.close()
 
 
@@ -160,7 +160,7 @@ async def test_a_frame_for_nobody_here_is_ignored(stage: Any, payload: bytes) ->
     await stage.idle()
     assert stage.host.told == [("hello", ALICE, True)]
     assert stage.sent() == []
-    assert stage.session.counters.dropped == {"frames": 1}
+    assert stage.session.shared.counters.dropped == {"frames": 1}
     stage.session.close()
 
 
@@ -171,8 +171,8 @@ async def test_a_peer_that_does_not_read_is_not_told_without_end(stage: Any) -> 
     stage.transport.stick()
     for number in range(5000):
         stage.say(Request(number, 0, b"\x8c\x01"))  # the first 64 are handled, the rest refused
-    assert stage.session.counters.refused["requests"] == 5000 - 64
-    assert 0 < 5000 - 64 - stage.session.counters.dropped["failures"] <= 1025
+    assert stage.session.shared.counters.refused["requests"] == 5000 - 64
+    assert 0 < 5000 - 64 - stage.session.shared.counters.dropped["failures"] <= 1025
     stage.transport.stuck.set()
     async with asyncio.timeout(30):
         while stage.host.tasks:

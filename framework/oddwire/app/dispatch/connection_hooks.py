@@ -24,9 +24,10 @@ from oddwire.log_limits import get_logger
 from oddwire.session.reliable.receipt import WAITING
 
 if TYPE_CHECKING:
-    from oddwire.app.dispatch.dispatcher import Dispatcher
+    from oddwire.app.dispatch.core import Core
+    from oddwire.app.dispatch.queue_workers import QueueWorkers
 
-__all__ = ["Excuse", "Greeter", "Greeting", "Hook", "counting_request", "hook_of", "is_urgent", "urgently"]
+__all__ = ["ConnectionHooks", "Excuse", "Hook", "PendingHooks", "counting_request", "hook_of", "is_urgent", "urgently"]
 
 logger = get_logger("oddwire.app")
 
@@ -57,10 +58,10 @@ class Hook:
         "call",
         "delivering",
         "due",
-        "greeting",
         "next",
         "owner",
         "parameters",
+        "pending_hooks",
         "queue",
         "since",
         "skipped",
@@ -76,7 +77,7 @@ class Hook:
         self.parameters = parameters
         self.before = before  # the same plugin's for the same peer
         self.next: Hook | None = None
-        self.greeting: Greeting | None = None
+        self.pending_hooks: PendingHooks | None = None
         self.due = False
         self.skipped = False
         self.awaited_replies = 0  # requests of ours out of it that wait for replies
@@ -91,8 +92,8 @@ class Hook:
         """Note that it asks the peer for something, and waits."""
         self.awaited_replies += 1
         try:
-            if self.greeting is not None:
-                self.greeting.excuse()
+            if self.pending_hooks is not None:
+                self.pending_hooks.excuse()
             yield
         finally:
             self.awaited_replies -= 1
@@ -102,8 +103,8 @@ class Hook:
         """Note that it waits until something is delivered."""
         self.delivering += 1
         try:
-            if self.greeting is not None:
-                self.greeting.excuse()
+            if self.pending_hooks is not None:
+                self.pending_hooks.excuse()
             yield
         finally:
             self.delivering -= 1
@@ -141,7 +142,7 @@ def is_urgent(queue: PeerQueue) -> bool:
 def hook_of(queue: PeerQueue) -> Hook | None:
     """Return the on_connect hook of this peer that the running code is part of, if it has not ended."""
     hook = _current.get()
-    return hook if hook is not None and hook.queue is queue and hook.greeting is not None else None
+    return hook if hook is not None and hook.queue is queue and hook.pending_hooks is not None else None
 
 
 class _Held(NamedTuple):
@@ -150,20 +151,20 @@ class _Held(NamedTuple):
     release: Callable[[], object]
 
 
-class Greeting:
+class PendingHooks:
     """The on_connect hooks of one connection that have not ended, by owner, and what came meanwhile, in order."""
 
-    __slots__ = ("_excused", "_for_all", "_held", "pending")
+    __slots__ = ("_excused", "_for_all", "_held", "hooks")
 
     def __init__(self, hooks: Mapping[int, Hook], for_all: frozenset[int]) -> None:
-        self.pending = dict(hooks)
+        self.hooks = dict(hooks)
         self._for_all = for_all
         self._held: deque[_Held] = deque()
         self._excused = False  # something waits that has an excuse
 
     def holds(self, owner: int, excuse: Excuse = Excuse.NONE) -> bool:
         """Say whether what is for an owner has to wait."""
-        pending = self.pending
+        pending = self.hooks
         if owner in pending and not pending[owner].excuses(excuse):
             return True
         return any(number in pending and not pending[number].excuses(excuse) for number in self._for_all)
@@ -175,7 +176,7 @@ class Greeting:
 
     def ended(self, hook: Hook) -> None:
         """Take a hook out that has ended."""
-        del self.pending[hook.owner]
+        del self.hooks[hook.owner]
         self._let_go()
 
     def excuse(self) -> None:
@@ -195,20 +196,24 @@ class Greeting:
                 item.release()
 
 
-class Greeter:
+class ConnectionHooks:
     """Calls ``peer_connected`` and ``peer_disconnected`` hooks, each plugin's in the order of what happened."""
 
     def __init__(
-        self, dispatcher: Dispatcher, on_connect: Sequence[HookCall], on_disconnect: Sequence[HookCall]
+        self, core: Core, workers: QueueWorkers, on_connect: Sequence[HookCall], on_disconnect: Sequence[HookCall]
     ) -> None:
-        self._dispatcher = dispatcher
-        owners = dispatcher.router.owners
+        self._app = core.app
+        self._enforcer = core.enforcer
+        self._loop = core.loop
+        self._tasks = core.tasks
+        self._workers = workers
+        owners = core.router.owners
         numbers = {owner.name: number for number, owner in enumerate(owners, 1)}
         self._on_connect = [(numbers[call.plugin], call) for call in on_connect]
         self._on_disconnect = [(numbers[call.plugin], call) for call in on_disconnect]
         self._plugins = {number: owner.plugin for number, owner in enumerate(owners, 1)}
-        handling = {route.owner for route in dispatcher.router.incoming.values()}
-        # A plugin that has no messages of its own to be handled greets for all
+        handling = {route.owner for route in core.router.incoming.values()}
+        # A plugin that has no messages of its own to be handled has a hook that all wait for
         self._for_all = frozenset(
             number
             for number, _ in self._on_connect
@@ -216,38 +221,38 @@ class Greeter:
         )
 
     def connected(self, queue: PeerQueue) -> None:
-        """Have a new connection greeted, after what came over the old one."""
+        """Have the on_connect hooks called for a new connection, after what came over the old one."""
         if not self._on_connect:
             return
-        parameters = {"app": self._dispatcher.app, "peer": queue.peer}
+        parameters = {"app": self._app, "peer": queue.peer}
         hooks = [self._plan(queue, number, call, parameters) for number, call in self._on_connect]
-        greeting = Greeting({hook.owner: hook for hook in hooks}, self._for_all)
+        pending = PendingHooks({hook.owner: hook for hook in hooks}, self._for_all)
         for hook in hooks:
-            hook.greeting = greeting
-        queue.greet(greeting)
+            hook.pending_hooks = pending
+        queue.set_pending_hooks(pending)
         self._enqueue(queue, hooks)
 
     def disconnected(self, queue: PeerQueue, reason: str) -> None:
         """Have the end of a connection told, to each plugin after its messages are handled."""
-        parameters = {"app": self._dispatcher.app, "peer": queue.peer, "reason": reason}
+        parameters = {"app": self._app, "peer": queue.peer, "reason": reason}
         hooks = [self._plan(queue, number, call, parameters) for number, call in self._on_disconnect]
-        greeting = queue.greeting
-        if greeting is None:
+        pending = queue.pending_hooks
+        if pending is None:
             self._enqueue(queue, hooks)
             return
-        self._enqueue(queue, [hook for hook in hooks if not greeting.holds(hook.owner)])
+        self._enqueue(queue, [hook for hook in hooks if not pending.holds(hook.owner)])
         for hook in hooks:
-            if greeting.holds(hook.owner):
-                greeting.hold(hook.owner, functools.partial(self._enqueue, queue, [hook]))
+            if pending.holds(hook.owner):
+                pending.hold(hook.owner, functools.partial(self._enqueue, queue, [hook]))
 
     async def until(self, queue: PeerQueue, owner: int) -> None:
         """Wait until a reliable message for an owner may be handled."""
-        greeting = queue.greeting
-        while greeting is not None and greeting.holds(owner, Excuse.DELIVERY):
-            free: asyncio.Future[None] = self._dispatcher.loop.create_future()
-            greeting.hold(owner, functools.partial(_settle, free), Excuse.DELIVERY)
+        pending = queue.pending_hooks
+        while pending is not None and pending.holds(owner, Excuse.DELIVERY):
+            free: asyncio.Future[None] = self._loop.create_future()
+            pending.hold(owner, functools.partial(_settle, free), Excuse.DELIVERY)
             await free
-            greeting = queue.greeting  # it may have come back meanwhile
+            pending = queue.pending_hooks  # it may have come back meanwhile
 
     def _plan(self, queue: PeerQueue, owner: int, call: HookCall, parameters: Mapping[str, Any]) -> Hook:
         hook = queue.hooks[owner] = Hook(queue, owner, call, parameters, queue.hooks.get(owner))
@@ -255,7 +260,7 @@ class Greeter:
 
     def _enqueue(self, queue: PeerQueue, hooks: Sequence[Hook]) -> None:
         if hooks:
-            self._dispatcher.enqueue(queue, self._turn, 0, hooks, MESSAGE_WEIGHT)
+            self._workers.enqueue(queue, self._turn, 0, hooks, MESSAGE_WEIGHT)
 
     async def _turn(self, _: Context, hooks: Sequence[Hook]) -> None:
         """Begin hooks whose turn in the queue has come, in their order; what they wait for keeps nobody else."""
@@ -267,8 +272,8 @@ class Greeter:
 
     def _begin(self, hook: Hook, inline: bool = True) -> bool:
         """Run a hook; say whether it has ended already. One that is not async, ``inline``, runs in no task."""
-        if hook.greeting is not None and self._dispatcher.tasks.ending:
-            hook.skipped = True  # it is too late to greet, and who was not greeted is bid no farewell
+        if hook.pending_hooks is not None and self._tasks.ending:
+            hook.skipped = True  # it is too late for on_connect, and without it there is no on_disconnect
         plugin = self._plugins[hook.owner]
         if hook.skipped or (isinstance(plugin, Extension) and not plugin.has_hook(hook.call.hook)):
             self._end(hook)
@@ -282,9 +287,9 @@ class Greeter:
             if not hasattr(result, "__await__"):
                 self._end(hook)
                 return True
-        hook.since = self._dispatcher.loop.time()
-        hook.timer = self._dispatcher.loop.call_later(_PATIENCE, self._complain, hook, _PATIENCE)
-        task = self._dispatcher.spawn(self._run(hook, result))
+        hook.since = self._loop.time()
+        hook.timer = self._loop.call_later(_PATIENCE, self._complain, hook, _PATIENCE)
+        task = self._tasks.spawn(self._run(hook, result))
         task.add_done_callback(lambda _: self._end(hook))  # as it may be cancelled before it begins
         return False
 
@@ -300,9 +305,9 @@ class Greeter:
             del me  # a task that ends by an exception keeps this frame
 
     def _failed(self, hook: Hook, error: BaseException, task: asyncio.Task[Any] | None = None) -> None:
-        context = Context(self._dispatcher.app, hook.call.plugin, hook.queue.peer)
+        context = Context(self._app, hook.call.plugin, hook.queue.peer)
         try:
-            self._dispatcher.enforcer.failed(context, None, error, self._dispatcher.tasks.ending, task)
+            self._enforcer.failed(context, None, error, self._tasks.ending, task)
         finally:
             del error, task
 
@@ -313,25 +318,25 @@ class Greeter:
             hook.timer = None
         if queue.hooks.get(hook.owner) is hook:
             del queue.hooks[hook.owner]
-        greeting, hook.greeting = hook.greeting, None
-        if greeting is not None:
-            greeting.ended(hook)
-            if queue.greeting is greeting and not greeting.pending:
-                queue.greet(None)
+        pending, hook.pending_hooks = hook.pending_hooks, None
+        if pending is not None:
+            pending.ended(hook)
+            if queue.pending_hooks is pending and not pending.hooks:
+                queue.set_pending_hooks(None)
         after = hook.next
         if after is not None:
             after.before = None
-            after.skipped = hook.skipped and greeting is not None
-            if after.due and self._dispatcher.tasks.cancelling:
+            after.skipped = hook.skipped and pending is not None
+            if after.due and self._tasks.cancelling:
                 self._enqueue(queue, [after])
             elif after.due:
                 self._begin(after)
         if queue.info is None and not queue.hooks:
-            self._dispatcher.wake(queue)  # it may be over now
+            self._workers.wake(queue)  # it may be over now
 
     def _complain(self, hook: Hook, pause: float) -> None:
-        loop, queue = self._dispatcher.loop, hook.queue
-        connecting = hook.greeting is not None
+        loop, queue = self._loop, hook.queue
+        connecting = hook.pending_hooks is not None
         waits = "what this peer sends it waits" if connecting else "its next on_connect for this peer waits"
         name = hook.call.hook
         if isinstance(self._plugins[hook.owner], Extension):

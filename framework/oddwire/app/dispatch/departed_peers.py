@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Final
 
 from oddwire.app.dispatch.peer_queue import PeerQueue
@@ -10,13 +11,14 @@ from oddwire.proto.keys import NodeId
 from oddwire.session.peer.reassembly import STANDSTILL
 
 if TYPE_CHECKING:
-    from oddwire.app.dispatch.dispatcher import Dispatcher
+    from oddwire.app.dispatch.queue_workers import QueueWorkers
+    from oddwire.app.limits.backpressure import Backpressure
 
 __all__ = ["DepartedPeers"]
 
 logger = get_logger("oddwire.app")
 
-_LANES: Final = 1024  # peers who have gone whose handlers still run
+_QUEUES: Final = 1024  # peers who have gone whose handlers still run
 _BYTES: Final = 64 << 20  # of messages of theirs that wait
 _MOST: Final = 4  # so many times as much if none of it has been there for long
 
@@ -24,8 +26,10 @@ _MOST: Final = 4  # so many times as much if none of it has been there for long
 class DepartedPeers:
     """The queues of peers who have gone, the oldest first. Node ids are free to make, so all of them count together."""
 
-    def __init__(self, dispatcher: Dispatcher) -> None:
-        self._dispatcher = dispatcher
+    def __init__(self, loop: asyncio.AbstractEventLoop, backpressure: Backpressure, workers: QueueWorkers) -> None:
+        self._loop = loop
+        self._backpressure = backpressure
+        self._workers = workers
         self._queues: dict[NodeId, tuple[PeerQueue, int, float]] = {}
         self._held = 0
 
@@ -35,13 +39,13 @@ class DepartedPeers:
 
     def add(self, queue: PeerQueue) -> None:
         """Take in a queue whose peer has gone, and give up what others have left behind for too long."""
-        now = self._dispatcher.loop.time()
+        now = self._loop.time()
         self.forget(queue)
         self._queues[queue.peer.node_id] = queue, queue.held, now
         self._held += queue.held
-        while len(self._queues) > _LANES or self._held > _BYTES:
+        while len(self._queues) > _QUEUES or self._held > _BYTES:
             oldest, _, since = next(iter(self._queues.values()))
-            if since + STANDSTILL > now and len(self._queues) <= _MOST * _LANES and self._held <= _MOST * _BYTES:
+            if since + STANDSTILL > now and len(self._queues) <= _MOST * _QUEUES and self._held <= _MOST * _BYTES:
                 break
             self.forget(oldest)
             self._abandon(oldest)
@@ -53,12 +57,12 @@ class DepartedPeers:
             self._held -= found[1]
 
     def _abandon(self, queue: PeerQueue) -> None:
-        dispatcher = self._dispatcher
-        dropped = dispatcher.drop(queue, "gone")
+        workers = self._workers
+        dropped = self._backpressure.drop(queue, "gone")
         running = [*queue.detached]
         if queue.wake is None and queue.worker is not None and not queue.worker.done():
             running.append(queue.worker)
-            queue.worker.add_done_callback(lambda _: dispatcher.wake(queue))  # to bid it farewell
+            queue.worker.add_done_callback(lambda _: workers.wake(queue))  # to bid it farewell
         if not dropped and not running:
             return
         queue.abandoned = True

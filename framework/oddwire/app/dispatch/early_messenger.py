@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import TYPE_CHECKING, TypeVar
 
 from oddwire.app.context import STARTING
-from oddwire.app.dispatch.requests import Requests
 from oddwire.errors import LocalProtocolError
 from oddwire.schema import Message
 
 if TYPE_CHECKING:
-    from oddwire.app.application import Application
-    from oddwire.app.dispatch.dispatcher import Dispatcher
+    from oddwire.app.dispatch.messenger import AppMessenger
+    from oddwire.app.dispatch.resources import Resources
     from oddwire.app.extension import Extension
     from oddwire.app.plugins.manager import Contribution
     from oddwire.app.plugins.router import Router
@@ -26,46 +26,13 @@ __all__ = ["EarlyMessenger"]
 M = TypeVar("M", bound=Message)
 
 
-class _EarlyRequests(Requests):
-    """Refuses what needs a connection."""
-
-    def __init__(self, app: Application, router: Router) -> None:
-        self._app = app
-        self._router = router
-
-    async def request(self, node_id: NodeId, message: Message, reply: type[M], limit: float | None, force: bool) -> M:
-        """Say that it is too early."""
-        raise LocalProtocolError(STARTING)
-
-    async def stream(
-        self, node_id: NodeId, message: Message, part: type[M], limit: float | None, credit: int | None, force: bool
-    ) -> AsyncGenerator[M, None]:
-        """Say that it is too early."""
-        none: tuple[M, ...] = ()
-        for one in none:
-            yield one
-        raise LocalProtocolError(STARTING)
-
-    async def deliver(self, node_id: NodeId, message: Message) -> Receipt:
-        """Keep a message until the peer is there and has it."""
-        payload = self._router.outgoing[type(message)].encode(message)
-        owner = self._router.claims[type(message)][0].name
-        return await self._app.services.deliveries().send(node_id, owner, payload)
-
-
 class EarlyMessenger:
-    """What handles that were made meanwhile go to: the application's dispatcher, once there is one."""
+    """The `Messenger` of handles that were made meanwhile; once the application runs, ``messenger`` is that one's."""
 
-    def __init__(self, app: Application, router: Router) -> None:
-        self._app = app
+    def __init__(self, resources: Resources, router: Router) -> None:
+        self._resources = resources
         self._router = router
-        self._requests = _EarlyRequests(app, router)
-        self.dispatcher: Dispatcher | None = None
-
-    @property
-    def requests(self) -> Requests:
-        """What asks."""
-        return self._requests if self.dispatcher is None else self.dispatcher.requests
+        self.messenger: AppMessenger | None = None
 
     async def send(
         self,
@@ -76,18 +43,41 @@ class EarlyMessenger:
         progress: Progress | None = None,
     ) -> None:
         """Send one message, if it is not too early."""
-        if self.dispatcher is None:
-            raise LocalProtocolError(STARTING)
-        await self.dispatcher.send(node_id, message, force, since, progress)
+        await self._running().send(node_id, message, force, since, progress)
+
+    async def deliver(self, node_id: NodeId, message: Message) -> Receipt:
+        """Keep a message until the peer is there and has it."""
+        if self.messenger is not None:
+            return await self.messenger.deliver(node_id, message)
+        payload = self._router.outgoing[type(message)].encode(message)
+        owner = self._router.claims[type(message)][0].name
+        return await self._resources.delivery().send(node_id, owner, payload)
+
+    async def request(self, node_id: NodeId, message: Message, reply: type[M], limit: float | None, force: bool) -> M:
+        """Send a request, if it is not too early."""
+        return await self._running().request(node_id, message, reply, limit, force)
+
+    async def stream(
+        self, node_id: NodeId, message: Message, part: type[M], limit: float | None, credit: int | None, force: bool
+    ) -> AsyncGenerator[M, None]:
+        """Send a request for a stream, if it is not too early."""
+        async with aclosing(self._running().stream(node_id, message, part, limit, credit, force)) as parts:
+            async for found in parts:
+                yield found
 
     def info(self, node_id: NodeId) -> PeerInfo | None:
-        """Tell what is known of a connected peer."""
-        return None if self.dispatcher is None else self.dispatcher.info(node_id)
+        """Return what is known of a connected peer."""
+        return None if self.messenger is None else self.messenger.info(node_id)
 
     def session_of(self, node_id: NodeId) -> PeerSession | None:
         """Return a connected peer's part of the session."""
-        return None if self.dispatcher is None else self.dispatcher.session_of(node_id)
+        return None if self.messenger is None else self.messenger.session_of(node_id)
 
     def owner_of(self, extension: Extension | str) -> Contribution:
         """Find a loaded extension."""
         return self._router.owner_of(extension)
+
+    def _running(self) -> AppMessenger:
+        if self.messenger is None:
+            raise LocalProtocolError(STARTING)
+        return self.messenger

@@ -1,4 +1,4 @@
-"""A peer's queue: its queue of what waits for handlers, and the requests that wait for its replies."""
+"""What waits for the handlers of one peer's messages, and our requests that wait for its replies."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from oddwire.session.peer.peer_session import PeerSession
 from oddwire.transports.base import PeerInfo
 
 if TYPE_CHECKING:
-    from oddwire.app.dispatch.connection_hooks import Greeting, Hook
+    from oddwire.app.dispatch.connection_hooks import Hook, PendingHooks
 
 __all__ = ["HIGH_WATER", "HIGH_WATER_ASKING", "LONG", "LOW_WATER", "MESSAGE_WEIGHT", "PeerQueue", "Run", "Waiter"]
 
@@ -35,6 +35,8 @@ class PeerQueue:
     """One peer: what waits, who works on it, who waits for a reply."""
 
     __slots__ = (
+        "_concurrent",
+        "_slot",
         "_tracing",
         "_urgent",
         "abandoned",
@@ -42,7 +44,6 @@ class PeerQueue:
         "contexts",
         "counted",
         "detached",
-        "greeting",
         "held",
         "hooks",
         "hung_up",
@@ -53,11 +54,10 @@ class PeerQueue:
         "needs_slow_path",
         "paused",
         "peer",
+        "pending_hooks",
         "replies",
         "requested",
-        "running",
         "session",
-        "slot",
         "small",
         "throttle",
         "waiters",
@@ -82,25 +82,23 @@ class PeerQueue:
         self.hung_up = False
         self.abandoned = False  # what it left behind is not handled any more
         self._tracing = tracing
-        self.needs_slow_path = tracing  # there are tracers, waiters or a greeting: take the longer way
-        self.greeting: Greeting | None = None  # set while on_connect hooks of its connection have not ended
-        self.may_ask_urgently = (
-            False  # there is a greeting, or an urgent request is handled: what is asked may be urgent
-        )
+        self.needs_slow_path = tracing  # there are tracers, waiters or pending hooks: not the fast path
+        self.pending_hooks: PendingHooks | None = None  # set while on_connect hooks of its connection have not ended
+        self.may_ask_urgently = False  # hooks are pending, or an urgent request is handled: what is asked may be urgent
         self._urgent = 0
         self.hooks: dict[int, Hook] = {}  # the last one that has not ended, by owner
         self.waiters: dict[type[Message], deque[Waiter]] | None = None
         self.awaited_replies = 0  # requests of ours with ids that wait for replies
         self.contexts: list[Context | None] = [None] * owners
         self.throttle: asyncio.TimerHandle | None = None  # set while the peer is read later, whatever room there is
-        self.running = 0  # tasks of concurrent handlers
+        self._concurrent = 0  # tasks of concurrent handlers
         self.detached: set[asyncio.Task[None]] = set()  # and these
-        self.slot: asyncio.Future[None] | None = None  # set while the worker waits for one of them to end
+        self._slot: asyncio.Future[None] | None = None  # set while the worker waits for one of them to end
         self.wake: asyncio.Future[None] | None = None  # set while the worker sleeps
         self.worker: asyncio.Task[None] | None = None
 
     def drop_messages(self) -> list[int]:
-        """Forget the messages that wait, and return what each weighed; greetings and farewells, nobody's, stay."""
+        """Forget the messages that wait, and return what each weighed; hooks, which have no owner, stay."""
         kept = [entry for entry in self.waiting if entry[1] == 0]
         dropped = [entry[3] for entry in self.waiting if entry[1] != 0]
         self.waiting.clear()
@@ -108,19 +106,19 @@ class PeerQueue:
         self.held -= sum(dropped)
         return dropped
 
-    def greet(self, greeting: Greeting | None) -> None:
-        """Begin to greet a connection, or end it."""
-        self.greeting = greeting
+    def set_pending_hooks(self, hooks: PendingHooks | None) -> None:
+        """Have messages wait for the on_connect hooks of a connection, or no more."""
+        self.pending_hooks = hooks
         self.add_urgent(0)
         self._look()
 
     def add_urgent(self, urgent: int) -> None:
         """Begin to handle so many urgent requests more."""
         self._urgent += urgent
-        self.may_ask_urgently = self._urgent > 0 or self.greeting is not None
+        self.may_ask_urgently = self._urgent > 0 or self.pending_hooks is not None
 
     def _look(self) -> None:
-        self.needs_slow_path = self._tracing or self.waiters is not None or self.greeting is not None
+        self.needs_slow_path = self._tracing or self.waiters is not None or self.pending_hooks is not None
 
     def ask(self, reply: type[Message], waiter: Waiter) -> None:
         """Let a request wait for the next ``reply``, behind those that do already."""
@@ -151,6 +149,27 @@ class PeerQueue:
                 future.set_result(message)
                 return asked
         return None
+
+    def request_begun(self) -> None:
+        """Count a request of ours with an id, which waits for its reply."""
+        self.awaited_replies += 1
+
+    def request_ended(self) -> None:
+        """Count it no more."""
+        self.awaited_replies -= 1
+
+    async def begin_concurrent(self, most: int) -> None:
+        """Count the task of a concurrent handler, once there are fewer than ``most`` of them."""
+        while self._concurrent >= most:
+            self._slot = asyncio.get_running_loop().create_future()
+            await self._slot
+        self._concurrent += 1
+
+    def end_concurrent(self) -> None:
+        """Count it no more, and let the worker go on that waits for that."""
+        self._concurrent -= 1
+        if self._slot is not None and not self._slot.done():
+            self._slot.set_result(None)
 
     def give_up(self, reason: str) -> None:
         """Fail every request under way."""

@@ -17,18 +17,34 @@ _TURN: Final = 0.002  # seconds of handlers that wait for nothing until others g
 class RequestTask:
     """A request that waits for a task or is handled by one: ``await work(*arguments)``. It may wait for credit, too."""
 
-    __slots__ = ("arguments", "cancelled", "credit", "ended", "holder", "peer", "task", "weight", "work")
+    __slots__ = (
+        "arguments",
+        "aside",
+        "cancelled",
+        "credit",
+        "ended",
+        "holder",
+        "peer",
+        "request",
+        "task",
+        "weight",
+        "work",
+    )
 
     def __init__(self, work: Callable[..., Coroutine[Any, Any, None]], *arguments: Any) -> None:
         self.work = work
         self.arguments = arguments
         self.task: asyncio.Task[None] | None = None  # set while it is handled
         self.cancelled = False
+        self.aside = False
+        """Whether it waits for something else before it may have a task; cancelled, it waits on."""
         self.credit: asyncio.Future[None] | None = None
-        self.peer: object = None
+        self.peer: Any = None
         """Whose it is: peers have their turns, one request each."""
         self.ended: Callable[[RequestTask], object] | None = None
-        """Called with this once it is over, or will not be begun."""
+        """Called with this once it is over, or is cancelled before it has begun."""
+        self.request: Any = None
+        """For ``ended``, which lets go of it: the session's part of the request, which refers to this."""
         self.holder: Any = None
         """For ``ended``: with what it is counted, and for how much, so that no call has to be made of them."""
         self.weight = 0
@@ -40,6 +56,14 @@ class RequestTask:
             self.task.cancel()
         else:
             self.arguments = ()  # it may stay with those that wait for a while
+            if not self.aside:
+                self.end()
+
+    def end(self) -> None:
+        """Say that it is over, or will not be begun. Idempotent."""
+        ended, self.ended = self.ended, None
+        if ended is not None:
+            ended(self)
 
     def wake(self) -> None:
         """Tell the task that there is more credit."""
@@ -47,9 +71,9 @@ class RequestTask:
             self.credit.set_result(None)
 
 
-def task_of(answering: RequestTask | None) -> asyncio.Task[None] | None:
+def task_of(request: RequestTask | None) -> asyncio.Task[None] | None:
     """Return the task that handles a request, if one does."""
-    return None if answering is None else answering.task
+    return None if request is None else request.task
 
 
 class _RequestQueue:
@@ -64,25 +88,25 @@ class _RequestQueue:
         self._peers: dict[object, deque[RequestTask]] = {}
         self.count = 0
 
-    def append(self, answering: RequestTask) -> None:
+    def append(self, request: RequestTask) -> None:
         self.count += 1
-        waiting = self._peers.get(answering.peer)
+        waiting = self._peers.get(request.peer)
         if waiting is None:
-            self._peers[answering.peer] = deque((answering,))
+            self._peers[request.peer] = deque((request,))
         else:
-            waiting.append(answering)
+            waiting.append(request)
 
     def popleft(self) -> RequestTask:
         """Take the first one of the peer whose turn it is."""
         peers = self._peers
         peer, waiting = next(iter(peers.items()))
-        answering = waiting.popleft()
+        request = waiting.popleft()
         if not waiting:
             del peers[peer]
         elif len(peers) > 1:
             peers[peer] = peers.pop(peer)  # at the end
         self.count -= 1
-        return answering
+        return request
 
 
 class RequestTasks:
@@ -109,9 +133,9 @@ class RequestTasks:
         self._going: asyncio.Task[None] | None = None  # the last that began, if it may go on after its handler
         self._patient = False  # handlers wait, as far as is known
 
-    def handle(self, answering: RequestTask) -> None:
+    def handle(self, request: RequestTask) -> None:
         """Have a request handled, from the loop's next turn on."""
-        self._waiting.append(answering)
+        self._waiting.append(request)
         if self._going is not None:  # it waits, as the loop is elsewhere
             self._going, self._patient = None, True
         if self._patient or not self._called:
@@ -134,23 +158,22 @@ class RequestTasks:
         until = perf_counter() + _TURN
         try:
             while waiting.count:
-                answering = waiting.popleft()
+                request = waiting.popleft()
                 if waiting.count and (self._patient or not self._called):
                     self._call()
-                if answering.cancelled:
-                    if answering.ended is not None:
-                        answering.ended(answering)
+                if request.cancelled:
                     continue
-                # A request refers to its answering, and the arguments to the request: what would be a circle is opened
+                # The session's part of a request refers to its task, and the arguments to that: the circle is opened
                 # here, so that all of it is free as soon as the work is done, however that ends
-                arguments, answering.arguments = answering.arguments, ()
-                answering.task = me
+                arguments, request.arguments = request.arguments, ()
+                request.task = me
                 try:
-                    await answering.work(*arguments)
+                    await request.work(*arguments)
                 finally:
-                    answering.task = None
-                    if answering.ended is not None:
-                        answering.ended(answering)
+                    request.task = None
+                    ended, request.ended = request.ended, None  # `RequestTask.end`, written out
+                    if ended is not None:
+                        ended(request)
                 if self._going is not me or me.cancelling():
                     break
                 try:

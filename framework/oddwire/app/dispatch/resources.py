@@ -1,4 +1,4 @@
-"""What an application keeps beside its messages: the store, the guards of its extensions. Made when they are needed."""
+"""What an application has beside its messages: the store, its extensions' access control. Made when it is needed."""
 
 from __future__ import annotations
 
@@ -12,17 +12,16 @@ from oddwire.errors import ExtensionError, LocalProtocolError, StoreError
 from oddwire.transports.base import Transport
 
 if TYPE_CHECKING:
-    from oddwire.app.dispatch.dispatcher import Dispatcher
-    from oddwire.app.dispatch.reliable_handlers import ReliableHandlers
     from oddwire.app.limits.access import AccessControl
     from oddwire.session.limits import Limits
+    from oddwire.session.reliable.delivery import Delivery
     from oddwire.session.store.extension_store import ExtensionStore
 
 __all__ = ["Resources"]
 
 
 class Resources:
-    """The store and the guards. Raises `ExtensionError` if there are reliable handlers and no store for them."""
+    """The store and the access control. Raises `ExtensionError` for reliable handlers without a store for them."""
 
     def __init__(
         self,
@@ -36,10 +35,10 @@ class Resources:
         self._transport = transport
         self._path = None if store is None else os.fspath(store)
         self._limits = limits
-        self._deliveries: ReliableHandlers | None = None
-        self._dispatcher: Dispatcher | None = None
+        self._delivery: Delivery | None = None
+        self._start_delivery: Callable[[Delivery], object] | None = None
         self._running = False
-        self._guards: dict[str, AccessControl] = {}
+        self._access: dict[str, AccessControl] = {}
         self._number = int.from_bytes(os.urandom(8), "big")  # of the store, if it is made
         self.patience = 0.0
         """Seconds to wait at the start for a store that another process has: one that is about to end, say."""
@@ -53,28 +52,28 @@ class Resources:
             raise ExtensionError(f"handlers of reliable messages ({names}) need {needed}")
 
     async def prepare(self) -> dict[str, AccessControl]:
-        """Open the store, if it is sure to be needed, and give the guards, by extension.
+        """Open the store, if it is sure to be needed, and return the access control, by extension.
 
-        Raises `StoreError`, and `ExtensionError` for a guard that the transport has no answers for.
+        Raises `StoreError`, and `ExtensionError` for one that the transport has no answers for.
         """
-        guarded = [owner for owner in self._router.owners if owner.allow is not None or owner.limits is not None]
-        guards: dict[str, AccessControl] = {}
-        if guarded:
+        limited = [owner for owner in self._router.owners if owner.allow is not None or owner.limits is not None]
+        found: dict[str, AccessControl] = {}
+        if limited:
             from oddwire.app.limits.access import AccessControl
 
-            guards = {
-                owner.name: AccessControl(owner.name, owner.allow, owner.limits, self._transport) for owner in guarded
+            found = {
+                owner.name: AccessControl(owner.name, owner.allow, owner.limits, self._transport) for owner in limited
             }
-            for guard in guards.values():
-                await guard.start()
-        self._guards = guards
+            for access in found.values():
+                await access.start()
+        self._access = found
         self._running = True
         if self._router.reliable or self._may_hold_messages():
             try:
-                await self.deliveries().open(self.patience)
+                await self.delivery().open(self.patience)
             except StoreError as error:
                 raise self.explain(error) from error
-        return guards
+        return found
 
     def _may_hold_messages(self) -> bool:
         return self._path is not None and os.path.exists(self._path)  # noqa: PTH110 - pathlib takes its time to load
@@ -84,51 +83,51 @@ class Resources:
 
         A store that is not made yet has the number that it will have; none has one that cannot be opened.
         """
-        if self._deliveries is not None:
-            return self._deliveries.numbers
+        if self._delivery is not None:
+            return self._delivery.numbers
         return () if self._path is None else (self._number,)
 
     async def renew_store(self) -> None:
-        """Have a store that another program uses a copy of take numbers of its own; see `ReliableHandlers.renew`.
+        """Have a store that another program uses a copy of take numbers of its own; see `Delivery.renew`.
 
         To be called before the transport opens. Raises `StoreError`, and `LocalProtocolError` without a store.
         """
-        await self.deliveries().renew()
+        await self.delivery().renew()
 
-    def attach(self, dispatcher: Dispatcher) -> None:
-        """Let reliable messages come and go."""
-        self._dispatcher = dispatcher
-        if self._deliveries is not None:
-            self._deliveries.attach(dispatcher)
+    def start(self, start_delivery: Callable[[Delivery], object]) -> None:
+        """Let reliable messages come and go: ``start_delivery`` is called with what delivers them, now or once made."""
+        self._start_delivery = start_delivery
+        if self._delivery is not None:
+            start_delivery(self._delivery)
 
     async def aclose(self) -> None:
         """Close the store."""
-        if self._deliveries is not None:
-            await self._deliveries.aclose()
+        if self._delivery is not None:
+            await self._delivery.aclose()
 
-    def deliveries(self) -> ReliableHandlers:
+    def delivery(self) -> Delivery:
         """Return what keeps reliable messages. Raises `LocalProtocolError` without a store, or before the start."""
         if self._path is None:
             raise LocalProtocolError("this application has no store: give it one, Application(store=path)")
         if not self._running:
             raise LocalProtocolError("the application is not started")
-        if self._deliveries is None:
-            from oddwire.app.dispatch.reliable_handlers import ReliableHandlers  # and SQLite, which few need
+        if self._delivery is None:
             from oddwire.session.limits import Limits
+            from oddwire.session.reliable.delivery import Delivery  # and SQLite, which few need
+            from oddwire.session.store.unit import Store
 
-            allowances = [guard.allowance for guard in self._guards.values()]
             names = [owner.name for owner in self._router.owners]
-            self._deliveries = ReliableHandlers(
-                self._path, self._limits or Limits(), allowances, number=self._number, extensions=names
-            )
+            store = Store(self._path, number=self._number, extensions=names)
             if self.on_new_store is not None:
-                self._deliveries.store.on_new = functools.partial(self.on_new_store, names)
-            if self._dispatcher is not None:
-                self._deliveries.attach(self._dispatcher)
-        return self._deliveries
+                store.on_new = functools.partial(self.on_new_store, names)
+            allowances = [access.allowance for access in self._access.values()]
+            self._delivery = Delivery(store, limits=self._limits or Limits(), allowances=allowances, extensions=names)
+            if self._start_delivery is not None:
+                self._start_delivery(self._delivery)
+        return self._delivery
 
     def store(self, extension: str) -> ExtensionStore:
-        """Return what an extension keeps on disk. Raises as `deliveries` does."""
+        """Return what an extension keeps on disk. Raises as `delivery` does."""
         from oddwire.session.store.extension_store import ExtensionStore
 
-        return ExtensionStore(self.deliveries().store, self._router.owner_of(extension).name)
+        return ExtensionStore(self.delivery().store, self._router.owner_of(extension).name)

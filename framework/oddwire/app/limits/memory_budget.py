@@ -39,10 +39,6 @@ class MemoryUse:
         self.end()
         self._evict()
 
-    def ended(self, _: object) -> None:
-        """Take note that the request is over."""
-        self.end()
-
     def end(self) -> None:
         """Give back what is taken. Idempotent."""
         if self._room.uses.pop(self, self) is None:

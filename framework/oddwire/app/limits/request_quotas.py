@@ -6,42 +6,43 @@ from collections.abc import AsyncGenerator
 from contextlib import AbstractContextManager, aclosing, nullcontext
 from typing import TYPE_CHECKING, TypeVar
 
-from oddwire.app.dispatch.requests import Requests
+from oddwire.app.dispatch.messenger import AppMessenger
 from oddwire.app.limits.access import AccessControl
 from oddwire.schema import Message
 from oddwire.transports.base import NodeId
 
 if TYPE_CHECKING:
-    from oddwire.app.dispatch.dispatcher import Dispatcher
+    from oddwire.app.dispatch.core import Core
+    from oddwire.app.limits.backpressure import Backpressure
 
-__all__ = ["LimitedRequests", "requests_of"]
+__all__ = ["LimitedMessenger", "messenger_of"]
 
 M = TypeVar("M", bound=Message)
 
 
-class LimitedRequests(Requests):
+class LimitedMessenger(AppMessenger):
     """Counts requests for the extensions whose messages they are: the first, of several."""
 
-    def __init__(self, dispatcher: Dispatcher, guards: dict[type[Message], AccessControl]) -> None:
-        super().__init__(dispatcher)
-        self._guards = guards
+    def __init__(self, core: Core, backpressure: Backpressure, limited: dict[type[Message], AccessControl]) -> None:
+        super().__init__(core, backpressure)
+        self._limited = limited
 
     def _counted(self, node_id: NodeId, message: Message) -> AbstractContextManager[None]:
-        guard = self._guards.get(type(message))
-        return nullcontext() if guard is None else guard.count_request(node_id)
+        access = self._limited.get(type(message))
+        return nullcontext() if access is None else access.count_request(node_id)
 
     async def request(self, node_id: NodeId, message: Message, reply: type[M], limit: float | None, force: bool) -> M:
-        """Do as `Requests.request` does. Raises `QuotaExceeded` for one too many of an extension's."""
+        """Do as `AppMessenger.request` does. Raises `QuotaExceeded` for one too many of an extension's."""
         with self._counted(node_id, message):
             return await super().request(node_id, message, reply, limit, force)
 
     async def stream(
         self, node_id: NodeId, message: Message, part: type[M], limit: float | None, credit: int | None, force: bool
     ) -> AsyncGenerator[M, None]:
-        """Do as `Requests.stream` does, with no more credit than the extension has. Raises as `request` does."""
-        guard = self._guards.get(type(message))
-        if guard is not None and guard.allowance.has("stream_credit"):
-            most = guard.allowance.limits.stream_credit
+        """Do as `AppMessenger.stream` does, with no more credit than the extension has. Raises as `request` does."""
+        access = self._limited.get(type(message))
+        if access is not None and access.allowance.has("stream_credit"):
+            most = access.allowance.limits.stream_credit
             credit = most if credit is None else min(credit, most)
         with self._counted(node_id, message):
             async with aclosing(super().stream(node_id, message, part, limit, credit, force)) as parts:
@@ -49,15 +50,13 @@ class LimitedRequests(Requests):
                     yield found
 
 
-def requests_of(dispatcher: Dispatcher) -> Requests:
-    """Make what an application asks its peers with."""
-    limited = {
-        name: guard
-        for name, guard in dispatcher.guards.items()
-        if guard.allowance.has("open_requests", "stream_credit")
+def messenger_of(core: Core, backpressure: Backpressure) -> AppMessenger:
+    """Make what an application talks to its peers with."""
+    owners = {
+        name: access for name, access in core.access.items() if access.allowance.has("open_requests", "stream_credit")
     }
-    if not limited:
-        return Requests(dispatcher)
-    claims = dispatcher.router.claims
-    guards = {message: limited[first.name] for message, (first, *_) in claims.items() if first.name in limited}
-    return LimitedRequests(dispatcher, guards)
+    if not owners:
+        return AppMessenger(core, backpressure)
+    claims = core.router.claims
+    limited = {message: owners[first.name] for message, (first, *_) in claims.items() if first.name in owners}
+    return LimitedMessenger(core, backpressure, limited)

@@ -43,7 +43,8 @@ V = TypeVar("V")
 class Route(NamedTuple):
     """Where a received type goes. ``owner`` counts from 1; ``handler`` is None for a type that is only known.
 
-    ``longer`` is true where more is to be done than to queue the message: it is handled concurrently, or guarded.
+    ``slow`` is true where more is to be done than to queue the message: it is handled concurrently, say, or access to
+    its extension is limited.
     ``stream`` is the handler itself, if it yields its replies; ``handler`` then sends each of them. ``reliable`` is the
     handler itself, if it takes reliable messages.
     """
@@ -51,11 +52,11 @@ class Route(NamedTuple):
     decode: Callable[[bytes], Message]
     handler: HandlerFunction | None
     owner: int
-    longer: bool
+    slow: bool
     concurrent: bool = False
     stream: StreamFunction | None = None
     reliable: HandlerFunction | None = None
-    guard: AccessControl | None = None
+    access: AccessControl | None = None
     weigh: Callable[[Message], int] | None = None
     """What tells how much memory a message takes, where that may be far more than its payload."""
 

@@ -82,12 +82,12 @@ class FragmentSender:
         if self.most is None:
             raise NotSupported(f"{link.node_id} takes no message of more than 65535 bytes", feature="fragments")
         if total > self.most:
-            link.session.counters.exceeded["assembles"] += 1
+            link.shared.counters.exceeded["assembles"] += 1
             raise QuotaExceeded(
                 f"message of {total} bytes; {link.node_id} puts together {self.most} at most", limit="assembles"
             )
         if self._turns or not self._has_room(total):
-            await self._turns.wait(link.session.loop, total)
+            await self._turns.wait(link.shared.loop, total)
             link.check()  # the peer may have come back: its transfers are none of ours
         self._flying += total
         self._count += 1
@@ -97,7 +97,7 @@ class FragmentSender:
         try:
             sent = 0
             for piece in split(link.route, payload, MAX_PIECE, number):
-                await link.session.transport.send(link.node_id, piece)
+                await link.shared.transport.send(link.node_id, piece)
                 if transfer.over:
                     raise transfer.take()
                 if progress is not None:

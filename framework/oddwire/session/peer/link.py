@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-from oddwire.errors import ConnectionClosed, MalformedMessage, QuotaExceeded, UnknownRequiredRecord
+from oddwire.errors import ConnectionClosed, MalformedMessage, PeerNotConnected, QuotaExceeded, UnknownRequiredRecord
 from oddwire.log_limits import get_logger
 from oddwire.printable import printable
 from oddwire.session.peer.fragment_sender import FragmentSender, Progress
@@ -30,12 +30,13 @@ from oddwire.session.wire.frame_types import (
     Fragment,
     Hello,
     Reply,
+    ReplyFlag,
     Request,
     Scope,
     Spoken,
     UnknownFrame,
 )
-from oddwire.session.wire.frames import decode, encode_failure, subject
+from oddwire.session.wire.frames import decode, encode_failure, encode_reply, is_part, subject
 from oddwire.session.wire.hello import digest, negotiate
 from oddwire.transports.base import MAX_PAYLOAD
 
@@ -82,21 +83,21 @@ class Link:
         "program",
         "ready",
         "route",
-        "session",
+        "shared",
         "spoken",
         "stores",
         "working",
     )
 
     def __init__(self, peer: PeerSession, instance: int) -> None:
-        session = peer.session
+        shared = peer.shared
         self.peer = peer
-        self.session = session
+        self.shared = shared
         self.node_id = peer.node_id
         self.instance = instance
-        self.route = instance << 32 | session.instance
+        self.route = instance << 32 | shared.instance
         """The addresses of what we send: the program's, then ours."""
-        self.inbound = session.address + instance.to_bytes(4, "big")
+        self.inbound = shared.address + instance.to_bytes(4, "big")
         """Those of what it sends us, as its frames bear them."""
         self.program = 0
         self.stores: tuple[int, ...] = ()
@@ -105,7 +106,7 @@ class Link:
         self.ready = False
         """Whether the program has our hello as well, or will before all that is sent from now on."""
         self.closed = False
-        self._time = session.loop.time
+        self._time = shared.loop.time
         self.heard = self._time()
         """When the last frame came, on the loop's clock."""
         self.doubted: float | None = None
@@ -116,9 +117,9 @@ class Link:
         """What is kept of the extensions of its hello, by name; see `digest`."""
         self.agreed: Mapping[str, str] = _NOTHING
         """The version to be spoken of each extension that both have."""
-        self.handled: HandledRequests[Any] = HandledRequests(session.limits.requests)
+        self.handled: HandledRequests[Any] = HandledRequests(shared.limits.requests)
         self.working = 0
-        """Tasks that handle requests of the program; kept by the host."""
+        """Requests of the program that its host has taken and not ended; of those, the session may have ended some."""
         self._assembler: Reassembler | None = None
         self._calls: OutgoingRequests | None = None
         self._handles = DEFAULT_REQUESTS  # requests at once, and bytes it puts together, as its hello said
@@ -173,7 +174,7 @@ class Link:
         if len(payload) > MAX_PAYLOAD:
             await self.large.send(payload, progress=progress, failed=failed)
             return
-        await self.session.transport.send(self.node_id, payload)
+        await self.shared.transport.send(self.node_id, payload)
         if progress is not None:
             progress(len(payload), len(payload))
 
@@ -185,12 +186,12 @@ class Link:
     def wake(self, when: float) -> None:
         """Have `tick` called at ``when`` at the latest, on the loop's clock."""
         if when < self.peer.due:
-            self.session.wake(self.peer, when)
+            self.shared.timer.wake(self.peer, when)
 
     def refuse(self, scope: Scope, number: int, code: Code | int, text: str, limit: str | None = None) -> None:
         """Tell the peer that a request or a transfer of its has failed; ``limit`` names the one that it reached."""
         if limit is not None:
-            self.session.counters.refused[limit] += 1
+            self.shared.counters.refused[limit] += 1
         self._tell(scope, number, code, text)
         logger.debug("a %s of %s fails here: %s", scope.name.lower(), self.node_id, printable(text))
         self.peer.fault()
@@ -199,7 +200,64 @@ class Link:
         if not self.peer.is_slow:
             self.post(encode_failure(self.route, scope, number, code, clip(text)))
         else:
-            self.session.counters.dropped["failures"] += 1
+            self.shared.counters.dropped["failures"] += 1
+
+    def replied_at_once(self, handling: HandledRequest[Any], payload: bytes) -> bool:
+        """Send a reply of up to 65000 bytes that nothing keeps waiting, as most are; False if it is `reply`'s to send.
+
+        Raises `ValueOutOfRange` for what is no message.
+        """
+        frame = encode_reply(self.route, handling.id, 0, payload)
+        try:
+            return self.handled.has(handling) and self.shared.send_nowait(self.node_id, frame)
+        except (PeerNotConnected, ConnectionClosed):
+            return False
+
+    async def reply(self, handling: HandledRequest[Any], payload: bytes, flags: int = 0) -> bool:
+        """Send a reply of up to 65000 bytes, or such a part of a stream, or its end; see `encode_reply`.
+
+        Return False, and send nothing, if nobody waits for it any more. Raises what the transport does.
+        """
+        handled, shared = self.handled, self.shared
+        if not handled.has(handling):
+            return False
+        frame = encode_reply(self.route, handling.id, flags, payload)
+        del payload  # it may be long until the peer reads it
+        if not shared.send_nowait(self.node_id, frame):
+            if not flags & ReplyFlag.PART:
+                handled.answer(handling)
+            await shared.transport.send(self.node_id, frame)
+        return True
+
+    async def send_reply(
+        self, handling: HandledRequest[Any], frame: bytes, failed: Callable[[Failure], object]
+    ) -> None:
+        """Send a reply of any length, as a frame; ``failed`` is called if the peer does not put its fragments together.
+
+        Raises what `FragmentSender.send` and the transport do.
+        """
+        if len(frame) <= MAX_PAYLOAD and self.shared.send_nowait(self.node_id, frame):
+            return
+        if not is_part(frame):
+            self.handled.answer(handling)
+        if len(frame) <= MAX_PAYLOAD:
+            await self.shared.transport.send(self.node_id, frame)
+        else:
+            await self.large.send(frame, failed=failed)
+
+    async def fail(self, handling: HandledRequest[Any], code: int, text: str) -> None:
+        """Answer a request with a failure, if somebody waits for its answer. Raises what the transport does."""
+        if self.handled.has(handling):
+            frame = encode_failure(self.route, Scope.REQUEST, handling.id, code, clip(text))
+            self.handled.answer(handling)
+            await self.shared.transport.send(self.node_id, frame)
+
+    def refuse_request(
+        self, handling: HandledRequest[Any], code: Code | int, text: str, limit: str | None = None
+    ) -> None:
+        """End a request with a failure, as `refuse` does."""
+        self.handled.close(handling)
+        self.refuse(Scope.REQUEST, handling.id, code, text, limit)
 
     # What the peer sends ----------------------------------------------------------------------------
 
@@ -226,7 +284,7 @@ class Link:
         else:
             self._fault("an unreadable piece of no transfer")
         if not unsupported:
-            self.session.host.malformed(self.node_id, payload, error)
+            self.shared.host.malformed(self.node_id, payload, error)
 
     def _take_hello(self, hello: Hello) -> None:
         self.peer.take_hello(self.instance, hello)
@@ -234,11 +292,11 @@ class Link:
     def update(self, hello: Hello) -> None:
         """Note what the program says of itself: the last hello counts."""
         self.program, self.stores = hello.program, hello.stores
-        agreement = negotiate(self.session.hello, hello)
+        agreement = negotiate(self.shared.own.hello, hello)
         self.common = agreement is not None
         self.ready = self.common and self._known
         self.agreed = _NOTHING if agreement is None else agreement.extensions
-        self.spoken = digest(self.session.hello, hello)
+        self.spoken = digest(self.shared.own.hello, hello)
         self._handles = DEFAULT_REQUESTS if hello.requests is None else hello.requests
         self._assembles = hello.assembles
         if self._calls is not None:
@@ -252,11 +310,11 @@ class Link:
 
     def _assembling(self) -> Reassembler:
         if self._assembler is None:
-            session, host = self.session, self.session.host
+            shared, host = self.shared, self.shared.host
             self._assembler = Reassembler(
-                session.limits,
+                shared.limits,
                 host.max_size_of,
-                session.budget,
+                shared.budget,
                 host.allowance_of,
                 self._evicted,
                 host.title_of,
@@ -267,19 +325,17 @@ class Link:
 
     def _evicted(self, transfer: int, error: QuotaExceeded) -> None:
         """Tell the peer of a transfer that made room for others'; it is no fault of its."""
-        session = self.session
+        shared = self.shared
         if not self.peer.is_slow:
-            self.post(
-                encode_failure(self.route, Scope.TRANSFER, transfer, session.count_limit(error), clip(str(error)))
-            )
+            self.post(encode_failure(self.route, Scope.TRANSFER, transfer, shared.count_limit(error), clip(str(error))))
 
     def _take_fragment(self, fragment: Fragment) -> None:
-        session, assembler = self.session, self._assembling()
-        now = session.loop.time()
+        shared, assembler = self.shared, self._assembling()
+        now = shared.loop.time()
         try:
             payload = assembler.push(fragment, now, self.inbound)
         except QuotaExceeded as error:
-            self.refuse(Scope.TRANSFER, fragment.transfer, session.count_limit(error, fragment.total), str(error))
+            self.refuse(Scope.TRANSFER, fragment.transfer, shared.count_limit(error, fragment.total), str(error))
         except MalformedMessage as error:
             self.refuse(Scope.TRANSFER, fragment.transfer, Code.MALFORMED, str(error.args[0]))
         else:
@@ -288,10 +344,10 @@ class Link:
             elif payload.startswith(SESSION_TYPE_BYTES):
                 self.receive(payload)
             else:
-                session.host.message_received(self.node_id, payload)
+                shared.host.message_received(self.node_id, payload)
 
     def _take_request(self, request: Request) -> None:
-        most = self.session.limits.requests
+        most = self.shared.limits.requests
         # A handler that was cancelled may take its time to end: of those there are not more than of the others
         peer = self.peer
         if (
@@ -308,19 +364,26 @@ class Link:
         elif isinstance(handling, Code):
             self.refuse(Scope.REQUEST, request.id, handling, f"{most} requests are handled at once", "requests")
         else:
-            self.session.host.request_received(self, handling, request)
+            self.shared.host.request_received(self, handling, request)
+            if handling.handle is not None:
+                self.working += 1
+
+    def request_ended(self, handling: HandledRequest[Any]) -> None:
+        """Count a request no more that the host had given a ``handle``: nobody works on it any longer."""
+        self.working -= 1
+        self.handled.close(handling)
 
     def _deadline(self, request: Request) -> float:
         """Return when the caller of a request will have given up, and said so; a stream's waits for each part anew."""
         if request.wait_ms is None or request.credit:
             return _NEVER
-        deadline = self.session.loop.time() + request.wait_ms / 1000 + _GRACE
+        deadline = self.shared.loop.time() + request.wait_ms / 1000 + _GRACE
         self.wake(deadline)
         return deadline
 
     def wait_for_credit(self, handling: HandledRequest[Any]) -> None:
         """Let a stream wait for its caller to take more, but not for ever: what its handler has opened stays open."""
-        deadline = self.session.loop.time() + self.session.limits.stream_seconds
+        deadline = self.shared.loop.time() + self.shared.limits.stream_seconds
         self.handled.wait(handling, deadline)
         self.wake(deadline)
 
@@ -346,7 +409,7 @@ class Link:
 
     def _take_ack(self, ack: Ack) -> None:
         if ack.scope is Scope.LANE:
-            if not self.session.host.ack_received(self, ack):
+            if not self.shared.delivery.ack_received(self, ack):
                 self._fault("an ack of nothing that was sent")
             return
         handling = self.handled.grant(ack.id, ack.value)
@@ -356,11 +419,11 @@ class Link:
             self._fault("credit for no stream")
 
     def _take_data(self, data: Data) -> None:
-        if not self.session.host.data_received(self, data):
+        if not self.shared.delivery.data_received(self, data):
             self._fault("a reliable message of one lane too many")
 
     def _take_unknown(self, _: UnknownFrame) -> None:
-        self.session.counters.dropped["kinds"] += 1
+        self.shared.counters.dropped["kinds"] += 1
         self._fault()
 
     def _fault(self, what: str = "") -> None:
@@ -370,7 +433,7 @@ class Link:
 
     def tick(self, now: float) -> None:
         """Do what is due by ``now``, and say when there will be more."""
-        session = self.session
+        shared = self.shared
         calls, assembler = self._calls, self._assembler
         if calls is not None:
             if calls.asked.deadline <= now:
@@ -381,13 +444,13 @@ class Link:
                 if handling.handle is not None:
                     handling.handle.cancel()
                 text = "its caller takes no more" if handling.streams else "its caller's wait is over"
-                session.counters.refused["stream_seconds" if handling.streams else "expired"] += 1
+                shared.counters.refused["stream_seconds" if handling.streams else "expired"] += 1
                 logger.debug("a request of %s is given up: %s", self.node_id, text)
                 self._tell(Scope.REQUEST, handling.id, Code.EXPIRED, text)
         self.wake(self.handled.deadline)
         if assembler is not None:
             for number, error in assembler.expire(now):
-                session.count_limit(error)
+                shared.count_limit(error)
                 self.refuse(Scope.TRANSFER, number, Code.EXPIRED, str(error))
             if assembler.deadline is not None:
                 self.wake(assembler.deadline)
@@ -404,7 +467,7 @@ class Link:
         self.give_up(error)
         left = self.handled.clear()
         if left:
-            self.session.counters.dropped["abandoned"] += len(left)
+            self.shared.counters.dropped["abandoned"] += len(left)
             logger.debug("%d requests of %s are given up: %s", len(left), self.node_id, printable(reason))
         for handling in left:
             if handling.handle is not None:

@@ -73,12 +73,12 @@ class OutgoingRequests:
 
     def __init__(self, link: Link, allowed: int) -> None:
         self._link = link
-        self._loop = link.session.loop
-        self._send_nowait = fast_send(link.session.transport)
+        self._loop = link.shared.loop
+        self._send_nowait = fast_send(link.shared.transport)
         first_id = int.from_bytes(os.urandom(8), "big") >> 1
-        session = link.session
+        shared = link.shared
         self.asked: SentRequests[_OutgoingRequest, bytes] = SentRequests(
-            first_id, session.limits.open_requests, session.counters
+            first_id, shared.limits.open_requests, shared.counters
         )
         self.allowed = allowed
         self._flying = 0
@@ -185,7 +185,7 @@ class OutgoingRequests:
         link = self._link
         deadline = self._loop.time() + limit
         if deadline < link.peer.due:
-            link.session.wake(link.peer, deadline)
+            link.shared.timer.wake(link.peer, deadline)
         return deadline
 
     async def _send(self, call: _OutgoingRequest, number: int, frame: bytes) -> None:
@@ -198,7 +198,7 @@ class OutgoingRequests:
         if self._turns:
             self._turns.next()
         if len(frame) <= MAX_PAYLOAD:
-            await link.session.transport.send(link.node_id, frame)
+            await link.shared.transport.send(link.node_id, frame)
         else:
             await link.large.send(frame, failed=lambda failure: self.failure(failure._replace(id=number)))
         call.task = None

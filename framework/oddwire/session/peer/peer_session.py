@@ -23,7 +23,7 @@ from oddwire.session.wire.hello import decode_hello
 from oddwire.transports.base import NodeId
 
 if TYPE_CHECKING:
-    from oddwire.session.session import Session
+    from oddwire.session.peer.shared import Shared
 
 __all__ = ["PeerSession"]
 
@@ -69,15 +69,15 @@ class PeerSession:
         "met",
         "node_id",
         "reach",
-        "session",
         "several",
+        "shared",
     )
 
-    def __init__(self, session: Session, node_id: NodeId) -> None:
-        self.session = session
+    def __init__(self, shared: Shared, node_id: NodeId) -> None:
+        self.shared = shared
         self.node_id = node_id
         self.due = _NEVER
-        """When `tick` is to be called, on the loop's clock; kept by `Session.wake`."""
+        """When `tick` is to be called, on the loop's clock; kept by `PeerTimer.wake`."""
         self.closed = False
         self.assembling = ReassemblyGroup()
         """What its programs' messages in fragments take together."""
@@ -103,13 +103,13 @@ class PeerSession:
         self._posted: deque[bytes | int] = deque()  # frames, and instances in whose turn they get it
         self._poster: asyncio.Task[None] | None = None
         self._regreeted = -_NEVER
-        self._since = session.loop.time()
+        self._since = shared.loop.time()
         self._waiting = True
 
     def greet(self) -> None:
         """Say hello; for a while others may."""
-        self.post(self.session.greeting)
-        self.wake(self._since + self.session.hello_wait)
+        self.post(self.shared.own.to_all)
+        self.wake(self._since + self.shared.hello_wait)
 
     # Who is there -----------------------------------------------------------------------------------
 
@@ -200,7 +200,7 @@ class PeerSession:
 
     def _begin(self) -> None:
         if self._poster is None:
-            self._poster = self.session.host.spawn(self._post())
+            self._poster = self.shared.host.spawn(self._post())
 
     @property
     def is_slow(self) -> bool:
@@ -208,7 +208,7 @@ class PeerSession:
         return len(self._posted) >= _MOST_POSTED
 
     async def _post(self) -> None:
-        posted, send = self._posted, self.session.transport.send
+        posted, send = self._posted, self.shared.transport.send
         try:
             while posted:
                 frame = posted.popleft()
@@ -229,7 +229,7 @@ class PeerSession:
                 except TransportError as error:  # of this frame, or of the way to the node, which is tried anew
                     logger.debug("a frame to %s is lost: %s", self.node_id, error)
                 if greets and not self.links:  # a busy node may have taken its time: answers could not come before
-                    self._since = self.session.loop.time()
+                    self._since = self.shared.loop.time()
         except PeerNotConnected:
             posted.clear()  # it has gone, or is going
             self._owed.clear()
@@ -244,8 +244,8 @@ class PeerSession:
             link.greeted()
         self._change()
         if told:
-            self.session.host.hello_received(link, True)
-        return self.session.answer_to(instance)
+            self.shared.delivery.hello_received(link, True)
+        return self.shared.own.answer(instance)
 
     async def leave(self, farewell: bytes, seconds: float) -> None:
         """Say that we end to all who know us, after what waits, for which that waits ``seconds`` at most.
@@ -262,7 +262,7 @@ class PeerSession:
         if known and self._poster is not None:
             await asyncio.wait([self._poster], timeout=seconds)
         if known and not self.closed:
-            await self.session.transport.send(self.node_id, farewell)
+            await self.shared.transport.send(self.node_id, farewell)
 
     # What the peer sends ----------------------------------------------------------------------------
 
@@ -280,17 +280,17 @@ class PeerSession:
         instance = int.from_bytes(sender, "big")
         if len(payload) < _ADDRESSED or not instance:
             self.fault("a frame without addresses")
-        elif payload[2] == FrameType.HELLO and (to == _ALL or to == self.session.address):
+        elif payload[2] == FrameType.HELLO and (to == _ALL or to == self.shared.address):
             try:
                 hello = decode_hello(payload)
             except MalformedMessage as error:
                 self.fault("an unreadable hello")
-                self.session.host.malformed(self.node_id, payload, error)
+                self.shared.host.malformed(self.node_id, payload, error)
             else:
                 self.take_hello(instance, hello)
-        elif to != self.session.address:
+        elif to != self.shared.address:
             # Of another program of our node, or one that had our place: no fault of the peer's where there may be some
-            if not self.session.transport.shared:
+            if not self.shared.transport.shared:
                 self.fault("a frame for another program")
         else:
             self.fault("a frame outside of a session")
@@ -298,23 +298,23 @@ class PeerSession:
 
     def _regreet(self, instance: int) -> None:
         """Tell an instance that takes us for somebody it knows that there is no session, and offer one."""
-        if instance == self.session.instance or self.session.left:  # our own frames come back; or we end
+        if instance == self.shared.instance or self.shared.left:  # our own frames come back; or we end
             return
-        now = self.session.loop.time()
+        now = self.shared.loop.time()
         if self._early is None and not self.is_slow and now >= self._regreeted + _REGREET:
             self._regreeted = now
             self._begin_anew(instance)
 
     def _begin_anew(self, instance: int) -> None:
         self._dropped.pop(instance, None)
-        self.post(self.session.farewell_to(instance))
-        self.post(self.session.greeting_to(instance))
+        self.post(self.shared.own.farewell(instance))
+        self.post(self.shared.own.asking(instance))
 
     def take_hello(self, instance: int, hello: Hello) -> None:
         """Take a hello for us, or for all."""
-        if self.session.left:
+        if self.shared.left:
             return
-        if instance == self.session.instance and hello.program == self.session.hello.program:
+        if instance == self.shared.instance and hello.program == self.shared.own.hello.program:
             self.fault("a hello of ours")  # a peer that bounces what it does not know: there is nobody to talk to
             return
         if self._early is not None:  # nothing that it allows may overtake ours
@@ -323,7 +323,7 @@ class PeerSession:
             else:
                 self.fault("one hello too many")
             return
-        now = self.session.loop.time()
+        now = self.shared.loop.time()
         if self._hellos is None:
             self._hellos = TokenBucket(_HELLO_RATE, _HELLOS, now)
         if self._hellos.take(1, now):
@@ -341,8 +341,8 @@ class PeerSession:
             return
         if link is None:
             self._see_restart(instance, hello)
-            if len(self.links) >= self.session.limits.programs and not self._make_room():
-                self.session.counters.refused["programs"] += 1
+            if len(self.links) >= self.shared.limits.programs and not self._make_room():
+                self.shared.counters.refused["programs"] += 1
                 self.fault("a hello of one program too many")
                 return
             if self.links and all(other.program != hello.program for other in self.links.values()):
@@ -362,7 +362,7 @@ class PeerSession:
             link.greeted()
         self._change()
         if not self._owed.get(instance):
-            self.session.host.hello_received(link, new)
+            self.shared.delivery.hello_received(link, new)
 
     def _see_restart(self, instance: int, hello: Hello) -> None:
         """End the session with the instance that a new one follows; one that speaks after its end has not ended."""
@@ -383,7 +383,7 @@ class PeerSession:
     def _tell(self, link: Link, what: str) -> None:
         """Log what has become of a program; that is of interest where something was under way with it."""
         names = ", ".join(sorted(link.agreed)) or "no extension in common"
-        if link.is_idle and not self.session.host.is_waiting(link):
+        if link.is_idle and not self.shared.delivery.is_waiting(link):
             logger.debug("a program of %s (%s) %s", self.node_id, names, what)
         else:
             logger.info("a program of %s (%s) %s: what was under way with it is over", self.node_id, names, what)
@@ -410,25 +410,25 @@ class PeerSession:
         link.close(reason)
         self._left = [left for left in (*self._left, link) if left.working]
         self._waiting = True
-        self._since = self.session.loop.time()
-        self.wake(self._since + self.session.hello_wait)
+        self._since = self.shared.loop.time()
+        self.wake(self._since + self.shared.hello_wait)
         self._change()
-        self.session.host.session_ended(link)
+        self.shared.delivery.session_ended(link)
 
     def fault(self, what: str = "") -> None:
         """Count a frame of which nothing comes; who sends many of them is read later. ``what`` it was, if ignored."""
-        session = self.session
-        session.transport.wasted(self.node_id)
+        shared = self.shared
+        shared.transport.wasted(self.node_id)
         if what:
-            session.counters.dropped["frames"] += 1
+            shared.counters.dropped["frames"] += 1
             logger.debug("%s from %s is ignored", what, self.node_id)
-        now, rate = session.loop.time(), session.limits.faults_per_second
+        now, rate = shared.loop.time(), shared.limits.faults_per_second
         if self._faults is None:
             self._faults = TokenBucket(rate, rate * _BURST, now)
         seconds = self._faults.take(1, now)
         if seconds:
-            session.counters.throttled["faults_per_second"] += 1
-            session.host.throttle(self.node_id, seconds)
+            shared.counters.throttled["faults_per_second"] += 1
+            shared.host.throttle(self.node_id, seconds)
 
     # Its life ---------------------------------------------------------------------------------------
 
@@ -445,31 +445,31 @@ class PeerSession:
     def wake(self, when: float) -> None:
         """Have `tick` called at ``when`` at the latest, on the loop's clock."""
         if when < self.due:
-            self.session.wake(self, when)
+            self.shared.timer.wake(self, when)
 
     def tick(self, now: float) -> None:
         """Do what is due by ``now``, and say when there will be more."""
         if self._waiting:
-            if now < self._since + self.session.hello_wait:
-                self.wake(self._since + self.session.hello_wait)
+            if now < self._since + self.shared.hello_wait:
+                self.wake(self._since + self.shared.hello_wait)
             else:
                 self._waiting = False
                 self._change()
         for link in list(self.links.values()):
             link.tick(now)
-        if self.links and not self.session.left:
+        if self.links and not self.shared.left:
             self._look(now)
             self.wake(now + _LOOK)
-        self.session.host.ticked(self, now)
+        self.shared.delivery.tick(self, now)
 
     def _look(self, now: float) -> None:
         """Ask programs from which something is awaited whether they are there, and end the sessions of those that died.
 
         A program that is killed cannot say so, and the connection may be its node's.
         """
-        host, late = self.session.host, now - self._looked > 2 * _LOOK  # it is us who did not get to it
+        shared, late = self.shared, now - self._looked > 2 * _LOOK  # it is us who did not get to it
         self._looked = now
-        if host.is_paused(self.node_id):  # what it says is not read
+        if shared.host.is_paused(self.node_id):  # what it says is not read
             late = True
         for link in list(self.links.values()):
             if link.doubted is None:
@@ -477,16 +477,16 @@ class PeerSession:
                     link.ready
                     and not late
                     and now >= link.heard + link.pause
-                    and (link.is_asking or host.is_waiting(link))
+                    and (link.is_asking or shared.delivery.is_waiting(link))
                 ):
                     link.doubted = now
-                    self.post(self.session.greeting_to(link.instance))
+                    self.post(self.shared.own.asking(link.instance))
             elif link.heard >= link.doubted:
                 link.doubted = None
                 link.pause = min(2 * link.pause, _LONGEST)
             elif late:
                 link.doubted = now
-                self.post(self.session.greeting_to(link.instance))
+                self.post(self.shared.own.asking(link.instance))
             elif now >= link.doubted + _PATIENCE:
                 self._tell(link, "does not answer any more")
                 self._drop(link, "its program does not answer any more")

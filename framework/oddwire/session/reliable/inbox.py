@@ -17,6 +17,7 @@ from oddwire.session.reliable.inbox_state import NEVER, InboxPeer, InboxShare, L
 from oddwire.session.reliable.lanes import Receiver, Verdict
 from oddwire.session.store.database import Database
 from oddwire.session.store.unit import Store
+from oddwire.session.wire.frame_types import count_as
 from oddwire.session.wire.frames import Ack, AckFlag, Code, Data, Refusal, clip
 from oddwire.sqlite_files import explain
 
@@ -34,7 +35,7 @@ _HELD_ALL: Final = 256 << 20  # the same of all peers; one who has none waiting 
 
 
 class InboxHost(Protocol):
-    """What an inbox needs of the session. Everything is called on the loop."""
+    """What an inbox needs of the application. Everything is called on the loop."""
 
     async def admit(self, node_id: NodeId, payload: bytes) -> None:
         """Wait until a message may be handled: something else may have to end before it."""
@@ -46,18 +47,11 @@ class InboxHost(Protocol):
         """
         raise NotImplementedError
 
-    def acknowledge(self, source: object, ack: Ack) -> None:
-        """Send an ack to whom `Inbox.receive` has had a message from, if it is still there."""
-
     def attempt_failed(self, node_id: NodeId, payload: bytes, error: Exception, attempt: int) -> None:
         """Learn that a handler raised what is no `Refuse`; after attempt `ATTEMPTS` the message is refused."""
 
-    def refused(self, node_id: NodeId, payload: bytes, refusal: Refusal) -> None:
+    def reliable_refused(self, node_id: NodeId, payload: bytes, refusal: Refusal) -> None:
         """Learn that a message is refused for good."""
-
-    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run a task that ends with the application at the latest."""
-        raise NotImplementedError
 
 
 class _Superseded(Exception):
@@ -68,7 +62,8 @@ class Inbox:
     """Every peer's reliable messages, as a part of the store.
 
     The session hands data frames to `receive`, and tells when a program has ended with `ended`, when a peer is gone
-    with `disconnected`; the rest comes back through ``host``. Lanes do not wait for each other. A handler that fails is
+    with `disconnected`. Acks go to ``acknowledge``, with whom `receive` had a message of their lanes from.
+    Nothing is taken until `start`. Lanes do not wait for each other. A handler that fails is
     tried again after ``pause`` seconds, twice as long each time. Of the lanes that are not used for long it forgets how
     far they are, as ``limits`` say, with each commit and when `forget` is called, once a minute or so.
     """
@@ -76,19 +71,20 @@ class Inbox:
     def __init__(
         self,
         store: Store,
-        host: InboxHost,
+        acknowledge: Callable[[object, Ack], object],
         *,
         limits: Limits | None = None,
         counters: Counters | None = None,
         pause: float = 1.0,
     ) -> None:
         self._store = store
-        self._host = host
+        self._acknowledge = acknowledge
+        self._host: InboxHost | None = None
         self._limits = limits or Limits()
         self._pause = pause
         self._ages = store.ages
         self.counters = counters or Counters()
-        """How often lanes were forgotten."""
+        """How often lanes were forgotten, and messages refused for good."""
         self._peers: dict[NodeId, InboxPeer] = {}
         self._held = 0  # bytes of all peers' messages that wait, or are handled
         self._gathered = InboxShare()
@@ -101,12 +97,16 @@ class Inbox:
         self._seen: set[Key] = set()  # lanes that are careful for what happened before this process
         store.add(self)
 
+    def start(self, host: InboxHost, spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]) -> None:
+        """Take messages from now on: ``host`` says who handles them, ``spawn`` runs tasks."""
+        self._host, self._spawn = host, spawn
+
     def receive(self, node_id: NodeId, data: Data, now: float, source: object) -> bool:
         """Take a data frame, whatever becomes of it; say whether it was one that could be expected.
 
         ``source`` is whom its lane's acks go to from now on.
         """
-        if self._closed.is_set():
+        if self._closed.is_set() or self._host is None:
             return True
         if self._database is None:
             self._reopen()
@@ -134,11 +134,11 @@ class Inbox:
             lane.waiting.append(Waiting(data.epoch, data.sequence, data.content))
             if not lane.busy:
                 lane.busy = True
-                self._host.spawn(self._work(lane))
+                self._spawn(self._work(lane, self._host))
         elif verdict is Verdict.ACK:
-            self._host.acknowledge(source, receiver.ack(data.lane))
+            self._acknowledge(source, receiver.ack(data.lane))
         elif verdict is Verdict.AGAIN:
-            self._host.acknowledge(source, receiver.ack(data.lane, AckFlag.AGAIN))
+            self._acknowledge(source, receiver.ack(data.lane, AckFlag.AGAIN))
         return True
 
     def ended(self, node_id: NodeId, source: object) -> None:
@@ -175,7 +175,7 @@ class Inbox:
 
     def _reopen(self) -> None:
         if self._opening is None:
-            self._opening = self._host.spawn(self._try_to_open())
+            self._opening = self._spawn(self._try_to_open())
 
     async def _try_to_open(self) -> None:
         try:
@@ -240,14 +240,14 @@ class Inbox:
 
     # Handling ---------------------------------------------------------------------------------------
 
-    async def _work(self, lane: Lane) -> None:
+    async def _work(self, lane: Lane, host: InboxHost) -> None:
         """Handle what waits in a lane, one after the other."""
         waiting, peer = lane.waiting, lane.peer
         try:
             while waiting and not self._closed.is_set():
                 message = waiting.popleft()
                 try:
-                    await self._handle(lane, message)
+                    await self._handle(lane, message, host)
                 finally:
                     self._count(peer, -len(message.payload))
         finally:
@@ -258,20 +258,20 @@ class Inbox:
             if peer.gone:
                 self.disconnected(peer.node_id)
 
-    async def _handle(self, lane: Lane, message: Waiting) -> None:
+    async def _handle(self, lane: Lane, message: Waiting, host: InboxHost) -> None:
         receiver, node_id = lane.receiver, lane.peer.node_id
         epoch, sequence, payload = message
         try:
             while receiver.is_next(epoch, sequence) and not self._closed.is_set():
-                await self._host.admit(node_id, payload)
+                await host.admit(node_id, payload)
                 if not receiver.is_next(epoch, sequence) or self._closed.is_set():
                     break
                 if receiver.tries >= ATTEMPTS:
-                    self._refuse(lane, payload, Refusal(sequence, Code.INTERNAL, ""))
+                    self._refuse(lane, payload, host, Refusal(sequence, Code.INTERNAL, ""))
                     return
                 counted = receiver.unverified > 0
                 try:
-                    extension, run = self._host.handler_of(node_id, payload)
+                    extension, run = host.handler_of(node_id, payload)
                     if counted:
                         # The process ended badly. If that was this handler's work, it has to be known the next time
                         receiver.tries += 1
@@ -284,7 +284,7 @@ class Inbox:
                         unit.at_end(lambda: self._finish(lane, sequence))
                 except Refuse as refusal:
                     if receiver.is_next(epoch, sequence):
-                        self._refuse(lane, payload, Refusal(sequence, refusal.code, clip(refusal.text)))
+                        self._refuse(lane, payload, host, Refusal(sequence, refusal.code, clip(refusal.text)))
                 except (StoreError, _Superseded):
                     raise
                 except Exception as error:
@@ -292,7 +292,7 @@ class Inbox:
                         receiver.tries += 1
                     self._note(lane)
                     self._store.touch()
-                    self._host.attempt_failed(node_id, payload, error, receiver.tries)
+                    host.attempt_failed(node_id, payload, error, receiver.tries)
                     if receiver.tries < ATTEMPTS:
                         with contextlib.suppress(TimeoutError):
                             async with asyncio.timeout(self._pause * 2 ** (receiver.tries - 1)):
@@ -325,12 +325,13 @@ class Inbox:
         lane.receiver.finished(sequence)
         self._note(lane)
 
-    def _refuse(self, lane: Lane, payload: bytes, refusal: Refusal) -> None:
+    def _refuse(self, lane: Lane, payload: bytes, host: InboxHost, refusal: Refusal) -> None:
         self._gathered.refusals.setdefault(lane, []).append(refusal)
         lane.receiver.finished(refusal.sequence)
         self._note(lane, keep=lane.kept)
         self._store.touch()
-        self._host.refused(lane.peer.node_id, payload, refusal)
+        self.counters.declined[count_as(refusal.code)] += 1
+        host.reliable_refused(lane.peer.node_id, payload, refusal)
 
     def _note(self, lane: Lane, keep: bool = True, share: InboxShare | None = None) -> None:
         receiver = lane.receiver
@@ -370,7 +371,8 @@ class Inbox:
                 share.forgotten[key] = refused
                 count += 1
             work += 1 + refused
-        self.counters.dropped[limit] += count
+        if count:
+            self.counters.dropped[limit] += count
         return count
 
     def _keep_to_limits(self, share: InboxShare) -> None:
@@ -452,7 +454,7 @@ class Inbox:
             if receiver.stored(epoch, last, share.refusals.get(lane, ())):
                 again = lane.skipped and not lane.waiting
                 lane.skipped = lane.skipped and not again
-                self._host.acknowledge(lane.source, receiver.ack(lane.number, AckFlag.AGAIN if again else 0))
+                self._acknowledge(lane.source, receiver.ack(lane.number, AckFlag.AGAIN if again else 0))
             if lane.peer.gone:
                 self.disconnected(lane.peer.node_id)
 

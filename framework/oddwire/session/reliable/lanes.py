@@ -142,6 +142,14 @@ class Sender:
                 break
             self._hold(payload)
 
+    @property
+    def ready(self) -> bool:
+        """Whether `take` has something now, or once what is `wanted` was loaded."""
+        if not self._linked or self._frozen or self.base < self._barrier:
+            return False
+        held = self._sent < min(self._loaded, self.base + MAX_WINDOW, *self._dead)
+        return held or (self._loaded < self.stop and self._has_room())
+
     def take(self, now: float) -> list[tuple[int, bytes]]:
         """Return what is to be sent now, as (sequence, payload) in order; it counts as sent."""
         end = min(self._loaded, self.base + MAX_WINDOW, *self._dead)

@@ -89,12 +89,12 @@ class Outbox:
         route = self._accept(node_id, extension, len(payload))
         unit = self._store.current()
         if unit is not None:
-            receipt = Receipt(asyncio.current_task())
+            receipt = Receipt(node_id, asyncio.current_task())
             unit.at_end(
                 partial(self._gather, route, payload, receipt), partial(self._withdraw, route, payload, receipt)
             )
             return receipt
-        receipt = Receipt()
+        receipt = Receipt(node_id)
         self._gather(route, payload, receipt)
         await self._store.touch().durable()
         return receipt
@@ -133,7 +133,11 @@ class Outbox:
 
     def type_of(self, route: OutboxLane) -> int | None:
         """Return the type of the next message of a lane that is on disk; None if there is none."""
-        payloads = self._table.payloads(route, route.sender.settled, 1)
+        try:
+            payloads = self._table.payloads(route, route.sender.settled, 1)
+        except sqlite3.Error as error:
+            logger.error("what waits in the outbox cannot be read: %s", explain(error, self._store.path))
+            return None
         return int.from_bytes(payloads[0][:2], "big") if payloads else None
 
     def _touch(self, route: OutboxLane) -> float:
@@ -230,6 +234,11 @@ class Outbox:
                 frames = [encode_data(address, lane, epoch, base, sequence, payload) for sequence, payload in taken]
                 found.append((route, frames))
         return found
+
+    def has_outgoing(self, node_id: NodeId) -> bool:
+        """Say whether `outgoing` may return something."""
+        peer = self._roster.peers.get(node_id)
+        return peer is not None and not self._renewing and any(lane.sender.ready for lane in peer.routes.values())
 
     def acknowledged(self, node_id: NodeId, ack: Ack, now: float, route: int) -> bool:
         """Take an ack of a lane from the session with these addresses; say whether there is such a lane.
@@ -372,7 +381,7 @@ class Outbox:
     def load(self, database: Database) -> None:
         """Read what was left over."""
         self._roster.load(database.reader)
-        for node_id in self._roster.peers:
+        for node_id in [*self._roster.peers]:
             self._ready(node_id)
 
     def begin(self) -> None:

@@ -25,10 +25,10 @@ class Receipt:
 
     __slots__ = ("__weakref__", "_failure", "_owner", "_settled", "_waiters", "node_id")
 
-    def __init__(self, owner: asyncio.Task[object] | None = None) -> None:
-        self._owner = owner  # whose handler has to end before the message goes out
-        self.node_id: object = None
+    def __init__(self, node_id: object = None, owner: asyncio.Task[object] | None = None) -> None:
+        self.node_id = node_id
         """Whom the message is for."""
+        self._owner = owner  # whose handler has to end before the message goes out
         self._settled = False
         self._failure: Failure | None = None
         self._waiters: list[asyncio.Future[None]] = []

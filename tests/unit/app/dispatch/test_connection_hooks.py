@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from oddwire.app import Application, Context, Extension, Peer, hookimpl
-from oddwire.app.dispatch.connection_hooks import Excuse, Greeting
+from oddwire.app.dispatch.connection_hooks import Excuse, PendingHooks
 from oddwire.errors import ConnectionClosed, RemoteFailure, ReplyTimeout
 from oddwire.proto.keys import PrivateKey
 from oddwire.schema import Message, message, u64
@@ -264,7 +264,7 @@ async def test_what_an_on_connect_asks_may_ask_back(way: str) -> None:
         await client.connect(server.uris[0])
         async with asyncio.timeout(30):
             assert await done.get() == {"request": 6, "stream": [6], "delivered": 1}[way]
-        queues = [*server._running().queues.values(), *client._running().queues.values()]
+        queues = [*server._running().core.queues.values(), *client._running().core.queues.values()]
         await idle()
         assert not any(queue.may_ask_urgently for queue in queues)
 
@@ -382,7 +382,7 @@ async def test_requests_that_wait_stop_the_transport_when_they_are_many_bytes() 
             asyncio.create_task(peer.request(Ask(number=number, text="x" * 60_000), Answer)) for number in range(64)
         ]
         await idle(300)
-        [queue] = server._running().queues.values()
+        [queue] = server._running().core.queues.values()
         assert queue.paused
         assert 1 << 20 < queue.held < 1 << 21
         gate.set()
@@ -421,7 +421,7 @@ async def test_a_disconnect_and_a_new_connection_while_the_old_ones_on_connect_r
         await client.disconnect(peer.node_id)
         while log[-1] != "gone":
             await asyncio.sleep(0.001)
-        assert not server._running().queues
+        assert not server._running().core.queues
 
 
 async def test_closing_while_hooks_hang_ends_them_and_says_farewell() -> None:
@@ -602,13 +602,13 @@ async def test_after_the_greeting_nothing_is_left_of_it() -> None:
     async with Application(extension, transport=transport, session=False) as app:
         transport.connect_peer(ALICE)
         await idle()
-        [queue] = app._running().queues.values()
-        assert queue.greeting is None
+        [queue] = app._running().core.queues.values()
+        assert queue.pending_hooks is None
         assert not queue.needs_slow_path
         assert not queue.hooks
 
 
 def test_what_has_no_excuse_waits() -> None:
-    greeting = Greeting({}, frozenset())
-    assert not greeting.holds(1)
-    assert not greeting.holds(1, Excuse.URGENT)
+    pending = PendingHooks({}, frozenset())
+    assert not pending.holds(1)
+    assert not pending.holds(1, Excuse.URGENT)

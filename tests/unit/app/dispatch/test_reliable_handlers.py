@@ -347,7 +347,7 @@ class Programs:
         await self.idle()
 
     def say(self, frame: Any, instance: int) -> None:
-        own = self.app._dispatcher.conversation.session.instance  # type: ignore[union-attr]
+        own = self.app._dispatcher.session.shared.instance  # type: ignore[union-attr]
         self.transport.receive(ALICE, encode(frame, own << 32 | instance))
 
     async def idle(self) -> None:
@@ -377,7 +377,7 @@ class Programs:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have what takes a minute take a moment."""
     monkeypatch.setattr("oddwire.session.reliable.receivers.PATIENCE", 0.05)
-    monkeypatch.setattr("oddwire.app.dispatch.reliable_handlers._ALONE", 0.05)
+    monkeypatch.setattr("oddwire.session.reliable.delivery._ALONE", 0.05)
 
 
 async def test_what_is_not_acknowledged_goes_again() -> None:
@@ -413,7 +413,7 @@ async def test_what_the_node_does_not_take_goes_again(monkeypatch: pytest.Monkey
         programs.transport.send = unwilling  # type: ignore[method-assign]
         programs.connect()
         await programs.hello(1, 10)
-        session = programs.app._dispatcher.session_of(ALICE)  # type: ignore[union-attr]
+        session = programs.app._dispatcher.messenger.session_of(ALICE)  # type: ignore[union-attr]
         await until(lambda: not session.waiting)  # type: ignore[union-attr]
         await programs.order(1)
         await until(lambda: {(1, 1)} <= {*programs.data()})
@@ -453,7 +453,7 @@ async def test_only_the_program_that_has_a_message_can_acknowledge_it() -> None:
         assert programs.data() == [(1, 1)]
         faults = programs.app.counters.dropped["frames"]
         programs.ack(2, 1)
-        assert programs.app.services.deliveries()._outbox.waiting(ALICE)[0] == 1
+        assert programs.app.resources.delivery().outbox.waiting(ALICE)[0] == 1
         programs.ack(1, 1)
         await receipt.delivered()
         assert programs.app.counters.dropped["frames"] == faults
@@ -476,11 +476,11 @@ async def test_whom_a_lane_went_to_is_on_disk_before_anything_goes_there(tmp_pat
     async with Programs(path) as programs:
         await programs.order(1)
         programs.connect()
-        writer = programs.app.services.deliveries().store._database.writer  # type: ignore[union-attr]
+        writer = programs.app.resources.delivery().store._database.writer  # type: ignore[union-attr]
         writer.execute("PRAGMA query_only = 1")
         await programs.hello(1, 10, 77)
         with pytest.raises(StoreError, match="read-only"):
-            await programs.app.services.deliveries().store.touch().durable()
+            await programs.app.resources.delivery().store.touch().durable()
         assert programs.data() == []
         writer.execute("PRAGMA query_only = 0")
         await programs.order(2)
@@ -550,9 +550,9 @@ async def test_our_hello_says_which_store_we_have(tmp_path: Path) -> None:
             programs.connect()
             await programs.hello(1, 10)
             await programs.order(1)
-            await programs.app.services.deliveries().renew()
+            await programs.app.resources.delivery().renew()
             await programs.idle()
-            numbers = programs.app.services.store_numbers()
+            numbers = programs.app.resources.store_numbers()
             return [hello.stores for _, hello in programs.frames(Hello)], numbers
 
     first, renewed = await told()
@@ -565,7 +565,7 @@ async def test_our_hello_says_which_store_we_have(tmp_path: Path) -> None:
 async def test_a_store_that_cannot_be_opened_has_no_number_until_it_can(tmp_path: Path) -> None:
     (tmp_path / "folder").touch()
     async with Programs(tmp_path / "folder" / "store") as programs:
-        store = programs.app.services.deliveries().store
+        store = programs.app.resources.delivery().store
         assert not store.is_open
         programs.connect()
         await programs.hello(1, 10)
@@ -747,8 +747,8 @@ async def test_a_handler_that_never_succeeds_is_told_of_at_last(both: Both, capl
     caplog.set_level(logging.INFO, "oddwire")
     both.server.fail = 100
     async with both.left() as left, both.right() as right:
-        assert left.services.deliveries()._inbox._pause == 1.0
-        left.services.deliveries()._inbox._pause = 0.0
+        assert left.resources.delivery().inbox._pause == 1.0
+        left.resources.delivery().inbox._pause = 0.0
         peer = await right.connect(left.uris[0])
         with pytest.raises(RemoteFailure):
             await (await peer.deliver(Order(number=1))).delivered()

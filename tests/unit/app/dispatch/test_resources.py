@@ -111,7 +111,7 @@ async def test_a_store_in_use_stops_the_start(both: Both) -> None:
 
 async def test_a_store_in_use_may_be_waited_for(both: Both) -> None:
     other = both.left()
-    other.services.patience = 30.0
+    other.resources.patience = 30.0
     async with both.left():
         starting = asyncio.create_task(other.start())
         await asyncio.sleep(0.1)

@@ -102,9 +102,9 @@ class Server:
 
 def address_of(app: Application) -> int:
     """Return an application's instance."""
-    conversation = app._dispatcher.conversation  # type: ignore[union-attr]
-    assert conversation is not None
-    return conversation.session.instance
+    session = app._dispatcher.session  # type: ignore[union-attr]
+    assert session is not None
+    return session.shared.instance
 
 
 class Scene:

@@ -307,7 +307,7 @@ async def test_what_a_peer_had_sent_before_it_went_leaves_nothing_behind() -> No
 
     server, transport = Server(allow=slow), ScriptedTransport()
     async with Application(server.extension, transport=transport, session=False, grace=0.0) as app:
-        guard = app._running().guards["test"]
+        guard = app._running().core.access["test"]
         for number in range(10):
             stranger = NodeId("02" + f"{number:02x}" * 32)
             transport.connect_peer(stranger)

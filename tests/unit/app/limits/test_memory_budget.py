@@ -220,7 +220,7 @@ async def test_what_is_cancelled_is_given_back(pair, shop: Shop) -> None:
         for task in asking:
             task.cancel()
         await asyncio.wait(asking)
-        await until(lambda: there.peers[0]._messenger.room.held == 0)
+        await until(lambda: there.peers[0]._messenger._core.memory_budget.held == 0)
     assert there.counters.refused == {}
 
 
@@ -248,7 +248,7 @@ def test_room_is_for_what_is_large() -> None:
 
 
 def dispatcher_of(app: Application) -> Any:
-    return app.peer(ALICE)._messenger
+    return app._running()
 
 
 def hold(transport: ScriptedTransport, node_id: NodeId, number: int, ask: bytes) -> None:
@@ -278,7 +278,7 @@ async def test_small_requests_of_all_peers_count_together_and_each_may_have_a_fe
             await meet(transport, node_id)
             for number in range(10):
                 hold(transport, node_id, number, ask)
-        room = dispatcher_of(app).room
+        room = dispatcher_of(app).core.memory_budget
         await until(lambda: shop.began == 9)
         assert room.held > 200_000
         # Alice's seven fill it, and Bob has what anybody has: two, of 32 KB each
@@ -300,7 +300,7 @@ async def test_at_twice_the_limit_room_is_taken_from_who_has_most(shop: Shop) ->
         large, larger = (encoded(app, Ask(items=[Nothing()] * count)) for count in (2_000, 7_000))
         hold(transport, ALICE, 1, larger)
         await until(lambda: shop.began == 1)
-        room, queues = dispatcher_of(app).room, dispatcher_of(app).queues
+        room, queues = dispatcher_of(app).core.memory_budget, dispatcher_of(app).core.queues
         assert room.full
         assert queues[ALICE].requested > 3 * 66_000
         hold(transport, BOB, 1, large)  # one at a time, though there is no room
@@ -373,7 +373,7 @@ async def test_replies_that_a_peer_does_not_read_are_so_many_bytes() -> None:
     limits = Limits(reply_bytes=250_000)
     async with Application(library.extension, transport=transport, limits=limits, grace=0.0) as app:
         await meet(transport, ALICE)
-        room, queue = dispatcher_of(app).room, dispatcher_of(app).queues[ALICE]
+        room, queue = dispatcher_of(app).core.memory_budget, dispatcher_of(app).core.queues[ALICE]
         transport.stick()
         for number in range(5):
             hold(transport, ALICE, number, encoded(app, Give(count=100_000)))
@@ -398,7 +398,7 @@ async def test_a_reply_that_waits_makes_room_for_others() -> None:
     async with Application(library.extension, transport=transport, limits=limits, grace=0.0) as app:
         for node_id in (ALICE, BOB):
             await meet(transport, node_id)
-        room, queues = dispatcher_of(app).room, dispatcher_of(app).queues
+        room, queues = dispatcher_of(app).core.memory_budget, dispatcher_of(app).core.queues
         transport.stick()
         for number in range(3):
             hold(transport, ALICE, number, encoded(app, Give(count=120_000)))
@@ -423,7 +423,7 @@ async def test_long_queues_count_together_and_are_short_when_there_is_no_room(sh
             for _ in range(100):
                 transport.receive(node_id, note)
         await until(lambda: shop.began == 2)
-        room, queues = dispatcher_of(app).room, dispatcher_of(app).queues
+        room, queues = dispatcher_of(app).core.memory_budget, dispatcher_of(app).core.queues
         assert {ALICE, BOB} <= transport._paused
         assert 300_000 <= room.held <= 500_000
         assert queues[BOB].held < 2 * LONG
@@ -456,20 +456,20 @@ async def test_those_who_have_gone_leave_no_more_behind_than_they_may(
         assert app.counters.dropped == {"gone": 14}
         assert "14 messages of 02aaaa" in caplog.text
         assert "and 1 handlers cancelled" in caplog.text
-        await until(lambda: ALICE not in dispatcher.queues)
-        assert len(dispatcher.queues[BOB].waiting) >= 14
+        await until(lambda: ALICE not in dispatcher.core.queues)
+        assert len(dispatcher.core.queues[BOB].waiting) >= 14
         shop.go.set()
-        await until(lambda: not dispatcher.queues)
+        await until(lambda: not dispatcher.core.queues)
         assert shop.began == 16
-        assert len(dispatcher._departed) == 0
-        assert dispatcher.room.held == 0
+        assert len(dispatcher._departed_peers) == 0
+        assert dispatcher.core.memory_budget.held == 0
 
 
 @pytest.mark.parametrize("concurrent", [False, True])
 async def test_handlers_of_those_who_have_gone_are_so_many(
     shop: Shop, soon: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, concurrent: bool
 ) -> None:
-    monkeypatch.setattr("oddwire.app.dispatch.departed_peers._LANES", 3)
+    monkeypatch.setattr("oddwire.app.dispatch.departed_peers._QUEUES", 3)
     transport, left = ScriptedTransport(), list[NodeId]()
 
     @shop.extension.on_disconnect
@@ -489,17 +489,17 @@ async def test_handlers_of_those_who_have_gone_are_so_many(
         await until(lambda: left == expected)
         assert "failed" not in caplog.text
         if not concurrent:
-            assert len(dispatcher.queues) == 3
+            assert len(dispatcher.core.queues) == 3
             # One that is back is none of them, and its messages are handled
             transport.connect_peer(ids[7])
-            assert len(dispatcher._departed) == 2
+            assert len(dispatcher._departed_peers) == 2
         shop.go.set()
         await until(lambda: len(left) >= (9 if not concurrent else 10))
         assert app.counters.dropped.get("gone", 0) == 0
 
 
 async def test_many_who_go_at_once_lose_nothing(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("oddwire.app.dispatch.departed_peers._LANES", 3)
+    monkeypatch.setattr("oddwire.app.dispatch.departed_peers._QUEUES", 3)
     transport = ScriptedTransport()
     async with Application(shop.extension, transport=transport, grace=0.0) as app:
         what = encoded(app, Note(body=b""))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from oddwire.app import Application, Context, Extension, Peer
-from oddwire.app.limits.request_quotas import LimitedRequests
+from oddwire.app.limits.request_quotas import LimitedMessenger
 from oddwire.errors import QuotaExceeded, ReplyTimeout
 from oddwire.schema import Message, message, u64
 from oddwire.session.limits import Limits
@@ -145,4 +145,4 @@ async def test_streams_of_other_extensions_are_as_ever() -> None:
 
 async def test_without_such_limits_nothing_is_counted() -> None:
     async with Application(Server(limits=Limits(requests=3)).extension, transport=ScriptedTransport()) as app:
-        assert not isinstance(app._running().requests, LimitedRequests)
+        assert not isinstance(app._running().messenger, LimitedMessenger)

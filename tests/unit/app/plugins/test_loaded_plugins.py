@@ -91,7 +91,7 @@ def talkative(size: int) -> Extension:
 async def test_peers_are_told_as_much_as_a_hello_holds() -> None:
     app = Application(talkative(MAX_HELLO), transport=ScriptedTransport())
     async with app:
-        hello = app._running().conversation.session.hello  # type: ignore[union-attr]
+        hello = app._running().session.shared.own.hello  # type: ignore[union-attr]
         assert isinstance(hello, Hello)
         assert [len(spoken.types) for spoken in hello.extensions] == [1]
 

@@ -134,7 +134,7 @@ async def test_whole_messages_and_frames_come_out_of_fragments(stage: Any) -> No
     assert [what[0] for what in stage.host.told[1:]] == ["message", "request"]
     assert stage.host.told[1][2] == b"\x8c\x01" + bytes(2000)
     assert stage.host.told[2][2].content == b"\x8c\x01" + bytes(2000)
-    assert stage.session.budget.held == 0
+    assert stage.session.shared.budget.held == 0
     stage.session.close()
 
 
@@ -142,13 +142,13 @@ async def test_a_peer_that_goes_leaves_nothing_behind(stage: Any) -> None:
     stage = stage()
     link = await stage.meet(assembles=1 << 20)
     stage.say(Fragment(0, 3000, 1024, 0, b"\x8c\x01" + bytes(1022)))
-    assert stage.session.budget.held > 0
+    assert stage.session.shared.budget.held > 0
     asked = asyncio.create_task(link.calls.ask(b"\x8c\x01", None))
     await stage.idle()
     stage.session.peer_disconnected(ALICE, "cable cut")
     with pytest.raises(ConnectionClosed, match="cable cut"):
         await asked
-    assert stage.session.budget.held == 0
+    assert stage.session.shared.budget.held == 0
     stage.session.close()
 
 
@@ -171,7 +171,7 @@ async def test_who_sends_much_of_what_is_good_for_nothing_is_read_later(stage: A
     assert ("throttle", ALICE) not in stage.host.told
     stage.say(frame)
     assert ("throttle", ALICE) in stage.host.told
-    assert stage.session.counters.throttled == {"faults_per_second": 1}
+    assert stage.session.shared.counters.throttled == {"faults_per_second": 1}
     stage.session.close()
 
 
@@ -192,10 +192,10 @@ async def test_failures_of_what_expires_are_not_kept_without_end(stage: Any) -> 
     stage.transport.stick()
     for number in range(3000):
         stage.say(Request(number, 0, b"\x8c\x01", wait_ms=1))
-    link.tick(stage.session.loop.time() + 60)
-    assert stage.session.counters.refused["expired"] == 3000
+    link.tick(stage.session.shared.loop.time() + 60)
+    assert stage.session.shared.counters.refused["expired"] == 3000
     assert len(link.peer._posted) <= 1100
-    assert stage.session.counters.dropped["failures"] >= 1900
+    assert stage.session.shared.counters.dropped["failures"] >= 1900
     stage.transport.stuck.set()
     await stage.idle()
     stage.session.close()
@@ -210,7 +210,7 @@ async def test_what_is_ignored_is_counted_and_told(stage: Any, caplog: pytest.Lo
     await stage.idle()
     for frame in (Cancel(Scope.REQUEST, 1), Reply(5, 0, b"\x80\x01"), Ack(Scope.REQUEST, 0, 9, 0, 1)):
         stage.say(frame)
-    assert link.session.counters.dropped == {"frames": 4}
+    assert link.shared.counters.dropped == {"frames": 4}
     assert [r.getMessage() for r in caplog.records if "is ignored" in r.getMessage()] == [
         f"a frame outside of a session from {ALICE} is ignored",
         f"a cancel of nothing that is under way from {link.node_id} is ignored",
@@ -224,4 +224,4 @@ async def test_requests_whose_caller_goes_are_counted(stage: Any) -> None:
     link = await scene.meet()
     scene.say(Request(1, 0, b"\x80\x01"))
     scene.session.peer_disconnected(link.node_id, "gone")
-    assert scene.session.counters.dropped == {"abandoned": 1}
+    assert scene.session.shared.counters.dropped == {"abandoned": 1}

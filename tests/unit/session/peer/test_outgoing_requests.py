@@ -72,7 +72,7 @@ async def test_what_can_be_sent_at_once_does_not_wait_but_for_its_turn(stage: An
 
     stage = stage()
     link = await stage.meet()
-    link.session.transport = quick = Quick()
+    link.shared.transport = quick = Quick()
     tasks = [asyncio.create_task(link.calls.ask(b"\x8c\x01", None)) for _ in range(3)]
     await asyncio.sleep(0)
     numbers = [frame.id for frame in map(decode, (payload for _, payload in quick.sent)) if isinstance(frame, Request)]
@@ -80,7 +80,7 @@ async def test_what_can_be_sent_at_once_does_not_wait_but_for_its_turn(stage: An
     for number in numbers:
         stage.say(Reply(number, 0, b"\x8c\x03"))
     assert await asyncio.gather(*tasks) == [b"\x8c\x03"] * 3
-    link.session.close()
+    link.shared.timer.close()
 
 
 async def test_a_cancellation_of_the_callers_own_goes_on(stage: Any) -> None:

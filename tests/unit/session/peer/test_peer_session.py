@@ -81,7 +81,7 @@ async def test_each_program_has_ids_of_its_own(stage: Any) -> None:
     assert [link.handled.is_open(5) for link in (one, other)] == [True, True]
     stage.say(Cancel(Scope.REQUEST, 5), 2)
     assert [link.handled.is_open(5) for link in (one, other)] == [True, False]
-    assert stage.session.counters.dropped == {"frames": 1}
+    assert stage.session.shared.counters.dropped == {"frames": 1}
     stage.session.close()
 
 
@@ -132,7 +132,7 @@ async def test_a_restart_ends_what_was_under_way_with_that_program_alone(
     with pytest.raises(ConnectionClosed, match="the peer has restarted"):
         _ = one.calls
     stage.say(Reply(1, 0, b"\x8c\x03late"), 1)
-    assert stage.session.counters.dropped == {"abandoned": 1, "frames": 1}
+    assert stage.session.shared.counters.dropped == {"abandoned": 1, "frames": 1}
     text = f"a program of {ALICE} (quote) has restarted: what was under way with it is over"
     assert [(record.levelname, record.getMessage()) for record in caplog.records] == [("INFO", text)]
     asked[1].cancel()
@@ -248,7 +248,7 @@ async def test_frames_for_other_programs_of_our_node_are_no_faults_where_there_a
         stage.say(Hello(0, 1, 1, 50), 5, to=8)
     await stage.idle()
     assert stage.sent() == []
-    assert stage.session.counters.dropped == {}
+    assert stage.session.shared.counters.dropped == {}
     assert ("throttle", ALICE) not in stage.host.told
     stage.session.close()
 
@@ -277,7 +277,7 @@ async def test_programs_of_a_peer_are_limited_and_those_with_work_stay(stage: An
         stage.say(Request(5, 0, b"\x8c\x01"), instance)
     stage.say(Hello(HelloFlag.ANSWER, 1, 1, 50), 5)
     assert sorted(peer.links) == [1, 2, 4]
-    assert stage.session.counters.refused == {"programs": 1}
+    assert stage.session.shared.counters.refused == {"programs": 1}
     stage.session.close()
 
 
@@ -304,7 +304,7 @@ async def test_a_program_that_does_not_answer_any_more_is_taken_for_dead(stage: 
     stage.host.waiting.append(other)
     await stage.idle()
     stage.transport.sent.clear()
-    start = stage.session.loop.time()
+    start = stage.session.shared.loop.time()
 
     async def look(seconds: float) -> list[tuple[int, int]]:
         stage.transport.sent.clear()
@@ -333,7 +333,7 @@ async def test_who_was_taken_for_dead_and_is_not_hears_that_its_session_is_over(
     peer, one, _ = await two(stage)
     stage.say(Request(5, 0, b"\x8c\x01"), 1)
     stage.host.waiting.append(one)
-    start = stage.session.loop.time()
+    start = stage.session.shared.loop.time()
     for seconds in (5, 15, 25, 35, 46):
         peer.tick(start + seconds)
     await stage.idle()
@@ -356,7 +356,7 @@ async def test_who_could_not_be_heard_is_not_taken_for_dead(stage: Any, how: str
     peer, one, _ = await two(stage)
     if how != "idle":
         stage.host.waiting.append(one)
-    start = stage.session.loop.time()
+    start = stage.session.shared.loop.time()
     for seconds in (5, 15, 25, 35, 44):
         peer.tick(start + seconds)
     if how == "paused":
@@ -612,7 +612,7 @@ async def test_ten_thousand_programs_leave_nothing_behind(stage: Any) -> None:
     assert len(peer.links) <= 16
     assert len(peer.addressed) == len(peer.links)
     assert len(peer._former) <= 64
-    assert len(stage.session._due) <= 100
+    assert len(stage.session.shared.timer._due) <= 100
     assert not peer._owed
     assert not peer._left
     assert not stage.host.tasks

@@ -26,7 +26,8 @@ def acks(end: Any) -> list[Ack]:
 
 def receive(end: Any, sequence: int, payload: bytes = b"", *, base: int = 1, lane: int = LANE, epoch: int = 1) -> bool:
     data = Data(lane, epoch, base, sequence, b"\x80\x01" + payload)
-    found: bool = end.inbox.receive(end.peer.node_id, data, end.now, end.peer.instance)
+    source = end.program_there if end.linked else None
+    found: bool = end.inbox.receive(end.peer.node_id, data, end.now, source)
     return found
 
 
@@ -107,11 +108,11 @@ async def test_refusals_reach_the_sender_even_after_crashes(pair: Any) -> None:
 
     pair.bob.handler = handle
     pair.link()
-    pair.bob.lost = set(range(100))  # nobody hears Bob
+    pair.bob.lose = set(range(100))  # nobody hears Bob
     bad, good = await pair.alice.send(b"no"), await pair.alice.send(b"yes")
     await pair.settle()
     await pair.bob.restart(crash=True)
-    pair.bob.lost = set()
+    pair.bob.lose = set()
     pair.link()
     with pytest.raises(RemoteFailure) as caught:
         await bad.delivered()
@@ -362,14 +363,14 @@ async def test_what_was_refused_before_the_first_was_handled_is_remembered_with_
 
     pair.bob.handler = handle
     pair.link()
-    pair.bob.lost = set(range(100))
+    pair.bob.lose = set(range(100))
     receipt = await pair.alice.send(b"no")
     await pair.settle()
     await pair.alice.send(b"yes")
     await pair.settle()
     await pair.bob.restart(crash=True)
     pair.bob.handler = pair.bob.count
-    pair.bob.lost = set()
+    pair.bob.lose = set()
     pair.link()
     with pytest.raises(RemoteFailure, match="no"):
         await receipt.delivered()
@@ -562,7 +563,7 @@ async def test_a_rough_day(pair: Any, seed: int) -> None:
                 receipts.clear()  # those of a process that is gone are of no use
             case 1 | 2:
                 for end in (alice, bob):
-                    end.lost = {chance.randrange(30) for _ in range(chance.randrange(4))}
+                    end.lose = {chance.randrange(30) for _ in range(chance.randrange(4))}
                 pair.link()
             case 3:
                 for end in (alice, bob):
@@ -577,7 +578,7 @@ async def test_a_rough_day(pair: Any, seed: int) -> None:
                     receipts[sent] = await alice.send(b"%d" % sent)
     for _ in range(50):
         for end in (alice, bob):
-            end.lost = set()
+            end.lose = set()
         pair.link()
         await pair.settle()
     assert alice.outbox.waiting(bob.node_id) == bob.outbox.waiting(alice.node_id) == (0, 0)

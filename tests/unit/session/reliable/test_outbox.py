@@ -97,12 +97,12 @@ async def test_lanes_and_peers_are_apart(pair: Any) -> None:
 
 async def test_frames_that_are_lost_go_again_in_time(pair: Any) -> None:
     pair.link()
-    pair.alice.lost = {0}
+    pair.alice.lose = {0}
     receipts = [await pair.alice.send(b"%d" % number) for number in range(3)]
     await pair.settle()
     assert [frame.sequence for frame in pair.alice.sent].count(1) == 2, "the second told Bob that one was missing"
     await asyncio.gather(*(receipt.delivered() for receipt in receipts))
-    pair.alice.lost = {len(pair.alice.sent)}
+    pair.alice.lose = {len(pair.alice.sent)}
     receipt = await pair.alice.send(b"last")
     await pair.settle()
     assert waiting(pair.alice)[0] == 1
@@ -113,15 +113,16 @@ async def test_frames_that_are_lost_go_again_in_time(pair: Any) -> None:
 
 async def test_frames_carry_the_base_that_is_on_disk(pair: Any) -> None:
     pair.link()
-    pair.alice.lost = {1, 2}
+    pair.alice.lose = {1, 2}
     for number in range(3):
         await pair.alice.send(b"%d" % number)
     await pair.settle()
     assert waiting(pair.alice)[0] == 2
     writer = pair.alice.store._database.writer
     await pair.alice.store.touch().durable()
-    pair.alice.lost = set(range(3, 100))
+    pair.alice.lose = set(range(3, 100))
     pair.alice.wait(5)
+    await pair.settle()
     assert pair.alice.sent[3].base == 2
     writer.execute("PRAGMA query_only = 1")
     lane, epoch = pair.alice.sent[3][:2]
@@ -130,10 +131,12 @@ async def test_frames_carry_the_base_that_is_on_disk(pair: Any) -> None:
         await pair.alice.send(b"more")
     count = len(pair.alice.sent)
     pair.alice.wait(100)
+    await asyncio.sleep(0)
     assert [(frame.base, frame.sequence) for frame in pair.alice.sent[count:]] == [(2, 3)], "2 is settled, not on disk"
     writer.execute("PRAGMA query_only = 0")
     await pair.alice.store.touch().durable()
     pair.alice.wait(100)
+    await asyncio.sleep(0)
     assert pair.alice.sent[-1][2:4] == (3, 3)
 
 
@@ -264,7 +267,7 @@ async def test_what_is_lost_is_told_with_its_age_and_what_it_was(pair: Any) -> N
 
 async def test_a_loss_that_is_not_on_disk_is_told_again_by_the_next_process(pair: Any) -> None:
     pair.link()
-    pair.bob.linked = False
+    pair.bob.deaf = True
     await pair.alice.send(b"1")
     pair.alice.store._database.writer.execute("PRAGMA query_only = 1")
     give_up(pair.alice, 1)
@@ -370,7 +373,7 @@ async def test_an_extension_s_messages_may_be_too_old_sooner(pair: Any, allowanc
 @allow(window_messages=3)
 async def test_an_extension_s_window_is_its_own(pair: Any) -> None:
     pair.link()
-    pair.bob.linked = False
+    pair.bob.deaf = True
     for _ in range(20):
         await pair.alice.send(b"1")
         await pair.alice.send(b"2", extension="other")
@@ -383,7 +386,7 @@ async def test_an_extension_s_window_is_its_own(pair: Any) -> None:
 @allow(window_bytes=100)
 async def test_an_extension_s_window_has_its_own_bytes(pair: Any) -> None:
     pair.link()
-    pair.bob.linked = False
+    pair.bob.deaf = True
     for _ in range(20):
         await pair.alice.send(bytes(58))
     assert [frame.sequence for frame in pair.alice.sent if isinstance(frame, Data)] == [1, 2]
@@ -391,7 +394,7 @@ async def test_an_extension_s_window_has_its_own_bytes(pair: Any) -> None:
 
 async def test_what_a_peer_cannot_take_is_given_up(pair: Any) -> None:
     pair.link()
-    pair.bob.linked = False  # it hears nothing
+    pair.bob.deaf = True  # it hears nothing
     receipts = [await pair.alice.send(b"%d" % number) for number in range(3)]
     give_up(pair.alice, 1)
     with pytest.raises(RemoteFailure, match="too large") as caught:
@@ -409,7 +412,7 @@ async def test_what_a_peer_cannot_take_is_given_up(pair: Any) -> None:
 
 async def test_what_is_given_up_is_told_once_that_is_on_disk(pair: Any) -> None:
     pair.link()
-    pair.bob.linked = False
+    pair.bob.deaf = True
     receipt = await pair.alice.send(b"1")
     writer = pair.alice.store._database.writer
     writer.execute("PRAGMA query_only = 1")
@@ -513,7 +516,7 @@ async def test_what_is_sent_while_closing_is_kept(pair: Any) -> None:
 
 async def test_a_window_is_all_that_is_on_its_way(pair: Any) -> None:
     pair.link()
-    pair.bob.linked = False
+    pair.bob.deaf = True
     for number in range(50):
         await pair.alice.send(b"%d" % number)
     assert [frame.sequence for frame in pair.alice.sent if isinstance(frame, Data)] == list(range(1, 9))
@@ -582,7 +585,7 @@ async def test_a_lane_waits_for_one_who_speaks_its_extension(pair: Any) -> None:
     await (await pair.alice.send(b"2", extension="other")).delivered()
     assert pair.bob.handled == [b"\x80\x012"]
     pair.bob.speaks = None
-    pair.alice.pump(pair.bob.node_id)
+    pair.alice.say_hello()
     await receipt.delivered()
 
 
@@ -623,20 +626,21 @@ async def test_one_who_is_known_already_costs_no_commit(pair: Any) -> None:
         await pair.alice.send(b"2")
         pair.alice.store._database.writer.execute("PRAGMA query_only = 1")
         pair.link()
-        assert [type(frame) for frame in pair.alice.sent] == [Data], "at once"
+        await asyncio.sleep(0)
+        assert [type(frame) for frame in pair.alice.sent] == [Data], "before anything is committed"
         pair.alice.store._database.writer.execute("PRAGMA query_only = 0")
         await pair.settle()
 
 
 async def test_a_lane_that_goes_elsewhere_starts_from_what_is_not_settled(pair: Any) -> None:
     alice, node_id, there = pair.alice, pair.bob.node_id, 99 << 32 | 1
-    pair.bob.held = True
     pair.link()
-    pair.bob.linked = False  # it hears nothing
+    pair.bob.deaf = True
     for number in range(3):
         await alice.send(b"%d" % number)
     assert [frame.sequence for frame in alice.sent] == [1, 2, 3]
-    alice.held, lane = True, alice.lane()
+    alice.hold()
+    lane = alice.lane()
 
     def acknowledge(value: int, route: int) -> bool:
         known: bool = alice.outbox.acknowledged(
@@ -822,7 +826,7 @@ async def test_two_senders_with_copied_stores_lose_nothing_once_one_is_renewed(p
         bob.peer, bob.instance = sender, sender.instance + 1
         for end in (sender, bob):
             end.link()
-            end.pump(end.peer.node_id)
+            end.say_hello()
         await pair.settle()
         for _ in range(3):
             await asyncio.sleep(0.01)
@@ -857,7 +861,7 @@ async def test_a_store_that_is_lost_begins_anew_on_either_side(pair: Any) -> Non
 async def test_a_lane_that_comes_back_while_it_is_written_that_it_went_waits_for_the_disk(pair: Any) -> None:
     alice, node_id, here, there = pair.alice, pair.bob.node_id, 98 << 32 | 1, 99 << 32 | 1
     one, other = Known(5, (6,)), Known(7, (8,))
-    alice.held = True
+    alice.hold()
     await alice.send(b"1")
     lane = alice.lane()
     alice.outbox.connected(node_id, lane.lane, here, one)

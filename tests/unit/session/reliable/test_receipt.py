@@ -35,7 +35,7 @@ async def test_each_gets_an_exception_of_its_own() -> None:
 
 
 async def test_a_handler_does_not_wait_for_itself() -> None:
-    receipt = Receipt(asyncio.current_task())
+    receipt = Receipt(owner=asyncio.current_task())
     with pytest.raises(LocalProtocolError, match="when the handler ends"):
         await receipt.delivered()
     task = asyncio.create_task(receipt.delivered())  # another may

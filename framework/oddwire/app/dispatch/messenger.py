@@ -1,4 +1,7 @@
-"""Our side of requests: by the session's ids, or, with peers that have none, by the class of what comes next."""
+"""What goes out to peers: messages, also reliable ones, and requests.
+
+Requests have the session's ids, or, with peers that have none, are answered by the class of what comes next.
+"""
 
 from __future__ import annotations
 
@@ -20,35 +23,126 @@ from oddwire.session.peer.fragment_sender import Progress
 from oddwire.session.peer.link import Link
 from oddwire.session.peer.peer_session import PeerSession
 from oddwire.session.wire.frame_types import Code
-from oddwire.transports.base import MAX_PAYLOAD, NodeId, not_connected
+from oddwire.transports.base import MAX_PAYLOAD, NodeId, PeerInfo, fast_send, not_connected
 
 if TYPE_CHECKING:
-    from oddwire.app.dispatch.dispatcher import Dispatcher
+    from oddwire.app.dispatch.core import Core
+    from oddwire.app.extension import Extension
+    from oddwire.app.limits.backpressure import Backpressure
     from oddwire.session.reliable.receipt import Receipt
 
-__all__ = ["Requests"]
+__all__ = ["AppMessenger"]
 
 M = TypeVar("M", bound=Message)
 
 
-class Requests:
-    """What handlers and applications ask of peers."""
+class AppMessenger:
+    """The `Messenger` of an application that runs: what its handlers, and others, say to peers and ask of them."""
 
-    def __init__(self, dispatcher: Dispatcher) -> None:
-        self._dispatcher = dispatcher
+    def __init__(self, core: Core, backpressure: Backpressure) -> None:
+        self._core = core
+        self._backpressure = backpressure
+        self._transport = core.transport
+        self._send_nowait = fast_send(core.transport)
+        self._queues = core.queues
+        self._routes = core.routes
+        self._outgoing = core.outgoing
+        self._router = core.router
+        self._tracer = core.tracer
+
+    # Peers ------------------------------------------------------------------------------------------
+
+    def info(self, node_id: NodeId) -> PeerInfo | None:
+        """Return what is known of a connected peer, None of any other."""
+        queue = self._queues.get(node_id)
+        return None if queue is None else queue.info
+
+    def session_of(self, node_id: NodeId) -> PeerSession | None:
+        """Return a connected peer's part of the session; None without one."""
+        queue = self._queues.get(node_id)
+        return None if queue is None else queue.session
+
+    def owner_of(self, extension: Extension | str) -> Contribution:
+        """Find a loaded extension. Raises `ExtensionError`."""
+        return self._router.owner_of(extension)
+
+    # Messages ---------------------------------------------------------------------------------------
+
+    async def send(
+        self,
+        node_id: NodeId,
+        message: Message,
+        force: bool = False,
+        since: float | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        """Encode and hand to the transport; see `Peer.send`. ``since`` is when what it answers was received."""
+        encode, owners = self._outgoing[type(message)]
+        if owners is not None and not force:
+            await self._check_support(node_id, message, owners)
+        payload = encode(message)
+        if progress is None and len(payload) <= MAX_PAYLOAD:
+            if not self._send_nowait(node_id, payload):
+                await self._transport.send(node_id, payload)
+        else:
+            await self._send_large(node_id, message, payload, progress)
+        if self._tracer is not None:
+            self._tracer.trace("sent", node_id, payload, message, since=since)
+
+    async def deliver(self, node_id: NodeId, message: Message) -> Receipt:
+        """Keep a message until the peer has it; see `Peer.deliver`."""
+        payload = self._outgoing[type(message)].encode(message)
+        owner = self._router.claims[type(message)][0].name
+        receipt = await self._core.resources.delivery().send(node_id, owner, payload)
+        if self._tracer is not None:
+            self._tracer.trace("sent", node_id, payload, message)
+        return receipt
+
+    async def _send_large(
+        self, node_id: NodeId, message: Message, payload: bytes, progress: Progress | None = None
+    ) -> None:
+        """Send a message that is too long for one payload, or whose progress is to be told."""
+        if len(payload) > MAX_PAYLOAD:
+            session = self.session_of(node_id)
+            link = None if session is None else await self._reach(session, message, None, None)
+            if link is None:
+                if self.info(node_id) is None:
+                    raise not_connected(node_id)
+                text = f"{schema_of(message).name} has {len(payload)} bytes here, and {node_id} has no session"
+                raise NotSupported(f"{text}: it takes {MAX_PAYLOAD} at most", feature="session")
+            try:
+                await link.send(payload, progress=progress)
+            except RemoteFailure as error:
+                error.name_peer(node_id)
+                raise
+            return
+        await self._transport.send(node_id, payload)
+        if progress is not None:
+            progress(len(payload), len(payload))
+
+    async def _check_support(self, node_id: NodeId, message: Message, owners: tuple[Contribution, ...]) -> None:
+        """Raise `NotSupported` as `router.check_support` does, but not before the peer has had time to say hello."""
+        info, session = self.info(node_id), self.session_of(node_id)
+        while info is not None and session is not None and session.waiting:
+            if shows_support(message, owners, info, session):
+                return
+            await session.change()
+            info, session = self.info(node_id), self.session_of(node_id)
+        check_support(message, owners, info, node_id, session)
+
+    # Requests ---------------------------------------------------------------------------------------
 
     async def request(self, node_id: NodeId, message: Message, reply: type[M], limit: float | None, force: bool) -> M:
         """Send a request and wait ``limit`` seconds for its reply; see `Peer.request`."""
-        dispatcher = self._dispatcher
         # `_queue`, and below `_encode`, written out: every request goes this way
         try:
-            several = None if reply in dispatcher.outgoing else self._accepted(reply)
+            several = None if reply in self._outgoing else self._accepted(reply)
         except TypeError:  # it cannot be hashed
             several = self._accepted(reply)
-        queue, tracer = dispatcher.queues.get(node_id), dispatcher.tracer
+        queue, tracer = self._queues.get(node_id), self._tracer
         if queue is None or queue.info is None:
             raise not_connected(node_id)
-        encode, owners = dispatcher.outgoing[type(message)]
+        encode, owners = self._outgoing[type(message)]
         session = queue.session
         link = None if session is None else session.reach.get(type(message))
         if link is None:
@@ -63,9 +157,9 @@ class Requests:
         payload = encode(message)
         trace = None if tracer is None else self._tracing(node_id, message, payload)
         asked = 0.0 if tracer is None else time.monotonic()
-        queue.awaited_replies += 1
+        queue.request_begun()
         if queue.paused:
-            dispatcher.resume_if_drained(queue)
+            self._backpressure.resume_if_drained(queue)
         try:
             if queue.may_ask_urgently:
                 with counting_request(queue):
@@ -78,8 +172,8 @@ class Requests:
             error.name_peer(node_id)
             raise
         finally:
-            queue.awaited_replies -= 1
-        route = dispatcher.routes.get(content[:2])
+            queue.request_ended()
+        route = self._routes.get(content[:2])
         if tracer is None and route is not None:
             found = route.decode(content)
             if type(found) is reply:  # as it should be, and nobody looks on
@@ -100,12 +194,12 @@ class Requests:
         payload = self._encode(queue, session, message, force)
         trace = self._tracing(node_id, message, payload)
         asked = time.monotonic()
-        most = link.session.limits.stream_credit
+        most = self._core.limits.stream_credit
         credit = most if credit is None else min(credit, most)
         parts = link.calls.stream(payload, credit, limit, trace, queue.may_ask_urgently and is_urgent(queue))
-        queue.awaited_replies += 1
+        queue.request_begun()
         if queue.paused:
-            self._dispatcher.resume_if_drained(queue)
+            self._backpressure.resume_if_drained(queue)
         count = 0
         try:
             with counting_request(queue):
@@ -118,50 +212,8 @@ class Requests:
             error.name_peer(node_id)
             raise
         finally:
-            queue.awaited_replies -= 1
+            queue.request_ended()
             await parts.aclose()
-
-    async def deliver(self, node_id: NodeId, message: Message) -> Receipt:
-        """Keep a message until the peer has it; see `Peer.deliver`."""
-        dispatcher = self._dispatcher
-        payload = dispatcher.outgoing[type(message)].encode(message)
-        owner = dispatcher.router.claims[type(message)][0].name
-        receipt = await dispatcher.app.services.deliveries().send(node_id, owner, payload)
-        if dispatcher.tracer is not None:
-            dispatcher.tracer.trace("sent", node_id, payload, message)
-        return receipt
-
-    async def send_large(
-        self, node_id: NodeId, message: Message, payload: bytes, progress: Progress | None = None
-    ) -> None:
-        """Send a message that is too long for one payload, or whose progress is to be told."""
-        if len(payload) > MAX_PAYLOAD:
-            session = self._dispatcher.session_of(node_id)
-            link = None if session is None else await self._reach(session, message, None, None)
-            if link is None:
-                if self._dispatcher.info(node_id) is None:
-                    raise not_connected(node_id)
-                text = f"{schema_of(message).name} has {len(payload)} bytes here, and {node_id} has no session"
-                raise NotSupported(f"{text}: it takes {MAX_PAYLOAD} at most", feature="session")
-            try:
-                await link.send(payload, progress=progress)
-            except RemoteFailure as error:
-                error.name_peer(node_id)
-                raise
-            return
-        await self._dispatcher.transport.send(node_id, payload)
-        if progress is not None:
-            progress(len(payload), len(payload))
-
-    async def check_support(self, node_id: NodeId, message: Message, owners: tuple[Contribution, ...]) -> None:
-        """Raise `NotSupported` as `router.check_support` does, but not before the peer has had time to say hello."""
-        info, session = self._dispatcher.info(node_id), self._dispatcher.session_of(node_id)
-        while info is not None and session is not None and session.waiting:
-            if shows_support(message, owners, info, session):
-                return
-            await session.change()
-            info, session = self._dispatcher.info(node_id), self._dispatcher.session_of(node_id)
-        check_support(message, owners, info, node_id, session)
 
     def _accepted(self, reply: object) -> tuple[type[Any], ...]:
         """Return the classes that a reply may be of. Raises `EncodeError` for what is no class, or not registered."""
@@ -170,12 +222,12 @@ class Requests:
             if not (isinstance(cls, type) and issubclass(cls, Message)):
                 should = "a message class, or several as in 'Quote | NoQuote'"
                 raise EncodeError(f"what is asked for should be {should}, not {_shown(cls)}")
-            if cls not in self._dispatcher.outgoing:
+            if cls not in self._outgoing:
                 raise unregistered(cls)
         return classes
 
     def _queue(self, node_id: NodeId) -> PeerQueue:
-        queue = self._dispatcher.queues.get(node_id)
+        queue = self._queues.get(node_id)
         if queue is None or queue.info is None:
             raise not_connected(node_id)
         return queue
@@ -189,7 +241,7 @@ class Requests:
         `PeerNotConnected` once the connection has ended, though there may be another.
         """
         schema = schema_of(message)
-        names = [owner.name for owner in self._dispatcher.router.claims[type(message)]]
+        names = [owner.name for owner in self._router.claims[type(message)]]
         deadline = asyncio.timeout(limit)
         try:
             async with deadline:
@@ -206,26 +258,26 @@ class Requests:
         if link is not None:
             session.reach[type(message)] = link
         elif session.several or (session.met and not session.links):
-            title = self._dispatcher.router.registry.title_of(schema.type_id)
+            title = self._router.registry.title_of(schema.type_id)
             text = f"none of the programs behind {session.node_id} speaks {' or '.join(names)}: {title} is for nobody"
             raise RemoteFailure(text, code=Code.UNKNOWN_MESSAGE)
         return link
 
     def _encode(self, queue: PeerQueue, session: PeerSession, message: Message, force: bool) -> bytes:
-        encode, owners = self._dispatcher.outgoing[type(message)]
+        encode, owners = self._outgoing[type(message)]
         if owners is not None and not force:
             check_support(message, owners, queue.info, session.node_id, session)
         return encode(message)
 
     def _tracing(self, node_id: NodeId, message: Message, payload: bytes) -> functools.partial[float] | None:
-        tracer = self._dispatcher.tracer
+        tracer = self._tracer
         return None if tracer is None else functools.partial(tracer.trace, "sent", node_id, payload, message)
 
     def _read(
         self, node_id: NodeId, message: Message, content: bytes, accepted: tuple[type[M], ...], asked: float
     ) -> M:
         """Decode a reply, which has to be of a class that was asked for."""
-        route, tracer = self._dispatcher.routes.get(content[:2]), self._dispatcher.tracer
+        route, tracer = self._routes.get(content[:2]), self._tracer
         try:
             found = None if route is None else route.decode(content)
         except DecodeError as error:
@@ -237,7 +289,7 @@ class Requests:
         for cls in accepted:
             if type(found) is cls:
                 return found
-        what = self._dispatcher.router.registry.title_of(int.from_bytes(content[:2], "big"))
+        what = self._router.registry.title_of(int.from_bytes(content[:2], "big"))
         wanted = _names(accepted)
         text = f"{node_id} should have answered {type(message).__name__} with {wanted}, not with {what}"
         failure = RemoteFailure(text, code=Code.UNSUPPORTED)
@@ -256,17 +308,17 @@ class Requests:
         force: bool,
     ) -> M:
         """Send, and wait ``left`` seconds for the next message of an accepted class from this peer."""
-        dispatcher, node_id = self._dispatcher, queue.peer.node_id
-        waiter: asyncio.Future[M] = dispatcher.loop.create_future()
+        node_id = queue.peer.node_id
+        waiter: asyncio.Future[M] = self._core.loop.create_future()
         entry = (waiter, time.monotonic())
         for cls in accepted:
             queue.ask(cls, entry)
         if queue.paused:
-            dispatcher.resume_if_drained(queue)
+            self._backpressure.resume_if_drained(queue)
         deadline = asyncio.timeout(left)
         try:
             async with deadline:
-                await dispatcher.send(node_id, message, force)
+                await self.send(node_id, message, force)
                 return await waiter
         except TimeoutError:
             if limit is None or not deadline.expired():

@@ -145,9 +145,9 @@ class Server:
 
 def route(app: Application) -> int:
     """Return the addresses of frames to an application from a peer that uses its own."""
-    conversation = app._dispatcher.conversation  # type: ignore[union-attr]
-    assert conversation is not None
-    return conversation.session.instance << 32 | conversation.session.instance
+    session = app._dispatcher.session  # type: ignore[union-attr]
+    assert session is not None
+    return session.shared.instance << 32 | session.shared.instance
 
 
 @pytest.fixture
@@ -168,7 +168,7 @@ class Pair:
         return self.client.peers[0]
 
     def open_calls(self) -> int:
-        session = self.client._dispatcher.session_of(self.peer.node_id)  # type: ignore[union-attr]
+        session = self.client._dispatcher.messenger.session_of(self.peer.node_id)  # type: ignore[union-attr]
         (link,) = session.links.values()  # type: ignore[union-attr]
         return len(link.calls.asked)
 
@@ -643,7 +643,7 @@ async def test_a_reply_may_be_of_one_of_several_classes(session: bool) -> None:
         assert await peer.request(Ask(number=1), Union[Answer, Note]) == Note(text=b"no")  # noqa: UP007
         several = await asyncio.gather(*(peer.request(Ask(number=n % 2), Answer | Note) for n in range(10)))
         assert [type(found) for found in several] == [Answer, Note] * 5
-        lane = right._running().queues[peer.node_id]
+        lane = right._running().core.queues[peer.node_id]
         assert lane.waiters is None
         if session:
             with pytest.raises(RemoteFailure, match=r"Answer or Note, not with decider\.Other 0x8c0b"):

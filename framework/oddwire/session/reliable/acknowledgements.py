@@ -44,7 +44,7 @@ class Acknowledgements:
         try:
             while waiting and not link.closed:
                 _, frame = waiting.pop(next(iter(waiting)))
-                await link.session.transport.send(link.node_id, frame)
+                await link.shared.transport.send(link.node_id, frame)
         except TransportError:
             pass  # it has gone, or is going
         finally:

@@ -1,0 +1,128 @@
+"""What everything that handles messages works with: tables, queues, tasks, and what is done where something fails."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from time import thread_time
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+from oddwire.app.context import Context
+from oddwire.app.dispatch.peer_queue import PeerQueue, Run
+from oddwire.app.dispatch.policy import Enforcer, Outcome, decode_error
+from oddwire.app.dispatch.tasks import Tasks
+from oddwire.app.dispatch.tracing import Tracer
+from oddwire.app.limits.memory_budget import MemoryBudget
+from oddwire.app.plugins.manager import HookCall
+from oddwire.app.plugins.router import OutgoingTable, Route, Router
+from oddwire.schema import Message
+from oddwire.session.limits import Counters, Limits
+from oddwire.transports.base import NodeId, Transport
+
+if TYPE_CHECKING:
+    from oddwire.app.application import Application
+    from oddwire.app.dispatch.resources import Resources
+    from oddwire.app.limits.access import AccessControl
+
+__all__ = ["Core"]
+
+_CHEAP: Final = 2048  # bytes that do not decode to more than a message may cost
+
+
+class Core:
+    """The parts of a `Dispatcher` that others need; it does nothing by itself.
+
+    ``access`` is who may talk to which extension, by the extension's name.
+    """
+
+    def __init__(
+        self,
+        app: Application,
+        router: Router,
+        transport: Transport,
+        resources: Resources,
+        *,
+        access: Mapping[str, AccessControl] = MappingProxyType({}),
+        on_failure: Sequence[HookCall] = (),
+        on_loss: Sequence[HookCall] = (),
+        tracers: Sequence[HookCall] = (),
+        limits: Limits | None = None,
+    ) -> None:
+        self.app = app
+        self.router = router
+        self.transport = transport
+        self.resources = resources
+        self.takes_turns = type(transport).turn is not Transport.turn
+        """Whether the transport may have a message wait that is taken later than it was read."""
+        self.access = access
+        self.limits = limits or Limits()
+        self.loop = asyncio.get_running_loop()
+        self.counters = Counters()
+        """How often the application's limits took effect, but for those of the session and of the store."""
+        self.routes = {prefix: self._complete(route) for prefix, route in router.incoming.items()}
+        """Where received types go, by their two bytes."""
+        self.outgoing = OutgoingTable(router.outgoing)
+        """How messages are sent, by their class."""
+        self.queues: dict[NodeId, PeerQueue] = {}
+        """Those of the peers connected, or gone while something of theirs is being handled."""
+        self.memory_budget = MemoryBudget(self.limits.total_message_bytes)
+        self.tasks = Tasks()
+        self.spawn = self.tasks.spawn
+        self.tracer = Tracer(app, tracers) if tracers else None
+        self.enforcer = Enforcer(app, transport, on_failure, self.spawn, on_loss=on_loss, tracer=self.tracer)
+        self.closing = False
+        """Whether no more messages are taken."""
+
+    def _complete(self, route: Route) -> Route:
+        """Put the extension's access control before a handler; give one of reliable messages a unit of work."""
+        owner = self.owner_name(route.owner)
+        access = self.access.get(owner)
+        if access is not None and access.is_needed:
+            route = route._replace(slow=True, access=access)
+        if route.weigh is not None:
+            route = route._replace(slow=True)  # to be weighed
+        if route.reliable is not None:
+            route = route._replace(handler=partial(self._in_unit, owner, route.reliable))
+        return route
+
+    async def _in_unit(self, owner: str, run: Run, context: Context, message: Message) -> Message | None:
+        """Run a handler of reliable messages that gets one in another way; its reply is given once all is on disk."""
+        async with self.resources.delivery().store.unit(owner) as unit:
+            reply = await run(context, message)
+        await unit.durable()
+        return reply
+
+    def owner_name(self, owner: int) -> str:
+        """Return the name of the extension that a route's ``owner`` counts; empty for 0, nobody."""
+        return self.router.owners[owner - 1].name if owner else ""
+
+    def context(self, queue: PeerQueue, owner: int) -> Context:
+        """Make the context that an owner's handlers get for this peer."""
+        context = queue.contexts[owner] = Context(self.app, self.owner_name(owner), queue.peer)
+        return context
+
+    @contextmanager
+    def charging(self, node_id: NodeId, payload: bytes, wasted: float = 0.0) -> Iterator[None]:
+        """Charge a peer with what a message of its costs to take, where that is not done as it is handed on.
+
+        One of which nothing comes costs ``wasted`` seconds elsewhere. What is short costs little, and is not measured.
+        """
+        measured = len(payload) > _CHEAP
+        began = thread_time() if measured else 0.0
+        try:
+            yield
+        finally:
+            seconds = thread_time() - began if measured else 0.0
+            if measured or wasted:
+                self.transport.worked(node_id, seconds + wasted, wasted=wasted > 0)
+
+    def malformed(self, queue: PeerQueue, payload: bytes, error: Exception) -> None:
+        """Deal with a payload that does not decode."""
+        self.transport.wasted(queue.peer.node_id)
+        error = decode_error(payload, error, self.router.registry)
+        if self.tracer is not None:
+            self.tracer.trace("received", queue.peer.node_id, payload, None, error=error, handled=False)
+        self.enforcer.apply(Outcome.MALFORMED, queue, str(error))

@@ -1,0 +1,363 @@
+"""The requests of peers that are handled here: a task each, its limits, and the reply or failure that comes of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, Final
+
+from oddwire.app.context import Context
+from oddwire.app.dispatch.connection_hooks import Excuse, urgently
+from oddwire.app.dispatch.peer_queue import MESSAGE_WEIGHT, PeerQueue
+from oddwire.app.dispatch.policy import Outcome, decode_error
+from oddwire.app.dispatch.request_tasks import RequestTask, RequestTasks, task_of
+from oddwire.app.limits.memory_budget import LARGE, REQUEST_WEIGHT, MemoryUse
+from oddwire.app.plugins.router import Route
+from oddwire.errors import ConnectionClosed, PeerNotConnected, Refuse, RemoteFailure, SessionError
+from oddwire.log_limits import get_logger
+from oddwire.schema import Message
+from oddwire.session.peer.link import Link
+from oddwire.session.peer.request_tables import HandledRequest
+from oddwire.session.wire.frame_types import Code, Failure, ReplyFlag, Request, Scope
+from oddwire.session.wire.frames import encode_reply
+
+if TYPE_CHECKING:
+    from oddwire.app.dispatch.core import Core
+    from oddwire.app.limits.access import AccessControl
+    from oddwire.app.limits.backpressure import Backpressure
+
+__all__ = ["RequestHandlers"]
+
+logger = get_logger("oddwire.app")
+
+_REPLYING: Final = 250e-6  # seconds of work for a reply that is not sent, and for each byte of it
+_REPLYING_BYTE: Final = 2e-9
+_SHORT: Final = 65_000  # bytes of a reply that fits into one message, with what is before it
+
+
+class RequestHandlers:
+    """Runs the handlers of requests."""
+
+    def __init__(self, core: Core, backpressure: Backpressure) -> None:
+        self._core = core
+        self._backpressure = backpressure
+        self._budget = core.memory_budget
+        self._enforcer = core.enforcer
+        self._limits = core.limits
+        self._outgoing = core.outgoing
+        self._queues = core.queues
+        self._routes = core.routes
+        self._takes_turns = core.takes_turns
+        self._tracer = core.tracer
+        self._transport = core.transport
+        # Nobody has to be called when a task ends, as it says so itself: that costs an iteration of the loop
+        self._request_tasks = RequestTasks(core.tasks.spawn_briefly, core.tasks.forget)
+
+    def request_received(self, link: Link, handling: HandledRequest[RequestTask], request: Request) -> None:
+        """Decode a request and give it a task, or refuse it."""
+        content, budget = request.content, self._budget
+        queue = self._queues.get(link.node_id)
+        route = self._routes.get(content[:2])
+        if queue is None or queue.hung_up:
+            link.handled.close(handling)
+            return
+        if route is None or route.handler is None:
+            self._unknown(link, handling, content)
+            return
+        if queue.replies and (budget.full or queue.replies >= self._limits.reply_bytes):
+            self._too_much(link, handling, "total_message_bytes" if budget.full else "reply_bytes")
+            return
+        if len(content) > LARGE and self._backpressure.is_crowded(queue):
+            self._too_much(link, handling, "total_message_bytes")
+            return
+        context = queue.contexts[route.owner] or self._core.context(queue, route.owner)
+        size = len(content)
+        if route.access is not None:
+            task = RequestTask(self._let_in, route.access, link, handling, route, context, content)
+        else:
+            since = None
+            if self._tracer is None:  # `_decode`, written out
+                try:
+                    message = route.decode(content)
+                except Exception as error:
+                    self._malformed(link, handling, content, error)
+                    return
+            else:
+                decoded = self._decode(link, handling, route, content)
+                if decoded is None:
+                    return
+                message, since = decoded
+            if route.weigh is not None:
+                size = route.weigh(message)
+            task = RequestTask(self._answer, link, handling, route, context, message, since)
+        size += REQUEST_WEIGHT
+        if size > LARGE:
+            asked = queue.requested - queue.replies
+            if asked > 0 and asked + size > self._limits.request_bytes:
+                self._too_much(link, handling, "request_bytes")
+                return
+            if self._backpressure.is_crowded(queue):  # few bytes may decode to many
+                self._too_much(link, handling, "total_message_bytes")
+                return
+            use = self._use(queue, link, handling, size)
+            if use is None:
+                self._too_much(link, handling, "total_message_bytes")
+                return
+            task.holder, task.ended = use, self._end_large
+        else:
+            if queue.small and queue.small + size > LARGE and budget.full:
+                self._too_much(link, handling, "total_message_bytes")
+                return
+            queue.small += size
+            budget.held += size
+            task.holder, task.weight, task.ended = queue, size, self._end
+        task.peer, task.request = link, handling
+        if request.urgent:
+            task.work, task.arguments = self._hasten, (queue, task.work, task.arguments)
+        handling.handle = task
+        if queue.pending_hooks is not None:
+            excuse = Excuse.URGENT if request.urgent else Excuse.DELIVERY
+            if queue.pending_hooks.holds(route.owner, excuse):
+                self._set_aside(queue, route.owner, task, len(content), excuse)
+                return
+        self._request_tasks.handle(task)
+
+    def _too_much(self, link: Link, handling: HandledRequest[RequestTask], limit: str) -> None:
+        most = getattr(self._limits, limit)
+        whose = "of all peers" if limit.startswith("total") else "of a peer"
+        what = "replies that wait to be read" if limit == "reply_bytes" else "requests and messages"
+        text = f"{what} {whose} that are handled at once take {most} bytes at most"
+        link.refuse_request(handling, Code.QUOTA, text, limit)
+
+    def _end(self, task: RequestTask) -> None:
+        task.holder.small -= task.weight
+        self._budget.held -= task.weight
+        handling, task.request = task.request, None
+        task.peer.request_ended(handling)
+
+    @staticmethod
+    def _end_large(task: RequestTask) -> None:
+        task.holder.end()
+        handling, task.request = task.request, None
+        task.peer.request_ended(handling)
+
+    def _use(self, queue: PeerQueue, link: Link, handling: HandledRequest[RequestTask], size: int) -> MemoryUse | None:
+        """Count a large request, or its reply; None if there is no room."""
+
+        def evict() -> None:
+            if link.handled.has(handling):
+                handle = handling.handle
+                self._too_much(link, handling, "total_message_bytes")
+                if handle is not None:
+                    handle.cancel()
+
+        return self._budget.take(queue, size, evict, self._core.loop.time())
+
+    async def _hasten(self, queue: PeerQueue, work: Callable[..., Coroutine[Any, Any, None]], arguments: Any) -> None:
+        with urgently(queue):
+            await work(*arguments)
+
+    def _set_aside(self, queue: PeerQueue, owner: int, task: RequestTask, size: int, excuse: Excuse) -> None:
+        """Have a request wait for on_connect hooks: it counts as what its queue holds, too."""
+        assert queue.pending_hooks is not None  # noqa: S101 - narrows the type for checkers
+        weight = size + MESSAGE_WEIGHT
+
+        def release() -> None:
+            queue.held -= weight
+            if queue.paused:
+                self._backpressure.resume_if_drained(queue)
+            task.aside = False
+            if task.cancelled:
+                task.end()
+            elif not self._core.tasks.ending:
+                self._request_tasks.handle(task)
+
+        task.aside = True
+        self._backpressure.hold(queue, weight)
+        queue.pending_hooks.hold(owner, release, excuse)
+
+    def _decode(
+        self, link: Link, handling: HandledRequest[RequestTask], route: Route, content: bytes
+    ) -> tuple[Message, float | None] | None:
+        """Return a request's message and, if it is traced, when it came; refuse one that is malformed."""
+        tracer = self._tracer
+        try:
+            message = route.decode(content)
+        except Exception as error:
+            self._malformed(link, handling, content, error)
+            return None
+        return message, None if tracer is None else tracer.trace("received", link.node_id, content, message)
+
+    def _malformed(self, link: Link, handling: HandledRequest[RequestTask], content: bytes, error: Exception) -> None:
+        error = decode_error(content, error, self._core.router.registry)
+        if self._tracer is not None:
+            self._tracer.trace("received", link.node_id, content, None, error=error, handled=False)
+        link.refuse_request(handling, Code.MALFORMED, str(error))
+
+    def _unknown(self, link: Link, handling: HandledRequest[RequestTask], content: bytes) -> None:
+        if self._tracer is not None:
+            self._tracer.trace("received", link.node_id, content, None, handled=False)
+        title = self._core.router.registry.title_of(int.from_bytes(content[:2], "big"))
+        link.refuse_request(handling, Code.UNKNOWN_MESSAGE, f"{title} is not handled here")
+
+    async def _let_in(
+        self,
+        access: AccessControl,
+        link: Link,
+        handling: HandledRequest[RequestTask],
+        route: Route,
+        context: Context,
+        content: bytes,
+    ) -> None:
+        """Handle a request if the extension's access control lets it through."""
+        try:
+            with access.handling(context.peer) as handling.on_answer:
+                await access.admit(context.peer, len(content))
+                await self._transport.turn(link.node_id)
+                with self._core.charging(link.node_id, content):
+                    message = self._decode(link, handling, route, content)
+                if message is not None:
+                    await self._answer(link, handling, route, context, *message)
+        except Refuse as refusal:
+            link.refuse_request(handling, refusal.code, refusal.text)
+            outcome = Outcome.NOT_ALLOWED if refusal.code == Code.NOT_ALLOWED else Outcome.REFUSED
+            self._enforcer.refused(outcome, link.node_id, refusal, content, extension=context.extension)
+        except BaseException as error:  # of the function that says who may
+            self._enforcer.failed(context, None, error, task=task_of(handling.handle))
+            link.refuse_request(handling, Code.INTERNAL, "")
+
+    # Answering --------------------------------------------------------------------------------------
+
+    async def _answer(
+        self,
+        link: Link,
+        handling: HandledRequest[RequestTask],
+        route: Route,
+        context: Context,
+        message: Message,
+        since: float | None,
+    ) -> None:
+        try:
+            if self._takes_turns:
+                await self._transport.turn(link.node_id)
+            if handling.streams:
+                if route.stream is not None:
+                    await self._answer_stream(link, handling, route.stream(context, message), since)
+                    return
+            elif route.stream is not None:
+                text = f"{type(message).__name__} is answered by a stream: ask for one"
+                await self._fail(link, handling, Code.UNSUPPORTED, text)
+                return
+            assert route.handler is not None  # noqa: S101 - narrows the type for checkers
+            reply = await route.handler(context, message)
+            if reply is None:
+                await self._fail(link, handling, Code.NO_REPLY, "")
+                return
+            payload = self._outgoing[type(reply)].encode(reply)
+            if since is None and len(payload) <= _SHORT and link.replied_at_once(handling, payload):
+                return
+            if since is None:
+                sending = self._send(link, handling, payload)
+                del reply, payload  # it may be long until the peer has read it
+                await sending
+            elif await self._send(link, handling, payload):
+                self._trace(link, payload, reply, since)
+        except Refuse as error:
+            self._enforcer.failed(context, message, error)
+            await self._fail(link, handling, error.code, error.text)
+        except BaseException as error:
+            given_up = handling.handle is None or handling.handle.cancelled
+            ending = given_up or self._core.tasks.ending
+            self._enforcer.failed(context, message, error, ending, task_of(handling.handle))
+            await self._fail(link, handling, Code.INTERNAL, "")
+
+    async def _answer_stream(
+        self,
+        link: Link,
+        handling: HandledRequest[RequestTask],
+        stream: AsyncGenerator[Message, None],
+        since: float | None,
+    ) -> None:
+        """Send what a handler yields as the credit allows."""
+        async with aclosing(stream):
+            async for part in stream:
+                await self._transport.turn(link.node_id)
+                payload = self._outgoing[type(part)].encode(part)
+                while handling.sent >= handling.allowed:
+                    assert handling.handle is not None  # noqa: S101 - narrows the type for checkers
+                    handling.handle.credit = self._core.loop.create_future()
+                    link.wait_for_credit(handling)
+                    await handling.handle.credit
+                    link.handled.wait(handling)
+                handling.sent += 1
+                if not await self._send(link, handling, payload, ReplyFlag.PART):
+                    return
+                if since is not None:
+                    self._trace(link, payload, part, since)
+        await self._send(link, handling, b"", ReplyFlag.END)
+
+    async def _send(self, link: Link, handling: HandledRequest[RequestTask], payload: bytes, flags: int = 0) -> bool:
+        """Send a reply of any length; False if it will not arrive, or nobody waits for it any more."""
+        try:
+            if len(payload) <= _SHORT:
+                sending = link.reply(handling, payload, flags)
+                del payload
+                return await sending
+            frame = encode_reply(link.route, handling.id, flags, payload)
+            del payload
+            return await self._send_long(link, frame, handling)
+        except RemoteFailure:
+            return False  # and told
+        except (PeerNotConnected, ConnectionClosed):
+            logger.debug("%s went before its reply", link.node_id)
+        except SessionError as error:
+            await self._fail(link, handling, Code.TOO_LARGE, f"the reply: {error}")
+        return False
+
+    async def _send_long(self, link: Link, frame: bytes, handling: HandledRequest[RequestTask]) -> bool:
+        """Send a reply that may take fragments; a large one counts while it waits for its peer to read."""
+        if not link.handled.has(handling):
+            return False
+        if len(frame) <= LARGE:
+            await self._send_frame(link, frame, handling)
+            return True
+        queue, size = self._queues.get(link.node_id), len(frame)
+        if queue is None:
+            return False
+        self._transport.worked(link.node_id, size * _REPLYING_BYTE)
+        limit = "reply_bytes"
+        use = None
+        if not queue.replies or queue.replies + size <= self._limits.reply_bytes:
+            # Who traces it has the message and its payload, too
+            use = self._use(queue, link, handling, size if self._tracer is None else 3 * size)
+            limit = "total_message_bytes"
+        if use is None:
+            self._too_much(link, handling, limit)
+            self._transport.worked(link.node_id, _REPLYING + size * _REPLYING_BYTE, wasted=True)
+            return False
+        use.reply = size
+        queue.replies += size
+        try:
+            await self._send_frame(link, frame, handling)
+        finally:
+            use.end()
+        return True
+
+    async def _send_frame(self, link: Link, frame: bytes, handling: HandledRequest[RequestTask]) -> None:
+        def refused(failure: Failure) -> None:
+            link.refuse(Scope.REQUEST, handling.id, failure.code, f"the reply: {failure.text}")
+            if link.handled.close(handling) and handling.handle is not None:
+                handling.handle.cancel()
+
+        await link.send_reply(handling, frame, refused)
+
+    async def _fail(self, link: Link, handling: HandledRequest[RequestTask], code: int, text: str) -> None:
+        try:
+            await link.fail(handling, code, text)
+        except (PeerNotConnected, ConnectionClosed):
+            logger.debug("%s went before it heard of a failure", link.node_id)
+
+    def _trace(self, link: Link, payload: bytes, message: Message, since: float) -> None:
+        if self._tracer is not None:
+            with self._core.charging(link.node_id, payload):
+                self._tracer.trace("sent", link.node_id, payload, message, since=since)

@@ -1,0 +1,116 @@
+"""When a peer is read later: its queue is long, all peers' messages take too much memory, or it sends too fast."""
+
+from __future__ import annotations
+
+from oddwire.app.dispatch.core import Core
+from oddwire.app.dispatch.peer_queue import LONG, PeerQueue
+from oddwire.app.limits.memory_budget import LARGE
+
+__all__ = ["Backpressure"]
+
+
+class Backpressure:
+    """Counts what waits in queues and what is large, and pauses and resumes the transport by that.
+
+    What is counted is `PeerQueue.held`, `counted` and `large`, and for all peers `MemoryBudget.held`. A queue's `held`
+    is also counted where messages go in and out of it, as that is the way of nearly every message.
+    """
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._transport = core.transport
+        self._budget = core.memory_budget
+        self._counters = core.counters
+
+    # Queues -----------------------------------------------------------------------------------------
+
+    def hold(self, queue: PeerQueue, weight: int) -> None:
+        """Count what waits in a queue, or for hooks before it."""
+        queue.held += weight
+        if queue.held > queue.mark:
+            self.full(queue)
+
+    def full(self, queue: PeerQueue) -> None:
+        """Count what waits in a queue that is long, and stop the transport, if it is not stopped, of one too long."""
+        if queue.held > queue.mark:
+            self.recount(queue)
+        if not queue.paused and (queue.is_full or (self._budget.full and queue.is_long)):
+            if not queue.is_full:
+                self._counters.throttled["total_message_bytes"] += 1
+            self.pause(queue)
+
+    def recount(self, queue: PeerQueue) -> None:
+        """Count a long queue for all peers; what is large in it counts by itself."""
+        if not queue.counted and queue.held <= LONG:
+            return
+        counted = max(0, queue.held - queue.large) if queue.held > LONG else 0
+        self._budget.held += counted - queue.counted
+        queue.counted = counted
+        queue.mark = queue.held + LONG if counted else LONG
+
+    def drop(self, queue: PeerQueue, why: str) -> int:
+        """Forget the messages that wait in a queue, and return how many."""
+        dropped = queue.drop_messages()
+        for weight in dropped:
+            if weight > LARGE:
+                self.release(queue, weight)
+        self.recount(queue)
+        self._counters.dropped[why] += len(dropped)
+        return len(dropped)
+
+    # Large messages ---------------------------------------------------------------------------------
+
+    def take(self, queue: PeerQueue, weight: int) -> None:
+        """Count a large message until `release`; if there is no more room, its peer is read on once that is done."""
+        self._count(queue, weight)
+        if self._budget.full and not queue.paused and not queue.is_asking:
+            self._counters.throttled["total_message_bytes"] += 1
+            self.pause(queue)
+
+    def release(self, queue: PeerQueue, weight: int) -> None:
+        """Count it no more."""
+        self._count(queue, -weight)
+        if queue.paused:
+            self.resume_if_drained(queue)
+
+    def _count(self, queue: PeerQueue, weight: int) -> None:
+        self._budget.held += weight
+        queue.large += weight
+
+    def is_crowded(self, queue: PeerQueue | None) -> bool:
+        """Say whether a peer should bring nothing large now: there is no room left, and it has some of that."""
+        budget = self._budget
+        return budget.closed or (budget.full and queue is not None and queue.large + queue.requested > 0)
+
+    # Pausing ----------------------------------------------------------------------------------------
+
+    def pause(self, queue: PeerQueue) -> None:
+        """Read a peer no more, until `resume_if_drained` finds room."""
+        queue.paused = True
+        self._transport.pause(queue.peer.node_id)
+
+    def resume_if_drained(self, queue: PeerQueue) -> None:
+        """Let a paused transport go on, once there is room."""
+        if not queue.has_room or self._core.closing:
+            return
+        if self._budget.full:
+            self.recount(queue)
+            if queue.is_long or (not queue.is_asking and self.is_crowded(queue) and queue.large > 0):
+                return
+        queue.paused = False
+        self._transport.resume(queue.peer.node_id)
+
+    def throttle(self, queue: PeerQueue, seconds: float) -> None:
+        """Read a peer so much later, whatever room its queue has; longer, if it is to be read later already."""
+        until = self._core.loop.time() + seconds
+        if queue.throttle is not None:
+            until = max(until, queue.throttle.when())
+            queue.throttle.cancel()
+        queue.throttle = self._core.loop.call_at(until, self._end_throttle, queue)
+        if not queue.paused:
+            self.pause(queue)
+
+    def _end_throttle(self, queue: PeerQueue) -> None:
+        queue.throttle = None
+        if queue.paused:
+            self.resume_if_drained(queue)

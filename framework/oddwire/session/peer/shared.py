@@ -1,0 +1,122 @@
+"""What the sessions with all peers share: the way out, the limits and what counts against them, what we say of us."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from oddwire.errors import QuotaExceeded
+from oddwire.session.limits import Allowance, Counters, Limits
+from oddwire.session.peer.reassembly import ReassemblyBudget
+from oddwire.session.peer.timer import PeerTimer
+from oddwire.session.wire.frame_types import Code, Hello, HelloFlag
+from oddwire.session.wire.frames import encode
+from oddwire.transports.base import NodeId, Transport, fast_send
+
+if TYPE_CHECKING:
+    from oddwire.session.host import ReliableDelivery, SessionHost
+    from oddwire.session.peer.peer_session import PeerSession
+
+__all__ = ["OwnHello", "Shared"]
+
+
+class OwnHello:
+    """What we say of ourselves, to all programs of a peer or to one of them, as frames.
+
+    ``instance`` is the address of this process, u32.
+    """
+
+    __slots__ = ("_answer", "_farewell", "hello", "instance", "to_all")
+
+    def __init__(self, hello: Hello, instance: int) -> None:
+        self.instance = instance
+        self.set(hello)
+
+    def set(self, hello: Hello) -> None:
+        """Say something else from now on."""
+        self.hello, instance = hello, self.instance
+        self.to_all = encode(hello._replace(flags=HelloFlag.ANSWER), instance)
+        """A hello for all programs of a peer, which asks them for theirs."""
+        self._answer = encode(hello, instance)
+        self._farewell = encode(hello._replace(flags=HelloFlag.LEAVING, extensions=()), instance)
+
+    def asking(self, instance: int) -> bytes:
+        """Return a hello for one program, which asks it for its own."""
+        return _readdress(self.to_all, instance)
+
+    def answer(self, instance: int = 0) -> bytes:
+        """Return a hello for one program that has asked for it, or for all."""
+        return _readdress(self._answer, instance)
+
+    def farewell(self, instance: int = 0) -> bytes:
+        """Return a hello for one program, or for all, which says that the session with it is over."""
+        return _readdress(self._farewell, instance)
+
+
+class Shared:
+    """What every `PeerSession` and `Link` of one `Session` has in common."""
+
+    __slots__ = (
+        "address",
+        "allowances",
+        "budget",
+        "counters",
+        "delivery",
+        "hello_wait",
+        "host",
+        "instance",
+        "left",
+        "limits",
+        "loop",
+        "own",
+        "send_nowait",
+        "timer",
+        "transport",
+    )
+
+    def __init__(
+        self,
+        host: SessionHost,
+        transport: Transport,
+        delivery: ReliableDelivery,
+        own: OwnHello,
+        peers: Mapping[NodeId, PeerSession],
+        *,
+        limits: Limits,
+        allowances: Mapping[str, Allowance],
+        hello_wait: float,
+    ) -> None:
+        self.host = host
+        self.transport = transport
+        self.send_nowait = fast_send(transport)
+        self.delivery = delivery
+        """What takes reliable messages, and sends ours."""
+        self.own = own
+        self.instance = own.instance
+        self.address = own.instance.to_bytes(4, "big")
+        self.limits = limits
+        self.allowances = allowances
+        self.hello_wait = hello_wait
+        self.counters = Counters()
+        self.budget = ReassemblyBudget(limits.total_reassembly_bytes)
+        self.loop = asyncio.get_running_loop()
+        self.timer = PeerTimer(self.loop, peers)
+        self.left = False
+        """Whether we have said that we end."""
+
+    def count_limit(self, error: QuotaExceeded, total: int = 0) -> Code:
+        """Count a transfer of ``total`` bytes that has reached a limit, the application's or an extension's.
+
+        Return the code for it: a transfer is too large for ever, or too much for now.
+        """
+        counters, most = self.counters, float(self.limits.reassembly_bytes)
+        if error.extension is not None:
+            allowance = self.allowances[error.extension]
+            counters, most = allowance.counters, allowance.most("reassembly_bytes")
+        counters.refused[error.limit] += 1
+        return Code.TOO_LARGE if error.limit == "max_size" or total > most else Code.QUOTA
+
+
+def _readdress(frame: bytes, instance: int) -> bytes:
+    return frame[:3] + instance.to_bytes(4, "big") + frame[7:]

@@ -1,0 +1,67 @@
+"""One timer for the deadlines of all peers: a deadline costs no timer of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+
+from oddwire.transports.base import NodeId
+
+if TYPE_CHECKING:
+    from oddwire.session.peer.peer_session import PeerSession
+
+__all__ = ["PeerTimer"]
+
+_SPARE: Final = 64  # entries of the heap beside two for each peer, before it is made anew
+
+
+class PeerTimer:
+    """Calls `PeerSession.tick` of each of ``peers`` when it is due: the earliest time it was asked for."""
+
+    __slots__ = ("_due", "_loop", "_peers", "_timer")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, peers: Mapping[NodeId, PeerSession]) -> None:
+        self._loop = loop
+        self._peers = peers
+        self._due: list[tuple[float, NodeId]] = []  # a heap, which outlives no peer: it names peers, and holds none
+        self._timer: asyncio.TimerHandle | None = None
+
+    def wake(self, peer: PeerSession, when: float) -> None:
+        """Have a peer's `PeerSession.tick` called at ``when`` at the latest, on the loop's clock."""
+        if when >= peer.due or peer.closed:
+            return
+        peer.due = when
+        due = self._due
+        if len(due) > 2 * len(self._peers) + _SPARE:  # most are of earlier days: a peer can have them made
+            due[:] = [(other.due, node_id) for node_id, other in self._peers.items() if other.due < math.inf]
+            heapq.heapify(due)
+        heapq.heappush(due, (when, peer.node_id))
+        if due[0][0] == when:
+            self._arm()
+
+    def close(self) -> None:
+        """Stop. Every peer should be gone."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None
+        self._due.clear()
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(self._due[0][0], self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        now = self._loop.time()
+        while self._due and self._due[0][0] <= now:
+            when, node_id = heapq.heappop(self._due)
+            peer = self._peers.get(node_id)
+            if peer is not None and when == peer.due:  # else it was woken earlier, or has closed
+                peer.due = math.inf
+                peer.tick(now)
+        if self._due and self._timer is None:
+            self._arm()
