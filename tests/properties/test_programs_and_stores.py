@@ -276,8 +276,8 @@ async def test_each_message_counts_once_wherever_extensions_move(tmp_path: Path,
         await world.idle()
     assert world.lost == world.refused == []
     for program in world.programs:
-        assert not program.outbox._roster.peers or all(
-            not lane.load.messages for peer in program.outbox._roster.peers.values() for lane in peer.routes.values()
+        assert not program.outbox._lanes.peers or all(
+            not lane.load.messages for peer in program.outbox._lanes.peers.values() for lane in peer.routes.values()
         )
         for name in EXTENSIONS:
             seen = await ExtensionStore(program.store, name).get("seen", [])

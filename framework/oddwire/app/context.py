@@ -181,7 +181,7 @@ class Peer:
         Raises `QuotaExceeded` if too much waits for the peer already, `StoreError` if the disk does not take it,
         `LocalProtocolError` without a store, and `EncodeError` as `send` does.
         """
-        return self._messenger.requests.deliver(self.node_id, message)
+        return self._messenger.deliver(self.node_id, message)
 
     @overload
     def request(

@@ -204,7 +204,7 @@ class End:
 
     def lane(self, extension: str = EXTENSION) -> Any:
         """Return what the outbox has of an extension's lane to the other end."""
-        return self.outbox._roster.peers[self.peer.node_id].current[extension]
+        return self.outbox._lanes.peers[self.peer.node_id].current[extension]
 
     def wait(self, seconds: float) -> None:
         """Let time pass, for this end."""

@@ -1,4 +1,4 @@
-"""Who may talk to an extension, and how much of that: a guard for each extension that says so."""
+"""Who may talk to an extension, and how much of that: the access control of each extension that says so."""
 
 from __future__ import annotations
 

@@ -19,14 +19,14 @@ REQUEST_WEIGHT: Final = 2048
 
 
 class MemoryUse:
-    """What a request takes of a room: its message if it is large, or a large reply that waits for its peer to read."""
+    """What a request takes of the budget: its message if that is large, or a large reply that its peer has not read."""
 
-    __slots__ = ("_evict", "_room", "queue", "reply", "since", "weight")
+    __slots__ = ("_budget", "_evict", "queue", "reply", "since", "weight")
 
     def __init__(
-        self, room: MemoryBudget, queue: PeerQueue, weight: int, evict: Callable[[], object], since: float
+        self, budget: MemoryBudget, queue: PeerQueue, weight: int, evict: Callable[[], object], since: float
     ) -> None:
-        self._room = room
+        self._budget = budget
         self._evict = evict
         self.queue = queue
         self.weight = weight
@@ -41,8 +41,8 @@ class MemoryUse:
 
     def end(self) -> None:
         """Give back what is taken. Idempotent."""
-        if self._room.uses.pop(self, self) is None:
-            self._room.held -= self.weight
+        if self._budget.uses.pop(self, self) is None:
+            self._budget.held -= self.weight
             self.queue.requested -= self.weight
             self.queue.replies -= self.reply
 

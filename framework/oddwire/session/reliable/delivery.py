@@ -274,9 +274,11 @@ class Delivery:
     def _ready(self, node_id: NodeId) -> None:
         """Send what there is to a peer, in order: one task does it, made when there is something."""
         peer = self._peers.get(node_id)
-        if peer is None or node_id in self._pumps:
+        if peer is None:
             return
         self._choose(peer, waiting=True)
+        if node_id in self._pumps:
+            return
         if self.outbox.has_outgoing(node_id):
             self._pumps.add(node_id)
             self._spawn(self._pump(peer))

@@ -63,11 +63,11 @@ class Outbox:
         self._ready = ready
         self._lost = lost
         self._ages = store.ages
-        self._roster = OutboxLanes(self._quotas, store.ages)
+        self._lanes = OutboxLanes(self._quotas, store.ages)
         self._renewing = False
         self._gathered = OutboxShare()
         self._writing = OutboxShare()
-        self._table = self._roster.table
+        self._table = self._lanes.table
         self._closed = ""
         store.add(self)
 
@@ -100,12 +100,12 @@ class Outbox:
         return receipt
 
     def _accept(self, node_id: NodeId, extension: str, size: int) -> OutboxLane:
-        peer = self._roster.peer(node_id)
+        peer = self._lanes.peer(node_id)
         try:
             self._quotas.admit(peer, extension, size)
             route = peer.current.get(extension)
             if route is None:
-                route = self._roster.find(peer, extension, self._gathered, self._writing)
+                route = self._lanes.find(peer, extension, self._gathered, self._writing)
         except sqlite3.Error as error:
             self._tidy(peer)
             raise explain(error, self._store.path) from error
@@ -116,7 +116,7 @@ class Outbox:
         return route
 
     def _tidy(self, peer: OutboxPeer) -> None:
-        self._roster.tidy(peer, self._gathered, self._writing)
+        self._lanes.tidy(peer, self._gathered, self._writing)
 
     def _gather(self, route: OutboxLane, payload: bytes, receipt: Receipt) -> None:
         number = route.next
@@ -133,11 +133,7 @@ class Outbox:
 
     def type_of(self, route: OutboxLane) -> int | None:
         """Return the type of the next message of a lane that is on disk; None if there is none."""
-        try:
-            payloads = self._table.payloads(route, route.sender.settled, 1)
-        except sqlite3.Error as error:
-            logger.error("what waits in the outbox cannot be read: %s", explain(error, self._store.path))
-            return None
+        payloads = self._table.payloads(route, route.sender.settled, 1)
         return int.from_bytes(payloads[0][:2], "big") if payloads else None
 
     def _touch(self, route: OutboxLane) -> float:
@@ -159,7 +155,7 @@ class Outbox:
 
     def lanes(self, node_id: NodeId) -> list[OutboxLane]:
         """Return a peer's lanes that have messages, or that a program takes."""
-        peer = self._roster.peers.get(node_id)
+        peer = self._lanes.peers.get(node_id)
         return [] if peer is None else [route for route in peer.routes.values() if route.load.messages or route.address]
 
     def connected(self, node_id: NodeId, lane: int, route: int, known: Known) -> None:
@@ -167,7 +163,7 @@ class Outbox:
 
         ``route`` are the addresses, ``known`` is by what the program will be known again.
         """
-        found = self._roster.lane(node_id, lane)
+        found = self._lanes.lane(node_id, lane)
         if found is None:
             return
         if found.address != route:
@@ -198,7 +194,7 @@ class Outbox:
 
     def disconnected(self, node_id: NodeId, lane: int | None = None) -> None:
         """Send nothing to a peer, of one lane or of all, until somebody takes it."""
-        peer = self._roster.peers.get(node_id)
+        peer = self._lanes.peers.get(node_id)
         if peer is not None:
             for route in peer.routes.values():
                 if lane in (None, route.lane):
@@ -207,7 +203,7 @@ class Outbox:
 
     def ended(self, node_id: NodeId, route: int) -> None:
         """Send nothing more in one session."""
-        peer = self._roster.peers.get(node_id)
+        peer = self._lanes.peers.get(node_id)
         if peer is not None:
             for one in peer.routes.values():
                 if one.address == route:
@@ -219,7 +215,7 @@ class Outbox:
 
         Those of a lane go in the session of its ``address``. Once that has changed, those not sent yet go no more.
         """
-        peer = self._roster.peers.get(node_id)
+        peer = self._lanes.peers.get(node_id)
         if peer is None or self._renewing:
             return []
         found: list[tuple[OutboxLane, list[bytes]]] = []
@@ -237,7 +233,7 @@ class Outbox:
 
     def has_outgoing(self, node_id: NodeId) -> bool:
         """Say whether `outgoing` may return something."""
-        peer = self._roster.peers.get(node_id)
+        peer = self._lanes.peers.get(node_id)
         return peer is not None and not self._renewing and any(lane.sender.ready for lane in peer.routes.values())
 
     def acknowledged(self, node_id: NodeId, ack: Ack, now: float, route: int) -> bool:
@@ -245,7 +241,7 @@ class Outbox:
 
         It counts for nothing unless the lane's messages go there.
         """
-        found = self._roster.lane(node_id, ack.id)
+        found = self._lanes.lane(node_id, ack.id)
         if found is None or found.address != route or not found.linked:
             return found is not None
         first, stop, failures, epoch = found.sender.acknowledged(ack, now)
@@ -269,7 +265,7 @@ class Outbox:
 
     def give_up(self, node_id: NodeId, lane: int, epoch: int, sequence: int, code: int, text: str) -> None:
         """Give up a message that the peer cannot take, too large say; its receipt raises `RemoteFailure`."""
-        route = self._roster.lane(node_id, lane)
+        route = self._lanes.lane(node_id, lane)
         if route is not None and route.sender.epoch == epoch:
             first, stop, failures, _ = route.sender.give_up(sequence + route.sender.offset, code, text)
             if stop > first:
@@ -303,25 +299,25 @@ class Outbox:
 
     def deadline(self, node_id: NodeId) -> float:
         """Return when `tick` is due for a peer, in the time that the others are told; infinity for never."""
-        peer = self._roster.peers.get(node_id)
+        peer = self._lanes.peers.get(node_id)
         return min((route.sender.deadline for route in peer.routes.values()), default=_NEVER) if peer else _NEVER
 
     def tick(self, node_id: NodeId, now: float) -> None:
         """Have what was not acknowledged for too long sent again."""
-        peer = self._roster.peers.get(node_id)
+        peer = self._lanes.peers.get(node_id)
         if peer is not None:
             for route in peer.routes.values():
                 route.sender.tick(now)
 
     def waiting(self, node_id: NodeId) -> tuple[int, int]:
         """Return how many messages to a peer are not settled, and their bytes."""
-        peer = self._roster.peers.get(node_id)
+        peer = self._lanes.peers.get(node_id)
         return (peer.load.messages, peer.load.bytes) if peer else (0, 0)
 
     def expire(self) -> int:
         """Give up what is too old, forget lanes not used for long; return how many: some of them, if they are many."""
         now, count, waits = self._ages(), 0, False
-        for peer in list(self._roster.peers.values()):
+        for peer in list(self._lanes.peers.values()):
             for route in peer.routes.values():
                 first, seconds = route.sender.settled, self._quotas.least("outbox_seconds", route.extension)
                 some = sum(total <= _AT_ONCE for total in accumulate(islice(route.sizes, _MOST))) or 1
@@ -343,7 +339,7 @@ class Outbox:
 
     def _forget(self, share: OutboxShare, used: float, most: int, limit: str) -> int:
         """Have a commit forget up to so many lanes not used since; return how many."""
-        count, changed = self._roster.forget(share, self._writing, used, most)
+        count, changed = self._lanes.forget(share, self._writing, used, most)
         if count:
             self.counters.dropped[limit] += count
         if changed and share is self._gathered:
@@ -360,7 +356,7 @@ class Outbox:
 
     def close(self) -> None:
         """Tell all who wait for a receipt, now or later, that they will not hear; what is in the outbox stays."""
-        left = 0 if self._closed else sum(peer.load.messages for peer in self._roster.peers.values())
+        left = 0 if self._closed else sum(peer.load.messages for peer in self._lanes.peers.values())
         forgets = self._store.path == MEMORY
         if left and forgets:
             many = f"{left} reliable messages that were" if left > 1 else "a reliable message that was"
@@ -371,7 +367,7 @@ class Outbox:
         later = "is lost, as the store is in memory" if forgets else "goes out once it runs again"
         self._closed = f"the application is closed; what is in the outbox {later}"
         failure = partial(ConnectionClosed, self._closed)
-        for peer in self._roster.peers.values():
+        for peer in self._lanes.peers.values():
             for route in peer.routes.values():
                 for receipt in list(route.receipts.values()):
                     receipt.settle(failure)
@@ -380,25 +376,25 @@ class Outbox:
 
     def load(self, database: Database) -> None:
         """Read what was left over."""
-        self._roster.load(database.reader)
-        for node_id in [*self._roster.peers]:
+        self._lanes.load(database.reader)
+        for node_id in [*self._lanes.peers]:
             self._ready(node_id)
 
     def begin(self) -> None:
         """Take what was gathered for the commit."""
         share, self._writing, self._gathered = self._gathered, self._gathered, OutboxShare()
         new = sum(not route.stored for route in share.whole)
-        excess = self._roster.stored + new - len(share.forgotten) - self._limits.total_lanes
+        excess = self._lanes.stored + new - len(share.forgotten) - self._limits.total_lanes
         if new and excess > 0:
             found = self._forget(share, _NEVER, min(excess, max(new, _MOST)), "total_lanes")
             logger.info("%d lanes of reliable messages that wait for nobody are forgotten: there are too many", found)
         for route, (epoch, _) in share.renumbered.items():
             share.renumbered[route] = (
-                max(self._roster.epoch(), epoch + 1, route.sender.epoch + 1),
+                max(self._lanes.epoch(), epoch + 1, route.sender.epoch + 1),
                 route.sender.settled - 1,
             )
         if share.renewed:
-            self._roster.renumber(share)
+            self._lanes.renumber(share)
         share.settled = {route: route.sender.settled for route in share.touched}
 
     def write(self, writer: sqlite3.Connection) -> None:
@@ -415,13 +411,13 @@ class Outbox:
             route.sender.added(payload)
         for route in share.touched:
             route.sender.stored(share.settled[route])
-        self._roster.stored += sum(not route.stored for route in share.whole) - len(share.forgotten)
+        self._lanes.stored += sum(not route.stored for route in share.whole) - len(share.forgotten)
         for route in share.whole:
             route.stored = True
         for route, (epoch, start) in share.renumbered.items():
             route.sender.renumbered(epoch, start)
         if share.renewed:
-            self._roster.renumbered(share)
+            self._lanes.renumbered(share)
             self._renewing = self._gathered.renewed
         for route, known in share.known.items():
             route.known = known

@@ -551,11 +551,11 @@ async def test_lanes_without_messages_wait_on_disk(pair: Any) -> None:
     await (await pair.alice.send(b"1")).delivered()
     await pair.alice.store.touch().durable()
     [(lane, *_)] = lanes(pair.alice)
-    assert len(pair.alice.outbox._roster.peers) == 1
+    assert len(pair.alice.outbox._lanes.peers) == 1
     pair.alice.unlink()
-    assert pair.alice.outbox._roster.peers == {}
+    assert pair.alice.outbox._lanes.peers == {}
     await pair.alice.restart()
-    assert pair.alice.outbox._roster.peers == {}
+    assert pair.alice.outbox._lanes.peers == {}
     receipt = await pair.alice.send(b"2")
     assert [(frame, next_) for frame, *_, next_ in lanes(pair.alice)] == [(lane, 3)]
     pair.link()
@@ -571,11 +571,11 @@ async def test_what_a_peer_is_not_sent_after_all_leaves_nothing_in_memory(pair: 
 
     with pytest.raises(LocalProtocolError):
         await handle()
-    assert pair.alice.outbox._roster.peers == {}
+    assert pair.alice.outbox._lanes.peers == {}
     pair.alice.store._database.writer.execute("PRAGMA query_only = 1")
     with pytest.raises(StoreError):
         await pair.alice.send(b"1")
-    assert pair.alice.outbox._roster.peers == {}
+    assert pair.alice.outbox._lanes.peers == {}
 
 
 async def test_a_lane_waits_for_one_who_speaks_its_extension(pair: Any) -> None:
@@ -677,7 +677,7 @@ async def test_lanes_not_used_for_long_and_those_beyond_the_limit_are_forgotten(
 
     async def settle(peer: NodeId) -> None:
         await outbox.send(peer, TEST, b"\x80\x01")
-        lane = outbox._roster.peers[peer].current[TEST]
+        lane = outbox._lanes.peers[peer].current[TEST]
         outbox.connected(peer, lane.lane, 1, Known(1, ()))
         await alice.store.touch().durable()
         outbox.outgoing(peer, 0.0)
@@ -704,7 +704,7 @@ async def test_lanes_not_used_for_long_and_those_beyond_the_limit_are_forgotten(
     assert left == [peers[0], peers[8]]
     assert outbox.counters.dropped == {"total_lanes": 4, "lane_seconds": 3}
     await settle(peers[7])
-    assert outbox._roster.stored == 3
+    assert outbox._lanes.stored == 3
     await alice.restart()
     assert waiting(alice) == (0, 0)
     assert alice.outbox.waiting(peers[0])[0] == 1
