@@ -335,8 +335,7 @@ class RequestHandlers:
             self._too_much(link, handling, limit)
             self._transport.worked(link.node_id, _REPLYING + size * _REPLYING_BYTE, wasted=True)
             return False
-        use.reply = size
-        queue.replies += size
+        use.count_reply(size)
         try:
             await self._send_frame(link, frame, handling)
         finally:

@@ -34,6 +34,11 @@ class MemoryUse:
         self.reply = 0
         """Bytes of it that are a reply's, as sent."""
 
+    def count_reply(self, size: int) -> None:
+        """Count it as a reply of so many bytes, as sent."""
+        self.reply = size
+        self.queue.replies += size
+
     def evict(self) -> None:
         """Give up the request: others need the room."""
         self.end()

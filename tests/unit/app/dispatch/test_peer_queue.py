@@ -22,7 +22,7 @@ class Ask(Message): ...
 class Answer(Message): ...
 
 
-def make_lane(*, tracing: bool = False) -> PeerQueue:
+def make_queue(*, tracing: bool = False) -> PeerQueue:
     messenger: Any = None  # a queue never uses it
     return PeerQueue(Peer(messenger, ALICE), PeerInfo(node_id=ALICE), 2, tracing)
 
@@ -32,7 +32,7 @@ def waiter(asked: float) -> Waiter:
 
 
 async def test_a_message_answers_the_first_request_that_waits_for_its_class() -> None:
-    queue = make_lane()
+    queue = make_queue()
     first, second, other = waiter(1.0), waiter(2.0), waiter(3.0)
     for reply, entry in ((Answer, first), (Answer, second), (Ask, other)):
         queue.ask(reply, entry)
@@ -51,7 +51,7 @@ async def test_a_message_answers_the_first_request_that_waits_for_its_class() ->
 
 
 async def test_a_request_that_gave_up_is_passed_over() -> None:
-    queue = make_lane()
+    queue = make_queue()
     first, second = waiter(1.0), waiter(2.0)
     queue.ask(Answer, first)
     queue.ask(Answer, second)
@@ -60,7 +60,7 @@ async def test_a_request_that_gave_up_is_passed_over() -> None:
 
 
 async def test_a_traced_lane_stays_attentive() -> None:
-    queue = make_lane(tracing=True)
+    queue = make_queue(tracing=True)
     assert queue.needs_slow_path
     entry = waiter(1.0)
     queue.ask(Answer, entry)
@@ -70,7 +70,7 @@ async def test_a_traced_lane_stays_attentive() -> None:
 
 
 async def test_giving_up_fails_every_request() -> None:
-    queue = make_lane()
+    queue = make_queue()
     entries = [waiter(1.0), waiter(2.0)]
     queue.ask(Answer, entries[0])
     queue.ask(Ask, entries[1])
@@ -82,7 +82,7 @@ async def test_giving_up_fails_every_request() -> None:
 
 
 async def test_is_full_by_weight_and_later_while_a_request_waits() -> None:
-    queue = make_lane()
+    queue = make_queue()
     queue.held = HIGH_WATER
     assert not queue.is_full
     queue.held = HIGH_WATER + 1
@@ -96,7 +96,7 @@ async def test_is_full_by_weight_and_later_while_a_request_waits() -> None:
 
 
 async def test_has_room_again_only_when_it_is_much_emptier() -> None:
-    queue = make_lane()
+    queue = make_queue()
     queue.held = LOW_WATER + 1
     assert not queue.has_room
     queue.held = LOW_WATER
@@ -106,7 +106,7 @@ async def test_has_room_again_only_when_it_is_much_emptier() -> None:
 async def test_drops_messages_but_not_greetings_and_farewells() -> None:
     async def run(*_: object) -> None: ...
 
-    queue = make_lane()
+    queue = make_queue()
     for owner in (0, 1, 2, 0):
         queue.waiting.append((run, owner, None, MESSAGE_WEIGHT))
     queue.drop_messages()
