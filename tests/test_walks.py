@@ -216,8 +216,8 @@ async def scene() -> AsyncIterator[Scene]:
 
 BOUNDS = {
     "plain": Walk(calls=4, modules=3, crossings=0),
-    "request": Walk(calls=35, modules=10, crossings=4),
-    "reliable_in": Walk(calls=98, modules=27, crossings=6),
+    "request": Walk(calls=25, modules=9, crossings=4),
+    "reliable_in": Walk(calls=97, modules=26, crossings=6),
     "reliable_out": Walk(calls=117, modules=27, crossings=3),
 }
 

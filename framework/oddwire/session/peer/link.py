@@ -353,7 +353,7 @@ class Link:
         if (
             self.working >= 2 * most
             or (len(peer.links) > _PROGRAMS and peer.open_requests >= _PROGRAMS * most)
-            or peer.lingering >= 2 * most
+            or (peer.left and peer.lingering >= 2 * most)
         ) and not self.handled.is_open(request.id):
             handling: HandledRequest[Any] | Code | None = Code.QUOTA
         else:

@@ -53,7 +53,6 @@ class PeerSession:
         "_faults",
         "_former",
         "_hellos",
-        "_left",
         "_looked",
         "_owed",
         "_posted",
@@ -65,6 +64,7 @@ class PeerSession:
         "assembling",
         "closed",
         "due",
+        "left",
         "links",
         "met",
         "node_id",
@@ -81,6 +81,8 @@ class PeerSession:
         self.closed = False
         self.assembling = ReassemblyGroup()
         """What its programs' messages in fragments take together."""
+        self.left: list[Link] = []
+        """Sessions that have ended, with handlers that take their time to."""
         self.met = False
         """Whether any has on this connection."""
         self.several = False
@@ -97,7 +99,6 @@ class PeerSession:
         self._dropped: dict[int, None] = {}  # instances whose sessions we ended: they are told, should they be there
         self._former: dict[int, None] = {}
         self._hellos: TokenBucket | None = None
-        self._left: list[Link] = []  # have ended, with handlers that take their time to
         self._looked = _NEVER
         self._owed: dict[int, bool] = {}  # instances that wait for our hello, and whether the host has to hear of them
         self._posted: deque[bytes | int] = deque()  # frames, and instances in whose turn they get it
@@ -408,7 +409,7 @@ class PeerSession:
         self.addressed.pop(link.inbound, None)
         self._owed.pop(link.instance, None)
         link.close(reason)
-        self._left = [left for left in (*self._left, link) if left.working]
+        self.left = [left for left in (*self.left, link) if left.working]
         self._waiting = True
         self._since = self.shared.loop.time()
         self.wake(self._since + self.shared.hello_wait)
@@ -440,7 +441,7 @@ class PeerSession:
     @property
     def lingering(self) -> int:
         """How many requests of programs that have ended are being handled still, as their handlers are slow to end."""
-        return sum(link.working for link in self._left) if self._left else 0
+        return sum(link.working for link in self.left)
 
     def wake(self, when: float) -> None:
         """Have `tick` called at ``when`` at the latest, on the loop's clock."""
