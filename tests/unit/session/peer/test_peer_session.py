@@ -614,7 +614,7 @@ async def test_ten_thousand_programs_leave_nothing_behind(stage: Any) -> None:
     assert len(peer._former) <= 64
     assert len(stage.session.shared.timer._due) <= 100
     assert not peer._owed
-    assert not peer._left
+    assert not peer.left
     assert not stage.host.tasks
     stage.session.close()
 
