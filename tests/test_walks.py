@@ -195,7 +195,7 @@ class Scene:
     async def reliable_out(self) -> None:
         count, peer = len(self.sent(Data)), self.app.peer(ALICE)
         self.footprints.begin()
-        receipt = await peer.send(Kept(data=b"kept"), reliable=True)
+        receipt = await peer.deliver(Kept(data=b"kept"))
         await self.idle()
         sys.setprofile(None)
         (data,) = self.sent(Data)[count:]

@@ -1,4 +1,4 @@
-"""The conversation with a peer: requests, large messages, hello and reliable delivery (docs/session-protocol.md)."""
+"""The session with a peer: requests, large messages, hello and reliable delivery (docs/session-protocol.md)."""
 
 from typing import TYPE_CHECKING
 

@@ -245,7 +245,7 @@ class PeerSession:
             link.greeted()
         self._change()
         if told:
-            self.shared.delivery.hello_received(link, True)
+            self._heard(link, True)
         return self.shared.own.answer(instance)
 
     async def leave(self, farewell: bytes, seconds: float) -> None:
@@ -363,7 +363,12 @@ class PeerSession:
             link.greeted()
         self._change()
         if not self._owed.get(instance):
-            self.shared.delivery.hello_received(link, new)
+            self._heard(link, new)
+
+    def _heard(self, link: Link, new: bool) -> None:
+        """Have what waits for a program sent to it."""
+        logger.debug("%s speaks %s", self.node_id, dict(link.agreed) or "no extension of ours")
+        self.shared.delivery.hello_received(link, new)
 
     def _see_restart(self, instance: int, hello: Hello) -> None:
         """End the session with the instance that a new one follows; one that speaks after its end has not ended."""
