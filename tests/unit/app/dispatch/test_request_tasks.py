@@ -304,3 +304,21 @@ async def test_peers_have_their_turns_and_the_requests_of_each_their_order(crew:
             crew.answerers.handle(answering)
     await crew.idle()
     assert crew.numbers == [100, 200, 300, 101, 201, 102, 202, *range(103, 110)]
+
+
+@pytest.mark.parametrize("aside", [False, True])
+async def test_one_cancelled_before_it_has_begun_is_over_at_once_unless_it_waits_for_something_else(
+    aside: bool,
+) -> None:
+    over: list[RequestTask] = []
+
+    async def never() -> None:
+        raise AssertionError
+
+    request = RequestTask(never)
+    request.ended, request.aside = over.append, aside
+    request.cancel()
+    assert over == ([] if aside else [request])
+    request.end()
+    request.end()
+    assert over == [request]
