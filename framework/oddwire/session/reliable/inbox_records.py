@@ -42,18 +42,16 @@ class LaneRecords:
         (self.refusals,) = reader.execute("SELECT count(*) FROM oddwire_refusals").fetchone()
 
     def find(self, key: Key) -> LaneRecord | None:
-        """Return a lane, if it is on disk."""
-        query = "SELECT epoch, last, tries, seen FROM oddwire_inbox WHERE peer = ? AND lane = ?"
-        row = self._reader.execute(query, key).fetchone()
-        if row is None:
+        """Return a lane, if it is on disk.
+
+        One statement reads all of it: between two, a commit may delete the lane, and its refusals would be missing.
+        """
+        rows = self._reader.execute(_FIND, key).fetchall()
+        if not rows:
             return None
-        epoch, last, tries, seen = row
-        found = self._reader.execute(
-            "SELECT sequence, code, text FROM oddwire_refusals WHERE peer = ? AND lane = ? AND epoch = ? "
-            "ORDER BY sequence",
-            (*key, epoch),
-        )
-        return LaneRecord(True, epoch, last, tries, seen, [Refusal(*refusal) for refusal in found.fetchall()])
+        epoch, last, tries, seen = rows[0][:4]
+        refusals = [Refusal(*row[4:]) for row in rows if row[4] is not None]
+        return LaneRecord(True, epoch, last, tries, seen, refusals)
 
     def lanes_of(self, node_id: bytes) -> int:
         """Return how many lanes of a peer are on disk."""
@@ -113,4 +111,10 @@ _PUT = (
     "INSERT INTO oddwire_inbox (peer, lane, epoch, last, tries, seen, refused) VALUES (?, ?, ?, ?, ?, ?, ?) "
     "ON CONFLICT (peer, lane) DO UPDATE SET epoch = excluded.epoch, last = excluded.last, tries = excluded.tries, "
     "seen = excluded.seen, refused = excluded.refused"
+)
+_FIND = (
+    "SELECT lane.epoch, lane.last, lane.tries, lane.seen, refusal.sequence, refusal.code, refusal.text "
+    "FROM oddwire_inbox AS lane LEFT JOIN oddwire_refusals AS refusal "
+    "ON refusal.peer = lane.peer AND refusal.lane = lane.lane AND refusal.epoch = lane.epoch "
+    "WHERE lane.peer = ? AND lane.lane = ? ORDER BY refusal.sequence"
 )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import random
 import sqlite3
+import threading
 from collections import Counter
 from contextlib import closing
 from typing import Any
@@ -719,6 +721,11 @@ async def test_refusals_that_senders_may_not_know_of_are_bounded(pair: Any, monk
     assert bob.inbox.counters.dropped["refusals"] > 0
 
 
+def _hold_commit(release: threading.Event, statement: str) -> None:
+    if statement == "COMMIT":
+        release.wait(30)
+
+
 @pytest.mark.parametrize("limits", [Limits(lane_seconds=1000)], ids=["1000 seconds"])
 async def test_a_lane_that_comes_back_as_it_is_forgotten_is_not_lost(pair: Any) -> None:
     bob = pair.bob
@@ -736,12 +743,16 @@ async def test_a_lane_that_comes_back_as_it_is_forgotten_is_not_lost(pair: Any) 
     bob.grow_old(2000)
     for under_way in (False, True):
         assert bob.inbox.forget() == 1
+        found = threading.Event()  # the commit under way is held until the lane was looked for
+        hold = functools.partial(_hold_commit, found)
+        bob.store._database.writer.set_trace_callback(hold)
         commit = bob.store.touch()
         if under_way:
             await asyncio.sleep(0)
             assert bob.inbox._writing.forgotten
         bob.link()
         assert receive(bob, 2, b"no")
+        found.set()
         await commit.durable()
         assert receive(bob, 3)
         await pair.settle()
