@@ -1,12 +1,20 @@
-"""The application of tests/vectors/session.json, on oddwire."""
+"""How the tests run; and the application of tests/vectors/session.json, on oddwire."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
+import os
+import shutil
 import struct
+import subprocess
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping
+from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from oddwire import (
     Application,
@@ -26,6 +34,32 @@ from oddwire import (
 from oddwire.errors import RemoteProtocolError
 from oddwire.log_limits import LIMITED
 from oddwire.session.wire.frames import Code
+
+MEMORY_DISK = Path("/dev/shm")
+ENOUGH_MEMORY = 2 << 30  # bytes; all the tests together leave some hundred megabytes
+
+# No example has to be quick: a busy machine is slow
+settings.register_profile("tests", deadline=None)
+settings.load_profile("tests")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep the tests' files in memory if they can be: SQLite waits for the disk at each commit, and a disk is slow."""
+    if not {"TMPDIR", "PYTEST_DEBUG_TEMPROOT"} & os.environ.keys() and config.option.basetemp is None:
+        with contextlib.suppress(OSError, subprocess.CalledProcessError):
+            if shutil.disk_usage(MEMORY_DISK).free >= ENOUGH_MEMORY:
+                with tempfile.TemporaryDirectory(dir=MEMORY_DISK) as folder:
+                    script = Path(folder) / "script"
+                    script.write_text("#!/bin/sh\n")
+                    script.chmod(0o700)
+                    subprocess.run([script], check=True)  # which some systems do not allow there
+                os.environ["PYTEST_DEBUG_TEMPROOT"] = str(MEMORY_DISK)
+
+
+def pytest_collection_finish() -> None:
+    """Keep the tests themselves from being looked through at each collection of garbage."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)

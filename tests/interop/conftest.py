@@ -26,6 +26,7 @@ from typing import Any, Self
 
 import pytest
 from pyln.client import LightningRpc, RpcError
+from tests.support.waiting import until_answered
 
 from oddwire.proto import PrivateKey
 from oddwire.transports.base import Manifest, NodeId, PeerInfo
@@ -493,7 +494,7 @@ class Daemon:
         async def asked() -> object:
             return is_so(await self.call(method, *params))
 
-        await until(asked)
+        await until_answered(asked)
 
     async def refusal(self, method: str, /, *params: Any, **named: Any) -> tuple[int, str]:
         """Call a method that must fail; give the error's code and text."""
@@ -528,13 +529,13 @@ class Daemon:
             peer = await self.peer(node_id)
             return peer if peer and peer["connected"] else None
 
-        return await until(connected)
+        return await until_answered(connected)
 
     async def until_gone(self, node_id: str) -> None:
         async def gone() -> bool:
             return await self.peer(node_id) is None
 
-        await until(gone)
+        await until_answered(gone)
 
     async def logged(self, *texts: str) -> str:
         """Wait for a line of the log that holds all of these, and give it."""
@@ -542,7 +543,7 @@ class Daemon:
         async def find() -> str:
             return next(iter(self.log(*texts)), "")
 
-        return await until(find)
+        return await until_answered(find)
 
     def log(self, *texts: str) -> list[str]:
         """Return the lines of the log that hold all of these."""
@@ -577,14 +578,6 @@ class Daemon:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
-
-
-async def until(probe: Callable[[], Any]) -> Any:
-    """Ask again and again until the answer is something, and give it."""
-    async with asyncio.timeout(LIMIT):
-        while not (answer := await probe()):
-            await asyncio.sleep(0.02)
-        return answer
 
 
 def program(name: str | Path) -> Path:

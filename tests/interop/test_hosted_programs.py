@@ -14,8 +14,7 @@ from itertools import permutations
 from pathlib import Path
 
 import pytest
-
-from .conftest import until
+from tests.support.waiting import until_answered
 
 pytestmark = pytest.mark.interop
 
@@ -110,7 +109,7 @@ async def until_told(daemon, plugin, one, other, words):
     async def find():
         return told(daemon, f"plugin-{plugin.name}", str(one), str(other), words)
 
-    await until(find)
+    await until_answered(find)
 
 
 async def some_looks():
@@ -125,7 +124,7 @@ async def kill(daemon, name):
     async def gone():
         return name not in [Path(plugin["name"]).name for plugin in (await daemon.call("plugin", "list"))["plugins"]]
 
-    await until(gone)
+    await until_answered(gone)
 
 
 async def test_plugins_that_share_nothing_say_nothing_of_each_other(launch, write):
@@ -201,7 +200,7 @@ async def test_a_node_that_is_killed_and_started_at_once_raises_no_false_alarm(l
             found = claims(daemon)
             return processes == {name: claim["process"] for name, claim in found.items()}
 
-        await until(running)
+        await until_answered(running)
         await some_looks()
         assert not told(daemon)
         for name, claim in claims(daemon).items():

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.waiting import until
 
 from oddwire.jsonrpc import JsonRpcClient
 from oddwire.node.node import Node
@@ -101,12 +102,6 @@ async def events(client: JsonRpcClient, count: int, suffix: str = "") -> list[An
 
 def hook(node: Node, payload: str) -> list[Any]:
     return ["hook custommsg", {"peer_id": node.node_id, "payload": payload}]
-
-
-async def until(condition) -> None:
-    async with asyncio.timeout(LIMIT):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 async def test_from_a_call_on_one_node_to_a_hook_on_the_other(start, write_plugin) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from pyln.client import LightningRpc, RpcError
+from tests.support.waiting import until_answered
 
 from oddwire.node.node import Node
 from oddwire.node.node_log import Log
@@ -58,14 +59,6 @@ def start(peers: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
     return start
 
 
-async def until(probe: Callable[[], Awaitable[Any]]) -> Any:
-    """Ask again and again until the answer is something, and give it."""
-    async with asyncio.timeout(LIMIT):
-        while not (answer := await probe()):
-            await asyncio.sleep(0.02)
-        return answer
-
-
 async def connected(one: Host, two: Host) -> None:
     await one.call("connect", id=two.node.uris[0])
 
@@ -86,7 +79,7 @@ async def test_two_nodes_and_two_plugins_exchange_messages(start: Start) -> None
         heard.extend((await one.call("gossiper-heard"))["heard"])
         return [told["custommsg"]["payload"] for topic, told in heard if topic == "custommsg"]
 
-    (payload,) = await until(greeting)
+    (payload,) = await until_answered(greeting)
     assert bytes.fromhex(payload) == b"\x88\x03" + "grüezi a b".encode()
     assert (await two.call("greeter-received"))["received"] == [[one.node.node_id, "8801aabb"]]
     topics = [topic for topic, _ in heard]
@@ -159,7 +152,7 @@ async def test_setconfig_changes_a_dynamic_option(start: Start) -> None:
         heard = (await one.call("gossiper-heard"))["heard"]
         return [told["custommsg"]["payload"] for topic, told in heard if topic == "custommsg"]
 
-    assert await until(greeting) == ["8803" + b"hello hello hello".hex()]
+    assert await until_answered(greeting) == ["8803" + b"hello hello hello".hex()]
 
 
 async def test_topics_of_plugins_own(start: Start) -> None:
@@ -178,12 +171,12 @@ async def test_even_types_and_feature_bits(start: Start) -> None:
     assert int(peer["features"], 16) >> 201 & 1
     for payload in ("8802", "8802dead", "8804", "8801"):
         await one.call("sendcustommsg", node_id=two.node.node_id, msg=payload)
-    saw = await until(lambda: greeted(two))
+    saw = await until_answered(lambda: greeted(two))
     assert saw == ["8802", "8802dead", "8804", "8801"]
     assert two.log("Hook handler for custommsg failed with an exception")
     # One that nobody lists: the connection ends
     await one.call("sendcustommsg", node_id=two.node.node_id, msg="8806")
-    await until(lambda: gone(one))
+    await until_answered(lambda: gone(one))
     assert two.log("Invalid unknown even msg 8806")
 
 
@@ -200,7 +193,7 @@ async def test_a_peer_is_turned_away(start: Start) -> None:
     one = await start("one", "gossiper")
     two = await start("two", "doorkeeper", plugin_options=[("turn-away", one.node.node_id)])
     await connected(one, two)
-    await until(lambda: gone(one))
+    await until_answered(lambda: gone(one))
     (asked,) = (await two.call("doorkeeper-saw"))["asked"]
     assert asked["id"] == one.node.node_id
     assert asked["direction"] == "in"

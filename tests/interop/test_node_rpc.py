@@ -8,13 +8,13 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pyln.client import LightningRpc, RpcError
+from tests.support.waiting import until_blocking
 
 LIMIT = 30  # seconds; reached only by what hangs
 ODDWIRE = [sys.executable, "-m", "oddwire.cli.main"]
@@ -69,13 +69,6 @@ def pair(start) -> tuple[NodeProcess, NodeProcess]:
     return one, two
 
 
-def until(condition: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + LIMIT
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 def refusal(call: Callable[..., Any], *arguments: Any, **named: Any) -> tuple[int, str]:
     with pytest.raises(RpcError) as caught:
         call(*arguments, **named)
@@ -117,13 +110,13 @@ class TestLightningRpc:
             "netaddr": [two.address],
             "features": "20000000a202",
         }
-        until(lambda: two.rpc.listpeers(one.id)["peers"])
+        until_blocking(lambda: two.rpc.listpeers(one.id)["peers"])
         assert one.rpc.ping(two.id) == {"totlen": 132}
         assert one.rpc.ping(two.id, 100, 7) == {"totlen": 11}
         assert one.rpc.disconnect(two.id) == {}
         assert one.rpc.listpeers() == {"peers": []}
         assert refusal(one.rpc.disconnect, two.id) == (-32602, f"Unknown peer '{two.id}'")
-        until(lambda: not two.rpc.listpeers()["peers"])
+        until_blocking(lambda: not two.rpc.listpeers()["peers"])
         assert one.rpc.connect(two.id)["direction"] == "out"  # where it was last
 
     def test_sendcustommsg(self, pair) -> None:
@@ -138,7 +131,7 @@ class TestLightningRpc:
     def test_unknown_even_types_end_the_connection(self, pair) -> None:
         one, two = pair
         one.rpc.sendcustommsg(two.id, "8002aa")
-        until(lambda: not one.rpc.listpeers()["peers"])
+        until_blocking(lambda: not one.rpc.listpeers()["peers"])
         told = [line["log"] for line in two.rpc.getlog("unusual")["log"]]
         assert told == ["Invalid unknown even msg 8002aa"]
         heard = [line["log"] for line in one.rpc.getlog("unusual")["log"]]

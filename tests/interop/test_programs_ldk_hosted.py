@@ -6,8 +6,7 @@ import os
 import signal
 
 import pytest
-
-from .conftest import until
+from tests.support.waiting import until_answered
 
 pytestmark = pytest.mark.interop
 
@@ -117,7 +116,7 @@ async def kill(daemon, extension, path):
             plugin["name"].split("/")[-1] for plugin in (await daemon.call("plugin", "list"))["plugins"]
         ]
 
-    await until(gone)
+    await until_answered(gone)
     await daemon.call("plugin", "start", str(path))
 
 
@@ -137,7 +136,7 @@ async def test_programs_and_plugins_speak_with_their_counterparts(launch, plugin
             )
             return await ldk.command("result") == {"reply": f"{ANSWER + offset:04x}6f64"}
 
-        await until(answered)
+        await until_answered(answered)
         assert await daemon.call(f"{extension}-ask", ldk.node_id, "6464") == "6464"
 
     async def send(notes):
@@ -170,8 +169,8 @@ async def test_programs_and_plugins_speak_with_their_counterparts(launch, plugin
         async def all_here(program=program):
             return len(await ldk.command("notes", program=program)) >= len(notes)
 
-        await until(all_there)
-        await until(all_here)
+        await until_answered(all_there)
+        await until_answered(all_here)
     for program in PROGRAMS:
         await ask(program)  # what came twice would have come by now
     for program, (extension, offset) in PROGRAMS.items():

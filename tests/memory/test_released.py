@@ -16,6 +16,7 @@ from contextlib import aclosing, suppress
 from typing import Any
 
 import pytest
+from tests.support.waiting import until
 
 from oddwire import Application, Context, Extension, Message, NodeId, Peer, Refuse, message
 from oddwire.app import hookimpl
@@ -232,12 +233,6 @@ class Stage:
         app = app or self.here
         await app.disconnect(app.peers[0].node_id)
         await until(lambda: not self.here.peers and not self.there.peers)
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(DEADLINE):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 @pytest.fixture(params=["memory", "bolt8", "watched"])

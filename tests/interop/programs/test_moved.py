@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.interop.conftest import until
 from tests.interop.programs.scene import Load, Plugin, Side, Workshop, seen, talk, two_nodes
+from tests.support.waiting import until_answered
 
 pytestmark = pytest.mark.interop
 
@@ -51,7 +51,7 @@ class Flow:
             async def some(plugin: Plugin = plugin, sender: str = sender, before: int = orders.start) -> bool:
                 return self.moving.seen(plugin, plugin.extensions[0]).get(sender, [-1])[-1] >= before
 
-            await until(some)
+            await until_answered(some)
             await asyncio.sleep(self.chance.uniform(0, 0.05))
             await how(self.moving, plugin)
 
@@ -206,5 +206,5 @@ async def test_in_two_files_at_once(launch: Callable[..., Any], shop: Workshop) 
     async def settled() -> bool:
         return not left.under_way() and not right.under_way()
 
-    await until(settled)
+    await until_answered(settled)
     assert left.warnings() == []

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 from pyln.client import RpcError
-from tests.interop.conftest import until
 from tests.interop.programs.scene import Outcome, Plugin, Side, Workshop, check_orders, two_nodes
+from tests.support.waiting import until_answered
 
 pytestmark = pytest.mark.interop
 
@@ -38,7 +38,7 @@ class Traffic:
         async def further() -> bool:
             return all(now > then + 1 for now, then in zip(await self._rounds(), before, strict=True))
 
-        await until(further)
+        await until_answered(further)
 
     async def _rounds(self) -> list[int]:
         return await asyncio.gather(*(side.told(extension, "rounds") for side, extension in self.ways))
@@ -69,14 +69,14 @@ async def stopped(
         counts = [(await each.told(extension))["hanging"] for each in (side, other)]
         return [count.get("begun", 0) - count.get("ended", 0) for count in counts] == [2, 1]
 
-    await until(begun)
+    await until_answered(begun)
     await other.call(f"{extension}-order", first, first + EACH)
     await talk.goes_on()
     await how(side, plugin)
     if how is Side.stop:  # it has taken leave: nobody waits for it
         for parts, answer in zip((0, 1), await asyncio.gather(*waiting), strict=True):
             assert answer == {"error": "ConnectionClosed", "parts": parts}
-        await until(ended)
+        await until_answered(ended)
         with pytest.raises(RpcError):
             await other.call(f"{extension}-ask")
     await other.call(f"{extension}-order", first + EACH, first + 2 * EACH)
@@ -85,7 +85,7 @@ async def stopped(
     await asyncio.gather(other.until_spoken(extension), side.until_spoken(extension))
     for parts, answer in zip((0, 1), await asyncio.gather(*waiting), strict=True):
         assert answer == {"error": "ConnectionClosed", "parts": parts}
-    await until(ended)
+    await until_answered(ended)
     await asyncio.gather(asking, return_exceptions=True)  # it ended with its plugin
     assert await other.call(f"{extension}-ask") == plugin.name
     await other.call(f"{extension}-order", first + 2 * EACH, first + 3 * EACH)
@@ -93,7 +93,7 @@ async def stopped(
     async def settled() -> bool:
         return not other.under_way().get(other.who(extension))
 
-    await until(settled)
+    await until_answered(settled)
     return first + 3 * EACH
 
 

@@ -6,10 +6,10 @@ import signal
 from typing import Any
 
 import pytest
+from tests.support.texts import Answer, Ask
 
 from oddwire.app import AppContext, Application, Context, Extension, Peer, PluginManager, hookimpl
 from oddwire.errors import ExtensionError, LocalProtocolError, TransportError
-from oddwire.schema import Message, message
 from oddwire.session.wire.frame_types import SESSION_TYPE
 from oddwire.testing import ScriptedTransport
 from oddwire.transports.base import Manifest, NodeId, Sink
@@ -17,16 +17,6 @@ from oddwire.transports.host import HostTransport
 from oddwire.transports.memory import MemoryNetwork, MemoryTransport
 
 ALICE = NodeId("02" + "aa" * 32)
-
-
-@message(0x8C01)
-class Ask(Message):
-    text: str
-
-
-@message(0x8C03)
-class Answer(Message):
-    text: str
 
 
 @pytest.fixture

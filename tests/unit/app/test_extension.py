@@ -6,21 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.texts import Answer, Ask
 
 from oddwire.app import AppContext, Application, Context, Extension, Handler
 from oddwire.errors import ExtensionError, SchemaError
 from oddwire.schema import Message, message
 from oddwire.transports.memory import MemoryNetwork
-
-
-@message(0x8C01)
-class Ask(Message):
-    text: str
-
-
-@message(0x8C03)
-class Answer(Message):
-    text: str
 
 
 @message(0x8C05)

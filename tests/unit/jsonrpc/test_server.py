@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.waiting import until
 
 from oddwire.errors import TransportError
 from oddwire.jsonrpc import JsonRpcServer, encode
@@ -26,12 +27,6 @@ def request(key: Any, method: str = "echo", params: Any = ()) -> bytes:
 async def answer(reader: asyncio.StreamReader) -> Any:
     async with asyncio.timeout(LIMIT):
         return json.loads((await reader.readuntil(b"\n\n")).decode())
-
-
-async def until(condition: Any) -> None:
-    async with asyncio.timeout(LIMIT):
-        while not condition():
-            await asyncio.sleep(0.001)
 
 
 async def test_the_socket_is_its_owners_alone(server: JsonRpcServer) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.waiting import until
 
 from oddwire.jsonrpc import JsonRpcClient
 from oddwire.node.node import Node
@@ -96,14 +97,3 @@ def dial(stack: contextlib.AsyncExitStack) -> Callable[..., Awaitable[RawPeer]]:
         return peer
 
     return dial
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(LIMIT):
-        while not condition():
-            await asyncio.sleep(0.001)
-
-
-@pytest.fixture(name="until")
-def until_fixture() -> Callable[[Callable[[], bool]], Awaitable[None]]:
-    return until

@@ -7,6 +7,7 @@ import os
 import sys
 
 import pytest
+from tests.support.waiting import until
 
 from oddwire.errors import ConnectionClosed
 from oddwire.proto import PrivateKey
@@ -14,7 +15,7 @@ from oddwire.proto.bolt1 import CHAINS, DEFAULT_NETWORK, Init
 from oddwire.proto.keys import NodeId
 
 
-async def test_coming_and_going(node, dial, until) -> None:
+async def test_coming_and_going(node, dial) -> None:
     peer = await dial(node)
     known = node.peers.get(NodeId(peer.id))
     assert (known.hex, known.state, known.info.direction) == (peer.id, "connected", "in")
@@ -31,7 +32,7 @@ async def test_before_its_init_nobody_is_a_peer(node, dial) -> None:
 
 
 @pytest.mark.parametrize("payload", ["8002", "8002" + "ab" * 1000, "fffe"])
-async def test_unknown_even_types_get_a_warning_and_the_end(node, dial, until, payload: str) -> None:
+async def test_unknown_even_types_get_a_warning_and_the_end(node, dial, payload: str) -> None:
     peer = await dial(node)
     await peer.send(bytes.fromhex(payload))
     warning = await peer.read()
@@ -52,7 +53,7 @@ async def test_the_longest_even_message_has_a_warning_that_fits(node, dial) -> N
     assert warning[36:60] == b"Invalid unknown even msg"[:24]
 
 
-async def test_odd_types_and_peer_storage_are_taken_silently(node, dial, until) -> None:
+async def test_odd_types_and_peer_storage_are_taken_silently(node, dial) -> None:
     peer = await dial(node)
     for payload in ("8001", "ffff", "0007", "0009", "4c4f00"):
         await peer.send(bytes.fromhex(payload))
@@ -61,7 +62,7 @@ async def test_odd_types_and_peer_storage_are_taken_silently(node, dial, until) 
     assert [line["log"] for line in node.log.lines("unusual")] == ["Invalid unknown even msg 8002"]
 
 
-async def test_a_peer_that_connects_anew_starts_anew(node, dial, until) -> None:
+async def test_a_peer_that_connects_anew_starts_anew(node, dial) -> None:
     key = PrivateKey(os.urandom(32))
     first = await dial(node, key)
     before = node.peers.get(NodeId(first.id))
@@ -70,7 +71,7 @@ async def test_a_peer_that_connects_anew_starts_anew(node, dial, until) -> None:
     assert len(node.peers) == 1
 
 
-async def test_what_waits_for_a_peer_goes_with_it(start_node, dial, until) -> None:
+async def test_what_waits_for_a_peer_goes_with_it(start_node, dial) -> None:
     node = await start_node("crowded", max_queued=1_000_000)
     peer = await dial(node)
     peer.connection.pause()
@@ -96,7 +97,7 @@ for line in sys.stdin:
 """
 
 
-async def test_who_goes_before_a_plugin_has_answered_leaves_no_question(start_node, dial, until, tmp_path) -> None:
+async def test_who_goes_before_a_plugin_has_answered_leaves_no_question(start_node, dial, tmp_path) -> None:
     """Else ids that come and go would each leave one, with a plugin that takes its time."""
     plugin = tmp_path / "silent"
     plugin.write_text(SILENT.format(python=sys.executable))

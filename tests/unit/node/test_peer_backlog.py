@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from tests.support.waiting import until
 
 from oddwire.errors import NodeRefused, PeerNotConnected
 from oddwire.node.peer_backlog import PeerBacklog
@@ -34,7 +35,7 @@ async def test_nothing_waits_while_the_peer_reads(node, dial) -> None:
     assert [await peer.read() for _ in range(100)] == [PAYLOAD] * 100
 
 
-async def test_it_fills_up_to_its_limit_and_drains_in_order(pair, until) -> None:
+async def test_it_fills_up_to_its_limit_and_drains_in_order(pair) -> None:
     transport, node_id, peer = pair
     backlog = PeerBacklog(transport, node_id, max_queued=10_000)
     marked = [b"\x80\x03" + bytes([number]) * 998 for number in range(20)]
@@ -58,7 +59,7 @@ async def test_it_fills_up_to_its_limit_and_drains_in_order(pair, until) -> None
     await until(lambda: backlog.queued == 0)
 
 
-async def test_what_waits_is_dropped_when_the_connection_ends(pair, until) -> None:
+async def test_what_waits_is_dropped_when_the_connection_ends(pair) -> None:
     transport, node_id, peer = pair
     backlog = PeerBacklog(transport, node_id)
     backlog.send(PAYLOAD)

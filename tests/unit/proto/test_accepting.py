@@ -8,6 +8,7 @@ import socket
 from collections import Counter
 
 import pytest
+from tests.support import waiting
 
 from oddwire.proto import PrivateKey, connect, serve
 from oddwire.proto.accepting import Lingering, _SourceQueue, source_of
@@ -20,10 +21,8 @@ NODE_ID = LISTENER.public_key()
 
 
 async def until(condition):
-    """Wait for what the other end brings about."""
-    async with asyncio.timeout(1200):  # a hurried loop's seconds are short
-        while not condition():
-            await asyncio.sleep(0.001)
+    """Wait on a clock that may be hurried: its seconds are short."""
+    await waiting.until(condition, patience=1200)
 
 
 @contextlib.asynccontextmanager

@@ -7,6 +7,7 @@ import socket
 import struct
 
 import pytest
+from tests.support.waiting import until
 
 from oddwire.errors import ConnectionClosed, HandshakeFailed, PayloadTooLarge
 from oddwire.proto.connection import LightningConnection
@@ -26,13 +27,6 @@ async def settle(turns=5):
     """Let callbacks that are due run."""
     for _ in range(turns):
         await asyncio.sleep(0)
-
-
-async def until(condition):
-    """Wait for what the other end brings about."""
-    async with asyncio.timeout(30):
-        while not condition():
-            await asyncio.sleep(0.001)
 
 
 class RawPeer:

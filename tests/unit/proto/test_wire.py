@@ -6,6 +6,7 @@ import gc
 import socket
 
 import pytest
+from tests.support.waiting import until
 
 from oddwire.errors import AuthenticationFailed, ConnectionClosed, HandshakeFailed, TransportError
 from oddwire.proto import LightningConnection, PrivateKey, connect, serve
@@ -19,13 +20,6 @@ async def settle(turns=5):
     """Let callbacks that are due run."""
     for _ in range(turns):
         await asyncio.sleep(0)
-
-
-async def until(condition):
-    """Wait for what the other end brings about."""
-    async with asyncio.timeout(30):
-        while not condition():
-            await asyncio.sleep(0.001)
 
 
 async def echo(connection):

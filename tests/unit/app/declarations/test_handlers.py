@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any, Optional, Protocol
 
 import pytest
+from tests.support.texts import Answer, Ask
 
 from oddwire.app import AppContext, Application, Context, Extension, Handler, RpcMethod
 from oddwire.app.declarations.handlers import check_callback, is_async, place
@@ -14,16 +15,6 @@ from oddwire.transports.memory import MemoryNetwork
 
 if TYPE_CHECKING:
     from somewhere import Unknown
-
-
-@message(0x8C01)
-class Ask(Message):
-    text: str
-
-
-@message(0x8C03)
-class Answer(Message):
-    text: str
 
 
 @message(0x8C05)

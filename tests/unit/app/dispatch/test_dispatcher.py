@@ -9,8 +9,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from tests.support.messages import Answer, Ask, Even, Note
+from tests.support.tracing import Tracer
 
-from oddwire.app import Application, Context, Extension, Peer, TraceEvent, hookimpl
+from oddwire.app import Application, Context, Extension, Peer, hookimpl
 from oddwire.errors import (
     ConnectionClosed,
     EncodeError,
@@ -21,32 +23,12 @@ from oddwire.errors import (
     ReplyTimeout,
     ValueOutOfRange,
 )
-from oddwire.schema import Message, message, u64
+from oddwire.schema import Message, message
 from oddwire.testing import ScriptedTransport
 from oddwire.transports.base import NodeId
 
 ALICE = NodeId("02" + "aa" * 32)
 BOB = NodeId("03" + "bb" * 32)
-
-
-@message(0x8C01, codec="bolt")
-class Ask(Message):
-    number: u64
-
-
-@message(0x8C03, codec="bolt")
-class Answer(Message):
-    number: u64
-
-
-@message(0x8C05, codec="bolt")
-class Note(Message):
-    number: u64
-
-
-@message(0x8C06, codec="bolt")
-class Even(Message):
-    number: u64
 
 
 def ask(number: int) -> bytes:
@@ -108,15 +90,6 @@ class Watcher:
     @hookimpl
     def handler_failed(self, peer: Peer, extension: str, message: Message | None, error: BaseException) -> None:
         self.failures.append((peer, extension, message, error))
-
-
-class Tracer:
-    def __init__(self) -> None:
-        self.events: list[TraceEvent] = []
-
-    @hookimpl
-    def message_traced(self, event: TraceEvent) -> None:
-        self.events.append(event)
 
 
 # Handling -------------------------------------------------------------------------------------------

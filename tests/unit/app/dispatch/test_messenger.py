@@ -6,8 +6,11 @@ from collections.abc import AsyncIterator
 from typing import Any, Union
 
 import pytest
+from tests.support.messages import Answer, Ask
+from tests.support.tracing import Tracer
+from tests.support.waiting import until
 
-from oddwire.app import AppContext, Application, Context, Extension, Peer, TraceEvent, hookimpl
+from oddwire.app import AppContext, Application, Context, Extension, Peer, hookimpl
 from oddwire.app.dispatch.error_peers import with_peer
 from oddwire.errors import (
     ConnectionClosed,
@@ -42,16 +45,6 @@ from oddwire.transports.base import NodeId
 from oddwire.transports.memory import MemoryNetwork
 
 ALICE = NodeId("02" + "aa" * 32)
-
-
-@message(0x8C01, codec="bolt")
-class Ask(Message):
-    number: u64
-
-
-@message(0x8C03, codec="bolt")
-class Answer(Message):
-    number: u64
 
 
 @message(0x8C05)
@@ -183,12 +176,6 @@ async def pair(server: Server) -> AsyncIterator[Pair]:
         await right.connect(left.uris[0])
         assert await right.peers[0].wait_for_hello()
         yield Pair(left, right)
-
-
-async def until(condition: Any) -> None:
-    async with asyncio.timeout(30):
-        while not condition():
-            await asyncio.sleep(0)
 
 
 # Requests -------------------------------------------------------------------------------------------
@@ -558,15 +545,6 @@ async def test_what_cannot_be_asked_is_told_at_once(pair: Pair) -> None:
 
 
 # Tracing --------------------------------------------------------------------------------------------
-
-
-class Tracer:
-    def __init__(self) -> None:
-        self.events: list[TraceEvent] = []
-
-    @hookimpl
-    def message_traced(self, event: TraceEvent) -> None:
-        self.events.append(event)
 
 
 async def test_tracing_shows_messages_and_no_frames(server: Server) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.waiting import until
 
 from oddwire.app import Application, Context, Extension, TraceEvent, hookimpl
 from oddwire.errors import (
@@ -99,12 +100,6 @@ class Both:
 @pytest.fixture
 def both(tmp_path: Path) -> Both:
     return Both(tmp_path)
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(30):
-        while not condition():
-            await asyncio.sleep(0.001)
 
 
 async def test_a_message_takes_effect_once_and_its_sender_hears_of_it(both: Both) -> None:

@@ -7,11 +7,12 @@ import tracemalloc
 from collections.abc import AsyncIterator
 
 import pytest
+from tests.support.messages import Answer, Ask, Even
 
 from oddwire.app import Application, Context, Extension, Peer, hookimpl
 from oddwire.app.dispatch.session_host import spoken
 from oddwire.errors import ConnectionClosed, NotSupported, Refuse, RemoteProtocolError
-from oddwire.schema import Message, message, u64
+from oddwire.schema import Message, message
 from oddwire.session.limits import Limits
 from oddwire.session.wire.frames import (
     SESSION_TYPE,
@@ -37,21 +38,6 @@ from oddwire.transports.base import Manifest, NodeId, PeerInfo
 from oddwire.transports.memory import MemoryNetwork, MemoryTransport
 
 ALICE = NodeId("02" + "aa" * 32)
-
-
-@message(0x8C01, codec="bolt")
-class Ask(Message):
-    number: u64
-
-
-@message(0x8C03, codec="bolt")
-class Answer(Message):
-    number: u64
-
-
-@message(0x8C06, codec="bolt")
-class Even(Message):
-    number: u64
 
 
 @message(0x8C07)

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 
-from oddwire.app import Application, Context, Extension, Peer, TraceEvent, hookimpl
+from tests.support.messages import Answer, Ask
+from tests.support.tracing import Tracer
+from tests.support.waiting import until
+
+from oddwire.app import Application, Context, Extension, Peer
 from oddwire.errors import Refuse
-from oddwire.schema import Message, message, u64
 from oddwire.session.wire.frame_types import Code
 from oddwire.testing import ScriptedTransport
 from oddwire.transports.base import NodeId
@@ -14,37 +16,12 @@ ALICE = NodeId("02" + "aa" * 32)
 BOB = NodeId("03" + "bb" * 32)
 
 
-@message(0x8C01, codec="bolt")
-class Ask(Message):
-    number: u64
-
-
-@message(0x8C03, codec="bolt")
-class Answer(Message):
-    number: u64
-
-
 def ask(number: int) -> bytes:
     return b"\x8c\x01" + number.to_bytes(8, "big")
 
 
 def answer(number: int) -> bytes:
     return b"\x8c\x03" + number.to_bytes(8, "big")
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(30):
-        while not condition():
-            await asyncio.sleep(0)
-
-
-class Tracer:
-    def __init__(self) -> None:
-        self.events: list[TraceEvent] = []
-
-    @hookimpl
-    def message_traced(self, event: TraceEvent) -> None:
-        self.events.append(event)
 
 
 async def test_a_concurrent_handler_that_is_guarded_and_traced_answers_those_it_is_for() -> None:

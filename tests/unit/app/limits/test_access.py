@@ -6,11 +6,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from tests.support.messages import Answer, Ask, Note
+from tests.support.waiting import until
 
 from oddwire.app import Application, Context, Extension, Peer
 from oddwire.app.limits.access import AccessControl, Meter, check_allow, check_limits
 from oddwire.errors import ExtensionError, NodeRefused, QuotaExceeded, RemoteFailure
-from oddwire.schema import Message, message, u64
 from oddwire.session.limits import OF_ALL, Limits
 from oddwire.session.wire.frames import Code
 from oddwire.testing import ScriptedTransport
@@ -20,21 +21,6 @@ from oddwire.transports.memory import MemoryNetwork, MemoryTransport
 
 ALICE = NodeId("02" + "aa" * 32)
 BOB = NodeId("03" + "bb" * 32)
-
-
-@message(0x8C01, codec="bolt")
-class Ask(Message):
-    number: u64
-
-
-@message(0x8C03, codec="bolt")
-class Answer(Message):
-    number: u64
-
-
-@message(0x8C05, codec="bolt")
-class Note(Message):
-    number: u64
 
 
 def ask(number: int) -> bytes:
@@ -72,12 +58,6 @@ async def connected(
         Application(Server().extension, transport=network.transport()) as right,
     ):
         yield left, await right.connect(left.uris[0])
-
-
-async def until(condition: Any) -> None:
-    async with asyncio.timeout(30):
-        while not condition():
-            await asyncio.sleep(0)
 
 
 # Who may --------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+from tests.support.waiting import until
 
 from oddwire import (
     Application,
@@ -91,12 +92,6 @@ class Shop:
     async def _work(self) -> None:
         self.began += 1
         await self.go.wait()
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(30):
-        while not condition():
-            await asyncio.sleep(0.001)
 
 
 @pytest.fixture

@@ -1,21 +1,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+
+from tests.support.messages import Note
+from tests.support.waiting import until
 
 from oddwire.app import Application, Context, Extension
-from oddwire.schema import Message, message, u64
 from oddwire.session.limits import Limits
 from oddwire.testing import ScriptedTransport
 from oddwire.transports.base import NodeId
 
 ALICE = NodeId("02" + "aa" * 32)
 BOB = NodeId("03" + "bb" * 32)
-
-
-@message(0x8C05, codec="bolt")
-class Note(Message):
-    number: u64
 
 
 def note(number: int) -> bytes:
@@ -30,12 +26,6 @@ class Server:
         @self.extension.on(Note)
         async def noted(context: Context, request: Note) -> None:
             self.notes.append((context.peer.node_id, request.number))
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(30):
-        while not condition():
-            await asyncio.sleep(0)
 
 
 async def test_an_application_limits_all_that_a_peer_sends() -> None:

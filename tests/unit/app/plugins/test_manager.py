@@ -7,18 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.texts import Ask
 
 from oddwire.app import Extension, Handler, PluginManager, hookimpl
 from oddwire.app.plugins.manager import Contribution, HookCall
 from oddwire.codecs.base import Codec
 from oddwire.errors import ExtensionError, SchemaError
-from oddwire.schema import Message, message
 from oddwire.transports.memory import MemoryTransport
-
-
-@message(0x8C01)
-class Ask(Message):
-    text: str
 
 
 def names(plugins: PluginManager) -> list[str]:

@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from tests.support.texts import Ask
 
 from oddwire.app import AppContext, Context, Extension, PluginManager, hookimpl
 from oddwire.app.dispatch.rpc_calls import BoundMethod
@@ -12,11 +13,6 @@ from oddwire.schema import Message, message
 from oddwire.transports.base import NodeId, PeerInfo, not_connected
 
 ALICE = NodeId("02" + "aa" * 32)
-
-
-@message(0x8C01)
-class Ask(Message):
-    text: str
 
 
 @message(0x8C03, codec="json")

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.waiting import until
 
 from oddwire.app.programs import registry as module
 from oddwire.app.programs.claims import Claim
@@ -70,12 +71,6 @@ async def join(tmp_path: Path) -> AsyncIterator[Join]:
 def warnings(caplog: pytest.LogCaptureFixture, *words: str) -> list[str]:
     found = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     return [text for text in found if all(word in text for word in words)]
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not condition():
-            await asyncio.sleep(POLL / 2)
 
 
 async def some_looks() -> None:

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from tests.support.waiting import until
 
 from oddwire.errors import NodeRefused
 from oddwire.proto import PrivateKey
@@ -116,7 +117,7 @@ async def test_disconnect(client, two) -> None:
     assert await client.call("listpeers") == {"peers": []}
 
 
-async def test_a_kept_node_is_known_while_it_is_away(start_node, client_of, until) -> None:
+async def test_a_kept_node_is_known_while_it_is_away(start_node, client_of) -> None:
     two = await start_node("two")
     node = await start_node("keeper", connect=[two.uris[0], f"{STRANGER}@127.0.0.1:1"])
     client = await client_of(node)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable
 
 import pytest
+from tests.support.waiting import until
 from tests.unit.app.dispatch.test_session_host import address_of
 
 from oddwire import Application, Context, Extension, Limits, Message, NodeId, Peer, Refuse, message, u64
@@ -68,12 +68,6 @@ class Shop:
 
 def _anybody(peer: Peer) -> bool:
     return True
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(30):
-        while not condition():
-            await asyncio.sleep(0.001)
 
 
 def route_to(app: Application) -> int:

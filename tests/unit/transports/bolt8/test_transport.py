@@ -6,6 +6,7 @@ import gc
 import socket
 
 import pytest
+from tests.support.waiting import until
 
 from oddwire.errors import (
     ConnectionClosed,
@@ -48,13 +49,6 @@ async def settle(turns=5):
     """Let callbacks that are due run."""
     for _ in range(turns):
         await asyncio.sleep(0)
-
-
-async def until(condition, seconds=30):
-    """Wait for what the other end brings about."""
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.001)
 
 
 @contextlib.asynccontextmanager
@@ -527,7 +521,7 @@ async def test_to_disconnect_ends_both_twins():
 @pytest.mark.asyncio(loop_factories=["hurried"])
 async def test_a_twin_that_nobody_closes_is_closed_after_a_second():
     async with twins(LOW, HIGH) as (node, sink, *_):
-        await until(lambda: len(node._all) == 1, 120)
+        await until(lambda: len(node._all) == 1, patience=120)
         assert len(node.peers) == 1
         assert_in_order(sink)
 

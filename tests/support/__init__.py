@@ -1,0 +1,1 @@
+"""What several test files need: one home for each thing. Import it as ``from tests.support.waiting import until``."""
