@@ -5,6 +5,8 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
+from tests.support.waiting import until
+
 from oddwire import AppContext, Context, Extension, Message, message
 from oddwire.app import PluginManager
 from oddwire.app.unfinished import busy_threads, describe_task, holdups, owners_of
@@ -111,9 +113,8 @@ async def test_threads_that_work_are_named_and_idle_ones_are_not() -> None:
     thread = threading.Thread(target=work, name="worker")
     thread.start()
     try:
-        while not (busy := busy_threads(known)):
-            await asyncio.sleep(0)
-        assert [each.name for each, _ in busy] == ["worker"]
+        # The pool's thread is busy for a moment more
+        await until(lambda: [each.name for each, _ in busy_threads(known)] == ["worker"])
         *_, text = holdups(None, {}, known=known)  # the main thread, which asks, comes first
         assert text.startswith("test_threads_that_work_are_named_and_idle_ones_are_not.<locals>.work at ")
         assert text.endswith(", in thread 'worker'")

@@ -46,6 +46,7 @@ def text(value: str = "") -> str:
 @extension.option("show-loud")
 def loud(value: bool = False) -> bool:
     return value
+# MORE
 @extension.on_startup
 async def tell(context) -> None:
     print("shown", ascii(context.options["show-text"]), context.options["show-loud"], flush=True)
@@ -75,16 +76,31 @@ TEXTS = [
 ]
 
 
-@pytest.mark.parametrize("text", TEXTS)
-async def test_an_options_value_is_what_was_typed(oddwire, tmp_path, text: str) -> None:
-    (tmp_path / "show.py").write_text(SHOW)
+MORE = """
+for number in range({count}):
+    extension.option(f"show-text-{{number}}")(text)
+@extension.on_startup
+async def first(app) -> None:
+    for number in range({count}):
+        print(ascii(app.options[f"show-text-{{number}}"]))
+"""
+
+
+@pytest.mark.parametrize("texts", [["--json"], [text for text in TEXTS if text != "--json"]], ids=["json", "others"])
+async def test_an_options_value_is_what_was_typed(oddwire, tmp_path, texts: list[str]) -> None:
+    # All in one line: to start a program for each would take its time
+    program = SHOW.replace("# MORE", MORE.format(count=len(texts)))
+    (tmp_path / "show.py").write_text(program)
     # With --json somewhere in the line, what is printed before it is understood is not on stdout
-    before = "" if text == "--json" else "imported\n"
+    before = "" if texts == ["--json"] else "imported\n"
     listen = ("--listen", "127.0.0.1:0")
-    code, out, err = await oddwire("run", "./show.py", "--show-text", text, "--show-loud", *listen)
-    assert (code, out) == (1, f"{before}shown {text!a} True\n"), err
-    code, out, err = await oddwire(*listen, f"--show-text={text}", program=tmp_path / "show.py")
-    assert (code, out) == (1, f"imported\nshown {text!a} False\n"), err
+    shown = "".join(f"{text!a}\n" for text in texts)
+    apart = [word for number, text in enumerate(texts) for word in (f"--show-text-{number}", text)]
+    code, out, err = await oddwire("run", "./show.py", *apart, "--show-loud", *listen)
+    assert (code, out) == (1, f"{before}{shown}shown '' True\n"), err
+    together = [f"--show-text-{number}={text}" for number, text in enumerate(texts)]
+    code, out, err = await oddwire(*listen, *together, program=tmp_path / "show.py")
+    assert (code, out) == (1, f"imported\n{shown}shown '' False\n"), err
 
 
 async def test_help_shows_what_the_named_extensions_take(oddwire, tmp_path) -> None:

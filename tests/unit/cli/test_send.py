@@ -140,6 +140,13 @@ async def test_an_even_type_goes_to_a_peer_whose_hello_shows_that_it_speaks_the_
     assert "even.Must 0x8e02" in out
 
 
+TEXTS_AT_ONCE = """
+from oddwire import Extension, Message, message
+extension = Extension("texts", version="1.0")
+@message(0x8D0B)
+class Texts(Message):
+"""
+
 TEXTS = [
     "",
     " a ",
@@ -161,12 +168,18 @@ TEXTS = [
 ]
 
 
-async def test_a_text_is_what_was_typed(oddwire, uri: str) -> None:
-    for text in (*TEXTS, "\x1b[2J\nERROR oddwire.node: forged \x9b\u202e", "señor 東京\u3000", "x" * 2000):
-        code, out, err = await oddwire("send", uri, "chat.Say", f"text={text}", "--wait", "0", "--json")
-        assert (code, err) == (0, "")
-        sent = next(event for event in map(json.loads, out.splitlines()) if event["event"] == "sent")
-        assert sent["message"]["text"] == text
+async def test_a_text_is_what_was_typed(oddwire, uri: str, tmp_path) -> None:
+    odd = ("\x1b[2J\nERROR oddwire.node: forged \x9b\u202e", "señor 東京\u3000", "x" * 2000)
+    texts = {f"text{number}": text for number, text in enumerate((*TEXTS, *odd))}
+    fields = "".join(f"    {name}: str\n" for name in texts)
+    (tmp_path / "texts.py").write_text(TEXTS_AT_ONCE + fields + "extension.register(Texts)\n")
+    typed = [f"{name}={text}" for name, text in texts.items()]
+    code, out, err = await oddwire(
+        "send", uri, "texts.Texts", *typed, "--extension", "./texts.py", "--wait", "0", "--json"
+    )
+    assert (code, err) == (0, "")
+    sent = next(event for event in map(json.loads, out.splitlines()) if event["event"] == "sent")
+    assert sent["message"] == texts
 
 
 async def test_what_a_peer_says_does_nothing_to_a_terminal(oddwire, start) -> None:

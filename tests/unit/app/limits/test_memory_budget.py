@@ -484,7 +484,7 @@ async def test_handlers_of_those_who_have_gone_are_so_many(
         await until(lambda: left == expected)
         assert "failed" not in caplog.text
         if not concurrent:
-            assert len(dispatcher.core.queues) == 3
+            await until(lambda: len(dispatcher.core.queues) == 3)
             # One that is back is none of them, and its messages are handled
             transport.connect_peer(ids[7])
             assert len(dispatcher._departed_peers) == 2
