@@ -8,7 +8,7 @@ READY  := $(VENV)/.ready
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types docs bench fuzz hostile soak programs format setup clean coverage
+.PHONY: help demo test lint types docs bench fuzz hostile soak programs format setup clean coverage matrix dist
 
 help:                 ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | sort
@@ -57,12 +57,21 @@ soak: $(READY)        ## ten rough minutes for the embedded node, 200 kills for 
 programs: $(READY)    ## start several plugins of two nodes in every order, all talking at once; KIND=lightningd for Core Lightning
 	$(BIN)/python -m tests.interop.programs --kind $(or $(KIND),node)
 
-coverage: $(READY)    ## the tests again, with line and branch coverage
-	$(BIN)/coverage run -m pytest && $(BIN)/coverage report --skip-covered --sort=cover
+coverage: $(READY)    ## the tests in this process's reach, with line and branch coverage; fails under the floors in tests/coverage_floors.toml
+	rm -f .coverage .coverage.*
+	PYTHONASYNCIODEBUG= $(BIN)/coverage run -m pytest -q -n auto --dist worksteal -p tests.coverage_gate tests/unit tests/properties
+	$(BIN)/coverage combine --quiet
+	$(BIN)/python -m tests.coverage_gate
+
+matrix: $(READY)      ## the unit tests on Python 3.11 to 3.14, as far as they are here
+	$(BIN)/python -m tests.matrix
+
+dist: $(READY)        ## build wheel and source distribution, and try the wheel alone in a fresh environment
+	$(BIN)/python -m tests.dist
 
 format: $(READY)      ## rewrite to the house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:                ## remove what the other targets made
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info tests/interop/node/node_modules
+	rm -rf $(VENV) .venv-matrix .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info tests/interop/node/node_modules
