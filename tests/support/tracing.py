@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from oddwire import TraceEvent
-from oddwire.app import hookimpl
+from oddwire.app import TraceEvent, hookimpl
 
 
 class Tracer:
