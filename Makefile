@@ -19,6 +19,8 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install -qq --disable-pip-version-check --editable . --group dev
 	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --group peers
+	@# setuptools finds two source roots by a finder, which takes each Python half of its start; two paths do the same
+	@printf '%s\n' "$(CURDIR)/framework" "$(CURDIR)/extensions" > "$$(echo $(VENV)/lib/python3.*/site-packages/__editable__.oddwire-*.pth)"
 	@touch $@
 
 demo: $(READY)        ## two processes talk over real BOLT 8 on loopback, and say what they sent
