@@ -407,4 +407,6 @@ def test_a_log_is_appended_to(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", ["/dev/null", "/dev/stderr", "/dev/stdout"])
 def test_a_log_may_go_to_a_device(path: str) -> None:
-    os.close(open_log(Path(path)))
+    descriptor = open_log(Path(path))
+    assert os.write(descriptor, b"") == 0
+    os.close(descriptor)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.waiting import until
 
 import oddwire
 from oddwire.app.context import Peer
@@ -250,8 +251,7 @@ async def test_what_was_left_out_is_told_though_nothing_more_happens(kept: Kept)
     LIMITED.reset(SMALL._replace(period=0.01))
     for _ in range(100):
         logger.info("%s", ONE)
-    while not kept.lines[-1].startswith("INFO ... and "):
-        await asyncio.sleep(0.001)
+    await until(lambda: kept.lines[-1].startswith("INFO ... and "))
 
 
 def test_loops_that_ended_are_no_hindrance(kept: Kept) -> None:
@@ -264,8 +264,7 @@ def test_loops_that_ended_are_no_hindrance(kept: Kept) -> None:
 
     async def again() -> None:
         await flood()
-        while not kept.lines[-1].startswith("INFO ... and "):
-            await asyncio.sleep(0.001)
+        await until(lambda: kept.lines[-1].startswith("INFO ... and "))
 
     asyncio.run(again())
 

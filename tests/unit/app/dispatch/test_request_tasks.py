@@ -275,7 +275,7 @@ async def test_credit_wakes_who_waits_for_it(crew: Crew) -> None:
     answering.credit = asyncio.get_running_loop().create_future()
     answering.wake()
     answering.wake()
-    await answering.credit
+    assert answering.credit.done()
 
 
 async def test_after_a_moment_of_them_others_have_the_loop(crew: Crew, clock: Clock) -> None:

@@ -84,7 +84,8 @@ async def test_what_does_not_end_in_time_is_cancelled_and_what_that_starts_too(e
 
 
 async def test_nothing_to_settle() -> None:
-    await Tasks().settle(3600.0)
+    async with asyncio.timeout(30):
+        assert await Tasks().settle(3600.0) is None
 
 
 async def test_a_task_that_swallows_its_cancellation_is_named_and_left_behind(caplog) -> None:

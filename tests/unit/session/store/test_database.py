@@ -79,8 +79,10 @@ def test_a_database_of_another_program(tmp_path: Path) -> None:
 
 def test_an_empty_database_becomes_ours(tmp_path: Path) -> None:
     (tmp_path / "store").touch(0o600)
-    Database(str(tmp_path / "store")).close()
-    Database(str(tmp_path / "store")).close()
+    for is_new in (True, False):
+        database = Database(str(tmp_path / "store"), number=7)
+        assert (database.is_new, database.numbers) == (is_new, (7,))
+        database.close()
 
 
 def test_a_later_version(tmp_path: Path) -> None:
