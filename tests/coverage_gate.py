@@ -27,6 +27,7 @@ ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "framework" / "oddwire"
 TESTS = ROOT / "tests" / "unit"
 FLOORS = ROOT / "tests" / "coverage_floors.toml"
+SLACK = 2  # percent that a module may lose to what a run happens not to reach
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -95,15 +96,15 @@ def faults(floors: Mapping[str, Mapping[str, float]], whole: Covered, modules: M
 
 
 def written(floors: Mapping[str, Mapping[str, float]], modules: Mapping[str, Covered]) -> str:
-    """Return a table of floors that all pass: of a module under the default, what it has, rounded down."""
+    """Return a table of floors that all pass: of a module that is not far above the default, what it has, less the slack."""
     default = floors["default"]
     text = "".join(
         f"[{name}]\nlines = {floors[name]['lines']:g}\nbranches = {floors[name]['branches']:g}\n\n"
         for name in ("all", "default")
     )
     for name, covered in modules.items():
-        if covered.lines < default["lines"] or covered.branches < default["branches"]:
-            least = [min(int(found), int(default[what])) for what, found in covered._asdict().items()]
+        least = [min(max(0, int(found) - SLACK), int(default[what])) for what, found in covered._asdict().items()]
+        if least != [default["lines"], default["branches"]]:
             text += f'["{name}"]\nlines = {least[0]}\nbranches = {least[1]}\n\n'
     return text.rstrip("\n") + "\n"
 
