@@ -101,7 +101,7 @@ def faults(floors: Mapping[str, Mapping[str, float]], whole: Covered, modules: M
 
 
 def written(floors: Mapping[str, Mapping[str, float]], modules: Mapping[str, Covered]) -> str:
-    """Return a table of floors that all pass: for modules near the default, or under it, what they have less the slack."""
+    """Return a table of floors that all pass: for modules near the default, or under it, what they have less slack."""
     default = floors["default"]
     text = HEAD + "".join(
         f"[{name}]\nlines = {floors[name]['lines']:g}\nbranches = {floors[name]['branches']:g}\n\n"
