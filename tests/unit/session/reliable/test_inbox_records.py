@@ -78,3 +78,11 @@ def test_a_deleted_lane_leaves_nothing(records: LaneRecords, writer: sqlite3.Con
     records.delete(writer, [key(ALICE, 1), key(ALICE, 2)])
     records.load(writer)
     assert (records.rows, records.refusals) == (1, 1)
+
+
+def test_a_lane_is_read_in_one_statement(records: LaneRecords, writer: sqlite3.Connection) -> None:
+    """Between two, a commit may delete the lane: it would be found without its refusals."""
+    statements: list[str] = []
+    writer.set_trace_callback(statements.append)
+    assert records.find(key(ALICE, 2)) is not None
+    assert len(statements) == 1
