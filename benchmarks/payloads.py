@@ -8,7 +8,8 @@ import time
 
 from benchmarks.harness import ROUNDS, Channel, Row, bound, median_ratio, pair, run_async
 from oddwire.proto import PrivateKey
-from oddwire.transports.base import Manifest, NodeId, PeerInfo
+from oddwire.proto.keys import NodeId
+from oddwire.transports.base import Manifest, PeerInfo
 from oddwire.transports.bolt8.transport import Bolt8Transport
 
 COUNTS = {100: 300_000, 60_000: 8_000}

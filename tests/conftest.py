@@ -33,7 +33,7 @@ from oddwire import (
 )
 from oddwire.errors import RemoteProtocolError
 from oddwire.log_limits import LIMITED
-from oddwire.session.wire.frames import Code
+from oddwire.session.wire.frame_types import Code
 
 MEMORY_DISK = Path("/dev/shm")
 ENOUGH_MEMORY = 2 << 30  # bytes; all the tests together leave some hundred megabytes

@@ -20,10 +20,11 @@ from typing import Any, NamedTuple
 import pytest
 
 from oddwire.app import Application, Context, Extension
+from oddwire.proto.keys import NodeId
 from oddwire.schema import Message, message
-from oddwire.session.wire.frames import Ack, Data, Hello, Reply, Request, Scope, Spoken, addresses, decode, encode
+from oddwire.session.wire.frame_types import Ack, Data, Hello, Reply, Request, Scope, Spoken
+from oddwire.session.wire.frames import addresses, decode, encode
 from oddwire.testing import ScriptedTransport
-from oddwire.transports.base import NodeId
 
 ALICE = NodeId("02" + "aa" * 32)
 PROGRAM = 3  # the instance of the program behind her

@@ -12,8 +12,9 @@ import pytest
 
 from oddwire import Application, Context, Extension, Limits, Message, QuotaExceeded, RemoteFailure, message
 from oddwire.proto import PrivateKey
+from oddwire.proto.keys import NodeId
 from oddwire.session.wire.frame_types import Code
-from oddwire.transports.base import NodeId, Transport
+from oddwire.transports.base import Transport
 from oddwire.transports.bolt8.transport import Bolt8Transport
 from oddwire.transports.memory import MemoryNetwork
 

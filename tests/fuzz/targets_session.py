@@ -8,18 +8,9 @@ import json
 from pathlib import Path
 
 from oddwire.errors import MalformedMessage, UnknownRequiredRecord
-from oddwire.session.wire.frames import (
-    SESSION_TYPE,
-    SESSION_TYPE_BYTES,
-    FrameType,
-    Hello,
-    Scope,
-    UnknownFrame,
-    addresses,
-    decode,
-    encode,
-    subject,
-)
+from oddwire.session.constants import SESSION_TYPE, SESSION_TYPE_BYTES
+from oddwire.session.wire.frame_types import FrameType, Hello, Scope, UnknownFrame
+from oddwire.session.wire.frames import addresses, decode, encode, subject
 from oddwire.session.wire.hello import MAX_STRANGE, digest, negotiate
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "session.json").read_text())

@@ -18,9 +18,8 @@ from oddwire.proto import LightningConnection, NodeUri, PrivateKey, PublicKey, c
 from oddwire.proto.bolt1 import CHAINS, Init, Notice, Ping
 from oddwire.proto.noise import Handshake
 from oddwire.session.peer.reassembly import split
+from oddwire.session.wire.frame_types import Hello, Spoken
 from oddwire.session.wire.frames import (
-    Hello,
-    Spoken,
     encode,
     encode_cancel,
     encode_data,

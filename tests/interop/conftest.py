@@ -29,7 +29,8 @@ from pyln.client import LightningRpc, RpcError
 from tests.support.waiting import until_answered
 
 from oddwire.proto import PrivateKey
-from oddwire.transports.base import Manifest, NodeId, PeerInfo
+from oddwire.proto.keys import NodeId
+from oddwire.transports.base import Manifest, PeerInfo
 from oddwire.transports.bolt8.transport import Bolt8Transport
 
 HERE = Path(__file__).parent

@@ -11,7 +11,7 @@ import pytest
 from oddwire.errors import ConnectionClosed, HandshakeFailed, PeerNotConnected
 from oddwire.proto import NodeId, PrivateKey
 from oddwire.proto.features import feature_bits
-from oddwire.transports.bolt8.transport import Bolt8Limits
+from oddwire.transports.bolt8.limits import Bolt8Limits
 
 pytestmark = pytest.mark.interop
 

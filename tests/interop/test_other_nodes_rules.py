@@ -19,7 +19,7 @@ import pytest
 from oddwire.proto import LightningConnection, NodeUri, PrivateKey, connect, serve
 from oddwire.proto.bolt1 import CHAINS, Bolt1, Init, Ping, Pong
 from oddwire.proto.features import feature_bits, feature_bytes
-from oddwire.transports.base import NodeId
+from oddwire.proto.keys import NodeId
 
 pytestmark = pytest.mark.interop
 

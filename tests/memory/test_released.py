@@ -38,7 +38,8 @@ from oddwire.session.peer.peer_session import PeerSession
 from oddwire.session.peer.reassembly import Reassembler
 from oddwire.session.peer.request_tables import HandledRequest, SentStream
 from oddwire.session.store.unit import Unit
-from oddwire.session.wire.frames import Fragment, Request, encode
+from oddwire.session.wire.frame_types import Fragment, Request
+from oddwire.session.wire.frames import encode
 from oddwire.transports.bolt8.peer import Bolt8Peer
 from oddwire.transports.bolt8.transport import Bolt8Transport
 from oddwire.transports.memory import MemoryNetwork

@@ -25,7 +25,8 @@ from oddwire.session.store.contents import contents_of
 from oddwire.session.store.extension_store import ExtensionStore
 from oddwire.session.store.move import move
 from oddwire.session.store.unit import Store
-from oddwire.session.wire.frames import Ack, Data, Refusal, addresses, decode, encode
+from oddwire.session.wire.frame_types import Ack, Data, Refusal
+from oddwire.session.wire.frames import addresses, decode, encode
 
 EXTENSIONS = ("shop", "chat")
 

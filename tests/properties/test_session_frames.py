@@ -6,12 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oddwire.errors import MalformedMessage, UnknownRequiredRecord
-from oddwire.session.wire.frames import (
-    MAX_EXTENSIONS,
+from oddwire.session.constants import MAX_EXTENSIONS, SESSION_TYPE
+from oddwire.session.wire.fields import clip, fit_refusals
+from oddwire.session.wire.frame_types import (
     MAX_NUMBER,
     MAX_STORES,
     MAX_WINDOW,
-    SESSION_TYPE,
     Ack,
     Cancel,
     Data,
@@ -25,13 +25,8 @@ from oddwire.session.wire.frames import (
     Scope,
     Spoken,
     UnknownFrame,
-    addresses,
-    clip,
-    decode,
-    encode,
-    fit_refusals,
-    subject,
 )
+from oddwire.session.wire.frames import addresses, decode, encode, subject
 from oddwire.session.wire.hello import highest_common, negotiate, version_key
 
 ROUTE = 0x2B2B2B2B1A1A1A1A

@@ -25,8 +25,8 @@ from typing import Final
 from tests.soak.orders import compare, soak
 
 from oddwire import Application, NodeId, OddwireError, PrivateKey
+from oddwire.session.constants import SESSION_TYPE_BYTES
 from oddwire.session.wire.frame_types import FrameType
-from oddwire.session.wire.frames import SESSION_TYPE_BYTES
 from oddwire.transports import Bolt8Transport
 
 PATIENCE: Final = 60.0  # seconds without progress until it counts as stuck

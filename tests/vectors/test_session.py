@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from oddwire.session.wire.frames import UnknownFrame, addresses, decode, encode
+from oddwire.session.wire.frame_types import UnknownFrame
+from oddwire.session.wire.frames import addresses, decode, encode
 from oddwire.session.wire.hello import Agreement, highest_common, negotiate, version_key
 from oddwire.testing.conversations import judge, payload_from_json, payload_to_json
 

@@ -22,7 +22,8 @@ from oddwire.exit_exceptions import must_pass, spelled
 from oddwire.log_limits import get_logger
 from oddwire.printable import printable
 from oddwire.proto.addresses import NodeUri
-from oddwire.transports.base import Manifest, NodeId, Transport
+from oddwire.proto.keys import NodeId
+from oddwire.transports.base import Manifest, Transport
 from oddwire.transports.host import HostTransport
 
 if TYPE_CHECKING:

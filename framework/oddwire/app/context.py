@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, overload
 from oddwire.app.declarations.jsonable import to_plain
 from oddwire.durations import check_seconds
 from oddwire.log_limits import get_logger
+from oddwire.proto.keys import NodeId
 from oddwire.schema import Message
-from oddwire.transports.base import NodeId, PeerInfo, Transport
+from oddwire.transports.base import PeerInfo, Transport
 
 if TYPE_CHECKING:
     from typing_extensions import TypeForm

@@ -17,9 +17,10 @@ from oddwire.app.declarations.options import Option
 from oddwire.app.declarations.rpc import RpcMethod
 from oddwire.codecs.base import Codec
 from oddwire.errors import DecodeError, OddwireError, Refuse
+from oddwire.proto.keys import NodeId
 from oddwire.records import FrozenRecord
 from oddwire.schema import Message
-from oddwire.transports.base import NodeId, Transport
+from oddwire.transports.base import Transport
 
 if TYPE_CHECKING:
     from oddwire.app.application import Application

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from oddwire.log_limits import get_logger
-from oddwire.transports.bolt8.transport import Bolt8Limits
+from oddwire.transports.bolt8.limits import Bolt8Limits
 
 __all__ = ["RESERVE", "fit_limits", "raise_descriptors"]
 

@@ -30,7 +30,7 @@ from oddwire.node.node_log import Log, LogHandler, Out
 from oddwire.node.plugins.process import PluginLimits
 from oddwire.printable import printable
 from oddwire.proto.bolt1 import DEFAULT_NETWORK
-from oddwire.transports.bolt8.transport import Bolt8Limits
+from oddwire.transports.bolt8.limits import Bolt8Limits
 
 __all__ = ["DEFAULT_DIR", "LightningDir", "NodeNetwork", "command", "expanded", "read_plugin_options"]
 

@@ -31,7 +31,8 @@ from oddwire.cli.shared_options import Connect, ConnectTimeout, DataDir, Json, L
 from oddwire.cli.shutdown import on_stop
 from oddwire.cli.standard_streams import command_stdout
 from oddwire.proto.bolt1 import DEFAULT_NETWORK
-from oddwire.transports.bolt8.transport import Bolt8Limits, Bolt8Transport
+from oddwire.transports.bolt8.limits import Bolt8Limits
+from oddwire.transports.bolt8.transport import Bolt8Transport
 
 __all__ = ["STORE_FILE", "command", "run_extension"]
 

@@ -20,7 +20,8 @@ from oddwire.cli.standard_streams import watched
 from oddwire.errors import DefinitionError, OddwireError
 from oddwire.exit_exceptions import spelled
 from oddwire.log_limits import LIMITED, get_logger
-from oddwire.transports.bolt8.transport import Bolt8Limits, Bolt8Transport
+from oddwire.transports.bolt8.limits import Bolt8Limits
+from oddwire.transports.bolt8.transport import Bolt8Transport
 
 __all__ = ["call_when_broken", "execute", "loading", "make_app", "make_transport", "spell_error", "start"]
 

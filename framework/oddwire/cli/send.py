@@ -26,7 +26,8 @@ from oddwire.errors import DefinitionError, EncodeError, ExtensionError, NotSupp
 from oddwire.proto.addresses import NodeUri
 from oddwire.proto.bolt1 import DEFAULT_NETWORK, DEFAULT_PORTS
 from oddwire.schema import Message, Schema, schema_of
-from oddwire.transports.bolt8.transport import Bolt8Limits, Bolt8Transport
+from oddwire.transports.bolt8.limits import Bolt8Limits
+from oddwire.transports.bolt8.transport import Bolt8Transport
 
 __all__ = ["command"]
 

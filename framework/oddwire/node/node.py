@@ -28,7 +28,8 @@ from oddwire.proto.bolt1 import CHAINS, DEFAULT_NETWORK, DEFAULT_PORTS
 from oddwire.proto.features import ASSUMED_FEATURES, feature_bits, feature_bytes
 from oddwire.proto.keys import NodeId
 from oddwire.transports.base import Manifest
-from oddwire.transports.bolt8.transport import Bolt8Limits, Bolt8Transport
+from oddwire.transports.bolt8.limits import Bolt8Limits
+from oddwire.transports.bolt8.transport import Bolt8Transport
 from oddwire.version import __version__
 
 __all__ = ["COMPATIBLE_VERSION", "Node"]

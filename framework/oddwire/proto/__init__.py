@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from oddwire.proto.addresses import NodeUri as NodeUri
+    from oddwire.proto.connection import LightningConnection as LightningConnection
     from oddwire.proto.keys import (
         NodeId as NodeId,
         PrivateKey as PrivateKey,
@@ -15,12 +16,7 @@ if TYPE_CHECKING:
         Secret as Secret,
         ShortChannelId as ShortChannelId,
     )
-    from oddwire.proto.wire import (
-        LightningConnection as LightningConnection,
-        LightningServer as LightningServer,
-        connect as connect,
-        serve as serve,
-    )
+    from oddwire.proto.wire import LightningServer as LightningServer, connect as connect, serve as serve
 else:
     from oddwire.lazy import public_names as _public_names
 

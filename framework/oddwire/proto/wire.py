@@ -22,7 +22,6 @@ __all__ = [
     "MAX_WAITING",
     "PROXY_TIMEOUT",
     "Handler",
-    "LightningConnection",
     "LightningServer",
     "connect",
     "serve",

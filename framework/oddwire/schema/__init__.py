@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from oddwire.schema.classes import replace as replace
 from oddwire.schema.fields import (
     bigsize as bigsize,
     bip340sig as bip340sig,
@@ -45,7 +46,6 @@ from oddwire.schema.message import (
     declare as declare,
     describe as describe,
     message as message,
-    replace as replace,
     schema_of as schema_of,
     subtype as subtype,
 )

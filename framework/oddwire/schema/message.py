@@ -14,11 +14,11 @@ from oddwire.errors import SchemaError
 from oddwire.proto.primitives import MAX_MESSAGE
 from oddwire.proto.type_numbers import check_claim
 from oddwire.schema import fields, rules
-from oddwire.schema.classes import Frozen, RecordType, complete, qualified_name, remake, replace
+from oddwire.schema.classes import Frozen, RecordType, complete, qualified_name, remake
 from oddwire.schema.kinds import Schema
 from oddwire.schema.spelling import show_fields
 
-__all__ = ["DEFAULT_MAX_SIZE", "Message", "declare", "describe", "message", "replace", "schema_of", "subtype"]
+__all__ = ["DEFAULT_MAX_SIZE", "Message", "declare", "describe", "message", "schema_of", "subtype"]
 
 T = TypeVar("T")
 M = TypeVar("M", bound="Message")

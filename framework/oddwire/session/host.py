@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from oddwire.errors import MalformedMessage
+    from oddwire.proto.keys import NodeId
     from oddwire.session.limits import Allowance
     from oddwire.session.peer.link import Link
     from oddwire.session.peer.peer_session import PeerSession
     from oddwire.session.peer.request_tables import HandledRequest
     from oddwire.session.wire.frame_types import Ack, Data, Refusal, Request
-    from oddwire.transports.base import NodeId
 
 __all__ = ["ReliableDelivery", "SessionHost"]
 

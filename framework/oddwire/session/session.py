@@ -8,13 +8,14 @@ from types import MappingProxyType
 from typing import Final
 
 from oddwire.log_limits import get_logger
+from oddwire.proto.keys import NodeId
 from oddwire.session.host import ReliableDelivery, SessionHost
 from oddwire.session.limits import Allowance, Limits
 from oddwire.session.peer.peer_session import PeerSession
 from oddwire.session.peer.shared import OwnHello, Shared
 from oddwire.session.reliable.without_store import WithoutStore
 from oddwire.session.wire.frame_types import Hello, Spoken
-from oddwire.transports.base import NodeId, Transport
+from oddwire.transports.base import Transport
 
 __all__ = ["HELLO_WAIT", "VERSION", "Session"]
 

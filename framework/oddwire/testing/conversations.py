@@ -15,12 +15,12 @@ from typing import Any
 
 from oddwire.errors import MalformedMessage, UnknownRequiredRecord
 from oddwire.proto.primitives import MAX_MESSAGE
+from oddwire.session.constants import SESSION_TYPE_BYTES
 from oddwire.session.peer.reassembly import split
 from oddwire.session.wire import frame_types
-from oddwire.session.wire.frames import (
+from oddwire.session.wire.frame_types import (
     DEFAULT_REQUESTS,
     MIN_PIECE,
-    SESSION_TYPE_BYTES,
     Ack,
     Fragment,
     Frame,
@@ -31,11 +31,8 @@ from oddwire.session.wire.frames import (
     Scope,
     Spoken,
     UnknownFrame,
-    addresses,
-    decode,
-    encode,
-    subject,
 )
+from oddwire.session.wire.frames import addresses, decode, encode, subject
 
 __all__ = ["PEER", "Json", "Stage", "expand", "judge", "payload_from_json", "payload_to_json", "play"]
 

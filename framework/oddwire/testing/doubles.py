@@ -8,7 +8,8 @@ from collections.abc import Iterable
 
 from oddwire.errors import PeerNotConnected, TransportError
 from oddwire.proto.features import feature_bytes
-from oddwire.transports.base import MAX_PAYLOAD, MIN_PAYLOAD, Manifest, NodeId, PeerInfo, Sink, Transport, wrong_length
+from oddwire.proto.keys import NodeId
+from oddwire.transports.base import MAX_PAYLOAD, MIN_PAYLOAD, Manifest, PeerInfo, Sink, Transport, wrong_length
 
 __all__ = ["ScriptedTransport"]
 

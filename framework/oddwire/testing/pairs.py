@@ -6,8 +6,9 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any
 
+from oddwire.proto.keys import NodeId
 from oddwire.testing.sinks import RecordingSink
-from oddwire.transports.base import NodeId, Transport
+from oddwire.transports.base import Transport
 
 __all__ = ["Flood", "Pair", "Side", "has_more_than", "payload_of", "raises"]
 

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from oddwire.durations import duration
-from oddwire.transports.base import NodeId, PeerInfo
+from oddwire.proto.keys import NodeId
+from oddwire.transports.base import PeerInfo
 
 __all__ = ["Connected", "Disconnected", "Received", "RecordingSink"]
 

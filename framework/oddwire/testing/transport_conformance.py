@@ -11,9 +11,10 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from oddwire.errors import ConnectionClosed, EncodeError, PayloadTooLarge, PeerNotConnected
+from oddwire.proto.keys import NodeId
 from oddwire.testing.pairs import Flood, Pair, Side, has_more_than, payload_of, raises
 from oddwire.testing.sinks import Connected, Disconnected, Received, RecordingSink
-from oddwire.transports.base import Manifest, NodeId, PeerInfo, Transport, fast_send
+from oddwire.transports.base import Manifest, PeerInfo, Transport, fast_send
 
 __all__ = ["TransportConformance"]
 

@@ -23,7 +23,6 @@ __all__ = [
     "HostMethod",
     "HostOption",
     "Manifest",
-    "NodeId",
     "PeerInfo",
     "Sink",
     "Transport",

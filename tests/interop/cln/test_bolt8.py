@@ -18,7 +18,8 @@ from oddwire.proto.bolt1 import CHAINS, Init, Ping, Pong, encode_error
 from oddwire.proto.features import ASSUMED_FEATURES, feature_bits
 from oddwire.schema import Message, message, u64
 from oddwire.transports.base import Manifest
-from oddwire.transports.bolt8.transport import Bolt8Limits, Bolt8Transport
+from oddwire.transports.bolt8.limits import Bolt8Limits
+from oddwire.transports.bolt8.transport import Bolt8Transport
 
 pytestmark = [pytest.mark.cln, pytest.mark.interop]
 

@@ -10,9 +10,10 @@ from tests.support.texts import Answer, Ask
 
 from oddwire.app import AppContext, Application, Context, Extension, Peer, PluginManager, hookimpl
 from oddwire.errors import ExtensionError, LocalProtocolError, TransportError
-from oddwire.session.wire.frame_types import SESSION_TYPE
+from oddwire.proto.keys import NodeId
+from oddwire.session.constants import SESSION_TYPE
 from oddwire.testing import ScriptedTransport
-from oddwire.transports.base import Manifest, NodeId, Sink
+from oddwire.transports.base import Manifest, Sink
 from oddwire.transports.host import HostTransport
 from oddwire.transports.memory import MemoryNetwork, MemoryTransport
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from oddwire.app import AppContext, Application, Context, Extension, HostNode, Peer
+from oddwire.proto.keys import NodeId
 from oddwire.schema import Message
 from oddwire.testing import ScriptedTransport
-from oddwire.transports.base import NodeId
 from oddwire.transports.host import HostTransport
 
 ALICE = NodeId("02" + "aa" * 32)

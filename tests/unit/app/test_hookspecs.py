@@ -4,7 +4,7 @@ import pluggy
 import pytest
 
 from oddwire.app.hookspecs import PROJECT, Hooks, TraceEvent, hookimpl, hookspec
-from oddwire.transports.base import NodeId
+from oddwire.proto.keys import NodeId
 
 
 def test_the_hooks_are_those_of_the_design() -> None:

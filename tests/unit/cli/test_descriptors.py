@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from oddwire.transports.bolt8.transport import Bolt8Limits
+from oddwire.transports.bolt8.limits import Bolt8Limits
 
 SCRIPT = """
 import logging, resource, sys

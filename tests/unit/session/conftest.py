@@ -25,7 +25,8 @@ from oddwire.session.session import Session
 from oddwire.session.store.ages import Ages
 from oddwire.session.store.extension_store import ExtensionStore
 from oddwire.session.store.unit import Store
-from oddwire.session.wire.frames import Ack, Data, Hello, Refusal, Request, decode, encode
+from oddwire.session.wire.frame_types import Ack, Data, Hello, Refusal, Request
+from oddwire.session.wire.frames import decode, encode
 from oddwire.testing import RecordingSink, ScriptedTransport
 from oddwire.transports.base import Manifest
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
+from oddwire.proto.keys import NodeId
 from oddwire.session.limits import Limits
 from oddwire.session.session import HELLO_WAIT
-from oddwire.session.wire.frames import Hello, HelloFlag, Request, Spoken
-from oddwire.transports.base import NodeId
+from oddwire.session.wire.frame_types import Hello, HelloFlag, Request, Spoken
 
 ALICE = NodeId("02" + "aa" * 32)
 BOB = NodeId("03" + "bb" * 32)

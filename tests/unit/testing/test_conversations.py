@@ -3,20 +3,8 @@
 import pytest
 
 from oddwire.session.peer.reassembly import split
-from oddwire.session.wire.frames import (
-    Ack,
-    Cancel,
-    Fragment,
-    Hello,
-    Refusal,
-    Reply,
-    Request,
-    Scope,
-    Spoken,
-    addresses,
-    decode,
-    encode,
-)
+from oddwire.session.wire.frame_types import Ack, Cancel, Fragment, Hello, Refusal, Reply, Request, Scope, Spoken
+from oddwire.session.wire.frames import addresses, decode, encode
 from oddwire.testing.conversations import (
     PEER,
     Stage,

@@ -5,8 +5,9 @@ import asyncio
 import pytest
 
 from oddwire.errors import EncodeError, PayloadTooLarge, PeerNotConnected, TransportError
+from oddwire.proto.keys import NodeId
 from oddwire.testing import Connected, Disconnected, Received, RecordingSink, ScriptedTransport
-from oddwire.transports.base import Manifest, NodeId
+from oddwire.transports.base import Manifest
 
 ALICE = NodeId("02" + "aa" * 32)
 

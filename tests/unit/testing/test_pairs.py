@@ -4,9 +4,10 @@ import asyncio
 
 import pytest
 
+from oddwire.proto.keys import NodeId
 from oddwire.testing import RecordingSink, ScriptedTransport
 from oddwire.testing.pairs import Flood, Pair, Side, has_more_than, payload_of, raises
-from oddwire.transports.base import Manifest, NodeId
+from oddwire.transports.base import Manifest
 
 ALICE = NodeId("02" + "aa" * 32)
 

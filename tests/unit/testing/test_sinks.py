@@ -4,8 +4,9 @@ import asyncio
 
 import pytest
 
+from oddwire.proto.keys import NodeId
 from oddwire.testing import Connected, Disconnected, Received, RecordingSink
-from oddwire.transports.base import NodeId, PeerInfo
+from oddwire.transports.base import PeerInfo
 
 ALICE = NodeId("02" + "aa" * 32)
 BOB = NodeId("03" + "bb" * 32)

@@ -9,8 +9,9 @@ from collections.abc import Callable
 import pytest
 
 from oddwire.errors import PeerNotConnected
+from oddwire.proto.keys import NodeId
 from oddwire.testing import TransportConformance
-from oddwire.transports.base import Manifest, NodeId, PeerInfo, Sink, Transport
+from oddwire.transports.base import Manifest, PeerInfo, Sink, Transport
 from oddwire.transports.memory import MemoryNetwork, MemoryTransport
 
 TESTS = [name for name in vars(TransportConformance) if name.startswith("test_")]

@@ -3,16 +3,8 @@
 import pytest
 
 from oddwire.errors import EncodeError, PayloadTooLarge, TransportError
-from oddwire.transports.base import (
-    MAX_PAYLOAD,
-    MIN_PAYLOAD,
-    Manifest,
-    NodeId,
-    PeerInfo,
-    Transport,
-    fast_send,
-    wrong_length,
-)
+from oddwire.proto.keys import NodeId
+from oddwire.transports.base import MAX_PAYLOAD, MIN_PAYLOAD, Manifest, PeerInfo, Transport, fast_send, wrong_length
 
 PEER = NodeId("02" + "11" * 32)
 

@@ -18,9 +18,10 @@ from oddwire.app.dispatch.tracing import Tracer
 from oddwire.app.limits.memory_budget import MemoryBudget
 from oddwire.app.plugins.manager import HookCall
 from oddwire.app.plugins.router import OutgoingTable, Route, Router
+from oddwire.proto.keys import NodeId
 from oddwire.schema import Message
 from oddwire.session.limits import Counters, Limits
-from oddwire.transports.base import NodeId, Transport
+from oddwire.transports.base import Transport
 
 if TYPE_CHECKING:
     from oddwire.app.application import Application

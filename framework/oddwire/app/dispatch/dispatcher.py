@@ -26,9 +26,10 @@ from oddwire.app.limits.request_quotas import messenger_of
 from oddwire.app.plugins.manager import HookCall
 from oddwire.errors import Truncated
 from oddwire.log_limits import get_logger
+from oddwire.proto.keys import NodeId
+from oddwire.session.constants import SESSION_TYPE_BYTES
 from oddwire.session.limits import Counters, Limits
-from oddwire.session.wire.frame_types import SESSION_TYPE_BYTES
-from oddwire.transports.base import NodeId, PeerInfo, Sink
+from oddwire.transports.base import PeerInfo, Sink
 
 if TYPE_CHECKING:
     from oddwire.session.reliable.delivery import Delivery

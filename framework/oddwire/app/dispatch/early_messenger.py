@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from oddwire.app.extension import Extension
     from oddwire.app.plugins.manager import Contribution
     from oddwire.app.plugins.router import Router
+    from oddwire.proto.keys import NodeId
     from oddwire.session.peer.fragment_sender import Progress
     from oddwire.session.peer.peer_session import PeerSession
     from oddwire.session.reliable.receipt import Receipt
-    from oddwire.transports.base import NodeId, PeerInfo
+    from oddwire.transports.base import PeerInfo
 
 __all__ = ["EarlyMessenger"]
 

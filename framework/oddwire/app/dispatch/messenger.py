@@ -18,12 +18,13 @@ from oddwire.app.plugins.manager import Contribution
 from oddwire.app.plugins.router import check_support, shows_support, unregistered
 from oddwire.durations import duration
 from oddwire.errors import DecodeError, EncodeError, NotSupported, RemoteFailure, ReplyTimeout
+from oddwire.proto.keys import NodeId
 from oddwire.schema import Message, schema_of
 from oddwire.session.peer.fragment_sender import Progress
 from oddwire.session.peer.link import Link
 from oddwire.session.peer.peer_session import PeerSession
 from oddwire.session.wire.frame_types import Code
-from oddwire.transports.base import MAX_PAYLOAD, NodeId, PeerInfo, fast_send, not_connected
+from oddwire.transports.base import MAX_PAYLOAD, PeerInfo, fast_send, not_connected
 
 if TYPE_CHECKING:
     from oddwire.app.dispatch.core import Core

@@ -26,9 +26,10 @@ from oddwire.errors import (
 from oddwire.exit_exceptions import must_pass
 from oddwire.log_limits import cut, get_logger
 from oddwire.printable import printable
+from oddwire.proto.keys import NodeId
 from oddwire.schema import Message
 from oddwire.session.wire.frame_types import describe_code
-from oddwire.transports.base import NodeId, Transport
+from oddwire.transports.base import Transport
 
 if TYPE_CHECKING:
     from oddwire.app.application import Application

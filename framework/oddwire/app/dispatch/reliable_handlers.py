@@ -12,10 +12,10 @@ from oddwire.app.dispatch.policy import Outcome, decode_error
 from oddwire.app.plugins.router import Route
 from oddwire.errors import Refuse
 from oddwire.exit_exceptions import must_pass, spelled
+from oddwire.proto.keys import NodeId
 from oddwire.schema import Message
 from oddwire.session.reliable.inbox import ATTEMPTS
 from oddwire.session.wire.frame_types import Code, Refusal
-from oddwire.transports.base import NodeId
 
 if TYPE_CHECKING:
     from oddwire.app.dispatch.connection_hooks import ConnectionHooks

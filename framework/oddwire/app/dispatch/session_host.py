@@ -12,11 +12,12 @@ from oddwire.app.dispatch.request_handlers import RequestHandlers
 from oddwire.app.plugins.manager import Contribution
 from oddwire.app.plugins.router import Router, vocabulary
 from oddwire.errors import MalformedMessage, Refuse
+from oddwire.proto.keys import NodeId
 from oddwire.schema import schema_of
 from oddwire.session.limits import Allowance
 from oddwire.session.session import Session
 from oddwire.session.wire.frame_types import Refusal, Spoken
-from oddwire.transports.base import MAX_PAYLOAD, NodeId
+from oddwire.transports.base import MAX_PAYLOAD
 
 if TYPE_CHECKING:
     from oddwire.app.dispatch.core import Core

@@ -11,8 +11,8 @@ from oddwire.app.plugins.manager import HookCall
 from oddwire.errors import DecodeError, Refuse
 from oddwire.exit_exceptions import must_pass
 from oddwire.log_limits import get_logger
+from oddwire.proto.keys import NodeId
 from oddwire.schema import Message
-from oddwire.transports.base import NodeId
 
 if TYPE_CHECKING:
     from oddwire.app.application import Application

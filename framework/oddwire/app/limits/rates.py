@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from oddwire.app.limits.access import Meter
-from oddwire.transports.base import NodeId, PeerInfo, Sink
+from oddwire.proto.keys import NodeId
+from oddwire.transports.base import PeerInfo, Sink
 
 if TYPE_CHECKING:
     from oddwire.app.dispatch.core import Core

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from oddwire.app.dispatch.messenger import AppMessenger
 from oddwire.app.limits.access import AccessControl
+from oddwire.proto.keys import NodeId
 from oddwire.schema import Message
-from oddwire.transports.base import NodeId
 
 if TYPE_CHECKING:
     from oddwire.app.dispatch.core import Core

@@ -13,11 +13,12 @@ from oddwire.app.dispatch.rpc_calls import BoundMethod
 from oddwire.app.plugins.manager import Contribution, PluginManager
 from oddwire.codecs.registry import Registry
 from oddwire.errors import EncodeError, ExtensionError, NotSupported, TypeConflict
+from oddwire.proto.keys import NodeId
 from oddwire.records import FrozenRecord
 from oddwire.schema import Message, schema_of
 from oddwire.schema.weight import weigher
 from oddwire.session.constants import SESSION_TYPE
-from oddwire.transports.base import Manifest, NodeId, PeerInfo, not_connected
+from oddwire.transports.base import Manifest, PeerInfo, not_connected
 
 if TYPE_CHECKING:
     from oddwire.app.extension import Extension

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from oddwire.errors import ConnectionClosed, MalformedMessage, PeerNotConnected, QuotaExceeded, UnknownRequiredRecord
 from oddwire.log_limits import get_logger
 from oddwire.printable import printable
+from oddwire.session.constants import SESSION_TYPE_BYTES
 from oddwire.session.peer.fragment_sender import FragmentSender, Progress
 from oddwire.session.peer.outgoing_requests import OutgoingRequests
 from oddwire.session.peer.reassembly import Reassembler
@@ -21,7 +22,6 @@ from oddwire.session.peer.request_tables import HandledRequest, HandledRequests
 from oddwire.session.wire.fields import clip
 from oddwire.session.wire.frame_types import (
     DEFAULT_REQUESTS,
-    SESSION_TYPE_BYTES,
     Ack,
     Cancel,
     Code,

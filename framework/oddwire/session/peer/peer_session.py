@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Final
 from oddwire.errors import ConnectionClosed, MalformedMessage, PeerNotConnected, TransportError
 from oddwire.log_limits import get_logger
 from oddwire.printable import printable
+from oddwire.proto.keys import NodeId
 from oddwire.session.limits import TokenBucket
 from oddwire.session.peer.link import Link
 from oddwire.session.peer.reassembly import ReassemblyGroup
 from oddwire.session.wire.frame_types import FrameType, Hello, HelloFlag
 from oddwire.session.wire.hello import decode_hello
-from oddwire.transports.base import NodeId
 
 if TYPE_CHECKING:
     from oddwire.session.peer.shared import Shared

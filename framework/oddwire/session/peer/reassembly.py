@@ -14,8 +14,10 @@ from typing import Final
 from oddwire.durations import duration
 from oddwire.errors import MalformedMessage, QuotaExceeded
 from oddwire.proto.primitives import MAX_MESSAGE, Buffer
+from oddwire.session.constants import SESSION_TYPE
 from oddwire.session.limits import Allowance, Limits
-from oddwire.session.wire.frames import FRAGMENT_OVERHEAD, MIN_PIECE, SESSION_TYPE, Fragment, FrameType, encode_fragment
+from oddwire.session.wire.frame_types import FRAGMENT_OVERHEAD, MIN_PIECE, Fragment, FrameType
+from oddwire.session.wire.frames import encode_fragment
 
 __all__ = ["MAX_PIECE", "PIECE_WEIGHT", "STANDSTILL", "Reassembler", "ReassemblyBudget", "ReassemblyGroup", "split"]
 

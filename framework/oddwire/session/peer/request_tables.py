@@ -12,7 +12,7 @@ from typing import Generic, Protocol, TypeVar
 
 from oddwire.errors import QuotaExceeded
 from oddwire.session.limits import Counters
-from oddwire.session.wire.frames import Code
+from oddwire.session.wire.frame_types import Code
 
 __all__ = ["HandledRequest", "HandledRequests", "RequestHandle", "SentRequests", "SentStream"]
 

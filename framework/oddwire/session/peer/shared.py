@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from oddwire.errors import QuotaExceeded
+from oddwire.proto.keys import NodeId
 from oddwire.session.limits import Allowance, Counters, Limits
 from oddwire.session.peer.reassembly import ReassemblyBudget
 from oddwire.session.peer.timer import PeerTimer
 from oddwire.session.wire.frame_types import Code, Hello, HelloFlag
 from oddwire.session.wire.frames import encode
-from oddwire.transports.base import NodeId, Transport, fast_send
+from oddwire.transports.base import Transport, fast_send
 
 if TYPE_CHECKING:
     from oddwire.session.host import ReliableDelivery, SessionHost

@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
-from oddwire.transports.base import NodeId
+from oddwire.proto.keys import NodeId
 
 if TYPE_CHECKING:
     from oddwire.session.peer.peer_session import PeerSession

@@ -17,8 +17,8 @@ from oddwire.session.reliable.inbox_state import NEVER, InboxPeer, InboxShare, L
 from oddwire.session.reliable.lanes import Receiver, Verdict
 from oddwire.session.store.database import Database
 from oddwire.session.store.unit import Store
-from oddwire.session.wire.frame_types import count_as
-from oddwire.session.wire.frames import Ack, AckFlag, Code, Data, Refusal, clip
+from oddwire.session.wire.fields import clip
+from oddwire.session.wire.frame_types import Ack, AckFlag, Code, Data, Refusal, count_as
 from oddwire.sqlite_files import explain
 
 __all__ = ["ATTEMPTS", "MAX_LANES", "Inbox", "InboxHost"]

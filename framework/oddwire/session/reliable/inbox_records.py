@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple, TypeAlias
 
-from oddwire.session.wire.frames import Refusal
+from oddwire.session.wire.frame_types import Refusal
 
 __all__ = ["Key", "LaneRecord", "LaneRecords"]
 

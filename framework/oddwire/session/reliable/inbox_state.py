@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from oddwire.proto.keys import NodeId
 from oddwire.session.reliable.inbox_records import Key
 from oddwire.session.reliable.lanes import Receiver
-from oddwire.session.wire.frames import Refusal
+from oddwire.session.wire.frame_types import Refusal
 
 __all__ = ["NEVER", "InboxPeer", "InboxShare", "Lane", "Waiting"]
 

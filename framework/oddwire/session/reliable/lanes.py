@@ -14,7 +14,8 @@ from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import Final, NamedTuple
 
-from oddwire.session.wire.frames import MAX_NUMBER, MAX_WINDOW, Ack, AckFlag, Refusal, Scope, fit_refusals
+from oddwire.session.wire.fields import fit_refusals
+from oddwire.session.wire.frame_types import MAX_NUMBER, MAX_WINDOW, Ack, AckFlag, Refusal, Scope
 
 __all__ = ["Receiver", "Sender", "Settled", "Verdict"]
 

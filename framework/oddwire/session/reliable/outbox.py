@@ -21,8 +21,8 @@ from oddwire.session.reliable.receipt import Failure, Receipt
 from oddwire.session.reliable.receivers import Known
 from oddwire.session.store.database import MEMORY, Database
 from oddwire.session.store.unit import Store
-from oddwire.session.wire.frame_types import count_as
-from oddwire.session.wire.frames import Ack, Code, encode_data
+from oddwire.session.wire.frame_types import Ack, Code, count_as
+from oddwire.session.wire.frames import encode_data
 from oddwire.sqlite_files import explain
 
 __all__ = ["Outbox"]

@@ -11,7 +11,7 @@ from oddwire.session.reliable.outbox_quotas import OutboxQuotas
 from oddwire.session.reliable.outbox_state import Load, OutboxLane, OutboxPeer, OutboxShare, new_lane
 from oddwire.session.reliable.outbox_table import LaneRow, OutboxTable
 from oddwire.session.store.ages import Ages
-from oddwire.session.wire.frames import MAX_NUMBER
+from oddwire.session.wire.frame_types import MAX_NUMBER
 
 __all__ = ["NEW", "OutboxLanes"]
 

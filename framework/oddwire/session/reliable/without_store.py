@@ -8,10 +8,10 @@ from oddwire.session.reliable.acknowledgements import Acknowledgements
 from oddwire.session.wire.frame_types import Ack, Code, Data, Refusal, Scope
 
 if TYPE_CHECKING:
+    from oddwire.proto.keys import NodeId
     from oddwire.session.host import SessionHost
     from oddwire.session.peer.link import Link
     from oddwire.session.peer.peer_session import PeerSession
-    from oddwire.transports.base import NodeId
 
 __all__ = ["WithoutStore"]
 

@@ -9,7 +9,8 @@ from typing import Final
 
 from oddwire.errors import MalformedMessage, PayloadTooLarge, Truncated, UnknownRequiredRecord, ValueOutOfRange
 from oddwire.proto.primitives import MAX_MESSAGE, parse_tlv_stream, tu_decode
-from oddwire.session.wire.frame_types import MAX_TEXT, SESSION_TYPE, FrameType, Refusal
+from oddwire.session.constants import SESSION_TYPE
+from oddwire.session.wire.frame_types import MAX_TEXT, FrameType, Refusal
 
 __all__ = [
     "NO_RECORDS",

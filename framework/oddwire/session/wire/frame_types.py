@@ -6,20 +6,15 @@ from enum import IntEnum
 from typing import Final, NamedTuple, TypeAlias
 
 from oddwire.proto.primitives import Buffer
-from oddwire.session.constants import MAX_EXTENSIONS, MAX_HELLO, SESSION_TYPE, SESSION_TYPE_BYTES
 
 __all__ = [
     "DEFAULT_REQUESTS",
     "FRAGMENT_OVERHEAD",
-    "MAX_EXTENSIONS",
-    "MAX_HELLO",
     "MAX_NUMBER",
     "MAX_STORES",
     "MAX_TEXT",
     "MAX_WINDOW",
     "MIN_PIECE",
-    "SESSION_TYPE",
-    "SESSION_TYPE_BYTES",
     "Ack",
     "AckFlag",
     "Cancel",

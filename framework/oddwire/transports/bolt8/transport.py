@@ -44,7 +44,7 @@ from oddwire.transports.bolt8.peer import Bolt8Peer
 from oddwire.transports.bolt8.places import Places
 from oddwire.transports.bolt8.redial import Redial
 
-__all__ = ["Bolt8Limits", "Bolt8Transport"]
+__all__ = ["Bolt8Transport"]
 
 get_logger("oddwire.proto")  # limited like ours, though proto knows nothing of that
 logger = get_logger("oddwire.transports.bolt8")

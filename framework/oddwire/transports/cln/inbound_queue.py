@@ -9,7 +9,8 @@ from typing import Final
 
 from oddwire.exit_exceptions import must_pass
 from oddwire.log_limits import get_logger
-from oddwire.transports.base import NodeId, PeerInfo, Sink
+from oddwire.proto.keys import NodeId
+from oddwire.transports.base import PeerInfo, Sink
 from oddwire.transports.cln.pacing import ClnLimits
 
 __all__ = ["Dropped", "Event", "InboundQueue", "PeerInbound"]

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from oddwire.transports.base import NodeId
+from oddwire.proto.keys import NodeId
 from oddwire.transports.cln.reader import Item
 from oddwire.transports.cln.stdin_watch import StdinWatch
 

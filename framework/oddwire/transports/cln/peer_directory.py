@@ -10,7 +10,8 @@ from typing import Any, Final, Literal
 from oddwire.errors import ConnectionClosed, OddwireError
 from oddwire.jsonrpc.client import JsonRpcClient
 from oddwire.log_limits import get_logger
-from oddwire.transports.base import NodeId, PeerInfo
+from oddwire.proto.keys import NodeId
+from oddwire.transports.base import PeerInfo
 from oddwire.transports.cln.inbound_queue import InboundQueue
 from oddwire.transports.cln.pacing import ClnLimits
 from oddwire.transports.cln.peer_table import Event, PeerTable, Question, read_address

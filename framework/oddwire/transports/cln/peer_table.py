@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, Literal
 
+from oddwire.proto.keys import NodeId
 from oddwire.records import FrozenRecord
-from oddwire.transports.base import NodeId, PeerInfo
+from oddwire.transports.base import PeerInfo
 
 __all__ = ["Event", "PeerTable", "Question", "read_address"]
 

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 
 from oddwire.errors import DefinitionError
 from oddwire.jsonrpc.documents import MAX_DOCUMENT, MAX_DOCUMENT_VARIABLE, JsonSplitter, Oversize, encode, max_document
-from oddwire.transports.base import NodeId
+from oddwire.proto.keys import NodeId
 
 __all__ = ["Batch", "HostReader", "Item", "Receive"]
 

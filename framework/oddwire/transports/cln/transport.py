@@ -14,17 +14,9 @@ from oddwire.exit_exceptions import must_pass
 from oddwire.jsonrpc.client import JsonRpcClient
 from oddwire.jsonrpc.documents import encode
 from oddwire.log_limits import get_logger
+from oddwire.proto.keys import NodeId
 from oddwire.proto.type_numbers import REFUSED
-from oddwire.transports.base import (
-    MAX_PAYLOAD,
-    MIN_PAYLOAD,
-    Manifest,
-    NodeId,
-    PeerInfo,
-    Sink,
-    not_connected,
-    wrong_length,
-)
+from oddwire.transports.base import MAX_PAYLOAD, MIN_PAYLOAD, Manifest, PeerInfo, Sink, not_connected, wrong_length
 from oddwire.transports.cln.early_manifest import EarlyManifest
 from oddwire.transports.cln.host_requests import HostRequests
 from oddwire.transports.cln.inbound_queue import Dropped, InboundQueue

@@ -13,11 +13,10 @@ import pytest
 from oddwire.app import Application, Context, Extension, Peer, hookimpl
 from oddwire.app.dispatch.connection_hooks import Excuse, PendingHooks
 from oddwire.errors import ConnectionClosed, RemoteFailure, ReplyTimeout
-from oddwire.proto.keys import PrivateKey
+from oddwire.proto.keys import NodeId, PrivateKey
 from oddwire.schema import Message, message, u64
 from oddwire.session.limits import Limits
 from oddwire.testing import ScriptedTransport
-from oddwire.transports.base import NodeId
 from oddwire.transports.bolt8.transport import Bolt8Transport
 from oddwire.transports.memory import MemoryNetwork
 

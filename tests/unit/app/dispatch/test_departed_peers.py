@@ -12,8 +12,9 @@ from oddwire.app.context import Peer
 from oddwire.app.dispatch import departed_peers
 from oddwire.app.dispatch.departed_peers import DepartedPeers
 from oddwire.app.dispatch.peer_queue import PeerQueue
+from oddwire.proto.keys import NodeId
 from oddwire.session.peer.reassembly import STANDSTILL
-from oddwire.transports.base import NodeId, PeerInfo
+from oddwire.transports.base import PeerInfo
 
 LANES, MOST = 3, 4
 

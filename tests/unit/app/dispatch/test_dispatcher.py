@@ -23,9 +23,9 @@ from oddwire.errors import (
     ReplyTimeout,
     ValueOutOfRange,
 )
+from oddwire.proto.keys import NodeId
 from oddwire.schema import Message, message
 from oddwire.testing import ScriptedTransport
-from oddwire.transports.base import NodeId
 
 ALICE = NodeId("02" + "aa" * 32)
 BOB = NodeId("03" + "bb" * 32)

@@ -7,8 +7,8 @@ import pytest
 
 from oddwire.app import AppContext, Application, Context, Extension, Peer
 from oddwire.errors import ExtensionError, LocalProtocolError, TransportError
+from oddwire.proto.keys import NodeId
 from oddwire.schema import Message, message
-from oddwire.transports.base import NodeId
 from oddwire.transports.memory import MemoryNetwork
 
 ALICE = NodeId("02" + "aa" * 32)

@@ -25,23 +25,13 @@ from oddwire.errors import (
     RemoteFailure,
     ReplyTimeout,
 )
+from oddwire.proto.keys import NodeId
 from oddwire.schema import Message, message, u32, u64
+from oddwire.session.constants import SESSION_TYPE
 from oddwire.session.limits import Limits
-from oddwire.session.wire.frames import (
-    SESSION_TYPE,
-    Code,
-    Hello,
-    HelloFlag,
-    Reply,
-    Request,
-    Spoken,
-    addresses,
-    decode,
-    encode,
-    encode_reply,
-)
+from oddwire.session.wire.frame_types import Code, Hello, HelloFlag, Reply, Request, Spoken
+from oddwire.session.wire.frames import addresses, decode, encode, encode_reply
 from oddwire.testing import ScriptedTransport
-from oddwire.transports.base import NodeId
 from oddwire.transports.memory import MemoryNetwork
 
 ALICE = NodeId("02" + "aa" * 32)

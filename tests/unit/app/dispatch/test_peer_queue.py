@@ -8,8 +8,9 @@ import pytest
 from oddwire.app.context import Peer
 from oddwire.app.dispatch.peer_queue import HIGH_WATER, HIGH_WATER_ASKING, LOW_WATER, MESSAGE_WEIGHT, PeerQueue, Waiter
 from oddwire.errors import ConnectionClosed
+from oddwire.proto.keys import NodeId
 from oddwire.schema import Message, message
-from oddwire.transports.base import NodeId, PeerInfo
+from oddwire.transports.base import PeerInfo
 
 ALICE = NodeId("02" + "aa" * 32)
 

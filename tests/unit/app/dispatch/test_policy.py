@@ -12,9 +12,10 @@ from oddwire.app import Application, Context, Extension, PluginManager, TraceEve
 from oddwire.app.dispatch.peer_queue import PeerQueue
 from oddwire.app.dispatch.policy import POLICY, Enforcer, Outcome, Policy
 from oddwire.errors import ConnectionClosed, PeerNotConnected, Refuse, RemoteFailure, TransportError
+from oddwire.proto.keys import NodeId
 from oddwire.schema import Message, message
 from oddwire.testing import ScriptedTransport
-from oddwire.transports.base import NodeId, PeerInfo
+from oddwire.transports.base import PeerInfo
 from oddwire.transports.memory import MemoryNetwork
 
 ALICE = NodeId("02" + "aa" * 32)

@@ -21,12 +21,12 @@ from oddwire.errors import (
     RemoteFailure,
     StoreError,
 )
-from oddwire.proto.keys import PrivateKey
+from oddwire.proto.keys import NodeId, PrivateKey
 from oddwire.schema import Message, message, u64
 from oddwire.session.limits import Limits
-from oddwire.session.wire.frames import Ack, Code, Data, Hello, HelloFlag, Scope, Spoken, addresses, decode, encode
+from oddwire.session.wire.frame_types import Ack, Code, Data, Hello, HelloFlag, Scope, Spoken
+from oddwire.session.wire.frames import addresses, decode, encode
 from oddwire.testing import ScriptedTransport
-from oddwire.transports.base import NodeId
 from oddwire.transports.memory import MemoryNetwork
 
 ALICE = NodeId("02" + "aa" * 32)

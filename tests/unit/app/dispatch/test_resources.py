@@ -9,10 +9,9 @@ import pytest
 
 from oddwire.app import AppContext, Application, Context, Extension
 from oddwire.errors import ExtensionError, LocalProtocolError, RemoteFailure, StoreError
-from oddwire.proto.keys import PrivateKey
+from oddwire.proto.keys import NodeId, PrivateKey
 from oddwire.schema import Message, message, u64
-from oddwire.session.wire.frames import Code
-from oddwire.transports.base import NodeId
+from oddwire.session.wire.frame_types import Code
 from oddwire.transports.memory import MemoryNetwork
 
 ALICE = NodeId("02" + "aa" * 32)

@@ -12,10 +12,11 @@ from tests.support.messages import Answer, Ask, Even
 from oddwire.app import Application, Context, Extension, Peer, hookimpl
 from oddwire.app.dispatch.session_host import spoken
 from oddwire.errors import ConnectionClosed, NotSupported, Refuse, RemoteProtocolError
+from oddwire.proto.keys import NodeId
 from oddwire.schema import Message, message
+from oddwire.session.constants import SESSION_TYPE
 from oddwire.session.limits import Limits
-from oddwire.session.wire.frames import (
-    SESSION_TYPE,
+from oddwire.session.wire.frame_types import (
     Ack,
     Cancel,
     Code,
@@ -29,12 +30,10 @@ from oddwire.session.wire.frames import (
     Request,
     Scope,
     Spoken,
-    addresses,
-    decode,
-    encode,
 )
+from oddwire.session.wire.frames import addresses, decode, encode
 from oddwire.testing import RecordingSink, ScriptedTransport
-from oddwire.transports.base import Manifest, NodeId, PeerInfo
+from oddwire.transports.base import Manifest, PeerInfo
 from oddwire.transports.memory import MemoryNetwork, MemoryTransport
 
 ALICE = NodeId("02" + "aa" * 32)

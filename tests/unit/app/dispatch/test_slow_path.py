@@ -8,9 +8,9 @@ from tests.support.waiting import until
 
 from oddwire.app import Application, Context, Extension, Peer
 from oddwire.errors import Refuse
+from oddwire.proto.keys import NodeId
 from oddwire.session.wire.frame_types import Code
 from oddwire.testing import ScriptedTransport
-from oddwire.transports.base import NodeId
 
 ALICE = NodeId("02" + "aa" * 32)
 BOB = NodeId("03" + "bb" * 32)

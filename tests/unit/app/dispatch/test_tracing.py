@@ -5,8 +5,8 @@ import pytest
 from oddwire.app import Application, PluginManager, TraceEvent, hookimpl
 from oddwire.app.dispatch.tracing import Tracer
 from oddwire.errors import Truncated
+from oddwire.proto.keys import NodeId
 from oddwire.schema import Message, message
-from oddwire.transports.base import NodeId
 
 ALICE = NodeId("02" + "aa" * 32)
 

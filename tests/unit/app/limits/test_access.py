@@ -12,10 +12,10 @@ from tests.support.waiting import until
 from oddwire.app import Application, Context, Extension, Peer
 from oddwire.app.limits.access import AccessControl, Meter, check_allow, check_limits
 from oddwire.errors import ExtensionError, NodeRefused, QuotaExceeded, RemoteFailure
+from oddwire.proto.keys import NodeId
 from oddwire.session.limits import OF_ALL, Limits
-from oddwire.session.wire.frames import Code
+from oddwire.session.wire.frame_types import Code
 from oddwire.testing import ScriptedTransport
-from oddwire.transports.base import NodeId
 from oddwire.transports.host import HostTransport
 from oddwire.transports.memory import MemoryNetwork, MemoryTransport
 

@@ -11,9 +11,10 @@ import pytest
 from oddwire.app.dispatch.peer_queue import HIGH_WATER, LONG, LOW_WATER, PeerQueue
 from oddwire.app.limits.backpressure import Backpressure
 from oddwire.app.limits.memory_budget import LARGE, MemoryBudget
+from oddwire.proto.keys import NodeId
 from oddwire.session.limits import Counters
 from oddwire.testing import ScriptedTransport
-from oddwire.transports.base import NodeId, PeerInfo
+from oddwire.transports.base import PeerInfo
 
 ALICE = NodeId("02" + "aa" * 32)
 LOOPS = ("jumping",)

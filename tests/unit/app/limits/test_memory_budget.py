@@ -26,7 +26,8 @@ from oddwire import (
 )
 from oddwire.app.dispatch.peer_queue import LONG
 from oddwire.app.limits.memory_budget import LARGE, MemoryBudget, MemoryUse
-from oddwire.session.wire.frames import Code, Failure, Hello, Request, decode, encode
+from oddwire.session.wire.frame_types import Code, Failure, Hello, Request
+from oddwire.session.wire.frames import decode, encode
 from oddwire.testing import ScriptedTransport
 from oddwire.transports import MemoryNetwork
 

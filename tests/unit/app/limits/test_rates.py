@@ -6,9 +6,9 @@ from tests.support.messages import Note
 from tests.support.waiting import until
 
 from oddwire.app import Application, Context, Extension
+from oddwire.proto.keys import NodeId
 from oddwire.session.limits import Limits
 from oddwire.testing import ScriptedTransport
-from oddwire.transports.base import NodeId
 
 ALICE = NodeId("02" + "aa" * 32)
 BOB = NodeId("03" + "bb" * 32)

@@ -9,8 +9,9 @@ from oddwire.app import AppContext, Context, Extension, PluginManager, hookimpl
 from oddwire.app.dispatch.rpc_calls import BoundMethod
 from oddwire.app.plugins.router import Router, build_router, check_support, unregistered
 from oddwire.errors import EncodeError, ExtensionError, NotSupported, PeerNotConnected, TypeConflict
+from oddwire.proto.keys import NodeId
 from oddwire.schema import Message, message
-from oddwire.transports.base import NodeId, PeerInfo, not_connected
+from oddwire.transports.base import PeerInfo, not_connected
 
 ALICE = NodeId("02" + "aa" * 32)
 

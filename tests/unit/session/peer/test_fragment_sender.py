@@ -9,9 +9,11 @@ import pytest
 
 from oddwire import Application, Context, Extension, Message, message
 from oddwire.errors import ConnectionClosed, NotSupported, PeerNotConnected, QuotaExceeded, RemoteFailure
-from oddwire.session.wire.frames import Cancel, Code, Failure, Fragment, Hello, HelloFlag, Scope, Spoken, decode, encode
+from oddwire.proto.keys import NodeId
+from oddwire.session.wire.frame_types import Cancel, Code, Failure, Fragment, Hello, HelloFlag, Scope, Spoken
+from oddwire.session.wire.frames import decode, encode
 from oddwire.testing.sinks import RecordingSink
-from oddwire.transports.base import Manifest, NodeId
+from oddwire.transports.base import Manifest
 from oddwire.transports.memory import MemoryNetwork
 
 ALICE = NodeId("02" + "aa" * 32)

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from oddwire.errors import ConnectionClosed
+from oddwire.proto.keys import NodeId
 from oddwire.session.limits import Limits
-from oddwire.session.wire.frames import (
+from oddwire.session.wire.frame_types import (
     Ack,
     Cancel,
     Code,
@@ -21,10 +22,10 @@ from oddwire.session.wire.frames import (
     Reply,
     Request,
     Scope,
-    encode,
 )
+from oddwire.session.wire.frames import encode
 from oddwire.testing import RecordingSink
-from oddwire.transports.base import Manifest, NodeId
+from oddwire.transports.base import Manifest
 
 ALICE = NodeId("02" + "aa" * 32)
 ROUTE = 7 << 32 | 1

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from oddwire.errors import ConnectionClosed, QuotaExceeded, RemoteFailure, ReplyTimeout, ValueOutOfRange
+from oddwire.proto.keys import NodeId
 from oddwire.session.limits import Limits
-from oddwire.session.wire.frames import Cancel, Code, Failure, Reply, Request, Scope, decode
+from oddwire.session.wire.frame_types import Cancel, Code, Failure, Reply, Request, Scope
+from oddwire.session.wire.frames import decode
 from oddwire.testing import ScriptedTransport
-from oddwire.transports.base import NodeId
 
 ALICE = NodeId("02" + "aa" * 32)
 

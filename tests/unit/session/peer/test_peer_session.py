@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from oddwire.errors import ConnectionClosed, NodeRefused
+from oddwire.proto.keys import NodeId
 from oddwire.session.limits import Limits
-from oddwire.session.wire.frames import (
+from oddwire.session.wire.frame_types import (
     Cancel,
     Code,
     Failure,
@@ -21,10 +22,8 @@ from oddwire.session.wire.frames import (
     Request,
     Scope,
     Spoken,
-    addresses,
-    encode,
 )
-from oddwire.transports.base import NodeId
+from oddwire.session.wire.frames import addresses, encode
 
 ALICE = NodeId("02" + "aa" * 32)
 

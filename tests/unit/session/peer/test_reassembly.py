@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from oddwire.errors import MalformedMessage, QuotaExceeded
+from oddwire.session.constants import SESSION_TYPE, SESSION_TYPE_BYTES
 from oddwire.session.limits import Allowance, Limits
 from oddwire.session.peer.reassembly import (
     MAX_PIECE,
@@ -23,14 +24,8 @@ from oddwire.session.peer.reassembly import (
     ReassemblyGroup,
     split,
 )
+from oddwire.session.wire.frame_types import MIN_PIECE, Fragment, Hello, Refusal, Spoken
 from oddwire.session.wire.frames import (
-    MIN_PIECE,
-    SESSION_TYPE,
-    SESSION_TYPE_BYTES,
-    Fragment,
-    Hello,
-    Refusal,
-    Spoken,
     decode,
     encode,
     encode_ack,

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from oddwire.errors import QuotaExceeded
 from oddwire.session.peer.request_tables import HandledRequest, HandledRequests, SentRequests, SentStream
-from oddwire.session.wire.frames import Code
+from oddwire.session.wire.frame_types import Code
 
 FIRST = 1 << 40
 U64 = (1 << 64) - 1

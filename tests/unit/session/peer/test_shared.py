@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 from oddwire.session.peer.shared import OwnHello
-from oddwire.session.wire.frames import Hello, HelloFlag, Spoken, addresses, decode
+from oddwire.session.wire.frame_types import Hello, HelloFlag, Spoken
+from oddwire.session.wire.frames import addresses, decode
 
 HELLO = Hello(0, 1, 1, program=70, extensions=(Spoken("a", ("2",), (5,)),))
 

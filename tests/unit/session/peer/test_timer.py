@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from oddwire.session.wire.frames import Hello, Request, Spoken
-from oddwire.transports.base import NodeId
+from oddwire.proto.keys import NodeId
+from oddwire.session.wire.frame_types import Hello, Request, Spoken
 
 ALICE = NodeId("02" + "aa" * 32)
 BOB = NodeId("03" + "bb" * 32)

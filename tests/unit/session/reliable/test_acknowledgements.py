@@ -10,7 +10,8 @@ from tests.support.waiting import until
 from tests.unit.app.dispatch.test_session_host import address_of
 
 from oddwire import Application, Context, Extension, Limits, Message, NodeId, Peer, Refuse, message, u64
-from oddwire.session.wire.frames import Ack, AckFlag, Code, Data, Failure, Hello, Request, decode, encode
+from oddwire.session.wire.frame_types import Ack, AckFlag, Code, Data, Failure, Hello, Request
+from oddwire.session.wire.frames import decode, encode
 from oddwire.testing import ScriptedTransport
 
 ALICE = NodeId("02" + "aa" * 32)

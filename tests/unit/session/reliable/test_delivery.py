@@ -10,7 +10,7 @@ from oddwire.errors import PeerNotConnected
 from oddwire.session.limits import Limits
 from oddwire.session.reliable.delivery import Delivery
 from oddwire.session.store.unit import Store
-from oddwire.session.wire.frames import Data
+from oddwire.session.wire.frame_types import Data
 
 
 def pumps(end: Any) -> list[str]:

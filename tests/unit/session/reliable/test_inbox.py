@@ -17,7 +17,7 @@ from oddwire.errors import Refuse, RemoteFailure
 from oddwire.proto.keys import NodeId
 from oddwire.session.limits import Limits
 from oddwire.session.reliable.inbox import ATTEMPTS, MAX_LANES
-from oddwire.session.wire.frames import MAX_WINDOW, Ack, AckFlag, Code, Data
+from oddwire.session.wire.frame_types import MAX_WINDOW, Ack, AckFlag, Code, Data
 
 LANE = 7
 

@@ -9,7 +9,7 @@ import pytest
 
 from oddwire.session.reliable.inbox_records import Key, LaneRecord, LaneRecords
 from oddwire.session.store.database import MEMORY, Database
-from oddwire.session.wire.frames import Refusal
+from oddwire.session.wire.frame_types import Refusal
 
 ALICE, BOB = b"\x02" * 33, b"\x03" * 33
 

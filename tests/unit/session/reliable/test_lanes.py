@@ -13,17 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from oddwire.session.reliable.lanes import Receiver, Sender, Verdict
-from oddwire.session.wire.frames import (
-    MAX_NUMBER,
-    MAX_WINDOW,
-    Ack,
-    AckFlag,
-    Refusal,
-    Scope,
-    decode,
-    encode,
-    encode_data,
-)
+from oddwire.session.wire.frame_types import MAX_NUMBER, MAX_WINDOW, Ack, AckFlag, Refusal, Scope
+from oddwire.session.wire.frames import decode, encode, encode_data
 
 ROUTE = 2 << 32 | 1
 LANE = 7

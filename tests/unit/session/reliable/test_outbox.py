@@ -15,7 +15,8 @@ from oddwire.proto.keys import NodeId
 from oddwire.session.limits import Allowance, Limits
 from oddwire.session.reliable.receivers import Known
 from oddwire.session.store.database import former_lane_of
-from oddwire.session.wire.frames import Ack, Code, Data, Scope, addresses, decode
+from oddwire.session.wire.frame_types import Ack, Code, Data, Scope
+from oddwire.session.wire.frames import addresses, decode
 
 TEST = "test"
 

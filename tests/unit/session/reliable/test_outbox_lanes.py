@@ -15,7 +15,7 @@ from oddwire.session.reliable.outbox_state import OutboxLane, OutboxRow, OutboxS
 from oddwire.session.reliable.receipt import Receipt
 from oddwire.session.store.ages import Ages
 from oddwire.session.store.database import MEMORY, Database
-from oddwire.session.wire.frames import MAX_NUMBER
+from oddwire.session.wire.frame_types import MAX_NUMBER
 
 ALICE, BOB = NodeId(b"\x02" * 33), NodeId(b"\x03" * 33)
 

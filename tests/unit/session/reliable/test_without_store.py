@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 from oddwire.session.reliable.without_store import WithoutStore
-from oddwire.session.wire.frames import Ack, Code, Data, Refusal, Scope
+from oddwire.session.wire.frame_types import Ack, Code, Data, Refusal, Scope
 
 
 async def test_a_reliable_message_is_refused_with_all_before_it(stage: Any) -> None:

@@ -4,7 +4,8 @@ import pytest
 
 from oddwire.errors import MalformedMessage, Truncated, ValueOutOfRange
 from oddwire.session.wire.fields import clip, decode_refusals, encode_refusals, encode_text, fit_refusals
-from oddwire.session.wire.frames import MAX_TEXT, MAX_WINDOW, Ack, Refusal, Scope, decode, encode
+from oddwire.session.wire.frame_types import MAX_TEXT, MAX_WINDOW, Ack, Refusal, Scope
+from oddwire.session.wire.frames import decode, encode
 
 ROUTE = 0x2B2B2B2B1A1A1A1A
 

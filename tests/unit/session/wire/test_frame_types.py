@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from oddwire.session import constants
 from oddwire.session.peer.reassembly import MAX_PIECE
 from oddwire.session.wire import frame_types, frames, hello
 from oddwire.session.wire.frame_types import AckFlag, Code, FrameType, HelloFlag, Refusal, ReplyFlag, Request, Scope
@@ -72,13 +73,13 @@ def test_the_page_has_the_largest_piece():
 
 def test_the_page_has_every_fixed_number():
     for number in (
-        frame_types.MAX_HELLO,
-        frame_types.MAX_EXTENSIONS,
+        constants.MAX_HELLO,
+        constants.MAX_EXTENSIONS,
         frame_types.MAX_TEXT,
         frame_types.MAX_WINDOW,
         frame_types.MAX_STORES,
         frame_types.MIN_PIECE,
-        frame_types.SESSION_TYPE,
+        constants.SESSION_TYPE,
     ):
         assert re.search(rf"\b{number}\b", PAGE), number
 

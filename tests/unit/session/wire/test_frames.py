@@ -13,12 +13,11 @@ from oddwire.errors import (
     UnknownRequiredRecord,
     ValueOutOfRange,
 )
-from oddwire.session.wire.frames import (
+from oddwire.session.constants import SESSION_TYPE, SESSION_TYPE_BYTES
+from oddwire.session.wire.frame_types import (
     FRAGMENT_OVERHEAD,
     MAX_NUMBER,
     MAX_WINDOW,
-    SESSION_TYPE,
-    SESSION_TYPE_BYTES,
     Ack,
     Cancel,
     Data,
@@ -33,6 +32,8 @@ from oddwire.session.wire.frames import (
     Scope,
     Spoken,
     UnknownFrame,
+)
+from oddwire.session.wire.frames import (
     addresses,
     data_place,
     decode,

@@ -3,16 +3,9 @@
 import pytest
 
 from oddwire.errors import MalformedMessage, PayloadTooLarge, Truncated, ValueOutOfRange
-from oddwire.session.wire.frames import (
-    MAX_EXTENSIONS,
-    MAX_HELLO,
-    SESSION_TYPE,
-    Hello,
-    Spoken,
-    addresses,
-    decode,
-    encode,
-)
+from oddwire.session.constants import MAX_EXTENSIONS, MAX_HELLO, SESSION_TYPE
+from oddwire.session.wire.frame_types import Hello, Spoken
+from oddwire.session.wire.frames import addresses, decode, encode
 from oddwire.session.wire.hello import (
     MAX_KEPT_VERSIONS,
     MAX_STRANGE,

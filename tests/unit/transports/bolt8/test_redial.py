@@ -8,7 +8,7 @@ from tests.support import waiting
 
 from oddwire.errors import TransportError
 from oddwire.proto.addresses import NodeUri
-from oddwire.transports.base import NodeId
+from oddwire.proto.keys import NodeId
 from oddwire.transports.bolt8.redial import Redial
 
 LOOPS = ["jumping"]

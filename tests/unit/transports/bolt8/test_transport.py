@@ -22,7 +22,8 @@ from oddwire.proto.bolt1 import CHAINS, DEFAULT_NETWORK, DEFAULT_PORTS, Bolt1, I
 from oddwire.proto.features import ASSUMED_FEATURES, feature_bits, feature_bytes
 from oddwire.testing.sinks import Connected, Disconnected, RecordingSink
 from oddwire.transports.base import Manifest
-from oddwire.transports.bolt8.transport import Bolt8Limits, Bolt8Transport
+from oddwire.transports.bolt8.limits import Bolt8Limits
+from oddwire.transports.bolt8.transport import Bolt8Transport
 
 LOOPS = ["asyncio", "uvloop"]
 LOW, HIGH = sorted((PrivateKey(bytes([n]) * 32) for n in (0x11, 0x21)), key=lambda key: bytes(key.public_key()))

@@ -6,7 +6,8 @@ import logging
 
 import pytest
 
-from oddwire.transports.base import NodeId, PeerInfo
+from oddwire.proto.keys import NodeId
+from oddwire.transports.base import PeerInfo
 from oddwire.transports.cln.inbound_queue import Dropped, InboundQueue
 from oddwire.transports.cln.pacing import ClnLimits
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from oddwire.transports.base import NodeId
+from oddwire.proto.keys import NodeId
 from oddwire.transports.cln.loop_queue import LoopQueue
 from oddwire.transports.cln.stdin_watch import StdinWatch
 

@@ -9,8 +9,8 @@ import pytest
 
 from oddwire.errors import ConnectionClosed, NodeRefused
 from oddwire.jsonrpc import JsonRpcClient
+from oddwire.proto.keys import NodeId
 from oddwire.testing.sinks import Connected, Disconnected, Received, RecordingSink
-from oddwire.transports.base import NodeId
 from oddwire.transports.cln.inbound_queue import Dropped, InboundQueue
 from oddwire.transports.cln.pacing import ClnLimits
 from oddwire.transports.cln.peer_directory import PeerDirectory

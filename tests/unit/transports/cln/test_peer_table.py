@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from oddwire.transports.base import NodeId, PeerInfo
+from oddwire.proto.keys import NodeId
+from oddwire.transports.base import PeerInfo
 from oddwire.transports.cln.peer_table import PeerTable, Question, read_address
 
 ONE, OTHER = NodeId("02" + "11" * 32), NodeId("02" + "22" * 32)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from oddwire.errors import RemoteProtocolError
 from oddwire.jsonrpc.documents import encode
-from oddwire.transports.base import NodeId
+from oddwire.proto.keys import NodeId
 from oddwire.transports.cln.reader import Batch, HostReader
 
 PEERS = ["02" + "11" * 32, "03" + "22" * 32]

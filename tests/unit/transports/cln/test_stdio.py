@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from oddwire.transports.base import NodeId
+from oddwire.proto.keys import NodeId
 from oddwire.transports.cln.stdio import NodeStdio
 from oddwire.transports.cln.stdio_states import Reading
 

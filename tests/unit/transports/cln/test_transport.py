@@ -15,8 +15,9 @@ from oddwire.errors import (
     PeerNotConnected,
     TransportError,
 )
+from oddwire.proto.keys import NodeId
 from oddwire.testing.sinks import Connected, Disconnected, Received, RecordingSink
-from oddwire.transports.base import HostMethod, HostOption, Manifest, NodeId, PeerInfo
+from oddwire.transports.base import HostMethod, HostOption, Manifest, PeerInfo
 from oddwire.transports.cln import ClnLimits, ClnTransport
 
 PEER = "02" + "11" * 32
