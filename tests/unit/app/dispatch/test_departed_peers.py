@@ -16,7 +16,7 @@ from oddwire.proto.keys import NodeId
 from oddwire.session.peer.reassembly import STANDSTILL
 from oddwire.transports.base import PeerInfo
 
-LANES, MOST = 3, 4
+QUEUES, MOST = 3, 4
 
 
 class Dispatcher:
@@ -42,7 +42,7 @@ class Dispatcher:
 
 @pytest.fixture(autouse=True)
 def few(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for name, value in {"_LANES": LANES, "_BYTES": 1000}.items():
+    for name, value in {"_QUEUES": QUEUES, "_BYTES": 1000}.items():
         monkeypatch.setattr(departed_peers, name, value)
     return
 
@@ -67,22 +67,22 @@ def queue(number: int, held: int = 0) -> PeerQueue:
 def test_so_many_stay_and_the_oldest_go_when_they_have_been_there_for_long(
     dispatcher: Dispatcher, departed: DepartedPeers
 ) -> None:
-    queues = [queue(number, held=10) for number in range(LANES + 1)]
+    queues = [queue(number, held=10) for number in range(QUEUES + 1)]
     for each in queues:
         departed.add(each)
-    assert len(departed) == LANES + 1, "none has been there for long"
+    assert len(departed) == QUEUES + 1, "none has been there for long"
     dispatcher.now = STANDSTILL
     departed.add(last := queue(99))
-    assert len(departed) == LANES
+    assert len(departed) == QUEUES
     assert dispatcher.dropped == queues[:2]
     assert all(each.abandoned for each in queues[:2])
     assert not last.abandoned
 
 
 def test_four_times_as_many_stay_in_no_case(dispatcher: Dispatcher, departed: DepartedPeers) -> None:
-    for number in range(MOST * LANES + 1):
+    for number in range(MOST * QUEUES + 1):
         departed.add(queue(number))
-    assert len(departed) == MOST * LANES
+    assert len(departed) == MOST * QUEUES
     assert len(dispatcher.dropped) == 1
 
 
@@ -125,6 +125,6 @@ async def test_handlers_of_who_is_given_up_are_cancelled_and_the_farewell_follow
 
 
 def test_nothing_is_said_of_who_leaves_nothing(departed: DepartedPeers, caplog: pytest.LogCaptureFixture) -> None:
-    for number in range(MOST * LANES + 1):
+    for number in range(MOST * QUEUES + 1):
         departed.add(queue(number))
     assert caplog.text == ""
