@@ -20,7 +20,7 @@ QUEUES, MOST = 3, 4
 
 
 class Dispatcher:
-    """As much of a dispatcher as is asked: a clock to set, and what became of queues."""
+    """As much of a loop, the back-pressure and the workers as is asked: a clock to set, and what became of queues."""
 
     def __init__(self) -> None:
         self.loop = self
@@ -54,7 +54,7 @@ def dispatcher() -> Any:
 
 @pytest.fixture
 def departed(dispatcher: Any) -> DepartedPeers:
-    return DepartedPeers(dispatcher)
+    return DepartedPeers(dispatcher, dispatcher, dispatcher)
 
 
 def queue(number: int, held: int = 0) -> PeerQueue:
