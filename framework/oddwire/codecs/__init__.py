@@ -1,4 +1,4 @@
-"""Messages to payloads and back: `Registry`, and what a codec is."""
+"""Messages to payloads and back: `Registry`, and the base class `Codec`."""
 
 from typing import TYPE_CHECKING
 

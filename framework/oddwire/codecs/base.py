@@ -1,7 +1,7 @@
-"""What a codec is: it compiles a schema, once, into a `Plan` of two inverse functions.
+"""The base class of codecs: a codec compiles a schema, once, into a `Plan` of two inverse functions.
 
-A third-party codec subclasses `Codec`; an author picks it by its name, ``@message(0x8C01, codec="its-name")``, once a
-plugin has given it to the registry.
+A third-party codec subclasses `Codec`; an author selects it by name, ``@message(0x8C01, codec="its-name")``, once a
+plugin has added it to the registry.
 """
 
 from __future__ import annotations
@@ -29,19 +29,18 @@ __all__ = [
 ]
 
 MAX_VALUES: Final = 1 << 18
-"""How many values a payload may hold, maps, arrays and what is in them all counted: 262144.
+"""Max values in a payload, counting maps, arrays and all values in them: 262144.
 
-A payload of one message cannot hold as many. One of 16 MiB could hold millions in a byte or two each, and take
+A payload of 65535 bytes cannot hold as many. One of 16 MiB could hold millions in a byte or two each, and take
 gigabytes of memory and many seconds: bulk data belongs into bytes.
 """
 
 
 class Plan(FrozenRecord):
-    """How one message becomes a payload and back. Both functions deal in whole payloads, two-byte type included.
+    """The two functions of one message. Payloads are whole, with the two-byte type.
 
-    ``encode(message)`` raises `EncodeError` and its kinds; ``decode(payload)``, given bytes whose type is the
-    schema's, `MalformedMessage` and its kinds. Neither raises anything else, whatever it is given. Both keep to
-    `Schema.max_size`.
+    ``encode(message)`` raises `EncodeError` or a subclass; ``decode(payload)``, for bytes with the schema's type,
+    `MalformedMessage` or a subclass. Neither raises anything else for any input. Both enforce `Schema.max_size`.
     """
 
     encode: Callable[[Any], bytes]
@@ -49,18 +48,18 @@ class Plan(FrozenRecord):
 
 
 class Codec(ABC):
-    """Writes messages of any schema. Holds no state of any connection."""
+    """Encodes and decodes messages of any schema. Holds no state of any connection."""
 
     name: str
-    """What ``@message(codec=...)`` calls it."""
+    """The name for ``@message(codec=...)``."""
 
     @abstractmethod
     def compile(self, schema: Schema) -> Plan:
-        """Make the plan for one message. Raises `SchemaError` naming the field it cannot carry."""
+        """Return the plan for one message. Raises `SchemaError` naming a field it cannot carry."""
 
 
 class Retry(Exception):
-    """What generated functions raise for anything out of the ordinary, right or wrong: the exact way shall decide."""
+    """Raised by the fast path for anything unusual, valid or not: the reference path then decides."""
 
 
 def type_bytes(schema: Schema) -> bytes:
@@ -69,19 +68,19 @@ def type_bytes(schema: Schema) -> bytes:
 
 
 def quick_size(schema: Schema) -> int:
-    """Say up to which size a payload needs no second look: it is allowed, and can hold no more than it should."""
+    """Return the size up to which a payload needs no checks: it is allowed, and cannot hold too many values."""
     return min(schema.max_size, MAX_MESSAGE)
 
 
 def check_size(payload: bytes, schema: Schema) -> bytes:
-    """Refuse to send a payload that is longer than its message may be. Raises `PayloadTooLarge`."""
+    """Return a payload to send if its size is within `Schema.max_size`. Raises `PayloadTooLarge`."""
     if len(payload) > schema.max_size:
         raise with_type(PayloadTooLarge(_too_long(payload, schema)), schema)
     return payload
 
 
 def check_received(payload: bytes, schema: Schema) -> None:
-    """Refuse a received payload that is longer than its message may be. Raises `MalformedMessage`."""
+    """Check that a received payload is within `Schema.max_size`. Raises `MalformedMessage`."""
     if len(payload) > schema.max_size:
         raise with_type(MalformedMessage(_too_long(payload, schema), offset=schema.max_size), schema)
 
@@ -96,6 +95,6 @@ def _too_long(payload: bytes, schema: Schema) -> str:
 
 
 def with_type(error: CodecError, schema: Schema) -> CodecError:
-    """Say in an error which message it is about."""
+    """Return the error with the message's title added."""
     error.type_id, error.name = schema.type_id, schema.full_name
     return error

@@ -1,8 +1,8 @@
 """``codec="json"``: one JSON object, compact and in UTF-8, as bLIP-50 (LSPS0) and PeerSwap use it.
 
 Keys are the fields' ``key``. Bytes, hashes, signatures and points are hex digits, short channel ids are text
-(``539268x845x1``). A field that is None, and None by default, is left out; unknown keys are ignored. Refused in what a
-peer sends: a key that comes twice, NaN and infinities, numbers of more than 64 bits in an integer field, lone
+(``539268x845x1``). A field that is None, and None by default, is left out; unknown keys are ignored. Refused from a
+peer: a key that comes twice, NaN and infinities, numbers of more than 64 bits in an integer field, lone
 surrogates, nesting more than 32 deep, anything after the object, more than `MAX_VALUES` values.
 """
 
@@ -32,9 +32,9 @@ from oddwire.schema.tree import JSON, MAX_DEPTH, dump_record, load_record
 __all__ = ["LONGEST_NUMBER", "JsonCodec"]
 
 LONGEST_NUMBER: Final = 1000
-"""Digits a number may have: turning more into an int takes Python time that grows with their square."""
+"""Max digits of a number: Python's conversion to int takes time that grows with the square of their number."""
 
-_STRING = r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?'  # possessive: a long one is matched without notes for the way back
+_STRING = r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?'  # possessive: a long string is matched without a backtracking stack
 _BRACKETS = re.compile(rf"{_STRING}|[\[{{]|[\]}}]", re.DOTALL)
 _BRACKETS_AND_COMMAS = re.compile(rf"{_STRING}|[\[{{]|[\]}},]", re.DOTALL)
 _STEPS = re.compile(r"\.(\w+)|\[(\d+)\]")
@@ -46,7 +46,7 @@ class JsonCodec(Codec):
     name = "json"
 
     def compile(self, schema: Schema) -> Plan:
-        """Make the plan."""
+        """Return the plan for one message."""
         return Plan(_compile_encode(schema), _compile_decode(schema))
 
 
@@ -64,7 +64,7 @@ def _compile_encode(schema: Schema) -> Callable[[Any], bytes]:
         except MalformedMessage as error:
             raise with_type(PayloadTooLarge(error.args[0]), schema) from None
         except CodecError as error:
-            raise with_type(error, schema)  # noqa: B904 - it is the same error
+            raise with_type(error, schema)  # noqa: B904 - the same error
 
     return encode
 
@@ -81,7 +81,7 @@ def _compile_decode(schema: Schema) -> Callable[[bytes], Any]:
                 error.offset = _offset(text, _locate(text, schema, error.path))
                 raise
         except CodecError as error:
-            raise with_type(error, schema)  # noqa: B904 - it is the same error
+            raise with_type(error, schema)  # noqa: B904 - the same error
 
     return decode
 
@@ -94,7 +94,7 @@ def _text(payload: bytes) -> str:
 
 
 def _offset(text: str, position: int) -> int:
-    """Turn a place in the text into one in the payload."""
+    """Return the payload's offset of a position in the text."""
     return 2 + len(text[:position].encode())
 
 
@@ -107,7 +107,7 @@ def _parse(text: str) -> object:
 
 
 def _check_shape(text: str) -> None:
-    """Refuse deep nesting, and too many values, before the parser, which recurses, sees them."""
+    """Reject deep nesting and too many values before the parser, which recurses."""
     depth = values = 0
     for count, token in enumerate((_BRACKETS if len(text) <= MAX_VALUES else _BRACKETS_AND_COMMAS).finditer(text)):
         first = text[token.start()]
@@ -123,7 +123,7 @@ def _check_shape(text: str) -> None:
                 raise MalformedMessage(f"nests more than {MAX_DEPTH} levels deep", offset=where)
         elif first in "]}":
             depth -= 1
-        elif count > 5 * MAX_VALUES:  # strings that nothing parts: it is not even JSON
+        elif count > 5 * MAX_VALUES:  # strings without separators: not even JSON
             raise too_many_values(offset=_offset(text, token.start()))
 
 
@@ -149,11 +149,11 @@ def _constant(name: str) -> NoReturn:
 _DECODER: Final = json.JSONDecoder(object_pairs_hook=_pairs, parse_int=_integer, parse_constant=_constant)
 
 
-# Where the value of a path is ----------------------------------------------------------------------------------------
+# Offset of the value at a path ---------------------------------------------------------------------------------------
 
 
 def _locate(text: str, record: Record, path: str) -> int:
-    """Find the value at ``path`` in JSON that has been parsed, or the innermost around it."""
+    """Return the position of the value at ``path`` in valid JSON, or of the innermost value around it."""
     at = _next(text, 0)
     kind: Kind = Nested(record)
     for name, index in _STEPS.findall(path):
@@ -174,7 +174,7 @@ def _locate(text: str, record: Record, path: str) -> int:
 
 
 def _places(text: str, at: int) -> dict[str | int | None, int]:
-    """Say where the values of the object or array at ``at`` are, by key or index."""
+    """Return the positions of the values of the object or array at ``at``, by key or index."""
     found: dict[str | int | None, int] = {}
     closing = {"{": "}", "[": "]"}.get(text[at], "")
     place = _next(text, at + 1)
@@ -191,7 +191,7 @@ def _places(text: str, at: int) -> dict[str | int | None, int]:
 
 
 def _next(text: str, at: int) -> int:
-    """Pass over white space."""
+    """Return the position after white space."""
     while text[at : at + 1] in (" ", "\t", "\r", "\n"):
         at += 1
     return at

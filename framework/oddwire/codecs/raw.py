@@ -1,4 +1,4 @@
-"""``codec="raw"``: a message of one ``bytes`` field, which is all of the payload after the type."""
+"""``codec="raw"``: a message of one ``bytes`` field, the whole payload after the type."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ __all__ = ["RawCodec"]
 
 
 class RawCodec(Codec):
-    """Bytes as they are."""
+    """``codec="raw"``."""
 
     name = "raw"
 
     def compile(self, schema: Schema) -> Plan:
-        """Make the plan."""
+        """Return the plan for one message."""
         prefix = type_bytes(schema)
         key = schema.fields[0].key
 
@@ -27,7 +27,7 @@ class RawCodec(Codec):
                 data: bytes = dump_record(schema, message, MSGPACK)[key]
                 return check_size(prefix + data, schema)
             except CodecError as error:
-                raise with_type(error, schema)  # noqa: B904 - it is the same error
+                raise with_type(error, schema)  # noqa: B904 - the same error
 
         def decode(payload: bytes) -> Any:
             check_received(payload, schema)
@@ -35,6 +35,6 @@ class RawCodec(Codec):
                 return load_record(schema, {key: payload[2:]}, MSGPACK)
             except MalformedMessage as error:
                 error.offset = 2
-                raise with_type(error, schema)  # noqa: B904 - it is the same error
+                raise with_type(error, schema)  # noqa: B904 - the same error
 
         return Plan(encode, decode)

@@ -1,4 +1,4 @@
-"""Which type number means which message: two dicts, filled while loading and frozen before any message flows."""
+"""The registry of messages by type number: two dicts, filled while loading and frozen before any message flows."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ __all__ = ["KnownTypeWarning", "Registry", "builtin_codecs"]
 class KnownTypeWarning(UserWarning):
     """A message claims a type number that some protocol uses in the wild; the text names it.
 
-    Choose another number, or say ``spec=True`` if the message is that protocol's.
+    Choose another number, or pass ``spec=True`` if the message is that protocol's.
     """
 
 
 class _Builtin(Codec):
-    """A codec of ours, imported when it compiles its first plan: a program seldom needs them all, or at its start.
+    """A built-in codec, imported when it compiles its first plan: a program seldom needs all of them, or at its start.
 
-    All that they cannot carry is a `SchemaError` when a class is made, so their plans can wait.
+    A field they cannot carry is a `SchemaError` when the class is made, so their plans can wait.
     """
 
     def __init__(self, name: str) -> None:
@@ -50,14 +50,14 @@ _BUILTINS: Final = {
 
 
 def builtin_codecs() -> tuple[Codec, ...]:
-    """Make the codecs oddwire brings: bolt, json, msgpack and raw."""
+    """Return the built-in codecs: bolt, json, msgpack and raw."""
     return (*map(_Builtin, _BUILTINS),)
 
 
 class Registry:
-    """Encodes and decodes every message it was given.
+    """Encodes and decodes registered messages.
 
-    ``codecs`` are those messages can name, the built-in ones by default.
+    ``codecs`` are the codecs that messages can name, the built-in ones by default.
     """
 
     def __init__(self, codecs: Iterable[Codec] | None = None) -> None:
@@ -76,7 +76,7 @@ class Registry:
     # While loading ---------------------------------------------------------------------------------------------------
 
     def add_codec(self, codec: Codec) -> None:
-        """Let messages name ``codec``. Raises `DefinitionError` if another has its name, or after `freeze`."""
+        """Add a codec that messages can name. Raises `DefinitionError` if its name is taken, or after `freeze`."""
         self._check_open(f"codec {codec.name!r}")
         taken = self._codecs.get(codec.name)
         if taken is not None and taken is not codec:
@@ -85,12 +85,12 @@ class Registry:
         self._codecs[codec.name] = codec
 
     def register(self, message_cls: type[Message], owner: str = "") -> Schema:
-        """Take a message in, for ``owner``, an extension's name.
+        """Register a message for ``owner``, an extension's name; return its schema.
 
         The same class again from the same owner changes nothing. Raises `TypeConflict` naming both sides if the type
-        number is taken, `SchemaError` if the message's codec is unknown or cannot carry it, or if its number is kept
-        for nodes, and `DefinitionError` after `freeze`. Warns with `KnownTypeWarning` of a number in use in the wild,
-        unless the message says ``spec=True``.
+        number is taken, `SchemaError` if the message's codec is unknown or cannot carry it, or if its number is
+        reserved for nodes, and `DefinitionError` after `freeze`. Warns with `KnownTypeWarning` of a number in use in
+        the wild, unless the message has ``spec=True``.
         """
         schema = schema_of(message_cls)
         claimant = f"{owner} ({schema.qualified_name})" if owner else schema.qualified_name
@@ -123,7 +123,7 @@ class Registry:
         return schema
 
     def freeze(self) -> None:
-        """Allow no more changes: hosts are told the types once, before messages flow. Idempotent."""
+        """Reject all further changes: hosts learn the types once, before messages flow. Idempotent."""
         self._frozen = True
 
     def _codec_of(self, schema: Schema) -> Codec:
@@ -138,7 +138,7 @@ class Registry:
         plan = self._plans.get(type_bytes(schema))
         if plan is not None:
             return plan
-        owned = replace(schema, owner=self._owner_names[schema.type_id])  # so that errors name it in full
+        owned = replace(schema, owner=self._owner_names[schema.type_id])  # so that errors have the full name
         return self._add_plan(schema, self._codec_of(schema).compile(owned))
 
     def _add_plan(self, schema: Schema, plan: Plan) -> Plan:
@@ -155,7 +155,7 @@ class Registry:
     # While messages flow ---------------------------------------------------------------------------------------------
 
     def encode(self, message: Message) -> bytes:
-        """Make the payload, two-byte type included. Raises `EncodeError`, also for a message not registered."""
+        """Return the payload, two-byte type included. Raises `EncodeError`, also for a message not registered."""
         try:
             encode = self._encoders[message.__class__]
         except KeyError:
@@ -163,7 +163,7 @@ class Registry:
         return encode(message)
 
     def decode(self, payload: bytes) -> Message:
-        """Make the message. Raises `UnknownMessage` for a type not registered, else `MalformedMessage`."""
+        """Return the message. Raises `UnknownMessage` for a type not registered, otherwise `MalformedMessage`."""
         try:
             decode = self._decoders[payload[:2]]
         except KeyError:
@@ -180,7 +180,7 @@ class Registry:
             raise EncodeError(f"{_class_name(cls)} is not registered: nobody would know its type")
         return schema
 
-    # What there is ---------------------------------------------------------------------------------------------------
+    # Contents --------------------------------------------------------------------------------------------------------
 
     @property
     def codecs(self) -> Mapping[str, Codec]:
@@ -196,25 +196,25 @@ class Registry:
 
     @property
     def type_ids(self) -> frozenset[int]:
-        """The numbers of all messages."""
+        """The type numbers of all messages."""
         return frozenset(self._schemas)
 
     @property
     def by_name(self) -> Mapping[str, Schema]:
-        """Schemas by ``owner.Name``, or ``Name`` where no owner was given."""
+        """Schemas by ``owner.Name``, or ``Name`` without an owner."""
         return MappingProxyType(self._names)
 
     def lookup(self, type_id: int) -> Schema | None:
-        """Find the schema of a type number."""
+        """Return the schema of a type number, or None."""
         return self._schemas.get(type_id)
 
     def title_of(self, type_id: int) -> str:
-        """Return what errors and logs call a type: ``market.Quote 0x8c03``, ``type 0x8c03`` if it is not registered."""
+        """Return a type's title for errors: ``market.Quote 0x8c03``, ``type 0x8c03`` if it is not registered."""
         schema = self._schemas.get(type_id)
         return f"type {type_id:#06x}" if schema is None else replace(schema, owner=self._owner_names[type_id]).title
 
     def owner_of(self, type_id: int) -> str | None:
-        """Say who registered a type number: ``owner (module.Class)``."""
+        """Return who registered a type number, ``owner (module.Class)``, or None."""
         return self._owners.get(type_id)
 
 
@@ -228,13 +228,13 @@ def _unknown(payload: bytes) -> UnknownMessage | Truncated:
 
 
 def _warn(text: str, message_cls: type[Message]) -> None:
-    """Warn where the class is written: what registered it is not to be changed."""
+    """Warn at the line of the class statement: that is the line to change, not the one that registered it."""
     import contextlib
     import inspect
 
     module = sys.modules.get(message_cls.__module__)
     filename, line = getattr(module, "__file__", None) or f"<{message_cls.__module__}>", 1
-    with contextlib.suppress(Exception):  # there is no source to be found
+    with contextlib.suppress(Exception):  # the source cannot be found
         filename, (_, line) = inspect.getsourcefile(message_cls) or filename, inspect.findsource(message_cls)
         line += 1
     known: dict[str, Any] = {} if module is None else vars(module)

@@ -1,8 +1,9 @@
-"""Listening sockets, and the line of those who dial them: asyncio's own way in takes whoever comes, at any price.
+"""Listening sockets, and the queue of callers before a connection is made, served by source address in turn.
 
-Accepting is cheap, and done at once, so nobody honest is left to the kernel's queue behind those who flood it. What
-costs is to make a connection of a socket and to shake hands on it; for that, callers wait in a line, from which every
-source address has its turn. One caller too many costs the source that has most in the line its oldest.
+asyncio's own server would accept and connect any number of callers in one iteration. Accepting is cheap, and done at
+once, so that no honest caller is left in the kernel's queue behind a flood. Making a connection of a socket and the
+handshake are costly; for these, callers wait in a queue, in which source addresses take turns. One caller too many
+drops the oldest caller of the source that has the most in the queue.
 """
 
 from __future__ import annotations
@@ -27,18 +28,18 @@ __all__ = ["Acceptor", "Lingering", "source_of"]
 logger = logging.getLogger("oddwire.proto")
 
 _BACKLOG: Final = 1024
-_AT_ONCE: Final = 64  # callers accepted in one turn of the loop
-_ADMITTING: Final = 150e-6  # seconds of work to make a connection of a socket, which asyncio does in turns of its own
-_CROWD: Final = 8  # callers that wait
-_LOOKED_AT: Final = 64  # of them, to find one that can be admitted
-_LOOK_AGAIN: Final = 0.05  # seconds after which to look again when there was none
+_AT_ONCE: Final = 64  # callers accepted in one event-loop iteration
+_ADMITTING: Final = 150e-6  # seconds asyncio takes to make a connection of a socket, in iterations of its own
+_CROWD: Final = 8  # waiting callers
+_LOOKED_AT: Final = 64  # callers looked at to find one that can be admitted
+_LOOK_AGAIN: Final = 0.05  # seconds until the next look when there was none
 _EXHAUSTED: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-_REST: Final = 0.5  # seconds without accepting when there is no descriptor left
-_TOLD_EVERY: Final = 60.0  # seconds between two lines that say so
+_REST: Final = 0.5  # seconds without accepting when no descriptor is left
+_TOLD_EVERY: Final = 60.0  # seconds between two log lines about that
 
 
 def source_of(address: Any) -> str:
-    """Return what counts as one source of callers: an IPv4 address, or the 64 bits that one has of IPv6."""
+    """Return the source that a caller's address counts for: an IPv4 address, or the /64 network of an IPv6 one."""
     host = address[0] if isinstance(address, tuple) and address else ""
     if ":" not in host:
         return str(host)
@@ -47,9 +48,9 @@ def source_of(address: Any) -> str:
 
 
 class Lingering:
-    """Connections that have ended and whose sockets wait for the peer to read our last words: so many, no more.
+    """Connections that have ended and whose sockets wait for the peer to read our last bytes, up to a limit.
 
-    One more costs the oldest its socket at once.
+    One more aborts the oldest.
     """
 
     def __init__(self, most: int, counters: Counter[str] | None = None) -> None:
@@ -64,7 +65,7 @@ class Lingering:
         return iter([*self._held])
 
     def add(self, connection: LightningConnection) -> None:
-        """Count a connection that has ended, until its socket is gone; do nothing if that is so already."""
+        """Count a connection that has ended until its socket is gone; do nothing if it is gone already."""
         if not connection.lingers or connection in self._held:
             return
         self._held[connection] = None
@@ -81,7 +82,7 @@ class Lingering:
 
 
 class _SourceQueue:
-    """Callers that wait, by their source."""
+    """Waiting callers, by their source."""
 
     def __init__(self) -> None:
         self._sources: dict[str, dict[socket.socket, float]] = {}
@@ -95,7 +96,7 @@ class _SourceQueue:
         self._count += 1
 
     def next(self) -> tuple[str, socket.socket, float]:
-        """Take the oldest of the source whose turn it is; return source, caller, and until when it may wait."""
+        """Remove the oldest caller of the source whose turn it is; return source, caller, and its deadline."""
         source = next(iter(self._sources))
         callers = self._sources.pop(source)
         caller = next(iter(callers))
@@ -106,7 +107,7 @@ class _SourceQueue:
         return source, caller, until
 
     def expire(self, now: float) -> None:
-        """Hang up on those who have waited for as long as they may."""
+        """Hang up on callers whose deadline has passed."""
         for source, callers in [*self._sources.items()]:
             for caller in [caller for caller, until in callers.items() if until <= now]:
                 del callers[caller]
@@ -116,7 +117,7 @@ class _SourceQueue:
                 del self._sources[source]
 
     def drop(self) -> socket.socket:
-        """Take the oldest of the source that has most."""
+        """Remove and return the oldest caller of the source that has the most."""
         source = max(self._sources, key=lambda name: len(self._sources[name]))
         callers = self._sources[source]
         caller = next(iter(callers))
@@ -128,9 +129,9 @@ class _SourceQueue:
 
 
 class Acceptor:
-    """The sockets that one server listens on. ``make`` makes the protocol for a caller from a source, or says None.
+    """The sockets that one server listens on. ``make`` returns the protocol for a caller from a source, or None.
 
-    A caller waits for ``patience`` seconds at most, be it that it says nothing, or that there is no time for it.
+    A caller waits at most ``patience`` seconds, whether it sends nothing or there is no time for it.
 
     ``counters`` counts callers dropped because too many waited (``max_waiting``), and how often there was no
     descriptor for one (``descriptors``).
@@ -155,7 +156,7 @@ class Acceptor:
         self._line = _SourceQueue()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._resting: asyncio.TimerHandle | None = None
-        self._asked: Callable[[], None] | None = None  # set while somebody is sure to be admitted later
+        self._asked: Callable[[], None] | None = None  # set while a later admission is scheduled
         self._waking: asyncio.TimerHandle | None = None
         self._expiring: asyncio.TimerHandle | None = None
         self._told_at: float | None = None
@@ -168,7 +169,7 @@ class Acceptor:
 
     @property
     def waiting(self) -> int:
-        """How many callers are accepted and not admitted yet."""
+        """The number of callers accepted and not admitted yet."""
         return len(self._line)
 
     async def open(self, host: str | None, port: int) -> None:
@@ -197,7 +198,7 @@ class Acceptor:
         self._start()
 
     def close(self) -> None:
-        """Stop listening, and hang up on who waits. Idempotent."""
+        """Stop listening, and hang up on waiting callers. Idempotent."""
         if self._resting is not None:
             self._resting.cancel()
             self._resting = None
@@ -213,7 +214,7 @@ class Acceptor:
             self._line.next()[1].close()
 
     async def aclose(self) -> None:
-        """`close`, and wait for what is under way."""
+        """`close`, and wait for admissions under way."""
         self.close()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
@@ -243,12 +244,12 @@ class Acceptor:
             except (BlockingIOError, InterruptedError):
                 return
             except ConnectionError:
-                continue  # it has hung up already
+                continue  # the caller has hung up already
             except OSError as error:
                 if error.errno in _EXHAUSTED:
                     self._rest(error)
                     return
-                logger.debug("cannot accept a connection: %s", error)  # of its network: as accept(2) says, try again
+                logger.debug("cannot accept a connection: %s", error)  # a network error: accept(2) says to try again
                 continue
             caller.setblocking(False)
             self._line.add(source_of(address), caller, self._loop.time() + self._patience)
@@ -257,7 +258,7 @@ class Acceptor:
                 self._counters["max_waiting"] += 1
 
     def _rest(self, error: OSError) -> None:
-        """Accept nobody for a moment: there is no descriptor, and who waits would have us look again at once."""
+        """Stop accepting for a moment: no descriptor is left, and waiting callers would wake the loop again at once."""
         self._stop()
         self._resting = self._loop.call_later(_REST, self._start)
         self._counters["descriptors"] += 1
@@ -282,7 +283,7 @@ class Acceptor:
             self._share.handshakes.do(self._pump)
 
     def _pump(self) -> None:
-        """Admit one caller, and have the next one admitted in a turn of the loop of its own."""
+        """Admit one caller, and schedule the next one for an event-loop iteration of its own."""
         self._asked = None
         admitted = self._admit()
         if self._line:
@@ -290,8 +291,8 @@ class Acceptor:
             self._waking = self._loop.call_later(0.0 if admitted else _LOOK_AGAIN, self._ask)
 
     def _admit(self) -> bool:
-        # In a crowd, those who have not begun their handshakes are passed over, and those whose beginning is one that
-        # came before go: either costs them nothing, and would cost us much
+        # With many waiting, callers that have not begun their handshakes are passed over, and those whose first act
+        # came before are dropped: either costs them nothing, and would cost us much
         waiting = len(self._line)
         crowded = waiting > _CROWD and (self._share.handshakes.pressed or waiting > self._max_waiting // 4)
         for _ in range(min(len(self._line), _LOOKED_AT)):

@@ -1,4 +1,4 @@
-"""Where nodes are: ``host:port`` and ``node_id@host:port``. No I/O."""
+"""Addresses of nodes: ``host:port`` and ``node_id@host:port``. No I/O."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _PROXY_SCHEMES: Final = ("socks5", "socks4", "http")
 
 
 def join_address(host: str, port: int) -> str:
-    """Write ``host:port``, an IPv6 host in brackets."""
+    """Return ``host:port``, with an IPv6 host in brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def parse_address(text: str, *, default_port: int = DEFAULT_PORT, any_name: bool = False) -> tuple[str, int]:
-    """Read ``host``, ``host:port``, ``[v6]`` or ``[v6]:port``. Raises `ValueError` naming what is wrong.
+    """Parse ``host``, ``host:port``, ``[v6]`` or ``[v6]:port``. Raises `ValueError` naming what is wrong.
 
-    ``any_name`` takes a host that no resolver would look up, too: ``a..b``, or parts of more than 63 characters.
+    ``any_name`` also accepts a host that no resolver would look up: ``a..b``, or parts of more than 63 characters.
     """
     host, separator, port = text.rpartition(":")
     if not separator or text.endswith("]") or (":" in host and not host.startswith("[")):
@@ -48,7 +48,7 @@ def proxy_url(text: str) -> str:
         except ValueError as error:
             raise ValueError(f"proxy: {error}") from None
         return f"socks5://{join_address(host, port)}"
-    import urllib.parse  # which few programs need, and none at its start
+    import urllib.parse  # here, as few programs need it, and none at its start
 
     try:
         url = urllib.parse.urlsplit(text)
@@ -61,15 +61,15 @@ def proxy_url(text: str) -> str:
 
 
 def proxy_address(url: str) -> str:
-    """Return the ``host:port`` of a URL that `proxy_url` has given: what may be shown of it."""
-    import urllib.parse  # which few programs need, and none at its start
+    """Return the ``host:port`` of a URL that `proxy_url` returned: the part that may be shown."""
+    import urllib.parse  # here, as few programs need it, and none at its start
 
     parts = urllib.parse.urlsplit(url)
     return join_address(parts.hostname or "", parts.port or _TOR_PORT)
 
 
 def _is_ipv6(host: str) -> bool:
-    import ipaddress  # which few programs need, and none at its start
+    import ipaddress  # here, as few programs need it, and none at its start
 
     try:
         ipaddress.IPv6Address(host)
@@ -80,14 +80,14 @@ def _is_ipv6(host: str) -> bool:
 
 def _is_name(host: str) -> bool:
     try:
-        host.encode("idna")  # as who looks it up does
+        host.encode("idna")  # as the resolver does
     except UnicodeError:
         return False
     return True
 
 
 class NodeUri(NamedTuple):
-    """Whom to dial and where: ``node_id@host:port``."""
+    """A node to dial and its address: ``node_id@host:port``."""
 
     node_id: NodeId
     host: str
@@ -95,7 +95,7 @@ class NodeUri(NamedTuple):
 
     @classmethod
     def parse(cls, text: str, *, default_port: int = DEFAULT_PORT) -> NodeUri:
-        """Read ``node_id@host[:port]``. Raises `ValueError` naming what is wrong."""
+        """Parse ``node_id@host[:port]``. Raises `ValueError` naming what is wrong."""
         node_id, separator, address = text.strip().partition("@")
         if not separator:
             raise ValueError(f"URI should be node_id@host:port, not {text!r}")

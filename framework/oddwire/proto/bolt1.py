@@ -1,6 +1,6 @@
-"""BOLT 1 on one connection: init, error, warning, ping and pong, and what is ignored. No I/O, no clock.
+"""BOLT 1 on one connection: init, error, warning, ping and pong, and which payloads are ignored. No I/O, no clock.
 
-`Bolt1` is told what arrives and what time it is; it gives bytes to send and events::
+`Bolt1` is passed each payload and the time; it returns events, and payloads to send::
 
     rules = Bolt1(features={513}, networks=[CHAINS["regtest"]], now=now)
     send(rules.start())
@@ -46,7 +46,7 @@ OPEN_CHANNEL, OPEN_CHANNEL2 = 32, 64
 NO_PONG: Final = 65532
 
 NO_INIT: Final = "no init within %g s"
-"""Why a connection ends whose peer does not introduce itself; with the seconds that it had."""
+"""Close reason of a connection whose peer sent no init in time; to be formatted with the timeout in seconds."""
 
 CHAINS: Final = {
     name: bytes.fromhex(genesis)[::-1]
@@ -61,14 +61,14 @@ CHAINS: Final = {
 """chain_hash by network: the hash of its genesis block in wire order (BOLT 0)."""
 
 DEFAULT_NETWORK: Final = "bitcoin"
-"""The network of whoever names none: of every command and class here, as of lightningd and lightning-cli."""
+"""The default network of every command and class here, as of lightningd and lightning-cli."""
 
 DEFAULT_PORTS: Final = {"bitcoin": 9735, "testnet": 19735, "testnet4": 49735, "signet": 39735, "regtest": 19846}
-"""The port of an address without one, by network, as lightningd has them."""
+"""The default port by network, as in lightningd."""
 
 
 def printable(text: bytes) -> str:
-    """Return a peer's text if it is printable ASCII, else its hex (BOLT 1: do not print it verbatim)."""
+    """Return a peer's text if it is printable ASCII, else its hex (BOLT 1 forbids printing it verbatim)."""
     return text.decode("ascii") if all(32 <= byte <= 126 for byte in text) else text.hex()
 
 
@@ -79,8 +79,8 @@ def printable(text: bytes) -> str:
 class Init:
     """The first message of each side. ``features`` is both bitmaps of the wire, OR-ed.
 
-    ``networks`` are chain hashes, None if the peer did not say; ``remote_addr`` is where the peer sees us, as
-    ``host:port``.
+    ``networks`` are chain hashes, None if the peer did not say; ``remote_addr`` is our address as the peer sees
+    it, ``host:port``.
     """
 
     features: bytes = b""
@@ -99,7 +99,7 @@ class Init:
 
     @classmethod
     def decode(cls, payload: bytes) -> Init:
-        """Read a payload of type 16. Raises `MalformedMessage`."""
+        """Parse a payload of type 16. Raises `MalformedMessage`."""
         maps = []
         offset = 2
         for _ in range(2):
@@ -137,7 +137,7 @@ def _decode_address(raw: bytes) -> str | None:
         return join_address(str(ipaddress.IPv4Address(raw[1:5])), int.from_bytes(raw[5:], "big"))
     if len(raw) == 19 and raw[0] == 2:
         return join_address(str(ipaddress.IPv6Address(raw[1:17])), int.from_bytes(raw[17:], "big"))
-    return None  # nothing depends on it: BOLT 1 only says we may use it
+    return None  # nothing depends on remote_addr: BOLT 1 only says we may use it
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +156,7 @@ class Notice:
 
     @classmethod
     def decode(cls, payload: bytes) -> Notice:
-        """Read a payload of type 1 or 17. Raises `Truncated`."""
+        """Parse a payload of type 1 or 17. Raises `Truncated`."""
         kind: Literal["warning", "error"] = "warning" if payload[1] == WARNING else "error"
         data, _ = _read_counted(payload, 34, kind)
         return cls(kind, printable(data), payload[2:34])
@@ -186,7 +186,7 @@ class Ping:
 
     @classmethod
     def decode(cls, payload: bytes) -> Ping:
-        """Read a payload of type 18. Raises `Truncated`."""
+        """Parse a payload of type 18. Raises `Truncated`."""
         wanted, offset = uint_decode(payload, 2, 2)
         ignored, _ = _read_counted(payload, offset, "ping")
         return cls(wanted, len(ignored))
@@ -204,7 +204,7 @@ class Pong:
 
     @classmethod
     def decode(cls, payload: bytes) -> Pong:
-        """Read a payload of type 19. Raises `Truncated`."""
+        """Parse a payload of type 19. Raises `Truncated`."""
         ignored, _ = _read_counted(payload, 2, "pong")
         return cls(len(ignored))
 
@@ -224,9 +224,9 @@ INTERNAL: Final = frozenset(
     # 260 is gossip's too, in older drafts of BOLT 7: what comes in that range after init is no cause to hang up
     + [type_id.to_bytes(2, "big") for type_id in (BOLT_TYPES.keys() | REFUSED.keys() | {260}) - {7, 9}]
 )
-"""The first two bytes of every payload that is `Bolt1`'s to judge, not an application's.
+"""The first two bytes of every payload that `Bolt1` handles, not an application.
 
-Those are the types the BOLTs assign and those lightningd handles itself, less peer storage (7 and 9), which
+These are the types the BOLTs assign and those lightningd handles itself, except peer storage (7 and 9), which
 applications may speak; and payloads too short for a type.
 """
 
@@ -238,7 +238,7 @@ class Bolt1:
     """The rules of BOLT 1 for one connection.
 
     ``features`` are the bits to announce beside `ASSUMED_FEATURES`, ``networks`` our chain hashes (none: do not say, do
-    not check). Times are in seconds on any clock that only goes forward: ``init_timeout`` for the peer's init, ``idle``
+    not check). Times are in seconds on any monotonic clock: ``init_timeout`` for the peer's init, ``idle``
     of silence before a ping, ``patience`` for its pong.
     """
 
@@ -274,12 +274,12 @@ class Bolt1:
         self._pings: list[tuple[int, float]] = []
         self._outgoing: list[bytes] = []
         self.init: Init | None = None
-        """The peer's init, once it has come."""
+        """The peer's init; None until it has arrived."""
         self.closed: str | None = None
-        """Why the connection must be closed, after sending what is outgoing."""
+        """Why the connection must be closed, once the outgoing payloads are sent; None while it is open."""
 
     def start(self, remote_addr: str | None = None) -> bytes:
-        """Return our init, the first payload to send. ``remote_addr`` tells a dialer where we see it, if public."""
+        """Return our init, the first payload to send. ``remote_addr`` is the dialer's address, sent if public."""
         if remote_addr is not None and not ipaddress.ip_address(parse_address(remote_addr)[0]).is_global:
             remote_addr = None  # BOLT 1: private addresses should not be told
         # BOLT 9: never both bits of a pair are set; the even one counts
@@ -288,12 +288,12 @@ class Bolt1:
         return Init(features=features, networks=self._networks or None, remote_addr=remote_addr).encode()
 
     def outgoing(self) -> list[bytes]:
-        """Return the payloads to send now, in order; they are then forgotten."""
+        """Return the payloads to send now, in order, and forget them."""
         out, self._outgoing = self._outgoing, []
         return out
 
     def receive(self, payload: bytes, now: float) -> Init | Notice | Pong | None:
-        """Take a payload that is BOLT 1's business; give what the caller may want to know.
+        """Handle a payload that is one of BOLT 1's; return an event that the caller may want to know, or None.
 
         Never raises for what a peer sent: a broken rule sets `closed` and leaves a warning to send.
         """
@@ -311,8 +311,8 @@ class Bolt1:
             return None
         type_id = payload[0] << 8 | payload[1]
         if type_id in (WARNING, ERROR):
-            # BOLT 1: an error fails the channels that it refers to, and is ignored if there are none, which here are
-            # none ever; also one for all channels says nothing of the connection. Who means its end closes it
+            # BOLT 1: an error fails the channels that it refers to, and is ignored if there are none. Here there never
+            # are any; and an error for all channels is not about the connection. A peer that means to end it closes it
             return Notice.decode(payload)
         if self.init is None:
             if type_id == INIT:
@@ -330,7 +330,7 @@ class Bolt1:
             raise RemoteProtocolError("init a second time (BOLT 1: it is the first message of a connection)")
         elif type_id in (OPEN_CHANNEL, OPEN_CHANNEL2):
             # BOLT 2: both start with the chain hash, then the temporary channel id. An error without one would fail
-            # all channels of the peer's with us, which a message that is cut off, or makes no sense, does not ask for
+            # all channels of the peer's with us, which a message that is truncated or malformed does not ask for
             channel_id = payload[34:66]
             named = len(channel_id) == 32 and any(channel_id)
             text = "this node has no channels"
@@ -340,7 +340,7 @@ class Bolt1:
     def _receive_init(self, payload: bytes, now: float) -> Init:
         init = Init.decode(payload)
         check_features(init.features, self._features)
-        # BOLT 1: may close. None is not said; an empty list says that it is on no network
+        # BOLT 1: may close. None means not sent; an empty list, that the peer is on no network
         if init.networks is not None and self._networks and not set(init.networks) & set(self._networks):
             raise RemoteProtocolError(_no_common_network(init.networks, self._networks))
         self.init = init
@@ -348,7 +348,7 @@ class Bolt1:
         return init
 
     def _receive_pong(self, pong: Pong) -> Pong | None:
-        # BOLT 1: one that answers no ping of ours may close the connection; it harms no one, so it is ignored
+        # BOLT 1: a pong to no ping of ours is a reason to close the connection, not a duty; harmless, so it is ignored
         for index, (wanted, _) in enumerate(self._pings):
             if wanted == pong.size:
                 del self._pings[: index + 1]
@@ -356,7 +356,7 @@ class Bolt1:
         return None
 
     def ping(self, now: float, num_pong_bytes: int = 0, padding: int = 0) -> bytes:
-        """Return a ping to send; its pong is awaited for ``patience`` seconds. Raises `LocalProtocolError`."""
+        """Return a ping to send; its pong is due within ``patience`` seconds. Raises `LocalProtocolError`."""
         if self.init is None or self.closed is not None:
             raise LocalProtocolError("a ping goes out after both inits and before the end")
         if not 0 <= padding <= 65535 - 6 or not 0 <= num_pong_bytes <= 65535:
@@ -368,14 +368,14 @@ class Bolt1:
         return Ping(num_pong_bytes, padding).encode()
 
     def tick(self, now: float, *, heard: bool) -> None:
-        """Look at the time. ``heard``: something arrived since the last tick. May ping, or set `closed`."""
+        """Check the timeouts: queue a ping, or set `closed`, when due. ``heard``: bytes arrived since the last tick."""
         if self.closed is not None:
             return
         if self.init is None:
             if now >= self._deadline:
                 self.fail(NO_INIT % self._init_timeout)
         elif heard:
-            # Any traffic shows life: a pong may be queued behind it
+            # Any bytes show that the peer is alive: its pong may be queued behind them
             self._deadline = now + self._idle
             self._pings = [(wanted, max(deadline, now + self._patience)) for wanted, deadline in self._pings]
         elif self._pings:
@@ -386,9 +386,9 @@ class Bolt1:
             self._deadline = now + self._idle
 
     def fail(self, reason: str) -> None:
-        """End the connection: a warning with ``reason`` is sent, then it closes."""
+        """End the connection: queue a warning with ``reason``, and set `closed`."""
         if len(reason) > _MOST_REASON:
-            reason = f"{reason[:_MOST_REASON]}..."  # a peer's own words may be in it, and it is kept and shown
+            reason = f"{reason[:_MOST_REASON]}..."  # it may hold a peer's text, and is kept and shown
         self._outgoing.append(encode_warning(reason))
         self.closed = reason
 

@@ -1,6 +1,6 @@
 """One BOLT 8 connection on asyncio: the thin shell around `noise` and `framing`.
 
-Like pyln.proto's it carries whole messages and knows nothing of what is in them: no init, no ping.
+Like pyln.proto's it carries whole messages and does not read them: no init, no ping.
 The module is long because a connection is one object: reading, writing and ending share nearly all of its state.
 """
 
@@ -26,32 +26,32 @@ from oddwire.proto.sharing import FAIR_MESSAGE, LoopShare, work_clock
 __all__ = ["HANDSHAKE_TIMEOUT", "LightningConnection"]
 
 HANDSHAKE_TIMEOUT: Final = 10.0
-"""Seconds a handshake may take, from the TCP connection on."""
+"""Max seconds for a handshake, from the TCP connection on."""
 
-# Bytes sealed in one loop turn before they are written without waiting for its end: few at first, so that the peer
-# works on them while we work on the rest, then twice as many each time. Else one of two that ask and answer each other
-# would always wait for the other. Batches of over 64 KB cost the allocator, which then gives memory back to the kernel
-# and faults it in again, twice what they save.
+# Bytes sealed in one event-loop iteration before they are written without waiting for its end: few at first, so that
+# the peer works on them while we work on the rest, then twice as many each time. Otherwise, of two peers that exchange
+# requests and replies, one would always wait for the other. With batches of over 64 KB the allocator returns memory to
+# the kernel and faults it in again, which costs twice what they save.
 _FIRST_FLUSH, _FLUSH_AT = 4 * 1024, 32 * 1024
 _WRITE_HIGH, _WRITE_LOW = 256 * 1024, 64 * 1024
 _INBOX_HIGH, _INBOX_LOW = 1024 * 1024, 256 * 1024
-_WARY_PART = 0.125  # of a slice, for those who have just come while others have used up the shares
-_WATCHED = 64  # slices to be measured exactly after one that cost too much, or of which nothing came
-_LINGER = 5.0  # seconds to let the peer read our last words, as lightningd does
+_WARY_PART = 0.125  # of a slice, for peers that have just connected while others have used up the shares
+_WATCHED = 64  # slices to be measured exactly after one that was costly or wasted
+_LINGER = 5.0  # seconds to let the peer read our last bytes, as in lightningd
 
 _READ_SIZE = max(256 * 1024, 2 * MAX_FRAME)
 
-# By names of our own, as a look into an Enum costs some on every message
+# Module-level names, as an attribute look-up in an Enum costs time on every message
 _CONNECTING, _HANDSHAKE, _OPEN = ConnectionState.CONNECTING, ConnectionState.HANDSHAKE, ConnectionState.OPEN
 _GIVEN_UP, _LINGERING, _GONE = ConnectionState.GIVEN_UP, ConnectionState.LINGERING, ConnectionState.GONE
-_BEFORE = (_CONNECTING, _HANDSHAKE)  # it was open
+_BEFORE = (_CONNECTING, _HANDSHAKE)  # not open yet
 
 
 class _Buffers(threading.local):
-    """What the connections of one thread share, so that one which is idle holds no buffer of its own.
+    """Buffers that the connections of one thread share, so that an idle connection holds none.
 
     Sockets are read into ``read``, as a chunk is parsed before the next is read. A message that fills a batch by itself
-    is sealed into ``write``, behind what waits to go before it, and written from there.
+    is sealed into ``write``, behind the bytes that wait to be written before it, and written from there.
     """
 
     def __init__(self) -> None:
@@ -63,15 +63,15 @@ _buffers = _Buffers()
 
 
 class LightningConnection(asyncio.BufferedProtocol):
-    """An encrypted, authenticated connection to a peer. Comes from `connect` or `serve`.
+    """An encrypted, authenticated connection to a peer, made by `connect` or `serve`.
 
-    Messages are pulled with `read_message` (or ``async for``), unless the owner takes them as they are parsed by
-    setting ``on_message`` in ``on_open``. Sent messages are sealed at once and written together, in a few
-    batches a loop turn. With a ``handshake_timeout`` of None, the owner ends a handshake that takes too long.
-    ``share`` is how it shares the loop with others; by default, as all do that were given none.
+    Messages are pulled with `read_message` (or ``async for``), unless the owner receives them as they are parsed, by
+    calling `deliver_to` in ``on_open``. Sent messages are sealed at once and written together, in a few batches per
+    event-loop iteration. With a ``handshake_timeout`` of None, the owner ends a handshake that takes too long.
+    ``share`` divides the loop's time with other connections; the default is one share for all connections of the loop.
 
-    How far it is says ``state``, by the table of `connection_states`: there is a ``_handshake`` until it is open or has
-    ended, a ``_sealer`` from when it is open on, a ``_reason`` from its end on, a ``_transport`` while it has a socket.
+    ``state`` follows the table of `connection_states`: there is a ``_handshake`` until the connection is open or has
+    ended, a ``_sealer`` once it is open, a ``_reason`` once it has ended, a ``_transport`` while it has a socket.
     """
 
     __slots__ = (
@@ -131,7 +131,7 @@ class LightningConnection(asyncio.BufferedProtocol):
         share: LoopShare | None = None,
     ) -> None:
         self.state = _CONNECTING
-        """How far it is. To be read only."""
+        """The connection's state. Read-only."""
         self.local_privkey = local_privkey
         self.remote_pubkey = remote_pubkey
         self.is_initiator = remote_pubkey is not None
@@ -140,13 +140,13 @@ class LightningConnection(asyncio.BufferedProtocol):
         self.on_gone: Callable[[LightningConnection], object] | None = None
         """Called when the socket is gone, which is up to 5 seconds after the connection has ended."""
         self.heard = False
-        """Set whenever bytes arrive; for whoever watches for silence to clear."""
+        """Set whenever bytes arrive; cleared by the code that watches for silence."""
         self.congested = False
-        """Whether `send_message` would wait now: the peer does not read as fast as we write. To be read only."""
+        """Whether `send_message` would wait now: the peer does not read as fast as we write. Read-only."""
         self.spoke = False
-        """Set whenever messages come that are not `wasted`; for whoever watches for idle peers to clear."""
+        """Set whenever messages arrive that are not `wasted`; cleared by the code that watches for idle peers."""
         self.wasted = 0
-        """Messages of this slice of which nothing came, for whom they are delivered to to count: the peer pays."""
+        """Useless messages of this slice, counted by the code that receives them: the peer is charged for them."""
         ephemeral = PrivateKey(os.urandom(32))
         self._handshake = Handshake(local_privkey, remote_pubkey, ephemeral)
         self._frames: FrameReceiver | None = None
@@ -165,13 +165,13 @@ class LightningConnection(asyncio.BufferedProtocol):
         self._write_paused = False
         self._paused = False  # by `pause`
         self._choked = False  # by `answer`
-        self._full = False  # by messages that nobody reads
-        self._aside = False  # by the share: it waits in a line
-        self._called = False  # out of that line: its slice is due
+        self._full = False  # by unread messages
+        self._aside = False  # by the share: it waits in a queue
+        self._called = False  # out of that queue: its slice is due
         self._tried = self.is_initiator  # its large messages have cost no more than they should
-        self._turns: deque[asyncio.Future[None]] | None = None  # those who wait for it to be out of that line
+        self._turns: deque[asyncio.Future[None]] | None = None  # callers of `turn`, waiting for that
         self._watched = 0  # slices to be measured exactly
-        self._sliced = False  # what was read goes on in a later turn
+        self._sliced = False  # the rest of the chunk is parsed in a later iteration
         self._share = LoopShare.of_loop() if share is None else share
         self._writers: deque[asyncio.Future[None]] | None = None
         self._inbox: deque[bytes] | None = None
@@ -180,7 +180,7 @@ class LightningConnection(asyncio.BufferedProtocol):
         self._reason: str | None = None
         self._lost: asyncio.Future[None] | None = None
 
-    # What its users call ------------------------------------------------------------------------------
+    # Called by its users ------------------------------------------------------------------------------
 
     @property
     def closed(self) -> bool:
@@ -189,18 +189,18 @@ class LightningConnection(asyncio.BufferedProtocol):
 
     @property
     def close_reason(self) -> str | None:
-        """Why it ended, in words; None while it lives."""
+        """Why it ended, in words; None while it is open."""
         return self._reason
 
     @property
     def peer_address(self) -> str:
-        """The other end as ``host:port``; empty if the socket does not say."""
+        """The peer's address as ``host:port``; empty if the socket does not say."""
         name = self._transport.get_extra_info("peername") if self._transport is not None else None
         return join_address(*name[:2]) if isinstance(name, tuple) else ""
 
     @property
     def paused(self) -> bool:
-        """Whether nothing is read now, and so the peer's silence says nothing."""
+        """Whether reading is paused, so that the peer's silence means nothing."""
         return self._paused or self._aside or self._sliced
 
     @property
@@ -210,28 +210,28 @@ class LightningConnection(asyncio.BufferedProtocol):
 
     @property
     def unwritten(self) -> int:
-        """Bytes that the peer has still to take."""
+        """Bytes not written to the socket yet."""
         return 0 if self._transport is None else self._transport.get_write_buffer_size() + self._out_size
 
     def share_with(self, share: LoopShare) -> None:
-        """Share the loop with others than before; called in ``on_open`` at the latest."""
+        """Replace ``share``; to be called in ``on_open`` at the latest."""
         self._share = share
 
     async def opened(self) -> None:
-        """Wait until the handshake is over. Raises what ended it: `HandshakeFailed`, `ConnectionClosed`."""
+        """Wait until the handshake is over. Raises the error that ended it: `HandshakeFailed`, `ConnectionClosed`."""
         if self._open_error is not None:
             raise _copy(self._open_error)
         if self.state not in _BEFORE:
             return
-        opener = self._loop.create_future()  # its own, so that cancelling one who waits disturbs no other
+        opener = self._loop.create_future()  # one per caller, so that cancelling one does not affect the others
         self._openers.append(opener)
         try:
             await opener
         finally:
-            del opener  # whose error's traceback holds this frame
+            del opener  # its error's traceback holds this frame
 
     async def read_message(self) -> bytes:
-        """Wait for the next message, 0 to 65535 bytes. One reader at a time; cancelling loses nothing.
+        """Wait for the next message, 0 to 65535 bytes. One reader at a time; cancelling loses no message.
 
         Raises `ConnectionClosed` once the connection has ended and every message before that was read.
         """
@@ -264,9 +264,9 @@ class LightningConnection(asyncio.BufferedProtocol):
             yield message
 
     async def send_message(self, message: bytes) -> None:
-        """Send a message of 0 to 65535 bytes; wait first while the peer does not keep up.
+        """Send a message of 0 to 65535 bytes, after waiting while the connection is `congested`.
 
-        Returns when it is accepted, in order, not when it has arrived. Cancelled while it waits, it was not sent.
+        Returns when it is accepted, in order, not when it has arrived. If cancelled while waiting, nothing is sent.
         Raises `PayloadTooLarge`, or `ConnectionClosed`.
         """
         if len(message) > MAX_MESSAGE:
@@ -294,13 +294,16 @@ class LightningConnection(asyncio.BufferedProtocol):
         finally:
             if self._writers is not None and writer in self._writers:
                 self._writers.remove(writer)
-            del writer  # whose error's traceback holds this frame
+            del writer  # its error's traceback holds this frame
             self.congested = self._write_paused or bool(self._writers)
             if not self._write_paused:
                 self._loop.call_soon(self._wake_writer)
 
     def send_nowait(self, message: bytes) -> None:
-        """Send without waiting, however much is queued: for short answers, and for callers that watch `congested`."""
+        """Send without waiting, however much is queued: for short answers, and for callers that watch `congested`.
+
+        Raises `PayloadTooLarge`, or `ConnectionClosed`.
+        """
         if self.state is not _OPEN:
             raise ConnectionClosed(self._reason or "the handshake is not over")
         sealer, transport = self._sealer, self._transport
@@ -322,14 +325,14 @@ class LightningConnection(asyncio.BufferedProtocol):
             raise
 
     def answer(self, message: bytes) -> None:
-        """Send what the peer made us say, as `send_nowait` does; read no more from it while it does not read that."""
+        """Send an answer as `send_nowait` does, and stop reading from the peer while it does not read the answer."""
         self.send_nowait(message)
         if self._write_paused and not self._choked:
             self._choked = True
             self._hold()
 
     def close(self, reason: str = "closed by us") -> None:
-        """End it: what was sent still goes out, then we stop writing and wait a little for the peer to do so too."""
+        """End the connection: write what was sent, then half-close, and wait up to 5 seconds for the peer to close."""
         transport = self._transport
         if self.state is not _OPEN or transport is None:
             if self.state in _BEFORE:
@@ -337,8 +340,8 @@ class LightningConnection(asyncio.BufferedProtocol):
             return
         self._flush()
         self._end(reason)
-        # A socket closed with unread bytes is reset, and the peer may then never see our last words: half-close,
-        # read on without looking, and give up after a while.
+        # A socket closed with unread bytes is reset, and the peer may then never see our last bytes: half-close,
+        # read and discard, and give up after a while.
         self._abort_after_linger(transport)
         try:
             transport.write_eof()
@@ -347,7 +350,7 @@ class LightningConnection(asyncio.BufferedProtocol):
             transport.abort()
 
     async def aclose(self, reason: str = "closed by us") -> None:
-        """`close`, and wait until the socket is gone: at most 5 seconds. Idempotent."""
+        """`close`, and wait until the socket is gone, at most 5 seconds. Idempotent."""
         self.close(reason)
         if self._transport is not None:
             if self._lost is None:
@@ -355,26 +358,26 @@ class LightningConnection(asyncio.BufferedProtocol):
             await asyncio.shield(self._lost)
 
     def abort(self, reason: str, error: Exception | None = None) -> None:
-        """End it at once, dropping what has not been written. Whoever awaits `opened` gets ``error``."""
+        """End the connection at once, dropping unwritten bytes. `opened` then raises ``error``."""
         self._fail_open(error or ConnectionClosed(reason))
         self._end(reason)
         if self._transport is not None:
             self._transport.abort()
 
     def pause(self) -> None:
-        """Deliver nothing more, at once, and stop reading, until `resume`."""
+        """Stop delivering, at once, and stop reading, until `resume`."""
         if self.state is _OPEN and not self._paused:
             self._paused = True
             self._hold()
 
     def resume(self) -> None:
-        """Undo `pause`; what was held back is delivered in a loop turn of its own."""
+        """Undo `pause`; messages held back are delivered in an event-loop iteration of their own."""
         if self._paused:
             self._paused = False
             self._release()
 
     def charge(self, seconds: float, *, wasted: bool = False) -> None:
-        """Have the peer pay for what a message cost after it was delivered; ``wasted`` is one of which nothing came."""
+        """Charge the peer for work on a message after its delivery; ``wasted``: the message was useless."""
         if self.state is not _OPEN:
             self._share.left(seconds, 1, 0)
         elif self._share.charge(self, seconds, wasted=wasted, waits=self._aside):
@@ -382,7 +385,7 @@ class LightningConnection(asyncio.BufferedProtocol):
             self._hold()
 
     async def turn(self) -> None:
-        """Wait while the peer has to wait in a line; whoever goes on calls `charge` without an await between."""
+        """Wait while the peer is queued by the share; the caller then calls `charge` without an await between."""
         if self._reason is not None:
             await self._share.turn()
         if not self._aside or self._reason is not None:
@@ -396,10 +399,10 @@ class LightningConnection(asyncio.BufferedProtocol):
         finally:
             if self._turns is not None and turn in self._turns:
                 self._turns.remove(turn)
-            self._loop.call_soon(self._wake_turn)  # the next one, if this one has cost little
+            self._loop.call_soon(self._wake_turn)  # the next caller, if this one has cost little
 
     def deliver_to(self, on_message: Callable[[bytes], object]) -> None:
-        """Hand every message to ``on_message`` as it is parsed, instead of keeping it for `read_message`.
+        """Pass every message to ``on_message`` as it is parsed, instead of keeping it for `read_message`.
 
         Called in ``on_open``; ``on_message`` returns at once, and may call `pause`.
         """
@@ -408,10 +411,10 @@ class LightningConnection(asyncio.BufferedProtocol):
         self._frames.deliver = on_message
         self._inbox = None
 
-    # What asyncio calls -------------------------------------------------------------------------------
+    # Called by asyncio --------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:  # noqa: D102
-        transport = cast("asyncio.Transport", transport)  # uvloop's is one without being derived from it
+        transport = cast("asyncio.Transport", transport)  # uvloop's has the methods without being derived from it
         self._transport = transport
         if self.state is _GIVEN_UP:
             self._become(_LINGERING)
@@ -447,7 +450,7 @@ class LightningConnection(asyncio.BufferedProtocol):
             frames = self._frames
             if frames is not None:
                 if self._view_start:
-                    frames.rest = b""  # it is at the front of data
+                    frames.rest = b""  # those bytes are at the front of data
                 self._take(frames, data)
             else:
                 self._shake_when_due(data)
@@ -459,7 +462,7 @@ class LightningConnection(asyncio.BufferedProtocol):
             error = self._handshake.receive_eof()
             self.abort(str(error), error)
         elif self.state is _OPEN and self._transport is not None:
-            # The transport closes once it has written what it holds, which a peer that does not read could put off
+            # The transport closes once its buffer is written, which a peer that does not read could put off
             self._flush()
             self._end("closed by the peer")
             if self._transport.get_write_buffer_size():
@@ -480,7 +483,7 @@ class LightningConnection(asyncio.BufferedProtocol):
         self._transport = None
         if self.on_gone is not None:
             self.on_gone(self)
-        # What hears of us mostly knows us, too: without these a connection is free as soon as nobody has it
+        # The callbacks mostly refer to us, too: without this cycle a connection is freed with its last reference
         self._frames = self.on_open = self.on_close = self.on_gone = None
         if self._lost is not None and not self._lost.done():
             self._lost.set_result(None)
@@ -499,7 +502,7 @@ class LightningConnection(asyncio.BufferedProtocol):
     # Inside -------------------------------------------------------------------------------------------
 
     def _shake_when_due(self, data: memoryview) -> None:
-        """Take bytes of an act; those of strangers, once whole, when their work has its turn."""
+        """Receive bytes of an act; a stranger's act, once whole, is processed when the share has time for it."""
         handshake = self._handshake
         if self.is_initiator or len(data) < handshake.missing:
             self._shake(data)
@@ -557,20 +560,20 @@ class LightningConnection(asyncio.BufferedProtocol):
             return
         if self.is_initiator:
             self._take(self._frames, handshake.leftover)
-        else:  # not now, as part of the handshake's work, for which other callers would wait
+        else:  # not now: other callers would wait for it as for handshake work
             self._frames.rest = bytes(handshake.leftover)
             self._sliced = True
             transport.pause_reading()
             self._share.next_turn(self._deliver_held)
 
     def _take(self, frames: FrameReceiver, data: bytes | memoryview) -> None:
-        """Deliver messages for a slice of time, and have the peer charged for it if it has to be."""
+        """Deliver messages for a slice of time, and charge the peer for costly or useless ones."""
         if 0 < len(data) < frames.need:
-            frames.feed(data)  # which keeps them
+            frames.feed(data)  # the receiver keeps them
             return
         share = self._share
         frames.opened = frames.size = 0
-        # The work's clock costs a system call, so only those who have given cause are measured by it
+        # The processor-time clock costs a system call, so only peers that gave cause are measured by it
         clock = work_clock if self._watched else perf_counter
         start = clock()
         gate = None
@@ -616,14 +619,14 @@ class LightningConnection(asyncio.BufferedProtocol):
             share.next_turn(self._deliver_held)
 
     def _feed_small(self, frames: FrameReceiver, data: bytes | memoryview) -> tuple[bool, bool]:
-        """Deliver what is small, for part of a slice; return whether more is left, and whether that has to wait."""
+        """Deliver small messages for part of a slice; return whether more is left, and whether that has to wait."""
         data = b"".join((frames.rest, data))
         frames.rest = b""
         at, until = 0, perf_counter() + self._share.turn_seconds * _WARY_PART
         stopped = large = False
         while not frames.held:
             if frames.need > LOOK_AFTER:
-                # One that is not whole yet costs nothing yet
+                # A message that is not whole yet costs nothing yet
                 large = len(frames.rest) + len(data) - at >= frames.need
                 break
             frames.feed(data[at : at + LOOK_AFTER])
@@ -645,7 +648,7 @@ class LightningConnection(asyncio.BufferedProtocol):
     def _enqueue(self, message: bytes) -> None:
         assert self._inbox is not None  # noqa: S101 - narrows the type for checkers
         self._inbox.append(message)
-        self._inbox_size += len(message) + 64  # an empty message occupies something, too
+        self._inbox_size += len(message) + 64  # an empty message takes memory, too
         if self._inbox_size >= _INBOX_HIGH and not self._full:
             self._full = True
             self._hold()
@@ -657,7 +660,7 @@ class LightningConnection(asyncio.BufferedProtocol):
             self._transport.pause_reading()
 
     def let_go(self) -> None:
-        """Go on, as the share says that it is this connection's turn."""
+        """Parse the next slice: called by the share when it is this connection's turn."""
         self._aside = False
         self._called = self._tried = True
         self._wake_turn()
@@ -686,14 +689,14 @@ class LightningConnection(asyncio.BufferedProtocol):
             self.abort(str(error), error)
             return
         except BaseException:
-            self.abort("on_message failed")  # as the loop does when it fails on what was just read
+            self.abort("on_message failed")  # as asyncio does when ``buffer_updated`` raises
             raise
         if not frames.held and not self._sliced and not transport.is_closing():
             transport.resume_reading()
 
     def _end_turn(self) -> None:
         self._flush()
-        # A peer that has not even taken what is written already is not waiting for more
+        # A peer that has not read what is written already does not wait for more
         behind = self._transport is not None and self._transport.get_write_buffer_size()
         self._flush_at = _FLUSH_AT if behind else _FIRST_FLUSH
 
@@ -704,7 +707,7 @@ class LightningConnection(asyncio.BufferedProtocol):
             try:
                 self._transport.write(b"".join(out))
             except BaseException:
-                self.abort("what was sealed could not be written")  # and the peer would miss it
+                self.abort("what was sealed could not be written")  # the peer would miss those messages
                 raise
 
     def _write_large(self, sealer: FrameSender, message: bytes, transport: asyncio.Transport) -> None:
@@ -719,10 +722,10 @@ class LightningConnection(asyncio.BufferedProtocol):
         try:
             transport.write(room[:stop])
         except BaseException:
-            self.abort("what was sealed could not be written")  # and the peer would miss it
+            self.abort("what was sealed could not be written")  # the peer would miss those messages
             raise
         if transport.get_write_buffer_size():
-            _buffers.write = None  # it may still send from there
+            _buffers.write = None  # the transport may still send from there
 
     def _wake_writer(self) -> None:
         if self._writers and not self._write_paused:
@@ -759,7 +762,7 @@ class LightningConnection(asyncio.BufferedProtocol):
         if state not in FOLLOWING[self.state]:
             raise RuntimeError(f"a connection that is {self.state.name} cannot become {state.name}")
         if self.state is _HANDSHAKE or state is _GIVEN_UP:
-            del self._handshake  # it is over, and has secrets
+            del self._handshake  # done, and it holds secrets
         self.state = state
 
     def _end(self, reason: str) -> None:
@@ -776,7 +779,7 @@ class LightningConnection(asyncio.BufferedProtocol):
                 writer.set_exception(ConnectionClosed(reason))
         self._writers = None
         self._aside = False
-        self._wake_turn()  # who waits goes on, one after the other
+        self._wake_turn()  # waiting callers go on, one after the other
         if self.on_close is not None:
             try:
                 self.on_close(self, reason)
@@ -794,7 +797,7 @@ class LightningConnection(asyncio.BufferedProtocol):
 
 
 def _copy(error: Exception) -> Exception:
-    """Return an error without its traceback: that leads to frames which have the connection that would keep it."""
+    """Return a copy of an error without its traceback, whose frames refer to the connection that keeps the error."""
     copy = type(error).__new__(type(error), *error.args)
     copy.__dict__.update(error.__dict__)
     copy.__cause__, copy.__suppress_context__ = error.__cause__, error.__suppress_context__

@@ -1,4 +1,4 @@
-"""The states of a `LightningConnection`, and which may follow which: one table, and no I/O."""
+"""The states of a `LightningConnection` and their transitions: one table, no I/O."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["FOLLOWING", "ConnectionState"]
 
 
 class ConnectionState(Enum):
-    """How far a connection is."""
+    """The state of a connection."""
 
     CONNECTING = "it has no socket so far"
     HANDSHAKE = "it has its socket, and the handshake is under way"

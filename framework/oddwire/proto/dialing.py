@@ -1,7 +1,7 @@
-"""Sockets to nodes: of a name's addresses the first that answers, and by proxy. What failed is told address by address.
+"""Dialing nodes, directly and by proxy: the first of a name's addresses to answer, or an error for each.
 
-Addresses are tried in the order of RFC 8305 ("Happy Eyeballs"): both families in turn, one more whenever the last has
-failed or has not answered for a quarter of a second. So an address that is dead delays the others by no more than that.
+Addresses are tried in the order of RFC 8305 ("Happy Eyeballs"): both families in turn, the next one when the last
+has failed or has not answered for a quarter of a second. So a dead address delays the others by no more than that.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ _HINTS: Final = {
     errno.EMFILE: "this process may have no more files open; see ulimit -n",
     errno.ENFILE: "this machine can have no more files open",
 }
-"""What the system's texts do not say."""
+"""What an errno means, where the system's text does not say."""
 
-# RFC 1928, section 6; and Tor's extended errors, of its socks-extensions.txt and proposal 304
+# RFC 1928, section 6, and Tor's extended errors, of its socks-extensions.txt and proposal 304
 _REPLIES: Final = {
     0x01: "general SOCKS server failure (Tor: it has no connection yet, or found no way there)",
     0x02: "connection not allowed by its rules",
@@ -59,7 +59,7 @@ _UNKNOWN_REPLY: Final = re.compile(r"Invalid reply code: 0X([0-9A-F]+)")
 
 
 class Address(NamedTuple):
-    """One address to dial, as `socket.getaddrinfo` has it."""
+    """One address to dial, in the terms of `socket.getaddrinfo`."""
 
     family: int
     where: tuple[Any, ...]
@@ -69,7 +69,7 @@ class Address(NamedTuple):
 
 
 class DialFailed(OSError):
-    """Why none of several addresses answered; ``attempts`` has each with its error."""
+    """None of several addresses answered; ``attempts`` has each with its error."""
 
     def __init__(self, attempts: Sequence[tuple[Address, Exception]]) -> None:
         super().__init__("; ".join(f"{address}: {spelled(error)}" for address, error in attempts))
@@ -77,10 +77,10 @@ class DialFailed(OSError):
 
 
 def spelled(error: BaseException) -> str:
-    """Write what the system said of a dial, and what that means where it does not say."""
+    """Return the text of a failed dial's error, and what it means where the system does not say."""
     if isinstance(error, DialFailed) or not isinstance(error, OSError):
         return str(error)
-    # asyncio's own text repeats the address; name lookups have numbers below zero
+    # asyncio's own text repeats the address; name look-ups have negative numbers
     if error.errno is None or error.errno <= 0:
         return str(error.strerror or error)
     hint = _HINTS.get(error.errno)
@@ -89,7 +89,7 @@ def spelled(error: BaseException) -> str:
 
 
 async def addresses_of(host: str, port: int) -> list[Address]:
-    """Look a name up, anew each time; a literal address is itself. Raises `OSError` if there is none."""
+    """Return the addresses of a host name, looked up anew each time, or a literal address itself. Raises `OSError`."""
     for family in (socket.AF_INET, socket.AF_INET6):
         try:
             socket.inet_pton(family, host)
@@ -114,9 +114,10 @@ async def addresses_of(host: str, port: int) -> list[Address]:
 async def first_socket(
     addresses: Sequence[Address], failed: Callable[[Address, Exception], object]
 ) -> tuple[Address, socket.socket] | None:
-    """Return the first of these that takes a connection, and its socket; None if none does.
+    """Return the first address that accepts a connection, and the socket; None if none does.
 
-    ``failed`` hears of each that does not. Those that are still tried when one has answered are given up in silence.
+    ``failed`` is called with each address that fails. Attempts under way when one has answered are dropped in silence.
+    Cancelling closes all sockets.
     """
     if len(addresses) == 1:  # nearly always: no task is needed
         try:
@@ -156,7 +157,7 @@ async def _connected(address: Address) -> socket.socket:
     sock = socket.socket(address.family, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
-        # asyncio sets it on sockets of its own only
+        # asyncio sets it only on sockets it made
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         await asyncio.get_running_loop().sock_connect(sock, address.where)
     except BaseException:
@@ -166,7 +167,7 @@ async def _connected(address: Address) -> socket.socket:
 
 
 class _Direct:
-    """What python_socks has for a proxy behind a proxy. Here is none; each of the first one's addresses is tried."""
+    """The upstream proxy that python_socks expects: none here, but each of the proxy's addresses is tried."""
 
     async def connect(self, dest_host: str, dest_port: int, timeout: float | None) -> socket.socket:  # noqa: ASYNC109
         attempts: list[tuple[Address, Exception]] = []
@@ -188,17 +189,17 @@ def _no_proxy(host: str, port: int, why: str) -> TransportError:
 
 
 async def dial_proxy(url: str, host: str, port: int) -> socket.socket:
-    """Have a proxy connect to ``host``, which it looks up. Waits as long as the caller lets it.
+    """Connect to ``host`` by a SOCKS5 proxy, which looks it up. The caller sets the timeout.
 
-    Raises `ValueError` for a bad URL, `TransportError` saying what the proxy said, or that it is not there.
+    Raises `ValueError` for a bad URL, `TransportError` with the proxy's answer, or if it cannot be reached.
     """
     try:
         dialer = Proxy.from_url(url if "://" in url else f"socks5://{url}", rdns=True, forward=cast("Proxy", _Direct()))
     except ValueError as error:
-        # Not shown: it may hold a password
+        # The URL is not shown: it may hold a password
         raise ValueError(f"proxy should be host:port or socks5://user:password@host:port: {error}") from None
     try:
-        # Its own limit of a minute is about what Tor takes
+        # python_socks's own limit of a minute is about what Tor takes
         sock: socket.socket = await dialer.connect(dest_host=host, dest_port=port, timeout=10**9)
     except ProxyError as error:
         raise TransportError(f"the proxy says: {_said(error)}") from error

@@ -1,4 +1,4 @@
-"""What `oddwire.proto.keys` does on the curve with coincurve; imported when it is first needed."""
+"""The curve operations of `oddwire.proto.keys`, on coincurve; imported when first needed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["EcdsaKey", "verify"]
 
 
 class EcdsaKey(coincurve.PrivateKey):
-    """A coincurve key without the x-only public key of BIP 340, which costs as much to make as the other one."""
+    """A coincurve key without the x-only public key of BIP 340, which costs as much to compute as the other one."""
 
     def __init__(self, secret: bytes) -> None:
         self.public_key = coincurve.PublicKey.from_secret(secret)
@@ -18,7 +18,7 @@ class EcdsaKey(coincurve.PrivateKey):
 
 
 def verify(key: coincurve.PublicKey, signature: bytes, digest: bytes) -> bool:
-    """Check a 64-byte compact signature of a 32-byte digest."""
+    """Return whether a 64-byte compact signature of a 32-byte digest is valid."""
     try:
         der = cdata_to_der(deserialize_compact(signature))
         return key.verify(der, digest, hasher=None)

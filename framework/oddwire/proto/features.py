@@ -79,20 +79,20 @@ OTHER_FEATURES: Final = {
     2024: "simple_taproot_overlay",
     2026: "simple_taproot_overlay (required)",
 }
-"""What nodes in the wild announce besides, by the even bit: a peer may require any of these, too.
+"""Other features that nodes announce, by the even bit: a peer may require any of these, too.
 
-They are of LND's lnwire/features.go, eclair's Features.scala, LDK's lightning-types/src/features.rs, Core Lightning's
+They are from LND's lnwire/features.go, eclair's Features.scala, LDK's lightning-types/src/features.rs, Core Lightning's
 common/features.h and bLIP 50. All are about channels, payments and gossip, of which this node has none.
 """
 
 ASSUMED_FEATURES: Final = frozenset({1, 9, 13, 15, 45})
-"""The bits every node announces: the features that BOLT 9 calls ASSUMED, as optional ones.
+"""The bits every node announces: the features that BOLT 9 calls ASSUMED, as optional.
 
-Peers hang up on who lacks them, though there be no channel: LND without ``option_data_loss_protect`` (peer/brontide.go,
-handleInitMsg); LDK and eclair without any feature that they require themselves, which are these five (peer_handler.rs,
-Message::Init, and channelmanager.rs, provided_init_features; Features.scala, testCompatible, and reference.conf). They
-say how channels and payments would be made, and so cost a node that has none nothing. Others, ``gossip_queries`` say,
-would promise what it does not do.
+Peers hang up on a node that lacks them, even without a channel: LND without ``option_data_loss_protect``
+(peer/brontide.go, handleInitMsg); LDK and eclair without any feature that they require themselves, which are these five
+(peer_handler.rs, Message::Init, and channelmanager.rs, provided_init_features; Features.scala, testCompatible, and
+reference.conf). They are about making channels and payments, and so cost nothing to a node that has none. Others, for
+example ``gossip_queries``, would promise what this node does not do.
 """
 
 # BOLT 9, column Dependencies. payment_secret is ASSUMED and still must be set: the table and Core Lightning say so.
@@ -100,7 +100,7 @@ DEPENDENCIES: Final = {16: (14,), 50: (46,), 60: (26,)}
 
 
 def feature_bytes(bits: Iterable[int]) -> bytes:
-    """Write ``bits`` as a map of the fewest bytes (BOLT 1, the init message)."""
+    """Return ``bits`` as a map of the fewest bytes (BOLT 1, the init message)."""
     number = 0
     for bit in bits:
         number |= 1 << bit
@@ -108,20 +108,20 @@ def feature_bytes(bits: Iterable[int]) -> bytes:
 
 
 def feature_bits(features: bytes) -> frozenset[int]:
-    """Read a map: every bit that is set."""
-    # Byte by byte: shifting the whole map once a bit takes seconds for the largest that fits into an init
+    """Return every bit that is set in a map."""
+    # Byte by byte: shifting the whole map once per bit takes seconds for the largest that fits into an init
     return frozenset(
         8 * index + bit for index, byte in enumerate(reversed(features)) if byte for bit in range(8) if byte >> bit & 1
     )
 
 
 def offers(features: bytes, bit: int) -> bool:
-    """Say whether ``features`` has ``bit`` or its pair: odd and even name the same feature."""
+    """Return whether ``features`` has ``bit`` or its pair: odd and even bit name the same feature."""
     return bool(int.from_bytes(features, "big") >> (bit & ~1) & 0b11)
 
 
 def check_features(features: bytes, understood: Collection[int] = ()) -> None:
-    """Check a peer's map as BOLT 1 asks of the receiver of ``init``.
+    """Check a peer's map as BOLT 1 requires of the receiver of ``init``.
 
     ``understood`` are bits of our own beside `FEATURES` and `OTHER_FEATURES`. Raises `RemoteProtocolError` naming the
     unknown even bits (the first eight), or the feature whose dependency is not set.

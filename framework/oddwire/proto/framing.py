@@ -1,4 +1,4 @@
-"""Whole messages to encrypted frames and back (BOLT 8, Lightning Message Specification). No I/O.
+"""Messages to encrypted frames and back (BOLT 8, Lightning Message Specification). No I/O.
 
 A frame is two packets: the length, sealed in 18 bytes, and the message, sealed in its length plus 16.
 """
@@ -20,8 +20,8 @@ HEADER_SIZE: Final = 2 + 16
 MAX_FRAME: Final = HEADER_SIZE + MAX_MESSAGE + 16
 
 LOOK_AFTER: Final = 2048
-"""Bytes of frames opened between two looks at whether to go on."""
-_LARGE: Final = 4096  # bytes of a message from which on copying it is dearer than slicing a view
+"""Bytes of frames opened between two looks at the clock."""
+_LARGE: Final = 4096  # min bytes of a message for which slicing a view is cheaper than a copy
 _NONCE_PAIRS: Final = tuple(zip(NONCES[::2], NONCES[1::2], strict=True))
 _PAIRS_A_KEY: Final = len(_NONCE_PAIRS)
 _LENGTHS: Final = tuple(n.to_bytes(2, "big") for n in range(2048))
@@ -30,8 +30,8 @@ _LENGTHS: Final = tuple(n.to_bytes(2, "big") for n in range(2048))
 class FrameSender:
     """Seals messages, in the order they are to be sent.
 
-    A message is sealed whole or not at all. Should that fail half-way (there is no memory left, say), nothing can be
-    sealed any more: the peer would miss what was lost, and to do it again would use a nonce twice. Every later call
+    A message is sealed whole or not at all. If sealing fails half-way (out of memory, for example), nothing can be
+    sealed any more: the peer would miss what was lost, and to seal it again would use a nonce twice. Every later call
     raises `ConnectionClosed`, and the connection has to end.
     """
 
@@ -48,7 +48,7 @@ class FrameSender:
     def seal(self, message: bytes, out: list[bytes]) -> int:
         """Append the frame of ``message`` (0 to 65535 bytes) to ``out`` as two packets; return its size in bytes.
 
-        Raises `PayloadTooLarge`, or `TypeError` for what is not bytes (or a view of them), having sealed nothing.
+        Raises `PayloadTooLarge`, or `TypeError` for anything but bytes (or a view of them), having sealed nothing.
         """
         if type(message) is not bytes:
             message = _plain(message)
@@ -60,7 +60,7 @@ class FrameSender:
         encrypt = cipher.encrypt
         try:
             header_nonce, message_nonce = _NONCE_PAIRS[used >> 1]
-            cipher.used = used = used + 2  # first, so that nothing which happens from here on lets them be used again
+            cipher.used = used = used + 2  # first, so that no failure from here on lets the nonces be used again
             header = encrypt(header_nonce, _LENGTHS[size] if size < 2048 else size.to_bytes(2, "big"), None)
             out += (header, encrypt(message_nonce, message, None))
             if used == ROTATE_AFTER:
@@ -71,10 +71,10 @@ class FrameSender:
         return size + 34
 
     def seal_into(self, message: bytes, room: memoryview) -> int:
-        """Do what `seal` does, but write the frame to the front of ``room``: for large messages, one copy less.
+        """Seal as `seal` does, but write the frame to the front of ``room``: for large messages, one copy less.
 
-        ``room`` is a writable view of bytes that has space for the frame, which `MAX_FRAME` always is; else
-        `ValueError` is raised, having sealed nothing.
+        ``room`` is a writable view of bytes with space for the frame, at most `MAX_FRAME`; otherwise `ValueError`
+        is raised, having sealed nothing.
         """
         if type(message) is not bytes:
             message = _plain(message)
@@ -104,7 +104,7 @@ class FrameSender:
         return b"".join(out)
 
     def _break(self) -> None:
-        # In the place of the cipher, so that nobody who has one that works looks for it. No nonce is used any more
+        # Takes the place of the cipher, so that the fast path needs no check. No nonce is used any more
         refuse: Any = _refuse
         self._cipher.encrypt = self._cipher.encrypt_into = refuse
         self._cipher.used = 0
@@ -115,7 +115,7 @@ def _refuse(*_: Any) -> NoReturn:
 
 
 def _plain(message: Any) -> bytes:
-    """Return the bytes of a message that is bytes by another name. Raises `TypeError`."""
+    """Return the bytes of a bytes-like message. Raises `TypeError`."""
     if isinstance(message, bytes | bytearray):
         return bytes(message)
     if isinstance(message, memoryview) and message.format == "B" and message.ndim == 1:
@@ -129,11 +129,11 @@ def _too_large(size: int) -> PayloadTooLarge:
 
 
 class FrameReceiver:
-    """Opens frames from bytes that come in any portions.
+    """Opens frames from bytes that arrive in chunks of any size.
 
-    `feed` hands each whole message to ``deliver`` before it opens the next, so a chunk is parsed without a task
-    switch and ``deliver`` may call `hold` to stop right there. What is not yet whole, held, or for a later call stays
-    here.
+    `feed` passes each whole message to ``deliver`` before it opens the next, so a chunk is parsed without a task
+    switch and ``deliver`` may call `hold` to stop right there. Bytes that are not whole yet, held, or left for a later
+    call are kept.
     """
 
     __slots__ = ("_at", "_cipher", "_held", "_large", "deliver", "kept", "need", "opened", "size")
@@ -141,17 +141,17 @@ class FrameReceiver:
     def __init__(self, cipher: CipherState, deliver: Callable[[bytes], object]) -> None:
         self._cipher = cipher
         self.need = 0
-        """Bytes of the second packet, once the first is open: with fewer, nothing more can be opened."""
+        """Bytes of the second packet, once the first is open; 0 before. With fewer, nothing more can be opened."""
         self._held = False
         self._large = False
         self.kept = b""
-        """What holds the `rest`; empty if that is."""
-        self._at = 0  # where in what is kept the rest begins
+        """The buffer that holds the `rest`; empty if there is none."""
+        self._at = 0  # where in ``kept`` the rest begins
         self.deliver = deliver
         self.opened = 0
-        """Messages opened so far; for whoever counts to set back."""
+        """Messages opened since the caller last set this to 0."""
         self.size = 0
-        """Bytes of frames opened so far; likewise."""
+        """Bytes of frames opened since the caller last set this to 0."""
 
     @property
     def held(self) -> bool:
@@ -160,7 +160,7 @@ class FrameReceiver:
 
     @property
     def rest(self) -> bytes:
-        """What was fed and not opened yet."""
+        """The bytes fed and not opened yet."""
         if self._at:
             self.kept, self._at = self.kept[self._at :], 0
         return self.kept
@@ -170,7 +170,7 @@ class FrameReceiver:
         self.kept, self._at = data, 0
 
     def hold(self) -> None:
-        """Deliver nothing more until `release`, not even from the chunk being parsed."""
+        """Stop delivering until `release`, even within the chunk being parsed."""
         self._held = True
 
     def release(self) -> None:
@@ -180,12 +180,12 @@ class FrameReceiver:
     def feed(self, data: bytes | memoryview, clock: Callable[[], float] | None = None, until: float = 0.0) -> bool:
         """Open every whole frame in `rest` and ``data`` and deliver its message.
 
-        ``clock`` is looked at after each `LOOK_AFTER` bytes; once it shows ``until``, what is left waits in `rest` for
+        ``clock`` is read after each `LOOK_AFTER` bytes; from ``until`` on, the remaining bytes wait in `rest` for
         a later call, which may bring no data. Return whether that happened.
 
         ``data`` is used only during the call. Raises `RemoteProtocolError` when a MAC does not verify, and at every
-        later call: the connection must be closed. Exceptions of ``deliver`` pass through and lose nothing but the
-        message it was given.
+        later call: the connection must be closed. Exceptions of ``deliver`` propagate, and lose only the
+        message that it was called with.
         """
         position = begun = 0
         if self.kept:
@@ -233,9 +233,9 @@ class FrameReceiver:
                     decrypt = cipher.decrypt
                     pair = 0
                     first -= _PAIRS_A_KEY
-                self.deliver(message)  # read anew each time: it may have been replaced by the call before
+                self.deliver(message)  # looked up each time: the call before may have replaced it
         except InvalidTag:
-            # What failed stays first in `rest`, and fails again
+            # The frame that failed stays first in `rest`, and fails again
             raise RemoteProtocolError(
                 "a frame's MAC does not verify: bytes were changed, lost or repeated on the way"
             ) from None
@@ -247,7 +247,7 @@ class FrameReceiver:
             self.size += position - begun
             if position < end:
                 if stopped and type(data) is bytes:
-                    self.kept, self._at = data, position  # to copy what is left each time would cost more than it
+                    self.kept, self._at = data, position  # copying the rest each time would cost more than opening it
                 else:
                     self.kept = bytes(data[position:])
         return stopped

@@ -15,16 +15,16 @@ __all__ = ["NodeId", "PrivateKey", "PublicKey", "Secret", "ShortChannelId"]
 
 
 def _same(secret: bytes, other: bytes) -> bool:
-    """Compare in constant time."""
+    """Return whether two secrets are equal, in constant time."""
     import hmac
 
     return hmac.compare_digest(secret, other)
 
 
 class NodeId(bytes):
-    """A node's compressed public key, 33 bytes, as the cheap value that dicts and queues are keyed by.
+    """A node's compressed public key, 33 bytes, as a cheap key for dicts and queues.
 
-    Takes bytes, 66 hex digits or a `PublicKey`. Only the form is checked (length and first byte), not that the
+    Accepts bytes, 66 hex digits or a `PublicKey`. Only the form is checked (length and first byte), not that the
     point lies on the curve: `PublicKey` does that. Raises `ValueError` naming what was wrong.
     """
 
@@ -58,7 +58,7 @@ class NodeId(bytes):
 
 
 class PublicKey:
-    """A point on secp256k1, from its 33 compressed bytes (or a coincurve key). Raises `ValueError` if it is none."""
+    """A point on secp256k1, from its 33 compressed bytes (or a coincurve key). Raises `ValueError` if invalid."""
 
     __slots__ = ("_raw", "key")
 
@@ -82,7 +82,7 @@ class PublicKey:
 
     @classmethod
     def from_hex(cls, text: str) -> PublicKey:
-        """Read 66 hex digits."""
+        """Parse 66 hex digits. Raises `ValueError`."""
         return cls(NodeId(text))
 
     def serializeCompressed(self) -> bytes:  # noqa: N802 - pyln.proto's name
@@ -97,7 +97,7 @@ class PublicKey:
         return self._raw.hex()
 
     def verify(self, signature: bytes, digest: bytes) -> bool:
-        """Check a 64-byte compact ECDSA signature of a 32-byte digest; only its low-S form is accepted."""
+        """Return whether a 64-byte compact ECDSA signature of a 32-byte digest is valid; only low S is accepted."""
         if len(signature) != 64 or len(digest) != 32:
             return False
         from oddwire.proto.ecdsa import verify
@@ -177,12 +177,12 @@ class PrivateKey:
         return self._public
 
     def ecdh(self, public_key: PublicKey) -> Secret:
-        """SHA-256 of the compressed shared point (BOLT 8, Handshake State)."""
-        # The point as libsecp256k1 holds it: from its bytes it would be computed anew, an eighth of the work
+        """Return the SHA-256 of the compressed shared point, 32 bytes (BOLT 8, Handshake State)."""
+        # The point as libsecp256k1 holds it: parsing its bytes again would be an eighth of the work
         return Secret(self.key.ecdh(public_key.key.public_key))
 
     def sign(self, digest: bytes) -> bytes:
-        """Sign a 32-byte digest: 64 bytes, compact, low S, deterministic (RFC 6979)."""
+        """Return the signature of a 32-byte digest: 64 bytes, compact, low S, deterministic (RFC 6979)."""
         if len(digest) != 32:
             raise ValueError(f"digest should be 32 bytes, not {len(digest)}")
         return self.key.sign_recoverable(digest, hasher=None)[:64]
@@ -198,7 +198,7 @@ class PrivateKey:
 
 
 class ShortChannelId:
-    """Where a channel's funding output is: block height, transaction index, output index (BOLT 7).
+    """The position of a channel's funding output: block height, transaction index, output index (BOLT 7).
 
     ``block`` and ``txnum`` are 24 bits, ``outnum`` 16. Written ``539268x845x1``; eight bytes big endian on the wire.
     """
@@ -228,30 +228,30 @@ class ShortChannelId:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> ShortChannelId:
-        """Read eight bytes."""
+        """Parse eight bytes, big endian. Raises `ValueError`."""
         if len(data) != 8:
             raise ValueError(f"short channel id should be 8 bytes, not {len(data)}")
         made = cls.__new__(cls)
-        made._number = int.from_bytes(data, "big")  # noqa: SLF001 - every number of 64 bits is one
+        made._number = int.from_bytes(data, "big")  # noqa: SLF001 - every 64-bit number is valid
         return made
 
     @classmethod
     def from_int(cls, number: int) -> ShortChannelId:
-        """Read a number of 64 bits."""
+        """Return the id for a 64-bit number. Raises `ValueError`."""
         if not 0 <= number < 1 << 64:
             raise ValueError(f"short channel id should be a number of 64 bits, not {number}")
         return cls.from_bytes(number.to_bytes(8, "big"))
 
     @classmethod
     def from_str(cls, text: str) -> ShortChannelId:
-        """Read ``539268x845x1``."""
+        """Parse ``539268x845x1``. Raises `ValueError`."""
         parts = text.split("x")
         if len(parts) != 3 or not all(part.isascii() and part.isdigit() for part in parts):
             raise ValueError(f"short channel id should look like 539268x845x1, not {text!r}")
         return cls(*map(int, parts))
 
     def to_int(self) -> int:
-        """Return the number of 64 bits."""
+        """Return the 64-bit number."""
         return self._number
 
     def to_bytes(self) -> bytes:

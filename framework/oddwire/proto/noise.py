@@ -1,6 +1,6 @@
 """Noise_XK_secp256k1_ChaChaPoly_SHA256 as BOLT 8 uses it: the three acts, and cipher states that rotate. No I/O.
 
-A handshake takes bytes as they come, one at a time if need be, and gives bytes to send::
+A handshake receives bytes in chunks of any size, and returns bytes to send::
 
     handshake = Handshake.initiator(local_key, remote_key, ephemeral)
     send(handshake.start())
@@ -8,7 +8,7 @@ A handshake takes bytes as they come, one at a time if need be, and gives bytes 
         send(handshake.receive(read()))      # raises HandshakeFailed
     handshake.sending, handshake.receiving, handshake.remote_key, handshake.leftover
 
-The caller brings the ephemeral key, so a handshake is a function of its inputs.
+The caller passes the ephemeral key, so a handshake is a function of its inputs.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _VERSION = 0
 
 
 def _hkdf(salt: bytes, ikm: bytes) -> tuple[bytes, bytes]:
-    """RFC 5869 with SHA-256 and no info: two keys of 32 bytes."""
+    """Return two keys of 32 bytes (RFC 5869 with SHA-256 and no info)."""
     okm = HKDF(hashes.SHA256(), 64, salt, b"").derive(ikm)
     return okm[:32], okm[32:]
 
@@ -58,10 +58,10 @@ def _read_point(data: bytes, *, act: int) -> PublicKey:
 
 
 class CipherState:
-    """One direction of a connection: a key, the chaining key it is rotated with, and how often it was used.
+    """One direction of a connection: a key, its chaining key, and how often the key was used.
 
     ``encrypt(nonce, data, None)``, ``encrypt_into(nonce, data, None, room)`` and ``decrypt`` are the current key's own
-    bound methods: one cipher object a key. Whoever uses them counts in `used` and calls `rotate` when it reaches
+    bound methods: one cipher object per key. The caller counts each use in `used` and calls `rotate` when it reaches
     `ROTATE_AFTER`.
     """
 
@@ -86,12 +86,12 @@ class CipherState:
 
     @property
     def key(self) -> bytes:
-        """The current key, 32 bytes: for comparing with vectors, and for a capture that is to be read later."""
+        """The current key, 32 bytes: to compare with test vectors, and to decrypt a capture later."""
         return self._key
 
 
 class Handshake:
-    """One side of BOLT 8's handshake. Make it with `initiator` or `responder`."""
+    """One side of BOLT 8's handshake. Made by `initiator` or `responder`."""
 
     __slots__ = (
         "_act",
@@ -125,12 +125,12 @@ class Handshake:
 
     @classmethod
     def initiator(cls, local_key: PrivateKey, remote_key: PublicKey, ephemeral: PrivateKey) -> Handshake:
-        """Prepare the dialing side, which knows whom it calls."""
+        """Return the dialing side, which knows the remote key."""
         return cls(local_key, remote_key, ephemeral)
 
     @classmethod
     def responder(cls, local_key: PrivateKey, ephemeral: PrivateKey) -> Handshake:
-        """Prepare the listening side, which learns in act three who called."""
+        """Return the listening side, which learns the remote key in act three."""
         return cls(local_key, None, ephemeral)
 
     @property
@@ -140,26 +140,26 @@ class Handshake:
 
     @property
     def missing(self) -> int:
-        """How many bytes of the act awaited next have not come yet; 0 if none is awaited."""
+        """Bytes of the next act that have not arrived yet; 0 if none is awaited."""
         return ACT_SIZES[self._act] - len(self._buffer) if self._act in ACT_SIZES else 0
 
     @property
     def gathered(self) -> bytes:
-        """What has come of the act awaited next."""
+        """The bytes of the next act that have arrived."""
         return self._buffer
 
     @property
     def act(self) -> int:
-        """Which act is awaited next; 4 when done."""
+        """The number of the act awaited next; 4 when done."""
         return self._act
 
     @property
     def leftover(self) -> bytes:
-        """What came after the last act: the first bytes of the first message."""
+        """The bytes received after the last act: the start of the first message."""
         return self._buffer if self._act == 4 else b""
 
     def start(self) -> bytes:
-        """Return act one; the initiator's first step."""
+        """Return act one, the initiator's first step."""
         if self._act != 0 or self.remote_key is None:
             raise LocalProtocolError("only an initiator starts a handshake, and only once")
         self._act = 2
@@ -170,10 +170,10 @@ class Handshake:
         return b"\0" + ephemeral + self._seal_empty(temp_k1)
 
     def receive(self, data: bytes | memoryview) -> bytes:
-        """Take the next bytes from the peer; give those to send in answer, or none.
+        """Receive the next bytes from the peer; return those to send in answer, or none.
 
-        Raises `HandshakeFailed` (`AuthenticationFailed` for a MAC): the connection must then be closed without a
-        word. After that, and once `done`, it raises `LocalProtocolError`.
+        Raises `HandshakeFailed` (`AuthenticationFailed` for a MAC): the connection must then be closed
+        without sending. After that, and once `done`, it raises `LocalProtocolError`.
         """
         if self._act not in ACT_SIZES:
             raise LocalProtocolError("this handshake is over, or has not been started")
@@ -247,7 +247,7 @@ class Handshake:
         receiving, sending = _hkdf(self._ck, b"")
         self._finish(sending, receiving)
 
-    # What the acts are made of --------------------------------------------------------------------------
+    # Parts of the acts ----------------------------------------------------------------------------------
 
     def _mix(self, data: bytes) -> None:
         self._h = sha256(self._h + data).digest()

@@ -1,8 +1,8 @@
 """BOLT 1's integers, BigSize and TLV streams, as pure functions on bytes.
 
 Each ``x_encode`` stands beside its ``x_decode``. Decoders read ``buffer`` from ``offset``, never at or past ``end``
-(the buffer's length if None), and give the value with the offset after it. They are strict: bytes that BOLT 1 does not
-let anyone write are refused with a `MalformedMessage` that says where. Callers keep
+(the buffer's length if None), and return the value and the offset after it. They are strict: bytes that BOLT 1 does not
+let anyone write raise a `MalformedMessage` that says where. Callers keep
 ``0 <= offset <= end <= len(buffer)``.
 """
 
@@ -40,10 +40,10 @@ __all__ = [
 Buffer = bytes | bytearray | memoryview
 
 MAX_MESSAGE: Final = 65535
-"""Bytes in the longest message BOLT 8 allows, its two-byte type included."""
+"""Max bytes of a BOLT 8 message, its two-byte type included."""
 
 MAX_RECORDS: Final = 32768
-"""Records in the longest TLV stream that is read: twice of what a message can hold, but payloads may be longer."""
+"""Max records of a TLV stream that is read: twice what a message can hold, as payloads may be longer."""
 
 # BOLT 1, Appendix A: the first byte, the bytes that follow it, and the smallest value that needs them.
 _BIGSIZE = {0xFD: (2, 0xFD), 0xFE: (4, 0x1_0000), 0xFF: (8, 0x1_0000_0000)}
@@ -53,7 +53,7 @@ _BIGSIZE = {0xFD: (2, 0xFD), 0xFE: (4, 0x1_0000), 0xFF: (8, 0x1_0000_0000)}
 
 
 def uint_encode(value: int, size: int) -> bytes:
-    """Write an unsigned integer in ``size`` bytes, big endian. Raises `ValueOutOfRange` if it does not fit."""
+    """Return an unsigned integer as ``size`` bytes, big endian. Raises `ValueOutOfRange` if it does not fit."""
     try:
         return value.to_bytes(size, "big")
     except OverflowError:
@@ -67,7 +67,7 @@ def uint_decode(buffer: Buffer, size: int, offset: int = 0, end: int | None = No
 
 
 def sint_encode(value: int, size: int) -> bytes:
-    """Write a signed integer in ``size`` bytes, big endian two's complement. Raises `ValueOutOfRange`."""
+    """Return a signed integer as ``size`` bytes, big endian two's complement. Raises `ValueOutOfRange`."""
     try:
         return value.to_bytes(size, "big", signed=True)
     except OverflowError:
@@ -94,14 +94,14 @@ def _fixed_stop(buffer: Buffer, what: str, size: int, offset: int, end: int | No
 
 
 def tu_encode(value: int, size: int) -> bytes:
-    """Write an unsigned integer in as few bytes as it needs, at most ``size``: none for 0. Raises `ValueOutOfRange`."""
+    """Return an unsigned integer in as few bytes as it needs, max ``size``: none for 0. Raises `ValueOutOfRange`."""
     if not 0 <= value < 1 << size * 8:
         raise ValueOutOfRange(f"tu{size * 8} should be 0 to {(1 << size * 8) - 1}, not {value}")
     return value.to_bytes((value.bit_length() + 7) // 8, "big")
 
 
 def tu_decode(buffer: Buffer, size: int, offset: int = 0, end: int | None = None) -> tuple[int, int]:
-    """Read an integer that takes everything up to ``end``, at most ``size`` bytes; the offset given back is ``end``.
+    """Read an integer that fills all bytes up to ``end``, max ``size``; the offset returned is ``end``.
 
     Raises `NotMinimal` for a leading zero byte, `TrailingBytes` if more than ``size`` bytes remain.
     """
@@ -118,7 +118,7 @@ def tu_decode(buffer: Buffer, size: int, offset: int = 0, end: int | None = None
 
 
 def bigsize_encode(value: int) -> bytes:
-    """Write an unsigned integer of at most 64 bits in 1, 3, 5 or 9 bytes. Raises `ValueOutOfRange`."""
+    """Return an unsigned integer of at most 64 bits in 1, 3, 5 or 9 bytes. Raises `ValueOutOfRange`."""
     if 0 <= value < 0xFD:
         return value.to_bytes(1, "big")
     if 0 <= value < 0x1_0000:
@@ -155,9 +155,9 @@ def bigsize_decode(buffer: Buffer, offset: int = 0, end: int | None = None) -> t
 
 
 def build_tlv_stream(records: Iterable[tuple[int, bytes]]) -> bytes:
-    """Write records of (type, value), which come in strictly ascending order of type.
+    """Return the bytes of (type, value) records, which must be in strictly ascending order of type.
 
-    Raises `EncodeError` if they do not, `ValueOutOfRange` for a type that is no unsigned integer of 64 bits.
+    Raises `EncodeError` if they do not, `ValueOutOfRange` for a type that is not an unsigned 64-bit integer.
     """
     parts: list[bytes] = []
     last = -1
@@ -172,9 +172,9 @@ def build_tlv_stream(records: Iterable[tuple[int, bytes]]) -> bytes:
 
 
 def parse_tlv_stream(buffer: Buffer, offset: int = 0, end: int | None = None) -> list[tuple[int, int, int]]:
-    """Find the records up to ``end``: for each its type, and where in ``buffer`` its value starts and stops.
+    """Return the records up to ``end``: of each the type, and the start and end of its value in ``buffer``.
 
-    Whether a type is known is the caller's to judge. Raises `Truncated`, `NotMinimal`, `OutOfOrder` for types that
+    The caller decides which types are known. Raises `Truncated`, `NotMinimal`, `OutOfOrder` for types that
     descend or repeat, and `MalformedMessage` for more than `MAX_RECORDS`.
     """
     if end is None:

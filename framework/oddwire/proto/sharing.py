@@ -1,17 +1,16 @@
-"""How the connections of one event loop share its time: slices, rations of what others pay for, and a line for each.
+"""How the connections of one event loop share its time: slices, quotas for useless and costly work, a queue for each.
 
-What a peer sends is parsed in slices, and what is left of a chunk goes on in a later turn of the loop, so nobody waits
-longer than a slice for somebody who sends much. Two kinds of work are charged to the peer that causes them: messages of
-which nothing comes (unknown, malformed, pings, notices) and what messages cost beyond what they should. Each kind has a
-share of the loop's time, of all peers in sum. While it uses more, those who caused it wait in a line and are read one
-slice at a time, as the share allows; who caused little is not in the line. The key work of strangers' handshakes has a
-share, too.
+Chunks are parsed in slices, and the rest of a chunk in a later event-loop iteration, so no peer waits longer than a
+slice for another one that sends much. Two kinds of work are charged to the peer that causes them: useless messages
+(unknown, malformed, pings, notices), and what messages cost beyond a fair cost. Each kind has a share of the loop's
+time, for all peers together. While it uses more, the peers that cause it are queued and read one slice at a time, as
+the share allows; peers that cause little are not queued. The key operations of strangers' handshakes have a share, too.
 
-What a message costs is known once it was taken, and who has gone pays no more. So while a share is used up, the first
-large message of a newcomer waits for its turn in that line, before it is opened; with much more used up, so do all
-large ones of those who dialed us. What is small never does.
+The cost of a message is known only once it was handled, and a disconnected peer can no longer be charged. So while a
+share is used up, the first large message of a newcomer waits for its turn in that queue before it is opened; with much
+more used up, so do all large messages of peers that dialed us. Small messages never wait.
 
-Work is measured in seconds of this thread's processor time: what other programs take meanwhile is nobody's fault here.
+Work is measured in seconds of this thread's processor time, so time that other programs take is charged to nobody.
 """
 
 from __future__ import annotations
@@ -29,39 +28,39 @@ __all__ = ["FAIR_MESSAGE", "KeyWork", "LoopShare", "Ration", "WorkLimits", "work
 
 work_clock: Final = thread_time
 
-# Most messages cost a tenth of that, a request with its handler half
+# Most messages cost a tenth of `FAIR_MESSAGE`, a request with its handler half
 FAIR_MESSAGE: Final = 250e-6
-"""Seconds of work that a message may cost, whatever its length, before its peer is charged for the rest."""
-_FAIR_BYTE: Final = 4e-9  # to decrypt and copy it; what is made of it counts
+"""Seconds of work that a message of any length may cost before its peer is charged for the rest."""
+_FAIR_BYTE: Final = 4e-9  # to decrypt and copy it; decoding and handling are charged
 
-_BURST: Final = 0.1  # seconds of work that a whole ration has saved at most
-_OWN_BURST: Final = 0.02  # and that one peer has, which keeps it out of the line
-_OWN_FIRST: Final = 0.001  # and with which it begins: node ids are free, so this is given away with each
+_BURST: Final = 0.1  # max seconds of work that a ration saves
+_OWN_BURST: Final = 0.02  # and that one peer saves, which keeps it out of the queue
+_OWN_FIRST: Final = 0.001  # and that a new peer starts with: little, as node ids are free
 _NOBODY: Final = object()
 _ANYBODY: Final = object()
-_LEAST_DELAY: Final = 0.0005  # seconds: less may be too little for the clock to go on
-_DEEP: Final = -0.1  # seconds: more than several costly messages at once leave a ration with, where peers are but a few
-_MOST_OWED: Final = 1.0  # seconds that handshakes wait for those that were done
-_REMEMBERED: Final = 1 << 16  # first acts of handshakes
+_LEAST_DELAY: Final = 0.0005  # seconds: less may be below the resolution of the clock
+_DEEP: Final = -0.1  # seconds: lower than several costly messages at once leave a ration with few peers
+_MOST_OWED: Final = 1.0  # max seconds that handshakes wait for those done before
+_REMEMBERED: Final = 1 << 16  # first acts of handshakes that are remembered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkLimits:
-    """How much of an event loop's time strangers may take. Shares are of 1; raises `ValueError` for what cannot be."""
+    """How much of an event loop's time strangers may take. Shares are fractions of 1. Raises `ValueError`."""
 
     turn_seconds: float = 0.001
-    """Seconds of work for one peer before others have their turn; a single message is never interrupted."""
+    """Max seconds of work for one peer per turn; a single message is never interrupted."""
     wasted_share: float = 0.05
-    """Of the loop's time, for messages of which nothing comes: of all peers in sum."""
+    """Share of the loop's time for useless messages, of all peers together."""
     costly_share: float = 0.1
-    """Of the loop's time, for what messages cost beyond 250 µs each and 4 ns a byte, while others want it."""
+    """Share of the loop's time for costs beyond 250 µs per message and 4 ns per byte, while others want the loop."""
     handshake_share: float = 0.15
-    """Of the loop's time, for handshakes of those who dial us, while others want it."""
+    """Share of the loop's time for handshakes of peers that dial us, while others want the loop."""
     wanted_seconds: float = 0.1
-    """Seconds for which the loop counts as wanted by others after it was."""
+    """Seconds for which the loop counts as wanted after others last used it."""
 
     def __post_init__(self) -> None:
-        """Check."""
+        """Check the ranges of the limits."""
         for field in fields(self):
             value, most = getattr(self, field.name), 1.0 if field.name.endswith("_share") else math.inf
             if value is not None and (
@@ -72,26 +71,26 @@ class WorkLimits:
 
 
 class _Waiter(Protocol):
-    """Who waits in a ration's line: one connection."""
+    """A member of a ration's queue: one connection."""
 
     def let_go(self) -> None:
-        """Work for a slice."""
+        """Work for one slice; called when its turn has come."""
 
 
 class _Turn:
-    """One who waits in a line without a connection, for once."""
+    """A single turn in a queue, without a connection."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.come: asyncio.Future[None] = loop.create_future()
 
     def let_go(self) -> None:
-        """Let it go on."""
+        """Wake the waiting coroutine."""
         if not self.come.done():
             self.come.set_result(None)
 
 
 class _Account:
-    """What one peer has of a ration, in seconds."""
+    """One peer's account in a ration, in seconds."""
 
     __slots__ = ("level", "then")
 
@@ -101,46 +100,46 @@ class _Account:
 
 
 class Ration:
-    """A share of the loop's time for one kind of work, and the line of those who wait because it is used up."""
+    """A share of the loop's time for one kind of work, and the queue of peers that wait because it is used up."""
 
     def __init__(self, owner: LoopShare, name: str, share: float, *, always: bool) -> None:
         self._owner = owner
         self.name = name
         self._share = share
-        self._always = always  # else only while others want the loop
+        self._always = always  # otherwise only while others want the loop
         self._level = _BURST
         self._then = owner.loop.time()
         self._accounts: dict[_Waiter, _Account] = {}
         self._line: dict[_Waiter, None] = {}
-        self._untried: dict[_Waiter, None] = {}  # a line of those who owe nothing, which takes turns with the other
-        self._tried_one = False  # of the two lines, this one had the last turn
+        self._untried: dict[_Waiter, None] = {}  # a queue of peers that owe nothing, served alternately with the other
+        self._tried_one = False  # whether that queue had the last turn
         self._timer: asyncio.Handle | None = None
 
     @property
     def waiting(self) -> int:
-        """How many peers wait in the line."""
+        """The number of queued peers."""
         return len(self._line) + len(self._untried)
 
     @property
     def level(self) -> float:
-        """Seconds of work that there is time for now; less than nothing until that is made up for."""
+        """Seconds of work available now; negative until overuse is made up for."""
         self._spend(0.0, self._owner.loop.time())
         return self._level
 
     def is_free(self, waiter: _Waiter) -> bool:
-        """Say whether who owes nothing may go on now."""
+        """Return whether a peer that owes nothing may go on now."""
         now = self._owner.loop.time()
         self._spend(0.0, now)
         return self._is_free(now, waiter) and not self.waiting
 
     def charge(self, waiter: _Waiter, seconds: float) -> bool:
-        """Charge a peer with work that was done. Return whether it has to wait; it is then let go in its turn."""
+        """Charge a peer for work. Return whether it is queued; ``let_go`` is then called when its turn has come."""
         now = self._owner.loop.time()
         self._spend(seconds, now)
         account = self._accounts.get(waiter)
         if account is None:
             account = self._accounts[waiter] = _Account(now)
-        # Of the share, each connection saves an equal part: so all of them together save no more than there is
+        # Each connection saves an equal part of the share, so all together save no more than the share
         saved = account.level + (now - account.then) * self._share / max(1, self._owner.members)
         account.level = max(min(saved, _OWN_BURST) - seconds, -1.0)
         account.then = now
@@ -151,7 +150,7 @@ class Ration:
         return True
 
     def enter(self, waiter: _Waiter) -> None:
-        """Have one who owes nothing wait in the line, as it is not free: it is let go in its turn."""
+        """Queue a peer that owes nothing; ``let_go`` is called when its turn has come."""
         self._wait(self._untried, self._owner.loop.time(), waiter)
 
     def _wait(self, line: dict[_Waiter, None], now: float, waiter: _Waiter) -> None:
@@ -160,14 +159,14 @@ class Ration:
             self._timer = self._owner.loop.call_later(self._delay(now, waiter), self._let_go)
 
     def debit(self, waiter: _Waiter | None, seconds: float) -> None:
-        """Charge a peer that waits already, or one that has gone (None)."""
+        """Charge a peer that is queued already, or a disconnected one (None)."""
         self._spend(seconds, self._owner.loop.time())
         if waiter is not None:
             account = self._accounts.setdefault(waiter, _Account(self._then))
             account.level = max(account.level - seconds, -1.0)
 
     def forget(self, waiter: _Waiter) -> None:
-        """Forget a peer that is gone. What it used up stays used up."""
+        """Forget a disconnected peer. What it used up stays used up."""
         self._line.pop(waiter, None)
         self._untried.pop(waiter, None)
         if not self.waiting and self._timer is not None:
@@ -211,13 +210,13 @@ class Ration:
 
 
 class KeyWork:
-    """The work of strangers' handshakes: a slice of it a turn, and a share of the loop's time while others want it."""
+    """Key operations of strangers' handshakes: a slice per iteration, and a share of the loop's time while wanted."""
 
     def __init__(self, owner: LoopShare, share: float) -> None:
         self._owner = owner
         self._share = share
-        self._free_at = -math.inf  # when, on the loop's clock, what was done has been made up for
-        self._spent = 0.0  # in this turn
+        self._free_at = -math.inf  # the loop's time at which work done is made up for
+        self._spent = 0.0  # in this iteration
         self._first: deque[Callable[[], object]] = deque()
         self._then: deque[Callable[[], object]] = deque()
         self._timer: asyncio.Handle | None = None
@@ -225,35 +224,35 @@ class KeyWork:
 
     @property
     def waiting(self) -> int:
-        """How many pieces of work wait."""
+        """The number of waiting jobs."""
         return len(self._first) + len(self._then)
 
     @property
     def pressed(self) -> bool:
-        """Whether there is more of it than there is time for."""
+        """Whether there is more work than time for it."""
         now = self._owner.loop.time()
         return self.waiting > 0 or (self._free_at > now and self._owner.unwanted_in(now) > 0)
 
     def is_stale(self, act: bytes) -> bool:
-        """Say whether this first act of a handshake came before: nobody honest begins two with one ephemeral key."""
+        """Return whether this first act was seen before: honest peers never use an ephemeral key twice."""
         return hash(act) in self._seen
 
     def remember(self, act: bytes) -> None:
-        """Remember a first act, and forget the oldest of those that are too many."""
+        """Remember a first act, and forget the oldest ones beyond the limit."""
         self._seen[hash(act)] = None
         if len(self._seen) > _REMEMBERED:
             del self._seen[next(iter(self._seen))]
 
     def do(self, work: Callable[[], object], *, first: bool = False, later: Callable[[], object] | None = None) -> None:
-        """Do a piece of work when there is time for it: at once if there is, after calling ``later`` if there is not.
+        """Run ``work`` at once if there is time, or else call ``later`` and run it when there is.
 
-        ``first`` are those that lead to an end what was begun.
+        ``first``: ahead of other waiting work, as it completes a handshake that was begun.
         """
         now = self._owner.loop.time()
         if not self._first and not (self._then and not first) and self._is_free(now):
             self._do(work)
             if self._timer is None:
-                self._timer = self._owner.loop.call_soon(self._go_on)  # the turn is over then
+                self._timer = self._owner.loop.call_soon(self._go_on)  # in the next iteration
             return
         if later is not None:
             later()
@@ -262,7 +261,7 @@ class KeyWork:
         self._schedule(now)
 
     def spend(self, seconds: float) -> None:
-        """Charge work that was done, or surely will be."""
+        """Charge work that was done, or is certain to be."""
         self._spent += seconds
         now = self._owner.loop.time()
         self._free_at = min(max(self._free_at, now) + seconds / self._share, now + _MOST_OWED)
@@ -301,15 +300,15 @@ class KeyWork:
 
 
 class LoopShare:
-    """How the connections that have this share their loop's time. Made on the loop."""
+    """Divides a loop's time among the connections that have this share. To be made on the running loop."""
 
     def __init__(self, limits: WorkLimits | None = None) -> None:
         self.limits = limits or WorkLimits()
         self.loop = asyncio.get_running_loop()
         self.counters: Counter[str] = Counter()
-        """How often a peer was read later, or a handshake done later, by the limit's name."""
+        """How often reading a peer, or a handshake, was put off, by the limit's name."""
         self.used_up = False
-        """Whether more of a ration may have been used than there is; `gate` knows."""
+        """Whether a ration may be used up; `gate` computes it exactly."""
         self._members: set[_Waiter] = set()
         self.wasted = Ration(self, "wasted_share", self.limits.wasted_share, always=True)
         self.costly = Ration(self, "costly_share", self.limits.costly_share, always=False)
@@ -321,7 +320,7 @@ class LoopShare:
 
     @classmethod
     def of_loop(cls) -> LoopShare:
-        """Return the one that connections of the running loop share if they were given no other."""
+        """Return the default share of the running loop's connections."""
         loop = asyncio.get_running_loop()
         share = _of_loops.get(id(loop))
         if share is None:
@@ -330,17 +329,17 @@ class LoopShare:
 
     @property
     def members(self) -> int:
-        """How many connections share."""
+        """The number of connections in this share."""
         return len(self._members)
 
     def join(self, peer: _Waiter) -> None:
-        """Take a connection in, until it leaves."""
+        """Add a connection, until `leave`."""
         self._members.add(peer)
 
     # Slices
 
     def next_turn(self, work: Callable[[], object]) -> None:
-        """Go on with a slice of ``work`` in a later turn of the loop, in line with others who do."""
+        """Queue ``work``, one slice, for a later event-loop iteration."""
         if not self._turns:
             self.loop.call_soon(self._turn)
         self._turns.append(work)
@@ -361,43 +360,43 @@ class LoopShare:
             if turns:
                 self.loop.call_soon(self._turn)
 
-    # What is wanted, and what is charged
+    # Demand, and charges
 
     def want(self, who: object = None) -> None:
-        """Say that ``who`` has had something done, none of the connections by default: the loop's time is wanted."""
+        """Note that ``who`` (by default, no connection) used the loop: its time is wanted."""
         if who is not self._wanted_by:
             self._wanted_by, self._other_until = who, self._wanted_until
         self._wanted_until = self.loop.time() + self.limits.wanted_seconds
 
     def unwanted_in(self, now: float, but: object = _ANYBODY) -> float:
-        """Return in how many seconds nobody but ``but`` will want the loop if nothing happens until then; 0.0: now."""
+        """Return the seconds until nobody but ``but`` wants the loop, if nothing happens meanwhile; 0.0: now."""
         until = self._other_until if but is self._wanted_by else self._wanted_until
         return max(until - now, 0.0)
 
     @staticmethod
     def fair(messages: int, size: int) -> float:
-        """Return the seconds of work that so many messages, of ``size`` bytes in all, may cost."""
+        """Return the fair cost, in seconds of work, of ``messages`` messages of ``size`` bytes in total."""
         return messages * FAIR_MESSAGE + size * _FAIR_BYTE
 
     def settle(self, peer: _Waiter, work: float, messages: int, size: int, wasted: int) -> bool:
-        """Charge a slice: ``messages`` of ``size`` bytes, ``wasted`` of them such that nothing came of.
+        """Charge a slice of ``work`` seconds: ``messages`` of ``size`` bytes in total, ``wasted`` of them useless.
 
         Return whether the peer has to wait.
         """
         for_nothing = work * min(1.0, wasted / max(1, messages))
         excess = work - for_nothing - self.fair(messages, size)
-        # In both lines, it is read once it has been let go by both
+        # In both queues, it is read once both have let it go
         if wasted < messages and excess < self.turn_seconds:
-            self.want(peer)  # who is costly does not count, or two of them would keep each other back
+            self.want(peer)  # costly peers do not count, or two of them would hold each other back
         if not wasted and excess <= 0:
             return False
         waits = bool(wasted) and self.wasted.charge(peer, for_nothing)
         return (excess > 0 and not waits and self.costly.charge(peer, excess)) or waits
 
     def charge(self, peer: _Waiter, work: float, *, wasted: bool, waits: bool) -> bool:
-        """Charge a message that was taken later than it was read; return whether its peer, if it does not, has to wait.
+        """Charge work on a message after the slice that read it; return whether its peer is now queued.
 
-        ``wasted`` says that nothing came of it, ``waits`` that its peer is in a line already.
+        ``wasted``: the message was useless; ``waits``: its peer is queued already.
         """
         ration, seconds = (self.wasted, work) if wasted else (self.costly, work - FAIR_MESSAGE)
         if seconds <= 0:
@@ -408,20 +407,20 @@ class LoopShare:
         return ration.charge(peer, seconds)
 
     def gate(self, peer: _Waiter, *, tried: bool) -> Ration | None:
-        """Return in which line a large message of one who dialed us waits for its turn before it is opened, if it does.
+        """Return the ration in whose queue a large message of a peer that dialed us waits before it is opened, or None.
 
-        ``tried`` is whose large messages have cost no more than they should.
+        ``tried``: the peer's large messages have not been costly so far.
         """
         ration = min(self.wasted, self.costly, key=lambda ration: ration.level)
         self.used_up = ration.level < 0
         if ration.level >= (_DEEP if tried else 0.0):
             return None
-        # Where nobody else wants anything, they go on one after the other: not all in one turn of the loop, in which
-        # nobody could say that he wants something
+        # While nobody else wants the loop, they go on one after the other: not all in one iteration, in which
+        # no other work could show that it wants the loop
         return ration if self.unwanted_in(self.loop.time(), peer) else self.costly
 
     async def turn(self) -> None:
-        """Wait until there is time for a costly message of a peer that has gone."""
+        """Wait until there is time for a costly message of a disconnected peer."""
         waiter = _Turn(self.loop)
         if not self.costly.is_free(waiter):
             self.costly.enter(waiter)
@@ -439,11 +438,11 @@ class LoopShare:
         self.costly.forget(peer)
 
     def left(self, work: float, messages: int, size: int) -> None:
-        """Charge the last slice of a connection that has ended meanwhile."""
+        """Charge the last slice of a connection that has ended during it."""
         excess = work - self.fair(messages, size)
         if excess > 0:
             self.costly.debit(None, excess)
 
 
-# By the loop's id: what shares it keeps it, so no other has that id meanwhile
+# By the loop's id: its share keeps the loop, so no other loop can have that id
 _of_loops: WeakValueDictionary[int, LoopShare] = WeakValueDictionary()

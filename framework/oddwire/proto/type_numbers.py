@@ -1,6 +1,6 @@
-"""Who owns which message type number: what nobody may send, what is known in the wild, what the BOLTs assign.
+"""Owners of message type numbers: types nobody may send, types known in the wild, types the BOLTs assign.
 
-The tables are literal. `check_claim` is asked when a message is declared or registered for sending, never when a
+The tables are literal. `check_claim` is called when a message is declared or registered for sending, never when a
 schema is only loaded, so the BOLTs' own messages can be read and written by tools.
 """
 
@@ -19,7 +19,7 @@ CUSTOM_TYPES: Final = range(32768, 65536)
 
 
 class KnownType(NamedTuple):
-    """A type in use outside the BOLTs' channel protocol: the protocol that uses it, and its message's name."""
+    """A type in use outside the BOLTs' channel protocol: the protocol that uses it, and the message's name."""
 
     protocol: str
     name: str
@@ -28,8 +28,8 @@ class KnownType(NamedTuple):
 def check_claim(type_id: int, spec: bool = False, owner: str = "") -> None:
     """Check that an application may call a message type its own.
 
-    It is a number of 32768 to 65535; with ``spec``, any that lightningd does not keep for itself (7 and 9, peer
-    storage, say). ``owner`` names the claimant in the error. Raises `SchemaError`.
+    It must be 32768 to 65535; with ``spec``, any that lightningd does not reserve for itself (so 7 and 9, peer
+    storage, are allowed). ``owner`` names the claimant in the error. Raises `SchemaError`.
     """
     where = f"{owner}: " if owner else ""
     if not isinstance(type_id, int) or isinstance(type_id, bool):
@@ -45,13 +45,13 @@ def check_claim(type_id: int, spec: bool = False, owner: str = "") -> None:
 
 
 def known_owner(type_id: int) -> str | None:
-    """Say whose this type is in the wild, ``PeerSwap (swap_in_request)``; None if nobody's that we know of."""
+    """Return the known user of a type, for example ``PeerSwap (swap_in_request)``; None if there is none."""
     known = KNOWN.get(type_id)
     return None if known is None else f"{known.protocol} ({known.name})"
 
 
 def refusal(type_id: int) -> str | None:
-    """Return the text lightningd's ``sendcustommsg`` refuses this type with (code -32600); None if it sends it."""
+    """Return the text with which lightningd's ``sendcustommsg`` refuses a type (code -32600); None if it sends it."""
     name = REFUSED.get(type_id)
     if name is None:
         return None

@@ -28,16 +28,16 @@ __all__ = [
 ]
 
 PROXY_TIMEOUT: Final = 120.0
-"""Seconds a dial by proxy may take: as long as Tor itself tries to build a circuit to an onion service."""
+"""Max seconds for a dial by proxy: as long as Tor itself tries to build a circuit to an onion service."""
 
 Handler = Callable[[LightningConnection], Awaitable[None]]
 
 MAX_HANDSHAKES: Final = 512
-"""Callers in the middle of their handshakes."""
+"""Max callers in the middle of their handshakes."""
 MAX_WAITING: Final = 512
-"""Callers accepted whose handshakes have not begun."""
+"""Max callers accepted whose handshakes have not begun."""
 MAX_LINGERING: Final = 256
-"""Connections that have ended and still have their sockets."""
+"""Max connections that have ended and still have their sockets."""
 
 
 async def connect(
@@ -47,16 +47,16 @@ async def connect(
     port: int = DEFAULT_PORT,
     *,
     proxy: str | None = None,
-    timeout: float | None = None,  # noqa: ASYNC109 - covers look-up, TCP, proxy and handshake, each told apart in errors
+    timeout: float | None = None,  # noqa: ASYNC109 - covers look-up, TCP, proxy and handshake; errors tell which
     on_open: Callable[[LightningConnection], object] | None = None,
     on_close: Callable[[LightningConnection, str], object] | None = None,
 ) -> LightningConnection:
-    """Dial a node and shake hands, all within ``timeout`` seconds: by default 10, or 120 by proxy, as Tor takes long.
+    """Dial a node and complete the handshake within ``timeout`` seconds: by default 10, or 120 by proxy (for Tor).
 
     ``node_id`` is its public key (33 bytes, hex, or `PublicKey`); ``proxy`` a SOCKS5 proxy, ``host:port`` or a URL,
     which then also resolves ``host`` (Tor). A name is looked up anew, and each of its addresses tried until one is that
-    node. Raises `TransportError` if no connection comes about, `HandshakeFailed` or `AuthenticationFailed` if the other
-    end is not that node, each saying so of every address; `ValueError` for a bad address. Cancelling closes.
+    node. Raises `TransportError` if no connection is made, `HandshakeFailed` or `AuthenticationFailed` if the other
+    end is not that node, each naming every address; `ValueError` for a bad address. Cancelling closes the socket.
     """
     remote = node_id if isinstance(node_id, PublicKey) else PublicKey(NodeId(node_id))
     _check_port(port)
@@ -79,7 +79,7 @@ async def connect(
             raise
         raise TransportError(f"{dial.where}: {error}") from error
     except OSError as error:
-        if isinstance(error, TimeoutError) and error.errno is None:  # ours, and not the system's
+        if isinstance(error, TimeoutError) and error.errno is None:  # our timeout, not the system's
             raise TransportError(f"{dial.where}: no connection within {timeout:g} s: {dial.progress}") from error
         raise TransportError(f"{dial.where}: {spelled(error)}") from error
 
@@ -96,7 +96,7 @@ class _Dial:
 
     @property
     def progress(self) -> str:
-        """How far it has come."""
+        """The failures so far and the step under way, in words."""
         return "; ".join([*(f"{address}: {spelled(error)}" for address, error in self._failed), self._state])
 
     async def by_proxy(self, proxy: str, host: str, port: int) -> LightningConnection:
@@ -121,7 +121,7 @@ class _Dial:
             if several:
                 self._state = f"{address} {self._state[3:]}"
             try:
-                # While there are others, none has all of the time
+                # While there are other addresses, no handshake has all of the time
                 async with asyncio.timeout(self._share(len(left))):
                     return await self._shake(sock)
             except TimeoutError:
@@ -133,7 +133,7 @@ class _Dial:
         raise self._failure(several)
 
     def _share(self, others: int) -> float | None:
-        """Seconds that a handshake may take, so that as much is left for each of the others."""
+        """Return the seconds that a handshake may take, so that as much is left for each of the others."""
         return (self._deadline - asyncio.get_running_loop().time()) / (others + 1) if others else None
 
     def _fail(self, address: Address, error: Exception) -> None:
@@ -141,7 +141,7 @@ class _Dial:
         self._failed.append((address, error.with_traceback(None)))
 
     def _failure(self, several: bool) -> Exception:
-        failed, self._failed = self._failed, []  # whoever is raised holds us, and is not to be held
+        failed, self._failed = self._failed, []  # the error raised refers to us, so we must not keep it
         if not several:
             return failed[0][1]
         told = DialFailed(failed)
@@ -171,9 +171,9 @@ def _check_port(port: int) -> None:
 class LightningServer:
     """Listening sockets, as made by `serve`. Use it as an async context manager, or call `aclose`.
 
-    At most ``max_handshakes`` connections may be unfinished at a time; one more drops the oldest of the source address
-    that has most of them, so callers that say nothing delay nobody. Of others, ``max_waiting`` wait to be admitted.
-    ``lingering`` keeps those that were closed until their peers have read the last words.
+    At most ``max_handshakes`` handshakes may be unfinished at a time; one more drops the oldest of the source address
+    that has the most, so callers that send nothing delay nobody. Up to ``max_waiting`` further callers are queued.
+    ``lingering`` keeps closed connections until their peers have read the last bytes.
     """
 
     def __init__(
@@ -201,9 +201,9 @@ class LightningServer:
         self._tasks: set[asyncio.Task[None]] = set()
         self._connections: set[LightningConnection] = set()
         self.counters: Counter[str] = Counter() if counters is None else counters
-        """How often each limit took effect, by its name."""
+        """How often each limit took effect, by the limit's name."""
         self.lingering = Lingering(MAX_LINGERING, self.counters) if lingering is None else lingering
-        """The connections made here that have ended, while they have their sockets."""
+        """The server's connections that have ended and still have their sockets."""
         self._share = share or LoopShare.of_loop()
         self._acceptor: Acceptor | None = Acceptor(
             self._make, self._share, max_waiting=max_waiting, patience=handshake_timeout, counters=self.counters
@@ -211,7 +211,7 @@ class LightningServer:
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
-        """Host and port of every listening socket: the port that was chosen, if 0 was asked for."""
+        """Host and port of every listening socket: the port that the system chose for 0."""
         return [] if self._acceptor is None else self._acceptor.addresses
 
     @property
@@ -221,7 +221,7 @@ class LightningServer:
 
     @property
     def pending(self) -> int:
-        """How many connections have not finished their handshake."""
+        """The number of connections whose handshake is unfinished."""
         return len(self._pending) + (0 if self._acceptor is None else self._acceptor.waiting)
 
     async def listen(self, host: str | None, port: int) -> None:
@@ -235,7 +235,7 @@ class LightningServer:
             return
         acceptor, self._acceptor = self._acceptor, None
         acceptor.close()
-        tasks = self._tasks - {asyncio.current_task()}  # a handler may be who stops the server
+        tasks = self._tasks - {asyncio.current_task()}  # a handler may stop the server
         for task in tasks:
             task.cancel()
         for connection in list(self._pending):
@@ -322,10 +322,10 @@ async def serve(
     on_open: Callable[[LightningConnection], object] | None = None,
     on_close: Callable[[LightningConnection, str], object] | None = None,
 ) -> LightningServer:
-    """Listen on ``host`` (None: every interface) and ``port`` (0: any free one), and shake hands with who dials.
+    """Listen on ``host`` (None: every interface) and ``port`` (0: any free one), and do the handshake with callers.
 
-    ``handler(connection)`` runs as a task a connection; when it returns, the connection is closed. Pass None and
-    ``on_open`` to take connections without a task. Raises `TransportError` if the address cannot be had,
+    ``handler(connection)`` runs as one task per connection; when it returns, the connection is closed. Pass None and
+    ``on_open`` to receive connections without a task. Raises `TransportError` if the address cannot be bound,
     `ValueError` for a bad port.
     """
     _check_port(port)

@@ -1,4 +1,4 @@
-"""What a message is: `Message`, `@message`, `@subtype`, the field types, and ways to look inside."""
+"""Messages: `Message`, `@message`, `@subtype`, the field types, and conversion to dicts and text."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""From a field's annotation to its kind."""
+"""Field annotations, converted to kinds."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from oddwire.schema.kinds import (
 __all__ = ["LARGEST", "apply_count", "apply_max_length", "evaluate", "kind_of"]
 
 LARGEST = (1 << 32) - 1
-"""No payload has more bytes, so no field has more elements."""
+"""Max bytes of any payload, and so max elements of any field."""
 
 _PLAIN: Mapping[Any, Kind] = {
     int: PLAIN_INT,
@@ -63,13 +63,13 @@ _HINTS: Mapping[Any, str] = {
 
 
 def evaluate(annotation: Any, module_names: Mapping[str, Any], local_names: Mapping[str, Any]) -> Any:
-    """Turn an annotation, a string perhaps, into the type it means. Raises what evaluating it raises."""
+    """Return the type that an annotation, possibly a string, means. Raises any error of its evaluation."""
     holder = type("_", (), {"__annotations__": {"field": annotation}})
     return get_type_hints(holder, dict(module_names), dict(local_names), include_extras=True)["field"]
 
 
 def kind_of(annotation: Any) -> Kind:
-    """Find the kind an evaluated annotation means. Raises `SchemaError` that says what would be right."""
+    """Return the kind that an evaluated annotation means. Raises `SchemaError` that says what would be right."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return _annotated(arguments[0], arguments[1:])
@@ -144,12 +144,12 @@ def _annotated(annotation: Any, extras: tuple[Any, ...]) -> Kind:
             kind = apply_max_length(kind, extra.size)
         elif extra is ... or isinstance(extra, Fixed | Rest | fields.Counted):
             kind = apply_count(kind, extra)
-        # Anything else is somebody else's: PEP 593 says to ignore it.
+        # Anything else is for other tools: PEP 593 says to ignore it.
     return kind
 
 
 def _integer(alias: Any) -> Integer | None:
-    """Find the `Integer` of an alias such as ``u16``."""
+    """Return the `Integer` of an alias such as ``u16``, or None."""
     for extra in getattr(alias, "__metadata__", ()):
         if isinstance(extra, Integer):
             return extra
@@ -157,7 +157,7 @@ def _integer(alias: Any) -> Integer | None:
 
 
 def _as_integer(kind: Kind, integer: Integer) -> Kind:
-    """Say how an enum's values travel: ``Annotated[Colour, u8]``."""
+    """Return an enum's kind with ``integer`` as its wire type: ``Annotated[Colour, u8]``."""
     if isinstance(kind, Maybe):
         return Maybe(_as_integer(kind.inner, integer))
     if not isinstance(kind, Choice) or not isinstance(kind.base, Integer):
@@ -197,7 +197,7 @@ def _count(told: Any) -> Count:
 
 
 def apply_max_length(kind: Kind, size: int) -> Kind:
-    """Limit a kind's length."""
+    """Return ``kind`` with a max length of ``size``."""
     if isinstance(kind, Maybe):
         return Maybe(apply_max_length(kind.inner, size))
     if not isinstance(kind, Octets | Text | Array | Table):
@@ -208,7 +208,7 @@ def apply_max_length(kind: Kind, size: int) -> Kind:
 
 
 def _show(annotation: Any) -> str:
-    """Write an annotation as its author did: ``tuple[u8, str]``."""
+    """Return the text of an annotation as its author wrote it: ``tuple[u8, str]``."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return next((extra.label for extra in annotation.__metadata__ if isinstance(extra, Kind)), _show(arguments[0]))

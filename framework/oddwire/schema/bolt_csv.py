@@ -1,16 +1,16 @@
 """The BOLTs' CSV format: read into message classes, and written back.
 
 The format is what the BOLTs' own tool extracts from their text, and what Core Lightning and pyln-proto generate code
-from: rows ``msgtype``, ``msgdata``, ``subtype``, ``subtypedata``, ``tlvtype`` and ``tlvdata``. What `load_csv` makes of
-them is what `message` and `subtype` make of classes, for the bolt codec:
+from: rows ``msgtype``, ``msgdata``, ``subtype``, ``subtypedata``, ``tlvtype`` and ``tlvdata``. `load_csv` makes
+the same classes of them as `message` and `subtype` do, for the bolt codec:
 
 - a message becomes a `Message` subclass; its number is not claimed, so the BOLTs' own messages load too, to be encoded
   and decoded by tools (no application can register them for sending);
 - a subtype becomes a `subtype` class, and so does a TLV stream: each record is a field, None if it is absent, whose
   value is a class with the record's own fields: ``init.tlvs.networks.chains``;
-- an array of bytes is ``bytes``, one of ``utf8`` a ``str``, any other a tuple;
-- a length field directly before the one array it counts is written and read, but is no field of the class. Any other
-  length field is one, and has to be right when a message is encoded;
+- an array of bytes is ``bytes``, an array of ``utf8`` a ``str``, any other a tuple;
+- a length field directly before the one array it counts is written and read, but is not a field of the class. Any
+  other length field is, and has to be right when a message is encoded;
 - the feature a message or field belongs to is in `Namespace.options`; the field is required all the same.
 """
 
@@ -70,11 +70,11 @@ _TAKES_REST: Final = {name: isinstance(kind, Integer) and kind.form == "truncate
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Namespace:
-    """Message classes, and the classes they are made of, by the names the CSV gives them.
+    """Message classes, and the classes of their fields, by their names in the CSV.
 
     ``tlv_records`` has the classes of the values in TLV streams by dotted path: ``init_tlvs.networks``. ``options`` has
     the feature a message or field belongs to, and ``lengths`` the name of an array's length field where the class has
-    none, by path too: ``query_channel_range``, ``init.features``, ``init_tlvs.networks.chains``.
+    no field for it, also by path: ``query_channel_range``, ``init.features``, ``init_tlvs.networks.chains``.
     """
 
     messages: Mapping[str, type[Message]] = dataclasses.field(default_factory=dict)
@@ -89,9 +89,9 @@ class Namespace:
 
 
 def load_csv(source: str | Iterable[str], *, module: str = __name__) -> Namespace:
-    """Make message classes of CSV text or lines.
+    """Return message classes made from CSV text or lines.
 
-    ``module`` is the classes' ``__module__``, which errors and traces name. Blank lines and what follows a ``#`` are
+    ``module`` is the classes' ``__module__``, which errors and traces name. Blank lines and comments (``#``) are
     ignored. Raises `SchemaError` naming the line, what is wrong there, and what would be right.
     """
     return _CsvLoader(read_csv(source, {**_TAKES_REST, _UTF8: False}), module).load()
@@ -141,7 +141,7 @@ class _CsvLoader:
         return subtype(self.make_class(name, contents))
 
     def make_class(self, path: str, contents: Mapping[str, tuple[Kind, Any]], *bases: type) -> Any:
-        """Make an undecorated class of fields; ``contents`` has each one's kind and default."""
+        """Return an undecorated class; ``contents`` has each field's kind and default."""
         name = "".join(word[0].upper() + word[1:] for word in re.split("[._]+", path) if word)
         body: dict[str, Any] = {field: default for field, (_, default) in contents.items() if default is not MISSING}
         body["__annotations__"] = {field: Annotated[object, kind] for field, (kind, _) in contents.items()}
@@ -181,7 +181,7 @@ class _CsvLoader:
 
 
 def _implied_lengths(definition: CsvDefinition) -> set[str]:
-    """Name the length fields that directly precede the one array they count."""
+    """Return the names of the length fields that directly precede the one array they count."""
     entries = list(definition.fields.values())
     counted = [entry.count for entry in entries]
     return {
@@ -213,12 +213,12 @@ def _at(line: int) -> Iterator[None]:
 
 
 def dump_csv(what: Namespace | Iterable[type[Message]]) -> str:
-    """Write message classes of the bolt codec, and all they are made of, as CSV.
+    """Return CSV of message classes of the bolt codec, and of all subtypes and TLV streams in them.
 
-    What `load_csv` makes of the text encodes to the same bytes. Classes that were loaded come out as the rows they
-    came from, all but the comments, though not always in the same order. CSV knows no enums, defaults or length
-    limits, so these are left out; ``u8``, bool and enums of u8 are written ``byte``. Raises `SchemaError` naming
-    message and field for what CSV cannot say.
+    Classes that `load_csv` makes of the text encode to the same bytes. Loaded classes are written as the rows they
+    came from, without the comments, and not always in the same order. CSV has no enums, defaults or length limits, so
+    these are left out; ``u8``, bool and enums of u8 are written ``byte``. Raises `SchemaError` naming message and
+    field for a field that CSV cannot express.
     """
     if not isinstance(what, Namespace):
         what = Namespace(messages={schema_of(cls).name: cls for cls in what})
@@ -247,7 +247,7 @@ class _CsvWriter:
         yield from self.types()
 
     def types(self) -> Iterator[str]:
-        """Write the types that the rows so far refer to, and those they refer to."""
+        """Yield the rows of the types that the rows so far refer to, and of those that these refer to."""
         while self.waiting:
             name, record = self.waiting.pop(0)
             if name in self.written:
@@ -300,7 +300,7 @@ class _CsvWriter:
         yield self.row(*owner, field.name, self.type(where, kind), count, path=where)
 
     def type(self, where: str, kind: Kind) -> str:
-        """Name the type of a value or, for arrays, of an element."""
+        """Return the type name of a value or, for arrays, of an element."""
         match kind:
             case Octets() if not _has_name(kind):
                 return "byte"
@@ -321,7 +321,7 @@ class _CsvWriter:
         raise SchemaError(f"{where}: CSV has no word for {kind.label}: put what it is made of into a @subtype")
 
     def type_name(self, record: Record) -> str:
-        """Name a subtype or stream, and see to it that it is written."""
+        """Return the name of a subtype or stream, and queue it for writing."""
         if not record.fields:
             raise SchemaError(f"{record.qualified_name} has no fields: CSV needs at least one in a subtype")
         name = self.names.get(record.cls)
@@ -353,7 +353,7 @@ def _free(name: str, taken: Collection[str]) -> str:
 
 
 def _has_name(kind: Kind) -> bool:
-    """Whether ``kind`` is bytes of a fixed size with a name of their own, such as ``sha256``."""
+    """Return whether ``kind`` is bytes of a fixed size with a type name of their own, such as ``sha256``."""
     return isinstance(kind, Octets) and kind.name in _KINDS
 
 

@@ -1,4 +1,4 @@
-"""How message and subtype classes are made: annotations become slots and fields, mistakes `SchemaError`s."""
+"""The making of message and subtype classes: annotations become slots and fields, mistakes `SchemaError`s."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ __all__ = ["Frozen", "RecordType", "complete", "qualified_name", "record_of", "r
 T = TypeVar("T")
 
 _OURS = ("oddwire.schema.classes", "oddwire.schema.message")
-_MADE = ("__dict__", "__weakref__", "__abstractmethods__", "_abc_impl")  # of a class, by Python
+_MADE = ("__dict__", "__weakref__", "__abstractmethods__", "_abc_impl")  # attributes that Python adds to a class
 _RESERVED = ("__init__", "__new__", "__post_init__", "__slots__", "__setattr__", "__delattr__", "__eq__", "__hash__")
 
 
 class RecordType(ABCMeta):
-    """Makes the classes; an `ABCMeta`, so that a class may have abstract ones among its bases.
+    """The classes' metaclass; an `ABCMeta`, so that a class may have abstract bases.
 
     ``__oddwire__`` is the class's own `Record` or `Schema` once it is decorated, ``__oddwire_fields__`` its fields.
     """
@@ -83,7 +83,7 @@ class RecordType(ABCMeta):
 
 
 class Frozen(metaclass=RecordType):
-    """What messages and subtypes have in common."""
+    """Base of messages and subtypes."""
 
     __slots__ = ()
 
@@ -129,12 +129,12 @@ def replace(instance: T, /, **changes: Any) -> T:
 
 
 def qualified_name(cls: type) -> str:
-    """Name a class for an error."""
+    """Return ``module.Class``, for errors."""
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
 def _rebuild(cls: RecordType, values: tuple[Any, ...]) -> object:
-    """Unpickle and copy."""
+    """Return an instance with ``values``, for unpickling and copying."""
     names = (field.name for field in cls.__oddwire_fields__)
     return cast("Record", cls.__oddwire__).build(dict(zip(names, values, strict=True)))
 
@@ -143,7 +143,7 @@ def _undecorated(cls: type, *_: Any, **__: Any) -> Any:
     raise TypeError(f"{qualified_name(cls)} has no instances: decorate it with @message(type_id) or @subtype")
 
 
-# From a class statement to fields ------------------------------------------------------------------------------------
+# Class statement to fields -------------------------------------------------------------------------------------------
 
 
 def _inherited(where: str, bases: tuple[type, ...]) -> tuple[Field, ...]:
@@ -162,7 +162,7 @@ def _inherited(where: str, bases: tuple[type, ...]) -> tuple[Field, ...]:
 
 
 def _check_attributes(where: str, namespace: Mapping[str, Any], inherited: set[str], cached_only: bool = False) -> None:
-    """Refuse what is no field and would not do what it looks like."""
+    """Raise `SchemaError` for an attribute that is not a field and would not do what it looks like."""
     annotated = _annotations(dict(namespace))
     for name, value in namespace.items():
         if type(value).__name__ == "cached_property":
@@ -181,7 +181,7 @@ def _check_attributes(where: str, namespace: Mapping[str, Any], inherited: set[s
 
 
 def _is_useful(value: object) -> bool:
-    """Say whether something without an annotation is what a class has besides fields: a method, a name for a type."""
+    """Return whether an attribute without annotation is a legitimate class member: a method, an alias for a type."""
     if callable(value) or hasattr(type(value), "__get__") or isinstance(value, fields.FieldSpec | ModuleType):
         return True
     return get_origin(value) is not None or type(value).__module__ in ("types", "typing", "typing_extensions")
@@ -241,7 +241,7 @@ def _field(name: str, annotation: Any, namespace: dict[str, Any], local_names: M
 
 def _evaluate(annotation: Any, namespace: dict[str, Any], local_names: Mapping[str, Any]) -> Any:
     module = sys.modules.get(namespace["__module__"])
-    annotated = _annotations(namespace)  # what a field is called is not what an annotation means
+    annotated = _annotations(namespace)  # a field's name is not a name in annotations
     visible = {name: value for name, value in namespace.items() if name not in annotated}
     try:
         return evaluate(annotation, vars(module) if module else {}, {**local_names, **visible})
@@ -250,7 +250,7 @@ def _evaluate(annotation: Any, namespace: dict[str, Any], local_names: Mapping[s
             raise SchemaError(f"{annotation!r}: a class cannot be part of itself") from None
         text = f"{annotation!r} names {error.name!r}, which is not known here when the class is made"
         raise SchemaError(f"{text}: define or import it before, at module level, not under TYPE_CHECKING") from None
-    except Exception as error:  # an author's annotation can raise anything
+    except Exception as error:  # an author's annotation may raise any error
         raise SchemaError(f"the annotation {annotation!r} cannot be evaluated: {error}") from error
 
 
@@ -277,11 +277,11 @@ def _make_field(name: str, kind: Kind, spec: fields.FieldSpec) -> Field:
     return field
 
 
-# What the decorators do ----------------------------------------------------------------------------------------------
+# The decorators' steps -----------------------------------------------------------------------------------------------
 
 
 def complete(cls: RecordType, name: str | None) -> Record:
-    """Install a class's constructor and its twin, and make its `Record`."""
+    """Install a class's constructor and twin, and return its `Record`."""
     if vars(cls)["__oddwire__"] is not None:
         raise SchemaError(f"{qualified_name(cls)} is decorated already")
     if cls.__abstractmethods__:
@@ -295,7 +295,7 @@ def complete(cls: RecordType, name: str | None) -> Record:
 
 
 def remake(cls: type[T], local_names: Mapping[str, Any]) -> RecordType:
-    """Make a `RecordType` of a plain class, for `subtype`."""
+    """Return a `RecordType` made from a plain class, for `subtype`."""
     if type(cls) not in (type, ABCMeta) or (type(cls) is type and cls.__module__ == "builtins"):
         hint = ": an Enum is a field's type as it is" if issubclass(cls, Enum) else ""
         raise SchemaError(
@@ -314,14 +314,14 @@ def remake(cls: type[T], local_names: Mapping[str, Any]) -> RecordType:
 
 
 def _point_cells(old: type, new: type) -> None:
-    """Make ``super()`` in the methods mean the class that was made, not the one it was made from."""
+    """Make ``super()`` in the methods refer to the class made, not to the plain class it was made from."""
     for value in vars(new).values():
         function = getattr(value, "fget", None) or getattr(value, "__func__", value)
         for cell in getattr(function, "__closure__", None) or ():
             try:
                 if cell.cell_contents is old:
                     cell.cell_contents = new
-            except ValueError:  # a name that is not bound yet
+            except ValueError:  # the cell's name is not bound yet
                 continue
 
 
@@ -335,7 +335,7 @@ def _values_of(names: list[str]) -> Callable[[Any], tuple[Any, ...]]:
 
 
 def _make_twin(cls: RecordType) -> Callable[[], Any]:
-    """Make the class that `Record.blank` instantiates: of the same layout, so that its instances can become ``cls``'s.
+    """Return the class that `Record.blank` instantiates: of the same layout, so its instances can become ``cls``'s.
 
     Assigning ``__class__`` is allowed between classes of the same bases and the same slots.
     """
@@ -348,7 +348,7 @@ def _make_twin(cls: RecordType) -> Callable[[], Any]:
         "__delattr__": object.__delattr__,
     }
     twin = ABCMeta.__new__(RecordType, cls.__name__, cls.__bases__, namespace)
-    twin.__abstractmethods__ = frozenset()  # it has none of the methods, but instances
+    twin.__abstractmethods__ = frozenset()  # it has none of the methods, but must have instances
     return cast("Callable[[], Any]", twin)
 
 
@@ -373,5 +373,5 @@ def _constructor(record: Record) -> Callable[..., Any]:
         [f"def __new__({', '.join(parameters)}):", *lines, "    _self.__class__ = _cls", "    return _self"]
     )
     made = compile_function(source, "__new__", names, f"new {record.qualified_name}")
-    made.__qualname__ = record.cls.__qualname__  # which Python names when an argument is wrong or missing
+    made.__qualname__ = record.cls.__qualname__  # Python names it when an argument is wrong or missing
     return made

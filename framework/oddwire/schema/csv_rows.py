@@ -1,4 +1,4 @@
-"""The BOLTs' CSV format as rows and definitions: what a line may say, and whether the lines agree.
+"""The BOLTs' CSV format as rows and definitions: parsing lines, and checking them against each other.
 
 This is the half of `oddwire.schema.bolt_csv` that knows nothing of message classes. Every error is a `SchemaError`
 that starts with the line's number and ends with what would be right.
@@ -35,7 +35,7 @@ MAX_NESTING: Final = 16
 MAX_FIELDS: Final = 4096
 MAX_COUNT: Final = 65535
 
-# Per kind: the fewest and the most cells that follow it, and their names.
+# Per kind: the min and max number of cells after it, and their names.
 _KINDS: Final = {
     "msgtype": (2, 3, "name,number[,option]"),
     "msgdata": (3, 5, "message,field,type[,count[,option]]"),
@@ -83,14 +83,14 @@ class CsvFile:
 
 
 def read_csv(source: str | Iterable[str], fundamental: Mapping[str, bool]) -> CsvFile:
-    """Read CSV text or lines.
+    """Parse CSV text or lines.
 
-    ``fundamental`` names the types that need no definition; the value says whether the type takes all that remains,
+    ``fundamental`` names the types that need no definition; the value is whether the type takes all that remains,
     as truncated integers do. Raises `SchemaError`.
     """
     rows = list(_rows(source.splitlines() if isinstance(source, str) else source))
     csv = CsvFile()
-    # Rows may refer to what is defined further down: names come first, then what they hold.
+    # Rows may refer to later definitions, so names are read first, then fields.
     names = _Names(csv)
     for row in rows:
         names.add(row)
@@ -103,7 +103,7 @@ def read_csv(source: str | Iterable[str], fundamental: Mapping[str, bool]) -> Cs
 
 
 def is_name(name: str) -> bool:
-    """Say whether a message, type or field may have this name."""
+    """Return whether a message, type or field may have this name."""
     return bool(_NAME.fullmatch(name)) and not keyword.iskeyword(name)
 
 
@@ -162,7 +162,7 @@ def _rows(lines: Iterable[str]) -> Iterator[_CsvRow]:
 
 
 class _Names:
-    """Takes definitions into their tables, and refuses a name or number that is there already."""
+    """Adds definitions to their tables, and rejects a name or number that is there already."""
 
     def __init__(self, csv: CsvFile) -> None:
         self.csv = csv
@@ -193,7 +193,7 @@ class _Names:
 
 
 def _check_type_names(csv: CsvFile, fundamental: Mapping[str, bool]) -> None:
-    """Subtypes, streams and fundamental types share one space of names."""
+    """Check that subtypes, streams and fundamental types, which share one namespace, differ in name."""
     for name, definition in csv.subtypes.items():
         if name in fundamental:
             _fail(definition.line, f"subtype {name} should not have the name of a fundamental type")
@@ -229,7 +229,7 @@ def _add_field(csv: CsvFile, row: _CsvRow, fundamental: Mapping[str, bool]) -> N
 
 
 def _owner(csv: CsvFile, row: _CsvRow) -> tuple[CsvDefinition, int]:
-    """Find whose field a row gives, and which cell has the field's name."""
+    """Return the definition that a data row belongs to, and the index of the cell with the field's name."""
     if row.kind == "tlvdata":
         stream, record = row.cells[:2]
         owner = csv.streams.get(stream, {}).get(record)
@@ -265,10 +265,10 @@ def _shape(of: CsvField) -> str:
 
 
 class _Order:
-    """Puts each type after those it is made of, and checks that what takes all that remains comes last.
+    """Orders types after those they contain, and checks that a field that takes all that remains comes last.
 
-    ``depth`` is how deep a type nests, ``size`` how many fields it has with those of the types in it written out: both
-    have limits, so that no few rows make classes without end.
+    ``depth`` is how deep a type nests, ``size`` its number of fields including those of nested types: both are
+    limited, so that a few rows cannot make classes of unbounded size.
     """
 
     def __init__(self, csv: CsvFile, fundamental: Mapping[str, bool]) -> None:
@@ -307,7 +307,7 @@ class _Order:
         self.csv.build_order.append(name)
 
     def _visit_types(self, definition: CsvDefinition) -> tuple[int, int]:
-        """Visit the types of all fields; give how deep they nest and how many fields they have."""
+        """Visit the types of all fields; return their max depth and total size."""
         depth = size = 0
         for entry in definition.fields.values():
             if entry.type in self.path:
@@ -334,7 +334,7 @@ class _Order:
             _fail(last.line, f"{text}, and messages may go on (BOLT 1)")
 
     def _check_last(self, definition: CsvDefinition) -> bool:
-        """Say whether the definition takes all that remains."""
+        """Return whether the definition takes all that remains; raise if a field follows one that does."""
         last = None
         for entry in definition.fields.values():
             if last is not None:

@@ -1,4 +1,4 @@
-"""The words an author writes behind a field's colon: ``u64``, ``point``, ``Annotated[bytes, fixed(32)]``, ``field()``.
+"""The field types an author writes in annotations: ``u64``, ``point``, ``Annotated[bytes, fixed(32)]``, ``field()``.
 
 The aliases are `Annotated` types: to a type checker ``nonce: u64`` is an ``int``.
 """
@@ -48,12 +48,12 @@ __all__ = [
 T = TypeVar("T")
 
 _SEEN: Final = 4096
-"""How many points and channel ids are remembered: checking that a point lies on the curve costs 100 times as much as
-finding it again, and a peer names the same keys and channels over and over. A few hundred bytes each."""
+"""Max points and channel ids that are cached: checking that a point lies on the curve costs 100 times as much as
+a look-up, and a peer sends the same keys and channels over and over. An entry takes a few hundred bytes."""
 
 
 class _Seen(dict[bytes, T]):
-    """What was made of bytes. When it is full it starts anew: to know the oldest would cost more at each look-up."""
+    """Objects made from bytes. When full it is cleared: tracking the oldest would make each look-up dearer."""
 
     def __init__(self, make: Callable[[bytes], T]) -> None:
         self._make = make
@@ -115,7 +115,7 @@ short_channel_id: TypeAlias = Annotated[
     ),
 ]
 
-# What can stand beside a type in Annotated[...] ---------------------------------------------------------------------
+# Markers beside a type in Annotated[...] ----------------------------------------------------------------------------
 
 
 class Counted(FrozenRecord):
@@ -131,11 +131,11 @@ class MaxLength(FrozenRecord):
 
 
 rest: Final = Rest()
-"""``Annotated[bytes, rest]``: all there is up to the end of the message or TLV record, BOLT's ``...*byte``."""
+"""``Annotated[bytes, rest]``: all bytes up to the end of the message or TLV record, BOLT's ``...*byte``."""
 
 
 def fixed(size: int) -> Fixed:
-    """Demand exactly ``size`` bytes or elements, whatever the codec.
+    """Require exactly ``size`` bytes or elements, with any codec.
 
     Stands beside a type: ``Annotated[bytes, fixed(32)]``.
     """
@@ -143,9 +143,9 @@ def fixed(size: int) -> Fixed:
 
 
 def counted(integer: object) -> Counted:
-    """Have the bolt codec write the number of elements first, as ``integer``: one of ``u8`` to ``u64``, or ``bigsize``.
+    """Make the bolt codec write the number of elements first, as ``integer``: ``u8`` to ``u64``, or ``bigsize``.
 
-    Stands beside a type: ``Annotated[tuple[point, ...], counted(bigsize)]``. Without it a ``u16`` counts.
+    Stands beside a type: ``Annotated[tuple[point, ...], counted(bigsize)]``. The default is ``u16``.
     """
     return Counted(integer)
 
@@ -159,7 +159,7 @@ def max_length(size: int) -> MaxLength:
 
 
 class FieldSpec(FrozenRecord):
-    """What `field` was told; `dataclasses.MISSING` stands for no default."""
+    """The arguments of `field`; `dataclasses.MISSING` stands for no default."""
 
     default: Any
     default_factory: Any
@@ -195,20 +195,20 @@ def field(
     max_length: int | None = None,
     key: str | None = None,
 ) -> Any:
-    """Say more of a field than its type.
+    """Specify more of a field than its type.
 
     ``fee: tu64 = field(tlv=3, default=0)``:
 
-    - ``default``, or ``default_factory`` for one made anew each time: the value when none is given, and when a peer
+    - ``default``, or ``default_factory`` for one made anew each time: the value when none is passed, and when a peer
       leaves the field out (msgpack, json, and TLV records).
     - ``tlv``: the type of the TLV record the bolt codec puts the field in, after the positional ones. Left out when
       None.
-    - ``count``: how many bytes or elements. A number: exactly so many; ``u8`` to ``u64`` or ``bigsize``: their
-      number comes first, as that type; `rest` or ``...``: all there are; the name of an earlier integer field: as
-      many as it says.
-    - ``max_length``: at most so many characters, bytes, elements or keys.
+    - ``count``: the number of bytes or elements. A number: exactly that; ``u8`` to ``u64`` or ``bigsize``: the
+      number is written first, as that type; `rest` or ``...``: all up to the end; the name of an earlier integer
+      field: that field's value.
+    - ``max_length``: the max number of characters, bytes, elements or keys.
     - ``key``: the field's name in msgpack and json, if it is not its Python name.
 
-    What makes no sense is a `SchemaError` when the class is made.
+    Arguments that cannot work raise `SchemaError` when the class is made.
     """
     return FieldSpec(default, default_factory, tlv, count, max_length, key)

@@ -1,4 +1,4 @@
-"""Messages as what people and JSON can read and write: for traces, logs and the command line."""
+"""Messages to and from dicts and text, for JSON, traces, logs and the command line."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ _WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0"
 
 
 def to_dict(message: object) -> dict[str, Any]:
-    """Make a dict that `json` can write, by field name; bytes and points are hex digits, enums their values.
+    """Return a dict that `json` can write, by field name; bytes and points are hex digits, enums their values.
 
-    The inverse is `from_dict`. Raises `EncodeError` if the message, or subtype, holds what its fields cannot.
+    The inverse is `from_dict`. Raises `EncodeError` if a field of the message or subtype holds an invalid value.
     """
     record = record_of(message)
     plain = dump_record(record, message, JSON)
@@ -49,15 +49,15 @@ def to_dict(message: object) -> dict[str, Any]:
 
 
 def from_dict(cls: type[M], data: Mapping[str, Any]) -> M:
-    """Make a message from what `to_dict` gave. Fields with a default may be left out.
+    """Return a message made from a dict of `to_dict`. Fields with a default may be left out.
 
-    Raises `EncodeError` naming the field for what does not fit, and for a name the message does not have.
+    Raises `EncodeError` naming the field for a value that does not fit, and for a name the message does not have.
     """
     return _make(cls, data, lambda field, value, path: load(field.kind, value, JSON, path))
 
 
 def from_strings(cls: type[M], texts: Mapping[str, str]) -> M:
-    """Make a message from text a person typed: ``from_strings(Say, {"text": "hello", "volume": "0x0b"})``.
+    """Return a message made from typed text: ``from_strings(Say, {"text": "hello", "volume": "0x0b"})``.
 
     Integers may be decimal or ``0x...``; bool is true or false; bytes and points are hex digits; channels look like
     ``539268x845x1``; enums take the member's name or value; None is ``none`` (for text, leave the field out); lists,
@@ -88,7 +88,7 @@ def _make(cls: type[M], given: Mapping[str, Any], read: _Reader) -> M:
 
 
 def _told(read: _Reader, field: Field, value: Any, path: str) -> Any:
-    """Read one value; what is wrong with it is our user's fault, not a peer's."""
+    """Read one value; an error in it is the user's, not a peer's: `EncodeError`."""
     try:
         return read(field, value, path)
     except MalformedMessage as error:
@@ -118,13 +118,13 @@ def _parse(kind: Kind, text: str, path: str) -> Any:
     try:
         return load(kind, plain, JSON, path)
     except MalformedMessage:
-        if plain is text and not isinstance(kind, Text | Octets):  # those know best what is wrong
+        if plain is text and not isinstance(kind, Text | Octets):  # their own errors are more precise
             raise EncodeError(f"should be {_hint(kind)}, not {text!r}", path=path) from None
         raise
 
 
 def _spelled(kind: Kind, plain: Any, path: str) -> Any:
-    """Take enums by name within JSON too, and refuse names that a subtype does not have: they are mistyped."""
+    """Accept enums by name within JSON too, and reject keys that a subtype does not have, as mistyped."""
     match kind:
         case Maybe() if plain is not None:
             return _spelled(kind.inner, plain, path)
@@ -169,7 +169,7 @@ def _fields_of(record: Record) -> str:
 
 
 def _hint(kind: Kind) -> str:
-    """Say what one may type."""
+    """Return a description of the text that may be typed for a kind."""
     match kind:
         case Integer():
             return f"a number from {kind.low} to {kind.high}"

@@ -1,6 +1,6 @@
-"""What a field can hold, as plain records: the codecs compile these, `fields` and `annotations` make them.
+"""The kinds of fields, as plain records: made by `fields` and `annotations`, compiled by the codecs.
 
-A kind says which Python values are right and what the wire may carry; how each codec writes it is the codec's.
+A kind says which Python values are valid and what the wire may carry; each codec decides how to write them.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Kind(FrozenRecord):
 
     @property
     def label(self) -> str:
-        """What to call this in an error: ``u64``, ``str``, ``list``."""
+        """The name for errors: ``u64``, ``str``, ``list``."""
         return type(self).__name__.lower()
 
 
@@ -62,7 +62,7 @@ class Integer(Kind):
 
     @property
     def label(self) -> str:
-        """What to call this in an error."""
+        """The name for errors."""
         return self.name
 
     @property
@@ -81,41 +81,41 @@ class Boolean(Kind):
 
     @property
     def label(self) -> str:
-        """What to call this in an error."""
+        """The name for errors."""
         return "bool"
 
 
 class Float(Kind):
-    """A finite number of double precision. An ``int`` that it can hold exactly is as good."""
+    """A finite number of double precision. An ``int`` that a float holds exactly is accepted."""
 
 
-# How many elements or bytes: where the bolt codec finds the number ---------------------------------------------------
+# Counts: where the bolt codec finds the number of elements or bytes --------------------------------------------------
 
 
 class Fixed(FrozenRecord):
-    """Always ``size``, so nothing is written; every codec checks it."""
+    """Always ``size``, so no count is written; every codec checks it."""
 
     size: int
 
 
 class Prefixed(FrozenRecord):
-    """Written before the elements, as this kind of integer."""
+    """A count written before the elements, as this kind of integer."""
 
     integer: Integer
 
 
 class Rest(FrozenRecord):
-    """As many as there are up to the end of the message or the TLV record: BOLT's ``...*byte``."""
+    """All up to the end of the message or TLV record: BOLT's ``...*byte``."""
 
 
 class Named(FrozenRecord):
-    """The value of an earlier integer field of the same class, which may stand anywhere before."""
+    """The value of an earlier integer field of the same class, not necessarily the one just before."""
 
     field: str
 
 
 class Led(FrozenRecord):
-    """``sizes`` has how many there are by the first of them, as with BOLT 1's sciddir_or_pubkey. For bytes only."""
+    """The first byte decides: ``sizes`` maps it to the number of bytes (BOLT 1, sciddir_or_pubkey). For bytes only."""
 
     sizes: tuple[int, ...]
 
@@ -124,7 +124,7 @@ Count = Fixed | Prefixed | Rest | Named | Led
 
 
 class Octets(Kind):
-    """Bytes. ``count`` None leaves it to the codec (bolt: a u16 before them, or the rest of a TLV record)."""
+    """Bytes. ``count`` None leaves the count to the codec (bolt: a u16 before them, or the rest of a TLV record)."""
 
     count: Count | None = None
     max_length: int | None = None
@@ -132,7 +132,7 @@ class Octets(Kind):
 
     @property
     def label(self) -> str:
-        """What to call this in an error."""
+        """The name for errors."""
         return self.name
 
 
@@ -144,17 +144,17 @@ class Text(Kind):
 
     @property
     def label(self) -> str:
-        """What to call this in an error."""
+        """The name for errors."""
         return "str"
 
 
 class Opaque(Kind):
     """``size`` bytes on the wire that are a ``python`` object in a message.
 
-    ``load`` makes the object from the bytes and raises `ValueError` if it cannot; ``dump`` gives the bytes back.
-    ``parse`` and ``show`` do the same for the text people write: hex for a point, ``539268x845x1`` for a channel.
-    ``stored``, if it is told, names the attribute where objects of exactly that class keep what ``dump`` gives, or,
-    if they are ``numeric``, those eight bytes as an integer: quicker to read than a method is to call.
+    ``load`` makes the object from the bytes and raises `ValueError` if it cannot; ``dump`` returns the bytes.
+    ``parse`` and ``show`` do the same for text: hex for a point, ``539268x845x1`` for a channel. ``stored``, if set,
+    names the attribute where objects of exactly that class keep the result of ``dump``, or, if they are ``numeric``,
+    those eight bytes as an integer: reading it is faster than calling a method.
     """
 
     name: str
@@ -169,15 +169,15 @@ class Opaque(Kind):
 
     @property
     def label(self) -> str:
-        """What to call this in an error."""
+        """The name for errors."""
         return self.name
 
 
 class Choice(Kind):
     """One of a few values: an `Enum` class, or a `Literal`.
 
-    ``members`` maps what travels (``base``: an integer or text) to what a message holds. ``python`` is the class of
-    the latter.
+    ``members`` maps wire values (of kind ``base``: integer or text) to the values in a message, whose class is
+    ``python``.
     """
 
     name: str
@@ -187,11 +187,11 @@ class Choice(Kind):
 
     @property
     def label(self) -> str:
-        """What to call this in an error."""
+        """The name for errors."""
         return self.name
 
     def wire(self, value: Any) -> int | str:
-        """Return what travels for ``value``, a member."""
+        """Return the wire value of ``value``, a member."""
         return value.value if isinstance(value, Enum) else value  # type: ignore[no-any-return]
 
 
@@ -202,14 +202,14 @@ class Maybe(Kind):
 
     @property
     def label(self) -> str:
-        """What to call this in an error."""
+        """The name for errors."""
         return f"{self.inner.label} or None"
 
 
 class Array(Kind):
-    """Elements of one kind. ``python`` is what decoding makes: `tuple` (also for ``Sequence[X]``) or `list`.
+    """Elements of one kind. ``python`` is the class that decoding makes: `tuple` (also for ``Sequence[X]``) or `list`.
 
-    Encoding takes exactly that, or with ``loose`` (``Sequence[X]``) either.
+    Encoding accepts exactly that class, or with ``loose`` (``Sequence[X]``) either.
     """
 
     element: Kind
@@ -220,7 +220,7 @@ class Array(Kind):
 
     @property
     def label(self) -> str:
-        """What to call this in an error."""
+        """The name for errors."""
         return "tuple or list" if self.loose else self.python.__name__
 
 
@@ -232,7 +232,7 @@ class Table(Kind):
 
     @property
     def label(self) -> str:
-        """What to call this in an error."""
+        """The name for errors."""
         return "dict"
 
 
@@ -243,20 +243,20 @@ class Nested(Kind):
 
     @property
     def label(self) -> str:
-        """What to call this in an error."""
+        """The name for errors."""
         return self.record.name
 
 
 class Anything(Kind):
-    """``Any`` or ``object``: whatever the codec carries by itself; msgpack and json only.
+    """``Any`` or ``object``: any value that the codec's format has; msgpack and json only.
 
-    None, bool, int of 64 bits, finite float, str, list, dict with str keys, and bytes with msgpack, 32 levels deep at
-    most.
+    None, bool, int of 64 bits, finite float, str, list, dict with str keys, and bytes with msgpack, max 32 levels
+    deep.
     """
 
     @property
     def label(self) -> str:
-        """What to call this in an error."""
+        """The name for errors."""
         return "plain value"
 
 
@@ -284,12 +284,12 @@ class Field(FrozenRecord):
 
     @property
     def omitted_if_none(self) -> bool:
-        """Whether msgpack and json leave the field out when it is None: reading that gives None again."""
+        """Whether msgpack and json leave the field out when it is None: then it decodes to None again."""
         return self.default is None
 
     @property
     def none_is_absent(self) -> bool:
-        """Whether the bolt codec leaves the field's TLV record out when it is None: its absence means None again."""
+        """Whether the bolt codec leaves the field's TLV record out when it is None, which decodes to None again."""
         return isinstance(self.kind, Maybe) and (self.required or self.default is None)
 
     def make_default(self) -> Any:
@@ -301,8 +301,8 @@ class Record(FrozenRecord):
     """The fields of a class, inherited ones first.
 
     ``blank`` makes an instance with no field set, of a twin class that is not frozen: codecs set the fields and then
-    its ``__class__`` to ``cls``, the cheapest way to build a frozen object. ``values`` gives an instance's values in
-    order.
+    its ``__class__`` to ``cls``, the cheapest way to build a frozen object. ``values`` returns an instance's values
+    in order.
     """
 
     cls: type
@@ -324,11 +324,11 @@ class Record(FrozenRecord):
         return f"{self.module}.{self.cls.__qualname__}"
 
     def field(self, name: str) -> Field | None:
-        """Find a field by its Python name."""
+        """Return the field of this Python name, or None."""
         return next((field for field in self.fields if field.name == name), None)
 
     def build(self, values: dict[str, Any]) -> Any:
-        """Make an instance from all its fields' values, unchecked."""
+        """Return an instance with these values for all fields, unchecked."""
         blank = self.blank()
         for name, value in values.items():
             setattr(blank, name, value)
@@ -339,9 +339,9 @@ class Record(FrozenRecord):
 class Schema(Record):
     """A message: its `Record`, its number, and the name of its codec.
 
-    ``spec`` says that the type number is the message's by a specification, so it may lie below 32768 or be in use in
-    the wild. ``max_size`` is how many bytes a payload may have, its type included. ``owner`` is the extension in whose
-    name a registry has it, empty outside of one.
+    ``spec``: a specification assigned the type number, so it may be below 32768 or in use in the wild. ``max_size`` is
+    the max bytes of a payload, its type included. ``owner`` is the extension that registered the message, empty
+    outside a registry.
     """
 
     type_id: int

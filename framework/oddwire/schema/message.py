@@ -1,7 +1,7 @@
 """`Message`, `@message` and `@subtype`: frozen, slotted, keyword-only classes, checked when they are made.
 
-Making an instance costs little: what it holds is checked by the type checkers as the author writes it, and by the codec
-when it is sent. Nothing invalid ever leaves: `encode` raises. What a peer sent is checked while it is decoded.
+Making an instance is cheap: its values are checked by type checkers as the author writes them, and by the codec when
+it is sent. Nothing invalid is sent: `encode` raises. A peer's values are checked while they are decoded.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ T = TypeVar("T")
 M = TypeVar("M", bound="Message")
 
 DEFAULT_MAX_SIZE: Final = 16 << 20
-"""Bytes a message's payload may have if it does not say otherwise, `MAX_MESSAGE` for those of a specification."""
+"""Default max bytes of a payload; `MAX_MESSAGE` for messages of a specification."""
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(fields.field,))
@@ -51,11 +51,11 @@ def message(
 ) -> Callable[[type[M]], type[M]]:
     """Declare a message: its two-byte type, and the codec that writes it.
 
-    ``type_id`` is 32768 to 65535; others only with ``spec=True``, which says that a specification gave the message its
-    number; never one that lightningd keeps for itself. ``codec`` is ``msgpack``, ``bolt``, ``json``, ``raw``, or one
-    that a plugin brings. ``name`` is what traces and the command line call it: by default the class's name.
-    ``max_size`` is how many bytes its payload may have, its type included: 16 MiB if nothing is said, 65535 with
-    ``spec=True``. Payloads of more than 65535 bytes are sent in fragments, to peers that put them together.
+    ``type_id`` is 32768 to 65535; others only with ``spec=True``, which says that a specification assigned the number;
+    never one that lightningd reserves for itself. ``codec`` is ``msgpack``, ``bolt``, ``json``, ``raw``, or one that a
+    plugin registers. ``name`` is the message's name in traces and on the command line, by default the class's name.
+    ``max_size`` is the max bytes of a payload, its type included: 16 MiB by default, 65535 with ``spec=True``.
+    Payloads of more than 65535 bytes are sent in fragments, to peers that reassemble them.
 
     Raises `SchemaError` naming module, class and field for anything that cannot work.
     """
@@ -82,9 +82,9 @@ def declare(
     name: str | None = None,
     max_size: int | None = None,
 ) -> type[M]:
-    """Do what `message` does without asking whose the type number is: for the BOLTs' own messages.
+    """Declare a message as `message` does, without `check_claim`: for the BOLTs' own messages.
 
-    They can be encoded and decoded, but a `Registry` takes none that lightningd keeps for itself. Raises `SchemaError`.
+    They can be encoded and decoded, but a `Registry` accepts none that lightningd reserves. Raises `SchemaError`.
     """
     if not _is_message(cls):
         text = "@message is for subclasses of Message; use @subtype for what is part of one"
@@ -127,9 +127,9 @@ def schema_of(message: Message | type[Message]) -> Schema:
 
 
 def describe(message: Message, size: int | None = None) -> str:
-    """Say in one line what a message holds: ``QuoteRequest 0x8c01 [23 bytes] asset='eur' nonce=7``.
+    """Return a message on one line: ``QuoteRequest 0x8c01 [23 bytes] asset='eur' nonce=7``.
 
-    ``size`` is its payload's, if it is known. Long bytes and strings are shortened.
+    ``size`` is its payload's in bytes, if known. Long bytes and strings are shortened.
     """
     schema = schema_of(message)
     parts = [schema.name, f"{schema.type_id:#06x}"]
@@ -141,7 +141,7 @@ def describe(message: Message, size: int | None = None) -> str:
 def _check_max_size(cls: type, spec: bool, max_size: int | None) -> int:
     if max_size is None:
         return MAX_MESSAGE if spec else DEFAULT_MAX_SIZE
-    most = MAX_MESSAGE if spec else (1 << 32) - 1  # what a frame of the session protocol can count
+    most = MAX_MESSAGE if spec else (1 << 32) - 1  # a length in a frame of the session protocol is a u32
     if type(max_size) is not int or not 2 <= max_size <= most:
         why = ", as messages of a specification are not sent in fragments" if spec else ""
         raise SchemaError(f"{qualified_name(cls)}: max_size should be 2 to {most} bytes{why}, not {max_size!r}")

@@ -1,4 +1,4 @@
-"""Which fields go together: what each built-in codec cannot carry is a `SchemaError` when the class is made."""
+"""Rules of the built-in codecs: a field that a codec cannot carry is a `SchemaError` when the class is made."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ _Ends = Literal["message", "record", "nothing"]
 __all__ = ["DEFAULT_COUNT", "check", "count_of", "least_size", "takes_rest"]
 
 DEFAULT_COUNT: Final = Prefixed(Integer("u16", 16))
-"""How the bolt codec counts where nothing else is said, as the BOLTs mostly do. In a TLV record: `Rest`."""
+"""The bolt codec's default count, as mostly in the BOLTs. In a TLV record: `Rest`."""
 
 
 def check(record: Record) -> None:
-    """Check a class by its codec's rules; a subtype, which any codec may carry, only by what it says of itself.
+    """Check a class by its codec's rules; of a subtype, which any codec may carry, only its own annotations.
 
     Raises `SchemaError` naming module, class and field.
     """
@@ -59,12 +59,12 @@ def check(record: Record) -> None:
 
 
 def count_of(kind: Octets | Text | Array, *, is_record: bool = False) -> Count:
-    """Say how the bolt codec finds the length of ``kind``; ``is_record`` if it alone is a TLV record's value."""
+    """Return how the bolt codec finds the length of ``kind``; ``is_record`` if it alone is a TLV record's value."""
     return kind.count or (Rest() if is_record else DEFAULT_COUNT)
 
 
 def least_size(kind: Kind) -> int:
-    """Say how many bytes the bolt codec writes for ``kind`` at the very least."""
+    """Return the min bytes that the bolt codec writes for ``kind``."""
     match kind:
         case Integer():
             return {"truncated": 0, "bigsize": 1}.get(kind.form, kind.bits // 8)
@@ -86,7 +86,7 @@ def least_size(kind: Kind) -> int:
 
 
 def takes_rest(record: Record) -> bool:
-    """Say whether ``record`` goes on up to the end of what holds it, so that nothing can follow it with bolt."""
+    """Return whether ``record`` extends to the end of its container, so that nothing can follow it with bolt."""
     if any(field.tlv is not None for field in record.fields):
         return True
     match record.fields[-1].kind if record.fields else None:
@@ -127,7 +127,7 @@ def _check_named_counts(record: Record) -> None:
 
 
 def _check_bolt(message: Schema, record: Record, ends: _Ends) -> None:
-    """Check positional fields, then TLV records; ``ends`` says what ends where ``record`` does."""
+    """Check positional fields, then TLV records; ``ends`` is what ends where ``record`` ends."""
     positional = [field for field in record.fields if field.tlv is None]
     records = [field for field in record.fields if field.tlv is not None]
     if records and ends == "nothing":

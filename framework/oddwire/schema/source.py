@@ -1,4 +1,4 @@
-"""Write and compile Python source so that tracebacks and debuggers show it."""
+"""Generated Python source: writing and compiling it so that tracebacks and debuggers show it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ __all__ = ["Source", "compile_function"]
 
 
 def compile_function(source: str, name: str, names: dict[str, Any], title: str) -> Callable[..., Any]:
-    """Run ``source`` with ``names`` as its globals and give back the function ``name`` that it defines.
+    """Run ``source`` with ``names`` as its globals, and return the function ``name`` that it defines.
 
     ``title`` appears as the file name in tracebacks.
     """
     filename = f"<oddwire {title}>"
     code = compile(source, filename, "exec", dont_inherit=True)
-    # Entries without a modification time are never thrown out by linecache.checkcache.
+    # Entries without a modification time are never dropped by linecache.checkcache.
     linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
     namespace: dict[str, Any] = {"__name__": "oddwire.generated", **names}
     exec(code, namespace)  # noqa: S102 - the source is made by oddwire from names it has checked
@@ -26,7 +26,7 @@ def compile_function(source: str, name: str, names: dict[str, Any], title: str) 
 
 
 class Source:
-    """Functions being written: lines, and the objects they mention by name."""
+    """Functions being generated: lines, and the objects they refer to by name."""
 
     def __init__(self) -> None:
         self._finished: list[str] = []
@@ -42,7 +42,7 @@ class Source:
 
     @contextmanager
     def block(self, header: str) -> Iterator[None]:
-        """Write ``header``, and what is written inside one level deeper."""
+        """Context manager: write ``header``, and the lines of the ``with`` block one level deeper."""
         self.line(header)
         self._depth += 1
         yield
@@ -50,7 +50,7 @@ class Source:
 
     @contextmanager
     def function(self, header: str) -> Iterator[None]:
-        """Write a function of its own, though another be half written."""
+        """Context manager: write a separate function, even while another one is unfinished."""
         lines, depth = self._lines, self._depth
         self._lines, self._depth = [], 0
         with self.block(header):
@@ -59,18 +59,18 @@ class Source:
         self._lines, self._depth = lines, depth
 
     def bind(self, value: object, hint: str) -> str:
-        """Return the name under which the functions find ``value``."""
+        """Return a name by which the functions can refer to ``value``."""
         name = self._by_id.get(id(value))
         if name is None:
             name = self._by_id[id(value)] = self.fresh(f"_{hint}")
-            self._names[name] = value  # keeps it alive, so its id stays its own
+            self._names[name] = value  # keeps the value alive, so that its id is not reused
         return name
 
     def fresh(self, hint: str) -> str:
-        """Make a name not given before."""
+        """Return a name not used before."""
         self._serial += 1
         return f"{hint}_{self._serial}"
 
     def compile(self, name: str, title: str) -> Callable[..., Any]:
-        """Compile what was written and give the function ``name``."""
+        """Compile the source, and return the function ``name``."""
         return compile_function("\n".join(self._finished), name, self._names, title)

@@ -1,4 +1,4 @@
-"""How field values look to people: in ``repr``, in traces, on the command line."""
+"""Text of field values, for ``repr``, traces and the command line."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from oddwire.schema.kinds import Record
 __all__ = ["LONGEST", "show_fields", "show_value"]
 
 LONGEST = 40
-"""How many bytes, characters or elements are shown before the rest is only counted."""
+"""Max bytes, characters or elements shown; the rest is only counted."""
 
 
 def show_fields(record: Record, instance: Any, separator: str) -> str:
-    """Write ``name=value`` for every field of ``instance``."""
+    """Return ``name=value`` for every field of ``instance``."""
     return separator.join(f"{field.name}={show_value(getattr(instance, field.name, '?'))}" for field in record.fields)
 
 
 def show_value(value: Any) -> str:
-    """Write one value: bytes and points as hex, enums by name, long ones shortened."""
+    """Return the text of one value: bytes and points as hex, enums by name, long ones shortened."""
     if isinstance(value, Enum):
         return value.name
     if isinstance(value, bytes):

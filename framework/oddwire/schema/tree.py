@@ -1,8 +1,8 @@
-"""Values of fields to and from trees of plain objects (dict, list, str, int, ...): what msgpack and JSON carry.
+"""Field values to and from trees of plain objects (dict, list, str, int, ...), which msgpack and JSON carry.
 
-``dump`` and its inverse ``load`` are exact and slow, and say precisely what was wrong: ``dump`` raises `EncodeError` or
-`ValueOutOfRange`, ``load`` `MalformedMessage`, each with the path. Neither knows the message's type number; codecs add
-it.
+``dump`` and its inverse ``load`` are the reference path: slow, with errors that name exactly what was wrong. ``dump``
+raises `EncodeError` or `ValueOutOfRange`, ``load`` `MalformedMessage`, each with the path. Neither knows the message's
+type number; codecs add it.
 """
 
 from __future__ import annotations
@@ -53,11 +53,11 @@ __all__ = [
 ]
 
 MAX_DEPTH: Final = 32
-"""How deep a value of kind `Anything` may nest."""
+"""Max nesting depth of a value of kind `Anything`."""
 
 
 class Form(FrozenRecord):
-    """What a tree's format can carry: with ``hexed``, bytes are hex digits."""
+    """What the tree's format can carry; with ``hexed``, bytes are hex digits."""
 
     name: str
     hexed: bool
@@ -71,9 +71,9 @@ JSON: Final = Form("json", hexed=True)
 
 
 def dump_record(record: Record, instance: object, form: Form, path: str = "$") -> dict[str, Any]:
-    """Make the map that holds ``instance``.
+    """Return the map for ``instance``.
 
-    Fields that are None, and by default are None, are left out; the others of that kind come last.
+    Fields that are None by default are left out when they are None, and come last otherwise.
     """
     if type(instance) is not record.cls:
         raise EncodeError(f"should be {record.name}, not {_name(instance)}", path=path)
@@ -90,7 +90,7 @@ def dump_record(record: Record, instance: object, form: Form, path: str = "$") -
 
 
 def load_record(record: Record, plain: object, form: Form, path: str = "$") -> Any:
-    """Make an instance from the map that holds it. Unknown keys are ignored, missing ones take their defaults."""
+    """Return the instance for a map. Unknown keys are ignored; missing fields take their defaults."""
     if type(plain) is not dict:
         raise MalformedMessage(f"should be a map, not {_name(plain)}", path=path)
     values = {}
@@ -104,11 +104,11 @@ def load_record(record: Record, plain: object, form: Form, path: str = "$") -> A
     return record.build(values)
 
 
-# One value: what may be sent -----------------------------------------------------------------------------------------
+# One value to send ---------------------------------------------------------------------------------------------------
 
 
 def dump(kind: Kind, value: Any, form: Form, path: str = "$") -> Any:
-    """Check a value and make the plain object that holds it."""
+    """Check a value and return the plain object for it."""
     match kind:
         case Integer():
             try:
@@ -162,20 +162,20 @@ def dump(kind: Kind, value: Any, form: Form, path: str = "$") -> Any:
 
 
 def check_length(kind: Octets | Text | Array | Table, length: int, path: str) -> None:
-    """Check a length we are about to send."""
+    """Check a length to send."""
     reason = _bad_length(kind, length)
     if reason:
         raise ValueOutOfRange(reason, path=path)
 
 
 def check_array(kind: Array, value: object, path: str) -> None:
-    """Check that an array we are about to send is of the right class."""
+    """Check the class of an array to send."""
     if not isinstance(value, (tuple, list) if kind.loose else kind.python):
         _wrong(kind, value, path)
 
 
 def check_choice(kind: Choice, value: Any, path: str) -> int | str:
-    """Check that a value we are about to send is among the choices; give what travels for it."""
+    """Check that a value to send is among the choices; return its wire value."""
     if isinstance(value, kind.python) and not (isinstance(value, bool) and kind.python is int):
         wire = kind.wire(value)
         if wire in kind.members:
@@ -216,11 +216,11 @@ def _dump_table(kind: Table, value: Any, form: Form, path: str) -> dict[str, Any
     }
 
 
-# One value: what may be received -------------------------------------------------------------------------------------
+# One value received --------------------------------------------------------------------------------------------------
 
 
 def load(kind: Kind, plain: Any, form: Form, path: str = "$") -> Any:
-    """Check a plain object and make the value it holds."""
+    """Check a plain object and return the value for it."""
     match kind:
         case Integer():
             if type(plain) is not int:
@@ -270,7 +270,7 @@ def load(kind: Kind, plain: Any, form: Form, path: str = "$") -> Any:
 
 
 def load_choice(kind: Choice, wire: Any, path: str) -> Any:
-    """Find the choice a peer meant."""
+    """Return the choice for a wire value."""
     try:
         return kind.members[wire]
     except KeyError:
@@ -279,7 +279,7 @@ def load_choice(kind: Choice, wire: Any, path: str) -> Any:
 
 
 def check_fit(kind: Octets | Text | Array | Table, length: int, path: str) -> None:
-    """Check a length a peer sent."""
+    """Check a received length."""
     reason = _bad_length(kind, length)
     if reason:
         raise MalformedMessage(reason, path=path)
@@ -288,7 +288,7 @@ def check_fit(kind: Octets | Text | Array | Table, length: int, path: str) -> No
 def _bad_length(kind: Octets | Text | Array | Table, length: int) -> str:
     unit = {Octets: "bytes", Text: "characters", Array: "elements", Table: "keys"}[type(kind)]
     if isinstance(kind, Text) and isinstance(kind.count, Fixed):
-        return ""  # counts bytes: a matter of the bolt codec's
+        return ""  # it counts bytes, which the bolt codec checks
     if not isinstance(kind, Table) and isinstance(kind.count, Fixed) and length != kind.count.size:
         return f"{kind.label} should be {kind.count.size} {unit}, not {length}"
     if kind.max_length is not None and length > kind.max_length:
@@ -356,13 +356,13 @@ def _unhex(kind: Octets, plain: Any, path: str) -> bytes:
     if type(plain) is str:
         with contextlib.suppress(ValueError):
             data = bytes.fromhex(plain)
-            if len(data) * 2 == len(plain):  # else there is white space in it
+            if len(data) * 2 == len(plain):  # otherwise there is white space in it
                 return data
     raise MalformedMessage(f"{kind.label} should be hex digits, not {plain!r:.40}", path=path)
 
 
 def check_anything(value: object, form: Form, depth: int = MAX_DEPTH) -> str:
-    """Say why ``value`` is nothing this format can carry by itself; the empty string if it can."""
+    """Return why this format cannot carry ``value``; the empty string if it can."""
     match value:
         case None | bool():
             return ""

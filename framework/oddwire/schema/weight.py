@@ -1,7 +1,7 @@
-"""How much memory decoded messages take: what few bytes of a payload say can become many objects.
+"""Memory taken by decoded messages: a few bytes of a payload can become many objects.
 
-A payload of 64 KB that lists empty subtypes decodes to 4 MB. Whoever counts what waits counts that: about what CPython
-needs, taken too high rather than too low, and without a look at each element where all are alike.
+A payload of 64 KB that lists empty subtypes decodes to 4 MB. Limits on queued messages count that weight: about what
+CPython needs, rounded up rather than down, and without a look at each element where all have the same size.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ __all__ = ["weigher"]
 
 _Weigh = Callable[[Any], int]
 
-_SLOT: Final = 8  # a reference, in an object or a list
-_OBJECT: Final = 32  # an object without its slots, with what the collector adds
+_SLOT: Final = 8  # bytes: a reference, in an object or a list
+_OBJECT: Final = 32  # an object without its slots, with the header of the garbage collector
 _INTEGER: Final = 32
-_SMALL: Final = 8  # bits of an integer that CPython has made already
+_SMALL: Final = 8  # bits of an integer that CPython has cached
 _FLOAT: Final = 24
 _OPAQUE: Final = 256  # a point, a channel's id
 _LIST: Final = 72
 _TABLE: Final = 256
-_ENTRY: Final = 112  # of a dict, beside key and value
+_ENTRY: Final = 112  # of a dict, besides key and value
 _KEY: Final = 56  # a short text
 
 
 def weigher(record: Record) -> _Weigh | None:
-    """Return what tells how many bytes an instance takes; None if that is about as many as its payload has.
+    """Return a function from an instance to its memory in bytes; None if that is about the size of its payload.
 
-    That is so for all but classes which hold lists, dicts or plain values.
+    None is returned for all but classes that hold lists, dicts or plain values.
     """
     if not any(_grows(field.kind) for field in record.fields):
         return None
@@ -64,7 +64,7 @@ def _grows(kind: Kind) -> bool:
 
 
 def _of(kind: Kind) -> tuple[int, _Weigh | None]:
-    """Return what any value of a kind takes, and, if they differ, what tells how much more a value does."""
+    """Return the bytes that any value of a kind takes and, if values differ, a function for what a value adds."""
     match kind:
         case Integer():
             return (0 if kind.form == "fixed" and kind.bits <= _SMALL and not kind.signed else _INTEGER), None
@@ -87,7 +87,7 @@ def _of(kind: Kind) -> tuple[int, _Weigh | None]:
             return _TABLE, _of_entries(*_of(kind.value))
         case Anything():
             return 0, _anything
-    raise TypeError(f"{kind.label} has no weight")  # a kind that was added, and forgotten here
+    raise TypeError(f"{kind.label} has no weight")  # a new kind that is missing here
 
 
 def _of_record(record: Record) -> tuple[int, _Weigh | None]:

@@ -1,1 +1,1 @@
-"""``codec="bolt"``: BOLT 1's wire types, by generated source and by a slow reference path."""
+"""``codec="bolt"``: BOLT 1's wire types, by a generated fast path and a reference path."""

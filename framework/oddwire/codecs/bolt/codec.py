@@ -2,12 +2,12 @@
 
 Integers are big endian. Bytes, strings and arrays are preceded by a u16 that counts them, unless their field says
 otherwise; alone in a TLV record they fill it. A bool is a byte, 00 or 01. Fields have no names on the wire, so a schema
-grows by TLV records only: an absent record gives its field's default, and unknown records of odd type are ignored.
+grows by TLV records only: an absent record means its field's default, and unknown records of odd type are ignored.
 Every message may end in such records, a BOLT 1 extension, also one that declares none; unknown ones of even type are
 refused, as are records out of order, integers in more bytes than they need, and anything left over in a record.
 
-Each plan has two ways to do the same: the quick one generated for the schema, and the exact one of
-`oddwire.codecs.bolt.reference`, which decides whatever the quick one does not take, and finds the words for an error.
+Each plan does everything twice: by a fast path generated for the schema, and by the reference path of
+`oddwire.codecs.bolt.reference`, which decides whatever the fast path does not accept, and words the errors.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class BoltCodec(Codec):
     name = "bolt"
 
     def compile(self, schema: Schema) -> Plan:
-        """Make the plan."""
+        """Return the plan for one message."""
         return Plan(_compile_encode(schema), _compile_decode(schema))
 
 
@@ -55,7 +55,7 @@ def _compile_encode(schema: Schema) -> Callable[[Any], bytes]:
                 with source.block(f"if len(payload) <= {quick_size(schema)}:"):
                     source.line("return payload")
         with source.block(f"except {unusual}:"):
-            source.line("payload = None")  # what the exact way raises should not name this
+            source.line("payload = None")  # so that errors of the reference path do not chain to this one
         if size is None or size > quick_size(schema):
             check = source.bind(partial(_check_long, schema), "check_long")
             source.line(f"return {slow}(message) if payload is None else {check}(payload)")
@@ -71,13 +71,13 @@ def _compile_decode(schema: Schema) -> Callable[[bytes], Any]:
         with source.block("try:"):
             source.line(f"return {load_message(source, schema, 'payload')}")
         with source.block(f"except {unusual}:"):
-            source.line("pass")  # what the exact way raises should not name this
+            source.line("pass")  # so that errors of the reference path do not chain to this one
         source.line(f"return {slow}(payload)")
     return source.compile("decode", f"bolt decode {schema.qualified_name}")
 
 
 def _check_long(schema: Schema, payload: bytes) -> bytes:
-    """Refuse to send what is too long, or holds more than a peer would take."""
+    """Return a payload to send if its size and number of values are allowed. Raises `EncodeError`."""
     check_size(payload, schema)
     if len(payload) > quick_size(schema):
         try:
@@ -94,7 +94,7 @@ def _slow_encode(schema: Schema) -> Callable[[Any], bytes]:
         try:
             return _check_long(schema, prefix + write_message(schema, message))
         except CodecError as error:
-            raise with_type(error, schema)  # noqa: B904 - it is the same error
+            raise with_type(error, schema)  # noqa: B904 - the same error
 
     return encode
 
@@ -105,6 +105,6 @@ def _slow_decode(schema: Schema) -> Callable[[bytes], Any]:
             check_received(payload, schema)
             return read_message(schema, payload)
         except CodecError as error:
-            raise with_type(error, schema)  # noqa: B904 - it is the same error
+            raise with_type(error, schema)  # noqa: B904 - the same error
 
     return decode

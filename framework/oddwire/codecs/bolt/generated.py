@@ -1,8 +1,7 @@
-"""Generate the quick way between messages and BOLT 1's wire types: `struct` formats merged over neighbouring fields.
+"""The generated fast path of BOLT 1's wire types, with `struct` formats merged over neighbouring fields.
 
-What they write does the same as `oddwire.codecs.bolt.reference`,
-or raises `Retry` (or what a failed operation raises) for anything that is not as it usually is. A long module, so that
-what is written and what is read stay under one eye.
+Generated code does the same as `oddwire.codecs.bolt.reference`, or raises `Retry` (or the error of a failed operation)
+for anything unusual. The module is long so that encoding and decoding stay side by side.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ _BOOLS: Final = (False, True)
 
 
 def dump_message(source: Source, schema: Schema, name: str) -> tuple[str, int | None]:
-    """Write statements that check the message ``name``; give the expression for its payload, and its size if fixed."""
+    """Write statements that check the message ``name``; return the expression for its payload, and its fixed size."""
     parts = Parts(source)
     parts.fixed("H", 2, str(schema.type_id))
     _EncodeSource(source).record(schema, name, parts)
@@ -53,7 +52,7 @@ def dump_message(source: Source, schema: Schema, name: str) -> tuple[str, int | 
 
 
 def load_message(source: Source, schema: Schema, buffer: str) -> str:
-    """Write statements that read the payload ``buffer``; give the name of the message they make."""
+    """Write statements that read the payload ``buffer``; return the name of the message they make."""
     cursor = Cursor(source, buffer)
     cursor.skip(2)
     source.line(f"size = len({buffer})")
@@ -80,9 +79,9 @@ def _retry(source: Source) -> None:
 
 
 def _check_unknown(buffer: bytes, at: int, end: int, last: int) -> None:
-    """Check that the records left of a stream, whose known ones go up to the type ``last``, are to be ignored.
+    """Check that the remaining records of a stream, whose known types go up to ``last``, are to be ignored.
 
-    A known one among them did not come where it should, or after one that is not known: the exact way shall see.
+    A known type among them is out of order, or comes after an unknown one: `Retry`, for the reference path.
     """
     if bigsize_decode(buffer, at, end)[0] <= last:
         raise Retry
@@ -138,7 +137,7 @@ class _EncodeSource:
     def _value(self, kind: Kind, name: str, parts: Parts, earlier: dict[str, str], *, is_record: bool = False) -> None:
         source = self._source
         match kind:
-            case Integer(form="fixed"):  # struct checks the range, and that it is an integer; a bool is one too
+            case Integer(form="fixed"):  # struct checks the range, and that it is an integer, but accepts a bool
                 with source.block(f"if {name} is True or {name} is False:"):
                     _retry(source)
                 self._integer(kind, name, parts)
@@ -150,7 +149,7 @@ class _EncodeSource:
                 parts.fixed("B", 1, name)
             case Opaque():
                 _unless(source, f"type({name}) is {source.bind(kind.python, kind.name)}")
-                stored = kind.stored and f"{name}.{kind.stored}"  # to call a method would take as long as to write it
+                stored = kind.stored and f"{name}.{kind.stored}"  # a method call would take as long as the write
                 written = stored or f"{source.bind(kind.dump, f'dump_{kind.name}')}({name})"
                 parts.fixed("Q" if kind.numeric else f"{kind.size}s", kind.size, written)
             case Choice():
@@ -192,7 +191,7 @@ class _EncodeSource:
         count = count_of(kind, is_record=is_record)
         if isinstance(kind, Text):
             _unless(source, f"type({name}) is str")
-        elif not isinstance(count, Fixed):  # else struct takes nothing but bytes
+        elif not isinstance(count, Fixed):  # otherwise struct accepts nothing but bytes
             _unless(source, f"type({name}) is bytes")
         if kind.max_length is not None:
             _unless(source, f"len({name}) <= {kind.max_length}")
@@ -232,7 +231,7 @@ class _EncodeSource:
         parts.part(f'b"".join(map({helper}, {name}))')
 
     def _each(self, name: str, condition: str) -> None:
-        """Check all elements; of a few, this is quicker than to make sets of their types and lengths."""
+        """Write a check of each element: for a few, faster than sets of their types and lengths."""
         element = self._source.fresh("element")
         with self._source.block(f"for {element} in {name}:"):
             _unless(self._source, condition.format(element))
@@ -256,10 +255,10 @@ class _DecodeSource:
     def __init__(self, source: Source, buffer: str) -> None:
         self._source = source
         self._buffer = buffer
-        self._starts: set[str] = set()  # where records start: never past where they end
+        self._starts: set[str] = set()  # variables with the start of a record: never past its end
 
     def build(self, record: Record, values: dict[str, str], made: str) -> None:
-        """Make an instance called ``made`` of its fields' values."""
+        """Write statements that make an instance called ``made`` of its fields' values."""
         source = self._source
         source.line(f"{made} = {source.bind(record.blank, 'blank')}()")
         for name, value in values.items():
@@ -267,7 +266,7 @@ class _DecodeSource:
         source.line(f"{made}.__class__ = {source.bind(record.cls, record.cls.__name__)}")
 
     def fields(self, record: Record, cursor: Cursor, end: str) -> dict[str, str]:
-        """Read a record's fields; give the names of their values, good after `Cursor.flush`."""
+        """Read a record's fields; return the names of their values, valid after `Cursor.flush`."""
         values: dict[str, str] = {}
         for field in record.fields:
             if field.tlv is None:
@@ -279,7 +278,7 @@ class _DecodeSource:
         return values
 
     def _stream(self, records: list[Field], cursor: Cursor, end: str) -> dict[str, str]:
-        """Look for each record where it should be: the known ones ascend, and what is not known mostly comes later."""
+        """Read TLV records, each expected in its place: known types ascend, and unknown ones mostly come later."""
         source, buffer = self._source, self._buffer
         values: dict[str, str] = {}
         at, last = source.fresh("at"), 0
@@ -319,9 +318,9 @@ class _DecodeSource:
             source.line(f"{name} = {source.bind(field.default, 'default')}")
 
     def _read_bigsize(self, name: str, after: str, cursor: Cursor, end: str) -> None:
-        """Read a BigSize into ``name``, and go on ``after`` it; mostly it is a byte.
+        """Read a BigSize, mostly one byte, into ``name``; ``after`` is set to the offset after it.
 
-        A byte at ``end`` or past it is read too: what is found after it will not end where it should.
+        A byte at ``end`` or past it is read too: the value after it then fails its check of the end.
         """
         source, at = self._source, cursor.position
         source.line(f"{name} = {self._buffer}[{at}]")
@@ -334,7 +333,7 @@ class _DecodeSource:
         cursor.move(after)
 
     def _tlv(self, field: Field, name: str, cursor: Cursor, end: str) -> None:
-        """Read the length and the value of a record, the latter into ``name``."""
+        """Read a TLV record's length and value, the latter into ``name``."""
         source = self._source
         kind = field.kind.inner if isinstance(field.kind, Maybe) else field.kind
         size = least_size(kind)
@@ -437,7 +436,7 @@ class _DecodeSource:
         return name
 
     def _flat_elements(self, kind: Array, name: str, extent: tuple[str, str, str]) -> None:
-        """Read elements of fixed size, each by the same `struct.Struct`; a few of one value each by one together."""
+        """Read elements of fixed size by one `struct.Struct` each, or a few single values by one for all."""
         source, buffer = self._source, self._buffer
         start, stop, number = extent
         inner = Cursor(source, buffer)
@@ -485,7 +484,7 @@ class _DecodeSource:
     def _extent(
         self, count: Count, size: int, cursor: Cursor, end: str, earlier: dict[str, str]
     ) -> tuple[str, str, str]:
-        """Write where elements of ``size`` bytes start and stop, and go on there; give both, and how many they are."""
+        """Write the start and end of elements of ``size`` bytes, and move there; return both, and their number."""
         source = self._source
         number = self._number(count, cursor, end, earlier)
         cursor.flush()
@@ -496,14 +495,14 @@ class _DecodeSource:
             if size == 1:
                 cursor.move(end)
                 return start, end, f"({end} - ({start}))"
-            number = source.fresh("number")  # bytes too few for one more are left over, and found to be
+            number = source.fresh("number")  # bytes too few for one more are left over, and rejected later
             source.line(f"{number} = ({end} - ({start})) // {size}")
         source.line(f"{stop} = {start} + {number}{'' if size == 1 else f' * {size}'}")
         cursor.move(stop)
         return start, stop, number
 
     def _number(self, count: Count, cursor: Cursor, end: str, earlier: dict[str, str]) -> str:
-        """Read how many there are: an expression, empty for all the rest."""
+        """Read a count; return its expression, empty for `Rest`."""
         match count:
             case Prefixed(integer=integer):
                 return self._integer(integer, cursor, end)

@@ -1,7 +1,7 @@
-"""BOLT 1's wire types, field by field: exact, slow, and precise about what was wrong and where.
+"""The reference path of BOLT 1's wire types, field by field: slow, and exact about what was wrong and where.
 
-What is written comes first, and how it is read stands below in the same order. Readers take bytes from ``at``, never at
-or past ``end``, and give the value with the offset after it.
+Writing comes first, and reading below in the same order. Readers read bytes from ``at``, never at or past ``end``, and
+return the value and the offset after it.
 """
 
 from __future__ import annotations
@@ -48,23 +48,23 @@ __all__ = ["check_extension", "read_message", "write_message"]
 
 
 def write_message(record: Record, message: object) -> bytes:
-    """Write everything after the type. Raises `EncodeError`."""
+    """Return a message's bytes after the type. Raises `EncodeError`."""
     out = bytearray()
     _write_record(record, message, out, "$")
     return bytes(out)
 
 
 def read_message(record: Record, payload: bytes) -> Any:
-    """Read everything after the type. Raises `MalformedMessage`."""
+    """Return the message of a payload, read from after the type. Raises `MalformedMessage`."""
     values, at = _Reader(payload).fields(record, 2, len(payload), "$")
-    # BOLT 1, Lightning Message Format: any message may end in an extension, unless a field took all there was.
+    # BOLT 1, Lightning Message Format: any message may end in an extension, unless a field took the rest.
     if not takes_rest(record):
         check_extension(payload, at, len(payload))
     return record.build(values)
 
 
 def check_extension(buffer: bytes, at: int, end: int) -> None:
-    """Check a TLV stream no record of which is known: every type should be odd. Raises `MalformedMessage`."""
+    """Check a TLV stream without known types: every type must be odd. Raises `MalformedMessage`."""
     if at > end:
         raise Truncated(f"needs {at - end} bytes more", offset=end)
     for record_type, _, stop in primitives.parse_tlv_stream(buffer, at, end):
@@ -169,7 +169,7 @@ def _decode(data: bytes, at: int, path: str) -> str:
 
 
 def _placed(path: str, function: Any, *arguments: Any) -> Any:
-    """Call ``function``, whose errors know their offset, and add the path."""
+    """Call ``function``, whose errors have an offset, and add the path to them."""
     try:
         return function(*arguments)
     except DecodeError as error:
@@ -178,7 +178,7 @@ def _placed(path: str, function: Any, *arguments: Any) -> Any:
 
 
 def _placed_at(path: str, offset: int, function: Any, *arguments: Any) -> Any:
-    """Call ``function``, whose errors know their path, and add the offset."""
+    """Call ``function``, whose errors have a path, and add the offset to them."""
     try:
         return function(*arguments)
     except DecodeError as error:
@@ -190,7 +190,7 @@ def _placed_at(path: str, offset: int, function: Any, *arguments: Any) -> Any:
 
 
 class _Reader:
-    """Reads one payload; no more than `MAX_VALUES` elements are in all its arrays."""
+    """Reads one payload, with max `MAX_VALUES` elements in all its arrays."""
 
     __slots__ = ("_left", "buffer")
 
@@ -312,7 +312,7 @@ class _Reader:
     def count(
         self, count: Any, label: str, at: int, end: int, path: str, earlier: dict[str, Any]
     ) -> tuple[int | None, int]:
-        """Find how many there are (None: the rest) and where they start."""
+        """Return the number of elements (None: the rest) and the offset where they start."""
         match count:
             case Prefixed(integer=integer):
                 return self.integer(integer, at, end, path)
@@ -331,7 +331,7 @@ class _Reader:
         raise NotImplementedError(count)
 
     def take(self, at: int, end: int, size: int, label: str, path: str) -> tuple[bytes, int]:
-        """Return so many bytes."""
+        """Return ``size`` bytes, and the offset after them. Raises `Truncated`."""
         if size > end - at:
             raise Truncated(f"{label} needs {size} bytes, {end - at} remain", path=path, offset=at)
         return self.buffer[at : at + size], at + size

@@ -1,4 +1,4 @@
-"""Runs of values of fixed size, which one `struct.Struct` writes or reads together."""
+"""Runs of values of fixed size, written or read together by one `struct.Struct`."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from oddwire.schema.source import Source
 __all__ = ["FEW", "Cursor", "Parts", "is_flat", "struct_format"]
 
 FEW: Final = 16
-"""Elements fewer than so many, as arrays mostly have, are read by a `struct.Struct` made for their number."""
+"""Arrays with fewer elements, as most have, are read by a `struct.Struct` made for their number."""
 
 _FORMATS: Final = {8: "B", 16: "H", 32: "I", 64: "Q"}
 
 
 def struct_format(kind: Integer) -> str:
-    """Return the letter `struct` has for an integer of fixed size."""
+    """Return `struct`'s format letter for an integer of fixed size."""
     letter = _FORMATS[kind.bits]
     return letter.lower() if kind.signed else letter
 
 
 def is_flat(kind: Kind) -> bool:
-    """Say whether values of this kind always take the same bytes, so that one `struct.Struct` reads them."""
+    """Return whether values of this kind have a fixed size, so that one `struct.Struct` reads them."""
     match kind:
         case Integer():
             return kind.form == "fixed"
@@ -40,7 +40,7 @@ def is_flat(kind: Kind) -> bool:
 
 
 class Parts:
-    """Expressions for the pieces of what is being written; neighbours of fixed size share one `struct.Struct`."""
+    """Expressions for the parts of a payload; neighbours of fixed size share one `struct.Struct`."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
@@ -48,7 +48,7 @@ class Parts:
         self._formats: list[str] = []
         self._arguments: list[str] = []
         self.size: int | None = 0
-        """How many bytes it is in all, if that is fixed."""
+        """Total bytes, if fixed; otherwise None."""
 
     def fixed(self, code: str, size: int, argument: str) -> None:
         """Add a value of fixed size."""
@@ -58,7 +58,7 @@ class Parts:
             self.size += size
 
     def lead(self, data: bytes) -> None:
-        """Put ``data`` before everything, which is of fixed size."""
+        """Put ``data`` before all parts."""
         self._formats.insert(0, f"{len(data)}s")
         self._arguments.insert(0, self._source.bind(data, "lead"))
         self.size = (self.size or 0) + len(data)
@@ -70,7 +70,7 @@ class Parts:
         self.size = None
 
     def expression(self) -> str:
-        """Put everything together."""
+        """Return the expression for all parts joined."""
         self._flush()
         if len(self._parts) <= 3:
             return " + ".join(self._parts) or 'b""'
@@ -84,7 +84,7 @@ class Parts:
 
 
 class Cursor:
-    """How far what is being read has come; neighbours of fixed size wait to be read by one `struct.Struct`."""
+    """The position of the reader; neighbours of fixed size wait to be read by one `struct.Struct`."""
 
     def __init__(self, source: Source, buffer: str, base: str = "", offset: int = 0) -> None:
         self._source = source
@@ -98,21 +98,21 @@ class Cursor:
 
     @property
     def position(self) -> str:
-        """Where the next byte is, as an expression; `flush` first."""
+        """The offset of the next byte, as an expression; `flush` first."""
         if self._base and self._offset:
             return f"{self._base} + {self._offset}"
         return self._base or str(self._offset)
 
     def copy(self) -> Cursor:
-        """Return another one at the same place; `flush` first."""
+        """Return another cursor at the same position; `flush` first."""
         return Cursor(self._source, self._buffer, self._base, self._offset)
 
     def skip(self, size: int) -> None:
-        """Pass over bytes; `flush` first."""
+        """Skip bytes; `flush` first."""
         self._offset += size
 
     def take(self, code: str, size: int) -> str:
-        """Read a value of fixed size; give the name it has after `flush`."""
+        """Read a value of fixed size; return the name it has after `flush`."""
         name = self._source.fresh("v")
         self._formats.append(code)
         self._locals.append(name)
@@ -120,34 +120,34 @@ class Cursor:
         return name
 
     def afterwards(self, write: Callable[[], None]) -> None:
-        """Have ``write`` write its statements as soon as what was taken has been read."""
+        """Call ``write`` to write its statements once the waiting values have been read."""
         if self._waiting:
             self._afterwards.append(write)
         else:
             write()
 
     def move(self, name: str) -> None:
-        """Go on where the variable ``name`` says."""
+        """Move to the offset in the variable ``name``."""
         self._base, self._offset = name, 0
 
     def iterate(self) -> tuple[str, str, list[Callable[[], None]]]:
-        """Return what reads all that waits over and over: its name, the names it assigns, what to write afterwards."""
+        """Return an unpacker that reads the waiting values repeatedly, their names, and what to call after."""
         iter_unpack = self._source.bind(struct.Struct(">" + "".join(self._formats)).iter_unpack, "iter_unpack")
         return iter_unpack, f"{', '.join(self._locals)},", self._afterwards
 
     def few(self) -> str:
-        """Return the name of the functions that read what waits no times, once, twice, and so on."""
+        """Return the name of the functions that read the waiting values no times, once, twice, and so on."""
         code = "".join(self._formats)
         return self._source.bind([struct.Struct(">" + code * number).unpack_from for number in range(FEW)], "few")
 
     def flush(self) -> None:
-        """Write the statement that reads what waits, and what is to come afterwards."""
+        """Write the statement that reads the waiting values, and then the statements of `afterwards`."""
         if not self._waiting:
             return
         buffer, start = self._buffer, self.position
         self._offset += self._waiting
         self._waiting = 0
-        if self._formats == ["H"]:  # mostly a length: subscripts are twice as quick as a struct
+        if self._formats == ["H"]:  # mostly a length: subscripts are twice as fast as a struct
             last = Cursor(self._source, buffer, self._base, self._offset - 1).position
             self._source.line(f"{self._locals[0]} = {buffer}[{start}] << 8 | {buffer}[{last}]")
         elif self._locals:

@@ -1,12 +1,12 @@
 """The default codec: a map by field name in msgpack.
 
 Unknown keys are ignored and missing ones take their defaults, so a schema can grow fields. A field that is None, and
-None by default, is left out. If a key comes twice, the last one counts. Types are exact: a bool is no int, a str no
-bytes, though an int will do for a float that can hold it exactly. NaN, infinities and extension types (timestamps too)
-are refused, as is UTF-8 that is none.
+None by default, is left out. If a key comes twice, the last one counts. Types are exact: a bool is not an int, nor a
+str bytes, but an int is accepted for a float that can hold it exactly. NaN, infinities and extension types (timestamps
+too) are refused, as is invalid UTF-8.
 
-Each plan has two ways to do the same. The quick one is generated for the schema and takes what is as it should be. For
-everything else, right or wrong, there is the exact one of `oddwire.schema.tree`, which finds the words for an error.
+Each plan does everything twice. The fast path is generated for the schema and accepts only the usual. Everything else,
+valid or not, takes the reference path of `oddwire.schema.tree`, which words the errors.
 
 No payload makes the decoder allocate much more than its own size: see `MAX_QUICK_ARRAY` and `MAX_VALUES`.
 """
@@ -42,11 +42,11 @@ from oddwire.schema.tree import MSGPACK, dump_record, load_record
 __all__ = ["MAX_QUICK_ARRAY", "MsgpackCodec", "unpack"]
 
 MAX_QUICK_ARRAY: Final = 128
-"""The longest array the unpacker is trusted with unseen.
+"""Max elements of an array that is unpacked without a check.
 
 It allocates an array's claimed length at once, and nests 1024 deep, so claims of 65535 could cost 537 MB. At 128 they
-cost 1 MB. Longer arrays are unpacked only if a payload has few headers of long arrays, or after `scan` has seen that
-there are enough bytes for everything claimed. A payload longer than a message is always scanned first.
+cost 1 MB. Longer arrays are unpacked only if a payload has few headers of long arrays, or after `scan` has found
+enough bytes for everything claimed. A payload longer than a message is always scanned first.
 """
 
 _FEW_HEADERS = 4
@@ -59,11 +59,11 @@ class MsgpackCodec(Codec):
     name = "msgpack"
 
     def compile(self, schema: Schema) -> Plan:
-        """Make the plan."""
+        """Return the plan for one message."""
         return Plan(_compile_encode(schema), _compile_decode(schema))
 
 
-# The quick way -------------------------------------------------------------------------------------------------------
+# The fast path -------------------------------------------------------------------------------------------------------
 
 
 def _compile_encode(schema: Schema) -> Callable[[Any], bytes]:
@@ -78,7 +78,7 @@ def _compile_encode(schema: Schema) -> Callable[[Any], bytes]:
             with source.block(f"if len(payload) <= {quick_size(schema)}:"):
                 source.line("return payload")
         with source.block(f"except {unusual}:"):
-            source.line("payload = None")  # what the exact way raises should not name this
+            source.line("payload = None")  # so that errors of the reference path do not chain to this one
         check = source.bind(partial(_check_long, schema), "check_long")
         source.line(f"return {slow}(message) if payload is None else {check}(payload)")
     return source.compile("encode", f"msgpack encode {schema.qualified_name}")
@@ -101,7 +101,7 @@ def _compile_decode(schema: Schema) -> Callable[[bytes], Any]:
 
 
 def _compile_load(schema: Schema) -> Callable[[object], Any]:
-    """Make the second half of the quick way, for trees with long arrays; few messages need it."""
+    """Return the second half of the fast path, for trees with long arrays; few messages need it."""
     source = Source()
     with source.function("def load(tree):"):
         source.line(f"return {TreeWriter(source).load_record(schema, 'tree')}")
@@ -109,7 +109,7 @@ def _compile_load(schema: Schema) -> Callable[[object], Any]:
 
 
 def _check_long(schema: Schema, payload: bytes) -> bytes:
-    """Refuse to send what is too long, or holds more than a peer would take."""
+    """Return a payload to send if its size and number of values are allowed. Raises `EncodeError`."""
     check_size(payload, schema)
     if len(payload) > MAX_MESSAGE:
         try:
@@ -119,7 +119,7 @@ def _check_long(schema: Schema, payload: bytes) -> bytes:
     return payload
 
 
-# The exact way -------------------------------------------------------------------------------------------------------
+# The reference path --------------------------------------------------------------------------------------------------
 
 
 def _slow_encode(schema: Schema) -> Callable[[Any], bytes]:
@@ -130,7 +130,7 @@ def _slow_encode(schema: Schema) -> Callable[[Any], bytes]:
         try:
             return _check_long(schema, prefix + pack(dump_record(schema, message, MSGPACK)))
         except CodecError as error:
-            raise with_type(error, schema)  # noqa: B904 - it is the same error
+            raise with_type(error, schema)  # noqa: B904 - the same error
 
     return encode
 
@@ -150,13 +150,13 @@ def _slow_decode(schema: Schema) -> Callable[[bytes], Any]:
                 error.offset = locate(payload, schema, error.path)
                 raise
         except CodecError as error:
-            raise with_type(error, schema)  # noqa: B904 - it is the same error
+            raise with_type(error, schema)  # noqa: B904 - the same error
 
     return decode
 
 
 def unpack(payload: bytes) -> object:
-    """Unpack what follows the type. Raises `MalformedMessage` saying what and where, before it spends memory."""
+    """Return the value after the type. Raises `MalformedMessage` with the offset, before memory is spent."""
     body = payload[2:]
     if len(payload) > MAX_MESSAGE:
         scan(payload, 2, MAX_VALUES)
@@ -168,7 +168,7 @@ def unpack(payload: bytes) -> object:
         except msgpack.StackError:
             raise MalformedMessage("nests too deep", offset=2) from None
         except ValueError:
-            pass  # what `scan` raises should not name this
+            pass  # so that errors of `scan` do not chain to this one
         scan(payload, 2)
     try:
         return msgpack.unpackb(body, max_array_len=len(body), max_ext_len=0)

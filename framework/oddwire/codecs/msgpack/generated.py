@@ -1,7 +1,7 @@
-"""Generate the quick way between messages and trees of plain objects, as msgpack carries them.
+"""The generated fast path between messages and trees of plain objects, as msgpack carries them.
 
-The inverse of each ``dump_*`` stands beside it as ``load_*``. What they write does the same as `oddwire.schema.tree`,
-or raises `Retry` (or what a failed operation raises) for anything that is not as it usually is.
+The inverse of each ``dump_*`` stands beside it as ``load_*``. Generated code does the same as `oddwire.schema.tree`, or
+raises `Retry` (or the error of a failed operation) for anything unusual.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ from oddwire.schema.tree import MSGPACK, check_anything
 __all__ = ["TreeWriter"]
 
 _PLAIN: Final[dict[type[Kind], type]] = {Boolean: bool, Float: float, Integer: int, Octets: bytes, Text: str}
-_EXACT: Final = 1 << 53  # all ints up to there are floats
+_EXACT: Final = 1 << 53  # all ints up to it are exact as floats
 _WIDEST: Final = (-(1 << 63), (1 << 64) - 1)
-"""What msgpack can carry: the unpacker gives no other integers, and the packer refuses them."""
+"""The range of msgpack's integers: the unpacker returns no others, and the packer refuses others."""
 
 _refuse_anything = partial(check_anything, form=MSGPACK)
 
 
 class TreeWriter:
-    """Writes into ``source`` what makes a tree of a message, or a message of a tree."""
+    """Writes into ``source`` statements that make a tree of a message, or a message of a tree."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
@@ -56,7 +56,7 @@ class TreeWriter:
     # Records ---------------------------------------------------------------------------------------------------------
 
     def dump_record(self, record: Record, name: str) -> str:
-        """Write statements that check the fields of the instance ``name``; give the expression for its map."""
+        """Write statements that check the fields of the instance ``name``; return the expression for its map."""
         source = self._source
         self._unless(f"type({name}) is {source.bind(record.cls, record.cls.__name__)}")
         always: list[str] = []
@@ -80,10 +80,10 @@ class TreeWriter:
         return made
 
     def load_record(self, record: Record, name: str) -> str:
-        """Write statements that check the map ``name`` and make the instance; give its name."""
+        """Write statements that check the map ``name`` and make the instance; return its name."""
         source = self._source
         values: list[tuple[str, str]] = []
-        if not any(field.required for field in record.fields):  # else looking one up fails for all but maps
+        if not any(field.required for field in record.fields):  # otherwise a look-up fails for all but maps
             self._unless(f"type({name}) is dict")
         for field in record.fields:
             local = source.fresh("v")
@@ -112,7 +112,7 @@ class TreeWriter:
     # One value -------------------------------------------------------------------------------------------------------
 
     def _dump(self, kind: Kind, name: str) -> str:
-        """Write statements that check the value ``name``; give the expression for its plain object."""
+        """Write statements that check the value ``name``; return the expression for its plain object."""
         source = self._source
         match kind:
             case Integer() | Boolean() | Octets() | Text():
@@ -144,7 +144,7 @@ class TreeWriter:
         return name
 
     def _load(self, kind: Kind, name: str) -> str:
-        """Write statements that check the plain object ``name``; give the expression for its value."""
+        """Write statements that check the plain object ``name``; return the expression for its value."""
         source = self._source
         match kind:
             case Integer() | Boolean() | Octets() | Text():
@@ -196,7 +196,7 @@ class TreeWriter:
         return f"{{key: {helper(kind.value)}(value) for key, value in {name}.items()}}"
 
     def _check_all(self, kind: Kind, names: str, truth: str | None = None) -> bool:
-        """Check all elements at once, at the speed of C, if they are plain; False if they are not."""
+        """Write a check of all elements at once, in C, if they are plain; return whether they are."""
         if type(kind) not in (Boolean, Integer, Octets, Text) or getattr(kind, "max_length", None) is not None:
             return False
         if isinstance(kind, Octets) and isinstance(kind.count, Led):
@@ -211,15 +211,15 @@ class TreeWriter:
         self._unless(f"not {truth or names} or ({' and '.join(conditions)})")
         return True
 
-    # Pieces ----------------------------------------------------------------------------------------------------------
+    # Parts -----------------------------------------------------------------------------------------------------------
 
     def _make_float(self, name: str) -> None:
-        """Make a float of an int that it holds exactly, such as a default that was written as 0."""
+        """Write a conversion of an int, such as a default written as 0, to a float that holds it exactly."""
         with self._source.block(f"if type({name}) is int and {-_EXACT} <= {name} <= {_EXACT}:"):
             self._source.line(f"{name} = float({name})")
 
     def _check_plain(self, kind: Kind, name: str) -> None:
-        """Check a value that is the same object in a message and in its tree."""
+        """Write a check of a value that is the same object in a message and in its tree."""
         conditions = [f"type({name}) is {_PLAIN[type(kind)].__name__}"]
         if isinstance(kind, Integer):
             low, high = kind.low > _WIDEST[0], kind.high < _WIDEST[1]
@@ -230,7 +230,7 @@ class TreeWriter:
             elif high:
                 conditions.append(f"{name} <= {kind.high}")
         elif isinstance(kind, Float):
-            conditions.append(f"{name} - {name} == 0.0")  # false for NaN and infinities
+            conditions.append(f"{name} - {name} == 0.0")  # False for NaN and infinities
         self._unless(" and ".join(conditions))
         if isinstance(kind, Octets | Text):
             self._check_length(kind, name)
@@ -245,11 +245,11 @@ class TreeWriter:
             self._unless(f"len({name}) <= {kind.max_length}")
 
     def _dumper(self, kind: Kind) -> str:
-        """Return the name of a function that does what `_dump` does."""
+        """Return the name of a generated function that does what `_dump` writes."""
         return self._helper(kind, self._dumpers, self.dump_record, self._dump)
 
     def _loader(self, kind: Kind) -> str:
-        """Return the name of a function that does what `_load` does."""
+        """Return the name of a generated function that does what `_load` writes."""
         return self._helper(kind, self._loaders, self.load_record, self._load)
 
     def _helper(

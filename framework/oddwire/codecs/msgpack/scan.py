@@ -1,4 +1,4 @@
-"""Read the structure of msgpack without building anything: refuse what is wrong, saying where; find a value's place."""
+"""The structure of msgpack, read without building anything: validation with offsets, and the offset of a value."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _Form = Literal["scalar", "str", "bin", "array", "map"]
 
 
 class _Item(NamedTuple):
-    """A value's header: its form, where what follows the header starts, and how much that is.
+    """A value's header: its form, the offset after the header, and the size of the body.
 
-    ``size`` counts bytes, in an array elements, in a map pairs.
+    ``size`` is in bytes, for an array in elements, for a map in pairs.
     """
 
     form: _Form
@@ -25,7 +25,7 @@ class _Item(NamedTuple):
     size: int
 
 
-# msgpack's format bytes: the form, how many bytes of length follow, and the size where the first byte says it.
+# msgpack's format bytes: the form, the number of length bytes that follow, and the size if the first byte has it.
 _FORMATS: Final[dict[int, tuple[_Form, int, int]]] = {
     **{byte: ("scalar", 0, 0) for byte in range(256) if byte < 0x80 or byte in (0xC0, 0xC2, 0xC3) or byte >= 0xE0},
     **{byte: ("map", 0, byte & 0x0F) for byte in range(0x80, 0x90)},
@@ -44,11 +44,11 @@ _EXTENSIONS = frozenset((0xC7, 0xC8, 0xC9, *range(0xD4, 0xD9)))
 def scan(payload: bytes, at: int, most: int | None = None) -> None:
     """Check that exactly one well-formed value fills ``payload`` from ``at``, with bytes for all it claims to hold.
 
-    Raises `Truncated`, `TrailingBytes` or `MalformedMessage`, the last also if it holds more than ``most`` values.
+    Raises `Truncated`, `TrailingBytes` or `MalformedMessage`, the last also for more than ``most`` values.
     """
     end = len(payload)
     left = end if most is None else most
-    owed = 1  # values still to come, of every array and map that is open
+    owed = 1  # values still missing in all open arrays and maps
     while owed:
         item = _item(payload, at, end)
         at = item.start
@@ -93,14 +93,14 @@ def _item(payload: bytes, at: int, end: int) -> _Item:
     return _Item(form, start, int.from_bytes(payload[at + 1 : start], "big") if width else size)
 
 
-# Where the value of a path is ----------------------------------------------------------------------------------------
+# Offset of the value at a path ---------------------------------------------------------------------------------------
 
 
 _STEP = re.compile(r"\.(\w+)|\[(\d+)\]")
 
 
 def locate(payload: bytes, record: Record, path: str) -> int:
-    """Find the offset of the value at ``path``, ``$.orders[2].price``, or of the innermost that is there and found.
+    """Return the offset of the value at ``path``, ``$.orders[2].price``, or of the innermost value found on it.
 
     ``payload`` from its third byte is msgpack that `scan` or the unpacker has accepted.
     """
@@ -126,7 +126,7 @@ def locate(payload: bytes, record: Record, path: str) -> int:
 
 
 def _value_of(payload: bytes, item: _Item, key: str) -> int | None:
-    """Find a map's value; the last one, should the key come twice."""
+    """Return the offset of a key's value in a map, the last one if the key comes twice; None if it is missing."""
     wanted, found, at = key.encode(), None, item.start
     for _ in range(item.size):
         inner = _item(payload, at, len(payload))
