@@ -1,9 +1,9 @@
 """Build Lightning Network peer protocols in Python: message schemas and async handlers over BOLT 8 custom messages.
 
-The names that extensions and the programs around them need. What others need is in the packages: `oddwire.app` for
+The top level has the names that extensions and programs need; others are in the packages: `oddwire.app` for
 plugins with hooks, `oddwire.transports`, `oddwire.session`, `oddwire.codecs`, `oddwire.schema`, `oddwire.proto`,
-`oddwire.testing`; all errors are in `oddwire.errors`. Each name is imported when it is first used, so that a program
-that wants `oddwire.proto` alone loads no more than that.
+`oddwire.testing`; all errors are in `oddwire.errors`. Each name is imported when it is first used, so a program
+that uses `oddwire.proto` alone loads nothing else.
 """
 
 from typing import TYPE_CHECKING

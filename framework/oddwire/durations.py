@@ -1,4 +1,4 @@
-"""How long something is, for people: ``5 s``, ``90 minutes``, ``14 days``."""
+"""Durations as text: ``5 s``, ``90 minutes``, ``14 days``; and the check of durations that users pass."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Any, Final
 
 __all__ = ["check_seconds", "duration"]
 
-# From so many of the smaller unit on, the larger one says more
+# From so many of the smaller unit on, the larger one reads better
 _UNITS: Final = ((120.0, 1.0, "s"), (7200.0, 60.0, "minutes"), (172800.0, 3600.0, "hours"))
 _DAY: Final = 86400.0
 
 
 def duration(seconds: float) -> str:
-    """Return seconds as people say them, in the unit that fits and with three digits at most where they matter.
+    """Return a duration as text, in the unit that fits; below 100 units with three significant digits.
 
-    Less than two minutes are told in seconds (``0.25 s``, ``90 s``), less than two hours in minutes, less than two days
-    in hours, all else in days; infinity is ``for ever``, and what is negative is none at all, ``0 s``.
+    Less than two minutes are shown in seconds (``0.25 s``, ``90 s``), less than two hours in minutes, less than two
+    days in hours, more in days; infinity is ``for ever``, and a negative duration ``0 s``.
     """
     if math.isinf(seconds):
         return "for ever" if seconds > 0 else "0 s"
@@ -31,13 +31,13 @@ def _short(number: float) -> str:
     return f"{number:.0f}" if number >= 100 else f"{number:.3g}"
 
 
-_FOR_EVER: Final = 1e8  # three years: more than the clocks of all event loops take
+_FOR_EVER: Final = 1e8  # three years: more than some event loops accept
 
 
 def check_seconds(where: str, seconds: Any) -> float | None:
-    """Return how long to wait, None for ever.
+    """Return a timeout in seconds, None for no timeout or one of years. ``where`` names the argument in errors.
 
-    Raises `TypeError` for what is no number, and `ValueError` for one that is no time to wait.
+    Raises `TypeError` if it is not a number, and `ValueError` if it is not a valid timeout.
     """
     if seconds is None:
         return None

@@ -36,8 +36,8 @@
        ├─ StoreError              what must be kept cannot be            .path .reason
        └─ NotSupported            the peer does not speak this           .feature
 
-Facts are attributes; the text is for people. Blame is in the type: ``EncodeError``, ``LocalProtocolError``
-and ``DefinitionError`` are ours to mend, ``DecodeError`` and ``RemoteProtocolError`` are the peer's.
+Facts are attributes; the text is for people. The type says whose fault it is: ``EncodeError``, ``LocalProtocolError``
+and ``DefinitionError`` are ours, ``DecodeError`` and ``RemoteProtocolError`` the peer's.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class OddwireError(Exception):
     """Base of every exception oddwire raises on purpose."""
 
 
-# What an author or operator wrote -------------------------------------------------------------------
+# Definitions of an author or operator ---------------------------------------------------------------
 
 
 class DefinitionError(OddwireError):
@@ -122,8 +122,8 @@ class CodecError(OddwireError):
     """A value or a payload does not fit its schema.
 
     ``type_id`` is the message's type number (None for a subtype or when the type itself is missing), ``path``
-    the place in the message, ``$`` being the whole: ``$.orders[2].price``. ``name`` is what the message is called, its
-    extension's name before it where that is known, empty if there is no message of the type: ``market.Quote``.
+    the place in the message, ``$`` being the whole: ``$.orders[2].price``. ``name`` is the message's name, with its
+    extension's if known: ``market.Quote``; empty if there is no message of the type.
     """
 
     def __init__(self, text: str, *, type_id: int | None = None, path: str = "$", name: str = "") -> None:
@@ -148,9 +148,9 @@ class ValueOutOfRange(EncodeError):
 
 
 class PayloadTooLarge(EncodeError):
-    """An encoded message is longer than it may be, or than BOLT 8's 65535 bytes where it cannot be sent in fragments.
+    """An encoded message exceeds its max size, or BOLT 8's 65535 bytes where it cannot be sent in fragments.
 
-    Its two-byte type is counted. A long one is also refused for holding more values than peers take.
+    The two-byte type counts. A long message is also refused if it holds more values than peers accept.
     """
 
 
@@ -175,7 +175,7 @@ class UnknownMessage(DecodeError):
 
 
 class MalformedMessage(DecodeError):
-    """The type is known, its body is not a valid one."""
+    """The type is known, but the body is not valid."""
 
 
 class Truncated(MalformedMessage):
@@ -206,7 +206,7 @@ class ProtocolError(OddwireError):
 
 
 class LocalProtocolError(ProtocolError):
-    """We asked for something the protocol does not allow in this state; nothing was sent."""
+    """We called something the protocol does not allow in this state; nothing was sent."""
 
 
 class RemoteProtocolError(ProtocolError):
@@ -214,7 +214,7 @@ class RemoteProtocolError(ProtocolError):
 
 
 class HandshakeFailed(RemoteProtocolError):
-    """BOLT 8's handshake ended early. ``act`` is 1, 2 or 3; ``code`` is the BOLT's name, ``ACT2_BAD_TAG`` say."""
+    """BOLT 8's handshake ended early. ``act`` is 1, 2 or 3; ``code`` is the BOLT's name: ``ACT2_BAD_TAG``."""
 
     def __init__(self, text: str, *, act: int, code: str) -> None:
         super().__init__(text)
@@ -226,15 +226,15 @@ class AuthenticationFailed(HandshakeFailed):
     """A MAC of the handshake did not verify: the peer holds another key than expected, or bytes were changed."""
 
 
-# The way to the peer --------------------------------------------------------------------------------
+# Transports -----------------------------------------------------------------------------------------
 
 
 class TransportError(OddwireError):
-    """The transport could not do what was asked."""
+    """The transport could not carry out a call."""
 
 
 class ConnectionClosed(TransportError):
-    """The connection ended. ``reason`` says how, in words."""
+    """The connection ended. ``reason`` says why, in words."""
 
     def __init__(self, reason: str = "connection closed") -> None:
         super().__init__(reason)
@@ -250,9 +250,9 @@ class PeerNotConnected(TransportError):
 
 
 class NodeRefused(TransportError):
-    """The host node answered with a JSON-RPC error: ``code`` is its number, ``data`` what it adds, None if nothing.
+    """The host node answered with a JSON-RPC error: ``code`` is its number, ``data`` its data or None.
 
-    ``extra`` are members that JSON-RPC does not know, such as the ``traceback`` of a plugin written with pyln-client.
+    ``extra`` has members that JSON-RPC does not define, such as the ``traceback`` of a plugin written with pyln-client.
     """
 
     def __init__(self, text: str, *, code: int, data: object = None, extra: Mapping[str, object] | None = None) -> None:
@@ -263,21 +263,21 @@ class NodeRefused(TransportError):
 
     @classmethod
     def from_json(cls, error: Mapping[str, Any]) -> Self:
-        """Read an error object; its ``code`` has to be an integer."""
+        """Return the exception for an error object, whose ``code`` must be an integer."""
         extra = {name: value for name, value in error.items() if name not in ("code", "message", "data")}
         return cls(str(error.get("message", "")), code=error["code"], data=error.get("data"), extra=extra)
 
     def to_json(self) -> dict[str, object]:
-        """Return the error object."""
+        """Return the JSON-RPC error object."""
         data = {} if self.data is None else {"data": self.data}
         return {"code": self.code, "message": str(self), **data, **self.extra}
 
 
-# The conversation with the peer ---------------------------------------------------------------------
+# Sessions -------------------------------------------------------------------------------------------
 
 
 class SessionError(OddwireError):
-    """The conversation with a peer did not come to its end."""
+    """An exchange with a peer failed."""
 
 
 class ReplyTimeout(SessionError, TimeoutError):
@@ -289,9 +289,9 @@ class ReplyTimeout(SessionError, TimeoutError):
 
 
 class RemoteFailure(SessionError):
-    """The peer's handler failed; ``code`` and ``text`` are what it chose to tell; ``str`` is that text `printable`.
+    """The peer's handler failed; ``code`` and ``text`` are what the peer sent; ``str`` is the text, `printable`.
 
-    ``node_id`` is the peer's, which a traceback tells as well; the text has it not, as that may be told to others.
+    ``node_id`` is the peer's; tracebacks show it, but the text does not, as the text may be sent to others.
     """
 
     def __init__(self, text: str, *, code: int = 0) -> None:
@@ -301,17 +301,17 @@ class RemoteFailure(SessionError):
         self.node_id: str | None = None
 
     def name_peer(self, node_id: object) -> None:
-        """Say who has failed, once."""
+        """Set ``node_id``, once, and add it as a note for tracebacks."""
         if self.node_id is None:
             self.node_id = str(node_id)
             self.add_note(f"so says {self.node_id}")
 
 
 class Refuse(SessionError):
-    """What a handler raises to say no: the peer's request fails with `RemoteFailure`, which has ``code`` and ``text``.
+    """Raised by a handler to refuse: the peer's request fails with `RemoteFailure` with this ``code`` and ``text``.
 
-    ``code`` is 4, refused, or one of the application's own, from 1000 to 65535; ``text`` is for the peer's people, at
-    most 1000 bytes of UTF-8 are sent. Where no reply is due the peer is told nothing.
+    ``code`` is 4, refused, or one of the application's own, 1000 to 65535; ``text`` is for people, and max 1000 bytes
+    of UTF-8 are sent. Where no reply is due, nothing is sent.
     """
 
     def __init__(self, text: str, *, code: int = 4) -> None:
@@ -323,7 +323,7 @@ class Refuse(SessionError):
 
 
 class QuotaExceeded(SessionError):
-    """A limit was reached; ``limit`` names it, ``extension`` whose it is, None for the application's or the peer's."""
+    """A limit was reached; ``limit`` names it, ``extension`` its owner, None for the application or the peer."""
 
     def __init__(self, text: str, *, limit: str, extension: str | None = None) -> None:
         super().__init__(text)
@@ -332,14 +332,13 @@ class QuotaExceeded(SessionError):
 
 
 class StoreError(SessionError):
-    """What must outlive the process cannot be kept, or not be read: nothing of the failed call has taken effect.
+    """The store cannot be written or read: the failed call has had no effect.
 
-    ``path`` is the database. ``reason`` is one of ``full``, ``read-only``, ``corrupt``, ``foreign`` (no database of
-    ours), ``newer`` (of a later oddwire), ``locked`` (by another process), ``moved`` (its file was moved, deleted or
-    replaced while it was in use), ``unfinished`` (what was being moved to another store may be there, and that cannot
-    be read), ``io`` (anything else the disk says), ``closed``; of a move also ``missing``, ``same``, ``unknown`` and
-    ``taken``. After ``full``, ``read-only``, ``locked``, ``moved`` and ``io`` the same call may succeed later, without
-    a restart.
+    ``path`` is the database. ``reason`` is one of ``full``, ``read-only``, ``corrupt``, ``foreign`` (not a database of
+    oddwire), ``newer`` (of a later oddwire), ``locked`` (by another process), ``moved`` (its file was moved, deleted or
+    replaced while in use), ``unfinished`` (a move to another store was begun, and that store cannot be read), ``io``
+    (any other error of the disk), ``closed``; for a move also ``missing``, ``same``, ``unknown``, ``taken``. After
+    ``full``, ``read-only``, ``locked``, ``moved`` and ``io`` the same call may succeed later, without a restart.
     """
 
     def __init__(self, text: str, *, path: str, reason: str) -> None:

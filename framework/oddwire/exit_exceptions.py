@@ -1,4 +1,4 @@
-"""Which exceptions out of an author's code are no failure of that code."""
+"""Exceptions that leave an author's code without being its failure: cancellation, and the end of the program."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ __all__ = ["is_signal", "must_pass", "spelled"]
 
 
 def must_pass(error: BaseException, task: asyncio.Task[Any] | None = None) -> bool:
-    """Say whether an exception out of an author's code is no failure of it: our own task is to end, or the program.
+    """Return whether an exception from an author's code must propagate: our own task is to end, or the program.
 
-    ``task`` is the one that ran the code; None for code that was called and not awaited, or is not told.
+    ``task`` is the task that ran the code; None for code that was called, not awaited, or if unknown.
     """
-    import asyncio  # slow to import; a host node need not wait for it to hear what we are
+    import asyncio  # slow to import, and a host node waits for our manifest
 
     if isinstance(error, Exception):
         return False
@@ -25,15 +25,15 @@ def must_pass(error: BaseException, task: asyncio.Task[Any] | None = None) -> bo
         current = _current_task()
         return current is not None and current.cancelling() > 0
     if isinstance(error, GeneratorExit):
-        # Whoever closes a coroutine that waits is not the task that runs it
+        # A waiting coroutine may be closed by another task than the one that runs it
         return task is not None and _current_task() is not task
     return isinstance(error, KeyboardInterrupt) and is_signal(error)
 
 
 def is_signal(error: KeyboardInterrupt) -> bool:
-    """Say whether a signal has brought it, and not a ``raise`` of somebody's.
+    """Return whether a `KeyboardInterrupt` comes from a signal, not from a ``raise`` statement.
 
-    Python's own handler raises between two instructions of whatever runs, and others by a ``raise`` of their own.
+    Python's own signal handler raises between two instructions of the running code; others by a ``raise``.
     """
     import dis
     import signal
@@ -51,7 +51,7 @@ def is_signal(error: KeyboardInterrupt) -> bool:
 
 
 def spelled(error: BaseException) -> str:
-    """Write the kind of an exception, and its text if it has one."""
+    """Return the class name of an exception, and its text if it has one."""
     return f"{type(error).__name__}: {error}".removesuffix(": ")
 
 
@@ -60,7 +60,7 @@ def _current_task() -> asyncio.Task[Any] | None:
 
     try:
         return asyncio.current_task()
-    except RuntimeError:  # no loop runs: what is left is being tidied up
+    except RuntimeError:  # no loop runs: remaining objects are being finalized
         return None
 
 

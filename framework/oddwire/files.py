@@ -1,7 +1,7 @@
-"""Files that are ours alone: private from their first moment, locked while a process lives, on disk when they say so.
+"""Private files: created with their final permissions, locked while the process lives, synced to disk on commit.
 
-None of them is opened by falling for what lies in its place. What is refused is an `OSError`, mostly a
-`PermissionError`, whose ``strerror`` names the reason and the remedy.
+Nothing that another user put in a file's place is opened. A refusal is an `OSError`, mostly a `PermissionError`, whose
+``strerror`` names the reason and the remedy.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 __all__ = ["ANY", "WRITING", "FileLock", "make_folder", "open_database", "open_log", "open_private"]
 
 ANY: Final = 0o077
-"""For ``forbid``: what group and others may do with a file."""
+"""For ``forbid``: all permissions of group and others."""
 WRITING: Final = 0o022
-"""For ``forbid``: that group and others may write to it."""
+"""For ``forbid``: write permission of group and others."""
 
-# Neither a pipe nor a terminal put in a file's place can hold us up, or become ours
+# A pipe in a file's place cannot block us, nor a terminal become our controlling terminal
 _SAFELY: Final = os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _MAGIC: Final = b"SQLite format 3\0"
 _KINDS: Final = {
@@ -36,13 +36,13 @@ _KINDS: Final = {
 
 
 def open_private(path: Path, flags: int, *, mode: int = 0o600, forbid: int = ANY, follow: bool = True) -> int:
-    """Open a regular file that is ours, and return its descriptor, which is not inherited.
+    """Open a regular file of our user, and return its descriptor, which is not inherited.
 
-    ``flags`` are those of `os.open`; one that O_CREAT makes has ``mode`` whatever the umask allows, and nobody had a
-    moment with another one. A symbolic link is followed if it is ours and ``follow`` is true, and never to make what it
-    points to. Refused are all but regular files, files of other users than us and root, those with a permission of
-    ``forbid``, and for writing those with several names; nothing is changed before that, so O_TRUNC should be left to
-    `os.ftruncate`. Never waits. Raises `OSError`.
+    ``flags`` are those of `os.open`; a file that O_CREAT makes has ``mode`` from its first moment, whatever the umask.
+    A symbolic link is followed if it is our user's and ``follow`` is true, but its target is never created. Refused are
+    all but regular files, files of other users than us and root, files with a permission of ``forbid``, and for writing
+    files with several names; nothing is changed before these checks, so O_TRUNC should be left to `os.ftruncate`. Never
+    blocks. Raises `OSError`.
     """
     if flags & os.O_CREAT:
         flags &= ~os.O_CREAT
@@ -70,10 +70,10 @@ def open_private(path: Path, flags: int, *, mode: int = 0o600, forbid: int = ANY
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder, and those above it that are missing, for its owner alone; one that is there is checked.
+    """Make a folder and its missing parents, accessible to the owner alone; an existing folder is checked.
 
-    Refused is one that everybody may write to, unless only owners may remove what is in it (as in ``/tmp``), and one
-    of another user. Raises `OSError`; `FileExistsError` for what is no folder.
+    Refused are a folder that everybody may write to, unless it is sticky (as ``/tmp`` is), and one of another user.
+    Raises `OSError`; `FileExistsError` if it is not a folder.
     """
     missing = [path]
     while not os.path.lexists(missing[-1].parent):
@@ -88,10 +88,10 @@ def make_folder(path: Path) -> None:
 
 
 def open_log(path: Path) -> int:
-    """Open a file to append to, made for its owner alone, and return its descriptor.
+    """Open a file to append to, created for its owner alone, and return its descriptor, which is non-blocking.
 
-    It does not block, and may be a device, or a pipe that somebody reads (else the error is ``ENXIO``); what a symbolic
-    link of another user points to is refused, and so is a file of another user. Raises `OSError`.
+    It may be a device, or a pipe that somebody reads (otherwise the error is ``ENXIO``); the target of another user's
+    symbolic link is refused, and so is another user's file. Raises `OSError`.
     """
     flags = os.O_WRONLY | os.O_APPEND
     try:
@@ -115,18 +115,18 @@ def open_log(path: Path) -> int:
 
 
 class FileLock:
-    """Holds the file at ``path`` locked, its content the process id, until `release`.
+    """A lock on the file at ``path``, which holds our process id, until `release`.
 
-    The kernel releases it when the process ends, however it ends. Raises `BlockingIOError` while somebody holds it;
-    its ``strerror`` is the content they wrote, their process id. Raises `OSError` if the file cannot be made, is a
-    link, one that others may write to, or one that holds something else, which is left alone.
+    The kernel releases the lock when the process ends, however it ends. Raises `BlockingIOError` while another process
+    holds it; ``strerror`` is the file's content, that process's id. Raises `OSError` if the file cannot be made, is a
+    link, is writable by others, or holds anything else, which is left alone.
     """
 
     def __init__(self, path: Path, mode: int = 0o600) -> None:
         self.path = path
         self._handle = open_private(path, os.O_RDWR | os.O_CREAT, mode=mode, forbid=WRITING, follow=False)
         try:
-            # Two kinds: lightningd takes the second, which does not tell apart two owners in one process
+            # Two kinds: lightningd uses the second, which does not tell apart two owners in one process
             fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             fcntl.lockf(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -141,24 +141,24 @@ class FileLock:
         os.write(self._handle, f"{os.getpid()}\n".encode())
 
     def release(self) -> None:
-        """Let others have it. Idempotent."""
+        """Release the lock. Idempotent."""
         if self._handle >= 0:
             os.close(self._handle)
             self._handle = -1
 
 
 def open_database(path: Path) -> sqlite3.Connection:
-    """Open the SQLite database at ``path``, made for its owner's eyes only if it is new.
+    """Open the SQLite database at ``path``; a new one is created for its owner alone.
 
-    Refused is one that others may read or write, it or the files that SQLite keeps beside it, or that lies in a folder
-    where everybody may put such files. A transaction is on disk when its commit returns; transactions are begun by
-    hand. One thread at a time may use the connection, any of them. Raises `OSError` or `sqlite3.Error`.
+    Refused is a database that others may read or write, itself or the files that SQLite keeps beside it, or in a folder
+    where everybody may put such files. A transaction is on disk when its commit returns; transactions are begun
+    explicitly. Any thread may use the connection, one at a time. Raises `OSError` or `sqlite3.Error`.
     """
-    import sqlite3  # many have files, and no database
+    import sqlite3  # here, as many programs use files but no database
 
     _check_writers(path.parent)
     is_new = not os.path.lexists(path)
-    forbid = ANY if is_new or _is_database(path) else WRITING  # what is kept may be secret; what is none, SQLite tells
+    forbid = ANY if is_new or _is_database(path) else WRITING  # a database may be secret; SQLite rejects others
     writable = True
     try:
         handle = open_private(path, os.O_RDWR | os.O_CREAT, forbid=forbid)
@@ -171,7 +171,7 @@ def open_database(path: Path) -> sqlite3.Connection:
     if is_new:
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            os.fsync(folder)  # that the file is there has to outlive a power cut, too
+            os.fsync(folder)  # the directory entry has to survive a power cut, too
         finally:
             os.close(folder)
     real = path.resolve()
@@ -183,7 +183,7 @@ def open_database(path: Path) -> sqlite3.Connection:
         database.execute("PRAGMA synchronous = FULL")
         if not writable:
             (version,) = database.execute("PRAGMA user_version").fetchone()
-            database.execute(f"PRAGMA user_version = {version}")  # it says so now, and not at the first change
+            database.execute(f"PRAGMA user_version = {version}")  # a read-only database fails here, not later
     except BaseException:
         database.close()
         raise
@@ -191,7 +191,7 @@ def open_database(path: Path) -> sqlite3.Connection:
 
 
 def _is_database(path: Path) -> bool:
-    """Say whether it is one, or will be: it is empty."""
+    """Return whether the file is a SQLite database, or empty and so to become one."""
     handle = open_private(path, os.O_RDONLY, forbid=0)
     try:
         return os.read(handle, len(_MAGIC)) in (_MAGIC, b"")

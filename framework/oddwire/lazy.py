@@ -1,4 +1,4 @@
-"""Packages that show names without importing them: each is imported when it is first used (PEP 562).
+"""Lazy packages: each public name is imported when it is first used (PEP 562).
 
 A package lists its public names once, for type checkers, editors and Python alike::
 
@@ -9,10 +9,10 @@ A package lists its public names once, for type checkers, editors and Python ali
 
         __getattr__, __dir__ = _public_names()
 
-``Name as Name`` is how a typed package says that it passes a name on (PEP 484). Python has the same list by running the
-package's code once more, when it is first asked for a name, with ``TYPE_CHECKING`` true and an ``__import__`` that
-imports nothing and takes notes. So the language itself says what the list means, and no source file need be there: in a
-zip file, a frozen program, or where only compiled files are installed.
+``Name as Name`` marks a re-export (PEP 484). Python gets the same list by running the package's code once more, at the
+first look-up of a name, with ``TYPE_CHECKING`` true and an ``__import__`` that imports nothing and takes notes. So the
+language itself defines the list, and no source file is needed: it works in a zip file, a frozen program, or where only
+compiled files are installed.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from typing import Any, Final
 
 __all__ = ["public_names"]
 
-_IMPORT_OF_MANY: Final = "_handle_fromlist"  # importlib's, which asks for the names of ``from package import names``
+_IMPORT_OF_MANY: Final = "_handle_fromlist"  # importlib's, which looks up the names of ``from package import names``
 
 
 class _Noted:
-    """What ``__import__`` returns while notes are taken: it has every name, each a note of where it is."""
+    """Returned by ``__import__`` while notes are taken: it has every attribute, each a note of its module."""
 
     __slots__ = ("module", "name")
 
@@ -42,12 +42,12 @@ class _Noted:
 
 
 def public_names(elsewhere: Sequence[str] = ()) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """Return ``__getattr__`` and ``__dir__`` of the package that calls this, which should be the last it does.
+    """Return ``__getattr__`` and ``__dir__`` for the calling package, as the last statement of its code.
 
-    A name that was imported once is the package's own from then on. ``__all__`` is made when it is asked for.
+    A name becomes an attribute of the package once it was imported. ``__all__`` is made when it is looked up.
     For a name that the package does not have, the error says which of the packages ``elsewhere`` has it.
     """
-    frame = sys._getframe(1)  # noqa: SLF001 - the code and the names of whoever calls
+    frame = sys._getframe(1)  # noqa: SLF001 - the caller's code and names
     code, own = frame.f_code, frame.f_globals
     package: str = own["__name__"]
     listed: dict[str, _Noted] = {}
@@ -67,7 +67,7 @@ def public_names(elsewhere: Sequence[str] = ()) -> tuple[Callable[[str], Any], C
                 if name in import_module(other).__all__:
                     text = f"{package} has no {name}: from {other} import {name}"
                     if sys._getframe(1).f_code.co_name == _IMPORT_OF_MANY:  # noqa: SLF001
-                        raise ImportError(text, name=package)  # else it would say no more than "cannot import name"
+                        raise ImportError(text, name=package)  # otherwise the text would be just "cannot import name"
         raise AttributeError(text, name=name)
 
     def names() -> list[str]:
@@ -77,7 +77,7 @@ def public_names(elsewhere: Sequence[str] = ()) -> tuple[Callable[[str], Any], C
 
 
 def _noted(code: CodeType, package: str) -> dict[str, _Noted]:
-    """Return what a package's code imports for type checkers by ``from module import name``."""
+    """Return the names that a package's code imports for type checkers by ``from module import name``."""
 
     def take_note(name: str, _globals: object, _locals: object, names: object, level: int) -> _Noted:
         if level:

@@ -1,4 +1,4 @@
-"""Records of `logging` as text in which nothing of a record can pass for another one, or steer a terminal."""
+"""Log records as text that cannot forge another record or send control characters to a terminal."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ __all__ = ["LineFormatter"]
 
 
 class LineFormatter(logging.Formatter):
-    """Writes a record on one line that is `printable`, and a traceback or stack below it, each of its lines indented.
+    """Formats a record as one `printable` line, and indented below it the lines of a traceback or stack.
 
-    Messages and exceptions hold what peers and files say, so this is what every handler of ours formats with.
+    Every log handler of oddwire uses it, as messages and exceptions may hold text of peers and files.
     """
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
         """Return the record's one line."""
-        return printable(super().formatMessage(record).rstrip("\n"))  # those of Python's warnings end in one
+        return printable(super().formatMessage(record).rstrip("\n"))  # Python's warnings end in a newline
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line, and indented below it the traceback and the stack, if there are."""
+        """Return the line, and indented below it the traceback and the stack, if any."""
         record.message = record.getMessage()
         if self.usesTime():
             record.asctime = self.formatTime(record, self.datefmt)
@@ -30,7 +30,7 @@ class LineFormatter(logging.Formatter):
         """Return the lines of the traceback and the stack."""
         parts = []
         if record.exc_info and record.exc_info[0]:
-            parts.append(record.exc_text or self.formatException(record.exc_info))  # it may have been cut before
+            parts.append(record.exc_text or self.formatException(record.exc_info))  # may have been cut already
         if record.stack_info:
             parts.append(self.formatStack(record.stack_info))
         return [line for part in parts for line in indented(part).split("\n")]

@@ -1,7 +1,7 @@
-"""What a peer can have us log is bounded: long lines are cut, too many of them left out, and how many is told.
+"""Limits on what a peer can make us log: long lines are cut, excess lines left out, and their number is logged.
 
-Every module gets its logger from `get_logger`. So whoever uses oddwire, with whatever handlers, is spared a disk full
-of lines that a stranger has chosen: the tracebacks of our own faults included, if he can bring them about.
+Every module gets its logger from `get_logger`. So with any handlers, no stranger can fill the disk with lines of his
+choice, including tracebacks of our own bugs that he can trigger.
 """
 
 from __future__ import annotations
@@ -17,35 +17,35 @@ from typing import Final, NamedTuple
 __all__ = ["LIMITED", "LeftOut", "LogFilter", "LogLimiter", "LogLimits", "cut", "get_logger", "guard_process"]
 
 _NODE_ID: Final = 33  # bytes
-_NAMED: Final = 16  # of those of whom lines were left out, the ones with most; the rest are told of together
-_OVERHEAD: Final = 64  # what a line takes besides its text: time, level, name
+_NAMED: Final = 16  # sources named, those with the most lines left out; the rest are summed up
+_OVERHEAD: Final = 64  # characters of a line besides its text: time, level, name
 
 
 class LogLimits(NamedTuple):
-    """How much is logged of what others bring about: sizes in characters, times in seconds."""
+    """How much peers and plugins can make us log: sizes in characters, times in seconds."""
 
     line: int = 1024
-    """Of one line; what a longer one has more is left out, and counted in it."""
+    """Max size of a line; the rest of a longer one is left out, and its size shown."""
     foreign: int = 16 * 1024
-    """Of one line that a plugin has written."""
+    """Max size of a line that a plugin has written."""
     traceback: int = 8192
-    """Of a traceback: its beginning and its end are kept."""
+    """Max size of a traceback: its beginning and its end are kept."""
     burst: int = 64 * 1024
-    """That one peer may have logged at once."""
+    """Max that one peer can have logged at once."""
     rate: int = 1024
-    """That one peer may have logged each second, in the long run."""
+    """Max that one peer can have logged per second, in the long run."""
     total_burst: int = 1024 * 1024
-    """That all peers together may have logged at once of one level, or one line of the source that names no peer."""
+    """The same burst for all peers together per level, and for each source line whose records name no peer."""
     total_rate: int = 16 * 1024
-    """That these may have logged each second."""
+    """The same rate per second for these."""
     peers: int = 1024
-    """Peers, and lines of the source, that are remembered; of more, those who were quiet for longest are forgotten."""
+    """Max peers and source lines remembered; beyond that, those quiet for the longest time are forgotten."""
     period: float = 10.0
-    """Between two lines about what was left out of one peer."""
+    """Seconds between two reports of what was left out of one peer."""
 
 
 class LeftOut(NamedTuple):
-    """Lines that were not logged: of whom, how many, in how many seconds, and of what level at most."""
+    """Lines that were not logged: their source, their number, in how many seconds, and their max level."""
 
     about: str
     lines: int
@@ -74,27 +74,27 @@ class _Bucket:
 
 
 class LogLimiter:
-    """Decides which lines are logged; ``clock`` gives seconds, forward only. Not for two threads at a time."""
+    """Decides which lines are logged; ``clock`` returns monotonic seconds. Not thread-safe."""
 
     def __init__(self, limits: LogLimits | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self.limits = limits or LogLimits()
         self.left_out = 0
-        """Lines that were not logged."""
+        """Number of lines that were not logged."""
         self.cut = 0
-        """Lines that were logged shorter than they were."""
+        """Number of lines that were cut."""
         self._clock = clock
         self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
         self._totals: dict[int, _Bucket] = {}
-        self._missed: dict[str, _Bucket] = {}  # those of whom lines were left out and nothing said yet
-        self._others = _Bucket(0, 0.0)  # the same for those who are forgotten
+        self._missed: dict[str, _Bucket] = {}  # sources with lines left out that are not reported yet
+        self._others = _Bucket(0, 0.0)  # the same for sources that are forgotten
 
     def __len__(self) -> int:
         return len(self._buckets)
 
     def admits(self, about: str, level: int, *, peer: bool = True) -> bool:
-        """Say whether a line about ``about``, a peer or else some other source, is to be logged; `charge` it then.
+        """Return whether to log a line about ``about``, a peer or another source; if so, `charge` it then.
 
-        If not, it is counted.
+        A line that is not logged is counted.
         """
         limits, now = self.limits, self._clock()
         bucket = self._buckets.get(about)
@@ -122,7 +122,7 @@ class LogLimiter:
         return False
 
     def charge(self, about: str, level: int, size: int, *, peer: bool = True) -> None:
-        """Take note of a line that was logged, and how long it was."""
+        """Count a line of ``size`` characters that was logged."""
         size += _OVERHEAD
         if (bucket := self._buckets.get(about)) is not None:
             bucket.tokens -= size
@@ -130,14 +130,14 @@ class LogLimiter:
             total.tokens -= size
 
     def shorten(self, text: str) -> str:
-        """Cut a line to `LogLimits.line` characters, and say how many it has more."""
+        """Return a line cut to `LogLimits.line` characters, with the number of characters left out."""
         if len(text) <= self.limits.line:
             return text
         self.cut += 1
         return cut(text, self.limits.line)
 
     def due(self, *, at_once: bool = False) -> Iterator[LeftOut]:
-        """Return what has been left out for a period, or ``at_once`` for less, each once."""
+        """Yield what has been left out for a period, or with ``at_once`` for any time, each once."""
         if not self._missed and not self._others.left_out:
             return
         now, period = self._clock(), self.limits.period
@@ -170,27 +170,27 @@ class LogLimiter:
 
 
 class LogFilter(logging.Filter):
-    """Puts records through a `LogLimiter`, each once. For loggers, and for handlers of others' loggers.
+    """Passes each record through a `LogLimiter` once. For our loggers, and for handlers of other loggers.
 
-    A record is about the peer among its arguments, a node id or something that has one; else about the line of source
-    that it comes from.
+    A record is about the peer among its arguments, a node id or an object that has one; otherwise about the source
+    line that it comes from.
     """
 
     def __init__(self, limiter: LogLimiter | None = None) -> None:
         super().__init__()
         self.limiter = limiter or LogLimiter()
         self._lock = threading.RLock()
-        self._timer: object = None  # the loop that will call, while it lives
+        self._timer: object = None  # the loop that has the timer, while it is open
         self._mark = f"oddwire_{id(self):x}"
 
     def reset(self, limits: LogLimits | None = None, clock: Callable[[], float] = time.monotonic) -> None:
-        """Begin anew, with other limits if there are some."""
+        """Forget all counts, and set ``limits`` (by default the defaults) and ``clock``."""
         with self._lock:
             self.limiter = LogLimiter(limits, clock)
             self._timer = None
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Say whether to log it; it may be shorter then."""
+        """Return whether to log a record, which may have been cut."""
         if self._mark in record.__dict__:
             return True
         about = _peer_of(record)
@@ -209,7 +209,7 @@ class LogFilter(logging.Filter):
         return True
 
     def takes(self, about: str, size: int, level: int = logging.INFO) -> bool:
-        """Say whether to log a line elsewhere than by `logging`, and count it. ``about`` is its source, and no peer."""
+        """Return whether to log a line without `logging`, and count it. ``about`` is its source, not a peer."""
         with self._lock:
             if not self.limiter.admits(about, level, peer=False):
                 self._come_back()
@@ -218,7 +218,7 @@ class LogFilter(logging.Filter):
             return True
 
     def flush(self) -> None:
-        """Log what was left out and not told yet. For the end of a program, too."""
+        """Log the reports that are not logged yet; also at the end of a program."""
         with self._lock:
             self._timer = None
             due = [*self.limiter.due(at_once=True)]
@@ -230,7 +230,7 @@ class LogFilter(logging.Filter):
         try:
             text = record.getMessage()
         except Exception:
-            return len(str(record.msg))  # its handler will tell
+            return len(str(record.msg))  # the handler will report that error
         if len(text) > limiter.limits.line:
             record.msg, record.args = limiter.shorten(text), None
             text = record.msg
@@ -242,7 +242,7 @@ class LogFilter(logging.Filter):
         return size
 
     def _come_back(self) -> None:
-        """See to it that what is left out is told, where there is a loop; else the next line that is logged does."""
+        """Schedule the report on the running loop; without a loop, the next logged line reports."""
         if self._timer is not None and not self._timer.is_closed():  # type: ignore[attr-defined]
             return
         asyncio = sys.modules.get("asyncio")
@@ -259,26 +259,26 @@ class LogFilter(logging.Filter):
 
 
 def get_logger(name: str) -> logging.Logger:
-    """Return the logger of this name, whose records are limited: see `LogFilter`."""
+    """Return the logger of this name, with limited records: see `LogFilter`."""
     logger = logging.getLogger(name)
-    logger.addFilter(LIMITED)  # once, however often
+    logger.addFilter(LIMITED)  # logging adds it only once
     return logger
 
 
 def guard_process() -> None:
-    """Limit what others log in this process as well, where it is ours: asyncio, and whoever has no handler."""
+    """Limit other loggers of a process that is ours as well: asyncio's, and all without a handler."""
     logging.getLogger("asyncio").addFilter(LIMITED)
     if logging.lastResort is not None:
         logging.lastResort.addFilter(LIMITED)
 
 
 def cut(text: str, most: int) -> str:
-    """Return at most ``most`` characters of a text, and how many it had more."""
+    """Return at most ``most`` characters of a text, and the number of characters left out."""
     return text if len(text) <= most else f"{text[:most]}... ({len(text) - most} more characters)"
 
 
 def _cut_middle(text: str, most: int) -> str:
-    # Where it began and what it was: both are needed
+    # Both the origin and the error are needed
     if len(text) <= most:
         return text
     head, tail = text[: most // 4], text[-(most - most // 4) :]
@@ -298,4 +298,4 @@ def _peer_of(record: logging.LogRecord) -> str | None:
 _FORMATTER: Final = logging.Formatter()
 _summaries: Final = logging.getLogger("oddwire.log_limits")
 LIMITED: Final = LogFilter()
-"""The one filter of this process."""
+"""The filter of all oddwire loggers in this process."""

@@ -1,4 +1,4 @@
-"""Text of others, made safe to show to a person: what steers a terminal or forges a line is shown escaped."""
+"""Foreign text made safe to show: characters that control a terminal or forge a line are escaped."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Final
 
 __all__ = ["indented", "printable", "printable_json", "quoted"]
 
-# Joiners are part of how some scripts and emoji are written, and move nothing.
+# Joiners are needed by some scripts and emoji, and are harmless.
 _HARMLESS: Final = frozenset("\u200c\u200d")
-# Cc: C0, DEL and C1; Cf: what directs the order of text, or shows as nothing; Cs: no character; Zl, Zp: line breaks.
+# Cc: C0, DEL and C1; Cf: direction controls and invisible characters; Cs: surrogates; Zl, Zp: line breaks.
 _STEERING: Final = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
 
 
 def _steers(character: str) -> bool:
-    from unicodedata import category  # a library of its own, which is not needed before somebody writes so
+    from unicodedata import category  # an extension module, imported only when such text occurs
 
     return category(character) in _STEERING and character not in _HARMLESS
 
@@ -46,16 +46,16 @@ _SUSPECT: Final = re.compile(r"[^ -~\xa1-\xac\xae-\u02ff]")  # all but printable
 
 
 def printable(text: str) -> str:
-    r"""Return a text on one line that does nothing to a terminal, each character that could written as ``\x1b`` is.
+    r"""Return a text on one line without terminal controls: they are escaped, as in ``\x1b``.
 
     Escaped are C0 and C1 controls, line and paragraph separators, bidirectional and other invisible controls, and
-    lone surrogates, so that what comes out can be encoded; everything else, backslashes included, is left as it is.
+    lone surrogates, so that the result can be encoded; everything else, backslashes included, is unchanged.
     """
     return _SUSPECT.sub(_escape, text)
 
 
 def indented(text: str, indent: str = "  ") -> str:
-    r"""Return a text of several lines with each behind an indent and made `printable`: none can pass for another line.
+    r"""Return a text with each line indented and `printable`, so that none can pass for a line of ours.
 
     Only ``\n`` ends a line here; a carriage return or any other separator is escaped.
     """
@@ -63,17 +63,17 @@ def indented(text: str, indent: str = "  ") -> str:
 
 
 def printable_json(document: str) -> str:
-    r"""Return a JSON document with the same meaning that does nothing to a terminal: see `printable`.
+    r"""Return a JSON document with the same meaning and no terminal controls: see `printable`.
 
-    What would is written as JSON writes it, ``\u009b``, also lone surrogates; line breaks between values are kept.
+    Controls and lone surrogates are escaped as in JSON, ``\u009b``; line breaks between values are kept.
     """
     return "\n".join(_SUSPECT.sub(_escape_in_json, line) for line in document.split("\n"))
 
 
 def quoted(text: str) -> str:
-    r"""Return a text as Python writes it, in quotes, yet with all that is harmless as it is: ``'\u3000'`` is a space.
+    r"""Return a text quoted as by `repr`, but with harmless characters unescaped, such as ``'\u3000'``, a space.
 
-    It reads back as the same text, and is `printable`.
+    As a Python literal it is the same text, and it is `printable`.
     """
     if text.isprintable():
         return repr(text)

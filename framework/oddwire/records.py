@@ -1,8 +1,8 @@
 """`FrozenRecord`, the base of oddwire's small immutable records.
 
-It gives what ``@dataclass(frozen=True)`` gives without what that costs: dataclasses write and compile half a dozen
-functions for each class, a quarter of a millisecond, and a node waits for the dozens of a plugin whenever it starts
-one. Here all classes share their functions.
+It does what ``@dataclass(frozen=True)`` does at a lower cost: a dataclass generates and compiles half a dozen functions
+per class, a quarter of a millisecond, and a node waits for the dozens of classes of each plugin that it starts. Here
+all classes share their functions.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ V = TypeVar("V", bound="FrozenRecord")
 
 @dataclass_transform(frozen_default=True)
 class FrozenRecord:
-    """An immutable record: the annotations of a subclass are its fields, what is assigned to them their defaults.
+    """An immutable record: the annotations of a subclass are its fields, assigned values their defaults.
 
-    Fields are given by position or by name, those of a base class first; with ``kw_only`` by name alone. Two are equal
-    if they are of one class and their fields are, except ``hidden`` ones, which ``repr`` leaves out as well. `replace`
-    makes a changed copy. A subclass may check its fields in ``__post_init__``.
+    Fields are passed by position or by name, those of a base class first; with ``kw_only`` by name only. Two records
+    are equal if their classes are the same and their fields are equal, except ``hidden`` fields, which ``repr`` leaves
+    out as well. `replace` makes a changed copy. A subclass may check its fields in ``__post_init__``.
     """
 
     __match_args__: ClassVar[tuple[str, ...]] = ()
@@ -32,7 +32,7 @@ class FrozenRecord:
     def __init_subclass__(cls, *, kw_only: bool = False, hidden: Collection[str] = ()) -> None:
         cls._fields = tuple(dict.fromkeys((*cls._fields, *vars(cls).get("__annotations__", ()))))
         cls._shown = tuple(name for name in cls._fields if name not in hidden)
-        cls.__match_args__ = () if kw_only else cls._fields  # type: ignore[misc] # mypy has its own idea of it
+        cls.__match_args__ = () if kw_only else cls._fields  # type: ignore[misc] # mypy infers another type
 
     def __init__(self, *values: Any, **named: Any) -> None:
         cls = type(self)
@@ -53,7 +53,7 @@ class FrozenRecord:
         self.__post_init__()
 
     def __post_init__(self) -> None:
-        """Check the fields; here there is nothing to check."""
+        """Check the fields; by default, nothing."""
 
     def _values(self) -> tuple[Any, ...]:
         return tuple([getattr(self, name) for name in self._shown])

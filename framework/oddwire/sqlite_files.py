@@ -1,4 +1,4 @@
-"""SQLite databases that others may look into, move or fill up: what their errors mean, and for whom to wait."""
+"""SQLite files that other programs may lock or move: what their errors mean, and who holds a lock."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MOVED: Final = 1032  # SQLITE_READONLY_DBMOVED, which Python does not name
 
 
 def explain(error: Exception, path: str) -> StoreError:
-    """Return the error that says what an error of the database or its file means for whoever uses it."""
+    """Return the `StoreError` that says what an error of the database at ``path`` or its file means."""
     if isinstance(error, StoreError):
         return StoreError(str(error), path=error.path, reason=error.reason)
     if isinstance(error, BlockingIOError):
@@ -42,7 +42,7 @@ def explain(error: Exception, path: str) -> StoreError:
 
 
 def is_busy(error: Exception) -> bool:
-    """Say whether SQLite means that somebody else has the database just now."""
+    """Return whether an error says that another process has the database locked."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
@@ -54,7 +54,7 @@ def _moved(path: str) -> StoreError:
 
 
 class Place:
-    """Where an open database's files are: what is written once they are elsewhere is in no file that anybody finds."""
+    """The identity of an open database's file: writes after a move would go to a file that nobody finds."""
 
     def __init__(self, path: str | Path) -> None:
         self._path = str(path)
@@ -71,16 +71,16 @@ class Place:
 
 def _identity(path: str) -> tuple[int, int] | None:
     try:
-        found = os.stat(path)  # noqa: PTH116 - once a commit
+        found = os.stat(path)  # noqa: PTH116 - called once per commit
     except OSError:
         return None
     return found.st_dev, found.st_ino
 
 
 def holders(path: str, locks: Path = Path("/proc/locks")) -> list[str]:
-    """Return who has a database locked for writing, as ``process 1234 (sqlite3)``; nobody where that is not told.
+    """Return who has a database locked for writing, as ``process 1234 (sqlite3)``; nobody where that is unknown.
 
-    The database's own files are not opened for it: closing them would let go of this process's locks.
+    The database's files are not opened: closing them would release this process's own locks.
     """
     files = {_identity(path + suffix) for suffix in ("", "-wal", "-shm", "-journal")} - {None}
     numbers = {number for _, number in filter(None, files)}
@@ -93,10 +93,10 @@ def holders(path: str, locks: Path = Path("/proc/locks")) -> list[str]:
 
 
 def _writers(lines: Iterable[str]) -> Iterable[tuple[int, int]]:
-    """Read lines such as ``1: POSIX  ADVISORY  WRITE 1234 fe:01:5678 120 120``: process and inode."""
+    """Yield process id and inode from lines such as ``1: POSIX  ADVISORY  WRITE 1234 fe:01:5678 120 120``."""
     for line in lines:
         words = line.split()
-        if "WRITE" in words[:5] and words[1] != "->":  # those who wait for it have an arrow
+        if "WRITE" in words[:5] and words[1] != "->":  # waiting processes have an arrow
             try:
                 place = words.index("WRITE")
                 yield int(words[place + 1]), int(words[place + 2].rpartition(":")[2])

@@ -1,6 +1,6 @@
-"""Which oddwire this is: as installed, by its package's metadata.
+"""The version of oddwire, from the metadata of the installed package.
 
-Imported for whoever asks for ``oddwire.__version__``, since `importlib.metadata` takes some milliseconds to import.
+Imported when ``oddwire.__version__`` is used, since `importlib.metadata` takes some milliseconds to import.
 """
 
 from importlib.metadata import PackageNotFoundError, version
@@ -9,5 +9,5 @@ __all__ = ["__version__"]
 
 try:
     __version__: str = version("oddwire")
-except PackageNotFoundError:  # copied, frozen or zipped without it
+except PackageNotFoundError:  # copied, frozen or zipped without its metadata
     __version__ = "unknown"

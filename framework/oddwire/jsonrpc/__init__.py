@@ -1,6 +1,6 @@
 """lightningd's JSON-RPC: documents on a stream, a pipelining client, and a server for a unix socket.
 
-Client and server are imported when they are first used: hardly any program needs both.
+Client and server are imported when they are first used, as few programs need both.
 """
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""A JSON-RPC client for lightningd's socket: one connection, any number of calls under way."""
+"""A JSON-RPC client for lightningd's socket: one connection, any number of concurrent calls."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ __all__ = ["JsonRpcClient"]
 
 logger = get_logger("oddwire.jsonrpc")
 
-_EARLY: Final = 2048  # bytes: the node works on so many requests while we write more, instead of after all of them
-_BUSY: Final = 16  # requests that it has not answered: with those it has enough to do, and a write costs us much
+_EARLY: Final = 2048  # bytes written at once, so that the node works on these requests while we write more
+_BUSY: Final = 16  # unanswered requests: with these the node has enough to do, and a write is dear
 _READ: Final = 1 << 16
-_HEAD: Final = '{"jsonrpc":"2.0","id":"'  # of an answer, as lightningd writes it
-_OURS: Final = "oddwire:"  # how the ids of calls begin
-_LONGEST: Final = 64  # characters of an id in an answer that is known at sight
+_HEAD: Final = '{"jsonrpc":"2.0","id":"'  # the start of an answer, as lightningd writes it
+_OURS: Final = "oddwire:"  # prefix of the ids of calls
+_LONGEST: Final = 64  # max characters of an id in an answer of the fast path
 
 
 class JsonRpcClient:
     """Calls the methods of a node through its unix socket at ``path``.
 
     The connection is made by the first call, is shared by all, and is made anew by the first call after it was lost.
-    Calls may be made side by side; answers are matched by id. ``on_notification`` takes method and parameters of what
-    the node says unasked, once ``notifications`` is enabled. Answers are at most ``max_document`` bytes, by default
-    `MAX_DOCUMENT` or what the environment's ODDWIRE_MAX_DOCUMENT says; a call with a larger one fails alone. ``usual``
-    is a flat result that nearly all calls get: as lightningd writes it, it is known at sight, and not parsed.
+    Calls may be concurrent; answers are matched by id. ``on_notification`` is called with method and parameters of each
+    notification, once ``notifications`` is enabled. Answers have max ``max_document`` bytes, by default `MAX_DOCUMENT`
+    or the value of the environment variable ODDWIRE_MAX_DOCUMENT; a call with a larger answer fails alone. ``usual`` is
+    a flat result that nearly all calls get: as lightningd writes it, it takes a fast path and is not parsed.
 
     An async context manager; leaving it closes the connection.
     """
@@ -54,7 +54,7 @@ class JsonRpcClient:
         self._max_document = default_max_document() if max_document is None else max_document
         self._wire: _Wire | None = None
         self._opening: asyncio.Task[None] | None = None
-        self._numbers = itertools.count(1)  # of calls
+        self._numbers = itertools.count(1)  # the numbers of calls
         self._closed = False
 
     @property
@@ -70,13 +70,13 @@ class JsonRpcClient:
         timeout: float | None = None,  # noqa: ASYNC109 - the answer is dropped, the request stands
         result_filter: Mapping[str, Any] | None = None,
     ) -> Any:
-        """Call one method and give its result.
+        """Call one method and return its result.
 
-        ``params`` by name or by position; ``result_filter`` has the node leave out of the result what it does not name.
-        Raises `NodeRefused` with the node's error; `ConnectionClosed` if there is no node at the socket or the
-        connection is lost, when the node may or may not have done it; `TransportError` if the answer is larger than
-        ``max_document``, when it has; `TimeoutError` after ``timeout`` seconds. Cancelled, the answer is dropped when
-        it comes.
+        ``params`` by name or by position; ``result_filter`` makes the node leave out of the result what it does not
+        name. Raises `NodeRefused` with the node's error; `ConnectionClosed` if there is no node at the socket or the
+        connection is lost, in which case the call may or may not have been executed; `TransportError` if the answer is
+        larger than ``max_document``, in which case it was; `TimeoutError` after ``timeout`` seconds. If cancelled, the
+        request stands and its answer is dropped.
         """
         text = encode(params or {})[:-2]
         if result_filter is not None:
@@ -92,16 +92,16 @@ class JsonRpcClient:
             wire.forget(key)
 
     def begin(self, method: str, params: bytes) -> asyncio.Future[Any]:
-        """Make a call with parameters that are JSON already; the future is that of its answer, as `call` gives it.
+        """Begin a call with ``params`` in JSON; return the future of its result, which fails as `call` does.
 
-        What one turn of the loop begins goes out in few writes. Cancelled, the answer is dropped when it comes, and the
-        request, too, if it has not gone out. Raises `ConnectionClosed` once the client is closed.
+        The calls of one event-loop iteration go out in few writes. If the future is cancelled, the answer is dropped,
+        and the request, too, if it was not written yet. Raises `ConnectionClosed` once the client is closed.
         """
         _, answer = self._current().ask(method, params)
         return answer
 
     async def connect(self) -> None:
-        """Connect now instead of with the first call. Raises `ConnectionClosed`."""
+        """Connect now, not with the first call. Raises `ConnectionClosed`."""
         wire = self._current()
         if self._opening is not None:
             await asyncio.shield(self._opening)
@@ -109,7 +109,7 @@ class JsonRpcClient:
             raise ConnectionClosed(wire.reason)
 
     def _current(self) -> _Wire:
-        """Return the connection that is there, or is being made: what is asked meanwhile goes out in order."""
+        """Return the connection, established or in progress: requests made meanwhile go out in order."""
         if self._closed:
             raise ConnectionClosed("this client was closed")
         if self._wire is None or self._wire.reason is not None:
@@ -143,7 +143,7 @@ class JsonRpcClient:
 
 
 class _Wire(asyncio.BufferedProtocol):
-    """One connection of a client. It is read into one buffer: asyncio would get memory for each read."""
+    """One connection of a client. It reads into one buffer, as asyncio would allocate memory for each read."""
 
     def __init__(
         self,
@@ -158,7 +158,7 @@ class _Wire(asyncio.BufferedProtocol):
         self._usual = dict(usual or {})
         self._tail = f'","result":{encode(self._usual).decode()[:-2]}}}\n\n'
         self._reach = _LONGEST + len(self._tail)
-        # Whatever the usual result is, an answer with it is no document that is too large
+        # An answer with the usual result is never too large
         self._sees = usual is not None and len(_HEAD) + self._reach <= max_document
         self._splitter = JsonSplitter(
             max_size=max_document,
@@ -174,7 +174,7 @@ class _Wire(asyncio.BufferedProtocol):
         self._lost = loop.create_future()
 
     def ask(self, method: str, params: bytes) -> tuple[str, asyncio.Future[Any]]:
-        """Make a call; give its id, and the future of its answer."""
+        """Begin a call; return its id, and the future of its result."""
         name, before, after = _parts(method)
         number = next(self._numbers)
         key = f"{name}{number}"
@@ -210,12 +210,12 @@ class _Wire(asyncio.BufferedProtocol):
         return self._transport is not None and self.reason is None
 
     def _flush(self) -> None:
-        # Nothing holds a caller back: what waits here is one request for each that waits for its answer
+        # Callers are not held back: each waits for its answer, so there is one queued request per caller
         if self._transport is not None and self._out:
             requests = []
             for key, answer, request in self._out:
                 if answer.done():
-                    self.forget(key)  # nobody waits for it any more
+                    self.forget(key)  # its caller no longer waits
                 else:
                     requests.append(request)
             self._out.clear()
@@ -232,10 +232,10 @@ class _Wire(asyncio.BufferedProtocol):
         if self._transport is not None:
             self._transport.abort()
 
-    # What asyncio calls
+    # Called by asyncio
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's is one without being derived from it
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's has the methods without being derived from it
         self._flush()
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -255,9 +255,9 @@ class _Wire(asyncio.BufferedProtocol):
             self.end(f"the node's answer is not JSON-RPC: {error}")
 
     def _see_usual(self, data: bytes) -> int:
-        """Give the usual results that a chunk begins with to the calls with those ids; return where the rest begins."""
+        """Complete the calls whose usual answers a chunk begins with; return the offset of the rest."""
         try:
-            text = str(data, "ascii")  # whose characters are as many as its bytes
+            text = str(data, "ascii")  # one character per byte
         except UnicodeDecodeError:
             return 0
         at, tail, reach, answers = 0, self._tail, self._reach, self._answers
@@ -286,7 +286,7 @@ class _Wire(asyncio.BufferedProtocol):
                 if self._on_notification is not None:
                     self._on_notification(method, document.get("params"))
             elif "error" in document:
-                # It could not read what we sent, and will not say which call that was
+                # The node could not parse a request, and its error does not say which one
                 self.end(f"the node did not understand us: {document['error']}")
             return
         answer = self._answers.pop(key, None) if isinstance(key, str) else None
@@ -301,7 +301,7 @@ class _Wire(asyncio.BufferedProtocol):
             answer.set_exception(NodeRefused(str(error), code=-1))
 
     def _take_oversize(self, document: Oversize) -> None:
-        """Fail the call that it answers, and no other."""
+        """Fail the call that an oversize document answers, and no other."""
         key = document.member("id")
         if key is None and document.member("method") is not None:
             logger.warning("a notification of the node is not taken: %s", document.reason)
@@ -324,7 +324,7 @@ class _Wire(asyncio.BufferedProtocol):
 
 @functools.lru_cache(64)
 def _parts(method: str) -> tuple[str, bytes, bytes]:
-    """Return how the id of a call begins, what stands before its number, and what after it."""
+    """Return the prefix of a call's id, and the request's bytes before and after the call's number."""
     name = method if method.replace("-", "_").isidentifier() and method.isascii() else "call"
     before, after = f"{_OURS}{name}#", b'","method":%b,"params":' % encode(method)[:-2]
     return before, b'{"jsonrpc":"2.0","id":"%b' % before.encode(), after

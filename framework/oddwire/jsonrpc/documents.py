@@ -1,7 +1,7 @@
-"""JSON documents on a byte stream, as lightningd frames them: one after the other, with or without space between.
+"""JSON documents on a byte stream, as lightningd frames them: one after the other, with or without white space between.
 
-No I/O. `JsonSplitter` takes bytes split anywhere and gives parsed documents, and an `Oversize` for what is too large to
-be one; `encode` is the way back.
+No I/O. `JsonSplitter` receives bytes in any chunks and yields parsed documents, and an `Oversize` for one that is too
+large; `encode` is the inverse.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ __all__ = [
 ]
 
 MAX_DOCUMENT: Final = 128 * 1024 * 1024
-"""Bytes of the largest document that is taken, unless a splitter or the environment says otherwise.
+"""Default max bytes of a document.
 
-Nearly four times what ``listchannels`` answers on mainnet; parsed, a document takes some ten times its size in memory.
+Nearly four times the answer of ``listchannels`` on mainnet. A parsed document takes some ten times its size in memory.
 """
 MAX_DOCUMENT_VARIABLE: Final = "ODDWIRE_MAX_DOCUMENT"
-"""What of the environment says otherwise: bytes."""
+"""The environment variable that replaces `MAX_DOCUMENT`: bytes."""
 MAX_DEPTH: Final = 100
-"""How deep arrays and objects may be nested, unless a splitter is told otherwise."""
+"""Default max nesting depth of arrays and objects."""
 
 Shortcut = Callable[[str, int], "tuple[Any, int] | None"]
-"""Knows some documents at first sight: takes text and where a document starts, gives what stands for it and its end.
+"""A fast path for some documents: from text and a document's start, returns a replacement for it and its end.
 
-None for all others. What it knows must be one whole valid document, perhaps with white space before it.
+It returns None for all others. It must recognize only whole valid documents, possibly after white space.
 """
 
 
@@ -61,23 +61,23 @@ _decoder = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_read_f
 _SPACE = re.compile(r"[ \t\n\r]*")
 _SPACE_BYTES = re.compile(rb"[ \t\n\r]*")
 _KEY = re.compile(rb"\s*:\s*")
-# The last members of an object, to its end: there an id stands, too. Before it may be others that are as short
+# The last members of an object, up to its end: an ``id`` may be there, after others that are as short
 _LAST_ID = re.compile(
     rb"""[,{]\s*"id"\s*:\s*("(?:[^"\\]|\\.)*+"|-?\d+)\s*"""
     rb"""(?:,\s*"(?:jsonrpc|method)"\s*:\s*"[^"\\]*+"\s*)*+\}$""",
     re.DOTALL,
 )
-_KEPT: Final = 4096  # bytes of the beginning and of the end of what is too large: ids are there
+_KEPT: Final = 4096  # bytes kept of the beginning and of the end of a document that is too large: ids are there
 # A whole string, or one byte that matters outside of strings; a string that has not ended matches neither
 _TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[{}\[\]"]', re.DOTALL)
 _IN_STRING = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
 
 
 def encode(document: object) -> bytes:
-    """Write one document compactly, ended by two newlines, as lightningd does.
+    """Return one document in compact form, ended by two newlines, as lightningd writes it.
 
-    UTF-8; a text that has none (a lone surrogate) is escaped. Raises `ValueError` or `TypeError` for what JSON
-    cannot say.
+    UTF-8; lone surrogates, which UTF-8 cannot encode, are escaped. Raises `ValueError` or `TypeError` for values
+    that JSON cannot express.
     """
     try:
         return _encode(document).encode() + b"\n\n"
@@ -86,9 +86,9 @@ def encode(document: object) -> bytes:
 
 
 def max_document() -> int:
-    """Return the bytes of the largest document to take: `MAX_DOCUMENT`, or what ODDWIRE_MAX_DOCUMENT says.
+    """Return the max bytes of a document: `MAX_DOCUMENT`, or the value of ODDWIRE_MAX_DOCUMENT.
 
-    Raises `DefinitionError` if that is no number of bytes.
+    Raises `DefinitionError` if that is not a number of bytes.
     """
     text = os.environ.get(MAX_DOCUMENT_VARIABLE)
     if text is None:
@@ -99,9 +99,9 @@ def max_document() -> int:
 
 
 class Oversize:
-    """What stands for a document that is too large, or nested too deep, to be parsed: it was read, and not kept.
+    """Stands for a document that is too large, or nested too deep, to be parsed: it was read, but not kept.
 
-    ``reason`` says how large or deep it is, and the limit. Of its members those are known that `member` finds.
+    ``reason`` says how large or deep it is, and the limit. `member` finds some of its members.
     """
 
     __slots__ = ("_end", "_start", "reason", "size")
@@ -110,18 +110,18 @@ class Oversize:
         self._start = start
         self._end = end
         self.size = size
-        """Its bytes, as far as it has come."""
+        """Bytes received of it so far."""
         self.reason = reason
 
     def __repr__(self) -> str:
         return f"<Oversize {self.reason}>"
 
     def titled(self, what: str) -> str:
-        """Return the reason behind what it is: ``request of 5000000 bytes, ...``, ``request nested 102 deep, ...``."""
+        """Return the reason after a title: ``request of 5000000 bytes, ...``, ``request nested 102 deep, ...``."""
         return f"{what} {self.reason}" if "nested" in self.reason else f"{what} of {self.reason}"
 
     def member(self, name: str) -> Any:
-        """Return a string or number that the outermost object has under this name; None if it is not seen.
+        """Return a string or number member of the outermost object; None if it is not seen.
 
         It is seen in the first 4 KB; an ``id`` also in the last.
         """
@@ -129,7 +129,7 @@ class Oversize:
         for token in _TOKEN.finditer(self._start):
             text = token[0]
             if text == b'"':
-                break  # a string that is cut
+                break  # a truncated string
             if text in b"{[":
                 depth += 1
             elif text in b"}]":
@@ -151,14 +151,14 @@ def _scalar(data: bytes) -> Any:
 class JsonSplitter:
     """Splits a stream into JSON documents: objects or arrays.
 
-    `feed` for all of them at once; or `push`, then iterate, to stop in between. What cannot be a document raises
-    `RemoteProtocolError`, then and ever after: there is no telling where the next one starts. As lightningd does,
-    garbage is judged once a ``}`` has come. Of a document larger than ``max_size`` bytes, or nested deeper than
-    ``max_depth``, no more than that is kept, and where it ends an `Oversize` is given out for it; what follows is read
-    as ever. ``raise_with`` is what to say of how the limit is raised.
+    `feed` returns all whole documents at once; or `push`, then iterate, to stop in between. Invalid bytes raise
+    `RemoteProtocolError`, then and at every later call, as the start of the next document is unknown. As in lightningd,
+    they are detected once a ``}`` has arrived. Of a document larger than ``max_size`` bytes, or nested deeper than
+    ``max_depth``, no more than that is kept, and at its end an `Oversize` is yielded; later documents are read as
+    usual. ``raise_with`` is a text for errors on how to raise the limit.
 
-    Where nearly all documents are alike, a ``shortcut`` spares parsing them: what it gives for one is given out as it
-    is. What it does not know, or what came in pieces, is parsed.
+    Where nearly all documents are alike, a ``shortcut`` saves parsing them: what it returns is yielded in their place.
+    Documents that it does not recognize, or that arrived in pieces, are parsed.
     """
 
     __slots__ = (
@@ -192,32 +192,32 @@ class JsonSplitter:
         self._max_depth = max_depth
         self._raise_with = raise_with
         self._shortcut = shortcut
-        self._known: Shortcut | None = None  # the shortcut, where no document can be too large
-        self._text = ""  # whole chunks are walked here, by the C scanner
+        self._known: Shortcut | None = None  # the shortcut, while no document can be too large
+        self._text = ""  # whole chunks, parsed by the C scanner
         self._at = 0
-        self._rest = bytearray()  # a document that is not whole is kept here, scanned as far as it goes
+        self._rest = bytearray()  # a document that is not whole, scanned as far as received
         self._scanned = 0
         self._depth = 0
         self._deepest = 0
         self._in_string = False
-        self._start = b""  # of a document that is too large; then the rest holds only what was not looked at
+        self._start = b""  # of a document that is too large; ``_rest`` then holds only unscanned bytes
         self._end = b""
         self._skipped = 0
         self._error: str | None = None
 
     @property
     def rest(self) -> bytes:
-        """What has been pushed and not given out yet."""
+        """The bytes pushed and not consumed yet."""
         return self._text[self._at :].encode() if self._text else bytes(self._rest)
 
     @property
     def is_partial(self) -> bool:
-        """Whether, once it was iterated to its end, more than white space waits for the rest of a document."""
+        """Whether, after iteration to the end, part of a document is kept, not just white space."""
         return bool(self._rest) or self._at < len(self._text) or self._skipped > 0
 
     @property
     def oversize(self) -> Oversize | None:
-        """What is known so far of a document that is too large or too deep, and has not ended; None if none is."""
+        """A document that is too large or too deep and has not ended; None if there is none."""
         if self._skipped:
             return self._give_up(self._skipped + len(self._rest), self._end, "so far ")
         if self._deepest > self._max_depth:
@@ -225,12 +225,12 @@ class JsonSplitter:
         return None
 
     def feed(self, data: bytes) -> list[Any]:
-        """Take bytes; give every document that is whole now. Raises `RemoteProtocolError`."""
+        """Receive bytes; return every document that is whole now. Raises `RemoteProtocolError`."""
         self.push(data)
         return list(self)
 
     def push(self, data: bytes) -> None:
-        """Take bytes, to be looked at when iterated."""
+        """Receive bytes, to be parsed by iteration."""
         if self._text:
             self._rest += self._text[self._at :].encode()
             self._text = ""
@@ -243,7 +243,7 @@ class JsonSplitter:
         return self
 
     def __next__(self) -> Any:
-        """Return the next whole document. Raises `RemoteProtocolError`; `StopIteration` means: not now."""
+        """Return the next whole document. Raises `RemoteProtocolError`; `StopIteration` if none is whole yet."""
         if self._error is not None:
             raise RemoteProtocolError(self._error)
         text = self._text
@@ -253,7 +253,7 @@ class JsonSplitter:
                 if known is not None:
                     document, self._at = known
                     return document
-            at = _SPACE.match(text, self._at).end()  # type: ignore[union-attr]  # it matches nothing, too
+            at = _SPACE.match(text, self._at).end()  # type: ignore[union-attr]  # it always matches, if only nothing
             if at == len(text):
                 self._text = ""
                 raise StopIteration
@@ -270,7 +270,7 @@ class JsonSplitter:
         return self._next_scanned()
 
     def _is_modest(self, text: str, at: int, end: int) -> bool:
-        # Cheap bounds; what exceeds them is measured exactly by the scan
+        # Cheap bounds; documents beyond them are measured exactly by the scan
         brackets = text.count("{", at, end) + text.count("[", at, end)
         return brackets <= self._max_depth and (end - at) * 4 <= self._max_size
 
@@ -320,10 +320,10 @@ class JsonSplitter:
         return document
 
     def _scan(self) -> int:
-        """Go on looking for the document's end; give it, or 0 if it has not come."""
+        """Continue the scan for the document's end; return its offset, or 0 if it has not arrived."""
         rest, at, depth = self._rest, self._scanned, self._depth
         if self._in_string:
-            at = _IN_STRING.match(rest, at).end()  # type: ignore[union-attr]  # it matches nothing, too
+            at = _IN_STRING.match(rest, at).end()  # type: ignore[union-attr]  # it always matches, if only nothing
             if rest[at : at + 1] != b'"':
                 self._scanned = at
                 return 0
@@ -351,7 +351,7 @@ class JsonSplitter:
         return 0
 
     def _skip(self) -> None:
-        """Forget of a document that is too large what has been looked at."""
+        """Drop the scanned bytes of a document that is too large."""
         rest, scanned = self._rest, self._scanned
         if not self._skipped:
             self._start = bytes(rest[:_KEPT])

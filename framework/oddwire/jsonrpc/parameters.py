@@ -1,6 +1,6 @@
-"""Parameters of JSON-RPC methods: how they are given, what each kind takes, lightningd's words for what it does not.
+"""Parameters of JSON-RPC methods: binding by position or name, parsers of each kind, and lightningd's error texts.
 
-A parser takes the JSON value and gives ours, or raises `ValueError` saying what it should be.
+A parser converts a JSON value to ours, or raises `ValueError` saying what it should be.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = [
     "unknown_parameter",
 ]
 
-# JSON-RPC 2.0, Error object; and lightningd's own for what a method says no to
+# JSON-RPC 2.0, Error object; and lightningd's own for a method's refusal
 METHOD_NOT_FOUND: Final = -32601
 INVALID_PARAMS: Final = -32602
 INTERNAL_ERROR: Final = -32603
@@ -38,7 +38,7 @@ LIGHTNINGD: Final = -1
 
 
 class Parameter(NamedTuple):
-    """One parameter: its name, what reads it, and whether it must be there; else it is ``default``."""
+    """One parameter: its name, its parser, whether it is required, and otherwise its ``default``."""
 
     name: str
     parse: Callable[[Any], Any]
@@ -52,17 +52,17 @@ class Parameter(NamedTuple):
 
 
 def text_of(value: Any) -> str:
-    """Return a value as the text it had: a string without its quotes, anything else as JSON."""
+    """Return a value as text: a string without its quotes, anything else as JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def anything(value: Any) -> Any:
-    """Take any value as it is."""
+    """Return any value unchanged."""
     return value
 
 
 def a_string(value: Any) -> str:
-    """Take any value as text, as lightningd does."""
+    """Return any value as text, as lightningd does."""
     text = text_of(value)
     if not is_unicode(text):
         raise ValueError("should be a string")
@@ -70,20 +70,20 @@ def a_string(value: Any) -> str:
 
 
 def a_bool(value: Any) -> bool:
-    """Take true and false, as JSON or as text."""
+    """Parse true or false, as JSON or as text. Raises `ValueError`."""
     text = text_of(value)
     if text not in ("true", "false"):
         raise ValueError("should be 'true' or 'false'")
     return text == "true"
 
 
-# Whether a node id is a point costs a square root; the same few are asked for again and again
+# Checking that a node id is a point costs a square root, and the same few are used over and over
 _known_points: dict[str, NodeId] = {}
 _MOST_KNOWN = 4096
 
 
 def a_node_id(value: Any) -> NodeId:
-    """Take 66 hex digits that are a point on the curve."""
+    """Parse 66 hex digits of a point on the curve. Raises `ValueError`."""
     try:
         return _known_points[value]
     except (KeyError, TypeError):
@@ -100,7 +100,7 @@ def a_node_id(value: Any) -> NodeId:
 
 
 def a_pubkey(value: Any) -> PublicKey:
-    """Take a public key, 66 hex digits."""
+    """Parse a public key, 66 hex digits. Raises `ValueError`."""
     try:
         return PublicKey.from_hex(text_of(value))
     except ValueError:
@@ -108,19 +108,19 @@ def a_pubkey(value: Any) -> PublicKey:
 
 
 def a_hex(value: Any) -> bytes:
-    """Take bytes in hex."""
+    """Parse bytes in hex. Raises `ValueError`."""
     text = text_of(value)
     try:
         data = bytes.fromhex(text)
     except ValueError:
         data = b""
-    if len(data) * 2 != len(text):  # fromhex overlooks spaces
+    if len(data) * 2 != len(text):  # fromhex skips spaces
         raise ValueError("should be a hex value")
     return data
 
 
 def is_unicode(text: str) -> bool:
-    """Say whether a text can be written: half of a surrogate pair cannot."""
+    """Return whether a text can be encoded in UTF-8: it has no lone surrogate."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -142,10 +142,10 @@ def bind(
     params: Sequence[Any] | Mapping[str, Any],
     parse: Callable[[Parameter, Any], Any],
 ) -> list[Any]:
-    """Return each parameter's value: what ``parse`` makes of what was given, in order or by name, or its default.
+    """Return each parameter's value, passed by position or name and parsed by ``parse``, or its default.
 
-    A null in a list is a parameter left out. Raises `NodeRefused` in lightningd's words for one that is unknown, too
-    many or missing, and what ``parse`` raises.
+    A null in a list is a parameter left out. Raises `NodeRefused` with lightningd's text for unknown, missing or too
+    many parameters, and the errors of ``parse``.
     """
     values = [parameter.default for parameter in parameters]
     given = [False] * len(parameters)

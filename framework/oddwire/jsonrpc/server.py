@@ -1,4 +1,4 @@
-"""A JSON-RPC server on a unix socket: it splits requests and writes answers, and knows nothing of what they mean."""
+"""A JSON-RPC server on a unix socket: it splits requests and writes answers, and does not interpret them."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ __all__ = ["INVALID_REQUEST", "MAX_REQUEST", "Handler", "JsonRpcServer", "RpcCon
 logger = get_logger("oddwire.jsonrpc")
 
 MAX_REQUEST: Final = 4 * 1024 * 1024
-"""Bytes of a request, unless the server is made for more."""
+"""Default max bytes of a request."""
 INVALID_REQUEST: Final = -32600
 
 Handler = Callable[[Any, "RpcConnection"], "bytes | Coroutine[Any, Any, bytes] | None"]
-"""Takes a parsed document and its connection; gives the bytes of the answer, or a coroutine that will. Never raises."""
+"""From a parsed document and its connection, returns the answer's bytes, or a coroutine for them. Never raises."""
 
-# As lightningd: a client that sends without end lets others have their turn after this many requests
+# As lightningd: a client that sends without end yields to others after this many requests
 _TURN: Final = 100
 _MOST_UNDER_WAY: Final = 1024
 _WRITE_HIGH: Final = 256 * 1024
@@ -35,23 +35,23 @@ _FLUSH_AT: Final = 64 * 1024
 _QUOTED: Final = 1000
 _FAREWELL: Final = 1.0
 _READ: Final = 64 * 1024
-_STALLED: Final = 1.0  # seconds without a byte of a request that is too large to be taken anyway
-_LAST_ANSWERS: Final = 60.0  # seconds a client that says nothing more may wait for what it has asked
+_STALLED: Final = 1.0  # seconds without a byte of a request that is too large
+_LAST_ANSWERS: Final = 60.0  # seconds that a client which has closed its half may wait for its answers
 
 
 class RpcConnection(asyncio.BufferedProtocol):
-    """One client. Requests are answered as they are done, which need not be in order.
+    """One client's connection. Requests are answered as they complete, not necessarily in order.
 
-    Nothing more of it is read, nor looked at, while it does not read its answers (256 KiB) or has 1024 requests under
-    way. A request that is too large, or nested too deep, gets an error that says so, under its id if that is seen; what
-    follows is read as ever; one of which nothing has come for a second gets it, too, before its end. After that, or
-    bytes that are not JSON, which get one error with id null, as lightningd gives, the connection is closed once what
-    was asked before is answered (lightningd leaves such a connection open and deaf: its client waits for ever).
+    Reading and handling pause while the client has 256 KiB of answers unread or 1024 requests under way. A request that
+    is too large, or nested too deep, gets an error that says so, with its id if that is seen, and later requests are
+    read as usual. If no byte of such a request arrives for a second, the error comes before its end. After that, or
+    after bytes that are not JSON, which get one error with id null, as from lightningd, the connection is closed once
+    earlier requests are answered (lightningd leaves such a connection open but ignored: its client waits for ever).
     """
 
     def __init__(self, server: JsonRpcServer) -> None:
         self.notifications = False
-        """Whether this client wants ``message`` and ``progress`` notifications of what it called."""
+        """Whether this client wants ``message`` and ``progress`` notifications of its calls."""
         self._server = server
         self._loop = asyncio.get_running_loop()
         self._splitter = JsonSplitter(max_size=server.max_document, shortcut=server.shortcut)
@@ -74,7 +74,7 @@ class RpcConnection(asyncio.BufferedProtocol):
         return self._transport is None
 
     def send(self, data: bytes) -> None:
-        """Write to the client; what one loop turn writes goes out together. Dropped if it is gone."""
+        """Write to the client, together with the rest of the event-loop iteration. Dropped if the client is gone."""
         if self._transport is None:
             return
         if not self._out and not self._working:
@@ -85,12 +85,12 @@ class RpcConnection(asyncio.BufferedProtocol):
             self._flush()
 
     def abort(self) -> None:
-        """Close at once; requests under way are done nevertheless, for nobody."""
+        """Close at once; requests under way are completed, and their answers dropped."""
         if self._transport is not None:
             self._transport.abort()
 
     async def finish(self) -> None:
-        """Close once what is under way is answered and has gone out, or two seconds have passed."""
+        """Close once requests under way are answered and written, or after two seconds."""
         self._deaf = True
         self._gate()
         if self._tasks:
@@ -100,10 +100,10 @@ class RpcConnection(asyncio.BufferedProtocol):
             await asyncio.wait([self._lost], timeout=_FAREWELL)
             self.abort()
 
-    # What asyncio calls
+    # Called by asyncio
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:  # noqa: D102
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's is one without being derived from it
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's has the methods without being derived from it
         self._transport.set_write_buffer_limits(high=_WRITE_HIGH)
         self._server.connections.add(self)
 
@@ -147,7 +147,7 @@ class RpcConnection(asyncio.BufferedProtocol):
     # Inside
 
     def _work(self) -> None:
-        """Handle what has come, until something must be waited for."""
+        """Handle received requests, until the client must be waited for."""
         if self._server.on_work is not None:
             self._server.on_work()
         self._going_on = False
@@ -183,7 +183,7 @@ class RpcConnection(asyncio.BufferedProtocol):
         self._gate()
 
     def _watch_oversize(self) -> None:
-        """See that a request which is too large is answered though its end never comes."""
+        """Set the timer that answers a request which is too large even if its end never arrives."""
         if self._stalled is not None:
             self._stalled.cancel()
             self._stalled = None
@@ -252,11 +252,11 @@ def _too_large(document: Oversize) -> bytes:
 
 
 class JsonRpcServer:
-    """Listens at ``path``, readable and writable by its owner alone, and has ``handler`` answer every request.
+    """Listens at ``path``, readable and writable by its owner alone; ``handler`` answers every request.
 
-    A request is at most ``max_document`` bytes. ``shortcut`` may answer requests without their being parsed: it gives
-    the bytes of the answer and where the request ends, or None, and then has done nothing. ``on_work`` is called
-    whenever a client has something done.
+    A request has max ``max_document`` bytes. ``shortcut`` may answer requests without parsing: it returns the answer's
+    bytes and the end of the request, or None without side effects. ``on_work`` is called whenever a client's requests
+    are handled.
     """
 
     def __init__(
@@ -275,15 +275,15 @@ class JsonRpcServer:
         self.on_work = on_work
         self.connections: set[RpcConnection] = set()
         self.room = memoryview(bytearray(_READ))
-        """What clients are read into, one read after the other: asyncio would get memory for each read, four times as
-        much."""
+        """The read buffer of all clients, one read after the other: asyncio would allocate four times as much per
+        read."""
         self._server: asyncio.Server | None = None
         self._own: tuple[int, int] | None = None
 
     async def start(self) -> None:
-        """Listen. A socket left behind by another is replaced. Raises `TransportError`.
+        """Listen. A stale socket of another process is replaced. Raises `TransportError`.
 
-        So it does if somebody answers at that socket, or if there is anything else at the path, which is left alone.
+        It also raises if somebody answers at that socket, or if anything else is at the path, which is left alone.
         """
         loop = asyncio.get_running_loop()
         listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -292,7 +292,7 @@ class JsonRpcServer:
             before = os.umask(0o177)
             try:
                 with socket_address(self.path) as address:
-                    listening.bind(address)  # with the mode that it keeps
+                    listening.bind(address)  # with its final mode
             finally:
                 os.umask(before)
             self._own = self._identity()
@@ -315,10 +315,10 @@ class JsonRpcServer:
             try:
                 asking.connect(address)
             except ConnectionRefusedError:
-                self.path.unlink(missing_ok=True)  # left behind
+                self.path.unlink(missing_ok=True)  # stale
                 return
             except BlockingIOError:
-                pass  # whoever listens has many waiting
+                pass  # its listener is alive, with a full backlog
         raise OSError(errno.EADDRINUSE, "another process listens there; stop it, or choose another folder")
 
     def _identity(self) -> tuple[int, int] | None:
@@ -333,7 +333,7 @@ class JsonRpcServer:
         if self._server is not None:
             self._server.close()
             self._server = None
-            if self._identity() == self._own:  # else somebody else has put theirs in its place
+            if self._identity() == self._own:  # otherwise another process has put its own in our place
                 self.path.unlink(missing_ok=True)
 
     async def aclose(self) -> None:

@@ -1,4 +1,4 @@
-"""Unix socket paths of any length: the kernel takes 107 bytes, a folder's open descriptor stands in for the rest."""
+"""Unix socket paths of any length: the kernel accepts 107 bytes, so a folder's descriptor stands for the rest."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LONGEST: Final = 107
 
 @contextlib.contextmanager
 def socket_address(path: str | os.PathLike[str]) -> Iterator[str]:
-    """Yield an address for ``path`` to bind or connect to. Raises `OSError` if its folder is not there."""
+    """Context manager: yield an address for ``path`` to bind or connect to. Raises `OSError` without its folder."""
     text = os.fspath(path)
     if len(os.fsencode(text)) <= _LONGEST:
         yield text

@@ -1,6 +1,6 @@
-"""Whole payloads to peers and back: what a transport is, and those there are.
+"""Whole payloads to peers and back: the base class of transports, and the built-in ones.
 
-`bolt8` is a node of our own, `memory` one process under test, `cln` the way inside Core Lightning.
+`bolt8` is a node of our own, `memory` joins nodes in one process, `cln` runs inside Core Lightning.
 """
 
 from typing import TYPE_CHECKING

@@ -1,7 +1,7 @@
-"""What a transport is: whole payloads to and from peers, in order per peer. It knows no schema.
+"""The base class of transports: whole payloads to and from peers, in order per peer. No schemas.
 
 A third-party transport subclasses `Transport`, calls the `Sink` it was opened with, and runs the conformance kit
-of `oddwire.testing` over itself. What only transports inside another node have is in `oddwire.transports.host`.
+of `oddwire.testing` over itself. The base class of transports inside another node is in `oddwire.transports.host`.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ MAX_PAYLOAD = 65535
 
 
 class PeerInfo(FrozenRecord, kw_only=True):
-    """What a transport knows of a peer when it connects.
+    """A transport's information on a peer, from when it connects.
 
     ``features`` is the peer's feature map in BOLT 9's byte order (big endian, bit 0 in the last byte); empty if the
-    transport cannot see it. ``address`` is for people: ``127.0.0.1:9735``, or a transport's own wording.
+    transport cannot see it. ``address`` is for people: ``127.0.0.1:9735``, or a transport's own form.
     """
 
     node_id: NodeId
@@ -49,16 +49,16 @@ class PeerInfo(FrozenRecord, kw_only=True):
     features: bytes = b""
 
     def has_feature(self, bit: int) -> bool:
-        """Say whether the peer offers ``bit`` or its pair: the odd and the even bit mean the same feature (BOLT 9)."""
+        """Return whether the peer offers ``bit`` or its pair: odd and even bit name the same feature (BOLT 9)."""
         return offers(self.features, bit)
 
 
 class HostMethod(FrozenRecord, kw_only=True):
-    """A method of ours that a host node with JSON-RPC offers under its own roof.
+    """A method of ours that a host node offers among its own JSON-RPC methods.
 
-    ``usage`` spells the parameters as lightningd's help does (``node_id [asset]``). ``call`` and ``check`` take the
+    ``usage`` lists the parameters as lightningd's help does (``node_id [asset]``). ``call`` and ``check`` receive the
     caller's parameters verbatim, by position or by name; both raise nothing but `NodeRefused`, whose code and text are
-    the caller's answer. ``call`` gives what JSON can hold; ``check`` only looks at the parameters.
+    the caller's answer. ``call`` returns a value that JSON can hold; ``check`` only checks the parameters.
     """
 
     name: str
@@ -69,10 +69,10 @@ class HostMethod(FrozenRecord, kw_only=True):
 
 
 class HostOption(FrozenRecord, kw_only=True):
-    """An option of ours that a host node takes on its command line or in its configuration.
+    """An option of ours that a host node accepts on its command line or in its configuration.
 
-    ``type`` is lightningd's: a ``flag`` takes no value. ``multi`` gives a list. A ``dynamic`` one may change while the
-    node runs: ``set`` takes the new value, and raises `ValueError` for one that will not do.
+    ``type`` is lightningd's: a ``flag`` takes no value. The value of a ``multi`` option is a list. A ``dynamic`` option
+    may change while the node runs: ``set`` is called with the new value, and raises `ValueError` for an invalid one.
     """
 
     name: str
@@ -85,7 +85,7 @@ class HostOption(FrozenRecord, kw_only=True):
 
 
 class Manifest(FrozenRecord, kw_only=True):
-    """What the application tells its transport before any message flows; it does not change afterwards."""
+    """The application's declarations to its transport, made before any message flows and unchanged afterwards."""
 
     type_ids: frozenset[int] = frozenset()
     """Every message type with a handler or a schema."""
@@ -96,37 +96,37 @@ class Manifest(FrozenRecord, kw_only=True):
 
     @property
     def even_ids(self) -> frozenset[int]:
-        """The even ones of `type_ids`: those a node must be told of, or it hangs up on them."""
+        """The even numbers of `type_ids`: a node must know them, or it hangs up on peers that send them."""
         return frozenset(type_id for type_id in self.type_ids if type_id % 2 == 0)
 
 
 class Sink(Protocol):
-    """Where a transport hands what happened. Called on the loop; every method returns at once and never raises."""
+    """The receiver of a transport's events. Called on the loop; every method returns at once and never raises."""
 
     def peer_connected(self, peer: PeerInfo) -> None:
         """Report a peer that is ready for messages; at most once until its `peer_disconnected`."""
 
     def payload_received(self, peer: NodeId, payload: bytes) -> None:
-        """Hand on one whole payload, its two-byte type included, in the order it was received."""
+        """Receive one whole payload, its two-byte type included, in order of arrival."""
 
     def peer_disconnected(self, peer: NodeId, reason: str) -> None:
-        """Report that a peer is gone; nothing more comes from it until the next `peer_connected`."""
+        """Report that a peer has disconnected; no payload of it follows until the next `peer_connected`."""
 
     def host_stopping(self, reason: str) -> None:
-        """Report that the host node ends, or wants us to: the application should stop."""
+        """Report that the host node ends, or wants us to end: the application should stop."""
 
 
 class DropCounts(Protocol):
-    """How many payloads a transport has received and dropped, as the application did not take them in time."""
+    """Numbers of payloads that a transport received and dropped, as the application did not accept them in time."""
 
     @property
     def total(self) -> int:
-        """Those of all peers."""
+        """The number for all peers."""
         raise NotImplementedError
 
     @property
     def peers(self) -> Mapping[NodeId, int]:
-        """Those of each peer of which there are any."""
+        """The number by peer, for peers with any."""
         raise NotImplementedError
 
 
@@ -141,56 +141,56 @@ _NOTHING_DROPPED: Final = _NothingDropped()
 class Transport(ABC):
     """Whole payloads to and from peers, in order per peer.
 
-    A transport has to write `open`, `send`, `pause`, `resume` and `aclose`. All else has a default, which suits a
-    transport that cannot do it. The attributes may be set by ``__init__`` or `open`, or be properties.
+    A transport has to implement `open`, `send`, `pause`, `resume` and `aclose`. All else has a default, which suits a
+    transport that does not support it. The attributes may be set by ``__init__`` or `open`, or be properties.
     """
 
     shared: bool = False
     """Whether other programs may receive and send on the same connections, as plugins of one node do."""
 
     node_id: NodeId | None = None
-    """Our own node id, once the transport is open at the latest; None if it has none to tell."""
+    """Our own node id, once the transport is open at the latest; None if it has none."""
 
     uris: Sequence[str] = ()
-    """Where peers can reach us while the transport is open, as their `connect` takes it; by default nowhere."""
+    """URIs at which peers can reach us while the transport is open, for their `connect`; by default none."""
 
     dropped: DropCounts = _NOTHING_DROPPED
-    """What was dropped. Only a transport that cannot make its peers wait has to drop anything, and to count it."""
+    """Counts of dropped payloads. Only a transport that cannot make its peers wait has to drop, and to count."""
 
-    # What every transport writes ----------------------------------------------------------------------
+    # Implemented by every transport -------------------------------------------------------------------
 
     @abstractmethod
     async def open(self, manifest: Manifest, sink: Sink) -> None:
-        """Start; from here on `sink` is called. Raises `TransportError` if it cannot, leaving nothing running."""
+        """Start; from here on `sink` is called. Raises `TransportError` on failure, leaving nothing running."""
 
     @abstractmethod
     async def send(self, peer: NodeId, payload: bytes) -> None:
         """Accept one payload of 2 to 65535 bytes for `peer`; waits while the peer's queue is full.
 
-        Accepted is not delivered. Cancelled while it waits, the payload is not sent. Raises `PeerNotConnected`
+        Accepted is not delivered. If cancelled while waiting, the payload is not sent. Raises `PeerNotConnected`
         without a connection, `ConnectionClosed` if it ends during the wait, `PayloadTooLarge` or `EncodeError` for
         a payload of a wrong length.
         """
 
     @abstractmethod
     def pause(self, peer: NodeId) -> None:
-        """Stop handing on this peer's payloads, at once, until `resume`; nothing is lost. Unknown peers are ignored."""
+        """Stop delivering this peer's payloads, at once, until `resume`; nothing is lost. Unknown peers are ignored."""
 
     @abstractmethod
     def resume(self, peer: NodeId) -> None:
-        """Undo `pause`; what was held back comes first."""
+        """Undo `pause`; payloads held back come first."""
 
     @abstractmethod
     async def aclose(self) -> None:
         """Send what was accepted as far as peers read it, close every connection, stop. Idempotent."""
 
-    # What a transport may be able to do ---------------------------------------------------------------
+    # Optional -----------------------------------------------------------------------------------------
 
     async def connect(self, uri: str) -> PeerInfo:
         """Connect to the peer at ``uri``, in the transport's own form, and return its info; at once if it is connected.
 
-        Raises `ValueError` for what is no URI, and `TransportError` if no connection comes about. This one always
-        raises it: such a transport has its connections made elsewhere. Cancelling gives up.
+        Raises `ValueError` for an invalid URI, and `TransportError` if no connection is made. The default always raises
+        `TransportError`, for transports whose connections are made elsewhere. Cancelling aborts the attempt.
         """
         raise TransportError(f"{type(self).__name__} does not connect on request")
 
@@ -198,41 +198,40 @@ class Transport(ABC):
         """End the connection to `peer`, if there is one. By default nothing happens."""
 
     def send_nowait(self, peer: NodeId, payload: bytes) -> bool:
-        """Do what `send` does and return True; or return False, and send nothing, if it would have to wait.
+        """Send as `send` does and return True; or return False, and send nothing, if `send` would have to wait.
 
-        By default it always returns False, and everything goes by `send`. Raises as `send` does. Those who send get it
-        by `fast_send`.
+        By default it always returns False, so that everything is sent by `send`. Raises as `send` does. Callers obtain
+        it by `fast_send`.
         """
         return False
 
     def warn(self, peer: NodeId, text: str) -> None:  # noqa: B027 - optional
-        """Tell `peer` what it did wrong, by BOLT 1's ``warning``. By default nobody is told."""
+        """Send `peer` a BOLT 1 ``warning`` with ``text``. By default nothing is sent."""
 
     def wasted(self, peer: NodeId) -> None:  # noqa: B027 - optional
-        """Count the payload that is being handed on as one of which nothing comes: unknown, malformed, not asked for.
+        """Count the payload being delivered as useless: unknown, malformed, or not asked for.
 
-        Who sends many of these is read later, by transports that measure the time this takes; others keep this.
+        Transports that measure the time this takes read peers that send many of these later; the default does nothing.
         """
 
     def worked(self, peer: NodeId, seconds: float, *, wasted: bool = False) -> None:  # noqa: B027 - optional
-        """Count ``seconds`` of the loop's time for a message of a peer, taken later than while it was handed on.
+        """Count ``seconds`` of the loop's time for a peer's message, used after its delivery.
 
-        ``wasted`` says that nothing came of it. Who causes much of that has to wait for its `turn`, and is read later,
-        by transports that measure this; others keep this.
+        ``wasted``: the message was useless. Transports that measure this make peers that cause much of it wait for
+        their `turn`, and read them later; the default does nothing.
         """
 
     async def turn(self, peer: NodeId) -> None:  # noqa: B027 - optional
-        """Wait until there is time for a message of a peer, connected or not, that is taken later; at once by default.
+        """Wait until there is time to handle a message of a peer, connected or not, after its delivery.
 
-        `worked` has to be called without a wait between.
+        By default it returns at once. `worked` has to be called afterwards without an await between.
         """
 
 
 def fast_send(transport: Transport) -> Callable[[NodeId, bytes], bool]:
-    """Return the `Transport.send_nowait` to use beside a transport's `send`: its own, if it knows what that does.
+    """Return a transport's `Transport.send_nowait`, or a function that always returns False.
 
-    Where a class overrides `send` alone, an inherited `send_nowait` would go around it; then one that always returns
-    False stands for it.
+    The latter if a class overrides `send` alone, as the inherited `send_nowait` would bypass it.
     """
     for cls in type(transport).__mro__:
         if "send_nowait" in vars(cls):

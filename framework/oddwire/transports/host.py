@@ -1,4 +1,4 @@
-"""What only a transport inside another node has: the node is told of the application, and can be called."""
+"""The base class of transports inside another node, which learns of the application and can be called."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ __all__ = ["HostTransport", "call_host"]
 
 
 class HostTransport(Transport):
-    """A transport to the peers of a host node, which this process is a plugin of, or a client.
+    """A transport to the peers of a host node, of which this process is a plugin or a client.
 
-    All that it adds is optional: each method here suits a host that cannot do it. That the host ends, or wants us to,
-    is told by `Sink.host_stopping`.
+    All methods added here are optional: the defaults suit a host that does not support them. When the host ends, or
+    wants us to end, `Sink.host_stopping` is called.
     """
 
     async def configure(self, manifest: Manifest) -> Mapping[str, Any]:
-        """Tell the host node what the application is; return the values the host has for our options, by name.
+        """Declare the application to the host node; return the host's values of our options, by name.
 
         Called once, before startup hooks and `open`. By default there are no values.
-        Raises `TransportError` if the host is gone; cancelled or failed, `aclose` still has to be called.
+        Raises `TransportError` if the host is gone; if cancelled or failed, `aclose` still has to be called.
         """
         return {}
 
     def refuse(self, reason: str) -> None:
-        """Tell the host node why the application cannot start; `aclose` follows. By default nobody is told."""
+        """Report to the host node why the application cannot start; `aclose` follows. By default nothing is sent."""
 
     async def call(
         self,
@@ -38,8 +38,9 @@ class HostTransport(Transport):
     ) -> Any:
         """Call a JSON-RPC method of the host node and return its result.
 
-        Raises `NodeRefused` with the node's error; `ConnectionClosed` if the node is gone, when it may or may not have
-        done it; `TimeoutError` after ``timeout`` seconds; `TransportError` where the node has no methods, as here.
+        Raises `NodeRefused` with the node's error; `ConnectionClosed` if the node is gone, in which case the call may
+        or may not have been executed; `TimeoutError` after ``timeout`` seconds; `TransportError` where the node has no
+        methods, as by default.
         """
         raise TransportError(f"the host node of {type(self).__name__} has no methods: {method!r} cannot be called")
 
@@ -51,7 +52,7 @@ async def call_host(
     *,
     timeout: float | None = None,  # noqa: ASYNC109 - the answer is dropped, the request stands
 ) -> Any:
-    """Do what `HostTransport.call` does. Raises `TransportError` for a transport without a host node, too."""
+    """Call a method as `HostTransport.call` does. Raises `TransportError` also for a transport without a host node."""
     if not isinstance(transport, HostTransport):
         raise TransportError(f"{type(transport).__name__} has no host node to call {method!r} on")
     return await transport.call(method, params, timeout=timeout)

@@ -1,7 +1,7 @@
 """Nodes joined in memory, on one loop: for tests, and for applications that live in one process.
 
 Behaves as `bolt8` does: whole payloads in order, accepted before they are delivered, bounded queues, the same errors.
-Nothing is sealed and nothing is opened. A network can be slow, and lose connections, when told to.
+Payloads are not encrypted. A network can be set to be slow, and to lose connections.
 """
 
 from __future__ import annotations
@@ -32,36 +32,36 @@ __all__ = ["MemoryNetwork", "MemoryTransport"]
 
 logger = get_logger("oddwire.transports.memory")
 
-_BATCH: Final = 256  # payloads handed to one sink before other peers get the loop
+_BATCH: Final = 256  # payloads delivered to one sink before other peers have their turn
 
 
 class MemoryNetwork:
-    """Where memory transports find each other.
+    """A network of memory transports.
 
-    ``delay`` is how many seconds every payload, and the end of every connection, is under way; ``queue_size`` how
-    many bytes may wait for a peer that does not read before `Transport.send` waits too. ``delay`` may be changed at
-    any time and holds for what is sent from then on.
+    ``delay`` is how many seconds every payload, and the end of every connection, is under way; ``queue_size`` is the
+    max bytes queued for a peer that does not read before `Transport.send` waits. ``delay`` may be changed at any time,
+    for payloads sent from then on.
     """
 
     def __init__(self, *, delay: float = 0.0, queue_size: int = 256 * 1024) -> None:
         self.delay = delay
         self.queue_size = queue_size
         self.nodes: dict[NodeId, MemoryTransport] = {}
-        """The open transports."""
+        """The open transports by node id."""
         self._numbers = itertools.count(1)
 
     def transport(self, key: PrivateKey | None = None) -> MemoryTransport:
-        """Make a transport of this network; ``key`` gives its node id, by default one made from a running number."""
+        """Return a new transport of this network; ``key`` determines its node id, by default from a running number."""
         return MemoryTransport(key, network=self)
 
     def drop(self, one: NodeId, other: NodeId, reason: str = "connection lost") -> None:
-        """Lose the connection between two nodes, with all that is under way. Nothing happens if there is none."""
+        """Lose the connection between two nodes, and all payloads under way. Does nothing if there is none."""
         node = self.nodes.get(one)
         if node is not None:
             node.drop(other, reason)
 
     def next_key(self) -> PrivateKey:
-        """Return the next running number as a private key: node ids of tests are the same in every run."""
+        """Return the next running number as a private key: so node ids in tests are the same in every run."""
         return PrivateKey(next(self._numbers).to_bytes(32, "big"))
 
 
@@ -69,7 +69,7 @@ class MemoryTransport(Transport):
     """One node of a `MemoryNetwork`: of ``network``, or alone on one of its own.
 
     ``node_id`` is made from ``key``; peers see the features of the manifest. ``warnings`` are the last ones that
-    peers sent, each with who sent it. Others on the network dial ``node_id@memory``, while it is open.
+    peers sent, each with its sender. Others on the network dial ``node_id@memory`` while it is open.
     """
 
     def __init__(self, key: PrivateKey | None = None, *, network: MemoryNetwork | None = None) -> None:
@@ -99,7 +99,7 @@ class MemoryTransport(Transport):
         self.uris = [f"{self.node_id}@memory"]
 
     async def send(self, peer: NodeId, payload: bytes) -> None:  # noqa: D102 - as the base says
-        if not MemoryTransport.send_nowait(self, peer, payload):  # ours, whatever a subclass has
+        if not MemoryTransport.send_nowait(self, peer, payload):  # ours, even if a subclass overrides it
             await self._ends[peer].other.take_in_turn(payload)
 
     def send_nowait(self, peer: NodeId, payload: bytes) -> bool:  # noqa: D102 - as the base says
@@ -154,9 +154,9 @@ class MemoryTransport(Transport):
         return [end.info for end in self._ends.values()]
 
     async def connect(self, uri: str) -> PeerInfo:
-        """Connect to a node of the network by its URI or node id; if it is connected already, just say so.
+        """Connect to a node of the network by URI or node id; return its info, at once if it is connected already.
 
-        Raises `ValueError` for a bad URI, `TransportError` if no such node is open. Cancelling gives up.
+        Raises `ValueError` for a bad URI, `TransportError` if no such node is open. Cancelling aborts the attempt.
         """
         node_id = NodeId(uri.partition("@")[0])
         if node_id == self.node_id:
@@ -183,7 +183,7 @@ class MemoryTransport(Transport):
 
     def _join(self, other: MemoryTransport) -> None:
         stale = other._ends.get(self.node_id)
-        if stale is not None:  # it has not read yet that the last one ended
+        if stale is not None:  # the node has not read the end of the last connection yet
             stale.close("the peer connected anew")
         assert self._sink is not None and other._sink is not None  # noqa: S101, PT018 - narrows for type checkers
         them = PeerInfo(node_id=other.node_id, address="memory", features=other._features)
@@ -197,9 +197,9 @@ class MemoryTransport(Transport):
 
 
 class _End:
-    """One side of a connection: what was sent to it and ``sink`` has not been handed yet.
+    """One side of a connection: the queue of payloads sent to it and not delivered to ``sink`` yet.
 
-    ``ends`` are the ends of the same node, by peer; it takes itself out. None in the queue ends the connection.
+    ``ends`` are the ends of the same node, by peer; this one removes itself. None in the queue ends the connection.
     """
 
     __slots__ = (
@@ -222,24 +222,24 @@ class _End:
         self._network = network
         self._ends = ends
         self.sink = sink
-        self.info = info  # of the peer at the other side
+        self.info = info  # the peer at the other side
         self.other: _End = self
         self.paused = False
         self.closed = False
         self._loop = asyncio.get_running_loop()
         self._queue: deque[bytes | None] = deque()
-        self._arrived = 0  # of the queue; the rest is under way, on a network with a delay
+        self._arrived = 0  # payloads of the queue that have arrived; the rest is under way, on a network with a delay
         self._size = 0  # bytes in the queue
         self._scheduled = False
-        self._waiting: deque[asyncio.Future[None]] = deque()  # those who send to us, in the order they came
+        self._waiting: deque[asyncio.Future[None]] = deque()  # waiting senders, first come first served
 
     @property
     def congested(self) -> bool:
-        """Whether a sender has to wait: for room, or behind another one."""
+        """Whether a sender has to wait: for room, or behind another sender."""
         return self._size >= self._network.queue_size or bool(self._waiting)
 
     async def take_in_turn(self, payload: bytes) -> None:
-        """Wait for room, behind those who wait already, and `take`. Raises `ConnectionClosed`."""
+        """Wait for room, first come first served, and `take`. Raises `ConnectionClosed`."""
         turn = self._loop.create_future()
         self._waiting.append(turn)
         try:
@@ -249,11 +249,11 @@ class _End:
             self.take(payload)
         finally:
             self._waiting.remove(turn)
-            del turn  # whose error's traceback holds this frame
-            self._grant()  # cancelled, the turn was not used
+            del turn  # its error's traceback holds this frame
+            self._grant()  # cancelled: the turn was not used
 
     def take(self, payload: bytes | None) -> None:
-        """Put a payload, or the end of the connection, on its way; lost if this side has closed already."""
+        """Queue a payload, or None for the end of the connection; dropped if this side has closed already."""
         if self.closed:
             return
         self._queue.append(payload)
@@ -265,19 +265,19 @@ class _End:
             self._arrive()
 
     def schedule(self) -> None:
-        """Hand on what has arrived, in the loop's next turn."""
+        """Schedule delivery of arrived payloads for the next event-loop iteration."""
         if self._arrived and not (self._scheduled or self.paused or self.closed):
             self._scheduled = True
             self._loop.call_soon(self._deliver)
 
     def hang_up(self, reason: str) -> None:
-        """Close this side at once, the other one after what was sent to it."""
+        """Close this side at once, and the other side after the payloads sent to it."""
         self.close(reason)
         self.other.fail(reason)
         self.other.take(None)
 
     def close(self, reason: str) -> None:
-        """Close this side alone: what is in its queue is lost."""
+        """Close only this side; its queued payloads are lost."""
         if self.closed:
             return
         self.closed = True
@@ -288,7 +288,7 @@ class _End:
         _tell(self.sink.peer_disconnected, self.info.node_id, reason)
 
     def fail(self, reason: str) -> None:
-        """Fail those who wait to send to this side."""
+        """Fail the senders that wait for this side."""
         for turn in self._waiting:
             if not turn.done():
                 turn.set_exception(ConnectionClosed(reason))
@@ -322,7 +322,7 @@ class _End:
 def _tell(method: Callable[..., None], *arguments: object) -> None:
     try:
         method(*arguments)
-    except BaseException as error:  # a sink never raises; one that does should not take the others' messages with it
+    except BaseException as error:  # sinks must not raise; one that does should not lose the messages of others
         if must_pass(error):
             raise
         logger.exception("the sink raised in %s", method.__name__)

@@ -1,4 +1,4 @@
-"""What a `Bolt8Transport` lets peers have, and how long it waits for them."""
+"""The limits and timeouts of a `Bolt8Transport`."""
 
 from __future__ import annotations
 
@@ -12,44 +12,44 @@ __all__ = ["Bolt8Limits"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bolt8Limits(WorkLimits):
-    """What a `Bolt8Transport` allows and how long it waits; times in seconds. See docs/limits.md.
+    """Limits and timeouts of a `Bolt8Transport`; times in seconds. See docs/limits.md.
 
-    A *stranger* is a peer that dialed us and that is not known: no peer of ``connect``, none that we have dialed, none
-    that ``known`` says yes to. Raises `ValueError` naming a limit that cannot be.
+    A *stranger* is a peer that dialed us and is not known: not in ``connect``, never dialed by us, and not accepted by
+    ``known``. Raises `ValueError` naming an invalid limit.
     """
 
     max_peers: int = 4096
-    """Peers connected at a time, but for those that we dial, which always have a place."""
+    """Max connected peers, except those that we dial, which always have a place."""
     max_strangers: int | None = None
-    """How many of those peers may be strangers; seven eighths unless it is said, the rest is kept for others."""
+    """Max strangers among them; by default seven eighths, and the rest is reserved for others."""
     idle_seconds: float = 60.0
-    """Seconds without a message of an application's after which a stranger gives its place to one who comes anew.
+    """Seconds without an application's message after which a stranger may lose its place to a new peer.
 
-    Only when there is no other place. Keepalive is no such message.
+    It does only when there is no other place. Pings and pongs do not count.
     """
     max_handshakes: int = MAX_HANDSHAKES
-    """Callers in the middle of their handshakes, and connections beyond `max_peers` that have not sent their init."""
+    """Max callers in the middle of their handshakes, and connections beyond `max_peers` that have sent no init."""
     max_waiting: int = MAX_WAITING
-    """Callers accepted whose handshakes have not begun."""
+    """Max callers accepted whose handshakes have not begun."""
     max_lingering: int = MAX_LINGERING
-    """Connections that we have closed, and that their peers have not, for up to five seconds."""
+    """Max connections that we have closed and their peers have not, for up to five seconds."""
     handshake_timeout: float = 10.0
-    """For who dials us; and for our own dials, look-up and TCP included, if ``connect_timeout`` says nothing."""
+    """For callers; and for our own dials, look-up and TCP included, without ``connect_timeout``."""
     connect_timeout: float | None = None
     """For our own dials, and then for the peer's init. By default ``handshake_timeout`` and ``init_timeout``; by proxy
-    120 s at least, as Tor takes long."""
+    min 120 s, as Tor takes long."""
     init_timeout: float = 30.0
     ping_after: float = 60.0
     ping_patience: float = 30.0
     write_patience: float = 120.0
-    """Seconds in which a peer that has something to read must read some of it."""
+    """Seconds in which a peer must read some of the bytes queued for it."""
     twin_patience: float = 1.0
-    """How long to see which of two connections, dialed crosswise, the peer closes."""
+    """How long both connections are kept when two nodes dialed each other, to see which one the peer closes."""
     redial_first: float = 1.0
     redial_most: float = 60.0
 
     def __post_init__(self) -> None:
-        """Check."""
+        """Check the ranges of the limits."""
         WorkLimits.__post_init__(self)
         for field in fields(self):
             value = getattr(self, field.name)
@@ -58,17 +58,17 @@ class Bolt8Limits(WorkLimits):
 
     @property
     def strangers(self) -> int:
-        """How many strangers may be connected at a time."""
+        """The max number of connected strangers."""
         most = self.max_peers - self.max_peers // 8 if self.max_strangers is None else self.max_strangers
         return min(most, self.max_peers)
 
     @property
     def descriptors(self) -> int:
-        """How many sockets peers may cause us to have, in sum."""
+        """The max number of sockets that peers can make us have, in total."""
         return self.max_peers + 2 * self.max_handshakes + self.max_waiting + self.max_lingering
 
     def fitting(self, descriptors: int) -> Bolt8Limits:
-        """Return these limits, or smaller ones by which peers cannot cause us to have more sockets than that."""
+        """Return these limits, or smaller ones with which peers can make us have max ``descriptors`` sockets."""
         if self.descriptors <= descriptors:
             return self
         part = max(1, descriptors // 16)

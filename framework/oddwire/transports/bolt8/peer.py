@@ -1,4 +1,4 @@
-"""One peer of a `Bolt8Transport`: its connection, BOLT 1's rules on it, and who waits for it."""
+"""One peer of a `Bolt8Transport`: its connection, BOLT 1's rules on it, and the callers waiting for it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ logger = get_logger("oddwire.transports.bolt8")
 
 
 class Bolt8Peer:
-    """A connection past BOLT 8, from before its init until it closes. ``ready`` is who dialed it and waits."""
+    """A connection after its handshake, until it closes. ``ready`` is the future that a dialer awaits."""
 
     __slots__ = (
         "_pong",
@@ -48,16 +48,16 @@ class Bolt8Peer:
         self.rules = rules
         self.since = since
         self.spoke_at = since
-        """When an application's message last went either way, as far as `tick` has seen."""
+        """When an application's message last went either way, as of the last `tick`."""
         self.address = connection.peer_address
-        self.info: PeerInfo | None = None  # once it has sent its init
+        self.info: PeerInfo | None = None  # set by its init
         self._ready = ready
         self._pong: tuple[int, asyncio.Future[None]] | None = None
-        self._unwritten = 0  # bytes that the peer had still to take when the time was looked at
+        self._unwritten = 0  # unwritten bytes at the last `tick`
         self._unwritten_since = since
 
     def control(self, payload: bytes) -> Init | None:
-        """Take a payload that is BOLT 1's business; give the peer's init, if it is that. `flush` afterwards."""
+        """Handle a payload of BOLT 1; return the peer's init, if it is one. `flush` afterwards."""
         event = self.rules.receive(payload, asyncio.get_running_loop().time())
         if isinstance(event, Init):
             return event
@@ -70,7 +70,7 @@ class Bolt8Peer:
         return None
 
     def flush(self) -> None:
-        """Send what the rules have to say, and close if they say so."""
+        """Send the outgoing payloads of the rules, and close if they require it."""
         for payload in self.rules.outgoing():
             with contextlib.suppress(ConnectionClosed):
                 self.connection.answer(payload)
@@ -78,12 +78,12 @@ class Bolt8Peer:
             self.connection.close(self.rules.closed)
 
     def tick(self, now: float, write_patience: float) -> None:
-        """Look at the time: ping, give up, or end a connection whose peer reads nothing for so many seconds."""
+        """Check the timeouts: ping, close, or abort if the peer has read nothing for ``write_patience`` seconds."""
         connection = self.connection
         if connection.spoke:
             connection.spoke = False
             self.spoke_at = now
-        # What a paused peer sends is not read, so its silence says nothing
+        # A paused peer is not read, so its silence means nothing
         heard, connection.heard = connection.heard or connection.paused, False
         self.rules.tick(now, heard=heard)
         self.flush()
@@ -108,24 +108,24 @@ class Bolt8Peer:
             await waiter
         finally:
             self._pong = None
-            del waiter  # whose error's traceback holds this frame
+            del waiter  # its error's traceback holds this frame
         return 4 + num_pong_bytes
 
     @property
     def last_spoke(self) -> float:
-        """When an application's message last went either way; infinity for one since the last `tick`."""
+        """When an application's message last went either way; infinity if since the last `tick`."""
         return math.inf if self.connection.spoke else self.spoke_at
 
     def is_ready(self, info: PeerInfo) -> None:
-        """Tell who dialed that the peer is connected."""
+        """Set ``ready``: the peer is connected."""
         if self._ready is not None and not self._ready.done():
             self._ready.set_result(info)
 
     def is_gone(self, reason: str) -> None:
-        """Tell whoever waits for the peer that its connection has ended."""
+        """Fail ``ready`` and waiting pings: the connection has ended."""
         error = ConnectionClosed(f"{self.node_id}: {reason}")
         if self._ready is not None and not self._ready.done():
             self._ready.set_exception(error)
-            self._ready.exception()  # a dialer that gave up does not look
+            self._ready.exception()  # retrieved, as a cancelled dialer does not
         if self._pong is not None and not self._pong[1].done():
             self._pong[1].set_exception(error)

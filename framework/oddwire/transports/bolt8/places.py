@@ -1,4 +1,4 @@
-"""Who has a place among a transport's peers: strangers some, others the rest, and whom we dial in any case."""
+"""The places for a transport's peers: some for strangers, the rest for others, and always one for a dialed peer."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ __all__ = ["Places"]
 
 
 class Places:
-    """The places that peers take. ``known`` says who is no stranger, beside those that were dialed before.
+    """The places that peers take. ``known`` returns whether a node is known, besides those dialed before.
 
-    ``counters`` counts by the names of `Bolt8Limits` who was refused, and who lost its place to another.
+    ``counters`` counts, by the names of `Bolt8Limits`, peers refused and peers that lost their place.
     """
 
     def __init__(self, limits: Bolt8Limits, known: Callable[[NodeId], bool], counters: Counter[str]) -> None:
@@ -28,7 +28,7 @@ class Places:
         self._dialed: dict[NodeId, None] = {}
 
     def take(self, peer: Bolt8Peer, *, dialed: bool) -> None:
-        """Assign a peer its place."""
+        """Record the place of a connected peer; ``dialed``: it was dialed by us, and so is known from now on."""
         if dialed:
             self._dialed.pop(peer.node_id, None)
             self._dialed[peer.node_id] = None
@@ -38,16 +38,16 @@ class Places:
             self._strangers[peer.node_id] = peer
 
     def leave(self, node_id: NodeId) -> None:
-        """Return a place back."""
+        """Free a peer's place."""
         self._strangers.pop(node_id, None)
 
     def make_room(self, node_id: NodeId, taken: int) -> bool:
-        """Say whether one who dialed us has a place, having taken it from a stranger if need be.
+        """Return whether a caller has a place, after taking it from an idle stranger if necessary.
 
-        ``taken`` are the places that are taken, by whomever.
+        ``taken`` is the number of places in use.
         """
         limits, strangers = self._limits, self._strangers
-        idle_since = math.inf  # whoever is known has the place of any stranger
+        idle_since = math.inf  # a known caller may take the place of any stranger
         if self._is_stranger(node_id):
             if len(strangers) < limits.strangers and taken < limits.max_peers:
                 return True

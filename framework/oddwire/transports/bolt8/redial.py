@@ -19,8 +19,8 @@ logger = get_logger("oddwire.transports.bolt8")
 class Redial:
     """A peer that is to stay connected: its addresses, and the task that dials them while it is not.
 
-    ``dial`` tries a list of addresses once, raising `TransportError` if none answers; ``connected`` says whether the
-    peer is there. Waits double from ``first`` to ``most`` seconds, each cut by a random part of up to a half.
+    ``dial`` tries a list of addresses once, raising `TransportError` if none answers; ``connected`` returns whether the
+    peer is connected. Waits double from ``first`` to ``most`` seconds, each shortened by a random part of up to half.
     """
 
     __slots__ = ("_connected", "_dial", "_first", "_most", "_node_id", "_task", "_uris", "_wake")
@@ -43,24 +43,24 @@ class Redial:
         self._task: asyncio.Task[None] | None = None
 
     def add(self, uri: NodeUri) -> None:
-        """Learn one more address; the first learnt is tried first."""
+        """Add an address; addresses are tried in the order they were added."""
         if uri not in self._uris:
             self._uris.append(uri)
         self._wake.set()
 
     def start(self) -> None:
-        """Start dialing, unless it has started."""
+        """Start the task that dials. Idempotent."""
         if self._task is None:
             self._task = asyncio.create_task(self._run(), name=f"dial {self._node_id}")
 
     async def aclose(self) -> None:
-        """Stop for good; a dial that is under way is cancelled."""
+        """Stop for good; a dial under way is cancelled."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
 
     def wake(self) -> None:
-        """Look again: the connection has come or gone."""
+        """Wake the task: the peer has connected or disconnected."""
         self._wake.set()
 
     async def _run(self) -> None:
@@ -73,7 +73,7 @@ class Redial:
                 await self._wake.wait()
                 if self._connected(self._node_id):
                     continue  # only an address was added
-                # A connection that never lasts is backed off from like one that never comes
+                # Connections that never last are backed off from like failed dials
                 failures = 1 if loop.time() - since >= self._most else failures + 1
                 await asyncio.sleep(self.delay(failures))
                 continue
@@ -85,11 +85,11 @@ class Redial:
                 logger.info("%s; trying again in %.1f s", error, delay)
                 await asyncio.sleep(delay)
             else:
-                if not self._connected(self._node_id):  # it has gone before we could look
+                if not self._connected(self._node_id):  # the connection ended before we could look
                     failures += 1
                     await asyncio.sleep(self.delay(failures))
 
     def delay(self, failures: int) -> float:
-        """Seconds before the next attempt: doubling, capped, and never the same for all."""
+        """Return the seconds before the next attempt: doubled per failure, capped, and randomized."""
         longest = min(self._most, self._first * 2.0 ** (min(failures, 30) - 1))
-        return longest * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
+        return longest * random.uniform(0.5, 1.0)  # noqa: S311 - not a secret

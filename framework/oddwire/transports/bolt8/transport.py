@@ -1,7 +1,7 @@
 """The embedded node's transport: BOLT 8 connections of our own, with BOLT 1 spoken on them.
 
-Listens, dials, dials again with backoff, keeps connections alive, and keeps one connection a peer. What concerns one
-connection alone is in `bolt8_peer`, dialing again in `redial`, who has a place in `places`; what is left decides among
+Listens, dials, dials again with backoff, keeps connections alive, and keeps one connection per peer. A single
+connection is in `peer`, dialing again in `redial`, the places of peers in `places`; this module decides among
 connections. It is long, as dialing and being dialed meet here: which of two connections stays depends on both.
 """
 
@@ -46,11 +46,11 @@ from oddwire.transports.bolt8.redial import Redial
 
 __all__ = ["Bolt8Transport"]
 
-get_logger("oddwire.proto")  # limited like ours, though proto knows nothing of that
+get_logger("oddwire.proto")  # limited like ours; proto does not do that itself
 logger = get_logger("oddwire.transports.bolt8")
 
-# Two nodes that dial each other at once end with two connections; both must give up the same one. Younger than this,
-# an older connection is taken to be such a twin and not one that the peer has lost.
+# Two nodes that dial each other at once get two connections, and both must close the same one. Younger than this,
+# an existing connection counts as such a twin, and not as one that the peer has lost.
 _TWIN_SECONDS = 5.0
 
 _REMEDY = "--connect-timeout SECONDS, or connect_timeout of Bolt8Limits, allows more"
@@ -64,11 +64,11 @@ class Bolt8Transport(Transport):
 
     ``listen`` are addresses (``host:port``, port 0 for any), ``connect`` URIs (``node_id@host:port``) to dial and to
     dial again whenever they are lost; several URIs of one node are tried in turn. ``network`` is announced in init
-    (``bitcoin``, ``testnet``, ``testnet4``, ``signet``, ``regtest``), and gives addresses without a port lightningd's;
-    ``features`` are announced beside those of the manifest and BOLT 9's assumed ones;
-    ``proxy`` is a SOCKS5 proxy for every dial, ``host[:port]`` or a URL. ``known`` says of a node id whether it is one
-    for which a place is kept when strangers have taken theirs, beside those that are dialed. Raises `ValueError` for
-    what cannot be read. Others dial ``uris`` while it is open, ``node_id@host:port`` a listening socket.
+    (``bitcoin``, ``testnet``, ``testnet4``, ``signet``, ``regtest``), and sets the default port to lightningd's;
+    ``features`` are announced besides those of the manifest and BOLT 9's assumed ones;
+    ``proxy`` is a SOCKS5 proxy for every dial, ``host[:port]`` or a URL. ``known`` returns whether a node id is known:
+    places are reserved for known and dialed peers that strangers cannot take. Raises `ValueError` for arguments that
+    cannot be parsed. Others dial ``uris`` while it is open: ``node_id@host:port`` per listening socket.
     """
 
     def __init__(
@@ -135,7 +135,7 @@ class Bolt8Transport(Transport):
     # Transport ----------------------------------------------------------------------------------------
 
     async def open(self, manifest: Manifest, sink: Sink) -> None:
-        """Listen, and start dialing. Raises `TransportError` if an address cannot be had; then nothing runs."""
+        """Listen, and start dialing. Raises `TransportError` if an address cannot be bound; then nothing runs."""
         if self._sink is not None or self._closed:
             raise TransportError("this transport was opened before; make a new one")
         self._sink = sink
@@ -184,7 +184,7 @@ class Bolt8Transport(Transport):
         connection.spoke = True
 
     def send_nowait(self, peer: NodeId, payload: bytes) -> bool:
-        """Do what `send` does, or give False, and send nothing, if it would have to wait."""
+        """Send as `send` does, or return False, and send nothing, if it would have to wait."""
         entry = self._peers.get(peer)
         if entry is None:
             raise not_connected(peer)
@@ -227,7 +227,7 @@ class Bolt8Transport(Transport):
             await self._share.turn()
 
     async def disconnect(self, peer: NodeId, reason: str = "") -> None:
-        """End the connection, after what was sent. A peer of ``connect`` is dialed again; see `forget`."""
+        """End the connection once sent payloads are written. A peer of ``connect`` is dialed again; see `forget`."""
         self._drop_twin(peer)
         entry = self._peers.get(peer)
         if entry is not None:
@@ -241,7 +241,7 @@ class Bolt8Transport(Transport):
                 entry.connection.answer(encode_warning(text))
 
     async def aclose(self) -> None:
-        """Stop dialing and listening, let peers read what was sent (5 seconds at most), close. Idempotent."""
+        """Stop dialing and listening, let peers read sent payloads (max 5 seconds), and close. Idempotent."""
         self._closed = True
         if self._ticker is not None:
             self._ticker.cancel()
@@ -266,20 +266,20 @@ class Bolt8Transport(Transport):
 
     @property
     def counters(self) -> Mapping[str, int]:
-        """How often each of `Bolt8Limits` took effect, by its name; ``descriptors`` is that there was none left."""
+        """How often each limit of `Bolt8Limits` took effect, by name; ``descriptors``: none was left."""
         return self._counters + (Counter() if self._share is None else self._share.counters)
 
     def want(self) -> None:
-        """Say that the loop has other work to do than peers': strangers' handshakes and costly messages then wait."""
+        """Note that the loop has other work than peers': strangers' handshakes and costly messages then wait."""
         if self._share is not None:
             self._share.want()
 
     async def connect(self, uri: str | NodeUri, *, keep: bool = True) -> PeerInfo:
-        """Dial a peer and wait for its init; if it is connected already, just say so.
+        """Dial a peer and wait for its init; return its info, at once if it is connected already.
 
         With ``keep`` it is dialed again when it is lost. Raises `ValueError` for a bad URI, `TransportError` or
-        `HandshakeFailed` if this attempt fails; then it is not tried again. Cancelling gives up; a connection that
-        has come about in that moment stays.
+        `HandshakeFailed` if this attempt fails; then it is not tried again. Cancelling aborts the attempt; a connection
+        made at that moment stays.
         """
         parsed = self._check_uri(uri)
         if self._sink is None or self._closed:
@@ -289,7 +289,7 @@ class Bolt8Transport(Transport):
             try:
                 info = await self._dial(parsed)
             except (TransportError, HandshakeFailed):
-                # The peer dialed us meanwhile, and gave up this one of two connections
+                # The peer dialed us meanwhile, and closed this one of two connections
                 info = self._infos.get(parsed.node_id)
                 if info is None:
                     raise
@@ -305,13 +305,13 @@ class Bolt8Transport(Transport):
         await self.disconnect(peer, reason)
 
     def is_connected(self, peer: NodeId) -> bool:
-        """Whether `send` to this peer would find a connection."""
+        """Return whether there is a connection to this peer."""
         return peer in self._peers
 
     async def ping(self, peer: NodeId, *, padding: int = 0, num_pong_bytes: int = 0) -> int:
-        """Send a ping and wait for its pong; give the size of that message, 0 if none was asked for (65532 and above).
+        """Send a ping and wait for its pong; return the pong's size, 0 if none was asked for (65532 and above).
 
-        One at a time a peer. Raises `PeerNotConnected`, `LocalProtocolError`, or `ConnectionClosed` while it waits.
+        One at a time per peer. Raises `PeerNotConnected`, `LocalProtocolError`, or `ConnectionClosed` while it waits.
         """
         entry = self._peers.get(peer)
         if entry is None:
@@ -321,7 +321,7 @@ class Bolt8Transport(Transport):
     # A connection's life ------------------------------------------------------------------------------
 
     async def _dial(self, uri: NodeUri) -> PeerInfo:
-        # One dial at a time a peer: of two connections from here, each end might give up another one
+        # One dial at a time per peer: of two connections from here, each end might close a different one
         lock = self._dial_locks.setdefault(uri.node_id, asyncio.Lock())
         async with lock:
             info = self._infos.get(uri.node_id)
@@ -338,9 +338,9 @@ class Bolt8Transport(Transport):
                 caller = asyncio.current_task()
                 if caller is not None and caller.cancelling():
                     raise
-                raise ConnectionClosed("closed by us") from None  # `aclose` cancelled the dial alone
+                raise ConnectionClosed("closed by us") from None  # `aclose` cancelled only the dial
             finally:
-                del dial  # whose error's traceback holds this frame
+                del dial  # its error's traceback holds this frame
 
     @property
     def _connect_timeout(self) -> float:
@@ -375,7 +375,7 @@ class Bolt8Transport(Transport):
                 raise
             raise TransportError(f"{error} ({_REMEDY})") from error.__cause__
         except HandshakeFailed as error:
-            # Whoever has another key cannot read act one, and BOLT 8 has nothing to say so but to hang up
+            # A node with another key cannot read act one, and can only hang up (BOLT 8)
             text = f"{uri.address}: {error}; is {uri.node_id} the node there?"
             raise type(error)(text, act=error.act, code=error.code) from error
         try:
@@ -388,12 +388,12 @@ class Bolt8Transport(Transport):
             connection.abort("given up")
             raise
         finally:
-            del ready  # whose error's traceback holds this frame
+            del ready  # its error's traceback holds this frame
 
     def _dialed(self, uri: NodeUri, ready: asyncio.Future[PeerInfo], connection: LightningConnection) -> None:
         peer = self._opened(connection, ready)
         if self._proxy is not None:
-            peer.address = uri.address  # the socket's is the proxy's
+            peer.address = uri.address  # the socket has the proxy's address
 
     def _opened(self, connection: LightningConnection, ready: asyncio.Future[PeerInfo] | None = None) -> Bolt8Peer:
         assert connection.remote_pubkey is not None  # noqa: S101 - narrows the type for checkers
@@ -420,7 +420,7 @@ class Bolt8Transport(Transport):
             connection.close("closed by us")
             return peer
         if len(self._all) > limits.max_peers + limits.max_handshakes and not connection.is_initiator:
-            # Somebody who has said nothing yet goes; who has waited longest will not say anything any more
+            # A connection without init goes: the one that waited longest is the least likely to send it
             self._counters["max_handshakes"] += 1
             mute = (old for old, of in self._all.items() if of.info is None and not old.is_initiator)
             next(mute).close("too many connections without init")
@@ -436,7 +436,7 @@ class Bolt8Transport(Transport):
         else:
             peer.connection.wasted += 1
             if peer.info is None and peer.rules.closed is not None and not peer.connection.is_initiator:
-                # Whoever dialed is told; whoever was dialed would wonder where its peer is
+                # Dialing raises an error; on the dialed side, only this line shows why the peer is missing
                 logger.info("%s (%s) is not taken: %s", peer.node_id, peer.address, peer.rules.closed)
         peer.flush()
 
@@ -456,8 +456,8 @@ class Bolt8Transport(Transport):
         if other is not None:
             self._drop_twin(peer.node_id)
             if not self._are_twins(peer, other):
-                other.connection.close("the peer connected anew")  # which tells the sink
-            # Keep the connection that the node with the greater id dialed: both sides decide alike
+                other.connection.close("the peer connected anew")  # this calls the sink
+            # Keep the connection that the node with the greater id dialed: both sides then decide alike
             elif connection.is_initiator != (self.node_id > peer.node_id):
                 self._set_aside(peer)
                 peer.is_ready(self._infos[peer.node_id])
@@ -477,11 +477,11 @@ class Bolt8Transport(Transport):
 
     @staticmethod
     def _are_twins(new: Bolt8Peer, old: Bolt8Peer) -> bool:
-        # Else the peer dials again because it has lost the old one
+        # Otherwise the peer dials again because it has lost the old one
         return new.connection.is_initiator != old.connection.is_initiator and new.since - old.since < _TWIN_SECONDS
 
     def _set_aside(self, peer: Bolt8Peer) -> None:
-        # lightningd keeps the newest of twins, whoever dialed it. So the lesser one is not closed at once: what comes
+        # lightningd keeps the newest of twins, whoever dialed it. So the lesser one is not closed at once: payloads
         # on it counts, and it stays if the peer closes the other one.
         self._aside[peer.node_id] = peer
 
@@ -501,7 +501,7 @@ class Bolt8Transport(Transport):
         assert sink is not None  # noqa: S101 - narrows the type for checkers
         received = sink.payload_received
 
-        # A closure, not a method: it runs once a message
+        # A closure, not a method: it runs once per message
         def deliver(payload: bytes) -> None:
             if (payload < _FIRST_CUSTOM or len(payload) < 2) and payload[:2] in internal:
                 self._control(peer, payload)

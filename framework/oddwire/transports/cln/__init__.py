@@ -1,6 +1,6 @@
 """Core Lightning: an application as lightningd's plugin.
 
-Each name is imported when it is first used: a plugin tells its node what it is before it has a loop.
+Each name is imported when it is first used: a plugin sends its manifest before it has an event loop.
 """
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""What lightningd asks of the application: its RPC methods, ``check`` of their parameters, ``setconfig``."""
+"""Requests of lightningd to the application: RPC methods, ``check`` of their parameters, ``setconfig``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["HostRequests"]
 
 logger = get_logger("oddwire.transports.cln")
 
-# JSON-RPC's, and lightningd's
+# error codes of JSON-RPC, and of lightningd
 _METHOD_NOT_FOUND: Final = -32601
 _INVALID_PARAMS: Final = -32602
 _INTERNAL_ERROR: Final = -32603
@@ -24,7 +24,7 @@ _TERMINATED: Final = -4
 
 
 class HostRequests:
-    """Answers requests by ``send``; those that come before `begin` wait for it. Any number is under way at once."""
+    """Answers requests by ``send``, any number concurrently; requests before `begin` wait for it."""
 
     def __init__(self, send: Callable[[bytes], None]) -> None:
         self._send = send
@@ -36,7 +36,7 @@ class HostRequests:
         self._closed = False
 
     def begin(self, manifest: Manifest, ready: Callable[[], Awaitable[None]] | None = None) -> None:
-        """Take requests from now on, and those that have waited; each call of a method awaits ``ready`` first."""
+        """Start handling requests, queued ones first; each method call awaits ``ready`` first."""
         self._ready = ready
         self._methods = {method.name: method for method in manifest.rpc_methods}
         self._options = {option.name: option.set if option.dynamic else None for option in manifest.options}
@@ -60,7 +60,7 @@ class HostRequests:
                 task.add_done_callback(self._tasks.discard)
 
     async def aclose(self) -> None:
-        """Cancel what is under way; each gets an error for an answer, as does what comes later. Idempotent."""
+        """Cancel requests under way; these and later ones are answered with an error. Idempotent."""
         self._closed = True
         early, self._early = self._early or [], None
         for request in early:
@@ -88,7 +88,7 @@ class HostRequests:
         except BaseException as error:
             if must_pass(error, me):
                 raise
-            # Even sys.exit is this call's failure, not the plugin's end
+            # Even sys.exit fails only this call, and does not end the plugin
             logger.exception("%s failed", method.name)
             answer = _document(request, "error", _error(_INTERNAL_ERROR, f"{method.name}: {_why(error)}"))
         finally:

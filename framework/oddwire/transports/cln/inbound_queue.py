@@ -1,4 +1,4 @@
-"""What waits for the application: lightningd hands on everything at once and cannot be stopped. No I/O."""
+"""The inbound queue of the application, as lightningd delivers at once and cannot be paused. No I/O."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ __all__ = ["Dropped", "Event", "InboundQueue", "PeerInbound"]
 
 logger = get_logger("oddwire.transports.cln")
 
-_OVERHEAD: Final = 64  # what a payload costs besides its bytes
-_TURN: Final = 256  # payloads of one peer handed on before others have their turn
+_OVERHEAD: Final = 64  # bytes counted per payload besides its length
+_TURN: Final = 256  # payloads of one peer delivered before others have their turn
 
 Event = PeerInfo | bytes | str
-"""What happens to a peer: it connects, sends a payload, disconnects for a reason."""
+"""An event of a peer: it connects, sends a payload, or disconnects for a reason."""
 
 
 class Dropped:
-    """Messages that were received and dropped, for the application did not take them."""
+    """Counts messages that were received and dropped, as the application did not accept them in time."""
 
     def __init__(self) -> None:
         self.total = 0
@@ -37,11 +37,11 @@ class Dropped:
 
     @property
     def peers(self) -> Mapping[NodeId, int]:
-        """How many of whom."""
+        """The number of dropped messages by peer."""
         return MappingProxyType(self._peers)
 
     def add(self, peer: NodeId, count: int = 1) -> None:
-        """Count; the first of a burst is logged."""
+        """Count dropped messages; the first of a burst is logged."""
         self.total += count
         self._peers[peer] = self._peers.get(peer, 0) + count
         if peer not in self._bursts:
@@ -49,14 +49,14 @@ class Dropped:
         self._bursts[peer] = self._bursts.get(peer, 0) + count
 
     def end_burst(self, peer: NodeId) -> None:
-        """Log how many it were, if any: messages of this peer are taken again, or it is gone."""
+        """Log the number of the burst, if any: messages of this peer are accepted again, or it has disconnected."""
         count = self._bursts.pop(peer, 0) if self._bursts else 0
         if count:
             logger.warning("%d message%s of %s had to be dropped", count, "" if count == 1 else "s", peer)
 
 
 class PeerInbound:
-    """One peer's way to the application. While ``clear``, payloads go straight to the sink."""
+    """One peer's inbound queue. While ``clear``, payloads go straight to the sink."""
 
     __slots__ = ("clear", "draining", "held", "paused", "queue", "staged", "up")
 
@@ -64,7 +64,7 @@ class PeerInbound:
         self.up = False
         self.paused = False
         self.clear = False
-        """Up, not paused, and nothing waits."""
+        """Connected, not paused, and nothing queued."""
         self.draining = False
         self.queue: deque[Event] = deque()
         self.staged: list[bytes] = []
@@ -72,27 +72,27 @@ class PeerInbound:
 
 
 class InboundQueue:
-    """Hands what happens to every peer to ``sink``, in order, and keeps it while the application has paused the peer.
+    """Delivers the events of every peer to ``sink``, in order, and queues them while the application pauses the peer.
 
-    ``peers`` are the peers, for those who want to spare themselves a call: see `PeerInbound.clear`.
+    ``peers`` are the peers' queues, for callers that bypass `push`: see `PeerInbound.clear`.
     """
 
     def __init__(self, sink: Sink, limits: ClnLimits, dropped: Dropped) -> None:
         self.peers: dict[NodeId, PeerInbound] = {}
         self.held = 0
-        """Bytes that wait."""
+        """Queued bytes, of all peers."""
         self.sink = sink
         self._limits = limits
         self._dropped = dropped
 
     def stage(self, peer: NodeId, payload: bytes) -> None:
-        """Keep a payload of a peer that the sink does not know: it comes after the peer's `PeerInfo`."""
+        """Queue a payload of a peer that the sink does not know yet: it is delivered after the peer's `PeerInfo`."""
         inbound = self._of_peer(peer)
         if self._has_room(peer, inbound, payload):
             inbound.staged.append(payload)
 
     def push(self, peer: NodeId, event: Event) -> bool:
-        """Hand on, or keep behind what waits; true if `drain` has to be called."""
+        """Deliver an event, or queue it behind others; return whether `drain` has to be called."""
         inbound = self._of_peer(peer)
         if type(event) is bytes:
             if inbound.clear:
@@ -108,14 +108,14 @@ class InboundQueue:
         return self.drain(peer)
 
     def pause(self, peer: NodeId) -> None:
-        """Keep what comes, from the next payload on. Peers that the sink does not know are ignored."""
+        """Queue events from the next payload on. Peers that the sink does not know are ignored."""
         inbound = self.peers.get(peer)
         if inbound is not None and inbound.up:
             inbound.paused = True
             inbound.clear = False
 
     def resume(self, peer: NodeId) -> bool:
-        """Undo `pause`; true if `drain` has to be called."""
+        """Undo `pause`; return whether `drain` has to be called."""
         inbound = self.peers.get(peer)
         if inbound is None or not inbound.paused:
             return False
@@ -124,14 +124,14 @@ class InboundQueue:
         return bool(inbound.queue) and not inbound.draining
 
     def drain(self, peer: NodeId) -> bool:
-        """Hand on what waits, some of it; true if it has to be called again, when others have had their turn."""
+        """Deliver some queued events; return whether it has to be called again, after other peers had their turn."""
         inbound = self.peers.get(peer)
         if inbound is None or inbound.draining:
             return False
         queue = inbound.queue
         inbound.draining = True
         for _ in range(_TURN):
-            # A farewell waits, too: what was sent before comes before it
+            # A disconnect is queued, too: payloads sent before it come first
             if not queue or inbound.paused:
                 break
             event = queue.popleft()
@@ -155,7 +155,7 @@ class InboundQueue:
         return False
 
     def close(self, reason: str) -> None:
-        """Give up what waits, and tell the sink that every peer is gone."""
+        """Drop queued events, and call the sink's `peer_disconnected` for every peer."""
         for peer, inbound in list(self.peers.items()):
             waiting = len(inbound.staged) + sum(type(event) is bytes for event in inbound.queue)
             if waiting:

@@ -1,4 +1,4 @@
-"""What was read from the node, in whichever thread, on its way to the loop."""
+"""The queue from the thread that reads stdin to the event loop."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from oddwire.transports.cln.stdin_watch import StdinWatch
 
 __all__ = ["LoopQueue", "TakeItems"]
 
-_OVERHEAD: Final = 128  # what a payload costs besides its bytes
+_OVERHEAD: Final = 128  # bytes counted per payload besides its length
 
 TakeItems = Callable[[list[Item], dict[NodeId, int]], None]
-"""Takes what came, in order, and how many payloads of whom had to be dropped."""
+"""Receives items, in order, and the number of dropped payloads by peer."""
 
 
 class LoopQueue:
-    """Hands chunks to ``take_items`` on ``loop``, in order, one an iteration.
+    """Passes chunks to ``take_items`` on ``loop``, in order, one per iteration.
 
-    While the loop takes nothing, payloads of up to ``backlog`` bytes wait; what exceeds them is dropped and counted.
-    Once the loop has caught up after that, it is handed nothing, which says that no more was dropped. The ``watch`` is
-    told when the loop has come.
+    While the loop is busy, payloads of up to ``backlog`` bytes are queued; further ones are dropped and counted. Once
+    the loop has caught up after that, it receives an empty list: no more was dropped. The ``watch`` is notified when
+    the loop takes a chunk.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, take_items: TakeItems, backlog: int, watch: StdinWatch) -> None:
@@ -35,13 +35,13 @@ class LoopQueue:
         self._chunks: deque[tuple[list[Item], dict[NodeId, int], int]] = deque()
         self._bytes_put = 0
         self._bytes_taken = 0
-        self._is_due = False  # the loop will call, or is in, `deliver`
-        self._lossy = False  # of what the loop has taken since it last caught up, something was dropped
+        self._is_due = False  # `deliver` is scheduled or running
+        self._lossy = False  # something was dropped since the loop last caught up
 
-    # By whoever reads ---------------------------------------------------------------------------------
+    # Called by the reader of stdin --------------------------------------------------------------------
 
     def put_items(self, items: list[Item], size: int) -> None:
-        """Queue what came, whose payloads have ``size`` bytes; without the payloads if there is no room for them."""
+        """Queue items, whose payloads have ``size`` bytes; without the payloads if there is no room for them."""
         dropped = dict[NodeId, int]()
         size += len(items) * _OVERHEAD
         if self._bytes_put - self._bytes_taken + size > self._backlog:
@@ -53,30 +53,30 @@ class LoopQueue:
         self._chunks.append((items, dropped, size))
 
     def put_end(self, reason: str) -> None:
-        """Queue why nothing more is to be done for the node."""
+        """Queue the reason why the node is done with us."""
         self._chunks.append(([reason], {}, 0))
 
     def wake_loop(self) -> bool:
-        """Have the loop take what waits, from any thread; false if it is closed."""
+        """Schedule `deliver` on the loop, from any thread; return False if the loop is closed."""
         if self._chunks and not self._is_due:
             self._is_due = True
             try:
                 self._loop.call_soon_threadsafe(self.deliver)
-            except RuntimeError:  # closed, and nobody takes anything any more
+            except RuntimeError:  # the loop is closed
                 self._chunks.clear()
                 self._is_due = False
                 return False
         return True
 
-    # On the loop --------------------------------------------------------------------------------------
+    # Called on the loop -------------------------------------------------------------------------------
 
     def deliver_now(self) -> None:
-        """Hand on the next chunk, unless that is due anyway."""
+        """Deliver the next chunk, unless that is scheduled."""
         if not self._is_due:
             self.deliver()
 
     def deliver(self) -> None:
-        """Hand on the next chunk, and have the others follow in later iterations."""
+        """Deliver the next chunk, and schedule the others for later iterations."""
         self._watch.beat += 1
         self._is_due = True
         chunks = self._chunks
@@ -90,7 +90,7 @@ class LoopQueue:
                     self.take_items([], {})
                 self._bytes_taken += size
         finally:
-            # Others on the loop have their turn between chunks. What is added meanwhile needs no other wake-up
+            # Other callbacks run between chunks. Items added meanwhile need no further wake-up
             if chunks:
                 self._loop.call_soon(self.deliver)
             else:

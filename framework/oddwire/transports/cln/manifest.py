@@ -1,4 +1,4 @@
-"""What we tell lightningd of the application, and what it tells us of our options. No I/O."""
+"""The manifest for lightningd, and the option values that it sends. No I/O."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NOTIFIES = (24, 2)
 
 
 def getmanifest_result(manifest: Manifest, receive: Receive) -> dict[str, Any]:
-    """Write the answer to ``getmanifest``: it serves every lightningd from v23.11 on, older ones skip what is newer."""
+    """Return the result of ``getmanifest``, for every lightningd from v23.11 on: older ones ignore newer members."""
     by_hook = receive == "hook" and bool(manifest.type_ids)
     by_notification = receive == "notification" and bool(manifest.type_ids)
     features = feature_bytes(manifest.features).hex()
@@ -29,7 +29,7 @@ def getmanifest_result(manifest: Manifest, receive: Receive) -> dict[str, Any]:
         "custommessages": sorted(manifest.even_ids),
         "nonnumericids": True,
         "cancheck": True,
-        # Peers learn feature bits when they connect, so lightningd takes them only at its own start
+        # Peers learn feature bits when they connect, so lightningd accepts them only at its own start
         "dynamic": not features,
     }
     if features:
@@ -38,7 +38,7 @@ def getmanifest_result(manifest: Manifest, receive: Receive) -> dict[str, Any]:
 
 
 def option_values(manifest: Manifest, params: Mapping[str, Any]) -> dict[str, Any]:
-    """Read the values of our options from the parameters of ``init``; those that nobody set are not there."""
+    """Return the values of our options from the parameters of ``init``, without those that are not set."""
     values = params.get("options")
     if not isinstance(values, dict):
         return {}
@@ -46,7 +46,7 @@ def option_values(manifest: Manifest, params: Mapping[str, Any]) -> dict[str, An
 
 
 def has_custommsg_notification(version: str | None, unknown: bool = True) -> bool:
-    """Say whether a lightningd of this LIGHTNINGD_VERSION sends it; ``unknown`` stands for one that tells no number."""
+    """Return whether a lightningd of this LIGHTNINGD_VERSION sends it; ``unknown`` is for one without a number."""
     found = re.match(r"v?(\d+)\.(\d+)", version or "")
     return unknown if found is None else (int(found[1]), int(found[2])) >= _NOTIFIES
 
@@ -54,7 +54,7 @@ def has_custommsg_notification(version: str | None, unknown: bool = True) -> boo
 def _option(option: HostOption) -> dict[str, Any]:
     entry: dict[str, Any] = {"name": option.name, "type": option.type, "description": option.description}
     default = option.default
-    # A flag is false until it is given; lightningd reads no list for a default, so the application keeps that
+    # A flag is false unless set; lightningd accepts no list as a default, so the application keeps that
     if isinstance(default, (str, int)) and option.type != "flag":
         entry["default"] = default
     if option.multi:

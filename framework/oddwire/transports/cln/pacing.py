@@ -1,7 +1,7 @@
-"""How fast we send to a peer, and the limits of the transport. No I/O.
+"""The pace of sending to a peer, and the limits of the transport. No I/O.
 
-lightningd takes what it is given, however slowly the peer reads, and loses it with the connection; so we send no faster
-than a lightningd at the other end takes messages.
+lightningd accepts all messages, however slowly the peer reads, and loses them with the connection; so we send no faster
+than a lightningd at the other end accepts messages.
 """
 
 from __future__ import annotations
@@ -13,26 +13,26 @@ from oddwire.records import FrozenRecord
 
 __all__ = ["ClnLimits", "Pace"]
 
-_ROUNDING: Final = 1e-3  # of a byte, and more than sums of floating point numbers are off
+_ROUNDING: Final = 1e-3  # bytes: more than the rounding error of the sums
 
 
 class ClnLimits(FrozenRecord, kw_only=True):
-    """What a `ClnTransport` does at most, a peer where nothing else is said."""
+    """Limits of a `ClnTransport`, per peer unless stated otherwise."""
 
     rate: float | None = 1_000_000
-    """Bytes a second sent to a peer; None for no limit. lightningd (v26.04 and later) takes 1 MB/s from a peer."""
+    """Max bytes per second sent; None for no limit. lightningd (v26.04 and later) accepts 1 MB/s from a peer."""
     burst: int = 4_000_000
-    """Bytes sent to a peer at once after a pause."""
+    """Max bytes sent at once after a pause."""
     depth: int = 64
-    """Messages to a peer that lightningd may have before it has taken the first."""
+    """Max messages to a peer passed to lightningd and not accepted yet."""
     held: int = 8 * 1024 * 1024
-    """Bytes received that may wait for the application, before more are dropped and counted."""
+    """Max bytes received and queued for the application; more are dropped and counted."""
     held_total: int = 64 * 1024 * 1024
     """The same for all peers together."""
 
 
 class Pace:
-    """When the next message may go to a peer. Times are seconds of any steady clock."""
+    """Computes when the next message to a peer may be sent. Times are seconds of any monotonic clock."""
 
     __slots__ = ("_burst", "_depth", "_open", "_rate", "_since", "_tokens")
 
@@ -45,7 +45,7 @@ class Pace:
         self._open = 0
 
     def start_saved(self, size: int) -> bool:
-        """Do as `start_send` does where it does not matter what time it is; else do nothing, and return False."""
+        """Start as `start_send` does if that needs no clock; otherwise do nothing and return False."""
         if self._open >= self._depth or self._tokens < size:
             return False
         self._tokens -= size
@@ -53,7 +53,7 @@ class Pace:
         return True
 
     def start_send(self, size: int, now: float) -> bool:
-        """Begin to send ``size`` bytes, if they may go now; `end_send` has to follow."""
+        """Start to send ``size`` bytes and return True, if they may be sent now; `end_send` has to follow."""
         if self._open >= self._depth:
             return False
         if self._rate is not math.inf:
@@ -67,11 +67,11 @@ class Pace:
         return True
 
     def end_send(self) -> None:
-        """Take note that lightningd has answered."""
+        """Count an answer of lightningd."""
         self._open -= 1
 
     def delay(self, size: int) -> float | None:
-        """Say in how many seconds ``size`` bytes that could not go may; None if `end_send` has to come first."""
+        """Return the seconds until ``size`` bytes may be sent; None if `end_send` has to come first."""
         if self._open >= self._depth:
             return None
         return max((size - self._tokens) / self._rate, 0.0)

@@ -1,4 +1,4 @@
-"""The node's peers while the transport is open: who is told of, what waits for whom, and the way to each."""
+"""The node's peers while the transport is open: connecting the peer table, the inbound queue and send queues."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ __all__ = ["PeerDirectory"]
 
 logger = get_logger("oddwire.transports.cln")
 
-_PATIENCE: Final = 10.0  # seconds for an answer of listpeers
-_MOMENT: Final = 1.0  # seconds that others wait for it
+_PATIENCE: Final = 10.0  # timeout of listpeers, in seconds
+_MOMENT: Final = 1.0  # seconds that `catch_up` waits
 
 
 class PeerDirectory:
-    """Joins the peer table to the node's RPC on one side, to ``inbound`` on the other; on the loop that it is made on.
+    """Connects the peer table with the node's RPC and with ``inbound``, on the loop where it is made.
 
-    ``send_queues`` are the ways to the peers that the sink was told of, as long as they are connected.
+    ``send_queues`` are those of connected peers that the sink knows.
     """
 
     def __init__(self, rpc: JsonRpcClient, inbound: InboundQueue, limits: ClnLimits) -> None:
@@ -43,13 +43,13 @@ class PeerDirectory:
         self._closed = False
 
     async def list_peers(self) -> None:
-        """Learn who is connected already. Raises what the RPC client does, and `KeyError` for an odd answer."""
+        """Load the connected peers. Raises the errors of the RPC client, and `KeyError` for an unexpected answer."""
         number = self._table.asking_for_all()
         listed = (await self._rpc.call("listpeers"))["peers"]
         self._tell(self._table.listed(number, listed))
 
     async def expect(self, node_id: NodeId, answer: Mapping[str, Any]) -> PeerInfo:
-        """Wait until a peer is told of; ``answer`` is what ``connect`` said of it. Raises `ConnectionClosed`."""
+        """Wait until a peer is reported; ``answer`` is that of ``connect``. Raises `ConnectionClosed`."""
         info = self._table.info(node_id)
         if info is not None:
             return info
@@ -63,10 +63,10 @@ class PeerDirectory:
         except TimeoutError:
             raise ConnectionClosed(f"{node_id} connected, and was gone") from None
         finally:
-            del future  # whose error's traceback holds this frame
+            del future  # its error's traceback holds this frame
 
     async def catch_up(self) -> None:
-        """Wait until all whose ``connect`` has come are told of; a moment at most, for some may be gone again."""
+        """Wait until all peers with a ``connect`` are reported; max 1 second, as some may have disconnected."""
         if self._table.awaited:
             futures: list[asyncio.Future[PeerInfo]] = [self._loop.create_future() for _ in self._table.awaited]
             for node_id, future in zip(self._table.awaited, futures, strict=True):
@@ -76,10 +76,10 @@ class PeerDirectory:
             finally:
                 for future in futures:
                     if not future.cancel() and not future.cancelled():
-                        future.exception()  # seen, and of no interest
+                        future.exception()  # retrieved, and ignored
 
     def take_payload(self, peer: NodeId, payload: bytes) -> None:
-        """Hand a payload on, or keep it: behind what waits, or until the peer was told of."""
+        """Deliver a payload, or queue it: behind others, or until the peer is reported."""
         if self._table.info(peer) is None:
             self.inbound.stage(peer, payload)
             self._table.heard(peer)
@@ -87,8 +87,8 @@ class PeerDirectory:
             self._drain_soon(peer)
 
     def take_notification(self, method: str, params: Mapping[str, Any]) -> None:
-        """Take ``connect`` or ``disconnect``. Raises `KeyError`, `TypeError` or `ValueError` for one that is not."""
-        told = params.get(method, params)  # flat in old versions
+        """Handle ``connect`` or ``disconnect``. Raises `KeyError`, `TypeError` or `ValueError` for a malformed one."""
+        told = params.get(method, params)  # not nested in old versions
         node_id = NodeId(str(told["id"]))
         if method == "connect":
             self._table.connected(node_id, _direction(told), read_address(told.get("address")))
@@ -97,7 +97,7 @@ class PeerDirectory:
             self._disappoint(node_id, "disconnected")
 
     def ask(self) -> None:
-        """Ask the node what the table wants to know: call it after anything was taken."""
+        """Ask the node the table's questions; to be called after each event."""
         for question in self._table.questions:
             if question.delay:
                 self._loop.call_later(question.delay, self._look_up, question)
@@ -105,12 +105,12 @@ class PeerDirectory:
                 self._look_up(question)
 
     def resume(self, peer: NodeId) -> None:
-        """Undo a pause of the inbound; what it held follows soon."""
+        """Undo a pause of the inbound queue; queued payloads are delivered soon."""
         if self.inbound.resume(peer):
             self._drain_soon(peer)
 
     async def aclose(self, reason: str) -> None:
-        """Ask no more, let those who wait know, and tell the sink that everybody is gone. Idempotent."""
+        """Stop asking, fail waiting callers, and report every peer as disconnected. Idempotent."""
         self._closed = True
         tasks = list(self._tasks)
         for task in tasks:

@@ -1,7 +1,7 @@
-"""Who is connected, from notifications on one way and answers of ``listpeers`` on another. No I/O.
+"""The table of connected peers, from notifications on one connection and ``listpeers`` on another. No I/O.
 
-The two ways know nothing of each other's order: an answer counts only if no notification about its peer has come since
-it was asked for. Messages have an order of their own, too: one may come before ``connect`` or after ``disconnect``.
+The order between the two is unknown: an answer counts only if no notification about its peer has arrived since it was
+asked for. Messages are not in order with these, either: one may arrive before ``connect`` or after ``disconnect``.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ Event = tuple[NodeId, PeerInfo | str]
 """A peer connected, or disconnected for a reason."""
 
 _AGAIN: Final = (0.02, 0.05, 0.1, 0.2, 0.4)
-"""Seconds before asking again, while lightningd may still be about to say that a peer is connected."""
-_REMEMBERED: Final = 1000  # peers that are gone
+"""Seconds before asking again, while lightningd may not have listed a connected peer yet."""
+_REMEMBERED: Final = 1000  # disconnected peers
 
 
 class Question(FrozenRecord):
-    """That ``listpeers`` should be asked for ``node_id`` in ``delay`` seconds."""
+    """A request to ask ``listpeers`` for ``node_id`` in ``delay`` seconds."""
 
     node_id: NodeId
     delay: float = 0.0
@@ -34,52 +34,52 @@ class _TableEntry:
     __slots__ = ("address", "direction", "heard", "info", "notified", "since", "tries")
 
     def __init__(self, since: int) -> None:
-        self.since = since  # when the last notification of it came
-        self.notified = False  # connect has come, for what we know of it
-        self.heard = False  # a message of it waits
+        self.since = since  # the number of the last notification about it
+        self.notified = False  # ``connect`` has arrived, and no ``disconnect`` since
+        self.heard = False  # a message of it is queued
         self.tries = 0
         self.direction: Literal["in", "out"] | None = None
         self.address = ""
-        self.info: PeerInfo | None = None  # what was told of it; None until then
+        self.info: PeerInfo | None = None  # as reported; None before
 
 
 class PeerTable:
-    """Every peer that is connected, or of which something came. Methods give what is to be told, in order.
+    """All peers that are connected or have sent something. Methods return the events to report, in order.
 
-    After each, `questions` may hold something to ask; `number_question` numbers a question when it is asked, and the
-    answer goes to `answered` or `unanswered` with that number.
+    After each call, `questions` may hold something to ask; `number_question` returns a number when a question is asked,
+    and its answer is passed to `answered` or `unanswered` with that number.
     """
 
     def __init__(self) -> None:
         self._peers: dict[NodeId, _TableEntry] = {}
         self.awaited: set[NodeId] = set()
-        """Whose ``connect`` has come, and who are not told of yet."""
+        """Peers whose ``connect`` has arrived and that are not reported yet."""
         self._clock = 0
         self._listing = False
-        self._left: dict[NodeId, int] = {}  # who disconnected while the first list is under way
+        self._left: dict[NodeId, int] = {}  # peers that disconnected while the first list is under way
         self._departed: dict[NodeId, PeerInfo] = {}
         self._questions: list[Question] = []
 
     @property
     def questions(self) -> list[Question]:
-        """What is to be asked; each is given once."""
+        """The questions to ask; each is returned once."""
         questions, self._questions = self._questions, []
         return questions
 
     def __contains__(self, node_id: NodeId) -> bool:
-        """Say whether a peer is connected, for all we know."""
+        """Return whether a peer is connected, as far as known."""
         peer = self._peers.get(node_id)
         return peer is not None and (peer.info is not None or peer.notified)
 
     def info(self, node_id: NodeId) -> PeerInfo | None:
-        """Return what was told of a connected peer."""
+        """Return the reported info of a connected peer, or None."""
         peer = self._peers.get(node_id)
         return None if peer is None else peer.info
 
-    # What comes by stdin ------------------------------------------------------------------------------
+    # Notifications, by stdin --------------------------------------------------------------------------
 
     def connected(self, node_id: NodeId, direction: Literal["in", "out"] | None = None, address: str = "") -> None:
-        """Take the ``connect`` notification; for a peer that is known already it means: look again."""
+        """Handle a ``connect`` notification; for a peer that is known already, ask ``listpeers`` again."""
         self._clock += 1
         peer = self._peers.get(node_id)
         if peer is None:
@@ -91,7 +91,7 @@ class PeerTable:
         self._questions.append(Question(node_id))
 
     def disconnected(self, node_id: NodeId, reason: str) -> list[Event]:
-        """Take the ``disconnect`` notification. One without ``connect`` is nothing to tell of."""
+        """Handle a ``disconnect`` notification. Without ``connect`` before, nothing is reported."""
         self._clock += 1
         if self._listing:
             self._left[node_id] = self._clock
@@ -105,37 +105,37 @@ class PeerTable:
         return self._brief(node_id, peer, reason) if peer.heard else []
 
     def heard(self, node_id: NodeId) -> None:
-        """Take note that a message came of a peer that was not told of: it is asked for, unless it is already."""
+        """Note a message from a peer that is not reported yet: ask for the peer, unless that is under way."""
         peer = self._peers.get(node_id)
         if peer is None:
             peer = self._peers[node_id] = _TableEntry(self._clock)
             self._questions.append(Question(node_id))
         peer.heard = True
 
-    # What comes by RPC --------------------------------------------------------------------------------
+    # Answers, by RPC ----------------------------------------------------------------------------------
 
     def number_question(self) -> int:
-        """Assign a number to a question that is being asked now."""
+        """Return a number for a question that is asked now."""
         return self._clock
 
     def asking_for_all(self) -> int:
-        """Assign a number to the question for all peers, asked once at the start."""
+        """Return a number for the question for all peers, asked once at the start."""
         self._listing = True
         return self._clock
 
     def answered(self, number: int, node_id: NodeId, entry: Mapping[str, Any] | None) -> list[Event]:
-        """Take what ``listpeers`` has of one peer; None if it is not in the list."""
+        """Handle the entry of ``listpeers`` for one peer, None if it is not listed."""
         peer = self._peers.get(node_id)
         if peer is None or peer.since > number:
-            return []  # a connect that came since has its own question, a disconnect is an answer itself
+            return []  # a later connect has its own question, and a later disconnect is itself the answer
         if entry is not None and entry.get("connected") is True:
             return self._found(node_id, peer, entry)
         if entry is None and not peer.notified and peer.info is None:
-            return self._give_up(node_id, peer)  # it was gone before its message came
+            return self._give_up(node_id, peer)  # it had disconnected before its message arrived
         return self._ask_again(node_id, peer)
 
     def unanswered(self, number: int, node_id: NodeId) -> list[Event]:
-        """Take note that a question failed: after some attempts, what the notification told has to do."""
+        """Handle a failed question: after some attempts, the notification's data is used."""
         peer = self._peers.get(node_id)
         if peer is None or peer.since > number or peer.info is not None:
             return []
@@ -144,7 +144,7 @@ class PeerTable:
         return self._ask_again(node_id, peer)
 
     def listed(self, number: int, entries: Iterable[Mapping[str, Any]]) -> list[Event]:
-        """Take the first list of all peers."""
+        """Handle the first list of all peers."""
         events: list[Event] = []
         for entry in entries:
             node_id = NodeId(entry["id"])
@@ -180,7 +180,7 @@ class PeerTable:
 
     def _give_up(self, node_id: NodeId, peer: _TableEntry) -> list[Event]:
         if peer.info is not None:
-            return []  # lightningd will tell
+            return []  # a notification will follow
         self.awaited.discard(node_id)
         del self._peers[node_id]
         return self._brief(node_id, peer, "disconnected") if peer.heard else []
@@ -206,7 +206,7 @@ class PeerTable:
 
 
 def read_address(address: object) -> str:
-    """Write the address of a ``connect`` notification as ``listpeers`` does."""
+    """Return the address of a ``connect`` notification as ``listpeers`` writes it."""
     if isinstance(address, dict):
         host, port = address.get("address", address.get("socket", "")), address.get("port")
         if address.get("type") == "ipv6":

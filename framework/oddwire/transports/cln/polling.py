@@ -1,4 +1,4 @@
-"""What a thread waits for: descriptors, and to be waked by another thread."""
+"""Polling in a thread: descriptors, and a pipe by which other threads wake it."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ __all__ = ["Polling", "WakePipe"]
 
 
 class Polling:
-    """The descriptors that a thread waits for, each with the event."""
+    """The descriptors that a thread waits for, each with its event."""
 
     def __init__(self) -> None:
         self._poll = select.poll()
         self._events: dict[int, int] = {}
 
     def __contains__(self, fd: int) -> bool:
-        """Say whether a descriptor is waited for."""
+        """Return whether a descriptor is polled."""
         return fd in self._events
 
     def set_wanted(self, fd: int, event: int, wanted: bool) -> None:
-        """Wait for ``event`` of a descriptor from now on, or no more. In the thread, or before it starts."""
+        """Start or stop polling a descriptor for ``event``. To be called in the thread, or before it starts."""
         if wanted is (fd in self._events):
             return
         if wanted:
@@ -32,12 +32,12 @@ class Polling:
             del self._events[fd]
 
     def wait(self, seconds: float | None) -> list[int]:
-        """Wait for events; None for ``seconds`` waits for ever. Returns the descriptors that have some."""
+        """Wait for events, None for no timeout; return the descriptors that have any."""
         return [fd for fd, _ in self._poll.poll(None if seconds is None else seconds * 1000)]
 
 
 class WakePipe:
-    """Wakes a thread that waits for ``fd``, from any other."""
+    """Wakes a thread that polls ``fd``, from any other thread."""
 
     def __init__(self) -> None:
         self.fd, self._write_fd = os.pipe()
@@ -46,22 +46,22 @@ class WakePipe:
         self._is_awake = False
 
     def wake(self) -> None:
-        """Wake the thread, if it is not awake or about to be. Does nothing when it has ended."""
+        """Wake the thread, unless it is awake or about to be. Does nothing once it has ended."""
         if not self._is_awake and self._write_fd >= 0:
             self._is_awake = True
-            with contextlib.suppress(OSError):  # it has ended, or has been waked often enough
+            with contextlib.suppress(OSError):  # the thread has ended, or the pipe is full of wake-ups
                 os.write(self._write_fd, b"\0")
 
     def empty(self) -> None:
-        """Take what `wake` has written."""
+        """Read the bytes that `wake` has written."""
         os.read(self.fd, 4096)
 
     def expect(self) -> None:
-        """Be waked by what comes from now on. Called before the thread looks at what there is to do."""
+        """Make later calls of `wake` effective. To be called before the thread looks for work."""
         self._is_awake = False
 
     def close(self) -> None:
-        """Close both ends."""
+        """Close both ends of the pipe."""
         write_fd, self._write_fd = self._write_fd, -1
         for fd in (self.fd, write_fd):
             with contextlib.suppress(OSError):

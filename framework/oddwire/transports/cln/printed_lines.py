@@ -1,4 +1,4 @@
-"""What the application's code prints: lines of the node's log."""
+"""The application's printed lines, for the node's log."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from oddwire.transports.cln.writer import Level
 
 __all__ = ["PrintedLines"]
 
-_LINE: Final = 16 * 1024  # bytes of a line that has no end
+_LINE: Final = 16 * 1024  # max bytes of an unfinished line
 _READ: Final = 1 << 16
-_LAST_READS: Final = 64  # at the end
+_LAST_READS: Final = 64  # max reads at the end
 
 
 class PrintedLines:
-    """Reads ``fd``, a descriptor that does not block, and passes each line to ``log``. None: there is none."""
+    """Reads ``fd``, a descriptor that does not block, and passes each line to ``log``; None: no descriptor."""
 
     def __init__(self, fd: int | None, log: Callable[[Level, str], None]) -> None:
         self.fd = fd
         self.has_ended = fd is None
-        """Whether nothing more will be printed."""
+        """Whether the descriptor is at its end."""
         self._log = log
         self._rest = b""
 
     def read(self) -> bool:
-        """Log what is there, some of it; false if there was nothing."""
+        """Log some of the available lines; return False if there was nothing to read."""
         if self.fd is None:
             return False
         try:
@@ -43,7 +43,7 @@ class PrintedLines:
         return True
 
     def read_last(self) -> None:
-        """Log what is there, up to 4 MiB, and the last line even without an end."""
+        """Log all that is available, up to 4 MiB, with an unfinished last line."""
         for _ in range(_LAST_READS):
             if not self.read():
                 break

@@ -1,7 +1,7 @@
-"""From lightningd's bytes to what has to be answered, and what came. No I/O.
+"""Parsing lightningd's bytes: the items received, and the answers to hook calls. No I/O.
 
-Every ``custommsg`` hook call is answered ``{"result": "continue"}`` here, before anybody looks at its payload: any
-other answer, or an error, stops the node.
+Every ``custommsg`` hook call is answered ``{"result": "continue"}`` here, before its payload is looked at: any other
+answer, or an error, stops the node.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ __all__ = ["Batch", "HostReader", "Item", "Receive"]
 
 Receive = Literal["hook", "notification"]
 Item = tuple[NodeId, bytes] | dict[str, Any] | str
-"""A payload and whose it is, any other JSON-RPC document, or the reason why nothing more comes."""
+"""A peer and its payload, any other JSON-RPC document, or the reason why nothing follows."""
 
 _CONTINUE: Final = {"result": "continue"}
-# As lightningd writes them, byte for byte; anything else that means the same takes the longer way
+# As lightningd writes them, byte for byte; other spellings of the same take the slow path
 _HEAD: Final = b'{"jsonrpc":"2.0","id":"'
-_PLAIN: Final = bytes(set(range(0x20, 0x7F)) - set(b'"\\'))  # what a string holds without escapes
+_PLAIN: Final = bytes(set(range(0x20, 0x7F)) - set(b'"\\'))  # the bytes of strings without escapes
 _MIDDLE: Final = b'","method":"custommsg","params":{"payload":"'
 _TAIL: Final = b'","peer_id":"%b"}}'
 _TAIL_SIZE: Final = len(_TAIL % bytes(66))
@@ -31,15 +31,15 @@ _TOLD: Final = b'{"jsonrpc":"2.0","method":"custommsg","params":{"custommsg":{"p
 _TOLD_SIZE: Final = len(_TOLD % bytes(66))
 _TOLD_END: Final = b'"}}}'
 _INVALID_REQUEST: Final = -32600  # JSON-RPC 2.0, Error object
-_MOST_PEERS: Final = 4096  # remembered in bytes as they are written
-_LONG: Final = 1 << 18  # of a document that is not whole, before it goes to where it is scanned once only
+_MOST_PEERS: Final = 4096  # max cached node ids, by their bytes on the wire
+_LONG: Final = 1 << 18  # bytes of a partial document from which on the splitter keeps it, which scans it only once
 
 
 class Batch:
-    """What a chunk of bytes held: ``items`` in the order they came.
+    """The content of a chunk of bytes: ``items`` in order of arrival.
 
     ``answers`` are those to the hook calls among them, to be written at once; ``size`` is the payloads' bytes,
-    ``shutdown`` whether the node wants us to end, ``remarks`` what was wrong with what came, in words.
+    ``shutdown`` whether the node wants us to end, ``remarks`` are texts about malformed items.
     """
 
     __slots__ = ("answers", "items", "remarks", "shutdown", "size")
@@ -53,11 +53,11 @@ class Batch:
 
 
 class HostReader:
-    """Reads what a node writes to its plugin's stdin.
+    """Parses the bytes that a node writes to its plugin's stdin.
 
-    ``receive`` says what payloads are taken from, the ``custommsg`` hook or the notification of that name; of both,
-    only those whose type is in ``type_ids`` (set it any time; older nodes know no filters). Documents need not end
-    with white space. `feed` raises `RemoteProtocolError` for what is not JSON, then and ever after.
+    ``receive`` is the source of payloads, the ``custommsg`` hook or the notification of that name; only types in
+    ``type_ids`` are accepted (it may be set at any time; older nodes have no filters). Documents need not end with
+    white space. `feed` raises `RemoteProtocolError` for bytes that are not JSON, then and at every later call.
     """
 
     def __init__(self, receive: Receive = "hook") -> None:
@@ -66,16 +66,16 @@ class HostReader:
         raise_with = f" ({MAX_DOCUMENT_VARIABLE} in the node's environment allows more)"
         try:
             largest = max_document()
-        except DefinitionError:  # which the application is refused with, once the node has its manifest
+        except DefinitionError:  # the application is refused with it, once the node has its manifest
             largest = MAX_DOCUMENT
         self._splitter = JsonSplitter(max_size=largest, raise_with=raise_with)
-        self._scanning = False  # the splitter has the beginning of a document
+        self._scanning = False  # the splitter holds the start of a document
         self._rest = b""
         self._known: dict[bytes, NodeId] = {}
 
     @property
     def type_ids(self) -> frozenset[int]:
-        """The types that are taken."""
+        """The accepted types."""
         return frozenset(int.from_bytes(wanted, "big") for wanted in self._wanted)
 
     @type_ids.setter
@@ -84,11 +84,11 @@ class HostReader:
 
     @property
     def is_between_documents(self) -> bool:
-        """Whether all that came was whole."""
+        """Whether all documents received so far are complete."""
         return not self._scanning and not self._rest.strip()
 
     def feed(self, data: bytes) -> Batch:
-        """Take bytes, split anywhere; give what is whole now."""
+        """Receive bytes in any chunks; return the documents that are whole now. Raises `RemoteProtocolError`."""
         batch = Batch()
         answers: list[bytes] = []
         if self._rest:
@@ -181,7 +181,7 @@ class HostReader:
             return
         params: Any = document.get("params")
         if isinstance(params, dict):
-            params = params.get("custommsg", params)  # notifications are wrapped
+            params = params.get("custommsg", params)  # the parameters of notifications are nested
         try:
             peer = NodeId(_text(params["peer_id"]))
             payload = unhexlify(_text(params["payload"]))

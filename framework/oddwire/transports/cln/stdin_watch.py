@@ -1,4 +1,4 @@
-"""Who reads stdin: the loop, as long as it comes for what lies there. The thread's watch over that; no I/O."""
+"""The watchdog of stdin: the loop reads it unless it is blocked, and then the thread does. No I/O."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from oddwire.transports.cln.stdio_states import READING, Reading, State
 __all__ = ["WATCH", "StdinWatch"]
 
 WATCH: Final = 0.01
-"""Seconds in which the loop should have come for what lies unread."""
-_QUIET: Final = 100  # such times without anything: then the thread sleeps until something comes
+"""Seconds in which the loop should read what has arrived."""
+_QUIET: Final = 100  # such periods without input: then the thread sleeps until some arrives
 
 
 class StdinWatch:
-    """Decides in the thread who reads, by ``beat``: the loop raises it when it looks at stdin, or takes what was read.
+    """Decides, in the thread, who reads: the loop increments ``beat`` when it reads stdin or takes what was read.
 
-    ``lies_unread`` says whether something lies in stdin now. Times are seconds of a steady clock.
+    ``lies_unread`` returns whether stdin has unread bytes now. Times are seconds of a monotonic clock.
     """
 
     def __init__(self, lies_unread: Callable[[], bool]) -> None:
@@ -29,12 +29,12 @@ class StdinWatch:
         self._lies_unread = lies_unread
 
     def begin(self, now: float) -> None:
-        """Watch the loop from now on: something has come, or the loop that did not is back."""
+        """Start watching the loop: input has arrived, or a blocked loop is back."""
         if self.reading.become(Reading.WATCHED):
             self._seen, self._quiet, self._check_at = self.beat, 0, now + WATCH
 
     def look(self, now: float) -> None:
-        """See, if it is time, whether the loop comes for what lies unread; else it is replaced."""
+        """Check, when due, whether the loop reads unread bytes; if not, the thread replaces it."""
         if now < self._check_at:
             return
         self._check_at = now + WATCH
@@ -48,6 +48,6 @@ class StdinWatch:
                 self.reading.become(Reading.QUIET)
 
     def has_read(self, now: float) -> None:
-        """Take note that the thread has read once in the loop's place; it stops if the loop is back."""
+        """Note that the thread has read once in place of the loop; it stops if the loop is back."""
         if self.reading.now is Reading.REPLACED and self.beat != self._seen:
             self.begin(now)

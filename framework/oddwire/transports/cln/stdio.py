@@ -1,8 +1,8 @@
-"""The way between lightningd and the loop: hooks are answered whatever the loop is doing.
+"""Stdin and stdout to lightningd: hooks are answered even while the event loop is blocked.
 
-The loop reads stdin itself, answers hook calls, and only then looks at what they bring. A thread watches: where
-something lies unread and the loop does not come for it, as a handler blocks it, the thread reads and answers instead.
-Who reads when is in `stdio_states`; `stdin_watch` decides it.
+The loop reads stdin itself, answers hook calls, and only then looks at their payloads. A watchdog thread reads and
+answers instead while input lies unread because a handler blocks the loop. `stdio_states` has the states of who reads;
+`stdin_watch` decides.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ __all__ = ["NodeStdio"]
 
 logger = get_logger("oddwire.transports.cln")
 
-# By names of our own: a look into an Enum costs some for every chunk
+# Module-level names: an attribute look-up in an Enum costs time for every chunk
 _RUNNING: Final = (Running.STARTED, Running.STOPPING)
 _OVER: Final = Reading.OVER
-_READ: Final = 1 << 16  # all that a pipe holds; memory for more costs as much to get as all else a message does
+_READ: Final = 1 << 16  # the size of a pipe; allocating more costs as much as all other work on a message
 
 
 class NodeStdio:
-    """Reads ``stdin``, answers hooks at once, and hands the rest to a loop; writes ``stdout``; logs ``foreign``.
+    """Reads ``stdin``, answers hooks at once, and passes the rest to a loop; writes ``stdout``; logs ``foreign``.
 
-    ``begun`` is what was read of stdin before. ``on_end`` is called once, in whichever thread notices, with the reason:
-    the node wants us to end, or has closed stdin. For ``backlog``, see `LoopQueue`.
+    ``begun`` are bytes of stdin read before. ``on_end`` is called once, in either thread, with the reason: the node
+    wants us to end, or has closed stdin. For ``backlog``, see `LoopQueue`.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class NodeStdio:
     ) -> None:
         self.reader = HostReader(receive)
         self.end_reason: str | None = None
-        """Why nothing more is to be done for the node; None while there is."""
+        """Why the node is done with us; None while it is not."""
         self._stdin = stdin
         self._begun = begun
         self._backlog = backlog
@@ -65,17 +65,17 @@ class NodeStdio:
         self._printed = PrintedLines(foreign, self._writer.put_log)
         self._unread = select.poll()
         self._watch = StdinWatch(lambda: bool(self._unread.poll(0)))
-        self._reading = threading.Lock()  # held by who reads, until what was read is in the queue
+        self._reading = threading.Lock()  # held while reading, until the items are in the queue
         self._polling = Polling()
         self._thread: State[Running] = State(Running.NOT_STARTED, RUNNING)
-        self._stop_at = 0.0  # where the thread is stopping
+        self._stop_at = 0.0  # deadline of a stopping thread
         self._on_done: Callable[[], object] | None = None
         self._done = threading.Event()
-        # From `start` on
+        # Set by `start`
         self._loop: asyncio.AbstractEventLoop
         self._queue: LoopQueue
         self._wake_pipe: WakePipe
-        self._is_on_loop = False  # the loop calls us for stdin
+        self._is_on_loop = False  # the loop polls stdin
 
     # Called from any thread ---------------------------------------------------------------------------
 
@@ -85,7 +85,7 @@ class NodeStdio:
             raise RuntimeError(f"the thread of stdio is {self._thread.now.value}: make a new NodeStdio")
         self._loop, self._queue = loop, LoopQueue(loop, take_items, self._backlog, self._watch)
         if self._stdin == self._writer.fd:
-            self._writer.fd = os.dup(self._stdin)  # of a socket: each way is polled for itself
+            self._writer.fd = os.dup(self._stdin)  # for a socket: its two directions are polled separately
         self._wake_pipe = WakePipe()
         for fd in (self._stdin, self._writer.fd, self._printed.fd):
             if fd is not None:
@@ -95,7 +95,7 @@ class NodeStdio:
         try:
             loop.add_reader(self._stdin, self._stdin_is_readable)
             self._is_on_loop = True
-        except (OSError, NotImplementedError):  # a file, say, or a loop that cannot
+        except (OSError, NotImplementedError):  # a regular file, for example, or a loop that cannot poll
             self._watch.reading.become(Reading.ALONE)
         else:
             self._watch.reading.become(Reading.QUIET)
@@ -104,7 +104,7 @@ class NodeStdio:
         self._poll_what_is_wanted(stdout_full=False)
         self._thread.become(Running.STARTED)
         threading.Thread(target=self._run, name="oddwire cln stdio", daemon=True).start()
-        self._flush()  # what was sent before
+        self._flush()  # data sent before `start`
 
     @property
     def is_running(self) -> bool:
@@ -117,7 +117,7 @@ class NodeStdio:
         return self._watch.reading.now
 
     def send_documents(self, data: bytes) -> None:
-        """Write whole documents to the node, after all that was sent before. Returns at once."""
+        """Write whole documents to the node, in the order of the calls. Returns at once."""
         self._writer.put(data)
         self._flush()
 
@@ -127,9 +127,9 @@ class NodeStdio:
         self._flush()
 
     def stop(self, patience: float = 1.0, *, on_done: Callable[[], object] | None = None) -> None:
-        """Have the thread end once all is written, or ``patience`` seconds have passed. Returns at once. Idempotent.
+        """Make the thread end once all is written, or after ``patience`` seconds. Returns at once. Idempotent.
 
-        ``on_done`` is called in the thread when it ends. While the loop lives, `detach` comes before.
+        ``on_done`` is called in the thread when it ends. While the loop is open, call `detach` first.
         """
         if self._thread.now is Running.NOT_STARTED:
             self._thread.become(Running.ENDED)
@@ -140,7 +140,7 @@ class NodeStdio:
             self._wake_pipe.wake()
 
     def join(self, timeout: float | None = None) -> bool:
-        """Wait for the thread's end; false if it takes longer."""
+        """Wait for the thread's end, ``timeout`` seconds at most; return whether it has ended."""
         return not self.is_running or self._done.wait(timeout)
 
     def _flush(self) -> None:
@@ -148,10 +148,10 @@ class NodeStdio:
         if self.is_running and self._writer.flush() and self._writer.fd not in self._polling:
             self._wake_pipe.wake()
 
-    # On the loop --------------------------------------------------------------------------------------
+    # Called on the loop -------------------------------------------------------------------------------
 
     def detach(self) -> None:
-        """Read no more on the loop: the thread does, from now on."""
+        """Stop reading on the loop: the thread reads from now on."""
         if self._is_on_loop:
             self._is_on_loop = False
             self._loop.remove_reader(self._stdin)
@@ -163,7 +163,7 @@ class NodeStdio:
         watch.beat += 1
         if watch.reading.now is _OVER:
             self.detach()
-        elif self._reading.acquire(blocking=False):  # else the thread is at it
+        elif self._reading.acquire(blocking=False):  # otherwise the thread is reading
             try:
                 self._read()
             finally:
@@ -176,10 +176,10 @@ class NodeStdio:
             self._is_on_loop = False
             self._watch.reading.become(Reading.ALONE)
 
-    # Whoever reads ------------------------------------------------------------------------------------
+    # The reader, in either thread ---------------------------------------------------------------------
 
     def _read(self) -> None:
-        """Read, answer, and queue what came. The lock is held."""
+        """Read stdin once, answer hooks, and queue the items. The lock must be held."""
         if self._watch.reading.now is _OVER:
             return
         try:
@@ -244,7 +244,7 @@ class NodeStdio:
                             os.close(fd)
             self._wake_pipe.close()
             if self._on_done is not None:
-                with contextlib.suppress(RuntimeError):  # the loop that waited for it is closed
+                with contextlib.suppress(RuntimeError):  # the loop is closed
                     self._on_done()
 
     def _is_unfinished(self) -> bool:
@@ -259,7 +259,7 @@ class NodeStdio:
                 self._printed.read()
             elif fd == self._stdin:
                 self._stdin_has_something()
-        # Before the queue is looked at: what comes later wakes us again
+        # Before the queue is looked at: later items wake us again
         self._wake_pipe.expect()
         stdout_full = self._writer.flush()
         if self.reading is Reading.WATCHED:
@@ -267,14 +267,14 @@ class NodeStdio:
         self._poll_what_is_wanted(stdout_full=stdout_full)
 
     def _seconds_to_wait(self) -> float | None:
-        """Return in how many seconds something has to be looked after unasked."""
+        """Return the seconds until the next timeout, None for none."""
         if self._thread.now is Running.STOPPING:
             return max(self._stop_at - time.monotonic(), 0.0)
         return WATCH if self.reading is Reading.WATCHED else None
 
     def _stdin_has_something(self) -> None:
         if self.reading is Reading.QUIET:
-            # The loop sees it, too: from now on, that is watched
+            # The loop is notified, too: from now on, it is watched
             self._watch.begin(time.monotonic())
             return
         with self._reading:

@@ -1,4 +1,4 @@
-"""Keeping stdin and stdout to ourselves: whatever else is written to stdout would have lightningd end the plugin."""
+"""Capture of stdin and stdout, as lightningd ends a plugin that prints anything else to stdout."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 __all__ = ["Stdio", "take_stdio"]
 
-_ROOM: Final = 1 << 20  # what code may print before anybody reads
+_ROOM: Final = 1 << 20  # bytes that code can print before anybody reads
 
 
 class Stdio(NamedTuple):
@@ -21,7 +21,7 @@ class Stdio(NamedTuple):
     foreign: int
 
     def release(self) -> None:
-        """Point stdout at stderr: for what is printed when nobody reads ``foreign`` any more."""
+        """Redirect stdout to stderr, for output once nobody reads ``foreign`` any more."""
         _flush()
         os.dup2(2, 1)
 
@@ -29,13 +29,13 @@ class Stdio(NamedTuple):
 def take_stdio() -> Stdio:
     """Move the process's stdin and stdout to descriptors of our own, which children do not inherit.
 
-    In their place, stdin is empty and stdout a pipe to ``foreign``: ``print``, C libraries and child processes write
-    there, and never to the node. So does what was printed before and is still in Python's buffer. Call it once, before
-    the first byte has left the buffer.
+    They are replaced by an empty stdin, and a pipe to ``foreign`` for stdout: ``print``, C libraries and child
+    processes write there, and never to the node, as does output still in Python's buffer. Call it once, before the
+    first byte has left the buffer.
     """
     stdin, stdout = os.dup(0), os.dup(1)
     foreign, printed = os.pipe()
-    with contextlib.suppress(AttributeError, OSError):  # Linux has it; elsewhere a pipe holds 64 KiB
+    with contextlib.suppress(AttributeError, OSError):  # Linux only; elsewhere a pipe holds 64 KiB
         fcntl.fcntl(printed, fcntl.F_SETPIPE_SZ, _ROOM)
     empty = os.open(os.devnull, os.O_RDONLY)
     os.dup2(empty, 0)
@@ -43,11 +43,11 @@ def take_stdio() -> Stdio:
     os.close(empty)
     os.close(printed)
     _flush()
-    with contextlib.suppress(AttributeError):  # something else stands for stdout
+    with contextlib.suppress(AttributeError):  # stdout was replaced by another object
         sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     return Stdio(stdin, stdout, foreign)
 
 
 def _flush() -> None:
-    with contextlib.suppress(AttributeError, OSError, ValueError):  # there is none, or it is closed
+    with contextlib.suppress(AttributeError, OSError, ValueError):  # stdout is missing or closed
         sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""The states of `NodeStdio`: who reads stdin, and how far its thread is. Which may follow which is in two tables."""
+"""The states of `NodeStdio`: who reads stdin, and its thread's state. Two tables have the transitions."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ READING: Final[Mapping[Reading, frozenset[Reading]]] = {
 }
 
 POLLED: Final = frozenset({Reading.QUIET, Reading.REPLACED, Reading.ALONE})
-"""Where the thread waits for stdin."""
+"""The states in which the thread polls stdin."""
 
 
 class Running(Enum):
-    """How far the thread is."""
+    """The state of the thread."""
 
     NOT_STARTED = "not started"
     STARTED = "running"
@@ -54,7 +54,7 @@ S = TypeVar("S", bound=Enum)
 
 
 class State(Generic[S]):
-    """What is ``now``, changed by any thread as a table allows. Where two threads want a change, the table decides."""
+    """The state ``now``, which any thread may change as a table allows; the table decides between two threads."""
 
     __slots__ = ("_lock", "_table", "now")
 
@@ -64,7 +64,7 @@ class State(Generic[S]):
         self._lock = threading.Lock()
 
     def become(self, state: S) -> bool:
-        """Change to ``state``, and return True, if it may follow what is now; else change nothing."""
+        """Change to ``state`` and return True, if the table allows it; otherwise return False."""
         with self._lock:
             if state not in self._table[self.now]:
                 return False

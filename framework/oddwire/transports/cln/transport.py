@@ -37,24 +37,24 @@ _REFUSED_TYPES: Final = {type_id.to_bytes(2, "big"): type_id for type_id in REFU
 _GONE: Final = ("No such peer", "Peer is not connected", "Peer not connected")
 _SENT: Final = {"status": "Message sent to connectd for delivery"}  # the result of sendcustommsg
 _CLOSED: Final = "closed by us"
-_EVERYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104 - what a node listens at, not where it is found
+_EVERYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104 - addresses to listen at, which nobody can dial
 
 
 class ClnTransport(HostTransport):
     """The peers of the lightningd whose plugin this process is.
 
-    ``stdin`` and ``stdout`` are descriptors of the way to lightningd, which the transport takes over (one socket for
-    both will do), ``foreign`` one whose lines go to the node's log: see `take_stdio`. ``receive`` says how messages
-    come: by the ``custommsg`` notification, which keeps the node waiting for nothing, or by the hook, which lightningd
-    before v24.02 has alone; by default as the node's version allows. Hooks are answered before they are looked at, and
-    by a thread where the loop does not come to it; C code that keeps Python's lock delays both. ``on_stop`` is
-    called, once and in either, when lightningd wants the plugin to end or is gone; the sink is told, too. With
-    ``linger``, hooks are answered after `aclose` as well, and log lines written, until `finish` or the process's end.
-    ``version`` is lightningd's, by default what it put into the environment. An ``early_manifest``, which has begun to
-    talk with the node, stands for ``stdin``, ``stdout``, ``receive`` and ``version``.
+    ``stdin`` and ``stdout`` are descriptors to lightningd, which the transport takes over (they may be one socket),
+    ``foreign`` is one whose lines go to the node's log: see `take_stdio`. ``receive`` is how messages arrive: by the
+    ``custommsg`` notification, which never makes the node wait, or by the hook, the only way of lightningd before
+    v24.02; the default depends on the node's version. Hooks are answered before their payload is looked at, and by a
+    thread while the loop is blocked; C code that keeps Python's lock delays both. ``on_stop`` is called, once and in
+    either thread, when lightningd wants the plugin to end or is gone; the sink is notified, too. With ``linger``,
+    hooks are still answered after `aclose`, and log lines written, until `finish` or the process's end. ``version``
+    is lightningd's, by default from the environment. An ``early_manifest``, which has begun the exchange with the
+    node, replaces ``stdin``, ``stdout``, ``receive`` and ``version``.
 
-    After `open`: ``node_id`` and ``uris`` are the node's. ``dropped`` counts messages that the application did not take
-    in time.
+    After `open`, ``node_id`` and ``uris`` are the node's. ``dropped`` counts messages that the application did not
+    accept in time.
     """
 
     shared = True  # with other plugins
@@ -80,7 +80,7 @@ class ClnTransport(HostTransport):
             early_manifest = EarlyManifest(stdin, stdout, receive=receive, version=version)
         self.version = early_manifest.version
         self.receive: Receive = early_manifest.receive
-        """How messages come: the hook if this lightningd does not know the notification."""
+        """How messages arrive: by the hook if this lightningd does not know the notification."""
         self._early_manifest = early_manifest
         self._stdio = NodeStdio(
             early_manifest.stdin,
@@ -108,12 +108,12 @@ class ClnTransport(HostTransport):
         self._closing: asyncio.Task[None] | None = None
         self._closed = False
 
-    # Beginning ----------------------------------------------------------------------------------------
+    # Start --------------------------------------------------------------------------------------------
 
     async def configure(self, manifest: Manifest) -> Mapping[str, Any]:
-        """Answer ``getmanifest``, wait for ``init``, and give the values of our options. ``init`` waits for `open`.
+        """Answer ``getmanifest``, wait for ``init``, and return the values of our options; `open` answers ``init``.
 
-        Raises `ConnectionClosed` if lightningd ends or wants us to; `TransportError` after `refuse`.
+        Raises `ConnectionClosed` if lightningd ends or wants us to end; `TransportError` after `refuse`.
         """
         if self._manifest is not None or self._closed:
             raise TransportError("this transport was configured before, or closed; make a new one")
@@ -134,16 +134,16 @@ class ClnTransport(HostTransport):
         return option_values(manifest, params)
 
     def refuse(self, reason: str) -> None:
-        """Answer ``init``, or ``getmanifest`` if it was not answered, with why the application cannot start.
+        """Answer ``init``, or ``getmanifest`` if not answered yet, with the reason why the application cannot start.
 
-        Before `configure`, it is `aclose` that then waits for the one or the other.
+        Before `configure`, `aclose` then waits for one of these requests.
         """
         self._refusal = reason
         if self._init_due:
             self._answer_init({"disable": reason})
 
     async def open(self, manifest: Manifest, sink: Sink) -> None:
-        """Answer ``init``, then find out who the node is and who is connected; configures first if nobody has."""
+        """Answer ``init``, then load the node's id and its connected peers; calls `configure` first if nobody has."""
         if self._sink is not None or self._closed:
             raise TransportError("this transport was opened before; make a new one")
         self._sink = sink
@@ -185,10 +185,10 @@ class ClnTransport(HostTransport):
             self._init_due = False
             self._stdio.send_documents(encode({"jsonrpc": "2.0", "id": self._init_id, "result": result}))
 
-    # What comes ---------------------------------------------------------------------------------------
+    # Receiving ----------------------------------------------------------------------------------------
 
     def _take_items(self, items: list[Item], dropped: Mapping[NodeId, int]) -> None:
-        """Take what stdio hands on, in order."""
+        """Handle items of stdio, in order."""
         directory = self._directory
         if directory is None or self._closed:
             for item in items:
@@ -217,7 +217,7 @@ class ClnTransport(HostTransport):
         directory.ask()
 
     def _take_early_item(self, item: Item) -> None:
-        """Take what comes before `open`, when messages wait, or after `aclose`, when they are nobody's any more."""
+        """Handle an item before `open`, when messages are queued, or after `aclose`, when they are ignored."""
         if type(item) is str:
             self._host_ends(item)
         elif type(item) is dict and "id" in item:
@@ -226,7 +226,7 @@ class ClnTransport(HostTransport):
             self._early_items.append(item)
 
     def _count(self, dropped: Mapping[NodeId, int]) -> None:
-        """Count what was dropped while the loop was busy elsewhere."""
+        """Count payloads dropped while the loop was busy."""
         for peer in self._lagging - dropped.keys():
             self._dropped.end_burst(peer)
         self._lagging = set(dropped)
@@ -280,13 +280,14 @@ class ClnTransport(HostTransport):
                     raise
                 logger.exception("the sink raised")
 
-    # What the application does ------------------------------------------------------------------------
+    # Called by the application ------------------------------------------------------------------------
 
     async def send(self, peer: NodeId, payload: bytes) -> None:
-        """Have the node send, and wait until it has taken the payload; before that, for the peer's pace.
+        """Send by the node: wait for the peer's pace, then until the node has accepted the payload.
 
-        Besides the base's errors, raises `EncodeError` for a type that lightningd keeps for itself, `NodeRefused` with
-        its error, and `ConnectionClosed` if the way to the node is lost, when the payload may or may not have gone.
+        Besides the base's errors, raises `EncodeError` for a type that lightningd reserves, `NodeRefused` with its
+        error, and `ConnectionClosed` if the connection to the node is lost, in which case the payload may or may not
+        have been sent.
         """
         queue = None if self._directory is None else self._directory.send_queues.get(peer)
         if queue is None or self._rpc is None:
@@ -329,7 +330,7 @@ class ClnTransport(HostTransport):
         return await self._rpc.call(method, params, timeout=timeout)
 
     async def connect(self, uri: str) -> PeerInfo:
-        """Have the node connect to ``node_id@host:port``, and wait until the peer was told of.
+        """Make the node connect to ``node_id@host:port``, wait until the peer is reported, and return its info.
 
         Raises `NodeRefused` with the node's reason; `ConnectionClosed` if the connection ends at once.
         """
@@ -339,7 +340,7 @@ class ClnTransport(HostTransport):
         return await self._directory.expect(NodeId(str(answer["id"])), answer)
 
     async def disconnect(self, peer: NodeId, reason: str = "") -> None:
-        """Have the node disconnect, though there be channels. Nothing happens without a connection, or a node."""
+        """Make the node disconnect, even with open channels. Does nothing without a connection, or a node."""
         if self._rpc is not None:
             with contextlib.suppress(TransportError):
                 await self._rpc.call("disconnect", [str(peer), True])
@@ -348,17 +349,17 @@ class ClnTransport(HostTransport):
         """Write to the node's log, from any thread. ``level`` is trace, debug, info, unusual or broken."""
         self._stdio.log(level, text)
 
-    # The end ------------------------------------------------------------------------------------------
+    # Stop ---------------------------------------------------------------------------------------------
 
     async def aclose(self) -> None:
-        """Stop: no more messages, calls under way are answered with an error. Connections are the node's and stay."""
+        """Stop receiving, and answer requests under way with an error. Connections are the node's and stay."""
         if self._closing is None:
             self._closed = True
             self._closing = asyncio.get_running_loop().create_task(self._close())
         await asyncio.shield(self._closing)
 
     def finish(self, patience: float = 1.0) -> None:
-        """Write what is left to the node and end the thread: after `aclose`, within ``patience`` seconds."""
+        """Write the remaining data to the node and end the thread, in ``patience`` seconds at most, after `aclose`."""
         self._stdio.stop(patience)
         self._stdio.join(patience + 1.0)
 

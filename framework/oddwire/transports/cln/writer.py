@@ -1,4 +1,4 @@
-"""What goes to the node by stdout: whole documents and lines of its log, from any thread, without waiting."""
+"""The writer of stdout: whole documents and log lines for the node, from any thread, without waiting."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ Level = str
 _LEVELS: Final = frozenset({"trace", "debug", "info", "unusual", "broken"})
 _CHUNK: Final = 1 << 18
 _LINE: Final = 16 * 1024  # characters of a log line
-_MOST_LINES: Final = 4096  # that wait for a node that does not read
+_MOST_LINES: Final = 4096  # max lines queued for a node that does not read
 
 
 class Writer:
-    """Writes to the descriptor ``fd``, which does not block. What is put is written in that order, by `flush`."""
+    """Writes to the descriptor ``fd``, which is non-blocking; `flush` writes queued data, in order."""
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
@@ -46,14 +46,14 @@ class Writer:
                 continue
             if len(line) > _LINE:
                 line = f"{line[:_LINE]}... ({len(line)} characters)"
-            # No escapes of JSON's are left in it: lightningd prints a message as it came if it does not know one
+            # Without JSON escapes: lightningd prints a message verbatim if it does not know one
             params = {"level": level, "message": printable(line)}
             self._queue.append(encode({"jsonrpc": "2.0", "method": "log", "params": params}))
 
     def flush(self) -> bool:
-        """Write what the node takes now; true if it takes no more, and something is left.
+        """Write as much as the node accepts now; return whether data is left.
 
-        While another thread does the same, it is left to that one, which looks at the queue once more when it is done.
+        While another thread flushes, that thread does it: it looks at the queue once more when it is done.
         """
         while self._queue or self._unsent or self._lost_lines:
             if not self._writing.acquire(blocking=False):
@@ -66,7 +66,7 @@ class Writer:
         return False
 
     def close(self) -> None:
-        """Close the descriptor, unless it is one of the standard ones; what is put from now on is lost."""
+        """Close the descriptor, unless it is one of the standard ones; data queued from now on is lost."""
         with self._writing:
             fd, self.fd = self.fd, -1
             if fd > 2:
@@ -92,7 +92,7 @@ class Writer:
             except BlockingIOError:
                 return True
             except OSError:
-                # Nobody will read it; stdin tells the end
+                # The node reads no more; the end of stdin reports it
                 queue.clear()
                 self._unsent = b""
                 self._lost_lines = 0
