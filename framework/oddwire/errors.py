@@ -24,17 +24,17 @@
     │  └─ RemoteProtocolError     by the peer
     │     └─ HandshakeFailed      BOLT 8 acts one to three               .act
     │        └─ AuthenticationFailed   a MAC did not verify: wrong key or tampering
-    ├─ TransportError             the way to the peer
+    ├─ TransportError             a peer or node cannot be reached
     │  ├─ ConnectionClosed        it ended                               .reason
     │  ├─ PeerNotConnected        there is none                          .node_id
-    │  └─ NodeRefused             the host node said no                  .code .data
-    └─ SessionError               the conversation with the peer
+    │  └─ NodeRefused             the host node refused                  .code .data
+    └─ SessionError               an exchange with a peer
        ├─ ReplyTimeout            no reply in time                       .timeout
        ├─ RemoteFailure           the peer's handler failed              .code .text .node_id
-       ├─ Refuse                  a handler of ours says no              .code .text
+       ├─ Refuse                  a handler of ours refuses              .code .text
        ├─ QuotaExceeded           a limit was reached                    .limit .extension
-       ├─ StoreError              what must be kept cannot be            .path .reason
-       └─ NotSupported            the peer does not speak this           .feature
+       ├─ StoreError              the store cannot be written or read    .path .reason
+       └─ NotSupported            the peer lacks a feature               .feature
 
 Facts are attributes; the text is for people. The type says whose fault it is: ``EncodeError``, ``LocalProtocolError``
 and ``DefinitionError`` are ours, ``DecodeError`` and ``RemoteProtocolError`` the peer's.
@@ -348,7 +348,7 @@ class StoreError(SessionError):
 
 
 class NotSupported(SessionError):
-    """The peer has not shown that it knows this; ``feature`` names what is missing."""
+    """The peer has not shown support for a feature; ``feature`` names it."""
 
     def __init__(self, text: str, *, feature: str) -> None:
         super().__init__(text)

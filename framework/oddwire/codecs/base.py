@@ -95,6 +95,6 @@ def _too_long(payload: bytes, schema: Schema) -> str:
 
 
 def with_type(error: CodecError, schema: Schema) -> CodecError:
-    """Return the error with the message's title added."""
+    """Set an error's type number and name to those of the message, and return it."""
     error.type_id, error.name = schema.type_id, schema.full_name
     return error

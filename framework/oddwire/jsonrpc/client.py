@@ -75,8 +75,8 @@ class JsonRpcClient:
         ``params`` by name or by position; ``result_filter`` makes the node leave out of the result what it does not
         name. Raises `NodeRefused` with the node's error; `ConnectionClosed` if there is no node at the socket or the
         connection is lost, in which case the call may or may not have been executed; `TransportError` if the answer is
-        larger than ``max_document``, in which case it was; `TimeoutError` after ``timeout`` seconds. If cancelled, the
-        request stands and its answer is dropped.
+        larger than ``max_document``, in which case it was; `TimeoutError` after ``timeout`` seconds. If cancelled, a
+        request that was written stands, and its answer is dropped.
         """
         text = encode(params or {})[:-2]
         if result_filter is not None:

@@ -281,7 +281,7 @@ class Bolt1:
     def start(self, remote_addr: str | None = None) -> bytes:
         """Return our init, the first payload to send. ``remote_addr`` is the dialer's address, sent if public."""
         if remote_addr is not None and not ipaddress.ip_address(parse_address(remote_addr)[0]).is_global:
-            remote_addr = None  # BOLT 1: private addresses should not be told
+            remote_addr = None  # BOLT 1: private addresses should not be sent
         # BOLT 9: never both bits of a pair are set; the even one counts
         bits = ASSUMED_FEATURES | set(self._features)
         features = feature_bytes(bit for bit in bits if bit % 2 == 0 or bit - 1 not in bits)

@@ -218,7 +218,10 @@ class LightningConnection(asyncio.BufferedProtocol):
         self._share = share
 
     async def opened(self) -> None:
-        """Wait until the handshake is over. Raises the error that ended it: `HandshakeFailed`, `ConnectionClosed`."""
+        """Wait until the handshake is over. Raises the error that ended it: `HandshakeFailed`, `ConnectionClosed`.
+
+        Cancelling affects this caller only.
+        """
         if self._open_error is not None:
             raise _copy(self._open_error)
         if self.state not in _BEFORE:
@@ -278,7 +281,8 @@ class LightningConnection(asyncio.BufferedProtocol):
     async def writable(self) -> None:
         """Wait for this caller's turn to send: the next `send_nowait` must follow without an await between.
 
-        Returns at once unless `congested`. Raises `ConnectionClosed` if the connection has ended, or ends first.
+        Returns at once unless `congested`. Raises `ConnectionClosed` if the connection has ended, or ends first. If
+        cancelled, the next caller has its turn.
         """
         if self._reason is not None:
             raise ConnectionClosed(self._reason)
@@ -385,7 +389,11 @@ class LightningConnection(asyncio.BufferedProtocol):
             self._hold()
 
     async def turn(self) -> None:
-        """Wait while the peer is queued by the share; the caller then calls `charge` without an await between."""
+        """Wait while the peer is queued by the share; the caller then calls `charge` without an await between.
+
+        If the connection ends meanwhile, it returns; if it has ended before, it waits as `LoopShare.turn` does. If
+        cancelled, the next caller has its turn.
+        """
         if self._reason is not None:
             await self._share.turn()
         if not self._aside or self._reason is not None:

@@ -40,7 +40,7 @@ class HostTransport(Transport):
 
         Raises `NodeRefused` with the node's error; `ConnectionClosed` if the node is gone, in which case the call may
         or may not have been executed; `TimeoutError` after ``timeout`` seconds; `TransportError` where the node has no
-        methods, as by default.
+        methods, as by default. If cancelled, the request stands and its answer is dropped.
         """
         raise TransportError(f"the host node of {type(self).__name__} has no methods: {method!r} cannot be called")
 

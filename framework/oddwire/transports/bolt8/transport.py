@@ -312,6 +312,7 @@ class Bolt8Transport(Transport):
         """Send a ping and wait for its pong; return the pong's size, 0 if none was asked for (65532 and above).
 
         One at a time per peer. Raises `PeerNotConnected`, `LocalProtocolError`, or `ConnectionClosed` while it waits.
+        Cancelling ignores the pong.
         """
         entry = self._peers.get(peer)
         if entry is None:

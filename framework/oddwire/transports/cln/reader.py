@@ -88,7 +88,7 @@ class HostReader:
         return not self._scanning and not self._rest.strip()
 
     def feed(self, data: bytes) -> Batch:
-        """Receive bytes in any chunks; return the documents that are whole now. Raises `RemoteProtocolError`."""
+        """Receive bytes in any chunks; return the items that are whole now. Raises `RemoteProtocolError`."""
         batch = Batch()
         answers: list[bytes] = []
         if self._rest:
