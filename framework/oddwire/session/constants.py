@@ -1,4 +1,4 @@
-"""What those need to know of the session protocol who do not speak it. Imports nothing."""
+"""Constants of the session protocol for modules that do not implement it. Imports nothing from oddwire."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _MOST_DIGITS = 9
 
 
 def is_version(text: str) -> bool:
-    """Say whether a text can be an extension's version: numbers joined by dots, without leading zeros."""
+    """Return whether a text is a valid extension version: numbers joined by dots, without leading zeros."""
     return len(text) <= MAX_VERSION and all(
         part.isascii() and part.isdigit() and len(part) <= _MOST_DIGITS and (part == "0" or part[0] != "0")
         for part in text.split(".")

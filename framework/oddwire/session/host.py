@@ -1,4 +1,4 @@
-"""What a session needs of others: the application that it is a part of, and what delivers reliable messages."""
+"""The protocols (interfaces) that a session depends on: its application, and reliable delivery."""
 
 from __future__ import annotations
 
@@ -19,70 +19,70 @@ __all__ = ["ReliableDelivery", "SessionHost"]
 
 
 class SessionHost(Protocol):
-    """What a session needs of the application. Everything is called on the loop, and returns at once."""
+    """What a session needs of the application. All methods are called on the event loop, and return without waiting."""
 
     def message_received(self, node_id: NodeId, payload: bytes) -> None:
-        """Take a message that came in fragments."""
+        """Receive a plain message that was reassembled from fragments."""
 
     def request_received(self, link: Link, handling: HandledRequest[Any], request: Request) -> None:
-        """Have a request handled; its place within the limits is taken until `Link.request_ended` is called."""
+        """Start handling a request. It counts against the limits until `Link.request_ended` is called."""
 
     def reliable_refused(self, node_id: NodeId, payload: bytes, refusal: Refusal) -> None:
-        """Learn that a peer's reliable message is refused for good."""
+        """Called when a peer's reliable message has been refused for good."""
 
     def is_paused(self, node_id: NodeId) -> bool:
-        """Say whether what a peer sends is not read just now."""
+        """Return whether reading from a peer is paused."""
         raise NotImplementedError
 
     def is_crowded(self, node_id: NodeId) -> bool:
-        """Say whether a peer should begin no transfer now: there is no room for what it would bring."""
+        """Return whether a peer's new transfers are refused for now, as there is no memory for more of its messages."""
         raise NotImplementedError
 
     def malformed(self, node_id: NodeId, payload: bytes, error: MalformedMessage) -> None:
-        """Deal with a frame that breaks the protocol's rules."""
+        """Called with a frame that breaks the protocol's rules, after the session has answered or ignored it."""
 
     def throttle(self, node_id: NodeId, seconds: float) -> None:
-        """Read a peer's messages so much later."""
+        """Throttle a peer: read none of its messages for ``seconds``."""
 
     def max_size_of(self, type_id: int) -> int:
-        """Return how long a payload of a type may be, 0 for one that nobody takes."""
+        """Return the max size in bytes of a payload of a type, 0 for a type without a handler."""
         raise NotImplementedError
 
     def title_of(self, type_id: int) -> str:
-        """Return what a type is called, for people."""
+        """Return the name of a message type, for logs and error texts."""
         raise NotImplementedError
 
     def allowance_of(self, type_id: int) -> Allowance | None:
-        """Return what the extension that a type is of lets a peer have; None without limits of its own."""
+        """Return the allowance of the extension that a type belongs to, None if it has no limits of its own."""
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run a task that ends with the application at the latest."""
+        """Start a task; it is cancelled when the application closes, if it has not ended before."""
         raise NotImplementedError
 
 
 class ReliableDelivery(Protocol):
-    """What a session needs of reliable delivery. Everything is called on the loop, and returns at once."""
+    """What a session needs of reliable delivery. Methods are called on the event loop, and return without waiting."""
 
     def hello_received(self, link: Link, new: bool) -> None:
-        """Learn that a program of a peer has said hello; ``new`` if for the first time."""
+        """Called when a program of a peer has said hello; ``new`` if it is the first hello of its session."""
 
     def session_ended(self, link: Link) -> None:
-        """Learn that the session with one program is over while the connection stays: it has ended, or restarted."""
+        """Called when the session with one program has ended or was restarted, while the connection stays."""
 
     def peer_disconnected(self, node_id: NodeId) -> None:
-        """Learn that a peer is gone."""
+        """Called when the connection to a peer has ended."""
 
     def data_received(self, link: Link, data: Data) -> bool:
-        """Take a reliable message; False if an honest peer would not have sent it."""
+        """Receive a reliable message. Return False if a peer that keeps to the protocol would not have sent it."""
         raise NotImplementedError
 
     def ack_received(self, link: Link, ack: Ack) -> bool:
-        """Take what a peer says of our reliable messages; False if an honest peer would not have said it."""
+        """Receive an ack of our reliable messages. Return False if it acknowledges nothing that was sent."""
         raise NotImplementedError
 
     def is_waiting(self, link: Link) -> bool:
-        """Say whether something sent to a program waits for its acknowledgement."""
+        """Return whether a reliable message sent to a program waits for its ack."""
         raise NotImplementedError
 
     def tick(self, peer: PeerSession, now: float) -> None:
-        """Do what is due for a peer, and say with `PeerSession.wake` when there is more."""
+        """Run what is due for a peer, and schedule the next tick with `PeerSession.wake`."""

@@ -1,4 +1,4 @@
-"""What a peer, and an extension with a peer, may use: limits, what meters rates, what counts those who went too far."""
+"""Limits for each peer, and for each extension with a peer; token buckets for rates, counters of exceeded limits."""
 
 from __future__ import annotations
 
@@ -26,95 +26,98 @@ OF_ALL: Final = (
     "total_outbox_bytes",
     "total_reassembly_bytes",
 )
-"""The limits that cannot be an extension's: of faults nobody knows whose they are, and one is of all peers."""
+"""The limits that an extension cannot have: a fault belongs to no extension, and ``total_*`` are of all peers."""
 
 
 class Limits(FrozenRecord, kw_only=True):
-    """How much one peer may use; in an extension, how much of that it may have of that extension.
+    """Limits for one peer; in an extension, for one peer's use of that extension.
 
-    An extension's hold within the application's, which hold in any case; those it was not given, it does not have.
-    `OF_ALL` are the application's alone. Each is named as in `QuotaExceeded.limit` and in `Counters`. Raises
-    `ValueError` naming one that cannot be.
+    The limits of an extension apply in addition to the application's, never instead of them; a limit that is not passed
+    does not exist for the extension. `OF_ALL` are the application's alone. The names are those of
+    `QuotaExceeded.limit` and of `Counters`. Raises `ValueError` naming a limit whose value is not a number above 0.
     """
 
     messages_per_second: float = math.inf
-    """Messages a second from a peer, with a second's worth at once; one that sends more is read later, nothing is lost.
+    """Messages per second from a peer, with bursts of one second's worth; above it the peer is throttled.
 
-    There is no limit unless one is set: a peer that sends faster than handlers take it is held back by its queue.
+    Nothing is lost. There is no limit by default: a peer that sends faster than handlers run is held back by its
+    inbound queue.
     """
     bytes_per_second: float = math.inf
-    """Payload bytes a second from a peer, with a second's worth at once; as `messages_per_second`."""
+    """Payload bytes per second from a peer, with bursts of one second's worth; as `messages_per_second`."""
     faults_per_second: float = 100.0
-    """Frames a second of which nothing comes (refused, malformed, not asked for), with ten seconds' worth at once.
+    """Faults per second (frames refused, malformed or not asked for), with bursts of ten seconds' worth.
 
-    A peer that sends more is read later: refusing is work, and a peer that makes much of it slows down nobody else.
+    A peer that sends more is throttled: refusing a frame is work too, and must not slow down other peers.
     """
     programs: int = 16
-    """Programs of a peer that have a session with us at once; one more takes the place of one that is idle."""
+    """Programs of a peer that have a session with us at once; one more replaces one that is idle."""
     requests: int = 64
-    """Requests of a peer's program being handled at once, of all its programs four times as many; one more is refused.
+    """Requests of one program of a peer handled at once; all its programs together may have four times as many.
 
-    The peer is told in our hello.
+    One more is refused. Our hello tells the peer this number.
     """
     request_bytes: int = 32 * _MIB
-    """Bytes that the requests of a peer being handled take, decoded; one more is refused, but a single one never."""
+    """Decoded bytes of the requests of a peer that are being handled; one more is refused, but never a single one."""
     reply_bytes: int = 64 * _MIB
-    """Bytes of replies of more than a payload that wait for a peer to read them; a single one may be larger.
+    """Bytes of replies larger than one payload that wait for a peer to read them; a single one may be larger.
 
-    A request whose reply is one more is answered with a failure.
+    A request whose reply would exceed it is answered with a failure.
     """
     total_message_bytes: int = 256 * _MIB
-    """Bytes that messages of all peers take, decoded, which wait for handlers or are handled, and that replies take.
+    """Decoded bytes of the messages of all peers that wait for handlers or are being handled, and of replies.
 
-    Beyond it a peer may have 64 KiB in its queue and in requests, and a single larger message: the next is read later,
-    and its requests and transfers are refused for now. At twice of it, a request that needs room takes it from others.
+    Above it a peer may still have 64 KiB in its inbound queue and in requests, or a single larger message; then it is
+    throttled, and its requests and transfers are refused for now. At twice the limit, a request that needs room takes
+    it from those of other peers.
     """
     open_requests: int = 1024
-    """Requests of ours to a peer, streams included, that wait for replies at once."""
+    """Our requests to a peer, streams included, that wait for replies at once."""
     stream_credit: int = 16
-    """Parts of a stream that may be on their way to us, or wait here, before we have used those before them."""
+    """Parts of a stream to us that may be under way or wait here before the caller has read the earlier ones."""
     stream_seconds: float = 60.0
-    """Seconds that a stream to a peer waits for it to take more; then it is given up, and its handler cancelled."""
+    """Seconds that a stream to a peer waits for credit; then it fails as `EXPIRED`, and its handler is cancelled."""
     transfers: int = 16
-    """Fragmented payloads of a peer being put together at once."""
+    """Transfers (fragmented payloads) of a peer being reassembled at once."""
     transfer_seconds: float = 60.0
-    """Seconds without a new piece after which a fragmented payload is given up."""
+    """Seconds without a new piece after which a transfer fails as `EXPIRED`."""
     reassembly_bytes: int = 32 * _MIB
-    """Bytes of all payloads of a peer being put together, in full, whether they have come yet or not."""
+    """Total bytes of all transfers of a peer under way, by their announced length, received yet or not."""
     total_reassembly_bytes: int = 256 * _MIB
-    """Bytes of pieces of all peers that wait for the rest of their payloads."""
+    """Bytes of the pieces of all peers that wait for the rest of their payloads."""
     outbox_messages: int = 100_000
     """Reliable messages to a peer that it has not acknowledged."""
     outbox_bytes: int = 256 * _MIB
     """Payload bytes of the reliable messages to a peer that it has not acknowledged."""
     total_outbox_bytes: int = 1024 * _MIB
-    """Payload bytes, 256 more each, of the reliable messages to all peers that were not acknowledged.
+    """Payload bytes, plus 256 per message, of the reliable messages to all peers that were not acknowledged.
 
-    The last quarter of it is left to peers who have no more than 1 MiB waiting.
+    The last quarter is reserved for peers with no more than 1 MiB waiting.
     """
     outbox_seconds: float = 14 * _DAY
-    """Seconds after which a reliable message that was not acknowledged is given up.
+    """Seconds after which a reliable message that was not acknowledged expires.
 
-    After 60 days peers may have forgotten what they handled: with more than 28 here, one could be handled twice.
+    Peers may drop their records of what they handled after 60 days: with more than 28 days here, a message could be
+    handled twice.
     """
     lane_seconds: float = 60 * _DAY
-    """Seconds without a message after which it is forgotten how far a peer's lane of reliable messages is.
+    """Seconds without a message after which the record of a peer's lane of reliable messages is removed.
 
-    A peer that keeps a message for longer may have it handled twice, so it should be twice what peers have in
-    ``outbox_seconds``, at least.
+    A message that a peer keeps for longer may be handled twice, so this should be at least twice the
+    ``outbox_seconds`` of peers.
     """
     total_lanes: int = 100_000
-    """Lanes of reliable messages with all peers of which is kept how far they are, in each direction.
+    """Records of lanes of reliable messages with all peers, in each direction.
 
-    Of more, those are forgotten that have not been used for longest.
+    Above it, the lanes that have been unused for longest are removed.
     """
     window_messages: int = 256
-    """Reliable messages to a peer and extension sent ahead of its acknowledgement."""
+    """Reliable messages of one lane (to one peer and extension) sent ahead of its ack."""
     window_bytes: int = _MIB
-    """Payload bytes of the reliable messages sent ahead of a peer's acknowledgement; a single one may be larger."""
+    """Payload bytes of the reliable messages of one lane sent ahead of its ack; a single message may be larger."""
 
     def __post_init__(self) -> None:
-        """Check those that were given."""
+        """Check the limits that were passed."""
         for name, value in vars(self).items():
             whole = Limits.__annotations__[name] == "int"
             if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)) or not value > 0:
@@ -126,12 +129,12 @@ class Limits(FrozenRecord, kw_only=True):
 
     @property
     def given(self) -> tuple[str, ...]:
-        """The names of those that were given, be it their defaults."""
+        """The names of the limits that were passed, even if with their default values."""
         return (*vars(self),)
 
 
 class Allowance:
-    """What one extension lets each peer have of it, within the application's limits; and how often that took effect."""
+    """The limits of one extension for each peer, within the application's, and how often each took effect."""
 
     __slots__ = ("_given", "counters", "extension", "limits")
 
@@ -142,33 +145,33 @@ class Allowance:
         self._given: dict[str, float] = {name: getattr(self.limits, name) for name in self.limits.given}
 
     def has(self, *names: str) -> bool:
-        """Say whether the extension was given one of these limits."""
+        """Return whether the extension has one of these limits of its own."""
         return not self._given.keys().isdisjoint(names)
 
     def most(self, name: str) -> float:
-        """Return a limit of the extension's own; infinity for one that it does not have."""
+        """Return the extension's own limit of this name; infinity if it has none."""
         return self._given.get(name, math.inf)
 
     def is_stricter(self, name: str, limits: Limits) -> bool:
-        """Say whether the extension has a limit of its own, and a narrower one than the application's ``limits``."""
+        """Return whether the extension's own limit of this name is below the one in the application's ``limits``."""
         most: float = getattr(limits, name)
         return self.most(name) < most
 
     def exceeded(self, name: str, text: str) -> QuotaExceeded:
-        """Count a call of ours that goes too far, and give the error for it."""
+        """Count a call of ours that exceeded a limit, and return the error for it."""
         self.counters.exceeded[name] += 1
         return self.error(name, text)
 
     def error(self, name: str, text: str) -> QuotaExceeded:
-        """Return the error that tells of a limit of the extension's."""
+        """Return the error that names a limit of the extension."""
         return QuotaExceeded(f"extension {self.extension!r}: {text}", limit=name, extension=self.extension)
 
 
 class TokenBucket:
-    """Meters a rate: ``rate`` tokens a second flow in, a finite number, up to ``burst``, which it starts with.
+    """Meters a rate: ``rate`` tokens per second (finite) flow in, up to ``burst``, the initial level.
 
-    What is taken has happened already, so it is always granted, on credit if need be; whoever took it then pauses until
-    the bucket has made up for it.
+    Tokens are taken for what has happened already, so `take` always succeeds, and the level may fall below zero; the
+    caller then pauses until it is back at zero. Times are seconds of any one clock that does not go back.
     """
 
     __slots__ = ("_burst", "_level", "_rate", "_then")
@@ -180,7 +183,7 @@ class TokenBucket:
         self._then = now
 
     def take(self, amount: float, now: float) -> float:
-        """Take ``amount`` tokens; give the seconds to pause, 0.0 for none."""
+        """Take ``amount`` tokens. Return the seconds to pause, 0.0 for none."""
         level = self._level + (now - self._then) * self._rate
         if level > self._burst:
             level = self._burst
@@ -190,18 +193,22 @@ class TokenBucket:
 
 
 class Counters:
-    """How often each limit took effect, by its name in `Limits`: always few names, whatever a peer does.
+    """How often each limit took effect, by its name in `Limits`; the set of names is fixed, whatever a peer does.
 
-    ``refused`` are a peer's requests, messages and transfers answered with a failure (``allow``: not allowed;
-    ``expired``: its caller's wait was over). ``dropped`` is what was ignored without one: ``allow``; ``frames`` out of
-    place, ``kinds`` of frames not known; ``abandoned`` requests, whose caller has gone; too much that peers who have
-    ``gone`` left behind; what came while its peer was ``not_connected``, or waited for its handler at ``closing``; and
-    lanes of reliable messages that were forgotten.
-    ``throttled`` says how often a peer was read later, ``exceeded`` how many calls of ours raised `QuotaExceeded`.
-    ``undelivered`` are reliable messages of ours that a peer refused for good, or that were given up, and ``declined``
-    those of peers that were refused for good here, both by the name of their `Code` in lower case: ``expired``,
-    ``refused``, ``unsupported``; ``application`` for all codes that are an application's own. ``waiting`` says how
-    often those of an extension have waited a minute for a connected peer, as ``nobody`` there spoke it.
+    ``refused`` counts a peer's requests, messages and transfers answered with a failure (``allow``: not allowed;
+    ``expired``: its caller's wait was over).
+
+    ``dropped`` counts what was ignored without a failure: ``allow``; ``frames`` out of place; unknown ``kinds`` of
+    frames; ``abandoned`` requests, whose caller has gone; messages above a limit left by peers that have ``gone``;
+    messages that came while their peer was ``not_connected``, or waited for a handler at ``closing``; and lanes of
+    reliable messages that were removed.
+
+    ``throttled`` counts how often a peer was throttled, ``exceeded`` how many calls of ours raised `QuotaExceeded`.
+
+    ``undelivered`` counts reliable messages of ours that a peer refused for good or that expired, ``declined`` those of
+    peers that were refused for good here, both by the name of their `Code` in lower case: ``expired``, ``refused``,
+    ``unsupported``; ``application`` for all codes of the application's own. ``waiting`` counts how often reliable
+    messages of an extension waited a minute for a connected peer because ``nobody`` there spoke it.
     """
 
     __slots__ = ("declined", "dropped", "exceeded", "refused", "throttled", "undelivered", "waiting")
@@ -216,11 +223,11 @@ class Counters:
         self.waiting: Counter[str] = Counter()
 
     def add(self, other: Counters) -> None:
-        """Add what another has counted: a peer's to those of all."""
+        """Add the counts of ``other``: those of one peer to those of all."""
         for name in self.__slots__:
             getattr(self, name).update(getattr(other, name))
 
     def to_json(self) -> dict[str, dict[str, int]]:
-        """Return the counts that are not zero, for people and their tools."""
+        """Return the counts that are not zero: ``{"refused": {"requests": 3}, ...}``."""
         counts = {name: {key: count for key, count in getattr(self, name).items() if count} for name in self.__slots__}
         return {name: found for name, found in counts.items() if found}

@@ -1,4 +1,4 @@
-"""The sessions with all peers: they come and go here, and what they share is made here."""
+"""The sessions with all peers: created when a peer connects, closed when it disconnects; and what they share."""
 
 from __future__ import annotations
 
@@ -22,18 +22,19 @@ __all__ = ["HELLO_WAIT", "VERSION", "Session"]
 VERSION: Final = 1
 """The one version of the session protocol spoken here."""
 HELLO_WAIT: Final = 1.0
-"""Seconds from a peer's connecting until it is taken for one without oddwire, if it has said no hello."""
+"""Seconds after the connection until a peer that sent no hello is taken for one without the session protocol."""
 logger = get_logger("oddwire.session")
 
 
 class Session:
     """The sessions with all peers of one application.
 
-    ``instance`` is the address of this process, u32, random and not 0: peers learn from a new one that it is another.
-    ``program`` is the number, u64, that stays the same when it is started again, ``stores`` are those of what it keeps
-    of reliable messages. ``spoken`` are our extensions. ``limits`` hold for every peer, ``allowances`` within them for
-    extensions, by name. ``hello_wait`` is how many seconds after its connecting, or the end of one of its programs, it
-    is waited for those that have said no hello. Peers' reliable messages are refused until `use_delivery`.
+    ``instance`` is the address of this process: u32, random, not 0, a new one for each start. ``program`` is the u64
+    that stays the same over restarts, ``stores`` are the numbers of the stores of its reliable messages. ``spoken`` are
+    our extensions. ``limits`` apply to every peer, ``allowances`` within them to extensions, by name.
+
+    ``hello_wait`` is how many seconds after the connection, or after the end of one of the peer's programs, further
+    hellos are awaited. Peers' reliable messages are refused until `use_delivery` is called.
     """
 
     def __init__(
@@ -73,23 +74,23 @@ class Session:
         )
 
     def use_delivery(self, delivery: ReliableDelivery, stores: tuple[int, ...]) -> None:
-        """Have reliable messages taken and sent from now on; ``stores`` are the numbers of where they are kept."""
+        """Use ``delivery`` for reliable messages from now on; ``stores`` are the numbers of its stores."""
         self.shared.delivery = delivery
         self.set_stores(stores)
 
     def set_stores(self, stores: tuple[int, ...]) -> None:
-        """Say which stores we have, to all who know us, if it is not what was said before."""
+        """Announce our stores in a hello to all peers that have ours, if they differ from those announced before."""
         own = self.shared.own
         if stores != own.hello.stores:
             own.set(own.hello._replace(stores=stores))
             for peer in () if self.shared.left else self.peers.values():
-                if peer.links or peer.waiting:  # who has just had the other may still be unknown
+                if peer.links or peer.waiting:  # a peer that is still unknown may have the old hello
                     peer.post(own.answer())
 
     async def leave(self, seconds: float) -> None:
-        """Tell all who know us that we end, where the connections stay; wait ``seconds`` at most until that is sent.
+        """Send a hello with *leaving* to all peers that have our hello, where connections outlive us.
 
-        Nothing is said afterwards that has them take us for alive.
+        Waits for at most ``seconds`` until it is sent. No hello is sent after it, as it would begin a new session.
         """
         self.shared.left = True
         if not self.shared.transport.shared:
@@ -104,24 +105,24 @@ class Session:
     # Peers come and go ------------------------------------------------------------------------------
 
     def peer_connected(self, node_id: NodeId) -> PeerSession:
-        """Say hello, and return the peer's part of the session."""
+        """Create the session part of a peer that has connected, and send our hello."""
         peer = self.peers[node_id] = PeerSession(self.shared, node_id)
         if not self.shared.left:
             peer.greet()
         return peer
 
     def peer_disconnected(self, node_id: NodeId, reason: str) -> None:
-        """Fail all that is under way with a peer, and cancel what it asked for."""
+        """End all sessions with a peer: fail our requests, cancel the handlers of its requests, drop transfers."""
         peer = self.peers.pop(node_id, None)
         if peer is not None:
             peer.close(reason)
         self.shared.delivery.peer_disconnected(node_id)
 
     def give_up(self, reason: str) -> None:
-        """Fail what we ask of peers; what they ask for goes on."""
+        """Fail our open requests with `ConnectionClosed`; handlers of peers' requests go on."""
         for peer in self.peers.values():
             peer.give_up(reason)
 
     def close(self) -> None:
-        """Stop the timer. Every peer should be gone."""
+        """Stop the timer. Call it once every peer has disconnected."""
         self.shared.timer.close()

@@ -1,4 +1,4 @@
-"""Waiting in order for room that others take and leave."""
+"""Waiting in order for shared capacity."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ __all__ = ["FairQueue"]
 
 
 class FairQueue(deque[tuple[int, "asyncio.Future[None]"]]):
-    """Those who wait, each with the size of what it has: true if there are any.
+    """Waiting tasks, first in, first out, each with the size that it needs. True while any task waits.
 
-    ``fits`` says whether one of a size may go now. Whoever leaves room, or takes some and may leave more, calls `next`.
+    ``fits(size)`` returns whether there is capacity for ``size`` now. Call `next` after capacity was released, and
+    after some was taken, as there may be enough left for the next task.
     """
 
     def __init__(self, fits: Callable[[int], bool]) -> None:
@@ -20,7 +21,7 @@ class FairQueue(deque[tuple[int, "asyncio.Future[None]"]]):
         self._fits = fits
 
     async def wait(self, loop: asyncio.AbstractEventLoop, size: int = 0) -> None:
-        """Wait for one's turn. Cancelled, it goes to the next."""
+        """Wait until there is capacity for ``size`` and no earlier task waits. If cancelled, the next task is woken."""
         entry = (size, loop.create_future())
         self.append(entry)
         try:
@@ -32,14 +33,14 @@ class FairQueue(deque[tuple[int, "asyncio.Future[None]"]]):
         self.remove(entry)
 
     def close(self) -> None:
-        """Let everybody go, now and later: there is nothing to wait for any more, and nobody to ask."""
+        """Wake all waiting tasks, and let later ones pass: the session has ended, and ``fits`` is not called again."""
         self._fits = _always
         for _, turn in self:
             if not turn.done():
                 turn.set_result(None)
 
     def next(self) -> None:
-        """Wake the first, if it may go."""
+        """Wake the first waiting task if there is capacity for it."""
         if self:
             size, turn = self[0]
             if not turn.done() and self._fits(size):

@@ -1,4 +1,4 @@
-"""Sending what is too long for one message: in fragments, no more of them under way than the peer puts together."""
+"""Sending payloads longer than 65535 bytes in fragments, no more at once than the peer reassembles."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 __all__ = ["FragmentSender", "Progress"]
 
 Progress = Callable[[int, int], object]
-"""Called with the bytes that the transport has accepted so far, and the bytes in all."""
+"""Called with the bytes that the transport has accepted so far, and the total bytes of the payload."""
 
-_AT_ONCE: Final = 4  # transfers to one peer, so that a large one does not keep the others waiting to its end
-_REMEMBERED: Final = 64  # transfers of which a failure that comes late still finds its sender
+_AT_ONCE: Final = 4  # transfers to one peer, so that others need not wait for the end of a large one
+_REMEMBERED: Final = 64  # last transfers whose late failures still reach their sender (protocol, Fragments)
 
 
 class _OutgoingTransfer:
@@ -28,25 +28,25 @@ class _OutgoingTransfer:
 
     def __init__(self, failed: Callable[[Failure], object] | None) -> None:
         self.failed = failed
-        self.error: Exception | None = None  # what its sender is to raise
-        self.over = False  # refused or given up
+        self.error: Exception | None = None  # raised by `FragmentSender.send`
+        self.over = False  # it has failed
 
     def fail(self, error: Exception) -> None:
-        """Have its sender raise ``error``."""
+        """Fail the transfer: `FragmentSender.send` raises ``error`` after the piece that it is sending."""
         if not self.over:
             self.over, self.error = True, error
 
     def take(self) -> Exception:
-        """Return the error, which nobody else keeps then: its traceback holds the payload."""
+        """Return the error and drop the reference to it: its traceback holds the payload."""
         error, self.error = self.error, None
         return error or ConnectionClosed("given up")
 
 
 class FragmentSender:
-    """The fragmented payloads that go to one program of a peer.
+    """Sends payloads to one program of a peer in fragments.
 
-    Together they are never larger than ``most``, the largest payload the peer puts together: a sender that stays below
-    it is within the peer's limits. None, and it takes no fragments.
+    The payloads under way are together at most ``most`` bytes, the max size that the peer reassembles (*assembles* in
+    its hello): a sender that stays below it is within the peer's limits. None if the peer takes no fragments.
     """
 
     __slots__ = ("_count", "_flying", "_link", "_next", "_transfers", "_turns", "most")
@@ -62,7 +62,7 @@ class FragmentSender:
 
     @property
     def busy(self) -> bool:
-        """Whether something is being sent, or waits for its turn."""
+        """Whether a transfer is under way or waits for capacity."""
         return bool(self._count or self._turns)
 
     async def send(
@@ -72,11 +72,12 @@ class FragmentSender:
         progress: Progress | None = None,
         failed: Callable[[Failure], object] | None = None,
     ) -> None:
-        """Send a payload in fragments; waits for others that are under way, and while the peer's queue is full.
+        """Send a payload in fragments; waits for capacity among the transfers, and while the transport's queue is full.
 
-        ``failed`` is called if the peer refuses it, also when it says so after the last piece was sent. Raises
-        `NotSupported`, `QuotaExceeded` (``assembles``), `RemoteFailure` if it is refused meanwhile, and what the
-        transport raises. Cancelled, or with an error of ``progress``, the peer is told to forget it.
+        ``failed`` is called if the peer fails the transfer, even after the last piece was sent. Raises `NotSupported`
+        if the peer takes no fragments, `QuotaExceeded` (``assembles``), `RemoteFailure` if the peer fails the transfer
+        before its last piece is sent, `ConnectionClosed`, and any error of the transport. If it is cancelled, or
+        ``progress`` raises, a `cancel` is sent to the peer.
         """
         link, total = self._link, len(payload)
         if self.most is None:
@@ -88,7 +89,7 @@ class FragmentSender:
             )
         if self._turns or not self._has_room(total):
             await self._turns.wait(link.shared.loop, total)
-            link.check()  # the peer may have come back: its transfers are none of ours
+            link.check()  # the session may have ended meanwhile, and another begun
         self._flying += total
         self._count += 1
         self._turns.next()
@@ -113,7 +114,7 @@ class FragmentSender:
             self._turns.next()
 
     def failure(self, failure: Failure) -> bool:
-        """Take the peer's refusal of a transfer; False if it is of none."""
+        """Handle a failure frame of scope 2. Return False if it names no transfer of ours that can still fail."""
         transfer = self._transfers.get(failure.id)
         if transfer is None or transfer.over:
             return False
@@ -123,12 +124,12 @@ class FragmentSender:
         return True
 
     def give_up(self, error: Exception) -> None:
-        """Send no more of what is under way: the peer's process is another, which has not seen the beginning."""
+        """Fail all transfers with ``error``: the session has ended, and its pieces are lost."""
         for transfer in self._transfers.values():
             transfer.fail(error)
 
     def close(self) -> None:
-        """Let go: the connection has ended, and everything was given up."""
+        """Wake all waiting senders and drop all transfers. Call it after `give_up`, when the session has ended."""
         self._turns.close()
         self._transfers.clear()
 

@@ -1,6 +1,6 @@
-"""The session with one program behind a peer: what it said of itself, and all that is under way with it.
+"""The session with one program behind a peer: its hello, and everything under way with it.
 
-Longer than other modules: each kind of frame has its method here, and all of them share what is known of the program.
+Longer than other modules: each kind of frame has its method here, and all of them use the state of the session.
 """
 
 from __future__ import annotations
@@ -48,16 +48,16 @@ __all__ = ["Link"]
 logger = get_logger("oddwire.session")
 
 _NEVER: Final = math.inf
-_GRACE: Final = 0.5  # seconds in which the cancel of a caller that does not wait any more should have come
-_PROGRAMS: Final = 4  # so many times the requests of one program, all those of a peer have handled at once
+_GRACE: Final = 0.5  # seconds after a request's wait in which its caller's cancel should have come
+_PROGRAMS: Final = 4  # requests of all programs of a peer handled at once, as a multiple of those of one program
 _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 class Link:
-    """A program's session with us, from its hello to its end, or that of the connection.
+    """The session with one program of a peer, from its first hello to the end of the session or the connection.
 
-    ``instance`` is its process's address. What is under way counts within it alone: another program of the peer may
-    have the same ids.
+    ``instance`` is the address of the program's process, u32. Ids of requests and transfers count within the session
+    alone: another program of the peer may use the same.
     """
 
     __slots__ = (
@@ -96,43 +96,43 @@ class Link:
         self.node_id = peer.node_id
         self.instance = instance
         self.route = instance << 32 | shared.instance
-        """The addresses of what we send: the program's, then ours."""
+        """The addresses of the frames that we send, as `session.wire.frames` encodes them: ``to``, then ``from``."""
         self.inbound = shared.address + instance.to_bytes(4, "big")
-        """Those of what it sends us, as its frames bear them."""
+        """The addresses of the frames that we receive: 8 bytes, ``to``, then ``from``."""
         self.program = 0
         self.stores: tuple[int, ...] = ()
         self.common = False
         """Whether there is a session: a version of the protocol in common."""
         self.ready = False
-        """Whether the program has our hello as well, or will before all that is sent from now on."""
+        """Whether there is a session, and the program has our hello, or gets it before any frame sent from now on."""
         self.closed = False
         self._time = shared.loop.time
         self.heard = self._time()
-        """When the last frame came, on the loop's clock."""
+        """When the last frame came, in seconds of the event loop's clock."""
         self.doubted: float | None = None
-        """Since when it is asked whether it is still there."""
+        """When the program was asked for a hello because nothing came of it; None if it need not be."""
         self.pause = 10.0
-        """Seconds without a frame until it is."""
+        """Seconds without a frame after which the program is asked for a hello."""
         self.spoken: Mapping[str, Spoken] = _NOTHING
-        """What is kept of the extensions of its hello, by name; see `digest`."""
+        """The part of the extensions in its hello that is kept, by name; see `digest`."""
         self.agreed: Mapping[str, str] = _NOTHING
-        """The version to be spoken of each extension that both have."""
+        """The common version of each extension that both have, by name."""
         self.handled: HandledRequests[Any] = HandledRequests(shared.limits.requests)
         self.working = 0
-        """Requests of the program that its host has taken and not ended; of those, the session may have ended some."""
+        """Requests of the program whose handlers have not ended; they may outlive their requests in the session."""
         self._assembler: Reassembler | None = None
         self._calls: OutgoingRequests | None = None
-        self._handles = DEFAULT_REQUESTS  # requests at once, and bytes it puts together, as its hello said
+        self._handles = DEFAULT_REQUESTS  # *requests* and *assembles* of its hello
         self._assembles: int | None = None
         self._large: FragmentSender | None = None
-        self._known = False  # we are, to the program
+        self._known = False  # the program has our hello, or gets it before later frames
         self._reason = ""
 
     # What we send -----------------------------------------------------------------------------------
 
     @property
     def calls(self) -> OutgoingRequests:
-        """What we ask of the program. Raises `ConnectionClosed` once the session has ended."""
+        """Our requests to the program. Raises `ConnectionClosed` once the session has ended."""
         if self._calls is None:
             self.check()
             self._calls = OutgoingRequests(self, self._handles)
@@ -140,7 +140,7 @@ class Link:
 
     @property
     def large(self) -> FragmentSender:
-        """What goes to the program in fragments. Raises `ConnectionClosed` once the session has ended."""
+        """Our transfers to the program. Raises `ConnectionClosed` once the session has ended."""
         if self._large is None:
             self.check()
             self._large = FragmentSender(self, self._assembles)
@@ -153,7 +153,7 @@ class Link:
 
     @property
     def is_asking(self) -> bool:
-        """Whether we wait for its answers."""
+        """Whether requests of ours wait for the program's replies."""
         return self._calls is not None and len(self._calls.asked) > 0
 
     @property
@@ -170,7 +170,7 @@ class Link:
         progress: Progress | None = None,
         failed: Callable[[Failure], object] | None = None,
     ) -> None:
-        """Send a payload of any length, in fragments if need be; see `FragmentSender.send`."""
+        """Send a payload of any length, in fragments if it needs them; see `FragmentSender.send`."""
         if len(payload) > MAX_PAYLOAD:
             await self.large.send(payload, progress=progress, failed=failed)
             return
@@ -179,17 +179,20 @@ class Link:
             progress(len(payload), len(payload))
 
     def post(self, frame: bytes) -> None:
-        """Send a short frame, in order with other such, without waiting for it; dropped if the program is gone."""
+        """Queue a short frame for sending, in the order of calls, without waiting; dropped if the session has ended."""
         if not self.closed:
             self.peer.post(frame)
 
     def wake(self, when: float) -> None:
-        """Have `tick` called at ``when`` at the latest, on the loop's clock."""
+        """Schedule `tick` for ``when`` at the latest, in seconds of the event loop's clock."""
         if when < self.peer.due:
             self.shared.timer.wake(self.peer, when)
 
     def refuse(self, scope: Scope, number: int, code: Code | int, text: str, limit: str | None = None) -> None:
-        """Tell the peer that a request or a transfer of its has failed; ``limit`` names the one that it reached."""
+        """Send a failure for a request or a transfer of the peer, and count a fault.
+
+        ``limit`` names the exceeded limit, if there is one, and is counted.
+        """
         if limit is not None:
             self.shared.counters.refused[limit] += 1
         self._tell(scope, number, code, text)
@@ -203,9 +206,9 @@ class Link:
             self.shared.counters.dropped["failures"] += 1
 
     def replied_at_once(self, handling: HandledRequest[Any], payload: bytes) -> bool:
-        """Send a reply of up to 65000 bytes that nothing keeps waiting, as most are; False if it is `reply`'s to send.
+        """Fast path: send a reply of up to 65000 bytes if the transport takes it at once, as it does for most.
 
-        Raises `ValueOutOfRange` for what is no message.
+        Return False if it was not sent: call `reply` then. Raises `ValueOutOfRange` if the payload is not a message.
         """
         frame = encode_reply(self.route, handling.id, 0, payload)
         try:
@@ -214,9 +217,9 @@ class Link:
             return False
 
     async def reply(self, handling: HandledRequest[Any], payload: bytes, flags: int = 0) -> bool:
-        """Send a reply of up to 65000 bytes, or such a part of a stream, or its end; see `encode_reply`.
+        """Send a reply or a part of a stream, of up to 65000 bytes, or the end of a stream; see `encode_reply`.
 
-        Return False, and send nothing, if nobody waits for it any more. Raises what the transport does.
+        Return False, and send nothing, if the request is not open any more. Raises the errors of the transport.
         """
         handled, shared = self.handled, self.shared
         if not handled.has(handling):
@@ -232,9 +235,9 @@ class Link:
     async def send_reply(
         self, handling: HandledRequest[Any], frame: bytes, failed: Callable[[Failure], object]
     ) -> None:
-        """Send a reply of any length, as a frame; ``failed`` is called if the peer does not put its fragments together.
+        """Send a reply of any length, encoded as a frame; ``failed`` is called if the peer fails its transfer.
 
-        Raises what `FragmentSender.send` and the transport do.
+        Raises the errors of `FragmentSender.send` and of the transport.
         """
         if len(frame) <= MAX_PAYLOAD and self.shared.send_nowait(self.node_id, frame):
             return
@@ -246,7 +249,7 @@ class Link:
             await self.large.send(frame, failed=failed)
 
     async def fail(self, handling: HandledRequest[Any], code: int, text: str) -> None:
-        """Answer a request with a failure, if somebody waits for its answer. Raises what the transport does."""
+        """Answer a request with a failure, if it is still open. Raises the errors of the transport."""
         if self.handled.has(handling):
             frame = encode_failure(self.route, Scope.REQUEST, handling.id, code, clip(text))
             self.handled.answer(handling)
@@ -255,14 +258,14 @@ class Link:
     def refuse_request(
         self, handling: HandledRequest[Any], code: Code | int, text: str, limit: str | None = None
     ) -> None:
-        """End a request with a failure, as `refuse` does."""
+        """Close a request and send a failure for it; see `refuse`."""
         self.handled.close(handling)
         self.refuse(Scope.REQUEST, handling.id, code, text, limit)
 
     # What the peer sends ----------------------------------------------------------------------------
 
     def receive(self, payload: bytes) -> None:
-        """Take a frame that is for us, from this program."""
+        """Handle a frame from this program that is addressed to us."""
         try:
             frame = decode(payload)
         except MalformedMessage as error:
@@ -276,7 +279,7 @@ class Link:
 
     def _unreadable(self, payload: bytes, error: MalformedMessage) -> None:
         about = subject(payload) if self.common else None
-        unsupported = isinstance(error, UnknownRequiredRecord)  # of later days: the frame is ignored
+        unsupported = isinstance(error, UnknownRequiredRecord)  # of a later version, so it is not reported as malformed
         if about is None or (about[0] is Scope.REQUEST and self.handled.is_open(about[1])):
             self._fault("an unreadable frame")
         elif about[0] is Scope.REQUEST or self._assembling().fail(about[1]):
@@ -290,7 +293,7 @@ class Link:
         self.peer.take_hello(self.instance, hello)
 
     def update(self, hello: Hello) -> None:
-        """Note what the program says of itself: the last hello counts."""
+        """Apply a hello of the program: the last one counts."""
         self.program, self.stores = hello.program, hello.stores
         agreement = negotiate(self.shared.own.hello, hello)
         self.common = agreement is not None
@@ -305,7 +308,7 @@ class Link:
             self._large.most = self._assembles
 
     def greeted(self) -> None:
-        """Note that the program has our hello, or will before all that is sent from now on."""
+        """Record that the program has our hello, or gets it before any frame sent from now on."""
         self._known, self.ready = True, self.common
 
     def _assembling(self) -> Reassembler:
@@ -324,7 +327,7 @@ class Link:
         return self._assembler
 
     def _evicted(self, transfer: int, error: QuotaExceeded) -> None:
-        """Tell the peer of a transfer that made room for others'; it is no fault of its."""
+        """Send a failure for a transfer that was evicted for other peers' pieces. It does not count as a fault."""
         shared = self.shared
         if not self.peer.is_slow:
             self.post(encode_failure(self.route, Scope.TRANSFER, transfer, shared.count_limit(error), clip(str(error))))
@@ -348,7 +351,7 @@ class Link:
 
     def _take_request(self, request: Request) -> None:
         most = self.shared.limits.requests
-        # A handler that was cancelled may take its time to end: of those there are not more than of the others
+        # Handlers that were cancelled and have not ended yet count too: there are at most as many of them as of others
         peer = self.peer
         if (
             self.working >= 2 * most
@@ -369,12 +372,15 @@ class Link:
                 self.working += 1
 
     def request_ended(self, handling: HandledRequest[Any]) -> None:
-        """Count a request no more that the host had given a ``handle``: nobody works on it any longer."""
+        """Release the place of a request whose ``handle`` the host had set: its handler has ended."""
         self.working -= 1
         self.handled.close(handling)
 
     def _deadline(self, request: Request) -> float:
-        """Return when the caller of a request will have given up, and said so; a stream's waits for each part anew."""
+        """Return when a request expires: after its wait, and a grace for its caller's cancel. Never for a stream.
+
+        The caller of a stream waits for each part anew.
+        """
         if request.wait_ms is None or request.credit:
             return _NEVER
         deadline = self.shared.loop.time() + request.wait_ms / 1000 + _GRACE
@@ -382,7 +388,7 @@ class Link:
         return deadline
 
     def wait_for_credit(self, handling: HandledRequest[Any]) -> None:
-        """Let a stream wait for its caller to take more, but not for ever: what its handler has opened stays open."""
+        """Set the deadline of a stream that waits for credit, since its handler keeps resources open meanwhile."""
         deadline = self.shared.loop.time() + self.shared.limits.stream_seconds
         self.handled.wait(handling, deadline)
         self.wake(deadline)
@@ -432,7 +438,7 @@ class Link:
     # Its life ---------------------------------------------------------------------------------------
 
     def tick(self, now: float) -> None:
-        """Do what is due by ``now``, and say when there will be more."""
+        """Expire requests and transfers whose deadlines have passed, and schedule the next tick."""
         shared = self.shared
         calls, assembler = self._calls, self._assembler
         if calls is not None:
@@ -456,12 +462,12 @@ class Link:
                 self.wake(assembler.deadline)
 
     def give_up(self, error: Exception) -> None:
-        """Fail what we asked of the program."""
+        """Fail our open requests to the program with ``error``."""
         if self._calls is not None:
             self._calls.give_up(error)
 
     def close(self, reason: str) -> None:
-        """End everything that is under way."""
+        """End the session: fail our requests with `ConnectionClosed`, cancel handlers, drop transfers."""
         self.closed, self.common, self.ready, self._reason = True, False, False, reason
         error = ConnectionClosed(reason)
         self.give_up(error)
@@ -476,7 +482,7 @@ class Link:
             self._assembler.clear()
         if self._large is not None:
             self._large.give_up(error)
-        # Whoever still has the link, a handler say, keeps no more than the link
+        # A handler may hold the link for longer: release everything else
         for part in (self._calls, self._large):
             if part is not None:
                 part.close()

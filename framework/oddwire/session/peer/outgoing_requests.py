@@ -1,4 +1,4 @@
-"""What we ask of one peer: requests and streams, from the caller's await to the frames and back."""
+"""Our requests and streams to one program of a peer, from the caller's await to the frames and back."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _STREAM: Final = ReplyFlag.PART | ReplyFlag.END
 
 
 class _OutgoingRequest:
-    """Who waits: for its turn or for the transport while ``task`` is set, afterwards for ``future``."""
+    """One call: it waits for its turn or for the transport while ``task`` is set, afterwards for ``future``."""
 
     __slots__ = ("_cancelling", "ended", "error", "flying", "future", "limit", "task")
 
@@ -36,16 +36,16 @@ class _OutgoingRequest:
         self.task: asyncio.Task[object] | None = None
         self.error: Exception | None = None
         self.ended = False  # a stream's end has come
-        self.flying = False  # it takes one of the places there are
+        self.flying = False  # it counts against the requests that the peer handles at once
 
     def wait(self) -> None:
-        """Note which task is to be cancelled if the request fails before it is sent."""
+        """Record the current task, which `fail` cancels if the request fails before it is sent."""
         self.task = task = asyncio.current_task()
         assert task is not None  # noqa: S101 - we are in one; narrows the type for checkers
         self._cancelling = task.cancelling()
 
     def fail(self, error: Exception) -> None:
-        """Have the caller raise ``error``; one of a stream's, after the parts that came before."""
+        """Fail the call: the caller raises ``error``, that of a stream after it has read the parts received before."""
         if self.error is None:
             self.error = error
         if self.task is not None:
@@ -54,19 +54,19 @@ class _OutgoingRequest:
             self.future.set_exception(error)
 
     def drop(self) -> None:
-        """Let go of how it ended: the error's traceback leads to the frame that has the call."""
+        """Drop the references to the outcome: the error's traceback refers to the Python frame that holds the call."""
         self.error = None
         del self.future
 
     def cancelled_by_us(self, task: asyncio.Task[object] | None) -> bool:
-        """Say whether a cancellation of the task that called was `fail`'s, and undo it then; as `asyncio.timeout`."""
+        """Return whether `fail` cancelled the caller's task, and uncancel the task then, as `asyncio.timeout` does."""
         return self.error is not None and task is not None and task.uncancel() <= self._cancelling
 
 
 class OutgoingRequests:
-    """The requests and streams of ours at one program of a peer; made with the first of them.
+    """Our requests and streams to one program of a peer; created with the first of them.
 
-    ``allowed`` is how many the peer handles at once: more wait here for their turn, in order.
+    ``allowed`` is how many the peer handles at once, by its hello: more wait here for their turn, in order.
     """
 
     __slots__ = ("_flying", "_link", "_loop", "_send_nowait", "_turns", "allowed", "asked")
@@ -89,12 +89,13 @@ class OutgoingRequests:
     async def ask(
         self, payload: bytes, limit: float | None, sent: Callable[[], object] | None = None, urgent: bool = False
     ) -> bytes:
-        """Send a request and give the payload of its reply. ``sent`` is called once the transport has the request.
+        """Send a request and return the payload of its reply. ``sent`` is called once the transport has the request.
 
-        ``urgent`` tells the peer that nothing of its own is handled here before it has answered.
+        ``urgent`` tells the peer that we handle nothing that it sends before it has answered.
 
-        Raises `ReplyTimeout` after ``limit`` seconds, `RemoteFailure`, `ConnectionClosed`, `QuotaExceeded`
-        (``open_requests``), and what sending raises. Cancelled or timed out, the peer is told.
+        Raises `ReplyTimeout` after ``limit`` seconds, `RemoteFailure`, `RemoteProtocolError`, `ConnectionClosed`,
+        `QuotaExceeded` (``open_requests``), and the errors of sending. If it is cancelled or times out, a `cancel` is
+        sent to the peer.
         """
         call = _OutgoingRequest(self._loop.create_future(), limit)
         number = self.asked.open(call, _NEVER if limit is None else self._deadline(limit))
@@ -112,7 +113,7 @@ class OutgoingRequests:
                 or not self._send_nowait(self._link.node_id, frame)
             ):
                 await self._send(call, number, frame)
-            else:  # it is sent, as most are
+            else:  # fast path: sent without waiting
                 self._flying += 1
                 call.flying = True
             if sent is not None:
@@ -128,7 +129,7 @@ class OutgoingRequests:
             try:
                 raise failure from None
             finally:
-                del failure  # or it would be held by this frame, which its traceback holds
+                del failure  # its traceback holds this Python frame: a reference cycle otherwise
         self._flying -= 1
         if self._turns:
             self._turns.next()
@@ -142,9 +143,10 @@ class OutgoingRequests:
         sent: Callable[[], object] | None = None,
         urgent: bool = False,
     ) -> AsyncGenerator[bytes, None]:
-        """Send a request for a stream and give the payloads of its parts; ``credit`` of them may come ahead of us.
+        """Send a request for a stream and yield the payloads of its parts; up to ``credit`` parts are received ahead.
 
-        ``limit`` is the time to wait for each part. Raises as `ask` does; closed early, the peer is told.
+        ``limit`` is how many seconds to wait for each part. Raises as `ask` does. If the generator is closed early, a
+        `cancel` is sent to the peer.
         """
         link, asked = self._link, self.asked
         call = _OutgoingRequest(self._loop.create_future(), limit)
@@ -211,12 +213,12 @@ class OutgoingRequests:
         if self.asked.close(number) is not None and call.flying and call.task is None:
             self._link.post(encode_cancel(self._link.route, Scope.REQUEST, number))
         if call.future.done() and not call.future.cancelled():
-            call.future.exception()  # seen: something else may have failed first
+            call.future.exception()  # retrieved, or asyncio logs it where another error is raised
 
-    # What the peer says -----------------------------------------------------------------------------
+    # Frames received --------------------------------------------------------------------------------
 
     def reply(self, reply: Reply) -> bool:
-        """Take a reply, or a part or the end of a stream; False if nothing waits for it."""
+        """Handle a reply, or a part or the end of a stream. Return False if no open request expects it."""
         number, flags, content = reply
         if not flags & _STREAM and (call := self.asked.take(number)) is not None:
             if not call.future.done():
@@ -236,7 +238,7 @@ class OutgoingRequests:
         return True
 
     def _out_of_place(self, number: int, flags: int) -> bool:
-        """Take a part or the end of a stream for a request that should have one reply."""
+        """Handle a part or the end of a stream for a request that expects one reply."""
         if not flags & ReplyFlag.END:
             return self._wrong(number, "answered a request for one reply with a stream")
         return self.failure(Failure(Scope.REQUEST, number, Code.NO_REPLY, ""))
@@ -249,7 +251,7 @@ class OutgoingRequests:
         return False
 
     def failure(self, failure: Failure) -> bool:
-        """Take a failure; False if nothing waits for it."""
+        """Handle a failure of scope 1. Return False if it names no open request."""
         call = self.asked.fail(failure.id)
         if call is None:
             return False
@@ -257,7 +259,7 @@ class OutgoingRequests:
         return True
 
     def expire(self, now: float) -> None:
-        """Fail what has waited for too long."""
+        """Fail the requests whose deadlines have passed with `ReplyTimeout`, and cancel them at the peer."""
         for number, call in self.asked.expire(now):
             if call.task is None:
                 self._link.post(encode_cancel(self._link.route, Scope.REQUEST, number))
@@ -265,16 +267,16 @@ class OutgoingRequests:
             call.fail(ReplyTimeout(f"no reply from {self._link.node_id} within {duration(limit)}", timeout=limit))
 
     def give_up(self, error: Exception) -> None:
-        """Fail everything."""
+        """Fail all open requests and streams with ``error``."""
         for call in self.asked.clear():
             call.fail(error)
 
     def close(self) -> None:
-        """Let go: the connection has ended, and everything was given up."""
+        """Wake all calls that wait for their turn. Call it after `give_up`, when the session has ended."""
         self._turns.close()
 
 
-# What a failure without a text says
+# Texts for failures that come without one
 _TEXTS: Final[Mapping[int, str]] = {
     Code.INTERNAL: "the peer's handler failed",
     Code.UNKNOWN_MESSAGE: "the peer does not handle this message",

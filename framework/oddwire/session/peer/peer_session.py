@@ -1,7 +1,6 @@
-"""One connection's part of the session: what speaks the protocol behind the peer's node, and what that has in common.
+"""The sessions of one connection: one `Link` for each program behind the peer's node, and what these share.
 
-Behind a node there may be several programs. Each that says hello gets a `Link` of its own, found by the addresses in
-its frames; what is meant for another program of our own node is not looked at.
+A frame's link is found by the addresses in the frame. Frames addressed to another program of our own node are ignored.
 """
 
 from __future__ import annotations
@@ -30,21 +29,21 @@ __all__ = ["PeerSession"]
 logger = get_logger("oddwire.session")
 
 _NEVER: Final = math.inf
-_MOST_POSTED: Final = 1024  # refusals waiting for a peer that does not read; what comes on top is dropped
-_HELLOS: Final = 64  # that may come at once: of each program its own, its answer to ours, some restarts
-_HELLO_RATE: Final = 10.0  # a second, afterwards
-_FORMER: Final = 64  # instances of one connection that are remembered as restarted, or otherwise at an end
-_REGREET: Final = 1.0  # seconds between two hellos to instances that seem to have missed that there is no session
-_BURST: Final = 10.0  # seconds' worth of faults at once
-_LOOK: Final = 10.0  # seconds between two looks whether those of whom something is awaited are still there
-_PATIENCE: Final = 30.0  # seconds in which a program that is asked for a hello has to say something
-_LONGEST: Final = 60.0  # seconds between two such questions to one that takes its time
+_MOST_POSTED: Final = 1024  # refusals queued for a peer that does not read; further ones are dropped
+_HELLOS: Final = 64  # hellos in a burst: each program's own, its answer to ours, some restarts
+_HELLO_RATE: Final = 10.0  # hellos per second after the burst
+_FORMER: Final = 64  # instances remembered per connection whose sessions have ended (protocol, Restart)
+_REGREET: Final = 1.0  # seconds between hellos to instances without a session that send other frames
+_BURST: Final = 10.0  # seconds' worth of faults in a burst
+_LOOK: Final = 10.0  # seconds between checks for programs that died (protocol, An instance that dies)
+_PATIENCE: Final = 30.0  # seconds until a session ends whose program was asked for a hello and sent nothing
+_LONGEST: Final = 60.0  # max seconds without a frame before a program that answers slowly is asked again
 _ADDRESSED: Final = 11  # bytes of a frame up to its header: type, kind, to, from
 _ALL: Final = bytes(4)
 
 
 class PeerSession:
-    """A connected peer: the sessions with the programs behind it, from its connecting to its going."""
+    """A connected peer: the sessions with the programs behind it, for the time of one connection."""
 
     __slots__ = (
         "_changed",
@@ -77,38 +76,38 @@ class PeerSession:
         self.shared = shared
         self.node_id = node_id
         self.due = _NEVER
-        """When `tick` is to be called, on the loop's clock; kept by `PeerTimer.wake`."""
+        """When `tick` is to be called, in seconds of the event loop's clock; set by `PeerTimer.wake`."""
         self.closed = False
         self.assembling = ReassemblyGroup()
-        """What its programs' messages in fragments take together."""
+        """Totals of the transfers of all programs of the peer."""
         self.left: list[Link] = []
-        """Sessions that have ended, with handlers that take their time to."""
+        """Sessions that have ended while cancelled handlers of theirs are still running."""
         self.met = False
-        """Whether any has on this connection."""
+        """Whether any program has sent a hello on this connection."""
         self.several = False
-        """Whether more than one program has spoken for the peer on this connection."""
+        """Whether more than one program has sent a hello on this connection."""
         self.links: dict[int, Link] = {}
-        """The programs behind the peer, by instance, in the order in which they came."""
+        """The programs behind the peer, by instance, in the order of their first hellos."""
         self.reach: dict[type, Link] = {}
-        """Whom to ask what, by the class of the message, as far as it was looked up; see `speaker`."""
+        """Cache: the program to address, by message class; see `speaker`. Cleared when a program comes or goes."""
         self.addressed: dict[bytes, Link] = {}
-        """The same by both addresses, as the frames that are for us bear them."""
+        """The programs by the 8 address bytes of their frames to us; see `Link.inbound`."""
         self._changed: asyncio.Event | None = None
-        self._early: list[tuple[int, Hello]] | None = []  # the peer's, until ours goes out
+        self._early: list[tuple[int, Hello]] | None = []  # hellos of the peer that came before ours was sent
         self._faults: TokenBucket | None = None
-        self._dropped: dict[int, None] = {}  # instances whose sessions we ended: they are told, should they be there
+        self._dropped: dict[int, None] = {}  # instances whose sessions we ended: a hello of one is answered *leaving*
         self._former: dict[int, None] = {}
         self._hellos: TokenBucket | None = None
         self._looked = _NEVER
-        self._owed: dict[int, bool] = {}  # instances that wait for our hello, and whether the host has to hear of them
-        self._posted: deque[bytes | int] = deque()  # frames, and instances in whose turn they get it
+        self._owed: dict[int, bool] = {}  # instances that wait for our hello, and whether they are new
+        self._posted: deque[bytes | int] = deque()  # frames, and instances to which a hello is sent in their place
         self._poster: asyncio.Task[None] | None = None
         self._regreeted = -_NEVER
         self._since = shared.loop.time()
         self._waiting = True
 
     def greet(self) -> None:
-        """Say hello; for a while others may."""
+        """Queue our hello to all programs of the peer, and wait ``hello_wait`` seconds for theirs."""
         self.post(self.shared.own.to_all)
         self.wake(self._since + self.shared.hello_wait)
 
@@ -116,28 +115,35 @@ class PeerSession:
 
     @property
     def ready(self) -> bool:
-        """Whether there is a session with a program of the peer."""
+        """Whether there is a session with any program of the peer."""
         return any(link.ready for link in self.links.values())
 
     @property
     def waiting(self) -> bool:
-        """Whether programs may come in a moment: since the connection, or an ending, or one has still to hear of us."""
+        """Whether another program is expected soon.
+
+        True for ``hello_wait`` seconds after the connection and after the end of a session, and while a program waits
+        for our hello.
+        """
         return self._waiting or bool(self._owed)
 
     @property
     def settled(self) -> bool:
-        """Whether it is known if the peer has one: a hello came, or none for long enough, or the peer is gone."""
+        """Whether it is known if the peer speaks the session protocol.
+
+        True after a hello, after ``hello_wait`` seconds without one, and once the peer has disconnected.
+        """
         return not self.waiting or (bool(self.links) and not self._owed)
 
     def speakers(self, name: str) -> Iterator[Link]:
-        """Iterate over the sessions in which an extension is spoken in a version in common."""
+        """Iterate over the sessions whose programs have an extension in a common version."""
         return (link for link in self.links.values() if link.ready and name in link.agreed)
 
     def speaker(self, names: Collection[str], type_id: int) -> Link | None:
-        """Return whom to ask what is of type ``type_id`` and of one of the extensions ``names``; None if nobody fits.
+        """Return the session for a message of type ``type_id`` of one of the extensions ``names``; None if none fits.
 
-        Of several it is the one with the least number: so it is the same one each time. Of two with one number it is
-        that which came later, as the other may have been killed.
+        Of several that fit equally, it is the one with the least program number, so the same each time. Of two with the
+        same number it is the later one, as the other may have been killed.
         """
         best: tuple[int, int] | None = None
         found: Link | None = None
@@ -149,19 +155,19 @@ class PeerSession:
         return found
 
     def only(self) -> Link | None:
-        """Return the one session of a peer behind which no other program has shown itself."""
+        """Return the session if only one program has been there on this connection, else None."""
         if self.several or len(self.links) != 1:
             return None
         (link,) = self.links.values()
         return link if link.ready else None
 
     def version_of(self, name: str) -> str | None:
-        """Return the version of an extension that is spoken with the peer, None if it is not."""
+        """Return the common version of an extension with the peer, None if there is none."""
         link = min(self.speakers(name), key=lambda link: link.program, default=None)
         return None if link is None else link.agreed[name]
 
     def extensions(self) -> Mapping[str, tuple[str, ...]]:
-        """Return what all programs of the peer say they speak: by name, the versions."""
+        """Return the extensions in the hellos of all programs of the peer: versions by name."""
         told: dict[str, tuple[str, ...]] = {}
         for link in self.links.values():
             for name, spoken in link.spoken.items():
@@ -170,7 +176,10 @@ class PeerSession:
         return told
 
     async def wait_for_hello(self, name: str | None = None) -> bool:
-        """Wait until it is known whether the peer has a session, or one in which ``name`` is spoken, and say so."""
+        """Return whether the peer has a session, or, with ``name``, one with that extension in a common version.
+
+        Waits for a hello, for as long as one is expected; see `waiting`. Cancellation has no other effect.
+        """
         if name is None:
             while not self.settled:
                 await self.change()
@@ -180,7 +189,7 @@ class PeerSession:
         return version is not None
 
     async def change(self) -> None:
-        """Wait until a program comes or goes, or it is known that none comes any more."""
+        """Wait until a program comes or goes, or no further one is expected."""
         if self._changed is None:
             self._changed = asyncio.Event()
         await self._changed.wait()
@@ -194,7 +203,7 @@ class PeerSession:
     # What we send -----------------------------------------------------------------------------------
 
     def post(self, frame: bytes) -> None:
-        """Send a short frame, in order with other such, without waiting for it; dropped if the peer is gone."""
+        """Queue a short frame for sending, in the order of calls, without waiting; dropped once the peer is gone."""
         if not self.closed:
             self._posted.append(frame)
             self._begin()
@@ -205,7 +214,7 @@ class PeerSession:
 
     @property
     def is_slow(self) -> bool:
-        """Whether so much waits for the peer to read that a refusal more is dropped."""
+        """Whether so many frames are queued for the peer that further refusals are dropped."""
         return len(self._posted) >= _MOST_POSTED
 
     async def _post(self) -> None:
@@ -219,7 +228,7 @@ class PeerSession:
                     frame = self._answer(frame)
                 greets = self._early is not None
                 if self._early is not None:
-                    # The first is our hello. What the peer's wakes up comes to its turn when ours is on its way
+                    # The first frame is our hello. Tasks that the peer's hellos wake run after it was sent
                     early, self._early = self._early, None
                     for instance, hello in early:
                         self.take_hello(instance, hello)
@@ -227,19 +236,19 @@ class PeerSession:
                     await send(self.node_id, frame)
                 except PeerNotConnected:
                     raise
-                except TransportError as error:  # of this frame, or of the way to the node, which is tried anew
+                except TransportError as error:  # the transport reconnects if it can
                     logger.debug("a frame to %s is lost: %s", self.node_id, error)
-                if greets and not self.links:  # a busy node may have taken its time: answers could not come before
+                if greets and not self.links:  # the send may have waited for a busy node: answers come after it
                     self._since = self.shared.loop.time()
         except PeerNotConnected:
-            posted.clear()  # it has gone, or is going
+            posted.clear()  # the peer has disconnected, or is about to
             self._owed.clear()
             self._change()
         finally:
             self._poster = None
 
     def _answer(self, instance: int) -> bytes:
-        """Return the hello that a program waits for: from now on it may be sent other things, which come after it."""
+        """Return the hello that a program waits for. Other frames may be sent to the program from now on, after it."""
         link, told = self.links[instance], self._owed.pop(instance)
         if told:
             link.greeted()
@@ -249,9 +258,10 @@ class PeerSession:
         return self.shared.own.answer(instance)
 
     async def leave(self, farewell: bytes, seconds: float) -> None:
-        """Say that we end to all who know us, after what waits, for which that waits ``seconds`` at most.
+        """Send ``farewell``, a hello with *leaving*, after the queued frames, waiting at most ``seconds`` for these.
 
-        No other hello goes out any more: who has one after the farewell takes us for alive.
+        Queued hellos are dropped: after *leaving* no other may be sent, as it would begin a new session. Raises the
+        errors of the transport.
         """
         known = self._early is None and (self.links or self.waiting)
         self._owed.clear()
@@ -268,7 +278,7 @@ class PeerSession:
     # What the peer sends ----------------------------------------------------------------------------
 
     def receive(self, payload: bytes) -> None:
-        """Take a frame, if it is for us."""
+        """Handle a frame from the peer, if it is addressed to us."""
         link = self.addressed.get(payload[3:_ADDRESSED])
         if link is not None:
             link.receive(payload)
@@ -276,7 +286,7 @@ class PeerSession:
             self._unaddressed(payload)
 
     def _unaddressed(self, payload: bytes) -> None:
-        """Take what is for everybody, or of somebody unknown; leave what is for others."""
+        """Handle a frame to all programs, or from an instance without a session; ignore one to another program."""
         to, sender = payload[3:7], payload[7:_ADDRESSED]
         instance = int.from_bytes(sender, "big")
         if len(payload) < _ADDRESSED or not instance:
@@ -290,7 +300,7 @@ class PeerSession:
             else:
                 self.take_hello(instance, hello)
         elif to != self.shared.address:
-            # Of another program of our node, or one that had our place: no fault of the peer's where there may be some
+            # To another program of our node, or one before us: a fault only if we are the only one there has been
             if not self.shared.transport.shared:
                 self.fault("a frame for another program")
         else:
@@ -298,8 +308,8 @@ class PeerSession:
             self._regreet(instance)
 
     def _regreet(self, instance: int) -> None:
-        """Tell an instance that takes us for somebody it knows that there is no session, and offer one."""
-        if instance == self.shared.instance or self.shared.left:  # our own frames come back; or we end
+        """Tell an instance that there is no session, with *leaving*, and ask for its hello to begin one."""
+        if instance == self.shared.instance or self.shared.left:  # a frame of ours that the peer sent back; or we end
             return
         now = self.shared.loop.time()
         if self._early is None and not self.is_slow and now >= self._regreeted + _REGREET:
@@ -312,13 +322,13 @@ class PeerSession:
         self.post(self.shared.own.asking(instance))
 
     def take_hello(self, instance: int, hello: Hello) -> None:
-        """Take a hello for us, or for all."""
+        """Handle a hello to us, or to all programs."""
         if self.shared.left:
             return
         if instance == self.shared.instance and hello.program == self.shared.own.hello.program:
-            self.fault("a hello of ours")  # a peer that bounces what it does not know: there is nobody to talk to
+            self.fault("a hello of ours")  # the peer sends back what it does not know: it has no session
             return
-        if self._early is not None:  # nothing that it allows may overtake ours
+        if self._early is not None:  # our own hello has to be the first frame that we send
             if len(self._early) < _HELLOS:
                 self._early.append((instance, hello))
             else:
@@ -328,8 +338,8 @@ class PeerSession:
         if self._hellos is None:
             self._hellos = TokenBucket(_HELLO_RATE, _HELLOS, now)
         if self._hellos.take(1, now):
-            self._hellos.take(-1, now)  # it did not take effect
-            self.fault("one hello too many")  # it could end sessions, and have answers sent, at little cost
+            self._hellos.take(-1, now)  # an ignored hello does not count
+            self.fault("one hello too many")  # hellos end sessions and cause answers, at little cost to the sender
             return
         link = self.links.get(instance)
         if hello.flags & HelloFlag.LEAVING:
@@ -337,7 +347,7 @@ class PeerSession:
                 self.end(link, "its program has ended")
             return
         new = link is None
-        if link is None and instance in self._dropped:  # it does not know yet that its session has ended
+        if link is None and instance in self._dropped:  # it may not know yet that its session has ended
             self._begin_anew(instance)
             return
         if link is None:
@@ -354,7 +364,7 @@ class PeerSession:
             self.wake(link.heard + _LOOK)
         link.update(hello)
         if hello.flags & HelloFlag.ANSWER:
-            # Who has just started knows us by our answer, and ignores what comes before it
+            # An instance that has just started ignores all frames before our answer
             if instance not in self._owed:
                 self._owed[instance] = new
                 self._posted.append(instance)
@@ -366,12 +376,15 @@ class PeerSession:
             self._heard(link, new)
 
     def _heard(self, link: Link, new: bool) -> None:
-        """Have what waits for a program sent to it."""
+        """Report a hello to reliable delivery, which sends what waits for the program."""
         logger.debug("%s speaks %s", self.node_id, dict(link.agreed) or "no extension of ours")
         self.shared.delivery.hello_received(link, new)
 
     def _see_restart(self, instance: int, hello: Hello) -> None:
-        """End the session with the instance that a new one follows; one that speaks after its end has not ended."""
+        """End the session with the instance that a new one of the same program replaces (protocol, Restart).
+
+        An instance that says hello after it was replaced shows that two programs have one number.
+        """
         namesakes = [link for link in self.links.values() if link.program == hello.program]
         if instance in self._former:
             logger.warning(
@@ -387,7 +400,7 @@ class PeerSession:
             self._drop(link, "the peer has restarted")
 
     def _tell(self, link: Link, what: str) -> None:
-        """Log what has become of a program; that is of interest where something was under way with it."""
+        """Log the end of a session: at info level if something was under way in it, else at debug level."""
         names = ", ".join(sorted(link.agreed)) or "no extension in common"
         if link.is_idle and not self.shared.delivery.is_waiting(link):
             logger.debug("a program of %s (%s) %s", self.node_id, names, what)
@@ -395,7 +408,7 @@ class PeerSession:
             logger.info("a program of %s (%s) %s: what was under way with it is over", self.node_id, names, what)
 
     def _make_room(self) -> bool:
-        """End the session of which nothing has come for longest, of those with nothing under way."""
+        """End the idle session that was silent for longest. Return False if none is idle."""
         idle = [link for link in self.links.values() if link.is_idle]
         if not idle:
             return False
@@ -403,12 +416,12 @@ class PeerSession:
         return True
 
     def _drop(self, link: Link, reason: str) -> None:
-        """End a session of which the program at its other end may not know it."""
+        """End a session whose program may not know that it has ended, and remember the instance."""
         _remember(self._dropped, link.instance)
         self.end(link, reason)
 
     def end(self, link: Link, reason: str) -> None:
-        """End the session with one program while the connection stays; another may follow at once."""
+        """End the session with one program while the connection stays; another program may follow at once."""
         logger.debug("the session with program %016x of %s ends: %s", link.program, self.node_id, reason)
         self.links.pop(link.instance, None)
         self.addressed.pop(link.inbound, None)
@@ -422,7 +435,10 @@ class PeerSession:
         self.shared.delivery.session_ended(link)
 
     def fault(self, what: str = "") -> None:
-        """Count a frame of which nothing comes; who sends many of them is read later. ``what`` it was, if ignored."""
+        """Count a frame that was refused or ignored; a peer that sends many of them is throttled.
+
+        ``what`` describes an ignored frame, for the log; empty for a refused one.
+        """
         shared = self.shared
         shared.transport.wasted(self.node_id)
         if what:
@@ -440,21 +456,21 @@ class PeerSession:
 
     @property
     def open_requests(self) -> int:
-        """How many requests of all programs of the peer are being handled."""
+        """The number of open requests of all programs of the peer."""
         return sum(len(link.handled) for link in self.links.values())
 
     @property
     def lingering(self) -> int:
-        """How many requests of programs that have ended are being handled still, as their handlers are slow to end."""
+        """The number of handlers still running for requests of sessions that have ended."""
         return sum(link.working for link in self.left)
 
     def wake(self, when: float) -> None:
-        """Have `tick` called at ``when`` at the latest, on the loop's clock."""
+        """Schedule `tick` for ``when`` at the latest, in seconds of the event loop's clock."""
         if when < self.due:
             self.shared.timer.wake(self, when)
 
     def tick(self, now: float) -> None:
-        """Do what is due by ``now``, and say when there will be more."""
+        """Run everything that is due by ``now``, and schedule the next tick."""
         if self._waiting:
             if now < self._since + self.shared.hello_wait:
                 self.wake(self._since + self.shared.hello_wait)
@@ -469,13 +485,13 @@ class PeerSession:
         self.shared.delivery.tick(self, now)
 
     def _look(self, now: float) -> None:
-        """Ask programs from which something is awaited whether they are there, and end the sessions of those that died.
+        """Send a hello to silent programs that owe us an answer or an ack; end the sessions of those that died.
 
-        A program that is killed cannot say so, and the connection may be its node's.
+        A killed program sends no *leaving*, and the connection of its node may stay (protocol, An instance that dies).
         """
-        shared, late = self.shared, now - self._looked > 2 * _LOOK  # it is us who did not get to it
+        shared, late = self.shared, now - self._looked > 2 * _LOOK  # our event loop was blocked, or the machine asleep
         self._looked = now
-        if shared.host.is_paused(self.node_id):  # what it says is not read
+        if shared.host.is_paused(self.node_id):  # its frames may wait unread
             late = True
         for link in list(self.links.values()):
             if link.doubted is None:
@@ -498,14 +514,14 @@ class PeerSession:
                 self._drop(link, "its program does not answer any more")
 
     def give_up(self, reason: str) -> None:
-        """Fail what we asked of the peer."""
+        """Fail our open requests to all programs of the peer with `ConnectionClosed`."""
         for link in self.links.values():
             link.give_up(ConnectionClosed(reason))
 
     def close(self, reason: str) -> None:
-        """End everything: the connection has ended."""
+        """End all sessions: the connection has ended."""
         self.closed, self._waiting, self.due = True, False, _NEVER
-        self._posted.clear()  # not for the next connection
+        self._posted.clear()  # they must not be sent on the next connection
         self._owed.clear()
         for link in self.links.values():
             link.close(reason)
@@ -524,7 +540,7 @@ def _remember(instances: dict[int, None], instance: int) -> None:
 
 
 def _rank(link: Link, names: Collection[str], type_id: int) -> int:
-    """Say how well a program suits a message: by extension and type, by extension, by type under another name."""
+    """Return how well a program fits a message: 3 by extension and type, 2 by extension, 1 by type alone, 0 not."""
     spoken = link.spoken
     named = [name for name in names if name in link.agreed]
     if any(type_id in spoken[name].types for name in named):

@@ -1,7 +1,7 @@
-"""Payloads too long for one message: cut into fragments, and put together again.
+"""Payloads too long for one message: split into fragments, and reassembled.
 
-Pieces may come in any order and more than once. Memory is spent on what has come, not on what is announced, and putting
-a payload together costs one join.
+Pieces may come in any order and more than once. Memory is used for the pieces received, not for the announced length,
+and reassembling a payload is one join.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ from oddwire.session.wire.frames import encode_fragment
 __all__ = ["MAX_PIECE", "PIECE_WEIGHT", "STANDSTILL", "Reassembler", "ReassemblyBudget", "ReassemblyGroup", "split"]
 
 MAX_PIECE: Final = MAX_MESSAGE - FRAGMENT_OVERHEAD
-"""Bytes in the largest piece: what a message holds beside a fragment's header."""
+"""Bytes in the largest piece: a message of 65535 bytes less a fragment's header."""
 PIECE_WEIGHT: Final = 128
-"""What a piece that waits is counted for beside its bytes: about what its objects take."""
+"""Bytes counted for a waiting piece in addition to its content: about the memory of its objects."""
 STANDSTILL: Final = 5.0
-"""Seconds without a new piece after which a transfer makes room for others, if there is none left."""
+"""Seconds without a new piece after which a transfer may be evicted, if the budget is used up."""
 
 # Session protocol, Fragments: where the payload inside begins, for the kinds of frames that hold one.
 _INNER: Final[Mapping[int, int]] = {FrameType.REQUEST: 27, FrameType.REPLY: 24, FrameType.DATA: 47}
 _ENVELOPE: Final = 1024
-"""Bytes around a payload in a frame, at most: its header, and its TLV records if there are any."""
+"""Max bytes of a frame besides its content: its header, and its TLV records if there are any."""
 
 
 def split(route: int, payload: bytes, size: int, transfer: int) -> Iterator[bytes]:
-    """Yield the fragments of ``payload`` as payloads of their own, each made when it is asked for.
+    """Return an iterator over the fragments of ``payload``, encoded one by one as the iterator advances.
 
-    ``route`` has the addresses of the fragments, and of the payload if that is a frame. All pieces have ``size`` bytes,
-    but for the last, which has what is left. Raises `ValueError` for a size that is not
-    `MIN_PIECE` to `MAX_PIECE`, or for a payload that needs no cutting.
+    ``route`` are the addresses of the fragments, and of the payload if it is a frame. All pieces have ``size`` bytes,
+    except for the last, which has the rest. Raises `ValueError` at once for a size that is not `MIN_PIECE` to
+    `MAX_PIECE`, or not less than the payload's length.
     """
     total = len(payload)
     if not MIN_PIECE <= size <= MAX_PIECE or size >= total:
@@ -54,11 +54,11 @@ def split(route: int, payload: bytes, size: int, transfer: int) -> Iterator[byte
 
 
 class ReassemblyBudget:
-    """What the pieces of all peers take together, in bytes; ``limit`` is `Limits.total_reassembly_bytes`.
+    """The bytes of the waiting pieces of all peers; at most ``limit``, that is `Limits.total_reassembly_bytes`.
 
-    It is not first come, first served, as node ids are free to make: when it is used up, who needs room takes it from
-    the peer that has the most, all its programs together, if that is more than its own would be then, else from a
-    transfer that stands still.
+    It is not first come, first served, as anybody can make node ids: once it is used up, room for a piece is made by
+    evicting a transfer of the peer that holds the most bytes, over all its programs, if those are more than the peer of
+    the piece would hold then; else by evicting the stalest transfer, if that had no new piece for `STANDSTILL` seconds.
     """
 
     __slots__ = ("_holders", "held", "limit")
@@ -69,7 +69,7 @@ class ReassemblyBudget:
         self._holders: set[Reassembler] = set()
 
     def take(self, assembler: Reassembler, weight: int, now: float) -> None:
-        """Count bytes of a piece for its peer. Raises `QuotaExceeded` if there is no room, nor any to be made."""
+        """Count the bytes of a piece for its peer. Raises `QuotaExceeded` if there is no room and none can be made."""
         while self.held + weight > self.limit:
             if not self._make_room(assembler, weight, now):
                 text = f"more than {self.limit} bytes of all peers wait for the rest of their payloads"
@@ -78,7 +78,7 @@ class ReassemblyBudget:
         self._holders.add(assembler)
 
     def give_back(self, assembler: Reassembler, weight: int) -> None:
-        """Count them no more; ``assembler`` has taken them off what it holds itself."""
+        """Release bytes; ``assembler.held`` has to be reduced before."""
         self.held -= weight
         if not assembler.held:
             self._holders.discard(assembler)
@@ -102,7 +102,7 @@ class ReassemblyBudget:
 
 
 class _Tally:
-    """The transfers under way of a peer, or those among them that are one extension's: no more than there may be."""
+    """The number and bytes of a peer's transfers under way, of all or of one extension, within their limits."""
 
     __slots__ = ("_allowance", "_limits", "_most_bytes", "_most_transfers", "promised", "seconds", "transfers")
 
@@ -120,7 +120,7 @@ class _Tally:
         self.promised = 0
 
     def add(self, total: int) -> None:
-        """Count one more transfer. Raises `QuotaExceeded`."""
+        """Count a new transfer of ``total`` bytes. Raises `QuotaExceeded`."""
         if self.promised + total > self._most_bytes:
             text = f"{total} bytes beside {self.promised} under way; at most {self._most_bytes} at once"
             raise self.error("reassembly_bytes", text)
@@ -130,33 +130,33 @@ class _Tally:
         self.promised += total
 
     def remove(self, total: int) -> None:
-        """Count one less."""
+        """Remove a transfer of ``total`` bytes from the count."""
         self.transfers -= 1
         self.promised -= total
 
     def error(self, limit: str, text: str) -> QuotaExceeded:
-        """Return the error for a transfer that has reached a limit, whosever it is."""
+        """Return the error for a transfer that exceeds a limit: the extension's if that is the stricter one."""
         if self._allowance is not None and self._allowance.is_stricter(limit, self._limits):
             return self._allowance.error(limit, text)
         return QuotaExceeded(text, limit=limit)
 
 
 class ReassemblyGroup:
-    """The programs of one peer: what they have of all there is, and of an extension, counts together."""
+    """The programs of one peer, whose bytes in the budget and transfers of an extension are counted together."""
 
     __slots__ = ("tallies",)
 
     def __init__(self) -> None:
-        self.tallies: dict[str, _Tally] = {}  # by extension; there are never more of them
+        self.tallies: dict[str, _Tally] = {}  # by extension of ours, so their number is bounded
 
 
 class _IncomingTransfer:
-    """A payload being put together: its pieces up to the first that is missing, and those beyond."""
+    """A payload being reassembled: ``pieces`` up to the first that is missing, ``ahead`` those after it."""
 
     __slots__ = ("ahead", "count", "held", "pieces", "size", "tally", "total", "touched")
 
     def __init__(self, total: int, size: int, tally: _Tally) -> None:
-        self.tally = tally  # its extension's, once its first piece has shown whose it is, if that has limits
+        self.tally = tally  # the peer's; its extension's after the first piece, if the extension has limits
         self.total = total
         self.size = size
         self.count = -(-total // size)
@@ -167,13 +167,15 @@ class _IncomingTransfer:
 
 
 class Reassembler:
-    """Puts the fragmented payloads of a program behind a peer together; made anew with each session.
+    """Reassembles the fragmented payloads of one program of a peer; a new one is created for each session.
 
-    ``max_size_of(type_id)`` says how long a message of a type may be, 0 for one that nobody takes: a payload that is
-    too long fails with its first piece. ``allowance_of(type_id)`` gives what an extension allows for its messages, None
-    for one that has no limits of its own: from its first piece on, a payload counts for its extension too.
-    ``evicted(transfer, error)`` is called when one is given up to make room for those of other peers; while
-    ``crowded()`` none begins. ``group`` is that of the peer.
+    ``max_size_of(type_id)`` returns the max size in bytes of a message of a type, 0 for a type without a handler: a
+    payload that is longer fails when its first piece comes. ``allowance_of(type_id)`` returns the limits of the type's
+    extension, None if it has none of its own: once its first piece has come, a payload counts for its extension too.
+
+    ``evicted(transfer, error)`` is called when a transfer fails to make room for those of other peers; while
+    ``crowded()`` returns True, new transfers are refused. ``title_of(type_id)`` returns a type's name for errors.
+    ``group`` is that of the peer.
     """
 
     def __init__(
@@ -199,11 +201,11 @@ class Reassembler:
         self._transfers: dict[int, _IncomingTransfer] = {}
         self._highest = -1
         self.held = 0
-        """Bytes of the pieces that wait, each counted with `PIECE_WEIGHT`."""
+        """Bytes of the waiting pieces, plus `PIECE_WEIGHT` per piece."""
         self.ignored = 0
-        """Pieces that came twice, or for a transfer that had ended."""
+        """Pieces that were received before, or belong to a transfer that has ended."""
         self.patience = limits.transfer_seconds
-        """Seconds without a new piece after which, at the earliest, `expire` gives a transfer up."""
+        """Min seconds without a new piece after which `expire` fails a transfer."""
 
     def __len__(self) -> int:
         """Return the number of transfers under way."""
@@ -211,17 +213,17 @@ class Reassembler:
 
     @property
     def promised(self) -> int:
-        """Bytes of all payloads under way, in full; at most ``limits.reassembly_bytes``."""
+        """The announced bytes of all transfers under way; at most ``limits.reassembly_bytes``."""
         return self._all.promised
 
     def push(self, fragment: Fragment, now: float, addresses: Buffer) -> bytes | None:
-        """Take one piece; give the whole payload if it was the last one missing, else None.
+        """Add a piece. Return the whole payload if it was the last missing piece, else None.
 
-        ``now`` is in seconds, of any clock that does not go back; ``addresses`` are the fragment's, in the 8 bytes that
-        it has them in: a frame that it is a piece of has the same. Raises `MalformedMessage` for a piece that fits
-        neither itself nor its transfer, and `QuotaExceeded` with ``limit`` ``transfers``, ``reassembly_bytes``,
-        ``total_reassembly_bytes`` or ``max_size``, and ``extension`` if the limit is an extension's: the transfer has
-        failed then, and what still comes of it is ignored.
+        ``now`` is in seconds of any clock that does not go back. ``addresses`` are the 8 address bytes of the fragment,
+        which the payload must have too if it is a frame. Raises `MalformedMessage` for a piece that breaks a rule or
+        does not fit its transfer, and `QuotaExceeded` with ``limit`` ``transfers``, ``reassembly_bytes``,
+        ``total_reassembly_bytes``, ``total_message_bytes`` or ``max_size``, and with ``extension`` if the limit is an
+        extension's. The transfer has failed then, and its further pieces are ignored.
         """
         transfer = self._transfers.get(fragment.transfer)
         try:
@@ -239,13 +241,13 @@ class Reassembler:
             raise
 
     def cancel(self, transfer: int) -> bool:
-        """Forget a transfer that its sender gave up; what still comes of it is ignored. Tell whether it was there."""
+        """Drop a transfer that its sender cancelled, and ignore further pieces. Return whether it was under way."""
         known = transfer in self._transfers
         self._end(transfer)
         return known
 
     def fail(self, transfer: int) -> bool:
-        """End a transfer of which a piece came that cannot be read; False if it had ended already."""
+        """End a transfer of which a malformed piece came. Return False if it had ended already."""
         if transfer not in self._transfers and transfer <= self._highest:
             self.ignored += 1
             return False
@@ -255,11 +257,11 @@ class Reassembler:
 
     @property
     def deadline(self) -> float | None:
-        """When `expire` has something to do at the earliest, None if nothing is under way."""
+        """The earliest time at which `expire` may fail a transfer, None if none is under way."""
         return min((transfer.touched + transfer.tally.seconds for transfer in self._transfers.values()), default=None)
 
     def expire(self, now: float) -> list[tuple[int, QuotaExceeded]]:
-        """Give up the transfers of which nothing has come for ``transfer_seconds``; give their ids, and why."""
+        """End the transfers without a new piece for ``transfer_seconds``. Return their numbers, each with an error."""
         expired: list[tuple[int, QuotaExceeded]] = []
         for number, transfer in list(self._transfers.items()):
             tally = transfer.tally
@@ -271,11 +273,14 @@ class Reassembler:
 
     @property
     def stalest(self) -> float:
-        """When the last piece came of the transfer that has waited longest for one; infinity without transfers."""
+        """When the last piece of the stalest transfer came, of those that hold pieces; infinity without any."""
         return min((transfer.touched for transfer in self._transfers.values() if transfer.held), default=math.inf)
 
     def evict(self) -> None:
-        """Give up the transfer that has waited longest for a piece, to make room for others; tell who sends it."""
+        """End the transfer that has waited longest for a piece, to make room for other peers; call ``evicted``.
+
+        Raises `ValueError` if no transfer holds pieces.
+        """
         number = min(
             (number for number, transfer in self._transfers.items() if transfer.held),
             key=lambda number: self._transfers[number].touched,
@@ -285,13 +290,13 @@ class Reassembler:
         self._evicted(number, QuotaExceeded(text, limit="total_reassembly_bytes"))
 
     def clear(self) -> None:
-        """Forget everything: the session has ended."""
+        """Drop all transfers: the session has ended."""
         for number in list(self._transfers):
             self._end(number)
         self._highest = -1
 
     def _begin(self, fragment: Fragment) -> _IncomingTransfer | None:
-        """Start a transfer with whichever of its pieces comes first; None if it has ended already."""
+        """Start a transfer with the first of its pieces to come. Return None if the transfer has ended already."""
         number, total, size = fragment.transfer, fragment.total, fragment.size
         if number <= self._highest:
             return None
@@ -340,7 +345,7 @@ class Reassembler:
         return None
 
     def _look_inside(self, transfer: _IncomingTransfer, content: Buffer, addresses: Buffer) -> None:
-        """Refuse a payload too long for its type, or for its extension, once its beginning shows which that is."""
+        """Check a payload by its first piece, which shows its type: addresses, max size, its extension's limits."""
         total = transfer.total
         type_id, spare = int.from_bytes(content[:2], "big"), 0
         if type_id == SESSION_TYPE:
@@ -380,11 +385,11 @@ class Reassembler:
 
 @cache
 def _keep_memory() -> None:
-    """Have the allocator keep what large payloads leave, as the next ones need it again: up to 32 MiB.
+    """Make the allocator keep up to 32 MiB of freed memory for the next large payloads.
 
-    glibc gives free memory back to the kernel, which has to clear it, page by page, before the next payload fills it:
-    that can take longer than all else. It keeps twice the size of the largest block that it had from the kernel and
-    gave back; this one is never touched, so it costs nothing.
+    glibc returns freed memory to the kernel, which clears it, page by page, before the next payload can use it: that
+    can take longer than everything else. glibc keeps up to twice the size of the largest block that it has mapped and
+    returned before; the block here is never touched, so it takes no memory itself.
     """
     bytes(16 << 20)
 

@@ -1,6 +1,6 @@
-"""Who waits for what: the requests we have sent to a peer, and those of a peer that we handle.
+"""Tables of open requests: those we have sent to a program of a peer, and those of the program that we handle. No I/O.
 
-Nothing here runs or waits. Entries and handles are whatever the caller wants to find again under a request's id.
+Entries and handles are objects of the caller, looked up by a request's id.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ __all__ = ["HandledRequest", "HandledRequests", "RequestHandle", "SentRequests",
 
 
 class RequestHandle(Protocol):
-    """Who handles a peer's request, as the session sees it."""
+    """The handler of a peer's request, as the session uses it."""
 
     def cancel(self) -> None:
-        """End the handler: its caller has given up, or the connection is gone."""
+        """Cancel the handler: its caller has sent a cancel, its wait is over, or the session has ended."""
 
     def wake(self) -> None:
-        """Go on after a wait for credit: the caller takes more parts of its stream."""
+        """Wake a handler that waits for credit: its caller has raised it."""
 
 
 E = TypeVar("E")
 P = TypeVar("P")
 H = TypeVar("H", bound=RequestHandle)
 
-# The side that asks --------------------------------------------------------------------------------------------------
+# The caller's side ---------------------------------------------------------------------------------------------------
 
 
 class SentStream(Generic[E, P]):
-    """A stream we asked for: the parts that wait to be used, and how many more may come."""
+    """A stream that we requested: its parts that wait to be read, and its credit."""
 
     __slots__ = ("_granted", "_parts", "_received", "_used", "credit", "deadline", "entry", "id")
 
@@ -43,20 +43,20 @@ class SentStream(Generic[E, P]):
         self.id = number
         self.entry = entry
         self.credit = credit
-        """Parts that may be on their way or wait here; the request carries it."""
+        """Max number of parts under way or waiting here; the request carries it."""
         self.deadline = deadline
-        """When `SentRequests.expire` gives the stream up; change it with `SentRequests.wait`."""
+        """When `SentRequests.expire` ends the stream; change it with `SentRequests.wait`."""
         self._parts: deque[P] = deque()
         self._received = 0
         self._used = 0
         self._granted = credit
 
     def __len__(self) -> int:
-        """Return the number of parts that wait."""
+        """Return the number of waiting parts."""
         return len(self._parts)
 
     def push(self, part: P) -> bool:
-        """Take a part that came; False if it was sent without credit, when the stream has to be failed."""
+        """Add a part that was received. Return False if it was sent without credit: the stream has to fail then."""
         if self._received == self._granted:
             return False
         self._received += 1
@@ -64,15 +64,15 @@ class SentStream(Generic[E, P]):
         return True
 
     def pop(self) -> P:
-        """Return the next part that waits. Raises `IndexError` if there is none."""
+        """Remove and return the next waiting part. Raises `IndexError` if there is none."""
         part = self._parts.popleft()
         self._used += 1
         return part
 
     def grant(self) -> int | None:
-        """Return how many parts may be sent in all, once it is worth a frame to tell the peer; else None.
+        """Return the total number of parts to allow in an ack, or None while no ack is needed.
 
-        That is after every half of the credit that was used.
+        An ack is needed each time half of the credit has been used.
         """
         granted = self._used + self.credit
         if (granted - self._granted) * 2 < self.credit:
@@ -82,10 +82,10 @@ class SentStream(Generic[E, P]):
 
 
 class SentRequests(Generic[E, P]):
-    """The requests we have sent to one peer, under ids that only go up; made anew with each connection.
+    """The requests that we have sent in one session, under ascending ids; a new table is created for each session.
 
-    A request costs an entry in a dict, and no timer: ask `deadline` when to call `expire`, after each `open` or so.
-    ``first_id`` should be random, below 2**63. ``counters`` count those that are one too many.
+    A request costs an entry in a dict, and no timer: schedule a call of `expire` at `deadline` after each `open`.
+    ``first_id`` should be random, below 2**63. ``counters`` count the requests above ``limit``.
     """
 
     __slots__ = ("_counters", "_first", "_limit", "_next", "_open", "_streams", "deadline", "late", "unasked")
@@ -97,18 +97,18 @@ class SentRequests(Generic[E, P]):
         self._open: dict[int, tuple[E, float]] = {}
         self._streams: dict[int, SentStream[E, P]] = {}
         self.deadline = math.inf
-        """When `expire` may have something to do: never too late, sometimes too early."""
+        """When to call `expire`: never later than the first deadline, sometimes earlier."""
         self.late = 0
-        """Answers to requests that had ended: given up, timed out, or answered before."""
+        """Answers to requests that had ended before: cancelled, timed out, or answered."""
         self.unasked = 0
-        """Answers to what we never asked."""
+        """Answers with an id that we have not used."""
 
     def __len__(self) -> int:
         """Return the number of requests and streams that are open."""
         return len(self._open) + len(self._streams)
 
     def open(self, entry: E, deadline: float = math.inf) -> int:
-        """Add a request for one reply; give its id. Raises `QuotaExceeded` (``open_requests``)."""
+        """Add a request for one reply, and return its id. Raises `QuotaExceeded` (``open_requests``)."""
         waiting = self._open
         if len(waiting) + len(self._streams) >= self._limit:
             raise self._full()
@@ -120,7 +120,7 @@ class SentRequests(Generic[E, P]):
         return number
 
     def open_stream(self, entry: E, credit: int, deadline: float = math.inf) -> SentStream[E, P]:
-        """Add a request for a stream of parts, ``credit`` of which may come unused. Raises as `open`."""
+        """Add a request for a stream, of which up to ``credit`` parts may come ahead. Raises as `open` does."""
         if len(self._open) + len(self._streams) >= self._limit:
             raise self._full()
         number = self._next
@@ -131,7 +131,7 @@ class SentRequests(Generic[E, P]):
         return stream
 
     def take(self, number: int) -> E | None:
-        """End the request that a reply has come for; None, counted, if there is none. A stream's does not count."""
+        """End the request for one reply that a reply has come for, and return its entry; None, counted, if none."""
         found = self._open.pop(number, None)
         if found is not None:
             return found[0]
@@ -139,18 +139,18 @@ class SentRequests(Generic[E, P]):
         return None
 
     def stream(self, number: int) -> SentStream[E, P] | None:
-        """Find the stream that a part or the end has come for; None, counted, if there is none."""
+        """Return the stream that a part or the end has come for; None, counted, if there is none."""
         found = self._streams.get(number)
         if found is None:
             self._count(number)
         return found
 
     def find(self, number: int) -> SentStream[E, P] | None:
-        """Find a stream; not counted if there is none."""
+        """Return an open stream; None, not counted, if there is none."""
         return self._streams.get(number)
 
     def close(self, number: int) -> E | None:
-        """End a request or stream that failed, ended or is given up; None, not counted, if it had ended before."""
+        """End a request or stream, and return its entry; None, not counted, if it had ended before."""
         stream = self._streams.pop(number, None)
         if stream is not None:
             return stream.entry
@@ -158,23 +158,23 @@ class SentRequests(Generic[E, P]):
         return None if found is None else found[0]
 
     def fail(self, number: int) -> E | None:
-        """End the request or stream that a failure has come for; None, counted, if there is none."""
+        """End the request or stream that a failure has come for, and return its entry; None, counted, if none."""
         entry = self.close(number)
         if entry is None:
             self._count(number)
         return entry
 
     def wait(self, stream: SentStream[E, P], deadline: float = math.inf) -> None:
-        """Set until when the next part of a stream should have come; `math.inf` while there are parts to use."""
+        """Set the deadline for the next part of a stream; `math.inf` while parts wait to be read."""
         stream.deadline = deadline
         if deadline < self.deadline:
             self.deadline = deadline
 
     def expire(self, now: float) -> list[tuple[int, E]]:
-        """End what is past its deadline; give ids and entries.
+        """End the requests and streams past their deadlines, and return their ids and entries.
 
-        Looks at all that is open, but seldom: a request that ended in time costs nothing here, so with one timeout for
-        all this happens once in that time.
+        It scans everything that is open, but rarely: a request that ended in time causes no call, so with one timeout
+        for all requests it is called once per timeout.
         """
         times = [(number, entry, deadline) for number, (entry, deadline) in self._open.items()]
         times += [(number, stream.entry, stream.deadline) for number, stream in self._streams.items()]
@@ -185,7 +185,7 @@ class SentRequests(Generic[E, P]):
         return expired
 
     def clear(self) -> list[E]:
-        """End everything; give the entries, to be failed. Ids go on."""
+        """End all requests and streams, and return their entries, to be failed. Ids are not reused."""
         entries = [entry for entry, _ in self._open.values()]
         entries += [stream.entry for stream in self._streams.values()]
         self._open.clear()
@@ -204,34 +204,34 @@ class SentRequests(Generic[E, P]):
         return QuotaExceeded(f"{self._limit} requests to this peer wait for replies already", limit="open_requests")
 
 
-# The side that answers -----------------------------------------------------------------------------------------------
+# The handler's side --------------------------------------------------------------------------------------------------
 
 
 class HandledRequest(Generic[H]):
-    """A peer's request being handled. ``handle`` is the caller's: what is to be cancelled, or woken by credit."""
+    """An open request of a peer. ``handle`` is set by the host: it is cancelled, or woken when credit comes."""
 
     __slots__ = ("allowed", "answered", "deadline", "handle", "id", "on_answer", "sent", "streams")
 
     def __init__(self, number: int, credit: int, deadline: float) -> None:
-        self.answered = False  # the last that its caller waits for is on its way
+        self.answered = False  # its reply, or the end of its stream, is being sent
         self.id = number
         self.deadline = deadline
-        """When `HandledRequests.expire` gives it up, as its caller will have; change it with `HandledRequests.wait`."""
+        """When `HandledRequests.expire` ends the request; change it with `HandledRequests.wait`."""
         self.streams = credit > 0
-        """Whether the peer wants a stream of parts, or else one reply."""
+        """Whether the peer wants a stream, else one reply."""
         self.allowed = credit
-        """Parts that may be sent in all; only ever more."""
+        """Total number of parts that may be sent; it never falls."""
         self.sent = 0
-        """Parts that were sent; the caller counts them."""
+        """Number of parts that were sent; the host counts them."""
         self.handle: H | None = None
         self.on_answer: Callable[[], object] | None = None
-        """Called once, as its answer is being sent: see `HandledRequests.answer`."""
+        """Called once, when its answer is being sent: see `HandledRequests.answer`."""
 
 
 class HandledRequests(Generic[H]):
-    """The requests of one peer that are being handled; made anew with each connection.
+    """The requests of one program of a peer that are open; a new table is created for each session.
 
-    Ids are the peer's business: one that comes again after its request has ended is a new request.
+    The caller chooses the ids: an id that comes again after its request has ended is a new request.
     """
 
     __slots__ = ("_answered", "_limit", "_open", "deadline", "late", "repeated")
@@ -241,20 +241,21 @@ class HandledRequests(Generic[H]):
         self._answered = 0
         self._open: dict[int, HandledRequest[H]] = {}
         self.deadline = math.inf
-        """When `expire` may have something to do: never too late, sometimes too early."""
+        """When to call `expire`: never later than the first deadline, sometimes earlier."""
         self.repeated = 0
-        """Requests under an id that was open."""
+        """Requests ignored because their id was open."""
         self.late = 0
-        """Credit and cancellations for requests that were not open."""
+        """Acks and cancels for requests that were not open."""
 
     def __len__(self) -> int:
         """Return the number of requests that are open."""
         return len(self._open)
 
     def open(self, number: int, credit: int = 0, deadline: float = math.inf) -> HandledRequest[H] | Code | None:
-        """Add a request, for a stream if it brings credit. `Code.QUOTA`, to refuse it with, if too many are open.
+        """Add a request, for a stream if it has credit. Return `Code.QUOTA`, for a failure, if too many are open.
 
-        None, counted, if the id is open already: this one is to be ignored, as a failure would end the first.
+        Return None, counted, if the id is open already: the request is to be ignored, as a failure would end the first
+        one.
         """
         waiting = self._open
         if number in waiting:
@@ -270,11 +271,14 @@ class HandledRequests(Generic[H]):
         return handling
 
     def has(self, handling: HandledRequest[H]) -> bool:
-        """Say whether a request is still to be answered: it is not once it was cancelled, or its connection ended."""
+        """Return whether a request is open: not closed, cancelled or expired, and its session has not ended."""
         return self._open.get(handling.id) is handling
 
     def answer(self, handling: HandledRequest[H]) -> None:
-        """Note that the answer is being sent: its caller may have it, and ask for more, before that has returned."""
+        """Record that the answer is being sent: the caller may have it, and send more, before the send returns.
+
+        An answered request does not count against the limit any more.
+        """
         if not handling.answered and self._open.get(handling.id) is handling:
             handling.answered = True
             self._answered += 1
@@ -282,11 +286,11 @@ class HandledRequests(Generic[H]):
                 handling.on_answer()
 
     def is_open(self, number: int) -> bool:
-        """Say whether a request with this id is being handled."""
+        """Return whether a request with this id is open."""
         return number in self._open
 
     def close(self, handling: HandledRequest[H]) -> bool:
-        """End a request that was handled; False if it had ended before, cancelled, and nothing is to be answered."""
+        """End a request that was handled. Return False if it had ended before, so that no answer is to be sent."""
         if self._open.get(handling.id) is not handling:
             return False
         del self._open[handling.id]
@@ -294,7 +298,10 @@ class HandledRequests(Generic[H]):
         return True
 
     def cancel(self, number: int) -> HandledRequest[H] | None:
-        """End a request that the peer gave up; None, counted, if it is not open: it may just have been answered."""
+        """End a request that the peer cancelled, and return it.
+
+        None, counted, if it is not open: it may just have been answered.
+        """
         found = self._open.pop(number, None)
         if found is None:
             self.late += 1
@@ -303,9 +310,9 @@ class HandledRequests(Generic[H]):
         return found
 
     def grant(self, number: int, value: int) -> HandledRequest[H] | None:
-        """Let ``value`` parts in all be sent of a stream; None if that changes nothing.
+        """Raise the credit of a stream to ``value`` parts in total, and return its request.
 
-        Counted if there is no such stream. Less than before is not taken back.
+        None if there is no such stream, which is counted, or ``value`` is not above its credit.
         """
         found = self._open.get(number)
         if found is None or not found.streams:
@@ -317,13 +324,13 @@ class HandledRequests(Generic[H]):
         return found
 
     def wait(self, handling: HandledRequest[H], deadline: float = math.inf) -> None:
-        """Set until when the caller of a request waits: for the next part, if it is a stream's."""
+        """Set the deadline of a request; of a stream, the deadline for its next part."""
         handling.deadline = deadline
         if deadline < self.deadline:
             self.deadline = deadline
 
     def expire(self, now: float) -> list[HandledRequest[H]]:
-        """End what its caller does not wait for any more, and give it to be cancelled; see `SentRequests.expire`."""
+        """End the requests past their deadlines, and return them, to be cancelled; see `SentRequests.expire`."""
         expired = [handling for handling in self._open.values() if handling.deadline <= now]
         for handling in expired:
             del self._open[handling.id]
@@ -332,7 +339,7 @@ class HandledRequests(Generic[H]):
         return expired
 
     def clear(self) -> list[HandledRequest[H]]:
-        """End everything; give what is to be cancelled."""
+        """End all requests, and return them, to be cancelled."""
         self._answered = 0
         found = list(self._open.values())
         self._open.clear()

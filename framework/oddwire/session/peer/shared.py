@@ -1,4 +1,4 @@
-"""What the sessions with all peers share: the way out, the limits and what counts against them, what we say of us."""
+"""What the sessions with all peers share: the transport, the limits and their counters, our hello, the timer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["OwnHello", "Shared"]
 
 
 class OwnHello:
-    """What we say of ourselves, to all programs of a peer or to one of them, as frames.
+    """Our hello as encoded frames, addressed to all programs of a peer or to one of them.
 
     ``instance`` is the address of this process, u32.
     """
@@ -35,28 +35,28 @@ class OwnHello:
         self.set(hello)
 
     def set(self, hello: Hello) -> None:
-        """Say something else from now on."""
+        """Replace the hello that is sent from now on."""
         self.hello, instance = hello, self.instance
         self.to_all = encode(hello._replace(flags=HelloFlag.ANSWER), instance)
-        """A hello for all programs of a peer, which asks them for theirs."""
+        """Our hello to all programs of a peer, which asks for an answer."""
         self._answer = encode(hello, instance)
         self._farewell = encode(hello._replace(flags=HelloFlag.LEAVING, extensions=()), instance)
 
     def asking(self, instance: int) -> bytes:
-        """Return a hello for one program, which asks it for its own."""
+        """Return our hello to one program, which asks for an answer."""
         return _readdress(self.to_all, instance)
 
     def answer(self, instance: int = 0) -> bytes:
-        """Return a hello for one program that has asked for it, or for all."""
+        """Return our hello without a flag, to one program or to all (0): an answer, or news."""
         return _readdress(self._answer, instance)
 
     def farewell(self, instance: int = 0) -> bytes:
-        """Return a hello for one program, or for all, which says that the session with it is over."""
+        """Return our hello with *leaving*, to one program or to all (0)."""
         return _readdress(self._farewell, instance)
 
 
 class Shared:
-    """What every `PeerSession` and `Link` of one `Session` has in common."""
+    """What every `PeerSession` and `Link` of one `Session` uses."""
 
     __slots__ = (
         "address",
@@ -92,7 +92,7 @@ class Shared:
         self.transport = transport
         self.send_nowait = fast_send(transport)
         self.delivery = delivery
-        """What takes reliable messages, and sends ours."""
+        """Receives peers' reliable messages, and sends ours."""
         self.own = own
         self.instance = own.instance
         self.address = own.instance.to_bytes(4, "big")
@@ -104,12 +104,12 @@ class Shared:
         self.loop = asyncio.get_running_loop()
         self.timer = PeerTimer(self.loop, peers)
         self.left = False
-        """Whether we have said that we end."""
+        """Whether we have sent *leaving* to all peers."""
 
     def count_limit(self, error: QuotaExceeded, total: int = 0) -> Code:
-        """Count a transfer of ``total`` bytes that has reached a limit, the application's or an extension's.
+        """Count a transfer of ``total`` bytes that exceeded a limit, the application's or an extension's.
 
-        Return the code for it: a transfer is too large for ever, or too much for now.
+        Return the code for its failure: `TOO_LARGE` if it could never succeed, `QUOTA` if it could later.
         """
         counters, most = self.counters, float(self.limits.reassembly_bytes)
         if error.extension is not None:

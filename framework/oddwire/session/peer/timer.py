@@ -1,4 +1,4 @@
-"""One timer for the deadlines of all peers: a deadline costs no timer of its own."""
+"""One event-loop timer for the deadlines of all peers, as a timer per deadline would be slow."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ if TYPE_CHECKING:
 
 __all__ = ["PeerTimer"]
 
-_SPARE: Final = 64  # entries of the heap beside two for each peer, before it is made anew
+_SPARE: Final = 64  # entries of the heap besides two per peer, above which it is rebuilt
 
 
 class PeerTimer:
-    """Calls `PeerSession.tick` of each of ``peers`` when it is due: the earliest time it was asked for."""
+    """Calls `PeerSession.tick` of each of ``peers`` at the earliest time passed to `wake` for it."""
 
     __slots__ = ("_due", "_loop", "_peers", "_timer")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, peers: Mapping[NodeId, PeerSession]) -> None:
         self._loop = loop
         self._peers = peers
-        self._due: list[tuple[float, NodeId]] = []  # a heap, which outlives no peer: it names peers, and holds none
+        self._due: list[tuple[float, NodeId]] = []  # a heap; of node ids, so that it keeps no closed peer in memory
         self._timer: asyncio.TimerHandle | None = None
 
     def wake(self, peer: PeerSession, when: float) -> None:
-        """Have a peer's `PeerSession.tick` called at ``when`` at the latest, on the loop's clock."""
+        """Schedule a peer's `PeerSession.tick` for ``when`` at the latest, in seconds of the event loop's clock."""
         if when >= peer.due or peer.closed:
             return
         peer.due = when
         due = self._due
-        if len(due) > 2 * len(self._peers) + _SPARE:  # most are of earlier days: a peer can have them made
+        if len(due) > 2 * len(self._peers) + _SPARE:  # most are outdated: a peer can cause any number
             due[:] = [(other.due, node_id) for node_id, other in self._peers.items() if other.due < math.inf]
             heapq.heapify(due)
         heapq.heappush(due, (when, peer.node_id))
@@ -43,7 +43,7 @@ class PeerTimer:
             self._arm()
 
     def close(self) -> None:
-        """Stop. Every peer should be gone."""
+        """Cancel the timer. Call it once every peer has disconnected."""
         if self._timer is not None:
             self._timer.cancel()
         self._timer = None
@@ -60,7 +60,7 @@ class PeerTimer:
         while self._due and self._due[0][0] <= now:
             when, node_id = heapq.heappop(self._due)
             peer = self._peers.get(node_id)
-            if peer is not None and when == peer.due:  # else it was woken earlier, or has closed
+            if peer is not None and when == peer.due:  # else its tick was earlier, or it has closed
                 peer.due = math.inf
                 peer.tick(now)
         if self._due and self._timer is None:

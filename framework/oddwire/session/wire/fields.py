@@ -1,4 +1,4 @@
-"""What the frames' layouts share: header, content with its length, TLV stream, and texts. No I/O."""
+"""Encoding and decoding of the fields that all frames share: header, length, TLV records, texts, refusals. No I/O."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ __all__ = [
 ]
 
 _REFUSAL = Struct(">QHH")
-_ACK_ROOM = MAX_MESSAGE - 41  # bytes of one payload that an ack leaves for refusals
+_ACK_ROOM = MAX_MESSAGE - 41  # bytes for refusals in an ack of one payload
 
 _ROUTES: Final = 1 << 64
 
 NO_RECORDS: Final[Mapping[int, int]] = {}
-"""For frames with no record of their own yet."""
+"""For kinds of frames that have no records in version 1."""
 
 
 def pack(header: Struct, kind: FrameType, route: int, *values: int) -> bytes:
-    """Write a header. Raises `ValueOutOfRange`."""
+    """Encode a header. Raises `ValueOutOfRange`."""
     try:
         return header.pack(SESSION_TYPE, kind, route, *values)
     except StructError as error:
@@ -50,7 +50,7 @@ def pack(header: Struct, kind: FrameType, route: int, *values: int) -> bytes:
 
 
 def unpack(header: Struct, payload: bytes) -> tuple[int, ...]:
-    """Read a header, with type, kind and route. Raises `Truncated`."""
+    """Decode a header, with type, kind and route. Raises `Truncated`."""
     if len(payload) < header.size:
         raise header_too_short(header, payload)
     return header.unpack_from(payload)
@@ -59,9 +59,10 @@ def unpack(header: Struct, payload: bytes) -> tuple[int, ...]:
 def records(
     payload: bytes, stop: int, known: Mapping[int, int], values: dict[int, bytes | None] | None = None
 ) -> Mapping[int, int]:
-    """Read the records after the content, which ends at ``stop``; those ``known`` are integers of so many bytes.
+    """Decode the TLV records after the content, which ends at ``stop``. Raises `MalformedMessage`.
 
-    ``values`` are records of other shapes: those of them that are there are put into it as they are.
+    ``known`` are the types of ``tu32`` and ``tu64`` records, with their max length in bytes; their values are returned
+    by type. ``values`` has the types of records of other shapes as keys: the bytes of those present are stored in it.
     """
     if stop > len(payload):
         raise truncated(f"content ends {stop - len(payload)} bytes after the frame, by its length", len(payload))
@@ -84,7 +85,7 @@ def records(
 
 
 def encode_text(text: str) -> bytes:
-    """Write a text. Raises `ValueOutOfRange` for one that `clip` would change."""
+    """Encode a text. Raises `ValueOutOfRange` for one that `clip` would change."""
     try:
         raw = text.encode()
     except UnicodeEncodeError:
@@ -95,7 +96,7 @@ def encode_text(text: str) -> bytes:
 
 
 def decode_text(payload: bytes, start: int, stop: int) -> str:
-    """Read a text from ``start`` to ``stop``. Raises `MalformedMessage`."""
+    """Decode the text from ``start`` to ``stop``. Raises `MalformedMessage`."""
     if stop - start > MAX_TEXT:
         raise malformed(f"text should be at most {MAX_TEXT} bytes, not {stop - start}", start)
     try:
@@ -105,7 +106,7 @@ def decode_text(payload: bytes, start: int, stop: int) -> str:
 
 
 def clip(text: str, size: int = MAX_TEXT) -> str:
-    """Cut a text to at most ``size`` bytes of UTF-8, between characters; what UTF-8 cannot hold becomes ``?``."""
+    """Return a text cut to at most ``size`` bytes of UTF-8, between characters; lone surrogates become ``?``."""
     return text.encode("utf-8", "replace")[:size].decode("utf-8", "ignore")
 
 
@@ -113,7 +114,7 @@ def clip(text: str, size: int = MAX_TEXT) -> str:
 
 
 def encode_refusals(failures: Iterable[Refusal], value: int) -> bytes:
-    """Return the content of an ack of ``value``. Raises `ValueOutOfRange`; `PayloadTooLarge` for too many."""
+    """Return the content of an ack of ``value``. Raises `ValueOutOfRange`, and `PayloadTooLarge` for too many."""
     content, last = bytearray(), 0
     for sequence, code, text in failures:
         if not last < sequence <= value:
@@ -132,7 +133,7 @@ def encode_refusals(failures: Iterable[Refusal], value: int) -> bytes:
 
 
 def decode_refusals(payload: bytes, at: int, stop: int, value: int) -> tuple[Refusal, ...]:
-    """Read the content of an ack of ``value``. Raises `MalformedMessage`."""
+    """Decode the content of an ack of ``value``. Raises `MalformedMessage`."""
     failures: list[Refusal] = []
     last = 0
     while at < stop:
@@ -151,13 +152,13 @@ def decode_refusals(payload: bytes, at: int, stop: int, value: int) -> tuple[Ref
 
 
 def fit_refusals(failures: Iterable[Refusal]) -> tuple[Refusal, ...]:
-    """Shorten texts, the longest first, until one ack holds all of the refusals, of which there may be `MAX_WINDOW`."""
+    """Return the refusals, up to `MAX_WINDOW`, with texts cut, the longest first, so that one ack holds them all."""
     told = tuple(refusal._replace(text=clip(refusal.text)) for refusal in failures)
     room = _ACK_ROOM - _REFUSAL.size * len(told)
     sizes = [len(refusal.text.encode()) for refusal in told]
     if sum(sizes) <= room:
         return told
-    least, most = 0, MAX_TEXT  # the greatest length to which all can be cut is between them
+    least, most = 0, MAX_TEXT  # binary search for the greatest length to which all texts can be cut
     while least < most:
         middle = (least + most + 1) // 2
         if sum(min(size, middle) for size in sizes) <= room:
@@ -171,7 +172,7 @@ def fit_refusals(failures: Iterable[Refusal]) -> tuple[Refusal, ...]:
 
 
 def kind_name(payload: bytes) -> str:
-    """Name the kind of a frame that has a known one."""
+    """Return the name of a frame's kind, in lower case. The kind must be a known one."""
     return FrameType(payload[2]).name.lower()
 
 
@@ -182,12 +183,12 @@ def header_too_short(header: Struct, payload: bytes) -> Truncated:
 
 
 def truncated(text: str, offset: int) -> Truncated:
-    """Return the error for a frame, or a part of its content, that ends too early."""
+    """Return the error for a frame, or a field in its content, that ends too early."""
     return Truncated(text, type_id=SESSION_TYPE, offset=offset)
 
 
 def malformed(text: str, offset: int) -> MalformedMessage:
-    """Return the error for a frame with something in it that is wrong."""
+    """Return the error for a frame that breaks a rule of the protocol at ``offset``."""
     return MalformedMessage(text, type_id=SESSION_TYPE, offset=offset)
 
 

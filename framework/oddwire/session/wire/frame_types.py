@@ -1,4 +1,4 @@
-"""The session protocol's words: kinds of frames with their fields, codes and fixed numbers. No I/O."""
+"""The session protocol's constants: kinds of frames with their fields, flags, failure codes, fixed limits. No I/O."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 MAX_NUMBER: Final = 2**62 - 1
-"""The greatest epoch, sequence, credit and ack: the sum of two fits 63 bits, as databases and languages have them."""
+"""The greatest epoch, sequence, credit and ack: the sum of two fits a signed 64-bit integer, as databases use."""
 MAX_STORES: Final = 32
 """Stores in a hello."""
 MAX_TEXT: Final = 1000
@@ -50,11 +50,11 @@ MIN_PIECE: Final = 1024
 FRAGMENT_OVERHEAD: Final = 37
 """Bytes of a fragment that are not its piece."""
 DEFAULT_REQUESTS: Final = 16
-"""Requests that a peer handles at once if its hello does not say."""
+"""Requests that a peer handles at once if its hello has no *requests* record."""
 
 
 class FrameType(IntEnum):
-    """What a frame is: its third byte. 1 to 8 were kinds of a draft, whose frames had no addresses."""
+    """The kind of a frame: its third byte. 1 to 8 were kinds of a draft whose frames had no addresses."""
 
     HELLO = 9
     FRAGMENT = 10
@@ -75,7 +75,7 @@ class Scope(IntEnum):
 
 
 class Code(IntEnum):
-    """Why a request, a transfer or a reliable message failed; from 1000 on they are the application's own."""
+    """Why a request, a transfer or a reliable message failed. Codes from 1000 on are the application's own."""
 
     INTERNAL = 1
     UNKNOWN_MESSAGE = 2
@@ -90,17 +90,17 @@ class Code(IntEnum):
 
 
 def describe_code(code: int) -> str:
-    """Return a code as people read it, with its name if it is one of ours: ``code 9 (TOO_LARGE)``, ``code 1400``."""
+    """Return a code for people, with its name if it is a `Code`: ``code 9 (TOO_LARGE)``, ``code 1400``."""
     return f"code {code} ({Code(code).name})" if code in _CODES else f"code {code}"
 
 
 def count_as(code: int) -> str:
-    """Return what failures with a code are counted as: one of few names, whatever codes a peer makes up."""
+    """Return the name under which failures with a code are counted: one of few, whatever codes a peer sends."""
     return Code(code).name.lower() if code in _CODES else "application" if code >= _APPLICATION else "unknown"
 
 
 _CODES: Final = frozenset(Code)
-_APPLICATION: Final = 1000  # from here on they are the application's own
+_APPLICATION: Final = 1000  # the first of the application's own codes
 
 
 class HelloFlag(IntEnum):
@@ -109,7 +109,7 @@ class HelloFlag(IntEnum):
     ANSWER = 1
     """An answer is wanted."""
     LEAVING = 2
-    """The instance ends, and sends and answers nothing more."""
+    """The session is over; sent to 0, the instance ends, and sends and answers nothing more."""
 
 
 class ReplyFlag(IntEnum):
@@ -125,21 +125,21 @@ class AckFlag(IntEnum):
     """Bits of an ack's flags."""
 
     AGAIN = 1
-    """Send again from the value after this one."""
+    """Send again everything after the ack's value."""
 
 
-# Frames; their addresses are kept apart ---------------------------------------------------------------
+# Frames, without their addresses ----------------------------------------------------------------------
 
 
 def _brief(frame: tuple[object, ...]) -> str:
-    """Show a frame without its content's bytes."""
+    """Return a frame's repr with the length of its content in place of the bytes."""
     fields = zip(frame._fields, frame, strict=True)  # type: ignore[attr-defined]
     shown = (f"{name}=<{len(v)} bytes>" if isinstance(v, bytes) else f"{name}={v!r}" for name, v in fields)
     return f"{type(frame).__name__}({', '.join(shown)})"
 
 
 class Spoken(NamedTuple):
-    """An extension in a hello: its name, the versions it speaks, and the message types it takes, ascending."""
+    """An extension in a hello: its name, its versions, and the message types it handles, ascending."""
 
     name: str
     versions: tuple[str, ...]
@@ -147,13 +147,12 @@ class Spoken(NamedTuple):
 
 
 class Hello(NamedTuple):
-    """What a program behind a node is and speaks.
+    """Which program is behind a node, and what it speaks. Its instance is the frame's ``from`` address.
 
     ``flags`` are of `HelloFlag`, ``lowest`` to ``highest`` the versions of this protocol. ``program`` is the same after
-    every start, ``extensions`` ascend by name. ``assembles`` is the size in bytes of the largest payload it puts
-    together of fragments, None if it takes none; ``requests`` how many requests it handles at once, None for
-    `DEFAULT_REQUESTS`. ``stores`` are the numbers of what remembers its reliable messages; none if it does not say. Its
-    instance is the address that the frame is from.
+    every start, ``extensions`` ascend by name. ``assembles`` is the max size in bytes of a payload that it reassembles,
+    None if it takes no fragments; ``requests`` the max number of requests it handles at once, None for
+    `DEFAULT_REQUESTS`. ``stores`` are the numbers of its stores of reliable messages, empty if it lists none.
     """
 
     flags: int
@@ -182,8 +181,8 @@ class Fragment(NamedTuple):
 class Request(NamedTuple):
     """A payload to answer: by one reply if ``credit`` is 0, else by a stream of which ``credit`` parts may come.
 
-    ``wait_ms`` is how many milliseconds the caller waits, if it says so. ``urgent`` if the caller handles nothing
-    of the peer's before it has the answer.
+    ``wait_ms`` is how many milliseconds the caller waits, None if it does not say. ``urgent`` says that the caller
+    handles nothing from the receiver before it has the answer.
     """
 
     id: int
@@ -208,7 +207,7 @@ class Reply(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """The end of a request or transfer without success. ``text`` is for people, and the peer's: escape it."""
+    """The end of a request or transfer without success. ``text`` is for people, and chosen by the peer: escape it."""
 
     scope: Scope
     id: int
@@ -217,14 +216,14 @@ class Failure(NamedTuple):
 
 
 class Cancel(NamedTuple):
-    """What a request's caller or a transfer's sender gives up."""
+    """The end of a request by its caller, or of a transfer by its sender."""
 
     scope: Scope
     id: int
 
 
 class Data(NamedTuple):
-    """A payload to deliver reliably: number ``sequence`` of a lane, of which all below ``base`` is settled."""
+    """A payload to deliver reliably: number ``sequence`` of a lane whose sequences below ``base`` are all settled."""
 
     lane: int
     epoch: int
@@ -245,7 +244,7 @@ class Refusal(NamedTuple):
 
 
 class Ack(NamedTuple):
-    """How far things are: the credit of a stream, or the last message of a lane that was handled and is on disk.
+    """The total credit of a stream, or the sequence up to which a lane's messages are handled or refused, on disk.
 
     ``id`` is the request or lane. ``failures`` ascend by sequence, none above ``value``.
     """

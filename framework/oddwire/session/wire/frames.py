@@ -1,13 +1,13 @@
 """The frames of the session protocol and their bytes (docs/session-protocol.md). No I/O.
 
-Each `encode_x` stands beside the `_decode_x` that reads it. A frame here is a whole payload, its two-byte type
-included; longer than 65535 bytes it travels in fragments, which is not this module's business.
+Each `encode_x` stands beside its `_decode_x`. A frame here is a whole payload, its two-byte type included; one longer
+than 65535 bytes is sent in fragments, by `session.peer.fragment_sender`.
 
-A *route* is the two addresses that every frame bears in one number of 64 bits: the instance that it is for in the upper
-half, the one that it is from in the lower. Encoders take it first; decoders do not look at it, `addresses` reads it.
+A *route* is the two addresses of a frame as one u64: ``to`` in the upper half, ``from`` in the lower. Encoders take it
+as their first argument; decoders skip it, `addresses` reads it.
 
-Decoders check all that one frame shows by itself. Whether it fits what went before is for who keeps that, and so are
-the sizes and numbers of fragments: one that is wrong fails its transfer.
+Decoders check everything that can be checked within one frame. Checks against earlier frames are the caller's, and so
+are the sizes and numbers of fragments, since a wrong one fails its transfer.
 """
 
 from __future__ import annotations
@@ -86,15 +86,15 @@ _ADDRESSES = Struct(">3xII")
 _REQUEST_HEAD, _REPLY_HEAD, _DATA_HEAD = _REQUEST.size, _REPLY.size, _DATA.size
 _LEAST = _ADDRESSES.size  # bytes of the shortest frame
 
-# The same, without what a decoder knows already
+# The same, without the fields before the header, which a decoder does not need
 _REQUEST_FIELDS, _REPLY_FIELDS = Struct(">11xQII"), Struct(">11xQBI")
 _FRAGMENT_FIELDS, _DATA_FIELDS = Struct(">11xQQHII"), Struct(">11xQQQQI")
 
-# Members of an enum, looked up for every frame
+# Members of enums as integers: looking them up for every frame is slow
 _IS_REQUEST, _IS_REPLY = int(FrameType.REQUEST), int(FrameType.REPLY)
 _PART, _END = int(ReplyFlag.PART), int(ReplyFlag.END)
 
-# Requests and replies are most of all frames. What they hold is no frame itself if it does not even begin as one does
+# Fast path for requests and replies, most of all frames: content whose first byte differs cannot be a nested frame
 _FRAMES_BEGIN = SESSION_TYPE_BYTES[0]
 _new = tuple.__new__  # a named tuple's own constructor takes nearly twice as long
 
@@ -110,7 +110,7 @@ _ACK_SCOPES: Final[Mapping[int, Scope]] = {1: Scope.REQUEST, 3: Scope.LANE}
 
 
 def encode_fragment(route: int, transfer: int, total: int, size: int, piece: int, content: Buffer) -> bytes:
-    """Return a fragment's payload. Raises `ValueOutOfRange`; that the numbers fit each other is the caller's care."""
+    """Return a fragment's payload. Raises `ValueOutOfRange`; the caller ensures that the numbers fit each other."""
     return b"".join((pack(_FRAGMENT, FrameType.FRAGMENT, route, transfer, total, size, piece, len(content)), content))
 
 
@@ -136,13 +136,13 @@ def encode_request(
     wait_ms: int | None = None,
     urgent: bool = False,
 ) -> bytes:
-    """Return a request's payload. Raises `ValueOutOfRange`, also if ``content`` is no message with its type."""
+    """Return a request's payload. Raises `ValueOutOfRange`, also if ``content`` is not a message with its type."""
     if len(content) < 2 or content[:2] == SESSION_TYPE_BYTES:
         raise _no_message(content)
     try:
         head = _REQUEST.pack(SESSION_TYPE, _IS_REQUEST, route, id, credit, len(content))
     except StructError:
-        head = pack(_REQUEST, FrameType.REQUEST, route, id, credit, len(content))  # says what is wrong
+        head = pack(_REQUEST, FrameType.REQUEST, route, id, credit, len(content))  # raises, and names the value
     if wait_ms is None and not urgent:
         return head + content
     told = [] if wait_ms is None else [(_WAIT, tu_encode(wait_ms, 4))]
@@ -165,11 +165,11 @@ def _decode_request(payload: bytes) -> Request:
     return Request(number, credit, payload[_REQUEST_HEAD:stop], told.get(_WAIT), _URGENT in told)
 
 
-_REPLY_FLAGS: Final = 19  # where they are: after type, kind, addresses and id
+_REPLY_FLAGS: Final = 19  # offset of the flags: after type, kind, addresses and id
 
 
 def encode_reply(route: int, id: int, flags: int, content: bytes) -> bytes:  # noqa: A002
-    """Return a reply's payload; that of a stream's end has no content. Raises `ValueOutOfRange`."""
+    """Return a reply's payload; the end of a stream has no content. Raises `ValueOutOfRange`."""
     if flags & _END:
         if flags & _PART or content:
             raise unfit("stream's end is no part and has no content")
@@ -178,11 +178,11 @@ def encode_reply(route: int, id: int, flags: int, content: bytes) -> bytes:  # n
     try:
         return _REPLY.pack(SESSION_TYPE, _IS_REPLY, route, id, flags, len(content)) + content
     except StructError:
-        return pack(_REPLY, FrameType.REPLY, route, id, flags, len(content))  # says what is wrong
+        return pack(_REPLY, FrameType.REPLY, route, id, flags, len(content))  # raises, and names the value
 
 
 def is_part(frame: bytes) -> bool:
-    """Say whether a frame that `encode_reply` made is a part of a stream, after which more may follow."""
+    """Return whether a frame made by `encode_reply` is a part of a stream, after which more may follow."""
     return bool(frame[_REPLY_FLAGS] & _PART)
 
 
@@ -243,7 +243,7 @@ def _decode_cancel(payload: bytes) -> Cancel | UnknownFrame:
 
 
 def encode_data(route: int, lane: int, epoch: int, base: int, sequence: int, content: bytes) -> bytes:
-    """Return the payload of a reliable message. Raises `ValueOutOfRange`."""
+    """Return the payload of a data frame. Raises `ValueOutOfRange`."""
     if not 0 < base <= sequence < base + MAX_WINDOW or not 0 < epoch <= MAX_NUMBER or sequence > MAX_NUMBER:
         raise unfit(
             f"data should have numbers from 1 to {MAX_NUMBER}, and a sequence at most {MAX_WINDOW - 1} above its base, "
@@ -255,7 +255,7 @@ def encode_data(route: int, lane: int, epoch: int, base: int, sequence: int, con
 
 
 def data_place(frame: bytes) -> tuple[int, int, int]:
-    """Return the lane, the epoch and the sequence of a frame that `encode_data` made."""
+    """Return the lane, epoch and sequence of a frame made by `encode_data`."""
     lane, epoch, _, sequence, _ = _DATA_FIELDS.unpack_from(frame)
     return lane, epoch, sequence
 
@@ -285,7 +285,7 @@ def encode_ack(
     value: int,
     failures: Iterable[Refusal] = (),
 ) -> bytes:
-    """Return an ack's payload. Raises `ValueOutOfRange`; `PayloadTooLarge` for what `fit_refusals` would cut."""
+    """Return an ack's payload. Raises `ValueOutOfRange`, and `PayloadTooLarge` for what `fit_refusals` would cut."""
     if scope not in _ACK_SCOPES:
         raise unfit(f"ack is about a request's stream ({Scope.REQUEST:d}) or a lane ({Scope.LANE:d}), not {scope}")
     content = encode_refusals(failures, value if scope == Scope.LANE else 0)
@@ -345,7 +345,7 @@ _DECODERS: Final[Mapping[int, Callable[[bytes], Frame]]] = {
 
 
 def encode(frame: Frame, route: int) -> bytes:
-    """Return a frame's whole payload. Raises `ValueOutOfRange` or `PayloadTooLarge` for what no peer would take."""
+    """Return a frame's payload. Raises `ValueOutOfRange` or `PayloadTooLarge` for one that is not valid."""
     encoder = _ENCODERS.get(type(frame))
     if encoder is None:
         raise unfit(f"{type(frame).__name__} cannot be sent")
@@ -353,10 +353,10 @@ def encode(frame: Frame, route: int) -> bytes:
 
 
 def decode(payload: bytes) -> Frame:
-    """Read a payload of type `SESSION_TYPE`, an `UnknownFrame` if version 1 does not know it.
+    """Decode a payload of type `SESSION_TYPE`; return an `UnknownFrame` for a kind or scope not in version 1.
 
-    Raises `MalformedMessage` kinds: `UnknownRequiredRecord` for a frame of later days that we do not understand,
-    any other for one that is wrong. `subject` tells whom to answer.
+    Raises `UnknownRequiredRecord` for a frame that is not understood (it may be of a later version), and any other
+    `MalformedMessage` for a malformed one. `subject` then returns what a failure should name.
     """
     if len(payload) < _LEAST:
         raise truncated("frame should have a kind and two addresses", len(payload))
@@ -367,9 +367,9 @@ def decode(payload: bytes) -> Frame:
 
 
 def subject(payload: bytes) -> tuple[Scope, int] | None:
-    """Return what a failure should name if `decode` refused ``payload``: the request or transfer that it belongs to.
+    """Return the scope and id for a failure in answer to a payload that `decode` refused.
 
-    None if it belongs to none, or is too short to tell.
+    None if it belongs to neither a request nor a transfer, or is too short to tell.
     """
     if len(payload) < _SUBJECT.size:
         return None
@@ -378,7 +378,7 @@ def subject(payload: bytes) -> tuple[Scope, int] | None:
 
 
 def addresses(payload: bytes) -> tuple[int, int]:
-    """Return the instances that a frame is for (0 is all) and from (0 is wrong). Raises `Truncated`."""
+    """Return a frame's ``to`` (0 for all instances) and ``from`` (0 is not valid). Raises `Truncated`."""
     try:
         return _ADDRESSES.unpack_from(payload)
     except StructError:

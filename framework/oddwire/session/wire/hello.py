@@ -1,4 +1,4 @@
-"""Hello: its bytes, and what two of them have in common (docs/session-protocol.md). No I/O."""
+"""Hello: encoding, decoding, and which versions two hellos have in common (docs/session-protocol.md). No I/O."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ __all__ = [
 ]
 
 MAX_STRANGE: Final = 32
-"""Extensions of a peer that nobody here speaks, of which is kept that the peer does."""
+"""Max number of a peer's extensions kept in memory that no extension here has the name of."""
 MAX_KEPT_VERSIONS: Final = 16
-"""Versions that are kept of an extension of a peer; the highest one in common is found among all."""
+"""Max number of versions kept in memory per extension of a peer; `negotiate` compares all of them first."""
 
 _HELLO = Struct(">HBQBBBQI")
 
@@ -41,7 +41,7 @@ _RECORDS: Final[Mapping[int, int]] = {_ASSEMBLES: 8, _REQUESTS: 4}
 _VALUES: Final[Mapping[int, bytes | None]] = {_STORES: None}
 
 _BOTH = int(HelloFlag.ANSWER | HelloFlag.LEAVING)
-_FROM = 0xFFFFFFFF  # the half of a route that says whom it is from
+_FROM = 0xFFFFFFFF  # the half of a route that is the sender's instance
 
 
 def encode_hello(
@@ -55,7 +55,11 @@ def encode_hello(
     requests: int | None = None,
     stores: Collection[int] = (),
 ) -> bytes:
-    """Return a hello's payload. Raises `ValueOutOfRange`, also for extensions or types that do not ascend."""
+    """Return a hello's payload.
+
+    Raises `ValueOutOfRange`, also for extensions or types that do not ascend, and `PayloadTooLarge` for more than
+    `MAX_HELLO` bytes of extensions.
+    """
     if not route & _FROM:
         raise unfit("hello should be from an instance, which is never 0")
     if flags & _BOTH == _BOTH:
@@ -99,7 +103,7 @@ def encode_hello(
 
 
 def decode_hello(payload: bytes) -> Hello:
-    """Read a hello's payload. Raises `MalformedMessage`."""
+    """Decode a hello's payload. Raises `MalformedMessage`."""
     _, _, _, flags, lowest, highest, program, length = unpack(_HELLO, payload)
     stop = _HELLO.size + length
     values: dict[int, bytes | None] = {**_VALUES}
@@ -196,10 +200,10 @@ def _ascend(numbers: tuple[int, ...]) -> bool:
 
 
 class Agreement(NamedTuple):
-    """What two peers speak with each other.
+    """The versions that two programs use in their session.
 
-    ``version`` is that of the session protocol. ``extensions`` are those both have with a version in common: by name,
-    the highest such version.
+    ``version`` is that of the session protocol. ``extensions`` maps the name of each extension that both have in a
+    common version to the highest such version.
     """
 
     version: int
@@ -207,7 +211,10 @@ class Agreement(NamedTuple):
 
 
 def negotiate(ours: Hello, theirs: Hello) -> Agreement | None:
-    """Find what both speak; None if there is no version of the session protocol in common. Both ends find the same."""
+    """Return the versions to use between two programs; None if they have no version of the session protocol in common.
+
+    The result does not depend on the order of the hellos, so both ends come to the same.
+    """
     version = min(ours.highest, theirs.highest)
     if version < max(ours.lowest, theirs.lowest):
         return None
@@ -217,10 +224,10 @@ def negotiate(ours: Hello, theirs: Hello) -> Agreement | None:
 
 
 def digest(ours: Hello, theirs: Hello) -> Mapping[str, Spoken]:
-    """Return what to keep of a peer's extensions while it is connected, by name: a hello can say far more than is used.
+    """Return the part of a peer's extensions, by name, to keep while it is connected: a hello can hold much more.
 
-    That is, the extensions that we speak and up to `MAX_STRANGE` others, those first that take a type of ours under
-    another name; of each up to `MAX_KEPT_VERSIONS` versions, and of its types those that one of our extensions has.
+    These are the extensions that we have, and up to `MAX_STRANGE` others, first those that list one of our types under
+    another name. Of each, up to `MAX_KEPT_VERSIONS` versions are kept, and the types that our extensions have as well.
     """
     known = {spoken.name for spoken in ours.extensions}
     common = {number for spoken in ours.extensions for number in spoken.types}
@@ -235,10 +242,10 @@ def digest(ours: Hello, theirs: Hello) -> Mapping[str, Spoken]:
 
 
 def highest_common(ours: Collection[str], theirs: Collection[str]) -> str | None:
-    """Return the highest version that both list, None if there is none."""
+    """Return the highest version in both collections, None if they have none in common."""
     return max(set(ours) & set(theirs), key=version_key, default=None)
 
 
 def version_key(version: str) -> tuple[int, ...]:
-    """Return what versions are compared by: their numbers, from the left; ``1`` comes before ``1.0``."""
+    """Return the sort key of a version: its numbers from the left, so that ``1`` comes before ``1.0``."""
     return tuple(map(int, version.split(".")))
