@@ -278,7 +278,7 @@ async def test_each_message_counts_once_wherever_extensions_move(tmp_path: Path,
     assert world.lost == world.refused == []
     for program in world.programs:
         assert not program.outbox._lanes.peers or all(
-            not lane.load.messages for peer in program.outbox._lanes.peers.values() for lane in peer.routes.values()
+            not lane.load.messages for peer in program.outbox._lanes.peers.values() for lane in peer.lanes.values()
         )
         for name in EXTENSIONS:
             seen = await ExtensionStore(program.store, name).get("seen", [])

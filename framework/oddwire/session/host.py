@@ -28,7 +28,7 @@ class SessionHost(Protocol):
         """Start handling a request. It counts against the limits until `Link.request_ended` is called."""
 
     def reliable_refused(self, node_id: NodeId, payload: bytes, refusal: Refusal) -> None:
-        """Called when a peer's reliable message has been refused for good."""
+        """Handle the final refusal of a peer's reliable message, to log it say."""
 
     def is_paused(self, node_id: NodeId) -> bool:
         """Return whether reading from a peer is paused."""
@@ -39,7 +39,7 @@ class SessionHost(Protocol):
         raise NotImplementedError
 
     def malformed(self, node_id: NodeId, payload: bytes, error: MalformedMessage) -> None:
-        """Called with a frame that breaks the protocol's rules, after the session has answered or ignored it."""
+        """Apply the policy for a malformed frame, which the session itself has answered or ignored."""
 
     def throttle(self, node_id: NodeId, seconds: float) -> None:
         """Throttle a peer: read none of its messages for ``seconds``."""
@@ -64,13 +64,13 @@ class ReliableDelivery(Protocol):
     """What a session needs of reliable delivery. Methods are called on the event loop, and return without waiting."""
 
     def hello_received(self, link: Link, new: bool) -> None:
-        """Called when a program of a peer has said hello; ``new`` if it is the first hello of its session."""
+        """Handle a hello of a program of a peer; ``new`` if it is the first of its session."""
 
     def session_ended(self, link: Link) -> None:
-        """Called when the session with one program has ended or was restarted, while the connection stays."""
+        """Handle the end of the session with one program, by a restart say, while the connection stays."""
 
     def peer_disconnected(self, node_id: NodeId) -> None:
-        """Called when the connection to a peer has ended."""
+        """Handle the end of the connection to a peer."""
 
     def data_received(self, link: Link, data: Data) -> bool:
         """Receive a reliable message. Return False if a peer that keeps to the protocol would not have sent it."""

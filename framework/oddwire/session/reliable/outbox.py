@@ -86,16 +86,14 @@ class Outbox:
         already, `StoreError` if it cannot be kept. Cancelled, it may go out or not.
         """
         await self._store.ready()
-        route = self._accept(node_id, extension, len(payload))
+        lane = self._accept(node_id, extension, len(payload))
         unit = self._store.current()
         if unit is not None:
             receipt = Receipt(node_id, asyncio.current_task())
-            unit.at_end(
-                partial(self._gather, route, payload, receipt), partial(self._withdraw, route, payload, receipt)
-            )
+            unit.at_end(partial(self._gather, lane, payload, receipt), partial(self._withdraw, lane, payload, receipt))
             return receipt
         receipt = Receipt(node_id)
-        self._gather(route, payload, receipt)
+        self._gather(lane, payload, receipt)
         await self._store.touch().durable()
         return receipt
 
@@ -103,60 +101,60 @@ class Outbox:
         peer = self._lanes.peer(node_id)
         try:
             self._quotas.admit(peer, extension, size)
-            route = peer.current.get(extension)
-            if route is None:
-                route = self._lanes.find(peer, extension, self._gathered, self._writing)
+            lane = peer.current.get(extension)
+            if lane is None:
+                lane = self._lanes.find(peer, extension, self._gathered, self._writing)
         except sqlite3.Error as error:
             self._tidy(peer)
             raise explain(error, self._store.path) from error
         except BaseException:
             self._tidy(peer)
             raise
-        route.add(1, size)
-        return route
+        lane.add(1, size)
+        return lane
 
     def _tidy(self, peer: OutboxPeer) -> None:
         self._lanes.tidy(peer, self._gathered, self._writing)
 
-    def _gather(self, route: OutboxLane, payload: bytes, receipt: Receipt) -> None:
-        number = route.next
-        route.next = number + 1
-        route.sizes.append(len(payload))
-        route.receipts[number] = receipt
+    def _gather(self, lane: OutboxLane, payload: bytes, receipt: Receipt) -> None:
+        number = lane.next
+        lane.next = number + 1
+        lane.sizes.append(len(payload))
+        lane.receipts[number] = receipt
         receipt.sent()
         if self._closed:
             receipt.settle(partial(ConnectionClosed, self._closed))
-        made = self._touch(route)
-        self._gathered.rows.append(OutboxRow(route, number, made, payload, receipt))
-        if not route.address:
-            self._ready(route.peer.node_id)  # a program may be there already: let it be written down with the message
+        made = self._touch(lane)
+        self._gathered.rows.append(OutboxRow(lane, number, made, payload, receipt))
+        if not lane.address:
+            self._ready(lane.peer.node_id)  # a program may be there already: let it be written down with the message
 
-    def type_of(self, route: OutboxLane) -> int | None:
+    def type_of(self, lane: OutboxLane) -> int | None:
         """Return the type of the next message of a lane that is on disk; None if there is none."""
-        payloads = self._table.payloads(route, route.sender.settled, 1)
+        payloads = self._table.payloads(lane, lane.sender.settled, 1)
         return int.from_bytes(payloads[0][:2], "big") if payloads else None
 
-    def _touch(self, route: OutboxLane) -> float:
+    def _touch(self, lane: OutboxLane) -> float:
         """Have a lane's numbers written with the next commit, and now and then when that was; return the time."""
         share, now = self._gathered, self._ages()
-        share.touched[route] = None
-        if now - route.used >= _SELDOM:
-            route.used = now
-            share.whole[route] = None
+        share.touched[lane] = None
+        if now - lane.used >= _SELDOM:
+            lane.used = now
+            share.whole[lane] = None
         return now
 
-    def _withdraw(self, route: OutboxLane, payload: bytes, receipt: Receipt) -> None:
-        route.add(-1, -len(payload))
+    def _withdraw(self, lane: OutboxLane, payload: bytes, receipt: Receipt) -> None:
+        lane.add(-1, -len(payload))
         text = "the handler that sent it failed, or could not be committed: it was not sent"
         receipt.settle(lambda: LocalProtocolError(text))
-        self._tidy(route.peer)
+        self._tidy(lane.peer)
 
     # For the session --------------------------------------------------------------------------------
 
     def lanes(self, node_id: NodeId) -> list[OutboxLane]:
         """Return a peer's lanes that have messages, or that a program takes."""
         peer = self._lanes.peers.get(node_id)
-        return [] if peer is None else [route for route in peer.routes.values() if route.load.messages or route.address]
+        return [] if peer is None else [lane for lane in peer.lanes.values() if lane.load.messages or lane.address]
 
     def connected(self, node_id: NodeId, lane: int, route: int, known: Known) -> None:
         """Send a lane's messages in one session from now on, once it is on disk to whom they go.
@@ -176,38 +174,38 @@ class Outbox:
             self._note_known(found)
             self._store.touch()
 
-    def _note_known(self, route: OutboxLane) -> None:
-        self._touch(route)
-        self._gathered.whole[route] = None
-        self._gathered.known[route] = route.wanted
+    def _note_known(self, lane: OutboxLane) -> None:
+        self._touch(lane)
+        self._gathered.whole[lane] = None
+        self._gathered.known[lane] = lane.wanted
 
     @staticmethod
-    def _link(route: OutboxLane) -> None:
-        if not route.linked:
-            route.linked = True
-            route.sender.connected()
+    def _link(lane: OutboxLane) -> None:
+        if not lane.linked:
+            lane.linked = True
+            lane.sender.connected()
 
     @staticmethod
-    def _unlink(route: OutboxLane) -> None:
-        route.address, route.linked = 0, False
-        route.sender.disconnected()
+    def _unlink(lane: OutboxLane) -> None:
+        lane.address, lane.linked = 0, False
+        lane.sender.disconnected()
 
     def disconnected(self, node_id: NodeId, lane: int | None = None) -> None:
         """Send nothing to a peer, of one lane or of all, until somebody takes it."""
         peer = self._lanes.peers.get(node_id)
         if peer is not None:
-            for route in peer.routes.values():
-                if lane in (None, route.lane):
-                    self._unlink(route)
+            for found in peer.lanes.values():
+                if lane in (None, found.lane):
+                    self._unlink(found)
             self._tidy(peer)
 
     def ended(self, node_id: NodeId, route: int) -> None:
         """Send nothing more in one session."""
         peer = self._lanes.peers.get(node_id)
         if peer is not None:
-            for one in peer.routes.values():
-                if one.address == route:
-                    self._unlink(one)
+            for lane in peer.lanes.values():
+                if lane.address == route:
+                    self._unlink(lane)
             self._tidy(peer)
 
     def outgoing(self, node_id: NodeId, now: float) -> list[tuple[OutboxLane, list[bytes]]]:
@@ -219,22 +217,22 @@ class Outbox:
         if peer is None or self._renewing:
             return []
         found: list[tuple[OutboxLane, list[bytes]]] = []
-        for route in peer.routes.values():
-            sender = route.sender
+        for lane in peer.lanes.values():
+            sender = lane.sender
             first, count = sender.wanted()
             if count:
-                sender.load(self._table.payloads(route, first, count))
+                sender.load(self._table.payloads(lane, first, count))
             taken = sender.take(now)
             if taken:
-                address, lane, epoch, base = route.address, route.lane, sender.epoch, sender.base - sender.offset
-                frames = [encode_data(address, lane, epoch, base, sequence, payload) for sequence, payload in taken]
-                found.append((route, frames))
+                address, number, epoch, base = lane.address, lane.lane, sender.epoch, sender.base - sender.offset
+                frames = [encode_data(address, number, epoch, base, sequence, payload) for sequence, payload in taken]
+                found.append((lane, frames))
         return found
 
     def has_outgoing(self, node_id: NodeId) -> bool:
         """Say whether `outgoing` may return something."""
         peer = self._lanes.peers.get(node_id)
-        return peer is not None and not self._renewing and any(lane.sender.ready for lane in peer.routes.values())
+        return peer is not None and not self._renewing and any(lane.sender.ready for lane in peer.lanes.values())
 
     def acknowledged(self, node_id: NodeId, ack: Ack, now: float, route: int) -> bool:
         """Take an ack of a lane from the session with these addresses; say whether there is such a lane.
@@ -265,49 +263,49 @@ class Outbox:
 
     def give_up(self, node_id: NodeId, lane: int, epoch: int, sequence: int, code: int, text: str) -> None:
         """Give up a message that the peer cannot take, too large say; its receipt raises `RemoteFailure`."""
-        route = self._lanes.lane(node_id, lane)
-        if route is not None and route.sender.epoch == epoch:
-            first, stop, failures, _ = route.sender.give_up(sequence + route.sender.offset, code, text)
+        found = self._lanes.lane(node_id, lane)
+        if found is not None and found.sender.epoch == epoch:
+            first, stop, failures, _ = found.sender.give_up(sequence + found.sender.offset, code, text)
             if stop > first:
-                self._settle(route, first, stop, _refused(failures))
+                self._settle(found, first, stop, _refused(failures))
                 self._store.touch()  # what follows is sent once that is on disk
 
-    def _settle(self, route: OutboxLane, first: int, stop: int, failures: _Failures) -> None:
+    def _settle(self, lane: OutboxLane, first: int, stop: int, failures: _Failures) -> None:
         if failures:
-            self._report(route, failures)
+            self._report(lane, failures)
         size = 0
         for number in range(first, stop):
-            size += route.sizes.popleft()
-            receipt = route.receipts.pop(number, None)
+            size += lane.sizes.popleft()
+            receipt = lane.receipts.pop(number, None)
             if receipt is None:
                 continue
             if number in failures:  # told once it is on disk: a message that was given up does not go out after all
                 self._gathered.failed.append((receipt, failures[number][1]))
             else:
                 receipt.settle(None)
-        route.add(first - stop, -size)
-        self._touch(route)
+        lane.add(first - stop, -size)
+        self._touch(lane)
         self._store.touch_later()
 
-    def _report(self, route: OutboxLane, failures: _Failures) -> None:
-        now, kept = self._ages(), self._table.kept(route, min(failures), max(failures) + 1)
+    def _report(self, lane: OutboxLane, failures: _Failures) -> None:
+        now, kept = self._ages(), self._table.kept(lane, min(failures), max(failures) + 1)
         for number, (code, failure) in failures.items():
             self.counters.undelivered[count_as(code)] += 1
             made, payload = kept.get(number, (None, b""))
             age = None if made is None else now - made
-            self._lost(Loss(route.peer.node_id, route.extension, payload, code, failure, age))
+            self._lost(Loss(lane.peer.node_id, lane.extension, payload, code, failure, age))
 
     def deadline(self, node_id: NodeId) -> float:
         """Return when `tick` is due for a peer, in the time that the others are told; infinity for never."""
         peer = self._lanes.peers.get(node_id)
-        return min((route.sender.deadline for route in peer.routes.values()), default=_NEVER) if peer else _NEVER
+        return min((lane.sender.deadline for lane in peer.lanes.values()), default=_NEVER) if peer else _NEVER
 
     def tick(self, node_id: NodeId, now: float) -> None:
         """Have what was not acknowledged for too long sent again."""
         peer = self._lanes.peers.get(node_id)
         if peer is not None:
-            for route in peer.routes.values():
-                route.sender.tick(now)
+            for lane in peer.lanes.values():
+                lane.sender.tick(now)
 
     def waiting(self, node_id: NodeId) -> tuple[int, int]:
         """Return how many messages to a peer are not settled, and their bytes."""
@@ -318,18 +316,18 @@ class Outbox:
         """Give up what is too old, forget lanes not used for long; return how many: some of them, if they are many."""
         now, count, waits = self._ages(), 0, False
         for peer in list(self._lanes.peers.values()):
-            for route in peer.routes.values():
-                first, seconds = route.sender.settled, self._quotas.least("outbox_seconds", route.extension)
-                some = sum(total <= _AT_ONCE for total in accumulate(islice(route.sizes, _MOST))) or 1
-                end = min(first + some, route.sender.stop)
+            for lane in peer.lanes.values():
+                first, seconds = lane.sender.settled, self._quotas.least("outbox_seconds", lane.extension)
+                some = sum(total <= _AT_ONCE for total in accumulate(islice(lane.sizes, _MOST))) or 1
+                end = min(first + some, lane.sender.stop)
                 if end <= first:
                     continue
                 waits = True
-                stop = self._table.first_younger(route, first, end, now - seconds)
+                stop = self._table.first_younger(lane, first, end, now - seconds)
                 if stop > first:
-                    failure = self._quotas.too_old(route.extension, seconds, stop - first)
-                    route.sender.expire(stop)
-                    self._settle(route, first, stop, dict.fromkeys(range(first, stop), (Code.EXPIRED, failure)))
+                    failure = self._quotas.too_old(lane.extension, seconds, stop - first)
+                    lane.sender.expire(stop)
+                    self._settle(lane, first, stop, dict.fromkeys(range(first, stop), (Code.EXPIRED, failure)))
                     self._store.touch()
                     count += stop - first
             self._tidy(peer)
@@ -368,8 +366,8 @@ class Outbox:
         self._closed = f"the application is closed; what is in the outbox {later}"
         failure = partial(ConnectionClosed, self._closed)
         for peer in self._lanes.peers.values():
-            for route in peer.routes.values():
-                for receipt in list(route.receipts.values()):
+            for lane in peer.lanes.values():
+                for receipt in list(lane.receipts.values()):
                     receipt.settle(failure)
 
     # As `oddwire.session.store.group_commit.Part` ---------------------------------------------------------------
@@ -383,19 +381,19 @@ class Outbox:
     def begin(self) -> None:
         """Take what was gathered for the commit."""
         share, self._writing, self._gathered = self._gathered, self._gathered, OutboxShare()
-        new = sum(not route.stored for route in share.whole)
+        new = sum(not lane.stored for lane in share.whole)
         excess = self._lanes.stored + new - len(share.forgotten) - self._limits.total_lanes
         if new and excess > 0:
             found = self._forget(share, _NEVER, min(excess, max(new, _MOST)), "total_lanes")
             logger.info("%d lanes of reliable messages that wait for nobody are forgotten: there are too many", found)
-        for route, (epoch, _) in share.renumbered.items():
-            share.renumbered[route] = (
-                max(self._lanes.epoch(), epoch + 1, route.sender.epoch + 1),
-                route.sender.settled - 1,
+        for lane, (epoch, _) in share.renumbered.items():
+            share.renumbered[lane] = (
+                max(self._lanes.epoch(), epoch + 1, lane.sender.epoch + 1),
+                lane.sender.settled - 1,
             )
         if share.renewed:
             self._lanes.renumber(share)
-        share.settled = {route: route.sender.settled for route in share.touched}
+        share.settled = {lane: lane.sender.settled for lane in share.touched}
 
     def write(self, writer: sqlite3.Connection) -> None:
         """Write it."""
@@ -407,46 +405,46 @@ class Outbox:
         if error is not None:
             self._take_back(share)
             return
-        for route, _, _, payload, _ in share.rows:
-            route.sender.added(payload)
-        for route in share.touched:
-            route.sender.stored(share.settled[route])
-        self._lanes.stored += sum(not route.stored for route in share.whole) - len(share.forgotten)
-        for route in share.whole:
-            route.stored = True
-        for route, (epoch, start) in share.renumbered.items():
-            route.sender.renumbered(epoch, start)
+        for lane, _, _, payload, _ in share.rows:
+            lane.sender.added(payload)
+        for lane in share.touched:
+            lane.sender.stored(share.settled[lane])
+        self._lanes.stored += sum(not lane.stored for lane in share.whole) - len(share.forgotten)
+        for lane in share.whole:
+            lane.stored = True
+        for lane, (epoch, start) in share.renumbered.items():
+            lane.sender.renumbered(epoch, start)
         if share.renewed:
             self._lanes.renumbered(share)
             self._renewing = self._gathered.renewed
-        for route, known in share.known.items():
-            route.known = known
-            if route.address and known == route.wanted:
-                self._link(route)
+        for lane, known in share.known.items():
+            lane.known = known
+            if lane.address and known == lane.wanted:
+                self._link(lane)
         for receipt, failure in share.failed:
             receipt.settle(failure)
-        for peer in {route.peer: None for route in share.touched}:
+        for peer in {lane.peer: None for lane in share.touched}:
             self._ready(peer.node_id)
             self._tidy(peer)
 
     def _take_back(self, share: OutboxShare) -> None:
-        for route, _, _, payload, receipt in share.rows:
-            route.sizes.pop()
-            self._withdraw(route, payload, receipt)
-            route.next = route.sender.stop
-        for route in share.whole:
-            route.used = NEW
-        for route in share.renumbered:
-            route.sender.not_renumbered()
+        for lane, _, _, payload, receipt in share.rows:
+            lane.sizes.pop()
+            self._withdraw(lane, payload, receipt)
+            lane.next = lane.sender.stop
+        for lane in share.whole:
+            lane.used = NEW
+        for lane in share.renumbered:
+            lane.sender.not_renumbered()
         again = self._gathered
         again.failed += share.failed
-        for route in share.touched:
-            if route.sender.settled > route.sender.base:
-                self._touch(route)
+        for lane in share.touched:
+            if lane.sender.settled > lane.sender.base:
+                self._touch(lane)
                 self._store.touch_later(_RETRY)
-        for route in share.known:
-            if route.wanted != route.known and route.address and not self._closed:
-                self._note_known(route)
+        for lane in share.known:
+            if lane.wanted != lane.known and lane.address and not self._closed:
+                self._note_known(lane)
                 self._store.touch_later(_RETRY)
         if share.renewed:
             again.renewed = True

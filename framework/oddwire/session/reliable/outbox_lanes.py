@@ -35,15 +35,15 @@ class OutboxLanes:
 
     def load(self, reader: sqlite3.Connection) -> None:
         """Read the lanes in which messages wait. Raises `sqlite3.Error`."""
-        table, routes = self.table, dict[int, OutboxLane]()
+        table, lanes = self.table, dict[int, OutboxLane]()
         table.load(reader)
         self._ids, self.stored = table.last_id(), table.count()
-        for row in table.routes():
-            routes[row.id] = self._use(self.peer(row.node_id), row)
+        for row in table.lanes():
+            lanes[row.id] = self._use(self.peer(row.node_id), row)
         for id_, size in table.sizes():
-            route = routes[id_]
-            route.sizes.append(size)
-            route.add(1, size)
+            lane = lanes[id_]
+            lane.sizes.append(size)
+            lane.add(1, size)
 
     def peer(self, node_id: NodeId) -> OutboxPeer:
         """Return a peer, known or not."""
@@ -55,18 +55,18 @@ class OutboxLanes:
     def lane(self, node_id: NodeId, number: int) -> OutboxLane | None:
         """Return a lane in use."""
         peer = self.peers.get(node_id)
-        return None if peer is None else peer.routes.get(number)
+        return None if peer is None else peer.lanes.get(number)
 
     def find(self, peer: OutboxPeer, extension: str, gathered: OutboxShare, writing: OutboxShare) -> OutboxLane:
         """Return a lane that waits on disk, or a new one; the shares of commits forget it no more.
 
         Raises `sqlite3.Error`.
         """
-        found = self.table.route(peer.node_id, extension)
+        found = self.table.newest_lane(peer.node_id, extension)
         if found is None:
             self._ids += 1
             numbers = (self.epoch(), 0, 1, 1)
-            found = LaneRow(self._ids, peer.node_id, new_lane(peer.routes), extension, numbers, None, NEW)
+            found = LaneRow(self._ids, peer.node_id, new_lane(peer.lanes), extension, numbers, None, NEW)
         else:
             gathered.forgotten.pop(found.id, None)
             if found.id in writing.forgotten:  # too late: it is to be written again
@@ -87,19 +87,19 @@ class OutboxLanes:
             window=int(self._quotas.least("window_messages", row.extension)),
             window_bytes=int(self._quotas.least("window_bytes", row.extension)),
         )
-        route = OutboxLane(row.id, peer, row.lane, row.extension, sender)
-        peer.add(route)
-        route.known = route.wanted = row.known
-        route.used, route.stored = row.used, row.used != NEW
-        return route
+        lane = OutboxLane(row.id, peer, row.lane, row.extension, sender)
+        peer.add(lane)
+        lane.known = lane.wanted = row.known
+        lane.used, lane.stored = row.used, row.used != NEW
+        return lane
 
     def tidy(self, peer: OutboxPeer, gathered: OutboxShare, writing: OutboxShare) -> None:
         """Leave to the disk what is not in use, and in no commit's share."""
-        for route in [*peer.routes.values()]:
-            busy = route.load.messages or route.address
-            if not busy and route not in gathered.touched and route not in writing.touched:
-                peer.remove(route)
-        if not peer.routes and self.peers.get(peer.node_id) is peer:
+        for lane in [*peer.lanes.values()]:
+            busy = lane.load.messages or lane.address
+            if not busy and lane not in gathered.touched and lane not in writing.touched:
+                peer.remove(lane)
+        if not peer.lanes and self.peers.get(peer.node_id) is peer:
             del self.peers[peer.node_id]
 
     def forget(self, share: OutboxShare, writing: OutboxShare, used: float, most: int) -> tuple[int, bool]:
@@ -110,10 +110,10 @@ class OutboxLanes:
         count, found = 0, self.table.oldest(used, most)
         for id_, node_id, full in found:
             peer = self.peers.get(node_id)
-            route = None if peer is None else next((one for one in peer.routes.values() if one.id == id_), None)
-            if route is not None:
-                route.used = self._ages()
-                share.touched[route] = share.whole[route] = None
+            lane = None if peer is None else next((one for one in peer.lanes.values() if one.id == id_), None)
+            if lane is not None:
+                lane.used = self._ages()
+                share.touched[lane] = share.whole[lane] = None
             elif not full and id_ not in share.forgotten and id_ not in writing.forgotten:
                 share.forgotten[id_] = None
                 count += 1
@@ -122,16 +122,16 @@ class OutboxLanes:
     def renumber(self, share: OutboxShare) -> None:
         """Have a commit give all lanes other numbers, and their messages sequences from 1 on."""
         for peer in self.peers.values():
-            for route in peer.routes.values():
-                share.touched[route] = share.whole[route] = None
-                share.lanes[route] = new_lane(peer.routes)
-                share.renumbered[route] = (max(self.epoch(), route.sender.epoch + 1), route.sender.settled - 1)
+            for lane in peer.lanes.values():
+                share.touched[lane] = share.whole[lane] = None
+                share.lanes[lane] = new_lane(peer.lanes)
+                share.renumbered[lane] = (max(self.epoch(), lane.sender.epoch + 1), lane.sender.settled - 1)
 
     def renumbered(self, share: OutboxShare) -> None:
         """Have the numbers that are on disk now."""
         self.stored = self.table.count()
-        for route, lane in share.lanes.items():
-            del route.peer.routes[route.lane]
-            route.lane = lane
-        for route in share.lanes:
-            route.peer.routes[route.lane] = route
+        for lane, number in share.lanes.items():
+            del lane.peer.lanes[lane.lane]
+            lane.lane = number
+        for lane in share.lanes:
+            lane.peer.lanes[lane.lane] = lane

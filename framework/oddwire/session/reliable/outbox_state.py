@@ -89,44 +89,44 @@ class OutboxLane:
 class OutboxPeer:
     """What is on its way to one peer, all lanes together."""
 
-    __slots__ = ("current", "load", "node_id", "routes", "total")
+    __slots__ = ("current", "lanes", "load", "node_id", "total")
 
     def __init__(self, node_id: NodeId, total: Load | None = None) -> None:
         self.node_id = node_id
         self.total = total or Load()  # of all peers
         self.load = Load()
-        self.routes: dict[int, OutboxLane] = {}
+        self.lanes: dict[int, OutboxLane] = {}
         """Those of its lanes that are in use, by number."""
         self.current: dict[str, OutboxLane] = {}
         """The newest of an extension's, which its next message goes in: after a move there may be several."""
 
-    def add(self, route: OutboxLane) -> None:
+    def add(self, lane: OutboxLane) -> None:
         """Have a lane in use."""
-        self.routes[route.lane] = self.current[route.extension] = route
+        self.lanes[lane.lane] = self.current[lane.extension] = lane
 
-    def remove(self, route: OutboxLane) -> None:
+    def remove(self, lane: OutboxLane) -> None:
         """Have a lane in use no more."""
-        del self.routes[route.lane]
-        if self.current.get(route.extension) is route:
-            del self.current[route.extension]
-            for other in self.routes.values():
-                if other.extension == route.extension:
-                    self.current[route.extension] = other
+        del self.lanes[lane.lane]
+        if self.current.get(lane.extension) is lane:
+            del self.current[lane.extension]
+            for other in self.lanes.values():
+                if other.extension == lane.extension:
+                    self.current[lane.extension] = other
 
     def load_of(self, extension: str) -> Load:
         """Return how much of an extension's is not settled."""
         load = Load()
-        for route in self.routes.values():
-            if route.extension == extension:
-                load.messages += route.load.messages
-                load.bytes += route.load.bytes
+        for lane in self.lanes.values():
+            if lane.extension == extension:
+                load.messages += lane.load.messages
+                load.bytes += lane.load.bytes
         return load
 
 
 class OutboxRow(NamedTuple):
     """One message: its number, when it was made by the clock of `Ages`, and whose receipt hears of it."""
 
-    route: OutboxLane
+    lane: OutboxLane
     number: int
     made: float
     payload: bytes

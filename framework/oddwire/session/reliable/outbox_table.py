@@ -48,13 +48,13 @@ class OutboxTable:
         (last,) = self._reader.execute("SELECT max(id) FROM oddwire_routes").fetchone()
         return last or 0
 
-    def routes(self) -> Iterator[LaneRow]:
+    def lanes(self) -> Iterator[LaneRow]:
         """Iterate over the lanes with messages, from the oldest."""
         if self._reader is not None:
             query = f"{_ROUTES} WHERE id IN (SELECT route FROM oddwire_outbox) ORDER BY id"  # noqa: S608 - ours
             yield from map(_row, self._reader.execute(query).fetchall())
 
-    def route(self, node_id: NodeId, extension: str) -> LaneRow | None:
+    def newest_lane(self, node_id: NodeId, extension: str) -> LaneRow | None:
         """Return the newest of an extension's lanes to a peer."""
         if self._reader is None:
             return None
@@ -91,34 +91,34 @@ class OutboxTable:
 
     # Later ---------------------------------------------------------------------------------------------
 
-    def payloads(self, route: OutboxLane, first: int, count: int) -> list[bytes]:
+    def payloads(self, lane: OutboxLane, first: int, count: int) -> list[bytes]:
         """Return the payloads of up to ``count`` messages from ``first`` on, up to the first that is not there."""
         query = "SELECT number, payload FROM oddwire_outbox WHERE route = ? AND number >= ? ORDER BY number LIMIT ?"
-        rows = self._fetch(route, query, (route.id, first, count))
+        rows = self._fetch(lane, query, (lane.id, first, count))
         return [payload for place, (number, payload) in enumerate(rows, first) if number == place]
 
-    def first_younger(self, route: OutboxLane, first: int, stop: int, made: float) -> int:
+    def first_younger(self, lane: OutboxLane, first: int, stop: int, made: float) -> int:
         """Return the first number of those from ``first`` up to ``stop`` that was not made before ``made``."""
         query = "SELECT number, made FROM oddwire_outbox WHERE route = ? AND number >= ? AND number < ? ORDER BY number"
-        rows = self._fetch(route, query, (route.id, first, stop))
+        rows = self._fetch(lane, query, (lane.id, first, stop))
         if not rows:
             return first  # it cannot be read, or what is there is being written
         found: int = next((number for number, when in rows if when >= made), rows[-1][0] + 1)
         return found
 
-    def kept(self, route: OutboxLane, first: int, stop: int) -> dict[int, tuple[float, bytes]]:
+    def kept(self, lane: OutboxLane, first: int, stop: int) -> dict[int, tuple[float, bytes]]:
         """Return when messages were made, and their payloads, by number."""
         query = "SELECT number, made, payload FROM oddwire_outbox WHERE route = ? AND number >= ? AND number < ?"
-        rows = self._fetch(route, query, (route.id, first, stop))
+        rows = self._fetch(lane, query, (lane.id, first, stop))
         return {number: (made, payload) for number, made, payload in rows}
 
-    def _fetch(self, route: OutboxLane, query: str, parameters: tuple[object, ...]) -> list[tuple[Any, ...]]:
+    def _fetch(self, lane: OutboxLane, query: str, parameters: tuple[object, ...]) -> list[tuple[Any, ...]]:
         if self._reader is None:
             return []
         try:
             return self._reader.execute(query, parameters).fetchall()
         except sqlite3.Error:
-            logger.exception("the outbox for %s cannot be read", route.peer.node_id)
+            logger.exception("the outbox for %s cannot be read", lane.peer.node_id)
             return []
 
     # A commit -----------------------------------------------------------------------------------------
@@ -131,21 +131,21 @@ class OutboxTable:
         if share.forgotten:
             writer.executemany("DELETE FROM oddwire_routes WHERE id = ?", [(id_,) for id_ in share.forgotten])
         changed, whole, done = [], [], []
-        for route in share.touched:
-            sender = route.sender
-            epoch, start = share.renumbered.get(route, (sender.epoch, sender.offset))
-            base = share.settled[route]
-            if route in share.whole:
-                known = share.known.get(route, route.known)
+        for lane in share.touched:
+            sender = lane.sender
+            epoch, start = share.renumbered.get(lane, (sender.epoch, sender.offset))
+            base = share.settled[lane]
+            if lane in share.whole:
+                known = share.known.get(lane, lane.known)
                 program, stores = (None, None) if known is None else (packed([known.program]), packed(known.stores))
-                lane = packed([share.lanes.get(route, route.lane)])
-                name = route.extension or None
-                numbers = (epoch, start, base, route.next)
-                whole.append((route.id, route.peer.node_id, lane, *numbers, name, program, stores, route.used))
+                number = packed([share.lanes.get(lane, lane.lane)])
+                name = lane.extension or None
+                numbers = (epoch, start, base, lane.next)
+                whole.append((lane.id, lane.peer.node_id, number, *numbers, name, program, stores, lane.used))
             else:
-                changed.append((epoch, start, base, route.next, route.id))
+                changed.append((epoch, start, base, lane.next, lane.id))
             if base > sender.base:
-                done.append((route.id, base))
+                done.append((lane.id, base))
         if whole:
             writer.executemany(_WRITE, whole)
         if changed:
@@ -155,7 +155,7 @@ class OutboxTable:
         if done:  # first: what they leave is room for the others
             writer.executemany("DELETE FROM oddwire_outbox WHERE route = ? AND number < ?", done)
         if share.rows:
-            rows = [(route.id, number, made, payload) for route, number, made, payload, _ in share.rows]
+            rows = [(lane.id, number, made, payload) for lane, number, made, payload, _ in share.rows]
             writer.executemany("INSERT INTO oddwire_outbox VALUES (?, ?, ?, ?)", rows)
 
 

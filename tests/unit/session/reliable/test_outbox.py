@@ -654,8 +654,8 @@ async def test_a_lane_that_goes_elsewhere_starts_from_what_is_not_settled(pair: 
     assert alice.outbox.outgoing(node_id, 0.0) == [], "first it is written down"
     await alice.store.touch().durable()
     assert known(alice) == [("0000000000000005", "0000000000000006")]
-    [(route, frames)] = alice.outbox.outgoing(node_id, 0.0)
-    assert (route, route.address) == (lane, there)
+    [(sent, frames)] = alice.outbox.outgoing(node_id, 0.0)
+    assert (sent, sent.address) == (lane, there)
     assert [decode(frame)[2:4] for frame in frames] == [(2, 2), (2, 3)]
     assert [addresses(frame) for frame in frames] == [(99, 1), (99, 1)]
     assert acknowledge(3, alice.route), "it is known, and counts for nothing"

@@ -18,9 +18,9 @@ SHOP = "shop"
 def peer() -> OutboxPeer:
     """A peer with 2 messages of 10 bytes on one lane, 3 on another."""
     peer = OutboxPeer(NodeId(b"\x02" * 33))
-    for lane, (name, count) in enumerate(((SHOP, 2), ("other", 3))):
-        route = peer.routes[lane] = OutboxLane(lane, peer, lane, name, Sender(epoch=1, offset=0, base=1, stop=1))
-        route.add(count, 10 * count)
+    for number, (name, count) in enumerate(((SHOP, 2), ("other", 3))):
+        lane = peer.lanes[number] = OutboxLane(number, peer, number, name, Sender(epoch=1, offset=0, base=1, stop=1))
+        lane.add(count, 10 * count)
     return peer
 
 
@@ -60,7 +60,7 @@ def test_admits_what_is_within_both(
 
 
 def test_a_lane_without_messages_may_be_full_already(peer: OutboxPeer) -> None:
-    del peer.routes[0]
+    del peer.lanes[0]
     quotas = make(Limits(), Limits(outbox_bytes=10))
     quotas.admit(peer, SHOP, 10)
     with pytest.raises(QuotaExceeded, match="would be 11 bytes; at most 10 are kept"):
@@ -81,8 +81,8 @@ def test_all_peers_have_so_much_and_the_last_of_it_is_for_those_who_have_little(
     quotas = make(Limits(total_outbox_bytes=8 << 20))
     total = Load()
     rich, poor = (OutboxPeer(NodeId(bytes([2, number]) + bytes(31)), total) for number in (1, 2))
-    rich.routes[1] = OutboxLane(1, rich, 1, SHOP, Sender(epoch=1, offset=0, base=1, stop=1))
-    rich.routes[1].add(1, 6 << 20)
+    rich.lanes[1] = OutboxLane(1, rich, 1, SHOP, Sender(epoch=1, offset=0, base=1, stop=1))
+    rich.lanes[1].add(1, 6 << 20)
     with pytest.raises(QuotaExceeded, match="messages to all peers, not acknowledged yet, take 6291") as caught:
         quotas.admit(rich, SHOP, 1)
     assert caught.value.limit == "total_outbox_bytes"
@@ -90,5 +90,5 @@ def test_all_peers_have_so_much_and_the_last_of_it_is_for_those_who_have_little(
     with pytest.raises(QuotaExceeded):
         quotas.admit(poor, SHOP, 2 << 20)
     assert quotas.counters.exceeded["total_outbox_bytes"] == 2
-    rich.routes[1].add(-1, -(6 << 20))
+    rich.lanes[1].add(-1, -(6 << 20))
     quotas.admit(rich, SHOP, 1)

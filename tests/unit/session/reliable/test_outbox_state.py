@@ -10,12 +10,12 @@ from oddwire.session.reliable.receipt import Receipt
 
 def test_a_receipt_that_nobody_keeps_is_not_kept_here_either() -> None:
     sender = Sender(epoch=1, offset=0, base=3, stop=5)
-    route = OutboxLane(1, OutboxPeer(NodeId(b"\x02" * 33)), 7, "test", sender)
-    assert route.next == 5
+    lane = OutboxLane(1, OutboxPeer(NodeId(b"\x02" * 33)), 7, "test", sender)
+    assert lane.next == 5
     kept = Receipt()
-    route.receipts[5] = kept
-    route.receipts[6] = Receipt()
-    assert dict(route.receipts) == {5: kept}
+    lane.receipts[5] = kept
+    lane.receipts[6] = Receipt()
+    assert dict(lane.receipts) == {5: kept}
 
 
 def test_what_waits_counts_for_its_lane_and_its_peer() -> None:
