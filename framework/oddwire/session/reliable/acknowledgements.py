@@ -1,4 +1,4 @@
-"""Acknowledgements on their way to peers: of each lane the newest, as that says all that those before it did."""
+"""Acks waiting to be sent to peers: only the newest per lane, as it includes what earlier ones said."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from oddwire.session.wire.frames import encode_ack
 
 __all__ = ["Acknowledgements"]
 
-_MOST: Final = 512  # lanes of a peer whose acknowledgements wait: more than an inbox has for one
+_MOST: Final = 512  # lanes of a program whose acks wait: more than the inbox has per peer
 
 
 class Acknowledgements:
-    """Sends acknowledgements without the caller's waiting for it; a peer that does not read has one a lane kept."""
+    """Sends acks without making the caller wait; for a peer that does not read, one ack per lane is kept."""
 
     def __init__(self, spawn: Callable[[Coroutine[Any, Any, None]], object]) -> None:
         self._spawn = spawn
         self._waiting: dict[Link, dict[int, tuple[int, bytes]]] = {}  # flags and frame, by lane
 
     def __len__(self) -> int:
-        """Return how many peers have acknowledgements that wait."""
+        """Return the number of sessions with waiting acks."""
         return len(self._waiting)
 
     def post(self, link: Link, ack: Ack) -> bool:
-        """Send an ack of a lane in place of one that still waits; False, and it is dropped, for one lane too many."""
+        """Queue an ack of a lane, replacing one that still waits. Return False, and drop it, if too many lanes wait."""
         waiting = self._waiting.get(link)
         if waiting is None:
             waiting = self._waiting[link] = {}
             self._spawn(self._send(link, waiting))
         before = waiting.get(ack.id)
         if before is not None:
-            ack = ack._replace(flags=ack.flags | (before[0] & AckFlag.AGAIN))  # it was asked for, and was not heard
+            ack = ack._replace(flags=ack.flags | (before[0] & AckFlag.AGAIN))  # the replaced ack asked for it
         elif len(waiting) >= _MOST:
             return False
         waiting[ack.id] = ack.flags, encode_ack(link.route, *ack)
@@ -46,6 +46,6 @@ class Acknowledgements:
                 _, frame = waiting.pop(next(iter(waiting)))
                 await link.shared.transport.send(link.node_id, frame)
         except TransportError:
-            pass  # it has gone, or is going
+            pass  # the session has ended, or is about to
         finally:
             del self._waiting[link]

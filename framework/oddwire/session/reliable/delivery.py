@@ -1,7 +1,7 @@
-"""Reliable delivery: the store, what goes out of it to which program of which peer, and what comes in.
+"""Reliable delivery: outbox and inbox in one store, connected to the sessions with peers.
 
-Here is who takes a lane, when it is sent and sent again. What an application does with a message that comes, its
-`DeliveryHost` knows.
+It chooses the program that a lane's messages are sent to, sends them, and resends them. How an application handles the
+messages it receives is defined by its `DeliveryHost`.
 """
 
 from __future__ import annotations
@@ -32,30 +32,30 @@ __all__ = ["Delivery", "DeliveryHost"]
 
 logger = get_logger("oddwire.session")
 
-_POLL: Final = 0.05  # seconds between two looks whether the store is free
-_EXPIRING: Final = 60.0  # seconds between two looks for messages that are too old
-_MORE: Final = 0.05  # seconds until the next look, if some were: not all are given up in one go
-_TELLING: Final = 2e-6  # seconds of work for each refusal in an ack, beside what is measured
-# What keeps a store from being opened and is the operator's to mend before anything runs
+_POLL: Final = 0.05  # seconds between attempts to open a locked store
+_EXPIRING: Final = 60.0  # seconds between checks for messages and lanes that are too old
+_MORE: Final = 0.05  # seconds until the next check if one has found some: each call handles a limited number
+_TELLING: Final = 2e-6  # seconds of work counted per refusal in an ack, in addition to those measured
+# `StoreError.reason`s that the operator has to fix before the application starts
 _MISTAKES: Final = ("foreign", "newer", "locked", "unfinished")
-_ALONE: Final = 60.0  # seconds that messages wait for a connected peer until it is told that nobody takes them
+_ALONE: Final = 60.0  # seconds that messages wait at a connected peer that has nobody for them, until it is logged
 
 
 class DeliveryHost(InboxHost, Protocol):
-    """What reliable delivery needs of the application. Everything is called on the loop."""
+    """What reliable delivery needs of the application. All methods are called on the event loop."""
 
     def lost(self, loss: Loss, extension: str) -> None:
-        """Learn that a message of ours was refused for good, or given up; see `Outbox`.
+        """Handle the loss of a message of ours that was refused for good or has expired; see `Outbox`.
 
-        ``extension`` is whose it was, empty for one that is not loaded.
+        ``extension`` is the extension that sent it, empty for one that is not loaded.
         """
 
 
 class Delivery:
-    """Reliable messages in both directions: an outbox and an inbox in one store, and how the session has their frames.
+    """Reliable messages in both directions: an outbox and an inbox in one store; a `ReliableDelivery` for a `Session`.
 
-    ``limits`` are the application's, ``allowances`` its extensions', ``extensions`` the names of all of those.
-    ``pause`` is as `Inbox` has it. Messages are kept at once; until `start`, nothing comes and nothing goes.
+    ``limits`` are the application's, ``allowances`` its extensions', ``extensions`` the names of all loaded extensions.
+    ``pause`` is passed to `Inbox`. `send` works at once; messages are sent and received only after `start`.
     """
 
     def __init__(
@@ -71,32 +71,33 @@ class Delivery:
         by_name = {allowance.extension: allowance for allowance in allowances}
         self.outbox = Outbox(store, limits=limits, allowances=by_name, ready=self._ready, lost=self._lost)
         self.send = self.outbox.send
-        """Keeps a message until the peer has it; see `Outbox.send`."""
+        """Stores a message for delivery; see `Outbox.send`."""
         self.inbox = Inbox(store, self._acknowledge, limits=limits, counters=self.outbox.counters, pause=pause)
         self._extensions = frozenset(extensions)
         self._host: DeliveryHost | None = None
         self._peers: Mapping[NodeId, PeerSession] = MappingProxyType({})
         self._time: Callable[[], float] = time.monotonic
-        self._pumps: set[NodeId] = set()  # peers to whom a task sends what there is
+        self._pumps: set[NodeId] = set()  # peers for which a `_pump` task is running
         self._timer: asyncio.TimerHandle | None = None
 
     @property
     def counters(self) -> Counters:
-        """How often the application's limits of what is kept took effect, and how many messages were lost."""
+        """How often the application's limits on stored messages took effect, and how many messages were lost."""
         return self.outbox.counters
 
     @property
     def numbers(self) -> tuple[int, ...]:
-        """By which numbers peers know the store; none while it cannot be opened."""
+        """The numbers of the store, for our hello; empty while it cannot be opened."""
         return self.store.identity.numbers
 
     # Its life ---------------------------------------------------------------------------------------
 
     async def open(self, patience: float) -> None:
-        """Open the store, waiting up to ``patience`` seconds for another process to be done with it.
+        """Open the store, waiting up to ``patience`` seconds for another process to release it.
 
-        Raises `StoreError` for a mistake of the operator's: it is in use, or is something else. A store that is out of
-        order otherwise is told of in the log; it is tried again when it is needed, and all that does not need it works.
+        Raises `StoreError` for what the operator has to fix: a store in use, of another kind, of a later version, or
+        with an unfinished move. Any other failure is logged; opening is tried again when the store is needed, and
+        everything that does not need it works.
         """
         deadline = time.monotonic() + patience
         while True:
@@ -118,10 +119,10 @@ class Delivery:
         spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
         clock: Callable[[], float] | None = None,
     ) -> None:
-        """Begin: ``peers`` are those connected, now and later, to whom messages go.
+        """Start sending and receiving. ``peers`` is the live mapping of connected peers.
 
-        ``spawn`` runs tasks that end with the application at the latest. ``clock`` is the one that frames are told by,
-        the loop's by default.
+        ``spawn`` starts tasks that are cancelled when the application closes. ``clock`` returns the time for timeouts
+        and resending, in seconds; by default it is the event loop's.
         """
         loop = asyncio.get_running_loop()
         self._host, self._peers, self._spawn, self._time = host, peers, spawn, clock or loop.time
@@ -133,10 +134,10 @@ class Delivery:
             self._ready(peer.node_id)
 
     async def renew(self) -> None:
-        """Assign the store another number, its lanes others, and their messages sequences from 1 on, all at once.
+        """Assign new numbers to the store and its lanes, and sequences from 1 on to their messages, in one commit.
 
-        For a store that was copied and that another program uses, too; nothing is sent before. Raises `StoreError` if
-        it cannot be written; then that is tried again, and still nothing is sent.
+        It is for a copy of a store that another program uses too (protocol, Programs and stores). Nothing is sent until
+        the commit is on disk. Raises `StoreError` if it fails; it is tried again then, and still nothing is sent.
         """
         await self.store.ready()
         self.store.identity.renew()
@@ -144,14 +145,14 @@ class Delivery:
         await self.store.touch().durable()
 
     def give_up(self) -> None:
-        """Begin to handle nothing more, and tell all who wait for a receipt that they will not hear."""
+        """Start no more handlers, and fail all receipts that are waited for; see `Outbox.close`."""
         self.inbox.close()
         self.outbox.close()
         if self._timer is not None:
             self._timer.cancel()
 
     async def aclose(self) -> None:
-        """Keep what is not kept yet, and close the store."""
+        """Commit what is not on disk yet, and close the store."""
         self.give_up()
         await self.store.aclose()
 
@@ -160,25 +161,25 @@ class Delivery:
         self._timer = asyncio.get_running_loop().call_later(_MORE if found else _EXPIRING, self._expire)
 
     def _lost(self, loss: Loss) -> None:
-        if self._host is not None:  # before, nothing was sent, nor looked at for its age
+        if self._host is not None:  # None only before `start`, when no message can be lost
             self._host.lost(loss, loss.extension if loss.extension in self._extensions else "")
 
     # As `oddwire.session.host.ReliableDelivery` ---------------------------------------------------------------
 
     def hello_received(self, link: Link, new: bool) -> None:
-        """Send what waits for a program that has said hello, or has changed what it says."""
+        """Send what waits for a program that has said hello, again or for the first time."""
         self._choose(link.peer)
         self._ready(link.node_id)
 
     def session_ended(self, link: Link) -> None:
-        """Send nothing more to a program that has ended: another may take it, or it when it is back."""
+        """Send nothing more to a program whose session has ended; its lanes may go to another, or wait for it."""
         self.outbox.ended(link.node_id, link.route)
         self.inbox.ended(link.node_id, link)
         self._choose(link.peer)
         self._ready(link.node_id)
 
     def peer_disconnected(self, node_id: NodeId) -> None:
-        """Send nothing to a peer that is gone."""
+        """Send nothing more to a peer that has disconnected."""
         now = self._time()
         for lane in self.outbox.lanes(node_id):
             lane.search.pause(now)
@@ -186,22 +187,22 @@ class Delivery:
         self.inbox.disconnected(node_id)
 
     def data_received(self, link: Link, data: Data) -> bool:
-        """Take a reliable message; False for one that an honest peer would not send."""
+        """Receive a reliable message; see `Inbox.receive`."""
         return self.inbox.receive(link.node_id, data, self._time(), link)
 
     def ack_received(self, link: Link, ack: Ack) -> bool:
-        """Take a peer's ack; False for one of nothing that was sent."""
+        """Receive a peer's ack. Return False if there is no such lane."""
         known = self.outbox.acknowledged(link.node_id, ack, self._time(), link.route)
         if known:
             self._ready(link.node_id)
         return known
 
     def is_waiting(self, link: Link) -> bool:
-        """Say whether there are messages for a program that it has not acknowledged."""
+        """Return whether there are messages for a program that it has not acknowledged."""
         return any(lane.address == link.route and lane.load.messages for lane in self.outbox.lanes(link.node_id))
 
     def tick(self, peer: PeerSession, now: float) -> None:
-        """Send again what has not been acknowledged for too long, look for who takes what nobody takes."""
+        """Resend messages whose ack is overdue, and choose programs for the lanes that have none."""
         if not self.outbox.lanes(peer.node_id):
             return
         self._choose(peer)
@@ -215,10 +216,10 @@ class Delivery:
             if ack.failures:
                 source.shared.transport.worked(source.node_id, _TELLING * len(ack.failures), wasted=True)
 
-    # Who takes a lane -------------------------------------------------------------------------------
+    # The program of a lane --------------------------------------------------------------------------
 
     def _choose(self, peer: PeerSession, waiting: bool = False) -> None:
-        """Choose who gets a peer's lanes, of the programs behind it; or only those ``waiting`` that nobody gets."""
+        """Choose a program of the peer for each of its lanes; with ``waiting``, only for the lanes that have none."""
         for lane in self.outbox.lanes(peer.node_id):
             if not waiting or not lane.address:
                 self._choose_for(lane, peer)
@@ -237,9 +238,10 @@ class Delivery:
         peer.wake(lane.search.due(_ALONE))
 
     def _takers(self, peer: PeerSession, lane: OutboxLane) -> list[Link]:
-        """Return the programs that take a lane's messages, in the order in which they came.
+        """Return the programs that take a lane's messages, in the order of their first hellos.
 
-        Where none of the node names the extension, not even in another version, it may go by another name there.
+        Where no program of the node names the extension in any version, those that list the message's type under
+        another name count (protocol, Whom to address).
         """
         links = [link for link in peer.links.values() if link.ready]
         found = [link for link in links if self._is_spoken(link, lane)]
@@ -249,13 +251,13 @@ class Delivery:
         return [link for link in links if any(type_id in told.types for told in link.spoken.values())]
 
     def _is_spoken(self, link: Link, lane: OutboxLane) -> bool:
-        """Say whether a program takes a lane's messages; those of an extension no longer loaded go out as well."""
+        """Return whether a program takes a lane's messages. Lanes of extensions no longer loaded are sent as well."""
         if not lane.extension:
             return any(former_lane_of(name) == lane.lane for name in link.spoken)
         return lane.extension in (link.agreed if lane.extension in self._extensions else link.spoken)
 
     def _tell_alone(self, peer: PeerSession, lane: OutboxLane) -> None:
-        """Say once that messages wait for a program that is not there, while the peer's node is."""
+        """Log, once per search, that messages wait at a connected peer because no program takes them."""
         if lane.search.told:
             return
         lane.search.told = True
@@ -269,10 +271,10 @@ class Delivery:
             why = f"no program behind it speaks {lane.extension!r}"
         logger.warning("%d reliable messages to %s wait: %s", lane.load.messages, peer.node_id, why)
 
-    # Going out --------------------------------------------------------------------------------------
+    # Sending ----------------------------------------------------------------------------------------
 
     def _ready(self, node_id: NodeId) -> None:
-        """Send what there is to a peer, in order: one task does it, made when there is something."""
+        """Start the task that sends a peer's outgoing messages in order, if there are any and it is not running."""
         peer = self._peers.get(node_id)
         if peer is None:
             return
@@ -300,12 +302,12 @@ class Delivery:
         finally:
             self._pumps.discard(node_id)
         if peer.closed:
-            self._ready(node_id)  # it may have come back meanwhile
+            self._ready(node_id)  # the peer may have connected again meanwhile
         else:
             peer.wake(self.outbox.deadline(node_id))
 
     async def _send_all(self, peer: PeerSession, lane: OutboxLane, frames: Iterable[bytes]) -> None:
-        """Send a lane's frames, as long as they go where they were meant to: from there on it begins again."""
+        """Send a lane's frames until its program changes: the sender restarts from its base then."""
         address, number = lane.address, lane.lane
         link = next((link for link in peer.links.values() if link.route == address), None)
         for frame in frames:
@@ -315,14 +317,14 @@ class Delivery:
                 await self._send(link, frame)
             except PeerNotConnected:
                 raise
-            except TransportError as error:  # its program went; or the node did not take it: it goes again later
+            except TransportError as error:  # of this frame or program: it is resent later
                 logger.debug("a reliable message to %s is not sent for now: %s", peer.node_id, error)
                 return
 
     async def _send(self, link: Link, frame: bytes) -> None:
         lane, epoch, sequence = data_place(frame)
 
-        def failed(failure: Failure) -> None:  # is kept for long: a refusal may come late. The frame is not
+        def failed(failure: Failure) -> None:  # must not refer to the frame, since it is kept for late failures
             if failure.code == Code.TOO_LARGE:
                 self._too_large(link, lane, epoch, sequence, failure.text)
 
@@ -330,16 +332,16 @@ class Delivery:
             await link.send(frame, failed=failed)
         except SessionError as error:
             if getattr(error, "code", Code.TOO_LARGE) == Code.TOO_LARGE:
-                self._too_large(link, lane, epoch, sequence, str(error))  # and if not, it goes again later
+                self._too_large(link, lane, epoch, sequence, str(error))  # any other: it is resent later
 
     def _too_large(self, link: Link, lane: int, epoch: int, sequence: int, text: str) -> None:
-        if not link.closed:  # else another may take it
+        if not link.closed:  # else another program may take the message
             self.outbox.give_up(link.node_id, lane, epoch, sequence, Code.TOO_LARGE, text)
             self._ready(link.node_id)
 
 
 def _remembered(offer: Offer, known: Known | None) -> Known:
-    """Return what to keep of the program a lane goes to: one that lists no store may not know it yet."""
+    """Return the program and stores to remember for a lane; those known if the program's hello lists no stores yet."""
     if known is not None and not offer.stores and offer.program == known.program:
         return known
     return Known(offer.program, offer.stores)

@@ -1,4 +1,4 @@
-"""Reliable messages on their way in: each handled once, in its lane's order, and acknowledged once that is on disk."""
+"""Incoming reliable messages: each is handled once, in its lane's order, and acknowledged once that is on disk."""
 
 from __future__ import annotations
 
@@ -26,46 +26,49 @@ __all__ = ["ATTEMPTS", "MAX_LANES", "Inbox", "InboxHost"]
 logger = get_logger("oddwire.session")
 
 ATTEMPTS: Final = 5
-"""How often a message is handled in vain until it is refused for good."""
+"""Failed attempts to handle a message after which it is refused for good."""
 MAX_LANES: Final = 256
-"""Lanes of one peer: an honest one has one for each of its extensions, and some that it does not use any more."""
-_STRANGE: Final = 16  # lanes of one peer of which all was refused so far: they are kept in memory only
-_HELD: Final = 8 << 20  # bytes of a peer's messages that wait for those before them; a single one may be larger
-_HELD_ALL: Final = 256 << 20  # the same of all peers; one who has none waiting may have one, up to twice as much
+"""Max number of lanes of one peer: it needs one per extension, and may have some that it does not use any more."""
+_STRANGE: Final = 16  # lanes of one peer on which everything was refused so far; they are in memory only
+_HELD: Final = 8 << 20  # bytes of a peer's messages that wait or are handled; a single one may be larger
+_HELD_ALL: Final = 256 << 20  # the same for all peers; above it, up to twice as much, one message per peer is held
 
 
 class InboxHost(Protocol):
-    """What an inbox needs of the application. Everything is called on the loop."""
+    """What an inbox needs of the application. All methods are called on the event loop."""
 
     async def admit(self, node_id: NodeId, payload: bytes) -> None:
-        """Wait until a message may be handled: something else may have to end before it."""
+        """Wait until a message may be handled: after the peer's connect hooks, say."""
 
     def handler_of(self, node_id: NodeId, payload: bytes) -> tuple[str, Callable[[], Awaitable[object]]]:
-        """Return the extension that handles a message, and what to call to have it done, once for each attempt.
+        """Return the extension that handles a message, and a function that runs the handler, for one attempt.
 
-        Raises `Refuse` for one that nobody takes, is malformed, or may not come from this peer: refused for good.
+        Raises `Refuse` for a message without a handler, a malformed one, or one that this peer may not send: it is
+        refused for good.
         """
         raise NotImplementedError
 
     def attempt_failed(self, node_id: NodeId, payload: bytes, error: Exception, attempt: int) -> None:
-        """Learn that a handler raised what is no `Refuse`; after attempt `ATTEMPTS` the message is refused."""
+        """Handle an error of a handler, other than `Refuse`; after attempt `ATTEMPTS` the message is refused."""
 
     def reliable_refused(self, node_id: NodeId, payload: bytes, refusal: Refusal) -> None:
-        """Learn that a message is refused for good."""
+        """Handle the final refusal of a message, to log it say."""
 
 
 class _Superseded(Exception):
-    """What a handler did is not wanted any more; its message has come, or will come, again."""
+    """The effects of a handler are to be discarded: its message was superseded meanwhile, and comes again."""
 
 
 class Inbox:
-    """Every peer's reliable messages, as a part of the store.
+    """The incoming reliable messages of all peers; a part of the store.
 
-    The session hands data frames to `receive`, and tells when a program has ended with `ended`, when a peer is gone
-    with `disconnected`. Acks go to ``acknowledge``, with whom `receive` had a message of their lanes from.
-    Nothing is taken until `start`. Lanes do not wait for each other. A handler that fails is
-    tried again after ``pause`` seconds, twice as long each time. Of the lanes that are not used for long it forgets how
-    far they are, as ``limits`` say, with each commit and when `forget` is called, once a minute or so.
+    Call `receive` with each data frame, `ended` when a session has ended, and `disconnected` when a peer has. Acks are
+    passed to ``acknowledge``, with the ``source`` of the last call of `receive` for their lane. Frames are ignored
+    until `start` is called.
+
+    Lanes do not wait for each other. A handler that fails is called again after ``pause`` seconds, twice as long each
+    time. Records of lanes that are unused for long, or too many, are removed as ``limits`` say: in each commit, and by
+    `forget`, which is to be called about once a minute.
     """
 
     def __init__(
@@ -84,9 +87,9 @@ class Inbox:
         self._pause = pause
         self._ages = store.ages
         self.counters = counters or Counters()
-        """How often lanes were forgotten, and messages refused for good."""
+        """How many lanes were removed, and messages refused for good."""
         self._peers: dict[NodeId, InboxPeer] = {}
-        self._held = 0  # bytes of all peers' messages that wait, or are handled
+        self._held = 0  # bytes of all peers' messages that wait or are handled
         self._gathered = InboxShare()
         self._writing = InboxShare()
         self._database: Database | None = None
@@ -94,17 +97,18 @@ class Inbox:
         self._opening: asyncio.Task[None] | None = None
         self._readable = True
         self._closed = asyncio.Event()
-        self._seen: set[Key] = set()  # lanes that are careful for what happened before this process
+        self._seen: set[Key] = set()  # lanes loaded with `unverified` set, which happens once per process
         store.add(self)
 
     def start(self, host: InboxHost, spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]) -> None:
-        """Take messages from now on: ``host`` says who handles them, ``spawn`` runs tasks."""
+        """Accept messages from now on: ``host`` returns their handlers, ``spawn`` starts tasks."""
         self._host, self._spawn = host, spawn
 
     def receive(self, node_id: NodeId, data: Data, now: float, source: object) -> bool:
-        """Take a data frame, whatever becomes of it; say whether it was one that could be expected.
+        """Handle, acknowledge or ignore a data frame (protocol, The receiver).
 
-        ``source`` is whom its lane's acks go to from now on.
+        ``source`` is passed to ``acknowledge`` with the lane's acks from now on. Return False if the peer has too many
+        lanes: it is a fault then.
         """
         if self._closed.is_set() or self._host is None:
             return True
@@ -142,7 +146,7 @@ class Inbox:
         return True
 
     def ended(self, node_id: NodeId, source: object) -> None:
-        """Send no acks to one who is gone."""
+        """Send no more acks to ``source``: its session has ended."""
         peer = self._peers.get(node_id)
         if peer is not None:
             for lane in peer.lanes.values():
@@ -150,7 +154,7 @@ class Inbox:
                     lane.source = None
 
     def disconnected(self, node_id: NodeId) -> None:
-        """Forget what the disk remembers better; what is being handled goes on."""
+        """Drop a peer's idle lanes and waiting messages from memory; running handlers go on."""
         peer = self._peers.get(node_id)
         if peer is not None:
             peer.gone = True
@@ -163,14 +167,14 @@ class Inbox:
                 del self._peers[node_id]
 
     def _drop_waiting(self, lane: Lane) -> None:
-        """Forget what waits in the lane of a peer that has gone: it comes again, and may never."""
+        """Drop the waiting messages of a lane whose peer has disconnected: if it comes back, it sends them again."""
         receiver, waiting = lane.receiver, lane.waiting
         receiver.taken -= sum(message.epoch == receiver.epoch for message in waiting)
         while waiting:
             self._count(lane.peer, -len(waiting.popleft().payload))
 
     def close(self) -> None:
-        """Begin nothing more: what is being handled goes on, all else will come again to the next process."""
+        """Start no more handlers. Running ones go on; all other messages are sent again to the next process."""
         self._closed.set()
 
     def _reopen(self) -> None:
@@ -186,7 +190,7 @@ class Inbox:
             self._opening = None
 
     def _lane(self, node_id: NodeId, number: int) -> Lane | None:
-        """Return a lane, None for one too many. Raises `sqlite3.Error`."""
+        """Return a lane, loaded from disk if needed; None for one too many. Raises `sqlite3.Error`."""
         peer = self._peers.get(node_id)
         lane = None if peer is None else peer.lanes.get(number)
         if lane is not None:
@@ -206,14 +210,14 @@ class Inbox:
         self._readable = True
         if peer is None:
             peer = self._peers[node_id] = InboxPeer(node_id)
-        peer.gone = False  # it has come back, while something of before is being handled
+        peer.gone = False  # it may have come back while an earlier message is being handled
         if unverified and record.kept:
             self._seen.add(key)
         lane = peer.lanes[number] = Lane(peer, number, receiver, record.kept)
         lane.seen, lane.refused = record.seen, len(record.refusals)
         if record.kept:
             self._gathered.forgotten.pop(key, None)
-            lane.written = key not in self._writing.forgotten  # else it is to be written again, with all there is of it
+            lane.written = key not in self._writing.forgotten  # else it is being deleted: write it again as a whole
             if not lane.written:
                 self._note(lane)
                 self._store.touch()
@@ -224,7 +228,10 @@ class Inbox:
 
     @staticmethod
     def _make_room(peer: InboxPeer, *, strange: bool) -> bool:
-        """Leave the oldest of too many lanes to the disk; or forget it, if that has none: its sender begins again."""
+        """Drop an idle lane from memory if there are too many. Return False if none is idle.
+
+        A lane that is not on disk is lost by that: its sender begins again.
+        """
         strangers = [lane for lane in peer.lanes.values() if not lane.kept]
         for lanes, most in ((strangers, _STRANGE if strange else MAX_LANES), ([*peer.lanes.values()], MAX_LANES)):
             if len(lanes) >= most:
@@ -241,7 +248,7 @@ class Inbox:
     # Handling ---------------------------------------------------------------------------------------
 
     async def _work(self, lane: Lane, host: InboxHost) -> None:
-        """Handle what waits in a lane, one after the other."""
+        """Handle the waiting messages of a lane, one after the other."""
         waiting, peer = lane.waiting, lane.peer
         try:
             while waiting and not self._closed.is_set():
@@ -273,7 +280,7 @@ class Inbox:
                 try:
                     extension, run = host.handler_of(node_id, payload)
                     if counted:
-                        # The process ended badly. If that was this handler's work, it has to be known the next time
+                        # The last process died. In case this message was the cause, count the attempt on disk first
                         receiver.tries += 1
                         self._note(lane)
                         await self._store.touch().durable()
@@ -304,7 +311,7 @@ class Inbox:
             pass
 
     async def _run(self, handler: Callable[[], Awaitable[object]]) -> None:
-        """Await a handler; what it does to its own task, which is ours, is its failure."""
+        """Await a handler in this task. Raises `RuntimeError` if the handler cancelled the task, or let itself be."""
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - narrows the type for checkers
         try:
@@ -316,7 +323,7 @@ class Inbox:
                 raise
         if task.cancelling() and not self._closed.is_set():
             with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.sleep(0)  # where it comes, if it has not yet
+                await asyncio.sleep(0)  # the cancellation is raised here, if it was not yet
             while task.uncancel():
                 pass
             raise RuntimeError("the handler cancelled its own task")
@@ -338,10 +345,10 @@ class Inbox:
         lane.kept = keep
         (share or self._gathered).lanes[lane] = (receiver.epoch, receiver.handled, receiver.tries)
 
-    # Forgetting -------------------------------------------------------------------------------------
+    # Removing lanes ---------------------------------------------------------------------------------
 
     def forget(self) -> int:
-        """Forget lanes that were not used for long; return how many: some of them, if they are many."""
+        """Remove lanes unused for ``lane_seconds`` with the next commit. Return how many: not all if there are many."""
         if self._database is None or self._closed.is_set():
             return 0
         share, used = self._gathered, self._ages() - self._limits.lane_seconds
@@ -353,11 +360,11 @@ class Inbox:
         if share.forgotten or share.lanes:
             self._store.touch_later()
         if self._records.rows and self._ages.is_due(_MARKED):
-            self._store.touch_later()  # for the clocks to be written down
+            self._store.touch_later()  # to write a mark of the clocks
         return found
 
     def _forget(self, share: InboxShare, candidates: Iterable[tuple[Key, int]], most: int, limit: str) -> int:
-        """Have a commit forget up to so many lanes; return how many. One that is in memory counts as used."""
+        """Add up to ``most`` lanes to those a commit deletes; return how many. A lane in memory counts as used."""
         count = work = 0
         for key, refused in candidates:
             if count >= most or work >= _WORK:
@@ -376,7 +383,7 @@ class Inbox:
         return count
 
     def _keep_to_limits(self, share: InboxShare) -> None:
-        """Have a commit forget as many lanes as there are too many, or some of them."""
+        """Add lanes above the limits to those that a commit deletes; not all, if there are many."""
         records, count = self._records, 0
         new = [lane for lane in share.lanes if lane.kept and not lane.written]
         most = max(len(new), _MOST)
@@ -399,12 +406,12 @@ class Inbox:
     # As `oddwire.session.store.group_commit.Part` ---------------------------------------------------------------
 
     def load(self, database: Database) -> None:
-        """Read from it, lane by lane as they are used."""
+        """Use the database from now on; lanes are read when they are needed."""
         self._records.load(database.reader)
         self._database = database
 
     def begin(self) -> None:
-        """Take what was gathered for the commit."""
+        """Make the gathered changes the share of the commit, and remove lanes above the limits."""
         self._writing, self._gathered = self._gathered, InboxShare()
         if self._database is not None and self._writing.lanes:
             try:
@@ -414,7 +421,7 @@ class Inbox:
                 logger.error(text, explain(error, self._store.path))
 
     def write(self, writer: sqlite3.Connection) -> None:
-        """Write it."""
+        """Write the share of the commit."""
         share, now = self._writing, self._ages()
         records = self._records
         if share.forgotten:
@@ -439,7 +446,7 @@ class Inbox:
                 receiver.refusals_outdated = False
 
     def end(self, error: StoreError | None) -> None:
-        """Acknowledge what is on disk now; or take back what is not."""
+        """Acknowledge the messages that are on disk now; after an error, reset their lanes to what is on disk."""
         share, self._writing = self._writing, InboxShare()
         if error is None:
             self._records.rows -= len(share.forgotten)
@@ -467,9 +474,9 @@ class Inbox:
 
 
 _EVER: Final = float("inf")
-_MOST: Final = 256  # lanes that are forgotten in one go
-_WORK: Final = 4096  # rows of theirs
-_REFUSALS: Final = 100_000  # of all peers, on disk
-_MARKED: Final = 3600.0  # seconds between two marks of the clocks, if nothing else is committed
-_SELDOM: Final = 600.0  # seconds between two notes of when a lane was used
-_USED: Final = 86_400.0  # the same, where nothing else of it is to be written
+_MOST: Final = 256  # lanes removed at once
+_WORK: Final = 4096  # rows of lanes and refusals removed at once
+_REFUSALS: Final = 100_000  # refusals of all peers on disk
+_MARKED: Final = 3600.0  # seconds between marks of the clocks if nothing else is committed
+_SELDOM: Final = 600.0  # seconds between updates of a lane's time of last use
+_USED: Final = 86_400.0  # the same, if nothing else of the lane is to be written

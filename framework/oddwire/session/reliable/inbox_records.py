@@ -1,4 +1,4 @@
-"""What the inbox has on disk: how far each lane of each peer is, what was refused on it, and when it was used last."""
+"""The inbox's rows on disk: for each peer and lane the last handled sequence, refusals, and time of last use."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Key: TypeAlias = tuple[bytes, bytes]
 
 
 class LaneRecord(NamedTuple):
-    """One lane. ``kept`` says whether it is on disk, ``seen`` when it was used, by the clock of `Ages`."""
+    """One lane. ``kept`` says whether it is on disk, ``seen`` is the time of last use by the clock of `Ages`."""
 
     kept: bool = False
     epoch: int = 0
@@ -26,25 +26,25 @@ class LaneRecord(NamedTuple):
 
 
 class LaneRecords:
-    """The inbox's rows, and how many they are. All but `load` and what counts raise `sqlite3.Error`."""
+    """The inbox's rows, and their number. All methods raise `sqlite3.Error`."""
 
     def __init__(self) -> None:
         self._reader: sqlite3.Connection
         self.rows = 0
-        """Lanes on disk; whoever writes and deletes keeps count."""
+        """Lanes on disk; the inbox updates it after each commit."""
         self.refusals = 0
-        """Refusals on disk."""
+        """Refusals on disk; the inbox updates it after each commit."""
 
     def load(self, reader: sqlite3.Connection) -> None:
-        """Read from it from now on. Raises `sqlite3.Error`."""
+        """Use ``reader`` from now on, and count the rows."""
         self._reader = reader
         (self.rows,) = reader.execute("SELECT count(*) FROM oddwire_inbox").fetchone()
         (self.refusals,) = reader.execute("SELECT count(*) FROM oddwire_refusals").fetchone()
 
     def find(self, key: Key) -> LaneRecord | None:
-        """Return a lane, if it is on disk.
+        """Return a lane's record, None if it is not on disk.
 
-        One statement reads all of it: between two, a commit may delete the lane, and its refusals would be missing.
+        One statement reads the lane and its refusals: between two, a commit may delete the lane.
         """
         rows = self._reader.execute(_FIND, key).fetchall()
         if not rows:
@@ -54,20 +54,20 @@ class LaneRecords:
         return LaneRecord(True, epoch, last, tries, seen, refusals)
 
     def lanes_of(self, node_id: bytes) -> int:
-        """Return how many lanes of a peer are on disk."""
+        """Return the number of a peer's lanes on disk."""
         (count,) = self._reader.execute("SELECT count(*) FROM oddwire_inbox WHERE peer = ?", (node_id,)).fetchone()
         return int(count)
 
     def oldest(self, seen: float, count: int) -> Iterator[tuple[Key, int]]:
-        """Iterate over up to ``count`` lanes not used since ``seen``, the oldest first, each with its refusals."""
+        """Yield up to ``count`` lanes not used since ``seen``, the oldest first, each with its number of refusals."""
         return self._keys("WHERE seen < ? ORDER BY seen LIMIT ?", (seen, count))
 
     def oldest_of(self, node_id: bytes, count: int) -> Iterator[tuple[Key, int]]:
-        """Iterate over up to ``count`` lanes of a peer in the same way."""
+        """Yield up to ``count`` lanes of a peer in the same way."""
         return self._keys("WHERE peer = ? ORDER BY seen LIMIT ?", (node_id, count))
 
     def oldest_refused(self, count: int) -> Iterator[tuple[Key, int]]:
-        """Iterate over up to ``count`` lanes with refusals in the same way."""
+        """Yield up to ``count`` lanes with refusals in the same way."""
         return self._keys("WHERE refused > 0 ORDER BY seen LIMIT ?", (count,))
 
     def _keys(self, which: str, parameters: tuple[object, ...]) -> Iterator[tuple[Key, int]]:
@@ -79,30 +79,30 @@ class LaneRecords:
 
     @staticmethod
     def put(writer: sqlite3.Connection, key: Key, row: tuple[int, int, int, float, int]) -> None:
-        """Write a lane: epoch, last, tries, when it was used, how many refusals it has."""
+        """Insert or replace a lane: ``row`` is epoch, last, tries, time of last use, number of refusals."""
         writer.execute(_PUT, (*key, *row))
 
     @staticmethod
     def change(writer: sqlite3.Connection, key: Key, row: tuple[int, int, int]) -> None:
-        """Write how far a lane is that is on disk: epoch, last, tries."""
+        """Update a lane on disk: ``row`` is epoch, last, tries."""
         query = "UPDATE oddwire_inbox SET epoch = ?, last = ?, tries = ? WHERE peer = ? AND lane = ?"
         writer.execute(query, (*row, *key))
 
     @staticmethod
     def refuse(writer: sqlite3.Connection, key: Key, epoch: int, refusals: Collection[Refusal]) -> None:
-        """Write what was refused."""
+        """Write refusals of a lane."""
         rows = [(*key, epoch, *refusal) for refusal in refusals]
         writer.executemany("INSERT OR REPLACE INTO oddwire_refusals VALUES (?, ?, ?, ?, ?, ?)", rows)
 
     @staticmethod
     def settle(writer: sqlite3.Connection, key: Key, epoch: int, base: int) -> None:
-        """Delete the refusals of which the sender knows: those of another epoch, and below ``base``."""
+        """Delete the refusals that the sender knows: those of another epoch, and those below ``base``."""
         query = "DELETE FROM oddwire_refusals WHERE peer = ? AND lane = ? AND (epoch <> ? OR sequence < ?)"
         writer.execute(query, (*key, epoch, base))
 
     @staticmethod
     def delete(writer: sqlite3.Connection, keys: Collection[Key]) -> None:
-        """Delete lanes with all there is of them."""
+        """Delete lanes with their refusals."""
         writer.executemany("DELETE FROM oddwire_inbox WHERE peer = ? AND lane = ?", keys)
         writer.executemany("DELETE FROM oddwire_refusals WHERE peer = ? AND lane = ?", keys)
 

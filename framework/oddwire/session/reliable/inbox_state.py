@@ -1,4 +1,4 @@
-"""What the inbox knows of each peer and lane."""
+"""The inbox's state in memory for each peer and lane, and the share of a commit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from oddwire.session.wire.frame_types import Refusal
 __all__ = ["NEVER", "InboxPeer", "InboxShare", "Lane", "Waiting"]
 
 NEVER: Final = float("-inf")
-"""When a lane was used of which nothing is on disk, or whose row is to be written wholly."""
+"""`Lane.seen` of a lane that is not on disk, or whose whole row is to be written."""
 
 
 class Waiting(NamedTuple):
@@ -25,7 +25,7 @@ class Waiting(NamedTuple):
 
 
 class Lane:
-    """One lane from one peer: what waits for its handler."""
+    """One lane from one peer, with its messages that wait for their handlers."""
 
     __slots__ = (
         "busy",
@@ -45,28 +45,28 @@ class Lane:
         self.peer = peer
         self.number = number
         self.receiver = receiver
-        self.kept = kept  # on disk, as something was handled, not all refused: else a stranger costs no disk
-        self.written = kept
-        self.seen = NEVER  # when it was written that it was used
+        self.kept = kept  # to be on disk. Not while everything was refused, so that strangers cost no disk
+        self.written = kept  # on disk
+        self.seen = NEVER  # the time of last use on disk
         self.refused = 0  # refusals on disk
-        self.source: object = None  # from whom the last message came
+        self.source: object = None  # the session of the last message, to which acks go
         self.waiting: deque[Waiting] = deque()
-        self.busy = False
-        self.skipped = False  # something was not taken, for want of room: ask for it again
+        self.busy = False  # a task handles its messages
+        self.skipped = False  # a message was not taken for want of room: the next ack asks for it again
 
     @property
     def is_idle(self) -> bool:
-        """Whether all that was taken is done, and acknowledged."""
+        """Whether no handler is running, and all messages taken are handled or refused on disk."""
         return not self.busy and self.receiver.taken == self.receiver.last
 
     @property
     def key(self) -> Key:
-        """Its place in the database."""
+        """Its primary key in the database."""
         return bytes(self.peer.node_id), self.number.to_bytes(8)
 
 
 class InboxPeer:
-    """One peer: its lanes, and how many bytes wait in them."""
+    """One peer: its lanes in memory, and ``held``, the bytes of the messages that wait or are handled."""
 
     __slots__ = ("gone", "held", "lanes", "node_id")
 
@@ -78,12 +78,12 @@ class InboxPeer:
 
 
 class InboxShare:
-    """What one commit writes."""
+    """The inbox's share of one commit."""
 
     __slots__ = ("forgotten", "kept", "lanes", "refusals")
 
     def __init__(self) -> None:
-        self.forgotten: dict[Key, int] = {}  # lanes that were not used for long, and how many refusals go with them
-        self.kept: dict[Lane, tuple[bool, int]] = {}  # those that were written: whether wholly, and their refusals
+        self.forgotten: dict[Key, int] = {}  # lanes to delete, with their numbers of refusals
+        self.kept: dict[Lane, tuple[bool, int]] = {}  # lanes written: whether the whole row, and number of refusals
         self.lanes: dict[Lane, tuple[int, int, int]] = {}  # epoch, last, tries
         self.refusals: dict[Lane, list[Refusal]] = {}

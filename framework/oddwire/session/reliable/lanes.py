@@ -1,8 +1,9 @@
-"""What makes a message arrive once, as decisions: a sender and a receiver for each lane to a peer. No I/O.
+"""The state machines of reliable delivery: a sender and a receiver for each lane. No I/O.
 
-A lane carries one extension's reliable messages to one peer, in order. Its sender numbers them; a number is for ever,
-its ``sequence`` on the wire is the number less an ``offset``, which changes with the epoch. Time is seconds that only
-ascend. What is on disk is the caller's to say: a sender never sends, a receiver never acknowledges, what is not.
+A lane carries one extension's reliable messages to one peer, in order. Its sender numbers them; a message's number
+never changes, its ``sequence`` on the wire is the number less an ``offset``, which changes with the epoch. Times are
+seconds of one clock that does not go back. The caller reports what is on disk: a sender never sends, and a receiver
+never acknowledges, what is not.
 """
 
 from __future__ import annotations
@@ -19,16 +20,16 @@ from oddwire.session.wire.frame_types import MAX_NUMBER, MAX_WINDOW, Ack, AckFla
 
 __all__ = ["Receiver", "Sender", "Settled", "Verdict"]
 
-_FIRST_PAUSE: Final = 5.0  # seconds without an ack until what is on its way is sent again; doubles each time
+_FIRST_PAUSE: Final = 5.0  # seconds without an ack until messages are resent; doubles each time
 _LAST_PAUSE: Final = 60.0
-_HASTE: Final = 1.0  # seconds between two answers to the same complaint: a peer cannot make us send more often
+_HASTE: Final = 1.0  # min seconds between two acks, or resends, for the same gap: a peer cannot cause more
 
 
 class Settled(NamedTuple):
-    """What an ack has changed: the numbers from ``first`` up to, but not with, ``stop`` are settled.
+    """The result of an ack: the numbers from ``first`` up to, but not including, ``stop`` are settled.
 
-    ``failures`` are those of them which were refused, by number. ``epoch`` is not 0 if the lane has to be numbered
-    anew, from an epoch greater than this one.
+    ``failures`` maps the numbers that were refused to code and text. ``epoch`` is not 0 if the lane has to be
+    renumbered, in an epoch greater than this one.
     """
 
     first: int
@@ -38,15 +39,16 @@ class Settled(NamedTuple):
 
 
 class Sender:
-    """One lane to one peer: what is on its way and what to send next.
+    """The sender of one lane to one peer: which messages are under way, and which to send next.
 
-    ``base`` is the lowest number that on disk is not settled (acknowledged or given up), ``stop`` the number that the
-    next message will have. Payloads of up to ``window`` messages and ``window_bytes`` bytes, a single larger one
-    aside, are held and on their way at once; the rest stays on disk until `wanted` asks for it.
+    ``base`` is the lowest number that is not settled on disk (acknowledged, refused or given up), ``stop`` the number
+    of the next new message. Payloads of up to ``window`` messages and ``window_bytes`` bytes, or a single larger one,
+    are held in memory and under way at once; the rest stays on disk until `wanted` asks for it.
 
-    Between calls this holds: ``base <= settled <= sent <= loaded <= stop``. Below ``base`` all is settled on disk; from
-    there up to ``settled`` in memory alone; up to ``sent`` it was sent and waits for its ack; up to ``loaded`` it is
-    held, and only on disk from there up to ``stop``. Held are exactly the payloads from ``settled`` up to ``loaded``.
+    Invariant between calls: ``base <= settled <= sent <= loaded <= stop``. Numbers below ``base`` are settled on disk;
+    those up to ``settled`` in memory alone; those up to ``sent`` were sent and wait for their ack; those up to
+    ``loaded`` are held and not sent; those up to ``stop`` are on disk only. The payloads held are exactly those from
+    ``settled`` up to ``loaded``.
     """
 
     __slots__ = (
@@ -78,12 +80,12 @@ class Sender:
         self.offset = offset
         self.base = base
         self.settled = base
-        """All below are settled, on disk or not yet."""
+        """Numbers below it are settled, on disk or only in memory."""
         self.stop = stop
         self.window = min(window, MAX_WINDOW)
         self.window_bytes = window_bytes
         self.deadline = math.inf
-        """When `tick` has something to do."""
+        """When to call `tick`; infinity for never."""
         self._held: deque[bytes] = deque()  # the payloads from `settled` up to `_loaded`
         self._held_bytes = 0
         self._loaded = base
@@ -93,13 +95,13 @@ class Sender:
         self._again_at = -math.inf
         self._renumber_at = -math.inf
         self._frozen = False  # while a new epoch is being written
-        self._dead: dict[int, tuple[int, str]] = {}  # given up, with those before still on their way
-        self._barrier = base  # what follows a hole is sent once the base on disk is past it, for peers to see
+        self._dead: dict[int, tuple[int, str]] = {}  # given up, to be settled after those before them
+        self._barrier = base  # nothing is sent until base on disk reaches it (protocol, The sender: "base on disk")
 
-    # The link comes and goes ------------------------------------------------------------------------
+    # Sessions begin and end -------------------------------------------------------------------------
 
     def connected(self) -> None:
-        """Start from the first that is not settled: what was on its way is in doubt."""
+        """Start from the first number that is not settled: whether later ones have arrived is unknown."""
         self._linked = True
         self._sent = self.settled
         self._pause = _FIRST_PAUSE
@@ -114,13 +116,13 @@ class Sender:
         self._held_bytes = 0
         self._loaded = self._sent = self.settled
 
-    # What there is to send --------------------------------------------------------------------------
+    # Messages to send -------------------------------------------------------------------------------
 
     def _has_room(self) -> bool:
         return not self._held or (len(self._held) < self.window and self._held_bytes < self.window_bytes)
 
     def added(self, payload: bytes) -> None:
-        """Note that the next message is on disk; it is held if those before it are, and there is room."""
+        """Record that the next message is on disk. It is held if those before it are, and the window has room."""
         if self._linked and self._loaded == self.stop and self._has_room():
             self._hold(payload)
         self.stop += 1
@@ -131,13 +133,13 @@ class Sender:
         self._loaded += 1
 
     def wanted(self) -> tuple[int, int]:
-        """Return the first number to read from disk, and how many at most: 0 while nothing is missing."""
+        """Return the first number to read from disk, and the max number of messages; 0 if none are needed."""
         if not self._linked or self._loaded >= self.stop or not self._has_room():
             return self._loaded, 0
         return self._loaded, min(self.stop - self._loaded, self.window - len(self._held))
 
     def load(self, payloads: Iterable[bytes]) -> None:
-        """Take what `wanted` asked for, as far as there is room."""
+        """Hold the payloads that `wanted` asked for, as far as the window has room."""
         for payload in payloads:
             if not self._has_room():
                 break
@@ -145,14 +147,14 @@ class Sender:
 
     @property
     def ready(self) -> bool:
-        """Whether `take` has something now, or once what is `wanted` was loaded."""
+        """Whether `take` returns messages now, or will after the payloads that are `wanted` were loaded."""
         if not self._linked or self._frozen or self.base < self._barrier:
             return False
         held = self._sent < min(self._loaded, self.base + MAX_WINDOW, *self._dead)
         return held or (self._loaded < self.stop and self._has_room())
 
     def take(self, now: float) -> list[tuple[int, bytes]]:
-        """Return what is to be sent now, as (sequence, payload) in order; it counts as sent."""
+        """Return the messages to send now, as (sequence, payload) in order. They count as sent."""
         end = min(self._loaded, self.base + MAX_WINDOW, *self._dead)
         if self._sent >= end or not self._linked or self._frozen or self.base < self._barrier:
             return []
@@ -161,20 +163,20 @@ class Sender:
             self.deadline = now + self._pause
         return list(enumerate(islice(self._held, first - self.settled, end - self.settled), first - self.offset))
 
-    # What comes back --------------------------------------------------------------------------------
+    # Acks -------------------------------------------------------------------------------------------
 
     def acknowledged(self, ack: Ack, now: float) -> Settled:
-        """Draw the conclusions from a peer's ack; `take` may have more afterwards.
+        """Apply an ack (protocol, The sender); `take` may return more messages afterwards.
 
-        After a `Settled` with an epoch nothing is sent until `renumbered`, or `not_renumbered`. A peer that lies harms
-        what we send to it, and nothing else.
+        After a `Settled` with an epoch, nothing is sent until `renumbered` or `not_renumbered` is called. A false ack
+        affects only the messages to the peer that sends it.
         """
         first = self.settled
         nothing = Settled(first, first, {})
         if ack.epoch < self.epoch or ack.epoch == MAX_NUMBER or self._frozen:  # there is no greater epoch to go to
             return nothing
         if ack.epoch > self.epoch or ack.value + self.offset >= self.stop:
-            # It knows of what we do not: our database is an older copy of itself
+            # The peer has seen more than we have sent: our database was restored from an older copy
             if now < self._renumber_at:
                 return nothing
             self._renumber_at = now + _FIRST_PAUSE
@@ -195,7 +197,7 @@ class Sender:
         return Settled(first, self.settled, failures)
 
     def give_up(self, number: int, code: int, text: str) -> Settled:
-        """Give up one message: it is settled once those before it are."""
+        """Give up one message, with the code and text of its failure. It is settled once those before it are."""
         first = self.settled
         failures: dict[int, tuple[int, str]] = {}
         if first <= number < self.stop:
@@ -204,7 +206,7 @@ class Sender:
         return Settled(first, self.settled, failures)
 
     def expire(self, stop: int) -> None:
-        """Give up all below ``stop``."""
+        """Settle all messages below ``stop`` without success: they are too old."""
         if stop > self.settled:
             self._settle(stop, {})
             self._barrier = max(self._barrier, stop)
@@ -222,30 +224,30 @@ class Sender:
         self._sent = max(self._sent, stop)
 
     def tick(self, now: float) -> None:
-        """Send again what has not been acknowledged for too long: `take` has it."""
+        """If the ack is overdue, start again from the first message that is not settled; `take` returns it."""
         if now >= self.deadline:
             self._pause = min(2 * self._pause, _LAST_PAUSE)
             self._sent = self.settled
             self.deadline = math.inf
 
-    # What the disk has ------------------------------------------------------------------------------
+    # Commits ----------------------------------------------------------------------------------------
 
     def stored(self, base: int) -> None:
-        """Note that on disk all below ``base`` is settled."""
+        """Record that all messages below ``base`` are settled on disk."""
         waited = self.base < self._barrier
         self.base = max(self.base, base)
         if waited and self.base >= self._barrier:
-            self._sent = self.settled  # what was sent past the hole has not been taken
+            self._sent = self.settled  # the peer took nothing after the given-up messages, as it had not seen this base
 
     def renumbered(self, epoch: int, offset: int) -> None:
-        """Note that the lane has a new epoch on disk, in which the first that is not settled has sequence 1."""
+        """Record that the new epoch is on disk, in which the first message that is not settled has sequence 1."""
         self.epoch = epoch
         self.offset = offset
         self._sent = self.settled
         self._frozen = False
 
     def not_renumbered(self) -> None:
-        """Note that the new epoch could not be written; the peer's next ack leads to another try."""
+        """Record that the new epoch could not be written; the peer's next ack causes another attempt."""
         self._frozen = False
 
 
@@ -253,21 +255,22 @@ class Verdict(enum.Enum):
     """What to do with a data frame."""
 
     HANDLE = enum.auto()
-    """It is the next one."""
+    """Handle its message: it is the next one."""
     ACK = enum.auto()
-    """It was handled before: acknowledge again."""
+    """Send an ack: it was handled before, or its epoch is over."""
     AGAIN = enum.auto()
-    """Something before it is missing: acknowledge what is there, and ask for the rest."""
+    """Send an ack with *again*: messages before it are missing."""
     IGNORE = enum.auto()
-    """It is under way already, or the peer has been told."""
+    """Do nothing: it is being handled, or the missing messages were asked for a moment ago."""
 
 
 class Receiver:
-    """One lane from one peer: what has come, what was handled, what is on disk.
+    """The receiver of one lane from one peer: which messages were taken, handled, and are on disk.
 
-    ``last`` is the last sequence handled, with its effects on disk; ``handled`` the last whose handler has ended;
-    ``taken`` the last that was accepted for handling. ``tries`` counts how often handling the one after ``handled``
-    was begun in vain, ``unverified`` how many are to be counted before they are begun, as the process ended badly.
+    ``last`` is the last sequence that was handled or refused, on disk; ``handled`` the last whose handler has ended;
+    ``taken`` the last that was taken to be handled. ``tries`` counts failed attempts to handle the message after
+    ``handled``. ``unverified`` is the number of further messages whose attempts are counted on disk before they begin,
+    because the last process died, and one of them may be the cause.
     """
 
     __slots__ = (
@@ -297,28 +300,28 @@ class Receiver:
         self.last = self.handled = self.taken = last
         self.tries = tries
         self.refusals = {refusal.sequence: refusal for refusal in refusals}
-        """What was refused for good, on disk, until the sender knows; ascending."""
+        """The refusals on disk that the sender may not know, by sequence, ascending."""
         self.base = 0
         self.refusals_outdated = False
-        """Whether refusals on disk, of another epoch or below ``base``, are not needed any more."""
+        """Whether there are refusals to delete from disk: of another epoch, or below ``base``."""
         self.unverified = MAX_WINDOW if unverified else 0
         self._told = -1
         self._told_at = -math.inf
 
     def receive(self, epoch: int, base: int, sequence: int, now: float) -> Verdict:
-        """Decide about a frame. After `Verdict.HANDLE` it counts as taken."""
+        """Decide what to do with a data frame (protocol, The receiver). After `Verdict.HANDLE` it counts as taken."""
         if epoch != self.epoch:
             if epoch < self.epoch:
                 return Verdict.ACK
             if self.taken > self.last:
-                return Verdict.IGNORE  # what is under way ends first: it may be the same message
+                return Verdict.IGNORE  # messages of the old epoch end first: one may be the same message
             self.epoch = epoch
             self.last = self.handled = self.taken = base - 1
             self.refusals.clear()
             self.refusals_outdated = True
             self.tries = self.base = 0
         elif base > self.last + 1:
-            # The sender has given up what is between, or our database is an older copy of itself
+            # The sender gave up the messages between, or our database was restored from an older copy
             self.last = base - 1
             if self.last > self.handled:
                 self.handled = self.last
@@ -337,25 +340,25 @@ class Receiver:
         return self._complain(now)
 
     def _complain(self, now: float) -> Verdict:
-        """Decide whether to ask for what is missing: once for each gap, and again after a second."""
+        """Decide whether to ask for the missing messages: once for each gap, and again after a second."""
         if self._told == self.taken and now < self._told_at + _HASTE:
             return Verdict.IGNORE
         self._told, self._told_at = self.taken, now
         return Verdict.AGAIN
 
     def is_next(self, epoch: int, sequence: int) -> bool:
-        """Say whether a frame that was taken is to be handled now: not if one before it failed meanwhile."""
+        """Return whether a message that was taken is to be handled now: not if one before it failed meanwhile."""
         return epoch == self.epoch and self.handled < sequence <= self.taken and sequence == self.handled + 1
 
     def finished(self, sequence: int) -> None:
-        """Note that a handler has ended, and its effects will be written with the next commit."""
+        """Record that a handler has ended; its effects are written with the next commit."""
         self.handled = sequence
         self.tries = 0
         if self.unverified:
             self.unverified -= 1
 
     def stored(self, epoch: int, last: int, refusals: Iterable[Refusal] = ()) -> bool:
-        """Note what a commit has written; say whether that is news to the peer."""
+        """Record what a commit has written. Return whether an ack is due, as ``last`` has risen."""
         if epoch != self.epoch or last <= self.last:
             return False
         self.last = last
@@ -364,14 +367,14 @@ class Receiver:
         return True
 
     def dropped(self) -> None:
-        """Note that what was taken and not handled is gone: the sender has to send it again."""
+        """Drop the messages that were taken and not handled: the sender has to send them again."""
         self.taken = self.handled
 
     def failed(self) -> None:
-        """Note that a commit failed: nothing since the last good one has happened."""
+        """Reset to the state on disk: a commit failed."""
         self.handled = self.taken = self.last
 
     def ack(self, lane: int, flags: int = 0) -> Ack:
-        """Return the ack that says how far the lane is."""
+        """Return an ack of all messages handled and refused on disk, with the refusals."""
         failures = fit_refusals(self.refusals.values()) if self.refusals else ()
         return Ack(Scope.LANE, flags, lane, self.epoch, self.last, failures)

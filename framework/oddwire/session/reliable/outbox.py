@@ -1,4 +1,4 @@
-"""Reliable messages on their way out: on disk until the peer has acknowledged them."""
+"""Outgoing reliable messages: on disk until the peer has acknowledged them."""
 
 from __future__ import annotations
 
@@ -29,23 +29,26 @@ __all__ = ["Outbox"]
 
 logger = get_logger("oddwire.session")
 
-_Failures: TypeAlias = dict[int, tuple[int, Failure]]  # by number: the code, and what makes the error
+_Failures: TypeAlias = dict[int, tuple[int, Failure]]  # by number: the code, and the function that returns the error
 
 
 class Outbox:
-    """Every peer's reliable messages, as a part of the store.
+    """The outgoing reliable messages of all peers; a part of the store.
 
-    An extension's messages to a peer have a lane. ``limits`` hold for each peer, ``allowances``, by extension, for each
-    peer within that. ``ready`` is called with a peer for which there may be something to do, ``lost`` with each message
-    that is refused for good or given up: once, and once more if the process ends before that is on disk, as it then
-    goes out again. How the session uses it:
+    An extension's messages to a peer have a lane. ``limits`` apply to each peer, ``allowances``, by extension, to each
+    peer within them. ``ready`` is called with a peer that may have messages to send. ``lost`` is called with each
+    message that was refused for good, given up or has expired: once, and again if the process ends before that is on
+    disk, as the message is then sent again.
 
-    - Of a connected peer, a program may take one of its `lanes`: `connected`; or no more: `disconnected`, and so when
-      the peer is gone, or `ended` for all lanes of one program.
-    - An ack has come: `acknowledged`. It is `deadline`: `tick`. Once a minute or so, and while it finds any: `expire`.
-    - After each of these, and when ``ready`` is called: send what `outgoing` gives.
+    How the session uses it:
 
-    In memory are the lanes with messages, and those that a program takes; the others wait on disk.
+    - Call `connected` when a program was chosen for one of a connected peer's `lanes`; `disconnected` when a lane has
+      none any more, or the peer has disconnected; `ended` when a session has ended, for all its lanes.
+    - Call `acknowledged` with each ack, `tick` at `deadline`, and `expire` about once a minute, and again soon while it
+      finds any.
+    - After each of these, and when ``ready`` is called, send the frames that `outgoing` returns.
+
+    In memory are the lanes with messages, and those that have a program; the others are on disk only.
     """
 
     def __init__(
@@ -73,17 +76,19 @@ class Outbox:
 
     @property
     def counters(self) -> Counters:
-        """How often ``limits`` took effect; of those of extensions, their allowances tell."""
+        """How often ``limits`` took effect. The limits of extensions are counted in their allowances."""
         return self._quotas.counters
 
     # For authors ------------------------------------------------------------------------------------
 
     async def send(self, node_id: NodeId, extension: str, payload: bytes) -> Receipt:
-        """Keep a message for a peer; return when it is on disk.
+        """Store a message for a peer. Returns its receipt once the message is on disk.
 
-        In a unit of work it is part of that: it returns at once, and goes out if the unit ends well. After `close` it
-        is kept all the same, for as long as the store is open. Raises `QuotaExceeded` if there is too much for the peer
-        already, `StoreError` if it cannot be kept. Cancelled, it may go out or not.
+        In a unit of work the message is part of the unit: the call returns without waiting for the disk, and the
+        message is sent if the unit succeeds. After `close`, messages are still stored while the store is open.
+
+        Raises `QuotaExceeded` if too much waits already, `StoreError` if the message cannot be stored. If it is
+        cancelled, the message may or may not be sent.
         """
         await self._store.ready()
         lane = self._accept(node_id, extension, len(payload))
@@ -127,15 +132,15 @@ class Outbox:
         made = self._touch(lane)
         self._gathered.rows.append(OutboxRow(lane, number, made, payload, receipt))
         if not lane.address:
-            self._ready(lane.peer.node_id)  # a program may be there already: let it be written down with the message
+            self._ready(lane.peer.node_id)  # if its program is there, that is written in the same commit
 
     def type_of(self, lane: OutboxLane) -> int | None:
-        """Return the type of the next message of a lane that is on disk; None if there is none."""
+        """Return the type of a lane's next message on disk; None if there is none."""
         payloads = self._table.payloads(lane, lane.sender.settled, 1)
         return int.from_bytes(payloads[0][:2], "big") if payloads else None
 
     def _touch(self, lane: OutboxLane) -> float:
-        """Have a lane's numbers written with the next commit, and now and then when that was; return the time."""
+        """Write a lane's numbers with the next commit, and sometimes its time of last use. Return the time."""
         share, now = self._gathered, self._ages()
         share.touched[lane] = None
         if now - lane.used >= _SELDOM:
@@ -152,14 +157,14 @@ class Outbox:
     # For the session --------------------------------------------------------------------------------
 
     def lanes(self, node_id: NodeId) -> list[OutboxLane]:
-        """Return a peer's lanes that have messages, or that a program takes."""
+        """Return a peer's lanes that have messages or a program."""
         peer = self._lanes.peers.get(node_id)
         return [] if peer is None else [lane for lane in peer.lanes.values() if lane.load.messages or lane.address]
 
     def connected(self, node_id: NodeId, lane: int, route: int, known: Known) -> None:
-        """Send a lane's messages in one session from now on, once it is on disk to whom they go.
+        """Send a lane's messages in one session from now on, once the session's program is on disk.
 
-        ``route`` are the addresses, ``known`` is by what the program will be known again.
+        ``route`` are the addresses of the session, ``known`` are the numbers of its program and stores.
         """
         found = self._lanes.lane(node_id, lane)
         if found is None:
@@ -191,7 +196,7 @@ class Outbox:
         lane.sender.disconnected()
 
     def disconnected(self, node_id: NodeId, lane: int | None = None) -> None:
-        """Send nothing to a peer, of one lane or of all, until somebody takes it."""
+        """Send nothing of one lane of a peer, or of all, until `connected` is called."""
         peer = self._lanes.peers.get(node_id)
         if peer is not None:
             for found in peer.lanes.values():
@@ -200,7 +205,7 @@ class Outbox:
             self._tidy(peer)
 
     def ended(self, node_id: NodeId, route: int) -> None:
-        """Send nothing more in one session."""
+        """Send nothing more in the session with this route."""
         peer = self._lanes.peers.get(node_id)
         if peer is not None:
             for lane in peer.lanes.values():
@@ -209,9 +214,9 @@ class Outbox:
             self._tidy(peer)
 
     def outgoing(self, node_id: NodeId, now: float) -> list[tuple[OutboxLane, list[bytes]]]:
-        """Return the data frames to send to a peer now, lane by lane, each lane's in order; they count as sent.
+        """Return the data frames to send to a peer now, by lane, each lane's in order. They count as sent.
 
-        Those of a lane go in the session of its ``address``. Once that has changed, those not sent yet go no more.
+        The frames of a lane belong to the session of its ``address``. Once that has changed, drop those not sent yet.
         """
         peer = self._lanes.peers.get(node_id)
         if peer is None or self._renewing:
@@ -230,14 +235,14 @@ class Outbox:
         return found
 
     def has_outgoing(self, node_id: NodeId) -> bool:
-        """Say whether `outgoing` may return something."""
+        """Return whether `outgoing` may return frames."""
         peer = self._lanes.peers.get(node_id)
         return peer is not None and not self._renewing and any(lane.sender.ready for lane in peer.lanes.values())
 
     def acknowledged(self, node_id: NodeId, ack: Ack, now: float, route: int) -> bool:
-        """Take an ack of a lane from the session with these addresses; say whether there is such a lane.
+        """Apply an ack from the session with this route. Return whether there is such a lane.
 
-        It counts for nothing unless the lane's messages go there.
+        The ack is ignored unless the lane's messages are sent in that session.
         """
         found = self._lanes.lane(node_id, ack.id)
         if found is None or found.address != route or not found.linked:
@@ -258,17 +263,20 @@ class Outbox:
         if stop > first:
             self._settle(found, first, stop, _refused(failures))
             if failures:
-                self._store.touch()  # the peer remembers them until our base on disk is past them
+                self._store.touch()  # the peer keeps refusals until our base on disk is above them
         return True
 
     def give_up(self, node_id: NodeId, lane: int, epoch: int, sequence: int, code: int, text: str) -> None:
-        """Give up a message that the peer cannot take, too large say; its receipt raises `RemoteFailure`."""
+        """Give up a message that the peer cannot take, such as one that is too large.
+
+        Its receipt raises `RemoteFailure` with ``code`` and ``text``. Ignored unless ``epoch`` is the lane's.
+        """
         found = self._lanes.lane(node_id, lane)
         if found is not None and found.sender.epoch == epoch:
             first, stop, failures, _ = found.sender.give_up(sequence + found.sender.offset, code, text)
             if stop > first:
                 self._settle(found, first, stop, _refused(failures))
-                self._store.touch()  # what follows is sent once that is on disk
+                self._store.touch()  # later messages are sent once the new base is on disk
 
     def _settle(self, lane: OutboxLane, first: int, stop: int, failures: _Failures) -> None:
         if failures:
@@ -279,7 +287,7 @@ class Outbox:
             receipt = lane.receipts.pop(number, None)
             if receipt is None:
                 continue
-            if number in failures:  # told once it is on disk: a message that was given up does not go out after all
+            if number in failures:  # after the commit: until then the message might be sent again
                 self._gathered.failed.append((receipt, failures[number][1]))
             else:
                 receipt.settle(None)
@@ -296,24 +304,27 @@ class Outbox:
             self._lost(Loss(lane.peer.node_id, lane.extension, payload, code, failure, age))
 
     def deadline(self, node_id: NodeId) -> float:
-        """Return when `tick` is due for a peer, in the time that the others are told; infinity for never."""
+        """Return when to call `tick` for a peer, by the clock of ``now`` of other methods; infinity for never."""
         peer = self._lanes.peers.get(node_id)
         return min((lane.sender.deadline for lane in peer.lanes.values()), default=_NEVER) if peer else _NEVER
 
     def tick(self, node_id: NodeId, now: float) -> None:
-        """Have what was not acknowledged for too long sent again."""
+        """Resend the messages of a peer whose ack is overdue: `outgoing` returns them."""
         peer = self._lanes.peers.get(node_id)
         if peer is not None:
             for lane in peer.lanes.values():
                 lane.sender.tick(now)
 
     def waiting(self, node_id: NodeId) -> tuple[int, int]:
-        """Return how many messages to a peer are not settled, and their bytes."""
+        """Return the number of messages to a peer that are not settled, and their payload bytes."""
         peer = self._lanes.peers.get(node_id)
         return (peer.load.messages, peer.load.bytes) if peer else (0, 0)
 
     def expire(self) -> int:
-        """Give up what is too old, forget lanes not used for long; return how many: some of them, if they are many."""
+        """Expire messages older than ``outbox_seconds``, and remove lanes unused for ``lane_seconds``.
+
+        Return how many in all: not all there are, if there are many.
+        """
         now, count, waits = self._ages(), 0, False
         for peer in list(self._lanes.peers.values()):
             for lane in peer.lanes.values():
@@ -336,7 +347,7 @@ class Outbox:
         return count + self._forget(self._gathered, now - self._limits.lane_seconds, _MOST, "lane_seconds")
 
     def _forget(self, share: OutboxShare, used: float, most: int, limit: str) -> int:
-        """Have a commit forget up to so many lanes not used since; return how many."""
+        """Add up to ``most`` lanes not used since ``used`` to those a commit deletes. Return how many."""
         count, changed = self._lanes.forget(share, self._writing, used, most)
         if count:
             self.counters.dropped[limit] += count
@@ -345,15 +356,19 @@ class Outbox:
         return count
 
     def renew(self) -> None:
-        """Assign all lanes other numbers, and their messages sequences from 1 on, with the next commit.
+        """Assign new numbers to all lanes, and sequences from 1 on to their messages, with the next commit.
 
-        For a store that was copied: another program has lanes of the same numbers. Nothing is sent before.
+        It is for a copy of a store: another program has lanes with the same numbers. Nothing is sent before the commit
+        is on disk.
         """
         self._renewing = self._gathered.renewed = True
         self._store.touch()
 
     def close(self) -> None:
-        """Tell all who wait for a receipt, now or later, that they will not hear; what is in the outbox stays."""
+        """Fail all receipts that are waited for, now or later, with `ConnectionClosed`; the messages stay stored.
+
+        A log record says how many messages are lost with a store in memory.
+        """
         left = 0 if self._closed else sum(peer.load.messages for peer in self._lanes.peers.values())
         forgets = self._store.path == MEMORY
         if left and forgets:
@@ -361,7 +376,7 @@ class Outbox:
             text = "lost with this process; a store on disk (--data-dir) would keep what waits for the next start"
             logger.warning("%s not delivered yet: %s", many, text)
         elif left:
-            self._store.touch_later()  # for the clocks to be written down
+            self._store.touch_later()  # to write a mark of the clocks
         later = "is lost, as the store is in memory" if forgets else "goes out once it runs again"
         self._closed = f"the application is closed; what is in the outbox {later}"
         failure = partial(ConnectionClosed, self._closed)
@@ -373,13 +388,13 @@ class Outbox:
     # As `oddwire.session.store.group_commit.Part` ---------------------------------------------------------------
 
     def load(self, database: Database) -> None:
-        """Read what was left over."""
+        """Load the lanes with messages of earlier processes."""
         self._lanes.load(database.reader)
         for node_id in [*self._lanes.peers]:
             self._ready(node_id)
 
     def begin(self) -> None:
-        """Take what was gathered for the commit."""
+        """Make the gathered changes the share of the commit, and remove lanes above ``total_lanes``."""
         share, self._writing, self._gathered = self._gathered, self._gathered, OutboxShare()
         new = sum(not lane.stored for lane in share.whole)
         excess = self._lanes.stored + new - len(share.forgotten) - self._limits.total_lanes
@@ -396,11 +411,11 @@ class Outbox:
         share.settled = {lane: lane.sender.settled for lane in share.touched}
 
     def write(self, writer: sqlite3.Connection) -> None:
-        """Write it."""
+        """Write the share of the commit."""
         self._table.write(writer, self._writing)
 
     def end(self, error: StoreError | None) -> None:
-        """Send what is on disk now; or take back what is not."""
+        """Send the messages that are on disk now; after an error, take back what was not written."""
         share, self._writing = self._writing, OutboxShare()
         if error is not None:
             self._take_back(share)
@@ -452,11 +467,11 @@ class Outbox:
 
 
 _NEVER: Final = float("inf")
-_RETRY: Final = 5.0  # seconds until what could not be deleted is tried again, if nothing else is committed
-_SELDOM: Final = 600.0  # seconds between two notes of when a lane was used
+_RETRY: Final = 5.0  # seconds until a failed commit is tried again if nothing else is committed
+_SELDOM: Final = 600.0  # seconds between updates of a lane's time of last use
 
-_MARKED: Final = 3600.0  # seconds between two marks of the clocks, if nothing else is committed
-# What is given up in one go: each is reported, and others have to have their turn
+_MARKED: Final = 3600.0  # seconds between marks of the clocks if nothing else is committed
+# Max messages and bytes that expire at once: each is reported, and must not block the event loop for long
 _MOST: Final = 256
 _AT_ONCE: Final = 1 << 20  # bytes
 

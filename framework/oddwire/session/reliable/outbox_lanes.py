@@ -1,4 +1,4 @@
-"""The outbox's lanes: those in use in memory, the others on disk until they are."""
+"""The outbox's lanes: those in use are in memory, the others on disk only."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from oddwire.session.wire.frame_types import MAX_NUMBER
 __all__ = ["NEW", "OutboxLanes"]
 
 NEW: Final = float("-inf")
-"""When a lane was used last of which no row is on disk."""
+"""`OutboxLane.used` of a lane without a row on disk."""
 
 
 class OutboxLanes:
-    """Every peer's lanes. ``quotas`` say how much of a lane is on its way at once."""
+    """The lanes of all peers. ``quotas`` define how much of a lane is under way at once."""
 
     def __init__(self, quotas: OutboxQuotas, ages: Ages) -> None:
         self.table = OutboxTable()
         self.peers: dict[NodeId, OutboxPeer] = {}
-        """Those with lanes in use."""
+        """The peers with lanes in memory."""
         self.stored = 0
-        """Lanes on disk; whoever writes and deletes keeps count."""
+        """Lanes on disk; the outbox updates it after each commit."""
         self._quotas = quotas
         self._ages = ages
         self._total = Load()
@@ -46,19 +46,19 @@ class OutboxLanes:
             lane.add(1, size)
 
     def peer(self, node_id: NodeId) -> OutboxPeer:
-        """Return a peer, known or not."""
+        """Return a peer's entry, created if it has none."""
         peer = self.peers.get(node_id)
         if peer is None:
             peer = self.peers[node_id] = OutboxPeer(node_id, self._total)
         return peer
 
     def lane(self, node_id: NodeId, number: int) -> OutboxLane | None:
-        """Return a lane in use."""
+        """Return a lane in memory by its number, None if there is none."""
         peer = self.peers.get(node_id)
         return None if peer is None else peer.lanes.get(number)
 
     def find(self, peer: OutboxPeer, extension: str, gathered: OutboxShare, writing: OutboxShare) -> OutboxLane:
-        """Return a lane that waits on disk, or a new one; the shares of commits forget it no more.
+        """Return an extension's lane, loaded from disk or new, and do not delete it with the next commits.
 
         Raises `sqlite3.Error`.
         """
@@ -69,12 +69,15 @@ class OutboxLanes:
             found = LaneRow(self._ids, peer.node_id, new_lane(peer.lanes), extension, numbers, None, NEW)
         else:
             gathered.forgotten.pop(found.id, None)
-            if found.id in writing.forgotten:  # too late: it is to be written again
+            if found.id in writing.forgotten:  # it is being deleted: write it again
                 found = found._replace(used=NEW)
         return self._use(peer, found)
 
     def epoch(self) -> int:
-        """Return one for a lane that begins: greater than those before, as a rule; where not, the peer says so."""
+        """Return an epoch for a new lane: microseconds since 1970 (protocol, Reliable delivery).
+
+        It may be less than an earlier one if the wall clock was set back: the peer's ack shows that.
+        """
         return min(max(int(self._ages.wall() * 1e6), 1), MAX_NUMBER - 1)
 
     def _use(self, peer: OutboxPeer, row: LaneRow) -> OutboxLane:
@@ -94,7 +97,7 @@ class OutboxLanes:
         return lane
 
     def tidy(self, peer: OutboxPeer, gathered: OutboxShare, writing: OutboxShare) -> None:
-        """Leave to the disk what is not in use, and in no commit's share."""
+        """Remove a peer's idle lanes from memory, except for those in the share of a commit."""
         for lane in [*peer.lanes.values()]:
             busy = lane.load.messages or lane.address
             if not busy and lane not in gathered.touched and lane not in writing.touched:
@@ -103,9 +106,9 @@ class OutboxLanes:
             del self.peers[peer.node_id]
 
     def forget(self, share: OutboxShare, writing: OutboxShare, used: float, most: int) -> tuple[int, bool]:
-        """Have a commit forget up to ``most`` lanes not used since ``used``; one in memory counts as used.
+        """Add up to ``most`` lanes not used since ``used`` to those a commit deletes; one in memory counts as used.
 
-        Return how many, and whether the share has changed at all.
+        Return how many were added, and whether the share has changed at all.
         """
         count, found = 0, self.table.oldest(used, most)
         for id_, node_id, full in found:
@@ -120,7 +123,7 @@ class OutboxLanes:
         return count, bool(found)
 
     def renumber(self, share: OutboxShare) -> None:
-        """Have a commit give all lanes other numbers, and their messages sequences from 1 on."""
+        """Make a commit assign new numbers to all lanes, and sequences from 1 on to their messages."""
         for peer in self.peers.values():
             for lane in peer.lanes.values():
                 share.touched[lane] = share.whole[lane] = None
@@ -128,7 +131,7 @@ class OutboxLanes:
                 share.renumbered[lane] = (max(self.epoch(), lane.sender.epoch + 1), lane.sender.settled - 1)
 
     def renumbered(self, share: OutboxShare) -> None:
-        """Have the numbers that are on disk now."""
+        """Apply the new numbers of lanes, which are on disk now."""
         self.stored = self.table.count()
         for lane, number in share.lanes.items():
             del lane.peer.lanes[lane.lane]

@@ -1,4 +1,4 @@
-"""How much may wait in the outbox, for a peer and for one extension of it, and for how long."""
+"""The quotas of the outbox: how many messages and bytes may wait, per peer and extension and in total, how long."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ from oddwire.session.reliable.receipt import Failure
 
 __all__ = ["OutboxQuotas"]
 
-_OVERHEAD = 256  # bytes that a message is counted for beside its payload
-_FEW = 1 << 20  # bytes of a peer that may use what is left to those who have little
+_OVERHEAD = 256  # bytes counted per message in addition to its payload
+_FEW = 1 << 20  # max bytes waiting for a peer that may use the reserved last quarter of the total
 
 
 class OutboxQuotas:
-    """``limits`` hold for each peer, ``allowances``, by extension, for what those have of that; both are counted."""
+    """Checks quotas: ``limits`` for each peer and all peers, ``allowances``, by extension, for each peer within them.
+
+    It counts how often each took effect, in ``counters`` and in those of the allowances.
+    """
 
     def __init__(self, limits: Limits, allowances: Mapping[str, Allowance]) -> None:
         self.counters = Counters()
@@ -27,7 +30,7 @@ class OutboxQuotas:
         self._allowances = allowances
 
     def admit(self, peer: OutboxPeer, extension: str, size: int) -> None:
-        """Let one more message wait for a peer. Raises `QuotaExceeded`; costs the same however many there are."""
+        """Check whether one more message may wait for a peer, in constant time. Raises `QuotaExceeded`, counted."""
         load, limits = peer.load, self._limits
         if load.messages >= limits.outbox_messages or load.bytes + size > limits.outbox_bytes:
             limit, text = _excess(peer.node_id, load, size, limits.outbox_messages, limits.outbox_bytes)
@@ -50,13 +53,13 @@ class OutboxQuotas:
             raise allowance.exceeded(*_excess(peer.node_id, load, size, messages, most))
 
     def least(self, limit: str, extension: str) -> float:
-        """Return what holds for an extension: the application's limit, or its own if that is narrower."""
+        """Return the limit for an extension: the lower of the application's and its own."""
         most: float = getattr(self._limits, limit)
         allowance = self._allowances.get(extension)
         return most if allowance is None else min(most, allowance.most(limit))
 
     def too_old(self, extension: str, seconds: float, count: int) -> Failure:
-        """Count messages of an extension that are given up, and return what their receipts raise."""
+        """Count messages of an extension that have expired, and return what their receipts raise."""
         limit, allowance = "outbox_seconds", self._allowances.get(extension)
         text = f"the message was not acknowledged within {duration(seconds)} and is given up"
         if allowance is not None and allowance.is_stricter(limit, self._limits):
@@ -71,7 +74,7 @@ def _weight(load: Load) -> int:
 
 
 def _excess(node_id: NodeId, load: Load, size: int, messages: float, most: float) -> tuple[str, str]:
-    """Return the limit that one more message goes beyond, and in words by how much."""
+    """Return the name of the limit that one more message would exceed, and the text of the error."""
     if load.messages >= messages:
         text = f"{load.messages} reliable messages to {node_id} are not acknowledged yet; no more are kept"
         return "outbox_messages", text

@@ -1,4 +1,4 @@
-"""What the outbox knows of each peer and lane."""
+"""The outbox's state in memory for each peer and lane, and the share of a commit."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ __all__ = ["Load", "Loss", "OutboxLane", "OutboxPeer", "OutboxRow", "OutboxShare
 
 
 def new_lane(taken: Container[int]) -> int:
-    """Return a random number for a lane, none of those ``taken``."""
+    """Return a random u64 as the number of a new lane, none of those ``taken``."""
     while (lane := int.from_bytes(os.urandom(8), "big")) in taken:
         pass
     return lane
 
 
 class Load:
-    """How much is on its way and not settled."""
+    """The number and payload bytes of messages that are not settled."""
 
     __slots__ = ("bytes", "messages")
 
@@ -34,7 +34,7 @@ class Load:
 
 
 class OutboxLane:
-    """One lane to one peer: an extension's messages. ``extension`` is empty while that is not known."""
+    """One lane: an extension's messages to one peer. ``extension`` is empty while it is not known whose lane it is."""
 
     __slots__ = (
         "address",
@@ -62,32 +62,32 @@ class OutboxLane:
         self.extension = extension
         self.sender = sender
         self.next = sender.stop
-        self.sizes: deque[int] = deque()  # of the payloads that are not settled
-        self.receipts: WeakValueDictionary[int, Receipt] = WeakValueDictionary()  # by number, while somebody has one
+        self.sizes: deque[int] = deque()  # of the payloads that are not settled, in bytes
+        self.receipts: WeakValueDictionary[int, Receipt] = WeakValueDictionary()  # by number
         self.load = Load()
         self.address = 0
-        """The route of the session that the messages go in, 0 for none."""
+        """The route of the session for the lane's messages, 0 for none."""
         self.linked = False
-        """Whether they do: before, it is on disk to whom they go."""
+        """Whether messages are sent there: not before it is on disk to which program."""
         self.known: Known | None = None
-        """To whom they went last, as it is on disk."""
+        """The program that the lane was sent to last, as on disk."""
         self.wanted: Known | None = None
-        """The same, as it will be on disk."""
+        """The program that will be on disk."""
         self.used = 0.0
-        """When a message was sent or settled last, about."""
+        """About when a message was last accepted or settled, by the clock of `Ages`."""
         self.stored = False
-        """Whether there is a row of it on disk."""
+        """Whether the lane has a row on disk."""
         self.search = Search()
 
     def add(self, messages: int, size: int) -> None:
-        """Count so much more, for the lane and for the peer."""
+        """Add to the loads of the lane, its peer, and all peers."""
         for load in (self.load, self.peer.load, self.peer.total):
             load.messages += messages
             load.bytes += size
 
 
 class OutboxPeer:
-    """What is on its way to one peer, all lanes together."""
+    """One peer: its lanes in memory, and the load of all of them."""
 
     __slots__ = ("current", "lanes", "load", "node_id", "total")
 
@@ -96,16 +96,16 @@ class OutboxPeer:
         self.total = total or Load()  # of all peers
         self.load = Load()
         self.lanes: dict[int, OutboxLane] = {}
-        """Those of its lanes that are in use, by number."""
+        """The peer's lanes in memory, by number."""
         self.current: dict[str, OutboxLane] = {}
-        """The newest of an extension's, which its next message goes in: after a move there may be several."""
+        """The newest lane of each extension, for its next message: after a move an extension may have several."""
 
     def add(self, lane: OutboxLane) -> None:
-        """Have a lane in use."""
+        """Add a lane, as the newest of its extension."""
         self.lanes[lane.lane] = self.current[lane.extension] = lane
 
     def remove(self, lane: OutboxLane) -> None:
-        """Have a lane in use no more."""
+        """Remove a lane from memory."""
         del self.lanes[lane.lane]
         if self.current.get(lane.extension) is lane:
             del self.current[lane.extension]
@@ -114,7 +114,7 @@ class OutboxPeer:
                     self.current[lane.extension] = other
 
     def load_of(self, extension: str) -> Load:
-        """Return how much of an extension's is not settled."""
+        """Return the load of all lanes of an extension."""
         load = Load()
         for lane in self.lanes.values():
             if lane.extension == extension:
@@ -124,7 +124,7 @@ class OutboxPeer:
 
 
 class OutboxRow(NamedTuple):
-    """One message: its number, when it was made by the clock of `Ages`, and whose receipt hears of it."""
+    """One message to write: its lane and number, when it was accepted by the clock of `Ages`, and its receipt."""
 
     lane: OutboxLane
     number: int
@@ -134,10 +134,10 @@ class OutboxRow(NamedTuple):
 
 
 class Loss(NamedTuple):
-    """A message that will not be delivered: why, by ``code`` and what its receipt raises, and how old it is in seconds.
+    """A message that will not be delivered.
 
-    ``extension`` is empty where it is not known. ``payload`` is empty, and ``age`` None, if the database does not give
-    them any more.
+    ``code`` and ``failure``, which returns what the receipt raises, say why; ``age`` is in seconds. ``extension`` is
+    empty if it is not known. ``payload`` is empty and ``age`` None if they cannot be read from the database any more.
     """
 
     node_id: NodeId
@@ -149,7 +149,7 @@ class Loss(NamedTuple):
 
 
 class OutboxShare:
-    """What one commit writes."""
+    """The outbox's share of one commit."""
 
     __slots__ = (
         "failed",
@@ -169,12 +169,12 @@ class OutboxShare:
         self.failed: list[tuple[Receipt, Failure]] = []
         self.touched: dict[OutboxLane, None] = {}
         self.whole: dict[OutboxLane, None] = {}
-        """Those of the touched of which more has changed than their numbers."""
+        """The touched lanes whose whole rows are written, not only their numbers."""
         self.known: dict[OutboxLane, Known | None] = {}
         self.settled: dict[OutboxLane, int] = {}
         self.renumbered: dict[OutboxLane, tuple[int, int]] = {}
         self.renewed = False
-        """Whether all lanes get other numbers; ``lanes`` has those."""
+        """Whether all lanes get new numbers, which are in ``lanes``."""
         self.lanes: dict[OutboxLane, int] = {}
         self.forgotten: dict[int, None] = {}
-        """Lanes by their ids that have not been used for long."""
+        """The ids of lanes to delete."""

@@ -1,4 +1,4 @@
-"""What the outbox has on disk: its rows read, and a commit's share of them written."""
+"""The outbox's rows on disk: reading them, and writing the share of a commit."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ logger = get_logger("oddwire.session")
 
 
 class LaneRow(NamedTuple):
-    """A lane as it is on disk: ``numbers`` are epoch, start, base and next."""
+    """A lane as on disk: ``numbers`` are epoch, start (the offset of sequences), base and next."""
 
     id: int
     node_id: NodeId
@@ -30,13 +30,13 @@ class LaneRow(NamedTuple):
 
 
 class OutboxTable:
-    """The outbox's rows. Without a database, and where it cannot be read, which is logged, there are none."""
+    """The outbox's rows. Without a database, queries return nothing."""
 
     def __init__(self) -> None:
         self._reader: sqlite3.Connection | None = None
 
     def load(self, reader: sqlite3.Connection) -> None:
-        """Read from it from now on."""
+        """Use ``reader`` for queries from now on."""
         self._reader = reader
 
     # These raise `sqlite3.Error` ------------------------------------------------------------------------
@@ -49,13 +49,13 @@ class OutboxTable:
         return last or 0
 
     def lanes(self) -> Iterator[LaneRow]:
-        """Iterate over the lanes with messages, from the oldest."""
+        """Yield the lanes with messages, the oldest first."""
         if self._reader is not None:
             query = f"{_ROUTES} WHERE id IN (SELECT route FROM oddwire_outbox) ORDER BY id"  # noqa: S608 - ours
             yield from map(_row, self._reader.execute(query).fetchall())
 
     def newest_lane(self, node_id: NodeId, extension: str) -> LaneRow | None:
-        """Return the newest of an extension's lanes to a peer."""
+        """Return the newest lane of an extension to a peer, None if there is none."""
         if self._reader is None:
             return None
         query = f"{_ROUTES} WHERE peer = ? AND extension = ? ORDER BY id DESC LIMIT 1"
@@ -63,14 +63,17 @@ class OutboxTable:
         return None if found is None else _row(found)
 
     def count(self) -> int:
-        """Return how many lanes there are."""
+        """Return the number of lanes."""
         if self._reader is None:
             return 0
         (count,) = self._reader.execute("SELECT count(*) FROM oddwire_routes").fetchone()
         return int(count)
 
     def oldest(self, used: float, count: int) -> list[tuple[int, NodeId, bool]]:
-        """Return up to ``count`` lanes not used since ``used``, the oldest first: id, peer, whether it has messages."""
+        """Return up to ``count`` lanes not used since ``used``, the oldest first: id, peer, whether it has messages.
+
+        Return an empty list, and log it, if the database cannot be read.
+        """
         if self._reader is None:
             return []
         query = (
@@ -85,29 +88,29 @@ class OutboxTable:
         return [(id_, NodeId(peer), bool(full)) for id_, peer, full in found]
 
     def sizes(self) -> Iterator[tuple[int, int]]:
-        """Iterate over the lanes' ids and payloads' sizes of all messages, each lane's in order."""
+        """Yield the lane's id and the payload's size in bytes of every message, each lane's in order."""
         if self._reader is not None:
             yield from self._reader.execute("SELECT route, length(payload) FROM oddwire_outbox ORDER BY route, number")
 
-    # Later ---------------------------------------------------------------------------------------------
+    # These log `sqlite3.Error`, and return what they do for no rows -------------------------------------
 
     def payloads(self, lane: OutboxLane, first: int, count: int) -> list[bytes]:
-        """Return the payloads of up to ``count`` messages from ``first`` on, up to the first that is not there."""
+        """Return the payloads of up to ``count`` messages from ``first`` on, up to the first that is missing."""
         query = "SELECT number, payload FROM oddwire_outbox WHERE route = ? AND number >= ? ORDER BY number LIMIT ?"
         rows = self._fetch(lane, query, (lane.id, first, count))
         return [payload for place, (number, payload) in enumerate(rows, first) if number == place]
 
     def first_younger(self, lane: OutboxLane, first: int, stop: int, made: float) -> int:
-        """Return the first number of those from ``first`` up to ``stop`` that was not made before ``made``."""
+        """Return the first number, from ``first`` up to ``stop``, of a message not accepted before ``made``."""
         query = "SELECT number, made FROM oddwire_outbox WHERE route = ? AND number >= ? AND number < ? ORDER BY number"
         rows = self._fetch(lane, query, (lane.id, first, stop))
         if not rows:
-            return first  # it cannot be read, or what is there is being written
+            return first  # the rows cannot be read, or are being written
         found: int = next((number for number, when in rows if when >= made), rows[-1][0] + 1)
         return found
 
     def kept(self, lane: OutboxLane, first: int, stop: int) -> dict[int, tuple[float, bytes]]:
-        """Return when messages were made, and their payloads, by number."""
+        """Return when messages were accepted, and their payloads, by number."""
         query = "SELECT number, made, payload FROM oddwire_outbox WHERE route = ? AND number >= ? AND number < ?"
         rows = self._fetch(lane, query, (lane.id, first, stop))
         return {number: (made, payload) for number, made, payload in rows}
@@ -125,8 +128,8 @@ class OutboxTable:
 
     @staticmethod
     def write(writer: sqlite3.Connection, share: OutboxShare) -> None:
-        """Write a commit's share."""
-        if share.renewed:  # those with messages are written below
+        """Write the share of a commit. Raises `sqlite3.Error`."""
+        if share.renewed:  # lanes with messages are written below
             writer.execute("DELETE FROM oddwire_routes WHERE id NOT IN (SELECT route FROM oddwire_outbox)")
         if share.forgotten:
             writer.executemany("DELETE FROM oddwire_routes WHERE id = ?", [(id_,) for id_ in share.forgotten])
@@ -152,7 +155,7 @@ class OutboxTable:
             writer.executemany(
                 "UPDATE oddwire_routes SET epoch = ?, start = ?, base = ?, next = ? WHERE id = ?", changed
             )
-        if done:  # first: what they leave is room for the others
+        if done:  # first: the new rows can use the space of the deleted ones
             writer.executemany("DELETE FROM oddwire_outbox WHERE route = ? AND number < ?", done)
         if share.rows:
             rows = [(lane.id, number, made, payload) for lane, number, made, payload, _ in share.rows]

@@ -1,4 +1,4 @@
-"""What an author holds of a reliable message that is on its way."""
+"""The receipt of a reliable message, by which its sender waits for the delivery."""
 
 from __future__ import annotations
 
@@ -13,32 +13,33 @@ from oddwire.errors import LocalProtocolError, OddwireError, RemoteFailure
 __all__ = ["WAITING", "Failure", "Receipt"]
 
 Failure: TypeAlias = Callable[[], OddwireError]
-"""Makes the exception that tells what has gone wrong."""
+"""Returns a new exception that says why a message was not delivered."""
 WAITING: Final[ContextVar[Callable[[], AbstractContextManager[None]]]] = ContextVar(
     "oddwire_waiting", default=nullcontext
 )
-"""Entered while somebody waits for a receipt: an on_connect, whose end others wait for, has to be known to do so."""
+"""Entered while a task waits for a receipt: requests need not wait for the end of an on_connect that does so."""
 
 
 class Receipt:
-    """What becomes of one reliable message."""
+    """The outcome of one reliable message."""
 
     __slots__ = ("__weakref__", "_failure", "_owner", "_settled", "_waiters", "node_id")
 
     def __init__(self, node_id: object = None, owner: asyncio.Task[object] | None = None) -> None:
         self.node_id = node_id
-        """Whom the message is for."""
-        self._owner = owner  # whose handler has to end before the message goes out
+        """The peer that the message is for."""
+        self._owner = owner  # the task whose handler has to end before the message is sent
         self._settled = False
         self._failure: Failure | None = None
         self._waiters: list[asyncio.Future[None]] = []
 
     async def delivered(self) -> None:
-        """Wait until what the peer's handler did is on the peer's disk. Cancelling it changes nothing.
+        """Wait until the effects of the peer's handler are on the peer's disk. Cancellation has no effect on delivery.
 
-        Raises `RemoteFailure` if the peer refused the message for good; `QuotaExceeded`, of ``outbox_seconds``, if it
-        was given up, as no word came for too long, whether the peer has handled it or not; `ConnectionClosed` if the
-        application is closed first, when the message stays in the outbox.
+        Raises `RemoteFailure` if the peer refused the message for good; `QuotaExceeded` (``outbox_seconds``) if it
+        expired without an ack, whether the peer has handled it or not; `ConnectionClosed` if the application is closed
+        first, while the message stays in the outbox; `LocalProtocolError` in the handler that sent it, since it is sent
+        only when that has ended, or if that handler failed.
         """
         if not self._settled:
             if self._owner is not None and self._owner is asyncio.current_task():
@@ -59,12 +60,12 @@ class Receipt:
             raise failure
 
     def settle(self, failure: Failure | None) -> None:
-        """Say what has become of it: delivered, or failed with what ``failure`` makes."""
+        """Set the outcome: delivered, or failed with the exception that ``failure`` returns; wake all waiting tasks."""
         self._settled, self._failure, self._owner = True, failure, None
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_result(None)
 
     def sent(self) -> None:
-        """Note that the handler which sent it has ended."""
+        """Record that the handler that sent the message has ended, so that `delivered` may be awaited."""
         self._owner = None

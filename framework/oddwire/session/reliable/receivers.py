@@ -1,8 +1,8 @@
-"""Which of the programs behind a peer's node a lane's messages go to, as decisions. No I/O; time is told.
+"""Choosing the program of a peer to which a lane's messages are sent (protocol, The session of a lane). No I/O.
 
-Only the program that has handled a lane's messages remembers that it has. So a lane stays with the one it has dealt
-with, knows it again by its store or its number, and waits a while for it before it goes to another: it may be
-restarting.
+Only the program that has handled a lane's messages has a record of that. So a lane stays with the program that it was
+sent to last, recognises it by its stores or its number, and waits a while for it before it is sent to another: the
+program may be restarting.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from typing import Final, NamedTuple
 __all__ = ["PATIENCE", "Known", "Offer", "Search", "Stopwatch", "choose", "rank"]
 
 PATIENCE: Final = 60.0
-"""Seconds that a lane waits for the program it knows, while others are there, before it goes to one of those."""
+"""Seconds that a lane waits for the program it was sent to last while only others are there; then it goes to one."""
 
 _STORE, _PROGRAM, _FIRST, _OTHER = 1, 2, 3, 4
 
 
 class Known(NamedTuple):
-    """What is kept of the program that a lane's messages went to last: its number, and those of its stores."""
+    """The program that a lane's messages were sent to last: its number, and those of its stores."""
 
     program: int
     stores: tuple[int, ...]
 
 
 class Offer(NamedTuple):
-    """A session that a lane may take: its addresses, and what its program's hello said."""
+    """A session that a lane may use: its addresses, and the program and stores of its last hello."""
 
     route: int
     program: int
@@ -34,7 +34,7 @@ class Offer(NamedTuple):
 
 
 def rank(offer: Offer, known: Known | None) -> int:
-    """Say how well a session suits: 1 for the store that is known, 2 for the program, 3 if none is known, else 4."""
+    """Return the preference for a session: 1 for a known store, 2 for the known program, 3 if none is known, else 4."""
     if known is None:
         return _FIRST
     if not set(known.stores).isdisjoint(offer.stores):
@@ -43,16 +43,16 @@ def rank(offer: Offer, known: Known | None) -> int:
 
 
 def choose(offers: Collection[Offer], known: Known | None, current: int, waited: float) -> Offer | None:
-    """Return the session that a lane takes, of those whose programs speak its extension; None while it waits.
+    """Return the session for a lane, of those whose programs take it; None while the lane waits.
 
-    ``offers`` are in the order in which their programs came: of those that have a store that is known it is the last
-    one, since a store is in one place, and whoever had it before may be dead. ``current`` is the route of the session
-    it has, 0 for none: it stays there unless another stands before it. ``waited`` is for how many seconds only others
-    than the known one were there.
+    ``offers`` are in the order of their programs' first hellos: of several with a known store it is the last one, since
+    a store is in one place, and the program that had it before may be dead. ``current`` is the route of the lane's
+    session, 0 for none: the lane keeps it unless another is preferred. ``waited`` is how many seconds only programs
+    other than the known one were there.
     """
     if not offers:
         return None
-    latest = [*reversed([*offers])]  # of two with one number, too, the older one may be dead
+    latest = [*reversed([*offers])]  # of two with one program number, too, the older one may be dead
     for offer in latest:
         if rank(offer, known) == _STORE:
             return offer
@@ -64,7 +64,7 @@ def choose(offers: Collection[Offer], known: Known | None, current: int, waited:
 
 
 class Stopwatch:
-    """Counts seconds while it runs."""
+    """Sums up the seconds during which it was running. Times are seconds of one clock that does not go back."""
 
     __slots__ = ("_before", "_since")
 
@@ -73,42 +73,42 @@ class Stopwatch:
         self._since: float | None = None
 
     def start(self, now: float) -> None:
-        """Go on counting."""
+        """Start or continue. No effect if it is running."""
         if self._since is None:
             self._since = now
 
     def stop(self, now: float) -> None:
-        """Count no more for now."""
+        """Stop, keeping the sum. No effect if it is not running."""
         if self._since is not None:
             self._before += now - self._since
             self._since = None
 
     def reset(self) -> None:
-        """Stop, and forget what was counted."""
+        """Stop, and set the sum to 0."""
         self._before, self._since = 0.0, None
 
     def seconds(self, now: float) -> float:
-        """Return what was counted."""
+        """Return the sum at ``now``."""
         return self._before + (0.0 if self._since is None else now - self._since)
 
     def due(self, seconds: float) -> float:
-        """Return when it will have counted so many; infinity while it stands."""
+        """Return when the sum reaches ``seconds``; infinity while it is stopped."""
         return float("inf") if self._since is None else self._since + seconds - self._before
 
 
 class Search:
-    """One lane's search for a session, while its peer comes and goes."""
+    """One lane's search for a session, over several connections of its peer."""
 
     __slots__ = ("_alone", "_others", "told")
 
     def __init__(self) -> None:
-        self._others = Stopwatch()  # how long only others than the known program were there
-        self._alone = Stopwatch()  # how long the peer was there, and nobody to take the lane
+        self._others = Stopwatch()  # how long only programs other than the known one were there
+        self._alone = Stopwatch()  # how long the peer was connected without a program that takes the lane
         self.told = False
-        """Whether it was told that nobody takes the lane."""
+        """Whether it was logged that no program takes the lane."""
 
     def choose(self, offers: Collection[Offer], known: Known | None, current: int, now: float) -> Offer | None:
-        """Decide, as `choose` does, for a peer that is connected."""
+        """Return the session for the lane of a connected peer; see the function `choose`."""
         if not offers:
             self._others.stop(now)
             self._alone.start(now)
@@ -125,14 +125,14 @@ class Search:
         return found
 
     def pause(self, now: float) -> None:
-        """Count nothing while the peer is away."""
+        """Stop counting seconds: the peer has disconnected."""
         self._others.stop(now)
         self._alone.stop(now)
 
     def is_alone(self, now: float, seconds: float) -> bool:
-        """Say whether the peer has been there for so long without anybody to take the lane."""
+        """Return whether the peer was connected for ``seconds`` without a program that takes the lane."""
         return self._alone.seconds(now) >= seconds
 
     def due(self, seconds: float) -> float:
-        """Return when there is something to decide, or to tell after ``seconds`` alone; infinity for never."""
+        """Return when `choose` or `is_alone`, with these ``seconds``, may have a new result; infinity for never."""
         return min(self._others.due(PATIENCE), float("inf") if self.told else self._alone.due(seconds))

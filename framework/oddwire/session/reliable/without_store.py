@@ -1,4 +1,4 @@
-"""Reliable delivery where there is no store: what peers send is refused, in a way that their lanes do not wait."""
+"""Reliable delivery without a store: peers' messages are refused for good, so that their lanes need not wait."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ __all__ = ["WithoutStore"]
 
 
 class WithoutStore:
-    """The `ReliableDelivery` of a session until it has one with a store."""
+    """The `ReliableDelivery` of a session until `Session.use_delivery` is called."""
 
     def __init__(self, host: SessionHost) -> None:
         self._host = host
         self._acknowledgements = Acknowledgements(host.spawn)
 
     def hello_received(self, link: Link, new: bool) -> None:
-        """Ignore it: nothing waits for the program."""
+        """Do nothing: no messages wait for the program."""
 
     def session_ended(self, link: Link) -> None:
-        """Ignore it: nothing was sent to the program."""
+        """Do nothing: no messages were sent to the program."""
 
     def peer_disconnected(self, node_id: NodeId) -> None:
-        """Ignore it: nothing was sent to the peer."""
+        """Do nothing: no messages were sent to the peer."""
 
     def data_received(self, link: Link, data: Data) -> bool:
-        """Refuse a reliable message."""
+        """Refuse a reliable message with `UNSUPPORTED`. Return False, and ignore it, if too many acks wait."""
         if not self._acknowledgements.post(link, _refusal_of(data)):
             return False
         link.shared.counters.declined["unsupported"] += 1
@@ -42,19 +42,19 @@ class WithoutStore:
         return True
 
     def ack_received(self, link: Link, ack: Ack) -> bool:
-        """Return False: nothing was sent."""
+        """Return False: there is no lane to acknowledge."""
         return False
 
     def is_waiting(self, link: Link) -> bool:
-        """Return False: nothing was sent."""
+        """Return False: no messages were sent."""
         return False
 
     def tick(self, peer: PeerSession, now: float) -> None:
-        """Do nothing: nothing is due."""
+        """Do nothing: no messages are to be resent."""
 
 
 def _refusal_of(data: Data) -> Ack:
-    """Return the answer to a reliable message: what came up to it is refused, and forgotten."""
+    """Return an ack that refuses a reliable message and all before it that are not settled."""
     text = "no reliable messages are taken here"
     failures = [Refusal(data.sequence, Code.UNSUPPORTED, text)]
     failures[:0] = [Refusal(before, Code.UNSUPPORTED, "") for before in range(data.base, data.sequence)]
