@@ -1,11 +1,12 @@
-"""How long messages have waited, whatever is done to the clock on the wall.
+"""A clock for the ages of messages that does not jump when the wall clock is set.
 
-A board without a clock of its own boots in 1970, or in the year its image was made, and is set right seconds later; an
-operator, or NTP, may set any clock back. So an age is what a clock that nobody sets has counted while the machine ran:
-the time since the boot, by which processes of one boot can tell, too, how long none of them ran. Only from one boot to
-the next there is nothing but the wall clock. What it says of such an absence counts if both readings can be true, and
-no absence for more than `MOST_ABSENT`: a clock that is wrong by years must not end what waits, while what waits for a
-peer that never comes ends after so many days of running all the same.
+A board without a battery-backed clock boots in 1970, or in the year of its image, and is set right seconds later; an
+operator, or NTP, may set any clock back. So ages are counted by a clock that nobody sets: the time since the boot. It
+also shows how long no process ran between two processes of one boot.
+
+From one boot to the next there is only the wall clock. The absence that it shows counts if both readings can be true,
+and for `MOST_ABSENT` at most. So a clock that is wrong by years cannot expire waiting messages, while messages for a
+peer that never comes still expire after enough days of running.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ from typing import Final, NamedTuple
 __all__ = ["MOST_ABSENT", "Ages", "Mark", "boot_id"]
 
 MOST_ABSENT: Final = 24 * 60 * 60.0
-"""Seconds that one absence, from a boot to another, counts at most."""
-_RELEASE: Final = 1_767_225_600.0  # 2026 began: a wall clock that says less has not been set
-_OFTEN: Final = 60.0  # seconds between two marks, where there is something to write anyway
-_STEP: Final = 60.0  # seconds that the wall clock has moved by itself: it has been set, and is better known now
+"""Max seconds that one absence, from one boot to another, counts."""
+_RELEASE: Final = 1_767_225_600.0  # the start of 2026: a wall clock before it has not been set
+_OFTEN: Final = 60.0  # seconds between marks, if there is something else to write
+_STEP: Final = 60.0  # min seconds of a jump of the wall clock that shows that it was set: a new mark is due
 
 
 class Mark(NamedTuple):
-    """What the clocks said at one moment: ages' own, the wall's (since 1970), the boot, and the seconds since that."""
+    """Readings at one moment: `Ages`, the wall clock (seconds since 1970), the boot's id, seconds since the boot."""
 
     seconds: float
     wall: float
@@ -34,7 +35,7 @@ class Mark(NamedTuple):
 
 
 def boot_id() -> str:
-    """Return what names this boot of the machine; an empty text where nothing does."""
+    """Return the id of this boot of the machine; empty if the system has none."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
@@ -42,14 +43,14 @@ def boot_id() -> str:
 
 
 def _uptime() -> float:
-    # It goes on while the machine sleeps, where there is such a clock
+    # CLOCK_BOOTTIME counts while the machine is suspended, CLOCK_MONOTONIC on Linux does not
     return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
 
 
 class Ages:
-    """A clock in seconds that goes on and never jumps; called, it says what it is now.
+    """A clock in seconds that never jumps. Call the object for the time.
 
-    It begins with what the wall says, and has nothing to do with that afterwards: only differences mean something.
+    It starts at the time of the wall clock, and is independent of it afterwards: only differences have a meaning.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class Ages:
         boot: Callable[[], str] = boot_id,
     ) -> None:
         self.wall = wall
-        """The clock on the wall, seconds since 1970; it may jump."""
+        """The wall clock, seconds since 1970; it may jump."""
         self._uptime = uptime
         self._boot = boot()
         self._offset = wall() - uptime()
@@ -71,9 +72,10 @@ class Ages:
         return self._offset + self._uptime()
 
     def resume(self, mark: Mark | None, newest: float) -> None:
-        """Go on from a mark that an earlier process has left, and not before ``newest``, 0 for nothing there is.
+        """Continue from the mark of an earlier process, but not from before ``newest``.
 
-        Without a mark it is the time of the newest, and of an absence.
+        ``newest`` is the latest time in the database, 0 for none. Without a mark, the clock continues from ``newest``
+        plus an absence by the wall clock.
         """
         uptime, wall = self._uptime(), self.wall()
         self._marked = None
@@ -89,13 +91,13 @@ class Ages:
         self._offset = max(mark.seconds + max(absent, 0.0), newest) - uptime
 
     def mark(self) -> Mark:
-        """Return the mark to write down now."""
+        """Return a mark of now, to be written to the database."""
         uptime = self._uptime()
         self._marked = mark = Mark(self._offset + uptime, self.wall(), self._boot, uptime)
         return mark
 
     def is_due(self, seconds: float = _OFTEN) -> bool:
-        """Say whether the last mark is so old, there was none yet, or the wall clock has been set since."""
+        """Return whether a mark is due: none was made in the last ``seconds``, or the wall clock was set since."""
         mark = self._marked
         if mark is None:
             return True

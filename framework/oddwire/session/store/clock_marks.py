@@ -1,4 +1,4 @@
-"""The clocks' marks in the store: what ages are counted from when the next process begins."""
+"""The marks of `Ages` in the store, from which the next process continues."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["ClockMarks", "read_mark"]
 
 
 class ClockMarks:
-    """Has ``ages`` go on where an earlier process was, and writes down where they are, as a part of the store."""
+    """Makes ``ages`` continue from the mark of an earlier process, and writes new marks; a part of the store."""
 
     def __init__(self, ages: Ages) -> None:
         self._ages = ages
@@ -21,25 +21,25 @@ class ClockMarks:
     # As `oddwire.session.store.group_commit.Part` ---------------------------------------------------------------
 
     def load(self, database: Database) -> None:
-        """Go on from the last mark. To be called before what reads times."""
+        """Continue from the last mark. It has to be called before the parts that read times."""
         self._ages.resume(*read_mark(database.reader))
 
     def begin(self) -> None:
-        """Look at the clocks, now and then."""
+        """Make a mark if one is due."""
         self._writing = self._ages.mark() if self._ages.is_due() else None
 
     def write(self, writer: sqlite3.Connection) -> None:
-        """Write down what they said."""
+        """Write the mark."""
         if self._writing is not None:
             writer.execute("INSERT OR REPLACE INTO oddwire_clock VALUES (1, ?, ?, ?, ?)", self._writing)
 
     def end(self, error: StoreError | None) -> None:
-        """Look at them again after the next minute, whether that is on disk or not."""
+        """Drop the mark, whether it was written or not: another is due in a minute."""
         self._writing = None
 
 
 def read_mark(reader: sqlite3.Connection) -> tuple[Mark | None, float]:
-    """Return the last mark, and the latest of all times in the database, 0 for none. Raises `sqlite3.Error`."""
+    """Return the last mark, None for none, and the latest time in the database, 0 for none. Raises `sqlite3.Error`."""
     row = reader.execute("SELECT seconds, wall, boot, uptime FROM oddwire_clock").fetchone()
     latest = 0.0
     for column, table in (("made", "oddwire_outbox"), ("used", "oddwire_routes"), ("seen", "oddwire_inbox")):

@@ -1,4 +1,4 @@
-"""What is in a store, for people: read beside whatever program uses it, and nothing changed."""
+"""The contents of a store, for people: read-only, and possible while a program uses it."""
 
 # ruff: noqa: S608 - names in statements are ours, or quoted
 
@@ -37,14 +37,15 @@ def tables_in(reader: sqlite3.Connection) -> tuple[str, ...]:
 
 
 def owners_of(table: str, extensions: Collection[str]) -> list[str]:
-    """Return those of some extensions that a table may be of, by its name."""
+    """Return those of ``extensions`` to which a table may belong, by its name."""
     return [name for name in extensions if table.lower().startswith(prefix_of(name))]
 
 
 def contents_of(path: str | Path) -> dict[str, Any]:
-    """Return what is in a store, as JSON can hold it. Raises `StoreError` if there is none.
+    """Return a summary of a store, of JSON types. Raises `StoreError`, with reason ``missing`` if there is none.
 
-    ``used_by`` are the processes that use it, as far as the system tells. Numbers are hex, sizes bytes, ages seconds.
+    ``used_by`` are the processes that use it, as far as the system shows them. Numbers are hex, sizes bytes, ages
+    seconds.
     """
     path = str(path)
     if not os.path.isfile(path):  # noqa: PTH113
@@ -59,25 +60,25 @@ def contents_of(path: str | Path) -> dict[str, Any]:
 
 
 def missing(path: str) -> StoreError:
-    """Return the error for a store that is not there."""
+    """Return the error for a store that does not exist."""
     text = f"there is no store at {path}; a program or plugin whose extensions have never kept anything has none"
     return StoreError(text, path=path, reason="missing")
 
 
 def check_kind(path: str) -> None:
-    """Raise `StoreError` for a file that is no store of this version or before; nothing is made beside it."""
+    """Raise `StoreError` for a file that is not a store of this version or an earlier one. No file is created."""
     try:
         with closing(_connected(path)) as reader:
             recognise(reader, path)
     except sqlite3.Error as error:
         found = explain(error, path)
-        if found.reason == "foreign":  # all else is for whoever opens it
+        if found.reason == "foreign":  # opening it will show any other error
             raise found from error
 
 
 def _connected(path: str) -> sqlite3.Connection:
     uri = Path(path).absolute().as_uri()
-    with suppress(sqlite3.OperationalError):  # whoever may write leaves no files of SQLite's behind
+    with suppress(sqlite3.OperationalError):  # read-write if permitted: a read-only connection leaves SQLite's files
         connection = sqlite3.connect(f"{uri}?mode=rw", uri=True, isolation_level=None)
         try:
             connection.execute("PRAGMA query_only = 1")
@@ -138,7 +139,7 @@ def _read(reader: sqlite3.Connection, path: str) -> dict[str, Any]:
 
 
 def _waiting(reader: sqlite3.Connection, is_new: bool, names: Collection[str]) -> list[dict[str, Any]]:
-    """Return the lanes in which messages wait, those first that have waited for longest."""
+    """Return the lanes with messages, the one with the oldest message first."""
     columns = "extension, program, stores" if is_new else "NULL, NULL, NULL"
     ages = Ages()
     if is_new:

@@ -1,4 +1,4 @@
-"""Copying what is to move from one store into another: what `oddwire.session.store.move` does in one transaction.
+"""Copying rows from one store into another, which `oddwire.session.store.move` does in one transaction.
 
 The source is attached to the target's connection under the name ``source``.
 """
@@ -18,14 +18,14 @@ __all__ = ["What", "drop_tables", "quoted", "take_lanes", "take_records", "take_
 
 
 class What(NamedTuple):
-    """What is to move: extensions by name, with the tables that are theirs; ``whole`` for all there is."""
+    """What to move: names of extensions, and of their tables; ``whole`` for everything in the store."""
 
     extensions: tuple[str, ...]
     tables: tuple[str, ...]
     whole: bool
 
     def lanes(self) -> tuple[str, list[object]]:
-        """Return the condition for their lanes, and its parameters."""
+        """Return the SQL condition for the lanes to move, and its parameters."""
         if self.whole:
             return "1", []
         names = [*self.extensions]
@@ -34,14 +34,14 @@ class What(NamedTuple):
         return f"(extension IN ({marks}) OR (extension IS NULL AND lane IN ({marks})))", [*names, *former]
 
     def values(self) -> tuple[str, list[object]]:
-        """Return the condition for their values, and its parameters."""
+        """Return the SQL condition for the values to move, and its parameters."""
         return (
             ("1", []) if self.whole else (f"extension IN ({', '.join('?' * len(self.extensions))})", [*self.extensions])
         )
 
 
 def take_values(writer: sqlite3.Connection, what: What) -> int:
-    """Copy values, in the place of those that are there; return how many."""
+    """Copy values, replacing those of the same extensions. Return how many."""
     condition, names = what.values()
     coming = f"SELECT extension FROM source.oddwire_values WHERE {condition}"
     writer.execute(f"DELETE FROM main.oddwire_values WHERE extension IN ({coming})", names)
@@ -53,7 +53,7 @@ def take_values(writer: sqlite3.Connection, what: What) -> int:
 
 
 def take_tables(writer: sqlite3.Connection, tables: Collection[str]) -> None:
-    """Copy authors' tables and views, with their indices and triggers, in the place of those that are there."""
+    """Copy authors' tables and views, with their indices and triggers, replacing those of the same name."""
     rows = writer.execute(
         "SELECT type, name, tbl_name, sql FROM source.sqlite_master WHERE sql IS NOT NULL ORDER BY rowid"
     ).fetchall()
@@ -70,7 +70,7 @@ def take_tables(writer: sqlite3.Connection, tables: Collection[str]) -> None:
 
 def _copy_rows(writer: sqlite3.Connection, table: str) -> None:
     columns = writer.execute(f"PRAGMA main.table_xinfo({quoted(table)})").fetchall()
-    names = [name for _, name, *_, hidden in columns if not hidden]  # others are computed
+    names = [name for _, name, *_, hidden in columns if not hidden]  # hidden columns are generated
     taken = {name.lower() for name in names}
     rowid = next((alias for alias in ("rowid", "_rowid_", "oid") if alias not in taken), None)
     listed = ", ".join(map(quoted, names))
@@ -93,7 +93,7 @@ def _has_rowid(writer: sqlite3.Connection, table: str, alias: str) -> bool:
 
 
 def drop_tables(writer: sqlite3.Connection, tables: Collection[str]) -> None:
-    """Drop tables and views, as far as they are there."""
+    """Drop those of the tables and views that exist."""
     rows = writer.execute("SELECT type, name FROM main.sqlite_master WHERE type IN ('table', 'view')").fetchall()
     wanted = {table.lower() for table in tables}
     for kind in ("view", "table"):
@@ -103,7 +103,10 @@ def drop_tables(writer: sqlite3.Connection, tables: Collection[str]) -> None:
 
 
 def take_lanes(writer: sqlite3.Connection, what: What, shift: float) -> tuple[int, int, int]:
-    """Copy lanes and messages; return how many of each, and how many lanes were given other numbers."""
+    """Copy lanes and messages, with ``shift`` seconds added to their times.
+
+    Return the number of lanes, of messages, and of lanes that got new numbers.
+    """
     condition, parameters = what.lanes()
     rows = writer.execute(
         "SELECT id, peer, lane, epoch, start, base, next, extension, program, stores, used, "
@@ -119,7 +122,7 @@ def take_lanes(writer: sqlite3.Connection, what: What, shift: float) -> tuple[in
             "FROM main.oddwire_routes WHERE peer = ? AND lane = ?",
             (peer, lane),
         ).fetchone()
-        if there is not None:  # of an earlier version, whose numbers came of names; or one of them is a copy
+        if there is not None:  # of version 2, whose numbers are hashes of names; or one store is a copy of the other
             if not full:
                 continue
             if not there[1]:
@@ -145,7 +148,10 @@ def take_lanes(writer: sqlite3.Connection, what: What, shift: float) -> tuple[in
 
 
 def take_records(writer: sqlite3.Connection, shift: float) -> int:
-    """Copy how far peers' lanes are, where that is further than what is known; return how many."""
+    """Copy the records of peers' lanes that are ahead of the target's. Return how many.
+
+    ``shift`` seconds are added to their times.
+    """
     writer.execute("DROP TABLE IF EXISTS temp.further")
     writer.execute(
         "CREATE TEMP TABLE further AS SELECT theirs.peer, theirs.lane, theirs.epoch "
@@ -176,5 +182,5 @@ def take_records(writer: sqlite3.Connection, shift: float) -> int:
 
 
 def quoted(name: str) -> str:
-    """Return a name as SQL has it, whatever is in it."""
+    """Return a name quoted as an SQL identifier."""
     return '"' + name.replace('"', '""') + '"'

@@ -1,4 +1,4 @@
-"""The session layer's SQLite database: opened for one process, recognised, and brought up to date."""
+"""The session layer's SQLite database: locked for one process, checked, and migrated to the current version."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from oddwire.sqlite_files import Place, explain
 __all__ = ["MEMORY", "VERSION", "Database", "former_lane_of", "packed", "recognise", "unpacked", "write_numbers"]
 
 MEMORY: Final = ":memory:"
-"""The path of a database that lasts as long as the process."""
+"""The path of a database in memory, which is lost with the process."""
 
 _APPLICATION_ID: Final = 0x0DD_C0DD
 VERSION: Final = 3
-"""The version of databases that is written here."""
+"""The current version of databases."""
 # `next` and `base` are numbers as in oddwire.session.reliable.lanes; lanes are 8 bytes: SQLite has no unsigned integers
 _SCHEMA: Final = """
 CREATE TABLE oddwire_state (clean INTEGER NOT NULL);
@@ -55,8 +55,9 @@ _NOW: Final = (
     "coalesce((SELECT seconds FROM oddwire_clock), (SELECT max(made) FROM oddwire_outbox), "
     "CAST(strftime('%s', 'now') AS REAL))"
 )
-# What has changed since a version, by version; a new database goes the same way. In 1, messages bear the time of a wall
-# clock that may have been set meanwhile: they count as a day older than the newest at most (oddwire.session.store.ages)
+# Migrations, by the version that they start from; a new database goes through all of them. In version 1, messages have
+# times of a wall clock that may have been set meanwhile: they count as at most a day older than the newest one
+# (oddwire.session.store.ages)
 _CHANGES: Final = {
     1: """
 CREATE TABLE oddwire_clock (
@@ -66,7 +67,7 @@ CREATE TABLE oddwire_clock (
 ALTER TABLE oddwire_values ADD COLUMN form INTEGER NOT NULL DEFAULT 0;
 UPDATE oddwire_outbox SET made = max(made, (SELECT max(made) FROM oddwire_outbox) - 86400.0);
 """,
-    # Nothing says when the lanes that there are were used last: now. Whose they are says `_name_lanes`
+    # When existing lanes were last used is unknown: now. `_name_lanes` sets their extensions
     2: f"""
 CREATE TABLE oddwire_stores (place INTEGER PRIMARY KEY, number BLOB NOT NULL UNIQUE);
 CREATE TABLE oddwire_moves (id BLOB PRIMARY KEY, target TEXT, what TEXT NOT NULL) WITHOUT ROWID;
@@ -89,12 +90,12 @@ UPDATE oddwire_inbox SET seen = {_NOW}, refused = (
 
 
 def packed(numbers: Collection[int]) -> bytes:
-    """Return numbers of 64 bits as the database has them: SQLite knows none without a sign."""
+    """Return u64 numbers as the database stores them: as bytes, since SQLite has no unsigned integers."""
     return struct.pack(f">{len(numbers)}Q", *numbers)
 
 
 def unpacked(raw: bytes) -> tuple[int, ...]:
-    """Return the numbers that `packed` has put together."""
+    """Return the numbers encoded by `packed`."""
     return struct.unpack(f">{len(raw) // 8}Q", raw)
 
 
@@ -105,7 +106,7 @@ def former_lane_of(extension: str) -> int:
 
 
 def write_numbers(writer: sqlite3.Connection, numbers: Collection[int]) -> None:
-    """Write down the numbers that a store has from now on, its own first: as many as a hello may have, the latest."""
+    """Replace the numbers of a store, its own first; of more than a hello may list, the latest are kept."""
     own, *others = numbers
     rows = [(place, packed([number])) for place, number in enumerate((own, *others[1 - MAX_STORES :]))]
     writer.execute("DELETE FROM oddwire_stores")
@@ -113,7 +114,10 @@ def write_numbers(writer: sqlite3.Connection, numbers: Collection[int]) -> None:
 
 
 def recognise(connection: sqlite3.Connection, path: str) -> int:
-    """Return the version of the database at ``path``, 0 for an empty one. Raises `StoreError` if it is none of ours."""
+    """Return the version of the database at ``path``, 0 for an empty one.
+
+    Raises `StoreError` with reason ``foreign`` for one of another program, ``newer`` for a later version.
+    """
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -126,13 +130,14 @@ def recognise(connection: sqlite3.Connection, path: str) -> int:
 
 
 class Database:
-    """An open database. Raises `StoreError` saying what is wrong with it.
+    """An open database, created if there is none. Raises `StoreError` with a reason.
 
-    ``number`` is the store's if it is made now; by default a random one. ``extensions`` are the names of those that
-    are loaded: a database of an earlier version does not say whose its lanes are.
+    ``number`` is the store's number if it is created; by default a random one. ``extensions`` are the names of those
+    loaded: a database of version 2 or before does not say whose its lanes are.
 
-    ``writer`` changes it, ``reader`` sees what is committed, also while a commit is under way, ``guard`` runs what
-    authors write. ``clean`` says whether the process that had it before closed it, ``is_new`` whether it was made now.
+    ``writer`` is the connection for changes; ``reader`` sees what is committed, even while a commit is under way;
+    ``guard`` runs authors' SQL. ``clean`` says whether the last process closed the database, ``is_new`` whether it was
+    created.
     """
 
     def __init__(self, path: str, *, number: int | None = None, extensions: Collection[str] = ()) -> None:
@@ -169,7 +174,7 @@ class Database:
 
     def _prepare(self) -> None:
         writer, path = self.writer, self.path
-        writer.execute("PRAGMA journal_size_limit = 16777216")  # what a rush has made of it is given back
+        writer.execute("PRAGMA journal_size_limit = 16777216")  # frees the space of a large write-ahead log
         version = recognise(writer, path)
         self.is_new = not version
         if version < VERSION:
@@ -182,7 +187,7 @@ class Database:
         self._name_lanes()
         (self.clean,) = writer.execute("SELECT clean FROM oddwire_state").fetchone()
         writer.execute("UPDATE oddwire_state SET clean = 0")
-        writer.execute("PRAGMA busy_timeout = 0")  # who waits for others from now on does so on the loop
+        writer.execute("PRAGMA busy_timeout = 0")  # from now on, waiting for other processes is done on the event loop
         self.guard = SqlGuard(writer)
 
     @property
@@ -193,11 +198,11 @@ class Database:
 
     @property
     def is_moving(self) -> bool:
-        """Whether something was begun to be moved out of it, which has to be ended first. Raises `sqlite3.Error`."""
+        """Whether a move out of it is unfinished; see `move.settle`. Raises `sqlite3.Error`."""
         return self.writer.execute("SELECT 1 FROM oddwire_moves WHERE target IS NOT NULL").fetchone() is not None
 
     def _name_lanes(self) -> None:
-        """Write down whose lanes of earlier versions are, as far as those who had them are loaded."""
+        """Set the extensions of lanes of version 2 and before, by the names of those loaded."""
         writer = self.writer
         if self._extensions and writer.execute("SELECT 1 FROM oddwire_routes WHERE extension IS NULL").fetchone():
             rows = [(name, packed([former_lane_of(name)])) for name in self._extensions]
@@ -211,8 +216,8 @@ class Database:
             self._place.check()
 
     def close(self, *, clean: bool = True) -> None:
-        """Close it in good order; what is not committed is lost. Not ``clean`` it is as another process left it."""
-        with contextlib.suppress(sqlite3.Error):  # a disk that is full: the next start is a careful one
+        """Roll back what is not committed, and close; ``clean`` records that the process closed the database."""
+        with contextlib.suppress(sqlite3.Error):  # if the disk is full, say, the next process finds it not clean
             if self.writer.in_transaction:
                 self.writer.execute("ROLLBACK")
             if clean:
@@ -220,7 +225,7 @@ class Database:
         self.abandon()
 
     def abandon(self) -> None:
-        """Close it as it is."""
+        """Close the connections and release the lock, without writing anything."""
         self.reader.close()
         self.writer.close()
         self._unlock()

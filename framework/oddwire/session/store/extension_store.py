@@ -1,4 +1,4 @@
-"""An author's door to the store: ``context.store``, values by key and SQL."""
+"""The store as authors of extensions use it: ``context.store``, with values by key and SQL."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ D = TypeVar("D")
 
 
 class ExtensionStore:
-    """What an extension keeps on disk: values by key, and tables of its own.
+    """The data of an extension on disk: values by key, and its own SQL tables.
 
-    In a handler of reliable messages all that it writes here, and every reliable message it sends, takes effect
-    together with the record that its message was handled: once, and only if the handler ends well. From its first look
-    at the store until it ends, other handlers of the extension wait when they come to theirs; one that uses SQL keeps
-    everybody's commits waiting, and fails with `TimeoutError` after 30 seconds. So what takes long, another peer's
-    answer say, is best awaited before.
+    In a handler of reliable messages, everything written here and every reliable message sent takes effect together
+    with the record that the handler's message was handled: once, and only if the handler succeeds. From a handler's
+    first use of the store until it ends, other handlers of the extension wait at their first use of it. A handler that
+    uses SQL makes the commits of all extensions wait, and fails with `TimeoutError` after 30 seconds; so await slow
+    things, such as another peer's answer, before.
 
-    A value is bytes, a str, bool, int of 64 bits, float that is a number, list, tuple, dict with str, bytes or int
-    keys, NodeId, PublicKey, ShortChannelId, a member of an Enum, or an object of a ``@message`` or ``@subtype`` class,
-    and may hold others of these, None too, 32 levels deep. It comes back as what it was.
+    Elsewhere, each write is on disk when its call returns; `transaction` makes several of them take effect together.
 
-    Elsewhere each call is on disk when it returns; `transaction` makes several of them take effect together.
+    A value is bytes, a str, bool, int of 64 bits, float other than NaN, list, tuple, dict with str, bytes or int keys,
+    NodeId, PublicKey, ShortChannelId, a member of an Enum, or an object of a ``@message`` or ``@subtype`` class. It may
+    contain values of these types, and None, up to 32 levels deep. It is read back with the same types.
 
-    Every method raises `StoreError` if the disk does not let it; a handler need not catch it: its message is not
-    acknowledged, and comes again. Cancelled before it returns, a write may or may not have happened.
+    Every method raises `StoreError` if the database cannot be read or written. A handler need not catch it: its message
+    is not acknowledged, and is sent again. If a write is cancelled before it returns, it may or may not have happened.
     """
 
     def __init__(self, store: Store, extension: str) -> None:
@@ -55,10 +55,10 @@ class ExtensionStore:
 
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator[None]:
-        """Have what is written and reliably sent inside take effect together, on disk as the block ends.
+        """Context manager: writes and reliable messages inside take effect together, on disk when the block ends.
 
-        After an exception nothing of it has happened. In a handler of reliable messages it is part of what the
-        handler does, and takes effect, or does not, with that. Raises `StoreError`.
+        After an exception none of them has happened. In a handler of reliable messages, they are part of the handler's
+        effects, and take effect with these or not at all. Raises `StoreError`.
         """
         async with self._unit():
             yield
@@ -78,9 +78,9 @@ class ExtensionStore:
     async def get(self, key: str, default: Any = None, *, as_: Any = None) -> Any:
         """Return the value with this key, ``default`` if there is none.
 
-        The value is what ``as_`` says, ``Order``, ``list[Order]`` or ``dict[str, int]``, say; without it, of the
-        default's class, which is needed for objects and members of enums, as they are kept by the name of their class.
-        Raises `TypeError`, naming key and path, if it is something else.
+        The value is of the type ``as_``, such as ``Order``, ``list[Order]`` or ``dict[str, int]``; without ``as_``, of
+        the default's class, if there is a default. Objects and members of enums need one of both, as they are stored by
+        the name of their class. Raises `TypeError`, naming key and path, if the value is of another type.
         """
         kept = await self._kept(key)
         if kept is None:
@@ -101,17 +101,17 @@ class ExtensionStore:
             raise explain(error, self._store.path) from error
 
     async def set(self, key: str, value: object) -> None:
-        """Keep a value, as it is now: what is done to it later changes nothing.
+        """Store a copy of a value under a key, replacing the one before.
 
-        Raises `TypeError` for one of a kind that cannot be kept, `ValueOutOfRange` for one that is too large, naming
-        key and path. None cannot be kept by itself: it stands for no value.
+        Raises `TypeError` for a type that cannot be stored, `ValueOutOfRange` for a value that is too large, naming key
+        and path. None cannot be stored by itself: it stands for no value.
         """
         raw, kept = _key(key), keep(key, value)
         async with self._unit() as unit:
             (await unit.enter())[raw] = kept
 
     async def delete(self, key: str) -> None:
-        """Forget the value with this key, if there is one."""
+        """Delete the value with this key, if there is one."""
         raw = _key(key)
         async with self._unit() as unit:
             (await unit.enter())[raw] = None
@@ -123,7 +123,7 @@ class ExtensionStore:
     async def items(self, prefix: str = "", *, as_: type[T]) -> list[tuple[str, T]]: ...
 
     async def items(self, prefix: str = "", *, as_: Any = None) -> list[tuple[str, Any]]:
-        """Return all keys that begin with ``prefix``, ascending, and their values, as `get` does."""
+        """Return all (key, value) pairs whose keys begin with ``prefix``, by key ascending. ``as_`` is as for `get`."""
         raw = _key(prefix)
         own = await self._own()
         await self._store.ready()
@@ -136,11 +136,11 @@ class ExtensionStore:
         return [(key, read(key, value, as_)) for key, value in kept]
 
     async def execute(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[tuple[Any, ...]]:
-        """Run one SQL statement on the extension's own tables, and give the rows it has.
+        """Run one SQL statement on the extension's own tables, and return its rows.
 
-        Their names, those of indices, views and triggers too, begin with the extension's, ``-`` being ``_``:
-        ``quote_prices`` for an extension named quote. Transactions are the store's business. Raises `sqlite3.Error`
-        kinds for a statement that SQLite, or this rule, does not take.
+        The names of the tables, and of their indices, views and triggers, begin with the extension's name, with ``_``
+        for ``-``: ``quote_prices`` for an extension named quote. Statements that control transactions are refused: see
+        `transaction`. Raises subclasses of `sqlite3.Error` for a statement that SQLite, or these rules, do not permit.
         """
         if not isinstance(sql, str):
             raise TypeError(f"SQL should be a str, not {type(sql).__name__}")
@@ -150,7 +150,7 @@ class ExtensionStore:
             return rows
 
     async def _own(self) -> Mapping[bytes, EncodedValue | None]:
-        """Return what the unit this is part of has set; nothing, where there is none."""
+        """Return the values set in the current unit of work; empty without one."""
         unit = self._store.current()
         return {} if unit is None or unit.extension != self._extension else await unit.enter()
 

@@ -1,4 +1,4 @@
-"""Group commit: what many have gathered is written in one transaction, and its commit runs in a thread."""
+"""Group commit: changes gathered by several parts are written in one transaction; the commit runs in a thread."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ logger = get_logger("oddwire.session")
 
 _Result = TypeVar("_Result")
 
-_LATER: Final = 0.2  # seconds that what nobody waits for may wait for a commit
-_REOPEN: Final = 5.0  # seconds between two attempts to open a database that cannot be opened
-_PATIENCE: Final = 5.0  # seconds that a commit waits for another program to be done with the database
-_AT_END: Final = 1.0  # the same, of the last one
-_POLL: Final = 0.05  # seconds between two looks whether it is
+_LATER: Final = 0.2  # seconds until a commit of changes that nobody waits for
+_REOPEN: Final = 5.0  # min seconds between attempts to open a database that cannot be opened
+_PATIENCE: Final = 5.0  # seconds that a commit waits for another process that writes to the database
+_AT_END: Final = 1.0  # the same for the last commit
+_POLL: Final = 0.05  # seconds between attempts while it waits
 
 
 class Part(Protocol):
-    """One who keeps something in the database. Everything is called on the loop, and returns at once."""
+    """A component with data in the database. All methods are called on the event loop, and return without waiting."""
 
     def load(self, database: Database) -> None:
-        """Read what was kept, as the database has been opened."""
+        """Read the part's data from a database that was opened. May raise `sqlite3.Error`: opening fails then."""
 
     def begin(self) -> None:
-        """Take what was gathered as the share of a commit that begins; what comes from now on is the next one's."""
+        """Make the gathered changes the share of a commit that begins; later changes belong to the next commit."""
 
     def write(self, writer: sqlite3.Connection) -> None:
-        """Write the share."""
+        """Write the share. An exception fails the commit."""
 
     def end(self, error: StoreError | None) -> None:
-        """Learn that the commit has ended; after an error nothing of the share has happened."""
+        """Handle the end of the commit; with an error, nothing of the share was written."""
 
 
 class Group:
-    """What is committed together, for those who wait for it."""
+    """One commit, for the tasks that wait for it."""
 
     __slots__ = ("done", "error", "waiters")
 
@@ -56,7 +56,7 @@ class Group:
         self.waiters: list[asyncio.Future[None]] = []
 
     async def durable(self) -> None:
-        """Wait until it is on disk. Raises `StoreError` if it cannot be: then it has not happened."""
+        """Wait until the commit is on disk. Raises `StoreError` if it failed. Cancellation does not stop the commit."""
         if not self.done:
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self.waiters.append(waiter)
@@ -65,7 +65,7 @@ class Group:
             raise explain(self.error, self.error.path)
 
     def end(self, error: StoreError | None) -> None:
-        """Wake all who wait."""
+        """Set the outcome, and wake all waiting tasks."""
         self.done, self.error = True, error
         for waiter in self.waiters:
             if not waiter.done():
@@ -73,16 +73,16 @@ class Group:
 
 
 class GroupCommit:
-    """The database at ``path``, and the parts that keep something in it.
+    """The database at ``path``, and the parts with data in it.
 
-    One who has gathered something calls `touch`. While a commit is under way the next one's share is gathered; after
-    one that failed, nothing of what was gathered meanwhile happens either, as it may build on what was lost.
+    A part calls `touch` when it has gathered changes. While a commit is under way, parts gather changes for the next
+    one; if it fails, these fail too, as they may build on what was lost.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = str(path)
         self.generation = 0
-        """Goes up when a commit fails."""
+        """The number of failed commits."""
         self._parts: list[Part] = []
         self._database: Database | None = None
         self._error: StoreError | None = None
@@ -91,7 +91,7 @@ class GroupCommit:
         self._closed = False
         self._thread: ThreadPoolExecutor | None = None
         self._writing = asyncio.Lock()
-        self._kept = 0  # how often `release` has kept something that is not committed yet
+        self._kept = 0  # savepoints with changes that `release` has kept and that are not committed yet
         self._group = Group()
         self._dirty = False
         self._trouble = ""  # why the last commit failed, if it did
@@ -99,7 +99,7 @@ class GroupCommit:
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, part: Part) -> None:
-        """Have one more take part in commits. To be called before `open`."""
+        """Add a part. It has to be called before `open`; parts are loaded and written in the order of calls."""
         self._parts.append(part)
 
     # Open and closed --------------------------------------------------------------------------------
@@ -110,7 +110,7 @@ class GroupCommit:
         return self._database is not None
 
     async def open(self) -> None:
-        """Open the database, made if it is new. Raises `StoreError` saying what is wrong; `ready` tries again."""
+        """Open the database, created if there is none. Raises `StoreError` with a reason; `ready` tries again."""
         async with self._opening:
             if self._closed:
                 raise StoreError(f"{self.path} is closed", path=self.path, reason="closed")
@@ -136,14 +136,14 @@ class GroupCommit:
         return Database(self.path)
 
     async def ready(self) -> None:
-        """Return at once if it is open; else open it, if the last attempt is some seconds ago. Raises `StoreError`."""
+        """Open the database if it is not open. Raises `StoreError`, that of the last attempt for 5 seconds after it."""
         if self._database is None:
             if self._error is not None and time.monotonic() < self._opened_at + _REOPEN and not self._closed:
                 raise explain(self._error, self.path)
             await self.open()
 
     async def aclose(self) -> None:
-        """Commit what has ended, and close. Idempotent."""
+        """Commit the gathered changes, and close the database. Further calls do nothing."""
         async with self._opening:
             if self._closed:
                 return
@@ -151,7 +151,7 @@ class GroupCommit:
             try:
                 if self._dirty or self._timer is not None:
                     group = self.touch()
-                    with contextlib.suppress(StoreError):  # who waits for it is told
+                    with contextlib.suppress(StoreError):  # tasks that wait for the group raise it
                         await group.durable()
                 if self._committer is not None:
                     await self._committer
@@ -164,17 +164,17 @@ class GroupCommit:
                     self._thread.shutdown()
 
     def lost(self) -> StoreError:
-        """Return the error for a unit that builds on what has not happened."""
+        """Return the error for a unit of work that began before a commit failed."""
         return explain(self._error or self.over(), self.path)
 
     def over(self) -> StoreError:
-        """Return the error for what comes after its unit has ended."""
+        """Return the error for a call in a unit of work that has ended."""
         return StoreError(f"{self.path}: the handler this was part of has ended", path=self.path, reason="closed")
 
-    # The database, for one alone --------------------------------------------------------------------
+    # Exclusive use of the database ------------------------------------------------------------------
 
     async def hold(self) -> None:
-        """Have the database to oneself until `release`. Raises `StoreError`."""
+        """Acquire the database for exclusive use until `release`, in a savepoint. Raises `StoreError`."""
         await self._writing.acquire()
         try:
             writer = self._open_database().writer
@@ -189,7 +189,10 @@ class GroupCommit:
             raise
 
     async def _begin(self, writer: sqlite3.Connection) -> None:
-        """Begin to write, if the database is where it was; wait a while for another program that does."""
+        """Begin a transaction, waiting for another process that writes.
+
+        Raises `sqlite3.OperationalError` after `_PATIENCE` seconds, `StoreError` if the file was moved or replaced.
+        """
         loop = asyncio.get_running_loop()
         began = loop.time()
         while True:
@@ -203,7 +206,10 @@ class GroupCommit:
             await asyncio.sleep(_POLL)
 
     async def work(self, work: Callable[[Database], _Result]) -> _Result:
-        """Run ``work`` in the thread while holding the database. Raises `StoreError` for what the disk says."""
+        """Run ``work`` in the thread, while the database is held.
+
+        Raises `StoreError` for errors of the disk, and any other error of ``work`` as it is.
+        """
         database = self._open_database()
         try:
             return await self._in_thread(lambda: work(database))
@@ -215,7 +221,10 @@ class GroupCommit:
             raise
 
     def release(self, *, keep: bool, wrote: bool) -> None:
-        """Let others have the database, and keep what was done, or not. Raises `StoreError` if it cannot be kept."""
+        """Release the database, and keep or undo what was done; ``wrote`` says whether it changed anything.
+
+        Raises `StoreError` if the changes cannot be kept.
+        """
         writer = self._open_database().writer
         try:
             if not writer.in_transaction:
@@ -227,7 +236,7 @@ class GroupCommit:
             writer.execute("RELEASE unit")
             self._kept += keep and wrote
             if not self._kept:
-                writer.execute("ROLLBACK")  # there is nothing in it
+                writer.execute("ROLLBACK")  # nothing to commit
         except sqlite3.Error as failure:
             error = explain(failure, self.path)
             self._fail(error)
@@ -238,14 +247,14 @@ class GroupCommit:
     # Commits ----------------------------------------------------------------------------------------
 
     def touch(self) -> Group:
-        """Have what was gathered committed soon, and give the group that it is part of."""
+        """Start a commit of the gathered changes, after one under way. Return the group that they are part of."""
         self._dirty = True
         if self._committer is None:
             self._committer = asyncio.get_running_loop().create_task(self._commit_all())
         return self._group
 
     def touch_later(self, seconds: float = _LATER) -> None:
-        """Have what was gathered committed with the next commit, or in a while."""
+        """Commit the gathered changes with the next commit, or after ``seconds``."""
         if self._timer is None and not self._dirty:
             self._timer = asyncio.get_running_loop().call_later(seconds, self.touch)
 
@@ -299,7 +308,7 @@ class GroupCommit:
         return group
 
     def _fail(self, error: StoreError) -> None:
-        """Give up what has not been committed: it may build on what was just lost."""
+        """Roll back and fail everything that is not committed: it may build on what was just lost."""
         self.generation += 1
         self._error = error
         self._kept = 0
@@ -317,7 +326,7 @@ class GroupCommit:
         return self._database
 
     async def _in_thread(self, work: Callable[[], _Result]) -> _Result:
-        """Run it to its end, cancelled or not: nobody else may use the database meanwhile."""
+        """Run ``work`` in the thread. If cancelled, wait for its end, as nobody else may use the database meanwhile."""
         if self._thread is None:
             return work()
         future = asyncio.get_running_loop().run_in_executor(self._thread, work)

@@ -1,15 +1,16 @@
-"""Moving what extensions keep from one store to another, so that it is in one of the two whenever the process dies.
+"""Moving extensions' data from one store to another, so that it is in exactly one of them whenever the process dies.
 
-SQLite's transactions over two files are not atomic where the files have write-ahead logs. So there are steps, each a
+SQLite's transactions over two files are not atomic if the files have write-ahead logs. So a move has steps, each a
 transaction of one file:
 
-1. The source notes what is to move, and where to. From here on nobody uses it before it knows whether that has arrived.
-2. The target takes it all, and notes that it has.
-3. The source gives it up, and forgets the note.
-4. The target forgets its note.
+1. The source records what is to move, and where to. From now on it is used only after that record was settled.
+2. The target copies everything, and records that it has.
+3. The source deletes what has moved, and its record.
+4. The target deletes its record.
 
-Whoever opens a source with a note looks into the target (`settle`): either all is there, and step 3 follows, or nothing
-is, and the note goes. Both stores are locked all the time, and the move itself begins with opening them.
+A process that opens a source with a record looks into the target (`settle`): either everything is there, and step 3
+follows, or nothing is, and the record is deleted. Both stores are locked during the whole move, which begins by opening
+them.
 """
 
 # ruff: noqa: S608 - names in statements are ours, or quoted
@@ -47,10 +48,12 @@ logger = get_logger("oddwire.session")
 
 
 class Moved(NamedTuple):
-    """What was moved. ``renumbered`` lanes were in both stores, with messages: theirs in doubt may be handled twice.
+    """What was moved.
 
-    ``records`` are those of peers' lanes, of whatever extension. ``finished`` says that all of it had moved before, but
-    for the end of that perhaps, ``made`` that the target was not there before.
+    ``renumbered`` is the number of lanes that were in both stores with messages: those that were sent and not
+    acknowledged may be handled twice. ``records`` are those of peers' lanes, of all extensions. ``finished`` says that
+    everything had moved before, and only the end of that move was done, if anything; ``made`` that the target was
+    created.
     """
 
     extensions: tuple[str, ...]
@@ -72,16 +75,16 @@ def move(
     replace: bool = False,
     step: Callable[[int], object] = lambda _: None,
 ) -> Moved:
-    """Move what extensions keep, and their reliable messages, from one store to another; None for all of them.
+    """Move the data and reliable messages of ``extensions`` from one store to another; None for all of them.
 
-    Their values, their tables, the lanes of their messages and what waits in them move; the records of what was handled
-    of peers' lanes are copied, since they do not tell whose they are, and moved if all is. The target's own values and
-    tables of the extensions are in the way, unless ``replace`` says that they are not wanted. ``step`` is called with
-    the number of each step that is done.
+    Their values, tables, lanes and waiting messages are moved. The records of peers' lanes are copied, since they do
+    not say to which extension they belong, or moved if everything is. The move is refused if the target has values or
+    rows in tables of these extensions; with ``replace``, they are deleted. ``step`` is called with the number of each
+    step after it was done.
 
-    Raises `StoreError`: with reason ``locked`` for a store that a program has, ``missing``, ``same``, ``unknown`` for
-    an extension of which the source has nothing, ``taken`` for one of which the target has something; and as
-    `Database` does.
+    Raises `StoreError` with reason ``locked`` for a store that a program uses, ``missing``, ``same``, ``unknown`` for
+    an extension of which the source has nothing, ``taken`` for one of which the target has something; and the errors of
+    `Database`.
     """
     source, target = str(source), str(target)
     _check_paths(source, target)
@@ -89,7 +92,7 @@ def move(
     begun: list[str] = []
     is_new = not os.path.exists(target)  # noqa: PTH110
     with _opened(source, wanted or (), begun) as from_:
-        if is_new:  # before it is made: what is refused leaves nothing behind
+        if is_new:  # checked before the target is created, so that a refused move leaves no file behind
             left = None if wanted is None else (*(name for name in wanted if name not in begun),)
             if begun and not (extensions_in(from_.writer) if left is None else left):
                 return Moved((*sorted(set(begun)),), finished=True)
@@ -133,7 +136,7 @@ def _check_paths(source: str, target: str) -> None:
 
 @contextmanager
 def _opened(path: str, extensions: Collection[str], begun: list[str]) -> Iterator[Database]:
-    """Have a store open, and leave it as clean as it was."""
+    """Context manager: an open store, with unfinished moves settled; it is closed as clean, or not, as it was."""
     database = Database(path, extensions=extensions)
     try:
         begun += settle(database)
@@ -146,7 +149,7 @@ def _opened(path: str, extensions: Collection[str], begun: list[str]) -> Iterato
 
 @contextmanager
 def _transaction(database: Database) -> Iterator[None]:
-    """Do what is inside in one transaction. Raises `StoreError` for what the disk says."""
+    """Context manager: one transaction. Raises `StoreError` for `sqlite3.Error`."""
     writer = database.writer
     try:
         writer.execute("BEGIN IMMEDIATE")
@@ -177,18 +180,18 @@ def _plan(source: Database, wanted: Collection[str] | None) -> What:
 
 
 def _has(database: Database, extension: str) -> bool:
-    """Say whether a store has anything of an extension."""
+    """Return whether a store has any data of an extension."""
     reader = database.writer
     return extension in extensions_in(reader) or any(owners_of(table, [extension]) for table in tables_in(reader))
 
 
 def _is_there(extension: str, source: Database, target: Database) -> bool:
-    """Say whether an extension has moved before: the same command may be given again."""
+    """Return whether an extension has moved already, by an earlier run of the same command."""
     return source.numbers[0] in target.numbers and _has(target, extension) and not _has(source, extension)
 
 
 def _tables_of(path: str, tables: Collection[str], wanted: Collection[str], there: Collection[str]) -> tuple[str, ...]:
-    """Return the tables of the wanted. Raises `StoreError` for one that may be another's as well."""
+    """Return the tables of the ``wanted`` extensions. Raises `StoreError` for one that may be another extension's."""
     others = [name for name in there if name not in wanted]
     found = (*(table for table in tables if owners_of(table, wanted)),)
     for table in found:
@@ -200,7 +203,7 @@ def _tables_of(path: str, tables: Collection[str], wanted: Collection[str], ther
 
 
 def _check_room(source: Database, target: Database, what: What, replace: bool) -> None:
-    """Raise `StoreError` if the target has something of its own where the source's would come."""
+    """Raise `StoreError` if the target has data that the move would replace, unless ``replace``."""
     condition, names = what.values()
     coming = {
         name
@@ -227,16 +230,16 @@ def _is_empty(reader: sqlite3.Connection, table: str) -> bool:
     return kind == "view" or reader.execute(f"SELECT 1 FROM {quoted(table)} LIMIT 1").fetchone() is None
 
 
-# Taking ---------------------------------------------------------------------------------------------
+# Step 2 ---------------------------------------------------------------------------------------------
 
 
 def _take(source: Database, target: Database, what: What, id_: bytes) -> Moved:
-    """Copy it all into the target, in one transaction."""
+    """Copy everything into the target, with a record of that, in one transaction."""
     writer = target.writer
     now, then = Ages(), Ages()
     now.resume(*read_mark(writer))
     then.resume(*read_mark(source.writer))
-    shift = now() - then()  # of times: each store has its own clock
+    shift = now() - then()  # between the two stores' clocks
     writer.execute("ATTACH ? AS source", (source.path,))
     try:
         with _transaction(target):
@@ -246,7 +249,7 @@ def _take(source: Database, target: Database, what: What, id_: bytes) -> Moved:
             records = take_records(writer, shift)
             write_numbers(writer, (*dict.fromkeys((*target.numbers, *source.numbers)),))
             writer.execute("INSERT OR REPLACE INTO oddwire_clock VALUES (1, ?, ?, ?, ?)", now.mark())
-            if not source.clean:  # what was begun there counts as begun here
+            if not source.clean:  # a message in the source may have killed its process: see Receiver.unverified
                 target.clean = source.clean
             writer.execute("INSERT INTO oddwire_moves VALUES (?, NULL, '')", (id_,))
     finally:
@@ -255,11 +258,11 @@ def _take(source: Database, target: Database, what: What, id_: bytes) -> Moved:
     return Moved(what.extensions, values, what.tables, lanes, messages, renumbered, records)
 
 
-# Giving up ------------------------------------------------------------------------------------------
+# Step 3 ---------------------------------------------------------------------------------------------
 
 
 def _give_up(database: Database, what: What, id_: bytes) -> None:
-    """Delete what has arrived elsewhere, and the note of it, in one transaction."""
+    """Delete what the target has, and the record of the move, in one transaction."""
     writer = database.writer
     lanes, names = what.lanes()
     values, parameters = what.values()
@@ -270,7 +273,7 @@ def _give_up(database: Database, what: What, id_: bytes) -> None:
         )
         writer.execute(f"DELETE FROM oddwire_routes WHERE {lanes}", names)
         drop_tables(writer, what.tables)
-        if what.whole:  # what else comes to be here is no part of what peers know by its number
+        if what.whole:  # its number has moved too: whatever is stored here later needs another
             writer.execute("DELETE FROM oddwire_inbox")
             writer.execute("DELETE FROM oddwire_refusals")
             write_numbers(writer, [int.from_bytes(os.urandom(8), "big")])
@@ -278,9 +281,9 @@ def _give_up(database: Database, what: What, id_: bytes) -> None:
 
 
 def settle(database: Database) -> tuple[str, ...]:
-    """End what of a move was begun when its process died; return the extensions that are not here any more.
+    """Finish or undo moves whose process died. Return the extensions that have moved out of the store.
 
-    Raises `StoreError` with reason ``unfinished`` if it cannot be seen whether they have arrived.
+    Raises `StoreError` with reason ``unfinished`` if the target cannot be read.
     """
     given_up, writer, path = list[str](), database.writer, database.path
     rows = writer.execute("SELECT id, target, what FROM oddwire_moves WHERE target IS NOT NULL").fetchall()
@@ -315,9 +318,9 @@ def _has_arrived(id_: bytes, target: str, path: str) -> bool:
 
 
 def forget_move(path: str) -> bool:
-    """Have a store keep what was being moved to one that is lost; say whether there was such a move.
+    """Undo the unfinished moves of a store whose target is lost, so that the source keeps the data.
 
-    Raises `StoreError` as `Database` does.
+    Return whether there were any. Raises `StoreError` as `Database` does.
     """
     database = Database(path)
     try:

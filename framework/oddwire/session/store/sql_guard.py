@@ -1,4 +1,4 @@
-"""What SQL of an extension's author may do: work on tables of its own, in transactions that are not its own."""
+"""Permissions of authors' SQL: an extension may use its own tables, and may not control transactions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Final
 
 __all__ = ["SqlGuard", "prefix_of"]
 
-# Where a name of the extension's has to be, of SQLite's two arguments
+# Which of the two arguments of SQLite's authorizer have to be names of the extension
 _FIRST: Final = {
     sqlite3.SQLITE_READ,
     sqlite3.SQLITE_INSERT,
@@ -28,37 +28,37 @@ _BOTH: Final = {
 }
 _ANY: Final = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
 _PRAGMAS: Final = {"foreign_key_list", "index_info", "index_list", "index_xinfo", "table_info", "table_xinfo"}
-# Functions that give tables
+# Table-valued functions
 _FUNCTIONS: Final = {"json_each", "json_tree", *(f"pragma_{name}" for name in _PRAGMAS)}
 _TRANSACTIONS: Final = {sqlite3.SQLITE_TRANSACTION, sqlite3.SQLITE_SAVEPOINT}
 
 
 def prefix_of(extension: str) -> str:
-    """Return what the names of an extension's tables begin with."""
+    """Return the prefix of the names of an extension's tables."""
     return extension.replace("-", "_").lower() + "_"
 
 
 class SqlGuard:
-    """Stands between authors' SQL and a connection."""
+    """Runs authors' SQL on a connection, with an authorizer that checks the permissions."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
-        self._extension: str | None = None  # whose statement is being prepared; None for our own
+        self._extension: str | None = None  # the extension whose statement is run; None for our own
         self._objection = ""
         connection.set_authorizer(self._authorize)
 
     def run(
         self, extension: str, sql: str, parameters: Sequence[Any] | Mapping[str, Any]
     ) -> tuple[list[tuple[Any, ...]], bool]:
-        """Run a statement of an extension's; give its rows, and whether it may have changed something.
+        """Run a statement of an extension. Return its rows, and whether it may have changed something.
 
-        Raises `sqlite3.Error`, with the rule that the statement breaks, if it is one of ours.
+        Raises `sqlite3.Error`; `sqlite3.ProgrammingError`, naming the rule, for a statement that is not permitted.
         """
         connection = self._connection
         before = connection.total_changes
         self._extension, self._objection = extension, ""
         try:
-            # The comment keeps its prepared statements apart from those of others, which have other rights
+            # The comment makes cached statements distinct by extension: permissions are checked when one is prepared
             cursor = connection.execute(f"/* {extension} */ {sql}", parameters)
             rows = cursor.fetchall()
         except sqlite3.DatabaseError as error:
@@ -97,7 +97,7 @@ def _objection(prefix: str, action: int, first: str, second: str, database: str 
     if not names or (database == "temp" and first != "sqlite_temp_master"):
         return "SQL may work on tables, indices, triggers and views of the extension's, and no more"
     for name in (name.lower() for name in names):
-        # SQLite's own tables it protects itself
+        # SQLite itself protects its own tables
         if not name.startswith((prefix, "sqlite_")) and name not in _FUNCTIONS:
             return f"its tables, indices, triggers and views are named {prefix}..., not {name}"
     return ""

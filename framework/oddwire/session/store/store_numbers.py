@@ -1,4 +1,4 @@
-"""The numbers of a store, by which peers know what it remembers: its own, and those of stores put into it."""
+"""The numbers of a store, which our hello lists: its own, and those of stores that were moved into it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ __all__ = ["StoreNumbers", "new_number"]
 
 
 def new_number() -> int:
-    """Return a number for a store that is made."""
+    """Return a random u64 as the number of a new store."""
     return int.from_bytes(os.urandom(8), "big")
 
 
 class StoreNumbers:
-    """The numbers as they are on disk, as a part of the store; ``told`` is called when they have changed."""
+    """The numbers of the store on disk; a part of the store. ``told`` is called when they have changed."""
 
     def __init__(self, path: str, number: int) -> None:
         self._path = path
@@ -30,32 +30,35 @@ class StoreNumbers:
 
     @property
     def numbers(self) -> tuple[int, ...]:
-        """The store's own first. Before it is made, the one it will have; none while it cannot be opened."""
+        """The numbers, the store's own first.
+
+        Before the store is created, the number that it will get; empty while an existing one is not open.
+        """
         if self._found is not None:
             return self._found
         return (self._number,) if self._path == MEMORY or not os.path.lexists(self._path) else ()
 
     def renew(self) -> None:
-        """Have it get a number of its own, and none beside it, with the next commit."""
+        """Replace all numbers by a new one with the next commit."""
         self._gathered = (new_number(),)
 
     # As `oddwire.session.store.group_commit.Part` ---------------------------------------------------------------
 
     def load(self, database: Database) -> None:
-        """Note the numbers that it has."""
+        """Read the numbers."""
         self._have(database.numbers)
 
     def begin(self) -> None:
-        """Take what was gathered for the commit."""
+        """Make the gathered numbers the share of the commit."""
         self._writing, self._gathered = self._gathered, None
 
     def write(self, writer: sqlite3.Connection) -> None:
-        """Write it."""
+        """Write the share of the commit."""
         if self._writing is not None:
             write_numbers(writer, self._writing)
 
     def end(self, error: StoreError | None) -> None:
-        """Go by the new numbers; or try again with the next commit."""
+        """Use the new numbers; after an error, write them with the next commit."""
         writing, self._writing = self._writing, None
         if writing is None:
             return

@@ -1,19 +1,19 @@
-"""What outlives the process, in one SQLite database: units of work, committed in groups.
+"""The store: units of work in one SQLite database, committed in groups.
 
-A unit of work is what takes effect together: a handler's writes to its store, the reliable messages it sent, and the
-record that its message was handled. Units that end while a commit is under way share the next one, so that the disk is
-waited for once a group. The commit runs in a thread; the loop goes on.
+The effects of a unit of work take effect together or not at all: a handler's writes to its store, the reliable messages
+it sent, and the record that its message was handled. Units that end while a commit is under way share the next one, so
+that the disk is waited for once per group. The commit runs in a thread, while the event loop goes on.
 
-What takes part, the values of `ExtensionStore`, the outbox and the inbox, each gathers its share of the next commit in
-memory (a `Part`), and writes it when the commit begins. So a unit that is given up leaves nothing to undo, and only
-an author's own SQL holds the database while its unit lasts.
+The values of `ExtensionStore`, the outbox and the inbox are parts of the store (`Part`): each gathers its changes for
+the next commit in memory, and writes them when the commit begins. So a unit that fails leaves nothing to undo, and only
+authors' own SQL holds the database while its unit lasts.
 
-Who runs a handler whose effects have to be a unit, as `oddwire.session.reliable.inbox` does, writes::
+To run a handler as a unit, as `oddwire.session.reliable.inbox` does::
 
-    async with store.unit(extension) as unit:    # an exception gives the unit up
-        await handler(...)                       # context.store and reliable sends find the unit themselves
-        unit.at_end(record)                      # called as the unit ends; what it adds goes into the same commit
-    await unit.durable()                         # until it is on disk, or StoreError
+    async with store.unit(extension) as unit:    # an exception discards the unit
+        await handler(...)                       # context.store and reliable sends find the unit by themselves
+        unit.at_end(record)                      # called when the unit ends; its changes are in the same commit
+    await unit.durable()                         # waits for the disk; raises StoreError
 """
 
 from __future__ import annotations
@@ -42,12 +42,15 @@ __all__ = ["MOST_HELD", "Store", "Unit"]
 _Result = TypeVar("_Result")
 
 MOST_HELD: Final = 30.0
-"""Seconds from a handler's first SQL until it has to have ended."""
+"""Max seconds from a handler's first SQL statement to its end."""
 _AGAIN: Final = 1.0
 
 
 class Unit:
-    """What takes effect together, or not at all: an asynchronous context, once. See `Store.unit`."""
+    """A unit of work: its effects take effect together or not at all. An async context manager for one use.
+
+    See `Store.unit`.
+    """
 
     __slots__ = (
         "_ends",
@@ -73,13 +76,13 @@ class Unit:
         self.generation = store.generation
         self.group: Group | None = None
         self.values: dict[bytes, EncodedValue | None] | None = None
-        """What it has set, by key, None for deleted; None itself until it has looked at its extension's values."""
+        """The values set in the unit, by key, None for deleted ones; None until `enter` was called."""
         self.sql = False
-        """Whether it has the database to itself."""
+        """Whether the unit holds the database."""
         self.wrote = False
         """Whether its SQL has changed anything."""
         self.late = False
-        """Whether it had the database for too long, and what it did there was undone."""
+        """Whether it held the database for more than `MOST_HELD`, and its SQL was undone."""
         self.closed = False
         self._entering = asyncio.Lock()
         self._limit: asyncio.TimerHandle | None = None
@@ -97,22 +100,22 @@ class Unit:
     ) -> None:
         _current.reset(self._token)
         try:
-            if self._entering.locked():  # a task of the handler's is still at it: let its statement end
+            if self._entering.locked():  # another task of the handler runs a statement: wait for its end
                 async with self._entering:
                     pass
         finally:
             self._close(kind is None)
 
     def at_end(self, call: Callable[[], None], failed: Callable[[], None] | None = None) -> None:
-        """Have ``call`` called as the unit ends, before anything else can happen; ``failed`` if it is given up."""
+        """Call ``call`` when the unit succeeds, without an event-loop iteration before; ``failed`` when it fails."""
         self._ends.append(call)
         if failed is not None:
             self._failed.append(failed)
 
     async def enter(self) -> dict[bytes, EncodedValue | None]:
-        """Keep others out of the extension's values and tables until the unit ends; give what it has set.
+        """Lock the extension's values and tables until the unit ends. Return the values that the unit has set.
 
-        So nobody changes what the unit has read before it ends.
+        The lock keeps other units from changing what this one has read. Raises `StoreError` if the unit has ended.
         """
         if self.values is None:
             async with self._entering:
@@ -125,7 +128,10 @@ class Unit:
         return self.values
 
     async def execute(self, work: Callable[[Database], _Result]) -> _Result:
-        """Run ``work`` on the database in a thread. From here on the unit has the database to itself, until it ends."""
+        """Run ``work`` on the database in a thread. From now on the unit holds the database until it ends.
+
+        Raises `StoreError`, `TimeoutError` if the unit held the database for too long, and the errors of ``work``.
+        """
         await self.enter()
         async with self._entering:  # one statement of a unit at a time
             if self.closed:
@@ -141,18 +147,18 @@ class Unit:
             return await self.store.work(work)
 
     def _give_way(self) -> None:
-        """Let the others commit at last: whoever holds the database, and awaits something else, may do so for ever."""
+        """Undo the unit's SQL and release the database: its handler may be waiting for something, for ever."""
         if self.closed or not self.sql:
             return
         if self._entering.locked():  # a statement is running
             self._limit = asyncio.get_running_loop().call_later(_AGAIN, self._give_way)
             return
         self.late, self.sql = True, False
-        with contextlib.suppress(StoreError):  # all is undone anyway
+        with contextlib.suppress(StoreError):  # after an error the SQL is undone as well
             self.store.release(keep=False, wrote=self.wrote)
 
     async def durable(self) -> None:
-        """Wait until the unit, which has ended, is on disk. Raises `StoreError` if it cannot be."""
+        """Wait until the unit, which has ended, is on disk. Raises `StoreError` if its commit failed."""
         if self.group is not None:
             await self.group.durable()
 
@@ -195,13 +201,14 @@ _current: ContextVar[Unit | None] = ContextVar("oddwire.session.unit", default=N
 
 
 class Store(GroupCommit):
-    """The database at ``path``, for one process at a time, or `MEMORY` for one that is gone with the process.
+    """The database at ``path``, for one process at a time, or in `MEMORY`, where it is lost with the process.
 
-    ``values`` are the extensions' own; the outbox and the inbox join with `add`. A store that cannot be opened, or not
-    be written, says so in whatever needs it, and is tried again: nothing has to be restarted once there is room.
+    ``values`` are those of extensions; the outbox and the inbox are added with `add`. If the database cannot be opened
+    or written, calls that need it raise `StoreError`, and later ones try again: no restart is needed once the disk has
+    room.
 
-    ``number`` is the store's if it is made now, ``extensions`` are the names of those that are loaded; see `Database`.
-    ``ages`` is the clock by which times in it are told.
+    ``number`` is the store's number if it is created, ``extensions`` are the names of those loaded; see `Database`.
+    ``ages`` is the clock for times in the database.
     """
 
     def __init__(
@@ -216,12 +223,12 @@ class Store(GroupCommit):
         self._number = new_number() if number is None else number
         self._extensions = extensions
         self.on_new: Callable[[], object] | None = None
-        """Called in the store's thread when the file has been made."""
+        """Called in the store's thread when the file was created."""
         self.most_held = MOST_HELD
         self.ages = ages or Ages()
         self.identity = StoreNumbers(self.path, self._number)
-        """By which numbers peers know it."""
-        self.add(ClockMarks(self.ages))  # first: what is read after it has times
+        """The numbers of the store."""
+        self.add(ClockMarks(self.ages))  # first: other parts read times
         self.add(self.identity)
         self.values = StoredValues()
         self.add(self.values)
@@ -231,7 +238,7 @@ class Store(GroupCommit):
         database = Database(self.path, number=self._number, extensions=self._extensions)
         try:
             if database.is_moving:
-                from oddwire.session.store.move import settle  # which few need
+                from oddwire.session.store.move import settle  # rarely needed
 
                 settle(database)
         except BaseException as error:
@@ -244,19 +251,20 @@ class Store(GroupCommit):
         return database
 
     def unit(self, extension: str) -> Unit:
-        """Begin a unit of work: ``async with store.unit(name) as unit``; what is called there is part of it.
+        """Return a new unit of work: ``async with store.unit(name) as unit``; calls inside the block are part of it.
 
-        Entering raises `StoreError` if the database cannot be opened; leaving does, if a commit failed meanwhile.
+        Entering the block raises `StoreError` if the database cannot be opened; leaving it, if a commit failed
+        meanwhile.
         """
         return Unit(self, extension)
 
     def current(self) -> Unit | None:
-        """Return the unit this task is working on, if there is one."""
+        """Return the current task's unit of work in this store, None if it has none."""
         unit = _current.get()
         return None if unit is None or unit.closed or unit.store is not self else unit
 
     def lock_of(self, extension: str) -> asyncio.Lock:
-        """Return the lock that a unit has while it uses the extension's values and tables."""
+        """Return the lock that a unit holds while it uses the extension's values and tables."""
         lock = self._locks.get(extension)
         if lock is None:
             lock = self._locks[extension] = asyncio.Lock()

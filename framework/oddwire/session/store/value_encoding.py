@@ -1,9 +1,9 @@
-"""What extensions keep under a key, as the database has it: any value comes back as what it was, or is not taken.
+"""The encoding of extensions' values in the database: a value is read back with the same types, or it is refused.
 
-A value that SQLite has a type for, and gives back unchanged, is kept as it is (`PLAIN`), as every value was at first.
-All else is msgpack (`PACKED`), in which what msgpack would give back as something else is an extension type: tuples,
-objects of ``@message`` and ``@subtype`` classes and of enums, which go by the name of their class, keys of nodes, short
-channel ids.
+A value for which SQLite has a type that returns it unchanged is stored as it is (`PLAIN`); in databases of version 1
+all values were. Any other is msgpack (`PACKED`), with extension types for what msgpack would return as another type:
+tuples, objects of ``@message`` and ``@subtype`` classes and members of enums, both by the name of their class, keys of
+nodes, short channel ids.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _KNOWN: Final = (
 
 
 class EncodedValue(NamedTuple):
-    """A value as a row has it: its form, `PLAIN` or `PACKED`, and what SQLite keeps."""
+    """A value as in its row: the form, `PLAIN` or `PACKED`, and the value for SQLite."""
 
     form: int
     value: bytes | str | int | float
@@ -62,9 +62,9 @@ class _Member(NamedTuple):
 
 
 def keep(key: str, value: Any) -> EncodedValue:
-    """Return what to keep for a value. Raises `TypeError`, or `ValueOutOfRange`, naming key and path if it cannot be.
+    """Return a value encoded for the database. Raises `TypeError` or `ValueOutOfRange`, naming key and path.
 
-    What would spoil a whole commit later is found now.
+    It finds every error that would fail the commit of the value later, and all changes with it.
     """
     where = f"value of {key!r}"
     if type(value) in (bytearray, memoryview):
@@ -83,7 +83,7 @@ def keep(key: str, value: Any) -> EncodedValue:
 
 
 def _packable(value: Any, where: str, depth: int) -> Any:
-    """Return what msgpack takes for a value. Subclasses are refused: they would come back as something else."""
+    """Return a value in types that msgpack encodes. Subclasses are refused: they would be read back as their bases."""
     cls = type(value)
     if cls in (bool, bytes, types.NoneType):
         return value
@@ -180,9 +180,9 @@ _READ: Final[Mapping[int, Callable[[bytes], Any]]] = {
 
 
 def read(key: str, kept: EncodedValue, annotation: Any = None) -> Any:
-    """Return a value, as an ``annotation`` says if there is one. Raises `TypeError` if it is something else.
+    """Return the decoded value, of the type of ``annotation`` if there is one. Raises `TypeError` if it is not.
 
-    Without one, objects and members of enums cannot be read: their classes are for their author to name.
+    Without an annotation, objects and members of enums cannot be read: only the author may name classes.
     """
     where = f"value of {key!r}"
     value = _unpack(kept)
@@ -192,7 +192,7 @@ def read(key: str, kept: EncodedValue, annotation: Any = None) -> Any:
 
 
 def read_like(key: str, kept: EncodedValue, default: Any) -> Any:
-    """Return a value that is of the default's class. Raises `TypeError` if it is something else."""
+    """Return the decoded value, of the default's class. Raises `TypeError` if it is not."""
     cls = type(default)
     value = _unpack(kept)
     if isinstance(value, (_Object, _Member)):
@@ -207,7 +207,7 @@ def read_like(key: str, kept: EncodedValue, default: Any) -> Any:
 
 
 def _plain(value: Any, where: str) -> Any:
-    """Make sure that nothing in it has a class that is not known here."""
+    """Return the value. Raises `TypeError` if it contains an object or a member of an enum."""
     if isinstance(value, (_Object, _Member)):
         text = f"{where} is {_shown(value)}, which is to be named in as_: {value.name}, list[{value.name}] or the like"
         raise TypeError(text)
@@ -221,7 +221,7 @@ def _plain(value: Any, where: str) -> Any:
 
 
 def _fit(annotation: Any, value: Any, where: str) -> Any:
-    """Return a value as its annotation says."""
+    """Return the value converted to its annotation. Raises `TypeError` if it does not fit."""
     annotation = getattr(annotation, "__value__", annotation)
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if annotation in (Any, object):

@@ -1,4 +1,4 @@
-"""Extensions' values: small things by key, on disk, and what is on its way there."""
+"""Extensions' values by key, on disk and in the shares of commits."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _Share: TypeAlias = dict[tuple[str, bytes], EncodedValue | None]
 
 
 class StoredValues:
-    """Every extension's values, as a part of the store: None stands for one that was deleted."""
+    """The values of all extensions; a part of the store. None stands for a deleted value."""
 
     _reader: sqlite3.Connection
 
@@ -27,15 +27,15 @@ class StoredValues:
     # As `oddwire.session.store.group_commit.Part` ---------------------------------------------------------------
 
     def load(self, database: Database) -> None:
-        """Read from it from now on."""
+        """Use the database from now on."""
         self._reader = database.reader
 
     def begin(self) -> None:
-        """Take what was gathered for the commit."""
+        """Make the gathered values the share of the commit."""
         self._writing, self._gathered = self._gathered, {}
 
     def write(self, writer: sqlite3.Connection) -> None:
-        """Write it."""
+        """Write the share of the commit."""
         if not self._writing:
             return
         kept = [(*place, *value) for place, value in self._writing.items() if value is not None]
@@ -48,17 +48,17 @@ class StoredValues:
             writer.executemany("DELETE FROM oddwire_values WHERE extension = ? AND key = ?", deleted)
 
     def end(self, error: StoreError | None) -> None:
-        """Forget it: it is on disk, or has not happened."""
+        """Drop the share: it is on disk, or has failed."""
         self._writing = {}
 
     # For units --------------------------------------------------------------------------------------
 
     def gather(self, extension: str, values: Mapping[bytes, EncodedValue | None]) -> None:
-        """Have these written with the next commit."""
+        """Add values to those that the next commit writes."""
         self._gathered.update({(extension, key): value for key, value in values.items()})
 
     def get(self, extension: str, key: bytes) -> EncodedValue | None:
-        """Return a value that is on disk, or on its way there; None if there is none. Raises `sqlite3.Error`."""
+        """Return a value from the shares of commits or from disk; None if there is none. Raises `sqlite3.Error`."""
         place = (extension, key)
         for share in (self._gathered, self._writing):
             if place in share:
@@ -69,8 +69,8 @@ class StoredValues:
         return EncodedValue(*rows[0]) if rows else None
 
     def items(self, extension: str, prefix: bytes) -> dict[bytes, EncodedValue | None]:
-        """Return all whose keys begin with ``prefix``, deleted ones as None if they are still on disk."""
-        # No UTF-8 has a byte of 0xff
+        """Return all values whose keys begin with ``prefix``, None for deleted ones. Raises `sqlite3.Error`."""
+        # UTF-8 has no byte 0xff, so the bound is above all such keys
         rows = self._reader.execute(
             "SELECT key, form, value FROM oddwire_values WHERE extension = ? AND key >= ? AND key < ?",
             (extension, prefix, prefix + b"\xff"),
