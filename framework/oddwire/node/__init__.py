@@ -1,1 +1,1 @@
-"""The embedded node: what lightningd does for custom messages, its RPC and plugins included, without bitcoind."""
+"""The embedded node: lightningd's custom messages, JSON-RPC and plugins, without bitcoind."""

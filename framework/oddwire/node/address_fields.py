@@ -1,4 +1,4 @@
-"""Addresses as lightningd's JSON shows them."""
+"""Addresses in the form of lightningd's JSON."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["address_fields"]
 
 
 def address_fields(address: str) -> dict[str, Any]:
-    """Return ``host:port`` as an object: type (ipv4, ipv6, torv3 or dns), address, port."""
+    """Return ``host:port`` as a JSON object: type (ipv4, ipv6, torv3 or dns), address, port."""
     host, port = parse_address(address)
     try:
         kind = f"ipv{ipaddress.ip_address(host).version}"

@@ -1,4 +1,4 @@
-"""The table of JSON-RPC methods: who answers what, how parameters are read, and how a request becomes its answer."""
+"""The table of JSON-RPC methods, the parsing of their parameters, and the dispatch of requests."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["BUILT_IN", "Command", "Commands", "RpcRequest"]
 logger = get_logger("oddwire.node")
 
 BUILT_IN: Final = "lightningd"
-"""The owner of the node's own methods, by the name plugins know."""
+"""The owner of the node's own methods, by the name that plugins see."""
 
 _SHUTTING_DOWN: Final = -5  # lightningd's code
 
@@ -31,7 +31,7 @@ _QUOTED: Final = 1000
 
 @dataclass(slots=True, eq=False)
 class RpcRequest:
-    """A request under way. ``params`` is as the client sent it; ``checking`` if only ``check`` asks."""
+    """A request under way. ``params`` are as the client sent them; ``checking`` is set if ``check`` was called."""
 
     id: Any
     method: str
@@ -40,7 +40,7 @@ class RpcRequest:
     checking: bool = False
 
     def notify(self, method: str, params: dict[str, Any]) -> None:
-        """Tell the client of progress, if it has enabled notifications."""
+        """Send the client a notification about this request, if it has enabled notifications."""
         if self.connection is not None and self.connection.notifications:
             body = {"jsonrpc": "2.0", "method": method, "params": {"id": self.id, **params}}
             self.connection.send(encode(body))
@@ -50,10 +50,10 @@ class RpcRequest:
 class Command:
     """One method.
 
-    ``handler(request, *values)`` gets one value a parameter and gives the result, now or as an awaitable; it raises
-    `NodeRefused`. With ``checks`` it is called for ``check``, too, and then raises the same errors and changes nothing;
-    else ``check`` ends once the parameters are read. ``parameters`` None leaves them to the handler, which finds them
-    in the request.
+    ``handler(request, *values)`` is called with one value per parameter and returns the result or an awaitable of it;
+    it raises `NodeRefused`. With ``checks`` it is called for ``check`` too, where it must raise the same errors and
+    change nothing; without, ``check`` ends after the parameters were parsed. With ``parameters`` None, the handler
+    parses those of the request itself.
     """
 
     name: str
@@ -67,19 +67,19 @@ class Command:
 
     @property
     def help(self) -> str:
-        """The line of ``help``: name and parameters."""
+        """The method's line in ``help``: name and parameters."""
         usage = self.usage or " ".join(parameter.usage for parameter in self.parameters or ())
         return f"{self.name}{' (DEPRECATED!)' if self.deprecated else ''} {usage}"
 
 
 class Commands:
-    """Every method by name, and `dispatch`. ``log`` takes level and text."""
+    """All methods by name, and `dispatch`. ``log`` is called with level and text."""
 
     def __init__(self, log: Callable[[str, str], None] | None = None) -> None:
         self._commands: dict[str, Command] = {}
         self._log = log or (lambda level, text: logger.debug("%s %s", level, text))
         self.closing = False
-        """Set when the node ends: nothing is done any more."""
+        """Set when the node ends: all requests are refused from then on."""
 
     # The table
 
@@ -87,11 +87,11 @@ class Commands:
         return iter(sorted(self._commands.values(), key=lambda command: command.name))
 
     def get(self, name: str) -> Command | None:
-        """Return the method of this name."""
+        """Return the method of this name, None if there is none."""
         return self._commands.get(name)
 
     def owner_of(self, name: str) -> str | None:
-        """Say who answers ``name``: a plugin's name, ``lightningd`` for one of the node's own, None if nobody does."""
+        """Return the owner of a method: a plugin's path, ``lightningd`` for the node's own; None if there is none."""
         command = self._commands.get(name)
         return None if command is None else command.owner
 
@@ -136,8 +136,8 @@ class Commands:
     # Requests
 
     def dispatch(self, document: Any, connection: RpcConnection | None = None) -> bytes | Coroutine[Any, Any, bytes]:
-        """Answer one request: with bytes, or with a coroutine that gives them. Never raises."""
-        # In lightningd's order, so that a request with two faults gets the same answer
+        """Handle one request. Return the answer as encoded JSON, or a coroutine that returns it. Never raises."""
+        # Checks are in lightningd's order, so that a request with two faults gets the same answer
         if type(document) is not dict or "jsonrpc" not in document:
             quoted = json.dumps(document, ensure_ascii=False, separators=(",", ":"))[:_QUOTED]
             return _malformed(f"JSON-RPC message does not contain \"jsonrpc\" field: '{quoted}'")
@@ -191,7 +191,7 @@ class Commands:
             return self._broken(key, error)
 
     def _broken(self, key: Any, error: Exception) -> bytes:
-        # A fault of ours: the client is told, the log has the rest, the node goes on
+        # A bug: answered with an error, and logged with its traceback
         logger.error("a JSON-RPC method failed", exc_info=error)
         return _refused(key, NodeRefused(f"internal error: {type(error).__name__}: {error}", code=LIGHTNINGD))
 
@@ -207,9 +207,9 @@ class Commands:
             raise self.bad_parameter(request, parameter.name, value, str(error)) from None
 
     def bad_parameter(self, request: RpcRequest, name: str, value: Any, text: str, *, tell: bool = True) -> NodeRefused:
-        """Return lightningd's error for a parameter that is not what it should be; what it was is logged, not told.
+        """Return lightningd's error for an invalid parameter. Its value is logged, and not in the error.
 
-        ``check`` does tell, unless ``tell`` is false.
+        For ``check`` the value is in the error instead, unless ``tell`` is false.
         """
         token = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
         if request.checking and tell:
@@ -249,7 +249,7 @@ class Commands:
 
     def _check(self, request: RpcRequest) -> Any:
         params = request.params
-        # As lightningd: the check of a check is what that one checks; by name, there is no place for a second method
+        # As lightningd: a check of a check is that of the inner method; by name, params have no room for a second one
         if isinstance(params, dict):
             inner: Any = {name: value for name, value in params.items() if name != "command_to_check"}
             name = params.get("command_to_check")
@@ -265,7 +265,7 @@ class Commands:
         if command is None:
             token = json.dumps(name, ensure_ascii=False, separators=(",", ":")).strip('"')
             raise NodeRefused(f"Unknown command '{token}'", code=METHOD_NOT_FOUND)
-        # A plugin is asked with all that came, as lightningd hands ``check`` on
+        # A plugin gets all params, as lightningd passes ``check`` on
         seen = inner if command.owner == BUILT_IN else params
         result = self._run(command, RpcRequest(request.id, command.name, seen, request.connection, checking=True))
         if inspect.isawaitable(result):

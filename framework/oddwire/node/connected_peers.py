@@ -1,4 +1,4 @@
-"""The node's peers: who is connected, what goes to them, and what plugins hear of them."""
+"""The node's connected peers: connecting, their messages to plugins, and the hooks and notifications about them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _DISCONNECTED_DURING: Final = 402
 
 
 class NodePeer:
-    """A connected peer. ``accepted`` resolves once plugins' ``peer_connected`` hooks have let it in, or not."""
+    """A connected peer. ``accepted`` resolves to whether plugins' ``peer_connected`` hooks have accepted it."""
 
     __slots__ = ("accepted", "admitting", "backlog", "hex", "info")
 
@@ -42,15 +42,15 @@ class NodePeer:
 
     @property
     def state(self) -> Literal["connecting", "connected"]:
-        """``connecting`` while the hooks are asked: it can be sent to, but is not shown as connected."""
+        """``connecting`` while the hooks run: messages can be sent, but the peer is not listed as connected."""
         return "connected" if self.accepted.done() else "connecting"
 
 
 class ConnectedPeers:
-    """Every peer by node id; the transport's sink.
+    """All peers by node id; the transport's sink.
 
-    ``kept`` are the nodes that the operator wants connected at all times: they are known even while they are not
-    there, as lightningd's channel partners are.
+    ``kept`` are the nodes to which the operator wants a connection at all times: they are known even while they are
+    not connected, as lightningd's channel partners are.
     """
 
     def __init__(
@@ -78,21 +78,22 @@ class ConnectedPeers:
         return len(self._peers)
 
     def get(self, node_id: NodeId) -> NodePeer | None:
-        """Return a peer that is connected, or just connecting."""
+        """Return a peer that is connected or connecting, else None."""
         return self._peers.get(node_id)
 
     def is_known(self, node_id: NodeId) -> bool:
-        """Say whether this node is connected, or kept."""
+        """Return whether a node is connected, or kept."""
         return node_id in self._peers or node_id in self.kept
 
-    # What RPC methods do
+    # For RPC methods
 
     async def connect(
         self, node_id: NodeId, host: str | None = None, port: int | None = None, *, command_id: Any = None
     ) -> NodePeer:
         """Connect to a node, unless it is connected, and wait for the hooks. Raises `NodeRefused`.
 
-        ``command_id`` is the id of the request that asks for it; plugins see it in those of their hooks.
+        Without ``host`` and ``port`` the address of the last connection is used. ``command_id`` is the id of the
+        client's request, which plugins see in the ids of their hook calls.
         """
         peer = self._peers.get(node_id)
         if peer is None:
@@ -104,7 +105,7 @@ class ConnectedPeers:
             self._asked[node_id] = command_id
             try:
                 await self._transport.connect(uri, keep=False)
-            except UnicodeError as error:  # a name with empty or too long parts, which cannot even be looked up
+            except UnicodeError as error:  # a host name with empty or too long labels
                 raise _not_valid(uri, str(error)) from error
             except (TransportError, HandshakeFailed) as error:
                 if isinstance(error.__cause__, socket.gaierror):
@@ -122,22 +123,22 @@ class ConnectedPeers:
         return peer
 
     async def disconnect(self, peer: NodePeer) -> None:
-        """End a connection, and the wish to keep it."""
+        """Disconnect from a peer, and do not keep a connection to it any more."""
         self.kept.discard(peer.info.node_id)
         await self._transport.forget(peer.info.node_id, "disconnect command")
 
     async def aclose(self) -> None:
-        """Drop what waits for peers, and stop asking hooks."""
+        """Cancel running hooks, and drop the messages that wait for peers."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for peer in self._peers.values():
             peer.backlog.close()
 
-    # What the transport tells: a Sink
+    # As the transport's `Sink`
 
     def peer_connected(self, peer: PeerInfo) -> None:
-        """Take a new connection in: it can be sent to at once, plugins are asked next."""
+        """Add a new connection. Messages can be sent at once; the ``peer_connected`` hooks run next."""
         loop = asyncio.get_running_loop()
         backlog = PeerBacklog(self._transport, peer.node_id, self._max_queued)
         entry = self._peers[peer.node_id] = NodePeer(peer, backlog, loop.create_future())
@@ -158,7 +159,7 @@ class ConnectedPeers:
         }
         error = await self._plugins.peer_connected(shown, command_id=command_id)
         if self._peers.get(info.node_id) is not peer:
-            return  # it has gone meanwhile
+            return  # it has disconnected meanwhile
         peer.admitting = None
         if error is not None:
             self._log("debug", f"peer_connected hook rejects and says '{error}'", node_id=peer.hex)
@@ -174,7 +175,7 @@ class ConnectedPeers:
         )
 
     def payload_received(self, peer: NodeId, payload: bytes) -> None:
-        """Hand a message to plugins; nothing more is read from this peer until they have all answered."""
+        """Pass a message to plugins. The peer is paused until all their hooks have answered."""
         entry = self._peers.get(peer)
         if entry is None:
             return
@@ -193,9 +194,9 @@ class ConnectedPeers:
     def _refuse_even(self, peer: NodePeer, payload: bytes) -> None:
         # BOLT 1, it's OK to be odd
         node_id = peer.info.node_id
-        text = f"Invalid unknown even msg {payload.hex()}"  # whole to the peer, as lightningd says it
+        text = f"Invalid unknown even msg {payload.hex()}"  # unabridged, as lightningd sends it
         self._log("unusual", text, "connectd", peer.hex)
-        # A warning is a message, too: with its two-byte type, channel id and length it holds 65499 bytes of text
+        # A warning is one message: besides its two-byte type, channel id and length it holds 65499 bytes of text
         self._transport.warn(node_id, text[:65499])
         self._transport.pause(node_id)
         task = asyncio.get_running_loop().create_task(self._transport.disconnect(node_id, text[:200]))
@@ -203,7 +204,7 @@ class ConnectedPeers:
         task.add_done_callback(self._tasks.discard)
 
     def peer_disconnected(self, peer: NodeId, reason: str) -> None:
-        """Forget a connection, and what waited for it."""
+        """Remove a peer, drop the messages that wait for it, and cancel its hooks."""
         entry = self._peers.pop(peer, None)
         if entry is None:
             return
@@ -211,7 +212,7 @@ class ConnectedPeers:
         if not entry.accepted.done():
             entry.accepted.set_result(False)
             if entry.admitting is not None:
-                entry.admitting.cancel()  # else a peer that comes and goes leaves a question behind each time
+                entry.admitting.cancel()  # else a peer that reconnects often leaves a hook call behind each time
         self._log("debug", f"disconnected: {reason}", f"{entry.hex}-connectd", entry.hex)
         self._plugins.notify("disconnect", {"id": entry.hex}, peer=entry.hex)
 
@@ -228,7 +229,7 @@ def _not_valid(uri: NodeUri, why: str | None) -> NodeRefused:
 
 
 def _each(uri: NodeUri, error: TransportError | HandshakeFailed) -> str:
-    """Say why each of a name's addresses failed, as lightningd does."""
+    """Return why each address of a host name failed, in lightningd's form."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, DialFailed):
         cause = cause.__cause__

@@ -1,4 +1,4 @@
-"""One node a directory: lightningd's own pid file is locked, so that lightningd keeps out, too."""
+"""A lock for one node per directory: on lightningd's own pid file, so that it excludes lightningd too."""
 
 from __future__ import annotations
 
@@ -27,5 +27,5 @@ class DirectoryLock:
             ) from None
 
     def release(self) -> None:
-        """Let others have the directory. Idempotent."""
+        """Release the lock. Idempotent."""
         self._lock.release()

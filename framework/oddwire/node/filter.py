@@ -1,4 +1,4 @@
-"""The ``filter`` of a JSON-RPC request: which fields of the result the client wants."""
+"""The ``filter`` of a JSON-RPC request, which selects fields of the result."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ def _check(wanted: Any) -> None:
 
 
 def apply_filter(result: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
-    """Return the part of ``result`` that a checked filter names; if it misjudges a shape, say so in the result."""
+    """Return the part of ``result`` that a checked filter selects.
+
+    A filter that has an object where the result has an array, or the reverse, adds ``warning_parameter_filter``.
+    """
     misused: list[str] = []
     kept = _apply(result, wanted, "", misused)
     if misused:

@@ -1,4 +1,4 @@
-"""The file of a node's log: appended to line by line, for as long as the node runs, whatever becomes of the file."""
+"""The file of a node's log: lines are appended for as long as the node runs, even if the file is moved or deleted."""
 
 from __future__ import annotations
 
@@ -13,35 +13,34 @@ from oddwire.files import open_log
 
 __all__ = ["LogFile"]
 
-_AGAIN: Final = 1.0  # seconds between two attempts to open it
+_AGAIN: Final = 1.0  # seconds between attempts to open the file
 
 
 class LogFile:
-    """The file at ``path``, made if it is new. Raises `OSError` if it cannot be opened at first.
+    """The file at ``path``, created if there is none. Raises `OSError` if it cannot be opened at first.
 
-    Later it is opened anew when it was deleted or replaced; one that was moved is written to until `reopen`, as those
-    who rotate logs expect. A pipe that nobody reads, or not fast enough, does not hold anybody up: what it does not
-    take is an error of `write`, as is a full disk, until it is over.
-    ``clock`` is seconds that only ascend.
+    Later it is opened again when it was deleted; one that was moved is written to until `reopen`, as log rotation
+    expects. Writing never blocks: `write` raises while a pipe has no reader or a slow one, or the disk is full.
+    ``clock`` returns seconds that do not go back.
     """
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
-        self._path = path.absolute()  # whatever folder the process changes to
+        self._path = path.absolute()  # the process may change its working directory
         self._clock = clock
         self._handle = -1
-        self._torn = False  # whether it ends within a line
+        self._torn = False  # whether the file ends within a line
         self._open_at = clock()
         self._error: OSError | None = None
         self._closed = False
         try:
             self._handle = self._open()
         except OSError as error:
-            if error.errno != errno.ENXIO:  # a pipe, whose reader may come yet
+            if error.errno != errno.ENXIO:  # a pipe without a reader: it may come later
                 raise
             self._error = error
 
     def write(self, text: str) -> None:
-        """Append a text, all of it or, with `OSError`, at most its beginning."""
+        """Append a text. Raises `OSError` if only a part of it, or nothing, could be written."""
         self._look()
         if self._handle < 0:
             raise self._error or OSError(errno.EBADF, "it is closed")
@@ -53,21 +52,21 @@ class LogFile:
             data = data[written:]
 
     def flush(self) -> None:
-        """Do nothing: nothing is held back."""
+        """Do nothing: writes are not buffered."""
 
     def reopen(self) -> None:
-        """Open what is at the path now. Raises `OSError`, and what was written to stays."""
+        """Open the file that is at the path now. Raises `OSError`, and keeps the open file, if it cannot."""
         handle = self._open()
         self._drop()
         self._handle, self._torn = handle, False
 
     def close(self) -> None:
-        """Close it for good. Idempotent."""
+        """Close the file; later writes fail. Idempotent."""
         self._closed = True
         self._drop()
 
     def _open(self) -> int:
-        return open_log(self._path)  # not blocking: else a pipe without a reader would hold up the node
+        return open_log(self._path)  # not blocking: opening a pipe without a reader would block the node
 
     def _drop(self) -> None:
         handle, self._handle = self._handle, -1
@@ -75,7 +74,7 @@ class LogFile:
             os.close(handle)
 
     def _look(self) -> None:
-        """Open the file again if what is open has no name any more, or nothing is, and not tried a moment ago."""
+        """Open the file again if it was deleted or could not be opened, at most once per `_AGAIN` seconds."""
         if self._handle >= 0:
             if os.fstat(self._handle).st_nlink:
                 return

@@ -1,4 +1,7 @@
-"""Parameters that only the node's own methods have, in lightningd's words; the common ones are jsonrpc's."""
+"""Parsers of parameters that only the node's own methods have, with lightningd's error texts.
+
+The common ones are in `oddwire.jsonrpc.parameters`. All raise `ValueError`.
+"""
 
 from __future__ import annotations
 
@@ -17,24 +20,24 @@ def _an_integer(value: Any, bits: int, text: str) -> int:
 
 
 def a_flag(value: Any) -> bool:
-    """Take true and false, not as text."""
+    """Parse a JSON true or false; the strings are refused."""
     if type(value) is not bool:
         raise ValueError("should be 'true' or 'false'")
     return value
 
 
 def a_number(value: Any) -> int:
-    """Take an integer of 32 bits, as JSON or as text."""
+    """Parse a u32, a JSON number or a string of digits."""
     return _an_integer(value, 32, "should be an integer")
 
 
 def a_u64(value: Any) -> int:
-    """Take an integer of 64 bits, as JSON or as text."""
+    """Parse a u64, a JSON number or a string of digits."""
     return _an_integer(value, 64, "should be an unsigned 64 bit integer")
 
 
 def a_port(value: Any) -> int:
-    """Take a port, 1 to 65535."""
+    """Parse a port, 1 to 65535."""
     port = _an_integer(value, 16, "should be a 16-bit integer")
     if not port:
         raise ValueError("should be non-zero")
@@ -42,7 +45,7 @@ def a_port(value: Any) -> int:
 
 
 def a_key(value: Any) -> tuple[str, ...]:
-    """Take a datastore key: a string, or an array of them."""
+    """Parse a datastore key: a string, or an array of strings."""
     if isinstance(value, list):
         if not value:
             raise ValueError("should not be empty")

@@ -1,4 +1,4 @@
-"""The embedded node: a BOLT 8 node that carries custom messages, lightningd's JSON-RPC, and its plugins."""
+"""The embedded node: a BOLT 8 transport for custom messages, with lightningd's JSON-RPC and plugins."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from oddwire.version import __version__
 __all__ = ["COMPATIBLE_VERSION", "Node"]
 
 COMPATIBLE_VERSION: Final = "v26.06.6"
-"""The lightningd whose behaviour this node has; plugins that look at the version see it."""
+"""The version of lightningd whose behaviour this node has; plugins see it as the node's version."""
 
 _DATABASE: Final = "oddwire.sqlite3"
 _RPC_FILE: Final = "lightning-rpc"
@@ -43,16 +43,18 @@ _CONTEXTS: Final = ("init", "node", "channel", "invoice", "bolt12_offer", "bolt1
 
 
 class Node:
-    """A node in ``lightning_dir``, laid out as lightningd does: the network's folder holds key, database and socket.
+    """A node in ``lightning_dir``, with lightningd's layout: the network's folder holds key, database and socket.
 
-    ``listen`` are addresses for peers (``host:port``, port 0 for any), ``connect`` URIs of nodes to keep connected to,
-    ``plugins`` paths, ``plugin_dirs`` folders of them, ``important_plugins`` those without which the node ends,
-    ``disabled_plugins`` names or paths not to start, ``plugin_options`` their options (name without dashes; None for a
-    flag), ``proxy`` a SOCKS5 proxy for every dial: ``host[:port]``, or a URL, whose password nobody is shown.
-    ``limits`` are the transport's, ``max_queued`` the bytes that may wait for one peer.
+    ``listen`` are addresses for peers (``host:port``, port 0 for any), ``connect`` URIs of nodes to stay connected to.
+    ``plugins`` are paths, ``plugin_dirs`` folders of plugins, ``important_plugins`` paths of those whose end stops the
+    node, ``disabled_plugins`` names or paths not to start, ``plugin_options`` pairs of name, without dashes, and value,
+    None for a flag.
 
-    An async context manager, or `start` and `aclose`. `run_until_stopped` waits for `stop`, or the RPC method of
-    that name. Raises `ValueError` for an address, URI or network that cannot be one.
+    ``proxy`` is a SOCKS5 proxy for every dial: ``host[:port]``, or a URL, whose password is not shown anywhere.
+    ``limits`` are the transport's, ``max_queued`` is the max number of bytes that wait for one peer.
+
+    Use it as an async context manager, or call `start` and `aclose`. `run_until_stopped` waits for `stop`, or for the
+    RPC method of that name. Raises `ValueError` for an invalid address, URI or network.
     """
 
     def __init__(
@@ -99,12 +101,12 @@ class Node:
             "disable-plugin": list(disabled_plugins),
             "log-level": LEVELS[self.log.level],
         }
-        """What the node was started with, by lightningd's names, for ``listconfigs``."""
+        """The node's options, by lightningd's names, for ``listconfigs``."""
         self.plugins = PluginHost(self, reserved_options=[*self.options, "log-file", "json", "uvloop", "help"])
         self._alias = alias
         self._listen = listen
         for address in listen:
-            parse_address(address, default_port=DEFAULT_PORTS[network])  # now, not when the node is half started
+            parse_address(address, default_port=DEFAULT_PORTS[network])  # raise here rather than during the start
         self._connect = [NodeUri.parse(uri, default_port=DEFAULT_PORTS[network]) for uri in connect]
         self._plugin_options = plugin_options
         self._limits = limits
@@ -118,7 +120,7 @@ class Node:
         self.peers: ConnectedPeers
         self.rpc: JsonRpcServer
 
-    # What others may know
+    # Properties for plugins and RPC methods
 
     @property
     def node_id(self) -> str:
@@ -127,21 +129,21 @@ class Node:
 
     @property
     def alias(self) -> str:
-        """The node's name for people; made of its id unless one was given."""
+        """The node's name for people; by default it is derived from the node id."""
         return self._alias or f"oddwire-{self.node_id[2:10]}"
 
     @property
     def rpc_path(self) -> Path:
-        """The JSON-RPC socket."""
+        """The path of the JSON-RPC socket."""
         return self.lightning_dir / self.rpc_file
 
     @property
     def uris(self) -> list[str]:
-        """Where others can dial this node."""
+        """The URIs at which other nodes can connect."""
         return list(self.transport.uris)
 
     def feature_set(self) -> dict[str, str]:
-        """Return the feature maps in hex by context, plugins' bits included."""
+        """Return the feature bits in hex by context, plugins' bits included."""
         own = feature_bytes(ASSUMED_FEATURES)  # as `Bolt1` announces them
         maps = {context: own if context in ("init", "node") else b"" for context in _CONTEXTS}
         for context, bits in self.plugins.features.items():
@@ -152,10 +154,10 @@ class Node:
     # Its life
 
     async def start(self) -> None:
-        """Start everything; when it returns, the node is ready.
+        """Start plugins, JSON-RPC and the transport. The node is ready when it returns.
 
-        Raises `TransportError` if the directory is in use or an address cannot be had, `DefinitionError` for a bad
-        key file, database or plugin option. Then nothing is left running.
+        Raises `TransportError` if the directory or an address is in use or cannot be opened, `DefinitionError` for an
+        invalid key file, database or plugin option. After an error, or a cancellation, nothing is left running.
         """
         try:
             await self._start()
@@ -195,7 +197,7 @@ class Node:
             raise DefinitionError(str(error)) from error
         self.peers = ConnectedPeers(self.transport, self.plugins, self.store, self.log, self._max_queued)
         self.peers.kept.update(uri.node_id for uri in self._connect)
-        # Plugins call back during their init; peers come when all are ready for them
+        # Plugins call RPC methods during their init; peers connect after all are initialized
         self.rpc = JsonRpcServer(
             self.rpc_path,
             self.commands.dispatch,
@@ -219,27 +221,27 @@ class Node:
         return frozenset(feature_bits(bytes.fromhex(self.plugins.features.get("init", ""))))
 
     async def run_until_stopped(self) -> None:
-        """Wait until somebody stops the node."""
+        """Wait until `stop` is called; meanwhile, write summaries of log lines left out. Cancellation stops nothing."""
         while True:
             try:
                 async with asyncio.timeout(self.log.limiter.limits.period):
                     await self._stopped.wait()
                 return
             except TimeoutError:
-                self.log.flush()  # who was cut short may say nothing any more
+                self.log.flush()  # a limited source may log nothing more, which would write its summary
 
     def stop(self, reason: str) -> None:
-        """Ask for the end; who waits in `run_until_stopped` goes on and closes."""
+        """Make `run_until_stopped` return; its caller then closes the node. Idempotent."""
         if not self._stopped.is_set():
             self.log("unusual", reason)
             self._stopped.set()
 
     async def wait_ended(self) -> None:
-        """Wait until all is stopped and stored, and the directory is free for the next node."""
+        """Wait until the node is stopped, everything is on disk, and the directory is free for another node."""
         await self._ended.wait()
 
     async def aclose(self) -> None:
-        """Stop: plugins are told, peers disconnected, what is stored is on disk. Idempotent."""
+        """Stop the node: end plugins, disconnect peers, close the database, release the directory. Idempotent."""
         self._stopped.set()
         self.commands.closing = True
         if hasattr(self, "rpc"):
@@ -257,14 +259,14 @@ class Node:
             await self.rpc.aclose()
 
     def abandon(self) -> None:
-        """Kill every plugin, now: the process is about to end without `aclose`. For any thread."""
+        """Kill all plugins without waiting: the process is about to end without `aclose`. Callable from any thread."""
         for plugin in self.plugins.everyone():
             plugin.abandon()
         if self._lock is not None and hasattr(self, "rpc"):
             self.rpc_path.unlink(missing_ok=True)
 
     def holdups(self) -> list[str]:
-        """Describe the plugins that a start or an end waits for. For any thread."""
+        """Return descriptions of the plugins that the start or end waits for. Callable from any thread."""
         return [text for plugin in self.plugins.everyone() if (text := plugin.holdup()) is not None]
 
     async def __aenter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""What a node remembers, in SQLite: its datastore, and where its peers were reached."""
+"""The node's SQLite database: its datastore, and the last known addresses of peers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CREATE TABLE addresses (node_id BLOB PRIMARY KEY, host TEXT NOT NULL, port INTEG
 
 
 class DatastoreEntry(NamedTuple):
-    """One entry of the datastore; ``generation`` counts its changes."""
+    """One entry of the datastore; ``generation`` is the number of its changes."""
 
     key: tuple[str, ...]
     data: bytes
@@ -37,13 +37,14 @@ class DatastoreEntry(NamedTuple):
 class NodeDatabase:
     """The database at ``path``, for one process at a time. Every change is on disk when its method returns.
 
-    Raises `DefinitionError` for a file that is no database of ours, or cannot be had. Every method raises `StoreError`
-    for what the disk or other programs do not let it do, at once: nothing waits, as it would keep the loop waiting.
+    Raises `DefinitionError` for a file that is not such a database, or cannot be opened or written. Every method raises
+    `StoreError` for errors of the disk, and if another process holds the database (reason ``locked``): methods do not
+    wait, as that would block the event loop.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._unwritten: dict[NodeId, NodeUri] = {}  # where peers were reached, and that could not be written
+        self._unwritten: dict[NodeId, NodeUri] = {}  # addresses that could not be written yet
         try:
             self._db = open_database(path)
         except (sqlite3.DatabaseError, OSError) as error:
@@ -54,7 +55,7 @@ class NodeDatabase:
                 self._db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")
             elif version != _VERSION:
                 raise DefinitionError(f"{path} is of version {version}; this oddwire reads version {_VERSION}")
-            # So that a file that cannot be written is told of now, and not when a plugin first keeps something
+            # A file that cannot be written raises here, and not when a plugin first stores something
             self._db.execute("BEGIN IMMEDIATE")
             self._db.execute(f"PRAGMA user_version = {_VERSION}")
             self._db.execute("COMMIT")
@@ -68,7 +69,7 @@ class NodeDatabase:
             raise
 
     def close(self) -> None:
-        """Close it. Idempotent."""
+        """Write the addresses that were not written yet, and close the database. Idempotent."""
         if self._unwritten:
             with contextlib.suppress(StoreError, sqlite3.Error):
                 self._write_addresses()
@@ -90,12 +91,12 @@ class NodeDatabase:
     # The datastore: a key's parts are joined by NUL, so that a key sorts right before its children
 
     def get(self, key: tuple[str, ...]) -> DatastoreEntry | None:
-        """Return the entry with exactly this key."""
+        """Return the entry with exactly this key, None if there is none."""
         rows = self._read("SELECT data, generation FROM datastore WHERE key = ?", (_join(key),))
         return DatastoreEntry(key, *rows[0]) if rows else None
 
     def under(self, key: tuple[str, ...] = ()) -> Iterator[DatastoreEntry]:
-        """Return the entry of this key and every one below it, in order; all of them for the empty key."""
+        """Yield the entry of this key and all below it, by key ascending; all entries for the empty key."""
         if not key:
             rows = self._read("SELECT key, data, generation FROM datastore ORDER BY key")
         else:
@@ -108,25 +109,25 @@ class NodeDatabase:
             yield DatastoreEntry(tuple(joined.decode().split("\0")), data, generation)
 
     def has_children(self, key: tuple[str, ...]) -> bool:
-        """Say whether any entry lies below this key."""
+        """Return whether there is an entry below this key."""
         first = _join(key)
         query = "SELECT 1 FROM datastore WHERE key >= ? AND key < ? LIMIT 1"
         return bool(self._read(query, (first + b"\0", first + b"\1")))
 
     def put(self, entry: DatastoreEntry) -> None:
-        """Write an entry, new or in place of the one with its key."""
+        """Insert an entry, or replace the one with its key."""
         self._write(
             "INSERT OR REPLACE INTO datastore VALUES (?, ?, ?)", (_join(entry.key), entry.data, entry.generation)
         )
 
     def delete(self, key: tuple[str, ...]) -> None:
-        """Remove the entry with exactly this key."""
+        """Delete the entry with exactly this key, if there is one."""
         self._write("DELETE FROM datastore WHERE key = ?", (_join(key),))
 
     # Addresses
 
     def remember(self, uri: NodeUri) -> None:
-        """Note where a peer was reached; what cannot be written now, which is logged, is with the next one."""
+        """Store the address of a peer. If it cannot be written, that is logged, and tried again with the next one."""
         try:
             if self.address(uri.node_id) != uri:
                 self._unwritten[uri.node_id] = uri
@@ -141,7 +142,7 @@ class NodeDatabase:
             del self._unwritten[node_id]
 
     def address(self, node_id: NodeId) -> NodeUri | None:
-        """Return where this peer was reached last."""
+        """Return the last known address of a node, None if there is none."""
         if node_id in self._unwritten:
             return self._unwritten[node_id]
         rows = self._read("SELECT host, port FROM addresses WHERE node_id = ?", (bytes(node_id),))

@@ -1,4 +1,4 @@
-"""The node's log: lightningd's levels and lines, kept in memory for ``getlog``, written to files or stderr."""
+"""The node's log, with lightningd's levels and lines: kept in memory for ``getlog``, written to a file or stderr."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from oddwire.printable import printable
 __all__ = ["LEVELS", "Log", "LogHandler", "LogLine", "Out", "level_number"]
 
 LEVELS: Final = ("io", "trace", "debug", "info", "unusual", "broken")
-"""lightningd's levels, least first."""
+"""lightningd's levels, the least important first."""
 _NUMBERS: Final[dict[str, int]] = dict(zip(LEVELS, range(len(LEVELS)), strict=True))
 _ALIASES: Final = {"warn": "unusual", "error": "broken"}
 _TYPES: Final = {
@@ -31,7 +31,10 @@ _TYPES: Final = {
 
 
 def level_number(name: str) -> int:
-    """Return a level's number, 0 for io. ``warn`` and ``error`` mean unusual and broken. Raises `ValueError`."""
+    """Return a level's number, its index in `LEVELS`. ``warn`` and ``error`` are unusual and broken.
+
+    Raises `ValueError` for an unknown level.
+    """
     number = _NUMBERS.get(_ALIASES.get(name, name))
     if number is None:
         raise ValueError("should be 'io', 'debug', 'info', or 'unusual'")
@@ -40,9 +43,9 @@ def level_number(name: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class LogLine:
-    """One line. ``time`` is seconds since 1970; ``node_id`` the peer it is about, in hex.
+    """One line. ``time`` is seconds since 1970 by the wall clock; ``node_id`` is the peer that it is about, in hex.
 
-    ``elapsed`` is seconds since the log began, whatever was done to the clock meanwhile.
+    ``elapsed`` is seconds since the log was created, by a clock that nobody sets.
     """
 
     time: float
@@ -62,27 +65,27 @@ class LogLine:
         return f"{self.timestamp} {_TYPES[self.level]:<7} {self.source}: {self.text}"
 
     def size(self) -> int:
-        """About how many bytes it occupies: its texts, and what Python needs around them."""
+        """Return an estimate of its memory in bytes: its texts and Python's overhead."""
         return len(self.text) + len(self.source) + 300
 
 
 class Out(Protocol):
-    """Where lines are written: a text file, say, or a `LogFile`."""
+    """An output for lines: a text file or a `LogFile`."""
 
     def write(self, text: str, /) -> object:
-        """Write a line. Raises `OSError`, or `ValueError` once it is closed."""
+        """Write a line. Raises `OSError`, or `ValueError` if the output is closed."""
 
     def flush(self) -> object:
-        """Have it out of this process."""
+        """Pass buffered lines to the operating system."""
 
 
 class Log:
-    """Takes lines of every level.
+    """The log: call the object to log a line.
 
-    Those of ``level`` and above are written to ``out``, and told to ``on_line``; the last ``max_bytes`` of debug and
-    above are kept. What cannot be written is counted, and told as soon as something can. What peers bring about is
-    limited, for each and in sum, and so is what one plugin writes: ``limiter`` counts what is cut and left out, and
-    lines say so.
+    Lines of ``level`` and above are written to ``out`` and passed to ``on_line``; the last ``max_bytes`` of level debug
+    and above are kept in memory. Lines that cannot be written are counted, and a line says how many as soon as the
+    output works again. Lines about each peer, about all peers, and of each plugin are limited: ``limiter`` counts the
+    lines and characters left out, and logs these counts.
     """
 
     def __init__(
@@ -109,13 +112,13 @@ class Log:
         self._why = ""
 
     def wants(self, level: str) -> bool:
-        """Say whether a line of this level would be kept or written; else making it is wasted."""
+        """Return whether a line of this level would be kept or written. If not, the caller need not format it."""
         return _NUMBERS[level] >= self._keep
 
     def __call__(self, level: str, text: str, source: str = "lightningd", node_id: str | None = None) -> None:
-        """Write one line, made `printable`, or count it as left out. Raises `ValueError` for no level.
+        """Log one line, made `printable`, or count it as left out. Raises `ValueError` for an unknown level.
 
-        What is about the peer ``node_id``, or comes from a plugin, is limited.
+        Lines about a peer, named by ``node_id``, and those of plugins are limited.
         """
         number = level_number(level)
         if number < self._keep:
@@ -132,12 +135,12 @@ class Log:
             self._take(left_out.level, str(left_out))
 
     def flush(self) -> None:
-        """Write what was left out and not told yet."""
+        """Log the counts of lines left out that were not logged yet."""
         for left_out in self.limiter.due(at_once=True):
             self._take(left_out.level, str(left_out))
 
     def reopen(self) -> None:
-        """Open the file of the log anew, if it has one: what rotates it has moved it away. What is wrong is logged."""
+        """Open the log's file again, if it has one, after rotation has moved it. Errors are logged."""
         reopen: Callable[[], None] | None = getattr(self._out, "reopen", None)
         if reopen is None:
             return
@@ -167,7 +170,7 @@ class Log:
             self._skipped += 1
 
     def _write(self, out: Out, line: LogLine) -> None:
-        """Write it, behind word of those that could not be; a disk may be full for a while, and the node goes on."""
+        """Write a line, after one with the number of lines lost before. Errors are counted: a disk may be full."""
         try:
             if self._lost:
                 lines = "line was" if self._lost == 1 else "lines were"
@@ -183,7 +186,7 @@ class Log:
                 self._remark(None, line, f"The log is not written until this is mended: {why}")
 
     def _remark(self, out: Out | None, about: LogLine, text: str) -> None:
-        """Note something about the log itself; it is written if it can be."""
+        """Log a line about the log itself; it is written to ``out`` if that is not None."""
         line = LogLine(about.time, "unusual", "log", text, None, about.elapsed)
         if out is not None:
             out.write(f"{line}\n")
@@ -193,14 +196,14 @@ class Log:
 
     def _tell(self, line: LogLine) -> None:
         if self.on_line is not None and not self._telling:
-            self._telling = True  # what telling it logs is not told
+            self._telling = True  # lines that `on_line` logs are not passed to it
             try:
                 self.on_line(line)
             finally:
                 self._telling = False
 
     def lines(self, level: str = "info", node_id: str | None = None) -> Iterator[dict[str, Any]]:
-        """Return what is kept of ``level`` and above as ``getlog`` shows it; only about one peer, if it is named."""
+        """Yield the kept lines of ``level`` and above, as in ``getlog``; with ``node_id``, only those about a peer."""
         least = level_number(level)
         if self._skipped:
             yield {"type": "SKIPPED", "num_skipped": self._skipped}
@@ -217,7 +220,7 @@ _FORMATTER: Final = LineFormatter()
 
 
 class LogHandler(logging.Handler):
-    """Brings what oddwire's modules log by way of `logging` into a `Log`."""
+    """A `logging` handler that writes records to a `Log`."""
 
     _NAMES: Final = ((logging.ERROR, "broken"), (logging.WARNING, "unusual"), (logging.INFO, "info"))
 
@@ -226,7 +229,7 @@ class LogHandler(logging.Handler):
         self._log = log
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one record; a traceback becomes indented lines of debug level."""
+        """Log one record; its traceback becomes indented lines of level debug."""
         level = next((name for number, name in self._NAMES if record.levelno >= number), "debug")
         source = record.name.removeprefix("oddwire.")
         self._log(level, record.getMessage(), source)

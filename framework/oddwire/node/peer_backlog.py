@@ -1,4 +1,4 @@
-"""What waits for a peer that does not read as fast as it is sent to: first in, first out, and not without end."""
+"""The queue of messages to a peer that reads slower than they are sent: first in, first out, with a limit."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from oddwire.transports.bolt8.transport import Bolt8Transport
 __all__ = ["MAX_QUEUED", "PeerBacklog"]
 
 MAX_QUEUED: Final = 8 * 1024 * 1024
-"""Bytes that wait for one peer before `PeerBacklog.send` refuses more."""
+"""Max bytes that wait for one peer; `PeerBacklog.send` refuses more."""
 
-_OVERHEAD: Final = 64  # what a message costs besides its bytes
+_OVERHEAD: Final = 64  # bytes counted per message in addition to its own
 
 
 class PeerBacklog:
-    """The messages to one connection. While its peer reads, they go straight to ``transport``; no task is made."""
+    """The messages to one connection. While the peer reads, they go straight to the transport, without a task."""
 
     __slots__ = ("_max_queued", "_node_id", "_queue", "_task", "_transport", "queued")
 
     def __init__(self, transport: Bolt8Transport, node_id: NodeId, max_queued: int = MAX_QUEUED) -> None:
         self.queued = 0
-        """Bytes that wait, an overhead of 64 a message included."""
+        """Bytes that wait, plus 64 per message."""
         self._transport = transport
         self._node_id = node_id
         self._max_queued = max_queued
@@ -35,7 +35,7 @@ class PeerBacklog:
         self._task: asyncio.Task[None] | None = None
 
     def send(self, payload: bytes) -> None:
-        """Accept a message. Raises `NodeRefused` if too much waits already, `TransportError` without a connection."""
+        """Send or queue a message. Raises `NodeRefused` if the queue is full, `TransportError` without a connection."""
         if not self._queue and self._transport.send_nowait(self._node_id, payload):
             return
         size = len(payload) + _OVERHEAD
@@ -51,7 +51,7 @@ class PeerBacklog:
             self._task = asyncio.create_task(self._drain(), name=f"send to {self._node_id}")
 
     def close(self) -> None:
-        """Drop what waits: the connection has ended."""
+        """Drop the waiting messages: the connection has ended."""
         self._queue.clear()
         self.queued = 0
         if self._task is not None:
@@ -60,7 +60,7 @@ class PeerBacklog:
     async def _drain(self) -> None:
         queue = self._queue
         try:
-            with contextlib.suppress(TransportError):  # the connection's end is told in another way
+            with contextlib.suppress(TransportError):  # `ConnectedPeers.peer_disconnected` handles the end
                 while queue:
                     await self._transport.send(self._node_id, queue[0])
                     self.queued -= len(queue.popleft()) + _OVERHEAD

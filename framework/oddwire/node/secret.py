@@ -1,7 +1,6 @@
-"""``hsm_secret``, the node's one secret, and what is derived from it, as lightningd derives it.
+"""``hsm_secret``, the node's secret seed, and the keys derived from it, as lightningd derives them.
 
-The file holds 32 bytes, lightningd's plain form: the same file gives the same node id and the same secrets there and
-here.
+The file holds 32 bytes, lightningd's plain form: with the same file, lightningd has the same node id and secrets.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ SECRET_FILE: Final = "hsm_secret"  # noqa: S105 - its name
 
 
 class NodeSecret:
-    """What a node's 32-byte seed gives: its key, and secrets by name."""
+    """The node's key and named secrets, derived from its seed of 32 bytes. Raises `ValueError` for another length."""
 
     def __init__(self, seed: bytes) -> None:
         if len(seed) != 32:
@@ -39,7 +38,7 @@ class NodeSecret:
             salt += 1
 
     def derive(self, info: bytes) -> Secret:
-        """Derive the secret of this name, ``makesecret``'s."""
+        """Return the secret of this name, as ``makesecret`` does."""
         return Secret(_hkdf(b"", self._derived, info))
 
 
@@ -50,9 +49,9 @@ def _hkdf(salt: bytes, key: bytes, info: bytes) -> bytes:
 
 
 def load_secret(folder: Path) -> NodeSecret:
-    """Read ``hsm_secret`` in ``folder``; the first time, make it, for its owner's eyes only.
+    """Read ``hsm_secret`` in ``folder``; if there is none, create it, readable by its owner alone.
 
-    Raises `DefinitionError` saying what is wrong with it and what to do, `OSError` if it cannot be read or made.
+    Raises `DefinitionError` for an invalid file, with a remedy, and `OSError` if it cannot be read or created.
     """
     path = folder / SECRET_FILE
     if not os.path.lexists(path):
@@ -68,9 +67,9 @@ def load_secret(folder: Path) -> NodeSecret:
 
 
 def read_private(path: Path, remedy: str) -> bytes:
-    """Read the first KB of a regular file that is its owner's alone.
+    """Return the first KiB of a regular file that only its owner may read.
 
-    Raises `DefinitionError` saying what is wrong, with ``remedy`` or the command that mends it; `OSError`.
+    Raises `DefinitionError` for any other file, with ``remedy`` or the command that corrects it, and `OSError`.
     """
     try:
         handle = open_private(path, os.O_RDONLY)
@@ -86,7 +85,7 @@ def read_private(path: Path, remedy: str) -> bytes:
 
 
 def make_once(path: Path, content: bytes) -> None:
-    """Make a file with mode 0600 whole and on disk, or not at all; one that is there already stays as it is."""
+    """Create a file with mode 0600, complete and on disk, or not at all. An existing file is left unchanged."""
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:

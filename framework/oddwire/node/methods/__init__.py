@@ -1,1 +1,1 @@
-"""The node's RPC methods, a module a subject: names, parameters, results and errors are lightningd's."""
+"""The node's RPC methods, one module per subject: names, parameters, results and errors are lightningd's."""

@@ -1,4 +1,4 @@
-"""``datastore``, ``listdatastore`` and ``deldatastore``: what plugins keep in the node."""
+"""``datastore``, ``listdatastore`` and ``deldatastore``: the data that plugins store in the node."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _WRONG_GENERATION: Final = 1204
 _HAS_CHILDREN: Final = 1205
 _NO_CHILDREN: Final = 1206
 
-_PATIENCE: Final = 5.0  # seconds that a call waits for another program to be done with the database
+_PATIENCE: Final = 5.0  # seconds that a call waits for another process that holds the database
 _POLL: Final = 0.05
 
-# What each mode asks of the key: True that it exists, False that it does not, None either; and whether data is appended
+# By mode: whether the key must exist (True), must not (False) or may (None); and whether data is appended
 _MODES: Final = {
     "must-create": (False, False),
     "must-replace": (True, False),
@@ -93,7 +93,7 @@ def commands(node: Node) -> list[Command]:
             if len(entry.key) <= depth:
                 listed.append(_shown(entry))
             elif entry.key[:depth] != shown:
-                # Deeper ones are shown by their parent alone
+                # Entries further below are shown by their ancestor at this depth alone
                 shown = entry.key[:depth]
                 listed.append({"key": list(shown)})
         return {"datastore": listed}
@@ -140,14 +140,14 @@ def commands(node: Node) -> list[Command]:
 
 
 class _WriteOrder:
-    """Does each call at once, if the database is free; else when it is, in the order in which they came."""
+    """Runs each call at once if the database is free; else later, in the order of requests."""
 
     def __init__(self) -> None:
         self._waiting = 0
         self._turn = asyncio.Lock()
 
     def take(self, call: Callable[..., Any], *parameters: Any) -> Any:
-        """Return what a call returns, or what to await for it. Raises `NodeRefused` for what the disk says."""
+        """Run a call. Return its result, or an awaitable of it. Raises `NodeRefused` for errors of the database."""
         if not self._waiting:
             try:
                 return call(*parameters)
@@ -189,7 +189,7 @@ def _a_mode(value: Any) -> str:
 
 def _shown(entry: DatastoreEntry) -> dict[str, Any]:
     shown: dict[str, Any] = {"key": list(entry.key), "generation": entry.generation, "hex": entry.data.hex()}
-    if b"\0" not in entry.data:  # which lightningd's strings cannot hold
+    if b"\0" not in entry.data:  # lightningd's strings cannot contain NUL
         with contextlib.suppress(UnicodeDecodeError):
             shown["string"] = entry.data.decode()
     return shown

@@ -23,8 +23,8 @@ __all__ = ["commands", "shortcut"]
 _SENT: Final = {"status": "Message sent to connectd for delivery"}
 _SENT_TEXT: Final = encode(_SENT)[:-2].decode()
 
-# How clients write the request: its id, which is a plain string or number, before or after the rest. What node id and
-# message are is not looked at; a backslash in them changes where they end, but then they are no hex either.
+# The usual forms of the request: its id, a plain string or number, before or after the rest. Node id and message are
+# checked later; a backslash in them would change where they end, but then they are not hex.
 _ID: Final = r'"id": ?("[^"\\\x00-\x1f]{0,200}+"|0|[1-9][0-9]{0,14}+)'
 _USUAL: Final = re.compile(
     rf'[ \t\n\r]*+\{{"jsonrpc": ?"2\.0", ?(?:{_ID}, ?)?"method": ?"sendcustommsg", ?'
@@ -34,7 +34,7 @@ _USUAL: Final = re.compile(
 
 def commands(node: Node) -> list[Command]:
     """Return the methods of this module for ``node``."""
-    even_level = "info"  # the first even message is worth a line; the next ones are not
+    even_level = "info"  # only the first message of an even type is logged at level info
 
     def sendcustommsg(request: RpcRequest, node_id: NodeId, msg: Any) -> Any:
         nonlocal even_level
@@ -104,9 +104,10 @@ def commands(node: Node) -> list[Command]:
 
 
 def shortcut(node: Node) -> Shortcut:
-    """Answer the usual ``sendcustommsg`` without parsing it. All others, and refusals, are left to `commands`.
+    """Return a fast path for the usual ``sendcustommsg``, without parsing its JSON.
 
-    Written as one piece, for it runs once a message.
+    It returns None for any other request, and where the request would be refused: `commands` handle these. It is one
+    function without calls to helpers, as it runs once per message.
     """
     usual = _USUAL.match
 
@@ -134,10 +135,10 @@ def shortcut(node: Node) -> Shortcut:
 
 
 def _bytes_of(msg: Any) -> bytes | None:
-    """Read hex; None if it is none. Checked only after the peer was found, as lightningd's answers show."""
+    """Return hex decoded, None if it is not hex. The caller checks the peer first, in lightningd's order."""
     text = msg if type(msg) is str else text_of(msg)
     try:
         payload = bytes.fromhex(text)
     except ValueError:
         return None
-    return payload if len(payload) * 2 == len(text) else None  # fromhex overlooks spaces
+    return payload if len(payload) * 2 == len(text) else None  # fromhex skips spaces

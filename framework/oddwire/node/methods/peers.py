@@ -30,7 +30,7 @@ __all__ = ["a_level", "commands"]
 
 
 def a_level(value: Any) -> str:
-    """Take a log level by name."""
+    """Parse the name of a log level. Raises `ValueError`."""
     return LEVELS[level_number(text_of(value))]
 
 
@@ -115,7 +115,7 @@ def commands(node: Node) -> list[Command]:
 
 
 def _host_and_port(address: str) -> tuple[str, int | None]:
-    """Read what may have a port, 1 to 65535; None if it has none. Raises `ValueError`."""
+    """Return host and port of an address; the port is 1 to 65535, None if there is none. Raises `ValueError`."""
     host, port = parse_address(address, default_port=0, any_name=True)
     if not port and not parse_address(address, default_port=1, any_name=True)[1]:
         raise ValueError(f"port should be 1 to 65535, not 0 (in {address!r})")
@@ -137,7 +137,7 @@ def _listed(node: Node, node_id: NodeId, level: str | None) -> dict[str, Any]:
     if peer is not None and peer.state == "connected":
         entry["connected"] = True
         entry["netaddr"] = [peer.info.address]
-    # As lightningd: a peer's features are known once its hooks have let it in
+    # As lightningd: a peer's features are shown once its hooks have accepted it
     entry["features"] = peer.info.features.hex() if peer is not None and entry["connected"] else ""
     if level is not None:
         entry["log"] = list(node.log.lines(level, str(node_id)))

@@ -1,4 +1,4 @@
-"""``plugin``: start, stop, list and find plugins while the node runs."""
+"""``plugin``: start, stop, list and rescan plugins while the node runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["commands"]
 
-# The parameter each subcommand takes
+# The name of each subcommand's parameter
 _SUBCOMMANDS: Final = {"start": "plugin", "stop": "plugin", "startdir": "directory", "rescan": None, "list": None}
 
 
@@ -54,7 +54,7 @@ def commands(node: Node) -> list[Command]:
 
 
 def _read(params: Any) -> tuple[str, list[Any]]:
-    """Return the subcommand and the values of its parameters; ``start`` has options besides."""
+    """Return the subcommand and the values of its parameters; of ``start``, also the plugin's options."""
     if isinstance(params, list):
         named: dict[str, Any] = {}
         rest = [value for value in params[1:] if value is not None]
@@ -88,7 +88,7 @@ def _check_no_more(expected: int, rest: list[Any], named: dict[str, Any]) -> Non
 
 
 def _options(rest: list[Any], named: dict[str, Any]) -> dict[str, Any]:
-    """Return the options that ``plugin start`` hands on: ``name=value`` or ``name`` by position, or by name."""
+    """Return the options for the plugin in ``plugin start``: ``name=value`` or ``name`` by position, or by name."""
     options = named.pop("options", [])
     if not isinstance(options, list):
         raise NodeRefused("options: should be an array", code=INVALID_PARAMS)

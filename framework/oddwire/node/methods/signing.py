@@ -20,12 +20,12 @@ __all__ = ["commands", "zbase32_decode", "zbase32_encode"]
 _ALPHABET: Final = "ybndrfg8ejkmcpqxot1uwisza345h769"
 _VALUES: Final = {char: value for value, char in enumerate(_ALPHABET)}
 _PUBKEY_NOT_FOUND: Final = 1301  # lightningd's code
-_FIRST_BYTE: Final = 31  # of a signature, plus its recovery id, as lnd has it
+_FIRST_BYTE: Final = 31  # a signature's first byte is this plus its recovery id, as in lnd
 _LONGEST: Final = 65535
 
 
 def zbase32_encode(data: bytes) -> str:
-    """Write bytes five bits a character, the last filled up with zeros."""
+    """Encode bytes with five bits per character, the last one padded with zero bits."""
     bits = len(data) * 8
     count = (bits + 4) // 5
     number = int.from_bytes(data, "big") << (count * 5 - bits)
@@ -33,7 +33,7 @@ def zbase32_encode(data: bytes) -> str:
 
 
 def zbase32_decode(text: str) -> bytes:
-    """Read what `zbase32_encode` writes. Raises `ValueError`."""
+    """Decode a text of `zbase32_encode`. Raises `ValueError`."""
     number = 0
     for char in text:
         if char not in _VALUES:
@@ -125,10 +125,10 @@ def commands(node: Node) -> list[Command]:
 
 
 def _digest(message: str) -> bytes:
-    # As lnd signs messages, too: the double SHA-256 of the text after this prefix
+    # As lnd does: the double SHA-256 of this prefix and the text
     return hashlib.sha256(hashlib.sha256(b"Lightning Signed Message:" + message.encode()).digest()).digest()
 
 
 def _is_known(node: Node, node_id: NodeId) -> bool:
-    # There is no gossip: the nodes that are known are this one, its peers, and those it has reached before
+    # Without gossip, the known nodes are this one, its peers, and those with a stored address
     return str(node_id) == node.node_id or node.peers.is_known(node_id) or node.store.address(node_id) is not None

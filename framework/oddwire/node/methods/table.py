@@ -1,4 +1,4 @@
-"""Every RPC method of the node's own, module by module."""
+"""The list of modules with the node's own RPC methods."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["install"]
 
 
 def install(node: Node) -> None:
-    """Add every method of the node's own to its table."""
+    """Register all of the node's own methods in its table."""
     for module in (messages, peers, info, datastore, signing, plugin):
         for command in module.commands(node):
             node.commands.register(command)

@@ -1,4 +1,4 @@
-"""Hooks: which there are, who claims them, and in which order they are called. No I/O."""
+"""The table of hooks: which exist, which plugins claim them, and the order of calls. No I/O."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ __all__ = ["HOOKS", "Claimant", "HookClaim", "HookTable", "NodeHook", "names_plu
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeHook:
-    """A hook that plugins may claim. ``filters`` is the type of its filters; None if it takes none."""
+    """A hook that plugins may claim. ``filters`` is the type of its filters; None if it has none."""
 
     filters: type[int] | type[str] | None = None
     called: bool = False
-    """False for a hook that needs a chain or channels: it can be claimed, so that plugins load, and is never called."""
+    """False for a hook that needs a chain or channels: it may be claimed, so that plugins load, but is never called."""
 
 
 # Core Lightning's
@@ -41,7 +41,7 @@ HOOKS: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HookClaim:
-    """One entry of a manifest's ``hooks``: ``filters`` None means every call, an empty set none."""
+    """One entry of a manifest's ``hooks``: ``filters`` None means all calls, an empty set no call."""
 
     name: str
     before: tuple[str, ...] = ()
@@ -50,40 +50,40 @@ class HookClaim:
 
 
 class Claimant(Protocol):
-    """What the table needs to know of a plugin."""
+    """A plugin, as the table sees it."""
 
     @property
     def path(self) -> str:
-        """Its resolved path."""
+        """The plugin's resolved path."""
         raise NotImplementedError
 
     @property
     def index(self) -> int:
-        """Its place in the order in which plugins were loaded."""
+        """The plugin's place in load order."""
         raise NotImplementedError
 
 
 def names_plugin(name: str, path: str) -> bool:
-    """Say whether ``name`` means the plugin at ``path``: its file name, or with a slash its path."""
+    """Return whether ``name`` names the plugin at ``path``: by its file name, or with a slash by its path."""
     return PurePath(path).name == name if "/" not in name else PurePath(path) == PurePath(name)
 
 
 class HookTable:
-    """The chains of all hooks. Looking one up costs the same however many plugins there are."""
+    """The chains of all hooks: the plugins to call, in order. Looking one up takes constant time."""
 
     def __init__(self) -> None:
         self._claims: dict[str, dict[Any, HookClaim]] = {}
-        # By hook: the chain for a key that no filter names, and the chains for those that some filter names
+        # By hook: the chain for keys in no filter, and the chains by key for those in some filter
         self._plain: dict[str, tuple[Any, ...]] = {}
         self._filtered: dict[str, dict[int | str, tuple[Any, ...]]] = {}
 
     def add(self, claimant: Claimant, claims: Iterable[HookClaim]) -> None:
-        """Add a plugin's claims; they count from the next `reorder` on."""
+        """Add a plugin's claims; they take effect with the next `reorder`."""
         for claim in claims:
             self._claims.setdefault(claim.name, {})[claimant] = claim
 
     def remove(self, claimant: Claimant) -> None:
-        """Remove a plugin from every chain, at once; it need not be in one."""
+        """Remove a plugin from all chains, with immediate effect; it need not be in one."""
         names = [name for name, claims in self._claims.items() if claims.pop(claimant, None) is not None]
         for name in names:
             self._plain[name] = tuple(c for c in self._plain.get(name, ()) if c is not claimant)
@@ -92,10 +92,10 @@ class HookTable:
             }
 
     def reorder(self) -> list[tuple[Any, str]]:
-        """Order every chain by load order, ``before`` and ``after``.
+        """Order all chains by load order, ``before`` and ``after``.
 
-        A hook whose wishes contradict each other keeps its chain; its plugins that could not be placed are given
-        back, each with the hook's name, in load order: remove those that are new, and call again.
+        A hook whose constraints contradict each other keeps its chain. Its plugins that could not be placed are
+        returned, each with the hook's name, in load order: remove the new ones among them, and call again.
         """
         stuck: list[tuple[Any, str]] = []
         for name, claims in self._claims.items():
@@ -113,7 +113,7 @@ class HookTable:
         return stuck
 
     def chain(self, name: str, key: int | str | None = None) -> tuple[Any, ...]:
-        """Return the plugins to call, in order, for hook ``name`` and the value its filters look at."""
+        """Return the plugins to call, in order, for hook ``name`` and the ``key`` that its filters compare."""
         filtered = self._filtered.get(name)
         if filtered and key is not None:
             found = filtered.get(key)
@@ -122,7 +122,7 @@ class HookTable:
         return self._plain.get(name, ())
 
     def unknown(self, claimant: Claimant) -> list[tuple[str, str]]:
-        """Return a plugin's wishes that name no plugin in the same chain, to be logged: pairs of hook and name."""
+        """Return a plugin's ``before`` and ``after`` that name no plugin in the chain: pairs of hook and name."""
         return [
             (name, wish)
             for name, claims in self._claims.items()
@@ -133,7 +133,7 @@ class HookTable:
 
 
 def _order(claims: dict[Any, HookClaim]) -> Sequence[Any]:
-    """Sort by what must come first, then by load order; what is part of a cycle is left out."""
+    """Sort topologically by ``before`` and ``after``, then by load order. Claimants in a cycle are left out."""
     waits_for: dict[Any, set[Any]] = {claimant: set() for claimant in claims}
     for claimant, claim in claims.items():
         for wish in claim.before:

@@ -1,4 +1,4 @@
-"""The plugin host: starts and stops plugins, and hands them what happens."""
+"""The plugin host: starts and stops plugins, and calls their hooks, methods and notifications."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ __all__ = ["PluginHost"]
 
 
 class PluginHost:
-    """Runs plugins and hands them what happens.
+    """Runs plugins, and passes events and messages to them.
 
-    A plugin that answers wrongly, writes garbage, does not read, does not answer in time or dies is ended and logged by
-    name and reason; nothing else stops (lightningd does, for wrong answers to hooks), unless the plugin was started as
+    A plugin that answers wrongly, writes invalid JSON, does not answer in time or dies is ended, and logged with name
+    and reason. Nothing else stops (lightningd does, for wrong answers to hooks), unless the plugin was started as
     important. ``reserved_options`` are the node's own options, which no plugin may have; ``plugin_dir`` is where
     ``rescan`` looks and ``start`` finds relative names, by default ``plugins`` beside the network's folder.
     """
@@ -47,79 +47,81 @@ class PluginHost:
         self._plugin_dir = plugin_dir or node_services.lightning_dir.parent / "plugins"
         self._registry = PluginRegistry(node_services, reserved_options)
         self.message_calls = MessageCalls(self._registry.hooks, self._registry.subscriptions, self._limits)
-        """Messages on their way."""
+        """The messages under way to plugins."""
         self._disabled: tuple[str, ...] = ()
         self._startup = True
         self._closing = False
         self._ids = itertools.count(1)
         self._indexes = itertools.count()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._ended: set[Plugin] = set()  # and not yet reaped
+        self._ended: set[Plugin] = set()  # ended, and not yet reaped
 
     # What plugins announced --------------------------------------------------------------------------
 
     @property
     def features(self) -> dict[str, str]:
-        """Plugins' feature bits: hex by context (init, node, ...), for those contexts where there are some."""
+        """Plugins' feature bits: hex by context (init, node, ...), for contexts with any bits."""
         return self._registry.features()
 
     @property
     def custommessages(self) -> frozenset[int]:
-        """The message types that any active plugin lists: even ones among them are welcome."""
+        """The message types that active plugins list: even ones among them are not refused."""
         return self._registry.custommessages
 
     @property
     def options(self) -> Sequence[tuple[str, OptionSpec]]:
-        """Every plugin's options, each with the plugin's path: for ``--help``."""
+        """The options of all plugins, each with the plugin's path, for ``--help``."""
         return self._registry.options.specs
 
     def listconfigs(self, name: str | None = None) -> dict[str, dict[str, Any]]:
-        """Return plugins' options as ``listconfigs`` shows them in ``configs``, by name; with ``name`` only that."""
+        """Return plugins' options, by name, as in ``configs`` of ``listconfigs``; with ``name``, only that one."""
         return self._registry.options.listconfigs(name)
 
-    # What happens ------------------------------------------------------------------------------------
+    # Events ------------------------------------------------------------------------------------------
 
     def wants(self, topic: str) -> bool:
-        """Say whether anybody hears of ``topic``: making a payload that nobody reads can be spared."""
+        """Return whether ``topic`` has subscribers. If not, the caller need not make a payload."""
         return bool(self._registry.subscriptions.of(topic))
 
     def hears(self, type_id: int) -> bool:
-        """Say whether any plugin is to see messages of this type."""
+        """Return whether any plugin has a subscription or hook for messages of this type."""
         return bool(self._registry.subscriptions.of("custommsg") or self._registry.hooks.chain("custommsg", type_id))
 
     def notify(self, topic: str, payload: Mapping[str, Any], *, peer: str | None = None) -> None:
-        """Tell the subscribers of ``topic``: ``{"method": topic, "params": {topic: payload}}``. Returns at once.
+        """Send the subscribers of ``topic`` the notification ``{"method": topic, "params": {topic: payload}}``.
 
-        ``peer`` is the id, in hex, of whom it is about; its ``disconnect`` is the end of what it sent, too.
+        Returns without waiting. ``peer`` is the node id, in hex, of the peer that it is about; after ``disconnect``, no
+        more messages of the peer's connection follow.
         """
         self._registry.notify(topic, {topic: payload}, peer=peer)
         if topic == "disconnect" and peer is not None:
             self.message_calls.peer_gone(peer)
 
     def custommsg(self, peer_id: str, payload: bytes, done: Callable[[], None]) -> bool:
-        """Notify of a message and run the hook chain for it. ``peer_id`` is hex.
+        """Send a message to its subscribers, and along its hook chain. ``peer_id`` is hex.
 
-        True if the peer's next message may come at once (``done`` is never called); else False, and ``done()`` is
-        called once, later, on the loop, when it may: `Transport.pause` the peer until then. It is not called if the
-        peer has gone meanwhile.
+        Return True if the peer's next message may be passed at once; ``done`` is not called then. Else return False:
+        `Transport.pause` the peer until ``done()`` is called, once, on the event loop. It is not called if the peer has
+        disconnected meanwhile.
         """
         return self._closing or self.message_calls.start(peer_id, payload, done)
 
     @property
     def left_out(self) -> dict[str, dict[str, int]]:
-        """What plugins were not told as they did not read: counts by plugin path and topic, of those that run."""
+        """Notifications that running plugins did not get because they did not read: counts by plugin path and topic."""
         return {plugin.path: dict(plugin.backlog.left_out) for plugin in self._registry.plugins}
 
     async def peer_connected(self, peer: Mapping[str, Any], *, command_id: Any = None) -> str | None:
         """Run the ``peer_connected`` hook with ``{"peer": peer}`` (id, direction, addr, features).
 
-        ``command_id`` is the id of the ``connect`` request that led to it. None to continue; else the text of the
-        warning to disconnect with, empty for a disconnect without one.
+        ``command_id`` is the id of the ``connect`` request that caused the connection. Return None to continue; else
+        disconnect: the result is the text of a warning to send before, empty for none. Cancelled, no further plugin is
+        called.
         """
         chain = () if self._closing else self._registry.hooks.chain("peer_connected")
         return await call_peer_connected(chain, peer, command_id)
 
-    # At startup and at the end -----------------------------------------------------------------------
+    # Start and end of the node -----------------------------------------------------------------------
 
     async def load(
         self,
@@ -132,10 +134,12 @@ class PluginHost:
     ) -> None:
         """Start plugins and read their manifests: afterwards `features` and `options` are known.
 
-        ``directories`` hold plugins, as do ``plugin_dir`` and its folders; ``disabled`` are names or paths not to
-        start. ``options`` are the command line's, name without dashes and value (None for ``--flag`` alone), in order.
-        A plugin that fails is reported and left out. Raises `ExtensionError` for what the operator got wrong: a
-        path that is no program, an option that no plugin has.
+        Plugins are also started from ``directories``, from ``plugin_dir`` and from its folders; ``disabled`` are names
+        or paths not to start. ``options`` are those of the command line in order: pairs of name, without dashes, and
+        value, None for ``--flag`` alone.
+
+        A plugin that fails is logged and ended. Raises `ExtensionError` for mistakes of the operator: a path that is
+        not executable, an option that no plugin has.
         """
         self._disabled = tuple(disabled)
         found = [(path, False) for path in programs_below(self._plugin_dir)]
@@ -150,20 +154,20 @@ class PluginHost:
         self._registry.options.set_from_command_line(options)
 
     async def initialize(self) -> None:
-        """Send every loaded plugin its ``init``; call it when JSON-RPC listens, for plugins call back at once.
+        """Send ``init`` to every loaded plugin. JSON-RPC has to listen before, as plugins call it during ``init``.
 
-        Afterwards they are active, and `custommessages` known.
+        Afterwards the plugins are active, and `custommessages` is known.
         """
         await asyncio.gather(*map(self._initialize, self._registry.plugins))
         self._startup = False
 
     async def start(self, paths: Sequence[str | Path], options: Sequence[tuple[str, str | None]] = ()) -> None:
-        """Do `load` and `initialize`."""
+        """Call `load` and `initialize`."""
         await self.load(paths, options)
         await self.initialize()
 
     async def aclose(self) -> None:
-        """Send ``shutdown`` to its subscribers, wait as long as they may take, end every plugin. Idempotent."""
+        """Send ``shutdown`` to its subscribers, wait up to `PluginLimits.shutdown`, end all plugins. Idempotent."""
         self._closing = True
         await asyncio.gather(*(self._end(plugin, "the node stops") for plugin in list(self._registry.plugins)))
         for task in self._tasks:
@@ -172,7 +176,7 @@ class PluginHost:
         await asyncio.gather(*(plugin.reaped() for plugin in self._ended))
 
     def everyone(self) -> list[Plugin]:
-        """Return all plugins, those included that have ended and are not reaped."""
+        """Return all plugins, including those that have ended and are not reaped yet."""
         return [*self._registry.plugins, *self._ended]
 
     # The RPC methods plugin and setconfig ------------------------------------------------------------
@@ -180,9 +184,9 @@ class PluginHost:
     async def plugin_start(
         self, path: str, options: Mapping[str, Any] | None = None, *, command_id: Any = None
     ) -> dict[str, Any]:
-        """Start one plugin, with values for its options. Gives the list of all; raises `NodeRefused`.
+        """Start one plugin, with values for its options. Return the list of all; raises `NodeRefused`.
 
-        Cancelled, the start goes on.
+        If it is cancelled, the start goes on.
         """
         path = self.find_program(path)
         self._end_if_changed(path)
@@ -195,7 +199,7 @@ class PluginHost:
         return self._listed("start")
 
     def find_program(self, path: str) -> str:
-        """Return the whole path of what ``plugin start`` would start. Raises `NodeRefused`."""
+        """Return the absolute path of the program that ``plugin start`` would start. Raises `NodeRefused`."""
         found = next((p for p in (path, self._plugin_dir / path) if is_program(p)), None)
         if found is None:
             where = self._plugin_dir / path
@@ -204,7 +208,7 @@ class PluginHost:
         return resolved(found)
 
     async def plugin_stop(self, name: str) -> dict[str, Any]:
-        """Stop a dynamic plugin, by file name or path: after ``shutdown`` if it hears of that. Raises `NodeRefused`."""
+        """Stop a dynamic plugin, by file name or path, after ``shutdown`` if it subscribes. Raises `NodeRefused`."""
         wanted = resolved(name) if "/" in name else name
         plugin = next((plugin for plugin in self._registry.plugins if names_plugin(wanted, plugin.path)), None)
         if plugin is None:
@@ -216,32 +220,32 @@ class PluginHost:
         return {"command": "stop", "result": f"Successfully stopped {plugin.name}."}
 
     async def plugin_startdir(self, directory: str, *, command_id: Any = None) -> dict[str, Any]:
-        """Start every plugin in a directory. Gives the list of all, when each has started or failed."""
+        """Start every plugin in a directory. Return the list of all plugins, once each has started or failed."""
         return await self._start_found("startdir", self.find_programs(directory), command_id)
 
     def find_programs(self, directory: str) -> Iterable[str]:
-        """Return the paths of what ``plugin startdir`` would start. Raises `NodeRefused`."""
+        """Return the paths of the programs that ``plugin startdir`` would start. Raises `NodeRefused`."""
         try:
             return programs_in(directory)
         except ExtensionError:
             raise NodeRefused(f"Could not open {directory}", code=INVALID_PARAMS) from None
 
     async def plugin_rescan(self, *, command_id: Any = None) -> dict[str, Any]:
-        """Start what is new in the plugin directory and its folders. Gives the list of all."""
+        """Start new plugins in the plugin directory and its folders. Return the list of all plugins."""
         return await self._start_found("rescan", programs_below(self._plugin_dir), command_id)
 
     def plugin_list(self) -> dict[str, Any]:
-        """Return the list of all plugins."""
+        """Return the list of all plugins, as ``plugin list`` does."""
         return self._listed("list")
 
     def is_dynamic(self, name: str) -> bool | None:
-        """Say whether `setconfig` can change this option; None if no plugin has it."""
+        """Return whether `setconfig` can change this option; None if no plugin has it."""
         return self._registry.options.is_dynamic(name)
 
     async def setconfig(self, name: str, value: str | None) -> dict[str, Any]:
-        """Change a dynamic option for as long as the node runs, if its plugin agrees.
+        """Change a dynamic option until the node ends, if its plugin accepts that.
 
-        Gives what ``setconfig`` shows in ``config``; raises `NodeRefused`.
+        Return the content of ``config`` in the result of ``setconfig``. Raises `NodeRefused`.
         """
         options = self._registry.options
         plugin = self._registry.find(options.dynamic(name, value))
@@ -342,7 +346,7 @@ class PluginHost:
         except NodeRefused as error:
             answer = None
             if plugin.state is PluginState.INIT:
-                # It may work all the same, and lightningd lets it
+                # As lightningd: the plugin goes on, it may work
                 plugin.log("unusual", f"answered init with an error: {error}")
         if isinstance(answer, dict) and "disable" in answer:
             plugin.important = False
@@ -380,16 +384,16 @@ class PluginHost:
         await plugin.reaped()
 
     async def _finish(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do work to its end, though the client that asked for it be gone."""
+        """Await ``work`` in a task of its own, which goes on if the client disconnects and the caller is cancelled."""
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         await asyncio.shield(task)
 
-    # What plugins tell -------------------------------------------------------------------------------
+    # As `PluginOwner` --------------------------------------------------------------------------------
 
     def plugin_ended(self, plugin: Plugin, reason: str, level: str) -> None:
-        """Remove what an ended plugin had registered, then say that and why it ended."""
+        """Remove everything that an ended plugin had registered, then log why it ended."""
         self._registry.remove(plugin)
         self._ended.add(plugin)
         plugin.when_reaped(self._ended.discard)
@@ -399,5 +403,5 @@ class PluginHost:
             self._node_services.stop(f"important plugin {plugin.name} ended: {reason}")
 
     def plugin_notified(self, plugin: Plugin, topic: str, params: Any) -> None:
-        """Hand a plugin's notification to those who subscribed to its topic."""
+        """Send a plugin's notification to the subscribers of its topic."""
         self._registry.notify(topic, params, origin=plugin.name)

@@ -1,4 +1,4 @@
-"""Where plugins are: programs in directories, found as lightningd finds them."""
+"""Finding plugins: executable files in directories, by lightningd's rules."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ __all__ = ["checksum", "is_program", "program", "programs_below", "programs_in",
 
 
 def resolved(path: str | Path) -> str:
-    """Return the path that a plugin is known by: absolute, without links."""
+    """Return the path that identifies a plugin: absolute, with symbolic links resolved."""
     return str(Path(path).resolve())
 
 
 def is_program(path: str | Path) -> bool:
-    """Say whether ``path`` is a file that may be run."""
+    """Return whether ``path`` is an executable file."""
     return Path(path).is_file() and os.access(path, os.X_OK)
 
 
 def program(path: str | Path) -> str:
-    """Return the resolved path of a plugin the operator named. Raises `ExtensionError` if it is no program."""
+    """Return the resolved path of a plugin that the operator named. Raises `ExtensionError` if it is not executable."""
     if not is_program(path):
         found = Path(path)
         hint = "it is none" if found.exists() else "there is none"
@@ -36,7 +36,7 @@ def program(path: str | Path) -> str:
 def programs_in(directory: str | Path) -> list[str]:
     """Return the resolved paths of a directory's programs, by name. Raises `ExtensionError` if it cannot be read."""
     if not str(directory):
-        raise ExtensionError("plugin directory should be a path, not empty")  # which pathlib takes for "."
+        raise ExtensionError("plugin directory should be a path, not empty")  # pathlib would read it as "."
     try:
         files = sorted(Path(directory).iterdir())
     except OSError as error:
@@ -45,7 +45,7 @@ def programs_in(directory: str | Path) -> list[str]:
 
 
 def programs_below(directory: Path) -> list[str]:
-    """Return the programs in a directory and in the directories in it; none if it does not exist."""
+    """Return the programs in a directory and in its subdirectories, one level deep; none if it does not exist."""
     if not directory.is_dir():
         return []
     folders = [directory, *sorted(entry for entry in directory.iterdir() if entry.is_dir())]
@@ -53,7 +53,7 @@ def programs_below(directory: Path) -> list[str]:
 
 
 def checksum(path: str) -> int:
-    """Return a number that changes with the file's contents; 0 if it cannot be read."""
+    """Return a CRC-32 of the file's content; 0 if it cannot be read."""
     try:
         return zlib.crc32(Path(path).read_bytes())
     except OSError:
@@ -61,5 +61,5 @@ def checksum(path: str) -> int:
 
 
 def _is_sane(name: str) -> bool:
-    # As lightningd: no punctuation but these three; and on some file systems everything seems to be executable
+    # As lightningd: no punctuation but these three. On some file systems all files seem to be executable
     return name != "README.md" and all(c in "-_." or not c.isascii() or c.isalnum() for c in name)

@@ -1,4 +1,4 @@
-"""Texts for logs and ids. No I/O."""
+"""Texts of JSON values for logs, and of ids. No I/O."""
 
 from __future__ import annotations
 
@@ -11,18 +11,21 @@ _SHOWN: Final = 200
 
 
 def brief(value: Any) -> str:
-    """Show a JSON value as its plugin wrote it, cut to a readable length."""
+    """Return a JSON value as text, cut to a readable length."""
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def plain(value: Any) -> str:
-    """Show what should be a text: itself, without quotes; else as `brief` does."""
+    """Return a string as it is, without quotes, and any other JSON value as `brief` does."""
     return value if isinstance(value, str) else brief(value)
 
 
 def id_prefix(client_id: Any) -> str | None:
-    """Return the part of a plugin's request id that names the client's: its string, without what needs escaping."""
+    """Return the part of a plugin's request id that is the client's id, ``weird-id`` if it needs escaping.
+
+    None without a client's id.
+    """
     if client_id is None:
         return None
     text = client_id if isinstance(client_id, str) else json.dumps(client_id)

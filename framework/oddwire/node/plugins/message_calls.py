@@ -1,4 +1,4 @@
-"""Messages on their way to plugins: subscribers are told, and hooks called, one of the chain after the other."""
+"""Messages under way to plugins: notifications to subscribers first, then the hook calls of the chain in order."""
 
 from __future__ import annotations
 
@@ -17,28 +17,29 @@ from oddwire.node.plugins.subscriptions import Subscriptions
 __all__ = ["MessageCalls", "call_peer_connected"]
 
 _PROVEN: Final = 16
-"""Prompt answers in a row after which a plugin is handed messages ahead."""
+"""Prompt answers in a row after which a plugin is sent messages ahead."""
 _MOST_AHEAD: Final = 64 * 1024
-"""Bytes of a peer's messages that a plugin is handed before it answers the first, if there are several."""
-_OVERHEAD: Final = 256  # bytes that a message takes besides its own
+"""Max bytes of a peer's messages that a plugin is sent before it answers the first."""
+_OVERHEAD: Final = 256  # bytes counted per message in addition to its own
 
 
 class MessageCalls:
-    """``custommsg``, notification and hook: every message's way, by callbacks. No task, no future a message.
+    """The ``custommsg`` notifications and hook calls of all messages, by callbacks: no task or future per message.
 
-    Who subscribed hears of a message first; then it goes along the chain of its hook. Peers go side by side. Of one
-    peer, the next message waits until the chain has answered for the last, as with Core Lightning since v26.04. One
-    thing is quicker: a plugin that is alone in its chain and keeps answering promptly is handed up to `PluginLimits`'
-    ``ahead`` messages of a peer before it answers the first, 64 KiB of them at most, so that it never waits for the
-    node, and the node works on many at a time.
+    A message is sent to its subscribers first, then along its hook chain. Messages of different peers do not wait for
+    each other. Of one peer, the next message waits until the chain has answered for the last, as with Core Lightning
+    since v26.04. With one exception for speed: a plugin that is alone in its chain and keeps answering promptly is sent
+    up to `PluginLimits.ahead` messages of a peer before it answers the first, 64 KiB at most, so that it need not wait
+    for the node, and the node handles many at a time.
 
-    A plugin that answers anything but ``{"result": "continue"}`` is killed, and the chain goes on, as it does past a
-    plugin that ends before it has answered. One that has much to read yet hears of the next message when it has read
-    half of that: of a notification, which nobody answers, after 256 KiB. If it reads nothing for too long, messages
-    pass it by, and are counted.
+    A plugin that answers anything but ``{"result": "continue"}`` is killed, and the chain goes on, as it does after a
+    plugin that ends before it has answered. For a plugin that has too much to read, the next message waits until it has
+    read half of that; notifications, which have no answer, wait from 256 KiB on. If a plugin reads nothing for too
+    long, messages skip it, and are counted.
 
-    So a peer has one message here that waits, and those that were handed ahead; of peers who have gone, whose next
-    connection may bring more, `PluginLimits.gone` bytes are kept together. Beyond that the oldest go no further.
+    So a peer has one waiting message here, and those that were sent ahead. A peer that has disconnected may connect
+    again and send more: of all such peers, `PluginLimits.gone` bytes are kept, and the oldest messages above are
+    dropped.
     """
 
     def __init__(self, hooks: HookTable, subscriptions: Subscriptions[Plugin], limits: PluginLimits) -> None:
@@ -48,14 +49,15 @@ class MessageCalls:
         self._most_gone = limits.gone
         self.prompt = limits.prompt
         self._peers: dict[str, _PeerCalls] = {}
-        self._orphans: dict[_HookCall, None] = {}  # of peers who have gone, oldest first
+        self._orphans: dict[_HookCall, None] = {}  # messages of peers that have disconnected, the oldest first
         self.orphaned = 0
-        """Bytes of messages of peers who have gone, `PluginLimits.gone` at most."""
+        """Bytes of the messages of peers that have disconnected, at most `PluginLimits.gone`."""
 
     def start(self, peer_id: str, payload: bytes, done: Callable[[], None]) -> bool:
-        """Send a message on its way. True if the peer's next one may come at once; else ``done`` is called when it may.
+        """Send a message to its subscribers, and along its hook chain.
 
-        ``done`` is not called after `peer_gone`.
+        Return True if the peer's next message may be passed at once; else ``done`` is called when it may, but not after
+        `peer_gone`.
         """
         listeners: tuple[Plugin, ...] = self._subscriptions.of("custommsg")
         chain: tuple[Plugin, ...] = self._hooks.chain("custommsg", int.from_bytes(payload[:2], "big"))
@@ -71,7 +73,7 @@ class MessageCalls:
         else:
             call = _HookCall(self, peer_calls, listeners, chain, payload)
             if peer_calls.waiting or peer_calls.held or peer_calls.chain is not chain or len(chain) != 1:
-                # Whoever hears of both has to hear of the earlier one first
+                # A plugin that gets both messages has to get the earlier one first
                 peer_calls.held.append(call)
                 peer_calls.waiting.append(done)
                 return False
@@ -85,7 +87,7 @@ class MessageCalls:
         return False
 
     def finished(self, call: _HookCall) -> None:
-        """Take note that a message's way is through."""
+        """Remove a message that has passed its chain, start the next one of its peer, and call ``done``."""
         peer_calls = call.peer_calls
         del peer_calls.open[call]
         peer_calls.size -= len(call.payload)
@@ -104,7 +106,7 @@ class MessageCalls:
         if not peer_calls.open:
             del self._peers[peer_calls.peer_id]
         elif peer_calls.held or len(peer_calls.open) > self._ahead // 2 or not self._may_send_ahead(peer_calls):
-            # Several at a time: what a turn of the loop sends is one write
+            # Wait for several: what one event-loop iteration sends is one write
             return
         waiting, peer_calls.waiting = peer_calls.waiting, []
         for done in waiting:
@@ -119,10 +121,10 @@ class MessageCalls:
             and chain[0].prompt_answers >= _PROVEN
         )
 
-    # Peers who have gone -----------------------------------------------------------------------------
+    # Peers that have disconnected --------------------------------------------------------------------
 
     def peer_gone(self, peer_id: str) -> None:
-        """Take note that what this peer has sent is all that it sends on this connection."""
+        """Count a disconnected peer's messages as `orphaned`, and drop the oldest above the limit."""
         peer_calls = self._peers.get(peer_id)
         if peer_calls is None:
             return
@@ -150,7 +152,7 @@ class MessageCalls:
 
 
 class _PeerCalls:
-    """One peer's messages on their way: those ``open`` are with plugins, those ``held`` are behind them."""
+    """One peer's messages: those ``open`` are with plugins, those ``held`` wait behind them."""
 
     __slots__ = ("chain", "held", "open", "peer_id", "size", "waiting")
 
@@ -158,13 +160,13 @@ class _PeerCalls:
         self.peer_id = peer_id
         self.chain = chain
         self.open: dict[_HookCall, None] = {}
-        self.size = 0  # of the payloads that are open
+        self.size = 0  # bytes of the open payloads
         self.held: deque[_HookCall] = deque()
         self.waiting: list[Callable[[], None]] = []
 
 
 class _HookCall(Passable):
-    """One message on its way to its listeners and along its chain."""
+    """One message under way to its subscribers and along its hook chain."""
 
     __slots__ = (
         "_asked",
@@ -190,15 +192,15 @@ class _HookCall(Passable):
         self.peer_calls = peer_calls
         self.chain = chain
         self.payload = payload
-        self.orphan = False  # whether its peer has gone
+        self.orphan = False  # whether its peer has disconnected
         self._message_calls = message_calls
         self._listeners = listeners
         self._next = 0
-        self._plugin: Plugin | None = None  # the one that it is with, or waits for
-        self._asked: str | None = None  # the id of the request, if it is with that plugin
+        self._plugin: Plugin | None = None  # the plugin that was called, or is waited for
+        self._asked: str | None = None  # the id of the hook request, while that plugin has it
 
     def step(self) -> bool:
-        """Go as far as it can now; true if that is the end."""
+        """Proceed as far as possible without waiting. Return True if the message has passed its whole chain."""
         if self._listeners and not self._tell():
             return False
         chain = self.chain
@@ -210,7 +212,7 @@ class _HookCall(Passable):
             self._next += 1
             if plugin.active and not crowded:
                 self._asked = request_id = plugin.new_id("custommsg")
-                # Written out, for it happens for every message
+                # Formatted by hand: it runs once per message
                 request = (
                     f'{{"jsonrpc":"2.0","id":"{request_id}","method":"custommsg","params":'
                     f'{{"payload":"{self.payload.hex()}","peer_id":"{self.peer_calls.peer_id}"}}}}\n\n'
@@ -221,7 +223,7 @@ class _HookCall(Passable):
         return True
 
     def _tell(self) -> bool:
-        # Written out, too: the same bytes as any other notification
+        # Formatted by hand too, with the same bytes as `encode` would give
         data = (
             '{"jsonrpc":"2.0","method":"custommsg","params":{"custommsg":'
             f'{{"peer_id":"{self.peer_calls.peer_id}","payload":"{self.payload.hex()}"}}}}}}\n\n'
@@ -237,7 +239,7 @@ class _HookCall(Passable):
         return True
 
     def _has_to_wait(self, plugin: Plugin) -> bool:
-        # Many peers at once may send more than it may leave unread, which is not its fault
+        # Many peers together may send more than the plugin may leave unread: it is not killed for that
         if plugin.backlog.stalled:
             plugin.backlog.leave_out("custommsg")
             return False
@@ -265,7 +267,7 @@ class _HookCall(Passable):
             self._message_calls.finished(self)
 
     def give_up(self) -> None:
-        """Go no further: who has not heard of the message does not."""
+        """Stop here: the remaining plugins do not get the message, which is counted."""
         plugin = self._plugin
         if plugin is not None:
             plugin.backlog.forget(self._go_on)
@@ -277,9 +279,9 @@ class _HookCall(Passable):
 
 
 async def call_peer_connected(chain: Sequence[Plugin], peer: Mapping[str, Any], command_id: Any) -> str | None:
-    """Walk the ``peer_connected`` chain. None to continue, else the first text to disconnect with.
+    """Call the ``peer_connected`` chain. Return None to continue, else the text of the first plugin that disconnects.
 
-    One that has too much to read is asked when it has read. Cancelled, nobody is asked any more.
+    A plugin that has too much to read is called when it has read. If it is cancelled, no further plugin is called.
     """
     for plugin in chain:
         await plugin.backlog.room()
@@ -302,6 +304,6 @@ async def call_peer_connected(chain: Sequence[Plugin], peer: Mapping[str, Any], 
 
 
 def _wrong_answer(hook: str, answer: dict[str, Any], right: str) -> str:
-    """Say why a plugin is killed over its answer to a hook."""
+    """Return the reason to kill a plugin for its answer to a hook."""
     said = {key: answer[key] for key in ("result", "error") if key in answer}
     return f"answered the {hook} hook with {brief(said)}; its result should be {right}"

@@ -1,4 +1,4 @@
-"""What the plugin host asks of the node that it runs in: a protocol, so that the host can be tested without a node."""
+"""The services of the node that the plugin host uses, as protocols, so that the host can be tested without a node."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ class MethodCall:
     """One JSON-RPC request for a plugin's method, as the client sent it."""
 
     id: Any
-    """The client's id; a string of it becomes the first part of the id that the plugin sees."""
+    """The client's id; it becomes the first part of the id that the plugin sees."""
     method: str
     params: Any
-    """The client's ``params``, a list or a dict, untouched: those of ``check`` itself if that was called."""
+    """The client's ``params``, a list or a dict, as they came: those of ``check`` itself if that was called."""
     checking: bool = False
-    """True if the client called ``check``: the plugin is asked only whether it would accept these parameters."""
+    """Whether the client called ``check``: the plugin only checks whether it would accept these parameters."""
     notify: Callable[[str, dict[str, Any]], None] | None = None
-    """Takes ``message`` and ``progress`` notifications for this request; None if the client did not ask for them."""
+    """Sends the client ``message`` and ``progress`` notifications of this request; None if it has not enabled them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,29 +38,29 @@ class PluginMethod:
     owner: str
     """The plugin's path."""
     call: Callable[[MethodCall], Awaitable[Any]]
-    """Gives the result; raises `NodeRefused` with the plugin's code, text and data."""
+    """Returns the result; raises `NodeRefused` with the plugin's code, text and data."""
 
 
 class CommandTable(Protocol):
-    """The node's table of JSON-RPC methods, as far as plugins see it."""
+    """The node's table of JSON-RPC methods, as the plugin host uses it."""
 
     def owner_of(self, name: str) -> str | None:
-        """Say who answers ``name``: a plugin's path, ``lightningd`` for a built-in one, None if nobody does."""
+        """Return the owner of a method: a plugin's path, ``lightningd`` for the node's own, None if there is none."""
         raise NotImplementedError
 
     def register_plugin_method(self, method: PluginMethod) -> None:
         """Add a method; its parameters are not parsed. Raises `ExtensionError` if the name is taken."""
 
     def unregister(self, owner: str) -> None:
-        """Remove every method of this plugin; there may be none."""
+        """Remove all methods of a plugin; there may be none."""
 
 
 class NodeServices(Protocol):
-    """The node as its plugins' host sees it."""
+    """The node, as the plugin host uses it."""
 
     @property
     def lightning_dir(self) -> Path:
-        """The network's folder: plugins run in it, and `init` names it."""
+        """The network's folder: the working directory of plugins, and named in ``init``."""
         raise NotImplementedError
 
     @property
@@ -75,7 +75,7 @@ class NodeServices(Protocol):
 
     @property
     def version(self) -> str:
-        """What plugins read in LIGHTNINGD_VERSION."""
+        """The version for the environment variable LIGHTNINGD_VERSION of plugins."""
         raise NotImplementedError
 
     @property
@@ -85,20 +85,20 @@ class NodeServices(Protocol):
 
     @property
     def proxy(self) -> str | None:
-        """``host:port`` of the SOCKS5 proxy, if there is one."""
+        """``host:port`` of the SOCKS5 proxy, None if there is none."""
         raise NotImplementedError
 
     @property
     def commands(self) -> CommandTable:
-        """Where plugins' methods go."""
+        """The table for plugins' methods."""
         raise NotImplementedError
 
     def log(self, level: str, text: str, source: str) -> None:
-        """Write one line: ``level`` is io, trace, debug, info, unusual or broken."""
+        """Log one line: ``level`` is io, trace, debug, info, unusual or broken."""
 
     def feature_set(self) -> Mapping[str, str]:
-        """Return the node's feature maps as hex by context (init, node, ...), plugins' bits included."""
+        """Return the node's feature bits in hex by context (init, node, ...), plugins' bits included."""
         raise NotImplementedError
 
     def stop(self, reason: str) -> None:
-        """End the node: an important plugin is gone."""
+        """Stop the node: an important plugin has ended."""

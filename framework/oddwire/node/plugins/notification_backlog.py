@@ -1,4 +1,4 @@
-"""What a plugin that is behind is not told yet, or never: that peers send faster than it reads is not its fault."""
+"""The notifications to one plugin that reads slower than they come: which wait, and which are left out."""
 
 from __future__ import annotations
 
@@ -16,25 +16,26 @@ _LINES: Final = frozenset(("log", "warning"))
 
 
 class Backlog:
-    """What happens, on its way to one plugin; ``send`` queues bytes for it, ``queued`` says how many wait.
+    """The notifications to one plugin. ``send`` queues bytes for the plugin, ``queued()`` returns how many wait.
 
-    While the plugin reads, everything goes straight on, but messages of peers wait while it is `behind`: so a peer that
-    sends much keeps others waiting for no longer. Once a quarter of `PluginLimits.unread` waits for it, it is
-    `crowded`: messages of peers are kept where they are, their peers paused, and lines of the log are left out. From a
-    half on, of ``connect`` and ``disconnect`` only what still holds is kept for later; from three quarters on, what
-    other plugins say is left out. What is left out is counted, and ``tell`` is given a line about it, at most one each
-    `PluginLimits.report` seconds.
+    While the plugin reads, notifications are sent at once, except that messages of peers wait while it is `behind`: so
+    a peer that sends a lot does not delay those of others for longer.
+
+    Once a quarter of `PluginLimits.unread` waits, the plugin is `crowded`: messages of peers wait at the node, their
+    peers are paused, and lines of the log are left out. From half of it on, ``connect`` and ``disconnect`` are kept for
+    later, and dropped in pairs; from three quarters on, notifications of other plugins are left out. Those left out are
+    counted, and ``tell`` is called with a line about them, at most once in `PluginLimits.report` seconds.
     """
 
     def __init__(self, limits: PluginLimits, queued: Callable[[], int], tell: Callable[[str], None]) -> None:
         self.crowded = False
-        """Whether so much waits for it that it should rather be sent no more; see `when_there_is_room`."""
+        """Whether so much waits for the plugin that it should be sent no more; see `when_there_is_room`."""
         self.behind = False
-        """Whether it reads, and has more to read than it is sent of peers' messages at a time."""
+        """Whether the plugin reads, and more than `PluginLimits.behind` waits for it."""
         self.stalled = False
-        """Whether it has read nothing for so long that others are no longer kept waiting for it."""
+        """Whether the plugin has read nothing for so long that peers' messages do not wait for it any more."""
         self.left_out: Counter[str] = Counter()
-        """What it has not been told of, by topic, since it started."""
+        """The number of notifications left out, by topic, since the plugin started."""
         self.send: Callable[[bytes], None] = lambda data: None
         self._limits = limits
         self._queued = queued
@@ -47,15 +48,15 @@ class Backlog:
     # Room --------------------------------------------------------------------------------------------
 
     def when_there_is_room(self, call: Callable[[], None]) -> None:
-        """Call ``call`` once, when the plugin is `crowded` or `behind` no more, is `stalled`, or has ended."""
+        """Call ``call`` once: when the plugin is no longer `crowded` or `behind`, is `stalled`, or has ended."""
         self._waiting[call] = None
 
     def forget(self, call: Callable[[], None]) -> None:
-        """Do not call it any more. It need not be there."""
+        """Remove a ``call`` of `when_there_is_room`, if it was not called yet."""
         self._waiting.pop(call, None)
 
     async def room(self) -> None:
-        """Wait until the plugin is not `crowded`, or has ended. Cancelled, nothing is left behind."""
+        """Wait until the plugin is not `crowded`, or has ended. Cancellation has no other effect."""
         while self.crowded:
             room = asyncio.Event()
             self._waiting[room.set] = None
@@ -65,7 +66,7 @@ class Backlog:
                 self.forget(room.set)
 
     def set_crowded(self, crowded: bool) -> None:
-        """Take note of whether too much waits for the plugin."""
+        """Set `crowded`. When it ends, send what was kept, and call those that wait for room."""
         self.crowded = crowded
         if crowded:
             return
@@ -77,13 +78,13 @@ class Backlog:
         self._let_go_on()
 
     def set_behind(self, behind: bool) -> None:
-        """Take note of whether it reads and is behind."""
+        """Set `behind`. When it ends, call those that wait for room."""
         self.behind = behind
         if not behind:
             self._let_go_on()
 
     def set_stalled(self) -> None:
-        """Take note that the plugin does not read at all: whoever waits for it goes on without."""
+        """Set `stalled`, log that, and call those that wait for room: peers' messages skip the plugin from now on."""
         self.stalled = True
         self._tell(
             f"has read nothing for {self._limits.stall:g} seconds, and {self._queued()} bytes wait for it: "
@@ -92,7 +93,7 @@ class Backlog:
         self._let_go_on()
 
     def _let_go_on(self) -> None:
-        # Those who find it crowded again wait again, in the same order
+        # A call that finds the plugin crowded again waits again, in the same order
         calls, self._waiting = self._waiting, {}
         for call in calls:
             call()
@@ -100,9 +101,10 @@ class Backlog:
     # Notifications -----------------------------------------------------------------------------------
 
     def notify(self, topic: str, data: bytes, *, peer: str | None = None, foreign: bool = False) -> None:
-        """Hand on a notification, which may be left out. ``peer`` is whom it is about, ``foreign`` says that a plugin
-        says it and not the node.
-        """  # noqa: D205 - two arguments, one sentence
+        """Send a notification, keep it for later, or leave it out.
+
+        ``peer`` is the peer that it is about; ``foreign`` is set for a notification of another plugin.
+        """
         if self.crowded and (self._behind(topic, data, peer) if not foreign else self._has_waiting(3)):
             if peer is None:
                 self.leave_out(topic)
@@ -110,14 +112,14 @@ class Backlog:
             self.send(data)
 
     def _behind(self, topic: str, data: bytes, peer: str | None) -> bool:
-        """Say whether this is not to be sent now; what is about a peer is kept, if it has to be."""
+        """Return whether a notification of the node must not be sent now; one about a peer is kept for later then."""
         if topic in _LINES:
             return True
         if peer is None or topic not in _PEER_EVENTS or not (self._late or self._has_waiting(2)):
             return False
         events = self._late.setdefault(peer, [])
         if topic == "disconnect" and events and events[-1][0] == "connect":
-            # It came and went, and the plugin has heard neither
+            # The peer came and went, and the plugin was sent neither
             events.pop()
             if not events:
                 del self._late[peer]
@@ -130,10 +132,10 @@ class Backlog:
     def _has_waiting(self, quarters: int) -> bool:
         return self._queued() > self._limits.unread // 4 * quarters
 
-    # What was left out -------------------------------------------------------------------------------
+    # Notifications left out --------------------------------------------------------------------------
 
     def leave_out(self, topic: str) -> None:
-        """Count something that the plugin is not told of."""
+        """Count a notification that is left out, and log the counts in a while."""
         self.left_out[topic] += 1
         self._untold[topic] += 1
         if self._timer is None:
@@ -147,7 +149,7 @@ class Backlog:
             self._tell(f"does not read as fast as things happen, and was not told of: {counts}")
 
     def close(self) -> None:
-        """Let everybody go on: the plugin has ended. Say what it was not told of."""
+        """Call those that wait for room, and log what was left out: the plugin has ended."""
         if self._timer is not None:
             self._timer.cancel()
         self._report()

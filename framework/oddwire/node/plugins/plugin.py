@@ -1,4 +1,4 @@
-"""One plugin as the node knows it: its state, what it was asked, and what it says unasked."""
+"""One plugin: its state, its requests and answers, and its notifications."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _LEVELS: Final = {
     "broken": "broken",
 }
 
-# What nearly every answer of a hook is, as json.dumps and serde write it; the id is one of ours, so it is plain
+# Nearly every answer to a hook, as json.dumps and serde write it. The id is one of ours, so it has no escapes
 _ID: Final = r'"id": ?"([^"\\\x00-\x1f]++)"'
 _VERSION: Final = r'"jsonrpc": ?"2\.0"'
 _CONTINUE: Final = re.compile(
@@ -42,7 +42,7 @@ _CONTINUE: Final = re.compile(
 
 
 class PluginState(enum.Enum):
-    """Where a plugin is in its life; the value ends sentences on how it died."""
+    """The state of a plugin; the value completes log lines about its death."""
 
     MANIFEST = "before replying to getmanifest"
     LOADED = "before we sent init"
@@ -52,23 +52,23 @@ class PluginState(enum.Enum):
 
 
 class Passable:
-    """Whose methods take answers that nobody has to wait for: see `Plugin.ask`."""
+    """Base class of requests that are abandoned when the plugin stalls: see `Plugin.ask`."""
 
     __slots__ = ()
 
 
 class PluginOwner(Protocol):
-    """What a plugin tells its host."""
+    """The owner of plugins, that is, their host."""
 
     def plugin_ended(self, plugin: Plugin, reason: str, level: str) -> None:
-        """Take note of a plugin's end; ``level`` is that of the line the log should have about it."""
+        """Handle the end of a plugin; ``level`` is the level to log it at."""
 
     def plugin_notified(self, plugin: Plugin, topic: str, params: Any) -> None:
-        """Take a notification of a topic that the plugin has declared."""
+        """Handle a notification of a topic that the plugin has declared."""
 
 
 class Plugin:
-    """A plugin and its process. ``index`` is its place in load order; ``name`` the file name, as in logs."""
+    """A plugin and its process. ``index`` is its place in load order; ``name`` its file name, as in logs."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class Plugin:
         self.checksum = 0
         self.end_reason = ""
         self.prompt_answers = 0
-        """Prompt answers to hooks in a row."""
+        """The number of prompt answers to hooks in a row."""
         self._source = f"plugin-{self.name}"
         self._node_services = node_services
         self._owner = owner
@@ -97,22 +97,22 @@ class Plugin:
         self._ids = ids
         self._kill_level = "unusual"
         self._expects_end = False
-        # Called with the whole answer; None means that the plugin ended first
+        # By request id; called with the answer document, or None if the plugin ended first
         self._pending: dict[str, Callable[[dict[str, Any] | None], None]] = {}
         self._forward: dict[str, Callable[[str, dict[str, Any]], None]] = {}
         self._process: PluginProcess | None = None
         self.ended = asyncio.get_running_loop().create_future()
         self.backlog = Backlog(limits, self._queued, lambda text: self.log("unusual", text))
-        """The way to it of what happens, and what it has not been told."""
+        """The notifications that wait for the plugin, and counts of those left out."""
         self.send: Callable[[bytes], None] = lambda data: None
-        """Queue whole documents for the plugin's stdin; after its end they are dropped."""
+        """Queues complete JSON documents for the plugin's stdin; after its end they are dropped."""
 
     def __repr__(self) -> str:
         return f"<Plugin {self.name} {self.state.name.lower()}>"
 
     @property
     def active(self) -> bool:
-        """True from the answer to ``init`` to the end."""
+        """Whether the plugin has answered ``init`` and has not ended."""
         return self.state is PluginState.ACTIVE
 
     def spawn(self, environment: Mapping[str, str]) -> None:
@@ -134,13 +134,13 @@ class Plugin:
         self._node_services.log("debug", f"started({self._process.pid}) {self.path}", "plugin-manager")
 
     def log(self, level: str, text: str) -> None:
-        """Write a line under this plugin's name."""
+        """Log a line with the plugin's name as its source."""
         self._node_services.log(level, text, self._source)
 
     # The end -----------------------------------------------------------------------------------------
 
     def kill(self, reason: str, level: str = "unusual") -> None:
-        """End the plugin; its host removes what it had registered. Idempotent."""
+        """End the plugin. Its owner removes everything that it had registered. Idempotent."""
         if self.state is PluginState.ENDED:
             return
         self._kill_level = level
@@ -150,7 +150,7 @@ class Plugin:
             self._process.kill(reason)
 
     def holdup(self) -> str | None:
-        """Say what the node waits for this plugin to do, if it does."""
+        """Return what the node waits for the plugin to do, None if it does not wait."""
         if self._expects_end and self.state is not PluginState.ENDED:
             return f"plugin {printable(self.name)}, which was told to shut down"
         if self.state in (PluginState.MANIFEST, PluginState.INIT):
@@ -158,7 +158,7 @@ class Plugin:
         return None
 
     def abandon(self) -> None:
-        """Kill the process and everything it started, without a word to anybody."""
+        """Kill the process and everything it started, without informing the owner. Callable from any thread."""
         if self._process is not None:
             self._process.abandon()
 
@@ -177,39 +177,39 @@ class Plugin:
         self.ended.set_result(None)
 
     def shutdown(self) -> None:
-        """Tell the plugin to exit."""
+        """Send the ``shutdown`` notification, after which the plugin should exit."""
         self._expects_end = True
         self.send(encode({"jsonrpc": "2.0", "method": "shutdown", "params": {"shutdown": {}}}))
 
     def when_reaped(self, call: Callable[[Plugin], None]) -> None:
-        """Call ``call`` with this plugin once its process is gone; at once if it could not be started."""
+        """Call ``call`` with this plugin once its process was reaped; at once if it could not be started."""
         if self._process is None:
             call(self)
         else:
             self._process.reaped.add_done_callback(lambda _: call(self))
 
     async def reaped(self) -> None:
-        """Wait until the killed process has left the process table."""
+        """Wait until the killed process was reaped. Cancellation has no other effect."""
         if self._process is not None:
             await asyncio.shield(self._process.reaped)
 
-    # Questions ---------------------------------------------------------------------------------------
+    # Requests ----------------------------------------------------------------------------------------
 
     def new_id(self, method: str, prefix: str | None = None) -> str:
-        """Make a request's id as lightningd does; ``prefix`` is the id of the command that caused it."""
+        """Return a new request id in lightningd's form; ``prefix`` is the id of the client's request, if any."""
         own = f"cln:{method}#{next(self._ids)}"
         return own if prefix is None else f"{prefix}/{own}"
 
     def ask(self, request_id: str, data: bytes, answered: Callable[[dict[str, Any] | None], None]) -> None:
-        """Send a request that is already written; ``answered`` gets the answer, None if the plugin ends first.
+        """Send an encoded request. ``answered`` is called with the answer document, or None if the plugin ends first.
 
-        A method of something `Passable` gets None as well when the plugin has read nothing for too long.
+        If ``answered`` is a method of a `Passable`, it is also called with None when the plugin stalls.
         """
         self._pending[request_id] = answered
         self.send(data)
 
     def give_up(self, request_id: str) -> None:
-        """Take no answer to this request any more, should one come. Nobody is called."""
+        """Ignore the answer to a request, if one comes. Its ``answered`` is not called."""
         self._pending.pop(request_id, None)
 
     def _queued(self) -> int:
@@ -217,7 +217,7 @@ class Plugin:
 
     def _stalled(self) -> None:
         self.backlog.set_stalled()
-        # No message's chain waits for its answer either; everybody else does
+        # The chains of messages do not wait for its answers any more; other requests do
         passed = [key for key, call in self._pending.items() if isinstance(getattr(call, "__self__", None), Passable)]
         for key in passed:
             if (answered := self._pending.pop(key, None)) is not None:
@@ -232,10 +232,10 @@ class Plugin:
         seconds: float | None = None,
         notify: Callable[[str, dict[str, Any]], None] | None = None,
     ) -> Any:
-        """Ask and give the result; ``notify`` gets what the plugin says meanwhile about this request.
+        """Send a request and return its result. ``notify`` is called with the plugin's notifications about it.
 
-        Raises `NodeRefused` with the plugin's error, or if the plugin ends first. One that takes longer than
-        ``seconds`` is killed. Cancelled, the question stands, and its answer is ignored.
+        Raises `NodeRefused` with the plugin's error, if too much waits for the plugin to read, or if it ends first. A
+        plugin that takes longer than ``seconds`` is killed. If it is cancelled, the plugin's answer is ignored.
         """
         future: asyncio.Future[dict[str, Any] | None] = asyncio.get_running_loop().create_future()
         request_id = self.new_id(method, prefix)
@@ -272,7 +272,7 @@ class Plugin:
         return answer["result"]
 
     async def call(self, call: MethodCall) -> Any:
-        """Pass on a client's call of one of this plugin's methods. Raises `NodeRefused`."""
+        """Pass a client's call to one of this plugin's methods, and return the result. Raises `NodeRefused`."""
         method = call.method
         if call.checking:
             if not self.manifest.can_check:
@@ -281,10 +281,10 @@ class Plugin:
             method = "check"
         return await self.request(method, call.params, prefix=id_prefix(call.id), notify=call.notify)
 
-    # What comes --------------------------------------------------------------------------------------
+    # Documents received ------------------------------------------------------------------------------
 
     def _document(self, document: Any) -> None:
-        if type(document) is str:  # by the shortcut
+        if type(document) is str:  # an id, from `_read_continue`
             answered = self._pending.pop(document, None)
             if answered is not None:
                 answered({"result": {"result": "continue"}})
@@ -299,10 +299,10 @@ class Plugin:
             answered = self._pending.pop(request_id, None) if type(request_id) is str else None
             if answered is not None:
                 answered(document)
-            # An answer to nothing we asked is ignored, as lightningd does: the question may have been given up
+            # An answer to no open request is ignored, as lightningd does: the request may have been cancelled
 
     def _oversize(self, document: Oversize) -> None:
-        """Drop what is too large, and fail the request that it answers: the plugin's other work goes on."""
+        """Drop a document that is too large, and fail the request that it answers; the plugin goes on."""
         request_id = document.member("id")
         answered = self._pending.pop(request_id, None) if isinstance(request_id, str) else None
         if answered is not None:
@@ -354,6 +354,6 @@ class Plugin:
 
 
 def _read_continue(text: str, at: int) -> tuple[str, int] | None:
-    """Read an answer that says ``continue`` without parsing it; what stands for it is its id."""
+    """Match an answer ``continue`` at ``at`` without parsing it. Return its id and its end, None for any other text."""
     match = _CONTINUE(text, at)
     return None if match is None else (match[1] or match[2], match.end())

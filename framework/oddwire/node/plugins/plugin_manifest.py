@@ -1,4 +1,4 @@
-"""What a plugin answers to ``getmanifest``: checked field by field. No I/O."""
+"""A plugin's manifest, its answer to ``getmanifest``, checked field by field. No I/O."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class MethodSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PluginManifest:
-    """A plugin's manifest, checked. ``disable`` is the plugin's reason for not running, None if it will."""
+    """A checked manifest. ``disable`` is the plugin's reason not to run, None if it runs."""
 
     options: tuple[OptionSpec, ...] = ()
     methods: tuple[MethodSpec, ...] = ()
@@ -50,14 +50,14 @@ class PluginManifest:
     notifications: frozenset[str] = frozenset()
     custommessages: frozenset[int] = frozenset()
     features: Mapping[str, int]
-    """Feature bits by context, each a map as a number: bit 0 is the lowest."""
+    """Feature bits by context, as integers: feature 0 is the lowest bit."""
     can_check: bool = False
     dynamic: bool = False
     disable: str | None = None
 
 
 def parse_manifest(answer: Any) -> PluginManifest:
-    """Check the result of ``getmanifest``. Raises `ExtensionError` naming the field and what it should be."""
+    """Parse the result of ``getmanifest``. Raises `ExtensionError` naming the field and what it should be."""
     if not isinstance(answer, dict):
         raise ExtensionError(f"the answer to getmanifest should be an object, not {brief(answer)}")
     if "disable" in answer:
@@ -150,7 +150,7 @@ def _hook(where: str, item: Any) -> HookClaim:
         item = {"name": item}
     if not isinstance(item, dict):
         raise ExtensionError(f"{where} should be a hook's name or an object, not {brief(item)}")
-    # Some libraries write null for what was not given
+    # Some libraries write null for absent fields
     item = {key: value for key, value in item.items() if value is not None or key == "filters"}
     name = item.get("name")
     if not isinstance(name, str):

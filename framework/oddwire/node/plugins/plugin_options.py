@@ -1,4 +1,4 @@
-"""Plugins' options: what a manifest declares, what the command line and ``plugin start`` set. No I/O."""
+"""Plugins' options: their declarations in manifests, and their values by source. No I/O."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _MISSING: Final = object()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OptionSpec:
-    """One option of a manifest. ``default`` is already a value of the option's type; None if there is none."""
+    """One option of a manifest. ``default`` is a value of the option's type; None if there is none."""
 
     name: str
     type: OptionType
@@ -37,7 +37,7 @@ class OptionSpec:
     deprecated: bool = False
 
     def parse(self, text: str) -> OptionValue:
-        """Read a value as the command line has it. Raises `ExtensionError` saying what it should look like."""
+        """Parse a value of the command line. Raises `ExtensionError` saying what it should be."""
         if self.type == "int":
             return _parse_int(text)
         if self.type in ("bool", "flag"):
@@ -60,7 +60,10 @@ def _parse_int(text: str) -> int:
 
 
 def is_deprecated(where: str, value: Any) -> bool:
-    """Read a ``deprecated`` field: a bool, or the version it starts in and perhaps the one it ends in."""
+    """Parse a ``deprecated`` field: a bool, or the version that it starts in and optionally the one that it ends in.
+
+    Raises `ExtensionError`; ``where`` names the field's object.
+    """
     if value is None or isinstance(value, bool):
         return bool(value)
     if isinstance(value, list) and 1 <= len(value) <= 2 and all(isinstance(version, str) for version in value):
@@ -71,7 +74,7 @@ def is_deprecated(where: str, value: Any) -> bool:
 
 
 def parse_option(where: str, item: Any) -> OptionSpec:
-    """Check one entry of a manifest's ``options``; ``where`` names it in errors. Raises `ExtensionError`."""
+    """Parse one entry of a manifest's ``options``; ``where`` names it in errors. Raises `ExtensionError`."""
     if not isinstance(item, dict):
         raise ExtensionError(f"{where} should be an object, not {brief(item)}")
     for field in ("name", "type", "description"):
@@ -115,22 +118,22 @@ _COMMAND_LINE: Final = "cmdline"
 _START: Final = "pluginstart"
 _TRANSIENT: Final = "setconfig transient"
 
-_Given = list[tuple[str | None, str]]  # texts, None for a name alone, and the source of each, in the order they came
+_Given = list[tuple[str | None, str]]  # text, None for a name alone, and source of each value, in order
 
 
 @dataclass(slots=True)
 class _RegisteredOption:
     spec: OptionSpec
     owner: str
-    values: list[tuple[OptionValue, str]]  # with the source of each
+    values: list[tuple[OptionValue, str]]  # value and source
 
 
 class OptionTable:
-    """Every running plugin's options and their values; owners are plugins' paths.
+    """The options of all running plugins, and their values; owners are plugins' paths.
 
-    What the command line and ``setconfig`` say of a name outlives the plugin that has it, as with lightningd: whichever
-    plugin is started with an option of that name finds it. What ``plugin start`` says ends with its plugin.
-    ``reserved`` are the names of the node's own options, which no plugin may have.
+    Values of the command line and ``setconfig`` are kept when the plugin ends, as with lightningd: any plugin started
+    later with an option of that name gets them. Values of ``plugin start`` are removed with the plugin. ``reserved``
+    are the names of the node's own options, which no plugin may have.
     """
 
     def __init__(self, reserved: Iterable[str] = ()) -> None:
@@ -143,13 +146,13 @@ class OptionTable:
 
     @property
     def specs(self) -> Sequence[tuple[str, OptionSpec]]:
-        """Every option with its plugin's path, in the order they were added: for ``--help``."""
+        """All options, each with its plugin's path, in the order of `add`, for ``--help``."""
         return [(option.owner, option.spec) for option in self._options.values()]
 
     def add(self, owner: str, specs: Iterable[OptionSpec]) -> None:
-        """Add a plugin's options, with the values that were given before.
+        """Add a plugin's options, with the values that were set for their names before.
 
-        Raises `ExtensionError`, adding none, if a name is taken, or such a value does not fit.
+        Raises `ExtensionError`, and adds none, if a name is taken or such a value does not fit.
         """
         added: dict[str, _RegisteredOption] = {}
         for spec in specs:
@@ -167,14 +170,14 @@ class OptionTable:
         self._options.update(added)
 
     def remove(self, owner: str) -> None:
-        """Remove a plugin's options, with the values that ``plugin start`` gave them."""
+        """Remove a plugin's options, and their values from ``plugin start``."""
         for name in [name for name, option in self._options.items() if option.owner == owner]:
             del self._options[name]
             if name in self._given:
                 self._given[name] = [(text, source) for text, source in self._given[name] if source != _START]
 
     def set_from_command_line(self, given: Sequence[tuple[str, str | None]]) -> None:
-        """Set what the command line says; a later value replaces an earlier one unless the option is multi.
+        """Set values of the command line; a later value replaces an earlier one unless the option is multi.
 
         Raises `ExtensionError` for an option that no plugin has, or a value that does not fit.
         """
@@ -191,7 +194,7 @@ class OptionTable:
                 raise ExtensionError(f"--{name}: {error}") from None
 
     def set_from_start(self, owner: str, given: Mapping[str, Any]) -> None:
-        """Set what ``plugin start`` says, only for this plugin's own options. Raises `ExtensionError`."""
+        """Set values from ``plugin start``, which may be only for this plugin's options. Raises `ExtensionError`."""
         for name, value in given.items():
             option = self._options.get(name)
             if option is None or option.owner != owner:
@@ -211,7 +214,7 @@ class OptionTable:
         return f"with 'plugin start', options have no dashes: write {bare}=value"
 
     def set_transient(self, name: str, text: str | None) -> None:
-        """Set the value that its plugin took by ``setconfig``."""
+        """Set a value of ``setconfig`` that the plugin has accepted."""
         self._given[name] = [given for given in self._given.get(name, []) if given[1] != _TRANSIENT]
         self._give(self._options[name], text, _TRANSIENT)
 
@@ -222,7 +225,7 @@ class OptionTable:
 
     @staticmethod
     def _set(option: _RegisteredOption, given: _Given) -> None:
-        """Return the values that count for an option: of a multi option all, or those of setconfig; else the last."""
+        """Set the effective values of an option: of a multi option all, or those of setconfig; else the last one."""
         spec = option.spec
         if not spec.multi:
             given = given[-1:]
@@ -241,7 +244,7 @@ class OptionTable:
         option.values = values
 
     def values_for(self, owner: str) -> dict[str, Any]:
-        """Return what ``init`` tells a plugin: no entry for an option without value and default."""
+        """Return a plugin's options for ``init``, by name: no entry for an option without value and default."""
         told: dict[str, Any] = {}
         for name, option in self._options.items():
             if option.owner != owner:
@@ -254,12 +257,12 @@ class OptionTable:
         return told
 
     def is_dynamic(self, name: str) -> bool | None:
-        """Say whether an option may change while its plugin runs; None if nobody has it."""
+        """Return whether an option may change while its plugin runs; None if no plugin has it."""
         option = self._options.get(name)
         return None if option is None else option.spec.dynamic
 
     def dynamic(self, name: str, text: str | None) -> str:
-        """Check a ``setconfig`` before its plugin is asked; give the plugin's path. Raises `NodeRefused`."""
+        """Check a ``setconfig`` before its plugin is called, and return the plugin's path. Raises `NodeRefused`."""
         option = self._options.get(name)
         if option is None:
             raise NodeRefused(f"config: Unknown config option: {name}", code=INVALID_PARAMS)
@@ -275,7 +278,7 @@ class OptionTable:
         return option.owner
 
     def listconfigs(self, name: str | None = None) -> dict[str, dict[str, Any]]:
-        """Return entries as ``listconfigs`` shows them; with ``name``, that one only (or none)."""
+        """Return entries for ``listconfigs`` by name; with ``name``, only that one, or none."""
         shown: dict[str, dict[str, Any]] = {}
         for key, option in self._options.items():
             if name is not None and key != name:

@@ -1,4 +1,4 @@
-"""The plugins there are and what each has registered: taken in at its manifest, taken out at its end."""
+"""The registry of plugins and of everything that they announce: added with the manifest, removed at the end."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ _EVEN: Final = int.from_bytes(b"\x55" * 8192, "big")
 
 
 class PluginRegistry:
-    """Every plugin from its start to its end, and tables that say at once whom something concerns."""
+    """All plugins from start to end, with tables to look up their hooks, subscriptions and options."""
 
     def __init__(self, node_services: NodeServices, reserved_options: Collection[str] = ()) -> None:
         self.plugins: list[Plugin] = []
-        """In load order."""
+        """The plugins in load order."""
         self.hooks = HookTable()
         self.subscriptions: Subscriptions[Plugin] = Subscriptions()
         self.options = OptionTable(reserved_options)
         self.custommessages: frozenset[int] = frozenset()
-        """The union of what the active plugins list."""
+        """The union of the message types that active plugins list."""
         self._node_services = node_services
-        self._announced: dict[str, int] = {}  # of plugins that have taken part: peers were told
+        self._announced: dict[str, int] = {}  # of all plugins that were active: peers have seen them
 
     def find(self, path: str) -> Plugin | None:
-        """Return the plugin at this resolved path."""
+        """Return the plugin at this resolved path, None if there is none."""
         return next((plugin for plugin in self.plugins if plugin.path == path), None)
 
     def register(self, plugin: Plugin, manifest: PluginManifest) -> None:
-        """Take in what a manifest announces. Raises `ExtensionError` for what others have already."""
+        """Register everything in a manifest. Raises `ExtensionError` for names or bits that are taken."""
         self._check_features(plugin, manifest.features)
         self.options.add(plugin.path, manifest.options)
         commands = self._node_services.commands
@@ -66,13 +66,13 @@ class PluginRegistry:
         self.subscriptions.add(plugin, manifest.subscriptions)
 
     def order_hooks(self, new: Collection[Plugin]) -> None:
-        """Order the chains; of plugins whose wishes contradict each other, the ``new`` ones are killed."""
+        """Order the hook chains; of plugins whose constraints contradict each other, the ``new`` ones are killed."""
         while stuck := [(plugin, hook) for plugin, hook in self.hooks.reorder() if plugin in new]:
             for plugin, hook in stuck:
                 plugin.kill(f'hook {hook}: its "before" and "after" contradict those of other plugins')
 
     def remark(self, plugin: Plugin) -> None:
-        """Log what in a loaded plugin's manifest will have no effect; once all that load together are registered."""
+        """Log the parts of a plugin's manifest that have no effect. Call it after all plugins of a start registered."""
         for topic in plugin.manifest.subscriptions:
             if topic != "*" and topic not in NATIVE_TOPICS and not self._is_declared(topic):
                 plugin.log("unusual", f"topic '{topic}' is not a known notification topic")
@@ -83,7 +83,7 @@ class PluginRegistry:
                 plugin.log("debug", f"hook {claim.name} is never called by this node")
 
     def activate(self, plugin: Plugin) -> None:
-        """Let a plugin that has answered ``init`` take part."""
+        """Make a plugin active after its answer to ``init``, and notify subscribers of that."""
         plugin.state = PluginState.ACTIVE
         for context, bits in plugin.manifest.features.items():
             self._announced[context] = self._announced.get(context, 0) | bits
@@ -91,7 +91,7 @@ class PluginRegistry:
         self._tell_about("plugin_started", plugin)
 
     def remove(self, plugin: Plugin) -> None:
-        """Take out everything an ended plugin had registered."""
+        """Remove everything that an ended plugin had registered, and notify subscribers of that."""
         self.plugins.remove(plugin)
         self.hooks.remove(plugin)
         self.subscriptions.remove(plugin)
@@ -101,9 +101,10 @@ class PluginRegistry:
         self._tell_about("plugin_stopped", plugin)
 
     def notify(self, topic: str, params: Any, *, origin: str | None = None, peer: str | None = None) -> None:
-        """Tell the subscribers of a topic; ``origin`` is the plugin that says it, None for the node itself.
+        """Send a notification to the subscribers of its topic. ``origin`` is the sending plugin, None for the node.
 
-        ``peer`` is whom it is about. One that does not read may hear of it later, or not: see `Backlog`.
+        ``peer`` is the peer that it is about. A subscriber that does not read gets it later, or not at all: see
+        `Backlog`.
         """
         if subscribers := self.subscriptions.of(topic):
             sender = {} if origin is None else {"origin": origin}
@@ -113,9 +114,9 @@ class PluginRegistry:
                     plugin.backlog.notify(topic, data, peer=peer, foreign=origin is not None)
 
     def features(self) -> dict[str, str]:
-        """Return the plugins' feature bits: hex by context, for those contexts where there are some.
+        """Return the plugins' feature bits: hex by context, for contexts with any bits.
 
-        Those of a plugin that took part and has ended stay, as with lightningd: the node goes on announcing them.
+        The bits of a plugin that was active and has ended stay, as with lightningd: the node still announces them.
         """
         merged = dict(self._announced)
         for plugin in self.plugins:

@@ -1,4 +1,4 @@
-"""A plugin's process and its three pipes: whole JSON documents in, bytes out, bounded both ways."""
+"""A plugin's process and its three pipes: JSON documents from its stdout, bytes to its stdin, both within limits."""
 
 from __future__ import annotations
 
@@ -20,17 +20,20 @@ from oddwire.printable import printable
 
 __all__ = ["PluginLimits", "PluginProcess"]
 
-_CHUNK: Final = 64 * 1024  # what a pipe holds
-_PROGRESS: Final = 0.05  # seconds without a byte read, after which a plugin that is behind does not read, for now
+_CHUNK: Final = 64 * 1024  # the capacity of a pipe
+_PROGRESS: Final = 0.05  # seconds without a byte read after which a plugin that is behind counts as not reading
 _SHOWN: Final = 80
-_ENDLESS: Final = 64  # times the bytes of the largest document that is taken; what exceeds that is none
+_ENDLESS: Final = 64  # a document of so many times the max size is taken for one that does not end
 _MOMENT: Final = 0.2  # seconds
-_LAST_READS: Final = 16  # more than a pipe holds: what comes after those, a child of the plugin has written
+_LAST_READS: Final = 16  # more than a pipe holds: anything after that was written by a child of the plugin
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PluginLimits:
-    """What a plugin may take, in seconds and bytes: what it does itself ends it, what others do to it does not."""
+    """Limits for a plugin, in seconds and bytes.
+
+    A plugin that exceeds one by its own doing is ended; one that gets more than it reads, because of peers, is not.
+    """
 
     manifest: float = 60
     """Seconds to answer ``getmanifest``."""
@@ -39,34 +42,37 @@ class PluginLimits:
     shutdown: float = 30
     """Seconds to exit after the ``shutdown`` notification."""
     ahead: int = 64
-    """Messages of one peer that a plugin may be handed before it answers the first, if it answers promptly."""
+    """Messages of one peer that a plugin may be sent before it answers the first, if it answers promptly."""
     prompt: float = 0.005
-    """Seconds within which an answer counts as prompt."""
+    """Max seconds of an answer that counts as prompt."""
     unread: int = 32 * 1024 * 1024
-    """Bytes that may wait for a plugin that does not read its stdin; see `Backlog` for who comes first."""
+    """Bytes that may wait for a plugin that does not read its stdin; see `Backlog` for their order of importance."""
     behind: int = 256 * 1024
-    """Bytes that may wait for a plugin that reads, before peers whose messages it is told of are read later."""
+    """Bytes that may wait for a plugin that reads, before peers whose messages it subscribes to are paused."""
     stall: float = 60
-    """Seconds that a plugin may read nothing while more than a quarter of that waits, before peers pass it over."""
+    """Seconds without a read while more than a quarter of ``unread`` waits, after which messages skip the plugin."""
     gone: int = 8 * 1024 * 1024
-    """Bytes of messages, 256 more each, that are kept for plugins though the peers who sent them have gone."""
+    """Bytes of messages, plus 256 per message, that are kept for plugins after their peers have disconnected."""
     report: float = 10
-    """Seconds between two lines of log that say how much a plugin was not told."""
+    """Min seconds between log lines about notifications that a plugin did not get."""
     document: int = field(default_factory=max_document)
-    """Bytes of one JSON document from a plugin; a larger one is dropped, and the request it answers fails."""
+    """Max bytes of one JSON document from a plugin; a larger one is dropped, and the request that it answers fails."""
     line: int = 4096
-    """Bytes of one line on stderr; the rest of a longer one is logged as a line of its own."""
+    """Max bytes of one line on stderr; the rest of a longer one is logged as a line of its own."""
 
 
 class PluginProcess:
-    """One running plugin: starts at once, and ends once, by itself or by `kill`.
+    """The process of one plugin. It starts with the constructor, and ends by itself or by `kill`.
 
-    ``on_document`` takes each JSON document from stdout, or what a `JsonSplitter` with ``shortcut`` gives for it,
-    ``on_stderr`` each line, ``on_end`` the reason, once: the plugin exited, closed its stdout, broke the framing or a
-    limit. ``on_crowded`` hears when a quarter of what may wait for the plugin does, and when half of that is gone;
-    ``on_stalled`` when it then has read nothing for `PluginLimits.stall` seconds. ``on_behind`` hears when more waits
-    than `PluginLimits.behind`, and when half of that is gone, or nothing is read for a moment. All are called on the
-    loop. Raises `ExtensionError` if the program cannot be started.
+    ``on_document`` is called with each JSON document from stdout, or what a `JsonSplitter` with ``shortcut`` returns
+    for it; ``on_stderr`` with each line; ``on_end`` once, with the reason: the plugin exited, closed its stdout, wrote
+    invalid JSON or exceeded a limit.
+
+    ``on_crowded`` is called with True when a quarter of `PluginLimits.unread` waits for the plugin, and with False when
+    half of that was read; ``on_stalled`` when it has read nothing in between for `PluginLimits.stall` seconds.
+    ``on_behind`` is called with True when more than `PluginLimits.behind` waits, and with False when half of that was
+    read, or nothing is read for a moment. All are called on the event loop. Raises `ExtensionError` if the program
+    cannot be started.
     """
 
     def __init__(
@@ -98,22 +104,22 @@ class PluginProcess:
         self._line = b""
         self._out: deque[bytes | memoryview] = deque()
         self.queued = 0
-        """Bytes that wait for it."""
-        self._flushing = False  # soon or when the pipe has room
-        self._waiting = False  # for room in the pipe
+        """Bytes that wait for the plugin to read."""
+        self._flushing = False  # a flush is scheduled, or waits for the pipe
+        self._waiting = False  # a flush waits for room in the pipe
         self._high = limits.unread // 4
         self._low = min(limits.behind, self._high)
         self._crowded = False
         self._behind = False
         self._behind_timer: asyncio.TimerHandle | None = None
-        self._read_at = 0.0  # by the loop's clock; while it is crowded or behind
+        self._read_at = 0.0  # of the last read, by the event loop's clock; while crowded or behind
         self._stall_timer: asyncio.TimerHandle | None = None
         self._ended = False
         self.ended_itself = False
-        """True if it exited or closed its stdout before anybody killed it."""
+        """Whether the plugin exited or closed its stdout before it was killed."""
         self.reaped: asyncio.Future[int] = self._loop.create_future()
         try:
-            # A group of its own: Ctrl-C at a terminal is the node's, and what the plugin started ends with it
+            # Its own process group: Ctrl-C at a terminal reaches only the node, and the plugin's children end with it
             self._process = subprocess.Popen(  # noqa: S603 - running the program that the operator named is the point
                 [path],
                 cwd=directory,
@@ -139,10 +145,10 @@ class PluginProcess:
         """The process id."""
         return self._process.pid
 
-    # Out ---------------------------------------------------------------------------------------------
+    # stdin -------------------------------------------------------------------------------------------
 
     def send(self, data: bytes) -> None:
-        """Queue bytes for the plugin's stdin: one write takes all that is queued in a turn of the loop."""
+        """Queue bytes for the plugin's stdin: all that is queued in one event-loop iteration leaves in one write."""
         if self._ended:
             return
         self._out.append(data)
@@ -154,7 +160,7 @@ class PluginProcess:
             self._fill()
 
     def _fill(self) -> None:
-        """Tell, once, that much waits."""
+        """Call ``on_behind`` and ``on_crowded`` when their thresholds are reached."""
         if not self._behind:
             self._behind = True
             self._read_at = self._loop.time()
@@ -175,7 +181,7 @@ class PluginProcess:
         except BlockingIOError:
             written = 0
         except OSError:
-            # It closed its stdin, or is gone: then its stdout says so, in its own time
+            # The plugin closed its stdin, or has ended, which its stdout or pidfd will show
             self._out.clear()
             self.queued = 0
             self._stop_waiting()
@@ -184,7 +190,7 @@ class PluginProcess:
             return
         self.queued -= written
         if written < len(data):
-            self._out.appendleft(memoryview(data)[written:])  # a large one is not copied at every write
+            self._out.appendleft(memoryview(data)[written:])  # without copying the rest of a large document
         if self._out:
             if not self._waiting:
                 self._waiting = True
@@ -250,7 +256,7 @@ class PluginProcess:
             self._waiting = False
             self._loop.remove_writer(self._stdin)
 
-    # In ----------------------------------------------------------------------------------------------
+    # stdout and stderr -------------------------------------------------------------------------------
 
     def _read_stdout(self) -> None:
         try:
@@ -262,7 +268,7 @@ class PluginProcess:
         if data:
             self._take(data)
         else:
-            # Most likely it is exiting: then its status comes within a moment, and says more
+            # Most likely the plugin is exiting: wait a moment for its status, which says more
             self._loop.remove_reader(self._stdout)
             self._loop.call_later(_MOMENT, self._end_itself)
 
@@ -288,7 +294,7 @@ class PluginProcess:
             rest = documents.rest.lstrip()
             self._partial = bool(rest)
             if rest and rest[0] not in b"{[":
-                # Waiting for more would not mend it
+                # More bytes cannot make this a document
                 self.kill(f"its stdout is not JSON: {_shown(rest)}")
 
     def _read_stderr(self) -> None:
@@ -315,7 +321,7 @@ class PluginProcess:
     # The end -----------------------------------------------------------------------------------------
 
     def _watch(self) -> int | None:
-        """Learn of the exit even while a child of the plugin holds its stdout."""
+        """Watch for the exit by a pidfd, which works even while a child of the plugin keeps its stdout open."""
         try:
             pidfd = os.pidfd_open(self._process.pid)
         except (AttributeError, OSError):
@@ -324,9 +330,9 @@ class PluginProcess:
         return pidfd
 
     def _exited(self) -> None:
-        self._process.wait()  # at once: it is a zombie
+        self._process.wait()  # returns at once: the process is a zombie
         for _ in range(_LAST_READS):
-            # What it said last counts
+            # Documents that the plugin wrote before its exit are handled
             try:
                 data = os.read(self._stdout, _CHUNK) if not self._ended else b""
             except OSError:
@@ -354,7 +360,7 @@ class PluginProcess:
         self.kill(f"{text} in the middle of a JSON document" if self._partial else text)
 
     def kill(self, reason: str) -> None:
-        """End the process and everything it started, and report ``reason``. Idempotent."""
+        """Kill the process and everything it started, and call ``on_end`` with ``reason``. Idempotent."""
         if self._ended:
             return
         self._ended = True
@@ -362,7 +368,7 @@ class PluginProcess:
         self._stop_watching_progress()
         self._stop_watching()
         self._loop.remove_reader(self._stdout)
-        with contextlib.suppress(ProcessLookupError, PermissionError):  # all of it may be gone
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # all processes may have ended
             os.killpg(self._process.pid, signal.SIGKILL)
         self._read_last_stderr()
         for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
@@ -370,7 +376,7 @@ class PluginProcess:
                 pipe.close()
         self._out.clear()
         if self._pidfd is None:
-            # No pidfd on this system: a thread waits, as long as a killed process takes to vanish
+            # No pidfd on this system: a thread waits until the killed process has ended
             waiting = self._loop.run_in_executor(None, self._process.wait)
             waiting.add_done_callback(lambda _: self._reap())
         elif self._process.returncode is not None:
@@ -378,13 +384,13 @@ class PluginProcess:
         self._on_end(reason)
 
     def abandon(self) -> None:
-        """Kill the process and everything it started, and nothing else: the loop may not run any more."""
+        """Kill the process and everything it started, and do nothing else, as the event loop may not be running."""
         if not self.reaped.done():
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
 
     def _read_last_stderr(self) -> None:
-        # Why a plugin died stands in its last words
+        # The last lines often say why a plugin died
         try:
             data = os.read(self._stderr, _CHUNK)
         except OSError:
@@ -408,7 +414,7 @@ def _shown(data: bytes) -> str:
 
 
 def _why_not(path: str, error: OSError) -> str:
-    """Say why the kernel did not run a program; its own words leave out the file's first line, which it goes by."""
+    """Return why the kernel did not run a program; the error alone does not name the interpreter that is missing."""
     reason = error.strerror or str(error)
     try:
         with open(path, "rb") as file:  # noqa: PTH123

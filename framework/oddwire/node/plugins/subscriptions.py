@@ -1,4 +1,4 @@
-"""Notifications: which topics are the node's own, and which plugin hears of which. No I/O."""
+"""Subscriptions to notifications: the node's own topics, and the subscribers of each topic. No I/O."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["NATIVE_TOPICS", "Subscriptions"]
 
 Subscriber = TypeVar("Subscriber")
 
-# Core Lightning's; those that need a chain are never sent by this node, and still nobody else may send them
+# Core Lightning's topics. This node sends none of those that need a chain, but plugins must not send them either
 NATIVE_TOPICS: Final = frozenset(
     {
         "balance_snapshot",
@@ -40,7 +40,7 @@ _EVERYTHING: Final = "*"
 
 
 class Subscriptions(Generic[Subscriber]):
-    """Who hears of a topic, looked up at once: ``*`` is every topic but ``log``."""
+    """The subscribers of each topic, looked up in constant time: ``*`` is every topic but ``log``."""
 
     def __init__(self) -> None:
         self._topics: dict[Subscriber, frozenset[str]] = {}
@@ -48,17 +48,17 @@ class Subscriptions(Generic[Subscriber]):
         self._everything: tuple[Subscriber, ...] = ()
 
     def add(self, subscriber: Subscriber, topics: Iterable[str]) -> None:
-        """Add a subscriber, after those that are there."""
+        """Add a subscriber, after the existing ones."""
         self._topics[subscriber] = frozenset(topics)
         self._rebuild()
 
     def remove(self, subscriber: Subscriber) -> None:
-        """Remove a subscriber; it need not be there."""
+        """Remove a subscriber, if it is one."""
         if self._topics.pop(subscriber, None) is not None:
             self._rebuild()
 
     def of(self, topic: str) -> tuple[Subscriber, ...]:
-        """Return who hears of ``topic``, each once, in the order they were added."""
+        """Return the subscribers of ``topic``, each once, in the order of `add`."""
         found = self._by_topic.get(topic)
         if found is not None:
             return found

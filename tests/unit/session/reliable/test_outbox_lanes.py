@@ -37,22 +37,22 @@ def find(lanes: OutboxLanes, node_id: NodeId, extension: str = "shop") -> Outbox
     return lanes.find(lanes.peer(node_id), extension, OutboxShare(), OutboxShare())
 
 
-def store(lanes: OutboxLanes, writer: sqlite3.Connection, route: OutboxLane, *payloads: bytes) -> None:
+def store(lanes: OutboxLanes, writer: sqlite3.Connection, lane: OutboxLane, *payloads: bytes) -> None:
     share = OutboxShare()
-    if route.used == NEW:
-        route.used = 1.0
-    share.touched[route] = share.whole[route] = None
-    share.settled[route] = route.sender.base
+    if lane.used == NEW:
+        lane.used = 1.0
+    share.touched[lane] = share.whole[lane] = None
+    share.settled[lane] = lane.sender.base
     for payload in payloads:
-        share.rows.append(OutboxRow(route, route.next, 1.0, payload, Receipt()))
-        route.next += 1
+        share.rows.append(OutboxRow(lane, lane.next, 1.0, payload, Receipt()))
+        lane.next += 1
     lanes.table.write(writer, share)
 
 
 def test_a_new_lane_is_in_use_and_has_numbers_of_its_own(writer: sqlite3.Connection) -> None:
     lanes = make_lanes(writer)
     one, two, other = find(lanes, ALICE), find(lanes, ALICE, "chat"), find(lanes, BOB)
-    assert [route.id for route in (one, two, other)] == [1, 2, 3]
+    assert [lane.id for lane in (one, two, other)] == [1, 2, 3]
     assert one.lane != two.lane
     assert lanes.lane(ALICE, one.lane) is one
     assert lanes.lane(BOB, one.lane) is None
@@ -102,7 +102,7 @@ def test_what_is_not_in_use_is_left_to_the_disk(writer: sqlite3.Connection) -> N
     writing.touched[written] = None
     peer = lanes.peer(ALICE)
     lanes.tidy(peer, none, writing)
-    assert {*peer.routes.values()} == {busy, written}
+    assert {*peer.lanes.values()} == {busy, written}
     assert lanes.lane(ALICE, idle.lane) is None
     busy.add(-1, -5)
     lanes.tidy(peer, none, none)
@@ -112,9 +112,9 @@ def test_what_is_not_in_use_is_left_to_the_disk(writer: sqlite3.Connection) -> N
 def test_lanes_that_were_not_used_for_long_are_forgotten_but_for_those_in_memory(writer: sqlite3.Connection) -> None:
     lanes = make_lanes(writer)
     for node_id in (ALICE, BOB):
-        route = find(lanes, node_id)
-        route.used = 5.0
-        store(lanes, writer, route)
+        lane = find(lanes, node_id)
+        lane.used = 5.0
+        store(lanes, writer, lane)
     lanes.tidy(lanes.peer(BOB), OutboxShare(), OutboxShare())
     share, writing = OutboxShare(), OutboxShare()
     assert lanes.forget(share, writing, 9.0, 10) == (1, True)
@@ -127,12 +127,12 @@ def test_lanes_that_were_not_used_for_long_are_forgotten_but_for_those_in_memory
 
 def test_other_numbers_are_had_when_they_are_on_disk(writer: sqlite3.Connection) -> None:
     lanes, share = make_lanes(writer), OutboxShare()
-    route = find(lanes, ALICE)
-    before, epoch = route.lane, route.sender.epoch
+    lane = find(lanes, ALICE)
+    before, epoch = lane.lane, lane.sender.epoch
     lanes.renumber(share)
-    assert lanes.lane(ALICE, before) is route
-    assert share.renumbered[route] == (epoch + 1, 0)
+    assert lanes.lane(ALICE, before) is lane
+    assert share.renumbered[lane] == (epoch + 1, 0)
     lanes.renumbered(share)
-    assert route.lane == share.lanes[route] != before
+    assert lane.lane == share.lanes[lane] != before
     assert lanes.lane(ALICE, before) is None
-    assert lanes.lane(ALICE, route.lane) is route
+    assert lanes.lane(ALICE, lane.lane) is lane

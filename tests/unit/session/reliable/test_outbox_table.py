@@ -33,28 +33,28 @@ def table(writer: sqlite3.Connection) -> OutboxTable:
 
 
 def lane(id_: int, node_id: NodeId = ALICE, extension: str = "shop", *, used: float = 10.0) -> OutboxLane:
-    route = OutboxLane(id_, OutboxPeer(node_id), 100 + id_, extension, Sender(epoch=7, offset=0, base=1, stop=1))
-    route.used = used
-    return route
+    lane = OutboxLane(id_, OutboxPeer(node_id), 100 + id_, extension, Sender(epoch=7, offset=0, base=1, stop=1))
+    lane.used = used
+    return lane
 
 
-def share_of(*routes: OutboxLane, whole: bool = True, messages: int = 0) -> OutboxShare:
+def share_of(*lanes: OutboxLane, whole: bool = True, messages: int = 0) -> OutboxShare:
     share = OutboxShare()
-    for route in routes:
-        share.touched[route] = None
+    for lane in lanes:
+        share.touched[lane] = None
         if whole:
-            share.whole[route] = None
-        share.settled[route] = route.sender.base
-        for number in range(route.next, route.next + messages):
-            share.rows.append(OutboxRow(route, number, 1000.0 + number, b"x" * number, Receipt()))
-        route.next += messages
+            share.whole[lane] = None
+        share.settled[lane] = lane.sender.base
+        for number in range(lane.next, lane.next + messages):
+            share.rows.append(OutboxRow(lane, number, 1000.0 + number, b"x" * number, Receipt()))
+        lane.next += messages
     return share
 
 
 def test_without_a_database_there_is_nothing() -> None:
     table = OutboxTable()
-    assert (table.last_id(), table.count(), [*table.routes()], [*table.sizes()]) == (0, 0, [], [])
-    assert (table.route(ALICE, "shop"), table.oldest(9e9, 9)) == (None, [])
+    assert (table.last_id(), table.count(), [*table.lanes()], [*table.sizes()]) == (0, 0, [], [])
+    assert (table.newest_lane(ALICE, "shop"), table.oldest(9e9, 9)) == (None, [])
     assert table.payloads(lane(1), 1, 9) == []
 
 
@@ -66,9 +66,9 @@ def test_what_is_written_is_read(table: OutboxTable, writer: sqlite3.Connection)
     table.write(writer, share_of(two))
     assert (table.last_id(), table.count()) == (2, 2)
     row = LaneRow(1, ALICE, 101, "shop", (7, 0, 1, 4), Known(5, (6, 7)), 10.0)
-    assert [*table.routes()] == [row], "the other one has no messages"
-    assert table.route(ALICE, "shop") == row
-    assert table.route(BOB, "shop") is None
+    assert [*table.lanes()] == [row], "the other one has no messages"
+    assert table.newest_lane(ALICE, "shop") == row
+    assert table.newest_lane(BOB, "shop") is None
     assert [*table.sizes()] == [(1, 1), (1, 2), (1, 3)]
     assert table.payloads(one, 2, 9) == [b"xx", b"xxx"]
     assert table.payloads(one, 1, 1) == [b"x"]
@@ -90,7 +90,7 @@ def test_what_is_settled_goes(table: OutboxTable, writer: sqlite3.Connection) ->
     share.settled[one] = 3
     table.write(writer, share)
     assert [*table.sizes()] == [(1, 3)]
-    found = table.route(ALICE, "shop")
+    found = table.newest_lane(ALICE, "shop")
     assert found is not None
     assert found.numbers == (7, 0, 3, 4)
 
@@ -124,7 +124,7 @@ def test_where_all_get_other_numbers_those_without_messages_go(table: OutboxTabl
     share.renewed = True
     share.lanes[one], share.renumbered[one] = 5555, (8, 0)
     table.write(writer, share)
-    (row,) = table.routes()
+    (row,) = table.lanes()
     assert (row.lane, row.numbers) == (5555, (8, 0, 1, 2))
     assert table.count() == 1
 
