@@ -1,6 +1,6 @@
-"""Telling a command's own options from arguments that are others': extensions', plugins', or a method's parameters.
+"""Separating a command's own options from arguments of extensions or plugins, or a method's parameters.
 
-Those reach their owner as they were typed, in order: click would take apart what begins with a ``-``.
+The latter reach their owner as they were typed, in order: click would parse arguments that begin with a ``-``.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ def split_arguments(
     own: Mapping[str, bool],
     claims_next: Callable[[Sequence[str], str], bool] = lambda foreign, following: False,
 ) -> tuple[list[str], list[str]]:
-    """Split a command line in the command's own options, with their values, and all else; the order stays.
+    """Split a command line into the command's own options, with their values, and all other arguments, in order.
 
-    ``own`` are the options, as typed, and whether each takes a value. Where what follows an option of others begins
-    with a dash, ``claims_next`` says whether it is that one's value; it is called with all of others' arguments so far.
-    All behind a ``--`` is others'.
+    ``own`` maps the options, as typed, to whether each takes a value. If another option is followed by an argument that
+    begins with a dash, ``claims_next(foreign, following)`` returns whether that is its value; ``foreign`` are all other
+    arguments so far. Arguments after a ``--`` are all foreign.
     """
     mine: list[str] = []
     foreign: list[str] = []
@@ -50,8 +50,8 @@ def split_arguments(
             if own[name] and not has_value and waiting:
                 mine.append(waiting.pop(0))
         elif argument.startswith("-") and len(argument) > 1 and all(own.get(f"-{x}") is False for x in argument[1:]):
-            mine.append(argument)  # flags of one letter
-        elif argument in own:  # a letter that takes a value
+            mine.append(argument)  # one-letter flags
+        elif argument in own:  # a one-letter option with a value
             mine += [argument, *waiting[:1]]
             waiting = waiting[1:]
         else:
@@ -68,10 +68,10 @@ def split_arguments(
 
 
 class _Open(TyperCommand):
-    """A command that takes arguments it does not know."""
+    """A command that accepts unknown arguments."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Read the command's own options; all else is in its last argument, or in the context's ``args``."""
+        """Parse the command's own options; other arguments become its last argument, or the context's ``args``."""
         own = dict.fromkeys(ctx.help_option_names, False)
         for parameter in self.params:
             if parameter.param_type_name == "option":
@@ -82,36 +82,36 @@ class _Open(TyperCommand):
         return super().parse_args(ctx, [*mine, *(["--", *foreign] if foreign else [])])
 
     def claims_next(self, ctx: Any, args: Sequence[str], foreign: Sequence[str], following: str) -> bool:
-        """Say whether the last of ``foreign`` takes what follows for its value, which begins with a dash."""
+        """Return whether ``following``, which begins with a dash, is the value of the last of ``foreign``."""
         return False
 
 
 class CallCommand(_Open):
-    """`oddwire call`: what it does not know are parameters of the method."""
+    """`oddwire call`: unknown arguments are parameters of the method."""
 
 
 class NodeCommand(_Open):
-    """`oddwire node`: what it does not know are options of plugins, of which nothing is known so far."""
+    """`oddwire node`: unknown arguments are options of plugins, which are not started yet."""
 
     def claims_next(self, ctx: Any, args: Sequence[str], foreign: Sequence[str], following: str) -> bool:
-        """Take what has one dash for a value: plugins' options have two."""
+        """Return whether ``following`` has a single dash: options of plugins have two."""
         return not following.startswith("--")
 
 
 class RunCommand(_Open):
-    """`oddwire run`, or an extension that runs itself, which is then the context's object.
+    """`oddwire run`, or an extension that runs itself, which is the context's object then.
 
-    Extensions are loaded here only where what they have makes a difference: for ``--help``, and for values that begin
+    Extensions are loaded here only if the parsing depends on their options: for ``--help``, and for values that begin
     with a dash.
     """
 
     def claims_next(self, ctx: Any, args: Sequence[str], foreign: Sequence[str], following: str) -> bool:
-        """Ask the extension."""
+        """Load the extensions, and return whether the option is one of theirs that takes a value."""
         plugins, _ = self._load(ctx, args, foreign[:-1])
         return takes_value(plugins, foreign[-1])
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
-        """Write the options of the extensions that are named."""
+        """Write the options of the extensions named in the arguments."""
         ready_streams()
         foreign = ctx.meta.get(_FOREIGN, ())
         plugins, reason = self._load(ctx, (), foreign)
@@ -122,11 +122,11 @@ class RunCommand(_Open):
                     formatter.write_text(text)
 
     def _load(self, ctx: Any, args: Sequence[str], foreign: Sequence[str]) -> tuple[PluginManager, str]:
-        """Load what is named, as far as it can be, and say why no further: running it tells that again."""
+        """Load the extensions named, up to the first error. Return them and its text; the command raises it again."""
         plugins = PluginManager()
         alone = isinstance(ctx.obj, Extension)
         reason = ""
-        # What extensions print while they are imported may not belong on stdout, as the rest of the line will tell
+        # With --json, stdout is reserved for events: redirect what extensions print while they are imported
         aside = stdout_aside() if "--json" in args else contextlib.nullcontext()
         with aside, warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("default")
@@ -142,6 +142,6 @@ class RunCommand(_Open):
 
 
 def caught_warnings(ctx: Any) -> list[warnings.WarningMessage]:
-    """Return the warnings of extensions that were loaded to read the command line: they warn but once."""
+    """Return the warnings of extensions that were loaded to parse the command line: Python shows them only once."""
     caught: list[warnings.WarningMessage] = ctx.meta.get(_CAUGHT, [])
     return caught

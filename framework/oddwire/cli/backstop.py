@@ -1,9 +1,10 @@
-"""An end that needs no Python: for a process in C code that keeps the interpreter's lock, so that nothing else runs.
+"""Ending a process by signals without running Python, for C code that holds the interpreter's lock (the GIL).
 
-A signal's Python handler does not run then, nor does any other thread; what is left is the kernel. So the byte that
-Python's C handler writes for every signal raises another one, whose handler is libc's own ``alarm``: that takes the
-signal's number for seconds. And SIGINT and SIGTERM end the process the second time, as no Python has seen the first.
-Where Python does run it undoes both, within microseconds. Linux has all that this takes; elsewhere there is none of it.
+No Python signal handler and no other thread runs then, so it is done by the kernel. The byte that Python's C handler
+writes to a pipe for every signal raises another signal, whose handler is libc's ``alarm``, which takes the signal's
+number as seconds. And a second SIGINT or SIGTERM ends the process, as Python has not handled the first.
+
+If Python does run, it undoes both within microseconds. It needs Linux; elsewhere it does nothing.
 """
 
 from __future__ import annotations
@@ -20,18 +21,21 @@ from typing import Final
 __all__ = ["RELAY", "Backstop"]
 
 RELAY: Final[int] = getattr(signal, "SIGSTKFLT", 0)
-"""A signal that Linux has and never sends; its number is how many seconds there are."""
+"""A signal that Linux never sends by itself; its number is the time limit in seconds."""
 
 
 class Backstop:
-    """Stands from `arm` to `disarm`. ``reading`` is the pipe that hears of signals; see `signal.set_wakeup_fd`."""
+    """Works from `arm` to `disarm`."""
 
     def __init__(self) -> None:
         self._reading = -1
         self._hold: Callable[[], object] = lambda: None
 
     def arm(self, reading: int, fatal: tuple[signal.Signals, ...]) -> None:
-        """Set it up; ``fatal`` are those that end the process the second time. Their Python handlers are installed."""
+        """Set up the handlers. ``reading`` is the pipe of `signal.set_wakeup_fd`.
+
+        ``fatal`` are the signals that end the process the second time; their Python handlers are already installed.
+        """
         if not RELAY or signal.getsignal(RELAY) is not signal.SIG_DFL:
             return
         with contextlib.suppress(ImportError, AttributeError, OSError):
@@ -54,13 +58,13 @@ class Backstop:
             faulthandler.register(signal.SIGALRM, sys.stderr, all_threads=False, chain=True)
 
     def hold(self) -> None:
-        """Let a second signal be handled as the first was, as some Python has seen that. For any thread."""
+        """Restore Python's handlers of the fatal signals: Python has seen the first. Callable from any thread."""
         self._hold()
 
     def disarm(self) -> None:
-        """Take it away. The handlers of ``fatal`` are the caller's to install anew."""
+        """Remove the handlers. The caller has to restore those of the ``fatal`` signals."""
         faulthandler.unregister(signal.SIGALRM)
         if self._reading >= 0:
-            # First of all: that the pipe is closed is told by the relay, too
+            # Before the pipe is closed, which would raise the relay signal too
             fcntl.fcntl(self._reading, fcntl.F_SETFL, fcntl.fcntl(self._reading, fcntl.F_GETFL) & ~os.O_ASYNC)
             signal.signal(RELAY, signal.SIG_DFL)

@@ -26,9 +26,9 @@ from oddwire.proto.bolt1 import DEFAULT_NETWORK
 
 __all__ = ["command", "read_parameters", "read_value"]
 
-# A number this long is an id or hex, not something to count with
+# Digits longer than this are an id or hex, not a number
 _LONGEST_NUMBER = 18
-_MOMENT = 2.0  # seconds to ask for the methods there are
+_MOMENT = 2.0  # seconds to wait for the list of methods
 
 
 def command(
@@ -90,7 +90,7 @@ async def _call(path: Path, method: str, parameters: Any, timeout: float | None)
 
 
 async def _similar(path: Path, method: str) -> str:
-    """Ask the node for a method that is called nearly so; an empty text if there is none, or it does not say."""
+    """Return the node's method with the most similar name; empty if there is none, or the node does not answer."""
     try:
         told = await _call(path, "help", [], _MOMENT)
         names = [str(entry["command"]).partition(" ")[0] for entry in told["help"]]
@@ -100,7 +100,7 @@ async def _similar(path: Path, method: str) -> str:
 
 
 def _elsewhere(path: Path, rpc_file: str) -> str:
-    """Say on which other networks there is a node in the same folder, if there is none on this one."""
+    """Return a hint that names the networks with a node in the same folder, if this network has none; else empty."""
     if Path(rpc_file).is_absolute() or path.exists():
         return ""
     folder = path.parent.parent
@@ -117,7 +117,7 @@ def _option_names(context: typer.Context) -> list[str]:
 
 
 def read_parameters(given: Sequence[str], *, by_name: bool) -> dict[str, Any] | list[Any]:
-    """Read parameters from a command line. Raises `ValueError` for one without its name."""
+    """Parse parameters of a command line. Raises `ValueError` for a value that is not JSON, or has no name."""
     if not by_name:
         return [read_value(text) for text in given]
     named: dict[str, Any] = {}
@@ -130,15 +130,15 @@ def read_parameters(given: Sequence[str], *, by_name: bool) -> dict[str, Any] | 
 
 
 def read_value(text: str) -> Any:
-    """Read one value as lightning-cli does: numbers, true, false, null, and what has brackets or quotes, are JSON.
+    """Parse one value as lightning-cli does: numbers, true, false, null, and text in brackets or quotes, are JSON.
 
-    Everything else is text; so are digits that start with 0 or are too many for a number. Raises `ValueError` for what
-    has brackets or quotes and is no JSON.
+    Everything else is a string; so are digits that start with 0 or are too many for a number. Raises `ValueError` for
+    text in brackets or quotes that is not JSON.
     """
     number = text.replace(".", "", 1)
     if number.isascii() and number.isdigit():
         is_number = len(text) <= _LONGEST_NUMBER and (text[0] != "0" or text[1:2] in ("", ".")) and text[-1] != "."
-        # A number that JSON would write otherwise, 1.50 say, is left to the method as it was typed: it reads both
+        # A number that JSON would write in another way, such as 1.50, is passed as a string: methods accept both
         return _number(text) if is_number and text[0] != "." else text
     if text in ("true", "false", "null") or (len(text) > 1 and text[0] + text[-1] in ("{}", "[]", '""')):
         try:
@@ -163,7 +163,7 @@ _read_json: Final = json.JSONDecoder(parse_constant=_refuse_constant).decode
 
 
 def _print(value: Any, raw: bool) -> None:
-    """Print a result: with the characters people read, as far as the terminal has them, and escapes for all else."""
+    """Print a result, with escapes for characters that are not printable or that the terminal cannot show."""
     layout: dict[str, Any] = {"separators": (",", ":")} if raw else {"indent": 3}
     text = printable_json(json.dumps(value, ensure_ascii=False, **layout))
     try:

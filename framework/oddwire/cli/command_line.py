@@ -1,4 +1,4 @@
-"""Running a command line to its end: exit codes, and mistakes shown so that nothing typed can steer a terminal."""
+"""Running a command line to its exit code; errors in the arguments are printed without control characters."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from oddwire.printable import indented, printable
 __all__ = ["run_program"]
 
 _UNWRITTEN: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
-"""How writing fails by no fault of whoever writes."""
+"""Errors of writing that are not bugs."""
 
 
 def run_program(program: typer.Typer, name: str, arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run a program of typer's, and exit. ``arguments`` are by default those of the command line."""
+    """Run a typer program, and exit. ``arguments`` are by default those of the command line."""
     given = sys.argv[1:] if arguments is None else list(arguments)
     ready_streams(stdout="--json" not in given)
     try:
@@ -36,7 +36,7 @@ def run_program(program: typer.Typer, name: str, arguments: Sequence[str] | None
             sys.exit(1)
         if not (
             hasattr(error, "format_message") and hasattr(error, "exit_code")
-        ):  # click's, wherever typer has it from
+        ):  # click's exceptions, wherever typer imports click from
             summary = printable(f"oddwire: internal error: {type(error).__name__}: {error}")
             sys.stderr.write(f"{summary}\n{indented(traceback.format_exc().rstrip())}\n")
             sys.exit(1)
@@ -48,12 +48,12 @@ def run_program(program: typer.Typer, name: str, arguments: Sequence[str] | None
 def _show(error: Any, *, as_json: bool) -> None:
     context = getattr(error, "ctx", None)
     if getattr(getattr(error, "param", None), "name", None) == "extensions" and context is not None:
-        printer = Printer(as_json)  # click would name its own word for what is missing
+        printer = Printer(as_json)  # click's text would name its own metavar for the missing argument
         printer.failure(no_extension(context.command.name))
         printer.close()
         return
     text = error.format_message()
-    if context is None or text != context.get_help():  # which is shown where arguments are wanted, and there are none
+    if context is None or text != context.get_help():  # the help is shown if all arguments are missing
         text = printable(text)
         error.format_message = lambda: text
     error.show()

@@ -1,4 +1,4 @@
-"""What is typed at a running node goes to the RPC methods of its extensions."""
+"""The console of a running node: lines typed call the RPC methods of its extensions."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ __all__ = ["Console"]
 
 _CHUNK = 1 << 16
 _GLANCE = 0.5  # seconds
-_CLOSE = 0.8  # of 1: how like the only method's name a first word has to be that may be a value
+_CLOSE = 0.8  # similarity, of 1, from which a first word is taken for a misspelt name of the only method
 
 
 class Console:
-    """Reads lines, ``method parameter ...``, and calls RPC methods; with one loaded, its name may be left out.
+    """Reads lines ``method parameter ...`` from stdin, and calls RPC methods. The name of an only method is optional.
 
-    Parameters are words as a shell reads them. A last one that is text takes the rest of the line as it is typed, but
-    for quotes around all of it; where the name of the only method is left out and it takes nothing but a text, that is
-    the whole line, quotes and all. The result is printed if the method was named, and with JSON always.
+    Parameters are words as in a shell. A last parameter of type text is the rest of the line as typed, without quotes
+    around all of it; if the name is omitted and the method has only a text parameter, it is the whole line, quotes
+    included. The result is printed if the method was named, and always with JSON.
 
-    Without RPC methods or with stdin closed it reads nothing, and from a terminal only while this is its foreground
-    job. The end of a terminal's input stops the application, that of a pipe or file only the reading.
+    Without RPC methods, or with stdin closed, nothing is read; from a terminal, only while this process is in its
+    foreground. The end of a terminal's input stops the application, that of a pipe or file only the reading.
     """
 
     def __init__(self, app: Application, printer: Printer) -> None:
@@ -52,14 +52,14 @@ class Console:
         }
 
     def start(self) -> None:
-        """Read from now on, in a thread of its own: a read of stdin can be neither awaited nor cancelled."""
+        """Start reading, in a thread, as a read of stdin can be neither awaited nor cancelled."""
         descriptor = _stdin()
         if descriptor is not None and self._methods:
             loop = asyncio.get_running_loop()
             threading.Thread(target=self._read, args=(descriptor, loop), name="console", daemon=True).start()
 
     async def enter(self, line: str) -> None:
-        """Carry out one line. What goes wrong is printed, never raised."""
+        """Run one line. Errors are printed; only cancellation and exits of the process are raised."""
         if not line.strip(BLANKS):
             return
         start = len(line) - len(line.lstrip(BLANKS))
@@ -101,8 +101,8 @@ class Console:
         self._printer.remark(text)
 
     def _read(self, descriptor: int, loop: asyncio.AbstractEventLoop) -> None:
-        # os.read, as sys.stdin would hold a lock that the ending interpreter wants
-        pieces: list[bytes] = []  # of a line that has not ended
+        # os.read, as sys.stdin would hold a lock that the interpreter needs at its end
+        pieces: list[bytes] = []  # of an incomplete line
         with contextlib.suppress(OSError, RuntimeError, concurrent.futures.CancelledError):
             while chunk := _read(descriptor):
                 first, *more = chunk.split(b"\n")
@@ -120,28 +120,28 @@ class Console:
             entering = self.enter(decoded(line.removesuffix(b"\r")))
             try:
                 asyncio.run_coroutine_threadsafe(entering, loop).result()
-            except RuntimeError:  # the loop has ended
+            except RuntimeError:  # the event loop is closed
                 entering.close()
                 raise
 
 
 def _read(descriptor: int) -> bytes:
-    """Read what is there, or wait. From a terminal only in the foreground: elsewhere that would stop the process."""
+    """Return the next bytes, waiting for them. A terminal is read only in the foreground, or SIGTTIN would stop us."""
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
     while True:
         if not _is_ours(descriptor):
             time.sleep(_GLANCE)
-        elif poll.poll(_GLANCE * 1000):  # no longer: we may be sent to the background meanwhile
+        elif poll.poll(_GLANCE * 1000):  # with a timeout, as we may be moved to the background
             with contextlib.suppress(BlockingIOError):
                 return os.read(descriptor, _CHUNK)
 
 
 def _is_ours(descriptor: int) -> bool:
-    """Say whether nobody else reads it: a terminal belongs to its foreground job."""
+    """Return whether we may read the descriptor: a terminal belongs to its foreground job."""
     try:
         return not os.isatty(descriptor) or os.tcgetpgrp(descriptor) == os.getpgrp()
-    except OSError:  # it controls no jobs of this session
+    except OSError:  # not the controlling terminal of this session
         return True
 
 
@@ -150,12 +150,12 @@ class _Unreadable(ValueError):
 
 
 def _arguments(method: RpcMethod, rest: str, *, bare: bool) -> list[str]:
-    """Read what is typed behind the name of a method, or without it. Raises `_Unreadable`."""
+    """Split a line after the method's name, or without one if ``bare``, into arguments. Raises `_Unreadable`."""
     names = method.names
     takes_text = bool(names) and _is_text(method, names[-1])
     if bare and takes_text and len(names) == 1:
         return [rest]
-    # Words for all parameters but a last one that is text: what people write has apostrophes in it
+    # All parameters are words, except for a last one of type text, which may contain apostrophes
     arguments: list[str] = []
     at = 0
     try:
@@ -177,17 +177,17 @@ def _arguments(method: RpcMethod, rest: str, *, bare: bool) -> list[str]:
 
 
 def _is_text(method: RpcMethod, name: str) -> bool:
-    """Whether a parameter takes any text; one without annotation does."""
+    """Return whether a parameter accepts any text, as one without annotation does."""
     try:
         annotation = evaluate(method.function, (name,), method.scope).get(name, Any)
     except NameError:
-        return False  # loading has refused it
+        return False  # such a method was refused when it was loaded
     kinds = {getattr(kind, "__supertype__", kind) for kind in alternatives(annotation)} - {type(None), None}
     return bool(kinds) and kinds <= {str, Any, object}
 
 
 def _stdin() -> int | None:
-    """Return stdin's descriptor, if there is one to read."""
+    """Return stdin's descriptor, None if it is closed."""
     try:
         descriptor = sys.stdin.fileno()
         os.fstat(descriptor)

@@ -1,4 +1,4 @@
-"""Accounts of a conversation: what one side says it sent must be what the other says it received."""
+"""A report of a conversation that compares the messages sent, as one side reports, with those the other received."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from oddwire.durations import duration
 __all__ = ["PATIENCE", "Delivery", "DeliveryReport", "Direction"]
 
 PATIENCE: Final = 10.0
-"""Seconds a delivery may take, if nothing else is said."""
+"""Default for the max seconds of a delivery."""
 
 Direction = Literal["alice → bob", "bob → alice"]
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One payload, as its sender or its receiver told of it; ``time`` is seconds since 1970."""
+    """One payload, as its sender or its receiver reported it; ``time`` is seconds since 1970."""
 
     payload: bytes
     time: float
 
 
 class DeliveryReport:
-    """What each side says it sent, and what the other says it received, in order.
+    """The messages that each side reports as sent, and the other as received, in order.
 
-    ``patience`` is how many seconds a delivery may take.
+    ``patience`` is the max number of seconds of a delivery.
     """
 
     def __init__(self, patience: float = PATIENCE) -> None:
@@ -39,19 +39,19 @@ class DeliveryReport:
         self._changed = asyncio.Event()
 
     def write(self, direction: Direction, page: Literal["sent", "received"], delivery: Delivery) -> None:
-        """Enter one message."""
+        """Add one message that was sent or received."""
         book = self.sent if page == "sent" else self.received
         book[direction].append(delivery)
         self._changed.set()
 
     def fail(self, text: str) -> None:
-        """Enter what went wrong."""
+        """Add an error."""
         self.errors.append(text)
         self._changed.set()
 
     @property
     def settled(self) -> int:
-        """How many messages both sides agree on. Raises `CommandFailure` if they disagree, or something went wrong."""
+        """The number of messages that both sides report alike. Raises `CommandFailure` for a difference or an error."""
         if self.errors:
             raise CommandFailure(self.errors[0])
         count = 0
@@ -63,7 +63,7 @@ class DeliveryReport:
         return count
 
     def balance(self) -> None:
-        """Close the books. Raises `CommandFailure` unless every message sent was received, and none besides."""
+        """Check that all messages sent were received, and no others, and at least one. Raises `CommandFailure`."""
         count = self.settled
         for direction, sent in self.sent.items():
             received = self.received[direction]
@@ -73,7 +73,7 @@ class DeliveryReport:
             raise CommandFailure("nothing was delivered")
 
     async def settle(self, count: int) -> None:
-        """Wait until ``count`` messages were delivered, in all. Raises `CommandFailure`."""
+        """Wait until ``count`` messages were delivered in total. Raises `CommandFailure`, also after ``patience``."""
         try:
             async with asyncio.timeout(self._patience):
                 while self.settled < count:

@@ -1,7 +1,7 @@
 """`oddwire demo`: two processes talk over BOLT 8 on loopback, and every byte is accounted for.
 
-This process is alice. It starts bob, another ``oddwire run``, and compares what each says it sent with what the other
-says it received.
+This process is alice. It starts bob, another ``oddwire run``, and compares the messages that each reports as sent with
+those that the other reports as received.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from oddwire.schema.spelling import show_fields
 __all__ = ["command"]
 
 _BURST: Final = 1000
-"""Requests sent in one go at the end, and as many replies: more than one key rotation each way (BOLT 8)."""
+"""Requests sent at once at the end, with as many replies: more than one key rotation each way (BOLT 8)."""
 _BOB: Final = ("run", "echo", "chat", "--listen", "127.0.0.1:0", "--json")
 _LINE_LIMIT: Final = 1 << 20  # an event with a payload of 65535 bytes in hex fits
 
@@ -51,7 +51,7 @@ def command() -> None:
 
 
 class _Alice:
-    """Enters what this process's application sends and receives."""
+    """A plugin that adds the messages of this process's application to the report."""
 
     name = "oddwire.cli.demo"
 
@@ -61,7 +61,7 @@ class _Alice:
 
     @hookimpl
     def message_traced(self, event: TraceEvent) -> None:
-        """Enter it."""
+        """Add a message that was sent or received, or an error, to the report."""
         if event.direction == "refused":
             self._ledger.fail(f"alice: {event.error}")
             return
@@ -75,7 +75,7 @@ class _Alice:
 
     @hookimpl
     def handler_failed(self, extension: str, error: BaseException) -> None:
-        """Enter it."""
+        """Add a handler's error to the report."""
         self._ledger.fail(f"alice: a handler of {extension!r} failed: {error!r}")
 
 
@@ -90,7 +90,7 @@ class _Bob:
 
     @classmethod
     async def start(cls, ledger: DeliveryReport) -> _Bob:
-        """Start it."""
+        """Start the process."""
         pipe = asyncio.subprocess.PIPE
         program = (sys.executable, "-m", "oddwire.cli.main")
         process = await asyncio.create_subprocess_exec(
@@ -100,11 +100,11 @@ class _Bob:
 
     @property
     def pid(self) -> int:
-        """The process's number."""
+        """The process id."""
         return self._process.pid
 
     async def listening(self) -> str:
-        """Wait until it listens, and give its URI. Raises `CommandFailure`."""
+        """Wait until bob listens, and return his URI. Raises `CommandFailure`."""
         try:
             async with asyncio.timeout(PATIENCE):
                 return await asyncio.shield(self._uri)
@@ -112,18 +112,18 @@ class _Bob:
             raise CommandFailure(f"bob does not listen after {duration(PATIENCE)}") from None
 
     def say(self, text: str) -> None:
-        """Type a line at its console."""
+        """Write a line to bob's stdin, for his console."""
         assert self._process.stdin is not None  # noqa: S101 - narrows the type for checkers
         self._process.stdin.write(text.encode() + b"\n")
 
     def kill(self) -> None:
-        """End it, and wait for nothing. For any thread."""
+        """Kill the process without waiting for its end. Callable from any thread."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(self._process.pid, signal.SIGKILL)
 
     async def stop(self) -> int:
-        """Press its Ctrl-C, and give its exit code."""
-        self._uri.cancel()  # nobody waits for it any more
+        """Send SIGINT, wait for the end, and return the exit code; after `PATIENCE` seconds the process is killed."""
+        self._uri.cancel()  # no longer awaited
         with contextlib.suppress(ProcessLookupError):
             self._process.send_signal(signal.SIGINT)
         try:
@@ -151,7 +151,7 @@ class _Bob:
 
 
 class _Show:
-    """Runs the steps one after the other, and prints what each delivered once it is delivered."""
+    """Runs the steps of the demo, and prints the messages of each once they are delivered."""
 
     def __init__(self, console: Console, ledger: DeliveryReport, app: Application) -> None:
         self._console = console
@@ -165,7 +165,10 @@ class _Show:
         self.burst_seconds = 0.0
 
     async def step(self, title: str, messages: int, action: Callable[[], Coroutine[Any, Any, object]]) -> None:
-        """Act, wait until ``messages`` more were delivered, and print them in the order they were sent."""
+        """Run ``action``, wait until ``messages`` more were delivered, and print them in the order they were sent.
+
+        Raises `CommandFailure`.
+        """
         before = self._ledger.settled
         self._console.print(Text(f"\n{title}", style="bold"))
         await action()
@@ -182,7 +185,7 @@ class _Show:
             self._console.print(line, no_wrap=True, overflow="ellipsis", crop=False, soft_wrap=False)
 
     async def burst(self, title: str, messages: int, action: Callable[[], Coroutine[Any, Any, object]]) -> None:
-        """Act, wait until ``messages`` more were delivered, and only measure."""
+        """Run ``action``, wait until ``messages`` more were delivered, measure the time. Raises `CommandFailure`."""
         before = self._ledger.settled
         self._console.print(Text(f"\n{title}", style="bold"))
         began = time.monotonic()
@@ -210,7 +213,7 @@ class _Show:
         return schema
 
     def summary(self) -> Table:
-        """Count what was delivered, by extension, message and codec."""
+        """Return a table of the delivered messages by type. Raises `CommandFailure` if none of a type was delivered."""
         table = Table(title="Delivered, byte for byte", title_justify="left", title_style="bold")
         for heading in ("type", "message", "codec"):
             table.add_column(heading)

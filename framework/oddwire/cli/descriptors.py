@@ -1,4 +1,4 @@
-"""A peer is a socket, and a socket a file descriptor: how many this process may have, and what limits fit that."""
+"""File descriptors: each peer needs one, so the limit of open files bounds the number of peers."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ __all__ = ["RESERVE", "fit_limits", "raise_descriptors"]
 logger = get_logger("oddwire.cli")
 
 RESERVE: Final = 128
-"""Descriptors that peers do not get: for files, the store, plugins and their clients, and what we dial."""
+"""Descriptors reserved for files, the store, plugins and their clients, and for peers that we dial."""
 
-_MOST: Final = 1 << 20  # programs that close all there may be before they start another take long where there are more
+_MOST: Final = 1 << 20  # above it, programs that close all possible descriptors before an exec become slow
 
 
 def raise_descriptors() -> int | None:
-    """Raise the soft limit of open files to the hard one; return what holds then, None where there is no limit."""
+    """Raise the soft limit of open files to the hard one. Return the new limit, None if there is none."""
     try:
         import resource
-    except ImportError:  # not on Windows, where sockets are no files
+    except ImportError:  # Windows, where sockets are not files
         return None
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _MOST if hard == resource.RLIM_INFINITY else min(hard, _MOST)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         try:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-        except (OSError, ValueError) as error:  # of a system that says one thing and does another
+        except (OSError, ValueError) as error:  # some systems refuse values up to the hard limit that they report
             logger.debug("the limit of open files stays %d: %s", soft, error)
         else:
             soft = wanted
@@ -36,7 +36,7 @@ def raise_descriptors() -> int | None:
 
 
 def fit_limits(limits: Bolt8Limits | None = None) -> Bolt8Limits:
-    """Return the limits, or such as this process has descriptors for; what was lowered is logged."""
+    """Return the limits, lowered to the number of descriptors that this process may have; a lowered one is logged."""
     limits = limits or Bolt8Limits()
     descriptors = raise_descriptors()
     if descriptors is None:

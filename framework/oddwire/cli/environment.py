@@ -1,4 +1,4 @@
-"""What a process needs of its surroundings to run a command in it, whoever started it."""
+"""Preparing the process for a command, independent of how it was started."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _FILES: Final = 64
 
 
 def prepare() -> None:
-    """Make a process fit to run a command in, whatever it was started by: called first, by programs only.
+    """Prepare the process for a command. Programs call it first; libraries must not.
 
-    Descriptors 0 to 2 are open, so that no socket or database gets their number; what is printed can be encoded,
-    whatever the locale; and Ctrl-C is the quiet end it should be until an `Ending` takes it over.
+    Afterwards descriptors 0 to 2 are open, so that no socket or database gets their number; all characters can be
+    printed, whatever the locale; and Ctrl-C ends the process without a traceback until a `Shutdown` handles it.
     """
     own_process()
     _want_files()
@@ -30,7 +30,7 @@ def prepare() -> None:
             os.fstat(descriptor)
         except OSError:
             with contextlib.suppress(OSError):
-                os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
+                os.open(os.devnull, os.O_RDWR)  # gets the lowest free number: this one
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
@@ -47,7 +47,7 @@ def prepare() -> None:
 
 
 def _want_files() -> None:
-    """See to it that as many files may be open as importing and a socket take, or say that it is not so."""
+    """Raise the limit of open files to what imports and one socket need; exit with a message if that is refused."""
     soft, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= _FILES:
         return

@@ -1,4 +1,4 @@
-"""What the commands print: events, as JSON for programs or as a trace for people."""
+"""The output of commands: events, as JSON for programs or as text for people."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _NO_COLOUR = dict.fromkeys(_COLOURS, "")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """One thing that happened. ``time`` is seconds since 1970; ``latency`` seconds; ``text`` a reason or an error.
+    """One event. ``time`` is seconds since 1970; ``latency`` is in seconds; ``text`` is a reason or an error.
 
-    ``schema`` is the dotted name, ``chat.Say``; None for a payload of a type no loaded extension knows. ``method`` is
-    the RPC method that was called, and ``value`` what it gave, as JSON can hold it.
+    ``schema`` is the dotted name of the message's class, ``chat.Say``; None for a type that no loaded extension has.
+    ``method`` is the RPC method that was called, and ``value`` its result in JSON types.
     """
 
     event: Literal["listening", "connected", "disconnected", "received", "sent", "result", "error"]
@@ -49,7 +49,7 @@ class Event:
     value: Any = None
 
     def to_json(self) -> str:
-        """Write one line of JSON, with the keys that apply."""
+        """Return the event as one line of JSON, with the keys that apply."""
         values: dict[str, Any] = {
             "event": self.event,
             "time": round(self.time, 6),
@@ -68,7 +68,7 @@ class Event:
         return json_line({**shown, "value": self.value} if self.event == "result" else shown)
 
     def to_text(self, colour: bool = False) -> str:
-        """Write one line for people; what others say is `printable` in it."""
+        """Return the event as one line for people; text of others is made `printable`."""
         codes = _COLOURS if colour else _NO_COLOUR
 
         def paint(name: str, text: str) -> str:
@@ -103,10 +103,11 @@ class Event:
 
 
 class Printer:
-    """Prints events on stdout, each line at once, and remarks on stderr.
+    """Prints events on stdout, without buffering, and remarks on stderr.
 
-    ``as_json`` chooses the form. When nobody reads stdout any more, ``on_broken`` is called, once and from any thread,
-    and nothing more is printed there; ``lost`` says whether that was an error, a full disk say, and no closed pipe.
+    ``as_json`` selects the format. When stdout cannot be written any more, ``on_broken`` is called, once and from any
+    thread, and nothing more is printed there; ``lost`` is set if the cause was an error such as a full disk, and not a
+    closed pipe.
     """
 
     def __init__(self, as_json: bool = False, *, stdout: TextIO | None = None, stderr: TextIO | None = None) -> None:
@@ -119,11 +120,11 @@ class Printer:
         self._outlet: StdoutWriter | None = None
 
     def event(self, event: Event) -> None:
-        """Print one event."""
+        """Print one event on stdout."""
         self.line(event.to_json() if self.as_json else event.to_text(self._colour))
 
     def failure(self, text: str) -> None:
-        """Print why the command ends: on stderr, and with JSON as an event too."""
+        """Print why the command fails: on stderr, and with JSON also as an event."""
         if self.as_json:
             self.event(Event(event="error", text=text))
         self.remark(f"oddwire: {text}")
@@ -133,27 +134,27 @@ class Printer:
         self.log(printable(text))
 
     def log(self, text: str) -> None:
-        """Print on stderr what is safe to show already, as `LineFormatter` makes it. Never raises for who reads it."""
-        # What a log says must not fail whoever logs, as when stderr is a pipe that nobody reads any more
+        """Print on stderr a text that is `printable` already, as of `LineFormatter`. Errors of writing are ignored."""
+        # Logging must not raise in the code that logs, for a closed pipe on stderr say
         with contextlib.suppress(OSError, ValueError):
             try:
-                print(f"{text}\n", end="", file=self._stderr, flush=True)  # in one write: stdout's come from a thread
-            except UnicodeEncodeError as error:  # something else stands for stderr, which spells what it cannot say
+                print(f"{text}\n", end="", file=self._stderr, flush=True)  # one write: a thread writes to stdout
+            except UnicodeEncodeError as error:  # sys.stderr was replaced by a stream without backslashreplace
                 spelled = text.encode(error.encoding, "backslashreplace").decode(error.encoding)
                 print(f"{spelled}\n", end="", file=self._stderr, flush=True)
 
     def line(self, text: str) -> None:
-        """Print a line on stdout; does not wait for who reads it, unless that one is far behind."""
+        """Print a line on stdout, without waiting for the reader, unless `PENDING` bytes wait."""
         if self._outlet is None:
             try:
                 self._outlet = StdoutWriter(self._stdout.fileno(), self._broken)
-            except OSError:  # no file: a text in memory
+            except OSError:  # a stream in memory
                 self._stdout.write(text + "\n")
                 return
         self._outlet.put(f"{text}\n".encode(self._stdout.encoding, "backslashreplace"))
 
     def close(self, seconds: float = 5.0) -> None:
-        """Wait until all is printed; a reader who is behind has so many seconds."""
+        """Wait up to ``seconds`` until everything on stdout is written."""
         if self._outlet is not None:
             self._outlet.drain(seconds)
 
@@ -166,16 +167,16 @@ class Printer:
 
 
 def json_line(values: Mapping[str, Any]) -> str:
-    """Write an object as one line of JSON: ASCII without a control character. Raises `ValueError`, `TypeError`."""
-    return json.dumps(values, allow_nan=False).replace("\x7f", "\\u007f")  # the one that `json` leaves as it is
+    """Return an object as one line of JSON, ASCII without control characters. Raises `ValueError`, `TypeError`."""
+    return json.dumps(values, allow_nan=False).replace("\x7f", "\\u007f")  # the one control character `json` keeps
 
 
 def _nowhere() -> TextIO:
-    """Open what to print to where the shell has closed stdout, ``>&-``: Python then has none."""
+    """Return a stream that discards its text, for a closed stdout (``>&-``), which is None in Python."""
     return Path(os.devnull).open("w")
 
 
 def short_id(node_id: NodeId) -> str:
-    """Shorten a node id for people: ``02a1b2c3...9f3e``."""
+    """Return a node id shortened for people: ``02a1b2c3...9f3e``."""
     text = str(node_id)
     return f"{text[:8]}...{text[-4:]}"

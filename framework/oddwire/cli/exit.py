@@ -1,4 +1,4 @@
-"""How a command ends when it cannot go on: one line for people, an exit code for programs."""
+"""Failure of a command: one line for people, an exit code for programs."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Final
 __all__ = ["FAILED", "USAGE", "CommandFailure", "no_extension"]
 
 FAILED: Final = 1
-"""The world did not play along: a port in use, a peer that does not answer."""
+"""Exit code for a failure at run time: a port in use, a peer that does not answer."""
 USAGE: Final = 2
-"""What was asked for makes no sense: a bad URI, an unknown extension."""
+"""Exit code for a wrong use: an invalid URI, an unknown extension."""
 
 
 class CommandFailure(Exception):
-    """Ends a command. ``code`` is the exit code, the text what was wrong and what would be right."""
+    """Ends a command. ``code`` is the exit code; the text says what was wrong, and what would be right."""
 
     def __init__(self, text: str, code: int = FAILED) -> None:
         super().__init__(text)
@@ -21,7 +21,7 @@ class CommandFailure(Exception):
 
 
 def no_extension(command: str) -> str:
-    """Return what is wrong with a command that names no extension, and which it could name."""
+    """Return the error text for a command line without an extension, with the installed ones."""
     from importlib.metadata import entry_points
 
     from oddwire.app.plugins.manager import EXTENSIONS

@@ -1,4 +1,4 @@
-"""Options of extensions on a command line, among those the command has itself."""
+"""Options of extensions on the command line of a command."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ _VALUES: Final = {"string": " TEXT", "int": " INTEGER", "bool": " BOOLEAN", "fla
 def read_extras(
     arguments: Sequence[str], plugins: PluginManager, own: Collection[str], *, loads: bool = True
 ) -> dict[str, Any]:
-    """Load the extensions that ``arguments`` name, and give the values of their options there, by name.
+    """Load the extensions in ``arguments``, and return the values of their options in it, by name.
 
-    What is not ``--name=value``, ``--name value`` or, for a flag, ``--name`` names an extension. An extension comes
-    before its options, since only it knows what they take. ``own`` are the names of the command's own options, which no
-    extension's may have. Without ``loads`` there are options only. Raises `CommandFailure` and `DefinitionError`.
+    An argument that is not ``--name=value``, ``--name value`` or, for a flag, ``--name`` names an extension. An
+    extension comes before its options, since it defines which of them take values. ``own`` are the names of the
+    command's own options, which no extension may have. Without ``loads``, all arguments are options. Raises
+    `CommandFailure` and `DefinitionError`.
     """
     given: dict[str, Any] = {}
     waiting = list(arguments)
@@ -55,7 +56,7 @@ def own_options(parameters: Sequence[Any]) -> set[str]:
 
 
 def describe_options(plugins: PluginManager) -> str:
-    """Write what ``--help`` shows of the extensions' options, a line each; nothing if they have none."""
+    """Return the lines of ``--help`` for the extensions' options, one per option; empty if they have none."""
     settings = _settings(plugins).values()
     heads = [f"--{setting.name}{_VALUES[setting.kind.type]}" for setting in settings]
     width = max(map(len, heads), default=0)
@@ -66,7 +67,7 @@ def describe_options(plugins: PluginManager) -> str:
 
 
 def takes_value(plugins: PluginManager, argument: str) -> bool:
-    """Say whether an argument is an option of a loaded extension that takes a value, and the value is still to come."""
+    """Return whether an argument is an option of a loaded extension whose value is the next argument."""
     setting = _settings(plugins).get(argument.removeprefix("--"))
     return argument.startswith("--") and setting is not None and setting.kind.type != "flag"
 
@@ -86,7 +87,7 @@ def _settings(plugins: PluginManager) -> dict[str, Setting]:
 def _option(
     argument: str, waiting: list[str], settings: Mapping[str, Setting], own: Collection[str]
 ) -> tuple[str, str | bool | list[str]]:
-    """Read one option, and take its value off ``waiting`` if need be."""
+    """Parse one option, and remove its value from ``waiting`` if it is there. Return name and value."""
     name, has_value, value = argument.removeprefix("--").partition("=")
     setting = settings.get(name) if argument.startswith("--") else None
     if setting is None:

@@ -1,4 +1,4 @@
-"""The node's private key on disk: made on first use, readable by its owner alone, refused when anything is odd."""
+"""The node's private key on disk: created on first use, readable by its owner alone, refused if it is not."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ _TEXT = re.compile(rb"[0-9a-fA-F]{64}\s*")
 
 
 def ephemeral_key() -> PrivateKey:
-    """Make a key that nobody keeps."""
+    """Return a new random key, which is not stored."""
     while True:
         with contextlib.suppress(ValueError):  # zero, or the group's order and above: once in 2**128
             return PrivateKey(secrets.token_bytes(32))
 
 
 def load_key(data_dir: Path) -> PrivateKey:
-    """Read the key of a node's data directory; the first time, make both, for the owner's eyes only.
+    """Read the key in a node's data directory; if there is none, create both, readable by the owner alone.
 
-    The file holds 64 hex digits. It is made whole or not at all, and of two processes that make it at once both get
-    the same key. Raises `CommandFailure` saying what is wrong with it and what to do.
+    The file holds 64 hex digits. It is created complete or not at all, and two processes that create it at once get
+    the same key. Raises `CommandFailure` with what is wrong, and a remedy.
     """
     path = data_dir / KEY_FILE
     try:
@@ -51,9 +51,10 @@ def load_key(data_dir: Path) -> PrivateKey:
 
 @contextlib.contextmanager
 def sole_use(data_dir: Path) -> Iterator[None]:
-    """Keep other processes from running a node with the key of `load_key`: peers would know one of the two at a time.
+    """Context manager: a lock, so that no other process runs a node with the key of `load_key`.
 
-    It ends with the process, however that ends. Raises `CommandFailure` if there is such a process.
+    Of two nodes with one key, a peer is connected to one at a time. The lock ends with the process, however that ends.
+    Raises `CommandFailure` if another process has it.
     """
     handle = open_private(data_dir / KEY_FILE, os.O_RDONLY)
     try:

@@ -14,7 +14,7 @@ try:
     from oddwire.cli.command_line import run_program
     from oddwire.cli.environment import prepare
     from oddwire.version import __version__
-except KeyboardInterrupt:  # which is most of the time a command takes to start
+except KeyboardInterrupt:  # imports take most of the time that a command needs to start
     sys.exit(130)
 
 __all__ = ["main"]
@@ -54,13 +54,13 @@ _program.add_typer(store.program, name="store")
 @_program.command("demo")
 def _demo() -> None:
     """Watch two processes talk over BOLT 8: echo and chat, in both codecs."""
-    from oddwire.cli.demo import command  # rich takes longer to import than a command to run
+    from oddwire.cli.demo import command  # importing rich takes longer than most commands
 
     command()
 
 
 def main() -> None:
-    """Run the command line and exit: 0 if all went well, 1 if something failed, 2 if the command made no sense."""
+    """Run the command line and exit: 0 for success, 1 for a failure at run time, 2 for a wrong use."""
     prepare()
     run_program(_program, "oddwire")
 

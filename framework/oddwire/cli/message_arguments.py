@@ -1,4 +1,4 @@
-"""Messages as people type them: ``field=value ...``."""
+"""Messages on the command line: ``field=value ...``."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ __all__ = ["from_assignments", "spell_fields"]
 
 
 def from_assignments(schema: Schema, name: str, assignments: Sequence[str]) -> Message:
-    """Make a message of ``field=value`` texts, as `oddwire.schema.from_strings` reads them.
+    """Return a message from ``field=value`` texts, as `oddwire.schema.from_strings` parses them.
 
-    ``name`` is what errors call it. Raises `CommandFailure` naming the field that is wrong, and those there are.
+    ``name`` is the message's name in errors. Raises `CommandFailure` naming the wrong field, and all fields.
     """
 
     def wrong(text: str) -> CommandFailure:
@@ -47,7 +47,7 @@ def from_assignments(schema: Schema, name: str, assignments: Sequence[str]) -> M
 
 
 def spell_fields(schema: Schema) -> str:
-    """List a message's fields with their types and defaults: ``text: str, number: u32 = 0``."""
+    """Return a list of a message's fields with types and defaults: ``text: str, number: u32 = 0``."""
     return ", ".join(map(_spell, schema.fields)) or "none"
 
 

@@ -1,4 +1,4 @@
-"""`oddwire node`: the embedded node as a daemon, which does for custom messages what lightningd does."""
+"""`oddwire node`: the embedded node as a daemon, in place of lightningd for custom messages."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ __all__ = ["DEFAULT_DIR", "LightningDir", "NodeNetwork", "command", "expanded", 
 DEFAULT_DIR = Path("~/.oddwire")
 
 _LIMIT: Final = PluginLimits().shutdown + 10.0
-"""Seconds that the node has to end: its plugins have that long, and what comes after them a few more."""
+"""Max seconds of the node's shutdown: the limit of its plugins, and some for what follows."""
 
 LightningDir = Annotated[
     Path, typer.Option("--lightning-dir", metavar="DIR", help="Where the node keeps its files, a folder a network.")
@@ -111,7 +111,7 @@ async def _serve(node: Node, printer: Printer) -> int:
 
     def ask_to_stop(number: signal.Signals) -> None:
         node.stop(f"{number.name}: shutting down")
-        starting.cancel()  # if it is still under way
+        starting.cancel()  # no effect once it has started
 
     on_stop(ask_to_stop)
     on_hangup(node.log.reopen)
@@ -119,7 +119,7 @@ async def _serve(node: Node, printer: Printer) -> int:
     try:
         await starting
     except asyncio.CancelledError:
-        return 0  # it has closed itself
+        return 0  # `Node.start` has closed the node
     except DefinitionError as error:
         raise CommandFailure(str(error), USAGE) from error
     try:
@@ -138,7 +138,7 @@ async def _serve(node: Node, printer: Printer) -> int:
 
 @contextlib.contextmanager
 def _log(level: str, path: Path | None) -> Iterator[Log]:
-    """Open the log, and bring what oddwire's modules log into it, and of others' what is a warning at least."""
+    """Context manager: the node's log, which receives the records of oddwire's loggers, and warnings of others."""
     with contextlib.ExitStack() as stack:
         out: Out = sys.stderr
         if path is not None:
@@ -165,7 +165,7 @@ def _log(level: str, path: Path | None) -> Iterator[Log]:
 
 
 def expanded(lightning_dir: Path) -> Path:
-    """Return the whole path of the directory, ``~`` looked up. Raises `CommandFailure` where nobody knows a home."""
+    """Return the directory's absolute path, with ``~`` expanded. Raises `CommandFailure` without a home directory."""
     try:
         return lightning_dir.expanduser().absolute()
     except FileNotFoundError:
@@ -176,7 +176,10 @@ def expanded(lightning_dir: Path) -> Path:
 
 
 def read_plugin_options(arguments: Sequence[str]) -> list[tuple[str, str | None]]:
-    """Read the rest of the command line: ``--name=value``, ``--name value`` or ``--name``. Raises `CommandFailure`."""
+    """Parse plugins' options, ``--name=value``, ``--name value`` or ``--name``: pairs of name, and value or None.
+
+    Raises `CommandFailure`.
+    """
     found: list[tuple[str, str | None]] = []
     waiting = list(arguments)
     while waiting:

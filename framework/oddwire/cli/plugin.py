@@ -1,4 +1,4 @@
-"""`oddwire plugin`: write a file that lightningd runs as its plugin, for extensions by name, file or module."""
+"""`oddwire plugin`: write a plugin file for lightningd that runs extensions, by name, file or module."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from oddwire.transports.memory import MemoryTransport
 
 __all__ = ["command"]
 
-_LONGEST_SHEBANG: Final = 127  # of older Linux kernels
+_LONGEST_SHEBANG: Final = 127  # bytes, in older Linux kernels
 
-# All of it but the path of Python is ASCII, as file names need not be text
+# ASCII except for the path of Python, as file names need not be valid UTF-8
 _TEXT: Final = '''\
 {names}: a plugin for Core Lightning, written by ``oddwire plugin``. Start it with lightningd --plugin=FILE."""
 
@@ -70,7 +70,7 @@ def command(
 
 
 def _spare_sources(output: Path, specs: Sequence[str]) -> None:
-    """Refuse to write over an extension. Raises `CommandFailure`."""
+    """Raise `CommandFailure` if the output would overwrite an extension."""
     for spec in specs:
         path = spec if os.path.exists(spec) else spec.rpartition(":")[0]  # noqa: PTH110
         with contextlib.suppress(OSError):
@@ -87,16 +87,16 @@ def _content(specs: Sequence[str], receive: str | None) -> bytes:
 
 
 def _name(spec: str) -> str:
-    """Return a word for an extension that may stand in a docstring."""
+    """Return an extension's name, escaped for a docstring."""
     named = Path(spec).stem if "/" in spec else spec
     return ascii(named)[1:-1].replace("\\", "/").replace('"', "'")
 
 
 def _head(python: str) -> bytes:
-    """Return all up to the text of the docstring: lines that have the kernel run the file with this Python.
+    """Return the head of the file, up to the opening quotes of its docstring, which makes the kernel run this Python.
 
-    Where the kernel would not take its path they are for sh, and good for Python as well. ``-P`` keeps what lies beside
-    the plugin from hiding the modules of Python's library. Raises `CommandFailure`.
+    If the kernel would not accept Python's path in a ``#!`` line, the head is a line for sh that is valid Python too.
+    ``-P`` keeps files beside the plugin from hiding modules of Python's library. Raises `CommandFailure`.
     """
     if not python:
         raise CommandFailure("this Python does not know its own path, so no plugin can name it", USAGE)
@@ -105,17 +105,17 @@ def _head(python: str) -> bytes:
         raw.decode()
         coding = b""
     except UnicodeDecodeError:
-        coding = b"# -*- coding: latin-1 -*-\n"  # takes any byte, from the next line on
+        coding = b"# -*- coding: latin-1 -*-\n"  # permits any byte from the next line on
     if not coding and len(raw) < _LONGEST_SHEBANG - 5 and not set(raw) & set(b" \t\n\r"):
         return b"#!" + raw + b' -P\n"""'
     if b"\\" in raw:
         raise CommandFailure(f"{printable(python)}: Python should lie at a path without backslashes", USAGE)
-    # For sh the second line is the empty word and `:`, which does nothing; for Python the docstring begins
+    # For sh, the line after `#!` is the command `:`, which does nothing; for Python, it begins the docstring
     return b"#!/bin/sh\n" + coding + b'""":"\nexec ' + b"".join(_quoted(raw)) + b' -P "$0" "$@"\n'
 
 
 def _quoted(raw: bytes) -> Iterator[bytes]:
-    """Quote for sh, in a way that does not end Python's docstring: no three double quotes in a row."""
+    """Yield the bytes quoted for sh, without three double quotes in a row, which would end Python's docstring."""
     yield b"'"
     for byte in raw:
         yield {0x27: b"'\"'\"'", 0x22: b"\"''"}.get(byte, bytes([byte]))
@@ -123,18 +123,18 @@ def _quoted(raw: bytes) -> Iterator[bytes]:
 
 
 def _write(path: Path, content: bytes, *, replace: bool) -> None:
-    """Write an executable file, all of it or nothing. Raises `CommandFailure`."""
+    """Write an executable file, complete or not at all. Raises `CommandFailure`."""
     shown = printable(str(path))
     if path.is_dir():
         raise CommandFailure(f"{shown} is a folder; -o should be the plugin's file", USAGE)
-    if path.exists() and not path.is_file():  # /dev/null is not to be replaced by a plugin
+    if path.exists() and not path.is_file():  # such as /dev/null
         raise CommandFailure(f"{shown} is no regular file; -o should be the plugin's file", USAGE)
     try:
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".oddwire-")
         try:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(content)
-                # Whoever can write to a plugin is the node; and what its owner cannot run is none
+                # Only the owner may write, as a plugin runs with the node's rights; and the owner may always execute
                 os.fchmod(file.fileno(), (0o755 & ~_umask()) | 0o700)
             if replace:
                 os.replace(temporary, path)  # noqa: PTH105 - beside os.link, which pathlib has under another name
@@ -150,7 +150,7 @@ def _write(path: Path, content: bytes, *, replace: bool) -> None:
 
 
 def _put(temporary: str, path: Path) -> None:
-    """Name a file, if nothing has it."""
+    """Rename a file to ``path``. Raises `FileExistsError` if that exists."""
     try:
         os.link(temporary, path)
     except FileExistsError:

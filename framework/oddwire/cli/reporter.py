@@ -1,4 +1,4 @@
-"""From what the application and the transports tell to the events a command prints."""
+"""Events for a command's output, from the application's hooks and the transports' log records."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 __all__ = ["Reporter", "log_to"]
 
 
-_MOST_TEXT = 2000  # characters of a reason or an error, which may quote what a peer sent
+_MOST_TEXT = 2000  # max characters of a reason or an error, which may quote what a peer sent
 
 
 class Reporter:
-    """A plugin that prints connections, messages and failures. Load it first: it then reports before others act.
+    """A plugin that prints connections, messages and failures. Load it first, so that it reports before others act.
 
-    It remarks on messages that no handler takes, unless the command ``takes_all`` that comes.
+    Messages without a handler are marked as such, unless the command itself ``takes_all`` messages.
     """
 
     name = "oddwire.cli"
@@ -40,25 +40,25 @@ class Reporter:
 
     @hookimpl
     def startup(self, app: Application) -> None:
-        """Learn what the messages are called."""
+        """Read the names of messages from the registry."""
         self._names = {schema.type_id: name for name, schema in app.registry.by_name.items()}
 
     @hookimpl
     def peer_connected(self, peer: Peer) -> None:
-        """Print it, unless a message came first and told already."""
+        """Print that a peer has connected, unless it was printed before its first message."""
         if peer.node_id not in self._shown:
             self._connected(peer)
 
     @hookimpl
     def peer_disconnected(self, peer: Peer, reason: str) -> None:
-        """Print it."""
+        """Print that a peer has disconnected."""
         self._shown.discard(peer.node_id)
         self._printer.event(Event(event="disconnected", peer=peer.node_id, text=cut(reason, _MOST_TEXT)))
 
     @hookimpl
     def message_traced(self, app: Application, event: TraceEvent) -> None:
-        """Print it; a message that does not decode is printed as received, and what is wrong with it as an error."""
-        # One that is not connected may be sent a reliable message, which waits for it
+        """Print a message; one that cannot be decoded is printed as received, and then the error."""
+        # A reliable message may be sent to a peer that is not connected: it waits
         if event.peer not in self._shown and (peer := app.peer(event.peer)).info is not None:
             self._connected(peer)
         if event.direction == "refused":
@@ -92,14 +92,14 @@ class Reporter:
 
     @hookimpl
     def handler_failed(self, peer: Peer, extension: str, message: Message | None, error: BaseException) -> None:
-        """Print it; the log has the traceback."""
+        """Print a handler's error; the log has its traceback."""
         what = "a peer hook" if message is None else f"the handler of {type(message).__name__}"
         text = f"{what} of {extension!r} failed: {type(error).__name__}: {with_peer(error)}"
         self._printer.event(Event(event="error", peer=peer.node_id, text=cut(text, _MOST_TEXT)))
 
     @hookimpl
     def delivery_failed(self, peer: Peer, extension: str, message: Message | None, error: OddwireError) -> None:
-        """Print it; the log has its code and age."""
+        """Print a reliable message that was not delivered; the log has its code and age."""
         what = f"a message of {extension or 'an extension that is not loaded'}"
         if message is not None:
             type_id = schema_of(message).type_id
@@ -115,7 +115,7 @@ class Reporter:
 
 
 class _Lines(logging.Handler):
-    """The log, on stderr."""
+    """A `logging` handler that prints records on stderr."""
 
     def __init__(self, printer: Printer, level: int = logging.NOTSET) -> None:
         super().__init__(level)
@@ -133,7 +133,7 @@ class _Lines(logging.Handler):
 
 
 class _Errors(logging.Handler):
-    """What the transports log has gone wrong, as events: a dial that failed, an error a peer sent."""
+    """A `logging` handler that prints errors of transports as events: a failed dial, an error that a peer sent."""
 
     def __init__(self, printer: Printer) -> None:
         super().__init__(logging.INFO)
@@ -150,9 +150,9 @@ class _Errors(logging.Handler):
 
 
 def log_to(printer: Printer, level: int = logging.INFO) -> None:
-    """Send oddwire's log to stderr, and, with JSON, the transports' troubles to stdout as events too.
+    """Print oddwire's log on stderr and, with JSON, errors of the transports also on stdout as events.
 
-    So are, from WARNING up, the records of others for which they have set up no handler: asyncio's, an extension's.
+    Records of others, such as asyncio or an extension, are printed from level WARNING on, if they have no handler.
     """
     logging.lastResort = _Lines(printer, logging.WARNING)
     guard_process()

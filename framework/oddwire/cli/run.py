@@ -37,9 +37,9 @@ from oddwire.transports.bolt8.transport import Bolt8Transport
 __all__ = ["STORE_FILE", "command", "run_extension"]
 
 STORE_FILE = "oddwire.sqlite3"
-"""What extensions keep, in the node's directory."""
+"""The name of the store in the node's directory."""
 
-_MOMENT: Final = 1.0  # seconds that what is typed waits for the first of --connect
+_MOMENT: Final = 1.0  # max seconds that typed lines wait for the first peer of --connect
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,19 +54,19 @@ class _RunOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Program:
-    """What is run: an extension, or those that the arguments name; the arguments have their options, too."""
+    """What to run: one extension, or those named in the arguments, which also have their options."""
 
     extension: Extension | None = None
     arguments: Sequence[str]
     own: Collection[str]
     warnings: Sequence[WarningMessage] = ()
-    """What was warned of before."""
+    """Warnings of extensions that were loaded before."""
 
 
 class _WhenConnected:
-    """Starts the console with the first peer: what is typed before may reach nobody. It waits no longer than a moment.
+    """Starts the console with the first peer, as earlier lines might reach nobody, and after a moment at the latest.
 
-    Some methods need no peer, or one that comes later: a reliable message waits for it in the store.
+    Some methods need no peer, or one that connects later: a reliable message waits for it in the store.
     """
 
     name = "oddwire.cli.console"
@@ -80,7 +80,7 @@ class _WhenConnected:
         self.start(app)
 
     def start(self, app: Application) -> None:
-        """Start it, unless a peer has."""
+        """Start the console, unless it was started."""
         if not self._started:
             self._started = True
             Console(app, self._printer).start()
@@ -120,9 +120,9 @@ def command(
 
 
 def run_extension(extension: Extension, argv: Sequence[str] | None = None) -> None:
-    """Run one extension with the options of ``oddwire run``, as a program of its own; exits when it is done.
+    """Run one extension with the options of ``oddwire run``, as a program of its own. Exits the process at the end.
 
-    ``argv`` is what follows the program's name, by default that of the command line.
+    ``argv`` are the arguments after the program's name, by default those of the command line.
     """
     prepare()
     typed = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -192,7 +192,7 @@ async def _serve_on(transport: Bolt8Transport, program: _Program, options: _RunO
         given = read_extras(program.arguments, plugins, program.own, loads=program.extension is None)
     for text in plugins.warnings():
         printer.remark(f"warning: {text}")
-    # A node without a directory is a new one each time: what it keeps need not outlive it either
+    # A node without a directory has a new key each time, so its store need not outlive the process
     store: str | Path = ":memory:"
     number = None
     if options.data_dir is not None:

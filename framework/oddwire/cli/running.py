@@ -1,4 +1,4 @@
-"""What the commands that run a node share: its transport, its application, and the ways it can end."""
+"""Helpers of the commands that run a node: its transport, its application, and its end."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ logger = get_logger("oddwire.cli")
 def execute(
     main: Callable[[], Coroutine[Any, Any, int]], printer: Printer, *, uvloop: bool = False, limit: float = LIMIT
 ) -> int:
-    """Run a command to its end and give its exit code. A `CommandFailure` is printed; so is what else can be foreseen.
+    """Run a command, and return its exit code. `CommandFailure`, `OddwireError` and `OSError` are printed.
 
-    A signal ends it, and so does the time: see `Shutdown`, whose ``limit`` this is.
+    A signal ends it; the end takes at most ``limit`` seconds: see `Shutdown`.
     """
     relax_collector()  # the process is ours
     with Shutdown(printer, limit) as ending:
@@ -74,7 +74,7 @@ def _run(main: Callable[[], Coroutine[Any, Any, int]], printer: Printer, uvloop:
 
 
 def spell_error(error: OSError) -> str:
-    """Write what the system refused on one line: ``/some/file: Read-only file system``."""
+    """Return the text of an error of the system, on one line: ``/some/file: Read-only file system``."""
     where = "" if error.filename is None else f"{error.filename}: "
     remedy = "; raise the limit, ulimit -n" if error.errno in (errno.EMFILE, errno.ENFILE) else ""
     return f"{where}{error.strerror or error}{remedy}"
@@ -89,7 +89,7 @@ def make_transport(
     proxy: str | None,
     limits: Bolt8Limits | None = None,
 ) -> Bolt8Transport:
-    """Make the embedded node's transport. Raises `CommandFailure`."""
+    """Return the embedded node's transport. Raises `CommandFailure`."""
     key = ephemeral_key() if data_dir is None else load_key(data_dir)
     try:
         return Bolt8Transport(key, listen=listen, connect=connect, network=network, proxy=proxy, limits=limits)
@@ -106,7 +106,7 @@ def make_app(
     store: Path | str | None = None,
     program: int | None = None,
 ) -> Application:
-    """Put the application together, as `loading` does. Raises `CommandFailure`."""
+    """Return the application, with errors and warnings handled as in `loading`. Raises `CommandFailure`."""
     with loading(printer):
         app = Application(
             *extensions, transport=transport, plugins=plugins, options=options, store=store, program=program
@@ -117,7 +117,7 @@ def make_app(
 
 @contextlib.contextmanager
 def loading(printer: Printer) -> Iterator[None]:
-    """Load extensions within: warnings become one line each, and a `DefinitionError` a `CommandFailure`."""
+    """Context manager for loading extensions: warnings become one line each, a `DefinitionError` a `CommandFailure`."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("default")
         try:
@@ -132,18 +132,18 @@ def loading(printer: Printer) -> Iterator[None]:
 
 
 def call_when_broken(printer: Printer, action: Callable[[], object]) -> None:
-    """Have ``action`` called on the running loop when nobody reads what is printed any more."""
+    """Call ``action`` on the running event loop when stdout cannot be written any more."""
     loop = asyncio.get_running_loop()
 
     def tell() -> None:
-        with contextlib.suppress(RuntimeError):  # the loop has ended
+        with contextlib.suppress(RuntimeError):  # the event loop is closed
             loop.call_soon_threadsafe(action)
 
     printer.on_broken = tell
 
 
 async def start(app: Application) -> None:
-    """Start the application. Raises `CommandFailure`, also for what an extension's startup raises."""
+    """Start the application. Raises `CommandFailure`, also for errors of an extension's startup hook."""
     try:
         await app.start()
     except DefinitionError as error:

@@ -1,4 +1,4 @@
-"""`oddwire send`: one message to a node, and what comes back."""
+"""`oddwire send`: send one message to a node, and print the messages that come back."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ __all__ = ["command"]
 
 
 class _Vocabulary:
-    """An extension's messages without its handlers: what it can say, not what it does."""
+    """A plugin with an extension's messages and codecs, without its handlers."""
 
     def __init__(self, contribution: Contribution) -> None:
         self.name = contribution.name
         self.feature = contribution.feature
-        self.versions = contribution.versions  # a peer that speaks one of them shows so that it knows even types
+        self.versions = contribution.versions  # even types may be sent to a peer that speaks one of them
         self._codecs = contribution.codecs
         found = dict.fromkeys(contribution.messages)
         for handler in contribution.handlers:
@@ -55,7 +55,7 @@ class _Vocabulary:
 
 
 class _Farewell:
-    """Learns that the peer is gone, and whether it had said anything."""
+    """A plugin that sets ``gone`` when the peer disconnects."""
 
     name = "oddwire.cli.send"
 
@@ -142,7 +142,10 @@ async def _send(
 
 
 def _load(extensions: Sequence[str], message: str) -> list[_Vocabulary]:
-    """Load the extensions asked for, and the one ``message`` names, in a manager that nothing is run from."""
+    """Load the extensions, and the one of ``message``, to return their messages; the extensions are not run.
+
+    Raises `CommandFailure`.
+    """
     owner, dot, _ = message.partition(".")
     if not dot:
         raise CommandFailure(f"message should be extension, dot, message, chat.Say for one; not {message!r}", USAGE)

@@ -9,7 +9,7 @@ import typer
 
 __all__ = ["Connect", "ConnectTimeout", "DataDir", "Json", "Listen", "Network", "Proxy", "Uvloop", "Verbose"]
 
-_LONGEST: Final = 1e9  # seconds; loops take no more
+_LONGEST: Final = 1e9  # seconds; event loops refuse much longer timers
 
 
 def _positive(seconds: float | None) -> float | None:

@@ -1,4 +1,4 @@
-"""Text that people type, as it was meant: words as a shell reads them, and arguments in whatever the locale is."""
+"""Parsing of typed text: words as in a shell, and arguments and lines in the encoding of the locale."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Final, NamedTuple
 __all__ = ["BLANKS", "Word", "as_typed", "decoded", "next_word", "split_words", "unquoted"]
 
 BLANKS: Final = " \t"
-"""What separates words. A non-breaking space and its like belong to a word, as in a shell."""
+"""The characters that separate words. A non-breaking space and the like are part of a word, as in a shell."""
 
 
 class Word(NamedTuple):
-    """One word: its text without quotes and escapes, and where in the line it lies."""
+    """One word: its text without quotes and escapes, and its position in the line."""
 
     text: str
     start: int
@@ -20,11 +20,11 @@ class Word(NamedTuple):
 
 
 def split_words(line: str) -> list[Word]:
-    """Split a line as a POSIX shell does, expansions left out but for ``~`` and ``~user`` at the start of a word.
+    """Split a line as a POSIX shell does, with expansion only of ``~`` and ``~user`` at the start of a word.
 
-    A backslash takes the next character as it is, between double quotes only before a double quote or a backslash;
-    between single quotes all is as it is. ``#``, ``$``, ``*``, ``;`` and their like are characters as any other. Raises
-    `ValueError` for a quote without its other half, and for a backslash with nothing after it.
+    A backslash escapes the next character, between double quotes only a double quote or a backslash; between single
+    quotes nothing is special. ``#``, ``$``, ``*``, ``;`` and the like are ordinary characters. Raises `ValueError` for
+    a quote that is not closed, and for a backslash at the end.
     """
     words: list[Word] = []
     word = next_word(line, 0)
@@ -35,14 +35,14 @@ def split_words(line: str) -> list[Word]:
 
 
 def next_word(line: str, at: int) -> Word | None:
-    """Return the first word from ``at`` on, as `split_words` reads it; None if there is none. Raises `ValueError`."""
+    """Return the first word from ``at`` on, as in `split_words`; None if there is none. Raises `ValueError`."""
     while at < len(line) and line[at] in BLANKS:
         at += 1
     return _word(line, at) if at < len(line) else None
 
 
 def unquoted(text: str) -> str:
-    """Return what is between the quotes, if one pair of them is around a whole text; else the text as it is."""
+    """Return a text without the one pair of quotes around all of it; unchanged if there is no such pair."""
     inner = text.rstrip(BLANKS)
     try:
         if inner[:1] == "'" and _closing(inner, 0) == len(inner) - 1:
@@ -50,7 +50,7 @@ def unquoted(text: str) -> str:
         if inner[:1] == '"':
             found, end = _double(inner, 0)
             return found if end == len(inner) else text
-    except ValueError:  # only one half of a pair
+    except ValueError:  # the quote is not closed
         pass
     return text
 
@@ -78,8 +78,8 @@ def _word(line: str, start: int) -> Word:
     text = "".join(pieces)
     if line[start] == "~":
         home, slash, rest = text.partition("/")
-        if line.startswith(home, start) and line[start + len(home) : at][:1] in ("", "/"):  # no quote, no backslash
-            text = os.path.expanduser(home) + slash + rest  # noqa: PTH111 - pathlib has it raise for who is unknown
+        if line.startswith(home, start) and line[start + len(home) : at][:1] in ("", "/"):  # neither quoted nor escaped
+            text = os.path.expanduser(home) + slash + rest  # noqa: PTH111 - pathlib raises for an unknown user
     return Word(text, start, at)
 
 
@@ -111,7 +111,7 @@ def _unclosed(line: str, start: int) -> ValueError:
 
 
 def decoded(line: bytes) -> str:
-    """Read a line of stdin: UTF-8, or what the locale has if it is none. What is neither is kept, as in file names."""
+    """Decode a line of stdin from UTF-8, else from the locale's encoding; other bytes become lone surrogates."""
     try:
         return line.decode()
     except UnicodeDecodeError:
@@ -119,7 +119,7 @@ def decoded(line: bytes) -> str:
 
 
 def as_typed(argument: str) -> str:
-    """Read an argument again that Python, in a locale without UTF-8, could not: as UTF-8, if it is that."""
+    """Return an argument decoded again as UTF-8, if Python could not decode it in a locale without UTF-8."""
     try:
         return argument if argument.isascii() else _again(argument)
     except UnicodeError:
@@ -129,6 +129,6 @@ def as_typed(argument: str) -> str:
 def _again(argument: str) -> str:
     try:
         argument.encode()
-    except UnicodeEncodeError:  # Python has kept bytes as lone surrogates
+    except UnicodeEncodeError:  # it has lone surrogates for bytes that Python could not decode
         return os.fsencode(argument).decode()
     return argument

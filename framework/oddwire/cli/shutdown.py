@@ -1,7 +1,7 @@
-"""How a command's process ends: asked to by a signal, within bounds, and saying what holds it up.
+"""The end of a command's process: by a signal, within a time limit, and naming what delays it.
 
-Signals are process-wide, so there is one `Shutdown` at a time, and functions here speak to it. A thread of its own
-reads the signals, as the main one may be in the middle of anything: a handler that sleeps, a module being imported.
+Signals are process-wide, so there is one `Shutdown` at a time, which the functions here use. A thread reads the
+signals, as the main thread may be busy with anything: a handler that blocks, a module being imported.
 """
 
 from __future__ import annotations
@@ -42,22 +42,22 @@ __all__ = [
 logger = get_logger("oddwire.cli")
 
 LIMIT: Final = 8.0
-"""Seconds from the first signal, or from a command's last step, to the end of the process, whatever it is doing."""
+"""Max seconds from the first signal, or from a command's last step, to the end of the process."""
 
-_IMPORTING: Final = 1.0  # nothing runs yet, so there is nothing to finish
-_SAME: Final = 0.05  # seconds within which a signal that comes again is the same Ctrl-C: `timeout` sends two, say
-_NOTICE: Final = 2.0  # until it says what it waits for
-_LAST_WORDS: Final = 0.5  # to print what holds it up, where that can be printed
-_KERNELS: Final = 5.0  # after our own deadline: a busy machine may be late
+_IMPORTING: Final = 1.0  # the limit in seconds while extensions are imported, when there is nothing to finish
+_SAME: Final = 0.05  # seconds within which a repeated signal counts as the same: `timeout`, for one, sends two
+_NOTICE: Final = 2.0  # seconds until a remark says what the end waits for
+_LAST_WORDS: Final = 0.5  # seconds to print what delays the end
+_KERNELS: Final = 5.0  # seconds from our deadline to the kernel's, as a busy machine may be late
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Shutdown:
-    """Takes the signals of the process from ``with`` on, and gives them back at its end.
+    """Context manager that handles the signals of the process, and restores the former handlers at its end.
 
-    The first one cancels the command, or does what `on_stop` said; so many seconds later the process ends, whatever it
-    is doing, with a line that says what held it up. A second one ends it at once, if it comes 50 ms after the first or
-    later. SIGHUP is ignored if it was before: ``nohup`` asks for that.
+    The first signal cancels the command, or calls the action of `on_stop`; ``limit`` seconds later the process is
+    ended, with a line that names what delayed it. A second signal ends it at once, if it comes at least 50 ms after the
+    first. SIGHUP stays ignored if it was ignored before, as with ``nohup``.
     """
 
     def __init__(self, printer: Printer, limit: float = LIMIT) -> None:
@@ -71,7 +71,7 @@ class Shutdown:
         self.abandon: Callable[[], object] | None = None
         self.others: Callable[[], list[str]] = list
         self.plugins: PluginManager | None = None
-        self.interruptible = True  # the main thread may be thrown out of what it does: nothing runs yet
+        self.interruptible = True  # a signal raises in the main thread, as no application runs yet
         self._printer = printer
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[Any] | None = None
@@ -82,15 +82,15 @@ class Shutdown:
         self._over = False
         self._before: dict[signal.Signals, Any] = {}
         self._backstop = Backstop()
-        self._stuck = False  # the loop does not close
+        self._stuck = False  # the event loop does not close
         self._first_at = 0.0
-        self._thrown = False  # the main thread was, by the signal that the other one will take for the first
-        self._outer = -1  # where others wanted to hear of signals before
-        self._foreign = -1  # where the loop wants to
+        self._thrown = False  # a signal raised in the main thread, and our thread has not read it yet
+        self._outer = -1  # the wakeup descriptor that was set before
+        self._foreign = -1  # the wakeup descriptor of the event loop
 
     @property
     def takes_signals(self) -> bool:
-        """Whether it is told of signals, and they are not left to others."""
+        """Whether signals are handled here: only if it was entered in the main thread."""
         return bool(self._before)
 
     # Its life ---------------------------------------------------------------------------------------
@@ -98,7 +98,7 @@ class Shutdown:
     def __enter__(self) -> Self:
         global _current
         if threading.current_thread() is not threading.main_thread():
-            return self  # others take care of signals
+            return self  # signals are handled in the main thread
         self._reading, self._writing = os.pipe()
         os.set_blocking(self._writing, False)
         for number in SIGNALS:
@@ -118,7 +118,7 @@ class Shutdown:
     def __exit__(self, *_: object) -> None:
         global _current
         if _current is not self or (_is_program and self._closing):
-            return  # what there still is of a program is bounded, too
+            return  # the limit holds for the rest of the program too
         self._over = True
         _current = None
         for number, before in self._before.items():
@@ -126,15 +126,15 @@ class Shutdown:
         signal.set_wakeup_fd(self._outer)
         self._backstop.disarm()
         self._set_alarm(0.0)
-        os.close(self._writing)  # the thread reads the end of it
+        os.close(self._writing)  # the thread reads the end of file, and ends
 
     def run(self, runner: asyncio.Runner, main: Callable[[], Any]) -> int:
-        """Run a command's coroutine to its end. Raises what it raises, `KeyboardInterrupt` if a signal cancelled it."""
+        """Run a command's coroutine; return its exit code. Raises its errors, `KeyboardInterrupt` after a signal."""
 
         async def begin() -> int:
             self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
             if self._before:
-                # A loop of its own kind (uvloop's) wants to hear of signals, too
+                # Some event loops (uvloop's) set a wakeup descriptor too
                 foreign = signal.set_wakeup_fd(self._writing, warn_on_full_buffer=False)
                 self._foreign = foreign if foreign != self._writing else -1
             self.interruptible = False
@@ -147,7 +147,7 @@ class Shutdown:
             try:
                 run_loop(loop, task)
             except (SystemExit, KeyboardInterrupt) as error:
-                # asyncio lets them through from any task; the loop goes on where it was
+                # asyncio raises these from any task; the event loop can go on
                 if not task.done():
                     text = "a task of an extension ended with %s; to end the application, call app.stop()"
                     logger.error(text, type(error).__name__, exc_info=error)
@@ -162,7 +162,7 @@ class Shutdown:
             raise KeyboardInterrupt from None
 
     def close(self, runner: asyncio.Runner) -> None:
-        """End what the command has left on the loop; who does not end in time is named, and ends with the process."""
+        """Cancel the tasks that the command left, and close the event loop; `closing` limits the time of that."""
         self.closing()
         loop = runner.get_loop()
         left = asyncio.all_tasks(loop)
@@ -178,34 +178,34 @@ class Shutdown:
         loop.run_until_complete(loop.shutdown_asyncgens())
         self._loop = None
         asyncio.set_event_loop(None)
-        # Not the runner, which would wait for the threads of the loop's pool, whatever they do
+        # Not runner.close(), which would wait for the threads of the event loop's pool without a limit
         if isinstance(loop, asyncio.BaseEventLoop):
             loop.close()
             return
-        # uvloop waits for look-ups
+        # uvloop waits for name look-ups
         closing = threading.Thread(target=loop.close, daemon=True)
         closing.start()
         closing.join(_LAST_WORDS)
         self._stuck = closing.is_alive()
 
     def closing(self) -> None:
-        """Have the process end in time from here on, signal or not."""
+        """Start the time limit, if no signal has."""
         if self._before and not self._closing:
             self._closing = True
             if self._deadline is None:
                 self._set_deadline(self.limit)
 
     def finish(self, code: int) -> None:
-        """Wait for threads that are busy. If nothing but look-ups is left, exit without waiting for these."""
+        """Wait for busy threads. Exit here, without waiting for them, if only threads in name look-ups are left."""
         self.code = code
         while busy := [(thread, frame) for thread, frame in busy_threads(self._known) if not is_lookup(frame)]:
-            busy[0][0].join(0.05)  # it may be of a pool, and go idle
+            busy[0][0].join(0.05)  # with a timeout, as a pool's thread does not end but becomes idle
         if self._stuck or busy_threads(self._known):
             self._leave(code)
 
     def _leave(self, code: int) -> None:
         with contextlib.suppress(Exception):
-            atexit._run_exitfuncs()  # noqa: SLF001 - those of others; what os._exit leaves out
+            atexit._run_exitfuncs()  # noqa: SLF001 - os._exit does not run them
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(Exception):
                 stream.flush()
@@ -214,10 +214,10 @@ class Shutdown:
     # Signals ----------------------------------------------------------------------------------------
 
     def _signalled(self, number: int, _: FrameType | None) -> None:
-        """Be called by Python in the main thread, between two steps of whatever runs there."""
+        """Handle a signal in the main thread, where Python calls it between two bytecodes."""
         self._backstop.hold()
         mine = signal.set_wakeup_fd(self._writing, warn_on_full_buffer=False)
-        if mine != self._writing:  # somebody has taken it (a loop does for its own handlers): the thread has not heard
+        if mine != self._writing:  # replaced, by an event loop's own handlers say: our thread was not woken
             signal.set_wakeup_fd(mine)
             with contextlib.suppress(BlockingIOError):
                 os.write(self._writing, bytes([number]))
@@ -234,7 +234,7 @@ class Shutdown:
         while True:
             now = time.monotonic()
             times = [at for at in (self._notice, self._deadline) if at is not None]
-            # Whole seconds at most: the deadline is set by others, too
+            # At most a second, as other threads may set the deadline
             ready = poll.poll(max(0.0, min([1.0, *(at - now for at in times)])) * 1000)
             if ready:
                 numbers = os.read(self._reading, 64)
@@ -246,7 +246,7 @@ class Shutdown:
                         os.write(self._foreign, numbers)
                 self._backstop.hold()
                 if self._deadline is None:
-                    self._set_alarm(0.0)  # which the backstop has set
+                    self._set_alarm(0.0)  # cancel the backstop's alarm
                 for number in numbers:
                     if number in self._before:
                         self._take(signal.Signals(number))
@@ -284,7 +284,7 @@ class Shutdown:
     def _call(self, action: Callable[[], object]) -> None:
         loop = self._loop
         if loop is not None:
-            with contextlib.suppress(RuntimeError):  # it has ended
+            with contextlib.suppress(RuntimeError):  # the event loop is closed
                 loop.call_soon_threadsafe(action)
 
     def _set_deadline(self, seconds: float) -> None:
@@ -292,17 +292,17 @@ class Shutdown:
         self._set_alarm(seconds + _KERNELS)
 
     def _set_alarm(self, seconds: float) -> None:
-        """Set the kernel's own deadline, which comes after ours; it is the backstop's, too."""
-        if signal.getsignal(signal.SIGALRM) is signal.SIG_DFL:  # nobody else has a use for it
+        """Set the kernel's timer, which ends the process after our own deadline; the backstop uses it too."""
+        if signal.getsignal(signal.SIGALRM) is signal.SIG_DFL:  # not used by an extension
             signal.setitimer(signal.ITIMER_REAL, seconds)
 
-    # What it says -----------------------------------------------------------------------------------
+    # What delays the end ----------------------------------------------------------------------------
 
     def _holdups(self) -> str:
         try:
             owners = {} if self.plugins is None else owners_of(self.plugins)
             return "; ".join([*holdups(self._loop, owners, known=self._known), *self.others()])
-        except Exception as error:  # of what changes while it is looked at
+        except Exception as error:  # threads and tasks may change while they are inspected
             return f"what cannot be told ({type(error).__name__})"
 
     def _tell_what_it_waits_for(self) -> None:
@@ -314,7 +314,7 @@ class Shutdown:
             )
 
     def _end(self, how: str, number: signal.Signals | None) -> None:
-        """End the process, here and now."""
+        """Print what delays the end, and exit the process without further waiting."""
         code = (self.code or 1) if number is None else signal_code(number)
         threading.Thread(target=_exit_soon, args=(code,), daemon=True).start()
         try:
@@ -332,40 +332,40 @@ _is_program = False
 
 
 def signal_code(number: signal.Signals) -> int:
-    """Return the exit code for a signal, as a shell tells of it."""
+    """Return the exit code for a signal, as in a shell: 128 plus its number."""
     return 128 + number
 
 
 def on_stop(action: Callable[[signal.Signals], object]) -> None:
-    """Have the first signal call ``action`` on the loop, instead of cancelling the command."""
+    """Make the first signal call ``action`` on the event loop, instead of cancelling the command."""
     if _current is not None:
         _current.stop = action
 
 
 def on_hangup(action: Callable[[], object]) -> None:
-    """Have every SIGHUP call ``action`` on the loop, and end nothing."""
+    """Make every SIGHUP call ``action`` on the event loop, instead of ending the command."""
     if _current is not None:
         _current.hangup = action
 
 
 def on_abandon(action: Callable[[], object], holdups: Callable[[], list[str]] = list) -> None:
-    """Have ``action`` called, in some thread, when the process is about to end before all is done.
+    """Call ``action``, in some thread, before the process is ended without a complete shutdown.
 
-    ``holdups``, called in that thread too, tells what holds up the end besides code in this process.
+    ``holdups()``, called in that thread too, returns what delays the end besides code in this process.
     """
     if _current is not None:
         _current.abandon, _current.others = action, holdups
 
 
 def watch_over(plugins: PluginManager) -> None:
-    """Know the functions of these extensions by name."""
+    """Name these extensions where their functions delay the end."""
     if _current is not None:
         _current.plugins = plugins
 
 
 @contextlib.contextmanager
 def importing() -> Iterator[None]:
-    """Import others' code within: a signal ends that at once, with `KeyboardInterrupt`, as nothing runs yet."""
+    """Context manager for importing extensions: a signal raises `KeyboardInterrupt` at once, as nothing runs yet."""
     ending = _current
     if ending is None or ending.interruptible:
         yield
@@ -380,19 +380,19 @@ def importing() -> Iterator[None]:
 
 
 def own_process() -> None:
-    """Say that nothing comes after the command but the end of the process."""
+    """Declare that the process ends after the command, so that the time limit holds for all of its end."""
     global _is_program
     _is_program = True
 
 
 def _exit_soon(code: int) -> None:
-    """End the process though what holds it up should be printed, and cannot be."""
+    """Exit the process after a second, in case what delays it cannot be printed."""
     time.sleep(2 * _LAST_WORDS)
     os._exit(code)
 
 
 def _forked() -> None:
-    """Leave signals alone in a child that was forked: ours would be told to the parent, who would end."""
+    """Restore the signal handlers in a forked child: ours would write its signals to the parent's pipe, and end it."""
     global _current
     ending, _current = _current, None
     if ending is None:

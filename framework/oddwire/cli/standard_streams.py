@@ -1,4 +1,4 @@
-"""The standard streams of a command: what is printed never fails for what it holds, and stdout may be ours alone."""
+"""The standard streams of a command: printing never raises for characters, and stdout may be reserved for events."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _claimed: TextIO | None = None
 
 
 def ready_streams(*, stdout: bool = True) -> None:
-    """Have stdout and stderr spell with a backslash what their encoding cannot say, where Python would raise.
+    """Make stdout and stderr escape characters that their encoding lacks with a backslash, where Python would raise.
 
-    What was printed so far is written. ``stdout`` may be left alone, as long as it may still be claimed.
+    Their buffers are flushed. Pass False for ``stdout`` if `claim_stdout` may still be called.
     """
     for stream in (sys.stdout, sys.stderr) if stdout else (sys.stderr,):
         if isinstance(stream, io.TextIOWrapper):
@@ -35,7 +35,7 @@ def ready_streams(*, stdout: bool = True) -> None:
 
 
 def command_stdout(as_json: bool) -> TextIO | None:
-    """Return what a command prints events on, as `Printer` takes it: with JSON, nothing else is to be printed there."""
+    """Return the stream for a command's events, for `Printer`; with JSON, it is the one of `claim_stdout`."""
     if as_json:
         return claim_stdout()
     ready_streams()
@@ -43,11 +43,11 @@ def command_stdout(as_json: bool) -> TextIO | None:
 
 
 def claim_stdout() -> TextIO | None:
-    """Return stdout under a descriptor of its own, not inherited by children; all else that is printed is on stderr.
+    """Return stdout under a new descriptor, which children do not inherit; everything else printed goes to stderr.
 
-    ``print``, C libraries and child processes write to descriptor 1, which is stderr's file from now on; so does what
-    was printed before and is still in Python's buffer. Further calls give the same. None if the process has no stdout,
-    or another one than that.
+    Descriptor 1, to which ``print``, C libraries and child processes write, is a copy of stderr's from now on; text in
+    Python's buffer is written there too. Further calls return the same stream. None if the process has no stdout, or
+    ``sys.stdout`` was replaced.
     """
     global _claimed
     if _claimed is None and _is_real():
@@ -56,14 +56,14 @@ def claim_stdout() -> TextIO | None:
         _point_at_stderr()
         ready_streams()
         if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(line_buffering=True)  # as stderr, between whose lines it is read
-        _claimed = open(ours, "w", encoding=encoding, errors="backslashreplace")  # noqa: PTH123, SIM115 - for good
+            sys.stdout.reconfigure(line_buffering=True)  # as stderr, to keep the order of lines
+        _claimed = open(ours, "w", encoding=encoding, errors="backslashreplace")  # noqa: PTH123, SIM115 - never closed
     return _claimed
 
 
 @contextlib.contextmanager
 def stdout_aside() -> Iterator[None]:
-    """Have what is printed within written to stderr: it may turn out that stdout is not for it."""
+    """Context manager: everything printed on stdout goes to stderr, as long as stdout may still be claimed."""
     if not _is_real():
         yield
         return
@@ -79,7 +79,7 @@ def stdout_aside() -> Iterator[None]:
 
 
 def _is_real() -> bool:
-    """Say whether Python's stdout is the process's: it may be closed, or one in memory."""
+    """Return whether Python's stdout is descriptor 1: it may be closed, or a stream in memory."""
     try:
         return sys.stdout.fileno() == 1
     except (AttributeError, OSError, ValueError):
@@ -89,7 +89,7 @@ def _is_real() -> bool:
 def _point_at_stderr() -> None:
     if sys.stderr is not None:
         os.dup2(2, 1)
-    else:  # closed by the shell: descriptor 2 may be anything by now
+    else:  # closed by the shell: another file may have descriptor 2
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, 1)
         os.close(nowhere)
@@ -97,9 +97,9 @@ def _point_at_stderr() -> None:
 
 @contextlib.contextmanager
 def watched(printer: Printer) -> Iterator[None]:
-    """Have what Python itself would print on stderr printed by ``printer`` within: its texts may be a peer's.
+    """Context manager: ``printer`` prints what Python itself would print on stderr, as it may quote text of a peer.
 
-    That are warnings, and exceptions that end a thread or that nobody can be told of.
+    That is: warnings, exceptions that end a thread, and exceptions that cannot be raised.
     """
 
     def warn(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: Any, **__: Any) -> None:

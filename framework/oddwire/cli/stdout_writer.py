@@ -1,4 +1,4 @@
-"""Writing to stdout without waiting for who reads it."""
+"""Writing to stdout without waiting for its reader."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Final
 __all__ = ["PENDING", "StdoutWriter"]
 
 PENDING: Final = 64 << 20
-"""Bytes that may wait for a reader before who prints waits too."""
+"""Max bytes that wait for the reader; above it, `StdoutWriter.put` waits too."""
 
 
 class StdoutWriter:
-    """Writes to a descriptor in a thread of its own: a slow reader, or a terminal that is held, does not stop a node.
+    """Writes to a descriptor in a thread, so that a slow reader, or a terminal that is held, does not stop a node.
 
-    When nobody reads any more, ``on_broken`` is called with the error, in that thread, and what is put from then on is
-    dropped.
+    When the descriptor cannot be written any more, ``on_broken`` is called with the error, in that thread, and all
+    further bytes are dropped.
     """
 
     def __init__(self, descriptor: int, on_broken: Callable[[OSError], None], pending: int = PENDING) -> None:
@@ -27,12 +27,12 @@ class StdoutWriter:
         self._on_broken = on_broken
         self._most = pending
         self._waiting: list[bytes] = []
-        self._size = 0  # of what waits, and of what is being written
+        self._size = 0  # bytes that wait or are being written
         self._changed = threading.Condition()
         threading.Thread(target=self._write, name="stdout", daemon=True).start()
 
     def put(self, data: bytes) -> None:
-        """Have bytes written after all that was put before; waits while too much is pending."""
+        """Queue bytes for writing, in the order of calls; blocks while more than ``pending`` bytes wait."""
         with self._changed:
             self._changed.wait_for(lambda: self._size <= self._most or self.broken)
             if not self.broken:
@@ -41,12 +41,12 @@ class StdoutWriter:
                 self._changed.notify_all()
 
     def drain(self, seconds: float) -> bool:
-        """Wait until all is written; says whether it is, after ``seconds`` at most."""
+        """Wait up to ``seconds`` until everything is written. Return whether it is, or cannot be."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._size or self.broken, seconds)
 
     def _write(self) -> None:
-        # os.write, as sys.stdout would hold a lock that the ending interpreter wants
+        # os.write, as sys.stdout would hold a lock that the interpreter needs at its end
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._waiting)
@@ -55,7 +55,7 @@ class StdoutWriter:
                 while data:
                     try:
                         written = os.write(self._descriptor, data)
-                    except BlockingIOError:  # whoever we share it with does not want to wait for a reader; we do
+                    except BlockingIOError:  # another process made the shared descriptor non-blocking: wait ourselves
                         poll = select.poll()
                         poll.register(self._descriptor, select.POLLOUT)
                         poll.poll()

@@ -1,4 +1,4 @@
-"""`oddwire store`: what is in a store, and moving it, or some of it, to another."""
+"""`oddwire store`: show the contents of a store, and move extensions to another store."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def _recover(store: _Store, as_json: Json = False) -> None:
 
 @contextlib.contextmanager
 def _printing(as_json: bool) -> Iterator[Printer]:
-    """Have a printer; end the command for what can be foreseen to go wrong."""
+    """Context manager: a printer; foreseeable errors are printed, and end the command with their exit codes."""
     printer = Printer(as_json, stdout=command_stdout(as_json))
     log_to(printer, logging.WARNING)
     try:
@@ -124,7 +124,7 @@ def _printing(as_json: bool) -> Iterator[Printer]:
 
 
 def _whose(error: StoreError) -> str:
-    """Say which plugin file has a store that is in use, if it is one's."""
+    """Return a hint that names the plugin file whose store is in use; empty if there is none."""
     if error.reason != "locked":
         return ""
     from oddwire.app.programs.registry import owner_of_store
@@ -135,14 +135,14 @@ def _whose(error: StoreError) -> str:
 
 
 def _check_owner(path: Path) -> None:
-    """Raise `CommandFailure` for another user's store: what is made beside it would not be theirs to use."""
+    """Raise `CommandFailure` for another user's store, as that user could not use the files created beside it."""
     with contextlib.suppress(FileNotFoundError):
         owner = path.stat().st_uid
         if owner != os.geteuid():
             raise CommandFailure(f"{path} belongs to user {owner}: run this as that user", USAGE)
 
 
-# For people -----------------------------------------------------------------------------------------
+# Text for people ------------------------------------------------------------------------------------
 
 
 def _many(count: int, what: str) -> str:

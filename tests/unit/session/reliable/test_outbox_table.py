@@ -33,9 +33,9 @@ def table(writer: sqlite3.Connection) -> OutboxTable:
 
 
 def lane(id_: int, node_id: NodeId = ALICE, extension: str = "shop", *, used: float = 10.0) -> OutboxLane:
-    lane = OutboxLane(id_, OutboxPeer(node_id), 100 + id_, extension, Sender(epoch=7, offset=0, base=1, stop=1))
-    lane.used = used
-    return lane
+    made = OutboxLane(id_, OutboxPeer(node_id), 100 + id_, extension, Sender(epoch=7, offset=0, base=1, stop=1))
+    made.used = used
+    return made
 
 
 def share_of(*lanes: OutboxLane, whole: bool = True, messages: int = 0) -> OutboxShare:
