@@ -253,7 +253,7 @@ class _HookCall(Passable):
 
     def _answered(self, answer: dict[str, Any] | None) -> None:
         plugin = self._plugin
-        assert plugin is not None  # noqa: S101 - who answers was asked
+        assert plugin is not None  # noqa: S101 - set when the request was sent
         self._asked = None
         if answer is not None:
             result = answer.get("result")
