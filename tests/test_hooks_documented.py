@@ -79,12 +79,14 @@ async def test_an_application_calls_every_one() -> None:
     assert set(calls) == set(HOOKS)
     assert [name for name in calls if not name.startswith("register_")] == [
         "startup",
+        "ready",
         "peer_connected",
         "message_traced",
         "handler_failed",
         "message_traced",
         "delivery_failed",
-        "peer_disconnected",
+        "peer_disconnected",  # the other application closes first
+        "stopping",
         "shutdown",
     ]
 

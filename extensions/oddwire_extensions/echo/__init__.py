@@ -19,7 +19,6 @@ Lightning nothing is: there, a plugin is given the types alone that its extensio
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections import deque
 
@@ -70,7 +69,7 @@ class BoltReply(Message):
 
 
 class Bouncing:
-    """The payloads that wait for one peer, and the task that sends them back in order."""
+    """The payloads that wait for one peer, and the task that sends them back in order, as long as it is connected."""
 
     all_waiting = 0
     """Bytes that wait for all peers."""
@@ -80,7 +79,7 @@ class Bouncing:
         self._peer = peer
         self._size = 0
         self._dropped = 0
-        self.task = asyncio.get_running_loop().create_task(self._send(app, peer))
+        self.task = Context(app, "echo", app.peer(peer)).spawn(self._send(app, peer))
 
     def add(self, payload: bytes) -> None:
         """Send this one too, or drop it if too many wait."""
@@ -107,9 +106,15 @@ class Bouncing:
         except OddwireError:
             pass  # the peer has left without waiting for it
         finally:
-            self._count(-self._size)
-            if self._dropped:
-                logger.info("%d payloads were not bounced to %.8s", self._dropped, peer)
+            self.drop()
+
+    def drop(self) -> None:
+        """Send back nothing that still waits."""
+        self._queue.clear()
+        self._count(-self._size)
+        dropped, self._dropped = self._dropped, 0
+        if dropped:
+            logger.info("%d payloads were not bounced to %.8s", dropped, self._peer)
 
 
 class Echo(Extension):
@@ -135,7 +140,9 @@ class Echo(Extension):
 
     def forget(self, peer: NodeId) -> None:
         """Drop what waits for a peer that has left."""
-        self._bouncing.pop(peer, None)
+        bouncing = self._bouncing.pop(peer, None)
+        if bouncing is not None:
+            bouncing.drop()
 
 
 extension = Echo()

@@ -9,11 +9,12 @@ from collections.abc import Callable, Mapping
 from enum import Enum
 from os import PathLike
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from oddwire.app.application_arguments import check_arguments, make_transport
-from oddwire.app.context import STARTING, HostNode, Peer
+from oddwire.app.context import STARTING, AppContext, HostNode, Peer
 from oddwire.app.dispatch.resources import Resources
+from oddwire.app.extension import Extension
 from oddwire.app.plugins.loaded_plugins import LoadedPlugins
 from oddwire.app.plugins.manager import PluginManager
 from oddwire.codecs.registry import Registry
@@ -27,15 +28,20 @@ from oddwire.transports.base import Manifest, Transport
 from oddwire.transports.host import HostTransport
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from oddwire.app.dispatch.background import Background
     from oddwire.app.dispatch.dispatcher import Dispatcher
     from oddwire.app.dispatch.early_messenger import EarlyMessenger
-    from oddwire.app.extension import Extension
+    from oddwire.app.dispatch.failures import Failures
     from oddwire.session.limits import Counters, Limits
     from oddwire.session.store.extension_store import ExtensionStore
 
 __all__ = ["Application", "reason_of"]
 
 logger = get_logger("oddwire.app")
+
+T = TypeVar("T")
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _SAME: Final = 0.05  # seconds within which a second one is the same Ctrl-C
@@ -115,7 +121,11 @@ class Application:
         self._state = _State.BUILT
         self._dispatcher: Dispatcher | None = None
         self._early: EarlyMessenger | None = None
+        self._background: Background | None = None
+        self._failures: Failures | None = None
         self._started: set[str] = set()
+        self._ready: set[str] = set()
+        self._starter: asyncio.Task[Any] | None = None  # runs hooks of the start
         self._closing: asyncio.Task[None] | None = None
         self._stopped = asyncio.Event()
         self._failed = False  # to start
@@ -125,7 +135,7 @@ class Application:
     # Running ----------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Ask the host node, if there is one, for the options; run the startup hooks; open the transport.
+        """Ask the host node, if there is one, for the options; run the startup hooks; open the transport; get ready.
 
         Raises `ExtensionError` for an option's value, what a hook raises (`ExtensionError` for what only the loop or a
         signal should raise), or the transport's `TransportError`;
@@ -137,9 +147,16 @@ class Application:
         calls = self.plugins.calls
         silent = {call.plugin for call in calls("shutdown")} - {call.plugin for call in calls("startup")}
         opening, me = False, asyncio.current_task()
+        self._starter = me
         try:
+            from oddwire.app.dispatch.background import Background
+            from oddwire.app.dispatch.failures import Failures
+
+            self._failures = Failures(self, calls("handler_failed"))
+            self._background = Background(self, self.plugins.contributions, self._failures, self._grace)
             host = self.transport if isinstance(self.transport, HostTransport) else None
             self._options.read({} if host is None else await host.configure(self._manifest))
+            self._background.check(self._options)
             access = await self.resources.prepare()
             self._started |= silent
             for call in calls("startup"):
@@ -153,8 +170,9 @@ class Application:
                 self._router,
                 self.transport,
                 self.resources,
+                self._failures,
+                self._background,
                 access=access,
-                on_failure=calls("handler_failed"),
                 on_loss=calls("delivery_failed"),
                 tracers=calls("message_traced"),
                 limits=self._limits,
@@ -170,10 +188,12 @@ class Application:
             self.resources.start(self._dispatcher.use_delivery)
             opening = True
             await self.transport.open(self._manifest, self._dispatcher.metered(self._limits))
+            await self._get_ready(self._background)
             if self._state is _State.STARTING:
                 self._state = _State.RUNNING
+            self._starter = None
         except BaseException as error:
-            self._failed = True
+            self._failed, self._starter = True, None
             strange = ExtensionError(f"an extension raised {spelled(error)}") if _is_of_a_hook(error, me) else None
             del me
             if not opening:
@@ -186,18 +206,35 @@ class Application:
                 raise strange from error
             raise
 
-    async def aclose(self) -> None:
-        """Stop: no more messages, handlers finish, the transport closes, peers are bid farewell, shutdown hooks run.
+    async def _get_ready(self, background: Background) -> None:
+        """Run the hooks of plugins, now that the transport is open, and begin the jobs of each."""
+        calls = self.plugins.calls("ready")
+        silent = {call.plugin for call in self.plugins.calls("stopping")} - {call.plugin for call in calls}
+        self._ready |= silent
+        for call in calls:
+            await call.finish(app=self)
+            if self._state is not _State.STARTING:
+                raise LocalProtocolError(f"the application {self._state.value}: it was closed while it started")
+            self._ready.add(call.plugin)
+            background.begin(call.plugin)
 
-        Idempotent. Handlers get ``grace`` seconds, farewells as many; cancelled, it waits for neither and cleans up
-        all the same. Raises the first error of a shutdown hook, at the end, and `LocalProtocolError` in a handler,
-        which it would wait for: that calls `stop`.
+    async def aclose(self) -> None:
+        """Stop: stopping hooks run, handlers finish, the transport closes, peers are bid farewell, shutdown hooks run.
+
+        Idempotent. Stopping hooks and handlers get ``grace`` seconds together, farewells as many; cancelled, it waits
+        for none of them and cleans up all the same. Raises the first error of a shutdown hook, at the end, and
+        `LocalProtocolError` in what it would wait for, a handler say, or what waits for the start: that calls `stop`.
         """
         if self._state is _State.BUILT:
             self._state = _State.CLOSED
             return
-        if self._is_working_on(asyncio.current_task()):
+        me = asyncio.current_task()
+        if me is not None and self._background is not None and me is self._background.stopping:
+            return  # a hook asks for what is under way
+        if self._is_working_on(me):
             raise LocalProtocolError("aclose would wait for the handler that called it: call stop() instead")
+        if me is not None and me is self._starter:
+            raise LocalProtocolError("aclose would wait for the start that called it: raise, or call stop(), instead")
         if self._closing is None:
             self._closing = asyncio.get_running_loop().create_task(self._close(self._grace))
         if self._closing is asyncio.current_task():
@@ -206,7 +243,8 @@ class Application:
 
     def _is_working_on(self, task: asyncio.Task[Any] | None) -> bool:
         handled = self._dispatcher is not None and task in self._dispatcher.tasks
-        return handled or self._methods.is_working_on(task)
+        own = self._background is not None and task in self._background.running
+        return handled or own or self._methods.is_working_on(task)
 
     async def _closed(self, closing: asyncio.Task[None]) -> None:
         try:
@@ -220,23 +258,52 @@ class Application:
     async def _close(self, grace: float) -> None:
         self._state = _State.CLOSING
         self._stopped.set()
+        loop, background = asyncio.get_running_loop(), self._background
+        until = loop.time() + self._grace
         try:
-            if self._dispatcher is not None:
-                await self._dispatcher.aclose(grace, self.transport.aclose)
+            if self._dispatcher is not None and background is not None:
+                await self._stop_work(self._dispatcher, background, until)
+                left = 0.0 if grace == 0.0 else max(0.0, until - loop.time())
+                await self._dispatcher.aclose(left, self._leave, grace)
             else:
-                await self.transport.aclose()
+                await self._leave()
         finally:
             try:
-                await self._shut_down()
+                if self._failures is not None:
+                    await self._failures.aclose(grace)
             finally:
-                self._state = _State.CLOSED
-                await self.resources.aclose()
+                try:
+                    await self._shut_down()
+                finally:
+                    self._state = _State.CLOSED
+                    await self.resources.aclose()
+
+    async def _stop_work(self, dispatcher: Dispatcher, background: Background, until: float) -> None:
+        """End the jobs of plugins that had got ready, and run their stopping hooks, the last one first."""
+        stopping = {call.plugin: call for call in self.plugins.calls("stopping")}
+        for owner in self.plugins.contributions:
+            if isinstance(owner.plugin, Extension) and not owner.plugin.has_hook("stopping"):
+                self._ready.discard(owner.name)  # nothing is to be done, not even to be waited for
+        await background.end_jobs(until)
+        for name in reversed(stopping):
+            if name in self._ready:
+                await background.run_stopping(stopping[name], until, dispatcher.tasks.grace_ended)
+            self._ready.discard(name)
+
+    async def _leave(self) -> None:
+        """End what was spawned, and close the transport."""
+        try:
+            if self._background is not None:
+                await self._background.aclose(self._grace)
+        finally:
+            await self.transport.aclose()
 
     async def _shut_down(self) -> None:
         errors: list[BaseException] = []
         me = asyncio.current_task()
         for call in reversed(self.plugins.calls("shutdown")):
             if call.plugin in self._started:
+                self._started.discard(call.plugin)
                 try:
                     await call.finish(app=self)
                 except BaseException as error:
@@ -317,6 +384,20 @@ class Application:
             starting.result()
 
     # Peers and the rest of the world ----------------------------------------------------------------
+
+    def context(self, extension: Extension | str) -> AppContext:
+        """Return a context without a peer, for code of an extension that is no handler: its store, logger, options.
+
+        Raises `ExtensionError` for one that is not loaded.
+        """
+        return AppContext(self, self._router.owner_of(extension).name)
+
+    def _spawn(self, context: AppContext, work: Coroutine[Any, Any, T], name: str | None) -> asyncio.Task[T]:
+        if self._background is None or self._state is _State.CLOSED:
+            if asyncio.iscoroutine(work):
+                work.close()
+            raise LocalProtocolError(_NOT_STARTED if self._background is None else "the application is closed")
+        return self._background.spawn(context, work, name)
 
     def peer(self, node_id: NodeId | bytes | str) -> Peer:
         """Return the handle of a node, connected or not. Raises `ValueError` for what is no node id.

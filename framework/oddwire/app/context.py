@@ -14,6 +14,8 @@ from oddwire.schema import Message
 from oddwire.transports.base import PeerInfo, Transport
 
 if TYPE_CHECKING:
+    import asyncio
+
     from typing_extensions import TypeForm
 
     from oddwire.app.application import Application
@@ -27,10 +29,11 @@ if TYPE_CHECKING:
 __all__ = ["STARTING", "AppContext", "Context", "HostNode", "Messenger", "Peer"]
 
 M = TypeVar("M", bound=Message)
+T = TypeVar("T")
 
 STARTING: Final = (
     "the application is still starting: there are no peers before its on_startup hooks have ended and its transport is "
-    "open. Do this in on_connect, or once start() has returned; peer.deliver() may be called now"
+    "open. Do this in on_ready, or for each peer in on_connect; peer.deliver() may be called now"
 )
 """What is told who wants of peers what has to wait for connections."""
 
@@ -353,6 +356,18 @@ class AppContext:
         together.
         """
         return get_logger(f"oddwire.extension.{self.extension}")
+
+    def spawn(self, work: Coroutine[Any, Any, T], *, name: str | None = None) -> asyncio.Task[T]:
+        """Run ``work`` beside what calls this, as a task that is cancelled and waited for at its owner's end.
+
+        Its owner is the connection of the context's peer, or the application where there is none. What it raises is
+        logged with its traceback, counted (`Counters.failed`) and told to `Extension.on_error`; whoever awaits the task
+        gets it as well. Context variables are those that the application was started with. ``name`` is the task's.
+
+        Raises `TypeError` for what is no coroutine, `PeerNotConnected` once the peer has gone, and
+        `LocalProtocolError` before the application starts, and when it has closed.
+        """
+        return self.app._spawn(self, work, name)  # noqa: SLF001 - its own contexts
 
     if not TYPE_CHECKING:  # for which there is nothing else
 

@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeAlias, TypeVar, cast, overload
 
 from oddwire.app.context import AppContext, Context, Peer
 from oddwire.app.declarations.handlers import Handler, check_callback, place, scope_of
@@ -21,7 +21,10 @@ from oddwire.schema import Message, schema_of
 from oddwire.session.constants import MAX_NAME, MAX_VERSIONS, is_version
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from oddwire.app.application import Application
+    from oddwire.app.declarations.jobs import Job
     from oddwire.app.limits.access import Allow
     from oddwire.session.limits import Limits
 
@@ -36,6 +39,9 @@ OptionFunction = TypeVar("OptionFunction", bound=Callable[[Any], Any])
 AppCallback = TypeVar("AppCallback", bound=Callable[[AppContext], Coroutine[Any, Any, None]])
 ConnectCallback = TypeVar("ConnectCallback", bound=Callable[[Context], Coroutine[Any, Any, None]])
 DisconnectCallback = TypeVar("DisconnectCallback", bound=Callable[[Context, str], Coroutine[Any, Any, None]])
+ErrorCallback = TypeVar(
+    "ErrorCallback", bound=Callable[[AppContext, BaseException, Message | None], Coroutine[Any, Any, None]]
+)
 UndeliveredCallback = TypeVar(
     "UndeliveredCallback", bound=Callable[[Context, Message | None, OddwireError], Coroutine[Any, Any, None]]
 )
@@ -85,7 +91,11 @@ class Extension:
         self._rpc_methods: dict[str, RpcMethod] = {}
         self._options: dict[str, Option] = {}
         self._startup: list[Callable[[AppContext], Coroutine[Any, Any, None]]] = []
+        self._ready: list[Callable[[AppContext], Coroutine[Any, Any, None]]] = []
+        self._stopping: list[Callable[[AppContext], Coroutine[Any, Any, None]]] = []
         self._shutdown: list[Callable[[AppContext], Coroutine[Any, Any, None]]] = []
+        self._error: list[Callable[[AppContext, BaseException, Message | None], Coroutine[Any, Any, None]]] = []
+        self._jobs: list[Job] = []
         self._connect: list[Callable[[Context], Coroutine[Any, Any, None]]] = []
         self._disconnect: list[Callable[[Context, str], Coroutine[Any, Any, None]]] = []
         self._undelivered: list[Callable[[Context, Message | None, OddwireError], Coroutine[Any, Any, None]]] = []
@@ -226,6 +236,29 @@ class Extension:
         self._startup.append(function)
         return function
 
+    def on_ready(self, function: AppCallback = _NOTHING) -> AppCallback:
+        """Await the decorated ``async def (context)`` once the transport is open; raising stops the start.
+
+        From now on there are peers: it may connect, send and ask. What had started is shut down if it raises.
+        """
+        if function is _NOTHING:
+            return self.on_ready  # type: ignore[return-value]  # with parentheses, it is the decorator itself
+        check_callback(function, "called when ready", AppContext, "context")
+        self._ready.append(function)
+        return function
+
+    def on_stopping(self, function: AppCallback = _NOTHING) -> AppCallback:
+        """Await the decorated ``async def (context)`` when the application is about to close; the last goes first.
+
+        Peers are still there, and what they send is still handled. It has the application's ``grace``, the same seconds
+        that handlers have, then it is cancelled. What it raises goes to `on_error`, and keeps nothing else from ending.
+        """
+        if function is _NOTHING:
+            return self.on_stopping  # type: ignore[return-value]  # with parentheses, it is the decorator itself
+        check_callback(function, "called when stopping", AppContext, "context")
+        self._stopping.append(function)
+        return function
+
     def on_shutdown(self, function: AppCallback = _NOTHING) -> AppCallback:
         """Await the decorated ``async def (context)`` after the transport has closed; the last declared goes first."""
         if function is _NOTHING:
@@ -268,6 +301,102 @@ class Extension:
         self._undelivered.append(function)
         return function
 
+    def on_error(self, function: ErrorCallback = _NOTHING) -> ErrorCallback:
+        """Await the decorated ``async def (context, error, message)`` for each failure of this extension.
+
+        Its handlers, jobs, tasks of `AppContext.spawn` and hooks fail by what they raise. ``context`` is a `Context`
+        where there is a peer; ``message`` is the one that was handled, None outside of handlers. The failure is logged
+        and counted (`Counters.failed`) as well. What stops the start, and what ``on_shutdown`` raises, is raised by
+        `Application.start` and `Application.aclose` instead; what an RPC method raises is its caller's.
+        """
+        if function is _NOTHING:
+            return self.on_error  # type: ignore[return-value]  # with parentheses, it is the decorator itself
+        check_callback(function, "called for failures", AppContext, "context", "error", "message")
+        self._error.append(function)
+        return function
+
+    # Work of its own --------------------------------------------------------------------------------
+
+    @overload
+    def every(
+        self,
+        seconds: float | timedelta | str,
+        *,
+        jitter: float | timedelta = 0.0,
+        at_start: bool = False,
+        per_peer: Literal[False] = False,
+    ) -> Callable[[AppCallback], AppCallback]: ...
+
+    @overload
+    def every(
+        self,
+        seconds: float | timedelta | str,
+        *,
+        jitter: float | timedelta = 0.0,
+        at_start: bool = False,
+        per_peer: Literal[True],
+    ) -> Callable[[ConnectCallback], ConnectCallback]: ...
+
+    def every(
+        self,
+        seconds: Any = _NOTHING,
+        *,
+        jitter: float | timedelta = 0.0,
+        at_start: bool = False,
+        per_peer: bool = False,
+    ) -> Any:
+        """Await the decorated ``async def (context)`` every so many ``seconds``, one run at a time.
+
+        From ready to stopping, or ``per_peer`` from the end of ``on_connect`` to that of the connection. The next run
+        begins ``seconds`` after the last has begun, or at once if that took longer; ``jitter`` adds a random part of so
+        many seconds to each pause. The first begins after a pause, or at once if ``at_start``. ``seconds`` may be a
+        `timedelta`, or the name of an option, whose value is read for each pause. A run under way at the end is
+        cancelled, and waited for. What it raises is logged, counted, told to `on_error`, and ends nothing.
+
+        Raises `ExtensionError` for what is no time, and at load for an option that no extension has.
+        """
+        _check_told(seconds, "every", "10")
+
+        def register(function: Any) -> Any:
+            from oddwire.app.declarations.jobs import Job  # not for extensions without
+
+            self._jobs.append(
+                Job(function=function, every=seconds, jitter=jitter, at_start=at_start, per_peer=per_peer)
+            )
+            return function
+
+        return register
+
+    @overload
+    def task(self, function: AppCallback, /) -> AppCallback: ...
+
+    @overload
+    def task(
+        self, *, restart: bool = True, per_peer: Literal[False] = False
+    ) -> Callable[[AppCallback], AppCallback]: ...
+
+    @overload
+    def task(
+        self, *, restart: bool = True, per_peer: Literal[True]
+    ) -> Callable[[ConnectCallback], ConnectCallback]: ...
+
+    def task(self, function: Any = _NOTHING, *, restart: bool = True, per_peer: bool = False) -> Any:
+        """Run the decorated ``async def (context)`` as a task from ready to stopping, where it is cancelled.
+
+        ``per_peer``, one for each connection, from the end of ``on_connect`` to the end of the connection. One that
+        returns has ended; one that raises is begun again if it is to ``restart``: after a second, two, four, and so on
+        up to a minute, anew once it has run for a minute. What it raises is logged, counted and told to `on_error`.
+        Raises `ExtensionError`.
+        """
+
+        def register(function: Any) -> Any:
+            from oddwire.app.declarations.jobs import Job  # not for extensions without
+
+            self._jobs.append(Job(function=function, restart=restart, per_peer=per_peer))
+            return function
+
+        return register if function is _NOTHING else register(function)
+
     @property
     def messages(self) -> tuple[type[Message], ...]:
         """Every message class of the extension: handled, returned by a handler, or registered."""
@@ -279,8 +408,8 @@ class Extension:
     @property
     def is_idle(self) -> bool:
         """Whether it would do nothing by itself: no handler, RPC method or callback, and no hooks of a subclass's."""
-        calls = (self._startup, self._shutdown, self._connect, self._disconnect)
-        return type(self) is Extension and not (self._handlers or self._rpc_methods or any(calls))
+        calls = (self._startup, self._ready, self._stopping, self._shutdown, self._connect, self._disconnect)
+        return type(self) is Extension and not (self._handlers or self._rpc_methods or self._jobs or any(calls))
 
     def run(self, argv: Sequence[str] | None = None, *, receive: Literal["hook", "notification"] | None = None) -> None:
         """Run this extension, as a plugin if lightningd started us, else as ``oddwire run`` does; then exit.
@@ -311,10 +440,15 @@ class Extension:
 
         run_extension(self, argv)
 
+    @property
+    def jobs(self) -> tuple[Job, ...]:
+        """What `every` and `task` collected."""
+        return (*self._jobs,)
+
     def has_hook(self, name: str) -> bool:
-        """Say whether there is anything to be done by ``peer_connected`` or ``peer_disconnected``."""
-        declared = self._connect if name == "peer_connected" else self._disconnect
-        return bool(declared) or getattr(type(self), name) is not getattr(Extension, name)
+        """Say whether there is anything to be done by ``peer_connected``, ``peer_disconnected`` or ``stopping``."""
+        declared = {"peer_connected": self._connect, "peer_disconnected": self._disconnect, "stopping": self._stopping}
+        return bool(declared[name]) or getattr(type(self), name) is not getattr(Extension, name)
 
     # What pluggy calls ------------------------------------------------------------------------------
 
@@ -345,16 +479,58 @@ class Extension:
             await function(AppContext(app, self.name))
 
     @hookimpl
+    async def ready(self, app: Application) -> None:
+        """Await what `on_ready` collected, in order."""
+        for function in self._ready:
+            await function(AppContext(app, self.name))
+
+    @hookimpl
+    async def stopping(self, app: Application) -> None:
+        """Await what `on_stopping` collected, last first; every one runs, errors are raised at the end."""
+        await self._run_all(self._stopping, app)
+
+    @hookimpl
     async def shutdown(self, app: Application) -> None:
-        """Await what `on_shutdown` collected, last first; every one runs, the first error is raised at the end."""
-        errors: list[Exception] = []
-        for function in reversed(self._shutdown):
-            try:
-                await function(AppContext(app, self.name))
-            except Exception as error:
-                errors.append(error)
-        if errors:
-            raise errors[0]
+        """Await what `on_shutdown` collected, last first; every one runs, errors are raised at the end."""
+        await self._run_all(self._shutdown, app)
+
+    async def _run_all(
+        self, functions: Sequence[Callable[[AppContext], Coroutine[Any, Any, None]]], app: Application
+    ) -> None:
+        from asyncio import current_task  # a host need not wait for it to hear what we are
+
+        from oddwire.exit_exceptions import must_pass
+
+        errors: list[BaseException] = []
+        me = current_task()
+        try:
+            for function in reversed(functions):
+                try:
+                    await function(AppContext(app, self.name))
+                except BaseException as error:
+                    if must_pass(error, me):
+                        raise
+                    if errors:  # only the first one is raised
+                        AppContext(app, self.name).logger.error("%s failed", place(function), exc_info=error)
+                    errors.append(error)
+            if errors:
+                raise errors[0]
+        finally:
+            errors.clear()  # an error that is kept has this frame
+            del me
+
+    @hookimpl
+    def handler_failed(
+        self, app: Application, peer: Peer | None, extension: str, message: Message | None, error: BaseException
+    ) -> Coroutine[Any, Any, None] | None:
+        """Have what `on_error` collected hear of a failure of this extension's."""
+        if extension != self.name or not self._error:
+            return None
+        return self._hear(AppContext(app, self.name) if peer is None else Context(app, self.name, peer), error, message)
+
+    async def _hear(self, context: AppContext, error: BaseException, message: Message | None) -> None:
+        for function in self._error:
+            await function(context, error, message)
 
     @hookimpl
     async def peer_connected(self, app: Application, peer: Peer) -> None:

@@ -95,12 +95,19 @@ class Hooks:
         """
 
     @hookspec
+    def ready(self, app: Application) -> Awaitable[None] | None:
+        """Begin: the transport is open, and there may be peers; may be async. In the order of loading.
+
+        Raising stops the start, as with `startup`. An extension's jobs begin when its own is done.
+        """
+
+    @hookspec
     def peer_connected(self, app: Application, peer: Peer) -> Awaitable[None] | None:
         """Greet a peer, before any message from it for the plugin is handled; may be async.
 
         Begun in the order of loading; plugins do not wait for each other's. That of a plugin which is no `Extension`
         and handles no messages is waited for by all that the peer sends. One that has not ended after ten seconds is
-        named in the log. What it raises goes to `handler_failed`, as from `peer_disconnected`.
+        named in the log. What it raises goes to `handler_failed`, as from `peer_disconnected` and `stopping`.
         """
 
     @hookspec
@@ -112,13 +119,13 @@ class Hooks:
 
     @hookspec
     def handler_failed(
-        self, app: Application, peer: Peer, extension: str, message: Message | None, error: BaseException
-    ) -> None:
-        """Learn that a handler raised, returned what is no message, or returned one that could not be sent.
+        self, app: Application, peer: Peer | None, extension: str, message: Message | None, error: BaseException
+    ) -> Awaitable[None] | None:
+        """Learn that a handler raised, returned what is no message, or one that could not be sent; may be async.
 
         ``extension`` is the name of the plugin the handler belongs to; ``message`` is what it was handling, None
-        for a peer hook. Not async. The failure is logged as well. The peer is told nothing of it, but that there
-        was one, if it had sent a request.
+        for hooks, jobs and tasks of an extension's own. ``peer`` is None where there is none. The failure is logged
+        and counted as well. The peer is told nothing of it, but that there was one, if it had sent a request.
         """
 
     @hookspec
@@ -138,6 +145,14 @@ class Hooks:
         """Take leave of a peer, after everything received from it was handled; may be async.
 
         The plugin's next `peer_connected` for the peer waits for it.
+        """
+
+    @hookspec
+    def stopping(self, app: Application) -> Awaitable[None] | None:
+        """Say goodbye: the application is about to close, peers are still there; may be async.
+
+        In the reverse order of loading, each plugin's that had got ready, whatever another one raises. All together
+        have the application's grace; what runs longer is cancelled.
         """
 
     @hookspec

@@ -26,7 +26,16 @@ from oddwire.printable import printable
 if TYPE_CHECKING:
     from oddwire.app.plugins.manager import PluginManager
 
-__all__ = ["busy_threads", "describe_task", "holdups", "is_lookup", "owners_of", "run_loop"]
+__all__ = [
+    "busy_threads",
+    "describe_task",
+    "holdups",
+    "is_lookup",
+    "owners_of",
+    "place_of_thread",
+    "run_loop",
+    "spot_of",
+]
 
 _OURS: Final = (
     str(Path(__file__).parent.parent) + "/",
@@ -34,7 +43,10 @@ _OURS: Final = (
 )
 _INSTALLED: Final = ("/site-packages/", "/dist-packages/")  # lie within the standard library's folder
 _CARRIERS: Final = ("/typer/", "/click/", "/pluggy/", "/rich/")
-_HOOKS: Final = ("startup", "shutdown", "connect", "disconnect")
+_HOOKS: Final = (
+    *("startup", "ready", "stopping", "shutdown"),
+    *("connect", "disconnect", "error", "undelivered"),
+)
 
 _FRAMES: Final = ("cr_frame", "gi_frame", "ag_frame")
 _AWAITED: Final = ("cr_await", "gi_yieldfrom", "ag_await")
@@ -53,6 +65,8 @@ def owners_of(plugins: PluginManager) -> dict[CodeType, str]:
             enter(handler.function, f"the handler of {handler.message.__name__} of {owner.name!r}")
         for method in owner.rpc_methods:
             enter(method.function, f"RPC method {method.name} of {owner.name!r}")
+        for job in owner.jobs:
+            enter(job.function, f"{job.title} of {owner.name!r}")
         for hook in _HOOKS:
             for function in getattr(owner.plugin, f"_{hook}", ()):
                 enter(function, f"the on_{hook} hook of {owner.name!r}")
@@ -95,6 +109,17 @@ def holdups(
 def describe_task(task: asyncio.Task[Any], owners: Mapping[CodeType, str] | None = None) -> str | None:
     """Say which of an author's functions a task is in, and where it stands; None if it is in none."""
     return _place(reversed([*_inward(task.get_coro())]), owners or {})
+
+
+def spot_of(task: asyncio.Task[Any]) -> str | None:
+    """Return the file and line of the innermost of an author's functions that a task is in; None if it is in none."""
+    authors = [frame for frame in _inward(task.get_coro()) if _is_authors(frame.f_code.co_filename)]
+    return printable(f"{authors[-1].f_code.co_filename}:{authors[-1].f_lineno}") if authors else None
+
+
+def place_of_thread(frame: FrameType, owners: Mapping[CodeType, str]) -> str | None:
+    """Describe where what an event loop runs stands, given its thread's innermost frame; None if that is ours."""
+    return _place(_within_loop(frame), owners)
 
 
 def busy_threads(known: Collection[threading.Thread] = ()) -> list[tuple[threading.Thread, FrameType]]:

@@ -209,14 +209,17 @@ class Counters:
     peers that were refused for good here, both by the name of their `Code` in lower case: ``expired``, ``refused``,
     ``unsupported``; ``application`` for all codes of the application's own. ``waiting`` counts how often reliable
     messages of an extension waited a minute for a connected peer because ``nobody`` there spoke it.
+
+    ``failed`` counts what handlers, hooks, jobs and tasks of extensions raised, by the extension's name.
     """
 
-    __slots__ = ("declined", "dropped", "exceeded", "refused", "throttled", "undelivered", "waiting")
+    __slots__ = ("declined", "dropped", "exceeded", "failed", "refused", "throttled", "undelivered", "waiting")
 
     def __init__(self) -> None:
         self.declined: Counter[str] = Counter()
         self.dropped: Counter[str] = Counter()
         self.exceeded: Counter[str] = Counter()
+        self.failed: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
         self.undelivered: Counter[str] = Counter()
         self.throttled: Counter[str] = Counter()

@@ -16,6 +16,7 @@ def test_the_hooks_are_those_of_the_design() -> None:
         "message_traced",
         "peer_connected",
         "peer_disconnected",
+        "ready",
         "register_codecs",
         "register_handlers",
         "register_messages",
@@ -24,6 +25,7 @@ def test_the_hooks_are_those_of_the_design() -> None:
         "register_transports",
         "shutdown",
         "startup",
+        "stopping",
     }
 
 

@@ -14,26 +14,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from oddwire.app.context import Context
 from oddwire.app.dispatch.peer_queue import MESSAGE_WEIGHT, PeerQueue
 from oddwire.app.extension import Extension
 from oddwire.app.plugins.manager import HookCall
-from oddwire.log_limits import get_logger
 from oddwire.session.reliable.receipt import WAITING
 
 if TYPE_CHECKING:
+    from oddwire.app.dispatch.background import OwnTasks
     from oddwire.app.dispatch.core import Core
     from oddwire.app.dispatch.queue_workers import QueueWorkers
 
 __all__ = ["ConnectionHooks", "Excuse", "Hook", "PendingHooks", "counting_request", "hook_of", "is_urgent", "urgently"]
-
-logger = get_logger("oddwire.app")
-
-_PATIENCE: Final = 10.0  # seconds until a hook that has not ended is named in the log
-_GROWTH: Final = 3.0  # so many times as long until it is again
-_LONGEST: Final = 3600.0
 
 _current: ContextVar[Hook | None] = ContextVar("oddwire_hook", default=None)
 _urgent: ContextVar[PeerQueue | None] = ContextVar("oddwire_urgent", default=None)
@@ -58,14 +52,13 @@ class Hook:
         "call",
         "delivering",
         "due",
+        "left",
         "next",
         "owner",
         "parameters",
         "pending_hooks",
         "queue",
-        "since",
         "skipped",
-        "timer",
     )
 
     def __init__(
@@ -82,8 +75,7 @@ class Hook:
         self.skipped = False
         self.awaited_replies = 0  # requests of ours out of it that wait for replies
         self.delivering = 0  # reliable messages of ours that it waits for
-        self.since = 0.0
-        self.timer: asyncio.TimerHandle | None = None
+        self.left: OwnTasks | None = None  # of the connection that has ended, for on_disconnect to wait for
         if before is not None:
             before.next = self
 
@@ -202,7 +194,9 @@ class ConnectionHooks:
     def __init__(
         self, core: Core, workers: QueueWorkers, on_connect: Sequence[HookCall], on_disconnect: Sequence[HookCall]
     ) -> None:
+        self._core = core
         self._app = core.app
+        self._background = core.background
         self._enforcer = core.enforcer
         self._loop = core.loop
         self._tasks = core.tasks
@@ -236,6 +230,12 @@ class ConnectionHooks:
         """Have the end of a connection told, to each plugin after its messages are handled."""
         parameters = {"app": self._app, "peer": queue.peer, "reason": reason}
         hooks = [self._plan(queue, number, call, parameters) for number, call in self._on_disconnect]
+        own_tasks, queue.own_tasks = queue.own_tasks, None
+        if own_tasks is not None:
+            for own in own_tasks.values():
+                own.end()
+            for hook in hooks:
+                hook.left = own_tasks.get(hook.call.plugin)
         pending = queue.pending_hooks
         if pending is None:
             self._enqueue(queue, hooks)
@@ -274,12 +274,12 @@ class ConnectionHooks:
         """Run a hook; say whether it has ended already. One that is not async, ``inline``, runs in no task."""
         if hook.pending_hooks is not None and self._tasks.ending:
             hook.skipped = True  # it is too late for on_connect, and without it there is no on_disconnect
-        plugin = self._plugins[hook.owner]
-        if hook.skipped or (isinstance(plugin, Extension) and not plugin.has_hook(hook.call.hook)):
+        waits = hook.left is not None and not hook.left.is_over
+        if not waits and self._is_nothing(hook):
             self._end(hook)
             return True
         result: Any = None
-        if inline and not hook.call.is_async:
+        if inline and not waits and not hook.call.is_async:
             try:
                 result = hook.call(**hook.parameters)
             except BaseException as error:
@@ -287,17 +287,23 @@ class ConnectionHooks:
             if not hasattr(result, "__await__"):
                 self._end(hook)
                 return True
-        hook.since = self._loop.time()
-        hook.timer = self._loop.call_later(_PATIENCE, self._complain, hook, _PATIENCE)
         task = self._tasks.spawn(self._run(hook, result))
         task.add_done_callback(lambda _: self._end(hook))  # as it may be cancelled before it begins
         return False
+
+    def _is_nothing(self, hook: Hook) -> bool:
+        plugin = self._plugins[hook.owner]
+        return hook.skipped or (isinstance(plugin, Extension) and not plugin.has_hook(hook.call.hook))
 
     async def _run(self, hook: Hook, result: Any) -> None:
         _current.set(hook)
         WAITING.set(hook.waits)
         me = asyncio.current_task()
         try:
+            if hook.left is not None:
+                await hook.left.wait(self._background.grace)
+                if self._is_nothing(hook):
+                    return
             await (hook.call.finish(**hook.parameters) if result is None else result)
         except BaseException as error:
             self._failed(hook, error, me)
@@ -313,13 +319,13 @@ class ConnectionHooks:
 
     def _end(self, hook: Hook) -> None:
         queue = hook.queue
-        if hook.timer is not None:
-            hook.timer.cancel()
-            hook.timer = None
         if queue.hooks.get(hook.owner) is hook:
             del queue.hooks[hook.owner]
         pending, hook.pending_hooks = hook.pending_hooks, None
         if pending is not None:
+            is_now = queue.info is not None and queue.pending_hooks is pending  # and no connection of before
+            if is_now and not hook.skipped and not self._core.closing:
+                self._background.peer_greeted(queue, hook.call.plugin)
             pending.ended(hook)
             if queue.pending_hooks is pending and not pending.hooks:
                 queue.set_pending_hooks(None)
@@ -334,8 +340,8 @@ class ConnectionHooks:
         if queue.info is None and not queue.hooks:
             self._workers.wake(queue)  # it may be over now
 
-    def _complain(self, hook: Hook, pause: float) -> None:
-        loop, queue = self._loop, hook.queue
+    def describe(self, hook: Hook) -> tuple[str, str]:
+        """Say what a hook is, and what waits for its end."""
         connecting = hook.pending_hooks is not None
         waits = "what this peer sends it waits" if connecting else "its next on_connect for this peer waits"
         name = hook.call.hook
@@ -343,10 +349,7 @@ class ConnectionHooks:
             name = "on_connect" if connecting else "on_disconnect"
         elif hook.owner in self._for_all and connecting:
             waits = "all that this peer sends waits"
-        text = "%s of %r with %s has not ended after %.0f s: %s for it"
-        logger.warning(text, name, hook.call.plugin, queue.peer, loop.time() - hook.since, waits)
-        pause = min(pause * _GROWTH, _LONGEST)
-        hook.timer = loop.call_later(pause, self._complain, hook, pause)
+        return f"{name} of {hook.call.plugin!r}", f"{waits} for it"
 
 
 def _settle(future: asyncio.Future[None]) -> None:

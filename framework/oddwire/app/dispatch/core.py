@@ -11,6 +11,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from oddwire.app.context import Context
+from oddwire.app.dispatch.background import Background
+from oddwire.app.dispatch.failures import Failures
 from oddwire.app.dispatch.peer_queue import PeerQueue, Run
 from oddwire.app.dispatch.policy import Enforcer, Outcome, decode_error
 from oddwire.app.dispatch.tasks import Tasks
@@ -45,9 +47,10 @@ class Core:
         router: Router,
         transport: Transport,
         resources: Resources,
+        failures: Failures,
+        background: Background,
         *,
         access: Mapping[str, AccessControl] = MappingProxyType({}),
-        on_failure: Sequence[HookCall] = (),
         on_loss: Sequence[HookCall] = (),
         tracers: Sequence[HookCall] = (),
         limits: Limits | None = None,
@@ -56,6 +59,8 @@ class Core:
         self.router = router
         self.transport = transport
         self.resources = resources
+        self.failures = failures
+        self.background = background
         self.takes_turns = type(transport).turn is not Transport.turn
         """Whether the transport may have a message wait that is taken later than it was read."""
         self.access = access
@@ -69,11 +74,12 @@ class Core:
         """How messages are sent, by their class."""
         self.queues: dict[NodeId, PeerQueue] = {}
         """Those of the peers connected, or gone while something of theirs is being handled."""
+        background.queues = self.queues
         self.memory_budget = MemoryBudget(self.limits.total_message_bytes)
         self.tasks = Tasks()
         self.spawn = self.tasks.spawn
         self.tracer = Tracer(app, tracers) if tracers else None
-        self.enforcer = Enforcer(app, transport, on_failure, self.spawn, on_loss=on_loss, tracer=self.tracer)
+        self.enforcer = Enforcer(app, transport, failures, self.spawn, on_loss=on_loss, tracer=self.tracer)
         self.closing = False
         """Whether no more messages are taken."""
 

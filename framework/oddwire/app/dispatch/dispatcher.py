@@ -6,13 +6,17 @@ reply finds its request although the handler that asked holds the queue.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Coroutine, Sequence
+from types import CodeType
 from typing import TYPE_CHECKING, Any, Final
 
 from oddwire.app.context import Peer
 from oddwire.app.dispatch.connection_hooks import ConnectionHooks
 from oddwire.app.dispatch.core import Core
 from oddwire.app.dispatch.departed_peers import DepartedPeers
+from oddwire.app.dispatch.handler_watch import HandlerWatch
+from oddwire.app.dispatch.loop_watch import LOOPS, Owners
 from oddwire.app.dispatch.messenger import AppMessenger
 from oddwire.app.dispatch.peer_queue import MESSAGE_WEIGHT, PeerQueue
 from oddwire.app.dispatch.policy import Outcome
@@ -23,7 +27,7 @@ from oddwire.app.limits.access import Meter
 from oddwire.app.limits.backpressure import Backpressure
 from oddwire.app.limits.rates import RateLimitedSink
 from oddwire.app.limits.request_quotas import messenger_of
-from oddwire.app.plugins.manager import HookCall
+from oddwire.app.plugins.manager import HookCall, PluginManager
 from oddwire.errors import Truncated
 from oddwire.log_limits import get_logger
 from oddwire.proto.keys import NodeId
@@ -39,6 +43,12 @@ __all__ = ["Dispatcher"]
 logger = get_logger("oddwire.app")
 
 _FAREWELL: Final = 0.5  # seconds for telling peers that we end, where the connections do not
+
+
+def _owners_of(plugins: PluginManager) -> dict[CodeType, str]:
+    from oddwire.app.unfinished import owners_of  # seldom needed
+
+    return owners_of(plugins)
 
 
 class Dispatcher:
@@ -70,6 +80,8 @@ class Dispatcher:
         self.session = None if self._host is None else self._host.session
         """The sessions with peers, if there are any."""
         self._delivery: Delivery | None = None
+        self._watch = HandlerWatch(core, self._hooks)
+        self._owners: Owners | None = None  # set while the loop is watched
 
     def use_delivery(self, delivery: Delivery) -> None:
         """Let reliable messages come and go from now on."""
@@ -80,12 +92,17 @@ class Dispatcher:
             delivery.store.identity.told = lambda: session.set_stores(delivery.numbers)
             session.use_delivery(delivery, delivery.numbers)
         peers = {} if session is None else session.peers
-        delivery.start(ReliableHandlers(self.core, self._hooks), peers, self.core.spawn)
+        handlers = ReliableHandlers(self.core, self._hooks)
+        self._watch.watch_reliable(handlers)
+        delivery.start(handlers, peers, self.core.spawn)
 
     # The sink ---------------------------------------------------------------------------------------
 
     def peer_connected(self, peer: PeerInfo) -> None:
         """Open the peer's queue, or its old one anew if that is not drained yet."""
+        if self._owners is None and not self.core.closing:
+            self._owners = functools.partial(_owners_of, self.core.app.plugins)
+            LOOPS.enter(self._owners)
         queue = self._queues.get(peer.node_id)
         if queue is None:
             handle, owners = Peer(self.messenger, peer.node_id), 1 + len(self.core.router.owners)
@@ -206,7 +223,7 @@ class Dispatcher:
         """Return how often limits took effect: an extension's own, or all together."""
         parts = [access.counters for name, access in self.core.access.items() if extension in (None, name)]
         if extension is None:
-            parts.append(self.core.counters)
+            parts += [self.core.counters, self.core.failures.counters]
             if self.session is not None:
                 parts.append(self.session.shared.counters)
             if self._delivery is not None:
@@ -214,17 +231,24 @@ class Dispatcher:
         counters = Counters()
         for part in parts:
             counters.add(part)
+        if extension is not None:
+            counters.failed[extension] += self.core.failures.counters.failed[extension]
         return counters
 
-    async def aclose(self, grace: float, close: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    async def aclose(
+        self, grace: float, close: Callable[[], Coroutine[Any, Any, None]], farewell: float | None = None
+    ) -> None:
         """Take no more messages, let handlers finish, ``close`` the transport, bid every peer farewell.
 
-        Handlers, and then farewells, have ``grace`` seconds; what still runs after them is cancelled.
+        Handlers have ``grace`` seconds, and then farewells ``farewell``, by default as many; what still runs after them
+        is cancelled.
         """
         core = self.core
         core.closing = True
         reason = "the application is closing"
         for queue in self._queues.values():
+            for own in (queue.own_tasks or {}).values():
+                own.end_jobs()
             self._backpressure.pause(queue)
             queue.give_up(reason)
             self._workers.wake(queue)
@@ -249,4 +273,10 @@ class Dispatcher:
                     self._workers.wake(queue)
                 if self.session is not None:
                     self.session.close()
-                await self.tasks.settle(grace)
+                try:
+                    await self.tasks.settle(grace if farewell is None else farewell)
+                finally:
+                    self._watch.close()
+                    if self._owners is not None:
+                        LOOPS.leave(self._owners)
+                        self._owners = None

@@ -14,6 +14,7 @@ from oddwire.session.peer.peer_session import PeerSession
 from oddwire.transports.base import PeerInfo
 
 if TYPE_CHECKING:
+    from oddwire.app.dispatch.background import OwnTasks
     from oddwire.app.dispatch.connection_hooks import Hook, PendingHooks
 
 __all__ = ["HIGH_WATER", "HIGH_WATER_ASKING", "LONG", "LOW_WATER", "MESSAGE_WEIGHT", "PeerQueue", "Run", "Waiter"]
@@ -52,6 +53,7 @@ class PeerQueue:
         "mark",
         "may_ask_urgently",
         "needs_slow_path",
+        "own_tasks",
         "paused",
         "peer",
         "pending_hooks",
@@ -90,6 +92,7 @@ class PeerQueue:
         self.waiters: dict[type[Message], deque[Waiter]] | None = None
         self.awaited_replies = 0  # requests of ours with ids that wait for replies
         self.contexts: list[Context | None] = [None] * owners
+        self.own_tasks: dict[str, OwnTasks] | None = None  # of its connection, by extension
         self.throttle: asyncio.TimerHandle | None = None  # set while the peer is read later, whatever room there is
         self._concurrent = 0  # tasks of concurrent handlers
         self.detached: set[asyncio.Task[None]] = set()  # and these

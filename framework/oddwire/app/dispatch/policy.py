@@ -10,17 +10,16 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from oddwire.app.context import Context, Peer
+from oddwire.app.dispatch.failures import Failures
 from oddwire.app.dispatch.peer_queue import PeerQueue
 from oddwire.app.plugins.manager import HookCall
 from oddwire.codecs.registry import Registry
 from oddwire.durations import duration
 from oddwire.errors import (
     CodecError,
-    ConnectionClosed,
     DecodeError,
     MalformedMessage,
     OddwireError,
-    PeerNotConnected,
     Refuse,
 )
 from oddwire.exit_exceptions import must_pass
@@ -83,7 +82,6 @@ POLICY: Final = {
 }
 
 _MOST_TOLD: Final = 1000  # characters: a peer's own words may be in it
-_EXITING: Final = "; to end the application, it should call context.app.stop()"
 
 
 def decode_error(payload: bytes, error: Exception, registry: Registry) -> DecodeError:
@@ -105,7 +103,7 @@ class Enforcer:
         self,
         app: Application,
         transport: Transport,
-        on_failure: Sequence[HookCall],
+        failures: Failures,
         spawn: Callable[[Coroutine[Any, Any, None]], object],
         *,
         on_loss: Sequence[HookCall] = (),
@@ -113,7 +111,7 @@ class Enforcer:
     ) -> None:
         self._app = app
         self._transport = transport
-        self._on_failure = (*on_failure,)
+        self._failures = failures
         self._on_loss = (*on_loss,)
         self._spawn = spawn
         self._tracer = tracer
@@ -223,22 +221,8 @@ class Enforcer:
             return
         policy = POLICY[Outcome.HANDLER_RAISED]
         handled = message if isinstance(message, Message) else None
-        gone = isinstance(error, (PeerNotConnected, ConnectionClosed)) and not context.peer.connected
-        logger.log(
-            logging.DEBUG if gone else policy.log,
-            "%s of %r failed, with %s" + (_EXITING if isinstance(error, SystemExit | KeyboardInterrupt) else ""),
-            "peer hook" if handled is None else f"handler of {type(handled).__name__}",
-            context.extension,
-            context.peer,
-            exc_info=error,
-        )
-        for call in self._on_failure if policy.report else ():
-            try:
-                call(app=self._app, peer=context.peer, extension=context.extension, message=handled, error=error)
-            except BaseException as failure:
-                if must_pass(failure):
-                    raise
-                logger.exception("handler_failed of %r failed", call.plugin)
+        what = "peer hook" if handled is None else f"handler of {type(handled).__name__}"
+        self._failures.tell(what, context, error, handled, level=policy.log, report=policy.report)
 
     async def _hang_up(self, queue: PeerQueue, reason: str) -> None:
         try:

@@ -60,6 +60,8 @@ class QueueWorkers:
         """Have a queue's worker look what there is to do."""
         if self._tasks.cancelling:
             return  # `Dispatcher.aclose` has all of them look once that is over
+        if self._tasks.unwatched:
+            self._tasks.watch()
         if queue.wake is not None and not queue.wake.done():
             queue.wake.set_result(None)
             queue.wake = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, Final
 
 from oddwire.log_limits import get_logger
@@ -24,13 +24,20 @@ class Tasks:
         self._loop = asyncio.get_running_loop()
         self._base = contextvars.copy_context()  # a task of ours is no part of what its maker is doing
         self._running: set[asyncio.Task[Any]] = set()  # the loop holds tasks weakly
-        self._grace_ended = self._loop.create_future()  # done: closing waits for nobody
+        self.grace_ended = self._loop.create_future()
+        """Done: closing waits for nobody."""
         self.ending = False
         """Whether tasks are cancelled, or were: a cancellation is ours, and no handler's own."""
         self.cancelling = False
         """Whether they are being cancelled: what is started now would end before it has begun."""
+        self.unwatched = False
+        """Whether ``watch`` should be called when something begins."""
+        self.watch: Callable[[], object] = lambda: None
         self.forget = self._running.discard
         """Tell that a task of `spawn_briefly` has ended."""
+
+    def __iter__(self) -> Iterator[asyncio.Task[Any]]:
+        return iter((*self._running,))
 
     def __contains__(self, task: object) -> bool:
         return task in self._running
@@ -46,12 +53,14 @@ class Tasks:
         task = self._loop.create_task(work, context=self._base.copy())
         if not task.done():
             self._running.add(task)
+        if self.unwatched:
+            self.watch()
         return task
 
     def end_grace(self) -> None:
         """Let `settle` wait for nobody any more."""
-        if not self._grace_ended.done():
-            self._grace_ended.set_result(None)
+        if not self.grace_ended.done():
+            self.grace_ended.set_result(None)
 
     async def settle(self, grace: float) -> None:
         """Wait ``grace`` seconds for every task, and for those that these start, then cancel the rest.
@@ -64,7 +73,7 @@ class Tasks:
             while tasks := self._unfinished():
                 everyone = asyncio.gather(*tasks, return_exceptions=True)
                 left = max(0.0, end - self._loop.time())
-                await asyncio.wait([everyone, self._grace_ended], timeout=left, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait([everyone, self.grace_ended], timeout=left, return_when=asyncio.FIRST_COMPLETED)
                 if not everyone.done():
                     break
         finally:

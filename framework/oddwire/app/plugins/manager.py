@@ -25,6 +25,7 @@ from oddwire.session.constants import is_version
 from oddwire.transports.base import Transport
 
 if TYPE_CHECKING:
+    from oddwire.app.declarations.jobs import Job
     from oddwire.app.limits.access import Allow
     from oddwire.session.limits import Limits
 
@@ -52,6 +53,7 @@ class Contribution(FrozenRecord, kw_only=True):
     transports: Mapping[str, Callable[..., Transport]] = MappingProxyType({})
     rpc_methods: tuple[RpcMethod, ...] = ()
     options: tuple[Option, ...] = ()
+    jobs: tuple[Job, ...] = ()
 
 
 class HookCall:
@@ -212,6 +214,7 @@ class PluginManager:
             transports=dict(found.get("register_transports", ())),
             rpc_methods=(*found.get("register_rpc", ()),),
             options=(*found.get("register_options", ()),),
+            jobs=plugin.jobs if isinstance(plugin, Extension) else (),
         )
 
     def _provided(self, group: str, name: str, offers: Callable[[Contribution], Mapping[str, Any]]) -> Any:

@@ -161,6 +161,9 @@ def build_router(plugins: PluginManager) -> Router:
     rpc = _unique("RPC method", ((rpc.name, owner, rpc) for owner in owners for rpc in owner.rpc_methods))
     options = _unique("option", ((option.name, owner, option) for owner in owners for option in owner.options))
     _unique("transport", ((name, owner, maker) for owner in owners for name, maker in owner.transports.items()))
+    for owner in owners:
+        for job in owner.jobs:
+            job.check_option(options)
     manifest = Manifest(
         type_ids=frozenset(schema_of(message).type_id for message in claims),
         features=frozenset(features),

@@ -494,10 +494,9 @@ async def test_one_that_hangs_is_named_and_keeps_only_its_own_extension(caplog: 
         assert not caplog.records
         await asyncio.sleep(131)
         told = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-        assert told == [
-            f"on_connect of 'hanging' with {ALICE} has not ended after {seconds}: what this peer sends it waits for it"
-            for seconds in ("10 s", "40 s", "130 s")
-        ]
+        assert len(told) == 1
+        start = f"on_connect of 'hanging' with {ALICE} has not ended after 10 s: what this peer sends it waits for it; "
+        assert told[0].startswith(start + f"it waits at {__file__}:")
     assert log == ["begin", "gone"]
 
 
@@ -531,10 +530,10 @@ async def test_a_farewell_that_hangs_is_named_and_keeps_only_its_own_extension(
         transport.connect_peer(ALICE)
         await idle()
         assert log == ["one connected", "two connected", "two gone", "two connected"]
-        await asyncio.sleep(11)
+        await asyncio.sleep(13)
         [record] = caplog.records
         start = f"on_disconnect of 'one' with {ALICE} has not ended after 10 s"
-        assert record.getMessage() == f"{start}: its next on_connect for this peer waits for it"
+        assert record.getMessage().startswith(f"{start}: its next on_connect for this peer waits for it; it waits at ")
 
 
 async def test_a_plugin_without_messages_greets_for_all() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from oddwire.app import Application, Context, Extension, PluginManager, TraceEvent, hookimpl
+from oddwire.app.dispatch.failures import Failures
 from oddwire.app.dispatch.peer_queue import PeerQueue
 from oddwire.app.dispatch.policy import POLICY, Enforcer, Outcome, Policy
 from oddwire.errors import ConnectionClosed, PeerNotConnected, Refuse, RemoteFailure, TransportError
@@ -25,7 +26,7 @@ ALICE = NodeId("02" + "aa" * 32)
 class Ask(Message): ...
 
 
-class Failures:
+class Witness:
     def __init__(self) -> None:
         self.seen: list[tuple[Any, ...]] = []
 
@@ -38,16 +39,17 @@ class Setting:
     """An enforcer, a queue and a transport, with everything they do to be seen."""
 
     def __init__(self, transport: ScriptedTransport) -> None:
-        self.failures = Failures()
+        self.failures = Witness()
         plugins = PluginManager()
         plugins.register(self.failures)
         self.transport = transport
         self.app = Application(transport=transport)
         self.tasks: list[Coroutine[Any, Any, None]] = []
-        calls = plugins.calls("handler_failed")
-        self.enforcer = Enforcer(self.app, transport, calls, self.tasks.append)
+        self._calls = plugins.calls("handler_failed")
 
     async def start(self) -> Setting:
+        failures = Failures(self.app, self._calls)
+        self.enforcer = Enforcer(self.app, self.transport, failures, self.tasks.append)
         await self.app.start()
         self.transport.connect_peer(ALICE)
         self.peer = self.app.peer(ALICE)
@@ -217,7 +219,7 @@ async def test_a_plain_message_that_is_refused_is_told_and_traced(
     transport: ScriptedTransport, caplog: pytest.LogCaptureFixture, traced: bool
 ) -> None:
     caplog.set_level(logging.INFO, "oddwire.app")
-    watching, failures = Watching(), Failures()
+    watching, failures = Watching(), Witness()
     plugins = [refusing(), failures, *([watching] if traced else [])]
     async with Application(*plugins, transport=transport, session=False):
         transport.connect_peer(ALICE)

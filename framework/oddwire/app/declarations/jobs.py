@@ -1,0 +1,100 @@
+"""Work of an extension's own, beside its messages: what is done every so often, and what goes on all the time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Coroutine, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+from oddwire.app.context import AppContext, Context
+from oddwire.app.declarations.handlers import check_callback, place
+from oddwire.errors import ExtensionError
+from oddwire.records import FrozenRecord
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+__all__ = ["Job", "JobFunction", "seconds_of"]
+
+JobFunction = Callable[[Any], Coroutine[Any, Any, None]]
+
+_LONGEST: Final = 1e8  # seconds, three years: more than the clocks of all event loops take
+
+
+class Job(FrozenRecord, kw_only=True):
+    """One function that is awaited again and again, or once for as long as its owner is there.
+
+    ``function`` is an ``async def`` that takes an `AppContext`, and with ``per_peer``, for each connection a `Context`.
+    ``every`` is how long it is from the beginning of one run to that of the next: seconds, a `timedelta`, or the name
+    of an option whose value is one of these. ``jitter`` is how many seconds more, at most and at random;
+    ``at_start`` has the first run begin at once. Without ``every`` it is a task; one that raises is begun again if it
+    is to ``restart``. Raises `ExtensionError`.
+    """
+
+    function: JobFunction
+    every: float | timedelta | str | None = None
+    jitter: float | timedelta = 0.0
+    at_start: bool = False
+    restart: bool = True
+    per_peer: bool = False
+
+    def __post_init__(self) -> None:
+        kind = "called every so often" if self.is_periodic else "run as a task"
+        check_callback(self.function, kind, Context if self.per_peer else AppContext, "context")
+        if self.every is not None and not isinstance(self.every, str):
+            self._check("every", self.every, least=None)
+        self._check("jitter", self.jitter, least=0.0)
+        for name in ("at_start", "restart", "per_peer"):
+            if not isinstance(getattr(self, name), bool):
+                raise self._wrong(f"{name} should be True or False, not {getattr(self, name)!r:.200}")
+
+    def _check(self, name: str, value: object, least: float | None) -> None:
+        try:
+            seconds_of(value, least)
+        except ValueError as error:
+            also = ", or the name of an option" if name == "every" else ""
+            raise self._wrong(f"{name} {error}{also}, not {value!r:.200}") from None
+
+    @property
+    def is_periodic(self) -> bool:
+        """Whether it is called again and again."""
+        return self.every is not None
+
+    @property
+    def title(self) -> str:
+        """What the log calls it: ``@every resend``."""
+        name = getattr(self.function, "__name__", None) or place(self.function)
+        return f"@{'every' if self.is_periodic else 'task'} {name}"
+
+    def pause(self, options: Mapping[str, Any] = MappingProxyType({})) -> float:
+        """Return the seconds from one beginning to the next, without jitter.
+
+        Raises `ValueError` if the value of the option is no such time.
+        """
+        if not isinstance(self.every, str):
+            return seconds_of(self.every)
+        try:
+            return seconds_of(options[self.every])
+        except ValueError as error:
+            found = options[self.every]
+            raise ValueError(f"{self.title}: the value of option {self.every!r} {error}, not {found!r:.200}") from None
+
+    def check_option(self, known: Mapping[str, Any]) -> None:
+        """Raise `ExtensionError` if it goes by an option that no loaded extension has."""
+        if isinstance(self.every, str) and self.every not in known:
+            names = ", ".join(sorted(known)) or "none"
+            raise self._wrong(f"no loaded extension has an option {self.every!r}; there are: {names}")
+
+    def _wrong(self, text: str) -> ExtensionError:
+        return ExtensionError(f"{place(self.function)}, @{'every' if self.is_periodic else 'task'}: {text}")
+
+
+def seconds_of(value: Any, least: float | None = None) -> float:
+    """Return a length of time in seconds: above 0, or from ``least`` on. Raises `ValueError`: what it should be."""
+    total = getattr(value, "total_seconds", None)  # of a timedelta, whose module this one should not import
+    number: Any = total() if callable(total) else value
+    fits = isinstance(number, (int, float)) and not isinstance(number, bool) and math.isfinite(number)
+    if not fits or number > _LONGEST or (number <= 0 if least is None else number < least):
+        raise ValueError(f"should be seconds, {'above 0' if least is None else '0 or more'}, or a timedelta")
+    return float(number)

@@ -1,0 +1,336 @@
+"""Work beside messages: jobs of extensions, and what their code has spawned. Each belongs to a connection or to all.
+
+What belongs to something ends with it: it is cancelled, and waited for. Nothing of it ends anything else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import random
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from oddwire.app.context import AppContext, Context
+from oddwire.errors import ExtensionError, LocalProtocolError, PeerNotConnected, TransportError
+from oddwire.exit_exceptions import must_pass, spelled
+from oddwire.log_limits import get_logger
+from oddwire.printable import printable
+
+if TYPE_CHECKING:
+    from oddwire.app.application import Application
+    from oddwire.app.declarations.jobs import Job
+    from oddwire.app.dispatch.failures import Failures
+    from oddwire.app.dispatch.peer_queue import PeerQueue
+    from oddwire.app.plugins.manager import Contribution, HookCall
+    from oddwire.proto.keys import NodeId
+
+__all__ = ["Background", "OwnTasks"]
+
+logger = get_logger("oddwire.app")
+
+T = TypeVar("T")
+
+_FIRST_PAUSE: Final = 1.0  # seconds until a task that has raised is begun again
+_LONGEST_PAUSE: Final = 60.0  # each time twice as long, up to here
+_STEADY: Final = 60.0  # seconds of a run after which the pauses begin anew
+_LEAST: Final = 0.1  # seconds that each on_stopping has, whatever others have taken
+_UNWINDING: Final = 2.0  # seconds that a cancelled hook has for what it does in the end
+
+
+class OwnTasks:
+    """The tasks of one extension that belong to one connection, or to the application: its jobs, and spawned ones."""
+
+    __slots__ = ("_jobs", "_running", "_spawned", "ended", "jobs_ended")
+
+    def __init__(self, running: set[asyncio.Task[Any]]) -> None:
+        self._running = running  # all there are, of everybody
+        self._jobs: set[asyncio.Task[Any]] = set()
+        self._spawned: set[asyncio.Task[Any]] = set()
+        self.jobs_ended = False
+        self.ended = False
+
+    def add_job(self, task: asyncio.Task[Any]) -> None:
+        """Have a job's task be one of these."""
+        self._add(task, self._jobs)
+
+    def add_spawned(self, task: asyncio.Task[Any]) -> None:
+        """Have a task that was spawned be one of these."""
+        self._add(task, self._spawned)
+
+    def _add(self, task: asyncio.Task[Any], tasks: set[asyncio.Task[Any]]) -> None:
+        if task.done():  # a loop may run a task's first step at once
+            return
+        for each in (tasks, self._running):
+            each.add(task)
+            task.add_done_callback(each.discard)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether none of them runs."""
+        return not (self._jobs or self._spawned)
+
+    def end_jobs(self) -> None:
+        """Cancel jobs, and begin none any more."""
+        if not self.jobs_ended:
+            self.jobs_ended = True
+            for task in (*self._jobs,):
+                task.cancel("its owner ends")
+
+    def end(self) -> None:
+        """Cancel all, and begin none any more."""
+        self.end_jobs()
+        if not self.ended:
+            self.ended = True
+            for task in (*self._spawned,):
+                task.cancel("its owner ends")
+
+    async def wait(self, seconds: float, *, jobs: bool = False) -> None:
+        """Wait so long for those that were cancelled, or for ``jobs`` alone; what still runs is named and forgotten."""
+        tasks = self._jobs if jobs else self._jobs | self._spawned
+        tasks = {*tasks} - {asyncio.current_task()}
+        if not tasks:
+            return
+        _, stuck = await asyncio.wait(tasks, timeout=max(0.0, seconds))
+        for task in stuck:
+            for each in (self._jobs, self._spawned, self._running):
+                each.discard(task)
+            _tell_stuck(task)
+
+
+def _tell_stuck(task: asyncio.Task[Any]) -> None:
+    from oddwire.app.unfinished import describe_task  # seldom needed
+
+    where = describe_task(task) or printable(task.get_name())
+    logger.warning("not waiting any longer for what does not end when it is cancelled: %s", where)
+
+
+class Background:
+    """All of that of one application. ``grace`` is how many seconds cancelled tasks have to end.
+
+    ``arm`` is called when a run of a periodic job begins: somebody may want to look how long it takes.
+    """
+
+    def __init__(self, app: Application, owners: Sequence[Contribution], failures: Failures, grace: float) -> None:
+        self.arm: Callable[[], object] = lambda: None
+        self.running: set[asyncio.Task[Any]] = set()
+        """Every task there is; the loop holds them weakly."""
+        self.queues: Mapping[NodeId, PeerQueue] = {}
+        """Those of all peers, once there may be some."""
+        self.grace = grace
+        self.stopping: asyncio.Task[None] | None = None
+        """What runs an on_stopping hook now."""
+        self._app = app
+        self._failures = failures
+        self._loop = asyncio.get_running_loop()
+        self._base = contextvars.copy_context()  # a task of ours is no part of what its maker is doing
+        self._of_app = {owner.name: [job for job in owner.jobs if not job.per_peer] for owner in owners}
+        self._of_peers = {owner.name: jobs for owner in owners if (jobs := [job for job in owner.jobs if job.per_peer])}
+        self._own: dict[str, OwnTasks] = {}
+        self._closed = False
+
+    def check(self, options: Mapping[str, Any]) -> None:
+        """Raise `ExtensionError` if an option that jobs go by has a value that is no time."""
+        for extension, jobs in (*self._of_app.items(), *self._of_peers.items()):
+            for job in jobs:
+                try:
+                    if job.is_periodic:
+                        job.pause(options)
+                except ValueError as error:
+                    raise ExtensionError(f"{extension!r}: {error}") from None
+
+    # What belongs to the application ------------------------------------------------------------------
+
+    def begin(self, extension: str) -> None:
+        """Begin an extension's jobs that are not for peers."""
+        context = AppContext(self._app, extension)
+        for job in self._of_app.get(extension, ()):
+            self._begin(self._owned(extension), job, context)
+
+    async def end_jobs(self, until: float) -> None:
+        """Cancel all of those, and wait until then."""
+        for own in self._own.values():
+            own.end_jobs()
+        for own in self._own.values():
+            await own.wait(until - self._loop.time(), jobs=True)
+
+    async def aclose(self, seconds: float) -> None:
+        """End all that belongs to the application, and wait so long."""
+        self._closed = True
+        for own in self._own.values():
+            own.end()
+        until = self._loop.time() + seconds
+        for own in self._own.values():
+            await own.wait(until - self._loop.time())
+
+    def _owned(self, extension: str) -> OwnTasks:
+        own = self._own.get(extension)
+        if own is None:
+            own = self._own[extension] = OwnTasks(self.running)
+        return own
+
+    def spawn(self, context: AppContext, work: Coroutine[Any, Any, T], name: str | None) -> asyncio.Task[T]:
+        """Run a task that belongs to the connection of the context's peer, or to the application.
+
+        Raises `TypeError` for what is no coroutine, `PeerNotConnected`, and `LocalProtocolError` at the end.
+        """
+        if not asyncio.iscoroutine(work):
+            raise TypeError(f"spawn() should be given a coroutine, work() say, not {work!r:.200}")
+        own: OwnTasks | None = None
+        if not isinstance(context, Context):
+            own = None if self._closed else self._owned(context.extension)
+            error: Exception = LocalProtocolError("the application is closing: what is spawned now would not begin")
+        else:
+            queue = self.queues.get(context.peer.node_id)
+            if queue is not None and queue.info is not None:
+                own = self.of_peer(queue, context.extension)
+            error = PeerNotConnected(
+                f"{context.peer} is not connected, so nothing can belong to its connection: "
+                "context.app.context(context.extension).spawn() belongs to the application",
+                node_id=str(context.peer.node_id),
+            )
+        if own is None or own.ended:
+            work.close()
+            raise error
+        what = f"task {getattr(work, '__name__', 'of spawn()')}"
+        task = self._loop.create_task(
+            self._spawned(what, own, context, work), name=name or what, context=self._base.copy()
+        )
+        own.add_spawned(task)
+        task.add_done_callback(lambda task: _over(task, work))
+        return task
+
+    async def _spawned(self, what: str, own: OwnTasks, context: AppContext, work: Coroutine[Any, Any, T]) -> T:
+        me = asyncio.current_task()
+        try:
+            return await work
+        except BaseException as error:
+            if must_pass(error, me) or (own.ended and isinstance(error, asyncio.CancelledError)):
+                raise
+            self._failures.tell(what, context, error)
+            if isinstance(error, Exception):
+                raise
+            raise RuntimeError(f"{what} raised {spelled(error)}") from error  # others would end the program
+        finally:
+            del me  # a task that ends by an exception keeps this frame
+
+    # What belongs to connections ----------------------------------------------------------------------
+
+    def of_peer(self, queue: PeerQueue, extension: str) -> OwnTasks:
+        """Return an extension's tasks that belong to a peer's connection."""
+        if queue.own_tasks is None:
+            queue.own_tasks = {}
+        own = queue.own_tasks.get(extension)
+        if own is None:
+            own = queue.own_tasks[extension] = OwnTasks(self.running)
+        return own
+
+    def peer_greeted(self, queue: PeerQueue, extension: str) -> None:
+        """Begin an extension's jobs for a connection."""
+        for job in self._of_peers.get(extension, ()):
+            self._begin(self.of_peer(queue, extension), job, Context(self._app, extension, queue.peer))
+
+    # Jobs ---------------------------------------------------------------------------------------------
+
+    def _begin(self, own: OwnTasks, job: Job, context: AppContext) -> None:
+        if own.jobs_ended:
+            return
+        work = self._repeat(own, job, context) if job.is_periodic else self._keep_up(own, job, context)
+        own.add_job(self._loop.create_task(work, name=job.title, context=self._base.copy()))
+
+    async def _repeat(self, own: OwnTasks, job: Job, context: AppContext) -> None:
+        """Run a periodic job, from one beginning to the next."""
+        begun, due = self._loop.time(), job.at_start
+        pause = 0.0
+        while not own.jobs_ended:
+            if due:
+                begun = self._loop.time()
+                self.arm()
+                await self._run(own, job, context)
+            due = True
+            try:
+                pause = job.pause(self._app.options)
+            except ValueError as error:  # of a dynamic option, which keeps the value it had
+                self._failures.tell(job.title, context, error)
+            pause = pause or _LONGEST_PAUSE
+            jitter = random.random() * _seconds(job.jitter)  # noqa: S311 - nobody should be surprised by it
+            await asyncio.sleep(max(0.0, begun + pause + jitter - self._loop.time()))
+
+    async def _keep_up(self, own: OwnTasks, job: Job, context: AppContext) -> None:
+        """Run a task, again if it raises."""
+        pause = _FIRST_PAUSE
+        while True:
+            begun = self._loop.time()
+            then = f"; it is begun again after {pause:.0f} s" if job.restart else "; it is not begun again"
+            if await self._run(own, job, context, then) or not job.restart or own.jobs_ended:
+                return
+            if self._loop.time() - begun >= _STEADY:
+                pause = _FIRST_PAUSE
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    async def _run(self, own: OwnTasks, job: Job, context: AppContext, then: str = "") -> bool:
+        """Run a job's function once; say whether it ended well."""
+        me = asyncio.current_task()
+        try:
+            await job.function(context)
+        except BaseException as error:
+            if own.jobs_ended and isinstance(error, asyncio.CancelledError):
+                raise
+            if isinstance(error, asyncio.CancelledError) and me is not None:
+                while me.cancelling():  # its own, or that of a friend: it is not for the runs to come
+                    me.uncancel()
+            elif must_pass(error, me):
+                raise
+            self._failures.tell(job.title, context, error, then=then)
+            return False
+        finally:
+            del me
+        return True
+
+    # Hooks at the end ---------------------------------------------------------------------------------
+
+    async def run_stopping(self, call: HookCall, until: float, cut: asyncio.Future[None]) -> None:
+        """Run a plugin's hook until then, or until ``cut`` is done; then cancel it, and wait a moment."""
+        task = self._loop.create_task(self._guarded(call), name="on_stopping", context=self._base.copy())
+        self.stopping = task
+        try:
+            left = max(_LEAST, until - self._loop.time())
+            await asyncio.wait([task, cut], timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                from oddwire.app.unfinished import spot_of
+
+                spot = spot_of(task) or "a place that is not known"
+                logger.warning("on_stopping of %r is cancelled, as its time is over; it waits at %s", call.plugin, spot)
+        finally:
+            self.stopping = None
+            task.cancel("the application is closing")
+            _, stuck = await asyncio.wait([task], timeout=_UNWINDING)
+            if stuck:
+                _tell_stuck(task)
+
+    async def _guarded(self, call: HookCall) -> None:
+        me = asyncio.current_task()
+        try:
+            await call.finish(app=self._app)
+        except BaseException as error:
+            if must_pass(error, me):
+                raise
+            self._failures.tell(
+                "on_stopping", AppContext(self._app, call.plugin), error, unreached=isinstance(error, TransportError)
+            )
+        finally:
+            del me
+
+
+def _over(task: asyncio.Task[Any], work: Coroutine[Any, Any, Any]) -> None:
+    """Have asyncio know that the failure of a task was told, and that nobody awaits what it had not begun."""
+    work.close()
+    if not task.cancelled():
+        task.exception()
+
+
+def _seconds(value: Any) -> float:
+    from oddwire.app.declarations.jobs import seconds_of
+
+    return seconds_of(value, 0.0)

@@ -1,0 +1,99 @@
+"""What becomes of an exception of an author's code: logged, counted, and told to who wants to hear of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Sequence
+from typing import TYPE_CHECKING
+
+from oddwire.app.context import AppContext, Context, Peer
+from oddwire.app.dispatch.tasks import Tasks
+from oddwire.app.plugins.manager import HookCall
+from oddwire.errors import ConnectionClosed, PeerNotConnected
+from oddwire.exit_exceptions import must_pass, spelled
+from oddwire.log_limits import get_logger
+from oddwire.schema import Message
+from oddwire.session.limits import Counters
+
+if TYPE_CHECKING:
+    from oddwire.app.application import Application
+
+__all__ = ["Failures"]
+
+logger = get_logger("oddwire.app")
+
+_EXITING = "; to end the application, it should call context.app.stop()"
+
+
+class Failures:
+    """Tells of failures by the log, by ``counters.failed``, and by the hooks ``on_failure``."""
+
+    def __init__(self, app: Application, on_failure: Sequence[HookCall] = ()) -> None:
+        self.counters = Counters()
+        self._app = app
+        self._on_failure = (*on_failure,)
+        self._reports = Tasks()
+
+    def tell(
+        self,
+        what: str,
+        context: AppContext,
+        error: BaseException,
+        message: Message | None = None,
+        *,
+        level: int = logging.ERROR,
+        report: bool = True,
+        then: str = "",
+        unreached: bool = False,
+    ) -> None:
+        """Tell that ``what``, a handler say, has raised, and what happens ``then``. `must_pass` was asked before.
+
+        That a peer has gone is no failure of code that wanted to send it something. With ``unreached`` it is none
+        that somebody could not be reached, as the application, or its node, ends.
+        """
+        peer = context.peer if isinstance(context, Context) else None
+        gone = isinstance(error, (PeerNotConnected, ConnectionClosed)) and peer is not None and not peer.connected
+        if not gone and not unreached:
+            self.counters.failed[context.extension] += 1
+        then += _EXITING if isinstance(error, SystemExit | KeyboardInterrupt) else ""
+        level = logging.DEBUG if gone else level
+        if unreached:
+            logger.info("%s of %r reached no further: %s", what, context.extension, spelled(error))
+        elif peer is None:
+            logger.log(level, "%s of %r failed" + then, what, context.extension, exc_info=error)
+        else:
+            logger.log(level, "%s of %r failed, with %s" + then, what, context.extension, peer, exc_info=error)
+        if report:
+            self._report(peer, context.extension, message, error)
+
+    def _report(self, peer: Peer | None, extension: str, message: Message | None, error: BaseException) -> None:
+        for call in self._on_failure:
+            try:
+                result = call(app=self._app, peer=peer, extension=extension, message=message, error=error)
+            except BaseException as failure:
+                if must_pass(failure):
+                    raise
+                self._not_heard(call, failure)
+            else:
+                if result is not None and hasattr(result, "__await__"):
+                    self._reports.spawn(self._finish(call, result))
+
+    async def _finish(self, call: HookCall, result: Awaitable[None]) -> None:
+        me = asyncio.current_task()
+        try:
+            await result
+        except BaseException as failure:
+            if must_pass(failure, me):
+                raise
+            self._not_heard(call, failure)
+        finally:
+            del me  # a task that ends by an exception keeps this frame
+
+    def _not_heard(self, call: HookCall, failure: BaseException) -> None:
+        """Log what a hook for failures has raised: to tell it to the same hook again might go on for ever."""
+        logger.error("handler_failed of %r failed", call.plugin, exc_info=failure)
+
+    async def aclose(self, grace: float) -> None:
+        """Wait so long until all is told."""
+        await self._reports.settle(grace)
