@@ -358,8 +358,10 @@ class Extension:
         _check_told(seconds, "every", "10")
 
         def register(function: Any) -> Any:
-            from oddwire.app.declarations.jobs import Job  # not for extensions without
+            from oddwire.app.declarations.jobs import EVERY, Job  # not for extensions without
 
+            if seconds is None:
+                raise ExtensionError(f"{place(function)}, @every: every should be {EVERY}, not None")
             self._jobs.append(
                 Job(function=function, every=seconds, jitter=jitter, at_start=at_start, per_peer=per_peer)
             )

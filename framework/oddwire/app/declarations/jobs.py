@@ -15,9 +15,12 @@ from oddwire.records import FrozenRecord
 if TYPE_CHECKING:
     from datetime import timedelta
 
-__all__ = ["Job", "JobFunction", "seconds_of"]
+__all__ = ["EVERY", "Job", "JobFunction", "seconds_of"]
 
 JobFunction = Callable[[Any], Coroutine[Any, Any, None]]
+
+EVERY: Final = "seconds, above 0, or a timedelta, or the name of an option"
+"""What is to be given to ``@extension.every``."""
 
 _LONGEST: Final = 1e8  # seconds, three years: more than the clocks of all event loops take
 
@@ -43,18 +46,17 @@ class Job(FrozenRecord, kw_only=True):
         kind = "called every so often" if self.is_periodic else "run as a task"
         check_callback(self.function, kind, Context if self.per_peer else AppContext, "context")
         if self.every is not None and not isinstance(self.every, str):
-            self._check("every", self.every, least=None)
-        self._check("jitter", self.jitter, least=0.0)
+            self._check("every", self.every, None, EVERY)
+        self._check("jitter", self.jitter, 0.0, "seconds, 0 or more, or a timedelta")
         for name in ("at_start", "restart", "per_peer"):
             if not isinstance(getattr(self, name), bool):
                 raise self._wrong(f"{name} should be True or False, not {getattr(self, name)!r:.200}")
 
-    def _check(self, name: str, value: object, least: float | None) -> None:
+    def _check(self, name: str, value: object, least: float | None, should: str) -> None:
         try:
             seconds_of(value, least)
-        except ValueError as error:
-            also = ", or the name of an option" if name == "every" else ""
-            raise self._wrong(f"{name} {error}{also}, not {value!r:.200}") from None
+        except ValueError:
+            raise self._wrong(f"{name} should be {should}, not {value!r:.200}") from None
 
     @property
     def is_periodic(self) -> bool:

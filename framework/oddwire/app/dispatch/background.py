@@ -258,18 +258,21 @@ class Background:
 
     async def _keep_up(self, own: OwnTasks, job: Job, context: AppContext) -> None:
         """Run a task, again if it raises."""
-        pause = _FIRST_PAUSE
+        begun, pause = 0.0, 0.0
+
+        def then() -> str:
+            nonlocal pause
+            pause = min(2 * pause, _LONGEST_PAUSE) if self._loop.time() - begun < _STEADY else 0.0
+            pause = pause or _FIRST_PAUSE
+            return f"; it is begun again after {pause:.0f} s" if job.restart else "; it is not begun again"
+
         while True:
             begun = self._loop.time()
-            then = f"; it is begun again after {pause:.0f} s" if job.restart else "; it is not begun again"
             if await self._run(own, job, context, then) or not job.restart or own.jobs_ended:
                 return
-            if self._loop.time() - begun >= _STEADY:
-                pause = _FIRST_PAUSE
             await asyncio.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE)
 
-    async def _run(self, own: OwnTasks, job: Job, context: AppContext, then: str = "") -> bool:
+    async def _run(self, own: OwnTasks, job: Job, context: AppContext, then: Callable[[], str] = lambda: "") -> bool:
         """Run a job's function once; say whether it ended well."""
         me = asyncio.current_task()
         try:
@@ -282,7 +285,7 @@ class Background:
                     me.uncancel()
             elif must_pass(error, me):
                 raise
-            self._failures.tell(job.title, context, error, then=then)
+            self._failures.tell(job.title, context, error, then=then())
             return False
         finally:
             del me

@@ -16,7 +16,7 @@ from oddwire.app.dispatch.connection_hooks import ConnectionHooks
 from oddwire.app.dispatch.core import Core
 from oddwire.app.dispatch.departed_peers import DepartedPeers
 from oddwire.app.dispatch.handler_watch import HandlerWatch
-from oddwire.app.dispatch.loop_watch import LOOPS, Owners
+from oddwire.app.dispatch.loop_watch import LOOP_WATCH, Owners
 from oddwire.app.dispatch.messenger import AppMessenger
 from oddwire.app.dispatch.peer_queue import MESSAGE_WEIGHT, PeerQueue
 from oddwire.app.dispatch.policy import Outcome
@@ -102,7 +102,7 @@ class Dispatcher:
         """Open the peer's queue, or its old one anew if that is not drained yet."""
         if self._owners is None and not self.core.closing:
             self._owners = functools.partial(_owners_of, self.core.app.plugins)
-            LOOPS.enter(self._owners)
+            LOOP_WATCH.enter(self._owners)
         queue = self._queues.get(peer.node_id)
         if queue is None:
             handle, owners = Peer(self.messenger, peer.node_id), 1 + len(self.core.router.owners)
@@ -278,5 +278,5 @@ class Dispatcher:
                 finally:
                     self._watch.close()
                     if self._owners is not None:
-                        LOOPS.leave(self._owners)
+                        LOOP_WATCH.leave(self._owners)
                         self._owners = None

@@ -106,8 +106,8 @@ class HandlerWatch:
         for task in self._core.tasks:
             if task not in idle:
                 yield task
-        for task in self._core.background.running:
-            if self._find(task) is not None:
+        for task in (*self._core.background.running,):
+            if _code_of(task.get_coro()) is _REPEAT and self._find(task) is not None:  # a run of it
                 yield task
 
     def _find(self, task: asyncio.Task[Any]) -> tuple[FrameType, Any] | None:
@@ -161,7 +161,7 @@ def _message_in_order(frame: FrameType) -> _Work | None:
 
 def _job(frame: FrameType) -> _Work | None:
     job, context = _locals(frame, "job", "context")
-    if job is None or not job.is_periodic:
+    if job is None:
         return None
     peer = context.peer if isinstance(context, Context) else None
     return _Work(f"{job.title} of {context.extension!r}", peer, "its next run waits for it")
@@ -180,4 +180,5 @@ def _code_of(call: object) -> object:
     return getattr(call, "cr_code", None)
 
 
+_REPEAT: Final = Background._repeat.__code__  # noqa: SLF001 - tasks go on by design
 _STREAM: Final = RequestHandlers._answer_stream.__code__  # noqa: SLF001 - it goes on for as long as it is read

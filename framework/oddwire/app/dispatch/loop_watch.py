@@ -21,7 +21,7 @@ from typing import Final
 
 from oddwire.log_limits import get_logger
 
-__all__ = ["LOOPS", "LoopWatch", "Owners", "Watched"]
+__all__ = ["LOOP_WATCH", "LoopWatch", "Owners", "Watched"]
 
 logger = get_logger("oddwire.app")
 
@@ -80,7 +80,7 @@ class Watched:
 
 
 class LoopWatch:
-    """The thread, and what it watches. One for the process: `LOOPS`."""
+    """The thread, and what it watches. One for the process: `LOOP_WATCH`."""
 
     def __init__(self) -> None:
         self._watched: dict[asyncio.AbstractEventLoop, Watched] = {}
@@ -149,5 +149,5 @@ def _is_debugged(frame: FrameType | None) -> bool:
     return any(part in code.co_filename for code in codes for part in _DEBUGGERS)
 
 
-LOOPS: Final = LoopWatch()
+LOOP_WATCH: Final = LoopWatch()
 """That of the process."""
