@@ -11,6 +11,7 @@ from tests.support.texts import Answer, Ask
 from oddwire.app import AppContext, Application, Context, Extension, Peer, PluginManager, hookimpl
 from oddwire.errors import ExtensionError, LocalProtocolError, TransportError
 from oddwire.proto.keys import NodeId
+from oddwire.schema import Message
 from oddwire.session.constants import SESSION_TYPE
 from oddwire.testing import ScriptedTransport
 from oddwire.transports.base import Manifest, Sink
@@ -578,3 +579,241 @@ async def test_a_handler_cannot_wait_for_the_end_of_all_handlers() -> None:
             peer = await asking.connect(app.uris[0])
             await peer.send(Ask(text="hi"))
             assert "would wait for the handler that called it" in await told
+
+
+# From start to end -----------------------------------------------------------------------------------
+
+
+def living(name: str, log: list[str], **raising: BaseException) -> Extension:
+    """An extension that writes down what happens to it, and raises in hooks as told."""
+    extension = Extension(name, version="1.0")
+
+    def note(hook: str) -> Any:
+        async def function(context: AppContext) -> None:
+            log.append(f"{name} {hook}")
+            await asyncio.sleep(0)
+            if hook in raising:
+                raise raising[hook]
+
+        return function
+
+    for register in (extension.on_startup, extension.on_ready, extension.on_stopping, extension.on_shutdown):
+        register(note(register.__name__.removeprefix("on_")))
+    return extension
+
+
+async def test_extensions_get_ready_when_the_transport_is_open_and_stop_while_it_still_is() -> None:
+    log: list[str] = []
+    one, two = living("one", log), living("two", log)
+
+    class Plain:
+        name = "plain"
+
+        @hookimpl
+        async def ready(self, app: Application) -> None:
+            log.append(f"plain ready {app.peers}")
+
+        @hookimpl
+        def stopping(self) -> None:
+            log.append("plain stopping")
+
+    async with Application(one, Plain(), two, transport=LoggingTransport(log)):
+        log.append("run")
+    assert log == [
+        *["one startup", "two startup", "open", "one ready", "plain ready []", "two ready", "run"],
+        *["two stopping", "plain stopping", "one stopping", "close", "two shutdown", "one shutdown"],
+    ]
+
+
+async def test_the_hooks_of_one_extension_begin_in_order_and_end_backwards(caplog: pytest.LogCaptureFixture) -> None:
+    log: list[str] = []
+    extension = Extension("test", version="1.0")
+
+    def note(text: str, error: BaseException | None = None) -> Any:
+        async def function(context: AppContext) -> None:
+            log.append(text)
+            if error is not None:
+                raise error
+
+        return function
+
+    for number in (1, 2, 3):
+        extension.on_startup(note(f"startup {number}"))
+        extension.on_ready(note(f"ready {number}"))
+        extension.on_stopping(note(f"stopping {number}", SystemExit(number)))
+        extension.on_shutdown(note(f"shutdown {number}", GeneratorExit(number)))
+    with pytest.raises(ExtensionError, match="a shutdown hook raised GeneratorExit: 3"):
+        async with Application(extension, transport=ScriptedTransport()):
+            pass
+    begun = [f"{what} {number}" for what in ("startup", "ready") for number in (1, 2, 3)]
+    assert log == begun + [f"{what} {number}" for what in ("stopping", "shutdown") for number in (3, 2, 1)]
+    errors = [record for record in caplog.records if record.exc_info]
+    assert len(errors) == 6, "each is in the log, once"
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (RuntimeError("no"), RuntimeError),
+        (SystemExit("no"), SystemExit),
+        (asyncio.CancelledError("no"), ExtensionError),
+        (KeyboardInterrupt("no"), ExtensionError),
+    ],
+)
+async def test_what_is_not_ready_stops_the_start_and_what_was_is_stopped(
+    error: BaseException, expected: type[BaseException]
+) -> None:
+    log: list[str] = []
+    plugins = [living("one", log), living("two", log, ready=error), living("three", log)]
+    app = Application(*plugins, transport=LoggingTransport(log))
+    with pytest.raises(expected, match="no"):
+        await app.start()
+    assert log == [
+        *["one startup", "two startup", "three startup", "open", "one ready", "two ready"],
+        *["one stopping", "close", "three shutdown", "two shutdown", "one shutdown"],
+    ]
+    with pytest.raises(LocalProtocolError, match="is closed"):
+        await app.start()
+
+
+@pytest.mark.parametrize("error", [RuntimeError, SystemExit, asyncio.CancelledError, GeneratorExit, KeyboardInterrupt])
+async def test_what_is_raised_while_stopping_is_told_and_keeps_nothing_from_ending(
+    error: type[BaseException], caplog: pytest.LogCaptureFixture
+) -> None:
+    log: list[str] = []
+    one, two = living("one", log), living("two", log, stopping=error("no"))
+
+    @two.on_error
+    async def hear(context: AppContext, error: BaseException, message: Message | None) -> None:
+        log.append(f"two hears {type(error).__name__}")
+
+    async with Application(one, two, transport=ScriptedTransport()) as app:
+        log.clear()
+    assert log.pop(1) == f"two hears {error.__name__}"
+    assert log == ["two stopping", "one stopping", "two shutdown", "one shutdown"]
+    assert app.counters.failed == {"two": 1}
+    (record,) = caplog.records
+    assert record.getMessage().startswith("on_stopping of 'two' failed")
+    assert record.exc_info is not None
+
+
+async def test_goodbyes_that_reach_nobody_any_more_are_no_errors(caplog: pytest.LogCaptureFixture) -> None:
+    extension = Extension("polite", version="1.0")
+    extension.register(Ask)
+
+    @extension.on_stopping
+    async def stopping(context: AppContext) -> None:
+        await context.app.peer(ALICE).send(Ask(text="bye"))
+
+    async with Application(extension, transport=ScriptedTransport()) as app:
+        caplog.set_level("INFO")
+    assert not app.counters.failed
+    (record,) = [record for record in caplog.records if "polite" in record.getMessage()]
+    assert record.getMessage().startswith("on_stopping of 'polite' reached no further: PeerNotConnected")
+
+
+@pytest.mark.asyncio(loop_factories=["jumping"])
+async def test_on_stopping_has_the_grace_and_messages_are_handled_meanwhile(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    log: list[str] = []
+    extension, other = Extension("slow", version="1.0"), living("other", log)
+    loop = asyncio.get_running_loop()
+
+    @extension.on(Ask)
+    async def ask(context: Context, request: Ask) -> None:
+        log.append(request.text)
+
+    @extension.on_stopping
+    async def stopping(context: AppContext) -> None:
+        log.append(f"peers: {len(context.app.peers)}")
+        await context.app.aclose()  # is under way
+        await asyncio.sleep(3)
+        transport.receive(ALICE, app.registry.encode(Ask(text="handled")))
+        await asyncio.Event().wait()
+
+    transport = ScriptedTransport()
+    async with Application(other, extension, transport=transport, grace=7) as app:
+        transport.connect_peer(ALICE)
+        log.clear()
+        begun = loop.time()
+    assert 7 <= loop.time() - begun < 8
+    assert log == ["peers: 1", "handled", "other stopping", "other shutdown"]
+    (record,) = caplog.records
+    line = stopping.__code__.co_firstlineno + 6
+    assert record.getMessage() == (
+        f"on_stopping of 'slow' is cancelled, as its time is over; it waits at {__file__}:{line}"
+    )
+
+
+async def test_a_close_that_is_cancelled_does_not_wait_for_on_stopping() -> None:
+    extension = Extension("slow", version="1.0")
+
+    @extension.on_stopping
+    async def stopping(context: AppContext) -> None:
+        await asyncio.Event().wait()
+
+    app = Application(extension, transport=ScriptedTransport(), grace=3600)
+    await app.start()
+    closing = asyncio.create_task(app.aclose())
+    await asyncio.sleep(0.01)
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    with pytest.raises(LocalProtocolError, match="is closed"):
+        await app.connect("nobody")
+
+
+@pytest.mark.parametrize("hook", ["on_startup", "on_ready"])
+async def test_the_start_cannot_wait_for_its_own_end_but_stop(hook: str) -> None:
+    log: list[str] = []
+    extension = living("test", log)
+
+    async def begin(context: AppContext) -> None:
+        with pytest.raises(LocalProtocolError, match=r"aclose would wait for the start that called it: raise, or call"):
+            await context.app.aclose()
+        context.app.stop()
+        log.append("stopped")
+        await asyncio.sleep(3600)
+
+    getattr(extension, hook)(begin)
+    async with asyncio.timeout(10):
+        await Application(extension, transport=ScriptedTransport()).run_until_stopped(signals=False)
+    begun = ["test startup"] if hook == "on_startup" else ["test startup", "test ready"]
+    ended = [] if hook == "on_startup" else ["test shutdown"]
+    assert log == [*begun, "stopped", *ended], "what had not started or got ready is not ended"
+
+
+async def test_closed_from_elsewhere_while_it_gets_ready_it_says_so() -> None:
+    log: list[str] = []
+    extension, gate = living("test", log), asyncio.Event()
+
+    @extension.on_ready
+    async def wait(context: AppContext) -> None:
+        await gate.wait()
+
+    app = Application(extension, transport=ScriptedTransport())
+    starting = asyncio.create_task(app.start())
+    await asyncio.sleep(0.01)
+    await app.aclose()
+    gate.set()
+    with pytest.raises(LocalProtocolError, match="it was closed while it started"):
+        await starting
+    assert log == ["test startup", "test ready", "test shutdown"]
+
+
+async def test_on_ready_may_connect_send_and_ask(extension: Extension) -> None:
+    network, found = MemoryNetwork(), []
+    async with Application(extension, transport=network.transport()) as left:
+        caller = Extension("caller", version="1.0")
+        caller.register(Ask)
+        caller.register(Answer)
+
+        @caller.on_ready
+        async def ready(context: AppContext) -> None:
+            peer = await context.app.connect(left.uris[0])
+            found.append((await peer.request(Ask(text="hello"), Answer)).text)
+            found.append(context.app.peers)
+
+        async with Application(caller, transport=network.transport()) as right:
+            assert found == ["HELLO", right.peers]
