@@ -21,6 +21,7 @@ from types import AsyncGeneratorType, CodeType, FrameType
 from typing import TYPE_CHECKING, Any, Final
 
 from oddwire.app.declarations.handlers import place
+from oddwire.app.extension import Extension
 from oddwire.printable import printable
 
 if TYPE_CHECKING:
@@ -67,8 +68,8 @@ def owners_of(plugins: PluginManager) -> dict[CodeType, str]:
             enter(method.function, f"RPC method {method.name} of {owner.name!r}")
         for job in owner.jobs:
             enter(job.function, f"{job.title} of {owner.name!r}")
-        for hook in _HOOKS:
-            for function in getattr(owner.plugin, f"_{hook}", ()):
+        for hook in _HOOKS if isinstance(owner.plugin, Extension) else ():
+            for function in getattr(owner.plugin, f"_{hook}"):
                 enter(function, f"the on_{hook} hook of {owner.name!r}")
     return found
 

@@ -91,11 +91,12 @@ class Reporter:
         )
 
     @hookimpl
-    def handler_failed(self, peer: Peer, extension: str, message: Message | None, error: BaseException) -> None:
-        """Print a handler's error; the log has its traceback."""
-        what = "a peer hook" if message is None else f"the handler of {type(message).__name__}"
+    def handler_failed(self, peer: Peer | None, extension: str, message: Message | None, error: BaseException) -> None:
+        """Print what failed; the log has its traceback."""
+        what = "a hook or task" if message is None else f"the handler of {type(message).__name__}"
         text = f"{what} of {extension!r} failed: {type(error).__name__}: {with_peer(error)}"
-        self._printer.event(Event(event="error", peer=peer.node_id, text=cut(text, _MOST_TEXT)))
+        node_id = None if peer is None else peer.node_id
+        self._printer.event(Event(event="error", peer=node_id, text=cut(text, _MOST_TEXT)))
 
     @hookimpl
     def delivery_failed(self, peer: Peer, extension: str, message: Message | None, error: OddwireError) -> None:

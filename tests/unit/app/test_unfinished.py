@@ -8,8 +8,8 @@ from contextlib import aclosing
 from tests.support.waiting import until
 
 from oddwire import AppContext, Context, Extension, Message, message
-from oddwire.app import PluginManager
-from oddwire.app.unfinished import busy_threads, describe_task, holdups, owners_of
+from oddwire.app import PluginManager, hookimpl
+from oddwire.app.unfinished import busy_threads, describe_task, holdups, owners_of, spot_of
 
 
 @message(0x8D01)
@@ -100,6 +100,50 @@ def test_handlers_hooks_and_methods_are_known_by_their_extension() -> None:
     assert owners[inner.__code__] == "the handler of Ask of 'quote'"
     assert owners[ask.__code__] == "RPC method quote-ask of 'quote'"
     assert owners[begin.__code__] == "the on_startup hook of 'quote'"
+
+
+def test_hooks_and_jobs_are_known_by_what_they_are_and_other_plugins_have_none() -> None:
+    extension = Extension("quote", version="1.0")
+
+    async def work(context: AppContext) -> None: ...
+
+    async def ready(context: AppContext) -> None: ...
+
+    async def stopping(context: AppContext) -> None: ...
+
+    async def failed(context: AppContext, error: BaseException, message: Message | None) -> None: ...
+
+    extension.every(10)(work)
+    extension.on_ready(ready)
+    extension.on_stopping(stopping)
+    extension.on_error(failed)
+
+    class Other:
+        """A plugin that has names of its own."""
+
+        name = "other"
+        _ready = True
+
+        @hookimpl
+        def ready(self) -> None: ...
+
+    plugins = PluginManager()
+    plugins.register(extension)
+    plugins.register(Other())
+    owners = owners_of(plugins)
+    assert owners[work.__code__] == "@every work of 'quote'"
+    assert owners[ready.__code__] == "the on_ready hook of 'quote'"
+    assert owners[stopping.__code__] == "the on_stopping hook of 'quote'"
+    assert owners[failed.__code__] == "the on_error hook of 'quote'"
+
+
+async def test_a_task_is_placed_by_its_innermost_line() -> None:
+    task = asyncio.ensure_future(outer())
+    await asyncio.sleep(0)
+    assert spot_of(task) == line_of(waits, 1)
+    task.cancel()
+    await asyncio.wait([task])
+    assert spot_of(asyncio.ensure_future(asyncio.sleep(0))) is None
 
 
 async def test_threads_that_work_are_named_and_idle_ones_are_not() -> None:

@@ -7,7 +7,18 @@ from typing import Any
 
 import pytest
 
-from oddwire import Application, Context, Extension, Message, NodeId, Refuse, RemoteFailure, hookimpl, message
+from oddwire import (
+    AppContext,
+    Application,
+    Context,
+    Extension,
+    Message,
+    NodeId,
+    Refuse,
+    RemoteFailure,
+    hookimpl,
+    message,
+)
 from oddwire.app import TraceEvent
 from oddwire.cli.events import Printer
 from oddwire.cli.reporter import Reporter, log_to
@@ -46,6 +57,20 @@ class Watched:
     @property
     def events(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.out.getvalue().splitlines()]
+
+
+async def test_tells_of_a_failure_without_a_peer() -> None:
+    extension, out = Extension("worker", version="1"), io.StringIO()
+
+    @extension.task(restart=False)
+    async def work(context: AppContext) -> None:
+        raise LookupError("no work today")
+
+    async with Application(Reporter(Printer(True, stdout=out)), extension, transport=MemoryNetwork().transport()):
+        await asyncio.sleep(0.01)
+    (event,) = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert event["message"] == "a hook or task of 'worker' failed: LookupError: no work today"
+    assert "peer" not in event
 
 
 async def test_tells_of_a_connection_its_messages_and_its_end() -> None:

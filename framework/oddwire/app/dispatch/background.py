@@ -34,7 +34,7 @@ T = TypeVar("T")
 _FIRST_PAUSE: Final = 1.0  # seconds until a task that has raised is begun again
 _LONGEST_PAUSE: Final = 60.0  # each time twice as long, up to here
 _STEADY: Final = 60.0  # seconds of a run after which the pauses begin anew
-_LEAST: Final = 0.1  # seconds that each on_stopping has, whatever others have taken
+_LEAST: Final = 0.1  # seconds that each on_stopping, and what is cancelled, have whatever others have taken
 _UNWINDING: Final = 2.0  # seconds that a cancelled hook has for what it does in the end
 
 
@@ -91,7 +91,7 @@ class OwnTasks:
         tasks = {*tasks} - {asyncio.current_task()}
         if not tasks:
             return
-        _, stuck = await asyncio.wait(tasks, timeout=max(0.0, seconds))
+        _, stuck = await asyncio.wait(tasks, timeout=max(_LEAST, seconds))
         for task in stuck:
             for each in (self._jobs, self._spawned, self._running):
                 each.discard(task)
