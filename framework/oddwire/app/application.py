@@ -270,7 +270,7 @@ class Application:
         finally:
             try:
                 if self._failures is not None:
-                    await self._failures.aclose(grace)
+                    await self._failures.aclose(self._grace)
             finally:
                 try:
                     await self._shut_down()

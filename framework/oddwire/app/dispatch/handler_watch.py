@@ -30,6 +30,7 @@ logger = get_logger("oddwire.app")
 
 _PATIENCE: Final = 10.0  # seconds until something that has not ended is named
 _LOOK: Final = 2.0  # seconds from one look to the next
+_MOST: Final = 32  # named at one look; the others at the next ones
 _DEPTH: Final = 12  # calls of ours around one of an author's, at most
 
 
@@ -79,7 +80,7 @@ class HandlerWatch:
     def _look(self) -> None:
         self._timer = None
         now, seen, before = self._core.loop.time(), WeakKeyDictionary[Any, float | None](), self._seen
-        busy = False
+        busy, told = False, 0
         for task in self._busy():
             busy = True
             found = self._find(task)
@@ -87,7 +88,8 @@ class HandlerWatch:
                 continue
             frame, call = found
             since = before.get(call, now)
-            if since is not None and now - since >= _PATIENCE:
+            if since is not None and now - since >= _PATIENCE and told < _MOST:
+                told += 1
                 self._tell(task, frame, now - since)
                 since = None
             try:

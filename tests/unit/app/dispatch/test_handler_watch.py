@@ -81,6 +81,25 @@ async def test_each_that_hangs_is_named(caplog: pytest.LogCaptureFixture) -> Non
     assert sum("has not ended after 10 s" in each for each in told(caplog)) == 3
 
 
+async def test_of_many_that_hang_some_are_named_at_a_time(caplog: pytest.LogCaptureFixture) -> None:
+    extension = Extension("test", version="1.0")
+
+    @extension.on(Ask)
+    async def ask(context: Context, request: Ask) -> None:
+        await hang()
+
+    transport = ScriptedTransport()
+    async with Application(extension, transport=transport, session=False, grace=0) as app:
+        for number in range(1, 101):
+            transport.connect_peer(peer := NodeId(b"\x02" + number.to_bytes(32, "big")))
+            transport.receive(peer, app.registry.encode(Ask()))
+        counts = []
+        for _ in range(30):
+            await asyncio.sleep(1)
+            counts.append(sum("has not ended after" in each for each in told(caplog)))
+    assert sorted(set(counts)) == [0, 32, 64, 96, 100]
+
+
 async def test_what_ends_within_ten_seconds_is_not_named_however_much_there_is(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
