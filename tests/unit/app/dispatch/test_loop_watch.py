@@ -20,6 +20,7 @@ from oddwire.testing import ScriptedTransport
 
 ALICE = NodeId("02" + "aa" * 32)
 PATIENCE = 30.0
+LOOPS = ("asyncio", "uvloop")
 
 
 @message(0x8C01)
