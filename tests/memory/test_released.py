@@ -21,6 +21,7 @@ from tests.support.waiting import until
 from oddwire import Application, Context, Extension, Message, NodeId, Peer, Refuse, message
 from oddwire.app import hookimpl
 from oddwire.app.dispatch.peer_queue import PeerQueue
+from oddwire.app.dispatch.peer_things import PeerThings
 from oddwire.app.dispatch.request_tasks import RequestTask
 from oddwire.errors import OddwireError
 from oddwire.proto import wire
@@ -86,12 +87,34 @@ class Parcel(Message):
     body: bytes = b""
 
 
-MESSAGES = ("Ask", "Answer", "Note", "Limited", "Unhandled", "Count", "Parcel")
+@message(0x8CDF)
+class Take(Message):
+    how: str = ""
+
+
+class Lent:
+    """What is provided for a connection."""
+
+    fails = False
+
+
+MESSAGES = ("Ask", "Answer", "Note", "Limited", "Unhandled", "Count", "Parcel", "Take")
 PARTS = tuple(
     part.__name__
     for part in (
         *(Bolt8Peer, FragmentSender, FrameReceiver, HandledRequest, Handshake, LightningConnection, Link),
-        *(OutgoingRequest, OutgoingRequests, PeerQueue, PeerSession, Reassembler, RequestTask, SentStream, Unit),
+        *(
+            Lent,
+            PeerThings,
+            OutgoingRequest,
+            OutgoingRequests,
+            PeerQueue,
+            PeerSession,
+            Reassembler,
+            RequestTask,
+            SentStream,
+            Unit,
+        ),
         *(asyncio.CancelledError, asyncio.Task, RuntimeError, ValueError),
     )
 )
@@ -179,7 +202,24 @@ def make() -> list[Extension]:
         await behave(noted.how)
         return Answer()
 
-    return [free, limited]
+    taking = Extension("taking", version="1.0")
+
+    @taking.provide(scope="peer")
+    async def lent(context: Context) -> AsyncIterator[Lent]:
+        if Lent.fails:
+            raise ValueError("nothing left")
+        yield Lent()
+
+    @taking.on(Take)
+    async def hold(context: Context, take: Take, lent: Lent) -> Answer:
+        await behave(take.how)
+        return Answer()
+
+    @taking.on_disconnect
+    async def left(context: Context, reason: str, lent: Lent) -> None:
+        await asyncio.sleep(0)
+
+    return [free, limited, taking]
 
 
 class Watcher:
@@ -431,6 +471,7 @@ MEANWHILE: dict[str, Callable[[Peer], list[Awaitable[object]]]] = {
     "requests": lambda peer: [peer.request(Ask(how=how), Answer, timeout=1e6) for how in ("hang", "swallow") * 3],
     "requests that wait for their turn": lambda peer: [peer.request(Ask(how="hang"), Answer) for _ in range(80)],
     "a guarded request": lambda peer: [peer.request(Limited(how="hang"), Answer)],
+    "a request that takes what is provided": lambda peer: [peer.request(Take(how="hang"), Answer)],
     "messages": lambda peer: [peer.send(Note(how=how, body=bytes(1000))) for how in ("hang on", "", "")],
     "a concurrent handler": lambda peer: [peer.send(Limited(how="hang on")) for _ in range(3)],
     "a large message": lambda peer: [
@@ -445,6 +486,23 @@ MEANWHILE: dict[str, Callable[[Peer], list[Awaitable[object]]]] = {
 @pytest.mark.parametrize("meanwhile", MEANWHILE)
 async def test_a_connection_that_ends_with_something_under_way(stage: Stage, meanwhile: str, side: str) -> None:
     await leaves_nothing(lambda: walk_a_connection(stage, MEANWHILE[meanwhile], side), times=2)
+
+
+@pytest.mark.parametrize("how", ["", "wait", "raise", "refuse"])
+async def test_a_request_that_takes_what_is_provided(stage: Stage, how: str) -> None:
+    peer = await stage.meet()
+    await leaves_nothing(lambda: fails(peer.request(Take(how=how), Answer)))
+
+
+@pytest.mark.parametrize("side", ["ours", "theirs"])
+async def test_a_connection_for_which_a_provider_fails(stage: Stage, side: str) -> None:
+    Lent.fails = True
+    try:
+        await leaves_nothing(
+            lambda: walk_a_connection(stage, lambda peer: [peer.request(Take(), Answer)], side), times=2
+        )
+    finally:
+        Lent.fails = False
 
 
 async def test_a_connection_that_ends_in_the_middle_of_a_transfer(stage: Stage) -> None:

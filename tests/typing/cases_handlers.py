@@ -6,7 +6,7 @@ Read by test_checkers.py; never run.
 
 from collections.abc import AsyncIterator
 
-from oddwire import AppContext, Application, Context, Extension, Message, message, u64
+from oddwire import AppContext, Application, Context, Extension, Message, OddwireError, message, u64
 
 extension = Extension("quote", version="1.0", feature=513)
 
@@ -74,9 +74,98 @@ async def without_a_context(request: Request) -> None:
     return None
 
 
+class Database: ...
+
+
+@extension.provide
+async def database(context: AppContext) -> AsyncIterator[Database]:
+    yield Database()
+
+
+@extension.provide(scope="peer")
+def counted(context: Context, database: Database) -> dict[str, int]:
+    return {}
+
+
+@extension.provide(scope="session")  # error
+def of_no_scope(context: Context) -> dict[str, str]:
+    return {}
+
+
+@extension.on(Request)
+async def with_more(context: Context, request: Request, database: Database, *, counted: dict[str, int]) -> Quote:
+    return Quote(nonce=request.nonce, millisats=len(counted))
+
+
+@extension.on(Request)
+async def yields_with_more(context: Context, request: Request, database: Database) -> AsyncIterator[Quote]:
+    yield Quote(nonce=request.nonce, millisats=7)
+
+
 @extension.on(Request)  # error
-async def with_one_more(context: Context, request: Request, more: int) -> None:
+async def with_more_before(context: Context, database: Database, request: Request) -> None:
     return None
+
+
+@extension.on_startup
+async def begins_with_more(context: AppContext, database: Database) -> None:
+    return None
+
+
+@extension.on_startup  # error
+async def begins_with_more_before(database: Database, context: AppContext) -> None:
+    return None
+
+
+@extension.on_connect
+async def greets_with_more(context: Context, database: Database, counted: dict[str, int]) -> None:
+    return None
+
+
+@extension.on_disconnect
+async def leaves_with_more(context: Context, reason: str, database: Database) -> None:
+    return None
+
+
+@extension.on_disconnect  # error
+async def leaves_without_a_reason(context: Context, database: Database) -> None:
+    return None
+
+
+@extension.on_undelivered
+async def hears_with_more(context: Context, message: Message | None, error: OddwireError, database: Database) -> None:
+    return None
+
+
+@extension.on_ready
+async def ready_with_more(context: AppContext, database: Database) -> None:
+    return None
+
+
+@extension.every(10, per_peer=True)
+async def beats_with_more(context: Context, counted: dict[str, int]) -> None:
+    return None
+
+
+@extension.task
+async def watches_with_more(context: AppContext, database: Database) -> None:
+    return None
+
+
+@extension.every(10)  # error
+async def beats_without_a_context(database: Database) -> None:
+    return None
+
+
+@extension.rpc("quote-count")
+async def counts(context: AppContext, database: Database, asset: str = "eur") -> int:
+    return 7
+
+
+async def calls() -> None:
+    application = Application(extension, transport="memory", provide={Database: Database(), int: 7})
+    print(application)
+    Application(extension, transport="memory", provide=Database())  # error
 
 
 @extension.on(Request)  # error

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         Option as Option,
         Options as Options,
     )
+    from oddwire.app.declarations.providers import Provider as Provider
     from oddwire.app.declarations.rpc import RpcMethod as RpcMethod
     from oddwire.app.extension import Extension as Extension
     from oddwire.app.gc_tuning import relax_collector as relax_collector

@@ -11,7 +11,7 @@ from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from oddwire.app.application_arguments import check_arguments, make_transport
+from oddwire.app.application_arguments import check_arguments, check_provide, make_transport
 from oddwire.app.context import STARTING, AppContext, HostNode, Peer
 from oddwire.app.dispatch.resources import Resources
 from oddwire.app.extension import Extension
@@ -30,6 +30,7 @@ from oddwire.transports.host import HostTransport
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
+    from oddwire.app.declarations.rpc import RpcMethod
     from oddwire.app.dispatch.background import Background
     from oddwire.app.dispatch.dispatcher import Dispatcher
     from oddwire.app.dispatch.early_messenger import EarlyMessenger
@@ -67,9 +68,11 @@ class Application:
     `PluginManager` with plugins of its own. ``store`` is the path of the database for reliable messages and what
     extensions keep, for this application alone, or ``":memory:"``. ``limits`` are how much each peer may use. Without
     ``session`` peers hear nothing of the session layer: plain messages are all there is. ``grace`` is how many seconds
-    handlers get to finish when the application closes. ``assembly`` stands for ``extensions``, ``options``, ``plugins``
-    and ``session``, if they were put together before. ``program`` is the number, u64, by which peers know this program
-    again when it has restarted; no other program of the node may have it. None is a random one.
+    handlers get to finish when the application closes. ``assembly`` stands for ``extensions``, ``options``,
+    ``plugins``, ``provide`` and ``session``, if they were put together before. ``program`` is the number, u64, by which
+    peers know this program again when it has restarted; no other program of the node may have it. None is a random one.
+    ``provide`` are values by type, handed to whoever takes one of that type, in place of what a provider would make:
+    fakes, for tests.
 
     Everything is checked here, before anything runs: raises the `DefinitionError` that names both sides. Starts
     once, with ``async with app:`` or `start` and `aclose`.
@@ -88,11 +91,14 @@ class Application:
         grace: float = 5.0,
         assembly: LoadedPlugins | None = None,
         program: int | None = None,
+        provide: Mapping[Any, Any] | None = None,
     ) -> None:
         check_arguments(transport, transport_options, options, plugins, store, limits, grace, assembly, program)
+        check_provide(provide)
         if assembly is not None:
-            if extensions or options or plugins is not None:
-                raise ExtensionError("an assembly has its extensions, plugins and options; none should come with it")
+            if extensions or options or provide or plugins is not None:
+                text = "an assembly has its extensions, plugins, options and what is provided; none should come with it"
+                raise ExtensionError(text)
             self.plugins = assembly.plugins
         else:
             self.plugins = plugins if plugins is not None else PluginManager()
@@ -106,7 +112,7 @@ class Application:
         for contribution in self.plugins.contributions:
             get_logger(f"oddwire.extension.{contribution.name}")  # however the extension itself gets it, it is limited
         if assembly is None:
-            assembly = LoadedPlugins(self.plugins, options, session)
+            assembly = LoadedPlugins(self.plugins, options, session, provide)
         self._router = assembly.router
         self._methods = assembly.methods
         self._methods.app = self
@@ -158,6 +164,7 @@ class Application:
             self._options.read({} if host is None else await host.configure(self._manifest))
             self._background.check(self._options)
             access = await self.resources.prepare()
+            await self.resources.make_things(self)
             self._started |= silent
             for call in calls("startup"):
                 await call.finish(app=self)
@@ -185,7 +192,7 @@ class Application:
             )
             if self._early is not None:
                 self._early.messenger = self._dispatcher.messenger
-            self.resources.start(self._dispatcher.use_delivery)
+            self.resources.start(self._dispatcher.use_delivery, core)
             opening = True
             await self.transport.open(self._manifest, self._dispatcher.metered(self._limits))
             await self._get_ready(self._background)
@@ -301,18 +308,21 @@ class Application:
     async def _shut_down(self) -> None:
         errors: list[BaseException] = []
         me = asyncio.current_task()
-        for call in reversed(self.plugins.calls("shutdown")):
-            if call.plugin in self._started:
-                self._started.discard(call.plugin)
-                try:
-                    await call.finish(app=self)
-                except BaseException as error:
-                    if must_pass(error, me):
-                        raise
-                    logger.exception("shutdown of %r failed", call.plugin)
-                    errors.append(error)
-        del me
-        if errors and isinstance(errors[0], Exception):
+        try:
+            for call in reversed(self.plugins.calls("shutdown")):
+                if call.plugin in self._started:
+                    self._started.discard(call.plugin)
+                    try:
+                        await call.finish(app=self)
+                    except BaseException as error:
+                        if must_pass(error, me):
+                            raise
+                        logger.exception("shutdown of %r failed", call.plugin)
+                        errors.append(error)
+        finally:
+            del me
+            errors += await self.resources.close_things()
+        if errors and (isinstance(errors[0], Exception) or must_pass(errors[0])):
             raise errors[0]
         if errors:
             raise ExtensionError(f"a shutdown hook raised {spelled(errors[0])}") from errors[0]
@@ -449,6 +459,11 @@ class Application:
         if self._state is _State.CLOSED:
             raise LocalProtocolError("the application is closed")
         return await self._methods.call(method, arguments, parameters)
+
+    @property
+    def rpc_methods(self) -> Mapping[str, RpcMethod]:
+        """The extensions' RPC methods by name, as their callers see them: without the parameters that are provided."""
+        return self._methods.table
 
     @property
     def node(self) -> HostNode:

@@ -15,7 +15,7 @@ from oddwire.transports.base import Transport
 if TYPE_CHECKING:
     from oddwire.session.limits import Limits
 
-__all__ = ["check_arguments", "make_transport"]
+__all__ = ["check_arguments", "check_provide", "make_transport"]
 
 
 def check_arguments(
@@ -56,6 +56,12 @@ def check_arguments(
         isinstance(program, bool) or not isinstance(program, int) or not 0 <= program < 1 << 64
     ):
         _fail("program", "a number from 0 to 2**64 - 1, the same for each start", program)
+
+
+def check_provide(provide: object) -> None:
+    """Raise `ExtensionError` for what is no mapping. Which types it may have is known where they are taken."""
+    if provide is not None and not isinstance(provide, Mapping):
+        _fail("provide", "a mapping of types to values, {Database: database} say", provide)
 
 
 def make_transport(plugins: PluginManager, name: str, options: Mapping[str, Any]) -> Transport:

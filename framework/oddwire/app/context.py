@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, TypeVar, overload
 
 from oddwire.app.declarations.jsonable import to_plain
 from oddwire.durations import check_seconds
+from oddwire.errors import LocalProtocolError
 from oddwire.log_limits import get_logger
 from oddwire.proto.keys import NodeId
 from oddwire.schema import Message
@@ -26,7 +27,17 @@ if TYPE_CHECKING:
     from oddwire.session.reliable.receipt import Receipt
     from oddwire.session.store.extension_store import ExtensionStore
 
-__all__ = ["STARTING", "AppContext", "Context", "HostNode", "Messenger", "Peer"]
+__all__ = [
+    "NOT_PROVIDED",
+    "STARTING",
+    "AppContext",
+    "Context",
+    "HostNode",
+    "Messenger",
+    "NotProvided",
+    "Peer",
+    "ThingsNotThere",
+]
 
 M = TypeVar("M", bound=Message)
 T = TypeVar("T")
@@ -383,15 +394,39 @@ class AppContext:
         return f"<{type(self).__name__} of {self.extension!r}>"
 
 
+class NotProvided:
+    """Stands for things that are not there: to take one raises `LocalProtocolError`, saying why."""
+
+    __slots__ = ("_why",)
+
+    def __init__(self, why: str) -> None:
+        self._why = why
+
+    def __getitem__(self, index: int) -> NoReturn:
+        raise ThingsNotThere(self._why)
+
+    def __iter__(self) -> NoReturn:
+        raise ThingsNotThere(self._why)
+
+
+class ThingsNotThere(LocalProtocolError):
+    """What is provided is not made yet, could not be made, or is closed already."""
+
+
+NOT_PROVIDED: Final = NotProvided("what is provided for a peer is there from its connecting to its end, and not now")
+
+
 class Context(AppContext):
     """Handed to every handler, and to hooks that are about a peer; kept while the peer is connected."""
 
-    __slots__ = ("_peer",)
+    __slots__ = ("_peer", "_things")
 
     def __init__(self, app: Application, extension: str, peer: Peer) -> None:
         self.app = app
         self.extension = extension
         self._peer = peer
+        # For each function of the extension that takes what is provided for the peer's connection: those things
+        self._things: Sequence[Any] | NotProvided = NOT_PROVIDED
 
     @property
     def peer(self) -> Peer:

@@ -6,11 +6,11 @@ import os
 import re
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from types import FunctionType
-from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeAlias, TypeVar, cast, overload
+from types import FrameType, FunctionType
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar, cast, overload
 
 from oddwire.app.context import AppContext, Context, Peer
-from oddwire.app.declarations.handlers import Handler, check_callback, place, scope_of
+from oddwire.app.declarations.handlers import Handler, check_callback, parameters_behind, place, scope_of
 from oddwire.app.declarations.options import Option
 from oddwire.app.declarations.rpc import RpcMethod
 from oddwire.app.gc_tuning import hold_collector
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from oddwire.app.application import Application
     from oddwire.app.declarations.jobs import Job
+    from oddwire.app.declarations.providers import Dependent, Provider
     from oddwire.app.limits.access import Allow
     from oddwire.session.limits import Limits
 
@@ -32,18 +33,22 @@ __all__ = ["Extension"]
 
 M = TypeVar("M", bound=Message)
 H = TypeVar("H", bound=Coroutine[Any, Any, Message | None] | AsyncIterator[Message])
-_HandlerOf: TypeAlias = Callable[[Context, M], H]
-P = ParamSpec("P")
+P = ParamSpec("P")  # what is provided, behind the parameters that a function has in any case
 T = TypeVar("T")
+ProviderFunction = TypeVar("ProviderFunction", bound=Callable[..., object])
 OptionFunction = TypeVar("OptionFunction", bound=Callable[[Any], Any])
-AppCallback = TypeVar("AppCallback", bound=Callable[[AppContext], Coroutine[Any, Any, None]])
-ConnectCallback = TypeVar("ConnectCallback", bound=Callable[[Context], Coroutine[Any, Any, None]])
-DisconnectCallback = TypeVar("DisconnectCallback", bound=Callable[[Context, str], Coroutine[Any, Any, None]])
+AppCallback = TypeVar("AppCallback", bound=Callable[Concatenate[AppContext, ...], Coroutine[Any, Any, None]])
+ConnectCallback = TypeVar("ConnectCallback", bound=Callable[Concatenate[Context, ...], Coroutine[Any, Any, None]])
+DisconnectCallback = TypeVar(
+    "DisconnectCallback", bound=Callable[Concatenate[Context, str, ...], Coroutine[Any, Any, None]]
+)
 ErrorCallback = TypeVar(
-    "ErrorCallback", bound=Callable[[AppContext, BaseException, Message | None], Coroutine[Any, Any, None]]
+    "ErrorCallback",
+    bound=Callable[Concatenate[AppContext, BaseException, Message | None, ...], Coroutine[Any, Any, None]],
 )
 UndeliveredCallback = TypeVar(
-    "UndeliveredCallback", bound=Callable[[Context, Message | None, OddwireError], Coroutine[Any, Any, None]]
+    "UndeliveredCallback",
+    bound=Callable[Concatenate[Context, Message | None, OddwireError, ...], Coroutine[Any, Any, None]],
 )
 
 _NAME = re.compile(r"[a-z][a-z0-9]*([_-][a-z0-9]+)*")
@@ -90,15 +95,18 @@ class Extension:
         self._handlers: dict[type[Message], Handler] = {}
         self._rpc_methods: dict[str, RpcMethod] = {}
         self._options: dict[str, Option] = {}
-        self._startup: list[Callable[[AppContext], Coroutine[Any, Any, None]]] = []
-        self._ready: list[Callable[[AppContext], Coroutine[Any, Any, None]]] = []
-        self._stopping: list[Callable[[AppContext], Coroutine[Any, Any, None]]] = []
-        self._shutdown: list[Callable[[AppContext], Coroutine[Any, Any, None]]] = []
-        self._error: list[Callable[[AppContext, BaseException, Message | None], Coroutine[Any, Any, None]]] = []
+        self._startup: list[Callable[..., Coroutine[Any, Any, None]]] = []
+        self._ready: list[Callable[..., Coroutine[Any, Any, None]]] = []
+        self._stopping: list[Callable[..., Coroutine[Any, Any, None]]] = []
+        self._shutdown: list[Callable[..., Coroutine[Any, Any, None]]] = []
+        self._error: list[Callable[..., Coroutine[Any, Any, None]]] = []
         self._jobs: list[Job] = []
-        self._connect: list[Callable[[Context], Coroutine[Any, Any, None]]] = []
-        self._disconnect: list[Callable[[Context, str], Coroutine[Any, Any, None]]] = []
-        self._undelivered: list[Callable[[Context, Message | None, OddwireError], Coroutine[Any, Any, None]]] = []
+        self._connect: list[Callable[..., Coroutine[Any, Any, None]]] = []
+        self._disconnect: list[Callable[..., Coroutine[Any, Any, None]]] = []
+        self._undelivered: list[Callable[..., Coroutine[Any, Any, None]]] = []
+        self._providers: list[Provider] = []
+        self.dependents: list[Dependent] = []
+        """Hooks, and the like, that take what is provided."""
         if not isinstance(name, str) or not _NAME.fullmatch(name) or len(name) > MAX_NAME:
             text = f"lower-case words joined by '-' or '_', {MAX_NAME} characters at most"
             raise ExtensionError(f"{self.module}: an extension's name should be {text}, not {name!r}")
@@ -129,13 +137,13 @@ class Extension:
 
     def on(
         self, message: type[M] = _NOTHING, *, concurrent: bool = False, reliable: bool = False
-    ) -> Callable[[_HandlerOf[M, H]], _HandlerOf[M, H]]:
+    ) -> Callable[[Callable[Concatenate[Context, M, P], H]], Callable[Concatenate[Context, M, P], H]]:
         """Make the decorated ``async def (context, message)`` the handler of ``message``; what it returns is the reply.
 
         Messages of one peer are handled one after the other, in the order they came, whatever their class; with
         ``concurrent`` each gets a task of its own, up to a limit a peer, and order is up to the handler. Requests,
         messages sent with `Peer.request`, get a task of their own in any case; a handler may raise `Refuse`. One that
-        yields answers `Peer.stream`.
+        yields answers `Peer.stream`. What it takes behind the message is found by its type; see `provide`.
 
         With ``reliable`` it takes messages that are sent so, in the order they were sent: each takes effect once, as
         what the handler writes to ``context.store`` and sends reliably is kept together with the record that it was
@@ -146,7 +154,7 @@ class Extension:
         """
         _check_told(message, "on", "Ask")
 
-        def register(function: _HandlerOf[M, H]) -> _HandlerOf[M, H]:
+        def register(function: Callable[Concatenate[Context, M, P], H]) -> Callable[Concatenate[Context, M, P], H]:
             scope = scope_of(function, sys._getframe(1))  # noqa: SLF001 - as dataclasses do
             handler = Handler(
                 message=message, function=cast("Any", function), concurrent=concurrent, reliable=reliable, scope=scope
@@ -185,6 +193,7 @@ class Extension:
 
         Usage and help are made from its signature and docstring. What it raises is the caller's error: `NodeRefused`
         with its code, other errors of oddwire and `ValueError` with their text, and of all else only that it happened.
+        Parameters of a type that is provided are not its caller's; see `provide`.
         """
         _check_told(name, "rpc", '"quote-ask"')
 
@@ -225,6 +234,61 @@ class Extension:
 
         return register
 
+    @overload
+    def provide(self, function: ProviderFunction, /) -> ProviderFunction: ...
+
+    @overload
+    def provide(
+        self, /, *, scope: Literal["app", "peer"] = "app"
+    ) -> Callable[[ProviderFunction], ProviderFunction]: ...
+
+    def provide(self, function: Any = _NOTHING, /, *, scope: Literal["app", "peer"] = "app") -> Any:
+        """Have the decorated function make what others take by its type: the one it says it returns, or yields.
+
+        Handlers, hooks, RPC methods and other providers of this extension take it by a parameter of that type behind
+        their own. The function is a ``def`` or an ``async def``; with one ``yield``, what follows that closes what was
+        made. It may take a context, first, and what others provide.
+
+        What is made with ``scope`` ``"app"`` is one for each application: made when that starts, before ``on_startup``,
+        where raising stops the start, and closed after ``on_shutdown``. With ``"peer"`` it is one for each connection:
+        made before ``on_connect``, closed after ``on_disconnect``; raising is a failure of ``on_connect``, and whatever
+        takes things of that connection fails. Those that are needed are made first and closed last, each whatever
+        another raises. Raises `ExtensionError`, as does loading it: for what nobody provides, two who provide one type,
+        a cycle, and a peer's thing where there is no peer.
+        """
+
+        def register(function: Any) -> Any:
+            from oddwire.app.declarations.providers import Provider  # not for extensions without
+
+            names = scope_of(function, sys._getframe(1 if given else 2))  # noqa: SLF001 - as dataclasses do
+            self._providers.append(Provider(function=function, scope=scope, names=names))
+            return function
+
+        given = function is _NOTHING
+        return register if given else register(function)
+
+    def _take(
+        self,
+        function: Callable[..., Any],
+        what: str,
+        kind: str,
+        context: type[AppContext],
+        *parameters: str,
+        per_peer: bool = False,
+    ) -> None:
+        """Check a function that has been declared, and note what it takes besides; ``what`` is its decorator."""
+        check_callback(function, kind, context, *parameters)
+        self._note(function, what, parameters, per_peer, sys._getframe(2))  # noqa: SLF001 - as dataclasses do
+
+    def _note(
+        self, function: Callable[..., Any], what: str, fixed: tuple[str, ...], per_peer: bool, frame: FrameType
+    ) -> None:
+        if parameters_behind(function, len(fixed)):
+            from oddwire.app.declarations.providers import Dependent  # not for extensions without
+
+            names = scope_of(function, frame)
+            self.dependents.append(Dependent(function=function, what=what, fixed=fixed, per_peer=per_peer, names=names))
+
     def on_startup(self, function: AppCallback = _NOTHING) -> AppCallback:
         """Await the decorated ``async def (context)`` before the transport opens; raising stops the start.
 
@@ -232,7 +296,7 @@ class Extension:
         """
         if function is _NOTHING:
             return self.on_startup  # type: ignore[return-value]  # with parentheses, it is the decorator itself
-        check_callback(function, "called on startup", AppContext, "context")
+        self._take(function, "on_startup", "called on startup", AppContext, "context")
         self._startup.append(function)
         return function
 
@@ -243,7 +307,7 @@ class Extension:
         """
         if function is _NOTHING:
             return self.on_ready  # type: ignore[return-value]  # with parentheses, it is the decorator itself
-        check_callback(function, "called when ready", AppContext, "context")
+        self._take(function, "on_ready", "called when ready", AppContext, "context")
         self._ready.append(function)
         return function
 
@@ -255,7 +319,7 @@ class Extension:
         """
         if function is _NOTHING:
             return self.on_stopping  # type: ignore[return-value]  # with parentheses, it is the decorator itself
-        check_callback(function, "called when stopping", AppContext, "context")
+        self._take(function, "on_stopping", "called when stopping", AppContext, "context")
         self._stopping.append(function)
         return function
 
@@ -263,7 +327,7 @@ class Extension:
         """Await the decorated ``async def (context)`` after the transport has closed; the last declared goes first."""
         if function is _NOTHING:
             return self.on_shutdown  # type: ignore[return-value]  # with parentheses, it is the decorator itself
-        check_callback(function, "called on shutdown", AppContext, "context")
+        self._take(function, "on_shutdown", "called on shutdown", AppContext, "context")
         self._shutdown.append(function)
         return function
 
@@ -276,7 +340,7 @@ class Extension:
         """
         if function is _NOTHING:
             return self.on_connect  # type: ignore[return-value]  # with parentheses, it is the decorator itself
-        check_callback(function, "called on connect", Context, "context")
+        self._take(function, "on_connect", "called on connect", Context, "context", per_peer=True)
         self._connect.append(function)
         return function
 
@@ -284,7 +348,7 @@ class Extension:
         """Await the decorated ``async def (context, reason)`` once a peer is gone and its messages are handled."""
         if function is _NOTHING:
             return self.on_disconnect  # type: ignore[return-value]  # with parentheses, it is the decorator itself
-        check_callback(function, "called on disconnect", Context, "context", "reason")
+        self._take(function, "on_disconnect", "called on disconnect", Context, "context", "reason", per_peer=True)
         self._disconnect.append(function)
         return function
 
@@ -297,7 +361,7 @@ class Extension:
         """
         if function is _NOTHING:
             return self.on_undelivered  # type: ignore[return-value]  # with parentheses, it is the decorator itself
-        check_callback(function, "called for lost messages", Context, "context", "message", "error")
+        self._take(function, "on_undelivered", "called for lost messages", Context, "context", "message", "error")
         self._undelivered.append(function)
         return function
 
@@ -311,7 +375,7 @@ class Extension:
         """
         if function is _NOTHING:
             return self.on_error  # type: ignore[return-value]  # with parentheses, it is the decorator itself
-        check_callback(function, "called for failures", AppContext, "context", "error", "message")
+        self._take(function, "on_error", "called for failures", AppContext, "context", "error", "message")
         self._error.append(function)
         return function
 
@@ -362,9 +426,9 @@ class Extension:
 
             if seconds is None:
                 raise ExtensionError(f"{place(function)}, @every: every should be {EVERY}, not None")
-            self._jobs.append(
-                Job(function=function, every=seconds, jitter=jitter, at_start=at_start, per_peer=per_peer)
-            )
+            job = Job(function=function, every=seconds, jitter=jitter, at_start=at_start, per_peer=per_peer)
+            self._jobs.append(job)
+            self._note(function, job.title, ("context",), per_peer, sys._getframe(1))  # noqa: SLF001 - as dataclasses do
             return function
 
         return register
@@ -394,10 +458,14 @@ class Extension:
         def register(function: Any) -> Any:
             from oddwire.app.declarations.jobs import Job  # not for extensions without
 
-            self._jobs.append(Job(function=function, restart=restart, per_peer=per_peer))
+            job = Job(function=function, restart=restart, per_peer=per_peer)
+            self._jobs.append(job)
+            frame = sys._getframe(1 if given else 2)  # noqa: SLF001 - as dataclasses do
+            self._note(function, job.title, ("context",), per_peer, frame)
             return function
 
-        return register if function is _NOTHING else register(function)
+        given = function is _NOTHING
+        return register if given else register(function)
 
     @property
     def messages(self) -> tuple[type[Message], ...]:
@@ -478,13 +546,13 @@ class Extension:
     async def startup(self, app: Application) -> None:
         """Await what `on_startup` collected, in order."""
         for function in self._startup:
-            await function(AppContext(app, self.name))
+            await self._call(function, AppContext(app, self.name))
 
     @hookimpl
     async def ready(self, app: Application) -> None:
         """Await what `on_ready` collected, in order."""
         for function in self._ready:
-            await function(AppContext(app, self.name))
+            await self._call(function, AppContext(app, self.name))
 
     @hookimpl
     async def stopping(self, app: Application) -> None:
@@ -496,9 +564,7 @@ class Extension:
         """Await what `on_shutdown` collected, last first; every one runs, errors are raised at the end."""
         await self._run_all(self._shutdown, app)
 
-    async def _run_all(
-        self, functions: Sequence[Callable[[AppContext], Coroutine[Any, Any, None]]], app: Application
-    ) -> None:
+    async def _run_all(self, functions: Sequence[Callable[..., Coroutine[Any, Any, None]]], app: Application) -> None:
         from asyncio import current_task  # a host need not wait for it to hear what we are
 
         from oddwire.exit_exceptions import must_pass
@@ -508,7 +574,7 @@ class Extension:
         try:
             for function in reversed(functions):
                 try:
-                    await function(AppContext(app, self.name))
+                    await self._call(function, AppContext(app, self.name))
                 except BaseException as error:
                     if must_pass(error, me):
                         raise
@@ -532,13 +598,13 @@ class Extension:
 
     async def _hear(self, context: AppContext, error: BaseException, message: Message | None) -> None:
         for function in self._error:
-            await function(context, error, message)
+            await self._call(function, context, error, message)
 
     @hookimpl
     async def peer_connected(self, app: Application, peer: Peer) -> None:
         """Await what `on_connect` collected, in order."""
         for function in self._connect:
-            await function(Context(app, self.name, peer))
+            await self._call(function, app.resources.context(app, self.name, peer))
 
     @hookimpl
     async def delivery_failed(
@@ -547,13 +613,24 @@ class Extension:
         """Await what `on_undelivered` collected, in order, for a message of this extension's."""
         if extension == self.name:
             for function in self._undelivered:
-                await function(Context(app, self.name, peer), message, error)
+                await self._call(function, Context(app, self.name, peer), message, error)
 
     @hookimpl
     async def peer_disconnected(self, app: Application, peer: Peer, reason: str) -> None:
         """Await what `on_disconnect` collected, in order."""
         for function in self._disconnect:
-            await function(Context(app, self.name, peer), reason)
+            await self._call(function, app.resources.context(app, self.name, peer), reason)
+
+    @hookimpl
+    def register_providers(self) -> tuple[Provider, ...]:
+        """Return what `provide` collected, for this extension alone."""
+        return (*self._providers,)
+
+    def _call(
+        self, function: Callable[..., Coroutine[Any, Any, None]], context: AppContext, *given: Any
+    ) -> Coroutine[Any, Any, None]:
+        """Call what was declared with what it takes besides."""
+        return context.app.resources.bound(self.name, function, 1 + len(given))(context, *given)
 
     def __repr__(self) -> str:
         return f"<Extension {self.name!r} of {self.module}>"

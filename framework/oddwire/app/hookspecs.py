@@ -25,6 +25,7 @@ from oddwire.transports.base import Transport
 if TYPE_CHECKING:
     from oddwire.app.application import Application
     from oddwire.app.context import Peer
+    from oddwire.app.declarations.providers import Provider
 
 __all__ = ["PROJECT", "Hooks", "TraceEvent", "hookimpl", "hookspec"]
 
@@ -86,6 +87,13 @@ class Hooks:
     @hookspec
     def register_options(self) -> Iterable[Option]:  # type: ignore[empty-body]
         """Return options, for the host node and for ``oddwire run``. Two of one name fail at load."""
+
+    @hookspec
+    def register_providers(self) -> Iterable[Provider]:  # type: ignore[empty-body]
+        """Return providers: what functions of all extensions may take by its type. An extension's own come first.
+
+        Two plugins that provide one type fail at load.
+        """
 
     @hookspec
     def startup(self, app: Application) -> Awaitable[None] | None:

@@ -68,6 +68,8 @@ def owners_of(plugins: PluginManager) -> dict[CodeType, str]:
             enter(method.function, f"RPC method {method.name} of {owner.name!r}")
         for job in owner.jobs:
             enter(job.function, f"{job.title} of {owner.name!r}")
+        for provider in owner.providers:
+            enter(provider.function, f"a provider of {owner.name!r}")
         for hook in _HOOKS if isinstance(owner.plugin, Extension) else ():
             for function in getattr(owner.plugin, f"_{hook}"):
                 enter(function, f"the on_{hook} hook of {owner.name!r}")

@@ -47,9 +47,7 @@ class Console:
     def __init__(self, app: Application, printer: Printer) -> None:
         self._app = app
         self._printer = printer
-        self._methods: Mapping[str, RpcMethod] = {
-            method.name: method for contribution in app.plugins.contributions for method in contribution.rpc_methods
-        }
+        self._methods: Mapping[str, RpcMethod] = app.rpc_methods
 
     def start(self) -> None:
         """Start reading, in a thread, as a read of stdin can be neither awaited nor cancelled."""

@@ -33,7 +33,8 @@ def memory_network() -> MemoryNetwork:
 def run_app(memory_network: MemoryNetwork) -> Callable[..., AbstractAsyncContextManager[Application]]:
     """Run an application on the test's memory network.
 
-    ``async with run_app(extension, ...) as app:``
+    ``async with run_app(extension, ...) as app:``; ``provide={Database: fake}`` puts things in place of what providers
+    would make.
     """
     from oddwire.testing.apps import run_app
 
@@ -48,6 +49,7 @@ def app_pair(
 
     ``async with app_pair(server, client) as (left, right):``. Each argument is an extension or a
     sequence of them; with one, both run it. Right dialed left, so ``right.peers[0]`` is left.
+    ``provide={Database: fake}`` puts things in place of what providers of both would make.
     """
     from oddwire.testing.apps import app_pair
 

@@ -21,6 +21,7 @@ def test_the_hooks_are_those_of_the_design() -> None:
         "register_handlers",
         "register_messages",
         "register_options",
+        "register_providers",
         "register_rpc",
         "register_transports",
         "shutdown",

@@ -90,6 +90,10 @@ def test_handlers_hooks_and_methods_are_known_by_their_extension() -> None:
     @extension.rpc("quote-ask")
     async def ask(context: AppContext) -> None: ...
 
+    @extension.provide
+    def opened() -> dict[str, int]:
+        return {}
+
     @extension.on_startup
     async def begin(context) -> None: ...
 
@@ -99,6 +103,7 @@ def test_handlers_hooks_and_methods_are_known_by_their_extension() -> None:
     owners = owners_of(plugins)
     assert owners[inner.__code__] == "the handler of Ask of 'quote'"
     assert owners[ask.__code__] == "RPC method quote-ask of 'quote'"
+    assert owners[opened.__code__] == "a provider of 'quote'"
     assert owners[begin.__code__] == "the on_startup hook of 'quote'"
 
 

@@ -21,7 +21,7 @@ from oddwire.errors import OddwireError
 from oddwire.jsonrpc.parameters import a_bool, a_hex, a_node_id, a_pubkey, anything, is_unicode, text_of
 from oddwire.proto.keys import NodeId, PublicKey, ShortChannelId
 
-__all__ = ["Reader", "alternatives", "evaluate", "own_signature", "peel", "reader_of", "signature_of"]
+__all__ = ["Reader", "alternatives", "evaluate", "own_signature", "peel", "reader_of", "signature_of", "spell"]
 
 Reader = Callable[[Any], Any]
 
@@ -102,6 +102,13 @@ def alternatives(annotation: Any) -> tuple[Any, ...]:
     return (annotation,)
 
 
+def spell(annotation: Any) -> str:
+    """Write a type as an author would."""
+    if isinstance(annotation, types.GenericAlias) or not isinstance(annotation, type):
+        return str(annotation.__name__ if hasattr(annotation, "__supertype__") else annotation)
+    return annotation.__name__
+
+
 def reader_of(annotation: Any) -> Reader:
     """Return the reader of an annotation. Raises `TypeError` for one that says nothing about JSON."""
     annotation = getattr(annotation, "__supertype__", getattr(annotation, "__value__", annotation))
@@ -122,7 +129,7 @@ def reader_of(annotation: Any) -> Reader:
     shown = annotation.__name__ if isinstance(annotation, type) else str(annotation)
     raise TypeError(
         f"{shown} cannot be read from JSON; it should be str, int, float, bool, bytes, list, dict, NodeId, PublicKey, "
-        "ShortChannelId, an Enum, a Literal, one of these or None, or a class made of a text"
+        "ShortChannelId, an Enum, a Literal, one of these or None, or a class made of a text; or it should be provided"
     )
 
 

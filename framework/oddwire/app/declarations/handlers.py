@@ -10,7 +10,7 @@ from contextlib import aclosing
 from typing import Any, cast
 
 from oddwire.app.context import AppContext, Context
-from oddwire.app.declarations.annotations import alternatives, evaluate, own_signature, peel, signature_of
+from oddwire.app.declarations.annotations import alternatives, evaluate, own_signature, peel, signature_of, spell
 from oddwire.errors import ExtensionError
 from oddwire.records import FrozenRecord
 from oddwire.schema import Message, schema_of
@@ -23,6 +23,7 @@ __all__ = [
     "check_context",
     "is_async",
     "kind_of",
+    "parameters_behind",
     "parameters_of",
     "place",
     "scope_of",
@@ -31,6 +32,7 @@ __all__ = [
 
 HandlerFunction = Callable[[Context, Any], Coroutine[Any, Any, Message | None]]
 StreamFunction = Callable[[Context, Any], AsyncGenerator[Message, None]]
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 class Handler(FrozenRecord, kw_only=True, hidden=("scope",)):
@@ -59,9 +61,13 @@ class Handler(FrozenRecord, kw_only=True, hidden=("scope",)):
             raise self._wrong(f"should be 'async def', not {kind_of(self.function)}")
         if self.reliable and yields(self.function):
             raise self._wrong("should return its reply and not yield, to be reliable")
-        if not _takes(self.function, 2):
-            found = ", ".join(own_signature(self.function).parameters)
-            raise self._wrong(f"should take two parameters, (context, message), not ({found})")
+        if why := _unlike(self.function, 2):
+            raise self._wrong(f"should take two parameters, (context, message), {why}")
+
+    @property
+    def takes_more(self) -> bool:
+        """Whether it takes what is provided, behind the context and the message."""
+        return bool(parameters_behind(self.function, 2))
 
     def replies(self) -> tuple[type[Message], ...]:
         """Check the annotations against the message, and give the message classes the handler says it returns.
@@ -76,7 +82,7 @@ class Handler(FrozenRecord, kw_only=True, hidden=("scope",)):
         if yields(self.function) is not yields(inspect.unwrap(peel(self.function))):
             hints.pop("return", None)  # a decorator makes something else of what it wraps: what, is not told
         if not any(_covers(option, self.message) for option in alternatives(accepted)):
-            raise self._wrong(f"parameter {name!r} should be {self.message.__name__}, not {_spell(accepted)}")
+            raise self._wrong(f"parameter {name!r} should be {self.message.__name__}, not {spell(accepted)}")
         found: list[type[Message]] = []
         given = hints.get("return", Any)
         for option in _yielded(given) if yields(self.function) else alternatives(given):
@@ -84,16 +90,20 @@ class Handler(FrozenRecord, kw_only=True, hidden=("scope",)):
                 continue
             if not (isinstance(option, type) and issubclass(option, Message)):
                 text = "yield a message class" if yields(self.function) else "return a message class or None"
-                raise self._wrong(f"should {text}, not {_spell(option)}")
+                raise self._wrong(f"should {text}, not {spell(option)}")
             schema_of(option)
             found.append(option)
         return tuple(found)
 
-    def runs(self) -> tuple[HandlerFunction, StreamFunction | None]:
-        """Return what to await for a message alone, and, for a handler that yields, what to iterate for a request."""
+    def runs(self, function: Callable[..., Any] | None = None) -> tuple[HandlerFunction, StreamFunction | None]:
+        """Return what to await for a message alone, and, for a handler that yields, what to iterate for a request.
+
+        ``function`` is what to call instead of its own, with the same.
+        """
+        function = self.function if function is None else function
         if not yields(self.function):
-            return cast("HandlerFunction", self.function), None
-        stream = cast("StreamFunction", self.function)
+            return cast("HandlerFunction", function), None
+        stream = cast("StreamFunction", function)
 
         async def send_each(context: Context, message: Message) -> None:
             async with aclosing(stream(context, message)) as parts:
@@ -137,15 +147,19 @@ def yields(function: object) -> bool:
     return inspect.isasyncgenfunction(function) or inspect.isasyncgenfunction(getattr(function, "__call__", None))  # noqa: B004
 
 
-def check_callback(function: object, kind: str, context: type[AppContext], *parameters: str) -> None:
-    """Raise `ExtensionError` unless ``function`` is async and can be called with ``parameters``, first a context."""
+def check_callback(function: object, kind: str, context: type[AppContext], *parameters: str) -> bool:
+    """Raise `ExtensionError` unless ``function`` is async and can be called with ``parameters``, first a context.
+
+    Return whether it takes more, which has to be provided.
+    """
     expected = f"{place(function)}, {kind}: should be 'async def' with ({', '.join(parameters)})"
     if not is_async(function):
         raise ExtensionError(f"{expected}, not {kind_of(function)}")
-    if not _takes(function, len(parameters)):
-        raise ExtensionError(f"{expected}, not ({', '.join(own_signature(function).parameters)})")
+    if why := _unlike(function, len(parameters)):
+        raise ExtensionError(f"{expected}, {why}")
     first = next(iter(parameters_of(function)), "")
     check_context(function, first, context, lambda text: ExtensionError(f"{place(function)}, {kind}: {text}"), {})
+    return bool(parameters_behind(function, len(parameters)))
 
 
 def check_context(
@@ -168,10 +182,10 @@ def check_context(
         return
     options = alternatives(annotation)
     if not any(_may_be(option, expected) for option in options):
-        hint = "; its .app is the application" if _spell(annotation) == "Application" else ""
+        hint = "; its .app is the application" if spell(annotation) == "Application" else ""
         if expected is AppContext and Context in options:
             hint = ", as there is no peer"
-        raise wrong(f"parameter {parameter!r} should be {expected.__name__}, not {_spell(annotation)}{hint}")
+        raise wrong(f"parameter {parameter!r} should be {expected.__name__}, not {spell(annotation)}{hint}")
 
 
 def _may_be(annotation: object, expected: type[AppContext]) -> bool:
@@ -180,12 +194,33 @@ def _may_be(annotation: object, expected: type[AppContext]) -> bool:
     return getattr(annotation, "_is_protocol", False) or issubclass(expected, annotation)
 
 
-def _takes(function: Any, count: int) -> bool:
+def parameters_behind(function: Any, count: int) -> tuple[inspect.Parameter, ...]:
+    """Return what a function takes behind its first ``count`` parameters: each is to be provided, by its type.
+
+    Raises `TypeError` or `ValueError` if it cannot be called with so many and those.
+    """
+    if type(function) is types.FunctionType and not hasattr(function, "__wrapped__"):
+        code = function.__code__
+        if code.co_argcount == count and not code.co_kwonlyargcount:
+            return ()  # as nearly all are; a signature takes a while
+    given = parameters_of(function).values()
+    positional = [parameter for parameter in given if parameter.kind in _POSITIONAL]
+    more, named = positional[count:], [parameter for parameter in given if parameter.kind is parameter.KEYWORD_ONLY]
+    own_signature(function).bind(*[None] * (count + len(more)), **dict.fromkeys(one.name for one in named))
+    return (*more, *named)
+
+
+def _unlike(function: Any, count: int) -> str:
+    """Say how the parameters of a function differ from ``count`` and what is provided; nothing if they do not."""
     try:
-        own_signature(function).bind(*[None] * count)
+        more = parameters_behind(function, count)
     except (TypeError, ValueError):
-        return False
-    return True
+        return f"not ({', '.join(own_signature(function).parameters)})"
+    for parameter in more:
+        if parameter.annotation is parameter.empty and parameter.default is parameter.empty:
+            found = ", ".join(own_signature(function).parameters)
+            return f"not ({found}); what follows is provided by its type, and {parameter.name!r} has none"
+    return ""
 
 
 def parameters_of(function: Any) -> types.MappingProxyType[str, inspect.Parameter]:
@@ -214,7 +249,3 @@ def _yielded(annotation: Any) -> tuple[Any, ...]:
 
 def _covers(annotation: Any, message: type[Message]) -> bool:
     return annotation is Any or (isinstance(annotation, type) and issubclass(message, annotation))
-
-
-def _spell(annotation: Any) -> str:
-    return annotation.__name__ if isinstance(annotation, type) else str(annotation)

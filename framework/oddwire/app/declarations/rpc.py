@@ -42,6 +42,8 @@ class RpcMethod(FrozenRecord, kw_only=True):
     description: str = ""
     scope: Mapping[str, Any] = MappingProxyType({})
     """Names that annotations may use besides the function's globals, for a method made inside another function."""
+    provided: tuple[str, ...] = ()
+    """Parameters that are found by their type when it is loaded: its callers do not have them."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not WORDS.fullmatch(self.name):
@@ -57,20 +59,31 @@ class RpcMethod(FrozenRecord, kw_only=True):
             if parameter.kind not in (_POSITIONAL, _KEYWORD_ONLY):
                 raise self._wrong(f"parameter {parameter.name!r} should be one that can be given by name")
         try:
-            own_signature(self.function).bind(None, **dict.fromkeys(self.names))
+            own_signature(self.function).bind(None, **dict.fromkeys((*self.names, *self.provided)))
         except TypeError as error:
             raise self._wrong(f"its decorator should take what it wraps takes, by name: {error}") from None
         if not self.usage:
-            spelled = (p.name if p.default is p.empty else f"[{p.name}]" for p in parameters[1:])
-            vars(self)["usage"] = " ".join(spelled)
+            vars(self)["usage"] = self.spelled()
         if not self.description:
             text = (inspect.getdoc(self.function) or "").partition("\n\n")[0]
             vars(self)["description"] = " ".join(text.split())
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What the parameters are called, the context left out."""
-        return (*list(parameters_of(self.function))[1:],)
+        """What its callers' parameters are called."""
+        return tuple(name for name in list(parameters_of(self.function))[1:] if name not in self.provided)
+
+    def spelled(self) -> str:
+        """Spell its callers' parameters, as ``usage`` does if the author has not said otherwise."""
+        found = parameters_of(self.function)
+        return " ".join(name if found[name].default is found[name].empty else f"[{name}]" for name in self.names)
+
+    def annotation(self, name: str) -> Any:
+        """Return the type of a parameter, `typing.Any` if it has none. Raises `ExtensionError`."""
+        try:
+            return evaluate(self.function, (name,), self.scope).get(name, Any)
+        except NameError as error:
+            raise self._wrong(str(error)) from None
 
     def parameters(self) -> tuple[Parameter, ...]:
         """Read the annotations: give every parameter with what reads it.

@@ -228,7 +228,8 @@ class Background:
     def peer_greeted(self, queue: PeerQueue, extension: str) -> None:
         """Begin an extension's jobs for a connection."""
         for job in self._of_peers.get(extension, ()):
-            self._begin(self.of_peer(queue, extension), job, Context(self._app, extension, queue.peer))
+            context = self._app.resources.context(self._app, extension, queue.peer)
+            self._begin(self.of_peer(queue, extension), job, context)
 
     # Jobs ---------------------------------------------------------------------------------------------
 
@@ -276,7 +277,7 @@ class Background:
         """Run a job's function once; say whether it ended well."""
         me = asyncio.current_task()
         try:
-            await job.function(context)
+            await self._app.resources.bound(context.extension, job.function, 1)(context)
         except BaseException as error:
             if own.jobs_ended and isinstance(error, asyncio.CancelledError):
                 raise

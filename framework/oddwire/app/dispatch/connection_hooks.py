@@ -10,16 +10,18 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
 from contextvars import ContextVar
 from enum import Enum
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from oddwire.app.context import Context
 from oddwire.app.dispatch.peer_queue import MESSAGE_WEIGHT, PeerQueue
+from oddwire.app.dispatch.peer_things import PeerThings
 from oddwire.app.extension import Extension
 from oddwire.app.plugins.manager import HookCall
+from oddwire.log_limits import get_logger
 from oddwire.session.reliable.receipt import WAITING
 
 if TYPE_CHECKING:
@@ -28,6 +30,10 @@ if TYPE_CHECKING:
     from oddwire.app.dispatch.queue_workers import QueueWorkers
 
 __all__ = ["ConnectionHooks", "Excuse", "Hook", "PendingHooks", "counting_request", "hook_of", "is_urgent", "urgently"]
+
+logger = get_logger("oddwire.app")
+
+_CLOSING: Final = 1.0  # seconds for closing what a hook that was cancelled has left open
 
 _current: ContextVar[Hook | None] = ContextVar("oddwire_hook", default=None)
 _urgent: ContextVar[PeerQueue | None] = ContextVar("oddwire_urgent", default=None)
@@ -59,6 +65,7 @@ class Hook:
         "pending_hooks",
         "queue",
         "skipped",
+        "things",
     )
 
     def __init__(
@@ -71,6 +78,7 @@ class Hook:
         self.before = before  # the same plugin's for the same peer
         self.next: Hook | None = None
         self.pending_hooks: PendingHooks | None = None
+        self.things: PeerThings | None = None  # of its connection, if its owner has or takes any
         self.due = False
         self.skipped = False
         self.awaited_replies = 0  # requests of ours out of it that wait for replies
@@ -143,6 +151,23 @@ class _Held(NamedTuple):
     release: Callable[[], object]
 
 
+class _NoHook(HookCall):
+    """What stands for the hook that a plugin does not have, where something is made or closed in its time."""
+
+    __slots__ = ()
+
+    def __init__(self, plugin: str, hook: str) -> None:
+        self.plugin = plugin
+        self.hook = hook
+
+    @property
+    def is_async(self) -> bool:
+        return True
+
+    async def finish(self, **parameters: Any) -> None:
+        """Do nothing."""
+
+
 class PendingHooks:
     """The on_connect hooks of one connection that have not ended, by owner, and what came meanwhile, in order."""
 
@@ -206,12 +231,20 @@ class ConnectionHooks:
         self._on_connect = [(numbers[call.plugin], call) for call in on_connect]
         self._on_disconnect = [(numbers[call.plugin], call) for call in on_disconnect]
         self._plugins = {number: owner.plugin for number, owner in enumerate(owners, 1)}
+        injector = core.router.injector
+        wanted = {} if injector is None else injector.peer_things
+        self._makers = {numbers[name]: things for name, things in wanted.items()}
+        self._core = core
+        self._things: set[PeerThings] = set()  # of connections, those that are not closed
+        for hooks, name in ((self._on_connect, "peer_connected"), (self._on_disconnect, "peer_disconnected")):
+            missing = self._makers.keys() - {number for number, _ in hooks}
+            hooks.extend((number, _NoHook(owners[number - 1].name, name)) for number in sorted(missing))
         handling = {route.owner for route in core.router.incoming.values()}
         # A plugin that has no messages of its own to be handled has a hook that all wait for
         self._for_all = frozenset(
             number
-            for number, _ in self._on_connect
-            if number not in handling and not isinstance(self._plugins[number], Extension)
+            for number, call in self._on_connect
+            if number not in handling and type(call) is HookCall and not isinstance(self._plugins[number], Extension)
         )
 
     def connected(self, queue: PeerQueue) -> None:
@@ -219,6 +252,9 @@ class ConnectionHooks:
         if not self._on_connect:
             return
         parameters = {"app": self._app, "peer": queue.peer}
+        if self._makers:
+            queue.things = PeerThings(self._core, queue, self._makers)
+            self._things.add(queue.things)
         hooks = [self._plan(queue, number, call, parameters) for number, call in self._on_connect]
         pending = PendingHooks({hook.owner: hook for hook in hooks}, self._for_all)
         for hook in hooks:
@@ -256,6 +292,7 @@ class ConnectionHooks:
 
     def _plan(self, queue: PeerQueue, owner: int, call: HookCall, parameters: Mapping[str, Any]) -> Hook:
         hook = queue.hooks[owner] = Hook(queue, owner, call, parameters, queue.hooks.get(owner))
+        hook.things = queue.things if owner in self._makers else None
         return hook
 
     def _enqueue(self, queue: PeerQueue, hooks: Sequence[Hook]) -> None:
@@ -279,7 +316,7 @@ class ConnectionHooks:
             self._end(hook)
             return True
         result: Any = None
-        if inline and not waits and not hook.call.is_async:
+        if inline and not waits and hook.things is None and not hook.call.is_async:
             try:
                 result = hook.call(**hook.parameters)
             except BaseException as error:
@@ -293,6 +330,8 @@ class ConnectionHooks:
 
     def _is_nothing(self, hook: Hook) -> bool:
         plugin = self._plugins[hook.owner]
+        if hook.things is not None:
+            return hook.skipped
         return hook.skipped or (isinstance(plugin, Extension) and not plugin.has_hook(hook.call.hook))
 
     async def _run(self, hook: Hook, result: Any) -> None:
@@ -304,11 +343,49 @@ class ConnectionHooks:
                 await hook.left.wait(self._background.grace)
                 if self._is_nothing(hook):
                     return
-            await (hook.call.finish(**hook.parameters) if result is None else result)
+            if hook.things is not None:
+                await self._run_with_things(hook, hook.things)
+            else:
+                await (hook.call.finish(**hook.parameters) if result is None else result)
         except BaseException as error:
             self._failed(hook, error, me)
         finally:
             del me  # a task that ends by an exception keeps this frame
+
+    async def _run_with_things(self, hook: Hook, things: PeerThings) -> None:
+        """Make what is provided for the connection before an on_connect, or close it after an on_disconnect."""
+        if hook.pending_hooks is not None:
+            await things.make(hook.owner)
+            await hook.call.finish(**hook.parameters)
+            return
+        if hook.owner not in things.served:
+            return  # without on_connect there is no on_disconnect
+        try:
+            await hook.call.finish(**hook.parameters)
+        finally:
+            me = asyncio.current_task()
+            is_late = me is not None and me.cancelling() > 0  # nobody cancels it again
+            async with self._closing(things) if is_late else nullcontext():
+                await things.release(hook.owner)
+
+    @asynccontextmanager
+    async def _closing(self, things: PeerThings) -> AsyncIterator[None]:
+        limit = asyncio.timeout(_CLOSING)
+        try:
+            async with limit:
+                yield
+        except TimeoutError:
+            if not limit.expired():
+                raise
+        if limit.expired():
+            logger.warning("closing without waiting any longer for what was provided for %s", things.peer)
+
+    async def finish(self) -> None:
+        """Close what hooks that were cancelled have left open, and forget it."""
+        left, self._things = self._things, set()
+        for things in left:
+            async with self._closing(things):
+                await things.close()
 
     def _failed(self, hook: Hook, error: BaseException, task: asyncio.Task[Any] | None = None) -> None:
         context = Context(self._app, hook.call.plugin, hook.queue.peer)
@@ -322,9 +399,16 @@ class ConnectionHooks:
         if queue.hooks.get(hook.owner) is hook:
             del queue.hooks[hook.owner]
         pending, hook.pending_hooks = hook.pending_hooks, None
+        if hook.things is not None and pending is None:
+            hook.things.left.discard(hook.owner)
+            if not hook.things.left:
+                self._things.discard(hook.things)
+                if queue.things is hook.things:
+                    queue.things = None
         if pending is not None:
             is_now = queue.info is not None and queue.pending_hooks is pending  # and no connection of before
-            if is_now and not hook.skipped and not self._core.closing:
+            is_served = hook.things is None or hook.owner in hook.things.served
+            if is_now and is_served and not hook.skipped and not self._core.closing:
                 self._background.peer_greeted(queue, hook.call.plugin)
             pending.ended(hook)
             if queue.pending_hooks is pending and not pending.hooks:
@@ -345,11 +429,16 @@ class ConnectionHooks:
         connecting = hook.pending_hooks is not None
         waits = "what this peer sends it waits" if connecting else "its next on_connect for this peer waits"
         name = hook.call.hook
-        if isinstance(self._plugins[hook.owner], Extension):
+        doing = None if hook.things is None else hook.things.doing.get(hook.owner)
+        if doing is not None:
+            name = f"provider {doing}"
+        elif isinstance(self._plugins[hook.owner], Extension):
             name = "on_connect" if connecting else "on_disconnect"
         elif hook.owner in self._for_all and connecting:
             waits = "all that this peer sends waits"
-        return f"{name} of {hook.call.plugin!r}", f"{waits} for it"
+        doing = None if hook.things is None else hook.things.doing.get(hook.owner)
+        what = f"{name} of {hook.call.plugin!r}" if doing is None else f"provider {doing}"
+        return what, f"{waits} for it"
 
 
 def _settle(future: asyncio.Future[None]) -> None:

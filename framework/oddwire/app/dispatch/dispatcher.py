@@ -276,6 +276,7 @@ class Dispatcher:
                 try:
                     await self.tasks.settle(grace if farewell is None else farewell)
                 finally:
+                    await self._hooks.finish()
                     self._watch.close()
                     if self._owners is not None:
                         LOOP_WATCH.leave(self._owners)

@@ -16,6 +16,7 @@ from oddwire.transports.base import PeerInfo
 if TYPE_CHECKING:
     from oddwire.app.dispatch.background import OwnTasks
     from oddwire.app.dispatch.connection_hooks import Hook, PendingHooks
+    from oddwire.app.dispatch.peer_things import PeerThings
 
 __all__ = ["HIGH_WATER", "HIGH_WATER_ASKING", "LONG", "LOW_WATER", "MESSAGE_WEIGHT", "PeerQueue", "Run", "Waiter"]
 
@@ -61,6 +62,7 @@ class PeerQueue:
         "requested",
         "session",
         "small",
+        "things",
         "throttle",
         "waiters",
         "waiting",
@@ -88,6 +90,7 @@ class PeerQueue:
         self.pending_hooks: PendingHooks | None = None  # set while on_connect hooks of its connection have not ended
         self.may_ask_urgently = False  # hooks are pending, or an urgent request is handled: what is asked may be urgent
         self._urgent = 0
+        self.things: PeerThings | None = None  # what is provided for its connection, or was for the last one
         self.hooks: dict[int, Hook] = {}  # the last one that has not ended, by owner
         self.waiters: dict[type[Message], deque[Waiter]] | None = None
         self.awaited_replies = 0  # requests of ours with ids that wait for replies

@@ -7,14 +7,14 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from oddwire.app.context import Context
+from oddwire.app.context import Context, ThingsNotThere
 from oddwire.app.dispatch.policy import Outcome, decode_error
 from oddwire.app.plugins.router import Route
 from oddwire.errors import Refuse
 from oddwire.exit_exceptions import must_pass, spelled
 from oddwire.proto.keys import NodeId
 from oddwire.schema import Message
-from oddwire.session.reliable.inbox import ATTEMPTS
+from oddwire.session.reliable.inbox import ATTEMPTS, NotNow
 from oddwire.session.wire.frame_types import Code, Refusal
 
 if TYPE_CHECKING:
@@ -60,7 +60,10 @@ class ReliableHandlers:
         core = self._core
         route, message = self._read(payload)
         queue, owner = core.queues.get(node_id), core.owner_name(route.owner)
-        context = Context(core.app, owner, core.app.peer(node_id) if queue is None else queue.peer)
+        if queue is None:
+            context = Context(core.app, owner, core.app.peer(node_id))
+        else:
+            context = queue.contexts[route.owner] or core.context(queue, route.owner)
         if core.tracer is not None:
             core.tracer.trace("received", node_id, payload, message)
         return owner, partial(self._handle, route, context, message, len(payload))
@@ -107,6 +110,8 @@ class ReliableHandlers:
                 await route.access.admit_later(context.peer, size)
             assert route.reliable is not None  # noqa: S101 - narrows the type for checkers
             reply = await route.reliable(context, message)
+        except ThingsNotThere as error:
+            raise NotNow(str(error)) from error  # no fault of the message
         except (Exception, asyncio.CancelledError):
             raise
         except BaseException as error:

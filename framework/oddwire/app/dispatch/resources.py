@@ -5,19 +5,24 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
+from oddwire.app.context import Context, Peer
 from oddwire.app.plugins.router import Router
 from oddwire.errors import ExtensionError, LocalProtocolError, StoreError
 from oddwire.transports.base import Transport
 
 if TYPE_CHECKING:
+    from oddwire.app.application import Application
+    from oddwire.app.dispatch.core import Core
     from oddwire.app.limits.access import AccessControl
     from oddwire.session.limits import Limits
     from oddwire.session.reliable.delivery import Delivery
     from oddwire.session.store.extension_store import ExtensionStore
 
 __all__ = ["Resources"]
+
+T = TypeVar("T")
 
 
 class Resources:
@@ -37,6 +42,7 @@ class Resources:
         self._limits = limits
         self._delivery: Delivery | None = None
         self._start_delivery: Callable[[Delivery], object] | None = None
+        self._core: Core | None = None
         self._running = False
         self._access: dict[str, AccessControl] = {}
         self._number = int.from_bytes(os.urandom(8), "big")  # of the store, if it is made
@@ -94,11 +100,39 @@ class Resources:
         """
         await self.delivery().renew()
 
-    def start(self, start_delivery: Callable[[Delivery], object]) -> None:
+    def start(self, start_delivery: Callable[[Delivery], object], core: Core | None = None) -> None:
         """Let reliable messages come and go: ``start_delivery`` is called with what delivers them, now or once made."""
+        self._core = core
         self._start_delivery = start_delivery
         if self._delivery is not None:
             start_delivery(self._delivery)
+
+    # What is provided -------------------------------------------------------------------------------
+
+    async def make_things(self, app: Application) -> None:
+        """Make what is provided for the application. Raises what a provider raises."""
+        if self._router.injector is not None:
+            await self._router.injector.open(app)
+
+    async def close_things(self) -> list[BaseException]:
+        """Close what was made, last first; return what that raised."""
+        return [] if self._router.injector is None else await self._router.injector.close()
+
+    def bound(self, extension: str, function: Callable[..., T], fixed: int) -> Callable[..., T]:
+        """Return what to call with the first ``fixed`` parameters of an extension's function.
+
+        That is the function itself, unless it takes more, which is provided: so for whatever an extension declares.
+        """
+        return self._router.bound(extension, function, fixed)
+
+    def context(self, app: Application, extension: str, peer: Peer) -> Context:
+        """Return the context of an extension's function for a connected peer, with what is provided for that."""
+        if self._router.injector is not None and self._core is not None:
+            queue = self._core.queues.get(peer.node_id)
+            for number, owner in enumerate(self._router.owners, 1):
+                if owner.name == extension and queue is not None:
+                    return queue.contexts[number] or self._core.context(queue, number)
+        return Context(app, extension, peer)
 
     async def aclose(self) -> None:
         """Close the store."""

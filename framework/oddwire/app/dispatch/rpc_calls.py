@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from oddwire.app.context import AppContext
@@ -28,11 +28,12 @@ logger = get_logger("oddwire.app")
 
 
 class BoundMethod(NamedTuple):
-    """An RPC method of a loaded extension; ``owner`` is the extension's name."""
+    """An RPC method of a loaded extension; ``owner`` is the extension's name, ``run`` what is called with a context."""
 
     owner: str
     rpc: RpcMethod
     parameters: tuple[Parameter, ...]
+    run: Callable[..., Coroutine[Any, Any, Any]]
 
 
 class Methods:
@@ -61,6 +62,11 @@ class Methods:
         by_name = {**dict(zip(names, arguments, strict=False)), **named}
         return await self._run(method, bind_parameters(method.parameters, by_name))
 
+    @property
+    def table(self) -> Mapping[str, RpcMethod]:
+        """The methods by name, as their callers see them."""
+        return {name: method.rpc for name, method in self._table.items()}
+
     def for_host(self) -> tuple[HostMethod, ...]:
         """Describe the methods to the host node, each with the way to call it."""
         return tuple(
@@ -79,7 +85,7 @@ class Methods:
         return task in self._tasks
 
     async def _run(self, method: BoundMethod, values: Mapping[str, Any]) -> Any:
-        return await method.rpc.function(AppContext(self.app, method.owner), **values)
+        return await method.run(AppContext(self.app, method.owner), **values)
 
     async def _answer(self, method: BoundMethod, params: Sequence[Any] | Mapping[str, Any]) -> Any:
         from asyncio import current_task  # not at the top: a host need not wait for it to hear what we are

@@ -21,14 +21,21 @@ class LoadedPlugins:
     """What an `Application` is made of, and ``manifest``, what a host node is told of it.
 
     ``plugins`` takes no more plugins from now on. ``options`` are values of their options by name. With ``session``,
-    messages of the session layer are received, too. For one application. Raises the `DefinitionError` that names both
+    messages of the session layer are received, too. ``provide`` are things by their type, taken instead of what
+    providers would make. For one application. Raises the `DefinitionError` that names both
     sides.
     """
 
-    def __init__(self, plugins: PluginManager, options: Mapping[str, Any] | None = None, session: bool = True) -> None:
+    def __init__(
+        self,
+        plugins: PluginManager,
+        options: Mapping[str, Any] | None = None,
+        session: bool = True,
+        provide: Mapping[Any, Any] | None = None,
+    ) -> None:
         self.plugins = plugins
         self.session = session
-        self.router = build_router(plugins)
+        self.router = build_router(plugins, provide)
         if session:
             _check_hello(self.router)
         plugins.freeze()

@@ -26,6 +26,7 @@ from oddwire.transports.base import Transport
 
 if TYPE_CHECKING:
     from oddwire.app.declarations.jobs import Job
+    from oddwire.app.declarations.providers import Dependent, Provider
     from oddwire.app.limits.access import Allow
     from oddwire.session.limits import Limits
 
@@ -54,6 +55,14 @@ class Contribution(FrozenRecord, kw_only=True):
     rpc_methods: tuple[RpcMethod, ...] = ()
     options: tuple[Option, ...] = ()
     jobs: tuple[Job, ...] = ()
+    providers: tuple[Provider, ...] = ()
+    dependents: tuple[Dependent, ...] = ()
+    """Hooks, and the like, that take what is provided."""
+
+    @property
+    def injects(self) -> bool:
+        """Whether it provides or takes anything."""
+        return bool(self.providers or self.dependents) or any(handler.takes_more for handler in self.handlers)
 
 
 class HookCall:
@@ -215,6 +224,8 @@ class PluginManager:
             rpc_methods=(*found.get("register_rpc", ()),),
             options=(*found.get("register_options", ()),),
             jobs=plugin.jobs if isinstance(plugin, Extension) else (),
+            providers=(*found.get("register_providers", ()),),
+            dependents=(*plugin.dependents,) if isinstance(plugin, Extension) else (),
         )
 
     def _provided(self, group: str, name: str, offers: Callable[[Contribution], Mapping[str, Any]]) -> Any:
@@ -268,11 +279,18 @@ _GATHERED: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "register_handlers": ("Handler objects", lambda item: isinstance(item, Handler)),
     "register_rpc": ("RpcMethod objects", lambda item: isinstance(item, RpcMethod)),
     "register_options": ("Option objects", lambda item: isinstance(item, Option)),
+    "register_providers": ("Provider objects", lambda item: _is_provider(item)),
     "register_transports": (
         "a mapping of names to callables",
         lambda item: isinstance(item[0], str) and callable(item[1]),
     ),
 }
+
+
+def _is_provider(item: object) -> bool:
+    from oddwire.app.declarations.providers import Provider  # not before there is one
+
+    return isinstance(item, Provider)
 
 
 def _checked(plugin: str, hook: str, function: Callable[..., Any]) -> list[Any]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from oddwire.app.declarations.handlers import Handler, HandlerFunction, StreamFunction, place
 from oddwire.app.declarations.options import Setting
+from oddwire.app.declarations.rpc import RpcMethod
 from oddwire.app.dispatch.rpc_calls import BoundMethod
 from oddwire.app.plugins.manager import Contribution, PluginManager
 from oddwire.codecs.registry import Registry
@@ -23,6 +24,7 @@ from oddwire.transports.base import Manifest, PeerInfo, not_connected
 if TYPE_CHECKING:
     from oddwire.app.extension import Extension
     from oddwire.app.limits.access import AccessControl
+    from oddwire.app.plugins.injection import Injector
     from oddwire.session.peer.peer_session import PeerSession
 
 __all__ = [
@@ -90,6 +92,8 @@ class Router(FrozenRecord, kw_only=True):
     rpc_methods: Mapping[str, BoundMethod]
     settings: Mapping[str, Setting]
     owners: tuple[Contribution, ...]
+    injector: Injector | None = None
+    """What hands functions what they take by type; None if nobody takes or provides anything."""
 
     # The plans of messages are compiled for these two: not before the host node has heard what we are.
 
@@ -104,7 +108,7 @@ class Router(FrozenRecord, kw_only=True):
             decode, weigh = plans[prefix].decode, weigher(schema_of(message))
             if message in self.handlers:
                 owner, handler = self.handlers[message]
-                run, stream = handler.runs()
+                run, stream = handler.runs(self.bound(owner.name, handler.function, 2))
                 concurrent, reliable = handler.concurrent, run if handler.reliable else None
                 number = numbers[id(owner)]
                 routes[prefix] = Route(decode, run, number, concurrent, concurrent, stream, reliable, weigh=weigh)
@@ -128,6 +132,10 @@ class Router(FrozenRecord, kw_only=True):
         """The messages that are taken reliably."""
         return tuple(message for message, (_, handler) in self.handlers.items() if handler.reliable)
 
+    def bound(self, owner: str, function: Callable[..., Any], fixed: int) -> Callable[..., Any]:
+        """Return what to call with the first ``fixed`` parameters of a function: itself, if it takes no more."""
+        return function if self.injector is None else self.injector.bound(owner, function, fixed)
+
     def owner_of(self, extension: Extension | str) -> Contribution:
         """Find a plugin by name, or an extension itself. Raises `ExtensionError`."""
         name = getattr(extension, "name", extension)
@@ -137,8 +145,8 @@ class Router(FrozenRecord, kw_only=True):
         raise ExtensionError(f"no extension {name!r} is loaded; there are: {', '.join(o.name for o in self.owners)}")
 
 
-def build_router(plugins: PluginManager) -> Router:
-    """Check every plugin against the others and build the tables.
+def build_router(plugins: PluginManager, provide: Mapping[Any, Any] | None = None) -> Router:
+    """Check every plugin against the others and build the tables. ``provide`` are things by type, for tests mostly.
 
     Raises `TypeConflict` for two claims on one type number; `ExtensionError` for two handlers of one message, and
     two plugins with one feature bit, codec, transport, RPC method or option; `SchemaError` for what a codec cannot
@@ -164,6 +172,11 @@ def build_router(plugins: PluginManager) -> Router:
     for owner in owners:
         for job in owner.jobs:
             job.check_option(options)
+    injector: Injector | None = None
+    if provide or any(owner.injects for owner in owners):
+        from oddwire.app.plugins.injection import Injector  # few take or provide anything
+
+        injector = Injector(owners, provide or {})
     manifest = Manifest(
         type_ids=frozenset(schema_of(message).type_id for message in claims),
         features=frozenset(features),
@@ -174,11 +187,19 @@ def build_router(plugins: PluginManager) -> Router:
         claims=MappingProxyType(claims),
         handlers=MappingProxyType(handlers),
         rpc_methods=MappingProxyType(
-            {name: BoundMethod(owner.name, method, method.parameters()) for name, (owner, method) in rpc.items()}
+            {name: _bound_method(owner.name, method, injector) for name, (owner, method) in rpc.items()}
         ),
         settings=MappingProxyType({name: option.setting(owner.name) for name, (owner, option) in options.items()}),
         owners=owners,
+        injector=injector,
     )
+
+
+def _bound_method(owner: str, method: RpcMethod, injector: Injector | None) -> BoundMethod:
+    if injector is None:
+        return BoundMethod(owner, method, method.parameters(), method.function)
+    shown = injector.method(method)
+    return BoundMethod(owner, shown, shown.parameters(), injector.bound(owner, method.function, 1))
 
 
 def shows_support(

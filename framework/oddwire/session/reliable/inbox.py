@@ -21,7 +21,7 @@ from oddwire.session.wire.fields import clip
 from oddwire.session.wire.frame_types import Ack, AckFlag, Code, Data, Refusal, count_as
 from oddwire.sqlite_files import explain
 
-__all__ = ["ATTEMPTS", "MAX_LANES", "Inbox", "InboxHost"]
+__all__ = ["ATTEMPTS", "MAX_LANES", "Inbox", "InboxHost", "NotNow"]
 
 logger = get_logger("oddwire.session")
 
@@ -44,7 +44,7 @@ class InboxHost(Protocol):
         """Return the extension that handles a message, and a function that runs the handler, for one attempt.
 
         Raises `Refuse` for a message without a handler, a malformed one, or one that this peer may not send: it is
-        refused for good.
+        refused for good. The function raises `NotNow` if the message is to come again.
         """
         raise NotImplementedError
 
@@ -53,6 +53,10 @@ class InboxHost(Protocol):
 
     def reliable_refused(self, node_id: NodeId, payload: bytes, refusal: Refusal) -> None:
         """Handle the final refusal of a message, to log it say."""
+
+
+class NotNow(Exception):
+    """What a handler needs is not there, through no fault of its message: that will come again."""
 
 
 class _Superseded(Exception):
@@ -292,6 +296,12 @@ class Inbox:
                 except Refuse as refusal:
                     if receiver.is_next(epoch, sequence):
                         self._refuse(lane, payload, host, Refusal(sequence, refusal.code, clip(refusal.text)))
+                except NotNow:
+                    if counted:
+                        receiver.tries -= 1
+                        self._note(lane)
+                        self._store.touch()
+                    raise
                 except (StoreError, _Superseded):
                     raise
                 except Exception as error:
@@ -304,7 +314,7 @@ class Inbox:
                         with contextlib.suppress(TimeoutError):
                             async with asyncio.timeout(self._pause * 2 ** (receiver.tries - 1)):
                                 await self._closed.wait()
-        except StoreError as error:
+        except (StoreError, NotNow) as error:
             logger.warning("a reliable message from %s is not taken, it will come again: %s", node_id, error)
             receiver.dropped()
         except _Superseded:

@@ -98,10 +98,13 @@ async def generator(context: Context, ask: Ask) -> AsyncIterator[Answer]:
     yield Answer(text="")
 
 
+UNTYPED = "what follows is provided by its type, and 'more' has none"
+
+
 async def lonely(ask: Ask) -> Answer: ...
 
 
-async def crowded(context: Context, ask: Ask, more: int) -> Answer: ...
+async def crowded(context: Context, ask: Ask, more) -> Answer: ...  # type: ignore[no-untyped-def]
 
 
 async def keyword(context: Context, *, ask: Ask) -> Answer: ...
@@ -112,7 +115,7 @@ async def keyword(context: Context, *, ask: Ask) -> Answer: ...
     [
         (plain, "should be 'async def', not a plain function"),
         (lonely, "should take two parameters, (context, message), not (ask)"),
-        (crowded, "should take two parameters, (context, message), not (context, ask, more)"),
+        (crowded, f"should take two parameters, (context, message), not (context, ask, more); {UNTYPED}"),
         (keyword, "should take two parameters, (context, message), not (context, ask)"),
         (None, "should be 'async def', not None"),
     ],
@@ -377,7 +380,10 @@ def test_decorated_functions_are_taken_by_what_is_called(function: Any, replies:
 @pytest.mark.parametrize(
     ("function", "told"),
     [
-        (takes_too_much(good), "should take two parameters, (context, message), not (context, message, more)"),
+        (
+            takes_too_much(good),
+            f"should take two parameters, (context, message), not (context, message, more); {UNTYPED}",
+        ),
         (not_async(good), "should be 'async def', not a plain function"),
         (
             vars(Decorated)["of_class"],
@@ -409,8 +415,10 @@ def test_hooks_are_checked_by_what_is_called_too() -> None:
     check_callback(connected, "called on connect", Context, "context")
     check_callback(vars(Decorated)["static"], "called on disconnect", Context, "context", "reason")
     check_callback(functools.partial(three, 1), "called on disconnect", Context, "context", "reason")
-    with pytest.raises(ExtensionError, match=r"should be 'async def' with \(context\), not \(context, ask\)"):
-        check_callback(vars(Decorated)["static"], "called on connect", Context, "context")
+    assert not check_callback(vars(Decorated)["static"], "called on disconnect", Context, "context", "reason")
+    assert check_callback(vars(Decorated)["static"], "called on connect", Context, "context"), "it takes one more"
+    with pytest.raises(ExtensionError, match=r"should be 'async def' with \(context, a, b\), not \(context, ask\)"):
+        check_callback(vars(Decorated)["static"], "called on connect", Context, "context", "a", "b")
 
 
 async def test_a_decorated_handler_handles() -> None:

@@ -62,7 +62,7 @@ def test_its_function_takes_the_context_it_gets() -> None:
 
     def plain(context: AppContext) -> None: ...
 
-    async def of_two(context: AppContext, more: int) -> None: ...
+    async def of_two(context: AppContext, more) -> None: ...  # type: ignore[no-untyped-def]
 
     with pytest.raises(ExtensionError, match=r"plain, called every so often: should be 'async def' .*, not a plain"):
         extension.every(10)(plain)  # type: ignore[type-var]

@@ -85,7 +85,9 @@ def test_makes_the_tables_and_the_manifest(one: Extension, two: Extension) -> No
         assert router.incoming[payload[:2]].decode(payload) == cls(text=text)
     assert router.outgoing[Ask].owners is None
     assert [owner.name for owner in router.outgoing[Even].owners or ()] == ["two"]
-    assert router.rpc_methods == {"one-do": BoundMethod("one", one.register_rpc()[0], ())}
+    assert router.rpc_methods == {
+        "one-do": BoundMethod("one", one.register_rpc()[0], (), one.register_rpc()[0].function)
+    }
     assert router.settings["one-volume"].read("11") == 11
 
 

@@ -16,7 +16,7 @@ import pytest
 from oddwire.errors import Refuse, RemoteFailure
 from oddwire.proto.keys import NodeId
 from oddwire.session.limits import Limits
-from oddwire.session.reliable.inbox import ATTEMPTS, MAX_LANES
+from oddwire.session.reliable.inbox import ATTEMPTS, MAX_LANES, NotNow
 from oddwire.session.wire.frame_types import MAX_WINDOW, Ack, AckFlag, Code, Data
 
 LANE = 7
@@ -156,6 +156,32 @@ async def test_a_handler_that_recovers(pair: Any) -> None:
     pair.link()
     await (await pair.alice.send(b"1")).delivered()
     assert await pair.bob.door.get("count") == 1
+
+
+@pytest.mark.parametrize("crashed", [False, True])
+async def test_what_a_handler_cannot_take_now_comes_again_however_often(pair: Any, crashed: bool) -> None:
+    times = []
+
+    async def handle(payload: bytes) -> None:
+        times.append(payload)
+        await pair.bob.count(payload)
+        if len(times) <= 2 * ATTEMPTS:
+            raise NotNow("what it needs is not there")
+
+    pair.link()
+    await (await pair.alice.send(b"before")).delivered()
+    if crashed:
+        await pair.bob.restart(crash=True)  # from now on attempts are noted before they are made
+        pair.link()
+    pair.bob.handler = handle
+    receipt = await pair.alice.send(b"1")
+    while not receipt._settled:
+        pair.alice.wait(100)
+        await pair.settle()
+    await receipt.delivered()
+    assert len(times) == 2 * ATTEMPTS + 1
+    assert pair.bob.failed == []
+    assert await pair.bob.door.get("count") == 2
 
 
 async def test_closing_ends_what_is_being_handled_and_begins_nothing_more(pair: Any) -> None:

@@ -1,0 +1,431 @@
+"""Who takes what from whom: checked when an application is put together, and each call made a closure then.
+
+Not loaded where nobody takes or provides anything. What asyncio is needed for is elsewhere.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
+
+from oddwire.app.context import AppContext, NotProvided
+from oddwire.app.declarations.annotations import alternatives, spell
+from oddwire.app.declarations.handlers import parameters_of
+from oddwire.app.declarations.providers import (
+    Close,
+    Dependency,
+    Dependent,
+    Provider,
+    dependencies_of,
+    key_of,
+    located,
+    make,
+    read_dependencies,
+    unfit,
+)
+from oddwire.app.extension import Extension
+from oddwire.errors import ExtensionError
+from oddwire.exit_exceptions import must_pass, spelled
+from oddwire.log_limits import get_logger
+from oddwire.records import replace
+from oddwire.schema import schema_of
+
+if TYPE_CHECKING:
+    from oddwire.app.application import Application
+    from oddwire.app.declarations.rpc import RpcMethod
+    from oddwire.app.plugins.manager import Contribution
+
+__all__ = ["Injector", "Thing", "close_all"]
+
+logger = get_logger("oddwire.app")
+
+_EMPTY: Final = inspect.Parameter.empty
+_TOO_EARLY: Final = NotProvided("what is provided is made when the application starts; it is not there before")
+
+
+class Thing:
+    """What one provider makes, once for an application, or once for a connection."""
+
+    __slots__ = ("annotation", "dependent", "key", "owner", "provider", "sources")
+
+    def __init__(self, owner: Contribution, provider: Provider) -> None:
+        self.owner = owner
+        self.provider = provider
+        self.annotation = provider.provides()
+        self.key = key_of(self.annotation)
+        self.dependent = provider.dependent()
+        self.sources: tuple[_Source, ...] = ()
+
+    @property
+    def per_peer(self) -> bool:
+        """Whether there is one for each connection."""
+        return self.provider.scope == "peer"
+
+    def __str__(self) -> str:
+        return f"{located(self.provider.function)} of {self.owner.name!r}"
+
+    async def make(self, context: AppContext, values: Mapping[Thing, Any]) -> tuple[Any, Close | None]:
+        """Have it made; see `make`."""
+        arguments, named = _arguments(self.sources, values)
+        return await make(self.provider, (context, *arguments) if self.dependent.fixed else arguments, named)
+
+
+class _Source(NamedTuple):
+    """Where a parameter's value is from: a thing, or else always the same."""
+
+    dependency: Dependency
+    thing: Thing | None
+    value: Any
+
+
+class _Call(NamedTuple):
+    """A function that takes things, and the closure that is called in its place."""
+
+    function: Callable[..., Any]
+    closure: Callable[..., Any]
+    sources: tuple[_Source, ...]
+
+
+class Injector:
+    """All that is provided to, and taken by, the extensions of one application.
+
+    ``given`` are values by their types, which are taken instead of what providers would make. Raises `ExtensionError`
+    for what nobody provides, two who provide one type, a cycle, a peer's thing where there is no peer, and, if it is
+    ``strict``, something given that nobody wants; each names both sides.
+    """
+
+    def __init__(self, owners: Sequence[Contribution], given: Mapping[Any, Any], *, strict: bool = True) -> None:
+        self._owners = owners
+        self._given = {key_of(_fit_to_give(annotation)): value for annotation, value in given.items()}
+        self._own: dict[tuple[str, object], Thing] = {}  # of an extension, for itself
+        self._shared: dict[object, Thing] = {}  # of a plugin, for all
+        self._calls: dict[tuple[str, int, int], _Call] = {}
+        self._of_app: list[_Call] = []
+        self._of_peer: dict[str, list[_Call]] = {}
+        self._methods: dict[int, RpcMethod] = {}
+        self._filled: list[Any] = []  # for each call that takes an application's things alone, what it is given besides
+        self._asked: dict[object, Any] = {}
+        self._open: list[tuple[Thing, Close]] = []
+        things = [self._enter(owner, provider) for owner in owners for provider in owner.providers]
+        for thing in things:
+            if thing.key in self._given:  # it is not called, so what it takes need not be there
+                self._asked.update((one.key, one.annotation) for one in dependencies_of(thing.dependent, ""))
+            else:
+                thing.sources = self._resolve(thing.dependent, thing.owner.name)
+        self._order = _ordered(thing for thing in things if thing.key not in self._given)
+        for owner in owners:
+            self._bind_all(owner)
+        if strict:
+            self._check_given(given)
+        self.peer_things: dict[str, tuple[Thing, ...]] = {}
+        """By the name of each plugin that has or takes peers' things: which, in the order in which they are made."""
+        for owner in owners:
+            wanted = [thing for thing in self._order if thing.per_peer and thing.owner is owner]
+            wanted += [
+                source.thing
+                for call in self._of_peer.get(owner.name, ())
+                for source in call.sources
+                if source.thing is not None
+            ]
+            needed = _ordered(wanted)
+            if found := tuple(thing for thing in needed if thing.per_peer):
+                self.peer_things[owner.name] = found
+
+    def bound(self, owner: str, function: Callable[..., Any], fixed: int) -> Callable[..., Any]:
+        """Return what to call with a function's ``fixed`` first parameters: itself, if it takes no more than those."""
+        call = self._calls.get((owner, id(function), fixed))
+        return function if call is None else call.closure
+
+    def method(self, method: RpcMethod) -> RpcMethod:
+        """Return an RPC method as its callers see it: without the parameters that are provided."""
+        return self._methods.get(id(method), method)
+
+    # Checking ---------------------------------------------------------------------------------------
+
+    def _enter(self, owner: Contribution, provider: Provider) -> Thing:
+        thing = Thing(owner, provider)
+        if isinstance(owner.plugin, Extension):
+            before = self._own.setdefault((owner.name, thing.key), thing)
+        else:
+            before = self._shared.setdefault(thing.key, thing)
+        if before is not thing:
+            raise ExtensionError(
+                f"{spell(thing.annotation)} is provided by {before} and by {thing}; it should be by one of them, or "
+                "each should have a type of its own, as NewType makes them"
+            )
+        return thing
+
+    def _resolve(self, dependent: Dependent, owner: str) -> tuple[_Source, ...]:
+        return tuple(self._find(dependent, owner, one) for one in dependencies_of(dependent, owner))
+
+    def _find(self, dependent: Dependent, owner: str, dependency: Dependency) -> _Source:
+        key = dependency.key
+        if key is None:
+            return _Source(dependency, None, dependency.default)
+        self._asked[key] = dependency.annotation
+        if key in self._given:
+            return _Source(dependency, None, self._given[key])
+        thing = self._own.get((owner, key)) or self._shared.get(key)
+        takes = (
+            f"{dependent.describe(owner)}: parameter {dependency.name!r} takes {spell(dependency.annotation)}, which"
+        )
+        if thing is None and dependency.default is not _EMPTY:
+            return _Source(dependency, None, dependency.default)
+        if thing is None:
+            raise ExtensionError(f"{takes} nobody provides{self._hint(owner, dependency)}")
+        if thing.per_peer and not dependent.per_peer:
+            where = "lives as long as the application" if dependent.what == "provider" else "has no peer"
+            raise ExtensionError(f"{takes} {thing} provides for each peer, and what takes it {where}")
+        return _Source(dependency, thing, None)
+
+    def _hint(self, owner: str, dependency: Dependency) -> str:
+        wanted, things = dependency.annotation, [*self._own.values(), *self._shared.values()]
+        for thing in things:
+            provided = thing.annotation
+            if thing.key == dependency.key:
+                return f"; {thing} does, for its own extension alone: a plugin's register_providers does for all"
+            if _is_one(provided, wanted):
+                return f"; {thing} provides {spell(provided)}, which is one: '-> {spell(wanted)}' would say so"
+            if spell(provided) == spell(wanted):
+                modules = f"{_module(provided)} and not that of {_module(wanted)}"
+                return f"; {thing} provides {spell(provided)} of {modules}"
+        import difflib  # not before somebody misspells one
+
+        reach = {spell(thing.annotation): thing for thing in things if thing.owner.name == owner}
+        reach.update({spell(thing.annotation): thing for thing in self._shared.values()})
+        for close in difflib.get_close_matches(spell(wanted), reach, 1):
+            return f"; {reach[close]} provides {close}"
+        return f"; what can be taken is: {', '.join(reach)}" if reach else ": @extension.provide says who does"
+
+    def knows(self, annotation: Any) -> bool:
+        """Whether anybody takes or provides a type."""
+        return key_of(annotation) in self._known()
+
+    def _known(self) -> dict[object, Any]:
+        provided = {thing.key: thing.annotation for thing in (*self._own.values(), *self._shared.values())}
+        return provided | self._asked
+
+    def _check_given(self, given: Mapping[Any, Any]) -> None:
+        for annotation in given:
+            if not self.knows(annotation):
+                others = ", ".join(dict.fromkeys(map(spell, self._known().values()))) or "nothing"
+                raise ExtensionError(
+                    f"provide has {spell(annotation)}, which no loaded extension takes or provides; they take: {others}"
+                )
+
+    # Calling ----------------------------------------------------------------------------------------
+
+    def _bind_all(self, owner: Contribution) -> None:
+        for handler in owner.handlers:
+            if handler.takes_more:
+                schema = schema_of(handler.message)
+                what = f"handler of {schema.name} {schema.type_id:#06x}"
+                fixed = ("context", "message")
+                dependent = Dependent(
+                    function=handler.function, what=what, fixed=fixed, per_peer=True, names=handler.scope
+                )
+                self._bind(owner.name, dependent, self._resolve(dependent, owner.name))
+        for dependent in owner.dependents:
+            self._bind(owner.name, dependent, self._resolve(dependent, owner.name))
+        for method in owner.rpc_methods:
+            self._bind_method(owner.name, method)
+
+    def _bind_method(self, owner: str, method: RpcMethod) -> None:
+        """Find out which parameters of a method are provided; the others are its caller's."""
+        context, *parameters = parameters_of(method.function).values()
+        dependent = Dependent(
+            function=method.function,
+            what=f"RPC method {method.name!r}",
+            fixed=(context.name,),
+            per_peer=False,
+            names=method.scope,
+        )
+        mine: list[_Source] = []
+        for parameter in parameters:
+            annotation = method.annotation(parameter.name)
+            if parameter.annotation is _EMPTY or not self._has(owner, annotation):
+                continue
+            (dependency,) = read_dependencies(dependent, owner, [parameter])
+            mine.append(self._find(dependent, owner, dependency._replace(by_name=True)))
+        if mine:
+            names = tuple(source.dependency.name for source in mine)
+            self._methods[id(method)] = replace(
+                method, provided=names, usage="" if method.usage == method.spelled() else method.usage
+            )
+            self._bind(owner, dependent, tuple(mine))
+
+    def _has(self, owner: str, annotation: Any) -> bool:
+        options = [option for option in alternatives(annotation) if not unfit(option)]
+        keys = [key_of(option) for option in options]
+        return any(key in self._given or (owner, key) in self._own or key in self._shared for key in keys)
+
+    def _bind(self, owner: str, dependent: Dependent, sources: tuple[_Source, ...]) -> None:
+        if not sources:
+            return
+        function, count = dependent.function, len(dependent.fixed)
+        by_name = any(source.dependency.by_name for source in sources)
+        if any(source.thing is not None and source.thing.per_peer for source in sources):
+            calls = self._of_peer.setdefault(owner, [])
+            closure = _peer_closure(function, len(calls), by_name)
+        else:
+            calls = self._of_app
+            closure = _app_closure(function, self._filled, len(calls), count, by_name)
+            self._filled.append(_TOO_EARLY)
+        call = _Call(function, closure, sources)
+        calls.append(call)
+        self._calls[owner, id(function), count] = call
+
+    # Making and closing -----------------------------------------------------------------------------
+
+    async def open(self, app: Application) -> None:
+        """Make what is the application's, in the order of need. Raises what a provider raises; then `close` it."""
+        values: dict[Thing, Any] = {}
+        for thing in self._order:
+            if not thing.per_peer:
+                values[thing], close = await thing.make(AppContext(app, thing.owner.name), values)
+                if close is not None:
+                    self._open.append((thing, close))
+        self._values = values
+        self._filled[:] = [_extras(call, values) for call in self._of_app]
+
+    async def close(self) -> list[BaseException]:
+        """Close what was made, last first, each whatever another raises; return what they raised."""
+        closing, self._open = self._open, []
+        self._filled[:] = [_TOO_LATE] * len(self._filled)
+        self._values = {}
+        return await close_all(closing)
+
+    _values: Mapping[Thing, Any] = {}
+
+    async def make_for_peer(self, thing: Thing, context: AppContext, made: Mapping[Thing, Any]) -> tuple[Any, Any]:
+        """Make one thing of a peer's, of the application's and of those that were made before."""
+        return await thing.make(context, {**self._values, **made})
+
+    def extras(self, owner: str, made: Mapping[Thing, Any]) -> list[Any]:
+        """Return what a context of a peer's has for each call of a plugin's that takes things of its connection."""
+        values = {**self._values, **made}
+        return [_extras(call, values) for call in self._of_peer.get(owner, ())]
+
+
+_TOO_LATE: Final = NotProvided("what was provided is closed, as the application has ended")
+
+
+async def close_all(closing: Sequence[tuple[Thing, Close]]) -> list[BaseException]:
+    """Close things, last first, each whatever another raises, and whether or not we are cancelled meanwhile."""
+    errors: list[BaseException] = []
+    for thing, close in reversed(closing):
+        try:
+            await close()
+        except BaseException as error:
+            if must_pass(error) and not isinstance(error, Exception):
+                errors.insert(0, error)
+            else:
+                logger.error("closing what %s provides failed: %s", thing, spelled(error), exc_info=error)
+                errors.append(error)
+    return errors
+
+
+def _app_closure(
+    function: Callable[..., Any], filled: list[Any], at: int, count: int, by_name: bool
+) -> Callable[..., Any]:
+    """Make what is called in a function's place, where all that it takes is the application's.
+
+    Besides, it is given what lies in ``filled`` at ``at``: a tuple, or with that a dict.
+    """
+    if by_name:
+
+        def call_by_name(*given: Any, **named: Any) -> Any:
+            more, taken = filled[at]
+            return function(*given, *more, **named, **taken)
+
+        return call_by_name
+    if count != 2:
+
+        def call(*given: Any) -> Any:
+            return function(*given, *filled[at])
+
+        return call
+
+    def handle(context: Any, message: Any) -> Any:
+        return function(context, message, *filled[at])
+
+    return handle
+
+
+def _peer_closure(function: Callable[..., Any], at: int, by_name: bool) -> Callable[..., Any]:
+    """Make what is called in a function's place, where it takes things of a connection: the context has them."""
+    if by_name:
+
+        def call_by_name(context: Any, *given: Any) -> Any:
+            more, taken = context._things[at]  # noqa: SLF001 - nobody else's business
+            return function(context, *given, *more, **taken)
+
+        return call_by_name
+
+    def call(context: Any, *given: Any) -> Any:
+        return function(context, *given, *context._things[at])  # noqa: SLF001 - nobody else's business
+
+    return call
+
+
+def _arguments(sources: Iterable[_Source], values: Mapping[Thing, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    positional, named = [], {}
+    for dependency, thing, value in sources:
+        found = value if thing is None else values[thing]
+        if dependency.by_name:
+            named[dependency.name] = found
+        else:
+            positional.append(found)
+    return (*positional,), named
+
+
+def _extras(call: _Call, values: Mapping[Thing, Any]) -> Any:
+    positional, named = _arguments(call.sources, values)
+    return (positional, named) if any(source.dependency.by_name for source in call.sources) else positional
+
+
+def _ordered(things: Iterable[Thing]) -> list[Thing]:
+    """Sort things in the order of need, else in the order given; those they need are there, too."""
+    order: dict[Thing, None] = {}
+    path: list[Thing] = []
+
+    def visit(thing: Thing) -> None:
+        if thing in order:
+            return
+        if thing in path:
+            _refuse_cycle(path[path.index(thing) :])
+        path.append(thing)
+        for source in thing.sources:
+            if source.thing is not None:
+                visit(source.thing)
+        path.pop()
+        order[thing] = None
+
+    for thing in things:
+        visit(thing)
+    return [*order]
+
+
+def _refuse_cycle(cycle: Sequence[Thing]) -> NoReturn:
+    names = [f"{spell(thing.annotation)} of {thing}" for thing in cycle]
+    raise ExtensionError(
+        f"what is provided needs itself: {', which takes '.join((*names, spell(cycle[0].annotation)))}"
+    )
+
+
+def _is_one(provided: Any, wanted: Any) -> bool:
+    try:
+        return issubclass(provided, wanted)
+    except TypeError:  # no classes, or a protocol that says nothing of that
+        return False
+
+
+def _module(annotation: Any) -> str:
+    return getattr(annotation, "__module__", "?")
+
+
+def _fit_to_give(annotation: Any) -> Any:
+    if why := unfit(annotation):
+        raise ExtensionError(f"provide has {spell(annotation)}: {why}")
+    return annotation
