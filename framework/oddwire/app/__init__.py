@@ -1,6 +1,6 @@
 """Extensions, the hooks of plugins, and the application that runs them over a transport.
 
-Each name is imported when it is first used: a script declares its extension without what will run it.
+Each name is imported when it is first used: a script declares its extension without loading the code that runs it.
 """
 
 from typing import TYPE_CHECKING

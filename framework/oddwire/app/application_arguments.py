@@ -1,4 +1,4 @@
-"""What an application is given, looked at before anything is made of it."""
+"""Checks of an application's arguments, before anything is created from them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def check_arguments(
     assembly: object,
     program: object,
 ) -> None:
-    """Raise `ExtensionError` for one of another kind than `Application` takes, saying which would be right."""
+    """Raise `ExtensionError` for an argument of a type that `Application` does not accept, saying which it does."""
     if not isinstance(transport, (Transport, str)):
         hint = ""
         if isinstance(transport, type) and issubclass(transport, Transport):
@@ -44,7 +44,7 @@ def check_arguments(
     ):
         _fail("store", "the path of a database, or ':memory:'", store)
     if limits is not None:
-        from oddwire.session.limits import Limits  # few give some
+        from oddwire.session.limits import Limits  # imported late: few applications set limits
 
         if not isinstance(limits, Limits):
             _fail("limits", "Limits(...)", limits)
@@ -65,7 +65,7 @@ def check_provide(provide: object) -> None:
 
 
 def make_transport(plugins: PluginManager, name: str, options: Mapping[str, Any]) -> Transport:
-    """Make the transport of a name. Raises `ExtensionError` if there is none, or if it does not take the options."""
+    """Create a transport by name. Raises `ExtensionError` if there is none, or if it does not accept the options."""
     make = plugins.transport(name)
     try:
         made: object = make(**options)

@@ -1,7 +1,7 @@
-"""Running extensions as a plugin of lightningd: what this process does from its first moment to its last.
+"""Running extensions as a plugin of lightningd: the life of the plugin's process.
 
-Imported when the node waits for an answer. So it imports no command line, and what runs the application, asyncio above
-all, only once the node has been told what the application is.
+Imported while the node waits for the manifest. So it does not import the command line, and the code that runs the
+application, in particular asyncio, only after the manifest has been sent.
 """
 
 from __future__ import annotations
@@ -38,39 +38,39 @@ __all__ = ["GRACE", "WATCHDOG", "is_hosted", "run_plugin", "store_name"]
 logger = get_logger("oddwire.app")
 
 GRACE: Final = 2.0
-"""Seconds that handlers get to finish, and then farewells, when the node wants us to end."""
+"""Seconds that handlers, and then disconnect hooks, get to finish when the node asks the plugin to end."""
 WATCHDOG: Final = 4.5
-"""Seconds from then on to the end of the process, whatever its code is doing: lightningd waits for five."""
+"""Seconds from that request to the end of the process, whatever its code is doing: lightningd waits for five."""
 
-_SUCCESSION: Final = WATCHDOG + 1.0  # seconds until a plugin whose node has died has surely let go of the store
-_SWITCH: Final = 0.0005  # seconds; Python's own are 0.005
+_SUCCESSION: Final = WATCHDOG + 1.0  # seconds after which a plugin whose node has died has certainly closed the store
+_SWITCH: Final = 0.0005  # seconds; Python's default is 0.005
 
-# By lightningd's names: at unusual and broken its operator is warned
+# lightningd's names of the levels: at unusual and broken its operator is warned
 _LEVELS: Final = ((logging.ERROR, "broken"), (logging.WARNING, "unusual"), (logging.NOTSET, "info"))
 
 
 def is_hosted() -> bool:
-    """Say whether lightningd, or a node that does as it does, started this process as a plugin."""
+    """Return whether lightningd, or a node compatible with it, started this process as a plugin."""
     return "LIGHTNINGD_PLUGIN" in os.environ
 
 
 def run_plugin(*extensions: object, receive: Literal["hook", "notification"] | None = None) -> NoReturn:
     """Run extensions as a plugin of the lightningd that started this process; exits when it is done.
 
-    ``extensions`` are what `Application` takes. What cannot be loaded, or does not start, is told to the node, which
-    then goes on without the plugin. ``print`` and all else that goes to stdout is written to the node's log, as are
-    the records of `logging` from INFO up. `SystemExit` or `KeyboardInterrupt` raised by a task of the extensions' own
-    does not end the plugin; ``app.stop()`` does. It is what the files call that ``oddwire plugin`` writes, and the last
-    that a program does: nothing should be written to stdout before.
+    ``extensions`` are as for `Application`. If they cannot be loaded, or do not start, the reason is reported to the
+    node, which then goes on without the plugin. ``print`` and other output to stdout is written to the node's log, as
+    are the records of `logging` from INFO up. `SystemExit` or `KeyboardInterrupt` raised by a task of the extensions'
+    own does not end the plugin; ``app.stop()`` does. The files written by ``oddwire plugin`` call this function. It has
+    to be the last call of a program: nothing should be written to stdout before.
 
-    ``receive`` is how the node is to hand over messages: by its notification, which lightningd v24.02 and later have
-    and which is the default there, or by its hook. Raises `ExtensionError` for anything else, and `SystemExit` if no
-    node started this process.
+    ``receive`` is how the node passes messages on: by its notification, which lightningd v24.02 and later have and
+    which is the default there, or by its hook. Raises `ExtensionError` for anything else, and `SystemExit` if no node
+    started this process.
 
     SIGTERM, SIGINT, ``plugin stop`` and the end of the node stop the application: handlers have two seconds. After
     4.5 seconds the kernel ends the process, even if a handler blocks it.
     """
-    hold_collector()  # plugin files come here at once
+    hold_collector()  # plugin files call this at once
     if receive not in (None, "hook", "notification"):
         raise ExtensionError(f"run_plugin() takes receive='hook' or 'notification', not {receive!r:.200}")
     if not is_hosted():
@@ -98,7 +98,7 @@ def run_plugin(*extensions: object, receive: Literal["hook", "notification"] | N
     transport = ClnTransport(
         early_manifest=early_manifest,
         foreign=stdio.foreign,
-        on_stop=lambda _: host.stop(),  # the transport tells the application why
+        on_stop=lambda _: host.stop(),  # the transport reports the reason to the application
         linger=True,
     )
     log.write = transport.log
@@ -116,11 +116,11 @@ def store_name(program: str) -> str:
 
 
 class _NodeLog(logging.Handler):
-    """Writes what is logged to the node's log."""
+    """Handler of `logging` that writes records to the node's log."""
 
     def __init__(self, write: Callable[[str, str], None]) -> None:
         super().__init__(logging.INFO)
-        self.addFilter(LIMITED)  # it has everybody's records
+        self.addFilter(LIMITED)  # the root logger gets the records of all loggers
         self.write = write
         self.setFormatter(LineFormatter("%(name)s: %(message)s"))
 
@@ -134,20 +134,20 @@ class _NodeLog(logging.Handler):
 
 
 def _end_thread(arguments: threading.ExceptHookArgs) -> None:
-    """Log what has ended a thread: Python would print it as it is on stderr, which is the node's."""
+    """Log the exception that ended a thread: Python would print it unescaped on stderr, which is the node's."""
     if arguments.exc_type is not SystemExit:
         name = "no name" if arguments.thread is None else arguments.thread.name
         logger.error("a thread, %s, ended with an exception", name, exc_info=arguments.exc_value)
 
 
 def _ignore(arguments: Any) -> None:
-    """Log an exception that nobody can be told of."""
+    """Log an exception that cannot be raised, for `sys.unraisablehook`."""
     text = arguments.err_msg or "an exception is ignored in"
     logger.error("%s: %r", text, arguments.object, exc_info=arguments.exc_value)
 
 
 def _load(settled: _OpenedTransport, extensions: Sequence[object]) -> LoadedPlugins | BaseException:
-    """Return the extensions put together, or why they cannot be."""
+    """Return the loaded extensions, or the exception why they cannot be loaded."""
     try:
         plugins = PluginManager()
         for plugin in (settled, *extensions):
@@ -157,20 +157,20 @@ def _load(settled: _OpenedTransport, extensions: Sequence[object]) -> LoadedPlug
         for text in plugins.warnings():
             logger.warning(text)
         return assembly
-    except BaseException as error:  # no signal raises here
+    except BaseException as error:  # signals raise nothing here
         return error
 
 
 def _leave_signals() -> None:
-    """Let a child that was forked be ended by signals: it is not the plugin."""
+    """Restore the default signal handlers in a forked child, which is not the plugin."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
 
 
 class _OpenedTransport:
-    """A plugin that does, before all others, what the node need not wait for: once it has our manifest.
+    """A plugin with the startup work that is done after the manifest was sent, before all other plugins'.
 
-    It finds out which program of the node this is, and has it take its place among them.
+    It determines this program's number at the node, and registers it among the node's programs.
     """
 
     name = "oddwire.hosted"
@@ -184,7 +184,7 @@ class _OpenedTransport:
 
     @hookimpl
     async def startup(self, app: Application) -> None:
-        """Do it. Raises `StoreError` or `ExtensionError` if the store is another program's, too."""
+        """Register this program. Raises `StoreError` or `ExtensionError` if its store is also another program's."""
         from oddwire.app.programs.claims import Claim, program_number
         from oddwire.app.programs.registry import Programs
         from oddwire.schema import schema_of
@@ -193,7 +193,7 @@ class _OpenedTransport:
         try:
             node_id = str((await app.node.call("getinfo"))["id"])
         except (NodeRefused, KeyError, TypeError):
-            node_id = ""  # the transport cannot open either, and says why
+            node_id = ""  # then the transport cannot open either, and raises the reason
         app.program = program_number(node_id, self.file)
         router = self.router
         assert router is not None  # noqa: S101 - there is one, or no application
@@ -220,17 +220,17 @@ class _OpenedTransport:
 
     @hookimpl
     async def shutdown(self) -> None:
-        """Leave the others, after all extensions have ended."""
+        """Remove this program's claim, after all extensions have ended."""
         if self._programs is not None:
             await self._programs.leave()
 
     def end(self) -> None:
-        """Say to those who start that this program ends soon. From any thread, and signal handlers."""
+        """Mark this program as ending for programs that start now. For any thread, or a signal handler."""
         if self._programs is not None:
             self._programs.end()
 
     def look_for_orphans(self, extensions: Collection[str]) -> None:
-        """Warn if what extensions have kept is in the store of another plugin file: ours is new. In a thread."""
+        """Warn if the data of extensions of a new store is in another plugin file's store. Runs in a thread."""
         from pathlib import Path
 
         from oddwire.app.programs.orphaned_stores import warn_of_orphans
@@ -238,7 +238,7 @@ class _OpenedTransport:
         warn_of_orphans(Path(self._folder, self.store), extensions)
 
     def explain(self, error: StoreError) -> StoreError:
-        """Return what is to be said of a store that cannot be opened: whose it is."""
+        """Return the error for a store that cannot be opened, naming the program that uses it."""
         if error.reason != "locked":
             return error
         from oddwire.app.programs.registry import owner_of_store
@@ -254,7 +254,7 @@ class _OpenedTransport:
 
 
 class _PluginProgram:
-    """One run of an application, with the two ways to its end: it is asked to stop, or the time is over."""
+    """One run of an application, which ends when it is stopped, or by an alarm if that takes too long."""
 
     def __init__(self, settled: _OpenedTransport) -> None:
         self.code = 0
@@ -266,18 +266,18 @@ class _PluginProgram:
         self._remark = ""
 
     def prepare(self) -> None:
-        """Take note of signals from now on."""
-        # Where a handler computes without end, the transport's thread waits that long for each step of an answer
+        """Install the signal handlers."""
+        # If a handler computes without end, the transport's thread waits that long for each step of an answer
         sys.setswitchinterval(_SWITCH)
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
-        # Not asyncio's: these run while a handler sleeps, too
+        # Not asyncio's: these also run while a handler blocks
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda number, _: self.stop(f"stopping: {signal.Signals(number).name}"))
         on_fork((signal.SIGTERM, signal.SIGINT), _leave_signals)
 
     def run(self, loaded: LoadedPlugins | BaseException, transport: HostTransport) -> None:
-        """Run, close."""
+        """Run the application until it is stopped, and close it."""
         import asyncio
 
         from oddwire.app.application import Application
@@ -300,7 +300,7 @@ class _PluginProgram:
                 try:
                     loop.run_until_complete(main)
                 except (SystemExit, KeyboardInterrupt) as error:
-                    # asyncio lets them through from any task, and no signal raises; the loop goes on where it was
+                    # asyncio lets them propagate from any task, and signals raise nothing; the loop is continued
                     kind = type(error).__name__
                     text = "a task of an extension ended with %s; to end the application, call app.stop()"
                     logger.error(text, kind, exc_info=error)
@@ -308,7 +308,7 @@ class _PluginProgram:
             self._watch()
 
     def stop(self, remark: str = "") -> None:
-        """Have the application stop, and log a remark. Called in the channel's thread and by signal handlers."""
+        """Stop the application, set the alarm, log a remark. Called in the channel's thread and by signal handlers."""
         self._watch()
         if not self._stopping:
             self._settled.end()
@@ -317,7 +317,7 @@ class _PluginProgram:
 
     def _stop_soon(self) -> None:
         if self._loop is not None:
-            with contextlib.suppress(RuntimeError):  # the loop has ended
+            with contextlib.suppress(RuntimeError):  # the loop is closed
                 self._loop.call_soon_threadsafe(self._stop_app)
 
     def _stop_app(self) -> None:
@@ -328,7 +328,7 @@ class _PluginProgram:
             self._app.stop()
 
     def _watch(self) -> None:
-        """Set the alarm, once. The kernel's: it goes off even in C code that lets no other thread run."""
+        """Set the alarm, once. It is the kernel's: it ends the process even in C code that holds the GIL."""
         if signal.getitimer(signal.ITIMER_REAL)[0] == 0.0:
             signal.setitimer(signal.ITIMER_REAL, WATCHDOG)
 
@@ -343,7 +343,7 @@ class _PluginProgram:
             self._cannot_run(error)
 
     def _cannot_run(self, error: BaseException) -> None:
-        """Log why, once: before ``disable``, at which lightningd kills us and which it logs at debug level only."""
+        """Log the reason, once: before ``disable``, at which lightningd kills us, and which it logs at debug level."""
         if not self._stopping and error is not self._told:
             self._told = error
             self._failed("cannot run", error)

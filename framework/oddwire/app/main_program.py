@@ -1,4 +1,4 @@
-"""What it takes to be the program: a place to become it, and signals that stay ours when a child is forked."""
+"""Running as the main program: checks of the calling code, and signal handling across forks."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from oddwire.errors import ExtensionError
 
 __all__ = ["check_place", "on_fork"]
 
-# The names of modules that are programs: `runpy` calls a script so that it runs without a name
+# The names of modules that are programs; <run_path> is that of a script run by `runpy` without a name
 _PROGRAMS: Final = ("__main__", "<run_path>")
 _GUARD: Final = "if __name__ == '__main__':"
 
 
 def check_place(name: str, caller: FrameType | None) -> None:
-    """Raise `ExtensionError` if extension ``name`` cannot be run from ``caller``, with what should be done instead."""
+    """Raise `ExtensionError` if extension ``name`` cannot be run from ``caller``, saying what to do instead."""
     what = f"extension.run() of {name!r}"
     if caller is None:
         raise ExtensionError(f"{what} is called while the program ends (by atexit): call it at the end of the script")
@@ -44,7 +44,7 @@ def check_place(name: str, caller: FrameType | None) -> None:
 
 
 def _importing(frame: FrameType | None) -> FrameType | None:
-    """Return the module whose import runs the caller; None if that is a program, or a function called later."""
+    """Return the frame of the module whose import runs the caller; None for a program, or a function called later."""
     while frame is not None:
         if frame.f_code.co_name == "<module>":
             return None if frame.f_globals.get("__name__") in _PROGRAMS else frame
@@ -53,7 +53,7 @@ def _importing(frame: FrameType | None) -> FrameType | None:
 
 
 def _loop_is_running() -> bool:
-    events = sys.modules.get("asyncio.events")  # importing it would take its time
+    events = sys.modules.get("asyncio.events")  # looked up, as importing it takes long
     return events is not None and events._get_running_loop() is not None  # noqa: SLF001
 
 
@@ -63,7 +63,7 @@ def _is_main_thread() -> bool:
 
 
 def on_fork(numbers: Collection[signal.Signals], leave: Callable[[], object]) -> None:
-    """Have ``leave`` called in every child that is forked, before any of these signals can reach it."""
+    """Call ``leave`` in every forked child, before any of these signals can reach it."""
     masks: dict[int, set[signal.Signals | int]] = {}  # by thread
 
     def before() -> None:

@@ -1,7 +1,7 @@
-"""What keeps a program from ending: tasks and threads, each with the line of an author's code where it stands.
+"""Tasks and threads that keep a program from ending, each with the current line of the author's code.
 
-Read from another thread while the program runs, or hangs: so nothing here waits for a lock, and what changes meanwhile
-is left out.
+Called from another thread while the program runs, or hangs: so no code here waits for a lock, and tasks or threads that
+change meanwhile are left out.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _OURS: Final = (
     str(Path(__file__).parent.parent) + "/",
     *(f"{sysconfig.get_path(name)}/" for name in ("stdlib", "platstdlib")),
 )
-_INSTALLED: Final = ("/site-packages/", "/dist-packages/")  # lie within the standard library's folder
+_INSTALLED: Final = ("/site-packages/", "/dist-packages/")  # within the standard library's folder
 _CARRIERS: Final = ("/typer/", "/click/", "/pluggy/", "/rich/")
 _HOOKS: Final = (
     *("startup", "ready", "stopping", "shutdown"),
@@ -54,7 +54,7 @@ _AWAITED: Final = ("cr_await", "gi_yieldfrom", "ag_await")
 
 
 def owners_of(plugins: PluginManager) -> dict[CodeType, str]:
-    """Return what each function that extensions registered is to its extension: ``the handler of Ask of 'quote'``."""
+    """Return the role of each function that extensions registered, by its code: ``the handler of Ask of 'quote'``."""
     found: dict[CodeType, str] = {}
 
     def enter(function: object, what: str) -> None:
@@ -77,9 +77,9 @@ def owners_of(plugins: PluginManager) -> dict[CodeType, str]:
 
 
 def _codes(function: object) -> Iterator[CodeType]:
-    """Return the code of a function, and of those it is wrapped around."""
+    """Yield the code of a function, and of those that it wraps."""
     while function is not None:
-        inner = getattr(function, "__func__", function)  # of a method
+        inner = getattr(function, "__func__", function)  # a method's function
         code = getattr(inner, "__code__", None)
         if code is None and not isinstance(inner, type):
             code = getattr(getattr(type(inner), "__call__", None), "__code__", None)  # noqa: B004 - its code
@@ -92,9 +92,9 @@ def _codes(function: object) -> Iterator[CodeType]:
 def holdups(
     loop: asyncio.AbstractEventLoop | None, owners: Mapping[CodeType, str], *, known: Collection[threading.Thread] = ()
 ) -> list[str]:
-    """Describe what of an author's code is under way, the main thread first; nothing of what is oddwire's own.
+    """Return descriptions of the author's running code, main thread first, without oddwire's own code.
 
-    ``known`` are threads that do not count, as they were there before. May be called in any thread.
+    ``known`` are threads that are ignored, because they ran before. May be called in any thread.
     """
     found: list[str] = []
     blocked = _place(_within_loop(sys._current_frames().get(threading.main_thread().ident or 0)), owners)  # noqa: SLF001
@@ -110,7 +110,7 @@ def holdups(
 
 
 def describe_task(task: asyncio.Task[Any], owners: Mapping[CodeType, str] | None = None) -> str | None:
-    """Say which of an author's functions a task is in, and where it stands; None if it is in none."""
+    """Return the author's function in which a task is, with its current line; None if it is in none."""
     return _place(reversed([*_inward(task.get_coro())]), owners or {})
 
 
@@ -126,7 +126,7 @@ def place_of_thread(frame: FrameType, owners: Mapping[CodeType, str]) -> str | N
 
 
 def busy_threads(known: Collection[threading.Thread] = ()) -> list[tuple[threading.Thread, FrameType]]:
-    """Return the threads that Python would wait for at its end, each with its innermost frame; no idle pool threads."""
+    """Return the threads that Python would join at exit, without idle pool threads, each with its innermost frame."""
     frames = sys._current_frames()  # noqa: SLF001
     found: list[tuple[threading.Thread, FrameType]] = []
     for thread in threading.enumerate():
@@ -140,7 +140,7 @@ def busy_threads(known: Collection[threading.Thread] = ()) -> list[tuple[threadi
 
 
 def is_lookup(frame: FrameType) -> bool:
-    """Say whether a thread looks up a name and does nothing else: nobody needs the answer any more."""
+    """Return whether a thread only looks up a host name, whose answer is not needed any more."""
     return frame.f_code is socket.getaddrinfo.__code__ or frame.f_code is socket.getfqdn.__code__
 
 
@@ -151,7 +151,7 @@ _ITEM: Final = _pools._WorkItem.run.__code__  # noqa: SLF001
 def _tasks(loop: asyncio.AbstractEventLoop) -> list[asyncio.Task[Any]]:
     try:
         return sorted(asyncio.all_tasks(loop), key=lambda task: task.get_name())
-    except RuntimeError:  # they change all the time
+    except RuntimeError:  # the set of tasks changes all the time
         return []
 
 
@@ -162,7 +162,7 @@ def _outward(frame: FrameType | None) -> Iterator[FrameType]:
 
 
 def _within_loop(frame: FrameType | None) -> list[FrameType]:
-    """Return the frames of what the event loop runs, or the end of the program; those around it wait for that."""
+    """Return the frames inside the event loop, or inside the program's end; the outer ones only wait for these."""
     frames = [*_outward(frame)]
     edges = [number for number, each in enumerate(frames) if each.f_code in _EDGES]
     edges = edges or [number for number, each in enumerate(frames) if each.f_code.co_filename.startswith(_OURS[0])]
@@ -170,7 +170,7 @@ def _within_loop(frame: FrameType | None) -> list[FrameType]:
 
 
 def run_loop(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> None:
-    """Run a loop until a task has ended; `holdups` looks at what lies within."""
+    """Run an event loop until a task has ended; `holdups` recognises this frame and reports those inside it."""
     loop.run_until_complete(task)
 
 
@@ -178,8 +178,8 @@ _EDGES: Final = (asyncio.Runner.run.__code__, run_loop.__code__)
 
 
 def _inward(awaited: object) -> Iterator[FrameType]:
-    """Return the frames of a coroutine and of what it waits for, outermost first."""
-    if _first(awaited, _FRAMES) is None:  # the end of an async generator, which the loop sees to when it closes
+    """Yield the frames of a coroutine and of the awaitables that it awaits, outermost first."""
+    if _first(awaited, _FRAMES) is None:  # aclose of an async generator, by the event loop at its end
         awaited = next((v for v in gc.get_referents(awaited) if isinstance(v, AsyncGeneratorType)), awaited)
     while awaited is not None:
         frame = _first(awaited, _FRAMES)
@@ -187,7 +187,7 @@ def _inward(awaited: object) -> Iterator[FrameType]:
             yield frame
         inner = _first(awaited, _AWAITED)
         if isinstance(frame, FrameType) and inner is not None and _first(inner, _FRAMES) is None:
-            # The next item of an async generator does not tell which one's
+            # The awaitable for an async generator's next item has no reference to the generator
             inner = next(
                 (v for v in frame.f_locals.values() if isinstance(v, AsyncGeneratorType) and v.ag_running), inner
             )
@@ -199,7 +199,7 @@ def _first(item: object, names: Iterable[str]) -> object | None:
 
 
 def _place(frames: Iterable[FrameType], owners: Mapping[CodeType, str]) -> str | None:
-    """Describe the innermost of an author's frames; ``frames`` come innermost first."""
+    """Return a description of the author's innermost frame, None without one; ``frames`` come innermost first."""
     authors = [frame for frame in frames if _is_authors(frame.f_code.co_filename)]
     if not authors:
         return None
@@ -217,7 +217,7 @@ def _is_authors(file: str) -> bool:
 
 
 def _work(frame: FrameType) -> str:
-    """Say what a thread was given to do, where that is not written in Python."""
+    """Return a description of a thread's function that is not written in Python."""
     for each in _outward(frame):
         if each.f_code is threading.Thread.run.__code__:
             target = getattr(each.f_locals["self"], "_target", None)
@@ -225,6 +225,6 @@ def _work(frame: FrameType) -> str:
         if each.f_code is _ITEM:
             function = each.f_locals["self"].fn
             if isinstance(function, functools.partial) and function.args and not inspect.isfunction(function.func):
-                function = function.args[0]  # as asyncio.to_thread does
+                function = function.args[0]  # wrapped by asyncio.to_thread
             return place(function)
     return "work"

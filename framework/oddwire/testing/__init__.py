@@ -1,7 +1,7 @@
 """For tests of extensions, transports and codecs: conformance kits, strategies, doubles.
 
-The fixtures come by themselves, with pytest's plugin (`oddwire.testing.pytest_plugin`). Names are imported when
-they are first used: every pytest run loads this package, and `CodecConformance` and `messages` need hypothesis.
+The fixtures are loaded by pytest's plugin (`oddwire.testing.pytest_plugin`). Names are imported when they are first
+used: every pytest run loads this package, and `CodecConformance` and `messages` need hypothesis.
 """
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""Applications in memory, for tests: what the pytest fixtures hand out."""
+"""Applications in memory, for tests: the implementation of the pytest fixtures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`CodecConformance`: what every codec must do, as property tests. Needs hypothesis."""
+"""`CodecConformance`: the requirements on every codec, as property tests. Needs hypothesis."""
 
 # ruff: noqa: D102, S101 - these are tests: their names say what they check, with assert
 
@@ -23,10 +23,10 @@ __all__ = ["CodecConformance"]
 
 
 class CodecConformance:
-    """Subclass it in a test module, as ``class TestMine(CodecConformance)``, and say which codec and messages.
+    """Subclass it in a test module, as ``class TestMine(CodecConformance)``, and set the codec and messages.
 
-    ``messages`` should between them hold every kind of field the codec carries; each is declared with its name,
-    ``@message(0x8C01, codec="mine")``. ``examples`` is how many values a property is tried with.
+    ``messages`` should together have every kind of field that the codec supports; each is declared with the codec's
+    name, ``@message(0x8C01, codec="mine")``. ``examples`` is the number of values with which a property is tested.
     """
 
     codec: ClassVar[Codec]
@@ -34,7 +34,7 @@ class CodecConformance:
     examples: ClassVar[int] = 100
 
     def values(self, message: type[Message]) -> st.SearchStrategy[Any]:
-        """Return a strategy for one of the messages; by default any value its schema allows."""
+        """Return a strategy for one of the messages; by default for any value that its schema allows."""
         return messages(message)
 
     # Tests ------------------------------------------------------------------------------------------
@@ -117,10 +117,10 @@ class CodecConformance:
             for wrong in (None, 7, "text", b"bytes", object()):
                 _raises(EncodeError, plan.encode, wrong)
 
-    # What the tests share ---------------------------------------------------------------------------
+    # Shared by the tests ----------------------------------------------------------------------------
 
     def _for_each(self, check: Callable[..., None], examples: int | None = None, *more: st.SearchStrategy[Any]) -> None:
-        """Run a property over values of each message; values too large for a payload are left out."""
+        """Test a property with values of each message; values too large for a payload are skipped."""
         limits = settings(
             max_examples=examples or self.examples,
             deadline=None,
@@ -133,7 +133,7 @@ class CodecConformance:
 
     @staticmethod
     def _read(plan: Plan, payload: bytes) -> None:
-        """Decode; a payload may be refused with `DecodeError` only, and what was read must be a message."""
+        """Decode a payload. It may only be refused with `DecodeError`, and the result must be a message."""
         try:
             message = plan.decode(payload)
         except DecodeError:
@@ -156,7 +156,7 @@ def _holds(check: Callable[..., None], plan: Plan, drawn: tuple[Any, ...]) -> No
 
 
 def _takes_one(function: Callable[[Any], None]) -> Callable[[Any], None]:
-    """Wrap what hypothesis cannot look into."""
+    """Wrap a function whose signature hypothesis cannot inspect."""
 
     def run(drawn: Any) -> None:
         function(drawn)

@@ -1,10 +1,10 @@
-"""Conversations of the session protocol, played with an implementation of it.
+"""Conversations of the session protocol, played against an implementation of it.
 
-``tests/vectors/session.json`` has them; the README beside it tells how they are written. An implementation in any
-language takes part by way of a `Stage`.
+They are in ``tests/vectors/session.json``; the README beside it describes their form. An implementation in any language
+is connected by a `Stage`.
 """
 
-# ruff: noqa: S101 - a kit judges by assertions
+# ruff: noqa: S101 - a test kit uses assertions
 
 from __future__ import annotations
 
@@ -37,31 +37,31 @@ from oddwire.session.wire.frames import addresses, decode, encode, subject
 __all__ = ["PEER", "Json", "Stage", "expand", "judge", "payload_from_json", "payload_to_json", "play"]
 
 Json = Mapping[str, Any]
-"""A step, a frame, or a part of one, as the vectors write it."""
+"""A step, a frame, or a part of one, in the form of the vectors."""
 
 PEER = 1001
-"""The peer's instance where a step names none."""
+"""The peer's instance if a step names none."""
 
 _LONG = {"program", "assembles", "transfer", "total", "id", "lane", "epoch", "base", "sequence", "value"}
 _HELLO = FrameType.HELLO.name.lower()
-_LEAST = 11  # bytes, up to and with a frame's addresses
+_LEAST = 11  # bytes of a frame up to the end of its addresses
 _ROW = bytes(range(251))
 
 
 class Stage(ABC):
-    """Where an implementation of the session protocol plays its part; it runs the application of the vectors.
+    """The adapter of an implementation of the session protocol, which runs the application of the vectors.
 
-    Payloads are whole messages with their types. What does not come in time should fail by itself. The peer may be
-    several programs: to whom a frame goes, and from whom it is, is in the frame, and no business of the stage.
+    Payloads are whole messages with their types. Methods should fail by themselves after a time. The peer may consist
+    of several programs: a frame contains its own addresses, so the stage need not know them.
     """
 
     @abstractmethod
     async def connect(self) -> None:
-        """Connect the implementation with us."""
+        """Connect the implementation to the peer that the kit plays."""
 
     @abstractmethod
     async def disconnect(self) -> None:
-        """End the connection; returns when both sides know."""
+        """End the connection; return when both sides have noticed."""
 
     @abstractmethod
     async def send(self, payload: bytes) -> None:
@@ -69,32 +69,32 @@ class Stage(ABC):
 
     @abstractmethod
     async def receive(self) -> bytes:
-        """Return the next payload that came from it."""
+        """Return the next payload from the implementation."""
 
     @abstractmethod
     async def begin(self, what: str, payload: bytes, step: Json) -> None:
-        """Have it do a thing: ``request``, ``stream``, ``send reliably``; ``give up`` the request or stream under way.
+        """Begin an action: ``request``, ``stream``, ``send reliably``, or ``give up`` the request or stream under way.
 
-        ``step`` may have a stream's ``credit``, and in ``used`` how many parts to use before `result` is called.
+        ``step`` may have a stream's ``credit``, and in ``used`` how many parts to consume before `result` is called.
         """
 
     @abstractmethod
     async def result(self) -> object:
-        """Return what became of the request or stream, as the vectors write it."""
+        """Return the result of the request or stream, in the form of the vectors."""
 
     @abstractmethod
     async def happened(self, what: str, payload: bytes) -> Json:
-        """Wait until a payload was ``handled``, ``cancelled`` or ``delivered``; or ``failed``, which gives facts."""
+        """Wait until a payload was ``handled``, ``cancelled``, ``delivered`` or ``failed``; return the failure."""
 
     @abstractmethod
     async def unexpected(self) -> Sequence[object]:
-        """Tell what was handled, delivered or has failed without being waited for by `happened`."""
+        """Return what was handled, was delivered or has failed, but was not awaited by `happened`."""
 
 
 async def play(talk: Json, preamble: Sequence[Json], closing: Sequence[Json], stage: Stage) -> None:
-    """Play one conversation. Raises `AssertionError`, with a note, where it goes otherwise than it should.
+    """Play one conversation. Raises `AssertionError`, with a note, if the implementation deviates from it.
 
-    One with ``limits`` is to be played with an implementation that was set to them.
+    A conversation with ``limits`` is to be played with an implementation configured with them.
     """
     told = {"$last": str(talk.get("last", PEER))}
     player = _Player(stage, told)
@@ -115,11 +115,11 @@ async def play(talk: Json, preamble: Sequence[Json], closing: Sequence[Json], st
 class _Player:
     def __init__(self, stage: Stage, told: dict[str, str]) -> None:
         self._stage = stage
-        self._told = told  # what the implementation chose, by name
-        self._came: dict[int, deque[bytes]] = {}  # what it sent and was not waited for yet, by whom it is for
+        self._told = told  # the values that the implementation chose, by name
+        self._came: dict[int, deque[bytes]] = {}  # payloads that no step has received yet, by addressee
 
     async def play(self, step: Json) -> None:
-        """Play a step, as often as it says: ``#`` in it is the number of the turn, from 1 on."""
+        """Play a step, with its number of repetitions: ``#`` in it is the repetition's number, from 1 on."""
         if "times" not in step:
             await self._play(step)
             return
@@ -130,7 +130,7 @@ class _Player:
 
     @property
     def left(self) -> list[str]:
-        """What came and was not waited for, those aside that may come at any time."""
+        """The payloads that no step has received, except frames that may come at any time."""
         return [
             f"to {to}: {frame}"
             for to, payloads in self._came.items()
@@ -173,7 +173,7 @@ class _Player:
         assert not self.left, "there came something besides before the connection ended"
         self._came.clear()
 
-    # What the peer says
+    # The peer's steps
 
     def _payloads(self, sent: Json, cut: Json | None) -> list[bytes]:
         filled = self._filled({"to": 0 if sent.get("kind") in (_HELLO, FrameType.HELLO) else "$instance", **sent})
@@ -194,7 +194,7 @@ class _Player:
             name: self._told.get(value, value) if isinstance(value, str) else value for name, value in fields.items()
         }
 
-    # What the implementation says
+    # The implementation's steps
 
     async def _expect(self, wanted: Json, cut: str | None) -> None:
         to = 0 if wanted["kind"] == _HELLO and wanted["flags"] == HelloFlag.ANSWER else PEER
@@ -217,7 +217,7 @@ class _Player:
         assert self._fits(found, wanted), f"there came {str(found)[:500]}"
 
     async def _next(self, to: int) -> bytes:
-        """Return the next payload for an instance of the peer; those for others wait."""
+        """Return the next payload for an instance of the peer; those for other instances are kept."""
         came = self._came.setdefault(to, deque())
         while not came:
             payload = await self._stage.receive()
@@ -252,7 +252,7 @@ class _Player:
         return whole
 
     def _fits(self, found: object, wanted: object) -> bool:
-        """Say whether ``found`` is as ``wanted``: ``*`` is anything, or nothing, ``$name`` what it stood for before."""
+        """Return whether ``found`` matches ``wanted``: ``*`` matches anything or nothing, ``$name`` its first match."""
         if wanted == "*":
             return True
         if isinstance(wanted, str) and wanted.startswith("$"):
@@ -271,7 +271,7 @@ class _Player:
 
 
 def _may_come(frame: Frame, to: int) -> bool:
-    """Say whether a frame may come at any time: it raises credit, tells anew what is spoken, or seeks a hello."""
+    """Return whether a frame may come at any time: it raises credit, repeats a hello, or asks for one."""
     match frame:
         case Ack(scope=Scope.REQUEST):
             return True
@@ -283,7 +283,7 @@ def _may_come(frame: Frame, to: int) -> bool:
 
 
 def _is_like(frame: Frame, wanted: Json) -> bool:
-    """Say whether a frame that may come at any time is the one to come now."""
+    """Return whether a frame that may come at any time is the expected one."""
     match frame:
         case Ack():
             return bool(wanted["kind"] == "ack" and wanted["scope"] == Scope.REQUEST)
@@ -312,11 +312,11 @@ def _route(fields: Json) -> int:
     return int(fields["to"]) << 32 | int(fields.get("from", PEER))
 
 
-# As the vectors write it --------------------------------------------------------------------------------
+# The form of the vectors --------------------------------------------------------------------------------
 
 
 def expand(text: str) -> bytes:
-    """Return the bytes of hexadecimal digits; ``8ca1*3000`` are 3000, counting from 0 to 250 after the first ones."""
+    """Return the bytes of hexadecimal digits; ``8ca1*3000`` is 3000 bytes: the digits', then counting 0 to 250."""
     head, _, size = text.partition("*")
     start = bytes.fromhex(head)
     if not size:
@@ -326,7 +326,7 @@ def expand(text: str) -> bytes:
 
 
 def judge(payload: bytes) -> dict[str, Any]:
-    """Tell what the vectors have to say of a payload of type 49373: the ``frame``, or the ``reason`` why it is none."""
+    """Return the vectors' entry for a payload of type 49373: the ``frame``, or the ``reason`` why it is none."""
     if len(payload) < _LEAST:
         return {"reason": "ignored"}
     to, source = addresses(payload)
@@ -342,13 +342,13 @@ def judge(payload: bytes) -> dict[str, Any]:
 
 
 def payload_to_json(payload: bytes) -> dict[str, Any]:
-    """Return a frame as the vectors write it: 64-bit numbers as decimal texts, bytes as hexadecimal ones."""
+    """Return a frame in the form of the vectors: 64-bit numbers as decimal texts, bytes as hexadecimal ones."""
     frame = decode(payload)
     to, source = addresses(payload)
     written: dict[str, Any] = {"kind": type(frame).__name__.lower(), "to": to, "from": source}
     for name, value in zip(frame._fields, frame, strict=True):
         if name == "urgent":
-            written |= {name: 0} if value else {}  # as the integer that the record's empty value is
+            written |= {name: 0} if value else {}  # the value of an empty record, as an integer
         elif value is not None and (value or name != "stores"):
             written[name.removesuffix("_ms")] = _to_json(name, value)
     return written
@@ -369,7 +369,7 @@ def _to_json(name: str, value: Any) -> Any:
 
 
 def payload_from_json(written: Json) -> bytes:
-    """Return the payload of the frame that the vectors write so; it is from `PEER` if it does not say."""
+    """Return the payload of a frame in the form of the vectors; its source is `PEER` unless it has one."""
     cls = vars(frame_types)[written["kind"].capitalize()]
     fields: dict[str, Any] = {
         name + "_ms" * (name == "wait"): value for name, value in written.items() if name not in ("kind", "to", "from")

@@ -1,4 +1,4 @@
-"""`ScriptedTransport`: a transport without a network, whose peers do what a test says."""
+"""`ScriptedTransport`: a transport without a network, whose peers are controlled by the test."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ __all__ = ["ScriptedTransport"]
 
 
 class ScriptedTransport(Transport):
-    """Remembers everything that is asked of it, and brings what a test lets it bring.
+    """Records all calls, and delivers the events that a test triggers.
 
-    ``manifest`` is what `open` was given; ``sent`` what was sent; ``warnings`` and ``hangups`` are texts and reasons by
-    peer; ``flow`` is every pause and resume. A peer that is paused holds what it is made to say, as any transport does.
+    ``manifest`` is the argument of `open`; ``sent`` are the payloads sent; ``warnings`` and ``hangups`` are texts and
+    reasons by peer; ``flow`` is every pause and resume. The payloads of a paused peer are held, as in any transport.
     """
 
     def __init__(self) -> None:
@@ -29,32 +29,32 @@ class ScriptedTransport(Transport):
         self.flow: list[tuple[str, NodeId]] = []
         self.closed = False
         self.stuck = asyncio.Event()
-        """Cleared by `stick`: sends wait until it is set."""
+        """An event, cleared by `stick`: sends wait until it is set."""
         self.stuck.set()
         self._sink: Sink | None = None
         self._held: dict[NodeId, deque[bytes]] = {}
         self._paused: set[NodeId] = set()
 
-    # What the test does -----------------------------------------------------------------------------
+    # For the test -----------------------------------------------------------------------------------
 
     def connect_peer(self, node_id: NodeId, features: Iterable[int] = ()) -> None:
-        """Let a peer connect."""
+        """Connect a peer."""
         self._held[node_id] = deque()
         self._opened.peer_connected(PeerInfo(node_id=node_id, address="script", features=feature_bytes(features)))
 
     def receive(self, node_id: NodeId, payload: bytes) -> None:
-        """Let a connected peer say something."""
+        """Deliver a payload from a connected peer, or hold it while the peer is paused."""
         self._held[node_id].append(payload)
         self._hand_on(node_id)
 
     def lose_peer(self, node_id: NodeId, reason: str = "connection lost") -> None:
-        """Let a peer go; what it is paused with is lost."""
+        """Disconnect a peer; the payloads held for it are lost."""
         del self._held[node_id]
         self._paused.discard(node_id)
         self._opened.peer_disconnected(node_id, reason)
 
     def stick(self) -> None:
-        """Let every `send` wait from now on, until ``stuck.set()``."""
+        """Block every `send` from now on, until ``stuck.set()``."""
         self.stuck.clear()
 
     # Transport --------------------------------------------------------------------------------------
@@ -81,17 +81,17 @@ class ScriptedTransport(Transport):
         self._hand_on(peer)
 
     async def disconnect(self, peer: NodeId, reason: str = "") -> None:
-        """Hang up on a peer."""
+        """Record the reason, and disconnect the peer."""
         self.hangups.append((peer, reason))
         if peer in self._held:
             self.lose_peer(peer, reason)
 
     def warn(self, peer: NodeId, text: str) -> None:
-        """Keep the warning."""
+        """Record the warning."""
         self.warnings.append((peer, text))
 
     async def aclose(self) -> None:
-        """Lose every peer. Idempotent."""
+        """Disconnect every peer. Idempotent."""
         self.closed = True
         for peer in list(self._held):
             self.lose_peer(peer, "closed by us")

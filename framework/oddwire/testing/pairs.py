@@ -1,4 +1,4 @@
-"""What the transport kit works with: two connected transports, payloads with numbers, a sender that floods."""
+"""Helpers of the transport kit: two connected transports, numbered payloads, a flooding sender."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ __all__ = ["Flood", "Pair", "Side", "has_more_than", "payload_of", "raises"]
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One end: its transport, what that told, and the node id it knows the other end by."""
+    """One end: its transport, the recording sink of that, and the node id of the other end."""
 
     transport: Transport
     sink: RecordingSink
     peer: NodeId
 
     async def send(self, payload: bytes) -> None:
-        """Send to the other end."""
+        """Send a payload to the other end."""
         await self.transport.send(self.peer, payload)
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two opened transports, connected with each other."""
+    """Two opened transports, connected to each other."""
 
     left: Side
     right: Side
@@ -54,13 +54,13 @@ class Flood:
             self.accepted += 1
 
     async def cancel(self) -> None:
-        """Give up the send that waits."""
+        """Cancel the send that waits."""
         self.task.cancel()
         await asyncio.wait([self.task])
 
 
 class raises:  # noqa: N801 - reads as pytest.raises, which a kit for any runner does without
-    """A context that expects one exception and keeps it."""
+    """Context manager: expect one exception and keep it."""
 
     def __init__(self, error: type[BaseException]) -> None:
         self._error = error
@@ -77,10 +77,10 @@ class raises:  # noqa: N801 - reads as pytest.raises, which a kit for any runner
 
 
 def has_more_than(count: int, sink: RecordingSink) -> bool:
-    """Say whether a sink was handed more than ``count`` payloads."""
+    """Return whether a sink has received more than ``count`` payloads."""
     return len(sink.payloads) > count
 
 
 def payload_of(number: int, size: int = 100) -> bytes:
-    """Make a payload that says its number, as far as its size allows: an odd type of ours, number, filling."""
+    """Return a numbered payload, as far as its size allows: an odd type of ours, the number, padding."""
     return (b"\x8c\x01" + number.to_bytes(4, "big") + bytes(range(256)) * (size // 256 + 1))[:size]

@@ -1,6 +1,6 @@
-"""The pytest plugin: fixtures for extension authors. Loaded by every pytest where oddwire is installed, so it is cheap.
+"""The pytest plugin: fixtures for extension authors. Loaded by every pytest where oddwire is installed, so it is small.
 
-The fixtures are plain functions that give asynchronous contexts, so they work under pytest-asyncio, anyio or
+The fixtures are plain functions that return asynchronous context managers, so they work under pytest-asyncio, anyio or
 `asyncio.run` alike.
 """
 
@@ -23,7 +23,7 @@ pytest.register_assert_rewrite("oddwire.testing.transport_conformance", "oddwire
 
 @pytest.fixture
 def memory_network() -> MemoryNetwork:
-    """Return a network in memory of the test's own; `run_app` and `app_pair` use it."""
+    """Return an in-memory network of the test's own; `run_app` and `app_pair` use it."""
     from oddwire.transports.memory import MemoryNetwork
 
     return MemoryNetwork()

@@ -1,4 +1,4 @@
-"""`RecordingSink`: a sink that remembers what a transport told it, and lets a test wait for more."""
+"""`RecordingSink`: a sink that records a transport's events, and lets a test wait for more."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Disconnected:
 
 
 class RecordingSink:
-    """Keeps every call about peers, in order, in ``events``; in ``stopped`` why the host stops.
+    """Records every event of peers, in order, in ``events``, and the reasons why the host stops in ``stopped``.
 
     ``on_payload`` is called with each payload after it was recorded: to pause in the middle, or to raise.
     ``patience`` is how many seconds `until` waits.
@@ -51,41 +51,41 @@ class RecordingSink:
         self._changed = asyncio.Event()
 
     def peer_connected(self, peer: PeerInfo) -> None:
-        """Record it."""
+        """Record a `Connected`."""
         self._record(Connected(peer))
 
     def payload_received(self, peer: NodeId, payload: bytes) -> None:
-        """Record it, then call ``on_payload``."""
+        """Record a `Received`, then call ``on_payload``."""
         self._record(Received(peer, payload))
         if self.on_payload is not None:
             self.on_payload(peer, payload)
 
     def peer_disconnected(self, peer: NodeId, reason: str) -> None:
-        """Record it."""
+        """Record a `Disconnected`."""
         self._record(Disconnected(peer, reason))
 
     def host_stopping(self, reason: str) -> None:
-        """Record it, in ``stopped``."""
+        """Record the reason in ``stopped``."""
         self.stopped.append(reason)
         self._changed.set()
 
     @property
     def payloads(self) -> list[bytes]:
-        """Every payload, of whichever peer."""
+        """All payloads, of all peers."""
         return [event.payload for event in self.events if isinstance(event, Received)]
 
     @property
     def connected(self) -> list[PeerInfo]:
-        """What was told of every peer that connected, one entry each time it did."""
+        """The `PeerInfo` of every peer that connected, once per connection."""
         return [event.info for event in self.events if isinstance(event, Connected)]
 
     @property
     def disconnected(self) -> list[NodeId]:
-        """Every peer that disconnected, one entry each time it did."""
+        """Every peer that disconnected, once per connection."""
         return [event.peer for event in self.events if isinstance(event, Disconnected)]
 
     async def until(self, condition: Callable[[RecordingSink], object]) -> None:
-        """Wait until ``condition`` of this sink holds. Raises `TimeoutError`, saying what was recorded."""
+        """Wait until ``condition`` of this sink holds. Raises `TimeoutError`, listing the recorded events."""
         try:
             async with asyncio.timeout(self.patience):
                 while not condition(self):

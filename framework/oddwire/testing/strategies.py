@@ -1,4 +1,4 @@
-"""Hypothesis strategies that make valid messages from their schemas."""
+"""Hypothesis strategies for valid messages, derived from their schemas."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ _GROUP_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD036414
 
 
 def messages(message: type[M], *, max_size: int = 8, **fields: st.SearchStrategy[Any]) -> st.SearchStrategy[M]:
-    """Make instances of ``message`` that its codec can carry.
+    """Return a strategy for instances of ``message`` that its codec can encode.
 
-    ``max_size`` bounds texts, bytes and lists whose length is not fixed; ``fields`` are strategies for fields by
-    name, where a schema says less than a protocol does. Raises `TypeError` for a field the message does not have.
+    ``max_size`` bounds texts, bytes and lists whose length is not fixed; ``fields`` are strategies for fields by name,
+    for a protocol that is stricter than the schema. Raises `TypeError` for a field that the message does not have.
     """
     schema = schema_of(message)
     for name in fields:
@@ -51,7 +51,7 @@ def messages(message: type[M], *, max_size: int = 8, **fields: st.SearchStrategy
 
 
 def values(kind: Kind, *, codec: str = "msgpack", max_size: int = 8) -> st.SearchStrategy[Any]:
-    """Make values of one kind that ``codec`` can carry."""
+    """Return a strategy for values of one kind that ``codec`` can encode."""
     match kind:
         case Integer():
             return st.integers(kind.low, kind.high)
@@ -97,7 +97,7 @@ def _records(
     draw: st.DrawFn, record: Record, codec: str, max_size: int, given: dict[str, st.SearchStrategy[Any]]
 ) -> Any:
     made: dict[str, Any] = {}
-    counted: dict[str, int] = {}  # fields that say how long others are: those agree with the first
+    counted: dict[str, int] = {}  # length fields: several fields of one length agree with the first
     for field in record.fields:
         kind = field.kind
         if field.name in given:
@@ -110,7 +110,7 @@ def _records(
             made[field.name] = draw(_of_length(kind, size, codec, max_size))
             continue
         if isinstance(kind, Maybe) and codec == "bolt" and field.default is not None:
-            kind = kind.inner  # an absent TLV record stands for the default: None cannot be told from it
+            kind = kind.inner  # an absent TLV record means the default: None cannot be distinguished from it
         made[field.name] = draw(values(kind, codec=codec, max_size=max_size))
     return record.cls(**made)
 
@@ -134,7 +134,7 @@ def _lengths(kind: Octets | Text | Array | Table, max_size: int) -> tuple[int, i
 
 def _texts(kind: Text, max_size: int) -> st.SearchStrategy[str]:
     low, high = _lengths(kind, max_size)
-    if isinstance(kind.count, Fixed):  # counts bytes, so one a character
+    if isinstance(kind.count, Fixed):  # counts bytes, so one per character
         return st.text(string.printable, min_size=low, max_size=high)
     everything = st.characters(codec="utf-8")
     if isinstance(kind.count, Prefixed):
@@ -144,7 +144,7 @@ def _texts(kind: Text, max_size: int) -> st.SearchStrategy[str]:
 
 
 def _opaques(kind: Opaque) -> st.SearchStrategy[Any]:
-    if kind.python is PublicKey:  # only every other number is one
+    if kind.python is PublicKey:  # only about every other number is the x of a point
         scalars = st.integers(1, _GROUP_ORDER - 1)
         return scalars.map(lambda scalar: PrivateKey(scalar.to_bytes(32, "big")).public_key())
     return st.binary(min_size=kind.size, max_size=kind.size).map(kind.load)

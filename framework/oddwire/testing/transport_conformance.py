@@ -1,4 +1,4 @@
-"""`TransportConformance`: what every transport must do, as tests. Runs under any pytest, without plugins."""
+"""`TransportConformance`: the requirements on every transport, as tests. Runs under any pytest, without plugins."""
 
 # ruff: noqa: D102, S101 - these are tests: their names say what they check, with assert
 
@@ -23,7 +23,7 @@ _STRANGER = NodeId("02" + "11" * 32)
 
 
 def _on_pair(test: Callable[[Any, Pair], Coroutine[Any, Any, None]]) -> Callable[[Any], None]:
-    """Make a test of a connected pair: a plain function, so that it needs no plugin for async tests."""
+    """Wrap a test of a connected pair into a plain function, so that it needs no plugin for async tests."""
 
     def run(self: TransportConformance) -> None:
         self.run(self.with_pair(lambda pair: test(self, pair)))
@@ -33,38 +33,38 @@ def _on_pair(test: Callable[[Any, Pair], Coroutine[Any, Any, None]]) -> Callable
 
 
 class TransportConformance:
-    """Subclass it in a test module, as ``class TestMine(TransportConformance)``, and write `make`.
+    """Subclass it in a test module, as ``class TestMine(TransportConformance)``, and implement `make`.
 
-    `Transport`'s five abstract methods are enough to be tested: for one without a ``connect`` of its own, write
-    `connect`, and for one without ``disconnect``, set ``disconnects`` to False. Each test makes a new pair, on a loop
-    of its own. Nothing is timed; a transport that hangs fails after ``patience`` seconds.
+    `Transport`'s five abstract methods are sufficient for the tests: for a transport without its own ``connect``,
+    override `connect`, and for one without ``disconnect``, set ``disconnects`` to False. Each test creates a new pair,
+    on a new event loop. Nothing is timed; a transport that hangs fails after ``patience`` seconds.
     """
 
     patience: float = 30.0
     quiet: float = 0.2
-    """Seconds without progress that are taken to mean that a sender waits."""
+    """Seconds without progress after which a sender is considered to wait."""
     shows_features: bool = True
     """Whether peers see the feature bits of the manifest."""
     pushes_back: bool = True
-    """Whether a receiver that is paused makes the sender wait. If not, it keeps what it has room for and counts the
-    rest in its ``dropped.total``: then the tests are that what it keeps is in order, and the count exact."""
+    """Whether a paused receiver makes the sender wait. If not, it keeps the payloads it has room for and counts the
+    rest in its ``dropped.total``: then the tests check that those kept are in order, and that the count is exact."""
     disconnects: bool = True
-    """Whether `Transport.disconnect` ends a connection; if not, the tests of that are skipped."""
+    """Whether `Transport.disconnect` ends a connection; if not, its tests are skipped."""
     hangs_up_on_close: bool = True
-    """Whether `Transport.aclose` ends the connections; if not, peers hear nothing of it."""
+    """Whether `Transport.aclose` ends the connections; if not, peers do not notice it."""
 
-    # What a subclass says ---------------------------------------------------------------------------
+    # For the subclass -------------------------------------------------------------------------------
 
     async def make(self) -> tuple[Transport, Transport]:
-        """Make two transports that can reach each other once they are open; left dials right."""
+        """Return two transports that can reach each other once they are open; left dials right."""
         raise NotImplementedError(f"{type(self).__name__} should write make()")
 
     async def connect(self, left: Transport, right: Transport) -> None:
-        """Connect the two, both open. By default with ``left.connect`` and the first of ``right.uris``."""
+        """Connect the two open transports. By default with ``left.connect`` and the first of ``right.uris``."""
         await left.connect(right.uris[0])
 
     def run(self, test: Coroutine[Any, Any, None]) -> None:
-        """Run one test on a new loop."""
+        """Run one test on a new event loop."""
         asyncio.run(test)
 
     # Tests ------------------------------------------------------------------------------------------
@@ -325,7 +325,7 @@ class TransportConformance:
             raise RuntimeError("this sink raises, to see what comes of it")
 
         loop = asyncio.get_running_loop()
-        loop.set_exception_handler(lambda *_: None)  # a transport may leave this error to the loop
+        loop.set_exception_handler(lambda *_: None)  # a transport may leave this error to the event loop's handler
         pair.right.sink.on_payload = fail
         await pair.left.send(payload_of(0))
         await pair.right.sink.until(lambda sink: sink.payloads)
@@ -337,7 +337,7 @@ class TransportConformance:
         await self._still_works(pair)
 
     def test_a_cancelled_open_leaves_nothing(self) -> None:
-        """Whatever a cancelled open had begun is undone, and another transport opens in its place."""
+        """A cancelled `open` undoes whatever it had begun, and another transport opens in its place."""
         self.run(self._cancelled_open())
 
     async def _cancelled_open(self) -> None:
@@ -363,10 +363,10 @@ class TransportConformance:
 
         self.run(test())
 
-    # What the tests share ---------------------------------------------------------------------------
+    # Shared by the tests ----------------------------------------------------------------------------
 
     async def with_pair(self, test: Callable[[Pair], Coroutine[Any, Any, None]]) -> None:
-        """Make, open and connect a pair, run ``test`` on it, close both."""
+        """Create, open and connect a pair, run ``test`` on it, close both."""
         left, right = await self.make()
         sinks = RecordingSink(patience=self.patience), RecordingSink(patience=self.patience)
         try:
@@ -393,7 +393,7 @@ class TransportConformance:
             assert receiver.sink.payloads[-1] == b"\x8c\x01still there?"
 
     async def _stalls(self, flood: Flood) -> bool:
-        """Wait until a flood stands still; false if it was accepted as a whole."""
+        """Wait until a flood makes no progress and return True, or False if it was accepted as a whole."""
         while not flood.task.done():
             before = flood.accepted
             await asyncio.sleep(self.quiet)
@@ -436,6 +436,6 @@ class TransportConformance:
         assert pair.right.sink.payloads == sent
 
     async def _no_tasks_but(self, before: set[asyncio.Task[Any]]) -> None:
-        for _ in range(10):  # cancelled tasks end in the loop's next turns
+        for _ in range(10):  # cancelled tasks end in the next event-loop iterations
             await asyncio.sleep(0)
         assert asyncio.all_tasks() - before == set()

@@ -1,7 +1,8 @@
-"""What annotations say about values that come from outside: parameters of RPC methods, values of options.
+"""Conversion of external values by annotations: parameters of RPC methods, values of options.
 
-A reader takes what JSON or a command line has and gives ours, or raises `ValueError` saying what it should be. People
-type, and lightning-cli makes JSON of it: so a number will do where text is wanted, and digits where a number is.
+A reader converts a value from JSON or a command line to the annotated type, or raises `ValueError` saying what it
+should be. lightning-cli guesses the JSON type of what people type: so a number is accepted for text, and digits for a
+number.
 """
 
 from __future__ import annotations
@@ -31,21 +32,21 @@ _NUMBER: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4
 
 
 def evaluate(function: Any, names: Sequence[str], scope: Mapping[str, Any]) -> dict[str, Any]:
-    """Evaluate some of a function's annotations, and no others: type checkers alone may know those.
+    """Evaluate the annotations of the named parameters, and no others, which may only be known to type checkers.
 
-    They are found behind partials, methods, decorators and callable objects; of a wrapper that has none of its own, at
-    what it wraps. ``scope`` are names they may use besides the function's globals. Raises `NameError`, whatever is
-    wrong with one, telling which.
+    They are found through partials, methods, decorators and callable objects; for a wrapper without its own, at the
+    wrapped function. ``scope`` are names they may use besides the function's globals. Raises `NameError` for an
+    annotation that cannot be evaluated, whatever the reason, naming it.
     """
     hints: dict[str, Any] = {}
     for layer in _layers(function):
         written = getattr(layer, "__annotations__", {})
         if hasattr(layer, "__wrapped__") and written == getattr(layer.__wrapped__, "__annotations__", None):
-            continue  # `functools.wraps` has copied them, and what they name is known where they were written
+            continue  # copied by `functools.wraps`: their names are those of the wrapped function's module
         known = {**getattr(layer, "__globals__", {}), **scope}
         for name in names:
             if name not in written or hints.get(name, Any) is not Any:
-                continue  # a decorator that says Any says nothing
+                continue  # a decorator's Any is no information
             one = types.SimpleNamespace(__annotations__={name: written[name]})
             try:
                 hints.update(typing.get_type_hints(one, known))
@@ -56,14 +57,14 @@ def evaluate(function: Any, names: Sequence[str], scope: Mapping[str, Any]) -> d
 
 
 def peel(function: Any) -> Any:
-    """Return what a partial or a static method calls."""
+    """Return the function behind partials and static methods."""
     while isinstance(function, functools.partial | staticmethod):
         function = function.func if isinstance(function, functools.partial) else function.__func__
     return function
 
 
 def _layers(function: Any) -> Iterator[Any]:
-    """Return the function that is called, and what it says it wraps, from the outside in."""
+    """Yield the function that is called, and those that it wraps by ``__wrapped__``, outermost first."""
     function = peel(function)
     seen: set[int] = set()
     while function is not None and id(function) not in seen:
@@ -73,9 +74,9 @@ def _layers(function: Any) -> Iterator[Any]:
 
 
 def signature_of(function: Any) -> inspect.Signature:
-    """Return what a call takes: a decorator's own signature; where it takes anything, that of what it wraps.
+    """Return the signature of a call: a decorator's own, or if that accepts any arguments, the wrapped function's.
 
-    Raises `TypeError` or `ValueError` for what has none.
+    Raises `TypeError` or `ValueError` for an object without one.
     """
     if isinstance(function, staticmethod):
         return signature_of(function.__func__)
@@ -89,14 +90,14 @@ def signature_of(function: Any) -> inspect.Signature:
 
 
 def own_signature(function: Any) -> inspect.Signature:
-    """Return what is really called takes, whatever it says it wraps. Raises as `signature_of` does."""
+    """Return the signature of the called function itself, ignoring ``__wrapped__``. Raises as `signature_of` does."""
     if isinstance(function, staticmethod):
         function = function.__func__
     return inspect.signature(function, follow_wrapped=False)
 
 
 def alternatives(annotation: Any) -> tuple[Any, ...]:
-    """Take a union apart; anything else is its own only alternative."""
+    """Return the members of a union; of any other annotation, itself alone."""
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
         return typing.get_args(annotation)
     return (annotation,)
@@ -110,7 +111,7 @@ def spell(annotation: Any) -> str:
 
 
 def reader_of(annotation: Any) -> Reader:
-    """Return the reader of an annotation. Raises `TypeError` for one that says nothing about JSON."""
+    """Return the reader of an annotation. Raises `TypeError` for one that cannot be read from JSON."""
     annotation = getattr(annotation, "__supertype__", getattr(annotation, "__value__", annotation))
     if annotation in _READERS:
         return _READERS[annotation]
@@ -201,7 +202,7 @@ def _none(value: Any) -> None:
 
 
 def _parsed(value: Any) -> Any:
-    """Read the JSON that a text may be: a command line has nothing else."""
+    """Return the value of a JSON text, as from a command line, None if it is no JSON; other values unchanged."""
     if not isinstance(value, str):
         return value
     try:
@@ -233,7 +234,7 @@ def _any_of(options: tuple[Any, ...]) -> Reader:
     readers = {option: reader_of(option) for option in options}
 
     def read(value: Any) -> Any:
-        # What JSON says is best: 5 is an int for "str | int"
+        # The JSON type takes precedence: 5 is an int for "str | int"
         if (exact := readers.get(type(value))) is not None:
             return exact(value)
         refusals: dict[str, None] = {}
@@ -306,7 +307,7 @@ def _takes_one(cls: type) -> bool:
         inspect.signature(cls).bind("")
     except TypeError:
         return False
-    except ValueError:  # of some classes written in C nothing is known
+    except ValueError:  # some classes written in C have no signature
         return True
     return True
 
@@ -321,7 +322,7 @@ def _made_of_text(cls: type) -> Reader:
             return cls(value if is_path and isinstance(value, str) else _text(value))
         except (OddwireError, ValueError) as error:
             raise ValueError(str(error)) from None
-        except ArithmeticError:  # decimal's
+        except ArithmeticError:  # raised by decimal
             raise ValueError(f"should be a {cls.__name__}") from None
 
     return read

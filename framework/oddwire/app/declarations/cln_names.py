@@ -1,4 +1,4 @@
-"""Names that are taken on Core Lightning."""
+"""Names of JSON-RPC methods that Core Lightning already has."""
 
 from __future__ import annotations
 
@@ -48,5 +48,5 @@ LIGHTNINGD_METHODS: Final = frozenset({
 # fmt: on
 """Every JSON-RPC method of lightningd v26.06 and its plugins, and those of older releases back to v23.11.
 
-A plugin that brings a method of such a name is refused, or crashes lightningd.
+A plugin with a method of such a name is refused, or crashes lightningd.
 """

@@ -1,4 +1,4 @@
-"""From our values to what JSON can hold."""
+"""Conversion of our values to JSON-compatible ones."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from oddwire.schema import Record, to_dict
 
 __all__ = ["to_plain"]
 
-# Whose values are written as the text they are read from; named, since few programs need them all
+# The modules of classes whose values are written as text; by name, because few programs need to import them all
 _TEXTS = {"datetime", "decimal", "fractions", "ipaddress", "pathlib", "uuid"}
 
 
 def to_plain(value: object, default: Callable[[object], Any] | None = None) -> Any:
-    """Return a value as JSON has it: bytes and keys as hex digits, enums as their values, messages as objects.
+    """Return a value converted for JSON: bytes and keys as hex digits, enums as their values, messages as objects.
 
-    What else there is goes to ``default``; without one it raises `TypeError` naming it, as do numbers that are not
-    finite. A coroutine that nobody has awaited is a `TypeError` in any case.
+    ``default`` is called with a value of any other type, and returns its conversion. Raises `TypeError` naming the
+    value if there is no ``default``, for numbers that are not finite, and in any case for a coroutine that was not
+    awaited.
     """
     if isinstance(value, Enum):
         return to_plain(value.value, default)
@@ -45,7 +46,7 @@ def to_plain(value: object, default: Callable[[object], Any] | None = None) -> A
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: to_plain(getattr(value, field.name), default) for field in fields(value)}
     if isinstance(value, CoroutineType):
-        value.close()  # said here, it need not be warned of
+        value.close()  # suppresses the warning that it was never awaited
         raise TypeError(f"{value.__qualname__}() was called and not awaited: it should be 'await' and the call")
     if default is not None:
         return default(value)
@@ -53,7 +54,7 @@ def to_plain(value: object, default: Callable[[object], Any] | None = None) -> A
 
 
 def _module(cls: type) -> str:
-    """Name the module a class is known by: from Python 3.13 on Path is one of pathlib._local."""
+    """Return the top-level module of a class: since Python 3.13, Path is defined in pathlib._local."""
     return cls.__module__.partition(".")[0]
 
 
@@ -61,7 +62,7 @@ def _fields(record: Record, value: object, default: Callable[[object], Any] | No
     """Return the fields of a message or subtype."""
     try:
         return to_dict(value)
-    except EncodeError:  # bytes in a field of any kind: msgpack carries them, JSON does not
+    except EncodeError:  # bytes in a field of any kind: possible in msgpack, not in JSON
         return {field.name: to_plain(getattr(value, field.name), default) for field in record.fields}
 
 

@@ -1,4 +1,4 @@
-"""Options of extensions: declared by a function that checks and converts, given by a host node or a command line."""
+"""Options of extensions: declared by a function that converts the value, set by a host node or a command line."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _TYPES: Final[dict[Any, Literal["int", "bool"]]] = {int: "int", bool: "bool"}
 class Option(FrozenRecord, kw_only=True):
     """One option: ``--name value`` of the host node or of ``oddwire run``.
 
-    ``function`` is called with the value it was given, of its one parameter's type, and returns what the option's value
-    then is; what it raises, `ValueError` or `OddwireError`, refuses the value with its text. The parameter's annotation
-    says what an option takes: str, int, bool (one that is False by default is a flag, which takes no value), a list or
-    tuple of str or int for an option that may be given several times, else a class whose text it reads. The parameter's
+    ``function`` is called with the given value, converted to its one parameter's type, and returns the option's value;
+    if it raises `ValueError` or `OddwireError`, the value is refused with the error's text. The parameter's annotation
+    is the option's type: str, int, bool (one that is False by default is a flag without a value), a list or tuple of
+    str or int for an option that may be given several times, else a class whose text form is parsed. The parameter's
     default is the option's. Without one, an option that is not given is None, and the function is not called.
 
-    A ``dynamic`` option may be given anew while the node runs; it takes one value. Raises `ExtensionError`.
+    A ``dynamic`` option can be changed while the node runs; it has a single value. Raises `ExtensionError`.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Option(FrozenRecord, kw_only=True):
     dynamic: bool = False
     description: str = ""
     scope: Mapping[str, Any] = MappingProxyType({})
-    """Names that the annotation may use besides the function's globals, for an option made inside a function."""
+    """Names that the annotation may use besides the function's globals, for an option defined inside a function."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not WORDS.fullmatch(self.name):
@@ -58,7 +58,7 @@ class Option(FrozenRecord, kw_only=True):
             vars(self)["description"] = " ".join(text.split())
 
     def setting(self, owner: str) -> Setting:
-        """Read the annotation, now that all its names are known. Raises `ExtensionError`."""
+        """Evaluate the annotation, whose names are all defined now, and return the setting. Raises `ExtensionError`."""
         ((name, parameter),) = parameters_of(self.function).items()
         try:
             annotation = evaluate(self.function, (name,), self.scope).get(name, _EMPTY)
@@ -66,7 +66,7 @@ class Option(FrozenRecord, kw_only=True):
         except (NameError, TypeError) as error:
             raise self._wrong(str(error)) from None
         if kind.multi and self.dynamic:
-            # setconfig of such a one crashes every lightningd before v26.06
+            # setconfig of such an option crashes every lightningd before v26.06
             raise self._wrong("an option that may be given several times should not be dynamic")
         if parameter.default in (_EMPTY, None):
             return Setting(self, owner, kind, None)
@@ -86,7 +86,7 @@ class Option(FrozenRecord, kw_only=True):
 
 
 class _OptionType(NamedTuple):
-    """What an annotation makes of an option."""
+    """The type of an option, by its annotation."""
 
     type: Literal["string", "int", "bool", "flag"]
     multi: bool
@@ -119,7 +119,7 @@ def _as_host(kind: _OptionType, plain: Any) -> str | int | bool:
 
 
 class Setting(NamedTuple):
-    """An option of a loaded extension, ready to be given values. ``default`` is as a host node shows it."""
+    """An option of a loaded extension, with its annotation evaluated. ``default`` is in the form for a host node."""
 
     option: Option
     owner: str
@@ -132,7 +132,7 @@ class Setting(NamedTuple):
         return self.option.name
 
     def read(self, given: Any) -> Any:
-        """Make the option's value of what was given. Raises `ValueError` with what it should be."""
+        """Return the option's value for a given one. Raises `ValueError`, saying what it should be."""
         return self._convert(self.kind.read(given))
 
     def initial(self) -> Any:
@@ -148,10 +148,10 @@ class Setting(NamedTuple):
 
 
 class Options(Mapping[str, Any]):
-    """The values of an application's options by name. They are there once it starts, before the startup hooks run.
+    """The values of an application's options by name, set during its start, before the startup hooks run.
 
-    ``given`` are values that the program gives, by name; what a host node gives goes before them. Raises
-    `ExtensionError` for the name of an option that no extension has.
+    ``given`` are values set by the program, by name; those from a host node take precedence. Raises `ExtensionError`
+    for the name of an option that no extension has.
     """
 
     def __init__(self, settings: Mapping[str, Setting], given: Mapping[str, Any]) -> None:
@@ -163,7 +163,7 @@ class Options(Mapping[str, Any]):
                 raise ExtensionError(f"no loaded extension has an option {name!r}; there are: {self._names()}")
 
     def read(self, host: Mapping[str, Any]) -> None:
-        """Read every option: what the host gives, else the program, else its default. Raises `ExtensionError`."""
+        """Set every option: to the host's value, else the program's, else its default. Raises `ExtensionError`."""
         given = {**self._given, **{name: value for name, value in host.items() if name in self._settings}}
         values = {}
         for name, setting in self._settings.items():
@@ -176,7 +176,7 @@ class Options(Mapping[str, Any]):
         self._values = values
 
     def for_host(self) -> tuple[HostOption, ...]:
-        """Describe the options to the host node; a value the program gives is the default it shows."""
+        """Return the options' descriptions for the host node; a value set by the program is shown as the default."""
         return tuple(map(self._for_host, self._settings.values()))
 
     def _for_host(self, setting: Setting) -> HostOption:

@@ -1,4 +1,4 @@
-"""What an RPC method is: a name, an async function, and how its parameters are read from what a caller sends."""
+"""RPC methods: a name, an async function, and the conversion of a caller's parameters."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from oddwire.records import FrozenRecord
 __all__ = ["WORDS", "RpcMethod", "bind_parameters"]
 
 WORDS: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
-"""How methods and options are named."""
+"""The form of the names of methods and options."""
 
 _SHOWN: Final = 200
 _POSITIONAL_ONLY: Final = inspect.Parameter.POSITIONAL_ONLY
@@ -29,10 +29,10 @@ _KEYWORD_ONLY: Final = inspect.Parameter.KEYWORD_ONLY
 
 
 class RpcMethod(FrozenRecord, kw_only=True):
-    """One method for people and programs beside the node, where the transport's host has JSON-RPC.
+    """One method for clients of the node, where the transport's host has JSON-RPC.
 
-    ``function`` is awaited with an `AppContext`, then the caller's parameters, read by their annotations;
-    `to_plain` makes JSON of what it returns. ``usage`` spells the parameters as lightningd's help does
+    ``function`` is awaited with an `AppContext` and the caller's parameters, converted by their annotations;
+    `to_plain` converts its result to JSON. ``usage`` lists the parameters in the form of lightningd's help
     (``node_id [asset]``). Raises `ExtensionError`, also for a name that is one of Core Lightning's own.
     """
 
@@ -70,7 +70,7 @@ class RpcMethod(FrozenRecord, kw_only=True):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What its callers' parameters are called."""
+        """The names of the caller's parameters, without the context and those provided."""
         return tuple(name for name in list(parameters_of(self.function))[1:] if name not in self.provided)
 
     def spelled(self) -> str:
@@ -86,10 +86,10 @@ class RpcMethod(FrozenRecord, kw_only=True):
             raise self._wrong(str(error)) from None
 
     def parameters(self) -> tuple[Parameter, ...]:
-        """Read the annotations: give every parameter with what reads it.
+        """Evaluate the annotations, and return every parameter with its reader.
 
-        Names are looked up now, so an annotation may be of a class further down. One left out takes anything. Raises
-        `ExtensionError` for one that cannot be read from JSON.
+        Names are looked up now, so an annotation may name a class defined later. A parameter without one accepts any
+        value. Raises `ExtensionError` for an annotation that cannot be read from JSON.
         """
         found = []
         first = next(iter(parameters_of(self.function)))
@@ -113,7 +113,10 @@ class RpcMethod(FrozenRecord, kw_only=True):
 
 
 def bind_parameters(parameters: Sequence[Parameter], params: Sequence[Any] | Mapping[str, Any]) -> dict[str, Any]:
-    """Read a caller's parameters, in order or by name. Raises `NodeRefused`, code -32602, in lightningd's words."""
+    """Convert a caller's parameters, in order or by name, to arguments by name.
+
+    Raises `NodeRefused`, code -32602, in lightningd's words.
+    """
     values = bind(parameters, params, _parse)
     return {parameter.name: value for parameter, value in zip(parameters, values, strict=True)}
 
@@ -123,7 +126,7 @@ def _parse(parameter: Parameter, value: Any) -> Any:
         return parameter.parse(value)
     except ValueError as error:
         if value is None and not parameter.required:
-            return parameter.default  # null by name is as null in its place
+            return parameter.default  # null by name is treated as null by position
         token = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
         shown = token if len(token) <= _SHOWN else f"{token[:_SHOWN]}... ({len(token)} characters)"
         raise NodeRefused(f"{parameter.name}: {error}: invalid token '{shown}'", code=INVALID_PARAMS) from None

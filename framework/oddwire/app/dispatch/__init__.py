@@ -1,1 +1,1 @@
-"""From payloads to handlers and back: queues, tasks, requests, reliable messages, policy."""
+"""Dispatch of received messages to handlers, and sending: queues, tasks, requests, reliable messages, error policy."""

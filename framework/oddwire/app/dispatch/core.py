@@ -1,4 +1,4 @@
-"""What everything that handles messages works with: tables, queues, tasks, and what is done where something fails."""
+"""State shared by the dispatcher's parts: routing tables, peers' queues, tasks, and the error policy."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Core"]
 
-_CHEAP: Final = 2048  # bytes that do not decode to more than a message may cost
+_CHEAP: Final = 2048  # bytes; shorter payloads cannot decode to more than a message may cost
 
 
 class Core:
-    """The parts of a `Dispatcher` that others need; it does nothing by itself.
+    """The parts of a `Dispatcher` that its other parts share; without behaviour of its own.
 
-    ``access`` is who may talk to which extension, by the extension's name.
+    ``access`` is the access control of extensions, by the extension's name.
     """
 
     def __init__(
@@ -62,18 +62,18 @@ class Core:
         self.failures = failures
         self.background = background
         self.takes_turns = type(transport).turn is not Transport.turn
-        """Whether the transport may have a message wait that is taken later than it was read."""
+        """Whether the transport may delay the handling of a delivered message: it implements `Transport.turn`."""
         self.access = access
         self.limits = limits or Limits()
         self.loop = asyncio.get_running_loop()
         self.counters = Counters()
-        """How often the application's limits took effect, but for those of the session and of the store."""
+        """How often the application's limits took effect, without those of the session and the store."""
         self.routes = {prefix: self._complete(route) for prefix, route in router.incoming.items()}
-        """Where received types go, by their two bytes."""
+        """The routes of received messages, by the two bytes of their type."""
         self.outgoing = OutgoingTable(router.outgoing)
-        """How messages are sent, by their class."""
+        """The encoding of messages to be sent, by their class."""
         self.queues: dict[NodeId, PeerQueue] = {}
-        """Those of the peers connected, or gone while something of theirs is being handled."""
+        """The queues of connected peers, and of disconnected ones whose messages are still handled."""
         background.queues = self.queues
         self.memory_budget = MemoryBudget(self.limits.total_message_bytes)
         self.tasks = Tasks()
@@ -81,10 +81,10 @@ class Core:
         self.tracer = Tracer(app, tracers) if tracers else None
         self.enforcer = Enforcer(app, transport, failures, self.spawn, on_loss=on_loss, tracer=self.tracer)
         self.closing = False
-        """Whether no more messages are taken."""
+        """Whether received messages are not accepted any more."""
 
     def _complete(self, route: Route) -> Route:
-        """Put the extension's access control before a handler; give one of reliable messages a unit of work."""
+        """Wrap a route's handler: add the extension's access control, and for reliable messages a unit of work."""
         owner = self.owner_name(route.owner)
         access = self.access.get(owner)
         if access is not None and access.is_needed:
@@ -96,26 +96,26 @@ class Core:
         return route
 
     async def _in_unit(self, owner: str, run: Run, context: Context, message: Message) -> Message | None:
-        """Run a handler of reliable messages that gets one in another way; its reply is given once all is on disk."""
+        """Run a reliable handler for a message not sent reliably; return its reply once the unit of work is on disk."""
         async with self.resources.delivery().store.unit(owner) as unit:
             reply = await run(context, message)
         await unit.durable()
         return reply
 
     def owner_name(self, owner: int) -> str:
-        """Return the name of the extension that a route's ``owner`` counts; empty for 0, nobody."""
+        """Return the name of the extension with a route's ``owner`` number; empty for 0, which is no extension."""
         return self.router.owners[owner - 1].name if owner else ""
 
     def context(self, queue: PeerQueue, owner: int) -> Context:
-        """Make the context that an owner's handlers get for this peer."""
+        """Create the context with which an owner's handlers are called for this peer."""
         context = queue.contexts[owner] = Context(self.app, self.owner_name(owner), queue.peer)
         return context
 
     @contextmanager
     def charging(self, node_id: NodeId, payload: bytes, wasted: float = 0.0) -> Iterator[None]:
-        """Charge a peer with what a message of its costs to take, where that is not done as it is handed on.
+        """Context manager: charge a peer with the CPU time of its message, where the dispatcher does not do so.
 
-        One of which nothing comes costs ``wasted`` seconds elsewhere. What is short costs little, and is not measured.
+        A useless message costs ``wasted`` seconds elsewhere. Short payloads cost little, and are not measured.
         """
         measured = len(payload) > _CHEAP
         began = thread_time() if measured else 0.0
@@ -127,7 +127,7 @@ class Core:
                 self.transport.worked(node_id, seconds + wasted, wasted=wasted > 0)
 
     def malformed(self, queue: PeerQueue, payload: bytes, error: Exception) -> None:
-        """Deal with a payload that does not decode."""
+        """Apply the policy to a payload that does not decode: count it as wasted, trace and log it, warn the peer."""
         self.transport.wasted(queue.peer.node_id)
         error = decode_error(payload, error, self.router.registry)
         if self.tracer is not None:

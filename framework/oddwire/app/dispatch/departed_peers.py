@@ -1,4 +1,4 @@
-"""Peers who have gone while messages of theirs wait or are handled: they may leave so much behind, and no more."""
+"""Limits for disconnected peers whose messages are still queued or handled."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ __all__ = ["DepartedPeers"]
 
 logger = get_logger("oddwire.app")
 
-_QUEUES: Final = 1024  # peers who have gone whose handlers still run
-_BYTES: Final = 64 << 20  # of messages of theirs that wait
-_MOST: Final = 4  # so many times as much if none of it has been there for long
+_QUEUES: Final = 1024  # disconnected peers whose handlers still run
+_BYTES: Final = 64 << 20  # of their queued messages
+_MOST: Final = 4  # factor on both limits while the oldest queue is recent
 
 
 class DepartedPeers:
-    """The queues of peers who have gone, the oldest first. Node ids are free to make, so all of them count together."""
+    """The queues of disconnected peers, oldest first. They share one limit, because node ids cost nothing to create."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, backpressure: Backpressure, workers: QueueWorkers) -> None:
         self._loop = loop
@@ -34,11 +34,11 @@ class DepartedPeers:
         self._held = 0
 
     def __len__(self) -> int:
-        """Return how many there are."""
+        """Return the number of queues."""
         return len(self._queues)
 
     def add(self, queue: PeerQueue) -> None:
-        """Take in a queue whose peer has gone, and give up what others have left behind for too long."""
+        """Add the queue of a disconnected peer; while over the limits, abandon the oldest queues."""
         now = self._loop.time()
         self.forget(queue)
         self._queues[queue.peer.node_id] = queue, queue.held, now
@@ -51,7 +51,7 @@ class DepartedPeers:
             self._abandon(oldest)
 
     def forget(self, queue: PeerQueue) -> None:
-        """Take out a queue that is drained, or whose peer is back."""
+        """Remove a queue that is drained, or whose peer has reconnected."""
         found = self._queues.pop(queue.peer.node_id, None)
         if found is not None:
             self._held -= found[1]
@@ -62,7 +62,7 @@ class DepartedPeers:
         running = [*queue.detached]
         if queue.wake is None and queue.worker is not None and not queue.worker.done():
             running.append(queue.worker)
-            queue.worker.add_done_callback(lambda _: workers.wake(queue))  # to bid it farewell
+            queue.worker.add_done_callback(lambda _: workers.wake(queue))  # for its disconnect hooks
         if not dropped and not running:
             return
         queue.abandoned = True

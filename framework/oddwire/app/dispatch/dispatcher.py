@@ -1,7 +1,7 @@
-"""The transport's sink: decodes what arrives, and queues it per peer for the handlers.
+"""The transport's sink: decodes received payloads, and queues the messages per peer for their handlers.
 
-Payloads are decoded as they arrive, so what the policy does about a bad one happens in the order of arrival, and so a
-reply finds its request although the handler that asked holds the queue.
+Payloads are decoded on arrival, so the policy is applied to a malformed one in the order of arrival, and a reply
+reaches its request even while the handler that sent the request blocks the queue.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ __all__ = ["Dispatcher"]
 
 logger = get_logger("oddwire.app")
 
-_FAREWELL: Final = 0.5  # seconds for telling peers that we end, where the connections do not
+_FAREWELL: Final = 0.5  # seconds to tell peers that the application ends, where its connections do not
 
 
 def _owners_of(plugins: PluginManager) -> dict[CodeType, str]:
@@ -52,7 +52,7 @@ def _owners_of(plugins: PluginManager) -> dict[CodeType, str]:
 
 
 class Dispatcher:
-    """The `Sink` an application opens its transport with; it makes what works with the ``core``, and closes it."""
+    """The `Sink` with which an application opens its transport. Creates and closes the parts that share ``core``."""
 
     def __init__(
         self,
@@ -71,21 +71,21 @@ class Dispatcher:
         self._fast_routes = {prefix: route[:4] for prefix, route in core.routes.items()}
         self._backpressure = Backpressure(core)
         self.messenger: AppMessenger = messenger_of(core, self._backpressure)
-        """How messages go out."""
+        """Sends messages and requests."""
         self._workers = QueueWorkers(core, self._backpressure, self.messenger, self._queue_over)
         self._departed_peers = DepartedPeers(core.loop, self._backpressure, self._workers)
         self._slow_path = SlowPath(core, self._backpressure, self._workers)
         self._hooks = ConnectionHooks(core, self._workers, on_connect, on_disconnect)
         self._host = AppSessionHost(core, self._backpressure, self.whole_received) if session else None
         self.session = None if self._host is None else self._host.session
-        """The sessions with peers, if there are any."""
+        """The sessions with peers, None in an application without the session layer."""
         self._delivery: Delivery | None = None
         self._watch = HandlerWatch(core, self._hooks)
         self._owners: Owners | None = None  # set while the loop is watched
 
     def use_delivery(self, delivery: Delivery) -> None:
-        """Let reliable messages come and go from now on."""
-        from oddwire.app.dispatch.reliable_handlers import ReliableHandlers  # which few need
+        """Start reliable delivery with this store's inbox and outbox."""
+        from oddwire.app.dispatch.reliable_handlers import ReliableHandlers  # imported late: few applications need it
 
         self._delivery, session = delivery, self.session
         if session is not None:
@@ -99,7 +99,7 @@ class Dispatcher:
     # The sink ---------------------------------------------------------------------------------------
 
     def peer_connected(self, peer: PeerInfo) -> None:
-        """Open the peer's queue, or its old one anew if that is not drained yet."""
+        """Create the peer's queue, or use its previous one if that is not drained yet; then run the connect hooks."""
         if self._owners is None and not self.core.closing:
             self._owners = functools.partial(_owners_of, self.core.app.plugins)
             LOOP_WATCH.enter(self._owners)
@@ -117,7 +117,7 @@ class Dispatcher:
             queue.session = self.session.peer_connected(peer.node_id)
 
     def payload_received(self, peer: NodeId, payload: bytes) -> None:
-        """Decode, and queue for the handler. Nothing here grows with peers, types or extensions."""
+        """Decode a payload and enqueue it for its handler, in time independent of the number of peers and types."""
         prefix = payload[:2]
         queue = self._queues.get(peer)
         fast = self._fast_routes.get(prefix)
@@ -143,7 +143,7 @@ class Dispatcher:
         if handler is None:
             self._enforcer.apply(Outcome.UNHANDLED, queue, self._enforcer.describe(payload))
             return
-        # `QueueWorkers.enqueue`, written out: this is the way of nearly every message.
+        # `QueueWorkers.enqueue`, inlined: the path of nearly every message.
         weight = len(payload) + MESSAGE_WEIGHT
         queue.waiting.append((handler, owner, message, weight))
         queue.held = held = queue.held + weight
@@ -153,7 +153,7 @@ class Dispatcher:
             self._workers.wake(queue)
 
     def whole_received(self, peer: NodeId, payload: bytes) -> None:
-        """Take a message that came in fragments as if it had come whole; it counts for all peers together."""
+        """Dispatch a message reassembled from fragments; it counts in the memory budget of all peers."""
         queue, route = self._queues.get(peer), self._routes.get(payload[:2])
         if queue is None or route is None or queue.hung_up:
             self.payload_received(peer, payload)
@@ -166,7 +166,7 @@ class Dispatcher:
         self._slow_path.dispatch_slowly(queue, route, message, payload)
 
     def peer_disconnected(self, peer: NodeId, reason: str) -> None:
-        """Fail the requests under way; what was received is still handled, then the hooks hear of it."""
+        """Fail the requests under way. Received messages are still handled, and then the disconnect hooks run."""
         queue = self._queues.get(peer)
         if queue is None or queue.info is None:
             return
@@ -183,13 +183,13 @@ class Dispatcher:
             self._departed_peers.add(queue)
 
     def metered(self, limits: Limits | None) -> Sink:
-        """Return what the transport is to be opened with: ourselves, behind a meter where there are rates to keep."""
+        """Return the sink for the transport: this dispatcher, behind a `RateLimitedSink` if ``limits`` have a rate."""
         if limits is None or not Meter.measures(limits):
             return self
         return RateLimitedSink(self, self.core, self._backpressure)
 
     def host_stopping(self, reason: str) -> None:
-        """Stop the application: its host ends, or wants it to."""
+        """Stop the application, because its host ends or asks for it."""
         logger.info("stopping: %s", reason)
         self.core.app.stop()
 
@@ -216,11 +216,11 @@ class Dispatcher:
     # For the application ----------------------------------------------------------------------------
 
     def peers(self) -> list[Peer]:
-        """Return the peers connected now, in the order of their first connecting."""
+        """Return the connected peers, in the order of their first connection."""
         return [queue.peer for queue in self._queues.values() if queue.info is not None]
 
     def counters(self, extension: str | None = None) -> Counters:
-        """Return how often limits took effect: an extension's own, or all together."""
+        """Return how often limits took effect: one extension's own, or by default the sum of all."""
         parts = [access.counters for name, access in self.core.access.items() if extension in (None, name)]
         if extension is None:
             parts += [self.core.counters, self.core.failures.counters]
@@ -238,10 +238,10 @@ class Dispatcher:
     async def aclose(
         self, grace: float, close: Callable[[], Coroutine[Any, Any, None]], farewell: float | None = None
     ) -> None:
-        """Take no more messages, let handlers finish, ``close`` the transport, bid every peer farewell.
+        """Stop accepting messages, wait for handlers, ``close`` the transport, run the disconnect hook for every peer.
 
-        Handlers have ``grace`` seconds, and then farewells ``farewell``, by default as many; what still runs after them
-        is cancelled.
+        Handlers have ``grace`` seconds, and then disconnect hooks ``farewell``, by default as many; those that still
+        run then are cancelled.
         """
         core = self.core
         core.closing = True

@@ -1,4 +1,4 @@
-"""Handles of peers while an application starts: there is no connection yet, but what is sent reliably can wait."""
+"""Peer handles while an application starts: there are no connections yet, but reliable messages can be stored."""
 
 from __future__ import annotations
 
@@ -28,7 +28,11 @@ M = TypeVar("M", bound=Message)
 
 
 class EarlyMessenger:
-    """The `Messenger` of handles that were made meanwhile; once the application runs, ``messenger`` is that one's."""
+    """The `Messenger` of peer handles created during the start; ``messenger`` is the running application's, once set.
+
+    Every method passes the call on to that one. Before it is set, `send`, `request` and `stream` raise
+    `LocalProtocolError`.
+    """
 
     def __init__(self, resources: Resources, router: Router) -> None:
         self._resources = resources
@@ -43,11 +47,11 @@ class EarlyMessenger:
         since: float | None = None,
         progress: Progress | None = None,
     ) -> None:
-        """Send one message, if it is not too early."""
+        """Send a message by the running application. Raises `LocalProtocolError` during the start."""
         await self._running().send(node_id, message, force, since, progress)
 
     async def deliver(self, node_id: NodeId, message: Message) -> Receipt:
-        """Keep a message until the peer is there and has it."""
+        """Store a message until the peer has acknowledged it; works during the start, too."""
         if self.messenger is not None:
             return await self.messenger.deliver(node_id, message)
         payload = self._router.outgoing[type(message)].encode(message)
@@ -55,27 +59,27 @@ class EarlyMessenger:
         return await self._resources.delivery().send(node_id, owner, payload)
 
     async def request(self, node_id: NodeId, message: Message, reply: type[M], limit: float | None, force: bool) -> M:
-        """Send a request, if it is not too early."""
+        """Send a request by the running application. Raises `LocalProtocolError` during the start."""
         return await self._running().request(node_id, message, reply, limit, force)
 
     async def stream(
         self, node_id: NodeId, message: Message, part: type[M], limit: float | None, credit: int | None, force: bool
     ) -> AsyncGenerator[M, None]:
-        """Send a request for a stream, if it is not too early."""
+        """Yield the parts of a requested stream. Raises `LocalProtocolError` during the start."""
         async with aclosing(self._running().stream(node_id, message, part, limit, credit, force)) as parts:
             async for found in parts:
                 yield found
 
     def info(self, node_id: NodeId) -> PeerInfo | None:
-        """Return what is known of a connected peer."""
+        """Return the `PeerInfo` of a connected peer, None for any other and during the start."""
         return None if self.messenger is None else self.messenger.info(node_id)
 
     def session_of(self, node_id: NodeId) -> PeerSession | None:
-        """Return a connected peer's part of the session."""
+        """Return a connected peer's session, None without one and during the start."""
         return None if self.messenger is None else self.messenger.session_of(node_id)
 
     def owner_of(self, extension: Extension | str) -> Contribution:
-        """Find a loaded extension."""
+        """Return the contribution of a loaded extension. Raises `ExtensionError`."""
         return self._router.owner_of(extension)
 
     def _running(self) -> AppMessenger:

@@ -1,6 +1,6 @@
-"""What goes out to peers: messages, also reliable ones, and requests.
+"""Sending to peers: messages, reliable messages, and requests.
 
-Requests have the session's ids, or, with peers that have none, are answered by the class of what comes next.
+Requests carry the session's ids. For peers without a session, the next message of the reply's class is the reply.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ M = TypeVar("M", bound=Message)
 
 
 class AppMessenger:
-    """The `Messenger` of an application that runs: what its handlers, and others, say to peers and ask of them."""
+    """The `Messenger` of a running application: its messages and requests to peers."""
 
     def __init__(self, core: Core, backpressure: Backpressure) -> None:
         self._core = core
@@ -54,17 +54,17 @@ class AppMessenger:
     # Peers ------------------------------------------------------------------------------------------
 
     def info(self, node_id: NodeId) -> PeerInfo | None:
-        """Return what is known of a connected peer, None of any other."""
+        """Return the `PeerInfo` of a connected peer, None for any other."""
         queue = self._queues.get(node_id)
         return None if queue is None else queue.info
 
     def session_of(self, node_id: NodeId) -> PeerSession | None:
-        """Return a connected peer's part of the session; None without one."""
+        """Return a connected peer's session, None without one."""
         queue = self._queues.get(node_id)
         return None if queue is None else queue.session
 
     def owner_of(self, extension: Extension | str) -> Contribution:
-        """Find a loaded extension. Raises `ExtensionError`."""
+        """Return the contribution of a loaded extension. Raises `ExtensionError`."""
         return self._router.owner_of(extension)
 
     # Messages ---------------------------------------------------------------------------------------
@@ -77,7 +77,7 @@ class AppMessenger:
         since: float | None = None,
         progress: Progress | None = None,
     ) -> None:
-        """Encode and hand to the transport; see `Peer.send`. ``since`` is when what it answers was received."""
+        """Encode a message and send it; see `Peer.send`. ``since`` is when the message that it answers was received."""
         encode, owners = self._outgoing[type(message)]
         if owners is not None and not force:
             await self._check_support(node_id, message, owners)
@@ -91,7 +91,7 @@ class AppMessenger:
             self._tracer.trace("sent", node_id, payload, message, since=since)
 
     async def deliver(self, node_id: NodeId, message: Message) -> Receipt:
-        """Keep a message until the peer has it; see `Peer.deliver`."""
+        """Store a message until the peer has acknowledged it; see `Peer.deliver`."""
         payload = self._outgoing[type(message)].encode(message)
         owner = self._router.claims[type(message)][0].name
         receipt = await self._core.resources.delivery().send(node_id, owner, payload)
@@ -102,7 +102,7 @@ class AppMessenger:
     async def _send_large(
         self, node_id: NodeId, message: Message, payload: bytes, progress: Progress | None = None
     ) -> None:
-        """Send a message that is too long for one payload, or whose progress is to be told."""
+        """Send a message that is too long for one payload, or with a ``progress`` callback."""
         if len(payload) > MAX_PAYLOAD:
             session = self.session_of(node_id)
             link = None if session is None else await self._reach(session, message, None, None)
@@ -122,7 +122,7 @@ class AppMessenger:
             progress(len(payload), len(payload))
 
     async def _check_support(self, node_id: NodeId, message: Message, owners: tuple[Contribution, ...]) -> None:
-        """Raise `NotSupported` as `router.check_support` does, but not before the peer has had time to say hello."""
+        """Raise `NotSupported` as `router.check_support` does, after waiting for the peer's hello."""
         info, session = self.info(node_id), self.session_of(node_id)
         while info is not None and session is not None and session.waiting:
             if shows_support(message, owners, info, session):
@@ -135,10 +135,10 @@ class AppMessenger:
 
     async def request(self, node_id: NodeId, message: Message, reply: type[M], limit: float | None, force: bool) -> M:
         """Send a request and wait ``limit`` seconds for its reply; see `Peer.request`."""
-        # `_queue`, and below `_encode`, written out: every request goes this way
+        # `_queue`, and below `_encode`, inlined: the path of every request
         try:
             several = None if reply in self._outgoing else self._accepted(reply)
-        except TypeError:  # it cannot be hashed
+        except TypeError:  # not hashable
             several = self._accepted(reply)
         queue, tracer = self._queues.get(node_id), self._tracer
         if queue is None or queue.info is None:
@@ -177,7 +177,7 @@ class AppMessenger:
         route = self._routes.get(content[:2])
         if tracer is None and route is not None:
             found = route.decode(content)
-            if type(found) is reply:  # as it should be, and nobody looks on
+            if type(found) is reply:  # the usual case, without tracers
                 return found
         accepted: tuple[type[M], ...] = several or (reply,)
         return self._read(node_id, message, content, accepted, asked)
@@ -185,7 +185,7 @@ class AppMessenger:
     async def stream(
         self, node_id: NodeId, message: Message, part: type[M], limit: float | None, credit: int | None, force: bool
     ) -> AsyncGenerator[M, None]:
-        """Send a request for a stream and give its parts; see `Peer.stream`."""
+        """Send a request for a stream and yield its parts; see `Peer.stream`."""
         accepted = self._accepted(part)
         queue = self._queue(node_id)
         session = queue.session
@@ -217,7 +217,7 @@ class AppMessenger:
             await parts.aclose()
 
     def _accepted(self, reply: object) -> tuple[type[Any], ...]:
-        """Return the classes that a reply may be of. Raises `EncodeError` for what is no class, or not registered."""
+        """Return the accepted classes of a reply. Raises `EncodeError` if one is no message class or unregistered."""
         classes = alternatives(reply)
         for cls in classes:
             if not (isinstance(cls, type) and issubclass(cls, Message)):
@@ -236,10 +236,10 @@ class AppMessenger:
     async def _reach(
         self, session: PeerSession, message: Message, reply: type[Message] | None, limit: float | None
     ) -> Link | None:
-        """Find the program of a peer that is to have a message, waiting until it is known; None without a session.
+        """Return the link to the peer's program for a message, waiting until it is known; None without a session.
 
-        Raises `RemoteFailure` if there are programs, or were a moment ago, and none of them takes it; `ReplyTimeout`;
-        `PeerNotConnected` once the connection has ended, though there may be another.
+        Raises `RemoteFailure` if there are programs, or were a moment ago, and none of them handles the message;
+        `ReplyTimeout`; `PeerNotConnected` once the connection has ended, even if there is a new one.
         """
         schema = schema_of(message)
         names = [owner.name for owner in self._router.claims[type(message)]]
@@ -277,7 +277,7 @@ class AppMessenger:
     def _read(
         self, node_id: NodeId, message: Message, content: bytes, accepted: tuple[type[M], ...], asked: float
     ) -> M:
-        """Decode a reply, which has to be of a class that was asked for."""
+        """Decode a reply, which has to be of an accepted class."""
         route, tracer = self._routes.get(content[:2]), self._tracer
         try:
             found = None if route is None else route.decode(content)
@@ -308,7 +308,7 @@ class AppMessenger:
         limit: float | None,
         force: bool,
     ) -> M:
-        """Send, and wait ``left`` seconds for the next message of an accepted class from this peer."""
+        """Send a request, and return the peer's next message of an accepted class; wait ``left`` seconds for it."""
         node_id = queue.peer.node_id
         waiter: asyncio.Future[M] = self._core.loop.create_future()
         entry = (waiter, time.monotonic())
@@ -329,8 +329,8 @@ class AppMessenger:
             for cls in accepted:
                 queue.leave(cls, entry)
             if waiter.done() and not waiter.cancelled():
-                waiter.exception()  # seen: the send may have failed first
-            del waiter, entry, deadline  # an error's traceback holds this frame
+                waiter.exception()  # marks the exception as retrieved: the send may have failed first
+            del waiter, entry, deadline  # an error's traceback refers to this frame
 
 
 def _names(classes: tuple[type, ...]) -> str:
@@ -342,7 +342,7 @@ def _shown(given: object) -> str:
 
 
 def _too_late(node_id: NodeId, message: Message, reply: object, limit: float, parts: int = 0) -> ReplyTimeout:
-    """Return the error for a reply that did not come, or the next part of a stream of which ``parts`` have."""
+    """Return the error for a reply that did not come, or for the stream part after the ``parts`` that did."""
     wanted = _names(reply if isinstance(reply, tuple) else alternatives(reply))
     asked = type(message).__name__
     if parts:

@@ -1,4 +1,4 @@
-"""What waits for the handlers of one peer's messages, and our requests that wait for its replies."""
+"""One peer's queue of messages for handlers, and our requests that await the peer's replies."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
 __all__ = ["HIGH_WATER", "HIGH_WATER_ASKING", "LONG", "LOW_WATER", "MESSAGE_WEIGHT", "PeerQueue", "Run", "Waiter"]
 
 Run = Callable[[Context, Any], Coroutine[Any, Any, Message | None]]
-Waiter = tuple[asyncio.Future[Any], float]  # what a request waits for, and when it was made
+Waiter = tuple[asyncio.Future[Any], float]  # the future of a request's reply, and when the request was sent
 
-# A queue counts the bytes of what waits, and for each message a bit more: what its object takes at the least.
+# A queue counts the bytes of its messages, and in addition per message: the least size of its object.
 MESSAGE_WEIGHT: Final = 256
 HIGH_WATER: Final = 1 << 20
 LOW_WATER: Final = 1 << 18
-# Of more than this, what waits counts for all peers together; once there is no room, it is also the most.
+# A queue longer than this counts in the memory budget of all peers; while that is full, this is also the limit.
 LONG: Final = 1 << 16
-# With a request under way the queue reads on, up to here: the reply is behind what waits.
+# With a request under way the peer is read on up to here, because the reply comes behind the queued messages.
 HIGH_WATER_ASKING: Final = 1 << 24
 
 
 class PeerQueue:
-    """One peer: what waits, who works on it, who waits for a reply."""
+    """One peer: its queued messages, their worker and tasks, and our requests that await replies."""
 
     __slots__ = (
         "_concurrent",
@@ -72,39 +72,39 @@ class PeerQueue:
 
     def __init__(self, peer: Peer, info: PeerInfo, owners: int, tracing: bool) -> None:
         self.peer = peer
-        self.info: PeerInfo | None = info  # None once the peer is gone, while the rest is being handled
-        self.session: PeerSession | None = None  # its part of the session, while it is connected
-        self.waiting: deque[tuple[Run, int, Any, int]] = deque()  # what to run, its owner, with what, its weight
+        self.info: PeerInfo | None = info  # None once the peer has disconnected, while its messages are still handled
+        self.session: PeerSession | None = None  # the peer's session, while it is connected
+        self.waiting: deque[tuple[Run, int, Any, int]] = deque()  # handler, owner, argument, weight
         self.held = 0
-        self.mark = LONG  # what `held` has to exceed for somebody to look
-        self.counted = 0  # bytes of a long queue that count for all peers
-        self.large = 0  # bytes of large messages, waiting or handled
-        self.requested = 0  # those of large requests, and of large replies that wait
-        self.replies = 0  # bytes of such replies, as sent
-        self.small = 0  # those of all other requests
+        self.mark = LONG  # once `held` exceeds this, `Backpressure.full` is called
+        self.counted = 0  # bytes of a long queue in the memory budget of all peers
+        self.large = 0  # bytes of large messages, queued or being handled
+        self.requested = 0  # bytes of large requests, and of large replies that wait to be read
+        self.replies = 0  # bytes of large replies, as sent
+        self.small = 0  # bytes of all other requests
         self.paused = False
         self.hung_up = False
-        self.abandoned = False  # what it left behind is not handled any more
+        self.abandoned = False  # the queued messages of the disconnected peer are not handled any more
         self._tracing = tracing
         self.needs_slow_path = tracing  # there are tracers, waiters or pending hooks: not the fast path
         self.pending_hooks: PendingHooks | None = None  # set while on_connect hooks of its connection have not ended
-        self.may_ask_urgently = False  # hooks are pending, or an urgent request is handled: what is asked may be urgent
+        self.may_ask_urgently = False  # hooks are pending, or an urgent request is handled: our requests may be urgent
         self._urgent = 0
         self.things: PeerThings | None = None  # what is provided for its connection, or was for the last one
-        self.hooks: dict[int, Hook] = {}  # the last one that has not ended, by owner
+        self.hooks: dict[int, Hook] = {}  # the last hook that has not ended, by owner
         self.waiters: dict[type[Message], deque[Waiter]] | None = None
-        self.awaited_replies = 0  # requests of ours with ids that wait for replies
+        self.awaited_replies = 0  # our requests with ids that await replies
         self.contexts: list[Context | None] = [None] * owners
         self.own_tasks: dict[str, OwnTasks] | None = None  # of its connection, by extension
-        self.throttle: asyncio.TimerHandle | None = None  # set while the peer is read later, whatever room there is
-        self._concurrent = 0  # tasks of concurrent handlers
-        self.detached: set[asyncio.Task[None]] = set()  # and these
-        self._slot: asyncio.Future[None] | None = None  # set while the worker waits for one of them to end
+        self.throttle: asyncio.TimerHandle | None = None  # set while the peer is throttled, whatever room its queue has
+        self._concurrent = 0  # how many concurrent handlers run
+        self.detached: set[asyncio.Task[None]] = set()  # their tasks
+        self._slot: asyncio.Future[None] | None = None  # set while the worker waits for a concurrent handler to end
         self.wake: asyncio.Future[None] | None = None  # set while the worker sleeps
         self.worker: asyncio.Task[None] | None = None
 
     def drop_messages(self) -> list[int]:
-        """Forget the messages that wait, and return what each weighed; hooks, which have no owner, stay."""
+        """Remove the queued messages, and return the weight of each; hooks, which have no owner, stay."""
         kept = [entry for entry in self.waiting if entry[1] == 0]
         dropped = [entry[3] for entry in self.waiting if entry[1] != 0]
         self.waiting.clear()
@@ -113,13 +113,13 @@ class PeerQueue:
         return dropped
 
     def set_pending_hooks(self, hooks: PendingHooks | None) -> None:
-        """Have messages wait for the on_connect hooks of a connection, or no more."""
+        """Set the on_connect hooks for which the connection's messages wait; None ends that."""
         self.pending_hooks = hooks
         self.add_urgent(0)
         self._look()
 
     def add_urgent(self, urgent: int) -> None:
-        """Begin to handle so many urgent requests more."""
+        """Add to the number of urgent requests being handled; ``urgent`` may be negative or 0."""
         self._urgent += urgent
         self.may_ask_urgently = self._urgent > 0 or self.pending_hooks is not None
 
@@ -127,14 +127,14 @@ class PeerQueue:
         self.needs_slow_path = self._tracing or self.waiters is not None or self.pending_hooks is not None
 
     def ask(self, reply: type[Message], waiter: Waiter) -> None:
-        """Let a request wait for the next ``reply``, behind those that do already."""
+        """Add a request that waits for the next ``reply``, behind those that wait for one already."""
         if self.waiters is None:
             self.waiters = {}
             self.needs_slow_path = True
         self.waiters.setdefault(reply, deque()).append(waiter)
 
     def leave(self, reply: type[Message], waiter: Waiter) -> None:
-        """Take a request that has ended out."""
+        """Remove a request that has ended."""
         if self.waiters is None:
             return
         waiting = self.waiters.get(reply)
@@ -147,7 +147,7 @@ class PeerQueue:
             self._look()
 
     def answer(self, message: Message) -> float | None:
-        """Hand a message to the first request that waits for its class; return when that was made, None if none."""
+        """Resolve the first request that waits for the message's class. Return when it was sent, None without one."""
         waiting = self.waiters.get(type(message)) if self.waiters else None
         while waiting:
             future, asked = waiting.popleft()
@@ -157,57 +157,57 @@ class PeerQueue:
         return None
 
     def request_begun(self) -> None:
-        """Count a request of ours with an id, which waits for its reply."""
+        """Count one of our requests with an id, which awaits its reply."""
         self.awaited_replies += 1
 
     def request_ended(self) -> None:
-        """Count it no more."""
+        """End the count of `request_begun`."""
         self.awaited_replies -= 1
 
     async def begin_concurrent(self, most: int) -> None:
-        """Count the task of a concurrent handler, once there are fewer than ``most`` of them."""
+        """Wait until fewer than ``most`` concurrent handlers run, and count one more."""
         while self._concurrent >= most:
             self._slot = asyncio.get_running_loop().create_future()
             await self._slot
         self._concurrent += 1
 
     def end_concurrent(self) -> None:
-        """Count it no more, and let the worker go on that waits for that."""
+        """End the count of `begin_concurrent`, and wake the worker that waits for it."""
         self._concurrent -= 1
         if self._slot is not None and not self._slot.done():
             self._slot.set_result(None)
 
     def give_up(self, reason: str) -> None:
-        """Fail every request under way."""
+        """Fail each request that waits by class with `ConnectionClosed`."""
         for waiting in (self.waiters or {}).values():
             for future, _ in waiting:
                 if not future.done():
                     future.set_exception(ConnectionClosed(reason))
 
     def cancel_throttle(self) -> None:
-        """Stop the timer of a peer that is read later."""
+        """Cancel the timer of a throttled peer."""
         if self.throttle is not None:
             self.throttle.cancel()
             self.throttle = None
 
     @property
     def is_asking(self) -> bool:
-        """Whether a request of ours waits for what comes."""
+        """Whether one of our requests awaits a reply from this peer."""
         return bool(self.waiters or self.awaited_replies)
 
     @property
     def is_full(self) -> bool:
-        """Whether no more should come, unless a request waits for what is behind."""
+        """Whether the peer should be paused; the limit is higher while a request awaits a reply."""
         return self.held > (HIGH_WATER_ASKING if self.waiters or self.awaited_replies else HIGH_WATER)
 
     @property
     def is_long(self) -> bool:
-        """Whether no more should come while there is no room for what peers send."""
+        """Whether the peer should be paused while the memory budget of all peers is full."""
         return self.held > (HIGH_WATER if self.waiters or self.awaited_replies else LONG)
 
     @property
     def has_room(self) -> bool:
-        """Whether more may come again."""
+        """Whether a paused peer may be read again."""
         if self.throttle is not None:
             return False
         return self.held <= (HIGH_WATER_ASKING // 2 if self.waiters or self.awaited_replies else LOW_WATER)

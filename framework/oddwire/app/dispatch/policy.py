@@ -1,4 +1,4 @@
-"""What happens when a message cannot be handled: one table, and what carries it out."""
+"""The policy for messages that cannot be handled: a table of outcomes, and the code that applies it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ logger = get_logger("oddwire.app")
 
 
 class Outcome(Enum):
-    """What can go wrong with one message."""
+    """The ways in which the handling of a message can fail."""
 
     UNKNOWN_ODD = "unknown odd type"
     UNKNOWN_EVEN = "unknown even type"
@@ -56,9 +56,9 @@ class Outcome(Enum):
 
 
 class Policy(NamedTuple):
-    """What to do about it: how loud to log, and whether to warn the peer, to hang up, to call the hook that is for it.
+    """The reaction to an outcome: the log level, and whether to warn the peer, to disconnect, to call the failure hook.
 
-    That is `handler_failed`, and `delivery_failed` for what was not delivered.
+    That hook is `handler_failed`, or `delivery_failed` for undelivered reliable messages.
     """
 
     log: int
@@ -72,32 +72,32 @@ POLICY: Final = {
     Outcome.UNKNOWN_ODD: Policy(logging.DEBUG),  # BOLT 1: it's OK to be odd
     Outcome.UNKNOWN_EVEN: Policy(logging.INFO, warn=True, disconnect=True),  # BOLT 1: must close the connection
     Outcome.MALFORMED: Policy(logging.INFO, warn=True),
-    Outcome.UNHANDLED: Policy(logging.DEBUG),  # of a type that is known: what a request waits for may come too late
+    Outcome.UNHANDLED: Policy(logging.DEBUG),  # of a known type: a reply may come after its request has timed out
     Outcome.NOT_ALLOWED: Policy(logging.DEBUG),
-    Outcome.REFUSED: Policy(logging.INFO),  # the peer is told, if it has asked
-    Outcome.DECLINED: Policy(logging.WARNING),  # the peer is told, and it is lost
-    Outcome.UNDELIVERED: Policy(logging.WARNING, report=True),  # ours: nobody may be left to wait for its receipt
-    Outcome.DROPPED: Policy(logging.WARNING),  # the application has closed before
-    Outcome.HANDLER_RAISED: Policy(logging.ERROR, report=True),  # the peer is told nothing; a request has failed
+    Outcome.REFUSED: Policy(logging.INFO),  # the peer gets the refusal, if the message was a request
+    Outcome.DECLINED: Policy(logging.WARNING),  # the peer gets the refusal, and the message is lost
+    Outcome.UNDELIVERED: Policy(logging.WARNING, report=True),  # one of ours: its receipt may not be awaited any more
+    Outcome.DROPPED: Policy(logging.WARNING),  # the application closed before they were handled
+    Outcome.HANDLER_RAISED: Policy(logging.ERROR, report=True),  # the peer gets no warning; a request fails
 }
 
-_MOST_TOLD: Final = 1000  # characters: a peer's own words may be in it
+_MOST_TOLD: Final = 1000  # characters: the text may quote the peer
 
 
 def decode_error(payload: bytes, error: Exception, registry: Registry) -> DecodeError:
-    """Return ``error`` if a codec may raise it, or else what it should have raised, told what the message is called."""
+    """Return ``error`` if it is a `DecodeError`, else a `MalformedMessage` instead; with the message's name set."""
     type_id = int.from_bytes(payload[:2], "big")
     title = registry.title_of(type_id)
     if not isinstance(error, DecodeError):
         logger.error("the codec of %s raised what it should not", title, exc_info=error)
         error = MalformedMessage("cannot be decoded", type_id=type_id)
     if not error.name and error.type_id == type_id and registry.lookup(type_id) is not None:
-        error.name = title.rpartition(" ")[0]  # a codec that is not ours may not have said it
+        error.name = title.rpartition(" ")[0]  # a custom codec may not have set it
     return error
 
 
 class Enforcer:
-    """Does what the table says."""
+    """Applies `POLICY`: logs, warns, disconnects, and calls the failure hooks."""
 
     def __init__(
         self,
@@ -121,14 +121,14 @@ class Enforcer:
         return {schema.type_id: name for name, schema in self._app.registry.by_name.items()}
 
     def describe(self, payload: bytes) -> str:
-        """Return what a message is called: ``shop.Order 0x8c01``, or ``type 0x8c01`` if nobody here knows it."""
+        """Return a message's title for logs: ``shop.Order 0x8c01``, or ``type 0x8c01`` for an unregistered type."""
         if len(payload) < 2:
             return "a message that is not there any more"
         type_id = int.from_bytes(payload[:2], "big")
         return f"{self._names.get(type_id, 'type')} {type_id:#06x}"
 
     def apply(self, outcome: Outcome, queue: PeerQueue, text: str) -> None:
-        """Deal with a payload that no handler will see; ``text`` says what is wrong with it."""
+        """Apply the policy to a payload that reaches no handler; ``text`` is the reason."""
         policy = POLICY[outcome]
         told = cut(f"{outcome.value}: {text}", _MOST_TOLD)
         logger.log(policy.log, "%s from %s", told, queue.peer)
@@ -147,7 +147,7 @@ class Enforcer:
         message: Message | None = None,
         extension: str = "",
     ) -> None:
-        """Tell of a message that is known and was not taken; ``payload`` may be left out where there is its message."""
+        """Log and trace a refused message of a known type; ``payload`` may be omitted if ``message`` is given."""
         policy = POLICY[outcome]
         if not payload and message is not None and (self._tracer is not None or logger.isEnabledFor(policy.log)):
             payload = _encoded(self._app, message)
@@ -160,7 +160,10 @@ class Enforcer:
             self._tracer.trace("refused", node_id, payload, message, error=refusal)
 
     def undelivered(self, loss: Loss, extension: str) -> None:
-        """Tell of a reliable message of ours that is lost; ``extension`` is whose it was, empty for one not loaded."""
+        """Log the loss of one of our reliable messages, and call `delivery_failed`.
+
+        ``extension`` is the name of the one that sent it, empty if that is not loaded.
+        """
         policy, error = POLICY[Outcome.UNDELIVERED], loss.failure()
         logger.log(
             policy.log,
@@ -177,7 +180,7 @@ class Enforcer:
             try:
                 message = self._app.registry.decode(loss.payload)
             except DecodeError:
-                message = None  # of a class that has changed, or is not there any more
+                message = None  # its class has changed, or is not registered any more
             peer = self._app.peer(loss.node_id)
             self._spawn(self._report(peer, extension, message, error))
 
@@ -193,7 +196,7 @@ class Enforcer:
             del task  # a task that ends by an exception keeps this frame
 
     def dropped(self, node_id: NodeId, count: int) -> None:
-        """Tell how many messages of a peer were not handled before the end."""
+        """Log how many messages of a peer were not handled before the application closed."""
         logger.log(POLICY[Outcome.DROPPED].log, "%d %s before the end, from %s", count, Outcome.DROPPED.value, node_id)
 
     def failed(
@@ -204,17 +207,18 @@ class Enforcer:
         ending: bool = True,
         task: asyncio.Task[Any] | None = None,
     ) -> None:
-        """Deal with an exception of the author's code, or let it pass if it is ours to obey.
+        """Log an exception of extension code and call `handler_failed`, or raise it again if it must propagate.
 
-        `SystemExit` is not, nor are a `KeyboardInterrupt` that no signal brought and a `GeneratorExit` that the code
-        has raised in its own ``task``: a message must not be able to end the application; nor is the cancellation of a
-        task that is not ``ending``, as then a handler has cancelled its own. `Refuse` is no failure.
+        These do not propagate: `SystemExit`, a `KeyboardInterrupt` without a signal, and a `GeneratorExit` that the
+        code has raised in its own ``task``, because a message must not be able to end the application; and the
+        cancellation of a task that is not ``ending``, because then a handler has cancelled its own task. `Refuse` is
+        no failure: it is logged as a refusal.
         """
         if must_pass(error, task) and (ending or not isinstance(error, asyncio.CancelledError)):
             try:
                 raise error
             finally:
-                del error, task  # its traceback holds this frame, which would hold them
+                del error, task  # the error's traceback refers to this frame: avoids a reference cycle
         if isinstance(error, Refuse):
             handled = message if isinstance(message, Message) else None
             self.refused(Outcome.REFUSED, context.peer.node_id, error, message=handled, extension=context.extension)
@@ -230,12 +234,12 @@ class Enforcer:
         except OddwireError as error:
             logger.warning("cannot hang up on %s: %s", queue.peer, error)
         finally:
-            queue.hung_up = False  # a transport that cannot hang up goes on
+            queue.hung_up = False  # a transport that cannot disconnect ignores this
 
 
 def _encoded(app: Application, message: Message) -> bytes:
-    """Return a message's payload again, where only the message is at hand."""
+    """Return a message encoded again, where its payload is not at hand; empty if it cannot be encoded any more."""
     try:
         return app.registry.encode(message)
-    except CodecError:  # the handler has changed what it was given
+    except CodecError:  # the handler has modified the message
         return b""

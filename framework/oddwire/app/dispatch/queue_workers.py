@@ -1,4 +1,4 @@
-"""The tasks that drain peers' queues: one for each peer, which awaits its handlers in order."""
+"""The tasks that drain peers' queues: one per peer, which awaits the peer's handlers in order."""
 
 from __future__ import annotations
 
@@ -22,12 +22,15 @@ __all__ = ["QueueWorkers"]
 
 logger = get_logger("oddwire.app")
 
-_TURNS: Final = 128  # messages of one peer handled before other peers get the loop
-_TURN: Final = 0.002  # and seconds of them
+_TURNS: Final = 128  # messages of one peer handled before the task yields to the event loop
+_TURN: Final = 0.002  # seconds of handlers before that
 
 
 class QueueWorkers:
-    """Puts things into queues, and has a worker for each of them; ``over`` is called when a queue's work is done."""
+    """Adds entries to queues, and runs a worker per queue.
+
+    ``over(queue)`` is called once the queue of a disconnected peer is drained.
+    """
 
     def __init__(
         self, core: Core, backpressure: Backpressure, messenger: AppMessenger, over: Callable[[PeerQueue], object]
@@ -39,13 +42,13 @@ class QueueWorkers:
         self._tasks = core.tasks
 
     def enqueue(self, queue: PeerQueue, run: Run, owner: int, argument: object, weight: int) -> None:
-        """Have something done when its turn in the queue comes."""
+        """Append ``run(context, argument)`` to a queue, and wake its worker; ``weight`` is in bytes."""
         queue.waiting.append((run, owner, argument, weight))
         self._backpressure.hold(queue, weight)
         self.wake(queue)
 
     def set_aside(self, queue: PeerQueue, hooks: PendingHooks, owner: int, message: tuple[Run, Any, int]) -> None:
-        """Have a message wait for on_connect hooks; what waits counts as what is queued."""
+        """Hold a message until on_connect hooks have ended, and enqueue it then; its weight counts at once."""
         run, argument, weight = message
 
         def release() -> None:
@@ -57,9 +60,9 @@ class QueueWorkers:
         hooks.hold(owner, release)
 
     def wake(self, queue: PeerQueue) -> None:
-        """Have a queue's worker look what there is to do."""
+        """Wake a queue's worker, or start one."""
         if self._tasks.cancelling:
-            return  # `Dispatcher.aclose` has all of them look once that is over
+            return  # `Dispatcher.aclose` wakes all of them afterwards
         if self._tasks.unwatched:
             self._tasks.watch()
         if queue.wake is not None and not queue.wake.done():
@@ -69,7 +72,7 @@ class QueueWorkers:
             queue.worker = self._tasks.spawn(self._work(queue))
 
     async def _work(self, queue: PeerQueue) -> None:
-        """Drain one queue for as long as its peer stays: handlers in order, and now and then a turn for other peers."""
+        """Run one queue's handlers in order until its peer has disconnected, and yield to the event loop regularly."""
         core, backpressure = self._core, self._backpressure
         waiting, contexts, turns = queue.waiting, queue.contexts, _TURNS
         me = asyncio.current_task()
@@ -88,7 +91,7 @@ class QueueWorkers:
                         await self.reply(queue, reply)
                 except BaseException as error:
                     core.enforcer.failed(context, message, error, self._tasks.ending or queue.abandoned, me)
-                if me.cancelling():  # a handler has cancelled its own task, or still will have: no other's
+                if me.cancelling():  # a handler has cancelled its own task: later handlers need another one
                     queue.worker = self._tasks.spawn(self._work(queue))
                     return
                 turns -= 1
@@ -109,7 +112,7 @@ class QueueWorkers:
             self._over(queue)
 
     async def reply(self, queue: PeerQueue, reply: Message, since: float | None = None) -> None:
-        """Send what a handler returned; ``since`` is when what it answers was received."""
+        """Send the reply that a handler returned; ``since`` is when the message that it answers was received."""
         try:
             await self._messenger.send(queue.peer.node_id, reply, since=since)
         except (PeerNotConnected, ConnectionClosed):

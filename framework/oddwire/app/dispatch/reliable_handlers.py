@@ -1,4 +1,4 @@
-"""The handlers of reliable messages: which one a message has, and how it is run."""
+"""Lookup and running of the handlers of reliable messages."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 __all__ = ["ReliableHandlers"]
 
-_REFUSING: Final = 250e-6  # seconds of work for a message that is refused, beside what is measured
-_UNMEASURED: Final = 2048  # bytes of a message whose decoding is too cheap to be charged for
-_TURN: Final = 64  # messages handled until others have the loop
+_REFUSING: Final = 250e-6  # seconds of work charged for a refused message, in addition to the measured time
+_UNMEASURED: Final = 2048  # bytes of a message up to which decoding is too cheap to be charged
+_TURN: Final = 64  # messages handled before the task yields to the event loop
 
 
 class ReliableHandlers:
-    """The application as the `DeliveryHost` of its reliable messages."""
+    """The `DeliveryHost` for an application's handlers."""
 
     def __init__(self, core: Core, hooks: ConnectionHooks) -> None:
         self._core = core
@@ -38,7 +38,7 @@ class ReliableHandlers:
         self._admitted = 0
 
     async def admit(self, node_id: NodeId, payload: bytes) -> None:
-        """Have a message wait for its extension's on_connect, and for a peer that has had more than its share."""
+        """Wait until a message may be handled: after its extension's on_connect, and within the peer's time share."""
         core = self._core
         queue, route = core.queues.get(node_id), core.routes.get(payload[:2])
         if queue is not None and route is not None and queue.pending_hooks is not None:
@@ -50,7 +50,7 @@ class ReliableHandlers:
             await core.transport.turn(node_id)
 
     def handler_of(self, node_id: NodeId, payload: bytes) -> tuple[str, Callable[[], Awaitable[object]]]:
-        """Find who handles a message. Raises `Refuse`."""
+        """Return the name of a message's extension, and its handler bound to the message. Raises `Refuse`."""
         if len(payload) <= _UNMEASURED:
             return self._handler_of(node_id, payload)
         with self._core.charging(node_id, payload):
@@ -69,7 +69,7 @@ class ReliableHandlers:
         return owner, partial(self._handle, route, context, message, len(payload))
 
     def attempt_failed(self, node_id: NodeId, payload: bytes, error: Exception, attempt: int) -> None:
-        """Report what a handler raised."""
+        """Log a handler's exception and call `handler_failed`."""
         core = self._core
         with core.charging(node_id, payload):
             route, message = self._read(payload)
@@ -77,7 +77,7 @@ class ReliableHandlers:
         core.enforcer.failed(context, message, error)
 
     def reliable_refused(self, node_id: NodeId, payload: bytes, refusal: Refusal) -> None:
-        """Tell of a message that is refused for good."""
+        """Log and trace a received message that is refused for good."""
         core = self._core
         route = core.routes.get(payload[:2])
         owner = "" if route is None else core.owner_name(route.owner)
@@ -87,7 +87,7 @@ class ReliableHandlers:
             core.enforcer.refused(Outcome.DECLINED, node_id, error, payload, extension=owner)
 
     def lost(self, loss: Loss, extension: str) -> None:
-        """Tell of a message of ours that is lost."""
+        """Log the loss of one of our messages and call `delivery_failed`."""
         self._core.enforcer.undelivered(loss, extension)
 
     def _read(self, payload: bytes) -> tuple[Route, Message]:

@@ -1,4 +1,4 @@
-"""The requests of peers that are handled here: a task each, its limits, and the reply or failure that comes of it."""
+"""Handling of peers' requests: their tasks and limits, and the replies or failures that are sent."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ __all__ = ["RequestHandlers"]
 
 logger = get_logger("oddwire.app")
 
-_REPLYING: Final = 250e-6  # seconds of work for a reply that is not sent, and for each byte of it
+_REPLYING: Final = 250e-6  # seconds of work charged for a reply that is not sent, and per byte of it
 _REPLYING_BYTE: Final = 2e-9
-_SHORT: Final = 65_000  # bytes of a reply that fits into one message, with what is before it
+_SHORT: Final = 65_000  # bytes of a reply that fits into one frame with its header
 
 
 class RequestHandlers:
-    """Runs the handlers of requests."""
+    """Runs the handlers of requests and sends their replies."""
 
     def __init__(self, core: Core, backpressure: Backpressure) -> None:
         self._core = core
@@ -50,11 +50,11 @@ class RequestHandlers:
         self._takes_turns = core.takes_turns
         self._tracer = core.tracer
         self._transport = core.transport
-        # Nobody has to be called when a task ends, as it says so itself: that costs an iteration of the loop
+        # Without done callbacks, which cost an event-loop iteration: a task reports its own end
         self._request_tasks = RequestTasks(core.tasks.spawn_briefly, core.tasks.forget)
 
     def request_received(self, link: Link, handling: HandledRequest[RequestTask], request: Request) -> None:
-        """Decode a request and give it a task, or refuse it."""
+        """Decode a request and queue it for a task, or refuse it."""
         content, budget = request.content, self._budget
         queue = self._queues.get(link.node_id)
         route = self._routes.get(content[:2])
@@ -76,7 +76,7 @@ class RequestHandlers:
             task = RequestTask(self._let_in, route.access, link, handling, route, context, content)
         else:
             since = None
-            if self._tracer is None:  # `_decode`, written out
+            if self._tracer is None:  # `_decode`, inlined
                 try:
                     message = route.decode(content)
                 except Exception as error:
@@ -96,7 +96,7 @@ class RequestHandlers:
             if asked > 0 and asked + size > self._limits.request_bytes:
                 self._too_much(link, handling, "request_bytes")
                 return
-            if self._backpressure.is_crowded(queue):  # few bytes may decode to many
+            if self._backpressure.is_crowded(queue):  # a short payload may decode to a large message
                 self._too_much(link, handling, "total_message_bytes")
                 return
             use = self._use(queue, link, handling, size)
@@ -142,7 +142,7 @@ class RequestHandlers:
         task.peer.request_ended(handling)
 
     def _use(self, queue: PeerQueue, link: Link, handling: HandledRequest[RequestTask], size: int) -> MemoryUse | None:
-        """Count a large request, or its reply; None if there is no room."""
+        """Count a large request, or its reply, in the memory budget; return None if there is no room."""
 
         def evict() -> None:
             if link.handled.has(handling):
@@ -158,7 +158,7 @@ class RequestHandlers:
             await work(*arguments)
 
     def _set_aside(self, queue: PeerQueue, owner: int, task: RequestTask, size: int, excuse: Excuse) -> None:
-        """Have a request wait for on_connect hooks: it counts as what its queue holds, too."""
+        """Hold a request until on_connect hooks have ended; it also counts as held by its queue."""
         assert queue.pending_hooks is not None  # noqa: S101 - narrows the type for checkers
         weight = size + MESSAGE_WEIGHT
 
@@ -179,7 +179,7 @@ class RequestHandlers:
     def _decode(
         self, link: Link, handling: HandledRequest[RequestTask], route: Route, content: bytes
     ) -> tuple[Message, float | None] | None:
-        """Return a request's message and, if it is traced, when it came; refuse one that is malformed."""
+        """Return a request's message and, if traced, when it was received; refuse a malformed one and return None."""
         tracer = self._tracer
         try:
             message = route.decode(content)
@@ -209,7 +209,7 @@ class RequestHandlers:
         context: Context,
         content: bytes,
     ) -> None:
-        """Handle a request if the extension's access control lets it through."""
+        """Handle a request if the extension's access control admits it."""
         try:
             with access.handling(context.peer) as handling.on_answer:
                 await access.admit(context.peer, len(content))
@@ -222,7 +222,7 @@ class RequestHandlers:
             link.refuse_request(handling, refusal.code, refusal.text)
             outcome = Outcome.NOT_ALLOWED if refusal.code == Code.NOT_ALLOWED else Outcome.REFUSED
             self._enforcer.refused(outcome, link.node_id, refusal, content, extension=context.extension)
-        except BaseException as error:  # of the function that says who may
+        except BaseException as error:  # raised by the extension's ``allow`` function
             self._enforcer.failed(context, None, error, task=task_of(handling.handle))
             link.refuse_request(handling, Code.INTERNAL, "")
 
@@ -258,7 +258,7 @@ class RequestHandlers:
                 return
             if since is None:
                 sending = self._send(link, handling, payload)
-                del reply, payload  # it may be long until the peer has read it
+                del reply, payload  # not kept while the peer reads it, which may take long
                 await sending
             elif await self._send(link, handling, payload):
                 self._trace(link, payload, reply, since)
@@ -278,7 +278,7 @@ class RequestHandlers:
         stream: AsyncGenerator[Message, None],
         since: float | None,
     ) -> None:
-        """Send what a handler yields as the credit allows."""
+        """Send the messages that a handler yields, as far as the peer's credit allows."""
         async with aclosing(stream):
             async for part in stream:
                 await self._transport.turn(link.node_id)
@@ -297,7 +297,7 @@ class RequestHandlers:
         await self._send(link, handling, b"", ReplyFlag.END)
 
     async def _send(self, link: Link, handling: HandledRequest[RequestTask], payload: bytes, flags: int = 0) -> bool:
-        """Send a reply of any length; False if it will not arrive, or nobody waits for it any more."""
+        """Send a reply of any length. Return False if it will not arrive, or is not awaited any more."""
         try:
             if len(payload) <= _SHORT:
                 sending = link.reply(handling, payload, flags)
@@ -307,7 +307,7 @@ class RequestHandlers:
             del payload
             return await self._send_long(link, frame, handling)
         except RemoteFailure:
-            return False  # and told
+            return False  # the peer has been sent the failure
         except (PeerNotConnected, ConnectionClosed):
             logger.debug("%s went before its reply", link.node_id)
         except SessionError as error:
@@ -315,7 +315,7 @@ class RequestHandlers:
         return False
 
     async def _send_long(self, link: Link, frame: bytes, handling: HandledRequest[RequestTask]) -> bool:
-        """Send a reply that may take fragments; a large one counts while it waits for its peer to read."""
+        """Send a reply that may need fragments. A large one counts in the memory budget until the peer has read it."""
         if not link.handled.has(handling):
             return False
         if len(frame) <= LARGE:
@@ -328,7 +328,7 @@ class RequestHandlers:
         limit = "reply_bytes"
         use = None
         if not queue.replies or queue.replies + size <= self._limits.reply_bytes:
-            # Who traces it has the message and its payload, too
+            # Tracers keep the message and its payload, too
             use = self._use(queue, link, handling, size if self._tracer is None else 3 * size)
             limit = "total_message_bytes"
         if use is None:

@@ -1,4 +1,4 @@
-"""Who handles the requests of peers: tasks, and no more of them than it takes."""
+"""The tasks that handle peers' requests, and no more of them than necessary."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any, Final
 
 __all__ = ["RequestTask", "RequestTasks", "task_of"]
 
-_TURN: Final = 0.002  # seconds of handlers that wait for nothing until others get the loop
+_TURN: Final = 0.002  # seconds of handlers that do not wait before the task yields to the event loop
 
 
 class RequestTask:
-    """A request that waits for a task or is handled by one: ``await work(*arguments)``. It may wait for credit, too."""
+    """A request queued for a task or being handled by one: ``await work(*arguments)``. A stream may await credit."""
 
     __slots__ = (
         "arguments",
@@ -34,52 +34,52 @@ class RequestTask:
     def __init__(self, work: Callable[..., Coroutine[Any, Any, None]], *arguments: Any) -> None:
         self.work = work
         self.arguments = arguments
-        self.task: asyncio.Task[None] | None = None  # set while it is handled
+        self.task: asyncio.Task[None] | None = None  # set while the request is handled
         self.cancelled = False
         self.aside = False
-        """Whether it waits for something else before it may have a task; cancelled, it waits on."""
+        """Whether it is held for on_connect hooks before it may get a task; if cancelled meanwhile, it stays held."""
         self.credit: asyncio.Future[None] | None = None
         self.peer: Any = None
-        """Whose it is: peers have their turns, one request each."""
+        """The peer's link: queued requests are taken round-robin by peer."""
         self.ended: Callable[[RequestTask], object] | None = None
-        """Called with this once it is over, or is cancelled before it has begun."""
+        """Called with this object once the request has been handled, or was cancelled before that began."""
         self.request: Any = None
-        """For ``ended``, which lets go of it: the session's part of the request, which refers to this."""
+        """For ``ended``, which clears it: the session's record of the request, which refers to this object."""
         self.holder: Any = None
-        """For ``ended``: with what it is counted, and for how much, so that no call has to be made of them."""
+        """For ``ended``: the queue or `MemoryUse` that counts the request, and its weight; cheaper than a closure."""
         self.weight = 0
 
     def cancel(self) -> None:
-        """Cancel the task, or see to it that the work is not even begun."""
+        """Cancel the task; if there is none yet, the work will not begin."""
         self.cancelled = True
         if self.task is not None:
             self.task.cancel()
         else:
-            self.arguments = ()  # it may stay with those that wait for a while
+            self.arguments = ()  # it may stay in the queue for a while
             if not self.aside:
                 self.end()
 
     def end(self) -> None:
-        """Say that it is over, or will not be begun. Idempotent."""
+        """Call ``ended``: the request has been handled, or will not be. Idempotent."""
         ended, self.ended = self.ended, None
         if ended is not None:
             ended(self)
 
     def wake(self) -> None:
-        """Tell the task that there is more credit."""
+        """Wake the task, because there is more credit."""
         if self.credit is not None and not self.credit.done():
             self.credit.set_result(None)
 
 
 def task_of(request: RequestTask | None) -> asyncio.Task[None] | None:
-    """Return the task that handles a request, if one does."""
+    """Return the task that handles a request, None if there is none."""
     return None if request is None else request.task
 
 
 class _RequestQueue:
-    """Requests that wait, those of one peer in their order, and peers in turn: one who asks much delays itself.
+    """Queued requests, in order per peer, and round-robin across peers: a peer with many requests delays only itself.
 
-    ``count`` is how many; it is looked at more often than a method should be called.
+    ``count`` is the number of requests; an attribute, because it is read too often for a method call.
     """
 
     __slots__ = ("_peers", "count")
@@ -97,7 +97,7 @@ class _RequestQueue:
             waiting.append(request)
 
     def popleft(self) -> RequestTask:
-        """Take the first one of the peer whose turn it is."""
+        """Remove and return the first request of the peer whose turn it is."""
         peers = self._peers
         peer, waiting = next(iter(peers.items()))
         request = waiting.popleft()
@@ -110,15 +110,15 @@ class _RequestQueue:
 
 
 class RequestTasks:
-    """The tasks that handle requests. Each handler is alone in its task from its first wait on, as if it had its own.
+    """The tasks that handle requests. From its first wait on, each handler has its task to itself.
 
-    To make a task costs more than many a handler does. So one task goes on from a handler that waited for nothing to
-    the next request, for a moment. Another one is always ready to begin as soon as a handler does wait: it takes what
-    comes next, and the first task ends with its handler. It ends, too, after a handler that left something behind in
-    its task: a cancellation, or context variables. Where handlers wait, each request is given a task at once, until
-    one does not.
+    To create a task costs more than many handlers do. So a task goes on from a handler that did not wait to the next
+    request, for a limited time. Another task is always ready to begin as soon as a handler waits: it takes the next
+    request, and the first task ends with its handler. A task also ends after a handler that left a cancellation or
+    context variables behind in it. While handlers wait, each request gets a task at once, until a handler does not
+    wait.
 
-    ``spawn`` starts a task, and ``ended`` is told when one that has begun has ended.
+    ``spawn`` starts a task, and ``ended`` is called with a task that began and has ended.
     """
 
     def __init__(
@@ -129,14 +129,14 @@ class RequestTasks:
         self._spawn = spawn
         self._ended = ended
         self._waiting = _RequestQueue()
-        self._called = 0  # tasks that will begin in the loop's next turn
-        self._going: asyncio.Task[None] | None = None  # the last that began, if it may go on after its handler
-        self._patient = False  # handlers wait, as far as is known
+        self._called = 0  # tasks that will begin in the next event-loop iteration
+        self._going: asyncio.Task[None] | None = None  # the last task that began, if it may go on after its handler
+        self._patient = False  # whether handlers wait, by the last one seen
 
     def handle(self, request: RequestTask) -> None:
-        """Have a request handled, from the loop's next turn on."""
+        """Queue a request for a task, from the next event-loop iteration on."""
         self._waiting.append(request)
-        if self._going is not None:  # it waits, as the loop is elsewhere
+        if self._going is not None:  # its handler waits, as this code runs outside it
             self._going, self._patient = None, True
         if self._patient or not self._called:
             self._call()
@@ -152,7 +152,7 @@ class RequestTasks:
         me = asyncio.current_task()
         assert me is not None  # noqa: S101 - narrows the type for checkers
         self._called -= 1
-        if self._going is not None:  # the one before waits
+        if self._going is not None:  # the previous handler waits
             self._patient = True
         self._going = me
         until = perf_counter() + _TURN
@@ -163,8 +163,8 @@ class RequestTasks:
                     self._call()
                 if request.cancelled:
                     continue
-                # The session's part of a request refers to its task, and the arguments to that: the circle is opened
-                # here, so that all of it is free as soon as the work is done, however that ends
+                # The session's record of a request refers to its task, whose arguments refer to the record: the cycle
+                # is broken here, so that all of it is freed as soon as the work is done, however that ends
                 arguments, request.arguments = request.arguments, ()
                 request.task = me
                 try:
@@ -177,13 +177,13 @@ class RequestTasks:
                 if self._going is not me or me.cancelling():
                     break
                 try:
-                    if contextvars.copy_context() != context:  # cheap, where nothing was set: they share all they have
+                    if contextvars.copy_context() != context:  # cheap if nothing was set: both share one mapping
                         break
-                except Exception:  # of a value in it that does not compare
+                except Exception:  # a value in it cannot be compared
                     break
                 if waiting.count:
                     self._patient = False
-                    if perf_counter() >= until:  # the next task begins in a later turn of the loop
+                    if perf_counter() >= until:  # the next task begins in a later event-loop iteration
                         if not self._called:
                             self._call()
                         break

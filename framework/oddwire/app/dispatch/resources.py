@@ -1,4 +1,4 @@
-"""What an application has beside its messages: the store, its extensions' access control. Made when it is needed."""
+"""An application's store and its extensions' access control, created on demand."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 class Resources:
-    """The store and the access control. Raises `ExtensionError` for reliable handlers without a store for them."""
+    """The store and the access control. Raises `ExtensionError` for reliable handlers without a store or session."""
 
     def __init__(
         self,
@@ -45,22 +45,22 @@ class Resources:
         self._core: Core | None = None
         self._running = False
         self._access: dict[str, AccessControl] = {}
-        self._number = int.from_bytes(os.urandom(8), "big")  # of the store, if it is made
+        self._number = int.from_bytes(os.urandom(8), "big")  # of the store, if one is created
         self.patience = 0.0
-        """Seconds to wait at the start for a store that another process has: one that is about to end, say."""
+        """Seconds to wait at the start for a store in use by another process, which may be about to end."""
         self.explain: Callable[[StoreError], StoreError] = lambda error: error
-        """Says more, where the host can, of a store that cannot be opened at the start."""
+        """Returns the error for a store that cannot be opened at the start, with details that only the host knows."""
         self.on_new_store: Callable[[Collection[str]], object] | None = None
-        """Called in the store's thread when its file is made, with the names of the extensions."""
+        """Called in the store's thread when its file is created, with the names of the extensions."""
         if router.reliable and (store is None or not session):
             names = ", ".join(message.__name__ for message in router.reliable)
             needed = "a session" if not session else "a store: Application(store=path)"
             raise ExtensionError(f"handlers of reliable messages ({names}) need {needed}")
 
     async def prepare(self) -> dict[str, AccessControl]:
-        """Open the store, if it is sure to be needed, and return the access control, by extension.
+        """Open the store if it is needed or its file exists, and return the access control, by extension's name.
 
-        Raises `StoreError`, and `ExtensionError` for one that the transport has no answers for.
+        Raises `StoreError`, and `ExtensionError` for access control that needs answers the transport does not have.
         """
         limited = [owner for owner in self._router.owners if owner.allow is not None or owner.limits is not None]
         found: dict[str, AccessControl] = {}
@@ -85,23 +85,23 @@ class Resources:
         return self._path is not None and os.path.exists(self._path)  # noqa: PTH110 - pathlib takes its time to load
 
     def store_numbers(self) -> tuple[int, ...]:
-        """Return the numbers of the store, by which peers know again what has handled their reliable messages.
+        """Return the numbers of the store, by which peers recognise the store that has handled their reliable messages.
 
-        A store that is not made yet has the number that it will have; none has one that cannot be opened.
+        Before the store is created, this is the number that it would get; empty without a store.
         """
         if self._delivery is not None:
             return self._delivery.numbers
         return () if self._path is None else (self._number,)
 
     async def renew_store(self) -> None:
-        """Have a store that another program uses a copy of take numbers of its own; see `Delivery.renew`.
+        """Assign the store new numbers, because another program uses a copy of it; see `Delivery.renew`.
 
         To be called before the transport opens. Raises `StoreError`, and `LocalProtocolError` without a store.
         """
         await self.delivery().renew()
 
     def start(self, start_delivery: Callable[[Delivery], object], core: Core | None = None) -> None:
-        """Let reliable messages come and go: ``start_delivery`` is called with what delivers them, now or once made."""
+        """Call ``start_delivery`` with the reliable delivery, now or once it is created."""
         self._core = core
         self._start_delivery = start_delivery
         if self._delivery is not None:
@@ -140,14 +140,17 @@ class Resources:
             await self._delivery.aclose()
 
     def delivery(self) -> Delivery:
-        """Return what keeps reliable messages. Raises `LocalProtocolError` without a store, or before the start."""
+        """Return the reliable delivery, created on demand.
+
+        Raises `LocalProtocolError` without a store, or before the start.
+        """
         if self._path is None:
             raise LocalProtocolError("this application has no store: give it one, Application(store=path)")
         if not self._running:
             raise LocalProtocolError("the application is not started")
         if self._delivery is None:
             from oddwire.session.limits import Limits
-            from oddwire.session.reliable.delivery import Delivery  # and SQLite, which few need
+            from oddwire.session.reliable.delivery import Delivery  # imports SQLite, which few applications need
             from oddwire.session.store.unit import Store
 
             names = [owner.name for owner in self._router.owners]
@@ -161,7 +164,7 @@ class Resources:
         return self._delivery
 
     def store(self, extension: str) -> ExtensionStore:
-        """Return what an extension keeps on disk. Raises as `delivery` does."""
+        """Return an extension's part of the store. Raises as `delivery` does."""
         from oddwire.session.store.extension_store import ExtensionStore
 
         return ExtensionStore(self.delivery().store, self._router.owner_of(extension).name)

@@ -1,4 +1,4 @@
-"""Calling RPC methods of extensions: from our own program, and from the host node, which gets JSON and codes."""
+"""Calls of extensions' RPC methods: from our own program, and from the host node, with JSON results and error codes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class BoundMethod(NamedTuple):
 
 
 class Methods:
-    """The RPC methods of one application, ``app``: to be set before the first is called."""
+    """The RPC methods of one application. ``app`` has to be set before the first call."""
 
     app: Application
 
@@ -46,7 +46,7 @@ class Methods:
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def call(self, name: str, arguments: Sequence[Any], named: Mapping[str, Any]) -> Any:
-        """Call one for our own program; see `Application.call`."""
+        """Call a method for our own program; see `Application.call`."""
         if name not in self._table:
             known = ", ".join(sorted(self._table)) or "none"
             raise ExtensionError(f"no RPC method {name!r} is loaded; there are: {known}")
@@ -58,7 +58,7 @@ class Methods:
             if twice in named:
                 raise NodeRefused(f"parameter {twice} is given twice", code=INVALID_PARAMS)
         if len(arguments) > len(names):
-            bind_parameters(method.parameters, arguments)  # says that they are too many
+            bind_parameters(method.parameters, arguments)  # raises the error for too many arguments
         by_name = {**dict(zip(names, arguments, strict=False)), **named}
         return await self._run(method, bind_parameters(method.parameters, by_name))
 
@@ -68,7 +68,7 @@ class Methods:
         return {name: method.rpc for name, method in self._table.items()}
 
     def for_host(self) -> tuple[HostMethod, ...]:
-        """Describe the methods to the host node, each with the way to call it."""
+        """Return the methods' descriptions for the host node, each with its ``call`` and ``check``."""
         return tuple(
             HostMethod(
                 name=name,
@@ -81,14 +81,14 @@ class Methods:
         )
 
     def is_working_on(self, task: asyncio.Task[Any] | None) -> bool:
-        """Whether a task is in the middle of a method that the host node called."""
+        """Return whether a task is running a method that the host node called."""
         return task in self._tasks
 
     async def _run(self, method: BoundMethod, values: Mapping[str, Any]) -> Any:
         return await method.run(AppContext(self.app, method.owner), **values)
 
     async def _answer(self, method: BoundMethod, params: Sequence[Any] | Mapping[str, Any]) -> Any:
-        from asyncio import current_task  # not at the top: a host need not wait for it to hear what we are
+        from asyncio import current_task  # imported late: not needed to answer a host's getmanifest
 
         values = bind_parameters(method.parameters, params)
         task = current_task()

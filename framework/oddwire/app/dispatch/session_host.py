@@ -1,4 +1,4 @@
-"""The application's side of the session: what it says of itself, and what becomes of what peers send."""
+"""The application's side of the session layer: the contents of its hello, and dispatch of received frames."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = ["AppSessionHost", "spoken"]
 
 
 def spoken(owners: Sequence[Contribution]) -> tuple[Spoken, ...]:
-    """Return what our hello says of the loaded extensions."""
+    """Return the loaded extensions as our hello lists them."""
     return tuple(
         Spoken(owner.name, owner.versions, (*sorted({schema_of(message).type_id for message in vocabulary(owner)}),))
         for owner in owners
@@ -36,7 +36,7 @@ def spoken(owners: Sequence[Contribution]) -> tuple[Spoken, ...]:
 
 
 def _by_type(router: Router, allowances: Mapping[str, Allowance]) -> dict[int, Allowance]:
-    """Return what holds for long messages: that of the extension which handles a type, or else claimed it first."""
+    """Return allowances for long messages by type: of the extension that handles a type, else the first to claim it."""
     found: dict[int, Allowance] = {}
     for message, claimants in router.claims.items():
         owner = router.handlers[message][0] if message in router.handlers else claimants[0]
@@ -47,9 +47,9 @@ def _by_type(router: Router, allowances: Mapping[str, Allowance]) -> dict[int, A
 
 
 class AppSessionHost:
-    """The `SessionHost` of an application: requests go to their handlers, other messages to its sink.
+    """The `SessionHost` of an application: passes requests to their handlers, and other messages to its sink.
 
-    ``whole_received`` takes a message that came in fragments.
+    ``whole_received`` is called with a message reassembled from fragments.
     """
 
     def __init__(
@@ -72,48 +72,48 @@ class AppSessionHost:
         self._allowances = _by_type(core.router, self.session.shared.allowances)
 
     def message_received(self, node_id: NodeId, payload: bytes) -> None:
-        """Take a message that came in fragments as if it had come whole."""
+        """Dispatch a message reassembled from fragments."""
         self._whole_received(node_id, payload)
 
     def reliable_refused(self, node_id: NodeId, payload: bytes, refusal: Refusal) -> None:
-        """Tell of a reliable message that is refused for want of a store."""
+        """Log a reliable message that is refused because there is no store."""
         error = Refuse(refusal.text, code=refusal.code)
         self._core.enforcer.refused(Outcome.DECLINED, node_id, error, payload)
 
     def malformed(self, node_id: NodeId, payload: bytes, error: MalformedMessage) -> None:
-        """Deal with a frame that breaks the protocol's rules as with any malformed message."""
+        """Apply the policy for malformed messages to a frame that violates the protocol."""
         queue = self._core.queues.get(node_id)
         if queue is not None:
             self._core.malformed(queue, payload, error)
 
     def throttle(self, node_id: NodeId, seconds: float) -> None:
-        """Read a peer later."""
+        """Pause reading from a peer for some seconds."""
         queue = self._core.queues.get(node_id)
         if queue is not None:
             self._backpressure.throttle(queue, seconds)
 
     def is_paused(self, node_id: NodeId) -> bool:
-        """Say whether a peer is read later."""
+        """Return whether reading from a peer is paused."""
         queue = self._core.queues.get(node_id)
         return queue is None or queue.paused
 
     def is_crowded(self, node_id: NodeId) -> bool:
-        """Say whether a peer should begin no transfer now."""
+        """Return whether a peer may not begin a transfer now."""
         return self._backpressure.is_crowded(self._core.queues.get(node_id))
 
     def max_size_of(self, type_id: int) -> int:
-        """Return how long a message may be: as its schema says; nobody takes one without."""
+        """Return the maximum length of a message by its schema; 0 for an unregistered type."""
         schema = self._core.router.registry.lookup(type_id)
         return 0 if schema is None else getattr(schema, "max_size", MAX_PAYLOAD)
 
     def title_of(self, type_id: int) -> str:
-        """Return what a type is called."""
+        """Return a message type's title for logs."""
         return self._core.router.registry.title_of(type_id)
 
     def allowance_of(self, type_id: int) -> Allowance | None:
-        """Return the allowance of the extension that handles a type, or else claimed it first."""
+        """Return the allowance of the extension that handles a type, else of the first to claim it."""
         return self._allowances.get(type_id)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run a task of the application's."""
+        """Start a task of the application."""
         return self._core.spawn(work)

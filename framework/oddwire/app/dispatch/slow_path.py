@@ -1,4 +1,4 @@
-"""The slow path of a message to its handler: traced, kept from some, concurrent, or what a request waits for."""
+"""The slow path of a message to its handler: traced, access-controlled, concurrent, large, or a request's reply."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 __all__ = ["SlowPath"]
 
-_MAX_CONCURRENT: Final = 32  # tasks of concurrent handlers, a peer
+_MAX_CONCURRENT: Final = 32  # tasks of concurrent handlers per peer
 
 
 class SlowPath:
-    """What is done for messages that are not just queued."""
+    """Processing of messages for which it is not enough to enqueue them."""
 
     def __init__(self, core: Core, backpressure: Backpressure, workers: QueueWorkers) -> None:
         self._backpressure = backpressure
@@ -45,7 +45,7 @@ class SlowPath:
         return None
 
     def dispatch_slowly(self, queue: PeerQueue, route: Route, message: Message, payload: bytes) -> None:
-        """Take a message that has come: for a request that waits for it, or for its handler."""
+        """Pass a received message to the request that awaits its class, or enqueue it for its handler."""
         asked = queue.answer(message)
         run: Run | None = route.handler
         taken = asked is not None or run is not None
@@ -89,7 +89,7 @@ class SlowPath:
             await self._workers.reply(queue, reply, received)
 
     async def _detach(self, queue: PeerQueue, run: Run, weight: int, context: Context, message: Message) -> None:
-        """Run one message in a task of its own; with too many of them, the queue waits."""
+        """Run the handler of one message in its own task; with too many of them, the queue waits."""
         await queue.begin_concurrent(_MAX_CONCURRENT)
         if weight > LARGE:
             self._backpressure.take(queue, weight)

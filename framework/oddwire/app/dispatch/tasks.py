@@ -1,4 +1,4 @@
-"""The tasks of an application: none of them outlives it."""
+"""The tasks of an application, which do not outlive it."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ __all__ = ["Tasks"]
 
 logger = get_logger("oddwire.app")
 
-_UNWINDING: Final = 2.0  # seconds that cancelled tasks have for what they do in the end
+_UNWINDING: Final = 2.0  # seconds that cancelled tasks have for their cleanup
 
 
 class Tasks:
-    """Tasks that are waited for, or cancelled, when the application closes."""
+    """Tasks that are awaited, or cancelled, when the application closes."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._base = contextvars.copy_context()  # a task of ours is no part of what its maker is doing
-        self._running: set[asyncio.Task[Any]] = set()  # the loop holds tasks weakly
+        self._base = contextvars.copy_context()  # tasks do not inherit the context of the code that starts them
+        self._running: set[asyncio.Task[Any]] = set()  # the event loop only has weak references to tasks
         self.grace_ended = self._loop.create_future()
-        """Done: closing waits for nobody."""
+        """Once done, closing does not wait for tasks any more."""
         self.ending = False
-        """Whether tasks are cancelled, or were: a cancellation is ours, and no handler's own."""
+        """Whether tasks are being or have been cancelled here: then a cancellation is not a handler's own."""
         self.cancelling = False
-        """Whether they are being cancelled: what is started now would end before it has begun."""
+        """Whether tasks are being cancelled: a task started now would end before it begins."""
         self.unwatched = False
         """Whether ``watch`` should be called when something begins."""
         self.watch: Callable[[], object] = lambda: None
         self.forget = self._running.discard
-        """Tell that a task of `spawn_briefly` has ended."""
+        """To be called with a task of `spawn_briefly` that has ended."""
 
     def __iter__(self) -> Iterator[asyncio.Task[Any]]:
         return iter((*self._running,))
@@ -43,13 +43,13 @@ class Tasks:
         return task in self._running
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run a task."""
+        """Start a task."""
         task = self.spawn_briefly(work)
         task.add_done_callback(self.forget)
         return task
 
     def spawn_briefly(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Do as `spawn` does, but without noticing its end: `forget` has to be told of that."""
+        """Start a task without a done callback: when it ends, `forget` has to be called."""
         task = self._loop.create_task(work, context=self._base.copy())
         if not task.done():
             self._running.add(task)
@@ -58,15 +58,15 @@ class Tasks:
         return task
 
     def end_grace(self) -> None:
-        """Let `settle` wait for nobody any more."""
+        """End the grace period of `settle` at once."""
         if not self.grace_ended.done():
             self.grace_ended.set_result(None)
 
     async def settle(self, grace: float) -> None:
-        """Wait ``grace`` seconds for every task, and for those that these start, then cancel the rest.
+        """Wait ``grace`` seconds for all tasks, those started meanwhile too, then cancel the rest.
 
-        A task that swallows its cancellation is waited for no longer than two seconds: it is named in the log, and
-        forgotten.
+        A task that swallows its cancellation is awaited for at most two seconds: it is named in the log, and not
+        awaited any more.
         """
         end = self._loop.time() + grace
         try:
@@ -90,7 +90,7 @@ class Tasks:
                 self.cancelling = False
 
     def _forget(self, tasks: set[asyncio.Task[Any]]) -> None:
-        from oddwire.app.unfinished import describe_task  # seldom needed
+        from oddwire.app.unfinished import describe_task  # imported late: seldom needed
 
         for task in tasks:
             self._running.discard(task)

@@ -1,4 +1,4 @@
-"""Telling the `message_traced` hooks what came and went."""
+"""Calls of the `message_traced` hooks for received and sent messages."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ logger = get_logger("oddwire.app")
 
 
 class Tracer:
-    """Made only if some plugin traces: without one, nothing of this costs anything."""
+    """Calls the `message_traced` hooks. Created only if a plugin has one: else tracing costs nothing."""
 
     def __init__(self, app: Application, calls: Sequence[HookCall]) -> None:
         self._app = app
@@ -40,7 +40,7 @@ class Tracer:
         since: float | None = None,
         handled: bool = True,
     ) -> float:
-        """Tell of one message; ``since`` is the time its latency counts from. Returns the time now."""
+        """Call the hooks for one message; its latency counts from ``since``. Return the current time."""
         now = time.monotonic()
         event = TraceEvent(
             direction=direction,

@@ -1,1 +1,1 @@
-"""Who may talk to an extension, how fast, and how much memory it may take."""
+"""Access control of extensions, rate limits, and the memory budget."""

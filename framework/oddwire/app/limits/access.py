@@ -1,4 +1,4 @@
-"""Who may talk to an extension, and how much of that: the access control of each extension that says so."""
+"""Access control of extensions that declare it: which peers may send to them, and how much."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 __all__ = ["AccessControl", "Allow", "Meter", "check_allow", "check_limits"]
 
 Allow = Literal["channels"] | Collection[NodeId | bytes | str] | Callable[["Peer"], bool | Awaitable[bool]]
-"""Who may talk to an extension: peers with a channel, those of a list, or those a function says yes to."""
+"""Which peers may send to an extension: those with a channel, those listed, or those for which a function is true."""
 
-_LASTS: Final = 60.0  # seconds that an answer to "may this peer?" holds
-# Where lightningd lets a payment begin: not those that are being closed, nor those that are not open yet, which cost a
+_LASTS: Final = 60.0  # seconds that a peer's permission is cached
+# The states in which lightningd accepts new HTLCs: not channels being closed, nor those not open yet, which cost a
 # stranger nothing
 _CHANNEL_STATES: Final = ("CHANNELD_NORMAL", "CHANNELD_AWAITING_SPLICE")
-# Asks the host whether it knows channels at all: secp256k1's generator is nobody's node id
+# To ask the host whether it knows channels at all: secp256k1's generator is no node's id
 _NOBODY: Final = "0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798"
 
 
 class Meter:
-    """Meters messages and bytes of one peer; made only where there is a limit."""
+    """Meters messages and bytes of one peer by token buckets; created only if there is a rate limit."""
 
     __slots__ = ("_bytes", "_messages")
 
@@ -43,17 +43,17 @@ class Meter:
 
     @staticmethod
     def measures(limits: Limits) -> bool:
-        """Say whether the limits have a rate at all."""
+        """Return whether the limits have a rate."""
         return not (math.isinf(limits.messages_per_second) and math.isinf(limits.bytes_per_second))
 
     def take(self, size: int, now: float) -> tuple[float, str]:
-        """Take one message; give the seconds to wait, 0.0 for none, and the limit that says so."""
+        """Count one message. Return the seconds to wait, 0.0 for none, and the name of the limit that requires it."""
         seconds = 0.0 if self._messages is None else self._messages.take(1, now)
         more = 0.0 if self._bytes is None else self._bytes.take(size, now)
         return (more, "bytes_per_second") if more > seconds else (seconds, "messages_per_second")
 
     def give_back(self, size: int, now: float) -> None:
-        """Undo `take`."""
+        """Undo `take` for a message of this size."""
         if self._messages is not None:
             self._messages.take(-1, now)
         if self._bytes is not None:
@@ -65,7 +65,7 @@ def _bucket(rate: float, now: float) -> TokenBucket | None:
 
 
 class _PeerShare:
-    """What one peer has of an extension."""
+    """One peer's state at an extension: its permission, its meter, its requests being handled."""
 
     __slots__ = ("allowed", "asked_at", "meter", "requests")
 
@@ -77,7 +77,7 @@ class _PeerShare:
 
 
 class AccessControl:
-    """Stands before one extension's handlers, and knows what it allows each peer."""
+    """The access control before one extension's handlers: permissions and limits by peer."""
 
     def __init__(self, extension: str, allow: Allow | None, limits: Limits | None, transport: Transport) -> None:
         self.extension = extension
@@ -96,11 +96,11 @@ class AccessControl:
 
     @property
     def is_needed(self) -> bool:
-        """Whether messages have to pass it: who may is said, or how many."""
+        """Whether messages have to be checked: the extension has ``allow``, a rate, or a limit of requests."""
         return self._allow is not None or self._metered or self.allowance.has("requests")
 
     async def start(self) -> None:
-        """Raise `ExtensionError` if it is to ask for channels where nobody knows of any."""
+        """Raise `ExtensionError` for ``allow='channels'`` if the host cannot list channels."""
         if self._allow == "channels":
             try:
                 await self._channels(_NOBODY)
@@ -110,11 +110,11 @@ class AccessControl:
                 ) from error
 
     def forget(self, node_id: NodeId) -> None:
-        """Forget a peer that is gone."""
+        """Drop the state of a peer that has disconnected."""
         self._peers.pop(node_id, None)
 
     async def allows(self, peer: Peer) -> bool:
-        """Say whether a peer may talk to the extension; what a function says holds for a minute."""
+        """Return whether a peer may send to the extension; a function's or the host's answer is cached for a minute."""
         if self._allow is None:
             return True
         if isinstance(self._allow, frozenset):
@@ -126,7 +126,7 @@ class AccessControl:
         return share.allowed
 
     async def admit(self, peer: Peer, size: int) -> None:
-        """Let a request through. Raises `Refuse`: not allowed, or too much at once."""
+        """Check and meter a request. Raises `Refuse` if the peer is not allowed, or exceeds a rate."""
         await self._check(peer)
         seconds, limit = self.take(peer, size)
         if seconds:
@@ -134,7 +134,7 @@ class AccessControl:
             raise self._too_much(limit)
 
     async def admit_later(self, peer: Peer, size: int) -> None:
-        """Let a message through when it is time. Raises `Refuse` if it is not allowed."""
+        """Check and meter a message, and wait as its rate requires. Raises `Refuse` if the peer is not allowed."""
         await self._check(peer)
         seconds, limit = self.take(peer, size)
         if seconds:
@@ -142,7 +142,7 @@ class AccessControl:
             await asyncio.sleep(seconds)
 
     def take(self, peer: Peer, size: int) -> tuple[float, str]:
-        """Meter a message; give the seconds to wait, and the limit that says so."""
+        """Meter a message. Return the seconds to wait, 0.0 for none, and the name of the limit that requires it."""
         if not self._metered:
             return 0.0, ""
         share, now = self._share(peer), _now()
@@ -151,14 +151,14 @@ class AccessControl:
         return share.meter.take(size, now)
 
     def _give_back(self, peer: Peer, size: int) -> None:
-        """Undo `take`: what is refused does not count."""
+        """Undo `take`: a refused message does not count."""
         meter = self._share(peer).meter
         if meter is not None:
             meter.give_back(size, _now())
 
     @contextmanager
     def handling(self, peer: Peer) -> Iterator[Callable[[], None]]:
-        """Count a request while it is being handled, or until what this yields is called.
+        """Context manager: count a request while it is being handled, or until the yielded function is called.
 
         Raises `Refuse` if there are too many.
         """
@@ -180,7 +180,7 @@ class AccessControl:
 
     @contextmanager
     def count_request(self, node_id: NodeId) -> Iterator[None]:
-        """Count a request of ours while it is open. Raises `QuotaExceeded` (``open_requests``) for one too many."""
+        """Context manager: count one of our requests while it is open. Raises `QuotaExceeded` (``open_requests``)."""
         most = self.allowance.most("open_requests")
         if self._asking[node_id] >= most:
             text = f"{most} requests to this peer wait for replies already"
@@ -199,7 +199,7 @@ class AccessControl:
             raise self.not_allowed()
 
     def not_allowed(self) -> Refuse:
-        """Return what a peer is told that may not talk to the extension."""
+        """Return the refusal for a peer that may not send to the extension."""
         return Refuse(f"{self.extension} is not for this node", code=Code.NOT_ALLOWED)
 
     def _too_much(self, limit: str) -> Refuse:
@@ -219,7 +219,7 @@ class AccessControl:
         return bool(await answer if inspect.isawaitable(answer) else answer)
 
     async def _channels(self, node_id: str) -> bool:
-        from oddwire.transports.host import call_host  # a host need not wait for it to hear what we are
+        from oddwire.transports.host import call_host  # imported late: not needed to answer getmanifest
 
         found = await call_host(self._transport, "listpeerchannels", {"id": node_id})
         return any(channel.get("state") in _CHANNEL_STATES for channel in found["channels"])
@@ -228,13 +228,13 @@ class AccessControl:
         share = self._peers.get(peer.node_id)
         if share is None:
             share = _PeerShare()
-            if peer.connected:  # what one that is gone had sent is still handled, and nobody would forget it then
+            if peer.connected:  # a disconnected peer's messages are still handled, but `forget` is not called again
                 self._peers[peer.node_id] = share
         return share
 
 
 def check_allow(where: str, allow: Any) -> None:
-    """Raise `ExtensionError` for what `Allow` is not."""
+    """Raise `ExtensionError` for a value that is no `Allow`."""
     if allow is None or allow == "channels" or callable(allow):
         return
     if isinstance(allow, str | bytes) or not isinstance(allow, Collection):
@@ -246,7 +246,7 @@ def check_allow(where: str, allow: Any) -> None:
 
 
 def check_limits(where: str, limits: Any) -> None:
-    """Raise `ExtensionError` for what an extension's limits cannot be."""
+    """Raise `ExtensionError` for limits that an extension cannot have."""
     if not isinstance(limits, Limits):
         raise ExtensionError(f"{where}: limits should be Limits, not {limits!r}")
     for name in limits.given:

@@ -1,4 +1,4 @@
-"""When a peer is read later: its queue is long, all peers' messages take too much memory, or it sends too fast."""
+"""Pausing of peers: for a long queue, for the memory that all peers' messages take, or for a rate limit."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ __all__ = ["Backpressure"]
 
 
 class Backpressure:
-    """Counts what waits in queues and what is large, and pauses and resumes the transport by that.
+    """Counts queued and large messages, and pauses and resumes peers at the transport accordingly.
 
-    What is counted is `PeerQueue.held`, `counted` and `large`, and for all peers `MemoryBudget.held`. A queue's `held`
-    is also counted where messages go in and out of it, as that is the way of nearly every message.
+    The counters are `PeerQueue.held`, `counted` and `large`, and for all peers `MemoryBudget.held`. A queue's `held`
+    is also updated inline where messages enter and leave it, because that is the path of nearly every message.
     """
 
     def __init__(self, core: Core) -> None:
@@ -25,13 +25,13 @@ class Backpressure:
     # Queues -----------------------------------------------------------------------------------------
 
     def hold(self, queue: PeerQueue, weight: int) -> None:
-        """Count what waits in a queue, or for hooks before it."""
+        """Count a message that waits in a queue, or for hooks before it."""
         queue.held += weight
         if queue.held > queue.mark:
             self.full(queue)
 
     def full(self, queue: PeerQueue) -> None:
-        """Count what waits in a queue that is long, and stop the transport, if it is not stopped, of one too long."""
+        """Recount a long queue, and pause its peer if the queue is too long and the peer is not paused."""
         if queue.held > queue.mark:
             self.recount(queue)
         if not queue.paused and (queue.is_full or (self._budget.full and queue.is_long)):
@@ -40,7 +40,7 @@ class Backpressure:
             self.pause(queue)
 
     def recount(self, queue: PeerQueue) -> None:
-        """Count a long queue for all peers; what is large in it counts by itself."""
+        """Count a long queue in the memory budget of all peers; its large messages are counted separately."""
         if not queue.counted and queue.held <= LONG:
             return
         counted = max(0, queue.held - queue.large) if queue.held > LONG else 0
@@ -49,7 +49,7 @@ class Backpressure:
         queue.mark = queue.held + LONG if counted else LONG
 
     def drop(self, queue: PeerQueue, why: str) -> int:
-        """Forget the messages that wait in a queue, and return how many."""
+        """Drop the messages of a queue, count them under ``why``, and return their number."""
         dropped = queue.drop_messages()
         for weight in dropped:
             if weight > LARGE:
@@ -61,14 +61,14 @@ class Backpressure:
     # Large messages ---------------------------------------------------------------------------------
 
     def take(self, queue: PeerQueue, weight: int) -> None:
-        """Count a large message until `release`; if there is no more room, its peer is read on once that is done."""
+        """Count a large message until `release`; while the budget is full, its peer is paused until then."""
         self._count(queue, weight)
         if self._budget.full and not queue.paused and not queue.is_asking:
             self._counters.throttled["total_message_bytes"] += 1
             self.pause(queue)
 
     def release(self, queue: PeerQueue, weight: int) -> None:
-        """Count it no more."""
+        """End the count of `take`, and resume the peer if there is room."""
         self._count(queue, -weight)
         if queue.paused:
             self.resume_if_drained(queue)
@@ -78,19 +78,19 @@ class Backpressure:
         queue.large += weight
 
     def is_crowded(self, queue: PeerQueue | None) -> bool:
-        """Say whether a peer should bring nothing large now: there is no room left, and it has some of that."""
+        """Return whether a peer may send nothing large now: the budget is closed, or full while the peer uses it."""
         budget = self._budget
         return budget.closed or (budget.full and queue is not None and queue.large + queue.requested > 0)
 
     # Pausing ----------------------------------------------------------------------------------------
 
     def pause(self, queue: PeerQueue) -> None:
-        """Read a peer no more, until `resume_if_drained` finds room."""
+        """Pause a peer until `resume_if_drained` finds room."""
         queue.paused = True
         self._transport.pause(queue.peer.node_id)
 
     def resume_if_drained(self, queue: PeerQueue) -> None:
-        """Let a paused transport go on, once there is room."""
+        """Resume a paused peer if there is room."""
         if not queue.has_room or self._core.closing:
             return
         if self._budget.full:
@@ -101,7 +101,7 @@ class Backpressure:
         self._transport.resume(queue.peer.node_id)
 
     def throttle(self, queue: PeerQueue, seconds: float) -> None:
-        """Read a peer so much later, whatever room its queue has; longer, if it is to be read later already."""
+        """Pause a peer for ``seconds``, whatever room its queue has, or for longer if it is throttled already."""
         until = self._core.loop.time() + seconds
         if queue.throttle is not None:
             until = max(until, queue.throttle.when())

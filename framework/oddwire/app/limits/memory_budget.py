@@ -1,4 +1,4 @@
-"""How much memory the messages of all peers take that wait for handlers or are handled: no more than there may be."""
+"""The limit on the memory of all peers' messages that are queued or being handled."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 __all__ = ["LARGE", "REQUEST_WEIGHT", "MemoryBudget", "MemoryUse"]
 
 LARGE: Final = 66_000
-"""Bytes from which on a message counts by itself: what came in fragments, or decodes to more than a payload holds."""
+"""Bytes above which a message is counted separately: it came in fragments, or decodes to more than a payload holds."""
 REQUEST_WEIGHT: Final = 2048
-"""What a request that is handled is counted for beside its message: about what a task and its frames take."""
+"""Bytes counted for a request in addition to its message: about the size of a task and its stack frames."""
 
 
 class MemoryUse:
-    """What a request takes of the budget: its message if that is large, or a large reply that its peer has not read."""
+    """A request's part of the budget: its large message, or a large reply that the peer has not read."""
 
     __slots__ = ("_budget", "_evict", "queue", "reply", "since", "weight")
 
@@ -32,20 +32,20 @@ class MemoryUse:
         self.weight = weight
         self.since = since
         self.reply = 0
-        """Bytes of it that are a reply's, as sent."""
+        """Bytes of the reply, as sent; 0 for a request's message."""
 
     def count_reply(self, size: int) -> None:
-        """Count it as a reply of so many bytes, as sent."""
+        """Count it as a reply of ``size`` bytes, as sent."""
         self.reply = size
         self.queue.replies += size
 
     def evict(self) -> None:
-        """Give up the request: others need the room."""
+        """Abort the request, because other peers need the room."""
         self.end()
         self._evict()
 
     def end(self) -> None:
-        """Give back what is taken. Idempotent."""
+        """Return the memory to the budget. Idempotent."""
         if self._budget.uses.pop(self, self) is None:
             self._budget.held -= self.weight
             self.queue.requested -= self.weight
@@ -53,12 +53,12 @@ class MemoryUse:
 
 
 class MemoryBudget:
-    """Bytes of messages, decoded, of requests that are handled, and of large replies; ``most`` is the limit's.
+    """Bytes of decoded messages, of requests being handled, and of large replies; ``most`` is the configured limit.
 
-    It is not closed to those who have nothing in it, as node ids are free to make: once it is `full`, each peer may
-    have little, or one large message at a time, and more is read later, or refused. So that the sum of that has an end
-    too, at twice of ``most`` a request that needs room takes it from the peer that has most, if that is more than its
-    own would be, else from one that has been there for 5 s.
+    Peers without any part of it are admitted beyond ``most``, because others can create node ids for free: once the
+    budget is `full`, each peer may have little, or one large message at a time, and the rest is read later, or
+    refused. To bound that sum too, a request that needs room at twice ``most`` evicts one of the peer with the largest
+    part, if that is more than its own would be, else one that has been there for 5 s.
     """
 
     __slots__ = ("held", "most", "uses")
@@ -67,22 +67,22 @@ class MemoryBudget:
         self.most = most
         self.held = 0
         self.uses: dict[MemoryUse, None] = {}
-        """What can be given up, the oldest first."""
+        """The uses that can be evicted, oldest first."""
 
     @property
     def full(self) -> bool:
-        """Whether there is no room for a second large message of anybody."""
+        """Whether no peer may have a second large message."""
         return self.held >= self.most
 
     @property
     def closed(self) -> bool:
-        """Whether there is none for a first one either."""
+        """Whether no peer may have a first large message either."""
         return self.held >= 2 * self.most
 
     def take(self, queue: PeerQueue, weight: int, evict: Callable[[], object], now: float) -> MemoryUse | None:
-        """Count a request, or its reply, until `MemoryUse.end`; None if there is no room, nor any to be made.
+        """Count a request, or its reply, until `MemoryUse.end`; return None if there is no room, even by eviction.
 
-        Who does not read its replies takes nobody's room, or two of these would take each other's for ever.
+        A peer with unread replies evicts nothing, as two such peers would evict each other's for ever.
         """
         while self.held + weight > 2 * self.most and self.held:
             if queue.replies or not self._make_room(queue, weight, now):

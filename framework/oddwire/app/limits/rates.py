@@ -1,4 +1,4 @@
-"""The sink of an application that limits what a peer may send a second; the others do without."""
+"""The sink of an application with rate limits per peer."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ __all__ = ["RateLimitedSink"]
 
 
 class RateLimitedSink:
-    """Meters payloads of all kinds on their way to ``sink``, and has a peer that sends too many read later.
+    """Meters payloads of all kinds on their way to ``sink``, and throttles a peer that exceeds a rate.
 
-    Nothing is lost.
+    No payload is lost: the peer is read later.
     """
 
     def __init__(self, sink: Sink, core: Core, backpressure: Backpressure) -> None:
@@ -31,12 +31,12 @@ class RateLimitedSink:
         self._meters: dict[NodeId, Meter] = {}
 
     def peer_connected(self, peer: PeerInfo) -> None:
-        """Begin to meter a peer."""
+        """Create the peer's meter, and pass the event on."""
         self._meters[peer.node_id] = Meter(self._limits, self._loop.time())
         self._sink.peer_connected(peer)
 
     def payload_received(self, peer: NodeId, payload: bytes) -> None:
-        """Meter a payload, and hand it on."""
+        """Meter a payload, throttle its peer if necessary, and pass the payload on."""
         meter, queue = self._meters.get(peer), self._queues.get(peer)
         if meter is not None and queue is not None:
             seconds, limit = meter.take(len(payload), self._loop.time())
@@ -46,10 +46,10 @@ class RateLimitedSink:
         self._sink.payload_received(peer, payload)
 
     def peer_disconnected(self, peer: NodeId, reason: str) -> None:
-        """Forget a peer."""
+        """Drop the peer's meter, and pass the event on."""
         self._meters.pop(peer, None)
         self._sink.peer_disconnected(peer, reason)
 
     def host_stopping(self, reason: str) -> None:
-        """Hand it on."""
+        """Pass the event on to the sink."""
         self._sink.host_stopping(reason)

@@ -1,4 +1,4 @@
-"""Our side of requests in an application whose extensions limit what they ask of a peer; the others do without."""
+"""The messenger of an application whose extensions limit their own open requests to a peer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ M = TypeVar("M", bound=Message)
 
 
 class LimitedMessenger(AppMessenger):
-    """Counts requests for the extensions whose messages they are: the first, of several."""
+    """Counts our requests per extension: that of the request's message, or the first of several that claim it."""
 
     def __init__(self, core: Core, backpressure: Backpressure, limited: dict[type[Message], AccessControl]) -> None:
         super().__init__(core, backpressure)
@@ -32,14 +32,14 @@ class LimitedMessenger(AppMessenger):
         return nullcontext() if access is None else access.count_request(node_id)
 
     async def request(self, node_id: NodeId, message: Message, reply: type[M], limit: float | None, force: bool) -> M:
-        """Do as `AppMessenger.request` does. Raises `QuotaExceeded` for one too many of an extension's."""
+        """As `AppMessenger.request`. Raises `QuotaExceeded` if the extension has too many open requests."""
         with self._counted(node_id, message):
             return await super().request(node_id, message, reply, limit, force)
 
     async def stream(
         self, node_id: NodeId, message: Message, part: type[M], limit: float | None, credit: int | None, force: bool
     ) -> AsyncGenerator[M, None]:
-        """Do as `AppMessenger.stream` does, with no more credit than the extension has. Raises as `request` does."""
+        """As `AppMessenger.stream`, with at most the extension's credit. Raises as `request` does."""
         access = self._limited.get(type(message))
         if access is not None and access.allowance.has("stream_credit"):
             most = access.allowance.limits.stream_credit
@@ -51,7 +51,7 @@ class LimitedMessenger(AppMessenger):
 
 
 def messenger_of(core: Core, backpressure: Backpressure) -> AppMessenger:
-    """Make what an application talks to its peers with."""
+    """Return an application's messenger, with request quotas if an extension has them."""
     owners = {
         name: access for name, access in core.access.items() if access.allowance.has("open_requests", "stream_credit")
     }

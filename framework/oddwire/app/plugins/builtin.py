@@ -1,4 +1,4 @@
-"""The plugin that brings oddwire's own codecs and transports, by the door everyone uses."""
+"""The plugin with oddwire's own codecs and transports, registered by the same hooks as any other."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Builtins:
         return {"bolt8": _bolt8, "cln": _cln, "memory": _memory}
 
 
-# A transport is imported when one is made: the others, and the cryptography of bolt8, are not waited for.
+# A transport is imported when one is created, without the others and the cryptography of bolt8.
 
 
 def _bolt8(**options: Any) -> Transport:

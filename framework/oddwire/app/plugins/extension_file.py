@@ -1,4 +1,4 @@
-"""Finding the plugin that a text names by its place: a file, a package, or an attribute of a module."""
+"""Import of a plugin by its location: a file, a package, or an attribute of a module."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ __all__ = ["absolute", "place_nearby", "plugin_at"]
 
 
 def plugin_at(spec: str) -> object:
-    """Import what ``spec`` names and return the plugin there.
+    """Import the module that ``spec`` names, and return its plugin.
 
-    ``spec`` is the path of a ``.py`` file or of a package's folder, or a module in the current folder or an installed
-    one, ``market.offers``. Behind a colon stands the attribute meant, ``./market.py:extension`` or
-    ``market:shop.extension``, which a module needs; without, it is the one called ``extension``, the only `Extension`
-    there, or the module itself. A file imports its neighbours first; see `oddwire.app.plugins.sibling_imports`. Raises
-    `ExtensionError`, or the `DefinitionError` of what is defined there.
+    ``spec`` is the path of a ``.py`` file or of a package's folder, or the name of a module in the current folder or an
+    installed one, ``market.offers``. After a colon follows the plugin's attribute, ``./market.py:extension`` or
+    ``market:shop.extension``, which is required for a module name; without it, the plugin is the attribute called
+    ``extension``, the only `Extension` in the file, or the module itself. A file imports modules of its folder first;
+    see `oddwire.app.plugins.sibling_imports`. Raises `ExtensionError`, or a `DefinitionError` of the imported code.
     """
     place, attribute = _parts(spec)
     module = _file(place) if _is_path(place) else _module(place)
@@ -33,7 +33,7 @@ def plugin_at(spec: str) -> object:
 def absolute(spec: str) -> str:
     """Return a text that names the same plugin in any working directory."""
     if not _is_path(spec) and ":" not in spec:
-        return spec  # an installed extension's name
+        return spec  # the name of an installed extension
     place, attribute = _parts(spec)
     if not _is_path(place):
         file = _file_in(_here(), place)
@@ -45,10 +45,10 @@ def absolute(spec: str) -> str:
 
 
 def place_nearby(name: str) -> str | None:
-    """Return the spec of a file or package of that name in the current folder, for who forgot that it is one."""
+    """Return the spec of a file or package of that name in the current folder, for a hint in errors; None if none."""
     if not name or "\0" in name:
         return None
-    if not name.strip("."):  # this folder, or the one above
+    if not name.strip("."):  # this folder, or its parent
         return f"{name}/" if os.path.isfile(os.path.join(name, "__init__.py")) else None
     if "." in name and _is_dotted(name) and _file_in("", name) is not None:
         return f"{name}:extension"
@@ -66,7 +66,7 @@ def _is_dotted(name: str) -> bool:
 
 
 def _parts(spec: str) -> tuple[str, str]:
-    """Part a text at the colon before its attribute, if there is one. Raises `ExtensionError`."""
+    """Split a spec at the colon before its attribute, if there is one. Raises `ExtensionError`."""
     if _is_path(spec) and os.path.exists(spec):
         return spec, ""
     place, colon, attribute = spec.rpartition(":")
@@ -120,7 +120,7 @@ def _imported(what: str, load: Callable[[], ModuleType], folder: str) -> ModuleT
 
 
 def _place_in(folder: str, error: Exception) -> str:
-    """Say at which of an author's lines an import failed, as a `SyntaxError` does by itself."""
+    """Return the line of the author's code at which an import failed, as a `SyntaxError`'s own text does."""
     place, traceback = "", error.__traceback__
     while traceback is not None and not isinstance(error, SyntaxError):
         file = traceback.tb_frame.f_code.co_filename
@@ -155,7 +155,7 @@ def _attribute(module: ModuleType, place: str, attribute: str) -> object:
 
 
 def _wrong(text: str) -> ExtensionError:
-    from oddwire.printable import printable  # for errors alone
+    from oddwire.printable import printable  # imported late: only for errors
 
     return ExtensionError(printable(text))
 

@@ -1,4 +1,4 @@
-"""Plugins put together, and checked: what an application is, before it runs. Needs no loop, and not even asyncio."""
+"""The plugins of an application, combined and checked before it runs. Needs neither an event loop nor asyncio."""
 
 from __future__ import annotations
 
@@ -18,12 +18,11 @@ __all__ = ["LoadedPlugins"]
 
 
 class LoadedPlugins:
-    """What an `Application` is made of, and ``manifest``, what a host node is told of it.
+    """The parts of an `Application`, and ``manifest``, its description for a host node.
 
-    ``plugins`` takes no more plugins from now on. ``options`` are values of their options by name. With ``session``,
-    messages of the session layer are received, too. ``provide`` are things by their type, taken instead of what
-    providers would make. For one application. Raises the `DefinitionError` that names both
-    sides.
+    ``plugins`` is frozen from now on. ``options`` are values of the plugins' options by name. With ``session``,
+    messages of the session layer are received, too. ``provide`` maps types to things that are used in place of what
+    providers would make. For one application. Raises a `DefinitionError` that names both sides of a conflict.
     """
 
     def __init__(
@@ -51,14 +50,14 @@ class LoadedPlugins:
 
 
 def _check_hello(router: Router) -> None:
-    """Refuse more than a hello can tell peers. What writes hellos is not loaded before there are peers."""
+    """Raise an error for more extensions than a hello holds; the encoder of hellos is only loaded with peers."""
     types = Counter(owner.name for claimants in router.claims.values() for owner in claimants)
     spoken = [owner for owner in router.owners if owner.versions]
     advice = "spread them over several applications, or do without sessions: Application(session=False)"
     if len(spoken) > MAX_EXTENSIONS:
         text = f"peers can be told of {MAX_EXTENSIONS} extensions at most (session protocol, Hello)"
         raise ExtensionError(f"{text}, and these are {len(spoken)}: {advice}")
-    # Name and versions each with their length before them, two numbers, and 2 bytes a type
+    # Name and versions each with a length prefix, two numbers, and 2 bytes per type
     sizes = {
         owner.name: 4 + len(owner.name) + sum(1 + len(version) for version in owner.versions) + 2 * types[owner.name]
         for owner in spoken

@@ -1,4 +1,4 @@
-"""Finding, loading and registering plugins; each one's contribution is gathered when it registers."""
+"""Discovery, loading and registration of plugins; a plugin's contribution is collected at its registration."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ if TYPE_CHECKING:
 
 __all__ = ["CODECS", "EXTENSIONS", "TRANSPORTS", "Contribution", "HookCall", "PluginManager"]
 
-# Entry-point groups: the entry's name is the extension's, transport's or codec's, its value a plugin that gives it.
+# Entry-point groups: the entry's name is the extension's, transport's or codec's, its value a plugin that has it.
 EXTENSIONS = "oddwire.extensions"
 TRANSPORTS = "oddwire.transports"
 CODECS = "oddwire.codecs"
 
 
 class Contribution(FrozenRecord, kw_only=True):
-    """What one plugin brings. ``name`` is how errors and contexts call it."""
+    """Everything that one plugin registers. ``name`` is the plugin's name in errors and contexts."""
 
     name: str
     plugin: object
     feature: int | None = None
     versions: tuple[str, ...] = ()
-    """Versions of its protocol, for our hello; one without is not mentioned there."""
+    """Versions of its protocol, for our hello; an extension without any is not listed there."""
     allow: Allow | None = None
     limits: Limits | None = None
     messages: tuple[type[Message], ...] = ()
@@ -80,24 +80,24 @@ class HookCall:
         self._names = impl.argnames
 
     def __call__(self, **parameters: Any) -> Any:
-        """Call; an async implementation gives its coroutine."""
+        """Call the implementation; for an async one this returns its coroutine."""
         return self._function(*[parameters[name] for name in self._names])
 
     @property
     def is_async(self) -> bool:
-        """Whether it is an ``async def``: to call it runs nothing of it yet."""
+        """Whether the implementation is an ``async def``: calling it does not run any of its code yet."""
         return inspect.iscoroutinefunction(self._function)
 
     async def finish(self, **parameters: Any) -> Any:
-        """Call, and await the result if it is to be awaited."""
+        """Call the implementation, and await the result if it is awaitable."""
         result = self(**parameters)
         return await result if inspect.isawaitable(result) else result
 
 
 class PluginManager:
-    """The plugins of one application, in the order of loading: oddwire's own first. Nothing is global.
+    """The plugins of one application, in the order of loading: oddwire's own first. There is no global state.
 
-    Registering is all or nothing: a plugin that raises, or offers what does not fit, is not there afterwards.
+    Registration is atomic: a plugin that raises, or offers values of a wrong type, is not registered afterwards.
     """
 
     def __init__(self) -> None:
@@ -109,14 +109,14 @@ class PluginManager:
 
     @property
     def contributions(self) -> tuple[Contribution, ...]:
-        """What each registered plugin brings, in the order of loading."""
+        """The contribution of each registered plugin, in the order of loading."""
         return (*self._contributions.values(),)
 
     def register(self, plugin: object, name: str | None = None) -> str:
-        """Register an extension, or any object or module with hookimpls; gives the name it goes by.
+        """Register an extension, or any object or module with hookimpls; return its name.
 
         ``name`` defaults to the plugin's ``name`` attribute, its module name or its class name. Raises
-        `ExtensionError` (or another `DefinitionError` of a message it brings) and leaves nothing registered.
+        `ExtensionError` (or another `DefinitionError` of a message it has) and leaves nothing registered.
         """
         plugin = _plugin_of(plugin)
         name = name or _name_of(plugin)
@@ -138,7 +138,7 @@ class PluginManager:
         return name
 
     def add(self, plugin: object) -> str:
-        """Register a plugin, or load the one that a text or a path names: see `register` and `load`."""
+        """Register a plugin object, or load one by name or path: see `register` and `load`."""
         if isinstance(plugin, os.PathLike):
             return self.load(os.path.join(".", os.fsdecode(plugin)))  # noqa: PTH118 - a path, though it may have no slash
         return self.load(plugin) if isinstance(plugin, str) else self.register(plugin)
@@ -153,13 +153,13 @@ class PluginManager:
         folders not at all. Raises `ExtensionError`.
         """
         if "/" in spec or ":" in spec or spec.endswith(".py"):
-            from oddwire.app.plugins.extension_file import plugin_at  # not needed by a script that runs its own
+            from oddwire.app.plugins.extension_file import plugin_at  # seldom needed
 
             return self.register(plugin_at(spec))
         return self._load_entry_point(EXTENSIONS, spec)
 
     def warnings(self) -> list[str]:
-        """Return what is surely not meant where the plugins are all of a program: extensions that do nothing."""
+        """Return warnings for extensions that do nothing, a mistake where these plugins are the whole program."""
         extensions = [item.plugin for item in self.contributions if isinstance(item.plugin, Extension)]
         return [
             f"extension {plugin.name!r} ({_describe(plugin)}) does nothing: it has no handlers, RPC methods or "
@@ -169,12 +169,12 @@ class PluginManager:
         ]
 
     def codec(self, name: str) -> Codec:
-        """Return a registered codec, loading the plugin of entry-point group ``oddwire.codecs`` if need be."""
+        """Return a registered codec, loading the plugin of entry-point group ``oddwire.codecs`` if necessary."""
         codec: Codec = self._provided(CODECS, name, lambda c: {codec.name: codec for codec in c.codecs})
         return codec
 
     def transport(self, name: str) -> Callable[..., Transport]:
-        """Return a registered transport's maker, loading the plugin of ``oddwire.transports`` if need be."""
+        """Return a registered transport's factory, loading the plugin of ``oddwire.transports`` if necessary."""
         make: Callable[..., Transport] = self._provided(TRANSPORTS, name, lambda c: c.transports)
         return make
 
@@ -189,7 +189,7 @@ class PluginManager:
         return [HookCall(impl, hook) for impl in found]
 
     def freeze(self) -> None:
-        """Refuse any plugin from now on: the application is built."""
+        """Refuse to register any more plugins, because the application has been built."""
         self._frozen = True
 
     def _gather(self, name: str, plugin: object) -> Contribution:
@@ -243,7 +243,7 @@ class PluginManager:
         return found[name]
 
     def _load_entry_point(self, group: str, name: str, known: Iterable[str] = ()) -> str:
-        from importlib.metadata import entry_points  # reads mail headers, and imports all it takes for that
+        from importlib.metadata import entry_points  # imported late: it imports the email package to parse metadata
 
         kind = group.rpartition(".")[2].removesuffix("s")
         entries = list(entry_points(group=group, name=name))
@@ -265,13 +265,13 @@ class PluginManager:
             raise
         except Exception as error:
             raise ExtensionError(f"{kind} {name!r} ({sources[0]}) cannot be imported: {_brief(error)}") from error
-        for contribution in self.contributions:  # one plugin may give a transport and a codec as well
+        for contribution in self.contributions:  # one plugin may have both a transport and a codec
             if contribution.plugin is plugin and kind != "extension":
                 return contribution.name
         return self.register(plugin)
 
 
-_MARK = f"{PROJECT}_impl"  # what `hookimpl` sets
+_MARK = f"{PROJECT}_impl"  # the attribute that `hookimpl` sets
 _HOOK_NAMES = [name for name in vars(Hooks) if not name.startswith("_")]
 _GATHERED: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "register_codecs": ("codecs", lambda item: isinstance(item, Codec)),
@@ -294,7 +294,7 @@ def _is_provider(item: object) -> bool:
 
 
 def _checked(plugin: str, hook: str, function: Callable[..., Any]) -> list[Any]:
-    """Call one ``register_`` hook and check what it gives."""
+    """Call one ``register_`` hook, and check and return its items."""
     expected, fits = _GATHERED[hook]
     try:
         given = function()
@@ -312,9 +312,9 @@ def _checked(plugin: str, hook: str, function: Callable[..., Any]) -> list[Any]:
 
 
 def _plugin_of(given: object) -> object:
-    """Return what is to be registered: of a module, the `Extension` in it if that is all it has for us.
+    """Return the object to register: for a module without hookimpls, the `Extension` in it.
 
-    Raises `ExtensionError` for what is no plugin, saying what would be.
+    Raises `ExtensionError` for an object that is no plugin, saying what would be one.
     """
     if isinstance(given, ModuleType):
         return _plugin_in(given)
@@ -352,7 +352,7 @@ def _is_unbound(cls: type, name: str) -> bool:
 
 
 def _versions_of(plugin: object) -> tuple[str, ...]:
-    """Return the versions that an extension, or a plugin which does as one, says it speaks."""
+    """Return the protocol versions of an extension, or of a plugin with the same attributes."""
     versions = getattr(plugin, "versions", ())
     if not isinstance(versions, tuple) or not all(isinstance(one, str) and is_version(one) for one in versions):
         return ()
@@ -368,19 +368,19 @@ def _name_of(plugin: object) -> str:
 
 def _describe(plugin: object) -> str:
     if isinstance(plugin, Extension):
-        neighbours = sys.modules.get("oddwire.app.plugins.sibling_imports")  # if files have been loaded
+        neighbours = sys.modules.get("oddwire.app.plugins.sibling_imports")  # only imported if files have been loaded
         file = None if neighbours is None else neighbours.file_of(plugin.module)
         if file is None:
             return f"an extension of {plugin.module}"
-        from oddwire.printable import printable  # for errors alone
+        from oddwire.printable import printable  # imported late: only for errors
 
         return f"an extension of {printable(file)}"
     return f"module {plugin.__name__}" if isinstance(plugin, ModuleType) else repr(plugin)
 
 
 def _closest(name: str, names: Sequence[str]) -> str:
-    """Ask after a misspelt name; an empty text if none is near."""
-    import difflib  # not before somebody misspells one
+    """Return "did you mean" text for a misspelt name, empty if no known name is close."""
+    import difflib  # imported late: only for misspelt names
 
     close = difflib.get_close_matches(name, names, 1)
     return f"did you mean {close[0]!r}?" if close else ""

@@ -1,12 +1,12 @@
-"""What extension files import: each sees the modules of its own folder first, and no other folder's.
+"""Imports of extension files: each sees the modules of its own folder first, and no other folder's.
 
-Python knows a module by its name alone, in one table for the whole process, ``sys.modules``. There is one ``messages``
-in it, so two folders cannot both have theirs, and no ``types`` but the library's. So a folder's modules get names that
-are free: their own where nothing else has it, else with a number behind. What maps the names in a file to these is the
-``__import__`` among the builtins that its module has instead of the usual ones; import statements look it up there, at
-whatever time they run. Nothing is patched, ``sys.path`` stays as it is, and whoever else imports sees nothing of it.
+Python identifies a module by its name alone, in one table per process, ``sys.modules``. That has room for only one
+``messages``, so two folders cannot both have theirs, and for no ``types`` but the library's. So a folder's modules get
+names that are free: their own if nothing else has it, else one with a number appended. The names in a file's import
+statements are mapped to these by an ``__import__`` in the ``__builtins__`` of its module, where import statements look
+it up whenever they run. Nothing is patched, ``sys.path`` is unchanged, and imports by other code are not affected.
 
-A folder is a `Root`. For a file inside packages that is the folder of the outermost one, as relative imports need it.
+A folder is a `Root`. For a file inside packages it is the folder of the outermost package, as relative imports need.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from typing import Any, Final
 __all__ = ["Root", "file_of", "import_file", "root_of"]
 
 _RESERVED: Final = frozenset(("__future__", "__main__", "builtins", "oddwire", "sys"))
-"""Names that are nobody's neighbours: a file called ``oddwire.py`` still has to import oddwire."""
+"""Names that are never modules of a folder: a file called ``oddwire.py`` still has to import oddwire."""
 
 _lock = threading.RLock()
 _roots: dict[str, Root] = {}
@@ -43,9 +43,9 @@ _entries: dict[str, _FolderEntry] = {}
 
 
 def import_file(path: str) -> ModuleType:
-    """Import a source file, or the package that a folder is, unless that was done already; return the module.
+    """Import a source file, or a folder as a package, unless it is imported already; return the module.
 
-    ``path`` is absolute and without symlinks. Raises what the import raises.
+    ``path`` is absolute and without symlinks. Raises whatever the import raises.
     """
     stem = os.path.splitext(os.path.basename(path))[0]
     if os.path.isdir(path):
@@ -85,7 +85,7 @@ def file_of(module: str) -> str | None:
 
 
 class Root:
-    """The folder of extension files, and the names that its modules have in ``sys.modules``. Made by `root_of`."""
+    """The folder of extension files, and the names of its modules in ``sys.modules``. Created by `root_of`."""
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
@@ -95,11 +95,11 @@ class Root:
         self._importlib = _Importlib(self)
 
     def loader(self, name: str, path: str) -> SourceFileLoader:
-        """Return what loads a source file of this folder."""
+        """Return the loader for a source file of this folder."""
         return _SiblingLoader(name, path, self.builtins)
 
     def finder(self, folder: str) -> FileFinder:
-        """Return what finds modules in a folder, this one or one below it."""
+        """Return the finder for modules in a folder, this one or one below it."""
         by_suffix: list[tuple[Any, list[str]]] = [
             (ExtensionFileLoader, EXTENSION_SUFFIXES),
             (self.loader, SOURCE_SUFFIXES),
@@ -108,17 +108,17 @@ class Root:
         return FileFinder(folder, *by_suffix)
 
     def refresh(self) -> None:
-        """Look the folder's files up anew: some may have come."""
+        """Invalidate the cached list of the folder's files, because there may be new ones."""
         self._finder.invalidate_caches()
 
     def import_module(self, name: str, package: str | None = None) -> ModuleType:
-        """Do as ``importlib.import_module`` does for a module of this folder."""
+        """Import and return a module by name, as ``importlib.import_module`` would in a file of this folder."""
         if name.startswith("."):
             return importlib.import_module(name, None if package is None else self._known_as(package))
         return importlib.import_module(self._known_as(name))
 
     def claim_inside(self, packages: Sequence[str], stem: str, path: str) -> str:
-        """Return the name that the module of a new file has from now on; ``packages`` are the folders above it."""
+        """Assign a name to the module of a new file, and return it; ``packages`` are the folders above it."""
         is_package = os.path.basename(path) == "__init__.py"
         if not packages:
             return self._claim(stem, path, [os.path.dirname(path)] if is_package else None, is_new=True)
@@ -140,9 +140,9 @@ class Root:
         fromlist: Sequence[str] | None = (),
         level: int = 0,
     ) -> ModuleType:
-        """Do as the builtin ``__import__``, for the modules of this folder."""
-        # C code that imports something by itself, datetime say, calls what the frame above it has, with an empty list;
-        # import statements give a tuple or None. It means Python's modules.
+        """Replace the builtin ``__import__`` in the modules of this folder."""
+        # C code that imports by itself, such as datetime's, uses the calling frame's __import__, with an empty list;
+        # import statements pass a tuple or None. Such code means Python's modules.
         if level or (type(fromlist) is list and not fromlist):
             return builtins.__import__(name, globals, locals, fromlist or (), level)
         top, dot, rest = name.partition(".")
@@ -158,7 +158,7 @@ class Root:
         return (self._own(top, name, {}) or top) + dot + rest
 
     def _own(self, top: str, name: str, importer: Mapping[str, Any]) -> str | None:
-        """Return the name in ``sys.modules`` of what a file here calls ``top``; None for what Python is to find."""
+        """Return the ``sys.modules`` name for ``top`` in a file of this folder; None if Python should find it."""
         own = self._names.get(top)
         module = None if own is None else sys.modules.get(own)
         if module is None or own == importer.get("__name__") or not self._loaded_it(module):
@@ -173,18 +173,18 @@ class Root:
             return None
         spec = self._finder.find_spec(top)
         if spec is None and top not in sys.modules:
-            self.refresh()  # the folder's own time may not show yet that a file came
+            self.refresh()  # the folder's modification time may not show a new file yet
             spec = self._finder.find_spec(top)
         folders = None if spec is None else spec.submodule_search_locations
         if spec is not None and spec.origin is not None and spec.loader is not None:
             own = self._claim(top, spec.origin, folders)
-            # A module that imports its own name means another: json.py that goes on from the library's json
+            # A module that imports its own name means another one: a json.py that extends the library's json
             itself = own == importer.get("__name__") and folders is None
             return None if itself and _ordinary(top, unlike=spec.origin) else own
         is_others = _is_entry_of_another(top, self)
         if (top in sys.modules and not is_others) or _ordinary(top):
             return None
-        if folders is not None:  # a folder of modules without __init__.py counts last, as Python has it
+        if folders is not None:  # a namespace package comes last, as in Python
             return self._claim(top, None, folders)
         beside = self._beside(top, importer)
         if beside is None and is_others:
@@ -192,7 +192,7 @@ class Root:
         return beside
 
     def _beside(self, top: str, importer: Mapping[str, Any]) -> str | None:
-        """Find a module by the file that imports it, inside a package: relative imports are meant for that."""
+        """Return the name of a module beside the importing file in a package, where a relative import is meant."""
         package, file = importer.get("__package__"), importer.get("__file__")
         if not package or not isinstance(file, str):
             return None
@@ -200,7 +200,7 @@ class Root:
         return None if spec is None or spec.loader is None else f"{package}.{top}"
 
     def _claim(self, top: str, path: str | None, folders: Sequence[str] | None, *, is_new: bool = False) -> str:
-        """Return the name of the module at ``path``, a free one if it is not loaded yet, or ``is_new``."""
+        """Return the name of the module at ``path``: a free one if it is not loaded yet, or with ``is_new``."""
         with _lock:
             name = self._names.get(top)
             if name is not None and (_is_of(name, self, path) or _is_free(name, path)):
@@ -216,7 +216,7 @@ class Root:
 
 
 class _FolderEntry:
-    """A module as it is to be loaded: of a file, or with ``path`` None a folder without ``__init__.py``."""
+    """A module to be loaded: of a file, or with ``path`` None of a folder without ``__init__.py``."""
 
     def __init__(self, root: Root, path: str | None, folders: Sequence[str] | None) -> None:
         self.root = root
@@ -237,7 +237,7 @@ class _FolderEntry:
         return self._spec
 
     def is_there(self, name: str) -> bool:
-        """Say whether the module of that name is the one made of this."""
+        """Return whether the module of that name was loaded from this entry."""
         spec = getattr(sys.modules.get(name), "__spec__", None)
         return spec is not None and spec is self._spec
 
@@ -255,7 +255,7 @@ class _SiblingLoader(SourceFileLoader):
 
 
 class _Again(SourceFileLoader):
-    """Gives the module that was made of a file before, under another name."""
+    """Loads a file that was loaded before under another name, by returning that module."""
 
     def __init__(self, name: str, path: str, before: ModuleType) -> None:
         super().__init__(name, path)
@@ -266,7 +266,7 @@ class _Again(SourceFileLoader):
 
 
 class _Finder:
-    """Finds what a root has claimed a name for, and the submodules of that."""
+    """Finds the modules for which a root has claimed a name, and their submodules."""
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
         entry = _entries.get(name)
@@ -287,7 +287,7 @@ class _Finder:
 
 
 class _Importlib(ModuleType):
-    """The module importlib for the files of one root: ``import_module`` finds what their import statements find."""
+    """The module importlib for the files of one root: ``import_module`` resolves names as import statements do."""
 
     def __init__(self, root: Root) -> None:
         super().__init__("importlib", importlib.__doc__)
@@ -301,12 +301,12 @@ _FINDER: Final = _Finder()
 
 
 def _loaded(path: str) -> str | None:
-    """Return the name of a module that was made of this file, by whomever."""
+    """Return the name of a module that was loaded from this file, by this or other code; None if there is none."""
     end = os.sep + os.path.basename(path)
     for name, module in [*sys.modules.items()]:
         try:
             file = module.__dict__.get("__file__")
-        except AttributeError:  # anything may be put there
+        except AttributeError:  # ``sys.modules`` may hold any object
             continue
         if file is not None and (file == path or (str(file).endswith(end) and _same(file, path))):
             return name
@@ -314,7 +314,7 @@ def _loaded(path: str) -> str | None:
 
 
 def _is_of(name: str, root: Root, path: str | None) -> bool:
-    """Say whether the module of that name is there, and of the file ``path``, or the folder that ``root`` claimed."""
+    """Return whether the module of that name is loaded from the file ``path``, or the folder that ``root`` claimed."""
     entry = _entries.get(name)
     if entry is not None and entry.is_there(name):
         return entry.root is root and entry.path == path
@@ -341,7 +341,7 @@ def _is_entry_of_another(name: str, root: Root) -> bool:
 
 
 def _ordinary(name: str, unlike: str | None = None) -> bool:
-    """Say whether Python itself finds a module of that name, which is not of the file ``unlike``."""
+    """Return whether Python itself finds a module of that name in another file than ``unlike``."""
     for spec in _ordinary_specs(name):
         return unlike is None or spec.origin is None or not (spec.origin == unlike or _same(spec.origin, unlike))
     return False
@@ -359,5 +359,5 @@ def _ordinary_specs(name: str) -> Iterator[ModuleSpec]:
 
 
 def _identifier(stem: str) -> str:
-    """Make a name of any file's: a dot in it would make it a module in a package."""
+    """Return an identifier for a file's name: a dot in it would make it a module in a package."""
     return "".join(character if character.isalnum() else "_" for character in stem) or "_"

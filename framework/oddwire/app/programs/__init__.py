@@ -1,1 +1,1 @@
-"""The programs behind one node: what they claim, and the stores they leave behind."""
+"""The programs behind one node: their claims, and their orphaned stores."""

@@ -1,4 +1,4 @@
-"""What the programs of a node say of themselves, and what two of them should not have in common. No I/O."""
+"""The claims of a node's programs, and conflicts between two of them. No I/O."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from oddwire.records import FrozenRecord
 __all__ = ["LARGEST", "Claim", "Shared", "in_common", "is_copy", "program_number"]
 
 LARGEST: Final = 1 << 20
-"""Bytes that a claim may have; the largest that fits a hello has a third of that."""
+"""Maximum size of a claim in bytes; the largest that fits into a hello has a third of that."""
 
-_LISTED: Final = 8  # things that a warning names of each kind
+_LISTED: Final = 8  # things of each kind that a warning names
 
 
 def program_number(node_id: str, path: str | os.PathLike[str]) -> int:
-    """Return the number, u64, by which peers know a program of a node again, for the absolute path that it goes by."""
+    """Return the number, u64, by which peers recognise a node's program after a restart; ``path`` is absolute."""
     return int.from_bytes(hashlib.sha256(node_id.encode() + os.fsencode(path)).digest()[:8], "big")
 
 
 class Claim(FrozenRecord, kw_only=True):
-    """What one program of a node says of itself.
+    """One program's description of itself for the other programs of its node.
 
-    ``file`` is the path of its plugin file, ``process`` its id, ``program`` its number. ``store`` is the path where it
-    keeps things, or would; ``inode`` tells whether two paths are one file, empty while there is none. ``stores`` are
-    the store's numbers, its own first, ``renewed`` those it gives up, as another has them. ``types`` are those of the
-    messages it takes.
+    ``file`` is the path of its plugin file, ``process`` its process id, ``program`` its number. ``store`` is the path
+    of its store, whether or not that exists; ``inode`` identifies the store's file under any path, empty while there
+    is none. ``stores`` are the store's numbers, its own first, ``renewed`` those it has given up because another store
+    has them. ``types`` are those of the messages it handles.
     """
 
     file: str
@@ -43,7 +43,7 @@ class Claim(FrozenRecord, kw_only=True):
     types: tuple[int, ...] = ()
 
     def encode(self) -> bytes:
-        """Write it for others, and for people: JSON, on a line for each field."""
+        """Return the claim as JSON, with one field per line to be readable."""
         fields = {
             "file": self.file,
             "process": self.process,
@@ -60,7 +60,7 @@ class Claim(FrozenRecord, kw_only=True):
 
     @classmethod
     def decode(cls, content: bytes) -> Claim:
-        """Read one that any version may have written. Raises `ValueError`."""
+        """Parse a claim, which any version may have written. Raises `ValueError`."""
         if len(content) > LARGEST:
             raise ValueError(f"should be at most {LARGEST} bytes")
         try:
@@ -87,7 +87,7 @@ def _hex(number: int) -> str:
 
 
 def _number(value: Any, base: int) -> int:
-    """Read a u64, as a number or as text in hexadecimal. Raises `ValueError`."""
+    """Parse a u64, given as a number or as text in hexadecimal. Raises `ValueError`."""
     number = int(value, 16) if base == 16 and isinstance(value, str) else value
     if type(number) is not int or not 0 <= number < 1 << 64:
         raise ValueError(f"should be a number from 0 to 2**64 - 1, not {value!r:.100}")
@@ -107,7 +107,7 @@ def _list(value: Any) -> list[Any]:
 
 
 class Shared(NamedTuple):
-    """What two programs have in common and should not: of a ``kind``, these ``things``; ``text`` tells the operator."""
+    """A conflict of two programs: the ``things`` of a ``kind`` that both have; ``text`` is the warning to log."""
 
     kind: str
     things: frozenset[object]
@@ -115,7 +115,7 @@ class Shared(NamedTuple):
 
 
 def in_common(earlier: Claim, later: Claim) -> list[Shared]:
-    """Return what two programs, both running, have in common that they should not, in the words of the log."""
+    """Return the conflicts of two running programs, with their warnings for the log."""
     both = f"plugin files {earlier.file} and {later.file}"
     found = []
     if extensions := sorted({*earlier.extensions} & {*later.extensions}):
@@ -165,7 +165,7 @@ def _copies(earlier: Claim, later: Claim) -> list[Shared]:
 
 
 def is_copy(claim: Claim, other: Claim) -> bool:
-    """Say whether two stores are copies of one. At one path there is one store, which the other has let go of."""
+    """Return whether two stores are copies of one. The same path is the same store, which the other has closed."""
     return claim.stores[:1] == other.stores[:1] != () and claim.store != other.store
 
 

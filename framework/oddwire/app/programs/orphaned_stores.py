@@ -1,4 +1,4 @@
-"""Stores that a plugin file has left behind: what an extension kept stays there when it is loaded by another file."""
+"""Orphaned stores: an extension's data stays in the store of its plugin file when another file loads it."""
 
 # ruff: noqa: S608 - names in statements are ours
 
@@ -24,12 +24,12 @@ __all__ = ["Orphan", "find_orphans", "warn_of_orphans"]
 logger = get_logger("oddwire.app")
 
 _MOST_FILES: Final = 32
-_PATIENCE: Final = 2.0  # seconds for all of them
-_STEPS: Final = 10_000  # of SQLite's machine between two looks at the clock
+_PATIENCE: Final = 2.0  # seconds for reading all of them
+_STEPS: Final = 10_000  # instructions of SQLite's virtual machine between two checks of the time
 
 
 class Orphan(NamedTuple):
-    """What a store that no program uses has of an extension."""
+    """An extension's data in a store that no program uses."""
 
     path: Path
     extension: str
@@ -38,9 +38,9 @@ class Orphan(NamedTuple):
 
 
 def warn_of_orphans(store: Path, extensions: Collection[str]) -> None:
-    """Log one warning if stores beside a new one have something of its extensions; the newest of them is described.
+    """Log one warning if stores beside a new one have data of its extensions; the newest of them is described.
 
-    Reads the disk, for two seconds at most. Never raises: what cannot be read is left aside.
+    Reads the disk, for two seconds at most. Never raises: unreadable stores are ignored.
     """
     found = find_orphans(store, extensions)
     if not found:
@@ -62,7 +62,7 @@ def warn_of_orphans(store: Path, extensions: Collection[str]) -> None:
 
 
 def find_orphans(store: Path, extensions: Collection[str]) -> list[Orphan]:
-    """Return what the stores in a store's folder that no program uses have of some extensions, the newest first."""
+    """Return the data of some extensions in the unused stores of a store's folder, newest first."""
     deadline = time.monotonic() + _PATIENCE
     found: list[Orphan] = []
     for path in _candidates(store):
@@ -89,7 +89,7 @@ def _candidates(store: Path) -> list[Path]:
 
 
 def _kept(path: Path, extensions: Collection[str], deadline: float) -> Iterator[Orphan]:
-    # Where there is no log of SQLite's, nothing is written beside the file either
+    # Without SQLite's write-ahead log, reading creates no files beside the store either
     mode = "mode=ro" if _size(f"{path}-wal") else "mode=ro&immutable=1"
     with closing(sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True, timeout=0.0)) as reader:
         reader.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS)

@@ -1,9 +1,9 @@
-"""The programs behind one node: each says in the node's folder what it is, and finds those it gets in the way of.
+"""The registry of programs behind one node: each writes a claim into the node's folder, and detects conflicts.
 
-A program has a file in the folder `FOLDER`, its `Claim`, which it holds locked as long as it lives: so the claim of one
-that was killed is none. Claims are made, read and taken away by one program at a time, so of two that start at the same
-moment one is the later. What a file says never changes; who has something else to say makes another one. So new names
-in the folder, which are looked for once a second, are all that has to be read.
+A program's `Claim` is a file in the folder `FOLDER`, which the program keeps locked as long as it runs, so the claim of
+one that was killed is not valid. Claims are written, read and removed by one program at a time, so of two that start at
+the same moment one is the later. A claim's file never changes: a program with a new claim writes another file. So only
+new names in the folder have to be read, for which it is polled once a second.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ __all__ = ["FOLDER", "Programs", "owner_of_store"]
 logger = get_logger("oddwire.app")
 
 FOLDER: Final = "oddwire.programs"
-"""The folder of the claims, in the node's own for its network."""
+"""The folder of the claims, in the node's folder for its network."""
 
 _LOCK: Final = "lock"
 _NAME: Final = re.compile(r"[0-9]+-[0-9a-f]{16}")
 _UNFINISHED: Final = ".new"
-_POLL: Final = 1.0  # seconds between two looks for programs that started later
-_RETRY: Final = 60.0  # seconds until the next attempt, where the folder cannot be used
-_AGAIN: Final = 0.01  # seconds between two attempts to get the folder's lock: who has it lets go in milliseconds
-_PATIENCE: Final = 5.0  # seconds until it is taken for lost: who has it is stopped, say
+_POLL: Final = 1.0  # seconds between two polls for programs that started later
+_RETRY: Final = 60.0  # seconds until the next attempt if the folder cannot be used
+_AGAIN: Final = 0.01  # seconds between two attempts to get the folder's lock, which is held for milliseconds
+_PATIENCE: Final = 5.0  # seconds until the attempts end: its holder may be a stopped process
 
 
 def owner_of_store(folder: str, store: str, file: str) -> str:
-    """Return the plugin file of a running program, other than ``file``, that has a store; empty if there is none."""
+    """Return the plugin file of a running program, other than ``file``, that uses a store; empty if there is none."""
     place = Path(folder) / FOLDER
     with contextlib.suppress(OSError):
         for name in _names(place):
@@ -58,7 +58,7 @@ def _names(place: Path) -> set[str]:
 
 
 class _SeenClaim(NamedTuple):
-    """What a look at a claim's file tells: the claim, unless nobody has it or it cannot be read; why it cannot."""
+    """A claim read from its file; None if its program is gone or it cannot be read, with the reason in ``trouble``."""
 
     claim: Claim | None
     ending: bool = False
@@ -67,7 +67,7 @@ class _SeenClaim(NamedTuple):
 
 
 def _look(path: Path) -> _SeenClaim:
-    """Look at the file of a claim."""
+    """Read a claim's file, and check by its lock whether the program runs, is ending, or is dead."""
     try:
         handle = open_private(path, os.O_RDWR, forbid=WRITING, follow=False)
     except FileNotFoundError:
@@ -97,12 +97,12 @@ def _locks(handle: int, kind: int) -> bool:
 
 
 class Programs:
-    """The place of this program among those of its node.
+    """The entry of this program in the registry of its node's programs.
 
-    ``folder`` is the node's, for its network. ``claim`` is what there is to say of this program but for its stores:
-    ``stores`` returns their numbers, as they are just then. ``renew`` gives the store new ones: it is awaited if
-    another program has a copy of it, and raises `StoreError`. ``patience`` is how many seconds a program of the same
-    file may take to end, ``poll`` how many pass between two looks for those that start later.
+    ``folder`` is the node's, for its network. ``claim`` is this program's without the store's numbers: ``stores``
+    returns the current ones. ``renew`` assigns the store new numbers: it is awaited if another program uses a copy of
+    the store, and raises `StoreError`. ``patience`` is how many seconds a program of the same file may take to end,
+    ``poll`` how many pass between two polls for programs that start later.
     """
 
     def __init__(
@@ -126,19 +126,19 @@ class Programs:
         self._lock = -1
         self._told: set[tuple[str, str, object]] = set()
         self._seen: set[str] = set()
-        self._again: dict[str, float] = {}  # programs of our own file, and when they should have ended
+        self._again: dict[str, float] = {}  # claims of our own plugin file, and when their programs should have ended
         self._remarked: set[str] = set()
-        self._blind = False  # and that was told
+        self._blind = False  # the folder cannot be used, and a warning was logged
         self._task: asyncio.Task[None] | None = None
         self._ended = False
         os.register_at_fork(after_in_child=self._let_go)  # a child that outlives us is not this program
 
     async def join(self) -> None:
-        """Claim what this program is, warn of what others have of it, and look for later ones until `leave`.
+        """Write this program's claim, warn of conflicts with other programs, and poll for later ones until `leave`.
 
-        To be called before anything is sent: a store that is a copy of another's has new numbers when it returns.
-        Raises `StoreError` if it cannot have them, `ExtensionError` if it is the other's store itself, under two names.
-        A folder that cannot be used is told in the log, once.
+        To be called before anything is sent: a store that is a copy of another's has new numbers when this returns.
+        Raises `StoreError` if it cannot get them, `ExtensionError` if both are the same store under two names. If the
+        folder cannot be used, one warning is logged.
         """
         try:
             await self._enter()
@@ -148,14 +148,14 @@ class Programs:
             self._task = asyncio.get_running_loop().create_task(self._watch())
 
     def end(self) -> None:
-        """Say that this program is about to end: who starts now need not mind. From any thread, or a signal handler."""
+        """Mark this program as ending: programs that start now ignore it. For any thread, or a signal handler."""
         self._ended = True
         if self._handle >= 0:
             with contextlib.suppress(OSError):
                 fcntl.flock(self._handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
     async def leave(self) -> None:
-        """Take the claim away, before the store is let go of. Idempotent."""
+        """Remove the claim, before the store is closed. Idempotent."""
         self._ended = True
         if self._task is not None:
             self._task.cancel()
@@ -180,7 +180,7 @@ class Programs:
 
     @contextlib.asynccontextmanager
     async def _alone(self) -> AsyncIterator[None]:
-        """Have the folder to ourselves. Raises `OSError`, `TimeoutError` among them."""
+        """Context manager: hold the folder's lock. Raises `OSError`, including `TimeoutError`."""
         if self._place.is_symlink():
             raise OSError(errno.ELOOP, "is a symbolic link; remove it", str(self._place))
         if not self._place.parent.is_dir():
@@ -201,7 +201,7 @@ class Programs:
             self._lock = -1
 
     async def _enter(self) -> None:
-        """Claim, instead of what was claimed before; once more if our store is a copy of one that is in use."""
+        """Replace this program's claim; if its store is a copy of one in use, renew the store and claim once more."""
         if await self._claim_copied() and self._renew is not None:
             try:
                 await self._renew()
@@ -211,7 +211,7 @@ class Programs:
             await self._claim_copied()
 
     async def _claim_copied(self) -> bool:
-        """Claim, without numbers that another has claimed, and say whether there are such."""
+        """Write the claim, without a copied store's numbers. Return whether the store is a copy of another's."""
         async with self._alone():
             others = self._others(set())
             claim = self._claim_now()
@@ -246,7 +246,7 @@ class Programs:
         return False
 
     def _others(self, known: set[str]) -> dict[str, _SeenClaim]:
-        """Read the claims of others that are not known, by their names; remove what is left of those that are gone."""
+        """Return the claims of others that are not in ``known``, by file name; remove the files of dead programs."""
         names = _names(self._place)
         self._seen = names
         for unfinished in self._place.glob(f"*{_UNFINISHED}"):
@@ -263,7 +263,7 @@ class Programs:
         return found
 
     def _write(self, claim: Claim) -> None:
-        """Put a claim there, which is whole and locked from the moment it has its name."""
+        """Write a claim; it is complete and locked when its file gets its name."""
         name = f"{os.getpid()}-{os.urandom(8).hex()}"
         path = self._place / f"{name}{_UNFINISHED}"
         handle = open_private(path, os.O_RDWR | os.O_CREAT, follow=False)
@@ -284,10 +284,10 @@ class Programs:
         if self._ended:
             self.end()
 
-    # What is told -----------------------------------------------------------------------------------
+    # Warnings ---------------------------------------------------------------------------------------
 
     def _tell(self, others: dict[str, _SeenClaim], *, later: bool) -> None:
-        """Warn of what others have in common with us; ``later`` if they have started after us."""
+        """Warn of conflicts with other programs; ``later`` if they started after this one."""
         now = asyncio.get_running_loop().time()
         for name, seen in others.items():
             if seen.claim is None or seen.ending or self._ended:
@@ -305,7 +305,7 @@ class Programs:
             logger.warning("%s", printable(shared.text))
 
     def _tell_of_twins(self) -> None:
-        """Warn of programs of our own file that should have ended."""
+        """Warn of programs of our own plugin file that should have ended."""
         now = asyncio.get_running_loop().time()
         for name, deadline in [*self._again.items()]:
             if deadline <= now:
@@ -325,7 +325,7 @@ class Programs:
             logger.log(level, "%s", printable(text))
 
     def _cannot(self, error: OSError) -> None:
-        """Say, once, that others cannot be seen."""
+        """Log a warning, once, that the folder cannot be used."""
         if not self._blind:
             self._blind = True
             where = error.filename or self._place
@@ -335,7 +335,7 @@ class Programs:
                 *(printable(str(where)), error.strerror or str(error)),
             )
 
-    # Who comes later --------------------------------------------------------------------------------
+    # Programs that start later ----------------------------------------------------------------------
 
     async def _watch(self) -> None:
         pause = self._poll if self._handle >= 0 else _RETRY
@@ -360,7 +360,7 @@ class Programs:
         except FileNotFoundError:
             names = set()
         if self._name not in names or self._handle < 0 or self._stores() != self._claim.stores:
-            await self._enter()  # the folder was removed, say
+            await self._enter()  # for example, the folder was removed
             return
         self._tell_of_twins()
         if names != self._seen:
