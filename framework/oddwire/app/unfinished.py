@@ -115,13 +115,13 @@ def describe_task(task: asyncio.Task[Any], owners: Mapping[CodeType, str] | None
 
 
 def spot_of(task: asyncio.Task[Any]) -> str | None:
-    """Return the file and line of the innermost of an author's functions that a task is in; None if it is in none."""
+    """Return the file and line of the author's innermost function in which a task is; None if it is in none."""
     authors = [frame for frame in _inward(task.get_coro()) if _is_authors(frame.f_code.co_filename)]
     return printable(f"{authors[-1].f_code.co_filename}:{authors[-1].f_lineno}") if authors else None
 
 
 def place_of_thread(frame: FrameType, owners: Mapping[CodeType, str]) -> str | None:
-    """Describe where what an event loop runs stands, given its thread's innermost frame; None if that is ours."""
+    """Return the place of the code that an event loop runs, by its thread's innermost frame; None if it is ours."""
     return _place(_within_loop(frame), owners)
 
 

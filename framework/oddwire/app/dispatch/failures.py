@@ -1,4 +1,4 @@
-"""What becomes of an exception of an author's code: logged, counted, and told to who wants to hear of it."""
+"""Reporting of exceptions in the author's code: to the log, to counters, and to the `handler_failed` hooks."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _EXITING = "; to end the application, it should call context.app.stop()"
 
 
 class Failures:
-    """Tells of failures by the log, by ``counters.failed``, and by the hooks ``on_failure``."""
+    """Reports failures to the log, in ``counters.failed``, and by the hooks ``on_failure``."""
 
     def __init__(self, app: Application, on_failure: Sequence[HookCall] = ()) -> None:
         self.counters = Counters()
@@ -47,10 +47,10 @@ class Failures:
         then: str = "",
         unreached: bool = False,
     ) -> None:
-        """Tell that ``what``, a handler say, has raised, and what happens ``then``. `must_pass` was asked before.
+        """Report that ``what``, for example a handler, has raised; ``then`` is the consequence, added to the log line.
 
-        That a peer has gone is no failure of code that wanted to send it something. With ``unreached`` it is none
-        that somebody could not be reached, as the application, or its node, ends.
+        To be called after `must_pass` was false. A disconnected peer is no failure of code that sends to it. With
+        ``unreached``, neither is an unreachable peer or node, because the application, or its node, ends.
         """
         peer = context.peer if isinstance(context, Context) else None
         gone = isinstance(error, (PeerNotConnected, ConnectionClosed)) and peer is not None and not peer.connected
@@ -91,9 +91,9 @@ class Failures:
             del me  # a task that ends by an exception keeps this frame
 
     def _not_heard(self, call: HookCall, failure: BaseException) -> None:
-        """Log what a hook for failures has raised: to tell it to the same hook again might go on for ever."""
+        """Log the exception of a `handler_failed` hook: to report it to the same hook might never end."""
         logger.error("handler_failed of %r failed", call.plugin, exc_info=failure)
 
     async def aclose(self, grace: float) -> None:
-        """Wait so long until all is told."""
+        """Wait ``grace`` seconds for async hooks, then cancel them."""
         await self._reports.settle(grace)

@@ -1,7 +1,7 @@
-"""Names what does not end: a handler, a hook or a run of a job that has been waiting for ten seconds, and where.
+"""Watch for hanging code: logs a handler, a hook or a run of a job that has been waiting for ten seconds, and where.
 
-Nothing is noted when a handler begins, which would be paid for by every message. While anything is under way, the tasks
-are looked at every two seconds: whoever awaits the same call of an author's as ten seconds before is named, once.
+The start of a handler is not recorded, which would cost time for every message. While tasks are running, they are
+inspected every two seconds: one that awaits the same call of the author's as ten seconds before is logged, once.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ __all__ = ["HandlerWatch"]
 
 logger = get_logger("oddwire.app")
 
-_PATIENCE: Final = 10.0  # seconds until something that has not ended is named
-_LOOK: Final = 2.0  # seconds from one look to the next
-_MOST: Final = 32  # named at one look; the others at the next ones
-_DEPTH: Final = 12  # calls of ours around one of an author's, at most
+_PATIENCE: Final = 10.0  # seconds until a call that has not ended is logged
+_LOOK: Final = 2.0  # seconds between two inspections
+_MOST: Final = 32  # calls logged per inspection; the others at the next ones
+_DEPTH: Final = 12  # maximum number of our calls around one of the author's
 
 
 class _Work(NamedTuple):
-    """Something of an author's that is under way: what it is, with whom, and what waits for its end."""
+    """A running call of the author's code: its description, its peer, and what waits for its end."""
 
     what: str
     peer: object
@@ -43,13 +43,13 @@ class _Work(NamedTuple):
 
 
 class HandlerWatch:
-    """Looks at the tasks of one application, while there are any that do something."""
+    """Inspects the tasks of one application, while any of them is busy."""
 
     def __init__(self, core: Core, hooks: ConnectionHooks) -> None:
         self._core = core
         self._hooks = hooks
         self._timer: asyncio.TimerHandle | None = None
-        # Since when a call has been seen, and None once that was told
+        # When a call was first seen, None once it has been logged
         self._seen: WeakKeyDictionary[Any, float | None] = WeakKeyDictionary()
         self._kinds: dict[CodeType, Callable[[FrameType], _Work | None]] = {
             QueueWorkers._work.__code__: _message_in_order,  # noqa: SLF001
@@ -62,17 +62,17 @@ class HandlerWatch:
         core.background.arm = self.arm
 
     def watch_reliable(self, handlers: ReliableHandlers) -> None:
-        """Look at the handlers of reliable messages, too, whose module is loaded with the store alone."""
+        """Watch the handlers of reliable messages too, whose module is only loaded with the store."""
         self._kinds[type(handlers)._handle.__code__] = _message_in_order  # noqa: SLF001
 
     def arm(self) -> None:
-        """Begin to look: something begins."""
+        """Start the timer of inspections, because a task becomes busy."""
         if self._timer is None:
             self._core.tasks.unwatched = False
             self._timer = self._core.loop.call_later(_LOOK, self._look)
 
     def close(self) -> None:
-        """Look no more."""
+        """Stop the inspections."""
         self._core.tasks.unwatched = False
         if self._timer is not None:
             self._timer.cancel()
@@ -94,7 +94,7 @@ class HandlerWatch:
                 since = None
             try:
                 seen[call] = since
-            except TypeError:  # no coroutine of Python's: it cannot be told from the next one
+            except TypeError:  # no Python coroutine: cannot be distinguished from the next one
                 continue
         self._seen = seen
         if busy or seen:
@@ -103,17 +103,17 @@ class HandlerWatch:
             self._core.tasks.unwatched = True
 
     def _busy(self) -> Iterator[asyncio.Task[Any]]:
-        """Return the tasks that may be in an author's code, those of queues that wait for messages left out."""
+        """Yield the tasks that may be in the author's code, without the workers of idle queues."""
         idle = {queue.worker for queue in self._core.queues.values() if queue.wake is not None}
         for task in self._core.tasks:
             if task not in idle:
                 yield task
         for task in (*self._core.background.running,):
-            if _code_of(task.get_coro()) is _REPEAT and self._find(task) is not None:  # a run of it
+            if _code_of(task.get_coro()) is _REPEAT and self._find(task) is not None:  # during a run of the job
                 yield task
 
     def _find(self, task: asyncio.Task[Any]) -> tuple[FrameType, Any] | None:
-        """Return the frame of ours that awaits a call of an author's, and that call."""
+        """Return our frame that awaits a call of the author's, and that call; None if there is none."""
         awaited: Any = task.get_coro()
         for _ in range(_DEPTH):
             frame = getattr(awaited, "cr_frame", None)
@@ -130,7 +130,7 @@ class HandlerWatch:
 
         spot = spot_of(task)
         work = self._kinds[frame.f_code](frame)
-        if spot is None or work is None:  # it waits for us: to send its reply, say
+        if spot is None or work is None:  # waits in our code, for example to send its reply
             return
         text = "; it waits at %s. A timeout helps, asyncio.timeout(5) say, or context.spawn()"
         if work.peer is None:
@@ -170,10 +170,10 @@ def _job(frame: FrameType) -> _Work | None:
 
 
 def _locals(frame: FrameType, *names: str) -> list[Any]:
-    """Return what a frame calls so, None for what it has not."""
+    """Return the values of a frame's local variables, None for those that it does not have."""
     found = frame.f_locals
     values = [found.get(name) for name in names]
-    if isinstance(found, dict):  # before Python 3.13 a copy, which the frame would keep
+    if isinstance(found, dict):  # before Python 3.13 a copy, to which the frame refers
         found.clear()
     return values
 

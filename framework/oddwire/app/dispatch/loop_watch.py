@@ -1,11 +1,11 @@
-"""Names what keeps an event loop from running for more than a second, with the line where it stands.
+"""Watch for blocked event loops: logs the code that blocks one for more than a second, with its current line.
 
-One thread of the process watches all its loops. Four times a second it looks whether a loop waits for events, which is
-all there is to see while nothing happens, and asks one that does not to answer. It is a daemon, so it keeps no program
-from ending, and ends when no loop is watched any more.
+One thread of the process watches all its loops. Four times a second it checks whether a loop waits for events, which is
+sufficient while the loop is idle, and schedules a callback in one that does not. It is a daemon thread, so it does not
+keep a program from ending, and it ends when no loop is watched any more.
 
-The thread of `oddwire.transports.cln.stdio` is another one: it sleeps for as long as lightningd is silent, when a
-handler may block as well, and transports know nothing of whose code it is.
+The thread of `oddwire.transports.cln.stdio` cannot do this: it sleeps while lightningd sends nothing, when a handler
+may block as well, and transports do not know to which extension code belongs.
 """
 
 from __future__ import annotations
@@ -25,48 +25,48 @@ __all__ = ["LOOP_WATCH", "LoopWatch", "Owners", "Watched"]
 
 logger = get_logger("oddwire.app")
 
-_LOOK: Final = 0.25  # seconds from one look to the next
-_PATIENCE: Final = 1.0  # seconds in which a loop that was asked should have answered
-_LATE: Final = 0.5  # seconds that the thread itself comes late: then it was not the loop that was held up
+_LOOK: Final = 0.25  # seconds between two checks
+_PATIENCE: Final = 1.0  # seconds within which the loop should have run the callback
+_LATE: Final = 0.5  # seconds of delay of this thread itself: then the process was delayed, not the loop
 _SELECTING: Final = frozenset(
     selector.select.__code__
     for name in ("EpollSelector", "KqueueSelector", "PollSelector", "DevpollSelector", "SelectSelector")
     if (selector := getattr(selectors, name, None)) is not None
 )
-_DEBUGGERS: Final = ("/pdb.py", "/bdb.py", "/pydevd.py", "/debugpy/")  # where somebody looks at a program that stands
+_DEBUGGERS: Final = ("/pdb.py", "/bdb.py", "/pydevd.py", "/debugpy/")  # frames of a program stopped in a debugger
 
 
 Owners = Callable[[], Mapping[CodeType, str]]
-"""Returns what the functions of an application's extensions are: `oddwire.app.unfinished.owners_of`."""
+"""Returns the roles of the functions of an application's extensions: `oddwire.app.unfinished.owners_of`."""
 
 
 class Watched:
-    """One loop, and whose functions may stand in its way."""
+    """One event loop, and the applications whose functions may block it."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.thread = threading.get_ident()
         self.owners: list[Owners] = []
-        self._asked = 0.0  # when; 0.0 once it has answered
+        self._asked = 0.0  # when the callback was scheduled; 0.0 once it has run
         self._told = False
 
     def forget(self) -> None:
-        """Begin anew."""
+        """Reset: the loop has run, or was not to blame."""
         self._asked, self._told = 0.0, False
 
     def look(self, frame: FrameType | None, now: float) -> str | None:
-        """Ask the loop, or say where it has been standing for too long; once."""
+        """Schedule a callback in a busy loop, or return the place where it has been blocked for too long, once."""
         if self._asked:
             if self._told or now - self._asked < _PATIENCE or frame is None or _is_debugged(frame):
                 return None
             spot = self._describe(frame)
-            self._told = spot is not None  # what is oddwire's own is not named: an author's may come yet
+            self._told = spot is not None  # oddwire's own code is not logged: the author's may follow
             return spot
         if frame is not None and frame.f_code not in _SELECTING:
             self._asked = now
             try:
                 self.loop.call_soon_threadsafe(self.forget)
-            except RuntimeError:  # it has been closed
+            except RuntimeError:  # the loop is closed
                 self.forget()
         return None
 
@@ -80,7 +80,7 @@ class Watched:
 
 
 class LoopWatch:
-    """The thread, and what it watches. One for the process: `LOOP_WATCH`."""
+    """The thread, and the loops that it watches. One per process: `LOOP_WATCH`."""
 
     def __init__(self) -> None:
         self._watched: dict[asyncio.AbstractEventLoop, Watched] = {}
@@ -89,11 +89,11 @@ class LoopWatch:
         self._ended = threading.Event()
 
     def enter(self, owners: Owners) -> None:
-        """Watch the loop that runs here, until all who want that have called `leave`."""
+        """Watch the running loop until `leave` was called for each ``owners``; start the thread if necessary."""
         loop = asyncio.get_running_loop()
         with self._lock:
             self._watched.setdefault(loop, Watched(loop)).owners.append(owners)
-            if self._thread is None or not self._thread.is_alive():  # it is not there in a child that was forked
+            if self._thread is None or not self._thread.is_alive():  # a forked child does not have it
                 self._ended = threading.Event()
                 self._thread = threading.Thread(
                     target=self._run, args=(self._ended,), name="oddwire loop watch", daemon=True
@@ -101,7 +101,7 @@ class LoopWatch:
                 self._thread.start()
 
     def leave(self, owners: Owners) -> None:
-        """Watch the loop that was watched for this no more, unless others want it."""
+        """End the watch of a loop for these ``owners``; others may still watch it."""
         with self._lock:
             for watched in (*self._watched.values(),):
                 if owners in watched.owners:
@@ -123,12 +123,12 @@ class LoopWatch:
         then, worked = time.monotonic(), time.process_time()
         while not ended.wait(_LOOK):
             now, work = time.monotonic(), time.process_time()
-            # A process that was stopped, or got no processor; one that worked was kept by code that lets no thread run
+            # The process was stopped, or got no CPU time; if it used some, code that holds the GIL blocked this thread
             stood = now - then > _LOOK + _LATE and work - worked < (now - then) / 2
             then, worked = now, work
             frames = sys._current_frames()  # noqa: SLF001 - no other way
             for watched in (*self._watched.values(),):
-                if watched.loop.is_closed():  # without having been left
+                if watched.loop.is_closed():  # without a call of `leave`
                     self._drop(watched)
                 elif stood:
                     watched.forget()
@@ -138,7 +138,7 @@ class LoopWatch:
                         "what computes or blocks belongs in asyncio.to_thread()",
                         spot,
                     )
-            del frames  # they would keep what their functions have
+            del frames  # frames keep their functions' variables alive
 
 
 def _is_debugged(frame: FrameType | None) -> bool:
@@ -150,4 +150,4 @@ def _is_debugged(frame: FrameType | None) -> bool:
 
 
 LOOP_WATCH: Final = LoopWatch()
-"""That of the process."""
+"""The process's own."""

@@ -95,7 +95,7 @@ class PeerQueue:
         self.waiters: dict[type[Message], deque[Waiter]] | None = None
         self.awaited_replies = 0  # our requests with ids that await replies
         self.contexts: list[Context | None] = [None] * owners
-        self.own_tasks: dict[str, OwnTasks] | None = None  # of its connection, by extension
+        self.own_tasks: dict[str, OwnTasks] | None = None  # those of the peer's connection, by extension
         self.throttle: asyncio.TimerHandle | None = None  # set while the peer is throttled, whatever room its queue has
         self._concurrent = 0  # how many concurrent handlers run
         self.detached: set[asyncio.Task[None]] = set()  # their tasks

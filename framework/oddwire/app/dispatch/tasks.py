@@ -31,7 +31,7 @@ class Tasks:
         self.cancelling = False
         """Whether tasks are being cancelled: a task started now would end before it begins."""
         self.unwatched = False
-        """Whether ``watch`` should be called when something begins."""
+        """Whether ``watch`` should be called when a task becomes busy."""
         self.watch: Callable[[], object] = lambda: None
         self.forget = self._running.discard
         """To be called with a task of `spawn_briefly` that has ended."""
