@@ -50,6 +50,7 @@ FRONTS = {"oddwire.proto"}  # the package itself shows all of its floors, its mo
 PURE_OF_SESSION = (
     "constants",
     "limits",
+    "peer.link_states",
     "peer.reassembly",
     "peer.request_tables",
     "reliable.lanes",

@@ -16,6 +16,7 @@ from oddwire.log_limits import get_logger
 from oddwire.printable import printable
 from oddwire.session.constants import SESSION_TYPE_BYTES
 from oddwire.session.peer.fragment_sender import FragmentSender, Progress
+from oddwire.session.peer.link_states import NEXT, LinkEvent, LinkState
 from oddwire.session.peer.outgoing_requests import OutgoingRequests
 from oddwire.session.peer.reassembly import Reassembler
 from oddwire.session.peer.request_tables import HandledRequest, HandledRequests
@@ -65,7 +66,6 @@ class Link:
         "_assembles",
         "_calls",
         "_handles",
-        "_known",
         "_large",
         "_reason",
         "_time",
@@ -85,6 +85,7 @@ class Link:
         "route",
         "shared",
         "spoken",
+        "state",
         "stores",
         "working",
     )
@@ -101,11 +102,14 @@ class Link:
         """The addresses of the frames that we receive: 8 bytes, ``to``, then ``from``."""
         self.program = 0
         self.stores: tuple[int, ...] = ()
+        self.state = LinkState.MET
+        # What is asked of the state for every frame, kept beside it by `_change`
         self.common = False
         """Whether there is a session: a version of the protocol in common."""
         self.ready = False
         """Whether there is a session, and the program has our hello, or gets it before any frame sent from now on."""
         self.closed = False
+        """Whether the session has ended."""
         self._time = shared.loop.time
         self.heard = self._time()
         """When the last frame came, in seconds of the event loop's clock."""
@@ -125,7 +129,6 @@ class Link:
         self._handles = DEFAULT_REQUESTS  # *requests* and *assembles* of its hello
         self._assembles: int | None = None
         self._large: FragmentSender | None = None
-        self._known = False  # the program has our hello, or gets it before later frames
         self._reason = ""
 
     # What we send -----------------------------------------------------------------------------------
@@ -296,8 +299,7 @@ class Link:
         """Apply a hello of the program: the last one counts."""
         self.program, self.stores = hello.program, hello.stores
         agreement = negotiate(self.shared.own.hello, hello)
-        self.common = agreement is not None
-        self.ready = self.common and self._known
+        self._change(LinkEvent.APART if agreement is None else LinkEvent.AGREED)
         self.agreed = _NOTHING if agreement is None else agreement.extensions
         self.spoken = digest(self.shared.own.hello, hello)
         self._handles = DEFAULT_REQUESTS if hello.requests is None else hello.requests
@@ -309,7 +311,12 @@ class Link:
 
     def greeted(self) -> None:
         """Record that the program has our hello, or gets it before any frame sent from now on."""
-        self._known, self.ready = True, self.common
+        self._change(LinkEvent.GREETED)
+
+    def _change(self, event: LinkEvent) -> None:
+        state = self.state = NEXT[self.state, event]
+        self.ready, self.closed = state is LinkState.READY, state is LinkState.CLOSED
+        self.common = self.ready or state is LinkState.COMMON
 
     def _assembling(self) -> Reassembler:
         if self._assembler is None:
@@ -468,7 +475,8 @@ class Link:
 
     def close(self, reason: str) -> None:
         """End the session: fail our requests with `ConnectionClosed`, cancel handlers, drop transfers."""
-        self.closed, self.common, self.ready, self._reason = True, False, False, reason
+        self._change(LinkEvent.CLOSED)
+        self._reason = reason
         error = ConnectionClosed(reason)
         self.give_up(error)
         left = self.handled.clear()
