@@ -107,6 +107,7 @@ class Injector:
         self._filled: list[Any] = []  # for each call that takes an application's things alone, what it is given besides
         self._asked: dict[object, Any] = {}
         self._open: list[tuple[Thing, Close]] = []
+        self._values: dict[Thing, Any] = {}  # of the application's things, while they are there
         things = [self._enter(owner, provider) for owner in owners for provider in owner.providers]
         for thing in things:
             if thing.key in self._given:  # it is not called, so what it takes need not be there
@@ -295,8 +296,6 @@ class Injector:
         self._filled[:] = [_TOO_LATE] * len(self._filled)
         self._values = {}
         return await close_all(closing)
-
-    _values: Mapping[Thing, Any] = {}
 
     async def make_for_peer(self, thing: Thing, context: AppContext, made: Mapping[Thing, Any]) -> tuple[Any, Any]:
         """Make one thing of a peer's, of the application's and of those that were made before."""
