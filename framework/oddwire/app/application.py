@@ -1,4 +1,4 @@
-"""`Application`: extensions and a transport, put together and run."""
+"""`Application`: assembles extensions and a transport, and runs them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ logger = get_logger("oddwire.app")
 T = TypeVar("T")
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_SAME: Final = 0.05  # seconds within which a second one is the same Ctrl-C
+_SAME: Final = 0.05  # seconds within which a second signal is of the same Ctrl-C
 
 
 class _State(Enum):
@@ -63,19 +63,19 @@ class Application:
     """Runs extensions over one transport.
 
     ``extensions`` are `Extension` objects, other plugins, or texts: names of installed extensions and paths of
-    ``.py`` files. ``transport`` is an unopened `Transport`, or the name of a registered or installed one, made with
-    ``transport_options``. ``options`` are values of the extensions' options by name. ``plugins`` brings a
-    `PluginManager` with plugins of its own. ``store`` is the path of the database for reliable messages and what
-    extensions keep, for this application alone, or ``":memory:"``. ``limits`` are how much each peer may use. Without
-    ``session`` peers hear nothing of the session layer: plain messages are all there is. ``grace`` is how many seconds
-    handlers get to finish when the application closes. ``assembly`` stands for ``extensions``, ``options``,
-    ``plugins``, ``provide`` and ``session``, if they were put together before. ``program`` is the number, u64, by which
-    peers know this program again when it has restarted; no other program of the node may have it. None is a random one.
-    ``provide`` are values by type, handed to whoever takes one of that type, in place of what a provider would make:
-    fakes, for tests.
+    ``.py`` files. ``transport`` is an unopened `Transport`, or the name of a registered or installed one, created with
+    ``transport_options``. ``options`` are values of the extensions' options by name. ``plugins`` is a `PluginManager`,
+    which may have plugins already. ``store`` is the path of the database for reliable messages and the extensions'
+    stores, for this application alone, or ``":memory:"``. ``limits`` are the resources that each peer may use. Without
+    ``session`` nothing of the session layer is sent to peers: only plain messages work. ``grace`` is the time in
+    seconds that handlers have to finish when the application closes. ``assembly`` replaces ``extensions``, ``options``,
+    ``plugins``, ``provide`` and ``session``, if they were assembled before. ``program`` is the number, u64, by which
+    peers recognize this program after a restart; no other program of the node may have it. None is a random number.
+    ``provide`` are values by type, passed to every function with a parameter of that type, instead of the provider's
+    value: fakes, for tests.
 
-    Everything is checked here, before anything runs: raises the `DefinitionError` that names both sides. Starts
-    once, with ``async with app:`` or `start` and `aclose`.
+    Everything is checked here, before anything runs: raises the `DefinitionError` that names both sides. An application
+    starts once, with ``async with app:`` or `start` and `aclose`.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class Application:
             raise ExtensionError("transport_options are for a transport given by name")
         self.transport: Transport = transport
         for contribution in self.plugins.contributions:
-            get_logger(f"oddwire.extension.{contribution.name}")  # however the extension itself gets it, it is limited
+            get_logger(f"oddwire.extension.{contribution.name}")  # limits this logger, however the extension obtains it
         if assembly is None:
             assembly = LoadedPlugins(self.plugins, options, session, provide)
         self._router = assembly.router
@@ -136,16 +136,16 @@ class Application:
         self._stopped = asyncio.Event()
         self._failed = False  # to start
         self.on_refusal: Callable[[BaseException], object] = lambda _: None
-        """Called with why it does not start, before the host node is told, which may end the process at once."""
+        """Called with the error of a failed start, before the host node is notified: that may end the process."""
 
     # Running ----------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Ask the host node, if there is one, for the options; run the startup hooks; open the transport; get ready.
+        """Get the options from the host node, if any; run the startup hooks; open the transport; run the ready hooks.
 
-        Raises `ExtensionError` for an option's value, what a hook raises (`ExtensionError` for what only the loop or a
-        signal should raise), or the transport's `TransportError`;
-        cancelled or failed, all that was started is shut down again, the host is told, the application is closed.
+        Raises `ExtensionError` for an option's value, a hook's exception (`ExtensionError` for one that only the event
+        loop or a signal should raise), or the transport's `TransportError`. Cancelled or failed, everything that was
+        started is shut down again, the host node is notified, and the application is closed.
         """
         if self._state is not _State.BUILT:
             raise LocalProtocolError(f"an application starts once; this one {self._state.value}: make another one")
@@ -169,7 +169,7 @@ class Application:
             for call in calls("startup"):
                 await call.finish(app=self)
                 self._started.add(call.plugin)
-            from oddwire.app.dispatch.core import Core  # a host need not wait for it to hear what we are
+            from oddwire.app.dispatch.core import Core  # imported late: the host has the manifest sooner
             from oddwire.app.dispatch.dispatcher import Dispatcher
 
             core = Core(
@@ -214,7 +214,7 @@ class Application:
             raise
 
     async def _get_ready(self, background: Background) -> None:
-        """Run the hooks of plugins, now that the transport is open, and begin the jobs of each."""
+        """Run the plugins' ready hooks, after the transport has opened, and start each plugin's jobs after its hook."""
         calls = self.plugins.calls("ready")
         silent = {call.plugin for call in self.plugins.calls("stopping")} - {call.plugin for call in calls}
         self._ready |= silent
@@ -226,18 +226,19 @@ class Application:
             background.begin(call.plugin)
 
     async def aclose(self) -> None:
-        """Stop: stopping hooks run, handlers finish, the transport closes, peers are bid farewell, shutdown hooks run.
+        """Run stopping hooks, let handlers finish, close the transport, run disconnect hooks, run shutdown hooks.
 
-        Idempotent. Stopping hooks and handlers get ``grace`` seconds together, farewells as many; cancelled, it waits
-        for none of them and cleans up all the same. Raises the first error of a shutdown hook, at the end, and
-        `LocalProtocolError` in what it would wait for, a handler say, or what waits for the start: that calls `stop`.
+        Idempotent. Stopping hooks and handlers have ``grace`` seconds together, disconnect hooks have as many again.
+        Cancelled, it waits for none of them, and still cleans up. Raises the first error of a shutdown hook, at the
+        end, and `LocalProtocolError` if called by code that it would wait for, such as a handler, or by a hook of the
+        start: call `stop` there.
         """
         if self._state is _State.BUILT:
             self._state = _State.CLOSED
             return
         me = asyncio.current_task()
         if me is not None and self._background is not None and me is self._background.stopping:
-            return  # a hook asks for what is under way
+            return  # called by a stopping hook: closing already
         if self._is_working_on(me):
             raise LocalProtocolError("aclose would wait for the handler that called it: call stop() instead")
         if me is not None and me is self._starter:
@@ -245,7 +246,7 @@ class Application:
         if self._closing is None:
             self._closing = asyncio.get_running_loop().create_task(self._close(self._grace))
         if self._closing is asyncio.current_task():
-            return  # a hook asks for what is under way
+            return  # called by a hook of the closing itself
         await self._closed(self._closing)
 
     def _is_working_on(self, task: asyncio.Task[Any] | None) -> bool:
@@ -286,11 +287,11 @@ class Application:
                     await self.resources.aclose()
 
     async def _stop_work(self, dispatcher: Dispatcher, background: Background, until: float) -> None:
-        """End the jobs of plugins that had got ready, and run their stopping hooks, the last one first."""
+        """End the jobs of plugins whose ready hooks have run, and run their stopping hooks, last loaded first."""
         stopping = {call.plugin: call for call in self.plugins.calls("stopping")}
         for owner in self.plugins.contributions:
             if isinstance(owner.plugin, Extension) and not owner.plugin.has_hook("stopping"):
-                self._ready.discard(owner.name)  # nothing is to be done, not even to be waited for
+                self._ready.discard(owner.name)  # no hook: do not create a task that does nothing
         await background.end_jobs(until)
         for name in reversed(stopping):
             if name in self._ready:
@@ -298,7 +299,7 @@ class Application:
             self._ready.discard(name)
 
     async def _leave(self) -> None:
-        """End what was spawned, and close the transport."""
+        """End the spawned tasks, and close the transport."""
         try:
             if self._background is not None:
                 await self._background.aclose(self._grace)
@@ -337,13 +338,13 @@ class Application:
         await self.aclose()
 
     def stop(self) -> None:
-        """End `run_until_stopped`. For handlers and signals: it returns at once."""
+        """End `run_until_stopped`. Returns at once, so handlers and signal handlers may call it."""
         self._stopped.set()
 
     async def run_until_stopped(self, *, signals: bool = True) -> None:
-        """Start if need be, run until `stop`, SIGINT or SIGTERM, then close. After 50 ms, a second one is not caught.
+        """Start unless started, run until `stop`, SIGINT or SIGTERM, then close. 50 ms later, signals are not caught.
 
-        Stopped while it starts, it starts no further. Without ``signals`` they are left to the program. Raises
+        Stopped while it starts, the start is cancelled. Without ``signals`` no signal handlers are installed. Raises
         `LocalProtocolError` if the application is closed, and in a handler, which it would wait for.
         """
         if self._state is _State.CLOSED:
@@ -396,9 +397,9 @@ class Application:
     # Peers and the rest of the world ----------------------------------------------------------------
 
     def context(self, extension: Extension | str) -> AppContext:
-        """Return a context without a peer, for code of an extension that is no handler: its store, logger, options.
+        """Return a context without a peer, for an extension's code outside of handlers: its store, logger, options.
 
-        Raises `ExtensionError` for one that is not loaded.
+        Raises `ExtensionError` for an extension that is not loaded.
         """
         return AppContext(self, self._router.owner_of(extension).name)
 
@@ -410,14 +411,14 @@ class Application:
         return self._background.spawn(context, work, name)
 
     def peer(self, node_id: NodeId | bytes | str) -> Peer:
-        """Return the handle of a node, connected or not. Raises `ValueError` for what is no node id.
+        """Return the handle of a node, connected or not. Raises `ValueError` for an invalid node id.
 
-        While the application starts, in ``on_startup``, its `Peer.deliver` works and nothing else. Raises
-        `LocalProtocolError` before that.
+        While the application starts, in ``on_startup``, only its `Peer.deliver` works. Raises `LocalProtocolError`
+        before that.
         """
         if self._dispatcher is None and self._state is _State.STARTING:
             if self._early is None:
-                from oddwire.app.dispatch.early_messenger import EarlyMessenger  # few send before there are peers
+                from oddwire.app.dispatch.early_messenger import EarlyMessenger  # few deliver that early
 
                 self._early = EarlyMessenger(self.resources, self._router)
             return Peer(self._early, NodeId(node_id))
@@ -427,15 +428,16 @@ class Application:
     def peers(self) -> list[Peer]:
         """The peers connected now, in the order in which they connected.
 
-        Raises `LocalProtocolError` before the application has opened its transport, as all that needs peers does.
+        Raises `LocalProtocolError` before the application has opened its transport.
         """
         return self._running().peers()
 
     async def connect(self, uri: str) -> Peer:
-        """Connect to the node of a URI, in the transport's own form, and give its handle.
+        """Connect to the node of a URI, in the transport's own form, and return its handle.
 
-        Raises `TransportError` if the transport does not dial, and what its own ``connect`` raises;
-        `LocalProtocolError` before the application has opened it, or while it closes.
+        Raises `TransportError` if the transport does not dial, the errors of the transport's own ``connect``, and
+        `LocalProtocolError` before the application has opened the transport, or while it closes. Raises `TypeError` for
+        a ``uri`` that is no text.
         """
         self._running()
         if self._state in (_State.CLOSING, _State.CLOSED):
@@ -445,15 +447,15 @@ class Application:
         return self.peer((await self.transport.connect(uri)).node_id)
 
     async def disconnect(self, node_id: NodeId | bytes | str, reason: str = "") -> None:
-        """Hang up on a peer, where the transport can."""
+        """Disconnect a peer, where the transport can. Raises as the transport's own ``disconnect`` does."""
         self._running()
         await self.transport.disconnect(NodeId(node_id), reason)
 
     async def call(self, method: str, *arguments: Any, **parameters: Any) -> Any:
-        """Call an extension's RPC method, its parameters read as its host node's would be, and give what it returns.
+        """Call an extension's RPC method, with parameters converted as those of the host node are; return its result.
 
-        Raises `ExtensionError` for an unknown method, `NodeRefused` (code -32602) for parameters that do not fit, and
-        whatever the method raises.
+        Raises `ExtensionError` for an unknown method, `NodeRefused` (code -32602) for parameters that do not fit, the
+        method's own exceptions, and `LocalProtocolError` before the transport opens and once the application is closed.
         """
         self._running()
         if self._state is _State.CLOSED:
@@ -472,43 +474,43 @@ class Application:
 
     @property
     def options(self) -> Mapping[str, Any]:
-        """The values of the extensions' options by name, there once it starts and before the startup hooks run.
+        """The values of the extensions' options by name, available from the start on, before the startup hooks run.
 
-        A dynamic option has its new value as soon as it is given one. Raises `LocalProtocolError` before.
+        A dynamic option has a new value as soon as it is set. Raises `LocalProtocolError` before the start.
         """
         return self._options
 
     def store(self, extension: str) -> ExtensionStore:
-        """Return what an extension keeps on disk: `Context.store`. Raises `LocalProtocolError` without a store."""
+        """Return an extension's own store, as `Context.store` does. Raises `LocalProtocolError` without a store."""
         return self.resources.store(extension)
 
     @property
     def counters(self) -> Counters:
-        """How often limits took effect, the application's and those of all extensions together."""
+        """How often limits were enforced: the application's, and those of all extensions, added up."""
         return self._running().counters()
 
     def counters_of(self, extension: Extension | str) -> Counters:
-        """Return how often the limits that an extension has of its own took effect. Raises `ExtensionError`."""
+        """Return how often an extension's own limits were enforced. Raises `ExtensionError` if it is not loaded."""
         return self._running().counters(self._router.owner_of(extension).name)
 
     @property
     def node_id(self) -> NodeId | None:
-        """Our own node id, once the transport is open; None if it has none to tell."""
+        """Our own node id, once the transport is open; None if the transport has none."""
         return self.transport.node_id
 
     @property
     def uris(self) -> tuple[str, ...]:
-        """Where peers can reach us, in the transport's own form."""
+        """The URIs at which peers can connect to us, in the transport's own form."""
         return tuple(self.transport.uris)
 
     @property
     def registry(self) -> Registry:
-        """Every message the application knows, frozen."""
+        """The registry of all message classes of the application, frozen."""
         return self._router.registry
 
     @property
     def manifest(self) -> Manifest:
-        """What the transport is told of the application."""
+        """The description of the application for its transport: message types, features, RPC methods, options."""
         return self._manifest
 
     def _running(self) -> Dispatcher:
@@ -519,12 +521,12 @@ class Application:
 
 
 def reason_of(error: BaseException) -> str:
-    """Say why an application cannot start, in a line."""
+    """Return in one line why an application cannot start."""
     if isinstance(error, asyncio.CancelledError):
         return "stopped before it had started"
     return printable(str(error) if isinstance(error, OddwireError) else spelled(error))
 
 
 def _is_of_a_hook(error: BaseException, task: asyncio.Task[Any] | None) -> bool:
-    """Say whether a hook has raised what only the loop, or a signal, should."""
+    """Return whether a hook has raised an exception that only the event loop, or a signal, should raise."""
     return isinstance(error, asyncio.CancelledError | GeneratorExit | KeyboardInterrupt) and not must_pass(error, task)

@@ -1,4 +1,4 @@
-"""What a handler sees: the peer it talks with, the application, and the extension it belongs to."""
+"""The arguments of handlers and hooks: contexts with the peer, the application, the extension and the host node."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ STARTING: Final = (
     "the application is still starting: there are no peers before its on_startup hooks have ended and its transport is "
     "open. Do this in on_ready, or for each peer in on_connect; peer.deliver() may be called now"
 )
-"""What is told who wants of peers what has to wait for connections."""
+"""The text of the error for operations on peers that are called before connections are possible."""
 
 
 class Messenger(Protocol):
-    """How a `Peer` talks to the node that it stands for. What the arguments mean, the peer's own methods say."""
+    """The operations by which a `Peer` communicates with its node. Its own methods document the arguments."""
 
     def send(
         self,
@@ -60,43 +60,43 @@ class Messenger(Protocol):
         since: float | None = None,
         progress: Progress | None = None,
     ) -> Coroutine[Any, Any, None]:
-        """Send one message."""
+        """Send one message; see `Peer.send`."""
         raise NotImplementedError
 
     def deliver(self, node_id: NodeId, message: Message) -> Coroutine[Any, Any, Receipt]:
-        """Keep a message until the peer has it."""
+        """Send one message reliably; see `Peer.deliver`."""
         raise NotImplementedError
 
     def request(
         self, node_id: NodeId, message: Message, reply: type[M], limit: float | None, force: bool
     ) -> Coroutine[Any, Any, M]:
-        """Send a request and wait for its reply."""
+        """Send a request and return its reply; see `Peer.request`."""
         raise NotImplementedError
 
     def stream(
         self, node_id: NodeId, message: Message, part: type[M], limit: float | None, credit: int | None, force: bool
     ) -> AsyncGenerator[M, None]:
-        """Send a request for a stream and iterate over its parts."""
+        """Send a request for a stream and iterate over its parts; see `Peer.stream`."""
         raise NotImplementedError
 
     def info(self, node_id: NodeId) -> PeerInfo | None:
-        """Return what is known of a connected peer."""
+        """Return the transport's information about a peer; None unless it is connected."""
 
     def session_of(self, node_id: NodeId) -> PeerSession | None:
-        """Return a connected peer's part of the session."""
+        """Return the session with a peer; None unless it is connected and there is one."""
 
     def owner_of(self, extension: Extension | str) -> Contribution:
-        """Find a loaded extension."""
+        """Return a loaded extension's contribution. Raises `ExtensionError` if it is not loaded."""
         raise NotImplementedError
 
 
-_LONG: Final = 1e6  # seconds; longer ones are looked at more closely
+_LONG: Final = 1e6  # seconds; longer timeouts go through `check_seconds`
 
 
 class Peer:
-    """Another node. It stands for the node, not for one connection: it stays good when the peer comes back.
+    """The handle of another node, not of one connection: it stays valid when the peer reconnects.
 
-    Two are equal if they are the same node.
+    Two handles are equal if they have the same node id.
     """
 
     __slots__ = ("_messenger", "node_id")
@@ -107,17 +107,17 @@ class Peer:
 
     @property
     def info(self) -> PeerInfo | None:
-        """What the transport knows of the peer; None while it is not connected."""
+        """The transport's information about the peer; None while it is not connected."""
         return self._messenger.info(self.node_id)
 
     @property
     def connected(self) -> bool:
-        """Whether there is a connection now."""
+        """Whether the peer is connected now."""
         return self._messenger.info(self.node_id) is not None
 
     @property
     def extensions(self) -> Mapping[str, tuple[str, ...]]:
-        """The extensions the peer says it speaks, loaded here or not: by name, the versions. Empty before its hello.
+        """The extensions that the peer's hello lists, loaded here or not: versions by name. Empty before its hello.
 
         Of those not loaded here the first 32 are kept, and of each extension the first 16 versions.
         """
@@ -125,19 +125,20 @@ class Peer:
         return {} if session is None else session.extensions()
 
     def version_of(self, extension: Extension | str) -> str | None:
-        """Return the version of ``extension`` to speak with the peer: the highest both list, compared as numbers.
+        """Return the version of ``extension`` to use with the peer: the highest that both list, compared as numbers.
 
-        None if there is none, or the peer has not said hello. Raises `ExtensionError` for one that is not loaded.
+        None if there is none, or before the peer's hello. Raises `ExtensionError` for an extension that is not loaded.
         """
         name = self._messenger.owner_of(extension).name
         session = self._messenger.session_of(self.node_id)
         return None if session is None else session.version_of(name)
 
     def supports(self, extension: Extension | str) -> bool:
-        """Say whether the peer shows that it speaks ``extension``, one loaded here or its name.
+        """Return whether the peer has announced support for ``extension``, one loaded here or its name.
 
-        Its feature bits show it, or its hello, by a version that both speak. False for a peer that is not connected,
-        and before its hello; `wait_for_hello` waits for that. Raises `ExtensionError` for a name that is not loaded.
+        A peer announces it by its feature bits, or in its hello by a version that both speak. False for a peer that is
+        not connected, and, without the feature bit, before its hello: `wait_for_hello` waits for that. Raises
+        `ExtensionError` for an extension that is not loaded.
         """
         owner = self._messenger.owner_of(extension)
         info = self._messenger.info(self.node_id)
@@ -147,11 +148,11 @@ class Peer:
         return session is not None and session.version_of(owner.name) is not None
 
     async def wait_for_hello(self, extension: Extension | str | None = None) -> bool:
-        """Wait until the peer has said that it speaks ``extension``, or anything at all; return whether it has.
+        """Wait for the peer's hello with ``extension``, or, without one, for any hello; return whether it came.
 
-        Behind its node there may be several programs that each say it for themselves, so name the extension that you
-        are about to use. No is known a second after the peer has connected, or one of its programs has ended, or as
-        soon as the peer goes. Raises `ExtensionError` for an extension that is not loaded.
+        Behind its node there may be several programs, each with a hello of its own, so name the extension that you are
+        about to use. Returns False a second after the peer has connected, or one of its programs has ended, or as soon
+        as the peer disconnects. Raises `ExtensionError` for an extension that is not loaded.
         """
         name = None if extension is None else self._messenger.owner_of(extension).name
         session = self._messenger.session_of(self.node_id)
@@ -167,16 +168,17 @@ class Peer:
     ) -> Coroutine[Any, Any, None]:
         """Send one message; returns once the transport has accepted it, which is not delivery.
 
-        Waits while the peer's queue is full; cancelled meanwhile, nothing is sent. One of more than 65535 bytes goes in
-        fragments, to a peer with a session, and waits for others of its kind; ``progress`` is called with the bytes
-        accepted so far and the bytes in all. Cancelled, the peer is told to forget it.
+        Waits while the peer's queue is full; cancelled meanwhile, nothing is sent. Messages over 65535 bytes go in
+        fragments, to a peer with a session, after other fragmented messages; ``progress`` is called with the
+        number of bytes accepted so far and the total. Cancelled, the peer is notified to discard the fragments.
 
         Raises `EncodeError` for a value that does not fit or a message that no loaded extension registers;
         `NotSupported` for a message of even type if neither the peer's features nor its hello, which is waited for up
-        to a second after it connected, show its extension, since a peer that does not know an even type hangs up
-        (``force`` sends it all the same), and for one that is too long for a peer without a session; `QuotaExceeded`
-        for one longer than the peer puts together, and `RemoteFailure` if it refuses it on the way; `PeerNotConnected`;
-        `ConnectionClosed` if that happens meanwhile. Raises `TypeError` at once for ``reliable``, which is `deliver`.
+        to a second after it connected, show its extension, since a peer that does not know an even type disconnects
+        (``force`` sends the message anyway), and for a message that is too long for a peer without a session;
+        `QuotaExceeded` for one longer than the peer reassembles, and `RemoteFailure` if the peer refuses it during the
+        transfer; `PeerNotConnected`; `ConnectionClosed` if the peer disconnects meanwhile. Raises `TypeError` at once
+        for ``reliable``: call `deliver`.
         """
         if reliable is not None:
             raise TypeError("send() is not reliable: 'await peer.deliver(message)' is, and returns a Receipt")
@@ -187,13 +189,13 @@ class Peer:
     def deliver(self, message: Message) -> Coroutine[Any, Any, Receipt]:
         """Send one message reliably; returns a `Receipt` once it is safe on disk, whether the peer is connected or not.
 
-        It goes out, again if need be, also after restarts of either side, and takes effect once, in the order in which
-        an extension's messages to the peer were delivered: the peer's handler is one of ``on(..., reliable=True)``. In
-        a reliable handler of ours it goes out if the handler ends well. How long it is tried is the limit
-        ``outbox_seconds``; a message that is lost, refused for good or given up, is told to the receipt and to
-        `Extension.on_undelivered`. Cancelled before it returns, the message may or may not be sent.
+        The message is sent, repeatedly if necessary, also after restarts of either side, and takes effect once, in the
+        order of the extension's deliveries to the peer: the peer's handler is one of ``on(..., reliable=True)``. Called
+        in a reliable handler of ours, the message is sent only if the handler succeeds. The limit ``outbox_seconds``
+        says how long it is retried; the loss of a message, refused for good or given up, is reported by the receipt and
+        to `Extension.on_undelivered`. Cancelled before it returns, the message may or may not be sent.
 
-        Raises `QuotaExceeded` if too much waits for the peer already, `StoreError` if the disk does not take it,
+        Raises `QuotaExceeded` if too much waits for the peer already, `StoreError` if it cannot be written to disk,
         `LocalProtocolError` without a store, and `EncodeError` as `send` does.
         """
         return self._messenger.deliver(self.node_id, message)
@@ -211,21 +213,21 @@ class Peer:
     def request(
         self, message: Message, reply: Any, *, timeout: float | None = 5.0, force: bool = False
     ) -> Coroutine[Any, Any, Any]:
-        """Send one message and return the ``reply`` that the peer's handler returns for it.
+        """Send one message as a request and return the ``reply`` of the peer's handler.
 
-        ``reply`` is a message class, or several of which the reply is one: ``Quote | NoQuote``.
-        ``timeout`` is in seconds, None waits for ever. Requests have ids: replies come in any order, only from this
-        peer, and are handed to nobody else. More requests than the peer handles at once wait for their turn here.
-        Cancelled or timed out, the peer cancels its handler.
+        ``reply`` is a message class, or a union of the possible classes: ``Quote | NoQuote``. ``timeout`` is in
+        seconds, None waits for ever. Requests have ids: replies come in any order, only from this peer, and are passed
+        to no handler. Requests beyond the number that the peer handles at once are queued here. Cancelled or timed out,
+        the peer cancels its handler.
 
-        A peer without a session is asked in the plain way, a second after it connected at the latest: the next message
-        of class ``reply`` from it is the answer, for requests of one class in the order they were made, and one that
-        comes after its request gave up is taken for the next one's.
+        To a peer without a session the request is sent as a plain message, a second after it connected at the latest:
+        the peer's next message of class ``reply`` is the reply, for requests of one class in the order in which they
+        were sent. A late reply, to a request that was cancelled or timed out, is taken for that to the next one.
 
-        Raises `ReplyTimeout`; `RemoteFailure` if the peer's handler refuses, fails or answers with something else;
-        `ConnectionClosed` if the peer goes first; `QuotaExceeded` if too many wait already; `DecodeError` for a reply
-        that is malformed; `EncodeError` if ``reply`` is something else, or a class that no loaded extension registers;
-        and whatever `send` raises. Raises `TypeError` or `ValueError` at once for a ``timeout`` that is no time.
+        Raises `ReplyTimeout`; `RemoteFailure` if the peer's handler refuses, fails or replies with another class;
+        `ConnectionClosed` if the peer disconnects first; `QuotaExceeded` if too many wait already; `DecodeError` for a
+        malformed reply; `EncodeError` if ``reply`` is no message class, or one that no loaded extension registers; and
+        the errors of `send`. Raises `TypeError` or `ValueError` at once for a ``timeout`` that is no duration.
         """
         if type(timeout) is not float or not 0.0 < timeout < _LONG:
             timeout = check_seconds("request()", timeout)
@@ -262,13 +264,14 @@ class Peer:
         credit: int | None = None,
         force: bool = False,
     ) -> AsyncGenerator[Any, None]:
-        """Send one message and iterate over what the peer's handler yields for it, each a ``part``.
+        """Send one message as a request and iterate over the messages that the peer's handler yields, each a ``part``.
 
-        ``part`` may be several classes, as with `request`. ``timeout`` is for each part, in seconds. The peer sends
-        ``credit`` parts ahead of the one in use, at most and by default what the limits say, so a slow reader slows it
-        down. Leave the iteration and the peer's handler is cancelled; ``aclose`` does so at once.
+        ``part`` may be a union of classes, as with `request`. ``timeout`` is for each part, in seconds. The peer sends
+        up to ``credit`` parts ahead of the one in use, by default and at most the number that the limits allow, so a
+        slow consumer slows the peer's handler down. Ending the iteration cancels the peer's handler; ``aclose`` does so
+        at once.
 
-        Raises as `request` does, after the parts that had come; `NotSupported` for a peer without a session.
+        Raises as `request` does, after the parts received before; `NotSupported` for a peer without a session.
         """
         timeout = check_seconds("stream()", timeout)
         if credit is not None and (type(credit) is not int or credit < 1):
@@ -291,7 +294,7 @@ class Peer:
 
 
 class HostNode:
-    """The node that an application runs inside, where its transport has one: lightningd, say."""
+    """The node that an application runs inside, if its transport has one, for example lightningd."""
 
     __slots__ = ("_transport",)
 
@@ -304,16 +307,16 @@ class HostNode:
         params: Sequence[Any] | Mapping[str, Any] | None = None,
         /,
         *,
-        timeout: float | None = None,  # noqa: ASYNC109 - the answer is dropped, the request stands
+        timeout: float | None = None,  # noqa: ASYNC109 - the result is dropped, the request goes on
         **named: Any,
     ) -> Any:
-        """Call a JSON-RPC method of the node and give its result: ``call("connect", [uri])``, ``call("ping", id=...)``.
+        """Call a JSON-RPC method of the node, return its result: ``call("connect", [uri])``, ``call("ping", id=...)``.
 
-        Parameters go by position or by name, in ``params`` or as keywords; node ids, bytes and the like are written as
-        JSON has them. ``timeout`` is in seconds, None waits for ever; a parameter of that name goes in ``params``.
-        Cancelled, the answer is dropped, the request stands. Raises `NodeRefused` with the node's error,
-        `ConnectionClosed` if the node is gone, when it may or may not have done it, `TimeoutError`, and
-        `TransportError` where there is no host node.
+        Parameters are passed by position or by name, in ``params`` or as keywords; node ids, bytes and the like are
+        converted to JSON. ``timeout`` is in seconds, None waits for ever; a parameter of that name goes in ``params``.
+        Cancelled, the result is dropped, but the node still executes the call. Raises `NodeRefused` with the node's
+        error, `ConnectionClosed` if the node has gone, when it may or may not have executed the call, `TimeoutError`,
+        `TransportError` where there is no host node, and `TypeError` for parameters in both places or as a text.
         """
         if params is not None and named:
             raise TypeError(
@@ -322,7 +325,7 @@ class HostNode:
         if isinstance(params, (str, bytes)):
             raise TypeError(f"call({method!r}): params should be a list or a dict, not {params!r}")
         timeout = check_seconds(f"call({method!r})", timeout)
-        from oddwire.transports.host import call_host  # a host need not wait for it to hear what we are
+        from oddwire.transports.host import call_host  # imported late: the host node has the manifest sooner
 
         return await call_host(self._transport, method, to_plain(named if params is None else params), timeout=timeout)
 
@@ -331,10 +334,10 @@ class HostNode:
 
 
 class AppContext:
-    """Handed to what an extension does without a peer: hooks such as ``on_startup``, and RPC methods.
+    """The argument of an extension's functions that concern no peer: hooks such as ``on_startup``, and RPC methods.
 
-    ``app`` is the application, ``extension`` the name of the extension. It has no ``peer``: `Application.peer` returns
-    the handle of any.
+    ``app`` is the application, ``extension`` the name of the extension. There is no ``peer``: `Application.peer`
+    returns the handle of any node.
     """
 
     __slots__ = ("app", "extension")
@@ -355,32 +358,31 @@ class AppContext:
 
     @property
     def store(self) -> ExtensionStore:
-        """What the extension keeps on disk. Raises `LocalProtocolError` if the application has no store."""
+        """The extension's own part of the store. Raises `LocalProtocolError` if the application has no store."""
         return self.app.store(self.extension)
 
     @property
     def logger(self) -> logging.Logger:
         """The extension's logger, ``oddwire.extension.<name>``.
 
-        What is logged about one peer is limited, and in sum (`oddwire.log_limits.LogLimits`): pass the peer as an
-        argument, ``logger.info("%s asks", context.peer)``. Without one, the same line of the source is limited for all
-        together.
+        Its rate is limited per peer, and in total (`oddwire.log_limits.LogLimits`): pass the peer as an argument,
+        ``logger.info("%s asks", context.peer)``. Records without a peer are limited per line of source code.
         """
         return get_logger(f"oddwire.extension.{self.extension}")
 
     def spawn(self, work: Coroutine[Any, Any, T], *, name: str | None = None) -> asyncio.Task[T]:
-        """Run ``work`` beside what calls this, as a task that is cancelled and waited for at its owner's end.
+        """Run the coroutine ``work`` concurrently, as a task that is cancelled and waited for at its owner's end.
 
-        Its owner is the connection of the context's peer, or the application where there is none. What it raises is
-        logged with its traceback, counted (`Counters.failed`) and told to `Extension.on_error`; whoever awaits the task
-        gets it as well. Context variables are those that the application was started with. ``name`` is the task's.
+        Its owner is the connection of the context's peer, or the application if the context has no peer. An exception
+        is logged with its traceback, counted (`Counters.failed`) and passed to `Extension.on_error`; awaiting the task
+        raises it as well. Context variables are those of the application's start. ``name`` is the task's name.
 
-        Raises `TypeError` for what is no coroutine, `PeerNotConnected` once the peer has gone, and
-        `LocalProtocolError` before the application starts, and when it has closed.
+        Raises `TypeError` if ``work`` is no coroutine, `PeerNotConnected` once the peer has disconnected, and
+        `LocalProtocolError` before the application starts, and once it ends spawned tasks as it closes.
         """
         return self.app._spawn(self, work, name)  # noqa: SLF001 - its own contexts
 
-    if not TYPE_CHECKING:  # for which there is nothing else
+    if not TYPE_CHECKING:  # type checkers report unknown attributes themselves
 
         def __getattr__(self, name: str) -> Any:
             text = f"a context has no {name!r}"
@@ -395,7 +397,7 @@ class AppContext:
 
 
 class NotProvided:
-    """Stands for things that are not there: to take one raises `LocalProtocolError`, saying why."""
+    """Placeholder for unavailable provided things: using it raises `ThingsNotThere` with the reason."""
 
     __slots__ = ("_why",)
 
@@ -410,14 +412,14 @@ class NotProvided:
 
 
 class ThingsNotThere(LocalProtocolError):
-    """What is provided is not made yet, could not be made, or is closed already."""
+    """A provided thing is not created yet, could not be created, or is closed already."""
 
 
 NOT_PROVIDED: Final = NotProvided("what is provided for a peer is there from its connecting to its end, and not now")
 
 
 class Context(AppContext):
-    """Handed to every handler, and to hooks that are about a peer; kept while the peer is connected."""
+    """The argument of every handler, and of hooks that concern a peer; one object for the duration of a connection."""
 
     __slots__ = ("_peer", "_things")
 
@@ -425,12 +427,12 @@ class Context(AppContext):
         self.app = app
         self.extension = extension
         self._peer = peer
-        # For each function of the extension that takes what is provided for the peer's connection: those things
+        # For each function of the extension that takes things provided for the peer's connection: those things
         self._things: Sequence[Any] | NotProvided = NOT_PROVIDED
 
     @property
     def peer(self) -> Peer:
-        """The peer the message came from, or that the hook is about."""
+        """The peer that sent the message, or that the hook concerns."""
         return self._peer
 
     def __repr__(self) -> str:

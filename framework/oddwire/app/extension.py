@@ -1,4 +1,4 @@
-"""`Extension`: what an author writes, and a plugin as it stands, its methods being the hooks' implementations."""
+"""`Extension`: an author's declarations, and a plugin whose methods implement the hooks."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ __all__ = ["Extension"]
 
 M = TypeVar("M", bound=Message)
 H = TypeVar("H", bound=Coroutine[Any, Any, Message | None] | AsyncIterator[Message])
-P = ParamSpec("P")  # what is provided, behind the parameters that a function has in any case
+P = ParamSpec("P")  # provided parameters, behind the fixed ones of a function
 T = TypeVar("T")
 ProviderFunction = TypeVar("ProviderFunction", bound=Callable[..., object])
 OptionFunction = TypeVar("OptionFunction", bound=Callable[[Any], Any])
@@ -53,24 +53,24 @@ UndeliveredCallback = TypeVar(
 
 _NAME = re.compile(r"[a-z][a-z0-9]*([_-][a-z0-9]+)*")
 _MAX_FEATURE = 32767  # a feature map of 4 KiB: BOLT 1's init holds far more, no node announces that much
-_NOTHING: Any = object()  # what a decorator is given by empty parentheses
+_NOTHING: Any = object()  # default of a decorator's parameter: empty parentheses
 
 
 class Extension:
-    """A named set of messages and of async functions that answer them.
+    """A named set of messages and of the async functions that handle them.
 
-    ``name`` is lower-case words joined by ``-`` or ``_``; ``feature`` the odd feature bit that tells peers we speak
-    this, announced in ``init``. Both must be the only ones of their kind in an application. ``versions`` are those of
-    its protocol that it speaks, numbers joined by dots; by default ``version`` is the only one. Peers that list none of
-    them do not support it, for `Peer.supports`.
+    ``name`` is lower-case words joined by ``-`` or ``_``; ``feature`` is the odd feature bit, announced in ``init``,
+    that shows peers that we support the extension. Both must be unique in an application. ``versions`` are the protocol
+    versions that it speaks, numbers joined by dots; by default ``version`` is the only one. For `Peer.supports`, a peer
+    whose hello lists none of them does not support the extension.
 
-    ``allow`` says who may talk to it, everyone by default: node ids; a function of the `Peer`, async or not, whose
-    answer holds for a minute; or ``"channels"``, peers with a channel, where the host node knows. Others are
-    refused, or ignored where no reply is due. ``limits`` are what one peer may have of it, within what the application
-    allows each peer: those that are given, the others are the application's alone, as are in any case those of
-    `oddwire.session.limits.OF_ALL`. Raises `ExtensionError`.
+    ``allow`` says which peers may use it, all by default: node ids; a function of the `Peer`, async or not, whose
+    result is cached for a minute; or ``"channels"``, peers with a channel, where the host node knows. Other peers'
+    messages are refused, or ignored if they need no reply. ``limits`` are the resources of the extension that one peer
+    may use, within those that the application allows each peer. Limits that are not set here are the application's
+    alone, and those of `oddwire.session.limits.OF_ALL` always are. Raises `ExtensionError`.
 
-    An author who wants more of the hooks subclasses it and adds methods marked ``@hookimpl``.
+    To implement further hooks, subclass it and add methods marked ``@hookimpl``.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class Extension:
         self._undelivered: list[Callable[..., Coroutine[Any, Any, None]]] = []
         self._providers: list[Provider] = []
         self.dependents: list[Dependent] = []
-        """Hooks, and the like, that take what is provided."""
+        """Hooks, jobs and tasks that have provided parameters."""
         if not isinstance(name, str) or not _NAME.fullmatch(name) or len(name) > MAX_NAME:
             text = f"lower-case words joined by '-' or '_', {MAX_NAME} characters at most"
             raise ExtensionError(f"{self.module}: an extension's name should be {text}, not {name!r}")
@@ -128,7 +128,7 @@ class Extension:
 
             check_limits(repr(self), limits)
         if feature is not None and not (type(feature) is int and feature % 2 and 0 < feature <= _MAX_FEATURE):
-            # BOLT 9: an even bit says that whoever does not know it must hang up.
+            # BOLT 9: an even bit is compulsory, a peer that does not know it must disconnect.
             raise ExtensionError(f"{self!r}: feature should be an odd bit from 1 to {_MAX_FEATURE}, not {feature!r}")
         if self.module == "__main__":
             _name_program(made_in)
@@ -138,19 +138,19 @@ class Extension:
     def on(
         self, message: type[M] = _NOTHING, *, concurrent: bool = False, reliable: bool = False
     ) -> Callable[[Callable[Concatenate[Context, M, P], H]], Callable[Concatenate[Context, M, P], H]]:
-        """Make the decorated ``async def (context, message)`` the handler of ``message``; what it returns is the reply.
+        """Register the decorated ``async def (context, message)`` as the handler of ``message``; it returns the reply.
 
-        Messages of one peer are handled one after the other, in the order they came, whatever their class; with
-        ``concurrent`` each gets a task of its own, up to a limit a peer, and order is up to the handler. Requests,
-        messages sent with `Peer.request`, get a task of their own in any case; a handler may raise `Refuse`. One that
-        yields answers `Peer.stream`. What it takes behind the message is found by its type; see `provide`.
+        Messages of one peer are handled one after the other, in the order of arrival, whatever their class; with
+        ``concurrent`` each message is handled in a task of its own, up to a limit per peer, in no guaranteed order.
+        Requests, messages sent with `Peer.request`, always have a task of their own; a handler may raise `Refuse`. A
+        handler that yields replies to `Peer.stream`. Parameters behind the message are provided by type; see `provide`.
 
-        With ``reliable`` it takes messages that are sent so, in the order they were sent: each takes effect once, as
-        what the handler writes to ``context.store`` and sends reliably is kept together with the record that it was
-        handled, or not at all. After an exception it is called again, up to five times in all. What it returns goes
-        back reliably. Messages sent in other ways are units of work of their own.
+        With ``reliable`` the handler receives messages of `Peer.deliver`, in the order in which they were sent. Each
+        takes effect once: the handler's writes to ``context.store``, its reliable messages and the record that the
+        message was handled are committed together, or not at all. After an exception the handler is called again, up to
+        five times in all. Its reply is sent reliably. Messages sent in other ways are units of work of their own.
 
-        Raises `ExtensionError`: a message has one handler, of the right shape.
+        Raises `ExtensionError` for a second handler of a message, or a function with other parameters or annotations.
         """
         _check_told(message, "on", "Ask")
 
@@ -171,9 +171,9 @@ class Extension:
         return register
 
     def register(self, message: type[M] = _NOTHING) -> type[M]:
-        """Declare a message class that no handler takes or returns: one that is sent, or waited for with `request`.
+        """Declare a message class that no handler takes or returns: one that is sent, or the reply of a `Peer.request`.
 
-        Works as a decorator above ``@message`` too.
+        Works as a decorator above ``@message`` too. Raises `ExtensionError` for anything but a message class.
         """
         if message is _NOTHING:
             return self.register  # type: ignore[return-value]  # with parentheses, it is the decorator itself
@@ -189,11 +189,11 @@ class Extension:
         [Callable[Concatenate[AppContext, P], Coroutine[Any, Any, T]]],
         Callable[Concatenate[AppContext, P], Coroutine[Any, Any, T]],
     ]:
-        """Make the decorated ``async def (context, ...)`` an RPC method of the host node; see `RpcMethod`.
+        """Register the decorated ``async def (context, ...)`` as an RPC method of the host node; see `RpcMethod`.
 
-        Usage and help are made from its signature and docstring. What it raises is the caller's error: `NodeRefused`
-        with its code, other errors of oddwire and `ValueError` with their text, and of all else only that it happened.
-        Parameters of a type that is provided are not its caller's; see `provide`.
+        Usage and help come from its signature and docstring. Its exceptions are errors of the call: `NodeRefused` with
+        its code, other errors of oddwire and `ValueError` with their text, any other exception without details.
+        Parameters of a provided type are not the caller's; see `provide`. Raises `ExtensionError`.
         """
         _check_told(name, "rpc", '"quote-ask"')
 
@@ -215,9 +215,10 @@ class Extension:
     def option(
         self, name: str = _NOTHING, *, dynamic: bool = False, description: str = ""
     ) -> Callable[[OptionFunction], OptionFunction]:
-        """Make the decorated ``def (value: T = default)`` an option of the host node and of ``oddwire run``.
+        """Register the decorated ``def (value: T = default)`` as an option of the host node and of ``oddwire run``.
 
-        What it returns is the option's value, in ``app.options[name]`` and ``context.options[name]``; see `Option`.
+        Its result is the option's value, in ``app.options[name]`` and ``context.options[name]``; see `Option`. Raises
+        `ExtensionError`.
         """
         _check_told(name, "option", '"quote-asset"')
 
@@ -243,18 +244,19 @@ class Extension:
     ) -> Callable[[ProviderFunction], ProviderFunction]: ...
 
     def provide(self, function: Any = _NOTHING, /, *, scope: Literal["app", "peer"] = "app") -> Any:
-        """Have the decorated function make what others take by its type: the one it says it returns, or yields.
+        """Register the decorated function as the provider of a type: that of its annotated return or yield value.
 
-        Handlers, hooks, RPC methods and other providers of this extension take it by a parameter of that type behind
-        their own. The function is a ``def`` or an ``async def``; with one ``yield``, what follows that closes what was
-        made. It may take a context, first, and what others provide.
+        Handlers, hooks, RPC methods and other providers of this extension receive the value by a parameter of that
+        type, behind their fixed parameters. The provider is a ``def`` or an ``async def``; with one ``yield``, the code
+        after it closes the value. Its parameters may be a context, first, and values of other providers.
 
-        What is made with ``scope`` ``"app"`` is one for each application: made when that starts, before ``on_startup``,
-        where raising stops the start, and closed after ``on_shutdown``. With ``"peer"`` it is one for each connection:
-        made before ``on_connect``, closed after ``on_disconnect``; raising is a failure of ``on_connect``, and whatever
-        takes things of that connection fails. Those that are needed are made first and closed last, each whatever
-        another raises. Raises `ExtensionError`, as does loading it: for what nobody provides, two who provide one type,
-        a cycle, and a peer's thing where there is no peer.
+        With ``scope`` ``"app"`` there is one value per application: created at its start, before ``on_startup``, where
+        an exception stops the start, and closed after ``on_shutdown``. With ``"peer"`` there is one per connection:
+        created before ``on_connect``, closed after ``on_disconnect``; an exception is a failure of ``on_connect``, and
+        calls of functions that take values of that connection fail. Values that others need are created first and
+        closed last; an exception of one does not keep others from being closed. Raises `ExtensionError`, as does
+        loading the extension: for a type without a provider or with two, a cycle, and a value per peer where there is
+        no peer.
         """
 
         def register(function: Any) -> Any:
@@ -276,7 +278,7 @@ class Extension:
         *parameters: str,
         per_peer: bool = False,
     ) -> None:
-        """Check a function that has been declared, and note what it takes besides; ``what`` is its decorator."""
+        """Check a declared function, and record its provided parameters; ``what`` is its decorator."""
         check_callback(function, kind, context, *parameters)
         self._note(function, what, parameters, per_peer, sys._getframe(2))  # noqa: SLF001 - as dataclasses do
 
@@ -303,7 +305,7 @@ class Extension:
     def on_ready(self, function: AppCallback = _NOTHING) -> AppCallback:
         """Await the decorated ``async def (context)`` once the transport is open; raising stops the start.
 
-        From now on there are peers: it may connect, send and ask. What had started is shut down if it raises.
+        From now on there are peers: it may connect and send. If it raises, everything that has started is shut down.
         """
         if function is _NOTHING:
             return self.on_ready  # type: ignore[return-value]  # with parentheses, it is the decorator itself
@@ -312,10 +314,11 @@ class Extension:
         return function
 
     def on_stopping(self, function: AppCallback = _NOTHING) -> AppCallback:
-        """Await the decorated ``async def (context)`` when the application is about to close; the last goes first.
+        """Await the decorated ``async def (context)`` before the application closes; the last declared goes first.
 
-        Peers are still there, and what they send is still handled. It has the application's ``grace``, the same seconds
-        that handlers have, then it is cancelled. What it raises goes to `on_error`, and keeps nothing else from ending.
+        Peers are still connected, and their messages are still handled. It has the application's ``grace``, in seconds
+        and shared with the handlers, then it is cancelled. Its exception goes to `on_error`, and the application closes
+        nevertheless.
         """
         if function is _NOTHING:
             return self.on_stopping  # type: ignore[return-value]  # with parentheses, it is the decorator itself
@@ -332,11 +335,11 @@ class Extension:
         return function
 
     def on_connect(self, function: ConnectCallback = _NOTHING) -> ConnectCallback:
-        """Await the decorated ``async def (context)`` for each new peer, before anything it sends is handled.
+        """Await the decorated ``async def (context)`` for each new connection, before the peer's messages are handled.
 
-        Messages, requests, streams and reliable messages of the peer for this extension wait for its end, in memory, up
-        to the limits there are; what other extensions take does not. It may ask the peer for something, both sides at
-        once: answers do not wait. One that has not ended after ten seconds is named in the log.
+        Messages, requests, streams and reliable messages of the peer for this extension wait for the hook's end, in
+        memory, within the limits; those for other extensions do not. The hook may send the peer a request, on both
+        sides at once: replies do not wait. A hook that has not ended after ten seconds is logged.
         """
         if function is _NOTHING:
             return self.on_connect  # type: ignore[return-value]  # with parentheses, it is the decorator itself
@@ -345,7 +348,7 @@ class Extension:
         return function
 
     def on_disconnect(self, function: DisconnectCallback = _NOTHING) -> DisconnectCallback:
-        """Await the decorated ``async def (context, reason)`` once a peer is gone and its messages are handled."""
+        """Await the decorated ``async def (context, reason)`` once a peer is disconnected and its messages handled."""
         if function is _NOTHING:
             return self.on_disconnect  # type: ignore[return-value]  # with parentheses, it is the decorator itself
         self._take(function, "on_disconnect", "called on disconnect", Context, "context", "reason", per_peer=True)
@@ -356,8 +359,9 @@ class Extension:
         """Await the decorated ``async def (context, message, error)`` for a reliable message of ours that is lost.
 
         The peer has refused it for good (``error`` is the `RemoteFailure`), or it was given up (`QuotaExceeded` of
-        ``outbox_seconds``), whichever process sent it. ``message`` is None if its bytes cannot be read any more. Called
-        once for each, and once more if the process ends before that is on disk.
+        ``outbox_seconds``), whether this process sent it or an earlier one. ``message`` is None if its bytes cannot
+        be decoded any more. Called once per message, and once more if the process ends before the call is recorded on
+        disk.
         """
         if function is _NOTHING:
             return self.on_undelivered  # type: ignore[return-value]  # with parentheses, it is the decorator itself
@@ -368,10 +372,10 @@ class Extension:
     def on_error(self, function: ErrorCallback = _NOTHING) -> ErrorCallback:
         """Await the decorated ``async def (context, error, message)`` for each failure of this extension.
 
-        Its handlers, jobs, tasks of `AppContext.spawn` and hooks fail by what they raise. ``context`` is a `Context`
-        where there is a peer; ``message`` is the one that was handled, None outside of handlers. The failure is logged
-        and counted (`Counters.failed`) as well. What stops the start, and what ``on_shutdown`` raises, is raised by
-        `Application.start` and `Application.aclose` instead; what an RPC method raises is its caller's.
+        A failure is an exception of a handler, job, task of `AppContext.spawn` or hook. ``context`` is a `Context` if a
+        peer is concerned; ``message`` is the one that was handled, None outside of handlers. The failure is logged
+        and counted (`Counters.failed`) as well. Exceptions that stop the start, and those of ``on_shutdown``, are
+        raised by `Application.start` and `Application.aclose` instead; those of an RPC method go to its caller.
         """
         if function is _NOTHING:
             return self.on_error  # type: ignore[return-value]  # with parentheses, it is the decorator itself
@@ -409,15 +413,16 @@ class Extension:
         at_start: bool = False,
         per_peer: bool = False,
     ) -> Any:
-        """Await the decorated ``async def (context)`` every so many ``seconds``, one run at a time.
+        """Await the decorated ``async def (context)`` periodically, every ``seconds``, one run at a time.
 
-        From ready to stopping, or ``per_peer`` from the end of ``on_connect`` to that of the connection. The next run
-        begins ``seconds`` after the last has begun, or at once if that took longer; ``jitter`` adds a random part of so
-        many seconds to each pause. The first begins after a pause, or at once if ``at_start``. ``seconds`` may be a
-        `timedelta`, or the name of an option, whose value is read for each pause. A run under way at the end is
-        cancelled, and waited for. What it raises is logged, counted, told to `on_error`, and ends nothing.
+        Runs are from ready to stopping, or with ``per_peer`` from the end of ``on_connect`` to the end of the
+        connection. The next run begins ``seconds`` after the last has begun, or at once if that took longer; ``jitter``
+        is the maximum, in seconds or a `timedelta`, of a random addition to each pause. The first run begins after a
+        pause, or at once with ``at_start``. ``seconds`` may be a `timedelta`, or the name of an option, whose value is
+        read for each pause. A run under way at the end is cancelled, and waited for. An exception is logged, counted
+        and passed to `on_error`; the job continues.
 
-        Raises `ExtensionError` for what is no time, and at load for an option that no extension has.
+        Raises `ExtensionError` for an invalid duration, and at load for an option that no extension has.
         """
         _check_told(seconds, "every", "10")
 
@@ -449,10 +454,10 @@ class Extension:
     def task(self, function: Any = _NOTHING, *, restart: bool = True, per_peer: bool = False) -> Any:
         """Run the decorated ``async def (context)`` as a task from ready to stopping, where it is cancelled.
 
-        ``per_peer``, one for each connection, from the end of ``on_connect`` to the end of the connection. One that
-        returns has ended; one that raises is begun again if it is to ``restart``: after a second, two, four, and so on
-        up to a minute, anew once it has run for a minute. What it raises is logged, counted and told to `on_error`.
-        Raises `ExtensionError`.
+        With ``per_peer`` there is one task per connection, from the end of ``on_connect`` to the end of the connection.
+        A function that returns is not called again. One that raises is called again if ``restart`` is true: after a
+        second, two, four, and so on up to a minute, from one second again once it has run for a minute. Its exception
+        is logged, counted and passed to `on_error`. Raises `ExtensionError`.
         """
 
         def register(function: Any) -> Any:
@@ -477,21 +482,24 @@ class Extension:
 
     @property
     def is_idle(self) -> bool:
-        """Whether it would do nothing by itself: no handler, RPC method or callback, and no hooks of a subclass's."""
+        """Whether the extension has no handler, RPC method, job or hook for the life of an application or a connection.
+
+        False for every subclass, which may have hooks of its own.
+        """
         calls = (self._startup, self._ready, self._stopping, self._shutdown, self._connect, self._disconnect)
         return type(self) is Extension and not (self._handlers or self._rpc_methods or self._jobs or any(calls))
 
     def run(self, argv: Sequence[str] | None = None, *, receive: Literal["hook", "notification"] | None = None) -> None:
-        """Run this extension, as a plugin if lightningd started us, else as ``oddwire run`` does; then exit.
+        """Run this extension, as a plugin if lightningd started the process, else as ``oddwire run`` does; then exit.
 
-        ``argv`` are the options of ``oddwire run`` (default ``sys.argv[1:]``). ``receive`` is how lightningd is to
-        hand over messages: by its notification, which v24.02 and later have and which is the default there, or by its
-        hook.
+        ``argv`` are the options of ``oddwire run`` (default ``sys.argv[1:]``). ``receive`` is the way in which
+        lightningd passes messages: by its notification, which v24.02 and later have and which is the default there, or
+        by its hook.
 
-        It becomes the program, so it is for the main thread of a script, and for its end: raises `ExtensionError`
-        where a loop is running, in another thread, or while the script is only being imported, and says what to do.
+        Call it in the main thread of a script, at the script's end: raises `ExtensionError` while an event loop is
+        running, in another thread, or while the script is only being imported, saying what to do instead.
         """
-        check_place(self.name, sys._getframe().f_back)  # noqa: SLF001 - who calls decides
+        check_place(self.name, sys._getframe().f_back)  # noqa: SLF001 - depends on the caller's module
         if argv is not None and (isinstance(argv, str) or not all(isinstance(each, str) for each in _listed(argv))):
             raise ExtensionError(
                 f"extension.run() of {self.name!r} takes argv as a list of texts, ['--json'] say, not {argv!r:.200}"
@@ -505,67 +513,67 @@ class Extension:
 
         if is_hosted():
             run_plugin(self, receive=receive)
-        # The one import that points up the floors: here, at call time, an author's script becomes the program.
+        # The one import of a higher layer: here, at call time, an author's script becomes the program.
         from oddwire.cli.run import run_extension
 
         run_extension(self, argv)
 
     @property
     def jobs(self) -> tuple[Job, ...]:
-        """What `every` and `task` collected."""
+        """The jobs declared by `every` and `task`."""
         return (*self._jobs,)
 
     def has_hook(self, name: str) -> bool:
-        """Say whether there is anything to be done by ``peer_connected``, ``peer_disconnected`` or ``stopping``."""
+        """Return whether a hook is not empty: ``peer_connected``, ``peer_disconnected`` or ``stopping``."""
         declared = {"peer_connected": self._connect, "peer_disconnected": self._disconnect, "stopping": self._stopping}
         return bool(declared[name]) or getattr(type(self), name) is not getattr(Extension, name)
 
-    # What pluggy calls ------------------------------------------------------------------------------
+    # Hooks that pluggy calls ------------------------------------------------------------------------
 
     @hookimpl
     def register_messages(self) -> tuple[type[Message], ...]:
-        """Return `messages`."""
+        """Return the message classes: `messages`."""
         return self.messages
 
     @hookimpl
     def register_handlers(self) -> tuple[Handler, ...]:
-        """Return what `on` collected."""
+        """Return the handlers declared by `on`."""
         return (*self._handlers.values(),)
 
     @hookimpl
     def register_rpc(self) -> tuple[RpcMethod, ...]:
-        """Return what `rpc` collected."""
+        """Return the RPC methods declared by `rpc`."""
         return (*self._rpc_methods.values(),)
 
     @hookimpl
     def register_options(self) -> tuple[Option, ...]:
-        """Return what `option` collected."""
+        """Return the options declared by `option`."""
         return (*self._options.values(),)
 
     @hookimpl
     async def startup(self, app: Application) -> None:
-        """Await what `on_startup` collected, in order."""
+        """Await the functions of `on_startup`, in order."""
         for function in self._startup:
             await self._call(function, AppContext(app, self.name))
 
     @hookimpl
     async def ready(self, app: Application) -> None:
-        """Await what `on_ready` collected, in order."""
+        """Await the functions of `on_ready`, in order."""
         for function in self._ready:
             await self._call(function, AppContext(app, self.name))
 
     @hookimpl
     async def stopping(self, app: Application) -> None:
-        """Await what `on_stopping` collected, last first; every one runs, errors are raised at the end."""
+        """Await the functions of `on_stopping`, last first; each runs, the first error is raised at the end."""
         await self._run_all(self._stopping, app)
 
     @hookimpl
     async def shutdown(self, app: Application) -> None:
-        """Await what `on_shutdown` collected, last first; every one runs, errors are raised at the end."""
+        """Await the functions of `on_shutdown`, last first; each runs, the first error is raised at the end."""
         await self._run_all(self._shutdown, app)
 
     async def _run_all(self, functions: Sequence[Callable[..., Coroutine[Any, Any, None]]], app: Application) -> None:
-        from asyncio import current_task  # a host need not wait for it to hear what we are
+        from asyncio import current_task  # imported late: the host node has the manifest sooner
 
         from oddwire.exit_exceptions import must_pass
 
@@ -578,20 +586,20 @@ class Extension:
                 except BaseException as error:
                     if must_pass(error, me):
                         raise
-                    if errors:  # only the first one is raised
+                    if errors:  # only the first error is raised
                         AppContext(app, self.name).logger.error("%s failed", place(function), exc_info=error)
                     errors.append(error)
             if errors:
                 raise errors[0]
         finally:
-            errors.clear()  # an error that is kept has this frame
+            errors.clear()  # a stored error refers to this frame
             del me
 
     @hookimpl
     def handler_failed(
         self, app: Application, peer: Peer | None, extension: str, message: Message | None, error: BaseException
     ) -> Coroutine[Any, Any, None] | None:
-        """Have what `on_error` collected hear of a failure of this extension's."""
+        """Return a coroutine that awaits the functions of `on_error`; None for another extension's failure."""
         if extension != self.name or not self._error:
             return None
         return self._hear(AppContext(app, self.name) if peer is None else Context(app, self.name, peer), error, message)
@@ -602,7 +610,7 @@ class Extension:
 
     @hookimpl
     async def peer_connected(self, app: Application, peer: Peer) -> None:
-        """Await what `on_connect` collected, in order."""
+        """Await the functions of `on_connect`, in order."""
         for function in self._connect:
             await self._call(function, app.resources.context(app, self.name, peer))
 
@@ -610,26 +618,26 @@ class Extension:
     async def delivery_failed(
         self, app: Application, peer: Peer, extension: str, message: Message | None, error: OddwireError
     ) -> None:
-        """Await what `on_undelivered` collected, in order, for a message of this extension's."""
+        """Await the functions of `on_undelivered`, in order, for a message of this extension."""
         if extension == self.name:
             for function in self._undelivered:
                 await self._call(function, Context(app, self.name, peer), message, error)
 
     @hookimpl
     async def peer_disconnected(self, app: Application, peer: Peer, reason: str) -> None:
-        """Await what `on_disconnect` collected, in order."""
+        """Await the functions of `on_disconnect`, in order."""
         for function in self._disconnect:
             await self._call(function, app.resources.context(app, self.name, peer), reason)
 
     @hookimpl
     def register_providers(self) -> tuple[Provider, ...]:
-        """Return what `provide` collected, for this extension alone."""
+        """Return the providers declared by `provide`, for this extension alone."""
         return (*self._providers,)
 
     def _call(
         self, function: Callable[..., Coroutine[Any, Any, None]], context: AppContext, *given: Any
     ) -> Coroutine[Any, Any, None]:
-        """Call what was declared with what it takes besides."""
+        """Call a declared function with its provided parameters added."""
         return context.app.resources.bound(self.name, function, 1 + len(given))(context, *given)
 
     def __repr__(self) -> str:
@@ -637,10 +645,10 @@ class Extension:
 
 
 def _name_program(program: dict[str, Any]) -> None:
-    """Let ``import market`` give ``python market.py`` itself: Python would run the file again, as another module.
+    """Make ``import market`` return the module of ``python market.py``: Python would run the file again, as another.
 
-    The handlers in a second file would then be those of another extension, and the one that runs would have none.
-    Raises `ExtensionError` where that has happened already.
+    Handlers declared in a second file would then belong to another extension object, and the one that runs would have
+    none. Raises `ExtensionError` if the file has been run twice already.
     """
     main, file = sys.modules.get("__main__"), program.get("__file__")
     if main is None or vars(main) is not program or not isinstance(file, str):
@@ -667,7 +675,7 @@ def _listed(given: object) -> Sequence[object]:
 
 
 def _check_told(told: object, decorator: str, example: str) -> None:
-    """Refuse a decorator without parentheses, or with empty ones: it would take the function for its parameter."""
+    """Raise `ExtensionError` for a decorator without parentheses, or with empty ones, that needs a parameter."""
     if told is _NOTHING:
         raise ExtensionError(f"@{decorator} should be told more: @extension.{decorator}({example}), not {decorator}()")
     if isinstance(told, FunctionType):

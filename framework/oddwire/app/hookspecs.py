@@ -1,8 +1,8 @@
-"""The hooks: all that a plugin can do, each with its signature.
+"""The hooks that a plugin can implement, with their signatures.
 
-A plugin is any object, class instance or module, whose functions carry ``@hookimpl``; it takes as many of a hook's
-parameters as it wants, by name. `Extension` is one already. Hooks that say so may also be ``async def``.
-The ``register_`` hooks are called once, while the application is built; messages never pass through here.
+A plugin is any object, class instance or module, with functions marked ``@hookimpl``; an implementation may declare any
+subset of a hook's parameters, by name. `Extension` is a plugin. Hooks described so may also be ``async def``. The
+``register_`` hooks are called once, while the application is built; messages are not dispatched by hooks.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ hookimpl: pluggy.HookimplMarker = pluggy.HookimplMarker(PROJECT)
 
 
 class TraceEvent(FrozenRecord, kw_only=True):
-    """One message that came or went, or one that had come and was refused, by its handler or on the way to it.
+    """One message that was received or sent, or a received one that was refused, by its handler or before.
 
-    ``message`` is None for a payload without a schema (``error`` None) or one that did not decode (``error`` says
-    why). ``error`` of a refused one is the `Refuse`, its code and text. ``handled`` is False for one received that
-    nobody takes: no handler, and no request that waits for it. ``time`` is `time.monotonic` in seconds. ``latency``, in
-    seconds, is known for a received message that answers a request (since that was sent) and for a sent message that a
-    handler returned (since what it answers was received); else it is None.
+    ``message`` is None for a payload without a schema (``error`` is None) or one that did not decode (``error`` says
+    why). The ``error`` of a refused message is the `Refuse`, with its code and text. ``handled`` is False for a
+    received message without a handler, for which no request waits either. ``time`` is `time.monotonic`, in seconds.
+    ``latency``, in seconds, is known for a received reply (since its request was sent) and for a sent reply of a
+    handler (since the message that it replies to was received); else it is None.
     """
 
     direction: Literal["received", "sent", "refused"]
@@ -57,32 +57,32 @@ class TraceEvent(FrozenRecord, kw_only=True):
 
     @property
     def size(self) -> int:
-        """The payload's bytes, its two-byte type included."""
+        """The payload's length in bytes, including its two-byte type."""
         return len(self.payload)
 
 
 class Hooks:
-    """Every hook, in the order in which an application meets them."""
+    """Every hook, in the order in which an application calls them."""
 
     @hookspec
     def register_codecs(self) -> Iterable[Codec]:  # type: ignore[empty-body]
-        """Return codecs; messages name one with ``@message(..., codec=name)``. Two of one name fail at load."""
+        """Return codecs, which messages select by ``@message(..., codec=name)``. Two of one name fail at load."""
 
     @hookspec
     def register_transports(self) -> Mapping[str, Callable[..., Transport]]:  # type: ignore[empty-body]
-        """Return transports by name: each a callable that takes options as keywords and returns an unopened one."""
+        """Return transports by name: each a callable with options as keywords that returns an unopened transport."""
 
     @hookspec
     def register_messages(self) -> Iterable[type[Message]]:  # type: ignore[empty-body]
-        """Return the message classes the plugin speaks, sent or received. Two claims on one type fail at load."""
+        """Return the message classes that the plugin sends or receives. Two classes with one type fail at load."""
 
     @hookspec
     def register_handlers(self) -> Iterable[Handler]:  # type: ignore[empty-body]
-        """Return handlers. Their messages and replies need not be registered again; one handler a message."""
+        """Return handlers, one per message. Their messages and replies need not be registered again."""
 
     @hookspec
     def register_rpc(self) -> Iterable[RpcMethod]:  # type: ignore[empty-body]
-        """Return RPC methods: `Application.call` reaches them, and so does a host node that has JSON-RPC."""
+        """Return RPC methods, which `Application.call` calls, and a host node with JSON-RPC offers."""
 
     @hookspec
     def register_options(self) -> Iterable[Option]:  # type: ignore[empty-body]
@@ -90,37 +90,37 @@ class Hooks:
 
     @hookspec
     def register_providers(self) -> Iterable[Provider]:  # type: ignore[empty-body]
-        """Return providers: what functions of all extensions may take by its type. An extension's own come first.
+        """Return providers for functions of all extensions. For a type, an extension's own provider takes precedence.
 
         Two plugins that provide one type fail at load.
         """
 
     @hookspec
     def startup(self, app: Application) -> Awaitable[None] | None:
-        """Get ready, before the transport opens; may be async. In the order of loading. Options have their values.
+        """Initialize the plugin, before the transport opens; may be async. In the order of loading. Options are set.
 
-        Raising stops the start: the plugins that had started are shut down, last first, and the error goes on.
+        An exception stops the start: plugins that have started are shut down, last first, and the exception is raised.
         """
 
     @hookspec
     def ready(self, app: Application) -> Awaitable[None] | None:
-        """Begin: the transport is open, and there may be peers; may be async. In the order of loading.
+        """Start using the transport, which is open, and peers, if there are any; may be async. In the order of loading.
 
-        Raising stops the start, as with `startup`. An extension's jobs begin when its own is done.
+        An exception stops the start, as with `startup`. An extension's jobs begin when its own hook has ended.
         """
 
     @hookspec
     def peer_connected(self, app: Application, peer: Peer) -> Awaitable[None] | None:
-        """Greet a peer, before any message from it for the plugin is handled; may be async.
+        """Handle the connection of a peer, before its messages for the plugin are handled; may be async.
 
-        Begun in the order of loading; plugins do not wait for each other's. That of a plugin which is no `Extension`
-        and handles no messages is waited for by all that the peer sends. One that has not ended after ten seconds is
-        named in the log. What it raises goes to `handler_failed`, as from `peer_disconnected` and `stopping`.
+        Called in the order of loading, without waiting for other plugins' hooks. If the plugin is no `Extension` and
+        handles no messages, every message of the peer waits for its hook. A hook that has not ended after ten seconds
+        is logged. Exceptions go to `handler_failed`, like those of `peer_disconnected` and `stopping`.
         """
 
     @hookspec
     def message_traced(self, app: Application, event: TraceEvent) -> None:
-        """See every message, received and sent, and again if it is refused.
+        """Observe every message, received or sent, and once more if it is refused.
 
         Not async. With no implementation loaded, tracing costs nothing.
         """
@@ -129,43 +129,45 @@ class Hooks:
     def handler_failed(
         self, app: Application, peer: Peer | None, extension: str, message: Message | None, error: BaseException
     ) -> Awaitable[None] | None:
-        """Learn that a handler raised, returned what is no message, or one that could not be sent; may be async.
+        """Handle a failure: a handler raised, or its result is no message or could not be sent; may be async.
 
-        ``extension`` is the name of the plugin the handler belongs to; ``message`` is what it was handling, None
-        for hooks, jobs and tasks of an extension's own. ``peer`` is None where there is none. The failure is logged
-        and counted as well. The peer is told nothing of it, but that there was one, if it had sent a request.
+        ``extension`` is the name of the plugin whose handler, hook, job or spawned task has failed; ``message`` is the
+        one that was handled, None except for handlers. ``peer`` is None if no peer is concerned. The failure is logged
+        and counted as well. The peer learns only that its request has failed, without details, and nothing if it did
+        not send a request.
         """
 
     @hookspec
     def delivery_failed(
         self, app: Application, peer: Peer, extension: str, message: Message | None, error: OddwireError
     ) -> Awaitable[None] | None:
-        """Learn that a reliable message to a peer is lost: refused for good, or given up; may be async.
+        """Handle the loss of a reliable message to a peer: refused for good, or given up; may be async.
 
-        ``error`` is what its receipt raises: `RemoteFailure` with the peer's code and text, or `QuotaExceeded` of
-        ``outbox_seconds``. ``extension`` is the name of the plugin that sent it, in this process or an earlier one,
-        empty if it is not loaded; ``message`` is None if its bytes cannot be read any more. Called once for each, and
-        once more if the process ends before that is on disk. The loss is logged as well, as a warning.
+        ``error`` is the exception that its receipt raises: `RemoteFailure` with the peer's code and text, or
+        `QuotaExceeded` of ``outbox_seconds``. ``extension`` is the name of the plugin that sent it, in this process or
+        an earlier one, empty if that is not loaded; ``message`` is None if its bytes cannot be decoded any more. Called
+        once per message, and once more if the process ends before the call is recorded on disk. The loss is logged as
+        well, as a warning.
         """
 
     @hookspec
     def peer_disconnected(self, app: Application, peer: Peer, reason: str) -> Awaitable[None] | None:
-        """Take leave of a peer, after everything received from it was handled; may be async.
+        """Handle the disconnection of a peer, after its messages have been handled; may be async.
 
-        The plugin's next `peer_connected` for the peer waits for it.
+        The plugin's next `peer_connected` for the peer waits for this hook.
         """
 
     @hookspec
     def stopping(self, app: Application) -> Awaitable[None] | None:
-        """Say goodbye: the application is about to close, peers are still there; may be async.
+        """Prepare for the closing of the application, while peers are still connected; may be async.
 
-        In the reverse order of loading, each plugin's that had got ready, whatever another one raises. All together
-        have the application's grace; what runs longer is cancelled.
+        Called in the reverse order of loading, for each plugin whose `ready` has ended, regardless of other plugins'
+        exceptions. All together have the application's grace, in seconds; a hook that runs longer is cancelled.
         """
 
     @hookspec
     def shutdown(self, app: Application) -> Awaitable[None] | None:
         """Clean up, after the transport has closed; may be async. In the reverse order of loading.
 
-        Every plugin that started is shut down, whatever another one raises.
+        Called for every plugin that has started, regardless of other plugins' exceptions.
         """

@@ -1,4 +1,4 @@
-"""What plugins hand over besides messages: functions, checked when they are handed over."""
+"""Handlers and callbacks of plugins: checks of their parameters and annotations, at declaration."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_O
 
 
 class Handler(FrozenRecord, kw_only=True, hidden=("scope",)):
-    """One async function that receives every message of one class; a message it returns is the reply.
+    """One async function that receives every message of one class; a message that it returns is the reply.
 
-    ``function`` is called with a `Context` and the message. One with a ``yield`` answers with a stream. ``concurrent``
-    gives each message a task of its own instead of the peer's turn; requests always have one. ``reliable`` takes
-    messages that are sent so: each takes effect once, with what the handler writes to its store. Raises
-    `ExtensionError` naming module, function, message and what was expected.
+    ``function`` is called with a `Context` and the message. One with a ``yield`` replies with a stream. With
+    ``concurrent`` each message is handled in a task of its own instead of in the peer's order, as requests always are.
+    With ``reliable`` the handler receives messages of `Peer.deliver`: each takes effect once, together with the
+    handler's writes to its store. Raises `ExtensionError` naming module, function, message and what was expected.
     """
 
     message: type[Message]
@@ -66,13 +66,13 @@ class Handler(FrozenRecord, kw_only=True, hidden=("scope",)):
 
     @property
     def takes_more(self) -> bool:
-        """Whether it takes what is provided, behind the context and the message."""
+        """Whether the function has provided parameters, behind the context and the message."""
         return bool(parameters_behind(self.function, 2))
 
     def replies(self) -> tuple[type[Message], ...]:
-        """Check the annotations against the message, and give the message classes the handler says it returns.
+        """Check the annotations against the message, and return the message classes that the handler returns or yields.
 
-        Names are looked up now, so a handler may be written above the reply it returns. An annotation left out is
+        Names are evaluated only now, so a handler may be defined above the class of its reply. A missing annotation is
         not checked. Raises `ExtensionError`.
         """
         context, name = (*parameters_of(self.function), "", "")[:2]
@@ -80,7 +80,7 @@ class Handler(FrozenRecord, kw_only=True, hidden=("scope",)):
         check_context(self.function, context, Context, self._wrong, self.scope)
         accepted = hints.get(name, Any)
         if yields(self.function) is not yields(inspect.unwrap(peel(self.function))):
-            hints.pop("return", None)  # a decorator makes something else of what it wraps: what, is not told
+            hints.pop("return", None)  # a decorator changes the kind of result, without an annotation of its own
         if not any(_covers(option, self.message) for option in alternatives(accepted)):
             raise self._wrong(f"parameter {name!r} should be {self.message.__name__}, not {spell(accepted)}")
         found: list[type[Message]] = []
@@ -96,9 +96,9 @@ class Handler(FrozenRecord, kw_only=True, hidden=("scope",)):
         return tuple(found)
 
     def runs(self, function: Callable[..., Any] | None = None) -> tuple[HandlerFunction, StreamFunction | None]:
-        """Return what to await for a message alone, and, for a handler that yields, what to iterate for a request.
+        """Return the function to await for a message, and, if the handler yields, the one to iterate for a request.
 
-        ``function`` is what to call instead of its own, with the same.
+        ``function`` replaces the handler's own, with the same parameters: it adds the provided ones.
         """
         function = self.function if function is None else function
         if not yields(self.function):
@@ -124,25 +124,25 @@ class Handler(FrozenRecord, kw_only=True, hidden=("scope",)):
 
 
 def place(function: object) -> str:
-    """Say where a function is, for an error's text: ``module.function``."""
+    """Return the location of a function, for an error's text: ``module.function``."""
     name = getattr(function, "__qualname__", None) or repr(function)
     module = getattr(function, "__module__", None)
     return f"{module}.{name}" if module else str(name)
 
 
 def scope_of(function: object, frame: types.FrameType) -> dict[str, Any]:
-    """Return the names around a function made inside another, as tests do: what it mentions may be in no module."""
+    """Return the local names around a function defined inside another, which annotations may use; else no names."""
     return dict(frame.f_locals) if "<locals>" in getattr(function, "__qualname__", "") else {}
 
 
 def is_async(function: object) -> bool:
-    """Say whether calling ``function`` gives something to await: an ``async def``, or an object whose call is one."""
+    """Return whether calling ``function`` returns a coroutine: an ``async def``, or an object whose call is one."""
     function = peel(function)
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
 
 
 def yields(function: object) -> bool:
-    """Say whether calling ``function`` gives an asynchronous generator."""
+    """Return whether calling ``function`` returns an asynchronous generator."""
     function = peel(function)
     return inspect.isasyncgenfunction(function) or inspect.isasyncgenfunction(getattr(function, "__call__", None))  # noqa: B004
 
@@ -150,7 +150,7 @@ def yields(function: object) -> bool:
 def check_callback(function: object, kind: str, context: type[AppContext], *parameters: str) -> bool:
     """Raise `ExtensionError` unless ``function`` is async and can be called with ``parameters``, first a context.
 
-    Return whether it takes more, which has to be provided.
+    Returns whether it has further parameters, which must be provided.
     """
     expected = f"{place(function)}, {kind}: should be 'async def' with ({', '.join(parameters)})"
     if not is_async(function):
@@ -169,13 +169,13 @@ def check_context(
     wrong: Callable[[str], ExtensionError],
     scope: Mapping[str, Any],
 ) -> None:
-    """Raise what ``wrong`` makes of a text if the annotation of the first parameter is a class that it does not get.
+    """Raise the error that ``wrong`` returns if the first parameter has an annotation that excludes ``expected``.
 
-    One that is left out, or known to type checkers alone, is not checked.
+    An annotation that is missing, or only known to type checkers, is not checked.
     """
     written = getattr(function, "__annotations__", {}).get(parameter, expected)
     if written is expected or written == expected.__name__:
-        return  # as nearly all are; to evaluate one takes a while
+        return  # the usual case; evaluating an annotation is slow
     try:
         annotation = evaluate(function, (parameter,), scope).get(parameter, Any)
     except NameError:
@@ -190,19 +190,19 @@ def check_context(
 
 def _may_be(annotation: object, expected: type[AppContext]) -> bool:
     if annotation is Any or not isinstance(annotation, type):
-        return True  # a type variable, say
+        return True  # for example a type variable
     return getattr(annotation, "_is_protocol", False) or issubclass(expected, annotation)
 
 
 def parameters_behind(function: Any, count: int) -> tuple[inspect.Parameter, ...]:
-    """Return what a function takes behind its first ``count`` parameters: each is to be provided, by its type.
+    """Return a function's parameters behind the first ``count``, each of which must be provided, by its type.
 
-    Raises `TypeError` or `ValueError` if it cannot be called with so many and those.
+    Raises `TypeError` or `ValueError` if it cannot be called with ``count`` arguments and the provided ones.
     """
     if type(function) is types.FunctionType and not hasattr(function, "__wrapped__"):
         code = function.__code__
         if code.co_argcount == count and not code.co_kwonlyargcount:
-            return ()  # as nearly all are; a signature takes a while
+            return ()  # the usual case; getting a signature is slow
     given = parameters_of(function).values()
     positional = [parameter for parameter in given if parameter.kind in _POSITIONAL]
     more, named = positional[count:], [parameter for parameter in given if parameter.kind is parameter.KEYWORD_ONLY]
@@ -211,7 +211,7 @@ def parameters_behind(function: Any, count: int) -> tuple[inspect.Parameter, ...
 
 
 def _unlike(function: Any, count: int) -> str:
-    """Say how the parameters of a function differ from ``count`` and what is provided; nothing if they do not."""
+    """Return how a function's parameters differ from ``count`` and provided ones, for an error; empty if they fit."""
     try:
         more = parameters_behind(function, count)
     except (TypeError, ValueError):
@@ -224,12 +224,12 @@ def _unlike(function: Any, count: int) -> str:
 
 
 def parameters_of(function: Any) -> types.MappingProxyType[str, inspect.Parameter]:
-    """Return a function's parameters by name; of a decorator that takes anything, those of what it wraps."""
+    """Return a function's parameters by name; for a decorator with ``*args``, those of the function that it wraps."""
     return signature_of(function).parameters
 
 
 def kind_of(function: object) -> str:
-    """Say what a function is that should be another, for an error's text."""
+    """Return the kind of a function that should be of another kind, for an error's text."""
     if is_async(function):
         return "an async function"
     if isinstance(function, classmethod):
@@ -240,7 +240,7 @@ def kind_of(function: object) -> str:
 
 
 def _yielded(annotation: Any) -> tuple[Any, ...]:
-    """Return what ``AsyncIterator[X]``, or another annotation of an asynchronous generator, says it yields."""
+    """Return the yielded types of ``AsyncIterator[X]``, or of another annotation of an asynchronous generator."""
     if annotation is Any:
         return (Any,)
     given = typing.get_args(annotation)

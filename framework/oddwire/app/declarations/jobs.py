@@ -1,4 +1,4 @@
-"""Work of an extension's own, beside its messages: what is done every so often, and what goes on all the time."""
+"""Jobs of extensions: functions called periodically, and long-running tasks."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ __all__ = ["EVERY", "Job", "JobFunction", "seconds_of"]
 JobFunction = Callable[[Any], Coroutine[Any, Any, None]]
 
 EVERY: Final = "seconds, above 0, or a timedelta, or the name of an option"
-"""What is to be given to ``@extension.every``."""
+"""The valid values for the period of ``@extension.every``, for errors."""
 
-_LONGEST: Final = 1e8  # seconds, three years: more than the clocks of all event loops take
+_LONGEST: Final = 1e8  # seconds, three years: within the timers of all event loops
 
 
 class Job(FrozenRecord, kw_only=True):
-    """One function that is awaited again and again, or once for as long as its owner is there.
+    """One function that is awaited periodically, or once as a task for the lifetime of its owner.
 
-    ``function`` is an ``async def`` that takes an `AppContext`, and with ``per_peer``, for each connection a `Context`.
-    ``every`` is how long it is from the beginning of one run to that of the next: seconds, a `timedelta`, or the name
-    of an option whose value is one of these. ``jitter`` is how many seconds more, at most and at random;
-    ``at_start`` has the first run begin at once. Without ``every`` it is a task; one that raises is begun again if it
-    is to ``restart``. Raises `ExtensionError`.
+    ``function`` is an ``async def`` that takes an `AppContext`, or with ``per_peer``, for each connection, a `Context`.
+    ``every`` is the time between the starts of two runs: seconds, a `timedelta`, or the name of an option with such a
+    value. ``jitter`` is the maximum of a random addition to each pause, in seconds or a `timedelta`; with ``at_start``
+    the first run begins at once. Without ``every`` the job is a task, which is restarted after an exception if
+    ``restart`` is true. Raises `ExtensionError`.
     """
 
     function: JobFunction
@@ -60,19 +60,19 @@ class Job(FrozenRecord, kw_only=True):
 
     @property
     def is_periodic(self) -> bool:
-        """Whether it is called again and again."""
+        """Whether the function is called periodically, and is no task."""
         return self.every is not None
 
     @property
     def title(self) -> str:
-        """What the log calls it: ``@every resend``."""
+        """The job's name in the log: ``@every resend``."""
         name = getattr(self.function, "__name__", None) or place(self.function)
         return f"@{'every' if self.is_periodic else 'task'} {name}"
 
     def pause(self, options: Mapping[str, Any] = MappingProxyType({})) -> float:
-        """Return the seconds from one beginning to the next, without jitter.
+        """Return the seconds between the starts of two runs, without jitter.
 
-        Raises `ValueError` if the value of the option is no such time.
+        Raises `ValueError` if the value of the option is no such duration.
         """
         if not isinstance(self.every, str):
             return seconds_of(self.every)
@@ -83,7 +83,7 @@ class Job(FrozenRecord, kw_only=True):
             raise ValueError(f"{self.title}: the value of option {self.every!r} {error}, not {found!r:.200}") from None
 
     def check_option(self, known: Mapping[str, Any]) -> None:
-        """Raise `ExtensionError` if it goes by an option that no loaded extension has."""
+        """Raise `ExtensionError` if ``every`` names an option that no loaded extension has."""
         if isinstance(self.every, str) and self.every not in known:
             names = ", ".join(sorted(known)) or "none"
             raise self._wrong(f"no loaded extension has an option {self.every!r}; there are: {names}")
@@ -93,8 +93,8 @@ class Job(FrozenRecord, kw_only=True):
 
 
 def seconds_of(value: Any, least: float | None = None) -> float:
-    """Return a length of time in seconds: above 0, or from ``least`` on. Raises `ValueError`: what it should be."""
-    total = getattr(value, "total_seconds", None)  # of a timedelta, whose module this one should not import
+    """Return a duration in seconds: above 0, or ``least`` or more. Raises `ValueError` saying what it should be."""
+    total = getattr(value, "total_seconds", None)  # of a timedelta, without importing datetime
     number: Any = total() if callable(total) else value
     fits = isinstance(number, (int, float)) and not isinstance(number, bool) and math.isfinite(number)
     if not fits or number > _LONGEST or (number <= 0 if least is None else number < least):

@@ -1,4 +1,4 @@
-"""Things that functions take by their type: who provides one, for how long, and what else a function asks for."""
+"""Dependency injection by type: providers, the functions that depend on them, and their parameters."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ __all__ = [
 
 Close = Callable[[], Awaitable[None]]
 Made = tuple[Any, Close | None]
-"""What a provider has made, and what closes it, if anything does."""
+"""The value of a provider, and the function that closes it, if there is one."""
 
 _EMPTY: Final = inspect.Parameter.empty
 _CONTEXTS: Final = ("AppContext", "Context")
@@ -53,15 +53,15 @@ class _Kind(Enum):
     YIELDS = 2
     YIELDS_ASYNC = 3
     MANAGES = 4
-    """It returns a context manager, to be entered."""
+    """The function returns a context manager, which is entered."""
 
 
 class Provider(FrozenRecord, kw_only=True, hidden=("names",)):
-    """One function that makes what others take by its type: the one that it says it returns, or yields.
+    """One function that provides a value for parameters of a type: that of its annotated return or yield value.
 
-    ``function`` is a ``def`` or ``async def``, a generator of either kind that yields once, or one made a context
-    manager by `contextlib`. Its first parameter may be the context; the others are provided, too. ``scope`` is how long
-    what it makes lives: ``"app"`` as long as the application, ``"peer"`` as long as one connection. Raises
+    ``function`` is a ``def`` or ``async def``, a generator of either kind that yields once, or one decorated as a
+    context manager by `contextlib`. Its first parameter may be the context; the others are provided, too. ``scope`` is
+    the lifetime of the value: ``"app"``, that of the application, or ``"peer"``, that of one connection. Raises
     `ExtensionError`.
     """
 
@@ -83,9 +83,9 @@ class Provider(FrozenRecord, kw_only=True, hidden=("names",)):
 
     @property
     def kind(self) -> _Kind:
-        """How it gives what it has made."""
+        """The kind of the function: how its value is obtained."""
         function = peel(self.function)
-        call = getattr(function, "__call__", None)  # noqa: B004 - of an object, its own
+        call = getattr(function, "__call__", None)  # noqa: B004 - a callable object's own
         if yields(function):
             return _Kind.YIELDS_ASYNC
         if inspect.isgeneratorfunction(function) or inspect.isgeneratorfunction(call):
@@ -98,7 +98,7 @@ class Provider(FrozenRecord, kw_only=True, hidden=("names",)):
         return _Kind.MANAGES if typing.get_origin(self._returns()) in _MANAGED else _Kind.RETURNS
 
     def provides(self) -> Any:
-        """Return the type it provides, checked. Raises `ExtensionError`."""
+        """Return the provided type. Raises `ExtensionError` if the annotation is missing or unsuitable."""
         written = self._returns()
         if written is _EMPTY:
             raise self._wrong("should say by its annotation what it provides: -> Database")
@@ -116,7 +116,7 @@ class Provider(FrozenRecord, kw_only=True, hidden=("names",)):
 
     @property
     def takes_context(self) -> bool:
-        """Whether its first parameter is the context."""
+        """Whether the function's first parameter is the context."""
         first = next(iter(parameters_of(self.function).values()), None)
         if first is None or first.kind not in (first.POSITIONAL_ONLY, first.POSITIONAL_OR_KEYWORD):
             return False
@@ -129,7 +129,7 @@ class Provider(FrozenRecord, kw_only=True, hidden=("names",)):
         return spell(hint) in _CONTEXTS or (isinstance(hint, type) and issubclass(hint, AppContext))
 
     def dependent(self) -> Dependent:
-        """Return it as what takes other things itself. Raises `ExtensionError` for a context that it does not get."""
+        """Return the provider as a `Dependent`, for its own parameters. Raises `ExtensionError` for a wrong context."""
         per_peer = self.scope == "peer"
         fixed: tuple[str, ...] = ()
         if self.takes_context:
@@ -148,9 +148,9 @@ class Provider(FrozenRecord, kw_only=True, hidden=("names",)):
 
 
 class Dependent(FrozenRecord, kw_only=True, hidden=("names",)):
-    """A function that takes things behind its ``fixed`` parameters; ``what`` it is, for errors: ``on_startup``, say.
+    """A function with provided parameters behind the ``fixed`` ones; ``what`` names it in errors, as ``on_startup``.
 
-    ``per_peer`` tells whether it is called for a peer's connection, and so may take what is a peer's.
+    ``per_peer`` is whether it is called for a peer's connection, and so may take things of scope ``"peer"``.
     """
 
     function: Callable[..., Any]
@@ -160,14 +160,14 @@ class Dependent(FrozenRecord, kw_only=True, hidden=("names",)):
     names: Mapping[str, Any] = types.MappingProxyType({})
 
     def describe(self, owner: str) -> str:
-        """Say what it is, and where."""
+        """Return the function's description and location, for errors. ``owner`` is the plugin's name."""
         return f"{self.what} of {owner!r}, {located(self.function)}"
 
 
 class Dependency(NamedTuple):
-    """A parameter that is provided. ``key`` stands for its type, None if only its default can be given.
+    """A provided parameter. ``key`` identifies its type, None if only its default can be used.
 
-    ``default`` is `inspect.Parameter.empty` if it has none; ``by_name`` tells that it is given by its name alone.
+    ``default`` is `inspect.Parameter.empty` if it has none; ``by_name`` is whether it is keyword-only.
     """
 
     name: str
@@ -178,7 +178,7 @@ class Dependency(NamedTuple):
 
 
 def dependencies_of(dependent: Dependent, owner: str) -> tuple[Dependency, ...]:
-    """Return what a function takes behind its fixed parameters. Raises `ExtensionError` for what cannot be provided."""
+    """Return a function's parameters behind the fixed ones. Raises `ExtensionError` for an unsuitable type."""
     more = parameters_behind(dependent.function, len(dependent.fixed))
     return read_dependencies(dependent, owner, more)
 
@@ -186,7 +186,7 @@ def dependencies_of(dependent: Dependent, owner: str) -> tuple[Dependency, ...]:
 def read_dependencies(
     dependent: Dependent, owner: str, parameters: Sequence[inspect.Parameter]
 ) -> tuple[Dependency, ...]:
-    """Return what some parameters of a function take. Raises as `dependencies_of` does."""
+    """Return the dependencies of some parameters of a function. Raises as `dependencies_of` does."""
     try:
         hints = evaluate(dependent.function, [parameter.name for parameter in parameters], dependent.names)
     except NameError as error:
@@ -196,7 +196,7 @@ def read_dependencies(
         annotation, by_name = hints.get(parameter.name, _EMPTY), parameter.kind is parameter.KEYWORD_ONLY
         options = [option for option in alternatives(annotation) if option is not types.NoneType]
         if len(options) == 1 and parameter.default is not _EMPTY:
-            annotation = options[0]  # X | None = None: X, if somebody provides it
+            annotation = options[0]  # X | None = None: X, if there is a provider
         why = unfit(annotation)
         if why and (parameter.default is _EMPTY or _is_given(annotation)):
             told = "has no type" if annotation is _EMPTY else f"takes {spell(annotation)}"
@@ -207,7 +207,7 @@ def read_dependencies(
 
 
 def unfit(annotation: Any) -> str:
-    """Say why a type can be neither provided nor taken, and what would be right; nothing for one that can."""
+    """Return why a type can be neither provided nor taken, and what would be right; empty if it can."""
     if annotation is _EMPTY:
         return "by its type it would be found"
     try:
@@ -234,7 +234,7 @@ def _is_given(annotation: Any) -> bool:
 
 
 def _given(cls: type) -> str:
-    """Say how a function has what is never provided, as it is there in any case."""
+    """Return how a function has access to a class that is never provided; empty for other classes."""
     if issubclass(cls, AppContext):
         return "the context is there anyway, as the first parameter"
     if cls.__name__ == "Application" and cls.__module__ == "oddwire.app.application":
@@ -249,7 +249,7 @@ def _given(cls: type) -> str:
 
 
 def key_of(annotation: Any) -> object:
-    """Return what stands for a type in a table: ``typing.List[int]`` is ``list[int]``."""
+    """Return the key of a type in tables: ``typing.List[int]`` has that of ``list[int]``."""
     if isinstance(annotation, (list, tuple)):  # parameters of a Callable
         return (*map(key_of, annotation),)
     origin = typing.get_origin(annotation)
@@ -257,16 +257,17 @@ def key_of(annotation: Any) -> object:
 
 
 def located(function: object) -> str:
-    """Say where a function is written: ``module.function (file.py:12)``."""
+    """Return the location of a function's definition: ``module.function (file.py:12)``."""
     code = getattr(inspect.unwrap(peel(function)), "__code__", None)
     where = place(peel(function))
     return where if code is None else f"{where} ({code.co_filename}:{code.co_firstlineno})"
 
 
 async def make(provider: Provider, arguments: Sequence[Any], named: Mapping[str, Any]) -> Made:
-    """Call a provider; return what it has made, and what is to be awaited to close that, if anything is.
+    """Call a provider; return its value, and the async function that closes the value, if there is one.
 
-    Raises what it raises, and `ExtensionError` if it provides nothing. What closes raises it for a second ``yield``.
+    Raises the provider's exceptions, and `ExtensionError` if it provides no value. The closing function raises
+    `ExtensionError` for a second ``yield``.
     """
     kind, result = provider.kind, provider.function(*arguments, **named)
     close: Close | None = None

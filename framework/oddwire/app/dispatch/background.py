@@ -1,6 +1,6 @@
-"""Work beside messages: jobs of extensions, and what their code has spawned. Each belongs to a connection or to all.
+"""Background work: extensions' jobs and spawned tasks, each owned by a connection or by the application.
 
-What belongs to something ends with it: it is cancelled, and waited for. Nothing of it ends anything else.
+At the end of its owner a task is cancelled, and waited for. An exception of one does not end anything else.
 """
 
 from __future__ import annotations
@@ -31,35 +31,35 @@ logger = get_logger("oddwire.app")
 
 T = TypeVar("T")
 
-_FIRST_PAUSE: Final = 1.0  # seconds until a task that has raised is begun again
-_LONGEST_PAUSE: Final = 60.0  # each time twice as long, up to here
-_STEADY: Final = 60.0  # seconds of a run after which the pauses begin anew
-_LEAST: Final = 0.1  # seconds that each on_stopping, and what is cancelled, have whatever others have taken
-_UNWINDING: Final = 2.0  # seconds that a cancelled hook has for what it does in the end
+_FIRST_PAUSE: Final = 1.0  # seconds until a task that has raised is restarted
+_LONGEST_PAUSE: Final = 60.0  # seconds: the pause doubles each time, up to this
+_STEADY: Final = 60.0  # seconds of a run after which the pauses start from the first again
+_LEAST: Final = 0.1  # seconds that each on_stopping, and cancelled tasks, have even if the grace is used up
+_UNWINDING: Final = 2.0  # seconds that a cancelled hook has for its cleanup
 
 
 class OwnTasks:
-    """The tasks of one extension that belong to one connection, or to the application: its jobs, and spawned ones."""
+    """The tasks of one extension that belong to one connection, or to the application: jobs and spawned tasks."""
 
     __slots__ = ("_jobs", "_running", "_spawned", "ended", "jobs_ended")
 
     def __init__(self, running: set[asyncio.Task[Any]]) -> None:
-        self._running = running  # all there are, of everybody
+        self._running = running  # all tasks, of every owner
         self._jobs: set[asyncio.Task[Any]] = set()
         self._spawned: set[asyncio.Task[Any]] = set()
         self.jobs_ended = False
         self.ended = False
 
     def add_job(self, task: asyncio.Task[Any]) -> None:
-        """Have a job's task be one of these."""
+        """Add a job's task, until it is done."""
         self._add(task, self._jobs)
 
     def add_spawned(self, task: asyncio.Task[Any]) -> None:
-        """Have a task that was spawned be one of these."""
+        """Add a spawned task, until it is done."""
         self._add(task, self._spawned)
 
     def _add(self, task: asyncio.Task[Any], tasks: set[asyncio.Task[Any]]) -> None:
-        if task.done():  # a loop may run a task's first step at once
+        if task.done():  # an event loop may run a task's first step eagerly
             return
         for each in (tasks, self._running):
             each.add(task)
@@ -67,18 +67,18 @@ class OwnTasks:
 
     @property
     def is_over(self) -> bool:
-        """Whether none of them runs."""
+        """Whether none of the tasks is running."""
         return not (self._jobs or self._spawned)
 
     def end_jobs(self) -> None:
-        """Cancel jobs, and begin none any more."""
+        """Cancel the jobs; no more are started."""
         if not self.jobs_ended:
             self.jobs_ended = True
             for task in (*self._jobs,):
                 task.cancel("its owner ends")
 
     def end(self) -> None:
-        """Cancel all, and begin none any more."""
+        """Cancel all tasks; no more are started."""
         self.end_jobs()
         if not self.ended:
             self.ended = True
@@ -86,7 +86,7 @@ class OwnTasks:
                 task.cancel("its owner ends")
 
     async def wait(self, seconds: float, *, jobs: bool = False) -> None:
-        """Wait so long for those that were cancelled, or for ``jobs`` alone; what still runs is named and forgotten."""
+        """Wait up to ``seconds`` for all tasks, or for ``jobs`` alone; log and drop those that still run."""
         tasks = self._jobs if jobs else self._jobs | self._spawned
         tasks = {*tasks} - {asyncio.current_task()}
         if not tasks:
@@ -99,38 +99,38 @@ class OwnTasks:
 
 
 def _tell_stuck(task: asyncio.Task[Any]) -> None:
-    from oddwire.app.unfinished import describe_task  # seldom needed
+    from oddwire.app.unfinished import describe_task  # imported late: rarely needed
 
     where = describe_task(task) or printable(task.get_name())
     logger.warning("not waiting any longer for what does not end when it is cancelled: %s", where)
 
 
 class Background:
-    """All of that of one application. ``grace`` is how many seconds cancelled tasks have to end.
+    """The background work of one application. ``grace`` is the time in seconds that cancelled tasks have to end.
 
-    ``arm`` is called when a run of a periodic job begins: somebody may want to look how long it takes.
+    ``arm`` is called when a run of a periodic job begins, for the watch of handlers.
     """
 
     def __init__(self, app: Application, owners: Sequence[Contribution], failures: Failures, grace: float) -> None:
         self.arm: Callable[[], object] = lambda: None
         self.running: set[asyncio.Task[Any]] = set()
-        """Every task there is; the loop holds them weakly."""
+        """Every running task; the event loop refers to tasks weakly."""
         self.queues: Mapping[NodeId, PeerQueue] = {}
-        """Those of all peers, once there may be some."""
+        """The queues of all peers, set before the transport opens."""
         self.grace = grace
         self.stopping: asyncio.Task[None] | None = None
-        """What runs an on_stopping hook now."""
+        """The task that is running an on_stopping hook, if any."""
         self._app = app
         self._failures = failures
         self._loop = asyncio.get_running_loop()
-        self._base = contextvars.copy_context()  # a task of ours is no part of what its maker is doing
+        self._base = contextvars.copy_context()  # not the context variables of a task's creator
         self._of_app = {owner.name: [job for job in owner.jobs if not job.per_peer] for owner in owners}
         self._of_peers = {owner.name: jobs for owner in owners if (jobs := [job for job in owner.jobs if job.per_peer])}
         self._own: dict[str, OwnTasks] = {}
         self._closed = False
 
     def check(self, options: Mapping[str, Any]) -> None:
-        """Raise `ExtensionError` if an option that jobs go by has a value that is no time."""
+        """Raise `ExtensionError` if the option of a job's period has a value that is no duration."""
         for extension, jobs in (*self._of_app.items(), *self._of_peers.items()):
             for job in jobs:
                 try:
@@ -139,23 +139,23 @@ class Background:
                 except ValueError as error:
                     raise ExtensionError(f"{extension!r}: {error}") from None
 
-    # What belongs to the application ------------------------------------------------------------------
+    # Tasks of the application -------------------------------------------------------------------------
 
     def begin(self, extension: str) -> None:
-        """Begin an extension's jobs that are not for peers."""
+        """Start those jobs of an extension that are not ``per_peer``."""
         context = AppContext(self._app, extension)
         for job in self._of_app.get(extension, ()):
             self._begin(self._owned(extension), job, context)
 
     async def end_jobs(self, until: float) -> None:
-        """Cancel all of those, and wait until then."""
+        """Cancel the application's jobs, and wait for them until the loop time ``until``."""
         for own in self._own.values():
             own.end_jobs()
         for own in self._own.values():
             await own.wait(until - self._loop.time(), jobs=True)
 
     async def aclose(self, seconds: float) -> None:
-        """End all that belongs to the application, and wait so long."""
+        """Cancel all tasks of the application, and wait for them up to ``seconds`` in all."""
         self._closed = True
         for own in self._own.values():
             own.end()
@@ -170,9 +170,10 @@ class Background:
         return own
 
     def spawn(self, context: AppContext, work: Coroutine[Any, Any, T], name: str | None) -> asyncio.Task[T]:
-        """Run a task that belongs to the connection of the context's peer, or to the application.
+        """Run a task that belongs to the connection of the context's peer, or to the application if there is none.
 
-        Raises `TypeError` for what is no coroutine, `PeerNotConnected`, and `LocalProtocolError` at the end.
+        Raises `TypeError` if ``work`` is no coroutine, `PeerNotConnected`, and `LocalProtocolError` once the
+        application's tasks have been ended.
         """
         if not asyncio.iscoroutine(work):
             raise TypeError(f"spawn() should be given a coroutine, work() say, not {work!r:.200}")
@@ -210,14 +211,14 @@ class Background:
             self._failures.tell(what, context, error)
             if isinstance(error, Exception):
                 raise
-            raise RuntimeError(f"{what} raised {spelled(error)}") from error  # others would end the program
+            raise RuntimeError(f"{what} raised {spelled(error)}") from error  # a BaseException would end the program
         finally:
             del me  # a task that ends by an exception keeps this frame
 
-    # What belongs to connections ----------------------------------------------------------------------
+    # Tasks of connections -----------------------------------------------------------------------------
 
     def of_peer(self, queue: PeerQueue, extension: str) -> OwnTasks:
-        """Return an extension's tasks that belong to a peer's connection."""
+        """Return the tasks of an extension that belong to a peer's connection."""
         if queue.own_tasks is None:
             queue.own_tasks = {}
         own = queue.own_tasks.get(extension)
@@ -226,7 +227,7 @@ class Background:
         return own
 
     def peer_greeted(self, queue: PeerQueue, extension: str) -> None:
-        """Begin an extension's jobs for a connection."""
+        """Start an extension's ``per_peer`` jobs for a connection, after its on_connect."""
         for job in self._of_peers.get(extension, ()):
             context = self._app.resources.context(self._app, extension, queue.peer)
             self._begin(self.of_peer(queue, extension), job, context)
@@ -240,7 +241,7 @@ class Background:
         own.add_job(self._loop.create_task(work, name=job.title, context=self._base.copy()))
 
     async def _repeat(self, own: OwnTasks, job: Job, context: AppContext) -> None:
-        """Run a periodic job, from one beginning to the next."""
+        """Run a periodic job until its owner ends: its period is measured between the starts of runs."""
         begun, due = self._loop.time(), job.at_start
         pause = 0.0
         while not own.jobs_ended:
@@ -251,14 +252,14 @@ class Background:
             due = True
             try:
                 pause = job.pause(self._app.options)
-            except ValueError as error:  # of a dynamic option, which keeps the value it had
+            except ValueError as error:  # a dynamic option has no duration now: use the previous pause
                 self._failures.tell(job.title, context, error)
             pause = pause or _LONGEST_PAUSE
-            jitter = random.random() * _seconds(job.jitter)  # noqa: S311 - nobody should be surprised by it
+            jitter = random.random() * _seconds(job.jitter)  # noqa: S311 - need not be unpredictable
             await asyncio.sleep(max(0.0, begun + pause + jitter - self._loop.time()))
 
     async def _keep_up(self, own: OwnTasks, job: Job, context: AppContext) -> None:
-        """Run a task, again if it raises."""
+        """Run a task, and restart it if it raises and is to be restarted."""
         begun, pause = 0.0, 0.0
 
         def then() -> str:
@@ -274,7 +275,7 @@ class Background:
             await asyncio.sleep(pause)
 
     async def _run(self, own: OwnTasks, job: Job, context: AppContext, then: Callable[[], str] = lambda: "") -> bool:
-        """Run a job's function once; say whether it ended well."""
+        """Run a job's function once; return whether it ended without an exception."""
         me = asyncio.current_task()
         try:
             await self._app.resources.bound(context.extension, job.function, 1)(context)
@@ -282,7 +283,7 @@ class Background:
             if own.jobs_ended and isinstance(error, asyncio.CancelledError):
                 raise
             if isinstance(error, asyncio.CancelledError) and me is not None:
-                while me.cancelling():  # its own, or that of a friend: it is not for the runs to come
+                while me.cancelling():  # by its own code or another task's: must not cancel later runs
                     me.uncancel()
             elif must_pass(error, me):
                 raise
@@ -295,7 +296,10 @@ class Background:
     # Hooks at the end ---------------------------------------------------------------------------------
 
     async def run_stopping(self, call: HookCall, until: float, cut: asyncio.Future[None]) -> None:
-        """Run a plugin's hook until then, or until ``cut`` is done; then cancel it, and wait a moment."""
+        """Run a plugin's stopping hook until the loop time ``until``, or ``cut`` is done; then cancel it.
+
+        The cancelled hook has two seconds to end; one that does not is logged.
+        """
         task = self._loop.create_task(self._guarded(call), name="on_stopping", context=self._base.copy())
         self.stopping = task
         try:
@@ -328,7 +332,7 @@ class Background:
 
 
 def _over(task: asyncio.Task[Any], work: Coroutine[Any, Any, Any]) -> None:
-    """Have asyncio know that the failure of a task was told, and that nobody awaits what it had not begun."""
+    """Keep asyncio from warning of an exception that was reported, or of a coroutine that never started."""
     work.close()
     if not task.cancelled():
         task.exception()

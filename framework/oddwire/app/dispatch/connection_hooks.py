@@ -1,8 +1,8 @@
-"""The hooks at the edges of a peer's connections, and what waits for them.
+"""Connect and disconnect hooks, and the messages and hooks that wait for them.
 
 The hooks of one extension for one peer run one after the other, connection by connection. Those of different extensions
-do not wait for each other, and what a peer sends to an extension waits for the on_connect of that extension alone. So
-one that hangs holds up its own extension, and the log says so.
+do not wait for each other, and a peer's messages for an extension wait for the on_connect of that extension alone. So a
+hook that hangs blocks only its own extension, and is logged.
 """
 
 from __future__ import annotations
@@ -33,24 +33,24 @@ __all__ = ["ConnectionHooks", "Excuse", "Hook", "PendingHooks", "counting_reques
 
 logger = get_logger("oddwire.app")
 
-_CLOSING: Final = 1.0  # seconds for closing what a hook that was cancelled has left open
+_CLOSING: Final = 1.0  # seconds for closing the things that a cancelled hook has left open
 
 _current: ContextVar[Hook | None] = ContextVar("oddwire_hook", default=None)
 _urgent: ContextVar[PeerQueue | None] = ContextVar("oddwire_urgent", default=None)
 
 
 class Excuse(Enum):
-    """Why something need not wait for a hook that itself waits for the peer: each could wait for the other for ever."""
+    """Why a message need not wait for a hook that waits for the peer: the two could wait for each other for ever."""
 
     NONE = 0
     DELIVERY = 1
-    """It is a request or a reliable message: what the hook waits for to be delivered may wait for that at the peer."""
+    """A request or a reliable message: the delivery that the hook waits for may wait for this message at the peer."""
     URGENT = 2
-    """It is a request that says so: the peer's on_connect waits for the answer, or what our own asked waits for it."""
+    """An urgent request: the peer's on_connect waits for the reply, or its handler of our on_connect's request."""
 
 
 class Hook:
-    """One plugin's hook at one edge of one connection: planned, then due, then run, then ended."""
+    """One plugin's connect or disconnect hook for one connection: planned, then due, then run, then ended."""
 
     __slots__ = (
         "awaited_replies",
@@ -75,21 +75,21 @@ class Hook:
         self.owner = owner
         self.call = call
         self.parameters = parameters
-        self.before = before  # the same plugin's for the same peer
+        self.before = before  # the same plugin's previous hook for the same peer
         self.next: Hook | None = None
         self.pending_hooks: PendingHooks | None = None
-        self.things: PeerThings | None = None  # of its connection, if its owner has or takes any
+        self.things: PeerThings | None = None  # of its connection, if its owner provides or takes any
         self.due = False
         self.skipped = False
-        self.awaited_replies = 0  # requests of ours out of it that wait for replies
-        self.delivering = 0  # reliable messages of ours that it waits for
-        self.left: OwnTasks | None = None  # of the connection that has ended, for on_disconnect to wait for
+        self.awaited_replies = 0  # requests sent by the hook that wait for replies
+        self.delivering = 0  # reliable messages whose delivery the hook waits for
+        self.left: OwnTasks | None = None  # tasks of the ended connection, for which on_disconnect waits
         if before is not None:
             before.next = self
 
     @contextmanager
     def asks(self) -> Iterator[None]:
-        """Note that it asks the peer for something, and waits."""
+        """Count a request to the peer for whose reply the hook waits, while the ``with`` block runs."""
         self.awaited_replies += 1
         try:
             if self.pending_hooks is not None:
@@ -100,7 +100,7 @@ class Hook:
 
     @contextmanager
     def waits(self) -> Iterator[None]:
-        """Note that it waits until something is delivered."""
+        """Count a delivery for which the hook waits, while the ``with`` block runs."""
         self.delivering += 1
         try:
             if self.pending_hooks is not None:
@@ -110,7 +110,7 @@ class Hook:
             self.delivering -= 1
 
     def excuses(self, excuse: Excuse) -> bool:
-        """Say whether something with this excuse need not wait for it."""
+        """Return whether a message with this excuse need not wait for the hook."""
         if excuse is Excuse.NONE:
             return False
         return self.delivering > 0 or (excuse is Excuse.URGENT and self.awaited_replies > 0)
@@ -118,7 +118,7 @@ class Hook:
 
 @contextmanager
 def urgently(queue: PeerQueue) -> Iterator[None]:
-    """Handle an urgent request: what its handler asks of the peer is urgent, too, as the answer waits for it."""
+    """Handle an urgent request: the requests of its handler to the peer are urgent too, as the reply waits for them."""
     queue.add_urgent(1)
     token = _urgent.set(queue)
     try:
@@ -129,13 +129,13 @@ def urgently(queue: PeerQueue) -> Iterator[None]:
 
 
 def counting_request(queue: PeerQueue) -> AbstractContextManager[None]:
-    """Note that the running code asks the peer for something, if it is part of a hook."""
+    """Return a context manager that counts a request of the running hook, if any, to the peer; see `Hook.asks`."""
     hook = hook_of(queue)
     return nullcontext() if hook is None else hook.asks()
 
 
 def is_urgent(queue: PeerQueue) -> bool:
-    """Say whether what the running code asks of a peer is waited for by an on_connect, of ours or of the peer's."""
+    """Return whether an on_connect, of ours or of the peer's, waits for the running code's requests to the peer."""
     return _urgent.get() is queue or hook_of(queue) is not None
 
 
@@ -152,7 +152,7 @@ class _Held(NamedTuple):
 
 
 class _NoHook(HookCall):
-    """What stands for the hook that a plugin does not have, where something is made or closed in its time."""
+    """Placeholder for the missing hook of a plugin that provides or takes things of a connection."""
 
     __slots__ = ()
 
@@ -165,11 +165,11 @@ class _NoHook(HookCall):
         return True
 
     async def finish(self, **parameters: Any) -> None:
-        """Do nothing."""
+        """Return at once: there is no hook to await."""
 
 
 class PendingHooks:
-    """The on_connect hooks of one connection that have not ended, by owner, and what came meanwhile, in order."""
+    """The on_connect hooks of one connection that have not ended, by owner, and what waits for them, in order."""
 
     __slots__ = ("_excused", "_for_all", "_held", "hooks")
 
@@ -177,32 +177,32 @@ class PendingHooks:
         self.hooks = dict(hooks)
         self._for_all = for_all
         self._held: deque[_Held] = deque()
-        self._excused = False  # something waits that has an excuse
+        self._excused = False  # whether anything that waits has an excuse
 
     def holds(self, owner: int, excuse: Excuse = Excuse.NONE) -> bool:
-        """Say whether what is for an owner has to wait."""
+        """Return whether a message for an owner, with this excuse, has to wait for a hook."""
         pending = self.hooks
         if owner in pending and not pending[owner].excuses(excuse):
             return True
         return any(number in pending and not pending[number].excuses(excuse) for number in self._for_all)
 
     def hold(self, owner: int, release: Callable[[], object], excuse: Excuse = Excuse.NONE) -> None:
-        """Have something wait: ``release`` is called as soon as it need not any more."""
+        """Queue ``release``, to be called as soon as no hook holds the owner's messages with this excuse any more."""
         self._held.append(_Held(owner, excuse, release))
         self._excused = self._excused or excuse is not Excuse.NONE
 
     def ended(self, hook: Hook) -> None:
-        """Take a hook out that has ended."""
+        """Remove a hook that has ended, and release what waited only for this hook."""
         del self.hooks[hook.owner]
         self._let_go()
 
     def excuse(self) -> None:
-        """Release what need not wait for a hook that waits for the peer now."""
+        """Release messages whose excuse applies to a hook that now waits for the peer."""
         if self._excused:
             self._let_go()
 
     def _let_go(self) -> None:
-        """Release what need not wait any more, in the order in which it came."""
+        """Call the ``release`` of everything that need not wait any more, in the order in which it was held."""
         kept: deque[_Held] = deque()
         held, self._held = self._held, kept
         self._excused = False
@@ -214,7 +214,7 @@ class PendingHooks:
 
 
 class ConnectionHooks:
-    """Calls ``peer_connected`` and ``peer_disconnected`` hooks, each plugin's in the order of what happened."""
+    """Calls ``peer_connected`` and ``peer_disconnected`` hooks, each plugin's in the order of the events."""
 
     def __init__(
         self, core: Core, workers: QueueWorkers, on_connect: Sequence[HookCall], on_disconnect: Sequence[HookCall]
@@ -235,12 +235,12 @@ class ConnectionHooks:
         wanted = {} if injector is None else injector.peer_things
         self._makers = {numbers[name]: things for name, things in wanted.items()}
         self._core = core
-        self._things: set[PeerThings] = set()  # of connections, those that are not closed
+        self._things: set[PeerThings] = set()  # of connections whose things are not all closed
         for hooks, name in ((self._on_connect, "peer_connected"), (self._on_disconnect, "peer_disconnected")):
             missing = self._makers.keys() - {number for number, _ in hooks}
             hooks.extend((number, _NoHook(owners[number - 1].name, name)) for number in sorted(missing))
         handling = {route.owner for route in core.router.incoming.values()}
-        # A plugin that has no messages of its own to be handled has a hook that all wait for
+        # All messages wait for the hook of a plugin, not an `Extension`, that handles no messages itself
         self._for_all = frozenset(
             number
             for number, call in self._on_connect
@@ -248,7 +248,7 @@ class ConnectionHooks:
         )
 
     def connected(self, queue: PeerQueue) -> None:
-        """Have the on_connect hooks called for a new connection, after what came over the old one."""
+        """Schedule the on_connect hooks for a new connection, after the messages of the old one."""
         if not self._on_connect:
             return
         parameters = {"app": self._app, "peer": queue.peer}
@@ -263,7 +263,7 @@ class ConnectionHooks:
         self._enqueue(queue, hooks)
 
     def disconnected(self, queue: PeerQueue, reason: str) -> None:
-        """Have the end of a connection told, to each plugin after its messages are handled."""
+        """Schedule the on_disconnect hooks of a connection, each plugin's after its messages have been handled."""
         parameters = {"app": self._app, "peer": queue.peer, "reason": reason}
         hooks = [self._plan(queue, number, call, parameters) for number, call in self._on_disconnect]
         own_tasks, queue.own_tasks = queue.own_tasks, None
@@ -282,13 +282,13 @@ class ConnectionHooks:
                 pending.hold(hook.owner, functools.partial(self._enqueue, queue, [hook]))
 
     async def until(self, queue: PeerQueue, owner: int) -> None:
-        """Wait until a reliable message for an owner may be handled."""
+        """Wait until no on_connect hook holds back an owner's reliable messages."""
         pending = queue.pending_hooks
         while pending is not None and pending.holds(owner, Excuse.DELIVERY):
             free: asyncio.Future[None] = self._loop.create_future()
             pending.hold(owner, functools.partial(_settle, free), Excuse.DELIVERY)
             await free
-            pending = queue.pending_hooks  # it may have come back meanwhile
+            pending = queue.pending_hooks  # the peer may have reconnected meanwhile
 
     def _plan(self, queue: PeerQueue, owner: int, call: HookCall, parameters: Mapping[str, Any]) -> Hook:
         hook = queue.hooks[owner] = Hook(queue, owner, call, parameters, queue.hooks.get(owner))
@@ -300,7 +300,7 @@ class ConnectionHooks:
             self._workers.enqueue(queue, self._turn, 0, hooks, MESSAGE_WEIGHT)
 
     async def _turn(self, _: Context, hooks: Sequence[Hook]) -> None:
-        """Begin hooks whose turn in the queue has come, in their order; what they wait for keeps nobody else."""
+        """Start hooks that have reached the head of the queue, in order, without waiting for those that are async."""
         first = True
         for hook in hooks:
             hook.due = True
@@ -308,9 +308,9 @@ class ConnectionHooks:
                 first = self._begin(hook, first) and first
 
     def _begin(self, hook: Hook, inline: bool = True) -> bool:
-        """Run a hook; say whether it has ended already. One that is not async, ``inline``, runs in no task."""
+        """Start a hook; return whether it has ended. With ``inline``, one that is not async runs without a task."""
         if hook.pending_hooks is not None and self._tasks.ending:
-            hook.skipped = True  # it is too late for on_connect, and without it there is no on_disconnect
+            hook.skipped = True  # too late for on_connect, and without on_connect there is no on_disconnect
         waits = hook.left is not None and not hook.left.is_over
         if not waits and self._is_nothing(hook):
             self._end(hook)
@@ -325,7 +325,7 @@ class ConnectionHooks:
                 self._end(hook)
                 return True
         task = self._tasks.spawn(self._run(hook, result))
-        task.add_done_callback(lambda _: self._end(hook))  # as it may be cancelled before it begins
+        task.add_done_callback(lambda _: self._end(hook))  # also called for a task cancelled before it begins
         return False
 
     def _is_nothing(self, hook: Hook) -> bool:
@@ -350,10 +350,10 @@ class ConnectionHooks:
         except BaseException as error:
             self._failed(hook, error, me)
         finally:
-            del me  # a task that ends by an exception keeps this frame
+            del me  # the exception that ends a task refers to this frame
 
     async def _run_with_things(self, hook: Hook, things: PeerThings) -> None:
-        """Make what is provided for the connection before an on_connect, or close it after an on_disconnect."""
+        """Create the connection's provided things before an on_connect, or close them after an on_disconnect."""
         if hook.pending_hooks is not None:
             await things.make(hook.owner)
             await hook.call.finish(**hook.parameters)
@@ -364,7 +364,7 @@ class ConnectionHooks:
             await hook.call.finish(**hook.parameters)
         finally:
             me = asyncio.current_task()
-            is_late = me is not None and me.cancelling() > 0  # nobody cancels it again
+            is_late = me is not None and me.cancelling() > 0  # no second cancellation would end a slow close
             async with self._closing(things) if is_late else nullcontext():
                 await things.release(hook.owner)
 
@@ -381,7 +381,7 @@ class ConnectionHooks:
             logger.warning("closing without waiting any longer for what was provided for %s", things.peer)
 
     async def finish(self) -> None:
-        """Close what hooks that were cancelled have left open, and forget it."""
+        """Close, and drop, the provided things that cancelled hooks have left open; each connection has a second."""
         left, self._things = self._things, set()
         for things in left:
             async with self._closing(things):
@@ -406,7 +406,7 @@ class ConnectionHooks:
                 if queue.things is hook.things:
                     queue.things = None
         if pending is not None:
-            is_now = queue.info is not None and queue.pending_hooks is pending  # and no connection of before
+            is_now = queue.info is not None and queue.pending_hooks is pending  # not of an earlier connection
             is_served = hook.things is None or hook.owner in hook.things.served
             if is_now and is_served and not hook.skipped and not self._core.closing:
                 self._background.peer_greeted(queue, hook.call.plugin)
@@ -422,10 +422,10 @@ class ConnectionHooks:
             elif after.due:
                 self._begin(after)
         if queue.info is None and not queue.hooks:
-            self._workers.wake(queue)  # it may be over now
+            self._workers.wake(queue)  # the queue's worker may end now
 
     def describe(self, hook: Hook) -> tuple[str, str]:
-        """Say what a hook is, and what waits for its end."""
+        """Return the description of a hook, and of what waits for its end, for the log."""
         connecting = hook.pending_hooks is not None
         waits = "what this peer sends it waits" if connecting else "its next on_connect for this peer waits"
         name = hook.call.hook

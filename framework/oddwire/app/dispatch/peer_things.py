@@ -1,7 +1,7 @@
-"""What is provided for a peer's connection: made before its on_connect hooks, closed after its on_disconnect hooks.
+"""Things provided for a peer's connection: created before its on_connect hooks, closed after its on_disconnect hooks.
 
-Each plugin's hooks run by themselves, so each has its own things made, and of others' those that it takes: whoever
-comes first has them made, and whoever ends last has them closed.
+Plugins' hooks run independently, so each plugin has its own things created, and those of others that it takes: the
+first plugin that needs a thing has it created, and the last one to release it has it closed.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ __all__ = ["PeerThings"]
 
 
 class _Made:
-    """One thing of the connection: on its way, made, or failed."""
+    """One thing of the connection: being created, created, or failed."""
 
     __slots__ = ("close", "ready", "users", "value", "why")
 
     def __init__(self, ready: asyncio.Future[None]) -> None:
-        self.ready = ready  # done once it is made, or has failed
+        self.ready = ready  # done once the thing is created, or has failed
         self.users: set[int] = set()
         self.value: Any = None
         self.close: Close | None = None
-        self.why: str | None = None  # it has failed
+        self.why: str | None = None  # the reason, if the provider has failed
 
 
 class PeerThings:
-    """All that is provided for one connection. ``wanted`` are the things that each plugin, by number, has or takes."""
+    """All things provided for one connection. ``wanted`` are those that each plugin, by number, provides or takes."""
 
     def __init__(self, core: Core, queue: PeerQueue, wanted: Mapping[int, tuple[Thing, ...]]) -> None:
         self._core = core
@@ -45,22 +45,25 @@ class PeerThings:
         self._wanted = wanted
         self._made: dict[Thing, _Made] = {}
         self.left = {*wanted}
-        """The plugins that have not taken their leave of the connection."""
+        """The plugins, by number, whose on_disconnect hooks for the connection have not ended."""
         self.served: set[int] = set()
-        """Those whose things were made."""
+        """The plugins, by number, whose things were created."""
         self.doing: dict[int, str] = {}
-        """The providers that plugins wait for, by number."""
+        """The providers that plugins wait for, by the plugin's number."""
 
     @property
     def peer(self) -> Peer:
-        """Whose connection it is."""
+        """The peer of the connection."""
         return self._queue.peer
 
     async def make(self, number: int) -> None:
-        """Have a plugin's things made, and put into its context. Raises what a provider raises; all is closed then."""
+        """Create a plugin's things, and put them into its context.
+
+        Raises a provider's exception, after releasing the plugin's things that were created before.
+        """
         core = self._core
         injector = core.router.injector
-        assert injector is not None  # noqa: S101 - who makes something is told by it
+        assert injector is not None  # noqa: S101 - there are no things without an injector
         name = core.router.owners[number - 1].name
         values: dict[Thing, Any] = {}
         thing = None
@@ -79,10 +82,10 @@ class PeerThings:
         self.served.add(number)
 
     def _put(self, number: int, things: Sequence[Any] | NotProvided) -> None:
-        """Put things into the context that a plugin's functions get: what waits to be handled has it already."""
+        """Put things into the context object of a plugin's functions, to which waiting messages refer already."""
         queue = self._queue
         context = queue.contexts[number] or self._core.context(queue, number)
-        context._things = things  # noqa: SLF001 - nobody else's business
+        context._things = things  # noqa: SLF001 - not part of the API
 
     async def _use(self, injector: Injector, thing: Thing, number: int, values: Mapping[Thing, Any]) -> Any:
         made = self._made.get(thing)
@@ -99,24 +102,24 @@ class PeerThings:
                 if not made.ready.done():
                     made.ready.set_result(None)
         elif not made.ready.done():
-            await asyncio.wait([made.ready])  # to be cancelled leaves it alone
+            await asyncio.wait([made.ready])  # cancelling this does not cancel the provider
         if made.why is not None:
             raise ThingsNotThere(made.why)
         made.users.add(number)
         return made.value
 
     async def release(self, number: int) -> None:
-        """Take a plugin's things back, and close those that nobody else has, all of them. Raises the first error."""
+        """Release a plugin's things, and close those that no other plugin uses. Raises the first error, at the end."""
         self._put(number, NOT_PROVIDED)
         errors = await self._let_go(number)
         try:
             if errors:
                 raise errors[0]
         finally:
-            errors.clear()  # an error that is kept has this frame
+            errors.clear()  # a stored error refers to this frame
 
     async def close(self) -> None:
-        """Close whatever is left."""
+        """Release the things of all plugins, and close them; errors are logged."""
         for number in self._wanted:
             await self._let_go(number)
 

@@ -1,6 +1,6 @@
-"""Who takes what from whom: checked when an application is put together, and each call made a closure then.
+"""Resolution of provided parameters: checked, and bound by closures, when an application is built.
 
-Not loaded where nobody takes or provides anything. What asyncio is needed for is elsewhere.
+Not loaded if no plugin takes or provides anything. Does not import asyncio: code that needs it is elsewhere.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _TOO_EARLY: Final = NotProvided("what is provided is made when the application s
 
 
 class Thing:
-    """What one provider makes, once for an application, or once for a connection."""
+    """The value of one provider: one per application, or one per connection."""
 
     __slots__ = ("annotation", "dependent", "key", "owner", "provider", "sources")
 
@@ -59,20 +59,20 @@ class Thing:
 
     @property
     def per_peer(self) -> bool:
-        """Whether there is one for each connection."""
+        """Whether there is one value per connection."""
         return self.provider.scope == "peer"
 
     def __str__(self) -> str:
         return f"{located(self.provider.function)} of {self.owner.name!r}"
 
     async def make(self, context: AppContext, values: Mapping[Thing, Any]) -> tuple[Any, Close | None]:
-        """Have it made; see `make`."""
+        """Call the provider with ``values`` of other things; see `make`."""
         arguments, named = _arguments(self.sources, values)
         return await make(self.provider, (context, *arguments) if self.dependent.fixed else arguments, named)
 
 
 class _Source(NamedTuple):
-    """Where a parameter's value is from: a thing, or else always the same."""
+    """The source of a parameter's value: a thing, or the constant ``value``."""
 
     dependency: Dependency
     thing: Thing | None
@@ -80,7 +80,7 @@ class _Source(NamedTuple):
 
 
 class _Call(NamedTuple):
-    """A function that takes things, and the closure that is called in its place."""
+    """A function with provided parameters, and the closure that is called in its place."""
 
     function: Callable[..., Any]
     closure: Callable[..., Any]
@@ -88,29 +88,29 @@ class _Call(NamedTuple):
 
 
 class Injector:
-    """All that is provided to, and taken by, the extensions of one application.
+    """The providers, and the functions with provided parameters, of one application's plugins.
 
-    ``given`` are values by their types, which are taken instead of what providers would make. Raises `ExtensionError`
-    for what nobody provides, two who provide one type, a cycle, a peer's thing where there is no peer, and, if it is
-    ``strict``, something given that nobody wants; each names both sides.
+    ``given`` are values by type, which replace those of providers. Raises `ExtensionError` for a type without a
+    provider or with two, a cycle, a thing per peer where there is no peer, and, if ``strict``, a given value that no
+    plugin takes or provides; each names both sides.
     """
 
     def __init__(self, owners: Sequence[Contribution], given: Mapping[Any, Any], *, strict: bool = True) -> None:
         self._owners = owners
         self._given = {key_of(_fit_to_give(annotation)): value for annotation, value in given.items()}
-        self._own: dict[tuple[str, object], Thing] = {}  # of an extension, for itself
-        self._shared: dict[object, Thing] = {}  # of a plugin, for all
+        self._own: dict[tuple[str, object], Thing] = {}  # an extension's, for its own functions
+        self._shared: dict[object, Thing] = {}  # another plugin's, for all extensions
         self._calls: dict[tuple[str, int, int], _Call] = {}
         self._of_app: list[_Call] = []
         self._of_peer: dict[str, list[_Call]] = {}
         self._methods: dict[int, RpcMethod] = {}
-        self._filled: list[Any] = []  # for each call that takes an application's things alone, what it is given besides
+        self._filled: list[Any] = []  # the provided arguments of each call in _of_app
         self._asked: dict[object, Any] = {}
         self._open: list[tuple[Thing, Close]] = []
         self._values: dict[Thing, Any] = {}  # of the application's things, while they are there
         things = [self._enter(owner, provider) for owner in owners for provider in owner.providers]
         for thing in things:
-            if thing.key in self._given:  # it is not called, so what it takes need not be there
+            if thing.key in self._given:  # not called, so its own parameters need no providers
                 self._asked.update((one.key, one.annotation) for one in dependencies_of(thing.dependent, ""))
             else:
                 thing.sources = self._resolve(thing.dependent, thing.owner.name)
@@ -120,7 +120,7 @@ class Injector:
         if strict:
             self._check_given(given)
         self.peer_things: dict[str, tuple[Thing, ...]] = {}
-        """By the name of each plugin that has or takes peers' things: which, in the order in which they are made."""
+        """The things per peer that each plugin, by name, provides or takes, in the order in which they are created."""
         for owner in owners:
             wanted = [thing for thing in self._order if thing.per_peer and thing.owner is owner]
             wanted += [
@@ -134,12 +134,12 @@ class Injector:
                 self.peer_things[owner.name] = found
 
     def bound(self, owner: str, function: Callable[..., Any], fixed: int) -> Callable[..., Any]:
-        """Return what to call with a function's ``fixed`` first parameters: itself, if it takes no more than those."""
+        """Return a callable with a function's first ``fixed`` parameters: itself, if it has no provided ones."""
         call = self._calls.get((owner, id(function), fixed))
         return function if call is None else call.closure
 
     def method(self, method: RpcMethod) -> RpcMethod:
-        """Return an RPC method as its callers see it: without the parameters that are provided."""
+        """Return an RPC method as its callers see it: without the provided parameters."""
         return self._methods.get(id(method), method)
 
     # Checking ---------------------------------------------------------------------------------------
@@ -191,7 +191,7 @@ class Injector:
             if spell(provided) == spell(wanted):
                 modules = f"{_module(provided)} and not that of {_module(wanted)}"
                 return f"; {thing} provides {spell(provided)} of {modules}"
-        import difflib  # not before somebody misspells one
+        import difflib  # imported late: only for this error
 
         reach = {spell(thing.annotation): thing for thing in things if thing.owner.name == owner}
         reach.update({spell(thing.annotation): thing for thing in self._shared.values()})
@@ -200,7 +200,7 @@ class Injector:
         return f"; what can be taken is: {', '.join(reach)}" if reach else ": @extension.provide says who does"
 
     def knows(self, annotation: Any) -> bool:
-        """Whether anybody takes or provides a type."""
+        """Return whether any plugin takes or provides a type."""
         return key_of(annotation) in self._known()
 
     def _known(self) -> dict[object, Any]:
@@ -233,7 +233,7 @@ class Injector:
             self._bind_method(owner.name, method)
 
     def _bind_method(self, owner: str, method: RpcMethod) -> None:
-        """Find out which parameters of a method are provided; the others are its caller's."""
+        """Determine which parameters of an RPC method are provided; the others are its caller's."""
         context, *parameters = parameters_of(method.function).values()
         dependent = Dependent(
             function=method.function,
@@ -280,7 +280,10 @@ class Injector:
     # Making and closing -----------------------------------------------------------------------------
 
     async def open(self, app: Application) -> None:
-        """Make what is the application's, in the order of need. Raises what a provider raises; then `close` it."""
+        """Create the application's things, each after those that it needs.
+
+        Raises a provider's exception; call `close` then.
+        """
         values: dict[Thing, Any] = {}
         for thing in self._order:
             if not thing.per_peer:
@@ -291,18 +294,21 @@ class Injector:
         self._filled[:] = [_extras(call, values) for call in self._of_app]
 
     async def close(self) -> list[BaseException]:
-        """Close what was made, last first, each whatever another raises; return what they raised."""
+        """Close the application's things, last first, regardless of exceptions of others; return the exceptions."""
         closing, self._open = self._open, []
         self._filled[:] = [_TOO_LATE] * len(self._filled)
         self._values = {}
         return await close_all(closing)
 
     async def make_for_peer(self, thing: Thing, context: AppContext, made: Mapping[Thing, Any]) -> tuple[Any, Any]:
-        """Make one thing of a peer's, of the application's and of those that were made before."""
+        """Create one thing of a connection, from the application's things and those ``made`` before.
+
+        Returns its value, and the function that closes it, if any. Raises the provider's exception.
+        """
         return await thing.make(context, {**self._values, **made})
 
     def extras(self, owner: str, made: Mapping[Thing, Any]) -> list[Any]:
-        """Return what a context of a peer's has for each call of a plugin's that takes things of its connection."""
+        """Return the provided arguments of each call of a plugin that takes things of the connection."""
         values = {**self._values, **made}
         return [_extras(call, values) for call in self._of_peer.get(owner, ())]
 
@@ -311,7 +317,7 @@ _TOO_LATE: Final = NotProvided("what was provided is closed, as the application 
 
 
 async def close_all(closing: Sequence[tuple[Thing, Close]]) -> list[BaseException]:
-    """Close things, last first, each whatever another raises, and whether or not we are cancelled meanwhile."""
+    """Close things, last first, regardless of exceptions of others and of a cancellation; return the exceptions."""
     errors: list[BaseException] = []
     for thing, close in reversed(closing):
         try:
@@ -328,9 +334,9 @@ async def close_all(closing: Sequence[tuple[Thing, Close]]) -> list[BaseExceptio
 def _app_closure(
     function: Callable[..., Any], filled: list[Any], at: int, count: int, by_name: bool
 ) -> Callable[..., Any]:
-    """Make what is called in a function's place, where all that it takes is the application's.
+    """Return the closure that calls a function whose provided parameters are all things of the application.
 
-    Besides, it is given what lies in ``filled`` at ``at``: a tuple, or with that a dict.
+    ``filled[at]`` are the provided arguments: a tuple, or with ``by_name`` a tuple and a dict.
     """
     if by_name:
 
@@ -353,17 +359,17 @@ def _app_closure(
 
 
 def _peer_closure(function: Callable[..., Any], at: int, by_name: bool) -> Callable[..., Any]:
-    """Make what is called in a function's place, where it takes things of a connection: the context has them."""
+    """Return the closure that calls a function that takes things of a connection, which its context holds."""
     if by_name:
 
         def call_by_name(context: Any, *given: Any) -> Any:
-            more, taken = context._things[at]  # noqa: SLF001 - nobody else's business
+            more, taken = context._things[at]  # noqa: SLF001 - not part of the API
             return function(context, *given, *more, **taken)
 
         return call_by_name
 
     def call(context: Any, *given: Any) -> Any:
-        return function(context, *given, *context._things[at])  # noqa: SLF001 - nobody else's business
+        return function(context, *given, *context._things[at])  # noqa: SLF001 - not part of the API
 
     return call
 
@@ -385,7 +391,7 @@ def _extras(call: _Call, values: Mapping[Thing, Any]) -> Any:
 
 
 def _ordered(things: Iterable[Thing]) -> list[Thing]:
-    """Sort things in the order of need, else in the order given; those they need are there, too."""
+    """Return things and those that they need, each after those that it needs, else in the given order."""
     order: dict[Thing, None] = {}
     path: list[Thing] = []
 
@@ -416,7 +422,7 @@ def _refuse_cycle(cycle: Sequence[Thing]) -> NoReturn:
 def _is_one(provided: Any, wanted: Any) -> bool:
     try:
         return issubclass(provided, wanted)
-    except TypeError:  # no classes, or a protocol that says nothing of that
+    except TypeError:  # not classes, or a protocol without a runtime check
         return False
 
 

@@ -1,4 +1,4 @@
-"""From what plugins bring to the tables that messages are dispatched by: built once, then frozen."""
+"""Dispatch tables, built once from the contributions of the plugins, then frozen."""
 
 from __future__ import annotations
 
@@ -44,12 +44,11 @@ V = TypeVar("V")
 
 
 class Route(NamedTuple):
-    """Where a received type goes. ``owner`` counts from 1; ``handler`` is None for a type that is only known.
+    """The handling of a received type. ``owner`` counts from 1; ``handler`` is None for a registered type without one.
 
-    ``slow`` is true where more is to be done than to queue the message: it is handled concurrently, say, or access to
-    its extension is limited.
-    ``stream`` is the handler itself, if it yields its replies; ``handler`` then sends each of them. ``reliable`` is the
-    handler itself, if it takes reliable messages.
+    ``slow`` is true if more is needed than to queue the message, for example because it is handled concurrently, or
+    access to its extension is limited. ``stream`` is the handler itself, if it yields its replies; ``handler`` then
+    sends each of them. ``reliable`` is the handler itself, if it receives reliable messages.
     """
 
     decode: Callable[[bytes], Message]
@@ -61,18 +60,18 @@ class Route(NamedTuple):
     reliable: HandlerFunction | None = None
     access: AccessControl | None = None
     weigh: Callable[[Message], int] | None = None
-    """What tells how much memory a message takes, where that may be far more than its payload."""
+    """Returns the memory that a message uses, in bytes, if that may be far more than its payload."""
 
 
 class Outgoing(NamedTuple):
-    """How a message class is sent. ``owners`` is None for an odd type: it may go to anyone (BOLT 1)."""
+    """The sending of a message class. ``owners`` is None for an odd type, which may be sent to any peer (BOLT 1)."""
 
     encode: Callable[[Any], bytes]
     owners: tuple[Contribution, ...] | None
 
 
 class OutgoingTable(dict[type[Message], Outgoing]):
-    """How messages are sent, by their class; a class that is not there raises `EncodeError` when it is looked up."""
+    """How messages are sent, by their class. Looking up an unregistered class raises `EncodeError`."""
 
     def __missing__(self, message: type[Message]) -> Outgoing:
         raise unregistered(message)
@@ -81,8 +80,8 @@ class OutgoingTable(dict[type[Message], Outgoing]):
 class Router(FrozenRecord, kw_only=True):
     """The frozen tables: received types by their two bytes, sent messages by class, methods and options by name.
 
-    ``claims`` are the plugins that speak each message, ``handlers`` the one that handles it. ``manifest`` has no RPC
-    methods and options: the application adds them, bound to itself.
+    ``claims`` are the plugins that send or receive each message, ``handlers`` the one that handles it. ``manifest`` has
+    no RPC methods and options: the application adds them, bound to itself.
     """
 
     registry: Registry
@@ -93,13 +92,13 @@ class Router(FrozenRecord, kw_only=True):
     settings: Mapping[str, Setting]
     owners: tuple[Contribution, ...]
     injector: Injector | None = None
-    """What hands functions what they take by type; None if nobody takes or provides anything."""
+    """Adds provided parameters to calls of functions; None if no plugin takes or provides anything."""
 
-    # The plans of messages are compiled for these two: not before the host node has heard what we are.
+    # These two compile the plans of messages: lazily, so that the host node has the manifest sooner.
 
     @cached_property
     def incoming(self) -> Mapping[bytes, Route]:
-        """Where received types go, by their two bytes."""
+        """The routes of received types, by their two bytes."""
         numbers = {id(owner): number for number, owner in enumerate(self.owners, 1)}
         plans = self.registry.plans
         routes: dict[bytes, Route] = {}
@@ -129,15 +128,15 @@ class Router(FrozenRecord, kw_only=True):
 
     @cached_property
     def reliable(self) -> tuple[type[Message], ...]:
-        """The messages that are taken reliably."""
+        """The message classes with reliable handlers."""
         return tuple(message for message, (_, handler) in self.handlers.items() if handler.reliable)
 
     def bound(self, owner: str, function: Callable[..., Any], fixed: int) -> Callable[..., Any]:
-        """Return what to call with the first ``fixed`` parameters of a function: itself, if it takes no more."""
+        """Return a callable with the first ``fixed`` parameters of a function: itself, if it has no provided ones."""
         return function if self.injector is None else self.injector.bound(owner, function, fixed)
 
     def owner_of(self, extension: Extension | str) -> Contribution:
-        """Find a plugin by name, or an extension itself. Raises `ExtensionError`."""
+        """Return a plugin's contribution, by its name or the extension. Raises `ExtensionError` if it is not loaded."""
         name = getattr(extension, "name", extension)
         for owner in self.owners:
             if owner.name == name:
@@ -146,11 +145,11 @@ class Router(FrozenRecord, kw_only=True):
 
 
 def build_router(plugins: PluginManager, provide: Mapping[Any, Any] | None = None) -> Router:
-    """Check every plugin against the others and build the tables. ``provide`` are things by type, for tests mostly.
+    """Check the plugins for conflicts and build the tables. ``provide`` are provided values by type, mostly for tests.
 
-    Raises `TypeConflict` for two claims on one type number; `ExtensionError` for two handlers of one message, and
-    two plugins with one feature bit, codec, transport, RPC method or option; `SchemaError` for what a codec cannot
-    carry. Each names both sides.
+    Raises `TypeConflict` for two message classes with one type number; `ExtensionError` for two handlers of one
+    message, and two plugins with one feature bit, codec, transport, RPC method or option; `SchemaError` for a message
+    that its codec cannot encode. Each names both sides.
     """
     _load_codecs(plugins)
     owners = plugins.contributions
@@ -174,7 +173,7 @@ def build_router(plugins: PluginManager, provide: Mapping[Any, Any] | None = Non
             job.check_option(options)
     injector: Injector | None = None
     if provide or any(owner.injects for owner in owners):
-        from oddwire.app.plugins.injection import Injector  # few take or provide anything
+        from oddwire.app.plugins.injection import Injector  # imported late: few plugins use injection
 
         injector = Injector(owners, provide or {})
     manifest = Manifest(
@@ -205,7 +204,7 @@ def _bound_method(owner: str, method: RpcMethod, injector: Injector | None) -> B
 def shows_support(
     message: Message, owners: tuple[Contribution, ...], info: PeerInfo, session: PeerSession | None
 ) -> bool:
-    """Say whether a peer's features or hello show that it knows one of the plugins a message is of."""
+    """Return whether a peer's features or hello show that it knows one of the plugins to which a message belongs."""
     if any(owner.feature is not None and info.has_feature(owner.feature) for owner in owners):
         return True
     type_id = schema_of(message).type_id
@@ -221,9 +220,10 @@ def check_support(
     node_id: NodeId,
     session: PeerSession | None = None,
 ) -> None:
-    """Raise `NotSupported` unless a peer's features or hello show that it knows one of the plugins a message is of.
+    """Raise `NotSupported` unless a peer's features or hello show that it knows one of the plugins of a message.
 
-    ``info`` is what is known of the peer ``node_id``, None if it is not connected: then `PeerNotConnected`.
+    ``info`` is the transport's information about the peer ``node_id``; if that is None, as the peer is not connected,
+    raises `PeerNotConnected`.
     """
     if info is None:
         raise not_connected(node_id)
@@ -242,14 +242,14 @@ def check_support(
 
 
 def unregistered(message: type) -> EncodeError:
-    """Return the error for a class that no loaded plugin brought."""
+    """Return the error for sending a class that no loaded plugin registers."""
     if issubclass(message, type):
         return EncodeError("what is sent should be a message, Quote(price=7) say, not a class")
     return EncodeError(f"{message.__name__} should be a message that a loaded extension handles, returns or registers")
 
 
 def _load_codecs(plugins: PluginManager) -> None:
-    """Load the codecs that messages name, and those that the plugins loaded for that name in turn."""
+    """Load the codecs that messages name, with their plugins, and the codecs that the messages of those name."""
     seen = 0
     while seen < len(plugins.contributions):
         for message in vocabulary(plugins.contributions[seen]):
@@ -301,7 +301,7 @@ def _handlers(owners: tuple[Contribution, ...]) -> dict[type[Message], tuple[Con
 
 
 def _unique(kind: str, offers: Iterable[tuple[K, Contribution, V]]) -> dict[K, tuple[Contribution, V]]:
-    """Make a dict of what plugins offer, and which; two offers of one key are an error that names both plugins."""
+    """Return plugins and values by key. Raises `ExtensionError` naming both plugins for a key that two have."""
     found: dict[K, tuple[Contribution, V]] = {}
     for key, owner, value in offers:
         other, _ = found.setdefault(key, (owner, value))
