@@ -79,7 +79,20 @@ class HandlerWatch:
 
     def _look(self) -> None:
         self._timer = None
-        now, seen, before = self._core.loop.time(), WeakKeyDictionary[Any, float | None](), self._seen
+        seen: WeakKeyDictionary[Any, float | None] = WeakKeyDictionary()
+        busy = True
+        try:
+            busy = self._inspect(seen)
+        finally:  # whatever an inspection meets, it is not the last
+            self._seen = seen
+            if busy or seen:
+                self.arm()
+            else:
+                self._core.tasks.unwatched = True
+
+    def _inspect(self, seen: WeakKeyDictionary[Any, float | None]) -> bool:
+        """Log the calls that have been waiting, and add all to ``seen``; return whether any task is busy."""
+        now, before = self._core.loop.time(), self._seen
         busy, told = False, 0
         for task in self._busy():
             busy = True
@@ -87,20 +100,17 @@ class HandlerWatch:
             if found is None:
                 continue
             frame, call = found
-            since = before.get(call, now)
+            try:
+                since = seen[call] = before.get(call, now)
+            except TypeError:
+                # No Python coroutine, which cannot be distinguished from the next one: an author's awaitable, or the
+                # future that a worker has slept on, in the moment between its being done and the worker's going on
+                continue
             if since is not None and now - since >= _PATIENCE and told < _MOST:
                 told += 1
+                seen[call] = None
                 self._tell(task, frame, now - since)
-                since = None
-            try:
-                seen[call] = since
-            except TypeError:  # no Python coroutine: cannot be distinguished from the next one
-                continue
-        self._seen = seen
-        if busy or seen:
-            self.arm()
-        else:
-            self._core.tasks.unwatched = True
+        return busy
 
     def _busy(self) -> Iterator[asyncio.Task[Any]]:
         """Yield the tasks that may be in the author's code, without the workers of idle queues."""

@@ -491,7 +491,7 @@ async def test_one_that_hangs_is_named_and_keeps_only_its_own_extension(caplog: 
         transport.receive(ALICE, encode(Answer(number=3)))
         await idle()
         assert (log, seen) == (["begin"], ["connected", 2, "gone", "connected", 3])
-        assert not caplog.records
+        assert not [each for each in caplog.records if each.levelno > logging.DEBUG]
         await asyncio.sleep(131)
         told = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
         assert len(told) == 1

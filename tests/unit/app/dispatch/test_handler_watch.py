@@ -270,3 +270,28 @@ async def test_nobody_looks_while_nothing_is_under_way() -> None:
             assert len(timers()) == 2, "the handler's, and ours"
             await asyncio.sleep(20)
             assert timers() == []
+
+
+async def test_a_worker_that_has_just_been_woken_disturbs_no_inspection(caplog: pytest.LogCaptureFixture) -> None:
+    """It still awaits the future it has slept on, which is no coroutine; those that hang are named all the same."""
+    extension = Extension("test", version="1.0")
+
+    @extension.on(Ask, concurrent=True)
+    async def ask(context: Context, request: Ask) -> None:
+        await hang()
+
+    @extension.on(Answer)
+    async def answer(context: Context, request: Answer) -> None: ...
+
+    transport = ScriptedTransport()
+    async with Application(extension, transport=transport, session=False, grace=0) as app:
+        transport.connect_peer(ALICE)
+        transport.receive(ALICE, app.registry.encode(Ask()))
+        dispatcher = app._dispatcher
+        assert dispatcher is not None
+        for _ in range(12):
+            await asyncio.sleep(1)
+            assert dispatcher.core.queues[ALICE].wake is not None, "the worker sleeps"
+            transport.receive(ALICE, app.registry.encode(Answer()))
+            dispatcher._watch._look()
+    assert sum("has not ended after" in each for each in told(caplog)) == 1
