@@ -13,14 +13,15 @@ __all__ = ["app_pair", "run_app"]
 
 
 def run_app(network: MemoryNetwork) -> Callable[..., AbstractAsyncContextManager[Application]]:
-    """Return a function that runs an application of extensions on ``network``.
+    """Return a function that runs an application of extensions on ``network``, with a store in memory.
 
-    Its ``provide`` are things by type that are taken instead of what providers would make, as `Application` has it.
+    Its keywords are those of `Application`: ``provide``, things by type that are used in place of what providers would
+    make; ``options``, values by name; ``limits``, ``store``, ``session``, ``grace``.
     """
 
     @asynccontextmanager
-    async def run(*extensions: object, provide: Mapping[Any, Any] | None = None) -> AsyncIterator[Application]:
-        async with Application(*extensions, transport=network.transport(), store=":memory:", provide=provide) as app:
+    async def run(*extensions: object, **keywords: Any) -> AsyncIterator[Application]:
+        async with Application(*extensions, transport=network.transport(), **{"store": ":memory:", **keywords}) as app:
             yield app
 
     return run

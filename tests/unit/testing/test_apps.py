@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from oddwire.app import Extension
+from oddwire.errors import LocalProtocolError
 from oddwire.testing.apps import app_pair, run_app
 from oddwire.transports.memory import MemoryNetwork
 
@@ -18,3 +21,21 @@ def test_work_without_any_plugin_for_async_tests() -> None:
 
     asyncio.run(main())
     assert network.nodes == {}
+
+
+def test_an_application_is_run_with_what_it_takes() -> None:
+    extension = Extension("test", version="1.0")
+
+    @extension.option("test-size")
+    def size(value: int = 1) -> int:
+        return value
+
+    async def main() -> None:
+        run = run_app(MemoryNetwork())
+        async with run(extension) as plain, run(extension, options={"test-size": 5}, store=None) as other:
+            assert (plain.options["test-size"], other.options["test-size"]) == (1, 5)
+            assert await plain.store("test").get("key") is None
+            with pytest.raises(LocalProtocolError, match="store"):
+                other.store("test")
+
+    asyncio.run(main())

@@ -37,7 +37,9 @@ class WithoutStore:
         if not self._acknowledgements.post(link, _refusal_of(data)):
             return False
         link.shared.counters.declined["unsupported"] += 1
-        refusal = Refusal(data.sequence, Code.UNSUPPORTED, "there is no store here for reliable messages")
+        refusal = Refusal(
+            data.sequence, Code.UNSUPPORTED, "no handler here takes reliable messages, or there is no store for them"
+        )
         self._host.reliable_refused(link.node_id, data.content, refusal)
         return True
 

@@ -734,7 +734,7 @@ async def test_a_peer_without_a_store_tells_what_it_refuses(both: Both, caplog: 
         assert left.counters.to_json() == {"declined": {"unsupported": 1}}
     assert (
         f"reliable message refused for good: shop.Order 0x8c01 from {CLIENT.public_key().hex()}, with code 8 "
-        "(UNSUPPORTED): there is no store here for reliable messages"
+        "(UNSUPPORTED): no handler here takes reliable messages, or there is no store for them"
     ) in declined(caplog)
 
 
