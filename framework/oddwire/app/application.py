@@ -169,6 +169,8 @@ class Application:
             for call in calls("startup"):
                 await call.finish(app=self)
                 self._started.add(call.plugin)
+                if self._state is not _State.STARTING:
+                    raise LocalProtocolError("the application was closed while it started")
             from oddwire.app.dispatch.core import Core  # imported late: the host has the manifest sooner
             from oddwire.app.dispatch.dispatcher import Dispatcher
 
@@ -207,8 +209,12 @@ class Application:
                 self.on_refusal(strange or error)
                 if isinstance(self.transport, HostTransport):
                     self.transport.refuse(reason_of(strange or error))
-            self._closing = asyncio.create_task(self._close(grace=0.0))
-            await self._closed(self._closing)
+            if self._closing is None:
+                self._closing = asyncio.create_task(self._close(grace=0.0))
+            try:
+                await self._closed(self._closing)
+            except Exception as failure:  # the caller has to know why it did not start
+                logger.warning("what had started did not end well: %s", spelled(failure))
             if strange is not None:
                 raise strange from error
             raise

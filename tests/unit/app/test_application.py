@@ -817,3 +817,43 @@ async def test_on_ready_may_connect_send_and_ask(extension: Extension) -> None:
 
         async with Application(caller, transport=network.transport()) as right:
             assert found == ["HELLO", right.peers]
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_why_it_does_not_start_is_said_whatever_ends_badly_after_that(
+    late: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    started, failing = Extension("started", version="1.0"), Extension("failing", version="1.0")
+
+    @started.on_shutdown
+    async def shutdown(context: AppContext) -> None:
+        raise KeyError("at the end")
+
+    @failing.on_startup
+    async def startup(context: AppContext) -> None:
+        if late:
+            await asyncio.sleep(3600)
+        raise ValueError("the reason")
+
+    app = Application(started, failing, transport=MemoryNetwork().transport())
+    with pytest.raises(TimeoutError if late else ValueError):
+        async with asyncio.timeout(0.05 if late else None):
+            await app.start()
+    assert "shutdown of 'started' failed" in caplog.text
+
+
+async def test_one_that_is_closed_while_it_starts_starts_no_further() -> None:
+    first, second, began = Extension("first", version="1.0"), Extension("second", version="1.0"), []
+
+    @first.on_startup
+    async def startup(context: AppContext) -> None:
+        await asyncio.create_task(context.app.aclose())
+
+    @second.on_startup
+    async def never(context: AppContext) -> None:
+        began.append(context)
+
+    app = Application(first, second, transport=MemoryNetwork().transport())
+    with pytest.raises(LocalProtocolError, match="the application was closed while it started"):
+        await app.start()
+    assert not began

@@ -192,7 +192,10 @@ class Background:
             )
         if own is None or own.ended:
             work.close()
-            raise error
+            try:
+                raise error
+            finally:
+                del error  # its traceback has this frame
         what = f"task {getattr(work, '__name__', 'of spawn()')}"
         task = self._loop.create_task(
             self._spawned(what, own, context, work), name=name or what, context=self._base.copy()
@@ -244,11 +247,13 @@ class Background:
         """Run a periodic job until its owner ends: its period is measured between the starts of runs."""
         begun, due = self._loop.time(), job.at_start
         pause = 0.0
-        while not own.jobs_ended:
+        while not _has_ended(own):
             if due:
                 begun = self._loop.time()
                 self.arm()
                 await self._run(own, job, context)
+                if _has_ended(own):  # whatever the run made of its cancellation
+                    return
             due = True
             try:
                 pause = job.pause(self._app.options)
@@ -282,14 +287,13 @@ class Background:
         except BaseException as error:
             if own.jobs_ended and isinstance(error, asyncio.CancelledError):
                 raise
-            if isinstance(error, asyncio.CancelledError) and me is not None:
-                while me.cancelling():  # by its own code or another task's: must not cancel later runs
-                    me.uncancel()
-            elif must_pass(error, me):
+            if not isinstance(error, asyncio.CancelledError) and must_pass(error, me):
                 raise
             self._failures.tell(job.title, context, error, then=then())
             return False
         finally:
+            if me is not None and me.cancelling() and not own.jobs_ended:
+                await _uncancel(own, me)
             del me
         return True
 
@@ -342,3 +346,19 @@ def _seconds(value: Any) -> float:
     from oddwire.app.declarations.jobs import seconds_of
 
     return seconds_of(value, 0.0)
+
+
+def _has_ended(own: OwnTasks) -> bool:
+    """Return whether jobs are over: a function, as it changes while they run."""
+    return own.jobs_ended
+
+
+async def _uncancel(own: OwnTasks, task: asyncio.Task[Any]) -> None:
+    """Undo a cancellation of the current task by the author's code, or another's: it must not cancel later runs."""
+    while task.cancelling():
+        task.uncancel()
+    try:
+        await asyncio.sleep(0)  # before Python 3.13 one that nobody has awaited comes out here all the same
+    except asyncio.CancelledError:
+        if own.jobs_ended:
+            raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from oddwire.app.context import AppContext, Context, Peer
 from oddwire.app.dispatch.tasks import Tasks
@@ -23,6 +23,7 @@ __all__ = ["Failures"]
 
 logger = get_logger("oddwire.app")
 
+_MOST_REPORTS: Final = 256  # async hooks under way; each holds the message that was handled
 _EXITING = "; to end the application, it should call context.app.stop()"
 
 
@@ -76,8 +77,15 @@ class Failures:
                     raise
                 self._not_heard(call, failure)
             else:
-                if result is not None and hasattr(result, "__await__"):
+                if result is None or not hasattr(result, "__await__"):
+                    continue
+                if self._reports.count < _MOST_REPORTS:
                     self._reports.spawn(self._finish(call, result))
+                    continue
+                if asyncio.iscoroutine(result):
+                    result.close()
+                self.counters.dropped["reports"] += 1
+                logger.warning("a failure is not told to %r: %d reports are under way", call.plugin, _MOST_REPORTS)
 
     async def _finish(self, call: HookCall, result: Awaitable[None]) -> None:
         me = asyncio.current_task()

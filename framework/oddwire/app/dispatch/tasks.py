@@ -39,6 +39,11 @@ class Tasks:
     def __iter__(self) -> Iterator[asyncio.Task[Any]]:
         return iter((*self._running,))
 
+    @property
+    def count(self) -> int:
+        """How many tasks are running."""
+        return len(self._running)
+
     def __contains__(self, task: object) -> bool:
         return task in self._running
 

@@ -173,6 +173,45 @@ async def test_a_run_that_cancels_its_own_task_has_failed_and_the_next_one_begin
 
 
 @JUMPING
+@pytest.mark.parametrize("ending", ["returns", "raises"])
+async def test_one_that_cancels_its_own_task_and_goes_on_is_followed_by_the_next(ending: str) -> None:
+    extension, times = Extension("test", version="1.0"), []
+
+    @extension.every(10)
+    async def work(context: AppContext) -> None:
+        times.append(now())
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        if ending == "raises":
+            raise RuntimeError
+
+    async with Application(extension, transport=ScriptedTransport()):
+        begun = now()
+        await asyncio.sleep(35)
+    assert times == [begun + 10, begun + 20, begun + 30]
+
+
+@JUMPING
+@pytest.mark.parametrize("how", ["swallows", "raises"])
+async def test_a_run_that_makes_something_else_of_its_end_holds_nobody_up(how: str) -> None:
+    extension = Extension("test", version="1.0")
+
+    @extension.every(1000, at_start=True)
+    async def work(context: AppContext) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            if how == "raises":
+                raise RuntimeError from None
+
+    async with Application(extension, transport=ScriptedTransport(), grace=50):
+        await asyncio.sleep(5)
+        begun = now()
+    assert now() == begun, "on a clock that jumps to the next timer, nobody waited for one"
+
+
+@JUMPING
 async def test_a_run_that_swallows_its_end_is_the_last_one() -> None:
     extension, times = Extension("test", version="1.0"), []
 

@@ -143,3 +143,32 @@ async def test_that_a_peer_has_gone_is_no_failure_of_who_wanted_to_send_it_somet
         assert not app.counters.failed
     assert [each[:2] for each in heard] == [("sender", ALICE)]
     assert not [record for record in caplog.records if record.levelno > logging.DEBUG]
+
+
+async def test_no_more_than_so_many_failures_are_told_at_once(caplog: pytest.LogCaptureFixture) -> None:
+    """What a peer can cause is bounded: each report holds the message that was handled."""
+    extension, heard, go = Extension("slow", version="1.0"), 0, asyncio.Event()
+
+    @extension.on(Ask)
+    async def ask(context: Context, request: Ask) -> None:
+        raise RuntimeError(request.text)
+
+    @extension.on_error
+    async def hear(context: AppContext, error: BaseException, message: Message | None) -> None:
+        nonlocal heard
+        heard += 1
+        await go.wait()
+
+    transport = ScriptedTransport()
+    async with Application(extension, transport=transport, session=False) as app:
+        transport.connect_peer(ALICE)
+        for number in range(300):
+            transport.receive(ALICE, app.registry.encode(Ask(text=f"{number}")))
+        await idle(400)
+        assert (heard, app.counters.dropped["reports"], app.counters.failed["slow"]) == (256, 44, 300)
+        go.set()
+        await idle()
+        transport.receive(ALICE, app.registry.encode(Ask(text="later")))
+        await idle()
+        assert heard == 257
+    assert "a failure is not told to 'slow': 256 reports are under way" in caplog.text
