@@ -337,9 +337,14 @@ def signal_code(number: signal.Signals) -> int:
 
 
 def on_stop(action: Callable[[signal.Signals], object]) -> None:
-    """Make the first signal call ``action`` on the event loop, instead of cancelling the command."""
+    """Make the first signal call ``action`` on the event loop, instead of cancelling the command.
+
+    Call it at once if that signal has come: code that ran at the start may have swallowed the cancellation.
+    """
     if _current is not None:
         _current.stop = action
+        if _current.first is not None:
+            action(_current.first)
 
 
 def on_hangup(action: Callable[[], object]) -> None:

@@ -589,3 +589,32 @@ async def test_an_extension_that_does_nothing_is_told_of(start, tmp_path: Path) 
         _, _, err = await program.interrupt()
         assert re.search(r"^warning: extension 'idle' \(.*\) does nothing: it has no handlers", err, re.MULTILINE)
         assert "'echo'" not in err
+
+
+SWALLOWS = """
+import asyncio
+from oddwire import Extension
+
+extension = Extension("stubborn", version="1.0")
+
+@extension.on_startup
+async def start(context) -> None:
+    print("starting", flush=True)
+    try:
+        await asyncio.sleep(30)
+    except asyncio.CancelledError:
+        pass
+
+@extension.on_shutdown
+async def end(context) -> None:
+    print("shut down", flush=True)
+"""
+
+
+async def test_a_signal_that_an_extension_swallows_at_the_start_ends_it_all_the_same(start, tmp_path: Path) -> None:
+    (tmp_path / "stubborn.py").write_text(SWALLOWS)
+    node = await start("run", tmp_path / "stubborn.py", *LOCAL)
+    await node.line("starting")
+    code, out, _ = await node.interrupt(signal.SIGTERM)
+    assert code == 0
+    assert out.splitlines()[-1] == "shut down"
