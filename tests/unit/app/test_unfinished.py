@@ -176,13 +176,12 @@ async def test_a_thread_that_runs_no_python_is_named_by_what_it_was_given() -> N
     known = frozenset(threading.enumerate())
     gate = threading.Lock()
     gate.acquire()
-    thread = threading.Thread(target=gate.acquire, name="worker")
+    thread = threading.Thread(target=gate.acquire, name="holder")
     thread.start()
     try:
-        while not busy_threads(known):
-            await asyncio.sleep(0)
-        *_, text = holdups(None, {}, known=known)
+        async with asyncio.timeout(30):  # it has frames of Python's at its very start
+            while not any(text.endswith("acquire, in thread 'holder'") for text in holdups(None, {}, known=known)):
+                await asyncio.sleep(0)
     finally:
         gate.release()
         thread.join()
-    assert text.endswith("acquire, in thread 'worker'")
