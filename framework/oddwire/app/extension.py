@@ -481,13 +481,16 @@ class Extension:
         return (*(found | self._messages),)
 
     @property
-    def is_idle(self) -> bool:
-        """Whether the extension has no handler, RPC method, job or hook for the life of an application or a connection.
+    def does_nothing(self) -> bool:
+        """Whether the extension has no handler, RPC method, job or hook: nothing of it would ever be called.
 
         False for every subclass, which may have hooks of its own.
         """
         calls = (self._startup, self._ready, self._stopping, self._shutdown, self._connect, self._disconnect)
-        return type(self) is Extension and not (self._handlers or self._rpc_methods or self._jobs or any(calls))
+        reports = (self._undelivered, self._error)
+        return type(self) is Extension and not (
+            self._handlers or self._rpc_methods or self._jobs or any(calls) or any(reports)
+        )
 
     def run(self, argv: Sequence[str] | None = None, *, receive: Literal["hook", "notification"] | None = None) -> None:
         """Run this extension, as a plugin if lightningd started the process, else as ``oddwire run`` does; then exit.

@@ -348,9 +348,9 @@ def test_a_program_takes_nobodys_name(tmp_path: Path) -> None:
 
 def test_one_that_does_nothing_knows() -> None:
     extension = Extension("idle", version="1.0")
-    assert extension.is_idle
+    assert extension.does_nothing
     extension.register(Memo)
-    assert extension.is_idle  # who only declares messages does nothing by itself
+    assert extension.does_nothing  # who only declares messages does nothing by itself
     for declare in (
         lambda extension: extension.on(Memo)(note),
         lambda extension: extension.rpc("a-b")(rpc),
@@ -358,15 +358,21 @@ def test_one_that_does_nothing_knows() -> None:
         lambda extension: extension.on_shutdown(without_a_peer),
         lambda extension: extension.on_connect(with_context),
         lambda extension: extension.on_disconnect(with_reason),
+        lambda extension: extension.on_ready(without_a_peer),
+        lambda extension: extension.on_stopping(without_a_peer),
+        lambda extension: extension.on_undelivered(undelivered),
+        lambda extension: extension.on_error(failed),
+        lambda extension: extension.every(10)(without_a_peer),
+        lambda extension: extension.task(without_a_peer),
     ):
         extension = Extension("busy", version="1.0")
         declare(extension)
-        assert not extension.is_idle
+        assert not extension.does_nothing
 
     class Hooked(Extension):
         pass
 
-    assert not Hooked("hooked", version="1.0").is_idle
+    assert not Hooked("hooked", version="1.0").does_nothing
 
 
 @message(0x8CF5)
@@ -379,6 +385,8 @@ async def rpc(context: AppContext) -> None: ...
 async def without_a_peer(context: AppContext) -> None: ...
 async def with_context(context: Context) -> None: ...
 async def with_reason(context: Context, reason: str) -> None: ...
+async def undelivered(context: Context, message: Message | None, error: Exception) -> None: ...
+async def failed(context: AppContext, error: BaseException, message: Message | None) -> None: ...
 
 
 def test_empty_parentheses_make_no_difference_where_nothing_is_to_be_told() -> None:

@@ -165,7 +165,7 @@ class PluginManager:
             f"extension {plugin.name!r} ({_describe(plugin)}) does nothing: it has no handlers, RPC methods or "
             "callbacks; is the module that has them imported?"
             for plugin in extensions
-            if plugin.is_idle
+            if plugin.does_nothing
         ]
 
     def codec(self, name: str) -> Codec:

@@ -85,7 +85,7 @@ def test_every_should_be_told_more(told: Any) -> None:
 
 def test_a_task_is_declared_with_and_without_parentheses() -> None:
     extension = Extension("test", version="1.0")
-    assert extension.is_idle
+    assert extension.does_nothing
     assert extension.task(work) is work
     assert extension.task()(work) is work
     assert extension.task(restart=False)(work) is work
@@ -94,7 +94,7 @@ def test_a_task_is_declared_with_and_without_parentheses() -> None:
         ("@task work", True),
         ("@task work", False),
     ]
-    assert not extension.is_idle
+    assert not extension.does_nothing
 
 
 def test_an_option_that_nobody_has_is_refused_at_load() -> None:
