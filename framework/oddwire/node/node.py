@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 
 from oddwire.errors import DefinitionError, TransportError
 from oddwire.files import make_folder
@@ -40,6 +40,8 @@ COMPATIBLE_VERSION: Final = "v26.06.6"
 _DATABASE: Final = "oddwire.sqlite3"
 _RPC_FILE: Final = "lightning-rpc"
 _CONTEXTS: Final = ("init", "node", "channel", "invoice", "bolt12_offer", "bolt12_invreq", "bolt12_invoice")
+
+T = TypeVar("T")
 
 
 class Node:
@@ -114,11 +116,38 @@ class Node:
         self._stopped = asyncio.Event()
         self._ended = asyncio.Event()
         self._lock: DirectoryLock | None = None
-        self.secret: NodeSecret
-        self.store: NodeDatabase
-        self.transport: Bolt8Transport
-        self.peers: ConnectedPeers
-        self.rpc: JsonRpcServer
+        self._secret: NodeSecret | None = None
+        self._store: NodeDatabase | None = None
+        self._transport: Bolt8Transport | None = None
+        self._peers: ConnectedPeers | None = None
+        self._rpc: JsonRpcServer | None = None
+
+    # Parts that the start creates; before, these raise `TransportError`
+
+    @property
+    def secret(self) -> NodeSecret:
+        """The node's key, and what is derived from it."""
+        return _started(self._secret)
+
+    @property
+    def store(self) -> NodeDatabase:
+        """The node's database."""
+        return _started(self._store)
+
+    @property
+    def transport(self) -> Bolt8Transport:
+        """The connections to peers."""
+        return _started(self._transport)
+
+    @property
+    def peers(self) -> ConnectedPeers:
+        """The connected peers, and the connecting and disconnecting of others."""
+        return _started(self._peers)
+
+    @property
+    def rpc(self) -> JsonRpcServer:
+        """The server of the JSON-RPC socket."""
+        return _started(self._rpc)
 
     # Properties for plugins and RPC methods
 
@@ -170,10 +199,10 @@ class Node:
             make_folder(self.base_dir)
             make_folder(self.lightning_dir)
             self._lock = DirectoryLock(self.base_dir, self.network)
-            self.secret = load_secret(self.lightning_dir)
+            self._secret = load_secret(self.lightning_dir)
         except OSError as error:
             raise TransportError(f"{error.filename or self.lightning_dir}: {error.strerror}") from error
-        self.store = NodeDatabase(self.lightning_dir / _DATABASE)
+        self._store = NodeDatabase(self.lightning_dir / _DATABASE)
         self.commands.install()
         install(self)
         await self.plugins.load(
@@ -184,7 +213,7 @@ class Node:
             disabled=self._option_values("disable-plugin"),
         )
         try:
-            self.transport = Bolt8Transport(
+            self._transport = Bolt8Transport(
                 self.secret.node_key,
                 listen=self._listen,
                 connect=[str(uri) for uri in self._connect],
@@ -195,10 +224,10 @@ class Node:
             )
         except ValueError as error:
             raise DefinitionError(str(error)) from error
-        self.peers = ConnectedPeers(self.transport, self.plugins, self.store, self.log, self._max_queued)
+        self._peers = ConnectedPeers(self.transport, self.plugins, self.store, self.log, self._max_queued)
         self.peers.kept.update(uri.node_id for uri in self._connect)
         # Plugins call RPC methods during their init; peers connect after all are initialized
-        self.rpc = JsonRpcServer(
+        self._rpc = JsonRpcServer(
             self.rpc_path,
             self.commands.dispatch,
             max_document=max(MAX_REQUEST, max_document()) if MAX_DOCUMENT_VARIABLE in os.environ else MAX_REQUEST,
@@ -244,25 +273,26 @@ class Node:
         """Stop the node: end plugins, disconnect peers, close the database, release the directory. Idempotent."""
         self._stopped.set()
         self.commands.closing = True
-        if hasattr(self, "rpc"):
-            self.rpc.stop_listening()
+        if self._rpc is not None:
+            self._rpc.stop_listening()
         await self.plugins.aclose()
-        if hasattr(self, "transport"):
-            await self.peers.aclose()
-            await self.transport.aclose()
-        if hasattr(self, "store"):
-            self.store.close()
+        if self._peers is not None:
+            await self._peers.aclose()
+        if self._transport is not None:
+            await self._transport.aclose()
+        if self._store is not None:
+            self._store.close()
         if self._lock is not None:
             self._lock.release()
         self._ended.set()
-        if hasattr(self, "rpc"):
-            await self.rpc.aclose()
+        if self._rpc is not None:
+            await self._rpc.aclose()
 
     def abandon(self) -> None:
         """Kill all plugins without waiting: the process is about to end without `aclose`. Callable from any thread."""
         for plugin in self.plugins.everyone():
             plugin.abandon()
-        if self._lock is not None and hasattr(self, "rpc"):
+        if self._lock is not None and self._rpc is not None:
             self.rpc_path.unlink(missing_ok=True)
 
     def holdups(self) -> list[str]:
@@ -292,3 +322,9 @@ class Node:
         self.plugins.notify("log", entry)
         if important:
             self.plugins.notify("warning", {**entry, "level": "error" if line.level == "broken" else "warn"})
+
+
+def _started(part: T | None) -> T:
+    if part is None:
+        raise TransportError("the node is not started: 'async with node:' or 'await node.start()' starts it")
+    return part

@@ -28,6 +28,12 @@ async def test_nothing_is_left(tmp_path: Path) -> None:
     assert names == {"hsm_secret", "oddwire.sqlite3"}
 
 
+@pytest.mark.parametrize("part", ["secret", "store", "transport", "peers", "rpc", "node_id", "uris"])
+def test_parts_that_only_the_start_makes(tmp_path: Path, part: str) -> None:
+    with pytest.raises(TransportError, match=r"^the node is not started: 'async with node:' or"):
+        getattr(Node(tmp_path), part)
+
+
 async def test_it_is_the_same_node_every_time(tmp_path: Path) -> None:
     ids = set()
     for _ in range(2):

@@ -109,7 +109,7 @@ def shortcut(node: Node) -> Shortcut:
     It returns None for any other request, and where the request would be refused: `commands` handle these. It is one
     function without calls to helpers, as it runs once per message.
     """
-    usual = _USUAL.match
+    usual, peers = _USUAL.match, node.peers
 
     def answer(text: str, at: int) -> tuple[bytes, int] | None:
         match = usual(text, at)
@@ -119,7 +119,7 @@ def shortcut(node: Node) -> Shortcut:
         if (before is None) is (after is None):
             return None
         try:
-            peer = node.peers.get(a_node_id(node_id))
+            peer = peers.get(a_node_id(node_id))
             payload = bytes.fromhex(msg)
             size = len(payload)
             if peer is None or not MIN_PAYLOAD <= size <= MAX_PAYLOAD or size * 2 != len(msg):
