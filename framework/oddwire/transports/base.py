@@ -28,6 +28,7 @@ __all__ = [
     "Transport",
     "fast_send",
     "not_connected",
+    "takes_turns",
     "wrong_length",
 ]
 
@@ -239,6 +240,11 @@ def fast_send(transport: Transport) -> Callable[[NodeId, bytes], bool]:
         if "send" in vars(cls):
             return _would_wait
     return transport.send_nowait
+
+
+def takes_turns(transport: Transport) -> bool:
+    """Return whether a transport may delay the handling of delivered messages: it overrides `Transport.turn`."""
+    return type(transport).turn is not Transport.turn
 
 
 def _would_wait(peer: NodeId, payload: bytes) -> bool:

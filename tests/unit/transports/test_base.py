@@ -4,7 +4,16 @@ import pytest
 
 from oddwire.errors import EncodeError, PayloadTooLarge, TransportError
 from oddwire.proto.keys import NodeId
-from oddwire.transports.base import MAX_PAYLOAD, MIN_PAYLOAD, Manifest, PeerInfo, Transport, fast_send, wrong_length
+from oddwire.transports.base import (
+    MAX_PAYLOAD,
+    MIN_PAYLOAD,
+    Manifest,
+    PeerInfo,
+    Transport,
+    fast_send,
+    takes_turns,
+    wrong_length,
+)
 
 PEER = NodeId("02" + "11" * 32)
 
@@ -116,3 +125,14 @@ def test_a_send_of_a_subclass_is_not_gone_around():
 
     quick = [fast_send(kind())(PEER, b"\x8c\x01") for kind in (Least, Quick, Noisy, Named, Both, Mixed)]
     assert quick == [False, True, False, False, True, False]
+
+
+def test_a_transport_with_a_turn_of_its_own_takes_turns() -> None:
+    class Fair(Least):
+        async def turn(self, peer):
+            """Do not wait, but might."""
+
+    class Named(Fair):
+        """As it was."""
+
+    assert [takes_turns(kind()) for kind in (Least, Fair, Named)] == [False, True, True]

@@ -23,7 +23,7 @@ from oddwire.app.plugins.router import OutgoingTable, Route, Router
 from oddwire.proto.keys import NodeId
 from oddwire.schema import Message
 from oddwire.session.limits import Counters, Limits
-from oddwire.transports.base import Transport
+from oddwire.transports.base import Transport, takes_turns
 
 if TYPE_CHECKING:
     from oddwire.app.application import Application
@@ -61,8 +61,8 @@ class Core:
         self.resources = resources
         self.failures = failures
         self.background = background
-        self.takes_turns = type(transport).turn is not Transport.turn
-        """Whether the transport may delay the handling of a delivered message: it implements `Transport.turn`."""
+        self.takes_turns = takes_turns(transport)
+        """Whether the transport may delay the handling of a delivered message."""
         self.access = access
         self.limits = limits or Limits()
         self.loop = asyncio.get_running_loop()

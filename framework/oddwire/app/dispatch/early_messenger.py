@@ -54,9 +54,8 @@ class EarlyMessenger:
         """Store a message until the peer has acknowledged it; works during the start, too."""
         if self.messenger is not None:
             return await self.messenger.deliver(node_id, message)
-        payload = self._router.outgoing[type(message)].encode(message)
-        owner = self._router.claims[type(message)][0].name
-        return await self._resources.delivery().send(node_id, owner, payload)
+        receipt, _ = await self._resources.deliver(node_id, message)
+        return receipt
 
     async def request(self, node_id: NodeId, message: Message, reply: type[M], limit: float | None, force: bool) -> M:
         """Send a request by the running application. Raises `LocalProtocolError` during the start."""

@@ -92,9 +92,7 @@ class AppMessenger:
 
     async def deliver(self, node_id: NodeId, message: Message) -> Receipt:
         """Store a message until the peer has acknowledged it; see `Peer.deliver`."""
-        payload = self._outgoing[type(message)].encode(message)
-        owner = self._router.claims[type(message)][0].name
-        receipt = await self._core.resources.delivery().send(node_id, owner, payload)
+        receipt, payload = await self._core.resources.deliver(node_id, message)
         if self._tracer is not None:
             self._tracer.trace("sent", node_id, payload, message)
         return receipt

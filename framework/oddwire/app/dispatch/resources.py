@@ -16,8 +16,11 @@ if TYPE_CHECKING:
     from oddwire.app.application import Application
     from oddwire.app.dispatch.core import Core
     from oddwire.app.limits.access import AccessControl
+    from oddwire.proto.keys import NodeId
+    from oddwire.schema import Message
     from oddwire.session.limits import Limits
     from oddwire.session.reliable.delivery import Delivery
+    from oddwire.session.reliable.receipt import Receipt
     from oddwire.session.store.extension_store import ExtensionStore
 
 __all__ = ["Resources"]
@@ -133,6 +136,16 @@ class Resources:
                 if owner.name == extension and queue is not None:
                     return queue.contexts[number] or self._core.context(queue, number)
         return Context(app, extension, peer)
+
+    async def deliver(self, node_id: NodeId, message: Message) -> tuple[Receipt, bytes]:
+        """Store a message of an extension until the peer has acknowledged it; return its receipt and its payload.
+
+        Raises as `delivery` and `Delivery.send` do, and `EncodeError` for a message that cannot be encoded.
+        """
+        payload = self._router.outgoing[type(message)].encode(message)
+        owner = self._router.claims[type(message)][0].name
+        delivery = self._delivery or self.delivery()
+        return await delivery.send(node_id, owner, payload), payload
 
     async def aclose(self) -> None:
         """Close the store."""
