@@ -101,7 +101,7 @@ class LogLimiter:
         if bucket is None:
             bucket = self._buckets[about] = _Bucket(limits.burst if peer else limits.total_burst, now)
             if len(self._buckets) > limits.peers:
-                self._forget_one()
+                self._evict_one()
         else:
             self._buckets.move_to_end(about)
         if not peer:
@@ -146,15 +146,15 @@ class LogLimiter:
         for about in ready[_NAMED:]:
             self._add_to_others(self._missed.pop(about))
         for about in ready[:_NAMED]:
-            yield self._tell(about, self._missed.pop(about), now)
+            yield self._summary(about, self._missed.pop(about), now)
         if self._others.left_out and (at_once or now - self._others.since >= period):
-            yield self._tell("others", self._others, now)
+            yield self._summary("others", self._others, now)
 
     @staticmethod
-    def _tell(about: str, bucket: _Bucket, now: float) -> LeftOut:
-        told = LeftOut(about, bucket.left_out, now - bucket.since, bucket.level)
+    def _summary(about: str, bucket: _Bucket, now: float) -> LeftOut:
+        summary = LeftOut(about, bucket.left_out, now - bucket.since, bucket.level)
         bucket.left_out = bucket.level = 0
-        return told
+        return summary
 
     def _add_to_others(self, bucket: _Bucket) -> None:
         others = self._others
@@ -163,7 +163,7 @@ class LogLimiter:
         others.level = max(others.level, bucket.level)
         bucket.left_out = bucket.level = 0
 
-    def _forget_one(self) -> None:
+    def _evict_one(self) -> None:
         about, bucket = self._buckets.popitem(last=False)
         if self._missed.pop(about, None) is not None:
             self._add_to_others(bucket)

@@ -186,7 +186,7 @@ class World:
                 node_id = NodeId(bytes([2, 1 - program.node]) + bytes(31))
                 program.outbox.tick(node_id, self.now)
                 program.outbox.expire()
-                program.inbox.forget()
+                program.inbox.expire()
                 program.pump()
 
     async def send(self, node: int, name: str) -> None:

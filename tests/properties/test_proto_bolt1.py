@@ -101,7 +101,7 @@ class TwoWhoKeepTheRules(RuleBasedStateMachine):
         self.now = 0.0
         self.ends = [Bolt1(features={513}, networks=[CHAINS["regtest"]], now=0.0) for _ in range(2)]
         self.ways = [deque([self.ends[1].start()]), deque([self.ends[0].start("8.8.8.8:9")])]  # to either end
-        self.heard = [False, False]
+        self.received = [False, False]
 
     def say(self, end, *payloads):
         self.ways[1 - end].extend((*payloads, *self.ends[end].outgoing()))
@@ -110,7 +110,7 @@ class TwoWhoKeepTheRules(RuleBasedStateMachine):
     def receive(self, end, count):
         for _ in range(min(count, len(self.ways[end]))):
             payload = self.ways[end].popleft()
-            self.heard[end] = True
+            self.received[end] = True
             if self.ends[end].init is None or payload[:2] in INTERNAL:
                 self.ends[end].receive(payload, self.now)
                 self.say(end)
@@ -142,8 +142,8 @@ class TwoWhoKeepTheRules(RuleBasedStateMachine):
             self.receive(end, 10**6)
         self.now += seconds
         for end in (0, 1):
-            self.ends[end].tick(self.now, heard=self.heard[end])
-            self.heard[end] = False
+            self.ends[end].tick(self.now, received=self.received[end])
+            self.received[end] = False
             self.say(end)
 
     @invariant()

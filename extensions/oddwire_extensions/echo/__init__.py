@@ -138,7 +138,7 @@ class Echo(Extension):
             bouncing = self._bouncing[event.peer] = Bouncing(app, event.peer)
         bouncing.add(event.payload)
 
-    def forget(self, peer: NodeId) -> None:
+    def remove_peer(self, peer: NodeId) -> None:
         """Drop what waits for a peer that has left."""
         bouncing = self._bouncing.pop(peer, None)
         if bouncing is not None:
@@ -163,7 +163,7 @@ async def bolt_echo(context: Context, request: BoltRequest) -> BoltReply:
 @extension.on_disconnect
 async def left(context: Context, reason: str) -> None:
     """Keep nothing of a peer that has left."""
-    extension.forget(context.peer.node_id)
+    extension.remove_peer(context.peer.node_id)
 
 
 if __name__ == "__main__":

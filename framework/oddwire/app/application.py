@@ -521,8 +521,8 @@ class Application:
 
     def _running(self) -> Dispatcher:
         if self._dispatcher is None:
-            told = {_State.BUILT: _NOT_STARTED, _State.STARTING: STARTING}
-            raise LocalProtocolError(told.get(self._state, f"the application {self._state.value}"))
+            reasons = {_State.BUILT: _NOT_STARTED, _State.STARTING: STARTING}
+            raise LocalProtocolError(reasons.get(self._state, f"the application {self._state.value}"))
         return self._dispatcher
 
 

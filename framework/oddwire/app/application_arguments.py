@@ -72,8 +72,8 @@ def make_transport(plugins: PluginManager, name: str, options: Mapping[str, Any]
     except OddwireError:
         raise
     except Exception as error:
-        told = str(error) if isinstance(error, (TypeError, ValueError)) else f"{type(error).__name__}: {error}"
-        raise ExtensionError(f"transport {name!r} does not take these options: {told}") from error
+        reason = str(error) if isinstance(error, (TypeError, ValueError)) else f"{type(error).__name__}: {error}"
+        raise ExtensionError(f"transport {name!r} does not take these options: {reason}") from error
     if not isinstance(made, Transport):
         raise ExtensionError(f"transport {name!r} should make a Transport, not {made!r}")
     return made

@@ -152,7 +152,7 @@ class Extension:
 
         Raises `ExtensionError` for a second handler of a message, or a function with other parameters or annotations.
         """
-        _check_told(message, "on", "Ask")
+        _check_argument(message, "on", "Ask")
 
         def register(function: Callable[Concatenate[Context, M, P], H]) -> Callable[Concatenate[Context, M, P], H]:
             scope = scope_of(function, sys._getframe(1))  # noqa: SLF001 - as dataclasses do
@@ -195,7 +195,7 @@ class Extension:
         its code, other errors of oddwire and `ValueError` with their text, any other exception without details.
         Parameters of a provided type are not the caller's; see `provide`. Raises `ExtensionError`.
         """
-        _check_told(name, "rpc", '"quote-ask"')
+        _check_argument(name, "rpc", '"quote-ask"')
 
         def register(
             function: Callable[Concatenate[AppContext, P], Coroutine[Any, Any, T]],
@@ -220,7 +220,7 @@ class Extension:
         Its result is the option's value, in ``app.options[name]`` and ``context.options[name]``; see `Option`. Raises
         `ExtensionError`.
         """
-        _check_told(name, "option", '"quote-asset"')
+        _check_argument(name, "option", '"quote-asset"')
 
         def register(function: OptionFunction) -> OptionFunction:
             before = self._options.get(name)
@@ -424,7 +424,7 @@ class Extension:
 
         Raises `ExtensionError` for an invalid duration, and at load for an option that no extension has.
         """
-        _check_told(seconds, "every", "10")
+        _check_argument(seconds, "every", "10")
 
         def register(function: Any) -> Any:
             from oddwire.app.declarations.jobs import EVERY, Job  # not for extensions without
@@ -605,9 +605,10 @@ class Extension:
         """Return a coroutine that awaits the functions of `on_error`; None for another extension's failure."""
         if extension != self.name or not self._error:
             return None
-        return self._hear(AppContext(app, self.name) if peer is None else Context(app, self.name, peer), error, message)
+        context = AppContext(app, self.name) if peer is None else Context(app, self.name, peer)
+        return self._call_on_error(context, error, message)
 
-    async def _hear(self, context: AppContext, error: BaseException, message: Message | None) -> None:
+    async def _call_on_error(self, context: AppContext, error: BaseException, message: Message | None) -> None:
         for function in self._error:
             await self._call(function, context, error, message)
 
@@ -677,9 +678,9 @@ def _listed(given: object) -> Sequence[object]:
     return given if isinstance(given, (list, tuple)) else (given,)
 
 
-def _check_told(told: object, decorator: str, example: str) -> None:
+def _check_argument(given: object, decorator: str, example: str) -> None:
     """Raise `ExtensionError` for a decorator without parentheses, or with empty ones, that needs a parameter."""
-    if told is _NOTHING:
-        raise ExtensionError(f"@{decorator} should be told more: @extension.{decorator}({example}), not {decorator}()")
-    if isinstance(told, FunctionType):
-        raise ExtensionError(f"{place(told)}: @{decorator} should be told more: @extension.{decorator}({example})")
+    if given is _NOTHING:
+        raise ExtensionError(f"@{decorator} needs an argument: @extension.{decorator}({example}), not {decorator}()")
+    if isinstance(given, FunctionType):
+        raise ExtensionError(f"{place(given)}: @{decorator} needs an argument: @extension.{decorator}({example})")

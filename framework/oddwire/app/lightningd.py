@@ -92,7 +92,7 @@ def run_plugin(*extensions: object, receive: Literal["hook", "notification"] | N
     host.prepare()
     loaded = _load(settled, extensions)
     if isinstance(loaded, LoadedPlugins):
-        early_manifest.tell(loaded.manifest)
+        early_manifest.answer(loaded.manifest)
     from oddwire.transports.cln.transport import ClnTransport
 
     transport = ClnTransport(
@@ -262,7 +262,7 @@ class _PluginProgram:
         self._app: Application | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = False
-        self._told: BaseException | None = None
+        self._logged: BaseException | None = None
         self._remark = ""
 
     def prepare(self) -> None:
@@ -344,8 +344,8 @@ class _PluginProgram:
 
     def _cannot_run(self, error: BaseException) -> None:
         """Log the reason, once: before ``disable``, at which lightningd kills us, and which it logs at debug level."""
-        if not self._stopping and error is not self._told:
-            self._told = error
+        if not self._stopping and error is not self._logged:
+            self._logged = error
             self._failed("cannot run", error)
 
     async def _refuse(self, transport: HostTransport, error: BaseException) -> None:

@@ -92,8 +92,8 @@ async def _call(path: Path, method: str, parameters: Any, timeout: float | None)
 async def _similar(path: Path, method: str) -> str:
     """Return the node's method with the most similar name; empty if there is none, or the node does not answer."""
     try:
-        told = await _call(path, "help", [], _MOMENT)
-        names = [str(entry["command"]).partition(" ")[0] for entry in told["help"]]
+        answer = await _call(path, "help", [], _MOMENT)
+        names = [str(entry["command"]).partition(" ")[0] for entry in answer["help"]]
     except (OddwireError, TimeoutError, TypeError, KeyError):
         return ""
     return (*difflib.get_close_matches(method, names, 1), "")[0]

@@ -87,11 +87,11 @@ class Console:
         except BaseException as error:
             if must_pass(error, me):
                 raise
-            told = with_peer(error)
+            reason = with_peer(error)
             kind = "" if isinstance(error, OddwireError) or type(error) is _Unreadable else f"{type(error).__name__}: "
             meant = not named and bool(difflib.get_close_matches(name, [method.name], 1, _CLOSE))
             hint = f"; did you mean {method.name}?" if meant else ""
-            self._failed(f"{f'{method.name} {method.usage}'.rstrip()}: {kind}{told}{hint}", method)
+            self._failed(f"{f'{method.name} {method.usage}'.rstrip()}: {kind}{reason}{hint}", method)
 
     def _failed(self, text: str, method: RpcMethod | None = None) -> None:
         if self._printer.as_json:

@@ -135,11 +135,11 @@ def call_when_broken(printer: Printer, action: Callable[[], object]) -> None:
     """Call ``action`` on the running event loop when stdout cannot be written any more."""
     loop = asyncio.get_running_loop()
 
-    def tell() -> None:
+    def notify() -> None:
         with contextlib.suppress(RuntimeError):  # the event loop is closed
             loop.call_soon_threadsafe(action)
 
-    printer.on_broken = tell
+    printer.on_broken = notify
 
 
 async def start(app: Application) -> None:

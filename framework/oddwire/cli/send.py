@@ -54,7 +54,7 @@ class _Vocabulary:
         return self._codecs
 
 
-class _Farewell:
+class _Ending:
     """A plugin that sets ``gone`` when the peer disconnects."""
 
     name = "oddwire.cli.send"
@@ -117,9 +117,9 @@ async def _send(
         to = NodeUri.parse(uri, default_port=DEFAULT_PORTS[transport.network])
     except ValueError as error:
         raise CommandFailure(str(error), USAGE) from error
-    farewell = _Farewell()
-    app = make_app(printer, Reporter(printer, takes_all=True), *vocabularies, farewell, transport=transport)
-    call_when_broken(printer, farewell.gone.set)
+    ending = _Ending()
+    app = make_app(printer, Reporter(printer, takes_all=True), *vocabularies, ending, transport=transport)
+    call_when_broken(printer, ending.gone.set)
     await start(app)
     try:
         try:
@@ -135,7 +135,7 @@ async def _send(
             raise CommandFailure(str(error), FAILED) from error
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait):
-                await farewell.gone.wait()
+                await ending.gone.wait()
     finally:
         await app.aclose()
     return 0

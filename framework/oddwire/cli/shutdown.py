@@ -259,7 +259,7 @@ class Shutdown:
                 self._end(f"{name}ended unfinished", self.first)
             if self._notice is not None and now >= self._notice:
                 self._notice = None
-                self._tell_what_it_waits_for()
+                self._print_holdups()
 
     def _take(self, number: signal.Signals) -> None:
         if number is signal.SIGHUP and self.hangup is not None:
@@ -305,7 +305,7 @@ class Shutdown:
         except Exception as error:  # threads and tasks may change while they are inspected
             return f"what cannot be told ({type(error).__name__})"
 
-    def _tell_what_it_waits_for(self) -> None:
+    def _print_holdups(self) -> None:
         found = self._holdups()
         if found and self._deadline is not None:
             left = self._deadline - time.monotonic()

@@ -106,8 +106,8 @@ def watched(printer: Printer) -> Iterator[None]:
         printer.remark(f"warning: {filename}:{lineno}: {category.__name__}: {message}")
 
     def fail(what: str, error: BaseException | None) -> None:
-        told = "" if error is None else "".join(traceback.format_exception(error)).rstrip("\n")
-        printer.log("\n".join([printable(what), *([indented(told)] if told else [])]))
+        trace = "" if error is None else "".join(traceback.format_exception(error)).rstrip("\n")
+        printer.log("\n".join([printable(what), *([indented(trace)] if trace else [])]))
 
     def end_thread(arguments: threading.ExceptHookArgs) -> None:
         if arguments.exc_type is not SystemExit:

@@ -93,10 +93,10 @@ def _move(
 def _recover(store: _Store, as_json: Json = False) -> None:
     """Keep in a store what was being moved to another one when the move was killed, and that one is lost."""
     with _printing(as_json) as printer:
-        from oddwire.session.store.move import forget_move
+        from oddwire.session.store.move import undo_moves
 
         _check_owner(store)
-        found = forget_move(str(store))
+        found = undo_moves(str(store))
         if as_json:
             printer.event(Event(event="result", method="store recover", value=found))
         else:

@@ -89,7 +89,7 @@ class JsonRpcClient:
             async with asyncio.timeout(timeout):
                 return await answer
         finally:
-            wire.forget(key)
+            wire.drop(key)
 
     def begin(self, method: str, params: bytes) -> asyncio.Future[Any]:
         """Begin a call with ``params`` in JSON; return the future of its result, which fails as `call` does.
@@ -197,7 +197,7 @@ class _Wire(asyncio.BufferedProtocol):
             self._flush()
         return key, answer
 
-    def forget(self, key: str) -> None:
+    def drop(self, key: str) -> None:
         self._answers.pop(key, None)
 
     async def aclose(self) -> None:
@@ -215,7 +215,7 @@ class _Wire(asyncio.BufferedProtocol):
             requests = []
             for key, answer, request in self._out:
                 if answer.done():
-                    self.forget(key)  # its caller no longer waits
+                    self.drop(key)  # its caller no longer waits
                 else:
                     requests.append(request)
             self._out.clear()

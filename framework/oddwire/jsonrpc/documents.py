@@ -219,9 +219,9 @@ class JsonSplitter:
     def oversize(self) -> Oversize | None:
         """A document that is too large or too deep and has not ended; None if there is none."""
         if self._skipped:
-            return self._give_up(self._skipped + len(self._rest), self._end, "so far ")
+            return self._oversize(self._skipped + len(self._rest), self._end, "so far ")
         if self._deepest > self._max_depth:
-            return self._give_up(len(self._rest), b"", "so far ")
+            return self._oversize(len(self._rest), b"", "so far ")
         return None
 
     def feed(self, data: bytes) -> list[Any]:
@@ -305,7 +305,7 @@ class JsonSplitter:
         size = self._skipped + end
         document: Any
         if size > self._max_size or self._deepest > self._max_depth:
-            document = self._give_up(size, self._end + rest[max(0, end - _KEPT) : end])
+            document = self._oversize(size, self._end + rest[max(0, end - _KEPT) : end])
         else:
             try:
                 document = _decoder.decode(str(rest[:end], "utf-8"))
@@ -360,7 +360,7 @@ class JsonSplitter:
         del rest[:scanned]
         self._scanned = 0
 
-    def _give_up(self, size: int, end: bytes | bytearray, so_far: str = "") -> Oversize:
+    def _oversize(self, size: int, end: bytes | bytearray, so_far: str = "") -> Oversize:
         start = self._start or bytes(self._rest[:_KEPT])
         if size > self._max_size:
             reason = f"{so_far}{size} bytes, of at most {self._max_size}"

@@ -33,7 +33,7 @@ _MOST_UNDER_WAY: Final = 1024
 _WRITE_HIGH: Final = 256 * 1024
 _FLUSH_AT: Final = 64 * 1024
 _QUOTED: Final = 1000
-_FAREWELL: Final = 1.0
+_LAST_ANSWER: Final = 1.0
 _READ: Final = 64 * 1024
 _STALLED: Final = 1.0  # seconds without a byte of a request that is too large
 _LAST_ANSWERS: Final = 60.0  # seconds that a client which has closed its half may wait for its answers
@@ -94,10 +94,10 @@ class RpcConnection(asyncio.BufferedProtocol):
         self._deaf = True
         self._gate()
         if self._tasks:
-            await asyncio.wait(self._tasks, timeout=_FAREWELL)
+            await asyncio.wait(self._tasks, timeout=_LAST_ANSWER)
         self._hang_up()
         if self._transport is not None:
-            await asyncio.wait([self._lost], timeout=_FAREWELL)
+            await asyncio.wait([self._lost], timeout=_LAST_ANSWER)
             self.abort()
 
     # Called by asyncio

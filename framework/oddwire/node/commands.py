@@ -206,13 +206,15 @@ class Commands:
         except ValueError as error:
             raise self.bad_parameter(request, parameter.name, value, str(error)) from None
 
-    def bad_parameter(self, request: RpcRequest, name: str, value: Any, text: str, *, tell: bool = True) -> NodeRefused:
+    def bad_parameter(
+        self, request: RpcRequest, name: str, value: Any, text: str, *, show_value: bool = True
+    ) -> NodeRefused:
         """Return lightningd's error for an invalid parameter. Its value is logged, and not in the error.
 
-        For ``check`` the value is in the error instead, unless ``tell`` is false.
+        For ``check`` the value is in the error instead, unless ``show_value`` is false.
         """
         token = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-        if request.checking and tell:
+        if request.checking and show_value:
             return NodeRefused(f"{name}: {text}: invalid token '{token}'", code=INVALID_PARAMS)
         shown = token if len(token) <= 200 else f"{token[:200]}... ({len(token)} characters)"
         self._log("info", f"JSON COMMAND {request.method}: Invalid parameter {name} ({text}): token '{shown}'")

@@ -125,7 +125,7 @@ class ConnectedPeers:
     async def disconnect(self, peer: NodePeer) -> None:
         """Disconnect from a peer, and do not keep a connection to it any more."""
         self.kept.discard(peer.info.node_id)
-        await self._transport.forget(peer.info.node_id, "disconnect command")
+        await self._transport.stop_dialing(peer.info.node_id, "disconnect command")
 
     async def aclose(self) -> None:
         """Cancel running hooks, and drop the messages that wait for peers."""
@@ -182,7 +182,7 @@ class ConnectedPeers:
         plugins, type_id = self._plugins, payload[0] << 8 | payload[1]
         if not type_id & 1 and type_id not in plugins.custommessages:
             self._refuse_even(entry, payload)
-        elif not plugins.hears(type_id):
+        elif not plugins.has_receivers(type_id):
             self._transport.wasted(peer)
         elif not plugins.custommsg(entry.hex, payload, lambda: self._go_on(entry)):
             self._transport.pause(peer)

@@ -87,7 +87,7 @@ class Node:
         self._proxy = None if proxy is None else proxy_url(proxy)
         self.proxy = None if self._proxy is None else proxy_address(self._proxy)
         self.log = log or Log()
-        self.log.on_line = self._tell_line
+        self.log.on_line = self._notify_log
         self.commands = Commands(self.log)
         self.options: Mapping[str, object] = {
             "lightning-dir": str(self.base_dir),
@@ -308,7 +308,7 @@ class Node:
     ) -> None:
         await self.aclose()
 
-    def _tell_line(self, line: LogLine) -> None:
+    def _notify_log(self, line: LogLine) -> None:
         important = line.level in ("unusual", "broken")
         if not self.plugins.wants("log") and not (important and self.plugins.wants("warning")):
             return

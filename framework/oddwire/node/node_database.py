@@ -154,7 +154,7 @@ def _join(key: tuple[str, ...]) -> bytes:
 
 
 def _not_ours(path: Path, error: sqlite3.DatabaseError | OSError) -> DefinitionError:
-    told = explain(error, str(path))
-    if told.reason == "foreign":
+    found = explain(error, str(path))
+    if found.reason == "foreign":
         return DefinitionError(f"{path} is not a database of this node: {error}")
-    return DefinitionError(str(told))
+    return DefinitionError(str(found))

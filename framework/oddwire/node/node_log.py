@@ -107,7 +107,7 @@ class Log:
         self._out = out
         self._lines: deque[LogLine] = deque()
         self._skipped = 0
-        self._telling = False
+        self._passing_on = False
         self._lost = 0  # lines that could not be written
         self._why = ""
 
@@ -160,7 +160,7 @@ class Log:
             return
         if self._out is not None:
             self._write(self._out, line)
-        self._tell(line)
+        self._pass_on(line)
 
     def _keep_line(self, line: LogLine) -> None:
         self._lines.append(line)
@@ -192,15 +192,15 @@ class Log:
             out.write(f"{line}\n")
             out.flush()
         self._keep_line(line)
-        self._tell(line)
+        self._pass_on(line)
 
-    def _tell(self, line: LogLine) -> None:
-        if self.on_line is not None and not self._telling:
-            self._telling = True  # lines that `on_line` logs are not passed to it
+    def _pass_on(self, line: LogLine) -> None:
+        if self.on_line is not None and not self._passing_on:
+            self._passing_on = True  # lines that `on_line` logs are not passed to it
             try:
                 self.on_line(line)
             finally:
-                self._telling = False
+                self._passing_on = False
 
     def lines(self, level: str = "info", node_id: str | None = None) -> Iterator[dict[str, Any]]:
         """Yield the kept lines of ``level`` and above, as in ``getlog``; with ``node_id``, only those about a peer."""

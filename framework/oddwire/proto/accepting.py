@@ -35,7 +35,7 @@ _LOOKED_AT: Final = 64  # callers looked at to find one that can be admitted
 _LOOK_AGAIN: Final = 0.05  # seconds until the next look when there was none
 _EXHAUSTED: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _REST: Final = 0.5  # seconds without accepting when no descriptor is left
-_TOLD_EVERY: Final = 60.0  # seconds between two log lines about that
+_LOG_EVERY: Final = 60.0  # seconds between two log lines about that
 
 
 def source_of(address: Any) -> str:
@@ -159,8 +159,8 @@ class Acceptor:
         self._asked: Callable[[], None] | None = None  # set while a later admission is scheduled
         self._waking: asyncio.TimerHandle | None = None
         self._expiring: asyncio.TimerHandle | None = None
-        self._told_at: float | None = None
-        self._untold = 0
+        self._logged_at: float | None = None
+        self._unlogged = 0
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
@@ -263,11 +263,11 @@ class Acceptor:
         self._resting = self._loop.call_later(_REST, self._start)
         self._counters["descriptors"] += 1
         now = self._loop.time()
-        if self._told_at is not None and now < self._told_at + _TOLD_EVERY:
-            self._untold += 1
+        if self._logged_at is not None and now < self._logged_at + _LOG_EVERY:
+            self._unlogged += 1
             return
-        more = f"; {self._untold} more times since this was last told" if self._untold else ""
-        self._told_at, self._untold = now, 0
+        more = f"; {self._unlogged} more times since this was last told" if self._unlogged else ""
+        self._logged_at, self._unlogged = now, 0
         logger.warning("no connection can be accepted for now: %s%s", os.strerror(error.errno or 0), more)
 
     def _expire(self) -> None:

@@ -5,7 +5,7 @@
     rules = Bolt1(features={513}, networks=[CHAINS["regtest"]], now=now)
     send(rules.start())
     event = rules.receive(payload, now)      # for payloads with payload[:2] in INTERNAL, and all before init
-    rules.tick(now, heard=True)              # now and then
+    rules.tick(now, received=True)           # now and then
     send(*rules.outgoing()); close if rules.closed
 """
 
@@ -367,14 +367,17 @@ class Bolt1:
             self._pings.append((num_pong_bytes, now + self._patience))
         return Ping(num_pong_bytes, padding).encode()
 
-    def tick(self, now: float, *, heard: bool) -> None:
-        """Check the timeouts: queue a ping, or set `closed`, when due. ``heard``: bytes arrived since the last tick."""
+    def tick(self, now: float, *, received: bool) -> None:
+        """Check the timeouts: queue a ping, or set `closed`, when due.
+
+        ``received``: bytes have arrived since the last tick.
+        """
         if self.closed is not None:
             return
         if self.init is None:
             if now >= self._deadline:
                 self.fail(NO_INIT % self._init_timeout)
-        elif heard:
+        elif received:
             # Any bytes show that the peer is alive: its pong may be queued behind them
             self._deadline = now + self._idle
             self._pings = [(wanted, max(deadline, now + self._patience)) for wanted, deadline in self._pings]

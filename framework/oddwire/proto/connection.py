@@ -108,12 +108,12 @@ class LightningConnection(asyncio.BufferedProtocol):
         "_write_paused",
         "_writers",
         "congested",
-        "heard",
         "is_initiator",
         "local_privkey",
         "on_close",
         "on_gone",
         "on_open",
+        "received",
         "remote_pubkey",
         "spoke",
         "state",
@@ -139,7 +139,7 @@ class LightningConnection(asyncio.BufferedProtocol):
         self.on_close = on_close
         self.on_gone: Callable[[LightningConnection], object] | None = None
         """Called when the socket is gone, which is up to 5 seconds after the connection has ended."""
-        self.heard = False
+        self.received = False
         """Set whenever bytes arrive; cleared by the code that watches for silence."""
         self.congested = False
         """Whether `send_message` would wait now: the peer does not read as fast as we write. Read-only."""
@@ -452,7 +452,7 @@ class LightningConnection(asyncio.BufferedProtocol):
         view, self._view = self._view, None
         if view is None or self._reason is not None:
             return
-        self.heard = True
+        self.received = True
         data = view[: self._view_start + nbytes]
         try:
             frames = self._frames

@@ -165,8 +165,8 @@ class Ration:
             account = self._accounts.setdefault(waiter, _Account(self._then))
             account.level = max(account.level - seconds, -1.0)
 
-    def forget(self, waiter: _Waiter) -> None:
-        """Forget a disconnected peer. What it used up stays used up."""
+    def remove(self, waiter: _Waiter) -> None:
+        """Remove a disconnected peer. What it used up stays used up."""
         self._line.pop(waiter, None)
         self._untried.pop(waiter, None)
         if not self.waiting and self._timer is not None:
@@ -238,7 +238,7 @@ class KeyWork:
         return hash(act) in self._seen
 
     def remember(self, act: bytes) -> None:
-        """Remember a first act, and forget the oldest ones beyond the limit."""
+        """Remember a first act, and remove the oldest ones beyond the limit."""
         self._seen[hash(act)] = None
         if len(self._seen) > _REMEMBERED:
             del self._seen[next(iter(self._seen))]
@@ -427,15 +427,15 @@ class LoopShare:
             try:
                 await waiter.come
             finally:
-                self.costly.forget(waiter)
+                self.costly.remove(waiter)
 
     def leave(self, peer: _Waiter) -> None:
-        """Forget a connection that has ended."""
+        """Remove a connection that has ended."""
         self._members.discard(peer)
         if self._wanted_by is peer:
             self._wanted_by = _NOBODY
-        self.wasted.forget(peer)
-        self.costly.forget(peer)
+        self.wasted.remove(peer)
+        self.costly.remove(peer)
 
     def left(self, work: float, messages: int, size: int) -> None:
         """Charge the last slice of a connection that has ended during it."""

@@ -144,12 +144,12 @@ class _Dial:
         failed, self._failed = self._failed, []  # the error raised refers to us, so we must not keep it
         if not several:
             return failed[0][1]
-        told = DialFailed(failed)
+        unreached = DialFailed(failed)
         shaken = next((error for _, error in failed if isinstance(error, HandshakeFailed)), None)
         if shaken is None:
-            return told
-        failure = type(shaken)(str(told), act=shaken.act, code=shaken.code)
-        failure.__cause__ = told
+            return unreached
+        failure = type(shaken)(str(unreached), act=shaken.act, code=shaken.code)
+        failure.__cause__ = unreached
         return failure
 
     async def _shake(self, sock: socket.socket) -> LightningConnection:

@@ -168,29 +168,29 @@ def _as_integer(kind: Kind, integer: Integer) -> Kind:
     return replace(kind, base=integer)
 
 
-def apply_count(kind: Kind, told: Any) -> Kind:
+def apply_count(kind: Kind, given: Any) -> Kind:
     """Return a kind with its `Count`, from a number, an integer alias, ``...``, `rest`, or a field's name."""
     if isinstance(kind, Maybe):
-        return Maybe(apply_count(kind.inner, told))
+        return Maybe(apply_count(kind.inner, given))
     if not isinstance(kind, Octets | Text | Array):
         raise SchemaError(f"{kind.label} has no count: only bytes, str, tuple, list and Sequence do")
     if kind.count is not None:
         raise SchemaError(f"{kind.label} is already counted: give one count")
-    return replace(kind, count=_count(told))
+    return replace(kind, count=_count(given))
 
 
-def _count(told: Any) -> Count:
-    if isinstance(told, int) and not isinstance(told, bool):
-        told = Fixed(told)
-    if isinstance(told, Fixed):
-        if not 0 <= told.size <= LARGEST:
-            raise SchemaError(f"fixed({told.size}) should be 0 to {LARGEST}: a payload has no more bytes")
-        return told
-    if told is ... or isinstance(told, Rest):
+def _count(given: Any) -> Count:
+    if isinstance(given, int) and not isinstance(given, bool):
+        given = Fixed(given)
+    if isinstance(given, Fixed):
+        if not 0 <= given.size <= LARGEST:
+            raise SchemaError(f"fixed({given.size}) should be 0 to {LARGEST}: a payload has no more bytes")
+        return given
+    if given is ... or isinstance(given, Rest):
         return Rest()
-    if isinstance(told, str):
-        return Named(told)
-    integer = _integer(told.integer if isinstance(told, fields.Counted) else told)
+    if isinstance(given, str):
+        return Named(given)
+    integer = _integer(given.integer if isinstance(given, fields.Counted) else given)
     if integer is None or integer.signed or integer.form not in ("fixed", "bigsize"):
         raise SchemaError("a count should be a number, u8 to u64, bigsize, rest, or the name of an earlier field")
     return Prefixed(integer)

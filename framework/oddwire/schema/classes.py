@@ -232,10 +232,10 @@ def _field(name: str, annotation: Any, namespace: dict[str, Any], local_names: M
         if evaluated is KW_ONLY:
             raise SchemaError("all fields are keyword-only already: leave KW_ONLY away")
         raise SchemaError("a field's name should not start with an underscore, nor be a Python keyword")
-    told = namespace.get(name, MISSING)
-    if isinstance(told, DataclassField):
+    value_given = namespace.get(name, MISSING)
+    if isinstance(value_given, DataclassField):
         raise SchemaError("dataclasses.field is for dataclasses: write oddwire.field(...)")
-    spec = told if isinstance(told, fields.FieldSpec) else fields.FieldSpec(told, MISSING)
+    spec = value_given if isinstance(value_given, fields.FieldSpec) else fields.FieldSpec(value_given, MISSING)
     return _make_field(name, kind_of(evaluated), spec)
 
 

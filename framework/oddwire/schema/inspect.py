@@ -77,7 +77,7 @@ def _make(cls: type[M], given: Mapping[str, Any], read: _Reader) -> M:
         for field in schema.fields:
             path = f"$.{field.name}"
             if field.name in given:
-                values[field.name] = _told(read, field, given[field.name], path)
+                values[field.name] = _read_field(read, field, given[field.name], path)
             elif field.required:
                 raise EncodeError(f"{schema.name} needs a value for {field.name!r}: {_hint(field.kind)}", path=path)
         message: M = schema.cls(**values)
@@ -87,7 +87,7 @@ def _make(cls: type[M], given: Mapping[str, Any], read: _Reader) -> M:
     return message
 
 
-def _told(read: _Reader, field: Field, value: Any, path: str) -> Any:
+def _read_field(read: _Reader, field: Field, value: Any, path: str) -> Any:
     """Read one value; an error in it is the user's, not a peer's: `EncodeError`."""
     try:
         return read(field, value, path)

@@ -59,9 +59,9 @@ def message(
 
     Raises `SchemaError` naming module, class and field for anything that cannot work.
     """
-    told: object = type_id
-    if isinstance(told, type):
-        raise SchemaError(f"{qualified_name(told)}: @message should have a type number: @message(0x8c01)")
+    number: object = type_id
+    if isinstance(number, type):
+        raise SchemaError(f"{qualified_name(number)}: @message should have a type number: @message(0x8c01)")
 
     def decorate(cls: type[M]) -> type[M]:
         given: object = cls

@@ -95,10 +95,10 @@ class Session:
         self.shared.left = True
         if not self.shared.transport.shared:
             return
-        told = [peer.leave(self.shared.own.farewell(), seconds / 2) for peer in self.peers.values()]
+        sending = [peer.leave(self.shared.own.leaving(), seconds / 2) for peer in self.peers.values()]
         try:
             async with asyncio.timeout(seconds):
-                await asyncio.gather(*told, return_exceptions=True)
+                await asyncio.gather(*sending, return_exceptions=True)
         except TimeoutError:
             logger.debug("not every peer was told that we end")
 
@@ -108,7 +108,7 @@ class Session:
         """Create the session part of a peer that has connected, and send our hello."""
         peer = self.peers[node_id] = PeerSession(self.shared, node_id)
         if not self.shared.left:
-            peer.greet()
+            peer.send_hello()
         return peer
 
     def peer_disconnected(self, node_id: NodeId, reason: str) -> None:
@@ -118,10 +118,10 @@ class Session:
             peer.close(reason)
         self.shared.delivery.peer_disconnected(node_id)
 
-    def give_up(self, reason: str) -> None:
+    def fail_requests(self, reason: str) -> None:
         """Fail our open requests with `ConnectionClosed`; handlers of peers' requests go on."""
         for peer in self.peers.values():
-            peer.give_up(reason)
+            peer.fail_requests(reason)
 
     def close(self) -> None:
         """Stop the timer. Call it once every peer has disconnected."""

@@ -96,8 +96,8 @@ async def play(talk: Json, preamble: Sequence[Json], closing: Sequence[Json], st
 
     A conversation with ``limits`` is to be played with an implementation configured with them.
     """
-    told = {"$last": str(talk.get("last", PEER))}
-    player = _Player(stage, told)
+    values = {"$last": str(talk.get("last", PEER))}
+    player = _Player(stage, values)
     await stage.connect()
     for number, step in enumerate([*(preamble if talk.get("preamble", True) else ()), *talk["steps"], *closing]):
         try:
@@ -113,9 +113,9 @@ async def play(talk: Json, preamble: Sequence[Json], closing: Sequence[Json], st
 
 
 class _Player:
-    def __init__(self, stage: Stage, told: dict[str, str]) -> None:
+    def __init__(self, stage: Stage, values: dict[str, str]) -> None:
         self._stage = stage
-        self._told = told  # the values that the implementation chose, by name
+        self._values = values  # the values that the implementation chose, by name
         self._came: dict[int, deque[bytes]] = {}  # payloads that no step has received yet, by addressee
 
     async def play(self, step: Json) -> None:
@@ -124,8 +124,8 @@ class _Player:
             await self._play(step)
             return
         once = {name: value for name, value in step.items() if name != "times"}
-        for turn in range(1, int(self._told[step["times"]]) + 1):
-            self._told["#"] = str(turn)
+        for turn in range(1, int(self._values[step["times"]]) + 1):
+            self._values["#"] = str(turn)
             await self._play(once)
 
     @property
@@ -147,8 +147,8 @@ class _Player:
             case {"you": wanted}:
                 await self._expect(wanted, step.get("cut"))
                 for name, least in step.get("greater", {}).items():
-                    bound = self._told.get(least) or least
-                    assert int(self._told[name]) > int(bound), f"{name} should be above {least}"
+                    bound = self._values.get(least) or least
+                    assert int(self._values[name]) > int(bound), f"{name} should be above {least}"
             case {"do": what}:
                 await stage.begin(what, expand(step.get("payload", "")), step)
             case {"result": wanted}:
@@ -191,7 +191,7 @@ class _Player:
 
     def _filled(self, fields: Json) -> dict[str, Any]:
         return {
-            name: self._told.get(value, value) if isinstance(value, str) else value for name, value in fields.items()
+            name: self._values.get(value, value) if isinstance(value, str) else value for name, value in fields.items()
         }
 
     # The implementation's steps
@@ -199,7 +199,7 @@ class _Player:
     async def _expect(self, wanted: Json, cut: str | None) -> None:
         to = 0 if wanted["kind"] == _HELLO and wanted["flags"] == HelloFlag.ANSWER else PEER
         wanted = {"to": to, "from": "$instance", **wanted}
-        address = self._told.get(wanted["to"], wanted["to"])
+        address = self._values.get(wanted["to"], wanted["to"])
         to = int(address or 0)
         while True:
             payload = await self._next(to)
@@ -209,7 +209,7 @@ class _Player:
             if not _may_come(frame, to) or _is_like(frame, wanted):
                 break
             if isinstance(frame, Hello):
-                program = self._told.setdefault("$program", str(frame.program))
+                program = self._values.setdefault("$program", str(frame.program))
                 assert str(frame.program) == program, "its program should be the same in every hello"
         found = payload_to_json(payload)
         if isinstance(frame, Hello):
@@ -222,7 +222,7 @@ class _Player:
         while not came:
             payload = await self._stage.receive()
             target, source = _addresses(payload)
-            instance = self._told.get("$instance", str(source))
+            instance = self._values.get("$instance", str(source))
             assert str(source) == instance, f"it should be from {instance} as before, not {source}: {_read(payload)}"
             self._came.setdefault(target, deque()).append(payload)
         return came.popleft()
@@ -246,7 +246,7 @@ class _Player:
             if len(pieces) == count:
                 break
             payload = await self._next(to)
-        self._told[name] = str(first.transfer)
+        self._values[name] = str(first.transfer)
         whole = b"".join(pieces[number] for number in range(count))
         assert _addresses(whole) == route, "a frame should have the addresses of its fragments"
         return whole
@@ -256,7 +256,7 @@ class _Player:
         if wanted == "*":
             return True
         if isinstance(wanted, str) and wanted.startswith("$"):
-            return isinstance(found, str | int) and self._told.setdefault(wanted, str(found)) == str(found)
+            return isinstance(found, str | int) and self._values.setdefault(wanted, str(found)) == str(found)
         if isinstance(wanted, Mapping):
             return (
                 isinstance(found, Mapping)
@@ -335,9 +335,9 @@ def judge(payload: bytes) -> dict[str, Any]:
     try:
         known = not isinstance(decode(payload), UnknownFrame)
     except MalformedMessage as error:
-        told = {"reason": "not understood" if isinstance(error, UnknownRequiredRecord) else "malformed"}
+        values = {"reason": "not understood" if isinstance(error, UnknownRequiredRecord) else "malformed"}
         about = subject(payload)
-        return told if about is None else {**told, "subject": {"scope": int(about[0]), "id": str(about[1])}}
+        return values if about is None else {**values, "subject": {"scope": int(about[0]), "id": str(about[1])}}
     return {"frame": payload_to_json(payload)} if known else {"reason": "ignored"}
 
 

@@ -70,7 +70,7 @@ class TransportConformance:
     # Tests ------------------------------------------------------------------------------------------
 
     @_on_pair
-    async def test_each_side_hears_once_that_the_other_connected(self, pair: Pair) -> None:
+    async def test_each_side_is_notified_once_that_the_other_connected(self, pair: Pair) -> None:
         for sender, receiver in pair.ways:
             await sender.send(payload_of(0))
             await receiver.sink.until(lambda sink: sink.payloads)
@@ -248,7 +248,7 @@ class TransportConformance:
     async def test_a_waiting_send_ends_with_the_connection(self, pair: Pair) -> None:
         self._needs_disconnect()
         if not self.pushes_back:
-            await self._says_farewell_last(pair)
+            await self._ends_with_last_words(pair)
             return
         pair.right.transport.pause(pair.right.peer)
         flood = Flood(pair.left)
@@ -270,7 +270,7 @@ class TransportConformance:
         assert isinstance(pair.right.sink.events[-1], Disconnected)
 
     @_on_pair
-    async def test_both_sides_hear_once_of_a_disconnect(self, pair: Pair) -> None:
+    async def test_both_sides_are_notified_once_of_a_disconnect(self, pair: Pair) -> None:
         self._needs_disconnect()
         await pair.left.transport.disconnect(pair.left.peer, "done")
         await pair.left.transport.disconnect(pair.left.peer, "done twice")
@@ -422,7 +422,7 @@ class TransportConformance:
         assert len(kept) + dropped.total == len(sent)
         assert numbers[0] == 0
 
-    async def _says_farewell_last(self, pair: Pair) -> None:
+    async def _ends_with_last_words(self, pair: Pair) -> None:
         pair.right.transport.pause(pair.right.peer)
         sent = [payload_of(number) for number in range(10)]
         for payload in sent:

@@ -193,7 +193,7 @@ class MemoryTransport(Transport):
         ours.other, theirs.other = theirs, ours
         for end in (theirs, ours):
             if not end.closed:
-                _tell(end.sink.peer_connected, end.info)
+                _call_sink(end.sink.peer_connected, end.info)
 
 
 class _End:
@@ -285,7 +285,7 @@ class _End:
         self._arrived = self._size = 0
         del self._ends[self.info.node_id]
         self.fail(reason)
-        _tell(self.sink.peer_disconnected, self.info.node_id, reason)
+        _call_sink(self.sink.peer_disconnected, self.info.node_id, reason)
 
     def fail(self, reason: str) -> None:
         """Fail the senders that wait for this side."""
@@ -310,7 +310,7 @@ class _End:
                 self.close("closed by the peer")
                 return
             self._size -= len(payload)
-            _tell(received, node_id, payload)
+            _call_sink(received, node_id, payload)
         self._grant()
         self.schedule()
 
@@ -319,7 +319,7 @@ class _End:
             self._waiting[0].set_result(None)
 
 
-def _tell(method: Callable[..., None], *arguments: object) -> None:
+def _call_sink(method: Callable[..., None], *arguments: object) -> None:
     try:
         method(*arguments)
     except BaseException as error:  # sinks must not raise; one that does should not lose the messages of others

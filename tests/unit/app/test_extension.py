@@ -272,7 +272,7 @@ def test_refuses_decorators_without_parentheses(extension: Extension) -> None:
     for decorator, example in ((extension.on, "on(Ask)"), (extension.rpc, "rpc("), (extension.option, "option(")):
         with pytest.raises(ExtensionError) as caught:
             decorator(ask)  # type: ignore[operator]
-        assert f"ask: @{decorator.__name__} should be told more: @extension.{example}" in str(caught.value)
+        assert f"ask: @{decorator.__name__} needs an argument: @extension.{example}" in str(caught.value)
 
 
 MARKET = "from oddwire import Extension\nextension = Extension('market', version='1.0')\nimport handlers\n"
@@ -410,5 +410,5 @@ def test_empty_parentheses_make_no_difference_where_nothing_is_to_be_told() -> N
 @pytest.mark.parametrize("decorator", ["on", "rpc", "option"])
 def test_empty_parentheses_are_refused_where_something_is(decorator: str) -> None:
     extension = Extension("bare", version="1.0")
-    with pytest.raises(ExtensionError, match=rf"^@{decorator} should be told more: @extension.{decorator}\(.+\), not "):
+    with pytest.raises(ExtensionError, match=rf"^@{decorator} needs an argument: @extension.{decorator}\(.+\), not "):
         getattr(extension, decorator)()

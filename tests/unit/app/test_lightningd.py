@@ -558,7 +558,7 @@ async def test_a_folder_that_nobody_can_use_is_told_of_once(run: Run, tmp_path: 
     (tmp_path / FOLDER).touch()
     node = await run()
     await node.start()
-    await warned(node, "other plugin files of this node cannot be looked for")
+    await warned(node, "other plugin files of this node cannot be found")
     await node.say("hello")
     await node.answered("hello")
 

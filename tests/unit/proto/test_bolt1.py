@@ -232,9 +232,9 @@ def test_a_peer_may_say_why_it_hangs_up_before_its_init(kind):
 
 def test_no_init_in_time_closes():
     rules = Bolt1(now=100.0, init_timeout=30.0)
-    rules.tick(129.9, heard=True)
+    rules.tick(129.9, received=True)
     assert rules.closed is None
-    rules.tick(130.0, heard=True)
+    rules.tick(130.0, received=True)
     assert rules.closed == "no init within 30 s"
     assert rules.outgoing() == [encode_warning("no init within 30 s")]
 
@@ -283,9 +283,9 @@ def test_a_pong_answers_the_pings_before_its_own_too():
     rules.ping(0.0, 2)
     rules.ping(5.0, 3)
     assert rules.receive(Pong(2).encode(), 6.0) == Pong(2)
-    rules.tick(14.9, heard=False)
+    rules.tick(14.9, received=False)
     assert rules.closed is None
-    rules.tick(15.0, heard=False)
+    rules.tick(15.0, received=False)
     assert rules.closed == "ping not answered in 10 s"
 
 
@@ -298,7 +298,7 @@ def test_a_ping_that_does_not_fit_is_refused(wanted, padding):
 def test_the_largest_ping_fits_a_message_and_awaits_no_pong():
     rules = started(patience=1.0)
     assert len(rules.ping(0.0, 65535, 65529)) == 65535
-    rules.tick(10.0, heard=False)
+    rules.tick(10.0, received=False)
     assert rules.closed is None
 
 
@@ -317,50 +317,50 @@ def test_no_ping_before_init_or_after_the_end():
 
 def test_silence_is_pinged_and_then_ends_the_connection():
     rules = started(idle=60.0, patience=30.0)
-    rules.tick(59.9, heard=False)
+    rules.tick(59.9, received=False)
     assert rules.outgoing() == []
-    rules.tick(60.0, heard=False)
+    rules.tick(60.0, received=False)
     assert rules.outgoing() == [Ping().encode()]
-    rules.tick(89.9, heard=False)
+    rules.tick(89.9, received=False)
     assert rules.closed is None
-    rules.tick(90.0, heard=False)
+    rules.tick(90.0, received=False)
     assert rules.closed == "ping not answered in 30 s"
     assert rules.outgoing() == [], "nobody is there to read a warning"
-    rules.tick(200.0, heard=True)
+    rules.tick(200.0, received=True)
     assert rules.closed == "ping not answered in 30 s"
 
 
 def test_whatever_is_heard_puts_the_ping_off():
     rules = started(idle=60.0)
     for now in range(50, 1000, 50):
-        rules.tick(float(now), heard=True)
+        rules.tick(float(now), received=True)
     assert rules.outgoing() == []
-    rules.tick(1010.0, heard=False)
+    rules.tick(1010.0, received=False)
     assert rules.outgoing() == [Ping().encode()]
 
 
 def test_a_peer_that_talks_while_its_pong_is_late_is_alive():
     """The pong may wait behind megabytes that came first."""
     rules = started(idle=60.0, patience=30.0)
-    rules.tick(60.0, heard=False)
+    rules.tick(60.0, received=False)
     for now in range(80, 400, 20):
-        rules.tick(float(now), heard=True)
+        rules.tick(float(now), received=True)
     assert rules.closed is None
-    rules.tick(409.9, heard=False)
+    rules.tick(409.9, received=False)
     assert rules.closed is None
-    rules.tick(410.0, heard=False)
+    rules.tick(410.0, received=False)
     assert rules.closed
 
 
 def test_an_answered_ping_starts_over():
     rules = started(idle=60.0, patience=30.0)
-    rules.tick(60.0, heard=False)
+    rules.tick(60.0, received=False)
     assert rules.receive(Pong().encode(), 61.0) == Pong()
-    rules.tick(62.0, heard=True)
+    rules.tick(62.0, received=True)
     rules.outgoing()
-    rules.tick(121.9, heard=False)
+    rules.tick(121.9, received=False)
     assert rules.outgoing() == []
-    rules.tick(122.0, heard=False)
+    rules.tick(122.0, received=False)
     assert rules.outgoing() == [Ping().encode()]
 
 
@@ -477,6 +477,6 @@ def test_after_the_end_nothing_is_answered():
     reason = rules.closed
     assert rules.receive(Ping().encode(), 0.0) is None
     assert rules.receive(b"", 0.0) is None
-    rules.tick(1e9, heard=False)
+    rules.tick(1e9, received=False)
     assert rules.outgoing() == []
     assert rules.closed == reason

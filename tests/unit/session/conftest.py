@@ -234,7 +234,7 @@ class End:
         await self.start()
 
     async def stop(self, crash: bool = False) -> None:
-        self.delivery.give_up()  # as applications do before they cancel anything
+        self.delivery.stop()  # as applications do before they cancel anything
         for task in list(self.tasks):
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)

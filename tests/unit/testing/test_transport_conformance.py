@@ -173,7 +173,7 @@ def test_five_methods_are_enough() -> None:
     assert skipped == {
         "test_a_waiting_send_ends_with_the_connection",
         "test_what_was_sent_before_a_disconnect_arrives_before_it",
-        "test_both_sides_hear_once_of_a_disconnect",
+        "test_both_sides_are_notified_once_of_a_disconnect",
         "test_connects_again",
     }
 
@@ -183,15 +183,15 @@ def test_five_methods_are_enough() -> None:
     [
         (Reversing, "test_keeps_the_order_of_2500_messages_each_way_at_once"),
         (Reversing, "test_senders_at_once_lose_nothing_and_keep_their_own_order"),
-        (Forgetful, "test_both_sides_hear_once_of_a_disconnect"),
+        (Forgetful, "test_both_sides_are_notified_once_of_a_disconnect"),
         (Forgetful, "test_connects_again"),
         (Truncating, "test_carries_payloads_of_every_size_unchanged"),
         (Truncating, "test_refuses_wrong_lengths_and_goes_on"),
         (Unpausing, "test_pause_holds_at_once_and_resume_loses_nothing"),
         (Unpausing, "test_a_send_waits_for_a_peer_that_does_not_read_and_cancelled_is_not_sent"),
         (Unpausing, "test_a_waiting_send_goes_on_when_the_peer_reads_again"),
-        (Stuttering, "test_each_side_hears_once_that_the_other_connected"),
-        (Stuttering, "test_both_sides_hear_once_of_a_disconnect"),
+        (Stuttering, "test_each_side_is_notified_once_that_the_other_connected"),
+        (Stuttering, "test_both_sides_are_notified_once_of_a_disconnect"),
         (Leaky, "test_a_cancelled_open_leaves_nothing"),
         (Leaky, "test_nothing_runs_after_aclose"),
         (Swallowing, "test_does_not_know_a_stranger"),

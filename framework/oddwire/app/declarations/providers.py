@@ -199,8 +199,8 @@ def read_dependencies(
             annotation = options[0]  # X | None = None: X, if there is a provider
         why = unfit(annotation)
         if why and (parameter.default is _EMPTY or _is_given(annotation)):
-            told = "has no type" if annotation is _EMPTY else f"takes {spell(annotation)}"
-            raise ExtensionError(f"{dependent.describe(owner)}: parameter {parameter.name!r} {told}: {why}")
+            what = "has no type" if annotation is _EMPTY else f"takes {spell(annotation)}"
+            raise ExtensionError(f"{dependent.describe(owner)}: parameter {parameter.name!r} {what}: {why}")
         key = None if why else key_of(annotation)
         found.append(Dependency(parameter.name, key, annotation, parameter.default, by_name))
     return tuple(found)

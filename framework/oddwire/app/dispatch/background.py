@@ -95,10 +95,10 @@ class OwnTasks:
         for task in stuck:
             for each in (self._jobs, self._spawned, self._running):
                 each.discard(task)
-            _tell_stuck(task)
+            _log_stuck(task)
 
 
-def _tell_stuck(task: asyncio.Task[Any]) -> None:
+def _log_stuck(task: asyncio.Task[Any]) -> None:
     from oddwire.app.unfinished import describe_task  # imported late: rarely needed
 
     where = describe_task(task) or printable(task.get_name())
@@ -211,7 +211,7 @@ class Background:
         except BaseException as error:
             if must_pass(error, me) or (own.ended and isinstance(error, asyncio.CancelledError)):
                 raise
-            self._failures.tell(what, context, error)
+            self._failures.report(what, context, error)
             if isinstance(error, Exception):
                 raise
             raise RuntimeError(f"{what} raised {spelled(error)}") from error  # a BaseException would end the program
@@ -229,7 +229,7 @@ class Background:
             own = queue.own_tasks[extension] = OwnTasks(self.running)
         return own
 
-    def peer_greeted(self, queue: PeerQueue, extension: str) -> None:
+    def start_peer_jobs(self, queue: PeerQueue, extension: str) -> None:
         """Start an extension's ``per_peer`` jobs for a connection, after its on_connect."""
         for job in self._of_peers.get(extension, ()):
             context = self._app.resources.context(self._app, extension, queue.peer)
@@ -258,7 +258,7 @@ class Background:
             try:
                 pause = job.pause(self._app.options)
             except ValueError as error:  # a dynamic option has no duration now: use the previous pause
-                self._failures.tell(job.title, context, error)
+                self._failures.report(job.title, context, error)
             pause = pause or _LONGEST_PAUSE
             jitter = random.random() * _seconds(job.jitter)  # noqa: S311 - need not be unpredictable
             await asyncio.sleep(max(0.0, begun + pause + jitter - self._loop.time()))
@@ -289,7 +289,7 @@ class Background:
                 raise
             if not isinstance(error, asyncio.CancelledError) and must_pass(error, me):
                 raise
-            self._failures.tell(job.title, context, error, then=then())
+            self._failures.report(job.title, context, error, then=then())
             return False
         finally:
             if me is not None and me.cancelling() and not own.jobs_ended:
@@ -319,7 +319,7 @@ class Background:
             task.cancel("the application is closing")
             _, stuck = await asyncio.wait([task], timeout=_UNWINDING)
             if stuck:
-                _tell_stuck(task)
+                _log_stuck(task)
 
     async def _guarded(self, call: HookCall) -> None:
         me = asyncio.current_task()
@@ -328,7 +328,7 @@ class Background:
         except BaseException as error:
             if must_pass(error, me):
                 raise
-            self._failures.tell(
+            self._failures.report(
                 "on_stopping", AppContext(self._app, call.plugin), error, unreached=isinstance(error, TransportError)
             )
         finally:

@@ -409,7 +409,7 @@ class ConnectionHooks:
             is_now = queue.info is not None and queue.pending_hooks is pending  # not of an earlier connection
             is_served = hook.things is None or hook.owner in hook.things.served
             if is_now and is_served and not hook.skipped and not self._core.closing:
-                self._background.peer_greeted(queue, hook.call.plugin)
+                self._background.start_peer_jobs(queue, hook.call.plugin)
             pending.ended(hook)
             if queue.pending_hooks is pending and not pending.hooks:
                 queue.set_pending_hooks(None)

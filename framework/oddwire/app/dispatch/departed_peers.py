@@ -40,17 +40,17 @@ class DepartedPeers:
     def add(self, queue: PeerQueue) -> None:
         """Add the queue of a disconnected peer; while over the limits, abandon the oldest queues."""
         now = self._loop.time()
-        self.forget(queue)
+        self.remove(queue)
         self._queues[queue.peer.node_id] = queue, queue.held, now
         self._held += queue.held
         while len(self._queues) > _QUEUES or self._held > _BYTES:
             oldest, _, since = next(iter(self._queues.values()))
             if since + STANDSTILL > now and len(self._queues) <= _MOST * _QUEUES and self._held <= _MOST * _BYTES:
                 break
-            self.forget(oldest)
+            self.remove(oldest)
             self._abandon(oldest)
 
-    def forget(self, queue: PeerQueue) -> None:
+    def remove(self, queue: PeerQueue) -> None:
         """Remove a queue that is drained, or whose peer has reconnected."""
         found = self._queues.pop(queue.peer.node_id, None)
         if found is not None:

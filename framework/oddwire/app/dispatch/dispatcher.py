@@ -42,7 +42,7 @@ __all__ = ["Dispatcher"]
 
 logger = get_logger("oddwire.app")
 
-_FAREWELL: Final = 0.5  # seconds to tell peers that the application ends, where its connections do not
+_LEAVE_TIMEOUT: Final = 0.5  # seconds to tell peers that the application ends, where its connections do not
 
 
 def _owners_of(plugins: PluginManager) -> dict[CodeType, str]:
@@ -89,7 +89,7 @@ class Dispatcher:
 
         self._delivery, session = delivery, self.session
         if session is not None:
-            delivery.store.identity.told = lambda: session.set_stores(delivery.numbers)
+            delivery.store.identity.on_change = lambda: session.set_stores(delivery.numbers)
             session.use_delivery(delivery, delivery.numbers)
         peers = {} if session is None else session.peers
         handlers = ReliableHandlers(self.core, self._hooks)
@@ -107,7 +107,7 @@ class Dispatcher:
         if queue is None:
             handle, owners = Peer(self.messenger, peer.node_id), 1 + len(self.core.router.owners)
             queue = self._queues[peer.node_id] = PeerQueue(handle, peer, owners, self.core.tracer is not None)
-        self._departed_peers.forget(queue)
+        self._departed_peers.remove(queue)
         queue.info = peer
         queue.hung_up = queue.abandoned = False
         if queue.paused or self.core.closing:
@@ -171,12 +171,12 @@ class Dispatcher:
         if queue is None or queue.info is None:
             return
         queue.info = queue.session = None
-        queue.give_up(reason)
+        queue.fail_requests(reason)
         queue.cancel_throttle()
         if self.session is not None:
             self.session.peer_disconnected(peer, reason)
         for access in self.core.access.values():
-            access.forget(peer)
+            access.remove_peer(peer)
         self._hooks.disconnected(queue, reason)
         self._workers.wake(queue)
         if not self.core.closing:
@@ -195,7 +195,7 @@ class Dispatcher:
 
     def _queue_over(self, queue: PeerQueue) -> None:
         self._queues.pop(queue.peer.node_id, None)
-        self._departed_peers.forget(queue)
+        self._departed_peers.remove(queue)
 
     def _unrouted(self, queue: PeerQueue | None, peer: NodeId, payload: bytes) -> None:
         core = self.core
@@ -236,11 +236,11 @@ class Dispatcher:
         return counters
 
     async def aclose(
-        self, grace: float, close: Callable[[], Coroutine[Any, Any, None]], farewell: float | None = None
+        self, grace: float, close: Callable[[], Coroutine[Any, Any, None]], hooks_grace: float | None = None
     ) -> None:
         """Stop accepting messages, wait for handlers, ``close`` the transport, run the disconnect hook for every peer.
 
-        Handlers have ``grace`` seconds, and then disconnect hooks ``farewell``, by default as many; those that still
+        Handlers have ``grace`` seconds, and then disconnect hooks ``hooks_grace``, by default as many; those that still
         run then are cancelled.
         """
         core = self.core
@@ -250,12 +250,12 @@ class Dispatcher:
             for own in (queue.own_tasks or {}).values():
                 own.end_jobs()
             self._backpressure.pause(queue)
-            queue.give_up(reason)
+            queue.fail_requests(reason)
             self._workers.wake(queue)
         if self.session is not None:
-            self.session.give_up(reason)
+            self.session.fail_requests(reason)
         if self._delivery is not None:
-            self._delivery.give_up()
+            self._delivery.stop()
         try:
             await self.tasks.settle(grace)
         finally:
@@ -265,7 +265,7 @@ class Dispatcher:
                     core.enforcer.dropped(queue.peer.node_id, dropped)
             try:
                 if self.session is not None:
-                    await self.session.leave(_FAREWELL)
+                    await self.session.leave(_LEAVE_TIMEOUT)
                 await close()
             finally:
                 for queue in self._queues.values():
@@ -274,7 +274,7 @@ class Dispatcher:
                 if self.session is not None:
                     self.session.close()
                 try:
-                    await self.tasks.settle(grace if farewell is None else farewell)
+                    await self.tasks.settle(grace if hooks_grace is None else hooks_grace)
                 finally:
                     await self._hooks.finish()
                     self._watch.close()

@@ -36,7 +36,7 @@ class Failures:
         self._on_failure = (*on_failure,)
         self._reports = Tasks()
 
-    def tell(
+    def report(
         self,
         what: str,
         context: AppContext,
@@ -66,16 +66,16 @@ class Failures:
         else:
             logger.log(level, "%s of %r failed, with %s" + then, what, context.extension, peer, exc_info=error)
         if report:
-            self._report(peer, context.extension, message, error)
+            self._call_hooks(peer, context.extension, message, error)
 
-    def _report(self, peer: Peer | None, extension: str, message: Message | None, error: BaseException) -> None:
+    def _call_hooks(self, peer: Peer | None, extension: str, message: Message | None, error: BaseException) -> None:
         for call in self._on_failure:
             try:
                 result = call(app=self._app, peer=peer, extension=extension, message=message, error=error)
             except BaseException as failure:
                 if must_pass(failure):
                     raise
-                self._not_heard(call, failure)
+                self._log_hook_failure(call, failure)
             else:
                 if result is None or not hasattr(result, "__await__"):
                     continue
@@ -94,11 +94,11 @@ class Failures:
         except BaseException as failure:
             if must_pass(failure, me):
                 raise
-            self._not_heard(call, failure)
+            self._log_hook_failure(call, failure)
         finally:
             del me  # a task that ends by an exception keeps this frame
 
-    def _not_heard(self, call: HookCall, failure: BaseException) -> None:
+    def _log_hook_failure(self, call: HookCall, failure: BaseException) -> None:
         """Log the exception of a `handler_failed` hook: to report it to the same hook might never end."""
         logger.error("handler_failed of %r failed", call.plugin, exc_info=failure)
 

@@ -93,7 +93,7 @@ class HandlerWatch:
     def _inspect(self, seen: WeakKeyDictionary[Any, float | None]) -> bool:
         """Log the calls that have been waiting, and add all to ``seen``; return whether any task is busy."""
         now, before = self._core.loop.time(), self._seen
-        busy, told = False, 0
+        busy, logged = False, 0
         for task in self._busy():
             busy = True
             found = self._find(task)
@@ -106,10 +106,10 @@ class HandlerWatch:
                 # No Python coroutine, which cannot be distinguished from the next one: an author's awaitable, or the
                 # future that a worker has slept on, in the moment between its being done and the worker's going on
                 continue
-            if since is not None and now - since >= _PATIENCE and told < _MOST:
-                told += 1
+            if since is not None and now - since >= _PATIENCE and logged < _MOST:
+                logged += 1
                 seen[call] = None
-                self._tell(task, frame, now - since)
+                self._log(task, frame, now - since)
         return busy
 
     def _busy(self) -> Iterator[asyncio.Task[Any]]:
@@ -135,7 +135,7 @@ class HandlerWatch:
             awaited = call
         return None
 
-    def _tell(self, task: asyncio.Task[Any], frame: FrameType, seconds: float) -> None:
+    def _log(self, task: asyncio.Task[Any], frame: FrameType, seconds: float) -> None:
         from oddwire.app.unfinished import spot_of  # seldom needed
 
         spot = spot_of(task)

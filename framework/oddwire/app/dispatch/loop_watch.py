@@ -48,26 +48,26 @@ class Watched:
         self.thread = threading.get_ident()
         self.owners: list[Owners] = []
         self._asked = 0.0  # when the callback was scheduled; 0.0 once it has run
-        self._told = False
+        self._reported = False
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Reset: the loop has run, or was not to blame."""
-        self._asked, self._told = 0.0, False
+        self._asked, self._reported = 0.0, False
 
     def look(self, frame: FrameType | None, now: float) -> str | None:
         """Schedule a callback in a busy loop, or return the place where it has been blocked for too long, once."""
         if self._asked:
-            if self._told or now - self._asked < _PATIENCE or frame is None or _is_debugged(frame):
+            if self._reported or now - self._asked < _PATIENCE or frame is None or _is_debugged(frame):
                 return None
             spot = self._describe(frame)
-            self._told = spot is not None  # oddwire's own code is not logged: the author's may follow
+            self._reported = spot is not None  # oddwire's own code is not logged: the author's may follow
             return spot
         if frame is not None and frame.f_code not in _SELECTING:
             self._asked = now
             try:
-                self.loop.call_soon_threadsafe(self.forget)
+                self.loop.call_soon_threadsafe(self.reset)
             except RuntimeError:  # the loop is closed
-                self.forget()
+                self.reset()
         return None
 
     def _describe(self, frame: FrameType) -> str | None:
@@ -107,13 +107,13 @@ class LoopWatch:
                 if owners in watched.owners:
                     watched.owners.remove(owners)
                     if not watched.owners:
-                        self._forget(watched)
+                        self._remove(watched)
 
     def _drop(self, watched: Watched) -> None:
         with self._lock:
-            self._forget(watched)
+            self._remove(watched)
 
-    def _forget(self, watched: Watched) -> None:
+    def _remove(self, watched: Watched) -> None:
         self._watched.pop(watched.loop, None)
         if not self._watched:
             self._thread = None
@@ -131,7 +131,7 @@ class LoopWatch:
                 if watched.loop.is_closed():  # without a call of `leave`
                     self._drop(watched)
                 elif stood:
-                    watched.forget()
+                    watched.reset()
                 elif (spot := watched.look(frames.get(watched.thread), now)) is not None:
                     logger.warning(
                         "%s has kept the event loop from running for more than a second, and all else with it: "

@@ -256,7 +256,7 @@ class AppMessenger:
             link = session.only()
         if link is not None:
             session.reach[type(message)] = link
-        elif session.several or (session.met and not session.links):
+        elif session.several or (session.had_hello and not session.links):
             title = self._router.registry.title_of(schema.type_id)
             text = f"none of the programs behind {session.node_id} speaks {' or '.join(names)}: {title} is for nobody"
             raise RemoteFailure(text, code=Code.UNKNOWN_MESSAGE)

@@ -177,7 +177,7 @@ class PeerQueue:
         if self._slot is not None and not self._slot.done():
             self._slot.set_result(None)
 
-    def give_up(self, reason: str) -> None:
+    def fail_requests(self, reason: str) -> None:
         """Fail each request that waits by class with `ConnectionClosed`."""
         for waiting in (self.waiters or {}).values():
             for future, _ in waiting:

@@ -81,7 +81,7 @@ POLICY: Final = {
     Outcome.HANDLER_RAISED: Policy(logging.ERROR, report=True),  # the peer gets no warning; a request fails
 }
 
-_MOST_TOLD: Final = 1000  # characters: the text may quote the peer
+_MAX_REASON: Final = 1000  # characters: the text may quote the peer
 
 
 def decode_error(payload: bytes, error: Exception, registry: Registry) -> DecodeError:
@@ -130,13 +130,13 @@ class Enforcer:
     def apply(self, outcome: Outcome, queue: PeerQueue, text: str) -> None:
         """Apply the policy to a payload that reaches no handler; ``text`` is the reason."""
         policy = POLICY[outcome]
-        told = cut(f"{outcome.value}: {text}", _MOST_TOLD)
-        logger.log(policy.log, "%s from %s", told, queue.peer)
+        reason = cut(f"{outcome.value}: {text}", _MAX_REASON)
+        logger.log(policy.log, "%s from %s", reason, queue.peer)
         if policy.warn:
-            self._transport.warn(queue.peer.node_id, told)
+            self._transport.warn(queue.peer.node_id, reason)
         if policy.disconnect:
             queue.hung_up = True
-            self._spawn(self._hang_up(queue, told))
+            self._spawn(self._hang_up(queue, reason))
 
     def refused(
         self,
@@ -226,7 +226,7 @@ class Enforcer:
         policy = POLICY[Outcome.HANDLER_RAISED]
         handled = message if isinstance(message, Message) else None
         what = "peer hook" if handled is None else f"handler of {type(handled).__name__}"
-        self._failures.tell(what, context, error, handled, level=policy.log, report=policy.report)
+        self._failures.report(what, context, error, handled, level=policy.log, report=policy.report)
 
     async def _hang_up(self, queue: PeerQueue, reason: str) -> None:
         try:

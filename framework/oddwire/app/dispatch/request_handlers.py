@@ -51,7 +51,7 @@ class RequestHandlers:
         self._tracer = core.tracer
         self._transport = core.transport
         # Without done callbacks, which cost an event-loop iteration: a task reports its own end
-        self._request_tasks = RequestTasks(core.tasks.spawn_briefly, core.tasks.forget)
+        self._request_tasks = RequestTasks(core.tasks.spawn_briefly, core.tasks.discard)
 
     def request_received(self, link: Link, handling: HandledRequest[RequestTask], request: Request) -> None:
         """Decode a request and queue it for a task, or refuse it."""
@@ -266,8 +266,8 @@ class RequestHandlers:
             self._enforcer.failed(context, message, error)
             await self._fail(link, handling, error.code, error.text)
         except BaseException as error:
-            given_up = handling.handle is None or handling.handle.cancelled
-            ending = given_up or self._core.tasks.ending
+            cancelled = handling.handle is None or handling.handle.cancelled
+            ending = cancelled or self._core.tasks.ending
             self._enforcer.failed(context, message, error, ending, task_of(handling.handle))
             await self._fail(link, handling, Code.INTERNAL, "")
 

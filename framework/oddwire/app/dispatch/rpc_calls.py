@@ -99,9 +99,9 @@ class Methods:
         except NodeRefused:
             raise
         except (OddwireError, ValueError) as error:
-            told = with_peer(error)
-            logger.info("RPC method %s of %r: %s: %s", method.rpc.name, method.owner, type(error).__name__, told)
-            raise NodeRefused(printable(told) or type(error).__name__, code=LIGHTNINGD) from error
+            reason = with_peer(error)
+            logger.info("RPC method %s of %r: %s: %s", method.rpc.name, method.owner, type(error).__name__, reason)
+            raise NodeRefused(printable(reason) or type(error).__name__, code=LIGHTNINGD) from error
         except BaseException as error:
             if must_pass(error, task):
                 raise

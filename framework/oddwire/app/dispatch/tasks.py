@@ -33,7 +33,7 @@ class Tasks:
         self.unwatched = False
         """Whether ``watch`` should be called when a task becomes busy."""
         self.watch: Callable[[], object] = lambda: None
-        self.forget = self._running.discard
+        self.discard = self._running.discard
         """To be called with a task of `spawn_briefly` that has ended."""
 
     def __iter__(self) -> Iterator[asyncio.Task[Any]]:
@@ -50,11 +50,11 @@ class Tasks:
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Start a task."""
         task = self.spawn_briefly(work)
-        task.add_done_callback(self.forget)
+        task.add_done_callback(self.discard)
         return task
 
     def spawn_briefly(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Start a task without a done callback: when it ends, `forget` has to be called."""
+        """Start a task without a done callback: when it ends, `discard` has to be called."""
         task = self._loop.create_task(work, context=self._base.copy())
         if not task.done():
             self._running.add(task)
@@ -90,11 +90,11 @@ class Tasks:
                         task.cancel("the application is closing")
                     _, stuck = await asyncio.wait(tasks, timeout=max(0.0, patience - self._loop.time()))
                     if stuck:
-                        self._forget(stuck)
+                        self._abandon(stuck)
             finally:
                 self.cancelling = False
 
-    def _forget(self, tasks: set[asyncio.Task[Any]]) -> None:
+    def _abandon(self, tasks: set[asyncio.Task[Any]]) -> None:
         from oddwire.app.unfinished import describe_task  # imported late: seldom needed
 
         for task in tasks:

@@ -109,7 +109,7 @@ class AccessControl:
                     f"extension {self.extension!r}: allow='channels' needs a node that knows its channels: {error}"
                 ) from error
 
-    def forget(self, node_id: NodeId) -> None:
+    def remove_peer(self, node_id: NodeId) -> None:
         """Drop the state of a peer that has disconnected."""
         self._peers.pop(node_id, None)
 
@@ -228,7 +228,7 @@ class AccessControl:
         share = self._peers.get(peer.node_id)
         if share is None:
             share = _PeerShare()
-            if peer.connected:  # a disconnected peer's messages are still handled, but `forget` is not called again
+            if peer.connected:  # a disconnected peer's messages are still handled, without another `remove_peer`
                 self._peers[peer.node_id] = share
         return share
 

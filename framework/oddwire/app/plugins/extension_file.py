@@ -115,8 +115,8 @@ def _imported(what: str, load: Callable[[], ModuleType], folder: str) -> ModuleT
     except DefinitionError:
         raise
     except Exception as error:
-        told = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        raise _wrong(f"{what} cannot be imported: {told}{_place_in(folder, error)}") from error
+        reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        raise _wrong(f"{what} cannot be imported: {reason}{_place_in(folder, error)}") from error
 
 
 def _place_in(folder: str, error: Exception) -> str:

@@ -147,13 +147,13 @@ def in_common(earlier: Claim, later: Claim) -> list[Shared]:
 
 def _copies(earlier: Claim, later: Claim) -> list[Shared]:
     for original, copy in ((earlier, later), (later, earlier)):
-        if given_up := {*copy.renewed} & {*original.stores}:
+        if renewed := {*copy.renewed} & {*original.stores}:
             text = (
                 f"plugin file {copy.file} has a store, {copy.store}, that was copied from that of {original.file}, "
                 f"{original.store}, which runs: the copy has new numbers now; what waited in both to be sent is sent "
                 "by both"
             )
-            return [Shared("store", frozenset(given_up), text)]
+            return [Shared("store", frozenset(renewed), text)]
     if is_copy(later, earlier):
         text = (
             f"plugin files {earlier.file} and {later.file} use two copies of one store, {earlier.store} and "

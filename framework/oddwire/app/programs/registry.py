@@ -124,7 +124,7 @@ class Programs:
         self._name = ""
         self._handle = -1
         self._lock = -1
-        self._told: set[tuple[str, str, object]] = set()
+        self._reported: set[tuple[str, str, object]] = set()
         self._seen: set[str] = set()
         self._again: dict[str, float] = {}  # claims of our own plugin file, and when their programs should have ended
         self._remarked: set[str] = set()
@@ -223,7 +223,7 @@ class Programs:
             except OSError as error:
                 self._cannot(error)
         self._claim = claim
-        self._tell(others, later=False)
+        self._report(others, later=False)
         return copied
 
     def _claim_now(self) -> Claim:
@@ -286,7 +286,7 @@ class Programs:
 
     # Warnings ---------------------------------------------------------------------------------------
 
-    def _tell(self, others: dict[str, _SeenClaim], *, later: bool) -> None:
+    def _report(self, others: dict[str, _SeenClaim], *, later: bool) -> None:
         """Warn of conflicts with other programs; ``later`` if they started after this one."""
         now = asyncio.get_running_loop().time()
         for name, seen in others.items():
@@ -299,12 +299,12 @@ class Programs:
                     self._warn(seen.claim, shared)
 
     def _warn(self, other: Claim, shared: Shared) -> None:
-        told = {(other.file, shared.kind, thing) for thing in shared.things}
-        if not told <= self._told:
-            self._told |= told
+        found = {(other.file, shared.kind, thing) for thing in shared.things}
+        if not found <= self._reported:
+            self._reported |= found
             logger.warning("%s", printable(shared.text))
 
-    def _tell_of_twins(self) -> None:
+    def _report_twins(self) -> None:
         """Warn of programs of our own plugin file that should have ended."""
         now = asyncio.get_running_loop().time()
         for name, deadline in [*self._again.items()]:
@@ -330,8 +330,8 @@ class Programs:
             self._blind = True
             where = error.filename or self._place
             logger.warning(
-                "other plugin files of this node cannot be looked for, nor find this one; so nobody is told of an "
-                "extension, a message type or a store that two of them have: %s: %s",
+                "other plugin files of this node cannot be found, nor find this one, so conflicts over an extension, a "
+                "message type or a store are not reported: %s: %s",
                 *(printable(str(where)), error.strerror or str(error)),
             )
 
@@ -351,7 +351,7 @@ class Programs:
                 self._remark(str(error), logging.ERROR)
                 pause = _RETRY
             except Exception:
-                logger.exception("the other programs of this node cannot be looked for any more")
+                logger.exception("the other programs of this node cannot be found any more")
                 return
 
     async def _look_around(self) -> None:
@@ -362,8 +362,8 @@ class Programs:
         if self._name not in names or self._handle < 0 or self._stores() != self._claim.stores:
             await self._enter()  # for example, the folder was removed
             return
-        self._tell_of_twins()
+        self._report_twins()
         if names != self._seen:
             async with self._alone():
                 others = self._others(self._seen)
-            self._tell(others, later=True)
+            self._report(others, later=True)

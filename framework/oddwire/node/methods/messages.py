@@ -54,7 +54,7 @@ def commands(node: Node) -> list[Command]:
             raise NodeRefused(gone, code=INVALID_REQUEST)
         if payload is None or not MIN_PAYLOAD <= len(payload) <= MAX_PAYLOAD:
             text = f"should be a hex encoded message of {MIN_PAYLOAD} to {MAX_PAYLOAD} bytes"
-            raise node.commands.bad_parameter(request, "msg", msg, text, tell=False)
+            raise node.commands.bad_parameter(request, "msg", msg, text, show_value=False)
         if request.checking:
             return None
         try:

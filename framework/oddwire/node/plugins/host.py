@@ -83,7 +83,7 @@ class PluginHost:
         """Return whether ``topic`` has subscribers. If not, the caller need not make a payload."""
         return bool(self._registry.subscriptions.of(topic))
 
-    def hears(self, type_id: int) -> bool:
+    def has_receivers(self, type_id: int) -> bool:
         """Return whether any plugin has a subscription or hook for messages of this type."""
         return bool(self._registry.subscriptions.of("custommsg") or self._registry.hooks.chain("custommsg", type_id))
 

@@ -92,7 +92,7 @@ class MessageCalls:
         del peer_calls.open[call]
         peer_calls.size -= len(call.payload)
         if call.orphan:
-            self._forget(call)
+            self._remove(call)
         if not peer_calls.waiting and peer_calls.open:
             return
         while peer_calls.held and not peer_calls.open:
@@ -102,7 +102,7 @@ class MessageCalls:
                 peer_calls.open[call] = None
                 peer_calls.size = len(call.payload)
             elif call.orphan:
-                self._forget(call)
+                self._remove(call)
         if not peer_calls.open:
             del self._peers[peer_calls.peer_id]
         elif peer_calls.held or len(peer_calls.open) > self._ahead // 2 or not self._may_send_ahead(peer_calls):
@@ -138,15 +138,15 @@ class MessageCalls:
             self._drop(next(iter(self._orphans)))
 
     def _drop(self, call: _HookCall) -> None:
-        call.give_up()
+        call.abort()
         peer_calls = call.peer_calls
         if call in peer_calls.open:
             self.finished(call)
         else:
             peer_calls.held.remove(call)
-            self._forget(call)
+            self._remove(call)
 
-    def _forget(self, call: _HookCall) -> None:
+    def _remove(self, call: _HookCall) -> None:
         del self._orphans[call]
         self.orphaned -= len(call.payload) + _OVERHEAD
 
@@ -201,7 +201,7 @@ class _HookCall(Passable):
 
     def step(self) -> bool:
         """Proceed as far as possible without waiting. Return True if the message has passed its whole chain."""
-        if self._listeners and not self._tell():
+        if self._listeners and not self._notify():
             return False
         chain = self.chain
         while self._next < len(chain):
@@ -222,7 +222,7 @@ class _HookCall(Passable):
                 return False
         return True
 
-    def _tell(self) -> bool:
+    def _notify(self) -> bool:
         # Formatted by hand too, with the same bytes as `encode` would give
         data = (
             '{"jsonrpc":"2.0","method":"custommsg","params":{"custommsg":'
@@ -266,13 +266,13 @@ class _HookCall(Passable):
         if self._next == len(self.chain) or self.step():
             self._message_calls.finished(self)
 
-    def give_up(self) -> None:
+    def abort(self) -> None:
         """Stop here: the remaining plugins do not get the message, which is counted."""
         plugin = self._plugin
         if plugin is not None:
-            plugin.backlog.forget(self._go_on)
+            plugin.backlog.cancel_call(self._go_on)
             if self._asked is not None:
-                plugin.give_up(self._asked)
+                plugin.ignore_answer(self._asked)
         for unaware in dict.fromkeys((*self._listeners, *self.chain[self._next :])):
             if unaware.active:
                 unaware.backlog.leave_out("custommsg")

@@ -24,10 +24,10 @@ class Backlog:
     Once a quarter of `PluginLimits.unread` waits, the plugin is `crowded`: messages of peers wait at the node, their
     peers are paused, and lines of the log are left out. From half of it on, ``connect`` and ``disconnect`` are kept for
     later, and dropped in pairs; from three quarters on, notifications of other plugins are left out. Those left out are
-    counted, and ``tell`` is called with a line about them, at most once in `PluginLimits.report` seconds.
+    counted, and ``log`` is called with a line about them, at most once in `PluginLimits.report` seconds.
     """
 
-    def __init__(self, limits: PluginLimits, queued: Callable[[], int], tell: Callable[[str], None]) -> None:
+    def __init__(self, limits: PluginLimits, queued: Callable[[], int], log: Callable[[str], None]) -> None:
         self.crowded = False
         """Whether so much waits for the plugin that it should be sent no more; see `when_there_is_room`."""
         self.behind = False
@@ -39,10 +39,10 @@ class Backlog:
         self.send: Callable[[bytes], None] = lambda data: None
         self._limits = limits
         self._queued = queued
-        self._tell = tell
+        self._log = log
         self._waiting: dict[Callable[[], None], None] = {}
         self._late: dict[str, list[tuple[str, bytes]]] = {}
-        self._untold: Counter[str] = Counter()
+        self._unreported: Counter[str] = Counter()
         self._timer: asyncio.TimerHandle | None = None
 
     # Room --------------------------------------------------------------------------------------------
@@ -51,7 +51,7 @@ class Backlog:
         """Call ``call`` once: when the plugin is no longer `crowded` or `behind`, is `stalled`, or has ended."""
         self._waiting[call] = None
 
-    def forget(self, call: Callable[[], None]) -> None:
+    def cancel_call(self, call: Callable[[], None]) -> None:
         """Remove a ``call`` of `when_there_is_room`, if it was not called yet."""
         self._waiting.pop(call, None)
 
@@ -63,7 +63,7 @@ class Backlog:
             try:
                 await room.wait()
             finally:
-                self.forget(room.set)
+                self.cancel_call(room.set)
 
     def set_crowded(self, crowded: bool) -> None:
         """Set `crowded`. When it ends, send what was kept, and call those that wait for room."""
@@ -86,7 +86,7 @@ class Backlog:
     def set_stalled(self) -> None:
         """Set `stalled`, log that, and call those that wait for room: peers' messages skip the plugin from now on."""
         self.stalled = True
-        self._tell(
+        self._log(
             f"has read nothing for {self._limits.stall:g} seconds, and {self._queued()} bytes wait for it: "
             "until it reads again, messages of peers are not handed to it"
         )
@@ -137,16 +137,16 @@ class Backlog:
     def leave_out(self, topic: str) -> None:
         """Count a notification that is left out, and log the counts in a while."""
         self.left_out[topic] += 1
-        self._untold[topic] += 1
+        self._unreported[topic] += 1
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(self._limits.report, self._report)
 
     def _report(self) -> None:
         self._timer = None
-        untold, self._untold = self._untold, Counter()
-        if untold:
-            counts = ", ".join(f"{count} {topic}" for topic, count in sorted(untold.items()))
-            self._tell(f"does not read as fast as things happen, and was not told of: {counts}")
+        unreported, self._unreported = self._unreported, Counter()
+        if unreported:
+            counts = ", ".join(f"{count} {topic}" for topic, count in sorted(unreported.items()))
+            self._log(f"does not read as fast as things happen, and was not told of: {counts}")
 
     def close(self) -> None:
         """Call those that wait for room, and log what was left out: the plugin has ended."""

@@ -208,7 +208,7 @@ class Plugin:
         self._pending[request_id] = answered
         self.send(data)
 
-    def give_up(self, request_id: str) -> None:
+    def ignore_answer(self, request_id: str) -> None:
         """Ignore the answer to a request, if one comes. Its ``answered`` is not called."""
         self._pending.pop(request_id, None)
 

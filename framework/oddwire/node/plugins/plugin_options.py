@@ -245,7 +245,7 @@ class OptionTable:
 
     def values_for(self, owner: str) -> dict[str, Any]:
         """Return a plugin's options for ``init``, by name: no entry for an option without value and default."""
-        told: dict[str, Any] = {}
+        given: dict[str, Any] = {}
         for name, option in self._options.items():
             if option.owner != owner:
                 continue
@@ -253,8 +253,8 @@ class OptionTable:
             if not values and option.spec.default is not None:
                 values = [option.spec.default]
             if values:
-                told[name] = values if option.spec.multi else values[-1]
-        return told
+                given[name] = values if option.spec.multi else values[-1]
+        return given
 
     def is_dynamic(self, name: str) -> bool | None:
         """Return whether an option may change while its plugin runs; None if no plugin has it."""

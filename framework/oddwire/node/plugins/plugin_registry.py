@@ -88,7 +88,7 @@ class PluginRegistry:
         for context, bits in plugin.manifest.features.items():
             self._announced[context] = self._announced.get(context, 0) | bits
         self._unite()
-        self._tell_about("plugin_started", plugin)
+        self._notify_of("plugin_started", plugin)
 
     def remove(self, plugin: Plugin) -> None:
         """Remove everything that an ended plugin had registered, and notify subscribers of that."""
@@ -98,7 +98,7 @@ class PluginRegistry:
         self.options.remove(plugin.path)
         self._node_services.commands.unregister(plugin.path)
         self._unite()
-        self._tell_about("plugin_stopped", plugin)
+        self._notify_of("plugin_stopped", plugin)
 
     def notify(self, topic: str, params: Any, *, origin: str | None = None, peer: str | None = None) -> None:
         """Send a notification to the subscribers of its topic. ``origin`` is the sending plugin, None for the node.
@@ -143,7 +143,7 @@ class PluginRegistry:
     def _is_declared(self, topic: str) -> bool:
         return any(topic in plugin.manifest.notifications for plugin in self.plugins)
 
-    def _tell_about(self, topic: str, plugin: Plugin) -> None:
+    def _notify_of(self, topic: str, plugin: Plugin) -> None:
         methods = [method.name for method in plugin.manifest.methods]
         self.notify(topic, {topic: {"plugin_name": plugin.name, "plugin_path": plugin.path, "methods": methods}})
 

@@ -123,13 +123,13 @@ class FragmentSender:
             transfer.failed(failure)
         return True
 
-    def give_up(self, error: Exception) -> None:
+    def fail_all(self, error: Exception) -> None:
         """Fail all transfers with ``error``: the session has ended, and its pieces are lost."""
         for transfer in self._transfers.values():
             transfer.fail(error)
 
     def close(self) -> None:
-        """Wake all waiting senders and drop all transfers. Call it after `give_up`, when the session has ended."""
+        """Wake all waiting senders and drop all transfers. Call it after `fail_all`, when the session has ended."""
         self._turns.close()
         self._transfers.clear()
 

@@ -74,9 +74,9 @@ class Link:
         "common",
         "doubted",
         "handled",
-        "heard",
         "inbound",
         "instance",
+        "last_received",
         "node_id",
         "pause",
         "peer",
@@ -102,7 +102,7 @@ class Link:
         """The addresses of the frames that we receive: 8 bytes, ``to``, then ``from``."""
         self.program = 0
         self.stores: tuple[int, ...] = ()
-        self.state = LinkState.MET
+        self.state = LinkState.INITIAL
         # What is asked of the state for every frame, kept beside it by `_change`
         self.common = False
         """Whether there is a session: a version of the protocol in common."""
@@ -111,7 +111,7 @@ class Link:
         self.closed = False
         """Whether the session has ended."""
         self._time = shared.loop.time
-        self.heard = self._time()
+        self.last_received = self._time()
         """When the last frame came, in seconds of the event loop's clock."""
         self.doubted: float | None = None
         """When the program was asked for a hello because nothing came of it; None if it need not be."""
@@ -198,11 +198,11 @@ class Link:
         """
         if limit is not None:
             self.shared.counters.refused[limit] += 1
-        self._tell(scope, number, code, text)
+        self._send_failure(scope, number, code, text)
         logger.debug("a %s of %s fails here: %s", scope.name.lower(), self.node_id, printable(text))
         self.peer.fault()
 
-    def _tell(self, scope: Scope, number: int, code: Code | int, text: str) -> None:
+    def _send_failure(self, scope: Scope, number: int, code: Code | int, text: str) -> None:
         if not self.peer.is_slow:
             self.post(encode_failure(self.route, scope, number, code, clip(text)))
         else:
@@ -274,7 +274,7 @@ class Link:
         except MalformedMessage as error:
             self._unreadable(payload, error)
             return
-        self.heard = self._time()
+        self.last_received = self._time()
         if self.common or type(frame) is Hello:
             _ACTIONS[type(frame)](self, frame)
         else:
@@ -309,9 +309,9 @@ class Link:
         if self._large is not None:
             self._large.most = self._assembles
 
-    def greeted(self) -> None:
+    def hello_sent(self) -> None:
         """Record that the program has our hello, or gets it before any frame sent from now on."""
-        self._change(LinkEvent.GREETED)
+        self._change(LinkEvent.HELLO_SENT)
 
     def _change(self, event: LinkEvent) -> None:
         state = self.state = NEXT[self.state, event]
@@ -459,7 +459,7 @@ class Link:
                 text = "its caller takes no more" if handling.streams else "its caller's wait is over"
                 shared.counters.refused["stream_seconds" if handling.streams else "expired"] += 1
                 logger.debug("a request of %s is given up: %s", self.node_id, text)
-                self._tell(Scope.REQUEST, handling.id, Code.EXPIRED, text)
+                self._send_failure(Scope.REQUEST, handling.id, Code.EXPIRED, text)
         self.wake(self.handled.deadline)
         if assembler is not None:
             for number, error in assembler.expire(now):
@@ -468,17 +468,17 @@ class Link:
             if assembler.deadline is not None:
                 self.wake(assembler.deadline)
 
-    def give_up(self, error: Exception) -> None:
+    def fail_requests(self, error: Exception) -> None:
         """Fail our open requests to the program with ``error``."""
         if self._calls is not None:
-            self._calls.give_up(error)
+            self._calls.fail_all(error)
 
     def close(self, reason: str) -> None:
         """End the session: fail our requests with `ConnectionClosed`, cancel handlers, drop transfers."""
         self._change(LinkEvent.CLOSED)
         self._reason = reason
         error = ConnectionClosed(reason)
-        self.give_up(error)
+        self.fail_requests(error)
         left = self.handled.clear()
         if left:
             self.shared.counters.dropped["abandoned"] += len(left)
@@ -489,7 +489,7 @@ class Link:
         if self._assembler is not None:
             self._assembler.clear()
         if self._large is not None:
-            self._large.give_up(error)
+            self._large.fail_all(error)
         # A handler may hold the link for longer: release everything else
         for part in (self._calls, self._large):
             if part is not None:

@@ -12,8 +12,8 @@ __all__ = ["NEXT", "LinkEvent", "LinkState"]
 class LinkState(Enum):
     """How far the session with a program is: two things are needed, in any order."""
 
-    MET = "no version in common, and our hello is not on its way"
-    TOLD = "no version in common; the program has our hello, or gets it before any later frame"
+    INITIAL = "no version in common, and our hello is not on its way"
+    INCOMPATIBLE = "no version in common; the program has our hello, or gets it before any later frame"
     COMMON = "a version in common, and our hello is not on its way"
     READY = "a version in common; the program has our hello, or gets it before any later frame"
     CLOSED = "the session has ended, or the connection"
@@ -24,30 +24,30 @@ class LinkEvent(Enum):
 
     AGREED = "a hello of the program, with a version in common"
     APART = "a hello of the program, with none"
-    GREETED = "our hello is on its way"
+    HELLO_SENT = "our hello is on its way"
     CLOSED = "the session ends"
 
 
 NEXT: Final[Mapping[tuple[LinkState, LinkEvent], LinkState]] = {
-    (LinkState.MET, LinkEvent.AGREED): LinkState.COMMON,
-    (LinkState.MET, LinkEvent.APART): LinkState.MET,
-    (LinkState.MET, LinkEvent.GREETED): LinkState.TOLD,
-    (LinkState.MET, LinkEvent.CLOSED): LinkState.CLOSED,
-    (LinkState.TOLD, LinkEvent.AGREED): LinkState.READY,
-    (LinkState.TOLD, LinkEvent.APART): LinkState.TOLD,
-    (LinkState.TOLD, LinkEvent.GREETED): LinkState.TOLD,
-    (LinkState.TOLD, LinkEvent.CLOSED): LinkState.CLOSED,
+    (LinkState.INITIAL, LinkEvent.AGREED): LinkState.COMMON,
+    (LinkState.INITIAL, LinkEvent.APART): LinkState.INITIAL,
+    (LinkState.INITIAL, LinkEvent.HELLO_SENT): LinkState.INCOMPATIBLE,
+    (LinkState.INITIAL, LinkEvent.CLOSED): LinkState.CLOSED,
+    (LinkState.INCOMPATIBLE, LinkEvent.AGREED): LinkState.READY,
+    (LinkState.INCOMPATIBLE, LinkEvent.APART): LinkState.INCOMPATIBLE,
+    (LinkState.INCOMPATIBLE, LinkEvent.HELLO_SENT): LinkState.INCOMPATIBLE,
+    (LinkState.INCOMPATIBLE, LinkEvent.CLOSED): LinkState.CLOSED,
     (LinkState.COMMON, LinkEvent.AGREED): LinkState.COMMON,
-    (LinkState.COMMON, LinkEvent.APART): LinkState.MET,
-    (LinkState.COMMON, LinkEvent.GREETED): LinkState.READY,
+    (LinkState.COMMON, LinkEvent.APART): LinkState.INITIAL,
+    (LinkState.COMMON, LinkEvent.HELLO_SENT): LinkState.READY,
     (LinkState.COMMON, LinkEvent.CLOSED): LinkState.CLOSED,
     (LinkState.READY, LinkEvent.AGREED): LinkState.READY,
-    (LinkState.READY, LinkEvent.APART): LinkState.TOLD,
-    (LinkState.READY, LinkEvent.GREETED): LinkState.READY,
+    (LinkState.READY, LinkEvent.APART): LinkState.INCOMPATIBLE,
+    (LinkState.READY, LinkEvent.HELLO_SENT): LinkState.READY,
     (LinkState.READY, LinkEvent.CLOSED): LinkState.CLOSED,
     # Who holds a link for longer than its session, a handler say, changes nothing any more
     (LinkState.CLOSED, LinkEvent.AGREED): LinkState.CLOSED,
     (LinkState.CLOSED, LinkEvent.APART): LinkState.CLOSED,
-    (LinkState.CLOSED, LinkEvent.GREETED): LinkState.CLOSED,
+    (LinkState.CLOSED, LinkEvent.HELLO_SENT): LinkState.CLOSED,
     (LinkState.CLOSED, LinkEvent.CLOSED): LinkState.CLOSED,
 }

@@ -266,13 +266,13 @@ class OutgoingRequests:
             limit = call.limit or 0.0
             call.fail(ReplyTimeout(f"no reply from {self._link.node_id} within {duration(limit)}", timeout=limit))
 
-    def give_up(self, error: Exception) -> None:
+    def fail_all(self, error: Exception) -> None:
         """Fail all open requests and streams with ``error``."""
         for call in self.asked.clear():
             call.fail(error)
 
     def close(self) -> None:
-        """Wake all calls that wait for their turn. Call it after `give_up`, when the session has ended."""
+        """Wake all calls that wait for their turn. Call it after `fail_all`, when the session has ended."""
         self._turns.close()
 
 

@@ -33,7 +33,7 @@ _MOST_POSTED: Final = 1024  # refusals queued for a peer that does not read; fur
 _HELLOS: Final = 64  # hellos in a burst: each program's own, its answer to ours, some restarts
 _HELLO_RATE: Final = 10.0  # hellos per second after the burst
 _FORMER: Final = 64  # instances remembered per connection whose sessions have ended (protocol, Restart)
-_REGREET: Final = 1.0  # seconds between hellos to instances without a session that send other frames
+_RESET_PAUSE: Final = 1.0  # seconds between hellos to instances without a session that send other frames
 _BURST: Final = 10.0  # seconds' worth of faults in a burst
 _LOOK: Final = 10.0  # seconds between checks for programs that died (protocol, An instance that dies)
 _PATIENCE: Final = 30.0  # seconds until a session ends whose program was asked for a hello and sent nothing
@@ -56,16 +56,16 @@ class PeerSession:
         "_owed",
         "_posted",
         "_poster",
-        "_regreeted",
+        "_reset_at",
         "_since",
         "_waiting",
         "addressed",
         "assembling",
         "closed",
         "due",
+        "had_hello",
         "left",
         "links",
-        "met",
         "node_id",
         "reach",
         "several",
@@ -82,7 +82,7 @@ class PeerSession:
         """Totals of the transfers of all programs of the peer."""
         self.left: list[Link] = []
         """Sessions that have ended while cancelled handlers of theirs are still running."""
-        self.met = False
+        self.had_hello = False
         """Whether any program has sent a hello on this connection."""
         self.several = False
         """Whether more than one program has sent a hello on this connection."""
@@ -102,11 +102,11 @@ class PeerSession:
         self._owed: dict[int, bool] = {}  # instances that wait for our hello, and whether they are new
         self._posted: deque[bytes | int] = deque()  # frames, and instances to which a hello is sent in their place
         self._poster: asyncio.Task[None] | None = None
-        self._regreeted = -_NEVER
+        self._reset_at = -_NEVER
         self._since = shared.loop.time()
         self._waiting = True
 
-    def greet(self) -> None:
+    def send_hello(self) -> None:
         """Queue our hello to all programs of the peer, and wait ``hello_wait`` seconds for theirs."""
         self.post(self.shared.own.to_all)
         self.wake(self._since + self.shared.hello_wait)
@@ -168,12 +168,12 @@ class PeerSession:
 
     def extensions(self) -> Mapping[str, tuple[str, ...]]:
         """Return the extensions in the hellos of all programs of the peer: versions by name."""
-        told: dict[str, tuple[str, ...]] = {}
+        found: dict[str, tuple[str, ...]] = {}
         for link in self.links.values():
             for name, spoken in link.spoken.items():
-                known = told.get(name)
-                told[name] = spoken.versions if known is None else (*dict.fromkeys((*known, *spoken.versions)),)
-        return told
+                known = found.get(name)
+                found[name] = spoken.versions if known is None else (*dict.fromkeys((*known, *spoken.versions)),)
+        return found
 
     async def wait_for_hello(self, name: str | None = None) -> bool:
         """Return whether the peer has a session, or, with ``name``, one with that extension in a common version.
@@ -226,7 +226,7 @@ class PeerSession:
                     if frame not in self._owed:
                         continue
                     frame = self._answer(frame)
-                greets = self._early is not None
+                is_first = self._early is not None
                 if self._early is not None:
                     # The first frame is our hello. Tasks that the peer's hellos wake run after it was sent
                     early, self._early = self._early, None
@@ -238,7 +238,7 @@ class PeerSession:
                     raise
                 except TransportError as error:  # the transport reconnects if it can
                     logger.debug("a frame to %s is lost: %s", self.node_id, error)
-                if greets and not self.links:  # the send may have waited for a busy node: answers come after it
+                if is_first and not self.links:  # the send may have waited for a busy node: answers come after it
                     self._since = self.shared.loop.time()
         except PeerNotConnected:
             posted.clear()  # the peer has disconnected, or is about to
@@ -249,16 +249,16 @@ class PeerSession:
 
     def _answer(self, instance: int) -> bytes:
         """Return the hello that a program waits for. Other frames may be sent to the program from now on, after it."""
-        link, told = self.links[instance], self._owed.pop(instance)
-        if told:
-            link.greeted()
+        link, is_new = self.links[instance], self._owed.pop(instance)
+        if is_new:
+            link.hello_sent()
         self._change()
-        if told:
-            self._heard(link, True)
+        if is_new:
+            self._report_hello(link, True)
         return self.shared.own.answer(instance)
 
-    async def leave(self, farewell: bytes, seconds: float) -> None:
-        """Send ``farewell``, a hello with *leaving*, after the queued frames, waiting at most ``seconds`` for these.
+    async def leave(self, hello: bytes, seconds: float) -> None:
+        """Send ``hello``, one with *leaving*, after the queued frames, waiting at most ``seconds`` for these.
 
         Queued hellos are dropped: after *leaving* no other may be sent, as it would begin a new session. Raises the
         errors of the transport.
@@ -273,7 +273,7 @@ class PeerSession:
         if known and self._poster is not None:
             await asyncio.wait([self._poster], timeout=seconds)
         if known and not self.closed:
-            await self.shared.transport.send(self.node_id, farewell)
+            await self.shared.transport.send(self.node_id, hello)
 
     # What the peer sends ----------------------------------------------------------------------------
 
@@ -305,20 +305,20 @@ class PeerSession:
                 self.fault("a frame for another program")
         else:
             self.fault("a frame outside of a session")
-            self._regreet(instance)
+            self._reset_session(instance)
 
-    def _regreet(self, instance: int) -> None:
+    def _reset_session(self, instance: int) -> None:
         """Tell an instance that there is no session, with *leaving*, and ask for its hello to begin one."""
         if instance == self.shared.instance or self.shared.left:  # a frame of ours that the peer sent back; or we end
             return
         now = self.shared.loop.time()
-        if self._early is None and not self.is_slow and now >= self._regreeted + _REGREET:
-            self._regreeted = now
+        if self._early is None and not self.is_slow and now >= self._reset_at + _RESET_PAUSE:
+            self._reset_at = now
             self._begin_anew(instance)
 
     def _begin_anew(self, instance: int) -> None:
         self._dropped.pop(instance, None)
-        self.post(self.shared.own.farewell(instance))
+        self.post(self.shared.own.leaving(instance))
         self.post(self.shared.own.asking(instance))
 
     def take_hello(self, instance: int, hello: Hello) -> None:
@@ -360,8 +360,8 @@ class PeerSession:
                 self.several = True
             link = self.links[instance] = Link(self, instance)
             self.addressed[link.inbound] = link
-            self.met = True
-            self.wake(link.heard + _LOOK)
+            self.had_hello = True
+            self.wake(link.last_received + _LOOK)
         link.update(hello)
         if hello.flags & HelloFlag.ANSWER:
             # An instance that has just started ignores all frames before our answer
@@ -370,12 +370,12 @@ class PeerSession:
                 self._posted.append(instance)
                 self._begin()
         elif new:
-            link.greeted()
+            link.hello_sent()
         self._change()
         if not self._owed.get(instance):
-            self._heard(link, new)
+            self._report_hello(link, new)
 
-    def _heard(self, link: Link, new: bool) -> None:
+    def _report_hello(self, link: Link, new: bool) -> None:
         """Report a hello to reliable delivery, which sends what waits for the program."""
         logger.debug("%s speaks %s", self.node_id, dict(link.agreed) or "no extension of ours")
         self.shared.delivery.hello_received(link, new)
@@ -395,11 +395,11 @@ class PeerSession:
             self.several = True
         elif len(namesakes) == 1:
             (link,) = namesakes
-            self._tell(link, "has restarted")
+            self._log_end(link, "has restarted")
             _remember(self._former, link.instance)
             self._drop(link, "the peer has restarted")
 
-    def _tell(self, link: Link, what: str) -> None:
+    def _log_end(self, link: Link, what: str) -> None:
         """Log the end of a session: at info level if something was under way in it, else at debug level."""
         names = ", ".join(sorted(link.agreed)) or "no extension in common"
         if link.is_idle and not self.shared.delivery.is_waiting(link):
@@ -412,7 +412,7 @@ class PeerSession:
         idle = [link for link in self.links.values() if link.is_idle]
         if not idle:
             return False
-        self._drop(min(idle, key=lambda link: link.heard), "others of its node took its place")
+        self._drop(min(idle, key=lambda link: link.last_received), "others of its node took its place")
         return True
 
     def _drop(self, link: Link, reason: str) -> None:
@@ -498,25 +498,25 @@ class PeerSession:
                 if (
                     link.ready
                     and not late
-                    and now >= link.heard + link.pause
+                    and now >= link.last_received + link.pause
                     and (link.is_asking or shared.delivery.is_waiting(link))
                 ):
                     link.doubted = now
                     self.post(self.shared.own.asking(link.instance))
-            elif link.heard >= link.doubted:
+            elif link.last_received >= link.doubted:
                 link.doubted = None
                 link.pause = min(2 * link.pause, _LONGEST)
             elif late:
                 link.doubted = now
                 self.post(self.shared.own.asking(link.instance))
             elif now >= link.doubted + _PATIENCE:
-                self._tell(link, "does not answer any more")
+                self._log_end(link, "does not answer any more")
                 self._drop(link, "its program does not answer any more")
 
-    def give_up(self, reason: str) -> None:
+    def fail_requests(self, reason: str) -> None:
         """Fail our open requests to all programs of the peer with `ConnectionClosed`."""
         for link in self.links.values():
-            link.give_up(ConnectionClosed(reason))
+            link.fail_requests(ConnectionClosed(reason))
 
     def close(self, reason: str) -> None:
         """End all sessions: the connection has ended."""
@@ -547,4 +547,4 @@ def _rank(link: Link, names: Collection[str], type_id: int) -> int:
         return 3
     if named:
         return 2
-    return int(any(type_id in told.types for told in spoken.values()))
+    return int(any(type_id in known.types for known in spoken.values()))

@@ -353,8 +353,8 @@ class Reassembler:
             if kind == FrameType.FRAGMENT:
                 raise MalformedMessage("a fragment is made of fragments", type_id=SESSION_TYPE)
             if content[3:11] != addresses:
-                told = f"{content[3:11].hex()}, not {addresses.hex()}"
-                raise MalformedMessage(f"frame has other addresses than its fragments: {told}", type_id=SESSION_TYPE)
+                found = f"{content[3:11].hex()}, not {addresses.hex()}"
+                raise MalformedMessage(f"frame has other addresses than its fragments: {found}", type_id=SESSION_TYPE)
             if kind not in _INNER:
                 return
             inner = _INNER[kind]

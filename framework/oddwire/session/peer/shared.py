@@ -28,7 +28,7 @@ class OwnHello:
     ``instance`` is the address of this process, u32.
     """
 
-    __slots__ = ("_answer", "_farewell", "hello", "instance", "to_all")
+    __slots__ = ("_answer", "_leaving", "hello", "instance", "to_all")
 
     def __init__(self, hello: Hello, instance: int) -> None:
         self.instance = instance
@@ -40,7 +40,7 @@ class OwnHello:
         self.to_all = encode(hello._replace(flags=HelloFlag.ANSWER), instance)
         """Our hello to all programs of a peer, which asks for an answer."""
         self._answer = encode(hello, instance)
-        self._farewell = encode(hello._replace(flags=HelloFlag.LEAVING, extensions=()), instance)
+        self._leaving = encode(hello._replace(flags=HelloFlag.LEAVING, extensions=()), instance)
 
     def asking(self, instance: int) -> bytes:
         """Return our hello to one program, which asks for an answer."""
@@ -50,9 +50,9 @@ class OwnHello:
         """Return our hello without a flag, to one program or to all (0): an answer, or news."""
         return _readdress(self._answer, instance)
 
-    def farewell(self, instance: int = 0) -> bytes:
+    def leaving(self, instance: int = 0) -> bytes:
         """Return our hello with *leaving*, to one program or to all (0)."""
-        return _readdress(self._farewell, instance)
+        return _readdress(self._leaving, instance)
 
 
 class Shared:

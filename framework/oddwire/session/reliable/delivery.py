@@ -144,7 +144,7 @@ class Delivery:
         self.outbox.renew()
         await self.store.touch().durable()
 
-    def give_up(self) -> None:
+    def stop(self) -> None:
         """Start no more handlers, and fail all receipts that are waited for; see `Outbox.close`."""
         self.inbox.close()
         self.outbox.close()
@@ -153,11 +153,11 @@ class Delivery:
 
     async def aclose(self) -> None:
         """Commit what is not on disk yet, and close the store."""
-        self.give_up()
+        self.stop()
         await self.store.aclose()
 
     def _expire(self) -> None:
-        found = self.outbox.expire() + self.inbox.forget()
+        found = self.outbox.expire() + self.inbox.expire()
         self._timer = asyncio.get_running_loop().call_later(_MORE if found else _EXPIRING, self._expire)
 
     def _lost(self, loss: Loss) -> None:
@@ -234,7 +234,7 @@ class Delivery:
         elif lane.load.messages or lane.address:
             self.outbox.connected(peer.node_id, lane.lane, found.route, _remembered(found, lane.wanted))
         if lane.load.messages and not offers and lane.search.is_alone(now, _ALONE):
-            self._tell_alone(peer, lane)
+            self._report_no_receiver(peer, lane)
         peer.wake(lane.search.due(_ALONE))
 
     def _takers(self, peer: PeerSession, lane: OutboxLane) -> list[Link]:
@@ -248,7 +248,7 @@ class Delivery:
         if found or not links or peer.waiting or any(lane.extension in link.spoken for link in links):
             return found
         type_id = self.outbox.type_of(lane)
-        return [link for link in links if any(type_id in told.types for told in link.spoken.values())]
+        return [link for link in links if any(type_id in known.types for known in link.spoken.values())]
 
     def _is_spoken(self, link: Link, lane: OutboxLane) -> bool:
         """Return whether a program takes a lane's messages. Lanes of extensions no longer loaded are sent as well."""
@@ -256,11 +256,11 @@ class Delivery:
             return any(former_lane_of(name) == lane.lane for name in link.spoken)
         return lane.extension in (link.agreed if lane.extension in self._extensions else link.spoken)
 
-    def _tell_alone(self, peer: PeerSession, lane: OutboxLane) -> None:
+    def _report_no_receiver(self, peer: PeerSession, lane: OutboxLane) -> None:
         """Log, once per search, that messages wait at a connected peer because no program takes them."""
-        if lane.search.told:
+        if lane.search.reported:
             return
-        lane.search.told = True
+        lane.search.reported = True
         self.counters.waiting["nobody"] += 1
         versions = peer.extensions().get(lane.extension)
         if not lane.extension:
@@ -336,7 +336,7 @@ class Delivery:
 
     def _too_large(self, link: Link, lane: int, epoch: int, sequence: int, text: str) -> None:
         if not link.closed:  # else another program may take the message
-            self.outbox.give_up(link.node_id, lane, epoch, sequence, Code.TOO_LARGE, text)
+            self.outbox.drop(link.node_id, lane, epoch, sequence, Code.TOO_LARGE, text)
             self._ready(link.node_id)
 
 

@@ -72,7 +72,7 @@ class Inbox:
 
     Lanes do not wait for each other. A handler that fails is called again after ``pause`` seconds, twice as long each
     time. Records of lanes that are unused for long, or too many, are removed as ``limits`` say: in each commit, and by
-    `forget`, which is to be called about once a minute.
+    `expire`, which is to be called about once a minute.
     """
 
     def __init__(
@@ -220,8 +220,8 @@ class Inbox:
         lane = peer.lanes[number] = Lane(peer, number, receiver, record.kept)
         lane.seen, lane.refused = record.seen, len(record.refusals)
         if record.kept:
-            self._gathered.forgotten.pop(key, None)
-            lane.written = key not in self._writing.forgotten  # else it is being deleted: write it again as a whole
+            self._gathered.dropped.pop(key, None)
+            lane.written = key not in self._writing.dropped  # else it is being deleted: write it again as a whole
             if not lane.written:
                 self._note(lane)
                 self._store.touch()
@@ -357,23 +357,23 @@ class Inbox:
 
     # Removing lanes ---------------------------------------------------------------------------------
 
-    def forget(self) -> int:
+    def expire(self) -> int:
         """Remove lanes unused for ``lane_seconds`` with the next commit. Return how many: not all if there are many."""
         if self._database is None or self._closed.is_set():
             return 0
         share, used = self._gathered, self._ages() - self._limits.lane_seconds
         try:
-            found = self._forget(share, self._records.oldest(used, _MOST), _MOST, "lane_seconds")
+            found = self._drop_lanes(share, self._records.oldest(used, _MOST), _MOST, "lane_seconds")
         except sqlite3.Error as error:
             logger.error("which lanes have not been used for long cannot be read: %s", explain(error, self._store.path))
             return 0
-        if share.forgotten or share.lanes:
+        if share.dropped or share.lanes:
             self._store.touch_later()
         if self._records.rows and self._ages.is_due(_MARKED):
             self._store.touch_later()  # to write a mark of the clocks
         return found
 
-    def _forget(self, share: InboxShare, candidates: Iterable[tuple[Key, int]], most: int, limit: str) -> int:
+    def _drop_lanes(self, share: InboxShare, candidates: Iterable[tuple[Key, int]], most: int, limit: str) -> int:
         """Add up to ``most`` lanes to those a commit deletes; return how many. A lane in memory counts as used."""
         count = work = 0
         for key, refused in candidates:
@@ -384,8 +384,8 @@ class Inbox:
             if lane is not None:
                 lane.seen = NEVER
                 self._note(lane, share=share)
-            elif key not in share.forgotten and key not in self._writing.forgotten:
-                share.forgotten[key] = refused
+            elif key not in share.dropped and key not in self._writing.dropped:
+                share.dropped[key] = refused
                 count += 1
             work += 1 + refused
         if count:
@@ -400,13 +400,13 @@ class Inbox:
         for peer in {lane.peer: None for lane in new}:
             excess = records.lanes_of(peer.node_id) + sum(lane.peer is peer for lane in new) - MAX_LANES
             if excess > 0:
-                count += self._forget(share, records.oldest_of(peer.node_id, 2 * MAX_LANES), excess, "lanes")
-        excess = records.rows + len(new) - len(share.forgotten) - self._limits.total_lanes
+                count += self._drop_lanes(share, records.oldest_of(peer.node_id, 2 * MAX_LANES), excess, "lanes")
+        excess = records.rows + len(new) - len(share.dropped) - self._limits.total_lanes
         if new and excess > 0:
-            count += self._forget(share, records.oldest(_EVER, 2 * most), min(excess, most), "total_lanes")
-        excess = records.refusals + sum(map(len, share.refusals.values())) - sum(share.forgotten.values()) - _REFUSALS
+            count += self._drop_lanes(share, records.oldest(_EVER, 2 * most), min(excess, most), "total_lanes")
+        excess = records.refusals + sum(map(len, share.refusals.values())) - sum(share.dropped.values()) - _REFUSALS
         if share.refusals and excess > 0:
-            count += self._forget(share, records.oldest_refused(_MOST), _MOST, "refusals")
+            count += self._drop_lanes(share, records.oldest_refused(_MOST), _MOST, "refusals")
         if count:
             text = (
                 "%d lanes of peers' reliable messages are forgotten, as there are too many; docs/limits.md tells more"
@@ -434,8 +434,8 @@ class Inbox:
         """Write the share of the commit."""
         share, now = self._writing, self._ages()
         records = self._records
-        if share.forgotten:
-            records.delete(writer, share.forgotten)
+        if share.dropped:
+            records.delete(writer, share.dropped)
         for lane, (epoch, last, tries) in share.lanes.items():
             if not lane.kept:
                 continue
@@ -459,8 +459,8 @@ class Inbox:
         """Acknowledge the messages that are on disk now; after an error, reset their lanes to what is on disk."""
         share, self._writing = self._writing, InboxShare()
         if error is None:
-            self._records.rows -= len(share.forgotten)
-            self._records.refusals -= sum(share.forgotten.values())
+            self._records.rows -= len(share.dropped)
+            self._records.refusals -= sum(share.dropped.values())
         for lane, (epoch, last, _) in share.lanes.items():
             receiver = lane.receiver
             if error is not None:

@@ -80,10 +80,10 @@ class InboxPeer:
 class InboxShare:
     """The inbox's share of one commit."""
 
-    __slots__ = ("forgotten", "kept", "lanes", "refusals")
+    __slots__ = ("dropped", "kept", "lanes", "refusals")
 
     def __init__(self) -> None:
-        self.forgotten: dict[Key, int] = {}  # lanes to delete, with their numbers of refusals
+        self.dropped: dict[Key, int] = {}  # lanes to delete, with their numbers of refusals
         self.kept: dict[Lane, tuple[bool, int]] = {}  # lanes written: whether the whole row, and number of refusals
         self.lanes: dict[Lane, tuple[int, int, int]] = {}  # epoch, last, tries
         self.refusals: dict[Lane, list[Refusal]] = {}

@@ -196,7 +196,7 @@ class Sender:
             self._sent = self.settled
         return Settled(first, self.settled, failures)
 
-    def give_up(self, number: int, code: int, text: str) -> Settled:
+    def drop(self, number: int, code: int, text: str) -> Settled:
         """Give up one message, with the code and text of its failure. It is settled once those before it are."""
         first = self.settled
         failures: dict[int, tuple[int, str]] = {}
@@ -274,8 +274,8 @@ class Receiver:
     """
 
     __slots__ = (
-        "_told",
-        "_told_at",
+        "_requested",
+        "_requested_at",
         "base",
         "epoch",
         "handled",
@@ -305,8 +305,8 @@ class Receiver:
         self.refusals_outdated = False
         """Whether there are refusals to delete from disk: of another epoch, or below ``base``."""
         self.unverified = MAX_WINDOW if unverified else 0
-        self._told = -1
-        self._told_at = -math.inf
+        self._requested = -1
+        self._requested_at = -math.inf
 
     def receive(self, epoch: int, base: int, sequence: int, now: float) -> Verdict:
         """Decide what to do with a data frame (protocol, The receiver). After `Verdict.HANDLE` it counts as taken."""
@@ -337,13 +337,13 @@ class Receiver:
         if sequence == self.taken + 1:
             self.taken = sequence
             return Verdict.HANDLE
-        return self._complain(now)
+        return self._request_missing(now)
 
-    def _complain(self, now: float) -> Verdict:
+    def _request_missing(self, now: float) -> Verdict:
         """Decide whether to ask for the missing messages: once for each gap, and again after a second."""
-        if self._told == self.taken and now < self._told_at + _HASTE:
+        if self._requested == self.taken and now < self._requested_at + _HASTE:
             return Verdict.IGNORE
-        self._told, self._told_at = self.taken, now
+        self._requested, self._requested_at = self.taken, now
         return Verdict.AGAIN
 
     def is_next(self, epoch: int, sequence: int) -> bool:

@@ -266,14 +266,14 @@ class Outbox:
                 self._store.touch()  # the peer keeps refusals until our base on disk is above them
         return True
 
-    def give_up(self, node_id: NodeId, lane: int, epoch: int, sequence: int, code: int, text: str) -> None:
+    def drop(self, node_id: NodeId, lane: int, epoch: int, sequence: int, code: int, text: str) -> None:
         """Give up a message that the peer cannot take, such as one that is too large.
 
         Its receipt raises `RemoteFailure` with ``code`` and ``text``. Ignored unless ``epoch`` is the lane's.
         """
         found = self._lanes.lane(node_id, lane)
         if found is not None and found.sender.epoch == epoch:
-            first, stop, failures, _ = found.sender.give_up(sequence + found.sender.offset, code, text)
+            first, stop, failures, _ = found.sender.drop(sequence + found.sender.offset, code, text)
             if stop > first:
                 self._settle(found, first, stop, _refused(failures))
                 self._store.touch()  # later messages are sent once the new base is on disk
@@ -344,11 +344,11 @@ class Outbox:
             self._tidy(peer)
         if waits and self._ages.is_due(_MARKED):
             self._store.touch_later()
-        return count + self._forget(self._gathered, now - self._limits.lane_seconds, _MOST, "lane_seconds")
+        return count + self._drop_lanes(self._gathered, now - self._limits.lane_seconds, _MOST, "lane_seconds")
 
-    def _forget(self, share: OutboxShare, used: float, most: int, limit: str) -> int:
+    def _drop_lanes(self, share: OutboxShare, used: float, most: int, limit: str) -> int:
         """Add up to ``most`` lanes not used since ``used`` to those a commit deletes. Return how many."""
-        count, changed = self._lanes.forget(share, self._writing, used, most)
+        count, changed = self._lanes.drop_unused(share, self._writing, used, most)
         if count:
             self.counters.dropped[limit] += count
         if changed and share is self._gathered:
@@ -370,14 +370,14 @@ class Outbox:
         A log record says how many messages are lost with a store in memory.
         """
         left = 0 if self._closed else sum(peer.load.messages for peer in self._lanes.peers.values())
-        forgets = self._store.path == MEMORY
-        if left and forgets:
+        in_memory = self._store.path == MEMORY
+        if left and in_memory:
             many = f"{left} reliable messages that were" if left > 1 else "a reliable message that was"
             text = "lost with this process; a store on disk (--data-dir) would keep what waits for the next start"
             logger.warning("%s not delivered yet: %s", many, text)
         elif left:
             self._store.touch_later()  # to write a mark of the clocks
-        later = "is lost, as the store is in memory" if forgets else "goes out once it runs again"
+        later = "is lost, as the store is in memory" if in_memory else "goes out once it runs again"
         self._closed = f"the application is closed; what is in the outbox {later}"
         failure = partial(ConnectionClosed, self._closed)
         for peer in self._lanes.peers.values():
@@ -397,9 +397,9 @@ class Outbox:
         """Make the gathered changes the share of the commit, and remove lanes above ``total_lanes``."""
         share, self._writing, self._gathered = self._gathered, self._gathered, OutboxShare()
         new = sum(not lane.stored for lane in share.whole)
-        excess = self._lanes.stored + new - len(share.forgotten) - self._limits.total_lanes
+        excess = self._lanes.stored + new - len(share.dropped) - self._limits.total_lanes
         if new and excess > 0:
-            found = self._forget(share, _NEVER, min(excess, max(new, _MOST)), "total_lanes")
+            found = self._drop_lanes(share, _NEVER, min(excess, max(new, _MOST)), "total_lanes")
             logger.info("%d lanes of reliable messages that wait for nobody are forgotten: there are too many", found)
         for lane, (epoch, _) in share.renumbered.items():
             share.renumbered[lane] = (
@@ -424,7 +424,7 @@ class Outbox:
             lane.sender.added(payload)
         for lane in share.touched:
             lane.sender.stored(share.settled[lane])
-        self._lanes.stored += sum(not lane.stored for lane in share.whole) - len(share.forgotten)
+        self._lanes.stored += sum(not lane.stored for lane in share.whole) - len(share.dropped)
         for lane in share.whole:
             lane.stored = True
         for lane, (epoch, start) in share.renumbered.items():

@@ -68,8 +68,8 @@ class OutboxLanes:
             numbers = (self.epoch(), 0, 1, 1)
             found = LaneRow(self._ids, peer.node_id, new_lane(peer.lanes), extension, numbers, None, NEW)
         else:
-            gathered.forgotten.pop(found.id, None)
-            if found.id in writing.forgotten:  # it is being deleted: write it again
+            gathered.dropped.pop(found.id, None)
+            if found.id in writing.dropped:  # it is being deleted: write it again
                 found = found._replace(used=NEW)
         return self._use(peer, found)
 
@@ -105,7 +105,7 @@ class OutboxLanes:
         if not peer.lanes and self.peers.get(peer.node_id) is peer:
             del self.peers[peer.node_id]
 
-    def forget(self, share: OutboxShare, writing: OutboxShare, used: float, most: int) -> tuple[int, bool]:
+    def drop_unused(self, share: OutboxShare, writing: OutboxShare, used: float, most: int) -> tuple[int, bool]:
         """Add up to ``most`` lanes not used since ``used`` to those a commit deletes; one in memory counts as used.
 
         Return how many were added, and whether the share has changed at all.
@@ -117,8 +117,8 @@ class OutboxLanes:
             if lane is not None:
                 lane.used = self._ages()
                 share.touched[lane] = share.whole[lane] = None
-            elif not full and id_ not in share.forgotten and id_ not in writing.forgotten:
-                share.forgotten[id_] = None
+            elif not full and id_ not in share.dropped and id_ not in writing.dropped:
+                share.dropped[id_] = None
                 count += 1
         return count, bool(found)
 

@@ -152,8 +152,8 @@ class OutboxShare:
     """The outbox's share of one commit."""
 
     __slots__ = (
+        "dropped",
         "failed",
-        "forgotten",
         "known",
         "lanes",
         "renewed",
@@ -176,5 +176,5 @@ class OutboxShare:
         self.renewed = False
         """Whether all lanes get new numbers, which are in ``lanes``."""
         self.lanes: dict[OutboxLane, int] = {}
-        self.forgotten: dict[int, None] = {}
+        self.dropped: dict[int, None] = {}
         """The ids of lanes to delete."""

@@ -131,8 +131,8 @@ class OutboxTable:
         """Write the share of a commit. Raises `sqlite3.Error`."""
         if share.renewed:  # lanes with messages are written below
             writer.execute("DELETE FROM oddwire_routes WHERE id NOT IN (SELECT route FROM oddwire_outbox)")
-        if share.forgotten:
-            writer.executemany("DELETE FROM oddwire_routes WHERE id = ?", [(id_,) for id_ in share.forgotten])
+        if share.dropped:
+            writer.executemany("DELETE FROM oddwire_routes WHERE id = ?", [(id_,) for id_ in share.dropped])
         changed, whole, done = [], [], []
         for lane in share.touched:
             sender = lane.sender

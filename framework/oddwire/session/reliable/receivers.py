@@ -99,12 +99,12 @@ class Stopwatch:
 class Search:
     """One lane's search for a session, over several connections of its peer."""
 
-    __slots__ = ("_alone", "_others", "told")
+    __slots__ = ("_alone", "_others", "reported")
 
     def __init__(self) -> None:
         self._others = Stopwatch()  # how long only programs other than the known one were there
         self._alone = Stopwatch()  # how long the peer was connected without a program that takes the lane
-        self.told = False
+        self.reported = False
         """Whether it was logged that no program takes the lane."""
 
     def choose(self, offers: Collection[Offer], known: Known | None, current: int, now: float) -> Offer | None:
@@ -114,7 +114,7 @@ class Search:
             self._alone.start(now)
             return None
         self._alone.reset()
-        self.told = False
+        self.reported = False
         if known is None or any(rank(offer, known) < _OTHER for offer in offers):
             self._others.reset()
         else:
@@ -135,4 +135,4 @@ class Search:
 
     def due(self, seconds: float) -> float:
         """Return when `choose` or `is_alone`, with these ``seconds``, may have a new result; infinity for never."""
-        return min(self._others.due(PATIENCE), float("inf") if self.told else self._alone.due(seconds))
+        return min(self._others.due(PATIENCE), float("inf") if self.reported else self._alone.due(seconds))

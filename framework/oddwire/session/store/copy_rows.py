@@ -160,18 +160,18 @@ def take_records(writer: sqlite3.Connection, shift: float) -> int:
         "WHERE ours.peer IS NULL OR (theirs.epoch, theirs.last) >= (ours.epoch, ours.last)"
     )
     writer.execute(
-        "DELETE FROM main.oddwire_refusals AS told WHERE EXISTS (SELECT 1 FROM further "
-        "WHERE further.peer = told.peer AND further.lane = told.lane AND further.epoch <> told.epoch)"
+        "DELETE FROM main.oddwire_refusals AS refusal WHERE EXISTS (SELECT 1 FROM further "
+        "WHERE further.peer = refusal.peer AND further.lane = refusal.lane AND further.epoch <> refusal.epoch)"
     )
     writer.execute(
-        "INSERT OR IGNORE INTO main.oddwire_refusals SELECT told.* FROM source.oddwire_refusals AS told "
+        "INSERT OR IGNORE INTO main.oddwire_refusals SELECT refusal.* FROM source.oddwire_refusals AS refusal "
         "JOIN further USING (peer, lane, epoch)"
     )
     count = writer.execute(
         "INSERT INTO main.oddwire_inbox (peer, lane, epoch, last, tries, seen, refused) "
         "SELECT theirs.peer, theirs.lane, theirs.epoch, theirs.last, theirs.tries, theirs.seen + ?, "
-        "(SELECT count(*) FROM main.oddwire_refusals AS told "
-        "WHERE told.peer = theirs.peer AND told.lane = theirs.lane) "
+        "(SELECT count(*) FROM main.oddwire_refusals AS refusal "
+        "WHERE refusal.peer = theirs.peer AND refusal.lane = theirs.lane) "
         "FROM source.oddwire_inbox AS theirs JOIN further USING (peer, lane) WHERE true "
         "ON CONFLICT (peer, lane) DO UPDATE SET epoch = excluded.epoch, last = excluded.last, tries = excluded.tries, "
         "seen = max(seen, excluded.seen), refused = excluded.refused",

@@ -82,8 +82,8 @@ CREATE INDEX oddwire_inbox_seen ON oddwire_inbox (seen);
 CREATE INDEX oddwire_inbox_refused ON oddwire_inbox (seen) WHERE refused > 0;
 UPDATE oddwire_routes SET used = {_NOW};
 UPDATE oddwire_inbox SET seen = {_NOW}, refused = (
-    SELECT count(*) FROM oddwire_refusals AS told
-    WHERE told.peer = oddwire_inbox.peer AND told.lane = oddwire_inbox.lane
+    SELECT count(*) FROM oddwire_refusals AS refusal
+    WHERE refusal.peer = oddwire_inbox.peer AND refusal.lane = oddwire_inbox.lane
 );
 """,  # noqa: S608 - ours
 }

@@ -42,7 +42,7 @@ from oddwire.session.store.copy_rows import (
 from oddwire.session.store.database import MEMORY, Database, write_numbers
 from oddwire.sqlite_files import explain
 
-__all__ = ["Moved", "forget_move", "move", "settle"]
+__all__ = ["Moved", "move", "settle", "undo_moves"]
 
 logger = get_logger("oddwire.session")
 
@@ -112,7 +112,7 @@ def move(
             step(1)
             moved = _take(from_, to, what, id_)
             step(2)
-            _give_up(from_, what, id_)
+            _delete_moved(from_, what, id_)
             step(3)
             with _transaction(to):
                 to.writer.execute("DELETE FROM oddwire_moves WHERE id = ?", (id_,))
@@ -261,7 +261,7 @@ def _take(source: Database, target: Database, what: What, id_: bytes) -> Moved:
 # Step 3 ---------------------------------------------------------------------------------------------
 
 
-def _give_up(database: Database, what: What, id_: bytes) -> None:
+def _delete_moved(database: Database, what: What, id_: bytes) -> None:
     """Delete what the target has, and the record of the move, in one transaction."""
     writer = database.writer
     lanes, names = what.lanes()
@@ -285,20 +285,20 @@ def settle(database: Database) -> tuple[str, ...]:
 
     Raises `StoreError` with reason ``unfinished`` if the target cannot be read.
     """
-    given_up, writer, path = list[str](), database.writer, database.path
+    moved, writer, path = list[str](), database.writer, database.path
     rows = writer.execute("SELECT id, target, what FROM oddwire_moves WHERE target IS NOT NULL").fetchall()
     for id_, target, note in rows:
         fields: Mapping[str, object] = json.loads(note)
         what = What(*(tuple(value) if isinstance(value, list) else value for value in fields.values()))  # type: ignore[arg-type]
         if _has_arrived(id_, target, path):
-            _give_up(database, what, id_)
-            given_up += what.extensions
+            _delete_moved(database, what, id_)
+            moved += what.extensions
             logger.warning("%s: a move to %s was not ended; it is now, and %s", path, target, _list(what))
         else:
             with _transaction(database):
                 writer.execute("DELETE FROM oddwire_moves WHERE id = ?", (id_,))
             logger.warning("%s: a move to %s was begun and nothing has moved: all is still here", path, target)
-    return (*given_up,)
+    return (*moved,)
 
 
 def _list(what: What) -> str:
@@ -317,7 +317,7 @@ def _has_arrived(id_: bytes, target: str, path: str) -> bool:
         raise StoreError(text, path=path, reason="unfinished") from error
 
 
-def forget_move(path: str) -> bool:
+def undo_moves(path: str) -> bool:
     """Undo the unfinished moves of a store whose target is lost, so that the source keeps the data.
 
     Return whether there were any. Raises `StoreError` as `Database` does.

@@ -18,7 +18,7 @@ def new_number() -> int:
 
 
 class StoreNumbers:
-    """The numbers of the store on disk; a part of the store. ``told`` is called when they have changed."""
+    """The numbers of the store on disk; a part of the store. ``on_change`` is called when they have changed."""
 
     def __init__(self, path: str, number: int) -> None:
         self._path = path
@@ -26,7 +26,7 @@ class StoreNumbers:
         self._found: tuple[int, ...] | None = None
         self._gathered: tuple[int, ...] | None = None
         self._writing: tuple[int, ...] | None = None
-        self.told: Callable[[], object] = lambda: None
+        self.on_change: Callable[[], object] = lambda: None
 
     @property
     def numbers(self) -> tuple[int, ...]:
@@ -70,4 +70,4 @@ class StoreNumbers:
     def _have(self, numbers: Sequence[int]) -> None:
         if numbers != self._found:
             self._found = (*numbers,)
-            self.told()
+            self.on_change()

@@ -66,11 +66,11 @@ def records(
     """
     if stop > len(payload):
         raise truncated(f"content ends {stop - len(payload)} bytes after the frame, by its length", len(payload))
-    told: dict[int, int] = {}
+    found: dict[int, int] = {}
     try:
         for record, start, end in parse_tlv_stream(payload, stop):
             if record in known:
-                told[record], _ = tu_decode(payload, known[record], start, end)
+                found[record], _ = tu_decode(payload, known[record], start, end)
             elif values is not None and record in values:
                 values[record] = payload[start:end]
             elif record % 2 == 0:
@@ -78,7 +78,7 @@ def records(
     except MalformedMessage as error:
         error.type_id = SESSION_TYPE
         raise
-    return told
+    return found
 
 
 # Texts ------------------------------------------------------------------------------------------------
@@ -153,11 +153,11 @@ def decode_refusals(payload: bytes, at: int, stop: int, value: int) -> tuple[Ref
 
 def fit_refusals(failures: Iterable[Refusal]) -> tuple[Refusal, ...]:
     """Return the refusals, up to `MAX_WINDOW`, with texts cut, the longest first, so that one ack holds them all."""
-    told = tuple(refusal._replace(text=clip(refusal.text)) for refusal in failures)
-    room = _ACK_ROOM - _REFUSAL.size * len(told)
-    sizes = [len(refusal.text.encode()) for refusal in told]
+    found = tuple(refusal._replace(text=clip(refusal.text)) for refusal in failures)
+    room = _ACK_ROOM - _REFUSAL.size * len(found)
+    sizes = [len(refusal.text.encode()) for refusal in found]
     if sum(sizes) <= room:
-        return told
+        return found
     least, most = 0, MAX_TEXT  # binary search for the greatest length to which all texts can be cut
     while least < most:
         middle = (least + most + 1) // 2
@@ -165,7 +165,7 @@ def fit_refusals(failures: Iterable[Refusal]) -> tuple[Refusal, ...]:
             least = middle
         else:
             most = middle - 1
-    return tuple(refusal._replace(text=clip(refusal.text, least)) for refusal in told)
+    return tuple(refusal._replace(text=clip(refusal.text, least)) for refusal in found)
 
 
 # Errors -----------------------------------------------------------------------------------------------

@@ -145,10 +145,10 @@ def encode_request(
         head = pack(_REQUEST, FrameType.REQUEST, route, id, credit, len(content))  # raises, and names the value
     if wait_ms is None and not urgent:
         return head + content
-    told = [] if wait_ms is None else [(_WAIT, tu_encode(wait_ms, 4))]
+    tlvs = [] if wait_ms is None else [(_WAIT, tu_encode(wait_ms, 4))]
     if urgent:
-        told.append((_URGENT, b""))
-    return head + content + build_tlv_stream(told)
+        tlvs.append((_URGENT, b""))
+    return head + content + build_tlv_stream(tlvs)
 
 
 def _decode_request(payload: bytes) -> Request:
@@ -160,9 +160,9 @@ def _decode_request(payload: bytes) -> Request:
     if len(content) == length >= 2 and content[0] != _FRAMES_BEGIN:
         return _new(Request, (number, credit, content, None, False))
     stop = _REQUEST_HEAD + length
-    told = records(payload, stop, _REQUEST_RECORDS) if stop != len(payload) else NO_RECORDS
+    found = records(payload, stop, _REQUEST_RECORDS) if stop != len(payload) else NO_RECORDS
     _check_inner(payload, _REQUEST_HEAD, stop)
-    return Request(number, credit, payload[_REQUEST_HEAD:stop], told.get(_WAIT), _URGENT in told)
+    return Request(number, credit, payload[_REQUEST_HEAD:stop], found.get(_WAIT), _URGENT in found)
 
 
 _REPLY_FLAGS: Final = 19  # offset of the flags: after type, kind, addresses and id

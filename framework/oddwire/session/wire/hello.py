@@ -107,7 +107,7 @@ def decode_hello(payload: bytes) -> Hello:
     _, _, _, flags, lowest, highest, program, length = unpack(_HELLO, payload)
     stop = _HELLO.size + length
     values: dict[int, bytes | None] = {**_VALUES}
-    told = records(payload, stop, _RECORDS, values)
+    found = records(payload, stop, _RECORDS, values)
     if flags & _BOTH == _BOTH:
         raise malformed("hello that wants an answer should not leave", 11)
     if not 1 <= lowest <= highest:
@@ -131,7 +131,9 @@ def decode_hello(payload: bytes) -> Hello:
     if len(extensions) > MAX_EXTENSIONS:
         raise malformed(f"hello has {len(extensions)} extensions; {MAX_EXTENSIONS} are allowed", _HELLO.size)
     stores = _decode_stores(values[_STORES], stop)
-    return Hello(flags, lowest, highest, program, tuple(extensions), told.get(_ASSEMBLES), told.get(_REQUESTS), stores)
+    return Hello(
+        flags, lowest, highest, program, tuple(extensions), found.get(_ASSEMBLES), found.get(_REQUESTS), stores
+    )
 
 
 def _encode_stores(stores: Collection[int]) -> bytes:
@@ -218,8 +220,8 @@ def negotiate(ours: Hello, theirs: Hello) -> Agreement | None:
     version = min(ours.highest, theirs.highest)
     if version < max(ours.lowest, theirs.lowest):
         return None
-    told = {spoken.name: spoken.versions for spoken in theirs.extensions}
-    common = ((own.name, highest_common(own.versions, told.get(own.name, ()))) for own in ours.extensions)
+    versions = {spoken.name: spoken.versions for spoken in theirs.extensions}
+    common = ((own.name, highest_common(own.versions, versions.get(own.name, ()))) for own in ours.extensions)
     return Agreement(version, {name: found for name, found in common if found is not None})
 
 

@@ -84,8 +84,8 @@ class Bolt8Peer:
             connection.spoke = False
             self.spoke_at = now
         # A paused peer is not read, so its silence means nothing
-        heard, connection.heard = connection.heard or connection.paused, False
-        self.rules.tick(now, heard=heard)
+        received, connection.received = connection.received or connection.paused, False
+        self.rules.tick(now, received=received)
         self.flush()
         unwritten = connection.unwritten
         if not connection.congested or unwritten < self._unwritten:

@@ -227,7 +227,7 @@ class Bolt8Transport(Transport):
             await self._share.turn()
 
     async def disconnect(self, peer: NodeId, reason: str = "") -> None:
-        """End the connection once sent payloads are written. A peer of ``connect`` is dialed again; see `forget`."""
+        """End the connection once sent payloads are written. A peer of ``connect`` is redialed; see `stop_dialing`."""
         self._drop_twin(peer)
         entry = self._peers.get(peer)
         if entry is not None:
@@ -297,7 +297,7 @@ class Bolt8Transport(Transport):
             self._link(parsed).start()
         return info
 
-    async def forget(self, peer: NodeId, reason: str = "") -> None:
+    async def stop_dialing(self, peer: NodeId, reason: str = "") -> None:
         """Stop dialing this peer again, and disconnect."""
         link = self._links.pop(peer, None)
         if link is not None:
@@ -426,8 +426,8 @@ class Bolt8Transport(Transport):
             mute = (old for old, of in self._all.items() if of.info is None and not old.is_initiator)
             next(mute).close("too many connections without init")
         if not connection.closed:
-            told = peer.address if peer.address and not connection.is_initiator else None
-            connection.send_nowait(rules.start(told))
+            observed = peer.address if peer.address and not connection.is_initiator else None
+            connection.send_nowait(rules.start(observed))
         return peer
 
     def _control(self, peer: Bolt8Peer, payload: bytes) -> None:
@@ -464,7 +464,7 @@ class Bolt8Transport(Transport):
                 peer.is_ready(self._infos[peer.node_id])
                 return
             else:
-                self._forget_peer(other, "the peer connected anew")
+                self._remove_peer(other, "the peer connected anew")
                 self._set_aside(other)
         self._establish(peer, peer.info)
 
@@ -520,12 +520,12 @@ class Bolt8Transport(Transport):
         if self._aside.get(peer.node_id) is peer:
             del self._aside[peer.node_id]
             return
-        self._forget_peer(peer, reason)
+        self._remove_peer(peer, reason)
         twin = self._aside.pop(peer.node_id, None) if peer.node_id not in self._peers else None
         if twin is not None and twin.info is not None and not self._closed:
             self._establish(twin, twin.info)  # the peer has kept the other one of the two
 
-    def _forget_peer(self, peer: Bolt8Peer, reason: str) -> None:
+    def _remove_peer(self, peer: Bolt8Peer, reason: str) -> None:
         if self._peers.get(peer.node_id) is not peer:
             return
         del self._peers[peer.node_id], self._infos[peer.node_id]

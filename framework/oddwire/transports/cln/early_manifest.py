@@ -41,7 +41,7 @@ class EarlyManifest:
         """Queue lines for the node's log. They are written with the manifest, or when the transport starts."""
         self.writer.put_log(level, text)
 
-    def tell(self, manifest: Manifest) -> bool:
+    def answer(self, manifest: Manifest) -> bool:
         """Answer ``getmanifest`` if it has arrived whole, as the first document; return whether. Does not wait."""
         os.set_blocking(self.stdin, False)
         try:

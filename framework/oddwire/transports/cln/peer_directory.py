@@ -46,7 +46,7 @@ class PeerDirectory:
         """Load the connected peers. Raises the errors of the RPC client, and `KeyError` for an unexpected answer."""
         number = self._table.asking_for_all()
         listed = (await self._rpc.call("listpeers"))["peers"]
-        self._tell(self._table.listed(number, listed))
+        self._report(self._table.listed(number, listed))
 
     async def expect(self, node_id: NodeId, answer: Mapping[str, Any]) -> PeerInfo:
         """Wait until a peer is reported; ``answer`` is that of ``connect``. Raises `ConnectionClosed`."""
@@ -82,18 +82,18 @@ class PeerDirectory:
         """Deliver a payload, or queue it: behind others, or until the peer is reported."""
         if self._table.info(peer) is None:
             self.inbound.stage(peer, payload)
-            self._table.heard(peer)
+            self._table.message_received(peer)
         elif self.inbound.push(peer, payload):
             self._drain_soon(peer)
 
     def take_notification(self, method: str, params: Mapping[str, Any]) -> None:
         """Handle ``connect`` or ``disconnect``. Raises `KeyError`, `TypeError` or `ValueError` for a malformed one."""
-        told = params.get(method, params)  # not nested in old versions
-        node_id = NodeId(str(told["id"]))
+        fields = params.get(method, params)  # not nested in old versions
+        node_id = NodeId(str(fields["id"]))
         if method == "connect":
-            self._table.connected(node_id, _direction(told), read_address(told.get("address")))
+            self._table.connected(node_id, _direction(fields), read_address(fields.get("address")))
         else:
-            self._tell(self._table.disconnected(node_id, "disconnected"))
+            self._report(self._table.disconnected(node_id, "disconnected"))
             self._disappoint(node_id, "disconnected")
 
     def ask(self) -> None:
@@ -123,7 +123,7 @@ class PeerDirectory:
         self.inbound.close(reason)
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _tell(self, events: Sequence[Event]) -> None:
+    def _report(self, events: Sequence[Event]) -> None:
         if self._closed:
             return
         for node_id, event in events:
@@ -163,7 +163,7 @@ class PeerDirectory:
         except (OddwireError, TimeoutError, KeyError, TypeError, ValueError) as error:
             logger.debug("listpeers does not tell of %s: %r", node_id, error)
             events = self._table.unanswered(number, node_id)
-        self._tell(events)
+        self._report(events)
         self.ask()
 
     def _disappoint(self, node_id: NodeId, reason: str) -> None:
@@ -172,6 +172,6 @@ class PeerDirectory:
                 future.set_exception(ConnectionClosed(reason))
 
 
-def _direction(told: Mapping[str, Any]) -> Literal["in", "out"] | None:
-    direction = told.get("direction")
+def _direction(fields: Mapping[str, Any]) -> Literal["in", "out"] | None:
+    direction = fields.get("direction")
     return direction if direction in ("in", "out") else None

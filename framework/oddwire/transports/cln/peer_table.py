@@ -31,12 +31,12 @@ class Question(FrozenRecord):
 
 
 class _TableEntry:
-    __slots__ = ("address", "direction", "heard", "info", "notified", "since", "tries")
+    __slots__ = ("address", "direction", "has_messages", "info", "notified", "since", "tries")
 
     def __init__(self, since: int) -> None:
         self.since = since  # the number of the last notification about it
         self.notified = False  # ``connect`` has arrived, and no ``disconnect`` since
-        self.heard = False  # a message of it is queued
+        self.has_messages = False  # a message of it is queued
         self.tries = 0
         self.direction: Literal["in", "out"] | None = None
         self.address = ""
@@ -102,15 +102,15 @@ class PeerTable:
         if peer.info is not None:
             self._remember(peer.info)
             return [(node_id, reason)]
-        return self._brief(node_id, peer, reason) if peer.heard else []
+        return self._brief(node_id, peer, reason) if peer.has_messages else []
 
-    def heard(self, node_id: NodeId) -> None:
+    def message_received(self, node_id: NodeId) -> None:
         """Note a message from a peer that is not reported yet: ask for the peer, unless that is under way."""
         peer = self._peers.get(node_id)
         if peer is None:
             peer = self._peers[node_id] = _TableEntry(self._clock)
             self._questions.append(Question(node_id))
-        peer.heard = True
+        peer.has_messages = True
 
     # Answers, by RPC ----------------------------------------------------------------------------------
 
@@ -131,7 +131,7 @@ class PeerTable:
         if entry is not None and entry.get("connected") is True:
             return self._found(node_id, peer, entry)
         if entry is None and not peer.notified and peer.info is None:
-            return self._give_up(node_id, peer)  # it had disconnected before its message arrived
+            return self._drop(node_id, peer)  # it had disconnected before its message arrived
         return self._ask_again(node_id, peer)
 
     def unanswered(self, number: int, node_id: NodeId) -> list[Event]:
@@ -164,7 +164,7 @@ class PeerTable:
     def _found(self, node_id: NodeId, peer: _TableEntry, entry: Mapping[str, Any]) -> list[Event]:
         self.awaited.discard(node_id)
         before, info = peer.info, self._read(node_id, peer, entry)
-        peer.info, peer.heard, peer.tries = info, False, 0
+        peer.info, peer.has_messages, peer.tries = info, False, 0
         if before is None:
             return [(node_id, info)]
         if (before.features, before.address) == (info.features, info.address):
@@ -173,17 +173,17 @@ class PeerTable:
 
     def _ask_again(self, node_id: NodeId, peer: _TableEntry) -> list[Event]:
         if peer.tries >= len(_AGAIN):
-            return self._give_up(node_id, peer)
+            return self._drop(node_id, peer)
         self._questions.append(Question(node_id, _AGAIN[peer.tries]))
         peer.tries += 1
         return []
 
-    def _give_up(self, node_id: NodeId, peer: _TableEntry) -> list[Event]:
+    def _drop(self, node_id: NodeId, peer: _TableEntry) -> list[Event]:
         if peer.info is not None:
             return []  # a notification will follow
         self.awaited.discard(node_id)
         del self._peers[node_id]
-        return self._brief(node_id, peer, "disconnected") if peer.heard else []
+        return self._brief(node_id, peer, "disconnected") if peer.has_messages else []
 
     def _brief(self, node_id: NodeId, peer: _TableEntry, reason: str) -> list[Event]:
         return [(node_id, self._departed.get(node_id) or self._read(node_id, peer, {})), (node_id, reason)]

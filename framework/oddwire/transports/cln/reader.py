@@ -27,9 +27,9 @@ _MIDDLE: Final = b'","method":"custommsg","params":{"payload":"'
 _TAIL: Final = b'","peer_id":"%b"}}'
 _TAIL_SIZE: Final = len(_TAIL % bytes(66))
 _ANSWER: Final = b'","result":{"result":"continue"}}\n\n'
-_TOLD: Final = b'{"jsonrpc":"2.0","method":"custommsg","params":{"custommsg":{"peer_id":"%b","payload":"'
-_TOLD_SIZE: Final = len(_TOLD % bytes(66))
-_TOLD_END: Final = b'"}}}'
+_NOTIFICATION: Final = b'{"jsonrpc":"2.0","method":"custommsg","params":{"custommsg":{"peer_id":"%b","payload":"'
+_NOTIFICATION_SIZE: Final = len(_NOTIFICATION % bytes(66))
+_NOTIFICATION_END: Final = b'"}}}'
 _INVALID_REQUEST: Final = -32600  # JSON-RPC 2.0, Error object
 _MOST_PEERS: Final = 4096  # max cached node ids, by their bytes on the wire
 _LONG: Final = 1 << 18  # bytes of a partial document from which on the splitter keeps it, which scans it only once
@@ -104,7 +104,7 @@ class HostReader:
     def _skim(self, data: bytes, batch: Batch, answers: list[bytes]) -> None:
         pieces = data.split(b"\n\n")
         rest = pieces.pop()
-        quick = self._hook_call if self._by_hook else self._told
+        quick = self._hook_call if self._by_hook else self._notification
         for index, piece in enumerate(pieces):
             if not quick(piece, batch, answers) and piece:
                 self._scan(piece + b"\n\n", batch, answers)
@@ -134,12 +134,12 @@ class HostReader:
             batch.size += len(payload)
         return True
 
-    def _told(self, piece: bytes, batch: Batch, answers: list[bytes]) -> bool:
-        peer = self._known.get(piece[:_TOLD_SIZE])
-        if peer is None or not piece.endswith(_TOLD_END):
+    def _notification(self, piece: bytes, batch: Batch, answers: list[bytes]) -> bool:
+        peer = self._known.get(piece[:_NOTIFICATION_SIZE])
+        if peer is None or not piece.endswith(_NOTIFICATION_END):
             return False
         try:
-            payload = unhexlify(piece[_TOLD_SIZE : -len(_TOLD_END)])
+            payload = unhexlify(piece[_NOTIFICATION_SIZE : -len(_NOTIFICATION_END)])
         except ValueError:
             return False
         if payload[:2] in self._wanted:
@@ -194,7 +194,7 @@ class HostReader:
         if peer.hex() == params["peer_id"]:
             if len(self._known) >= _MOST_PEERS:
                 self._known.clear()
-            self._known[(_TAIL if self._by_hook else _TOLD) % params["peer_id"].encode()] = peer
+            self._known[(_TAIL if self._by_hook else _NOTIFICATION) % params["peer_id"].encode()] = peer
 
 
 def _text(value: Any) -> str:

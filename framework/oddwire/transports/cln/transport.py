@@ -156,7 +156,7 @@ class ClnTransport(HostTransport):
             self._answer_init({})
             early, self._early_items = self._early_items, []
             self._take_items(early, {})
-            await self._meet_node(self._rpc, self._directory)
+            await self._ask_node(self._rpc, self._directory)
         except BaseException:
             await self.aclose()
             raise
@@ -166,7 +166,7 @@ class ClnTransport(HostTransport):
         if self._stdio.end_reason is not None:
             self._host_ends(self._stdio.end_reason)
 
-    async def _meet_node(self, rpc: JsonRpcClient, directory: PeerDirectory) -> None:
+    async def _ask_node(self, rpc: JsonRpcClient, directory: PeerDirectory) -> None:
         try:
             info = await rpc.call("getinfo")
             self.node_id = NodeId(info["id"])

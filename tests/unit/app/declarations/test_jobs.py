@@ -76,11 +76,11 @@ def test_its_function_takes_the_context_it_gets() -> None:
     assert [job.per_peer for job in extension.jobs] == [True, True, True]
 
 
-@pytest.mark.parametrize("told", [(), None])
-def test_every_should_be_told_more(told: Any) -> None:
+@pytest.mark.parametrize("arguments", [(), None])
+def test_every_needs_an_argument(arguments: Any) -> None:
     extension = Extension("test", version="1.0")
-    with pytest.raises(ExtensionError, match=r"@every should be told more: @extension.every\(10\)"):
-        extension.every(*told) if told is not None else extension.every(work)  # type: ignore[call-overload]
+    with pytest.raises(ExtensionError, match=r"@every needs an argument: @extension.every\(10\)"):
+        extension.every(*arguments) if arguments is not None else extension.every(work)  # type: ignore[call-overload]
 
 
 def test_a_task_is_declared_with_and_without_parentheses() -> None:

@@ -91,7 +91,7 @@ def test_what_waits_is_bounded_too(dispatcher: Dispatcher, departed: DepartedPee
     assert dispatcher.dropped == [large]
     departed.add(queue(2, held=600))
     departed.add(back := queue(3, held=600))
-    departed.forget(back)
+    departed.remove(back)
     dispatcher.now = STANDSTILL
     departed.add(queue(4, held=400))
     assert len(departed) == 2, "what is forgotten does not count"
@@ -102,8 +102,8 @@ def test_a_peer_that_leaves_twice_counts_once(departed: DepartedPeers) -> None:
     for _ in range(3):
         departed.add(each)
     assert len(departed) == 1
-    departed.forget(each)
-    departed.forget(each)
+    departed.remove(each)
+    departed.remove(each)
     assert len(departed) == 0
 
 

@@ -75,8 +75,8 @@ async def test_giving_up_fails_every_request() -> None:
     entries = [waiter(1.0), waiter(2.0)]
     queue.ask(Answer, entries[0])
     queue.ask(Ask, entries[1])
-    queue.give_up("cable cut")
-    queue.give_up("again")
+    queue.fail_requests("cable cut")
+    queue.fail_requests("again")
     for future, _ in entries:
         with pytest.raises(ConnectionClosed, match="cable cut"):
             future.result()

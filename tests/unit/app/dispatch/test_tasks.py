@@ -19,7 +19,7 @@ async def test_a_task_is_known_until_it_ends() -> None:
 
     async def wait_and_tell() -> None:
         await gate.wait()
-        tasks.forget(asyncio.current_task())  # type: ignore[arg-type]
+        tasks.discard(asyncio.current_task())  # type: ignore[arg-type]
 
     started = [tasks.spawn(wait()), tasks.spawn_briefly(wait_and_tell())]
     await asyncio.sleep(0)

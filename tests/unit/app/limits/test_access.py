@@ -272,7 +272,7 @@ async def test_what_a_peer_has_used_is_forgotten_with_it() -> None:
         peer = app.peer(ALICE)
         assert guard.take(peer, 1)[0] == 0
         assert guard.take(peer, 1)[0] > 0
-        guard.forget(ALICE)
+        guard.remove_peer(ALICE)
         assert guard.take(peer, 1)[0] == 0
 
 

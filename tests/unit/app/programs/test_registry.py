@@ -498,7 +498,7 @@ async def test_a_folder_that_cannot_be_used_is_told_once(
     store = Store(7)
     one = await join("/a/market", store, extensions=("market",))
     await some_looks()
-    assert len(warnings(caplog, "other plugin files of this node cannot be looked for", str(place))) == 1
+    assert len(warnings(caplog, "other plugin files of this node cannot be found", str(place))) == 1
     assert len(warnings(caplog)) == 1
     assert not (tmp_path / "elsewhere").is_file()
     await one.leave()
@@ -568,6 +568,6 @@ async def test_a_fault_of_ours_ends_the_looking_and_is_told(
 
     monkeypatch.setattr(Programs, "_look_around", fail)
     await join("/a/market")
-    await until(lambda: warnings(caplog, "cannot be looked for any more"))
+    await until(lambda: warnings(caplog, "cannot be found any more"))
     await some_looks()
     assert len(warnings(caplog)) == 1

@@ -107,7 +107,7 @@ async def test_who_waits_goes_on_in_order_and_as_far_as_there_is_room() -> None:
     calls = [make(number) for number in range(5)]
     for call in calls:
         way.backlog.when_there_is_room(call)
-    way.backlog.forget(calls[1])
+    way.backlog.cancel_call(calls[1])
     way.fill(0)
     assert went == [0, 2]
     way.fill(0)

@@ -13,7 +13,7 @@ from oddwire.session.wire.frame_types import Hello
 
 def test_the_table_has_every_state_and_event_and_reaches_every_state() -> None:
     assert set(NEXT) == set(product(LinkState, LinkEvent))
-    reached = {LinkState.MET}
+    reached = {LinkState.INITIAL}
     while new := {after for (state, _), after in NEXT.items() if state in reached} - reached:
         reached |= new
     assert reached == set(LinkState)
@@ -38,13 +38,13 @@ async def test_a_link_follows_the_table(stage: Any, events: tuple[LinkEvent, ...
                 versions = (1, 1) if event is LinkEvent.AGREED else (200, 200)
                 link.update(Hello(0, *versions, 9, (), None, None, ()))
                 common = event is LinkEvent.AGREED
-            case LinkEvent.GREETED:
-                link.greeted()
+            case LinkEvent.HELLO_SENT:
+                link.hello_sent()
             case LinkEvent.CLOSED:
                 link.close("the test ends it")
                 known = False
         assert link.closed is not known
         assert link.common is (known and common)
         assert link.ready is (known and common)
-        assert link.state is (LinkState.CLOSED if not known else LinkState.READY if common else LinkState.TOLD)
+        assert link.state is (LinkState.CLOSED if not known else LinkState.READY if common else LinkState.INCOMPATIBLE)
     stage.session.close()

@@ -111,7 +111,7 @@ async def test_who_waits_for_a_turn_ends_with_the_rest(stage: Any) -> None:
     with pytest.raises(ReplyTimeout):
         await late
     assert len(requests(stage)) == 1
-    stage.session.give_up("closing")
+    stage.session.fail_requests("closing")
     for task in tasks:
         with pytest.raises(ConnectionClosed, match="closing"):
             await task
@@ -144,7 +144,7 @@ async def test_too_many_are_refused_here(stage: Any) -> None:
         await link.calls.ask(b"\x8c\x01", None)
     with pytest.raises(QuotaExceeded):
         await anext(link.calls.stream(b"\x8c\x01", 1, None))
-    stage.session.give_up("closing")
+    stage.session.fail_requests("closing")
     await asyncio.gather(*tasks, return_exceptions=True)
     stage.session.close()
 

@@ -269,7 +269,7 @@ async def test_programs_of_a_peer_are_limited_and_those_with_work_stay(stage: An
     for instance in (1, 2, 3):
         stage.say(Hello(0, 1, 1, 10 * instance), instance)
     stage.say(Request(5, 0, b"\x8c\x01"), 1)
-    stage.say(Cancel(Scope.REQUEST, 1), 2)  # it is heard of last
+    stage.say(Cancel(Scope.REQUEST, 1), 2)  # it is last_received of last
     stage.say(Hello(0, 1, 1, 40), 4)
     assert sorted(peer.links) == [1, 2, 4]
     for instance in (2, 4):
@@ -314,7 +314,7 @@ async def test_a_program_that_does_not_answer_any_more_is_taken_for_dead(stage: 
     assert await look(5) == []
     assert await look(15) == [(1, 7), (2, 7)]  # asked whether they are there
     stage.say(Hello(0, 1, 1, 20, speaks("chat")), 2)
-    other.heard = start + 16
+    other.last_received = start + 16
     assert await look(25) == []
     assert await look(35) == []
     assert peer.links == {1: one, 2: other}

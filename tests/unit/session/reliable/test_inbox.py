@@ -342,7 +342,7 @@ async def test_what_is_given_up_while_it_is_handled_leaves_nothing(pair: Any) ->
     slow = await pair.alice.send(b"slow")
     await asyncio.sleep(0.01)
     lane = pair.alice.lane()
-    pair.alice.outbox.give_up(pair.bob.node_id, lane.lane, lane.sender.epoch, 1, Code.TOO_LARGE, "")
+    pair.alice.outbox.drop(pair.bob.node_id, lane.lane, lane.sender.epoch, 1, Code.TOO_LARGE, "")
     with pytest.raises(RemoteFailure):
         await slow.delivered()
     receipt = await pair.alice.send(b"next")
@@ -641,15 +641,15 @@ async def test_lanes_not_used_for_long_are_forgotten_and_others_are_not(pair: An
         bob.grow_old(100)
     bob.unlink()
     bob.grow_old(650)
-    assert bob.inbox.forget() == 1
-    assert bob.inbox.forget() == 0
+    assert bob.inbox.expire() == 1
+    assert bob.inbox.expire() == 0
     await bob.store.touch().durable()
     assert lanes_on_disk(bob) == [1, 2, 3]
     assert bob.inbox.counters.dropped == {"lane_seconds": 1}
     bob.link()
     assert receive(bob, 2, lane=1), "it comes again: it is in use"
     bob.grow_old(200)
-    assert bob.inbox.forget() == 1
+    assert bob.inbox.expire() == 1
     await bob.store.touch().durable()
     assert lanes_on_disk(bob) == [3, 1]
     reader = bob.store._database.reader
@@ -664,18 +664,18 @@ async def test_by_default_they_are_kept_for_60_days_however_often_it_restarts(pa
     assert receive(pair.bob, 1)
     await pair.settle()
     for day in range(61):
-        assert pair.bob.inbox.forget() == 0, day
+        assert pair.bob.inbox.expire() == 0, day
         await pair.bob.store.touch().durable()
         await pair.bob.restart(crash=day % 2 > 0)
         pair.bob.grow_old(86_000)
-        assert pair.bob.inbox.forget() == 0, day
+        assert pair.bob.inbox.expire() == 0, day
         await pair.bob.store.touch().durable()  # as the clocks are written down
         await pair.bob.reboot(27.0)  # 1970: nobody knows for how long
         if day == 30:
             pair.bob.grow_old(3600)
             assert receive(pair.bob, 1) is True
     pair.bob.grow_old(31 * 86_400)
-    assert pair.bob.inbox.forget() == 1
+    assert pair.bob.inbox.expire() == 1
 
 
 @pytest.mark.parametrize("limits", [Limits(total_lanes=10)], ids=["10 lanes"])
@@ -768,14 +768,14 @@ async def test_a_lane_that_comes_back_as_it_is_forgotten_is_not_lost(pair: Any) 
     bob.unlink()
     bob.grow_old(2000)
     for under_way in (False, True):
-        assert bob.inbox.forget() == 1
+        assert bob.inbox.expire() == 1
         found = threading.Event()  # the commit under way is held until the lane was looked for
         hold = functools.partial(_hold_commit, found)
         bob.store._database.writer.set_trace_callback(hold)
         commit = bob.store.touch()
         if under_way:
             await asyncio.sleep(0)
-            assert bob.inbox._writing.forgotten
+            assert bob.inbox._writing.dropped
         bob.link()
         assert receive(bob, 2, b"no")
         found.set()
@@ -802,7 +802,7 @@ async def test_that_it_cannot_be_read_what_to_forget_is_told(pair: Any, caplog: 
         other.execute("DROP INDEX oddwire_inbox_seen")
         other.execute("DROP INDEX oddwire_inbox_refused")
         other.execute("ALTER TABLE oddwire_inbox RENAME COLUMN refused TO elsewhere")
-    assert pair.bob.inbox.forget() == 0
+    assert pair.bob.inbox.expire() == 0
     assert "cannot be read" in caplog.text
 
 

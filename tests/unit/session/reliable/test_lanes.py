@@ -376,7 +376,7 @@ def test_what_is_given_up_leaves_a_hole_that_the_peer_learns_of() -> None:
     one = sender()
     add(one, 4)
     one.take(0.0)
-    assert one.give_up(3, 9, "too large") == (1, 1, {}, 0)
+    assert one.drop(3, 9, "too large") == (1, 1, {}, 0)
     one.disconnected()
     one.connected()
     one.load([b"1", b"2", b"3", b"4"])
@@ -385,15 +385,15 @@ def test_what_is_given_up_leaves_a_hole_that_the_peer_learns_of() -> None:
     assert one.take(0.0) == []
     one.stored(4)
     assert one.take(0.0) == [(4, b"4")]
-    assert one.give_up(4, 9, "too large") == (4, 5, {4: (9, "too large")}, 0)
-    assert one.give_up(4, 9, "too large") == (5, 5, {}, 0)
+    assert one.drop(4, 9, "too large") == (4, 5, {4: (9, "too large")}, 0)
+    assert one.drop(4, 9, "too large") == (5, 5, {}, 0)
 
 
 def test_many_given_up_in_a_row() -> None:
     one = sender()
     add(one, 3000)
     for number in range(3000, 0, -1):
-        last = one.give_up(number, 9, "")
+        last = one.drop(number, 9, "")
     assert last == (1, 3001, dict.fromkeys(range(1, 3001), (9, "")), 0)
 
 

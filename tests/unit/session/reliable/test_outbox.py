@@ -31,9 +31,9 @@ def waiting(end: Any) -> Any:
     return end.outbox.waiting(end.peer.node_id)
 
 
-def give_up(end: Any, sequence: int) -> None:
+def drop(end: Any, sequence: int) -> None:
     lane = end.lane()
-    end.outbox.give_up(end.peer.node_id, lane.lane, lane.sender.epoch, sequence, Code.TOO_LARGE, "too large")
+    end.outbox.drop(end.peer.node_id, lane.lane, lane.sender.epoch, sequence, Code.TOO_LARGE, "too large")
 
 
 async def test_what_is_sent_is_on_disk_and_delivered_is_off_it(pair: Any) -> None:
@@ -271,7 +271,7 @@ async def test_a_loss_that_is_not_on_disk_is_told_again_by_the_next_process(pair
     pair.bob.deaf = True
     await pair.alice.send(b"1")
     pair.alice.store._database.writer.execute("PRAGMA query_only = 1")
-    give_up(pair.alice, 1)
+    drop(pair.alice, 1)
     await pair.settle()
     assert [loss.code for loss in pair.alice.losses] == [Code.TOO_LARGE]
     await pair.alice.restart(crash=True)
@@ -397,7 +397,7 @@ async def test_what_a_peer_cannot_take_is_given_up(pair: Any) -> None:
     pair.link()
     pair.bob.deaf = True  # it hears nothing
     receipts = [await pair.alice.send(b"%d" % number) for number in range(3)]
-    give_up(pair.alice, 1)
+    drop(pair.alice, 1)
     with pytest.raises(RemoteFailure, match="too large") as caught:
         await receipts[0].delivered()
     assert caught.value.code == Code.TOO_LARGE
@@ -406,9 +406,9 @@ async def test_what_a_peer_cannot_take_is_given_up(pair: Any) -> None:
     await receipts[2].delivered()
     assert pair.bob.handled == [b"\x80\x011", b"\x80\x012"]
     lane = pair.alice.lane()
-    pair.alice.outbox.give_up(NodeId(b"\x03" * 33), lane.lane, lane.sender.epoch, 1, Code.TOO_LARGE, "")  # nothing
-    pair.alice.outbox.give_up(pair.bob.node_id, 99, lane.sender.epoch, 1, Code.TOO_LARGE, "")
-    pair.alice.outbox.give_up(pair.bob.node_id, lane.lane, lane.sender.epoch - 1, 1, Code.TOO_LARGE, "")
+    pair.alice.outbox.drop(NodeId(b"\x03" * 33), lane.lane, lane.sender.epoch, 1, Code.TOO_LARGE, "")  # nothing
+    pair.alice.outbox.drop(pair.bob.node_id, 99, lane.sender.epoch, 1, Code.TOO_LARGE, "")
+    pair.alice.outbox.drop(pair.bob.node_id, lane.lane, lane.sender.epoch - 1, 1, Code.TOO_LARGE, "")
 
 
 async def test_what_is_given_up_is_told_once_that_is_on_disk(pair: Any) -> None:
@@ -417,7 +417,7 @@ async def test_what_is_given_up_is_told_once_that_is_on_disk(pair: Any) -> None:
     receipt = await pair.alice.send(b"1")
     writer = pair.alice.store._database.writer
     writer.execute("PRAGMA query_only = 1")
-    give_up(pair.alice, 1)
+    drop(pair.alice, 1)
     await pair.settle()
     task = asyncio.create_task(receipt.delivered())
     await asyncio.sleep(0)
@@ -720,7 +720,7 @@ async def test_a_lane_that_is_used_again_as_it_is_forgotten_is_not_lost(pair: An
     assert pair.alice.outbox.expire() == 1
     commit = pair.alice.store.touch()
     await asyncio.sleep(0)
-    assert pair.alice.outbox._writing.forgotten, "it is under way"
+    assert pair.alice.outbox._writing.dropped, "it is under way"
     await pair.alice.send(b"2")
     await commit.durable()
     await pair.alice.restart(crash=True)

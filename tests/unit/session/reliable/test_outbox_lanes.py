@@ -86,11 +86,11 @@ def test_what_a_commit_would_forget_is_kept_when_it_is_asked_for(writer: sqlite3
     lanes = make_lanes(writer)
     store(lanes, writer, find(lanes, BOB))
     again, gathered, writing = make_lanes(writer), OutboxShare(), OutboxShare()
-    gathered.forgotten[1] = None
+    gathered.dropped[1] = None
     assert again.find(again.peer(BOB), "shop", gathered, writing).stored
-    assert not gathered.forgotten
+    assert not gathered.dropped
     again, writing = make_lanes(writer), OutboxShare()
-    writing.forgotten[1] = None
+    writing.dropped[1] = None
     assert not again.find(again.peer(BOB), "shop", gathered, writing).stored, "it is to be written again"
 
 
@@ -117,12 +117,12 @@ def test_lanes_that_were_not_used_for_long_are_forgotten_but_for_those_in_memory
         store(lanes, writer, lane)
     lanes.tidy(lanes.peer(BOB), OutboxShare(), OutboxShare())
     share, writing = OutboxShare(), OutboxShare()
-    assert lanes.forget(share, writing, 9.0, 10) == (1, True)
-    assert [*share.forgotten] == [2]
+    assert lanes.drop_unused(share, writing, 9.0, 10) == (1, True)
+    assert [*share.dropped] == [2]
     (kept,) = share.whole
     assert (kept.peer.node_id, kept.used) == (ALICE, 1_800_000_000.0)
-    assert lanes.forget(share, writing, 9.0, 10) == (0, True), "they are in the share already"
-    assert lanes.forget(OutboxShare(), writing, 1.0, 10) == (0, False)
+    assert lanes.drop_unused(share, writing, 9.0, 10) == (0, True), "they are in the share already"
+    assert lanes.drop_unused(OutboxShare(), writing, 1.0, 10) == (0, False)
 
 
 def test_other_numbers_are_had_when_they_are_on_disk(writer: sqlite3.Connection) -> None:

@@ -111,7 +111,7 @@ def test_lanes_that_were_not_used_for_long_are_told_and_forgotten(
     assert table.oldest(5.0, 9) == [(2, BOB, False), (1, ALICE, True)]
     assert table.oldest(5.0, 1) == [(2, BOB, False)]
     share = OutboxShare()
-    share.forgotten[2] = None
+    share.dropped[2] = None
     table.write(writer, share)
     assert table.count() == 2
 

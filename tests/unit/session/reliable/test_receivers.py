@@ -123,8 +123,8 @@ class TestSearch:
         search.choose([], KNOWN, 0, 1000.0)
         assert not search.is_alone(1019.0, 60.0)
         assert search.is_alone(1020.0, 60.0)
-        search.told = True
+        search.reported = True
         assert search.due(60.0) == math.inf
         search.choose([B], KNOWN, 0, 1030.0)
-        assert not search.told
+        assert not search.reported
         assert not search.is_alone(1e9, 60.0)

@@ -16,7 +16,7 @@ import pytest
 
 from oddwire.errors import StoreError
 from oddwire.session.store.database import MEMORY, Database, former_lane_of, packed
-from oddwire.session.store.move import Moved, forget_move, move
+from oddwire.session.store.move import Moved, move, undo_moves
 from oddwire.session.store.unit import Store
 
 ALICE, BOB = (b"\x02" + name * 32 for name in (b"a", b"b"))
@@ -487,8 +487,8 @@ def test_when_it_cannot_be_seen_whether_it_has_arrived_nothing_is_used(
     with pytest.raises(Killed):
         move(one.path, two.path, ["shop"], step=kill_at(1))
     two.path.unlink()
-    assert forget_move(str(one.path))
-    assert not forget_move(str(one.path))
+    assert undo_moves(str(one.path))
+    assert not undo_moves(str(one.path))
     use(one.path)
     assert one.content()[:2] == before[:2]
 

@@ -14,7 +14,7 @@ from oddwire.session.store.unit import Store
 async def test_it_has_the_number_that_it_was_to_have(tmp_path: Path) -> None:
     store = Store(tmp_path / "store", number=77)
     told: list[tuple[int, ...]] = []
-    store.identity.told = lambda: told.append(store.identity.numbers)
+    store.identity.on_change = lambda: told.append(store.identity.numbers)
     assert store.identity.numbers == (77,)
     assert not (tmp_path / "store").exists()
     await store.open()
@@ -39,7 +39,7 @@ async def test_one_in_memory_has_a_number_as_well() -> None:
 async def test_one_that_another_made_first_has_the_others(tmp_path: Path) -> None:
     store = Store(tmp_path / "store", number=77)
     told: list[tuple[int, ...]] = []
-    store.identity.told = lambda: told.append(store.identity.numbers)
+    store.identity.on_change = lambda: told.append(store.identity.numbers)
     Database(str(tmp_path / "store"), number=99).close()
     await store.open()
     assert told == [(99,)]

@@ -763,14 +763,14 @@ async def test_another_node_at_the_address_is_no_connection():
         assert (told.events, heard.events) == ([], [])
 
 
-async def test_a_forgotten_peer_is_disconnected_and_not_dialed_again():
+async def test_a_peer_that_is_not_dialed_any_more_is_disconnected_and_not_dialed_again():
     async with transport(LOW) as (left, _), transport(HIGH, limits=QUICK) as (right, told):
         await right.connect(left.uris[0])
-        await right.forget(left.node_id, "enough of you")
+        await right.stop_dialing(left.node_id, "enough of you")
         assert told.events[-1] == Disconnected(left.node_id, "enough of you")
         await asyncio.sleep(0.2)
         assert len(told.connected) == 1
-        await right.forget(left.node_id)
+        await right.stop_dialing(left.node_id)
         await right.connect(left.uris[0])
         assert len(told.connected) == 2
 

@@ -71,7 +71,7 @@ def test_it_answers_what_is_there_and_leaves_the_rest(pipes: Pipes) -> None:
     early.log("unusual", "first\nsecond")
     assert pipes.heard() == []
     pipes.write(GETMANIFEST + INIT[:20])
-    assert early.tell(MANIFEST)
+    assert early.answer(MANIFEST)
     first, second, answer = pipes.heard()
     assert [line["params"]["message"] for line in (first, second)] == ["first", "second"]
     assert answer["id"] == "cln:getmanifest#1"
@@ -96,7 +96,7 @@ def test_anything_else_is_left_as_it_is(pipes: Pipes, there: bytes) -> None:
     early = EarlyManifest(pipes.stdin, pipes.stdout)
     if there:
         pipes.write(there)
-    assert not early.tell(MANIFEST)
+    assert not early.answer(MANIFEST)
     assert pipes.heard() == []
     assert early.unread == there
 
@@ -104,7 +104,7 @@ def test_anything_else_is_left_as_it_is(pipes: Pipes, there: bytes) -> None:
 def test_a_node_that_is_gone_is_left_to_the_transport(pipes: Pipes) -> None:
     pipes.end()
     early = EarlyManifest(pipes.stdin, pipes.stdout)
-    assert not early.tell(MANIFEST)
+    assert not early.answer(MANIFEST)
     assert early.unread == b""
 
 
@@ -129,7 +129,7 @@ def test_the_notification_is_claimed_where_there_is_one(
     early = EarlyManifest(pipes.stdin, pipes.stdout, receive=wanted, version=version)
     assert (early.receive, early.fell_back) == (receive, fell_back)
     pipes.write(GETMANIFEST)
-    assert early.tell(MANIFEST)
+    assert early.answer(MANIFEST)
     (answer,) = pipes.heard()
     by_hook = [{"name": "custommsg", "filters": [0x8C01]}]
     assert answer["result"]["hooks"] == (by_hook if receive == "hook" else [])
@@ -150,7 +150,7 @@ async def test_the_transport_goes_on(pipes: Pipes, before: bytes, after: bytes) 
     early = EarlyManifest(pipes.stdin, pipes.stdout)
     if before:
         pipes.write(before)
-    told = early.tell(MANIFEST)
+    told = early.answer(MANIFEST)
     assert told is before.startswith(GETMANIFEST)
     heard = pipes.heard()
     transport = pipes.transport(early)
@@ -171,7 +171,7 @@ async def test_the_transport_goes_on(pipes: Pipes, before: bytes, after: bytes) 
 async def test_refused_after_the_manifest(pipes: Pipes) -> None:
     early = EarlyManifest(pipes.stdin, pipes.stdout)
     pipes.write(GETMANIFEST)
-    assert early.tell(MANIFEST)
+    assert early.answer(MANIFEST)
     pipes.heard()
     transport = pipes.transport(early)
     transport.refuse("no store")
@@ -187,7 +187,7 @@ async def test_refused_after_the_manifest(pipes: Pipes) -> None:
 async def test_nonsense_that_was_read_before_ends_the_transport(pipes: Pipes) -> None:
     pipes.write(GETMANIFEST + b"rubbish}")
     early = EarlyManifest(pipes.stdin, pipes.stdout)
-    assert early.tell(MANIFEST)
+    assert early.answer(MANIFEST)
     reasons: list[str] = []
     transport = pipes.transport(early, reasons.append)
     with pytest.raises(ConnectionClosed, match="not JSON-RPC"):

@@ -45,7 +45,7 @@ def test_a_peer_is_told_of_with_its_features(table: PeerTable) -> None:
 
 def test_who_is_awaited(table: PeerTable) -> None:
     assert table.awaited == set()
-    table.heard(OTHER)
+    table.message_received(OTHER)
     table.connected(ONE)
     assert table.awaited == {ONE}
     number = table.number_question()
@@ -99,8 +99,8 @@ def test_an_answer_after_the_disconnect_is_none(table: PeerTable) -> None:
 
 
 def test_a_message_before_connect_asks_once(table: PeerTable) -> None:
-    table.heard(ONE)
-    table.heard(ONE)
+    table.message_received(ONE)
+    table.message_received(ONE)
     number = asked(table)
     assert table.answered(number, ONE, entry()) == [(ONE, info())]
     table.connected(ONE, "in", "1.2.3.4:9735")
@@ -109,7 +109,7 @@ def test_a_message_before_connect_asks_once(table: PeerTable) -> None:
 
 
 def test_a_message_while_the_peer_is_still_connecting(table: PeerTable) -> None:
-    table.heard(ONE)
+    table.message_received(ONE)
     assert table.answered(asked(table), ONE, entry(connected=False)) == []
     [question] = table.questions
     assert question.delay > 0
@@ -117,7 +117,7 @@ def test_a_message_while_the_peer_is_still_connecting(table: PeerTable) -> None:
 
 
 def test_a_message_of_a_peer_that_is_gone_has_a_session_of_its_own(table: PeerTable) -> None:
-    table.heard(ONE)
+    table.message_received(ONE)
     assert table.answered(asked(table), ONE, None) == [(ONE, PeerInfo(node_id=ONE)), (ONE, "disconnected")]
     assert ONE not in table
 
@@ -126,12 +126,12 @@ def test_a_late_message_is_of_the_peer_that_was_known(table: PeerTable) -> None:
     table.connected(ONE)
     table.answered(asked(table), ONE, entry())
     table.disconnected(ONE, "gone")
-    table.heard(ONE)
+    table.message_received(ONE)
     assert table.answered(asked(table), ONE, None) == [(ONE, info()), (ONE, "disconnected")]
 
 
 def test_a_channel_partner_that_is_gone_is_given_up_after_some_attempts(table: PeerTable) -> None:
-    table.heard(ONE)
+    table.message_received(ONE)
     events, attempts = [], 0
     while questions := table.questions:
         assert questions[0].node_id == ONE
@@ -142,7 +142,7 @@ def test_a_channel_partner_that_is_gone_is_given_up_after_some_attempts(table: P
 
 
 def test_a_message_and_then_disconnect_without_connect(table: PeerTable) -> None:
-    table.heard(ONE)
+    table.message_received(ONE)
     number = asked(table)
     assert table.disconnected(ONE, "gone") == [(ONE, PeerInfo(node_id=ONE)), (ONE, "gone")]
     assert table.answered(number, ONE, None) == []
@@ -168,7 +168,7 @@ def test_connected_but_not_listed_waits_for_its_disconnect(table: PeerTable) -> 
     assert len(table.questions) == 1
     assert table.disconnected(ONE, "gone") == []
     table.connected(ONE)
-    table.heard(ONE)
+    table.message_received(ONE)
     table.answered(asked(table), ONE, None)
     assert [event for _, event in table.disconnected(ONE, "gone")] == [PeerInfo(node_id=ONE), "gone"]
 
@@ -182,7 +182,7 @@ def test_without_answers_the_notification_has_to_do(table: PeerTable) -> None:
 
 
 def test_without_answers_a_message_is_not_kept_for_ever(table: PeerTable) -> None:
-    table.heard(ONE)
+    table.message_received(ONE)
     events: list = []
     while table.questions:
         events += table.unanswered(table.number_question(), ONE)
@@ -204,7 +204,7 @@ def test_the_departed_are_not_remembered_without_end(table: PeerTable) -> None:
         table.answered(asked(table, peer), peer, entry(peer))
         table.disconnected(peer, "gone")
     first = NodeId(b"\x02" + bytes(32))
-    table.heard(first)
+    table.message_received(first)
     assert table.answered(asked(table, first), first, None)[0] == (first, PeerInfo(node_id=first))
 
 
