@@ -102,7 +102,7 @@ def open_log(path: Path) -> int:
         descriptor = os.open(path, flags | _SAFELY)
     except OSError as error:
         if error.errno == errno.ENXIO:
-            raise OSError(errno.ENXIO, f"is {_kind(path.stat().st_mode)} that nobody reads", str(path)) from None
+            raise OSError(errno.ENXIO, f"is {_kind(path.stat().st_mode)} that no process reads", str(path)) from None
         raise
     try:
         status = os.fstat(descriptor)
@@ -216,7 +216,7 @@ def _check(path: Path, status: os.stat_result, forbid: int, *, writes: bool) -> 
         what = "use" if forbid == ANY else "write to"
         raise _refusal(path, f"has mode {mode:04o}: others than its owner may {what} it; run: chmod 600 {path}")
     if writes and status.st_nlink > 1:
-        text = f"has {status.st_nlink} names, and who writes to one writes to all; put a copy in its place"
+        text = f"has {status.st_nlink} names, and a write to one changes all; put a copy in its place"
         raise _refusal(path, text)
 
 

@@ -47,9 +47,7 @@ def is_busy(error: Exception) -> bool:
 
 
 def _moved(path: str) -> StoreError:
-    text = (
-        f"{path} was moved, deleted or replaced while it was in use; put it back, or start anew with what is there now"
-    )
+    text = f"{path} was moved, deleted or replaced while it was in use; put it back, or restart with what is there now"
     return StoreError(text, path=path, reason="moved")
 
 

@@ -184,7 +184,7 @@ def check_rules(data: bytes) -> None:
             assert len(out) <= 65535
         if payload[:2] == b"\0\x12" and len(payload) >= 4 and int.from_bytes(payload[2:4], "big") >= NO_PONG:
             assert not any(out[:2] == b"\0\x13" for out in outgoing)
-        rules.tick(float(now), heard=True)
+        rules.tick(float(now), received=True)
         rules.outgoing()
         try:
             rules.ping(float(now))

@@ -75,7 +75,7 @@ async def hear(context: Context, line: Say) -> Heard:
 @extension.on(Heard)
 async def note_receipt(context: Context, receipt: Heard) -> None:
     """Log that a line has arrived."""
-    context.logger.debug("%.8s has heard line %d", context.peer, receipt.number)
+    context.logger.debug("%.8s has received line %d", context.peer, receipt.number)
 
 
 @extension.rpc("chat-say")
@@ -91,7 +91,7 @@ async def say(context: AppContext, text: str) -> dict[str, int]:
         else:
             reached += 1
     if not reached:
-        context.logger.warning("nobody is connected, so nobody heard: %s", text)
+        context.logger.warning("no peer is connected, so this was not sent: %s", text)
     return {"number": line.number, "peers": reached}
 
 

@@ -155,7 +155,7 @@ async def prepare(context: AppContext) -> None:
 async def receive(context: Context, parcel: Parcel) -> None:
     """Keep a parcel. The row and the record that it came are committed together, so there are never two of it."""
     if not _is_name(parcel.name):
-        raise Refuse(f"{parcel.name!r} is no name of a file")
+        raise Refuse(f"{parcel.name!r} is not a file name")
     sender, size = str(context.peer), len(parcel.data)
     info = context.peer.info
     stranger = (info is None or info.direction != "out") and not await context.store.get(f"known {sender}", 0)
@@ -166,7 +166,7 @@ async def receive(context: Context, parcel: Parcel) -> None:
     await _take(context, rooms, size + OVERHEAD)
     row = (sender, stranger, parcel.name, parcel.data)
     await context.store.execute("INSERT INTO courier_parcels (sender, stranger, name, data) VALUES (?, ?, ?, ?)", row)
-    context.logger.info("%.8s brought %s, %d bytes", context.peer, parcel.name, size)
+    context.logger.info("%.8s sent %s, %d bytes", context.peer, parcel.name, size)
 
 
 def _rooms(sender: str, stranger: bool) -> dict[str, int]:
@@ -215,7 +215,9 @@ async def send(context: AppContext, node_id: NodeId, path: Path, wait: bool = Fa
     with await asyncio.to_thread(_open, path) as file:
         size = os.fstat(file.fileno()).st_size
         if size > MAX_PARCEL:
-            raise ValueError(f"{path} has {size} bytes; a parcel has at most {MAX_PARCEL}: let it be fetched")
+            raise ValueError(
+                f"{path} has {size} bytes; a parcel has at most {MAX_PARCEL}; courier-fetch has no such limit"
+            )
         data = await asyncio.to_thread(file.read, MAX_PARCEL)
     await context.store.set(f"known {node_id}", 1)  # no stranger from now on
     receipt = await context.app.peer(node_id).deliver(Parcel(name=path.name, data=data))
@@ -280,8 +282,10 @@ async def fetch_file(
             async for chunk in stream:
                 size += len(chunk.data)
                 if size > most or not chunk.data:
-                    what = "an empty chunk" if not chunk.data else f"more than {most} bytes: say how many it may have"
-                    raise ValueError(f"{node_id} sends {what}")
+                    what = (
+                        "an empty chunk" if not chunk.data else f"more than {most} bytes: a higher limit may be given"
+                    )
+                    raise ValueError(f"{node_id} sent {what}")
                 await asyncio.to_thread(file.write, chunk.data)
     return {"path": str(path), "size": size}
 
@@ -329,7 +333,7 @@ async def _new_file(path: Path) -> AsyncIterator[BinaryIO]:
     try:
         opened = await asyncio.to_thread(open, path, "xb", opener=_private)
     except FileExistsError:
-        raise ValueError(f"{path} is there already; it should be a new file") from None
+        raise ValueError(f"{path} exists already; it should be a new file") from None
     except OSError as error:
         raise ValueError(f"{path} cannot be written: {error.strerror}") from error
     with opened as file:

@@ -86,7 +86,7 @@ class Bouncing:
         size = len(payload) + _OVERHEAD
         if self._size + size > _MOST_WAITING or Bouncing.all_waiting + size > _MOST_WAITING_ALL:
             if not self._dropped:
-                logger.info("%.8s does not read what comes back: the rest is dropped for now", self._peer)
+                logger.info("%.8s does not read what is returned: the rest is dropped for now", self._peer)
             self._dropped += 1
             return
         self._count(size)

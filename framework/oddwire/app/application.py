@@ -97,7 +97,7 @@ class Application:
         check_provide(provide)
         if assembly is not None:
             if extensions or options or provide or plugins is not None:
-                text = "an assembly has its extensions, plugins, options and what is provided; none should come with it"
+                text = "an assembly already has extensions, plugins, options and providers; give none beside it"
                 raise ExtensionError(text)
             self.plugins = assembly.plugins
         else:
@@ -214,7 +214,7 @@ class Application:
             try:
                 await self._closed(self._closing)
             except Exception as failure:  # the caller has to know why it did not start
-                logger.warning("what had started did not end well: %s", spelled(failure))
+                logger.warning("errors while closing what had started: %s", spelled(failure))
             if strange is not None:
                 raise strange from error
             raise
@@ -447,7 +447,7 @@ class Application:
         """
         self._running()
         if self._state in (_State.CLOSING, _State.CLOSED):
-            raise LocalProtocolError(f"the application {self._state.value}: it connects to nobody any more")
+            raise LocalProtocolError(f"the application {self._state.value}: it does not connect any more")
         if not isinstance(uri, (str, NodeUri)):
             raise TypeError(f"connect should be given a URI, node_id@host:port, not {uri!r:.200}")
         return self.peer((await self.transport.connect(uri)).node_id)

@@ -387,7 +387,7 @@ class AppContext:
         def __getattr__(self, name: str) -> Any:
             text = f"a context has no {name!r}"
             if name == "peer":
-                text = "this context has no peer, as nobody sent anything: take one with context.app.peer(node_id)"
+                text = "this context has no peer: context.app.peer(node_id) returns one"
             elif not name.startswith("_") and hasattr(type(self.app), name):
                 text += f", its application has: context.app.{name}"
             raise AttributeError(text, name=name, obj=self)
@@ -415,7 +415,7 @@ class ThingsNotThere(LocalProtocolError):
     """A provided thing is not created yet, could not be created, or is closed already."""
 
 
-NOT_PROVIDED: Final = NotProvided("what is provided for a peer is there from its connecting to its end, and not now")
+NOT_PROVIDED: Final = NotProvided("objects provided for a peer exist only while it is connected")
 
 
 class Context(AppContext):

@@ -99,10 +99,10 @@ def holdups(
     found: list[str] = []
     blocked = _place(_within_loop(sys._current_frames().get(threading.main_thread().ident or 0)), owners)  # noqa: SLF001
     if blocked is not None:
-        found.append(f"{blocked}, which does not let go")
+        found.append(f"{blocked}, which does not end")
     if loop is not None:
         texts = (describe_task(task, owners) for task in _tasks(loop))
-        found += [text for text in texts if text is not None and f"{text}, which does not let go" not in found]
+        found += [text for text in texts if text is not None and f"{text}, which does not end" not in found]
     for thread, frame in busy_threads(known):
         if not is_lookup(frame):
             found.append(f"{_place(_outward(frame), owners) or _work(frame)}, in thread {thread.name!r}")

@@ -47,7 +47,7 @@ def command(
         bool, typer.Option("-o", "--order", help="PARAMS are values, though the first has a =.")
     ] = False,
     raw: Annotated[bool, typer.Option("-R", "--raw", help="Print the result on one line.")] = False,
-    timeout: Annotated[float | None, typer.Option("--timeout", help="Give up after this many seconds.")] = None,
+    timeout: Annotated[float | None, typer.Option("--timeout", help="Time out after this many seconds.")] = None,
 ) -> None:
     """Call a method of a running node and print its result; exits with 1 and the error if the node refuses."""
     printer = Printer()

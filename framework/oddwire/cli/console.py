@@ -166,7 +166,7 @@ def _arguments(method: RpcMethod, rest: str, *, bare: bool) -> list[str]:
         if not takes_text:
             more = split_words(rest[at:])
             if more and names:
-                raise ValueError(f"{more[0].text!r} is too much: a parameter with a space should be in quotes")
+                raise ValueError(f"{more[0].text!r} is one parameter too many; one with a space should be in quotes")
             return [*arguments, *(word.text for word in more)]
     except ValueError as error:
         raise _Unreadable(str(error)) from None

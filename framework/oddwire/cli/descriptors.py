@@ -44,7 +44,7 @@ def fit_limits(limits: Bolt8Limits | None = None) -> Bolt8Limits:
     fitting = limits.fitting(max(descriptors - RESERVE, descriptors // 2))
     if fitting != limits:
         logger.warning(
-            "no more than %d peers are taken, not %d: this process may have %d files open (ulimit -n)",
+            "no more than %d peers are accepted, not %d: this process may have %d files open (ulimit -n)",
             fitting.max_peers,
             limits.max_peers,
             descriptors,

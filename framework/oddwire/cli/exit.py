@@ -29,4 +29,4 @@ def no_extension(command: str) -> str:
     names = sorted(entry_points(group=EXTENSIONS).names)
     which = f"; installed are {', '.join(names)}" if names else ""
     example = names[0] if names else "./mine.py"
-    return f"{command} should be told which extensions, 'oddwire {command} {example}' say{which}"
+    return f"{command} needs the names of extensions: 'oddwire {command} {example}'{which}"

@@ -67,7 +67,7 @@ class Reporter:
             return
         shown = Event(
             event=event.direction,
-            text=None if self._takes_all or event.handled or event.message is None else "nobody here handles it",
+            text=None if self._takes_all or event.handled or event.message is None else "no extension here handles it",
             time=event.time + time.time() - time.monotonic(),
             peer=event.peer,
             type_id=event.type_id,

@@ -203,7 +203,7 @@ async def _serve_on(transport: Bolt8Transport, program: _Program, options: _RunO
     await start(app)
     on_stop(lambda _: app.stop())
     if not options.listen and not options.connect:
-        printer.remark("neither --listen nor --connect: nobody is reached but whom an extension dials")
+        printer.remark("neither --listen nor --connect: no peer is reached but those that an extension dials")
     for console in waiting:
         asyncio.get_running_loop().call_later(_MOMENT, console.start, app)
     if not waiting:

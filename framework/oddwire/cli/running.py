@@ -68,7 +68,7 @@ def _run(main: Callable[[], Coroutine[Any, Any, int]], printer: Printer, uvloop:
     except KeyboardInterrupt:
         if ending.first is None and ending.takes_signals:
             logger.debug("the whole story:", exc_info=True)
-            printer.failure("an extension raised KeyboardInterrupt, and no signal came (--verbose tells more)")
+            printer.failure("an extension raised KeyboardInterrupt, and no signal came (--verbose shows more)")
             return FAILED
         return signal_code(ending.first or signal.SIGINT)
 
@@ -154,7 +154,7 @@ async def start(app: Application) -> None:
         if isinstance(error, asyncio.CancelledError | GeneratorExit | KeyboardInterrupt | SystemExit):
             raise
         logger.debug("the whole story:", exc_info=True)
-        raise CommandFailure(f"an extension could not start: {spelled(error)} (--verbose tells more)") from error
+        raise CommandFailure(f"an extension could not start: {spelled(error)} (--verbose shows more)") from error
 
 
 def _uvloop() -> Callable[[], asyncio.AbstractEventLoop]:

@@ -72,13 +72,13 @@ def command(
     message: Annotated[str, typer.Argument(metavar="EXT.MESSAGE", help="Extension, dot, message: chat.Say.")],
     fields: Annotated[list[str] | None, typer.Argument(metavar="FIELD=VALUE...", help="The message's fields.")] = None,
     wait: Annotated[
-        float, typer.Option("--wait", min=0.0, metavar="SECONDS", help="Print what comes back for so long.")
+        float, typer.Option("--wait", min=0.0, metavar="SECONDS", help="Print what is received for this many seconds.")
     ] = 1.0,
     extension: Annotated[
         list[str] | None,
-        typer.Option("--extension", metavar="EXT", help="Know this extension's messages too: an EXT as of run."),
+        typer.Option("--extension", metavar="EXT", help="Load this extension's messages too: an EXT as of run."),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Send an even type though the peer may hang up.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Send an even type though the peer may disconnect.")] = False,
     data_dir: DataDir = None,
     network: Network = DEFAULT_NETWORK,
     proxy: Proxy = None,

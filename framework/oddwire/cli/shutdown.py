@@ -303,7 +303,7 @@ class Shutdown:
             owners = {} if self.plugins is None else owners_of(self.plugins)
             return "; ".join([*holdups(self._loop, owners, known=self._known), *self.others()])
         except Exception as error:  # threads and tasks may change while they are inspected
-            return f"what cannot be told ({type(error).__name__})"
+            return f"what cannot be described ({type(error).__name__})"
 
     def _print_holdups(self) -> None:
         found = self._holdups()

@@ -26,7 +26,7 @@ __all__ = ["program"]
 
 _MISTAKES: Final = ("foreign", "missing", "same", "taken", "unknown")
 
-program = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look into a store; move what is in it.")
+program = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Show what a store holds, or move it.")
 
 _Store = Annotated[Path, typer.Argument(metavar="STORE", help="The store's file.")]
 
@@ -73,9 +73,9 @@ def _move(
         if as_json:
             printer.event(Event(event="result", method="store move", value=moved._asdict()))
         elif moved.finished:
-            printer.remark(f"a move that was begun before is ended: {_named(moved.extensions)}")
+            printer.remark(f"a move that was started before is finished: {_named(moved.extensions)}")
         else:
-            tables, made = _many(len(moved.tables), "table"), ", which was made anew" if moved.made else ""
+            tables, made = _many(len(moved.tables), "table"), ", which was created" if moved.made else ""
             printer.remark(
                 f"moved {_named(moved.extensions)} from {source} to {target}{made}: "
                 f"{_many(moved.values, 'value')}, {tables}, "
@@ -165,7 +165,7 @@ def _described(found: Mapping[str, Any]) -> Iterator[str]:
         more = f", and of stores put into it: {', '.join(others)}" if others else ""
         yield f"number {own}{more}"
     for target in found["moving_to"]:
-        yield f"a move to {target} was begun, and is not ended"
+        yield f"a move to {target} was started, and is not finished"
     for name, held in found["extensions"].items():
         parts = [f"{_many(held['values'], 'value')} ({held['value_bytes']} bytes)"] if held["values"] else []
         parts += [f"table {table} ({_many(rows, 'row')})" for table, rows in held["tables"].items()]
@@ -183,5 +183,5 @@ def _described(found: Mapping[str, Any]) -> Iterator[str]:
     received = found["received"]
     yield (
         f"of peers: {_many(received['lanes'], 'lane')} of {_many(received['peers'], 'node')}, "
-        f"{_many(received['refusals'], 'refusal')} that they may not know of"
+        f"{_many(received['refusals'], 'refusal')} that they may not have received"
     )

@@ -177,7 +177,7 @@ class Registry:
     def _registered(self, cls: type[Any]) -> Schema:
         schema = getattr(cls, "__oddwire__", None)
         if not isinstance(schema, Schema) or self._schemas.get(schema.type_id) is not schema:
-            raise EncodeError(f"{_class_name(cls)} is not registered: nobody would know its type")
+            raise EncodeError(f"{_class_name(cls)} is not registered: peers would not know its type")
         return schema
 
     # Contents --------------------------------------------------------------------------------------------------------

@@ -287,7 +287,7 @@ class _Wire(asyncio.BufferedProtocol):
                     self._on_notification(method, document.get("params"))
             elif "error" in document:
                 # The node could not parse a request, and its error does not say which one
-                self.end(f"the node did not understand us: {document['error']}")
+                self.end(f"the node could not parse a request: {document['error']}")
             return
         answer = self._answers.pop(key, None) if isinstance(key, str) else None
         if answer is None or answer.done():
@@ -304,12 +304,12 @@ class _Wire(asyncio.BufferedProtocol):
         """Fail the call that an oversize document answers, and no other."""
         key = document.member("id")
         if key is None and document.member("method") is not None:
-            logger.warning("a notification of the node is not taken: %s", document.reason)
+            logger.warning("a notification of the node is dropped: %s", document.reason)
             return
         if key is None and len(self._answers) == 1:
             (key,) = self._answers
         if key is None:
-            self.end(f"an answer of the node that does not say to what is too large: {document.reason}")
+            self.end(f"an answer of the node without an id is too large: {document.reason}")
             return
         answer = self._answers.pop(key, None) if isinstance(key, str) else None
         if answer is not None and not answer.done():

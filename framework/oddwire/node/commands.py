@@ -236,7 +236,7 @@ class Commands:
                 handler=self._check,
                 parameters=None,
                 usage="command_to_check",
-                description="Say whether a method would take these parameters, without doing anything",
+                description="Check the parameters of a method without calling it",
             )
         )
         self.register(

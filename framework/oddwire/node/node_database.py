@@ -134,7 +134,7 @@ class NodeDatabase:
             if self._unwritten:
                 self._write_addresses()
         except StoreError as error:
-            logger.warning("where %s was reached is not kept for now: %s", uri.node_id, error)
+            logger.warning("the address of %s is not stored for now: %s", uri.node_id, error)
 
     def _write_addresses(self) -> None:
         for node_id, uri in list(self._unwritten.items()):

@@ -148,7 +148,7 @@ class Log:
         try:
             reopen()
         except OSError as error:
-            self("broken", f"The log cannot be opened anew, and stays where it is: {error.strerror}")
+            self("broken", f"The log cannot be reopened, and stays where it is: {error.strerror}")
         else:
             self("info", "Started log due to SIGHUP")
 
@@ -183,7 +183,7 @@ class Log:
             why = getattr(error, "strerror", None) or str(error)
             if self._lost == 1 or why != self._why:
                 self._why = why
-                self._remark(None, line, f"The log is not written until this is mended: {why}")
+                self._remark(None, line, f"The log is not written until this is fixed: {why}")
 
     def _remark(self, out: Out | None, about: LogLine, text: str) -> None:
         """Log a line about the log itself; it is written to ``out`` if that is not None."""

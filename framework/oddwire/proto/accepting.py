@@ -266,7 +266,7 @@ class Acceptor:
         if self._logged_at is not None and now < self._logged_at + _LOG_EVERY:
             self._unlogged += 1
             return
-        more = f"; {self._unlogged} more times since this was last told" if self._unlogged else ""
+        more = f"; {self._unlogged} more times since this was last logged" if self._unlogged else ""
         self._logged_at, self._unlogged = now, 0
         logger.warning("no connection can be accepted for now: %s%s", os.strerror(error.errno or 0), more)
 

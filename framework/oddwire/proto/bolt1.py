@@ -401,7 +401,7 @@ def _no_common_network(theirs: tuple[bytes, ...], ours: tuple[bytes, ...]) -> st
     text = f"no network in common: the peer is on {', '.join(names) or 'none'}, this node is on "
     text += ", ".join(map(_network_name, ours))
     known = next((name for name in names if name in CHAINS), None)
-    return text if known is None else f"{text}; on the same network, --network {known}, they would meet"
+    return text if known is None else f"{text}; both should be on one, with --network {known} here"
 
 
 def _network_name(chain: bytes) -> str:

@@ -217,4 +217,4 @@ def _said(error: ProxyError) -> str:
         return _REPLIES[code]
     if "authentication method" in text:
         return f"{text} (it wants a password: socks5://user:password@host:port)"
-    return text or "nothing: it hung up; is it a SOCKS5 proxy?"
+    return text or "nothing: it disconnected; is it a SOCKS5 proxy?"

@@ -117,7 +117,7 @@ class _Dial:
             address, sock = found
             failed = [address for address, _ in self._failed]
             left = [other for other in left if other is not address and other not in failed]
-            self._state = "it takes connections, but says nothing"
+            self._state = "it accepts connections, but sends nothing"
             if several:
                 self._state = f"{address} {self._state[3:]}"
             try:
@@ -125,7 +125,7 @@ class _Dial:
                 async with asyncio.timeout(self._share(len(left))):
                     return await self._shake(sock)
             except TimeoutError:
-                self._fail(address, TransportError("it takes connections, but says nothing"))
+                self._fail(address, TransportError("it accepts connections, but sends nothing"))
             except (HandshakeFailed, TransportError) as error:
                 if not several:
                     raise
@@ -158,7 +158,7 @@ class _Dial:
             await asyncio.get_running_loop().create_connection(lambda: connection, sock=sock)
             await connection.opened()
         except BaseException:
-            connection.abort("given up")
+            connection.abort("cancelled")
             raise
         return connection
 

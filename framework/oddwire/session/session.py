@@ -100,7 +100,7 @@ class Session:
             async with asyncio.timeout(seconds):
                 await asyncio.gather(*sending, return_exceptions=True)
         except TimeoutError:
-            logger.debug("not every peer was told that we end")
+            logger.debug("not every peer was sent our last hello")
 
     # Peers come and go ------------------------------------------------------------------------------
 

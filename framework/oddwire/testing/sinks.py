@@ -94,7 +94,7 @@ class RecordingSink:
         except TimeoutError:
             last = "; ".join(map(repr, self.events[-5:]))
             raise TimeoutError(
-                f"waited {duration(self.patience)} in vain; {len(self.events)} events, the last: {last}"
+                f"waited {duration(self.patience)} without success; {len(self.events)} events, the last: {last}"
             ) from None
 
     def _record(self, event: Connected | Received | Disconnected) -> None:

@@ -38,7 +38,7 @@ class HostTransport(Transport):
     ) -> Any:
         """Call a JSON-RPC method of the host node and return its result.
 
-        Raises `NodeRefused` with the node's error; `ConnectionClosed` if the node is gone, in which case the call may
+        Raises `NodeRefused` with the node's error; `ConnectionClosed` if the node has ended, in which case the call may
         or may not have been executed; `TimeoutError` after ``timeout`` seconds; `TransportError` where the node has no
         methods, as by default. If cancelled, the request stands and its answer is dropped.
         """

@@ -31,7 +31,7 @@ def extension() -> Extension:
 
     @extension.rpc("shout")
     async def shout(context: AppContext, node_id: str, text: str = "hey") -> str:
-        with pytest.raises(AttributeError, match=r"take one with context\.app\.peer\(node_id\)"):
+        with pytest.raises(AttributeError, match=r"context\.app\.peer\(node_id\) returns one"):
             _ = context.peer  # type: ignore[attr-defined]
         return (await context.app.peer(node_id).request(Ask(text=text), Answer)).text
 
@@ -546,10 +546,10 @@ async def test_a_host_that_ends_stops_the_application(extension: Extension, capl
     transport = ScriptedTransport()
     run = asyncio.create_task(Application(extension, transport=transport).run_until_stopped())
     await asyncio.sleep(0.01)
-    transport._opened.host_stopping("the node is gone")
+    transport._opened.host_stopping("the node has ended")
     await run
     assert transport.closed
-    assert "stopping: the node is gone" in caplog.text
+    assert "stopping: the node has ended" in caplog.text
 
 
 async def test_it_does_not_run_again_once_it_is_closed(extension: Extension) -> None:
@@ -709,7 +709,7 @@ async def test_goodbyes_that_reach_nobody_any_more_are_no_errors(caplog: pytest.
         caplog.set_level("INFO")
     assert not app.counters.failed
     (record,) = [record for record in caplog.records if "polite" in record.getMessage()]
-    assert record.getMessage().startswith("on_stopping of 'polite' reached no further: PeerNotConnected")
+    assert record.getMessage().startswith("on_stopping of 'polite' ended early: PeerNotConnected")
 
 
 @pytest.mark.asyncio(loop_factories=["jumping"])
@@ -742,7 +742,7 @@ async def test_on_stopping_has_the_grace_and_messages_are_handled_meanwhile(
     (record,) = caplog.records
     line = stopping.__code__.co_firstlineno + 6
     assert record.getMessage() == (
-        f"on_stopping of 'slow' is cancelled, as its time is over; it waits at {__file__}:{line}"
+        f"on_stopping of 'slow' is cancelled: its time has expired; it waits at {__file__}:{line}"
     )
 
 

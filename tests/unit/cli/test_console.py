@@ -170,7 +170,7 @@ async def test_results_are_for_people_to_read() -> None:
         ),
         (
             "put a b true false",
-            "put name path [wait]: 'false' is too much: a parameter with a space should be in quotes",
+            "put name path [wait]: 'false' is one parameter too many; one with a space should be in quotes",
         ),
         (
             "put a 'my report.pdf",

@@ -37,5 +37,6 @@ def test_where_that_is_too_low_fewer_peers_are_taken_and_it_is_said(most: int) -
     assert 1 <= peers < 4096
     assert descriptors <= max(most - 128, most // 2)
     assert (
-        told == f"no more than {peers} peers are taken, not 4096: this process may have {most} files open (ulimit -n)\n"
+        told
+        == f"no more than {peers} peers are accepted, not 4096: this process may have {most} files open (ulimit -n)\n"
     )

@@ -236,10 +236,10 @@ async def test_tells_what_nobody_handles_what_is_refused_and_what_is_lost() -> N
             await asyncio.sleep(0)
     events = [json.loads(line) for line in out.getvalue().splitlines()]
     received = {event["schema"]: event.get("reason") for event in events if event["event"] == "received"}
-    assert received == {"shy.Answer": "nobody here handles it", "shy.Ask": None}
+    assert received == {"shy.Answer": "no extension here handles it", "shy.Ask": None}
     assert [event["message"] for event in events if event["event"] == "error"] == [
         "shy.Ask 0x9201 refused: not\nnow",
-        "shy.Answer 0x9203 was not delivered: no reliable messages are taken here",
+        "shy.Answer 0x9203 was not delivered: no reliable messages are accepted here",
     ]
 
 

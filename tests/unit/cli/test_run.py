@@ -531,7 +531,7 @@ async def start(context):
 
 async def test_it_says_when_nobody_can_be_reached(oddwire, tmp_path: Path) -> None:
     (tmp_path / "brief.py").write_text(BRIEF)
-    remark = "neither --listen nor --connect: nobody is reached but whom an extension dials\n"
+    remark = "neither --listen nor --connect: no peer is reached but those that an extension dials\n"
     assert await oddwire("run", "./brief.py") == (0, "", remark)
     assert (await oddwire("run", "./brief.py", *LOCAL))[2] == ""
 

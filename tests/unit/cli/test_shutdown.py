@@ -129,13 +129,13 @@ def test_two_signals_at_once_are_one(gap: float) -> None:
 
 HOLDERS = {
     "swallows": "swallows at PROGRAM:15",
-    "blocks": "blocks at PROGRAM:19, which does not let go",
-    "spins": "spins at PROGRAM:22, which does not let go",
-    "blocks_in_c": "blocks_in_c at PROGRAM:24, which does not let go",
-    "eats_all": "eats_all at PROGRAM:29, which does not let go",
+    "blocks": "blocks at PROGRAM:19, which does not end",
+    "spins": "spins at PROGRAM:22, which does not end",
+    "blocks_in_c": "blocks_in_c at PROGRAM:24, which does not end",
+    "eats_all": "eats_all at PROGRAM:29, which does not end",
     "leaves_a_thread": "work at PROGRAM:10, in thread 'worker'",
     "leaves_a_pool": "time.sleep, in thread 'asyncio_0'",
-    "stops_at_exit": "work at PROGRAM:10, which does not let go",
+    "stops_at_exit": "work at PROGRAM:10, which does not end",
 }
 
 
@@ -313,7 +313,7 @@ async def test_a_node_kills_the_plugin_that_holds_it_up(start, tmp_path: Path) -
     await asyncio.sleep(0.5)
     code, _, err = await node.interrupt()
     assert code == 130
-    assert "held up by plugin deaf.py, which was told to shut down" in err
+    assert "held up by plugin deaf.py, which was asked to shut down" in err
     assert not Path(f"/proc/{child}/exe").exists()  # it is gone, or nobody's zombie
     assert not [*(tmp_path / "alice").rglob("lightning-rpc")]
 

@@ -54,7 +54,7 @@ async def test_what_is_in_a_store_is_told(start: Any, stores: tuple[Path, Path])
         "number 0000000000000001",
         "shop: 1 value (7 bytes), table shop_prices (2 rows), 1 message waiting (2 bytes)",
         "to 02aaaaaa...aaaa: 1 message of shop, the oldest 5 minutes old, last sent to program 0000000000000007",
-        "of peers: 1 lane of 1 node, 0 refusals that they may not know of",
+        "of peers: 1 lane of 1 node, 0 refusals that they may not have received",
     ]
 
 
@@ -113,7 +113,7 @@ async def test_an_extension_is_moved(start: Any, stores: tuple[Path, Path]) -> N
     code, out, _ = await (await start("store", "show", one)).end()
     assert out.splitlines()[1:] == [
         "number 0000000000000001",
-        "of peers: 1 lane of 1 node, 0 refusals that they may not know of",
+        "of peers: 1 lane of 1 node, 0 refusals that they may not have received",
     ]
 
 
@@ -121,7 +121,7 @@ async def test_a_new_store_is_said_to_be_made(start: Any, stores: tuple[Path, Pa
     one, three = stores[0], tmp_path / "three"
     code, _, errors = await (await start("store", "move", one, three)).end()
     assert code == 0
-    assert errors.startswith(f"moved shop from {one} to {three}, which was made anew: 1 value")
+    assert errors.startswith(f"moved shop from {one} to {three}, which was created: 1 value")
 
 
 async def test_which_plugin_file_uses_a_store_is_told(start: Any, tmp_path: Path) -> None:
@@ -176,6 +176,6 @@ async def test_what_was_being_moved_to_a_store_that_is_lost_is_recovered(start: 
     assert code == 1
     assert f"run: oddwire store recover {one}" in errors
     code, out, _ = await (await start("store", "show", one)).end()
-    assert f"a move to {two} was begun, and is not ended" in out
+    assert f"a move to {two} was started, and is not finished" in out
     for told in ("it keeps what was being moved\n", "nothing was being moved\n"):
         assert await (await start("store", "recover", one)).end() == (0, "", told)

@@ -107,7 +107,7 @@ def test_a_pipe_that_nobody_reads_holds_up_nobody(tmp_path: Path, clock: Clock) 
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     file = LogFile(pipe, clock)
-    with pytest.raises(OSError, match="is a pipe that nobody reads"):
+    with pytest.raises(OSError, match="is a pipe that no process reads"):
         file.write("nobody\n")
     for _ in range(2):
         reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)

@@ -107,7 +107,7 @@ def test_an_address_that_cannot_be_written_is_known_and_written_later(
     with closing(sqlite3.connect(store.path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         store.remember(uri)
-        assert "is not kept for now" in caplog.text
+        assert "is not stored for now" in caplog.text
         assert store.address(PEER) == uri
         other.execute("ROLLBACK")
         store.remember(uri)

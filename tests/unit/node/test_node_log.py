@@ -109,7 +109,7 @@ def test_what_cannot_be_written_is_counted_and_told_once_there_is_room() -> None
     out.full = OSError(errno.ENOSPC, "No space left on device")
     for text in ("two", "three", "four"):
         log("info", text)
-    remark = "The log is not written until this is mended: No space left on device"
+    remark = "The log is not written until this is fixed: No space left on device"
     assert texts(log) == ["one", "two", remark, "three", "four"], "getlog has them all"
     out.full = None
     log("info", "five")
@@ -168,7 +168,7 @@ def test_a_file_that_cannot_be_opened_anew_is_told_in_the_old_one(tmp_path: Path
     path.mkdir()
     log.reopen()
     file.close()
-    assert "The log cannot be opened anew, and stays where it is: Is a directory" in (tmp_path / "log.1").read_text()
+    assert "The log cannot be reopened, and stays where it is: Is a directory" in (tmp_path / "log.1").read_text()
 
 
 def test_what_the_modules_log() -> None:

@@ -130,7 +130,7 @@ def test_no_network_in_common_closes_and_names_both():
     text = refusal(rules, init(records=[(1, BITCOIN + b"\xab" * 32)]))
     assert text == (
         f"no network in common: the peer is on bitcoin, {'ab' * 32}, this node is on regtest; "
-        "on the same network, --network bitcoin, they would meet"
+        "both should be on one, with --network bitcoin here"
     )
 
 

@@ -127,7 +127,7 @@ async def test_a_name_that_takes_too_long_says_what_each_address_has_come_to(nam
         await connect(DIALER, NODE_ID, NAME, port, timeout=3)
     text = str(caught.value)
     assert text.startswith(f"{NAME}:{port}: no connection within 3 s: {WELL}:{port}: Connection refused")
-    assert re.search(rf"{THIRD}:{port}:? (it )?takes connections, but says nothing", text)
+    assert re.search(rf"{THIRD}:{port}:? (it )?accepts connections, but sends nothing", text)
 
 
 async def test_giving_up_leaves_no_socket_behind(names):

@@ -102,7 +102,7 @@ def _log_stuck(task: asyncio.Task[Any]) -> None:
     from oddwire.app.unfinished import describe_task  # imported late: rarely needed
 
     where = describe_task(task) or printable(task.get_name())
-    logger.warning("not waiting any longer for what does not end when it is cancelled: %s", where)
+    logger.warning("not waiting any longer for tasks that do not end when cancelled: %s", where)
 
 
 class Background:
@@ -180,7 +180,7 @@ class Background:
         own: OwnTasks | None = None
         if not isinstance(context, Context):
             own = None if self._closed else self._owned(context.extension)
-            error: Exception = LocalProtocolError("the application is closing: what is spawned now would not begin")
+            error: Exception = LocalProtocolError("the application is closing: no task can be spawned any more")
         else:
             queue = self.queues.get(context.peer.node_id)
             if queue is not None and queue.info is not None:
@@ -271,7 +271,7 @@ class Background:
             nonlocal pause
             pause = min(2 * pause, _LONGEST_PAUSE) if self._loop.time() - begun < _STEADY else 0.0
             pause = pause or _FIRST_PAUSE
-            return f"; it is begun again after {pause:.0f} s" if job.restart else "; it is not begun again"
+            return f"; it is restarted after {pause:.0f} s" if job.restart else "; it is not restarted"
 
         while True:
             begun = self._loop.time()
@@ -312,8 +312,9 @@ class Background:
             if not task.done():
                 from oddwire.app.unfinished import spot_of
 
-                spot = spot_of(task) or "a place that is not known"
-                logger.warning("on_stopping of %r is cancelled, as its time is over; it waits at %s", call.plugin, spot)
+                spot = spot_of(task) or "an unknown place"
+                text = "on_stopping of %r is cancelled: its time has expired; it waits at %s"
+                logger.warning(text, call.plugin, spot)
         finally:
             self.stopping = None
             task.cancel("the application is closing")

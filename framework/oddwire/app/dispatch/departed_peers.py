@@ -67,7 +67,7 @@ class DepartedPeers:
             return
         queue.abandoned = True
         for task in running:
-            task.cancel("its peer has gone")
+            task.cancel("its peer has disconnected")
         logger.warning(
             "%d messages of %s, which has gone, are not handled, and %d handlers cancelled: others need the room",
             dropped,

@@ -60,7 +60,7 @@ class Failures:
         then += _EXITING if isinstance(error, SystemExit | KeyboardInterrupt) else ""
         level = logging.DEBUG if gone else level
         if unreached:
-            logger.info("%s of %r reached no further: %s", what, context.extension, spelled(error))
+            logger.info("%s of %r ended early: %s", what, context.extension, spelled(error))
         elif peer is None:
             logger.log(level, "%s of %r failed" + then, what, context.extension, exc_info=error)
         else:
@@ -85,7 +85,7 @@ class Failures:
                 if asyncio.iscoroutine(result):
                     result.close()
                 self.counters.dropped["reports"] += 1
-                logger.warning("a failure is not told to %r: %d reports are under way", call.plugin, _MOST_REPORTS)
+                logger.warning("a failure is not reported to %r: %d reports are under way", call.plugin, _MOST_REPORTS)
 
     async def _finish(self, call: HookCall, result: Awaitable[None]) -> None:
         me = asyncio.current_task()

@@ -142,7 +142,7 @@ class HandlerWatch:
         work = self._kinds[frame.f_code](frame)
         if spot is None or work is None:  # waits in our code, for example to send its reply
             return
-        text = "; it waits at %s. A timeout helps, asyncio.timeout(5) say, or context.spawn()"
+        text = "; it waits at %s. Use a timeout, such as asyncio.timeout(5), or context.spawn()"
         if work.peer is None:
             logger.warning("%s has not ended after %.0f s: %s" + text, work.what, seconds, work.waits, spot)
         else:
@@ -163,12 +163,12 @@ def _message(frame: FrameType) -> _Work | None:
     if context is None or message is None:
         return None
     what = f"handler of {type(message).__name__} of {context.extension!r}"
-    return _Work(what, context.peer, "it holds what it was given")
+    return _Work(what, context.peer, "its message stays in memory")
 
 
 def _message_in_order(frame: FrameType) -> _Work | None:
     work = _message(frame)
-    return None if work is None else work._replace(waits="what this peer has sent since waits for it")
+    return None if work is None else work._replace(waits="later messages of this peer wait for it")
 
 
 def _job(frame: FrameType) -> _Work | None:

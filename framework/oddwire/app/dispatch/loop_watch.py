@@ -134,8 +134,8 @@ class LoopWatch:
                     watched.reset()
                 elif (spot := watched.look(frames.get(watched.thread), now)) is not None:
                     logger.warning(
-                        "%s has kept the event loop from running for more than a second, and all else with it: "
-                        "what computes or blocks belongs in asyncio.to_thread()",
+                        "%s has blocked the event loop, and so everything else, for more than a second: run code that "
+                        "computes or blocks in asyncio.to_thread()",
                         spot,
                     )
             del frames  # frames keep their functions' variables alive

@@ -258,8 +258,8 @@ class AppMessenger:
             session.reach[type(message)] = link
         elif session.several or (session.had_hello and not session.links):
             title = self._router.registry.title_of(schema.type_id)
-            text = f"none of the programs behind {session.node_id} speaks {' or '.join(names)}: {title} is for nobody"
-            raise RemoteFailure(text, code=Code.UNKNOWN_MESSAGE)
+            text = f"none of the programs behind {session.node_id} speaks {' or '.join(names)}"
+            raise RemoteFailure(f"{text}: {title} would not be handled", code=Code.UNKNOWN_MESSAGE)
         return link
 
     def _encode(self, queue: PeerQueue, session: PeerSession, message: Message, force: bool) -> bytes:

@@ -89,7 +89,7 @@ def decode_error(payload: bytes, error: Exception, registry: Registry) -> Decode
     type_id = int.from_bytes(payload[:2], "big")
     title = registry.title_of(type_id)
     if not isinstance(error, DecodeError):
-        logger.error("the codec of %s raised what it should not", title, exc_info=error)
+        logger.error("the codec of %s raised an unexpected exception", title, exc_info=error)
         error = MalformedMessage("cannot be decoded", type_id=type_id)
     if not error.name and error.type_id == type_id and registry.lookup(type_id) is not None:
         error.name = title.rpartition(" ")[0]  # a custom codec may not have set it
@@ -123,7 +123,7 @@ class Enforcer:
     def describe(self, payload: bytes) -> str:
         """Return a message's title for logs: ``shop.Order 0x8c01``, or ``type 0x8c01`` for an unregistered type."""
         if len(payload) < 2:
-            return "a message that is not there any more"
+            return "a message that is not stored any more"
         type_id = int.from_bytes(payload[:2], "big")
         return f"{self._names.get(type_id, 'type')} {type_id:#06x}"
 
@@ -153,7 +153,7 @@ class Enforcer:
             payload = _encoded(self._app, message)
         if logger.isEnabledFor(policy.log):
             by = f" by {extension!r}" if extension else ""
-            what, why = self.describe(payload), printable(str(refusal)) or "without a word"
+            what, why = self.describe(payload), printable(str(refusal)) or "without a text"
             code = describe_code(refusal.code)
             logger.log(policy.log, "%s%s: %s from %s, with %s: %s", outcome.value, by, what, node_id, code, why)
         if self._tracer is not None:
@@ -173,8 +173,8 @@ class Enforcer:
             f" of {extension!r}" if extension else "",
             loss.node_id,
             describe_code(loss.code),
-            printable(str(error)) or "without a word",
-            "nobody knows how" if loss.age is None else duration(round(loss.age, 2)),
+            printable(str(error)) or "without a text",
+            "an unknown time" if loss.age is None else duration(round(loss.age, 2)),
         )
         if self._on_loss and policy.report:
             try:
@@ -232,7 +232,7 @@ class Enforcer:
         try:
             await self._transport.disconnect(queue.peer.node_id, reason)
         except OddwireError as error:
-            logger.warning("cannot hang up on %s: %s", queue.peer, error)
+            logger.warning("cannot disconnect %s: %s", queue.peer, error)
         finally:
             queue.hung_up = False  # a transport that cannot disconnect ignores this
 

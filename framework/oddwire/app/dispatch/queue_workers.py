@@ -116,4 +116,4 @@ class QueueWorkers:
         try:
             await self._messenger.send(queue.peer.node_id, reply, since=since)
         except (PeerNotConnected, ConnectionClosed):
-            logger.debug("%s went before its reply: %s", queue.peer, type(reply).__name__)
+            logger.debug("%s disconnected before its reply: %s", queue.peer, type(reply).__name__)

@@ -96,7 +96,7 @@ class ReliableHandlers:
             title = registry.title_of(int.from_bytes(payload[:2], "big"))
             if route is None or route.handler is None:
                 raise Refuse(f"{title} is not handled here", code=Code.UNKNOWN_MESSAGE)
-            text = f"{title} is not taken reliably here: its handler is not one of reliable messages"
+            text = f"{title} is not accepted as a reliable message here: its handler is not one for reliable messages"
             raise Refuse(text, code=Code.UNSUPPORTED)
         try:
             return route, route.decode(payload)

@@ -309,7 +309,7 @@ class RequestHandlers:
         except RemoteFailure:
             return False  # the peer has been sent the failure
         except (PeerNotConnected, ConnectionClosed):
-            logger.debug("%s went before its reply", link.node_id)
+            logger.debug("%s disconnected before its reply", link.node_id)
         except SessionError as error:
             await self._fail(link, handling, Code.TOO_LARGE, f"the reply: {error}")
         return False
@@ -354,7 +354,7 @@ class RequestHandlers:
         try:
             await link.fail(handling, code, text)
         except (PeerNotConnected, ConnectionClosed):
-            logger.debug("%s went before it heard of a failure", link.node_id)
+            logger.debug("%s disconnected before a failure was sent", link.node_id)
 
     def _trace(self, link: Link, payload: bytes, message: Message, since: float) -> None:
         if self._tracer is not None:

@@ -100,7 +100,7 @@ class Tasks:
         for task in tasks:
             self._running.discard(task)
             where = describe_task(task) or printable(task.get_name())
-            logger.warning("closing without waiting any longer for what does not end when it is cancelled: %s", where)
+            logger.warning("closing without waiting any longer for tasks that do not end when cancelled: %s", where)
 
     def _unfinished(self) -> list[asyncio.Task[Any]]:
         return [task for task in self._running if not task.done()]

@@ -200,12 +200,12 @@ class AccessControl:
 
     def not_allowed(self) -> Refuse:
         """Return the refusal for a peer that may not send to the extension."""
-        return Refuse(f"{self.extension} is not for this node", code=Code.NOT_ALLOWED)
+        return Refuse(f"{self.extension} is not allowed for this node", code=Code.NOT_ALLOWED)
 
     def _too_much(self, limit: str) -> Refuse:
         self.counters.refused[limit] += 1
         value = self.allowance.most(limit)
-        return Refuse(f"{self.extension} takes no more from this node: {limit} is {value:g}", code=Code.QUOTA)
+        return Refuse(f"{self.extension} accepts no more from this node: {limit} is {value:g}", code=Code.QUOTA)
 
     async def _ask(self, peer: Peer) -> bool:
         if self._allow == "channels":

@@ -174,7 +174,7 @@ class Injector:
         if thing is None and dependency.default is not _EMPTY:
             return _Source(dependency, None, dependency.default)
         if thing is None:
-            raise ExtensionError(f"{takes} nobody provides{self._hint(owner, dependency)}")
+            raise ExtensionError(f"{takes} no provider returns{self._hint(owner, dependency)}")
         if thing.per_peer and not dependent.per_peer:
             where = "lives as long as the application" if dependent.what == "provider" else "has no peer"
             raise ExtensionError(f"{takes} {thing} provides for each peer, and what takes it {where}")
@@ -197,7 +197,7 @@ class Injector:
         reach.update({spell(thing.annotation): thing for thing in self._shared.values()})
         for close in difflib.get_close_matches(spell(wanted), reach, 1):
             return f"; {reach[close]} provides {close}"
-        return f"; what can be taken is: {', '.join(reach)}" if reach else ": @extension.provide says who does"
+        return f"; provided are: {', '.join(reach)}" if reach else ": declare a provider with @extension.provide"
 
     def knows(self, annotation: Any) -> bool:
         """Return whether any plugin takes or provides a type."""
@@ -415,7 +415,7 @@ def _ordered(things: Iterable[Thing]) -> list[Thing]:
 def _refuse_cycle(cycle: Sequence[Thing]) -> NoReturn:
     names = [f"{spell(thing.annotation)} of {thing}" for thing in cycle]
     raise ExtensionError(
-        f"what is provided needs itself: {', which takes '.join((*names, spell(cycle[0].annotation)))}"
+        f"providers depend on each other in a circle: {', which takes '.join((*names, spell(cycle[0].annotation)))}"
     )
 
 

@@ -55,7 +55,7 @@ def _check_hello(router: Router) -> None:
     spoken = [owner for owner in router.owners if owner.versions]
     advice = "spread them over several applications, or do without sessions: Application(session=False)"
     if len(spoken) > MAX_EXTENSIONS:
-        text = f"peers can be told of {MAX_EXTENSIONS} extensions at most (session protocol, Hello)"
+        text = f"a hello lists {MAX_EXTENSIONS} extensions at most (session protocol, Hello)"
         raise ExtensionError(f"{text}, and these are {len(spoken)}: {advice}")
     # Name and versions each with a length prefix, two numbers, and 2 bytes per type
     sizes = {
@@ -65,6 +65,6 @@ def _check_hello(router: Router) -> None:
     size = sum(sizes.values())
     if size > MAX_HELLO:
         most = max(sizes, key=sizes.__getitem__)
-        text = f"what peers are told of extensions takes {MAX_HELLO} bytes at most (session protocol, Hello)"
+        text = f"the extensions of a hello take {MAX_HELLO} bytes at most (session protocol, Hello)"
         whose = f"{most!r} takes {sizes[most]} of them, 2 for each of its {types[most]} message types"
         raise ExtensionError(f"{text}, and this would be {size}; {whose}: {advice}")

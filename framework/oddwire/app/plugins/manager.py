@@ -238,7 +238,8 @@ class PluginManager:
         found = offers(self._contributions[plugin])
         if name not in found:
             raise ExtensionError(
-                f"plugin {plugin!r} is installed as the {kind} {name!r}, but gives {', '.join(sorted(found)) or 'none'}"
+                f"plugin {plugin!r} is installed as the {kind} {name!r}, but provides "
+                f"{', '.join(sorted(found)) or 'none'}"
             )
         return found[name]
 
@@ -258,7 +259,7 @@ class PluginManager:
             raise ExtensionError(f"no {kind} is called {name!r}; {hint}")
         sources = sorted({f"{entry.value} of {entry.dist.name if entry.dist else '?'}" for entry in entries})
         if len(sources) > 1:
-            raise ExtensionError(f"two installed packages give the {kind} {name!r}: {' and '.join(sources)}")
+            raise ExtensionError(f"two installed packages provide the {kind} {name!r}: {' and '.join(sources)}")
         try:
             plugin = entries[0].load()
         except DefinitionError:
@@ -303,11 +304,11 @@ def _checked(plugin: str, hook: str, function: Callable[..., Any]) -> list[Any]:
     except Exception as error:
         raise ExtensionError(f"plugin {plugin!r}: {hook} raised {_brief(error)}") from error
     if isinstance(given, Mapping) is not (hook == "register_transports") or not isinstance(given, Iterable):
-        raise ExtensionError(f"plugin {plugin!r}: {hook} should give {expected}, not {given!r}")
+        raise ExtensionError(f"plugin {plugin!r}: {hook} should return {expected}, not {given!r}")
     items = list(given.items() if isinstance(given, Mapping) else given)
     for item in items:
         if not fits(item):
-            raise ExtensionError(f"plugin {plugin!r}: {hook} should give {expected}, not {item!r}")
+            raise ExtensionError(f"plugin {plugin!r}: {hook} should return {expected}, not {item!r}")
     return items
 
 

@@ -236,7 +236,7 @@ def check_support(
     )
     raise NotSupported(
         f"{schema.name} has the even type {schema.type_id:#06x}, and {node_id} does not show that it knows {names}; "
-        "it would hang up: force=True sends it all the same",
+        "it would disconnect: force=True sends it all the same",
         feature=owners[0].name,
     )
 

@@ -132,13 +132,13 @@ def in_common(earlier: Claim, later: Claim) -> list[Shared]:
         found.append(Shared("type", frozenset(types), text))
     if earlier.program == later.program and earlier.file != later.file:
         text = (
-            f"{both} have one program number, {_hex(later.program)}: peers may take each for a restart of the other, "
-            "and end what they do with it; give one of them another path"
+            f"{both} have one program number, {_hex(later.program)}: peers may treat each as a restart of the other, "
+            "and end their sessions with it; give one of them another path"
         )
         found.append(Shared("program", frozenset([later.program]), text))
     if earlier.store and earlier.store == later.store and earlier.file != later.file:
         text = (
-            f"{both} have one name, and so one store, {later.store}: the one that needs it later cannot have it; "
+            f"{both} have one name, and so one store, {later.store}: the one that opens it later fails; "
             "give one of them another name"
         )
         found.append(Shared("file name", frozenset([later.store]), text))

@@ -193,7 +193,7 @@ class Programs:
             deadline = loop.time() + _PATIENCE
             while not _locks(self._lock, fcntl.LOCK_EX):
                 if loop.time() > deadline:
-                    raise TimeoutError(errno.ETIMEDOUT, "has been locked by another program for long", str(path))
+                    raise TimeoutError(errno.ETIMEDOUT, "has been locked by another program for too long", str(path))
                 await asyncio.sleep(_AGAIN)
             yield
         finally:
@@ -258,7 +258,7 @@ class Programs:
                 with contextlib.suppress(OSError):
                     (self._place / name).unlink()
             elif seen.trouble and not seen.ending:
-                self._remark(f"what {self._place / name} says of a program of this node cannot be read: {seen.trouble}")
+                self._remark(f"{self._place / name}, about a program of this node, cannot be read: {seen.trouble}")
             found[name] = seen
         return found
 
@@ -314,8 +314,8 @@ class Programs:
                 if seen.claim is not None and not seen.ending:
                     text = (
                         f"plugin file {self._claim.file} is run by two processes, {os.getpid()} and "
-                        f"{seen.claim.process}: peers may take each for a restart of the other, and end what they do "
-                        "with it; end one of them"
+                        f"{seen.claim.process}: peers may treat each as a restart of the other, and end their "
+                        "sessions with it; end one of them"
                     )
                     self._warn(seen.claim, Shared("process", frozenset([seen.claim.process]), text))
 

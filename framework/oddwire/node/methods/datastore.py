@@ -120,14 +120,14 @@ def commands(node: Node) -> list[Command]:
                 Parameter("mode", _a_mode, required=False, default="must-create"),
                 Parameter("generation", a_u64, required=False),
             ),
-            description="Keep bytes under a key",
+            description="Store bytes under a key",
             checks=True,
         ),
         Command(
             name="listdatastore",
             handler=partial(turns.take, listdatastore),
             parameters=(Parameter("key", a_key, required=False, default=()),),
-            description="Show what is kept, all of it or under a key",
+            description="List stored bytes, all or those under a key",
         ),
         Command(
             name="deldatastore",

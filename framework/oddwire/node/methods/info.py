@@ -84,7 +84,7 @@ def commands(node: Node) -> list[Command]:
         return {"result": "Shutdown complete"}
 
     return [
-        Command(name="getinfo", handler=getinfo, description="Show what this node is"),
+        Command(name="getinfo", handler=getinfo, description="Show the node's id, addresses and version"),
         Command(
             name="listconfigs",
             handler=listconfigs,
@@ -113,7 +113,7 @@ def commands(node: Node) -> list[Command]:
             name="notifications",
             handler=notifications,
             parameters=(Parameter("enable", a_flag),),
-            description="Say whether this connection wants to hear how its calls get on",
+            description="Set whether this connection gets notifications about its calls",
         ),
         Command(name="stop", handler=stop, description="End the node; answers when it has ended"),
     ]

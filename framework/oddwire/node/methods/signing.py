@@ -111,7 +111,7 @@ def commands(node: Node) -> list[Command]:
                 Parameter("zbase", a_string),
                 Parameter("pubkey", a_pubkey, required=False),
             ),
-            description="Say whether a signed text is by pubkey, or by a node that this one knows",
+            description="Check whether a text was signed by pubkey, or by a known node",
             checks=True,
         ),
         Command(

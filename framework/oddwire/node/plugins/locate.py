@@ -26,7 +26,7 @@ def program(path: str | Path) -> str:
     """Return the resolved path of a plugin that the operator named. Raises `ExtensionError` if it is not executable."""
     if not is_program(path):
         found = Path(path)
-        hint = "it is none" if found.exists() else "there is none"
+        hint = "it is not one" if found.exists() else "it does not exist"
         if found.is_file():
             hint = f"chmod +x {shlex.quote(str(path))} makes it one"
         raise ExtensionError(f"plugin {path} should be an executable file; {hint}")

@@ -88,7 +88,7 @@ class Backlog:
         self.stalled = True
         self._log(
             f"has read nothing for {self._limits.stall:g} seconds, and {self._queued()} bytes wait for it: "
-            "until it reads again, messages of peers are not handed to it"
+            "until it reads again, messages of peers are not passed to it"
         )
         self._let_go_on()
 
@@ -146,7 +146,7 @@ class Backlog:
         unreported, self._unreported = self._unreported, Counter()
         if unreported:
             counts = ", ".join(f"{count} {topic}" for topic, count in sorted(unreported.items()))
-            self._log(f"does not read as fast as things happen, and was not told of: {counts}")
+            self._log(f"does not read fast enough; notifications dropped:  {counts}")
 
     def close(self) -> None:
         """Call those that wait for room, and log what was left out: the plugin has ended."""

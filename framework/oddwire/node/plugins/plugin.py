@@ -152,7 +152,7 @@ class Plugin:
     def holdup(self) -> str | None:
         """Return what the node waits for the plugin to do, None if it does not wait."""
         if self._expects_end and self.state is not PluginState.ENDED:
-            return f"plugin {printable(self.name)}, which was told to shut down"
+            return f"plugin {printable(self.name)}, which was asked to shut down"
         if self.state in (PluginState.MANIFEST, PluginState.INIT):
             return f"plugin {printable(self.name)}, {self.state.value}"
         return None
@@ -291,7 +291,7 @@ class Plugin:
         elif type(document) is Oversize:
             self._oversize(document)
         elif type(document) is not dict or "jsonrpc" not in document:
-            self.kill(f'wrote something else than JSON-RPC (an object with a "jsonrpc" field): {brief(document)}')
+            self.kill(f'wrote something other than JSON-RPC (an object with a "jsonrpc" field): {brief(document)}')
         elif "id" not in document:
             self._notification(document)
         else:
@@ -311,7 +311,7 @@ class Plugin:
             answered({"error": {"code": PLUGIN_ERROR, "message": text}})
         elif request_id is None:
             method = document.member("method")
-            what = "a document that does not say what it is" if method is None else f"a notification of {brief(method)}"
+            what = 'a document without "id" and "method"' if method is None else f"a notification of {brief(method)}"
             self.log("unusual", f"{what} is dropped, it is too large: {document.reason}")
 
     def _notification(self, document: dict[str, Any]) -> None:

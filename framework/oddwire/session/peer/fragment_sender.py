@@ -39,7 +39,7 @@ class _OutgoingTransfer:
     def take(self) -> Exception:
         """Return the error and drop the reference to it: its traceback holds the payload."""
         error, self.error = self.error, None
-        return error or ConnectionClosed("given up")
+        return error or ConnectionClosed("the transfer was dropped")
 
 
 class FragmentSender:

@@ -402,12 +402,12 @@ class Link:
 
     def _take_reply(self, reply: Reply) -> None:
         if self._calls is None or not self._calls.reply(reply):
-            self._fault("a reply that nobody waits for")
+            self._fault("a reply to no open request")
 
     def _take_failure(self, failure: Failure) -> None:
         found = self._calls if failure.scope is Scope.REQUEST else self._large
         if found is None or not found.failure(failure):
-            self._fault("a failure of nothing that is under way")
+            self._fault("a failure of no open request or transfer")
 
     def _take_cancel(self, cancel: Cancel) -> None:
         if cancel.scope is Scope.TRANSFER:
@@ -418,12 +418,12 @@ class Link:
             if handling is not None and handling.handle is not None:
                 handling.handle.cancel()
         if not known:
-            self._fault("a cancel of nothing that is under way")
+            self._fault("a cancel of no open request or transfer")
 
     def _take_ack(self, ack: Ack) -> None:
         if ack.scope is Scope.LANE:
             if not self.shared.delivery.ack_received(self, ack):
-                self._fault("an ack of nothing that was sent")
+                self._fault("an ack of no lane that was used")
             return
         handling = self.handled.grant(ack.id, ack.value)
         if handling is not None and handling.handle is not None:
@@ -433,7 +433,7 @@ class Link:
 
     def _take_data(self, data: Data) -> None:
         if not self.shared.delivery.data_received(self, data):
-            self._fault("a reliable message of one lane too many")
+            self._fault("a reliable message of a lane above the limit")
 
     def _take_unknown(self, _: UnknownFrame) -> None:
         self.shared.counters.dropped["kinds"] += 1
@@ -456,9 +456,9 @@ class Link:
             for handling in self.handled.expire(now):
                 if handling.handle is not None:
                     handling.handle.cancel()
-                text = "its caller takes no more" if handling.streams else "its caller's wait is over"
+                text = "its caller accepts no more" if handling.streams else "its caller's timeout has expired"
                 shared.counters.refused["stream_seconds" if handling.streams else "expired"] += 1
-                logger.debug("a request of %s is given up: %s", self.node_id, text)
+                logger.debug("a request of %s is cancelled: %s", self.node_id, text)
                 self._send_failure(Scope.REQUEST, handling.id, Code.EXPIRED, text)
         self.wake(self.handled.deadline)
         if assembler is not None:
@@ -482,7 +482,7 @@ class Link:
         left = self.handled.clear()
         if left:
             self.shared.counters.dropped["abandoned"] += len(left)
-            logger.debug("%d requests of %s are given up: %s", len(left), self.node_id, printable(reason))
+            logger.debug("%d requests of %s are cancelled: %s", len(left), self.node_id, printable(reason))
         for handling in left:
             if handling.handle is not None:
                 handling.handle.cancel()

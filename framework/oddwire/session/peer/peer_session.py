@@ -388,7 +388,7 @@ class PeerSession:
         namesakes = [link for link in self.links.values() if link.program == hello.program]
         if instance in self._former:
             logger.warning(
-                "two programs speak for %s under one number, %016x: their node should tell them apart",
+                "two programs of %s have one number, %016x: their node should give each its own",
                 self.node_id,
                 hello.program,
             )
@@ -405,14 +405,16 @@ class PeerSession:
         if link.is_idle and not self.shared.delivery.is_waiting(link):
             logger.debug("a program of %s (%s) %s", self.node_id, names, what)
         else:
-            logger.info("a program of %s (%s) %s: what was under way with it is over", self.node_id, names, what)
+            logger.info(
+                "a program of %s (%s) %s: its open requests and transfers have failed", self.node_id, names, what
+            )
 
     def _make_room(self) -> bool:
         """End the idle session that was silent for longest. Return False if none is idle."""
         idle = [link for link in self.links.values() if link.is_idle]
         if not idle:
             return False
-        self._drop(min(idle, key=lambda link: link.last_received), "others of its node took its place")
+        self._drop(min(idle, key=lambda link: link.last_received), "another program of its node took its place")
         return True
 
     def _drop(self, link: Link, reason: str) -> None:

@@ -362,7 +362,7 @@ class Reassembler:
         most = self._max_size_of(type_id)
         if total > most + spare:
             title = self._title_of(type_id)
-            text = f"{title} has at most {most} bytes" if most else f"nobody takes {title}"
+            text = f"{title} has at most {most} bytes" if most else f"no extension handles {title}"
             raise QuotaExceeded(f"payload of {total} bytes: {text}", limit="max_size")
         allowance = self._allowance_of(type_id)
         if allowance is not None:

@@ -109,7 +109,7 @@ class Delivery:
                     continue
                 if error.reason in _MISTAKES:
                     raise
-                logger.error("there is no reliable delivery for now: %s", error)
+                logger.error("reliable delivery is suspended: %s", error)
             return
 
     def start(
@@ -264,7 +264,7 @@ class Delivery:
         self.counters.waiting["nobody"] += 1
         versions = peer.extensions().get(lane.extension)
         if not lane.extension:
-            why = "it is not known whose they are: no extension that is loaded here has sent them"
+            why = "their extension is unknown: no extension that is loaded here has sent them"
         elif versions:
             why = f"it speaks {lane.extension!r} only in other versions: {', '.join(versions)}"
         else:
@@ -298,7 +298,7 @@ class Delivery:
                 for lane, frames in taken:
                     await self._send_all(peer, lane, frames)
         except PeerNotConnected:
-            logger.debug("%s went; what is in the outbox waits", node_id)
+            logger.debug("%s disconnected; what is in the outbox waits", node_id)
         finally:
             self._pumps.discard(node_id)
         if peer.closed:

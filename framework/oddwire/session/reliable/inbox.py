@@ -123,7 +123,7 @@ class Inbox:
             lane = self._lane(node_id, data.lane)
         except sqlite3.Error as error:
             if self._readable:
-                logger.error("no reliable messages are taken: %s", explain(error, self._store.path))
+                logger.error("no reliable messages are accepted: %s", explain(error, self._store.path))
             self._readable = False
             return True
         if lane is None:
@@ -189,7 +189,7 @@ class Inbox:
         try:
             await self._store.ready()
         except StoreError as error:
-            logger.debug("reliable messages are not taken: %s", error)
+            logger.debug("reliable messages are not accepted: %s", error)
         finally:
             self._opening = None
 
@@ -315,7 +315,7 @@ class Inbox:
                             async with asyncio.timeout(self._pause * 2 ** (receiver.tries - 1)):
                                 await self._closed.wait()
         except (StoreError, NotNow) as error:
-            logger.warning("a reliable message from %s is not taken, it will come again: %s", node_id, error)
+            logger.warning("a reliable message from %s is not accepted, it will be sent again: %s", node_id, error)
             receiver.dropped()
         except _Superseded:
             pass
@@ -408,9 +408,7 @@ class Inbox:
         if share.refusals and excess > 0:
             count += self._drop_lanes(share, records.oldest_refused(_MOST), _MOST, "refusals")
         if count:
-            text = (
-                "%d lanes of peers' reliable messages are forgotten, as there are too many; docs/limits.md tells more"
-            )
+            text = "%d lanes of peers' reliable messages are dropped, as there are too many; see docs/limits.md"
             logger.warning(text, count)
 
     # As `oddwire.session.store.group_commit.Part` ---------------------------------------------------------------

@@ -250,8 +250,8 @@ class Outbox:
         first, stop, failures, epoch = found.sender.acknowledged(ack, now)
         if epoch:
             logger.warning(
-                "%s knows more of lane %016x, of extension %r, than the store %s: that was put back, or made anew; "
-                "what waits there goes again",
+                "%s has acknowledged more of lane %016x, of extension %r, than the store %s has sent: it was "
+                "restored, or created again; what waits there is sent again",
                 node_id,
                 ack.id,
                 found.extension,
@@ -377,7 +377,7 @@ class Outbox:
             logger.warning("%s not delivered yet: %s", many, text)
         elif left:
             self._store.touch_later()  # to write a mark of the clocks
-        later = "is lost, as the store is in memory" if in_memory else "goes out once it runs again"
+        later = "is lost, as the store is in memory" if in_memory else "is sent after the next start"
         self._closed = f"the application is closed; what is in the outbox {later}"
         failure = partial(ConnectionClosed, self._closed)
         for peer in self._lanes.peers.values():
@@ -400,7 +400,7 @@ class Outbox:
         excess = self._lanes.stored + new - len(share.dropped) - self._limits.total_lanes
         if new and excess > 0:
             found = self._drop_lanes(share, _NEVER, min(excess, max(new, _MOST)), "total_lanes")
-            logger.info("%d lanes of reliable messages that wait for nobody are forgotten: there are too many", found)
+            logger.info("%d unused lanes of reliable messages are dropped: there are too many", found)
         for lane, (epoch, _) in share.renumbered.items():
             share.renumbered[lane] = (
                 max(self._lanes.epoch(), epoch + 1, lane.sender.epoch + 1),

@@ -61,7 +61,7 @@ class OutboxQuotas:
     def too_old(self, extension: str, seconds: float, count: int) -> Failure:
         """Count messages of an extension that have expired, and return what their receipts raise."""
         limit, allowance = "outbox_seconds", self._allowances.get(extension)
-        text = f"the message was not acknowledged within {duration(seconds)} and is given up"
+        text = f"the message was not acknowledged within {duration(seconds)} and was dropped"
         if allowance is not None and allowance.is_stricter(limit, self._limits):
             allowance.counters.exceeded[limit] += count
             return partial(allowance.error, limit, text)

@@ -38,7 +38,7 @@ class WithoutStore:
             return False
         link.shared.counters.declined["unsupported"] += 1
         refusal = Refusal(
-            data.sequence, Code.UNSUPPORTED, "no handler here takes reliable messages, or there is no store for them"
+            data.sequence, Code.UNSUPPORTED, "no handler here accepts reliable messages, or there is no store for them"
         )
         self._host.reliable_refused(link.node_id, data.content, refusal)
         return True
@@ -57,7 +57,7 @@ class WithoutStore:
 
 def _refusal_of(data: Data) -> Ack:
     """Return an ack that refuses a reliable message and all before it that are not settled."""
-    text = "no reliable messages are taken here"
+    text = "no reliable messages are accepted here"
     failures = [Refusal(data.sequence, Code.UNSUPPORTED, text)]
     failures[:0] = [Refusal(before, Code.UNSUPPORTED, "") for before in range(data.base, data.sequence)]
     return Ack(Scope.LANE, 0, data.lane, data.epoch, data.sequence, (*failures,))

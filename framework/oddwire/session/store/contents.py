@@ -61,7 +61,7 @@ def contents_of(path: str | Path) -> dict[str, Any]:
 
 def missing(path: str) -> StoreError:
     """Return the error for a store that does not exist."""
-    text = f"there is no store at {path}; a program or plugin whose extensions have never kept anything has none"
+    text = f"there is no store at {path}; a program or plugin whose extensions have never stored anything has none"
     return StoreError(text, path=path, reason="missing")
 
 

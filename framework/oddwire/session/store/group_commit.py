@@ -284,7 +284,7 @@ class GroupCommit:
                 group = self._gathered()
             if error.reason not in (self._trouble, "closed"):
                 self._trouble = error.reason
-                logger.error("nothing can be kept for now, and what was to be is given up: %s", error)
+                logger.error("nothing can be stored for now, and uncommitted changes are dropped: %s", error)
             for part in self._parts:
                 part.end(error)
             group.end(error)

@@ -293,11 +293,11 @@ def settle(database: Database) -> tuple[str, ...]:
         if _has_arrived(id_, target, path):
             _delete_moved(database, what, id_)
             moved += what.extensions
-            logger.warning("%s: a move to %s was not ended; it is now, and %s", path, target, _list(what))
+            logger.warning("%s: a move to %s was not finished; it is now, and %s", path, target, _list(what))
         else:
             with _transaction(database):
                 writer.execute("DELETE FROM oddwire_moves WHERE id = ?", (id_,))
-            logger.warning("%s: a move to %s was begun and nothing has moved: all is still here", path, target)
+            logger.warning("%s: a move to %s was started and nothing has moved: all is still here", path, target)
     return (*moved,)
 
 
@@ -312,7 +312,7 @@ def _has_arrived(id_: bytes, target: str, path: str) -> bool:
     except sqlite3.Error as error:
         text = (
             f"what was being moved from {path} to {target} may be in either, and {target} cannot be read ({error}): "
-            f"put it back where it was; or, if it is lost for good, run: oddwire store recover {path}"
+            f"move it back to where it was; or, if it is lost, run: oddwire store recover {path}"
         )
         raise StoreError(text, path=path, reason="unfinished") from error
 

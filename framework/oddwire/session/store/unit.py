@@ -192,8 +192,8 @@ class Unit:
 
 def _too_long() -> TimeoutError:
     return TimeoutError(
-        "SQL keeps everybody's commits waiting until the handler ends: this one took too long, and was undone; "
-        "await what takes long before the first statement"
+        "SQL blocks all commits until the handler ends: this one took too long, and was rolled back; "
+        "await slow operations before the first statement"
     )
 
 

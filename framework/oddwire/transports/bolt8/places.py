@@ -59,7 +59,7 @@ class Places:
             self._counters["max_peers"] += 1
             return False
         self._counters["idle_seconds"] += 1
-        quiet.rules.fail("idle, and its place is wanted")
+        quiet.rules.fail("idle, and its place is needed")
         quiet.flush()
         return True
 

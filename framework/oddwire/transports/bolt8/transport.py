@@ -386,7 +386,7 @@ class Bolt8Transport(Transport):
                 raise ConnectionClosed(f"{error} ({_REMEDY})") from error
             raise
         except asyncio.CancelledError:
-            connection.abort("given up")
+            connection.abort("cancelled")
             raise
         finally:
             del ready  # its error's traceback holds this frame
@@ -438,14 +438,14 @@ class Bolt8Transport(Transport):
             peer.connection.wasted += 1
             if peer.info is None and peer.rules.closed is not None and not peer.connection.is_initiator:
                 # Dialing raises an error; on the dialed side, only this line shows why the peer is missing
-                logger.info("%s (%s) is not taken: %s", peer.node_id, peer.address, peer.rules.closed)
+                logger.info("%s (%s) is rejected: %s", peer.node_id, peer.address, peer.rules.closed)
         peer.flush()
 
     def _initialised(self, peer: Bolt8Peer, init: Init) -> None:
         other = self._peers.get(peer.node_id)
         connection = peer.connection
         if other is None and not connection.is_initiator and not self._places.make_room(peer.node_id, len(self._peers)):
-            peer.rules.fail(f"this node takes no more than {self.limits.max_peers} peers")
+            peer.rules.fail(f"this node accepts no more than {self.limits.max_peers} peers")
             return
         peer.info = PeerInfo(
             node_id=peer.node_id,

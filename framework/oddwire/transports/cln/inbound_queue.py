@@ -45,7 +45,7 @@ class Dropped:
         self.total += count
         self._peers[peer] = self._peers.get(peer, 0) + count
         if peer not in self._bursts:
-            logger.warning("messages of %s are dropped: more of them wait than may be held", peer)
+            logger.warning("messages of %s are dropped: more of them wait than the limit allows", peer)
         self._bursts[peer] = self._bursts.get(peer, 0) + count
 
     def end_burst(self, peer: NodeId) -> None:
@@ -159,7 +159,7 @@ class InboundQueue:
         for peer, inbound in list(self.peers.items()):
             waiting = len(inbound.staged) + sum(type(event) is bytes for event in inbound.queue)
             if waiting:
-                logger.info("%d messages of %s are given up: %s", waiting, peer, reason)
+                logger.info("%d messages of %s are dropped: %s", waiting, peer, reason)
             self._dropped.end_burst(peer)
             inbound.queue.clear()
             inbound.staged.clear()

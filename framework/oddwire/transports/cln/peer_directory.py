@@ -61,7 +61,7 @@ class PeerDirectory:
             async with asyncio.timeout(_PATIENCE):
                 return await future
         except TimeoutError:
-            raise ConnectionClosed(f"{node_id} connected, and was gone") from None
+            raise ConnectionClosed(f"{node_id} connected, and disconnected at once") from None
         finally:
             del future  # its error's traceback holds this frame
 
@@ -161,7 +161,7 @@ class PeerDirectory:
             entry = next((peer for peer in peers if peer["id"] == str(node_id)), None)
             events = self._table.answered(number, node_id, entry)
         except (OddwireError, TimeoutError, KeyError, TypeError, ValueError) as error:
-            logger.debug("listpeers does not tell of %s: %r", node_id, error)
+            logger.debug("listpeers does not show %s: %r", node_id, error)
             events = self._table.unanswered(number, node_id)
         self._report(events)
         self.ask()

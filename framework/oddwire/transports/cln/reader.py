@@ -171,7 +171,7 @@ class HostReader:
             error = {"code": _INVALID_REQUEST, "message": document.titled("request")}
             answers.append(encode({"jsonrpc": "2.0", "id": key, "error": error}))
         what = "a document" if method is None else f"{str(method)[:100]!r}"
-        batch.remarks.append(f"{what} of the node is not taken, it is too large: {document.reason}")
+        batch.remarks.append(f"{what} of the node is dropped, it is too large: {document.reason}")
 
     def _custommsg(self, document: dict[str, Any], batch: Batch, answers: list[bytes]) -> None:
         is_call = "id" in document

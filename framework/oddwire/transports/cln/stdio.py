@@ -191,7 +191,7 @@ class NodeStdio:
         if not data:
             self._watch.reading.become(Reading.OVER)
             whole = self.reader.is_between_documents
-            self._end("the node is gone" if whole else "the node is gone, in the middle of what it wrote")
+            self._end("the node has ended" if whole else "the node has ended, in the middle of what it wrote")
             return
         self._take_in(data)
 
@@ -229,8 +229,8 @@ class NodeStdio:
             while self._thread.now is Running.STARTED or self._is_unfinished():
                 self._step()
         except Exception as error:
-            logger.exception("the way to the node broke")
-            self._end(f"the way to the node broke: {error}")
+            logger.exception("the connection to the node was lost")
+            self._end(f"the connection to the node was lost: {error}")
             self._wake_loop()
         finally:
             self._thread.become(Running.ENDED)

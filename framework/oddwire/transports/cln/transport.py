@@ -174,7 +174,7 @@ class ClnTransport(HostTransport):
             self.uris = list(dict.fromkeys(f"{self.node_id}@{read_address(a)}" for a in addresses if _can_be_dialed(a)))
             await directory.list_peers()
         except (NodeRefused, KeyError, TypeError, ValueError) as error:
-            raise TransportError(f"the node does not say who it is, and who its peers are: {error!r}") from error
+            raise TransportError(f"the node's id and peers cannot be fetched: {error!r}") from error
 
     def _start_stdio(self, loop: asyncio.AbstractEventLoop) -> None:
         if not self._stdio.is_running:

@@ -81,7 +81,7 @@ class Writer:
                     if not self._lost_lines:
                         return False
                     lost, self._lost_lines = self._lost_lines, 0
-                    self.put_log("unusual", f"{lost} lines of log were left out: nobody read them")
+                    self.put_log("unusual", f"{lost} lines of log were dropped: the node did not read them")
                 pieces, size = [], 0
                 while queue and size < _CHUNK:
                     pieces.append(queue.popleft())

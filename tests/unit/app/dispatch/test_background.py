@@ -250,9 +250,9 @@ async def test_a_task_that_raises_is_begun_again_after_pauses_that_grow(caplog: 
     assert pauses[:8] == [1, 2, 4, 8, 16, 32, 60, 60]
     assert pauses[8:11] == [61, 2, 4], "a run of a minute resets it"
     told = failures(caplog)
-    assert told[0] == "@task work of 'test' failed; it is begun again after 1 s"
-    assert told[6] == "@task work of 'test' failed; it is begun again after 60 s"
-    assert told[8] == "@task work of 'test' failed; it is begun again after 1 s"
+    assert told[0] == "@task work of 'test' failed; it is restarted after 1 s"
+    assert told[6] == "@task work of 'test' failed; it is restarted after 60 s"
+    assert told[8] == "@task work of 'test' failed; it is restarted after 1 s"
 
 
 @JUMPING
@@ -335,7 +335,7 @@ async def test_a_task_that_does_not_end_is_named_and_not_waited_for(caplog: pyte
         begun = now()
     assert now() - begun == 3
     (record,) = caplog.records
-    assert record.getMessage().startswith("not waiting any longer for what does not end when it is cancelled: ")
+    assert record.getMessage().startswith("not waiting any longer for tasks that do not end when cancelled: ")
     assert f"work at {__file__}:" in record.getMessage()
     gate.set()
     await idle()
@@ -567,7 +567,7 @@ async def test_without_a_peer_it_belongs_to_the_application_and_ends_after_handl
 
     @extension.on_shutdown
     async def end(context: AppContext) -> None:
-        with pytest.raises(LocalProtocolError, match="the application is closing: what is spawned now would not begin"):
+        with pytest.raises(LocalProtocolError, match="the application is closing: no task can be spawned any more"):
             context.spawn(work())
         log.append("shutdown")
 

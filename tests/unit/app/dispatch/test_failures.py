@@ -119,7 +119,7 @@ async def test_one_that_fails_itself_is_not_asked_again(
     assert heard[0] == (None, "first")
     assert len(heard) == 2
     assert [record.getMessage() for record in caplog.records] == [
-        "@task task of 'deaf' failed; it is not begun again",
+        "@task task of 'deaf' failed; it is not restarted",
         "handler_failed of 'deaf' failed",
     ]
 
@@ -171,4 +171,4 @@ async def test_no_more_than_so_many_failures_are_told_at_once(caplog: pytest.Log
         transport.receive(ALICE, app.registry.encode(Ask(text="later")))
         await idle()
         assert heard == 257
-    assert "a failure is not told to 'slow': 256 reports are under way" in caplog.text
+    assert "a failure is not reported to 'slow': 256 reports are under way" in caplog.text

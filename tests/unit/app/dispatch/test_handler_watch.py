@@ -17,7 +17,7 @@ from oddwire.transports.memory import MemoryNetwork
 
 ALICE = NodeId("02" + "aa" * 32)
 pytestmark = pytest.mark.asyncio(loop_factories=["jumping"])
-HELP = "A timeout helps, asyncio.timeout(5) say, or context.spawn()"
+HELP = "Use a timeout, such as asyncio.timeout(5), or context.spawn()"
 
 
 @message(0x8C01)
@@ -64,7 +64,7 @@ async def test_a_handler_is_named_once_with_its_peer_and_line(
 
     await run(extension, asks=3)
     (text,) = told(caplog)[:1]
-    waits = "it holds what it was given" if concurrent else "what this peer has sent since waits for it"
+    waits = "its message stays in memory" if concurrent else "later messages of this peer wait for it"
     where = f"it waits at {line_of(hang, 1)}"
     assert text == f"handler of Ask of 'test' with {ALICE} has not ended after 10 s: {waits}; {where}. {HELP}"
     assert sum("has not ended after" in each for each in told(caplog)) == 1
@@ -162,9 +162,7 @@ async def test_a_handler_of_reliable_messages_is_named(caplog: pytest.LogCapture
             while not told(caplog):
                 await asyncio.sleep(1)
         (text,) = told(caplog)
-    start = (
-        f"handler of Ask of 'test' with {right.node_id} has not ended after 10 s: what this peer has sent since waits"
-    )
+    start = f"handler of Ask of 'test' with {right.node_id} has not ended after 10 s: later messages of this peer wait"
     assert text.startswith(start)
     assert line_of(hang, 1) in text
 

@@ -469,7 +469,7 @@ async def test_a_message_that_nobody_takes_is_refused_at_its_first_piece(pair: P
         Application(stranger, transport=network.transport()) as right,
     ):
         peer = await right.connect(left.uris[0])
-        with pytest.raises(RemoteFailure, match="nobody takes type 0x8c0d") as caught:
+        with pytest.raises(RemoteFailure, match="no extension handles type 0x8c0d") as caught:
             await peer.send(Unknown(data=bytes(5_000_000)))
         assert caught.value.code == Code.TOO_LARGE
         assert left.counters.refused == {"max_size": 1}

@@ -106,7 +106,7 @@ async def test_a_hang_up_that_fails_is_logged(caplog: pytest.LogCaptureFixture) 
     setting = await Setting(Stubborn()).start()
     setting.enforcer.apply(Outcome.UNKNOWN_EVEN, setting.queue, "details")
     await setting.tasks[0]
-    assert f"cannot hang up on {ALICE}: no way" in caplog.text
+    assert f"cannot disconnect {ALICE}: no way" in caplog.text
     assert not setting.queue.hung_up
 
 

@@ -115,7 +115,7 @@ async def test_a_message_takes_effect_once_and_its_sender_hears_of_it(both: Both
 async def test_it_waits_for_a_peer_that_is_not_there_and_for_both_to_come_back(both: Both) -> None:
     async with both.right() as right:
         receipt = await right.peer(SERVER.public_key()).deliver(Order(number=1))
-    with pytest.raises(ConnectionClosed, match="goes out once it runs again"):
+    with pytest.raises(ConnectionClosed, match="is sent after the next start"):
         await receipt.delivered()
     async with both.left() as left:
         async with both.right() as right:
@@ -685,7 +685,11 @@ async def test_a_message_that_is_refused_for_good_is_told_on_both_sides(
 @pytest.mark.parametrize(
     ("request_", "code", "counted"),
     [
-        (Plain(number=1), "code 8 (UNSUPPORTED): shop.Plain 0x8c05 is not taken reliably here", "unsupported"),
+        (
+            Plain(number=1),
+            "code 8 (UNSUPPORTED): shop.Plain 0x8c05 is not accepted as a reliable message here",
+            "unsupported",
+        ),
         (Done(number=1), "code 2 (UNKNOWN_MESSAGE): type 0x8c03 is not handled here", "unknown_message"),
         (Order(number=1, filling=bytes(200_000)), "code 9 (TOO_LARGE): ", "too_large"),
     ],
@@ -734,7 +738,7 @@ async def test_a_peer_without_a_store_tells_what_it_refuses(both: Both, caplog: 
         assert left.counters.to_json() == {"declined": {"unsupported": 1}}
     assert (
         f"reliable message refused for good: shop.Order 0x8c01 from {CLIENT.public_key().hex()}, with code 8 "
-        "(UNSUPPORTED): no handler here takes reliable messages, or there is no store for them"
+        "(UNSUPPORTED): no handler here accepts reliable messages, or there is no store for them"
     ) in declined(caplog)
 
 
@@ -751,7 +755,7 @@ async def test_a_handler_that_never_succeeds_is_told_of_at_last(both: Both, capl
     assert [line.partition(", with ")[2] for line in declined(caplog)] == [
         "code 1 (INTERNAL): its handler failed 5 times"
     ]
-    assert ", with code 1 (INTERNAL): without a word; it was" in undelivered(caplog)[0]
+    assert ", with code 1 (INTERNAL): without a text; it was" in undelivered(caplog)[0]
 
 
 async def test_it_is_told_to_a_later_process_and_to_one_that_does_not_know_the_message_any_more(
@@ -792,7 +796,7 @@ async def test_one_that_expires_is_told_in_days(both: Both, caplog: pytest.LogCa
     [warning] = undelivered(caplog)
     assert warning == (
         f"reliable message not delivered: shop.Order 0x8c01 of 'shop' to {SERVER.public_key().hex()}, with code 10 "
-        "(EXPIRED): the message was not acknowledged within 14 days and is given up; it was 15 days old"
+        "(EXPIRED): the message was not acknowledged within 14 days and was dropped; it was 15 days old"
     )
 
 

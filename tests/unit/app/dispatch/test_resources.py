@@ -134,7 +134,7 @@ async def test_a_broken_store_stops_nothing_that_does_without(
     path = tmp_path / "left.sqlite3"
     path.write_bytes(path.read_bytes()[:100] + os.urandom(10_000))
     async with both.left() as left, both.right() as right:
-        assert "there is no reliable delivery for now" in caplog.text
+        assert "reliable delivery is suspended" in caplog.text
         with pytest.raises(StoreError) as caught:
             await left.peer(ALICE).deliver(Order(number=1))
         assert caught.value.reason == "corrupt"

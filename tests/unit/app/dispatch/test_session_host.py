@@ -534,7 +534,7 @@ async def test_a_stream_whose_caller_takes_no_more_is_given_up(server: Server) -
         async with asyncio.timeout(30):
             while not ended:
                 await asyncio.sleep(0.01)
-        assert (await scene.hears())[-1] == Failure(Scope.REQUEST, 1, Code.EXPIRED, "its caller takes no more")
+        assert (await scene.hears())[-1] == Failure(Scope.REQUEST, 1, Code.EXPIRED, "its caller accepts no more")
         assert app.counters.refused == {"stream_seconds": 1}
 
 

@@ -55,7 +55,7 @@ async def test_a_concurrent_handler_that_is_guarded_and_traced_answers_those_it_
     assert sent.latency is not None
     assert (refused.message, refused.payload) == (Ask(number=1), ask(1))
     assert isinstance(refused.error, Refuse)
-    assert (refused.error.code, refused.error.text) == (Code.NOT_ALLOWED, "test is not for this node")
+    assert (refused.error.code, refused.error.text) == (Code.NOT_ALLOWED, "test is not allowed for this node")
 
 
 async def test_what_a_request_waits_for_is_not_guarded() -> None:

@@ -80,7 +80,7 @@ async def test_a_list_lets_its_nodes_through_and_no_other() -> None:
 
 async def test_who_is_not_allowed_is_refused_a_request() -> None:
     async with connected(Server(allow=[ALICE])) as (left, peer):
-        with pytest.raises(RemoteFailure, match="test is not for this node") as caught:
+        with pytest.raises(RemoteFailure, match="test is not allowed for this node") as caught:
             await peer.request(Ask(number=0), Answer)
         assert caught.value.code == Code.NOT_ALLOWED
         assert left.counters.refused == {"allow": 1}
@@ -163,7 +163,7 @@ async def test_peers_with_a_channel_are_let_through_where_the_host_knows(state: 
         if allowed:
             assert await peer.request(Ask(number=0), Answer) == Answer(number=0)
         else:
-            with pytest.raises(RemoteFailure, match="not for this node"):
+            with pytest.raises(RemoteFailure, match="not allowed for this node"):
                 await peer.request(Ask(number=0), Answer)
 
 
@@ -216,7 +216,7 @@ async def test_requests_at_once_are_limited_for_each_peer() -> None:
     async with connected(server) as (left, peer):
         tasks = [asyncio.create_task(peer.request(Ask(number=n), Answer)) for n in (1, 2)]
         await asyncio.sleep(0.01)
-        with pytest.raises(RemoteFailure, match="test takes no more from this node: requests is 2") as caught:
+        with pytest.raises(RemoteFailure, match="test accepts no more from this node: requests is 2") as caught:
             await peer.request(Ask(number=0), Answer)
         assert caught.value.code == Code.QUOTA
         server.gate.set()

@@ -88,9 +88,8 @@ def test_what_nobody_provides_is_refused_with_what_is_near() -> None:
     @shop.on(Ask)
     async def ask(context: Context, request: Ask, database: Database) -> None: ...
 
-    start = (
-        f"handler of Ask 0x8c01 of 'shop', {line_of(ask)}: parameter 'database' takes Database, which nobody provides"
-    )
+    handler = f"handler of Ask 0x8c01 of 'shop', {line_of(ask)}"
+    start = f"{handler}: parameter 'database' takes Database, which no provider returns"
 
     def refusal(*plugins: object) -> str:
         with pytest.raises(ExtensionError) as caught:
@@ -98,12 +97,12 @@ def test_what_nobody_provides_is_refused_with_what_is_near() -> None:
         assert str(caught.value).startswith(start)
         return str(caught.value).removeprefix(start)
 
-    assert refusal() == ": @extension.provide says who does"
+    assert refusal() == ": declare a provider with @extension.provide"
 
     def prices() -> Price:
         return Price(7)
 
-    assert refusal(Shared(prices)) == "; what can be taken is: Price"
+    assert refusal(Shared(prices)) == "; provided are: Price"
 
     def in_memory() -> MemoryDatabase:
         return MemoryDatabase()
@@ -165,7 +164,7 @@ def test_a_cycle_is_refused_with_all_who_are_in_it() -> None:
     with pytest.raises(ExtensionError) as caught:
         load(shop)
     assert str(caught.value) == (
-        f"what is provided needs itself: Database of {line_of(database)} of 'shop', which takes Basket of "
+        f"providers depend on each other in a circle: Database of {line_of(database)} of 'shop', which takes Basket of "
         f"{line_of(basket)} of 'shop', which takes Price of {line_of(price)} of 'shop', which takes Database"
     )
 
@@ -259,7 +258,7 @@ def test_a_given_type_that_nobody_wants_is_refused() -> None:
         ExtensionError, match=re.escape("provide should be a mapping of types to values, {Database: dat")
     ):
         Application(shop, transport=transport, provide=Database())  # type: ignore[arg-type]
-    with pytest.raises(ExtensionError, match="none should come with it"):
+    with pytest.raises(ExtensionError, match="give none beside it"):
         Application(transport=transport, assembly=load(), provide={Database: 7})
 
 
@@ -659,7 +658,7 @@ async def test_what_a_provider_takes_that_is_not_called_need_not_be_there(run_ap
         raise AssertionError("it should not be called")
 
     fake = Database()
-    with pytest.raises(ExtensionError, match="parameter 'price' takes Price, which nobody provides"):
+    with pytest.raises(ExtensionError, match="parameter 'price' takes Price, which no provider returns"):
         load(shop)
     async with run_app(shop, provide={Database: fake}):
         pass

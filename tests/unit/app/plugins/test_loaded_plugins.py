@@ -66,9 +66,9 @@ async def test_an_application_runs_it() -> None:
 
 def test_nothing_is_added_to_it() -> None:
     for more in ({"options": {"quote-asset": "eur"}}, {"plugins": PluginManager()}):
-        with pytest.raises(ExtensionError, match="an assembly has"):
+        with pytest.raises(ExtensionError, match="an assembly already has"):
             Application(assembly=assembly(), transport=ScriptedTransport(), **more)
-    with pytest.raises(ExtensionError, match="an assembly has"):
+    with pytest.raises(ExtensionError, match="an assembly already has"):
         Application(extension(), assembly=assembly(), transport=ScriptedTransport())
 
 
@@ -100,7 +100,7 @@ def test_more_than_a_hello_holds_fails_when_the_application_is_made() -> None:
     with pytest.raises(ExtensionError) as caught:
         Application(talkative(MAX_HELLO + 1), transport=ScriptedTransport())
     assert str(caught.value) == (
-        "what peers are told of extensions takes 32768 bytes at most (session protocol, Hello), and this would be "
+        "the extensions of a hello take 32768 bytes at most (session protocol, Hello), and this would be "
         "32769; 'talkative' takes 32769 of them, 2 for each of its 1 message types: spread them over several "
         "applications, or do without sessions: Application(session=False)"
     )

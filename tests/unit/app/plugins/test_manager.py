@@ -285,7 +285,8 @@ def test_two_packages_of_one_name_are_both_told(plugins: PluginManager, folder: 
     with pytest.raises(ExtensionError) as caught:
         plugins.load("quoting")
     assert str(caught.value) == (
-        "two installed packages give the extension 'quoting': first:extension of first and second:extension of second"
+        "two installed packages provide the extension 'quoting': "
+        "first:extension of first and second:extension of second"
     )
 
 
@@ -309,7 +310,7 @@ def test_an_installed_codec_must_be_the_one_it_is_called(plugins: PluginManager,
     install(folder, "codecs", "oddwire.codecs", mine="codec_installed", yours="codec_installed")
     assert plugins.codec("mine").name == "mine"
     assert plugins.codec("mine") is plugins.codec("mine")
-    with pytest.raises(ExtensionError, match="is installed as the codec 'yours', but gives mine"):
+    with pytest.raises(ExtensionError, match="is installed as the codec 'yours', but provides mine"):
         plugins.codec("yours")
 
 

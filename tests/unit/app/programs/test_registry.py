@@ -523,7 +523,7 @@ async def test_a_lock_that_somebody_keeps_holds_nobody_up(
     (tmp_path / FOLDER).mkdir(0o700)
     lock = FileLock(tmp_path / FOLDER / "lock")
     await join("/a/market", Store(7))
-    assert len(warnings(caplog, "has been locked by another program for long")) == 1
+    assert len(warnings(caplog, "has been locked by another program for too long")) == 1
     lock.release()
 
 

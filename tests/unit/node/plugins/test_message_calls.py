@@ -251,7 +251,7 @@ async def test_who_never_reads_is_passed_over(make_host: Callable[..., PluginHos
         if not host.custommsg(f"02{number:064x}", payload, lambda done=done: done.set_result(None)) and number > 20:
             await done
     await services.line("has read nothing for 0.05 seconds")
-    await services.line("and was not told of: ")
+    await services.line("; notifications dropped: ")
     seen = sorted(payload[4:6] for payload in payloads(await services.seen("last")))
     assert seen == [f"{n:02x}" for n in range(40)], "the other plugin has heard of all"
     assert host.left_out[deaf]["custommsg"] > 0
@@ -276,7 +276,7 @@ async def test_peers_who_come_and_go_leave_a_bounded_amount(
             assert not host.custommsg(peer, payload, pytest.fail)
             host.notify("disconnect", {"id": peer}, peer=peer)
             assert host.message_calls.orphaned <= 1_000_000
-    await services.line("was not told of: ")
+    await services.line("notifications dropped: ")
     left_out = host.left_out[str(Path(reads).parent / "last")]["custommsg"]
     kept = 80 - left_out
     assert 10 <= kept <= 17, "those that fit"
@@ -425,10 +425,10 @@ async def test_a_wrong_answer_ends_that_plugin_and_nothing_else(
         ("os.kill(os.getpid(), signal.SIGSEGV)", "was ended by SIGSEGV during normal operation"),
         ("write('hello world'); time.sleep(600)", "its stdout is not JSON: 'hello world'"),
         ("write('{\"id\": '); sys.exit()", "exited in the middle of a JSON document during normal operation"),
-        ("write('[]'); time.sleep(600)", 'wrote something else than JSON-RPC (an object with a "jsonrpc" field): []'),
+        ("write('[]'); time.sleep(600)", 'wrote something other than JSON-RPC (an object with a "jsonrpc" field): []'),
         (
             "write('{\"foo\": 1}'); time.sleep(600)",
-            'wrote something else than JSON-RPC (an object with a "jsonrpc" field)',
+            'wrote something other than JSON-RPC (an object with a "jsonrpc" field)',
         ),
     ],
 )

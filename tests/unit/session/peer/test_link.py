@@ -214,8 +214,8 @@ async def test_what_is_ignored_is_counted_and_told(stage: Any, caplog: pytest.Lo
     assert link.shared.counters.dropped == {"frames": 4}
     assert [r.getMessage() for r in caplog.records if "is ignored" in r.getMessage()] == [
         f"a frame outside of a session from {ALICE} is ignored",
-        f"a cancel of nothing that is under way from {link.node_id} is ignored",
-        f"a reply that nobody waits for from {link.node_id} is ignored",
+        f"a cancel of no open request or transfer from {link.node_id} is ignored",
+        f"a reply to no open request from {link.node_id} is ignored",
         f"credit for no stream from {link.node_id} is ignored",
     ]
 

@@ -132,7 +132,7 @@ async def test_a_restart_ends_what_was_under_way_with_that_program_alone(
         _ = one.calls
     stage.say(Reply(1, 0, b"\x8c\x03late"), 1)
     assert stage.session.shared.counters.dropped == {"abandoned": 1, "frames": 1}
-    text = f"a program of {ALICE} (quote) has restarted: what was under way with it is over"
+    text = f"a program of {ALICE} (quote) has restarted: its open requests and transfers have failed"
     assert [(record.levelname, record.getMessage()) for record in caplog.records] == [("INFO", text)]
     asked[1].cancel()
     stage.session.close()
@@ -146,7 +146,7 @@ async def test_a_restart_is_told_where_reliable_messages_wait(stage: Any, caplog
     stage.say(Hello(0, 1, 1, 10, speaks("quote")), 3)
     assert not [each for each in caplog.records if each.levelno > logging.DEBUG]
     stage.say(Hello(0, 1, 1, 20, speaks("chat")), 4)
-    text = f"a program of {ALICE} (chat) has restarted: what was under way with it is over"
+    text = f"a program of {ALICE} (chat) has restarted: its open requests and transfers have failed"
     assert [(record.levelname, record.getMessage()) for record in caplog.records] == [("INFO", text)]
     stage.session.close()
 
@@ -181,7 +181,7 @@ async def test_two_programs_of_one_number_are_two_once_both_have_spoken(
     told = [(record.levelname, record.getMessage()) for record in caplog.records]
     assert [line for line in told if not any(text in line[1] for text in ("the session with", " speaks "))] == [
         ("DEBUG", f"a program of {ALICE} (quote) has restarted"),
-        ("WARNING", f"two programs speak for {ALICE} under one number, {10:016x}: their node should tell them apart"),
+        ("WARNING", f"two programs of {ALICE} have one number, {10:016x}: their node should give each its own"),
     ]
     stage.session.close()
 

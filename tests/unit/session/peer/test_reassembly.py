@@ -393,7 +393,7 @@ def test_a_payload_too_long_for_its_type_fails_with_its_first_piece(wrap: Callab
     assert caught.value.limit == "max_size"
     assert assembler.held == 0
     stranger = wrap(b"\x8c\x03" + bytes(5000))
-    with pytest.raises(QuotaExceeded, match="nobody takes type 0x8c03"):
+    with pytest.raises(QuotaExceeded, match="no extension handles type 0x8c03"):
         assembler.push(make_pieces(stranger, transfer=3)[0], 0.0, ADDRESSES)
 
 

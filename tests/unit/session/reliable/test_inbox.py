@@ -547,7 +547,7 @@ async def test_an_inbox_that_cannot_be_read_is_told_of_once_and_no_fault_of_the_
         other.execute("ALTER TABLE oddwire_inbox RENAME TO somewhere_else")
         for sequence in (1, 2, 3):
             assert receive(pair.bob, sequence)
-        assert caplog.text.count("no reliable messages are taken") == 1
+        assert caplog.text.count("no reliable messages are accepted") == 1
         assert acks(pair.bob) == []
         other.execute("ALTER TABLE somewhere_else RENAME TO oddwire_inbox")
     assert reader.execute("SELECT count(*) FROM oddwire_inbox").fetchone() == (0,)
@@ -691,7 +691,7 @@ async def test_beyond_the_limit_those_of_all_peers_not_used_for_longest_are_forg
         bob.grow_old(1)
     assert lanes_on_disk(bob) == [*range(20, 30)]
     assert bob.inbox.counters.dropped == {"total_lanes": 20}
-    assert "1 lanes of peers' reliable messages are forgotten, as there are too many" in caplog.text
+    assert "1 lanes of peers' reliable messages are dropped, as there are too many" in caplog.text
     assert bob.inbox._peers == {}
 
 

@@ -14,7 +14,7 @@ async def test_a_reliable_message_is_refused_with_all_before_it(stage: Any) -> N
     stage.say(Data(lane=5, epoch=3, base=8, sequence=10, content=b"\x8c\x01order"))
     await stage.idle()
     [ack] = stage.sent()
-    text = "no reliable messages are taken here"
+    text = "no reliable messages are accepted here"
     refusals = tuple(Refusal(number, Code.UNSUPPORTED, text if number == 10 else "") for number in (8, 9, 10))
     assert ack == Ack(Scope.LANE, 0, 5, 3, 10, refusals)
     assert ("refused", link.node_id, b"\x8c\x01order") in stage.host.told

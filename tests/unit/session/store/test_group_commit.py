@@ -232,7 +232,9 @@ async def test_trouble_is_told_once_and_so_is_its_end(
         writer(store).execute("PRAGMA query_only = 0")
         await door.set("a", 1)
     told = [record.getMessage() for record in caplog.records]
-    assert [text.startswith("nothing can be kept for now, and what was to be is given up: ") for text in told] == [
+    assert [
+        text.startswith("nothing can be stored for now, and uncommitted changes are dropped: ") for text in told
+    ] == [
         True,
         False,
     ] * 2

@@ -334,7 +334,7 @@ def test_what_is_refused_makes_no_file(stores: tuple[Place, Place], tmp_path: Pa
     (tmp_path / "text").write_text("remember the milk")
     before = {path.name for path in tmp_path.iterdir()}
     assert refused("has nothing of 'shopp'", one.path, tmp_path / "three", ["shopp"]) == "unknown"
-    assert refused("extensions have never kept anything", tmp_path / "nowhere", tmp_path / "three") == "missing"
+    assert refused("extensions have never stored anything", tmp_path / "nowhere", tmp_path / "three") == "missing"
     assert refused("is no database", one.path, tmp_path / "text") == "foreign"
     assert refused("is no database", tmp_path / "text", tmp_path / "three") == "foreign"
     database = Database(str(one.path))

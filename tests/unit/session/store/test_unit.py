@@ -224,7 +224,7 @@ async def test_a_handler_that_keeps_the_database_for_too_long_fails(store: Store
         await asyncio.sleep(0)
         await other.set("goes on", again)  # once the handler has lost its place
         go_on.set()
-        with pytest.raises(TimeoutError, match="took too long, and was undone"):
+        with pytest.raises(TimeoutError, match="took too long, and was rolled back"):
             await task
         go_on.clear()
     assert await door.execute("SELECT * FROM quote_t") == []

@@ -66,7 +66,7 @@ async def test_a_stranger_takes_the_place_of_the_one_that_was_idle_for_longest(
 ) -> None:
     idle, longest = take(places, stranger(1), quiet=61), take(places, stranger(2), quiet=90)
     assert places.make_room(stranger(3), 2)
-    assert (idle.told, longest.told) == ([], ["idle, and its place is wanted", "flushed"])
+    assert (idle.told, longest.told) == ([], ["idle, and its place is needed", "flushed"])
     assert counters == {"idle_seconds": 1}
 
 

@@ -185,10 +185,10 @@ async def test_both_sides_learn_of_each_other():
 async def test_two_networks_meet_in_an_error_that_names_both_and_the_option_on_both_sides(caplog):
     caplog.set_level("INFO", logger="oddwire.transports.bolt8")
     async with transport(LOW, network="regtest") as (left, _), transport(HIGH, network="bitcoin") as (right, _):
-        text = "the peer is on regtest, this node is on bitcoin; on the same network, --network regtest"
+        text = "the peer is on regtest, this node is on bitcoin; both should be on one, with --network regtest"
         with pytest.raises(TransportError, match=text):
             await right.connect(left.uris[0], keep=False)
-        text = "the peer is on bitcoin, this node is on regtest; on the same network, --network bitcoin"
+        text = "the peer is on bitcoin, this node is on regtest; both should be on one, with --network bitcoin"
         await until(lambda: f"{right.node_id} " in caplog.text and text in caplog.text)
         assert len(caplog.records) == 1, "who dialed has the error"
 
@@ -578,7 +578,7 @@ async def test_one_peer_more_than_allowed_is_told_so():
         await sink.until(lambda sink: sink.connected)
         async with dialed(node, key=HIGH) as second:
             (last,) = await rest_of(second)
-            assert hung_up(last) == "this node takes no more than 1 peers"
+            assert hung_up(last) == "this node accepts no more than 1 peers"
         await first.send_message(message(0x8C01))
         await sink.until(lambda sink: sink.payloads)
         assert len(sink.connected) == 1
@@ -1012,7 +1012,7 @@ async def test_strangers_cannot_have_the_places_that_are_kept():
         assert len(node.peers) == 7
         async with dialed(node, key=a_key(0x60)) as stranger:
             (last,) = await rest_of(stranger)
-            assert hung_up(last) == "this node takes no more than 8 peers"
+            assert hung_up(last) == "this node accepts no more than 8 peers"
         async with crowd(node, [known]):
             assert len(node.peers) == 8
             assert node.counters["max_peers"] == 1
@@ -1029,10 +1029,10 @@ async def test_a_known_peer_takes_the_place_of_a_stranger_when_there_is_no_other
         assert {info.node_id for info in node.peers} == {id_of(key) for key in known}
         for stranger in strangers:
             (last,) = await rest_of(stranger)
-            assert hung_up(last) == "idle, and its place is wanted"
+            assert hung_up(last) == "idle, and its place is needed"
         async with dialed(node, key=a_key(0x52)) as stranger:
             (last,) = await rest_of(stranger)
-            assert hung_up(last) == "this node takes no more than 2 peers"
+            assert hung_up(last) == "this node accepts no more than 2 peers"
 
 
 async def test_whom_we_dial_always_has_a_place_and_a_kept_one_too_when_it_dials_us():
@@ -1069,7 +1069,7 @@ async def test_a_stranger_that_has_long_said_nothing_gives_its_place_to_a_new_on
             await asyncio.sleep(1.0)
         async with crowd(node, [a_key(0x52)]):
             (last,) = await rest_of(idler)
-            assert hung_up(last) == "idle, and its place is wanted"
+            assert hung_up(last) == "idle, and its place is needed"
             assert {info.node_id for info in node.peers} == {id_of(a_key(0x50)), id_of(a_key(0x52))}
             assert node.counters["idle_seconds"] == 1
             assert sink.disconnected

@@ -84,13 +84,13 @@ def test_beyond_the_backlog_payloads_are_dropped_and_counted_and_all_else_is_not
     for _ in range(2):
         taken.put(bytes(1000))
     taken.queue.put_items([(ONE, b"x"), {"method": "connect"}, (OTHER, b"y"), (ONE, b"z")], 3)
-    taken.queue.put_end("the node is gone")
+    taken.queue.put_end("the node has ended")
     taken.queue.deliver_now()
     while taken.loop.due:
         taken.loop.run_once()
     assert taken.chunks[2:] == [
         ([{"method": "connect"}], {ONE: 2, OTHER: 1}),
-        (["the node is gone"], {}),
+        (["the node has ended"], {}),
         ([], {}),  # caught up
     ]
     taken.put(bytes(1000))

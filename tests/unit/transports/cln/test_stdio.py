@@ -155,7 +155,7 @@ async def test_stdin_may_be_a_file(tmp_path) -> None:
     stdio.reader.type_ids = frozenset({0x8C01})
     stdio.start(asyncio.get_running_loop(), lambda more, dropped: (items.extend(more), changed.set()))
     async with asyncio.timeout(DEADLINE):
-        while "the node is gone" not in items:
+        while "the node has ended" not in items:
             changed.clear()
             await changed.wait()
     assert items[:-1] == [(NodeId(PEER), b"\x8c\x01")] * 5
@@ -216,7 +216,7 @@ async def test_log_lines_that_nobody_reads_are_counted(ends: Ends) -> None:
         count, lost = 0, 0
         while count + lost < 20_000:
             text = ends.read()["params"]["message"]
-            if text.endswith("nobody read them"):
+            if text.endswith("the node did not read them"):
                 lost += int(text.split()[0])
             else:
                 count += 1
@@ -247,7 +247,7 @@ async def test_the_end_of_stdin(ends: Ends) -> None:
     os.write(ends.to_stdin, b'{"id":')
     os.close(ends.to_stdin)
     await ends.until(lambda: ends.items)
-    assert ends.items == ends.reasons == ["the node is gone, in the middle of what it wrote"]
+    assert ends.items == ends.reasons == ["the node has ended, in the middle of what it wrote"]
     assert ends.stdio.end_reason == ends.reasons[0]
     ends.stdio.log("info", "still writing")
     assert ends.read()["params"]["message"] == "still writing"

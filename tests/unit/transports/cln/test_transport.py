@@ -138,7 +138,7 @@ async def test_a_node_that_does_not_say_who_it_is(node) -> None:
     node.methods["getinfo"] = lambda params: {"id": "me"}
     transport = ClnTransport(stdin=node.fd, stdout=node.fd)
     introduced = asyncio.create_task(node.introduce())
-    with pytest.raises(TransportError, match="who it is"):
+    with pytest.raises(TransportError, match="id and peers cannot be fetched"):
         await transport.open(MANIFEST, RecordingSink())
     await introduced
 
