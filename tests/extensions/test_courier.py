@@ -37,7 +37,7 @@ async def test_a_parcel_arrives_and_is_saved(pair, tmp_path) -> None:
         inbox = await listener.call("courier-inbox")
         assert inbox == [{"number": 1, "from": str(dialer.node_id), "name": "letter.txt", "size": 17}]
         saved = tmp_path / "saved.txt"
-        with pytest.raises(ValueError, match="is there already; it should be a new file"):
+        with pytest.raises(ValueError, match="exists already; it should be a new file"):
             await listener.call("courier-save", 1, str(letter))
         await listener.call("courier-save", 1, str(saved))
         assert saved.read_text() == "it's OK to be odd"
@@ -167,7 +167,7 @@ async def test_empty_chunks_without_end_are_not_waited_for(pair, tmp_path) -> No
             yield courier.Chunk(data=b"")
 
     async with pair((hostile,), ("courier",)) as (listener, dialer):
-        with pytest.raises(ValueError, match="sends an empty chunk"):
+        with pytest.raises(ValueError, match="sent an empty chunk"):
             await dialer.call("courier-fetch", str(listener.node_id), "x", str(tmp_path / "target"))
 
 
@@ -181,7 +181,7 @@ async def test_files_are_listed_and_fetched(pair, shelf, tmp_path) -> None:
             fetched = await dialer.call("courier-fetch", node_id, file["name"], str(path))
             assert fetched == {"path": str(path), "size": file["size"]}
             assert path.read_bytes() == (shelf / file["name"]).read_bytes()
-        with pytest.raises(ValueError, match="is there already; it should be a new file"):
+        with pytest.raises(ValueError, match="exists already; it should be a new file"):
             await dialer.call("courier-fetch", node_id, "map.bin", str(tmp_path / "map.bin"))
 
 

@@ -106,7 +106,7 @@ async def test_an_even_type_is_kept_from_a_peer_that_hangs_up_on_it(oddwire, sta
     (tmp_path / "even.py").write_text(EVEN)
     code, _, err = await oddwire("send", uri, "even.Must", "--extension", "even.py")
     assert code == 1
-    assert re.fullmatch(r"oddwire: .*0x8e02.*hang up: --force sends it all the same\n", err), err
+    assert re.fullmatch(r"oddwire: .*0x8e02.*disconnect: --force sends it all the same\n", err), err
     assert "force=True" not in err
     code, out, err = await oddwire("send", uri, "even.Must", "--extension", "even.py", "--force", "--wait", "5")
     assert code == 0

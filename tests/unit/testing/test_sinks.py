@@ -46,5 +46,7 @@ async def test_waits_until_a_condition_holds() -> None:
 async def test_says_what_it_had_when_it_waited_in_vain() -> None:
     sink = RecordingSink(patience=0.01)
     sink.peer_disconnected(ALICE, "bye")
-    with pytest.raises(TimeoutError, match=r"waited 0\.01 s in vain; 1 events, the last: Disconnected\(.*'bye'\)"):
+    with pytest.raises(
+        TimeoutError, match=r"waited 0\.01 s without success; 1 events, the last: Disconnected\(.*'bye'\)"
+    ):
         await sink.until(lambda sink: sink.payloads)

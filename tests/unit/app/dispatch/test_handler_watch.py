@@ -137,7 +137,9 @@ async def test_a_request_is_named_and_a_stream_that_is_sent_is_not(caplog: pytes
         peer = await right.connect(left.uris[0])
         await peer.request(Ask(), Answer, timeout=60)
         (text,) = told(caplog)
-        assert text.startswith(f"handler of Ask of 'test' with {right.node_id} has not ended after 10 s: it holds")
+        assert text.startswith(
+            f"handler of Ask of 'test' with {right.node_id} has not ended after 10 s: its message stays"
+        )
         caplog.clear()
         got = [part.number async for part in peer.stream(Answer(), Ask, timeout=60)]
         assert got == [0, 1, 2]

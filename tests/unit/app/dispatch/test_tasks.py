@@ -99,7 +99,7 @@ async def test_a_task_that_swallows_its_cancellation_is_named_and_left_behind(ca
     task = tasks.spawn(stubborn())
     await asyncio.sleep(0)
     await tasks.settle(0.0)
-    assert "does not end when it is cancelled: " in caplog.text
+    assert "tasks that do not end when cancelled: " in caplog.text
     assert "stubborn at " in caplog.text
     assert not task.done()
     await tasks.settle(0.0)  # nobody waits for it again

@@ -271,7 +271,7 @@ def test_a_plugin_that_hands_over_something_else_is_refused() -> None:
             return [database]
 
     with pytest.raises(
-        ExtensionError, match="plugin 'wrong': register_providers should give Provider objects, not <func"
+        ExtensionError, match="plugin 'wrong': register_providers should return Provider objects, not <func"
     ):
         load(Wrong())
 

@@ -110,5 +110,7 @@ def test_more_than_a_hello_holds_fails_when_the_application_is_made() -> None:
 def test_more_extensions_than_a_hello_holds_fail_when_the_application_is_made() -> None:
     many = [Extension(f"number-{number}", version="1") for number in range(MAX_EXTENSIONS + 1)]
     Application(*many[1:], transport=ScriptedTransport())
-    with pytest.raises(ExtensionError, match=r"told of 255 extensions at most .*, and these are 256: spread them"):
+    with pytest.raises(
+        ExtensionError, match=r"a hello lists 255 extensions at most .*, and these are 256: spread them"
+    ):
         Application(*many, transport=ScriptedTransport())

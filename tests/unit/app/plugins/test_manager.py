@@ -164,14 +164,14 @@ def test_errors_of_definitions_pass_as_they_are(plugins: PluginManager) -> None:
 @pytest.mark.parametrize(
     ("hook", "value", "told"),
     [
-        ("register_messages", [int], "should give message classes, not <class 'int'>"),
-        ("register_messages", None, "should give message classes, not None"),
-        ("register_messages", {"a": Ask}, "should give message classes, not {"),
-        ("register_handlers", [Ask], "should give Handler objects, not"),
-        ("register_codecs", ["msgpack"], "should give codecs, not 'msgpack'"),
-        ("register_rpc", [len], "should give RpcMethod objects, not"),
-        ("register_transports", [MemoryTransport], "should give a mapping of names to callables, not ["),
-        ("register_transports", {"a": 7}, "should give a mapping of names to callables, not ('a', 7)"),
+        ("register_messages", [int], "should return message classes, not <class 'int'>"),
+        ("register_messages", None, "should return message classes, not None"),
+        ("register_messages", {"a": Ask}, "should return message classes, not {"),
+        ("register_handlers", [Ask], "should return Handler objects, not"),
+        ("register_codecs", ["msgpack"], "should return codecs, not 'msgpack'"),
+        ("register_rpc", [len], "should return RpcMethod objects, not"),
+        ("register_transports", [MemoryTransport], "should return a mapping of names to callables, not ["),
+        ("register_transports", {"a": 7}, "should return a mapping of names to callables, not ('a', 7)"),
     ],
 )
 def test_refuses_what_a_hook_should_not_give(plugins: PluginManager, hook: str, value: object, told: str) -> None:

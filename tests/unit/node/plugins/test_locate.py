@@ -55,7 +55,11 @@ def test_what_the_operator_names_has_to_run(tmp_path: Path) -> None:
     assert program(path) == path
     assert is_program(path)
     text = write(tmp_path / "a text", runs=False)
-    hints = {tmp_path: "it is none", tmp_path / "none": "there is none", text: f"chmod \\+x '{text}' makes it one"}
+    hints = {
+        tmp_path: "it is not one",
+        tmp_path / "none": "it does not exist",
+        text: f"chmod \\+x '{text}' makes it one",
+    }
     for wrong, hint in hints.items():
         assert not is_program(wrong)
         with pytest.raises(ExtensionError, match=f"should be an executable file; {hint}"):
