@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         Refuse as Refuse,
         RemoteFailure as RemoteFailure,
         ReplyTimeout as ReplyTimeout,
+        RpcError as RpcError,
         SchemaError as SchemaError,
         SessionError as SessionError,
         StoreError as StoreError,

@@ -28,9 +28,11 @@
     │  ├─ ConnectionClosed        it ended                               .reason
     │  ├─ PeerNotConnected        there is none                          .node_id
     │  └─ NodeRefused             the host node refused                  .code .data
+    ├─ RpcError                   an RPC method of ours refuses          .code .text .data
     └─ SessionError               an exchange with a peer
        ├─ ReplyTimeout            no reply in time                       .timeout
        ├─ RemoteFailure           the peer's handler failed              .code .text .node_id
+       │  └─ RemoteRpcError       it answered with a JSON-RPC error      .data
        ├─ Refuse                  a handler of ours refuses              .code .text
        ├─ QuotaExceeded           a limit was reached                    .limit .extension
        ├─ StoreError              the store cannot be written or read    .path .reason
@@ -70,7 +72,9 @@ __all__ = [
     "Refuse",
     "RemoteFailure",
     "RemoteProtocolError",
+    "RemoteRpcError",
     "ReplyTimeout",
+    "RpcError",
     "SchemaError",
     "SessionError",
     "StoreError",
@@ -273,6 +277,31 @@ class NodeRefused(TransportError):
         return {"code": self.code, "message": str(self), **data, **self.extra}
 
 
+# RPC ------------------------------------------------------------------------------------------------
+
+
+class RpcError(OddwireError):
+    """Raised by an RPC method to answer its caller with a JSON-RPC error: ``RpcError(-1, "no such order")``.
+
+    ``code`` is an integer of 32 bits; JSON-RPC 2.0 reserves -32768 to -32000 for itself. ``text`` is for people;
+    ``data`` is any value that JSON can hold, None for none. Raises `TypeError` or `ValueError` for a code or text of
+    another kind.
+    """
+
+    def __init__(self, code: int, text: str, data: object = None) -> None:
+        super().__init__(text)
+        if type(code) is not int or not isinstance(text, str):
+            raise TypeError(f"RpcError(code, text, data) takes an int and a str, not {code!r:.100} and {text!r:.100}")
+        if not -(1 << 31) <= code < 1 << 31:
+            raise ValueError(f"an error's code should have 32 bits at most, not {code}")
+        self.code = code
+        self.text = text
+        self.data = data
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.code, self.text, self.data), vars(self)
+
+
 # Sessions -------------------------------------------------------------------------------------------
 
 
@@ -305,6 +334,17 @@ class RemoteFailure(SessionError):
         if self.node_id is None:
             self.node_id = str(node_id)
             self.add_note(f"so says {self.node_id}")
+
+
+class RemoteRpcError(RemoteFailure):
+    """The peer answered a call with a JSON-RPC error; ``code``, ``text`` and ``data`` are what the peer sent.
+
+    ``data`` is any JSON value, None if there was none. It and the text are the peer's own words, not for users' eyes.
+    """
+
+    def __init__(self, text: str, *, code: int, data: object = None) -> None:
+        super().__init__(text, code=code)
+        self.data = data
 
 
 class Refuse(SessionError):
