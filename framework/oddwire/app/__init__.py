@@ -14,11 +14,16 @@ if TYPE_CHECKING:
         Peer as Peer,
     )
     from oddwire.app.declarations.handlers import Handler as Handler
+    from oddwire.app.declarations.middleware import (
+        CallNext as CallNext,
+        Middleware as Middleware,
+    )
     from oddwire.app.declarations.options import (
         Option as Option,
         Options as Options,
     )
     from oddwire.app.declarations.providers import Provider as Provider
+    from oddwire.app.declarations.router import Router as Router
     from oddwire.app.declarations.rpc import RpcMethod as RpcMethod
     from oddwire.app.extension import Extension as Extension
     from oddwire.app.gc_tuning import relax_collector as relax_collector

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, TypeVar, overl
 
 from oddwire.app.declarations.jsonable import to_plain
 from oddwire.durations import check_seconds
-from oddwire.errors import LocalProtocolError
+from oddwire.errors import EncodeError, LocalProtocolError, SchemaError
 from oddwire.log_limits import get_logger
 from oddwire.proto.keys import NodeId
+from oddwire.proto.type_numbers import check_claim
 from oddwire.schema import Message
-from oddwire.transports.base import PeerInfo, Transport
+from oddwire.session.constants import SESSION_TYPE
+from oddwire.transports.base import MAX_PAYLOAD, PeerInfo, Transport, wrong_length
 
 if TYPE_CHECKING:
     import asyncio
@@ -61,6 +63,10 @@ class Messenger(Protocol):
         progress: Progress | None = None,
     ) -> Coroutine[Any, Any, None]:
         """Send one message; see `Peer.send`."""
+        raise NotImplementedError
+
+    def send_raw(self, node_id: NodeId, payload: bytes, force: bool) -> Coroutine[Any, Any, None]:
+        """Send one payload as it is; see `Peer.send_raw`."""
         raise NotImplementedError
 
     def deliver(self, node_id: NodeId, message: Message) -> Coroutine[Any, Any, Receipt]:
@@ -136,13 +142,14 @@ class Peer:
     def supports(self, extension: Extension | str) -> bool:
         """Return whether the peer has announced support for ``extension``, one loaded here or its name.
 
-        A peer announces it by its feature bits, or in its hello by a version that both speak. False for a peer that is
-        not connected, and, without the feature bit, before its hello: `wait_for_hello` waits for that. Raises
+        A peer announces it by its feature bits (the extension's ``feature`` or ``peer_feature``), or in its hello by a
+        version that both speak. False for a peer that is not connected, and, without a feature bit, before its hello:
+        `wait_for_hello` waits for that. Raises
         `ExtensionError` for an extension that is not loaded.
         """
         owner = self._messenger.owner_of(extension)
         info = self._messenger.info(self.node_id)
-        if owner.feature is not None and info is not None and info.has_feature(owner.feature):
+        if info is not None and owner.is_shown_by(info):
             return True
         session = self._messenger.session_of(self.node_id)
         return session is not None and session.version_of(owner.name) is not None
@@ -185,6 +192,31 @@ class Peer:
         if progress is not None:
             return self._messenger.send(self.node_id, message, force, None, progress)
         return self._messenger.send(self.node_id, message, force)
+
+    def send_raw(
+        self, type_id: int, data: bytes, *, force: bool = False, spec: bool = False
+    ) -> Coroutine[Any, Any, None]:
+        """Send a payload as it is: the message type ``type_id``, and behind it the bytes ``data``, 65533 at most.
+
+        Waits, and may be cancelled, as `send`. A ``type_id`` may be one that `message` accepts, also with ``spec``,
+        whether or not there is a message of it. An even one is sent to a peer that shows, as `send` wants it, an
+        extension which has a message of that type, or `Extension.on_unknown`; ``force`` sends it anyway.
+
+        Raises `EncodeError` at once for another ``type_id``, `PayloadTooLarge` for ``data`` that is too long, and
+        `TypeError` for what is no bytes; `NotSupported`, `PeerNotConnected` and `ConnectionClosed` as `send` does.
+        """
+        if not isinstance(data, (bytes, bytearray, memoryview)):
+            raise TypeError(f"send_raw() takes the bytes behind the type, not {data!r:.200}")
+        try:
+            check_claim(type_id, spec)
+        except SchemaError as error:
+            raise EncodeError(f"send_raw(): {error}") from None
+        if type_id == SESSION_TYPE:
+            raise EncodeError(f"send_raw(): type {type_id:#06x} is that of sessions; nobody else may send it")
+        payload = type_id.to_bytes(2, "big") + data
+        if len(payload) > MAX_PAYLOAD:
+            raise wrong_length(len(payload))
+        return self._messenger.send_raw(self.node_id, payload, force)
 
     def deliver(self, message: Message) -> Coroutine[Any, Any, Receipt]:
         """Send one message reliably; returns a `Receipt` once it is safe on disk, whether the peer is connected or not.

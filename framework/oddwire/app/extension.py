@@ -5,64 +5,46 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from types import FrameType, FunctionType
-from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar, cast, overload
+from collections.abc import Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 from oddwire.app.context import AppContext, Context, Peer
-from oddwire.app.declarations.handlers import Handler, check_callback, parameters_behind, place, scope_of
+from oddwire.app.declarations.declared import Hook, HookFunction, RegisteredMessage
+from oddwire.app.declarations.handlers import Handler, place
+from oddwire.app.declarations.message_decorators import check_once
 from oddwire.app.declarations.options import Option
+from oddwire.app.declarations.router import Decorators
 from oddwire.app.declarations.rpc import RpcMethod
 from oddwire.app.gc_tuning import hold_collector
 from oddwire.app.hookspecs import hookimpl
 from oddwire.app.main_program import check_place
 from oddwire.errors import ExtensionError, OddwireError
-from oddwire.schema import Message, schema_of
+from oddwire.schema import Message
 from oddwire.session.constants import MAX_NAME, MAX_VERSIONS, is_version
 
 if TYPE_CHECKING:
-    from datetime import timedelta
-
     from oddwire.app.application import Application
     from oddwire.app.declarations.jobs import Job
+    from oddwire.app.declarations.middleware import Middleware
     from oddwire.app.declarations.providers import Dependent, Provider
+    from oddwire.app.declarations.unknown import UnknownHandler
     from oddwire.app.limits.access import Allow
     from oddwire.session.limits import Limits
 
 __all__ = ["Extension"]
 
-M = TypeVar("M", bound=Message)
-H = TypeVar("H", bound=Coroutine[Any, Any, Message | None] | AsyncIterator[Message])
-P = ParamSpec("P")  # provided parameters, behind the fixed ones of a function
-T = TypeVar("T")
-ProviderFunction = TypeVar("ProviderFunction", bound=Callable[..., object])
-OptionFunction = TypeVar("OptionFunction", bound=Callable[[Any], Any])
-AppCallback = TypeVar("AppCallback", bound=Callable[Concatenate[AppContext, ...], Coroutine[Any, Any, None]])
-ConnectCallback = TypeVar("ConnectCallback", bound=Callable[Concatenate[Context, ...], Coroutine[Any, Any, None]])
-DisconnectCallback = TypeVar(
-    "DisconnectCallback", bound=Callable[Concatenate[Context, str, ...], Coroutine[Any, Any, None]]
-)
-ErrorCallback = TypeVar(
-    "ErrorCallback",
-    bound=Callable[Concatenate[AppContext, BaseException, Message | None, ...], Coroutine[Any, Any, None]],
-)
-UndeliveredCallback = TypeVar(
-    "UndeliveredCallback",
-    bound=Callable[Concatenate[Context, Message | None, OddwireError, ...], Coroutine[Any, Any, None]],
-)
-
 _NAME = re.compile(r"[a-z][a-z0-9]*([_-][a-z0-9]+)*")
 _MAX_FEATURE = 32767  # a feature map of 4 KiB: BOLT 1's init holds far more, no node announces that much
-_NOTHING: Any = object()  # default of a decorator's parameter: empty parentheses
 
 
-class Extension:
+class Extension(Decorators):
     """A named set of messages and of the async functions that handle them.
 
     ``name`` is lower-case words joined by ``-`` or ``_``; ``feature`` is the odd feature bit, announced in ``init``,
     that shows peers that we support the extension. Both must be unique in an application. ``versions`` are the protocol
     versions that it speaks, numbers joined by dots; by default ``version`` is the only one. For `Peer.supports`, a peer
-    whose hello lists none of them does not support the extension.
+    whose hello lists none of them does not support the extension. ``peer_feature`` is a feature bit, odd or even, that
+    we do not announce: peers that announce it, or its pair, support the extension, as with ``feature``.
 
     ``allow`` says which peers may use it, all by default: node ids; a function of the `Peer`, async or not, whose
     result is cached for a minute; or ``"channels"``, peers with a channel, where the host node knows. Other peers'
@@ -79,34 +61,20 @@ class Extension:
         *,
         version: str,
         feature: int | None = None,
+        peer_feature: int | None = None,
         versions: Sequence[str] | None = None,
         allow: Allow | None = None,
         limits: Limits | None = None,
     ) -> None:
+        made_in = sys._getframe(1).f_globals  # noqa: SLF001 - errors name both sides
+        super().__init__(made_in.get("__name__", "?"))
         self.name = name
         self.version = version
         self.versions: tuple[str, ...] = (version,) if versions is None else (*versions,)
         self.feature = feature
+        self.peer_feature = peer_feature
         self.allow = allow
         self.limits = limits
-        made_in = sys._getframe(1).f_globals  # noqa: SLF001 - errors name both sides
-        self.module: str = made_in.get("__name__", "?")
-        self._messages: dict[type[Message], None] = {}
-        self._handlers: dict[type[Message], Handler] = {}
-        self._rpc_methods: dict[str, RpcMethod] = {}
-        self._options: dict[str, Option] = {}
-        self._startup: list[Callable[..., Coroutine[Any, Any, None]]] = []
-        self._ready: list[Callable[..., Coroutine[Any, Any, None]]] = []
-        self._stopping: list[Callable[..., Coroutine[Any, Any, None]]] = []
-        self._shutdown: list[Callable[..., Coroutine[Any, Any, None]]] = []
-        self._error: list[Callable[..., Coroutine[Any, Any, None]]] = []
-        self._jobs: list[Job] = []
-        self._connect: list[Callable[..., Coroutine[Any, Any, None]]] = []
-        self._disconnect: list[Callable[..., Coroutine[Any, Any, None]]] = []
-        self._undelivered: list[Callable[..., Coroutine[Any, Any, None]]] = []
-        self._providers: list[Provider] = []
-        self.dependents: list[Dependent] = []
-        """Hooks, jobs and tasks that have provided parameters."""
         if not isinstance(name, str) or not _NAME.fullmatch(name) or len(name) > MAX_NAME:
             text = f"lower-case words joined by '-' or '_', {MAX_NAME} characters at most"
             raise ExtensionError(f"{self.module}: an extension's name should be {text}, not {name!r}")
@@ -130,355 +98,23 @@ class Extension:
         if feature is not None and not (type(feature) is int and feature % 2 and 0 < feature <= _MAX_FEATURE):
             # BOLT 9: an even bit is compulsory, a peer that does not know it must disconnect.
             raise ExtensionError(f"{self!r}: feature should be an odd bit from 1 to {_MAX_FEATURE}, not {feature!r}")
+        if peer_feature is not None and not (type(peer_feature) is int and 0 <= peer_feature <= _MAX_FEATURE):
+            should = f"a bit from 0 to {_MAX_FEATURE} that peers announce"
+            raise ExtensionError(f"{self!r}: peer_feature should be {should}, not {peer_feature!r}")
         if self.module == "__main__":
             _name_program(made_in)
-
-    # What the author declares -----------------------------------------------------------------------
-
-    def on(
-        self, message: type[M] = _NOTHING, *, concurrent: bool = False, reliable: bool = False
-    ) -> Callable[[Callable[Concatenate[Context, M, P], H]], Callable[Concatenate[Context, M, P], H]]:
-        """Register the decorated ``async def (context, message)`` as the handler of ``message``; it returns the reply.
-
-        Messages of one peer are handled one after the other, in the order of arrival, whatever their class; with
-        ``concurrent`` each message is handled in a task of its own, up to a limit per peer, in no guaranteed order.
-        Requests, messages sent with `Peer.request`, always have a task of their own; a handler may raise `Refuse`. A
-        handler that yields replies to `Peer.stream`. Parameters behind the message are provided by type; see `provide`.
-
-        With ``reliable`` the handler receives messages of `Peer.deliver`, in the order in which they were sent. Each
-        takes effect once: the handler's writes to ``context.store``, its reliable messages and the record that the
-        message was handled are committed together, or not at all. After an exception the handler is called again, up to
-        five times in all. Its reply is sent reliably. Messages sent in other ways are units of work of their own.
-
-        Raises `ExtensionError` for a second handler of a message, or a function with other parameters or annotations.
-        """
-        _check_argument(message, "on", "Ask")
-
-        def register(function: Callable[Concatenate[Context, M, P], H]) -> Callable[Concatenate[Context, M, P], H]:
-            scope = scope_of(function, sys._getframe(1))  # noqa: SLF001 - as dataclasses do
-            handler = Handler(
-                message=message, function=cast("Any", function), concurrent=concurrent, reliable=reliable, scope=scope
-            )
-            before = self._handlers.get(message)
-            if before is not None:
-                raise ExtensionError(
-                    f"{self!r}: {message.__name__} has two handlers, {place(before.function)} and {place(function)}; "
-                    "it should have one"
-                )
-            self._handlers[message] = handler
-            return function
-
-        return register
-
-    def register(self, message: type[M] = _NOTHING) -> type[M]:
-        """Declare a message class that no handler takes or returns: one that is sent, or the reply of a `Peer.request`.
-
-        Works as a decorator above ``@message`` too. Raises `ExtensionError` for anything but a message class.
-        """
-        if message is _NOTHING:
-            return self.register  # type: ignore[return-value]  # with parentheses, it is the decorator itself
-        if not (isinstance(message, type) and issubclass(message, Message)):
-            raise ExtensionError(f"{self!r}: register should be given a message class, not {message!r}")
-        schema_of(message)
-        self._messages[message] = None
-        return message
-
-    def rpc(
-        self, name: str = _NOTHING, *, usage: str = "", description: str = ""
-    ) -> Callable[
-        [Callable[Concatenate[AppContext, P], Coroutine[Any, Any, T]]],
-        Callable[Concatenate[AppContext, P], Coroutine[Any, Any, T]],
-    ]:
-        """Register the decorated ``async def (context, ...)`` as an RPC method of the host node; see `RpcMethod`.
-
-        Usage and help come from its signature and docstring. Its exceptions are errors of the call: `NodeRefused` with
-        its code, other errors of oddwire and `ValueError` with their text, any other exception without details.
-        Parameters of a provided type are not the caller's; see `provide`. Raises `ExtensionError`.
-        """
-        _check_argument(name, "rpc", '"quote-ask"')
-
-        def register(
-            function: Callable[Concatenate[AppContext, P], Coroutine[Any, Any, T]],
-        ) -> Callable[Concatenate[AppContext, P], Coroutine[Any, Any, T]]:
-            before = self._rpc_methods.get(name)
-            if before is not None:
-                raise ExtensionError(
-                    f"{self!r}: RPC method {name!r} is both {place(before.function)} and {place(function)}"
-                )
-            scope = scope_of(function, sys._getframe(1))  # noqa: SLF001 - as dataclasses do
-            method = RpcMethod(name=name, function=function, usage=usage, description=description, scope=scope)
-            self._rpc_methods[name] = method
-            return function
-
-        return register
-
-    def option(
-        self, name: str = _NOTHING, *, dynamic: bool = False, description: str = ""
-    ) -> Callable[[OptionFunction], OptionFunction]:
-        """Register the decorated ``def (value: T = default)`` as an option of the host node and of ``oddwire run``.
-
-        Its result is the option's value, in ``app.options[name]`` and ``context.options[name]``; see `Option`. Raises
-        `ExtensionError`.
-        """
-        _check_argument(name, "option", '"quote-asset"')
-
-        def register(function: OptionFunction) -> OptionFunction:
-            before = self._options.get(name)
-            if before is not None:
-                raise ExtensionError(
-                    f"{self!r}: option {name!r} is both {place(before.function)} and {place(function)}"
-                )
-            scope = scope_of(function, sys._getframe(1))  # noqa: SLF001 - as dataclasses do
-            option = Option(name=name, function=function, dynamic=dynamic, description=description, scope=scope)
-            self._options[name] = option
-            return function
-
-        return register
-
-    @overload
-    def provide(self, function: ProviderFunction, /) -> ProviderFunction: ...
-
-    @overload
-    def provide(
-        self, /, *, scope: Literal["app", "peer"] = "app"
-    ) -> Callable[[ProviderFunction], ProviderFunction]: ...
-
-    def provide(self, function: Any = _NOTHING, /, *, scope: Literal["app", "peer"] = "app") -> Any:
-        """Register the decorated function as the provider of a type: that of its annotated return or yield value.
-
-        Handlers, hooks, RPC methods and other providers of this extension receive the value by a parameter of that
-        type, behind their fixed parameters. The provider is a ``def`` or an ``async def``; with one ``yield``, the code
-        after it closes the value. Its parameters may be a context, first, and values of other providers.
-
-        With ``scope`` ``"app"`` there is one value per application: created at its start, before ``on_startup``, where
-        an exception stops the start, and closed after ``on_shutdown``. With ``"peer"`` there is one per connection:
-        created before ``on_connect``, closed after ``on_disconnect``; an exception is a failure of ``on_connect``, and
-        calls of functions that take values of that connection fail. Values that others need are created first and
-        closed last; an exception of one does not keep others from being closed. Raises `ExtensionError`, as does
-        loading the extension: for a type without a provider or with two, a cycle, and a value per peer where there is
-        no peer.
-        """
-
-        def register(function: Any) -> Any:
-            from oddwire.app.declarations.providers import Provider  # not for extensions without
-
-            names = scope_of(function, sys._getframe(1 if given else 2))  # noqa: SLF001 - as dataclasses do
-            self._providers.append(Provider(function=function, scope=scope, names=names))
-            return function
-
-        given = function is _NOTHING
-        return register if given else register(function)
-
-    def _take(
-        self,
-        function: Callable[..., Any],
-        what: str,
-        kind: str,
-        context: type[AppContext],
-        *parameters: str,
-        per_peer: bool = False,
-    ) -> None:
-        """Check a declared function, and record its provided parameters; ``what`` is its decorator."""
-        check_callback(function, kind, context, *parameters)
-        self._note(function, what, parameters, per_peer, sys._getframe(2))  # noqa: SLF001 - as dataclasses do
-
-    def _note(
-        self, function: Callable[..., Any], what: str, fixed: tuple[str, ...], per_peer: bool, frame: FrameType
-    ) -> None:
-        if parameters_behind(function, len(fixed)):
-            from oddwire.app.declarations.providers import Dependent  # not for extensions without
-
-            names = scope_of(function, frame)
-            self.dependents.append(Dependent(function=function, what=what, fixed=fixed, per_peer=per_peer, names=names))
-
-    def on_startup(self, function: AppCallback = _NOTHING) -> AppCallback:
-        """Await the decorated ``async def (context)`` before the transport opens; raising stops the start.
-
-        Options have their values, the store is open, and `Peer.deliver` works; there are no peers yet.
-        """
-        if function is _NOTHING:
-            return self.on_startup  # type: ignore[return-value]  # with parentheses, it is the decorator itself
-        self._take(function, "on_startup", "called on startup", AppContext, "context")
-        self._startup.append(function)
-        return function
-
-    def on_ready(self, function: AppCallback = _NOTHING) -> AppCallback:
-        """Await the decorated ``async def (context)`` once the transport is open; raising stops the start.
-
-        From now on there are peers: it may connect and send. If it raises, everything that has started is shut down.
-        """
-        if function is _NOTHING:
-            return self.on_ready  # type: ignore[return-value]  # with parentheses, it is the decorator itself
-        self._take(function, "on_ready", "called when ready", AppContext, "context")
-        self._ready.append(function)
-        return function
-
-    def on_stopping(self, function: AppCallback = _NOTHING) -> AppCallback:
-        """Await the decorated ``async def (context)`` before the application closes; the last declared goes first.
-
-        Peers are still connected, and their messages are still handled. It has the application's ``grace``, in seconds
-        and shared with the handlers, then it is cancelled. Its exception goes to `on_error`, and the application closes
-        nevertheless.
-        """
-        if function is _NOTHING:
-            return self.on_stopping  # type: ignore[return-value]  # with parentheses, it is the decorator itself
-        self._take(function, "on_stopping", "called when stopping", AppContext, "context")
-        self._stopping.append(function)
-        return function
-
-    def on_shutdown(self, function: AppCallback = _NOTHING) -> AppCallback:
-        """Await the decorated ``async def (context)`` after the transport has closed; the last declared goes first."""
-        if function is _NOTHING:
-            return self.on_shutdown  # type: ignore[return-value]  # with parentheses, it is the decorator itself
-        self._take(function, "on_shutdown", "called on shutdown", AppContext, "context")
-        self._shutdown.append(function)
-        return function
-
-    def on_connect(self, function: ConnectCallback = _NOTHING) -> ConnectCallback:
-        """Await the decorated ``async def (context)`` for each new connection, before the peer's messages are handled.
-
-        Messages, requests, streams and reliable messages of the peer for this extension wait for the hook's end, in
-        memory, within the limits; those for other extensions do not. The hook may send the peer a request, on both
-        sides at once: replies do not wait. A hook that has not ended after ten seconds is logged.
-        """
-        if function is _NOTHING:
-            return self.on_connect  # type: ignore[return-value]  # with parentheses, it is the decorator itself
-        self._take(function, "on_connect", "called on connect", Context, "context", per_peer=True)
-        self._connect.append(function)
-        return function
-
-    def on_disconnect(self, function: DisconnectCallback = _NOTHING) -> DisconnectCallback:
-        """Await the decorated ``async def (context, reason)`` once a peer is disconnected and its messages handled."""
-        if function is _NOTHING:
-            return self.on_disconnect  # type: ignore[return-value]  # with parentheses, it is the decorator itself
-        self._take(function, "on_disconnect", "called on disconnect", Context, "context", "reason", per_peer=True)
-        self._disconnect.append(function)
-        return function
-
-    def on_undelivered(self, function: UndeliveredCallback = _NOTHING) -> UndeliveredCallback:
-        """Await the decorated ``async def (context, message, error)`` for a reliable message of ours that is lost.
-
-        The peer has refused it for good (``error`` is the `RemoteFailure`), or it was given up (`QuotaExceeded` of
-        ``outbox_seconds``), whether this process sent it or an earlier one. ``message`` is None if its bytes cannot
-        be decoded any more. Called once per message, and once more if the process ends before the call is recorded on
-        disk.
-        """
-        if function is _NOTHING:
-            return self.on_undelivered  # type: ignore[return-value]  # with parentheses, it is the decorator itself
-        self._take(function, "on_undelivered", "called for lost messages", Context, "context", "message", "error")
-        self._undelivered.append(function)
-        return function
-
-    def on_error(self, function: ErrorCallback = _NOTHING) -> ErrorCallback:
-        """Await the decorated ``async def (context, error, message)`` for each failure of this extension.
-
-        A failure is an exception of a handler, job, task of `AppContext.spawn` or hook. ``context`` is a `Context` if a
-        peer is concerned; ``message`` is the one that was handled, None outside of handlers. The failure is logged
-        and counted (`Counters.failed`) as well. Exceptions that stop the start, and those of ``on_shutdown``, are
-        raised by `Application.start` and `Application.aclose` instead; those of an RPC method go to its caller.
-        """
-        if function is _NOTHING:
-            return self.on_error  # type: ignore[return-value]  # with parentheses, it is the decorator itself
-        self._take(function, "on_error", "called for failures", AppContext, "context", "error", "message")
-        self._error.append(function)
-        return function
-
-    # Work of its own --------------------------------------------------------------------------------
-
-    @overload
-    def every(
-        self,
-        seconds: float | timedelta | str,
-        *,
-        jitter: float | timedelta = 0.0,
-        at_start: bool = False,
-        per_peer: Literal[False] = False,
-    ) -> Callable[[AppCallback], AppCallback]: ...
-
-    @overload
-    def every(
-        self,
-        seconds: float | timedelta | str,
-        *,
-        jitter: float | timedelta = 0.0,
-        at_start: bool = False,
-        per_peer: Literal[True],
-    ) -> Callable[[ConnectCallback], ConnectCallback]: ...
-
-    def every(
-        self,
-        seconds: Any = _NOTHING,
-        *,
-        jitter: float | timedelta = 0.0,
-        at_start: bool = False,
-        per_peer: bool = False,
-    ) -> Any:
-        """Await the decorated ``async def (context)`` periodically, every ``seconds``, one run at a time.
-
-        Runs are from ready to stopping, or with ``per_peer`` from the end of ``on_connect`` to the end of the
-        connection. The next run begins ``seconds`` after the last has begun, or at once if that took longer; ``jitter``
-        is the maximum, in seconds or a `timedelta`, of a random addition to each pause. The first run begins after a
-        pause, or at once with ``at_start``. ``seconds`` may be a `timedelta`, or the name of an option, whose value is
-        read for each pause. A run under way at the end is cancelled, and waited for. An exception is logged, counted
-        and passed to `on_error`; the job continues.
-
-        Raises `ExtensionError` for an invalid duration, and at load for an option that no extension has.
-        """
-        _check_argument(seconds, "every", "10")
-
-        def register(function: Any) -> Any:
-            from oddwire.app.declarations.jobs import EVERY, Job  # not for extensions without
-
-            if seconds is None:
-                raise ExtensionError(f"{place(function)}, @every: every should be {EVERY}, not None")
-            job = Job(function=function, every=seconds, jitter=jitter, at_start=at_start, per_peer=per_peer)
-            self._jobs.append(job)
-            self._note(function, job.title, ("context",), per_peer, sys._getframe(1))  # noqa: SLF001 - as dataclasses do
-            return function
-
-        return register
-
-    @overload
-    def task(self, function: AppCallback, /) -> AppCallback: ...
-
-    @overload
-    def task(
-        self, *, restart: bool = True, per_peer: Literal[False] = False
-    ) -> Callable[[AppCallback], AppCallback]: ...
-
-    @overload
-    def task(
-        self, *, restart: bool = True, per_peer: Literal[True]
-    ) -> Callable[[ConnectCallback], ConnectCallback]: ...
-
-    def task(self, function: Any = _NOTHING, *, restart: bool = True, per_peer: bool = False) -> Any:
-        """Run the decorated ``async def (context)`` as a task from ready to stopping, where it is cancelled.
-
-        With ``per_peer`` there is one task per connection, from the end of ``on_connect`` to the end of the connection.
-        A function that returns is not called again. One that raises is called again if ``restart`` is true: after a
-        second, two, four, and so on up to a minute, from one second again once it has run for a minute. Its exception
-        is logged, counted and passed to `on_error`. Raises `ExtensionError`.
-        """
-
-        def register(function: Any) -> Any:
-            from oddwire.app.declarations.jobs import Job  # not for extensions without
-
-            job = Job(function=function, restart=restart, per_peer=per_peer)
-            self._jobs.append(job)
-            frame = sys._getframe(1 if given else 2)  # noqa: SLF001 - as dataclasses do
-            self._note(function, job.title, ("context",), per_peer, frame)
-            return function
-
-        given = function is _NOTHING
-        return register if given else register(function)
 
     @property
     def messages(self) -> tuple[type[Message], ...]:
         """Every message class of the extension: handled, returned by a handler, or registered."""
-        found = dict.fromkeys(self._handlers)
-        for handler in self._handlers.values():
+        handlers = self.declared(Handler)
+        found = dict.fromkeys(handler.message for handler in handlers)
+        for handler in handlers:
             found.update(dict.fromkeys(handler.replies()))
-        return (*(found | self._messages),)
+        for middleware in self.middlewares:
+            found.update(dict.fromkeys(middleware.replies()))
+        registered = {one.message: None for one in self.declared(RegisteredMessage)}
+        return (*(found | registered),)
 
     @property
     def does_nothing(self) -> bool:
@@ -486,11 +122,8 @@ class Extension:
 
         False for every subclass, which may have hooks of its own.
         """
-        calls = (self._startup, self._ready, self._stopping, self._shutdown, self._connect, self._disconnect)
-        reports = (self._undelivered, self._error)
-        return type(self) is Extension and not (
-            self._handlers or self._rpc_methods or self._jobs or any(calls) or any(reports)
-        )
+        found = (self.declared(Handler), self.declared(RpcMethod), self.declared(Hook), self.unknown_handlers, self.jobs)
+        return type(self) is Extension and not any(found)
 
     def run(self, argv: Sequence[str] | None = None, *, receive: Literal["hook", "notification"] | None = None) -> None:
         """Run this extension, as a plugin if lightningd started the process, else as ``oddwire run`` does; then exit.
@@ -524,12 +157,34 @@ class Extension:
     @property
     def jobs(self) -> tuple[Job, ...]:
         """The jobs declared by `every` and `task`."""
-        return (*self._jobs,)
+        return (*self._of("jobs", "Job"),)
+
+    @property
+    def middlewares(self) -> tuple[Middleware, ...]:
+        """The functions declared by `middleware`, routers' ones included; each handler says which are around it."""
+        return (*self._of("middleware", "Middleware"),)
+
+    @property
+    def unknown_handlers(self) -> tuple[UnknownHandler, ...]:
+        """The handlers declared by `on_unknown`."""
+        return (*self._of("unknown", "UnknownHandler"),)
+
+    @property
+    def dependents(self) -> tuple[Dependent, ...]:
+        """The hooks, jobs, tasks and the like that have provided parameters."""
+        return (*self._of("providers", "Dependent"),)
+
+    def check(self) -> None:
+        """Raise `ExtensionError` for what was declared twice, in the extension and its routers; called at load."""
+        self.check_included()
+        check_once(repr(self), self.declared(Handler))
+        check_once(repr(self), self.declared(RpcMethod))
+        check_once(repr(self), self.declared(Option))
 
     def has_hook(self, name: str) -> bool:
         """Return whether a hook is not empty: ``peer_connected``, ``peer_disconnected`` or ``stopping``."""
-        declared = {"peer_connected": self._connect, "peer_disconnected": self._disconnect, "stopping": self._stopping}
-        return bool(declared[name]) or getattr(type(self), name) is not getattr(Extension, name)
+        declared = {"peer_connected": "on_connect", "peer_disconnected": "on_disconnect", "stopping": "on_stopping"}
+        return bool(self.hook_functions(declared[name])) or getattr(type(self), name) is not getattr(Extension, name)
 
     # Hooks that pluggy calls ------------------------------------------------------------------------
 
@@ -541,41 +196,41 @@ class Extension:
     @hookimpl
     def register_handlers(self) -> tuple[Handler, ...]:
         """Return the handlers declared by `on`."""
-        return (*self._handlers.values(),)
+        return (*self.handlers(),)
 
     @hookimpl
     def register_rpc(self) -> tuple[RpcMethod, ...]:
         """Return the RPC methods declared by `rpc`."""
-        return (*self._rpc_methods.values(),)
+        return (*self.declared(RpcMethod),)
 
     @hookimpl
     def register_options(self) -> tuple[Option, ...]:
         """Return the options declared by `option`."""
-        return (*self._options.values(),)
+        return (*self.declared(Option),)
 
     @hookimpl
     async def startup(self, app: Application) -> None:
         """Await the functions of `on_startup`, in order."""
-        for function in self._startup:
+        for function in self.hook_functions("on_startup"):
             await self._call(function, AppContext(app, self.name))
 
     @hookimpl
     async def ready(self, app: Application) -> None:
         """Await the functions of `on_ready`, in order."""
-        for function in self._ready:
+        for function in self.hook_functions("on_ready"):
             await self._call(function, AppContext(app, self.name))
 
     @hookimpl
     async def stopping(self, app: Application) -> None:
         """Await the functions of `on_stopping`, last first; each runs, the first error is raised at the end."""
-        await self._run_all(self._stopping, app)
+        await self._run_all(self.hook_functions("on_stopping"), app)
 
     @hookimpl
     async def shutdown(self, app: Application) -> None:
         """Await the functions of `on_shutdown`, last first; each runs, the first error is raised at the end."""
-        await self._run_all(self._shutdown, app)
+        await self._run_all(self.hook_functions("on_shutdown"), app)
 
-    async def _run_all(self, functions: Sequence[Callable[..., Coroutine[Any, Any, None]]], app: Application) -> None:
+    async def _run_all(self, functions: Sequence[HookFunction], app: Application) -> None:
         from asyncio import current_task  # imported late: the host node has the manifest sooner
 
         from oddwire.exit_exceptions import must_pass
@@ -603,19 +258,19 @@ class Extension:
         self, app: Application, peer: Peer | None, extension: str, message: Message | None, error: BaseException
     ) -> Coroutine[Any, Any, None] | None:
         """Return a coroutine that awaits the functions of `on_error`; None for another extension's failure."""
-        if extension != self.name or not self._error:
+        if extension != self.name or not self.hook_functions("on_error"):
             return None
         context = AppContext(app, self.name) if peer is None else Context(app, self.name, peer)
         return self._call_on_error(context, error, message)
 
     async def _call_on_error(self, context: AppContext, error: BaseException, message: Message | None) -> None:
-        for function in self._error:
+        for function in self.hook_functions("on_error"):
             await self._call(function, context, error, message)
 
     @hookimpl
     async def peer_connected(self, app: Application, peer: Peer) -> None:
         """Await the functions of `on_connect`, in order."""
-        for function in self._connect:
+        for function in self.hook_functions("on_connect"):
             await self._call(function, app.resources.context(app, self.name, peer))
 
     @hookimpl
@@ -624,19 +279,19 @@ class Extension:
     ) -> None:
         """Await the functions of `on_undelivered`, in order, for a message of this extension."""
         if extension == self.name:
-            for function in self._undelivered:
+            for function in self.hook_functions("on_undelivered"):
                 await self._call(function, Context(app, self.name, peer), message, error)
 
     @hookimpl
     async def peer_disconnected(self, app: Application, peer: Peer, reason: str) -> None:
         """Await the functions of `on_disconnect`, in order."""
-        for function in self._disconnect:
+        for function in self.hook_functions("on_disconnect"):
             await self._call(function, app.resources.context(app, self.name, peer), reason)
 
     @hookimpl
     def register_providers(self) -> tuple[Provider, ...]:
         """Return the providers declared by `provide`, for this extension alone."""
-        return (*self._providers,)
+        return (*self._of("providers", "Provider"),)
 
     def _call(
         self, function: Callable[..., Coroutine[Any, Any, None]], context: AppContext, *given: Any
@@ -676,11 +331,3 @@ def _name_program(program: dict[str, Any]) -> None:
 
 def _listed(given: object) -> Sequence[object]:
     return given if isinstance(given, (list, tuple)) else (given,)
-
-
-def _check_argument(given: object, decorator: str, example: str) -> None:
-    """Raise `ExtensionError` for a decorator without parentheses, or with empty ones, that needs a parameter."""
-    if given is _NOTHING:
-        raise ExtensionError(f"@{decorator} needs an argument: @extension.{decorator}({example}), not {decorator}()")
-    if isinstance(given, FunctionType):
-        raise ExtensionError(f"{place(given)}: @{decorator} needs an argument: @extension.{decorator}({example})")

@@ -25,6 +25,7 @@ from oddwire.transports.base import Transport
 if TYPE_CHECKING:
     from oddwire.app.application import Application
     from oddwire.app.context import Peer
+    from oddwire.app.declarations.middleware import Middleware
     from oddwire.app.declarations.providers import Provider
 
 __all__ = ["PROJECT", "Hooks", "TraceEvent", "hookimpl", "hookspec"]
@@ -93,6 +94,13 @@ class Hooks:
         """Return providers for functions of all extensions. For a type, an extension's own provider takes precedence.
 
         Two plugins that provide one type fail at load.
+        """
+
+    @hookspec
+    def register_middleware(self) -> Iterable[Middleware]:  # type: ignore[empty-body]
+        """Return functions around the handlers of all plugins, outside of the extensions' own. In the order of loading.
+
+        What they take by type is of scope ``"app"``, and provided by the plugin or for all extensions.
         """
 
     @hookspec

@@ -187,7 +187,6 @@ class _OpenedTransport:
         """Register this program. Raises `StoreError` or `ExtensionError` if its store is also another program's."""
         from oddwire.app.programs.claims import Claim, program_number
         from oddwire.app.programs.registry import Programs
-        from oddwire.schema import schema_of
 
         relax_collector()
         try:
@@ -203,7 +202,7 @@ class _OpenedTransport:
             program=app.program,
             store=os.path.join(self._folder, self.store),  # noqa: PTH118
             extensions=tuple(owner.name for owner in router.owners if owner.versions),
-            types=tuple(sorted(schema_of(message).type_id for message in router.handlers)),
+            types=router.handled_types,
         )
         self._programs = Programs(
             self._folder,

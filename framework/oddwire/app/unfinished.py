@@ -20,6 +20,7 @@ from pathlib import Path
 from types import AsyncGeneratorType, CodeType, FrameType
 from typing import TYPE_CHECKING, Any, Final
 
+from oddwire.app.declarations.declared import Hook
 from oddwire.app.declarations.handlers import place
 from oddwire.app.extension import Extension
 from oddwire.printable import printable
@@ -44,11 +45,6 @@ _OURS: Final = (
 )
 _INSTALLED: Final = ("/site-packages/", "/dist-packages/")  # within the standard library's folder
 _CARRIERS: Final = ("/typer/", "/click/", "/pluggy/", "/rich/")
-_HOOKS: Final = (
-    *("startup", "ready", "stopping", "shutdown"),
-    *("connect", "disconnect", "error", "undelivered"),
-)
-
 _FRAMES: Final = ("cr_frame", "gi_frame", "ag_frame")
 _AWAITED: Final = ("cr_await", "gi_yieldfrom", "ag_await")
 
@@ -70,9 +66,14 @@ def owners_of(plugins: PluginManager) -> dict[CodeType, str]:
             enter(job.function, f"{job.title} of {owner.name!r}")
         for provider in owner.providers:
             enter(provider.function, f"a provider of {owner.name!r}")
-        for hook in _HOOKS if isinstance(owner.plugin, Extension) else ():
-            for function in getattr(owner.plugin, f"_{hook}"):
-                enter(function, f"the on_{hook} hook of {owner.name!r}")
+        own = owner.plugin.middlewares if isinstance(owner.plugin, Extension) else ()
+        for middleware in (*owner.middlewares, *own):
+            enter(middleware.function, f"middleware of {owner.name!r}")
+        for unknown in owner.unknown_handlers:
+            enter(unknown.function, f"the handler of {unknown.title} of {owner.name!r}")
+        if isinstance(owner.plugin, Extension):
+            for hook in owner.plugin.declared(Hook):
+                enter(hook.function, f"the {hook.name} hook of {owner.name!r}")
     return found
 
 

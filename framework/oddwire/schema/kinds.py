@@ -341,7 +341,7 @@ class Schema(Record):
 
     ``spec``: a specification assigned the type number, so it may be below 32768 or in use in the wild. ``max_size`` is
     the max bytes of a payload, its type included. ``owner`` is the extension that registered the message, empty
-    outside a registry.
+    outside a registry. ``even`` says that whoever speaks the message's protocol knows this even type.
     """
 
     type_id: int
@@ -349,6 +349,7 @@ class Schema(Record):
     spec: bool
     max_size: int
     owner: str = ""
+    even: Literal["known"] | None = None
 
     @property
     def full_name(self) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Final, TypeVar, cast, dataclass_transform
+from typing import Final, Literal, TypeVar, cast, dataclass_transform
 
 from oddwire.errors import SchemaError
 from oddwire.proto.primitives import MAX_MESSAGE
@@ -48,6 +48,7 @@ def message(
     spec: bool = False,
     name: str | None = None,
     max_size: int | None = None,
+    even: Literal["known"] | None = None,
 ) -> Callable[[type[M]], type[M]]:
     """Declare a message: its two-byte type, and the codec that writes it.
 
@@ -55,7 +56,8 @@ def message(
     never one that lightningd reserves for itself. ``codec`` is ``msgpack``, ``bolt``, ``json``, ``raw``, or one that a
     plugin registers. ``name`` is the message's name in traces and on the command line, by default the class's name.
     ``max_size`` is the max bytes of a payload, its type included: 16 MiB by default, 65535 with ``spec=True``.
-    Payloads of more than 65535 bytes are sent in fragments, to peers that reassemble them.
+    Payloads of more than 65535 bytes are sent in fragments, to peers that reassemble them. ``even="known"`` says that
+    whoever speaks the protocol of this even type knows it: it is sent to a peer that shows nothing, having no hello.
 
     Raises `SchemaError` naming module, class and field for anything that cannot work.
     """
@@ -68,7 +70,7 @@ def message(
         if not isinstance(given, type):
             raise SchemaError(f"@message is for subclasses of Message, not {given!r}")
         check_claim(type_id, spec, qualified_name(cls))
-        return declare(cls, type_id, codec=codec, spec=spec, name=name, max_size=max_size)
+        return declare(cls, type_id, codec=codec, spec=spec, name=name, max_size=max_size, even=even)
 
     return decorate
 
@@ -81,6 +83,7 @@ def declare(
     spec: bool = True,
     name: str | None = None,
     max_size: int | None = None,
+    even: Literal["known"] | None = None,
 ) -> type[M]:
     """Declare a message as `message` does, without `check_claim`: for the BOLTs' own messages.
 
@@ -90,9 +93,16 @@ def declare(
         text = "@message is for subclasses of Message; use @subtype for what is part of one"
         raise SchemaError(f"{qualified_name(cls)}: {text}")
     most = _check_max_size(cls, spec, max_size)
+    if even is not None and (even != "known" or type_id % 2):
+        where = qualified_name(cls)
+        if type_id % 2:
+            raise SchemaError(f"{where}: even={even!r:.200} is for even types; {type_id:#06x} is odd, for any peer")
+        raise SchemaError(f"{where}: even should be 'known' or left out, not {even!r:.200}")
     record = complete(cls, name)
     schema = Schema(
-        record.cls, record.name, record.module, record.fields, record.blank, record.values, type_id, codec, spec, most
+        *(record.cls, record.name, record.module, record.fields, record.blank, record.values),
+        *(type_id, codec, spec, most),
+        even=even,
     )
     rules.check(schema)
     cls.__oddwire__ = schema

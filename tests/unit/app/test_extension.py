@@ -402,8 +402,8 @@ def test_empty_parentheses_make_no_difference_where_nothing_is_to_be_told() -> N
         extension.on_undelivered,
     ):
         assert decorator()(hook) is hook  # type: ignore[type-var]
-    assert [extension._startup, extension._shutdown, extension._connect] == [[hook]] * 3
-    assert [extension._disconnect, extension._undelivered] == [[hook]] * 2
+    for name in ("on_startup", "on_shutdown", "on_connect", "on_disconnect", "on_undelivered"):
+        assert extension.hook_functions(name) == [hook]
     assert extension.register()(Ask) is Ask
 
 

@@ -20,6 +20,7 @@ def test_the_hooks_are_those_of_the_design() -> None:
         "register_codecs",
         "register_handlers",
         "register_messages",
+        "register_middleware",
         "register_options",
         "register_providers",
         "register_rpc",

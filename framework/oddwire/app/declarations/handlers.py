@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import math
 import types
 import typing
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import aclosing
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from oddwire.app.context import AppContext, Context
 from oddwire.app.declarations.annotations import alternatives, evaluate, own_signature, peel, signature_of, spell
@@ -15,9 +16,13 @@ from oddwire.errors import ExtensionError
 from oddwire.records import FrozenRecord
 from oddwire.schema import Message, schema_of
 
+if TYPE_CHECKING:
+    from oddwire.app.declarations.middleware import Middleware
+
 __all__ = [
     "Handler",
     "HandlerFunction",
+    "Rate",
     "StreamFunction",
     "check_callback",
     "check_context",
@@ -41,13 +46,19 @@ class Handler(FrozenRecord, kw_only=True, hidden=("scope",)):
     ``function`` is called with a `Context` and the message. One with a ``yield`` replies with a stream. With
     ``concurrent`` each message is handled in a task of its own instead of in the peer's order, as requests always are.
     With ``reliable`` the handler receives messages of `Peer.deliver`: each takes effect once, together with the
-    handler's writes to its store. Raises `ExtensionError` naming module, function, message and what was expected.
+    handler's writes to its store. ``rate`` is the maximum number of messages per second from one peer, after the first
+    ``burst``, by default a second's worth. ``middleware`` is called around it, the first outermost, inside that of
+    plugins' `Hooks.register_middleware`. Raises `ExtensionError` naming module, function, message and what was
+    expected.
     """
 
     message: type[Message]
     function: HandlerFunction | StreamFunction
     concurrent: bool = False
     reliable: bool = False
+    rate: float | None = None
+    burst: float | None = None
+    middleware: tuple[Middleware, ...] = ()
     scope: Mapping[str, Any] = types.MappingProxyType({})
     """Names that annotations may use besides the function's globals, for a handler made inside another function."""
 
@@ -61,8 +72,27 @@ class Handler(FrozenRecord, kw_only=True, hidden=("scope",)):
             raise self._wrong(f"should be 'async def', not {kind_of(self.function)}")
         if self.reliable and yields(self.function):
             raise self._wrong("should return its reply and not yield, to be reliable")
+        self._check_rate()
         if why := _unlike(self.function, 2):
             raise self._wrong(f"should take two parameters, (context, message), {why}")
+
+    def _check_rate(self) -> None:
+        if self.rate is None and self.burst is None:
+            return
+        if self.rate is None:
+            raise self._wrong("burst should come with a rate, the messages per second after it")
+        if not _is_number(self.rate) or not self.rate > 0:
+            raise self._wrong(f"rate should be messages per second, more than 0, not {self.rate!r:.200}")
+        if self.burst is not None and (not _is_number(self.burst) or self.burst < 1):
+            raise self._wrong(f"burst should be a number of messages, 1 or more, not {self.burst!r:.200}")
+
+    @property
+    def limit(self) -> Rate | None:
+        """The rate from one peer, if it is limited."""
+        if self.rate is None:
+            return None
+        burst = max(self.rate, 1.0) if self.burst is None else self.burst
+        return Rate(float(self.rate), float(burst), self.message.__name__)
 
     @property
     def takes_more(self) -> bool:
@@ -121,6 +151,18 @@ class Handler(FrozenRecord, kw_only=True, hidden=("scope",)):
     def _wrong(self, text: str) -> ExtensionError:
         schema = schema_of(self.message)
         return ExtensionError(f"{place(self.function)}, handler of {schema.name} {schema.type_id:#06x}: {text}")
+
+
+class Rate(NamedTuple):
+    """A maximum of messages per second from one peer, after the first ``burst``. ``name`` is the message's."""
+
+    per_second: float
+    burst: float
+    name: str
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def place(function: object) -> str:

@@ -70,6 +70,8 @@ class Core:
         """How often the application's limits took effect, without those of the session and the store."""
         self.routes = {prefix: self._complete(route) for prefix, route in router.incoming.items()}
         """The routes of received messages, by the two bytes of their type."""
+        self.unknown = self._unknown()
+        """The routes of types without a message class, by their two bytes; their messages are whole payloads."""
         self.outgoing = OutgoingTable(router.outgoing)
         """The encoding of messages to be sent, by their class."""
         self.queues: dict[NodeId, PeerQueue] = {}
@@ -87,13 +89,21 @@ class Core:
         """Wrap a route's handler: add the extension's access control, and for reliable messages a unit of work."""
         owner = self.owner_name(route.owner)
         access = self.access.get(owner)
-        if access is not None and access.is_needed:
+        if access is not None and (access.is_needed or route.rate is not None):
             route = route._replace(slow=True, access=access)
         if route.weigh is not None:
             route = route._replace(slow=True)  # to be weighed
         if route.reliable is not None:
             route = route._replace(handler=partial(self._in_unit, owner, route.reliable))
         return route
+
+    def _unknown(self) -> dict[bytes, Route]:
+        found: dict[bytes, Route] = {}
+        for handler, route in self.router.unknown:
+            found.update(
+                dict.fromkeys([number.to_bytes(2, "big") for number in handler.numbers], self._complete(route))
+            )
+        return found
 
     async def _in_unit(self, owner: str, run: Run, context: Context, message: Message) -> Message | None:
         """Run a reliable handler for a message not sent reliably; return its reply once the unit of work is on disk."""

@@ -199,6 +199,9 @@ class Dispatcher:
 
     def _unrouted(self, queue: PeerQueue | None, peer: NodeId, payload: bytes) -> None:
         core = self.core
+        if queue is not None and not queue.hung_up and payload[:2] in core.unknown:
+            self._slow_path.dispatch_slowly(queue, core.unknown[payload[:2]], payload, payload)
+            return
         core.transport.wasted(peer)
         if queue is None or queue.hung_up:
             core.counters.dropped["not_connected"] += 1

@@ -50,6 +50,10 @@ class EarlyMessenger:
         """Send a message by the running application. Raises `LocalProtocolError` during the start."""
         await self._running().send(node_id, message, force, since, progress)
 
+    async def send_raw(self, node_id: NodeId, payload: bytes, force: bool) -> None:
+        """Send a payload by the running application. Raises `LocalProtocolError` during the start."""
+        await self._running().send_raw(node_id, payload, force)
+
     async def deliver(self, node_id: NodeId, message: Message) -> Receipt:
         """Store a message until the peer has acknowledged it; works during the start, too."""
         if self.messenger is not None:

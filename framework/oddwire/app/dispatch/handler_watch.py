@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 from oddwire.app.context import Context
 from oddwire.app.dispatch.background import Background
 from oddwire.app.dispatch.connection_hooks import ConnectionHooks
+from oddwire.app.dispatch.policy import title_of
 from oddwire.app.dispatch.queue_workers import QueueWorkers
 from oddwire.app.dispatch.request_handlers import RequestHandlers
 from oddwire.app.dispatch.slow_path import SlowPath
@@ -162,7 +163,7 @@ def _message(frame: FrameType) -> _Work | None:
     context, message = _locals(frame, "context", "message")
     if context is None or message is None:
         return None
-    what = f"handler of {type(message).__name__} of {context.extension!r}"
+    what = f"handler of {title_of(message)} of {context.extension!r}"
     return _Work(what, context.peer, "its message stays in memory")
 
 

@@ -15,7 +15,7 @@ from oddwire.app.declarations.annotations import alternatives
 from oddwire.app.dispatch.connection_hooks import counting_request, is_urgent
 from oddwire.app.dispatch.peer_queue import PeerQueue
 from oddwire.app.plugins.manager import Contribution
-from oddwire.app.plugins.router import check_support, shows_support, unregistered
+from oddwire.app.plugins.router import check_support, not_shown, shows_support, unregistered
 from oddwire.durations import duration
 from oddwire.errors import DecodeError, EncodeError, NotSupported, RemoteFailure, ReplyTimeout
 from oddwire.proto.keys import NodeId
@@ -90,6 +90,40 @@ class AppMessenger:
         if self._tracer is not None:
             self._tracer.trace("sent", node_id, payload, message, since=since)
 
+    async def send_raw(self, node_id: NodeId, payload: bytes, force: bool) -> None:
+        """Send a payload without encoding it; see `Peer.send_raw`."""
+        type_id = int.from_bytes(payload[:2], "big")
+        if type_id % 2 == 0 and not force:
+            await self._check_raw_support(node_id, type_id)
+        if not self._send_nowait(node_id, payload):
+            await self._transport.send(node_id, payload)
+        if self._tracer is not None:
+            registry, message, error = self._router.registry, None, None
+            if registry.lookup(type_id) is not None:
+                try:
+                    message = registry.decode(payload)
+                except DecodeError as found:
+                    error = found
+            self._tracer.trace("sent", node_id, payload, message, error=error)
+
+    async def _check_raw_support(self, node_id: NodeId, type_id: int) -> None:
+        """Raise `NotSupported` for an even type, as `_check_support` does for messages."""
+        schema = self._router.registry.lookup(type_id)
+        if schema is not None:
+            await self._check_support(node_id, schema.cls, (*self._router.claims[schema.cls],))
+            return
+        owners = self._router.takers(type_id)
+        while (info := self.info(node_id)) is not None:
+            session = self.session_of(node_id)
+            if any(owner.is_shown_by(info) for owner in owners):
+                return
+            if session is not None and any(session.version_of(owner.name) is not None for owner in owners):
+                return
+            if session is None or not session.waiting or not owners:
+                raise not_shown(f"type {type_id:#06x} is even", owners, node_id)
+            await session.change()
+        raise not_connected(node_id)
+
     async def deliver(self, node_id: NodeId, message: Message) -> Receipt:
         """Store a message until the peer has acknowledged it; see `Peer.deliver`."""
         receipt, payload = await self._core.resources.deliver(node_id, message)
@@ -119,7 +153,9 @@ class AppMessenger:
         if progress is not None:
             progress(len(payload), len(payload))
 
-    async def _check_support(self, node_id: NodeId, message: Message, owners: tuple[Contribution, ...]) -> None:
+    async def _check_support(
+        self, node_id: NodeId, message: Message | type[Message], owners: tuple[Contribution, ...]
+    ) -> None:
         """Raise `NotSupported` as `router.check_support` does, after waiting for the peer's hello."""
         info, session = self.info(node_id), self.session_of(node_id)
         while info is not None and session is not None and session.waiting:

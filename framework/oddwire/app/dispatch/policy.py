@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from oddwire.app.dispatch.tracing import Tracer
     from oddwire.session.reliable.outbox_state import Loss
 
-__all__ = ["POLICY", "Enforcer", "Outcome", "Policy", "decode_error"]
+__all__ = ["POLICY", "Enforcer", "Outcome", "Policy", "decode_error", "title_of"]
 
 logger = get_logger("oddwire.app")
 
@@ -219,13 +219,13 @@ class Enforcer:
                 raise error
             finally:
                 del error, task  # the error's traceback refers to this frame: avoids a reference cycle
+        handled = message if isinstance(message, Message) else None
+        payload = message if isinstance(message, bytes) else b""  # of a type without a message class
         if isinstance(error, Refuse):
-            handled = message if isinstance(message, Message) else None
-            self.refused(Outcome.REFUSED, context.peer.node_id, error, message=handled, extension=context.extension)
+            self.refused(Outcome.REFUSED, context.peer.node_id, error, payload, handled, extension=context.extension)
             return
         policy = POLICY[Outcome.HANDLER_RAISED]
-        handled = message if isinstance(message, Message) else None
-        what = "peer hook" if handled is None else f"handler of {type(handled).__name__}"
+        what = "peer hook" if handled is None and not payload else f"handler of {title_of(message)}"
         self._failures.report(what, context, error, handled, level=policy.log, report=policy.report)
 
     async def _hang_up(self, queue: PeerQueue, reason: str) -> None:
@@ -235,6 +235,13 @@ class Enforcer:
             logger.warning("cannot disconnect %s: %s", queue.peer, error)
         finally:
             queue.hung_up = False  # a transport that cannot disconnect ignores this
+
+
+def title_of(message: object) -> str:
+    """Return the name of what a handler receives, for logs: a message's class, or the type of a payload without."""
+    if isinstance(message, bytes):
+        return f"type {int.from_bytes(message[:2], 'big'):#06x}"
+    return type(message).__name__
 
 
 def _encoded(app: Application, message: Message) -> bytes:

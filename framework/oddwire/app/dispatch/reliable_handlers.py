@@ -107,7 +107,7 @@ class ReliableHandlers:
         me = asyncio.current_task()
         try:
             if route.access is not None:
-                await route.access.admit_later(context.peer, size)
+                await route.access.admit_later(context.peer, size, route.rate)
             assert route.reliable is not None  # noqa: S101 - narrows the type for checkers
             reply = await route.reliable(context, message)
         except ThingsNotThere as error:

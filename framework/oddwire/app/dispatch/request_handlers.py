@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final
 
@@ -212,7 +212,7 @@ class RequestHandlers:
         """Handle a request if the extension's access control admits it."""
         try:
             with access.handling(context.peer) as handling.on_answer:
-                await access.admit(context.peer, len(content))
+                await access.admit(context.peer, len(content), route.rate)
                 await self._transport.turn(link.node_id)
                 with self._core.charging(link.node_id, content):
                     message = self._decode(link, handling, route, content)
@@ -242,7 +242,7 @@ class RequestHandlers:
                 await self._transport.turn(link.node_id)
             if handling.streams:
                 if route.stream is not None:
-                    await self._answer_stream(link, handling, route.stream(context, message), since)
+                    await self._answer_stream(link, handling, route, context, message, since)
                     return
             elif route.stream is not None:
                 text = f"{type(message).__name__} is answered by a stream: ask for one"
@@ -275,26 +275,49 @@ class RequestHandlers:
         self,
         link: Link,
         handling: HandledRequest[RequestTask],
-        stream: AsyncGenerator[Message, None],
+        route: Route,
+        context: Context,
+        message: Message,
         since: float | None,
     ) -> None:
         """Send the messages that a handler yields, as far as the peer's credit allows."""
-        async with aclosing(stream):
-            async for part in stream:
-                await self._transport.turn(link.node_id)
-                payload = self._outgoing[type(part)].encode(part)
-                while handling.sent >= handling.allowed:
-                    assert handling.handle is not None  # noqa: S101 - narrows the type for checkers
-                    handling.handle.credit = self._core.loop.create_future()
-                    link.wait_for_credit(handling)
-                    await handling.handle.credit
-                    link.handled.wait(handling)
-                handling.sent += 1
-                if not await self._send(link, handling, payload, ReplyFlag.PART):
-                    return
-                if since is not None:
-                    self._trace(link, payload, part, since)
+        if route.pump is not None:
+            wanted = True
+
+            async def take(part: Message) -> bool:
+                nonlocal wanted
+                wanted = wanted and await self._send_part(link, handling, part, since)
+                return wanted
+
+            last = await route.pump(context, message, take)
+            if not wanted or (last is not None and not await take(last)):
+                return
+        else:
+            assert route.stream is not None  # noqa: S101 - narrows the type for checkers
+            async with aclosing(route.stream(context, message)) as stream:
+                async for part in stream:
+                    if not await self._send_part(link, handling, part, since):
+                        return
         await self._send(link, handling, b"", ReplyFlag.END)
+
+    async def _send_part(
+        self, link: Link, handling: HandledRequest[RequestTask], part: Message, since: float | None
+    ) -> bool:
+        """Send one message of a stream. Return False if nobody wants any more."""
+        await self._transport.turn(link.node_id)
+        payload = self._outgoing[type(part)].encode(part)
+        while handling.sent >= handling.allowed:
+            assert handling.handle is not None  # noqa: S101 - narrows the type for checkers
+            handling.handle.credit = self._core.loop.create_future()
+            link.wait_for_credit(handling)
+            await handling.handle.credit
+            link.handled.wait(handling)
+        handling.sent += 1
+        if not await self._send(link, handling, payload, ReplyFlag.PART):
+            return False
+        if since is not None:
+            self._trace(link, payload, part, since)
+        return True
 
     async def _send(self, link: Link, handling: HandledRequest[RequestTask], payload: bytes, flags: int = 0) -> bool:
         """Send a reply of any length. Return False if it will not arrive, or is not awaited any more."""

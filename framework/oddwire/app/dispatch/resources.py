@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from oddwire.app.application import Application
     from oddwire.app.dispatch.core import Core
     from oddwire.app.limits.access import AccessControl
+    from oddwire.app.plugins.manager import Contribution
     from oddwire.proto.keys import NodeId
     from oddwire.schema import Message
     from oddwire.session.limits import Limits
@@ -26,6 +27,11 @@ if TYPE_CHECKING:
 __all__ = ["Resources"]
 
 T = TypeVar("T")
+
+
+def _is_limited(owner: Contribution) -> bool:
+    rated = any(handler.rate is not None for handler in owner.handlers)
+    return rated or owner.allow is not None or owner.limits is not None
 
 
 class Resources:
@@ -65,7 +71,7 @@ class Resources:
 
         Raises `StoreError`, and `ExtensionError` for access control that needs answers the transport does not have.
         """
-        limited = [owner for owner in self._router.owners if owner.allow is not None or owner.limits is not None]
+        limited = [owner for owner in self._router.owners if _is_limited(owner)]
         found: dict[str, AccessControl] = {}
         if limited:
             from oddwire.app.limits.access import AccessControl

@@ -10,7 +10,7 @@ from oddwire.app.context import AppContext
 from oddwire.app.declarations.jsonable import to_plain
 from oddwire.app.declarations.rpc import RpcMethod, bind_parameters
 from oddwire.app.dispatch.error_peers import with_peer
-from oddwire.errors import ExtensionError, NodeRefused, OddwireError
+from oddwire.errors import ExtensionError, NodeRefused, OddwireError, RpcError
 from oddwire.exit_exceptions import must_pass
 from oddwire.jsonrpc.parameters import INTERNAL_ERROR, INVALID_PARAMS, LIGHTNINGD, Parameter
 from oddwire.log_limits import get_logger
@@ -98,6 +98,8 @@ class Methods:
             result = _plain(await self._run(method, values))
         except NodeRefused:
             raise
+        except RpcError as error:
+            raise _refusal(method, error) from error
         except (OddwireError, ValueError) as error:
             reason = with_peer(error)
             logger.info("RPC method %s of %r: %s: %s", method.rpc.name, method.owner, type(error).__name__, reason)
@@ -111,6 +113,17 @@ class Methods:
             if task is not None:
                 self._tasks.discard(task)
         return {} if result is None else result
+
+
+def _refusal(method: BoundMethod, error: RpcError) -> NodeRefused:
+    """Return the answer to the host for what a method raised, with data that JSON can hold."""
+    try:
+        data = _plain(error.data)
+    except (TypeError, ValueError) as failure:
+        text = "RPC method %s of %r: the data of its RpcError is left out: %s"
+        logger.error(text, method.rpc.name, method.owner, failure)
+        data = None
+    return NodeRefused(printable(error.text), code=error.code, data=data)
 
 
 def _plain(result: object) -> Any:

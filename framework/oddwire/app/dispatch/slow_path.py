@@ -34,23 +34,30 @@ class SlowPath:
         self._tracer = core.tracer
         self._tasks = core.tasks
 
-    async def _let_in(self, access: AccessControl, run: Run, context: Context, message: Message) -> Message | None:
+    async def _let_in(
+        self, access: AccessControl, run: Run, context: Context, message: Message | bytes
+    ) -> Message | None:
         if await access.allows(context.peer):
             return await run(context, message)
         access.counters.dropped["allow"] += 1
         refusal = access.not_allowed()
+        payload, schemed = (message, None) if isinstance(message, bytes) else (b"", message)
         self._enforcer.refused(
-            Outcome.NOT_ALLOWED, context.peer.node_id, refusal, message=message, extension=access.extension
+            Outcome.NOT_ALLOWED, context.peer.node_id, refusal, payload, schemed, extension=access.extension
         )
         return None
 
-    def dispatch_slowly(self, queue: PeerQueue, route: Route, message: Message, payload: bytes) -> None:
-        """Pass a received message to the request that awaits its class, or enqueue it for its handler."""
-        asked = queue.answer(message)
+    def dispatch_slowly(self, queue: PeerQueue, route: Route, message: Message | bytes, payload: bytes) -> None:
+        """Pass a received message to the request that awaits its class, or enqueue it for its handler.
+
+        Without a message class, the message is the payload itself.
+        """
+        schemed = None if isinstance(message, bytes) else message
+        asked = None if schemed is None else queue.answer(schemed)
         run: Run | None = route.handler
         taken = asked is not None or run is not None
         if self._tracer is not None:
-            received = self._tracer.trace("received", queue.peer.node_id, payload, message, since=asked, handled=taken)
+            received = self._tracer.trace("received", queue.peer.node_id, payload, schemed, since=asked, handled=taken)
             if run is not None:
                 run = functools.partial(self._timed, queue, run, received)
         if not taken:
@@ -59,11 +66,12 @@ class SlowPath:
             return
         if route.access is not None:
             run = functools.partial(self._let_in, route.access, run)
-            seconds, limit = route.access.take(queue.peer, len(payload))
+            seconds, limit = route.access.take(queue.peer, len(payload), route.rate)
             if seconds:
                 route.access.counters.throttled[limit] += 1
                 self._backpressure.throttle(queue, seconds)
-        size, hooks = len(payload) if route.weigh is None else route.weigh(message), queue.pending_hooks
+        size = len(payload) if route.weigh is None or schemed is None else route.weigh(schemed)
+        hooks = queue.pending_hooks
         weight = size + MESSAGE_WEIGHT
         if route.concurrent:
             run = functools.partial(self._detach, queue, run, weight)

@@ -17,6 +17,7 @@ from oddwire.session.wire.frame_types import Code
 
 if TYPE_CHECKING:
     from oddwire.app.context import Peer
+    from oddwire.app.declarations.handlers import Rate
     from oddwire.transports.base import Transport
 
 __all__ = ["AccessControl", "Allow", "Meter", "check_allow", "check_limits"]
@@ -24,6 +25,7 @@ __all__ = ["AccessControl", "Allow", "Meter", "check_allow", "check_limits"]
 Allow = Literal["channels"] | Collection[NodeId | bytes | str] | Callable[["Peer"], bool | Awaitable[bool]]
 """Which peers may send to an extension: those with a channel, those listed, or those for which a function is true."""
 
+_RATE: Final = "rate"  # the counters' name for a handler's own rate
 _LASTS: Final = 60.0  # seconds that a peer's permission is cached
 # The states in which lightningd accepts new HTLCs: not channels being closed, nor those not open yet, which cost a
 # stranger nothing
@@ -67,12 +69,13 @@ def _bucket(rate: float, now: float) -> TokenBucket | None:
 class _PeerShare:
     """One peer's state at an extension: its permission, its meter, its requests being handled."""
 
-    __slots__ = ("allowed", "asked_at", "meter", "requests")
+    __slots__ = ("allowed", "asked_at", "meter", "rates", "requests")
 
     def __init__(self) -> None:
         self.allowed = False
         self.asked_at = -math.inf
         self.meter: Meter | None = None
+        self.rates: dict[Rate, TokenBucket] | None = None  # of handlers with a rate of their own
         self.requests = 0
 
 
@@ -125,36 +128,50 @@ class AccessControl:
             share.asked_at = now
         return share.allowed
 
-    async def admit(self, peer: Peer, size: int) -> None:
-        """Check and meter a request. Raises `Refuse` if the peer is not allowed, or exceeds a rate."""
-        await self._check(peer)
-        seconds, limit = self.take(peer, size)
-        if seconds:
-            self._give_back(peer, size)
-            raise self._too_much(limit)
+    async def admit(self, peer: Peer, size: int, rate: Rate | None = None) -> None:
+        """Check and meter a request. Raises `Refuse` if the peer is not allowed, or exceeds a rate.
 
-    async def admit_later(self, peer: Peer, size: int) -> None:
+        ``rate`` is that of the request's handler.
+        """
+        await self._check(peer)
+        seconds, limit = self.take(peer, size, rate)
+        if seconds:
+            self._give_back(peer, size, rate)
+            raise self._too_often(rate) if limit == _RATE and rate is not None else self._too_much(limit)
+
+    async def admit_later(self, peer: Peer, size: int, rate: Rate | None = None) -> None:
         """Check and meter a message, and wait as its rate requires. Raises `Refuse` if the peer is not allowed."""
         await self._check(peer)
-        seconds, limit = self.take(peer, size)
+        seconds, limit = self.take(peer, size, rate)
         if seconds:
             self.counters.throttled[limit] += 1
             await asyncio.sleep(seconds)
 
-    def take(self, peer: Peer, size: int) -> tuple[float, str]:
+    def take(self, peer: Peer, size: int, rate: Rate | None = None) -> tuple[float, str]:
         """Meter a message. Return the seconds to wait, 0.0 for none, and the name of the limit that requires it."""
-        if not self._metered:
+        if not self._metered and rate is None:
             return 0.0, ""
         share, now = self._share(peer), _now()
-        if share.meter is None:
-            share.meter = Meter(self.allowance.limits, now)
-        return share.meter.take(size, now)
+        found = 0.0, ""
+        if self._metered:
+            if share.meter is None:
+                share.meter = Meter(self.allowance.limits, now)
+            found = share.meter.take(size, now)
+        if rate is None:
+            return found
+        share.rates = share.rates or {}
+        bucket = share.rates.get(rate)
+        if bucket is None:
+            bucket = share.rates[rate] = TokenBucket(rate.per_second, rate.burst, now)
+        return max(found, (bucket.take(1, now), _RATE))
 
-    def _give_back(self, peer: Peer, size: int) -> None:
+    def _give_back(self, peer: Peer, size: int, rate: Rate | None) -> None:
         """Undo `take`: a refused message does not count."""
-        meter = self._share(peer).meter
-        if meter is not None:
-            meter.give_back(size, _now())
+        share = self._share(peer)
+        if share.meter is not None:
+            share.meter.give_back(size, _now())
+        if rate is not None and share.rates:
+            share.rates[rate].take(-1, _now())
 
     @contextmanager
     def handling(self, peer: Peer) -> Iterator[Callable[[], None]]:
@@ -206,6 +223,11 @@ class AccessControl:
         self.counters.refused[limit] += 1
         value = self.allowance.most(limit)
         return Refuse(f"{self.extension} accepts no more from this node: {limit} is {value:g}", code=Code.QUOTA)
+
+    def _too_often(self, rate: Rate) -> Refuse:
+        self.counters.refused[_RATE] += 1
+        text = f"{self.extension} takes no more {rate.name} from this node: {rate.per_second:g} a second"
+        return Refuse(f"{text}, after the first {rate.burst:g}", code=Code.QUOTA)
 
     async def _ask(self, peer: Peer) -> bool:
         if self._allow == "channels":

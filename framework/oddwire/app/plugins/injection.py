@@ -40,6 +40,10 @@ __all__ = ["Injector", "Thing", "close_all"]
 
 logger = get_logger("oddwire.app")
 
+_PEERLESS: Final = {
+    "provider": "lives as long as the application",
+    "middleware": "is around the handlers of all extensions",
+}
 _EMPTY: Final = inspect.Parameter.empty
 _TOO_EARLY: Final = NotProvided("what is provided is made when the application starts; it is not there before")
 
@@ -117,6 +121,7 @@ class Injector:
         self._order = _ordered(thing for thing in things if thing.key not in self._given)
         for owner in owners:
             self._bind_all(owner)
+        self._bind_middleware(owners)
         if strict:
             self._check_given(given)
         self.peer_things: dict[str, tuple[Thing, ...]] = {}
@@ -176,7 +181,7 @@ class Injector:
         if thing is None:
             raise ExtensionError(f"{takes} no provider returns{self._hint(owner, dependency)}")
         if thing.per_peer and not dependent.per_peer:
-            where = "lives as long as the application" if dependent.what == "provider" else "has no peer"
+            where = _PEERLESS.get(dependent.what, "has no peer")
             raise ExtensionError(f"{takes} {thing} provides for each peer, and what takes it {where}")
         return _Source(dependency, thing, None)
 
@@ -231,6 +236,16 @@ class Injector:
             self._bind(owner.name, dependent, self._resolve(dependent, owner.name))
         for method in owner.rpc_methods:
             self._bind_method(owner.name, method)
+
+    def _bind_middleware(self, owners: Sequence[Contribution]) -> None:
+        """Bind the middleware of plugins, as it is called for each extension."""
+        for owner in owners:
+            for middleware in owner.middlewares:
+                dependent = middleware.dependent(per_peer=False)
+                if dependent is not None:
+                    sources = self._resolve(dependent, owner.name)
+                    for other in owners:
+                        self._bind(other.name, dependent, sources)
 
     def _bind_method(self, owner: str, method: RpcMethod) -> None:
         """Determine which parameters of an RPC method are provided; the others are its caller's."""

@@ -22,11 +22,13 @@ from oddwire.errors import DefinitionError, ExtensionError
 from oddwire.records import FrozenRecord
 from oddwire.schema import Message
 from oddwire.session.constants import is_version
-from oddwire.transports.base import Transport
+from oddwire.transports.base import PeerInfo, Transport
 
 if TYPE_CHECKING:
     from oddwire.app.declarations.jobs import Job
+    from oddwire.app.declarations.middleware import Middleware
     from oddwire.app.declarations.providers import Dependent, Provider
+    from oddwire.app.declarations.unknown import UnknownHandler
     from oddwire.app.limits.access import Allow
     from oddwire.session.limits import Limits
 
@@ -44,6 +46,8 @@ class Contribution(FrozenRecord, kw_only=True):
     name: str
     plugin: object
     feature: int | None = None
+    peer_feature: int | None = None
+    """A feature bit of peers that we do not announce."""
     versions: tuple[str, ...] = ()
     """Versions of its protocol, for our hello; an extension without any is not listed there."""
     allow: Allow | None = None
@@ -58,11 +62,25 @@ class Contribution(FrozenRecord, kw_only=True):
     providers: tuple[Provider, ...] = ()
     dependents: tuple[Dependent, ...] = ()
     """Hooks, and the like, that take what is provided."""
+    middlewares: tuple[Middleware, ...] = ()
+    """Those around the handlers of all plugins; those around its own handlers are in `Handler.middleware`."""
+    unknown_handlers: tuple[UnknownHandler, ...] = ()
 
     @property
     def injects(self) -> bool:
         """Whether it provides or takes anything."""
-        return bool(self.providers or self.dependents) or any(handler.takes_more for handler in self.handlers)
+        if self.providers or self.dependents or any(handler.takes_more for handler in self.handlers):
+            return True
+        return any(middleware.dependent() is not None for middleware in self.middlewares)
+
+    @property
+    def features(self) -> tuple[int, ...]:
+        """The feature bits by which peers show that they know it."""
+        return tuple(bit for bit in (self.feature, self.peer_feature) if bit is not None)
+
+    def is_shown_by(self, info: PeerInfo) -> bool:
+        """Return whether a peer's features show that it knows the plugin."""
+        return any(info.has_feature(bit) for bit in self.features)
 
 
 class HookCall:
@@ -194,6 +212,8 @@ class PluginManager:
 
     def _gather(self, name: str, plugin: object) -> Contribution:
         found: dict[str, list[Any]] = {}
+        if isinstance(plugin, Extension):
+            plugin.check()
         callers = self._pluggy.get_hookcallers(plugin) or []
         if not callers:
             should = "an Extension, or functions" if isinstance(plugin, ModuleType) else "functions"
@@ -209,11 +229,12 @@ class PluginManager:
                 raise ExtensionError(f"plugin {name!r} ({_describe(plugin)}): hook {caller.name!r} cannot be wrapped")
             if caller.name in _GATHERED:
                 found[caller.name] = _checked(name, caller.name, impl.function)
-        feature = getattr(plugin, "feature", None)
+        feature, peer_feature = getattr(plugin, "feature", None), getattr(plugin, "peer_feature", None)
         return Contribution(
             name=name,
             plugin=plugin,
             feature=feature if type(feature) is int else None,
+            peer_feature=peer_feature if type(peer_feature) is int else None,
             versions=_versions_of(plugin),
             allow=plugin.allow if isinstance(plugin, Extension) else None,
             limits=plugin.limits if isinstance(plugin, Extension) else None,
@@ -225,7 +246,9 @@ class PluginManager:
             options=(*found.get("register_options", ()),),
             jobs=plugin.jobs if isinstance(plugin, Extension) else (),
             providers=(*found.get("register_providers", ()),),
-            dependents=(*plugin.dependents,) if isinstance(plugin, Extension) else (),
+            dependents=plugin.dependents if isinstance(plugin, Extension) else (),
+            middlewares=(*found.get("register_middleware", ()),),
+            unknown_handlers=plugin.unknown_handlers if isinstance(plugin, Extension) else (),
         )
 
     def _provided(self, group: str, name: str, offers: Callable[[Contribution], Mapping[str, Any]]) -> Any:
@@ -281,6 +304,7 @@ _GATHERED: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "register_rpc": ("RpcMethod objects", lambda item: isinstance(item, RpcMethod)),
     "register_options": ("Option objects", lambda item: isinstance(item, Option)),
     "register_providers": ("Provider objects", lambda item: _is_provider(item)),
+    "register_middleware": ("Middleware objects", lambda item: _is_middleware(item)),
     "register_transports": (
         "a mapping of names to callables",
         lambda item: isinstance(item[0], str) and callable(item[1]),
@@ -292,6 +316,12 @@ def _is_provider(item: object) -> bool:
     from oddwire.app.declarations.providers import Provider  # not before there is one
 
     return isinstance(item, Provider)
+
+
+def _is_middleware(item: object) -> bool:
+    from oddwire.app.declarations.middleware import Middleware  # not before there is one
+
+    return isinstance(item, Middleware)
 
 
 def _checked(plugin: str, hook: str, function: Callable[..., Any]) -> list[Any]:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from oddwire.app.declarations.handlers import Handler, HandlerFunction, StreamFunction, place
+from oddwire.app.declarations.handlers import Handler, HandlerFunction, Rate, StreamFunction, place
 from oddwire.app.declarations.options import Setting
 from oddwire.app.declarations.rpc import RpcMethod
 from oddwire.app.dispatch.rpc_calls import BoundMethod
 from oddwire.app.plugins.manager import Contribution, PluginManager
 from oddwire.codecs.registry import Registry
-from oddwire.errors import EncodeError, ExtensionError, NotSupported, TypeConflict
+from oddwire.errors import EncodeError, ExtensionError, NotSupported, TypeConflict, UnknownMessage
 from oddwire.proto.keys import NodeId
 from oddwire.records import FrozenRecord
 from oddwire.schema import Message, schema_of
@@ -22,6 +22,8 @@ from oddwire.session.constants import SESSION_TYPE
 from oddwire.transports.base import Manifest, PeerInfo, not_connected
 
 if TYPE_CHECKING:
+    from oddwire.app.declarations.middleware import Middleware, Pump
+    from oddwire.app.declarations.unknown import UnknownHandler
     from oddwire.app.extension import Extension
     from oddwire.app.limits.access import AccessControl
     from oddwire.app.plugins.injection import Injector
@@ -34,6 +36,7 @@ __all__ = [
     "Router",
     "build_router",
     "check_support",
+    "not_shown",
     "shows_support",
     "unregistered",
     "vocabulary",
@@ -59,6 +62,10 @@ class Route(NamedTuple):
     stream: StreamFunction | None = None
     reliable: HandlerFunction | None = None
     access: AccessControl | None = None
+    pump: Pump | None = None
+    """Runs the handler for a stream, if it yields its replies and has middleware around it."""
+    rate: Rate | None = None
+    """The maximum rate of messages from one peer, if there is one."""
     weigh: Callable[[Message], int] | None = None
     """Returns the memory that a message uses, in bytes, if that may be far more than its payload."""
 
@@ -101,6 +108,7 @@ class Router(FrozenRecord, kw_only=True):
         """The routes of received types, by their two bytes."""
         numbers = {id(owner): number for number, owner in enumerate(self.owners, 1)}
         plans = self.registry.plans
+        outer = [middleware for owner in self.owners for middleware in owner.middlewares]
         routes: dict[bytes, Route] = {}
         for message in self.claims:
             prefix = schema_of(message).type_id.to_bytes(2, "big")
@@ -108,12 +116,53 @@ class Router(FrozenRecord, kw_only=True):
             if message in self.handlers:
                 owner, handler = self.handlers[message]
                 run, stream = handler.runs(self.bound(owner.name, handler.function, 2))
+                pump = None
+                if outer or handler.middleware:
+                    run, pump = self._wrapped(owner.name, (*outer, *handler.middleware), message, run, stream)
                 concurrent, reliable = handler.concurrent, run if handler.reliable else None
-                number = numbers[id(owner)]
-                routes[prefix] = Route(decode, run, number, concurrent, concurrent, stream, reliable, weigh=weigh)
+                number, rate = numbers[id(owner)], handler.limit
+                routes[prefix] = Route(
+                    *(decode, run, number, concurrent, concurrent, stream, reliable), pump=pump, rate=rate, weigh=weigh
+                )
             else:
                 routes[prefix] = Route(decode, None, 0, False, weigh=weigh)
         return MappingProxyType(routes)
+
+    def _wrapped(
+        self,
+        owner: str,
+        middleware: Sequence[Middleware],
+        message: type[Message],
+        run: HandlerFunction,
+        stream: StreamFunction | None,
+    ) -> tuple[HandlerFunction, Pump | None]:
+        """Return a handler with middleware around it, and its pump if it yields."""
+        from oddwire.app.declarations.middleware import around, around_stream  # loaded by whoever declares any
+
+        functions = [self.bound(owner, one.function, 3) for one in middleware]
+        return around(functions, run, message), stream and around_stream(functions, stream, message)
+
+    @cached_property
+    def unknown(self) -> tuple[tuple[UnknownHandler, Route], ...]:
+        """The handlers of types without a message class, and their routes, whose messages are whole payloads."""
+        return tuple(
+            (handler, Route(_no_class, handler.run(self.bound(owner.name, handler.function, 3)), number, True))
+            for number, owner in enumerate(self.owners, 1)
+            for handler in owner.unknown_handlers
+        )
+
+    @property
+    def handled_types(self) -> tuple[int, ...]:
+        """The types that have a handler, ascending."""
+        unknown = (number for owner in self.owners for handler in owner.unknown_handlers for number in handler.numbers)
+        return (*sorted({*(schema_of(message).type_id for message in self.handlers), *unknown}),)
+
+    def takers(self, type_id: int) -> tuple[Contribution, ...]:
+        """Return the plugins that a type belongs to: by a message class, or else by `UnknownHandler`; none if none."""
+        schema = self.registry.lookup(type_id)
+        if schema is not None:
+            return (*self.claims[schema.cls],)
+        return tuple(owner for owner in self.owners if any(type_id in one.numbers for one in owner.unknown_handlers))
 
     @cached_property
     def outgoing(self) -> Mapping[type[Message], Outgoing]:
@@ -167,6 +216,7 @@ def build_router(plugins: PluginManager, provide: Mapping[Any, Any] | None = Non
     features = _unique("feature bit", ((owner.feature, owner, owner) for owner in owners if owner.feature is not None))
     rpc = _unique("RPC method", ((rpc.name, owner, rpc) for owner in owners for rpc in owner.rpc_methods))
     options = _unique("option", ((option.name, owner, option) for owner in owners for option in owner.options))
+    unknown = _check_unknown(owners, registry)
     _unique("transport", ((name, owner, maker) for owner in owners for name, maker in owner.transports.items()))
     for owner in owners:
         for job in owner.jobs:
@@ -177,7 +227,7 @@ def build_router(plugins: PluginManager, provide: Mapping[Any, Any] | None = Non
 
         injector = Injector(owners, provide or {})
     manifest = Manifest(
-        type_ids=frozenset(schema_of(message).type_id for message in claims),
+        type_ids=frozenset(schema_of(message).type_id for message in claims).union(unknown),
         features=frozenset(features),
     )
     return Router(
@@ -194,6 +244,11 @@ def build_router(plugins: PluginManager, provide: Mapping[Any, Any] | None = Non
     )
 
 
+def _no_class(payload: bytes) -> Message:
+    """Stand for the decoding of a type without a message class, whose messages are whole payloads."""
+    raise UnknownMessage("there is no message class", type_id=int.from_bytes(payload[:2], "big"), required=False)
+
+
 def _bound_method(owner: str, method: RpcMethod, injector: Injector | None) -> BoundMethod:
     if injector is None:
         return BoundMethod(owner, method, method.parameters(), method.function)
@@ -202,10 +257,10 @@ def _bound_method(owner: str, method: RpcMethod, injector: Injector | None) -> B
 
 
 def shows_support(
-    message: Message, owners: tuple[Contribution, ...], info: PeerInfo, session: PeerSession | None
+    message: Message | type[Message], owners: tuple[Contribution, ...], info: PeerInfo, session: PeerSession | None
 ) -> bool:
     """Return whether a peer's features or hello show that it knows one of the plugins to which a message belongs."""
-    if any(owner.feature is not None and info.has_feature(owner.feature) for owner in owners):
+    if any(owner.is_shown_by(info) for owner in owners):
         return True
     type_id = schema_of(message).type_id
     return session is not None and any(
@@ -214,7 +269,7 @@ def shows_support(
 
 
 def check_support(
-    message: Message,
+    message: Message | type[Message],
     owners: tuple[Contribution, ...],
     info: PeerInfo | None,
     node_id: NodeId,
@@ -230,14 +285,22 @@ def check_support(
     if shows_support(message, owners, info, session):
         return
     schema = schema_of(message)
+    if schema.even == "known" and (session is None or not session.met):
+        return  # a peer that says nothing of what it speaks
+    raise not_shown(f"{schema.name} has the even type {schema.type_id:#06x}", owners, node_id)
+
+
+def not_shown(what: str, owners: Sequence[Contribution], node_id: NodeId) -> NotSupported:
+    """Return the error for something of an even type, and a peer that shows none of its plugins."""
     names = " or ".join(
-        f"{owner.name!r} ({'no feature bit' if owner.feature is None else f'feature bit {owner.feature}'})"
+        f"{owner.name!r} ({' or '.join(f'feature bit {bit}' for bit in owner.features) or 'no feature bit'})"
         for owner in owners
     )
-    raise NotSupported(
-        f"{schema.name} has the even type {schema.type_id:#06x}, and {node_id} does not show that it knows {names}; "
-        "it would disconnect: force=True sends it all the same",
-        feature=owners[0].name,
+    text = f"{node_id} does not show that it knows {names}; it would disconnect"
+    if not owners:
+        text = f"no loaded extension says by what {node_id} would show that it knows it; a peer that does not would disconnect"
+    return NotSupported(
+        f"{what}, and {text}: force=True sends it all the same", feature=owners[0].name if owners else "even types"
     )
 
 
@@ -270,12 +333,38 @@ def vocabulary(owner: Contribution) -> dict[type[Message], None]:
         found[handler.message] = None
         for reply in handler.replies():
             found[reply] = None
-            if owner.feature is None and schema_of(reply).type_id % 2 == 0:
-                raise ExtensionError(
-                    f"{place(handler.function)}, handler of {handler.message.__name__}: returns {reply.__name__} of "
-                    f"even type {schema_of(reply).type_id:#06x}, which is sent only to peers whose features show that "
-                    f"they know it; extension {owner.name!r} should have a feature bit, or the reply an odd type"
-                )
+            where = f"{place(handler.function)}, handler of {handler.message.__name__}"
+            _check_reply(owner, reply, where)
+    for middleware in owner.middlewares:
+        for reply in middleware.replies():
+            found[reply] = None
+            _check_reply(owner, reply, f"{place(middleware.function)}, middleware")
+    return found
+
+
+def _check_reply(owner: Contribution, reply: type[Message], where: str) -> None:
+    schema = schema_of(reply)
+    if not owner.features and schema.type_id % 2 == 0 and schema.even is None:
+        raise ExtensionError(
+            f"{where}: returns {reply.__name__} of even type {schema.type_id:#06x}, which is sent only to peers whose "
+            f"features show that they know it; extension {owner.name!r} should have a feature bit, or the reply an odd "
+            "type, or even='known'"
+        )
+
+
+def _check_unknown(owners: tuple[Contribution, ...], registry: Registry) -> dict[int, str]:
+    """Return the types of `UnknownHandler` objects, and who has each. Raises `TypeConflict` for one taken already."""
+    found: dict[int, str] = {}
+    for owner in owners:
+        for handler in owner.unknown_handlers:
+            claimant = f"{owner.name} (on_unknown of {place(handler.function)})"
+            for type_id in handler.numbers:
+                taken = "sessions of oddwire" if type_id == SESSION_TYPE else registry.owner_of(type_id)
+                taken = taken or found.get(type_id)
+                if taken is not None:
+                    text = f"type {type_id} ({type_id:#06x}) is claimed by both {taken} and {claimant}"
+                    raise TypeConflict(f"{text}; one should leave it out", type_id=type_id, owners=(taken, claimant))
+                found[type_id] = claimant
     return found
 
 

@@ -447,7 +447,7 @@ async def test_what_an_on_connect_raises_holds_up_nothing() -> None:
     async def fail(context: Context) -> None:
         raise ZeroDivisionError
 
-    extension._connect.reverse()
+    extension._declarations.reverse()
     network = MemoryNetwork()
     async with (
         Application(extension, transport=network.transport(), store=":memory:") as server,

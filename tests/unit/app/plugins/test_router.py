@@ -213,7 +213,7 @@ def test_an_even_reply_needs_a_feature() -> None:
         built(extension)
     text = str(caught.value)
     assert "handler of Ask: returns Even of even type 0x8c06" in text
-    assert text.endswith("extension 'three' should have a feature bit, or the reply an odd type")
+    assert text.endswith("extension 'three' should have a feature bit, or the reply an odd type, or even='known'")
 
 
 def test_an_unknown_codec_is_told() -> None:

@@ -1,0 +1,100 @@
+"""What a module declares by decorators, in order, together with what it includes from other modules."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Coroutine
+from types import FrameType, FunctionType
+from typing import Any, Final, TypeVar
+
+from oddwire.app.context import AppContext
+from oddwire.app.declarations.handlers import check_callback, parameters_behind, place, scope_of
+from oddwire.errors import ExtensionError
+from oddwire.records import FrozenRecord
+from oddwire.schema import Message
+
+__all__ = ["NOTHING", "Declared", "Hook", "HookFunction", "RegisteredMessage", "check_argument"]
+
+T = TypeVar("T")
+
+HookFunction = Callable[..., Coroutine[Any, Any, None]]
+
+NOTHING: Any = object()
+"""Default of a decorator's parameter: empty parentheses."""
+
+_OUTER: Final = 2  # frames from `_note` to the caller of a decorator that calls `_take`
+
+
+class Hook(FrozenRecord, kw_only=True):
+    """A function for one of an extension's hooks; ``name`` is that of the decorator, as ``on_connect``."""
+
+    name: str
+    function: HookFunction
+
+
+class RegisteredMessage(FrozenRecord, kw_only=True):
+    """A message class that is declared without a handler."""
+
+    message: type[Message]
+
+
+class Declared:
+    """A list of declarations, and of others included at their place. ``module`` is the name of the author's module."""
+
+    def __init__(self, module: str) -> None:
+        self.module = module
+        self._declarations: list[object] = []
+
+    def declared(self, kind: type[T]) -> list[T]:
+        """Return the declarations of one kind, in order, those of what is included at its place."""
+        found: list[T] = []
+        for one in self._declarations:
+            if isinstance(one, Declared):
+                found += one.declared(kind)
+            elif isinstance(one, kind):
+                found.append(one)
+        return found
+
+    def hook_functions(self, name: str) -> list[HookFunction]:
+        """Return the functions of a hook, in order; ``name`` is that of the decorator, as ``on_connect``."""
+        return [hook.function for hook in self.declared(Hook) if hook.name == name]
+
+    def _of(self, module: str, kind: str) -> list[Any]:
+        """Return the declarations of a kind whose module is loaded with the first of them, and not before."""
+        loaded = sys.modules.get(f"oddwire.app.declarations.{module}")
+        return [] if loaded is None else self.declared(getattr(loaded, kind))
+
+    def _declare(self, declaration: object) -> None:
+        self._declarations.append(declaration)
+
+    def _hook(
+        self,
+        name: str,
+        function: HookFunction,
+        kind: str,
+        context: type[AppContext],
+        *parameters: str,
+        per_peer: bool = False,
+    ) -> None:
+        """Check and declare the function of a hook, and its provided parameters."""
+        check_callback(function, kind, context, *parameters)
+        self._note(function, name, parameters, per_peer, sys._getframe(_OUTER))  # noqa: SLF001 - as dataclasses do
+        self._declare(Hook(name=name, function=function))
+
+    def _note(
+        self, function: Callable[..., Any], what: str, fixed: tuple[str, ...], per_peer: bool, frame: FrameType
+    ) -> None:
+        """Declare the provided parameters of a function, if it has any; ``what`` is its decorator."""
+        if parameters_behind(function, len(fixed)):
+            from oddwire.app.declarations.providers import Dependent  # not for extensions without
+
+            names = scope_of(function, frame)
+            self._declare(Dependent(function=function, what=what, fixed=fixed, per_peer=per_peer, names=names))
+
+
+def check_argument(given: object, decorator: str, example: str) -> None:
+    """Raise `ExtensionError` for a decorator without parentheses, or with empty ones, that needs a parameter."""
+    if given is NOTHING:
+        raise ExtensionError(f"@{decorator} needs an argument: @extension.{decorator}({example}), not {decorator}()")
+    if isinstance(given, FunctionType):
+        raise ExtensionError(f"{place(given)}: @{decorator} needs an argument: @extension.{decorator}({example})")

@@ -1,0 +1,209 @@
+"""The decorators for hooks, periodic jobs and tasks."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, TypeVar, overload
+
+from oddwire.app.context import AppContext, Context
+from oddwire.app.declarations.declared import NOTHING, Declared, check_argument
+from oddwire.app.declarations.handlers import place
+from oddwire.errors import ExtensionError, OddwireError
+from oddwire.schema import Message
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+__all__ = ["HookDecorators"]
+
+AppCallback = TypeVar("AppCallback", bound=Callable[Concatenate[AppContext, ...], Coroutine[Any, Any, None]])
+ConnectCallback = TypeVar("ConnectCallback", bound=Callable[Concatenate[Context, ...], Coroutine[Any, Any, None]])
+DisconnectCallback = TypeVar(
+    "DisconnectCallback", bound=Callable[Concatenate[Context, str, ...], Coroutine[Any, Any, None]]
+)
+ErrorCallback = TypeVar(
+    "ErrorCallback",
+    bound=Callable[Concatenate[AppContext, BaseException, Message | None, ...], Coroutine[Any, Any, None]],
+)
+UndeliveredCallback = TypeVar(
+    "UndeliveredCallback",
+    bound=Callable[Concatenate[Context, Message | None, OddwireError, ...], Coroutine[Any, Any, None]],
+)
+
+
+class HookDecorators(Declared):
+    """Declares what an extension does besides handling messages: hooks, jobs, tasks."""
+
+    def on_startup(self, function: AppCallback = NOTHING) -> AppCallback:
+        """Await the decorated ``async def (context)`` before the transport opens; raising stops the start.
+
+        Options have their values, the store is open, and `Peer.deliver` works; there are no peers yet.
+        """
+        if function is NOTHING:
+            return self.on_startup  # type: ignore[return-value]  # with parentheses, it is the decorator itself
+        self._hook("on_startup", function, "called on startup", AppContext, "context")
+        return function
+
+    def on_ready(self, function: AppCallback = NOTHING) -> AppCallback:
+        """Await the decorated ``async def (context)`` once the transport is open; raising stops the start.
+
+        From now on there are peers: it may connect and send. If it raises, everything that has started is shut down.
+        """
+        if function is NOTHING:
+            return self.on_ready  # type: ignore[return-value]  # with parentheses, it is the decorator itself
+        self._hook("on_ready", function, "called when ready", AppContext, "context")
+        return function
+
+    def on_stopping(self, function: AppCallback = NOTHING) -> AppCallback:
+        """Await the decorated ``async def (context)`` before the application closes; the last declared goes first.
+
+        Peers are still connected, and their messages are still handled. It has the application's ``grace``, in seconds
+        and shared with the handlers, then it is cancelled. Its exception goes to `on_error`, and the application closes
+        nevertheless.
+        """
+        if function is NOTHING:
+            return self.on_stopping  # type: ignore[return-value]  # with parentheses, it is the decorator itself
+        self._hook("on_stopping", function, "called when stopping", AppContext, "context")
+        return function
+
+    def on_shutdown(self, function: AppCallback = NOTHING) -> AppCallback:
+        """Await the decorated ``async def (context)`` after the transport has closed; the last declared goes first."""
+        if function is NOTHING:
+            return self.on_shutdown  # type: ignore[return-value]  # with parentheses, it is the decorator itself
+        self._hook("on_shutdown", function, "called on shutdown", AppContext, "context")
+        return function
+
+    def on_connect(self, function: ConnectCallback = NOTHING) -> ConnectCallback:
+        """Await the decorated ``async def (context)`` for each new connection, before the peer's messages are handled.
+
+        Messages, requests, streams and reliable messages of the peer for this extension wait for the hook's end, in
+        memory, within the limits; those for other extensions do not. The hook may send the peer a request, on both
+        sides at once: replies do not wait. A hook that has not ended after ten seconds is logged.
+        """
+        if function is NOTHING:
+            return self.on_connect  # type: ignore[return-value]  # with parentheses, it is the decorator itself
+        self._hook("on_connect", function, "called on connect", Context, "context", per_peer=True)
+        return function
+
+    def on_disconnect(self, function: DisconnectCallback = NOTHING) -> DisconnectCallback:
+        """Await the decorated ``async def (context, reason)`` once a peer is disconnected and its messages handled."""
+        if function is NOTHING:
+            return self.on_disconnect  # type: ignore[return-value]  # with parentheses, it is the decorator itself
+        self._hook("on_disconnect", function, "called on disconnect", Context, "context", "reason", per_peer=True)
+        return function
+
+    def on_undelivered(self, function: UndeliveredCallback = NOTHING) -> UndeliveredCallback:
+        """Await the decorated ``async def (context, message, error)`` for a reliable message of ours that is lost.
+
+        The peer has refused it for good (``error`` is the `RemoteFailure`), or it was given up (`QuotaExceeded` of
+        ``outbox_seconds``), whether this process sent it or an earlier one. ``message`` is None if its bytes cannot
+        be decoded any more. Called once per message, and once more if the process ends before the call is recorded on
+        disk.
+        """
+        if function is NOTHING:
+            return self.on_undelivered  # type: ignore[return-value]  # with parentheses, it is the decorator itself
+        self._hook("on_undelivered", function, "called for lost messages", Context, "context", "message", "error")
+        return function
+
+    def on_error(self, function: ErrorCallback = NOTHING) -> ErrorCallback:
+        """Await the decorated ``async def (context, error, message)`` for each failure of this extension.
+
+        A failure is an exception of a handler, job, task of `AppContext.spawn` or hook. ``context`` is a `Context` if a
+        peer is concerned; ``message`` is the one that was handled, None outside of handlers. The failure is logged
+        and counted (`Counters.failed`) as well. Exceptions that stop the start, and those of ``on_shutdown``, are
+        raised by `Application.start` and `Application.aclose` instead; those of an RPC method go to its caller.
+        """
+        if function is NOTHING:
+            return self.on_error  # type: ignore[return-value]  # with parentheses, it is the decorator itself
+        self._hook("on_error", function, "called for failures", AppContext, "context", "error", "message")
+        return function
+
+    # Work of its own --------------------------------------------------------------------------------
+
+    @overload
+    def every(
+        self,
+        seconds: float | timedelta | str,
+        *,
+        jitter: float | timedelta = 0.0,
+        at_start: bool = False,
+        per_peer: Literal[False] = False,
+    ) -> Callable[[AppCallback], AppCallback]: ...
+
+    @overload
+    def every(
+        self,
+        seconds: float | timedelta | str,
+        *,
+        jitter: float | timedelta = 0.0,
+        at_start: bool = False,
+        per_peer: Literal[True],
+    ) -> Callable[[ConnectCallback], ConnectCallback]: ...
+
+    def every(
+        self,
+        seconds: Any = NOTHING,
+        *,
+        jitter: float | timedelta = 0.0,
+        at_start: bool = False,
+        per_peer: bool = False,
+    ) -> Any:
+        """Await the decorated ``async def (context)`` periodically, every ``seconds``, one run at a time.
+
+        Runs are from ready to stopping, or with ``per_peer`` from the end of ``on_connect`` to the end of the
+        connection. The next run begins ``seconds`` after the last has begun, or at once if that took longer; ``jitter``
+        is the maximum, in seconds or a `timedelta`, of a random addition to each pause. The first run begins after a
+        pause, or at once with ``at_start``. ``seconds`` may be a `timedelta`, or the name of an option, whose value is
+        read for each pause. A run under way at the end is cancelled, and waited for. An exception is logged, counted
+        and passed to `on_error`; the job continues.
+
+        Raises `ExtensionError` for an invalid duration, and at load for an option that no extension has.
+        """
+        check_argument(seconds, "every", "10")
+
+        def register(function: Any) -> Any:
+            from oddwire.app.declarations.jobs import EVERY, Job  # not for extensions without
+
+            if seconds is None:
+                raise ExtensionError(f"{place(function)}, @every: every should be {EVERY}, not None")
+            job = Job(function=function, every=seconds, jitter=jitter, at_start=at_start, per_peer=per_peer)
+            self._declare(job)
+            self._note(function, job.title, ("context",), per_peer, sys._getframe(1))  # noqa: SLF001 - as dataclasses do
+            return function
+
+        return register
+
+    @overload
+    def task(self, function: AppCallback, /) -> AppCallback: ...
+
+    @overload
+    def task(
+        self, *, restart: bool = True, per_peer: Literal[False] = False
+    ) -> Callable[[AppCallback], AppCallback]: ...
+
+    @overload
+    def task(
+        self, *, restart: bool = True, per_peer: Literal[True]
+    ) -> Callable[[ConnectCallback], ConnectCallback]: ...
+
+    def task(self, function: Any = NOTHING, *, restart: bool = True, per_peer: bool = False) -> Any:
+        """Run the decorated ``async def (context)`` as a task from ready to stopping, where it is cancelled.
+
+        With ``per_peer`` there is one task per connection, from the end of ``on_connect`` to the end of the connection.
+        A function that returns is not called again. One that raises is called again if ``restart`` is true: after a
+        second, two, four, and so on up to a minute, from one second again once it has run for a minute. Its exception
+        is logged, counted and passed to `on_error`. Raises `ExtensionError`.
+        """
+
+        def register(function: Any) -> Any:
+            from oddwire.app.declarations.jobs import Job  # not for extensions without
+
+            job = Job(function=function, restart=restart, per_peer=per_peer)
+            self._declare(job)
+            frame = sys._getframe(1 if given else 2)  # noqa: SLF001 - as dataclasses do
+            self._note(function, job.title, ("context",), per_peer, frame)
+            return function
+
+        given = function is NOTHING
+        return register if given else register(function)

@@ -1,0 +1,126 @@
+"""Middleware: functions that are called around the handlers of messages."""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, Final
+
+from oddwire.app.context import Context
+from oddwire.app.declarations.annotations import alternatives, evaluate, spell
+from oddwire.app.declarations.handlers import check_callback, parameters_behind, parameters_of, place
+from oddwire.errors import ExtensionError
+from oddwire.records import FrozenRecord
+from oddwire.schema import Message, schema_of
+
+if TYPE_CHECKING:
+    from oddwire.app.declarations.providers import Dependent
+
+__all__ = ["CallNext", "Middleware", "Pump", "around", "around_stream"]
+
+CallNext = Callable[[Message], Coroutine[Any, Any, Message | None]]
+"""The next middleware, or the handler: called with the message, it returns the reply."""
+
+Run = Callable[[Context, Any], Coroutine[Any, Any, Message | None]]
+Pump = Callable[[Context, Any, Callable[[Message], Awaitable[bool]]], Coroutine[Any, Any, Message | None]]
+"""Runs a handler that yields, with middleware around it, and passes each part to the third argument.
+
+That returns False if nobody wants any more parts. The result is one more part, or None.
+"""
+
+_FIXED: Final = ("context", "message", "call_next")
+
+
+class Middleware(FrozenRecord, kw_only=True, hidden=("names",)):
+    """One async function that is awaited in place of handlers, and calls them.
+
+    ``function`` is called with the handler's `Context`, the message, and `CallNext`; it returns the reply, or None.
+    Raises `ExtensionError`.
+    """
+
+    function: Callable[..., Coroutine[Any, Any, Message | None]]
+    names: Mapping[str, Any] = types.MappingProxyType({})
+    """Names that annotations may use besides the function's globals, for a function made inside another."""
+
+    def __post_init__(self) -> None:
+        check_callback(self.function, "middleware", Context, *_FIXED)
+
+    def replies(self) -> tuple[type[Message], ...]:
+        """Check the annotations, and return the message classes that the result's names, besides `Message`.
+
+        Raises `ExtensionError`, also for a function that returns nothing: the reply would be lost.
+        """
+        parameter = (*parameters_of(self.function),)[1]
+        try:
+            hints = evaluate(self.function, (parameter, "return"), self.names)
+        except NameError as error:
+            raise self._wrong(str(error)) from None
+        accepted = alternatives(hints.get(parameter, Any))
+        if not any(one is Any or one is Message or not isinstance(one, type) for one in accepted):
+            shown = spell(hints[parameter])
+            raise self._wrong(f"parameter {parameter!r} should be Message, as all messages come here, not {shown}")
+        found: list[type[Message]] = []
+        returned = alternatives(hints.get("return", Any))
+        if all(one in (types.NoneType, typing.NoReturn, typing.Never) for one in returned):
+            raise self._wrong("should return what call_next returned, the reply: -> Message | None")
+        for one in returned:
+            if one in (types.NoneType, Any, Message):
+                continue
+            if not (isinstance(one, type) and issubclass(one, Message)):
+                raise self._wrong(f"should return a message class or None, not {spell(one)}")
+            schema_of(one)
+            found.append(one)
+        return tuple(found)
+
+    def dependent(self, *, per_peer: bool = True) -> Dependent | None:
+        """Return the function with its provided parameters, None if it has none."""
+        if not parameters_behind(self.function, len(_FIXED)):
+            return None
+        from oddwire.app.declarations.providers import Dependent  # not for extensions without
+
+        return Dependent(function=self.function, what="middleware", fixed=_FIXED, per_peer=per_peer, names=self.names)
+
+    def _wrong(self, text: str) -> ExtensionError:
+        return ExtensionError(f"{place(self.function)}, middleware: {text}")
+
+
+def around(functions: Sequence[Callable[..., Any]], run: Run, message: type[Message]) -> Run:
+    """Return ``run``, a handler of ``message``, with middleware around it, the first outermost."""
+    for function in reversed(functions):
+        run = _wrap(function, run, message)
+    return run
+
+
+def around_stream(
+    functions: Sequence[Callable[..., Any]],
+    stream: Callable[[Context, Any], AsyncGenerator[Message, None]],
+    message: type[Message],
+) -> Pump:
+    """Return a handler that yields as a `Pump`, with middleware around it, the first outermost."""
+
+    async def pump(context: Context, given: Message, take: Callable[[Message], Awaitable[bool]]) -> Message | None:
+        async def run(context: Context, message: Message) -> None:
+            async with aclosing(stream(context, message)) as parts:
+                async for part in parts:
+                    if not await take(part):
+                        return
+
+        return await around(functions, run, message)(context, given)
+
+    return pump
+
+
+def _wrap(function: Callable[..., Any], run: Run, wanted: type[Message]) -> Run:
+    def handle(context: Context, message: Message) -> Coroutine[Any, Any, Message | None]:
+        def call_next(message: Message) -> Coroutine[Any, Any, Message | None]:
+            if type(message) is not wanted:
+                found = type(message).__name__
+                raise TypeError(f"{place(function)}: call_next takes {wanted.__name__} here, not {found}")
+            return run(context, message)
+
+        found: Coroutine[Any, Any, Message | None] = function(context, message, call_next)
+        return found
+
+    return handle
