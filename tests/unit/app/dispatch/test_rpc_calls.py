@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from oddwire.app import AppContext, Application, Extension
-from oddwire.errors import ExtensionError, LocalProtocolError, NodeRefused, PeerNotConnected, TransportError
+from oddwire.errors import ExtensionError, LocalProtocolError, NodeRefused, PeerNotConnected, RpcError, TransportError
 from oddwire.proto.keys import NodeId
 from oddwire.schema import Message, message
 from oddwire.testing import ScriptedTransport
@@ -41,6 +41,12 @@ async def do(context: AppContext, what: str) -> object:
             return Quote(millisats=7)
         case "refuse":
             raise NodeRefused("no such channel", code=-42, data={"a": 1})
+        case "answer":
+            raise RpcError(1201, "the till has\tnot that much", data={"node": NodeId(G), "quote": Quote(millisats=7)})
+        case "plainly":
+            raise RpcError(-7, "no")
+        case "wrong data":
+            raise RpcError(1202, "no such order", data={"object": object()})
         case "peer":
             raise PeerNotConnected("no connection", node_id=G)
         case "value":
@@ -96,6 +102,9 @@ async def test_the_host_gets_json(app: Application) -> None:
     ("what", "code", "text", "logged"),
     [
         ("refuse", -42, "no such channel", False),
+        ("answer", 1201, r"the till has\tnot that much", False),
+        ("plainly", -7, "no", False),
+        ("wrong data", 1202, "no such order", False),
         ("peer", -1, "no connection", False),
         ("value", -1, "should be odd", False),
         ("foreign", -1, r"the peer says \x9b2J\n\u202e東京\ud800", False),  # lightning-cli would print it as it is
@@ -120,6 +129,13 @@ async def test_the_host_gets_codes(
         assert caplog.text.count("\n") < 30
     if what == "refuse":
         assert caught.value.data == {"a": 1}
+    if what == "answer":
+        assert caught.value.to_json()["data"] == {"node": G, "quote": {"millisats": 7}}
+    if what == "plainly":
+        assert caught.value.to_json() == {"code": -7, "message": "no"}
+    if what == "wrong data":
+        assert caught.value.data is None
+        assert "the data of its RpcError is left out: JSON cannot hold <object object" in caplog.text
 
 
 async def test_a_cancelled_call_is_cancelled(app: Application) -> None:
@@ -159,7 +175,9 @@ async def test_the_program_calls_by_the_same_rules(app: Application) -> None:
         await app.call("quote-aks")
 
 
-@pytest.mark.parametrize(("what", "error"), [("value", ValueError), ("bug", KeyError), ("exit", SystemExit)])
+@pytest.mark.parametrize(
+    ("what", "error"), [("value", ValueError), ("bug", KeyError), ("exit", SystemExit), ("wrong data", RpcError)]
+)
 async def test_the_program_gets_what_the_method_raises(app: Application, what: str, error: type[BaseException]) -> None:
     with pytest.raises(error):
         await app.call("quote-do", what)
