@@ -23,7 +23,7 @@ __all__ = ["CallNext", "Middleware", "Pump", "around", "around_stream"]
 CallNext = Callable[[Message], Coroutine[Any, Any, Message | None]]
 """The next middleware, or the handler: called with the message, it returns the reply."""
 
-Run = Callable[[Context, Any], Coroutine[Any, Any, Message | None]]
+_Run = Callable[[Context, Any], Coroutine[Any, Any, Message | None]]
 Pump = Callable[[Context, Any, Callable[[Message], Awaitable[bool]]], Coroutine[Any, Any, Message | None]]
 """Runs a handler that yields, with middleware around it, and passes each part to the third argument.
 
@@ -63,10 +63,10 @@ class Middleware(FrozenRecord, kw_only=True, hidden=("names",)):
             raise self._wrong(f"parameter {parameter!r} should be Message, as all messages come here, not {shown}")
         found: list[type[Message]] = []
         returned = alternatives(hints.get("return", Any))
-        if all(one in (types.NoneType, typing.NoReturn, typing.Never) for one in returned):
+        if returned == (types.NoneType,):
             raise self._wrong("should return what call_next returned, the reply: -> Message | None")
         for one in returned:
-            if one in (types.NoneType, Any, Message):
+            if one in (types.NoneType, Any, Message, typing.NoReturn, typing.Never):
                 continue
             if not (isinstance(one, type) and issubclass(one, Message)):
                 raise self._wrong(f"should return a message class or None, not {spell(one)}")
@@ -86,7 +86,7 @@ class Middleware(FrozenRecord, kw_only=True, hidden=("names",)):
         return ExtensionError(f"{place(self.function)}, middleware: {text}")
 
 
-def around(functions: Sequence[Callable[..., Any]], run: Run, message: type[Message]) -> Run:
+def around(functions: Sequence[Callable[..., Any]], run: _Run, message: type[Message]) -> _Run:
     """Return ``run``, a handler of ``message``, with middleware around it, the first outermost."""
     for function in reversed(functions):
         run = _wrap(function, run, message)
@@ -112,7 +112,7 @@ def around_stream(
     return pump
 
 
-def _wrap(function: Callable[..., Any], run: Run, wanted: type[Message]) -> Run:
+def _wrap(function: Callable[..., Any], run: _Run, wanted: type[Message]) -> _Run:
     def handle(context: Context, message: Message) -> Coroutine[Any, Any, Message | None]:
         def call_next(message: Message) -> Coroutine[Any, Any, Message | None]:
             if type(message) is not wanted:
