@@ -30,7 +30,7 @@ class Thing: ...
 @extension.middleware
 async def passes(context: Context, message: Message, call_next: CallNext) -> Message | None:
     reply = await call_next(message)
-    reply.number  # error
+    print(reply.number)  # error
     await call_next()  # error
     await call_next(7)  # error
     return reply

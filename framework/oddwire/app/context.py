@@ -182,7 +182,8 @@ class Peer:
         Raises `EncodeError` for a value that does not fit or a message that no loaded extension registers;
         `NotSupported` for a message of even type if neither the peer's features nor its hello, which is waited for up
         to a second after it connected, show its extension, since a peer that does not know an even type disconnects
-        (``force`` sends the message anyway), and for a message that is too long for a peer without a session;
+        (``force`` sends the message anyway; one of ``even="known"`` needs no sign from a peer without a hello), and for
+        a message that is too long for a peer without a session;
         `QuotaExceeded` for one longer than the peer reassembles, and `RemoteFailure` if the peer refuses it during the
         transfer; `PeerNotConnected`; `ConnectionClosed` if the peer disconnects meanwhile. Raises `TypeError` at once
         for ``reliable``: call `deliver`.

@@ -86,17 +86,15 @@ class Middleware(FrozenRecord, kw_only=True, hidden=("names",)):
         return ExtensionError(f"{place(self.function)}, middleware: {text}")
 
 
-def around(functions: Sequence[Callable[..., Any]], run: _Run, message: type[Message]) -> _Run:
-    """Return ``run``, a handler of ``message``, with middleware around it, the first outermost."""
+def around(functions: Sequence[Callable[..., Any]], run: _Run) -> _Run:
+    """Return ``run``, a handler, with middleware around it, the first outermost."""
     for function in reversed(functions):
-        run = _wrap(function, run, message)
+        run = _wrap(function, run)
     return run
 
 
 def around_stream(
-    functions: Sequence[Callable[..., Any]],
-    stream: Callable[[Context, Any], AsyncGenerator[Message, None]],
-    message: type[Message],
+    functions: Sequence[Callable[..., Any]], stream: Callable[[Context, Any], AsyncGenerator[Message, None]]
 ) -> Pump:
     """Return a handler that yields as a `Pump`, with middleware around it, the first outermost."""
 
@@ -107,13 +105,15 @@ def around_stream(
                     if not await take(part):
                         return
 
-        return await around(functions, run, message)(context, given)
+        return await around(functions, run)(context, given)
 
     return pump
 
 
-def _wrap(function: Callable[..., Any], run: _Run, wanted: type[Message]) -> _Run:
+def _wrap(function: Callable[..., Any], run: _Run) -> _Run:
     def handle(context: Context, message: Message) -> Coroutine[Any, Any, Message | None]:
+        wanted = type(message)
+
         def call_next(message: Message) -> Coroutine[Any, Any, Message | None]:
             if type(message) is not wanted:
                 found = type(message).__name__

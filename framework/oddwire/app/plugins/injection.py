@@ -234,6 +234,10 @@ class Injector:
                 self._bind(owner.name, dependent, self._resolve(dependent, owner.name))
         for dependent in owner.dependents:
             self._bind(owner.name, dependent, self._resolve(dependent, owner.name))
+        for middleware in owner.own_middlewares:
+            more = middleware.dependent()
+            if more is not None and (owner.name, id(more.function), len(more.fixed)) not in self._calls:
+                self._bind(owner.name, more, self._resolve(more, owner.name))
         for method in owner.rpc_methods:
             self._bind_method(owner.name, method)
 

@@ -67,11 +67,17 @@ class Contribution(FrozenRecord, kw_only=True):
     unknown_handlers: tuple[UnknownHandler, ...] = ()
 
     @property
+    def own_middlewares(self) -> tuple[Middleware, ...]:
+        """Those around its own handlers."""
+        return (*dict.fromkeys(middleware for handler in self.handlers for middleware in handler.middleware),)
+
+    @property
     def injects(self) -> bool:
         """Whether it provides or takes anything."""
         if self.providers or self.dependents or any(handler.takes_more for handler in self.handlers):
             return True
-        return any(middleware.dependent() is not None for middleware in self.middlewares)
+        middlewares = (*self.middlewares, *self.own_middlewares)
+        return any(middleware.dependent() is not None for middleware in middlewares)
 
     @property
     def features(self) -> tuple[int, ...]:

@@ -118,7 +118,7 @@ class Router(FrozenRecord, kw_only=True):
                 run, stream = handler.runs(self.bound(owner.name, handler.function, 2))
                 pump = None
                 if outer or handler.middleware:
-                    run, pump = self._wrapped(owner.name, (*outer, *handler.middleware), message, run, stream)
+                    run, pump = self._wrapped(owner.name, (*outer, *handler.middleware), run, stream)
                 concurrent, reliable = handler.concurrent, run if handler.reliable else None
                 number, rate = numbers[id(owner)], handler.limit
                 routes[prefix] = Route(
@@ -132,7 +132,6 @@ class Router(FrozenRecord, kw_only=True):
         self,
         owner: str,
         middleware: Sequence[Middleware],
-        message: type[Message],
         run: HandlerFunction,
         stream: StreamFunction | None,
     ) -> tuple[HandlerFunction, Pump | None]:
@@ -140,7 +139,7 @@ class Router(FrozenRecord, kw_only=True):
         from oddwire.app.declarations.middleware import around, around_stream  # loaded by whoever declares any
 
         functions = [self.bound(owner, one.function, 3) for one in middleware]
-        return around(functions, run, message), stream and around_stream(functions, stream, message)
+        return around(functions, run), stream and around_stream(functions, stream)
 
     @cached_property
     def unknown(self) -> tuple[tuple[UnknownHandler, Route], ...]:
@@ -335,7 +334,7 @@ def vocabulary(owner: Contribution) -> dict[type[Message], None]:
             found[reply] = None
             where = f"{place(handler.function)}, handler of {handler.message.__name__}"
             _check_reply(owner, reply, where)
-    for middleware in owner.middlewares:
+    for middleware in (*owner.middlewares, *owner.own_middlewares):
         for reply in middleware.replies():
             found[reply] = None
             _check_reply(owner, reply, f"{place(middleware.function)}, middleware")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from oddwire.app import AppContext, Application, Context, Extension, hookimpl
+from oddwire.app import AppContext, Application, CallNext, Context, Extension, hookimpl
 from oddwire.proto.keys import NodeId
 from oddwire.schema import Message, message
 from oddwire.testing import ScriptedTransport
@@ -68,6 +68,41 @@ async def test_a_handler_is_named_once_with_its_peer_and_line(
     where = f"it waits at {line_of(hang, 1)}"
     assert text == f"handler of Ask of 'test' with {ALICE} has not ended after 10 s: {waits}; {where}. {HELP}"
     assert sum("has not ended after" in each for each in told(caplog)) == 1
+
+
+async def test_middleware_that_hangs_is_named_by_its_line(caplog: pytest.LogCaptureFixture) -> None:
+    extension = Extension("test", version="1.0")
+
+    @extension.on(Ask)
+    async def ask(context: Context, request: Ask) -> None: ...
+
+    @extension.middleware
+    async def slow(context: Context, message: Message, call_next: CallNext) -> Message | None:
+        await asyncio.Event().wait()
+        return await call_next(message)
+
+    await run(extension)
+    (text,) = [each for each in told(caplog) if "has not ended after" in each]
+    assert text.startswith(f"handler of Ask of 'test' with {ALICE} has not ended after 10 s: ")
+    assert f"it waits at {line_of(slow, 2)}." in text
+
+
+async def test_a_handler_of_a_type_without_a_message_class_is_named_by_its_number(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    extension = Extension("test", version="1.0")
+
+    @extension.on_unknown(0x9001)
+    async def unknown(context: Context, type_id: int, data: bytes) -> None:
+        await hang()
+
+    transport = ScriptedTransport()
+    async with Application(extension, transport=transport, session=False, grace=0):
+        transport.connect_peer(ALICE)
+        transport.receive(ALICE, b"\x90\x01hello")
+        await asyncio.sleep(100)
+    (text,) = [each for each in told(caplog) if "has not ended after" in each]
+    assert text.startswith(f"handler of type 0x9001 of 'test' with {ALICE} has not ended after 10 s: ")
 
 
 async def test_each_that_hangs_is_named(caplog: pytest.LogCaptureFixture) -> None:

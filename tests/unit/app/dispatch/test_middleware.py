@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
-from tests.support.messages import Answer, Ask, Note
+from tests.support.messages import Answer, Ask, Even, Note
 from tests.support.tracing import Tracer
 from tests.support.waiting import until
 
 from oddwire import Receipt
-from oddwire.app import Application, CallNext, Context, Extension, Middleware, Provider, Router, hookimpl
+from oddwire.app import Application, CallNext, Context, Extension, Handler, Middleware, Provider, Router, hookimpl
 from oddwire.app.unfinished import owners_of
 from oddwire.errors import ExtensionError, Refuse, RemoteFailure
 from oddwire.schema import Message, message, replace
@@ -338,6 +338,38 @@ async def test_what_plugins_middleware_takes_is_provided_too() -> None:
         await until(lambda: len(plugin.seen) == 2)
     assert [name for name, _ in plugin.seen] == ["shop", "other"]
     assert plugin.seen[0][1] is plugin.seen[1][1]
+
+
+async def test_so_is_what_that_of_one_handler_takes() -> None:
+    """Of a plugin that is no extension, which makes its own handlers."""
+    taken: list[object] = []
+
+    async def timing(context: Context, message: Message, call_next: CallNext, clock: Clock) -> Message | None:
+        taken.append(clock)
+        return await call_next(message)
+
+    async def ask(context: Context, message: Ask) -> Answer:
+        return Answer(number=message.number)
+
+    class Plugin:
+        @hookimpl
+        def register_handlers(self) -> list[Handler]:
+            return [Handler(message=Ask, function=ask, middleware=(Middleware(function=timing),))]
+
+    client = Extension("client", version="1.0")
+    client.register(Ask)
+    client.register(Answer)
+    async with app_pair(MemoryNetwork())([Plugin(), Clocks()], client) as (_, app):
+        assert await app.peers[0].request(Ask(number=3), Answer) == Answer(number=3)
+    assert [type(one) for one in taken] == [Clock]
+
+
+def test_an_even_reply_of_it_needs_a_feature() -> None:
+    async def even(context: Context, message: Message, call_next: CallNext) -> Even | None: ...
+
+    text = r"even, middleware: returns Even of even type 0x8c06, .*; extension 'shop' should have a feature bit"
+    with pytest.raises(ExtensionError, match=text):
+        Application(Shop(even).extension, transport=ScriptedTransport(), store=":memory:")
 
 
 def test_but_nothing_that_is_a_peers() -> None:
