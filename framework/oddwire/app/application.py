@@ -113,7 +113,7 @@ class Application:
             get_logger(f"oddwire.extension.{contribution.name}")  # limits this logger, however the extension obtains it
         if assembly is None:
             assembly = LoadedPlugins(self.plugins, options, session, provide)
-        self._router = assembly.router
+        self._tables = assembly.tables
         self._methods = assembly.methods
         self._methods.app = self
         self._options = assembly.options
@@ -121,7 +121,7 @@ class Application:
         self._limits = limits
         self._has_session = assembly.session
         self.program = int.from_bytes(os.urandom(8), "big") if program is None else program
-        self.resources = Resources(self._router, transport, store, limits, assembly.session)
+        self.resources = Resources(self._tables, transport, store, limits, assembly.session)
         self._node = HostNode(transport)
         self._grace = grace
         self._state = _State.BUILT
@@ -176,7 +176,7 @@ class Application:
 
             core = Core(
                 self,
-                self._router,
+                self._tables,
                 self.transport,
                 self.resources,
                 self._failures,
@@ -407,7 +407,7 @@ class Application:
 
         Raises `ExtensionError` for an extension that is not loaded.
         """
-        return AppContext(self, self._router.owner_of(extension).name)
+        return AppContext(self, self._tables.owner_of(extension).name)
 
     def _spawn(self, context: AppContext, work: Coroutine[Any, Any, T], name: str | None) -> asyncio.Task[T]:
         if self._background is None or self._state is _State.CLOSED:
@@ -426,7 +426,7 @@ class Application:
             if self._early is None:
                 from oddwire.app.dispatch.early_messenger import EarlyMessenger  # few deliver that early
 
-                self._early = EarlyMessenger(self.resources, self._router)
+                self._early = EarlyMessenger(self.resources, self._tables)
             return Peer(self._early, NodeId(node_id))
         return Peer(self._running().messenger, NodeId(node_id))
 
@@ -497,7 +497,7 @@ class Application:
 
     def counters_of(self, extension: Extension | str) -> Counters:
         """Return how often an extension's own limits were enforced. Raises `ExtensionError` if it is not loaded."""
-        return self._running().counters(self._router.owner_of(extension).name)
+        return self._running().counters(self._tables.owner_of(extension).name)
 
     @property
     def node_id(self) -> NodeId | None:
@@ -512,7 +512,7 @@ class Application:
     @property
     def registry(self) -> Registry:
         """The registry of all message classes of the application, frozen."""
-        return self._router.registry
+        return self._tables.registry
 
     @property
     def manifest(self) -> Manifest:

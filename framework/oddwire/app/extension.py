@@ -122,7 +122,13 @@ class Extension(Decorators):
 
         False for every subclass, which may have hooks of its own.
         """
-        found = (self.declared(Handler), self.declared(RpcMethod), self.declared(Hook), self.unknown_handlers, self.jobs)
+        found = (
+            self.declared(Handler),
+            self.declared(RpcMethod),
+            self.declared(Hook),
+            self.unknown_handlers,
+            self.jobs,
+        )
         return type(self) is Extension and not any(found)
 
     def run(self, argv: Sequence[str] | None = None, *, receive: Literal["hook", "notification"] | None = None) -> None:
@@ -174,7 +180,7 @@ class Extension(Decorators):
         """The hooks, jobs, tasks and the like that have provided parameters."""
         return (*self._of("providers", "Dependent"),)
 
-    def check(self) -> None:
+    def check_declared(self) -> None:
         """Raise `ExtensionError` for what was declared twice, in the extension and its routers; called at load."""
         self.check_included()
         check_once(repr(self), self.declared(Handler))

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from oddwire.app.application import Application
-    from oddwire.app.plugins.router import Router
+    from oddwire.app.plugins.tables import Tables
     from oddwire.app.programs.registry import Programs
     from oddwire.transports.host import HostTransport
 
@@ -153,7 +153,7 @@ def _load(settled: _OpenedTransport, extensions: Sequence[object]) -> LoadedPlug
         for plugin in (settled, *extensions):
             plugins.add(plugin)
         assembly = LoadedPlugins(plugins)
-        settled.router = assembly.router
+        settled.tables = assembly.tables
         for text in plugins.warnings():
             logger.warning(text)
         return assembly
@@ -180,7 +180,7 @@ class _OpenedTransport:
         self.store = store_name(self.file)
         self._folder = os.getcwd()  # noqa: PTH109
         self._programs: Programs | None = None
-        self.router: Router | None = None
+        self.tables: Tables | None = None
 
     @hookimpl
     async def startup(self, app: Application) -> None:
@@ -194,15 +194,15 @@ class _OpenedTransport:
         except (NodeRefused, KeyError, TypeError):
             node_id = ""  # then the transport cannot open either, and raises the reason
         app.program = program_number(node_id, self.file)
-        router = self.router
-        assert router is not None  # noqa: S101 - there is one, or no application
+        tables = self.tables
+        assert tables is not None  # noqa: S101 - there is one, or no application
         claim = Claim(
             file=self.file,
             process=os.getpid(),
             program=app.program,
             store=os.path.join(self._folder, self.store),  # noqa: PTH118
-            extensions=tuple(owner.name for owner in router.owners if owner.versions),
-            types=router.handled_types,
+            extensions=tuple(owner.name for owner in tables.owners if owner.versions),
+            types=tables.handled_types,
         )
         self._programs = Programs(
             self._folder,

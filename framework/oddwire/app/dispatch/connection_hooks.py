@@ -226,12 +226,12 @@ class ConnectionHooks:
         self._loop = core.loop
         self._tasks = core.tasks
         self._workers = workers
-        owners = core.router.owners
+        owners = core.tables.owners
         numbers = {owner.name: number for number, owner in enumerate(owners, 1)}
         self._on_connect = [(numbers[call.plugin], call) for call in on_connect]
         self._on_disconnect = [(numbers[call.plugin], call) for call in on_disconnect]
         self._plugins = {number: owner.plugin for number, owner in enumerate(owners, 1)}
-        injector = core.router.injector
+        injector = core.tables.injector
         wanted = {} if injector is None else injector.peer_things
         self._makers = {numbers[name]: things for name, things in wanted.items()}
         self._core = core
@@ -239,7 +239,7 @@ class ConnectionHooks:
         for hooks, name in ((self._on_connect, "peer_connected"), (self._on_disconnect, "peer_disconnected")):
             missing = self._makers.keys() - {number for number, _ in hooks}
             hooks.extend((number, _NoHook(owners[number - 1].name, name)) for number in sorted(missing))
-        handling = {route.owner for route in core.router.incoming.values()}
+        handling = {route.owner for route in core.tables.incoming.values()}
         # All messages wait for the hook of a plugin, not an `Extension`, that handles no messages itself
         self._for_all = frozenset(
             number

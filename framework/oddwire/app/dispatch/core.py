@@ -19,7 +19,7 @@ from oddwire.app.dispatch.tasks import Tasks
 from oddwire.app.dispatch.tracing import Tracer
 from oddwire.app.limits.memory_budget import MemoryBudget
 from oddwire.app.plugins.manager import HookCall
-from oddwire.app.plugins.router import OutgoingTable, Route, Router
+from oddwire.app.plugins.tables import OutgoingTable, Route, Tables
 from oddwire.proto.keys import NodeId
 from oddwire.schema import Message
 from oddwire.session.limits import Counters, Limits
@@ -44,7 +44,7 @@ class Core:
     def __init__(
         self,
         app: Application,
-        router: Router,
+        tables: Tables,
         transport: Transport,
         resources: Resources,
         failures: Failures,
@@ -56,7 +56,7 @@ class Core:
         limits: Limits | None = None,
     ) -> None:
         self.app = app
-        self.router = router
+        self.tables = tables
         self.transport = transport
         self.resources = resources
         self.failures = failures
@@ -68,11 +68,11 @@ class Core:
         self.loop = asyncio.get_running_loop()
         self.counters = Counters()
         """How often the application's limits took effect, without those of the session and the store."""
-        self.routes = {prefix: self._complete(route) for prefix, route in router.incoming.items()}
+        self.routes = {prefix: self._complete(route) for prefix, route in tables.incoming.items()}
         """The routes of received messages, by the two bytes of their type."""
         self.unknown = self._unknown()
         """The routes of types without a message class, by their two bytes; their messages are whole payloads."""
-        self.outgoing = OutgoingTable(router.outgoing)
+        self.outgoing = OutgoingTable(tables.outgoing)
         """The encoding of messages to be sent, by their class."""
         self.queues: dict[NodeId, PeerQueue] = {}
         """The queues of connected peers, and of disconnected ones whose messages are still handled."""
@@ -99,7 +99,7 @@ class Core:
 
     def _unknown(self) -> dict[bytes, Route]:
         found: dict[bytes, Route] = {}
-        for handler, route in self.router.unknown:
+        for handler, route in self.tables.unknown:
             found.update(
                 dict.fromkeys([number.to_bytes(2, "big") for number in handler.numbers], self._complete(route))
             )
@@ -114,7 +114,7 @@ class Core:
 
     def owner_name(self, owner: int) -> str:
         """Return the name of the extension with a route's ``owner`` number; empty for 0, which is no extension."""
-        return self.router.owners[owner - 1].name if owner else ""
+        return self.tables.owners[owner - 1].name if owner else ""
 
     def context(self, queue: PeerQueue, owner: int) -> Context:
         """Create the context with which an owner's handlers are called for this peer."""
@@ -139,7 +139,7 @@ class Core:
     def malformed(self, queue: PeerQueue, payload: bytes, error: Exception) -> None:
         """Apply the policy to a payload that does not decode: count it as wasted, trace and log it, warn the peer."""
         self.transport.wasted(queue.peer.node_id)
-        error = decode_error(payload, error, self.router.registry)
+        error = decode_error(payload, error, self.tables.registry)
         if self.tracer is not None:
             self.tracer.trace("received", queue.peer.node_id, payload, None, error=error, handled=False)
         self.enforcer.apply(Outcome.MALFORMED, queue, str(error))

@@ -105,7 +105,7 @@ class Dispatcher:
             LOOP_WATCH.enter(self._owners)
         queue = self._queues.get(peer.node_id)
         if queue is None:
-            handle, owners = Peer(self.messenger, peer.node_id), 1 + len(self.core.router.owners)
+            handle, owners = Peer(self.messenger, peer.node_id), 1 + len(self.core.tables.owners)
             queue = self._queues[peer.node_id] = PeerQueue(handle, peer, owners, self.core.tracer is not None)
         self._departed_peers.remove(queue)
         queue.info = peer
@@ -214,7 +214,7 @@ class Dispatcher:
             core.tracer.trace("received", peer, payload, None, handled=False)
         type_id = int.from_bytes(payload[:2], "big")
         outcome = Outcome.UNKNOWN_ODD if type_id % 2 else Outcome.UNKNOWN_EVEN
-        core.enforcer.apply(outcome, queue, core.router.registry.title_of(type_id))
+        core.enforcer.apply(outcome, queue, core.tables.registry.title_of(type_id))
 
     # For the application ----------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from oddwire.app.dispatch.resources import Resources
     from oddwire.app.extension import Extension
     from oddwire.app.plugins.manager import Contribution
-    from oddwire.app.plugins.router import Router
+    from oddwire.app.plugins.tables import Tables
     from oddwire.proto.keys import NodeId
     from oddwire.session.peer.fragment_sender import Progress
     from oddwire.session.peer.peer_session import PeerSession
@@ -34,9 +34,9 @@ class EarlyMessenger:
     `LocalProtocolError`.
     """
 
-    def __init__(self, resources: Resources, router: Router) -> None:
+    def __init__(self, resources: Resources, tables: Tables) -> None:
         self._resources = resources
-        self._router = router
+        self._tables = tables
         self.messenger: AppMessenger | None = None
 
     async def send(
@@ -83,7 +83,7 @@ class EarlyMessenger:
 
     def owner_of(self, extension: Extension | str) -> Contribution:
         """Return the contribution of a loaded extension. Raises `ExtensionError`."""
-        return self._router.owner_of(extension)
+        return self._tables.owner_of(extension)
 
     def _running(self) -> AppMessenger:
         if self.messenger is None:

@@ -15,7 +15,7 @@ from oddwire.app.declarations.annotations import alternatives
 from oddwire.app.dispatch.connection_hooks import counting_request, is_urgent
 from oddwire.app.dispatch.peer_queue import PeerQueue
 from oddwire.app.plugins.manager import Contribution
-from oddwire.app.plugins.router import check_support, not_shown, shows_support, unregistered
+from oddwire.app.plugins.tables import check_support, not_shown, shows_support, unregistered
 from oddwire.durations import duration
 from oddwire.errors import DecodeError, EncodeError, NotSupported, RemoteFailure, ReplyTimeout
 from oddwire.proto.keys import NodeId
@@ -48,7 +48,7 @@ class AppMessenger:
         self._queues = core.queues
         self._routes = core.routes
         self._outgoing = core.outgoing
-        self._router = core.router
+        self._tables = core.tables
         self._tracer = core.tracer
 
     # Peers ------------------------------------------------------------------------------------------
@@ -65,7 +65,7 @@ class AppMessenger:
 
     def owner_of(self, extension: Extension | str) -> Contribution:
         """Return the contribution of a loaded extension. Raises `ExtensionError`."""
-        return self._router.owner_of(extension)
+        return self._tables.owner_of(extension)
 
     # Messages ---------------------------------------------------------------------------------------
 
@@ -98,7 +98,7 @@ class AppMessenger:
         if not self._send_nowait(node_id, payload):
             await self._transport.send(node_id, payload)
         if self._tracer is not None:
-            registry, message, error = self._router.registry, None, None
+            registry, message, error = self._tables.registry, None, None
             if registry.lookup(type_id) is not None:
                 try:
                     message = registry.decode(payload)
@@ -108,11 +108,11 @@ class AppMessenger:
 
     async def _check_raw_support(self, node_id: NodeId, type_id: int) -> None:
         """Raise `NotSupported` for an even type, as `_check_support` does for messages."""
-        schema = self._router.registry.lookup(type_id)
+        schema = self._tables.registry.lookup(type_id)
         if schema is not None:
-            await self._check_support(node_id, schema.cls, (*self._router.claims[schema.cls],))
+            await self._check_support(node_id, schema.cls, (*self._tables.claims[schema.cls],))
             return
-        owners = self._router.takers(type_id)
+        owners = self._tables.takers(type_id)
         while (info := self.info(node_id)) is not None:
             session = self.session_of(node_id)
             if any(owner.is_shown_by(info) for owner in owners):
@@ -156,7 +156,7 @@ class AppMessenger:
     async def _check_support(
         self, node_id: NodeId, message: Message | type[Message], owners: tuple[Contribution, ...]
     ) -> None:
-        """Raise `NotSupported` as `router.check_support` does, after waiting for the peer's hello."""
+        """Raise `NotSupported` as `tables.check_support` does, after waiting for the peer's hello."""
         info, session = self.info(node_id), self.session_of(node_id)
         while info is not None and session is not None and session.waiting:
             if shows_support(message, owners, info, session):
@@ -276,7 +276,7 @@ class AppMessenger:
         `ReplyTimeout`; `PeerNotConnected` once the connection has ended, even if there is a new one.
         """
         schema = schema_of(message)
-        names = [owner.name for owner in self._router.claims[type(message)]]
+        names = [owner.name for owner in self._tables.claims[type(message)]]
         deadline = asyncio.timeout(limit)
         try:
             async with deadline:
@@ -293,7 +293,7 @@ class AppMessenger:
         if link is not None:
             session.reach[type(message)] = link
         elif session.several or (session.had_hello and not session.links):
-            title = self._router.registry.title_of(schema.type_id)
+            title = self._tables.registry.title_of(schema.type_id)
             text = f"none of the programs behind {session.node_id} speaks {' or '.join(names)}"
             raise RemoteFailure(f"{text}: {title} would not be handled", code=Code.UNKNOWN_MESSAGE)
         return link
@@ -324,7 +324,7 @@ class AppMessenger:
         for cls in accepted:
             if type(found) is cls:
                 return found
-        what = self._router.registry.title_of(int.from_bytes(content[:2], "big"))
+        what = self._tables.registry.title_of(int.from_bytes(content[:2], "big"))
         wanted = _names(accepted)
         text = f"{node_id} should have answered {type(message).__name__} with {wanted}, not with {what}"
         failure = RemoteFailure(text, code=Code.UNSUPPORTED)

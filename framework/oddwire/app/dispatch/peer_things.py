@@ -62,9 +62,9 @@ class PeerThings:
         Raises a provider's exception, after releasing the plugin's things that were created before.
         """
         core = self._core
-        injector = core.router.injector
+        injector = core.tables.injector
         assert injector is not None  # noqa: S101 - there are no things without an injector
-        name = core.router.owners[number - 1].name
+        name = core.tables.owners[number - 1].name
         values: dict[Thing, Any] = {}
         thing = None
         try:

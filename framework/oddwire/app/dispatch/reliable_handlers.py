@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from oddwire.app.context import Context, ThingsNotThere
 from oddwire.app.dispatch.policy import Outcome, decode_error
-from oddwire.app.plugins.router import Route
+from oddwire.app.plugins.tables import Route
 from oddwire.errors import Refuse
 from oddwire.exit_exceptions import must_pass, spelled
 from oddwire.proto.keys import NodeId
@@ -91,7 +91,7 @@ class ReliableHandlers:
         self._core.enforcer.undelivered(loss, extension)
 
     def _read(self, payload: bytes) -> tuple[Route, Message]:
-        registry, route = self._core.router.registry, self._core.routes.get(payload[:2])
+        registry, route = self._core.tables.registry, self._core.routes.get(payload[:2])
         if route is None or route.handler is None or route.reliable is None:
             title = registry.title_of(int.from_bytes(payload[:2], "big"))
             if route is None or route.handler is None:

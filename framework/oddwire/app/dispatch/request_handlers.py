@@ -12,7 +12,7 @@ from oddwire.app.dispatch.peer_queue import MESSAGE_WEIGHT, PeerQueue
 from oddwire.app.dispatch.policy import Outcome, decode_error
 from oddwire.app.dispatch.request_tasks import RequestTask, RequestTasks, task_of
 from oddwire.app.limits.memory_budget import LARGE, REQUEST_WEIGHT, MemoryUse
-from oddwire.app.plugins.router import Route
+from oddwire.app.plugins.tables import Route
 from oddwire.errors import ConnectionClosed, PeerNotConnected, Refuse, RemoteFailure, SessionError
 from oddwire.log_limits import get_logger
 from oddwire.schema import Message
@@ -189,7 +189,7 @@ class RequestHandlers:
         return message, None if tracer is None else tracer.trace("received", link.node_id, content, message)
 
     def _malformed(self, link: Link, handling: HandledRequest[RequestTask], content: bytes, error: Exception) -> None:
-        error = decode_error(content, error, self._core.router.registry)
+        error = decode_error(content, error, self._core.tables.registry)
         if self._tracer is not None:
             self._tracer.trace("received", link.node_id, content, None, error=error, handled=False)
         link.refuse_request(handling, Code.MALFORMED, str(error))
@@ -197,7 +197,7 @@ class RequestHandlers:
     def _unknown(self, link: Link, handling: HandledRequest[RequestTask], content: bytes) -> None:
         if self._tracer is not None:
             self._tracer.trace("received", link.node_id, content, None, handled=False)
-        title = self._core.router.registry.title_of(int.from_bytes(content[:2], "big"))
+        title = self._core.tables.registry.title_of(int.from_bytes(content[:2], "big"))
         link.refuse_request(handling, Code.UNKNOWN_MESSAGE, f"{title} is not handled here")
 
     async def _let_in(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, TypeVar
 
 from oddwire.app.context import Context, Peer
-from oddwire.app.plugins.router import Router
+from oddwire.app.plugins.tables import Tables
 from oddwire.errors import ExtensionError, LocalProtocolError, StoreError
 from oddwire.transports.base import Transport
 
@@ -39,13 +39,13 @@ class Resources:
 
     def __init__(
         self,
-        router: Router,
+        tables: Tables,
         transport: Transport,
         store: str | os.PathLike[str] | None,
         limits: Limits | None,
         session: bool,
     ) -> None:
-        self._router = router
+        self._tables = tables
         self._transport = transport
         self._path = None if store is None else os.fspath(store)
         self._limits = limits
@@ -61,8 +61,8 @@ class Resources:
         """Returns the error for a store that cannot be opened at the start, with details that only the host knows."""
         self.on_new_store: Callable[[Collection[str]], object] | None = None
         """Called in the store's thread when its file is created, with the names of the extensions."""
-        if router.reliable and (store is None or not session):
-            names = ", ".join(message.__name__ for message in router.reliable)
+        if tables.reliable and (store is None or not session):
+            names = ", ".join(message.__name__ for message in tables.reliable)
             needed = "a session" if not session else "a store: Application(store=path)"
             raise ExtensionError(f"handlers of reliable messages ({names}) need {needed}")
 
@@ -71,7 +71,7 @@ class Resources:
 
         Raises `StoreError`, and `ExtensionError` for access control that needs answers the transport does not have.
         """
-        limited = [owner for owner in self._router.owners if _is_limited(owner)]
+        limited = [owner for owner in self._tables.owners if _is_limited(owner)]
         found: dict[str, AccessControl] = {}
         if limited:
             from oddwire.app.limits.access import AccessControl
@@ -83,7 +83,7 @@ class Resources:
                 await access.start()
         self._access = found
         self._running = True
-        if self._router.reliable or self._may_hold_messages():
+        if self._tables.reliable or self._may_hold_messages():
             try:
                 await self.delivery().open(self.patience)
             except StoreError as error:
@@ -120,25 +120,25 @@ class Resources:
 
     async def make_things(self, app: Application) -> None:
         """Make what is provided for the application. Raises what a provider raises."""
-        if self._router.injector is not None:
-            await self._router.injector.open(app)
+        if self._tables.injector is not None:
+            await self._tables.injector.open(app)
 
     async def close_things(self) -> list[BaseException]:
         """Close what was made, last first; return what that raised."""
-        return [] if self._router.injector is None else await self._router.injector.close()
+        return [] if self._tables.injector is None else await self._tables.injector.close()
 
     def bound(self, extension: str, function: Callable[..., T], fixed: int) -> Callable[..., T]:
         """Return what to call with the first ``fixed`` parameters of an extension's function.
 
         That is the function itself, unless it takes more, which is provided: so for whatever an extension declares.
         """
-        return self._router.bound(extension, function, fixed)
+        return self._tables.bound(extension, function, fixed)
 
     def context(self, app: Application, extension: str, peer: Peer) -> Context:
         """Return the context of an extension's function for a connected peer, with what is provided for that."""
-        if self._router.injector is not None and self._core is not None:
+        if self._tables.injector is not None and self._core is not None:
             queue = self._core.queues.get(peer.node_id)
-            for number, owner in enumerate(self._router.owners, 1):
+            for number, owner in enumerate(self._tables.owners, 1):
                 if owner.name == extension and queue is not None:
                     return queue.contexts[number] or self._core.context(queue, number)
         return Context(app, extension, peer)
@@ -148,8 +148,8 @@ class Resources:
 
         Raises as `delivery` and `Delivery.send` do, and `EncodeError` for a message that cannot be encoded.
         """
-        payload = self._router.outgoing[type(message)].encode(message)
-        owner = self._router.claims[type(message)][0].name
+        payload = self._tables.outgoing[type(message)].encode(message)
+        owner = self._tables.claims[type(message)][0].name
         delivery = self._delivery or self.delivery()
         return await delivery.send(node_id, owner, payload), payload
 
@@ -172,7 +172,7 @@ class Resources:
             from oddwire.session.reliable.delivery import Delivery  # imports SQLite, which few applications need
             from oddwire.session.store.unit import Store
 
-            names = [owner.name for owner in self._router.owners]
+            names = [owner.name for owner in self._tables.owners]
             store = Store(self._path, number=self._number, extensions=names)
             if self.on_new_store is not None:
                 store.on_new = functools.partial(self.on_new_store, names)
@@ -186,4 +186,4 @@ class Resources:
         """Return an extension's part of the store. Raises as `delivery` does."""
         from oddwire.session.store.extension_store import ExtensionStore
 
-        return ExtensionStore(self.delivery().store, self._router.owner_of(extension).name)
+        return ExtensionStore(self.delivery().store, self._tables.owner_of(extension).name)

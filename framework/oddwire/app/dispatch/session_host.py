@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from oddwire.app.dispatch.policy import Outcome
 from oddwire.app.dispatch.request_handlers import RequestHandlers
 from oddwire.app.plugins.manager import Contribution
-from oddwire.app.plugins.router import Router, vocabulary
+from oddwire.app.plugins.tables import Tables, vocabulary
 from oddwire.errors import MalformedMessage, Refuse
 from oddwire.proto.keys import NodeId
 from oddwire.schema import schema_of
@@ -35,11 +35,11 @@ def spoken(owners: Sequence[Contribution]) -> tuple[Spoken, ...]:
     )
 
 
-def _by_type(router: Router, allowances: Mapping[str, Allowance]) -> dict[int, Allowance]:
+def _by_type(tables: Tables, allowances: Mapping[str, Allowance]) -> dict[int, Allowance]:
     """Return allowances for long messages by type: of the extension that handles a type, else the first to claim it."""
     found: dict[int, Allowance] = {}
-    for message, claimants in router.claims.items():
-        owner = router.handlers[message][0] if message in router.handlers else claimants[0]
+    for message, claimants in tables.claims.items():
+        owner = tables.handlers[message][0] if message in tables.handlers else claimants[0]
         allowance = allowances.get(owner.name)
         if allowance is not None and allowance.has("transfers", "reassembly_bytes", "transfer_seconds"):
             found[schema_of(message).type_id] = allowance
@@ -65,11 +65,11 @@ class AppSessionHost:
             instance=int.from_bytes(os.urandom(4), "big") or 1,
             program=core.app.program,
             stores=core.resources.store_numbers(),
-            spoken=spoken(core.router.owners),
+            spoken=spoken(core.tables.owners),
             limits=core.limits,
             allowances={name: access.allowance for name, access in core.access.items()},
         )
-        self._allowances = _by_type(core.router, self.session.shared.allowances)
+        self._allowances = _by_type(core.tables, self.session.shared.allowances)
 
     def message_received(self, node_id: NodeId, payload: bytes) -> None:
         """Dispatch a message reassembled from fragments."""
@@ -103,12 +103,12 @@ class AppSessionHost:
 
     def max_size_of(self, type_id: int) -> int:
         """Return the maximum length of a message by its schema; 0 for an unregistered type."""
-        schema = self._core.router.registry.lookup(type_id)
+        schema = self._core.tables.registry.lookup(type_id)
         return 0 if schema is None else getattr(schema, "max_size", MAX_PAYLOAD)
 
     def title_of(self, type_id: int) -> str:
         """Return a message type's title for logs."""
-        return self._core.router.registry.title_of(type_id)
+        return self._core.tables.registry.title_of(type_id)
 
     def allowance_of(self, type_id: int) -> Allowance | None:
         """Return the allowance of the extension that handles a type, else of the first to claim it."""

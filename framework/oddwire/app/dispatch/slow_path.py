@@ -11,7 +11,7 @@ from oddwire.app.dispatch.peer_queue import MESSAGE_WEIGHT, PeerQueue, Run
 from oddwire.app.dispatch.policy import Outcome
 from oddwire.app.limits.access import AccessControl
 from oddwire.app.limits.memory_budget import LARGE
-from oddwire.app.plugins.router import Route
+from oddwire.app.plugins.tables import Route
 from oddwire.schema import Message
 
 if TYPE_CHECKING:

@@ -57,6 +57,6 @@ def messenger_of(core: Core, backpressure: Backpressure) -> AppMessenger:
     }
     if not owners:
         return AppMessenger(core, backpressure)
-    claims = core.router.claims
+    claims = core.tables.claims
     limited = {message: owners[first.name] for message, (first, *_) in claims.items() if first.name in owners}
     return LimitedMessenger(core, backpressure, limited)

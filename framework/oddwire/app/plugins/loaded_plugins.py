@@ -9,7 +9,7 @@ from typing import Any
 from oddwire.app.declarations.options import Options
 from oddwire.app.dispatch.rpc_calls import Methods
 from oddwire.app.plugins.manager import PluginManager
-from oddwire.app.plugins.router import Router, build_router
+from oddwire.app.plugins.tables import Tables, build_tables
 from oddwire.errors import ExtensionError
 from oddwire.records import replace
 from oddwire.session.constants import MAX_EXTENSIONS, MAX_HELLO, SESSION_TYPE
@@ -34,13 +34,13 @@ class LoadedPlugins:
     ) -> None:
         self.plugins = plugins
         self.session = session
-        self.router = build_router(plugins, provide)
+        self.tables = build_tables(plugins, provide)
         if session:
-            _check_hello(self.router)
+            _check_hello(self.tables)
         plugins.freeze()
-        self.methods = Methods(self.router.rpc_methods)
-        self.options = Options(self.router.settings, options or {})
-        manifest = self.router.manifest
+        self.methods = Methods(self.tables.rpc_methods)
+        self.options = Options(self.tables.settings, options or {})
+        manifest = self.tables.manifest
         self.manifest = replace(
             manifest,
             type_ids=manifest.type_ids | {SESSION_TYPE} if session else manifest.type_ids,
@@ -49,10 +49,10 @@ class LoadedPlugins:
         )
 
 
-def _check_hello(router: Router) -> None:
+def _check_hello(tables: Tables) -> None:
     """Raise an error for more extensions than a hello holds; the encoder of hellos is only loaded with peers."""
-    types = Counter(owner.name for claimants in router.claims.values() for owner in claimants)
-    spoken = [owner for owner in router.owners if owner.versions]
+    types = Counter(owner.name for claimants in tables.claims.values() for owner in claimants)
+    spoken = [owner for owner in tables.owners if owner.versions]
     advice = "spread them over several applications, or do without sessions: Application(session=False)"
     if len(spoken) > MAX_EXTENSIONS:
         text = f"a hello lists {MAX_EXTENSIONS} extensions at most (session protocol, Hello)"

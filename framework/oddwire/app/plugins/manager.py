@@ -219,7 +219,7 @@ class PluginManager:
     def _gather(self, name: str, plugin: object) -> Contribution:
         found: dict[str, list[Any]] = {}
         if isinstance(plugin, Extension):
-            plugin.check()
+            plugin.check_declared()
         callers = self._pluggy.get_hookcallers(plugin) or []
         if not callers:
             should = "an Extension, or functions" if isinstance(plugin, ModuleType) else "functions"

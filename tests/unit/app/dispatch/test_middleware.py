@@ -391,7 +391,7 @@ async def test_handlers_without_any_are_called_themselves() -> None:
     shop = Shop()
     app = Application(shop.extension, transport=ScriptedTransport(), store=":memory:")
     (handler,) = [one for one in shop.extension.register_handlers() if one.message is Ask]
-    assert app._router.incoming[b"\x8c\x01"].handler is handler.function
+    assert app._tables.incoming[b"\x8c\x01"].handler is handler.function
 
 
 def test_one_that_hangs_can_be_named() -> None:

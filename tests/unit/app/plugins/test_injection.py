@@ -145,7 +145,7 @@ def test_two_extensions_may_each_provide_one_type_and_their_own_comes_first() ->
     one, two = Extension("one", version="1.0"), Extension("two", version="1.0")
     one.provide(database)
     two.provide(other_database)
-    injector = load(one, two, Shared(database)).router.injector
+    injector = load(one, two, Shared(database)).tables.injector
     assert injector is not None
 
 
@@ -289,13 +289,13 @@ def test_where_nothing_is_taken_the_function_itself_is_called() -> None:
     async def answer(context: Context, request: Answer, database: Database) -> None: ...
 
     alone = load(Extension("idle", version="1.0"))
-    assert alone.router.injector is None
+    assert alone.tables.injector is None
 
     loaded = load(shop, Shared(database))
-    routes = {route.handler for route in loaded.router.incoming.values()}
+    routes = {route.handler for route in loaded.tables.incoming.values()}
     assert ask in routes
     assert answer not in routes
-    assert loaded.router.bound("shop", ask, 2) is ask
+    assert loaded.tables.bound("shop", ask, 2) is ask
 
 
 def test_it_is_not_there_before_the_start() -> None:
@@ -306,7 +306,7 @@ def test_it_is_not_there_before_the_start() -> None:
 
     loaded = load(shop, Shared(database))
     with pytest.raises(LocalProtocolError, match=r"what is provided is made when the application starts"):
-        loaded.router.bound("shop", ask, 2)(None, None)
+        loaded.tables.bound("shop", ask, 2)(None, None)
 
 
 async def test_everything_that_an_extension_declares_takes_things() -> None:
@@ -720,7 +720,7 @@ def test_names_around_a_function_count() -> None:
     @shop.on(Ask)
     async def ask(context: Context, request: Ask, local: Local) -> None: ...
 
-    assert isinstance(load(shop).router.injector, Injector)
+    assert isinstance(load(shop).tables.injector, Injector)
 
 
 async def test_a_handlers_failure_to_have_a_thing_is_a_failure_of_the_request() -> None:

@@ -7,7 +7,7 @@ from tests.support.texts import Ask
 
 from oddwire.app import AppContext, Context, Extension, PluginManager, hookimpl
 from oddwire.app.dispatch.rpc_calls import BoundMethod
-from oddwire.app.plugins.router import Router, build_router, check_support, unregistered
+from oddwire.app.plugins.tables import Tables, build_tables, check_support, unregistered
 from oddwire.errors import EncodeError, ExtensionError, NotSupported, PeerNotConnected, TypeConflict
 from oddwire.proto.keys import NodeId
 from oddwire.schema import Message, message
@@ -31,11 +31,11 @@ class Clash(Message):
     text: str
 
 
-def built(*plugins: object) -> Router:
+def built(*plugins: object) -> Tables:
     manager = PluginManager()
     for plugin in plugins:
         manager.register(plugin)
-    return build_router(manager)
+    return build_tables(manager)
 
 
 @pytest.fixture
@@ -49,10 +49,10 @@ def two() -> Extension:
 
 
 def test_an_empty_application_has_an_empty_manifest() -> None:
-    router = built()
-    assert router.manifest.type_ids == router.manifest.features == frozenset()
-    assert [owner.name for owner in router.owners] == ["oddwire"]
-    assert dict(router.incoming) == dict(router.outgoing) == {}
+    tables = built()
+    assert tables.manifest.type_ids == tables.manifest.features == frozenset()
+    assert [owner.name for owner in tables.owners] == ["oddwire"]
+    assert dict(tables.incoming) == dict(tables.outgoing) == {}
 
 
 def test_makes_the_tables_and_the_manifest(one: Extension, two: Extension) -> None:
@@ -69,35 +69,35 @@ def test_makes_the_tables_and_the_manifest(one: Extension, two: Extension) -> No
     @two.on(Even, concurrent=True)
     async def even(context: Context, request: Even) -> None: ...
 
-    router = built(one, two)
-    assert router.manifest.type_ids == {0x8C01, 0x8C03, 0x8C06}
-    assert router.manifest.even_ids == {0x8C06}
-    assert router.manifest.features == {513, 515}
-    assert router.manifest.rpc_methods == ()  # the application binds them
-    assert router.registry.by_name.keys() == {"one.Ask", "one.Answer", "two.Even"}
-    assert set(router.incoming) == {b"\x8c\x01", b"\x8c\x03", b"\x8c\x06"}
-    route = router.incoming[b"\x8c\x01"]
-    assert (route.handler, router.owners[route.owner - 1].name, route.concurrent) == (ask, "one", False)
-    assert router.incoming[b"\x8c\x03"].handler is None
-    assert router.incoming[b"\x8c\x06"].concurrent
+    tables = built(one, two)
+    assert tables.manifest.type_ids == {0x8C01, 0x8C03, 0x8C06}
+    assert tables.manifest.even_ids == {0x8C06}
+    assert tables.manifest.features == {513, 515}
+    assert tables.manifest.rpc_methods == ()  # the application binds them
+    assert tables.registry.by_name.keys() == {"one.Ask", "one.Answer", "two.Even"}
+    assert set(tables.incoming) == {b"\x8c\x01", b"\x8c\x03", b"\x8c\x06"}
+    route = tables.incoming[b"\x8c\x01"]
+    assert (route.handler, tables.owners[route.owner - 1].name, route.concurrent) == (ask, "one", False)
+    assert tables.incoming[b"\x8c\x03"].handler is None
+    assert tables.incoming[b"\x8c\x06"].concurrent
     for cls, text in ((Ask, "a"), (Answer, "b"), (Even, "c")):
-        payload = router.outgoing[cls].encode(cls(text=text))
-        assert router.incoming[payload[:2]].decode(payload) == cls(text=text)
-    assert router.outgoing[Ask].owners is None
-    assert [owner.name for owner in router.outgoing[Even].owners or ()] == ["two"]
-    assert router.rpc_methods == {
+        payload = tables.outgoing[cls].encode(cls(text=text))
+        assert tables.incoming[payload[:2]].decode(payload) == cls(text=text)
+    assert tables.outgoing[Ask].owners is None
+    assert [owner.name for owner in tables.outgoing[Even].owners or ()] == ["two"]
+    assert tables.rpc_methods == {
         "one-do": BoundMethod("one", one.register_rpc()[0], (), one.register_rpc()[0].function)
     }
-    assert router.settings["one-volume"].read("11") == 11
+    assert tables.settings["one-volume"].read("11") == 11
 
 
 def test_the_tables_cannot_be_changed(one: Extension) -> None:
     one.register(Ask)
-    router = built(one)
+    tables = built(one)
     with pytest.raises(TypeError):
-        router.incoming[b"\x8c\x07"] = router.incoming[b"\x8c\x01"]  # type: ignore[index]
+        tables.incoming[b"\x8c\x07"] = tables.incoming[b"\x8c\x01"]  # type: ignore[index]
     with pytest.raises(TypeError):
-        del router.outgoing[Ask]  # type: ignore[attr-defined]
+        del tables.outgoing[Ask]  # type: ignore[attr-defined]
 
 
 def test_extensions_may_share_a_message(one: Extension, two: Extension) -> None:
@@ -106,9 +106,9 @@ def test_extensions_may_share_a_message(one: Extension, two: Extension) -> None:
     @two.on(Even)
     async def even(context: Context, request: Even) -> None: ...
 
-    router = built(one, two)
-    assert [owner.name for owner in router.outgoing[Even].owners or ()] == ["one", "two"]
-    assert router.incoming[b"\x8c\x06"].handler is even
+    tables = built(one, two)
+    assert [owner.name for owner in tables.outgoing[Even].owners or ()] == ["one", "two"]
+    assert tables.incoming[b"\x8c\x06"].handler is even
 
 
 def test_two_claims_on_a_type_name_both(one: Extension, two: Extension) -> None:
@@ -222,15 +222,15 @@ def test_an_unknown_codec_is_told() -> None:
 
     extension = Extension("three", version="1.0")
     extension.register(Strange)
-    with pytest.raises(ExtensionError, match=r"test_router\..*codec='klingon'\): no codec is called 'klingon'"):
+    with pytest.raises(ExtensionError, match=r"test_tables\..*codec='klingon'\): no codec is called 'klingon'"):
         built(extension)
 
 
 def test_owners_are_found_by_name(one: Extension) -> None:
-    router = built(one)
-    assert router.owner_of("one").plugin is one
+    tables = built(one)
+    assert tables.owner_of("one").plugin is one
     with pytest.raises(ExtensionError, match="no extension 'two' is loaded; there are: oddwire, one"):
-        router.owner_of("two")
+        tables.owner_of("two")
 
 
 def test_support_is_shown_by_the_features_of_any_owner(one: Extension, two: Extension) -> None:

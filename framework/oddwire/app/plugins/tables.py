@@ -33,8 +33,8 @@ __all__ = [
     "Outgoing",
     "OutgoingTable",
     "Route",
-    "Router",
-    "build_router",
+    "Tables",
+    "build_tables",
     "check_support",
     "not_shown",
     "shows_support",
@@ -84,7 +84,7 @@ class OutgoingTable(dict[type[Message], Outgoing]):
         raise unregistered(message)
 
 
-class Router(FrozenRecord, kw_only=True):
+class Tables(FrozenRecord, kw_only=True):
     """The frozen tables: received types by their two bytes, sent messages by class, methods and options by name.
 
     ``claims`` are the plugins that send or receive each message, ``handlers`` the one that handles it. ``manifest`` has
@@ -192,7 +192,7 @@ class Router(FrozenRecord, kw_only=True):
         raise ExtensionError(f"no extension {name!r} is loaded; there are: {', '.join(o.name for o in self.owners)}")
 
 
-def build_router(plugins: PluginManager, provide: Mapping[Any, Any] | None = None) -> Router:
+def build_tables(plugins: PluginManager, provide: Mapping[Any, Any] | None = None) -> Tables:
     """Check the plugins for conflicts and build the tables. ``provide`` are provided values by type, mostly for tests.
 
     Raises `TypeConflict` for two message classes with one type number; `ExtensionError` for two handlers of one
@@ -229,7 +229,7 @@ def build_router(plugins: PluginManager, provide: Mapping[Any, Any] | None = Non
         type_ids=frozenset(schema_of(message).type_id for message in claims).union(unknown),
         features=frozenset(features),
     )
-    return Router(
+    return Tables(
         registry=registry,
         manifest=manifest,
         claims=MappingProxyType(claims),
@@ -284,7 +284,7 @@ def check_support(
     if shows_support(message, owners, info, session):
         return
     schema = schema_of(message)
-    if schema.even == "known" and (session is None or not session.met):
+    if schema.even == "known" and (session is None or not session.had_hello):
         return  # a peer that says nothing of what it speaks
     raise not_shown(f"{schema.name} has the even type {schema.type_id:#06x}", owners, node_id)
 
