@@ -122,14 +122,9 @@ class Extension(Decorators):
 
         False for every subclass, which may have hooks of its own.
         """
-        found = (
-            self.declared(Handler),
-            self.declared(RpcMethod),
-            self.declared(Hook),
-            self.unknown_handlers,
-            self.jobs,
-        )
-        return type(self) is Extension and not any(found)
+        if type(self) is not Extension or self.unknown_handlers or self.jobs:
+            return False
+        return not any(map(self.declared, (Handler, RpcMethod, Hook)))
 
     def run(self, argv: Sequence[str] | None = None, *, receive: Literal["hook", "notification"] | None = None) -> None:
         """Run this extension, as a plugin if lightningd started the process, else as ``oddwire run`` does; then exit.

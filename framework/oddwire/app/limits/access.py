@@ -226,7 +226,7 @@ class AccessControl:
 
     def _too_often(self, rate: Rate) -> Refuse:
         self.counters.refused[_RATE] += 1
-        text = f"{self.extension} takes no more {rate.name} from this node: {rate.per_second:g} a second"
+        text = f"{self.extension} accepts no more {rate.name} from this node: {rate.per_second:g} a second"
         return Refuse(f"{text}, after the first {rate.burst:g}", code=Code.QUOTA)
 
     async def _ask(self, peer: Peer) -> bool:

@@ -295,12 +295,11 @@ def not_shown(what: str, owners: Sequence[Contribution], node_id: NodeId) -> Not
         f"{owner.name!r} ({' or '.join(f'feature bit {bit}' for bit in owner.features) or 'no feature bit'})"
         for owner in owners
     )
-    text = f"{node_id} does not show that it knows {names}; it would disconnect"
-    if not owners:
-        text = f"no loaded extension says by what {node_id} would show that it knows it; a peer that does not would disconnect"
-    return NotSupported(
-        f"{what}, and {text}: force=True sends it all the same", feature=owners[0].name if owners else "even types"
-    )
+    if owners:
+        text = f"{what}, and {node_id} does not show that it knows {names}; it would disconnect"
+    else:
+        text = f"{what}, and no loaded extension declares it; if {node_id} does not know it, it would disconnect"
+    return NotSupported(f"{text}: force=True sends it all the same", feature=owners[0].name if owners else "even types")
 
 
 def unregistered(message: type) -> EncodeError:

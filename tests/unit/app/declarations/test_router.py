@@ -80,8 +80,8 @@ def test_a_router_declares_whatever_an_extension_does() -> None:
     assert found.messages == (Ask, Answer, Note)
     assert [one.name for one in extension.declared(Hook)] == ["on_startup", "on_ready", "on_stopping", "on_shutdown"]
     assert extension.has_hook("stopping")
-    assert not extension.is_idle
-    assert shop().is_idle
+    assert not extension.does_nothing
+    assert shop().does_nothing
 
 
 @pytest.mark.parametrize("kind", [Handler, Hook, Job, Option, Provider, Dependent, RpcMethod, UnknownHandler])
@@ -89,7 +89,7 @@ def test_an_empty_router_declares_nothing(kind: type) -> None:
     extension = shop()
     extension.include(Router())
     assert extension.declared(kind) == []
-    assert extension.is_idle
+    assert extension.does_nothing
 
 
 def test_what_is_included_is_at_its_place_also_what_is_declared_later() -> None:

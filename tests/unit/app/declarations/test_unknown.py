@@ -45,7 +45,7 @@ def test_what_is_no_type_of_ours_is_refused(types: tuple[Any, ...], text: str) -
 
 @pytest.mark.parametrize("given", [(), (take,)])
 def test_a_decorator_that_is_told_nothing_is_refused(given: tuple[Any, ...]) -> None:
-    with pytest.raises(ExtensionError, match=r"@on_unknown should be told more: @extension.on_unknown\(range\("):
+    with pytest.raises(ExtensionError, match=r"@on_unknown needs an argument: @extension.on_unknown\(range\("):
         Extension("relay", version="1.0").on_unknown(*given)
 
 

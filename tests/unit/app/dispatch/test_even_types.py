@@ -1,4 +1,4 @@
-"""To whom messages of even types are sent: those who do not know them hang up."""
+"""To whom messages of even types are sent: those who do not know them disconnect."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ async def test_one_that_does_not_speaks_for_itself(spoken: tuple[Spoken, ...]) -
             await app.peer(ALICE).send(Known(number=0))
         assert str(caught.value) == (
             f"Known has the even type 0x8c02, and {ALICE} does not show that it knows 'dlc' (no feature bit); it would "
-            "hang up: force=True sends it all the same"
+            "disconnect: force=True sends it all the same"
         )
         assert (ALICE, KNOWN) not in transport.sent
         await app.peer(ALICE).send(Known(number=0), force=True)
@@ -188,7 +188,7 @@ async def test_it_is_read_beside_our_own(shown: list[int], supported: bool) -> N
         transport.connect_peer(ALICE, shown)
         assert app.peer(ALICE).supports("dlc") is supported
         if not supported:
-            with pytest.raises(NotSupported, match=r"'dlc' \(feature bit 513 or feature bit 729\); it would hang up"):
+            with pytest.raises(NotSupported, match=r"'dlc' \(feature bit 513 or feature bit 729\); it would "):
                 await app.peer(ALICE).send(Careful(number=0))
 
 

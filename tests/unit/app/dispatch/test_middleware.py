@@ -383,7 +383,7 @@ def test_what_is_no_middleware_is_refused_from_a_plugin() -> None:
         def register_middleware(self) -> list[Any]:
             return [print]
 
-    with pytest.raises(ExtensionError, match=r"register_middleware should give Middleware objects, not "):
+    with pytest.raises(ExtensionError, match=r"register_middleware should return Middleware objects, not "):
         Application(Plugin(), transport=ScriptedTransport())
 
 

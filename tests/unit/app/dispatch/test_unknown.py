@@ -298,8 +298,8 @@ async def test_an_even_type_goes_to_those_whose_features_show_it(options: dict[s
         with pytest.raises(NotSupported) as caught:
             await app.peer(bob).send_raw(0x9002, b"")
         assert str(caught.value) == (
-            f"type 0x9002 is even, and {bob} does not show that it knows 'relay' (feature bit {bit}); it would hang "
-            "up: force=True sends it all the same"
+            f"type 0x9002 is even, and {bob} does not show that it knows 'relay' (feature bit {bit}); it would "
+            "disconnect: force=True sends it all the same"
         )
         await app.peer(bob).send_raw(0x9002, b"", force=True)
     assert transport.sent == [(ALICE, b"\x90\x02"), (bob, b"\x90\x02")]
@@ -323,7 +323,7 @@ async def test_one_that_nobody_declares_needs_force() -> None:
     async with Application(relay()[0], transport=transport, session=False) as app:
         transport.connect_peer(ALICE)
         with pytest.raises(
-            NotSupported, match=r"^type 0xa002 is even, and no loaded extension says by what .* would show"
+            NotSupported, match=r"^type 0xa002 is even, and no loaded extension declares it; if .* would disconnect"
         ):
             await app.peer(ALICE).send_raw(0xA002, b"")
         await app.peer(ALICE).send_raw(0xA002, b"", force=True)

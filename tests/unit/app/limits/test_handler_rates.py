@@ -56,7 +56,7 @@ async def test_requests_beyond_it_are_refused_and_do_not_count() -> None:
             with pytest.raises(RemoteFailure) as caught:
                 await peer.request(Ask(number=9), Answer)
             assert caught.value.code == Code.QUOTA
-            assert caught.value.text == "shop takes no more Ask from this node: 2 a second, after the first 3"
+            assert caught.value.text == "shop accepts no more Ask from this node: 2 a second, after the first 3"
         assert app.counters_of("shop").to_json() == {"refused": {"rate": 5}}
         assert app.counters.refused == {"rate": 5}
         await asyncio.sleep(0.6)
@@ -135,7 +135,7 @@ async def test_a_stream_counts_once() -> None:
     async with app_pair(MemoryNetwork())(extension) as (_, client):
         peer = client.peers[0]
         assert len([part async for part in peer.stream(Ask(number=1), Answer)]) == 5
-        with pytest.raises(RemoteFailure, match=r"takes no more Ask"):
+        with pytest.raises(RemoteFailure, match=r"accepts no more Ask"):
             await anext(peer.stream(Ask(number=1), Answer))
 
 
