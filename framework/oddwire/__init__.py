@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     )
     from oddwire.schema import (
         Message as Message,
+        as_text as as_text,
         bigsize as bigsize,
         bip340sig as bip340sig,
         byte as byte,

@@ -14,7 +14,13 @@ from oddwire.codecs.registry import (
     Registry as Registry,
 )
 
-if not TYPE_CHECKING:
+if TYPE_CHECKING:
+    from oddwire.codecs.envelope import (
+        TYPE_ID as TYPE_ID,
+        enveloped as enveloped,
+    )
+    from oddwire.codecs.wrapped import WrappedCodec as WrappedCodec
+else:
     from oddwire.lazy import public_names as _public_names
 
     __getattr__, __dir__ = _public_names()

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from oddwire.codecs.base import Codec, Plan, type_bytes
 from oddwire.errors import DefinitionError, EncodeError, SchemaError, Truncated, TypeConflict, UnknownMessage
@@ -127,6 +127,8 @@ class Registry:
         self._frozen = True
 
     def _codec_of(self, schema: Schema) -> Codec:
+        if schema.own_codec is not None:
+            return cast("Codec", schema.own_codec)
         codec = self._codecs.get(schema.codec)
         if codec is None:
             known = ", ".join(sorted(self._codecs))

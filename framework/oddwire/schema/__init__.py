@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from oddwire.schema.classes import replace as replace
 from oddwire.schema.fields import (
+    as_text as as_text,
     bigsize as bigsize,
     bip340sig as bip340sig,
     byte as byte,

@@ -144,6 +144,8 @@ def _annotated(annotation: Any, extras: tuple[Any, ...]) -> Kind:
             kind = apply_max_length(kind, extra.size)
         elif extra is ... or isinstance(extra, Fixed | Rest | fields.Counted):
             kind = apply_count(kind, extra)
+        elif isinstance(extra, fields.AsText):
+            kind = _apply_as_text(kind)
         # Anything else is for other tools: PEP 593 says to ignore it.
     return kind
 
@@ -166,6 +168,15 @@ def _as_integer(kind: Kind, integer: Integer) -> Kind:
     if bad:
         raise SchemaError(f"{kind.name} has the value {bad[0]}, which {integer.name} cannot hold")
     return replace(kind, base=integer)
+
+
+def _apply_as_text(kind: Kind) -> Kind:
+    """Return an integer's kind with ``quoted``."""
+    if isinstance(kind, Maybe):
+        return Maybe(_apply_as_text(kind.inner))
+    if not isinstance(kind, Integer):
+        raise SchemaError(f"as_text beside {kind.label} should stand beside an integer: Annotated[u64, as_text]")
+    return replace(kind, quoted=True)
 
 
 def apply_count(kind: Kind, given: Any) -> Kind:

@@ -237,7 +237,7 @@ class _CsvWriter:
     def dump(self) -> Iterator[str]:
         for name, cls in self.namespace.messages.items():
             schema = schema_of(cls)
-            if schema.codec != "bolt":
+            if schema.codec != "bolt" or schema.own_codec is not None:
                 raise SchemaError(f"{schema.qualified_name} has codec {schema.codec!r}: CSV can only say codec='bolt'")
             yield self.row("msgtype", _checked(name), schema.type_id, path=name)
             yield from self.fields(("msgdata", name), name, schema)

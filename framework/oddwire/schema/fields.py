@@ -14,9 +14,11 @@ from oddwire.records import FrozenRecord
 from oddwire.schema.kinds import Fixed, Integer, Led, Octets, Opaque, Rest
 
 __all__ = [
+    "AsText",
     "Counted",
     "FieldSpec",
     "MaxLength",
+    "as_text",
     "bigsize",
     "bip340sig",
     "byte",
@@ -129,6 +131,16 @@ class MaxLength(FrozenRecord):
 
     size: int
 
+
+class AsText(FrozenRecord):
+    """The class of `as_text`."""
+
+
+as_text: Final = AsText()
+"""``Annotated[u64, as_text]``: in JSON the integer is a string of decimal digits, as LSPS0 writes amounts: ``"546"``.
+
+Parsers that keep numbers in floats would lose digits of a large one. Other codecs do not differ.
+"""
 
 rest: Final = Rest()
 """``Annotated[bytes, rest]``: all bytes up to the end of the message or TLV record, BOLT's ``...*byte``."""

@@ -105,6 +105,8 @@ def _parse(kind: Kind, text: str, path: str) -> Any:
             plain = _WORDS.get(text.lower(), text)
         case Integer():
             plain = _number(text)
+            if kind.quoted and isinstance(plain, int):
+                plain = str(plain)
         case Float():
             plain = _float(text)
         case Choice():

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING
 from enum import Enum
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Protocol
 
 from oddwire.records import FrozenRecord
 
@@ -34,6 +34,7 @@ __all__ = [
     "Record",
     "Rest",
     "Schema",
+    "SchemaCodec",
     "Table",
     "Text",
 ]
@@ -52,13 +53,15 @@ class Integer(Kind):
     """A whole number from ``low`` to ``high``.
 
     ``form`` is how BOLT 1 writes it: ``fixed`` in ``bits`` bits, ``truncated`` (tu16, tu32, tu64), ``bigsize``, or
-    ``plain``: a Python ``int`` without a wire type, from -2**63 to 2**64 - 1, which the bolt codec refuses.
+    ``plain``: a Python ``int`` without a wire type, from -2**63 to 2**64 - 1, which the bolt codec refuses. With
+    ``quoted`` it is a string of decimal digits in JSON.
     """
 
     name: str
     bits: int
     signed: bool = False
     form: Literal["fixed", "truncated", "bigsize", "plain"] = "fixed"
+    quoted: bool = False
 
     @property
     def label(self) -> str:
@@ -336,10 +339,19 @@ class Record(FrozenRecord):
         return blank
 
 
+class SchemaCodec(Protocol):
+    """What a schema needs to know of a codec, which is an `oddwire.codecs.Codec`."""
+
+    name: str
+
+    def compile(self, schema: Schema) -> Any:
+        """Return the plan for one message."""
+
+
 class Schema(Record):
     """A message: its `Record`, its number, and the name of its codec.
 
-    ``spec``: a specification assigned the type number, so it may be below 32768 or in use in the wild. ``max_size`` is
+    ``own_codec`` is the codec itself, if the message was given one instead of a name. ``spec``: a specification assigned the type number, so it may be below 32768 or in use in the wild. ``max_size`` is
     the max bytes of a payload, its type included. ``owner`` is the extension that registered the message, empty
     outside a registry. ``even`` says that whoever speaks the message's protocol knows this even type.
     """
@@ -350,6 +362,7 @@ class Schema(Record):
     max_size: int
     owner: str = ""
     even: Literal["known"] | None = None
+    own_codec: SchemaCodec | None = None
 
     @property
     def full_name(self) -> str:

@@ -15,7 +15,7 @@ from oddwire.proto.primitives import MAX_MESSAGE
 from oddwire.proto.type_numbers import check_claim
 from oddwire.schema import fields, rules
 from oddwire.schema.classes import Frozen, RecordType, complete, qualified_name, remake
-from oddwire.schema.kinds import Schema
+from oddwire.schema.kinds import Schema, SchemaCodec
 from oddwire.schema.spelling import show_fields
 
 __all__ = ["DEFAULT_MAX_SIZE", "Message", "declare", "describe", "message", "schema_of", "subtype"]
@@ -44,7 +44,7 @@ class Message(Frozen):
 def message(
     type_id: int,
     *,
-    codec: str = "msgpack",
+    codec: str | SchemaCodec = "msgpack",
     spec: bool = False,
     name: str | None = None,
     max_size: int | None = None,
@@ -53,8 +53,8 @@ def message(
     """Declare a message: its two-byte type, and the codec that writes it.
 
     ``type_id`` is 32768 to 65535; others only with ``spec=True``, which says that a specification assigned the number;
-    never one that lightningd reserves for itself. ``codec`` is ``msgpack``, ``bolt``, ``json``, ``raw``, or one that a
-    plugin registers. ``name`` is the message's name in traces and on the command line, by default the class's name.
+    never one that lightningd reserves for itself. ``codec`` is ``msgpack``, ``bolt``, ``json``, ``raw``, one that a
+    plugin registers, or a `Codec` itself, as `oddwire.codecs.enveloped` makes them. ``name`` is the message's name in traces and on the command line, by default the class's name.
     ``max_size`` is the max bytes of a payload, its type included: 16 MiB by default, 65535 with ``spec=True``.
     Payloads of more than 65535 bytes are sent in fragments, to peers that reassemble them. ``even="known"`` says that
     whoever speaks the protocol of this even type knows it: it is sent to a peer that shows nothing, having no hello.
@@ -79,7 +79,7 @@ def declare(
     cls: type[M],
     type_id: int,
     *,
-    codec: str = "bolt",
+    codec: str | SchemaCodec = "bolt",
     spec: bool = True,
     name: str | None = None,
     max_size: int | None = None,
@@ -98,11 +98,13 @@ def declare(
         if type_id % 2:
             raise SchemaError(f"{where}: even={even!r:.200} is for even types; {type_id:#06x} is odd, for any peer")
         raise SchemaError(f"{where}: even should be 'known' or left out, not {even!r:.200}")
+    codec_name, own = _check_codec(cls, codec)
     record = complete(cls, name)
     schema = Schema(
         *(record.cls, record.name, record.module, record.fields, record.blank, record.values),
-        *(type_id, codec, spec, most),
+        *(type_id, codec_name, spec, most),
         even=even,
+        own_codec=own,
     )
     rules.check(schema)
     cls.__oddwire__ = schema
@@ -146,6 +148,19 @@ def describe(message: Message, size: int | None = None) -> str:
     if size is not None:
         parts.append(f"[{size} byte{'' if size == 1 else 's'}]")
     return " ".join([*parts, show_fields(schema, message, " ")]).rstrip()
+
+
+def _check_codec(cls: type, codec: str | SchemaCodec) -> tuple[str, SchemaCodec | None]:
+    """Return a codec's name, and the codec itself if it was given in place of a name."""
+    if isinstance(codec, str):
+        return codec, None
+    if isinstance(codec, type) or not callable(getattr(codec, "compile", None)):
+        hint = f": an instance, {codec.__name__}(...)" if isinstance(codec, type) else ""
+        text = f"codec should be a name, 'json' say, or a Codec{hint}, not {codec!r:.200}"
+        raise SchemaError(f"{qualified_name(cls)}: {text}")
+    if not isinstance(getattr(codec, "name", None), str):
+        raise SchemaError(f"{qualified_name(cls)}: the codec {codec!r:.200} should have a name, a text")
+    return codec.name, codec
 
 
 def _check_max_size(cls: type, spec: bool, max_size: int | None) -> int:

@@ -8,6 +8,7 @@ type number; codecs add it.
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Mapping
 from math import isfinite
 from operator import index
@@ -67,6 +68,9 @@ MSGPACK: Final = Form("msgpack", hexed=False)
 JSON: Final = Form("json", hexed=True)
 
 
+_DIGITS: Final = re.compile(r"0|-?[1-9][0-9]{0,19}")
+
+
 # A whole record ------------------------------------------------------------------------------------------------------
 
 
@@ -119,7 +123,7 @@ def dump(kind: Kind, value: Any, form: Form, path: str = "$") -> Any:
                 _wrong(kind, value, path)
             if not kind.low <= number <= kind.high:
                 raise ValueOutOfRange(f"{kind.name} should be {kind.low} to {kind.high}, not {number}", path=path)
-            return number
+            return str(number) if kind.quoted and form.hexed else number
         case Boolean():
             if not isinstance(value, bool):
                 _wrong(kind, value, path)
@@ -223,6 +227,8 @@ def load(kind: Kind, plain: Any, form: Form, path: str = "$") -> Any:
     """Check a plain object and return the value for it."""
     match kind:
         case Integer():
+            if kind.quoted and form.hexed:
+                plain = _unquote(kind, plain, path)
             if type(plain) is not int:
                 _malformed(kind, plain, path)
             if not kind.low <= plain <= kind.high:
@@ -267,6 +273,14 @@ def load(kind: Kind, plain: Any, form: Form, path: str = "$") -> Any:
                 raise MalformedMessage(reason, path=path)
             return plain
     raise NotImplementedError(kind)
+
+
+def _unquote(kind: Integer, plain: Any, path: str) -> int:
+    if type(plain) is not str:
+        raise MalformedMessage(f"{kind.name} should be a string of digits, not {_name(plain)}", path=path)
+    if not _DIGITS.fullmatch(plain):
+        raise MalformedMessage(f"{kind.name} should be a string of digits, not {plain!r:.40}", path=path)
+    return int(plain)
 
 
 def load_choice(kind: Choice, wire: Any, path: str) -> Any:

@@ -315,6 +315,8 @@ def _load_codecs(plugins: PluginManager) -> None:
     while seen < len(plugins.contributions):
         for message in vocabulary(plugins.contributions[seen]):
             schema = schema_of(message)
+            if schema.own_codec is not None:
+                continue
             try:
                 plugins.codec(schema.codec)
             except ExtensionError as error:
