@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         Peer as Peer,
     )
     from oddwire.app.declarations.handlers import Handler as Handler
+    from oddwire.app.declarations.malformed import Malformed as Malformed
     from oddwire.app.declarations.middleware import (
         CallNext as CallNext,
         Middleware as Middleware,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
         hookimpl as hookimpl,
     )
     from oddwire.app.lightningd import run_plugin as run_plugin
+    from oddwire.app.peer_rpc import PeerRpc as PeerRpc
     from oddwire.app.plugins.manager import PluginManager as PluginManager
 else:
     from oddwire.lazy import public_names as _public_names

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from typing_extensions import TypeForm
 
     from oddwire.app.application import Application
+    from oddwire.app.dispatch.peer_rpcs import PeerRpcs
     from oddwire.app.extension import Extension
     from oddwire.app.plugins.manager import Contribution
     from oddwire.session.peer.fragment_sender import Progress
@@ -93,6 +94,10 @@ class Messenger(Protocol):
 
     def owner_of(self, extension: Extension | str) -> Contribution:
         """Return a loaded extension's contribution. Raises `ExtensionError` if it is not loaded."""
+        raise NotImplementedError
+
+    def peer_rpc(self, message: type[Message], extension: str) -> PeerRpcs:
+        """Return the application's JSON-RPC for a `PeerRpc` of an extension. Raises `ExtensionError` without any."""
         raise NotImplementedError
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from oddwire.app.declarations.providers import Dependent, Provider
     from oddwire.app.declarations.unknown import UnknownHandler
     from oddwire.app.limits.access import Allow
+    from oddwire.app.peer_rpc import PeerRpc
     from oddwire.session.limits import Limits
 
 __all__ = ["Extension"]
@@ -75,6 +76,8 @@ class Extension(Decorators):
         self.peer_feature = peer_feature
         self.allow = allow
         self.limits = limits
+        self.peer_rpcs: list[PeerRpc] = []
+        """JSON-RPC with peers: each `PeerRpc` that was made for the extension."""
         if not isinstance(name, str) or not _NAME.fullmatch(name) or len(name) > MAX_NAME:
             text = f"lower-case words joined by '-' or '_', {MAX_NAME} characters at most"
             raise ExtensionError(f"{self.module}: an extension's name should be {text}, not {name!r}")
@@ -122,7 +125,8 @@ class Extension(Decorators):
 
         False for every subclass, which may have hooks of its own.
         """
-        if type(self) is not Extension or self.unknown_handlers or self.jobs:
+        serves = any(rpc.methods for rpc in self.peer_rpcs)
+        if type(self) is not Extension or self.unknown_handlers or self.jobs or serves:
             return False
         return not any(map(self.declared, (Handler, RpcMethod, Hook)))
 

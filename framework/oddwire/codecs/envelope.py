@@ -45,10 +45,10 @@ def enveloped(
     """Return a codec that writes each message inside an envelope, for ``@message(32769, codec=...)``.
 
     ``codec`` is what writes both: a codec, or the name of a built-in one. ``magic`` are bytes right after the type.
-    ``envelope`` is the map around the message: its keys, each with an integer, a string or `TYPE_ID`, the message's type
-    number. These are written, and a payload with another value is malformed; of a tuple of several values the first is
-    written, and any is read. ``body`` is the key of the message itself, behind the others. Other keys are ignored, as
-    in messages. Raises `SchemaError`.
+    ``envelope`` is the map around the message: its keys, each with an integer, a string or `TYPE_ID`, the number of the
+    message's type. These are written, and a payload with another value is malformed; of a tuple of several values the
+    first is written, and any is read. ``body`` is the key of the message itself, behind the others. Other keys are
+    ignored, as in messages. Raises `SchemaError`.
 
     ``enveloped("json", magic=b"HIVE", envelope={"type": TYPE_ID, "version": 1}, body="payload")`` writes
     ``HIVE{"type":32769,"version":1,"payload":{...}}``.
@@ -70,9 +70,7 @@ def enveloped(
 class _Enveloped(Codec):
     """The codec that `enveloped` makes, without its magic."""
 
-    def __init__(
-        self, inner: Codec, envelope: Mapping[str, _Constant | tuple[_Constant, ...]], body: str
-    ) -> None:
+    def __init__(self, inner: Codec, envelope: Mapping[str, _Constant | tuple[_Constant, ...]], body: str) -> None:
         if inner.name in _POSITIONAL:
             raise SchemaError(f"enveloped: {inner.name!r} writes no keys, so it has no envelope: json and msgpack do")
         if not isinstance(envelope, Mapping):
@@ -116,7 +114,7 @@ def _constants(key: object, told: object) -> tuple[_Constant, ...]:
     """Return the values of one key. Raises `SchemaError`."""
     if not isinstance(key, str) or not key:
         raise SchemaError(f"enveloped: the envelope's keys should be texts, not {key!r:.200}")
-    values = told if isinstance(told, tuple) else (told,)
+    values: tuple[Any, ...] = told if isinstance(told, tuple) else (told,)
     kinds = {str if isinstance(value, str) else int for value in values}
     fits = all(value is TYPE_ID or (isinstance(value, int | str) and not isinstance(value, bool)) for value in values)
     if not fits or len(kinds) != 1:

@@ -29,7 +29,7 @@ from oddwire.proto.primitives import MAX_MESSAGE
 from oddwire.schema.kinds import Array, Kind, Maybe, Nested, Record, Schema
 from oddwire.schema.tree import JSON, MAX_DEPTH, dump_record, load_record
 
-__all__ = ["LONGEST_NUMBER", "JsonCodec"]
+__all__ = ["LONGEST_NUMBER", "JsonCodec", "check_shape", "read_json", "write_json"]
 
 LONGEST_NUMBER: Final = 1000
 """Max digits of a number: Python's conversion to int takes time that grows with the square of their number."""
@@ -52,14 +52,13 @@ class JsonCodec(Codec):
 
 def _compile_encode(schema: Schema) -> Callable[[Any], bytes]:
     prefix = type_bytes(schema)
-    write = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
     def encode(message: object) -> bytes:
         try:
-            text = write(dump_record(schema, message, JSON))
+            text = write_json(dump_record(schema, message, JSON))
             payload = check_size(prefix + text.encode(), schema)
             if len(payload) > MAX_MESSAGE:
-                _check_shape(text)
+                check_shape(text)
             return payload
         except MalformedMessage as error:
             raise with_type(PayloadTooLarge(error.args[0]), schema) from None
@@ -73,8 +72,7 @@ def _compile_decode(schema: Schema) -> Callable[[bytes], Any]:
     def decode(payload: bytes) -> object:
         try:
             check_received(payload, schema)
-            text = _text(payload)
-            tree = _parse(text)
+            text, tree = read_json(payload)
             try:
                 return load_record(schema, tree, JSON)
             except MalformedMessage as error:
@@ -84,6 +82,18 @@ def _compile_decode(schema: Schema) -> Callable[[bytes], Any]:
             raise with_type(error, schema)  # noqa: B904 - the same error
 
     return decode
+
+
+write_json: Final[Callable[[Any], str]] = json.JSONEncoder(
+    ensure_ascii=False, allow_nan=False, separators=(",", ":")
+).encode
+"""Return a plain value as compact JSON."""
+
+
+def read_json(payload: bytes) -> tuple[str, object]:
+    """Return the text of a payload behind its type, and what it says. Raises `MalformedMessage`."""
+    text = _text(payload)
+    return text, _parse(text)
 
 
 def _text(payload: bytes) -> str:
@@ -99,14 +109,14 @@ def _offset(text: str, position: int) -> int:
 
 
 def _parse(text: str) -> object:
-    _check_shape(text)
+    check_shape(text)
     try:
         return _DECODER.decode(text)
     except json.JSONDecodeError as error:
         raise MalformedMessage(f"is not JSON: {error.msg}", offset=_offset(text, error.pos)) from None
 
 
-def _check_shape(text: str) -> None:
+def check_shape(text: str) -> None:
     """Reject deep nesting and too many values before the parser, which recurses."""
     depth = values = 0
     for count, token in enumerate((_BRACKETS if len(text) <= MAX_VALUES else _BRACKETS_AND_COMMAS).finditer(text)):

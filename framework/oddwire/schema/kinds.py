@@ -351,9 +351,10 @@ class SchemaCodec(Protocol):
 class Schema(Record):
     """A message: its `Record`, its number, and the name of its codec.
 
-    ``own_codec`` is the codec itself, if the message was given one instead of a name. ``spec``: a specification assigned the type number, so it may be below 32768 or in use in the wild. ``max_size`` is
+    ``spec``: a specification assigned the type number, so it may be below 32768 or in use in the wild. ``max_size`` is
     the max bytes of a payload, its type included. ``owner`` is the extension that registered the message, empty
-    outside a registry. ``even`` says that whoever speaks the message's protocol knows this even type.
+    outside a registry. ``even`` says that whoever speaks the message's protocol knows this even type. ``own_codec`` is
+    the codec itself, if the message was given one in place of a name.
     """
 
     type_id: int

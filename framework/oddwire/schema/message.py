@@ -53,11 +53,12 @@ def message(
     """Declare a message: its two-byte type, and the codec that writes it.
 
     ``type_id`` is 32768 to 65535; others only with ``spec=True``, which says that a specification assigned the number;
-    never one that lightningd reserves for itself. ``codec`` is ``msgpack``, ``bolt``, ``json``, ``raw``, one that a
-    plugin registers, or a `Codec` itself, as `oddwire.codecs.enveloped` makes them. ``name`` is the message's name in traces and on the command line, by default the class's name.
-    ``max_size`` is the max bytes of a payload, its type included: 16 MiB by default, 65535 with ``spec=True``.
-    Payloads of more than 65535 bytes are sent in fragments, to peers that reassemble them. ``even="known"`` says that
-    whoever speaks the protocol of this even type knows it: it is sent to a peer that shows nothing, having no hello.
+    never one that lightningd reserves for itself. ``codec`` is ``msgpack``, ``bolt``, ``json``, ``raw``, the name of
+    one that a plugin registers, or a `Codec` itself, such as `oddwire.codecs.enveloped` returns. ``name`` is the
+    message's name in traces and on the command line, by default the class's name. ``max_size`` is the max bytes of a
+    payload, its type included: 16 MiB by default, 65535 with ``spec=True``. Payloads of more than 65535 bytes are sent
+    in fragments, to peers that reassemble them. ``even="known"`` says that whoever speaks the
+    protocol of this even type knows it: it is sent to a peer that shows nothing, having no hello.
 
     Raises `SchemaError` naming module, class and field for anything that cannot work.
     """

@@ -31,12 +31,13 @@ _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,40}")
 _NUMBER: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?")
 
 
-def evaluate(function: Any, names: Sequence[str], scope: Mapping[str, Any]) -> dict[str, Any]:
+def evaluate(function: Any, names: Sequence[str], scope: Mapping[str, Any], *, extras: bool = False) -> dict[str, Any]:
     """Evaluate the annotations of the named parameters, and no others, which may only be known to type checkers.
 
     They are found through partials, methods, decorators and callable objects; for a wrapper without its own, at the
-    wrapped function. ``scope`` are names they may use besides the function's globals. Raises `NameError` for an
-    annotation that cannot be evaluated, whatever the reason, naming it.
+    wrapped function. ``scope`` are names they may use besides the function's globals. With ``extras``, what `Annotated`
+    adds to a type is kept. Raises `NameError` for an annotation that cannot be evaluated, whatever the reason, naming
+    it.
     """
     hints: dict[str, Any] = {}
     for layer in _layers(function):
@@ -49,7 +50,7 @@ def evaluate(function: Any, names: Sequence[str], scope: Mapping[str, Any]) -> d
                 continue  # a decorator's Any is no information
             one = types.SimpleNamespace(__annotations__={name: written[name]})
             try:
-                hints.update(typing.get_type_hints(one, known))
+                hints.update(typing.get_type_hints(one, known, include_extras=extras))
             except Exception as error:
                 text = f"the annotation {written[name]!r} of {name!r} should be known at run time ({error})"
                 raise NameError(text) from error

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from oddwire.app.context import AppContext, Context
 from oddwire.app.declarations.annotations import alternatives, evaluate, own_signature, peel, signature_of, spell
+from oddwire.app.declarations.malformed import Malformed
 from oddwire.errors import ExtensionError
 from oddwire.records import FrozenRecord
 from oddwire.schema import Message, schema_of
@@ -124,6 +125,14 @@ class Handler(FrozenRecord, kw_only=True, hidden=("scope",)):
             schema_of(option)
             found.append(option)
         return tuple(found)
+
+    def takes_malformed(self) -> bool:
+        """Return whether the message's annotation names `Malformed`: the handler then gets what does not decode."""
+        name = (*parameters_of(self.function), "", "")[1]
+        written = getattr(self.function, "__annotations__", {}).get(name, self.message)
+        if written is self.message or written == self.message.__name__:
+            return False  # the usual case; evaluating an annotation is slow
+        return Malformed in alternatives(self._hints(name).get(name, Any))
 
     def runs(self, function: Callable[..., Any] | None = None) -> tuple[HandlerFunction, StreamFunction | None]:
         """Return the function to await for a message, and, if the handler yields, the one to iterate for a request.

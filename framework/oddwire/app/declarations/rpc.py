@@ -17,7 +17,7 @@ from oddwire.errors import ExtensionError, NodeRefused
 from oddwire.jsonrpc.parameters import INVALID_PARAMS, Parameter, bind
 from oddwire.records import FrozenRecord
 
-__all__ = ["WORDS", "RpcMethod", "bind_parameters"]
+__all__ = ["WORDS", "RpcMethod", "bind_parameters", "check_parameters"]
 
 WORDS: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 """The form of the names of methods and options."""
@@ -52,16 +52,7 @@ class RpcMethod(FrozenRecord, kw_only=True):
             raise self._wrong(f"Core Lightning has a method of this name; another would do, 'my-{self.name}' say")
         if not is_async(self.function):
             raise self._wrong(f"should be 'async def', not {kind_of(self.function)}")
-        parameters = list(parameters_of(self.function).values())
-        if not parameters or parameters[0].kind not in (_POSITIONAL_ONLY, _POSITIONAL):
-            raise self._wrong("its first parameter should be the context")
-        for parameter in parameters[1:]:
-            if parameter.kind not in (_POSITIONAL, _KEYWORD_ONLY):
-                raise self._wrong(f"parameter {parameter.name!r} should be one that can be given by name")
-        try:
-            own_signature(self.function).bind(None, **dict.fromkeys((*self.names, *self.provided)))
-        except TypeError as error:
-            raise self._wrong(f"its decorator should take what it wraps takes, by name: {error}") from None
+        check_parameters(self.function, (*self.names, *self.provided), self._wrong)
         if not self.usage:
             vars(self)["usage"] = self.spelled()
         if not self.description:
@@ -110,6 +101,22 @@ class RpcMethod(FrozenRecord, kw_only=True):
 
     def _wrong(self, text: str) -> ExtensionError:
         return ExtensionError(f"{place(self.function)}, RPC method {self.name!r}: {text}")
+
+
+def check_parameters(
+    function: Callable[..., Any], names: Sequence[str], wrong: Callable[[str], ExtensionError]
+) -> None:
+    """Raise the error that ``wrong`` returns unless a function takes a context and parameters of these names."""
+    parameters = list(parameters_of(function).values())
+    if not parameters or parameters[0].kind not in (_POSITIONAL_ONLY, _POSITIONAL):
+        raise wrong("its first parameter should be the context")
+    for parameter in parameters[1:]:
+        if parameter.kind not in (_POSITIONAL, _KEYWORD_ONLY):
+            raise wrong(f"parameter {parameter.name!r} should be one that can be given by name")
+    try:
+        own_signature(function).bind(None, **dict.fromkeys(names))
+    except TypeError as error:
+        raise wrong(f"its decorator should take what it wraps takes, by name: {error}") from None
 
 
 def bind_parameters(parameters: Sequence[Parameter], params: Sequence[Any] | Mapping[str, Any]) -> dict[str, Any]:

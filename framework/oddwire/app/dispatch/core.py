@@ -68,7 +68,7 @@ class Core:
         self.loop = asyncio.get_running_loop()
         self.counters = Counters()
         """How often the application's limits took effect, without those of the session and the store."""
-        self.routes = {prefix: self._complete(route) for prefix, route in tables.incoming.items()}
+        self.routes = {prefix: self.complete(route) for prefix, route in tables.incoming.items()}
         """The routes of received messages, by the two bytes of their type."""
         self.unknown = self._unknown()
         """The routes of types without a message class, by their two bytes; their messages are whole payloads."""
@@ -85,7 +85,7 @@ class Core:
         self.closing = False
         """Whether received messages are not accepted any more."""
 
-    def _complete(self, route: Route) -> Route:
+    def complete(self, route: Route) -> Route:
         """Wrap a route's handler: add the extension's access control, and for reliable messages a unit of work."""
         owner = self.owner_name(route.owner)
         access = self.access.get(owner)
@@ -100,9 +100,7 @@ class Core:
     def _unknown(self) -> dict[bytes, Route]:
         found: dict[bytes, Route] = {}
         for handler, route in self.tables.unknown:
-            found.update(
-                dict.fromkeys([number.to_bytes(2, "big") for number in handler.numbers], self._complete(route))
-            )
+            found.update(dict.fromkeys([number.to_bytes(2, "big") for number in handler.numbers], self.complete(route)))
         return found
 
     async def _in_unit(self, owner: str, run: Run, context: Context, message: Message) -> Message | None:

@@ -74,7 +74,12 @@ class Dispatcher:
         """Sends messages and requests."""
         self._workers = QueueWorkers(core, self._backpressure, self.messenger, self._queue_over)
         self._departed_peers = DepartedPeers(core.loop, self._backpressure, self._workers)
-        self._slow_path = SlowPath(core, self._backpressure, self._workers)
+        peer_rpcs: PeerRpcs | None = None
+        if core.tables.peer_rpcs:
+            from oddwire.app.dispatch.peer_rpcs import PeerRpcs  # imported late: few plugins have any
+
+            peer_rpcs = self.messenger.peer_rpcs = PeerRpcs(core, self._backpressure, self.messenger)
+        self._slow_path = SlowPath(core, self._backpressure, self._workers, peer_rpcs)
         self._hooks = ConnectionHooks(core, self._workers, on_connect, on_disconnect)
         self._host = AppSessionHost(core, self._backpressure, self.whole_received) if session else None
         self.session = None if self._host is None else self._host.session
@@ -135,7 +140,7 @@ class Dispatcher:
         try:
             message = decode(payload)
         except Exception as error:
-            self.core.malformed(queue, payload, error)
+            self._slow_path.malformed(queue, payload, error)
             return
         if slow or queue.needs_slow_path:
             self._slow_path.dispatch_slowly(queue, self._routes[payload[:2]], message, payload)
@@ -161,7 +166,7 @@ class Dispatcher:
         try:
             message = route.decode(payload)
         except Exception as error:
-            self.core.malformed(queue, payload, error)
+            self._slow_path.malformed(queue, payload, error)
             return
         self._slow_path.dispatch_slowly(queue, route, message, payload)
 

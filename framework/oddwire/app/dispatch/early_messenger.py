@@ -12,6 +12,7 @@ from oddwire.schema import Message
 
 if TYPE_CHECKING:
     from oddwire.app.dispatch.messenger import AppMessenger
+    from oddwire.app.dispatch.peer_rpcs import PeerRpcs
     from oddwire.app.dispatch.resources import Resources
     from oddwire.app.extension import Extension
     from oddwire.app.plugins.manager import Contribution
@@ -30,7 +31,7 @@ M = TypeVar("M", bound=Message)
 class EarlyMessenger:
     """The `Messenger` of peer handles created during the start; ``messenger`` is the running application's, once set.
 
-    Every method passes the call on to that one. Before it is set, `send`, `request` and `stream` raise
+    Every method passes the call on to that one. Before it is set, `send`, `request`, `stream` and `peer_rpc` raise
     `LocalProtocolError`.
     """
 
@@ -84,6 +85,10 @@ class EarlyMessenger:
     def owner_of(self, extension: Extension | str) -> Contribution:
         """Return the contribution of a loaded extension. Raises `ExtensionError`."""
         return self._tables.owner_of(extension)
+
+    def peer_rpc(self, message: type[Message], extension: str) -> PeerRpcs:
+        """Return the running application's JSON-RPC. Raises `LocalProtocolError` during the start."""
+        return self._running().peer_rpc(message, extension)
 
     def _running(self) -> AppMessenger:
         if self.messenger is None:

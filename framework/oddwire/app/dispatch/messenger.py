@@ -28,6 +28,7 @@ from oddwire.transports.base import MAX_PAYLOAD, PeerInfo, fast_send, not_connec
 
 if TYPE_CHECKING:
     from oddwire.app.dispatch.core import Core
+    from oddwire.app.dispatch.peer_rpcs import PeerRpcs
     from oddwire.app.extension import Extension
     from oddwire.app.limits.backpressure import Backpressure
     from oddwire.session.reliable.receipt import Receipt
@@ -50,6 +51,8 @@ class AppMessenger:
         self._outgoing = core.outgoing
         self._tables = core.tables
         self._tracer = core.tracer
+        self.peer_rpcs: PeerRpcs | None = None
+        """JSON-RPC with peers, None if no plugin has any."""
 
     # Peers ------------------------------------------------------------------------------------------
 
@@ -66,6 +69,14 @@ class AppMessenger:
     def owner_of(self, extension: Extension | str) -> Contribution:
         """Return the contribution of a loaded extension. Raises `ExtensionError`."""
         return self._tables.owner_of(extension)
+
+    def peer_rpc(self, message: type[Message], extension: str) -> PeerRpcs:
+        """Return the JSON-RPC of the application. Raises `ExtensionError` if it has none of this message's type."""
+        if self.peer_rpcs is None:
+            from oddwire.app.dispatch.peer_rpcs import not_loaded  # seldom needed
+
+            raise not_loaded(message, extension)
+        return self.peer_rpcs
 
     # Messages ---------------------------------------------------------------------------------------
 

@@ -18,9 +18,20 @@ if TYPE_CHECKING:
     from oddwire.app.dispatch.connection_hooks import Hook, PendingHooks
     from oddwire.app.dispatch.peer_things import PeerThings
 
-__all__ = ["HIGH_WATER", "HIGH_WATER_ASKING", "LONG", "LOW_WATER", "MESSAGE_WEIGHT", "PeerQueue", "Run", "Waiter"]
+__all__ = [
+    "HIGH_WATER",
+    "HIGH_WATER_ASKING",
+    "LONG",
+    "LOW_WATER",
+    "MESSAGE_WEIGHT",
+    "Call",
+    "PeerQueue",
+    "Run",
+    "Waiter",
+]
 
 Run = Callable[[Context, Any], Coroutine[Any, Any, Message | None]]
+Call = tuple[asyncio.Future[dict[str, Any]], float, type[Message]]  # its answer, when it was sent, the class of both
 Waiter = tuple[asyncio.Future[Any], float]  # the future of a request's reply, and when the request was sent
 
 # A queue counts the bytes of its messages, and in addition per message: the least size of its object.
@@ -43,6 +54,7 @@ class PeerQueue:
         "_urgent",
         "abandoned",
         "awaited_replies",
+        "calls",
         "contexts",
         "counted",
         "detached",
@@ -93,6 +105,7 @@ class PeerQueue:
         self.things: PeerThings | None = None  # what is provided for its connection, or was for the last one
         self.hooks: dict[int, Hook] = {}  # the last hook that has not ended, by owner
         self.waiters: dict[type[Message], deque[Waiter]] | None = None
+        self.calls: dict[str, Call] | None = None  # our JSON-RPC calls that await answers, by id
         self.awaited_replies = 0  # our requests with ids that await replies
         self.contexts: list[Context | None] = [None] * owners
         self.own_tasks: dict[str, OwnTasks] | None = None  # those of the peer's connection, by extension
@@ -178,7 +191,11 @@ class PeerQueue:
             self._slot.set_result(None)
 
     def fail_requests(self, reason: str) -> None:
-        """Fail each request that waits by class with `ConnectionClosed`."""
+        """Fail each request that waits by class, and each JSON-RPC call, with `ConnectionClosed`."""
+        calls, self.calls = self.calls, None
+        for answer, _, _ in (calls or {}).values():
+            if not answer.done():
+                answer.set_exception(ConnectionClosed(reason))
         for waiting in (self.waiters or {}).values():
             for future, _ in waiting:
                 if not future.done():

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from oddwire.app.context import Context, Peer
+from oddwire.app.declarations.malformed import Malformed
 from oddwire.app.dispatch.failures import Failures
 from oddwire.app.dispatch.peer_queue import PeerQueue
 from oddwire.app.plugins.manager import HookCall
@@ -221,11 +222,14 @@ class Enforcer:
                 del error, task  # the error's traceback refers to this frame: avoids a reference cycle
         handled = message if isinstance(message, Message) else None
         payload = message if isinstance(message, bytes) else b""  # of a type without a message class
+        if isinstance(message, Malformed):
+            payload = message.payload
         if isinstance(error, Refuse):
             self.refused(Outcome.REFUSED, context.peer.node_id, error, payload, handled, extension=context.extension)
             return
         policy = POLICY[Outcome.HANDLER_RAISED]
-        what = "peer hook" if handled is None and not payload else f"handler of {title_of(message)}"
+        has_handler = handled is not None or payload
+        what = f"handler of {title_of(message)}" if has_handler else "peer hook"
         self._failures.report(what, context, error, handled, level=policy.log, report=policy.report)
 
     async def _hang_up(self, queue: PeerQueue, reason: str) -> None:
@@ -238,10 +242,13 @@ class Enforcer:
 
 
 def title_of(message: object) -> str:
-    """Return the name of what a handler receives, for logs: a message's class, or the type of a payload without."""
+    """Return the name of what a handler receives, for logs: its class, the type of a payload without, a method."""
     if isinstance(message, bytes):
         return f"type {int.from_bytes(message[:2], 'big'):#06x}"
-    return type(message).__name__
+    if isinstance(message, Malformed):
+        return f"malformed {message.error.name or 'message'}"
+    method: str | None = getattr(message, "_method", None)  # of `RpcDocument`, which few programs import
+    return method or type(message).__name__
 
 
 def _encoded(app: Application, message: Message) -> bytes:

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from oddwire.app.context import Context, ThingsNotThere
+from oddwire.app.declarations.malformed import Malformed
 from oddwire.app.dispatch.policy import Outcome, decode_error
 from oddwire.app.plugins.tables import Route
 from oddwire.errors import Refuse
@@ -65,7 +66,8 @@ class ReliableHandlers:
         else:
             context = queue.contexts[route.owner] or core.context(queue, route.owner)
         if core.tracer is not None:
-            core.tracer.trace("received", node_id, payload, message)
+            error, whole = (message.error, None) if isinstance(message, Malformed) else (None, message)
+            core.tracer.trace("received", node_id, payload, whole, error=error)
         return owner, partial(self._handle, route, context, message, len(payload))
 
     def attempt_failed(self, node_id: NodeId, payload: bytes, error: Exception, attempt: int) -> None:
@@ -90,7 +92,7 @@ class ReliableHandlers:
         """Log the loss of one of our messages and call `delivery_failed`."""
         self._core.enforcer.undelivered(loss, extension)
 
-    def _read(self, payload: bytes) -> tuple[Route, Message]:
+    def _read(self, payload: bytes) -> tuple[Route, Message | Malformed]:
         registry, route = self._core.tables.registry, self._core.routes.get(payload[:2])
         if route is None or route.handler is None or route.reliable is None:
             title = registry.title_of(int.from_bytes(payload[:2], "big"))
@@ -101,9 +103,12 @@ class ReliableHandlers:
         try:
             return route, route.decode(payload)
         except Exception as error:
-            raise Refuse(str(decode_error(payload, error, registry)), code=Code.MALFORMED) from error
+            wrong = decode_error(payload, error, registry)
+            if route.malformed:
+                return route, Malformed(payload, wrong)
+            raise Refuse(str(wrong), code=Code.MALFORMED) from error
 
-    async def _handle(self, route: Route, context: Context, message: Message, size: int) -> None:
+    async def _handle(self, route: Route, context: Context, message: Message | Malformed, size: int) -> None:
         me = asyncio.current_task()
         try:
             if route.access is not None:

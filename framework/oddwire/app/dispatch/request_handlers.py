@@ -7,6 +7,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final
 
 from oddwire.app.context import Context
+from oddwire.app.declarations.malformed import Malformed
 from oddwire.app.dispatch.connection_hooks import Excuse, urgently
 from oddwire.app.dispatch.peer_queue import MESSAGE_WEIGHT, PeerQueue
 from oddwire.app.dispatch.policy import Outcome, decode_error
@@ -75,19 +76,22 @@ class RequestHandlers:
         if route.access is not None:
             task = RequestTask(self._let_in, route.access, link, handling, route, context, content)
         else:
-            since = None
+            since: float | None = None
+            message: Message | Malformed
             if self._tracer is None:  # `_decode`, inlined
                 try:
                     message = route.decode(content)
                 except Exception as error:
-                    self._malformed(link, handling, content, error)
-                    return
+                    if not route.malformed:
+                        self._malformed(link, handling, content, error)
+                        return
+                    message = self._take_malformed(link, content, error)
             else:
                 decoded = self._decode(link, handling, route, content)
                 if decoded is None:
                     return
                 message, since = decoded
-            if route.weigh is not None:
+            if route.weigh is not None and not isinstance(message, Malformed):
                 size = route.weigh(message)
             task = RequestTask(self._answer, link, handling, route, context, message, since)
         size += REQUEST_WEIGHT
@@ -178,15 +182,28 @@ class RequestHandlers:
 
     def _decode(
         self, link: Link, handling: HandledRequest[RequestTask], route: Route, content: bytes
-    ) -> tuple[Message, float | None] | None:
-        """Return a request's message and, if traced, when it was received; refuse a malformed one and return None."""
+    ) -> tuple[Message | Malformed, float | None] | None:
+        """Return a request's message and, if traced, when it was received.
+
+        One that is malformed is refused, and None is returned, unless the handler takes `Malformed`.
+        """
         tracer = self._tracer
         try:
             message = route.decode(content)
         except Exception as error:
-            self._malformed(link, handling, content, error)
-            return None
+            if not route.malformed:
+                self._malformed(link, handling, content, error)
+                return None
+            taken = self._take_malformed(link, content, error)
+            if tracer is None:
+                return taken, None
+            return taken, tracer.trace("received", link.node_id, content, None, error=taken.error)
         return message, None if tracer is None else tracer.trace("received", link.node_id, content, message)
+
+    def _take_malformed(self, link: Link, content: bytes, error: Exception) -> Malformed:
+        """Return what a handler gets in place of a request that does not decode."""
+        self._transport.wasted(link.node_id)
+        return Malformed(content, decode_error(content, error, self._core.tables.registry))
 
     def _malformed(self, link: Link, handling: HandledRequest[RequestTask], content: bytes, error: Exception) -> None:
         error = decode_error(content, error, self._core.tables.registry)
@@ -234,7 +251,7 @@ class RequestHandlers:
         handling: HandledRequest[RequestTask],
         route: Route,
         context: Context,
-        message: Message,
+        message: Message | Malformed,
         since: float | None,
     ) -> None:
         try:
@@ -277,7 +294,7 @@ class RequestHandlers:
         handling: HandledRequest[RequestTask],
         route: Route,
         context: Context,
-        message: Message,
+        message: Message | Malformed,
         since: float | None,
     ) -> None:
         """Send the messages that a handler yields, as far as the peer's credit allows."""

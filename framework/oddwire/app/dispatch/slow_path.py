@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from oddwire.app.context import Context
+from oddwire.app.declarations.malformed import Malformed
 from oddwire.app.dispatch.peer_queue import MESSAGE_WEIGHT, PeerQueue, Run
-from oddwire.app.dispatch.policy import Outcome
+from oddwire.app.dispatch.policy import Outcome, decode_error
 from oddwire.app.limits.access import AccessControl
 from oddwire.app.limits.memory_budget import LARGE
 from oddwire.app.plugins.tables import Route
 from oddwire.schema import Message
 
 if TYPE_CHECKING:
+    from oddwire.app.declarations.rpc_documents import RpcDocument
     from oddwire.app.dispatch.core import Core
+    from oddwire.app.dispatch.peer_rpcs import PeerRpcs
     from oddwire.app.dispatch.queue_workers import QueueWorkers
     from oddwire.app.limits.backpressure import Backpressure
 
@@ -27,7 +30,11 @@ _MAX_CONCURRENT: Final = 32  # tasks of concurrent handlers per peer
 class SlowPath:
     """Processing of messages for which it is not enough to enqueue them."""
 
-    def __init__(self, core: Core, backpressure: Backpressure, workers: QueueWorkers) -> None:
+    def __init__(
+        self, core: Core, backpressure: Backpressure, workers: QueueWorkers, peer_rpcs: PeerRpcs | None = None
+    ) -> None:
+        self._core = core
+        self._peer_rpcs = peer_rpcs
         self._backpressure = backpressure
         self._workers = workers
         self._enforcer = core.enforcer
@@ -35,13 +42,16 @@ class SlowPath:
         self._tasks = core.tasks
 
     async def _let_in(
-        self, access: AccessControl, run: Run, context: Context, message: Message | bytes
+        self, access: AccessControl, run: Run, context: Context, message: Message | Malformed | bytes
     ) -> Message | None:
         if await access.allows(context.peer):
             return await run(context, message)
         access.counters.dropped["allow"] += 1
         refusal = access.not_allowed()
-        payload, schemed = (message, None) if isinstance(message, bytes) else (b"", message)
+        payload = message if isinstance(message, bytes) else b""
+        if isinstance(message, Malformed):
+            payload = message.payload
+        schemed = message if isinstance(message, Message) else None
         self._enforcer.refused(
             Outcome.NOT_ALLOWED, context.peer.node_id, refusal, payload, schemed, extension=access.extension
         )
@@ -54,6 +64,8 @@ class SlowPath:
         """
         schemed = None if isinstance(message, bytes) else message
         asked = None if schemed is None else queue.answer(schemed)
+        if route.rpc is not None and self._peer_rpcs is not None:
+            asked, route = self._peer_rpcs.route(queue, route, cast("RpcDocument", message))
         run: Run | None = route.handler
         taken = asked is not None or run is not None
         if self._tracer is not None:
@@ -64,15 +76,37 @@ class SlowPath:
             self._enforcer.apply(Outcome.UNHANDLED, queue, self._enforcer.describe(payload))
         if asked is not None or run is None:
             return
+        size = len(payload) if route.weigh is None or schemed is None else route.weigh(schemed)
+        self._enqueue(queue, route, run, message, len(payload), size + MESSAGE_WEIGHT)
+
+    def malformed(self, queue: PeerQueue, payload: bytes, error: Exception) -> None:
+        """Pass a payload that does not decode to its handler, if that asks for it, or else apply the policy."""
+        core, route = self._core, self._core.routes[payload[:2]]
+        if route.rpc is not None and self._peer_rpcs is not None:
+            route = self._peer_rpcs.route_of_malformed(route)
+        run: Run | None = route.handler
+        if run is None or not route.malformed:
+            core.malformed(queue, payload, error)
+            return
+        core.transport.wasted(queue.peer.node_id)
+        message = Malformed(payload, decode_error(payload, error, core.tables.registry))
+        if self._tracer is not None:
+            received = self._tracer.trace("received", queue.peer.node_id, payload, None, error=message.error)
+            run = functools.partial(self._timed, queue, run, received)
+        self._enqueue(queue, route, run, message, len(payload), len(payload) + MESSAGE_WEIGHT)
+
+    def _enqueue(
+        self, queue: PeerQueue, route: Route, run: Run, message: Message | Malformed | bytes, size: int, weight: int
+    ) -> None:
+        """Enqueue a message for its handler, metered and access-controlled; ``size`` is the payload's."""
+        hooks = queue.pending_hooks
         if route.access is not None:
-            run = functools.partial(self._let_in, route.access, run)
-            seconds, limit = route.access.take(queue.peer, len(payload), route.rate)
+            if route.rpc is None:  # requests of JSON-RPC are answered with an error
+                run = functools.partial(self._let_in, route.access, run)
+            seconds, limit = route.access.take(queue.peer, size, route.rate)
             if seconds:
                 route.access.counters.throttled[limit] += 1
                 self._backpressure.throttle(queue, seconds)
-        size = len(payload) if route.weigh is None or schemed is None else route.weigh(schemed)
-        hooks = queue.pending_hooks
-        weight = size + MESSAGE_WEIGHT
         if route.concurrent:
             run = functools.partial(self._detach, queue, run, weight)
         if weight > LARGE:

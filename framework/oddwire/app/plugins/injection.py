@@ -33,6 +33,7 @@ from oddwire.schema import schema_of
 
 if TYPE_CHECKING:
     from oddwire.app.application import Application
+    from oddwire.app.declarations.peer_methods import PeerMethod
     from oddwire.app.declarations.rpc import RpcMethod
     from oddwire.app.plugins.manager import Contribution
 
@@ -108,6 +109,7 @@ class Injector:
         self._of_app: list[_Call] = []
         self._of_peer: dict[str, list[_Call]] = {}
         self._methods: dict[int, RpcMethod] = {}
+        self._peer_methods: dict[int, PeerMethod] = {}
         self._filled: list[Any] = []  # the provided arguments of each call in _of_app
         self._asked: dict[object, Any] = {}
         self._open: list[tuple[Thing, Close]] = []
@@ -146,6 +148,10 @@ class Injector:
     def method(self, method: RpcMethod) -> RpcMethod:
         """Return an RPC method as its callers see it: without the provided parameters."""
         return self._methods.get(id(method), method)
+
+    def peer_method(self, method: PeerMethod) -> PeerMethod:
+        """Return a JSON-RPC method as peers see it: without the provided parameters."""
+        return self._peer_methods.get(id(method), method)
 
     # Checking ---------------------------------------------------------------------------------------
 
@@ -239,7 +245,13 @@ class Injector:
             if more is not None and (owner.name, id(more.function), len(more.fixed)) not in self._calls:
                 self._bind(owner.name, more, self._resolve(more, owner.name))
         for method in owner.rpc_methods:
-            self._bind_method(owner.name, method)
+            if names := self._bind_method(owner.name, method, f"RPC method {method.name!r}", per_peer=False):
+                usage = "" if method.usage == method.spelled() else method.usage
+                self._methods[id(method)] = replace(method, provided=names, usage=usage)
+        for rpc in owner.peer_rpcs:
+            for served in rpc.methods.values():
+                if names := self._bind_method(owner.name, served, served.title, per_peer=True):
+                    self._peer_methods[id(served)] = replace(served, provided=names)
 
     def _bind_middleware(self, owners: Sequence[Contribution]) -> None:
         """Bind the middleware of plugins, as it is called for each extension."""
@@ -251,15 +263,11 @@ class Injector:
                     for other in owners:
                         self._bind(other.name, dependent, sources)
 
-    def _bind_method(self, owner: str, method: RpcMethod) -> None:
-        """Determine which parameters of an RPC method are provided; the others are its caller's."""
+    def _bind_method(self, owner: str, method: RpcMethod | PeerMethod, what: str, *, per_peer: bool) -> tuple[str, ...]:
+        """Determine which parameters of a method are provided, and return their names; the others are its caller's."""
         context, *parameters = parameters_of(method.function).values()
         dependent = Dependent(
-            function=method.function,
-            what=f"RPC method {method.name!r}",
-            fixed=(context.name,),
-            per_peer=False,
-            names=method.scope,
+            function=method.function, what=what, fixed=(context.name,), per_peer=per_peer, names=method.scope
         )
         mine: list[_Source] = []
         for parameter in parameters:
@@ -268,12 +276,8 @@ class Injector:
                 continue
             (dependency,) = read_dependencies(dependent, owner, [parameter])
             mine.append(self._find(dependent, owner, dependency._replace(by_name=True)))
-        if mine:
-            names = tuple(source.dependency.name for source in mine)
-            self._methods[id(method)] = replace(
-                method, provided=names, usage="" if method.usage == method.spelled() else method.usage
-            )
-            self._bind(owner, dependent, tuple(mine))
+        self._bind(owner, dependent, tuple(mine))
+        return tuple(source.dependency.name for source in mine)
 
     def _has(self, owner: str, annotation: Any) -> bool:
         options = [option for option in alternatives(annotation) if not unfit(option)]
@@ -381,9 +385,9 @@ def _peer_closure(function: Callable[..., Any], at: int, by_name: bool) -> Calla
     """Return the closure that calls a function that takes things of a connection, which its context holds."""
     if by_name:
 
-        def call_by_name(context: Any, *given: Any) -> Any:
+        def call_by_name(context: Any, *given: Any, **named: Any) -> Any:
             more, taken = context._things[at]  # noqa: SLF001 - not part of the API
-            return function(context, *given, *more, **taken)
+            return function(context, *given, *more, **named, **taken)
 
         return call_by_name
 

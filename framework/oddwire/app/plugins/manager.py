@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from oddwire.app.declarations.providers import Dependent, Provider
     from oddwire.app.declarations.unknown import UnknownHandler
     from oddwire.app.limits.access import Allow
+    from oddwire.app.peer_rpc import PeerRpc
     from oddwire.session.limits import Limits
 
 __all__ = ["CODECS", "EXTENSIONS", "TRANSPORTS", "Contribution", "HookCall", "PluginManager"]
@@ -62,6 +63,7 @@ class Contribution(FrozenRecord, kw_only=True):
     providers: tuple[Provider, ...] = ()
     dependents: tuple[Dependent, ...] = ()
     """Hooks, and the like, that take what is provided."""
+    peer_rpcs: tuple[PeerRpc, ...] = ()
     middlewares: tuple[Middleware, ...] = ()
     """Those around the handlers of all plugins; those around its own handlers are in `Handler.middleware`."""
     unknown_handlers: tuple[UnknownHandler, ...] = ()
@@ -255,6 +257,7 @@ class PluginManager:
             dependents=plugin.dependents if isinstance(plugin, Extension) else (),
             middlewares=(*found.get("register_middleware", ()),),
             unknown_handlers=plugin.unknown_handlers if isinstance(plugin, Extension) else (),
+            peer_rpcs=(*plugin.peer_rpcs,) if isinstance(plugin, Extension) else (),
         )
 
     def _provided(self, group: str, name: str, offers: Callable[[Contribution], Mapping[str, Any]]) -> Any:

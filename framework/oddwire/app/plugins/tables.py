@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from oddwire.app.extension import Extension
     from oddwire.app.limits.access import AccessControl
     from oddwire.app.plugins.injection import Injector
+    from oddwire.app.plugins.peer_rpc_tables import RpcTable
     from oddwire.session.peer.peer_session import PeerSession
 
 __all__ = [
@@ -66,6 +67,10 @@ class Route(NamedTuple):
     """Runs the handler for a stream, if it yields its replies and has middleware around it."""
     rate: Rate | None = None
     """The maximum rate of messages from one peer, if there is one."""
+    rpc: RpcTable | None = None
+    """The methods of a type of JSON-RPC objects, each of which has a route of its own."""
+    malformed: bool = False
+    """Whether the handler gets what does not decode, too, as `Malformed`."""
     weigh: Callable[[Message], int] | None = None
     """Returns the memory that a message uses, in bytes, if that may be far more than its payload."""
 
@@ -98,6 +103,7 @@ class Tables(FrozenRecord, kw_only=True):
     rpc_methods: Mapping[str, BoundMethod]
     settings: Mapping[str, Setting]
     owners: tuple[Contribution, ...]
+    peer_rpcs: Mapping[type[Message], RpcTable] = MappingProxyType({})
     injector: Injector | None = None
     """Adds provided parameters to calls of functions; None if no plugin takes or provides anything."""
 
@@ -122,8 +128,14 @@ class Tables(FrozenRecord, kw_only=True):
                 concurrent, reliable = handler.concurrent, run if handler.reliable else None
                 number, rate = numbers[id(owner)], handler.limit
                 routes[prefix] = Route(
-                    *(decode, run, number, concurrent, concurrent, stream, reliable), pump=pump, rate=rate, weigh=weigh
+                    *(decode, run, number, concurrent, concurrent, stream, reliable),
+                    pump=pump,
+                    rate=rate,
+                    malformed=handler.takes_malformed(),
+                    weigh=weigh,
                 )
+            elif message in self.peer_rpcs:
+                routes[prefix] = Route(decode, None, 0, True, rpc=self.peer_rpcs[message], weigh=weigh)
             else:
                 routes[prefix] = Route(decode, None, 0, False, weigh=weigh)
         return MappingProxyType(routes)
@@ -154,7 +166,9 @@ class Tables(FrozenRecord, kw_only=True):
     def handled_types(self) -> tuple[int, ...]:
         """The types that have a handler, ascending."""
         unknown = (number for owner in self.owners for handler in owner.unknown_handlers for number in handler.numbers)
-        return (*sorted({*(schema_of(message).type_id for message in self.handlers), *unknown}),)
+        served = (message for message, table in self.peer_rpcs.items() if table.serves)
+        handled = (schema_of(message).type_id for message in (*self.handlers, *served))
+        return (*sorted({*handled, *unknown}),)
 
     def takers(self, type_id: int) -> tuple[Contribution, ...]:
         """Return the plugins that a type belongs to: by a message class, or else by `UnknownHandler`; none if none."""
@@ -225,6 +239,15 @@ def build_tables(plugins: PluginManager, provide: Mapping[Any, Any] | None = Non
         from oddwire.app.plugins.injection import Injector  # imported late: few plugins use injection
 
         injector = Injector(owners, provide or {})
+    peer_rpcs: Mapping[type[Message], RpcTable] = {}
+    if any(owner.peer_rpcs for owner in owners):
+        from oddwire.app.plugins.peer_rpc_tables import rpc_tables  # imported late: few plugins have any
+
+        peer_rpcs = rpc_tables(owners, injector)
+        for message in peer_rpcs.keys() & handlers.keys():
+            owner, handler = handlers[message]
+            users = ", ".join(peer_rpcs[message].owners)
+            raise ExtensionError(f"{place(handler.function)} of {owner.name!r} handles what is JSON-RPC of {users}")
     manifest = Manifest(
         type_ids=frozenset(schema_of(message).type_id for message in claims).union(unknown),
         features=frozenset(features),
@@ -239,6 +262,7 @@ def build_tables(plugins: PluginManager, provide: Mapping[Any, Any] | None = Non
         ),
         settings=MappingProxyType({name: option.setting(owner.name) for name, (owner, option) in options.items()}),
         owners=owners,
+        peer_rpcs=peer_rpcs,
         injector=injector,
     )
 

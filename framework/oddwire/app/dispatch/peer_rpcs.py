@@ -1,0 +1,332 @@
+"""JSON-RPC with peers in a running application: the routes of objects, our calls, answers to peers' requests."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from oddwire.app.context import Context
+from oddwire.app.declarations.jsonable import to_plain
+from oddwire.app.declarations.malformed import Malformed
+from oddwire.app.declarations.rpc_documents import (
+    INTERNAL_ERROR,
+    INVALID_REQUEST,
+    LSPS0,
+    METHOD_NOT_FOUND,
+    NOT_ALLOWED,
+    PARSE_ERROR,
+    REFUSED,
+    RpcDocument,
+    error_object,
+    is_answer,
+    request_object,
+    result_object,
+    valid_id,
+    wrong_request,
+)
+from oddwire.app.dispatch.policy import Outcome, title_of
+from oddwire.app.plugins.peer_rpc_tables import BoundPeerMethod, RpcTable
+from oddwire.app.plugins.tables import Route
+from oddwire.durations import duration
+from oddwire.errors import CodecError, ExtensionError, QuotaExceeded, Refuse, ReplyTimeout, RpcError
+from oddwire.log_limits import get_logger
+from oddwire.printable import printable
+from oddwire.proto.keys import NodeId
+from oddwire.schema import Message, schema_of
+from oddwire.session.wire.frame_types import Code
+from oddwire.transports.base import not_connected
+
+if TYPE_CHECKING:
+    from oddwire.app.dispatch.core import Core
+    from oddwire.app.dispatch.messenger import AppMessenger
+    from oddwire.app.dispatch.peer_queue import PeerQueue
+    from oddwire.app.limits.access import AccessControl
+    from oddwire.app.limits.backpressure import Backpressure
+
+__all__ = ["PeerRpcs", "not_loaded"]
+
+logger = get_logger("oddwire.app")
+
+_APPLICATION: Final = 1000  # codes of `Refuse` from here on are the application's own
+
+
+class PeerRpcs:
+    """The JSON-RPC of one application with its peers."""
+
+    def __init__(self, core: Core, backpressure: Backpressure, messenger: AppMessenger) -> None:
+        self._core = core
+        self._backpressure = backpressure
+        self._messenger = messenger
+        self._queues = core.queues
+        self._tables = core.tables.peer_rpcs
+        self._methods: dict[tuple[type[RpcDocument], str], Route] = {}
+        self._errors: dict[type[RpcDocument], Route] = {}
+        for table in self._tables.values():
+            base = core.routes[schema_of(table.message).type_id.to_bytes(2, "big")]
+            first = next(iter(table.owners.values()))
+            refuse = partial(self._refuse, table)
+            self._errors[table.message] = base._replace(handler=refuse, owner=first, malformed=True)
+            for name, bound in table.methods.items():
+                route = core.complete(base._replace(owner=bound.owner))
+                method = bound.form.method
+                answer = self._hear if method.notification else self._answer
+                run = partial(answer, table, bound, route.access)
+                self._methods[table.message, name] = route._replace(handler=run, concurrent=not method.notification)
+
+    def check(self, message: type[Message], extension: str) -> None:
+        """Raise `ExtensionError` unless an extension is loaded here that has a `PeerRpc` of this type."""
+        table = self._tables.get(message)
+        if table is None or extension not in table.owners:
+            raise not_loaded(message, extension)
+
+    # What comes -------------------------------------------------------------------------------------
+
+    def route(self, queue: PeerQueue, route: Route, message: RpcDocument) -> tuple[float | None, Route]:
+        """Return the route of a received object, without a handler if nobody handles it.
+
+        An answer is passed to the call that waits for it: then the time of that is returned as well.
+        """
+        table, document = route.rpc, message.document
+        assert table is not None  # noqa: S101 - narrows the type for checkers
+        if is_answer(document):
+            return self._answered(queue, message), route
+        name = document.get("method")
+        if not wrong_request(document):
+            bound = table.methods.get(str(name))
+            if "id" not in document:
+                if bound is not None and bound.form.method.notification:
+                    return None, self._methods[table.message, bound.form.method.name]
+                what = "the name of a method" if bound is not None else "unknown"
+                logger.info("ignored JSON-RPC notification %.100r from %s: %s", name, queue.peer, what)
+                return None, route
+            if bound is not None and not bound.form.method.notification:
+                return None, self._methods[table.message, bound.form.method.name]
+        self._core.transport.wasted(queue.peer.node_id)
+        if table.serves:
+            return None, self._errors[table.message]
+        logger.info("ignored JSON-RPC request %.100r from %s: nobody here has methods", name, queue.peer)
+        return None, route
+
+    def route_of_malformed(self, route: Route) -> Route:
+        """Return the route of a payload that is not even a JSON object: who has no methods ignores it."""
+        assert route.rpc is not None  # noqa: S101 - narrows the type for checkers
+        return self._errors[route.rpc.message] if route.rpc.serves else route
+
+    def _answered(self, queue: PeerQueue, message: RpcDocument) -> float | None:
+        """Pass an answer to its call; return when that was sent, None if no call waits for it."""
+        document, calls = message.document, queue.calls
+        identity = document.get("id")
+        call = calls.get(identity) if calls is not None and type(identity) is str else None
+        if call is None or call[2] is not type(message) or call[0].done():
+            self._core.counters.dropped["unasked_reply"] += 1
+            if identity is None:  # the peer could not read what we sent, or answers what nobody asked
+                logger.info("an error without an id from %s: %.500r", queue.peer, document.get("error"))
+            return None
+        call[0].set_result(document)  # from now on it is done, so the same answer once more is not for it
+        return call[1]
+
+    # Our calls --------------------------------------------------------------------------------------
+
+    async def call(
+        self,
+        node_id: NodeId,
+        message: type[RpcDocument],
+        extension: str,
+        method: str,
+        params: object,
+        limit: float | None,
+    ) -> dict[str, Any]:
+        """Send a request and return the peer's answer, as it came; see `PeerRpc.call`."""
+        self.check(message, extension)
+        queue = self._queues.get(node_id)
+        if queue is None or queue.info is None:
+            raise not_connected(node_id)
+        identity = secrets.token_hex(16)
+        request = message(document=request_object(method, params, identity))
+        deadline = asyncio.timeout(limit)
+        with self._counted(queue, extension), self._waiting(queue, identity, message) as answer:
+            try:
+                async with deadline:
+                    await self._messenger.send(node_id, request)
+                    return await answer
+            except TimeoutError:
+                if limit is None or not deadline.expired():
+                    raise
+                text = f"no answer from {node_id} within {duration(limit)} to {method!r:.100}"
+                raise ReplyTimeout(text, timeout=limit) from None
+            finally:
+                del answer, deadline  # an error's traceback refers to this frame
+
+    async def notify(
+        self, node_id: NodeId, message: type[RpcDocument], extension: str, method: str, params: object
+    ) -> None:
+        """Send a notification; see `PeerRpc.notify`."""
+        self.check(message, extension)
+        await self._messenger.send(node_id, message(document=request_object(method, params, None)))
+
+    @contextmanager
+    def _counted(self, queue: PeerQueue, extension: str) -> Iterator[None]:
+        """Context manager: count a call of an extension while it is open. Raises `QuotaExceeded`."""
+        most, core = self._core.limits.open_requests, self._core
+        if queue.calls is not None and len(queue.calls) >= most:
+            core.counters.exceeded["open_requests"] += 1
+            raise QuotaExceeded(f"{most} calls to this peer wait for answers already", limit="open_requests")
+        access = core.access.get(extension)
+        limited = access is not None and access.allowance.has("open_requests")
+        with access.count_request(queue.peer.node_id) if access is not None and limited else nullcontext():
+            yield
+
+    @contextmanager
+    def _waiting(
+        self, queue: PeerQueue, identity: str, message: type[RpcDocument]
+    ) -> Iterator[asyncio.Future[dict[str, Any]]]:
+        """Context manager: wait for one answer. The peer is read on meanwhile, though its messages wait here."""
+        answer: asyncio.Future[dict[str, Any]] = self._core.loop.create_future()
+        calls = queue.calls = {} if queue.calls is None else queue.calls
+        calls[identity] = (answer, self._core.loop.time(), message)
+        queue.request_begun()
+        if queue.paused:
+            self._backpressure.resume_if_drained(queue)
+        try:
+            yield answer
+        finally:
+            queue.request_ended()
+            calls.pop(identity, None)
+            if answer.done() and not answer.cancelled():
+                answer.exception()  # marks the exception as retrieved: the send may have failed first
+            del answer
+
+    # Peers' requests --------------------------------------------------------------------------------
+
+    async def _answer(
+        self,
+        table: RpcTable,
+        bound: BoundPeerMethod,
+        access: AccessControl | None,
+        context: Context,
+        message: RpcDocument,
+    ) -> RpcDocument:
+        """Return the answer to a request."""
+        me = asyncio.current_task()
+        identity = message.document["id"]
+        try:
+            if access is None:
+                answer = await self._run(table, bound, context, message)
+            else:
+                if not await access.allows(context.peer):
+                    access.counters.refused["allow"] += 1
+                    raise access.not_allowed()
+                with access.handling(context.peer):
+                    answer = await self._run(table, bound, context, message)
+            if answer is None:
+                raise TypeError(f"{bound.form.method.title} has no answer: something around it returned None")
+            self._core.app.registry.encode(answer)  # what cannot be sent is an error of the method
+        except RpcError as error:
+            answer = self._error(table, context, message, error)
+        except Refuse as refusal:
+            outcome = Outcome.NOT_ALLOWED if refusal.code == Code.NOT_ALLOWED else Outcome.REFUSED
+            node_id = context.peer.node_id
+            self._core.enforcer.refused(outcome, node_id, refusal, message=message, extension=context.extension)
+            code = NOT_ALLOWED if refusal.code == Code.NOT_ALLOWED else REFUSED
+            code = refusal.code if refusal.code >= _APPLICATION else code
+            answer = self._error(table, context, message, RpcError(code, refusal.text))
+        except BaseException as error:
+            self._failed(context, message, error, me)
+            answer = table.message(document=error_object(identity, INTERNAL_ERROR, "Internal error"))
+        finally:
+            del me  # a task that ends by an exception keeps this frame
+        return answer
+
+    async def _hear(
+        self,
+        table: RpcTable,
+        bound: BoundPeerMethod,
+        access: AccessControl | None,
+        context: Context,
+        message: RpcDocument,
+    ) -> None:
+        """Handle a notification, which has no answer, whatever happens."""
+        me = asyncio.current_task()
+        try:
+            if access is not None and not await access.allows(context.peer):
+                access.counters.dropped["allow"] += 1
+                raise access.not_allowed()
+            await self._run(table, bound, context, message)
+        except (RpcError, Refuse) as error:
+            told = printable(str(error))
+            logger.info("%s from %s refused: %s", bound.form.method.title, context.peer, told)
+        except BaseException as error:
+            self._failed(context, message, error, me)
+        finally:
+            del me
+
+    async def _run(
+        self, table: RpcTable, bound: BoundPeerMethod, context: Context, message: RpcDocument
+    ) -> RpcDocument | None:
+        """Call a method with the parameters of a request, and return the answer; raises what it raises."""
+        arguments = bound.form.read(message.document.get("params", {}))
+        result = await bound.run(context, **arguments)
+        if bound.form.method.notification:
+            return None
+        try:
+            plain = bound.form.write(result)
+        except RecursionError:
+            raise TypeError(f"the result of {bound.form.method.title} is nested too deep, or in itself") from None
+        return table.message(document=result_object(message.document["id"], plain))
+
+    def _error(self, table: RpcTable, context: Context, message: RpcDocument, error: RpcError) -> RpcDocument:
+        """Return the answer for an error that a method has raised, with its data if JSON can hold that."""
+        identity = message.document["id"]
+        try:
+            data = to_plain(error.data)
+            answer = table.message(document=error_object(identity, error.code, error.text, data))
+            self._core.app.registry.encode(answer)
+        except (CodecError, TypeError, RecursionError) as failure:
+            self._failed(context, message, failure, None)
+            return table.message(document=error_object(identity, INTERNAL_ERROR, "Internal error"))
+        told = printable(error.text)
+        logger.info("%s from %s: error %d: %s", title_of(message), context.peer, error.code, told)
+        return answer
+
+    async def _refuse(self, table: RpcTable, context: Context, message: RpcDocument | Malformed) -> RpcDocument:
+        """Return the answer to what is no request, or of no method here."""
+        if isinstance(message, Malformed):
+            return self._refusal(table, context, None, PARSE_ERROR, f"Parse error: {_what_is_wrong(message)}")
+        identity, method = valid_id(message.document), message.document.get("method")
+        if wrong := wrong_request(message.document):
+            if schema_of(table.message).type_id == LSPS0:
+                return self._refusal(table, context, None, PARSE_ERROR, f"Parse error: not a request: {wrong}")
+            return self._refusal(table, context, identity, INVALID_REQUEST, f"Invalid request: {wrong}")
+        hint = "; it is a notification, without an id" if method in table.methods else ""
+        return self._refusal(table, context, identity, METHOD_NOT_FOUND, f"Method not found: {method!r:.100}{hint}")
+
+    def _refusal(self, table: RpcTable, context: Context, identity: object, code: int, text: str) -> RpcDocument:
+        logger.info("JSON-RPC request from %s: error %d: %s", context.peer, code, printable(text))
+        return table.message(document=error_object(identity, code, printable(text)))
+
+    def _failed(
+        self, context: Context, message: RpcDocument, error: BaseException, task: asyncio.Task[Any] | None
+    ) -> None:
+        """Report what a method has raised, or raise it again if its task is to end."""
+        queue = self._queues.get(context.peer.node_id)
+        ending = self._core.tasks.ending or (queue is not None and queue.abandoned)
+        self._core.enforcer.failed(context, message, error, ending, task)
+
+
+def _what_is_wrong(message: Malformed) -> str:
+    if message.payload[2:].lstrip(b" \t\r\n")[:1] == b"[":
+        return "a list is a batch, which is not taken here: each request should be a message of its own"
+    error, where = message.error, message.error.offset
+    return f"{error.args[0]}" if where is None else f"{error.args[0]} (at byte {where})"
+
+
+def not_loaded(message: type[Message], extension: str) -> ExtensionError:
+    """Return the error for a `PeerRpc` of an extension that is not in the peer's application."""
+    type_id = schema_of(message).type_id
+    return ExtensionError(
+        f"extension {extension!r}, with a PeerRpc of type {type_id}, is not loaded in this application"
+    )
