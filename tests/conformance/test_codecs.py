@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from enum import Enum, IntEnum
 from typing import Annotated, Any, Literal
 
+from oddwire.codecs import TYPE_ID, WrappedCodec, enveloped
 from oddwire.codecs.bolt.codec import BoltCodec
 from oddwire.codecs.json import JsonCodec
 from oddwire.codecs.msgpack.codec import MsgpackCodec
 from oddwire.codecs.raw import RawCodec
+from oddwire.errors import MalformedMessage
 from oddwire.schema import (
     Message,
+    as_text,
     bigsize,
     chain_hash,
     counted,
@@ -156,6 +160,64 @@ class Raw(Message):
     data: bytes
 
 
+class Deflated(WrappedCodec):
+    def wrap(self, body: bytes) -> bytes:
+        return zlib.compress(body)
+
+    def unwrap(self, data: bytes, max_size: int) -> bytes:
+        inflater = zlib.decompressobj()
+        try:
+            body = inflater.decompress(data, max_size + 1)
+        except zlib.error as error:
+            raise MalformedMessage(f"is not zlib's: {error}") from None
+        if len(body) > max_size or not inflater.eof or inflater.unused_data:
+            raise MalformedMessage(f"should be one zlib stream of {max_size} bytes at most")
+        return body
+
+
+HIVE = enveloped("json", magic=b"HIVE", envelope={"type": TYPE_ID, "version": (1, 2), "a-key": "x"}, body="payload")
+
+
+class Quoted(Plain):
+    quoted: Annotated[u64, as_text]
+    perhaps: Annotated[s64 | None, as_text] = None
+    many_quoted: tuple[Annotated[int, as_text], ...] = ()
+
+
+@message(0x8C17, codec=HIVE)
+class HiveQuoted(Quoted): ...
+
+
+@message(0x8C19, codec=HIVE)
+class HiveNames(Names): ...
+
+
+MAP = enveloped("msgpack", envelope={"type": TYPE_ID}, body="payload")
+
+
+@message(0x8C1B, codec=MAP)
+class MapQuoted(Quoted): ...
+
+
+@message(0x8C1D, codec=MAP)
+class MapNumbers(Numbers): ...
+
+
+@message(0x8C1F, codec=Deflated("json"))
+class DeflatedQuoted(Quoted): ...
+
+
+MAGIC = enveloped(Deflated("bolt"), magic=b"\0")
+
+
+@message(0x8C21, codec=MAGIC)
+class MagicNumbers(Numbers): ...
+
+
+@message(0x8C23, codec=MAGIC)
+class MagicNames(Names): ...
+
+
 class TestMsgpack(CodecConformance):
     codec = MsgpackCodec()
     examples = 40
@@ -178,3 +240,27 @@ class TestRaw(CodecConformance):
     codec = RawCodec()
     examples = 40
     messages = (Raw,)
+
+
+class TestJsonInAnEnvelope(CodecConformance):
+    codec = HIVE
+    examples = 40
+    messages = (HiveQuoted, HiveNames)
+
+
+class TestMsgpackInAnEnvelope(CodecConformance):
+    codec = MAP
+    examples = 40
+    messages = (MapQuoted, MapNumbers)
+
+
+class TestDeflated(CodecConformance):
+    codec = Deflated("json")
+    examples = 40
+    messages = (DeflatedQuoted,)
+
+
+class TestDeflatedBehindMagic(CodecConformance):
+    codec = MAGIC
+    examples = 40
+    messages = (MagicNumbers, MagicNames)

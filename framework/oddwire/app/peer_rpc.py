@@ -14,7 +14,7 @@ from oddwire.app.declarations.rpc_documents import LSPS0, document_class, read_a
 from oddwire.app.extension import Extension
 from oddwire.codecs.registry import KnownTypeWarning
 from oddwire.durations import check_seconds
-from oddwire.errors import EncodeError, ExtensionError, SchemaError
+from oddwire.errors import EncodeError, ExtensionError, RemoteRpcError, SchemaError
 from oddwire.proto.type_numbers import check_claim, known_owner
 from oddwire.schema.kinds import Anything, Record
 from oddwire.schema.tree import JSON, dump_record
@@ -84,7 +84,7 @@ class PeerRpc:
         """
         return self._register(name, True, by_position)
 
-    def _register(self, name: str, notification: bool, by_position: bool) -> Callable[[Any], Any]:
+    def _register(self, name: Any, notification: bool, by_position: bool) -> Callable[[Any], Any]:
         if not isinstance(name, str):
             word = "notification" if notification else "method"
             raise ExtensionError(f"{self!r}: @rpc.{word} should be told a name: @rpc.{word}('lsps0.x'), not {name!r}")
@@ -172,7 +172,11 @@ class PeerRpc:
     async def _call(self, peer: Peer, method: str, plain: object, kind: Kind | None, limit: float | None) -> Any:
         channel = peer._messenger.peer_rpc(self.message, self.extension.name)  # noqa: SLF001 - not part of the API
         answer = await channel.call(peer.node_id, self.message, self.extension.name, method, plain, limit)
-        return read_answer(answer, kind, self.message)
+        try:
+            return read_answer(answer, kind, self.message)
+        except RemoteRpcError as error:
+            error.name_peer(peer.node_id)
+            raise
 
     async def notify(self, peer: Peer, method: str, params: object = None, /, **named: Any) -> None:
         """Send a peer a notification, with parameters as in `call`; returns once the transport has accepted it.
