@@ -184,6 +184,10 @@ class PeerQueue:
             await self._slot
         self._concurrent += 1
 
+    def resume_concurrent(self) -> None:
+        """Count one more concurrent handler, which has been counted before, without waiting."""
+        self._concurrent += 1
+
     def end_concurrent(self) -> None:
         """End the count of `begin_concurrent`, and wake the worker that waits for it."""
         self._concurrent -= 1

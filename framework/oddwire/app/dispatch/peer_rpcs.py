@@ -6,6 +6,7 @@ import asyncio
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -52,6 +53,46 @@ __all__ = ["PeerRpcs", "not_loaded"]
 logger = get_logger("oddwire.app")
 
 _APPLICATION: Final = 1000  # codes of `Refuse` from here on are the application's own
+
+
+class _Slot:
+    """The place of a request among those of its peer that are handled at once; free while it calls the peer back.
+
+    Otherwise two nodes whose methods call each other back would wait for each other, with as many requests as there
+    are places.
+    """
+
+    __slots__ = ("_calls", "_queue")
+
+    def __init__(self, queue: PeerQueue | None) -> None:
+        self._queue = queue  # None once the request has been handled
+        self._calls = 0
+
+    @contextmanager
+    def calling(self, queue: PeerQueue) -> Iterator[None]:
+        """Context manager: free the place during a call to the request's own peer."""
+        if self._queue is not queue:
+            yield
+            return
+        self._calls += 1
+        if self._calls == 1:
+            queue.end_concurrent()
+        try:
+            yield
+        finally:
+            self._calls -= 1
+            if self._calls == 0 and self._queue is not None:
+                queue.resume_concurrent()
+
+    def close(self) -> None:
+        """Take the place again, which ends with the request: a task of the handler's may still be calling."""
+        queue, self._queue = self._queue, None
+        if self._calls and queue is not None:
+            queue.resume_concurrent()
+
+
+_slot: ContextVar[_Slot] = ContextVar("oddwire.peer_rpc")
+_NO_SLOT: Final = _Slot(None)  # of what runs for no request
 
 
 class PeerRpcs:
@@ -148,7 +189,11 @@ class PeerRpcs:
         identity = secrets.token_hex(16)
         request = message(document=request_object(method, params, identity))
         deadline = asyncio.timeout(limit)
-        with self._counted(queue, extension), self._waiting(queue, identity, message) as answer:
+        with (
+            self._counted(queue, extension),
+            self._waiting(queue, identity, message) as answer,
+            _slot.get(_NO_SLOT).calling(queue),
+        ):
             try:
                 async with deadline:
                     await self._messenger.send(node_id, request)
@@ -213,6 +258,8 @@ class PeerRpcs:
         """Return the answer to a request."""
         me = asyncio.current_task()
         identity = message.document["id"]
+        slot = _Slot(self._queues.get(context.peer.node_id))
+        _slot.set(slot)  # of a task of its own
         try:
             if access is None:
                 answer = await self._run(table, bound, context, message)
@@ -238,6 +285,7 @@ class PeerRpcs:
             self._failed(context, message, error, me)
             answer = table.message(document=error_object(identity, INTERNAL_ERROR, "Internal error"))
         finally:
+            slot.close()
             del me  # a task that ends by an exception keeps this frame
         return answer
 

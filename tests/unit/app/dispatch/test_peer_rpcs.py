@@ -884,3 +884,50 @@ async def test_a_plugin_hears_of_failures_with_the_message() -> None:
         document = request("fail", params={"how": "raise"})
         await peer.ask(document)
         assert plugin.heard == [rpc.message(document=document)]
+
+
+async def test_methods_that_call_back_do_not_wait_for_each_other() -> None:
+    """A request that waits for its peer has no place among those handled at once, so that what it waits for has."""
+    extension = Extension("server", version="1.0")
+    rpc, gate = PeerRpc(extension, 37913), asyncio.Event()
+    spawned: list[asyncio.Task[Any]] = []
+
+    @rpc.method("ask")
+    async def ask(context: Context) -> Any:
+        both = await asyncio.gather(rpc.call(context.peer, "back"), rpc.call(context.peer, "back"))
+        return [*both]
+
+    @rpc.method("spawn")
+    async def spawn(context: Context) -> None:
+        spawned.append(context.spawn(rpc.call(context.peer, "back")))
+        await asyncio.sleep(0.001)  # it calls, and goes on when the request has ended
+
+    @rpc.method("slow")
+    async def slow(context: Context) -> None:
+        await gate.wait()
+
+    async with raw(extension) as peer:
+        for number in range(100):
+            peer.receive(request("ask", number))
+        documents = await peer.sent(200)
+        assert all(document["method"] == "back" for document in documents)
+        for document in documents:
+            peer.receive({"jsonrpc": "2.0", "id": document["id"], "result": 1})
+        answered = (await peer.sent(300))[200:]
+        assert {document["id"] for document in answered} == {*range(100)}
+        assert all(document["result"] == [1, 1] for document in answered)
+        for number in range(5):
+            peer.receive(request("spawn", number))
+        documents = [document for document in (await peer.sent(310))[300:] if document.get("method") == "back"]
+        for document in documents:
+            peer.receive({"jsonrpc": "2.0", "id": document["id"], "result": 2})
+        assert await asyncio.gather(*spawned) == [2] * 5
+        # As many places as before are there
+        queue = peer.app._dispatcher.core.queues[ALICE]  # type: ignore[union-attr]
+        await until(lambda: queue._concurrent == 0)
+        for number in range(40):
+            peer.receive(request("slow", number))
+        await until(lambda: queue._concurrent == 32)
+        gate.set()
+        await peer.sent(350)
+        await until(lambda: queue._concurrent == 0)
