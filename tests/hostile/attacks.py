@@ -30,6 +30,8 @@ from oddwire.session.wire.frames import (
 
 TYPE_ASK, TYPE_WIRE, TYPE_KEEP, TYPE_HOLD, TYPE_GIVE = (b"\x91" + bytes([low]) for low in b"\x21\x25\x27\x29\x2b")
 TYPE_GUARDED = b"\x91\x31"
+TYPE_RPC = b"\x91\x33"
+CALL = b'{"jsonrpc":"2.0","id":1,"method":"echo","params":{"what":'
 HELLO = Hello(0, 1, 1, 7, (), 1 << 26, 64)
 
 
@@ -51,6 +53,11 @@ def costly_records() -> bytes:
     """A message with 16 000 TLV records that nobody knows, all odd."""
     records = b"".join(b"\xfd" + type_id.to_bytes(2, "big") + b"\0" for type_id in range(301, 32_301, 2))
     return TYPE_WIRE + bytes(8) + records[:65_000]
+
+
+def costly_object(before: bytes = b'{"what":') -> bytes:
+    """An object of JSON with 19 000 empty lists."""
+    return TYPE_RPC + before + b"[" + b"[]," * 19_000 + b"[]]" + b"}" * before.count(b"{")
 
 
 OURS = 1
@@ -107,6 +114,10 @@ FLOODS: Mapping[str, Iterable[bytes]] = {
     "a costly map": (costly_map(),),
     "costly fields": (costly_fields(),),
     "costly records": (costly_records(),),
+    "no JSON": (TYPE_RPC + b"{",),
+    "a costly object": (costly_object(),),
+    "costly calls": (costly_object(CALL),),
+    "answers to no call": (TYPE_RPC + b'{"jsonrpc":"2.0","id":"%s","result":5}' % (b"0" * 32),),
     "session frames": SESSION,
     "costly reliable messages": Endless(_costly_to_keep),
     "refused reliable messages": Endless(_refused),

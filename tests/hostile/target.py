@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from oddwire import Context, Extension, Message, field, message, u64
+from oddwire.app import PeerRpc
 
 extension = Extension("target", version="1.0")
+rpc = PeerRpc(extension, 0x9133)
 
 
 @message(0x9121)
@@ -71,6 +74,11 @@ async def hold(context: Context, hold: Hold) -> None:
 @extension.on(Give)
 async def give(context: Context, give: Give) -> Given:
     return Given(data=bytes(1 << 20))
+
+
+@rpc.method("echo")
+async def echo(context: Context, what: Any) -> Any:
+    return what
 
 
 if __name__ == "__main__":

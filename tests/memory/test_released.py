@@ -18,12 +18,12 @@ from typing import Any
 import pytest
 from tests.support.waiting import until
 
-from oddwire import Application, Context, Extension, Message, NodeId, Peer, Refuse, message
-from oddwire.app import hookimpl
+from oddwire import Application, Context, Extension, Message, NodeId, Peer, Refuse, RpcError, message
+from oddwire.app import PeerRpc, hookimpl
 from oddwire.app.dispatch.peer_queue import PeerQueue
 from oddwire.app.dispatch.peer_things import PeerThings
 from oddwire.app.dispatch.request_tasks import RequestTask
-from oddwire.errors import OddwireError
+from oddwire.errors import OddwireError, RemoteRpcError
 from oddwire.proto import wire
 from oddwire.proto.addresses import NodeUri
 from oddwire.proto.connection import LightningConnection
@@ -92,13 +92,16 @@ class Take(Message):
     how: str = ""
 
 
+RPC = 0x8CE1
+
+
 class Lent:
     """What is provided for a connection."""
 
     fails = False
 
 
-MESSAGES = ("Ask", "Answer", "Note", "Limited", "Unhandled", "Count", "Parcel", "Take")
+MESSAGES = ("Ask", "Answer", "Note", "Limited", "Unhandled", "Count", "Parcel", "Take", "Document")
 PARTS = tuple(
     part.__name__
     for part in (
@@ -115,6 +118,7 @@ PARTS = tuple(
             SentStream,
             Unit,
         ),
+        *(RpcError, RemoteRpcError),
         *(asyncio.CancelledError, asyncio.Task, RuntimeError, ValueError),
     )
 )
@@ -219,7 +223,26 @@ def make() -> list[Extension]:
     async def left(context: Context, reason: str, lent: Lent) -> None:
         await asyncio.sleep(0)
 
-    return [free, limited, taking]
+    calling = Extension("calling", version="1.0")
+    rpc = PeerRpc(calling, RPC)
+
+    @rpc.method("do")
+    async def do(context: Context, how: str) -> str:
+        if how == "error":
+            raise RpcError(1, how, {"how": how})
+        if how == "call back":
+            return await rpc.call(context.peer, "do", how="wait", result=str)
+        await behave(how)
+        return how
+
+    @rpc.notification("note")
+    async def hear(context: Context, how: str) -> None:
+        await behave(how)
+
+    return [free, limited, taking, calling]
+
+
+CALLER = PeerRpc(Extension("calling", version="1.0"), RPC)
 
 
 class Watcher:
@@ -478,6 +501,7 @@ MEANWHILE: dict[str, Callable[[Peer], list[Awaitable[object]]]] = {
         peer.send(Note(how="", body=bytes(8 << 20))),
         peer.send(Note(how="", body=bytes(9 << 20))),
     ],
+    "JSON-RPC calls": lambda peer: [CALLER.call(peer, "do", how=how) for how in ("hang on", "hang on", "call back")],
     "reliable messages": lambda peer: [peer.deliver(Parcel(how="hang on")) for _ in range(3)],
 }
 
@@ -486,6 +510,40 @@ MEANWHILE: dict[str, Callable[[Peer], list[Awaitable[object]]]] = {
 @pytest.mark.parametrize("meanwhile", MEANWHILE)
 async def test_a_connection_that_ends_with_something_under_way(stage: Stage, meanwhile: str, side: str) -> None:
     await leaves_nothing(lambda: walk_a_connection(stage, MEANWHILE[meanwhile], side), times=2)
+
+
+@pytest.mark.parametrize("how", [*HOWS, "error", "call back"])
+async def test_a_json_rpc_call(stage: Stage, how: str) -> None:
+    peer = await stage.meet()
+    await leaves_nothing(lambda: fails(CALLER.call(peer, "do", how=how)))
+    await leaves_nothing(lambda: CALLER.notify(peer, "note", how=how))
+
+
+@pytest.mark.parametrize("how", ["time", "cancelled"])
+async def test_a_json_rpc_call_that_is_not_waited_for(stage: Stage, how: str) -> None:
+    peer = await stage.meet()
+
+    async def walk() -> None:
+        HANGING.clear()
+        call = asyncio.ensure_future(fails(CALLER.call(peer, "do", how="hang on", timeout=0.02)))
+        await asyncio.sleep(0.01)
+        if how == "cancelled":
+            call.cancel()
+        await asyncio.wait([call])
+        HANGING.set()
+
+    await leaves_nothing(walk)
+
+
+async def test_what_is_no_json_rpc(stage: Stage) -> None:
+    peer = await stage.meet()
+
+    async def walk() -> None:
+        for text in (b"{", b"[]", b"{}", b'{"result":1,"id":"x"}', b'{"jsonrpc":"2.0","id":1,"method":"none"}'):
+            await stage.here.transport.send(peer.node_id, RPC.to_bytes(2, "big") + text)
+        await peer.request(Ask(how=""), Answer)
+
+    await leaves_nothing(walk)
 
 
 @pytest.mark.parametrize("how", ["", "wait", "raise", "refuse"])

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from functools import partial
+from time import thread_time
 from typing import TYPE_CHECKING, Any, Final
 
 from oddwire.app.context import Context
@@ -52,6 +53,7 @@ __all__ = ["PeerRpcs", "not_loaded"]
 
 logger = get_logger("oddwire.app")
 
+_REFUSING: Final = 250e-6  # seconds of work charged for an error, besides what reading the payload took
 _APPLICATION: Final = 1000  # codes of `Refuse` from here on are the application's own
 
 
@@ -146,16 +148,24 @@ class PeerRpcs:
                 return None, route
             if bound is not None and not bound.form.method.notification:
                 return None, self._methods[table.message, bound.form.method.name]
-        self._core.transport.wasted(queue.peer.node_id)
         if table.serves:
+            self._charge_refusal(queue)
             return None, self._errors[table.message]
+        self._core.transport.wasted(queue.peer.node_id)
         logger.info("ignored JSON-RPC request %.100r from %s: nobody here has methods", name, queue.peer)
         return None, route
 
-    def route_of_malformed(self, route: Route) -> Route:
+    def route_of_malformed(self, queue: PeerQueue, route: Route) -> Route:
         """Return the route of a payload that is not even a JSON object: who has no methods ignores it."""
         assert route.rpc is not None  # noqa: S101 - narrows the type for checkers
-        return self._errors[route.rpc.message] if route.rpc.serves else route
+        if not route.rpc.serves:
+            return route
+        self._charge_refusal(queue)
+        return self._errors[route.rpc.message]
+
+    def _charge_refusal(self, queue: PeerQueue) -> None:
+        """Charge a peer with the work for an error, at once: it is answered later than it is read."""
+        self._core.transport.worked(queue.peer.node_id, _REFUSING, wasted=True)
 
     def _answered(self, queue: PeerQueue, message: RpcDocument) -> float | None:
         """Pass an answer to its call; return when that was sent, None if no call waits for it."""
@@ -164,6 +174,7 @@ class PeerRpcs:
         call = calls.get(identity) if calls is not None and type(identity) is str else None
         if call is None or call[2] is not type(message) or call[0].done():
             self._core.counters.dropped["unasked_reply"] += 1
+            self._core.transport.wasted(queue.peer.node_id)
             if identity is None:  # the peer could not read what we sent, or answers what nobody asked
                 logger.info("an error without an id from %s: %.500r", queue.peer, document.get("error"))
             return None
@@ -271,7 +282,8 @@ class PeerRpcs:
                     answer = await self._run(table, bound, context, message)
             if answer is None:
                 raise TypeError(f"{bound.form.method.title} has no answer: something around it returned None")
-            self._core.app.registry.encode(answer)  # what cannot be sent is an error of the method
+            with self._charging(context.peer.node_id):
+                self._core.app.registry.encode(answer)  # what cannot be sent is an error of the method
         except RpcError as error:
             answer = self._error(table, context, message, error)
         except Refuse as refusal:
@@ -316,15 +328,29 @@ class PeerRpcs:
         self, table: RpcTable, bound: BoundPeerMethod, context: Context, message: RpcDocument
     ) -> RpcDocument | None:
         """Call a method with the parameters of a request, and return the answer; raises what it raises."""
-        arguments = bound.form.read(message.document.get("params", {}))
+        node_id = context.peer.node_id
+        if self._core.takes_turns:
+            await self._core.transport.turn(node_id)
+        with self._charging(node_id):
+            arguments = bound.form.read(message.document.get("params", {}))
         result = await bound.run(context, **arguments)
         if bound.form.method.notification:
             return None
         try:
-            plain = bound.form.write(result)
+            with self._charging(node_id):
+                plain = bound.form.write(result)
         except RecursionError:
             raise TypeError(f"the result of {bound.form.method.title} is nested too deep, or in itself") from None
         return table.message(document=result_object(message.document["id"], plain))
+
+    @contextmanager
+    def _charging(self, node_id: NodeId) -> Iterator[None]:
+        """Context manager: charge a peer with the CPU time that its parameters, and the answer to them, take."""
+        began = thread_time()
+        try:
+            yield
+        finally:
+            self._core.transport.worked(node_id, thread_time() - began)
 
     def _error(self, table: RpcTable, context: Context, message: RpcDocument, error: RpcError) -> RpcDocument:
         """Return the answer for an error that a method has raised, with its data if JSON can hold that."""

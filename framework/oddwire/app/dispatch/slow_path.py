@@ -83,7 +83,7 @@ class SlowPath:
         """Pass a payload that does not decode to its handler, if that asks for it, or else apply the policy."""
         core, route = self._core, self._core.routes[payload[:2]]
         if route.rpc is not None and self._peer_rpcs is not None:
-            route = self._peer_rpcs.route_of_malformed(route)
+            route = self._peer_rpcs.route_of_malformed(queue, route)
         run: Run | None = route.handler
         if run is None or not route.malformed:
             core.malformed(queue, payload, error)
