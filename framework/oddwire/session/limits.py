@@ -198,7 +198,8 @@ class Counters:
     ``refused`` counts a peer's requests, messages and transfers answered with a failure (``allow``: not allowed;
     ``expired``: its caller's wait was over).
 
-    ``dropped`` counts what was ignored without a failure: ``allow``; ``frames`` out of place; unknown ``kinds`` of
+    ``dropped`` counts what was ignored without a failure: ``allow``; ``unasked_reply``, answers of JSON-RPC for which
+    no call waits; ``frames`` out of place; unknown ``kinds`` of
     frames; ``abandoned`` requests, whose caller has gone; messages above a limit left by peers that have ``gone``;
     messages that came while their peer was ``not_connected``, or waited for a handler at ``closing``; and lanes of
     reliable messages that were removed.

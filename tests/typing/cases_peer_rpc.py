@@ -1,0 +1,103 @@
+"""What type checkers accept and reject of JSON-RPC between peers, and of codecs that are objects.
+
+Read by test_checkers.py; never run.
+"""
+# pyright: strict
+
+from typing import Annotated, Any, assert_type
+
+from oddwire import AppContext, Context, Extension, Message, RpcError, as_text, message, subtype, u64
+from oddwire.app import Malformed, PeerRpc
+from oddwire.codecs import TYPE_ID, WrappedCodec, enveloped
+
+extension = Extension("lsps", version="1.0")
+rpc = PeerRpc(extension, 37913)
+PeerRpc("lsps", 37913)  # error
+
+
+@subtype
+class Order:
+    order_id: str
+    fee_sat: Annotated[u64, as_text]
+
+
+class Database: ...
+
+
+@rpc.method("create")
+async def create(context: Context, sat: Annotated[u64, as_text], database: Database, token: str = "") -> Order:
+    if sat > 5:
+        raise RpcError(100, "too much", {"property": "sat"})
+    if sat > 4:
+        raise RpcError("too much")  # error
+    assert_type(sat, int)
+    return Order(order_id=f"{context.peer.node_id}", fee_sat=sat)
+
+
+@rpc.method("empty", by_position=True)
+async def empty(context: Context) -> None: ...
+
+
+@rpc.notification("paid")
+async def paid(context: Context, order_id: str) -> None: ...
+
+
+@rpc.method("plain")  # error
+def plain(context: Context) -> None: ...
+
+
+@rpc.method("of another context")  # error
+async def wrong(context: str) -> None: ...
+
+
+@rpc.method("any context")
+async def any_context(context: AppContext) -> None: ...
+
+
+@extension.on_connect
+async def connected(context: Context) -> None:
+    assert_type(await rpc.call(context.peer, "create", result=Order, sat="5"), Order)
+    assert_type(await rpc.call(context.peer, "create", {"sat": "5"}, result=int), int)
+    assert_type(await rpc.call(context.peer, "create", {"sat": "5"}, timeout=None), Any)
+    found: Order = await rpc.call(context.peer, "create", Order(order_id="", fee_sat=5), result=int)  # error
+    await rpc.notify(context.peer, "paid", order_id=found.order_id)
+    await rpc.call(context, "create")  # error
+    await rpc.call(context.peer, 5)  # error
+    await rpc.notify(context.peer)  # error
+
+
+@message(0x8C01, codec=enveloped("json", magic=b"HIVE", envelope={"type": TYPE_ID, "v": (1, 2)}, body="payload"))
+class Hello(Message):
+    name: str
+
+
+@message(0x8C03, codec=5)  # error
+class Wrong(Message): ...
+
+
+enveloped("json", magic="HIVE")  # error
+
+
+class Deflated(WrappedCodec):
+    def wrap(self, body: bytes) -> bytes:
+        return body
+
+    def unwrap(self, data: bytes, max_size: int) -> bytes:
+        return data[:max_size]
+
+
+@message(0x8C05, codec=Deflated("msgpack", max_inner=1000))
+class Small(Message): ...
+
+
+@extension.on(Hello)
+async def hello(context: Context, message: Hello | Malformed) -> None:
+    if isinstance(message, Malformed):
+        assert_type(message.payload, bytes)
+        assert_type(message.error.offset, int | None)
+    else:
+        assert_type(message.name, str)
+
+
+@extension.on(Small)  # error
+async def of_malformed_alone(context: Context, message: Malformed) -> None: ...
