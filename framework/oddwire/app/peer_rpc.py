@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Final, Never, ParamSpec, TypeVar, overload
 
 from oddwire.app.context import Context, Peer
 from oddwire.app.declarations.handlers import place, scope_of
@@ -138,6 +138,7 @@ class PeerRpc:
         params: object = None,
         /,
         *,
+        result: Never = ...,  # it is not among ``named``
         timeout: float | None = _TIMEOUT,
         **named: Any,
     ) -> Coroutine[Any, Any, Any]: ...
