@@ -255,12 +255,12 @@ def test_a_decorated_method_keeps_its_parameters() -> None:
 
 def test_an_extension_with_methods_alone_does_something() -> None:
     extension, rpc = make()
-    assert extension.is_idle
+    assert extension.does_nothing
 
     @rpc.method("x")
     async def x(context: Context) -> None: ...
 
-    assert not extension.is_idle
+    assert not extension.does_nothing
 
 
 def test_what_it_is_told_as() -> None:

@@ -414,7 +414,7 @@ async def test_who_is_not_allowed_is_told() -> None:
         heard.append(1)
 
     async with raw(extension) as peer:
-        error = {"code": -32001, "message": "server is not for this node"}
+        error = {"code": -32001, "message": "server is not allowed for this node"}
         assert (await peer.ask(request("add", params=["1"])))["error"] == error
         assert peer.app.counters.refused == {"allow": 1}
         peer.receive({"jsonrpc": "2.0", "method": "note"})
@@ -433,7 +433,7 @@ async def test_the_limit_of_requests_is_the_extensions() -> None:
     async with raw(extension) as peer:
         peer.receive(request("slow", 1))
         answer = await peer.ask(request("slow", 2))
-        assert answer["error"] == {"code": -32000, "message": "server takes no more from this node: requests is 1"}
+        assert answer["error"] == {"code": -32000, "message": "server accepts no more from this node: requests is 1"}
         assert peer.app.counters.refused == {"requests": 1}
         gate.set()
         assert (await peer.sent(2))[1]["id"] == 1
