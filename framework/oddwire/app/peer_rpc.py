@@ -47,7 +47,7 @@ class PeerRpc:
         _check_extension(extension)
         check_claim(type_id, spec, f"PeerRpc of {extension!r}")
         if type_id % 2 == 0:
-            text = "peers that do not know an even one hang up, and JSON-RPC has no way to ask before"
+            text = "peers that do not know an even one disconnect, and JSON-RPC has no way to ask before"
             raise SchemaError(f"PeerRpc of {extension!r}: its type should be odd, not {type_id}: {text}")
         if not spec and type_id != LSPS0 and (known := known_owner(type_id)) is not None:
             import warnings

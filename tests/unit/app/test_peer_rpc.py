@@ -37,7 +37,7 @@ def make(name: str = "one", type_id: int = 37913) -> tuple[Extension, PeerRpc]:
 @pytest.mark.parametrize(
     ("type_id", "text"),
     [
-        (37912, "its type should be odd, not 37912: peers that do not know an even one hang up"),
+        (37912, "its type should be odd, not 37912: peers that do not know an even one disconnect"),
         (7, "kept for the BOLTs"),
         (17, "can never be sent"),
         (65537, "should be 0 to 65535"),
@@ -146,7 +146,7 @@ def test_a_handler_of_the_objects_themselves_is_a_conflict() -> None:
     @extension.on(rpc.message)
     async def take(context: Context, message: Message) -> None: ...
 
-    with pytest.raises(ExtensionError, match=r"take of 'one' handles what is JSON-RPC of one"):
+    with pytest.raises(ExtensionError, match=r"take of 'one' handles what is the JSON-RPC of one; one of them"):
         build(extension)
 
 

@@ -393,7 +393,7 @@ class PeerRpcs:
 
 def _what_is_wrong(message: Malformed) -> str:
     if message.payload[2:].lstrip(b" \t\r\n")[:1] == b"[":
-        return "a list is a batch, which is not taken here: each request should be a message of its own"
+        return "a list is a batch, which is not accepted here: each request should be a message of its own"
     error, where = message.error, message.error.offset
     return f"{error.args[0]}" if where is None else f"{error.args[0]} (at byte {where})"
 

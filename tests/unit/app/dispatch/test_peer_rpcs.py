@@ -254,7 +254,7 @@ async def test_a_result_is_of_the_type_that_is_annotated() -> None:
         (b'{"a":"\\ud800"}', "str holds a lone surrogate"),
         (b'{"id":18446744073709551616}', "whole numbers should have 64 bits at most"),
         *(
-            (batch, "a list is a batch, which is not taken here: each request should be a message of its own")
+            (batch, "a list is a batch, which is not accepted here: each request should be a message of its own")
             for batch in (b"[]", b" [1]", json.dumps([request("add", params=["1"])]).encode(), b"[" * 60_000)
         ),
     ],
