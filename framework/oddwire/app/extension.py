@@ -170,6 +170,12 @@ class Extension(Decorators):
         return (*self._of("middleware", "Middleware"),)
 
     @property
+    def own_middlewares(self) -> tuple[Middleware, ...]:
+        """Those declared on the extension itself, without those of routers."""
+        everywhere = self.middlewares
+        return (*(one for one in everywhere if any(one is each for each in self._declarations)),)
+
+    @property
     def unknown_handlers(self) -> tuple[UnknownHandler, ...]:
         """The handlers declared by `on_unknown`."""
         return (*self._of("unknown", "UnknownHandler"),)

@@ -30,6 +30,7 @@ from oddwire.app.declarations.rpc_documents import (
     valid_id,
     wrong_request,
 )
+from oddwire.app.dispatch.peer_queue import Run
 from oddwire.app.dispatch.policy import Outcome, title_of
 from oddwire.app.plugins.peer_rpc_tables import BoundPeerMethod, RpcTable
 from oddwire.app.plugins.tables import Route
@@ -117,7 +118,12 @@ class PeerRpcs:
                 route = core.complete(base._replace(owner=bound.owner))
                 method = bound.form.method
                 answer = self._hear if method.notification else self._answer
-                run = partial(answer, table, bound, route.access)
+                inner: Run = partial(self._run, table, bound)
+                if bound.middleware:
+                    from oddwire.app.declarations.middleware import around  # loaded by whoever declares any
+
+                    inner = around(bound.middleware, inner)
+                run = partial(answer, table, bound, inner, route.access)
                 self._methods[table.message, name] = route._replace(handler=run, concurrent=not method.notification)
 
     def check(self, message: type[Message], extension: str) -> None:
@@ -262,6 +268,7 @@ class PeerRpcs:
         self,
         table: RpcTable,
         bound: BoundPeerMethod,
+        run: Run,
         access: AccessControl | None,
         context: Context,
         message: RpcDocument,
@@ -273,15 +280,14 @@ class PeerRpcs:
         _slot.set(slot)  # of a task of its own
         try:
             if access is None:
-                answer = await self._run(table, bound, context, message)
+                found = await run(context, message)
             else:
                 if not await access.allows(context.peer):
                     access.counters.refused["allow"] += 1
                     raise access.not_allowed()
                 with access.handling(context.peer):
-                    answer = await self._run(table, bound, context, message)
-            if answer is None:
-                raise TypeError(f"{bound.form.method.title} has no answer: something around it returned None")
+                    found = await run(context, message)
+            answer = _checked(table, bound, found)
             with self._charging(context.peer.node_id):
                 self._core.app.registry.encode(answer)  # what cannot be sent is an error of the method
         except RpcError as error:
@@ -305,6 +311,7 @@ class PeerRpcs:
         self,
         table: RpcTable,
         bound: BoundPeerMethod,
+        run: Run,
         access: AccessControl | None,
         context: Context,
         message: RpcDocument,
@@ -315,7 +322,7 @@ class PeerRpcs:
             if access is not None and not await access.allows(context.peer):
                 access.counters.dropped["allow"] += 1
                 raise access.not_allowed()
-            await self._run(table, bound, context, message)
+            await run(context, message)
         except (RpcError, Refuse) as error:
             told = printable(str(error))
             logger.info("%s from %s refused: %s", bound.form.method.title, context.peer, told)
@@ -389,6 +396,14 @@ class PeerRpcs:
         queue = self._queues.get(context.peer.node_id)
         ending = self._core.tasks.ending or (queue is not None and queue.abandoned)
         self._core.enforcer.failed(context, message, error, ending, task)
+
+
+def _checked(table: RpcTable, bound: BoundPeerMethod, found: Message | None) -> RpcDocument:
+    """Return the answer that a method, or middleware around it, has returned. Raises `TypeError` for anything else."""
+    if not isinstance(found, table.message):
+        title, shown = bound.form.method.title, type(found).__name__
+        raise TypeError(f"{title} is answered by {table.message.__name__}; middleware returned {shown} in its place")
+    return found
 
 
 def _what_is_wrong(message: Malformed) -> str:

@@ -64,14 +64,17 @@ class Contribution(FrozenRecord, kw_only=True):
     dependents: tuple[Dependent, ...] = ()
     """Hooks, and the like, that take what is provided."""
     peer_rpcs: tuple[PeerRpc, ...] = ()
+    rpc_middlewares: tuple[Middleware, ...] = ()
+    """Those around the methods of ``peer_rpcs``."""
     middlewares: tuple[Middleware, ...] = ()
     """Those around the handlers of all plugins; those around its own handlers are in `Handler.middleware`."""
     unknown_handlers: tuple[UnknownHandler, ...] = ()
 
     @property
     def own_middlewares(self) -> tuple[Middleware, ...]:
-        """Those around its own handlers."""
-        return (*dict.fromkeys(middleware for handler in self.handlers for middleware in handler.middleware),)
+        """Those around its own handlers, and its JSON-RPC methods."""
+        of_handlers = dict.fromkeys(middleware for handler in self.handlers for middleware in handler.middleware)
+        return (*dict.fromkeys((*of_handlers, *self.rpc_middlewares)),)
 
     @property
     def injects(self) -> bool:
@@ -258,6 +261,7 @@ class PluginManager:
             middlewares=(*found.get("register_middleware", ()),),
             unknown_handlers=plugin.unknown_handlers if isinstance(plugin, Extension) else (),
             peer_rpcs=(*plugin.peer_rpcs,) if isinstance(plugin, Extension) else (),
+            rpc_middlewares=plugin.own_middlewares if isinstance(plugin, Extension) and plugin.peer_rpcs else (),
         )
 
     def _provided(self, group: str, name: str, offers: Callable[[Contribution], Mapping[str, Any]]) -> Any:

@@ -26,6 +26,7 @@ class BoundPeerMethod(NamedTuple):
     owner: int
     form: MethodForm
     run: Callable[..., Coroutine[Any, Any, Any]]
+    middleware: tuple[Callable[..., Any], ...] = ()
 
 
 class RpcTable(FrozenRecord):
@@ -45,14 +46,19 @@ def rpc_tables(owners: Sequence[Contribution], injector: Injector | None) -> Map
     """Return the table of each type. Raises `ExtensionError` for two methods of one name, naming both."""
     users: dict[type[RpcDocument], dict[str, int]] = {}
     methods: dict[type[RpcDocument], dict[str, BoundPeerMethod]] = {}
+    outer = [middleware for owner in owners for middleware in owner.middlewares]
     for number, owner in enumerate(owners, 1):
+        around = tuple(
+            one.function if injector is None else injector.bound(owner.name, one.function, 3)
+            for one in (*outer, *owner.rpc_middlewares)
+        )
         for rpc in owner.peer_rpcs:
             users.setdefault(rpc.message, {})[owner.name] = number
             known = methods.setdefault(rpc.message, {})
             for name, declared in rpc.methods.items():
                 method = declared if injector is None else injector.peer_method(declared)
                 run = method.function if injector is None else injector.bound(owner.name, method.function, 1)
-                before = known.setdefault(name, BoundPeerMethod(number, method.form(), run))
+                before = known.setdefault(name, BoundPeerMethod(number, method.form(), run, around))
                 if before.form.method is not method:
                     other = f"{place(before.form.method.function)} of {owners[before.owner - 1].name!r}"
                     raise ExtensionError(

@@ -247,7 +247,10 @@ def build_tables(plugins: PluginManager, provide: Mapping[Any, Any] | None = Non
         for message in peer_rpcs.keys() & handlers.keys():
             owner, handler = handlers[message]
             users = ", ".join(peer_rpcs[message].owners)
-            raise ExtensionError(f"{place(handler.function)} of {owner.name!r} handles what is the JSON-RPC of {users}; one of them should have another type")
+            raise ExtensionError(
+                f"{place(handler.function)} of {owner.name!r} handles what is the JSON-RPC of {users}; one of them "
+                "should have another type"
+            )
     manifest = Manifest(
         type_ids=frozenset(schema_of(message).type_id for message in claims).union(unknown),
         features=frozenset(features),

@@ -34,7 +34,7 @@ from oddwire import (
     subtype,
     u64,
 )
-from oddwire.app import PeerRpc
+from oddwire.app import CallNext, Middleware, PeerRpc, Router
 from oddwire.errors import ConnectionClosed, RemoteRpcError
 from oddwire.proto.keys import NodeId
 from oddwire.testing import ScriptedTransport
@@ -581,7 +581,7 @@ async def test_a_notification_that_fails_is_told_here_alone(caplog: pytest.LogCa
         await until(lambda: heard == ["fine"])
         assert peer.app.counters.failed == {"server": 1}
         assert peer.transport.sent == []
-    assert "JSON-RPC method 'note' of 'server' failed" in caplog.text
+    assert "handler of JSON-RPC method 'note' of 'server' failed" in caplog.text
     assert "JSON-RPC notification 'note' from 02" in caplog.text
     assert "refused: not now" in caplog.text
     assert "refused: Invalid params: $.params.text: should be str, not int" in caplog.text
@@ -862,12 +862,12 @@ async def test_on_connect_may_call() -> None:
 
 
 async def test_a_method_that_hangs_is_named(caplog: pytest.LogCaptureFixture) -> None:
-    from oddwire.app.dispatch.policy import what_handles
+    from oddwire.app.dispatch.policy import title_of
 
     _, rpc = server()
     document = {"method": "add"}
-    assert what_handles(rpc.message(document=document)) == "JSON-RPC method 'add'"
-    assert what_handles(rpc.message(document={"method": 5})) == "JSON-RPC"
+    assert title_of(rpc.message(document=document)) == "JSON-RPC method 'add'"
+    assert title_of(rpc.message(document={"method": 5})) == "JSON-RPC"
 
 
 async def test_a_plugin_hears_of_failures_with_the_message() -> None:
@@ -931,3 +931,67 @@ async def test_methods_that_call_back_do_not_wait_for_each_other() -> None:
         gate.set()
         await peer.sent(350)
         await until(lambda: queue._concurrent == 0)
+
+
+async def test_middleware_is_around_methods_and_notifications() -> None:
+    class Clock:
+        ticks = 0
+
+    class Plugin:
+        @hookimpl
+        def register_middleware(self) -> list[Middleware]:
+            return [Middleware(function=outermost)]
+
+    seen: list[object] = []
+
+    async def outermost(context: Context, message: Message, call_next: CallNext) -> Message | None:
+        seen.append(context.extension)
+        return await call_next(message)
+
+    extension, rpc = server()
+    router = Router()
+    extension.include(router)
+
+    @router.middleware
+    async def of_the_router(context: Context, message: Message, call_next: CallNext) -> Message | None:
+        raise AssertionError("it has no handlers")
+
+    @extension.provide
+    def clock() -> Clock:
+        return Clock()
+
+    @extension.middleware
+    async def around(context: Context, message: Message, call_next: CallNext, clock: Clock) -> Message | None:
+        assert isinstance(message, rpc.message)
+        clock.ticks += 1
+        seen.append((message.document["method"], clock.ticks))
+        match message.document.get("params"):
+            case ["refuse"]:
+                raise RpcError(5, "not today")
+            case ["nothing"]:
+                return None
+            case ["early"]:
+                return rpc.message(document={"jsonrpc": "2.0", "id": message.document["id"], "result": "early"})
+        try:
+            found = await call_next(message)
+        except RpcError as error:
+            seen.append(error.code)
+            raise
+        if isinstance(found, rpc.message):
+            seen.append(found.document["result"])
+        return found
+
+    @rpc.notification("note")
+    async def note(context: Context) -> None:
+        seen.append("noted")
+
+    async with raw(Plugin(), extension) as peer:
+        assert (await peer.ask(request("add", params=["1"])))["result"] == {"total": "2"}
+        assert seen == ["server", ("add", 1), {"total": "2"}]
+        assert (await peer.ask(request("add", params=["refuse"])))["error"]["code"] == 5
+        assert (await peer.ask(request("add", params=["early"])))["result"] == "early"
+        assert (await peer.ask(request("add", params=["nothing"])))["error"]["code"] == -32603
+        assert (await peer.ask(request("add", params={})))["error"]["code"] == -32602
+        assert seen[-2:] == [("add", 5), -32602]
+        peer.receive({"jsonrpc": "2.0", "method": "note"})
+        await until(lambda: seen[-3:] == ["server", ("note", 6), "noted"])
