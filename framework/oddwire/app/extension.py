@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from oddwire.app.context import AppContext, Context, Peer
 from oddwire.app.declarations.declared import Hook, HookFunction, RegisteredMessage
-from oddwire.app.declarations.handlers import Handler, place
+from oddwire.app.declarations.handlers import Handler, place, with_replies
 from oddwire.app.declarations.message_decorators import check_once
 from oddwire.app.declarations.options import Option
 from oddwire.app.declarations.router import Decorators
@@ -109,7 +109,7 @@ class Extension(Decorators):
 
     @property
     def messages(self) -> tuple[type[Message], ...]:
-        """Every message class of the extension: handled, returned by a handler, or registered."""
+        """Every message class of the extension: handled, returned by a handler, registered, or a declared reply."""
         handlers = self.declared(Handler)
         found = dict.fromkeys(handler.message for handler in handlers)
         for handler in handlers:
@@ -117,7 +117,7 @@ class Extension(Decorators):
         for middleware in self.middlewares:
             found.update(dict.fromkeys(middleware.replies()))
         registered = {one.message: None for one in self.declared(RegisteredMessage)}
-        return (*(found | registered),)
+        return (*with_replies(found | registered),)
 
     @property
     def does_nothing(self) -> bool:

@@ -43,7 +43,7 @@ class _Vocabulary:
         found = dict.fromkeys(contribution.messages)
         for handler in contribution.handlers:
             found.update(dict.fromkeys((handler.message, *handler.replies())))
-        self.messages: tuple[type[Message], ...] = (*found,)
+        self.messages: tuple[type[Message], ...] = (*found,)  # the application adds the replies that they declare
 
     @hookimpl
     def register_messages(self) -> Iterable[type[Message]]:

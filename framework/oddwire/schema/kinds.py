@@ -354,7 +354,8 @@ class Schema(Record):
     ``spec``: a specification assigned the type number, so it may be below 32768 or in use in the wild. ``max_size`` is
     the max bytes of a payload, its type included. ``owner`` is the extension that registered the message, empty
     outside a registry. ``even`` says that whoever speaks the message's protocol knows this even type. ``own_codec`` is
-    the codec itself, if the message was given one in place of a name.
+    the codec itself, if the message was given one in place of a name. ``replies`` are the message classes that answer
+    it, empty unless declared; ``match`` is the field whose value a reply repeats, None unless declared.
     """
 
     type_id: int
@@ -364,6 +365,8 @@ class Schema(Record):
     owner: str = ""
     even: Literal["known"] | None = None
     own_codec: SchemaCodec | None = None
+    replies: tuple[type, ...] = ()
+    match: str | None = None
 
     @property
     def full_name(self) -> str:

@@ -7,12 +7,14 @@ it is sent. Nothing invalid is sent: `encode` raises. A peer's values are checke
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from types import UnionType
 from typing import Final, Literal, TypeVar, cast, dataclass_transform
 
 from oddwire.errors import SchemaError
 from oddwire.proto.primitives import MAX_MESSAGE
 from oddwire.proto.type_numbers import check_claim
+from oddwire.records import replace as with_changes
 from oddwire.schema import fields, rules
 from oddwire.schema.classes import Frozen, RecordType, complete, qualified_name, remake
 from oddwire.schema.kinds import Schema, SchemaCodec
@@ -49,6 +51,8 @@ def message(
     name: str | None = None,
     max_size: int | None = None,
     even: Literal["known"] | None = None,
+    replies: type[Message] | UnionType | Iterable[type[Message]] | None = None,
+    match: str | None = None,
 ) -> Callable[[type[M]], type[M]]:
     """Declare a message: its two-byte type, and the codec that writes it.
 
@@ -59,6 +63,10 @@ def message(
     payload, its type included: 16 MiB by default, 65535 with ``spec=True``. Payloads of more than 65535 bytes are sent
     in fragments, to peers that reassemble them. ``even="known"`` says that whoever speaks the
     protocol of this even type knows it: it is sent to a peer that shows nothing, having no hello.
+
+    ``replies`` are the classes of its replies, one or several, ``(Quote, NoQuote)``: a handler of the message returns
+    only these, and `Peer.request` expects them by default. ``match`` is the name of a field of the message and of each
+    reply; a reply belongs to the request with an equal value in it.
 
     Raises `SchemaError` naming module, class and field for anything that cannot work.
     """
@@ -71,7 +79,9 @@ def message(
         if not isinstance(given, type):
             raise SchemaError(f"@message is for subclasses of Message, not {given!r}")
         check_claim(type_id, spec, qualified_name(cls))
-        return declare(cls, type_id, codec=codec, spec=spec, name=name, max_size=max_size, even=even)
+        return declare(
+            cls, type_id, codec=codec, spec=spec, name=name, max_size=max_size, even=even, replies=replies, match=match
+        )
 
     return decorate
 
@@ -85,6 +95,8 @@ def declare(
     name: str | None = None,
     max_size: int | None = None,
     even: Literal["known"] | None = None,
+    replies: type[Message] | UnionType | Iterable[type[Message]] | None = None,
+    match: str | None = None,
 ) -> type[M]:
     """Declare a message as `message` does, without `check_claim`: for the BOLTs' own messages.
 
@@ -108,6 +120,8 @@ def declare(
         own_codec=own,
     )
     rules.check(schema)
+    if replies is not None or match is not None:
+        schema = _declared(schema, replies, match)
     cls.__oddwire__ = schema
     return cls
 
@@ -162,6 +176,16 @@ def _check_codec(cls: type, codec: str | SchemaCodec) -> tuple[str, SchemaCodec 
     if not isinstance(getattr(codec, "name", None), str):
         raise SchemaError(f"{qualified_name(cls)}: the codec {codec!r:.200} should have a name, a text")
     return codec.name, codec
+
+
+def _declared(schema: Schema, replies: object, match: str | None) -> Schema:
+    from oddwire.schema.replies import check_match, classes_of  # imported late: a node waits for it
+
+    answers = () if replies is None else classes_of(schema.cls, replies)
+    schema = with_changes(schema, replies=answers, match=match)
+    if match is not None:
+        check_match(schema)
+    return schema
 
 
 def _check_max_size(cls: type, spec: bool, max_size: int | None) -> int:

@@ -6,7 +6,7 @@ import inspect
 import math
 import types
 import typing
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -33,6 +33,7 @@ __all__ = [
     "parameters_of",
     "place",
     "scope_of",
+    "with_replies",
     "yields",
 ]
 
@@ -123,6 +124,10 @@ class Handler(FrozenRecord, kw_only=True, hidden=("scope",)):
                 text = "yield a message class" if yields(self.function) else "return a message class or None"
                 raise self._wrong(f"should {text}, not {spell(option)}")
             schema_of(option)
+            declared = schema_of(self.message).replies
+            if declared and option not in declared:
+                text = " or ".join(reply.__name__ for reply in declared)
+                raise self._wrong(f"should return {text}, as @message(replies=) says, not {schema_of(option).name}")
             found.append(option)
         return tuple(found)
 
@@ -172,6 +177,11 @@ class Rate(NamedTuple):
 
 def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def with_replies(messages: Iterable[type[Message]]) -> dict[type[Message], None]:
+    """Return message classes, each followed by the replies that it declares, without repetitions."""
+    return {cls: None for message in messages for cls in (message, *schema_of(message).replies)}
 
 
 def place(function: object) -> str:

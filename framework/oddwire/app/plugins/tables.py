@@ -7,7 +7,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from oddwire.app.declarations.handlers import Handler, HandlerFunction, Rate, StreamFunction, place
+from oddwire.app.declarations.handlers import Handler, HandlerFunction, Rate, StreamFunction, place, with_replies
 from oddwire.app.declarations.options import Setting
 from oddwire.app.declarations.rpc import RpcMethod
 from oddwire.app.dispatch.rpc_calls import BoundMethod
@@ -354,7 +354,10 @@ def _load_codecs(plugins: PluginManager) -> None:
 
 
 def vocabulary(owner: Contribution) -> dict[type[Message], None]:
-    """Return every message class of a plugin, in order: registered, handled, returned. Checks handlers' annotations."""
+    """Return every message class of a plugin, in order: registered, handled, returned, and their declared replies.
+
+    Checks handlers' annotations.
+    """
     found = dict.fromkeys(owner.messages)
     for handler in owner.handlers:
         found[handler.message] = None
@@ -366,7 +369,7 @@ def vocabulary(owner: Contribution) -> dict[type[Message], None]:
         for reply in middleware.replies():
             found[reply] = None
             _check_reply(owner, reply, f"{place(middleware.function)}, middleware")
-    return found
+    return with_replies(found)
 
 
 def _check_reply(owner: Contribution, reply: type[Message], where: str) -> None:

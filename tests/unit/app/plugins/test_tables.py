@@ -250,3 +250,32 @@ def test_support_is_shown_by_the_features_of_any_owner(one: Extension, two: Exte
 def test_errors_carry_their_facts() -> None:
     assert not_connected(ALICE).node_id == str(ALICE)
     assert isinstance(unregistered(Ask), EncodeError)
+
+
+@message(0x8C11, replies=(Answer, Even))
+class Asking(Message):
+    text: str
+
+
+def test_a_message_brings_the_replies_that_it_declares(one: Extension, two: Extension) -> None:
+    one.register(Asking)
+
+    @two.on(Asking)
+    async def answer(context: Context, request: Asking) -> Answer | None: ...
+
+    router = built(one, two)
+    assert one.messages == (Asking, Answer, Even)
+    assert router.manifest.type_ids == {0x8C11, 0x8C03, 0x8C06}
+    assert [owner.name for owner in router.claims[Even]] == ["one", "two"]
+
+
+def test_a_handler_returns_the_replies_that_its_message_declares(one: Extension) -> None:
+    @one.on(Asking)
+    async def answer(context: Context, request: Asking) -> Answer | Ask: ...
+
+    with pytest.raises(ExtensionError) as caught:
+        built(one)
+    assert str(caught.value) == (
+        f"{__name__}.test_a_handler_returns_the_replies_that_its_message_declares.<locals>.answer, handler of "
+        "Asking 0x8c11: should return Answer or Even, as @message(replies=) says, not Ask"
+    )
