@@ -75,11 +75,12 @@ def _move(
         elif moved.finished:
             printer.remark(f"a move that was started before is finished: {_named(moved.extensions)}")
         else:
+            again = f", {_many(moved.again, 'message')} sent again" if moved.again else ""
             tables, made = _many(len(moved.tables), "table"), ", which was created" if moved.made else ""
             printer.remark(
                 f"moved {_named(moved.extensions)} from {source} to {target}{made}: "
                 f"{_many(moved.values, 'value')}, {tables}, "
-                f"{_many(moved.messages, 'message')} waiting in {_many(moved.lanes, 'lane')}; and "
+                f"{_many(moved.messages, 'message')} waiting in {_many(moved.lanes, 'lane')}{again}; and "
                 f"{_many(moved.records, 'record')} of what was handled"
             )
             if moved.renumbered:
@@ -179,6 +180,11 @@ def _described(found: Mapping[str, Any]) -> Iterator[str]:
         yield (
             f"to {short_id(NodeId(lane['peer']))}: {_many(lane['messages'], 'message')} of {lane['extension'] or '?'}, "
             f"the oldest {duration(lane['seconds'])} old{to}"
+        )
+    for kept in found["again"]:
+        yield (
+            f"to {short_id(NodeId(kept['peer']))}: {_many(kept['messages'], 'message')} of {kept['extension']} "
+            f"sent again, the oldest {duration(kept['seconds'])} old"
         )
     received = found["received"]
     yield (

@@ -35,6 +35,11 @@ def stores(tmp_path: Path) -> tuple[Path, Path]:
             (PEER, packed([5]), packed([7]), packed([8, 9])),
         )
         database.execute("INSERT INTO oddwire_outbox VALUES (1, 1, strftime('%s', 'now') - 300.0, x'8c01')")
+        database.execute(
+            "INSERT INTO oddwire_again (extension, peer, key, made, on_connect, force, payload) "
+            "VALUES ('shop', ?, x'7331', strftime('%s', 'now') - 300.0, 1, 0, x'8e0100')",
+            (PEER,),
+        )
         database.execute("INSERT INTO oddwire_inbox VALUES (?, ?, 1, 1, 0, 0, 0)", (PEER, packed([6])))
     return one, two
 
@@ -50,10 +55,11 @@ async def test_what_is_in_a_store_is_told(start: Any, stores: tuple[Path, Path])
     code, out, errors = await (await start("store", "show", one)).end()
     assert (code, errors) == (0, "")
     assert re.sub(r"5\.\d+ minutes", "5 minutes", out).splitlines() == [
-        f"{one}: version 3, used by nobody",
+        f"{one}: version 4, used by nobody",
         "number 0000000000000001",
-        "shop: 1 value (7 bytes), table shop_prices (2 rows), 1 message waiting (2 bytes)",
+        "shop: 1 value (7 bytes), table shop_prices (2 rows), 2 messages waiting (5 bytes)",
         "to 02aaaaaa...aaaa: 1 message of shop, the oldest 5 minutes old, last sent to program 0000000000000007",
+        "to 02aaaaaa...aaaa: 1 message of shop sent again, the oldest 5 minutes old",
         "of peers: 1 lane of 1 node, 0 refusals that they may not have received",
     ]
 
@@ -80,9 +86,12 @@ async def test_a_store_in_use_is_told_of_as_well(start: Any, stores: tuple[Path,
         "program": "0000000000000007",
         "stores": ["0000000000000008", "0000000000000009"],
     }
+    [again] = found.pop("again")
+    assert again.pop("seconds") >= 300
+    assert again == {"peer": PEER.hex(), "extension": "shop", "messages": 1, "bytes": 3}
     assert found == {
         "path": str(one),
-        "version": 3,
+        "version": 4,
         "clean": False,
         "numbers": ["0000000000000001"],
         "moving_to": [],
@@ -91,8 +100,8 @@ async def test_a_store_in_use_is_told_of_as_well(start: Any, stores: tuple[Path,
                 "values": 1,
                 "value_bytes": 7,
                 "tables": {"shop_prices": 2},
-                "messages": 1,
-                "message_bytes": 2,
+                "messages": 2,
+                "message_bytes": 5,
             }
         },
         "tables": [],
@@ -104,7 +113,7 @@ async def test_an_extension_is_moved(start: Any, stores: tuple[Path, Path]) -> N
     one, two = stores
     code, out, errors = await (await start("store", "move", one, two, "--extension", "shop")).end()
     assert (code, out) == (0, "")
-    counts = "1 value, 1 table, 1 message waiting in 1 lane; and 1 record of what was handled"
+    counts = "1 value, 1 table, 1 message waiting in 1 lane, 1 message sent again; and 1 record of what was handled"
     assert errors == f"moved shop from {one} to {two}: {counts}\n"
     code, out, errors = await (await start("store", "move", one, two, "--extension", "shop", "--json")).end()
     assert (code, errors) == (0, "")

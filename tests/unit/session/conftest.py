@@ -321,10 +321,27 @@ ALTER TABLE oddwire_values ADD COLUMN form INTEGER NOT NULL DEFAULT 0;
 """
 
 
+# What version 3 added, as programs of before have it on their disks.
+_THIRD = """
+CREATE TABLE oddwire_stores (place INTEGER PRIMARY KEY, number BLOB NOT NULL UNIQUE);
+CREATE TABLE oddwire_moves (id BLOB PRIMARY KEY, target TEXT, what TEXT NOT NULL) WITHOUT ROWID;
+ALTER TABLE oddwire_routes ADD COLUMN extension TEXT;
+ALTER TABLE oddwire_routes ADD COLUMN program BLOB;
+ALTER TABLE oddwire_routes ADD COLUMN stores BLOB;
+ALTER TABLE oddwire_routes ADD COLUMN used REAL NOT NULL DEFAULT 0;
+ALTER TABLE oddwire_inbox ADD COLUMN seen REAL NOT NULL DEFAULT 0;
+ALTER TABLE oddwire_inbox ADD COLUMN refused INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX oddwire_routes_used ON oddwire_routes (used);
+CREATE INDEX oddwire_inbox_seen ON oddwire_inbox (seen);
+CREATE INDEX oddwire_inbox_refused ON oddwire_inbox (seen) WHERE refused > 0;
+INSERT INTO oddwire_stores VALUES (0, x'0000000000000001');
+"""
+
+
 @contextmanager
 def _former(path: Path, version: int) -> Iterator[sqlite3.Connection]:
     with closing(sqlite3.connect(path, isolation_level=None)) as database:
-        database.executescript("".join((_FIRST, _SECOND)[:version]))
+        database.executescript("".join((_FIRST, _SECOND, _THIRD)[:version]))
         database.execute(f"PRAGMA user_version = {version}")
         yield database
     path.chmod(0o600)
@@ -332,7 +349,7 @@ def _former(path: Path, version: int) -> Iterator[sqlite3.Connection]:
 
 @pytest.fixture
 def former() -> Callable[[Path, int], AbstractContextManager[sqlite3.Connection]]:
-    """Make a database of version 1 or 2 and open it."""
+    """Make a database of version 1, 2 or 3 and open it."""
     return _former
 
 

@@ -106,6 +106,9 @@ def _kept(path: Path, extensions: Collection[str], deadline: float) -> Iterator[
                 f"WHERE {theirs}",
                 query,
             ).fetchone()
+            if version >= 4:
+                again = "SELECT count(*) FROM oddwire_again WHERE extension = :name"
+                messages += reader.execute(again, query).fetchone()[0]
             if values or messages:
                 yield Orphan(path, name, values, messages)
 

@@ -42,7 +42,11 @@ def read_mark(reader: sqlite3.Connection) -> tuple[Mark | None, float]:
     """Return the last mark, None for none, and the latest time in the database, 0 for none. Raises `sqlite3.Error`."""
     row = reader.execute("SELECT seconds, wall, boot, uptime FROM oddwire_clock").fetchone()
     latest = 0.0
-    for column, table in (("made", "oddwire_outbox"), ("used", "oddwire_routes"), ("seen", "oddwire_inbox")):
+    (version,) = reader.execute("PRAGMA user_version").fetchone()
+    columns = [("made", "oddwire_outbox"), ("used", "oddwire_routes"), ("seen", "oddwire_inbox")]
+    if version >= 4:  # an older one may be read by `contents_of`
+        columns.append(("made", "oddwire_again"))
+    for column, table in columns:
         (found,) = reader.execute(f"SELECT max({column}) FROM {table}").fetchone()  # noqa: S608 - names of ours
         latest = max(latest, found or 0.0)
     return None if row is None else Mark(*row), latest

@@ -22,10 +22,10 @@ __all__ = ["check_kind", "contents_of", "extensions_in", "missing", "owners_of",
 
 
 def extensions_in(reader: sqlite3.Connection) -> tuple[str, ...]:
-    """Return the names of the extensions that have values or lanes in a store, ascending. Raises `sqlite3.Error`."""
+    """Return the names of the extensions that have values or messages in a store, ascending. Raises `sqlite3.Error`."""
     query = (
         "SELECT extension FROM oddwire_values UNION SELECT extension FROM oddwire_routes WHERE extension IS NOT NULL "
-        "ORDER BY extension"
+        "UNION SELECT extension FROM oddwire_again ORDER BY extension"
     )
     return (*(name for (name,) in reader.execute(query)),)
 
@@ -93,7 +93,8 @@ def _connected(path: str) -> sqlite3.Connection:
 def _read(reader: sqlite3.Connection, path: str) -> dict[str, Any]:
     version = recognise(reader, path)
     if not version:
-        return {"version": 0, "numbers": [], "extensions": {}, "waiting": [], "received": {}, "tables": []}
+        empty: dict[str, list[Any]] = {"numbers": [], "waiting": [], "again": [], "tables": []}
+        return {"version": 0, "extensions": {}, "received": {}, **empty}
     is_new = version >= 3
     numbers = reader.execute("SELECT number FROM oddwire_stores ORDER BY place").fetchall() if is_new else []
     unfinished = (
@@ -108,7 +109,8 @@ def _read(reader: sqlite3.Connection, path: str) -> dict[str, Any]:
         for name, count, size in values
     }
     waiting = _waiting(reader, is_new, [*extensions])
-    for lane in waiting:
+    again = _again(reader) if version >= 4 else []
+    for lane in [*waiting, *again]:
         found = extensions.setdefault(
             lane["extension"] or "",
             {"values": 0, "value_bytes": 0, "tables": {}, "messages": 0, "message_bytes": 0},
@@ -134,6 +136,7 @@ def _read(reader: sqlite3.Connection, path: str) -> dict[str, Any]:
         "extensions": extensions,
         "tables": tables,
         "waiting": waiting,
+        "again": again,
         "received": {"lanes": found_[0], "peers": found_[1], "refusals": refusals},
     }
 
@@ -161,4 +164,24 @@ def _waiting(reader: sqlite3.Connection, is_new: bool, names: Collection[str]) -
             "stores": [f"{number:016x}" for number in unpacked(stores or b"")],
         }
         for peer, lane, extension, program, stores, count, size, made in rows
+    ]
+
+
+def _again(reader: sqlite3.Connection) -> list[dict[str, Any]]:
+    """Return the messages that are sent again, by extension and peer, the one with the oldest message first."""
+    ages = Ages()
+    ages.resume(*read_mark(reader))
+    rows = reader.execute(
+        "SELECT extension, peer, count(*), sum(length(payload)), min(made) FROM oddwire_again "
+        "GROUP BY extension, peer ORDER BY min(made)"
+    )
+    return [
+        {
+            "peer": peer.hex(),
+            "extension": extension,
+            "messages": count,
+            "bytes": size,
+            "seconds": round(max(ages() - made, 0.0), 3),
+        }
+        for extension, peer, count, size, made in rows
     ]

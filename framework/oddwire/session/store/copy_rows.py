@@ -14,7 +14,16 @@ from typing import NamedTuple
 from oddwire.session.reliable.outbox_state import new_lane
 from oddwire.session.store.database import former_lane_of, packed
 
-__all__ = ["What", "drop_tables", "quoted", "take_lanes", "take_records", "take_tables", "take_values"]
+__all__ = [
+    "What",
+    "drop_tables",
+    "quoted",
+    "take_again",
+    "take_lanes",
+    "take_records",
+    "take_tables",
+    "take_values",
+]
 
 
 class What(NamedTuple):
@@ -34,7 +43,7 @@ class What(NamedTuple):
         return f"(extension IN ({marks}) OR (extension IS NULL AND lane IN ({marks})))", [*names, *former]
 
     def values(self) -> tuple[str, list[object]]:
-        """Return the SQL condition for the values to move, and its parameters."""
+        """Return the SQL condition for the values, and messages sent again, to move, and its parameters."""
         return (
             ("1", []) if self.whole else (f"extension IN ({', '.join('?' * len(self.extensions))})", [*self.extensions])
         )
@@ -145,6 +154,25 @@ def take_lanes(writer: sqlite3.Connection, what: What, shift: float) -> tuple[in
             (last, shift, id_),
         ).rowcount
     return lanes, messages, renumbered
+
+
+def take_again(writer: sqlite3.Connection, what: What, shift: float) -> int:
+    """Copy messages that are sent again, with ``shift`` seconds added to their times. Return how many.
+
+    Of two with the same extension, peer and key, the newer one stays.
+    """
+    condition, names = what.values()
+    return writer.execute(
+        f"INSERT INTO main.oddwire_again ({_AGAIN}) SELECT {_AGAIN.replace('made', 'made + ?')} "
+        f"FROM source.oddwire_again WHERE {condition} "
+        "ON CONFLICT (extension, peer, key) DO UPDATE SET made = excluded.made, every = excluded.every, "
+        "until = excluded.until, on_connect = excluded.on_connect, force = excluded.force, "
+        "matched = excluded.matched, payload = excluded.payload WHERE excluded.made > made",
+        [shift, *names],
+    ).rowcount
+
+
+_AGAIN = "extension, peer, key, made, every, until, on_connect, force, matched, payload"
 
 
 def take_records(writer: sqlite3.Connection, shift: float) -> int:

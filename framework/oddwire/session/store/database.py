@@ -25,7 +25,7 @@ MEMORY: Final = ":memory:"
 """The path of a database in memory, which is lost with the process."""
 
 _APPLICATION_ID: Final = 0x0DD_C0DD
-VERSION: Final = 3
+VERSION: Final = 4
 """The current version of databases."""
 # `next` and `base` are numbers as in oddwire.session.reliable.lanes; lanes are 8 bytes: SQLite has no unsigned integers
 _SCHEMA: Final = """
@@ -86,6 +86,14 @@ UPDATE oddwire_inbox SET seen = {_NOW}, refused = (
     WHERE refusal.peer = oddwire_inbox.peer AND refusal.lane = oddwire_inbox.lane
 );
 """,  # noqa: S608 - ours
+    # Messages that are sent again until they are settled (oddwire.app.resending); `until` is a duration
+    3: """
+CREATE TABLE oddwire_again (
+    extension TEXT NOT NULL, peer BLOB NOT NULL, key BLOB NOT NULL, made REAL NOT NULL, every REAL, until REAL,
+    on_connect INTEGER NOT NULL, force INTEGER NOT NULL, matched BLOB, payload BLOB NOT NULL,
+    PRIMARY KEY (extension, peer, key)
+) WITHOUT ROWID;
+""",
 }
 
 

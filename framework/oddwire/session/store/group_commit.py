@@ -84,6 +84,7 @@ class GroupCommit:
         self.generation = 0
         """The number of failed commits."""
         self._parts: list[Part] = []
+        self._loaded: list[Part] = []
         self._database: Database | None = None
         self._error: StoreError | None = None
         self._opening = asyncio.Lock()
@@ -100,6 +101,18 @@ class GroupCommit:
 
     def add(self, part: Part) -> None:
         """Add a part. It has to be called before `open`; parts are loaded and written in the order of calls."""
+        self.add_idle(part)
+        self.join(part)
+
+    def add_idle(self, part: Part) -> None:
+        """Add a part that is loaded, and takes no part in commits before it calls `join`: they cost nothing until then.
+
+        It has to be called before `open`.
+        """
+        self._loaded.append(part)
+
+    def join(self, part: Part) -> None:
+        """Let a part of `add_idle` take part in all commits that begin from now on."""
         self._parts.append(part)
 
     # Open and closed --------------------------------------------------------------------------------
@@ -122,7 +135,7 @@ class GroupCommit:
             try:
                 database: Database = await self._in_thread(self._load)
                 try:
-                    for part in self._parts:
+                    for part in self._loaded:
                         part.load(database)
                 except sqlite3.Error as error:
                     database.abandon()

@@ -34,6 +34,7 @@ from oddwire.session.store.copy_rows import (
     What,
     drop_tables,
     quoted,
+    take_again,
     take_lanes,
     take_records,
     take_tables,
@@ -53,7 +54,7 @@ class Moved(NamedTuple):
     ``renumbered`` is the number of lanes that were in both stores with messages: those that were sent and not
     acknowledged may be handled twice. ``records`` are those of peers' lanes, of all extensions. ``finished`` says that
     everything had moved before, and only the end of that move was done, if anything; ``made`` that the target was
-    created.
+    created. ``again`` is the number of messages that are sent again until they are settled.
     """
 
     extensions: tuple[str, ...]
@@ -65,6 +66,7 @@ class Moved(NamedTuple):
     records: int = 0
     finished: bool = False
     made: bool = False
+    again: int = 0
 
 
 def move(
@@ -77,8 +79,8 @@ def move(
 ) -> Moved:
     """Move the data and reliable messages of ``extensions`` from one store to another; None for all of them.
 
-    Their values, tables, lanes and waiting messages are moved. The records of peers' lanes are copied, since they do
-    not say to which extension they belong, or moved if everything is. The move is refused if the target has values or
+    Their values, tables, lanes and messages are moved. The records of peers' lanes are copied, since they do not say
+    to which extension they belong, or moved if everything is. The move is refused if the target has values or
     rows in tables of these extensions; with ``replace``, they are deleted. ``step`` is called with the number of each
     step after it was done.
 
@@ -246,6 +248,7 @@ def _take(source: Database, target: Database, what: What, id_: bytes) -> Moved:
             take_tables(writer, what.tables)
             values = take_values(writer, what)
             lanes, messages, renumbered = take_lanes(writer, what, shift)
+            again = take_again(writer, what, shift)
             records = take_records(writer, shift)
             write_numbers(writer, (*dict.fromkeys((*target.numbers, *source.numbers)),))
             writer.execute("INSERT OR REPLACE INTO oddwire_clock VALUES (1, ?, ?, ?, ?)", now.mark())
@@ -255,7 +258,7 @@ def _take(source: Database, target: Database, what: What, id_: bytes) -> Moved:
     finally:
         with suppress(sqlite3.Error):
             writer.execute("DETACH source")
-    return Moved(what.extensions, values, what.tables, lanes, messages, renumbered, records)
+    return Moved(what.extensions, values, what.tables, lanes, messages, renumbered, records, again=again)
 
 
 # Step 3 ---------------------------------------------------------------------------------------------
@@ -268,6 +271,7 @@ def _delete_moved(database: Database, what: What, id_: bytes) -> None:
     values, parameters = what.values()
     with _transaction(database):
         writer.execute(f"DELETE FROM oddwire_values WHERE {values}", parameters)
+        writer.execute(f"DELETE FROM oddwire_again WHERE {values}", parameters)
         writer.execute(
             f"DELETE FROM oddwire_outbox WHERE route IN (SELECT id FROM oddwire_routes WHERE {lanes})", names
         )

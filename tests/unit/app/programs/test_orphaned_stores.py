@@ -55,6 +55,16 @@ def test_values_and_messages_of_our_extensions_are_found(
     assert {found.name: found.read_bytes() for found in tmp_path.iterdir()} == before
 
 
+def test_what_is_sent_again_is_found_and_may_be_all(make: Callable[..., Path], tmp_path: Path) -> None:
+    path = make("market")
+    with closing(sqlite3.connect(path, isolation_level=None)) as database:
+        database.execute(
+            "INSERT INTO oddwire_again (extension, peer, key, made, on_connect, force, payload) "
+            "VALUES ('ledger', zeroblob(33), x'73', 0.0, 1, 0, x'8d01')"
+        )
+    assert find_orphans(tmp_path / "oddwire-shop.sqlite3", ["ledger"]) == [Orphan(path, "ledger", 0, 1)]
+
+
 def test_what_is_still_in_the_log_of_a_store_that_was_not_closed_is_found(
     make: Callable[..., Path], tmp_path: Path
 ) -> None:

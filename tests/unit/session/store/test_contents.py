@@ -35,6 +35,32 @@ def test_one_of_an_earlier_version_is_left_as_it_is(tmp_path: Path, former: Any,
         assert old.execute("PRAGMA user_version").fetchone() == (version,)
 
 
+def test_one_of_version_3_has_nothing_that_is_sent_again(tmp_path: Path, former: Any) -> None:
+    path = tmp_path / "store"
+    with former(path, 3) as old:
+        old.execute("INSERT INTO oddwire_values VALUES ('shop', x'61', 'value', 0)")
+    found = contents_of(path)
+    assert (found["version"], found["again"]) == (3, [])
+    assert found["extensions"]["shop"]["values"] == 1
+
+
+def test_what_is_sent_again_is_told_by_peer_and_extension(tmp_path: Path) -> None:
+    path = tmp_path / "store"
+    Database(str(path)).close()
+    with closing(sqlite3.connect(path, isolation_level=None)) as database:
+        for extension, key, age in (("shop", b"s1", 60), ("shop", b"s2", 90), ("chat", b"s1", 120)):
+            database.execute(
+                "INSERT INTO oddwire_again (extension, peer, key, made, on_connect, force, payload) "
+                "VALUES (?, ?, ?, strftime('%s', 'now') - ?, 1, 0, x'8e0101')",
+                (extension, PEER, key, age),
+            )
+    found = contents_of(path)
+    rows = [(row["extension"], row["peer"], row["messages"], row["bytes"]) for row in found["again"]]
+    assert rows == [("chat", PEER.hex(), 1, 3), ("shop", PEER.hex(), 2, 6)]
+    assert [round(row["seconds"] / 30) for row in found["again"]] == [4, 3], "the oldest of each"
+    assert {name: held["messages"] for name, held in found["extensions"].items()} == {"chat": 1, "shop": 2}
+
+
 def test_nothing_is_left_behind_and_nothing_changed(tmp_path: Path) -> None:
     path = tmp_path / "store"
     Database(str(path)).close()
@@ -69,7 +95,7 @@ def test_who_may_only_read_it_can(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
     database = Database(str(path))
     monkeypatch.setattr(sqlite3, "connect", refuse)
-    assert contents_of(path)["version"] == 3
+    assert contents_of(path)["version"] == 4
     database.close()
 
 

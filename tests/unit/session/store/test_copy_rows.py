@@ -12,6 +12,7 @@ from oddwire.session.store.copy_rows import (
     What,
     drop_tables,
     quoted,
+    take_again,
     take_lanes,
     take_records,
     take_tables,
@@ -137,6 +138,30 @@ def test_two_lanes_of_one_number_get_two_numbers_only_if_both_have_messages(
     ).fetchall()
     assert {100 if number == packed([100]) else None: count for number, count in found} == left
     assert len(found) == len(left)
+
+
+def again(writer: sqlite3.Connection, where: str, extension: str, key: bytes, made: float, payload: bytes) -> None:
+    writer.execute(
+        f"INSERT INTO {where}.oddwire_again VALUES (?, ?, ?, ?, 10.0, 60.0, 1, 0, ?, ?)",
+        (extension, PEER, key, made, key, payload),
+    )
+
+
+def test_messages_sent_again_come_with_their_ages_and_of_two_the_newer_stays(writer: sqlite3.Connection) -> None:
+    again(writer, "source", "shop", b"s1", 100.0, b"new")
+    again(writer, "source", "shop", b"s2", 100.0, b"old")
+    again(writer, "source", "shop", b"s3", 100.0, b"alone")
+    again(writer, "source", "chat", b"s1", 100.0, b"chat")
+    again(writer, "main", "shop", b"s1", 104.0, b"former")
+    again(writer, "main", "shop", b"s2", 106.0, b"newer")
+    assert take_again(writer, SHOP, 5.0) == 2
+    rows = writer.execute("SELECT key, made, every, until, matched, payload FROM main.oddwire_again").fetchall()
+    assert rows == [
+        (b"s1", 105.0, 10.0, 60.0, b"s1", b"new"),
+        (b"s2", 106.0, 10.0, 60.0, b"s2", b"newer"),
+        (b"s3", 105.0, 10.0, 60.0, b"s3", b"alone"),
+    ]
+    assert take_again(writer, ALL, 0.0) == 1, "of all only chat's is new"
 
 
 def test_records_come_where_they_are_further(writer: sqlite3.Connection) -> None:

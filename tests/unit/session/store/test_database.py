@@ -89,8 +89,8 @@ def test_a_later_version(tmp_path: Path) -> None:
     path = tmp_path / "store"
     Database(str(path)).close()
     with closing(sqlite3.connect(path)) as other:
-        other.execute("PRAGMA user_version = 4")
-    assert reason(path, "is of version 4, which a later oddwire wrote; this one reads up to 3") == "newer"
+        other.execute("PRAGMA user_version = 5")
+    assert reason(path, "is of version 5, which a later oddwire wrote; this one reads up to 4") == "newer"
 
 
 def test_a_damaged_one(tmp_path: Path) -> None:
@@ -169,14 +169,29 @@ def test_one_of_before_becomes_one_of_now_and_loses_nothing(tmp_path: Path, form
 
 
 def test_one_of_before_and_a_new_one_have_the_same_tables(tmp_path: Path, former: Any) -> None:
-    for version in (1, 2):
+    for version in (1, 2, 3):
         with former(tmp_path / f"{version}", version):
             pass
     dumps = []
-    for name in ("1", "2", "new"):
+    for name in ("1", "2", "3", "new"):
         Database(str(tmp_path / name), number=1).close()
         dumps.append(dump(tmp_path / name))
-    assert dumps[0] == dumps[1] == dumps[2]
+    assert dumps[0] == dumps[1] == dumps[2] == dumps[3]
+
+
+def test_one_of_version_3_keeps_its_number_and_its_lanes(tmp_path: Path, former: Any) -> None:
+    path = tmp_path / "store"
+    with former(path, 3) as old:
+        columns = "id, peer, lane, epoch, start, base, next, extension, used"
+        old.execute(
+            f"INSERT INTO oddwire_routes ({columns}) VALUES (1, ?, x'0000000000000005', 5, 1, 2, 3, 'shop', 9.0)",
+            (ALICE,),
+        )
+    database = Database(str(path), number=77)
+    assert database.numbers == (1,)
+    assert database.reader.execute("SELECT extension, used FROM oddwire_routes").fetchall() == [("shop", 9.0)]
+    assert database.reader.execute("SELECT count(*) FROM oddwire_again").fetchone() == (0,)
+    database.close()
 
 
 def test_lanes_had_the_hash_of_their_extension() -> None:

@@ -302,3 +302,17 @@ async def test_closing_when_nothing_can_be_written(store: Store, door: Extension
     await store.aclose()
     with pytest.raises(StoreError, match="is read-only"):
         await unit.durable()
+
+
+async def test_a_part_that_is_idle_is_loaded_and_costs_commits_nothing_until_it_joins(tmp_path: Path) -> None:
+    store, ledger = Store(tmp_path / "store"), Ledger()
+    ledger.shares.append(-1)
+    store.add_idle(ledger)
+    await store.open()
+    assert ledger.shares == [], "it was loaded"
+    await store.touch().durable()
+    assert (ledger.shares, ledger.ends) == ([], [])
+    store.join(ledger)
+    await store.touch().durable()
+    assert (ledger.shares, ledger.ends) == ([0], [None])
+    await store.aclose()

@@ -56,6 +56,18 @@ class Place:
         for number, message in enumerate(messages, 3):
             self.do(("INSERT INTO oddwire_outbox VALUES (?, ?, ?, ?)", (last + 1, number, NOW, message)))
 
+    def again(self, extension: str, key: str, *, made: float = NOW, peer: bytes = BOB) -> None:
+        """A message that is sent again."""
+        row = (extension, peer, key.encode(), made, 10.0, 1, 0, b"again " + key.encode())
+        columns = "extension, peer, key, made, every, on_connect, force, payload"
+        self.do((f"INSERT INTO oddwire_again ({columns}) VALUES ({', '.join('?' * 8)})", row))
+
+    @property
+    def kept(self) -> list[tuple[str, str]]:
+        """The extensions and keys of what is sent again."""
+        rows = self.read("SELECT extension, key FROM oddwire_again ORDER BY extension, key")
+        return [(extension, key.decode()) for extension, key in rows]
+
     def record(self, lane: int, epoch: int, last: int, *refused: int, peer: bytes = BOB) -> None:
         """How far a peer's lane is, and what was refused on it."""
         row = (peer, packed([lane]), epoch, last, 0, NOW, len(refused))
@@ -103,7 +115,7 @@ class Place:
     def content(self) -> tuple[Any, ...]:
         """All that a move changes but the numbers."""
         tables = {name: self.read(f'SELECT rowid, * FROM "{name}"') for name in self.tables if name.endswith("_t")}
-        return self.values, self.lanes, self.records, tables
+        return self.values, [*self.lanes, *self.kept], self.records, tables
 
 
 def use(path: Path) -> None:
@@ -127,6 +139,9 @@ def stores(tmp_path: Path) -> tuple[Place, Place]:
     one.lane("shop", 11, b"m1", b"m2", known=70)
     one.lane("shop", 12, peer=ALICE)
     one.lane("chat", 13, b"m3")
+    one.again("shop", "k1")
+    one.again("shop", "k2", peer=ALICE)
+    one.again("chat", "k1")
     one.record(21, 5, 9, 8, 9)
     one.record(22, 5, 4)
     one.do(
@@ -152,7 +167,8 @@ def test_one_extension_moves_with_all_that_is_its_and_the_records_are_copied(sto
     one, two = stores
     records = one.records
     moved = move(one.path, two.path, ["shop"])
-    assert moved == Moved(("shop",), 2, ("shop_bare", "shop_counted", "shop_t", "shop_view"), 2, 2, 0, 2)
+    assert moved == Moved(("shop",), 2, ("shop_bare", "shop_counted", "shop_t", "shop_view"), 2, 2, 0, 2, again=2)
+    assert (one.kept, two.kept) == ([("chat", "k1")], [("shop", "k1"), ("shop", "k2")])
     assert one.values == {("chat", "a"): b"hello"}
     assert two.values == {("shop", "a"): "apples", ("shop", "b"): 5, ("other", "a"): 1}
     assert one.lanes == [("chat", 13, 7, 3, b"m3")]
@@ -200,6 +216,7 @@ def test_all_of_it_moves_and_leaves_an_empty_store_of_another_number(stores: tup
     values, lanes, records, tables = one.content()
     assert values == {**content[0], ("other", "a"): 1}
     assert lanes == [content[1][0], ("other", 31, 7, 3, b"m4"), *content[1][1:]]
+    assert lanes[-3:] == [("chat", "k1"), ("shop", "k1"), ("shop", "k2")]
     assert records == {**content[2], 41: (1, 1, ())}
     assert tables == content[3]
 
@@ -279,9 +296,10 @@ def test_times_are_those_of_the_clock_there(stores: tuple[Place, Place]) -> None
     for place, seconds in ((one, 1_000_000.0), (two, 9_000_000.0)):
         place.do(("INSERT INTO oddwire_clock VALUES (1, ?, 0, ?, 0)", (seconds, boot)))
         place.do(f"UPDATE oddwire_outbox SET made = {seconds - 50}", f"UPDATE oddwire_inbox SET seen = {seconds - 60}")
-        place.do(f"UPDATE oddwire_routes SET used = {seconds - 70}")
+        place.do(f"UPDATE oddwire_routes SET used = {seconds - 70}", f"UPDATE oddwire_again SET made = {seconds - 40}")
     move(one.path, two.path)
-    for table, column, age in (("outbox", "made", 50), ("inbox", "seen", 60), ("routes", "used", 70)):
+    columns = (("outbox", "made", 50), ("inbox", "seen", 60), ("routes", "used", 70), ("again", "made", 40))
+    for table, column, age in columns:
         times = [time for (time,) in two.read(f"SELECT {column} FROM oddwire_{table}")]
         assert times == [pytest.approx(9_000_000.0 - age, abs=1.0)] * len(times)
 
