@@ -201,8 +201,11 @@ class Extension(Decorators):
 
     @hookimpl
     def register_messages(self) -> tuple[type[Message], ...]:
-        """Return the message classes: `messages`."""
-        return self.messages
+        """Return the message classes: `messages`. Raises `ExtensionError` for classes of `on_undelivered` of others."""
+        messages = self.messages
+        for undelivered in self._of("undelivered", "Undelivered"):
+            undelivered.check(self.name, messages)
+        return messages
 
     @hookimpl
     def register_handlers(self) -> tuple[Handler, ...]:
@@ -290,8 +293,9 @@ class Extension(Decorators):
     ) -> None:
         """Await the functions of `on_undelivered`, in order, for a message of this extension."""
         if extension == self.name:
-            for function in self.hook_functions("on_undelivered"):
-                await self._call(function, Context(app, self.name, peer), message, error)
+            for hook in self.declared(Hook):
+                if hook.name == "on_undelivered" and hook.applies_to(message):
+                    await self._call(hook.function, Context(app, self.name, peer), message, error)
 
     @hookimpl
     async def peer_disconnected(self, app: Application, peer: Peer, reason: str) -> None:

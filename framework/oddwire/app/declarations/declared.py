@@ -31,6 +31,10 @@ class Hook(FrozenRecord, kw_only=True):
     name: str
     function: HookFunction
 
+    def applies_to(self, message: Message | None) -> bool:
+        """Return whether the function is to be called for this message; it is, unless it names classes of messages."""
+        return True
+
 
 class RegisteredMessage(FrozenRecord, kw_only=True):
     """A message class that is declared without a handler."""

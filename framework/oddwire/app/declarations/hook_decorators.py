@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, Concatenate, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar, overload
 
 from oddwire.app.context import AppContext, Context
 from oddwire.app.declarations.declared import NOTHING, Declared, check_argument
-from oddwire.app.declarations.handlers import place
+from oddwire.app.declarations.handlers import check_callback, place, scope_of
 from oddwire.errors import ExtensionError, OddwireError
 from oddwire.schema import Message
 
@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 
 __all__ = ["HookDecorators"]
 
+M = TypeVar("M", bound=Message)
+M2 = TypeVar("M2", bound=Message)
+M3 = TypeVar("M3", bound=Message)
+C = TypeVar("C", bound=Coroutine[Any, Any, None])
+P = ParamSpec("P")  # provided parameters
 AppCallback = TypeVar("AppCallback", bound=Callable[Concatenate[AppContext, ...], Coroutine[Any, Any, None]])
 ConnectCallback = TypeVar("ConnectCallback", bound=Callable[Concatenate[Context, ...], Coroutine[Any, Any, None]])
 DisconnectCallback = TypeVar(
@@ -93,18 +98,61 @@ class HookDecorators(Declared):
         self._hook("on_disconnect", function, "called on disconnect", Context, "context", "reason", per_peer=True)
         return function
 
-    def on_undelivered(self, function: UndeliveredCallback = NOTHING) -> UndeliveredCallback:
-        """Await the decorated ``async def (context, message, error)`` for a reliable message of ours that is lost.
+    @overload
+    def on_undelivered(self, function: UndeliveredCallback, /) -> UndeliveredCallback: ...
 
-        The peer has refused it for good (``error`` is the `RemoteFailure`), or it was given up (`QuotaExceeded` of
-        ``outbox_seconds``), whether this process sent it or an earlier one. ``message`` is None if its bytes cannot
-        be decoded any more. Called once per message, and once more if the process ends before the call is recorded on
+    @overload
+    def on_undelivered(self, /) -> Callable[[UndeliveredCallback], UndeliveredCallback]: ...
+
+    @overload
+    def on_undelivered(
+        self, message: type[M], /
+    ) -> Callable[[Callable[Concatenate[Context, M, OddwireError, P], C]], Callable[..., C]]: ...
+
+    @overload
+    def on_undelivered(
+        self, first: type[M], second: type[M2], /
+    ) -> Callable[[Callable[Concatenate[Context, M | M2, OddwireError, P], C]], Callable[..., C]]: ...
+
+    @overload
+    def on_undelivered(
+        self, first: type[M], second: type[M2], third: type[M3], /
+    ) -> Callable[[Callable[Concatenate[Context, M | M2 | M3, OddwireError, P], C]], Callable[..., C]]: ...
+
+    @overload
+    def on_undelivered(
+        self, first: type[Message], second: type[Message], third: type[Message], /, *more: type[Message]
+    ) -> Callable[[Callable[Concatenate[Context, Any, OddwireError, P], C]], Callable[..., C]]: ...
+
+    def on_undelivered(self, *given: Any) -> Any:
+        """Await the decorated ``async def (context, message, error)`` for a message of ours that is lost.
+
+        Either a reliable one: the peer has refused it for good (``error`` is the `RemoteFailure`), or it has expired
+        (`QuotaExceeded` of ``outbox_seconds``). Or one that was sent with `Again` and expired before it was settled
+        (`ReplyTimeout`). This process may have sent it, or an earlier one. ``message`` is None if its bytes cannot be
+        decoded any more. Called once per message, and once more if the process ends before the call is recorded on
         disk.
+
+        With message classes, ``on_undelivered(Parcel, Letter)``, it is called for these alone. Raises `ExtensionError`,
+        as does loading the extension: for a class that it does not register.
         """
-        if function is NOTHING:
-            return self.on_undelivered  # type: ignore[return-value]  # with parentheses, it is the decorator itself
-        self._hook("on_undelivered", function, "called for lost messages", Context, "context", "message", "error")
-        return function
+        if not given:
+            return self.on_undelivered  # with parentheses, it is the decorator itself
+        parameters = ("context", "message", "error")
+        if len(given) == 1 and not isinstance(given[0], type):
+            self._hook("on_undelivered", given[0], "called for lost messages", Context, *parameters)
+            return given[0]
+
+        def register(function: Any) -> Any:
+            from oddwire.app.declarations.undelivered import Undelivered  # not for extensions without
+
+            frame = sys._getframe(1)  # noqa: SLF001 - as dataclasses do
+            check_callback(function, "called for lost messages", Context, *parameters)
+            self._declare(Undelivered(function=function, classes=given, scope=scope_of(function, frame)))
+            self._note(function, "on_undelivered", parameters, False, frame)
+            return function
+
+        return register
 
     def on_error(self, function: ErrorCallback = NOTHING) -> ErrorCallback:
         """Await the decorated ``async def (context, error, message)`` for each failure of this extension.
