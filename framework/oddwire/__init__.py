@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from oddwire.app import (
+        Again as Again,
         AppContext as AppContext,
         Application as Application,
         Context as Context,

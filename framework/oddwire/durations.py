@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, Final
 
-__all__ = ["check_seconds", "duration"]
+__all__ = ["check_seconds", "duration", "seconds_of"]
 
 # From so many of the smaller unit on, the larger one reads better
 _UNITS: Final = ((120.0, 1.0, "s"), (7200.0, 60.0, "minutes"), (172800.0, 3600.0, "hours"))
@@ -46,3 +46,13 @@ def check_seconds(where: str, seconds: Any) -> float | None:
         should = "timeout should be a number of seconds, 0 or more, or None to wait for ever"
         raise (ValueError if is_number else TypeError)(f"{where}: {should}, not {seconds!r:.200}")
     return None if seconds > _FOR_EVER else float(seconds)
+
+
+def seconds_of(value: Any, least: float | None = None) -> float:
+    """Return a duration in seconds: above 0, or ``least`` or more. Raises `ValueError` saying what it should be."""
+    total = getattr(value, "total_seconds", None)  # of a timedelta, without importing datetime
+    number: Any = total() if callable(total) else value
+    fits = isinstance(number, (int, float)) and not isinstance(number, bool) and math.isfinite(number)
+    if not fits or number > _FOR_EVER or (number <= 0 if least is None else number < least):
+        raise ValueError(f"should be seconds, {'above 0' if least is None else '0 or more'}, or a timedelta")
+    return float(number)

@@ -36,6 +36,10 @@ if TYPE_CHECKING:
     from oddwire.app.lightningd import run_plugin as run_plugin
     from oddwire.app.peer_rpc import PeerRpc as PeerRpc
     from oddwire.app.plugins.manager import PluginManager as PluginManager
+    from oddwire.app.resending.again import (
+        Again as Again,
+        Pending as Pending,
+    )
 else:
     from oddwire.lazy import public_names as _public_names
 

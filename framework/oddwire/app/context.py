@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from oddwire.app.dispatch.peer_rpcs import PeerRpcs
     from oddwire.app.extension import Extension
     from oddwire.app.plugins.manager import Contribution
+    from oddwire.app.resending.again import Again, Pending
+    from oddwire.app.resending.keys import Key
     from oddwire.session.peer.fragment_sender import Progress
     from oddwire.session.peer.peer_session import PeerSession
     from oddwire.session.reliable.receipt import Receipt
@@ -72,6 +74,18 @@ class Messenger(Protocol):
 
     def deliver(self, node_id: NodeId, message: Message) -> Coroutine[Any, Any, Receipt]:
         """Send one message reliably; see `Peer.deliver`."""
+        raise NotImplementedError
+
+    def keep(self, node_id: NodeId, message: Message, again: Again, force: bool) -> Coroutine[Any, Any, None]:
+        """Keep one message, and send it until it is settled; see `Peer.send`."""
+        raise NotImplementedError
+
+    def settle(self, node_id: NodeId, key: Key, extension: Extension | str | None) -> Coroutine[Any, Any, bool]:
+        """Keep a message no longer; see `Peer.settle`."""
+        raise NotImplementedError
+
+    def pending(self, node_id: NodeId) -> Coroutine[Any, Any, list[Pending]]:
+        """Return what waits for a peer; see `Peer.pending`."""
         raise NotImplementedError
 
     def request(
@@ -176,6 +190,7 @@ class Peer:
         *,
         force: bool = False,
         progress: Progress | None = None,
+        again: Again | None = None,
         reliable: None = None,
     ) -> Coroutine[Any, Any, None]:
         """Send one message; returns once the transport has accepted it, which is not delivery.
@@ -192,9 +207,18 @@ class Peer:
         `QuotaExceeded` for one longer than the peer reassembles, and `RemoteFailure` if the peer refuses it during the
         transfer; `PeerNotConnected`; `ConnectionClosed` if the peer disconnects meanwhile. Raises `TypeError` at once
         for ``reliable``: call `deliver`.
+
+        With ``again`` the message is kept in the store, and sent as one payload again and again, also after restarts,
+        until it is settled: by `settle`, by an answer that its class declares (``replies`` and ``match``), by a later
+        message with the same key, or by its age, which is reported to `Extension.on_undelivered`. The call returns once
+        it is on disk, whether the peer is connected or not, and in a unit of work at once; a sending that fails raises
+        nothing. Cancelled, the message may or may not be kept. Raises `PayloadTooLarge` above 65535 bytes,
+        `QuotaExceeded`, `StoreError`, `LocalProtocolError` without a store, and `ValueError` without a key.
         """
         if reliable is not None:
             raise TypeError("send() is not reliable: 'await peer.deliver(message)' is, and returns a Receipt")
+        if again is not None:
+            return self._keep(message, again, force, progress)
         if progress is not None:
             return self._messenger.send(self.node_id, message, force, None, progress)
         return self._messenger.send(self.node_id, message, force)
@@ -223,6 +247,34 @@ class Peer:
         if len(payload) > MAX_PAYLOAD:
             raise wrong_length(len(payload))
         return self._messenger.send_raw(self.node_id, payload, force)
+
+    def _keep(
+        self, message: Message, again: Again, force: bool, progress: Progress | None
+    ) -> Coroutine[Any, Any, None]:
+        from oddwire.app.resending.again import Again  # few send anything again
+
+        if not isinstance(again, Again):
+            raise TypeError(f"send(again=) should be Again(every=10) say, not {again!r:.200}")
+        if progress is not None:
+            raise TypeError("send(again=) has no progress: what is sent again goes as one payload, and may go later")
+        return self._messenger.keep(self.node_id, message, again, force)
+
+    def settle(self, key: Key, extension: Extension | str | None = None) -> Coroutine[Any, Any, bool]:
+        """Settle the message that was sent to the peer with `Again` under this key: it is sent no more.
+
+        Returns True once it is gone from disk, or at once in a unit of work, with which it goes; False if nothing is
+        kept under the key. ``extension`` is the one that sent it, needed if several have kept something under the key:
+        else raises `LocalProtocolError`, as it does without a store. Raises `TypeError` for what is no key,
+        `ExtensionError` for an extension that is not loaded, `StoreError`. Cancelled, it may or may not be settled.
+        """
+        return self._messenger.settle(self.node_id, key, extension)
+
+    def pending(self) -> Coroutine[Any, Any, list[Pending]]:
+        """Return our messages that wait for the peer, reliable ones and those sent with `Again`, the oldest first.
+
+        Those of other extensions are among them. Raises `StoreError`, and `LocalProtocolError` without a store.
+        """
+        return self._messenger.pending(self.node_id)
 
     def deliver(self, message: Message) -> Coroutine[Any, Any, Receipt]:
         """Send one message reliably; returns a `Receipt` once it is safe on disk, whether the peer is connected or not.

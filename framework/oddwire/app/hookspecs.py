@@ -149,13 +149,13 @@ class Hooks:
     def delivery_failed(
         self, app: Application, peer: Peer, extension: str, message: Message | None, error: OddwireError
     ) -> Awaitable[None] | None:
-        """Handle the loss of a reliable message to a peer: refused for good, or given up; may be async.
+        """Handle the loss of a reliable message to a peer, or of one sent with `Again`; may be async.
 
         ``error`` is the exception that its receipt raises: `RemoteFailure` with the peer's code and text, or
-        `QuotaExceeded` of ``outbox_seconds``. ``extension`` is the name of the plugin that sent it, in this process or
-        an earlier one, empty if that is not loaded; ``message`` is None if its bytes cannot be decoded any more. Called
-        once per message, and once more if the process ends before the call is recorded on disk. The loss is logged as
-        well, as a warning.
+        `QuotaExceeded` of ``outbox_seconds``; `ReplyTimeout` for one sent again that was not settled. ``extension`` is
+        the name of the plugin that sent it, in this process or an earlier one, empty if that is not loaded; ``message``
+        is None if its bytes cannot be decoded any more. Called once per message, and once more if the process ends
+        before the call is recorded on disk. The loss is logged as well, as a warning.
         """
 
     @hookspec

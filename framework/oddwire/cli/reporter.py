@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from oddwire.app import TraceEvent, hookimpl
 from oddwire.app.dispatch.error_peers import with_peer
 from oddwire.cli.events import Event, Printer
-from oddwire.errors import OddwireError
+from oddwire.errors import OddwireError, ReplyTimeout
 from oddwire.log_format import LineFormatter
 from oddwire.log_limits import LIMITED, cut, guard_process
 from oddwire.proto.keys import NodeId
@@ -100,12 +100,13 @@ class Reporter:
 
     @hookimpl
     def delivery_failed(self, peer: Peer, extension: str, message: Message | None, error: OddwireError) -> None:
-        """Print a reliable message that was not delivered; the log has its code and age."""
+        """Print a message of ours that was not delivered, or not settled in time; the log has its code and age."""
         what = f"a message of {extension or 'an extension that is not loaded'}"
         if message is not None:
             type_id = schema_of(message).type_id
             what = f"{self._names.get(type_id, type(message).__name__)} {type_id:#06x}"
-        self._printer.event(Event(event="error", peer=peer.node_id, text=f"{what} was not delivered: {error}"))
+        ended = "settled" if isinstance(error, ReplyTimeout) else "delivered"
+        self._printer.event(Event(event="error", peer=peer.node_id, text=f"{what} was not {ended}: {error}"))
 
     def _connected(self, peer: Peer) -> None:
         info = peer.info

@@ -208,7 +208,8 @@ class Counters:
 
     ``undelivered`` counts reliable messages of ours that a peer refused for good or that expired, ``declined`` those of
     peers that were refused for good here, both by the name of their `Code` in lower case: ``expired``, ``refused``,
-    ``unsupported``; ``application`` for all codes of the application's own. ``waiting`` counts how often reliable
+    ``unsupported``; ``application`` for all codes of the application's own; ``unsettled`` counts those of ours that
+    were sent again until they were too old. ``waiting`` counts how often reliable
     messages of an extension waited a minute for a connected peer because ``nobody`` there spoke it.
 
     ``failed`` counts what handlers, hooks, jobs and tasks of extensions raised, by the extension's name.

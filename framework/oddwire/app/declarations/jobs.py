@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Coroutine, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from oddwire.app.context import AppContext, Context
 from oddwire.app.declarations.handlers import check_callback, place
+from oddwire.durations import seconds_of
 from oddwire.errors import ExtensionError
 from oddwire.records import FrozenRecord
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
-__all__ = ["EVERY", "Job", "JobFunction", "seconds_of"]
+__all__ = ["EVERY", "Job", "JobFunction"]
 
 JobFunction = Callable[[Any], Coroutine[Any, Any, None]]
 
 EVERY: Final = "seconds, above 0, or a timedelta, or the name of an option"
 """The valid values for the period of ``@extension.every``, for errors."""
-
-_LONGEST: Final = 1e8  # seconds, three years: within the timers of all event loops
 
 
 class Job(FrozenRecord, kw_only=True):
@@ -90,13 +88,3 @@ class Job(FrozenRecord, kw_only=True):
 
     def _wrong(self, text: str) -> ExtensionError:
         return ExtensionError(f"{place(self.function)}, @{'every' if self.is_periodic else 'task'}: {text}")
-
-
-def seconds_of(value: Any, least: float | None = None) -> float:
-    """Return a duration in seconds: above 0, or ``least`` or more. Raises `ValueError` saying what it should be."""
-    total = getattr(value, "total_seconds", None)  # of a timedelta, without importing datetime
-    number: Any = total() if callable(total) else value
-    fits = isinstance(number, (int, float)) and not isinstance(number, bool) and math.isfinite(number)
-    if not fits or number > _LONGEST or (number <= 0 if least is None else number < least):
-        raise ValueError(f"should be seconds, {'above 0' if least is None else '0 or more'}, or a timedelta")
-    return float(number)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from oddwire.app.context import AppContext, Context
+from oddwire.durations import seconds_of
 from oddwire.errors import ExtensionError, LocalProtocolError, PeerNotConnected, TransportError
 from oddwire.exit_exceptions import must_pass, spelled
 from oddwire.log_limits import get_logger
@@ -260,7 +261,7 @@ class Background:
             except ValueError as error:  # a dynamic option has no duration now: use the previous pause
                 self._failures.report(job.title, context, error)
             pause = pause or _LONGEST_PAUSE
-            jitter = random.random() * _seconds(job.jitter)  # noqa: S311 - need not be unpredictable
+            jitter = random.random() * seconds_of(job.jitter, 0.0)  # noqa: S311 - need not be unpredictable
             await asyncio.sleep(max(0.0, begun + pause + jitter - self._loop.time()))
 
     async def _keep_up(self, own: OwnTasks, job: Job, context: AppContext) -> None:
@@ -341,12 +342,6 @@ def _over(task: asyncio.Task[Any], work: Coroutine[Any, Any, Any]) -> None:
     work.close()
     if not task.cancelled():
         task.exception()
-
-
-def _seconds(value: Any) -> float:
-    from oddwire.app.declarations.jobs import seconds_of
-
-    return seconds_of(value, 0.0)
 
 
 def _has_ended(own: OwnTasks) -> bool:

@@ -413,6 +413,8 @@ class ConnectionHooks:
             pending.ended(hook)
             if queue.pending_hooks is pending and not pending.hooks:
                 queue.set_pending_hooks(None)
+            if is_now and self._core.resender is not None:
+                self._core.resender.greeted(queue)
         after = hook.next
         if after is not None:
             after.before = None

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from oddwire.app.application import Application
     from oddwire.app.dispatch.resources import Resources
     from oddwire.app.limits.access import AccessControl
+    from oddwire.app.resending.resender import Resender
 
 __all__ = ["Core"]
 
@@ -82,6 +83,8 @@ class Core:
         self.spawn = self.tasks.spawn
         self.tracer = Tracer(app, tracers) if tracers else None
         self.enforcer = Enforcer(app, transport, failures, self.spawn, on_loss=on_loss, tracer=self.tracer)
+        self.resender: Resender | None = None
+        """What sends messages again, once there are any."""
         self.closing = False
         """Whether received messages are not accepted any more."""
 

@@ -100,6 +100,7 @@ class Dispatcher:
         handlers = ReliableHandlers(self.core, self._hooks)
         self._watch.watch_reliable(handlers)
         delivery.start(handlers, peers, self.core.spawn)
+        self.core.resources.start_resending(self.core, self.messenger)
 
     # The sink ---------------------------------------------------------------------------------------
 
@@ -120,6 +121,8 @@ class Dispatcher:
         self._hooks.connected(queue)
         if self.session is not None:
             queue.session = self.session.peer_connected(peer.node_id)
+        if self.core.resender is not None:
+            self.core.resender.connected(queue)
 
     def payload_received(self, peer: NodeId, payload: bytes) -> None:
         """Decode a payload and enqueue it for its handler, in time independent of the number of peers and types."""
@@ -182,6 +185,8 @@ class Dispatcher:
             self.session.peer_disconnected(peer, reason)
         for access in self.core.access.values():
             access.remove_peer(peer)
+        if self.core.resender is not None:
+            self.core.resender.disconnected(peer)
         self._hooks.disconnected(queue, reason)
         self._workers.wake(queue)
         if not self.core.closing:
@@ -235,7 +240,7 @@ class Dispatcher:
             if self.session is not None:
                 parts.append(self.session.shared.counters)
             if self._delivery is not None:
-                parts.append(self._delivery.counters)
+                parts += [self._delivery.counters, self.core.resources.resending().kept.counters]
         counters = Counters()
         for part in parts:
             counters.add(part)
@@ -264,6 +269,7 @@ class Dispatcher:
             self.session.fail_requests(reason)
         if self._delivery is not None:
             self._delivery.stop()
+            self.core.resources.resending().close()
         try:
             await self.tasks.settle(grace)
         finally:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from oddwire.app.extension import Extension
     from oddwire.app.plugins.manager import Contribution
     from oddwire.app.plugins.tables import Tables
+    from oddwire.app.resending.again import Again, Pending
+    from oddwire.app.resending.keys import Key
     from oddwire.proto.keys import NodeId
     from oddwire.session.peer.fragment_sender import Progress
     from oddwire.session.peer.peer_session import PeerSession
@@ -61,6 +63,18 @@ class EarlyMessenger:
             return await self.messenger.deliver(node_id, message)
         receipt, _ = await self._resources.deliver(node_id, message)
         return receipt
+
+    async def keep(self, node_id: NodeId, message: Message, again: Again, force: bool) -> None:
+        """Store a message that is sent until it is settled; works during the start, too."""
+        await self._resources.resending().keep(node_id, message, again, force)
+
+    async def settle(self, node_id: NodeId, key: Key, extension: Extension | str | None) -> bool:
+        """Settle a message that is sent again; works during the start, too."""
+        return await self._resources.resending().settle(node_id, key, extension)
+
+    async def pending(self, node_id: NodeId) -> list[Pending]:
+        """Return what waits for a peer; works during the start, too."""
+        return await self._resources.resending().pending(node_id)
 
     async def request(self, node_id: NodeId, message: Message, reply: type[M], limit: float | None, force: bool) -> M:
         """Send a request by the running application. Raises `LocalProtocolError` during the start."""

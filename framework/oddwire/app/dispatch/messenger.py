@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from oddwire.app.dispatch.peer_rpcs import PeerRpcs
     from oddwire.app.extension import Extension
     from oddwire.app.limits.backpressure import Backpressure
+    from oddwire.app.resending.again import Again, Pending
+    from oddwire.app.resending.keys import Key
     from oddwire.session.reliable.receipt import Receipt
 
 __all__ = ["AppMessenger"]
@@ -91,7 +93,7 @@ class AppMessenger:
         """Encode a message and send it; see `Peer.send`. ``since`` is when the message that it answers was received."""
         encode, owners = self._outgoing[type(message)]
         if owners is not None and not force:
-            await self._check_support(node_id, message, owners)
+            await self.check_support(node_id, message, owners)
         payload = encode(message)
         if progress is None and len(payload) <= MAX_PAYLOAD:
             if not self._send_nowait(node_id, payload):
@@ -118,10 +120,10 @@ class AppMessenger:
             self._tracer.trace("sent", node_id, payload, message, error=error)
 
     async def _check_raw_support(self, node_id: NodeId, type_id: int) -> None:
-        """Raise `NotSupported` for an even type, as `_check_support` does for messages."""
+        """Raise `NotSupported` for an even type, as `check_support` does for messages."""
         schema = self._tables.registry.lookup(type_id)
         if schema is not None:
-            await self._check_support(node_id, schema.cls, (*self._tables.claims[schema.cls],))
+            await self.check_support(node_id, schema.cls, (*self._tables.claims[schema.cls],))
             return
         owners = self._tables.takers(type_id)
         while (info := self.info(node_id)) is not None:
@@ -141,6 +143,18 @@ class AppMessenger:
         if self._tracer is not None:
             self._tracer.trace("sent", node_id, payload, message)
         return receipt
+
+    async def keep(self, node_id: NodeId, message: Message, again: Again, force: bool) -> None:
+        """Store a message, and send it until it is settled; see `Peer.send`."""
+        await self._core.resources.resending().keep(node_id, message, again, force)
+
+    async def settle(self, node_id: NodeId, key: Key, extension: Extension | str | None) -> bool:
+        """Settle a message that is sent again; see `Peer.settle`."""
+        return await self._core.resources.resending().settle(node_id, key, extension)
+
+    async def pending(self, node_id: NodeId) -> list[Pending]:
+        """Return what waits for a peer; see `Peer.pending`."""
+        return await self._core.resources.resending().pending(node_id)
 
     async def _send_large(
         self, node_id: NodeId, message: Message, payload: bytes, progress: Progress | None = None
@@ -164,7 +178,7 @@ class AppMessenger:
         if progress is not None:
             progress(len(payload), len(payload))
 
-    async def _check_support(
+    async def check_support(
         self, node_id: NodeId, message: Message | type[Message], owners: tuple[Contribution, ...]
     ) -> None:
         """Raise `NotSupported` as `tables.check_support` does, after waiting for the peer's hello."""

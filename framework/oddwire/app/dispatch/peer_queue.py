@@ -24,6 +24,7 @@ __all__ = [
     "LONG",
     "LOW_WATER",
     "MESSAGE_WEIGHT",
+    "Answered",
     "Call",
     "PeerQueue",
     "Run",
@@ -31,6 +32,7 @@ __all__ = [
 ]
 
 Run = Callable[[Context, Any], Coroutine[Any, Any, Message | None]]
+Answered = Callable[[Message, bool, Run | None], Run | None]  # message, whether a request takes it, handler
 Call = tuple[asyncio.Future[dict[str, Any]], float, type[Message]]  # its answer, when it was sent, the class of both
 Waiter = tuple[asyncio.Future[Any], float]  # the future of a request's reply, and when the request was sent
 
@@ -53,6 +55,7 @@ class PeerQueue:
         "_tracing",
         "_urgent",
         "abandoned",
+        "answers",
         "awaited_replies",
         "calls",
         "contexts",
@@ -98,7 +101,8 @@ class PeerQueue:
         self.hung_up = False
         self.abandoned = False  # the queued messages of the disconnected peer are not handled any more
         self._tracing = tracing
-        self.needs_slow_path = tracing  # there are tracers, waiters or pending hooks: not the fast path
+        self.needs_slow_path = tracing  # there are tracers, waiters, pending hooks or answers: not the fast path
+        self.answers: Answered | None = None  # settles what is sent again until the peer answers; returns the handler
         self.pending_hooks: PendingHooks | None = None  # set while on_connect hooks of its connection have not ended
         self.may_ask_urgently = False  # hooks are pending, or an urgent request is handled: our requests may be urgent
         self._urgent = 0
@@ -137,7 +141,14 @@ class PeerQueue:
         self.may_ask_urgently = self._urgent > 0 or self.pending_hooks is not None
 
     def _look(self) -> None:
-        self.needs_slow_path = self._tracing or self.waiters is not None or self.pending_hooks is not None
+        self.needs_slow_path = (
+            self._tracing or self.waiters is not None or self.pending_hooks is not None or self.answers is not None
+        )
+
+    def set_answers(self, answers: Answered | None) -> None:
+        """Set what hears of each message because one may be awaited that settles another; None ends that."""
+        self.answers = answers
+        self._look()
 
     def ask(self, reply: type[Message], waiter: Waiter) -> None:
         """Add a request that waits for the next ``reply``, behind those that wait for one already."""

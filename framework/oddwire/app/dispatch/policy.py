@@ -22,6 +22,7 @@ from oddwire.errors import (
     MalformedMessage,
     OddwireError,
     Refuse,
+    ReplyTimeout,
 )
 from oddwire.exit_exceptions import must_pass
 from oddwire.log_limits import cut, get_logger
@@ -52,6 +53,7 @@ class Outcome(Enum):
     REFUSED = "message refused"
     DECLINED = "reliable message refused for good"
     UNDELIVERED = "reliable message not delivered"
+    UNSETTLED = "message not settled"
     DROPPED = "messages not handled"
     HANDLER_RAISED = "handler failed"
 
@@ -59,7 +61,7 @@ class Outcome(Enum):
 class Policy(NamedTuple):
     """The reaction to an outcome: the log level, and whether to warn the peer, to disconnect, to call the failure hook.
 
-    That hook is `handler_failed`, or `delivery_failed` for undelivered reliable messages.
+    That hook is `handler_failed`, or `delivery_failed` for messages of ours that were not delivered or settled.
     """
 
     log: int
@@ -78,6 +80,7 @@ POLICY: Final = {
     Outcome.REFUSED: Policy(logging.INFO),  # the peer gets the refusal, if the message was a request
     Outcome.DECLINED: Policy(logging.WARNING),  # the peer gets the refusal, and the message is lost
     Outcome.UNDELIVERED: Policy(logging.WARNING, report=True),  # one of ours: its receipt may not be awaited any more
+    Outcome.UNSETTLED: Policy(logging.WARNING, report=True),  # one of ours that was sent again until it was too old
     Outcome.DROPPED: Policy(logging.WARNING),  # the application closed before they were handled
     Outcome.HANDLER_RAISED: Policy(logging.ERROR, report=True),  # the peer gets no warning; a request fails
 }
@@ -177,12 +180,39 @@ class Enforcer:
             printable(str(error)) or "without a text",
             "an unknown time" if loss.age is None else duration(round(loss.age, 2)),
         )
+        self._report_loss(policy, loss.node_id, extension, loss.payload, error)
+
+    def unsettled(self, node_id: NodeId, extension: str, payload: bytes, key: object, age: float, sent: int) -> None:
+        """Log that one of our messages, sent again until now, has expired, and call `delivery_failed`.
+
+        ``extension`` is the name of the one that sent it, empty if that is not loaded; ``sent`` is how often this
+        process has sent it.
+        """
+        policy, old = POLICY[Outcome.UNSETTLED], duration(round(age, 2))
+        what, count = self.describe(payload), f"{sent} time{'' if sent == 1 else 's'}"
+        logger.log(
+            policy.log,
+            "%s: %s%s to %s, key %s; it was %s old, and sent %s since the start",
+            Outcome.UNSETTLED.value,
+            what,
+            f" of {extension!r}" if extension else "",
+            node_id,
+            printable(repr(key)),
+            old,
+            count,
+        )
+        error = ReplyTimeout(f"{what} to {node_id} was not settled within {old}", timeout=age)
+        self._report_loss(policy, node_id, extension, payload, error)
+
+    def _report_loss(
+        self, policy: Policy, node_id: NodeId, extension: str, payload: bytes, error: OddwireError
+    ) -> None:
         if self._on_loss and policy.report:
             try:
-                message = self._app.registry.decode(loss.payload)
+                message = self._app.registry.decode(payload)
             except DecodeError:
                 message = None  # its class has changed, or is not registered any more
-            peer = self._app.peer(loss.node_id)
+            peer = self._app.peer(node_id)
             self._spawn(self._report(peer, extension, message, error))
 
     async def _report(self, peer: Peer, extension: str, message: Message | None, error: OddwireError) -> None:

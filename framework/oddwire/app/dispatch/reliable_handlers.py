@@ -125,5 +125,7 @@ class ReliableHandlers:
             raise RuntimeError(f"the handler raised {spelled(error)}") from error
         finally:
             del me
+        if self._core.resender is not None and isinstance(message, Message):
+            self._core.resender.delivered(context.peer.node_id, message)
         if reply is not None:
             await context.peer.deliver(reply)

@@ -15,13 +15,16 @@ from oddwire.transports.base import Transport
 if TYPE_CHECKING:
     from oddwire.app.application import Application
     from oddwire.app.dispatch.core import Core
+    from oddwire.app.dispatch.messenger import AppMessenger
     from oddwire.app.limits.access import AccessControl
     from oddwire.app.plugins.manager import Contribution
+    from oddwire.app.resending.resending import Resending
     from oddwire.proto.keys import NodeId
     from oddwire.schema import Message
     from oddwire.session.limits import Limits
     from oddwire.session.reliable.delivery import Delivery
     from oddwire.session.reliable.receipt import Receipt
+    from oddwire.session.store.ages import Ages
     from oddwire.session.store.extension_store import ExtensionStore
 
 __all__ = ["Resources"]
@@ -50,11 +53,14 @@ class Resources:
         self._path = None if store is None else os.fspath(store)
         self._limits = limits
         self._delivery: Delivery | None = None
+        self._resending: Resending | None = None
         self._start_delivery: Callable[[Delivery], object] | None = None
         self._core: Core | None = None
         self._running = False
         self._access: dict[str, AccessControl] = {}
         self._number = int.from_bytes(os.urandom(8), "big")  # of the store, if one is created
+        self.ages: Ages | None = None
+        """The clock for the ages of stored messages, set before the start; None for the system's."""
         self.patience = 0.0
         """Seconds to wait at the start for a store in use by another process, which may be about to end."""
         self.explain: Callable[[StoreError], StoreError] = lambda error: error
@@ -155,6 +161,8 @@ class Resources:
 
     async def aclose(self) -> None:
         """Close the store."""
+        if self._resending is not None:
+            self._resending.close()
         if self._delivery is not None:
             await self._delivery.aclose()
 
@@ -168,19 +176,32 @@ class Resources:
         if not self._running:
             raise LocalProtocolError("the application is not started")
         if self._delivery is None:
+            from oddwire.app.resending.resending import Resending
             from oddwire.session.limits import Limits
             from oddwire.session.reliable.delivery import Delivery  # imports SQLite, which few applications need
             from oddwire.session.store.unit import Store
 
             names = [owner.name for owner in self._tables.owners]
-            store = Store(self._path, number=self._number, extensions=names)
+            store = Store(self._path, number=self._number, extensions=names, ages=self.ages)
             if self.on_new_store is not None:
                 store.on_new = functools.partial(self.on_new_store, names)
             allowances = [access.allowance for access in self._access.values()]
-            self._delivery = Delivery(store, limits=self._limits or Limits(), allowances=allowances, extensions=names)
+            limits = self._limits or Limits()
+            self._delivery = Delivery(store, limits=limits, allowances=allowances, extensions=names)
+            self._resending = Resending(self._tables, self._delivery, limits, allowances)
             if self._start_delivery is not None:
                 self._start_delivery(self._delivery)
         return self._delivery
+
+    def resending(self) -> Resending:
+        """Return the messages that are sent again, created with the store. Raises as `delivery` does."""
+        self.delivery()
+        assert self._resending is not None  # noqa: S101 - narrows the type for checkers
+        return self._resending
+
+    def start_resending(self, core: Core, messenger: AppMessenger) -> None:
+        """Send the messages that are kept until they are settled, from now on."""
+        self.resending().start(core, messenger)
 
     def store(self, extension: str) -> ExtensionStore:
         """Return an extension's part of the store. Raises as `delivery` does."""

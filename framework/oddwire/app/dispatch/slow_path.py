@@ -67,6 +67,8 @@ class SlowPath:
         if route.rpc is not None and self._peer_rpcs is not None:
             asked, route = self._peer_rpcs.route(queue, route, cast("RpcDocument", message))
         run: Run | None = route.handler
+        if queue.answers is not None and schemed is not None:
+            run = queue.answers(schemed, asked is not None, run)
         taken = asked is not None or run is not None
         if self._tracer is not None:
             received = self._tracer.trace("received", queue.peer.node_id, payload, schemed, since=asked, handled=taken)

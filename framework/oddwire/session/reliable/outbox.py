@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from itertools import accumulate, islice
 from types import MappingProxyType
@@ -16,7 +16,7 @@ from oddwire.proto.keys import NodeId
 from oddwire.session.limits import Allowance, Counters, Limits
 from oddwire.session.reliable.outbox_lanes import NEW, OutboxLanes
 from oddwire.session.reliable.outbox_quotas import OutboxQuotas
-from oddwire.session.reliable.outbox_state import Loss, OutboxLane, OutboxPeer, OutboxRow, OutboxShare
+from oddwire.session.reliable.outbox_state import Load, Loss, OutboxLane, OutboxPeer, OutboxRow, OutboxShare
 from oddwire.session.reliable.receipt import Failure, Receipt
 from oddwire.session.reliable.receivers import Known
 from oddwire.session.store.database import MEMORY, Database
@@ -78,6 +78,11 @@ class Outbox:
     def counters(self) -> Counters:
         """How often ``limits`` took effect. The limits of extensions are counted in their allowances."""
         return self._quotas.counters
+
+    @property
+    def total(self) -> Load:
+        """The load of all peers, to which other messages that are kept may be added."""
+        return self._lanes.total
 
     # For authors ------------------------------------------------------------------------------------
 
@@ -319,6 +324,19 @@ class Outbox:
         """Return the number of messages to a peer that are not settled, and their payload bytes."""
         peer = self._lanes.peers.get(node_id)
         return (peer.load.messages, peer.load.bytes) if peer else (0, 0)
+
+    def kept(self, node_id: NodeId) -> Iterator[list[tuple[str, float, bytes]]]:
+        """Yield the messages to a peer that are on disk and not settled, a few at a time: extension, age, payload.
+
+        Ages are in seconds. Others may be sent or settled while the caller has one of the lists.
+        """
+        for lane in self.lanes(node_id):
+            first = lane.sender.settled
+            while first < lane.sender.stop:
+                found = self._table.kept(lane, max(first, lane.sender.settled), min(first + _MOST, lane.sender.stop))
+                now = self._ages()
+                yield [(lane.extension, max(0.0, now - made), payload) for made, payload in found.values()]
+                first += _MOST
 
     def expire(self) -> int:
         """Expire messages older than ``outbox_seconds``, and remove lanes unused for ``lane_seconds``.

@@ -30,7 +30,8 @@ class OutboxLanes:
         """Lanes on disk; the outbox updates it after each commit."""
         self._quotas = quotas
         self._ages = ages
-        self._total = Load()
+        self.total = Load()
+        """The load of all peers."""
         self._ids = 0
 
     def load(self, reader: sqlite3.Connection) -> None:
@@ -49,7 +50,7 @@ class OutboxLanes:
         """Return a peer's entry, created if it has none."""
         peer = self.peers.get(node_id)
         if peer is None:
-            peer = self.peers[node_id] = OutboxPeer(node_id, self._total)
+            peer = self.peers[node_id] = OutboxPeer(node_id, self.total)
         return peer
 
     def lane(self, node_id: NodeId, number: int) -> OutboxLane | None:

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from oddwire.app import AppContext, Application, Context, Extension
-from oddwire.app.declarations.jobs import Job, seconds_of
+from oddwire.app.declarations.jobs import Job
+from oddwire.durations import seconds_of
 from oddwire.errors import ExtensionError
 from oddwire.testing import ScriptedTransport
 

@@ -73,6 +73,7 @@ def test_every_outcome_has_its_policy() -> None:
         Outcome.REFUSED: Policy(log=logging.INFO, warn=False, disconnect=False, report=False),
         Outcome.DECLINED: Policy(log=logging.WARNING, warn=False, disconnect=False, report=False),
         Outcome.UNDELIVERED: Policy(log=logging.WARNING, warn=False, disconnect=False, report=True),
+        Outcome.UNSETTLED: Policy(log=logging.WARNING, warn=False, disconnect=False, report=True),
         Outcome.DROPPED: Policy(log=logging.WARNING, warn=False, disconnect=False, report=False),
         Outcome.HANDLER_RAISED: Policy(log=logging.ERROR, warn=False, disconnect=False, report=True),
     } == POLICY

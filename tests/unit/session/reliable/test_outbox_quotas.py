@@ -83,7 +83,9 @@ def test_all_peers_have_so_much_and_the_last_of_it_is_for_those_who_have_little(
     rich, poor = (OutboxPeer(NodeId(bytes([2, number]) + bytes(31)), total) for number in (1, 2))
     rich.lanes[1] = OutboxLane(1, rich, 1, SHOP, Sender(epoch=1, offset=0, base=1, stop=1))
     rich.lanes[1].add(1, 6 << 20)
-    with pytest.raises(QuotaExceeded, match="messages to all peers, not acknowledged yet, take 6291") as caught:
+    with pytest.raises(
+        QuotaExceeded, match="messages to all peers, not acknowledged or settled yet, take 6291"
+    ) as caught:
         quotas.admit(rich, SHOP, 1)
     assert caught.value.limit == "total_outbox_bytes"
     quotas.admit(poor, SHOP, 1 << 20)
