@@ -31,6 +31,7 @@
     ├─ RpcError                   an RPC method of ours refuses          .code .text .data
     └─ SessionError               an exchange with a peer
        ├─ ReplyTimeout            no reply in time                       .timeout
+       │  └─ OutOfStep            not sent: replies cannot be told apart
        ├─ RemoteFailure           the peer's handler failed              .code .text .node_id
        │  └─ RemoteRpcError       it answered with a JSON-RPC error      .data
        ├─ Refuse                  a handler of ours refuses              .code .text
@@ -65,6 +66,7 @@ __all__ = [
     "NotSupported",
     "OddwireError",
     "OutOfOrder",
+    "OutOfStep",
     "PayloadTooLarge",
     "PeerNotConnected",
     "ProtocolError",
@@ -315,6 +317,14 @@ class ReplyTimeout(SessionError, TimeoutError):
     def __init__(self, text: str, *, timeout: float) -> None:
         super().__init__(text)
         self.timeout = timeout
+
+
+class OutOfStep(ReplyTimeout):
+    """A request was not sent, because its reply could not be told from the one to an earlier request.
+
+    Only at a peer without ids, and for requests without a match: an earlier reply of the class has not come within
+    ``timeout`` seconds, or, with 0, the peer has sent one that nobody asked for.
+    """
 
 
 class RemoteFailure(SessionError):

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from oddwire.app.declarations.providers import Provider as Provider
     from oddwire.app.declarations.router import Router as Router
     from oddwire.app.declarations.rpc import RpcMethod as RpcMethod
+    from oddwire.app.dispatch.listeners import MessageStream as MessageStream
     from oddwire.app.extension import Extension as Extension
     from oddwire.app.gc_tuning import relax_collector as relax_collector
     from oddwire.app.hookspecs import (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, TypeVar, overload
 
 from oddwire.app.declarations.jsonable import to_plain
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from typing_extensions import TypeForm
 
     from oddwire.app.application import Application
+    from oddwire.app.dispatch.listeners import MessageStream
     from oddwire.app.dispatch.peer_rpcs import PeerRpcs
     from oddwire.app.extension import Extension
     from oddwire.app.plugins.manager import Contribution
@@ -89,9 +90,26 @@ class Messenger(Protocol):
         raise NotImplementedError
 
     def request(
-        self, node_id: NodeId, message: Message, reply: type[M], limit: float | None, force: bool
-    ) -> Coroutine[Any, Any, M]:
+        self,
+        node_id: NodeId,
+        message: Message,
+        reply: Any,
+        limit: float | None,
+        force: bool,
+        match: str | Callable[[Any], object] | None = None,
+        plain: bool = False,
+    ) -> Coroutine[Any, Any, Any]:
         """Send a request and return its reply; see `Peer.request`."""
+        raise NotImplementedError
+
+    def wait_for(
+        self, node_id: NodeId, classes: Any, match: Callable[[Any], object] | None, limit: float | None
+    ) -> Coroutine[Any, Any, Any]:
+        """Return the next message of some classes; see `Peer.wait_for`."""
+        raise NotImplementedError
+
+    def messages(self, node_id: NodeId, classes: Any, match: Callable[[Any], object] | None) -> MessageStream[Any]:
+        """Return a stream of the messages of some classes; see `Peer.messages`."""
         raise NotImplementedError
 
     def stream(
@@ -292,36 +310,118 @@ class Peer:
 
     @overload
     def request(
-        self, message: Message, reply: type[M], *, timeout: float | None = 5.0, force: bool = False
+        self,
+        message: Message,
+        reply: type[M],
+        *,
+        match: str | Callable[[M], object] | None = None,
+        plain: bool = False,
+        timeout: float | None = 5.0,
+        force: bool = False,
     ) -> Coroutine[Any, Any, M]: ...
 
     @overload
     def request(
-        self, message: Message, reply: TypeForm[M], *, timeout: float | None = 5.0, force: bool = False
+        self,
+        message: Message,
+        reply: TypeForm[M],
+        *,
+        match: str | Callable[[M], object] | None = None,
+        plain: bool = False,
+        timeout: float | None = 5.0,
+        force: bool = False,
     ) -> Coroutine[Any, Any, M]: ...
 
+    @overload
     def request(
-        self, message: Message, reply: Any, *, timeout: float | None = 5.0, force: bool = False
+        self,
+        message: Message,
+        *,
+        match: str | Callable[[Any], object] | None = None,
+        plain: bool = False,
+        timeout: float | None = 5.0,
+        force: bool = False,
+    ) -> Coroutine[Any, Any, Message]: ...
+
+    def request(
+        self,
+        message: Message,
+        reply: Any = None,
+        *,
+        match: str | Callable[[Any], object] | None = None,
+        plain: bool = False,
+        timeout: float | None = 5.0,
+        force: bool = False,
     ) -> Coroutine[Any, Any, Any]:
         """Send one message as a request and return the ``reply`` of the peer's handler.
 
-        ``reply`` is a message class, or a union of the possible classes: ``Quote | NoQuote``. ``timeout`` is in
-        seconds, None waits for ever. Requests have ids: replies come in any order, only from this peer, and are passed
-        to no handler. Requests beyond the number that the peer handles at once are queued here. Cancelled or timed out,
-        the peer cancels its handler.
+        ``reply`` is a message class, or a union of the possible classes, ``Quote | NoQuote``; by default those that
+        the class of the message declares, ``@message(..., replies=)``. ``timeout`` is in seconds, None waits for ever.
+        Requests have ids: replies come in any order, only from this peer, and are passed to no handler. Requests
+        beyond the number that the peer handles at once are queued here. Cancelled or timed out, the peer cancels its
+        handler.
 
-        To a peer without a session the request is sent as a plain message, a second after it connected at the latest:
-        the peer's next message of class ``reply`` is the reply, for requests of one class in the order in which they
-        were sent. A late reply, to a request that was cancelled or timed out, is taken for that to the next one.
+        To a peer without a session, or with ``plain``, the request is sent as a plain message, a second after the peer
+        connected at the latest. Then ``match`` tells which message is the reply: the name of a field with the same
+        value in both, by default what the class declares, or a function that is true for the reply; what it raises is
+        raised here. Without any match the peer's next message of the class is the reply: then one such request is
+        under way at a time, others wait for their turn within their timeout. With a session, a reply that does not
+        match is a `RemoteFailure`.
 
-        Raises `ReplyTimeout`; `RemoteFailure` if the peer's handler refuses, fails or replies with another class;
-        `ConnectionClosed` if the peer disconnects first; `QuotaExceeded` if too many wait already; `DecodeError` for a
-        malformed reply; `EncodeError` if ``reply`` is no message class, or one that no loaded extension registers; and
-        the errors of `send`. Raises `TypeError` or `ValueError` at once for a ``timeout`` that is no duration.
+        Raises `ReplyTimeout`, and its subclass `OutOfStep` if the request was not sent because its reply could not be
+        told from a late one to an earlier request; `RemoteFailure` if the peer's handler refuses, fails or replies
+        with another class; `ConnectionClosed` if the peer disconnects first; `QuotaExceeded` if too many wait already;
+        `DecodeError` for a malformed reply; `EncodeError` if ``reply`` is no message class, or one that no loaded
+        extension registers, or if ``match`` is a field that cannot tell; and the errors of `send`. Raises `TypeError`
+        or `ValueError` at once for a ``timeout`` that is no duration, `TypeError` for a ``match`` of another kind.
         """
         if type(timeout) is not float or not 0.0 < timeout < _LONG:
             timeout = check_seconds("request()", timeout)
-        return self._messenger.request(self.node_id, message, reply, timeout, force)
+        return self._messenger.request(self.node_id, message, reply, timeout, force, match, plain)
+
+    @overload
+    def wait_for(
+        self, classes: type[M], match: Callable[[M], object] | None = None, *, timeout: float | None = 60.0
+    ) -> Coroutine[Any, Any, M]: ...
+
+    @overload
+    def wait_for(
+        self, classes: TypeForm[M], match: Callable[[M], object] | None = None, *, timeout: float | None = 60.0
+    ) -> Coroutine[Any, Any, M]: ...
+
+    def wait_for(
+        self, classes: Any, match: Callable[[Any], object] | None = None, *, timeout: float | None = 60.0
+    ) -> Coroutine[Any, Any, Any]:
+        """Return the peer's next message of some classes, ``Cancel | Opened``, that is no reply to a request.
+
+        It must be one for which the function ``match`` is true, if that is given; what it raises is raised here. The
+        message is passed to all that wait for it, here or by `messages`, and to no handler. It may come plainly or in
+        fragments; requests with ids and reliable messages are for handlers alone. Messages count from the moment in
+        which the coroutine is awaited. ``timeout`` is in seconds, None waits for ever.
+
+        Raises `ReplyTimeout`, `PeerNotConnected`, `ConnectionClosed` if the peer disconnects first, and `EncodeError`
+        for what is no message class, or one that no loaded extension registers. Raises `TypeError` or `ValueError` at
+        once for a ``timeout`` that is no duration.
+        """
+        timeout = check_seconds("wait_for()", timeout)
+        return self._messenger.wait_for(self.node_id, classes, match, timeout)
+
+    @overload
+    def messages(self, classes: type[M], match: Callable[[M], object] | None = None) -> MessageStream[M]: ...
+
+    @overload
+    def messages(self, classes: TypeForm[M], match: Callable[[M], object] | None = None) -> MessageStream[M]: ...
+
+    def messages(self, classes: Any, match: Callable[[Any], object] | None = None) -> MessageStream[Any]:
+        """Return a stream of the peer's messages of some classes: ``async with peer.messages(Cancel) as stream``.
+
+        It has all that come while the ``async with`` block runs, of the kind that `wait_for` sees. What was not read
+        yet counts in the peer's inbound queue: a slow reader holds the peer up. Reading raises `ConnectionClosed` once
+        the peer has disconnected and all is read, and what ``match`` raises.
+
+        Raises `EncodeError` at once as `wait_for` does, and `PeerNotConnected` when the block is entered.
+        """
+        return self._messenger.messages(self.node_id, classes, match)
 
     @overload
     def stream(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from oddwire.app.context import Context
 from oddwire.app.dispatch.background import Background
+from oddwire.app.dispatch.exchanges import Fate
 from oddwire.app.dispatch.failures import Failures
 from oddwire.app.dispatch.peer_queue import PeerQueue, Run
 from oddwire.app.dispatch.policy import Enforcer, Outcome, decode_error
@@ -144,3 +145,11 @@ class Core:
         if self.tracer is not None:
             self.tracer.trace("received", queue.peer.node_id, payload, None, error=error, handled=False)
         self.enforcer.apply(Outcome.MALFORMED, queue, str(error))
+
+    def unhandled(self, queue: PeerQueue, payload: bytes, message: Message, fate: Fate = Fate.FREE) -> None:
+        """Apply the policy to a message without a handler, that may be a late reply, or one too many."""
+        told = "" if queue.exchanges is None else queue.exchanges.unhandled(message, fate)
+        if told:
+            self.enforcer.apply(Outcome.UNASKED, queue, f"{self.enforcer.describe(payload)}: {told}")
+        else:
+            self.enforcer.apply(Outcome.UNHANDLED, queue, self.enforcer.describe(payload))

@@ -149,7 +149,7 @@ class Dispatcher:
             self._slow_path.dispatch_slowly(queue, self._routes[payload[:2]], message, payload)
             return
         if handler is None:
-            self._enforcer.apply(Outcome.UNHANDLED, queue, self._enforcer.describe(payload))
+            self.core.unhandled(queue, payload, message)
             return
         # `QueueWorkers.enqueue`, inlined: the path of nearly every message.
         weight = len(payload) + MESSAGE_WEIGHT

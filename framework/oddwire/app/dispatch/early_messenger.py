@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from oddwire.app.context import STARTING
 from oddwire.errors import LocalProtocolError
 from oddwire.schema import Message
 
 if TYPE_CHECKING:
+    from oddwire.app.dispatch.listeners import MessageStream
     from oddwire.app.dispatch.messenger import AppMessenger
     from oddwire.app.dispatch.peer_rpcs import PeerRpcs
+    from oddwire.app.dispatch.questions import Match
     from oddwire.app.dispatch.resources import Resources
     from oddwire.app.extension import Extension
     from oddwire.app.plugins.manager import Contribution
@@ -33,8 +35,8 @@ M = TypeVar("M", bound=Message)
 class EarlyMessenger:
     """The `Messenger` of peer handles created during the start; ``messenger`` is the running application's, once set.
 
-    Every method passes the call on to that one. Before it is set, `send`, `request`, `stream` and `peer_rpc` raise
-    `LocalProtocolError`.
+    Every method passes the call on to that one. Before it is set, `send`, `request`, `stream`, `wait_for`, `messages`
+    and `peer_rpc` raise `LocalProtocolError`.
     """
 
     def __init__(self, resources: Resources, tables: Tables) -> None:
@@ -76,9 +78,26 @@ class EarlyMessenger:
         """Return what waits for a peer; works during the start, too."""
         return await self._resources.resending().pending(node_id)
 
-    async def request(self, node_id: NodeId, message: Message, reply: type[M], limit: float | None, force: bool) -> M:
+    async def request(
+        self,
+        node_id: NodeId,
+        message: Message,
+        reply: Any,
+        limit: float | None,
+        force: bool,
+        match: str | Match | None = None,
+        plain: bool = False,
+    ) -> Any:
         """Send a request by the running application. Raises `LocalProtocolError` during the start."""
-        return await self._running().request(node_id, message, reply, limit, force)
+        return await self._running().request(node_id, message, reply, limit, force, match, plain)
+
+    async def wait_for(self, node_id: NodeId, classes: Any, match: Match | None, limit: float | None) -> Any:
+        """Return the next message of some classes. Raises `LocalProtocolError` during the start."""
+        return await self._running().wait_for(node_id, classes, match, limit)
+
+    def messages(self, node_id: NodeId, classes: Any, match: Match | None) -> MessageStream[Any]:
+        """Return a stream of the messages of some classes. Raises `LocalProtocolError` during the start."""
+        return self._running().messages(node_id, classes, match)
 
     async def stream(
         self, node_id: NodeId, message: Message, part: type[M], limit: float | None, credit: int | None, force: bool

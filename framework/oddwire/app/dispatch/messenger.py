@@ -1,6 +1,6 @@
 """Sending to peers: messages, reliable messages, and requests.
 
-Requests carry the session's ids. For peers without a session, the next message of the reply's class is the reply.
+Requests carry the session's ids. For peers without a session `exchanges` tells which message answers which.
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from oddwire.app.declarations.annotations import alternatives
 from oddwire.app.dispatch.connection_hooks import counting_request, is_urgent
+from oddwire.app.dispatch.listeners import MessageStream
 from oddwire.app.dispatch.peer_queue import PeerQueue
+from oddwire.app.dispatch.plain_requests import PlainRequests, too_long
+from oddwire.app.dispatch.questions import Match, question_of
 from oddwire.app.plugins.manager import Contribution
 from oddwire.app.plugins.tables import check_support, not_shown, shows_support, unregistered
 from oddwire.durations import duration
@@ -53,6 +56,7 @@ class AppMessenger:
         self._outgoing = core.outgoing
         self._tables = core.tables
         self._tracer = core.tracer
+        self._plain_requests = PlainRequests(core, backpressure, self._check_support)
         self.peer_rpcs: PeerRpcs | None = None
         """JSON-RPC with peers, None if no plugin has any."""
 
@@ -91,7 +95,7 @@ class AppMessenger:
         progress: Progress | None = None,
     ) -> None:
         """Encode a message and send it; see `Peer.send`. ``since`` is when the message that it answers was received."""
-        encode, owners = self._outgoing[type(message)]
+        encode, owners, _ = self._outgoing[type(message)]
         if owners is not None and not force:
             await self.check_support(node_id, message, owners)
         payload = encode(message)
@@ -166,8 +170,7 @@ class AppMessenger:
             if link is None:
                 if self.info(node_id) is None:
                     raise not_connected(node_id)
-                text = f"{schema_of(message).name} has {len(payload)} bytes here, and {node_id} has no session"
-                raise NotSupported(f"{text}: it takes {MAX_PAYLOAD} at most", feature="session")
+                raise too_long(node_id, message, payload)
             try:
                 await link.send(payload, progress=progress)
             except RemoteFailure as error:
@@ -192,26 +195,40 @@ class AppMessenger:
 
     # Requests ---------------------------------------------------------------------------------------
 
-    async def request(self, node_id: NodeId, message: Message, reply: type[M], limit: float | None, force: bool) -> M:
+    async def request(
+        self,
+        node_id: NodeId,
+        message: Message,
+        reply: Any,
+        limit: float | None,
+        force: bool,
+        match: str | Match | None = None,
+        plain: bool = False,
+    ) -> Any:
         """Send a request and wait ``limit`` seconds for its reply; see `Peer.request`."""
         # `_queue`, and below `_encode`, inlined: the path of every request
         try:
-            several = None if reply in self._outgoing else self._accepted(reply)
+            several = None if reply in self._outgoing else self._accepted(reply, message)
         except TypeError:  # not hashable
             several = self._accepted(reply)
         queue, tracer = self._queues.get(node_id), self._tracer
         if queue is None or queue.info is None:
             raise not_connected(node_id)
-        encode, owners = self._outgoing[type(message)]
-        session = queue.session
+        encode, owners, field = self._outgoing[type(message)]
+        question = None
+        if match is not None or field is not None:
+            question = question_of(message, several or (reply,), match)
+        session = None if plain else queue.session
         link = None if session is None else session.reach.get(type(message))
         if link is None:
             start = time.monotonic()
             if session is not None:
-                link = await self._reach(session, message, reply, limit)
+                link = await self._reach(session, message, reply if several is None else several, limit)
             if link is None:
                 left = None if limit is None else max(0.0, limit - (time.monotonic() - start))
-                return await self._next_of_class(queue, message, several or (reply,), left, limit, force)
+                if question is None:
+                    question = question_of(message, several or (reply,), None)
+                return await self._plain_requests.ask(queue, message, question, left, limit, force)
         if owners is not None and not force:
             check_support(message, owners, queue.info, node_id, session)
         payload = encode(message)
@@ -227,7 +244,7 @@ class AppMessenger:
             else:
                 content = await link.calls.ask(payload, limit, trace)
         except ReplyTimeout:
-            raise _too_late(node_id, message, reply, limit or 0.0) from None
+            raise _too_late(node_id, message, several or (reply,), limit or 0.0) from None
         except RemoteFailure as error:
             error.name_peer(node_id)
             raise
@@ -236,10 +253,18 @@ class AppMessenger:
         route = self._routes.get(content[:2])
         if tracer is None and route is not None:
             found = route.decode(content)
-            if type(found) is reply:  # the usual case, without tracers
+            if type(found) is reply and question is None:  # the usual case, without tracers
                 return found
-        accepted: tuple[type[M], ...] = several or (reply,)
-        return self._read(node_id, message, content, accepted, asked)
+        answer = self._read(node_id, message, content, several or (reply,), asked)
+        if question is not None and not question.accepts(answer):
+            what = "is for something else" if question.field is None else f"has another {question.field}"
+            failure = RemoteFailure(
+                f"{node_id} should have answered this {question.name}: its {type(answer).__name__} {what}",
+                code=Code.UNSUPPORTED,
+            )
+            failure.name_peer(node_id)
+            raise failure
+        return answer
 
     async def stream(
         self, node_id: NodeId, message: Message, part: type[M], limit: float | None, credit: int | None, force: bool
@@ -275,9 +300,13 @@ class AppMessenger:
             queue.request_ended()
             await parts.aclose()
 
-    def _accepted(self, reply: object) -> tuple[type[Any], ...]:
-        """Return the accepted classes of a reply. Raises `EncodeError` if one is no message class or unregistered."""
-        classes = alternatives(reply)
+    def _accepted(self, reply: object, message: Message | None = None) -> tuple[type[Any], ...]:
+        """Return the accepted classes of a reply; without one, those that the class of ``message`` declares.
+
+        Raises `EncodeError` if one is no message class or unregistered.
+        """
+        declared = () if reply is not None else getattr(getattr(message, "__oddwire__", None), "replies", ())
+        classes = declared or alternatives(reply)
         for cls in classes:
             if not (isinstance(cls, type) and issubclass(cls, Message)):
                 should = "a message class, or several as in 'Quote | NoQuote'"
@@ -292,9 +321,7 @@ class AppMessenger:
             raise not_connected(node_id)
         return queue
 
-    async def _reach(
-        self, session: PeerSession, message: Message, reply: type[Message] | None, limit: float | None
-    ) -> Link | None:
+    async def _reach(self, session: PeerSession, message: Message, reply: object, limit: float | None) -> Link | None:
         """Return the link to the peer's program for a message, waiting until it is known; None without a session.
 
         Raises `RemoteFailure` if there are programs, or were a moment ago, and none of them handles the message;
@@ -324,7 +351,7 @@ class AppMessenger:
         return link
 
     def _encode(self, queue: PeerQueue, session: PeerSession, message: Message, force: bool) -> bytes:
-        encode, owners = self._outgoing[type(message)]
+        encode, owners, _ = self._outgoing[type(message)]
         if owners is not None and not force:
             check_support(message, owners, queue.info, session.node_id, session)
         return encode(message)
@@ -356,40 +383,15 @@ class AppMessenger:
         failure.name_peer(node_id)
         raise failure
 
-    # Peers without a session ------------------------------------------------------------------------
+    # Messages that are waited for ---------------------------------------------------------------------
 
-    async def _next_of_class(
-        self,
-        queue: PeerQueue,
-        message: Message,
-        accepted: tuple[type[M], ...],
-        left: float | None,
-        limit: float | None,
-        force: bool,
-    ) -> M:
-        """Send a request, and return the peer's next message of an accepted class; wait ``left`` seconds for it."""
-        node_id = queue.peer.node_id
-        waiter: asyncio.Future[M] = self._core.loop.create_future()
-        entry = (waiter, time.monotonic())
-        for cls in accepted:
-            queue.ask(cls, entry)
-        if queue.paused:
-            self._backpressure.resume_if_drained(queue)
-        deadline = asyncio.timeout(left)
-        try:
-            async with deadline:
-                await self.send(node_id, message, force)
-                return await waiter
-        except TimeoutError:
-            if limit is None or not deadline.expired():
-                raise
-            raise _too_late(node_id, message, accepted, limit) from None
-        finally:
-            for cls in accepted:
-                queue.leave(cls, entry)
-            if waiter.done() and not waiter.cancelled():
-                waiter.exception()  # marks the exception as retrieved: the send may have failed first
-            del waiter, entry, deadline  # an error's traceback refers to this frame
+    async def wait_for(self, node_id: NodeId, classes: Any, match: Match | None, limit: float | None) -> Any:
+        """Return the next message of some classes; see `Peer.wait_for`."""
+        return await self._plain_requests.wait_for(node_id, self._accepted(classes), match, limit)
+
+    def messages(self, node_id: NodeId, classes: Any, match: Match | None) -> MessageStream[Any]:
+        """Return a stream of the messages of some classes; see `Peer.messages`."""
+        return self._plain_requests.messages(node_id, self._accepted(classes), match)
 
 
 def _names(classes: tuple[type, ...]) -> str:

@@ -1,13 +1,15 @@
-"""One peer's queue of messages for handlers, and our requests that await the peer's replies."""
+"""One peer's queue of messages for handlers, and what else waits for its messages."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from oddwire.app.context import Context, Peer
+from oddwire.app.dispatch.exchanges import Exchanges
+from oddwire.app.dispatch.listeners import Listener, Listeners
 from oddwire.errors import ConnectionClosed
 from oddwire.schema import Message
 from oddwire.session.peer.peer_session import PeerSession
@@ -28,13 +30,11 @@ __all__ = [
     "Call",
     "PeerQueue",
     "Run",
-    "Waiter",
 ]
 
 Run = Callable[[Context, Any], Coroutine[Any, Any, Message | None]]
 Answered = Callable[[Message, bool, Run | None], Run | None]  # message, whether a request takes it, handler
 Call = tuple[asyncio.Future[dict[str, Any]], float, type[Message]]  # its answer, when it was sent, the class of both
-Waiter = tuple[asyncio.Future[Any], float]  # the future of a request's reply, and when the request was sent
 
 # A queue counts the bytes of its messages, and in addition per message: the least size of its object.
 MESSAGE_WEIGHT: Final = 256
@@ -47,7 +47,7 @@ HIGH_WATER_ASKING: Final = 1 << 24
 
 
 class PeerQueue:
-    """One peer: its queued messages, their worker and tasks, and our requests that await replies."""
+    """One peer: its queued messages, their worker and tasks, and who waits for its messages otherwise."""
 
     __slots__ = (
         "_concurrent",
@@ -61,11 +61,13 @@ class PeerQueue:
         "contexts",
         "counted",
         "detached",
+        "exchanges",
         "held",
         "hooks",
         "hung_up",
         "info",
         "large",
+        "listeners",
         "mark",
         "may_ask_urgently",
         "needs_slow_path",
@@ -79,7 +81,6 @@ class PeerQueue:
         "small",
         "things",
         "throttle",
-        "waiters",
         "waiting",
         "wake",
         "worker",
@@ -101,16 +102,17 @@ class PeerQueue:
         self.hung_up = False
         self.abandoned = False  # the queued messages of the disconnected peer are not handled any more
         self._tracing = tracing
-        self.needs_slow_path = tracing  # there are tracers, waiters, pending hooks or answers: not the fast path
+        self.needs_slow_path = tracing  # see `look`
         self.answers: Answered | None = None  # settles what is sent again until the peer answers; returns the handler
         self.pending_hooks: PendingHooks | None = None  # set while on_connect hooks of its connection have not ended
         self.may_ask_urgently = False  # hooks are pending, or an urgent request is handled: our requests may be urgent
         self._urgent = 0
         self.things: PeerThings | None = None  # what is provided for its connection, or was for the last one
         self.hooks: dict[int, Hook] = {}  # the last hook that has not ended, by owner
-        self.waiters: dict[type[Message], deque[Waiter]] | None = None
+        self.exchanges: Exchanges | None = None  # our requests without ids on this connection, if there were any
+        self.listeners: Listeners | None = None  # those who wait for messages of the peer outside of handlers
         self.calls: dict[str, Call] | None = None  # our JSON-RPC calls that await answers, by id
-        self.awaited_replies = 0  # our requests with ids that await replies
+        self.awaited_replies = 0  # our requests and other waits that need the peer to be read on
         self.contexts: list[Context | None] = [None] * owners
         self.own_tasks: dict[str, OwnTasks] | None = None  # those of the peer's connection, by extension
         self.throttle: asyncio.TimerHandle | None = None  # set while the peer is throttled, whatever room its queue has
@@ -133,55 +135,46 @@ class PeerQueue:
         """Set the on_connect hooks for which the connection's messages wait; None ends that."""
         self.pending_hooks = hooks
         self.add_urgent(0)
-        self._look()
+        self.look()
 
     def add_urgent(self, urgent: int) -> None:
         """Add to the number of urgent requests being handled; ``urgent`` may be negative or 0."""
         self._urgent += urgent
         self.may_ask_urgently = self._urgent > 0 or self.pending_hooks is not None
 
-    def _look(self) -> None:
-        self.needs_slow_path = (
-            self._tracing or self.waiters is not None or self.pending_hooks is not None or self.answers is not None
-        )
-
     def set_answers(self, answers: Answered | None) -> None:
         """Set what hears of each message because one may be awaited that settles another; None ends that."""
         self.answers = answers
-        self._look()
+        self.look()
 
-    def ask(self, reply: type[Message], waiter: Waiter) -> None:
-        """Add a request that waits for the next ``reply``, behind those that wait for one already."""
-        if self.waiters is None:
-            self.waiters = {}
-            self.needs_slow_path = True
-        self.waiters.setdefault(reply, deque()).append(waiter)
+    def look(self) -> None:
+        """Find out anew whether messages need the slow path, after anything that decides it has changed."""
+        self.needs_slow_path = (
+            self._tracing
+            or self.pending_hooks is not None
+            or (self.exchanges is not None and self.exchanges.is_active)
+            or self.listeners is not None
+            or self.answers is not None
+        )
 
-    def leave(self, reply: type[Message], waiter: Waiter) -> None:
-        """Remove a request that has ended."""
-        if self.waiters is None:
+    def listen(self, accepted: Sequence[type[Message]], listener: Listener) -> None:
+        """Pass the peer's messages of some classes to a listener, for as long as it is connected."""
+        if self.listeners is None:
+            self.listeners = Listeners()
+        self.listeners.add(accepted, listener)
+        self.look()
+
+    def unlisten(self, accepted: Sequence[type[Message]], listener: Listener) -> None:
+        """Undo `listen`."""
+        if self.listeners is None:
             return
-        waiting = self.waiters.get(reply)
-        if waiting is not None and waiter in waiting:
-            waiting.remove(waiter)
-        if not waiting:
-            self.waiters.pop(reply, None)
-        if not self.waiters:
-            self.waiters = None
-            self._look()
-
-    def answer(self, message: Message) -> float | None:
-        """Resolve the first request that waits for the message's class. Return when it was sent, None without one."""
-        waiting = self.waiters.get(type(message)) if self.waiters else None
-        while waiting:
-            future, asked = waiting.popleft()
-            if not future.done():
-                future.set_result(message)
-                return asked
-        return None
+        self.listeners.remove(accepted, listener)
+        if not self.listeners:
+            self.listeners = None
+            self.look()
 
     def request_begun(self) -> None:
-        """Count one of our requests with an id, which awaits its reply."""
+        """Count one of our requests, or another wait for a message of the peer."""
         self.awaited_replies += 1
 
     def request_ended(self) -> None:
@@ -206,15 +199,18 @@ class PeerQueue:
             self._slot.set_result(None)
 
     def fail_requests(self, reason: str) -> None:
-        """Fail each request that waits by class, and each JSON-RPC call, with `ConnectionClosed`."""
+        """Fail each request without a session's id, and each other wait for messages, with `ConnectionClosed`."""
         calls, self.calls = self.calls, None
         for answer, _, _ in (calls or {}).values():
             if not answer.done():
                 answer.set_exception(ConnectionClosed(reason))
-        for waiting in (self.waiters or {}).values():
-            for future, _ in waiting:
-                if not future.done():
-                    future.set_exception(ConnectionClosed(reason))
+        exchanges, self.exchanges = self.exchanges, None
+        if exchanges is not None:
+            exchanges.end(reason)
+        listeners, self.listeners = self.listeners, None
+        if listeners is not None:
+            listeners.end(reason)
+        self.look()
 
     def cancel_throttle(self) -> None:
         """Cancel the timer of a throttled peer."""
@@ -225,21 +221,21 @@ class PeerQueue:
     @property
     def is_asking(self) -> bool:
         """Whether one of our requests awaits a reply from this peer."""
-        return bool(self.waiters or self.awaited_replies)
+        return self.awaited_replies > 0
 
     @property
     def is_full(self) -> bool:
         """Whether the peer should be paused; the limit is higher while a request awaits a reply."""
-        return self.held > (HIGH_WATER_ASKING if self.waiters or self.awaited_replies else HIGH_WATER)
+        return self.held > (HIGH_WATER_ASKING if self.awaited_replies else HIGH_WATER)
 
     @property
     def is_long(self) -> bool:
         """Whether the peer should be paused while the memory budget of all peers is full."""
-        return self.held > (HIGH_WATER if self.waiters or self.awaited_replies else LONG)
+        return self.held > (HIGH_WATER if self.awaited_replies else LONG)
 
     @property
     def has_room(self) -> bool:
         """Whether a paused peer may be read again."""
         if self.throttle is not None:
             return False
-        return self.held <= (HIGH_WATER_ASKING // 2 if self.waiters or self.awaited_replies else LOW_WATER)
+        return self.held <= (HIGH_WATER_ASKING // 2 if self.awaited_replies else LOW_WATER)

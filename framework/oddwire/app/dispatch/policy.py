@@ -49,6 +49,7 @@ class Outcome(Enum):
     UNKNOWN_EVEN = "unknown even type"
     MALFORMED = "malformed message"
     UNHANDLED = "message without a handler"
+    UNASKED = "reply that nobody asked for"
     NOT_ALLOWED = "message not allowed"
     REFUSED = "message refused"
     DECLINED = "reliable message refused for good"
@@ -76,6 +77,7 @@ POLICY: Final = {
     Outcome.UNKNOWN_EVEN: Policy(logging.INFO, warn=True, disconnect=True),  # BOLT 1: must close the connection
     Outcome.MALFORMED: Policy(logging.INFO, warn=True),
     Outcome.UNHANDLED: Policy(logging.DEBUG),  # of a known type: a reply may come after its request has timed out
+    Outcome.UNASKED: Policy(logging.WARNING),  # once for each class and connection: requests for it are refused now
     Outcome.NOT_ALLOWED: Policy(logging.DEBUG),
     Outcome.REFUSED: Policy(logging.INFO),  # the peer gets the refusal, if the message was a request
     Outcome.DECLINED: Policy(logging.WARNING),  # the peer gets the refusal, and the message is lost

@@ -1,4 +1,4 @@
-"""The slow path of a message to its handler: traced, access-controlled, concurrent, large, or a request's reply."""
+"""The slow path of a message to its handler: traced, access-controlled, concurrent, large, a reply, or waited for."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING, Final, cast
 
 from oddwire.app.context import Context
 from oddwire.app.declarations.malformed import Malformed
+from oddwire.app.dispatch.exchanges import Fate
 from oddwire.app.dispatch.peer_queue import MESSAGE_WEIGHT, PeerQueue, Run
 from oddwire.app.dispatch.policy import Outcome, decode_error
 from oddwire.app.limits.access import AccessControl
 from oddwire.app.limits.memory_budget import LARGE
 from oddwire.app.plugins.tables import Route
+from oddwire.log_limits import get_logger
 from oddwire.schema import Message
 
 if TYPE_CHECKING:
+    from oddwire.app.declarations.handlers import Rate
     from oddwire.app.declarations.rpc_documents import RpcDocument
     from oddwire.app.dispatch.core import Core
     from oddwire.app.dispatch.peer_rpcs import PeerRpcs
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
     from oddwire.app.limits.backpressure import Backpressure
 
 __all__ = ["SlowPath"]
+
+logger = get_logger("oddwire.app")
 
 _MAX_CONCURRENT: Final = 32  # tasks of concurrent handlers per peer
 
@@ -58,28 +63,44 @@ class SlowPath:
         return None
 
     def dispatch_slowly(self, queue: PeerQueue, route: Route, message: Message | bytes, payload: bytes) -> None:
-        """Pass a received message to the request that awaits its class, or enqueue it for its handler.
+        """Pass a message to the request that it answers, to who waits for it, or to its handler by the queue.
 
         Without a message class, the message is the payload itself.
         """
-        schemed = None if isinstance(message, bytes) else message
-        asked = None if schemed is None else queue.answer(schemed)
-        if route.rpc is not None and self._peer_rpcs is not None:
-            asked, route = self._peer_rpcs.route(queue, route, cast("RpcDocument", message))
+        exchanges, listeners = queue.exchanges, queue.listeners
+        fate, heard = Fate.FREE, False
+        asked: float | None = None
+        if isinstance(message, bytes):
+            schemed, size = None, len(payload)
+        else:
+            schemed, size = message, len(payload) if route.weigh is None else route.weigh(message)
+            if route.rpc is not None and self._peer_rpcs is not None:
+                asked, route = self._peer_rpcs.route(queue, route, cast("RpcDocument", message))
+                fate = Fate.FREE if asked is None else Fate.ANSWER
+            elif exchanges is not None:
+                fate, asked = exchanges.receive(message)
+            if listeners is not None and fate is Fate.FREE:
+                heard = listeners.receive(message, size + MESSAGE_WEIGHT)
         run: Run | None = route.handler
+        taken = heard or fate is Fate.ANSWER
         if queue.answers is not None and schemed is not None:
-            run = queue.answers(schemed, asked is not None, run)
-        taken = asked is not None or run is not None
+            run = queue.answers(schemed, taken or fate is Fate.DROPPED, run)
         if self._tracer is not None:
-            received = self._tracer.trace("received", queue.peer.node_id, payload, schemed, since=asked, handled=taken)
+            handled = taken or (run is not None and fate is not Fate.DROPPED)
+            received = self._tracer.trace(
+                "received", queue.peer.node_id, payload, schemed, since=asked, handled=handled
+            )
             if run is not None:
                 run = functools.partial(self._timed, queue, run, received)
-        if not taken:
-            self._enforcer.apply(Outcome.UNHANDLED, queue, self._enforcer.describe(payload))
-        if asked is not None or run is None:
+        if fate is Fate.DROPPED:
+            logger.debug("late reply dropped: %s from %s", self._enforcer.describe(payload), queue.peer)
             return
-        size = len(payload) if route.weigh is None or schemed is None else route.weigh(schemed)
-        self._enqueue(queue, route, run, message, len(payload), size + MESSAGE_WEIGHT)
+        if run is None and not taken and schemed is not None:
+            self._core.unhandled(queue, payload, schemed, fate)
+        if heard and route.access is not None:
+            self._meter(queue, route.access, len(payload), route.rate)
+        if run is not None and not taken:
+            self._enqueue(queue, route, run, message, len(payload), size + MESSAGE_WEIGHT)
 
     def malformed(self, queue: PeerQueue, payload: bytes, error: Exception) -> None:
         """Pass a payload that does not decode to its handler, if that asks for it, or else apply the policy."""
@@ -103,12 +124,9 @@ class SlowPath:
         """Enqueue a message for its handler, metered and access-controlled; ``size`` is the payload's."""
         hooks = queue.pending_hooks
         if route.access is not None:
+            self._meter(queue, route.access, size, route.rate)
             if route.rpc is None:  # requests of JSON-RPC are answered with an error
                 run = functools.partial(self._let_in, route.access, run)
-            seconds, limit = route.access.take(queue.peer, size, route.rate)
-            if seconds:
-                route.access.counters.throttled[limit] += 1
-                self._backpressure.throttle(queue, seconds)
         if route.concurrent:
             run = functools.partial(self._detach, queue, run, weight)
         if weight > LARGE:
@@ -118,6 +136,13 @@ class SlowPath:
             self._workers.set_aside(queue, hooks, route.owner, (run, message, weight))
         else:
             self._workers.enqueue(queue, run, route.owner, message, weight)
+
+    def _meter(self, queue: PeerQueue, access: AccessControl, size: int, rate: Rate | None) -> None:
+        """Count a message in the rates of its extension and handler, and throttle a peer that exceeds one."""
+        seconds, limit = access.take(queue.peer, size, rate)
+        if seconds:
+            access.counters.throttled[limit] += 1
+            self._backpressure.throttle(queue, seconds)
 
     async def _in_room(
         self, queue: PeerQueue, run: Run, weight: int, context: Context, message: Message

@@ -30,6 +30,20 @@ class Backpressure:
         if queue.held > queue.mark:
             self.full(queue)
 
+    def let_go(self, queue: PeerQueue, weight: int) -> None:
+        """End the count of `hold` for a message that is taken elsewhere than by the queue's worker."""
+        queue.held -= weight
+        if queue.counted or queue.held > LONG:
+            self.recount(queue)
+        if queue.paused:
+            self.resume_if_drained(queue)
+
+    def ask(self, queue: PeerQueue) -> None:
+        """Count one more who waits for the peer, who is read on then, until `PeerQueue.request_ended`."""
+        queue.request_begun()
+        if queue.paused:
+            self.resume_if_drained(queue)
+
     def full(self, queue: PeerQueue) -> None:
         """Recount a long queue, and pause its peer if the queue is too long and the peer is not paused."""
         if queue.held > queue.mark:
@@ -93,6 +107,8 @@ class Backpressure:
         """Resume a paused peer if there is room."""
         if not queue.has_room or self._core.closing:
             return
+        if self._core.queues.get(queue.peer.node_id) is not queue:
+            return  # the peer has another one since, which may be full
         if self._budget.full:
             self.recount(queue)
             if queue.is_long or (not queue.is_asking and self.is_crowded(queue) and queue.large > 0):

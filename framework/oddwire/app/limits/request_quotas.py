@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import AbstractContextManager, aclosing, nullcontext
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from oddwire.app.dispatch.messenger import AppMessenger
+from oddwire.app.dispatch.questions import Match
 from oddwire.app.limits.access import AccessControl
 from oddwire.proto.keys import NodeId
 from oddwire.schema import Message
@@ -31,10 +32,19 @@ class LimitedMessenger(AppMessenger):
         access = self._limited.get(type(message))
         return nullcontext() if access is None else access.count_request(node_id)
 
-    async def request(self, node_id: NodeId, message: Message, reply: type[M], limit: float | None, force: bool) -> M:
+    async def request(
+        self,
+        node_id: NodeId,
+        message: Message,
+        reply: Any,
+        limit: float | None,
+        force: bool,
+        match: str | Match | None = None,
+        plain: bool = False,
+    ) -> Any:
         """As `AppMessenger.request`. Raises `QuotaExceeded` if the extension has too many open requests."""
         with self._counted(node_id, message):
-            return await super().request(node_id, message, reply, limit, force)
+            return await super().request(node_id, message, reply, limit, force, match, plain)
 
     async def stream(
         self, node_id: NodeId, message: Message, part: type[M], limit: float | None, credit: int | None, force: bool

@@ -76,10 +76,14 @@ class Route(NamedTuple):
 
 
 class Outgoing(NamedTuple):
-    """The sending of a message class. ``owners`` is None for an odd type, which may be sent to any peer (BOLT 1)."""
+    """The sending of a message class. ``owners`` is None for an odd type, which may be sent to any peer (BOLT 1).
+
+    ``match`` is the field that its replies repeat, None unless declared.
+    """
 
     encode: Callable[[Any], bytes]
     owners: tuple[Contribution, ...] | None
+    match: str | None = None
 
 
 class OutgoingTable(dict[type[Message], Outgoing]):
@@ -185,7 +189,7 @@ class Tables(FrozenRecord, kw_only=True):
         for message, claimants in self.claims.items():
             type_id = schema_of(message).type_id
             encode = plans[type_id.to_bytes(2, "big")].encode
-            found[message] = Outgoing(encode, None if type_id % 2 else tuple(claimants))
+            found[message] = Outgoing(encode, None if type_id % 2 else tuple(claimants), schema_of(message).match)
         return MappingProxyType(found)
 
     @cached_property

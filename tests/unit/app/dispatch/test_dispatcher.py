@@ -752,8 +752,11 @@ async def test_a_paused_lane_reads_on_for_a_request_from_elsewhere(
     async with running(extension, transport=transport) as app:
         while not transport.flow:
             transport.receive(ALICE, note(0))
-        transport.receive(ALICE, answer(9))  # held by the transport
-        assert await app.peer(ALICE).request(Ask(number=1), Answer) == Answer(number=9)
+        transport.receive(ALICE, note(1))  # held by the transport
+        task = asyncio.create_task(app.peer(ALICE).request(Ask(number=1), Answer))
+        await until(lambda: transport.sent)
+        transport.receive(ALICE, answer(9))
+        assert await task == Answer(number=9)
         gate.set()
 
 
@@ -850,9 +853,12 @@ async def test_replies_go_to_requests_in_the_order_they_were_made(
         second = asyncio.create_task(alice.request(Ask(number=2), Answer))
         other = asyncio.create_task(bob.request(Ask(number=3), Answer))
         await idle()
-        assert transport.sent == [(ALICE, ask(1)), (ALICE, ask(2)), (BOB, ask(3))]
+        assert transport.sent == [(ALICE, ask(1)), (BOB, ask(3))]
         transport.receive(ALICE, note(8))  # not what they wait for
         transport.receive(ALICE, answer(1))
+        transport.receive(ALICE, answer(98))  # the second one is not even sent
+        await idle()
+        assert transport.sent[2:] == [(ALICE, ask(2))]
         transport.receive(ALICE, answer(2))
         transport.receive(ALICE, answer(99))  # nobody waits any more
         transport.receive(BOB, answer(3))
@@ -862,7 +868,7 @@ async def test_replies_go_to_requests_in_the_order_they_were_made(
             Answer(number=3),
         ]
         await idle()
-        assert handled == [99]
+        assert handled == [98, 99]
 
 
 async def test_a_reply_of_another_peer_is_no_reply(extension: Extension, transport: ScriptedTransport) -> None:
@@ -883,8 +889,12 @@ async def test_no_reply_in_time(extension: Extension, transport: ScriptedTranspo
         assert caught.value.timeout == 0.01
         task = asyncio.create_task(app.peer(ALICE).request(Ask(number=2), Answer, timeout=None))
         await idle()
-        transport.receive(ALICE, answer(2))  # the one that gave up is out of the way
+        assert transport.sent == [(ALICE, ask(1))]
+        transport.receive(ALICE, answer(1))  # late: for the one that gave up
+        await idle()
+        transport.receive(ALICE, answer(2))
         assert await task == Answer(number=2)
+        assert app.counters.dropped["late_reply"] == 1
 
 
 async def test_a_timeout_of_the_callers_own_stays_its_own(extension: Extension, transport: ScriptedTransport) -> None:
@@ -895,12 +905,16 @@ async def test_a_timeout_of_the_callers_own_stays_its_own(extension: Extension, 
         assert not isinstance(caught.value, ReplyTimeout)
 
 
-async def test_a_cancelled_request_gives_up_its_place(extension: Extension, transport: ScriptedTransport) -> None:
+async def test_what_comes_for_a_cancelled_request_is_no_other_ones(
+    extension: Extension, transport: ScriptedTransport
+) -> None:
     async with running(extension, transport=transport) as app:
         first = asyncio.create_task(app.peer(ALICE).request(Ask(number=1), Answer))
         second = asyncio.create_task(app.peer(ALICE).request(Ask(number=2), Answer))
         await idle()
         first.cancel()
+        await idle()
+        transport.receive(ALICE, answer(1))
         await idle()
         transport.receive(ALICE, answer(2))
         assert await second == Answer(number=2)

@@ -612,7 +612,7 @@ async def test_a_reply_may_be_of_one_of_several_classes(session: bool) -> None:
         several = await asyncio.gather(*(peer.request(Ask(number=n % 2), Answer | Note) for n in range(10)))
         assert [type(found) for found in several] == [Answer, Note] * 5
         lane = right._running().core.queues[peer.node_id]
-        assert lane.waiters is None
+        assert not lane.is_asking
         if session:
             with pytest.raises(RemoteFailure, match=r"Answer or Note, not with decider\.Other 0x8c0b"):
                 await peer.request(Ask(number=2), Answer | Note)
@@ -623,7 +623,7 @@ async def test_a_reply_may_be_of_one_of_several_classes(session: bool) -> None:
                 await peer.request(Ask(number=2), Answer | Note, timeout=0.01)
             assert caught.value.__cause__ is None
             assert caught.value.__suppress_context__
-            assert lane.waiters is None
+            assert not lane.is_asking
 
 
 class Strange(Message):

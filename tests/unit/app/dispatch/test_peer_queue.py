@@ -6,10 +6,14 @@ from typing import Any
 import pytest
 
 from oddwire.app.context import Peer
-from oddwire.app.dispatch.peer_queue import HIGH_WATER, HIGH_WATER_ASKING, LOW_WATER, MESSAGE_WEIGHT, PeerQueue, Waiter
+from oddwire.app.dispatch.exchanges import Exchange, Exchanges, Fate, State
+from oddwire.app.dispatch.listeners import NextMessage
+from oddwire.app.dispatch.peer_queue import HIGH_WATER, HIGH_WATER_ASKING, LOW_WATER, MESSAGE_WEIGHT, PeerQueue
+from oddwire.app.dispatch.questions import Question
 from oddwire.errors import ConnectionClosed
 from oddwire.proto.keys import NodeId
 from oddwire.schema import Message, message
+from oddwire.session.limits import Counters
 from oddwire.transports.base import PeerInfo
 
 ALICE = NodeId("02" + "aa" * 32)
@@ -28,58 +32,58 @@ def make_queue(*, tracing: bool = False) -> PeerQueue:
     return PeerQueue(Peer(messenger, ALICE), PeerInfo(node_id=ALICE), 2, tracing)
 
 
-def waiter(asked: float) -> Waiter:
-    return asyncio.get_running_loop().create_future(), asked
+def opened(queue: PeerQueue, *accepted: type[Message]) -> Exchange:
+    """Open an exchange of the queue, and say that it is sent."""
+    if queue.exchanges is None:
+        loop = asyncio.get_running_loop()
+        queue.exchanges = Exchanges(ALICE, loop, Counters(), 10, queue.look)
+    exchange = queue.exchanges.open(Question("Ask", accepted))
+    queue.exchanges.advance(exchange, State.SENT)
+    return exchange
 
 
-async def test_a_message_answers_the_first_request_that_waits_for_its_class() -> None:
+async def test_messages_take_the_slow_path_while_one_may_be_an_answer() -> None:
     queue = make_queue()
-    first, second, other = waiter(1.0), waiter(2.0), waiter(3.0)
-    for reply, entry in ((Answer, first), (Answer, second), (Ask, other)):
-        queue.ask(reply, entry)
-    assert queue.needs_slow_path
-    assert queue.answer(Answer()) == 1.0
-    assert first[0].result() == Answer()
-    assert not second[0].done()
-    assert queue.answer(Ask()) == 3.0
-    assert queue.answer(Ask()) is None
-    queue.leave(Answer, first)
-    queue.leave(Ask, other)
-    assert queue.needs_slow_path
-    queue.leave(Answer, second)
     assert not queue.needs_slow_path
-    assert queue.answer(Answer()) is None
+    exchange = opened(queue, Answer)
+    assert queue.needs_slow_path
+    assert queue.exchanges is not None
+    assert queue.exchanges.receive(Answer()) == (Fate.ANSWER, exchange.asked)
+    assert not queue.needs_slow_path
 
 
-async def test_a_request_that_gave_up_is_passed_over() -> None:
+async def test_messages_take_the_slow_path_while_somebody_waits_for_one() -> None:
     queue = make_queue()
-    first, second = waiter(1.0), waiter(2.0)
-    queue.ask(Answer, first)
-    queue.ask(Answer, second)
-    first[0].cancel()
-    assert queue.answer(Answer()) == 2.0
+    first, second = (NextMessage(None, asyncio.get_running_loop()) for _ in range(2))
+    queue.listen((Answer,), first)
+    queue.listen((Answer, Ask), second)
+    queue.unlisten((Answer,), first)
+    assert queue.needs_slow_path
+    queue.unlisten((Answer, Ask), second)
+    assert not queue.needs_slow_path
+    queue.unlisten((Answer, Ask), second)  # nothing happens
 
 
 async def test_a_traced_lane_stays_attentive() -> None:
     queue = make_queue(tracing=True)
     assert queue.needs_slow_path
-    entry = waiter(1.0)
-    queue.ask(Answer, entry)
-    queue.leave(Answer, entry)
-    queue.leave(Answer, entry)
+    exchange = opened(queue, Answer)
+    assert queue.exchanges is not None
+    queue.exchanges.receive(Answer())
+    queue.exchanges.close(exchange)
     assert queue.needs_slow_path
 
 
-async def test_giving_up_fails_every_request() -> None:
+async def test_giving_up_fails_all_who_wait() -> None:
     queue = make_queue()
-    entries = [waiter(1.0), waiter(2.0)]
-    queue.ask(Answer, entries[0])
-    queue.ask(Ask, entries[1])
+    exchange, waiting = opened(queue, Answer), NextMessage(None, asyncio.get_running_loop())
+    queue.listen((Ask,), waiting)
     queue.fail_requests("cable cut")
     queue.fail_requests("again")
-    for future, _ in entries:
+    for future in (exchange.answer, waiting.future):
         with pytest.raises(ConnectionClosed, match="cable cut"):
             future.result()
+    assert not queue.needs_slow_path
 
 
 async def test_is_full_by_weight_and_later_while_a_request_waits() -> None:
@@ -88,7 +92,8 @@ async def test_is_full_by_weight_and_later_while_a_request_waits() -> None:
     assert not queue.is_full
     queue.held = HIGH_WATER + 1
     assert queue.is_full
-    queue.ask(Answer, waiter(1.0))
+    queue.request_begun()
+    assert queue.is_asking
     assert not queue.is_full
     assert queue.has_room
     queue.held = HIGH_WATER_ASKING + 1
