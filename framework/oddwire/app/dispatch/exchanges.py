@@ -158,7 +158,7 @@ class Exchanges:
     def close(self, exchange: Exchange) -> None:
         """End a request. One without a match that was sent and not answered stays as overdue."""
         self._open.pop(exchange, None)
-        if exchange.answer.done() and not exchange.answer.cancelled():
+        if not exchange.answer.cancel() and not exchange.answer.cancelled():
             exchange.answer.exception()  # marks it as retrieved: sending may have failed first
         state = exchange.state
         if state is State.QUEUED:

@@ -61,8 +61,10 @@ class Listeners:
 
     def receive(self, message: Message, weight: int) -> bool:
         """Pass a message to all whom it matches; return whether there is any. A match that raises ends that wait."""
-        taken = False
-        for listener in [*self._by_class.get(type(message), ())]:
+        waiting, taken = self._by_class.get(type(message)), False
+        if not waiting:
+            return False
+        for listener in [*waiting]:
             try:
                 found = listener.match is None or listener.match(message)
             except Exception as error:
@@ -70,6 +72,7 @@ class Listeners:
                 continue
             if found and listener.put(message, weight):
                 taken = True
+        del listener  # the frame of a match that raised leads to this one
         return taken
 
     def end(self, reason: str) -> None:

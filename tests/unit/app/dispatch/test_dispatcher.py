@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from tests.support.messages import Answer, Ask, Even, Note
 from tests.support.tracing import Tracer
+from tests.support.waiting import until
 
 from oddwire.app import Application, Context, Extension, Peer, hookimpl
 from oddwire.errors import (
