@@ -212,6 +212,60 @@ async def asks(context: Context) -> None:
     await context.peer.request(Request(asset="eur", nonce=1), Quote | int)  # error
 
 
+@message(0x8C0F, replies=(Quote, Say), match="nonce")
+class Declared(Message):
+    nonce: u64
+
+
+@message(0x8C11, replies=Quote | Say)
+class DeclaredUnion(Message):
+    nonce: u64
+
+
+@message(0x8C13, replies="Quote")  # error
+class DeclaredByName(Message):
+    nonce: u64
+
+
+@message(0x8C15, replies=(Quote, int))  # error
+class DeclaredWrongly(Message):
+    nonce: u64
+
+
+async def asks_plainly(context: Context) -> None:
+    peer = context.peer
+    quote = await peer.request(Request(asset="eur", nonce=1), Quote, match="nonce", plain=True)
+    print(quote.millisats)
+    quote = await peer.request(Request(asset="eur", nonce=1), Quote, match=lambda found: found.millisats > 5)
+    await peer.request(Request(asset="eur", nonce=1), Quote, match=lambda found: found.asset)  # error
+    await peer.request(Request(asset="eur", nonce=1), Quote, match=7)  # error
+    either = await peer.request(Declared(nonce=1))
+    print(either.millisats)  # error
+    print(either.millisats if isinstance(either, Quote) else either)
+    await peer.request(Declared(nonce=1), match=lambda found: True)
+
+
+async def waits(context: Context) -> None:
+    peer = context.peer
+    quote = await peer.wait_for(Quote, timeout=None)
+    print(quote.millisats)
+    print(quote.asset)  # error
+    either = await peer.wait_for(Quote | Say, lambda found: isinstance(found, Say))
+    print(either.text)  # error
+    print(either.text if isinstance(either, Say) else either.millisats)
+    await peer.wait_for(Quote, match=lambda found: found.asset)  # error
+    await peer.wait_for(Quote, match="nonce")  # error
+    await peer.wait_for(int)  # error
+    async with peer.messages(Quote | Say) as stream:
+        async for found in stream:
+            print(found.text if isinstance(found, Say) else found.millisats)
+            print(found.text)  # error
+    async with peer.messages(Quote, match=lambda found: found.millisats > 5) as quotes:
+        print((await anext(quotes)).millisats)
+        print((await anext(quotes)).asset)  # error
+    peer.messages(int)  # error
+
+
 async def delivers(context: Context) -> None:
     receipt = await context.peer.deliver(Say(text="x"))
     await receipt.delivered()

@@ -201,8 +201,8 @@ class Counters:
     ``dropped`` counts what was ignored without a failure: ``allow``; ``unasked_reply``, answers of JSON-RPC for which
     no call waits; ``frames`` out of place; unknown ``kinds`` of
     frames; ``abandoned`` requests, whose caller has gone; messages above a limit left by peers that have ``gone``;
-    messages that came while their peer was ``not_connected``, or waited for a handler at ``closing``; and lanes of
-    reliable messages that were removed.
+    messages that came while their peer was ``not_connected``, or waited for a handler at ``closing``; answers to plain
+    requests that nobody awaits (``late_reply``); and lanes of reliable messages that were removed.
 
     ``throttled`` counts how often a peer was throttled, ``exceeded`` how many calls of ours raised `QuotaExceeded`.
 

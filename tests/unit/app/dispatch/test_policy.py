@@ -69,6 +69,7 @@ def test_every_outcome_has_its_policy() -> None:
         Outcome.UNKNOWN_EVEN: Policy(log=logging.INFO, warn=True, disconnect=True, report=False),
         Outcome.MALFORMED: Policy(log=logging.INFO, warn=True, disconnect=False, report=False),
         Outcome.UNHANDLED: Policy(log=logging.DEBUG, warn=False, disconnect=False, report=False),
+        Outcome.UNASKED: Policy(log=logging.WARNING, warn=False, disconnect=False, report=False),
         Outcome.NOT_ALLOWED: Policy(log=logging.DEBUG, warn=False, disconnect=False, report=False),
         Outcome.REFUSED: Policy(log=logging.INFO, warn=False, disconnect=False, report=False),
         Outcome.DECLINED: Policy(log=logging.WARNING, warn=False, disconnect=False, report=False),
