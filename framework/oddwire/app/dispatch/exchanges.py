@@ -127,32 +127,38 @@ class Exchanges:
             raise QuotaExceeded(f"{self._limit} requests to this peer wait for replies already", limit="open_requests")
         exchange = Exchange(question, question.slots, self._loop)
         self._open[exchange] = None
-        if any(slot in self._held or slot in self._queued for slot in exchange.slots):
-            exchange.state = State.QUEUED
-            exchange.turn = self._loop.create_future()
-            for slot in exchange.slots:
-                self._queued.setdefault(slot, OrderedDict())[exchange] = None
+        for slot in exchange.slots:
+            if slot in self._held or slot in self._queued:
+                break
         else:
             self._start(exchange)
+            return exchange
+        exchange.state = State.QUEUED
+        exchange.turn = self._loop.create_future()
+        for slot in exchange.slots:
+            self._queued.setdefault(slot, OrderedDict())[exchange] = None
         return exchange
 
     async def turn(self, exchange: Exchange) -> None:
         """Wait until a request may be sent. Raises `OutOfStep`, and `ConnectionClosed` if the peer disconnects."""
-        turn = exchange.turn
+        turn, question = exchange.turn, exchange.question
+        del exchange  # an error's traceback refers to this frame
         try:
             if turn is not None:
                 await turn
         finally:
-            del turn  # an error's traceback refers to this frame
-        self._check_step(exchange.question)
+            del turn
+        self._check_step(question)
 
     def advance(self, exchange: Exchange, state: State) -> None:
         """Record how far the sending of a request is, unless it has ended."""
-        if exchange.state is State.STARTED:
+        before = exchange.state
+        if before is State.STARTED:
             in_order = exchange.question.in_order
             for cls in exchange.question.accepted:
-                self._asked[cls] = in_order or self._asked.get(cls, False)
-        if State.STARTED <= exchange.state <= State.SENT:
+                if in_order or cls not in self._asked:
+                    self._asked[cls] = in_order
+        if State.STARTED <= before <= State.SENT:
             exchange.state = state
 
     def close(self, exchange: Exchange) -> None:
@@ -195,8 +201,8 @@ class Exchanges:
         for cls in question.accepted:
             if cls in self._out_of_step:
                 text = (
-                    f"{question.name} was not sent: {self._node_id} has sent a {cls.__name__} that answers nothing, so "
-                    "that it cannot be told what its next one answers"
+                    f"{question.name} was not sent: {self._node_id} has sent a message of class {cls.__name__} that "
+                    "answers nothing, so it cannot be told what its next one answers"
                 )
                 raise OutOfStep(f"{text}; {_REMEDY}", timeout=0.0)
 
@@ -311,8 +317,9 @@ class Exchanges:
                 fields[question.field] -= 1
                 if not fields[question.field]:
                     del fields[question.field]
-        for slot in exchange.slots:
-            self._start_next(slot)
+        if self._queued:
+            for slot in exchange.slots:
+                self._start_next(slot)
         self._changed()
 
     def _start_next(self, slot: Hashable) -> None:

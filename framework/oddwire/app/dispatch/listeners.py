@@ -64,6 +64,7 @@ class Listeners:
         waiting, taken = self._by_class.get(type(message)), False
         if not waiting:
             return False
+        listener: Listener | None = None
         for listener in [*waiting]:
             try:
                 found = listener.match is None or listener.match(message)
@@ -72,7 +73,7 @@ class Listeners:
                 continue
             if found and listener.put(message, weight):
                 taken = True
-        del listener  # the frame of a match that raised leads to this one
+        listener = None  # the frame of a match that raised leads to this one
         return taken
 
     def end(self, reason: str) -> None:

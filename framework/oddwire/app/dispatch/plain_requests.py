@@ -76,11 +76,18 @@ class PlainRequests:
         deadline = asyncio.timeout(left)
         try:
             async with deadline:
-                await exchanges.turn(exchange)
+                if exchange.turn is not None:
+                    await exchanges.turn(exchange)
                 if owners is not None and not force:
                     await self._check_support(node_id, message, owners)
                 if not exchange.answer.done():  # else the connection has ended
-                    await self._send(exchanges, exchange, node_id, payload)
+                    exchanges.advance(exchange, State.SENT)
+                    try:
+                        if not self._send_nowait(node_id, payload):
+                            await self._send(exchanges, exchange, node_id, payload)
+                    except OddwireError:
+                        exchanges.advance(exchange, State.SENDING)
+                        raise
                     if self._tracer is not None:
                         self._tracer.trace("sent", node_id, payload, message)
                 return await exchange.answer
@@ -88,28 +95,25 @@ class PlainRequests:
             if limit is None or not deadline.expired():
                 raise
             if exchange.state is State.QUEUED:
-                raise exchanges.not_sent(exchange, limit) from None
-            text = f"no {question.wanted} from {node_id} within {duration(limit)} of {question.name}"
-            raise ReplyTimeout(text, timeout=limit) from None
+                error = exchanges.not_sent(exchange, limit)
+            else:
+                text = f"no {question.wanted} from {node_id} within {duration(limit)} of {question.name}"
+                error = ReplyTimeout(text, timeout=limit)
         finally:
             queue.request_ended()
             exchanges.close(exchange)
             del exchange, deadline  # an error's traceback refers to this frame
+        try:
+            raise error  # only here: in the context of the timeout it would be part of a reference cycle
+        finally:
+            del error
 
     async def _send(self, exchanges: Exchanges, exchange: Exchange, node_id: NodeId, payload: bytes) -> None:
-        """Send a request's payload, and record whether it may have been sent, however this ends."""
-        exchanges.advance(exchange, State.SENT)
-        try:
-            if not self._send_nowait(node_id, payload):
-                if not self._is_hosted:  # a host node may send what is cancelled here
-                    exchanges.advance(exchange, State.SENDING)
-                await self._transport.send(node_id, payload)
-                exchanges.advance(exchange, State.SENT)
-        except OddwireError:
+        """Send a request that may have to wait for that, and record how far this comes if it is cancelled."""
+        if not self._is_hosted:  # a host node may send what is cancelled here
             exchanges.advance(exchange, State.SENDING)
-            raise
-        finally:
-            del exchange
+        await self._transport.send(node_id, payload)
+        exchanges.advance(exchange, State.SENT)
 
     async def wait_for(
         self, node_id: NodeId, accepted: tuple[type[Message], ...], match: Match | None, limit: float | None
@@ -127,12 +131,12 @@ class PlainRequests:
         except TimeoutError:
             if limit is None or not deadline.expired():
                 raise
-            wanted = " or ".join(cls.__name__ for cls in accepted)
-            raise ReplyTimeout(f"no {wanted} from {node_id} within {duration(limit)}", timeout=limit) from None
         finally:
             queue.request_ended()
             queue.unlisten(accepted, waiting)
             del waiting, deadline  # an error's traceback refers to this frame
+        wanted = " or ".join(cls.__name__ for cls in accepted)
+        raise ReplyTimeout(f"no {wanted} from {node_id} within {duration(limit)}", timeout=limit)
 
     def messages(self, node_id: NodeId, accepted: tuple[type[Message], ...], match: Match | None) -> MessageStream[Any]:
         """Return a stream of the messages of the ``accepted`` classes; see `Peer.messages`."""

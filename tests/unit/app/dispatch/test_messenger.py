@@ -622,7 +622,7 @@ async def test_a_reply_may_be_of_one_of_several_classes(session: bool) -> None:
             with pytest.raises(ReplyTimeout, match="no Answer or Note from") as caught:
                 await peer.request(Ask(number=2), Answer | Note, timeout=0.01)
             assert caught.value.__cause__ is None
-            assert caught.value.__suppress_context__
+            assert caught.value.__context__ is None
             assert not lane.is_asking
 
 

@@ -186,7 +186,7 @@ async def test_without_a_match_a_peer_that_never_answers_is_not_asked_again() ->
         with pytest.raises(OutOfStep, match=r"Ask was not sent: Ask has been sent to 02aa.* before") as second:
             await here.peer.request(Ask(number=2), Answer, timeout=0.01)
         assert second.value.timeout == 0.01
-        assert second.value.__suppress_context__
+        assert second.value.__context__ is None
         assert here.sent() == [raw(Ask, 1)]
         here.transport.lose_peer(ALICE)
         here.transport.connect_peer(ALICE)
@@ -207,7 +207,7 @@ async def test_a_peer_that_answers_twice_is_told_once(caplog: pytest.LogCaptureF
         [record] = caplog.records
         assert "reply that nobody asked for: test.Answer 0x8c03: no request waits for this Answer" in record.message
         assert here.late == 2
-        with pytest.raises(OutOfStep, match="has sent a Answer that answers nothing"):
+        with pytest.raises(OutOfStep, match="has sent a message of class Answer that answers nothing"):
             await here.peer.request(Ask(number=2), Answer, timeout=None)
         assert here.sent() == [raw(Ask, 1)]
         asked = begun(here.peer.request(Ask(number=2), Answer, match="number"))
@@ -408,8 +408,18 @@ async def test_what_was_cancelled_while_it_was_sent(kind: type[ScriptedTransport
         assert here.late == owed
 
 
-async def test_what_a_host_node_refuses_was_not_sent() -> None:
-    async with scene(transport=Host()) as here:
+class Prompt(Host):
+    """One that says at once what it does not send."""
+
+    def send_nowait(self, peer: NodeId, payload: bytes) -> bool:
+        if payload[:2] == raw(Swap, 0)[:2]:
+            raise NodeRefused("no", code=-1)
+        return False
+
+
+@pytest.mark.parametrize("kind", [Host, Prompt])
+async def test_what_a_host_node_refuses_was_not_sent(kind: type[Host]) -> None:
+    async with scene(transport=kind()) as here:
         for number in range(2):
             with pytest.raises(NodeRefused):
                 await here.peer.request(Swap(number=number), Note, match=lambda found: True)
@@ -442,6 +452,8 @@ def fails(found: Message) -> bool:
 
 async def test_errors_leave_no_cycles() -> None:
     async with scene() as here:
+        with pytest.raises(ReplyTimeout):
+            await here.peer.request(Ask(number=1), Note, timeout=0.01)
         gc.collect()
         gc.disable()
         try:
@@ -459,6 +471,29 @@ async def test_errors_leave_no_cycles() -> None:
                 del caught, task
                 await asyncio.sleep(0)
                 assert error() is None
+            for ask, kind in (
+                (lambda: here.peer.request(Ask(number=1), Note, timeout=0.01), OutOfStep),
+                (lambda: here.peer.request(Swap(number=1), timeout=0.01), ReplyTimeout),
+                (lambda: here.peer.wait_for(Note, timeout=0.01), ReplyTimeout),
+                (lambda: here.peer.request(Swap(number=2), timeout=None), ConnectionClosed),
+                (lambda: here.peer.request(Ask(number=2), Note, timeout=None), ConnectionClosed),
+                (lambda: here.peer.wait_for(Note, timeout=None), ConnectionClosed),
+                (lambda: read_one(here.peer, Note), ConnectionClosed),
+            ):
+                task = begun(ask())
+                await idle()
+                if kind is ConnectionClosed:
+                    here.transport.lose_peer(ALICE)
+                await asyncio.wait([task])
+                error = weakref.ref(task.exception())
+                assert type(error()) is kind
+                del task
+                await asyncio.sleep(0)
+                assert error() is None, kind
+                if kind is ConnectionClosed:
+                    here.transport.connect_peer(ALICE)
+                    with pytest.raises(ReplyTimeout):
+                        await here.peer.request(Ask(number=1), Note, timeout=0.01)
         finally:
             gc.enable()
 
