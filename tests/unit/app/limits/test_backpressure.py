@@ -28,12 +28,13 @@ class Scene:
         loop = asyncio.get_running_loop()
         budget, counters = MemoryBudget(most), Counters()
         self.core = SimpleNamespace(
-            transport=self.transport, memory_budget=budget, counters=counters, loop=loop, closing=False
+            transport=self.transport, memory_budget=budget, counters=counters, loop=loop, closing=False, queues={}
         )
         self.budget, self.counters = budget, counters
         self.backpressure = Backpressure(self.core)  # type: ignore[arg-type]
         peer: Any = SimpleNamespace(node_id=ALICE)
         self.queue = PeerQueue(peer, PeerInfo(node_id=ALICE, address="script"), 1, False)
+        self.core.queues[ALICE] = self.queue
 
     @property
     def flow(self) -> list[str]:
@@ -113,3 +114,24 @@ async def test_who_is_throttled_is_read_when_the_longest_wait_is_over_unless_we_
     scene.core.closing = closing
     await asyncio.sleep(6.0)
     assert scene.flow == (["pause"] if closing else ["pause", "resume"])
+
+
+async def test_a_queue_whose_peer_has_another_one_does_not_resume_that() -> None:
+    scene = Scene()
+    scene.hold(HIGH_WATER + LONG + 1)
+    scene.core.queues[ALICE] = PeerQueue(scene.queue.peer, PeerInfo(node_id=ALICE, address="script"), 1, False)
+    scene.drain(HIGH_WATER + LONG + 1)
+    assert scene.flow == ["pause"]
+
+
+async def test_what_is_read_elsewhere_makes_room_and_who_waits_has_the_peer_read_on() -> None:
+    scene = Scene()
+    scene.hold(HIGH_WATER + LONG + 1)
+    assert scene.budget.held > HIGH_WATER
+    scene.backpressure.ask(scene.queue)
+    assert scene.flow == ["pause", "resume"]
+    scene.queue.request_ended()
+    scene.hold(1)
+    assert scene.flow == ["pause", "resume"], "it is looked at again when it has grown"
+    scene.backpressure.let_go(scene.queue, HIGH_WATER + LONG + 2)
+    assert (scene.queue.held, scene.queue.counted, scene.budget.held) == (0, 0, 0)
