@@ -264,6 +264,17 @@ class Exchanges:
                 return True
         return False
 
+    def malformed(self, cls: type[Message], error: BaseException) -> None:
+        """Fail the request without a match that waits for a class of which a malformed message has come."""
+        exchange = self._held.get(cls)
+        if exchange is None or exchange.state is State.STARTED:
+            return
+        self._release(exchange)
+        if exchange.answer.done():
+            self._counters.dropped["late_reply"] += 1
+        else:
+            exchange.answer.set_exception(without_own_frame(error))
+
     def unhandled(self, message: Message, fate: Fate) -> str:
         """Count a message that neither a request nor a handler takes. Return what to warn of, once; else empty."""
         cls = type(message)

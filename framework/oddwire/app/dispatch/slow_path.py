@@ -15,7 +15,7 @@ from oddwire.app.limits.access import AccessControl
 from oddwire.app.limits.memory_budget import LARGE
 from oddwire.app.plugins.tables import Route
 from oddwire.log_limits import get_logger
-from oddwire.schema import Message
+from oddwire.schema import Message, Schema
 
 if TYPE_CHECKING:
     from oddwire.app.declarations.handlers import Rate
@@ -105,6 +105,11 @@ class SlowPath:
     def malformed(self, queue: PeerQueue, payload: bytes, error: Exception) -> None:
         """Pass a payload that does not decode to its handler, if that asks for it, or else apply the policy."""
         core, route = self._core, self._core.routes[payload[:2]]
+        if queue.exchanges is not None:
+            schema = core.tables.registry.lookup(int.from_bytes(payload[:2], "big"))
+            if isinstance(schema, Schema):
+                error = decode_error(payload, error, core.tables.registry)
+                queue.exchanges.malformed(schema.cls, error)
         if route.rpc is not None and self._peer_rpcs is not None:
             route = self._peer_rpcs.route_of_malformed(queue, route)
         run: Run | None = route.handler

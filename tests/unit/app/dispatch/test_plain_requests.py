@@ -21,6 +21,7 @@ from oddwire.errors import (
     ConnectionClosed,
     EncodeError,
     LocalProtocolError,
+    MalformedMessage,
     NodeRefused,
     NotSupported,
     OutOfStep,
@@ -255,6 +256,31 @@ async def test_a_cancelled_request_in_the_queue_is_never_sent() -> None:
         here.receive(Answer, 2)
         assert [await tasks[0], await tasks[2]] == [Answer(number=0), Answer(number=2)]
         assert here.sent() == [raw(Ask, 0), raw(Ask, 2)]
+
+
+async def test_a_malformed_message_of_the_class_is_the_answer() -> None:
+    async with scene() as here:
+        asked = [begun(here.peer.request(Ask(number=number), Answer)) for number in range(2)]
+        matched = begun(here.peer.request(Swap(number=7)))
+        await idle()
+        here.transport.receive(ALICE, b"\x8c\x03short")
+        with pytest.raises(MalformedMessage, match=r"test\.Answer 0x8c03"):
+            await asked[0]
+        await until(lambda: raw(Ask, 1) in here.sent())
+        here.transport.receive(ALICE, raw(Agreed, 7)[:5])
+        here.receive(Answer, 1)
+        here.receive(Agreed, 7)
+        assert await asked[1] == Answer(number=1)
+        assert await matched == Agreed(number=7), "nothing tells whose a malformed one was"
+        assert len(here.transport.warnings) == 2
+        with pytest.raises(ReplyTimeout):
+            await here.peer.request(Ask(number=2), Answer, timeout=0.01)
+        here.transport.receive(ALICE, b"\x8c\x03late")
+        asked.append(begun(here.peer.request(Ask(number=3), Answer)))
+        await until(lambda: raw(Ask, 3) in here.sent())
+        here.receive(Answer, 3)
+        assert await asked[2] == Answer(number=3)
+        assert here.late == 1
 
 
 # What a match may be -------------------------------------------------------------------------------------
