@@ -56,7 +56,7 @@ class AppMessenger:
         self._outgoing = core.outgoing
         self._tables = core.tables
         self._tracer = core.tracer
-        self._plain_requests = PlainRequests(core, backpressure, self._check_support)
+        self._plain_requests = PlainRequests(core, backpressure, self.check_support)
         self.peer_rpcs: PeerRpcs | None = None
         """JSON-RPC with peers, None if no plugin has any."""
 
