@@ -44,6 +44,7 @@ from oddwire.session.wire.frames import encode
 from oddwire.transports.bolt8.peer import Bolt8Peer
 from oddwire.transports.bolt8.transport import Bolt8Transport
 from oddwire.transports.memory import MemoryNetwork
+from oddwire.transports.memory import _End as MemoryEnd
 
 DEADLINE = 30.0  # seconds; reached only where something stays
 
@@ -109,6 +110,7 @@ PARTS = tuple(
         *(
             Lent,
             PeerThings,
+            MemoryEnd,
             OutgoingRequest,
             OutgoingRequests,
             PeerQueue,

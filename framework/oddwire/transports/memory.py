@@ -223,9 +223,9 @@ class _End:
         self._ends = ends
         self.sink = sink
         self.info = info  # the peer at the other side
-        self.other: _End = self
+        self.other: _End = _NOBODY  # the other side, until both are closed: the two refer to each other
         self.paused = False
-        self.closed = False
+        self.closed: bool = False
         self._loop = asyncio.get_running_loop()
         self._queue: deque[bytes | None] = deque()
         self._arrived = 0  # payloads of the queue that have arrived; the rest is under way, on a network with a delay
@@ -285,6 +285,9 @@ class _End:
         self._arrived = self._size = 0
         del self._ends[self.info.node_id]
         self.fail(reason)
+        other = self.other
+        if other.closed:
+            self.other = other.other = _NOBODY
         _call_sink(self.sink.peer_disconnected, self.info.node_id, reason)
 
     def fail(self, reason: str) -> None:
@@ -317,6 +320,12 @@ class _End:
     def _grant(self) -> None:
         if self._waiting and not self._waiting[0].done() and self._size < self._network.queue_size:
             self._waiting[0].set_result(None)
+
+
+_NOBODY: Final = _End.__new__(_End)  # the other side of an end that has none: closed, without a queue
+_NOBODY.closed = True
+_NOBODY._waiting = deque()  # noqa: SLF001
+_NOBODY.other = _NOBODY
 
 
 def _call_sink(method: Callable[..., None], *arguments: object) -> None:
