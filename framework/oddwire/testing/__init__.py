@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from oddwire.testing.codec_conformance import CodecConformance as CodecConformance
     from oddwire.testing.conversations import Stage as Stage
     from oddwire.testing.doubles import ScriptedTransport as ScriptedTransport
+    from oddwire.testing.fixture_types import (
+        AppPair as AppPair,
+        RunApp as RunApp,
+    )
     from oddwire.testing.pairs import (
         Pair as Pair,
         Side as Side,

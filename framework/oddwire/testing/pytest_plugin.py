@@ -6,14 +6,12 @@ The fixtures are plain functions that return asynchronous context managers, so t
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
-    from oddwire.app import Application
+    from oddwire.testing.fixture_types import AppPair, RunApp
     from oddwire.transports.memory import MemoryNetwork
 
 __all__ = ["app_pair", "memory_network", "run_app"]
@@ -30,7 +28,7 @@ def memory_network() -> MemoryNetwork:
 
 
 @pytest.fixture
-def run_app(memory_network: MemoryNetwork) -> Callable[..., AbstractAsyncContextManager[Application]]:
+def run_app(memory_network: MemoryNetwork) -> RunApp:
     """Run an application on the test's memory network.
 
     ``async with run_app(extension, ...) as app:``; ``provide={Database: fake}`` puts things in place of what providers
@@ -42,9 +40,7 @@ def run_app(memory_network: MemoryNetwork) -> Callable[..., AbstractAsyncContext
 
 
 @pytest.fixture
-def app_pair(
-    memory_network: MemoryNetwork,
-) -> Callable[..., AbstractAsyncContextManager[tuple[Application, Application]]]:
+def app_pair(memory_network: MemoryNetwork) -> AppPair:
     """Run two applications that are connected.
 
     ``async with app_pair(server, client) as (left, right):``. Each argument is an extension or a
