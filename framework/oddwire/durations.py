@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any, Final
 
-__all__ = ["check_seconds", "duration", "seconds_of"]
+__all__ = ["SHORTEST", "check_seconds", "duration", "seconds_of", "shown", "spelled_range"]
+
+SHORTEST: Final = 0.001
+"""Seconds of the shortest period: a processor would be busy with beginning alone what is repeated more often."""
 
 # From so many of the smaller unit on, the larger one reads better
 _UNITS: Final = ((120.0, 1.0, "s"), (7200.0, 60.0, "minutes"), (172800.0, 3600.0, "hours"))
@@ -48,11 +51,24 @@ def check_seconds(where: str, seconds: Any) -> float | None:
     return None if seconds > _FOR_EVER else float(seconds)
 
 
-def seconds_of(value: Any, least: float | None = None) -> float:
-    """Return a duration in seconds: above 0, or ``least`` or more. Raises `ValueError` saying what it should be."""
+def seconds_of(value: Any, least: float = SHORTEST) -> float:
+    """Return a duration in seconds, ``least`` or more. Raises `ValueError` saying what it should be."""
     total = getattr(value, "total_seconds", None)  # of a timedelta, without importing datetime
     number: Any = total() if callable(total) else value
-    fits = isinstance(number, (int, float)) and not isinstance(number, bool) and math.isfinite(number)
-    if not fits or number > _FOR_EVER or (number <= 0 if least is None else number < least):
-        raise ValueError(f"should be seconds, {'above 0' if least is None else '0 or more'}, or a timedelta")
+    is_number = isinstance(number, (int, float)) and not isinstance(number, bool)
+    if not is_number or not least <= number <= _FOR_EVER:  # false for NaN, too
+        raise ValueError(f"should be {spelled_range(least)}, or a timedelta")
     return float(number)
+
+
+def spelled_range(least: float) -> str:
+    """Return the durations from ``least`` on, for an error."""
+    return f"seconds, {least:g} to {_FOR_EVER:.0f}"
+
+
+def shown(value: object) -> str:
+    """Return a value's text, for an error: that of a very large integer cannot be made."""
+    try:
+        return f"{value!r:.100}"
+    except ValueError:
+        return f"a number of {value.bit_length()} bits" if isinstance(value, int) else f"a {type(value).__name__}"

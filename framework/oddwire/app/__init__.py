@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         Peer as Peer,
     )
     from oddwire.app.declarations.handlers import Handler as Handler
+    from oddwire.app.declarations.jobs import Job as Job
     from oddwire.app.declarations.malformed import Malformed as Malformed
     from oddwire.app.declarations.middleware import (
         CallNext as CallNext,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -48,7 +47,7 @@ def check_arguments(
 
         if not isinstance(limits, Limits):
             _fail("limits", "Limits(...)", limits)
-    if isinstance(grace, bool) or not isinstance(grace, (int, float)) or math.isnan(grace) or grace < 0:
+    if isinstance(grace, bool) or not isinstance(grace, (int, float)) or not grace >= 0:
         _fail("grace", "a number of seconds, 0 or more", grace)
     if assembly is not None and not isinstance(assembly, LoadedPlugins):
         _fail("assembly", "an Assembly", assembly)

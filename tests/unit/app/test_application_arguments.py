@@ -125,6 +125,7 @@ def test_a_class_of_static_functions_and_a_module_with_an_extension_are_plugins(
         ),
         ({"grace": "5"}, "grace should be a number of seconds, 0 or more, not '5'"),
         ({"grace": -1}, "grace should be a number of seconds, 0 or more, not -1"),
+        ({"grace": -(10**400)}, "grace should be a number of seconds, 0 or more, not -1000"),
         ({"grace": math.nan}, "grace should be a number of seconds, 0 or more, not nan"),
         ({"assembly": 5}, "assembly should be an Assembly, not 5"),
     ],
@@ -148,3 +149,9 @@ async def test_what_is_no_loaded_extension_is_told_which_there_are(given: Any) -
     async with Application(make(), transport=MemoryNetwork().transport()) as app:
         with pytest.raises(ExtensionError, match="is loaded; there are: "):
             app.counters_of(given)
+
+
+@pytest.mark.parametrize("grace", [10**400, math.inf, 1e300])
+async def test_a_grace_may_be_as_long_as_one_likes(grace: float) -> None:
+    async with Application(make(), transport=MemoryTransport(), grace=grace):
+        pass

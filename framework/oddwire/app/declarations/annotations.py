@@ -31,20 +31,27 @@ _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,40}")
 _NUMBER: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?")
 
 
-def evaluate(function: Any, names: Sequence[str], scope: Mapping[str, Any], *, extras: bool = False) -> dict[str, Any]:
+def evaluate(
+    function: Any,
+    names: Sequence[str],
+    scope: Mapping[str, Any],
+    fallback: Mapping[str, Any] = types.MappingProxyType({}),
+    *,
+    extras: bool = False,
+) -> dict[str, Any]:
     """Evaluate the annotations of the named parameters, and no others, which may only be known to type checkers.
 
     They are found through partials, methods, decorators and callable objects; for a wrapper without its own, at the
-    wrapped function. ``scope`` are names they may use besides the function's globals. With ``extras``, what `Annotated`
-    adds to a type is kept. Raises `NameError` for an annotation that cannot be evaluated, whatever the reason, naming
-    it.
+    wrapped function. ``scope`` are names they may use besides the function's globals, and ``fallback`` those that count
+    if nothing else has the name. With ``extras``, what `Annotated` adds to a type is kept. Raises `NameError` for an
+    annotation that cannot be evaluated, whatever the reason, naming it.
     """
     hints: dict[str, Any] = {}
     for layer in _layers(function):
         written = getattr(layer, "__annotations__", {})
         if hasattr(layer, "__wrapped__") and written == getattr(layer.__wrapped__, "__annotations__", None):
             continue  # copied by `functools.wraps`: their names are those of the wrapped function's module
-        known = {**getattr(layer, "__globals__", {}), **scope}
+        known = {**fallback, **getattr(layer, "__globals__", {}), **scope}
         for name in names:
             if name not in written or hints.get(name, Any) is not Any:
                 continue  # a decorator's Any is no information

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Coroutine
+from functools import partial
 from types import FrameType, FunctionType
 from typing import Any, Final, TypeVar
 
@@ -13,7 +14,7 @@ from oddwire.errors import ExtensionError
 from oddwire.records import FrozenRecord
 from oddwire.schema import Message
 
-__all__ = ["NOTHING", "Declared", "Hook", "HookFunction", "RegisteredMessage", "check_argument"]
+__all__ = ["NOTHING", "Declared", "Hook", "HookFunction", "LateCheck", "RegisteredMessage", "check_argument"]
 
 T = TypeVar("T")
 
@@ -40,6 +41,12 @@ class RegisteredMessage(FrozenRecord, kw_only=True):
     """A message class that is declared without a handler."""
 
     message: type[Message]
+
+
+class LateCheck(FrozenRecord, kw_only=True):
+    """A check of a declaration that can only be made when all of the author's modules are imported."""
+
+    check: Callable[[], object]
 
 
 class Declared:
@@ -81,8 +88,12 @@ class Declared:
         per_peer: bool = False,
     ) -> None:
         """Check and declare the function of a hook, and its provided parameters."""
-        check_callback(function, kind, context, *parameters)
-        self._note(function, name, parameters, per_peer, sys._getframe(_OUTER))  # noqa: SLF001 - as dataclasses do
+        frame = sys._getframe(_OUTER)  # noqa: SLF001 - as dataclasses do
+        scope = scope_of(function, frame)
+        if not check_callback(function, kind, context, *parameters, scope=scope):  # an annotation's name comes later
+            check = partial(check_callback, function, kind, context, *parameters, scope=scope, late=True)
+            self._declare(LateCheck(check=check))
+        self._note(function, name, parameters, per_peer, frame)
         self._declare(Hook(name=name, function=function))
 
     def _note(

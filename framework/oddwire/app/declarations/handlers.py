@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import inspect
 import math
+import sys
 import types
 import typing
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from oddwire.app.context import AppContext, Context
 from oddwire.app.declarations.annotations import alternatives, evaluate, own_signature, peel, signature_of, spell
 from oddwire.app.declarations.malformed import Malformed
-from oddwire.errors import ExtensionError
+from oddwire.errors import ExtensionError, OddwireError
 from oddwire.records import FrozenRecord
 from oddwire.schema import Message, schema_of
 
@@ -29,16 +30,27 @@ __all__ = [
     "check_context",
     "is_async",
     "kind_of",
+    "name_of",
     "parameters_behind",
     "parameters_of",
     "place",
     "scope_of",
+    "spelled_type",
     "with_replies",
     "yields",
 ]
 
 HandlerFunction = Callable[[Context, Any], Coroutine[Any, Any, Message | None]]
 StreamFunction = Callable[[Context, Any], AsyncGenerator[Message, None]]
+_NO_NAMES: Mapping[str, Any] = types.MappingProxyType({})
+_CALLED_WITH: Mapping[tuple[str, ...], tuple[Any, ...]] = {
+    ("context", "reason"): (str,),
+    ("context", "type_id", "data"): (int, bytes),
+    ("context", "error", "message"): (BaseException, Message | None),
+    ("context", "message", "error"): (Message | None, OddwireError),
+}
+"""The types of what hooks are called with behind the context, by the names of their parameters."""
+
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
@@ -191,6 +203,12 @@ def place(function: object) -> str:
     return f"{module}.{name}" if module else str(name)
 
 
+def name_of(function: object) -> str:
+    """Return a function's name, for the log: that of a partial's function, or of a callable object's class."""
+    inner = getattr(function, "func", function)
+    return getattr(inner, "__name__", None) or type(inner).__name__
+
+
 def scope_of(function: object, frame: types.FrameType) -> dict[str, Any]:
     """Return the local names around a function defined inside another, which annotations may use; else no names."""
     return dict(frame.f_locals) if "<locals>" in getattr(function, "__qualname__", "") else {}
@@ -208,19 +226,41 @@ def yields(function: object) -> bool:
     return inspect.isasyncgenfunction(function) or inspect.isasyncgenfunction(getattr(function, "__call__", None))  # noqa: B004
 
 
-def check_callback(function: object, kind: str, context: type[AppContext], *parameters: str) -> bool:
+def check_callback(
+    function: object,
+    kind: str,
+    context: type[AppContext],
+    *parameters: str,
+    scope: Mapping[str, Any] = _NO_NAMES,
+    late: bool = False,
+) -> bool:
     """Raise `ExtensionError` unless ``function`` is async and can be called with ``parameters``, first a context.
 
-    Returns whether it has further parameters, which must be provided.
+    ``scope`` are names that its annotations may use besides its globals. Returns whether all of them are known;
+    ``late`` raises for one that is not.
     """
     expected = f"{place(function)}, {kind}: should be 'async def' with ({', '.join(parameters)})"
     if not is_async(function):
         raise ExtensionError(f"{expected}, not {kind_of(function)}")
     if why := _unlike(function, len(parameters)):
         raise ExtensionError(f"{expected}, {why}")
-    first = next(iter(parameters_of(function)), "")
-    check_context(function, first, context, lambda text: ExtensionError(f"{place(function)}, {kind}: {text}"), {})
-    return bool(parameters_behind(function, len(parameters)))
+
+    def wrong(text: str) -> ExtensionError:
+        return ExtensionError(f"{place(function)}, {kind}: {text}")
+
+    is_known = True
+    types_ = (context, *_CALLED_WITH.get(parameters, ()))
+    for name, type_ in zip(parameters_of(function), types_, strict=False):
+        try:
+            if type_ is context:
+                _check_context(function, name, context, wrong, scope)
+            else:
+                _check_annotation(function, name, type_, parameters, wrong, scope)
+        except NameError as error:
+            if late:
+                raise wrong(str(error)) from None
+            is_known = False
+    return is_known
 
 
 def check_context(
@@ -232,15 +272,22 @@ def check_context(
 ) -> None:
     """Raise the error that ``wrong`` returns if the first parameter has an annotation that excludes ``expected``.
 
-    An annotation that is missing, or only known to type checkers, is not checked.
+    A missing annotation is not checked. Names of oddwire's own need only be known to type checkers.
     """
-    written = getattr(function, "__annotations__", {}).get(parameter, expected)
-    if written is expected or written == expected.__name__:
-        return  # the usual case; evaluating an annotation is slow
     try:
-        annotation = evaluate(function, (parameter,), scope).get(parameter, Any)
-    except NameError:
-        return
+        _check_context(function, parameter, expected, wrong, scope)
+    except NameError as error:
+        raise wrong(str(error)) from None
+
+
+def _check_context(
+    function: Any,
+    parameter: str,
+    expected: type[AppContext],
+    wrong: Callable[[str], ExtensionError],
+    scope: Mapping[str, Any],
+) -> None:
+    annotation = _annotation(function, parameter, expected, scope)
     options = alternatives(annotation)
     if not any(_may_be(option, expected) for option in options):
         hint = "; its .app is the application" if spell(annotation) == "Application" else ""
@@ -253,6 +300,49 @@ def _may_be(annotation: object, expected: type[AppContext]) -> bool:
     if annotation is Any or not isinstance(annotation, type):
         return True  # for example a type variable
     return getattr(annotation, "_is_protocol", False) or issubclass(expected, annotation)
+
+
+def _check_annotation(
+    function: Any,
+    parameter: str,
+    expected: Any,
+    parameters: Sequence[str],
+    wrong: Callable[[str], ExtensionError],
+    scope: Mapping[str, Any],
+) -> None:
+    """Raise the error that ``wrong`` returns if no value of the expected type fits a parameter's annotation."""
+    annotation = _annotation(function, parameter, expected, scope)
+    if not any(_overlap(one, other) for one in alternatives(annotation) for other in alternatives(expected)):
+        raise wrong(
+            f"parameter {parameter!r} should be {spelled_type(expected)}, not {spelled_type(annotation)}: it is called "
+            f"with ({', '.join(parameters)})"
+        )
+
+
+def _annotation(function: Any, parameter: str, expected: Any, scope: Mapping[str, Any]) -> Any:
+    """Return a parameter's annotation, `typing.Any` if it has none. Raises `NameError`."""
+    written = getattr(function, "__annotations__", {}).get(parameter)
+    if written == expected or written == spelled_type(expected):
+        return expected  # the usual case; evaluating an annotation is slow
+    known: dict[str, Any] = {one.__name__: one for one in (AppContext, Context, Message, OddwireError)}
+    known["oddwire"] = sys.modules.get("oddwire")
+    return evaluate(function, (parameter,), scope, known).get(parameter, Any)
+
+
+def _overlap(annotation: Any, expected: type) -> bool:
+    annotation = getattr(annotation, "__supertype__", annotation)  # of a NewType
+    cls = typing.get_origin(annotation) or annotation
+    if cls is typing.Literal:
+        return any(isinstance(value, expected) for value in typing.get_args(annotation))
+    if cls is Any or not isinstance(cls, type) or getattr(cls, "_is_protocol", False):
+        return True  # for example a type variable
+    return issubclass(expected, cls) or issubclass(cls, expected)
+
+
+def spelled_type(annotation: Any) -> str:
+    """Write a type, or a union of types, as an author would: ``Message | None``."""
+    options = alternatives(annotation)
+    return " | ".join("None" if option is types.NoneType else spell(option) for option in options)
 
 
 def parameters_behind(function: Any, count: int) -> tuple[inspect.Parameter, ...]:

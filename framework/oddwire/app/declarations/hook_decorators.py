@@ -215,9 +215,11 @@ class HookDecorators(Declared):
 
             if seconds is None:
                 raise ExtensionError(f"{place(function)}, @every: every should be {EVERY}, not None")
-            job = Job(function=function, every=seconds, jitter=jitter, at_start=at_start, per_peer=per_peer)
+            scope = scope_of(function, sys._getframe(1))  # noqa: SLF001 - as dataclasses do
+            job = Job(
+                function=function, every=seconds, jitter=jitter, at_start=at_start, per_peer=per_peer, scope=scope
+            )
             self._declare(job)
-            self._note(function, job.title, ("context",), per_peer, sys._getframe(1))  # noqa: SLF001 - as dataclasses do
             return function
 
         return register
@@ -247,10 +249,8 @@ class HookDecorators(Declared):
         def register(function: Any) -> Any:
             from oddwire.app.declarations.jobs import Job  # not for extensions without
 
-            job = Job(function=function, restart=restart, per_peer=per_peer)
-            self._declare(job)
-            frame = sys._getframe(1 if given else 2)  # noqa: SLF001 - as dataclasses do
-            self._note(function, job.title, ("context",), per_peer, frame)
+            scope = scope_of(function, sys._getframe(1 if given else 2))  # noqa: SLF001 - as dataclasses do
+            self._declare(Job(function=function, restart=restart, per_peer=per_peer, scope=scope))
             return function
 
         given = function is NOTHING

@@ -7,8 +7,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from oddwire.app.context import AppContext, Context
-from oddwire.app.declarations.handlers import check_callback, place
-from oddwire.durations import seconds_of
+from oddwire.app.declarations.handlers import check_callback, name_of, parameters_behind, place
+from oddwire.durations import SHORTEST, seconds_of, shown, spelled_range
 from oddwire.errors import ExtensionError
 from oddwire.records import FrozenRecord
 
@@ -19,11 +19,11 @@ __all__ = ["EVERY", "Job", "JobFunction"]
 
 JobFunction = Callable[[Any], Coroutine[Any, Any, None]]
 
-EVERY: Final = "seconds, above 0, or a timedelta, or the name of an option"
+EVERY: Final = f"{spelled_range(SHORTEST)}, or a timedelta, or the name of an option"
 """The valid values for the period of ``@extension.every``, for errors."""
 
 
-class Job(FrozenRecord, kw_only=True):
+class Job(FrozenRecord, kw_only=True, hidden=("scope",)):
     """One function that is awaited periodically, or once as a task for the lifetime of its owner.
 
     ``function`` is an ``async def`` that takes an `AppContext`, or with ``per_peer``, for each connection, a `Context`.
@@ -39,22 +39,28 @@ class Job(FrozenRecord, kw_only=True):
     at_start: bool = False
     restart: bool = True
     per_peer: bool = False
+    scope: Mapping[str, Any] = MappingProxyType({})
+    """Names that annotations may use besides the function's globals, for a job declared inside another function."""
 
     def __post_init__(self) -> None:
-        kind = "called every so often" if self.is_periodic else "run as a task"
-        check_callback(self.function, kind, Context if self.per_peer else AppContext, "context")
+        self._check_function()
         if self.every is not None and not isinstance(self.every, str):
-            self._check("every", self.every, None, EVERY)
-        self._check("jitter", self.jitter, 0.0, "seconds, 0 or more, or a timedelta")
+            self._check("every", self.every, SHORTEST, EVERY)
+        self._check("jitter", self.jitter, 0.0, f"{spelled_range(0)}, or a timedelta")
         for name in ("at_start", "restart", "per_peer"):
             if not isinstance(getattr(self, name), bool):
-                raise self._wrong(f"{name} should be True or False, not {getattr(self, name)!r:.200}")
+                raise self._wrong(f"{name} should be True or False, not {shown(getattr(self, name))}")
 
-    def _check(self, name: str, value: object, least: float | None, should: str) -> None:
+    def _check_function(self, *, late: bool = False) -> None:
+        kind = "called every so often" if self.is_periodic else "run as a task"
+        context = Context if self.per_peer else AppContext
+        check_callback(self.function, kind, context, "context", scope=self.scope, late=late)
+
+    def _check(self, name: str, value: object, least: float, should: str) -> None:
         try:
             seconds_of(value, least)
         except ValueError:
-            raise self._wrong(f"{name} should be {should}, not {value!r:.200}") from None
+            raise self._wrong(f"{name} should be {should}, not {shown(value)}") from None
 
     @property
     def is_periodic(self) -> bool:
@@ -62,10 +68,14 @@ class Job(FrozenRecord, kw_only=True):
         return self.every is not None
 
     @property
+    def takes_more(self) -> bool:
+        """Whether the function has provided parameters, behind the context."""
+        return bool(parameters_behind(self.function, 1))
+
+    @property
     def title(self) -> str:
         """The job's name in the log: ``@every resend``."""
-        name = getattr(self.function, "__name__", None) or place(self.function)
-        return f"@{'every' if self.is_periodic else 'task'} {name}"
+        return f"@{'every' if self.is_periodic else 'task'} {name_of(self.function)}"
 
     def pause(self, options: Mapping[str, Any] = MappingProxyType({})) -> float:
         """Return the seconds between the starts of two runs, without jitter.
@@ -74,14 +84,18 @@ class Job(FrozenRecord, kw_only=True):
         """
         if not isinstance(self.every, str):
             return seconds_of(self.every)
-        try:
-            return seconds_of(options[self.every])
-        except ValueError as error:
-            found = options[self.every]
-            raise ValueError(f"{self.title}: the value of option {self.every!r} {error}, not {found!r:.200}") from None
+        return self.read(options[self.every])
 
-    def check_option(self, known: Mapping[str, Any]) -> None:
-        """Raise `ExtensionError` if ``every`` names an option that no loaded extension has."""
+    def read(self, value: Any) -> float:
+        """Return the seconds that a value of the option says. Raises `ValueError` if it is no such duration."""
+        try:
+            return seconds_of(value)
+        except ValueError as error:
+            raise ValueError(f"{self.title}: the value of option {self.every!r} {error}, not {shown(value)}") from None
+
+    def check(self, known: Mapping[str, Any]) -> None:
+        """Raise `ExtensionError` for an annotation of an unknown name, or if ``every`` names no option of ``known``."""
+        self._check_function(late=True)
         if isinstance(self.every, str) and self.every not in known:
             names = ", ".join(sorted(known)) or "none"
             raise self._wrong(f"no loaded extension has an option {self.every!r}; there are: {names}")

@@ -207,18 +207,20 @@ class MessageDecorators(Declared):
 
     @overload
     def provide(
-        self, /, *, scope: Literal["app", "peer"] = "app"
+        self, /, *, per_peer: bool = False, scope: Literal["app", "peer"] = "app"
     ) -> Callable[[ProviderFunction], ProviderFunction]: ...
 
-    def provide(self, function: Any = NOTHING, /, *, scope: Literal["app", "peer"] = "app") -> Any:
+    def provide(
+        self, function: Any = NOTHING, /, *, per_peer: Any = False, scope: Literal["app", "peer"] = "app"
+    ) -> Any:
         """Register the decorated function as the provider of a type: that of its annotated return or yield value.
 
         Handlers, hooks, RPC methods and other providers of this extension receive the value by a parameter of that
         type, behind their fixed parameters. The provider is a ``def`` or an ``async def``; with one ``yield``, the code
         after it closes the value. Its parameters may be a context, first, and values of other providers.
 
-        With ``scope`` ``"app"`` there is one value per application: created at its start, before ``on_startup``, where
-        an exception stops the start, and closed after ``on_shutdown``. With ``"peer"`` there is one per connection:
+        There is one value per application: created at its start, before ``on_startup``, where an exception stops the
+        start, and closed after ``on_shutdown``. With ``per_peer``, or ``scope="peer"``, there is one per connection:
         created before ``on_connect``, closed after ``on_disconnect``; an exception is a failure of ``on_connect``, and
         calls of functions that take values of that connection fail. Values that others need are created first and
         closed last; an exception of one does not keep others from being closed. Raises `ExtensionError`, as does
@@ -229,8 +231,11 @@ class MessageDecorators(Declared):
         def register(function: Any) -> Any:
             from oddwire.app.declarations.providers import Provider  # not for extensions without
 
+            if not isinstance(per_peer, bool):
+                text = f"per_peer should be True or False, not {per_peer!r:.100}"
+                raise ExtensionError(f"provider {place(function)}: {text}")
             names = scope_of(function, sys._getframe(1 if given else 2))  # noqa: SLF001 - as dataclasses do
-            self._declare(Provider(function=function, scope=scope, names=names))
+            self._declare(Provider(function=function, scope="peer" if per_peer else scope, names=names))
             return function
 
         given = function is NOTHING

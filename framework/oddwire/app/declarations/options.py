@@ -158,6 +158,7 @@ class Options(Mapping[str, Any]):
         self._settings = settings
         self._given = dict(given)
         self._values: dict[str, Any] | None = None
+        self._checks: dict[str, list[Callable[[Any], object]]] = {}
         for name in given:
             if name not in settings:
                 raise ExtensionError(f"no loaded extension has an option {name!r}; there are: {self._names()}")
@@ -174,6 +175,10 @@ class Options(Mapping[str, Any]):
                 text = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
                 raise ExtensionError(f"option {name!r} of {setting.owner!r} {shown}: {text}") from error
         self._values = values
+
+    def watch(self, name: str, check: Callable[[Any], object]) -> None:
+        """Call ``check`` with each new value of a dynamic option; one for which it raises `ValueError` is refused."""
+        self._checks.setdefault(name, []).append(check)
 
     def for_host(self) -> tuple[HostOption, ...]:
         """Return the options' descriptions for the host node; a value set by the program is shown as the default."""
@@ -198,6 +203,8 @@ class Options(Mapping[str, Any]):
     def _set(self, setting: Setting, given: Any) -> None:
         try:
             value = setting.read(given)
+            for check in self._checks.get(setting.name, ()):
+                check(value)
         except ValueError:
             raise
         except Exception as error:

@@ -15,6 +15,7 @@ from oddwire.app.context import AppContext, Context, HostNode, Peer
 from oddwire.app.declarations.annotations import alternatives, evaluate, peel, spell
 from oddwire.app.declarations.handlers import check_context, is_async, parameters_behind, parameters_of, place, yields
 from oddwire.errors import ExtensionError
+from oddwire.exit_exceptions import spelled
 from oddwire.proto.keys import NodeId
 from oddwire.records import FrozenRecord
 from oddwire.schema import Message
@@ -44,6 +45,7 @@ _ITERATED: Final = (
     *(collections.abc.AsyncIterator, collections.abc.AsyncGenerator, collections.abc.AsyncIterable),
     *(collections.abc.Iterator, collections.abc.Generator, collections.abc.Iterable),
 )
+_YIELDED: Final = tuple(cls for cls in _ITERATED if not cls.__name__.endswith("Iterable"))
 _MANAGED: Final = (contextlib.AbstractContextManager, contextlib.AbstractAsyncContextManager)
 
 
@@ -108,8 +110,19 @@ class Provider(FrozenRecord, kw_only=True, hidden=("names",)):
                 should = "AsyncIterator" if kind is _Kind.YIELDS_ASYNC else "Iterator"
                 raise self._wrong(f"yields, so its annotation should be {should}[X], not {spell(written)}")
             annotation = typing.get_args(written)[0]
+        elif origin in _YIELDED or written in _YIELDED:
+            given = spell(typing.get_args(written)[0]) if typing.get_args(written) else "X"
+            raise self._wrong(
+                f"should yield what it provides, as its annotation is {spell(written)}, and it has no 'yield'; or, if "
+                f"it returns that, should say so: -> {given}"
+            )
         if annotation in (None, types.NoneType):
             raise self._wrong("should provide something, and not None")
+        if len(one := _without_none(annotation)) == 1 and one != (annotation,):
+            raise self._wrong(
+                f"provides {spell(annotation)}: it should be {spell(one[0])}, or raise; who can do without takes a "
+                f"parameter with a default, 'it: {spell(one[0])} | None = None', where nobody provides one"
+            )
         if why := unfit(annotation):
             raise self._wrong(f"provides {spell(annotation)}: {why}")
         return annotation
@@ -194,16 +207,23 @@ def read_dependencies(
     found = []
     for parameter in parameters:
         annotation, by_name = hints.get(parameter.name, _EMPTY), parameter.kind is parameter.KEYWORD_ONLY
-        options = [option for option in alternatives(annotation) if option is not types.NoneType]
+        options = _without_none(annotation)
         if len(options) == 1 and parameter.default is not _EMPTY:
             annotation = options[0]  # X | None = None: X, if there is a provider
         why = unfit(annotation)
+        if why and len(options) == 1 and options != (annotation,):
+            name = spell(options[0])
+            why = f"it should be {name}, or, where nobody may provide one, have a default: {name} | None = None"
         if why and (parameter.default is _EMPTY or _is_given(annotation)):
             what = "has no type" if annotation is _EMPTY else f"takes {spell(annotation)}"
             raise ExtensionError(f"{dependent.describe(owner)}: parameter {parameter.name!r} {what}: {why}")
         key = None if why else key_of(annotation)
         found.append(Dependency(parameter.name, key, annotation, parameter.default, by_name))
     return tuple(found)
+
+
+def _without_none(annotation: Any) -> tuple[Any, ...]:
+    return tuple(option for option in alternatives(annotation) if option is not types.NoneType)
 
 
 def unfit(annotation: Any) -> str:
@@ -286,7 +306,7 @@ async def make(provider: Provider, arguments: Sequence[Any], named: Mapping[str,
     if value is _EMPTY:
         raise ExtensionError(f"provider {located(provider.function)} has ended without a 'yield': it should yield once")
     if value is None or inspect.iscoroutine(value):
-        found = "None"
+        found = "None" if close is not None else "None: has it a 'return', or a 'yield'?"
         if inspect.iscoroutine(value):
             value.close()
             found = "a coroutine: it should be 'async def' and await that"
@@ -303,13 +323,19 @@ def _ending(end: Callable[[Provider, Any], Awaitable[None]], provider: Provider,
 
 async def _end_async(provider: Provider, generator: Any) -> None:
     if await anext(generator, _EMPTY) is not _EMPTY:
-        await generator.aclose()
+        try:
+            await generator.aclose()
+        except Exception as error:
+            raise _twice(provider, error) from error
         raise _twice(provider)
 
 
 async def _end(provider: Provider, generator: Any) -> None:
     if next(generator, _EMPTY) is not _EMPTY:
-        generator.close()
+        try:
+            generator.close()
+        except Exception as error:
+            raise _twice(provider, error) from error
         raise _twice(provider)
 
 
@@ -331,7 +357,8 @@ async def _enter(provider: Provider, manager: Any) -> Made:
     return value, leave
 
 
-def _twice(provider: Provider) -> ExtensionError:
+def _twice(provider: Provider, error: Exception | None = None) -> ExtensionError:
+    then = "" if error is None else f"; closed there, it raised {spelled(error)}"
     return ExtensionError(
-        f"provider {located(provider.function)} yields a second time: it should yield once, and close behind that"
+        f"provider {located(provider.function)} yields a second time: it should yield once, and close behind that{then}"
     )

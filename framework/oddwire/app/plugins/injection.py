@@ -26,7 +26,6 @@ from oddwire.app.declarations.providers import (
 )
 from oddwire.app.extension import Extension
 from oddwire.errors import ExtensionError
-from oddwire.exit_exceptions import must_pass, spelled
 from oddwire.log_limits import get_logger
 from oddwire.records import replace
 from oddwire.schema import schema_of
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
     from oddwire.app.declarations.rpc import RpcMethod
     from oddwire.app.plugins.manager import Contribution
 
-__all__ = ["Injector", "Thing", "close_all"]
+__all__ = ["Injector", "Thing"]
 
 logger = get_logger("oddwire.app")
 
@@ -66,6 +65,11 @@ class Thing:
     def per_peer(self) -> bool:
         """Whether there is one value per connection."""
         return self.provider.scope == "peer"
+
+    @property
+    def title(self) -> str:
+        """The provider's kind and place, for the log."""
+        return f"provider {located(self.provider.function)}"
 
     def __str__(self) -> str:
         return f"{located(self.provider.function)} of {self.owner.name!r}"
@@ -238,6 +242,12 @@ class Injector:
                     function=handler.function, what=what, fixed=fixed, per_peer=True, names=handler.scope
                 )
                 self._bind(owner.name, dependent, self._resolve(dependent, owner.name))
+        for job in owner.jobs:
+            if job.takes_more:
+                dependent = Dependent(
+                    function=job.function, what=job.title, fixed=("context",), per_peer=job.per_peer, names=job.scope
+                )
+                self._bind(owner.name, dependent, self._resolve(dependent, owner.name))
         for dependent in owner.dependents:
             self._bind(owner.name, dependent, self._resolve(dependent, owner.name))
         for middleware in owner.own_middlewares:
@@ -305,7 +315,7 @@ class Injector:
     async def open(self, app: Application) -> None:
         """Create the application's things, each after those that it needs.
 
-        Raises a provider's exception; call `close` then.
+        Raises a provider's exception; what `take_open` returns is to be closed then.
         """
         values: dict[Thing, Any] = {}
         for thing in self._order:
@@ -316,12 +326,15 @@ class Injector:
         self._values = values
         self._filled[:] = [_extras(call, values) for call in self._of_app]
 
-    async def close(self) -> list[BaseException]:
-        """Close the application's things, last first, regardless of exceptions of others; return the exceptions."""
+    def take_open(self) -> list[tuple[str, str, Close]]:
+        """Return how to close the application's things, last first: the closing's name, the plugin's, and a function.
+
+        They are not passed to functions any more.
+        """
         closing, self._open = self._open, []
         self._filled[:] = [_TOO_LATE] * len(self._filled)
         self._values = {}
-        return await close_all(closing)
+        return [(f"closing of {thing.title}", thing.owner.name, close) for thing, close in reversed(closing)]
 
     async def make_for_peer(self, thing: Thing, context: AppContext, made: Mapping[Thing, Any]) -> tuple[Any, Any]:
         """Create one thing of a connection, from the application's things and those ``made`` before.
@@ -337,21 +350,6 @@ class Injector:
 
 
 _TOO_LATE: Final = NotProvided("what was provided is closed, as the application has ended")
-
-
-async def close_all(closing: Sequence[tuple[Thing, Close]]) -> list[BaseException]:
-    """Close things, last first, regardless of exceptions of others and of a cancellation; return the exceptions."""
-    errors: list[BaseException] = []
-    for thing, close in reversed(closing):
-        try:
-            await close()
-        except BaseException as error:
-            if must_pass(error) and not isinstance(error, Exception):
-                errors.insert(0, error)
-            else:
-                logger.error("closing what %s provides failed: %s", thing, spelled(error), exc_info=error)
-                errors.append(error)
-    return errors
 
 
 def _app_closure(

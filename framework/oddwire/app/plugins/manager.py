@@ -79,7 +79,8 @@ class Contribution(FrozenRecord, kw_only=True):
     @property
     def injects(self) -> bool:
         """Whether it provides or takes anything."""
-        if self.providers or self.dependents or any(handler.takes_more for handler in self.handlers):
+        functions: tuple[Handler | Job, ...] = (*self.handlers, *self.jobs)
+        if self.providers or self.dependents or any(one.takes_more for one in functions):
             return True
         middlewares = (*self.middlewares, *self.own_middlewares)
         return any(middleware.dependent() is not None for middleware in middlewares)
@@ -255,7 +256,7 @@ class PluginManager:
             transports=dict(found.get("register_transports", ())),
             rpc_methods=(*found.get("register_rpc", ()),),
             options=(*found.get("register_options", ()),),
-            jobs=plugin.jobs if isinstance(plugin, Extension) else (),
+            jobs=(*found.get("register_jobs", ()),),
             providers=(*found.get("register_providers", ()),),
             dependents=plugin.dependents if isinstance(plugin, Extension) else (),
             middlewares=(*found.get("register_middleware", ()),),
@@ -316,6 +317,7 @@ _GATHERED: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "register_handlers": ("Handler objects", lambda item: isinstance(item, Handler)),
     "register_rpc": ("RpcMethod objects", lambda item: isinstance(item, RpcMethod)),
     "register_options": ("Option objects", lambda item: isinstance(item, Option)),
+    "register_jobs": ("Job objects", lambda item: _is_job(item)),
     "register_providers": ("Provider objects", lambda item: _is_provider(item)),
     "register_middleware": ("Middleware objects", lambda item: _is_middleware(item)),
     "register_transports": (
@@ -323,6 +325,12 @@ _GATHERED: dict[str, tuple[str, Callable[[Any], bool]]] = {
         lambda item: isinstance(item[0], str) and callable(item[1]),
     ),
 }
+
+
+def _is_job(item: object) -> bool:
+    from oddwire.app.declarations.jobs import Job  # not before there is one
+
+    return isinstance(item, Job)
 
 
 def _is_provider(item: object) -> bool:

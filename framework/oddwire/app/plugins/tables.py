@@ -237,7 +237,7 @@ def build_tables(plugins: PluginManager, provide: Mapping[Any, Any] | None = Non
     _unique("transport", ((name, owner, maker) for owner in owners for name, maker in owner.transports.items()))
     for owner in owners:
         for job in owner.jobs:
-            job.check_option(options)
+            job.check(options)
     injector: Injector | None = None
     if provide or any(owner.injects for owner in owners):
         from oddwire.app.plugins.injection import Injector  # imported late: few plugins use injection

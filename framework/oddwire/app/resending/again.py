@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from oddwire.app.resending.keys import Key, encode_key
-from oddwire.durations import seconds_of
+from oddwire.durations import seconds_of, shown
 from oddwire.records import FrozenRecord
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Again(FrozenRecord, kw_only=True):
                 if value is not None:
                     seconds_of(value)
             except ValueError as error:
-                raise ValueError(f"Again({name}=): {error}, not {value!r:.200}") from None
+                raise ValueError(f"Again({name}=): {error}, not {shown(value)}") from None
         if not isinstance(self.on_connect, bool):
             raise TypeError(f"Again(on_connect=): should be True or False, not {self.on_connect!r:.200}")
         if self.every is None and not self.on_connect:

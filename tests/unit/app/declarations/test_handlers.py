@@ -1,20 +1,24 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import AsyncIterator, Callable
-from typing import TYPE_CHECKING, Any, Optional, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NewType, Optional, Protocol, TypeVar
 
 import pytest
 from tests.support.texts import Answer, Ask
 
 from oddwire.app import AppContext, Application, Context, Extension, Handler, RpcMethod
-from oddwire.app.declarations.handlers import check_callback, is_async, place
-from oddwire.errors import ExtensionError, SchemaError
+from oddwire.app.declarations.handlers import check_callback, is_async, name_of, place
+from oddwire.errors import ExtensionError, OddwireError, SchemaError
 from oddwire.schema import Message, message
+from oddwire.testing import ScriptedTransport
 from oddwire.transports.memory import MemoryNetwork
 
 if TYPE_CHECKING:
     from somewhere import Unknown
+
+    import oddwire
 
 
 @message(0x8C05)
@@ -44,7 +48,7 @@ async def wide(context: Context, ask: Ask | Answer) -> Message | None: ...
 async def any_message(context: Context, ask: Message) -> Any: ...
 
 
-async def hidden_context(context: Unknown, ask: Ask) -> Answer: ...
+async def hidden_context(context: oddwire.Context, ask: Ask) -> Answer: ...
 
 
 async def more_defaults(context: Context, ask: Ask, times: int = 1) -> None: ...
@@ -224,7 +228,7 @@ async def takes_any_base(context: AppContext) -> None: ...
 async def takes_an_object(context: object) -> None: ...
 async def takes_anything(context: Any) -> None: ...
 async def takes_a_protocol(context: Own) -> None: ...
-async def takes_what_checkers_know(context: Unknown) -> None: ...
+async def takes_what_checkers_know(context: oddwire.Context | oddwire.AppContext) -> None: ...
 async def says_nothing(context) -> None: ...  # type: ignore[no-untyped-def]
 
 
@@ -270,6 +274,147 @@ def test_what_is_about_a_peer_gets_a_context() -> None:
     handler = Handler(message=Ask, function=ask, scope=locals())  # type: ignore[arg-type]
     with pytest.raises(ExtensionError, match=f"ask, handler of .*: {text}"):
         handler.replies()
+
+
+# What hooks are called with behind the context ---------------------------------------------------------------------
+
+
+async def swapped(context: AppContext, message: Message | None, error: BaseException) -> None: ...
+async def swapped_back(context: Context, error: OddwireError, message: Message | None) -> None: ...
+async def of_a_number(context: Context, reason: int) -> None: ...
+async def of_a_list(context: Context, reason: list[str]) -> None: ...
+async def of_text(context: AppContext, error: str, message: Message | None) -> None: ...
+async def of_no_message(context: AppContext, error: BaseException, message: int | None) -> None: ...
+async def of_no_message_at_all(context: AppContext, error: BaseException, message: bytes) -> None: ...
+async def of_one_word(context: Context, reason: Literal[1, 2]) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("hook", "function", "text"),
+    [
+        (
+            "on_error",
+            swapped,
+            "'message' should be BaseException, not Message | None: it is called with (context, error",
+        ),
+        ("on_error", of_text, "'error' should be BaseException, not str: it is called with (context, error, message)"),
+        ("on_error", of_no_message_at_all, "'message' should be Message | None, not bytes: it is called with"),
+        ("on_undelivered", swapped_back, "'error' should be Message | None, not OddwireError: it is called with (cont"),
+        ("on_disconnect", of_a_number, "'reason' should be str, not int: it is called with (context, reason)"),
+        ("on_disconnect", of_a_list, "'reason' should be str, not list[str]: it is called with (context, reason)"),
+        ("on_disconnect", of_one_word, "'reason' should be str, not typing.Literal[1, 2]: it is called with (context"),
+    ],
+)
+def test_a_hook_that_takes_something_else_is_refused(hook: str, function: Any, text: str) -> None:
+    with pytest.raises(ExtensionError, match=re.escape(f"{__name__}.{function.__name__}, called ")) as caught:
+        getattr(Extension("test", version="1.0"), hook)(function)
+    assert f": parameter {text}" in str(caught.value)
+
+
+async def of_all(context: AppContext, error: BaseException, message: Message | None) -> None: ...
+async def of_any_error(context: AppContext, error: Exception, message: Message | None) -> None: ...
+async def of_one_message(context: AppContext, error: Any, message: Ask) -> None: ...
+async def of_objects(context: object, error: object, message: object) -> None: ...
+async def of_others(context: AppContext, error: Failing, message: Annotated[Message, "it"]) -> None: ...
+async def of_little(context, error, message) -> None: ...  # type: ignore[no-untyped-def]
+async def of_words(context: Context, why: Literal["a", "b"]) -> None: ...
+async def of_new_text(context: Context, reason: Text) -> None: ...
+async def of_a_part(context: Context, reason: T) -> None: ...
+
+
+Text = NewType("Text", str)
+T = TypeVar("T", bound=str)
+
+
+class Failing(Protocol):
+    args: Any
+
+
+@pytest.mark.parametrize("function", [of_all, of_any_error, of_one_message, of_objects, of_others, of_little])
+def test_one_that_takes_part_of_it_is_not(function: Any) -> None:
+    extension = Extension("test", version="1.0")
+    extension.on_error(function)
+    Application(extension, transport=ScriptedTransport())
+
+
+@pytest.mark.parametrize("function", [of_words, of_new_text, of_a_part])
+def test_nor_one_with_a_kind_of_text(function: Any) -> None:
+    extension = Extension("test", version="1.0")
+    extension.on_disconnect(function)
+    Application(extension, transport=ScriptedTransport())
+
+
+async def of_a_typo(context: AppContxt) -> None: ...  # type: ignore[name-defined] # noqa: F821
+async def of_a_typo_for_a_peer(context: Contxt) -> None: ...  # type: ignore[name-defined] # noqa: F821
+async def of_a_strange_reason(context: Context, reason: Reson) -> None: ...  # type: ignore[name-defined] # noqa: F821
+async def of_a_strange_error(context: AppContext, error: BaseExeption, message: Any) -> None: ...  # type: ignore[name-defined] # noqa: F821
+async def of_who_knows(context: Unknown) -> None: ...
+def of_a_typo_that_provides(context: AppContxt) -> Own: ...  # type: ignore[name-defined] # noqa: F821
+
+
+@pytest.mark.parametrize(
+    ("declare", "function", "text"),
+    [
+        (lambda extension: extension.on_startup, of_a_typo, "'AppContxt' of 'context'"),
+        (lambda extension: extension.on_ready, of_who_knows, "'Unknown' of 'context'"),
+        (lambda extension: extension.on_connect, of_a_typo_for_a_peer, "'Contxt' of 'context'"),
+        (lambda extension: extension.on_disconnect, of_a_strange_reason, "'Reson' of 'reason'"),
+        (lambda extension: extension.on_error, of_a_strange_error, "'BaseExeption' of 'error'"),
+        (lambda extension: extension.every(5), of_a_typo, "'AppContxt' of 'context'"),
+        (lambda extension: extension.every(5, per_peer=True), of_a_typo_for_a_peer, "'Contxt' of 'context'"),
+        (lambda extension: extension.task, of_a_typo, "'AppContxt' of 'context'"),
+        (lambda extension: extension.rpc("test"), of_a_typo, "'AppContxt' of 'context'"),
+        (lambda extension: extension.provide, of_a_typo_that_provides, "'AppContxt' of 'context'"),
+    ],
+)
+def test_a_name_that_nobody_knows_is_refused_when_it_is_loaded(declare: Any, function: Any, text: str) -> None:
+    extension = Extension("test", version="1.0")
+    declare(extension)(function)  # it may come later in the module
+    with pytest.raises(ExtensionError, match=f"{function.__name__}.* the annotation {text} should be known at run ti"):
+        Application(extension, transport=ScriptedTransport())
+
+
+def test_a_handlers_context_is_no_other() -> None:
+    async def ask(context: Contxt, ask: Ask) -> None: ...  # type: ignore[name-defined] # noqa: F821
+
+    extension = Extension("test", version="1.0")
+    extension.on(Ask)(ask)
+    with pytest.raises(ExtensionError, match=r"handler of .* the annotation 'Contxt' of 'context' should be known"):
+        Application(extension, transport=ScriptedTransport())
+
+
+def test_a_name_may_come_later_and_is_checked_then() -> None:
+    extension = Extension("test", version="1.0")
+
+    async def of_later(context: Context, reason: Later) -> None: ...  # type: ignore[name-defined] # noqa: F821
+
+    extension.on_disconnect(of_later)
+    of_later.__globals__["Later"] = int
+    try:
+        with pytest.raises(ExtensionError, match="parameter 'reason' should be str, not int"):
+            Application(extension, transport=ScriptedTransport())
+        of_later.__globals__["Later"] = str
+        other = Extension("test", version="1.0")
+        other.on_disconnect(of_later)
+        Application(other, transport=ScriptedTransport())
+    finally:
+        del of_later.__globals__["Later"]
+
+
+def test_names_around_a_hook_count() -> None:
+    Alias = AppContext  # noqa: N806
+    extension = Extension("test", version="1.0")
+
+    @extension.on_startup
+    async def startup(context: Alias) -> None: ...
+
+    @extension.every(1)
+    async def every(context: Alias) -> None: ...
+
+    @extension.task
+    async def task(context: Alias) -> None: ...
+
+    Application(extension, transport=ScriptedTransport())
 
 
 # Decorators: what counts is what is really called -------------------------------------------------------------------
@@ -413,10 +558,12 @@ def test_hooks_are_checked_by_what_is_called_too() -> None:
     async def connected(context: Context) -> None: ...
 
     check_callback(connected, "called on connect", Context, "context")
-    check_callback(vars(Decorated)["static"], "called on disconnect", Context, "context", "reason")
-    check_callback(functools.partial(three, 1), "called on disconnect", Context, "context", "reason")
-    assert not check_callback(vars(Decorated)["static"], "called on disconnect", Context, "context", "reason")
-    assert check_callback(vars(Decorated)["static"], "called on connect", Context, "context"), "it takes one more"
+    check_callback(vars(Decorated)["static"], "called with it", Context, "context", "ask")
+    check_callback(functools.partial(three, 1), "called with it", Context, "context", "ask")
+    with pytest.raises(ExtensionError, match=r"parameter 'ask' should be str, not Ask: it is called with \(context, r"):
+        check_callback(vars(Decorated)["static"], "called on disconnect", Context, "context", "reason")
+    with pytest.raises(ExtensionError, match=r"parameter 'ask' should be str, not Ask: it is called with \(context, r"):
+        check_callback(functools.partial(three, 1), "called on disconnect", Context, "context", "reason")
     with pytest.raises(ExtensionError, match=r"should be 'async def' with \(context, a, b\), not \(context, ask\)"):
         check_callback(vars(Decorated)["static"], "called on connect", Context, "context", "a", "b")
 
@@ -452,3 +599,13 @@ async def test_a_decorated_handler_handles() -> None:
         assert await peer.request(Ask(text="one"), Answer) == Answer(text="one 1")
         assert await client.call("test-count", "5") == 7
     assert log == ["Ask", "int"]
+
+
+def test_names_of_functions_that_have_none() -> None:
+    def greet(context: Context) -> None: ...
+
+    class Callable:
+        async def __call__(self, context: Context) -> None: ...
+
+    assert name_of(greet) == name_of(functools.partial(greet, 1)) == "greet"
+    assert name_of(Callable()) == "Callable"

@@ -28,27 +28,38 @@ def test_it_is_told_how_long_from_one_run_to_the_next(every: Any, seconds: float
     assert job.title == "@every work"
 
 
-@pytest.mark.parametrize("every", [0, -1, float("nan"), float("inf"), 1e12, True, b"10", timedelta(0), timedelta(-1)])
+def kind(value: object) -> str:
+    return type(value).__name__  # the text of the largest cannot be made
+
+
+EXTREME = [10**400, -(10**400), 10**5000, 1e-12, 0.0009, timedelta(microseconds=1), timedelta.max, float("-inf")]
+
+
+@pytest.mark.parametrize(
+    "every", [0, -1, float("nan"), float("inf"), 1e12, True, b"10", timedelta(0), timedelta(-1), *EXTREME], ids=kind
+)
 def test_what_is_no_time_is_refused(every: Any) -> None:
     extension = Extension("test", version="1.0")
-    with pytest.raises(ExtensionError, match=r"work, @every: every should be seconds, above 0, or a timedelta, or the"):
+    with pytest.raises(
+        ExtensionError, match=r"work, @every: every should be seconds, 0.001 to 100000000, or a timedelta, or the"
+    ):
         extension.every(every)(work)
-    with pytest.raises(ValueError, match="should be seconds, above 0, or a timedelta"):
+    with pytest.raises(ValueError, match=r"should be seconds, 0.001 to 100000000, or a timedelta"):
         seconds_of(every)
     job = Job(function=work, every="interval")
-    with pytest.raises(ValueError, match=r"@every work: the value of option 'interval' should be seconds, above 0"):
+    with pytest.raises(ValueError, match=r"@every work: the value of option 'interval' should be seconds, 0.001"):
         job.pause({"interval": every})
 
 
 def test_none_is_no_time_and_no_task() -> None:
-    with pytest.raises(ExtensionError, match=r"every should be seconds, above 0, .*, not None"):
+    with pytest.raises(ExtensionError, match=r"every should be seconds, 0.001 to .*, not None"):
         Extension("test", version="1.0").every(None)(work)  # type: ignore[call-overload]
 
 
-@pytest.mark.parametrize("jitter", [-1, float("nan"), "1", None])
+@pytest.mark.parametrize("jitter", [-1, float("nan"), "1", None, 10**400, 10**5000, timedelta(-1)], ids=kind)
 def test_jitter_is_a_time_or_none_at_all(jitter: Any) -> None:
     assert Job(function=work, every=1, jitter=timedelta(seconds=1)).jitter
-    with pytest.raises(ExtensionError, match=r"jitter should be seconds, 0 or more, or a timedelta, not"):
+    with pytest.raises(ExtensionError, match=r"jitter should be seconds, 0 to 100000000, or a timedelta, not"):
         Job(function=work, every=1, jitter=jitter)
 
 
@@ -74,7 +85,7 @@ def test_its_function_takes_the_context_it_gets() -> None:
     extension.task(per_peer=True)(for_peers)
     extension.every(10, per_peer=True)(for_peers)
     extension.every(10, per_peer=True)(work)  # type: ignore[type-var]
-    assert [job.per_peer for job in extension.jobs] == [True, True, True]
+    assert [job.per_peer for job in extension.register_jobs()] == [True, True, True]
 
 
 @pytest.mark.parametrize("arguments", [(), None])
@@ -90,7 +101,7 @@ def test_a_task_is_declared_with_and_without_parentheses() -> None:
     assert extension.task(work) is work
     assert extension.task()(work) is work
     assert extension.task(restart=False)(work) is work
-    assert [(job.title, job.restart) for job in extension.jobs] == [
+    assert [(job.title, job.restart) for job in extension.register_jobs()] == [
         ("@task work", True),
         ("@task work", True),
         ("@task work", False),
@@ -117,6 +128,18 @@ async def test_an_option_whose_value_is_no_time_stops_the_start() -> None:
     extension.every("test-interval")(work)
     extension.option("test-interval")(interval)
     app = Application(extension, transport=ScriptedTransport(), options={"test-interval": 0})
-    text = "'test': @every work: the value of option 'test-interval' should be seconds, above 0, or a timedelta, not 0"
+    text = "'test': @every work: the value of option 'test-interval' should be seconds, 0.001 to "
     with pytest.raises(ExtensionError, match=text):
         await app.start()
+
+
+def test_the_shortest_and_the_longest_are_taken() -> None:
+    for seconds in (0.001, timedelta(milliseconds=1), 1e8):
+        assert Job(function=work, every=seconds, jitter=0).pause() in (0.001, 1e8)
+
+
+def test_an_error_shows_what_can_be_shown() -> None:
+    with pytest.raises(ExtensionError, match=r"not 1000000"):
+        Job(function=work, every=10**400)
+    with pytest.raises(ExtensionError, match=r"not a number of 16610 bits"):
+        Job(function=work, every=10**5000)

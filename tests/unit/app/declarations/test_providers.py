@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, List, Literal, NewType, Protoc
 import pytest
 
 from oddwire import AppContext, Application, Context, Message, NodeId, Peer, message
-from oddwire.app import Provider
+from oddwire.app import Extension, Provider
 from oddwire.app.declarations.providers import Dependent, dependencies_of, key_of, make, unfit
 from oddwire.errors import ExtensionError
 
@@ -203,6 +203,22 @@ def of_a_message() -> Ask:
     raise NotImplementedError
 
 
+def forgot_to_yield() -> Iterator[Database]:
+    Database()
+
+
+async def forgot_to_yield_async() -> AsyncIterator[Database]:
+    return Database()  # type: ignore[return-value]
+
+
+def forgot_to_yield_anything() -> Generator:  # type: ignore[type-arg]
+    return Database()  # type: ignore[return-value]
+
+
+def of_two() -> Database | Ask:
+    return Database()
+
+
 def of_a_literal() -> Literal[7]:
     return 7
 
@@ -222,8 +238,12 @@ def of_a_variable() -> T:  # type: ignore[type-var]
         (of_the_unknown, "the annotation 'Unknown' of 'return' should be known at run time"),
         (
             optional,
-            "provides tests.unit.app.declarations.test_providers.Database | None: one type is needed, not several",
+            "provides tests.unit.app.declarations.test_providers.Database | None: it should be Database, or raise; who",
         ),
+        (forgot_to_yield, "should yield what it provides, as its annotation is collections.abc.Iterator[tests.unit."),
+        (forgot_to_yield_async, "and it has no 'yield'; or, if it returns that, should say so: -> Database"),
+        (forgot_to_yield_anything, "should yield what it provides, as its annotation is Generator, and it has no"),
+        (of_two, "test_providers.Ask: one type is needed, not several"),
         (of_anything, "provides Any: Any says too little to be found by"),
         (of_text, "provides str: str says too little to be found by: Size = NewType('Size', str) says it"),
         (of_a_dict, "provides dict: dict says too little to be found by: Size = NewType('Size', dict) says it"),
@@ -329,7 +349,11 @@ def test_what_a_function_takes_is_read_from_its_annotations() -> None:
         ("int", "parameter 'it' takes int: int says too little to be found by: Size = NewType('Size', int) says it"),
         ("Peer", "parameter 'it' takes Peer: it is there anyway, as context.peer"),
         ("Ask", "parameter 'it' takes Ask: messages come to the handlers of their classes"),
-        ("Database | None", "one type is needed, not several"),
+        (
+            "Database | None",
+            "it should be Database, or, where nobody may provide one, have a default: Database | None =",
+        ),
+        ("Database | Ask", "one type is needed, not several"),
         ("Unknown", "the annotation 'Unknown' of 'it' should be known at run time"),
     ],
 )
@@ -386,7 +410,7 @@ def no_manager() -> contextlib.AbstractContextManager[Database]:
     [
         (ends, "has ended without a 'yield': it should yield once"),
         (ends_async, "has ended without a 'yield': it should yield once"),
-        (gives_none, "should provide Database, not None"),
+        (gives_none, "should provide Database, not None: has it a 'return', or a 'yield'?"),
         (yields_none, "should provide Database, not None"),
         (forgets_to_await, "should provide Database, not a coroutine: it should be 'async def' and await that"),
         (no_manager, "should return a context manager, not <"),
@@ -405,6 +429,66 @@ async def test_a_second_yield_is_an_error(function: Callable[..., Any]) -> None:
     assert close is not None
     with pytest.raises(ExtensionError, match="yields a second time: it should yield once, and close behind that"):
         await close()
+
+
+def twice_and_on() -> Iterator[Database]:
+    yield Database()
+    while True:
+        try:
+            yield Database()
+        except GeneratorExit:
+            break
+        finally:
+            yield Database()
+
+
+async def twice_and_on_async() -> AsyncIterator[Database]:
+    yield Database()
+    try:
+        yield Database()
+    finally:
+        yield Database()
+
+
+def twice_and_fails() -> Iterator[Database]:
+    yield Database()
+    try:
+        yield Database()
+    finally:
+        raise KeyError("two")
+
+
+@pytest.mark.parametrize(
+    ("function", "told"),
+    [
+        (twice_and_on, "RuntimeError: generator ignored GeneratorExit"),
+        (twice_and_on_async, "RuntimeError: async generator ignored GeneratorExit"),
+        (twice_and_fails, "KeyError: 'two'"),
+    ],
+)
+async def test_a_second_yield_that_does_not_end_is_an_error_that_says_both(
+    function: Callable[..., Any], told: str
+) -> None:
+    _, close = await make(Provider(function=function), (), {})
+    assert close is not None
+    with pytest.raises(
+        ExtensionError, match=f"yields a second time: .* that; closed there, it raised {told}"
+    ) as raised:
+        await close()
+    assert raised.value.__cause__ is not None
+
+
+@pytest.mark.parametrize(
+    ("given", "scope"),
+    [({}, "app"), ({"per_peer": True}, "peer"), ({"scope": "peer"}, "peer"), ({"per_peer": False}, "app")],
+)
+def test_one_for_each_peer_is_said_as_jobs_say_it(given: dict[str, Any], scope: str) -> None:
+    extension = Extension("shop", version="1.0")
+    assert extension.provide(**given)(awaited) is awaited
+    (provider,) = extension.register_providers()
+    assert provider.scope == scope
+    with pytest.raises(ExtensionError, match=r"provider .*awaited: per_peer should be True or False, not 1"):
+        extension.provide(per_peer=1)(awaited)  # type: ignore[arg-type]
 
 
 async def test_one_that_is_cancelled_while_it_makes_something_cleans_up() -> None:

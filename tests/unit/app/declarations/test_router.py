@@ -76,7 +76,7 @@ def test_a_router_declares_whatever_an_extension_does() -> None:
     assert [option.function for option in found.options] == [size]
     assert [provider.function for provider in found.providers] == [thing]
     assert [job.function for job in found.jobs] == [every, task]
-    assert [dependent.function for dependent in found.dependents] == [every]
+    assert [job.function for job in found.jobs if job.takes_more] == [every]
     assert found.messages == (Ask, Answer, Note)
     assert [one.name for one in extension.declared(Hook)] == ["on_startup", "on_ready", "on_stopping", "on_shutdown"]
     assert extension.has_hook("stopping")

@@ -17,7 +17,7 @@ G = "0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798"
 
 
 async def ask_price(
-    context: Unknown, node_id: NodeId, asset: str = "eur", *, loud: bool = False, limit: int | None = None
+    context: Any, node_id: NodeId, asset: str = "eur", *, loud: bool = False, limit: int | None = None
 ) -> dict[str, int]:
     """Ask a peer
     for its price.
