@@ -30,10 +30,12 @@ from oddwire.transports.host import HostTransport
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
+    from oddwire.app.context import Messenger
     from oddwire.app.declarations.rpc import RpcMethod
     from oddwire.app.dispatch.background import Background
     from oddwire.app.dispatch.dispatcher import Dispatcher
     from oddwire.app.dispatch.early_messenger import EarlyMessenger
+    from oddwire.app.dispatch.end_hooks import EndHooks
     from oddwire.app.dispatch.failures import Failures
     from oddwire.session.limits import Counters, Limits
     from oddwire.session.store.extension_store import ExtensionStore
@@ -45,6 +47,7 @@ logger = get_logger("oddwire.app")
 T = TypeVar("T")
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_LONGEST: Final = 1e8  # seconds, three years: within the timers of all event loops
 _SAME: Final = 0.05  # seconds within which a second signal is of the same Ctrl-C
 
 
@@ -123,12 +126,13 @@ class Application:
         self.program = int.from_bytes(os.urandom(8), "big") if program is None else program
         self.resources = Resources(self._tables, transport, store, limits, assembly.session)
         self._node = HostNode(transport)
-        self._grace = grace
+        self._grace = min(grace, _LONGEST)
         self._state = _State.BUILT
         self._dispatcher: Dispatcher | None = None
         self._early: EarlyMessenger | None = None
         self._background: Background | None = None
         self._failures: Failures | None = None
+        self._end_hooks: EndHooks | None = None
         self._started: set[str] = set()
         self._ready: set[str] = set()
         self._starter: asyncio.Task[Any] | None = None  # runs hooks of the start
@@ -156,13 +160,16 @@ class Application:
         self._starter = me
         try:
             from oddwire.app.dispatch.background import Background
+            from oddwire.app.dispatch.end_hooks import EndHooks
             from oddwire.app.dispatch.failures import Failures
 
             self._failures = Failures(self, calls("handler_failed"))
-            self._background = Background(self, self.plugins.contributions, self._failures, self._grace)
+            hooks = self._end_hooks = EndHooks(self, self._failures)
+            self._background = Background(self, self.plugins.contributions, self._failures, self._grace, hooks.cut_off)
             host = self.transport if isinstance(self.transport, HostTransport) else None
             self._options.read({} if host is None else await host.configure(self._manifest))
             self._background.check(self._options)
+            self._background.watch_loop()
             access = await self.resources.prepare()
             await self.resources.make_things(self)
             self._started |= silent
@@ -224,6 +231,10 @@ class Application:
         calls = self.plugins.calls("ready")
         silent = {call.plugin for call in self.plugins.calls("stopping")} - {call.plugin for call in calls}
         self._ready |= silent
+        waiting = {call.plugin for call in calls}
+        for owner in self.plugins.contributions:
+            if owner.name not in waiting:
+                background.begin(owner.name)
         for call in calls:
             await call.finish(app=self)
             if self._state is not _State.STARTING:
@@ -234,31 +245,33 @@ class Application:
     async def aclose(self) -> None:
         """Run stopping hooks, let handlers finish, close the transport, run disconnect hooks, run shutdown hooks.
 
-        Idempotent. Stopping hooks and handlers have ``grace`` seconds together, disconnect hooks have as many again.
-        Cancelled, it waits for none of them, and still cleans up. Raises the first error of a shutdown hook, at the
-        end, and `LocalProtocolError` if called by code that it would wait for, such as a handler, or by a hook of the
-        start: call `stop` there.
+        Idempotent. Stopping hooks and handlers have ``grace`` seconds together; disconnect hooks have as many again,
+        and so have shutdown hooks together with the closing of what is provided. Cancelled, it cancels them all, and
+        still cleans up. Raises the first error of a shutdown hook, or of closing, at the end, and `LocalProtocolError`
+        if called by code that it would wait for, such as a handler, or by a hook of the start: call `stop` there.
+        Called by a hook of the end, which it waits for, it returns at once.
         """
         if self._state is _State.BUILT:
             self._state = _State.CLOSED
             return
         me = asyncio.current_task()
-        if me is not None and self._background is not None and me is self._background.stopping:
-            return  # called by a stopping hook: closing already
+        if self._end_hooks is not None and self._end_hooks.is_running():
+            return  # called by a hook of the end, or a task of its own, for which it may wait: closing already
         if self._is_working_on(me):
             raise LocalProtocolError("aclose would wait for the handler that called it: call stop() instead")
         if me is not None and me is self._starter:
             raise LocalProtocolError("aclose would wait for the start that called it: raise, or call stop(), instead")
         if self._closing is None:
             self._closing = asyncio.get_running_loop().create_task(self._close(self._grace))
-        if self._closing is asyncio.current_task():
-            return  # called by a hook of the closing itself
+        if self._closing is me:
+            return  # called by the transport
         await self._closed(self._closing)
 
     def _is_working_on(self, task: asyncio.Task[Any] | None) -> bool:
         handled = self._dispatcher is not None and task in self._dispatcher.tasks
         own = self._background is not None and task in self._background.running
-        return handled or own or self._methods.is_working_on(task)
+        reporting = self._failures is not None and self._failures.is_working_on(task)
+        return handled or own or reporting or self._methods.is_working_on(task)
 
     async def _closed(self, closing: asyncio.Task[None]) -> None:
         try:
@@ -266,6 +279,10 @@ class Application:
         except asyncio.CancelledError:
             if self._dispatcher is not None:
                 self._dispatcher.tasks.end_grace()
+            if self._failures is not None:
+                self._failures.end_grace()
+            if self._end_hooks is not None:
+                self._end_hooks.cut()
             await asyncio.wait([closing])
             raise
 
@@ -275,8 +292,8 @@ class Application:
         loop, background = asyncio.get_running_loop(), self._background
         until = loop.time() + self._grace
         try:
-            if self._dispatcher is not None and background is not None:
-                await self._stop_work(self._dispatcher, background, until)
+            if self._dispatcher is not None and background is not None and self._end_hooks is not None:
+                await self._stop_work(self._end_hooks, background, until)
                 left = 0.0 if grace == 0.0 else max(0.0, until - loop.time())
                 await self._dispatcher.aclose(left, self._leave, grace)
             else:
@@ -287,12 +304,15 @@ class Application:
                     await self._failures.aclose(self._grace)
             finally:
                 try:
-                    await self._shut_down()
+                    if self._end_hooks is not None:
+                        await self._shut_down(self._end_hooks, loop.time() + self._grace)
                 finally:
                     self._state = _State.CLOSED
+                    if self._background is not None:
+                        self._background.end_watch()
                     await self.resources.aclose()
 
-    async def _stop_work(self, dispatcher: Dispatcher, background: Background, until: float) -> None:
+    async def _stop_work(self, hooks: EndHooks, background: Background, until: float) -> None:
         """End the jobs of plugins whose ready hooks have run, and run their stopping hooks, last loaded first."""
         stopping = {call.plugin: call for call in self.plugins.calls("stopping")}
         for owner in self.plugins.contributions:
@@ -301,7 +321,7 @@ class Application:
         await background.end_jobs(until)
         for name in reversed(stopping):
             if name in self._ready:
-                await background.run_stopping(stopping[name], until, dispatcher.tasks.grace_ended)
+                await hooks.stop(stopping[name], until)
             self._ready.discard(name)
 
     async def _leave(self) -> None:
@@ -312,27 +332,22 @@ class Application:
         finally:
             await self.transport.aclose()
 
-    async def _shut_down(self) -> None:
-        errors: list[BaseException] = []
-        me = asyncio.current_task()
+    async def _shut_down(self, hooks: EndHooks, until: float) -> None:
+        """Run the shutdown hooks of plugins that have started, last loaded first, and close what is provided."""
+        calls = [call for call in reversed(self.plugins.calls("shutdown")) if call.plugin in self._started]
+        self._started.clear()
+        errors = await hooks.finish(calls, self.resources.things_to_close, until)
         try:
-            for call in reversed(self.plugins.calls("shutdown")):
-                if call.plugin in self._started:
-                    self._started.discard(call.plugin)
-                    try:
-                        await call.finish(app=self)
-                    except BaseException as error:
-                        if must_pass(error, me):
-                            raise
-                        logger.exception("shutdown of %r failed", call.plugin)
-                        errors.append(error)
+            if errors and isinstance(errors[0], Exception):
+                raise errors[0]
+            if errors:
+                raise ExtensionError(f"a shutdown hook raised {spelled(errors[0])}") from errors[0]
         finally:
-            del me
-            errors += await self.resources.close_things()
-        if errors and (isinstance(errors[0], Exception) or must_pass(errors[0])):
-            raise errors[0]
-        if errors:
-            raise ExtensionError(f"a shutdown hook raised {spelled(errors[0])}") from errors[0]
+            errors.clear()  # a stored error refers to this frame
+
+    def _report(self, what: str, context: AppContext, error: BaseException, *, report: bool) -> None:
+        if self._failures is not None:
+            self._failures.report(what, context, error, report=report)
 
     async def __aenter__(self) -> Application:
         await self.start()
@@ -420,15 +435,22 @@ class Application:
         """Return the handle of a node, connected or not. Raises `ValueError` for an invalid node id.
 
         While the application starts, in ``on_startup``, only its `Peer.deliver` works. Raises `LocalProtocolError`
-        before that.
+        before that. That of our own node refuses whatever it is asked for.
         """
-        if self._dispatcher is None and self._state is _State.STARTING:
+        node_id = NodeId(node_id)
+        starting = self._dispatcher is None and self._state is _State.STARTING
+        messenger: Messenger | None = None if starting else self._running().messenger
+        if node_id == self.transport.node_id:
+            from oddwire.app.dispatch.own_node import own_peer  # a mistake
+
+            return own_peer(self._tables, node_id)
+        if messenger is None:
             if self._early is None:
                 from oddwire.app.dispatch.early_messenger import EarlyMessenger  # few deliver that early
 
                 self._early = EarlyMessenger(self.resources, self._tables)
-            return Peer(self._early, NodeId(node_id))
-        return Peer(self._running().messenger, NodeId(node_id))
+            messenger = self._early
+        return Peer(messenger, node_id)
 
     @property
     def peers(self) -> list[Peer]:

@@ -9,8 +9,8 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from oddwire.app.context import AppContext, Context, Peer
-from oddwire.app.declarations.declared import Hook, HookFunction, RegisteredMessage
-from oddwire.app.declarations.handlers import Handler, place, with_replies
+from oddwire.app.declarations.declared import Hook, HookFunction, LateCheck, RegisteredMessage
+from oddwire.app.declarations.handlers import Handler, name_of, with_replies
 from oddwire.app.declarations.message_decorators import check_once
 from oddwire.app.declarations.options import Option
 from oddwire.app.declarations.router import Decorators
@@ -186,11 +186,13 @@ class Extension(Decorators):
         return (*self._of("providers", "Dependent"),)
 
     def check_declared(self) -> None:
-        """Raise `ExtensionError` for what was declared twice, in the extension and its routers; called at load."""
+        """Raise `ExtensionError` for what was declared twice, or takes what nobody knows, routers included; at load."""
         self.check_included()
         check_once(repr(self), self.declared(Handler))
         check_once(repr(self), self.declared(RpcMethod))
         check_once(repr(self), self.declared(Option))
+        for late in self.declared(LateCheck):
+            late.check()
 
     def has_hook(self, name: str) -> bool:
         """Return whether a hook is not empty: ``peer_connected``, ``peer_disconnected`` or ``stopping``."""
@@ -218,6 +220,11 @@ class Extension(Decorators):
         return (*self.declared(RpcMethod),)
 
     @hookimpl
+    def register_jobs(self) -> tuple[Job, ...]:
+        """Return the jobs declared by `every` and `task`."""
+        return self.jobs
+
+    @hookimpl
     def register_options(self) -> tuple[Option, ...]:
         """Return the options declared by `option`."""
         return (*self.declared(Option),)
@@ -237,35 +244,41 @@ class Extension(Decorators):
     @hookimpl
     async def stopping(self, app: Application) -> None:
         """Await the functions of `on_stopping`, last first; each runs, the first error is raised at the end."""
-        await self._run_all(self.hook_functions("on_stopping"), app)
+        await self._run_all("on_stopping", self.hook_functions("on_stopping"), app)
 
     @hookimpl
     async def shutdown(self, app: Application) -> None:
         """Await the functions of `on_shutdown`, last first; each runs, the first error is raised at the end."""
-        await self._run_all(self.hook_functions("on_shutdown"), app)
+        await self._run_all("on_shutdown", self.hook_functions("on_shutdown"), app)
 
-    async def _run_all(self, functions: Sequence[HookFunction], app: Application) -> None:
-        from asyncio import current_task  # imported late: the host node has the manifest sooner
+    async def _run_all(self, kind: str, functions: Sequence[HookFunction], app: Application) -> None:
+        from asyncio import CancelledError, current_task  # imported late: the host node has the manifest sooner
 
         from oddwire.exit_exceptions import must_pass
 
-        errors: list[BaseException] = []
-        me = current_task()
+        failed: list[tuple[Any, BaseException]] = []
+        cancelled: BaseException | None = None
+        me, context = current_task(), AppContext(app, self.name)
         try:
             for function in reversed(functions):
                 try:
-                    await self._call(function, AppContext(app, self.name))
+                    await self._call(function, context)
                 except BaseException as error:
-                    if must_pass(error, me):
+                    if not must_pass(error, me):
+                        failed.append((function, error))
+                    elif not isinstance(error, CancelledError):
                         raise
-                    if errors:  # only the first error is raised
-                        AppContext(app, self.name).logger.error("%s failed", place(function), exc_info=error)
-                    errors.append(error)
-            if errors:
-                raise errors[0]
+                    else:  # its time is over; the others have theirs until the task is not waited for any longer
+                        cancelled = error
+            _report_all(context, kind, failed[0 if cancelled else 1 :])  # only the first error is raised
+            if cancelled:
+                raise cancelled
+            if failed:
+                function = failed[0][0]  # `failed_hook` reads it
+                raise failed[0][1]
         finally:
-            errors.clear()  # a stored error refers to this frame
-            del me
+            failed.clear()  # a stored error refers to this frame
+            del me, cancelled
 
     @hookimpl
     def handler_failed(
@@ -295,7 +308,8 @@ class Extension(Decorators):
         if extension == self.name:
             for hook in self.declared(Hook):
                 if hook.name == "on_undelivered" and hook.applies_to(message):
-                    await self._call(hook.function, Context(app, self.name, peer), message, error)
+                    function = hook.function  # named in the log, if it fails
+                    await self._call(function, Context(app, self.name, peer), message, error)
 
     @hookimpl
     async def peer_disconnected(self, app: Application, peer: Peer, reason: str) -> None:
@@ -342,6 +356,13 @@ def _name_program(program: dict[str, Any]) -> None:
             f"{file} runs twice, as the program and as module {name!r}, so it makes two extensions, each with a part "
             f"of the handlers: what imports {name!r} should be imported below the line that makes the extension"
         )
+
+
+def _report_all(context: AppContext, kind: str, failed: Sequence[tuple[Any, BaseException]]) -> None:
+    """Report exceptions of hooks at the application's end; those of on_shutdown are too late for hooks for failures."""
+    for function, error in failed:
+        what = f"{kind} {name_of(function)}"
+        context.app._report(what, context, error, report=kind == "on_stopping")  # noqa: SLF001 - its own hooks
 
 
 def _listed(given: object) -> Sequence[object]:

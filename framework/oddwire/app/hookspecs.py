@@ -25,6 +25,7 @@ from oddwire.transports.base import Transport
 if TYPE_CHECKING:
     from oddwire.app.application import Application
     from oddwire.app.context import Peer
+    from oddwire.app.declarations.jobs import Job
     from oddwire.app.declarations.middleware import Middleware
     from oddwire.app.declarations.providers import Provider
 
@@ -90,6 +91,10 @@ class Hooks:
         """Return options, for the host node and for ``oddwire run``. Two of one name fail at load."""
 
     @hookspec
+    def register_jobs(self) -> Iterable[Job]:  # type: ignore[empty-body]
+        """Return jobs: functions that are called periodically, or run as tasks, as `Extension.every` and `task` do."""
+
+    @hookspec
     def register_providers(self) -> Iterable[Provider]:  # type: ignore[empty-body]
         """Return providers for functions of all extensions. For a type, an extension's own provider takes precedence.
 
@@ -135,14 +140,21 @@ class Hooks:
 
     @hookspec
     def handler_failed(
-        self, app: Application, peer: Peer | None, extension: str, message: Message | None, error: BaseException
+        self,
+        app: Application,
+        peer: Peer | None,
+        extension: str,
+        message: Message | None,
+        error: BaseException,
+        what: str,
     ) -> Awaitable[None] | None:
         """Handle a failure: a handler raised, or its result is no message or could not be sent; may be async.
 
         ``extension`` is the name of the plugin whose handler, hook, job or spawned task has failed; ``message`` is the
-        one that was handled, None except for handlers. ``peer`` is None if no peer is concerned. The failure is logged
-        and counted as well. The peer learns only that its request has failed, without details, and nothing if it did
-        not send a request.
+        one that was handled, None except for handlers. ``peer`` is None if no peer is concerned. ``what`` names the
+        code that has failed, by kind and name: ``handler of Ask``, ``on_connect greet``, ``@every beat``. The failure
+        is logged and counted as well. The peer learns only that its request has failed, without details, and nothing if
+        it did not send a request.
         """
 
     @hookspec

@@ -74,9 +74,9 @@ class _Alice:
             self.round_trips.append(event.latency)
 
     @hookimpl
-    def handler_failed(self, extension: str, error: BaseException) -> None:
-        """Add a handler's error to the report."""
-        self._ledger.fail(f"alice: a handler of {extension!r} failed: {error!r}")
+    def handler_failed(self, extension: str, what: str, error: BaseException) -> None:
+        """Add a failure to the report."""
+        self._ledger.fail(f"alice: {what} of {extension!r} failed: {error!r}")
 
 
 class _Bob:

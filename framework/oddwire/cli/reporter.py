@@ -91,9 +91,8 @@ class Reporter:
         )
 
     @hookimpl
-    def handler_failed(self, peer: Peer | None, extension: str, message: Message | None, error: BaseException) -> None:
+    def handler_failed(self, peer: Peer | None, extension: str, what: str, error: BaseException) -> None:
         """Print what failed; the log has its traceback."""
-        what = "a hook or task" if message is None else f"the handler of {type(message).__name__}"
         text = f"{what} of {extension!r} failed: {type(error).__name__}: {with_peer(error)}"
         node_id = None if peer is None else peer.node_id
         self._printer.event(Event(event="error", peer=node_id, text=cut(text, _MOST_TEXT)))

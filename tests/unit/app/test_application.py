@@ -693,7 +693,7 @@ async def test_what_is_raised_while_stopping_is_told_and_keeps_nothing_from_endi
     assert log == ["two stopping", "one stopping", "two shutdown", "one shutdown"]
     assert app.counters.failed == {"two": 1}
     (record,) = caplog.records
-    assert record.getMessage().startswith("on_stopping of 'two' failed")
+    assert record.getMessage().startswith("on_stopping function of 'two' failed")
     assert record.exc_info is not None
 
 
@@ -709,7 +709,7 @@ async def test_goodbyes_that_reach_nobody_any_more_are_no_errors(caplog: pytest.
         caplog.set_level("INFO")
     assert not app.counters.failed
     (record,) = [record for record in caplog.records if "polite" in record.getMessage()]
-    assert record.getMessage().startswith("on_stopping of 'polite' ended early: PeerNotConnected")
+    assert record.getMessage().startswith("on_stopping stopping of 'polite' ended early: PeerNotConnected")
 
 
 @pytest.mark.asyncio(loop_factories=["jumping"])
@@ -742,7 +742,7 @@ async def test_on_stopping_has_the_grace_and_messages_are_handled_meanwhile(
     (record,) = caplog.records
     line = stopping.__code__.co_firstlineno + 6
     assert record.getMessage() == (
-        f"on_stopping of 'slow' is cancelled: its time has expired; it waits at {__file__}:{line}"
+        f"on_stopping stopping of 'slow' is cancelled: its time has expired; it waits at {__file__}:{line}"
     )
 
 

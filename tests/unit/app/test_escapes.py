@@ -227,7 +227,8 @@ async def test_out_of_hooks_of_connections(rough: Rough, caplog: pytest.LogCaptu
             if at == "disconnect":
                 await right.connect(left.uris[0])
             await works(rough, right.peers[0])
-            told(caplog, "peer hook of 'rough' failed" if at != "plain connect" else "peer hook of ")
+            hooks = {"connect": "on_connect connected", "disconnect": "on_disconnect disconnected"}
+            told(caplog, f"{hooks.get(at, 'peer_connected')} of ")
             assert len(rough.failures) == 1
             rough.failures.clear()
 

@@ -19,6 +19,7 @@ def test_the_hooks_are_those_of_the_design() -> None:
         "ready",
         "register_codecs",
         "register_handlers",
+        "register_jobs",
         "register_messages",
         "register_middleware",
         "register_options",

@@ -69,7 +69,7 @@ async def test_tells_of_a_failure_without_a_peer() -> None:
     async with Application(Reporter(Printer(True, stdout=out)), extension, transport=MemoryNetwork().transport()):
         await asyncio.sleep(0.01)
     (event,) = [json.loads(line) for line in out.getvalue().splitlines()]
-    assert event["message"] == "a hook or task of 'worker' failed: LookupError: no work today"
+    assert event["message"] == "@task work of 'worker' failed: LookupError: no work today"
     assert "peer" not in event
 
 
@@ -138,9 +138,7 @@ async def test_a_failed_handler_is_an_error() -> None:
         await peer.send(Ask(text="fail"))
         await peer.request(Ask(text="still there?"), Answer)
     errors = [event for event in watched.events if event["event"] == "error"]
-    assert [error["message"] for error in errors] == [
-        "the handler of Ask of 'oracle' failed: LookupError: no oracle today"
-    ]
+    assert [error["message"] for error in errors] == ["handler of Ask of 'oracle' failed: LookupError: no oracle today"]
     assert errors[0]["peer"] == str(other.node_id)
 
 

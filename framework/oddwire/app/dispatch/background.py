@@ -7,23 +7,27 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import random
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from types import CodeType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from oddwire.app.context import AppContext, Context
+from oddwire.app.dispatch.end_hooks import LEAST, log_stuck
+from oddwire.app.dispatch.loop_watch import LOOP_WATCH, Owners
 from oddwire.durations import seconds_of
-from oddwire.errors import ExtensionError, LocalProtocolError, PeerNotConnected, TransportError
+from oddwire.errors import ExtensionError, LocalProtocolError, PeerNotConnected
 from oddwire.exit_exceptions import must_pass, spelled
 from oddwire.log_limits import get_logger
-from oddwire.printable import printable
 
 if TYPE_CHECKING:
     from oddwire.app.application import Application
     from oddwire.app.declarations.jobs import Job
+    from oddwire.app.declarations.options import Options
     from oddwire.app.dispatch.failures import Failures
     from oddwire.app.dispatch.peer_queue import PeerQueue
-    from oddwire.app.plugins.manager import Contribution, HookCall
+    from oddwire.app.plugins.manager import Contribution
     from oddwire.proto.keys import NodeId
 
 __all__ = ["Background", "OwnTasks"]
@@ -35,8 +39,6 @@ T = TypeVar("T")
 _FIRST_PAUSE: Final = 1.0  # seconds until a task that has raised is restarted
 _LONGEST_PAUSE: Final = 60.0  # seconds: the pause doubles each time, up to this
 _STEADY: Final = 60.0  # seconds of a run after which the pauses start from the first again
-_LEAST: Final = 0.1  # seconds that each on_stopping, and cancelled tasks, have even if the grace is used up
-_UNWINDING: Final = 2.0  # seconds that a cancelled hook has for its cleanup
 
 
 class OwnTasks:
@@ -86,59 +88,85 @@ class OwnTasks:
             for task in (*self._spawned,):
                 task.cancel("its owner ends")
 
-    async def wait(self, seconds: float, *, jobs: bool = False) -> None:
-        """Wait up to ``seconds`` for all tasks, or for ``jobs`` alone; log and drop those that still run."""
+    async def wait(self, seconds: float, *, jobs: bool = False, cut: asyncio.Future[None] | None = None) -> None:
+        """Wait ``seconds``, or until ``cut``, for all tasks, or ``jobs`` alone; log and drop those that run on."""
         tasks = self._jobs if jobs else self._jobs | self._spawned
         tasks = {*tasks} - {asyncio.current_task()}
         if not tasks:
             return
-        _, stuck = await asyncio.wait(tasks, timeout=max(_LEAST, seconds))
+        everyone: asyncio.Future[Any] = asyncio.gather(*tasks, return_exceptions=True)
+        ends = [everyone] if cut is None else [everyone, cut]
+        await asyncio.wait(ends, timeout=max(LEAST, seconds), return_when=asyncio.FIRST_COMPLETED)
+        if cut is not None and cut.done():
+            await asyncio.wait([everyone], timeout=LEAST)
+        stuck = [task for task in tasks if not task.done()]
         for task in stuck:
             for each in (self._jobs, self._spawned, self._running):
                 each.discard(task)
-            _log_stuck(task)
-
-
-def _log_stuck(task: asyncio.Task[Any]) -> None:
-    from oddwire.app.unfinished import describe_task  # imported late: rarely needed
-
-    where = describe_task(task) or printable(task.get_name())
-    logger.warning("not waiting any longer for tasks that do not end when cancelled: %s", where)
+            log_stuck(task)
 
 
 class Background:
     """The background work of one application. ``grace`` is the time in seconds that cancelled tasks have to end.
 
+    Once ``cut`` is done, those of the application have no more of it.
     ``arm`` is called when a run of a periodic job begins, for the watch of handlers.
     """
 
-    def __init__(self, app: Application, owners: Sequence[Contribution], failures: Failures, grace: float) -> None:
+    def __init__(
+        self,
+        app: Application,
+        owners: Sequence[Contribution],
+        failures: Failures,
+        grace: float,
+        cut: asyncio.Future[None],
+    ) -> None:
         self.arm: Callable[[], object] = lambda: None
         self.running: set[asyncio.Task[Any]] = set()
         """Every running task; the event loop refers to tasks weakly."""
         self.queues: Mapping[NodeId, PeerQueue] = {}
         """The queues of all peers, set before the transport opens."""
         self.grace = grace
-        self.stopping: asyncio.Task[None] | None = None
-        """The task that is running an on_stopping hook, if any."""
         self._app = app
         self._failures = failures
+        self._cut = cut
         self._loop = asyncio.get_running_loop()
         self._base = contextvars.copy_context()  # not the context variables of a task's creator
         self._of_app = {owner.name: [job for job in owner.jobs if not job.per_peer] for owner in owners}
         self._of_peers = {owner.name: jobs for owner in owners if (jobs := [job for job in owner.jobs if job.per_peer])}
+        self._pauses: dict[int, float] = {}  # the last known period of each periodic job, by its id
         self._own: dict[str, OwnTasks] = {}
         self._closed = False
+        self._has_plugins = len(owners) > 1  # the first are oddwire's own transports and codecs
+        self._owners: Owners | None = None  # set while the loop is watched
 
-    def check(self, options: Mapping[str, Any]) -> None:
-        """Raise `ExtensionError` if the option of a job's period has a value that is no duration."""
+    def check(self, options: Options) -> None:
+        """Raise `ExtensionError` if the option of a job's period has a value that is no duration.
+
+        From now on such values are refused where a dynamic option is set.
+        """
         for extension, jobs in (*self._of_app.items(), *self._of_peers.items()):
             for job in jobs:
+                if not job.is_periodic:
+                    continue
                 try:
-                    if job.is_periodic:
-                        job.pause(options)
+                    self._pauses[id(job)] = job.pause(options)
                 except ValueError as error:
                     raise ExtensionError(f"{extension!r}: {error}") from None
+                if isinstance(job.every, str):
+                    options.watch(job.every, job.read)
+
+    def watch_loop(self) -> None:
+        """Watch the event loop for code of the application's plugins that blocks it, until `end_watch`."""
+        if self._has_plugins and self._owners is None:
+            self._owners = functools.partial(_owners_of, self._app)
+            LOOP_WATCH.enter(self._owners)
+
+    def end_watch(self) -> None:
+        """Stop watching the event loop."""
+        if self._owners is not None:
+            LOOP_WATCH.leave(self._owners)
+            self._owners = None
 
     # Tasks of the application -------------------------------------------------------------------------
 
@@ -153,7 +181,7 @@ class Background:
         for own in self._own.values():
             own.end_jobs()
         for own in self._own.values():
-            await own.wait(until - self._loop.time(), jobs=True)
+            await own.wait(until - self._loop.time(), jobs=True, cut=self._cut)
 
     async def aclose(self, seconds: float) -> None:
         """Cancel all tasks of the application, and wait for them up to ``seconds`` in all."""
@@ -162,7 +190,7 @@ class Background:
             own.end()
         until = self._loop.time() + seconds
         for own in self._own.values():
-            await own.wait(until - self._loop.time())
+            await own.wait(until - self._loop.time(), cut=self._cut)
 
     def _owned(self, extension: str) -> OwnTasks:
         own = self._own.get(extension)
@@ -247,7 +275,6 @@ class Background:
     async def _repeat(self, own: OwnTasks, job: Job, context: AppContext) -> None:
         """Run a periodic job until its owner ends: its period is measured between the starts of runs."""
         begun, due = self._loop.time(), job.at_start
-        pause = 0.0
         while not _has_ended(own):
             if due:
                 begun = self._loop.time()
@@ -257,12 +284,11 @@ class Background:
                     return
             due = True
             try:
-                pause = job.pause(self._app.options)
-            except ValueError as error:  # a dynamic option has no duration now: use the previous pause
+                self._pauses[id(job)] = job.pause(self._app.options)
+            except ValueError as error:  # the option's value, an object, has changed: the last duration stays
                 self._failures.report(job.title, context, error)
-            pause = pause or _LONGEST_PAUSE
             jitter = random.random() * seconds_of(job.jitter, 0.0)  # noqa: S311 - need not be unpredictable
-            await asyncio.sleep(max(0.0, begun + pause + jitter - self._loop.time()))
+            await asyncio.sleep(max(0.0, begun + self._pauses[id(job)] + jitter - self._loop.time()))
 
     async def _keep_up(self, own: OwnTasks, job: Job, context: AppContext) -> None:
         """Run a task, and restart it if it raises and is to be restarted."""
@@ -298,43 +324,11 @@ class Background:
             del me
         return True
 
-    # Hooks at the end ---------------------------------------------------------------------------------
 
-    async def run_stopping(self, call: HookCall, until: float, cut: asyncio.Future[None]) -> None:
-        """Run a plugin's stopping hook until the loop time ``until``, or ``cut`` is done; then cancel it.
+def _owners_of(app: Application) -> dict[CodeType, str]:
+    from oddwire.app.unfinished import owners_of  # seldom needed
 
-        The cancelled hook has two seconds to end; one that does not is logged.
-        """
-        task = self._loop.create_task(self._guarded(call), name="on_stopping", context=self._base.copy())
-        self.stopping = task
-        try:
-            left = max(_LEAST, until - self._loop.time())
-            await asyncio.wait([task, cut], timeout=left, return_when=asyncio.FIRST_COMPLETED)
-            if not task.done():
-                from oddwire.app.unfinished import spot_of
-
-                spot = spot_of(task) or "an unknown place"
-                text = "on_stopping of %r is cancelled: its time has expired; it waits at %s"
-                logger.warning(text, call.plugin, spot)
-        finally:
-            self.stopping = None
-            task.cancel("the application is closing")
-            _, stuck = await asyncio.wait([task], timeout=_UNWINDING)
-            if stuck:
-                _log_stuck(task)
-
-    async def _guarded(self, call: HookCall) -> None:
-        me = asyncio.current_task()
-        try:
-            await call.finish(app=self._app)
-        except BaseException as error:
-            if must_pass(error, me):
-                raise
-            self._failures.report(
-                "on_stopping", AppContext(self._app, call.plugin), error, unreached=isinstance(error, TransportError)
-            )
-        finally:
-            del me
+    return owners_of(app.plugins)
 
 
 def _over(task: asyncio.Task[Any], work: Coroutine[Any, Any, Any]) -> None:

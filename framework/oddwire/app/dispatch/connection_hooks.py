@@ -17,6 +17,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from oddwire.app.context import Context
+from oddwire.app.dispatch.end_hooks import log_stuck
 from oddwire.app.dispatch.peer_queue import MESSAGE_WEIGHT, PeerQueue
 from oddwire.app.dispatch.peer_things import PeerThings
 from oddwire.app.extension import Extension
@@ -34,6 +35,7 @@ __all__ = ["ConnectionHooks", "Excuse", "Hook", "PendingHooks", "counting_reques
 logger = get_logger("oddwire.app")
 
 _CLOSING: Final = 1.0  # seconds for closing the things that a cancelled hook has left open
+_UNWINDING: Final = 2.0  # seconds that a cancelled closing has for its cleanup
 
 _current: ContextVar[Hook | None] = ContextVar("oddwire_hook", default=None)
 _urgent: ContextVar[PeerQueue | None] = ContextVar("oddwire_urgent", default=None)
@@ -152,7 +154,7 @@ class _Held(NamedTuple):
 
 
 class _NoHook(HookCall):
-    """Placeholder for the missing hook of a plugin that provides or takes things of a connection."""
+    """Placeholder for the missing hook of a plugin that has things, or jobs, of a connection."""
 
     __slots__ = ()
 
@@ -236,8 +238,9 @@ class ConnectionHooks:
         self._makers = {numbers[name]: things for name, things in wanted.items()}
         self._core = core
         self._things: set[PeerThings] = set()  # of connections whose things are not all closed
+        working = {number for number, owner in enumerate(owners, 1) if any(job.per_peer for job in owner.jobs)}
         for hooks, name in ((self._on_connect, "peer_connected"), (self._on_disconnect, "peer_disconnected")):
-            missing = self._makers.keys() - {number for number, _ in hooks}
+            missing = (self._makers.keys() | working) - {number for number, _ in hooks}
             hooks.extend((number, _NoHook(owners[number - 1].name, name)) for number in sorted(missing))
         handling = {route.owner for route in core.tables.incoming.values()}
         # All messages wait for the hook of a plugin, not an `Extension`, that handles no messages itself
@@ -378,19 +381,36 @@ class ConnectionHooks:
             if not limit.expired():
                 raise
         if limit.expired():
-            logger.warning("closing without waiting any longer for what was provided for %s", things.peer)
+            _log_late(things)
 
     async def finish(self) -> None:
-        """Close, and drop, the provided things that cancelled hooks have left open; each connection has a second."""
+        """Close, and drop, the provided things that cancelled hooks have left open, those of all connections at once.
+
+        They have a second, then they are cancelled, and two more to end.
+        """
         left, self._things = self._things, set()
-        for things in left:
-            async with self._closing(things):
-                await things.close()
+        tasks = {self._loop.create_task(things.close()): things for things in left}
+        late = {*tasks}
+        try:
+            if tasks:
+                _, late = await asyncio.wait(tasks, timeout=_CLOSING)
+            for task in late:
+                _log_late(tasks[task], task)
+        finally:
+            for task in late:
+                task.cancel("the application is closing")
+            if late:
+                _, stuck = await asyncio.wait(late, timeout=_UNWINDING)
+                for task in stuck:
+                    log_stuck(task)
 
     def _failed(self, hook: Hook, error: BaseException, task: asyncio.Task[Any] | None = None) -> None:
         context = Context(self._app, hook.call.plugin, hook.queue.peer)
+        what = None if hook.things is None else hook.things.failed.pop(hook.owner, None)
+        if what is None and isinstance(self._plugins[hook.owner], Extension):
+            what = "on_connect" if hook.pending_hooks is not None else "on_disconnect"
         try:
-            self._enforcer.failed(context, None, error, self._tasks.ending, task)
+            self._enforcer.failed(context, None, error, self._tasks.ending, task, what=what or hook.call.hook)
         finally:
             del error, task
 
@@ -433,14 +453,23 @@ class ConnectionHooks:
         name = hook.call.hook
         doing = None if hook.things is None else hook.things.doing.get(hook.owner)
         if doing is not None:
-            name = f"provider {doing}"
+            name = doing
         elif isinstance(self._plugins[hook.owner], Extension):
             name = "on_connect" if connecting else "on_disconnect"
         elif hook.owner in self._for_all and connecting:
             waits = "all that this peer sends waits"
-        doing = None if hook.things is None else hook.things.doing.get(hook.owner)
-        what = f"{name} of {hook.call.plugin!r}" if doing is None else f"provider {doing}"
-        return what, f"{waits} for it"
+        return name, f"{waits} for it"
+
+
+def _log_late(things: PeerThings, task: asyncio.Task[None] | None = None) -> None:
+    """Log that things of a connection are not waited for any longer: which, and where if their ``task`` still waits."""
+    from oddwire.app.unfinished import spot_of  # imported late: rarely needed
+
+    what = things.late or "closing of what was provided"
+    if task is None or (spot := spot_of(task)) is None:
+        logger.warning("%s, for %s, is cancelled: its time has expired", what, things.peer)
+    else:
+        logger.warning("%s, for %s, is cancelled: its time has expired; it waits at %s", what, things.peer, spot)
 
 
 def _settle(future: asyncio.Future[None]) -> None:

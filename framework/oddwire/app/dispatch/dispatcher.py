@@ -6,9 +6,7 @@ reaches its request even while the handler that sent the request blocks the queu
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Coroutine, Sequence
-from types import CodeType
 from typing import TYPE_CHECKING, Any, Final
 
 from oddwire.app.context import Peer
@@ -16,7 +14,6 @@ from oddwire.app.dispatch.connection_hooks import ConnectionHooks
 from oddwire.app.dispatch.core import Core
 from oddwire.app.dispatch.departed_peers import DepartedPeers
 from oddwire.app.dispatch.handler_watch import HandlerWatch
-from oddwire.app.dispatch.loop_watch import LOOP_WATCH, Owners
 from oddwire.app.dispatch.messenger import AppMessenger
 from oddwire.app.dispatch.peer_queue import MESSAGE_WEIGHT, PeerQueue
 from oddwire.app.dispatch.policy import Outcome
@@ -27,7 +24,7 @@ from oddwire.app.limits.access import Meter
 from oddwire.app.limits.backpressure import Backpressure
 from oddwire.app.limits.rates import RateLimitedSink
 from oddwire.app.limits.request_quotas import messenger_of
-from oddwire.app.plugins.manager import HookCall, PluginManager
+from oddwire.app.plugins.manager import HookCall
 from oddwire.errors import Truncated
 from oddwire.log_limits import get_logger
 from oddwire.proto.keys import NodeId
@@ -43,12 +40,6 @@ __all__ = ["Dispatcher"]
 logger = get_logger("oddwire.app")
 
 _LEAVE_TIMEOUT: Final = 0.5  # seconds to tell peers that the application ends, where its connections do not
-
-
-def _owners_of(plugins: PluginManager) -> dict[CodeType, str]:
-    from oddwire.app.unfinished import owners_of  # seldom needed
-
-    return owners_of(plugins)
 
 
 class Dispatcher:
@@ -86,7 +77,6 @@ class Dispatcher:
         """The sessions with peers, None in an application without the session layer."""
         self._delivery: Delivery | None = None
         self._watch = HandlerWatch(core, self._hooks)
-        self._owners: Owners | None = None  # set while the loop is watched
 
     def use_delivery(self, delivery: Delivery) -> None:
         """Start reliable delivery with this store's inbox and outbox."""
@@ -106,9 +96,6 @@ class Dispatcher:
 
     def peer_connected(self, peer: PeerInfo) -> None:
         """Create the peer's queue, or use its previous one if that is not drained yet; then run the connect hooks."""
-        if self._owners is None and not self.core.closing:
-            self._owners = functools.partial(_owners_of, self.core.app.plugins)
-            LOOP_WATCH.enter(self._owners)
         queue = self._queues.get(peer.node_id)
         if queue is None:
             handle, owners = Peer(self.messenger, peer.node_id), 1 + len(self.core.tables.owners)
@@ -292,6 +279,3 @@ class Dispatcher:
                 finally:
                     await self._hooks.finish()
                     self._watch.close()
-                    if self._owners is not None:
-                        LOOP_WATCH.leave(self._owners)
-                        self._owners = None

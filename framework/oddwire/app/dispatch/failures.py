@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from oddwire.app.context import AppContext, Context, Peer
+from oddwire.app.dispatch.hook_names import failed_hook
 from oddwire.app.dispatch.tasks import Tasks
 from oddwire.app.plugins.manager import HookCall
 from oddwire.errors import ConnectionClosed, PeerNotConnected
@@ -66,12 +67,14 @@ class Failures:
         else:
             logger.log(level, "%s of %r failed, with %s" + then, what, context.extension, peer, exc_info=error)
         if report:
-            self._call_hooks(peer, context.extension, message, error)
+            self._call_hooks(what, peer, context.extension, message, error)
 
-    def _call_hooks(self, peer: Peer | None, extension: str, message: Message | None, error: BaseException) -> None:
+    def _call_hooks(
+        self, what: str, peer: Peer | None, extension: str, message: Message | None, error: BaseException
+    ) -> None:
         for call in self._on_failure:
             try:
-                result = call(app=self._app, peer=peer, extension=extension, message=message, error=error)
+                result = call(app=self._app, peer=peer, extension=extension, message=message, error=error, what=what)
             except BaseException as failure:
                 if must_pass(failure):
                     raise
@@ -100,7 +103,15 @@ class Failures:
 
     def _log_hook_failure(self, call: HookCall, failure: BaseException) -> None:
         """Log the exception of a `handler_failed` hook: to report it to the same hook might never end."""
-        logger.error("handler_failed of %r failed", call.plugin, exc_info=failure)
+        logger.error("%s of %r failed", failed_hook(failure) or "handler_failed", call.plugin, exc_info=failure)
+
+    def is_working_on(self, task: asyncio.Task[object] | None) -> bool:
+        """Return whether a task is running one of the async hooks."""
+        return task in self._reports
+
+    def end_grace(self) -> None:
+        """End the grace of `aclose` at once."""
+        self._reports.end_grace()
 
     async def aclose(self, grace: float) -> None:
         """Wait ``grace`` seconds for async hooks, then cancel them."""

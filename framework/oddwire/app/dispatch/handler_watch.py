@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 from oddwire.app.context import Context
 from oddwire.app.dispatch.background import Background
 from oddwire.app.dispatch.connection_hooks import ConnectionHooks
+from oddwire.app.dispatch.hook_names import locals_of, running_hook
 from oddwire.app.dispatch.policy import title_of
 from oddwire.app.dispatch.queue_workers import QueueWorkers
 from oddwire.app.dispatch.request_handlers import RequestHandlers
@@ -36,9 +37,10 @@ _DEPTH: Final = 12  # maximum number of our calls around one of the author's
 
 
 class _Work(NamedTuple):
-    """A running call of the author's code: its description, its peer, and what waits for its end."""
+    """A running call of the author's code: its description, its extension, its peer, and what waits for its end."""
 
     what: str
+    owner: str
     peer: object
     waits: str
 
@@ -144,27 +146,28 @@ class HandlerWatch:
         if spot is None or work is None:  # waits in our code, for example to send its reply
             return
         text = "; it waits at %s. Use a timeout, such as asyncio.timeout(5), or context.spawn()"
+        what = f"{running_hook(task) or work.what} of {work.owner!r}"
         if work.peer is None:
-            logger.warning("%s has not ended after %.0f s: %s" + text, work.what, seconds, work.waits, spot)
+            logger.warning("%s has not ended after %.0f s: %s" + text, what, seconds, work.waits, spot)
         else:
             logger.warning(
-                "%s with %s has not ended after %.0f s: %s" + text, work.what, work.peer, seconds, work.waits, spot
+                "%s with %s has not ended after %.0f s: %s" + text, what, work.peer, seconds, work.waits, spot
             )
 
     def _hook(self, frame: FrameType) -> _Work | None:
-        hook = _locals(frame, "hook")[0]
+        hook = locals_of(frame, "hook")[0]
         if hook is None:
             return None
         what, waits = self._hooks.describe(hook)
-        return _Work(what, hook.queue.peer, waits)
+        return _Work(what, hook.call.plugin, hook.queue.peer, waits)
 
 
 def _message(frame: FrameType) -> _Work | None:
-    context, message = _locals(frame, "context", "message")
+    context, message = locals_of(frame, "context", "message")
     if context is None or message is None:
         return None
-    what = f"handler of {title_of(message)} of {context.extension!r}"
-    return _Work(what, context.peer, "its message stays in memory")
+    what = f"handler of {title_of(message)}"
+    return _Work(what, context.extension, context.peer, "its message stays in memory")
 
 
 def _message_in_order(frame: FrameType) -> _Work | None:
@@ -173,20 +176,11 @@ def _message_in_order(frame: FrameType) -> _Work | None:
 
 
 def _job(frame: FrameType) -> _Work | None:
-    job, context = _locals(frame, "job", "context")
+    job, context = locals_of(frame, "job", "context")
     if job is None:
         return None
     peer = context.peer if isinstance(context, Context) else None
-    return _Work(f"{job.title} of {context.extension!r}", peer, "its next run waits for it")
-
-
-def _locals(frame: FrameType, *names: str) -> list[Any]:
-    """Return the values of a frame's local variables, None for those that it does not have."""
-    found = frame.f_locals
-    values = [found.get(name) for name in names]
-    if isinstance(found, dict):  # before Python 3.13 a copy, to which the frame refers
-        found.clear()
-    return values
+    return _Work(job.title, context.extension, peer, "its next run waits for it")
 
 
 def _code_of(call: object) -> object:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from oddwire.app.context import NOT_PROVIDED, Context, NotProvided, Peer, ThingsNotThere
 from oddwire.app.declarations.annotations import spell
-from oddwire.exit_exceptions import spelled
+from oddwire.exit_exceptions import must_pass, spelled
 
 if TYPE_CHECKING:
     from oddwire.app.declarations.providers import Close
@@ -49,7 +49,11 @@ class PeerThings:
         self.served: set[int] = set()
         """The plugins, by number, whose things were created."""
         self.doing: dict[int, str] = {}
-        """The providers that plugins wait for, by the plugin's number."""
+        """The providers that plugins wait for, by the plugin's number: names for the log."""
+        self.late: str | None = None
+        """What is being closed, or has been cancelled while it was, last: a name for the log."""
+        self.failed: dict[int, str] = {}
+        """The providers that have failed, likewise, until that is logged."""
 
     @property
     def peer(self) -> Peer:
@@ -69,17 +73,24 @@ class PeerThings:
         thing = None
         try:
             for thing in self._wanted[number]:
-                self.doing[number] = str(thing)
+                self.doing[number] = self._name(thing, number)
                 values[thing] = await self._use(injector, thing, number, values)
         except BaseException:
             why = "" if thing is None else self._made[thing].why
             self._put(number, NotProvided(why or "its provider was cancelled"))
+            if thing is not None:
+                self.failed[number] = self._name(thing, number)
             await self._let_go(number)
             raise
         finally:
             self.doing.pop(number, None)
         self._put(number, injector.extras(name, values))
         self.served.add(number)
+
+    def _name(self, thing: Thing, number: int) -> str:
+        """Return a provider's name, for a log line of the plugin that waits for it."""
+        is_own = self._core.tables.owners[number - 1] is thing.owner
+        return thing.title if is_own else f"on_connect with provider {thing}"
 
     def _put(self, number: int, things: Sequence[Any] | NotProvided) -> None:
         """Put things into the context object of a plugin's functions, to which waiting messages refer already."""
@@ -109,29 +120,41 @@ class PeerThings:
         return made.value
 
     async def release(self, number: int) -> None:
-        """Release a plugin's things, and close those that no other plugin uses. Raises the first error, at the end."""
+        """Release a plugin's things, and close those that no other plugin uses; every failure to close is reported."""
         self._put(number, NOT_PROVIDED)
-        errors = await self._let_go(number)
-        try:
-            if errors:
-                raise errors[0]
-        finally:
-            errors.clear()  # a stored error refers to this frame
+        await self._let_go(number)
 
     async def close(self) -> None:
-        """Release the things of all plugins, and close them; errors are logged."""
+        """Release the things of all plugins, and close them, as `release` does."""
         for number in self._wanted:
             await self._let_go(number)
 
-    async def _let_go(self, number: int) -> list[BaseException]:
-        from oddwire.app.plugins.injection import close_all
+    async def _let_go(self, number: int) -> None:
+        """Close the things that a plugin is the last to use, last made first: all, though one raises."""
+        cancelled = False
+        for thing, made in reversed([*self._made.items()]):
+            if number not in made.users:
+                continue
+            made.users.discard(number)
+            if made.users:
+                continue
+            del self._made[thing]
+            if made.close is not None:
+                cancelled |= await self._close(thing, made.close)
+        if cancelled:
+            raise asyncio.CancelledError
 
-        closing = []
-        for thing, made in [*self._made.items()]:
-            if number in made.users:
-                made.users.discard(number)
-                if not made.users:
-                    del self._made[thing]
-                    if made.close is not None:
-                        closing.append((thing, made.close))
-        return await close_all(closing)
+    async def _close(self, thing: Thing, close: Close) -> bool:
+        """Close one thing; return whether that was cancelled."""
+        before, self.late = self.late, f"closing of {thing.title} of {thing.owner.name!r}"
+        try:
+            await close()
+            self.late = before
+        except BaseException as error:
+            if must_pass(error):
+                if isinstance(error, asyncio.CancelledError):
+                    return True
+                raise
+            context = Context(self._core.app, thing.owner.name, self.peer)
+            self._core.failures.report(f"closing of {thing.title}", context, error)
+        return False

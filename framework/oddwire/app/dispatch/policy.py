@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from oddwire.app.context import Context, Peer
 from oddwire.app.declarations.malformed import Malformed
 from oddwire.app.dispatch.failures import Failures
+from oddwire.app.dispatch.hook_names import failed_hook
 from oddwire.app.dispatch.peer_queue import PeerQueue
 from oddwire.app.plugins.manager import HookCall
 from oddwire.codecs.registry import Registry
@@ -224,7 +225,7 @@ class Enforcer:
                 try:
                     await call.finish(app=self._app, peer=peer, extension=extension, message=message, error=error)
                 except BaseException as failure:
-                    self.failed(Context(self._app, call.plugin, peer), None, failure, task=task)
+                    self.failed(Context(self._app, call.plugin, peer), None, failure, task=task, what=call.hook)
         finally:
             del task  # a task that ends by an exception keeps this frame
 
@@ -239,8 +240,12 @@ class Enforcer:
         error: BaseException,
         ending: bool = True,
         task: asyncio.Task[Any] | None = None,
+        *,
+        what: str = "",
     ) -> None:
         """Log an exception of extension code and call `handler_failed`, or raise it again if it must propagate.
+
+        ``what`` names the code, where no ``message`` was handled.
 
         These do not propagate: `SystemExit`, a `KeyboardInterrupt` without a signal, and a `GeneratorExit` that the
         code has raised in its own ``task``, because a message must not be able to end the application; and the
@@ -260,8 +265,10 @@ class Enforcer:
             self.refused(Outcome.REFUSED, context.peer.node_id, error, payload, handled, extension=context.extension)
             return
         policy = POLICY[Outcome.HANDLER_RAISED]
-        has_handler = handled is not None or payload
-        what = f"handler of {title_of(message)}" if has_handler else "peer hook"
+        if handled is not None or payload:
+            what = f"handler of {title_of(message)}"
+        else:
+            what = failed_hook(error) or what or "hook"
         self._failures.report(what, context, error, handled, level=policy.log, report=policy.report)
 
     async def _hang_up(self, queue: PeerQueue, reason: str) -> None:

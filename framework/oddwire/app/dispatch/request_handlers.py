@@ -240,7 +240,7 @@ class RequestHandlers:
             outcome = Outcome.NOT_ALLOWED if refusal.code == Code.NOT_ALLOWED else Outcome.REFUSED
             self._enforcer.refused(outcome, link.node_id, refusal, content, extension=context.extension)
         except BaseException as error:  # raised by the extension's ``allow`` function
-            self._enforcer.failed(context, None, error, task=task_of(handling.handle))
+            self._enforcer.failed(context, None, error, task=task_of(handling.handle), what="allow function")
             link.refuse_request(handling, Code.INTERNAL, "")
 
     # Answering --------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from oddwire.transports.base import Transport
 
 if TYPE_CHECKING:
     from oddwire.app.application import Application
+    from oddwire.app.declarations.providers import Close
     from oddwire.app.dispatch.core import Core
     from oddwire.app.dispatch.messenger import AppMessenger
     from oddwire.app.limits.access import AccessControl
@@ -129,9 +130,9 @@ class Resources:
         if self._tables.injector is not None:
             await self._tables.injector.open(app)
 
-    async def close_things(self) -> list[BaseException]:
-        """Close what was made, last first; return what that raised."""
-        return [] if self._tables.injector is None else await self._tables.injector.close()
+    def things_to_close(self) -> list[tuple[str, str, Close]]:
+        """Return how to close what was made, last first: each one's name, its plugin's, and an async function."""
+        return [] if self._tables.injector is None else self._tables.injector.take_open()
 
     def bound(self, extension: str, function: Callable[..., T], fixed: int) -> Callable[..., T]:
         """Return what to call with the first ``fixed`` parameters of an extension's function.

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from oddwire.app import AppContext, Application, Context, Extension
+from oddwire.app import AppContext, Application, Context, Extension, Job, Provider, hookimpl
 from oddwire.errors import ExtensionError, LocalProtocolError, PeerNotConnected
 from oddwire.proto.keys import NodeId
 from oddwire.schema import Message, message
@@ -119,14 +119,63 @@ async def test_a_dynamic_option_says_how_long_from_the_next_pause_on(caplog: pyt
         await asyncio.sleep(11)
         option.set(20)
         await asyncio.sleep(30)  # the pause that was on is what it was
-        option.set(0)  # the option's own function should have refused it
+        with pytest.raises(
+            ValueError, match=r"@every work: the value of option 'test-interval' should be seconds, 0.0"
+        ):
+            option.set(0)  # the option's own function should have refused it
         await asyncio.sleep(40)
+        assert app.options["test-interval"] == 20
     assert times == [begun + 10, begun + 20, begun + 40, begun + 60, begun + 80]
-    assert (
-        told
-        == ["@every work: the value of option 'test-interval' should be seconds, above 0, or a timedelta, not 0"] * 2
-    )
-    assert failures(caplog) == ["@every work of 'test' failed"] * 2
+    assert told == failures(caplog) == []
+
+
+class Moving:
+    """A duration that is another one after a while, and then none."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def total_seconds(self) -> float:
+        return self.seconds
+
+
+@JUMPING
+async def test_a_value_that_becomes_no_time_leaves_the_last_one_for_new_peers_too(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    extension, times, told, moving = Extension("test", version="1.0"), [], [], Moving(10)
+
+    @extension.option("test-interval")
+    def interval(value: str = "") -> Moving:
+        return moving
+
+    @extension.every("test-interval", per_peer=True)
+    async def work(context: Context) -> None:
+        times.append((now(), context.peer.node_id))
+
+    @extension.on_error
+    async def hear(context: AppContext, error: BaseException, message: Message | None) -> None:
+        told.append(str(error))
+
+    transport = ScriptedTransport()
+    async with Application(extension, transport=transport, session=False):
+        moving.seconds = 20
+        transport.connect_peer(ALICE)
+        begun = now()
+        await asyncio.sleep(21)
+        moving.seconds = -1
+        transport.connect_peer(BOB)
+        await asyncio.sleep(40)
+    assert times == [
+        (begun + 20, ALICE),
+        (begun + 40, ALICE),
+        (begun + 41, BOB),
+        (begun + 60, ALICE),
+        (begun + 61, BOB),
+    ]
+    assert len(told) == len(failures(caplog)) == 5
+    assert set(failures(caplog)) == {f"@every work of 'test' failed, with {peer}" for peer in (ALICE, BOB)}
+    assert all("the value of option 'test-interval' should be seconds, 0.001 to " in text for text in told)
 
 
 @JUMPING
@@ -671,3 +720,132 @@ async def test_none_of_it_can_wait_for_the_end_of_the_application(where: str) ->
     async with asyncio.timeout(10):
         await Application(extension, transport=ScriptedTransport()).run_until_stopped(signals=False)
     assert told == ["aclose", "run_until_stopped"]
+
+
+# Of plugins that are no Extension ---------------------------------------------------------------------
+
+
+class Shelf:
+    """Provided for the application."""
+
+
+class Basket:
+    """Provided for each peer."""
+
+
+class Plugin:
+    name = "plain"
+
+    def __init__(self, *jobs: Job) -> None:
+        self.jobs = jobs
+
+    @hookimpl
+    def register_jobs(self) -> tuple[Job, ...]:
+        return self.jobs
+
+    @hookimpl
+    def register_providers(self) -> tuple[Provider, ...]:
+        return Provider(function=lambda_shelf), Provider(function=lambda_basket, scope="peer")
+
+
+def lambda_shelf() -> Shelf:
+    return Shelf()
+
+
+def lambda_basket() -> Basket:
+    return Basket()
+
+
+@JUMPING
+async def test_a_plugins_jobs_run_without_any_other_hook_of_it(caplog: pytest.LogCaptureFixture) -> None:
+    log: list[Any] = []
+
+    async def beat(context: AppContext, shelf: Shelf) -> None:
+        log.append(("beat", now(), type(context), context.extension, type(shelf)))
+
+    async def feed(context: Context, basket: Basket) -> None:
+        log.append(("feed", context.peer.node_id, context.extension, type(basket)))
+        try:
+            await asyncio.Event().wait()
+        finally:
+            log.append("fed")
+
+    async def fail(context: AppContext) -> None:
+        raise ValueError("no")
+
+    jobs = Job(function=beat, every=10), Job(function=feed, per_peer=True), Job(function=fail, restart=False)
+    transport = ScriptedTransport()
+    async with Application(Plugin(*jobs), transport=transport, session=False) as app:
+        begun = now()
+        await asyncio.sleep(15)
+        transport.connect_peer(ALICE)
+        await idle(50)
+        transport.lose_peer(ALICE)
+        await idle(50)
+        transport.connect_peer(ALICE)
+        await idle(50)
+        assert app.counters.failed == {"plain": 1}
+    assert log == [
+        ("beat", begun + 10, AppContext, "plain", Shelf),
+        ("feed", ALICE, "plain", Basket),
+        "fed",
+        ("feed", ALICE, "plain", Basket),
+        "fed",
+    ]
+    assert failures(caplog) == ["@task fail of 'plain' failed; it is not restarted"]
+
+
+@JUMPING
+async def test_a_plugins_jobs_wait_for_its_own_ready_hook_alone() -> None:
+    log: list[str] = []
+
+    async def work(context: AppContext) -> None:
+        log.append("work")
+
+    class Ready(Plugin):
+        name = "ready"
+
+        @hookimpl
+        async def ready(self) -> None:
+            await idle()
+            log.append("ready")
+
+        @hookimpl
+        def register_providers(self) -> tuple[Provider, ...]:
+            return ()
+
+    slow = Extension("slow", version="1.0")
+
+    @slow.on_ready
+    async def ready(context: AppContext) -> None:
+        await asyncio.sleep(10)
+        log.append("slow")
+
+    async with Application(
+        slow, Plugin(Job(function=work)), Ready(Job(function=work)), transport=ScriptedTransport(), session=False
+    ):
+        await idle()
+    assert log == ["work", "slow", "ready", "work"]
+
+
+async def work_of_nobody(context: AppContext) -> None: ...
+
+
+async def takes_what_nobody_has(context: AppContext, thing: Moving) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("jobs", "text"),
+    [
+        ([work_of_nobody], r"plugin 'plain': register_jobs should return Job objects, not <function work_of_nobody"),
+        (work_of_nobody, r"plugin 'plain': register_jobs should return Job objects, not <function work_of_nobody"),
+        ([Job(function=work_of_nobody, every="no-option")], "@every: no loaded extension has an option 'no-option'"),
+        ([Job(function=takes_what_nobody_has)], "@task takes_what_nobody_has of 'plain', .* which no provider returns"),
+    ],
+    ids=["functions", "a function", "an option", "a thing"],
+)
+def test_what_is_no_job_is_refused_at_load(jobs: Any, text: str) -> None:
+    plugin = Plugin()
+    plugin.jobs = jobs
+    with pytest.raises(ExtensionError, match=text):
+        Application(plugin, transport=ScriptedTransport())

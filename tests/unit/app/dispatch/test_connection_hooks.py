@@ -495,7 +495,8 @@ async def test_one_that_hangs_is_named_and_keeps_only_its_own_extension(caplog: 
         await asyncio.sleep(131)
         told = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
         assert len(told) == 1
-        start = f"on_connect of 'hanging' with {ALICE} has not ended after 10 s: what this peer sends it waits for it; "
+        start = f"on_connect connected of 'hanging' with {ALICE} has not ended after 10 s: "
+        start += "what this peer sends it waits for it; "
         assert told[0].startswith(start + f"it waits at {__file__}:")
     assert log == ["begin", "gone"]
 
@@ -532,7 +533,7 @@ async def test_a_farewell_that_hangs_is_named_and_keeps_only_its_own_extension(
         assert log == ["one connected", "two connected", "two gone", "two connected"]
         await asyncio.sleep(13)
         [record] = caplog.records
-        start = f"on_disconnect of 'one' with {ALICE} has not ended after 10 s"
+        start = f"on_disconnect disconnected of 'one' with {ALICE} has not ended after 10 s"
         assert record.getMessage().startswith(f"{start}: its next on_connect for this peer waits for it; it waits at ")
 
 

@@ -120,7 +120,7 @@ async def test_one_that_fails_itself_is_not_asked_again(
     assert len(heard) == 2
     assert [record.getMessage() for record in caplog.records] == [
         "@task task of 'deaf' failed; it is not restarted",
-        "handler_failed of 'deaf' failed",
+        "on_error hear of 'deaf' failed",
     ]
 
 

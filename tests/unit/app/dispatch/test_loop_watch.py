@@ -7,12 +7,14 @@ import logging
 import sys
 import threading
 import time
+from collections.abc import AsyncIterator
 from types import FrameType
 from typing import Any
 
 import pytest
+from tests.support.waiting import until
 
-from oddwire.app import Application, Context, Extension
+from oddwire.app import AppContext, Application, Context, Extension
 from oddwire.app.dispatch.loop_watch import LOOP_WATCH, LoopWatch, Watched
 from oddwire.proto.keys import NodeId
 from oddwire.schema import Message, message
@@ -138,7 +140,7 @@ async def test_a_handler_that_blocks_is_named_with_its_line(caplog: pytest.LogCa
 
     class Handler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            if "blocked the event loop" in record.getMessage():
+            if "of 'blocking' at " in record.getMessage():  # not pytest's own, which imports slowly
                 named.set()
 
     @extension.on(Ask)
@@ -159,7 +161,7 @@ async def test_a_handler_that_blocks_is_named_with_its_line(caplog: pytest.LogCa
             await asyncio.sleep(0.6)
     finally:
         logger.removeHandler(handler)
-    (record,) = [record for record in caplog.records if record.name == "oddwire.app"]
+    (record,) = [record for record in caplog.records if "of 'blocking' at " in record.getMessage()]
     assert record.levelno == logging.WARNING
     line = ask.__code__.co_firstlineno + 2
     start = f"the handler of Ask of 'blocking' at {__file__}:{line} has blocked the event loop, and"
@@ -210,11 +212,75 @@ def test_a_loop_that_was_closed_without_a_word_is_forgotten() -> None:
     assert not thread.is_alive()
 
 
-async def test_an_application_without_peers_is_not_watched() -> None:
-    transport = ScriptedTransport()
-    watched = dict(LOOP_WATCH._watched)
-    async with Application(transport=transport):
-        assert dict(LOOP_WATCH._watched) == watched
-        transport.connect_peer(ALICE)
+BLOCKING = ["a provider", "on_startup", "on_ready", "on_stopping", "on_shutdown", "closing", "every", "task", "rpc"]
+
+
+@pytest.mark.parametrize("where", BLOCKING)
+async def test_what_runs_without_a_peer_is_named_too(where: str, caplog: pytest.LogCaptureFixture) -> None:
+    extension, named, calls = Extension("blocking", version="1.0"), threading.Event(), []
+
+    class Thing: ...
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if "of 'blocking' at " in record.getMessage():  # not pytest's own, which imports slowly
+                named.set()
+
+    def block(here: str) -> None:
+        if here == where:
+            calls.append(here)
+            assert named.wait(PATIENCE)
+
+    @extension.provide
+    async def thing() -> AsyncIterator[Thing]:
+        block("a provider")
+        yield Thing()
+        block("closing")
+
+    for hook in ("on_startup", "on_ready", "on_stopping", "on_shutdown"):
+
+        async def call(context: AppContext, hook: str = hook) -> None:
+            block(hook)
+
+        getattr(extension, hook)(call)
+
+    @extension.every(1e6, at_start=True)
+    async def every(context: AppContext) -> None:
+        block("every")
+
+    @extension.task
+    async def task(context: AppContext) -> None:
+        block("task")
+
+    @extension.rpc("block")
+    async def rpc(context: AppContext) -> None:
+        block("rpc")
+
+    logger, handler = logging.getLogger("oddwire.app"), Handler()
+    logger.addHandler(handler)
+    try:
+        async with Application(extension, transport=ScriptedTransport()) as app:
+            assert asyncio.get_running_loop() in LOOP_WATCH._watched
+            await app.call("block")
+    finally:
+        logger.removeHandler(handler)
+    assert calls == [where]
+    assert asyncio.get_running_loop() not in LOOP_WATCH._watched
+    await until(lambda: [record for record in caplog.records if "of 'blocking' at " in record.getMessage()])
+    (text,) = [text for record in caplog.records if "of 'blocking' at " in (text := record.getMessage())]
+    assert "blocked the event loop" in text
+
+
+async def test_an_application_without_plugins_or_that_did_not_start_is_not_watched() -> None:
+    extension = Extension("failing", version="1.0")
+
+    @extension.on_startup
+    async def fail(context: AppContext) -> None:
         assert asyncio.get_running_loop() in LOOP_WATCH._watched
+        raise ValueError("no")
+
+    async with Application(transport=ScriptedTransport()):
+        assert asyncio.get_running_loop() not in LOOP_WATCH._watched
+    with pytest.raises(ValueError, match="no"):
+        await Application(extension, transport=ScriptedTransport()).start()
     assert asyncio.get_running_loop() not in LOOP_WATCH._watched

@@ -7,6 +7,7 @@ import gc
 import logging
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -285,13 +286,25 @@ async def test_one_that_fails_to_close_is_told_and_the_rest_is_closed(caplog: py
         raise KeyError("wallet")
 
     shop.fails_to_close = ValueError("stays open")
-    async with Application(shop.extension, failures, transport=transport, session=False):
+    async with Application(shop.extension, failures, transport=transport, session=False) as app:
         transport.connect_peer(ALICE)
         await idle()
         transport.lose_peer(ALICE)
         await idle()
         assert shop.log[-3:] == [("disconnect", "02aa"), "wallet closed", "closed"]
-        assert [(extension, type(error)) for extension, _, error in failures.found] == [("shop", KeyError)]
+        assert [(extension, type(error)) for extension, _, error in failures.found] == [
+            ("shop", KeyError),
+            ("shop", ValueError),
+        ]
+        assert app.counters.failed == {"shop": 2}
+        told = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+        assert [text.partition(" (")[0].rpartition(".")[::2] for text in told] == [
+            (f"closing of provider {__name__}.{where}", name)
+            for where, name in (
+                ("test_one_that_fails_to_close_is_told_and_the_rest_is_closed.<locals>", "wallet"),
+                ("Shop.__init__.<locals>", "basket"),
+            )
+        ]
         shop.log.clear()
         transport.connect_peer(ALICE)
         await idle()
@@ -378,7 +391,103 @@ async def test_closing_does_not_wait_for_ever_for_what_hangs_in_closing_too(capl
         await idle()
     assert log == ["closing", "wallet closed"]
     told = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert any(text.startswith("closing without waiting any longer for what") for text in told)
+    (text,) = [text for text in told if text.startswith("closing of provider ")]
+    assert ".basket (" in text
+    assert text.partition(") of ")[2].startswith(f"'shop', for {ALICE}, is cancelled: its time has expired")
+
+
+@pytest.mark.asyncio(loop_factories=["jumping"])
+@pytest.mark.parametrize("ending", ["hangs", "swallows", "is cancelled"])
+async def test_what_hangs_in_closing_for_many_is_waited_for_once(ending: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Each of the connections ends as the application does, while its provider's making is cancelled late."""
+    extension, log, transport = Extension("shop", version="1.0"), [], ScriptedTransport()
+
+    @extension.provide(scope="peer")
+    async def wallet() -> AsyncIterator[Wallet]:
+        yield Wallet()
+        log.append("closing")
+        end = asyncio.get_running_loop().time() + 100
+        while (left := end - asyncio.get_running_loop().time()) > 0:
+            try:
+                await asyncio.sleep(left)
+            except asyncio.CancelledError:
+                if ending != "swallows":
+                    raise
+
+    @extension.provide(scope="peer")
+    async def basket(wallet: Wallet) -> Basket:
+        return Basket()
+
+    @extension.on_connect
+    async def hang(context: Context, basket: Basket) -> None:
+        await asyncio.Event().wait()
+
+    app = Application(extension, transport=transport, session=False, grace=0.0)
+    await app.start()
+    peers = [NodeId("02" + f"{number:02x}" * 32) for number in range(30)]
+    for peer in peers:
+        transport.connect_peer(peer)
+    await idle()
+    began = asyncio.get_running_loop().time()
+    if ending == "is cancelled":
+        task = asyncio.create_task(app.aclose())
+        while "closing" not in log:
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    else:
+        await app.aclose()
+    assert asyncio.get_running_loop().time() - began < 10
+    assert log == ["closing"] * 30
+
+
+async def swallow(seconds: float) -> None:
+    end = asyncio.get_running_loop().time() + seconds
+    while (left := end - asyncio.get_running_loop().time()) > 0:
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(left)
+
+
+@pytest.mark.asyncio(loop_factories=["jumping"])
+@pytest.mark.parametrize("ending", ["hangs", "swallows", "is cancelled"])
+async def test_what_farewells_that_do_not_end_leave_open_is_closed_for_all_at_once(
+    ending: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    extension, log, transport = Extension("shop", version="1.0"), [], ScriptedTransport()
+
+    @extension.provide(per_peer=True)
+    async def basket() -> AsyncIterator[Basket]:
+        yield Basket()
+        log.append("closing")
+        await (swallow(100) if ending == "swallows" else asyncio.sleep(100))
+
+    @extension.on_disconnect
+    async def hang(context: Context, reason: str) -> None:
+        await swallow(1000)
+
+    app = Application(extension, transport=transport, session=False, grace=0.0)
+    await app.start()
+    peers = [NodeId("02" + f"{number:02x}" * 32) for number in range(30)]
+    for peer in peers:
+        transport.connect_peer(peer)
+    await idle()
+    began = asyncio.get_running_loop().time()
+    task = asyncio.create_task(app.aclose())
+    while "closing" not in log:
+        await asyncio.sleep(0.01)
+    if ending == "is cancelled":
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    await asyncio.wait([task])
+    assert asyncio.get_running_loop().time() - began < 10
+    assert log == ["closing"] * 30
+    told = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    for peer in peers:
+        (text,) = [text for text in told if text.startswith("closing of provider ") and str(peer) in text]
+        assert f" of 'shop', for {peer}, is cancelled: its time has expired; it waits at {__file__}:" in text
+    assert sum("swallow at" in text for text in told) == (60 if ending == "swallows" else 30)
 
 
 @pytest.mark.asyncio(loop_factories=["jumping"])

@@ -120,7 +120,7 @@ async def test_reports_what_a_handler_raised(transport: ScriptedTransport, caplo
     assert setting.failures.seen == [(ALICE, "test", Ask(), error), (ALICE, "test", None, error)]
     assert [record.message for record in caplog.records] == [
         f"handler of Ask of 'test' failed, with {ALICE}",
-        f"peer hook of 'test' failed, with {ALICE}",
+        f"hook of 'test' failed, with {ALICE}",
     ]
     assert {record.levelno for record in caplog.records} == {logging.ERROR}
 
