@@ -24,19 +24,19 @@ class _OwnNode:
         self._tables = tables
         self._node_id = node_id
 
-    async def send(self, *_: object) -> NoReturn:
+    async def send(self, *_: object, **__: object) -> NoReturn:
         raise self._not_connected()
 
-    async def send_raw(self, *_: object) -> NoReturn:
+    async def send_raw(self, *_: object, **__: object) -> NoReturn:
         raise self._not_connected()
 
-    async def request(self, *_: object) -> NoReturn:
+    async def request(self, *_: object, **__: object) -> NoReturn:
         raise self._not_connected()
 
-    async def stream(self, *_: object) -> AsyncGenerator[NoReturn, None]:
+    async def stream(self, *_: object, **__: object) -> AsyncGenerator[NoReturn, None]:
         yield self._refuse()
 
-    async def deliver(self, *_: object) -> NoReturn:
+    async def deliver(self, *_: object, **__: object) -> NoReturn:
         raise LocalProtocolError(f"{self._text()}: what is delivered to it would wait for ever")
 
     def info(self, _: NodeId) -> None:
