@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -199,8 +200,9 @@ async def test_a_handler_of_reliable_messages_is_named(caplog: pytest.LogCapture
             while not told(caplog):
                 await asyncio.sleep(1)
         (text,) = told(caplog)
-    start = f"handler of Ask of 'test' with {right.node_id} has not ended after 10 s: later messages of this peer wait"
-    assert text.startswith(start)
+    start = f"handler of Ask of 'test' with {right.node_id} has not ended after "
+    # The store's thread takes real time, in which the clock jumps: the look that finds the handler may be one later
+    assert re.match(re.escape(start) + r"1[0-2] s: later messages of this peer wait", text)
     assert line_of(hang, 1) in text
 
 
