@@ -17,6 +17,7 @@ SAMPLES = EXTENSIONS / "oddwire_extensions"
 
 # The longest prefix of a module's name says on which floor it is.
 FLOORS = {
+    "oddwire.clocks": 0,
     "oddwire.durations": 0,
     "oddwire.exit_exceptions": 0,
     "oddwire.errors": 0,

@@ -82,7 +82,8 @@ class LogLimiter:
         """Number of lines that were not logged."""
         self.cut = 0
         """Number of lines that were cut."""
-        self._clock = clock
+        self.clock = clock
+        """Returns the time; see `LogFilter.use_clock`."""
         self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
         self._totals: dict[int, _Bucket] = {}
         self._missed: dict[str, _Bucket] = {}  # sources with lines left out that are not reported yet
@@ -96,7 +97,7 @@ class LogLimiter:
 
         A line that is not logged is counted.
         """
-        limits, now = self.limits, self._clock()
+        limits, now = self.limits, self.clock()
         bucket = self._buckets.get(about)
         if bucket is None:
             bucket = self._buckets[about] = _Bucket(limits.burst if peer else limits.total_burst, now)
@@ -140,7 +141,7 @@ class LogLimiter:
         """Yield what has been left out for a period, or with ``at_once`` for any time, each once."""
         if not self._missed and not self._others.left_out:
             return
-        now, period = self._clock(), self.limits.period
+        now, period = self.clock(), self.limits.period
         ready = [about for about, bucket in self._missed.items() if at_once or now - bucket.since >= period]
         ready.sort(key=lambda about: self._missed[about].left_out, reverse=True)
         for about in ready[_NAMED:]:
@@ -188,6 +189,11 @@ class LogFilter(logging.Filter):
         with self._lock:
             self.limiter = LogLimiter(limits, clock)
             self._timer = None
+
+    def use_clock(self, clock: Callable[[], float]) -> None:
+        """Replace the clock by one that continues at the same time."""
+        with self._lock:
+            self.limiter.clock = clock
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether to log a record, which may have been cut."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
+from oddwire import clocks
 from oddwire.log_format import LineFormatter
 from oddwire.log_limits import LogLimiter, LogLimits, cut
 from oddwire.printable import printable
@@ -97,8 +97,8 @@ class Log:
         limits: LogLimits | None = None,
     ) -> None:
         self.level = level_number(level)
-        self.created = time.time()
-        self._began = time.monotonic()
+        self.created = clocks.wall()
+        self._began = clocks.monotonic()
         self.max_bytes = max_bytes
         self.bytes_used = 0
         self.limiter = LogLimiter(limits)
@@ -153,8 +153,8 @@ class Log:
             self("info", "Started log due to SIGHUP")
 
     def _take(self, number: int, text: str, source: str = "lightningd", node_id: str | None = None) -> None:
-        elapsed = time.monotonic() - self._began
-        line = LogLine(time.time(), LEVELS[number], printable(source), printable(text), node_id, elapsed)
+        elapsed = clocks.monotonic() - self._began
+        line = LogLine(clocks.wall(), LEVELS[number], printable(source), printable(text), node_id, elapsed)
         self._keep_line(line)
         if number < self.level:
             return

@@ -8,12 +8,12 @@ that answer any more, because what came next would be taken for theirs.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
 from enum import Enum, IntEnum
 from typing import Any, Final
 
+from oddwire import clocks
 from oddwire.app.dispatch.questions import Question, without_own_frame
 from oddwire.durations import duration
 from oddwire.errors import ConnectionClosed, OutOfStep, QuotaExceeded, ReplyTimeout
@@ -64,7 +64,7 @@ class Exchange:
         self.question = question
         self.slots = slots
         self.state = State.STARTED
-        self.asked = time.monotonic()
+        self.asked = clocks.monotonic()
         self.answer: asyncio.Future[Any] = loop.create_future()
         self.turn: asyncio.Future[None] | None = None
 

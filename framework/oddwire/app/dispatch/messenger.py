@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import time
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from oddwire import clocks
 from oddwire.app.declarations.annotations import alternatives
 from oddwire.app.dispatch.connection_hooks import counting_request, is_urgent
 from oddwire.app.dispatch.listeners import MessageStream
@@ -221,11 +221,11 @@ class AppMessenger:
         session = None if plain else queue.session
         link = None if session is None else session.reach.get(type(message))
         if link is None:
-            start = time.monotonic()
+            start = clocks.monotonic()
             if session is not None:
                 link = await self._reach(session, message, reply if several is None else several, limit)
             if link is None:
-                left = None if limit is None else max(0.0, limit - (time.monotonic() - start))
+                left = None if limit is None else max(0.0, limit - (clocks.monotonic() - start))
                 if question is None:
                     question = question_of(message, several or (reply,), None)
                 return await self._plain_requests.ask(queue, message, question, left, limit, force)
@@ -233,7 +233,7 @@ class AppMessenger:
             check_support(message, owners, queue.info, node_id, session)
         payload = encode(message)
         trace = None if tracer is None else self._tracing(node_id, message, payload)
-        asked = 0.0 if tracer is None else time.monotonic()
+        asked = 0.0 if tracer is None else clocks.monotonic()
         queue.request_begun()
         if queue.paused:
             self._backpressure.resume_if_drained(queue)
@@ -278,7 +278,7 @@ class AppMessenger:
             raise NotSupported(f"{node_id} has no session: streams need one", feature="session")
         payload = self._encode(queue, session, message, force)
         trace = self._tracing(node_id, message, payload)
-        asked = time.monotonic()
+        asked = clocks.monotonic()
         most = self._core.limits.stream_credit
         credit = most if credit is None else min(credit, most)
         parts = link.calls.stream(payload, credit, limit, trace, queue.may_ask_urgently and is_urgent(queue))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
+from oddwire import clocks
 from oddwire.app.hookspecs import TraceEvent
 from oddwire.app.plugins.manager import HookCall
 from oddwire.errors import DecodeError, Refuse
@@ -41,7 +41,7 @@ class Tracer:
         handled: bool = True,
     ) -> float:
         """Call the hooks for one message; its latency counts from ``since``. Return the current time."""
-        now = time.monotonic()
+        now = clocks.monotonic()
         event = TraceEvent(
             direction=direction,
             peer=node_id,

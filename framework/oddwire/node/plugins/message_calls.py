@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+from oddwire import clocks
 from oddwire.errors import NodeRefused
 from oddwire.node.plugins.hook_table import HookTable
 from oddwire.node.plugins.log_text import brief, id_prefix
@@ -217,7 +217,7 @@ class _HookCall(Passable):
                     f'{{"jsonrpc":"2.0","id":"{request_id}","method":"custommsg","params":'
                     f'{{"payload":"{self.payload.hex()}","peer_id":"{self.peer_calls.peer_id}"}}}}\n\n'
                 )
-                self._since = time.monotonic()
+                self._since = clocks.monotonic()
                 plugin.ask(request_id, request.encode(), self._answered)
                 return False
         return True
@@ -259,7 +259,7 @@ class _HookCall(Passable):
             result = answer.get("result")
             if type(result) is not dict or result.get("result") != "continue":
                 plugin.kill(_wrong_answer("custommsg", answer, '{"result": "continue"}'))
-            elif time.monotonic() - self._since < self._message_calls.prompt:
+            elif clocks.monotonic() - self._since < self._message_calls.prompt:
                 plugin.prompt_answers += 1
             else:
                 plugin.prompt_answers = 0

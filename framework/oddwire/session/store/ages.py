@@ -11,10 +11,11 @@ peer that never comes still expire after enough days of running.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
+
+from oddwire import clocks
 
 __all__ = ["MOST_ABSENT", "Ages", "Mark", "boot_id"]
 
@@ -42,11 +43,6 @@ def boot_id() -> str:
         return ""
 
 
-def _uptime() -> float:
-    # CLOCK_BOOTTIME counts while the machine is suspended, CLOCK_MONOTONIC on Linux does not
-    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
-
-
 class Ages:
     """A clock in seconds that never jumps. Call the object for the time.
 
@@ -56,20 +52,27 @@ class Ages:
     def __init__(
         self,
         *,
-        wall: Callable[[], float] = time.time,
-        uptime: Callable[[], float] = _uptime,
+        wall: Callable[[], float] | None = None,
+        uptime: Callable[[], float] | None = None,
         boot: Callable[[], str] = boot_id,
     ) -> None:
-        self.wall = wall
-        """The wall clock, seconds since 1970; it may jump."""
+        self._wall = wall  # None: that of `clocks`
         self._uptime = uptime
         self._boot = boot()
-        self._offset = wall() - uptime()
+        self._offset = self.wall() - self.uptime()
         self._marked: Mark | None = None
 
     def __call__(self) -> float:
         """Return the time, in seconds."""
-        return self._offset + self._uptime()
+        return self._offset + (self._uptime or clocks.uptime)()
+
+    def wall(self) -> float:
+        """Return the time of the wall clock, seconds since 1970; it may jump."""
+        return (self._wall or clocks.wall)()
+
+    def uptime(self) -> float:
+        """Return the seconds since the boot."""
+        return (self._uptime or clocks.uptime)()
 
     def resume(self, mark: Mark | None, newest: float) -> None:
         """Continue from the mark of an earlier process, but not from before ``newest``.
@@ -77,7 +80,7 @@ class Ages:
         ``newest`` is the latest time in the database, 0 for none. Without a mark, the clock continues from ``newest``
         plus an absence by the wall clock.
         """
-        uptime, wall = self._uptime(), self.wall()
+        uptime, wall = self.uptime(), self.wall()
         self._marked = None
         if mark is None:
             self._offset = (newest + min(max(wall - newest, 0.0), MOST_ABSENT) if newest else wall) - uptime
@@ -92,7 +95,7 @@ class Ages:
 
     def mark(self) -> Mark:
         """Return a mark of now, to be written to the database."""
-        uptime = self._uptime()
+        uptime = self.uptime()
         self._marked = mark = Mark(self._offset + uptime, self.wall(), self._boot, uptime)
         return mark
 
@@ -101,5 +104,5 @@ class Ages:
         mark = self._marked
         if mark is None:
             return True
-        passed = self._uptime() - mark.uptime
-        return passed >= seconds or abs(self.wall() - mark.wall - passed) >= _STEP
+        passed = (self._uptime or clocks.uptime)() - mark.uptime  # not by uptime(): on the way of each commit
+        return passed >= seconds or abs((self._wall or clocks.wall)() - mark.wall - passed) >= _STEP
