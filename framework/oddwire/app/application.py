@@ -312,6 +312,41 @@ class Application:
                         self._background.end_watch()
                     await self.resources.aclose()
 
+    async def _abandon(self) -> None:
+        """End as the process would, for `oddwire.testing`: no hook is called, no peer told, nothing committed.
+
+        A transport without an ``abort`` is closed as ever. Raises `LocalProtocolError` while the application starts.
+        """
+        if self._state is _State.STARTING:
+            raise LocalProtocolError(f"the application {self._state.value}: await its start first")
+        if self._state is not _State.RUNNING or self._dispatcher is None or self._closing is not None:
+            await self.aclose()
+            return
+        self._state = _State.CLOSING
+        self._stopped.set()
+        if self._failures is not None:
+            self._failures.muted = True
+        self._dispatcher.remove_peers("the application was killed")
+        abort: Callable[[], object] | None = getattr(self.transport, "abort", None)
+        if abort is not None:
+            abort()
+        self._closing = asyncio.get_running_loop().create_task(self._drop(self._dispatcher))
+        await self._closed(self._closing)
+
+    async def _drop(self, dispatcher: Dispatcher) -> None:
+        """End what runs, once it reaches neither peers nor the store."""
+        if not hasattr(self.transport, "abort"):
+            await self.transport.aclose()
+        await self.resources.abandon()
+        await self.transport.aclose()
+        await dispatcher.abandon()
+        if self._background is not None:
+            await self._background.aclose(0.0)
+            self._background.end_watch()
+        if self._failures is not None:
+            await self._failures.aclose(0.0)
+        self._state = _State.CLOSED
+
     async def _stop_work(self, hooks: EndHooks, background: Background, until: float) -> None:
         """End the jobs of plugins whose ready hooks have run, and run their stopping hooks, last loaded first."""
         stopping = {call.plugin: call for call in self.plugins.calls("stopping")}

@@ -146,6 +146,15 @@ class MemoryTransport(Transport):
         for end in list(self._ends.values()):
             end.hang_up("closed by us")
 
+    def abort(self, reason: str = "connection lost") -> None:
+        """Leave the network at once, as the end of the process would; what is under way is lost."""
+        self._closed = True
+        self.uris = []
+        if self.network.nodes.get(self.node_id) is self:
+            del self.network.nodes[self.node_id]
+        for peer in list(self._ends):
+            self.drop(peer, reason)
+
     # Beyond Transport ---------------------------------------------------------------------------------
 
     @property

@@ -238,11 +238,7 @@ class End:
         for task in list(self.tasks):
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
-        if crash and self.store._database is not None:
-            async with self.store._writing:
-                self.store._database.abandon()
-            self.store._database = None
-        await self.delivery.aclose()
+        await (self.delivery.abandon() if crash else self.delivery.aclose())
 
     def unlink(self) -> None:
         if self._behind is not None:

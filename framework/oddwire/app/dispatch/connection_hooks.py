@@ -404,6 +404,10 @@ class ConnectionHooks:
                 for task in stuck:
                     log_stuck(task)
 
+    def abandon(self) -> None:
+        """Drop the things of connections without closing them."""
+        self._things.clear()
+
     def _failed(self, hook: Hook, error: BaseException, task: asyncio.Task[Any] | None = None) -> None:
         context = Context(self._app, hook.call.plugin, hook.queue.peer)
         what = None if hook.things is None else hook.things.failed.pop(hook.owner, None)

@@ -235,6 +235,36 @@ class Dispatcher:
             counters.failed[extension] += self.core.failures.counters.failed[extension]
         return counters
 
+    def remove_peers(self, reason: str) -> None:
+        """Remove all peers, without hooks, so that later events of the transport are ignored; for `abandon`.
+
+        Requests that wait for replies fail with `ConnectionClosed` and ``reason``.
+        """
+        self.core.closing = True
+        queues = [*self._queues.values()]
+        self._queues.clear()
+        for queue in queues:
+            queue.info = queue.session = None
+            queue.cancel_throttle()
+            queue.fail_requests(reason)
+            if self.session is not None:
+                self.session.peer_disconnected(queue.peer.node_id, reason)
+            if self.core.resender is not None:
+                self.core.resender.disconnected(queue.peer.node_id)
+            for own in (queue.own_tasks or {}).values():
+                own.end()
+
+    async def abandon(self) -> None:
+        """Cancel all tasks, and call no hooks: as the end of the process would. For `oddwire.testing`.
+
+        To be called after `remove_peers`, once the transport and the store accept nothing any more.
+        """
+        if self.session is not None:
+            self.session.close()
+        self._watch.close()
+        await self.tasks.settle(0.0)
+        self._hooks.abandon()
+
     async def aclose(
         self, grace: float, close: Callable[[], Coroutine[Any, Any, None]], hooks_grace: float | None = None
     ) -> None:

@@ -36,6 +36,8 @@ class Failures:
         self._app = app
         self._on_failure = (*on_failure,)
         self._reports = Tasks()
+        self.muted = False
+        """Whether nothing is reported any more: the application was killed, and unwinds."""
 
     def report(
         self,
@@ -54,6 +56,8 @@ class Failures:
         To be called after `must_pass` was false. A disconnected peer is no failure of code that sends to it. With
         ``unreached``, neither is an unreachable peer or node, because the application, or its node, ends.
         """
+        if self.muted:
+            return
         peer = context.peer if isinstance(context, Context) else None
         gone = isinstance(error, (PeerNotConnected, ConnectionClosed)) and peer is not None and not peer.connected
         if not gone and not unreached:

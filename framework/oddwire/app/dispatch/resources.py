@@ -160,6 +160,17 @@ class Resources:
         delivery = self._delivery or self.delivery()
         return await delivery.send(node_id, owner, payload), payload
 
+    async def abandon(self) -> None:
+        """Drop the store and what was made as the end of the process would, for `oddwire.testing`."""
+        if self._resending is not None:
+            self._resending.close()
+        if self._delivery is not None:
+            await self._delivery.abandon()
+        else:
+            self._running = False  # none is created on demand any more
+        if self._tables.injector is not None:
+            self._tables.injector.abandon()
+
     async def aclose(self) -> None:
         """Close the store."""
         if self._resending is not None:

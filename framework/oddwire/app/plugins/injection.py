@@ -336,6 +336,12 @@ class Injector:
         self._values = {}
         return [(f"closing of {thing.title}", thing.owner.name, close) for thing, close in reversed(closing)]
 
+    def abandon(self) -> None:
+        """Drop the application's things without closing them, as the end of the process would."""
+        self._open.clear()
+        self._values = {}
+        self._filled[:] = [_TOO_LATE] * len(self._filled)
+
     async def make_for_peer(self, thing: Thing, context: AppContext, made: Mapping[Thing, Any]) -> tuple[Any, Any]:
         """Create one thing of a connection, from the application's things and those ``made`` before.
 

@@ -7,11 +7,11 @@ messages it receives is defined by its `DeliveryHost`.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Final, Protocol
 
+from oddwire import clocks
 from oddwire.errors import PeerNotConnected, SessionError, StoreError, TransportError
 from oddwire.log_limits import get_logger
 from oddwire.proto.keys import NodeId
@@ -76,7 +76,7 @@ class Delivery:
         self._extensions = frozenset(extensions)
         self._host: DeliveryHost | None = None
         self._peers: Mapping[NodeId, PeerSession] = MappingProxyType({})
-        self._time: Callable[[], float] = time.monotonic
+        self._time: Callable[[], float] = lambda: clocks.monotonic()
         self._pumps: set[NodeId] = set()  # peers for which a `_pump` task is running
         self._timer: asyncio.TimerHandle | None = None
 
@@ -99,12 +99,13 @@ class Delivery:
         with an unfinished move. Any other failure is logged; opening is tried again when the store is needed, and
         everything that does not need it works.
         """
-        deadline = time.monotonic() + patience
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + patience
         while True:
             try:
                 await self.store.open()
             except StoreError as error:
-                if error.reason == "locked" and time.monotonic() < deadline:
+                if error.reason == "locked" and loop.time() < deadline:
                     await asyncio.sleep(_POLL)
                     continue
                 if error.reason in _MISTAKES:
@@ -155,6 +156,11 @@ class Delivery:
         """Commit what is not on disk yet, and close the store."""
         self.stop()
         await self.store.aclose()
+
+    async def abandon(self) -> None:
+        """End as the process would: nothing more is committed; see `GroupCommit.abandon`."""
+        self.stop()
+        await self.store.abandon()
 
     def _expire(self) -> None:
         found = self.outbox.expire() + self.inbox.expire()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import sqlite3
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -88,7 +88,7 @@ class GroupCommit:
         self._database: Database | None = None
         self._error: StoreError | None = None
         self._opening = asyncio.Lock()
-        self._opened_at = -_REOPEN
+        self._opened_at = -math.inf
         self._closed = False
         self._thread: ThreadPoolExecutor | None = None
         self._writing = asyncio.Lock()
@@ -129,7 +129,7 @@ class GroupCommit:
                 raise StoreError(f"{self.path} is closed", path=self.path, reason="closed")
             if self._database is not None:
                 return
-            self._opened_at = time.monotonic()
+            self._opened_at = asyncio.get_running_loop().time()
             if self._thread is None and self.path != MEMORY:
                 self._thread = ThreadPoolExecutor(1, "oddwire-store")
             try:
@@ -151,7 +151,8 @@ class GroupCommit:
     async def ready(self) -> None:
         """Open the database if it is not open. Raises `StoreError`, that of the last attempt for 5 seconds after it."""
         if self._database is None:
-            if self._error is not None and time.monotonic() < self._opened_at + _REOPEN and not self._closed:
+            now = asyncio.get_running_loop().time()
+            if self._error is not None and now < self._opened_at + _REOPEN and not self._closed:
                 raise explain(self._error, self.path)
             await self.open()
 
@@ -175,6 +176,25 @@ class GroupCommit:
             finally:
                 if self._thread is not None:
                     self._thread.shutdown()
+
+    async def abandon(self) -> None:
+        """Close the database as the end of the process would: what is not committed is lost, its waiting tasks fail.
+
+        A commit under way in the thread is waited for: it may be on disk or not.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        error = StoreError(f"{self.path} was abandoned", path=self.path, reason="closed")
+        async with self._opening:
+            database, self._database = self._database, None
+            if database is not None:
+                await self._in_thread(database.abandon)  # behind what the thread is doing
+            self._fail(error)
+            if self._committer is not None:
+                await self._committer
+            if self._thread is not None:
+                self._thread.shutdown()
 
     def lost(self) -> StoreError:
         """Return the error for a unit of work that began before a commit failed."""

@@ -257,6 +257,14 @@ class Bolt8Transport(Transport):
         self._servers.clear()
         self.uris = []
 
+    def abort(self, reason: str = "connection lost") -> None:
+        """Drop all connections at once, with what is not written yet: nobody is told. `aclose` afterwards."""
+        self._closed = True
+        for dial in self._dials:
+            dial.cancel()
+        for connection in [*self._all, *self._lingering]:
+            connection.abort(reason)
+
     # Beyond Transport ---------------------------------------------------------------------------------
 
     @property

@@ -316,3 +316,77 @@ async def test_a_part_that_is_idle_is_loaded_and_costs_commits_nothing_until_it_
     await store.touch().durable()
     assert (ledger.shares, ledger.ends) == ([0], [None])
     await store.aclose()
+
+
+# As the end of the process would ----------------------------------------------------------------------------------
+
+
+async def count_of(path: Path) -> object:
+    """Return what a later process finds."""
+    later = Store(path)
+    await later.open()
+    try:
+        return await ExtensionStore(later, "quote").get("count", 0)
+    finally:
+        await later.aclose()
+
+
+async def test_abandoned_it_loses_what_is_not_committed(store: Store, door: ExtensionStore) -> None:
+    await door.set("count", 1)
+    unit = store.unit("quote")
+    async with unit:
+        await door.set("count", 2)
+    waiting = asyncio.create_task(unit.durable())
+    await store.abandon()
+    with pytest.raises(StoreError, match="abandoned"):
+        await waiting
+    assert await count_of(Path(store.path)) == 1
+
+
+async def test_abandoned_in_the_middle_of_a_unit_with_sql(store: Store, door: ExtensionStore) -> None:
+    """The unit holds the database, and may never end: it is not waited for."""
+
+    async def work() -> None:
+        async with store.unit("quote"):
+            await door.execute("CREATE TABLE quote_rows (number)")
+            await store.abandon()
+            await door.execute("INSERT INTO quote_rows VALUES (1)")
+
+    await door.set("count", 1)
+    async with asyncio.timeout(30):
+        with pytest.raises(StoreError) as caught:
+            await work()
+        assert caught.value.reason == "closed"
+    assert await count_of(Path(store.path)) == 1
+
+
+async def test_abandoned_while_it_commits_the_commit_is_whole(store: Store, door: ExtensionStore) -> None:
+    setting = asyncio.create_task(door.set("count", 5))
+    while store._committer is None:
+        await asyncio.sleep(0)
+    await store.abandon()
+    result = (await asyncio.gather(setting, return_exceptions=True))[0]
+    assert await count_of(Path(store.path)) == (5 if result is None else 0)
+
+
+async def test_abandoned_it_is_closed(store: Store, door: ExtensionStore) -> None:
+    await asyncio.gather(store.abandon(), store.abandon(), store.aclose())
+    with pytest.raises(StoreError) as caught:
+        await door.set("count", 1)
+    assert caught.value.reason == "closed"
+    with pytest.raises(StoreError):
+        await store.open()
+    assert await count_of(Path(store.path)) == 0
+
+
+async def test_abandoned_before_it_is_open_makes_no_file(tmp_path: Path) -> None:
+    store = Store(tmp_path / "none")
+    await store.abandon()
+    assert [*tmp_path.iterdir()] == []
+
+
+async def test_abandoned_in_memory() -> None:
+    store = Store()
+    await store.open()
+    await store.abandon()
+    assert not store.is_open
