@@ -3,41 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 
 import pytest
 
-from oddwire import Application, PrivateKey, hookimpl
+from oddwire import hookimpl
 from oddwire.app import TraceEvent
-from oddwire.transports import Bolt8Transport, MemoryNetwork
+from oddwire.testing import AppPair, RunningApp
 
-Pair = Callable[..., AbstractAsyncContextManager[tuple[Application, Application]]]
-
-
-def key(number: int) -> PrivateKey:
-    return PrivateKey(bytes(31) + bytes([number]))
+Pair = Callable[..., AbstractAsyncContextManager[tuple[RunningApp, RunningApp]]]
 
 
 @pytest.fixture(params=["memory", "bolt8"])
-def pair(request: pytest.FixtureRequest) -> Pair:
+def pair(request: pytest.FixtureRequest, app_pair: AppPair) -> Pair:
     """Run two applications; the right one has dialed the left one, which has the options."""
 
-    @asynccontextmanager
-    async def run(
+    def run(
         left: tuple[object, ...], right: tuple[object, ...], options: dict[str, str] | None = None
-    ) -> AsyncIterator[tuple[Application, Application]]:
-        if request.param == "memory":
-            network = MemoryNetwork()
-            transports = network.transport(), network.transport()
-        else:
-            transports = Bolt8Transport(key(1), listen=["127.0.0.1:0"]), Bolt8Transport(key(2))
-        async with (
-            Application(*left, transport=transports[0], store=":memory:", options=options) as listener,
-            Application(*right, transport=transports[1], store=":memory:") as dialer,
-        ):
-            await dialer.connect(listener.uris[0])
-            yield listener, dialer
+    ) -> AbstractAsyncContextManager[tuple[RunningApp, RunningApp]]:
+        return app_pair(left, right, transport=request.param, options=(options, None))
 
     return run
 

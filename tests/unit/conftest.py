@@ -7,6 +7,8 @@ import selectors
 
 import pytest
 
+from oddwire.testing import Clock
+
 try:
     import uvloop
 except ImportError:  # not on Windows
@@ -32,27 +34,18 @@ class HurriedLoop(asyncio.SelectorEventLoop):
         return super().time() * HURRY
 
 
-class _JumpingSelector(selectors.DefaultSelector):
-    """Does not wait: when nothing is ready, the time has come."""
-
-    now = 0.0
-
-    def select(self, timeout=None):
-        events = super().select(timeout and 0)
-        if not events and timeout:
-            self.now += timeout
-        return events
-
-
 class JumpingLoop(asyncio.SelectorEventLoop):
     """A loop whose clock jumps to the next timer whenever there is nothing to do; for tests without sockets."""
 
     def __init__(self):
-        self._clock = _JumpingSelector()
-        super().__init__(self._clock)
+        super().__init__()
+        self._jumping = Clock()
+        self._jumping.jumping = True
+        self._jumping.install(self)
 
-    def time(self):
-        return self._clock.now
+    def close(self):
+        self._jumping.uninstall()
+        super().close()
 
 
 LOOPS = {"asyncio": asyncio.new_event_loop, "hurried": HurriedLoop, "jumping": JumpingLoop}

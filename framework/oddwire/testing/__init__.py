@@ -1,4 +1,4 @@
-"""For tests of extensions, transports and codecs: conformance kits, strategies, doubles.
+"""For tests of extensions, transports and codecs: types of the fixtures, conformance kits, strategies, doubles.
 
 The fixtures are loaded by pytest's plugin (`oddwire.testing.pytest_plugin`). Names are imported when they are first
 used: every pytest run loads this package, and `CodecConformance` and `messages` need hypothesis.
@@ -7,17 +7,21 @@ used: every pytest run loads this package, and `CodecConformance` and `messages`
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from oddwire.testing.clock import Clock as Clock
     from oddwire.testing.codec_conformance import CodecConformance as CodecConformance
     from oddwire.testing.conversations import Stage as Stage
     from oddwire.testing.doubles import ScriptedTransport as ScriptedTransport
     from oddwire.testing.fixture_types import (
         AppPair as AppPair,
+        RawPeers as RawPeers,
         RunApp as RunApp,
     )
     from oddwire.testing.pairs import (
         Pair as Pair,
         Side as Side,
     )
+    from oddwire.testing.raw_peers import RawPeer as RawPeer
+    from oddwire.testing.running_app import RunningApp as RunningApp
     from oddwire.testing.sinks import (
         Connected as Connected,
         Disconnected as Disconnected,
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
     )
     from oddwire.testing.strategies import messages as messages
     from oddwire.testing.transport_conformance import TransportConformance as TransportConformance
+    from oddwire.testing.wire import assert_wire as assert_wire
 else:
     from oddwire.lazy import public_names as _public_names
 

@@ -281,7 +281,7 @@ async def test_the_later_of_two_with_one_store_gets_new_numbers(
     third = Store(7, 8)
     await join("/c/third", third)
     assert third.renewed == 1
-    await until(lambda: len(warnings(caplog)) == 4)
+    await until(lambda: len(warnings(caplog)) == 6)
 
 
 async def test_of_many_that_start_at_once_one_keeps_its_numbers(join: Join) -> None:

@@ -1,0 +1,254 @@
+"""`Clock`: time that stands still until a test moves it, for one event loop and all of oddwire on it.
+
+It takes the place of two functions of the loop: of its ``time``, and of the ``select`` of its selector, which asyncio
+calls once an iteration, with the seconds for which it has nothing to do. There the clock is moved, from one timer to
+the next, each time after everything that could run has run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from types import TracebackType
+from typing import Any, ClassVar, Final, Self
+
+from oddwire import clocks
+from oddwire.durations import duration
+from oddwire.log_limits import LIMITED
+
+__all__ = ["Clock"]
+
+_CLOSE: Final = 1e-6  # seconds; a timer set by sums of floats may be that much later than meant
+_SHOWN: Final = 8  # tasks named in an error
+# Times are multiples of a nanosecond or so, exact in binary: then 10 s later is 10.0 s later, for whoever compares
+_GRID: Final = 2.0**30
+_REAL: Final = {name: getattr(clocks, name) for name in clocks.__all__}
+
+
+class Clock:
+    """A clock that stands still, and is moved by `advance`: ``async with clock: await clock.advance(3600)``.
+
+    It moves the running event loop, one of asyncio's own, and the clocks of oddwire; not `time.time` and
+    `time.monotonic`, other threads, or other processes. One at a time in a process.
+
+    ``patience`` is the max time in real seconds for which the loop may be idle while tasks wait for this clock, and for
+    which `advance` waits for work that does not end. Then a `TimeoutError` names the tasks, and the lines they wait in.
+    """
+
+    _entered: ClassVar[Clock | None] = None  # the one of this process
+
+    def __init__(self, *, patience: float = 10.0) -> None:
+        self.patience = patience
+        self.jumping = False
+        """Whether the clock moves by itself to the next timer whenever nothing else is left to do."""
+        self.elapsed = 0.0
+        """The seconds that it was moved by so far."""
+        self._loop: asyncio.BaseEventLoop | None = None
+        self._select: Callable[[float | None], list[Any]] = lambda _: []  # the selector's own
+        self._now = 0.0  # the loop's time
+        self._until = 0.0  # to where `advance` moves it
+        self._advancing: asyncio.Future[None] | None = None
+        self._deadline = math.inf  # in real time: until then the loop has to make progress
+        self._threads: set[asyncio.Future[Any]] = set()  # what runs in executors
+        self._owner: asyncio.Task[Any] | None = None  # the task that has entered it
+        self._cancelling = 0  # how often that was being cancelled then
+        self._stall: TimeoutError | None = None  # for which it was cancelled
+        self._given_up = False  # then it jumps, as the test may have to wait for what it ends
+
+    # Entered and left -------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        self.install(asyncio.get_running_loop())
+        self._owner = asyncio.current_task()
+        self._cancelling = 0 if self._owner is None else self._owner.cancelling()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.uninstall()
+        owner, self._owner = self._owner, None
+        stall, self._stall = self._stall, None
+        if stall is None or owner is None or owner is not asyncio.current_task():
+            return
+        try:
+            if owner.uncancel() <= self._cancelling and kind is not None and issubclass(kind, asyncio.CancelledError):
+                raise stall from error
+        finally:
+            del stall, owner  # the error's traceback holds this frame
+
+    def install(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Let time stand still on a loop, running or not, until `uninstall`. ``async with`` does both.
+
+        Raises `RuntimeError` if a clock is in use in this process already, and `TypeError` for a loop that is not
+        asyncio's own, such as uvloop's.
+        """
+        if Clock._entered is not None:
+            raise RuntimeError("a Clock is in use already: there is one time in a process, so leave that one first")
+        selector = getattr(loop, "_selector", None)
+        if not isinstance(loop, asyncio.BaseEventLoop) or selector is None:
+            kind = f"{type(loop).__module__}.{type(loop).__qualname__}"
+            text = f"a Clock moves the time of asyncio's own event loops, not of {kind}"
+            raise TypeError(f"{text}: run this test on asyncio.SelectorEventLoop()")
+        Clock._entered, self._loop = self, loop
+        self._now = float(math.ceil(loop.time()))
+        self._select = selector.select
+        _replace(loop, "time", lambda: self._now)
+        _replace(loop, "run_in_executor", self._watching(loop.run_in_executor))
+        _replace(selector, "select", self._wait)
+        _move_clocks(lambda: self._now)
+
+    def uninstall(self) -> None:
+        """Let time pass in real time again, for the loop from where it is: its time never goes back."""
+        loop = self._loop
+        if loop is None:
+            return
+        self._given_up = False
+        left = self._now - time.monotonic()
+        Clock._entered = self._loop = None
+        _replace(loop, "time", lambda: time.monotonic() + left)
+        _restore(loop, "run_in_executor")
+        _restore(getattr(loop, "_selector"), "select")  # noqa: B009 - a name that type checkers do not know
+        _restore_clocks()
+        if self._advancing is not None and not self._advancing.done():
+            self._advancing.set_exception(RuntimeError("the clock was left while it was advanced"))
+
+    # Moved ------------------------------------------------------------------------------------------
+
+    async def advance(self, seconds: float | timedelta) -> None:
+        """Move the clock, stopping at each timer that falls due, and let everything run that can run then.
+
+        With 0, only let that run. Returns when nothing is left to do before ``seconds`` have passed: work in executors,
+        as of `asyncio.to_thread`, and bytes that have arrived on sockets are waited for; other threads are not. If
+        cancelled, the clock stays where it is.
+
+        Raises `ValueError` for less than 0 or no finite number, `RuntimeError` outside of ``async with``, or while
+        the clock is advanced already, and `TimeoutError` if the work does not end within ``patience`` seconds.
+        """
+        amount = _seconds(seconds)
+        if self._loop is None or self._loop is not asyncio.get_running_loop():
+            raise RuntimeError("this Clock is not in use on this event loop: 'async with clock:' comes first")
+        if self._advancing is not None:
+            raise RuntimeError("the clock is being advanced already: let one task do that")
+        self._until = self._now + amount
+        self._deadline = time.monotonic() + self.patience
+        self._advancing = self._loop.create_future()
+        try:
+            await self._advancing
+        finally:
+            self._advancing = None
+
+    def _wait(self, timeout: float | None) -> list[Any]:
+        """Wait for events as the loop's selector does, ``timeout`` seconds of this clock; None is for ever."""
+        events = self._select(0)
+        advancing = self._advancing if self._advancing is not None and not self._advancing.done() else None
+        if events or (timeout is not None and timeout <= 0.0):
+            if advancing is not None and time.monotonic() > self._deadline:
+                advancing.set_exception(self._stuck("work that has not ended, and never lets the loop be idle"))
+            return events
+        if advancing is not None:
+            if self._threads:
+                events = self._select(max(0.0, self._deadline - time.monotonic()))
+                if not events:
+                    advancing.set_exception(self._stuck("work in a thread that has not ended"))
+                return events
+            due = math.inf if timeout is None else self._now + timeout
+            if due <= self._until + _CLOSE:
+                self._move(due)
+            else:
+                self._move(self._until)
+                advancing.set_result(None)
+            return []
+        if timeout is None:
+            return self._select(None)
+        if (self.jumping or self._given_up) and not self._threads:
+            self._move(self._now + timeout)
+            return []
+        began = time.monotonic()
+        events = self._select(self.patience)
+        if not events and time.monotonic() - began >= self.patience:
+            self._give_up(self._stalled(timeout))
+        return events
+
+    def _give_up(self, error: TimeoutError) -> None:
+        """Cancel the task that has entered the clock, so that the test ends with an error; else end the loop's run."""
+        self._given_up = True
+        if self._owner is None or self._owner.done():
+            raise error
+        self._stall = error
+        self._owner.cancel("the clock stands still")
+
+    def _move(self, to: float) -> None:
+        to = round(to * _GRID) / _GRID
+        if to > self._now:
+            self.elapsed += to - self._now
+            self._now = to
+        self._deadline = time.monotonic() + self.patience
+
+    def _watching(self, submit: Callable[..., asyncio.Future[Any]]) -> Callable[..., asyncio.Future[Any]]:
+        """Return the loop's ``run_in_executor``, which also adds each call to ``_threads`` until it has ended."""
+
+        def run_in_executor(executor: Any, function: Callable[..., Any], *arguments: Any) -> asyncio.Future[Any]:
+            future = submit(executor, function, *arguments)
+            self._threads.add(future)
+            future.add_done_callback(self._threads.discard)
+            return future
+
+        return run_in_executor
+
+    # Errors -----------------------------------------------------------------------------------------
+
+    def _stuck(self, what: str) -> TimeoutError:
+        return TimeoutError(f"advance() has waited {duration(self.patience)} for {what}: {self._who_waits()}")
+
+    def _stalled(self, timeout: float) -> TimeoutError:
+        threads = f"; {len(self._threads)} call(s) in threads have not ended either" if self._threads else ""
+        return TimeoutError(
+            f"the clock stands still, and for {duration(self.patience)} nothing has happened while tasks wait for it, "
+            f"{timeout:g} s more: {self._who_waits()}{threads}. 'await clock.advance({timeout:g})' moves "
+            "it, from another task than the one that waits; with 'clock.jumping = True' it moves by itself"
+        )
+
+    def _who_waits(self) -> str:
+        from oddwire.app.unfinished import spot_of
+
+        tasks = [] if self._loop is None else asyncio.all_tasks(self._loop)
+        spots = sorted({f"{task.get_name()} at {spot}" for task in tasks if (spot := spot_of(task))})
+        more = f", and {len(spots) - _SHOWN} more" if len(spots) > _SHOWN else ""
+        return ", ".join(spots[:_SHOWN]) + more or "no task"
+
+
+def _seconds(given: float | timedelta) -> float:
+    seconds = given.total_seconds() if isinstance(given, timedelta) else given
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 <= seconds < math.inf:
+        raise ValueError(f"a clock is advanced by seconds, 0 or more, or by a timedelta, not by {given!r:.200}")
+    return float(seconds)
+
+
+def _move_clocks(now: Callable[[], float]) -> None:
+    """Let oddwire's clocks continue from what they show, by the seconds of ``now``."""
+    for name, real in _REAL.items():
+        setattr(clocks, name, _counting(real(), now))
+    LIMITED.use_clock(_counting(LIMITED.limiter.clock(), now))
+
+
+def _restore_clocks() -> None:
+    for name, real in _REAL.items():
+        setattr(clocks, name, real)
+    LIMITED.use_clock(_counting(LIMITED.limiter.clock(), time.monotonic))  # it counts on, and must not go back
+
+
+def _counting(start: float, now: Callable[[], float]) -> Callable[[], float]:
+    begun = now()
+    return lambda: start + (now() - begun)
+
+
+def _replace(owner: Any, name: str, function: Callable[..., Any]) -> None:
+    setattr(owner, name, function)
+
+
+def _restore(owner: Any, name: str) -> None:
+    delattr(owner, name)
