@@ -13,6 +13,7 @@ from oddwire import clocks
 from oddwire.app import AppContext, Application, Context, Extension
 from oddwire.errors import ReplyTimeout
 from oddwire.log_limits import LIMITED, LogLimits
+from oddwire.proto.keys import NodeId
 from oddwire.session.limits import Limits
 from oddwire.testing.clock import Clock
 from oddwire.transports.memory import MemoryNetwork
@@ -401,8 +402,7 @@ async def test_what_waits_for_a_peer_expires(clock, run_app, extension: Extensio
     async def undelivered(context: AppContext, message: object, *rest: object) -> None:
         lost.append(message)
 
-    network = MemoryNetwork()
-    other = network.transport().node_id
+    other = NodeId("02" + "aa" * 32)
     async with clock, run_app(reliable, limits=Limits(outbox_seconds=86400)) as app:
         await app.peer(other).deliver(Ask(text="old"))
         await clock.advance(timedelta(hours=23))
