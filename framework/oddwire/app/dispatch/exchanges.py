@@ -42,6 +42,10 @@ class State(IntEnum):
     ENDED = 5
 
 
+# Read for every request: a member of an enum is an attribute of its class that Python looks up by a descriptor
+_QUEUED, _STARTED, _SENDING, _SENT, _ENDED = State.QUEUED, State.STARTED, State.SENDING, State.SENT, State.ENDED
+
+
 class Fate(Enum):
     """What became of a message that was offered to the exchanges."""
 
@@ -55,15 +59,19 @@ class Fate(Enum):
     """It is the late answer to a request with a match: it may still go to a handler."""
 
 
+_ANSWER, _FREE = Fate.ANSWER, Fate.FREE
+
+
 class Exchange:
     """One request without an id, and the futures of its turn to be sent and of its answer."""
 
-    __slots__ = ("answer", "asked", "question", "slots", "state", "turn")
+    __slots__ = ("answer", "asked", "in_order", "question", "slots", "state", "turn")
 
     def __init__(self, question: Question, slots: tuple[Hashable, ...], loop: asyncio.AbstractEventLoop) -> None:
         self.question = question
+        self.in_order = question.in_order
         self.slots = slots
-        self.state = State.STARTED
+        self.state: State = _STARTED
         self.asked = clocks.monotonic()
         self.answer: asyncio.Future[Any] = loop.create_future()
         self.turn: asyncio.Future[None] | None = None
@@ -103,15 +111,12 @@ class Exchanges:
         self._late: deque[Question] = deque(maxlen=_LATE)
         self._asked: dict[type[Message], bool] = {}  # each class asked for: whether ever without a match
         self._out_of_step: set[type[Message]] = set()
+        self.is_active = False
+        """Whether a message may be the answer to a request, late or not."""
 
     def __len__(self) -> int:
         """Return how many requests wait for answers, or to be sent."""
         return len(self._open)
-
-    @property
-    def is_active(self) -> bool:
-        """Whether a message may be the answer to a request, late or not."""
-        return bool(self._held or self._by_function or self._late)
 
     # Our side ---------------------------------------------------------------------------------------
 
@@ -121,7 +126,8 @@ class Exchanges:
         Raises `OutOfStep` if the peer's answers do not keep to the order, `QuotaExceeded` (``open_requests``), and
         `EncodeError`.
         """
-        self._check_step(question)
+        if self._out_of_step:
+            self._check_step(question)
         if len(self._open) >= self._limit:
             self._counters.exceeded["open_requests"] += 1
             raise QuotaExceeded(f"{self._limit} requests to this peer wait for replies already", limit="open_requests")
@@ -133,7 +139,7 @@ class Exchanges:
         else:
             self._start(exchange)
             return exchange
-        exchange.state = State.QUEUED
+        exchange.state = _QUEUED
         exchange.turn = self._loop.create_future()
         for slot in exchange.slots:
             self._queued.setdefault(slot, OrderedDict())[exchange] = None
@@ -148,18 +154,20 @@ class Exchanges:
                 await turn
         finally:
             del turn
-        self._check_step(question)
+        if self._out_of_step:
+            self._check_step(question)
 
     def advance(self, exchange: Exchange, state: State) -> None:
         """Record how far the sending of a request is, unless it has ended."""
         before = exchange.state
-        if before is State.STARTED:
-            in_order = exchange.question.in_order
+        if before is _STARTED:
+            in_order = exchange.in_order
             for cls in exchange.question.accepted:
                 if in_order or cls not in self._asked:
                     self._asked[cls] = in_order
-        if State.STARTED <= before <= State.SENT:
-            exchange.state = state
+        elif before is not _SENDING and before is not _SENT:
+            return
+        exchange.state = state
 
     def close(self, exchange: Exchange) -> None:
         """End a request. One without a match that was sent and not answered stays as overdue."""
@@ -167,15 +175,17 @@ class Exchanges:
         if not exchange.answer.cancel() and not exchange.answer.cancelled():
             exchange.answer.exception()  # marks it as retrieved: sending may have failed first
         state = exchange.state
-        if state is State.QUEUED:
-            exchange.state = State.ENDED
+        if state is _ENDED:
+            return
+        if state is _QUEUED:
+            exchange.state = _ENDED
             self._leave_queues(exchange)
             for slot in exchange.slots:
                 self._start_next(slot)
-        elif state is State.SENT and exchange.question.in_order:
+        elif state is _SENT and exchange.in_order:
             exchange.state = State.OVERDUE
-        elif state <= State.SENT:
-            if state is State.SENT:
+        elif state is not State.OVERDUE:
+            if state is _SENT:
                 self._late.append(exchange.question)
             self._release(exchange)
 
@@ -196,7 +206,7 @@ class Exchanges:
         return ReplyTimeout(text, timeout=limit)
 
     def _check_step(self, question: Question) -> None:
-        if not self._out_of_step or not question.in_order:
+        if not question.in_order:
             return
         for cls in question.accepted:
             if cls in self._out_of_step:
@@ -216,12 +226,12 @@ class Exchanges:
                 exchange = self._held.get((cls, field, getattr(message, field)))
             except TypeError:  # not hashable: a list, in a field for any value
                 continue
-            if exchange is not None and exchange.state is not State.STARTED:
+            if exchange is not None and exchange.state is not _STARTED:
                 return self._answer(exchange, message)
         unclear = False
         if self._by_function:
             for exchange in [*self._by_function]:
-                if exchange.state is State.STARTED:
+                if exchange.state is _STARTED:
                     continue
                 try:
                     found = exchange.question.accepts(message)
@@ -236,8 +246,8 @@ class Exchanges:
         if self._late and self._is_late(message):
             return Fate.LATE, None
         exchange = None if unclear else self._held.get(cls)
-        if exchange is None or exchange.state is State.STARTED:
-            return Fate.FREE, None
+        if exchange is None or exchange.state is _STARTED:
+            return _FREE, None
         return self._answer(exchange, message)
 
     def _answer(self, exchange: Exchange, message: Message) -> tuple[Fate, float | None]:
@@ -245,8 +255,8 @@ class Exchanges:
         self._release(exchange)
         if not exchange.answer.done():
             exchange.answer.set_result(message)
-            return Fate.ANSWER, exchange.asked
-        if not exchange.question.in_order:
+            return _ANSWER, exchange.asked
+        if not exchange.in_order:
             return Fate.LATE, None
         self._counters.dropped["late_reply"] += 1
         return Fate.DROPPED, None
@@ -259,7 +269,8 @@ class Exchanges:
                 continue
             if found:
                 del self._late[number]
-                if not self.is_active:
+                if not (self._held or self._by_function or self._late):
+                    self.is_active = False
                     self._changed()
                 return True
         return False
@@ -267,7 +278,7 @@ class Exchanges:
     def malformed(self, cls: type[Message], error: BaseException) -> None:
         """Fail the request without a match that waits for a class of which a malformed message has come."""
         exchange = self._held.get(cls)
-        if exchange is None or exchange.state is State.STARTED:
+        if exchange is None or exchange.state is _STARTED:
             return
         self._release(exchange)
         if exchange.answer.done():
@@ -294,33 +305,40 @@ class Exchanges:
         """Fail each request with `ConnectionClosed`, and forget all about the connection."""
         for exchange in self._open:
             exchange.fail(ConnectionClosed(reason))
-            exchange.state = State.ENDED
+            exchange.state = _ENDED
         for table in (self._open, self._held, self._queued, self._fields, self._by_function, self._late, self._asked):
             table.clear()
+        self.is_active = False
         self._changed()
 
     # Slots ------------------------------------------------------------------------------------------
 
     def _start(self, exchange: Exchange) -> None:
-        exchange.state = State.STARTED
+        exchange.state = _STARTED
         for slot in exchange.slots:
             self._held[slot] = exchange
         question = exchange.question
-        if question.match is not None:
+        if exchange.in_order:
+            pass
+        elif question.match is not None:
             self._by_function[exchange] = None
         elif question.field is not None:
             for cls in question.accepted:
                 fields = self._fields.setdefault(cls, {})
                 fields[question.field] = fields.get(question.field, 0) + 1
-        self._changed()
+        if not self.is_active:
+            self.is_active = True
+            self._changed()
 
     def _release(self, exchange: Exchange) -> None:
         """End a started exchange: what it had to itself is for the next."""
-        exchange.state = State.ENDED
+        exchange.state = _ENDED
         for slot in exchange.slots:
             del self._held[slot]
         question = exchange.question
-        if question.match is not None:
+        if exchange.in_order:
+            pass
+        elif question.match is not None:
             del self._by_function[exchange]
         elif question.field is not None:
             for cls in question.accepted:
@@ -331,7 +349,9 @@ class Exchanges:
         if self._queued:
             for slot in exchange.slots:
                 self._start_next(slot)
-        self._changed()
+        if not (self._held or self._by_function or self._late):
+            self.is_active = False
+            self._changed()
 
     def _start_next(self, slot: Hashable) -> None:
         """Start the first exchange that waits for a slot, if it is first for all of its slots and they are free."""

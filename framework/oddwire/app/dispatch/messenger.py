@@ -227,7 +227,7 @@ class AppMessenger:
             if link is None:
                 left = None if limit is None else max(0.0, limit - (clocks.monotonic() - start))
                 if question is None:
-                    question = question_of(message, several or (reply,), None)
+                    question = self._plain_requests.in_order(message, several or (reply,))
                 return await self._plain_requests.ask(queue, message, question, left, limit, force)
         if owners is not None and not force:
             check_support(message, owners, queue.info, node_id, session)

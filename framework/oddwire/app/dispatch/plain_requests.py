@@ -46,6 +46,15 @@ class PlainRequests:
         self._is_hosted = isinstance(core.transport, HostTransport)
         self._queues = core.queues
         self._tracer = core.tracer
+        self._questions: dict[tuple[type[Message], tuple[type[Message], ...]], Question] = {}
+
+    def in_order(self, message: Message, accepted: tuple[type[Message], ...]) -> Question:
+        """Return the question of a request without a match: one for all requests of its class for these replies."""
+        key = type(message), accepted
+        question = self._questions.get(key)
+        if question is None:
+            question = self._questions[key] = Question(schema_of(message).name, accepted)
+        return question
 
     async def ask(
         self,

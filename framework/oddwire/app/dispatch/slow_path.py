@@ -29,6 +29,7 @@ __all__ = ["SlowPath"]
 
 logger = get_logger("oddwire.app")
 
+_FREE, _ANSWER = Fate.FREE, Fate.ANSWER  # read for every message here
 _MAX_CONCURRENT: Final = 32  # tasks of concurrent handlers per peer
 
 
@@ -68,7 +69,7 @@ class SlowPath:
         Without a message class, the message is the payload itself.
         """
         exchanges, listeners = queue.exchanges, queue.listeners
-        fate, heard = Fate.FREE, False
+        fate, heard = _FREE, False
         asked: float | None = None
         if isinstance(message, bytes):
             schemed, size = None, len(payload)
@@ -76,13 +77,13 @@ class SlowPath:
             schemed, size = message, len(payload) if route.weigh is None else route.weigh(message)
             if route.rpc is not None and self._peer_rpcs is not None:
                 asked, route = self._peer_rpcs.route(queue, route, cast("RpcDocument", message))
-                fate = Fate.FREE if asked is None else Fate.ANSWER
+                fate = _FREE if asked is None else _ANSWER
             elif exchanges is not None:
                 fate, asked = exchanges.receive(message)
-            if listeners is not None and fate is Fate.FREE:
+            if listeners is not None and fate is _FREE:
                 heard = listeners.receive(message, size + MESSAGE_WEIGHT)
         run: Run | None = route.handler
-        taken = heard or fate is Fate.ANSWER
+        taken = heard or fate is _ANSWER
         if queue.answers is not None and schemed is not None:
             run = queue.answers(schemed, taken or fate is Fate.DROPPED, run)
         if self._tracer is not None:
@@ -92,15 +93,17 @@ class SlowPath:
             )
             if run is not None:
                 run = functools.partial(self._timed, queue, run, received)
+        if taken:
+            if heard and route.access is not None:
+                self._meter(queue, route.access, len(payload), route.rate)
+            return
         if fate is Fate.DROPPED:
             logger.debug("late reply dropped: %s from %s", self._enforcer.describe(payload), queue.peer)
             return
-        if run is None and not taken and schemed is not None:
-            self._core.unhandled(queue, payload, schemed, fate)
-        if heard and route.access is not None:
-            self._meter(queue, route.access, len(payload), route.rate)
-        if run is not None and not taken:
+        if run is not None:
             self._enqueue(queue, route, run, message, len(payload), size + MESSAGE_WEIGHT)
+        elif schemed is not None:
+            self._core.unhandled(queue, payload, schemed, fate)
 
     def malformed(self, queue: PeerQueue, payload: bytes, error: Exception) -> None:
         """Pass a payload that does not decode to its handler, if that asks for it, or else apply the policy."""
