@@ -13,13 +13,13 @@ import re
 import socket
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Final, NamedTuple, cast
-
-from python_socks import ProxyError
-from python_socks.async_.asyncio import Proxy
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from oddwire.errors import TransportError
 from oddwire.proto.addresses import join_address
+
+if TYPE_CHECKING:
+    from python_socks import ProxyError
 
 __all__ = ["Address", "DialFailed", "addresses_of", "dial_proxy", "first_socket", "spelled"]
 
@@ -193,8 +193,12 @@ async def dial_proxy(url: str, host: str, port: int) -> socket.socket:
 
     Raises `ValueError` for a bad URL, `TransportError` with the proxy's answer, or if it cannot be reached.
     """
+    from python_socks import ProxyError
+    from python_socks.async_.asyncio import Proxy  # few programs have a proxy, and it takes long to import
+
+    through: Any = _Direct()
     try:
-        dialer = Proxy.from_url(url if "://" in url else f"socks5://{url}", rdns=True, forward=cast("Proxy", _Direct()))
+        dialer = Proxy.from_url(url if "://" in url else f"socks5://{url}", rdns=True, forward=through)
     except ValueError as error:
         # The URL is not shown: it may hold a password
         raise ValueError(f"proxy should be host:port or socks5://user:password@host:port: {error}") from None
