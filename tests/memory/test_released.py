@@ -315,6 +315,7 @@ def no_collector() -> Iterator[None]:
     """Turn the collector off, and the log, whose captured records would keep tracebacks."""
     logging.disable(logging.CRITICAL)
     gc.collect()
+    gc.freeze()  # what other tests have left is not counted each time
     gc.disable()
     yield
     gc.enable()

@@ -5,24 +5,15 @@ The latter reach their owner as they were typed, in order: click would parse arg
 
 from __future__ import annotations
 
-import contextlib
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from typer.core import TyperCommand
+from oddwire.cli.plain_values import Command
 
-from oddwire.app import Extension, PluginManager
-from oddwire.cli.exit import CommandFailure
-from oddwire.cli.extension_options import describe_options, own_options, read_extras, takes_value
-from oddwire.cli.standard_streams import ready_streams, stdout_aside
-from oddwire.errors import DefinitionError
-from oddwire.printable import printable
+__all__ = ["FOREIGN", "CallCommand", "NodeCommand", "OpenCommand", "split_arguments"]
 
-__all__ = ["CallCommand", "NodeCommand", "RunCommand", "caught_warnings", "split_arguments"]
-
-_FOREIGN: Final = "oddwire.foreign"
-_CAUGHT: Final = "oddwire.warnings"
+FOREIGN: Final = "oddwire.foreign"
+"""The key of all other arguments in the context's ``meta``."""
 
 
 def split_arguments(
@@ -67,7 +58,7 @@ def split_arguments(
     return mine, foreign
 
 
-class _Open(TyperCommand):
+class OpenCommand(Command):
     """A command that accepts unknown arguments."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -78,7 +69,7 @@ class _Open(TyperCommand):
                 takes = not getattr(parameter, "is_flag", False)
                 own.update(dict.fromkeys((*parameter.opts, *parameter.secondary_opts), takes))
         mine, foreign = split_arguments(args, own, lambda before, follows: self.claims_next(ctx, args, before, follows))
-        ctx.meta[_FOREIGN] = foreign
+        ctx.meta[FOREIGN] = foreign
         return super().parse_args(ctx, [*mine, *(["--", *foreign] if foreign else [])])
 
     def claims_next(self, ctx: Any, args: Sequence[str], foreign: Sequence[str], following: str) -> bool:
@@ -86,62 +77,13 @@ class _Open(TyperCommand):
         return False
 
 
-class CallCommand(_Open):
+class CallCommand(OpenCommand):
     """`oddwire call`: unknown arguments are parameters of the method."""
 
 
-class NodeCommand(_Open):
+class NodeCommand(OpenCommand):
     """`oddwire node`: unknown arguments are options of plugins, which are not started yet."""
 
     def claims_next(self, ctx: Any, args: Sequence[str], foreign: Sequence[str], following: str) -> bool:
         """Return whether ``following`` has a single dash: options of plugins have two."""
         return not following.startswith("--")
-
-
-class RunCommand(_Open):
-    """`oddwire run`, or an extension that runs itself, which is the context's object then.
-
-    Extensions are loaded here only if the parsing depends on their options: for ``--help``, and for values that begin
-    with a dash.
-    """
-
-    def claims_next(self, ctx: Any, args: Sequence[str], foreign: Sequence[str], following: str) -> bool:
-        """Load the extensions, and return whether the option is one of theirs that takes a value."""
-        plugins, _ = self._load(ctx, args, foreign[:-1])
-        return takes_value(plugins, foreign[-1])
-
-    def format_epilog(self, ctx: Any, formatter: Any) -> None:
-        """Write the options of the extensions named in the arguments."""
-        ready_streams()
-        foreign = ctx.meta.get(_FOREIGN, ())
-        plugins, reason = self._load(ctx, (), foreign)
-        for text in (describe_options(plugins), printable(reason)):
-            if text:
-                formatter.write_paragraph()
-                with formatter.indentation():
-                    formatter.write_text(text)
-
-    def _load(self, ctx: Any, args: Sequence[str], foreign: Sequence[str]) -> tuple[PluginManager, str]:
-        """Load the extensions named, up to the first error. Return them and its text; the command raises it again."""
-        plugins = PluginManager()
-        alone = isinstance(ctx.obj, Extension)
-        reason = ""
-        # With --json, stdout is reserved for events: redirect what extensions print while they are imported
-        aside = stdout_aside() if "--json" in args else contextlib.nullcontext()
-        with aside, warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("default")
-            try:
-                if alone:
-                    plugins.register(ctx.obj)
-                read_extras(foreign, plugins, own_options(self.params), loads=not alone)
-            except Exception as error:
-                known = isinstance(error, DefinitionError | CommandFailure)
-                reason = str(error) if known else f"{type(error).__name__}: {error}"
-        ctx.meta.setdefault(_CAUGHT, []).extend(caught)
-        return plugins, reason
-
-
-def caught_warnings(ctx: Any) -> list[warnings.WarningMessage]:
-    """Return the warnings of extensions that were loaded to parse the command line: Python shows them only once."""
-    caught: list[warnings.WarningMessage] = ctx.meta.get(_CAUGHT, [])
-    return caught

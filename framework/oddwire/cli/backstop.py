@@ -67,4 +67,5 @@ class Backstop:
         if self._reading >= 0:
             # Before the pipe is closed, which would raise the relay signal too
             fcntl.fcntl(self._reading, fcntl.F_SETFL, fcntl.fcntl(self._reading, fcntl.F_GETFL) & ~os.O_ASYNC)
+            signal.signal(RELAY, signal.SIG_IGN)  # discards one that is pending, which would end the process
             signal.signal(RELAY, signal.SIG_DFL)

@@ -13,9 +13,10 @@ from typing import Annotated, Any, Final, NoReturn
 
 import typer
 
+from oddwire.cli.arguments import CallCommand
 from oddwire.cli.events import Printer
 from oddwire.cli.exit import FAILED, USAGE, CommandFailure
-from oddwire.cli.node import DEFAULT_DIR, LightningDir, NodeNetwork, expanded
+from oddwire.cli.node_options import DEFAULT_DIR, LightningDir, NodeNetwork, expanded
 from oddwire.cli.shell_words import as_typed
 from oddwire.durations import duration
 from oddwire.errors import DefinitionError, NodeRefused, OddwireError, TransportError
@@ -24,14 +25,17 @@ from oddwire.jsonrpc.parameters import METHOD_NOT_FOUND
 from oddwire.printable import printable_json
 from oddwire.proto.bolt1 import DEFAULT_NETWORK
 
-__all__ = ["command", "read_parameters", "read_value"]
+__all__ = ["program", "read_parameters", "read_value"]
+
+program = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 # Digits longer than this are an id or hex, not a number
 _LONGEST_NUMBER = 18
 _MOMENT = 2.0  # seconds to wait for the list of methods
 
 
-def command(
+@program.command("call", cls=CallCommand)
+def _command(
     context: typer.Context,
     method: Annotated[str, typer.Argument(metavar="METHOD", help="The method's name; help lists them.")],
     params: Annotated[

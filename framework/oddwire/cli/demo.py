@@ -24,11 +24,12 @@ from rich.table import Table
 from rich.text import Text
 
 from oddwire.app import Application, TraceEvent, hookimpl
+from oddwire.cli.applications import make_app, make_transport, start
 from oddwire.cli.delivery_report import PATIENCE, Delivery, DeliveryReport, Direction
 from oddwire.cli.events import Printer
 from oddwire.cli.exit import CommandFailure
 from oddwire.cli.reporter import log_to
-from oddwire.cli.running import execute, make_app, make_transport, start
+from oddwire.cli.running import execute
 from oddwire.cli.shutdown import on_abandon
 from oddwire.durations import duration
 from oddwire.proto.bolt1 import DEFAULT_NETWORK

@@ -10,11 +10,19 @@ import sys
 import threading
 from typing import Final
 
-from oddwire.cli.shutdown import SIGNALS, own_process
+__all__ = ["SIGNALS", "is_program", "prepare"]
 
-__all__ = ["prepare"]
+SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""The signals that end a command."""
 
 _FILES: Final = 64
+
+_is_program = False
+
+
+def is_program() -> bool:
+    """Return whether the process ends after the command, so that the command's time limit holds for all of its end."""
+    return _is_program
 
 
 def prepare() -> None:
@@ -23,7 +31,8 @@ def prepare() -> None:
     Afterwards descriptors 0 to 2 are open, so that no socket or database gets their number; all characters can be
     printed, whatever the locale; and Ctrl-C ends the process without a traceback until a `Shutdown` handles it.
     """
-    own_process()
+    global _is_program
+    _is_program = True
     _want_files()
     for descriptor in range(3):
         try:

@@ -11,14 +11,14 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
-from oddwire.app.declarations.jsonable import to_plain
 from oddwire.cli.stdout_writer import StdoutWriter
 from oddwire.printable import printable, printable_json
-from oddwire.proto.keys import NodeId
-from oddwire.schema import Message, schema_of
-from oddwire.schema.spelling import show_fields, show_value
+
+if TYPE_CHECKING:
+    from oddwire.proto.keys import NodeId
+    from oddwire.schema import Message
 
 __all__ = ["Event", "Printer", "json_line", "short_id"]
 
@@ -58,7 +58,7 @@ class Event:
             "address": self.address,
             "type": self.type_id,
             "schema": self.schema,
-            "message": None if self.message is None else to_plain(self.message, show_value),
+            "message": None if self.message is None else _fields(self.message),
             "payload": None if self.payload is None else self.payload.hex(),
             "latency": None if self.latency is None else round(self.latency, 6),
             "method": self.method,
@@ -98,8 +98,19 @@ class Event:
         if self.message is None:
             what = f"{number} {size}"
             return f"{what} {payload[2:34].hex()}{'...' if len(payload) > 34 else ''}".rstrip()
+        from oddwire.schema import schema_of
+        from oddwire.schema.spelling import show_fields
+
         values = printable(show_fields(schema_of(self.message), self.message, " "))
         return f"{paint('bold', printable(self.schema or ''))} {number} {size} {values}".rstrip()
+
+
+def _fields(message: Message) -> Any:
+    """Return a message's fields in JSON types."""
+    from oddwire.app.declarations.jsonable import to_plain  # of which commands without messages have no need
+    from oddwire.schema.spelling import show_value
+
+    return to_plain(message, show_value)
 
 
 class Printer:

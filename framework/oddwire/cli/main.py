@@ -9,17 +9,16 @@ try:
 
     import typer
 
-    from oddwire.cli import call, node, plugin, run, send, store
-    from oddwire.cli.arguments import CallCommand, NodeCommand, RunCommand
     from oddwire.cli.command_line import run_program
     from oddwire.cli.environment import prepare
-    from oddwire.version import __version__
+    from oddwire.cli.lazy_commands import LazyCommands
 except KeyboardInterrupt:  # imports take most of the time that a command needs to start
     sys.exit(130)
 
 __all__ = ["main"]
 
 _program = typer.Typer(
+    cls=LazyCommands,
     add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -30,6 +29,8 @@ _program = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
+        from oddwire.version import __version__
+
         typer.echo(f"oddwire {__version__}")
         raise typer.Exit
 
@@ -41,14 +42,6 @@ def _options(
     ] = False,
 ) -> None:
     """Build Lightning peer protocols: run extensions and nodes, send messages, watch a demonstration."""
-
-
-_program.command("run", cls=RunCommand)(run.command)
-_program.command("send")(send.command)
-_program.command("plugin")(plugin.command)
-_program.command("node", cls=NodeCommand, context_settings={"allow_extra_args": True})(node.command)
-_program.command("call", cls=CallCommand)(call.command)
-_program.add_typer(store.program, name="store")
 
 
 @_program.command("demo")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -14,9 +13,11 @@ from typing import Annotated, Final
 
 import typer
 
+from oddwire.cli.arguments import NodeCommand
 from oddwire.cli.descriptors import fit_limits
 from oddwire.cli.events import Printer, json_line
 from oddwire.cli.exit import USAGE, CommandFailure
+from oddwire.cli.node_options import DEFAULT_DIR, LightningDir, NodeNetwork, expanded
 from oddwire.cli.running import execute
 from oddwire.cli.shared_options import ConnectTimeout, Json, Proxy, Uvloop
 from oddwire.cli.shell_words import as_typed
@@ -32,20 +33,16 @@ from oddwire.printable import printable
 from oddwire.proto.bolt1 import DEFAULT_NETWORK
 from oddwire.transports.bolt8.limits import Bolt8Limits
 
-__all__ = ["DEFAULT_DIR", "LightningDir", "NodeNetwork", "command", "expanded", "read_plugin_options"]
+__all__ = ["program", "read_plugin_options"]
 
-DEFAULT_DIR = Path("~/.oddwire")
+program = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 _LIMIT: Final = PluginLimits().shutdown + 10.0
 """Max seconds of the node's shutdown: the limit of its plugins, and some for what follows."""
 
-LightningDir = Annotated[
-    Path, typer.Option("--lightning-dir", metavar="DIR", help="Where the node keeps its files, a folder a network.")
-]
-NodeNetwork = Annotated[str, typer.Option("--network", help="bitcoin, testnet, testnet4, signet or regtest.")]
 
-
-def command(
+@program.command("node", cls=NodeCommand, context_settings={"allow_extra_args": True})
+def _command(
     context: typer.Context,
     lightning_dir: LightningDir = DEFAULT_DIR,
     network: NodeNetwork = DEFAULT_NETWORK,
@@ -162,17 +159,6 @@ def _log(level: str, path: Path | None) -> Iterator[Log]:
         guard_process()
         stack.callback(LIMITED.flush)
         yield log
-
-
-def expanded(lightning_dir: Path) -> Path:
-    """Return the directory's absolute path, with ``~`` expanded. Raises `CommandFailure` without a home directory."""
-    try:
-        return lightning_dir.expanduser().absolute()
-    except FileNotFoundError:
-        raise CommandFailure(f"{lightning_dir}: the current folder is gone; give a whole path", USAGE) from None
-    except RuntimeError:
-        text = f"{lightning_dir}: there is no home directory, as HOME is not set and user {os.getuid()} is in no passwd"
-        raise CommandFailure(f"{text}; set HOME, or give --lightning-dir DIR", USAGE) from None
 
 
 def read_plugin_options(arguments: Sequence[str]) -> list[tuple[str, str | None]]:

@@ -15,13 +15,16 @@ import typer
 
 from oddwire.app import Application, PluginManager
 from oddwire.app.plugins.extension_file import absolute
+from oddwire.cli.applications import loading
 from oddwire.cli.events import Printer
 from oddwire.cli.exit import USAGE, CommandFailure
-from oddwire.cli.running import loading
+from oddwire.cli.plain_values import Command
 from oddwire.printable import printable
 from oddwire.transports.memory import MemoryTransport
 
-__all__ = ["command"]
+__all__ = ["program"]
+
+program = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 _LONGEST_SHEBANG: Final = 127  # bytes, in older Linux kernels
 
@@ -35,7 +38,8 @@ run_plugin({arguments})
 '''
 
 
-def command(
+@program.command("plugin", cls=Command)
+def _command(
     extensions: Annotated[
         list[str],
         typer.Argument(metavar="EXT...", help="Installed extensions, paths of .py files or packages, or MODULE:NAME."),

@@ -17,7 +17,7 @@ import typer
 
 from oddwire.app import Application, Extension, PluginManager, hookimpl
 from oddwire.app.programs.claims import program_number
-from oddwire.cli.arguments import RunCommand, caught_warnings
+from oddwire.cli.applications import call_when_broken, loading, make_app, make_transport, start
 from oddwire.cli.command_line import run_program
 from oddwire.cli.console import Console
 from oddwire.cli.descriptors import fit_limits
@@ -26,7 +26,8 @@ from oddwire.cli.events import Event, Printer
 from oddwire.cli.extension_options import own_options, read_extras
 from oddwire.cli.keyfile import sole_use
 from oddwire.cli.reporter import Reporter, log_to
-from oddwire.cli.running import call_when_broken, execute, loading, make_app, make_transport, start
+from oddwire.cli.run_arguments import RunCommand, caught_warnings
+from oddwire.cli.running import execute
 from oddwire.cli.shared_options import Connect, ConnectTimeout, DataDir, Json, Listen, Network, Proxy, Uvloop, Verbose
 from oddwire.cli.shutdown import on_stop
 from oddwire.cli.standard_streams import command_stdout
@@ -34,7 +35,9 @@ from oddwire.proto.bolt1 import DEFAULT_NETWORK
 from oddwire.transports.bolt8.limits import Bolt8Limits
 from oddwire.transports.bolt8.transport import Bolt8Transport
 
-__all__ = ["STORE_FILE", "command", "run_extension"]
+__all__ = ["STORE_FILE", "program", "run_extension"]
+
+program = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 STORE_FILE = "oddwire.sqlite3"
 """The name of the store in the node's directory."""
@@ -86,7 +89,8 @@ class _WhenConnected:
             Console(app, self._printer).start()
 
 
-def command(
+@program.command("run", cls=RunCommand)
+def _command(
     context: typer.Context,
     extensions: Annotated[
         list[str],

@@ -1,29 +1,22 @@
-"""Helpers of the commands that run a node: its transport, its application, and its end."""
+"""Running a command to its exit code: its errors, its signals, its end."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import signal
-import warnings
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Coroutine
 from typing import Any
 
-from oddwire.app import Application, PluginManager, relax_collector
+from oddwire.app.gc_tuning import relax_collector
 from oddwire.cli.events import Printer
 from oddwire.cli.exit import FAILED, USAGE, CommandFailure
-from oddwire.cli.keyfile import ephemeral_key, load_key
-from oddwire.cli.shutdown import LIMIT, Shutdown, importing, signal_code, watch_over
+from oddwire.cli.shutdown import LIMIT, Shutdown, signal_code
 from oddwire.cli.standard_streams import watched
-from oddwire.errors import DefinitionError, OddwireError
-from oddwire.exit_exceptions import spelled
+from oddwire.errors import OddwireError
 from oddwire.log_limits import LIMITED, get_logger
-from oddwire.transports.bolt8.limits import Bolt8Limits
-from oddwire.transports.bolt8.transport import Bolt8Transport
 
-__all__ = ["call_when_broken", "execute", "loading", "make_app", "make_transport", "spell_error", "start"]
+__all__ = ["execute", "spell_error"]
 
 logger = get_logger("oddwire.cli")
 
@@ -36,14 +29,20 @@ def execute(
     A signal ends it; the end takes at most ``limit`` seconds: see `Shutdown`.
     """
     relax_collector()  # the process is ours
-    with Shutdown(printer, limit) as ending:
-        with watched(printer):
-            code = _run(main, printer, uvloop, ending)
-        ending.closing()
-        LIMITED.flush()
-        printer.close()
-        code = code or (FAILED if printer.lost else 0)
-        ending.finish(code)
+    ending = Shutdown(printer, limit)
+    try:
+        with ending:
+            with watched(printer):
+                code = _run(main, printer, uvloop, ending)
+            ending.closing()
+            LIMITED.flush()
+            printer.close()
+            code = code or (FAILED if printer.lost else 0)
+            ending.finish(code)
+    except KeyboardInterrupt:
+        if ending.first is None:
+            raise
+        return signal_code(ending.first)  # it came as signals began to be handled
     return code
 
 
@@ -78,83 +77,6 @@ def spell_error(error: OSError) -> str:
     where = "" if error.filename is None else f"{error.filename}: "
     remedy = "; raise the limit, ulimit -n" if error.errno in (errno.EMFILE, errno.ENFILE) else ""
     return f"{where}{error.strerror or error}{remedy}"
-
-
-def make_transport(
-    *,
-    data_dir: Path | None,
-    listen: Sequence[str] = (),
-    connect: Sequence[str] = (),
-    network: str,
-    proxy: str | None,
-    limits: Bolt8Limits | None = None,
-) -> Bolt8Transport:
-    """Return the embedded node's transport. Raises `CommandFailure`."""
-    key = ephemeral_key() if data_dir is None else load_key(data_dir)
-    try:
-        return Bolt8Transport(key, listen=listen, connect=connect, network=network, proxy=proxy, limits=limits)
-    except ValueError as error:
-        raise CommandFailure(str(error), USAGE) from error
-
-
-def make_app(
-    printer: Printer,
-    *extensions: object,
-    transport: Bolt8Transport,
-    plugins: PluginManager | None = None,
-    options: Mapping[str, Any] | None = None,
-    store: Path | str | None = None,
-    program: int | None = None,
-) -> Application:
-    """Return the application, with errors and warnings handled as in `loading`. Raises `CommandFailure`."""
-    with loading(printer):
-        app = Application(
-            *extensions, transport=transport, plugins=plugins, options=options, store=store, program=program
-        )
-    watch_over(app.plugins)
-    return app
-
-
-@contextlib.contextmanager
-def loading(printer: Printer) -> Iterator[None]:
-    """Context manager for loading extensions: warnings become one line each, a `DefinitionError` a `CommandFailure`."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("default")
-        try:
-            with importing():
-                yield
-        except DefinitionError as error:
-            logger.debug("the whole story:", exc_info=True)
-            raise CommandFailure(str(error), USAGE) from error
-        finally:
-            for warning in caught:
-                printer.remark(f"warning: {warning.message}")
-
-
-def call_when_broken(printer: Printer, action: Callable[[], object]) -> None:
-    """Call ``action`` on the running event loop when stdout cannot be written any more."""
-    loop = asyncio.get_running_loop()
-
-    def notify() -> None:
-        with contextlib.suppress(RuntimeError):  # the event loop is closed
-            loop.call_soon_threadsafe(action)
-
-    printer.on_broken = notify
-
-
-async def start(app: Application) -> None:
-    """Start the application. Raises `CommandFailure`, also for errors of an extension's startup hook."""
-    try:
-        await app.start()
-    except DefinitionError as error:
-        raise CommandFailure(str(error), USAGE) from error
-    except OddwireError as error:
-        raise CommandFailure(str(error)) from error
-    except BaseException as error:
-        if isinstance(error, asyncio.CancelledError | GeneratorExit | KeyboardInterrupt | SystemExit):
-            raise
-        logger.debug("the whole story:", exc_info=True)
-        raise CommandFailure(f"an extension could not start: {spelled(error)} (--verbose shows more)") from error
 
 
 def _uvloop() -> Callable[[], asyncio.AbstractEventLoop]:

@@ -14,11 +14,13 @@ import typer
 from oddwire.app import PluginManager, hookimpl
 from oddwire.app.plugins.extension_file import place_nearby
 from oddwire.app.plugins.manager import Contribution
+from oddwire.cli.applications import call_when_broken, make_app, make_transport, start
 from oddwire.cli.events import Printer
 from oddwire.cli.exit import FAILED, USAGE, CommandFailure
 from oddwire.cli.message_arguments import from_assignments
+from oddwire.cli.plain_values import Command
 from oddwire.cli.reporter import Reporter, log_to
-from oddwire.cli.running import call_when_broken, execute, make_app, make_transport, start
+from oddwire.cli.running import execute
 from oddwire.cli.shared_options import ConnectTimeout, DataDir, Json, Network, Proxy, Verbose
 from oddwire.cli.standard_streams import command_stdout
 from oddwire.codecs.base import Codec
@@ -29,7 +31,9 @@ from oddwire.schema import Message, Schema, schema_of
 from oddwire.transports.bolt8.limits import Bolt8Limits
 from oddwire.transports.bolt8.transport import Bolt8Transport
 
-__all__ = ["command"]
+__all__ = ["program"]
+
+program = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 class _Vocabulary:
@@ -67,7 +71,8 @@ class _Ending:
         self.gone.set()
 
 
-def command(
+@program.command("send", cls=Command)
+def _command(
     uri: Annotated[str, typer.Argument(metavar="NODE_ID@HOST:PORT", help="The node to send to.")],
     message: Annotated[str, typer.Argument(metavar="EXT.MESSAGE", help="Extension, dot, message: chat.Say.")],
     fields: Annotated[list[str] | None, typer.Argument(metavar="FIELD=VALUE...", help="The message's fields.")] = None,

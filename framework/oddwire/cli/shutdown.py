@@ -17,24 +17,25 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from oddwire.app.main_program import on_fork
-from oddwire.app.plugins.manager import PluginManager
 from oddwire.app.unfinished import busy_threads, holdups, is_lookup, owners_of, run_loop
 from oddwire.cli.backstop import Backstop
+from oddwire.cli.environment import SIGNALS, is_program
 from oddwire.cli.events import Printer
 from oddwire.log_limits import get_logger
 
+if TYPE_CHECKING:
+    from oddwire.app.plugins.manager import PluginManager
+
 __all__ = [
     "LIMIT",
-    "SIGNALS",
     "Shutdown",
     "importing",
     "on_abandon",
     "on_hangup",
     "on_stop",
-    "own_process",
     "signal_code",
     "watch_over",
 ]
@@ -49,7 +50,6 @@ _SAME: Final = 0.05  # seconds within which a repeated signal counts as the same
 _NOTICE: Final = 2.0  # seconds until a remark says what the end waits for
 _LAST_WORDS: Final = 0.5  # seconds to print what delays the end
 _KERNELS: Final = 5.0  # seconds from our deadline to the kernel's, as a busy machine may be late
-SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Shutdown:
@@ -58,6 +58,9 @@ class Shutdown:
     The first signal cancels the command, or calls the action of `on_stop`; ``limit`` seconds later the process is
     ended, with a line that names what delayed it. A second signal ends it at once, if it comes at least 50 ms after the
     first. SIGHUP stays ignored if it was ignored before, as with ``nohup``.
+
+    Until the command's coroutine runs, and while extensions are imported, a signal raises `KeyboardInterrupt`: on
+    entry too.
     """
 
     def __init__(self, printer: Printer, limit: float = LIMIT) -> None:
@@ -71,7 +74,7 @@ class Shutdown:
         self.abandon: Callable[[], object] | None = None
         self.others: Callable[[], list[str]] = list
         self.plugins: PluginManager | None = None
-        self.interruptible = True  # a signal raises in the main thread, as no application runs yet
+        self.interruptible = False  # a signal raises in the main thread, as no application runs yet
         self._printer = printer
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[Any] | None = None
@@ -84,6 +87,7 @@ class Shutdown:
         self._backstop = Backstop()
         self._stuck = False  # the event loop does not close
         self._first_at = 0.0
+        self._early: signal.Signals | None = None  # a signal that came while it was entered
         self._thrown = False  # a signal raised in the main thread, and our thread has not read it yet
         self._outer = -1  # the wakeup descriptor that was set before
         self._foreign = -1  # the wakeup descriptor of the event loop
@@ -112,12 +116,24 @@ class Shutdown:
             signal.signal(number, self._signalled)
         self._backstop.arm(self._reading, tuple(number for number in self._before if number is not signal.SIGHUP))
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {*SIGNALS, signal.SIGALRM})
-        threading.Thread(target=self._watch, name="oddwire signals", daemon=True).start()
+        watching = threading.Thread(target=self._watch, name="oddwire signals", daemon=True)
+        watching.start()
+        try:
+            self.interruptible = True
+            if self._early is not None:
+                self._thrown = self.first is None
+                self.first = self._early
+                raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            self.__exit__()
+            watching.join()
+            self._set_alarm(0.0)  # which the thread has set for the same signal
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
         global _current
-        if _current is not self or (_is_program and self._closing):
+        if _current is not self or (is_program() and self._closing):
             return  # the limit holds for the rest of the program too
         self._over = True
         _current = None
@@ -227,6 +243,8 @@ class Shutdown:
             self._thrown = True
             self.first = self.first or signal.Signals(number)
             raise KeyboardInterrupt
+        if self._loop is None:
+            self._early = signal.Signals(number)
 
     def _watch(self) -> None:
         poll = select.poll()
@@ -328,7 +346,6 @@ class Shutdown:
 
 
 _current: Shutdown | None = None
-_is_program = False
 
 
 def signal_code(number: signal.Signals) -> int:
@@ -382,12 +399,6 @@ def importing() -> Iterator[None]:
         yield
     finally:
         ending.interruptible = False
-
-
-def own_process() -> None:
-    """Declare that the process ends after the command, so that the time limit holds for all of its end."""
-    global _is_program
-    _is_program = True
 
 
 def _exit_soon(code: int) -> None:

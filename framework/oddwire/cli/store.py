@@ -13,6 +13,7 @@ import typer
 
 from oddwire.cli.events import Event, Printer, short_id
 from oddwire.cli.exit import FAILED, USAGE, CommandFailure
+from oddwire.cli.plain_values import Command, Group
 from oddwire.cli.reporter import log_to
 from oddwire.cli.running import spell_error
 from oddwire.cli.shared_options import Json
@@ -26,12 +27,18 @@ __all__ = ["program"]
 
 _MISTAKES: Final = ("foreign", "missing", "same", "taken", "unknown")
 
-program = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Show what a store holds, or move it.")
+program = typer.Typer(
+    cls=Group,
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Show what a store holds, or move it.",
+)
 
 _Store = Annotated[Path, typer.Argument(metavar="STORE", help="The store's file.")]
 
 
-@program.command("show")
+@program.command("show", cls=Command)
 def _show(store: _Store, as_json: Json = False) -> None:
     """Tell what is in a store: extensions, and messages that wait. A program may be using it."""
     with _printing(as_json) as printer:
@@ -45,7 +52,7 @@ def _show(store: _Store, as_json: Json = False) -> None:
                 printer.line(printable(line))
 
 
-@program.command("move")
+@program.command("move", cls=Command)
 def _move(
     source: Annotated[Path, typer.Argument(metavar="FROM", help="The store it is in.")],
     target: Annotated[Path, typer.Argument(metavar="TO", help="The store it should be in; made if it is new.")],
@@ -90,7 +97,7 @@ def _move(
                 )
 
 
-@program.command("recover")
+@program.command("recover", cls=Command)
 def _recover(store: _Store, as_json: Json = False) -> None:
     """Keep in a store what was being moved to another one when the move was killed, and that one is lost."""
     with _printing(as_json) as printer:

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.support.waiting import until
 
 from oddwire.cli.events import Printer
 from oddwire.cli.shutdown import Shutdown
@@ -307,14 +308,16 @@ async def test_a_node_kills_the_plugin_that_holds_it_up(start, tmp_path: Path) -
         "node", "--lightning-dir", "alice", "--plugin", plugin, "--log-level", "debug", "--log-file", "log"
     )
     await node.line("")
-    started = next(line for line in (tmp_path / "log").read_text().splitlines() if "started(" in line)
+    log = tmp_path / "log"
+    started = next(line for line in log.read_text().splitlines() if "started(" in line)
     child = int(started.partition("started(")[2].partition(")")[0])
     node.process.send_signal(signal.SIGINT)
-    await asyncio.sleep(0.5)
+    await until(lambda: "SIGINT: shutting down" in log.read_text())
+    await asyncio.sleep(0.2)  # a signal that follows within 50 ms is the same one
     code, _, err = await node.interrupt()
     assert code == 130
     assert "held up by plugin deaf.py, which was asked to shut down" in err
-    assert not Path(f"/proc/{child}/exe").exists()  # it is gone, or nobody's zombie
+    await until(lambda: not Path(f"/proc/{child}/exe").exists())  # it is gone, or nobody's zombie
     assert not [*(tmp_path / "alice").rglob("lightning-rpc")]
 
 
