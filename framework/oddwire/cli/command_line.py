@@ -53,7 +53,7 @@ def _show(error: Any, *, as_json: bool) -> None:
         printer.close()
         return
     text = error.format_message()
-    if context is None or text != context.get_help():  # the help is shown if all arguments are missing
+    if type(error).__name__ != "NoArgsIsHelpError":  # whose text is the help
         text = printable(text)
         error.format_message = lambda: text
     error.show()
