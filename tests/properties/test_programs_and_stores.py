@@ -10,6 +10,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,18 +18,70 @@ import pytest
 from oddwire.errors import Refuse
 from oddwire.proto.keys import NodeId
 from oddwire.session.limits import Limits
-from oddwire.session.reliable.inbox import Inbox
-from oddwire.session.reliable.outbox import Outbox
-from oddwire.session.reliable.receivers import Known, Offer
+from oddwire.session.peer.link import Link
+from oddwire.session.peer.peer_session import PeerSession
+from oddwire.session.reliable.delivery import Delivery
+from oddwire.session.reliable.outbox_state import Loss
 from oddwire.session.store.ages import Ages
 from oddwire.session.store.contents import contents_of
 from oddwire.session.store.extension_store import ExtensionStore
 from oddwire.session.store.move import move
 from oddwire.session.store.unit import Store
 from oddwire.session.wire.frame_types import Ack, Data, Refusal
-from oddwire.session.wire.frames import addresses, decode, encode
+from oddwire.session.wire.frames import addresses, decode
 
 EXTENSIONS = ("shop", "chat")
+
+
+class Wire:
+    """The transport of a program, which hands on what it posts."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+
+    async def send(self, node_id: NodeId, payload: bytes) -> None:
+        self.program.post(payload)
+
+    def worked(self, node_id: NodeId, seconds: float, *, wasted: bool = False) -> None: ...
+
+
+class There(Link):
+    """A program of the other node, as one of this node has its session with it."""
+
+    def __init__(self, peer: Behind, here: Program, there: Program) -> None:
+        self.peer, self.here, self.there = peer, here, there
+        self.shared = SimpleNamespace(transport=Wire(here))  # type: ignore[assignment]
+        self.node_id, self.instance = there.node_id, there.instance
+        self.program, self.stores = there.program, there.store.identity.numbers
+        self.route = there.instance << 32 | here.instance
+        self.common = self.ready = True
+        self.closed = False
+
+    @property
+    def spoken(self) -> Any:  # type: ignore[override]
+        return {name: SimpleNamespace(types=()) for name in self.there.speaks}
+
+    agreed = spoken  # type: ignore[assignment]
+
+    async def send(self, payload: bytes, *, progress: Any = None, failed: Any = None) -> None:
+        self.here.post(payload)
+
+
+class Behind(PeerSession):
+    """A connection to the other node, and the programs there that have said hello on it."""
+
+    def __init__(self, node_id: NodeId) -> None:
+        self.node_id = node_id
+        self.closed = False
+        self.links = {}
+        self._waiting, self._owed = False, {}
+
+    def wake(self, when: float) -> None: ...
+
+    def close(self) -> None:
+        self.closed = True
+        for link in self.links.values():
+            link.closed = True
 
 
 class Program:
@@ -37,10 +90,12 @@ class Program:
     def __init__(self, world: World, node: int, number: int, path: Path) -> None:
         self.world, self.node, self.path = world, node, path
         self.node_id = NodeId(bytes([2, node]) + bytes(31))
+        self.other_node = NodeId(bytes([2, 1 - node]) + bytes(31))
         self.program = world.chance.getrandbits(64)
         self.speaks: set[str] = {EXTENSIONS[number]}
         self.instance = 0
         self.runs = False
+        self.peers: dict[NodeId, PeerSession] = {}  # the other node, while it is connected
         self.tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -48,17 +103,19 @@ class Program:
         ages = Ages(wall=lambda: 1_800_000_000.0 + self.world.now, uptime=lambda: self.world.now, boot=lambda: "boot")
         self.store = Store(self.path, ages=ages)
         limits = Limits(window_messages=4)
-        self.outbox = Outbox(self.store, limits=limits, ready=lambda _: self.pump(), lost=self.world.lost.append)
-        self.inbox = Inbox(self.store, self.acknowledge, limits=limits, pause=0.001)
-        self.inbox.start(self, self.spawn)
+        self.delivery = Delivery(self.store, limits=limits, extensions=self.speaks, pause=0.001)
         await self.store.open()
+        self.delivery.start(self, self.peers, self.spawn, lambda: self.world.now)
+        if self.world.connected:
+            self.connect()
+            for other in self.world.others(self):
+                other.greet(self)
 
     async def stop(self, *, crash: bool) -> None:
         if not self.runs:
             return
         self.runs = False
-        self.outbox.close()
-        self.inbox.close()
+        self.delivery.stop()
         for task in [*self.tasks]:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
@@ -66,12 +123,56 @@ class Program:
             async with self.store._writing:
                 self.store._database.abandon()
             self.store._database = None
-        await self.store.aclose()
+        await self.delivery.aclose()
+        self.peers.clear()
         for other in self.world.others(self):
-            other.outbox.ended(self.node_id, self.instance << 32 | other.instance)
-            other.inbox.ended(self.node_id, self.instance)
+            other.leave(self)
 
-    # What the inbox needs
+    # What the session tells of
+
+    def connect(self) -> None:
+        self.peers[self.other_node] = Behind(self.other_node)
+        for other in self.world.others(self):
+            self.greet(other)
+
+    def disconnect(self) -> None:
+        for peer in self.peers.values():
+            peer.close()
+        self.peers.clear()
+        self.delivery.peer_disconnected(self.other_node)
+
+    def greet(self, other: Program) -> None:
+        """A program of the other node says hello."""
+        for peer in self.peers.values():
+            link = peer.links[other.instance] = There(peer, self, other)
+            self.delivery.hello_received(link, True)
+
+    def leave(self, other: Program) -> None:
+        """A program of the other node has ended."""
+        for peer in self.peers.values():
+            if (link := peer.links.pop(other.instance, None)) is not None:
+                link.closed = True
+                self.delivery.session_ended(link)
+
+    def tick(self) -> None:
+        self.delivery.outbox.expire()
+        self.delivery.inbox.expire()
+        for peer in self.peers.values():
+            self.delivery.tick(peer, self.world.now)
+
+    def post(self, frame: bytes) -> None:
+        if self.runs and self.world.connected and self.world.chance.random() > self.world.loss:
+            asyncio.get_running_loop().call_soon(self.world.deliver, self, self.world.connection, frame)
+
+    def take(self, sender: Program, payload: bytes) -> None:
+        link = self.peers[self.other_node].links[sender.instance]
+        frame = decode(payload)
+        if isinstance(frame, Data):
+            assert self.delivery.data_received(link, frame)
+        elif isinstance(frame, Ack):
+            self.delivery.ack_received(link, frame)
+
+    # What delivery needs
 
     async def admit(self, node_id: NodeId, payload: bytes) -> None: ...
 
@@ -89,55 +190,19 @@ class Program:
 
         return name, handle
 
-    def acknowledge(self, source: object, ack: Ack) -> None:
-        if isinstance(source, int):
-            self.post(encode(ack, source << 32 | self.instance))
-
     def attempt_failed(self, node_id: NodeId, payload: bytes, error: Exception, attempt: int) -> None: ...
 
     def reliable_refused(self, node_id: NodeId, payload: bytes, refusal: Refusal) -> None:
         self.world.refused.append((payload, refusal))
+
+    def lost(self, loss: Loss, extension: str) -> None:
+        self.world.lost.append(loss)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
         return task
-
-    # What the session does
-
-    def pump(self) -> None:
-        world = self.world
-        if not self.runs or not world.connected or not self.store.is_open:
-            return
-        others = world.others(self)
-        node_id = NodeId(bytes([2, 1 - self.node]) + bytes(31))
-        for lane in self.outbox.lanes(node_id):
-            offers = [
-                Offer(other.instance << 32 | self.instance, other.program, other.store.identity.numbers)
-                for other in others
-                if lane.extension in other.speaks
-            ]
-            found = lane.search.choose(offers, lane.wanted, lane.address, world.now)
-            if found is None:
-                self.outbox.disconnected(node_id, lane.lane)
-            else:
-                self.outbox.connected(node_id, lane.lane, found.route, Known(found.program, found.stores))
-        for _, frames in self.outbox.outgoing(node_id, world.now):
-            for frame in frames:
-                self.post(frame)
-
-    def post(self, frame: bytes) -> None:
-        if self.runs and self.world.connected and self.world.chance.random() > self.world.loss:
-            asyncio.get_running_loop().call_soon(self.world.deliver, self, self.world.connection, frame)
-
-    def take(self, sender: Program, payload: bytes) -> None:
-        frame, now = decode(payload), self.world.now
-        if isinstance(frame, Data):
-            assert self.inbox.receive(sender.node_id, frame, now, sender.instance)
-        elif isinstance(frame, Ack):
-            self.outbox.acknowledged(sender.node_id, frame, now, sender.instance << 32 | self.instance)
-            self.pump()
 
 
 class World:
@@ -165,36 +230,29 @@ class World:
     def connect(self) -> None:
         self.disconnect()
         self.connected = True
-        for program in self.programs:
-            program.pump()
+        for program in self.running():
+            program.connect()
 
     def disconnect(self) -> None:
         self.connected = False
         self.connection += 1
-        for program in self.programs:
-            if program.runs:
-                node_id = NodeId(bytes([2, 1 - program.node]) + bytes(31))
-                for lane in program.outbox.lanes(node_id):
-                    lane.search.pause(self.now)
-                program.outbox.disconnected(node_id)
-                program.inbox.disconnected(node_id)
+        for program in self.running():
+            program.disconnect()
 
     def wait(self, seconds: float) -> None:
         self.now += seconds
-        for program in self.programs:
-            if program.runs:
-                node_id = NodeId(bytes([2, 1 - program.node]) + bytes(31))
-                program.outbox.tick(node_id, self.now)
-                program.outbox.expire()
-                program.inbox.expire()
-                program.pump()
+        for program in self.running():
+            program.tick()
+
+    def running(self) -> list[Program]:
+        return [program for program in self.programs if program.runs]
 
     async def send(self, node: int, name: str) -> None:
         for program in self.programs:
             if program.node == node and program.runs and name in program.speaks:
                 self.sent[node, name] += 1
                 payload = f"{name} {self.sent[node, name]}".encode()
-                await program.outbox.send(NodeId(bytes([2, 1 - node]) + bytes(31)), name, b"\x80\x01" + payload)
+                await program.delivery.send(program.other_node, name, b"\x80\x01" + payload)
 
     async def move(self, node: int, name: str) -> None:
         """Move an extension to the other program of a node, killed at any step, and perhaps begun again."""
@@ -225,8 +283,7 @@ class World:
     async def idle(self) -> None:
         quiet = 0
         while quiet < 3:
-            running = [program for program in self.programs if program.runs]
-            busy = [task for one in running for task in (*one.tasks, one.store._committer) if task]
+            busy = [task for one in self.running() for task in (*one.tasks, one.store._committer) if task]
             if busy:
                 quiet = 0
                 await asyncio.wait(busy, return_when=asyncio.FIRST_COMPLETED, timeout=1.0)
@@ -250,9 +307,6 @@ async def test_each_message_counts_once_wherever_extensions_move(tmp_path: Path,
                 for program in world.programs:
                     if not program.runs:
                         await program.start()
-                        program.pump()
-                        for other in world.others(program):
-                            other.pump()
             case 5:
                 world.disconnect()
             case 6 | 7:
@@ -277,9 +331,7 @@ async def test_each_message_counts_once_wherever_extensions_move(tmp_path: Path,
         await world.idle()
     assert world.lost == world.refused == []
     for program in world.programs:
-        assert not program.outbox._lanes.peers or all(
-            not lane.load.messages for peer in program.outbox._lanes.peers.values() for lane in peer.lanes.values()
-        )
+        assert not any(lane.load.messages for lane in program.delivery.outbox.lanes(program.other_node))
         for name in EXTENSIONS:
             seen = await ExtensionStore(program.store, name).get("seen", [])
             sent = world.sent[1 - program.node, name]
