@@ -166,10 +166,10 @@ class Database:
             self.writer = open_database(place)
             try:
                 self._prepare()
+                self._place = Place(place.absolute())
                 self.reader = sqlite3.connect(
                     f"{place.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
                 )
-                self._place = Place(place.absolute())
             except BaseException:
                 self.writer.close()
                 raise

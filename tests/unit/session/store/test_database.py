@@ -211,8 +211,11 @@ def test_a_store_has_a_number_for_good(tmp_path: Path) -> None:
         database = Database(str(tmp_path / path), number=5)
         assert database.numbers == numbers
         database.abandon()
-    assert Database(MEMORY, number=9).numbers == (9,)
-    assert Database(MEMORY).numbers != Database(MEMORY).numbers
+    for number, numbers in ((9, (9,)), (0, (0,))):
+        with closing(Database(MEMORY, number=number)) as database:
+            assert database.numbers == numbers
+    with closing(Database(MEMORY)) as one, closing(Database(MEMORY)) as other:
+        assert one.numbers != other.numbers
 
 
 def test_of_the_numbers_of_others_the_latest_are_kept(tmp_path: Path) -> None:
