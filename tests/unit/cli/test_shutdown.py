@@ -17,7 +17,7 @@ from oddwire.cli.shutdown import Shutdown
 
 # What hangs hangs for ever, so the limit may be short: a busy machine only makes it end later
 PROGRAM = """
-import asyncio, atexit, hashlib, os, sys, threading, time
+import asyncio, atexit, hashlib, os, sys, threading, time, warnings
 from oddwire.cli.shutdown import importing, on_hangup, on_stop, watch_over
 from oddwire.cli.events import Printer
 from oddwire.cli.running import execute
@@ -72,7 +72,8 @@ async def hangs_up():
     await cleans_up()
 
 async def forks():
-    child = os.fork()
+    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # of Python 3.12: there are threads
+        child = os.fork()
     if child == 0:
         time.sleep(1000)
         os._exit(0)
