@@ -59,7 +59,7 @@ class There(Link):
 
     @property
     def spoken(self) -> Any:  # type: ignore[override]
-        return {name: SimpleNamespace(types=()) for name in self.there.speaks}
+        return {name: SimpleNamespace(types=(), versions=("1.0",)) for name in self.there.speaks}
 
     agreed = spoken  # type: ignore[assignment]
 
