@@ -83,6 +83,7 @@ class Shutdown:
         self._notice: float | None = None
         self._closing = False
         self._over = False
+        self._exiting = False  # our thread exits the process, as soon as it has printed why
         self._before: dict[signal.Signals, Any] = {}
         self._backstop = Backstop()
         self._stuck = False  # the event loop does not close
@@ -214,6 +215,8 @@ class Shutdown:
     def finish(self, code: int) -> None:
         """Wait for busy threads. Exit here, without waiting for them, if only threads in name look-ups are left."""
         self.code = code
+        while self._exiting:
+            time.sleep(_LAST_WORDS)
         while busy := [(thread, frame) for thread, frame in busy_threads(self._known) if not is_lookup(frame)]:
             busy[0][0].join(0.05)  # with a timeout, as a pool's thread does not end but becomes idle
         if self._stuck or busy_threads(self._known):
@@ -334,6 +337,7 @@ class Shutdown:
     def _end(self, how: str, number: signal.Signals | None) -> None:
         """Print what delays the end, and exit the process without further waiting."""
         code = (self.code or 1) if number is None else signal_code(number)
+        self._exiting = True  # what is abandoned below may be all that the command waits for
         threading.Thread(target=_exit_soon, args=(code,), daemon=True).start()
         try:
             found = self._holdups()
