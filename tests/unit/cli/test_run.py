@@ -617,4 +617,4 @@ async def test_a_signal_that_an_extension_swallows_at_the_start_ends_it_all_the_
     await node.line("starting")
     code, out, _ = await node.interrupt(signal.SIGTERM)
     assert code == 0
-    assert "shut down" in out.splitlines()
+    assert "shut down" in out  # in the middle of a line, perhaps: "listening" is written by a thread
