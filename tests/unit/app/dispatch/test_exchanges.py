@@ -381,9 +381,8 @@ async def test_thousands_that_wait_are_not_looked_at_one_by_one(table: Table) ->
 
 async def test_who_decides_the_path_is_told_of_changes(table: Table) -> None:
     exchange = table.sent(value=1)
-    assert table.changes == 1
+    assert (table.changes, table.exchanges.is_active) == (1, True)
     table.exchanges.close(exchange)
-    assert table.changes == 2
+    assert (table.changes, table.exchanges.is_active) == (1, True)  # its answer may come late
     table.receive(Answer(number=1))
-    assert table.changes == 3
-    assert not table.exchanges.is_active
+    assert (table.changes, table.exchanges.is_active) == (2, False)
