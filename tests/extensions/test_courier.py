@@ -5,7 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from oddwire import Application, Context, Extension, NodeId, PrivateKey, RemoteFailure, schema_of
+from oddwire import (
+    Application,
+    Context,
+    Extension,
+    ExtensionStore,
+    NodeId,
+    PrivateKey,
+    RemoteFailure,
+    schema_of,
+)
 from oddwire.transports import MemoryNetwork
 from oddwire_extensions import courier
 
@@ -124,29 +133,40 @@ async def test_strangers_leave_room_for_those_we_know(pair, tmp_path) -> None:
             await receipt.delivered()
 
 
-async def test_what_is_there_is_counted_at_the_start(tmp_path) -> None:
-    network, key = MemoryNetwork(), PrivateKey(b"\1" * 32)
+async def test_what_is_dropped_is_gone_and_counted_or_neither(pair, monkeypatch) -> None:
+    async with pair(("courier",), ("courier",)) as (listener, dialer):
+        store, peer = listener.store("courier"), dialer.peers[0]
+        for name in "xyz":
+            await (await peer.deliver(courier.Parcel(name=name, data=b"abc"))).delivered()
+        size = courier.OVERHEAD + 3
+        rooms = {"room", "room of strangers", f"room of {dialer.node_id}"}
+        assert dict(await store.items("room")) == dict.fromkeys(rooms, 3 * size)
+        with monkeypatch.context() as patch:
+            patch.setattr(ExtensionStore, "set", fail)
+            with pytest.raises(OSError, match="the disk is full"):
+                await listener.call("courier-drop", 1)
+        assert len(await listener.call("courier-inbox")) == 3
+        await asyncio.gather(listener.call("courier-drop", 1), listener.call("courier-drop", 2))
+        assert dict(await store.items("room")) == dict.fromkeys(rooms, size)
+        await listener.call("courier-drop", 3)
+        assert await store.items("room") == []
 
-    def app():
-        return Application("courier", transport=network.transport(key), store=tmp_path / "store")
 
-    one, other = "02" + "aa" * 32, "03" + "bb" * 32
-    async with app() as listener:
-        store = listener.store("courier")
-        for sender, stranger, data in ((one, 1, b"abc"), (one, 1, b""), (other, 0, b"defg")):
-            row = "INSERT INTO courier_parcels (sender, stranger, name, data) VALUES (?, ?, 'x', ?)"
-            await store.execute(row, (sender, stranger, data))
-        await store.set("room of nobody", 7)
-    async with app() as listener:
-        assert dict(await listener.store("courier").items("room")) == {
-            "room": 3 * courier.OVERHEAD + 7,
-            f"room of {one}": 2 * courier.OVERHEAD + 3,
-            f"room of {other}": courier.OVERHEAD + 4,
-            "room of strangers": 2 * courier.OVERHEAD + 3,
-        }
-        for number in (1, 2, 3):
-            await listener.call("courier-drop", number)
-        assert await listener.store("courier").items("room") == []
+async def fail(*_: object) -> None:
+    raise OSError("the disk is full")
+
+
+async def test_which_file_was_not_delivered_is_logged(pair, tmp_path, caplog) -> None:
+    letter = tmp_path / "letter.txt"
+    letter.write_text("hello")
+    async with pair(("courier",), ("courier",)) as (listener, dialer):
+        await listener.store("courier").set("room", courier.ROOM)
+        with pytest.raises(RemoteFailure, match="the inbox is full"):
+            await dialer.call("courier-send", str(listener.node_id), str(letter), True)
+        async with asyncio.timeout(30):
+            while "letter.txt was not delivered" not in caplog.text:
+                await asyncio.sleep(0.01)
+        assert f"{str(listener.node_id)[:8]}: the inbox is full" in caplog.text
 
 
 async def test_a_file_without_end_is_not_fetched(pair, shelf, tmp_path) -> None:

@@ -2,8 +2,11 @@ import asyncio
 
 import pytest
 
-from oddwire import DecodeError, describe, schema_of
+from oddwire import Application, DecodeError, describe, schema_of
+from oddwire.transports import MemoryNetwork
 from oddwire_extensions import echo
+
+from .conftest import Recorder
 
 
 @pytest.mark.parametrize(
@@ -65,13 +68,13 @@ async def test_what_waits_for_a_peer_that_does_not_read_is_limited(pair, recorde
 async def test_what_waits_for_all_peers_is_limited(pair, recorder) -> None:
     async with pair(("echo",), ("chat", recorder)) as (_, dialer):
         there = dialer.peers[0].node_id
-        before, echo.Bouncing.all_waiting = echo.Bouncing.all_waiting, 64 << 20  # as if others did not read
+        before, echo.Waiting.total = echo.Waiting.total, 64 << 20  # as if others did not read
         try:
             await dialer.transport.send(there, b"\xee\xff")
             await dialer.transport.send(there, b"\x8c\x05" + bytes(10))  # answered in order, once that was looked at
             await recorder.until("received", 0x8C07)
         finally:
-            echo.Bouncing.all_waiting = before
+            echo.Waiting.total = before
         await dialer.transport.send(there, b"\xee\xfd")
         await recorder.until("received", 0xEEFD)
         assert 0xEEFF not in [event.type_id for event in recorder.events if event.direction == "received"]
@@ -84,8 +87,30 @@ async def test_what_is_dropped_does_not_count_for_ever(pair) -> None:
         for _ in range(600):
             await dialer.transport.send(there, b"\xee\xff" + bytes(65_533))
     async with asyncio.timeout(30):
-        while echo.Bouncing.all_waiting:
+        while echo.Waiting.total:
             await asyncio.sleep(0.01)
+
+
+async def test_applications_of_one_process_bounce_each_to_its_own_peers() -> None:
+    network, recorder = MemoryNetwork(), Recorder()
+    async with (
+        Application("echo", transport=network.transport()) as one,
+        Application("echo", transport=network.transport()) as other,
+        Application(recorder, transport=network.transport()) as dialer,
+    ):
+        for app in (one, other):
+            await dialer.connect(app.uris[0])
+        for peer in dialer.peers:
+            dialer.transport.pause(peer.node_id)  # nothing is bounced before all has arrived
+        for number, app in enumerate((one, other, one)):
+            await dialer.peer(app.node_id).send_raw(0xEEFF, bytes([number]))
+        for peer in dialer.peers:
+            dialer.transport.resume(peer.node_id)
+        for number, app in enumerate((one, other, one)):
+            await dialer.peer(app.node_id).send_raw(0xEEFD - 2 * number, b"")
+        bounced = await recorder.until("received", 0xEEFF, 0xEEFD, 0xEEFB, 0xEEF9)
+        found = [(event.peer, event.payload[2:]) for event in bounced if event.type_id == 0xEEFF]
+        assert sorted(found) == sorted([(one.node_id, b"\0"), (other.node_id, b"\1"), (one.node_id, b"\2")])
 
 
 async def test_two_echo_nodes_do_not_play_ball(pair, recorder) -> None:

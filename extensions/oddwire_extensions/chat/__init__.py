@@ -3,10 +3,10 @@
 ::
 
     Say     35857  0x8c11  msgpack   text, number    one line; ``number`` is the sender's count
-    Heard   35859  0x8c13  bolt      number          its receipt, from whoever runs chat
+    Heard   35859  0x8c13  bolt      number          its receipt
 
-A peer that connects is greeted, with the text of the option ``--chat-greeting``. What you type is said to every
-connected peer, since the RPC method ``chat-say`` is the only one there is and so needs no name::
+A peer that connects is sent a first line, the text of the option ``--chat-greeting``. What you type is sent to every
+connected peer, as the RPC method ``chat-say`` is the only one there is and so needs no name::
 
     oddwire run chat --listen 127.0.0.1:9735
     oddwire run chat --connect URI
@@ -22,7 +22,9 @@ Both types are odd, so a peer that does not run chat ignores them: it's OK to be
 
 from __future__ import annotations
 
-import itertools
+from contextlib import suppress
+from itertools import count
+from typing import NewType
 
 from oddwire import AppContext, Context, Extension, Message, TransportError, field, message, u32
 
@@ -32,15 +34,7 @@ MAX_LENGTH = 2000
 """Characters in a line."""
 
 extension = Extension("chat", version="1.0")
-numbers = itertools.count(1)
-
-
-@message(0x8C11)
-class Say(Message):
-    """One line of text."""
-
-    text: str = field(max_length=MAX_LENGTH)
-    number: u32 = 0
+Numbers = NewType("Numbers", "count[int]")
 
 
 @message(0x8C13, codec="bolt")
@@ -50,45 +44,55 @@ class Heard(Message):
     number: u32
 
 
+@message(0x8C11, replies=Heard, match="number")
+class Say(Message):
+    """One line of text."""
+
+    text: str = field(max_length=MAX_LENGTH)
+    number: u32 = 0
+
+
 @extension.option("chat-greeting")
 def greeting(value: str = "hello") -> str:
-    """Greet every new peer with this; with nothing if it is empty."""
+    """Send this line to every new peer; none if it is empty."""
     if len(value) > MAX_LENGTH:
         raise ValueError(f"should have at most {MAX_LENGTH} characters, not {len(value)}")
     return value
 
 
+@extension.provide
+def numbers() -> Numbers:
+    """Return the numbers of the lines that this application says."""
+    return Numbers(count(1))
+
+
 @extension.on_connect
-async def greet(context: Context) -> None:
-    """Greet every new peer."""
+async def greet(context: Context, numbers: Numbers) -> None:
+    """Send the first line to a new peer."""
     if text := context.options["chat-greeting"]:
         await context.peer.send(Say(text=text, number=next(numbers)))
 
 
 @extension.on(Say)
-async def hear(context: Context, line: Say) -> Heard:
-    """Log the line and return the receipt."""
+async def log_line(context: Context, line: Say) -> Heard:
+    """Log a line and return its receipt."""
     context.logger.info("%.8s says: %s", context.peer, line.text)
     return Heard(number=line.number)
 
 
 @extension.on(Heard)
-async def note_receipt(context: Context, receipt: Heard) -> None:
+async def log_receipt(context: Context, receipt: Heard) -> None:
     """Log that a line has arrived."""
     context.logger.debug("%.8s has received line %d", context.peer, receipt.number)
 
 
 @extension.rpc("chat-say")
-async def say(context: AppContext, text: str) -> dict[str, int]:
-    """Say a line to every connected peer; gives its number and how many it went to."""
-    line = Say(text=text, number=next(numbers))
-    reached = 0
+async def say(context: AppContext, text: str, numbers: Numbers) -> dict[str, int]:
+    """Send a line to every connected peer; returns its number, and the number of peers."""
+    line, reached = Say(text=text, number=next(numbers)), 0
     for peer in context.app.peers:
-        try:
+        with suppress(TransportError):  # it has just disconnected
             await peer.send(line)
-        except TransportError as error:
-            context.logger.info("%.8s has left: %s", peer, error)
-        else:
             reached += 1
     if not reached:
         context.logger.warning("no peer is connected, so this was not sent: %s", text)

@@ -2,18 +2,18 @@
 
 ::
 
-    Parcel     35873  0x8c21  msgpack   name, data      a file, brought once and kept, whatever happens on the way
-    Contents   35875  0x8c23  msgpack                   asks for  Listing  35877  0x8c25  files
-    Fetch      35879  0x8c27  msgpack   name            asks for a stream of  Chunk  35881  0x8c29  raw
+    Parcel     35873  0x8c21  msgpack   name, data      a file, delivered once and kept
+    Contents   35875  0x8c23  msgpack                   a request for  Listing  35877  0x8c25  files
+    Fetch      35879  0x8c27  msgpack   name            a request for a stream of  Chunk  35881  0x8c29  raw
 
-Send a file to a peer, connected or not; it sees what came, and saves it::
+Send a file to a peer, connected or not; it lists what has arrived, and saves it::
 
     courier-send NODE_ID report.pdf
     courier-inbox
     courier-save 1 report.pdf
     courier-drop 2
 
-Let peers have the files of a folder, and get one of theirs::
+Let peers fetch the files of a folder, and fetch one of theirs::
 
     oddwire run courier --courier-folder ~/shared --listen 127.0.0.1:9735 --data-dir data
     courier-list NODE_ID
@@ -21,9 +21,9 @@ Let peers have the files of a folder, and get one of theirs::
 
 Inside Core Lightning these are commands of lightning-cli, and paths are relative to the folder of its network.
 
-Anybody who connects may bring parcels, and a node id costs nothing. So the inbox has so much room for one sender, for
-all strangers together, and for all senders: strangers fill their part, and those whom we dialed or sent something to
-still find room. What does not fit is refused, and its sender hears it.
+Anybody who connects may send parcels, and node ids cost nothing. So the inbox has limits for one sender, for all
+strangers together, and for all senders: strangers fill their part, and those whom we dialed or sent something to
+still find room. What exceeds a limit is refused, which its sender logs.
 """
 
 from __future__ import annotations
@@ -32,8 +32,7 @@ import asyncio
 import contextlib
 import os
 import stat
-from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -44,6 +43,7 @@ from oddwire import (
     Limits,
     Message,
     NodeId,
+    OddwireError,
     Refuse,
     field,
     message,
@@ -82,11 +82,6 @@ class Parcel(Message):
     data: bytes = field(max_length=MAX_PARCEL)
 
 
-@message(0x8C23)
-class Contents(Message):
-    """Asks what there is to be fetched."""
-
-
 @subtype
 class File:
     """A file that may be fetched; ``size`` is in bytes."""
@@ -97,14 +92,19 @@ class File:
 
 @message(0x8C25)
 class Listing(Message):
-    """What there is, by name."""
+    """The files that may be fetched, by name."""
 
     files: tuple[File, ...] = field(max_length=MAX_FILES)
 
 
+@message(0x8C23, replies=Listing)
+class Contents(Message):
+    """A request for the list of files."""
+
+
 @message(0x8C27)
 class Fetch(Message):
-    """Asks for a file."""
+    """A request for a file."""
 
     name: str
 
@@ -130,25 +130,13 @@ def folder(value: str = "") -> Path | None:
 @extension.on_startup
 async def prepare(context: AppContext) -> None:
     """Make the table of parcels. Its name begins with the extension's, as that of every table of its own."""
-    store = context.store
-    await store.execute(
+    await context.store.execute(
         "CREATE TABLE IF NOT EXISTS courier_parcels "
         "(number INTEGER PRIMARY KEY, sender TEXT, stranger INTEGER, name TEXT, data BLOB)"
     )
-    # Count anew what is there: a process that was killed between two of a command's steps may have counted wrongly
-    for room, _ in await store.items("room"):
-        await store.delete(room)
-    taken: Counter[str] = Counter()
-    for sender, stranger, size in await store.execute(
-        "SELECT sender, stranger, sum(length(data) + ?) FROM courier_parcels GROUP BY sender, stranger", (OVERHEAD,)
-    ):
-        for room in _rooms(sender, stranger):
-            taken[room] += size
-    for room, size in taken.items():
-        await store.set(room, size)
 
 
-# What peers ask for ----------------------------------------------------------------------------------
+# Messages of peers ------------------------------------------------------------------------------------
 
 
 @extension.on(Parcel, reliable=True)
@@ -156,32 +144,33 @@ async def receive(context: Context, parcel: Parcel) -> None:
     """Keep a parcel. The row and the record that it came are committed together, so there are never two of it."""
     if not _is_name(parcel.name):
         raise Refuse(f"{parcel.name!r} is not a file name")
-    sender, size = str(context.peer), len(parcel.data)
-    info = context.peer.info
+    sender, size, info = str(context.peer), len(parcel.data), context.peer.info
     stranger = (info is None or info.direction != "out") and not await context.store.get(f"known {sender}", 0)
-    rooms = _rooms(sender, stranger)
-    for room, most in rooms.items():
-        if await context.store.get(room, 0) + size + OVERHEAD > most:
-            raise Refuse("the inbox is full")
-    await _take(context, rooms, size + OVERHEAD)
+    await _count(context, sender, stranger, size + OVERHEAD)
     row = (sender, stranger, parcel.name, parcel.data)
     await context.store.execute("INSERT INTO courier_parcels (sender, stranger, name, data) VALUES (?, ?, ?, ?)", row)
     context.logger.info("%.8s sent %s, %d bytes", context.peer, parcel.name, size)
 
 
-def _rooms(sender: str, stranger: bool) -> dict[str, int]:
-    """Return in which rooms a sender's parcels lie, and how many bytes each has. What is in them is kept as a number.
+async def _count(context: AppContext, sender: str, stranger: bool, size: int) -> None:
+    """Count what a sender's parcels take, ``size`` bytes more or less. Raises `Refuse` if there is no room for more.
 
-    To sum up the table instead would cost more with every parcel that is in it.
+    To sum up the table instead would take longer with every parcel in it.
     """
     rooms = {f"room of {sender}": ROOM_OF_ONE, "room": ROOM}
-    return {**rooms, "room of strangers": ROOM_OF_STRANGERS} if stranger else rooms
+    if stranger:
+        rooms["room of strangers"] = ROOM_OF_STRANGERS
+    for room, most in rooms.items():
+        taken = await context.store.get(room, 0) + size
+        if size > 0 and taken > most:
+            raise Refuse("the inbox is full")
+        await (context.store.set(room, taken) if taken else context.store.delete(room))
 
 
-async def _take(context: AppContext, rooms: Iterable[str], size: int) -> None:
-    for room in rooms:
-        left = await context.store.get(room, 0) + size
-        await (context.store.set(room, left) if left else context.store.delete(room))
+@extension.on_undelivered(Parcel)
+async def lost(context: Context, parcel: Parcel, error: OddwireError) -> None:
+    """Log which file has not arrived."""
+    context.logger.warning("%s was not delivered to %.8s: %s", parcel.name, context.peer, error)
 
 
 @extension.on(Contents)
@@ -203,14 +192,14 @@ async def fetch(context: Context, request: Fetch) -> AsyncIterator[Chunk]:
             yield Chunk(data=data)
 
 
-# What people ask for ---------------------------------------------------------------------------------
+# Commands ---------------------------------------------------------------------------------------------
 
 
 @extension.rpc("courier-send")
 async def send(context: AppContext, node_id: NodeId, path: Path, wait: bool = False) -> dict[str, object]:
     """Send a file to a peer: now, or once it is connected.
 
-    Returns when it is safe here; with wait, when it is safe there.
+    Returns once it is on our disk; with wait, once it is on the peer's.
     """
     with await asyncio.to_thread(_open, path) as file:
         size = os.fstat(file.fileno()).st_size
@@ -228,7 +217,7 @@ async def send(context: AppContext, node_id: NodeId, path: Path, wait: bool = Fa
 
 @extension.rpc("courier-inbox")
 async def inbox(context: AppContext) -> list[dict[str, object]]:
-    """Show the parcels that came."""
+    """Show the parcels that have arrived."""
     rows = await context.store.execute("SELECT number, sender, name, length(data) FROM courier_parcels ORDER BY number")
     return [{"number": number, "from": sender, "name": name, "size": size} for number, sender, name, size in rows]
 
@@ -242,24 +231,21 @@ async def save(context: AppContext, number: int, path: Path) -> dict[str, object
     (data,) = rows[0]
     async with _new_file(path) as file:
         await asyncio.to_thread(file.write, data)
-    await _remove(context, number)
+    await drop(context, number)
     return {"path": str(path), "size": len(data)}
 
 
 @extension.rpc("courier-drop")
 async def drop(context: AppContext, number: int) -> dict[str, object]:
     """Remove a parcel from the inbox."""
-    return await _remove(context, number)
-
-
-async def _remove(context: AppContext, number: int) -> dict[str, object]:
-    rows = await context.store.execute(
-        "DELETE FROM courier_parcels WHERE number = ? RETURNING sender, stranger, name, length(data)", (number,)
-    )
-    if not rows:
-        raise _unknown(number)
-    sender, stranger, name, size = rows[0]
-    await _take(context, _rooms(sender, stranger), -(size + OVERHEAD))
+    async with context.store.transaction():
+        rows = await context.store.execute(
+            "DELETE FROM courier_parcels WHERE number = ? RETURNING sender, stranger, name, length(data)", (number,)
+        )
+        if not rows:
+            raise _unknown(number)
+        sender, stranger, name, size = rows[0]
+        await _count(context, sender, stranger, -(size + OVERHEAD))
     return {"from": sender, "name": name, "size": size}
 
 
