@@ -265,7 +265,7 @@ def test_files_of_one_name_are_one_file() -> None:
                 assert other.text == block.text, f"{block.name} is one thing in {other} and another in {block}"
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/tutorial.md", "docs/between-messages.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/tutorial.md", "docs/between-messages.md", "docs/peerswap.md"])
 def test_what_is_shown_first_passes_strict_type_checks(page: str, tmp_path: Path) -> None:
     files = []
     for block in blocks_of(ROOT / page):
