@@ -98,7 +98,7 @@ async def by_command(written: Path, start_ours: Any, **_: Any) -> AsyncIterator[
     assert process.stdout is not None
     try:
         async with asyncio.timeout(LIMIT):
-            while "@" not in (line := (await process.stdout.readline()).decode()):
+            while not (line := (await process.stdout.readline()).decode()).startswith("listening"):
                 assert line, "the command has ended"
         uri = next(word for word in line.split() if "@" in word)
         transport, sink = await start_ours()
