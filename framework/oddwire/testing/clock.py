@@ -21,10 +21,14 @@ from oddwire.log_limits import LIMITED
 
 __all__ = ["Clock"]
 
-_CLOSE: Final = 1e-6  # seconds; a timer set by sums of floats may be that much later than meant
+_CLOSE: Final = 1e-5  # seconds; a timer set by sums of floats may be that much later than meant
 _SHOWN: Final = 8  # tasks named in an error
-# Times are multiples of a nanosecond or so, exact in binary: then 10 s later is 10.0 s later, for whoever compares
-_GRID: Final = 2.0**30
+# Times are multiples of a quarter of a nanosecond, exact in binary: then 10 s later is 10.0 s later, for whoever compares
+_GRID: Final = 2.0**32
+_PROGRESS: Final = 1e-3  # seconds that the clock has to pass in `_MOVES` moves, or else in ``patience`` real seconds
+_MOVES: Final = 1000
+_RESOLUTION: Final = "_clock_resolution"  # of an event loop: it runs timers that are due within so many seconds
+_SPINNING: Final = "time to pass, while timers fall due again and again at almost the same time"
 _REAL: Final = {name: getattr(clocks, name) for name in clocks.__all__}
 
 
@@ -52,6 +56,9 @@ class Clock:
         self._until = 0.0  # to where `advance` moves it
         self._advancing: asyncio.Future[None] | None = None
         self._deadline = math.inf  # in real time: until then the loop has to make progress
+        self._mark = 0.0  # the time of the last move by which the clock had passed `_PROGRESS`
+        self._moves = 0  # moves since then
+        self._resolution = 0.0  # the loop's own
         self._threads: set[asyncio.Future[Any]] = set()  # what runs in executors
         self._owner: asyncio.Task[Any] | None = None  # the task that has entered it
         self._cancelling = 0  # how often that was being cancelled then
@@ -94,9 +101,12 @@ class Clock:
             text = f"a Clock moves the time of asyncio's own event loops, not of {kind}"
             raise TypeError(f"{text}: run this test on asyncio.SelectorEventLoop()")
         Clock._entered, self._loop = self, loop
-        self._now = float(math.ceil(loop.time()))
+        self._now = self._mark = float(math.ceil(loop.time()))
+        self._moves = 0
         self._select = selector.select
         _replace(loop, "time", lambda: self._now)
+        self._resolution = getattr(loop, _RESOLUTION)
+        self._run_no_timer_early()
         _replace(loop, "run_in_executor", self._watching(loop.run_in_executor))
         _replace(selector, "select", self._wait)
         _move_clocks(lambda: self._now)
@@ -110,6 +120,7 @@ class Clock:
         left = self._now - time.monotonic()
         Clock._entered = self._loop = None
         _replace(loop, "time", lambda: time.monotonic() + left)
+        _replace(loop, _RESOLUTION, self._resolution)
         _restore(loop, "run_in_executor")
         _restore(getattr(loop, "_selector"), "select")  # noqa: B009 - a name that type checkers do not know
         _restore_clocks()
@@ -134,6 +145,7 @@ class Clock:
         if self._advancing is not None:
             raise RuntimeError("the clock is being advanced already: let one task do that")
         self._until = self._now + amount
+        self._mark, self._moves = self._now, 0
         self._deadline = time.monotonic() + self.patience
         self._advancing = self._loop.create_future()
         try:
@@ -158,6 +170,8 @@ class Clock:
             due = math.inf if timeout is None else self._now + timeout
             if due <= self._until + _CLOSE:
                 self._move(due)
+                if self._spins():
+                    advancing.set_exception(self._stuck(_SPINNING))
             else:
                 self._move(self._until)
                 advancing.set_result(None)
@@ -166,6 +180,8 @@ class Clock:
             return self._select(None)
         if (self.jumping or self._given_up) and not self._threads:
             self._move(self._now + timeout)
+            if self._spins() and not self._given_up:
+                self._give_up(self._stuck(_SPINNING))
             return []
         began = time.monotonic()
         events = self._select(self.patience)
@@ -182,11 +198,24 @@ class Clock:
         self._owner.cancel("the clock stands still")
 
     def _move(self, to: float) -> None:
-        to = round(to * _GRID) / _GRID
+        to = math.ceil(to * _GRID) / _GRID  # never before a timer that is due: who looks would go on waiting
         if to > self._now:
             self.elapsed += to - self._now
             self._now = to
-        self._deadline = time.monotonic() + self.patience
+            self._run_no_timer_early()
+        self._moves += 1
+        if self._now - self._mark >= _PROGRESS:
+            self._mark, self._moves = self._now, 0
+        if self._moves < _MOVES:
+            self._deadline = time.monotonic() + self.patience
+
+    def _spins(self) -> bool:
+        """Return whether timers are set again and again for ``patience`` seconds, and no time passes by that."""
+        return self._moves >= _MOVES and time.monotonic() > self._deadline
+
+    def _run_no_timer_early(self) -> None:
+        """Let the loop run timers that are due by now: not, as asyncio does, a nanosecond early, which never passes."""
+        _replace(self._loop, _RESOLUTION, math.ulp(self._now))
 
     def _watching(self, submit: Callable[..., asyncio.Future[Any]]) -> Callable[..., asyncio.Future[Any]]:
         """Return the loop's ``run_in_executor``, which also adds each call to ``_threads`` until it has ended."""
@@ -202,7 +231,8 @@ class Clock:
     # Errors -----------------------------------------------------------------------------------------
 
     def _stuck(self, what: str) -> TimeoutError:
-        return TimeoutError(f"advance() has waited {duration(self.patience)} for {what}: {self._who_waits()}")
+        waits = "advance() has" if self._advancing is not None else "the clock, which jumps, has"
+        return TimeoutError(f"{waits} waited {duration(self.patience)} for {what}: {self._who_waits()}")
 
     def _stalled(self, timeout: float) -> TimeoutError:
         threads = f"; {len(self._threads)} call(s) in threads have not ended either" if self._threads else ""

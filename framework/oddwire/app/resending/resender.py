@@ -183,10 +183,12 @@ class Resender:
             self._timer = self._loop.call_at(at, self._tick, context=self._context)
 
     def _tick(self) -> None:
+        now = self._loop.time()
+        if self._timer is not None:
+            now = max(now, self._timer.when())  # asyncio may call it a nanosecond early: it is on time all the same
         self._timer = None
         self._kept.mark()
         self._check_clocks()
-        now = self._loop.time()
         for _ in range(_MOST):
             if not self._heap or self._heap[0][0] > now:
                 break

@@ -55,8 +55,10 @@ class PeerTimer:
         self._timer = self._loop.call_at(self._due[0][0], self._tick)
 
     def _tick(self) -> None:
-        self._timer = None
         now = self._loop.time()
+        if self._timer is not None:
+            now = max(now, self._timer.when())  # asyncio may call it a nanosecond early: it is on time all the same
+        self._timer = None
         while self._due and self._due[0][0] <= now:
             when, node_id = heapq.heappop(self._due)
             peer = self._peers.get(node_id)
