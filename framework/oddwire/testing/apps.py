@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from oddwire.errors import ExtensionError
 from oddwire.proto.keys import PrivateKey
 from oddwire.session.limits import Limits
+from oddwire.testing.entering import entering
 from oddwire.testing.running_app import MakeTransport, Recipe, RunningApp
 from oddwire.transports.memory import MemoryNetwork
 
@@ -41,6 +42,7 @@ class AppRunner:
         self._folder: Path | None = None
         self._numbers = itertools.count(1)
 
+    @entering("run_app(...)", "app")
     @asynccontextmanager
     async def run(
         self,
@@ -73,6 +75,7 @@ class AppRunner:
         async with app:
             yield app
 
+    @entering("app_pair(...)", "(server, client)")
     @asynccontextmanager
     async def pair(
         self,

@@ -10,12 +10,14 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, ClassVar, Final, Self
 
 from oddwire import clocks
+from oddwire.app.dispatch.loop_watch import LOOP_WATCH
 from oddwire.durations import duration
 from oddwire.log_limits import LIMITED
 
@@ -27,6 +29,7 @@ _SHOWN: Final = 8  # tasks named in an error
 _GRID: Final = 2.0**32
 _PROGRESS: Final = 1e-3  # seconds that the clock has to pass in `_MOVES` moves, or else in ``patience`` real seconds
 _MOVES: Final = 1000
+_ADVANCE: Final = "'await clock.advance(...)' moves it"
 _RESOLUTION: Final = "_clock_resolution"  # of an event loop: it runs timers that are due within so many seconds
 _SPINNING: Final = "time to pass, while timers fall due again and again at almost the same time"
 _REAL: Final = {name: getattr(clocks, name) for name in clocks.__all__}
@@ -59,6 +62,7 @@ class Clock:
         self._mark = 0.0  # the time of the last move by which the clock had passed `_PROGRESS`
         self._moves = 0  # moves since then
         self._resolution = 0.0  # the loop's own
+        self._impatient: list[tuple[float, Callable[[float, str], None]]] = []
         self._threads: set[asyncio.Future[Any]] = set()  # what runs in executors
         self._owner: asyncio.Task[Any] | None = None  # the task that has entered it
         self._cancelling = 0  # how often that was being cancelled then
@@ -90,8 +94,8 @@ class Clock:
     def install(self, loop: asyncio.AbstractEventLoop) -> None:
         """Let time stand still on a loop, running or not, until `uninstall`. ``async with`` does both.
 
-        Raises `RuntimeError` if a clock is in use in this process already, and `TypeError` for a loop that is not
-        asyncio's own, such as uvloop's.
+        Raises `RuntimeError` if a clock is in use in this process already, or if applications run on the loop, and
+        `TypeError` for a loop that is not asyncio's own, such as uvloop's.
         """
         if Clock._entered is not None:
             raise RuntimeError("a Clock is in use already: there is one time in a process, so leave that one first")
@@ -100,6 +104,9 @@ class Clock:
             kind = f"{type(loop).__module__}.{type(loop).__qualname__}"
             text = f"a Clock moves the time of asyncio's own event loops, not of {kind}"
             raise TypeError(f"{text}: run this test on asyncio.SelectorEventLoop()")
+        if LOOP_WATCH.watches(loop):
+            text = "a Clock has to be entered before applications start, whose timers are set by real time"
+            raise RuntimeError(f"{text}: 'async with clock, run_app(...) as app:'")
         Clock._entered, self._loop = self, loop
         self._now = self._mark = float(math.ceil(loop.time()))
         self._moves = 0
@@ -126,6 +133,27 @@ class Clock:
         _restore_clocks()
         if self._advancing is not None and not self._advancing.done():
             self._advancing.set_exception(RuntimeError("the clock was left while it was advanced"))
+
+    @classmethod
+    def in_use(cls) -> Clock | None:
+        """Return the clock that is in use on the running event loop, if there is one."""
+        clock = Clock._entered
+        return clock if clock is not None and clock._loop is asyncio.get_running_loop() else None
+
+    @contextmanager
+    def impatient(self, seconds: float, told: Callable[[float, str], None]) -> Iterator[None]:
+        """Context manager: call ``told``, instead of ending the test, once the clock has stood still for too long.
+
+        That is for ``seconds`` of real time, or ``patience`` if that is less, in which nothing happened. ``told`` gets
+        those seconds, and what moves the clock.
+        """
+        waiter = (seconds, told)
+        self._impatient.append(waiter)
+        try:
+            yield
+        finally:
+            if waiter in self._impatient:
+                self._impatient.remove(waiter)
 
     # Moved ------------------------------------------------------------------------------------------
 
@@ -183,10 +211,17 @@ class Clock:
             if self._spins() and not self._given_up:
                 self._give_up(self._stuck(_SPINNING))
             return []
+        waiter = min(self._impatient, key=lambda waiter: waiter[0], default=None)
+        patience = self.patience if waiter is None else max(0.0, min(self.patience, waiter[0]))
         began = time.monotonic()
-        events = self._select(self.patience)
-        if not events and time.monotonic() - began >= self.patience:
+        events = self._select(patience)
+        if events or time.monotonic() - began < patience:
+            return events
+        if waiter is None:
             self._give_up(self._stalled(timeout))
+        else:
+            self._impatient.remove(waiter)
+            waiter[1](patience, _ADVANCE)
         return events
 
     def _give_up(self, error: TimeoutError) -> None:
@@ -276,7 +311,7 @@ def _counting(start: float, now: Callable[[], float]) -> Callable[[], float]:
     return lambda: start + (now() - begun)
 
 
-def _replace(owner: Any, name: str, function: Callable[..., Any]) -> None:
+def _replace(owner: Any, name: str, function: Any) -> None:
     setattr(owner, name, function)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
+from math import inf
 from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 from oddwire.app.application import Application
@@ -17,6 +18,8 @@ from oddwire.proto.connection import LightningConnection
 from oddwire.proto.keys import NodeId, PrivateKey
 from oddwire.proto.wire import connect
 from oddwire.schema import Message, schema_of
+from oddwire.testing.clock import Clock
+from oddwire.testing.entering import Entering, entering
 from oddwire.testing.wire import payload_of, plan_of
 from oddwire.transports.base import Manifest, PeerInfo
 from oddwire.transports.memory import MemoryNetwork, MemoryTransport
@@ -103,6 +106,8 @@ class RawPeer:
         type_id = schema_of(cls).type_id if cls is not None else what
         if type_id is not None and (isinstance(type_id, bool) or not isinstance(type_id, int)):
             raise TypeError(f"what is received should be a type number or a message class, not {what!r:.200}")
+        if type_id is not None and not 0 <= type_id <= 0xFFFF:
+            raise ValueError(f"a type number is from 0 to 65535, not {type_id}")
         prefix = b"" if type_id is None else type_id.to_bytes(2, "big")
 
         def found() -> bytes | None:
@@ -154,15 +159,23 @@ class RawPeer:
         await self._link.aclose()
 
     async def _until(self, found: Callable[[], T | None], what: str, seconds: float) -> T:
+        clock, within = Clock.in_use(), duration(seconds)
+
+        def stands_still(patience: float, hint: str) -> None:
+            nonlocal within
+            within = f"{duration(patience)} of real time, in which the clock stood still: {hint}"
+            limit.reschedule(-inf)
+
         try:
-            async with asyncio.timeout(seconds):
-                while (value := found()) is None:
-                    if self._reason is not None:
-                        raise ConnectionClosed(f"no {what} any more: {self._reason}; {self._seen()}")
-                    self._changed.clear()
-                    await self._changed.wait()
+            async with asyncio.timeout(seconds) as limit:
+                with nullcontext() if clock is None else clock.impatient(seconds, stands_still):
+                    while (value := found()) is None:
+                        if self._reason is not None:
+                            raise ConnectionClosed(f"no {what} any more: {self._reason}; {self._seen()}")
+                        self._changed.clear()
+                        await self._changed.wait()
         except TimeoutError:
-            raise TimeoutError(f"no {what} within {duration(seconds)}; {self._seen()}") from None
+            raise TimeoutError(f"no {what} within {within}; {self._seen()}") from None
         return value
 
     def _seen(self) -> str:
@@ -181,6 +194,19 @@ class RawPeer:
 
     def _codecs(self) -> Iterable[Any]:
         return () if isinstance(self._app, str) else self._app.registry.codecs.values()
+
+
+def _check(app: object, key: object) -> None:
+    """Raise `TypeError` for what a raw peer cannot connect to, saying what it can."""
+    if not isinstance(app, (Application, str)):
+        hint = ""
+        if isinstance(app, tuple) and app and all(isinstance(one, Application) for one in app):
+            hint = ": take one of them, 'async with app_pair(...) as (server, client), raw_peer(server) as peer:'"
+        elif isinstance(app, Entering):
+            hint = ": 'async with run_app(...) as app, raw_peer(app) as peer:'"
+        raise TypeError(f"a raw peer connects to a running application, or to a node's URI, not to {app!r:.200}{hint}")
+    if key is not None and not isinstance(key, PrivateKey):
+        raise TypeError(f"key should be a PrivateKey, not {key!r:.200}")
 
 
 class _MemoryLink:
@@ -300,10 +326,12 @@ class _Bolt8Link:
 def raw_peers(network: MemoryNetwork) -> RawPeers:
     """Return what the fixture `raw_peer` is, for a network."""
 
+    @entering("raw_peer(app)", "peer")
     @asynccontextmanager
     async def run(
         app: Application | str, *, features: Iterable[int] = (), key: PrivateKey | None = None
     ) -> AsyncIterator[RawPeer]:
+        _check(app, key)
         peer = RawPeer(app, network, key or network.next_key(), features)
         try:
             await peer.connect()

@@ -109,6 +109,10 @@ class LoopWatch:
                     if not watched.owners:
                         self._remove(watched)
 
+    def watches(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Return whether applications run on a loop."""
+        return loop in self._watched
+
     def _drop(self, watched: Watched) -> None:
         with self._lock:
             self._remove(watched)
