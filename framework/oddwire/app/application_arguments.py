@@ -24,6 +24,7 @@ def check_arguments(
     plugins: object,
     store: object,
     limits: Limits | object,
+    session: object,
     grace: object,
     assembly: object,
     program: object,
@@ -47,6 +48,8 @@ def check_arguments(
 
         if not isinstance(limits, Limits):
             _fail("limits", "Limits(...)", limits)
+    if not isinstance(session, bool):
+        _fail("session", "True or False", session)
     if isinstance(grace, bool) or not isinstance(grace, (int, float)) or not grace >= 0:
         _fail("grace", "a number of seconds, 0 or more", grace)
     if assembly is not None and not isinstance(assembly, LoadedPlugins):

@@ -227,6 +227,10 @@ class Counters:
         self.throttled: Counter[str] = Counter()
         self.waiting: Counter[str] = Counter()
 
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{name}={found}" for name, found in self.to_json().items())
+        return f"Counters({counts})"
+
     def add(self, other: Counters) -> None:
         """Add the counts of ``other``: those of one peer to those of all."""
         for name in self.__slots__:

@@ -58,6 +58,8 @@ class AppRunner:
         program: int | None = None,
     ) -> AsyncIterator[RunningApp]:
         """Run one application; see `RunApp`."""
+        if key is not None and not isinstance(key, PrivateKey):
+            raise ExtensionError(f"key should be a PrivateKey, not {key!r:.200}")
         recipe = Recipe(
             extensions=extensions,
             network=self._network,

@@ -69,6 +69,10 @@ class Clock:
         self._stall: TimeoutError | None = None  # for which it was cancelled
         self._given_up = False  # then it jumps, as the test may have to wait for what it ends
 
+    def __repr__(self) -> str:
+        state = "not in use" if self._loop is None else "jumping" if self.jumping else "standing still"
+        return f"<Clock {state}, moved by {self.elapsed:g} s>"
+
     # Entered and left -------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:

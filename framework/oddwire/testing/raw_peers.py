@@ -61,6 +61,9 @@ class RawPeer:
         else:
             self._link = _Bolt8Link(self, key, features)
 
+    def __repr__(self) -> str:
+        return f"<RawPeer {self.node_id} {'connected' if self.connected else 'not connected'}, {self._seen()}>"
+
     @property
     def connected(self) -> bool:
         """Whether it is connected."""

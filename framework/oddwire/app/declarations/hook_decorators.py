@@ -139,6 +139,10 @@ class HookDecorators(Declared):
         if not given:
             return self.on_undelivered  # with parentheses, it is the decorator itself
         parameters = ("context", "message", "error")
+        if len(given) == 1 and isinstance(given[0], (tuple, list, set, frozenset)):
+            names = ", ".join(one.__name__ if isinstance(one, type) else repr(one) for one in given[0])
+            kind = type(given[0]).__name__
+            raise ExtensionError(f"{self!r}: on_undelivered: pass the classes, on_undelivered({names}), not a {kind}")
         if len(given) == 1 and not isinstance(given[0], type):
             self._hook("on_undelivered", given[0], "called for lost messages", Context, *parameters)
             return given[0]

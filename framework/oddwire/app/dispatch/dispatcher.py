@@ -281,6 +281,7 @@ class Dispatcher:
                 own.end_jobs()
             self._backpressure.pause(queue)
             queue.fail_requests(reason)
+            queue.end_rest()
             self._workers.wake(queue)
         if self.session is not None:
             self.session.fail_requests(reason)

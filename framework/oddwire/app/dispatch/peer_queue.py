@@ -77,6 +77,7 @@ class PeerQueue:
         "pending_hooks",
         "replies",
         "requested",
+        "resting",
         "session",
         "small",
         "things",
@@ -116,6 +117,7 @@ class PeerQueue:
         self.contexts: list[Context | None] = [None] * owners
         self.own_tasks: dict[str, OwnTasks] | None = None  # those of the peer's connection, by extension
         self.throttle: asyncio.TimerHandle | None = None  # set while the peer is throttled, whatever room its queue has
+        self.resting: asyncio.Future[None] | None = None  # set while the worker waits for the rate of a handler
         self._concurrent = 0  # how many concurrent handlers run
         self.detached: set[asyncio.Task[None]] = set()  # their tasks
         self._slot: asyncio.Future[None] | None = None  # set while the worker waits for a concurrent handler to end
@@ -217,6 +219,25 @@ class PeerQueue:
         if self.throttle is not None:
             self.throttle.cancel()
             self.throttle = None
+        self.end_rest()
+
+    async def rest(self, until: float) -> None:
+        """Wait, in the worker, until a time of the loop, or until `end_rest`, or the end of the connection."""
+        loop = asyncio.get_running_loop()
+        if self.info is None or until <= loop.time():
+            return
+        self.resting = loop.create_future()
+        timer = loop.call_at(until, self.end_rest)
+        try:
+            await self.resting
+        finally:
+            timer.cancel()
+            self.resting = None
+
+    def end_rest(self) -> None:
+        """Let the worker go on, if it waits."""
+        if self.resting is not None and not self.resting.done():
+            self.resting.set_result(None)
 
     @property
     def is_asking(self) -> bool:

@@ -225,7 +225,8 @@ class Enforcer:
                 try:
                     await call.finish(app=self._app, peer=peer, extension=extension, message=message, error=error)
                 except BaseException as failure:
-                    self.failed(Context(self._app, call.plugin, peer), None, failure, task=task, what=call.hook)
+                    context = Context(self._app, call.plugin, peer)
+                    self.failed(context, None, failure, task=task, what=call.hook, lost=message)
         finally:
             del task  # a task that ends by an exception keeps this frame
 
@@ -242,15 +243,16 @@ class Enforcer:
         task: asyncio.Task[Any] | None = None,
         *,
         what: str = "",
+        lost: Message | None = None,
     ) -> None:
         """Log an exception of extension code and call `handler_failed`, or raise it again if it must propagate.
 
-        ``what`` names the code, where no ``message`` was handled.
+        ``what`` names the code, where no ``message`` was handled, and ``lost`` the message of ours that it was told of.
 
         These do not propagate: `SystemExit`, a `KeyboardInterrupt` without a signal, and a `GeneratorExit` that the
         code has raised in its own ``task``, because a message must not be able to end the application; and the
-        cancellation of a task that is not ``ending``, because then a handler has cancelled its own task. `Refuse` is
-        no failure: it is logged as a refusal.
+        cancellation of a task that is not ``ending``, because then a handler has cancelled its own task. A handler's
+        `Refuse` is no failure: it is logged as a refusal.
         """
         if must_pass(error, task) and (ending or not isinstance(error, asyncio.CancelledError)):
             try:
@@ -261,7 +263,7 @@ class Enforcer:
         payload = message if isinstance(message, bytes) else b""  # of a type without a message class
         if isinstance(message, Malformed):
             payload = message.payload
-        if isinstance(error, Refuse):
+        if isinstance(error, Refuse) and message is not None:
             self.refused(Outcome.REFUSED, context.peer.node_id, error, payload, handled, extension=context.extension)
             return
         policy = POLICY[Outcome.HANDLER_RAISED]
@@ -269,6 +271,8 @@ class Enforcer:
             what = f"handler of {title_of(message)}"
         else:
             what = failed_hook(error) or what or "hook"
+            if lost is not None:
+                what += f" for {title_of(lost)}"
         self._failures.report(what, context, error, handled, level=policy.log, report=policy.report)
 
     async def _hang_up(self, queue: PeerQueue, reason: str) -> None:

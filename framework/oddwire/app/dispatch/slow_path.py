@@ -11,7 +11,7 @@ from oddwire.app.declarations.malformed import Malformed
 from oddwire.app.dispatch.exchanges import Fate
 from oddwire.app.dispatch.peer_queue import MESSAGE_WEIGHT, PeerQueue, Run
 from oddwire.app.dispatch.policy import Outcome, decode_error
-from oddwire.app.limits.access import AccessControl
+from oddwire.app.limits.access import RATE, AccessControl
 from oddwire.app.limits.memory_budget import LARGE
 from oddwire.app.plugins.tables import Route
 from oddwire.log_limits import get_logger
@@ -131,8 +131,9 @@ class SlowPath:
     ) -> None:
         """Enqueue a message for its handler, metered and access-controlled; ``size`` is the payload's."""
         hooks = queue.pending_hooks
+        until = 0.0
         if route.access is not None:
-            self._meter(queue, route.access, size, route.rate)
+            until = self._meter(queue, route.access, size, route.rate)
             if route.rpc is None:  # requests of JSON-RPC are answered with an error
                 run = functools.partial(self._let_in, route.access, run)
         if route.concurrent:
@@ -140,17 +141,31 @@ class SlowPath:
         if weight > LARGE:
             self._backpressure.take(queue, weight)
             run = functools.partial(self._in_room, queue, run, weight)
+        if until:
+            run = functools.partial(self._in_time, queue, run, until)
         if hooks is not None and hooks.holds(route.owner):
             self._workers.set_aside(queue, hooks, route.owner, (run, message, weight))
         else:
             self._workers.enqueue(queue, run, route.owner, message, weight)
 
-    def _meter(self, queue: PeerQueue, access: AccessControl, size: int, rate: Rate | None) -> None:
-        """Count a message in the rates of its extension and handler, and throttle a peer that exceeds one."""
-        seconds, limit = access.take(queue.peer, size, rate)
+    def _meter(self, queue: PeerQueue, access: AccessControl, size: int, rate: Rate | None) -> float:
+        """Count a message in the rates of its extension and handler, and throttle a peer that exceeds one.
+
+        Return the loop's time before which the handler should not be called, 0.0 if the handler's own rate allows it.
+        """
+        own = 0.0 if rate is None else access.take_rate(queue.peer, rate)
+        seconds = access.throttled(access.take(queue.peer, size), (own, RATE))
         if seconds:
-            access.counters.throttled[limit] += 1
             self._backpressure.throttle(queue, seconds)
+        return own and self._core.loop.time() + own
+
+    async def _in_time(
+        self, queue: PeerQueue, run: Run, until: float, context: Context, message: Message
+    ) -> Message | None:
+        """Run a handler when its rate allows it, or at once when the connection, or the application, ends."""
+        if not self._core.closing:
+            await queue.rest(until)
+        return await run(context, message)
 
     async def _in_room(
         self, queue: PeerQueue, run: Run, weight: int, context: Context, message: Message

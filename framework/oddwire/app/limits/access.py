@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from oddwire.app.declarations.handlers import Rate
     from oddwire.transports.base import Transport
 
-__all__ = ["AccessControl", "Allow", "Meter", "check_allow", "check_limits"]
+__all__ = ["RATE", "AccessControl", "Allow", "Meter", "check_allow", "check_limits"]
 
 Allow = Literal["channels"] | Collection[NodeId | bytes | str] | Callable[["Peer"], bool | Awaitable[bool]]
 """Which peers may send to an extension: those with a channel, those listed, or those for which a function is true."""
 
-_RATE: Final = "rate"  # the counters' name for a handler's own rate
+RATE: Final = "rate"  # the counters' name for a handler's own rate
 _LASTS: Final = 60.0  # seconds that a peer's permission is cached
 # The states in which lightningd accepts new HTLCs: not channels being closed, nor those not open yet, which cost a
 # stranger nothing
@@ -137,7 +137,7 @@ class AccessControl:
         seconds, limit = self.take(peer, size, rate)
         if seconds:
             self._give_back(peer, size, rate)
-            raise self._too_often(rate) if limit == _RATE and rate is not None else self._too_much(limit)
+            raise self._too_often(rate) if limit == RATE and rate is not None else self._too_much(limit)
 
     async def admit_later(self, peer: Peer, size: int, rate: Rate | None = None) -> None:
         """Check and meter a message, and wait as its rate requires. Raises `Refuse` if the peer is not allowed."""
@@ -149,21 +149,29 @@ class AccessControl:
 
     def take(self, peer: Peer, size: int, rate: Rate | None = None) -> tuple[float, str]:
         """Meter a message. Return the seconds to wait, 0.0 for none, and the name of the limit that requires it."""
-        if not self._metered and rate is None:
-            return 0.0, ""
-        share, now = self._share(peer), _now()
         found = 0.0, ""
         if self._metered:
+            share, now = self._share(peer), _now()
             if share.meter is None:
                 share.meter = Meter(self.allowance.limits, now)
             found = share.meter.take(size, now)
-        if rate is None:
-            return found
+        return found if rate is None else max(found, (self.take_rate(peer, rate), RATE))
+
+    def take_rate(self, peer: Peer, rate: Rate) -> float:
+        """Meter a message in its handler's rate alone. Return the seconds until it is to be handled, 0.0 for now."""
+        share, now = self._share(peer), _now()
         share.rates = share.rates or {}
         bucket = share.rates.get(rate)
         if bucket is None:
             bucket = share.rates[rate] = TokenBucket(rate.per_second, rate.burst, now)
-        return max(found, (bucket.take(1, now), _RATE))
+        return bucket.take(1, now)
+
+    def throttled(self, *waits: tuple[float, str]) -> float:
+        """Count the longest of some waits, each with the limit that requires it, and return its seconds."""
+        seconds, limit = max(waits)
+        if seconds:
+            self.counters.throttled[limit] += 1
+        return seconds
 
     def _give_back(self, peer: Peer, size: int, rate: Rate | None) -> None:
         """Undo `take`: a refused message does not count."""
@@ -225,7 +233,7 @@ class AccessControl:
         return Refuse(f"{self.extension} accepts no more from this node: {limit} is {value:g}", code=Code.QUOTA)
 
     def _too_often(self, rate: Rate) -> Refuse:
-        self.counters.refused[_RATE] += 1
+        self.counters.refused[RATE] += 1
         text = f"{self.extension} accepts no more {rate.name} from this node: {rate.per_second:g} a second"
         return Refuse(f"{text}, after the first {rate.burst:g}", code=Code.QUOTA)
 
