@@ -96,7 +96,9 @@ class Application:
         program: int | None = None,
         provide: Mapping[Any, Any] | None = None,
     ) -> None:
-        check_arguments(transport, transport_options, options, plugins, store, limits, session, grace, assembly, program)
+        check_arguments(
+            transport, transport_options, options, plugins, store, limits, session, grace, assembly, program
+        )
         check_provide(provide)
         if assembly is not None:
             if extensions or options or provide or plugins is not None:

@@ -13,6 +13,7 @@ __all__ = ["OF_ALL", "Allowance", "Counters", "Limits", "TokenBucket"]
 
 _MIB: Final = 1 << 20
 _DAY: Final = 24 * 60 * 60.0
+_ROUNDING: Final = 5e-7  # tokens: more than the rounding error of the sums
 
 OF_ALL: Final = (
     "faults_per_second",
@@ -189,7 +190,7 @@ class TokenBucket:
             level = self._burst
         self._then = now
         self._level = level = level - amount
-        return 0.0 if level >= 0 else -level / self._rate
+        return 0.0 if level >= -_ROUNDING else -level / self._rate
 
 
 class Counters:

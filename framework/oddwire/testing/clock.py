@@ -25,7 +25,7 @@ __all__ = ["Clock"]
 
 _CLOSE: Final = 1e-5  # seconds; a timer set by sums of floats may be that much later than meant
 _SHOWN: Final = 8  # tasks named in an error
-# Times are multiples of a quarter of a nanosecond, exact in binary: then 10 s later is 10.0 s later, for whoever compares
+# Times are multiples of a quarter of a nanosecond, exact in binary: 10 s later is 10.0 s later, for whoever compares
 _GRID: Final = 2.0**32
 _PROGRESS: Final = 1e-3  # seconds that the clock has to pass in `_MOVES` moves, or else in ``patience`` real seconds
 _MOVES: Final = 1000
@@ -142,7 +142,11 @@ class Clock:
     def in_use(cls) -> Clock | None:
         """Return the clock that is in use on the running event loop, if there is one."""
         clock = Clock._entered
-        return clock if clock is not None and clock._loop is asyncio.get_running_loop() else None
+        return clock if clock is not None and clock.moves(asyncio.get_running_loop()) else None
+
+    def moves(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Return whether it is in use on an event loop."""
+        return self._loop is loop
 
     @contextmanager
     def impatient(self, seconds: float, told: Callable[[float, str], None]) -> Iterator[None]:

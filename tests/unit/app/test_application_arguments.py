@@ -39,6 +39,12 @@ def _place(value: object) -> str:
     return value if isinstance(value, str) else "-".join(value) if isinstance(value, dict) else type(value).__name__
 
 
+@pytest.mark.parametrize("session", ["no", None, 0, 1])
+def test_session_is_true_or_false(session: Any) -> None:
+    with pytest.raises(ExtensionError, match=rf"^session should be True or False, not {session!r}$"):
+        Application(make(), transport=MemoryTransport(), session=session)
+
+
 def make() -> Extension:
     return Extension("test", version="1.0")
 

@@ -121,3 +121,20 @@ def test_counters_add_up() -> None:
     total.add(peer)
     assert total.to_json() == {"dropped": {"transfers": 2}, "refused": {"requests": 4}}
     assert Counters().to_json() == {}
+
+
+def test_counters_show_those_that_are_not_zero() -> None:
+    counters = Counters()
+    assert repr(counters) == "Counters()"
+    counters.refused["requests"] += 3
+    counters.dropped["transfers"] += 0
+    counters.failed["shop"] += 1
+    assert repr(counters) == "Counters(failed={'shop': 1}, refused={'requests': 3})"
+
+
+@given(st.floats(0.5, 1000), st.integers(1, 100))
+def test_who_keeps_to_the_rate_never_pauses(rate: float, count: int) -> None:
+    bucket, now = TokenBucket(rate, 1, 1e5), 1e5
+    for _ in range(count):
+        assert bucket.take(1, now) == 0.0, "whatever the sums are rounded to"
+        now += 1 / rate

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import threading
 import time
 from datetime import timedelta
@@ -445,3 +446,107 @@ async def test_in_asyncios_debug_mode(clock) -> None:
     asyncio.get_running_loop().set_debug(True)
     async with clock:
         await clock.advance(10)
+
+
+# To the nanosecond ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seconds", [0.1, 0.3, 0.7, 1 / 3, 1e-9, 1e-10, math.pi])
+async def test_no_timer_runs_before_it_is_due(clock, seconds: float) -> None:
+    """Who looks then would find that it is not, wait for the rest, and so on."""
+    async with clock:
+        loop, early, runs = asyncio.get_running_loop(), [], 0
+
+        def due(when: float) -> None:
+            nonlocal runs
+            runs += 1
+            if loop.time() < when:
+                early.append(when - loop.time())
+            if runs < 100:
+                when = loop.time() + seconds
+                loop.call_at(when, due, when)
+                loop.call_soon(lambda: None)  # the loop is not idle, and looks for timers all the same
+
+        loop.call_at(now() + seconds, due, now() + seconds)
+        await clock.advance(101 * seconds)
+        assert (runs, early) == (100, [])
+
+
+async def test_who_waits_until_a_time_has_come_waits_no_longer(clock) -> None:
+    async with clock:
+
+        async def wait(seconds: float) -> None:
+            deadline = now() + seconds
+            while (left := deadline - now()) > 0:
+                await asyncio.sleep(left)
+
+        tasks = [asyncio.create_task(wait(number / 7)) for number in range(50)]
+        await clock.advance(8)
+        assert all(task.done() for task in tasks)
+
+
+async def test_ten_thousand_tenths_are_a_thousand_seconds(clock) -> None:
+    async with clock:
+        seen = 0
+
+        async def tick() -> None:
+            nonlocal seen
+            while True:
+                await asyncio.sleep(0.1)
+                seen += 1
+
+        task = asyncio.create_task(tick())
+        await clock.advance(1000)
+        assert seen == 10_000
+        task.cancel()
+
+
+async def spin() -> None:
+    while True:
+        await asyncio.sleep(1e-9)
+
+
+async def test_timers_by_which_no_time_passes_are_told() -> None:
+    async with Clock(patience=0.05) as clock:
+        task = asyncio.create_task(spin())
+        with pytest.raises(TimeoutError, match=r"^advance\(\) has waited 0.05 s for time to pass, while .*spin|:\d+"):
+            await clock.advance(1)
+        task.cancel()
+        await clock.advance(1)
+
+
+async def test_jumping_timers_by_which_no_time_passes_are_told() -> None:
+    clock = Clock(patience=0.05)
+    clock.jumping = True
+    with pytest.raises(TimeoutError, match=r"^the clock, which jumps, has waited 0.05 s for time to pass, while"):
+        async with clock:
+            await spin()
+
+
+async def test_the_loop_has_its_own_resolution_again(clock) -> None:
+    loop = asyncio.get_running_loop()
+    before = loop._clock_resolution  # type: ignore[attr-defined]
+    async with clock:
+        await clock.advance(1)
+    assert loop._clock_resolution == before  # type: ignore[attr-defined]
+
+
+# Its place --------------------------------------------------------------------------------------------------------
+
+
+async def test_it_is_entered_before_applications(clock, run_app, extension: Extension) -> None:
+    async with run_app(extension) as app:
+        with pytest.raises(RuntimeError, match=r"before applications start, .*: 'async with clock, run_app\(...\) as"):
+            await clock.__aenter__()
+        await app.restart(kill=True)
+        with pytest.raises(RuntimeError, match="before applications start"):
+            await clock.__aenter__()
+    async with clock, run_app(extension):
+        await clock.advance(1)
+
+
+async def test_it_shows_its_state(clock) -> None:
+    assert repr(clock) == "<Clock not in use, moved by 0 s>"
+    async with clock:
+        await clock.advance(1.5)
+        assert repr(clock) == "<Clock standing still, moved by 1.5 s>"

@@ -225,3 +225,70 @@ async def test_a_cancelled_receive_loses_nothing(app_pair: AppPair, raw_peer: Ra
         waiting.cancel()
         await until(lambda: peer.received)
         assert await peer.receive() == ANSWER
+
+
+# By a clock that nobody moves -------------------------------------------------------------------------------------
+
+
+@TRANSPORTS
+async def test_what_does_not_come_while_the_clock_stands_still_is_told(
+    run_app: RunApp, raw_peer: RawPeers, extension: Extension, clock: Clock, transport
+) -> None:
+    async with clock, run_app(extension, transport=transport) as app, raw_peer(app) as peer:
+        await peer.receive()
+        hint = r"within 0.05 s of real time, in which the clock stood still: 'await clock.advance\(...\)' moves it"
+        with pytest.raises(TimeoutError, match=rf"^no Answer 0x8c03 {hint}; 1 payload\(s\) have come, the last: c0dd"):
+            await peer.receive(Answer, timeout=0.05)
+        with pytest.raises(TimeoutError, match=rf"^no warning {hint}"):
+            await peer.warning(timeout=0.05)
+        with pytest.raises(TimeoutError, match=rf"^no end of the connection {hint}"):
+            await peer.closed(timeout=0.05)
+        await peer.send(ASK)
+        assert await peer.receive(Answer, timeout=0.05) == Answer(text="A")
+
+
+async def test_the_clocks_own_patience_ends_it_too(run_app: RunApp, raw_peer: RawPeers, extension: Extension) -> None:
+    async with Clock(patience=0.05), run_app(extension) as app, raw_peer(app) as peer:
+        first = asyncio.create_task(peer.receive(Answer, timeout=3600))
+        with pytest.raises(TimeoutError, match=r"^no Even 0x8c06 within 0.05 s of real time"):
+            await peer.receive(Even, timeout=1800)
+        with pytest.raises(TimeoutError, match=r"^no Answer 0x8c03 within 0.05 s of real time"):
+            await first
+
+
+async def test_by_a_clock_that_is_moved_it_ends_by_that(
+    run_app: RunApp, raw_peer: RawPeers, extension: Extension, clock: Clock
+) -> None:
+    async with clock, run_app(extension) as app, raw_peer(app) as peer:
+        waiting = asyncio.create_task(peer.receive(Answer, timeout=60))
+        await clock.advance(60)
+        with pytest.raises(TimeoutError, match=r"^no Answer 0x8c03 within 60 s; 1 payload"):
+            await waiting
+        clock.jumping = True
+        with pytest.raises(TimeoutError, match=r"^no Answer 0x8c03 within 60 minutes; 1 payload"):
+            await peer.receive(Answer, timeout=3600)
+
+
+# What cannot be one -----------------------------------------------------------------------------------------------
+
+
+async def test_what_is_no_application_is_told(
+    run_app: RunApp, app_pair: AppPair, raw_peer: RawPeers, extension: Extension
+) -> None:
+    async def enter(app: object, **named: object) -> None:
+        async with raw_peer(app, **named):  # type: ignore[arg-type]
+            pytest.fail("it is refused")
+
+    async with app_pair(extension) as pair:
+        with pytest.raises(TypeError, match=r"not to \(<.*: take one of them, 'async with app_pair\(...\) as \(server"):
+            await enter(pair)
+        with pytest.raises(TypeError, match="key should be a PrivateKey, not 'alice'"):
+            await enter(pair[0], key="alice")
+        async with raw_peer(pair[0]) as peer:
+            with pytest.raises(ValueError, match="a type number is from 0 to 65535, not 70000"):
+                await peer.receive(70000)
+            assert repr(peer).startswith(f"<RawPeer {peer.node_id} connected, ")
+    with pytest.raises(TypeError, match=r"not to <run_app.*: 'async with run_app\(...\) as app, raw_peer\(app\) as"):
+        await enter(run_app(extension))
+    with pytest.raises(TypeError, match=r"a raw peer connects to a running application, or to a node's URI, not to 5$"):
+        await enter(5)

@@ -134,6 +134,8 @@ class HandlerWatch:
                 return None
             call = awaited.cr_await
             if frame.f_code in self._kinds:
+                if _code_of(call) is _RESTING:  # before the handler is called, its rate may let it wait
+                    call = call.cr_await
                 return (frame, call) if call is not None and _code_of(call) is not _STREAM else None
             awaited = call
         return None
@@ -187,5 +189,6 @@ def _code_of(call: object) -> object:
     return getattr(call, "cr_code", None)
 
 
+_RESTING: Final = SlowPath._in_time.__code__  # noqa: SLF001
 _REPEAT: Final = Background._repeat.__code__  # noqa: SLF001 - tasks go on by design
 _STREAM: Final = RequestHandlers._answer_stream.__code__  # noqa: SLF001 - it goes on for as long as it is read

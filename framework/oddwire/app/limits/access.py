@@ -25,7 +25,8 @@ __all__ = ["RATE", "AccessControl", "Allow", "Meter", "check_allow", "check_limi
 Allow = Literal["channels"] | Collection[NodeId | bytes | str] | Callable[["Peer"], bool | Awaitable[bool]]
 """Which peers may send to an extension: those with a channel, those listed, or those for which a function is true."""
 
-RATE: Final = "rate"  # the counters' name for a handler's own rate
+RATE: Final = "rate"
+"""The counters' name for a handler's own rate."""
 _LASTS: Final = 60.0  # seconds that a peer's permission is cached
 # The states in which lightningd accepts new HTLCs: not channels being closed, nor those not open yet, which cost a
 # stranger nothing

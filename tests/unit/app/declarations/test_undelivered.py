@@ -168,3 +168,10 @@ def test_a_function_that_does_not_fit_is_refused_at_once() -> None:
         extension.on_undelivered(Parcel)(lambda context, message, error: None)  # type: ignore[arg-type,return-value]
     with pytest.raises(ExtensionError, match="called for lost messages: should be 'async def' with"):
         extension.on_undelivered("Parcel")  # type: ignore[type-var]
+
+
+@pytest.mark.parametrize(("given", "kind"), [((Parcel, Letter), "tuple"), ([Parcel, Letter], "list")])
+def test_a_tuple_of_classes_is_told_how_they_are_passed(given: Any, kind: str) -> None:
+    text = rf"on_undelivered: pass the classes, on_undelivered\(Parcel, Letter\), not a {kind}$"
+    with pytest.raises(ExtensionError, match=text):
+        Extension("post", version="1.0").on_undelivered(given)

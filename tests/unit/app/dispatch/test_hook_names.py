@@ -11,7 +11,7 @@ import pytest
 
 from oddwire.app import AppContext, Application, Context, Extension, hookimpl
 from oddwire.app.dispatch.hook_names import failed_hook, running_hook
-from oddwire.errors import OddwireError
+from oddwire.errors import OddwireError, Refuse
 from oddwire.proto.keys import NodeId
 from oddwire.schema import Message, message
 from oddwire.testing import ScriptedTransport
@@ -162,7 +162,7 @@ async def test_one_for_lost_messages_is_named() -> None:
         async with asyncio.timeout(30):
             while not witness.heard:
                 await asyncio.sleep(0.005)
-    assert witness.heard == [("on_undelivered lost", "test")]
+    assert witness.heard == [("on_undelivered lost for Ask", "test")]
 
 
 @pytest.mark.parametrize("hook", ["on_startup", "on_ready"])
@@ -200,3 +200,19 @@ async def test_a_task_that_runs_none_has_none() -> None:
     assert running_hook(start) is None
     await other
     await app.aclose()
+
+
+async def test_a_refusal_by_a_hook_is_its_failure(caplog: pytest.LogCaptureFixture) -> None:
+    """There is no message that it could refuse."""
+    extension, witness = Extension("test", version="1.0"), Witness()
+
+    @extension.on_connect
+    async def no(context: Context) -> None:
+        raise Refuse("not you")
+
+    transport = ScriptedTransport()
+    async with Application(extension, witness, transport=transport, session=False):
+        transport.connect_peer(ALICE)
+        await idle()
+    assert witness.heard == [("on_connect no", "test")]
+    assert "message refused" not in caplog.text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -90,14 +91,74 @@ async def test_after_plain_messages_beyond_it_the_peer_is_read_later_and_nothing
         assert {number: round(time - began, 1) for time, number in handled} == {
             0: 0.0,
             1: 0.0,
-            2: 0.0,
             7: 0.0,
-            3: 0.5,
-            4: 1.0,
-            5: 1.5,
+            2: 0.5,
+            3: 1.0,
+            4: 1.5,
+            5: 2.0,
             6: 2.0,
         }
         assert app.counters_of("shop").throttled == {"rate": 4}
+
+
+@pytest.mark.parametrize("way", ["plain", "concurrent", "request", "reliable"])
+async def test_exactly_the_burst_is_handled_at_once_in_whatever_way_it_comes(way: str) -> None:
+    server, handled = make(rate=2, burst=3, **({"concurrent": True} if way == "concurrent" else {}))
+    async with app_pair(MemoryNetwork())(server, make()[0]) as (_, client):
+        peer = client.peers[0]
+        for number in range(5):
+            if way == "reliable":
+                await peer.deliver(Note(number=number))
+            elif way == "request":
+                with contextlib.suppress(RemoteFailure):
+                    await peer.request(Ask(number=number), Answer)
+            else:
+                await peer.send(Ask(number=number))
+        await asyncio.sleep(0.4)
+        assert [number for _, number in handled] == [0, 1, 2]
+        await asyncio.sleep(0.2)
+        assert [number for _, number in handled] == ([0, 1, 2] if way == "request" else [0, 1, 2, 3])
+        await asyncio.sleep(0.5)
+        assert [number for _, number in handled] == ([0, 1, 2] if way == "request" else [0, 1, 2, 3, 4])
+
+
+async def test_a_message_that_waits_is_handled_when_its_peer_goes_and_when_the_application_ends() -> None:
+    extension, handled = make(rate=0.001, burst=1)
+    transport = ScriptedTransport()
+    async with Application(extension, transport=transport, store=":memory:", session=True) as app:
+        transport.connect_peer(ALICE)
+        transport.connect_peer(BOB)
+        began = asyncio.get_running_loop().time()
+        for node_id in (ALICE, BOB):
+            for number in range(2):
+                transport.receive(node_id, b"\x8c\x01" + number.to_bytes(8, "big"))
+        await asyncio.sleep(1)
+        assert [number for _, number in handled] == [0, 0]
+        transport.lose_peer(ALICE)
+        await until(lambda: len(handled) == 3)
+        assert [peer.node_id for peer in app.peers] == [BOB]
+    assert [number for _, number in handled] == [0, 0, 1, 1]
+    assert asyncio.get_running_loop().time() - began < 2, "nothing waits for the rate at the end"
+    assert app.counters.dropped == {}
+
+
+async def test_who_waits_for_a_rate_does_not_hang(caplog: pytest.LogCaptureFixture) -> None:
+    extension = Extension("shop", version="1.0")
+    ended: list[int] = []
+
+    @extension.on(Ask, rate=0.05, burst=1)
+    async def ask(context: Context, message: Ask) -> None:
+        await asyncio.sleep(5)
+        ended.append(message.number)
+
+    transport = ScriptedTransport()
+    async with Application(extension, transport=transport, session=False):
+        transport.connect_peer(ALICE)
+        for number in range(2):
+            transport.receive(ALICE, b"\x8c\x01" + number.to_bytes(8, "big"))
+        await asyncio.sleep(30)
+    assert ended == [0, 1]
+    assert "has not ended" not in caplog.text
 
 
 async def test_reliable_messages_beyond_it_wait() -> None:

@@ -432,3 +432,15 @@ async def test_without_any_nothing_is_made(scene: Any) -> None:
         assert core.queues[ALICE].answers is None
         assert len(core.resources.delivery().store._parts) == 5, "it takes no part in commits"
     assert encode_key("a") == b"sa"
+
+
+@pytest.mark.asyncio(loop_factories=["asyncio"])  # the clock is the test's
+@pytest.mark.parametrize("every", [0.1, 0.3, 1.1, 1 / 3, 0.001])
+async def test_each_of_its_times_comes_however_it_is_rounded(every: float, run_app, raw_peer, clock) -> None:
+    """A timer that asyncio runs a nanosecond early would find nothing due, for ever."""
+    extension = Extension("test", version="1.0")
+    extension.register(Note)
+    async with clock, run_app(extension) as app, raw_peer(app) as peer:
+        await app.peer(peer.node_id).send(Note(text="1"), again=Again(every=every, key=1))
+        await clock.advance(20 * every)
+        assert len([payload for payload in peer.received if payload.startswith("8e07")]) == 21

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
 from oddwire.proto.keys import NodeId
 from oddwire.session.wire.frame_types import Hello, Request, Spoken
 
@@ -69,4 +71,18 @@ async def test_closed_it_leaves_no_timer(stage: Any) -> None:
     stage.session.close()
     await asyncio.sleep(0.3)
     assert stage.host.ticks == []
+    stage.session.close()
+
+
+async def test_a_timer_that_is_a_nanosecond_early_is_on_time(stage: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As asyncio may be: set again for the same time, it would only cost turns of the loop until then."""
+    stage = stage(hello_wait=1000)
+    await stage.connect()
+    timer, loop = stage.session.shared.timer, asyncio.get_running_loop()
+    due = loop.time() + 100
+    timer.wake(stage.session.peers[ALICE], due)
+    monkeypatch.setattr(loop, "time", lambda: due - 5e-10)
+    timer._tick()
+    monkeypatch.undo()
+    assert stage.host.ticks == [(ALICE, due)]
     stage.session.close()
