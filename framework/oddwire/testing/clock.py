@@ -31,6 +31,7 @@ _PROGRESS: Final = 1e-3  # seconds that the clock has to pass in `_MOVES` moves,
 _MOVES: Final = 1000
 _ADVANCE: Final = "'await clock.advance(...)' moves it"
 _RESOLUTION: Final = "_clock_resolution"  # of an event loop: it runs timers that are due within so many seconds
+_BUSY: Final = "work that has not ended, and never lets the loop be idle"
 _SPINNING: Final = "time to pass, while timers fall due again and again at almost the same time"
 _REAL: Final = {name: getattr(clocks, name) for name in clocks.__all__}
 
@@ -195,7 +196,7 @@ class Clock:
         advancing = self._advancing if self._advancing is not None and not self._advancing.done() else None
         if events or (timeout is not None and timeout <= 0.0):
             if advancing is not None and time.monotonic() > self._deadline:
-                advancing.set_exception(self._stuck("work that has not ended, and never lets the loop be idle"))
+                advancing.set_exception(self._stuck(_SPINNING if self._spins() else _BUSY))
             return events
         if advancing is not None:
             if self._threads:

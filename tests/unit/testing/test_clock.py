@@ -509,7 +509,8 @@ async def spin() -> None:
 async def test_timers_by_which_no_time_passes_are_told() -> None:
     async with Clock(patience=0.05) as clock:
         task = asyncio.create_task(spin())
-        with pytest.raises(TimeoutError, match=r"^advance\(\) has waited 0.05 s for time to pass, while .*test_clock\.py:\d+"):
+        told = r"^advance\(\) has waited 0.05 s for time to pass, while .*test_clock\.py:\d+"
+        with pytest.raises(TimeoutError, match=told):
             await clock.advance(1)
         task.cancel()
         await clock.advance(1)
