@@ -14,7 +14,7 @@ from enum import Enum, IntEnum
 from typing import Any, Final
 
 from oddwire import clocks
-from oddwire.app.dispatch.questions import Question, without_own_frame
+from oddwire.app.dispatch.questions import Question, match_failure, without_own_frame
 from oddwire.durations import duration
 from oddwire.errors import ConnectionClosed, OutOfStep, QuotaExceeded, ReplyTimeout
 from oddwire.proto.keys import NodeId
@@ -235,9 +235,9 @@ class Exchanges:
                     continue
                 try:
                     found = exchange.question.accepts(message)
-                except Exception as error:
+                except BaseException as error:
                     unclear = True
-                    exchange.fail(without_own_frame(error))
+                    exchange.fail(match_failure(error))
                     self._late.append(exchange.question)
                     self._release(exchange)
                     continue
@@ -265,7 +265,8 @@ class Exchanges:
         for number, question in enumerate(self._late):
             try:
                 found = question.accepts(message)
-            except Exception:  # noqa: S112 - told when it was awaited
+            except BaseException as error:  # told when it was awaited
+                match_failure(error)
                 continue
             if found:
                 del self._late[number]

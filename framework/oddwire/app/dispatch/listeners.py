@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeVar, cast
 
-from oddwire.app.dispatch.questions import Match, without_own_frame
+from oddwire.app.dispatch.questions import Match, is_match, match_failure
 from oddwire.app.limits.memory_budget import LARGE
 from oddwire.errors import ConnectionClosed, LocalProtocolError
 from oddwire.schema import Message
@@ -67,9 +67,9 @@ class Listeners:
         listener: Listener | None = None
         for listener in [*waiting]:
             try:
-                found = listener.match is None or listener.match(message)
-            except Exception as error:
-                listener.fail(without_own_frame(error))
+                found = listener.match is None or is_match(listener.match, message)
+            except BaseException as error:
+                listener.fail(match_failure(error))
                 continue
             if found and listener.put(message, weight):
                 taken = True

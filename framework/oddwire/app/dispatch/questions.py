@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Hashable, Sequence
+from types import CoroutineType
 from typing import Any, NamedTuple
 
 from oddwire.errors import EncodeError
+from oddwire.exit_exceptions import must_pass, spelled
 from oddwire.schema import Message, Schema, schema_of
 from oddwire.schema.replies import wrong_field
 
-__all__ = ["Match", "Question", "check_field", "check_function", "question_of", "without_own_frame"]
+__all__ = [
+    "Match",
+    "Question",
+    "check_field",
+    "check_function",
+    "is_match",
+    "match_failure",
+    "question_of",
+    "without_own_frame",
+]
 
 Match = Callable[[Any], object]
 """Says of a message whether it is the one."""
@@ -53,6 +64,30 @@ def check_field(request: Schema, accepted: Sequence[type[Message]], field: str) 
             raise EncodeError(f"match={field!r}: {why}; a function can tell, too: match=lambda reply: ...")
 
 
+def is_match(match: Match, message: Message) -> bool:
+    """Return what a function says of a message. Raises what it raises, and `TypeError` if it returns a coroutine."""
+    found = match(message)
+    if isinstance(found, CoroutineType):  # true of any message
+        found.close()  # suppresses the warning that it was never awaited
+        raise TypeError(f"match returned the coroutine {found.__qualname__}(), which nobody awaits")
+    return bool(found)
+
+
+def match_failure(error: BaseException) -> BaseException:
+    """Return how whoever waits learns what a match has raised; raise it again if the program is to end.
+
+    What is no `Exception`, and StopIteration, which no future can hold, are the cause of a RuntimeError.
+    """
+    if must_pass(error):
+        raise error
+    error = without_own_frame(error)
+    if isinstance(error, Exception) and not isinstance(error, StopIteration):
+        return error
+    failure = RuntimeError(f"match raised {spelled(error)}")
+    failure.__cause__ = error
+    return failure
+
+
 def without_own_frame(error: BaseException) -> BaseException:
     """Return an error without the frame that caught it in its traceback, as that has what keeps the error."""
     trace = error.__traceback__
@@ -78,7 +113,7 @@ class Question(NamedTuple):
             return False
         if self.field is not None:
             return bool(getattr(message, self.field) == self.value)
-        return self.match is None or bool(self.match(message))
+        return self.match is None or is_match(self.match, message)
 
     @property
     def slots(self) -> tuple[Hashable, ...]:

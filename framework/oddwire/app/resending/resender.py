@@ -135,9 +135,15 @@ class Resender:
         """Send a peer what was kept for it until an on_connect has ended."""
         peer = self._kept.peers.get(queue.peer.node_id)
         for entry in [] if peer is None else [*peer.entries.values()]:
-            if entry.stored and entry.connection is not queue.info and self._is_open(entry):
-                entry.connection = queue.info
-                self._make_due(entry, at_once=entry.on_connect or not entry.sent)
+            if entry.stored and not entry.answering:
+                self._renew(entry)
+
+    def _renew(self, entry: Entry) -> None:
+        """Send an entry on a connection that is new to it, once it is open to its extension."""
+        queue = self._core.queues.get(entry.ident.node_id)
+        if queue is not None and entry.connection is not queue.info and self._is_open(entry):
+            entry.connection = queue.info
+            self._make_due(entry, at_once=entry.on_connect or not entry.sent)
 
     def disconnected(self, node_id: NodeId) -> None:
         """Send a peer nothing until it is connected again."""
@@ -371,8 +377,9 @@ class Resender:
                 entry.answering -= 1
                 if settled:
                     self._kept.drop(entry)
-                elif not entry.answering:
+                elif not entry.answering and entry.live:
                     self._rest(entry)
+                    self._renew(entry)  # if the peer has come back meanwhile
         return reply
 
     def delivered(self, node_id: NodeId, message: Message) -> None:

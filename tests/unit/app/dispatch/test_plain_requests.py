@@ -296,6 +296,52 @@ async def test_a_match_that_raises_fails_the_request_with_its_error() -> None:
         assert not here.queue.is_asking
 
 
+class Undecided:
+    """What has no truth value, as an array of several numbers."""
+
+    def __bool__(self) -> bool:
+        raise ValueError("which of them?")
+
+
+async def decide(found: Message) -> bool:
+    return False
+
+
+def raises(error: BaseException) -> Callable[[Message], object]:
+    def match(found: Message) -> object:
+        raise error
+
+    return match
+
+
+@pytest.mark.parametrize(
+    ("match", "kind", "text"),
+    [
+        (lambda found: Undecided(), ValueError, "which of them"),
+        (lambda found: next(iter(())), RuntimeError, "^match raised StopIteration$"),
+        (raises(asyncio.CancelledError()), RuntimeError, "^match raised CancelledError$"),
+        (raises(SystemExit(3)), RuntimeError, "^match raised SystemExit: 3$"),
+        (decide.__call__, TypeError, r"^match returned the coroutine decide\(\), which nobody awaits"),
+    ],
+)
+async def test_a_match_that_says_nothing_costs_no_message_and_no_connection(
+    match: Callable[[Message], object], kind: type[Exception], text: str
+) -> None:
+    async with scene() as here:
+        tasks = [
+            begun(here.peer.request(Ask(number=1), Note, match=match)),
+            begun(here.peer.wait_for(Note, match)),
+            begun(read_one(here.peer, Note, match)),
+        ]
+        late = begun(here.peer.request(Ask(number=2), Note, match=match, timeout=0.01))
+        await asyncio.wait([late])
+        here.receive(Note, 1)
+        for error in await asyncio.gather(*tasks, return_exceptions=True):
+            with pytest.raises(kind, match=text):
+                raise error
+        assert here.handled == [Note(number=1)]
+
+
 async def test_what_is_wrong_is_told_before_anything_is_sent() -> None:
     async with scene() as here:
         with pytest.raises(EncodeError, match=r"what is asked for should be a message class.*not None"):

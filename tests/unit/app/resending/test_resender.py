@@ -253,6 +253,35 @@ async def test_a_handler_that_raises_leaves_it_kept_and_one_that_refuses_does_no
         assert await here.alice.pending() == []
 
 
+@pytest.mark.parametrize("every", [None, 1000])
+async def test_a_peer_that_comes_back_while_its_answers_handler_runs_and_raises_gets_it(
+    scene: Any, every: float | None
+) -> None:
+    class Beside(Scene):
+        def prepare(self, extension: Extension) -> None:
+            @extension.on(No, concurrent=True)
+            async def no(context: Context, message: No) -> None:
+                await self.gate.wait()
+                raise RuntimeError("ouch")
+
+    async with scene(Beside) as here:
+        here.transport.connect_peer(ALICE)
+        await here.idle()
+        here.gate.clear()
+        await here.alice.send(Ask(swap_id="1"), again=Again(every=every))
+        here.say(No(swap_id="1"))
+        await here.idle()
+        here.transport.lose_peer(ALICE)
+        here.transport.connect_peer(ALICE)
+        await here.idle()
+        assert here.sent() == [Ask(swap_id="1")], "its answer may settle it yet"
+        here.gate.set()
+        await here.idle()
+        assert here.sent() == [Ask(swap_id="1")] * 2
+        await here.pass_time(500.0)
+        assert here.sent() == [Ask(swap_id="1")] * 2
+
+
 async def test_what_an_answers_handler_sends_under_the_same_key_is_kept(scene: Any) -> None:
     class Going(Scene):
         def prepare(self, extension: Extension) -> None:
