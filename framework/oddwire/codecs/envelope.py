@@ -77,6 +77,7 @@ class _Enveloped(Codec):
             raise SchemaError(f"enveloped: envelope should be a dict of keys and values, not {envelope!r:.200}")
         if not isinstance(body, str) or not body:
             raise SchemaError(f"enveloped: body should be the key of the message, a text, not {body!r:.200}")
+        _check_text(body)
         if body in envelope:
             raise SchemaError(f"enveloped: {body!r} is the key of the message, and in the envelope, too")
         self.inner = inner
@@ -120,10 +121,21 @@ def _constants(key: object, told: object) -> tuple[_Constant, ...]:
     if not fits or len(kinds) != 1:
         should = "an integer, a text, TYPE_ID, or a tuple of integers or of texts"
         raise SchemaError(f"enveloped: the envelope's {key!r} should be {should}, not {told!r:.200}")
+    for value in (key, *values):
+        _check_text(value)
     low, high = PLAIN_INT.low, PLAIN_INT.high
     if not all(low <= value <= high for value in values if isinstance(value, int)):
         raise SchemaError(f"enveloped: the envelope's {key!r} should have 64 bits at most")
     return values
+
+
+def _check_text(value: object) -> None:
+    """Raise `SchemaError` for a text that cannot be sent."""
+    try:
+        if isinstance(value, str):
+            value.encode()
+    except UnicodeEncodeError:
+        raise SchemaError(f"enveloped: {value!r:.200} should be a text that UTF-8 can hold") from None
 
 
 def _sent(told: tuple[_Constant, ...], type_id: int) -> int | str:

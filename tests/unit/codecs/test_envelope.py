@@ -202,6 +202,9 @@ def test_fields_are_checked_by_the_rules_of_the_codec_inside() -> None:
         ({"envelope": {"a": (1, "x")}, "body": "b"}, r"not \(1, 'x'\)"),
         ({"envelope": {"a": (TYPE_ID, "x")}, "body": "b"}, r"not \(TYPE_ID, 'x'\)"),
         ({"envelope": {"a": 1 << 64}, "body": "b"}, "the envelope's 'a' should have 64 bits at most"),
+        ({"envelope": {"\ud800": 1}, "body": "b"}, r"'\\ud800' should be a text that UTF-8 can hold"),
+        ({"envelope": {"a": ("x", "\ud800")}, "body": "b"}, r"'\\ud800' should be a text that UTF-8 can hold"),
+        ({"envelope": {}, "body": "\ud800"}, r"'\\ud800' should be a text that UTF-8 can hold"),
     ],
 )
 def test_what_cannot_be_an_envelope(told: dict[str, Any], text: str) -> None:

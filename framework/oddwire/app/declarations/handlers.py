@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
 import sys
 import types
 import typing
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from oddwire.app.context import AppContext, Context
 from oddwire.app.declarations.annotations import alternatives, evaluate, own_signature, peel, signature_of, spell
 from oddwire.app.declarations.malformed import Malformed
+from oddwire.durations import shown
 from oddwire.errors import ExtensionError, OddwireError
 from oddwire.records import FrozenRecord
 from oddwire.schema import Message, schema_of
@@ -96,9 +96,9 @@ class Handler(FrozenRecord, kw_only=True, hidden=("scope",)):
         if self.rate is None:
             raise self._wrong("burst should come with a rate, the messages per second after it")
         if not _is_number(self.rate) or not self.rate > 0:
-            raise self._wrong(f"rate should be messages per second, more than 0, not {self.rate!r:.200}")
+            raise self._wrong(f"rate should be messages per second, more than 0, not {shown(self.rate)}")
         if self.burst is not None and (not _is_number(self.burst) or self.burst < 1):
-            raise self._wrong(f"burst should be a number of messages, 1 or more, not {self.burst!r:.200}")
+            raise self._wrong(f"burst should be a number of messages, 1 or more, not {shown(self.burst)}")
 
     @property
     def limit(self) -> Rate | None:
@@ -187,8 +187,9 @@ class Rate(NamedTuple):
     name: str
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+def _is_number(value: Any) -> bool:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return is_number and -sys.float_info.max <= value <= sys.float_info.max
 
 
 def with_replies(messages: Iterable[type[Message]]) -> dict[type[Message], None]:

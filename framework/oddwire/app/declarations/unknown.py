@@ -35,13 +35,13 @@ class UnknownHandler(FrozenRecord, kw_only=True):
             if not isinstance(given, (int, range)) or isinstance(given, bool):
                 should = "numbers and ranges, 0x9001 or range(0x9001, 0x9081, 2)"
                 raise self._wrong(f"should be given {should}, not {given!r:.200}")
+            edges = (given,) if isinstance(given, int) else (given[0], given[-1]) if given else ()
+            for type_id in edges:  # before all are listed: there may be billions
+                self._check(type_id)
         if not self.numbers:
             raise self._wrong(f"there is no number in {', '.join(map(str, types)) or 'nothing'}")
         for type_id in self.numbers:
-            try:
-                check_claim(type_id, self.spec)
-            except SchemaError as error:
-                raise self._wrong(str(error)) from None
+            self._check(type_id)
 
     @property
     def numbers(self) -> tuple[int, ...]:
@@ -69,6 +69,12 @@ class UnknownHandler(FrozenRecord, kw_only=True):
             return found
 
         return handle
+
+    def _check(self, type_id: int) -> None:
+        try:
+            check_claim(type_id, self.spec)
+        except SchemaError as error:
+            raise self._wrong(str(error)) from None
 
     def _wrong(self, text: str) -> ExtensionError:
         return ExtensionError(f"{place(self.function)}, on_unknown: {text}")

@@ -34,7 +34,8 @@ def test_numbers_and_ranges_are_added_up() -> None:
     (([0x9001],), r"should be given numbers and ranges, .*, not \[36865\]$"),
     ((range(5, 5),), r"there is no number in range\(5, 5\)$"),
     ((65536,), r"message type should be 0 to 65535, not 65536$"),
-    ((range(65530, 65540),), r"message type should be 0 to 65535, not 65536$"),
+    ((range(65530, 65540),), r"message type should be 0 to 65535, not 65539$"),
+    ((range(40000, 10**18),), r"message type should be 0 to 65535, not 999999999999999999$"),
     ((-1,), r"message type should be 0 to 65535, not -1$"),
     ((32767,), r"message type 32767 is kept for the BOLTs; choose one of 32768 to 65535, or say spec=True$"),
 ])  # fmt: skip

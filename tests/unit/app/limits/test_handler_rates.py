@@ -217,6 +217,8 @@ async def test_handlers_without_one_are_not_metered() -> None:
     ({"rate": True}, r"rate should be messages per second, more than 0, not True$"),
     ({"rate": "5/s"}, r"rate should be messages per second, more than 0, not '5/s'$"),
     ({"rate": float("inf")}, r"rate should be messages per second, more than 0, not inf$"),
+    ({"rate": 10**5000}, r"rate should be messages per second, more than 0, not a number of 16610 bits"),
+    ({"rate": 5, "burst": 10**400}, r"burst should be a number of messages, 1 or more, not 1000"),
     ({"rate": 5, "burst": 0.5}, r"burst should be a number of messages, 1 or more, not 0.5$"),
     ({"rate": 5, "burst": None}, None),
     ({"burst": 5}, r"burst should come with a rate, the messages per second after it$"),
