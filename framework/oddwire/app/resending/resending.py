@@ -75,8 +75,9 @@ class Resending:
         raw = encode_key(key)
         await self._delivery.store.ready()
         owners = self.kept.owners(node_id, raw)
-        if extension is not None:
-            owners = [name for name in owners if name == self._tables.owner_of(extension).name]
+        if extension is not None:  # one that has kept something need not be loaded any more
+            named = extension if extension in owners else self._tables.owner_of(extension).name
+            owners = [name for name in owners if name == named]
         if len(owners) > 1:
             names = " and ".join(map(repr, owners))
             text = f"settle({key!r:.200}): {names} have each kept something for {node_id} under this key"

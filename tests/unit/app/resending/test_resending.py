@@ -105,6 +105,22 @@ async def test_a_key_of_two_extensions_is_settled_for_the_one_that_is_named() ->
         assert await peer.settle("1") is True
 
 
+async def test_what_an_extension_has_kept_that_is_loaded_no_more_is_settled_by_its_name(tmp_path: Path) -> None:
+    extensions = Extension("other", version="1.0"), Extension("swap", version="1.0")
+    for extension, kept in zip(extensions, (Order, Ask), strict=True):
+        extension.register(kept)
+        async with Application(extension, transport=ScriptedTransport(), store=tmp_path / "store") as app:
+            await app.peer(ALICE).send(Order(number=1) if kept is Order else Ask(swap_id="1"), again=Again(key="1"))
+    async with Application(extensions[1], transport=ScriptedTransport(), store=tmp_path / "store") as app:
+        peer = app.peer(ALICE)
+        with pytest.raises(LocalProtocolError, match=r"settle\(key, extension='other'\)$"):
+            await peer.settle("1")
+        assert await peer.settle("1", extension="other") is True
+        with pytest.raises(ExtensionError, match="no extension 'other' is loaded"):
+            await peer.settle("1", extension="other")
+        assert await peer.settle("1") is True
+
+
 async def test_what_waits_is_listed_oldest_first_with_what_is_reliable(scene: Any) -> None:
     async with scene() as here:
         await here.alice.deliver(Note(text="first"))
