@@ -23,7 +23,7 @@ from oddwire.session.limits import Counters
 
 __all__ = ["Exchange", "Exchanges", "Fate", "State"]
 
-_LATE: Final = 64  # requests with a match that were not answered, whose late answers are known
+_LATE: Final = 64  # requests with a match whose late answers are known, and as many whose second answers are
 
 
 class State(IntEnum):
@@ -109,6 +109,7 @@ class Exchanges:
         self._fields: dict[type[Message], dict[str, int]] = {}  # how many exchanges held there match a class by a field
         self._by_function: dict[Exchange, None] = {}
         self._late: deque[Question] = deque(maxlen=_LATE)
+        self._answered: deque[Question] = deque(maxlen=_LATE)
         self._asked: dict[type[Message], bool] = {}  # each class asked for: whether ever without a match
         self._out_of_step: set[type[Message]] = set()
         self.is_active = False
@@ -248,6 +249,8 @@ class Exchanges:
         exchange = None if unclear else self._held.get(cls)
         if exchange is None or exchange.state is _STARTED:
             return _FREE, None
+        if self._answered and self._is_second(message):
+            return Fate.LATE, None
         return self._answer(exchange, message)
 
     def _answer(self, exchange: Exchange, message: Message) -> tuple[Fate, float | None]:
@@ -255,6 +258,8 @@ class Exchanges:
         self._release(exchange)
         if not exchange.answer.done():
             exchange.answer.set_result(message)
+            if exchange.question.field is not None:
+                self._answered.append(exchange.question)
             return _ANSWER, exchange.asked
         if not exchange.in_order:
             return Fate.LATE, None
@@ -273,6 +278,17 @@ class Exchanges:
                 if not (self._held or self._by_function or self._late):
                     self.is_active = False
                     self._changed()
+                return True
+        return False
+
+    def _is_second(self, message: Message) -> bool:
+        """Whether a request was answered by this value of its field already: a peer may send an answer twice.
+
+        Each is taken for that once. A function may be true of much, so answers to requests by one do not count.
+        """
+        for number, question in enumerate(self._answered):
+            if question.accepts(message):
+                del self._answered[number]
                 return True
         return False
 
@@ -307,7 +323,8 @@ class Exchanges:
         for exchange in self._open:
             exchange.fail(ConnectionClosed(reason))
             exchange.state = _ENDED
-        for table in (self._open, self._held, self._queued, self._fields, self._by_function, self._late, self._asked):
+        tables = (self._open, self._held, self._queued, self._fields, self._by_function, self._late, self._answered)
+        for table in (*tables, self._asked):
             table.clear()
         self.is_active = False
         self._changed()

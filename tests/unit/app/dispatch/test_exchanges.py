@@ -386,3 +386,23 @@ async def test_who_decides_the_path_is_told_of_changes(table: Table) -> None:
     assert (table.changes, table.exchanges.is_active) == (1, True)  # its answer may come late
     table.receive(Answer(number=1))
     assert (table.changes, table.exchanges.is_active) == (2, False)
+
+
+async def test_a_second_answer_by_the_field_is_not_for_a_request_without_a_match(table: Table) -> None:
+    matched = table.sent(value=1)
+    assert table.receive(Answer(number=1)) is Fate.ANSWER
+    table.exchanges.close(matched)
+    unmatched = table.sent()
+    assert table.receive(Answer(number=1)) is Fate.LATE
+    assert not unmatched.answer.done()
+    assert table.receive(Answer(number=1)) is Fate.ANSWER  # a third one is nobody else's, as far as can be told
+    assert unmatched.answer.result() == Answer(number=1)
+
+
+async def test_an_answer_by_a_function_may_come_again_for_a_request_without_a_match(table: Table) -> None:
+    matched = table.sent(match=lambda answer: True)
+    assert table.receive(Answer(number=1)) is Fate.ANSWER
+    table.exchanges.close(matched)
+    unmatched = table.sent()
+    assert table.receive(Answer(number=1)) is Fate.ANSWER
+    assert unmatched.answer.done()
