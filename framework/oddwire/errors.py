@@ -30,7 +30,7 @@
     │  └─ NodeRefused             the host node refused                  .code .data
     ├─ RpcError                   an RPC method of ours refuses          .code .text .data
     └─ SessionError               an exchange with a peer
-       ├─ ReplyTimeout            no reply in time                       .timeout
+       ├─ ReplyTimeout            no reply in time                       .timeout .sent
        │  └─ OutOfStep            not sent: replies cannot be told apart
        ├─ RemoteFailure           the peer's handler failed              .code .text .node_id
        │  └─ RemoteRpcError       it answered with a JSON-RPC error      .data
@@ -312,11 +312,12 @@ class SessionError(OddwireError):
 
 
 class ReplyTimeout(SessionError, TimeoutError):
-    """No reply arrived within ``timeout`` seconds."""
+    """No reply arrived within ``timeout`` seconds. ``sent`` is False if nothing was sent: it may be asked again."""
 
-    def __init__(self, text: str, *, timeout: float) -> None:
+    def __init__(self, text: str, *, timeout: float, sent: bool = True) -> None:
         super().__init__(text)
         self.timeout = timeout
+        self.sent = sent
 
 
 class OutOfStep(ReplyTimeout):
@@ -325,6 +326,9 @@ class OutOfStep(ReplyTimeout):
     Only at a peer without ids, and for requests without a match: an earlier reply of the class has not come within
     ``timeout`` seconds, or, with 0, the peer has sent one that nobody asked for.
     """
+
+    def __init__(self, text: str, *, timeout: float, sent: bool = False) -> None:
+        super().__init__(text, timeout=timeout, sent=sent)
 
 
 class RemoteFailure(SessionError):

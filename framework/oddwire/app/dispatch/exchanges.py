@@ -23,6 +23,8 @@ from oddwire.session.limits import Counters
 
 __all__ = ["Exchange", "Exchanges", "Fate", "State"]
 
+_FORCE: Final = "force=True does not wait for it"
+_NOTABLE: Final = 0.1  # of a request's time; what waited for the hello for longer is told so
 _LATE: Final = 64  # requests with a match whose late answers are known, and as many whose second answers are
 
 
@@ -190,8 +192,27 @@ class Exchanges:
                 self._late.append(exchange.question)
             self._release(exchange)
 
-    def not_sent(self, exchange: Exchange, limit: float) -> ReplyTimeout:
-        """Return the error for a request that had no turn within ``limit`` seconds."""
+    def too_late(self, exchange: Exchange, limit: float, waited: float) -> ReplyTimeout:
+        """Return the error for a request without an answer after ``limit`` seconds.
+
+        ``waited`` of them went by until it was known that the peer has no session.
+        """
+        asked, state = exchange.question, exchange.state
+        if state is _QUEUED:
+            return self._no_turn(exchange, limit)
+        if state is _STARTED or state is _SENDING:
+            why = f"{self._node_id} is slow to read what is sent to it"
+            if state is _STARTED:
+                why = f"still waiting for the hello of {self._node_id}, to see that it knows this even type; {_FORCE}"
+            return ReplyTimeout(
+                f"{asked.name} was not sent within {duration(limit)}: {why}", timeout=limit, sent=False
+            )
+        text = f"no {asked.wanted} from {self._node_id} within {duration(limit)} of {asked.name}"
+        if waited >= _NOTABLE * limit:
+            text += f", {duration(round(waited, 2))} of which it waited for the peer's hello; plain=True does not wait"
+        return ReplyTimeout(text, timeout=limit)
+
+    def _no_turn(self, exchange: Exchange, limit: float) -> ReplyTimeout:
         for slot in exchange.slots:
             before = self._held.get(slot)
             if before is not None and before.state is State.OVERDUE:
@@ -204,7 +225,7 @@ class Exchanges:
         question = exchange.question
         why = "wait for the same answer" if question.field else f"wait for {question.wanted}; {_REMEDY}"
         text = f"{question.name} was not sent within {duration(limit)}: other requests to {self._node_id} {why}"
-        return ReplyTimeout(text, timeout=limit)
+        return ReplyTimeout(text, timeout=limit, sent=False)
 
     def _check_step(self, question: Question) -> None:
         if not question.in_order:

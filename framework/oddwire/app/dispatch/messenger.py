@@ -166,7 +166,7 @@ class AppMessenger:
         """Send a message that is too long for one payload, or with a ``progress`` callback."""
         if len(payload) > MAX_PAYLOAD:
             session = self.session_of(node_id)
-            link = None if session is None else await self._reach(session, message, None, None)
+            link = None if session is None else await self._reach(session, message, None)
             if link is None:
                 if self.info(node_id) is None:
                     raise not_connected(node_id)
@@ -223,7 +223,7 @@ class AppMessenger:
         if link is None:
             start = clocks.monotonic()
             if session is not None:
-                link = await self._reach(session, message, reply if several is None else several, limit)
+                link = await self._reach(session, message, limit, "plain=True does not wait for it")
             if link is None:
                 left = None if limit is None else max(0.0, limit - (clocks.monotonic() - start))
                 if question is None:
@@ -243,8 +243,8 @@ class AppMessenger:
                     content = await link.calls.ask(payload, limit, trace, is_urgent(queue))
             else:
                 content = await link.calls.ask(payload, limit, trace)
-        except ReplyTimeout:
-            raise _too_late(node_id, message, several or (reply,), limit or 0.0) from None
+        except ReplyTimeout as error:
+            raise _too_late(node_id, message, several or (reply,), error) from None
         except RemoteFailure as error:
             error.name_peer(node_id)
             raise
@@ -273,7 +273,8 @@ class AppMessenger:
         accepted = self._accepted(part)
         queue = self._queue(node_id)
         session = queue.session
-        link = None if session is None else await self._reach(session, message, part, limit)
+        remedy = "a stream needs it, so a timeout of more than a second"
+        link = None if session is None else await self._reach(session, message, limit, remedy)
         if session is None or link is None:
             raise NotSupported(f"{node_id} has no session: streams need one", feature="session")
         payload = self._encode(queue, session, message, force)
@@ -291,8 +292,8 @@ class AppMessenger:
                 async for content in parts:
                     count += 1
                     yield self._read(node_id, message, content, accepted, asked)
-        except ReplyTimeout:
-            raise _too_late(node_id, message, part, limit or 0.0, count) from None
+        except ReplyTimeout as error:
+            raise _too_late(node_id, message, accepted, error, count) from None
         except RemoteFailure as error:
             error.name_peer(node_id)
             raise
@@ -321,10 +322,12 @@ class AppMessenger:
             raise not_connected(node_id)
         return queue
 
-    async def _reach(self, session: PeerSession, message: Message, reply: object, limit: float | None) -> Link | None:
+    async def _reach(
+        self, session: PeerSession, message: Message, limit: float | None, remedy: str = ""
+    ) -> Link | None:
         """Return the link to the peer's program for a message, waiting until it is known; None without a session.
 
-        Raises `RemoteFailure` if there are programs, or were a moment ago, and none of them handles the message;
+        ``remedy`` says in the error what helps if ``limit`` seconds are too few for that. Raises `RemoteFailure` if there are programs, or were a moment ago, and none of them handles the message;
         `ReplyTimeout`; `PeerNotConnected` once the connection has ended, even if there is a new one.
         """
         schema = schema_of(message)
@@ -337,7 +340,9 @@ class AppMessenger:
         except TimeoutError:
             if limit is None or not deadline.expired():
                 raise
-            raise _too_late(session.node_id, message, reply, limit) from None
+            waits = f"still waiting for the hello of {session.node_id}, up to a second after it connected"
+            text = f"{schema.name} was not sent within {duration(limit)}: {waits}; {remedy}"
+            raise ReplyTimeout(text, timeout=limit, sent=False) from None
         if session.closed:
             raise not_connected(session.node_id)
         if link is None:
@@ -402,13 +407,18 @@ def _shown(given: object) -> str:
     return given.__name__ if isinstance(given, type) else f"{given!r:.100}"
 
 
-def _too_late(node_id: NodeId, message: Message, reply: object, limit: float, parts: int = 0) -> ReplyTimeout:
-    """Return the error for a reply that did not come, or for the stream part after the ``parts`` that did."""
-    wanted = _names(reply if isinstance(reply, tuple) else alternatives(reply))
-    asked = type(message).__name__
-    if parts:
-        waited = f"in {duration(limit)} of waiting after part {parts} of the stream for {asked}"
-        text = f"no {wanted} from {node_id} {waited}"
+def _too_late(
+    node_id: NodeId, message: Message, accepted: tuple[type, ...], error: ReplyTimeout, parts: int = 0
+) -> ReplyTimeout:
+    """Return the error for a reply that did not come, or for the stream part after the ``parts`` that did.
+
+    ``error`` is that of the session; if nothing was sent, its text is the reason.
+    """
+    wanted, asked, limit = _names(accepted), type(message).__name__, duration(error.timeout)
+    if not error.sent:
+        text = f"{asked} was not sent within {limit}: {error}"
+    elif parts:
+        text = f"no {wanted} from {node_id} in {limit} of waiting after part {parts} of the stream for {asked}"
     else:
-        text = f"no {wanted} from {node_id} within {duration(limit)} of {asked}"
-    return ReplyTimeout(text, timeout=limit)
+        text = f"no {wanted} from {node_id} within {limit} of {asked}"
+    return ReplyTimeout(text, timeout=error.timeout, sent=error.sent)

@@ -42,6 +42,7 @@ from oddwire.proto.keys import NodeId
 from oddwire.schema import Message, schema_of
 from oddwire.session.wire.frame_types import Code
 from oddwire.transports.base import not_connected
+from oddwire.transports.host import HostTransport
 
 if TYPE_CHECKING:
     from oddwire.app.dispatch.core import Core
@@ -106,6 +107,7 @@ class PeerRpcs:
         self._backpressure = backpressure
         self._messenger = messenger
         self._queues = core.queues
+        self._is_hosted = isinstance(core.transport, HostTransport)  # it may send what is cancelled here
         self._tables = core.tables.peer_rpcs
         self._methods: dict[tuple[type[RpcDocument], str], Route] = {}
         self._errors: dict[type[RpcDocument], Route] = {}
@@ -205,7 +207,7 @@ class PeerRpcs:
             raise not_connected(node_id)
         identity = secrets.token_hex(16)
         request = message(document=request_object(method, params, identity))
-        deadline = asyncio.timeout(limit)
+        deadline, sent = asyncio.timeout(limit), self._is_hosted
         with (
             self._counted(queue, extension),
             self._waiting(queue, identity, message) as answer,
@@ -214,12 +216,16 @@ class PeerRpcs:
             try:
                 async with deadline:
                     await self._messenger.send(node_id, request)
+                    sent = True
                     return await answer
             except TimeoutError:
                 if limit is None or not deadline.expired():
                     raise
                 text = f"no answer from {node_id} within {duration(limit)} to {method!r:.100}"
-                raise ReplyTimeout(text, timeout=limit) from None
+                if not sent:
+                    why = f"{node_id} is slow to read what is sent to it"
+                    text = f"{method!r:.100} was not sent within {duration(limit)}: {why}"
+                raise ReplyTimeout(text, timeout=limit, sent=sent) from None
             finally:
                 del answer, deadline  # an error's traceback refers to this frame
 

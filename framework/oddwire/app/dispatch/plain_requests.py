@@ -103,11 +103,7 @@ class PlainRequests:
         except TimeoutError:
             if limit is None or not deadline.expired():
                 raise
-            if exchange.state is State.QUEUED:
-                error = exchanges.not_sent(exchange, limit)
-            else:
-                text = f"no {question.wanted} from {node_id} within {duration(limit)} of {question.name}"
-                error = ReplyTimeout(text, timeout=limit)
+            error = exchanges.too_late(exchange, limit, limit if left is None else limit - left)
         finally:
             queue.request_ended()
             exchanges.close(exchange)

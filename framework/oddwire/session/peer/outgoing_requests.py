@@ -15,6 +15,7 @@ from oddwire.session.peer.request_tables import SentRequests
 from oddwire.session.wire.frame_types import Code, Failure, Reply, ReplyFlag, Scope
 from oddwire.session.wire.frames import encode_ack, encode_cancel, encode_request
 from oddwire.transports.base import MAX_PAYLOAD, fast_send
+from oddwire.transports.host import HostTransport
 
 if TYPE_CHECKING:
     from oddwire.session.peer.link import Link
@@ -69,12 +70,13 @@ class OutgoingRequests:
     ``allowed`` is how many the peer handles at once, by its hello: more wait here for their turn, in order.
     """
 
-    __slots__ = ("_flying", "_link", "_loop", "_send_nowait", "_turns", "allowed", "asked")
+    __slots__ = ("_flying", "_is_hosted", "_link", "_loop", "_send_nowait", "_turns", "allowed", "asked")
 
     def __init__(self, link: Link, allowed: int) -> None:
         self._link = link
         self._loop = link.shared.loop
         self._send_nowait = fast_send(link.shared.transport)
+        self._is_hosted = isinstance(link.shared.transport, HostTransport)  # it may send what is cancelled here
         first_id = int.from_bytes(os.urandom(8), "big") >> 1
         shared = link.shared
         self.asked: SentRequests[_OutgoingRequest, bytes] = SentRequests(
@@ -263,8 +265,15 @@ class OutgoingRequests:
         for number, call in self.asked.expire(now):
             if call.task is None:
                 self._link.post(encode_cancel(self._link.route, Scope.REQUEST, number))
-            limit = call.limit or 0.0
-            call.fail(ReplyTimeout(f"no reply from {self._link.node_id} within {duration(limit)}", timeout=limit))
+            limit, node_id = call.limit or 0.0, self._link.node_id
+            sent = call.task is None or (call.flying and self._is_hosted)
+            if sent:
+                text = f"no reply from {node_id} within {duration(limit)}"
+            elif call.flying:
+                text = f"{node_id} is slow to read what is sent to it"
+            else:
+                text = f"as many requests as {node_id} handles at once wait for their replies, {self.allowed}"
+            call.fail(ReplyTimeout(text, timeout=limit, sent=sent))
 
     def fail_all(self, error: Exception) -> None:
         """Fail all open requests and streams with ``error``."""

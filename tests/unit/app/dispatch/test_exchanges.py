@@ -163,7 +163,7 @@ async def test_one_of_several_classes_has_all_of_them_to_itself(table: Table) ->
 async def test_without_the_late_answer_the_next_request_is_not_sent(table: Table) -> None:
     table.exchanges.close(table.sent())
     second = table.open()
-    error = table.exchanges.not_sent(second, 3.0)
+    error = table.exchanges.too_late(second, 3.0, 0.0)
     assert isinstance(error, OutOfStep)
     assert isinstance(error, ReplyTimeout)
     assert error.timeout == 3.0
@@ -174,7 +174,7 @@ async def test_without_the_late_answer_the_next_request_is_not_sent(table: Table
 
 async def test_behind_a_request_that_still_waits_it_is_a_matter_of_time(table: Table) -> None:
     table.sent()
-    error = table.exchanges.not_sent(table.open(), 3.0)
+    error = table.exchanges.too_late(table.open(), 3.0, 0.0)
     assert type(error) is ReplyTimeout
     assert str(error).startswith(f"Ask was not sent within 3 s: other requests to {ALICE} wait for Answer")
 
@@ -234,7 +234,7 @@ async def test_answers_come_in_any_order(table: Table) -> None:
 async def test_two_with_one_value_go_one_after_the_other(table: Table) -> None:
     first, second, other = table.sent(value=1), table.open(value=1), table.sent(value=2)
     assert second.state is State.QUEUED
-    error = table.exchanges.not_sent(second, 2.0)
+    error = table.exchanges.too_late(second, 2.0, 0.0)
     assert type(error) is ReplyTimeout
     assert str(error).endswith("wait for the same answer")
     table.receive(Answer(number=1))
