@@ -365,15 +365,23 @@ class Refuse(SessionError):
     """Raised by a handler to refuse: the peer's request fails with `RemoteFailure` with this ``code`` and ``text``.
 
     ``code`` is 4, refused, or one of the application's own, 1000 to 65535; ``text`` is for people, and max 1000 bytes
-    of UTF-8 are sent. Where no reply is due, nothing is sent.
+    of UTF-8 are sent. Where no reply is due, nothing is sent. Raises `ValueError` for another code.
     """
 
     def __init__(self, text: str, *, code: int = 4) -> None:
         super().__init__(text)
-        if not 0 < code <= 0xFFFF:
-            raise ValueError(f"a failure's code should be from 1 to 65535, not {code}")
+        # Those from 1 to 999 are the session protocol's own
+        if code != 4 and not (isinstance(code, int) and 1000 <= code <= 0xFFFF):
+            raise ValueError(f"Refuse: its code should be 4, or one of your own from 1000 to 65535, not {code!r}")
         self.code = code
         self.text = text
+
+    @classmethod
+    def of_session(cls, text: str, code: int) -> Refuse:
+        """Return one with a code of the session protocol's own, from 1 to 65535: for oddwire itself."""
+        refusal = cls(text)
+        refusal.code = code
+        return refusal
 
 
 class QuotaExceeded(SessionError):

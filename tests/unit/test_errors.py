@@ -1,8 +1,9 @@
 import pickle
+from typing import Any
 
 import pytest
 
-from oddwire import RemoteFailure, RpcError
+from oddwire import Refuse, RemoteFailure, RpcError
 from oddwire.errors import RemoteRpcError
 
 
@@ -41,3 +42,20 @@ def test_a_peers_rpc_error_is_a_failure_of_the_peer() -> None:
     error = RemoteRpcError("\x1b[2Jno", code=-32601, data=[1])
     assert isinstance(error, RemoteFailure)
     assert (error.code, error.text, error.data, str(error)) == (-32601, "\x1b[2Jno", [1], r"\x1b[2Jno")
+
+
+@pytest.mark.parametrize("code", [4, 1000, 65535])
+def test_a_handlers_refusal_has_one_of_its_own_codes(code: int) -> None:
+    assert Refuse("no", code=code).code == code
+
+
+@pytest.mark.parametrize("code", [-1, 0, 1, 3, 5, 7, 999, 65536, None, "4"])
+def test_a_code_of_the_session_protocol_is_not_a_handlers(code: Any) -> None:
+    with pytest.raises(ValueError, match="code should be 4, or one of your own from 1000 to 65535, not"):
+        Refuse("no", code=code)
+
+
+def test_oddwire_itself_refuses_with_any_code() -> None:
+    refusal = Refuse.of_session("no", 7)
+    assert (refusal.code, refusal.text, str(refusal)) == (7, "no", "no")
+    assert pickle.loads(pickle.dumps(refusal)).code == 7

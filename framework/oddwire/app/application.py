@@ -471,7 +471,8 @@ class Application:
     def peer(self, node_id: NodeId | bytes | str) -> Peer:
         """Return the handle of a node, connected or not. Raises `ValueError` for an invalid node id.
 
-        While the application starts, in ``on_startup``, only its `Peer.deliver` works. Raises `LocalProtocolError`
+        While the application starts, in ``on_startup``, only what concerns the store works: `Peer.deliver`,
+        `Peer.send` with ``again``, `Peer.settle` and `Peer.pending`. Raises `LocalProtocolError`
         before that. That of our own node refuses whatever it is asked for.
         """
         node_id = NodeId(node_id)

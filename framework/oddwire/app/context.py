@@ -50,7 +50,8 @@ T = TypeVar("T")
 
 STARTING: Final = (
     "the application is still starting: there are no peers before its on_startup hooks have ended and its transport is "
-    "open. Do this in on_ready, or for each peer in on_connect; peer.deliver() may be called now"
+    "open. Do this in on_ready, or for each peer in on_connect; what is kept in the store may be called now: "
+    "peer.deliver(), send(again=...), settle() and pending()"
 )
 """The text of the error for operations on peers that are called before connections are possible."""
 

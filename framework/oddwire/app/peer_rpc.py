@@ -167,6 +167,7 @@ class PeerRpc:
         `ExtensionError` if the extension is not loaded in the peer's application. Raises `TypeError`, `ValueError` or
         `EncodeError` at once for arguments of a wrong kind, and parameters that JSON cannot hold.
         """
+        _check_peer("call", peer)
         limit = check_seconds("call()", timeout)
         return self._call(peer, method, _plain_params(method, params, named), self._kind(result), limit)
 
@@ -184,6 +185,7 @@ class PeerRpc:
 
         Raises as `Peer.send` does, and `ExtensionError` if the extension is not loaded in the peer's application.
         """
+        _check_peer("notify", peer)
         plain = _plain_params(method, params, named)
         channel = peer._messenger.peer_rpc(self.message, self.extension.name)  # noqa: SLF001 - not part of the API
         await channel.notify(peer.node_id, self.message, self.extension.name, method, plain)
@@ -210,6 +212,12 @@ class PeerRpc:
 
 
 _ANY: Final = Anything()
+
+
+def _check_peer(what: str, given: object) -> None:
+    if not isinstance(given, Peer):
+        right = "context.peer" if isinstance(given, Context) else "app.peer(node_id)"
+        raise TypeError(f"PeerRpc.{what}(peer, method, ...) takes a Peer, {right}, not {given!r:.200}")
 
 
 def _plain_params(method: object, params: object, named: Mapping[str, Any]) -> dict[str, Any] | list[Any]:

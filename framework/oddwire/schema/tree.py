@@ -77,12 +77,14 @@ _DIGITS: Final = re.compile(r"0|-?[1-9][0-9]{0,19}")
 def dump_record(record: Record, instance: object, form: Form, path: str = "$") -> dict[str, Any]:
     """Return the map for ``instance``.
 
-    Fields that are None by default are left out when they are None, and come last otherwise.
+    Fields that are None by default are left out when they are None. The others are in the order of their declaration;
+    with msgpack those that may be left out come last, as its generated code writes them.
     """
     if type(instance) is not record.cls:
         raise EncodeError(f"should be {record.name}, not {_name(instance)}", path=path)
     made = {}
-    for field in sorted(record.fields, key=lambda field: field.omitted_if_none):
+    fields = record.fields if form.hexed else sorted(record.fields, key=lambda field: field.omitted_if_none)
+    for field in fields:
         try:
             value = getattr(instance, field.name)
         except AttributeError:

@@ -59,11 +59,23 @@ def test_a_request_of_blip_50():
 def test_text_is_compact_and_utf8():
     whole = Whole(name="é\n", amount=2**64 - 1, key=KEY, place=ShortChannelId(1, 2, 3), data=b"\xff", rate=0.5)
     text = (
-        '{"the name":"é\\n","amount":18446744073709551615,"data":"ff","rate":0.5,"orders":[],'
-        f'"key":"{KEY.hex()}","scid":"1x2x3"}}'
+        f'{{"the name":"é\\n","amount":18446744073709551615,"key":"{KEY.hex()}","scid":"1x2x3",'
+        '"data":"ff","rate":0.5,"orders":[]}'
     )
     assert PLAN.encode(whole) == b"\x8c\x01" + text.encode()
     assert PLAN.decode(PLAN.encode(whole)) == whole
+
+
+def test_fields_are_written_as_declared_as_signed_json_needs():
+    @message(0x8C09, codec="json")
+    class Signed(Message):
+        a: u8
+        b: u8 | None = None
+        c: u8 = 7
+
+    plan = JsonCodec().compile(schema_of(Signed))
+    assert plan.encode(Signed(a=1, b=2, c=3)) == b'\x8c\x09{"a":1,"b":2,"c":3}'
+    assert plan.encode(Signed(a=1, c=3)) == b'\x8c\x09{"a":1,"c":3}'
 
 
 def test_unknown_keys_are_ignored():

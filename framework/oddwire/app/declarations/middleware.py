@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dis
+import inspect
 import types
 import typing
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
@@ -9,7 +11,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final
 
 from oddwire.app.context import Context
-from oddwire.app.declarations.annotations import alternatives, evaluate, spell
+from oddwire.app.declarations.annotations import alternatives, evaluate, peel, spell
 from oddwire.app.declarations.handlers import check_callback, parameters_behind, parameters_of, place
 from oddwire.errors import ExtensionError
 from oddwire.records import FrozenRecord
@@ -63,8 +65,9 @@ class Middleware(FrozenRecord, kw_only=True, hidden=("names",)):
             raise self._wrong(f"parameter {parameter!r} should be Message, as all messages come here, not {shown}")
         found: list[type[Message]] = []
         returned = alternatives(hints.get("return", Any))
-        if returned == (types.NoneType,):
-            raise self._wrong("should return what call_next returned, the reply: -> Message | None")
+        if returned == (types.NoneType,) or _drops_the_reply(self.function):
+            returns = "'return await call_next(message)', -> Message | None"
+            raise self._wrong(f"should return what call_next returned, the reply: {returns}")
         for one in returned:
             if one in (types.NoneType, Any, Message, typing.NoReturn, typing.Never):
                 continue
@@ -84,6 +87,30 @@ class Middleware(FrozenRecord, kw_only=True, hidden=("names",)):
 
     def _wrong(self, text: str) -> ExtensionError:
         return ExtensionError(f"{place(self.function)}, middleware: {text}")
+
+
+def _drops_the_reply(function: Any) -> bool:
+    """Return whether a function has ``call_next`` called, and never returns anything but None, by its byte code."""
+    function = inspect.unwrap(peel(function))
+    call = getattr(function, "__call__", None)  # noqa: B004 - that of an object whose class has one
+    code = getattr(function, "__code__", None) or getattr(call, "__code__", None)
+    names = (*parameters_of(function),)
+    if code is None or len(names) < len(_FIXED):
+        return False
+    before: dis.Instruction | None = None
+    calls = False
+    for instruction in dis.get_instructions(code):
+        name, value = instruction.opname, instruction.argval
+        if name.startswith("LOAD_") and (value == names[2] or (isinstance(value, tuple) and names[2] in value)):
+            calls = True
+        elif name == "RETURN_CONST" and value is not None:
+            return False
+        elif name == "RETURN_VALUE":
+            is_none = before is not None and before.opname.startswith("LOAD_") and before.argval is None
+            if not is_none or instruction.is_jump_target:  # what comes by the jump may be a value
+                return False
+        before = instruction
+    return calls
 
 
 def around(functions: Sequence[Callable[..., Any]], run: _Run) -> _Run:

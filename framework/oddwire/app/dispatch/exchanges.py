@@ -204,9 +204,7 @@ class Exchanges:
             why = f"{self._node_id} is slow to read what is sent to it"
             if state is _STARTED:
                 why = f"still waiting for the hello of {self._node_id}, to see that it knows this even type; {_FORCE}"
-            return ReplyTimeout(
-                f"{asked.name} was not sent within {duration(limit)}: {why}", timeout=limit, sent=False
-            )
+            return ReplyTimeout(f"{asked.name} was not sent within {duration(limit)}: {why}", timeout=limit, sent=False)
         text = f"no {asked.wanted} from {self._node_id} within {duration(limit)} of {asked.name}"
         if waited >= _NOTABLE * limit:
             text += f", {duration(round(waited, 2))} of which it waited for the peer's hello; plain=True does not wait"

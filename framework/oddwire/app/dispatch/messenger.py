@@ -327,8 +327,9 @@ class AppMessenger:
     ) -> Link | None:
         """Return the link to the peer's program for a message, waiting until it is known; None without a session.
 
-        ``remedy`` says in the error what helps if ``limit`` seconds are too few for that. Raises `RemoteFailure` if there are programs, or were a moment ago, and none of them handles the message;
-        `ReplyTimeout`; `PeerNotConnected` once the connection has ended, even if there is a new one.
+        ``remedy`` says in the error what helps if ``limit`` seconds are too few for that. Raises `RemoteFailure` if
+        there are programs, or were a moment ago, and none of them handles the message; `ReplyTimeout`;
+        `PeerNotConnected` once the connection has ended, even if there is a new one.
         """
         schema = schema_of(message)
         names = [owner.name for owner in self._tables.claims[type(message)]]

@@ -304,7 +304,7 @@ class PeerRpcs:
             self._core.enforcer.refused(outcome, node_id, refusal, message=message, extension=context.extension)
             code = NOT_ALLOWED if refusal.code == Code.NOT_ALLOWED else REFUSED
             code = refusal.code if refusal.code >= _APPLICATION else code
-            answer = self._error(table, context, message, RpcError(code, refusal.text))
+            answer = self._error(table, context, message, RpcError(code, refusal.text), logged=True)
         except BaseException as error:
             self._failed(context, message, error, me)
             answer = table.message(document=error_object(identity, INTERNAL_ERROR, "Internal error"))
@@ -365,7 +365,9 @@ class PeerRpcs:
         finally:
             self._core.transport.worked(node_id, thread_time() - began)
 
-    def _error(self, table: RpcTable, context: Context, message: RpcDocument, error: RpcError) -> RpcDocument:
+    def _error(
+        self, table: RpcTable, context: Context, message: RpcDocument, error: RpcError, *, logged: bool = False
+    ) -> RpcDocument:
         """Return the answer for an error that a method has raised, with its data if JSON can hold that."""
         identity = message.document["id"]
         try:
@@ -375,6 +377,8 @@ class PeerRpcs:
         except (CodecError, TypeError, RecursionError) as failure:
             self._failed(context, message, failure, None)
             return table.message(document=error_object(identity, INTERNAL_ERROR, "Internal error"))
+        if logged:
+            return answer
         told = printable(error.text)
         logger.info("%s from %s: error %d: %s", title_of(message), context.peer, error.code, told)
         return answer
@@ -408,7 +412,10 @@ def _checked(table: RpcTable, bound: BoundPeerMethod, found: Message | None) -> 
     """Return the answer that a method, or middleware around it, has returned. Raises `TypeError` for anything else."""
     if not isinstance(found, table.message):
         title, shown = bound.form.method.title, type(found).__name__
-        raise TypeError(f"{title} is answered by {table.message.__name__}; middleware returned {shown} in its place")
+        hint = ": 'return await call_next(message)' it should be" if hasattr(found, "__await__") else ""
+        raise TypeError(
+            f"{title} is answered by {table.message.__name__}; middleware returned {shown} in its place{hint}"
+        )
     return found
 
 

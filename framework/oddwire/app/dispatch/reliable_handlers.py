@@ -84,7 +84,7 @@ class ReliableHandlers:
         route = core.routes.get(payload[:2])
         owner = "" if route is None else core.owner_name(route.owner)
         text = refusal.text or (f"its handler failed {ATTEMPTS} times" if refusal.code == Code.INTERNAL else "")
-        error = Refuse(text, code=refusal.code)
+        error = Refuse.of_session(text, refusal.code)
         with core.charging(node_id, payload, _REFUSING):
             core.enforcer.refused(Outcome.DECLINED, node_id, error, payload, extension=owner)
 
@@ -97,16 +97,16 @@ class ReliableHandlers:
         if route is None or route.handler is None or route.reliable is None:
             title = registry.title_of(int.from_bytes(payload[:2], "big"))
             if route is None or route.handler is None:
-                raise Refuse(f"{title} is not handled here", code=Code.UNKNOWN_MESSAGE)
+                raise Refuse.of_session(f"{title} is not handled here", Code.UNKNOWN_MESSAGE)
             text = f"{title} is not accepted as a reliable message here: its handler is not one for reliable messages"
-            raise Refuse(text, code=Code.UNSUPPORTED)
+            raise Refuse.of_session(text, Code.UNSUPPORTED)
         try:
             return route, route.decode(payload)
         except Exception as error:
             wrong = decode_error(payload, error, registry)
             if route.malformed:
                 return route, Malformed(payload, wrong)
-            raise Refuse(str(wrong), code=Code.MALFORMED) from error
+            raise Refuse.of_session(str(wrong), Code.MALFORMED) from error
 
     async def _handle(self, route: Route, context: Context, message: Message | Malformed, size: int) -> None:
         me = asyncio.current_task()

@@ -77,7 +77,7 @@ class AppSessionHost:
 
     def reliable_refused(self, node_id: NodeId, payload: bytes, refusal: Refusal) -> None:
         """Log a reliable message that is refused because there is no store."""
-        error = Refuse(refusal.text, code=refusal.code)
+        error = Refuse.of_session(refusal.text, refusal.code)
         self._core.enforcer.refused(Outcome.DECLINED, node_id, error, payload)
 
     def malformed(self, node_id: NodeId, payload: bytes, error: MalformedMessage) -> None:

@@ -226,17 +226,17 @@ class AccessControl:
 
     def not_allowed(self) -> Refuse:
         """Return the refusal for a peer that may not send to the extension."""
-        return Refuse(f"{self.extension} is not allowed for this node", code=Code.NOT_ALLOWED)
+        return Refuse.of_session(f"{self.extension} is not allowed for this node", Code.NOT_ALLOWED)
 
     def _too_much(self, limit: str) -> Refuse:
         self.counters.refused[limit] += 1
         value = self.allowance.most(limit)
-        return Refuse(f"{self.extension} accepts no more from this node: {limit} is {value:g}", code=Code.QUOTA)
+        return Refuse.of_session(f"{self.extension} accepts no more from this node: {limit} is {value:g}", Code.QUOTA)
 
     def _too_often(self, rate: Rate) -> Refuse:
         self.counters.refused[RATE] += 1
         text = f"{self.extension} accepts no more {rate.name} from this node: {rate.per_second:g} a second"
-        return Refuse(f"{text}, after the first {rate.burst:g}", code=Code.QUOTA)
+        return Refuse.of_session(f"{text}, after the first {rate.burst:g}", Code.QUOTA)
 
     async def _ask(self, peer: Peer) -> bool:
         if self._allow == "channels":

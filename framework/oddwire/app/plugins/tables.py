@@ -125,7 +125,12 @@ class Tables(FrozenRecord, kw_only=True):
             decode, weigh = plans[prefix].decode, weigher(schema_of(message))
             if message in self.handlers:
                 owner, handler = self.handlers[message]
-                run, stream = handler.runs(self.bound(owner.name, handler.function, 2))
+                function = self.bound(owner.name, handler.function, 2)
+                if schema_of(message).match is not None:
+                    from oddwire.app.declarations.reply_checks import with_checked_replies  # few declare any
+
+                    function = with_checked_replies(handler, function)
+                run, stream = handler.runs(function)
                 pump = None
                 if outer or handler.middleware:
                     run, pump = self._wrapped(owner.name, (*outer, *handler.middleware), run, stream)
@@ -337,6 +342,9 @@ def unregistered(message: type) -> EncodeError:
     """Return the error for sending a class that no loaded plugin registers."""
     if issubclass(message, type):
         return EncodeError("what is sent should be a message, Quote(price=7) say, not a class")
+    if hasattr(message, "__await__"):
+        text = "'await' is missing before the call that made it, as in 'return await call_next(message)'"
+        return EncodeError(f"what is sent should be a message, not a {message.__name__}: {text}")
     return EncodeError(f"{message.__name__} should be a message that a loaded extension handles, returns or registers")
 
 

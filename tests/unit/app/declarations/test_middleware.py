@@ -29,6 +29,40 @@ async def forgetful(context: Context, message: Message, call_next: CallNext) -> 
     await call_next(message)
 
 
+async def without_a_return(context: Context, message: Message, call_next: CallNext) -> Any:
+    try:
+        await call_next(message)
+    finally:
+        print("handled")
+
+
+class Silent:
+    async def __call__(self, context: Context, message: Message, call_next: CallNext) -> Any:
+        if message is not None:
+            return
+        await call_next(message)
+
+
+async def one_way(context: Context, message: Message, call_next: CallNext) -> Any:
+    if isinstance(message, Ask):
+        return None
+    return await call_next(message) if message else None
+
+
+async def inside(context: Context, message: Message, call_next: CallNext) -> Any:
+    async def later() -> Message | None:
+        return await call_next(message)
+
+    try:
+        return await later()
+    finally:
+        print("handled")
+
+
+async def swallowing(context: Context, message: Message, call_next: CallNext) -> Any:
+    print(message)
+
+
 async def refusing(context: Context, message: Message, call_next: CallNext) -> NoReturn:
     raise NotImplementedError
 
@@ -73,7 +107,9 @@ def test_another_function_is_refused_at_once(function: Any, text: str) -> None:
 
 @pytest.mark.parametrize(("function", "text"), [
     (narrow, r"narrow, middleware: parameter 'message' should be Message, as all messages come here, not Ask$"),
-    (forgetful, r"forgetful, middleware: should return what call_next returned, the reply: -> Message \| None$"),
+    (forgetful, r"the reply: 'return await call_next\(message\)', -> Message \| None$"),
+    (without_a_return, r"without_a_return, middleware: should return what call_next returned, the reply"),
+    (Silent(), r"Silent object at .*, middleware: should return what call_next returned, the reply"),
     (strange, r"strange, middleware: should return a message class or None, not str$"),
     (lost, r"lost, middleware: the annotation 'Missing' of 'return' should be known at run time"),
 ])  # fmt: skip
@@ -84,7 +120,10 @@ def test_another_annotation_is_refused_at_load(function: Any, text: str) -> None
         _ = extension.messages
 
 
-@pytest.mark.parametrize(("function", "replies"), [(good, ()), (answering, (Answer,)), (untyped, ()), (refusing, ())])
+@pytest.mark.parametrize(
+    ("function", "replies"),
+    [(good, ()), (answering, (Answer,)), (untyped, ()), (refusing, ()), (one_way, ()), (inside, ()), (swallowing, ())],
+)
 def test_the_messages_that_it_names_are_those_of_the_extension(function: Any, replies: tuple[type[Message]]) -> None:
     assert Middleware(function=function).replies() == replies
     extension = Extension("shop", version="1.0")

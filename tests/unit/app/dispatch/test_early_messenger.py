@@ -103,6 +103,7 @@ async def test_what_needs_peers_says_where_it_stands(name: str) -> None:
     assert len(told) == 1
     assert told[0].startswith("the application is still starting: there are no peers before its on_startup hooks")
     assert "Do this in on_ready, or for each peer in on_connect" in told[0]
+    assert told[0].endswith("in the store may be called now: peer.deliver(), send(again=...), settle() and pending()")
 
 
 async def test_reliable_messages_sent_on_startup_go_out_once_the_peer_is_there() -> None:

@@ -633,6 +633,30 @@ async def test_parameters_are_keywords_or_one_thing(params: object, named: dict[
         assert await peer.sent() == [{"jsonrpc": "2.0", "method": "note", "params": sent}]
 
 
+async def test_a_refusal_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    extension, _ = server()
+    with caplog.at_level(logging.INFO, "oddwire.app"):
+        async with raw(extension) as peer:
+            await peer.ask(request("fail", params={"how": "refuse"}))
+    assert [record.message for record in caplog.records if "not now" in record.message] == [
+        f"message refused by 'server': server.JsonRpc37913 0x9419 from {ALICE}, with code 4 (REFUSED): not now"
+    ]
+
+
+async def test_what_is_no_peer_is_refused_at_once() -> None:
+    extension, rpc = server()
+    async with raw(extension) as here:
+        context = Context(here.app, "server", here.peer)
+        for given in (ALICE, str(ALICE), here.app, here.app.context("server")):
+            with pytest.raises(TypeError, match=r"PeerRpc\.call\(peer, .* takes a Peer, app\.peer\(node_id\), not "):
+                rpc.call(given, "add")  # type: ignore[call-overload]
+            with pytest.raises(TypeError, match=r"PeerRpc\.notify\(peer, .* takes a Peer, app\.peer\(node_id\), not "):
+                await rpc.notify(given, "add")  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match=r"takes a Peer, context\.peer, not <Context of 'server' with 0279"):
+            rpc.call(context, "add")  # type: ignore[call-overload]
+        assert not here.transport.sent
+
+
 async def test_wrong_arguments_are_refused_at_once() -> None:
     extension, rpc = client()
     async with raw(extension) as peer:

@@ -390,11 +390,22 @@ class First(Message):
 # Sessions ------------------------------------------------------------------------------------------------
 
 
-def wrong_answers() -> Extension:
+@message(0x8D85, codec="bolt", name="Swap")
+class LooseSwap(Message):
+    """A Swap for which a handler may answer what it likes."""
+
+    number: u64
+
+
+def wrong_answers(swap_class: type[Message] = LooseSwap) -> Extension:
     extension = Extension("test", version="1.0")
 
-    @extension.on(Swap)
-    async def swap(context: Context, request: Swap) -> Agreed | Cancelled:
+    if swap_class is Swap:
+        extension.register(Swap)
+        return extension
+
+    @extension.on(LooseSwap)
+    async def swap(context: Context, request: LooseSwap) -> Agreed | Cancelled:
         return Agreed(number=request.number + request.number // 100)
 
     return extension
@@ -404,7 +415,7 @@ async def test_with_a_session_the_id_decides_and_the_match_is_checked() -> None:
     network = MemoryNetwork()
     async with (
         Application(wrong_answers(), transport=network.transport()) as left,
-        Application(wrong_answers(), transport=network.transport()) as right,
+        Application(wrong_answers(Swap), transport=network.transport()) as right,
     ):
         peer = await right.connect(left.uris[0])
         assert await peer.request(Swap(number=1)) == Agreed(number=1)
@@ -421,7 +432,7 @@ async def test_plain_goes_without_the_session() -> None:
     network, traces = MemoryNetwork(), Tracer()
     async with (
         Application(wrong_answers(), traces, transport=network.transport()) as left,
-        Application(wrong_answers(), transport=network.transport()) as right,
+        Application(wrong_answers(Swap), transport=network.transport()) as right,
     ):
         peer = await right.connect(left.uris[0])
         assert await peer.request(Swap(number=1)) == Agreed(number=1)

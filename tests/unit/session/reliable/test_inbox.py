@@ -353,7 +353,7 @@ async def test_what_is_given_up_while_it_is_handled_leaves_nothing(pair: Any) ->
 
 async def test_who_has_no_handler_refuses(pair: Any) -> None:
     def handler_of(node_id: object, payload: bytes) -> Any:
-        raise Refuse("what is this", code=Code.UNKNOWN_MESSAGE)
+        raise Refuse.of_session("what is this", Code.UNKNOWN_MESSAGE)
 
     pair.bob.handler_of = handler_of
     pair.link()
@@ -364,7 +364,7 @@ async def test_who_has_no_handler_refuses(pair: Any) -> None:
 
 async def test_a_stranger_costs_no_disk_and_little_memory(pair: Any) -> None:
     async def refuse(payload: bytes) -> None:
-        raise Refuse("who are you", code=Code.NOT_ALLOWED)
+        raise Refuse.of_session("who are you", Code.NOT_ALLOWED)
 
     pair.bob.handler = refuse
     pair.link()
