@@ -41,6 +41,18 @@ async def answers(context: Context, message: Message, call_next: CallNext, thing
     return Known(number=1)
 
 
+@extension.middleware
+async def with_an_answer_of_its_own(context: Context, message: Message, call_next: CallNext) -> Known | Message | None:
+    if isinstance(message, Known):
+        return Known(number=2)
+    return await call_next(message)
+
+
+@extension.middleware
+async def narrower_than_what_comes(context: Context, message: Message, call_next: CallNext) -> Known | None:
+    return await call_next(message)  # error
+
+
 @extension.middleware  # error
 async def of_one_message(context: Context, message: Known, call_next: CallNext) -> Message | None:
     return await call_next(message)

@@ -369,8 +369,9 @@ class Peer:
         under way at a time, others wait for their turn within their timeout. With a session, a reply that does not
         match is a `RemoteFailure`.
 
-        Raises `ReplyTimeout`, and its subclass `OutOfStep` if the request was not sent because its reply could not be
-        told from a late one to an earlier request; `RemoteFailure` if the peer's handler refuses, fails or replies
+        Raises `ReplyTimeout`, whose ``sent`` is False if the time was over before the request was sent, for example
+        while the peer's hello had not come; its subclass `OutOfStep` if the reply could not be told from a late one to
+        an earlier request; `RemoteFailure` if the peer's handler refuses, fails or replies
         with another class; `ConnectionClosed` if the peer disconnects first; `QuotaExceeded` if too many wait already;
         `DecodeError` for a malformed reply; `EncodeError` if ``reply`` is no message class, or one that no loaded
         extension registers, or if ``match`` is a field that cannot tell; and the errors of `send`. Raises `TypeError`

@@ -39,7 +39,8 @@ class NodeId(bytes):
             except ValueError:
                 raw = b""
             if not raw:
-                raise ValueError(f"node id should be 66 hex digits, not {value!r}")
+                hint = ": NodeId(key) is that of a PublicKey" if value.startswith("PublicKey[") else ""
+                raise ValueError(f"node id should be 66 hex digits, not {value!r}{hint}")
         else:
             given: object = value
             if not isinstance(given, (bytes, bytearray, memoryview, SupportsBytes)):

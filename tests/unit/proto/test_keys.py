@@ -251,3 +251,10 @@ def test_short_channel_ids_sort_by_where_they_are_in_the_chain():
     assert ShortChannelId(1, 2, 3) != "1x2x3"
     with pytest.raises(TypeError):
         sorted([ShortChannelId(1, 2, 3), 5])
+
+
+def test_a_public_key_is_a_node_id_but_its_text_is_not() -> None:
+    key = PrivateKey(bytes(31) + b"\x01").public_key()
+    assert NodeId(key) == key.to_bytes()
+    with pytest.raises(ValueError, match=r"not 'PublicKey\[0x0279.*\]': NodeId\(key\) is that of a PublicKey"):
+        NodeId(str(key))
