@@ -1,9 +1,9 @@
 """``codec="json"``: one JSON object, compact and in UTF-8, as bLIP-50 (LSPS0) and PeerSwap use it.
 
-Keys are the fields' ``key``, in the order of the declaration. Bytes, hashes, signatures and points are hex digits, short channel ids are text
-(``539268x845x1``). A field that is None, and None by default, is left out; unknown keys are ignored. Refused from a
-peer: a key that comes twice, NaN and infinities, numbers of more than 64 bits in an integer field, lone
-surrogates, nesting more than 32 deep, anything after the object, more than `MAX_VALUES` values.
+Keys are the fields' ``key``, in the order of the declaration. Bytes, hashes, signatures and points are hex digits,
+short channel ids are text (``539268x845x1``). A field that is None, and None by default, is left out; unknown keys are
+ignored. Refused from a peer: a key that comes twice, NaN and infinities, numbers of more than 64 bits in an integer
+field, lone surrogates, nesting more than 32 deep, anything after the object, more than `MAX_VALUES` values.
 """
 
 from __future__ import annotations

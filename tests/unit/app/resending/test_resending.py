@@ -321,3 +321,31 @@ async def test_an_answer_that_comes_reliably_settles_with_its_handler() -> None:
         await (await right.peer(NodeId(left.node_id)).deliver(Yes(swap_id="1"))).delivered()
         assert tries == [1, 1], "it was kept while it was not handled"
         assert await peer.pending() == []
+
+
+async def test_what_is_kept_on_shutdown_is_there_on_the_next_startup(tmp_path: Path) -> None:
+    async def run(*keys: str) -> list[tuple[bool, Any]]:
+        extension = Extension("swap", version="1.0")
+        extension.register(Order)
+        seen: list[tuple[bool, Any]] = []
+
+        @extension.on_startup
+        async def resume(context: AppContext) -> None:
+            peer = context.app.peer(ALICE)
+            seen.extend((one.reliable, one.key) for one in await peer.pending())
+            await peer.settle("bye")
+
+        @extension.on_shutdown
+        async def shut_down(context: AppContext) -> None:
+            peer = context.app.peer(ALICE)
+            for key in keys:
+                await peer.send(Order(number=1), again=Again(key=key))
+                await peer.deliver(Order(number=2))
+
+        async with Application(extension, transport=ScriptedTransport(), store=tmp_path / "store.sqlite3"):
+            pass
+        return seen
+
+    assert await run("bye") == []
+    assert sorted(await run(), key=repr) == [(False, "bye"), (True, None)]
+    assert await run() == [(True, None)]
