@@ -161,12 +161,16 @@ class Dispatcher:
         self._slow_path.dispatch_slowly(queue, route, message, payload)
 
     def peer_disconnected(self, peer: NodeId, reason: str) -> None:
-        """Fail the requests under way. Received messages are still handled, and then the disconnect hooks run."""
+        """End the requests under way, ours and the peer's.
+
+        Received messages are still handled, and then the disconnect hooks run.
+        """
         queue = self._queues.get(peer)
         if queue is None or queue.info is None:
             return
         queue.info = queue.session = None
         queue.fail_requests(reason)
+        queue.cancel_serving()
         queue.cancel_throttle()
         if self.session is not None:
             self.session.peer_disconnected(peer, reason)

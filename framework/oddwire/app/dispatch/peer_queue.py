@@ -78,6 +78,7 @@ class PeerQueue:
         "replies",
         "requested",
         "resting",
+        "serving",
         "session",
         "small",
         "things",
@@ -120,6 +121,7 @@ class PeerQueue:
         self.resting: asyncio.Future[None] | None = None  # set while the worker waits for the rate of a handler
         self._concurrent = 0  # how many concurrent handlers run
         self.detached: set[asyncio.Task[None]] = set()  # their tasks
+        self.serving: set[asyncio.Task[Any]] | None = None  # tasks of the connection's JSON-RPC requests
         self._slot: asyncio.Future[None] | None = None  # set while the worker waits for a concurrent handler to end
         self.wake: asyncio.Future[None] | None = None  # set while the worker sleeps
         self.worker: asyncio.Task[None] | None = None
@@ -213,6 +215,12 @@ class PeerQueue:
         if listeners is not None:
             listeners.end(reason)
         self.look()
+
+    def cancel_serving(self) -> None:
+        """Cancel the peer's JSON-RPC requests, whose answers have nobody to go to."""
+        serving, self.serving = self.serving, None
+        for task in serving or ():
+            task.cancel("its peer has disconnected")
 
     def cancel_throttle(self) -> None:
         """Cancel the timer of a throttled peer."""

@@ -36,6 +36,7 @@ from oddwire.app.plugins.peer_rpc_tables import BoundPeerMethod, RpcTable
 from oddwire.app.plugins.tables import Route
 from oddwire.durations import duration
 from oddwire.errors import CodecError, ExtensionError, QuotaExceeded, Refuse, ReplyTimeout, RpcError
+from oddwire.exit_exceptions import must_pass
 from oddwire.log_limits import get_logger
 from oddwire.printable import printable
 from oddwire.proto.keys import NodeId
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from oddwire.app.dispatch.peer_queue import PeerQueue
     from oddwire.app.limits.access import AccessControl
     from oddwire.app.limits.backpressure import Backpressure
+    from oddwire.transports.base import PeerInfo
 
 __all__ = ["PeerRpcs", "not_loaded"]
 
@@ -145,20 +147,20 @@ class PeerRpcs:
         assert table is not None  # noqa: S101 - narrows the type for checkers
         if is_answer(document):
             return self._answered(queue, message), route
-        name = document.get("method")
+        name = str(document.get("method"))
         if not wrong_request(document):
-            bound = table.methods.get(str(name))
+            bound = table.methods.get(name)
             if "id" not in document:
                 if bound is not None and bound.form.method.notification:
-                    return None, self._methods[table.message, bound.form.method.name]
+                    return None, self._methods[table.message, name]
                 what = "the name of a method" if bound is not None else "unknown"
                 logger.info("ignored JSON-RPC notification %.100r from %s: %s", name, queue.peer, what)
                 return None, route
             if bound is not None and not bound.form.method.notification:
-                return None, self._methods[table.message, bound.form.method.name]
+                return None, _for_connection(queue, self._methods[table.message, name])
         if table.serves:
             self._charge_refusal(queue)
-            return None, self._errors[table.message]
+            return None, _for_connection(queue, self._errors[table.message])
         self._core.transport.wasted(queue.peer.node_id)
         logger.info("ignored JSON-RPC request %.100r from %s: nobody here has methods", name, queue.peer)
         return None, route
@@ -169,7 +171,7 @@ class PeerRpcs:
         if not route.rpc.serves:
             return route
         self._charge_refusal(queue)
-        return self._errors[route.rpc.message]
+        return _for_connection(queue, self._errors[route.rpc.message])
 
     def _charge_refusal(self, queue: PeerQueue) -> None:
         """Charge a peer with the work for an error, at once: it is answered later than it is read."""
@@ -276,14 +278,21 @@ class PeerRpcs:
         bound: BoundPeerMethod,
         run: Run,
         access: AccessControl | None,
+        queue: PeerQueue,
+        connection: PeerInfo,
         context: Context,
         message: RpcDocument,
-    ) -> RpcDocument:
-        """Return the answer to a request."""
+    ) -> RpcDocument | None:
+        """Return the answer to a request; None once the connection has ended on which it came."""
+        if queue.info is not connection:
+            return None
         me = asyncio.current_task()
+        assert me is not None  # noqa: S101 - narrows the type for checkers
         identity = message.document["id"]
-        slot = _Slot(self._queues.get(context.peer.node_id))
+        slot = _Slot(queue)
         _slot.set(slot)  # of a task of its own
+        serving = queue.serving = set() if queue.serving is None else queue.serving
+        serving.add(me)
         try:
             if access is None:
                 found = await run(context, message)
@@ -306,12 +315,15 @@ class PeerRpcs:
             code = refusal.code if refusal.code >= _APPLICATION else code
             answer = self._error(table, context, message, RpcError(code, refusal.text), logged=True)
         except BaseException as error:
+            if queue.info is not connection and isinstance(error, asyncio.CancelledError) and must_pass(error, me):
+                return None  # cancelled by `PeerQueue.cancel_serving`, or by the end of the application
             self._failed(context, message, error, me)
             answer = table.message(document=error_object(identity, INTERNAL_ERROR, "Internal error"))
         finally:
             slot.close()
+            serving.discard(me)
             del me  # a task that ends by an exception keeps this frame
-        return answer
+        return answer if queue.info is connection else None
 
     async def _hear(
         self,
@@ -383,8 +395,17 @@ class PeerRpcs:
         logger.info("%s from %s: error %d: %s", title_of(message), context.peer, error.code, told)
         return answer
 
-    async def _refuse(self, table: RpcTable, context: Context, message: RpcDocument | Malformed) -> RpcDocument:
+    async def _refuse(
+        self,
+        table: RpcTable,
+        queue: PeerQueue,
+        connection: PeerInfo,
+        context: Context,
+        message: RpcDocument | Malformed,
+    ) -> RpcDocument | None:
         """Return the answer to what is no request, or of no method here."""
+        if queue.info is not connection:
+            return None
         if isinstance(message, Malformed):
             return self._refusal(table, context, None, PARSE_ERROR, f"Parse error: {_what_is_wrong(message)}")
         identity, method = valid_id(message.document), message.document.get("method")
@@ -406,6 +427,12 @@ class PeerRpcs:
         queue = self._queues.get(context.peer.node_id)
         ending = self._core.tasks.ending or (queue is not None and queue.abandoned)
         self._core.enforcer.failed(context, message, error, ending, task)
+
+
+def _for_connection(queue: PeerQueue, route: Route) -> Route:
+    """Return a route whose handler is told on which connection a request came: there alone may its answer go."""
+    answer: Any = route.handler
+    return route._replace(handler=partial(answer, queue, queue.info))
 
 
 def _checked(table: RpcTable, bound: BoundPeerMethod, found: Message | None) -> RpcDocument:

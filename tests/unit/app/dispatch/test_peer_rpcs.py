@@ -536,6 +536,112 @@ async def test_a_method_that_hangs_at_the_end_is_cancelled_and_the_application_c
     assert peer.app.counters.failed == {}
 
 
+async def test_requests_are_cancelled_when_their_peer_has_gone(caplog: pytest.LogCaptureFixture) -> None:
+    extension = Extension("server", version="1.0")
+    rpc, begun, cancelled = PeerRpc(extension, 37913), [0], [0]
+
+    @rpc.method("hang")
+    async def hang(context: Context) -> None:
+        begun[0] += 1
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled[0] += 1
+            raise
+
+    @rpc.method("echo")
+    async def echo(context: Context, number: int) -> int:
+        return number
+
+    async with raw(extension) as peer:
+        for number in range(40):
+            peer.receive(request("hang", number))
+        peer.receive(request("echo", 40, params={"number": 1}))
+        peer.receive(request("none", 41))
+        await until(lambda: begun[0] == 32)
+        peer.transport.lose_peer(ALICE)
+        peer.transport.connect_peer(ALICE)
+        assert await peer.ask(request("echo", 1, params={"number": 2})) == {"jsonrpc": "2.0", "id": 1, "result": 2}
+        assert (begun[0], cancelled[0], len(peer.transport.sent)) == (32, 32, 1), "what waited is not begun"
+        for number in range(31):
+            peer.receive(request("hang", number))
+        assert (await peer.ask(request("echo", 2, params={"number": 3})))["result"] == 3
+        assert peer.app.counters.failed == {}
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING and "hang" in str(record)] == []
+
+
+async def test_a_request_whose_peer_has_gone_is_not_answered_on_its_next_connection() -> None:
+    extension = Extension("server", version="1.0")
+    rpc, gate, seen = PeerRpc(extension, 37913), asyncio.Event(), list[str]()
+
+    @rpc.method("stubborn")
+    async def stubborn(context: Context, how: str) -> str:
+        seen.append("begun")
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            await gate.wait()
+        seen.append(how)
+        if how == "raises":
+            raise ValueError(how)
+        if how == "refuses":
+            raise RpcError(5, how)
+        return how
+
+    @rpc.method("echo")
+    async def echo(context: Context) -> None: ...
+
+    async with raw(extension) as peer:
+        for how in ("returns", "raises", "refuses"):
+            peer.receive(request("stubborn", 1, params={"how": how}))
+        await until(lambda: len(seen) == 3)
+        peer.transport.lose_peer(ALICE)
+        peer.transport.connect_peer(ALICE)
+        gate.set()
+        await until(lambda: len(seen) == 6)
+        assert (await peer.ask(request("echo", 1)))["result"] is None
+        assert len(peer.transport.sent) == 1
+        assert peer.app.counters.failed == {"server": 1}, "what it raises is its failure all the same"
+
+
+async def test_notifications_are_handled_to_the_end() -> None:
+    extension = Extension("server", version="1.0")
+    rpc, gate, heard = PeerRpc(extension, 37913), asyncio.Event(), list[int]()
+
+    @rpc.notification("note")
+    async def note(context: Context, number: int) -> None:
+        await gate.wait()
+        heard.append(number)
+
+    async with raw(extension) as peer:
+        for number in range(3):
+            peer.receive({"jsonrpc": "2.0", "method": "note", "params": {"number": number}})
+        await asyncio.sleep(0)
+        peer.transport.lose_peer(ALICE)
+        await asyncio.sleep(0)
+        gate.set()
+        await until(lambda: heard == [0, 1, 2])
+
+
+async def test_a_method_may_disconnect_its_peer() -> None:
+    extension = Extension("server", version="1.0")
+    rpc, ended = PeerRpc(extension, 37913), asyncio.Event()
+
+    @rpc.method("bye")
+    async def bye(context: Context) -> None:
+        try:
+            await context.app.disconnect(context.peer.node_id, "bye")
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    async with raw(extension) as peer:
+        peer.receive(request("bye"))
+        await asyncio.wait_for(ended.wait(), 5)
+        await until(lambda: not peer.app.peers)
+        assert peer.app.counters.failed == {}
+
+
 async def test_a_method_that_cancels_itself_fails_alone() -> None:
     extension = Extension("server", version="1.0")
     rpc = PeerRpc(extension, 37913)
