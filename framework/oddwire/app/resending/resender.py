@@ -38,6 +38,7 @@ _LONGEST: Final = 60.0  # seconds until the timer looks whether the clocks still
 _DRIFT: Final = 1.0  # seconds by which the clock of ages and the loop's may move apart: the machine was suspended
 _MOST: Final = 256  # messages that one call of the timer looks at
 _TURN: Final = 64  # messages sent to a peer before other tasks have their turn
+_RENEWED: Final = 200  # messages made due for a peer that has connected before other tasks have their turn
 _SPARE: Final = 64  # outdated places in the heap that are left there in any case
 
 
@@ -60,6 +61,7 @@ class Resender:
         self._context = contextvars.Context()  # the timer is nobody's, and in no unit of work
         self._drift = 0.0
         self._waiting: dict[NodeId, deque[Entry]] = {}  # what is due, of peers to whom something is being sent
+        self._renewing: dict[NodeId, deque[Entry]] = {}  # what is still to be made due, of peers that have connected
         self._closed = False
         kept.added, kept.removed = self.added, self.removed
         for entry in [*kept.entries.values()]:
@@ -80,6 +82,11 @@ class Resender:
         if self._answers.add(entry) and queue is not None:
             queue.set_answers(partial(self._answered, entry.ident.node_id))
         if queue is not None and self._is_open(entry):
+            renewing = self._renewing.get(entry.ident.node_id)
+            if renewing is not None and not entry.sent:  # behind those that have waited longer
+                renewing.append(entry)
+                self._plan(entry)
+                return
             entry.connection = queue.info
             self._make_due(entry, at_once=not entry.sent)
         else:
@@ -105,7 +112,7 @@ class Resender:
         """Return the seconds until a message is sent next; None if its peer has to connect first."""
         if not self._is_open(entry):
             return None
-        if entry.queued:
+        if entry.queued or self._is_to_be_renewed(entry):
             return 0.0
         return None if entry.due == inf else max(0.0, entry.due - self._loop.time())
 
@@ -132,11 +139,44 @@ class Resender:
         self.greeted(queue)
 
     def greeted(self, queue: PeerQueue) -> None:
-        """Send a peer what was kept for it until an on_connect has ended."""
-        peer = self._kept.peers.get(queue.peer.node_id)
-        for entry in [] if peer is None else [*peer.entries.values()]:
-            if entry.stored and not entry.answering:
+        """Send a peer what was kept for it until an on_connect has ended, in order; of many, the first at once."""
+        node_id = queue.peer.node_id
+        peer = self._kept.peers.get(node_id)
+        if peer is None:
+            return
+        entries = self._renewing[node_id] = deque(peer.entries.values())
+        if self._renew_some(node_id, entries):
+            self._core.spawn(self._renew_all(node_id, entries))
+
+    async def _renew_all(self, node_id: NodeId, entries: deque[Entry]) -> None:
+        try:
+            more = True
+            while more:
+                await asyncio.sleep(0)
+                more = self._renew_some(node_id, entries)
+        finally:
+            self._end_renewing(node_id, entries)
+
+    def _renew_some(self, node_id: NodeId, entries: deque[Entry]) -> bool:
+        """Renew the next of a peer's ``entries``; return whether there are more, of the same connection."""
+        for _ in range(min(_RENEWED, len(entries))):
+            if self._renewing.get(node_id) is not entries:
+                return False
+            entry = entries.popleft()
+            if entry.live and entry.stored and not entry.answering:
                 self._renew(entry)
+        if not entries:
+            self._end_renewing(node_id, entries)
+        return self._renewing.get(node_id) is entries
+
+    def _end_renewing(self, node_id: NodeId, entries: deque[Entry]) -> None:
+        if self._renewing.get(node_id) is entries:
+            del self._renewing[node_id]
+
+    def _is_to_be_renewed(self, entry: Entry) -> bool:
+        """Return whether an entry of an open connection is still to be made due for it, behind others."""
+        node_id = entry.ident.node_id
+        return node_id in self._renewing and entry.connection is not self._core.queues[node_id].info
 
     def _renew(self, entry: Entry) -> None:
         """Send an entry on a connection that is new to it, once it is open to its extension."""
@@ -147,6 +187,7 @@ class Resender:
 
     def disconnected(self, node_id: NodeId) -> None:
         """Send a peer nothing until it is connected again."""
+        self._renewing.pop(node_id, None)
         for entry in self._waiting.get(node_id, ()):
             entry.queued = False
         self._waiting.pop(node_id, None)
@@ -205,7 +246,7 @@ class Resender:
                 self._expire(entry)
             elif entry.due > now or entry.queued:
                 self._plan(entry)
-            elif self._is_open(entry):
+            elif self._is_open(entry) and not self._is_to_be_renewed(entry):
                 self._submit(entry)
             else:
                 entry.due = inf

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
 from tests.unit.app.resending.conftest import ALICE, BOB, Ask, Even, No, Note, Prompt, Scene, Yes
 
 from oddwire import Again, ConnectionClosed, Context, Extension, NodeRefused, Refuse, ReplyTimeout
-from oddwire.app import TraceEvent, hookimpl
+from oddwire.app import Application, TraceEvent, hookimpl
 from oddwire.app.resending.keys import encode_key
 from oddwire.app.resending.resender import Resender
 from oddwire.proto.keys import NodeId
@@ -449,6 +451,104 @@ async def test_many_have_one_timer_and_one_task_for_each_peer(scene: Any) -> Non
         for number in range(300):
             await here.alice.settle(f"{number}")
         assert len(resender(here)._heap) <= 2 * 300 + 64
+
+
+async def test_a_connection_with_many_lets_others_have_their_turn(scene: Any) -> None:
+    async with scene(Scene, Prompt(), session=False) as here:
+        many = [Ask(swap_id=f"{number}") for number in range(1000)]
+        for each in many:
+            await here.alice.send(each, again=TEN)
+        here.transport.connect_peer(ALICE)
+        entries, counts = [*resender(here)._kept.entries.values()], [0]
+        while counts[-1] < 1000:
+            await asyncio.sleep(0)
+            counts.append(sum(entry.connection is not None for entry in entries))
+            if 0 < counts[-1] < 1000:
+                assert resender(here).due_in(entries[-1]) == 0.0, "it is about to be sent"
+        assert max(after - before for before, after in pairwise(counts)) <= 2 * 200
+        await here.idle()
+        assert here.sent() == many
+        assert resender(here)._renewing == {}
+        await here.pass_time(10.5)
+        assert here.sent()[1000:] == many
+
+
+async def test_what_is_new_goes_behind_the_many_that_have_waited(scene: Any) -> None:
+    async with scene(Scene, Prompt(), session=False) as here:
+        many = [Ask(swap_id=f"{number}") for number in range(500)]
+        for each in many:
+            await here.alice.send(each, again=TEN)
+        here.transport.connect_peer(ALICE)
+        await here.alice.send(Ask(swap_id="new"), again=TEN)
+        assert resender(here)._renewing, "that was in between"
+        await here.alice.settle("450")
+        await here.alice.send(Ask(swap_id="460"), again=Again(every=20))
+        await here.pass_time(1.0)
+        wanted = [each for each in many if each.swap_id not in ("450", "460")]
+        assert here.sent() == [*wanted, Ask(swap_id="new"), Ask(swap_id="460")]
+
+
+@pytest.mark.parametrize("turns", range(1, 8))
+async def test_a_peer_that_leaves_while_many_are_made_due_gets_each_once_when_it_is_back(
+    scene: Any, turns: int
+) -> None:
+    async with scene(session=False) as here:
+        many = [Ask(swap_id=f"{number}") for number in range(1000)]
+        for each in many:
+            await here.alice.send(each, again=TEN)
+        here.transport.connect_peer(ALICE)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        here.transport.lose_peer(ALICE)
+        first = here.sent()
+        assert first == many[: len(first)]
+        assert len(first) < 1000
+        here.transport.connect_peer(ALICE)
+        await here.pass_time(1.0)
+        again = here.sent()[len(first) :]
+        assert again == many
+        assert resender(here)._renewing == {}
+        here.transport.lose_peer(ALICE)
+        await here.pass_time(100.0)
+        assert len(here.sent()) == len(first) + 1000
+
+
+async def test_what_falls_due_while_many_are_made_due_goes_once_and_in_order(scene: Any) -> None:
+    async with scene(Scene, Prompt(), session=False) as here:
+        many = [Ask(swap_id=f"{number}") for number in range(1000)]
+        for each in many:
+            await here.alice.send(each, again=TEN)
+        here.transport.connect_peer(ALICE)
+        await here.idle()
+        here.transport.lose_peer(ALICE)
+        due = max(entry.due for entry in resender(here)._kept.entries.values())
+        here.loop.call_at(math.nextafter(due, 0.0), here.transport.connect_peer, ALICE)  # just before the timer
+        await here.pass_time(11.0)
+        assert here.sent()[1000:] == many
+
+
+@pytest.mark.parametrize("turns", range(1, 6))
+async def test_an_on_connect_that_ends_while_many_are_made_due_opens_the_rest(turns: int) -> None:
+    one, two = Extension("one", version="1.0"), Extension("two", version="1.0")
+    one.register(Ask)
+    two.register(Note)
+
+    @one.on_connect
+    async def greet(context: Context) -> None:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+
+    transport = ScriptedTransport()
+    async with Application(one, two, transport=transport, session=False, store=":memory:") as app:
+        asks, notes = [Ask(swap_id=f"{number}") for number in range(300)], [Note(text=f"{n}") for n in range(300)]
+        for ask, note in zip(asks, notes, strict=True):
+            await app.peer(ALICE).send(ask, again=Again(every=10))
+            await app.peer(ALICE).send(note, again=Again(every=10, key=note.text))
+        transport.connect_peer(ALICE)
+        await asyncio.sleep(1.0)
+        sent = [app.registry.decode(payload) for _, payload in transport.sent]
+        assert [each for each in sent if isinstance(each, Ask)] == asks
+        assert [each for each in sent if isinstance(each, Note)] == notes
 
 
 async def test_without_any_nothing_is_made(scene: Any) -> None:
