@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from oddwire.app import AppContext, Context, Extension, PluginManager
@@ -152,6 +154,31 @@ def test_a_router_is_not_in_itself() -> None:
     router.include(inner)
     with pytest.raises(ExtensionError, match=r"^<Router of .*: include\(<Router of .*>\) would include it in itself$"):
         inner.include(router)
+
+
+def test_so_many_are_in_one_another_and_no_more() -> None:
+    routers = [Router() for _ in range(3000)]
+    extension, other = shop(), shop()
+    for outer, inner in pairwise(routers[:100]):
+        outer.include(inner)
+    handler_of(routers[99])
+    extension.include(routers[0])
+    PluginManager().register(extension)
+    assert [handler.message for handler in extension.handlers()] == [Ask]
+    assert [*extension.included()] == routers[:100]
+    for outer, inner in pairwise(routers[100:]):
+        outer.include(inner)
+    text = r"^<Extension 'shop' .*>: <Router of .*> is included 101 deep, by one router in another; at most 100 may be"
+    with pytest.raises(ExtensionError, match=text):
+        other.include(routers[100])
+    routers[99].include(Router())
+    with pytest.raises(ExtensionError, match=text):
+        PluginManager().register(extension)
+
+
+def handler_of(router: Router) -> None:
+    @router.on(Ask)
+    async def ask(context: Context, message: Ask) -> Answer: ...
 
 
 @pytest.mark.parametrize("given", [None, "orders", shop])
