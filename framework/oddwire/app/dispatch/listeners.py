@@ -136,7 +136,8 @@ class MessageStream(Generic[M]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         queue = self._queue
-        assert queue is not None  # noqa: S101 - narrows the type for checkers
+        if queue is None:
+            raise LocalProtocolError("this stream is not open: async with peer.messages(...) as stream")
         self._closed = True
         self._error = None
         queue.unlisten(self._accepted, self)

@@ -820,6 +820,8 @@ async def test_a_stream_is_used_as_it_should_be() -> None:
         stream: MessageStream[Note] = here.peer.messages(Note)
         with pytest.raises(LocalProtocolError, match=r"open the stream first: async with peer\.messages"):
             await anext(stream)
+        with pytest.raises(LocalProtocolError, match=r"this stream is not open: async with peer\.messages"):
+            await stream.__aexit__(None, None, None)
         async with stream:
             reader = begun(anext(stream))  # type: ignore[arg-type]
             await idle()
