@@ -18,11 +18,12 @@ from typing import Any, ClassVar, Final, Self
 
 from oddwire import clocks
 from oddwire.app.dispatch.loop_watch import LOOP_WATCH
-from oddwire.durations import duration
+from oddwire.durations import duration, shown
 from oddwire.log_limits import LIMITED
 
 __all__ = ["Clock"]
 
+_FURTHEST: Final = 1e12  # seconds: from there on floats are too far apart for timers
 _CLOSE: Final = 1e-5  # seconds; a timer set by sums of floats may be that much later than meant
 _SHOWN: Final = 8  # tasks named in an error
 # Times are multiples of a quarter of a nanosecond, exact in binary: 10 s later is 10.0 s later, for whoever compares
@@ -173,8 +174,8 @@ class Clock:
         as of `asyncio.to_thread`, and bytes that have arrived on sockets are waited for; other threads are not. If
         cancelled, the clock stays where it is.
 
-        Raises `ValueError` for less than 0 or no finite number, `RuntimeError` outside of ``async with``, or while
-        the clock is advanced already, and `TimeoutError` if the work does not end within ``patience`` seconds.
+        Raises `ValueError` for less than 0, more than 1e12, or no number, `RuntimeError` outside of ``async with``, or
+        while the clock is advanced already, and `TimeoutError` if the work does not end within ``patience`` seconds.
         """
         amount = _seconds(seconds)
         if self._loop is None or self._loop is not asyncio.get_running_loop():
@@ -297,8 +298,9 @@ class Clock:
 
 def _seconds(given: float | timedelta) -> float:
     seconds = given.total_seconds() if isinstance(given, timedelta) else given
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 <= seconds < math.inf:
-        raise ValueError(f"a clock is advanced by seconds, 0 or more, or by a timedelta, not by {given!r:.200}")
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 <= seconds <= _FURTHEST:
+        should = f"seconds, 0 to {_FURTHEST:g}, or by a timedelta"
+        raise ValueError(f"a clock is advanced by {should}, not by {shown(given)}")
     return float(seconds)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from os import PathLike
 from typing import Any, Final, Literal, TypeAlias
@@ -22,6 +23,9 @@ MakeTransport: TypeAlias = Literal["memory", "bolt8"] | Callable[[PrivateKey], T
 """A transport's kind, or a function that makes one of a node's key."""
 
 _UNWINDING: Final = 5  # iterations of the event loop in which dropped generators are closed
+
+# The application that has started the running code, its handlers, jobs and the tasks that these create
+_running: ContextVar[RunningApp | None] = ContextVar("oddwire_running", default=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +68,7 @@ class RunningApp(Application):
 
     def __init__(self, recipe: Recipe) -> None:
         self._recipe = recipe
+        self._restarting = False
         self._build()
 
     def _build(self) -> None:
@@ -83,7 +88,11 @@ class RunningApp(Application):
 
     async def start(self) -> None:
         """Start, as any application does; on bolt8, the port stays the same from now on."""
-        await super().start()
+        token = _running.set(self)  # for the contexts that it copies
+        try:
+            await super().start()
+        finally:
+            _running.reset(token)
         if self._recipe.transport == "bolt8":
             self._recipe = replace(self._recipe, listen=tuple(uri.partition("@")[2] for uri in self.uris))
 
@@ -98,10 +107,20 @@ class RunningApp(Application):
         cancelled; their ``finally`` blocks run in this process all the same, and reach neither a peer nor the store.
 
         Raises what a shutdown hook raises, and what `Application` and `start` do; and `LocalProtocolError` in a handler
-        or job of its own, which would wait for itself.
+        or job of its own, or a task that one has created, which would wait for itself, and while another restart is
+        under way.
         """
-        if self._is_working_on(asyncio.current_task()):
+        if self._restarting:
+            raise LocalProtocolError("this application is being restarted already: await its start first")
+        if self._is_working_on(asyncio.current_task()) or (self._starter is None and _running.get() is self):
             raise LocalProtocolError("restart would wait for the handler that called it: let the test do that")
+        self._restarting = True
+        try:
+            await self._restart(extensions, kill)
+        finally:
+            self._restarting = False
+
+    async def _restart(self, extensions: tuple[object, ...], kill: bool) -> None:
         if kill:
             await self._kill()
         elif self._closing is None or not self._closing.done():  # else it has ended, and what that raised was raised

@@ -403,6 +403,74 @@ async def test_not_by_its_own_handler(app_pair: AppPair, kill: bool) -> None:
         assert len(caught) == 1
 
 
+@BOTH
+@pytest.mark.parametrize("how", ["gather", "task", "job"])
+async def test_not_by_a_task_of_its_own_handler(app_pair: AppPair, kill: bool, how: str) -> None:
+    caught: list[object] = []
+    extension = Extension("test", version="1.0")
+    extension.register(Answer)
+    apps: list[RunningApp] = []
+    told = asyncio.Event()
+
+    async def restart() -> None:
+        with pytest.raises(LocalProtocolError, match="let the test do that") as found:
+            await asyncio.gather(apps[0].restart(kill=kill))
+        caught.append(found.value)
+        told.set()
+
+    @extension.on(Ask)
+    async def ask(context: Context, message: Ask) -> Answer:
+        if how == "gather":
+            await restart()
+        elif how == "task":
+            await asyncio.create_task(restart())
+        else:
+            context.spawn(restart())
+        return Answer(text="still here")
+
+    async with app_pair(extension) as (server, client):
+        apps.append(server)
+        assert await client.peers[0].request(Ask(text="a"), Answer) == Answer(text="still here")
+        await told.wait()
+        assert len(caught) == 1
+        await server.restart(kill=kill)
+        assert server.uris
+
+
+@TRANSPORTS
+@BOTH
+async def test_two_at_once_are_one_and_the_other_is_told(run_app: RunApp, transport, kill: bool) -> None:
+    async with run_app(Extension("test", version="1.0"), transport=transport) as app:
+        uris = app.uris
+        for _ in range(2):
+            one, other = await asyncio.gather(
+                app.restart(kill=kill), app.restart(kill=not kill), return_exceptions=True
+            )
+            assert one is None
+            assert isinstance(other, LocalProtocolError)
+            assert str(other) == "this application is being restarted already: await its start first"
+            assert app.uris == uris
+        await app.restart(kill=kill)
+        assert app.uris == uris
+
+
+async def test_after_one_that_failed_it_can_be_restarted(run_app: RunApp) -> None:
+    extension = Extension("test", version="1.0")
+    starts: list[None] = []
+
+    @extension.on_startup
+    async def startup(context: AppContext) -> None:
+        starts.append(None)
+        if len(starts) == 2:
+            raise ValueError("not now")
+
+    async with run_app(extension) as app:
+        with pytest.raises(ValueError, match="not now"):
+            await app.restart()
+        await app.restart()
+        assert app.uris
+
+
 async def test_not_while_it_starts(run_app: RunApp) -> None:
     extension = Extension("test", version="1.0")
     apps: list[RunningApp] = []
