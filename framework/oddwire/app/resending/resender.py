@@ -18,6 +18,7 @@ from oddwire.app.dispatch.peer_queue import PeerQueue, Run
 from oddwire.app.resending.answers import Answers
 from oddwire.app.resending.entries import Entry
 from oddwire.app.resending.keys import decode_key
+from oddwire.app.resending.renewals import Renewals
 from oddwire.errors import ConnectionClosed, DecodeError, NotSupported, OddwireError, PeerNotConnected, Refuse
 from oddwire.log_limits import get_logger
 from oddwire.proto.keys import NodeId
@@ -38,7 +39,6 @@ _LONGEST: Final = 60.0  # seconds until the timer looks whether the clocks still
 _DRIFT: Final = 1.0  # seconds by which the clock of ages and the loop's may move apart: the machine was suspended
 _MOST: Final = 256  # messages that one call of the timer looks at
 _TURN: Final = 64  # messages sent to a peer before other tasks have their turn
-_RENEWED: Final = 200  # messages made due for a peer that has connected before other tasks have their turn
 _SPARE: Final = 64  # outdated places in the heap that are left there in any case
 
 
@@ -61,7 +61,7 @@ class Resender:
         self._context = contextvars.Context()  # the timer is nobody's, and in no unit of work
         self._drift = 0.0
         self._waiting: dict[NodeId, deque[Entry]] = {}  # what is due, of peers to whom something is being sent
-        self._renewing: dict[NodeId, deque[Entry]] = {}  # what is still to be made due, of peers that have connected
+        self._renewals = Renewals(self._renew, core.spawn)
         self._closed = False
         kept.added, kept.removed = self.added, self.removed
         for entry in [*kept.entries.values()]:
@@ -82,9 +82,7 @@ class Resender:
         if self._answers.add(entry) and queue is not None:
             queue.set_answers(partial(self._answered, entry.ident.node_id))
         if queue is not None and self._is_open(entry):
-            renewing = self._renewing.get(entry.ident.node_id)
-            if renewing is not None and not entry.sent:  # behind those that have waited longer
-                renewing.append(entry)
+            if not entry.sent and self._renewals.add(entry):  # behind those that have waited longer
                 self._plan(entry)
                 return
             entry.connection = queue.info
@@ -144,42 +142,17 @@ class Resender:
         peer = self._kept.peers.get(node_id)
         if peer is None:
             return
-        entries = self._renewing[node_id] = deque(peer.entries.values())
-        if self._renew_some(node_id, entries):
-            self._core.spawn(self._renew_all(node_id, entries))
-
-    async def _renew_all(self, node_id: NodeId, entries: deque[Entry]) -> None:
-        try:
-            more = True
-            while more:
-                await asyncio.sleep(0)
-                more = self._renew_some(node_id, entries)
-        finally:
-            self._end_renewing(node_id, entries)
-
-    def _renew_some(self, node_id: NodeId, entries: deque[Entry]) -> bool:
-        """Renew the next of a peer's ``entries``; return whether there are more, of the same connection."""
-        for _ in range(min(_RENEWED, len(entries))):
-            if self._renewing.get(node_id) is not entries:
-                return False
-            entry = entries.popleft()
-            if entry.live and entry.stored and not entry.answering:
-                self._renew(entry)
-        if not entries:
-            self._end_renewing(node_id, entries)
-        return self._renewing.get(node_id) is entries
-
-    def _end_renewing(self, node_id: NodeId, entries: deque[Entry]) -> None:
-        if self._renewing.get(node_id) is entries:
-            del self._renewing[node_id]
+        self._renewals.begin(node_id, peer.entries.values())
 
     def _is_to_be_renewed(self, entry: Entry) -> bool:
         """Return whether an entry of an open connection is still to be made due for it, behind others."""
         node_id = entry.ident.node_id
-        return node_id in self._renewing and entry.connection is not self._core.queues[node_id].info
+        return node_id in self._renewals and entry.connection is not self._core.queues[node_id].info
 
     def _renew(self, entry: Entry) -> None:
         """Send an entry on a connection that is new to it, once it is open to its extension."""
+        if not entry.live or not entry.stored or entry.answering:
+            return
         queue = self._core.queues.get(entry.ident.node_id)
         if queue is not None and entry.connection is not queue.info and self._is_open(entry):
             entry.connection = queue.info
@@ -187,7 +160,7 @@ class Resender:
 
     def disconnected(self, node_id: NodeId) -> None:
         """Send a peer nothing until it is connected again."""
-        self._renewing.pop(node_id, None)
+        self._renewals.end(node_id)
         for entry in self._waiting.get(node_id, ()):
             entry.queued = False
         self._waiting.pop(node_id, None)

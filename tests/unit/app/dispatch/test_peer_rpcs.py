@@ -566,6 +566,10 @@ async def test_requests_are_cancelled_when_their_peer_has_gone(caplog: pytest.Lo
         for number in range(31):
             peer.receive(request("hang", number))
         assert (await peer.ask(request("echo", 2, params={"number": 3})))["result"] == 3
+        assert peer.app._dispatcher is not None
+        serving = peer.app._dispatcher.core.queues[ALICE].serving
+        assert serving is not None
+        assert len(serving) == 31, "what was answered is kept no longer"
         assert peer.app.counters.failed == {}
     assert [record for record in caplog.records if record.levelno >= logging.WARNING and "hang" in str(record)] == []
 
