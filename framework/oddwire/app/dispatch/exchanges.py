@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
-from enum import Enum, IntEnum
+from enum import Enum
 from typing import Any, Final
 
 from oddwire import clocks
@@ -28,7 +28,7 @@ _NOTABLE: Final = 0.1  # of a request's time; what waited for the hello for long
 _LATE: Final = 64  # requests with a match whose late answers are known, and as many whose second answers are
 
 
-class State(IntEnum):
+class State(Enum):
     """How far an exchange is."""
 
     QUEUED = 0
@@ -110,7 +110,8 @@ class Exchanges:
         self._queued: dict[Hashable, OrderedDict[Exchange, None]] = {}  # by slot, in order
         self._fields: dict[type[Message], dict[str, int]] = {}  # how many exchanges held there match a class by a field
         self._by_function: dict[Exchange, None] = {}
-        self._late: deque[Question] = deque(maxlen=_LATE)
+        self._late: deque[Question] = deque(maxlen=_LATE)  # with a match, not answered in time
+        # Answered by the field: a peer may answer twice. A function may be true of much, so those are not among them
         self._answered: deque[Question] = deque(maxlen=_LATE)
         self._asked: dict[type[Message], bool] = {}  # each class asked for: whether ever without a match
         self._out_of_step: set[type[Message]] = set()
@@ -263,12 +264,13 @@ class Exchanges:
                     continue
                 if found:
                     return self._answer(exchange, message)
-        if self._late and self._is_late(message):
+        if self._late and _take(self._late, message):
+            self._rest()
             return Fate.LATE, None
         exchange = None if unclear else self._held.get(cls)
         if exchange is None or exchange.state is _STARTED:
             return _FREE, None
-        if self._answered and self._is_second(message):
+        if self._answered and _take(self._answered, message):
             return Fate.LATE, None
         return self._answer(exchange, message)
 
@@ -284,32 +286,6 @@ class Exchanges:
             return Fate.LATE, None
         self._counters.dropped["late_reply"] += 1
         return Fate.DROPPED, None
-
-    def _is_late(self, message: Message) -> bool:
-        for number, question in enumerate(self._late):
-            try:
-                found = question.accepts(message)
-            except BaseException as error:  # told when it was awaited
-                match_failure(error)
-                continue
-            if found:
-                del self._late[number]
-                if not (self._held or self._by_function or self._late):
-                    self.is_active = False
-                    self._changed()
-                return True
-        return False
-
-    def _is_second(self, message: Message) -> bool:
-        """Whether a request was answered by this value of its field already: a peer may send an answer twice.
-
-        Each is taken for that once. A function may be true of much, so answers to requests by one do not count.
-        """
-        for number, question in enumerate(self._answered):
-            if question.accepts(message):
-                del self._answered[number]
-                return True
-        return False
 
     def malformed(self, cls: type[Message], error: BaseException) -> None:
         """Fail the request without a match that waits for a class of which a malformed message has come."""
@@ -342,11 +318,11 @@ class Exchanges:
         for exchange in self._open:
             exchange.fail(ConnectionClosed(reason))
             exchange.state = _ENDED
-        tables = (self._open, self._held, self._queued, self._fields, self._by_function, self._late, self._answered)
-        for table in (*tables, self._asked):
+        for table in (self._open, self._held, self._queued, self._fields, self._by_function, self._asked):
             table.clear()
-        self.is_active = False
-        self._changed()
+        for questions in (self._late, self._answered):
+            questions.clear()
+        self._rest()
 
     # Slots ------------------------------------------------------------------------------------------
 
@@ -355,9 +331,7 @@ class Exchanges:
         for slot in exchange.slots:
             self._held[slot] = exchange
         question = exchange.question
-        if exchange.in_order:
-            pass
-        elif question.match is not None:
+        if question.match is not None:
             self._by_function[exchange] = None
         elif question.field is not None:
             for cls in question.accepted:
@@ -373,9 +347,7 @@ class Exchanges:
         for slot in exchange.slots:
             del self._held[slot]
         question = exchange.question
-        if exchange.in_order:
-            pass
-        elif question.match is not None:
+        if question.match is not None:
             del self._by_function[exchange]
         elif question.field is not None:
             for cls in question.accepted:
@@ -386,6 +358,10 @@ class Exchanges:
         if self._queued:
             for slot in exchange.slots:
                 self._start_next(slot)
+        self._rest()
+
+    def _rest(self) -> None:
+        """Let messages pass by from now on, if none may be an answer any more."""
         if not (self._held or self._by_function or self._late):
             self.is_active = False
             self._changed()
@@ -409,6 +385,20 @@ class Exchanges:
             del queued[exchange]
             if not queued:
                 del self._queued[slot]
+
+
+def _take(questions: deque[Question], message: Message) -> bool:
+    """Remove the first question that a message answers; return whether there is one."""
+    for number, question in enumerate(questions):
+        try:
+            found = question.accepts(message)
+        except BaseException as error:  # raised before, by the request that awaited the answer
+            match_failure(error)
+            continue
+        if found:
+            del questions[number]
+            return True
+    return False
 
 
 _REMEDY: Final = (
