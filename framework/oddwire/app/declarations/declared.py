@@ -23,7 +23,7 @@ HookFunction = Callable[..., Coroutine[Any, Any, None]]
 NOTHING: Any = object()
 """Default of a decorator's parameter: empty parentheses."""
 
-_OUTER: Final = 2  # frames from `_note` to the caller of a decorator that calls `_take`
+_OUTER: Final = 2  # frames from `_hook` to the caller of the decorator
 
 
 class Hook(FrozenRecord, kw_only=True):
@@ -89,12 +89,25 @@ class Declared:
     ) -> None:
         """Check and declare the function of a hook, and its provided parameters."""
         frame = sys._getframe(_OUTER)  # noqa: SLF001 - as dataclasses do
+        self._check_hook(name, function, kind, context, *parameters, per_peer=per_peer, frame=frame)
+        self._declare(Hook(name=name, function=function))
+
+    def _check_hook(
+        self,
+        name: str,
+        function: HookFunction,
+        kind: str,
+        context: type[AppContext],
+        *parameters: str,
+        per_peer: bool = False,
+        frame: FrameType,
+    ) -> None:
+        """Check the function of a hook, now and when it is loaded, and declare its provided parameters."""
         scope = scope_of(function, frame)
         if not check_callback(function, kind, context, *parameters, scope=scope):  # an annotation's name comes later
             check = partial(check_callback, function, kind, context, *parameters, scope=scope, late=True)
             self._declare(LateCheck(check=check))
         self._note(function, name, parameters, per_peer, frame)
-        self._declare(Hook(name=name, function=function))
 
     def _note(
         self, function: Callable[..., Any], what: str, fixed: tuple[str, ...], per_peer: bool, frame: FrameType

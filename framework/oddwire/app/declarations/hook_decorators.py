@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar,
 
 from oddwire.app.context import AppContext, Context
 from oddwire.app.declarations.declared import NOTHING, Declared, check_argument
-from oddwire.app.declarations.handlers import check_callback, place, scope_of
+from oddwire.app.declarations.handlers import place, scope_of
 from oddwire.errors import ExtensionError, OddwireError
 from oddwire.schema import Message
 
@@ -138,22 +138,21 @@ class HookDecorators(Declared):
         """
         if not given:
             return self.on_undelivered  # with parentheses, it is the decorator itself
-        parameters = ("context", "message", "error")
+        kind, parameters = "called for lost messages", ("context", "message", "error")
         if len(given) == 1 and isinstance(given[0], (tuple, list, set, frozenset)):
             names = ", ".join(one.__name__ if isinstance(one, type) else repr(one) for one in given[0])
-            kind = type(given[0]).__name__
-            raise ExtensionError(f"{self!r}: on_undelivered: pass the classes, on_undelivered({names}), not a {kind}")
+            what = type(given[0]).__name__
+            raise ExtensionError(f"{self!r}: on_undelivered: pass the classes, on_undelivered({names}), not a {what}")
         if len(given) == 1 and not isinstance(given[0], type):
-            self._hook("on_undelivered", given[0], "called for lost messages", Context, *parameters)
+            self._hook("on_undelivered", given[0], kind, Context, *parameters)
             return given[0]
 
         def register(function: Any) -> Any:
             from oddwire.app.declarations.undelivered import Undelivered  # not for extensions without
 
             frame = sys._getframe(1)  # noqa: SLF001 - as dataclasses do
-            check_callback(function, "called for lost messages", Context, *parameters)
+            self._check_hook("on_undelivered", function, kind, Context, *parameters, frame=frame)
             self._declare(Undelivered(function=function, classes=given, scope=scope_of(function, frame)))
-            self._note(function, "on_undelivered", parameters, False, frame)
             return function
 
         return register

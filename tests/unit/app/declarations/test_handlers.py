@@ -401,6 +401,23 @@ def test_a_name_may_come_later_and_is_checked_then() -> None:
         del of_later.__globals__["Later"]
 
 
+def test_a_name_may_come_later_for_lost_messages_of_some_classes_too() -> None:
+    extension = Extension("one", version="1.0")
+
+    async def of_later(context: Context, message: Message, error: Later) -> None: ...  # type: ignore[name-defined] # noqa: F821
+
+    extension.register(Ask)
+    extension.on_undelivered(Ask)(of_later)
+    with pytest.raises(ExtensionError, match=r"of_later, called for lost messages: .*'Later'"):
+        Application(extension, transport=ScriptedTransport())
+    of_later.__globals__["Later"] = int
+    try:
+        with pytest.raises(ExtensionError, match="'error' should be OddwireError, not int"):
+            Application(extension, transport=ScriptedTransport())
+    finally:
+        del of_later.__globals__["Later"]
+
+
 def test_names_around_a_hook_count() -> None:
     Alias = AppContext  # noqa: N806
     extension = Extension("test", version="1.0")
