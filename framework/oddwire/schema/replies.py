@@ -8,7 +8,6 @@ from __future__ import annotations
 import types
 import typing
 from collections.abc import Iterable
-from operator import attrgetter
 from typing import Any
 
 from oddwire.errors import SchemaError
@@ -33,23 +32,7 @@ from oddwire.schema.kinds import (
     Text,
 )
 
-__all__ = ["can_be_equal", "check_match", "classes_of", "matches", "wrong_field"]
-
-
-def matches(request: object, reply: object) -> bool:
-    """Return whether ``reply`` is one that the class of ``request`` declares, with an equal value in its match field.
-
-    False for a request whose class declares no replies. Raises `SchemaError` if ``request`` is not a message.
-    """
-    schema = getattr(type(request), "__oddwire__", None)
-    if not isinstance(schema, Schema):
-        raise SchemaError(f"{qualified_name(type(request))} is not a message: decorate it with @message(type_id)")
-    if type(reply) not in schema.replies:
-        return False
-    if schema.match is None:
-        return True
-    value = attrgetter(schema.match)
-    return bool(value(request) == value(reply))
+__all__ = ["can_be_equal", "check_match", "classes_of", "wrong_field"]
 
 
 def classes_of(cls: type, replies: Any) -> tuple[type, ...]:

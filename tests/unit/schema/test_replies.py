@@ -24,7 +24,7 @@ from oddwire.schema import (
     u64,
 )
 from oddwire.schema.annotations import kind_of
-from oddwire.schema.replies import can_be_equal, matches
+from oddwire.schema.replies import can_be_equal
 
 
 @message(0x8D41)
@@ -206,34 +206,3 @@ def test_fields_that_are_never_equal_are_refused():
 def test_kinds_that_can_be_equal(one, other, expected):
     assert can_be_equal(kind_of(one), kind_of(other)) is expected
     assert can_be_equal(kind_of(other), kind_of(one)) is expected
-
-
-@pytest.mark.parametrize(
-    ("reply", "expected"),
-    [
-        (Agreement(swap_id=b"a", fee=1), True),
-        (Agreement(swap_id=b"b", fee=1), False),
-        (Cancel(swap_id=b"a"), True),
-        (Cancel(), False),
-        (Request(swap_id=b"a"), False),
-        (Other(swap=b"a"), False),
-        (None, False),
-    ],
-)
-def test_matching(reply, expected):
-    assert matches(Request(swap_id=b"a"), reply) is expected
-
-
-def test_without_a_field_the_class_decides():
-    @message(0x8D51, replies=Agreement)
-    class Asking(Message):
-        pass
-
-    assert matches(Asking(), Agreement(swap_id=b"a", fee=1))
-    assert not matches(Asking(), Cancel())
-
-
-def test_what_declares_nothing_matches_nothing():
-    assert not matches(Agreement(swap_id=b"a", fee=1), Cancel(swap_id=b"a"))
-    with pytest.raises(SchemaError, match="is not a message"):
-        matches(7, Cancel())

@@ -27,6 +27,11 @@ class Other(Message):
 class Bare(Message): ...
 
 
+@message(0x8D7B)
+class Cancel(Message):
+    swap_id: str | None = None
+
+
 @message(0x8D77, replies=Answer, match="swap_id")
 class Ask(Message):
     swap_id: str
@@ -48,6 +53,22 @@ def test_what_the_class_declares() -> None:
     assert question.accepts(Answer(swap_id="a", fee=1))
     assert not question.accepts(Answer(swap_id="b", fee=1))
     assert not question.accepts(Other(swap_id=1))
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        (Answer(swap_id="a", fee=1), True),
+        (Answer(swap_id="b", fee=1), False),
+        (Cancel(swap_id="a"), True),
+        (Cancel(), False),
+        (Ask(swap_id="a"), False),
+        (Bare(), False),
+        (None, False),
+    ],
+)
+def test_what_answers_by_the_field(reply: Any, expected: bool) -> None:
+    assert question_of(Ask(swap_id="a"), (Answer, Cancel), "swap_id").accepts(reply) is expected
 
 
 def test_what_is_passed_comes_first() -> None:
