@@ -146,7 +146,7 @@ class Backlog:
         unreported, self._unreported = self._unreported, Counter()
         if unreported:
             counts = ", ".join(f"{count} {topic}" for topic, count in sorted(unreported.items()))
-            self._log(f"does not read fast enough; notifications dropped:  {counts}")
+            self._log(f"does not read fast enough; notifications dropped: {counts}")
 
     def close(self) -> None:
         """Call those that wait for room, and log what was left out: the plugin has ended."""

@@ -136,10 +136,10 @@ async def test_one_line_says_how_much_was_left_out() -> None:
     for _ in range(1000):
         way.backlog.notify("log", b"line")
     way.backlog.leave_out("custommsg")
-    expected = "does not read fast enough; notifications dropped:  1 custommsg, 1000 log"
+    expected = "does not read fast enough; notifications dropped: 1 custommsg, 1000 log"
     assert await way.told.get() == expected
     way.backlog.notify("log", b"line")
     way.backlog.close()
-    assert way.told.get_nowait() == "does not read fast enough; notifications dropped:  1 log"
+    assert way.told.get_nowait() == "does not read fast enough; notifications dropped: 1 log"
     assert way.told.empty()
     assert way.backlog.left_out == {"custommsg": 1, "log": 1001}
