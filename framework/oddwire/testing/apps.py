@@ -21,6 +21,7 @@ from oddwire.testing.running_app import MakeTransport, Recipe, RunningApp
 from oddwire.transports.memory import MemoryNetwork
 
 if TYPE_CHECKING:
+    from oddwire.app.plugins.manager import Contribution
     from oddwire.testing.fixture_types import AppPair, RunApp
 
 __all__ = ["AppRunner", "app_pair", "run_app"]
@@ -170,24 +171,25 @@ def _shared_out(
 
 
 def _knows_option(extensions: Sequence[object], given: Mapping[Any, Any]) -> set[Any]:
-    from oddwire.app.plugins.manager import PluginManager
-
-    plugins = PluginManager()
-    for extension in extensions:
-        plugins.add(extension)
-    declared = {option.name for contribution in plugins.contributions for option in contribution.options}
+    declared = {option.name for contribution in _contributions(extensions) for option in contribution.options}
     return declared & given.keys()
 
 
 def _knows_thing(extensions: Sequence[object], given: Mapping[Any, Any]) -> set[Any]:
     from oddwire.app.plugins.injection import Injector
+
+    injector = Injector(_contributions(extensions), given, strict=False)
+    return {annotation for annotation in given if injector.knows(annotation)}
+
+
+def _contributions(extensions: Sequence[object]) -> tuple[Contribution, ...]:
+    """Return what extensions declare. Raises as loading them does."""
     from oddwire.app.plugins.manager import PluginManager
 
     plugins = PluginManager()
     for extension in extensions:
         plugins.add(extension)
-    injector = Injector(plugins.contributions, given, strict=False)
-    return {annotation for annotation in given if injector.knows(annotation)}
+    return plugins.contributions
 
 
 def _listed(extensions: object) -> Sequence[object]:
