@@ -14,7 +14,7 @@ import math
 import re
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from typing import Any, Final, Literal
 
@@ -22,7 +22,17 @@ from oddwire.errors import OddwireError
 from oddwire.jsonrpc.parameters import a_bool, a_hex, a_node_id, a_pubkey, anything, is_unicode, text_of
 from oddwire.proto.keys import NodeId, PublicKey, ShortChannelId
 
-__all__ = ["Reader", "alternatives", "evaluate", "own_signature", "peel", "reader_of", "signature_of", "spell"]
+__all__ = [
+    "Reader",
+    "alternatives",
+    "either",
+    "evaluate",
+    "own_signature",
+    "peel",
+    "reader_of",
+    "signature_of",
+    "spell",
+]
 
 Reader = Callable[[Any], Any]
 
@@ -116,6 +126,11 @@ def spell(annotation: Any) -> str:
     if isinstance(annotation, types.GenericAlias) or not isinstance(annotation, type):
         return str(annotation.__name__ if hasattr(annotation, "__supertype__") else annotation)
     return annotation.__name__
+
+
+def either(classes: Iterable[type]) -> str:
+    """Return the names of classes of which one is wanted, for an error: ``Quote or NoQuote``."""
+    return " or ".join(cls.__name__ for cls in classes)
 
 
 def reader_of(annotation: Any) -> Reader:

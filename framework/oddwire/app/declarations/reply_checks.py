@@ -10,6 +10,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from oddwire.app.context import Context
+from oddwire.app.declarations.annotations import either
 from oddwire.app.declarations.handlers import Handler, place, yields
 from oddwire.errors import LocalProtocolError
 from oddwire.schema import Message, schema_of
@@ -34,7 +35,7 @@ def with_checked_replies(handler: Handler, function: Callable[..., Any]) -> Call
         if type(message) is not schema.cls:
             return  # `Malformed`
         if type(reply) not in wanted:
-            names = " or ".join(cls.__name__ for cls in schema.replies)
+            names = either(schema.replies)
             what = f"with a {type(reply).__name__}, and not with {names}, as @message(replies=) says"
         elif getattr(reply, field) != getattr(message, field):
             found, asked = show_value(getattr(reply, field)), show_value(getattr(message, field))

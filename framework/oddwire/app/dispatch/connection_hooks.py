@@ -438,7 +438,7 @@ class ConnectionHooks:
             if queue.pending_hooks is pending and not pending.hooks:
                 queue.set_pending_hooks(None)
             if is_now and self._core.resender is not None:
-                self._core.resender.greeted(queue)
+                self._core.resender.opened(queue)
         after = hook.next
         if after is not None:
             after.before = None

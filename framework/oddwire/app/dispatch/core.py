@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from oddwire.app.context import Context
+from oddwire.app.declarations.malformed import Malformed
 from oddwire.app.dispatch.background import Background
 from oddwire.app.dispatch.exchanges import Fate
 from oddwire.app.dispatch.failures import Failures
@@ -138,6 +139,11 @@ class Core:
             if measured or wasted:
                 self.transport.worked(node_id, seconds + wasted, wasted=wasted > 0)
 
+    def take_malformed(self, node_id: NodeId, payload: bytes, error: Exception) -> Malformed:
+        """Return what a handler that takes `Malformed` gets for a payload that does not decode; count it as wasted."""
+        self.transport.wasted(node_id)
+        return Malformed(payload, decode_error(payload, error, self.tables.registry))
+
     def malformed(self, queue: PeerQueue, payload: bytes, error: Exception) -> None:
         """Apply the policy to a payload that does not decode: count it as wasted, trace and log it, warn the peer."""
         self.transport.wasted(queue.peer.node_id)
@@ -148,8 +154,8 @@ class Core:
 
     def unhandled(self, queue: PeerQueue, payload: bytes, message: Message, fate: Fate = Fate.FREE) -> None:
         """Apply the policy to a message without a handler, that may be a late reply, or one too many."""
-        told = "" if queue.exchanges is None else queue.exchanges.unhandled(message, fate)
-        if told:
-            self.enforcer.apply(Outcome.UNASKED, queue, f"{self.enforcer.describe(payload)}: {told}")
+        warning = "" if queue.exchanges is None else queue.exchanges.unhandled(message, fate)
+        if warning:
+            self.enforcer.apply(Outcome.UNASKED, queue, f"{self.enforcer.describe(payload)}: {warning}")
         else:
             self.enforcer.apply(Outcome.UNHANDLED, queue, self.enforcer.describe(payload))

@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from oddwire import clocks
-from oddwire.app.declarations.annotations import alternatives
+from oddwire.app.declarations.annotations import alternatives, either
 from oddwire.app.dispatch.connection_hooks import counting_request, is_urgent
 from oddwire.app.dispatch.listeners import MessageStream
 from oddwire.app.dispatch.peer_queue import PeerQueue
@@ -206,7 +206,7 @@ class AppMessenger:
         plain: bool = False,
     ) -> Any:
         """Send a request and wait ``limit`` seconds for its reply; see `Peer.request`."""
-        # `_queue`, and below `_encode`, inlined: the path of every request
+        # `_queue`, and below `_encode` and `Backpressure.ask`, inlined: the path of every request
         try:
             several = None if reply in self._outgoing else self._accepted(reply, message)
         except TypeError:  # not hashable
@@ -283,9 +283,7 @@ class AppMessenger:
         most = self._core.limits.stream_credit
         credit = most if credit is None else min(credit, most)
         parts = link.calls.stream(payload, credit, limit, trace, queue.may_ask_urgently and is_urgent(queue))
-        queue.request_begun()
-        if queue.paused:
-            self._backpressure.resume_if_drained(queue)
+        self._backpressure.ask(queue)
         count = 0
         try:
             with counting_request(queue):
@@ -383,7 +381,7 @@ class AppMessenger:
             if type(found) is cls:
                 return found
         what = self._tables.registry.title_of(int.from_bytes(content[:2], "big"))
-        wanted = _names(accepted)
+        wanted = either(accepted)
         text = f"{node_id} should have answered {type(message).__name__} with {wanted}, not with {what}"
         failure = RemoteFailure(text, code=Code.UNSUPPORTED)
         failure.name_peer(node_id)
@@ -400,10 +398,6 @@ class AppMessenger:
         return self._plain_requests.messages(node_id, self._accepted(classes), match)
 
 
-def _names(classes: tuple[type, ...]) -> str:
-    return " or ".join(cls.__name__ for cls in classes)
-
-
 def _shown(given: object) -> str:
     return given.__name__ if isinstance(given, type) else f"{given!r:.100}"
 
@@ -415,7 +409,7 @@ def _too_late(
 
     ``error`` is that of the session; if nothing was sent, its text is the reason.
     """
-    wanted, asked, limit = _names(accepted), type(message).__name__, duration(error.timeout)
+    wanted, asked, limit = either(accepted), type(message).__name__, duration(error.timeout)
     if not error.sent:
         text = f"{asked} was not sent within {limit}: {error}"
     elif parts:

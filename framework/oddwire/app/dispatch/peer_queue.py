@@ -147,7 +147,7 @@ class PeerQueue:
         self.may_ask_urgently = self._urgent > 0 or self.pending_hooks is not None
 
     def set_answers(self, answers: Answered | None) -> None:
-        """Set what hears of each message because one may be awaited that settles another; None ends that."""
+        """Set what is called with each message, because one may settle what is sent again; None ends that."""
         self.answers = answers
         self.look()
 

@@ -121,7 +121,7 @@ class PeerRpcs:
             for name, bound in table.methods.items():
                 route = core.complete(base._replace(owner=bound.owner))
                 method = bound.form.method
-                answer = self._hear if method.notification else self._answer
+                answer = self._handle_notification if method.notification else self._answer
                 inner: Run = partial(self._run, table, bound)
                 if bound.middleware:
                     from oddwire.app.declarations.middleware import around  # loaded by whoever declares any
@@ -258,9 +258,7 @@ class PeerRpcs:
         answer: asyncio.Future[dict[str, Any]] = self._core.loop.create_future()
         calls = queue.calls = {} if queue.calls is None else queue.calls
         calls[identity] = (answer, self._core.loop.time(), message)
-        queue.request_begun()
-        if queue.paused:
-            self._backpressure.resume_if_drained(queue)
+        self._backpressure.ask(queue)
         try:
             yield answer
         finally:
@@ -325,7 +323,7 @@ class PeerRpcs:
             del me  # a task that ends by an exception keeps this frame
         return answer if queue.info is connection else None
 
-    async def _hear(
+    async def _handle_notification(
         self,
         table: RpcTable,
         bound: BoundPeerMethod,
@@ -342,8 +340,8 @@ class PeerRpcs:
                 raise access.not_allowed()
             await run(context, message)
         except (RpcError, Refuse) as error:
-            told = printable(str(error))
-            logger.info("%s from %s refused: %s", bound.form.method.title, context.peer, told)
+            text = printable(str(error))
+            logger.info("%s from %s refused: %s", bound.form.method.title, context.peer, text)
         except BaseException as error:
             self._failed(context, message, error, me)
         finally:
@@ -391,8 +389,8 @@ class PeerRpcs:
             return table.message(document=error_object(identity, INTERNAL_ERROR, "Internal error"))
         if logged:
             return answer
-        told = printable(error.text)
-        logger.info("%s from %s: error %d: %s", title_of(message), context.peer, error.code, told)
+        text = printable(error.text)
+        logger.info("%s from %s: error %d: %s", title_of(message), context.peer, error.code, text)
         return answer
 
     async def _refuse(

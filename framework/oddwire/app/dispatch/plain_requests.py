@@ -7,6 +7,7 @@ import functools
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
+from oddwire.app.declarations.annotations import either
 from oddwire.app.dispatch.exchanges import Exchange, Exchanges, State
 from oddwire.app.dispatch.listeners import MessageStream, NextMessage
 from oddwire.app.dispatch.questions import Match, Question, check_function
@@ -140,8 +141,7 @@ class PlainRequests:
             queue.request_ended()
             queue.unlisten(accepted, waiting)
             del waiting, deadline  # an error's traceback refers to this frame
-        wanted = " or ".join(cls.__name__ for cls in accepted)
-        raise ReplyTimeout(f"no {wanted} from {node_id} within {duration(limit)}", timeout=limit)
+        raise ReplyTimeout(f"no {either(accepted)} from {node_id} within {duration(limit)}", timeout=limit)
 
     def messages(self, node_id: NodeId, accepted: tuple[type[Message], ...], match: Match | None) -> MessageStream[Any]:
         """Return a stream of the messages of the ``accepted`` classes; see `Peer.messages`."""

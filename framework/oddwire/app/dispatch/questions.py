@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable, Sequence
 from types import CoroutineType
 from typing import Any, NamedTuple
 
+from oddwire.app.declarations.annotations import either
 from oddwire.errors import EncodeError
 from oddwire.exit_exceptions import must_pass, spelled
 from oddwire.schema import Message, Schema, schema_of
@@ -137,4 +138,4 @@ class Question(NamedTuple):
     @property
     def wanted(self) -> str:
         """The names of the accepted classes, for errors."""
-        return " or ".join(cls.__name__ for cls in self.accepted)
+        return either(self.accepted)

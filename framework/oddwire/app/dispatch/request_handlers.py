@@ -85,7 +85,7 @@ class RequestHandlers:
                     if not route.malformed:
                         self._malformed(link, handling, content, error)
                         return
-                    message = self._take_malformed(link, content, error)
+                    message = self._core.take_malformed(link.node_id, content, error)
             else:
                 decoded = self._decode(link, handling, route, content)
                 if decoded is None:
@@ -194,16 +194,11 @@ class RequestHandlers:
             if not route.malformed:
                 self._malformed(link, handling, content, error)
                 return None
-            taken = self._take_malformed(link, content, error)
+            taken = self._core.take_malformed(link.node_id, content, error)
             if tracer is None:
                 return taken, None
             return taken, tracer.trace("received", link.node_id, content, None, error=taken.error)
         return message, None if tracer is None else tracer.trace("received", link.node_id, content, message)
-
-    def _take_malformed(self, link: Link, content: bytes, error: Exception) -> Malformed:
-        """Return what a handler gets in place of a request that does not decode."""
-        self._transport.wasted(link.node_id)
-        return Malformed(content, decode_error(content, error, self._core.tables.registry))
 
     def _malformed(self, link: Link, handling: HandledRequest[RequestTask], content: bytes, error: Exception) -> None:
         error = decode_error(content, error, self._core.tables.registry)

@@ -119,8 +119,7 @@ class SlowPath:
         if run is None or not route.malformed:
             core.malformed(queue, payload, error)
             return
-        core.transport.wasted(queue.peer.node_id)
-        message = Malformed(payload, decode_error(payload, error, core.tables.registry))
+        message = core.take_malformed(queue.peer.node_id, payload, error)
         if self._tracer is not None:
             received = self._tracer.trace("received", queue.peer.node_id, payload, None, error=message.error)
             run = functools.partial(self._timed, queue, run, received)

@@ -134,9 +134,9 @@ class Resender:
         node_id = queue.peer.node_id
         if self._answers.has(node_id):
             queue.set_answers(partial(self._answered, node_id))
-        self.greeted(queue)
+        self.opened(queue)
 
-    def greeted(self, queue: PeerQueue) -> None:
+    def opened(self, queue: PeerQueue) -> None:
         """Send a peer what was kept for it until an on_connect has ended, in order; of many, the first at once."""
         node_id = queue.peer.node_id
         peer = self._kept.peers.get(node_id)
