@@ -13,7 +13,7 @@ __all__ = ["OF_ALL", "Allowance", "Counters", "Limits", "TokenBucket"]
 
 _MIB: Final = 1 << 20
 _DAY: Final = 24 * 60 * 60.0
-_ROUNDING: Final = 5e-7  # tokens: more than the rounding error of the sums
+_ROUNDING: Final = 1e-8  # seconds: more than the rounding error of a clock in its first three years
 
 OF_ALL: Final = (
     "faults_per_second",
@@ -189,8 +189,12 @@ class TokenBucket:
         if level > self._burst:
             level = self._burst
         self._then = now
-        self._level = level = level - amount
-        return 0.0 if level >= -_ROUNDING else -level / self._rate
+        level -= amount
+        pause = 0.0 if level >= 0.0 else -level / self._rate
+        if pause <= _ROUNDING:  # not even kept for later, where it would add up
+            level, pause = max(level, 0.0), 0.0
+        self._level = level
+        return pause
 
 
 class Counters:
