@@ -10,6 +10,7 @@ What runs in a process of its own is not measured: what only such processes run 
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import re
@@ -40,6 +41,15 @@ def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput") or not getattr(config.option, "numprocesses", None):
         for name in ("COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START"):
             os.environ.pop(name, None)
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Import all modules now: what is imported late counts as covered by whichever test happens to need it first."""
+    for module in sorted(SOURCE.rglob("*.py")):
+        if module.stem != "__main__":
+            importlib.import_module(
+                ".".join(module.relative_to(SOURCE.parent).with_suffix("").parts).removesuffix(".__init__")
+            )
 
 
 @pytest.hookimpl(wrapper=True)
