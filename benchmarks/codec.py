@@ -20,7 +20,8 @@ from typing import Any, Final, NamedTuple
 from benchmarks.harness import ROUNDS, Row, median_ratio
 from oddwire.proto.keys import PrivateKey, PublicKey, ShortChannelId
 from oddwire.schema import Message, schema_of
-from oddwire.schema.kinds import Array, Fixed, Integer, Kind, Maybe, Nested, Octets, Opaque, Record, Schema
+from oddwire.schema.class_records import Record, Schema
+from oddwire.schema.kinds import Array, Fixed, Integer, Kind, Maybe, Nested, Octets, Opaque
 
 SEED: Final = 2
 VARIANTS: Final = 64

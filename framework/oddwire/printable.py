@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Final
 
-__all__ = ["indented", "printable", "printable_json", "quoted"]
+__all__ = ["indented", "printable", "printable_json", "quoted", "represented"]
 
 # Joiners are needed by some scripts and emoji, and are harmless.
 _HARMLESS: Final = frozenset("\u200c\u200d")
@@ -79,6 +80,18 @@ def quoted(text: str) -> str:
         return repr(text)
     mark = '"' if "'" in text and '"' not in text else "'"
     return f"{mark}{printable(_escaped(text, mark))}{mark}"
+
+
+def represented(value: object, most: int = 60, text: Callable[[object], str] = repr) -> str:
+    """Return at most ``most`` characters of a value's ``text``; of what has none, its class.
+
+    An int of more than 4300 digits has none, as Python refuses to convert it, nor has what raises in its ``__repr__``.
+    """
+    try:
+        return text(value)[:most]
+    except Exception:
+        size = f" of {value.bit_length()} bits" if isinstance(value, int) else ""
+        return f"{type(value).__name__}{size}"
 
 
 def _escaped(text: str, mark: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import oddwire
-from oddwire import Message, PublicKey, SchemaError, field, message, subtype
+from oddwire import Message, PublicKey, SchemaError, field, message, subtype, tagged
 from oddwire.codecs.registry import Registry
 from oddwire.schema import fields
 from oddwire.schema.annotations import kind_of
@@ -22,6 +22,7 @@ TABLE = PAGE[PAGE.index("| annotation |") :].partition("\n\n")[0].splitlines()[2
 KEY = PublicKey(bytes.fromhex("0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798"))
 NAMES: dict[str, Any] = {name: getattr(oddwire, name) for name in dir(oddwire)}
 exec("from typing import Annotated, Any, Literal", NAMES)
+exec("from datetime import UTC, datetime; from decimal import Decimal; from uuid import UUID", NAMES)
 NAMES |= {"Sequence": Sequence, "Mapping": Mapping, "__name__": __name__}
 CLASSES = re.search(r"\n(class Side.*?)\n\n\n@message", PAGE, re.DOTALL)
 assert CLASSES is not None
@@ -91,12 +92,18 @@ def test_each_field_type_is_in_the_table() -> None:
 
 
 def test_each_marker_and_each_option_of_field_is_on_the_page() -> None:
-    for marker in ("fixed", "counted", "rest", "max_length", "as_text"):
+    for marker in ("fixed", "counted", "rest", "flag", "max_length", "as_text", "tagged"):
         assert f"`{marker}" in PAGE
         assert marker in fields.__all__
     options = PAGE[PAGE.index("## `field(...)`") : PAGE.index("## What is written")]
     for name in inspect.signature(field).parameters:
         assert f"`{name}=" in options
+
+
+def test_each_option_of_a_union_is_on_the_page() -> None:
+    section = PAGE[PAGE.index("## Unions") : PAGE.index("## `field(...)`")]
+    for name in {*inspect.signature(tagged).parameters} - {"integer"}:
+        assert f"{name}=" in section
 
 
 def test_raw_has_one_field_of_bytes() -> None:

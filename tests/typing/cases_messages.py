@@ -14,10 +14,12 @@ from oddwire.schema import (
     Message,
     Schema,
     bigsize,
+    bool8,
     counted,
     describe,
     field,
     fixed,
+    flag,
     from_dict,
     from_strings,
     max_length,
@@ -49,6 +51,13 @@ class Order:
 
     def double(self) -> int:
         return 2 * self.price
+
+
+@subtype
+class Node:
+    value: u8
+    children: tuple["Node", ...] = ()
+    following: Annotated["Node | None", flag(u8)] = None
 
 
 class Shared(Message):
@@ -87,7 +96,20 @@ class Open(Message):
     more: bytes = field(count=..., default=b"")
 
 
+@message(0x8C0B, codec="bolt")
+class Boxes(Message):
+    expiry: Annotated[u64 | None, flag(u8)]
+    order: Annotated[Order, counted(u16)]
+    orders: Annotated[tuple[Order, ...], rest, counted(bigsize)]
+    nodes: dict[str, Node] = field(default_factory=dict[str, Node])
+    inner: tuple["Boxes", ...] = ()
+    icon: Annotated[bytes | None, flag(bool8)] = None
+    is_host: bool8 = False
+
+
 order = Order(price=3)
+node = Node(value=1, children=(Node(value=2),), following=Node(value=3))
+boxes = Boxes(expiry=None, order=order, orders=(order,), nodes={"a": node})
 request = Request(request_id=1, asset="eur", orders=(order,), either=[1, 2], word="yes", table={"a": 1})
 key: PublicKey = PrivateKey(b"\1" * 32).public_key()
 bolt = Bolt(key=key, place=ShortChannelId(1, 2, 3), digest=b"", three=b"abc", many=(1,), required=7)
@@ -109,6 +131,14 @@ changed: Request = replace(request, asset="usd")
 typed: Request = from_strings(Request, {"asset": "eur"})
 again: Bolt = from_dict(Bolt, to_dict(bolt))
 limit: int = Request.LIMIT
+expiry: int | None = boxes.expiry
+behind_its_size: Order = boxes.order
+many: tuple[Order, ...] = boxes.orders
+icon: bytes | None = boxes.icon
+hosts: bool = boxes.is_host
+child: Node = boxes.nodes["a"].children[0]
+following: Node | None = child.following
+inner_boxes: Boxes = boxes.inner[0]
 same: bool = request == changed
 keys = {request: 1}
 
@@ -137,6 +167,12 @@ Request(request_id=1, asset="eur", word="maybe")  # error
 Request(request_id=1, asset=None)  # error
 Bolt(key=b"", place=ShortChannelId(1, 2, 3), digest=b"", three=b"abc", many=(1,), required=7)  # error
 Order(price=1.5)  # error
+Node(value=1, children=[node])  # error
+Node(value=1, children=(order,))  # error
+Node(value=1, following=order)  # error
+Boxes(expiry="soon", order=order, orders=())  # error
+Boxes(expiry=None, order=None, orders=())  # error
+Boxes(expiry=None, order=order, orders=(), inner=(order,))  # error
 
 # Nothing changes afterwards
 request.asset = "usd"  # error
@@ -148,6 +184,8 @@ bolt.amount = 4  # error
 wrong_text: str = request.request_id  # error
 wrong_number: int = request.note  # error
 wrong_key: bytes = bolt.key  # error
+wrong_expiry: int = boxes.expiry  # error
+wrong_following: Node = child.following  # error
 request.colour  # error
 wrong_message: Bolt = from_strings(Request, {})  # error
 wrong_change: Bolt = replace(request, asset="usd")  # error

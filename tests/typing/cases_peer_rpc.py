@@ -9,6 +9,7 @@ from typing import Annotated, Any, assert_type
 from oddwire import AppContext, Context, Extension, Message, RpcError, as_text, message, subtype, u64
 from oddwire.app import Malformed, PeerRpc
 from oddwire.codecs import TYPE_ID, WrappedCodec, enveloped
+from oddwire.schema import Procedure
 
 extension = Extension("lsps", version="1.0")
 rpc = PeerRpc(extension, 37913)
@@ -64,6 +65,69 @@ async def connected(context: Context) -> None:
     await rpc.call(context, "create")  # error
     await rpc.call(context.peer, 5)  # error
     await rpc.notify(context.peer)  # error
+
+
+CREATE = Procedure("create", params=Order, result=int)
+LIST = Procedure("list", result=tuple[int, ...])
+PAID = Procedure("paid", params=Order)
+BARE = Procedure("bare")
+assert_type(CREATE, Procedure[Order, int])
+assert_type(LIST, Procedure[None, tuple[int, ...]])
+assert_type(PAID, Procedure[Order, None])
+assert_type(BARE, Procedure[None, None])
+Procedure("wrong", params="Order")  # error
+
+
+@rpc.method(CREATE)
+async def created(context: Context, order: Order) -> int:
+    return order.fee_sat
+
+
+@rpc.method(CREATE)
+async def created_with(context: Context, order: Order, database: Database) -> int:
+    return order.fee_sat
+
+
+@rpc.method(LIST)
+async def listed(context: Context, database: Database) -> tuple[int, ...]:
+    return (1,)
+
+
+@rpc.method(CREATE)  # error
+async def of_other_parameters(context: Context, order: int) -> int:
+    return order
+
+
+@rpc.method(CREATE)  # error
+async def of_another_result(context: Context, order: Order) -> str:
+    return order.order_id
+
+
+@rpc.method(LIST)  # error
+async def of_another_list(context: Context) -> tuple[str, ...]:
+    return ()
+
+
+@rpc.notification(PAID)
+async def is_paid(context: Context, order: Order) -> None: ...
+
+
+@rpc.notification(CREATE)  # error
+async def answers_notification(context: Context, order: Order) -> int:
+    return order.fee_sat
+
+
+async def of_procedures(context: Context) -> None:
+    order = Order(order_id="", fee_sat=5)
+    assert_type(await rpc.call(context.peer, CREATE, order), int)
+    assert_type(await rpc.call(context.peer, LIST, timeout=5), tuple[int, ...])
+    await rpc.notify(context.peer, PAID, order)
+    await rpc.notify(context.peer, BARE)
+    await rpc.call(context.peer, CREATE, "order")  # error
+    await rpc.call(context.peer, CREATE)  # error
+    await rpc.notify(context.peer, PAID)  # error
+    found: str = await rpc.call(context.peer, CREATE, order)  # error
+    print(found)
 
 
 @message(0x8C01, codec=enveloped("json", magic=b"HIVE", envelope={"type": TYPE_ID, "v": (1, 2)}, body="payload"))

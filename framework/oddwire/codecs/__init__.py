@@ -1,4 +1,4 @@
-"""Messages to payloads and back: `Registry`, and the base class `Codec`."""
+"""Messages to payloads and back: `Registry`, the built-in codecs, and the base class `Codec`."""
 
 from typing import TYPE_CHECKING
 
@@ -15,10 +15,18 @@ from oddwire.codecs.registry import (
 )
 
 if TYPE_CHECKING:
+    from oddwire.codecs.bolt.codec import BoltCodec as BoltCodec
+    from oddwire.codecs.bolt.subtypes import (
+        decode_subtype as decode_subtype,
+        encode_subtype as encode_subtype,
+    )
     from oddwire.codecs.envelope import (
         TYPE_ID as TYPE_ID,
         enveloped as enveloped,
     )
+    from oddwire.codecs.json import JsonCodec as JsonCodec
+    from oddwire.codecs.msgpack.codec import MsgpackCodec as MsgpackCodec
+    from oddwire.codecs.raw import RawCodec as RawCodec
     from oddwire.codecs.wrapped import WrappedCodec as WrappedCodec
 else:
     from oddwire.lazy import public_names as _public_names

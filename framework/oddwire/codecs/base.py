@@ -10,10 +10,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Final
 
-from oddwire.errors import CodecError, MalformedMessage, PayloadTooLarge
+from oddwire.errors import CodecError, MalformedMessage, PayloadTooLarge, Truncated
 from oddwire.proto.primitives import MAX_MESSAGE
 from oddwire.records import FrozenRecord
-from oddwire.schema.kinds import Schema
+from oddwire.schema.class_records import Schema
 
 __all__ = [
     "MAX_VALUES",
@@ -39,8 +39,9 @@ gigabytes of memory and many seconds: bulk data belongs into bytes.
 class Plan(FrozenRecord):
     """The two functions of one message. Payloads are whole, with the two-byte type.
 
-    ``encode(message)`` raises `EncodeError` or a subclass; ``decode(payload)``, for bytes with the schema's type,
-    `MalformedMessage` or a subclass. Neither raises anything else for any input. Both enforce `Schema.max_size`.
+    ``encode(message)`` raises `EncodeError` or a subclass; ``decode(payload)``, for bytes that start with the schema's
+    type, `MalformedMessage` or a subclass. Neither raises anything else for any input. ``decode`` does not look at the
+    type: a `Registry` does. Both enforce `Schema.max_size`.
     """
 
     encode: Callable[[Any], bytes]
@@ -80,7 +81,12 @@ def check_size(payload: bytes, schema: Schema) -> bytes:
 
 
 def check_received(payload: bytes, schema: Schema) -> None:
-    """Check that a received payload is within `Schema.max_size`. Raises `MalformedMessage`."""
+    """Check that a received payload has a type, and is within `Schema.max_size`. Raises `MalformedMessage`.
+
+    Which type it is is not checked: a `Registry` chooses the plan by it.
+    """
+    if len(payload) < 2:
+        raise with_type(Truncated(f"a message starts with a type of 2 bytes, not {len(payload)}", offset=0), schema)
     if len(payload) > schema.max_size:
         raise with_type(MalformedMessage(_too_long(payload, schema), offset=schema.max_size), schema)
 

@@ -16,7 +16,8 @@ from oddwire.codecs.base import Codec, Plan, with_type
 from oddwire.codecs.wrapped import MagicCodec, codec_of
 from oddwire.errors import EncodeError, SchemaError
 from oddwire.records import replace
-from oddwire.schema.kinds import PLAIN_INT, Choice, Field, Kind, Nested, Schema, Text
+from oddwire.schema.class_records import Field, Schema
+from oddwire.schema.kinds import PLAIN_INT, Choice, Kind, Nested, Text
 
 __all__ = ["TYPE_ID", "enveloped"]
 
@@ -95,7 +96,9 @@ class _Enveloped(Codec):
         body = names[self._body]
         fields.append(Field(body, Nested(schema), self._body, MISSING, None))
         holder = type("Envelope", (), {})
-        outer = replace(schema, cls=holder, fields=(*fields,), blank=holder, values=attrgetter(*names.values()))
+        outer = replace(
+            schema, cls=holder, fields=(*fields,), blank=holder, values=attrgetter(*names.values()), validators=()
+        )
         plan = self.inner.compile(outer)
         constants = {names[key]: _sent(told, schema.type_id) for key, told in self._constants.items()}
         take, cls = attrgetter(body), schema.cls

@@ -24,10 +24,15 @@ from oddwire.codecs.base import (
     type_bytes,
     with_type,
 )
-from oddwire.errors import CodecError, MalformedMessage, PayloadTooLarge
+from oddwire.errors import CodecError, EncodeError, MalformedMessage, PayloadTooLarge
 from oddwire.proto.primitives import MAX_MESSAGE
-from oddwire.schema.kinds import Array, Kind, Maybe, Nested, Record, Schema
-from oddwire.schema.tree import JSON, MAX_DEPTH, dump_record, load_record
+from oddwire.schema.class_records import Record, Schema
+from oddwire.schema.kinds import Anything, Array, Kind, Nested, Table
+from oddwire.schema.nesting import parts_of
+from oddwire.schema.tree import JSON, dump_record, load_record
+from oddwire.schema.tree_values import MAX_DEPTH, path_of_key
+from oddwire.schema.union_kinds import Either, Tagged
+from oddwire.schema.value_kinds import carrier
 
 __all__ = ["LONGEST_NUMBER", "JsonCodec", "check_shape", "read_json", "write_json"]
 
@@ -37,6 +42,7 @@ LONGEST_NUMBER: Final = 1000
 _STRING = r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?'  # possessive: a long string is matched without a backtracking stack
 _BRACKETS = re.compile(rf"{_STRING}|[\[{{]|[\]}}]", re.DOTALL)
 _BRACKETS_AND_COMMAS = re.compile(rf"{_STRING}|[\[{{]|[\]}},]", re.DOTALL)
+_BLANKS = re.compile(r"[ \t\r\n]*")
 _STEPS = re.compile(r"\.(\w+)|\[(\d+)\]")
 
 
@@ -52,10 +58,14 @@ class JsonCodec(Codec):
 
 def _compile_encode(schema: Schema) -> Callable[[Any], bytes]:
     prefix = type_bytes(schema)
+    may_be_deep = _depth(Nested(schema), {}) > MAX_DEPTH
 
     def encode(message: object) -> bytes:
         try:
-            text = write_json(dump_record(schema, message, JSON))
+            tree = dump_record(schema, message, JSON)
+            if may_be_deep:
+                _check_depth(schema, tree)
+            text = write_json(tree)
             payload = check_size(prefix + text.encode(), schema)
             if len(payload) > MAX_MESSAGE:
                 check_shape(text)
@@ -88,6 +98,46 @@ write_json: Final[Callable[[Any], str]] = json.JSONEncoder(
     ensure_ascii=False, allow_nan=False, separators=(",", ":")
 ).encode
 """Return a plain value as compact JSON."""
+
+
+def _depth(kind: Kind, known: dict[type, int]) -> int:
+    """Return the max number of maps and arrays in one another, or a number over `MAX_DEPTH`; ``known`` is by class."""
+    if isinstance(kind, Anything) or (isinstance(kind, Tagged) and kind.unknown):
+        return MAX_DEPTH + 1
+    if isinstance(kind, Nested):
+        cls = kind.record.cls
+        if cls not in known:
+            inside = (_depth(part, known) for part in parts_of(kind))
+            known[cls] = MAX_DEPTH + 1 if kind.record.recursive else 1 + max(inside, default=0)
+        return known[cls]
+    return isinstance(kind, Array | Table) + max((_depth(part, known) for part in parts_of(kind)), default=0)
+
+
+def _check_depth(record: Record, tree: dict[str, Any]) -> None:
+    """Check that a peer can read what is to be written. Raises `EncodeError` with the path."""
+    steps = _steps_too_deep(Nested(record), tree, MAX_DEPTH)
+    if steps is not None:
+        raise EncodeError(f"nests more than {MAX_DEPTH} levels deep, maps and arrays in all", path=f"${steps}")
+
+
+def _steps_too_deep(kind: Kind | None, plain: Any, left: int) -> str | None:
+    """Return the path to a map or array that is ``left`` levels down; None if there is none."""
+    if type(plain) not in (dict, list):
+        return None
+    if left == 0:
+        return ""
+    kind = None if kind is None else carrier(kind)
+    for key, inner in plain.items() if type(plain) is dict else enumerate(plain):
+        step, part = path_of_key("", key), None
+        if isinstance(kind, Nested):
+            field = next((field for field in kind.record.fields if field.key == key), None)
+            step, part = (step, None) if field is None else (f".{field.name}", field.kind)
+        elif isinstance(kind, Array | Table):
+            (part,) = parts_of(kind)
+        steps = _steps_too_deep(part, inner, left - 1)
+        if steps is not None:
+            return step + steps
+    return None
 
 
 def read_json(payload: bytes) -> tuple[str, object]:
@@ -164,13 +214,20 @@ _DECODER: Final = json.JSONDecoder(object_pairs_hook=_pairs, parse_int=_integer,
 
 def _locate(text: str, record: Record, path: str) -> int:
     """Return the position of the value at ``path`` in valid JSON, or of the innermost value around it."""
-    at = _next(text, 0)
+    at, ends = _next(text, 0), _ends(text)
     kind: Kind = Nested(record)
     for name, index in _STEPS.findall(path):
-        while isinstance(kind, Maybe):
-            kind = kind.inner
-        places = _places(text, at)
+        kind = carrier(kind)
+        places = _places(text, at, ends)
         wanted: str | int | None = None
+        if isinstance(kind, Either):
+            kind = carrier(kind.in_json.get(list if text[at] == "[" else dict, kind))
+        if isinstance(kind, Tagged) and name and kind.key in places:
+            tag = _DECODER.raw_decode(text, places[kind.key])[0]
+            variant = kind.by_tag.get(tag) if type(tag) in (int, str) else None
+            if name == kind.key and (variant is None or variant.record.field(name) is None):
+                return places[kind.key]
+            kind = kind if variant is None else Nested(variant.record)
         if isinstance(kind, Nested) and name:
             field = kind.record.field(name)
             if field is not None:
@@ -183,7 +240,19 @@ def _locate(text: str, record: Record, path: str) -> int:
     return at
 
 
-def _places(text: str, at: int) -> dict[str | int | None, int]:
+def _ends(text: str) -> dict[int, int]:
+    """Return where each object and array ends, by its position: so those beside the path are passed in one step."""
+    ends: dict[int, int] = {}
+    around: list[int] = []
+    for token in _BRACKETS.finditer(text):
+        if text[token.start()] in "[{":
+            around.append(token.start())
+        elif text[token.start()] in "]}":
+            ends[around.pop()] = token.end()
+    return ends
+
+
+def _places(text: str, at: int, ends: dict[int, int]) -> dict[str | int | None, int]:
     """Return the positions of the values of the object or array at ``at``, by key or index."""
     found: dict[str | int | None, int] = {}
     closing = {"{": "}", "[": "]"}.get(text[at], "")
@@ -194,7 +263,7 @@ def _places(text: str, at: int) -> dict[str | int | None, int]:
             key, place = _DECODER.raw_decode(text, place)
             place = _next(text, _next(text, place) + 1)
         found[key] = place
-        place = _next(text, _DECODER.raw_decode(text, place)[1])
+        place = _next(text, ends.get(place) or _DECODER.raw_decode(text, place)[1])
         if text[place] == ",":
             place = _next(text, place + 1)
     return found
@@ -202,6 +271,4 @@ def _places(text: str, at: int) -> dict[str | int | None, int]:
 
 def _next(text: str, at: int) -> int:
     """Return the position after white space."""
-    while text[at : at + 1] in (" ", "\t", "\r", "\n"):
-        at += 1
-    return at
+    return _BLANKS.match(text, at).end()  # type: ignore[union-attr] # it matches nothing at all too

@@ -7,7 +7,7 @@ from typing import Any
 from oddwire.codecs.base import Codec, Plan, check_received, check_size, type_bytes, with_type
 from oddwire.codecs.json import read_json, write_json
 from oddwire.errors import CodecError, EncodeError, MalformedMessage
-from oddwire.schema.kinds import Schema
+from oddwire.schema.class_records import Schema
 from oddwire.schema.tree import JSON, dump, load
 
 __all__ = ["JsonObjectCodec"]
@@ -27,6 +27,8 @@ class JsonObjectCodec(Codec):
                 if type(message) is not schema.cls:
                     raise EncodeError(f"should be {schema.name}, not {type(message).__name__}")
                 tree = dump(field.kind, getattr(message, field.name), JSON)
+                for validator in schema.validators:
+                    validator.check_sent(message, "$")
                 return check_size(prefix + write_json(tree).encode(), schema)
             except CodecError as error:
                 raise with_type(error, schema)  # noqa: B904 - the same error
@@ -38,7 +40,10 @@ class JsonObjectCodec(Codec):
                 if type(tree) is not dict:
                     found = _KINDS.get(type(tree), "a number")
                     raise MalformedMessage(f"should be one JSON object, not {found}", offset=2)
-                return schema.build({field.name: load(field.kind, tree, JSON)})
+                made = schema.build({field.name: load(field.kind, tree, JSON)})
+                for validator in schema.validators:
+                    validator.check_received(made, "$")
+                return made
             except CodecError as error:
                 raise with_type(error, schema)  # noqa: B904 - the same error
 

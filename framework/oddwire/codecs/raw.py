@@ -6,7 +6,7 @@ from typing import Any
 
 from oddwire.codecs.base import Codec, Plan, check_received, check_size, type_bytes, with_type
 from oddwire.errors import CodecError, MalformedMessage
-from oddwire.schema.kinds import Schema
+from oddwire.schema.class_records import Schema
 from oddwire.schema.tree import MSGPACK, dump_record, load_record
 
 __all__ = ["RawCodec"]

@@ -13,7 +13,7 @@ from oddwire.codecs.base import Codec, Plan, type_bytes
 from oddwire.errors import DefinitionError, EncodeError, SchemaError, Truncated, TypeConflict, UnknownMessage
 from oddwire.proto.type_numbers import check_claim, known_owner
 from oddwire.records import replace
-from oddwire.schema.kinds import Schema
+from oddwire.schema.class_records import Schema
 from oddwire.schema.message import Message, schema_of
 
 __all__ = ["KnownTypeWarning", "Registry", "builtin_codecs"]
@@ -102,7 +102,11 @@ class Registry:
                 return schema
             owners = (taken, claimant)
             text = f"type {schema.type_id} ({schema.type_id:#06x}) is claimed by both {taken} and {claimant}"
-            raise TypeConflict(f"{text}; one should choose another number", type_id=schema.type_id, owners=owners)
+            remedy = "one should choose another number"
+            if schema.spec and self._schemas[schema.type_id].spec:  # a specification's numbers are not theirs to choose
+                remedy = "an application knows one of them: register that alone"
+                remedy += "; oddwire.known.decode reads a payload by each protocol known to use its number"
+            raise TypeConflict(f"{text}; {remedy}", type_id=schema.type_id, owners=owners)
         name = f"{owner}.{schema.name}" if owner else schema.name
         if name in self._names:
             other = self._names[name].qualified_name

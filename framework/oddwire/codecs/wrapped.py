@@ -9,7 +9,7 @@ from oddwire.codecs.base import Codec, Plan, check_received, check_size, type_by
 from oddwire.codecs.registry import builtin_codecs
 from oddwire.errors import DecodeError, MalformedMessage, SchemaError
 from oddwire.records import replace
-from oddwire.schema.kinds import Schema
+from oddwire.schema.class_records import Schema
 
 __all__ = ["MagicCodec", "WrappedCodec", "codec_of"]
 

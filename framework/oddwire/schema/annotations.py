@@ -5,39 +5,46 @@ from __future__ import annotations
 import types
 from collections.abc import Mapping, Sequence
 from enum import Enum, Flag
-from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Final, Literal, NewType, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from oddwire.errors import SchemaError
-from oddwire.proto.keys import PublicKey, ShortChannelId
-from oddwire.records import replace
+from oddwire.proto.keys import NodeId, PublicKey, ShortChannelId
 from oddwire.schema import fields
+from oddwire.schema.class_records import Record
 from oddwire.schema.kinds import (
     PLAIN_INT,
     Anything,
     Array,
     Boolean,
     Choice,
-    Count,
     Fixed,
     Float,
-    Integer,
     Kind,
     Maybe,
-    Named,
     Nested,
     Octets,
-    Prefixed,
-    Record,
+    Opaque,
     Rest,
-    Schema,
     Table,
     Text,
+    unboxed,
 )
+from oddwire.schema.markers import (
+    apply_as_text,
+    apply_count,
+    apply_flag,
+    apply_integer,
+    apply_limits,
+    apply_max_length,
+    check_called,
+    integer_of,
+    misplaced,
+    only_limits,
+)
+from oddwire.schema.union_kinds import UnknownVariant
+from oddwire.schema.value_kinds import Scalar
 
-__all__ = ["LARGEST", "apply_count", "apply_max_length", "evaluate", "kind_of"]
-
-LARGEST = (1 << 32) - 1
-"""Max bytes of any payload, and so max elements of any field."""
+__all__ = ["evaluate", "is_generic", "kind_of", "show_annotation"]
 
 _PLAIN: Mapping[Any, Kind] = {
     int: PLAIN_INT,
@@ -47,6 +54,7 @@ _PLAIN: Mapping[Any, Kind] = {
     bytes: Octets(),
     Any: Anything(),
     object: Anything(),
+    NodeId: Opaque("node_id", 33, NodeId, NodeId, bytes, NodeId, NodeId.hex),
 }
 _HINTS: Mapping[Any, str] = {
     PublicKey: "write point",
@@ -59,7 +67,12 @@ _HINTS: Mapping[Any, str] = {
     set: "write tuple[X, ...]",
     frozenset: "write tuple[X, ...]",
     type(None): "write X | None",
+    Sequence: "write Sequence[X]",
+    Mapping: "write Mapping[str, X]",
+    UnknownVariant: "it is a member of a tagged union: Annotated[A | B | UnknownVariant, tagged(bigsize)]",
 }
+_PARAMETERS: Mapping[Any, int] = {list: 1, Sequence: 1, dict: 2, Mapping: 2}
+"""Of generic types: ``typing.Sequence`` alone has an origin, too, but nothing in brackets."""
 
 
 def evaluate(annotation: Any, module_names: Mapping[str, Any], local_names: Mapping[str, Any]) -> Any:
@@ -71,30 +84,38 @@ def evaluate(annotation: Any, module_names: Mapping[str, Any], local_names: Mapp
 def kind_of(annotation: Any) -> Kind:
     """Return the kind that an evaluated annotation means. Raises `SchemaError` that says what would be right."""
     origin, arguments = get_origin(annotation), get_args(annotation)
+    if len(arguments) < _PARAMETERS.get(origin, 0):
+        raise SchemaError(f"{show_annotation(annotation)} is not a field type; {_HINTS[origin]}")
     if origin is Annotated:
         return _annotated(arguments[0], arguments[1:])
+    if isinstance(annotation, NewType):
+        return kind_of(annotation.__supertype__)
     if origin is Final or annotation is Final:
-        inside = _show(arguments[0]) if arguments else "u64"
+        inside = show_annotation(arguments[0]) if arguments else "u64"
         text = f"fields never change: write {inside}; ClassVar[{inside}] is what all instances share"
-        raise SchemaError(f"{_show(annotation)} is not a field type; {text}")
+        raise SchemaError(f"{show_annotation(annotation)} is not a field type; {text}")
     if origin in (Union, types.UnionType):
         inner = [argument for argument in arguments if argument is not type(None)]
         if len(inner) != 1:
-            raise SchemaError(f"{_show(annotation)} should be one type, or X | None: a union needs a codec of its own")
+            return _either(annotation, inner)
         kind = kind_of(inner[0])
         return kind if isinstance(kind, Maybe | Anything) else Maybe(kind)
     if origin is Literal:
-        return _choice(_show(annotation), {value: value for value in arguments}, type(arguments[0]))
+        return _choice(show_annotation(annotation), {value: value for value in arguments}, type(arguments[0]))
     if origin is tuple:
         if len(arguments) != 2 or arguments[1] is not ...:
-            raise SchemaError(f"{_show(annotation)} should be tuple[X, ...], or a @subtype with a field for each")
+            raise SchemaError(
+                f"{show_annotation(annotation)} should be tuple[X, ...], or a @subtype with a field for each"
+            )
         return Array(kind_of(arguments[0]), tuple)
     if origin in (list, Sequence):
         return Array(kind_of(arguments[0]), list if origin is list else tuple, loose=origin is Sequence)
     if origin in (dict, Mapping):
         if arguments[0] is not str:
-            raise SchemaError(f"{_show(annotation)} should have str keys: dict[str, X]")
+            raise SchemaError(f"{show_annotation(annotation)} should have str keys: dict[str, X]")
         return Table(kind_of(arguments[1]))
+    if is_generic(origin):
+        return kind_of(origin[arguments])  # a generic subtype inside of another: Page[T], once T is known
     try:
         return _PLAIN[annotation]
     except (KeyError, TypeError):  # TypeError: not hashable
@@ -102,19 +123,30 @@ def kind_of(annotation: Any) -> Kind:
 
 
 def _class_kind(annotation: Any) -> Kind:
-    record = getattr(annotation, "__oddwire__", None)
-    if isinstance(record, Schema):
-        raise SchemaError(f"{record.name} is a message; what is part of another is a @subtype class")
-    if isinstance(record, Record):
+    record = getattr(annotation, "__oddwire__", None) if isinstance(annotation, type) else None
+    if isinstance(record, Record):  # a message is its fields, without the type number
         return Nested(record)
+    if isinstance(annotation, TypeVar):
+        text = "write Generic[T] among the bases, and the type where the class is used: Page[Order]"
+        raise SchemaError(f"{annotation} is no type of this class: {text}")
+    if is_generic(annotation):
+        text = f"{annotation.__qualname__} is generic: write the type, {annotation.__qualname__}[u64] say"
+        raise SchemaError(f"{text}, for {', '.join(map(str, annotation.__parameters__))}")
     if isinstance(annotation, type) and issubclass(annotation, Enum):
         if issubclass(annotation, Flag):
             raise SchemaError(f"{annotation.__name__} is a Flag, whose values combine: write u8 to u64")
         members = {member.value: member for member in annotation}
         return _choice(annotation.__name__, members, annotation)
-    hint = _HINTS.get(annotation) if isinstance(annotation, type) else None
-    known = "u8 to u64, str, bytes, point, an Enum, a @subtype class, tuple[X, ...], X | None and the like"
-    raise SchemaError(f"{_show(annotation)} is not a field type; {hint or f'oddwire knows {known}'}")
+    if getattr(annotation, "__module__", "") in ("datetime", "decimal"):
+        from oddwire.schema.standard_scalars import standard_scalar  # imported late: few need it
+
+        if (scalar := standard_scalar(annotation)) is not None:
+            return scalar
+    hint = _HINTS.get(annotation) if isinstance(annotation, type) else misplaced(annotation)
+    if isinstance(annotation, type) and hasattr(annotation, "__oddwire_fields__"):
+        hint = "decorate it with @message(type_id)"
+    known = "u8 to u64, str, bytes, point, datetime, an Enum, a @subtype class, tuple[X, ...], X | None and the like"
+    raise SchemaError(f"{show_annotation(annotation)} is not a field type; {hint or f'oddwire knows {known}'}")
 
 
 def _choice(name: str, members: Mapping[Any, Any], python: type) -> Choice:
@@ -132,101 +164,91 @@ def _choice(name: str, members: Mapping[Any, Any], python: type) -> Choice:
 
 
 def _annotated(annotation: Any, extras: tuple[Any, ...]) -> Kind:
+    for extra in extras:
+        check_called(extra)
+    tags = [extra for extra in extras if isinstance(extra, fields.TaggedBy)]
+    if len(tags) > 1 or (tags and isinstance(extras[0], Kind)):
+        why = "two tags are one too many" if len(tags) > 1 else "only a class under @subtype, or a message, has a tag"
+        raise SchemaError(f"{show_annotation(annotation)}: {why}: leave the last tagged(...) away")
     if extras and isinstance(extras[0], Kind):  # our own aliases
         kind, extras = extras[0], extras[1:]
+    elif tags:
+        kind = _tagged(annotation, tags[0])
+    elif extras and (named := _alias_of(annotation, extras[0])) is not None:
+        kind, extras = named, extras[1:]
     else:
         kind = kind_of(annotation)
     for extra in extras:
-        alias = _integer(extra)
+        alias = integer_of(extra)
         if alias is not None:
-            kind = _as_integer(kind, alias)
+            kind = apply_integer(kind, alias)
         elif isinstance(extra, fields.MaxLength):
             kind = apply_max_length(kind, extra.size)
         elif extra is ... or isinstance(extra, Fixed | Rest | fields.Counted):
             kind = apply_count(kind, extra)
         elif isinstance(extra, fields.AsText):
-            kind = _apply_as_text(kind)
+            kind = apply_as_text(kind)
+        elif isinstance(extra, fields.Flagged):
+            kind = apply_flag(kind, extra.kind)
+        elif isinstance(extra, fields.FieldSpec):
+            kind = apply_limits(kind, only_limits(extra))
         # Anything else is for other tools: PEP 593 says to ignore it.
     return kind
 
 
-def _integer(alias: Any) -> Integer | None:
-    """Return the `Integer` of an alias such as ``u16``, or None."""
-    for extra in getattr(alias, "__metadata__", ()):
-        if isinstance(extra, Integer):
-            return extra
+def _tagged(annotation: Any, by: fields.TaggedBy) -> Kind:
+    """Return the kind of a union with a tag."""
+    from oddwire.schema.unions import tagged_kind  # imported late: few need it
+
+    is_union = get_origin(annotation) in (Union, types.UnionType)
+    members = get_args(annotation) if is_union else (annotation,)
+    classes = [member for member in members if member is not type(None)]
+    integer, length = integer_of(by.integer), integer_of(by.length)
+    kind = tagged_kind(show_annotation(annotation), classes, by, integer, length)
+    return Maybe(kind) if type(None) in members else kind
+
+
+def _either(annotation: Any, members: list[Any]) -> Kind:
+    """Return the kind of a union without a tag."""
+    from oddwire.schema.unions import either_kind  # imported late: few need it
+
+    kinds = [kind_of(member) for member in members]
+    kind = either_kind(show_annotation(annotation), list(map(unboxed, kinds)))
+    optional = type(None) in get_args(annotation) or any(isinstance(kind, Maybe) for kind in kinds)
+    return Maybe(kind) if optional else kind
+
+
+def is_generic(cls: object) -> bool:
+    """Return whether a message base or subtype has fields of types that are given where it is used: ``Page[Order]``."""
+    return isinstance(cls, type) and vars(cls).get("__oddwire_generic__") is not None
+
+
+def _alias_of(annotation: Any, extra: Any) -> Kind | None:
+    """Return the kind of ``extra`` if it is an alias for ``annotation``: ``Annotated[int, scalar("sat", ...)]``."""
+    kind = next(iter(getattr(extra, "__metadata__", ())), None)
+    if not isinstance(kind, Kind) or fields.is_alias(getattr(kind, "name", "")):  # u8 beside an Enum
+        return None
+    while isinstance(annotation, NewType):
+        annotation = annotation.__supertype__
+    if extra.__origin__ == annotation:
+        return kind
+    if isinstance(kind, Scalar):
+        should = show_annotation(extra.__origin__)
+        raise SchemaError(f"{kind.name} is {should}, not {show_annotation(annotation)}: Annotated[{should}, ...]")
     return None
 
 
-def _as_integer(kind: Kind, integer: Integer) -> Kind:
-    """Return an enum's kind with ``integer`` as its wire type: ``Annotated[Colour, u8]``."""
-    if isinstance(kind, Maybe):
-        return Maybe(_as_integer(kind.inner, integer))
-    if not isinstance(kind, Choice) or not isinstance(kind.base, Integer):
-        raise SchemaError(f"{integer.name} beside {kind.label} should stand beside an Enum of integers")
-    bad = [value for value in kind.members if not integer.low <= int(value) <= integer.high]
-    if bad:
-        raise SchemaError(f"{kind.name} has the value {bad[0]}, which {integer.name} cannot hold")
-    return replace(kind, base=integer)
-
-
-def _apply_as_text(kind: Kind) -> Kind:
-    """Return an integer's kind with ``quoted``."""
-    if isinstance(kind, Maybe):
-        return Maybe(_apply_as_text(kind.inner))
-    if not isinstance(kind, Integer):
-        raise SchemaError(f"as_text beside {kind.label} should stand beside an integer: Annotated[u64, as_text]")
-    return replace(kind, quoted=True)
-
-
-def apply_count(kind: Kind, given: Any) -> Kind:
-    """Return a kind with its `Count`, from a number, an integer alias, ``...``, `rest`, or a field's name."""
-    if isinstance(kind, Maybe):
-        return Maybe(apply_count(kind.inner, given))
-    if not isinstance(kind, Octets | Text | Array):
-        raise SchemaError(f"{kind.label} has no count: only bytes, str, tuple, list and Sequence do")
-    if kind.count is not None:
-        raise SchemaError(f"{kind.label} is already counted: give one count")
-    return replace(kind, count=_count(given))
-
-
-def _count(given: Any) -> Count:
-    if isinstance(given, int) and not isinstance(given, bool):
-        given = Fixed(given)
-    if isinstance(given, Fixed):
-        if not 0 <= given.size <= LARGEST:
-            raise SchemaError(f"fixed({given.size}) should be 0 to {LARGEST}: a payload has no more bytes")
-        return given
-    if given is ... or isinstance(given, Rest):
-        return Rest()
-    if isinstance(given, str):
-        return Named(given)
-    integer = _integer(given.integer if isinstance(given, fields.Counted) else given)
-    if integer is None or integer.signed or integer.form not in ("fixed", "bigsize"):
-        raise SchemaError("a count should be a number, u8 to u64, bigsize, rest, or the name of an earlier field")
-    return Prefixed(integer)
-
-
-def apply_max_length(kind: Kind, size: int) -> Kind:
-    """Return ``kind`` with a max length of ``size``."""
-    if isinstance(kind, Maybe):
-        return Maybe(apply_max_length(kind.inner, size))
-    if not isinstance(kind, Octets | Text | Array | Table):
-        raise SchemaError(f"{kind.label} has no length to limit: only str, bytes, tuple, list and dict do")
-    if isinstance(size, bool) or not isinstance(size, int) or size < 0:
-        raise SchemaError(f"max_length should be a number from 0, not {size!r}")
-    return replace(kind, max_length=size)
-
-
-def _show(annotation: Any) -> str:
+def show_annotation(annotation: Any) -> str:
     """Return the text of an annotation as its author wrote it: ``tuple[u8, str]``."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        return next((extra.label for extra in annotation.__metadata__ if isinstance(extra, Kind)), _show(arguments[0]))
+        return next(
+            (extra.label for extra in annotation.__metadata__ if isinstance(extra, Kind)), show_annotation(arguments[0])
+        )
     if origin in (Union, types.UnionType):
-        return " | ".join(map(_show, arguments))
+        return " | ".join(map(show_annotation, arguments))
     if isinstance(origin, type):
-        return f"{origin.__name__}[{', '.join(map(_show, arguments))}]"
+        return f"{origin.__name__}[{', '.join(map(show_annotation, arguments))}]"
     if isinstance(annotation, type):
         return "None" if annotation is type(None) else annotation.__qualname__
     return "..." if annotation is ... else str(annotation).replace("typing.", "").replace("collections.abc.", "")

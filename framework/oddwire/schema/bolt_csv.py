@@ -20,52 +20,36 @@ import dataclasses
 import itertools
 import re
 import types
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, dataclass
 from types import MappingProxyType
 from typing import Annotated, Any, Final
 
 from oddwire.errors import SchemaError
-from oddwire.records import replace
 from oddwire.schema import fields
 from oddwire.schema.annotations import kind_of
-from oddwire.schema.csv_rows import LENGTH_TYPES, NAME_RULE, REST, CsvDefinition, CsvField, CsvFile, is_name, read_csv
+from oddwire.schema.csv_rows import LENGTH_TYPES, REST, CsvDefinition, CsvField, CsvFile, read_csv
+from oddwire.schema.csv_writer import KINDS, UTF8, CsvWriter
 from oddwire.schema.kinds import (
     Array,
-    Boolean,
-    Choice,
     Count,
-    Field,
     Fixed,
     Integer,
     Kind,
     Maybe,
     Named,
-    Nested,
     Octets,
-    Opaque,
     Prefixed,
-    Record,
     Rest,
     Text,
 )
 from oddwire.schema.message import Message, declare, schema_of, subtype
-from oddwire.schema.rules import count_of
 
 __all__ = ["Namespace", "dump_csv", "load_csv"]
 
-_UTF8: Final = "utf8"
-_KINDS: Final[Mapping[str, Kind]] = {
-    name: kind_of(getattr(fields, name))
-    for name in (
-        *("byte", "u8", "u16", "u32", "u64", "s8", "s16", "s32", "s64", "tu16", "tu32", "tu64", "bigsize"),
-        *("chain_hash", "channel_id", "sha256", "point", "short_channel_id", "signature", "bip340sig"),
-        "sciddir_or_pubkey",
-    )
-}
-_LENGTHS: Final = {name: kind for name, kind in _KINDS.items() if isinstance(kind, Integer) and name in LENGTH_TYPES}
-_TAKES_REST: Final = {name: isinstance(kind, Integer) and kind.form == "truncated" for name, kind in _KINDS.items()}
+_LENGTHS: Final = {name: kind for name, kind in KINDS.items() if isinstance(kind, Integer) and name in LENGTH_TYPES}
+_TAKES_REST: Final = {name: isinstance(kind, Integer) and kind.form == "truncated" for name, kind in KINDS.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,13 +72,34 @@ class Namespace:
 # CSV to classes ------------------------------------------------------------------------------------------------------
 
 
-def load_csv(source: str | Iterable[str], *, module: str = __name__) -> Namespace:
-    """Return message classes made from CSV text or lines.
+def load_csv(*sources: str | Iterable[str], module: str = __name__) -> Namespace:
+    """Return message classes made from CSV: a text or several, each a string or lines.
 
+    The texts may use each other's subtypes and TLV streams, whichever comes first: BOLT 12 needs BOLT 4's, and BOLT 4
+    those of BOLT 12. A list of texts is taken as the texts in it. Messages of different texts may share a number.
     ``module`` is the classes' ``__module__``, which errors and traces name. Blank lines and comments (``#``) are
-    ignored. Raises `SchemaError` naming the line, what is wrong there, and what would be right.
+    ignored. Raises `SchemaError` naming the text, if there are several, the line, what is wrong there, and what would
+    be right.
     """
-    return _CsvLoader(read_csv(source, {**_TAKES_REST, _UTF8: False}), module).load()
+    return _CsvLoader(read_csv(list(_texts(sources)), {**_TAKES_REST, UTF8: False}), module).load()
+
+
+def _texts(sources: Sequence[Any]) -> Iterator[str | list[str]]:
+    """Yield each text; a list whose elements are longer than a line is a list of texts."""
+    if not sources:
+        raise SchemaError("load_csv should have a text, or several")
+    for source in sources:
+        is_list = isinstance(source, Iterable) and not isinstance(source, str | bytes | bytearray)
+        lines: Any = list(source) if is_list else source
+        strange = [line for line in (lines if is_list else [lines]) if not isinstance(line, str)]
+        if strange:
+            hint = ", .decode() them" if isinstance(strange[0], bytes | bytearray) else ""
+            hint = ", read the file: .read_text()" if hasattr(strange[0], "read_text") else hint
+            raise SchemaError(f"load_csv takes texts, each a string or lines, not {type(strange[0]).__name__}{hint}")
+        if isinstance(lines, str) or not any("\n" in line.rstrip("\r\n") for line in lines):
+            yield lines
+        else:
+            yield from lines
 
 
 class _CsvLoader:
@@ -170,14 +175,14 @@ class _CsvLoader:
         return made
 
     def kind(self, type_name: str) -> Kind:
-        if type_name == _UTF8:
+        if type_name == UTF8:
             return Text(Fixed(1))
-        return _KINDS.get(type_name) or kind_of(self.classes[type_name])
+        return KINDS.get(type_name) or kind_of(self.classes[type_name])
 
     def array(self, entry: CsvField, count: Count) -> Kind:
         if entry.type in ("byte", "u8"):
             return Octets(count)
-        return Text(count) if entry.type == _UTF8 else Array(self.kind(entry.type), tuple, count=count)
+        return Text(count) if entry.type == UTF8 else Array(self.kind(entry.type), tuple, count=count)
 
 
 def _implied_lengths(definition: CsvDefinition) -> set[str]:
@@ -202,11 +207,11 @@ def _count(definition: CsvDefinition, entry: CsvField, implied: Collection[str])
 
 
 @contextmanager
-def _at(line: int) -> Iterator[None]:
+def _at(line: str) -> Iterator[None]:
     try:
         yield
     except SchemaError as error:
-        raise SchemaError(f"line {line}: {error}") from None
+        raise SchemaError(f"{line}: {error}") from None
 
 
 # Classes to CSV ------------------------------------------------------------------------------------------------------
@@ -221,144 +226,7 @@ def dump_csv(what: Namespace | Iterable[type[Message]]) -> str:
     field for a field that CSV cannot express.
     """
     if not isinstance(what, Namespace):
+        if isinstance(what, type) or not isinstance(what, Iterable):
+            raise SchemaError(f"dump_csv takes a Namespace or message classes, [Order, Quote], not {what!r:.200}")
         what = Namespace(messages={schema_of(cls).name: cls for cls in what})
-    return "".join(f"{row}\n" for row in _CsvWriter(what).dump())
-
-
-class _CsvWriter:
-    def __init__(self, namespace: Namespace) -> None:
-        self.namespace = namespace
-        given = {**namespace.tlv_streams, **namespace.subtypes}
-        self.names: dict[type, str] = {cls: name for name, cls in given.items()}
-        self.taken: set[str] = {*_KINDS, _UTF8, *given}
-        self.waiting: list[tuple[str, Record]] = []
-        self.written: set[str] = set()
-
-    def dump(self) -> Iterator[str]:
-        for name, cls in self.namespace.messages.items():
-            schema = schema_of(cls)
-            if schema.codec != "bolt" or schema.own_codec is not None:
-                raise SchemaError(f"{schema.qualified_name} has codec {schema.codec!r}: CSV can only say codec='bolt'")
-            yield self.row("msgtype", _checked(name), schema.type_id, path=name)
-            yield from self.fields(("msgdata", name), name, schema)
-            yield from self.types()
-        for cls in list(self.names):
-            self.type_name(_record_of(cls))
-        yield from self.types()
-
-    def types(self) -> Iterator[str]:
-        """Yield the rows of the types that the rows so far refer to, and of those that these refer to."""
-        while self.waiting:
-            name, record = self.waiting.pop(0)
-            if name in self.written:
-                continue
-            self.written.add(name)
-            if all(field.tlv is not None for field in record.fields):
-                yield from self.stream(name, record)
-            else:
-                yield self.row("subtype", _checked(name))
-                yield from self.fields(("subtypedata", name), name, record)
-
-    def stream(self, name: str, record: Record) -> Iterator[str]:
-        for field in record.fields:
-            yield self.row("tlvtype", _checked(name), _checked(field.name), field.tlv)
-            owner, path = ("tlvdata", name, field.name), f"{name}.{field.name}"
-            kind = field.kind.inner if isinstance(field.kind, Maybe) else field.kind
-            if isinstance(kind, Nested) and all(inner.tlv is None for inner in kind.record.fields):
-                yield from self.fields(owner, path, kind.record)
-            else:
-                yield from self.field(owner, path, field, kind, {field.name})
-
-    def fields(self, owner: tuple[str, ...], path: str, record: Record) -> Iterator[str]:
-        taken = {field.name for field in record.fields}
-        for field in record.fields:
-            if field.tlv is None:
-                yield from self.field(owner, path, field, field.kind, taken)
-        records = tuple(field for field in record.fields if field.tlv is not None)
-        if records:
-            stream = self.new_name(f"{path.replace('.', '_')}_tlvs")
-            self.waiting.append((stream, replace(record, fields=records)))
-            yield self.row(*owner, _free("tlvs", taken), stream, "")
-
-    def field(
-        self, owner: tuple[str, ...], path: str, field: Field, kind: Kind, taken: Collection[str]
-    ) -> Iterator[str]:  # fmt: skip
-        where = f"{path}.{_checked(field.name)}"
-        kind = kind.base if isinstance(kind, Choice) else kind
-        count: object = ""
-        if isinstance(kind, Octets | Text | Array) and not _has_name(kind):
-            match count_of(kind, is_record=field.tlv is not None):
-                case Fixed(size):
-                    count = size
-                case Rest():
-                    count = REST
-                case Named(name):
-                    count = name
-                case Prefixed(integer):
-                    count = self.namespace.lengths.get(where) or _free(f"{field.name}_len", taken)
-                    yield self.row(*owner, count, self.type(where, integer), "", path=f"{path}.{count}")
-        yield self.row(*owner, field.name, self.type(where, kind), count, path=where)
-
-    def type(self, where: str, kind: Kind) -> str:
-        """Return the type name of a value or, for arrays, of an element."""
-        match kind:
-            case Octets() if not _has_name(kind):
-                return "byte"
-            case Text():
-                return _UTF8
-            case Array(element=Array() | Text()) | Array(element=Choice(base=Text())):
-                pass
-            case Array(element=element) if not isinstance(element, Octets) or _has_name(element):
-                return self.type(where, element)
-            case Boolean():
-                return "byte"
-            case Choice():
-                return self.type(where, kind.base)
-            case Integer() | Opaque() | Octets() if kind.name in _KINDS:
-                return "byte" if kind.name == "u8" else kind.name
-            case Nested():
-                return self.type_name(kind.record)
-        raise SchemaError(f"{where}: CSV has no word for {kind.label}: put what it is made of into a @subtype")
-
-    def type_name(self, record: Record) -> str:
-        """Return the name of a subtype or stream, and queue it for writing."""
-        if not record.fields:
-            raise SchemaError(f"{record.qualified_name} has no fields: CSV needs at least one in a subtype")
-        name = self.names.get(record.cls)
-        if name is None:
-            name = self.names[record.cls] = self.new_name(record.name)
-        self.waiting.append((name, record))
-        return name
-
-    def new_name(self, wanted: str) -> str:
-        name = _free(wanted, self.taken)
-        self.taken.add(name)
-        return name
-
-    def row(self, *cells: object, path: str = "") -> str:
-        option = self.namespace.options.get(path)
-        return ",".join(map(str, cells if option is None else (*cells, option)))
-
-
-def _checked(name: str) -> str:
-    if not is_name(name):
-        raise SchemaError(f"a name in CSV should be {NAME_RULE}, not {name!r}")
-    return name
-
-
-def _free(name: str, taken: Collection[str]) -> str:
-    while name in taken:
-        name += "_"
-    return name
-
-
-def _has_name(kind: Kind) -> bool:
-    """Return whether ``kind`` is bytes of a fixed size with a type name of their own, such as ``sha256``."""
-    return isinstance(kind, Octets) and kind.name in _KINDS
-
-
-def _record_of(cls: type) -> Record:
-    kind = kind_of(cls)
-    if not isinstance(kind, Nested):
-        raise SchemaError(f"{cls.__module__}.{cls.__qualname__} should be a @subtype")
-    return kind.record
+    return "".join(f"{row}\n" for row in CsvWriter(what).dump())

@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
 from abc import ABCMeta
 from collections.abc import Callable, Mapping
-from dataclasses import KW_ONLY, MISSING, FrozenInstanceError
-from dataclasses import Field as DataclassField
+from dataclasses import MISSING, FrozenInstanceError
 from enum import Enum
-from keyword import iskeyword
 from operator import attrgetter
-from types import ModuleType
-from typing import Any, ClassVar, Generic, TypeVar, cast, get_origin
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 
-from oddwire.errors import CodecError, SchemaError
-from oddwire.schema import fields, tree
-from oddwire.schema.annotations import apply_count, apply_max_length, evaluate, kind_of
-from oddwire.schema.kinds import Field, Kind, Record
+from oddwire.errors import SchemaError
+from oddwire.schema.annotations import is_generic
+from oddwire.schema.class_fields import check_attributes, inherited_fields, own_fields
+from oddwire.schema.class_records import Field, Record
+from oddwire.schema.evaluation import Itself
+from oddwire.schema.nesting import has_part
 from oddwire.schema.source import compile_function
 from oddwire.schema.spelling import show_fields
+
+if TYPE_CHECKING:
+    from oddwire.schema.value_kinds import Validator
 
 __all__ = ["Frozen", "RecordType", "complete", "qualified_name", "record_of", "remake", "replace"]
 
 T = TypeVar("T")
 
 _OURS = ("oddwire.schema.classes", "oddwire.schema.message")
+_PLAIN_BASES = (*_OURS, "builtins", "typing", "abc")
 _MADE = ("__dict__", "__weakref__", "__abstractmethods__", "_abc_impl")  # attributes that Python adds to a class
 _RESERVED = ("__init__", "__new__", "__post_init__", "__slots__", "__setattr__", "__delattr__", "__eq__", "__hash__")
 
@@ -34,10 +36,14 @@ class RecordType(ABCMeta):
     """The classes' metaclass; an `ABCMeta`, so that a class may have abstract bases.
 
     ``__oddwire__`` is the class's own `Record` or `Schema` once it is decorated, ``__oddwire_fields__`` its fields.
+    ``__oddwire_itself__`` is the record by which its fields refer to the class itself, None if they do not,
+    ``__oddwire_tag__`` the tag of a subtype that has one, in the class itself.
     """
 
     __oddwire__: Record | None
     __oddwire_fields__: tuple[Field, ...]
+    __oddwire_itself__: Record | None
+    __oddwire_tag__: int | str | None
 
     def __new__(  # noqa: D102 - the class says it
         mcs,
@@ -56,16 +62,26 @@ class RecordType(ABCMeta):
         for reserved in _RESERVED:
             if reserved in namespace:
                 raise SchemaError(f"{where}: {reserved} is oddwire's; a class has fields, methods and properties")
-        if Generic in bases:
-            raise SchemaError(f"{where}: should not be Generic: a field has one type, so declare a class for each")
-        inherited = _inherited(where, bases)
-        own = _own_fields(where, namespace, inherited, frame.f_locals if local_names is None else local_names)
-        names = tuple(field.name for field in own)
-        _check_attributes(where, namespace, {field.name for field in inherited})
+        inherited = inherited_fields(where, bases)
+        names_known = frame.f_locals if local_names is None else local_names
+        own: tuple[Field, ...] = ()
+        itself = Itself(namespace)
+        if (Generic in bases or any(map(is_generic, bases))) and "__oddwire_arguments__" not in namespace:
+            from oddwire.schema.generics import prepare  # imported late: few need it
+
+            namespace = prepare(where, bases, namespace, inherited, names_known)
+        else:
+            own = own_fields(where, namespace, inherited, names_known, itself)
+        names = {field.name for field in own}
+        before = {field.name for field in inherited}
+        check_attributes(where, namespace, before)
         namespace = {key: value for key, value in namespace.items() if key not in names}
-        namespace["__slots__"] = names
+        namespace["__slots__"] = tuple(field.name for field in own if field.name not in before)
         namespace["__oddwire__"] = None
-        namespace["__oddwire_fields__"] = inherited + own
+        namespace["__oddwire_fields__"] = tuple({field.name: field for field in inherited + own}.values())
+        record = itself.record
+        named = record is not None and any(has_part(field.kind, record) for field in own)
+        namespace["__oddwire_itself__"] = record if named else None
         namespace["__new__"] = _undecorated
         try:
             return super().__new__(mcs, name, bases, namespace, **parameters)
@@ -74,6 +90,16 @@ class RecordType(ABCMeta):
 
     def __init__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **_: Any) -> None:
         super().__init__(name, bases, namespace)
+
+    if not TYPE_CHECKING:  # to type checkers it is Generic's
+
+        def __getitem__(cls, arguments: Any) -> Any:
+            """Return the class of a generic one with its types: ``Page[Order]``."""
+            if not is_generic(cls):
+                raise TypeError(f"{qualified_name(cls)} is not generic: it takes no types in brackets")
+            from oddwire.schema.generics import parametrized  # imported late: few need it
+
+            return parametrized(cls, arguments)
 
     def __setattr__(cls, name: str, value: object) -> None:
         if name in ("__dataclass_fields__", "__dataclass_params__"):
@@ -86,6 +112,7 @@ class Frozen(metaclass=RecordType):
     """Base of messages and subtypes."""
 
     __slots__ = ()
+    __oddwire_fields__: ClassVar[tuple[Field, ...]] = ()
 
     def __setattr__(self, name: str, value: object) -> None:
         raise FrozenInstanceError(f"cannot assign to {name!r}: messages are frozen, use oddwire.replace")
@@ -117,6 +144,8 @@ def record_of(instance: object) -> Record:
     """Return the record of a message's or subtype's class. Raises `TypeError` for anything else."""
     record = getattr(type(instance), "__oddwire__", None)
     if not isinstance(record, Record):
+        if isinstance(instance, RecordType):
+            raise TypeError(f"{qualified_name(instance)} is a class: an instance of it is wanted here")
         raise TypeError(f"{qualified_name(type(instance))} is neither a message nor a subtype")
     return record
 
@@ -143,140 +172,6 @@ def _undecorated(cls: type, *_: Any, **__: Any) -> Any:
     raise TypeError(f"{qualified_name(cls)} has no instances: decorate it with @message(type_id) or @subtype")
 
 
-# Class statement to fields -------------------------------------------------------------------------------------------
-
-
-def _inherited(where: str, bases: tuple[type, ...]) -> tuple[Field, ...]:
-    found: dict[str, Field] = {}
-    for base in bases:
-        found |= {field.name: field for field in getattr(base, "__oddwire_fields__", ())}
-        for ancestor in base.__mro__[:-1]:
-            if not isinstance(ancestor, RecordType) and (
-                "__slots__" not in vars(ancestor) or inspect.get_annotations(ancestor)
-            ):
-                text = f"its base {ancestor.__qualname__} should be a message or subtype, or have __slots__ = ()"
-                raise SchemaError(f"{where}: {text} and no fields")
-            if not isinstance(ancestor, RecordType):
-                _check_attributes(f"{where}: its base {ancestor.__qualname__}", vars(ancestor), set(), cached_only=True)
-    return tuple(found.values())
-
-
-def _check_attributes(where: str, namespace: Mapping[str, Any], inherited: set[str], cached_only: bool = False) -> None:
-    """Raise `SchemaError` for an attribute that is not a field and would not do what it looks like."""
-    annotated = _annotations(dict(namespace))
-    for name, value in namespace.items():
-        if type(value).__name__ == "cached_property":
-            text = "there is no place to keep it, as instances have fields and nothing else: write @property"
-            raise SchemaError(f"{where}.{name}: a cached_property cannot be: {text}")
-        if name in annotated or name.startswith("_") or cached_only:
-            continue
-        if name in inherited:
-            raise SchemaError(f"{where}.{name}: is a field of the base class already, and cannot be another thing")
-        if not _is_useful(value):
-            example = (
-                f"{name}: str | None = None" if value is None else f"{name}: {type(value).__name__} = {value!r:.40}"
-            )
-            text = f"write '{example}' for a field, '{name}: ClassVar = ...' for what all instances share"
-            raise SchemaError(f"{where}.{name}: has no type, so it is no field: {text}")
-
-
-def _is_useful(value: object) -> bool:
-    """Return whether an attribute without annotation is a legitimate class member: a method, an alias for a type."""
-    if callable(value) or hasattr(type(value), "__get__") or isinstance(value, fields.FieldSpec | ModuleType):
-        return True
-    return get_origin(value) is not None or type(value).__module__ in ("types", "typing", "typing_extensions")
-
-
-def _own_fields(
-    where: str, namespace: dict[str, Any], inherited: tuple[Field, ...], local_names: Mapping[str, Any]
-) -> tuple[Field, ...]:
-    made: list[Field] = []
-    names = {field.name for field in inherited}
-    keys = {field.key: field.name for field in inherited}
-    for name, annotation in _annotations(namespace).items():
-        try:
-            field = _field(name, annotation, namespace, local_names)
-            if field is None:
-                continue
-            if name in names:
-                raise SchemaError("is a field of the base class already; declare it once")
-            if field.key in keys:
-                raise SchemaError(f"the key {field.key!r} is that of {keys[field.key]!r} already")
-        except SchemaError as error:
-            raise SchemaError(f"{where}.{name}: {error}") from None
-        made.append(field)
-        names.add(name)
-        keys[field.key] = name
-    for name, value in namespace.items():
-        if isinstance(value, fields.FieldSpec) and name not in names:
-            raise SchemaError(f"{where}.{name}: a field needs a type: {name}: u64 = field(...)")
-    return tuple(made)
-
-
-def _annotations(namespace: dict[str, Any]) -> Mapping[str, Any]:
-    if sys.version_info >= (3, 14):  # PEP 649: a class body no longer has its annotations, but a function that does
-        import annotationlib
-
-        if annotate := annotationlib.get_annotate_from_class_namespace(namespace):
-            return annotationlib.call_annotate_function(annotate, annotationlib.Format.FORWARDREF)
-    return cast("Mapping[str, Any]", namespace.get("__annotations__", {}))
-
-
-def _field(name: str, annotation: Any, namespace: dict[str, Any], local_names: Mapping[str, Any]) -> Field | None:
-    evaluated = _evaluate(annotation, namespace, local_names)
-    if evaluated is ClassVar or get_origin(evaluated) is ClassVar:
-        return None
-    if isinstance(evaluated, fields.FieldSpec):
-        raise SchemaError(f"the field hides the type of its name: write the annotation as a string, {name!r}")
-    if name.startswith("_") or iskeyword(name):
-        if evaluated is KW_ONLY:
-            raise SchemaError("all fields are keyword-only already: leave KW_ONLY away")
-        raise SchemaError("a field's name should not start with an underscore, nor be a Python keyword")
-    value_given = namespace.get(name, MISSING)
-    if isinstance(value_given, DataclassField):
-        raise SchemaError("dataclasses.field is for dataclasses: write oddwire.field(...)")
-    spec = value_given if isinstance(value_given, fields.FieldSpec) else fields.FieldSpec(value_given, MISSING)
-    return _make_field(name, kind_of(evaluated), spec)
-
-
-def _evaluate(annotation: Any, namespace: dict[str, Any], local_names: Mapping[str, Any]) -> Any:
-    module = sys.modules.get(namespace["__module__"])
-    annotated = _annotations(namespace)  # a field's name is not a name in annotations
-    visible = {name: value for name, value in namespace.items() if name not in annotated}
-    try:
-        return evaluate(annotation, vars(module) if module else {}, {**local_names, **visible})
-    except NameError as error:
-        if error.name == namespace["__qualname__"].rpartition(".")[2]:
-            raise SchemaError(f"{annotation!r}: a class cannot be part of itself") from None
-        text = f"{annotation!r} names {error.name!r}, which is not known here when the class is made"
-        raise SchemaError(f"{text}: define or import it before, at module level, not under TYPE_CHECKING") from None
-    except Exception as error:  # an author's annotation may raise any error
-        raise SchemaError(f"the annotation {annotation!r} cannot be evaluated: {error}") from error
-
-
-def _make_field(name: str, kind: Kind, spec: fields.FieldSpec) -> Field:
-    if spec.count is not None:
-        kind = apply_count(kind, spec.count)
-    if spec.max_length is not None:
-        kind = apply_max_length(kind, spec.max_length)
-    if spec.tlv is not None and not (type(spec.tlv) is int and 0 <= spec.tlv < 1 << 64):
-        raise SchemaError(f"tlv={spec.tlv!r} should be a number from 0 to 2**64 - 1")
-    if spec.key is not None and not (isinstance(spec.key, str) and spec.key):
-        raise SchemaError(f"key={spec.key!r} should be a string")
-    factory = None if spec.default_factory is MISSING else spec.default_factory
-    if factory is not None and (spec.default is not MISSING or not callable(factory)):
-        raise SchemaError("should have a default, or a default_factory that can be called, not both")
-    if isinstance(spec.default, list | dict | set | bytearray):
-        raise SchemaError(f"the default {spec.default!r} can change under its users: write field(default_factory=...)")
-    field = Field(name, kind, spec.key or name, spec.default, factory, spec.tlv)
-    if not field.required:
-        try:
-            tree.dump(kind, field.make_default(), tree.MSGPACK)
-        except CodecError as error:
-            raise SchemaError(f"the default does not fit: {error}") from None
-    return field
-
-
 # The decorators' steps -----------------------------------------------------------------------------------------------
 
 
@@ -289,9 +184,25 @@ def complete(cls: RecordType, name: str | None) -> Record:
         raise SchemaError(f"{qualified_name(cls)}: should have what is abstract in its bases: {missing}")
     own = cls.__oddwire_fields__
     blank, values = _make_twin(cls), _values_of([field.name for field in own])
-    record = Record(cls, name or cls.__name__, cls.__module__, own, blank, values)
+    record = Record(cls, name or cls.__name__, cls.__module__, own, blank, values, _validators(cls))
     cls.__new__ = staticmethod(_constructor(record))  # type: ignore[method-assign]
-    return record
+    itself: Record | None = vars(cls)["__oddwire_itself__"]
+    if itself is None:
+        return record
+    vars(itself).update(vars(record))  # the fields refer to it
+    return itself
+
+
+def _validators(cls: RecordType) -> tuple[Validator, ...]:
+    marked: dict[str, None] = {}
+    for base in reversed(cls.__mro__):
+        if base.__module__ not in _PLAIN_BASES:
+            marked |= {name: None for name, value in vars(base).items() if hasattr(value, "__oddwire_validates__")}
+    if not marked:
+        return ()
+    from oddwire.schema.validation import validators_of  # imported late: few need it
+
+    return validators_of(cls, marked, cls.__oddwire_fields__)
 
 
 def remake(cls: type[T], local_names: Mapping[str, Any]) -> RecordType:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import keyword
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NoReturn
 
@@ -47,18 +47,21 @@ _KINDS: Final = {
 # BOLT 4, Failure Messages: the flags of failure codes, which the CSV writes by name.
 _FLAGS: Final = {"BADONION": 0x8000, "PERM": 0x4000, "NODE": 0x2000, "UPDATE": 0x1000}
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
-_NUMBER: Final = re.compile(r"[0-9]{1,20}")
+_NUMBER: Final = re.compile(r"[0-9]{1,20}|0[xX][0-9a-fA-F]{1,16}")
 
 
 @dataclass(frozen=True, slots=True)
 class CsvField:
-    """One data row. ``count`` is None for a single value, a number, the name of a length field, or `REST`."""
+    """One data row. ``count`` is None for a single value, a number, the name of a length field, or `REST`.
+
+    ``line`` says where it is, for errors: ``line 7``, or ``text 2, line 7`` of several texts.
+    """
 
     name: str
     type: str
     count: int | str | None
     option: str
-    line: int
+    line: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,7 @@ class CsvDefinition:
     name: str
     number: int
     option: str
-    line: int
+    line: str
     fields: dict[str, CsvField] = field(default_factory=dict)
 
 
@@ -82,13 +85,15 @@ class CsvFile:
     build_order: list[str] = field(default_factory=list)
 
 
-def read_csv(source: str | Iterable[str], fundamental: Mapping[str, bool]) -> CsvFile:
-    """Parse CSV text or lines.
+def read_csv(sources: Sequence[str | Iterable[str]], fundamental: Mapping[str, bool]) -> CsvFile:
+    """Parse CSV texts, each a string or lines, that may use each other's types.
 
     ``fundamental`` names the types that need no definition; the value is whether the type takes all that remains,
     as truncated integers do. Raises `SchemaError`.
     """
-    rows = list(_rows(source.splitlines() if isinstance(source, str) else source))
+    rows: list[_CsvRow] = []
+    for number, source in enumerate(sources, 1):
+        rows += _rows(source.splitlines() if isinstance(source, str) else source, number, len(sources))
     csv = CsvFile()
     # Rows may refer to later definitions, so names are read first, then fields.
     names = _Names(csv)
@@ -112,7 +117,8 @@ def is_name(name: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _CsvRow:
-    line: int
+    text: int
+    line: str
     kind: str
     cells: list[str]
 
@@ -132,7 +138,7 @@ class _CsvRow:
             if token in _FLAGS:
                 total |= _FLAGS[token]
             elif _NUMBER.fullmatch(token):
-                total |= int(token)
+                total |= _parse(token)
             else:
                 self.fail(f"number should be 0 to {most}, not {text!r}")
         if total > most:
@@ -140,39 +146,49 @@ class _CsvRow:
         return total
 
 
-def _fail(line: int, text: str) -> NoReturn:
-    raise SchemaError(f"line {line}: {text}")
+def _fail(line: str, text: str) -> NoReturn:
+    raise SchemaError(f"{line}: {text}")
 
 
-def _rows(lines: Iterable[str]) -> Iterator[_CsvRow]:
-    for number, text in enumerate(lines, 1):
-        content = text.partition("#")[0].strip()
+def _parse(number: str) -> int:
+    return int(number, 16 if number[:2] in ("0x", "0X") else 10)
+
+
+def _rows(lines: Iterable[str], text: int, texts: int) -> Iterator[_CsvRow]:
+    for number, row in enumerate(lines, 1):
+        content = row.partition("#")[0].strip()
         if not content:
             continue
+        where = f"line {number}" if texts == 1 else f"text {text}, line {number}"
         kind, *cells = (cell.strip() for cell in content.split(","))
         if kind not in _KINDS:
-            _fail(number, f"first cell should be one of {', '.join(_KINDS)}, not {kind!r}")
+            _fail(where, f"first cell should be one of {', '.join(_KINDS)}, not {kind!r}")
         fewest, most, names = _KINDS[kind]
+        while len(cells) > most and not cells[-1]:  # Core Lightning ends some rows in more commas than they need
+            cells.pop()
         if not fewest <= len(cells) <= most:
-            _fail(number, f"should be {kind},{names}, not {content!r}")
-        yield _CsvRow(number, kind, cells + [""] * (most - len(cells)))
+            _fail(where, f"should be {kind},{names}, not {content!r}")
+        yield _CsvRow(text, where, kind, cells + [""] * (most - len(cells)))
 
 
 # Definitions ---------------------------------------------------------------------------------------------------------
 
 
 class _Names:
-    """Adds definitions to their tables, and rejects a name or number that is there already."""
+    """Adds definitions to their tables, and rejects a name or number that is there already.
+
+    Messages of different texts may share a number: BOLT 4's failure messages have those of BOLT 1's messages, too.
+    """
 
     def __init__(self, csv: CsvFile) -> None:
         self.csv = csv
-        self.numbers: dict[tuple[str, int], CsvDefinition] = {}
+        self.numbers: dict[tuple[object, int], CsvDefinition] = {}
 
     def add(self, row: _CsvRow) -> None:
         match row.kind:
             case "msgtype":
                 definition = CsvDefinition(row.name(0), row.number(1, 0xFFFF), row.cells[2], row.line)
-                self._add(self.csv.messages, definition, "message", "")
+                self._add(self.csv.messages, definition, "message", "", row.text)
             case "subtype":
                 self._add(self.csv.subtypes, CsvDefinition(row.name(0), -1, "", row.line), "subtype", "")
             case "tlvtype":
@@ -180,14 +196,16 @@ class _Names:
                 stream = row.name(0)
                 self._add(self.csv.streams.setdefault(stream, {}), definition, "record", f"{stream}.")
 
-    def _add(self, table: dict[str, CsvDefinition], new: CsvDefinition, kind: str, scope: str) -> None:
+    def _add(
+        self, table: dict[str, CsvDefinition], new: CsvDefinition, kind: str, scope: str, text_number: int = 0
+    ) -> None:
         what = f"{kind} {scope}{new.name}"
         if new.name in table:
-            _fail(new.line, f"{what} is defined already, in line {table[new.name].line}")
+            _fail(new.line, f"{what} is defined already, in {table[new.name].line}")
         if new.number >= 0:
-            other = self.numbers.setdefault((scope, new.number), new)
+            other = self.numbers.setdefault((scope or text_number, new.number), new)
             if other is not new:
-                text = f"{what} has number {new.number}, which is that of {other.name} in line {other.line}"
+                text = f"{what} has number {new.number}, which is that of {other.name} in {other.line}"
                 _fail(new.line, f"{text}: it should have another")
         table[new.name] = new
 
@@ -204,7 +222,7 @@ def _check_type_names(csv: CsvFile, fundamental: Mapping[str, bool]) -> None:
         if name in csv.subtypes:
             _fail(
                 first.line,
-                f"TLV stream {name} should not have the name of the subtype in line {csv.subtypes[name].line}",
+                f"TLV stream {name} should not have the name of the subtype in {csv.subtypes[name].line}",
             )
 
 
@@ -216,9 +234,11 @@ def _add_field(csv: CsvFile, row: _CsvRow, fundamental: Mapping[str, bool]) -> N
     name, type_name, count_text = row.name(cells), row.cells[cells + 1], row.cells[cells + 2]
     option = row.cells[4] if row.kind == "msgdata" else ""
     if name in owner.fields:
-        row.fail(f"field {owner.name}.{name} is defined already, in line {owner.fields[name].line}")
+        row.fail(f"field {owner.name}.{name} is defined already, in {owner.fields[name].line}")
     if type_name not in fundamental and type_name not in csv.subtypes and type_name not in csv.streams:
-        row.fail(f"type of {owner.name}.{name} should be fundamental, a subtype or a TLV stream, not {type_name!r}")
+        should = f"should be fundamental, a subtype or a TLV stream, not {type_name!r}"
+        hint = "another text may define it: load_csv(text, other)" if type_name else "there is no type"
+        row.fail(f"type of {owner.name}.{name} {should}; {hint}")
     count = _count(owner, row, name, count_text)
     if isinstance(count, str) and count != REST and bool(owner.fields[count].option) != bool(option):
         row.fail(f"{owner.name}.{name} and its count field {count} should both have an option, or neither")
@@ -246,9 +266,9 @@ def _count(owner: CsvDefinition, row: _CsvRow, name: str, text: str) -> int | st
     if text in ("", REST):
         return text or None
     if _NUMBER.fullmatch(text):
-        if int(text) > MAX_COUNT:
+        if _parse(text) > MAX_COUNT:
             row.fail(f"count of {owner.name}.{name} should be 0 to {MAX_COUNT}, not {text}")
-        return int(text)
+        return _parse(text)
     length = owner.fields.get(text)
     if length is None:
         row.fail(f"count of {owner.name}.{name} should be a number, {REST} or a field before it, not {text!r}")
@@ -312,7 +332,8 @@ class _Order:
         for entry in definition.fields.values():
             if entry.type in self.path:
                 circle = " -> ".join([*self.path[self.path.index(entry.type) :], entry.type])
-                _fail(entry.line, f"{entry.type} should not contain itself: {circle}")
+                remedy = f"make one of them bytes, {entry.name},byte,..., or write the classes in Python"
+                _fail(entry.line, f"{entry.type} should not contain itself: {circle}; {remedy}")
             if entry.type not in self.depth and len(self.path) < MAX_NESTING:
                 self._visit(entry.type)
             depth = max(depth, self.depth.get(entry.type, MAX_NESTING))

@@ -5,28 +5,36 @@ The aliases are `Annotated` types: to a type checker ``nonce: u64`` is an ``int`
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING
-from typing import Annotated, Any, Final, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn, TypeAlias, TypeVar, cast, overload
 
+from oddwire.errors import SchemaError
 from oddwire.proto.keys import PublicKey, ShortChannelId
 from oddwire.records import FrozenRecord
-from oddwire.schema.kinds import Fixed, Integer, Led, Octets, Opaque, Rest
+from oddwire.schema.kinds import Boolean, Fixed, Integer, Led, Octets, Opaque, Rest
+from oddwire.schema.value_kinds import Limits
 
 __all__ = [
+    "NO_LIMITS",
     "AsText",
     "Counted",
     "FieldSpec",
+    "Flagged",
     "MaxLength",
+    "TaggedBy",
     "as_text",
     "bigsize",
     "bip340sig",
+    "bool8",
     "byte",
     "chain_hash",
     "channel_id",
     "counted",
     "field",
     "fixed",
+    "flag",
+    "is_alias",
     "max_length",
     "point",
     "rest",
@@ -38,6 +46,7 @@ __all__ = [
     "sha256",
     "short_channel_id",
     "signature",
+    "tagged",
     "tu16",
     "tu32",
     "tu64",
@@ -117,6 +126,16 @@ short_channel_id: TypeAlias = Annotated[
     ),
 ]
 
+# Of scodec, which eclair and other programs in Scala are written with: bool(8) -------------------------------------
+
+bool8: TypeAlias = Annotated[bool, Boolean("bool8", true=0xFF)]
+
+
+def is_alias(name: str) -> bool:
+    """Return whether a field type above has this name."""
+    return hasattr(globals().get(name), "__metadata__")
+
+
 # Markers beside a type in Annotated[...] ----------------------------------------------------------------------------
 
 
@@ -124,6 +143,12 @@ class Counted(FrozenRecord):
     """`counted` with the alias still unresolved."""
 
     integer: object
+
+
+class Flagged(FrozenRecord):
+    """`flag` with the alias still unresolved."""
+
+    kind: object
 
 
 class MaxLength(FrozenRecord):
@@ -134,6 +159,11 @@ class MaxLength(FrozenRecord):
 
 class AsText(FrozenRecord):
     """The class of `as_text`."""
+
+    if not TYPE_CHECKING:  # type checkers see at once that it cannot be called
+
+        def __call__(self) -> NoReturn:  # noqa: D102 - it is an error
+            raise SchemaError("as_text has no parentheses: Annotated[u64, as_text]")
 
 
 as_text: Final = AsText()
@@ -155,11 +185,25 @@ def fixed(size: int) -> Fixed:
 
 
 def counted(integer: object) -> Counted:
-    """Make the bolt codec write the number of elements first, as ``integer``: ``u8`` to ``u64``, or ``bigsize``.
+    """Make the bolt codec write first how long a value is, as ``integer``: ``u8`` to ``u64``, or ``bigsize``.
 
-    Stands beside a type: ``Annotated[tuple[point, ...], counted(bigsize)]``. The default is ``u16``.
+    Stands beside a type. For bytes, str and arrays that is the number of bytes or elements:
+    ``Annotated[tuple[point, ...], counted(bigsize)]``; the default is ``u16``. For all else it is the size in bytes, a
+    subtype's say: ``Annotated[Order, counted(u16)]``. So it is for what needs no number, as it has a fixed one or takes
+    the `rest`: ``Annotated[tuple[Order, ...], rest, counted(u16)]`` is that many bytes of orders. What is inside ends
+    there, so it may be a TLV stream, and nothing may be left over.
     """
     return Counted(integer)
+
+
+def flag(kind: object) -> Flagged:
+    """Make the bolt codec write ``X | None`` as a flag and what follows: 0 for None, or 1 and then the value.
+
+    Stands beside a type: ``Annotated[Order | None, flag(u8)]``, also of an element. The flag is a ``u8`` to ``u64`` or
+    a ``bigsize``; any other number in it is malformed. ``flag(bool8)`` is a `bool8`: 255 before a value, and any byte
+    but 0 is read so. Other codecs write None as they do without it.
+    """
+    return Flagged(kind)
 
 
 def max_length(size: int) -> MaxLength:
@@ -168,6 +212,48 @@ def max_length(size: int) -> MaxLength:
     Stands beside a type: ``Annotated[str, max_length(80)]``.
     """
     return MaxLength(size)
+
+
+class TaggedBy(FrozenRecord):
+    """`tagged`, for `Annotated`, still unchecked."""
+
+    integer: object
+    length: object
+    key: object
+    tags: object
+
+    def __hash__(self) -> int:
+        return hash((TaggedBy, str(self.key)))  # Python hashes annotations; a dict has no hash
+
+
+def tagged(
+    integer: object = None,
+    *,
+    length: object = None,
+    key: str | None = None,
+    tags: Mapping[type, int | str] | None = None,
+) -> TaggedBy:
+    """Make a union of subtypes or messages a field type: a tag before the value says which of them it is.
+
+    Stands beside the union: ``Annotated[Single | Disjoint, tagged(bigsize)]``. A member's tag is that of its
+    ``@subtype(tag=0)``, a message's is its type number, unless ``tags``, ``{Single: 0, Disjoint: 1}``, has another.
+
+    - ``integer``: how bolt writes the tag: ``u8`` to ``u64``, ``s8`` to ``s64``, or ``bigsize``. A string in its place,
+      ``tagged("type")``, is ``key``, for a union that only msgpack and json carry; its tags may be strings then.
+    - ``length``: how bolt writes the number of the body's bytes, behind the tag: ``u8`` to ``u64``, or ``bigsize``. A
+      body with a length may end in anything, also a TLV stream.
+    - ``key``: the tag's key in the maps of msgpack and json, by default ``type``.
+
+    Other tags are malformed, unless `UnknownVariant` is a member of the union. Anything that cannot work raises
+    `SchemaError` when the class is made.
+    """
+    if isinstance(integer, str) and key is None:
+        return TaggedBy(None, length, integer, tags)
+    return TaggedBy(integer, length, "type" if key is None else key, tags)
+
+
+NO_LIMITS: Final = Limits()
+"""Of a field whose type says all that its values should be."""
 
 
 class FieldSpec(FrozenRecord):
@@ -179,15 +265,37 @@ class FieldSpec(FrozenRecord):
     count: object = None
     max_length: int | None = None
     key: str | None = None
+    limits: Limits = NO_LIMITS
 
 
 @overload
 def field(
-    *, tlv: int | None = None, count: object = None, max_length: int | None = None, key: str | None = None
+    *,
+    tlv: int | None = None,
+    count: object = None,
+    max_length: int | None = None,
+    key: str | None = None,
+    ge: Any = None,
+    gt: Any = None,
+    le: Any = None,
+    lt: Any = None,
+    length: int | tuple[int, int] | None = None,
+    pattern: str | None = None,
 ) -> Any: ...
 @overload
 def field(
-    *, default: T, tlv: int | None = None, count: object = None, max_length: int | None = None, key: str | None = None
+    *,
+    default: T,
+    tlv: int | None = None,
+    count: object = None,
+    max_length: int | None = None,
+    key: str | None = None,
+    ge: Any = None,
+    gt: Any = None,
+    le: Any = None,
+    lt: Any = None,
+    length: int | tuple[int, int] | None = None,
+    pattern: str | None = None,
 ) -> T: ...
 @overload
 def field(
@@ -197,6 +305,12 @@ def field(
     count: object = None,
     max_length: int | None = None,
     key: str | None = None,
+    ge: Any = None,
+    gt: Any = None,
+    le: Any = None,
+    lt: Any = None,
+    length: int | tuple[int, int] | None = None,
+    pattern: str | None = None,
 ) -> T: ...
 def field(
     *,
@@ -206,6 +320,12 @@ def field(
     count: object = None,
     max_length: int | None = None,
     key: str | None = None,
+    ge: Any = None,
+    gt: Any = None,
+    le: Any = None,
+    lt: Any = None,
+    length: int | tuple[int, int] | None = None,
+    pattern: str | None = None,
 ) -> Any:
     """Specify more of a field than its type.
 
@@ -216,11 +336,22 @@ def field(
     - ``tlv``: the type of the TLV record the bolt codec puts the field in, after the positional ones. Left out when
       None.
     - ``count``: the number of bytes or elements. A number: exactly that; ``u8`` to ``u64`` or ``bigsize``: the
-      number is written first, as that type; `rest` or ``...``: all up to the end; the name of an earlier integer
-      field: that field's value.
+      number is written first, as that type, of bytes for what has no elements; `rest` or ``...``: all up to the end;
+      the name of an earlier integer field: that field's value.
     - ``max_length``: the max number of characters, bytes, elements or keys.
     - ``key``: the field's name in msgpack and json, if it is not its Python name.
+    - ``ge``, ``gt``, ``le``, ``lt``: values are at least, above, at most, below this bound: of integers, floats, and
+      scalars whose values have an order, `Decimal` and `datetime` among them.
+    - ``length``: the number of characters, bytes, elements or keys: exactly so many, or ``(min, max)``.
+    - ``pattern``: a regular expression that a ``str`` matches as a whole.
 
-    Arguments that cannot work raise `SchemaError` when the class is made.
+    The last three lines limit the values of any codec, sent and received, and may stand in a type as well:
+    ``tuple[Annotated[u16, field(ge=1)], ...]``. What is not within them is refused: `ValueOutOfRange` when it is sent,
+    `MalformedMessage` when it is received. Arguments that cannot work raise `SchemaError` when the class is made.
     """
-    return FieldSpec(default, default_factory, tlv, count, max_length, key)
+    given = (ge, gt, le, lt, length, pattern)
+    limits = NO_LIMITS if given == _NOTHING else Limits(ge, gt, le, lt, cast("Any", length), pattern)
+    return FieldSpec(default, default_factory, tlv, count, max_length, key, limits)
+
+
+_NOTHING: Final = (None,) * 6

@@ -6,11 +6,14 @@ A kind says which Python values are valid and what the wire may carry; each code
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING
 from enum import Enum
-from typing import Any, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
 
+from oddwire.errors import SchemaError
 from oddwire.records import FrozenRecord
+
+if TYPE_CHECKING:
+    from oddwire.schema.class_records import Record
 
 __all__ = [
     "PLAIN_INT",
@@ -19,7 +22,6 @@ __all__ = [
     "Boolean",
     "Choice",
     "Count",
-    "Field",
     "Fixed",
     "Float",
     "Integer",
@@ -31,12 +33,11 @@ __all__ = [
     "Octets",
     "Opaque",
     "Prefixed",
-    "Record",
     "Rest",
-    "Schema",
-    "SchemaCodec",
+    "Sized",
     "Table",
     "Text",
+    "unboxed",
 ]
 
 
@@ -80,12 +81,15 @@ class Integer(Kind):
 
 
 class Boolean(Kind):
-    """True or False."""
+    """True or False. The bolt codec writes 0 or ``true``; unless that is 1, it reads any byte but 0 as True."""
+
+    name: str = "bool"
+    true: int = 1
 
     @property
     def label(self) -> str:
         """The name for errors."""
-        return "bool"
+        return self.name
 
 
 class Float(Kind):
@@ -109,6 +113,11 @@ class Prefixed(FrozenRecord):
 
 class Rest(FrozenRecord):
     """All up to the end of the message or TLV record: BOLT's ``...*byte``."""
+
+    if not TYPE_CHECKING:  # type checkers see at once that it cannot be called
+
+        def __call__(self) -> NoReturn:  # noqa: D102 - it is an error
+            raise SchemaError("rest has no parentheses: Annotated[bytes, rest]")
 
 
 class Named(FrozenRecord):
@@ -199,14 +208,34 @@ class Choice(Kind):
 
 
 class Maybe(Kind):
-    """``X | None``."""
+    """``X | None``. With ``flag`` the bolt codec writes in front whether there is a value: 0 or 1, or a bool."""
 
     inner: Kind
+    flag: Integer | Boolean | None = None
 
     @property
     def label(self) -> str:
         """The name for errors."""
         return f"{self.inner.label} or None"
+
+
+class Sized(Kind):
+    """What the bolt codec writes behind its size in bytes, which is an ``integer``; other codecs write it alone."""
+
+    inner: Kind
+    integer: Integer
+
+    @property
+    def label(self) -> str:
+        """The name for errors."""
+        return self.inner.label
+
+
+def unboxed(kind: Kind) -> Kind:
+    """Return the kind of a value that is there: what is in `Maybe` and `Sized`."""
+    while isinstance(kind, Maybe | Sized):
+        kind = kind.inner
+    return kind
 
 
 class Array(Kind):
@@ -249,6 +278,9 @@ class Nested(Kind):
         """The name for errors."""
         return self.record.name
 
+    def __repr__(self) -> str:
+        return f"Nested({self.record.qualified_name})"  # not its fields, which may be of the class itself
+
 
 class Anything(Kind):
     """``Any`` or ``object``: any value that the codec's format has; msgpack and json only.
@@ -264,116 +296,3 @@ class Anything(Kind):
 
 
 PLAIN_INT: Final = Integer("int", 64, signed=True, form="plain")
-
-
-class Field(FrozenRecord):
-    """One field.
-
-    ``key`` is its name in msgpack and json, ``tlv`` its TLV record's type with bolt, or None. Without a default,
-    ``default`` is `dataclasses.MISSING` and ``default_factory`` None.
-    """
-
-    name: str
-    kind: Kind
-    key: str
-    default: Any
-    default_factory: Callable[[], Any] | None
-    tlv: int | None = None
-
-    @property
-    def required(self) -> bool:
-        """Whether there is no default."""
-        return self.default is MISSING and self.default_factory is None
-
-    @property
-    def omitted_if_none(self) -> bool:
-        """Whether msgpack and json leave the field out when it is None: then it decodes to None again."""
-        return self.default is None
-
-    @property
-    def none_is_absent(self) -> bool:
-        """Whether the bolt codec leaves the field's TLV record out when it is None, which decodes to None again."""
-        return isinstance(self.kind, Maybe) and (self.required or self.default is None)
-
-    def make_default(self) -> Any:
-        """Return the default; only for a field that is not `required`."""
-        return self.default if self.default_factory is None else self.default_factory()
-
-
-class Record(FrozenRecord):
-    """The fields of a class, inherited ones first.
-
-    ``blank`` makes an instance with no field set, of a twin class that is not frozen: codecs set the fields and then
-    its ``__class__`` to ``cls``, the cheapest way to build a frozen object. ``values`` returns an instance's values
-    in order.
-    """
-
-    cls: type
-    name: str
-    module: str
-    fields: tuple[Field, ...]
-    blank: Callable[[], Any]
-    values: Callable[[Any], tuple[Any, ...]]
-
-    def __eq__(self, other: object) -> bool:
-        return self is other  # a class has one record
-
-    def __hash__(self) -> int:
-        return id(self)
-
-    @property
-    def qualified_name(self) -> str:
-        """``module.Class``, for errors."""
-        return f"{self.module}.{self.cls.__qualname__}"
-
-    def field(self, name: str) -> Field | None:
-        """Return the field of this Python name, or None."""
-        return next((field for field in self.fields if field.name == name), None)
-
-    def build(self, values: dict[str, Any]) -> Any:
-        """Return an instance with these values for all fields, unchecked."""
-        blank = self.blank()
-        for name, value in values.items():
-            setattr(blank, name, value)
-        blank.__class__ = self.cls
-        return blank
-
-
-class SchemaCodec(Protocol):
-    """What a schema needs to know of a codec, which is an `oddwire.codecs.Codec`."""
-
-    name: str
-
-    def compile(self, schema: Schema) -> Any:
-        """Return the plan for one message."""
-
-
-class Schema(Record):
-    """A message: its `Record`, its number, and the name of its codec.
-
-    ``spec``: a specification assigned the type number, so it may be below 32768 or in use in the wild. ``max_size`` is
-    the max bytes of a payload, its type included. ``owner`` is the extension that registered the message, empty
-    outside a registry. ``even`` says that whoever speaks the message's protocol knows this even type. ``own_codec`` is
-    the codec itself, if the message was given one in place of a name. ``replies`` are the message classes that answer
-    it, empty unless declared; ``match`` is the field whose value a reply repeats, None unless declared.
-    """
-
-    type_id: int
-    codec: str
-    spec: bool
-    max_size: int
-    owner: str = ""
-    even: Literal["known"] | None = None
-    own_codec: SchemaCodec | None = None
-    replies: tuple[type, ...] = ()
-    match: str | None = None
-
-    @property
-    def full_name(self) -> str:
-        """``owner.Name``, or ``Name`` without an owner."""
-        return f"{self.owner}.{self.name}" if self.owner else self.name
-
-    @property
-    def title(self) -> str:
-        """The full name and the type number, for errors and logs: ``market.Quote 0x8c03``."""
-        return f"{self.full_name} {self.type_id:#06x}"

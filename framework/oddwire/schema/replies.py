@@ -11,26 +11,26 @@ from collections.abc import Iterable
 from typing import Any
 
 from oddwire.errors import SchemaError
+from oddwire.schema.class_records import Field, Record, Schema
 from oddwire.schema.classes import qualified_name
 from oddwire.schema.kinds import (
     Anything,
     Array,
     Boolean,
     Choice,
-    Field,
     Fixed,
     Float,
     Integer,
     Kind,
-    Maybe,
     Nested,
     Octets,
     Opaque,
-    Record,
-    Schema,
     Table,
     Text,
+    unboxed,
 )
+from oddwire.schema.union_kinds import Either, Tagged
+from oddwire.schema.value_kinds import Scalar, unlimited
 
 __all__ = ["can_be_equal", "check_match", "classes_of", "wrong_field"]
 
@@ -70,7 +70,7 @@ def check_match(schema: Schema) -> None:
     own = schema.field(schema.match)
     if own is None:
         raise SchemaError(f"{where}: {schema.name} has no field {schema.match!r}; it has {_fields(schema)}")
-    if isinstance(_plain(own.kind), Array | Table | Float):
+    if not _is_exact(own.kind):
         should = "a single value that is compared exactly, such as an integer, a string or bytes"
         raise SchemaError(f"{where}: should be {should}, not {own.kind.label}")
     for reply in schema.replies:
@@ -91,7 +91,7 @@ def wrong_field(request: Record, field: Field, reply: Record) -> str:
 
 def can_be_equal(one: Kind, other: Kind) -> bool:
     """Return whether fields of two kinds can have equal values."""
-    one, other = _plain(one), _plain(other)
+    one, other = unlimited(unboxed(one)), unlimited(unboxed(other))
     match one, other:
         case (Anything(), _) | (_, Anything()):
             return True
@@ -102,13 +102,29 @@ def can_be_equal(one: Kind, other: Kind) -> bool:
             return len(fixed) < 2
         case (Choice(), _) | (_, Choice()):
             return _choice_can_be_equal(one, other)
-        case Opaque(), Opaque():
-            return one.python is other.python
+        case (Either(options=options), kind) | (kind, Either(options=options)):
+            return any(can_be_equal(option, kind) for option in options)
+        case Opaque() | Scalar(), Opaque() | Scalar():
+            return issubclass(one.python, other.python) or issubclass(other.python, one.python)
+        case (Opaque() | Scalar(), _) | (_, Opaque() | Scalar()):
+            return _object_can_be_equal(one, other)
+        case Tagged(), Tagged():
+            return (one.unknown and other.unknown) or not one.by_class.keys().isdisjoint(other.by_class)
+        case (Tagged() as union, Nested(record=record)) | (Nested(record=record), Tagged() as union):
+            return record.cls in union.by_class
         case Nested(), Nested():
-            return one.record is other.record
+            return one.record.cls is other.record.cls
         case Array(), Array():
             return can_be_equal(one.element, other.element)
     return type(one) is type(other) and isinstance(one, Text | Boolean | Float | Table)
+
+
+def _object_can_be_equal(one: Kind, other: Kind) -> bool:
+    """Return whether objects of a class can be equal to plain values: if the class is one of such values."""
+    if not isinstance(one, Opaque | Scalar):
+        one, other = other, one
+    plain = {Integer: int, Octets: bytes, Text: str, Float: float, Boolean: bool}.get(type(other))
+    return isinstance(one, Opaque | Scalar) and plain is not None and issubclass(one.python, plain)
 
 
 def _choice_can_be_equal(one: Kind, other: Kind) -> bool:
@@ -127,8 +143,11 @@ def _choice_can_be_equal(one: Kind, other: Kind) -> bool:
     return False
 
 
-def _plain(kind: Kind) -> Kind:
-    return kind.inner if isinstance(kind, Maybe) else kind
+def _is_exact(kind: Kind) -> bool:
+    kind = unlimited(unboxed(kind))
+    if isinstance(kind, Either):
+        return all(map(_is_exact, kind.options))
+    return not isinstance(kind, Array | Table | Float)
 
 
 def _fields(record: Record) -> str:

@@ -30,6 +30,7 @@ class Source:
 
     def __init__(self) -> None:
         self._finished: list[str] = []
+        self._last: list[str] = []
         self._lines: list[str] = []
         self._depth = 0
         self._names: dict[str, Any] = {}
@@ -58,6 +59,10 @@ class Source:
         self._finished += [*self._lines, ""]
         self._lines, self._depth = lines, depth
 
+    def finally_line(self, text: str) -> None:
+        """Write a line behind all functions, at their level: it can refer to any of them."""
+        self._last.append(text)
+
     def bind(self, value: object, hint: str) -> str:
         """Return a name by which the functions can refer to ``value``."""
         name = self._by_id.get(id(value))
@@ -69,8 +74,10 @@ class Source:
     def fresh(self, hint: str) -> str:
         """Return a name not used before."""
         self._serial += 1
+        if not hint.isidentifier():  # a scalar's name, or a generic class's: Page[Order]
+            hint = "".join(letter if letter.isalnum() else "_" for letter in f"_{hint}")
         return f"{hint}_{self._serial}"
 
     def compile(self, name: str, title: str) -> Callable[..., Any]:
         """Compile the source, and return the function ``name``."""
-        return compile_function("\n".join(self._finished), name, self._names, title)
+        return compile_function("\n".join(self._finished + self._last), name, self._names, title)

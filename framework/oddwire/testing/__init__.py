@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         Received as Received,
         RecordingSink as RecordingSink,
     )
-    from oddwire.testing.strategies import messages as messages
+    from oddwire.testing.strategies import messages as messages, register_strategy as register_strategy
     from oddwire.testing.transport_conformance import TransportConformance as TransportConformance
     from oddwire.testing.wire import assert_wire as assert_wire
 else:

@@ -304,7 +304,9 @@ class _Bolt8Link:
                 ready.set_result(reason)
             self._peer.ended(reason)
 
-        connection = await connect(self._key, them.node_id, them.host, them.port, on_open=opened, on_close=ended)
+        connection = await connect(
+            self._key, them.node_id, them.host, them.port, scheme=them.scheme, on_open=opened, on_close=ended
+        )
         try:
             reason = await ready
         except BaseException:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import pytest
 
-from oddwire.codecs import Registry
+from oddwire.codecs import Registry, WrappedCodec, enveloped
 from oddwire.codecs.base import (
     Codec,
     Plan,
@@ -16,8 +16,8 @@ from oddwire.codecs.base import (
     type_bytes,
     with_type,
 )
-from oddwire.errors import EncodeError, MalformedMessage, PayloadTooLarge
-from oddwire.schema import Message, max_length, message, schema_of, subtype, u8
+from oddwire.errors import EncodeError, MalformedMessage, PayloadTooLarge, Truncated
+from oddwire.schema import Message, field, max_length, message, schema_of, subtype, u8
 
 
 @message(0x8C01)
@@ -161,3 +161,39 @@ def test_a_message_is_named_by_its_owner_where_it_is_registered():
     assert registry.title_of(0x8C01) == "hive.Sample 0x8c01"
     assert registry.title_of(0x8C03) == "Small 0x8c03"
     assert registry.title_of(0x8C7F) == "type 0x8c7f"
+
+
+class Reversed(WrappedCodec):
+    def wrap(self, body):
+        return body[::-1]
+
+    def unwrap(self, data, max_size):
+        return data[::-1]
+
+
+@pytest.mark.parametrize("codec", ["bolt", "msgpack", "json", "raw", "empty", "enveloped", "magic", "wrapped"])
+@pytest.mark.parametrize("payload", [b"", b"\x8c"])
+def test_what_is_too_short_for_a_type_is_said_to_be(codec, payload):
+    if codec == "empty":
+
+        @message(0x8C41, codec="bolt")
+        class Short(Message):
+            more: u8 | None = field(tlv=1, default=None)
+            data: bytes = field(tlv=3, default=b"")
+
+    else:
+        inside = {
+            "enveloped": enveloped("json", envelope={"v": 1}, body="body"),
+            "magic": enveloped("json", magic=b"x"),
+            "wrapped": Reversed("msgpack"),
+        }
+
+        @message(0x8C41, codec=inside.get(codec, codec))
+        class Short(Message):
+            data: bytes
+
+    schema = schema_of(Short)
+    plan = (schema.own_codec or Registry().codecs[schema.codec]).compile(schema)
+    with pytest.raises(Truncated) as caught:
+        plan.decode(payload)
+    assert str(caught.value) == f"Short 0x8c41: a message starts with a type of 2 bytes, not {len(payload)} (at byte 0)"

@@ -247,11 +247,12 @@ def test_integers_as_text_in_every_codec() -> None:
     assert registry.decode(registry.encode(largest)) == largest
     assert to_dict(largest) == {"sat": "18446744073709551615", "delta": "-5"}
     assert registry.encode(Msgpack(sat=5)) == b"\x8c\x13\x81\xa3sat\x05"
-    for wrong in (b"5", b'"05"', b'"+5"', b'" 5"', b'"5.0"', b'""', b'"-0"', b'"\xd9\xa5"', b'"' + b"9" * 1000 + b'"'):
+    for wrong in (b"5", b'"05"', b'"+5"', b'" 5"', b'"5.0"', b'""', b'"-0"', b'"\xd9\xa5"'):
         with pytest.raises(MalformedMessage, match=r"\$\.sat: u64 should be a string of digits"):
             registry.decode(b'\x8c\x11{"sat":' + wrong + b"}")
-    with pytest.raises(MalformedMessage, match=r"\$\.sat: u64 should be 0 to 18446744073709551615, not -5"):
-        registry.decode(b'\x8c\x11{"sat":"-5"}')
+    for large, shown in ((b"-5", "-5"), (b"1" + b"0" * 20, "100000000000000000000"), (b"9" * 5000, "9" * 40 + r" \(")):
+        with pytest.raises(MalformedMessage, match=r"\$\.sat: u64 should be 0 to 18446744073709551615, not " + shown):
+            registry.decode(b'\x8c\x11{"sat":"' + large + b'"}')
 
 
 def test_as_text_is_for_integers() -> None:

@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
+from oddwire.codecs import json as codec
 from oddwire.codecs.base import MAX_VALUES
-from oddwire.codecs.json import LONGEST_NUMBER, JsonCodec
+from oddwire.codecs.json import LONGEST_NUMBER, JsonCodec, _next
 from oddwire.errors import EncodeError, MalformedMessage, PayloadTooLarge, ValueOutOfRange
 from oddwire.proto.keys import PrivateKey, ShortChannelId
 from oddwire.records import replace
 from oddwire.schema import Message, field, message, point, schema_of, short_channel_id, subtype, u8, u64
+from oddwire.schema.kinds import Nested
 
 KEY = PrivateKey(b"\1" * 32).public_key()
 
@@ -197,3 +199,49 @@ def test_what_cannot_be_sent():
         LSPS0.encode(Lsps0(params={"a": b"x"}))
     with pytest.raises(ValueOutOfRange, match="lone surrogate"):
         PLAN.encode(Whole(name="\udfff"))
+
+
+def test_white_space_is_passed_in_one_step():
+    class Letters(str):
+        def __getitem__(self, place):
+            raise AssertionError("one letter after the other")
+
+    assert _next(Letters(" \t\r\n" * 1000 + "{"), 0) == 4000
+    assert _next(Letters("{}"), 2) == 2
+
+
+@message(0x8C03, codec="json")
+class Folder(Message):
+    size: int = 0
+    folders: tuple["Folder", ...] = ()
+
+
+@pytest.mark.parametrize("levels", [1, 14])
+def test_an_offset_takes_steps_by_the_number_of_values_however_deep_it_is(levels, monkeypatch):
+    read = []
+
+    class Counting(json.JSONDecoder):
+        def raw_decode(self, text, at=0):
+            value, end = super().raw_decode(text, at)
+            read.append(end - at)
+            return value, end
+
+    monkeypatch.setattr(codec, "_DECODER", Counting())
+    node = {"a": "]", "z": [["}"] * 100] * 40, "size": "x"}
+    for _ in range(levels):
+        node = {"folders": [node]}
+    text = json.dumps(node)
+    at = codec._locate(text, schema_of(Folder), "$" + ".folders[0]" * levels + ".size")
+    assert text[at:].startswith('"x"')
+    assert sum(read) < 100 + 20 * levels
+
+
+def test_the_depth_of_a_class_is_found_in_steps_by_the_number_of_classes(monkeypatch):
+    step, steps = codec._depth, []
+    monkeypatch.setattr(codec, "_depth", lambda *arguments: steps.append(1) or step(*arguments))
+    inner = Order
+    for level in range(20):
+        body = {"__annotations__": {"x": inner, "y": tuple[inner, ...]}, "__module__": __name__}
+        inner = subtype(type(f"Level{level}", (), body))
+    assert codec._depth(Nested(inner.__oddwire__), {}) == 2 * 20 + 1
+    assert len(steps) < 20 * 4

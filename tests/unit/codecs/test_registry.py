@@ -115,6 +115,25 @@ def test_two_claims_on_one_number(registry):
     assert registry.decode(registry.encode(Say(text="x"))) == Say(text="x")
 
 
+def test_two_specifications_of_one_number(registry):
+    """Nobody can choose another number, so the error does not ask for that."""
+
+    @message(0x8C09, spec=True)
+    class One(Message):
+        pass
+
+    @message(0x8C09, spec=True)
+    class Two(Message):
+        pass
+
+    registry.register(One, "chat")
+    with pytest.raises(TypeConflict) as caught:
+        registry.register(Two, "chat")
+    text = str(caught.value)
+    assert "claimed by both chat (" in text
+    assert "; an application knows one of them: register that alone; oddwire.known.decode reads a payload by" in text
+
+
 def test_the_same_claim_twice(registry):
     assert registry.register(Say, "chat") is schema_of(Say)
 
@@ -133,7 +152,7 @@ def test_two_messages_of_one_name(registry):
 
 def test_numbers_in_use_in_the_wild():
     registry = Registry()
-    with pytest.warns(KnownTypeWarning, match=r"lsps \(.*Lsps\): type 37913 is used by LSPS0 \(lsps0_message_id\)"):
+    with pytest.warns(KnownTypeWarning, match=r"lsps \(.*Lsps\): type 37913 is used by LSPS0 \(lsps0_message\)"):
         registry.register(Lsps, "lsps")
     with warnings.catch_warnings():
         warnings.simplefilter("error")

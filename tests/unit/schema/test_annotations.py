@@ -9,8 +9,23 @@ import pytest
 
 from oddwire.errors import SchemaError
 from oddwire.proto.keys import PublicKey, ShortChannelId
-from oddwire.schema import Message, bigsize, counted, fixed, max_length, message, point, rest, subtype, tu32, u8, u16
-from oddwire.schema.annotations import apply_count, apply_max_length, evaluate, kind_of
+from oddwire.schema import (
+    Message,
+    as_text,
+    bigsize,
+    counted,
+    fixed,
+    flag,
+    max_length,
+    message,
+    point,
+    rest,
+    subtype,
+    tu32,
+    u8,
+    u16,
+)
+from oddwire.schema.annotations import evaluate, kind_of
 from oddwire.schema.kinds import (
     PLAIN_INT,
     Anything,
@@ -26,9 +41,11 @@ from oddwire.schema.kinds import (
     Octets,
     Prefixed,
     Rest,
+    Sized,
     Table,
     Text,
 )
+from oddwire.schema.markers import apply_count, apply_max_length
 
 U8, U16 = Integer("u8", 8), Integer("u16", 16)
 
@@ -81,6 +98,10 @@ class Whole(Message):
     price: u16
 
 
+class Unnumbered(Message):
+    price: u16
+
+
 @pytest.mark.parametrize(
     ("annotation", "kind"),
     [
@@ -106,6 +127,7 @@ class Whole(Message):
         (Mapping[str, u8], Table(U8)),
         (tuple[u8 | None, ...], Array(Maybe(U8), tuple)),
         (Order, Nested(Order.__oddwire__)),
+        (Whole, Nested(Whole.__oddwire__)),
         (Colour, Choice("Colour", PLAIN_INT, {1: Colour.RED, 300: Colour.BLUE}, Colour)),
         (Level, Choice("Level", PLAIN_INT, {-1: Level.LOW}, Level)),
         (Side, Choice("Side", Text(), {"buy": Side.BUY}, Side)),
@@ -121,6 +143,16 @@ class Whole(Message):
         (Annotated[tuple[u8, ...], counted(u16), max_length(9)], Array(U8, tuple, False, Prefixed(U16), 9)),
         (Annotated[tuple[u8, ...] | None, counted(u16)], Maybe(Array(U8, tuple, False, Prefixed(U16)))),
         (Annotated[str | None, max_length(3)], Maybe(Text(max_length=3))),
+        (Annotated[str | None, flag(u8), max_length(3)], Maybe(Text(max_length=3), U8)),
+        (Annotated[bytes | None, flag(u8), fixed(3)], Maybe(Octets(Fixed(3)), U8)),
+        (Annotated[bytes | None, counted(u16), flag(u8)], Maybe(Octets(Prefixed(U16)), U8)),
+        (Annotated[bytes | None, flag(u8), counted(u16)], Sized(Maybe(Octets(), U8), U16)),
+        (Annotated[u8, counted(u16)], Sized(U8, U16)),
+        (Annotated[Order | None, counted(u16)], Maybe(Sized(Nested(Order.__oddwire__), U16))),
+        (Annotated[bytes, fixed(3), counted(u16)], Sized(Octets(Fixed(3)), U16)),
+        (Annotated[list[u8], rest, counted(u16), max_length(3)], Sized(Array(U8, list, False, Rest(), 3), U16)),
+        (Annotated[Annotated[Colour, counted(u8)], u16], Sized(kind_of(Annotated[Colour, u16]), U8)),
+        (Annotated[u16, counted(u8), as_text], Sized(kind_of(Annotated[u16, as_text]), U8)),
         (Annotated[Colour | None, u16], Maybe(Choice("Colour", U16, {1: Colour.RED, 300: Colour.BLUE}, Colour))),
     ],
 )
@@ -131,8 +163,7 @@ def test_kinds(annotation, kind):
 @pytest.mark.parametrize(
     ("annotation", "text"),
     [
-        (u8 | str, "u8 | str should be one type, or X | None"),
-        (u8 | str | None, "u8 | str | None should be one type, or X | None"),
+        (u8 | u16, "u8 | u16: u8 and u16 are both integers in msgpack, so nothing tells them apart"),
         (tuple[u8, str], "tuple[u8, str] should be tuple[X, ...], or a @subtype"),
         (set[Annotated[str, max_length(3)]], "set[str] is not a field type"),
         (frozenset[tuple[point, ...]], "frozenset[tuple[point, ...]] is not a field type"),
@@ -146,7 +177,7 @@ def test_kinds(annotation, kind):
         (PublicKey, "write point"),
         (ShortChannelId, "write short_channel_id"),
         (type(None), "write X | None"),
-        (Whole, "Whole is a message; what is part of another is a @subtype class"),
+        (Unnumbered, "Unnumbered is not a field type; decorate it with @message(type_id)"),
         (Rights, "Rights is a Flag"),
         (Mixed, "Mixed should have values that are all int or all str"),
         (Half, "Half should have values that are all int or all str"),
@@ -159,10 +190,12 @@ def test_kinds(annotation, kind):
         (Annotated[int, u8], "should stand beside an Enum of integers"),
         (Annotated[u8, fixed(3)], "u8 has no count"),
         (Annotated[bytes, fixed(3), rest], "already counted"),
+        (Annotated[u8, counted(u8), fixed(3)], "already counted"),
+        (Annotated[u8, counted(u8), max_length(3)], "u8 has no length to limit"),
         (Annotated[bytes, fixed(1 << 32)], "should be 0 to 4294967295"),
         (Annotated[bytes, fixed(-1)], "should be 0 to 4294967295"),
-        (Annotated[bytes, counted(tu32)], "a count should be a number, u8 to u64, bigsize"),
-        (Annotated[bytes, counted(point)], "a count should be a number"),
+        (Annotated[bytes, counted(tu32)], "should be counted(u8) to counted(u64) or counted(bigsize)"),
+        (Annotated[bytes, counted(point)], "should be counted(u8)"),
         (Annotated[u8, max_length(3)], "u8 has no length to limit"),
         (Annotated[str, max_length(-3)], "max_length should be a number from 0, not -3"),
         (3, "3 is not a field type"),
@@ -178,7 +211,7 @@ def test_what_is_no_field_type(annotation, text):
 def test_counts_by_number_and_by_name():
     assert apply_count(Octets(), 3) == Octets(Fixed(3))
     assert apply_count(Octets(), "size") == Octets(Named("size"))
-    with pytest.raises(SchemaError, match="a count should be a number"):
+    with pytest.raises(SchemaError, match="count=True should be a number"):
         apply_count(Octets(), True)
     with pytest.raises(SchemaError, match="max_length should be a number"):
         apply_max_length(Octets(), True)

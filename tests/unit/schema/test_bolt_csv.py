@@ -1,8 +1,12 @@
 """oddwire.schema.bolt_csv. Against pyln-proto's codec: tests/properties/test_bolt_csv_against_pyln.py."""
 
 import importlib
+import io
+from datetime import UTC, datetime
 from enum import IntEnum
+from pathlib import Path
 from typing import Annotated
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -11,7 +15,7 @@ from hypothesis import strategies as st
 from oddwire.codecs.bolt.codec import BoltCodec
 from oddwire.codecs.registry import Registry
 from oddwire.errors import SchemaError
-from oddwire.proto.keys import PrivateKey
+from oddwire.proto.keys import NodeId, PrivateKey
 from oddwire.proto.type_numbers import BOLT_TYPES
 from oddwire.schema import (
     Message,
@@ -21,6 +25,7 @@ from oddwire.schema import (
     message,
     point,
     rest,
+    scalar,
     schema_of,
     sha256,
     subtype,
@@ -28,6 +33,7 @@ from oddwire.schema import (
     u8,
     u16,
     u32,
+    u64,
 )
 from oddwire.schema.bolt_csv import Namespace, dump_csv, load_csv
 from oddwire.schema.csv_rows import MAX_NESTING
@@ -424,3 +430,125 @@ def test_garbage_is_never_anything_but_a_schema_error(text):
     else:
         return
     assert what.startswith("line ")
+
+
+def test_scalars_and_limits_are_written_as_what_carries_them():
+    @message(0x8C31, codec="bolt")
+    class Valued(Message):
+        small: Annotated[int, scalar("small", python=int, size=1)] = field(ge=1)
+        three: Annotated[int, scalar("three", python=int, size=3)]
+        sat: Annotated[int, scalar("sat", python=int, size=8)]
+        tag: Annotated[bytes, scalar("tag", python=bytes, size=4)]
+        at: Annotated[datetime, u32]
+        node: NodeId
+        word: Annotated[UUID, scalar("uuid", python=UUID, wire=str)]
+        items: tuple[Annotated[u16, field(ge=1)], ...] = field(length=(1, 2))
+        times: tuple[Annotated[datetime, u64], ...]
+        last: bytes = field(tlv=1, length=(1, 2))
+
+    text = dump_csv([Valued])
+    assert (
+        text
+        == """\
+msgtype,Valued,35889
+msgdata,Valued,small,byte,
+msgdata,Valued,three,byte,3
+msgdata,Valued,sat,u64,
+msgdata,Valued,tag,byte,4
+msgdata,Valued,at,u32,
+msgdata,Valued,node,point,
+msgdata,Valued,word_len,u16,
+msgdata,Valued,word,utf8,word_len
+msgdata,Valued,items_len,u16,
+msgdata,Valued,items,u16,items_len
+msgdata,Valued,times_len,u16,
+msgdata,Valued,times,u64,times_len
+msgdata,Valued,tlvs,Valued_tlvs,
+tlvtype,Valued_tlvs,last,1
+tlvdata,Valued_tlvs,last,last,byte,...
+"""
+    )
+    loaded = load_csv(text).messages["Valued"]
+    node = NodeId(OWNER.to_bytes())
+    now = datetime(2024, 1, 31, tzinfo=UTC)
+    values = {"small": 1, "three": 2, "sat": 3, "tag": b"abcd", "at": now, "node": node, "word": UUID(int=4)}
+    sent = Valued(**values, items=(5,), times=(now,), last=b"6")
+    payload = BoltCodec().compile(schema_of(Valued)).encode(sent)
+    plan = BoltCodec().compile(schema_of(loaded))
+    assert plan.encode(plan.decode(payload)) == payload
+
+    @message(0x8C33, codec="bolt")
+    class Wide(Message):
+        threes: tuple[Annotated[int, scalar("three", python=int, size=3)], ...]
+
+    with pytest.raises(SchemaError, match=r"Wide.threes: CSV has no word for three: put what it is made of into a"):
+        dump_csv([Wide])
+
+
+def test_several_texts_make_one_namespace():
+    offers = "tlvtype,offer,paths,16\ntlvdata,offer,paths,paths,blinded_path,...\n"
+    onion = [
+        "msgtype,om,0x0201",
+        "msgdata,om,offer,offer",
+        "subtype,blinded_path",
+        "subtypedata,blinded_path,key,point",
+    ]
+    for loaded in (
+        load_csv(offers, onion),
+        load_csv(onion, offers),
+        load_csv([offers, "\n".join(onion)]),
+        load_csv(line for line in [*offers.splitlines(keepends=True), *onion]),
+    ):
+        offer, path = loaded.tlv_streams["offer"], loaded.subtypes["blinded_path"]
+        paths = loaded.tlv_records["offer.paths"]
+        value = loaded.messages["om"](offer=offer(paths=paths(paths=(path(key=OWNER),))))
+        plan = BoltCodec().compile(schema_of(loaded.messages["om"]))
+        assert plan.encode(value).hex() == "02011021" + OWNER.hex()
+        assert plan.decode(plan.encode(value)) == value
+
+
+def test_an_error_in_a_class_names_its_text():
+    with pytest.raises(SchemaError, match=r"^text 2, line 2: name should be"):
+        load_csv("msgtype,a,1\nmsgtype,c,5", "msgtype,b,3\nmsgdata,b,_x,u8")
+    with pytest.raises(SchemaError, match=r"^line 2: type of a.x .* not 'node_id'; another text may define it"):
+        load_csv("msgtype,a,1\nmsgdata,a,x,node_id")
+
+
+@pytest.mark.parametrize(
+    ("sources", "text"),
+    [
+        ((), "load_csv should have a text, or several"),
+        ((b"msgtype,a,1",), "load_csv takes texts, each a string or lines, not bytes, .decode() them"),
+        (("msgtype,a,1", bytearray(b"x")), "not bytearray, .decode() them"),
+        (([b"msgtype,a,1"],), "not bytes, .decode() them"),
+        ((["msgtype,a,1", 5],), "not int"),
+        ((None,), "not NoneType"),
+        ((5,), "not int"),
+        (([["msgtype,a,1"]],), "not list"),
+        ((Path("bolt1.csv"),), "Path, read the file: .read_text()"),
+    ],
+)
+def test_what_is_no_text(sources, text):
+    with pytest.raises(SchemaError) as caught:
+        load_csv(*sources)
+    assert text in str(caught.value)
+
+
+def test_lines_from_anything_that_has_them():
+    for lines in (["msgtype,a,1\n"], ("msgtype,a,1",), iter(["msgtype,a,1"]), io.StringIO("msgtype,a,1\n")):
+        assert [*load_csv(lines).messages] == ["a"]
+    assert load_csv("").messages == {}
+
+
+@pytest.mark.parametrize("what", [5, None, Message])
+def test_what_dump_csv_cannot_be_given(what):
+    with pytest.raises(SchemaError, match="dump_csv takes a Namespace or message classes, "):
+        dump_csv(what)
+
+
+def test_messages_of_different_texts_may_share_a_number():
+    loaded = load_csv("msgtype,ping,18", "msgtype,too_soon,18")
+    assert {name: schema_of(cls).type_id for name, cls in loaded.messages.items()} == {
+        "ping": 18,
+        "too_soon": 18,
+    }

@@ -14,7 +14,7 @@ FUNDAMENTAL = {"byte": False, "u16": False, "u32": False, "point": False, "tu32"
 
 
 def read(*lines):
-    return read_csv(lines, FUNDAMENTAL)
+    return read_csv([lines], FUNDAMENTAL)
 
 
 def test_rows_become_definitions_in_the_order_written():
@@ -34,12 +34,12 @@ def test_rows_become_definitions_in_the_order_written():
     )
     assert list(csv.messages) == ["hello", "stop"]
     hello = csv.messages["hello"]
-    assert (hello.number, hello.option, hello.line) == (18, "option_hello", 1)
+    assert (hello.number, hello.option, hello.line) == (18, "option_hello", "line 1")
     assert list(hello.fields.values()) == [
-        CsvField("len", "u16", None, "", 2),
-        CsvField("names", "name", "len", "", 3),
-        CsvField("key", "byte", 32, "", 4),
-        CsvField("tlvs", "hello_tlvs", None, "", 5),
+        CsvField("len", "u16", None, "", "line 2"),
+        CsvField("names", "name", "len", "", "line 3"),
+        CsvField("key", "byte", 32, "", "line 4"),
+        CsvField("tlvs", "hello_tlvs", None, "", "line 5"),
     ]
     assert list(csv.subtypes) == ["name"]
     assert {name: record.number for name, record in csv.streams["hello_tlvs"].items()} == {"fee": 2, "rest": 65537}
@@ -50,12 +50,50 @@ def test_rows_become_definitions_in_the_order_written():
 def test_comments_blank_lines_spaces_and_missing_empty_cells_do_not_matter():
     plain = read("msgtype,hello,18", "msgdata,hello,len,u16,", "msgdata,hello,data,byte,len")
     loose = read_csv(
-        "# a comment\n\nmsgtype, hello ,18 # another\r\n  msgdata,hello,len,u16\nmsgdata,hello,data,byte,len,\n",
+        ["# a comment\n\nmsgtype, hello ,18 # another\r\n  msgdata,hello,len,u16\nmsgdata,hello,data,byte,len,\n"],
         FUNDAMENTAL,
     )
     assert [(f.name, f.type, f.count) for f in plain.messages["hello"].fields.values()] == [
         (f.name, f.type, f.count) for f in loose.messages["hello"].fields.values()
     ]
+
+
+def test_core_lightnings_surplus_commas_and_hex_numbers_are_read():
+    csv = read(
+        *("msgtype,hello,0xFFF0,,,", "msgdata,hello,data,byte,0x20,,,", "subtype,s,,", "subtypedata,s,x,u16,,,,"),
+        *("tlvtype,hello_tlvs,fee,0Xfe,,", "tlvdata,hello_tlvs,fee,amount,u16,,"),
+    )
+    assert (csv.messages["hello"].number, csv.messages["hello"].option) == (0xFFF0, "")
+    assert csv.messages["hello"].fields["data"].count == 32
+    assert csv.streams["hello_tlvs"]["fee"].number == 0xFE
+    with pytest.raises(SchemaError, match=r"line 1: should be msgtype,name,number\[,option\], not 'msgtype,a,1,,,x'"):
+        read("msgtype,a,1,,,x")
+    with pytest.raises(SchemaError, match="line 1: number should be 0 to 65535, not 65536"):
+        read("msgtype,a,0x10000")
+
+
+def test_texts_use_each_others_types_and_errors_name_the_text():
+    offer = "tlvtype,offer,paths,2\ntlvdata,offer,paths,paths,path,..."
+    onion = ["subtype,path", "subtypedata,path,node,point", "msgtype,reply,1", "msgdata,reply,offer,offer"]
+    for sources in ([offer, onion], [onion, offer]):
+        csv = read_csv(sources, FUNDAMENTAL)
+        assert csv.streams["offer"]["paths"].fields["paths"].type == "path"
+        assert csv.build_order == ["path", "offer"]
+    with pytest.raises(
+        SchemaError, match=r"^line 2: .* not 'path'; another text may define it: load_csv\(text, other\)$"
+    ):
+        read_csv([offer], FUNDAMENTAL)
+    with pytest.raises(
+        SchemaError, match=r"^text 2, line 1: record offer.other has number 2, .* of paths in text 1, line 1"
+    ):
+        read_csv([offer, "tlvtype,offer,other,2"], FUNDAMENTAL)
+    with pytest.raises(SchemaError, match=r"^text 2, line 3: message reply is defined already, in text 1, line 3"):
+        read_csv([onion, "\n\nmsgtype,reply,3", offer], FUNDAMENTAL)
+
+
+def test_messages_of_different_texts_may_share_a_number():
+    csv = read_csv(["msgtype,ping,18", "msgtype,final_incorrect_cltv_expiry,18"], FUNDAMENTAL)
+    assert [definition.number for definition in csv.messages.values()] == [18, 18]
 
 
 def test_failure_codes_are_written_with_flags():
@@ -90,7 +128,7 @@ def test_types_are_built_before_their_users():
 def test_the_bolts_csv_is_read(bolt):
     lines = importlib.import_module(f"pyln.spec.{bolt}").csv
     names = {"chain_hash", "channel_id", "sha256", "short_channel_id", "signature", "u64", "bigsize"}
-    csv = read_csv(lines, FUNDAMENTAL | dict.fromkeys(names, False) | {"tu64": True})
+    csv = read_csv([lines], FUNDAMENTAL | dict.fromkeys(names, False) | {"tu64": True})
     assert sum(len(message.fields) for message in csv.messages.values()) == len(
         [line for line in lines if line.startswith("msgdata,")]
     )
@@ -164,7 +202,10 @@ def chain(depth):
             r"line 2: a.x should not be a tu32: that is for the end of a TLV record, and messages may go on",
         ),
         (["subtype,a"], r"line 1: subtype a should have at least one subtypedata row"),
-        (["subtype,a", "subtypedata,a,x,a"], r"line 2: a should not contain itself: a -> a"),
+        (
+            ["subtype,a", "subtypedata,a,x,a"],
+            r"line 2: a should not contain itself: a -> a; make one of them bytes",
+        ),
         (
             ["subtype,a", "subtypedata,a,x,s", "tlvtype,s,r,1", "tlvdata,s,r,y,a"],
             r"line 4: a should not contain itself: a -> s -> a",
@@ -223,9 +264,20 @@ rows = st.builds(
 @given(st.lists(rows, max_size=12) | st.lists(st.text(max_size=30), max_size=5))
 def test_any_text_is_read_or_a_schema_error_with_a_line(lines):
     try:
-        read_csv("\n".join(lines), FUNDAMENTAL)
+        read_csv(["\n".join(lines)], FUNDAMENTAL)
     except SchemaError as error:
         text = str(error)
     else:
         return
     assert text.startswith("line ")
+
+
+@given(st.lists(st.lists(rows, max_size=6), min_size=2, max_size=4))
+def test_any_texts_are_read_or_a_schema_error_with_text_and_line(texts):
+    try:
+        read_csv(["\n".join(lines) for lines in texts], FUNDAMENTAL)
+    except SchemaError as error:
+        found = str(error)
+    else:
+        return
+    assert found.startswith("text ")

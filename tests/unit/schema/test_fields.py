@@ -7,7 +7,7 @@ import pytest
 from oddwire.proto.keys import PrivateKey, PublicKey, ShortChannelId
 from oddwire.schema import fields
 from oddwire.schema.annotations import kind_of
-from oddwire.schema.kinds import Fixed, Integer, Led, Octets, Opaque, Rest
+from oddwire.schema.kinds import Boolean, Fixed, Integer, Led, Octets, Opaque, Rest
 
 # BOLT 1, Fundamental Types
 RANGES = {
@@ -43,6 +43,10 @@ def test_bytes_of_fixed_size(name, size):
 
 def test_a_node_or_a_channel_with_its_direction():
     assert kind_of(fields.sciddir_or_pubkey) == Octets(Led((9, 9, 33, 33)), name="sciddir_or_pubkey")
+
+
+def test_a_bool_of_scodec():
+    assert kind_of(fields.bool8) == Boolean("bool8", true=255)
 
 
 def test_points_and_channels_are_objects():

@@ -1,13 +1,16 @@
 """Messages as JSON and as text that people type."""
 
 import json
+from datetime import UTC, datetime
+from decimal import Decimal
 from enum import Enum
-from typing import Literal
+from typing import Annotated, Literal
+from uuid import UUID
 
 import pytest
 
 from oddwire.errors import EncodeError, SchemaError, ValueOutOfRange
-from oddwire.proto.keys import PrivateKey, ShortChannelId
+from oddwire.proto.keys import NodeId, PrivateKey, ShortChannelId
 from oddwire.schema import (
     Message,
     field,
@@ -16,11 +19,13 @@ from oddwire.schema import (
     message,
     point,
     s8,
+    scalar,
     schema_of,
     short_channel_id,
     subtype,
     to_dict,
     u8,
+    u32,
 )
 
 KEY = PrivateKey(b"\1" * 32).public_key()
@@ -200,6 +205,94 @@ def test_what_is_wrong_in_a_dict_is_our_own_fault():
         to_dict({"text": "x"})
     with pytest.raises(SchemaError, match="is not a message"):
         from_dict(Order, {"price": 1})
+
+
+@message(0x8C0B)
+class Valued(Message):
+    at: datetime | None = None
+    due: Annotated[datetime, u32] | None = None
+    amount: Decimal = Decimal(0)
+    node: NodeId | None = None
+    fee: Annotated[int, scalar("sat", python=int, size=3)] = field(ge=1, le=9, default=1)
+    name: str | None = field(length=(2, 4), default=None)
+    word: str = field(pattern="[a-z]*", default="")
+    id: Annotated[UUID, scalar("uuid", python=UUID, wire=str)] | None = None
+    shown: Annotated[UUID, scalar("shown", python=UUID, wire=str, parse=UUID, show=str)] | None = None
+    sides: tuple[Annotated[Side, scalar("side", python=Side, wire=Side)], ...] = field(length=(0, 2), default=())
+
+
+NOON = datetime(2024, 1, 31, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("at", "2024-01-31T12:00:00Z", NOON),
+        ("at", "none", None),
+        ("due", "1706702400", NOON),
+        ("amount", "1.50", Decimal("1.50")),
+        ("node", "02" * 33, NodeId(b"\2" * 33)),
+        ("fee", "0x09", 9),
+        ("name", "none", "none"),
+        ("word", "ab", "ab"),
+        ("id", str(UUID(int=5)), UUID(int=5)),
+        ("shown", str(UUID(int=5)), UUID(int=5)),
+        ("sides", '["BUY", 2]', (Side.BUY, Side.SELL)),
+    ],
+)
+def test_text_of_values(name, text, value):
+    made = from_strings(Valued, {name: text})
+    assert getattr(made, name) == value
+    assert from_dict(Valued, json.loads(json.dumps(to_dict(made)))) == made
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("at", "noon", "datetime should be like 2024-01-31T12:00:00Z, not 'noon'"),
+        ("due", "soon", "should be a number from 0 to 4294967295, not 'soon'"),
+        ("amount", "1e5", "Decimal should be like 1.50, of 1000 digits at most, not '1e5'"),
+        ("node", "02", "should be a node_id, 66 hex digits, not '02'"),
+        ("fee", "0", "sat should be at least 1, not 0"),
+        ("fee", "x", "should be a number from 0 to 16777215, not 'x'"),
+        ("name", "long name", "str should be 2 to 4 characters, not 9"),
+        ("word", "A", "str should be like [a-z]*, not 'A'"),
+        ("id", "5", "badly formed hexadecimal UUID string"),
+        ("shown", "5", "badly formed hexadecimal UUID string"),
+        ("sides", "[1, 1, 1]", "tuple should be 0 to 2 elements, not 3"),
+        ("sides", '["KEEP"]', "should be one of BUY, SELL, not 'KEEP'"),
+    ],
+)
+def test_text_that_is_no_value_of_these(name, text, words):
+    with pytest.raises(EncodeError) as caught:
+        from_strings(Valued, {name: text})
+    assert words in str(caught.value)
+    assert caught.value.path.startswith(f"$.{name}")
+
+
+def test_what_may_be_typed_for_them():
+    @message(0x8C0D)
+    class All(Message):
+        at: datetime
+        due: Annotated[datetime, u32]
+        amount: Decimal
+        fee: u8 = field(ge=1)
+        id: Annotated[UUID, scalar("uuid", python=UUID, wire=str)]
+        shown: Annotated[UUID, scalar("shown", python=UUID, wire=str, parse=UUID, show=str)]
+
+    texts = {"at": "2024-01-31T12:00:00Z", "due": "1", "amount": "1", "fee": "1", "id": str(UUID(int=1))}
+    hints = {
+        "at": "a time, 2024-01-31T12:00:00Z",
+        "due": "seconds since 1970-01-01T00:00:00Z",
+        "amount": "a decimal number, 1.50",
+        "fee": "a number from 0 to 255, at least 1",
+        "id": "uuid: text",
+        "shown": "shown",
+    }
+    for name, hint in hints.items():
+        given = {key: text for key, text in texts.items() if key != name}
+        with pytest.raises(EncodeError, match=f"All needs a value for '{name}': {hint}$"):
+            from_strings(All, given)
 
 
 def test_names_of_enums_within_json():

@@ -87,7 +87,13 @@ def test_the_bolts_own_messages_can_be_declared():
 
 @pytest.mark.parametrize(
     ("told", "max_size"),
-    [({}, 16 << 20), ({"spec": True}, 65535), ({"max_size": 2}, 2), ({"max_size": (1 << 32) - 1}, (1 << 32) - 1)],
+    [
+        ({}, 16 << 20),
+        ({"spec": True}, 65535),
+        ({"spec": True, "max_size": 1 << 24}, 1 << 24),
+        ({"max_size": 2}, 2),
+        ({"max_size": (1 << 32) - 1}, (1 << 32) - 1),
+    ],
 )
 def test_how_large_a_message_may_be(told, max_size):
     @message(0x8C01, **told)
@@ -104,7 +110,7 @@ def test_how_large_a_message_may_be(told, max_size):
         (False, 1 << 32, "max_size should be 2 to 4294967295 bytes, not 4294967296"),
         (False, 100.0, "not 100.0"),
         (False, True, "not True"),
-        (True, 65536, "2 to 65535 bytes, as messages of a specification are not sent in fragments, not 65536"),
+        (True, 1 << 32, "max_size should be 2 to 4294967295 bytes, not 4294967296"),
     ],
 )
 def test_sizes_no_message_can_have(spec, max_size, text):
@@ -152,3 +158,19 @@ def test_subtypes_look_like_dataclasses():
 def test_wrong_arguments_name_the_class():
     with pytest.raises(TypeError, match=r"^QuoteRequest\(\) missing 1 required keyword-only argument: 'nonce'"):
         QuoteRequest(asset="eur")
+
+
+def test_what_describe_is_for():
+    @subtype
+    class Part:
+        size: u8
+
+    with pytest.raises(SchemaError, match=r"Part is a subtype, which has no type number .*: print it, or its repr\(\)"):
+        describe(Part(size=1))
+    assert repr(Part(size=1)) == "Part(size=1)"
+    with pytest.raises(SchemaError, match="Part is not a message, but a subtype: a message is a subclass of Message"):
+        schema_of(Part)
+    with pytest.raises(SchemaError, match=r"describe takes a message, an instance, and .*QuoteRequest is a class"):
+        describe(QuoteRequest)
+    with pytest.raises(SchemaError, match=r"builtins\.int is not a message: decorate it"):
+        describe(5)

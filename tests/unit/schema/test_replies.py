@@ -1,20 +1,25 @@
 """`@message(replies=, match=)`: what a class says of its replies, checked when it is made."""
 
 from collections.abc import Sequence
+from datetime import datetime
+from decimal import Decimal
 from enum import Enum, IntEnum, StrEnum
 from typing import Annotated, Any, Literal, Union
 
 import pytest
 
 from oddwire.errors import SchemaError
+from oddwire.proto.keys import NodeId
 from oddwire.schema import (
     Message,
     channel_id,
     declare,
+    field,
     fixed,
     message,
     point,
     s8,
+    scalar,
     schema_of,
     sha256,
     short_channel_id,
@@ -161,6 +166,9 @@ def test_fields_that_are_never_equal_are_refused():
             swap_id: u64
 
 
+SAT = scalar("sat", python=int, wire=u64, load=abs)
+
+
 @pytest.mark.parametrize(
     ("one", "other", "expected"),
     [
@@ -201,6 +209,20 @@ def test_fields_that_are_never_equal_are_refused():
         (tuple[u8, ...], tuple[int, ...], True),
         (Sequence[u8], tuple[str, ...], False),
         (dict[str, int], dict[str, int], True),
+        (Annotated[u8, field(ge=1)], u64, True),
+        (Annotated[u8, field(ge=1)] | None, str, False),
+        (NodeId, NodeId, True),
+        (NodeId, point, False),
+        (NodeId, bytes, True),
+        (NodeId, str, False),
+        (SAT, u64, True),
+        (SAT, str, False),
+        (SAT, SAT, True),
+        (SAT, Annotated[datetime, u64], False),
+        (datetime, Annotated[datetime, u64], True),
+        (datetime, Decimal, False),
+        (Decimal, Any, True),
+        (Decimal, Pair, False),
     ],
 )
 def test_kinds_that_can_be_equal(one, other, expected):

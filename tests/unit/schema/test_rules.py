@@ -1,47 +1,35 @@
 """What each codec cannot carry is refused when the class is made, naming module, class and field."""
 
-import types
 from enum import Enum
 from typing import Annotated, Any
 
 import pytest
+from tests.support.classes import made
 
 from oddwire.errors import SchemaError
 from oddwire.schema import (
-    Message,
     bigsize,
     counted,
-    declare,
     field,
     fixed,
+    flag,
     point,
     rest,
     s8,
     schema_of,
-    sha256,
     subtype,
+    tagged,
     tu16,
     tu64,
     u8,
     u16,
     u32,
-    u64,
 )
-from oddwire.schema.annotations import kind_of
-from oddwire.schema.rules import count_of, least_size, takes_rest
+from oddwire.schema.rules import check_alone
 
 
 class Colour(Enum):
     RED = 1
-
-
-def made(codec, /, **contents):
-    annotations = {name: value[0] if isinstance(value, tuple) else value for name, value in contents.items()}
-    defaults = {name: value[1] for name, value in contents.items() if isinstance(value, tuple)}
-    body = {"__annotations__": annotations, "__module__": __name__, **defaults}
-    if codec == "subtype":
-        return subtype(type("Part", (), body))
-    return declare(types.new_class("Wrong", (Message,), exec_body=lambda ns: ns.update(body)), 0x8C01, codec=codec)
 
 
 Open = made("subtype", data=Annotated[bytes, rest])
@@ -90,9 +78,12 @@ def test_what_bolt_can_carry(contents):
         ({"a": Truncated}, "Part.value: tu64 should be the last value of a TLV record"),
         ({"a": Annotated[bytes, rest], "b": u8}, "Wrong.a: takes the rest of the message, so it should be the last"),
         ({"a": Annotated[bytes, ...], "b": (u8, field(tlv=1))}, "Wrong.a: takes the rest of the message"),
-        ({"a": Open, "b": u8}, "Part.data: takes the rest of the message"),
+        ({"a": Open, "b": u8}, "Wrong.a: Part.data takes the rest of what holds it, but b follows"),
         ({"a": tuple[Open, ...]}, "may take no bytes at all"),
-        ({"a": Records, "b": u8}, "Part.value: a TLV stream should come last in what holds it"),
+        (
+            {"a": Records, "b": u8},
+            "Wrong.a: Part ends in a TLV stream, which should come last in what",
+        ),
         ({"a": tuple[Empty, ...]}, "Wrong.a: an element, Part, may take no bytes at all"),
         ({"a": tuple[Annotated[bytes, fixed(0)], ...]}, "may take no bytes at all"),
         ({"a": Plain}, "Part.number: bolt needs to know the size of an int"),
@@ -129,27 +120,56 @@ def test_another_codec_has_rules_of_its_own():
     assert schema_of(made("someone-elses", a=(float, field(tlv=1)))).codec == "someone-elses"
 
 
+@subtype(tag=1)
+class One:
+    value: u8
+
+
 @pytest.mark.parametrize(
-    ("annotation", "size"),
+    ("annotation", "text"),
     [
-        *[(u8, 1), (u16, 2), (u64, 8), (bigsize, 1), (tu64, 0), (bool, 1), (sha256, 32), (point, 33)],
-        *[(bytes, 2), (Annotated[bytes, counted(bigsize)], 1), (Annotated[bytes, rest], 0), (str, 2)],
-        *[(tuple[u64, ...], 2), (Annotated[tuple[u64, ...], fixed(3)], 24), (Annotated[Colour, u16], 2)],
-        *[(Closed, 1), (Empty, 0), (Records, 0), (Truncated, 1)],
+        (str | bytes, "json cannot carry str or bytes"),
+        (tuple[str | bytes | None, ...], "json cannot carry str or bytes"),
+        (dict[str, str | bytes], "json cannot carry str or bytes"),
+        (made("subtype", number=str | bytes), "Part.number: json cannot carry str or bytes"),
+        (Annotated[made("subtype", number=str | bytes), tagged(u8, tags=None)], "has no tag"),
     ],
 )
-def test_the_least_bytes_a_value_takes(annotation, size):
-    assert least_size(kind_of(annotation)) == size
+def test_unions_that_json_cannot_tell_apart(annotation, text):
+    with pytest.raises(SchemaError) as caught:
+        made("json", a=annotation)
+    assert text in str(caught.value)
 
 
-def test_how_bytes_are_counted_where_nothing_is_said():
-    kind = kind_of(bytes)
-    assert count_of(kind) == kind_of(Annotated[bytes, counted(u16)]).count
-    assert count_of(kind, is_record=True) == rest
-    assert count_of(kind_of(Annotated[bytes, fixed(3)]), is_record=True) == fixed(3)
+def test_unions_that_json_can_tell_apart():
+    assert made("json", a=str | int, b=One | str, c=Annotated[One, tagged(u8)], d=tuple[One, ...])
+    assert made("msgpack", a=str | bytes)
 
 
-@pytest.mark.parametrize(("part", "rests"), [(Open, True), (Closed, False), (Empty, False), (Records, True)])
-def test_what_takes_all_the_rest(part, rests):
-    assert takes_rest(part.__oddwire__) is rests
-    assert takes_rest(schema_of(made("bolt", a=u8, b=part))) is rests
+@pytest.mark.parametrize(
+    ("size", "data", "text"),
+    [
+        (str, (bytes, field(count="size")), "should name an earlier field of type u8 to u64 or bigsize"),
+        (s8, (bytes, field(count="size")), "should name an earlier field of type u8 to u64 or bigsize"),
+        (u8, (bytes, field(count="size", tlv=1)), "is not for TLV records, which know their length"),
+        (u8, (Annotated[bytes | None, flag(u8)], field(count="size")), "is not for what a flag leaves out"),
+        ((u8, field(tlv=1)), (u8, field(tlv=1)), "TLV record 1 is 'size' already: choose another number"),
+    ],
+)
+def test_counts_by_name_and_numbers_of_records(size, data, text):
+    with pytest.raises(SchemaError, match=text):
+        made("bolt", size=size, data=data)
+
+
+def test_a_class_in_a_union_in_itself_needs_a_tag():
+    with pytest.raises(SchemaError, match=r"Itself\.more: Itself or One: Itself has no tag"):
+
+        @subtype
+        class Itself:
+            more: tuple[Annotated["Itself | One", tagged(u8)], ...]
+
+
+def test_subtypes_by_themselves():
+    check_alone(Records.__oddwire__)
+    with pytest.raises(SchemaError, match=r"Part\.number: bolt needs to know the size of an int"):
+        check_alone(Plain.__oddwire__)

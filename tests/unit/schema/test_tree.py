@@ -11,21 +11,28 @@ from oddwire.errors import EncodeError, MalformedMessage, ValueOutOfRange
 from oddwire.proto.keys import NodeId, PrivateKey, ShortChannelId
 from oddwire.schema import (
     Message,
+    counted,
     field,
     fixed,
     max_length,
     message,
     point,
     s8,
+    scalar,
     schema_of,
     sha256,
     short_channel_id,
     subtype,
+    tagged,
+    tree,
     u8,
+    u16,
     u64,
+    validates,
 )
 from oddwire.schema.annotations import kind_of
-from oddwire.schema.tree import JSON, MSGPACK, check_anything, dump, dump_record, load, load_record
+from oddwire.schema.kinds import Kind
+from oddwire.schema.tree import JSON, MSGPACK, dump, dump_record, load, load_record
 
 KEY = PrivateKey(b"\1" * 32).public_key()
 
@@ -251,26 +258,94 @@ def test_keys_are_part_of_the_path():
     assert caught.value.path == "$['a b']"
 
 
-def nested(depth):
-    return [] if depth == 1 else [nested(depth - 1)]
+@subtype(tag="order")
+class Tagged:
+    price: Annotated[u8, field(le=200)]
+    inside: "tuple[Tagged, ...]" = ()
+    size: Annotated[u16, counted(u8)] | None = None
+
+    @validates("price")
+    def check_price(self, price):
+        if price == 13:
+            raise ValueError("should not be 13")
+
+
+upper = scalar("upper", python=str, wire=bytes, load=bytes.decode, dump=str.encode)
+shown = scalar("shown", python=int, wire=u8, parse=int, show=str)
+
+COMPOUND = [
+    (Annotated[Tagged, tagged("is")], Tagged(price=1, size=3), {"is": "order", "price": 1, "inside": [], "size": 3}),
+    (str | int, "x", "x"),
+    (str | int, 7, 7),
+    (upper, "x", b"x"),
+    (shown, 7, 7),
+    (Annotated[u8, field(ge=3)], 3, 3),
+]
+
+
+@pytest.mark.parametrize(("annotation", "value", "plain"), COMPOUND)
+def test_compound_kinds_there_and_back(annotation, value, plain):
+    assert dump(kind_of(annotation), value, MSGPACK) == plain
+    assert load(kind_of(annotation), plain, MSGPACK) == value
+
+
+def test_scalars_that_have_a_text_of_their_own():
+    assert dump(kind_of(shown), 7, JSON) == "7"
+    assert load(kind_of(shown), "7", JSON) == 7
+
+
+def chain(levels):
+    made = Tagged(price=0)
+    for _ in range(levels - 1):
+        made = Tagged(price=0, inside=(made,))
+    return made
 
 
 @pytest.mark.parametrize(
-    ("value", "text"),
+    ("plain", "path", "text"),
     [
-        (nested(33), "nests more than 32 levels deep"),
-        ([{"a": nested(31)}], "nests more than 32 levels deep"),
-        ({1: 2}, "keys should be str"),
-        ([2**64], "64 bits at most"),
-        ([float("nan")], "should be finite"),
-        ({"\ud800": 1}, "lone surrogate"),
-        ([object()], "msgpack cannot carry object"),
+        ({"price": 13}, "$", "should not be 13"),
+        ({"price": 201}, "$.price", "should be at most 200"),
+        ({"price": 1, "inside": [{"price": 13}]}, "$.inside[0]", "should not be 13"),
     ],
 )
-def test_what_nothing_can_carry(value, text):
-    assert text in check_anything(value, MSGPACK)
+def test_limits_and_validators(plain, path, text):
+    with pytest.raises(MalformedMessage, match=text) as caught:
+        load_record(Tagged.__oddwire__, plain, MSGPACK)
+    assert caught.value.path.startswith(path)
+    sent = Tagged(price=plain["price"], inside=tuple(Tagged(**each) for each in plain.get("inside", ())))
+    with pytest.raises(ValueOutOfRange, match=text):
+        dump_record(Tagged.__oddwire__, sent, MSGPACK)
 
 
-def test_what_anything_can_be():
-    assert check_anything(nested(32), MSGPACK) == ""
-    assert check_anything({"a": [b"x", None, -1.5, "é", True]}, MSGPACK) == ""
+def test_classes_in_themselves_as_deep_as_may_be():
+    plain = dump_record(Tagged.__oddwire__, chain(32), MSGPACK)
+    assert load_record(Tagged.__oddwire__, plain, MSGPACK) == chain(32)
+    with pytest.raises(EncodeError, match="nests more than 32 levels deep"):
+        dump_record(Tagged.__oddwire__, chain(33), MSGPACK)
+    with pytest.raises(MalformedMessage, match="nests more than 32 levels deep"):
+        load_record(Tagged.__oddwire__, {"price": 0, "inside": [plain]}, MSGPACK)
+    with pytest.raises(NotImplementedError):
+        dump(Kind(), 1, MSGPACK)
+    with pytest.raises(NotImplementedError):
+        load(Kind(), 1, MSGPACK)
+
+
+@pytest.mark.parametrize("form", [JSON, MSGPACK])
+def test_paths_have_the_start_of_a_long_key_only(form, monkeypatch):
+    lengths = []
+    for name in ("load", "dump"):
+        step = getattr(tree, name)
+
+        def noting(kind, value, form, path="$", step=step):
+            lengths.append(len(path))
+            return step(kind, value, form, path)
+
+        monkeypatch.setattr(tree, name, noting)
+    kind = kind_of(dict[str, dict[str, u8]])
+    value = {"k" * 100_000: {"a": 1, "b" * 60: 2}}
+    assert tree.load(kind, value, form) == tree.dump(kind, value, form) == value
+    assert max(lengths) == len("$['']['']...") + 60 + 60
+    with pytest.raises(MalformedMessage) as caught:
+        tree.load(kind, {"k" * 61: {"a": -1}}, form)
+    assert caught.value.path == f"$['{'k' * 60}'...]['a']"

@@ -8,7 +8,21 @@ from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 
 from oddwire.codecs.registry import Registry
-from oddwire.schema import Message, counted, field, fixed, max_length, message, point, subtype, tu16, u8, u64
+from oddwire.schema import (
+    Message,
+    counted,
+    field,
+    fixed,
+    flag,
+    max_length,
+    message,
+    point,
+    rest,
+    subtype,
+    tu16,
+    u8,
+    u64,
+)
 from oddwire.schema.kinds import Integer, Kind
 from oddwire.testing import messages
 from oddwire.testing.strategies import values
@@ -44,12 +58,35 @@ class Positional(Message):
     default: tu16 | None = field(tlv=1, default=7)
 
 
+@subtype
+class Node:
+    key: point
+    children: tuple[Node, ...] = ()
+    following: Annotated[Node | None, flag(u8)] = None
+
+
+@message(0x8C05, codec="bolt")
+class Boxes(Message):
+    node: Node
+    maybe: Annotated[u64 | None, flag(u8)]
+    sized: Annotated[tuple[Node, ...], rest, counted(u8)]
+    boxes: Boxes | None = field(tlv=1)
+    filled: u8 | None = field(tlv=3, default=9)
+
+
+@message(0x8C07)
+class Tree(Message):
+    anything: Any
+    table: dict[str, Tree]
+    nodes: list[Node | None]
+
+
 registry = Registry()
-registry.register(Plain)
-registry.register(Positional)
+for cls in (Plain, Positional, Boxes, Tree):
+    registry.register(cls)
 
 
-@given(st.one_of(messages(Plain), messages(Positional)))
+@given(st.one_of(messages(Plain), messages(Positional), messages(Boxes), messages(Tree), messages(Tree, max_size=0)))
 def test_what_it_makes_can_be_sent(made: Message) -> None:
     assert registry.decode(registry.encode(made)) == made
 
@@ -60,6 +97,27 @@ def test_counts_agree_and_sizes_are_bounded(made: Positional) -> None:
     assert len(made.four) == 4
     assert len(made.name) <= 2
     assert made.default is not None
+
+
+@given(messages(Boxes))
+def test_what_is_behind_a_size_fits_into_it(made: Boxes) -> None:
+    assert len(made.sized) <= 255 // 36
+    assert made.filled is not None, "an absent record means the default"
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        lambda made: made.node.children and made.node.children[0].children,
+        lambda made: made.node.following and made.node.following.following,
+        lambda made: made.maybe is None,
+        lambda made: made.maybe is not None and len(made.sized) > 1,
+        lambda made: made.boxes is None,
+        lambda made: made.boxes is not None and made.boxes.boxes is not None,
+    ],
+)
+def test_reaches_into_classes_in_themselves(wanted: Any) -> None:
+    assert wanted(find(messages(Boxes), wanted, settings=settings(phases=[Phase.generate], max_examples=2000)))
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ grows by TLV records only: an absent record means its field's default, and unkno
 Every message may end in such records, a BOLT 1 extension, also one that declares none; unknown ones of even type are
 refused, as are records out of order, integers in more bytes than they need, and anything left over in a record.
 
-Each plan does everything twice: by a fast path generated for the schema, and by the reference path of
-`oddwire.codecs.bolt.reference`, which decides whatever the fast path does not accept, and words the errors.
+Each plan does everything twice: by a fast path generated for the schema, and by the reference path (`reference_writing`
+and `reference_reading`), which decides whatever the fast path does not accept, and words the errors.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from typing import Any, Final
 
 from oddwire.codecs.base import Codec, Plan, Retry, check_received, check_size, quick_size, type_bytes, with_type
 from oddwire.codecs.bolt.generated import dump_message, load_message
-from oddwire.codecs.bolt.reference import read_message, write_message
+from oddwire.codecs.bolt.reference_reading import read_message
+from oddwire.codecs.bolt.reference_writing import write_message
 from oddwire.errors import CodecError, MalformedMessage, PayloadTooLarge
-from oddwire.schema.kinds import Schema
+from oddwire.schema.class_records import Schema
 from oddwire.schema.source import Source
 
 __all__ = ["BoltCodec"]

@@ -8,13 +8,19 @@ from typing import Final
 
 from oddwire.schema.kinds import Boolean, Choice, Fixed, Integer, Kind, Nested, Octets, Opaque, Text
 from oddwire.schema.source import Source
+from oddwire.schema.value_kinds import Limited, Scalar
 
-__all__ = ["FEW", "Cursor", "Parts", "is_flat", "struct_format"]
+__all__ = ["FEW", "Cursor", "Parts", "has_struct_format", "is_flat", "struct_format"]
 
 FEW: Final = 16
 """Arrays with fewer elements, as most have, are read by a `struct.Struct` made for their number."""
 
 _FORMATS: Final = {8: "B", 16: "H", 32: "I", 64: "Q"}
+
+
+def has_struct_format(kind: Kind) -> bool:
+    """Return whether `struct` has a format for a kind: for integers of 1, 2, 4 and 8 bytes, but not 3."""
+    return isinstance(kind, Integer) and kind.form == "fixed" and kind.bits in _FORMATS
 
 
 def struct_format(kind: Integer) -> str:
@@ -32,6 +38,8 @@ def is_flat(kind: Kind) -> bool:
             return True
         case Choice():
             return is_flat(kind.base)
+        case Scalar() | Limited():
+            return is_flat(kind.inner)
         case Octets() | Text():
             return isinstance(kind.count, Fixed)
         case Nested():
@@ -121,7 +129,7 @@ class Cursor:
 
     def afterwards(self, write: Callable[[], None]) -> None:
         """Call ``write`` to write its statements once the waiting values have been read."""
-        if self._waiting:
+        if self._formats:
             self._afterwards.append(write)
         else:
             write()
@@ -142,7 +150,7 @@ class Cursor:
 
     def flush(self) -> None:
         """Write the statement that reads the waiting values, and then the statements of `afterwards`."""
-        if not self._waiting:
+        if not self._formats:
             return
         buffer, start = self._buffer, self.position
         self._offset += self._waiting
@@ -150,7 +158,7 @@ class Cursor:
         if self._formats == ["H"]:  # mostly a length: subscripts are twice as fast as a struct
             last = Cursor(self._source, buffer, self._base, self._offset - 1).position
             self._source.line(f"{self._locals[0]} = {buffer}[{start}] << 8 | {buffer}[{last}]")
-        elif self._locals:
+        else:
             unpack = self._source.bind(struct.Struct(">" + "".join(self._formats)).unpack_from, "unpack")
             self._source.line(f"{', '.join(self._locals)}, = {unpack}({buffer}, {start})")
         self._formats, self._locals = [], []

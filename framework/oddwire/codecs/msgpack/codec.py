@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from functools import cache, partial
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import msgpack
 
@@ -33,9 +33,9 @@ from oddwire.codecs.base import (
 )
 from oddwire.codecs.msgpack.generated import TreeWriter
 from oddwire.codecs.msgpack.scan import locate, scan
-from oddwire.errors import CodecError, MalformedMessage, PayloadTooLarge
+from oddwire.errors import CodecError, EncodeError, MalformedMessage, PayloadTooLarge
 from oddwire.proto.primitives import MAX_MESSAGE
-from oddwire.schema.kinds import Schema
+from oddwire.schema.class_records import Schema
 from oddwire.schema.source import Source
 from oddwire.schema.tree import MSGPACK, dump_record, load_record
 
@@ -61,6 +61,10 @@ class MsgpackCodec(Codec):
     def compile(self, schema: Schema) -> Plan:
         """Return the plan for one message."""
         return Plan(_compile_encode(schema), _compile_decode(schema))
+
+
+def _refuse_extension(code: int, data: bytes) -> NoReturn:
+    raise ValueError("extension types are refused")  # the library itself refuses those of any bytes
 
 
 # The fast path -------------------------------------------------------------------------------------------------------
@@ -89,10 +93,11 @@ def _compile_decode(schema: Schema) -> Callable[[bytes], Any]:
     writer = TreeWriter(source)
     unpack, slow = source.bind(msgpack.unpackb, "unpack"), source.bind(_slow_decode(schema), "slow")
     unusual = source.bind(_UNUSUAL, "unusual")
+    no_extensions = f"max_ext_len=0, ext_hook={source.bind(_refuse_extension, 'refuse')}"
     with source.function("def decode(payload):"):
         with source.block(f"if len(payload) <= {quick_size(schema)}:"):
             with source.block("try:"):
-                source.line(f"tree = {unpack}(payload[2:], max_array_len={MAX_QUICK_ARRAY}, max_ext_len=0)")
+                source.line(f"tree = {unpack}(payload[2:], max_array_len={MAX_QUICK_ARRAY}, {no_extensions})")
                 source.line(f"return {writer.load_record(schema, 'tree')}")
             with source.block(f"except {unusual}:"):
                 source.line("pass")
@@ -128,7 +133,11 @@ def _slow_encode(schema: Schema) -> Callable[[Any], bytes]:
 
     def encode(message: object) -> bytes:
         try:
-            return _check_long(schema, prefix + pack(dump_record(schema, message, MSGPACK)))
+            tree = dump_record(schema, message, MSGPACK)
+            try:
+                return _check_long(schema, prefix + pack(tree))
+            except ValueError:  # of the packer: all else has been checked
+                raise EncodeError("nests deeper than msgpack can") from None
         except CodecError as error:
             raise with_type(error, schema)  # noqa: B904 - the same error
 
@@ -164,14 +173,14 @@ def unpack(payload: bytes) -> object:
         headers = body.count(b"\xdc") + body.count(b"\xdd")  # array 16 and array 32; a short array cannot claim much
         longest = len(body) if headers <= _FEW_HEADERS else MAX_QUICK_ARRAY
         try:
-            return msgpack.unpackb(body, max_array_len=longest, max_ext_len=0)
+            return msgpack.unpackb(body, max_array_len=longest, max_ext_len=0, ext_hook=_refuse_extension)
         except msgpack.StackError:
             raise MalformedMessage("nests too deep", offset=2) from None
         except ValueError:
             pass  # so that errors of `scan` do not chain to this one
         scan(payload, 2)
     try:
-        return msgpack.unpackb(body, max_array_len=len(body), max_ext_len=0)
+        return msgpack.unpackb(body, max_array_len=len(body), max_ext_len=0, ext_hook=_refuse_extension)
     except msgpack.StackError:
         raise MalformedMessage("nests too deep", offset=2) from None
     except ValueError as error:

@@ -12,12 +12,12 @@ from functools import partial
 from typing import Final
 
 from oddwire.codecs.base import Retry
+from oddwire.schema.class_records import Field, Record
 from oddwire.schema.kinds import (
     Anything,
     Array,
     Boolean,
     Choice,
-    Field,
     Fixed,
     Float,
     Integer,
@@ -27,12 +27,16 @@ from oddwire.schema.kinds import (
     Nested,
     Octets,
     Opaque,
-    Record,
+    Sized,
     Table,
     Text,
 )
+from oddwire.schema.nesting import MAX_LEVELS, nests
 from oddwire.schema.source import Source
-from oddwire.schema.tree import MSGPACK, check_anything
+from oddwire.schema.tree import MSGPACK
+from oddwire.schema.tree_values import check_anything
+from oddwire.schema.union_kinds import Either, Tagged
+from oddwire.schema.value_kinds import Limited, Scalar
 
 __all__ = ["TreeWriter"]
 
@@ -52,14 +56,26 @@ class TreeWriter:
         self._retry = source.bind(Retry, "Retry")
         self._dumpers: dict[int, str] = {}
         self._loaders: dict[int, str] = {}
+        self._levels = ""  # the last argument of all functions where classes nest: how deep
+
+    def _start(self, record: Record) -> None:
+        if nests(record):
+            self._levels = ", levels"
+            self._source.line(f"levels = {int(record.recursive)}")
 
     # Records ---------------------------------------------------------------------------------------------------------
 
     def dump_record(self, record: Record, name: str) -> str:
         """Write statements that check the fields of the instance ``name``; return the expression for its map."""
+        self._start(record)
+        return self._dump_record(record, name)
+
+    def _dump_record(self, record: Record, name: str, *lead: str) -> str:
+        """Do as `dump_record`; ``lead`` are items before the fields."""
         source = self._source
         self._unless(f"type({name}) is {source.bind(record.cls, record.cls.__name__)}")
-        always: list[str] = []
+        self._validate(record, name)
+        always: list[str] = [*lead]
         sometimes: list[tuple[Field, str]] = []
         for field in record.fields:
             local = source.fresh("v")
@@ -81,6 +97,10 @@ class TreeWriter:
 
     def load_record(self, record: Record, name: str) -> str:
         """Write statements that check the map ``name`` and make the instance; return its name."""
+        self._start(record)
+        return self._load_record(record, name)
+
+    def _load_record(self, record: Record, name: str) -> str:
         source = self._source
         values: list[tuple[str, str]] = []
         if not any(field.required for field in record.fields):  # otherwise a look-up fails for all but maps
@@ -102,7 +122,14 @@ class TreeWriter:
         for field_name, value in values:
             source.line(f"{made}.{field_name} = {value}")
         source.line(f"{made}.__class__ = {source.bind(record.cls, record.cls.__name__)}")
+        self._validate(record, made)
         return made
+
+    def _validate(self, record: Record, name: str) -> None:
+        """Write calls of a record's validators with the instance ``name``."""
+        for validator in record.validators:
+            value = f", {name}.{validator.field}" if validator.field else ""
+            self._call("_", validator.function, f"{name}{value}")
 
     def _default(self, field: Field) -> str:
         if field.default_factory is not None:
@@ -133,14 +160,29 @@ class TreeWriter:
             case Maybe():
                 with source.block(f"if {name} is not None:"):
                     self._assign(name, self._dump(kind.inner, name))
+            case Sized():
+                return self._dump(kind.inner, name)
             case Array():
                 return self._dump_array(kind, name)
             case Table():
                 return self._table(kind, name, self._dumper)
-            case Nested():
-                return f"{self._dumper(kind)}({name})"
+            case Nested() | Tagged():
+                return f"{self._dumper(kind)}({name}{self._levels})"
+            case Either():
+                from oddwire.codecs.msgpack.generated_unions import dump_either  # imported late: few need it
+
+                return dump_either(source, kind, name, self._dump)
             case Anything():
                 self._unless(f"not {source.bind(_refuse_anything, 'refuse')}({name})")
+            case Scalar():
+                wire = source.fresh("wire")
+                self._unless(f"type({name}) is {source.bind(kind.python, kind.python.__name__)}")
+                self._call(wire, kind.dump, name)
+                return self._dump(kind.inner, wire)
+            case Limited():
+                made = self._dump(kind.inner, name)  # the type first: other types may compare in any way
+                self._limit(kind, name)
+                return made
         return name
 
     def _load(self, kind: Kind, name: str) -> str:
@@ -161,14 +203,29 @@ class TreeWriter:
             case Maybe():
                 with source.block(f"if {name} is not None:"):
                     self._assign(name, self._load(kind.inner, name))
+            case Sized():
+                return self._load(kind.inner, name)
             case Array():
                 return self._load_array(kind, name)
             case Table():
                 return self._table(kind, name, self._loader)
-            case Nested():
-                return f"{self._loader(kind)}({name})"
+            case Nested() | Tagged():
+                return f"{self._loader(kind)}({name}{self._levels})"
+            case Either():
+                from oddwire.codecs.msgpack.generated_unions import load_either  # imported late: few need it
+
+                return load_either(source, kind, name, self._load)
             case Anything():
                 self._unless(f"not {source.bind(_refuse_anything, 'refuse')}({name})")
+            case Scalar():
+                made = source.fresh("v")
+                self._call(made, kind.load, self._load(kind.inner, name))
+                return made
+            case Limited():
+                made = source.fresh("v")
+                self._assign(made, self._load(kind.inner, name))
+                self._limit(kind, made)
+                return made
         return name
 
     # Arrays and tables -----------------------------------------------------------------------------------------------
@@ -178,12 +235,15 @@ class TreeWriter:
         self._check_length(kind, name)
         if self._check_all(kind.element, name):
             return name
-        return f"[{self._dumper(kind.element)}(element) for element in {name}]"
+        return f"[{self._dumper(kind.element)}(element{self._levels}) for element in {name}]"
 
     def _load_array(self, kind: Array, name: str) -> str:
         self._unless(f"type({name}) is list")
         self._check_length(kind, name)
-        made = name if self._check_all(kind.element, name) else f"map({self._loader(kind.element)}, {name})"
+        made = name
+        if not self._check_all(kind.element, name):
+            load = self._loader(kind.element)
+            made = f"[{load}(element, levels) for element in {name}]" if self._levels else f"map({load}, {name})"
         if kind.python is list and made == name:
             return name
         return f"{kind.python.__name__}({made})"
@@ -193,7 +253,7 @@ class TreeWriter:
         self._check_length(kind, name)
         if self._check_all(kind.value, f"{name}.values()", f"{name}"):
             return name
-        return f"{{key: {helper(kind.value)}(value) for key, value in {name}.items()}}"
+        return f"{{key: {helper(kind.value)}(value{self._levels}) for key, value in {name}.items()}}"
 
     def _check_all(self, kind: Kind, names: str, truth: str | None = None) -> bool:
         """Write a check of all elements at once, in C, if they are plain; return whether they are."""
@@ -246,11 +306,37 @@ class TreeWriter:
 
     def _dumper(self, kind: Kind) -> str:
         """Return the name of a generated function that does what `_dump` writes."""
-        return self._helper(kind, self._dumpers, self.dump_record, self._dump)
+        if isinstance(kind, Tagged):
+            from oddwire.codecs.msgpack.generated_unions import dump_tagged  # imported late: few need it
+
+            if id(kind) not in self._dumpers:
+                name = self._dumpers[id(kind)] = self._source.fresh("dump_union")
+                dump_tagged(self._source, kind, name, self._dump_variant, self._levels)
+            return self._dumpers[id(kind)]
+        return self._helper(kind, self._dumpers, self._dump_record, self._dump)
 
     def _loader(self, kind: Kind) -> str:
         """Return the name of a generated function that does what `_load` writes."""
-        return self._helper(kind, self._loaders, self.load_record, self._load)
+        if isinstance(kind, Tagged):
+            from oddwire.codecs.msgpack.generated_unions import load_tagged  # imported late: few need it
+
+            if id(kind) not in self._loaders:
+                name = self._loaders[id(kind)] = self._source.fresh("load_union")
+                load_tagged(self._source, kind, name, self._load_variant, self._levels)
+            return self._loaders[id(kind)]
+        return self._helper(kind, self._loaders, self._load_record, self._load)
+
+    def _dump_variant(self, record: Record, tag: str) -> str:
+        """Write statements that check ``value``; return the expression for its map, in which ``tag`` is first."""
+        if record.recursive:
+            return f"{{{tag}, **{self._dumper(Nested(record))}(value{self._levels})}}"
+        return self._dump_record(record, "value", tag)
+
+    def _load_variant(self, record: Record) -> str:
+        """Write statements that check the map ``value``; return the expression for its instance."""
+        if record.recursive:
+            return f"{self._loader(Nested(record))}(value{self._levels})"
+        return self._load_record(record, "value")
 
     def _helper(
         self,
@@ -262,13 +348,30 @@ class TreeWriter:
         subject: Record | Kind = kind.record if isinstance(kind, Nested) else kind
         if id(subject) not in known:
             name = known[id(subject)] = self._source.fresh("helper")
-            with self._source.function(f"def {name}(value):"):
+            with self._source.function(f"def {name}(value{self._levels}):"):
+                if isinstance(subject, Record) and subject.recursive:
+                    self._source.line("levels += 1")
+                    self._unless(f"levels <= {MAX_LEVELS}")
                 made = for_record(subject, "value") if isinstance(subject, Record) else for_kind(subject, "value")
                 self._source.line(f"return {made}")
         return known[id(subject)]
 
     def _types(self, python: type) -> str:
         return self._source.bind(_TYPE_SETS[python], f"only_{python.__name__}")
+
+    def _call(self, made: str, function: object, argument: str) -> None:
+        """Write a call of an author's function, ``made`` being its result; whatever it raises is `Retry`."""
+        with self._source.block("try:"):
+            self._source.line(f"{made} = {self._source.bind(function, 'call')}({argument})")
+        with self._source.block("except Exception:"):
+            self._source.line(f"raise {self._retry}")
+
+    def _limit(self, kind: Limited, name: str) -> None:
+        """Write a check of the limits of the value ``name``."""
+        if kind.compares_objects:
+            self._unless(f"not {self._source.bind(kind.refuse, 'refuse')}({name})")
+        else:
+            self._unless(kind.conditions(name, self._source.bind))
 
     def _assign(self, name: str, expression: str) -> None:
         self._source.line(f"{name} = {expression}" if expression != name else "pass")

@@ -5,9 +5,14 @@ from __future__ import annotations
 import re
 from typing import Final, Literal, NamedTuple
 
+import msgpack
+
 from oddwire.codecs.base import too_many_values
 from oddwire.errors import MalformedMessage, TrailingBytes, Truncated
-from oddwire.schema.kinds import Array, Kind, Maybe, Nested, Record
+from oddwire.schema.class_records import Record
+from oddwire.schema.kinds import Array, Kind, Nested
+from oddwire.schema.union_kinds import Either, Tagged, Variant
+from oddwire.schema.value_kinds import carrier
 
 __all__ = ["locate", "scan"]
 
@@ -104,48 +109,78 @@ def locate(payload: bytes, record: Record, path: str) -> int:
 
     ``payload`` from its third byte is msgpack that `scan` or the unpacker has accepted.
     """
-    at = 2
+    at, ends = 2, _ends(payload, 2)
     kind: Kind = Nested(record)
     for name, index in _STEP.findall(path):
-        while isinstance(kind, Maybe):
-            kind = kind.inner
+        kind = carrier(kind)
         item = _item(payload, at, len(payload))
         found: int | None = None
+        if isinstance(kind, Either):
+            kind = carrier(kind.in_msgpack.get(list if item.form == "array" else dict, kind))
+        if isinstance(kind, Tagged) and name and item.form == "map":
+            tag = _value_of(payload, item, kind.key, ends)
+            variant = None if tag is None else _variant(kind, payload, tag, ends)
+            if variant is None or (name == kind.key and variant.record.field(name) is None):
+                return at if tag is None or name != kind.key else tag
+            kind = Nested(variant.record)
         if isinstance(kind, Nested) and name and item.form == "map":
             field = kind.record.field(name)
             if field is not None:
                 kind = field.kind
-                found = _value_of(payload, item, field.key)
+                found = _value_of(payload, item, field.key, ends)
         elif isinstance(kind, Array) and index and item.form == "array" and int(index) < item.size:
             kind = kind.element
-            found = _skip(payload, item.start, int(index))
+            found = _skip(payload, item.start, int(index), ends)
         if found is None:
             break
         at = found
     return at
 
 
-def _value_of(payload: bytes, item: _Item, key: str) -> int | None:
+def _value_of(payload: bytes, item: _Item, key: str, ends: dict[int, int]) -> int | None:
     """Return the offset of a key's value in a map, the last one if the key comes twice; None if it is missing."""
     wanted, found, at = key.encode(), None, item.start
     for _ in range(item.size):
         inner = _item(payload, at, len(payload))
         is_key = inner.form == "str" and payload[inner.start : inner.start + inner.size] == wanted
-        at = _skip(payload, at, 1)
+        at = _skip(payload, at, 1, ends)
         found = at if is_key else found
-        at = _skip(payload, at, 1)
+        at = _skip(payload, at, 1, ends)
     return found
 
 
-def _skip(payload: bytes, at: int, count: int) -> int:
-    while count:
-        item = _item(payload, at, len(payload))
-        count -= 1
-        at = item.start
-        if item.form == "array":
-            count += item.size
-        elif item.form == "map":
-            count += 2 * item.size
+def _variant(kind: Tagged, payload: bytes, at: int, ends: dict[int, int]) -> Variant | None:
+    """Return the member of a union whose tag is at an offset, None if there is none."""
+    tag = msgpack.unpackb(payload[at : _skip(payload, at, 1, ends)], strict_map_key=False)
+    return kind.by_tag.get(tag) if type(tag) in (int, str) else None
+
+
+def _skip(payload: bytes, at: int, count: int, ends: dict[int, int]) -> int:
+    """Return the offset after ``count`` values."""
+    for _ in range(count):
+        if at in ends:
+            at = ends[at]
         else:
-            at += item.size
+            item = _item(payload, at, len(payload))
+            at = item.start + item.size
     return at
+
+
+def _ends(payload: bytes, at: int) -> dict[int, int]:
+    """Return where each array and map ends, by its offset: so those beside the path are passed in one step."""
+    ends: dict[int, int] = {}
+    around: list[tuple[int, int]] = []  # offset, and values still missing
+    left = 1
+    while left:
+        item = _item(payload, at, len(payload))
+        left -= 1
+        if item.form in ("array", "map"):
+            around.append((at, left))
+            left = item.size * (2 if item.form == "map" else 1)
+            at = item.start
+        else:
+            at = item.start + item.size
+        while around and not left:
+            start, left = around.pop()
+            ends[start] = at
+    return ends

@@ -8,7 +8,7 @@ import pytest
 
 from oddwire.codecs.base import MAX_VALUES
 from oddwire.codecs.bolt.codec import BoltCodec
-from oddwire.codecs.bolt.reference import write_message
+from oddwire.codecs.bolt.reference_writing import write_message
 from oddwire.errors import (
     EncodeError,
     MalformedMessage,

@@ -3,43 +3,39 @@
 That it does the same as the exact way is shown for random schemas in tests/properties.
 """
 
-import linecache
-import struct
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Annotated, Literal
 
 import pytest
+from tests.support.generated_source import HANDED_ON, generated
 
-from oddwire.codecs.base import Retry
 from oddwire.codecs.bolt.codec import BoltCodec
-from oddwire.codecs.bolt.generated import dump_message, load_message
-from oddwire.codecs.bolt.struct_runs import FEW
-from oddwire.errors import (
-    CodecError,
-    MalformedMessage,
-    NotMinimal,
-    OutOfOrder,
-    TrailingBytes,
-    Truncated,
-    UnknownRequiredRecord,
-)
 from oddwire.proto.keys import PrivateKey, ShortChannelId
 from oddwire.schema import (
     Message,
     bigsize,
+    counted,
     field,
+    flag,
     message,
     point,
+    replace,
     rest,
+    scalar,
     schema_of,
     sha256,
     short_channel_id,
     subtype,
+    tagged,
     tu64,
     u8,
     u16,
     u32,
     u64,
+    validates,
 )
-from oddwire.schema.source import Source
 
 
 @subtype
@@ -80,20 +76,6 @@ WHOLE = Whole(
     amount=9,
     data=b"\x0a",
 )
-
-
-HANDED_ON = (Retry, CodecError, struct.error, AttributeError, LookupError, OverflowError, TypeError, ValueError)
-
-
-def generated(schema):
-    source = Source()
-    with source.function("def encode(message):"):
-        source.line(f"return {dump_message(source, schema, 'message')[0]}")
-    with source.function("def decode(payload):"):
-        source.line(f"return {load_message(source, schema, 'payload')}")
-    title = f"{schema.name} for test_boltplan"
-    encode, decode = source.compile("encode", title), source.compile("decode", title)
-    return encode, decode, "".join(linecache.getlines(f"<oddwire {title}>"))
 
 
 ENCODE, DECODE, SOURCE = generated(schema_of(Whole))
@@ -162,118 +144,140 @@ def test_every_cut_is_handed_on():
             DECODE(payload[:size])
 
 
-@message(0x8C05, codec="bolt")
-class Streamed(Message):
-    small: u16 | None = field(tlv=1, default=None)
-    data: bytes = field(tlv=5, default=b"?")
-    far: u8 | None = field(tlv=300, default=None)
-
-
-STREAMED_PLAN = BoltCodec().compile(schema_of(Streamed))
-_, DECODE_STREAM, _ = generated(schema_of(Streamed))
-TYPE = b"\x8c\x05"
-SMALL, DATA, FAR = b"\x01\x02\x00\x07", b"\x05\x03abc", b"\xfd\x01\x2c\x01\x09"
-
-
-@pytest.mark.parametrize(
-    ("stream", "values"),
-    [
-        (b"", (None, b"?", None)),
-        (SMALL + DATA + FAR, (7, b"abc", 9)),
-        (SMALL + FAR, (7, b"?", 9)),
-        (DATA, (None, b"abc", None)),
-        (SMALL + b"\xfd\x01\x2d\x00\xfd\x01\x2f\x01x", (7, b"?", None)),
-        (b"\x05\xfd\x01\x00" + bytes(256), (None, bytes(256), None)),
-    ],
-)
-def test_streams_as_they_are_sent(stream, values):
-    assert DECODE_STREAM(TYPE + stream) == Streamed(small=values[0], data=values[1], far=values[2])
-
-
-@pytest.mark.parametrize(("before", "after"), [(SMALL + b"\x03\x01x", DATA), (DATA + b"\xfd\x00\xff\x00", FAR)])
-def test_a_known_record_after_an_unknown_one_is_handed_on(before, after):
-    with pytest.raises(HANDED_ON):
-        DECODE_STREAM(TYPE + before + after)
-    decoded = STREAMED_PLAN.decode(TYPE + before + after)
-    assert (decoded.small, decoded.data, decoded.far) == ((7, b"abc", None) if after == DATA else (None, b"abc", 9))
-
-
-@pytest.mark.parametrize(
-    ("stream", "error", "offset"),
-    [
-        (SMALL + SMALL, OutOfOrder, 6),
-        (DATA + SMALL, OutOfOrder, 7),
-        (FAR + b"\x07\x00", OutOfOrder, 7),
-        (SMALL + b"\xfd\x01\x2e\x00", UnknownRequiredRecord, 6),
-        (b"\xfd\x00\x01\x02\x00\x07", NotMinimal, 2),
-        (b"\x05\xfd\x00\x03abc", NotMinimal, 3),
-        (b"\x01\x03\x00\x07\x00", TrailingBytes, 6),
-        (b"\x01\x01\x00", Truncated, 4),
-        (b"\x05\x04abc", Truncated, 3),
-        (SMALL + b"\x05", Truncated, 7),
-        (SMALL + b"\xfd\x01", Truncated, 6),
-    ],
-)
-def test_streams_that_are_wrong_are_handed_on(stream, error, offset):
-    with pytest.raises(HANDED_ON):
-        DECODE_STREAM(TYPE + stream)
-    with pytest.raises(error) as caught:
-        STREAMED_PLAN.decode(TYPE + stream)
-    assert caught.value.offset == offset
+@subtype
+class Node:
+    value: u8
+    children: tuple[Node, ...] = ()
+    following: Annotated[Node | None, flag(u8)] = None
 
 
 @subtype
-class Inner:
-    data: bytes | None = field(tlv=1, default=None)
-    more: sha256 | None = field(tlv=3, default=None)
+class Records:
+    amount: tu64 | None = field(tlv=1, default=None)
+    inner: Records | None = field(tlv=3, default=None)
 
 
 @message(0x8C07, codec="bolt")
-class Outer(Message):
-    inner: Inner | None = field(tlv=1, default=None)
-    size: bigsize | None = field(tlv=3, default=None)
-    digests: tuple[sha256, ...] | None = field(tlv=5, default=None)
+class Boxes(Message):
+    node: Node
+    maybe: Annotated[u32 | None, flag(bigsize)]
+    part: Annotated[Part, counted(u8)]
+    wide: Annotated[Part, counted(bigsize)]
+    records: Annotated[Records, counted(u16)]
+    nodes: Annotated[list[Annotated[Node | None, flag(u8)]], rest, counted(bigsize)]
+    last: u8
+
+
+def chain(levels):
+    made = Node(value=0)
+    for _ in range(levels - 1):
+        made = Node(value=1, children=(Node(value=2),), following=made)
+    return made
+
+
+BOXES = Boxes(
+    node=chain(31),
+    maybe=7,
+    part=Part(first=1, second=2),
+    wide=Part(first=3, second=4),
+    records=Records(amount=300, inner=Records(inner=Records())),
+    nodes=[None, chain(3)],
+    last=9,
+)
+ENCODE_BOXES, DECODE_BOXES, BOXES_SOURCE = generated(schema_of(Boxes))
+
+
+@pytest.mark.parametrize("change", [{}, {"maybe": None}, {"records": Records()}, {"nodes": []}, {"node": chain(1)}])
+def test_flags_sizes_and_classes_in_themselves_need_nothing_else(change):
+    values = {f.name: getattr(BOXES, f.name) for f in schema_of(Boxes).fields} | change
+    boxes = Boxes(**values)
+    assert DECODE_BOXES(ENCODE_BOXES(boxes)) == boxes
+    assert BoltCodec().compile(schema_of(Boxes)).encode(boxes) == ENCODE_BOXES(boxes)
 
 
 @pytest.mark.parametrize(
-    "stream",
+    "change",
     [
-        b"\x01\x02\x01\x03\x03\x01\x00",  # the inner record's value lies in what follows
-        b"\x01\x01\x01\x03\x01\x00",  # and so does its length
-        b"\x01\x03\x03\x20\x00\x03\x01\x00" + bytes(40),
-        b"\x03\x00\x05\x20" + bytes(32),
-        b"\x03\x01\xfd\x05\x20" + bytes(32),
-        b"\x03\x02\x07\x05",
-        b"\x05\x21" + bytes(33),
-        b"\x05\x40" + bytes(63),
+        {"node": chain(33)},
+        {"nodes": [chain(5000)]},
+        {"maybe": "x"},
+        {"part": None},
+        {"records": Records(inner=Part(first=1, second=2))},
     ],
 )
-def test_nothing_is_read_past_the_end_of_a_record(stream):
-    _, decode, _ = generated(schema_of(Outer))
+def test_what_is_too_deep_or_wrong_in_a_box_is_handed_on(change):
+    values = {f.name: getattr(BOXES, f.name) for f in schema_of(Boxes).fields} | change
     with pytest.raises(HANDED_ON):
-        decode(b"\x8c\x07" + stream)
-    with pytest.raises(MalformedMessage):
-        BoltCodec().compile(schema_of(Outer)).decode(b"\x8c\x07" + stream)
+        ENCODE_BOXES(Boxes(**values))
 
 
-@message(0x8C09, codec="bolt")
-class Arrays(Message):
-    counted: tuple[sha256, ...]
-    listed: list[sha256]
-    fixed: tuple[sha256, ...] = field(count=17)
-    last: tuple[sha256, ...] = field(count=rest)
-
-
-@pytest.mark.parametrize("number", [0, 1, FEW - 1, FEW, 40])
-def test_few_elements_and_many(number):
-    encode, decode, _ = generated(schema_of(Arrays))
-    digests = [bytes([i]) * 32 for i in range(1, number + 1)]
-    sample = Arrays(counted=tuple(digests), listed=digests, fixed=(bytes(32),) * 17, last=tuple(digests))
-    payload = encode(sample)
-    assert decode(payload) == sample
-    assert BoltCodec().compile(schema_of(Arrays)).decode(payload) == sample
-    with pytest.raises(HANDED_ON):
-        decode(payload + b"?")
-    for wrong in (bytearray(32), bytes(31), None):
+def test_every_cut_of_boxes_is_handed_on():
+    payload = ENCODE_BOXES(BOXES)
+    for size in range(2, len(payload)):
         with pytest.raises(HANDED_ON):
-            encode(Arrays(counted=(*digests, wrong), listed=[], fixed=sample.fixed, last=()))
+            DECODE_BOXES(payload[:size])
+    for levels in (33, 20_000):
+        with pytest.raises(HANDED_ON):
+            DECODE_BOXES(b"\x8c\x07" + b"\1\0\0\1" * (levels - 1) + b"\1\0\0\0")
+
+
+def test_what_does_not_nest_counts_no_levels():
+    assert "levels" in BOXES_SOURCE
+    assert "levels" not in SOURCE
+
+
+class Side(IntEnum):
+    BUY = 1
+    SELL = 2
+
+
+@subtype(tag=1)
+class Buy:
+    amount: Annotated[u16, field(ge=1)]
+
+    @validates("amount")
+    def check_amount(self, amount):
+        if amount == 13:
+            raise ValueError("should not be 13")
+
+
+@subtype(tag=2)
+class Sell:
+    price: u8
+
+
+@message(0x8C0D, codec="bolt")
+class Values(Message):
+    side: Annotated[Side, u8]
+    word: Annotated[Literal[3, 5], u8]
+    name: Annotated[str, scalar("name", python=str, wire=str, load=str.upper, dump=str.lower)]
+    order: Annotated[Buy | Sell, tagged(u8)]
+    last: Annotated[Side, u8] | None = field(tlv=1, default=Side.SELL)
+
+
+VALUES = Values(side=Side.BUY, word=5, name="ALICE", order=Buy(amount=7))
+ENCODE_VALUES, DECODE_VALUES, _ = generated(schema_of(Values))
+
+
+def test_values_that_authors_define_need_nothing_else():
+    payload = bytes.fromhex("8c0d 01 05 0005 616c696365 01 0007 010102")
+    assert ENCODE_VALUES(VALUES) == payload
+    assert DECODE_VALUES(payload) == VALUES
+    assert DECODE_VALUES(payload[:-3]) == VALUES
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"side": 1}, {"word": 4}, {"name": 3}, {"order": Buy(amount=0)}, {"order": Buy(amount=13)}, {"last": None}],
+)
+def test_values_that_do_not_fit_are_handed_on(change):
+    with pytest.raises(HANDED_ON):
+        ENCODE_VALUES(replace(VALUES, **change))
+
+
+@pytest.mark.parametrize(("old", "new"), [("8c0d01", "8c0d03"), ("050005", "040005"), ("010007", "010000")])
+def test_received_values_that_do_not_fit_are_handed_on(old, new):
+    payload = ENCODE_VALUES(VALUES).hex()
+    assert old in payload
+    with pytest.raises(HANDED_ON):
+        DECODE_VALUES(bytes.fromhex(payload.replace(old, new)))

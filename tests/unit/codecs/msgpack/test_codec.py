@@ -102,6 +102,7 @@ BROKEN = {
     "not UTF-8": (b"\x81\xa4name\xa2x\xff", MalformedMessage, "$", 10, "str is not UTF-8"),
     "surrogate": (b"\x81\xa4name\xa3\xed\xa0\x80", MalformedMessage, "$", 9, "str is not UTF-8"),
     "extension": (b"\x82\xa4name\xa1x\xa1z\xd4\x05x", MalformedMessage, "$", 12, "extension types are refused: d4"),
+    "empty one": (b"\x82\xa4name\xa1x\xa1z\xc7\0\x05", MalformedMessage, "$", 12, "extension types are refused: c7"),
     "timestamp": (b"\x82\xa4name\xa1x\xa1z\xd6\xffxxxx", MalformedMessage, "$", 12, "extension types are refused: d6"),
     "key no str": (
         b"\x82\xa4name\xa1x\x07\x01",

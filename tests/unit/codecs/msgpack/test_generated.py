@@ -3,6 +3,8 @@
 That it does the same as the exact way is shown for random schemas in tests/properties.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from enum import Enum
 from typing import Annotated, Any, Literal
@@ -15,8 +17,10 @@ from oddwire.codecs.msgpack.generated import TreeWriter
 from oddwire.proto.keys import PrivateKey
 from oddwire.schema import (
     Message,
+    counted,
     field,
     fixed,
+    flag,
     max_length,
     message,
     point,
@@ -176,3 +180,44 @@ def test_what_is_no_map_is_handed_on(tree):
     for load in (LOAD, generated(schema_of(Optional))[1]):
         with pytest.raises((Retry, KeyError, TypeError)):
             load(tree)
+
+
+@message(0x8C03)
+class Nest(Message):
+    value: Annotated[u8, counted(u8)] = 0
+    nests: tuple[Nest, ...] = ()
+    table: dict[str, list[Nest | None]] = field(default_factory=dict)
+    following: Annotated[Nest | None, flag(u8)] = None
+    numbers: tuple[Annotated[u8, counted(u8)], ...] = ()
+
+
+def nest(levels):
+    made = Nest()
+    for _ in range(levels - 1):
+        made = Nest(value=1, nests=(Nest(value=2),), table={"a": [None, made]}, following=Nest(numbers=(1, 2)))
+    return made
+
+
+def nest_functions():
+    source = Source()
+    with source.function("def dump(message):"):
+        source.line(f"return {TreeWriter(source).dump_record(schema_of(Nest), 'message')}")
+    with source.function("def load(tree):"):
+        source.line(f"return {TreeWriter(source).load_record(schema_of(Nest), 'tree')}")
+    return source.compile("dump", "nests"), source.compile("load", "nests")
+
+
+def test_classes_in_themselves_need_nothing_else():
+    dump, load = nest_functions()
+    for levels in (1, 2, 32):
+        tree = dump(nest(levels))
+        assert tree == dump_record(schema_of(Nest), nest(levels), MSGPACK)
+        assert load(tree) == nest(levels) == load_record(schema_of(Nest), tree, MSGPACK)
+    deep = {}
+    for _ in range(32):
+        deep = {"nests": [deep]}
+    with pytest.raises(Retry):
+        load(deep)
+    for levels in (33, 5000):
+        with pytest.raises(Retry):
+            dump(nest(levels))

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from oddwire.codecs.msgpack import scan as scanning
 from oddwire.codecs.msgpack.scan import locate, scan
 from oddwire.errors import MalformedMessage, TrailingBytes, Truncated
 from oddwire.schema import Message, field, message, schema_of, subtype, u8
@@ -103,3 +104,23 @@ def test_locating_values(path, value):
 def test_the_last_of_two_keys_is_the_one():
     payload = b"\x8c\x01\x82\xa4name\x01\xa4name\x02"
     assert payload[locate(payload, schema_of(Whole), "$.name")] == 2
+
+
+@message(0x8C02)
+class Folder(Message):
+    size: int = 0
+    folders: tuple["Folder", ...] = ()
+
+
+def test_an_offset_takes_steps_by_the_number_of_values_however_deep_it_is(monkeypatch):
+    step, steps = scanning._item, []
+    monkeypatch.setattr(scanning, "_item", lambda *arguments: steps.append(1) or step(*arguments))
+    for levels in (1, 30):
+        values, node = 4 + 40 * 101, {"z": [[None] * 100] * 40, "size": "x"}
+        for _ in range(levels):
+            node, values = {"folders": [node]}, values + 3
+        payload = b"\x8c\x02" + msgpack.packb(node)
+        path = "$" + ".folders[0]" * levels + ".size"
+        steps.clear()
+        assert locate(payload, schema_of(Folder), path) == len(payload) - 2
+        assert len(steps) < 3 * values

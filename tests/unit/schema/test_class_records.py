@@ -1,4 +1,4 @@
-"""Records: what is known of a field, and building instances past the constructor."""
+"""What is known of a class and its fields, and building instances past the constructor."""
 
 import pytest
 

@@ -1,7 +1,6 @@
-"""The reference path of BOLT 1's wire types, field by field: slow, and exact about what was wrong and where.
+"""The reference path that reads BOLT 1's wire types, field by field: slow, and exact about what was wrong and where.
 
-Writing comes first, and reading below in the same order. Readers read bytes from ``at``, never at or past ``end``, and
-return the value and the offset after it.
+Methods read bytes from ``at``, never at or past ``end``, and return the value and the offset after it.
 """
 
 from __future__ import annotations
@@ -9,21 +8,13 @@ from __future__ import annotations
 from typing import Any
 
 from oddwire.codecs.base import MAX_VALUES, too_many_values
-from oddwire.errors import (
-    DecodeError,
-    EncodeError,
-    MalformedMessage,
-    TrailingBytes,
-    Truncated,
-    UnknownRequiredRecord,
-    ValueOutOfRange,
-)
+from oddwire.errors import DecodeError, MalformedMessage, TrailingBytes, Truncated, UnknownRequiredRecord
 from oddwire.proto import primitives
+from oddwire.schema.class_records import Field, Record
 from oddwire.schema.kinds import (
     Array,
     Boolean,
     Choice,
-    Field,
     Fixed,
     Integer,
     Kind,
@@ -34,32 +25,32 @@ from oddwire.schema.kinds import (
     Octets,
     Opaque,
     Prefixed,
-    Record,
     Rest,
+    Sized,
     Text,
 )
-from oddwire.schema.rules import count_of, least_size, takes_rest
-from oddwire.schema.tree import MSGPACK, check_array, check_fit, check_length, dump, load_choice
+from oddwire.schema.nesting import MAX_LEVELS, TOO_DEEP
+from oddwire.schema.sizes import count_of, least_size
+from oddwire.schema.tree_values import check_fit, load_choice
+from oddwire.schema.union_kinds import Tagged
+from oddwire.schema.value_kinds import Limited, Scalar
 
-__all__ = ["check_extension", "read_message", "write_message"]
-
-
-# Messages and subtypes -----------------------------------------------------------------------------------------------
-
-
-def write_message(record: Record, message: object) -> bytes:
-    """Return a message's bytes after the type. Raises `EncodeError`."""
-    out = bytearray()
-    _write_record(record, message, out, "$")
-    return bytes(out)
+__all__ = ["check_extension", "read_message", "read_subtype"]
 
 
 def read_message(record: Record, payload: bytes) -> Any:
     """Return the message of a payload, read from after the type. Raises `MalformedMessage`."""
     values, at = _Reader(payload).fields(record, 2, len(payload), "$")
-    # BOLT 1, Lightning Message Format: any message may end in an extension, unless a field took the rest.
-    if not takes_rest(record):
-        check_extension(payload, at, len(payload))
+    # BOLT 1, Lightning Message Format: any message may end in an extension; none is left where a field took the rest.
+    check_extension(payload, at, len(payload))
+    return record.build(values)
+
+
+def read_subtype(record: Record, data: bytes) -> Any:
+    """Return the instance of a subtype that is all of ``data``. Raises `MalformedMessage`."""
+    values, at = _Reader(data).fields(record, 0, len(data), "$")
+    if at != len(data):
+        raise TrailingBytes(f"has {len(data) - at} bytes more than {record.name} takes", offset=at)
     return record.build(values)
 
 
@@ -72,29 +63,6 @@ def check_extension(buffer: bytes, at: int, end: int) -> None:
         at = stop
 
 
-def _write_record(record: Record, instance: object, out: bytearray, path: str) -> None:
-    if type(instance) is not record.cls:
-        raise EncodeError(f"should be {record.name}, not {type(instance).__name__}", path=path)
-    values: dict[str, Any] = {}
-    records: list[tuple[int, bytes]] = []
-    for field in record.fields:
-        inner = f"{path}.{field.name}"
-        try:
-            values[field.name] = value = getattr(instance, field.name)
-        except AttributeError:
-            raise EncodeError("has no value", path=inner) from None
-        if field.tlv is None:
-            _write(field.kind, value, out, inner, values)
-        elif not (value is None and field.none_is_absent):
-            if value is None and isinstance(field.kind, Maybe):
-                raise ValueOutOfRange("None cannot be sent: an absent record means the default", path=inner)
-            kind = field.kind.inner if isinstance(field.kind, Maybe) else field.kind
-            body = bytearray()
-            _write(kind, value, body, inner, values, is_record=True)
-            records.append((field.tlv, bytes(body)))
-    out += primitives.build_tlv_stream(sorted(records))
-
-
 def _check_ignorable(record_type: int, path: str, at: int) -> None:
     # BOLT 1, Type-Length-Value Format: it's OK to be odd.
     if record_type % 2 == 0:
@@ -102,120 +70,45 @@ def _check_ignorable(record_type: int, path: str, at: int) -> None:
         raise UnknownRequiredRecord(text, path=path, offset=at)
 
 
-# One value -----------------------------------------------------------------------------------------------------------
-
-
-def _write(
-    kind: Kind, value: Any, out: bytearray, path: str, earlier: dict[str, Any], *, is_record: bool = False
-) -> None:
-    match kind:
-        case Integer():
-            _write_integer(kind, dump(kind, value, MSGPACK, path), out)
-        case Boolean():
-            out.append(dump(kind, value, MSGPACK, path))
-        case Opaque():
-            out += dump(kind, value, MSGPACK, path)
-        case Choice():
-            _write(kind.base, dump(kind, value, MSGPACK, path), out, path, earlier, is_record=is_record)
-        case Octets() | Text():
-            data = dump(kind, value, MSGPACK, path)
-            if isinstance(data, str):
-                data = data.encode()
-            _write_count(count_of(kind, is_record=is_record), len(data), out, path, "bytes", earlier)
-            out += data
-        case Array():
-            check_array(kind, value, path)
-            check_length(kind, len(value), path)
-            _write_count(count_of(kind, is_record=is_record), len(value), out, path, "elements", earlier)
-            for i, element in enumerate(value):
-                _write(kind.element, element, out, f"{path}[{i}]", {})
-        case Nested():
-            _write_record(kind.record, value, out, path)
-        case _:
-            raise NotImplementedError(kind)
-
-
-# Integers, counts and bytes ------------------------------------------------------------------------------------------
-
-
-def _write_integer(kind: Integer, value: int, out: bytearray) -> None:
-    match kind.form:
-        case "truncated":
-            out += primitives.tu_encode(value, kind.bits // 8)
-        case "bigsize":
-            out += primitives.bigsize_encode(value)
-        case _:
-            out += value.to_bytes(kind.bits // 8, "big", signed=kind.signed)
-
-
-def _write_count(count: Any, length: int, out: bytearray, path: str, unit: str, earlier: dict[str, Any]) -> None:
-    match count:
-        case Prefixed(integer=integer):
-            if length > integer.high:
-                text = f"should have at most {integer.high} {unit}, as a {integer.name} counts them, not {length}"
-                raise ValueOutOfRange(text, path=path)
-            _write_integer(integer, length, out)
-        case Fixed(size=size) if length != size:
-            raise ValueOutOfRange(f"should be {size} {unit}, not {length}", path=path)
-        case Named(field=name) if length != earlier[name]:
-            raise ValueOutOfRange(f"should be {earlier[name]} {unit}, as {name!r} says, not {length}", path=path)
-
-
-def _decode(data: bytes, at: int, path: str) -> str:
-    try:
-        return data.decode()
-    except UnicodeDecodeError as error:
-        raise MalformedMessage(f"str is not UTF-8: {error.reason}", path=path, offset=at + error.start) from None
-
-
-def _placed(path: str, function: Any, *arguments: Any) -> Any:
-    """Call ``function``, whose errors have an offset, and add the path to them."""
-    try:
-        return function(*arguments)
-    except DecodeError as error:
-        error.path = path
-        raise
-
-
-def _placed_at(path: str, offset: int, function: Any, *arguments: Any) -> Any:
-    """Call ``function``, whose errors have a path, and add the offset to them."""
-    try:
-        return function(*arguments)
-    except DecodeError as error:
-        error.offset = offset
-        raise
-
-
-# Reading -------------------------------------------------------------------------------------------------------------
-
-
 class _Reader:
-    """Reads one payload, with max `MAX_VALUES` elements in all its arrays."""
+    """Reads one payload, with max `MAX_VALUES` elements in all its arrays, and `MAX_LEVELS` of recursive classes."""
 
-    __slots__ = ("_left", "buffer")
+    __slots__ = ("_left", "_levels", "buffer")
 
     def __init__(self, buffer: bytes) -> None:
         self.buffer = buffer
         self._left = MAX_VALUES
+        self._levels = 0
 
     def fields(self, record: Record, at: int, end: int, path: str) -> tuple[dict[str, Any], int]:
         """Return the values of a record's fields by name, and the offset after them."""
+        self._levels += record.recursive
+        if self._levels > MAX_LEVELS:
+            raise MalformedMessage(TOO_DEEP, path=path, offset=at)
         values: dict[str, Any] = {}
+        starts = {"": at}
         for field in record.fields:
             if field.tlv is None:
+                starts[field.name] = at
                 values[field.name], at = self.value(field.kind, at, end, f"{path}.{field.name}", values)
         if any(field.tlv is not None for field in record.fields):
-            values |= self.stream(record, at, end, path)
+            values |= self.stream(record, at, end, path, starts)
             at = end
+        self._levels -= record.recursive
+        if record.validators:
+            made = record.build(values)
+            for validator in record.validators:
+                _placed_at(path, starts.get(validator.field, starts[""]), validator.check_received, made, path)
         return values, at
 
-    def stream(self, record: Record, at: int, end: int, path: str) -> dict[str, Any]:
-        """Return the values of the fields in TLV records."""
+    def stream(self, record: Record, at: int, end: int, path: str, starts: dict[str, int]) -> dict[str, Any]:
+        """Return the values of the fields in TLV records; ``starts`` gets the offset of each that there is."""
         known = {field.tlv: field for field in record.fields if field.tlv is not None}
         values: dict[str, Any] = {}
         for record_type, start, stop in _placed(path, primitives.parse_tlv_stream, self.buffer, at, end):
             field = known.get(record_type)
             if field is not None:
+                starts[field.name] = start
                 values[field.name] = self.tlv(field, start, stop, f"{path}.{field.name}")
             else:
                 _check_ignorable(record_type, path, at)
@@ -234,7 +127,7 @@ class _Reader:
 
     def tlv(self, field: Field, start: int, stop: int, path: str) -> Any:
         """Return the value of one TLV record."""
-        kind = field.kind.inner if isinstance(field.kind, Maybe) else field.kind
+        kind = field.record_kind
         value, at = self.value(kind, start, stop, path, {}, is_record=True)
         if at != stop:
             text = f"TLV record {field.tlv} has {stop - at} bytes more than {kind.label} takes"
@@ -250,9 +143,9 @@ class _Reader:
                 return self.integer(kind, at, end, path)
             case Boolean():
                 data, stop = self.take(at, end, 1, kind.label, path)
-                if data[0] > 1:
+                if data[0] > 1 and kind.true == 1:
                     raise MalformedMessage(f"bool should be 00 or 01, not {data.hex()}", path=path, offset=at)
-                return data[0] == 1, stop
+                return data[0] != 0, stop
             case Opaque():
                 data, stop = self.take(at, end, kind.size, kind.name, path)
                 try:
@@ -273,7 +166,40 @@ class _Reader:
             case Nested():
                 values, stop = self.fields(kind.record, at, end, path)
                 return kind.record.build(values), stop
+            case Maybe(flag=Integer() | Boolean() as flag):
+                given, start = self.value(flag, at, end, path, {})
+                if given > 1:
+                    raise MalformedMessage(f"the flag should be 0 or 1, not {given}", path=path, offset=at)
+                return self.value(kind.inner, start, end, path, earlier) if given else (None, start)
+            case Sized():
+                return self.sized(kind, at, end, path)
+            case Tagged():
+                from oddwire.codecs.bolt.reference_unions import read_tagged  # imported late: few need it
+
+                def read(kind: Kind, at: int, end: int, path: str) -> tuple[Any, int]:
+                    return self.value(kind, at, end, path, {})
+
+                return read_tagged(kind, self.buffer, at, end, path, read, self.integer)
+            case Scalar():
+                wire, stop = self.value(kind.inner, at, end, path, earlier, is_record=is_record)
+                return _placed_at(path, at, kind.from_wire, wire, path), stop
+            case Limited():
+                value, stop = self.value(kind.inner, at, end, path, earlier, is_record=is_record)
+                _placed_at(path, at, kind.check_received, value, path)
+                return value, stop
         raise NotImplementedError(kind)
+
+    def sized(self, kind: Sized, at: int, end: int, path: str) -> tuple[Any, int]:
+        """Return what comes behind its size, and takes all of that."""
+        size, start = self.integer(kind.integer, at, end, path)
+        stop = start + size
+        if stop > end:
+            raise Truncated(f"{kind.label} has {size} bytes by its size, {end - start} remain", path=path, offset=at)
+        value, at = self.value(kind.inner, start, stop, path, {})
+        if at != stop:
+            text = f"{stop - at} bytes more than {kind.label} takes, by the size in front of it"
+            raise TrailingBytes(text, path=path, offset=at)
+        return value, stop
 
     def array(
         self, kind: Array, at: int, end: int, path: str, earlier: dict[str, Any], *, is_record: bool
@@ -335,3 +261,28 @@ class _Reader:
         if size > end - at:
             raise Truncated(f"{label} needs {size} bytes, {end - at} remain", path=path, offset=at)
         return self.buffer[at : at + size], at + size
+
+
+def _decode(data: bytes, at: int, path: str) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise MalformedMessage(f"str is not UTF-8: {error.reason}", path=path, offset=at + error.start) from None
+
+
+def _placed(path: str, function: Any, *arguments: Any) -> Any:
+    """Call ``function``, whose errors have an offset, and add the path to them."""
+    try:
+        return function(*arguments)
+    except DecodeError as error:
+        error.path = path
+        raise
+
+
+def _placed_at(path: str, offset: int, function: Any, *arguments: Any) -> Any:
+    """Call ``function``, whose errors have a path, and add the offset to them."""
+    try:
+        return function(*arguments)
+    except DecodeError as error:
+        error.offset = offset
+        raise
