@@ -57,7 +57,7 @@ def uint_encode(value: int, size: int) -> bytes:
     try:
         return value.to_bytes(size, "big")
     except OverflowError:
-        raise ValueOutOfRange(f"u{size * 8} should be 0 to {(1 << size * 8) - 1}, not {value}") from None
+        raise ValueOutOfRange(f"u{size * 8} should be 0 to {(1 << size * 8) - 1}, not {_shown(value)}") from None
 
 
 def uint_decode(buffer: Buffer, size: int, offset: int = 0, end: int | None = None) -> tuple[int, int]:
@@ -72,7 +72,7 @@ def sint_encode(value: int, size: int) -> bytes:
         return value.to_bytes(size, "big", signed=True)
     except OverflowError:
         half = 1 << (size * 8 - 1)
-        raise ValueOutOfRange(f"s{size * 8} should be {-half} to {half - 1}, not {value}") from None
+        raise ValueOutOfRange(f"s{size * 8} should be {-half} to {half - 1}, not {_shown(value)}") from None
 
 
 def sint_decode(buffer: Buffer, size: int, offset: int = 0, end: int | None = None) -> tuple[int, int]:
@@ -90,13 +90,20 @@ def _fixed_stop(buffer: Buffer, what: str, size: int, offset: int, end: int | No
     return stop
 
 
+def _shown(value: int) -> str:
+    try:
+        return str(value)
+    except ValueError:  # Python refuses to convert more than 4300 digits
+        return f"int of {value.bit_length()} bits"
+
+
 # Truncated integers: tu16, tu32, tu64 --------------------------------------------------------------------------------
 
 
 def tu_encode(value: int, size: int) -> bytes:
     """Return an unsigned integer in as few bytes as it needs, max ``size``: none for 0. Raises `ValueOutOfRange`."""
     if not 0 <= value < 1 << size * 8:
-        raise ValueOutOfRange(f"tu{size * 8} should be 0 to {(1 << size * 8) - 1}, not {value}")
+        raise ValueOutOfRange(f"tu{size * 8} should be 0 to {(1 << size * 8) - 1}, not {_shown(value)}")
     return value.to_bytes((value.bit_length() + 7) // 8, "big")
 
 
@@ -127,7 +134,7 @@ def bigsize_encode(value: int) -> bytes:
         return b"\xfe" + value.to_bytes(4, "big")
     if 0 <= value < 1 << 64:
         return b"\xff" + value.to_bytes(8, "big")
-    raise ValueOutOfRange(f"bigsize should be 0 to {(1 << 64) - 1}, not {value}")
+    raise ValueOutOfRange(f"bigsize should be 0 to {(1 << 64) - 1}, not {_shown(value)}")
 
 
 def bigsize_decode(buffer: Buffer, offset: int = 0, end: int | None = None) -> tuple[int, int]:

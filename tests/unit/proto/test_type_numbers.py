@@ -50,10 +50,12 @@ def test_refusal_is_lightningds_exact_text():
 
 
 def test_known_owner_names_protocol_and_message():
-    assert known_owner(42069) == "PeerSwap (swap_in_request)"
+    assert known_owner(42071) == "PeerSwap (swap_out_request)"
+    assert known_owner(42069) == "PeerSwap (swap_in_request) and LightningOS Light (balanced_open)"
     assert known_owner(7) == "peer storage (peer_storage)"
     assert known_owner(0x8C01) is None
-    assert len(KNOWN) == 61
+    assert known_owner(43000) == "DLC (offer_channel)"
+    assert len(KNOWN) == 90
 
 
 @pytest.mark.parametrize("type_id", [32768, 0x8C01, 0x8C02, 42069, 65535])
