@@ -1,4 +1,4 @@
-"""The bolt8 transport dialed by lnmessage, which sends its init only after ours."""
+"""The bolt8 transport dialed by lnmessage, which sends its init only after ours, from Node.js and from a browser."""
 
 from __future__ import annotations
 
@@ -11,11 +11,21 @@ pytestmark = pytest.mark.interop
 ODD = 32769
 
 
+@pytest.fixture(params=["tcp", "websocket", "browser"])
+def dialer(request):
+    """A function that starts an lnmessage client, and what our transport listens at for it."""
+    if request.param == "browser":
+        return request.getfixturevalue("start_browser"), ["ws://127.0.0.1:0"]
+    listen = {"tcp": "127.0.0.1:0", "websocket": "ws://127.0.0.1:0"}[request.param]
+    return request.getfixturevalue("start_lnmessage"), [listen]
+
+
 @pytest.fixture
-async def link(start_lnmessage, start_ours):
+async def link(dialer, start_ours):
     """lnmessage, connected to our transport, and our sink."""
-    lnmessage = await start_lnmessage()
-    transport, sink = await start_ours()
+    start, listen = dialer
+    lnmessage = await start()
+    transport, sink = await start_ours(listen=listen)
     await lnmessage.connect(transport.uris[0])
     await lnmessage.event("connected")
     info = await sink.connected.get()
@@ -36,12 +46,12 @@ async def test_payloads_arrive_unchanged_both_ways(link, make_payload):
         assert await sink.payloads.get() == (peer, make_payload(ODD, size))
 
 
-async def test_each_side_sees_the_other_hang_up(link, start_lnmessage):
+async def test_each_side_sees_the_other_hang_up(link, dialer):
     transport, sink, lnmessage = link
     await transport.disconnect(NodeId(lnmessage.node_id))
     await lnmessage.event("disconnected")
     assert (await sink.disconnected.get())[0] == NodeId(lnmessage.node_id)
-    again = await start_lnmessage()
+    again = await dialer[0]()
     await again.connect(transport.uris[0])
     await again.event("connected")
     await again.command("disconnect")

@@ -14,7 +14,7 @@ from oddwire.node.node_database import NodeDatabase
 from oddwire.node.node_log import Log
 from oddwire.node.peer_backlog import MAX_QUEUED, PeerBacklog
 from oddwire.node.plugins.host import PluginHost
-from oddwire.proto.addresses import NodeUri
+from oddwire.proto.addresses import NodeUri, Scheme
 from oddwire.proto.dialing import DialFailed, spelled
 from oddwire.proto.keys import NodeId
 from oddwire.transports.base import PeerInfo
@@ -88,7 +88,13 @@ class ConnectedPeers:
     # For RPC methods
 
     async def connect(
-        self, node_id: NodeId, host: str | None = None, port: int | None = None, *, command_id: Any = None
+        self,
+        node_id: NodeId,
+        host: str | None = None,
+        port: int | None = None,
+        scheme: Scheme = "",
+        *,
+        command_id: Any = None,
     ) -> NodePeer:
         """Connect to a node, unless it is connected, and wait for the hooks. Raises `NodeRefused`.
 
@@ -97,9 +103,10 @@ class ConnectedPeers:
         """
         peer = self._peers.get(node_id)
         if peer is None:
-            uri = (
-                NodeUri(node_id, host, port) if host is not None and port is not None else self._store.address(node_id)
-            )
+            if host is not None and port is not None:
+                uri: NodeUri | None = NodeUri(node_id, host, port, scheme)
+            else:
+                uri = self._store.address(node_id)
             if uri is None:
                 raise NodeRefused("Unable to connect, no address known for peer", code=_NO_KNOWN_ADDRESS)
             self._asked[node_id] = command_id

@@ -23,7 +23,7 @@ from oddwire.node.node_log import LEVELS, Log, LogLine
 from oddwire.node.peer_backlog import MAX_QUEUED
 from oddwire.node.plugins.host import PluginHost
 from oddwire.node.secret import NodeSecret, load_secret
-from oddwire.proto.addresses import NodeUri, parse_address, proxy_address, proxy_url
+from oddwire.proto.addresses import NodeUri, parse_listen, proxy_address, proxy_url
 from oddwire.proto.bolt1 import CHAINS, DEFAULT_NETWORK, DEFAULT_PORTS
 from oddwire.proto.features import ASSUMED_FEATURES, feature_bits, feature_bytes
 from oddwire.proto.keys import NodeId
@@ -47,10 +47,10 @@ T = TypeVar("T")
 class Node:
     """A node in ``lightning_dir``, with lightningd's layout: the network's folder holds key, database and socket.
 
-    ``listen`` are addresses for peers (``host:port``, port 0 for any), ``connect`` URIs of nodes to stay connected to.
-    ``plugins`` are paths, ``plugin_dirs`` folders of plugins, ``important_plugins`` paths of those whose end stops the
-    node, ``disabled_plugins`` names or paths not to start, ``plugin_options`` pairs of name, without dashes, and value,
-    None for a flag.
+    ``listen`` are addresses for peers (``host:port`` or ``ws://host:port``, port 0 for any), ``connect`` URIs of nodes
+    to stay connected to. ``plugins`` are paths, ``plugin_dirs`` folders of plugins, ``important_plugins`` paths of
+    those whose end stops the node, ``disabled_plugins`` names or paths not to start, ``plugin_options`` pairs of name,
+    without dashes, and value, None for a flag.
 
     ``proxy`` is a SOCKS5 proxy for every dial: ``host[:port]``, or a URL, whose password is not shown anywhere.
     ``limits`` are the transport's, ``max_queued`` is the max number of bytes that wait for one peer.
@@ -108,7 +108,7 @@ class Node:
         self._alias = alias
         self._listen = listen
         for address in listen:
-            parse_address(address, default_port=DEFAULT_PORTS[network])  # raise here rather than during the start
+            parse_listen(address, default_port=DEFAULT_PORTS[network])  # raise here rather than during the start
         self._connect = [NodeUri.parse(uri, default_port=DEFAULT_PORTS[network]) for uri in connect]
         self._plugin_options = plugin_options
         self._limits = limits

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 from oddwire.errors import DefinitionError, StoreError
 from oddwire.files import open_database
 from oddwire.log_limits import get_logger
-from oddwire.proto.addresses import NodeUri
+from oddwire.proto.addresses import NodeUri, split_scheme
 from oddwire.proto.keys import NodeId
 from oddwire.sqlite_files import Place, explain
 
@@ -138,7 +138,8 @@ class NodeDatabase:
 
     def _write_addresses(self) -> None:
         for node_id, uri in list(self._unwritten.items()):
-            self._write("INSERT OR REPLACE INTO addresses VALUES (?, ?, ?)", (bytes(node_id), uri.host, uri.port))
+            host = f"{uri.scheme}://{uri.host}" if uri.scheme else uri.host
+            self._write("INSERT OR REPLACE INTO addresses VALUES (?, ?, ?)", (bytes(node_id), host, uri.port))
             del self._unwritten[node_id]
 
     def address(self, node_id: NodeId) -> NodeUri | None:
@@ -146,7 +147,10 @@ class NodeDatabase:
         if node_id in self._unwritten:
             return self._unwritten[node_id]
         rows = self._read("SELECT host, port FROM addresses WHERE node_id = ?", (bytes(node_id),))
-        return NodeUri(node_id, *rows[0]) if rows else None
+        if not rows:
+            return None
+        scheme, host = split_scheme(rows[0][0])
+        return NodeUri(node_id, host, rows[0][1], scheme)
 
 
 def _join(key: tuple[str, ...]) -> bytes:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
         Secret as Secret,
         ShortChannelId as ShortChannelId,
     )
-    from oddwire.proto.wire import LightningServer as LightningServer, connect as connect, serve as serve
+    from oddwire.proto.serving import LightningServer as LightningServer, serve as serve
+    from oddwire.proto.wire import connect as connect
 else:
     from oddwire.lazy import public_names as _public_names
 

@@ -47,6 +47,10 @@ def source_of(address: Any) -> str:
     return str(ip.ipv4_mapped or ipaddress.IPv6Network((ip, 64), strict=False))
 
 
+def _itself(connection: LightningConnection) -> asyncio.BaseProtocol:
+    return connection
+
+
 class Lingering:
     """Connections that have ended and whose sockets wait for the peer to read our last bytes, up to a limit.
 
@@ -129,7 +133,9 @@ class _SourceQueue:
 
 
 class Acceptor:
-    """The sockets that one server listens on. ``make`` returns the protocol for a caller from a source, or None.
+    """The sockets that one server listens on. ``make`` returns the connection for a caller from a source, or None.
+
+    ``protocol`` returns what asyncio is to call for a connection: the connection itself, or what carries it.
 
     A caller waits at most ``patience`` seconds, whether it sends nothing or there is no time for it.
 
@@ -145,8 +151,10 @@ class Acceptor:
         max_waiting: int,
         patience: float,
         counters: Counter[str],
+        protocol: Callable[[LightningConnection], asyncio.BaseProtocol] | None = None,
     ) -> None:
         self._make = make
+        self._protocol = protocol or _itself
         self._share = share
         self._max_waiting = max_waiting
         self._patience = patience
@@ -323,7 +331,7 @@ class Acceptor:
     async def _connect(self, connection: LightningConnection, caller: socket.socket) -> None:
         try:
             caller.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            await self._loop.connect_accepted_socket(lambda: connection, caller)
+            await self._loop.connect_accepted_socket(lambda: self._protocol(connection), caller)
         except OSError as error:
             caller.close()
             connection.abort(str(error))

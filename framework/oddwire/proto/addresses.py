@@ -1,21 +1,56 @@
-"""Addresses of nodes: ``host:port`` and ``node_id@host:port``. No I/O."""
+"""Addresses of nodes: ``host:port`` and ``node_id@host:port``, and both with ``ws://``. No I/O."""
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from oddwire.proto.keys import NodeId
 
-__all__ = ["DEFAULT_PORT", "NodeUri", "join_address", "parse_address", "proxy_address", "proxy_url"]
+__all__ = [
+    "DEFAULT_PORT",
+    "ListenAddress",
+    "NodeUri",
+    "Scheme",
+    "check_port",
+    "join_address",
+    "parse_address",
+    "parse_listen",
+    "proxy_address",
+    "proxy_url",
+    "split_scheme",
+]
 
 DEFAULT_PORT: Final = 9735
 _TOR_PORT: Final = 9050
 _PROXY_SCHEMES: Final = ("socks5", "socks4", "http")
 
+Scheme = Literal["", "ws", "wss"]
+"""How an address carries BOLT 8: over TCP alone, over WebSocket, or over WebSocket in TLS."""
 
-def join_address(host: str, port: int) -> str:
-    """Return ``host:port``, with an IPv6 host in brackets."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+def check_port(port: int) -> None:
+    """Raise `ValueError` if ``port`` is not 0 to 65535."""
+    if not 0 <= port <= 65535:
+        raise ValueError(f"port should be 0 to 65535, not {port}")
+
+
+def join_address(host: str, port: int, scheme: Scheme = "") -> str:
+    """Return ``host:port``, with an IPv6 host in brackets, after ``ws://`` or ``wss://`` if that is the scheme."""
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return f"{scheme}://{address}" if scheme else address
+
+
+def split_scheme(text: str) -> tuple[Scheme, str]:
+    """Return the scheme of an address, and the rest. Raises `ValueError` for another one than ``ws`` and ``wss``."""
+    scheme, separator, rest = text.partition("://")
+    if not separator:
+        return "", text
+    match scheme.lower():
+        case "ws":
+            return "ws", rest.removesuffix("/")
+        case "wss":
+            return "wss", rest.removesuffix("/")
+    raise ValueError(f"address should be host:port, ws://host:port or wss://host:port, not {text!r}")
 
 
 def parse_address(text: str, *, default_port: int = DEFAULT_PORT, any_name: bool = False) -> tuple[str, int]:
@@ -86,25 +121,47 @@ def _is_name(host: str) -> bool:
     return True
 
 
+class ListenAddress(NamedTuple):
+    """Where to listen: ``host:port`` for TCP, ``ws://host:port`` for WebSocket."""
+
+    host: str
+    port: int
+    scheme: Scheme = ""
+
+
+def parse_listen(text: str, *, default_port: int = DEFAULT_PORT) -> ListenAddress:
+    """Parse an address to listen at: ``host:port``, ``ws://host:port``, or ``ws:host:port`` as lightningd's bind-addr.
+
+    Raises `ValueError` naming what is wrong; ``wss://`` is only dialed.
+    """
+    lightningds = text.startswith("ws:") and not text.startswith("ws://") and ":" in text[3:]
+    scheme, rest = split_scheme(f"ws://{text[3:]}" if lightningds else text)
+    if scheme == "wss":
+        raise ValueError(f"{text!r}: TLS needs a certificate; listen at ws:// behind a server that has one, nginx say")
+    return ListenAddress(*parse_address(rest, default_port=default_port), scheme)
+
+
 class NodeUri(NamedTuple):
-    """A node to dial and its address: ``node_id@host:port``."""
+    """A node to dial and its address: ``node_id@host:port``, or ``node_id@ws://host:port``."""
 
     node_id: NodeId
     host: str
     port: int = DEFAULT_PORT
+    scheme: Scheme = ""
 
     @classmethod
     def parse(cls, text: str, *, default_port: int = DEFAULT_PORT) -> NodeUri:
-        """Parse ``node_id@host[:port]``. Raises `ValueError` naming what is wrong."""
+        """Parse ``node_id@[ws://]host[:port]``. Raises `ValueError` naming what is wrong."""
         node_id, separator, address = text.strip().partition("@")
         if not separator:
             raise ValueError(f"URI should be node_id@host:port, not {text!r}")
-        return cls(NodeId(node_id), *parse_address(address, default_port=default_port))
+        scheme, rest = split_scheme(address)
+        return cls(NodeId(node_id), *parse_address(rest, default_port=default_port), scheme)
 
     @property
     def address(self) -> str:
         """The part after the @."""
-        return join_address(self.host, self.port)
+        return join_address(self.host, self.port, self.scheme)
 
     def __str__(self) -> str:
         return f"{self.node_id}@{self.address}"

@@ -11,6 +11,7 @@ import errno
 import os
 import re
 import socket
+import ssl
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -21,7 +22,9 @@ from oddwire.proto.addresses import join_address
 if TYPE_CHECKING:
     from python_socks import ProxyError
 
-__all__ = ["Address", "DialFailed", "addresses_of", "dial_proxy", "first_socket", "spelled"]
+    from oddwire.proto.websocket import WebSocketLink
+
+__all__ = ["Address", "DialFailed", "addresses_of", "dial_proxy", "first_socket", "spelled", "websocket_link"]
 
 _STAGGER: Final = 0.25  # seconds; RFC 8305, section 5
 
@@ -78,7 +81,7 @@ class DialFailed(OSError):
 
 def spelled(error: BaseException) -> str:
     """Return the text of a failed dial's error, and what it means where the system does not say."""
-    if isinstance(error, DialFailed) or not isinstance(error, OSError):
+    if isinstance(error, DialFailed | ssl.SSLError) or not isinstance(error, OSError):
         return str(error)
     # asyncio's own text repeats the address; name look-ups have negative numbers
     if error.errno is None or error.errno <= 0:
@@ -86,6 +89,19 @@ def spelled(error: BaseException) -> str:
     hint = _HINTS.get(error.errno)
     text = os.strerror(error.errno)
     return text if hint is None else f"{text} ({hint})"
+
+
+def websocket_link() -> type[WebSocketLink]:
+    """Return what carries a connection over WebSocket. Raises `TransportError` without the extra ``oddwire[ws]``."""
+    try:
+        from oddwire.proto.websocket import WebSocketLink  # few programs need it, and its package is an extra
+    except ImportError as error:
+        if error.name is None or error.name.partition(".")[0] != "websockets":
+            raise
+        raise TransportError(
+            "WebSocket addresses need the package websockets 16 or later: pip install 'oddwire[ws]'"
+        ) from error
+    return WebSocketLink
 
 
 async def addresses_of(host: str, port: int) -> list[Address]:

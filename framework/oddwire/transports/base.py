@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextvars import ContextVar
 from types import MappingProxyType
 from typing import Any, Final, Literal, Protocol
 
@@ -19,6 +20,7 @@ from oddwire.records import FrozenRecord
 __all__ = [
     "MAX_PAYLOAD",
     "MIN_PAYLOAD",
+    "PROGRESS",
     "DropCounts",
     "HostMethod",
     "HostOption",
@@ -35,6 +37,9 @@ __all__ = [
 # BOLT 8, Lightning Message Specification: a message is at most 65535 bytes; BOLT 1: it starts with a u16 type.
 MIN_PAYLOAD = 2
 MAX_PAYLOAD = 65535
+
+PROGRESS: ContextVar[Callable[[int, int], object] | None] = ContextVar("PROGRESS", default=None)
+"""Shows the caller of the RPC method that runs how much is done, of how much in all; None if nobody would see it."""
 
 
 class PeerInfo(FrozenRecord, kw_only=True):
@@ -59,7 +64,8 @@ class HostMethod(FrozenRecord, kw_only=True):
 
     ``usage`` lists the parameters as lightningd's help does (``node_id [asset]``). ``call`` and ``check`` receive the
     caller's parameters verbatim, by position or by name; both raise nothing but `NodeRefused`, whose code and text are
-    the caller's answer. ``call`` returns a value that JSON can hold; ``check`` only checks the parameters.
+    the caller's answer. ``call`` returns a value that JSON can hold; ``check`` only checks the parameters. A host whose
+    clients can be shown how far a call is sets `PROGRESS` in the task in which it awaits it.
     """
 
     name: str

@@ -18,3 +18,9 @@ from oddwire.node.address_fields import address_fields
 )
 def test_fields(address: str, kind: str, host: str) -> None:
     assert address_fields(address) == {"type": kind, "address": host, "port": 9735}
+
+
+@pytest.mark.parametrize("scheme", ["ws", "wss"])
+def test_fields_of_websocket(scheme: str) -> None:
+    fields = {"type": "websocket", "subtype": "ipv4", "address": "127.0.0.1", "port": 1}
+    assert address_fields(f"{scheme}://127.0.0.1:1") == fields

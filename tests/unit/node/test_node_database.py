@@ -61,6 +61,8 @@ def test_addresses(store: NodeDatabase) -> None:
     store.remember(NodeUri(PEER, "127.0.0.1", 9735))
     store.remember(NodeUri(PEER, "::1", 9736))
     assert store.address(PEER) == NodeUri(PEER, "::1", 9736)
+    store.remember(NodeUri(PEER, "::1", 9736, "wss"))
+    assert store.address(PEER) == NodeUri(PEER, "::1", 9736, "wss")
 
 
 def test_it_is_all_there_when_opened_again(tmp_path: Path) -> None:

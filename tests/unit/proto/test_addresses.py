@@ -2,7 +2,7 @@
 
 import pytest
 
-from oddwire.proto.addresses import DEFAULT_PORT, NodeUri, join_address, parse_address, proxy_url
+from oddwire.proto.addresses import DEFAULT_PORT, NodeUri, join_address, parse_address, parse_listen, proxy_url
 from oddwire.proto.keys import NodeId
 
 ID = "02" + "11" * 32
@@ -64,7 +64,10 @@ def test_an_ipv6_host_is_written_in_brackets():
     assert join_address("127.0.0.1", 1) == "127.0.0.1:1"
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:9735", "[2001:db8::1]:1", "node.example.org:42"])
+@pytest.mark.parametrize(
+    "address",
+    ["127.0.0.1:9735", "[2001:db8::1]:1", "node.example.org:42", "ws://127.0.0.1:1", "wss://[::1]:443", "ws://a.b:3"],
+)
 def test_a_uri_is_read_and_written(address):
     uri = NodeUri.parse(f"  {ID}@{address}\n")
     assert type(uri.node_id) is NodeId
@@ -74,8 +77,39 @@ def test_a_uri_is_read_and_written(address):
     assert NodeUri.parse(str(uri)) == uri
 
 
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("127.0.0.1:0", ("127.0.0.1", 0, "")),
+        ("ws://127.0.0.1:0", ("127.0.0.1", 0, "ws")),
+        ("WS://[::1]:9736/", ("::1", 9736, "ws")),
+        ("ws://host", ("host", 9735, "ws")),
+        ("ws:127.0.0.1:9736", ("127.0.0.1", 9736, "ws")),
+        ("ws:[::1]:9736", ("::1", 9736, "ws")),
+        ("ws:9736", ("ws", 9736, "")),  # a host of that name
+    ],
+)
+def test_where_to_listen(text, address):
+    assert parse_listen(text) == address
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("wss://host:1", "TLS needs a certificate; listen at ws:// behind a server that has one, nginx say"),
+        ("http://host:1", "should be host:port, ws://host:port or wss://host:port, not 'http://host:1'"),
+        ("ws://host:x", "port should be 0 to 65535, not 'x'"),
+        ("ws://host:1/path", "port should be 0 to 65535, not '1/path'"),
+    ],
+)
+def test_where_nobody_can_listen(text, why):
+    with pytest.raises(ValueError, match=why):
+        parse_listen(text)
+
+
 def test_a_uri_without_a_port_has_the_default():
-    assert NodeUri.parse(f"{ID}@host") == (bytes.fromhex(ID), "host", 9735)
+    assert NodeUri.parse(f"{ID}@host") == (bytes.fromhex(ID), "host", 9735, "")
+    assert NodeUri.parse(f"{ID}@ws://host") == (bytes.fromhex(ID), "host", 9735, "ws")
 
 
 @pytest.mark.parametrize(
@@ -90,6 +124,9 @@ def test_a_uri_without_a_port_has_the_default():
         (f"{ID}@", "address should be host:port, not ''"),
         (f"{ID}@host:x", "port should be 0 to 65535, not 'x'"),
         (f"{ID}@a@b:1", "address should be host:port, not 'a@b:1'"),
+        (f"{ID}@http://a:1", "should be host:port, ws://host:port or wss://host:port, not 'http://a:1'"),
+        (f"{ID}@ws://a:1/path", "port should be 0 to 65535, not '1/path'"),
+        (f"{ID}@ws://", "address should be host:port, not ''"),
     ],
 )
 def test_what_is_no_uri_is_refused_naming_the_part(text, why):

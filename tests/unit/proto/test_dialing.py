@@ -7,6 +7,7 @@ import contextlib
 import errno
 import re
 import socket
+import sys
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -14,7 +15,15 @@ from tests.support.ports import common_port
 
 from oddwire.errors import HandshakeFailed, TransportError
 from oddwire.proto import PrivateKey, connect, serve
-from oddwire.proto.dialing import Address, DialFailed, addresses_of, dial_proxy, first_socket, spelled
+from oddwire.proto.dialing import (
+    Address,
+    DialFailed,
+    addresses_of,
+    dial_proxy,
+    first_socket,
+    spelled,
+    websocket_link,
+)
 
 DIALER, LISTENER, STRANGER = (PrivateKey(bytes([n]) * 32) for n in (1, 2, 3))
 NODE_ID = LISTENER.public_key()
@@ -233,3 +242,36 @@ async def test_a_proxy_with_several_addresses_is_reached_at_the_one_where_it_lis
             await dial_proxy(f"{NAME}:{port}", "abc.onion", 9735)
     with pytest.raises(TransportError, match=rf"Could not connect to proxy {NAME}:{port}: \[::1\].*{WELL}:{port}: "):
         await dial_proxy(f"{NAME}:{port}", "abc.onion", 9735)
+
+
+# WebSocket
+
+
+class Missing:
+    """A finder that finds a module, and not what it imports."""
+
+    def __init__(self, module, missing):
+        self.module, self.missing = module, missing
+
+    def find_spec(self, name, path=None, target=None):
+        if name == self.module:
+            raise ModuleNotFoundError(f"No module named {self.missing!r}", name=self.missing)
+
+
+def test_what_carries_websocket_is_imported_when_it_is_needed():
+    assert websocket_link().__name__ == "WebSocketLink"
+
+
+@pytest.mark.parametrize("missing", ["websockets", "websockets.client"])
+def test_without_the_package_for_websocket_the_error_names_the_extra(monkeypatch, missing):
+    monkeypatch.delitem(sys.modules, "oddwire.proto.websocket", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Missing("oddwire.proto.websocket", missing), *sys.meta_path])
+    with pytest.raises(TransportError, match=r"websockets 16 or later: pip install 'oddwire\[ws\]'"):
+        websocket_link()
+
+
+def test_another_module_that_is_missing_is_a_fault_of_ours(monkeypatch):
+    monkeypatch.delitem(sys.modules, "oddwire.proto.websocket", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Missing("oddwire.proto.websocket", "oddwire.proto.gone"), *sys.meta_path])
+    with pytest.raises(ModuleNotFoundError, match=r"oddwire\.proto\.gone"):
+        websocket_link()

@@ -19,7 +19,7 @@ from oddwire.node.commands import Command, RpcRequest
 from oddwire.node.connected_peers import NodePeer
 from oddwire.node.method_parameters import a_flag, a_port
 from oddwire.node.node_log import LEVELS, level_number
-from oddwire.proto.addresses import parse_address
+from oddwire.proto.addresses import Scheme, parse_address, split_scheme
 from oddwire.proto.bolt1 import DEFAULT_PORTS
 from oddwire.proto.keys import NodeId
 
@@ -39,6 +39,7 @@ def commands(node: Node) -> list[Command]:
 
     async def connect(request: RpcRequest, target: Any, host: str | None, port: int | None) -> Any:
         name, at, address = text_of(target).partition("@")
+        scheme: Scheme = ""
         try:
             node_id = a_node_id(name)
         except ValueError as error:
@@ -47,7 +48,7 @@ def commands(node: Node) -> list[Command]:
             if host is not None:
                 raise NodeRefused("Can't specify host as both xxx@yyy and separate argument", code=INVALID_PARAMS)
             try:
-                host, found = _host_and_port(address)
+                scheme, host, found = _where(address)
             except ValueError:
                 raise NodeRefused("malformed host @part", code=INVALID_PARAMS) from None
             if found is not None and port is not None:
@@ -55,7 +56,7 @@ def commands(node: Node) -> list[Command]:
             port = found or port
         elif host is not None:
             try:
-                host, found = _host_and_port(host)
+                scheme, host, found = _where(host)
             except ValueError as error:
                 raise node.commands.bad_parameter(request, "host", host, str(error)) from None
             port = found or port
@@ -64,7 +65,7 @@ def commands(node: Node) -> list[Command]:
         if request.checking:
             return None
         port = port or DEFAULT_PORTS[node.network]
-        return _connected(await node.peers.connect(node_id, host, port, command_id=request.id))
+        return _connected(await node.peers.connect(node_id, host, port, scheme, command_id=request.id))
 
     async def disconnect(request: RpcRequest, target: Any, force: bool) -> Any:
         try:
@@ -114,12 +115,13 @@ def commands(node: Node) -> list[Command]:
     ]
 
 
-def _host_and_port(address: str) -> tuple[str, int | None]:
-    """Return host and port of an address; the port is 1 to 65535, None if there is none. Raises `ValueError`."""
+def _where(text: str) -> tuple[Scheme, str, int | None]:
+    """Return scheme, host and port of an address, None for no port. Raises `ValueError`, also for a port of 0."""
+    scheme, address = split_scheme(text)
     host, port = parse_address(address, default_port=0, any_name=True)
     if not port and not parse_address(address, default_port=1, any_name=True)[1]:
         raise ValueError(f"port should be 1 to 65535, not 0 (in {address!r})")
-    return host, port or None
+    return scheme, host, port or None
 
 
 def _connected(peer: NodePeer) -> dict[str, Any]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 
+from oddwire.proto.serving import MAX_HANDSHAKES, MAX_LINGERING, MAX_WAITING
 from oddwire.proto.sharing import WorkLimits
-from oddwire.proto.wire import MAX_HANDSHAKES, MAX_LINGERING, MAX_WAITING
 
 __all__ = ["Bolt8Limits"]
 

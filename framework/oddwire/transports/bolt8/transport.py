@@ -23,12 +23,13 @@ from oddwire.errors import (
 )
 from oddwire.log_limits import get_logger
 from oddwire.proto.accepting import Lingering
-from oddwire.proto.addresses import NodeUri, join_address, parse_address, proxy_url
+from oddwire.proto.addresses import NodeUri, join_address, parse_listen, proxy_url
 from oddwire.proto.bolt1 import CHAINS, DEFAULT_NETWORK, DEFAULT_PORTS, INTERNAL, NO_INIT, Bolt1, Init, encode_warning
 from oddwire.proto.connection import LightningConnection
 from oddwire.proto.keys import NodeId, PrivateKey, PublicKey
+from oddwire.proto.serving import LightningServer, serve
 from oddwire.proto.sharing import LoopShare
-from oddwire.proto.wire import PROXY_TIMEOUT, LightningServer, connect, serve
+from oddwire.proto.wire import PROXY_TIMEOUT, connect
 from oddwire.transports.base import (
     MAX_PAYLOAD,
     MIN_PAYLOAD,
@@ -63,8 +64,11 @@ class Bolt8Transport(Transport):
     """Real Lightning connections of a node that lives in this process.
 
     ``listen`` are addresses (``host:port``, port 0 for any), ``connect`` URIs (``node_id@host:port``) to dial and to
-    dial again whenever they are lost; several URIs of one node are tried in turn. ``network`` is announced in init
-    (``bitcoin``, ``testnet``, ``testnet4``, ``signet``, ``regtest``), and sets the default port to lightningd's;
+    dial again whenever they are lost; several URIs of one node are tried in turn. ``ws://`` before the host, in URIs
+    also ``wss://``, means BOLT 8 over WebSocket, which needs the extra ``oddwire[ws]``.
+
+    ``network`` is announced in init (``bitcoin``, ``testnet``, ``testnet4``, ``signet``, ``regtest``), and sets the
+    default port to lightningd's;
     ``features`` are announced besides those of the manifest and BOLT 9's assumed ones;
     ``proxy`` is a SOCKS5 proxy for every dial, ``host[:port]`` or a URL. ``known`` returns whether a node id is known:
     places are reserved for known and dialed peers that strangers cannot take. Raises `ValueError` for arguments that
@@ -101,7 +105,7 @@ class Bolt8Transport(Transport):
         self.limits = limits or Bolt8Limits()
         self._default_port = DEFAULT_PORTS[network]
         self._key = key
-        self._listen = [parse_address(address, default_port=self._default_port) for address in listen]
+        self._listen = [parse_listen(address, default_port=self._default_port) for address in listen]
         self._wanted = [self._check_uri(uri) for uri in connect]
         self._proxy = None if proxy is None else proxy_url(proxy)
         self._features = frozenset(features)
@@ -142,12 +146,13 @@ class Bolt8Transport(Transport):
         self._share = LoopShare(self.limits)
         self._features |= manifest.features
         try:
-            for host, port in self._listen:
+            for address in self._listen:
                 server = await serve(
                     None,
                     self._key,
-                    host,
-                    port,
+                    address.host,
+                    address.port,
+                    websocket=address.scheme == "ws",
                     handshake_timeout=self.limits.handshake_timeout,
                     max_handshakes=self.limits.max_handshakes,
                     max_waiting=self.limits.max_waiting,
@@ -163,8 +168,8 @@ class Bolt8Transport(Transport):
             raise
         wildcards = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - shown as an address one can dial
         self.uris = [
-            f"{self.node_id}@{join_address(wildcards.get(host, host), port)}"
-            for server in self._servers
+            f"{self.node_id}@{join_address(wildcards.get(host, host), port, address.scheme)}"
+            for address, server in zip(self._listen, self._servers, strict=True)
             for host, port in server.addresses
         ]
         self._ticker = asyncio.create_task(self._tick(), name="bolt8 keepalive")
@@ -374,6 +379,7 @@ class Bolt8Transport(Transport):
                 uri.node_id,
                 uri.host,
                 uri.port,
+                scheme=uri.scheme,
                 proxy=self._proxy,
                 timeout=self._connect_timeout,
                 on_open=functools.partial(self._dialed, uri, ready),

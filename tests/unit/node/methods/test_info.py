@@ -19,6 +19,14 @@ async def test_getinfo(client, node) -> None:
     assert info["version"].startswith("v26.06.6-oddwire-")
 
 
+async def test_an_address_for_websocket(start_node, client_of) -> None:
+    node = await start_node(listen=["127.0.0.1:0", "ws://127.0.0.1:0"])
+    tcp, websocket = (await (await client_of(node)).call("getinfo"))["binding"]
+    assert tcp["type"] == "ipv4"
+    port = int(node.uris[1].rpartition(":")[2])
+    assert websocket == {"type": "websocket", "subtype": "ipv4", "address": "127.0.0.1", "port": port}
+
+
 async def test_listconfigs(start_node, client_of) -> None:
     client = await client_of(await start_node(alias="mine"))
     configs = (await client.call("listconfigs"))["configs"]

@@ -43,6 +43,17 @@ async def test_every_way_to_name_a_node(client, two) -> None:
         assert await client.call("connect", [two.node_id]) == expected
 
 
+async def test_a_node_that_listens_by_websocket(client, start_node) -> None:
+    two = await start_node("two", listen=["127.0.0.1:0", "ws://127.0.0.1:0"])
+    address = two.uris[1].partition("@")[2]
+    port = int(address.rpartition(":")[2])
+    for params in ([two.uris[1]], [two.node_id, address], [two.node_id, "ws://127.0.0.1", port], [two.node_id]):
+        peer = await client.call("connect", params)
+        assert peer["address"] == {"type": "ipv4", "address": "127.0.0.1", "port": port}
+        await client.call("disconnect", [two.node_id])
+    assert await refusal(client, "connect", [f"{two.node_id}@http://a:1"]) == (-32602, "malformed host @part")
+
+
 async def test_many_at_once_make_one_connection(client, two) -> None:
     answers = await asyncio.gather(*(client.call("connect", [two.uris[0]]) for _ in range(10)))
     assert len({answer["address"]["port"] for answer in answers}) == 1

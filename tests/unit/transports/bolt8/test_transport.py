@@ -102,10 +102,35 @@ def free_port():
 # Making and opening
 
 
+async def test_tcp_and_websocket_side_by_side():
+    async with transport(listen=["127.0.0.1:0", "ws://127.0.0.1:0"]) as (node, sink):
+        tcp, ws = node.uris
+        assert ws.startswith(f"{node.node_id}@ws://127.0.0.1:")
+        for key, uri in ((HIGH, tcp), (RAW, ws)):
+            async with transport(key, listen=()) as (other, others):
+                info = await other.connect(uri, keep=False)
+                assert info.address == uri.rpartition("/")[2].rpartition("@")[2]
+                await other.send(node.node_id, message(0x8001, uri.encode()))
+                await sink.until(lambda sink, uri=uri: message(0x8001, uri.encode()) in sink.payloads)
+                await node.send(other.node_id, message(0x8003, b"there"))
+                await others.until(lambda sink: sink.payloads == [message(0x8003, b"there")])
+
+
+async def test_a_websocket_address_is_dialed_again():
+    async with (
+        transport(listen=["ws://127.0.0.1:0"]) as (node, sink),
+        transport(HIGH, listen=(), connect=[node.uris[0]], limits=QUICK) as (other, _),
+    ):
+        await sink.until(lambda sink: sink.connected)
+        await node.disconnect(other.node_id)
+        await sink.until(lambda sink: len(sink.connected) == 2)
+
+
 def test_what_cannot_be_read_is_a_value_error_at_once():
     for kwargs, why in (
         ({"network": "mainnet"}, "network should be one of bitcoin, testnet, testnet4, signet, regtest, not 'mainnet'"),
         ({"listen": ["here:there"]}, "port should be"),
+        ({"listen": ["wss://here:1"]}, "TLS needs a certificate"),
         ({"connect": ["127.0.0.1:1"]}, "URI should be"),
         ({"connect": [f"02{'ff' * 32}@127.0.0.1:1"]}, "not a point"),
         ({"connect": [f"{LOW.public_key().hex()}@127.0.0.1:1"]}, "this node itself"),
@@ -196,7 +221,7 @@ async def test_two_networks_meet_in_an_error_that_names_both_and_the_option_on_b
 def test_the_network_decides_the_port_of_an_address_without_one_as_lightningds_does():
     for network, port in DEFAULT_PORTS.items():
         node = Bolt8Transport(LOW, network=network, listen=["127.0.0.1"], connect=[f"{RAW_ID}@there"])
-        assert node._listen == [("127.0.0.1", port)]
+        assert node._listen == [("127.0.0.1", port, "")]
         assert node._wanted == [NodeUri(RAW_ID, "there", port)]
     assert Bolt8Transport(LOW).network == DEFAULT_NETWORK == "bitcoin"
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from oddwire.errors import NodeRefused
-from oddwire.transports.base import HostMethod, HostOption, Manifest
+from oddwire.transports.base import PROGRESS, HostMethod, HostOption, Manifest
 from oddwire.transports.cln.host_requests import HostRequests
 
 
@@ -22,6 +22,7 @@ class Host:
         self.checked: list[Any] = []
         self.values: list[Any] = []
         self.release = asyncio.Event()
+        self.shows: list[Any] = []
         method = HostMethod(name="quote", usage="", description="", call=self.call, check=self.check)
         options = (
             HostOption(name="asset", type="string", description="", dynamic=True, set=self.set_asset),
@@ -41,6 +42,11 @@ class Host:
             raise SystemExit(3)
         elif what == "object":
             return object()
+        elif what == "progress":
+            show = PROGRESS.get()
+            for done in range(params[1] + 1):
+                show(done, params[1])
+            self.shows.append(show)
         return {"params": params}
 
     def check(self, params: Any) -> None:
@@ -169,3 +175,27 @@ async def test_the_end_answers_everybody() -> None:
     await host.calls.aclose()
     await host.calls.aclose()
     assert [(answer["id"], answer["error"]["code"]) for answer in host.answers] == [("slow", -4)]
+
+
+async def test_a_method_says_how_far_it_is() -> None:
+    host = Host()
+    host.calls.begin(host.manifest)
+    for total in (3000, 0):
+        host.answers.clear()
+        host.calls.take_request({"jsonrpc": "2.0", "id": "7", "method": "quote", "params": ["progress", total]})
+        async with asyncio.timeout(20):
+            while not host.answers or "method" in host.answers[-1]:
+                await asyncio.sleep(0)
+        *notifications, answer = host.answers
+        assert answer["id"] == "7"
+        assert {(notified["method"], notified["params"]["id"]) for notified in notifications} == {("progress", "7")}
+        shown = [(notified["params"]["num"], notified["params"]["total"]) for notified in notifications]
+        # The first, the last, and those for which it was time; lightning-cli counts from 0 to one less than the total
+        assert shown[0] == (0, max(total, 1))
+        assert shown[-1] == (max(total - 1, 0), max(total, 1))
+        assert len(shown) < 100
+        before = len(host.answers)
+        host.shows[-1](1, 2)  # something that the method has left behind
+        assert len(host.answers) == before
+    await host.calls.aclose()
+    assert PROGRESS.get() is None
