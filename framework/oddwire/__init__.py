@@ -2,13 +2,14 @@
 
 The top level has the names that extensions and programs need; others are in the packages: `oddwire.app` for
 plugins with hooks, `oddwire.transports`, `oddwire.session`, `oddwire.codecs`, `oddwire.schema`, `oddwire.proto`,
-`oddwire.testing`; all errors are in `oddwire.errors`. Each name is imported when it is first used, so a program
-that uses `oddwire.proto` alone loads nothing else.
+`oddwire.testing`; the messages of protocols in the wild are in `oddwire.known`, all errors in `oddwire.errors`. Each
+name is imported when it is first used, so a program that uses `oddwire.proto` alone loads nothing else.
 """
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from oddwire import known as known
     from oddwire.app import (
         Again as Again,
         AppContext as AppContext,
@@ -51,9 +52,11 @@ if TYPE_CHECKING:
     )
     from oddwire.schema import (
         Message as Message,
+        UnknownVariant as UnknownVariant,
         as_text as as_text,
         bigsize as bigsize,
         bip340sig as bip340sig,
+        bool8 as bool8,
         byte as byte,
         chain_hash as chain_hash,
         channel_id as channel_id,
@@ -61,6 +64,7 @@ if TYPE_CHECKING:
         describe as describe,
         field as field,
         fixed as fixed,
+        flag as flag,
         max_length as max_length,
         message as message,
         point as point,
@@ -70,12 +74,14 @@ if TYPE_CHECKING:
         s16 as s16,
         s32 as s32,
         s64 as s64,
+        scalar as scalar,
         schema_of as schema_of,
         sciddir_or_pubkey as sciddir_or_pubkey,
         sha256 as sha256,
         short_channel_id as short_channel_id,
         signature as signature,
         subtype as subtype,
+        tagged as tagged,
         tu16 as tu16,
         tu32 as tu32,
         tu64 as tu64,
@@ -83,6 +89,7 @@ if TYPE_CHECKING:
         u16 as u16,
         u32 as u32,
         u64 as u64,
+        validates as validates,
     )
     from oddwire.session.limits import Limits as Limits
     from oddwire.session.reliable.receipt import Receipt as Receipt
@@ -98,6 +105,7 @@ else:
             "oddwire.transports",
             "oddwire.session",
             "oddwire.codecs",
+            "oddwire.known",
             "oddwire.schema",
             "oddwire.proto",
             "oddwire.errors",

@@ -9,10 +9,11 @@ A package lists its public names once, for type checkers, editors and Python ali
 
         __getattr__, __dir__ = _public_names()
 
-``Name as Name`` marks a re-export (PEP 484). Python gets the same list by running the package's code once more, at the
-first look-up of a name, with ``TYPE_CHECKING`` true and an ``__import__`` that imports nothing and takes notes. So the
-language itself defines the list, and no source file is needed: it works in a zip file, a frozen program, or where only
-compiled files are installed.
+``Name as Name`` marks a re-export (PEP 484); ``from package import module as module`` lists a module, so that
+``package.module`` is there without an import of it. Python gets the same list by running the package's code once more,
+at the first look-up of a name, with ``TYPE_CHECKING`` true and an ``__import__`` that imports nothing and takes notes.
+So the language itself defines the list, and no source file is needed: it works in a zip file, a frozen program, or
+where only compiled files are installed.
 """
 
 from __future__ import annotations
@@ -57,7 +58,11 @@ def public_names(elsewhere: Sequence[str] = ()) -> tuple[Callable[[str], Any], C
             listed.update(_noted(code, package))
         if name in listed:
             source = listed[name]
-            value = own[name] = getattr(import_module(source.module), source.name)
+            if source.module == package:  # from package import module as module
+                value = import_module(f"{package}.{source.name}")
+            else:
+                value = getattr(import_module(source.module), source.name)
+            own[name] = value
             return value
         if name == "__all__":
             return sorted(name for name in listed if not name.startswith("_"))

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from oddwire.jsonrpc.documents import JsonSplitter as JsonSplitter
     from oddwire.version import __version__ as __version__
     from collections import OrderedDict as _Hidden
+    from a_lazy_package import inside as inside
 else:
     from oddwire.lazy import public_names as _public_names
 
@@ -40,8 +41,15 @@ def run(code: types.CodeType) -> types.ModuleType:
 
 @pytest.fixture
 def package():
+    sys.modules["a_lazy_package.inside"] = types.ModuleType("a_lazy_package.inside")
     yield run(compile(SOURCE, "there is no such file", "exec"))
-    del sys.modules["a_lazy_package"]
+    del sys.modules["a_lazy_package"], sys.modules["a_lazy_package.inside"]
+
+
+def test_a_module_of_the_package_may_be_listed_too(package) -> None:
+    assert "inside" not in vars(package)
+    assert package.inside is sys.modules["a_lazy_package.inside"]
+    assert "inside" in vars(package)
 
 
 def test_a_name_is_its_homes_and_the_packages_own_once_it_was_used(package) -> None:
@@ -57,7 +65,7 @@ def test_a_name_may_have_another_one_at_home(package) -> None:
 
 
 def test_all_names_are_listed_before_they_are_used(package) -> None:
-    assert package.__all__ == ["JsonSplitter", "check_seconds", "down", "sqrt"]
+    assert package.__all__ == ["JsonSplitter", "check_seconds", "down", "inside", "sqrt"]
     assert {"sqrt", "JsonSplitter", "__name__", "__version__"} <= set(dir(package))
     assert "sqrt" not in vars(package)
 

@@ -36,6 +36,10 @@ if TYPE_CHECKING:
         hookimpl as hookimpl,
     )
     from oddwire.app.lightningd import run_plugin as run_plugin
+    from oddwire.app.limits.turns import (
+        Turn as Turn,
+        Turns as Turns,
+    )
     from oddwire.app.peer_rpc import PeerRpc as PeerRpc
     from oddwire.app.plugins.manager import PluginManager as PluginManager
     from oddwire.app.resending.again import (

@@ -517,7 +517,7 @@ class Application:
         self._running()
         await self.transport.disconnect(NodeId(node_id), reason)
 
-    async def call(self, method: str, *arguments: Any, **parameters: Any) -> Any:
+    async def call(self, method: str, /, *arguments: Any, **parameters: Any) -> Any:
         """Call an extension's RPC method, with parameters converted as those of the host node are; return its result.
 
         Raises `ExtensionError` for an unknown method, `NodeRefused` (code -32602) for parameters that do not fit, the

@@ -14,7 +14,7 @@ from oddwire.proto.keys import NodeId
 from oddwire.proto.type_numbers import check_claim
 from oddwire.schema import Message
 from oddwire.session.constants import SESSION_TYPE
-from oddwire.transports.base import MAX_PAYLOAD, PeerInfo, Transport, wrong_length
+from oddwire.transports.base import MAX_PAYLOAD, PROGRESS, PeerInfo, Transport, wrong_length
 
 if TYPE_CHECKING:
     import asyncio
@@ -573,6 +573,21 @@ class AppContext:
         `LocalProtocolError` before the application starts, and once it ends spawned tasks as it closes.
         """
         return self.app._spawn(self, work, name)  # noqa: SLF001 - its own contexts
+
+    def progress(self, done: int, total: int) -> None:
+        """Show the caller of the RPC method that runs how far it is: ``done`` of ``total``, in any unit.
+
+        lightning-cli, and at a terminal ``oddwire call`` and ``oddwire run``, draw a bar. Callers that have not enabled
+        notifications see nothing, and so do those of `Application.call`; it may be called often, ten a second are sent.
+        Outside of RPC methods nothing happens. Raises `ValueError` for numbers that are not 0 <= done <= total.
+        """
+        if not 0 <= done <= total:
+            raise ValueError(
+                f"progress() takes what is done and the total, 0 <= done <= total, not {done!r}, {total!r}"
+            )
+        show = PROGRESS.get()
+        if show is not None:
+            show(done, total)
 
     if not TYPE_CHECKING:  # type checkers report unknown attributes themselves
 

@@ -16,7 +16,9 @@ from oddwire.codecs.registry import KnownTypeWarning
 from oddwire.durations import check_seconds
 from oddwire.errors import EncodeError, ExtensionError, RemoteRpcError, SchemaError
 from oddwire.proto.type_numbers import check_claim, known_owner
-from oddwire.schema.kinds import Anything, Record
+from oddwire.schema.class_records import Record
+from oddwire.schema.kinds import Anything
+from oddwire.schema.procedure import Procedure
 from oddwire.schema.tree import JSON, dump_record
 
 if TYPE_CHECKING:
@@ -27,11 +29,13 @@ if TYPE_CHECKING:
 __all__ = ["PeerRpc"]
 
 P = ParamSpec("P")
+Params = TypeVar("Params")  # a name for users: mypy says it of parameters of another class
 T = TypeVar("T")
 
 _TIMEOUT: Final = 60.0  # seconds; bLIP-50 wants it on the scale of minutes
 _KINDS: Final = 256  # types of results whose kinds are kept
 _Method = Callable[Concatenate[Context, P], Coroutine[Any, Any, T]]
+_Whole = Callable[Concatenate[Context, Params, ...], Coroutine[Any, Any, T]]
 
 
 class PeerRpc:
@@ -66,18 +70,46 @@ class PeerRpc:
 
     # Serving ----------------------------------------------------------------------------------------
 
-    def method(self, name: str, *, by_position: bool = False) -> Callable[[_Method[P, T]], _Method[P, T]]:
+    @overload
+    def method(
+        self, name: Procedure[None, T], *, by_position: bool = False
+    ) -> Callable[[_Method[..., T]], _Method[..., T]]: ...
+
+    @overload
+    def method(
+        self, name: Procedure[Params, T], *, by_position: bool = False
+    ) -> Callable[[_Whole[Params, T]], _Whole[Params, T]]: ...
+
+    @overload
+    def method(self, name: str, *, by_position: bool = False) -> Callable[[_Method[P, T]], _Method[P, T]]: ...
+
+    def method(self, name: str | Procedure[Any, Any], *, by_position: bool = False) -> Callable[[Any], Any]:
         """Register the decorated ``async def (context, ...)`` as a method for peers; its result is the answer.
 
         The caller's parameters come by name, or with ``by_position`` in a list as well, converted by their
         annotations, which are those of a message's fields; the result is checked by its own. Parameters of a provided
         type are not the caller's; see `Extension.provide`. Requests are handled in tasks of their own, as with
-        ``on(..., concurrent=True)``. `RpcError` is the answer of that code, text and data; any other exception is an
-        internal error to the caller, without details, and a failure here. Raises `ExtensionError`.
+        ``on(..., concurrent=True)``. With a `Procedure` in place of the name, the function takes the parameters as one
+        object, ``async def (context, params)``, or none. `RpcError` is the answer of that code, text and data; any
+        other exception is an internal error to the caller, without details, and a failure here. Raises
+        `ExtensionError`.
         """
         return self._register(name, False, by_position)
 
-    def notification(self, name: str, *, by_position: bool = False) -> Callable[[_Method[P, T]], _Method[P, T]]:
+    @overload
+    def notification(
+        self, name: Procedure[None, None], *, by_position: bool = False
+    ) -> Callable[[_Method[..., None]], _Method[..., None]]: ...
+
+    @overload
+    def notification(
+        self, name: Procedure[Params, None], *, by_position: bool = False
+    ) -> Callable[[_Whole[Params, None]], _Whole[Params, None]]: ...
+
+    @overload
+    def notification(self, name: str, *, by_position: bool = False) -> Callable[[_Method[P, T]], _Method[P, T]]: ...
+
+    def notification(self, name: str | Procedure[Any, Any], *, by_position: bool = False) -> Callable[[Any], Any]:
         """Register the decorated ``async def (context, ...)`` for notifications of peers; parameters as in `method`.
 
         They are handled in order with the peer's messages. Nothing goes back, whatever happens.
@@ -85,6 +117,7 @@ class PeerRpc:
         return self._register(name, True, by_position)
 
     def _register(self, name: Any, notification: bool, by_position: bool) -> Callable[[Any], Any]:
+        procedure, name = (name, name.name) if isinstance(name, Procedure) else (None, name)
         if not isinstance(name, str):
             word = "notification" if notification else "method"
             raise ExtensionError(f"{self!r}: @rpc.{word} should be told a name: @rpc.{word}('lsps0.x'), not {name!r}")
@@ -92,7 +125,12 @@ class PeerRpc:
         def register(function: Any) -> Any:
             scope = scope_of(function, sys._getframe(1))  # noqa: SLF001 - as dataclasses do
             method = PeerMethod(
-                name=name, function=function, notification=notification, by_position=by_position, scope=scope
+                name=name,
+                function=function,
+                notification=notification,
+                by_position=by_position,
+                procedure=procedure,
+                scope=scope,
             )
             if name in self.methods:
                 both = f"{place(self.methods[name].function)} and {place(function)}"
@@ -103,6 +141,16 @@ class PeerRpc:
         return register
 
     # Calling ----------------------------------------------------------------------------------------
+
+    @overload
+    def call(
+        self, peer: Peer, method: Procedure[None, T], /, *, timeout: float | None = _TIMEOUT
+    ) -> Coroutine[Any, Any, T]: ...
+
+    @overload
+    def call(
+        self, peer: Peer, method: Procedure[Params, T], params: Params, /, *, timeout: float | None = _TIMEOUT
+    ) -> Coroutine[Any, Any, T]: ...
 
     @overload
     def call(
@@ -146,7 +194,7 @@ class PeerRpc:
     def call(
         self,
         peer: Peer,
-        method: str,
+        method: str | Procedure[Any, Any],
         params: object = None,
         /,
         *,
@@ -157,7 +205,8 @@ class PeerRpc:
         """Call a peer's method and return its result, of type ``result``: one that a message's field may have.
 
         Parameters are keywords, or ``params``: a mapping, an instance of a subtype, or a list for methods that take
-        them by position. Bytes and keys are sent as hex digits, subtypes by their fields. ``timeout`` is in seconds,
+        them by position. With a `Procedure` in place of the name, ``params`` is of its type, and the result, too. Bytes
+        and keys are sent as hex digits, subtypes by their fields. ``timeout`` is in seconds,
         None waits for ever. An answer counts from this peer, on this connection, once; others are dropped. Cancelled
         or timed out, the peer is not told, as JSON-RPC has no way to do so.
 
@@ -169,6 +218,9 @@ class PeerRpc:
         """
         _check_peer("call", peer)
         limit = check_seconds("call()", timeout)
+        if isinstance(method, Procedure):
+            plain = _params_of(method, params, named)
+            return self._call(peer, method.name, plain, method.kind, limit)
         return self._call(peer, method, _plain_params(method, params, named), self._kind(result), limit)
 
     async def _call(self, peer: Peer, method: str, plain: object, kind: Kind | None, limit: float | None) -> Any:
@@ -180,13 +232,28 @@ class PeerRpc:
             error.name_peer(peer.node_id)
             raise
 
-    async def notify(self, peer: Peer, method: str, params: object = None, /, **named: Any) -> None:
+    @overload
+    async def notify(self, peer: Peer, method: Procedure[None, None], /) -> None: ...
+
+    @overload
+    async def notify(self, peer: Peer, method: Procedure[Params, None], params: Params, /) -> None: ...
+
+    @overload
+    async def notify(self, peer: Peer, method: str, params: object = None, /, **named: Any) -> None: ...
+
+    async def notify(
+        self, peer: Peer, method: str | Procedure[Any, Any], params: object = None, /, **named: Any
+    ) -> None:
         """Send a peer a notification, with parameters as in `call`; returns once the transport has accepted it.
 
         Raises as `Peer.send` does, and `ExtensionError` if the extension is not loaded in the peer's application.
         """
         _check_peer("notify", peer)
-        plain = _plain_params(method, params, named)
+        if isinstance(method, Procedure):
+            plain: object = _params_of(method, params, named)
+            method = method.name
+        else:
+            plain = _plain_params(method, params, named)
         channel = peer._messenger.peer_rpc(self.message, self.extension.name)  # noqa: SLF001 - not part of the API
         await channel.notify(peer.node_id, self.message, self.extension.name, method, plain)
 
@@ -218,6 +285,17 @@ def _check_peer(what: str, given: object) -> None:
     if not isinstance(given, Peer):
         right = "context.peer" if isinstance(given, Context) else "app.peer(node_id)"
         raise TypeError(f"PeerRpc.{what}(peer, method, ...) takes a Peer, {right}, not {given!r:.200}")
+
+
+def _params_of(procedure: Procedure[Any, Any], params: object, named: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters of a procedure as JSON has them. Raises `TypeError` or `EncodeError`."""
+    if named:
+        raise TypeError(f"{procedure.name!r} takes its parameters as one object, not {min(named)}=")
+    right = None if procedure.record is None else procedure.params
+    if type(params) is not (right or type(None)):
+        should = "no parameters" if right is None else f"params of type {right.__name__}"
+        raise TypeError(f"{procedure.name!r} should have {should}, not {params!r:.200}")
+    return procedure.dump_params(params)
 
 
 def _plain_params(method: object, params: object, named: Mapping[str, Any]) -> dict[str, Any] | list[Any]:

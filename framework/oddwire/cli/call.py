@@ -89,8 +89,16 @@ def _command(
 
 
 async def _call(path: Path, method: str, parameters: Any, timeout: float | None) -> Any:  # noqa: ASYNC109 - the client's
-    async with JsonRpcClient(path) as client:
-        return await client.call(method, parameters, timeout=timeout)
+    if not sys.stderr.isatty():
+        async with JsonRpcClient(path) as client:
+            return await client.call(method, parameters, timeout=timeout)
+    from oddwire.cli.progress_bar import ProgressBar  # only people watch
+
+    with ProgressBar(method) as bar:
+        async with JsonRpcClient(path, on_notification=bar.notified) as client:
+            with contextlib.suppress(NodeRefused):  # a node that has no such method notifies of nothing
+                await client.call("notifications", [True], timeout=timeout)
+            return await client.call(method, parameters, timeout=timeout)
 
 
 async def _similar(path: Path, method: str) -> str:

@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import contextlib
 import difflib
+import json
 import os
 import select
 import sys
@@ -15,13 +16,17 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from oddwire.app import RpcMethod
-from oddwire.app.declarations.annotations import alternatives, evaluate
 from oddwire.app.declarations.jsonable import to_plain
+from oddwire.app.declarations.rpc import bind_parameters
 from oddwire.app.dispatch.error_peers import with_peer
+from oddwire.cli.console_line import read_parameters
 from oddwire.cli.events import Event, Printer
-from oddwire.cli.shell_words import BLANKS, decoded, next_word, split_words, unquoted
-from oddwire.errors import OddwireError
+from oddwire.cli.shell_words import BLANKS, decoded
+from oddwire.errors import NodeRefused, OddwireError, RemoteRpcError, RpcError
 from oddwire.exit_exceptions import must_pass
+from oddwire.jsonrpc.parameters import INVALID_PARAMS
+from oddwire.log_limits import cut
+from oddwire.transports.base import PROGRESS
 
 if TYPE_CHECKING:
     from oddwire.app import Application
@@ -30,15 +35,17 @@ __all__ = ["Console"]
 
 _CHUNK = 1 << 16
 _GLANCE = 0.5  # seconds
+_MOST = 2000  # characters of an error's data, which may be what a peer sent
 _CLOSE = 0.8  # similarity, of 1, from which a first word is taken for a misspelt name of the only method
 
 
 class Console:
     """Reads lines ``method parameter ...`` from stdin, and calls RPC methods. The name of an only method is optional.
 
-    Parameters are words as in a shell. A last parameter of type text is the rest of the line as typed, without quotes
-    around all of it; if the name is omitted and the method has only a text parameter, it is the whole line, quotes
-    included. The result is printed if the method was named, and always with JSON.
+    Parameters are words as in a shell, JSON objects and lists as they are shown, or NAME=VALUE; null is none. A last
+    parameter of type text is the rest of the line as typed, without quotes around all of it; if the name is omitted
+    and the method has only a text parameter, it is the whole line, quotes included. The result is printed if the method
+    was named, and always with JSON.
 
     Without RPC methods, or with stdin closed, nothing is read; from a terminal, only while this process is in its
     foreground. The end of a terminal's input stops the application, that of a pipe or file only the reading.
@@ -72,9 +79,18 @@ class Console:
             hint = f"; did you mean {close[0]}?" if close else ""
             self._failed(f"there is no method {name!r}{hint}; there are: {', '.join(sorted(self._methods))}")
             return
+        meant = not named and bool(difflib.get_close_matches(name, [method.name], 1, _CLOSE))
+        hint = f"; did you mean {method.name}?" if meant else ""
+        try:
+            given = read_parameters(method, line[end:], bare=not named)
+            bind_parameters(method.parameters(), given)
+        except (ValueError, NodeRefused) as error:
+            usage = f"usage: {method.name} {method.usage}".rstrip()
+            self._failed(f"{method.name}: {error}{hint or ';'} {usage}", method, code=INVALID_PARAMS, shown=False)
+            return
         me = asyncio.current_task()
         try:
-            value = await self._app.call(method.name, *_arguments(method, line[end:], bare=not named))
+            value = await self._call(method, given)
             plain = to_plain(value, str)
             if self._printer.as_json:
                 self._printer.event(Event(event="result", method=method.name, value=plain))
@@ -87,15 +103,36 @@ class Console:
         except BaseException as error:
             if must_pass(error, me):
                 raise
-            reason = with_peer(error)
-            kind = "" if isinstance(error, OddwireError) or type(error) is _Unreadable else f"{type(error).__name__}: "
-            meant = not named and bool(difflib.get_close_matches(name, [method.name], 1, _CLOSE))
-            hint = f"; did you mean {method.name}?" if meant else ""
-            self._failed(f"{f'{method.name} {method.usage}'.rstrip()}: {kind}{reason}{hint}", method)
+            code, data = _code_and_data(error)
+            meant_so = isinstance(error, (OddwireError, ValueError))  # as for a client of the node
+            kind = "" if meant_so and str(error) else f"{type(error).__name__}: "
+            self._failed(f"{method.name}: {kind}{with_peer(error)}{hint}", method, code=code, data=data)
 
-    def _failed(self, text: str, method: RpcMethod | None = None) -> None:
+    async def _call(self, method: RpcMethod, given: Mapping[str, Any]) -> Any:
+        if self._printer.as_json or not sys.stderr.isatty():
+            return await self._app.call(method.name, **given)
+        from oddwire.cli.progress_bar import ProgressBar  # only people watch
+
+        with ProgressBar(method.name) as bar:
+            PROGRESS.set(bar.show)  # in the context of the task of this line
+            return await self._app.call(method.name, **given)
+
+    def _failed(
+        self,
+        text: str,
+        method: RpcMethod | None = None,
+        *,
+        code: int | None = None,
+        data: Any = None,
+        shown: bool = True,
+    ) -> None:
+        """Print an error; as a text with code and data only if ``shown``."""
         if self._printer.as_json:
-            self._printer.event(Event(event="error", method=None if method is None else method.name, text=text))
+            name = None if method is None else method.name
+            self._printer.event(Event(event="error", method=name, text=text, code=code, data=data))
+        if code is not None and shown:
+            of = "" if data is None else f", data {cut(json.dumps(data, ensure_ascii=False), _MOST)}"
+            text = f"{text} (code {code}{of})"
         self._printer.remark(text)
 
     def _read(self, descriptor: int, loop: asyncio.AbstractEventLoop) -> None:
@@ -143,45 +180,14 @@ def _is_ours(descriptor: int) -> bool:
         return True
 
 
-class _Unreadable(ValueError):
-    """A line that cannot be split."""
-
-
-def _arguments(method: RpcMethod, rest: str, *, bare: bool) -> list[str]:
-    """Split a line after the method's name, or without one if ``bare``, into arguments. Raises `_Unreadable`."""
-    names = method.names
-    takes_text = bool(names) and _is_text(method, names[-1])
-    if bare and takes_text and len(names) == 1:
-        return [rest]
-    # All parameters are words, except for a last one of type text, which may contain apostrophes
-    arguments: list[str] = []
-    at = 0
+def _code_and_data(error: BaseException) -> tuple[int | None, Any]:
+    """Return what a JSON-RPC error has besides its text, as JSON holds it; None for any other exception."""
+    if not isinstance(error, (RpcError, RemoteRpcError, NodeRefused)):
+        return None, None
     try:
-        for _ in names[: len(names) - takes_text]:
-            word = next_word(rest, at)
-            if word is None:
-                return arguments
-            arguments.append(word.text)
-            at = word.end
-        if not takes_text:
-            more = split_words(rest[at:])
-            if more and names:
-                raise ValueError(f"{more[0].text!r} is one parameter too many; one with a space should be in quotes")
-            return [*arguments, *(word.text for word in more)]
-    except ValueError as error:
-        raise _Unreadable(str(error)) from None
-    text = rest[at:].lstrip(BLANKS)
-    return [*arguments, unquoted(text)] if text else arguments
-
-
-def _is_text(method: RpcMethod, name: str) -> bool:
-    """Return whether a parameter accepts any text, as one without annotation does."""
-    try:
-        annotation = evaluate(method.function, (name,), method.scope).get(name, Any)
-    except NameError:
-        return False  # such a method was refused when it was loaded
-    kinds = {getattr(kind, "__supertype__", kind) for kind in alternatives(annotation)} - {type(None), None}
-    return bool(kinds) and kinds <= {str, Any, object}
+        return error.code, to_plain(error.data, str)
+    except (TypeError, ValueError, RecursionError):
+        return error.code, None
 
 
 def _stdin() -> int | None:

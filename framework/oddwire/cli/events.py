@@ -31,7 +31,8 @@ class Event:
     """One event. ``time`` is seconds since 1970; ``latency`` is in seconds; ``text`` is a reason or an error.
 
     ``schema`` is the dotted name of the message's class, ``chat.Say``; None for a type that no loaded extension has.
-    ``method`` is the RPC method that was called, and ``value`` its result in JSON types.
+    ``method`` is the RPC method that was called, ``value`` its result in JSON types; ``code`` and ``data`` are those of
+    its JSON-RPC error, None for what is none.
     """
 
     event: Literal["listening", "connected", "disconnected", "received", "sent", "result", "error"]
@@ -47,6 +48,8 @@ class Event:
     text: str | None = None
     method: str | None = None
     value: Any = None
+    code: int | None = None
+    data: Any = None
 
     def to_json(self) -> str:
         """Return the event as one line of JSON, with the keys that apply."""
@@ -63,6 +66,8 @@ class Event:
             "latency": None if self.latency is None else round(self.latency, 6),
             "method": self.method,
             ("message" if self.event == "error" else "reason"): self.text,
+            "code": self.code,
+            "data": self.data,
         }
         shown = {key: value for key, value in values.items() if value is not None}
         return json_line({**shown, "value": self.value} if self.event == "result" else shown)

@@ -11,7 +11,10 @@ from oddwire.cli.plain_values import Group
 
 __all__ = ["LazyCommands"]
 
-_MODULES: Final = {name: f"oddwire.cli.{name}" for name in ("run", "send", "plugin", "node", "call", "store")}
+_MODULES: Final = {
+    **{name: f"oddwire.cli.{name}" for name in ("run", "send", "plugin", "node", "call", "store")},
+    "types": "oddwire.cli.known_types",
+}
 """The commands, in the order of ``--help``, and their modules, in which ``program`` is the command."""
 
 

@@ -47,7 +47,13 @@ def _command(
     lightning_dir: LightningDir = DEFAULT_DIR,
     network: NodeNetwork = DEFAULT_NETWORK,
     addr: Annotated[
-        list[str] | None, typer.Option("--addr", metavar="HOST:PORT", help="Listen here; port 0 takes a free one.")
+        list[str] | None,
+        typer.Option(
+            "--addr",
+            "--listen",
+            metavar="HOST:PORT",
+            help="Listen here, by WebSocket at ws://HOST:PORT; port 0 takes a free one.",
+        ),
     ] = None,
     connect: Annotated[
         list[str] | None,

@@ -19,7 +19,10 @@ def _positive(seconds: float | None) -> float | None:
 
 
 Listen = Annotated[
-    list[str] | None, typer.Option("--listen", metavar="HOST:PORT", help="Listen here; port 0 takes a free one.")
+    list[str] | None,
+    typer.Option(
+        "--listen", metavar="HOST:PORT", help="Listen here, by WebSocket at ws://HOST:PORT; port 0 takes a free one."
+    ),
 ]
 Connect = Annotated[
     list[str] | None,

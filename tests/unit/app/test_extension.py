@@ -10,6 +10,7 @@ from tests.support.texts import Answer, Ask
 
 from oddwire.app import AppContext, Application, Context, Extension, Handler
 from oddwire.errors import ExtensionError, SchemaError
+from oddwire.known import peerswap
 from oddwire.schema import Message, message
 from oddwire.transports.memory import MemoryNetwork
 
@@ -111,6 +112,12 @@ def test_register_takes_messages_alone(extension: Extension) -> None:
         extension.register(7)  # type: ignore[arg-type]
     with pytest.raises(SchemaError, match="is not a message"):
         extension.register(Message)
+    for several in (peerswap, peerswap.PROTOCOL, peerswap.PROTOCOL.messages):
+        with pytest.raises(ExtensionError, match=r"; of several, each: for message in PROTOCOL\.messages: ext"):
+            extension.register(several)  # type: ignore[arg-type]
+    for known in peerswap.PROTOCOL.messages:
+        extension.register(known)
+    assert {*extension.messages} == {*peerswap.PROTOCOL.messages}
 
 
 def test_refuses_two_handlers_of_one_message(extension: Extension) -> None:

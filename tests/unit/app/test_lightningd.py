@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.extensions import INSTALLED
 
 from oddwire.app.lightningd import is_hosted, store_name
 from oddwire.app.programs.claims import Claim, program_number
@@ -584,7 +585,7 @@ LOAD = "from oddwire import run_plugin\nrun_plugin({})"
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        ("'nosuch'", "no extension is called 'nosuch'; there are: chat, courier, echo"),
+        ("'nosuch'", f"no extension is called 'nosuch'; there are: {INSTALLED}"),
         ("'echo', 'echo'", "plugin 'echo' is registered twice; it should be registered once"),
         ("'./leaving.py'", "SystemExit: 5"),
         (

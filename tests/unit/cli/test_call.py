@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
 import socket
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from oddwire.cli.call import read_parameters, read_value
+from oddwire.cli.call import _call, read_parameters, read_value
 from oddwire.jsonrpc.documents import encode
 from oddwire.jsonrpc.server import JsonRpcServer
 
@@ -131,6 +133,17 @@ async def test_parameters_are_what_was_typed(oddwire, node: str, monkeypatch: py
         monkeypatch.setenv(name, value)
     _, out, _ = await oddwire("call", "--rpc-file", node, "echo-ask", "señor")
     assert json.loads(out)["asked"] == ["señor"]
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+async def test_at_a_terminal_a_node_that_notifies_of_nothing_is_called_all_the_same(
+    node: str, monkeypatch: pytest.MonkeyPatch, is_terminal: bool
+) -> None:
+    shown = io.StringIO()
+    monkeypatch.setattr(shown, "isatty", lambda: is_terminal)
+    monkeypatch.setattr(sys, "stderr", shown)
+    assert (await _call(Path(node), "echo-ask", ["x"], 20))["asked"] == ["x"]
+    assert shown.getvalue() == ""
 
 
 async def test_a_name_that_is_nearly_right_is_asked_after(oddwire, node: str) -> None:

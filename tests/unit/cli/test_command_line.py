@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.support.extensions import INSTALLED
 
 
 @pytest.mark.parametrize(
@@ -38,7 +39,7 @@ async def test_with_json_a_mistake_is_an_event_too(oddwire) -> None:
 
 @pytest.mark.parametrize("command", ["run", "plugin"])
 async def test_without_an_extension_it_says_which_there_are(oddwire, command: str) -> None:
-    text = f"{command} needs the names of extensions: 'oddwire {command} chat'; installed are chat, courier, echo"
+    text = f"{command} needs the names of extensions: 'oddwire {command} chat'; installed are {INSTALLED}"
     assert await oddwire(command) == (2, "", f"oddwire: {text}\n")
     if command == "run":
         code, out, err = await oddwire(command, "--json")

@@ -1,6 +1,8 @@
 import json
+from datetime import UTC, datetime
 from enum import Enum, IntEnum
-from typing import Any
+from typing import Annotated, Any
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -12,6 +14,7 @@ from oddwire import (
     field,
     message,
     point,
+    scalar,
     schema_of,
     sha256,
     short_channel_id,
@@ -105,6 +108,23 @@ def test_lists_fields_with_types_and_defaults() -> None:
     assert f", order: {order} or None = None, orders: list of {order} = []" in spelled
 
 
+def test_lists_values_within_limits() -> None:
+    shown = scalar("uuid", python=UUID, wire=str, parse=UUID, show=lambda uuid: f"<{uuid.int}>")
+
+    @message(0x8D01)
+    class Valued(Message):
+        at: datetime = datetime(2024, 1, 31, tzinfo=UTC)
+        due: Annotated[datetime, u64] | None = None
+        fee: Annotated[int, scalar("sat", python=int, size=8)] = field(ge=1, lt=9, default=1)
+        name: str = field(length=(1, 9), default="x")
+        id: Annotated[UUID, shown] = UUID(int=5)
+
+    assert spell_fields(schema_of(Valued)) == (
+        "at: datetime as str = 2024-01-31T00:00:00Z, due: datetime as u64 or None = None, "
+        "fee: sat at least 1, below 9 = 1, name: str 1 to 9 characters = 'x', id: uuid = <5>"
+    )
+
+
 @given(messages(Everything, anything=st.none() | st.integers(0, 9) | st.lists(st.booleans())))
 def test_what_is_shown_as_json_reads_back(value: Everything) -> None:
     plain = json.loads(json.dumps(to_plain(value)))
@@ -115,6 +135,6 @@ def test_what_is_shown_as_json_reads_back(value: Everything) -> None:
 
 def test_bytes_where_json_has_none_are_shown_all_the_same() -> None:
     shown = to_plain(Everything(asset="eur", anything={"a": [b"\xff", 1, None]}, node=NODE))
-    assert json.loads(json.dumps(shown))["anything"] == {"a": ["ff", 1, None]}
+    assert json.loads(json.dumps(shown))["anything"] == {"a": [{"bytes": "ff"}, 1, None]}
     assert shown["node"] == NODE.hex()
     assert shown["asset"] == "eur"

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.support.extensions import INSTALLED
 
 import oddwire
 
@@ -72,7 +73,7 @@ async def test_a_file_is_replaced_only_by_force(oddwire, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("arguments", "code", "reason"),
     [
-        (["nosuch", "-o", "market"], 2, "no extension is called 'nosuch'; there are: chat, courier, echo"),
+        (["nosuch", "-o", "market"], 2, f"no extension is called 'nosuch'; there are: {INSTALLED}"),
         (["echo", "echo", "-o", "market"], 2, "plugin 'echo' is registered twice; it should be registered once"),
         (["echo", "-o", "nowhere/market"], 1, "nowhere/market cannot be written: No such file or directory"),
     ],

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.support.extensions import INSTALLED
 
 QUOTE = """
 from oddwire import AppContext, Context, Extension, Message, message, u64
@@ -416,7 +417,7 @@ async def test_an_option_that_will_not_do_is_one_line(
             "no extension is called 'typo'; did you mean ./typo.py[?]",
         ),
         (["\x1b[2J\n\x9b\udcff", *LOCAL], 2, r"no extension is called '\\x1b\[2J\\n\\x9b\\udcff'; .*"),
-        (["nosuch", *LOCAL], 2, "no extension is called 'nosuch'; there are: .*chat, courier, echo"),
+        (["nosuch", *LOCAL], 2, f"no extension is called 'nosuch'; there are: {INSTALLED}"),
         (["./nosuch.py", *LOCAL], 2, "extension file .*nosuch.py does not exist"),
         (["./broken.py", *LOCAL], 2, "broken.py cannot be imported: ModuleNotFoundError: No module named 'nope'"),
         (["./typo.py", *LOCAL], 2, r"typo.py cannot be imported: SyntaxError: .*typo.py, line 2"),

@@ -141,7 +141,7 @@ async def test_every_line_under_json_is_an_event(start, oddwire, tmp_path) -> No
     }
     assert (await node.event("result"))["value"] == {"nan": "nan", "odd": "\ud800\x7f"}
     failed = await node.event("error")
-    assert (failed["method"], failed["message"]) == ("noisy-give", "noisy-give [what]: ValueError: no such thing")
+    assert (failed["method"], failed["message"]) == ("noisy-give", "noisy-give: no such thing")
     code, out, err = await node.interrupt()
     assert code == 0
     events = [json.loads(line) for line in out.splitlines()]

@@ -108,8 +108,12 @@ class MessageDecorators(Declared):
         """
         if message is NOTHING:
             return self.register  # type: ignore[return-value]  # with parentheses, it is the decorator itself
-        if not (isinstance(message, type) and issubclass(message, Message)):
-            raise ExtensionError(f"{self!r}: register should be given a message class, not {message!r}")
+        given: object = message
+        if not (isinstance(given, type) and issubclass(given, Message)):
+            hint = ""
+            if isinstance(given, tuple | list) or hasattr(given, "messages") or hasattr(given, "PROTOCOL"):
+                hint = "; of several, each: for message in PROTOCOL.messages: extension.register(message)"
+            raise ExtensionError(f"{self!r}: register should be given a message class, not {given!r:.100}{hint}")
         schema_of(message)
         self._declare(RegisteredMessage(message=message))
         return message

@@ -14,25 +14,29 @@ from oddwire.app.declarations.rpc import check_parameters
 from oddwire.app.declarations.rpc_documents import INVALID_PARAMS
 from oddwire.errors import ExtensionError, MalformedMessage, RpcError, SchemaError
 from oddwire.records import FrozenRecord
-from oddwire.schema.annotations import kind_of as field_kind
+from oddwire.schema.annotations import kind_of as carried_kind
+from oddwire.schema.class_records import Record
 from oddwire.schema.kinds import Kind
-from oddwire.schema.tree import JSON, dump, load
+from oddwire.schema.procedure import Procedure
+from oddwire.schema.rules import check_json
+from oddwire.schema.tree import JSON, dump, load, load_record
 
-__all__ = ["MethodForm", "PeerMethod", "result_kind"]
+__all__ = ["MethodForm", "PeerMethod", "field_kind", "result_kind"]
 
 
 class PeerMethod(FrozenRecord, kw_only=True, hidden=("scope",)):
     """One JSON-RPC method, or notification, of an extension for its peers.
 
-    ``function`` is awaited with a `Context` and the caller's parameters, of the types of its annotations. With
-    ``by_position`` they may come in order, too. Raises `ExtensionError` naming the function, the method and what was
-    expected.
+    ``function`` is awaited with a `Context` and the caller's parameters, of the types of its annotations; that of a
+    ``procedure`` with all of them as one object. With ``by_position`` they may come in order, too. Raises
+    `ExtensionError` naming the function, the method and what was expected.
     """
 
     name: str
     function: Callable[..., Coroutine[Any, Any, Any]]
     notification: bool = False
     by_position: bool = False
+    procedure: Procedure[Any, Any] | None = None
     scope: Mapping[str, Any] = types.MappingProxyType({})
     """Names that annotations may use besides the function's globals, for a method made inside another function."""
     provided: tuple[str, ...] = ()
@@ -66,6 +70,8 @@ class PeerMethod(FrozenRecord, kw_only=True, hidden=("scope",)):
         found = parameters_of(self.function)
         check_context(self.function, next(iter(found)), Context, self.wrong, self.scope)
         hints = self._hints((*self.names, "return"))
+        if self.procedure is not None:
+            return self._form_of_procedure(self.procedure, hints)
         kinds, required = {}, []
         for name in self.names:
             try:
@@ -83,6 +89,21 @@ class PeerMethod(FrozenRecord, kw_only=True, hidden=("scope",)):
             return MethodForm(self, kinds, (*required,), result_kind(returned), True)
         except SchemaError as error:
             raise self.wrong(f"its result: {error}") from None
+
+    def _form_of_procedure(self, procedure: Procedure[Any, Any], hints: Mapping[str, Any]) -> MethodForm:
+        takes = () if procedure.record is None else (procedure.params.__name__,)
+        if len(self.names) != len(takes):
+            should = f"the context and {takes[0]}" if takes else "the context alone, and what is provided"
+            raise self.wrong(f"should take {should}, as its procedure does")
+        for name, right in (*zip(self.names, (procedure.params,), strict=False), ("return", procedure.result)):
+            found = hints.get(name, Any)
+            if found not in (Any, right) and (found, right) != (types.NoneType, None):
+                what = "its result" if name == "return" else f"parameter {name!r}"
+                raise self.wrong(f"{what} should be {_named(right)}, as its procedure says, not {_named(found)}")
+        fields = () if procedure.record is None else procedure.record.fields
+        required = tuple(field.key for field in fields if field.required)
+        kinds = {field.key: field.kind for field in fields}
+        return MethodForm(self, kinds, required, procedure.kind, True, procedure.record)
 
     def wrong(self, text: str) -> ExtensionError:
         """Return the error for this method."""
@@ -104,23 +125,29 @@ class MethodForm(NamedTuple):
     result: Kind | None
     """The kind of the result; None for null, or if it is not ``typed``."""
     typed: bool
+    whole: Record | None = None
+    """What the function takes in place of its parameters one by one: all of them as fields of this."""
 
     def read(self, params: Any) -> dict[str, Any]:
         """Return the arguments, by name, for what a caller passes. Raises `RpcError`, -32602.
 
-        Its data names the parameters that the method does not have, as bLIP-50 wants it.
+        Its data names the parameters that the method does not have, as bLIP-50 wants it, and the first that is wrong,
+        as bLIP-51 does.
         """
         given = self._by_name(params)
         if unknown := [name for name in given if name not in self.kinds]:
             has = ", ".join(self.kinds) or "none"
-            raise _invalid(f"there is no parameter {unknown[0]!r:.100}; there are: {has}", unknown)
+            raise _invalid(f"there is no parameter {unknown[0]!r:.100}; there are: {has}", unknown[0], unknown)
         for name in self.required:
             if name not in given:
-                raise _invalid(f"{name} is missing")
+                raise _invalid(f"{name} is missing", name)
         try:
+            if self.whole is not None:
+                return {self.method.names[0]: load_record(self.whole, given, JSON, "$.params")}
             return {name: load(self.kinds[name], value, JSON, f"$.params.{name}") for name, value in given.items()}
         except MalformedMessage as error:
-            raise _invalid(f"{error.path}: {error.args[0]}") from None
+            name = error.path.removeprefix("$.params.")
+            raise _invalid(f"{name}: {error.args[0]}", name) from None
 
     def _by_name(self, params: Any) -> Mapping[str, Any]:
         if type(params) is dict:
@@ -144,10 +171,24 @@ class MethodForm(NamedTuple):
         return dump(self.result, result, JSON, "$.result")
 
 
+def field_kind(annotation: Any) -> Kind:
+    """Return the kind of a parameter's type, which JSON can carry. Raises `SchemaError`."""
+    kind = carried_kind(annotation)
+    check_json(kind)
+    return kind
+
+
 def result_kind(annotation: Any) -> Kind | None:
     """Return the kind of a result's type; None for null. Raises `SchemaError`."""
     return None if annotation in (None, types.NoneType) else field_kind(annotation)
 
 
-def _invalid(text: str, unrecognized: list[str] | None = None) -> RpcError:
-    return RpcError(INVALID_PARAMS, f"Invalid params: {text}", {"unrecognized": unrecognized or []})
+def _named(annotation: Any) -> str:
+    return getattr(annotation, "__name__", None) or repr(annotation)
+
+
+def _invalid(text: str, name: str = "", unrecognized: list[str] | None = None) -> RpcError:
+    data: dict[str, Any] = {"unrecognized": unrecognized or []}
+    if name:
+        data |= {"property": name, "message": text}
+    return RpcError(INVALID_PARAMS, f"Invalid params: {text}", data)

@@ -149,6 +149,16 @@ class ExtensionStore:
             unit.wrote = unit.wrote or wrote
             return rows
 
+    async def now(self) -> float:
+        """Return the time, in seconds, by a clock for the ages of what is stored: only differences have a meaning.
+
+        It counts the time in which the machine runs, and of its being off a day at a time. It never jumps: a wall clock
+        that is wrong, or set, makes nothing older. A new store's begins at the time of the wall clock, in seconds since
+        1970.
+        """
+        await self._store.ready()
+        return self._store.ages()
+
     async def _own(self) -> Mapping[bytes, EncodedValue | None]:
         """Return the values set in the current unit of work; empty without one."""
         unit = self._store.current()

@@ -12,15 +12,18 @@ import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
-from typing import Any, Final, Literal, NamedTuple, NoReturn
+from typing import Annotated, Any, Final, Literal, NamedTuple, NoReturn
 
 import msgpack
 
 from oddwire.errors import CodecError, EncodeError, MalformedMessage, SchemaError, ValueOutOfRange
+from oddwire.printable import represented
 from oddwire.proto.keys import NodeId, PublicKey, ShortChannelId
 from oddwire.schema.annotations import kind_of
-from oddwire.schema.kinds import Record
-from oddwire.schema.tree import MSGPACK, dump_record, load, load_record
+from oddwire.schema.class_records import Record
+from oddwire.schema.forms import KEPT
+from oddwire.schema.tree import dump, dump_record, load, load_record
+from oddwire.schema.union_kinds import UnknownVariant
 
 __all__ = ["PACKED", "PLAIN", "EncodedValue", "keep", "read", "read_like"]
 
@@ -89,7 +92,7 @@ def _packable(value: Any, where: str, depth: int) -> Any:
         return value
     if cls is int:
         if not -(1 << 63) <= value < 1 << 64:
-            raise ValueOutOfRange(f"{where} should be an int of 64 bits, not {value}")
+            raise ValueOutOfRange(f"{where} should be an int of 64 bits, not {represented(value)}")
         return value
     if cls is float:
         if value != value:
@@ -114,10 +117,12 @@ def _packable(value: Any, where: str, depth: int) -> Any:
         return msgpack.ExtType(_CHANNEL, value.to_bytes())
     if isinstance(value, Enum):
         return _extension(_MEMBER, [cls.__name__, _packable(value.value, where, depth - 1)])
+    if cls is UnknownVariant:
+        return _extension(_OBJECT, [cls.__name__, _packable({"tag": value.tag, "body": value.body}, where, depth - 1)])
     record = getattr(cls, "__oddwire__", None)
     if isinstance(record, Record):
         try:
-            return _extension(_OBJECT, [record.name, dump_record(record, value, MSGPACK, where)])
+            return _extension(_OBJECT, [record.name, dump_record(record, value, KEPT, where)])
         except CodecError as error:
             if isinstance(error, ValueOutOfRange):
                 raise
@@ -151,7 +156,9 @@ def _key(key: Any, where: str) -> Any:
         return _text(key, f"{where}: key {key!r}")
     if type(key) is bytes or (type(key) is int and -(1 << 63) <= key < 1 << 64):
         return key
-    raise TypeError(f"{where}: keys should be str, bytes or int of 64 bits, not {key!r}, a {type(key).__name__}")
+    raise TypeError(
+        f"{where}: keys should be str, bytes or int of 64 bits, not {represented(key)}, a {type(key).__name__}"
+    )
 
 
 # From the database -------------------------------------------------------------------------------------------------
@@ -172,6 +179,7 @@ def _inner(code: int, data: bytes) -> Any:
     return _Object(*content) if code == _OBJECT else _Member(*content)
 
 
+_PLAIN: Final = (bool, int, float, str, bytes)
 _READ: Final[Mapping[int, Callable[[bytes], Any]]] = {
     _NODE_ID: NodeId,
     _PUBLIC_KEY: PublicKey,
@@ -224,6 +232,8 @@ def _fit(annotation: Any, value: Any, where: str) -> Any:
     """Return the value converted to its annotation. Raises `TypeError` if it does not fit."""
     annotation = getattr(annotation, "__value__", annotation)
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Annotated and not isinstance(value, _PLAIN):
+        return _annotated(annotation, value, where)
     if annotation in (Any, object):
         return _plain(value, where)
     if annotation is None or annotation is types.NoneType:
@@ -243,18 +253,22 @@ def _fit(annotation: Any, value: Any, where: str) -> Any:
         return value if type(value) is annotation else _wrong(annotation.__name__, value, where)
     if isinstance(annotation, type) and issubclass(annotation, Enum):
         return _member(annotation, value, where)
+    if annotation is UnknownVariant:
+        if not isinstance(value, _Object) or value.name != UnknownVariant.__name__:
+            _wrong(UnknownVariant.__name__, value, where)
+        return UnknownVariant(**_plain(value.fields, where))
     record = getattr(annotation, "__oddwire__", None)
     if isinstance(record, Record):
         if not isinstance(value, _Object) or value.name != record.name:
             _wrong(record.name, value, where)
-        return _checked(lambda: load_record(record, value.fields, MSGPACK, where), where)
+        return _checked(lambda: load_record(record, value.fields, KEPT, where), where)
     if isinstance(value, (_Object, _Member)):
         _wrong(_named(annotation), value, where)
     try:
         kind = kind_of(annotation)
     except SchemaError as error:
         raise TypeError(f"as_={_named(annotation)} says nothing about what is kept: {error}") from error
-    return _checked(lambda: load(kind, value, MSGPACK, where), where)
+    return _checked(lambda: load(kind, value, KEPT, where), where)
 
 
 _CONTAINERS: Final[Mapping[Any, tuple[type, ...]]] = {
@@ -264,6 +278,20 @@ _CONTAINERS: Final[Mapping[Any, tuple[type, ...]]] = {
     Sequence: (list, tuple),
     Mapping: (dict,),
 }
+
+
+def _annotated(annotation: Any, value: Any, where: str) -> Any:
+    """Return a value that is kept with its class as what is annotated, checked by what the annotation adds.
+
+    A union's tag is not needed, as the class is kept.
+    """
+    found = _fit(annotation.__origin__, value, where)
+    try:
+        kind = kind_of(annotation)
+    except SchemaError:  # a field of a message cannot be this, but a value may: dict[int, Item]
+        return found
+    _checked(lambda: dump(kind, found, KEPT, where), where)
+    return found
 
 
 def _contained(arguments: tuple[Any, ...], value: Any, where: str, counted: bool) -> Any:

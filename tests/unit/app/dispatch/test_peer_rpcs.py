@@ -37,7 +37,9 @@ from oddwire import (
 from oddwire.app import CallNext, Middleware, PeerRpc, Router
 from oddwire.errors import ConnectionClosed, RemoteRpcError
 from oddwire.proto.keys import NodeId
+from oddwire.schema import Procedure
 from oddwire.testing import ScriptedTransport
+from oddwire.transports import MemoryNetwork
 
 ALICE = NodeId("0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798")
 BOB = NodeId("02c6047f9441ed7d6d3045406e95c07cd85c778e4b8cef3ca7abac09b95c709ee5")
@@ -150,23 +152,23 @@ async def test_parameters_come_by_name_or_by_position() -> None:
 
 
 @pytest.mark.parametrize(
-    ("params", "text", "unrecognized"),
+    ("params", "text", "wrong", "unrecognized"),
     [
-        ({"a": 3}, "$.params.a: u64 should be a string of digits, not int", []),
-        ({"a": "-1"}, "$.params.a: u64 should be 0 to 18446744073709551615, not -1", []),
-        ({}, "a is missing", []),
-        ({"b": "1"}, "a is missing", []),
-        ({"a": "1", "c": 1, "d": 2}, "there is no parameter 'c'; there are: a, b", ["c", "d"]),
-        (["1", "2", "3"], "there are 3 parameters; there should be 2 at most", []),
-        (None, "params should be an object", []),
-        ("a", "params should be an object", []),
-        (7, "params should be an object", []),
+        ({"a": 3}, "a: u64 should be a string of digits, not int", "a", []),
+        ({"a": "-1"}, "a: u64 should be 0 to 18446744073709551615, not -1", "a", []),
+        ({}, "a is missing", "a", []),
+        ({"b": "1"}, "a is missing", "a", []),
+        ({"a": "1", "c": 1, "d": 2}, "there is no parameter 'c'; there are: a, b", "c", ["c", "d"]),
+        (["1", "2", "3"], "there are 3 parameters; there should be 2 at most", "", []),
+        (None, "params should be an object", "", []),
+        ("a", "params should be an object", "", []),
+        (7, "params should be an object", "", []),
     ],
 )
-async def test_wrong_parameters_are_named(params: object, text: str, unrecognized: list[str]) -> None:
+async def test_wrong_parameters_are_named(params: object, text: str, wrong: str, unrecognized: list[str]) -> None:
     async with raw(server()[0]) as peer:
         answer = await peer.ask(request("add", params=params))
-        data = {"unrecognized": unrecognized}
+        data = {"unrecognized": unrecognized, **({"property": wrong, "message": text} if wrong else {})}
         assert answer["error"] == {"code": -32602, "message": f"Invalid params: {text}", "data": data}
         answer = await peer.ask(request("fail", params=["rpc"]))
         assert answer["error"]["message"] == (
@@ -501,7 +503,7 @@ async def test_what_is_provided_is_not_the_callers() -> None:
         assert (await peer.ask(request("rows", params={"factor": 2})))["result"] == [6, 2]
         assert (await peer.ask(request("all")))["result"] == 3
         error = (await peer.ask(request("rows", params={"factor": 2, "session": 1})))["error"]
-        assert error["data"] == {"unrecognized": ["session"]}
+        assert error["data"]["unrecognized"] == ["session"]
 
 
 async def test_tracers_see_requests_answers_and_what_does_not_decode() -> None:
@@ -694,7 +696,7 @@ async def test_a_notification_that_fails_is_told_here_alone(caplog: pytest.LogCa
     assert "handler of JSON-RPC method 'note' of 'server' failed" in caplog.text
     assert "JSON-RPC notification 'note' from 02" in caplog.text
     assert "refused: not now" in caplog.text
-    assert "refused: Invalid params: $.params.text: should be str, not int" in caplog.text
+    assert "refused: Invalid params: text: should be str, not int" in caplog.text
     assert r"ignored JSON-RPC notification 'unknown\n'" in caplog.text
 
 
@@ -1129,3 +1131,124 @@ async def test_middleware_is_around_methods_and_notifications() -> None:
         assert seen[-2:] == [("add", 5), -32602]
         peer.receive({"jsonrpc": "2.0", "method": "note"})
         await until(lambda: seen[-3:] == ["server", ("note", 6), "noted"])
+
+
+# Procedures -------------------------------------------------------------------------------------------
+
+
+@subtype
+class Two:
+    a: Annotated[u64, as_text]
+    b: Annotated[u64, as_text] | None = None
+
+
+ADD = Procedure("add", params=Two, result=Sum)
+COUNT = Procedure("count", result=int)
+NOTED = Procedure("noted", params=Two)
+
+
+def of_procedures() -> tuple[Extension, PeerRpc, list[Two]]:
+    extension = Extension("server", version="1.0")
+    rpc, noted = PeerRpc(extension, 37913), list[Two]()
+
+    @extension.provide
+    def numbers() -> list[int]:
+        return [7]
+
+    @rpc.method(ADD)
+    async def add(context: Context, two: Two) -> Sum:
+        return Sum(total=two.a + (two.b or 1))
+
+    @rpc.method(COUNT)
+    async def count(context: Context, numbers: list[int]) -> int:
+        return numbers[0]
+
+    @rpc.notification(NOTED)
+    async def note(context: Context, two: Two) -> None:
+        noted.append(two)
+
+    return extension, rpc, noted
+
+
+async def test_a_procedures_parameters_are_one_object() -> None:
+    async with raw(of_procedures()[0]) as peer:
+        assert (await peer.ask(request("add", params={"a": "3"})))["result"] == {"total": "4"}
+        assert (await peer.ask(request("add", params={"a": "3", "b": "4"})))["result"] == {"total": "7"}
+        assert (await peer.ask(request("count")))["result"] == 7
+        error = (await peer.ask(request("add", params={"b": "4"})))["error"]
+        assert error["message"] == "Invalid params: a is missing"
+        assert error["data"] == {"unrecognized": [], "property": "a", "message": "a is missing"}
+        error = (await peer.ask(request("add", params={"a": "3", "c": 5})))["error"]
+        assert error["message"] == "Invalid params: there is no parameter 'c'; there are: a, b"
+        assert error["data"]["unrecognized"] == ["c"]
+        error = (await peer.ask(request("count", params={"c": 5})))["error"]
+        assert error["message"] == "Invalid params: there is no parameter 'c'; there are: none"
+        error = (await peer.ask(request("add", params={"a": 3})))["error"]
+        assert error["data"]["property"] == "a"
+
+
+async def test_procedures_are_called_and_notified() -> None:
+    network = MemoryNetwork()
+    extension, rpc, noted = of_procedures()
+    async with (
+        Application(extension, transport=network.transport()) as server,
+        Application(extension, transport=network.transport()) as client,
+    ):
+        peer = await client.connect(server.uris[0])
+        assert await rpc.call(peer, ADD, Two(a=3)) == Sum(total=4)
+        assert await rpc.call(peer, COUNT) == 7
+        await rpc.notify(peer, NOTED, Two(a=3, b=4))
+        await until(lambda: noted == [Two(a=3, b=4)])
+        wrong: Any
+        for wrong, text in (
+            (lambda: rpc.call(peer, ADD), "should have params of type Two, not None"),  # type: ignore[call-overload]
+            (lambda: rpc.call(peer, ADD, {"a": "3"}), "should have params of type Two, not {"),  # type: ignore[call-overload]
+            (lambda: rpc.call(peer, COUNT, Two(a=3)), "should have no parameters, not Two"),  # type: ignore[call-overload]
+            (lambda: rpc.call(peer, ADD, a="3"), "takes its parameters as one object, not a="),  # type: ignore[call-overload]
+        ):
+            with pytest.raises(TypeError, match=text):
+                await wrong()
+
+
+async def of_none(context: Context) -> Sum:
+    raise NotImplementedError
+
+
+async def of_two(context: Context, a: Two, b: Two) -> Sum:
+    raise NotImplementedError
+
+
+async def of_a_sum(context: Context, a: Sum) -> Sum:
+    raise NotImplementedError
+
+
+async def to_an_int(context: Context, a: Two) -> int:
+    raise NotImplementedError
+
+
+async def unsaid(context, two):  # type: ignore[no-untyped-def]
+    return Sum(total=two.a)
+
+
+@pytest.mark.parametrize(
+    ("function", "procedure", "text"),
+    [
+        (of_none, ADD, "should take the context and Two, as its procedure does"),
+        (of_two, ADD, "should take the context and Two, as its procedure does"),
+        (of_a_sum, COUNT, "should take the context alone, and what is provided, as its procedure does"),
+        (of_a_sum, ADD, "parameter 'a' should be Two, as its procedure says, not Sum"),
+        (to_an_int, ADD, "its result should be Sum, as its procedure says, not int"),
+    ],
+)
+def test_a_function_is_held_to_its_procedure(function: Any, procedure: Any, text: str) -> None:
+    extension = Extension("server", version="1.0")
+    PeerRpc(extension, 37913).method(procedure)(function)
+    with pytest.raises(ExtensionError, match=text):
+        Application(extension, transport=ScriptedTransport())
+
+
+async def test_a_function_without_annotations_takes_what_its_procedure_says() -> None:
+    extension = Extension("server", version="1.0")
+    PeerRpc(extension, 37913).method(ADD)(unsaid)
+    async with raw(extension) as peer:
+        assert (await peer.ask(request("add", params={"a": "3"})))["result"] == {"total": "3"}

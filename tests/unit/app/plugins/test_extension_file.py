@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.support.extensions import INSTALLED
 
 from oddwire.app import Application, PluginManager
 from oddwire.app.plugins.extension_file import absolute
@@ -230,7 +231,7 @@ TWO = "from oddwire.app import Extension\na = Extension('a', version='1')\nb = E
         ("./a\0.py", "does not exist: no path has a NUL in it"),
         ("./\x1b[2J.py", "extension file ./\\x1b[2J.py does not exist"),
         ("two", "no extension is called 'two'; did you mean ./two.py?"),
-        (".", "no extension is called '.'; there are: chat, courier, echo"),
+        (".", f"no extension is called '.'; there are: {INSTALLED}"),
         ("pack", "no extension is called 'pack'; did you mean ./pack/?"),
         ("pack.inner", "no extension is called 'pack.inner'; did you mean pack.inner:extension?"),
     ],

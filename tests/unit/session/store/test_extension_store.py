@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from oddwire import clocks
 from oddwire.errors import ValueOutOfRange
 from oddwire.schema import Message, message, subtype, u32
 from oddwire.session.store.extension_store import ExtensionStore
@@ -176,3 +177,18 @@ async def test_mistakes_in_sql_are_the_authors_to_see_and_spoil_nothing_else(doo
         await door.execute("INSERT INTO my_quote_t VALUES (2)")
     assert await door.execute("SELECT x FROM my_quote_t") == [(1,), (2,)]
     assert await door.get("a") == 1
+
+
+async def test_now_is_a_clock_that_nobody_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, seen = clocks.wall, []
+    for days in (0, 400, -400):
+        monkeypatch.setattr(clocks, "wall", lambda days=days: real() + days * 86400)
+        store = Store(tmp_path / "store")
+        await store.open()
+        door = ExtensionStore(store, "my-quote")
+        await door.set("key", 1)
+        seen.append(await door.now())
+        await store.aclose()
+    assert abs(seen[0] - real()) < 3600
+    assert seen == sorted(seen)
+    assert seen[-1] - seen[0] < 3600

@@ -6,7 +6,7 @@ import enum
 import re
 from collections import OrderedDict, namedtuple
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 from hypothesis import given
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from oddwire.errors import ValueOutOfRange
 from oddwire.proto.keys import NodeId, PrivateKey, PublicKey, ShortChannelId
-from oddwire.schema import Message, field, message, point, subtype, u8, u32
+from oddwire.schema import Message, UnknownVariant, field, max_length, message, point, subtype, tagged, u8, u32
 from oddwire.session.store.value_encoding import PACKED, PLAIN, EncodedValue, keep, read, read_like
 
 KEY = PrivateKey(bytes(31) + b"\1").public_key()
@@ -243,3 +243,59 @@ def test_what_holds_itself_is_refused() -> None:
     value.append(value)
     with pytest.raises(ValueOutOfRange, match="nests more than 32 levels deep"):
         keep("key", value)
+
+
+@subtype(tag=0)
+class Single:
+    total: u32
+
+
+@subtype(tag=1)
+class Double:
+    single: Annotated[Single | UnknownVariant, tagged(u8)]
+
+
+Contract = Annotated[Single | Double | UnknownVariant, tagged(u8)]
+
+
+@pytest.mark.parametrize(
+    ("value", "annotation"),
+    [
+        (Single(total=3), Contract),
+        (Double(single=UnknownVariant(5, b"ab")), Contract),
+        (UnknownVariant(5, b"ab"), Contract),
+        (UnknownVariant(5, {"a": [1, {"b": None}]}), Contract),
+        (UnknownVariant(5, b"ab"), UnknownVariant),
+        (Single(total=3), Annotated[Single, "in words"]),
+        ([Single(total=3), UnknownVariant(7, b"")], list[Contract]),
+        ({1: Single(total=3)}, Annotated[dict[int, Contract], "no field of a message"]),
+        ((Single(total=3),), Annotated[tuple[Single, ...], max_length(1)]),
+        (Colour.RED, Annotated[Colour, u8]),
+        (KEY, point),
+        (Single(total=3), Contract | None),
+        (7, Annotated[u8 | str, "in words"]),
+    ],
+)
+def test_annotated_classes_and_unions(value: object, annotation: Any) -> None:
+    assert read("key", keep("key", value), annotation) == value
+
+
+@pytest.mark.parametrize(
+    ("value", "annotation", "text"),
+    [
+        (
+            Item(name="a", price=1),
+            Contract,
+            "should be Single, not an object of class Item or value of 'key' should be",
+        ),
+        (UnknownVariant(5, b""), Annotated[Single | Double, tagged(u8)], "not an object of class UnknownVariant"),
+        (UnknownVariant(1, b""), Contract, "UnknownVariant has the tag 1, which is that of Double"),
+        (Single(total=1), Annotated[Double, "in words"], "should be Double, not an object of class Single"),
+        (("a", "b"), Annotated[tuple[str, ...], max_length(1)], "should be at most 1 elements, not 2"),
+        (UnknownVariant(5, b""), None, "is an object of class UnknownVariant, which is to be named in as_"),
+    ],
+)
+def test_annotated_classes_and_unions_that_do_not_fit(value: object, annotation: Any, text: str) -> None:
+    with pytest.raises(TypeError) as caught:
+        read("key", keep("key", value), annotation)
+    assert text in str(caught.value)
